@@ -1,0 +1,1 @@
+//! Health, readiness, metrics, and explain of the live table.

@@ -1,0 +1,1 @@
+//! Composition root: builds everything from `Config`, joins channels, supervises named tasks, drains.

@@ -1,0 +1,1 @@
+//! Choosing an endpoint: round robin, least request, outlier state. Time and randomness are arguments.

@@ -1,0 +1,1 @@
+//! The replicated state machine behind `Propose` and `View`; today one device, local.

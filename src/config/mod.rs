@@ -1,0 +1,1 @@
+//! File, environment and flags into one typed `Config`.

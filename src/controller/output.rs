@@ -1,0 +1,110 @@
+//! What the compiler is told beside the objects, and what it returns.
+
+use std::{net::IpAddr, sync::Arc};
+
+use crate::{
+    objects::{EventType, Key, ObjectRef, StatusPatch},
+    routing::{Backend, EndpointSet, HostPattern, RoutingTable},
+};
+
+/// Settings of the whole controller.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `spec.controller` of the IngressClasses that are ours.
+    pub controller: Box<str>,
+    /// Serve Ingresses that name no class at all, even where no class is marked as default.
+    pub classless: bool,
+    /// `namespace/name:port` that takes every request no rule matches; `None` answers 404.
+    pub default_backend: Option<Box<str>>,
+    /// Redirect plain HTTP to HTTPS for hosts under `spec.tls` unless the object says otherwise.
+    pub ssl_redirect: bool,
+    /// The port of the HTTPS listener as clients see it, put into redirects unless it is 443.
+    pub https_port: u16,
+    /// `Strict-Transport-Security` for hosts under `spec.tls`; `None` sends none.
+    pub hsts: Option<Box<str>>,
+    /// The name of this node: endpoints of slices annotated `gatelet.dev/connect: loopback` whose `nodeName` is this
+    /// one are dialled on loopback.
+    pub node: Box<str>,
+    /// The addresses written into `status.loadBalancer` of the Ingresses served here.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Where the certificate of a host comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// A Secret of type `kubernetes.io/tls`: its PEM as stored. Shared between the hosts that use it.
+    Secret {
+        /// The Secret.
+        key: Key,
+        /// Its `resourceVersion`: unchanged means the same certificate.
+        version: Box<str>,
+        /// `tls.crt`, PEM.
+        chain: Arc<[u8]>,
+        /// `tls.key`, PEM.
+        private_key: Secretive,
+    },
+    /// No usable Secret: the local CA answers until there is one.
+    Local,
+}
+
+/// Bytes that never show in debug output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secretive(pub Arc<[u8]>);
+
+impl std::fmt::Debug for Secretive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// A host that wants TLS, and what it is served with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsHost {
+    /// The host or wildcard under `spec.tls[].hosts`, or under a rule of an Ingress with `tls` that lists no hosts.
+    pub pattern: HostPattern,
+    /// Where its certificate comes from.
+    pub source: CertificateSource,
+    /// The Ingress that asked first.
+    pub wanted_by: ObjectRef,
+    /// The Secret that was asked for (`spec.tls[].secretName`), whether it is usable or not.
+    pub secret_name: Option<Box<str>>,
+}
+
+/// New endpoints for a backend that is in the table already.
+#[derive(Clone, Debug)]
+pub struct EndpointUpdate {
+    /// The backend, shared with the table.
+    pub backend: Arc<Backend>,
+    /// Its endpoints now.
+    pub endpoints: EndpointSet,
+}
+
+/// Something the owner of an object should know. Findings are data: they never stop a compile.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Finding {
+    /// The object concerned.
+    pub about: ObjectRef,
+    /// Warning for what takes a rule down or weakens it, Normal for what is merely worth knowing.
+    pub severity: EventType,
+    /// CamelCase, stable (`UnknownService`, `InvalidPath`, `HostTaken`, ...). Listed in `docs/findings.md`.
+    pub reason: &'static str,
+    /// The field concerned (`spec.rules[0].http.paths[0].path`); empty for the whole object.
+    pub field: Box<str>,
+    /// One sentence naming the cause.
+    pub message: Box<str>,
+}
+
+/// What a compile returns. Parts that did not change since the last compile are `None` or empty.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// The new table, if any rule changed.
+    pub table: Option<Arc<RoutingTable>>,
+    /// Endpoints to store into their backends' cells (apply these before publishing the table).
+    pub endpoints: Vec<EndpointUpdate>,
+    /// All hosts with TLS, if any of them or their Secrets changed.
+    pub certificates: Option<Vec<TlsHost>>,
+    /// Statuses to write.
+    pub statuses: Vec<StatusPatch>,
+    /// All findings that hold now, if they changed.
+    pub findings: Option<Vec<Finding>>,
+}

@@ -1,0 +1,1 @@
+//! A real cluster: its watches into `objects::Event`s, its status and Events written.

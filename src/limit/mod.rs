@@ -1,0 +1,1 @@
+//! Rate, concurrency and body limits as plain, bounded state machines.

@@ -1,0 +1,96 @@
+//! The kinds that gatelet knows.
+
+/// A kind with its group and version. The order is the order in which a snapshot is best applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `v1` Namespace.
+    Namespace,
+    /// `networking.k8s.io/v1` IngressClass.
+    IngressClass,
+    /// `v1` ConfigMap.
+    ConfigMap,
+    /// `v1` Secret.
+    Secret,
+    /// `v1` Service.
+    Service,
+    /// `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice,
+    /// `networking.k8s.io/v1` Ingress.
+    Ingress,
+    /// `v1` Node.
+    Node,
+    /// `v1` and `events.k8s.io/v1` Event.
+    Event,
+}
+
+impl Kind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Namespace,
+        Self::IngressClass,
+        Self::ConfigMap,
+        Self::Secret,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Ingress,
+        Self::Node,
+        Self::Event,
+    ];
+
+    /// The kinds that the controller compiles.
+    pub const WATCHED: [Self; 5] = [Self::IngressClass, Self::Secret, Self::Service, Self::EndpointSlice, Self::Ingress];
+
+    /// `kind` in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::IngressClass => "IngressClass",
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Ingress => "Ingress",
+            Self::Node => "Node",
+            Self::Event => "Event",
+        }
+    }
+
+    /// `apiVersion` in manifests.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::Namespace | Self::ConfigMap | Self::Secret | Self::Service | Self::Node | Self::Event => "v1",
+            Self::IngressClass | Self::Ingress => "networking.k8s.io/v1",
+            Self::EndpointSlice => "discovery.k8s.io/v1",
+        }
+    }
+
+    /// The API group; empty for the core group.
+    pub fn group(self) -> &'static str {
+        self.api_version().rsplit_once('/').map_or("", |(group, _version)| group)
+    }
+
+    /// The plural in URLs.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespaces",
+            Self::IngressClass => "ingressclasses",
+            Self::ConfigMap => "configmaps",
+            Self::Secret => "secrets",
+            Self::Service => "services",
+            Self::EndpointSlice => "endpointslices",
+            Self::Ingress => "ingresses",
+            Self::Node => "nodes",
+            Self::Event => "events",
+        }
+    }
+
+    /// Whether objects of this kind live in a namespace.
+    pub fn namespaced(self) -> bool {
+        !matches!(self, Self::Namespace | Self::IngressClass | Self::Node)
+    }
+
+    /// The kind with these manifest fields.
+    pub fn find(api_version: &str, kind: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| k.name() == kind && k.api_version() == api_version)
+    }
+}

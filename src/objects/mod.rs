@@ -1,0 +1,12 @@
+//! Kubernetes objects as gatelet needs them: the raw object (metadata parsed, body kept as bytes), slim views of the
+//! kinds that are read, changes as data, and the traits that the mini cluster is written against.
+
+pub mod change;
+pub mod kind;
+pub mod raw;
+pub mod traits;
+
+pub use change::{Condition, Event, EventNote, EventType, ObjectRef, StatusPatch};
+pub use kind::Kind;
+pub use raw::{Key, Meta, RawObject};
+pub use traits::{Change, Committed, Expired, Op, Proposal, ProposeError, Propose, Revision, Snapshot, View, Watcher};

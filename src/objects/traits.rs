@@ -1,0 +1,130 @@
+//! The two traits that the API server of the mini cluster is written against.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{Key, Kind, RawObject};
+
+/// A position in the history of the mini cluster: one counter for all kinds, raised by one for every changed object.
+/// It is what clients see as `resourceVersion`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Revision(pub u64);
+
+/// What a write expects and does. The state machine alone decides whether the expectation holds.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// The object must not exist.
+    Create(Bytes),
+    /// The object must exist, at this revision if one is given.
+    Update {
+        /// The revision it must be at.
+        expected: Option<Revision>,
+        /// The new object as JSON, without `metadata.resourceVersion`: the state machine writes that.
+        body: Bytes,
+    },
+    /// The object must exist, at this revision if one is given.
+    Delete {
+        /// The revision it must be at.
+        expected: Option<Revision>,
+    },
+}
+
+/// One write.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// The object.
+    pub key: Key,
+    /// What to do.
+    pub op: Op,
+}
+
+/// The answer to an accepted write.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The revision at which it happened.
+    pub revision: Revision,
+    /// The object as stored (for a delete, as it last was), `metadata.resourceVersion` filled in.
+    pub object: Arc<RawObject>,
+}
+
+/// Why a write was not accepted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// [`Op::Create`] of an object that exists.
+    #[error("{0} already exists")]
+    Exists(Key),
+    /// The object does not exist.
+    #[error("{0} not found")]
+    NotFound(Key),
+    /// The object is at another revision.
+    #[error("{key} is at revision {}, not at {}", .at.0, .expected.0)]
+    Conflict {
+        /// The object.
+        key: Key,
+        /// What was expected.
+        expected: Revision,
+        /// What it is at.
+        at: Revision,
+    },
+    /// The write cannot be made durable now (full or failing disk, no quorum). Nothing was changed.
+    #[error("the write cannot be stored: {0}")]
+    Unavailable(Arc<str>),
+}
+
+/// A boxed future, so that the traits can be used as objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Writing: one object at a time, durable before the answer.
+pub trait Propose: Send + Sync + 'static {
+    /// Makes the write, or says why not.
+    fn propose(&self, proposal: Proposal) -> BoxFuture<'_, Result<Committed, ProposeError>>;
+}
+
+/// All objects of a kind at one revision.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The revision that a watch can go on from.
+    pub revision: Revision,
+    /// The objects, ordered by namespace, then name.
+    pub items: Vec<Arc<RawObject>>,
+}
+
+/// One change in the history of a kind.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The revision it made.
+    pub revision: Revision,
+    /// The object after the change; for a deletion, as it last was, with the deletion's `resourceVersion`.
+    pub object: Arc<RawObject>,
+    /// The object before the change; `None` when it was made. Lets a watch with selectors tell what left its view.
+    pub previous: Option<Arc<RawObject>>,
+    /// Whether the object is gone.
+    pub deleted: bool,
+}
+
+/// The history asked for is no longer kept: list again (410 Gone).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too old resource version")]
+pub struct Expired;
+
+/// A running watch: every change after its start, in order, each exactly once.
+pub trait Watcher: Send {
+    /// The next change; waits for it. [`Expired`] when the watcher fell too far behind.
+    fn next(&mut self) -> BoxFuture<'_, Result<Change, Expired>>;
+}
+
+/// Reading.
+pub trait View: Send + Sync + 'static {
+    /// One object.
+    fn get(&self, key: &Key) -> Option<Arc<RawObject>>;
+
+    /// All objects of a kind, or those of one namespace.
+    fn list(&self, kind: Kind, namespace: Option<&str>) -> Snapshot;
+
+    /// Every change of the kind after `from`.
+    fn watch(&self, kind: Kind, from: Revision) -> Result<Box<dyn Watcher>, Expired>;
+
+    /// The newest revision.
+    fn revision(&self) -> Revision;
+}

@@ -1,0 +1,16 @@
+//! The vocabulary of routing and the pure matcher. No async, no I/O, no Kubernetes words beyond names in
+//! [`Origin`], which exist only to be shown to people.
+//!
+//! A [`RoutingTable`] is immutable. An edit makes a new table that shares every host it did not touch.
+
+pub mod backend;
+pub mod host;
+pub mod path;
+pub mod route;
+pub mod table;
+
+pub use backend::{Backend, BackendId, Endpoint, EndpointSet, Protocol};
+pub use host::{Host, HostPattern};
+pub use path::PathMatch;
+pub use route::{Action, Filter, Origin, Refusal, Route};
+pub use table::{HostRoutes, RoutingTable};

@@ -1,0 +1,63 @@
+//! A route: what is done with a request that matched, and where the rule came from.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
+
+use super::Backend;
+
+/// Where a rule came from, to be shown in `explain`, logs and metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin {
+    /// Namespace of the object.
+    pub namespace: Arc<str>,
+    /// Name of the object.
+    pub name: Arc<str>,
+    /// Field of the object (`spec.rules[0].http.paths[1]`).
+    pub field: Box<str>,
+}
+
+/// Why a matched route answers by itself instead of forwarding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The Service of the backend does not exist: 503.
+    UnknownService,
+    /// The Service has no such port: 503.
+    UnknownPort,
+    /// The kind of backend (`resource`) is not supported: 503.
+    UnsupportedBackend,
+}
+
+/// What happens to a request that matched.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Send it to an endpoint of this backend.
+    Forward(Arc<Backend>),
+    /// Answer 503 with the reason in the log.
+    Refuse(Refusal),
+}
+
+/// A step between match and forward, prepared when the table was compiled. Any may answer the request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    /// Answer a plain-HTTP request with a redirect to `https://` of the same host, path and query.
+    HttpsRedirect {
+        /// The redirect status (308 as ingress-nginx does).
+        status: StatusCode,
+        /// The port to put into `Location`; `None` for 443, which is left out.
+        port: Option<u16>,
+    },
+    /// Add `Strict-Transport-Security` to answers given over TLS (RFC 6797 section 7.2).
+    Hsts(HeaderValue),
+}
+
+/// A matched rule. Immutable, shared between generations of the table.
+#[derive(Debug)]
+pub struct Route {
+    /// The rule it came from.
+    pub origin: Origin,
+    /// What to do.
+    pub action: Action,
+    /// Steps before that, in order.
+    pub filters: Box<[Filter]>,
+}

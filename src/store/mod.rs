@@ -1,0 +1,79 @@
+//! Durable state: `trait Store` with its guarantees in prose, sled behind it, and an in-memory twin for tests.
+
+use std::fmt;
+
+/// Where bytes live between two starts.
+///
+/// Keys are paths of the form `area/...`, at most 1 KiB; values are at most 2 MiB.
+///
+/// - **Atomic**: a [`Batch`] is applied whole or not at all, also across a power cut.
+/// - **Durable**: when [`Store::commit`] returns `Ok`, the batch survives a power cut (the data reached the disk, not
+///   only the kernel).
+/// - **Ordered**: batches become durable in the order in which their commits returned; [`Store::scan`] yields keys in
+///   byte order.
+/// - **Isolated**: a reader sees a batch whole or not at all.
+/// - An error of `commit` says that the batch may or may not be there after a restart; until then readers do not see
+///   it.
+///
+/// Calls may block on the disk: call `commit` from a thread that may.
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// The value under `key`.
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// All pairs whose key begins with `prefix`, in order of the keys.
+    fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+
+    /// Applies a batch; see the guarantees above.
+    fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+}
+
+/// Writes that belong together.
+#[derive(Clone, Default)]
+pub struct Batch {
+    pub(crate) ops: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values may be private keys: never printed.
+        f.debug_list().entries(self.ops.iter().map(|(key, value)| (key, value.as_ref().map(Vec::len)))).finish()
+    }
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets `key` to `value`.
+    #[must_use]
+    pub fn put(mut self, key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.ops.push((key.into(), Some(value.into())));
+        self
+    }
+
+    /// Removes `key`; no error when it is not there.
+    #[must_use]
+    pub fn delete(mut self, key: impl Into<String>) -> Self {
+        self.ops.push((key.into(), None));
+        self
+    }
+}
+
+/// Why the store could not do what it was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full.
+    #[error("no space left on the disk of the state directory")]
+    Full,
+    /// The disk or the file system fails, or is read-only.
+    #[error("state directory: {0}")]
+    Io(String),
+    /// What is there cannot be read back.
+    #[error("state is damaged: {0}")]
+    Damaged(String),
+    /// A key or value is over the limit.
+    #[error("{0}")]
+    TooLarge(String),
+}

@@ -1,0 +1,1 @@
+//! Logging set-up, metric families, the access-log record.

@@ -1,0 +1,3 @@
+//! Small generic parts: backoff, the drain signal, IP sets, units. Nothing here knows what gatelet is.
+
+pub mod drain;
