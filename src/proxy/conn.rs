@@ -1,0 +1,31 @@
+//! What is known about a client connection, the same for all its requests.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::HeaderValue;
+
+/// A client connection after accept, PROXY protocol and TLS.
+#[derive(Clone, Debug)]
+pub struct ConnInfo {
+    /// The client: the peer of the socket, or what a trusted PROXY protocol header said.
+    pub client: SocketAddr,
+    /// The peer of the socket (differs from `client` behind PROXY protocol). Trust is decided by this one.
+    pub peer: SocketAddr,
+    /// The local address the client connected to (as PROXY protocol said, if it did).
+    pub local: SocketAddr,
+    /// `client.ip()` as a header value, prepared once per connection.
+    pub client_ip: HeaderValue,
+    /// Whether `peer` is in the list of trusted proxies.
+    pub trusted: bool,
+    /// What TLS agreed on; `None` on a plain connection.
+    pub tls: Option<TlsInfo>,
+}
+
+/// The outcome of a TLS handshake.
+#[derive(Clone, Debug)]
+pub struct TlsInfo {
+    /// SNI in lower case, if the client sent one.
+    pub sni: Option<Arc<str>>,
+    /// The protocol version for the log (`TLSv1.3`).
+    pub version: &'static str,
+}
