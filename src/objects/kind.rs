@@ -38,7 +38,8 @@ impl Kind {
     ];
 
     /// The kinds that the controller compiles.
-    pub const WATCHED: [Self; 5] = [Self::IngressClass, Self::Secret, Self::Service, Self::EndpointSlice, Self::Ingress];
+    pub const WATCHED: [Self; 5] =
+        [Self::IngressClass, Self::Secret, Self::Service, Self::EndpointSlice, Self::Ingress];
 
     /// `kind` in manifests.
     pub fn name(self) -> &'static str {

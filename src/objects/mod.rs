@@ -9,4 +9,4 @@ pub mod traits;
 pub use change::{Condition, Event, EventNote, EventType, ObjectRef, StatusPatch};
 pub use kind::Kind;
 pub use raw::{Key, Meta, RawObject};
-pub use traits::{Change, Committed, Expired, Op, Proposal, ProposeError, Propose, Revision, Snapshot, View, Watcher};
+pub use traits::{Change, Committed, Expired, Op, Proposal, Propose, ProposeError, Revision, Snapshot, View, Watcher};
