@@ -7,5 +7,10 @@
 pub mod conn;
 pub mod error;
 pub mod settings;
+pub mod worker;
+
+mod body;
+mod handle;
 
 pub use settings::Settings;
+pub use worker::Shared;
