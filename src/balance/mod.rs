@@ -1,1 +1,68 @@
-//! Choosing an endpoint: round robin, least request, outlier state. Time and randomness are arguments.
+//! Choosing an endpoint: round robin, least request, and which endpoints to pass over. Time and randomness are
+//! arguments.
+
+use std::time::{Duration, Instant};
+
+/// When an endpoint that refuses connections is passed over, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct EjectPolicy {
+    /// Failures in a row.
+    pub after: u32,
+    /// The first time; doubled each further time, up to ten times this.
+    pub first: Duration,
+}
+
+/// What is remembered about an endpoint's failures.
+#[derive(Clone, Debug, Default)]
+pub struct Outlier {
+    in_a_row: u32,
+    ejections: u32,
+    until: Option<Instant>,
+}
+
+impl Outlier {
+    /// A connection was refused or timed out. Returns whether the endpoint is now passed over that was not before.
+    pub fn failed(&mut self, now: Instant, policy: EjectPolicy) -> bool {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        if self.in_a_row < policy.after || self.is_ejected(now) {
+            return false;
+        }
+        let factor = 1_u32.checked_shl(self.ejections).unwrap_or(u32::MAX).min(10);
+        self.ejections = self.ejections.saturating_add(1);
+        self.until = Some(now + policy.first * factor);
+        true
+    }
+
+    /// The endpoint answered: all is forgotten.
+    pub fn succeeded(&mut self) {
+        if self.in_a_row != 0 || self.ejections != 0 {
+            *self = Self::default();
+        }
+    }
+
+    /// Whether the endpoint is to be passed over now.
+    pub fn is_ejected(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+}
+
+/// The next index in turn after `turn` that is usable.
+pub fn round_robin(turn: usize, len: usize, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    (0..len).map(|step| (turn.wrapping_add(step)) % len).find(|index| usable(*index))
+}
+
+/// Of two usable indices picked by `random`, the one with the smaller load; the exact pick falls back to a scan when
+/// few are usable.
+pub fn least_request(
+    random: u64,
+    len: usize,
+    usable: impl Fn(usize) -> bool,
+    load: impl Fn(usize) -> u32,
+) -> Option<usize> {
+    let first = round_robin((random & 0xffff_ffff) as usize, len, &usable)?;
+    let second = round_robin((random >> 32) as usize, len, &usable)?;
+    Some(if load(second) < load(first) { second } else { first })
+}
+
+#[cfg(test)]
+mod tests;
