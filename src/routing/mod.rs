@@ -10,7 +10,7 @@ pub mod route;
 pub mod table;
 
 pub use backend::{Backend, BackendId, Endpoint, EndpointSet, Protocol};
-pub use host::{Host, HostPattern};
-pub use path::PathMatch;
+pub use host::{Authority, Host, HostError, HostPattern};
+pub use path::{PathError, PathMatch};
 pub use route::{Action, Filter, Origin, Refusal, Route};
-pub use table::{HostRoutes, RoutingTable};
+pub use table::{Candidate, HostRoutes, RoutingTable};

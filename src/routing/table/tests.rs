@@ -1,0 +1,170 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::routing::{Action, Origin, Refusal};
+
+fn route(name: &str) -> Arc<Route> {
+    Arc::new(Route {
+        origin: Origin { namespace: "default".into(), name: name.into(), field: "".into() },
+        action: Action::Refuse(Refusal::UnknownService),
+        filters: Box::default(),
+    })
+}
+
+fn table(rules: &[(&str, PathMatch, &str)]) -> RoutingTable {
+    let mut hosts: Vec<&str> = rules.iter().map(|(host, ..)| *host).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    let mut table = RoutingTable::default();
+    for host in hosts {
+        let mine = rules.iter().filter(|rule| rule.0 == host).map(|(_, path, name)| (path.clone(), route(name)));
+        let pattern = HostPattern::parse(host).expect("a pattern");
+        table.set(Arc::new(HostRoutes::new(pattern, mine, None).0));
+    }
+    table
+}
+
+fn found<'a>(table: &'a RoutingTable, host: &str, path: &str) -> Option<&'a str> {
+    table.find(Some(host), path).map(|route| &*route.origin.name)
+}
+
+#[test]
+fn kubernetes_documentation_precedence() {
+    let table = table(&[
+        ("", PathMatch::Prefix("/".into()), "root"),
+        ("", PathMatch::Prefix("/aaa".into()), "aaa"),
+        ("", PathMatch::Prefix("/foo".into()), "prefix"),
+        ("", PathMatch::Exact("/foo".into()), "exact"),
+    ]);
+    assert_eq!(found(&table, "any.example", "/aaa/ccc"), Some("aaa"));
+    assert_eq!(found(&table, "any.example", "/ccc"), Some("root"));
+    assert_eq!(found(&table, "any.example", "/foo"), Some("exact"));
+    assert_eq!(found(&table, "any.example", "/foo/"), Some("prefix"));
+    assert!(table.find(None, "/x").is_some());
+}
+
+#[test]
+fn the_most_specific_host_decides_alone() {
+    let table = table(&[
+        ("a.example", PathMatch::Prefix("/only".into()), "exact"),
+        ("*.example", PathMatch::Prefix("/".into()), "wildcard"),
+        ("", PathMatch::Prefix("/".into()), "any"),
+    ]);
+    assert_eq!(found(&table, "a.example", "/only/this"), Some("exact"));
+    assert_eq!(found(&table, "a.example", "/other"), None);
+    assert_eq!(found(&table, "b.example", "/other"), Some("wildcard"));
+    assert_eq!(found(&table, "b.a.example", "/other"), Some("any"));
+    assert_eq!(found(&table, "example", "/other"), Some("any"));
+}
+
+#[test]
+fn the_fallback_of_a_host_comes_before_the_default_of_the_table() {
+    let mut table = RoutingTable::default();
+    assert!(table.find(Some("a.example"), "/").is_none());
+    table.set_default(Some(route("default")));
+    let rules = [(PathMatch::Exact("/x".into()), route("x"))];
+    let pattern = HostPattern::parse("a.example").expect("a pattern");
+    table.set(Arc::new(HostRoutes::new(pattern.clone(), rules, Some(route("fallback"))).0));
+    assert_eq!(found(&table, "a.example", "/x"), Some("x"));
+    assert_eq!(found(&table, "a.example", "/y"), Some("fallback"));
+    assert_eq!(found(&table, "b.example", "/y"), Some("default"));
+    table.remove(&pattern);
+    assert_eq!(found(&table, "a.example", "/x"), Some("default"));
+}
+
+#[test]
+fn of_two_equal_rules_the_first_given_wins_and_the_other_is_named() {
+    let rules = [
+        (PathMatch::Prefix("/a".into()), route("first")),
+        (PathMatch::Prefix("/a/".into()), route("second")),
+        (PathMatch::Exact("/a".into()), route("exact")),
+        (PathMatch::Exact("/a".into()), route("late")),
+    ];
+    let (routes, losers) = HostRoutes::new(HostPattern::Any, rules, None);
+    assert_eq!(&*routes.find("/a/b").expect("a route").origin.name, "first");
+    assert_eq!(&*routes.find("/a").expect("a route").origin.name, "exact");
+    let mut names: Vec<_> = losers.iter().map(|(_, route)| &*route.origin.name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["late", "second"]);
+}
+
+#[test]
+fn one_changed_host_of_ten_thousand_leaves_the_others_shared() {
+    let mut before = RoutingTable::default();
+    for index in 0..10_000 {
+        let pattern = HostPattern::parse(&format!("h{index}.example")).expect("a pattern");
+        before.set(Arc::new(HostRoutes::new(pattern, [(PathMatch::Prefix("/".into()), route("a"))], None).0));
+    }
+    let mut after = before.clone();
+    let pattern = HostPattern::parse("h77.example").expect("a pattern");
+    after.set(Arc::new(HostRoutes::new(pattern, [(PathMatch::Prefix("/".into()), route("b"))], None).0));
+    let shared_maps = before.exact.iter().zip(&after.exact);
+    let copied =
+        shared_maps.filter(|(a, b)| !Arc::ptr_eq(a.as_ref().expect("full"), b.as_ref().expect("full"))).count();
+    assert_eq!(copied, 1);
+    let same =
+        |host: &str| Arc::ptr_eq(before.host(Some(host)).expect("there"), after.host(Some(host)).expect("there"));
+    assert!((0..10_000).filter(|index| *index != 77).all(|index| same(&format!("h{index}.example"))));
+    assert!(!same("h77.example"));
+    assert_eq!(found(&before, "h77.example", "/"), Some("a"));
+}
+
+#[test]
+fn explain_names_the_winner_that_find_returns() {
+    let table = table(&[
+        ("a.example", PathMatch::Prefix("/".into()), "root"),
+        ("a.example", PathMatch::Prefix("/api".into()), "api"),
+    ]);
+    let candidates = table.explain(Some("a.example"), "/api/x");
+    let names: Vec<_> = candidates.iter().map(|c| (&*c.route.origin.name, c.matches, c.wins)).collect();
+    assert_eq!(names, [("api", true, true), ("root", true, false)]);
+}
+
+/// The specification read aloud: all rules of the host, Exact before others, longest first.
+fn slow<'a>(rules: &'a [(PathMatch, Arc<Route>)], path: &str) -> Option<&'a Arc<Route>> {
+    let exact = rules.iter().find(|(rule, _)| matches!(rule, PathMatch::Exact(p) if **p == *path));
+    if let Some((_, route)) = exact {
+        return Some(route);
+    }
+    let mut best: Option<(usize, u8, usize)> = None;
+    for (index, (rule, _)) in rules.iter().enumerate() {
+        let (text, kind) = match rule {
+            PathMatch::Exact(_) => continue,
+            PathMatch::Prefix(text) => (text, 1),
+            PathMatch::Start(text) => (text, 0),
+        };
+        let wanted: Vec<&str> = text.split('/').filter(|element| !element.is_empty()).collect();
+        let trimmed = text.trim_end_matches('/');
+        let takes = match rule {
+            PathMatch::Start(start) => path.starts_with(&**start),
+            _ if wanted.is_empty() => true,
+            _ => path == trimmed || path.starts_with(&format!("{trimmed}/")),
+        };
+        let better = best.is_none_or(|(length, rank, _)| (trimmed.len(), kind) > (length, rank));
+        if takes && better {
+            best = Some((trimmed.len(), kind, index));
+        }
+    }
+    best.map(|(_, _, index)| &rules[index].1)
+}
+
+fn path_match() -> impl Strategy<Value = PathMatch> {
+    ("(/[ab]{0,2}){1,3}/?", 0..3).prop_map(|(path, kind)| match kind {
+        0 => PathMatch::Exact(path.into()),
+        1 => PathMatch::Prefix(path.into()),
+        _ => PathMatch::Start(path.into()),
+    })
+}
+
+proptest! {
+    #[test]
+    fn lookup_agrees_with_the_slow_matcher(
+        rules in proptest::collection::vec(path_match(), 0..12),
+        path in "(/[ab]{0,2}){1,4}",
+    ) {
+        let rules: Vec<_> = rules.into_iter().enumerate().map(|(i, rule)| (rule, route(&i.to_string()))).collect();
+        let expected = slow(&rules, &path).map(|route| route.origin.name.clone());
+        let (routes, _) = HostRoutes::new(HostPattern::Any, rules, None);
+        prop_assert_eq!(routes.find(&path).map(|route| route.origin.name.clone()), expected);
+    }
+}
