@@ -67,6 +67,9 @@ pub enum ProposeError {
         /// What it is at.
         at: Revision,
     },
+    /// The object is not an object, or not the one that its key says.
+    #[error("the object cannot be read: {0}")]
+    Malformed(Arc<str>),
     /// The write cannot be made durable now (full or failing disk, no quorum). Nothing was changed.
     #[error("the write cannot be stored: {0}")]
     Unavailable(Arc<str>),

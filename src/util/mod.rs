@@ -1,3 +1,4 @@
 //! Small generic parts: backoff, the drain signal, IP sets, units. Nothing here knows what gatelet is.
 
 pub mod drain;
+pub mod stamp;

@@ -1,0 +1,180 @@
+//! The cluster of one device.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, mpsc},
+    thread::JoinHandle,
+};
+
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use super::{
+    bootstrap,
+    machine::Machine,
+    record,
+    ring::MAX_CHANGES,
+    watch::RingWatcher,
+    writer::{CEILING, Waiting, Writer},
+};
+use crate::{
+    objects::{
+        Change, Committed, Expired, Key, Kind, Proposal, Propose, ProposeError, RawObject, Revision, Snapshot, View,
+        Watcher, traits::BoxFuture,
+    },
+    store::{Store, StoreError},
+};
+
+/// Writes that may wait for the writer.
+const QUEUE: usize = 1024;
+
+/// Why the cluster cannot be opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store cannot be read, or the first objects cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The first objects cannot be written.
+    #[error("first start: {0}")]
+    Bootstrap(#[from] ProposeError),
+    /// The writer's thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(Arc<str>),
+}
+
+/// What readers and the writer share.
+pub(super) struct Shared {
+    machine: RwLock<Machine>,
+    /// One per kind, rung after each change.
+    bells: Vec<watch::Sender<()>>,
+}
+
+impl Shared {
+    pub(super) fn new(machine: Machine) -> Self {
+        Self { machine: RwLock::new(machine), bells: Kind::ALL.iter().map(|_kind| watch::channel(()).0).collect() }
+    }
+
+    pub(super) fn machine(&self) -> RwLockReadGuard<'_, Machine> {
+        self.machine.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn bell(&self, kind: Kind) -> watch::Receiver<()> {
+        self.bells[kind as usize].subscribe()
+    }
+
+    /// Lets changes be seen.
+    pub(super) fn publish(&self, changes: Vec<Change>) {
+        let mut touched: Vec<Kind> = changes.iter().map(|change| change.object.key.kind).collect();
+        touched.dedup();
+        self.machine.write().unwrap_or_else(PoisonError::into_inner).apply(changes);
+        for kind in touched {
+            self.bells[kind as usize].send_replace(());
+        }
+    }
+}
+
+/// The mini cluster of one device: [`Propose`] and [`View`] over a store. Dropping it waits for the writes that are
+/// under way.
+pub struct Local {
+    shared: Arc<Shared>,
+    queue: Option<mpsc::Sender<Waiting>>,
+    permits: Arc<Semaphore>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("revision", &self.revision()).finish_non_exhaustive()
+    }
+}
+
+impl Local {
+    /// Loads all objects of the store; at the first start ever, makes the namespaces and the IngressClass that are
+    /// there from the beginning. Blocks on the disk.
+    pub fn open(store: Arc<dyn Store>) -> Result<Self, OpenError> {
+        let ceiling = store.get(CEILING)?;
+        let mut objects = Vec::new();
+        for (key, value) in store.scan(record::OBJECTS)? {
+            match record::load(&key, value) {
+                Some(object) => objects.push(object),
+                // Left in the store: a later version may be able to read it.
+                None => tracing::warn!(key, "a stored object cannot be read and is not served"),
+            }
+        }
+        let newest = objects.iter().filter_map(|object| object.meta.resource_version.parse::<u64>().ok()).max();
+        let said = ceiling.as_deref().and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
+        let start = Revision(newest.max(said).unwrap_or(0));
+        Self::start(Some(store), ceiling.is_none(), start, MAX_CHANGES, objects)
+    }
+
+    /// A cluster that is gone when it is dropped, as it is at a first start; for tests.
+    pub fn in_memory() -> Result<Self, OpenError> {
+        Self::start(None, true, Revision(0), MAX_CHANGES, Vec::new())
+    }
+
+    pub(super) fn start(
+        store: Option<Arc<dyn Store>>,
+        first: bool,
+        start: Revision,
+        ring: usize,
+        objects: Vec<RawObject>,
+    ) -> Result<Self, OpenError> {
+        let shared = Arc::new(Shared::new(Machine::new(start, ring, objects)));
+        let mut writer = Writer::new(shared.clone(), store, start);
+        if first {
+            for result in writer.commit(bootstrap::objects()) {
+                match result {
+                    Ok(_) | Err(ProposeError::Exists(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        let (queue, waiting) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("cluster-writer".to_owned())
+            .spawn(move || writer.run(&waiting))
+            .map_err(|error| OpenError::Thread(error.to_string().into()))?;
+        Ok(Self { shared, queue: Some(queue), permits: Arc::new(Semaphore::new(QUEUE)), thread: Some(thread) })
+    }
+
+    async fn submit(&self, proposal: Proposal) -> Result<Committed, ProposeError> {
+        let stopped = || ProposeError::Unavailable("the writer has stopped".into());
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_closed| stopped())?;
+        let (answer, answered) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or_else(stopped)?;
+        queue.send(Waiting { proposal, answer, _permit: permit }).map_err(|_gone| stopped())?;
+        answered.await.map_err(|_gone| stopped())?
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _it_panicked = thread.join();
+        }
+    }
+}
+
+impl Propose for Local {
+    fn propose(&self, proposal: Proposal) -> BoxFuture<'_, Result<Committed, ProposeError>> {
+        Box::pin(self.submit(proposal))
+    }
+}
+
+impl View for Local {
+    fn get(&self, key: &Key) -> Option<Arc<RawObject>> {
+        self.shared.machine().object(key).cloned()
+    }
+
+    fn list(&self, kind: Kind, namespace: Option<&str>) -> Snapshot {
+        self.shared.machine().snapshot(kind, namespace)
+    }
+
+    fn watch(&self, kind: Kind, from: Revision) -> Result<Box<dyn Watcher>, Expired> {
+        Ok(Box::new(RingWatcher::new(self.shared.clone(), kind, from)?))
+    }
+
+    fn revision(&self) -> Revision {
+        self.shared.machine().revision()
+    }
+}

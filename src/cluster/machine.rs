@@ -1,0 +1,184 @@
+//! The state machine: decides whether a write's expectation holds, assigns revisions, keeps objects and history.
+//! No clock, no disk: the same writes give the same state.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{record, ring::Ring};
+use crate::objects::{Change, Committed, Key, Kind, Op, Proposal, ProposeError, RawObject, Revision, Snapshot};
+
+type Names = BTreeMap<(Arc<str>, Arc<str>), Arc<RawObject>>;
+
+/// All objects of a kind and their history.
+#[derive(Debug)]
+struct Shelf {
+    objects: Names,
+    ring: Ring,
+}
+
+/// The state.
+#[derive(Debug)]
+pub(super) struct Machine {
+    revision: Revision,
+    shelves: Vec<Shelf>,
+}
+
+impl Machine {
+    /// A machine with these objects, whose history begins at `start`.
+    pub(super) fn new(start: Revision, ring: usize, objects: impl IntoIterator<Item = RawObject>) -> Self {
+        let shelf = |_kind| Shelf { objects: Names::new(), ring: Ring::new(start, ring) };
+        let mut machine = Self { revision: start, shelves: Kind::ALL.into_iter().map(shelf).collect() };
+        for object in objects {
+            let name = (object.key.namespace.clone(), object.key.name.clone());
+            machine.shelf_mut(object.key.kind).objects.insert(name, Arc::new(object));
+        }
+        machine
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(super) fn object(&self, key: &Key) -> Option<&Arc<RawObject>> {
+        self.shelf(key.kind).objects.get(&(key.namespace.clone(), key.name.clone()))
+    }
+
+    pub(super) fn count(&self, kind: Kind) -> usize {
+        self.shelf(kind).objects.len()
+    }
+
+    pub(super) fn ring(&self, kind: Kind) -> &Ring {
+        &self.shelf(kind).ring
+    }
+
+    pub(super) fn snapshot(&self, kind: Kind, namespace: Option<&str>) -> Snapshot {
+        let objects = &self.shelf(kind).objects;
+        let items = match namespace {
+            None => objects.values().cloned().collect(),
+            Some(namespace) => {
+                let from: (Arc<str>, Arc<str>) = (namespace.into(), "".into());
+                let in_it = objects.range(from..).take_while(|((of, _name), _object)| &**of == namespace);
+                in_it.map(|(_name, object)| object.clone()).collect()
+            }
+        };
+        Snapshot { revision: self.revision, items }
+    }
+
+    /// Makes changes that were planned on this very state.
+    pub(super) fn apply(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            debug_assert!(change.revision > self.revision);
+            self.revision = change.revision;
+            let key = &change.object.key;
+            let name = (key.namespace.clone(), key.name.clone());
+            let shelf = self.shelf_mut(key.kind);
+            if change.deleted {
+                shelf.objects.remove(&name);
+            } else {
+                shelf.objects.insert(name, change.object.clone());
+            }
+            shelf.ring.push(change);
+        }
+    }
+
+    fn shelf(&self, kind: Kind) -> &Shelf {
+        &self.shelves[kind as usize]
+    }
+
+    fn shelf_mut(&mut self, kind: Kind) -> &mut Shelf {
+        &mut self.shelves[kind as usize]
+    }
+}
+
+/// Changes planned on top of a machine that stays as it is until they are stored.
+#[derive(Debug)]
+pub(super) struct Plan<'m> {
+    machine: &'m Machine,
+    revision: Revision,
+    /// What the planned changes leave: the object, or `None` for one that is gone.
+    overlay: HashMap<Key, Option<Arc<RawObject>>>,
+    changes: Vec<Change>,
+}
+
+impl<'m> Plan<'m> {
+    pub(super) fn new(machine: &'m Machine) -> Self {
+        Self { machine, revision: machine.revision, overlay: HashMap::new(), changes: Vec::new() }
+    }
+
+    /// Plans one write, or says why it is refused. A write that changes nothing keeps the revision.
+    pub(super) fn step(&mut self, proposal: Proposal) -> Result<Committed, ProposeError> {
+        let Proposal { key, op } = proposal;
+        let known = match self.overlay.get(&key) {
+            Some(planned) => planned.clone(),
+            None => self.machine.object(&key).cloned(),
+        };
+        match op {
+            Op::Create(body) => match known {
+                Some(_) => Err(ProposeError::Exists(key)),
+                None => self.put(key, &body, None),
+            },
+            Op::Update { expected, body } => {
+                let (previous, at) = expect(&key, known, expected)?;
+                let same = record::stamp(key.kind, &body, at).map_err(|error| malformed(&error))?;
+                if same.body == previous.body {
+                    return Ok(Committed { revision: at, object: previous });
+                }
+                self.put(key, &body, Some(previous))
+            }
+            Op::Delete { expected } => {
+                let (previous, _at) = expect(&key, known, expected)?;
+                let revision = self.next();
+                let object = record::stamp(key.kind, &previous.body, revision).map_err(|error| malformed(&error))?;
+                Ok(self.push(key, object, Some(previous), true))
+            }
+        }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(super) fn into_changes(self) -> Vec<Change> {
+        self.changes
+    }
+
+    fn put(&mut self, key: Key, body: &[u8], previous: Option<Arc<RawObject>>) -> Result<Committed, ProposeError> {
+        let object = record::stamp(key.kind, body, self.next()).map_err(|error| malformed(&error))?;
+        if object.key != key {
+            return Err(ProposeError::Malformed(format!("it says that it is {}, not {key}", object.key).into()));
+        }
+        Ok(self.push(key, object, previous, false))
+    }
+
+    fn push(&mut self, key: Key, object: RawObject, previous: Option<Arc<RawObject>>, deleted: bool) -> Committed {
+        let (revision, object) = (self.next(), Arc::new(object));
+        self.revision = revision;
+        self.overlay.insert(key, (!deleted).then(|| object.clone()));
+        self.changes.push(Change { revision, object: object.clone(), previous, deleted });
+        Committed { revision, object }
+    }
+
+    fn next(&self) -> Revision {
+        Revision(self.revision.0.saturating_add(1))
+    }
+}
+
+/// The object that a write is about, if it is there and at the revision that the write expects.
+fn expect(
+    key: &Key,
+    known: Option<Arc<RawObject>>,
+    expected: Option<Revision>,
+) -> Result<(Arc<RawObject>, Revision), ProposeError> {
+    let known = known.ok_or_else(|| ProposeError::NotFound(key.clone()))?;
+    let at = Revision(known.meta.resource_version.parse().unwrap_or(0));
+    match expected {
+        Some(expected) if expected != at => Err(ProposeError::Conflict { key: key.clone(), expected, at }),
+        Some(_) | None => Ok((known, at)),
+    }
+}
+
+fn malformed(error: &serde_json::Error) -> ProposeError {
+    ProposeError::Malformed(error.to_string().into())
+}
