@@ -1,40 +1,267 @@
-//! The body of an answer: bytes of our own, or a stream from an upstream.
+//! The two bodies: what goes to an upstream, and what goes to the client. Both stream frame by frame; nothing is kept.
 
 use std::{
-    convert::Infallible,
+    cell::Cell,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http::{
+    HeaderMap,
+    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::{access::Record, error::Kind, pool::Lease, stall::Stall};
+
+/// Why a body broke off. The other side sees a visibly broken message.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The peer broke off.
+    #[error("the body broke off")]
+    Broken(#[source] hyper::Error),
+    /// Nothing moved for too long.
+    #[error("the body stalled")]
+    Stalled,
+    /// More than the limit.
+    #[error("the body is too large")]
+    TooLarge,
+    /// The request took longer than it may.
+    #[error("the request took too long")]
+    Deadline,
+}
+
+/// What became of a request body, told to whoever waits for the answer.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    /// Whether any of it was asked for.
+    pub(super) started: Cell<bool>,
+    /// Why it failed, if it did.
+    pub(super) failed: Cell<Option<Kind>>,
+}
+
+/// The request body on its way to an upstream.
+#[derive(Debug)]
+pub(super) struct Outgoing(Option<Stream>);
+
+#[derive(Debug)]
+struct Stream {
+    incoming: Incoming,
+    left: u64,
+    stall: Stall,
+    fate: Rc<Fate>,
+}
 
 /// The body of an answer.
 #[derive(Debug, Default)]
-pub(crate) struct Body(Option<Bytes>);
+pub(crate) struct Body {
+    source: Source,
+    /// Written when the answer is over, or was given up.
+    pub(super) record: Option<Box<Record>>,
+}
+
+#[derive(Debug, Default)]
+enum Source {
+    #[default]
+    Empty,
+    Own(Bytes),
+    Relay(Relay),
+}
+
+#[derive(Debug)]
+struct Relay {
+    incoming: Incoming,
+    /// The upstream connection: back to its pool when the body ended well, closed when dropped.
+    lease: Option<Lease>,
+    stall: Stall,
+    deadline: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+// === Outgoing ===
+
+impl Outgoing {
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self(None)
+    }
+
+    /// A body of at most `limit` bytes.
+    pub(super) fn new(incoming: Incoming, limit: Option<u64>, stall: Stall) -> (Self, Rc<Fate>) {
+        let fate = Rc::new(Fate::default());
+        let stream = Stream { incoming, left: limit.unwrap_or(u64::MAX), stall, fate: fate.clone() };
+        (Self(Some(stream)), fate)
+    }
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(stream) = &mut self.0 else { return Poll::Ready(None) };
+        stream.fate.started.set(true);
+        match Pin::new(&mut stream.incoming).poll_frame(cx) {
+            Poll::Pending => match stream.stall.poll_expired(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(()) => stream.fail(Kind::RequestTimeout, BodyError::Stalled),
+            },
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => {
+                let kind = if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+                    Kind::ClientGone
+                } else {
+                    Kind::BadRequest("bad request body")
+                };
+                stream.fail(kind, BodyError::Broken(error))
+            }
+            Poll::Ready(Some(Ok(mut frame))) => {
+                stream.stall.moved();
+                if let Some(data) = frame.data_ref() {
+                    match stream.left.checked_sub(data.len() as u64) {
+                        Some(left) => stream.left = left,
+                        None => return stream.fail(Kind::BodyTooLarge, BodyError::TooLarge),
+                    }
+                } else if let Some(trailers) = frame.trailers_mut() {
+                    clean_trailers(trailers);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|stream| stream.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |stream| stream.incoming.size_hint())
+    }
+}
+
+impl Stream {
+    fn fail(&mut self, kind: Kind, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.fate.failed.set(Some(kind));
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+// === Body ===
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self((!bytes.is_empty()).then_some(bytes))
+        let source = if bytes.is_empty() { Source::Empty } else { Source::Own(bytes) };
+        Self { source, record: None }
+    }
+}
+
+impl Body {
+    /// The body of an upstream's answer.
+    pub(super) fn relay(
+        incoming: Incoming,
+        lease: Lease,
+        stall: Stall,
+        deadline: Option<Pin<Box<tokio::time::Sleep>>>,
+    ) -> Self {
+        if incoming.is_end_stream() {
+            lease.finish();
+            return Self::default();
+        }
+        let relay = Relay { incoming, lease: Some(lease), stall, deadline };
+        Self { source: Source::Relay(relay), record: None }
     }
 }
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let frame = match &mut this.source {
+            Source::Empty => return Poll::Ready(None),
+            Source::Own(bytes) => {
+                let frame = Frame::data(std::mem::take(bytes));
+                this.source = Source::Empty;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Source::Relay(relay) => relay.poll(cx),
+        };
+        if let (Some(record), Poll::Ready(frame)) = (&mut this.record, &frame) {
+            match frame {
+                Some(Ok(frame)) => record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+                Some(Err(_)) => record.broken = true,
+                None => {}
+            }
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+        match &self.source {
+            Source::Empty => true,
+            Source::Own(_) => false,
+            Source::Relay(relay) => relay.incoming.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Relay(relay) => relay.incoming.size_hint(),
+        }
+    }
+}
+
+impl Relay {
+    fn give_back(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.finish();
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        match polled {
+            Poll::Pending => {
+                if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
+                    self.lease = None;
+                    return Poll::Ready(Some(Err(BodyError::Deadline)));
+                }
+                if self.stall.poll_expired(cx).is_ready() {
+                    self.lease = None;
+                    return Poll::Ready(Some(Err(BodyError::Stalled)));
+                }
+                Poll::Pending
+            }
+            Poll::Ready(None) => {
+                self.give_back();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.lease = None;
+                Poll::Ready(Some(Err(BodyError::Broken(error))))
+            }
+            Poll::Ready(Some(Ok(mut frame))) => {
+                self.stall.moved();
+                if let Some(trailers) = frame.trailers_mut() {
+                    clean_trailers(trailers);
+                }
+                if self.incoming.is_end_stream() {
+                    self.give_back();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+}
+
+/// RFC 9110 section 6.5.1: framing and routing fields have no place in trailers.
+fn clean_trailers(trailers: &mut HeaderMap) {
+    for name in [&CONTENT_LENGTH, &TRANSFER_ENCODING, &HOST] {
+        trailers.remove(name);
     }
 }

@@ -29,3 +29,8 @@ pub struct TlsInfo {
     /// The protocol version for the log (`TLSv1.3`).
     pub version: &'static str,
 }
+
+impl ConnInfo {
+    /// The connection speaks another protocol from here on: no more HTTP framing on it.
+    pub(crate) fn switched(&self) {}
+}

@@ -1,17 +1,140 @@
-//! A request from its head to the answer.
+//! A request from its head to the answer: check, match, filters, forward.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Instant};
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{
+    HeaderValue, Request, Response, Uri,
+    header::{LOCATION, STRICT_TRANSPORT_SECURITY},
+    uri::PathAndQuery,
+};
 use hyper::body::Incoming;
 
-use super::{body::Body, conn::ConnInfo, worker::Worker};
+use super::{
+    access::Record,
+    body::Body,
+    check,
+    conn::ConnInfo,
+    error::{Ask, Error, Kind},
+    forward::{Matched, forward},
+    headers::X_REQUEST_ID,
+    settings::AccessLog,
+    worker::Worker,
+};
+use crate::routing::{Action, Filter, Refusal, Route, path};
 
-#[allow(dead_code, reason = "the server that calls it follows")]
+/// Where ACME's HTTP-01 is answered (RFC 8555 section 8.3): never redirected, whoever answers it.
+const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
+
 /// Answers one request of a client connection.
-pub(crate) async fn handle(_worker: &Rc<Worker>, _conn: &Rc<ConnInfo>, _req: Request<Incoming>) -> Response<Body> {
-    let mut response = Response::new(Body::from(Bytes::from_static(b"no route\n")));
-    *response.status_mut() = StatusCode::NOT_FOUND;
+pub(crate) async fn handle(worker: &Rc<Worker>, conn: &Rc<ConnInfo>, request: Request<Incoming>) -> Response<Body> {
+    let began = Instant::now();
+    let ask = Ask::of(request.headers());
+    let mut record = match worker.settings.access_log {
+        AccessLog::Off => None,
+        AccessLog::Text(share) | AccessLog::Json(share) => {
+            let (parts, headers) = (&request, request.headers());
+            let mut record = Record::new(conn, parts.method(), parts.uri(), parts.version(), headers);
+            record.errors_only = !worker.sampled(share);
+            Some(Box::new(record))
+        }
+    };
+    let mut response = match answer(worker, conn, request, record.as_deref_mut()).await {
+        Ok(response) => response,
+        Err(error) => {
+            if let Some(record) = &mut record {
+                record.reason = Some(error.kind.reason());
+            }
+            tracing::debug!(%error, side = ?error.side, "request failed");
+            error.response(ask).map(Body::from)
+        }
+    };
+    worker.counters.answered(response.status(), began.elapsed());
+    if let Some(mut record) = record {
+        record.status = response.status().as_u16();
+        response.body_mut().record = Some(record);
+    }
     response
+}
+
+async fn answer(
+    worker: &Rc<Worker>,
+    conn: &Rc<ConnInfo>,
+    request: Request<Incoming>,
+    record: Option<&mut Record>,
+) -> Result<Response<Body>, Error> {
+    let target = check::check(&request)?;
+    let upgrade = check::upgrade(&request);
+    if target.path == "*" {
+        return Err(Error::client(Kind::NoRoute));
+    }
+    let path = path::normalize(target.path).map_err(|_why| Error::client(Kind::BadRequest("bad path")))?;
+    let host = target.authority.as_ref().map(|authority| &*authority.host);
+    let table = worker.shared.table.load();
+    let route = table.find(host, &path).ok_or(Error::us(Kind::NoRoute))?.clone();
+    drop(table);
+    if let Some(record) = record {
+        record.route = Some(format!("{}/{}", route.origin.namespace, route.origin.name));
+        if let Action::Forward(backend) = &route.action {
+            record.backend = Some(backend.id.to_string());
+        }
+        record.request_id = request.headers().get(X_REQUEST_ID).cloned();
+    }
+    if let Some(redirect) = redirect(&route, conn, &target, &path) {
+        return Ok(redirect);
+    }
+    let backend = match &route.action {
+        Action::Forward(backend) => backend,
+        Action::Refuse(refusal) => return Err(Error::us(Kind::Unavailable(refused(*refusal)))),
+    };
+    let host = HeaderValue::from_bytes(target.host).map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?;
+    let unchanged = matches!(path, std::borrow::Cow::Borrowed(_));
+    let target = match request.uri().path_and_query() {
+        Some(same) if unchanged => same.clone(),
+        _ => with_query(&path, target.query)?,
+    };
+    let matched = Matched { backend, host, target, upgrade };
+    let mut response = forward(worker, conn, matched, request).await?;
+    if conn.tls.is_some() {
+        for filter in &route.filters {
+            if let Filter::Hsts(value) = filter {
+                response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, value.clone());
+            }
+        }
+    }
+    Ok(response)
+}
+
+fn redirect(route: &Route, conn: &ConnInfo, target: &check::Target<'_>, path: &str) -> Option<Response<Body>> {
+    if conn.tls.is_some() || path.starts_with(ACME_CHALLENGE) {
+        return None;
+    }
+    let (status, port) = route.filters.iter().find_map(|filter| match filter {
+        Filter::HttpsRedirect { status, port } => Some((*status, *port)),
+        Filter::Hsts(_) => None,
+    })?;
+    let host = &target.authority.as_ref()?.host;
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let query = target.query.map(|query| format!("?{query}")).unwrap_or_default();
+    let location = HeaderValue::try_from(format!("https://{host}{port}{}{query}", target.path)).ok()?;
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = status;
+    response.headers_mut().insert(LOCATION, location);
+    Some(response)
+}
+
+fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Error> {
+    let text = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let uri: Uri = text.parse().map_err(|_bad| Error::client(Kind::BadRequest("bad path")))?;
+    uri.path_and_query().cloned().ok_or(Error::client(Kind::BadRequest("bad path")))
+}
+
+fn refused(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::UnknownService => "the service of this route does not exist",
+        Refusal::UnknownPort => "the service of this route has no such port",
+        Refusal::UnsupportedBackend => "the backend of this route is of an unsupported kind",
+    }
 }

@@ -4,13 +4,21 @@
 //! One current-thread runtime per core, each with its own listeners (SO_REUSEPORT) and its own [`worker::Worker`]
 //! (pools, endpoint state). A request crosses these files in this order: `listen` → `conn` → `handle` → `forward`.
 
-pub mod conn;
-pub mod error;
-pub mod settings;
-pub mod worker;
-
+mod access;
 mod body;
+mod check;
+pub mod conn;
+pub mod counters;
+pub mod error;
+mod forward;
 mod handle;
+mod headers;
+mod names;
+mod pool;
+pub mod settings;
+mod stall;
+mod upgrade;
+mod worker;
 
 pub use settings::Settings;
 pub use worker::Shared;

@@ -1,28 +1,190 @@
 //! What one data-plane core owns, and what all cores share.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
+use ring::rand::SecureRandom;
+use tokio_rustls::TlsConnector;
 
-use super::Settings;
-use crate::routing::RoutingTable;
+use super::{
+    Settings,
+    counters::Counters,
+    names::Names,
+    pool::{Upstream, UpstreamKey},
+};
+use crate::{
+    balance::EjectPolicy,
+    routing::{Backend, RoutingTable},
+};
+
+/// How often idle upstream connections are looked through.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// What all cores and the control side share.
 #[derive(Debug, Default)]
 pub struct Shared {
     /// The routing table now.
     pub table: ArcSwap<RoutingTable>,
+    counters: Mutex<Vec<Arc<Counters>>>,
+    ejected: Mutex<HashMap<SocketAddr, Instant>>,
 }
 
 /// What one core owns. Made on its thread, inside its `LocalSet`.
 #[derive(Debug)]
-#[allow(dead_code, reason = "the server that makes it follows")]
-pub(crate) struct Worker {}
+pub(crate) struct Worker {
+    pub(super) settings: Arc<Settings>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) names: Names,
+    upstreams: RefCell<HashMap<UpstreamKey, Rc<Upstream>>>,
+    /// Turns of round robin per backend, by its address in memory: a stale entry costs nothing but its place.
+    turns: RefCell<HashMap<usize, usize>>,
+    random: Cell<u64>,
+    tls: [Connector; 2],
+}
+
+struct Connector(TlsConnector);
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TlsConnector")
+    }
+}
+
+impl Shared {
+    /// The counters of every core that has run.
+    pub fn counters(&self) -> Vec<Arc<Counters>> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Endpoints that at least one core passes over now.
+    pub fn ejected(&self) -> Vec<SocketAddr> {
+        let now = Instant::now();
+        let mut ejected = self.ejected.lock().unwrap_or_else(PoisonError::into_inner);
+        ejected.retain(|_, until| *until > now);
+        ejected.keys().copied().collect()
+    }
+}
 
 impl Worker {
-    #[allow(dead_code, reason = "the server that calls it follows")]
     /// The worker of core `_index`.
-    pub(crate) fn new(_index: usize, _settings: Arc<Settings>, _shared: Arc<Shared>) -> Rc<Self> {
-        Rc::new(Self {})
+    pub(crate) fn new(_index: usize, settings: Arc<Settings>, shared: Arc<Shared>) -> Rc<Self> {
+        let counters = Arc::new(Counters::default());
+        shared.counters.lock().unwrap_or_else(PoisonError::into_inner).push(counters.clone());
+        let verify = settings.verify_backends;
+        let tls = [false, true].map(|h2| Connector(TlsConnector::from(crate::tls::upstream_config(verify, h2))));
+        let worker = Rc::new(Self {
+            settings,
+            shared,
+            counters,
+            names: Names::default(),
+            upstreams: RefCell::default(),
+            turns: RefCell::default(),
+            random: Cell::new(seed()),
+            tls,
+        });
+        let weak = Rc::downgrade(&worker);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                let Some(worker) = weak.upgrade() else { return };
+                worker.sweep();
+            }
+        });
+        worker
     }
+
+    /// The endpoint as this core knows it.
+    pub(super) fn upstream(&self, key: UpstreamKey) -> Rc<Upstream> {
+        if let Some(known) = self.upstreams.borrow().get(&key) {
+            return known.clone();
+        }
+        let made = Upstream::new(key.clone(), &self.settings);
+        self.upstreams.borrow_mut().insert(key, made.clone());
+        made
+    }
+
+    /// The next turn of a backend.
+    pub(super) fn turn(&self, backend: &Arc<Backend>) -> usize {
+        let mut turns = self.turns.borrow_mut();
+        // Far more than live backends: what edits left behind is forgotten, at the price of one uneven turn.
+        if turns.len() > 65_536 {
+            turns.clear();
+        }
+        let turn = turns.entry(Arc::as_ptr(backend).addr()).or_insert(0);
+        *turn = turn.wrapping_add(1);
+        *turn
+    }
+
+    pub(super) fn policy(&self) -> EjectPolicy {
+        EjectPolicy { after: self.settings.eject_after, first: self.settings.eject_for }
+    }
+
+    /// A connection was refused or timed out.
+    pub(super) fn failed(&self, upstream: &Upstream) {
+        self.counters.connect_failures.add(1);
+        let now = Instant::now();
+        if upstream.outlier.borrow_mut().failed(now, self.policy()) {
+            self.counters.ejections.add(1);
+            tracing::warn!(endpoint = %upstream.key.addr, "endpoint passed over: it refuses connections");
+            let mut ejected = self.shared.ejected.lock().unwrap_or_else(PoisonError::into_inner);
+            if ejected.len() < 4096 {
+                ejected.insert(upstream.key.addr, now + self.settings.eject_for);
+            }
+        }
+    }
+
+    pub(super) fn tls(&self, h2: bool) -> &TlsConnector {
+        &self.tls[usize::from(h2)].0
+    }
+
+    /// Random bits; good enough to spread load and to tell requests apart, not for secrets.
+    pub(super) fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A new `X-Request-ID`: 128 random bits in hexadecimal, as ingress-nginx makes them.
+    pub(super) fn request_id(&self) -> HeaderValue {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let bits = (u128::from(self.random()) << 64) | u128::from(self.random());
+        let mut id = [0; 32];
+        for (index, digit) in id.iter_mut().enumerate() {
+            *digit = HEX[(bits >> (index * 4)) as usize & 15];
+        }
+        HeaderValue::from_bytes(&id).unwrap_or_else(|_never| HeaderValue::from_static("0"))
+    }
+
+    /// Whether this request is among the share that is written to the access log.
+    pub(super) fn sampled(&self, share: f64) -> bool {
+        share >= 1.0 || (self.random() as f64) < share * (u64::MAX as f64)
+    }
+
+    /// Addresses of a name; see [`Names`].
+    pub(super) async fn resolve(&self, host: &str) -> Option<Rc<[IpAddr]>> {
+        self.names.resolve(host).await
+    }
+
+    fn sweep(&self) {
+        let now = Instant::now();
+        self.upstreams.borrow_mut().retain(|_, upstream| upstream.sweep(now, &self.settings));
+    }
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    // Without the system's randomness the worst is an uneven spread.
+    let _ = ring::rand::SystemRandom::new().fill(&mut bytes);
+    u64::from_le_bytes(bytes)
 }

@@ -64,11 +64,11 @@ impl PathMatch {
     /// Order of precedence: Exact first, then longer before shorter, and of equal length Prefix before plain prefix,
     /// because it takes less.
     pub(super) fn precedence(&self) -> (u8, std::cmp::Reverse<usize>, u8) {
-        let length = |path: &str| std::cmp::Reverse(path.trim_end_matches('/').len());
+        use std::cmp::Reverse;
         match self {
-            Self::Exact(_) => (0, std::cmp::Reverse(0), 0),
-            Self::Prefix(path) => (1, length(path), 0),
-            Self::Start(path) => (1, length(path), 1),
+            Self::Exact(_) => (0, Reverse(0), 0),
+            Self::Prefix(path) => (1, Reverse(path.trim_end_matches('/').len()), 0),
+            Self::Start(path) => (1, Reverse(path.len()), 1),
         }
     }
 }

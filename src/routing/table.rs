@@ -181,10 +181,10 @@ impl RoutingTable {
         match routes.pattern.clone() {
             HostPattern::Any => self.any = Some(routes),
             HostPattern::Exact(host) => {
-                self.edit(false, host.as_str()).insert(host.as_str().into(), routes).map_or((), drop)
+                self.edit(false, host.as_str()).insert(host.as_str().into(), routes);
             }
             HostPattern::Wildcard(host) => {
-                self.edit(true, host.as_str()).insert(host.as_str().into(), routes).map_or((), drop)
+                self.edit(true, host.as_str()).insert(host.as_str().into(), routes);
             }
         }
     }

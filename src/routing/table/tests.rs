@@ -140,9 +140,10 @@ fn slow<'a>(rules: &'a [(PathMatch, Arc<Route>)], path: &str) -> Option<&'a Arc<
             _ if wanted.is_empty() => true,
             _ => path == trimmed || path.starts_with(&format!("{trimmed}/")),
         };
-        let better = best.is_none_or(|(length, rank, _)| (trimmed.len(), kind) > (length, rank));
+        let size = if kind == 1 { trimmed.len() } else { text.len() };
+        let better = best.is_none_or(|(length, rank, _)| (size, kind) > (length, rank));
         if takes && better {
-            best = Some((trimmed.len(), kind, index));
+            best = Some((size, kind, index));
         }
     }
     best.map(|(_, _, index)| &rules[index].1)

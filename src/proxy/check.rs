@@ -1,0 +1,117 @@
+//! What a parsed request head must be before it is routed: the form of its target (RFC 9112 section 3.2), its host,
+//! and what it asks of the connection.
+
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Version,
+    header::{CONNECTION, EXPECT, HOST, UPGRADE},
+};
+
+use super::error::{Error, Kind};
+use crate::routing::host::Authority;
+
+/// Where a request wants to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target<'a> {
+    /// The host in canonical form and the port as the client wrote it; `None` only for HTTP/1.0 without `Host`.
+    pub(crate) authority: Option<Authority<'a>>,
+    /// The host and port as the client wrote them, from the target or `Host`; empty if there are none.
+    pub(crate) host: &'a [u8],
+    /// The path as sent; `*` for `OPTIONS *`.
+    pub(crate) path: &'a str,
+    /// The query as sent, without its `?`.
+    pub(crate) query: Option<&'a str>,
+}
+
+/// Checks a request head. To be called first; nothing of a request that fails may reach an upstream.
+pub(crate) fn check<B>(request: &Request<B>) -> Result<Target<'_>, Error> {
+    let uri = request.uri();
+    if request.method() == Method::CONNECT {
+        return Err(Error::client(Kind::MethodNotAllowed));
+    }
+    if uri.scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
+        return Err(bad("unknown scheme in target"));
+    }
+    let path = uri.path();
+    let asterisk = path == "*" && request.method() == Method::OPTIONS;
+    if !path.starts_with('/') && !asterisk {
+        return Err(bad("bad target"));
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let field = hosts.next().map(HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        return Err(bad("more than one Host"));
+    }
+    let in_target = uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = match (in_target, field) {
+        (Some(target), None) => target,
+        (None, Some(field)) => field,
+        (None, None) if request.version() < Version::HTTP_11 => b"",
+        (None, None) => return Err(bad("no Host")),
+        // RFC 9112 section 3.2.2 lets the target win; RFC 9113 section 8.3.1 calls it malformed. Two readers may
+        // choose differently, so it goes no further.
+        (Some(target), Some(field)) if same(target, field)? => target,
+        (Some(_), Some(_)) => return Err(bad("the target's host is not that of Host")),
+    };
+    let authority = match (host, request.version()) {
+        (b"", Version::HTTP_10) => None,
+        _ => Some(parse(host)?),
+    };
+    expectation(request.headers())?;
+    Ok(Target { authority, host, path, query: uri.query() })
+}
+
+/// The `Upgrade` field to pass on: `None` unless HTTP/1.1 names `upgrade` in `Connection` and a protocol besides
+/// `h2c`. Behind a proxy, `h2c` would be a tunnel past its rules.
+pub(crate) fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
+    let headers = request.headers();
+    if request.version() != Version::HTTP_11
+        || !headers.contains_key(UPGRADE)
+        || !elements(headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade"))
+    {
+        return None;
+    }
+    let refused = |protocol: &[u8]| protocol.eq_ignore_ascii_case(b"h2c") || protocol.is_empty();
+    let mut fields = headers.get_all(UPGRADE).iter();
+    if let (Some(only), None) = (fields.next(), fields.next())
+        && !only.as_bytes().split(|&byte| byte == b',').any(|protocol| refused(protocol.trim_ascii()))
+    {
+        return Some(only.clone());
+    }
+    let kept: Vec<_> = elements(headers, &UPGRADE).filter(|protocol| !refused(protocol)).collect();
+    if kept.is_empty() { None } else { HeaderValue::from_bytes(&kept.join(&b", "[..])).ok() }
+}
+
+/// RFC 9110 section 10.1.1: what is not `100-continue` may be answered 417.
+fn expectation(headers: &HeaderMap) -> Result<(), Error> {
+    match headers.get_all(EXPECT).iter().find(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        Some(_) => Err(Error::client(Kind::ExpectationFailed)),
+        None => Ok(()),
+    }
+}
+
+/// Whether two spellings are of one host and port.
+fn same(target: &[u8], field: &[u8]) -> Result<bool, Error> {
+    if target.eq_ignore_ascii_case(field) {
+        return Ok(true);
+    }
+    let (target, field) = (parse(target)?, parse(field)?);
+    let port = |authority: &Authority<'_>| authority.port.filter(|port| !matches!(port, 80 | 443));
+    Ok(target.host == field.host && port(&target) == port(&field))
+}
+
+fn parse(host: &[u8]) -> Result<Authority<'_>, Error> {
+    Authority::parse(host).map_err(|_why| bad("bad Host"))
+}
+
+/// The elements of a list-valued field.
+fn elements<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let values = headers.get_all(name).iter();
+    values.flat_map(|value| value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii))
+}
+
+fn bad(why: &'static str) -> Error {
+    Error::client(Kind::BadRequest(why))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! From a matched request to the answer of an endpoint: choose, connect, send, try again where that is safe.
+
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
+
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version,
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    request::Parts,
+    uri::{PathAndQuery, Scheme},
+};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::{
+    body::{Body, Fate, Outgoing},
+    conn::ConnInfo,
+    error::{Error, Kind, Retry},
+    headers,
+    pool::{Lease, Sender, Upstream, UpstreamKey},
+    settings::BalanceSetting,
+    stall::Stall,
+    upgrade,
+    worker::Worker,
+};
+use crate::{
+    balance,
+    routing::{Backend, Endpoint, EndpointSet, Protocol},
+};
+
+/// What `handle` found out about a request.
+pub(super) struct Matched<'a> {
+    pub(super) backend: &'a Arc<Backend>,
+    /// Host (and port) as the client wrote them.
+    pub(super) host: HeaderValue,
+    /// Normalised path with the query.
+    pub(super) target: PathAndQuery,
+    /// `Upgrade` to pass on.
+    pub(super) upgrade: Option<HeaderValue>,
+}
+
+/// What an attempt came to.
+enum Attempt {
+    Answer(Response<Incoming>, Lease),
+    /// Nothing was answered; the request is back, if it may be tried again.
+    Failed(Error, Option<Box<Request<Outgoing>>>),
+}
+
+/// Forwards a request and returns the head of the answer with its streaming body.
+pub(super) async fn forward(
+    worker: &Rc<Worker>,
+    conn: &Rc<ConnInfo>,
+    matched: Matched<'_>,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Error> {
+    let settings = &worker.settings;
+    if let (Some(limit), Some(length)) = (settings.max_body_bytes, request.body().size_hint().exact())
+        && length > limit
+    {
+        return Err(Error::client(Kind::BodyTooLarge));
+    }
+    let deadline = settings.request_timeout.map(|limit| tokio::time::Instant::now() + limit);
+    let client_upgrade = matched.upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let client_version = request.version();
+    let (parts, incoming) = request.into_parts();
+    let head = outgoing_head(worker, conn, &matched, parts, &incoming)?;
+    let (body, fate) = if incoming.is_end_stream() {
+        (Outgoing::empty(), None)
+    } else {
+        let stall = Stall::new(settings.stream_idle_timeout);
+        let (body, fate) = Outgoing::new(incoming, settings.max_body_bytes, stall);
+        (body, Some(fate))
+    };
+    let request = Request::from_parts(head, body);
+    let sent = attempts(worker, matched.backend, request, fate.as_deref());
+    let (answer, lease) = match deadline {
+        None => sent.await?,
+        Some(at) => tokio::time::timeout_at(at, sent)
+            .await
+            .map_err(|_late| Error::upstream(Kind::GatewayTimeout("the request took too long"), Retry::Never))??,
+    };
+    let (mut parts, incoming) = answer.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        let (Some(client), Some(protocol)) = (client_upgrade, parts.headers.get(UPGRADE).cloned()) else {
+            return Err(Error::upstream(Kind::BadGateway("the backend switched protocols unasked"), Retry::Never));
+        };
+        let upstream = hyper::upgrade::on(Response::from_parts(parts.clone(), incoming));
+        headers::strip_answer(&mut parts.headers);
+        parts.headers.insert(UPGRADE, protocol);
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        conn.switched();
+        worker.counters.upgrades.add(1);
+        upgrade::tunnel(client, upstream, lease, settings.stream_idle_timeout);
+        return Ok(Response::from_parts(parts, Body::default()));
+    }
+    headers::strip_answer(&mut parts.headers);
+    parts.version = client_version;
+    let stall = Stall::new(settings.stream_idle_timeout);
+    let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
+    Ok(Response::from_parts(parts, Body::relay(incoming, lease, stall, deadline)))
+}
+
+/// The head as it goes to the endpoint.
+fn outgoing_head(
+    worker: &Worker,
+    conn: &ConnInfo,
+    matched: &Matched<'_>,
+    mut parts: Parts,
+    body: &Incoming,
+) -> Result<Parts, Error> {
+    let h2 = matches!(matched.backend.protocol, Protocol::H2c | Protocol::H2);
+    let trailers = h2 && headers::wants_trailers(&parts.headers);
+    let fields = &mut parts.headers;
+    headers::strip_request(fields);
+    // The server side answers the expectation when the body is first asked for.
+    fields.remove(EXPECT);
+    headers::forwarded(fields, conn, &matched.host, || worker.request_id());
+    if h2 {
+        fields.remove(HOST);
+        if trailers {
+            fields.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        let scheme = if matched.backend.protocol == Protocol::H2 { Scheme::HTTPS } else { Scheme::HTTP };
+        let authority = http::uri::Authority::try_from(matched.host.as_bytes())
+            .map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?;
+        let mut uri = http::uri::Parts::default();
+        (uri.scheme, uri.authority, uri.path_and_query) = (Some(scheme), Some(authority), Some(matched.target.clone()));
+        parts.uri = Uri::from_parts(uri).map_err(|_bad| Error::client(Kind::BadRequest("bad target")))?;
+        parts.version = Version::HTTP_2;
+    } else {
+        headers::from_h2(fields, parts.version);
+        fields.insert(HOST, matched.host.clone());
+        if let Some(protocol) = &matched.upgrade {
+            fields.insert(UPGRADE, protocol.clone());
+            fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        // For GET and HEAD hyper sends no body of unknown length unless it is told that there is one.
+        if !body.is_end_stream() && !fields.contains_key(CONTENT_LENGTH) {
+            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        parts.uri = Uri::from(matched.target.clone());
+        parts.version = Version::HTTP_11;
+    }
+    parts.extensions.clear();
+    Ok(parts)
+}
+
+async fn attempts(
+    worker: &Rc<Worker>,
+    backend: &Arc<Backend>,
+    request: Request<Outgoing>,
+    fate: Option<&Fate>,
+) -> Result<(Response<Incoming>, Lease), Error> {
+    let mut request = Box::new(request);
+    let mut tried = 0_u64;
+    let mut attempt = 1;
+    let mut fresh = false;
+    loop {
+        let upstream = pick(worker, backend, &mut tried, fresh).await?;
+        let (error, back) = match once(worker, &upstream, request, fate, fresh).await {
+            Attempt::Answer(answer, lease) => return Ok((answer, lease)),
+            Attempt::Failed(error, back) => (error, back),
+        };
+        match back {
+            Some(back) if error.retry != Retry::Never && attempt < worker.settings.max_attempts => {
+                // A reused connection that had died says nothing about its endpoint: the same one, newly connected.
+                fresh = error.retry == Retry::IfReused;
+                request = back;
+                attempt += 1;
+                worker.counters.retries.add(1);
+            }
+            _ => return Err(error),
+        }
+    }
+}
+
+/// One attempt at one endpoint.
+async fn once(
+    worker: &Rc<Worker>,
+    upstream: &Rc<Upstream>,
+    request: Box<Request<Outgoing>>,
+    fate: Option<&Fate>,
+    fresh: bool,
+) -> Attempt {
+    let (sender, mut lease, reused) = match upstream.acquire(worker, fresh).await {
+        Ok(acquired) => acquired,
+        Err(error) => {
+            worker.failed(upstream);
+            return Attempt::Failed(error, Some(request));
+        }
+    };
+    if !reused {
+        worker.counters.connects.add(1);
+    }
+    // A connection that waited in the pool may die under the request. Without a body the head can be sent again, if
+    // the method allows it (RFC 9110 section 9.2.2).
+    let again = (reused && fate.is_none() && request.method().is_idempotent()).then(|| head_again(&request));
+    let limit = worker.settings.response_header_timeout;
+    let (answer, sender) = match sender {
+        Sender::H1(mut sender) => (timeout(limit, sender.try_send_request(*request)).await, Some(sender)),
+        Sender::H2(mut sender) => (timeout(limit, sender.try_send_request(*request)).await, None),
+    };
+    match answer {
+        Ok(Ok(answer)) => {
+            upstream.outlier.borrow_mut().succeeded();
+            if let Some(sender) = sender {
+                lease.hold(sender);
+            }
+            Attempt::Answer(answer, lease)
+        }
+        Ok(Err(mut error)) => {
+            if let Some(kind) = fate.and_then(|fate| fate.failed.get()) {
+                return Attempt::Failed(Error::client(kind), None);
+            }
+            let unsent = error.take_message().map(Box::new);
+            let back = unsent.filter(|_| fate.is_none_or(|fate| !fate.started.get())).or(again.filter(|_| {
+                let error = error.error();
+                error.is_closed() || error.is_canceled() || error.is_incomplete_message() || !error.is_parse()
+            }));
+            let retry = if back.is_some() { Retry::IfReused } else { Retry::Never };
+            let why =
+                if error.error().is_parse() { "the backend's answer is malformed" } else { "the backend broke off" };
+            Attempt::Failed(Error::upstream(Kind::BadGateway(why), retry), back)
+        }
+        Err(_elapsed) => {
+            let kind = match fate.and_then(|fate| fate.failed.get()) {
+                Some(kind) => kind,
+                None => Kind::GatewayTimeout("the backend did not answer in time"),
+            };
+            Attempt::Failed(Error::upstream(kind, Retry::Never), None)
+        }
+    }
+}
+
+fn head_again(request: &Request<Outgoing>) -> Box<Request<Outgoing>> {
+    let mut again = Request::new(Outgoing::empty());
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.version_mut() = request.version();
+    *again.headers_mut() = HeaderMap::clone(request.headers());
+    Box::new(again)
+}
+
+/// Chooses an endpoint: in turn or by load, passing over those that were tried or refuse connections. When all refuse,
+/// one is tried all the same: a guess is better than a certain 503.
+async fn pick(
+    worker: &Rc<Worker>,
+    backend: &Arc<Backend>,
+    tried: &mut u64,
+    again: bool,
+) -> Result<Rc<Upstream>, Error> {
+    let endpoints = backend.endpoints();
+    let key = |addr: SocketAddr, name| UpstreamKey { addr, protocol: backend.protocol, name };
+    let chosen = match &**endpoints {
+        EndpointSet::Empty => {
+            return Err(Error::upstream(Kind::Unavailable("the service has no endpoints"), Retry::Never));
+        }
+        EndpointSet::Addresses(list) => {
+            let at = |index: usize| -> Rc<Upstream> {
+                let Endpoint { addr } = list[index];
+                worker.upstream(key(addr, None))
+            };
+            if let [_only] = &**list {
+                return Ok(at(0));
+            }
+            let now = Instant::now();
+            let seen = *tried;
+            let untried = |index: usize| index >= 64 || seen & (1 << index) == 0;
+            let healthy = |index: usize| untried(index) && !at(index).outlier.borrow().is_ejected(now);
+            let turn = worker.turn(backend).wrapping_sub(usize::from(again));
+            let index = match worker.settings.balance {
+                BalanceSetting::RoundRobin => balance::round_robin(turn, list.len(), healthy),
+                BalanceSetting::LeastRequest => {
+                    balance::least_request(worker.random(), list.len(), healthy, |index| at(index).in_flight.get())
+                }
+            };
+            let index = index
+                .or_else(|| balance::round_robin(turn, list.len(), untried))
+                .unwrap_or_else(|| turn % list.len().max(1));
+            if !again && index < 64 {
+                *tried |= 1 << index;
+            }
+            at(index)
+        }
+        EndpointSet::Name { host, port } => {
+            let (host, port) = (host.clone(), *port);
+            drop(endpoints);
+            let found = worker.resolve(&host).await;
+            let addresses =
+                found.ok_or(Error::upstream(Kind::Unavailable("the backend's name has no address"), Retry::Never))?;
+            let turn = worker.turn(backend) % addresses.len().max(1);
+            let name = host.parse::<std::net::IpAddr>().is_err().then(|| Rc::from(&*host));
+            worker.upstream(key(SocketAddr::new(addresses[turn], port), name))
+        }
+    };
+    Ok(chosen)
+}

@@ -1,0 +1,165 @@
+//! Header fields: hop-by-hop fields go, forwarded fields are set. Names are constants; values are prepared per
+//! connection where they can be.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Version,
+    header::{
+        CONNECTION, CONTENT_LENGTH, COOKIE, Entry, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+        TRAILER, TRANSFER_ENCODING, UPGRADE,
+    },
+};
+
+use super::conn::ConnInfo;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const PROXY: HeaderName = HeaderName::from_static("proxy");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const X_FORWARDED_SERVER: HeaderName = HeaderName::from_static("x-forwarded-server");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
+/// Kept from a trusted peer, else made here.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Fields that speak of one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 9] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, PROXY];
+
+/// Removes the hop-by-hop fields of a request or an answer.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    if let Some(first) = headers.get(CONNECTION)
+        && !matches!(first.as_bytes(), b"keep-alive" | b"close" | b"Keep-Alive" | b"upgrade" | b"Upgrade")
+    {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            // Framing and routing are not a client's to take away.
+            .filter(|name| ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Whether the client asks for trailers (`te: trailers`), which gRPC insists on.
+pub(super) fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|value| {
+        let options = value.as_bytes().split(|byte| *byte == b',');
+        options.map(<[u8]>::trim_ascii).any(|option| option.eq_ignore_ascii_case(b"trailers"))
+    })
+}
+
+/// Sets what a backend is told about the client. What an untrusted peer claims is replaced; a trusted peer's is
+/// believed and extended.
+pub(super) fn forwarded(
+    headers: &mut HeaderMap,
+    conn: &ConnInfo,
+    host: &HeaderValue,
+    request_id: impl FnOnce() -> HeaderValue,
+) {
+    drop_underscore_twins(headers);
+    let scheme = HeaderValue::from_static(if conn.tls.is_some() { "https" } else { "http" });
+    if conn.trusted {
+        let chain = match headers.get(X_FORWARDED_FOR) {
+            Some(before) => {
+                let mut chain = before.as_bytes().to_vec();
+                chain.extend_from_slice(b", ");
+                chain.extend_from_slice(conn.client_ip.as_bytes());
+                HeaderValue::from_bytes(&chain).unwrap_or_else(|_bad| conn.client_ip.clone())
+            }
+            None => conn.client_ip.clone(),
+        };
+        headers.insert(X_FORWARDED_FOR, chain);
+        for (name, value) in [
+            (X_REAL_IP, conn.client_ip.clone()),
+            (X_FORWARDED_HOST, host.clone()),
+            (X_FORWARDED_PORT, port(conn)),
+            (X_FORWARDED_PROTO, scheme.clone()),
+            (X_FORWARDED_SCHEME, scheme.clone()),
+            (X_SCHEME, scheme),
+        ] {
+            if let Entry::Vacant(entry) = headers.entry(name) {
+                entry.insert(value);
+            }
+        }
+        if let Entry::Vacant(entry) = headers.entry(X_REQUEST_ID) {
+            entry.insert(request_id());
+        }
+        return;
+    }
+    for name in [FORWARDED, X_FORWARDED_PREFIX, X_FORWARDED_SERVER] {
+        headers.remove(name);
+    }
+    headers.insert(X_FORWARDED_FOR, conn.client_ip.clone());
+    headers.insert(X_REAL_IP, conn.client_ip.clone());
+    headers.insert(X_FORWARDED_HOST, host.clone());
+    headers.insert(X_FORWARDED_PORT, port(conn));
+    headers.insert(X_FORWARDED_PROTO, scheme.clone());
+    headers.insert(X_FORWARDED_SCHEME, scheme.clone());
+    headers.insert(X_SCHEME, scheme);
+    headers.insert(X_REQUEST_ID, request_id());
+}
+
+/// Brings a request that came over HTTP/2 to the form of HTTP/1.1: one `Cookie` field (RFC 9113 section 8.2.3).
+pub(super) fn from_h2(headers: &mut HeaderMap, version: Version) {
+    if version != Version::HTTP_2 {
+        return;
+    }
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Fields of an upstream's answer that concern it and us only.
+pub(super) fn strip_answer(headers: &mut HeaderMap) {
+    strip(headers);
+    headers.remove(PROXY_AUTHENTICATE);
+}
+
+/// Fields of a request that were meant for us only.
+pub(super) fn strip_request(headers: &mut HeaderMap) {
+    strip(headers);
+    headers.remove(PROXY_AUTHORIZATION);
+}
+
+/// `X_Forwarded_For` becomes the same CGI variable as `X-Forwarded-For`: a way to smuggle a client address.
+fn drop_underscore_twins(headers: &mut HeaderMap) {
+    let twin = |name: &HeaderName| {
+        let name = name.as_str().as_bytes();
+        memchr::memchr(b'_', name).is_some() && {
+            let dashed: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
+            dashed.starts_with(b"x-forwarded-") || matches!(&*dashed, b"x-real-ip" | b"x-scheme" | b"x-request-id")
+        }
+    };
+    while let Some(name) = headers.keys().find(|name| twin(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+fn port(conn: &ConnInfo) -> HeaderValue {
+    match conn.local.port() {
+        80 => HeaderValue::from_static("80"),
+        443 => HeaderValue::from_static("443"),
+        other => HeaderValue::from(other),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+use super::*;
+
+fn conn(trusted: bool) -> ConnInfo {
+    let client = "192.0.2.9:4000".parse().expect("an address");
+    ConnInfo {
+        client,
+        peer: client,
+        local: "192.0.2.1:443".parse().expect("an address"),
+        client_ip: HeaderValue::from_static("192.0.2.9"),
+        trusted,
+        tls: None,
+    }
+}
+
+fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+    let pairs = fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    let mut map = HeaderMap::new();
+    for (name, value) in pairs {
+        map.append(name, value);
+    }
+    map
+}
+
+#[test]
+fn rfc9110_7_6_1_fields_named_in_connection_go_but_never_framing_or_routing() {
+    let mut headers = map(&[
+        ("connection", "close, X-Secret, host, content-length"),
+        ("x-secret", "1"),
+        ("host", "a.example"),
+        ("content-length", "3"),
+        ("keep-alive", "5"),
+        ("te", "gzip"),
+        ("accept", "*/*"),
+    ]);
+    strip(&mut headers);
+    let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["accept", "content-length", "host"]);
+}
+
+#[test]
+fn what_an_untrusted_client_claims_is_replaced() {
+    let mut headers = map(&[
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-real-ip", "10.0.0.1"),
+        ("x_forwarded_for", "10.0.0.1"),
+        ("forwarded", "for=10.0.0.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-request-id", "mine"),
+    ]);
+    forwarded(&mut headers, &conn(false), &HeaderValue::from_static("a.example"), || HeaderValue::from_static("id"));
+    assert_eq!(headers["x-forwarded-for"], "192.0.2.9");
+    assert_eq!(headers["x-real-ip"], "192.0.2.9");
+    assert_eq!(headers["x-forwarded-proto"], "http");
+    assert_eq!(headers["x-forwarded-host"], "a.example");
+    assert_eq!(headers["x-forwarded-port"], "443");
+    assert_eq!(headers["x-request-id"], "id");
+    assert!(!headers.contains_key("forwarded") && !headers.contains_key("x_forwarded_for"));
+}
+
+#[test]
+fn what_a_trusted_proxy_says_is_believed_and_extended() {
+    let mut headers =
+        map(&[("x-forwarded-for", "198.51.100.7"), ("x-forwarded-proto", "https"), ("x-request-id", "theirs")]);
+    forwarded(&mut headers, &conn(true), &HeaderValue::from_static("a.example"), || HeaderValue::from_static("id"));
+    assert_eq!(headers["x-forwarded-for"], "198.51.100.7, 192.0.2.9");
+    assert_eq!(headers["x-forwarded-proto"], "https");
+    assert_eq!(headers["x-request-id"], "theirs");
+    assert_eq!(headers["x-real-ip"], "192.0.2.9");
+}
+
+#[test]
+fn rfc9113_8_2_3_cookie_crumbs_are_joined() {
+    let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2")]);
+    from_h2(&mut headers, Version::HTTP_2);
+    assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+}

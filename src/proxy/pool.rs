@@ -1,0 +1,257 @@
+//! Upstream connections of one core: per endpoint and protocol a list of idle HTTP/1.1 connections, or one shared
+//! HTTP/2 connection.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    net::SocketAddr,
+    rc::Rc,
+    time::Instant,
+};
+
+use hyper::{
+    client::conn::{http1, http2},
+    rt::Executor,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::{
+    Settings,
+    body::Outgoing,
+    error::{Error, Kind, Retry},
+    worker::Worker,
+};
+use crate::{balance::Outlier, routing::Protocol};
+
+/// What tells upstream connections apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct UpstreamKey {
+    pub(super) addr: SocketAddr,
+    pub(super) protocol: Protocol,
+    /// Name for SNI and verification, where the endpoint has one.
+    pub(super) name: Option<Rc<str>>,
+}
+
+/// One endpoint as this core sees it. Outlives edits of the table.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) key: UpstreamKey,
+    pub(super) outlier: RefCell<Outlier>,
+    pub(super) in_flight: Cell<u32>,
+    pub(super) last_used: Cell<Instant>,
+    idle: RefCell<Vec<Idle>>,
+    shared: RefCell<Option<http2::SendRequest<Outgoing>>>,
+    max_idle: usize,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<Outgoing>,
+    since: Instant,
+}
+
+/// A connection in use by one request.
+#[derive(Debug)]
+pub(super) struct Lease {
+    upstream: Rc<Upstream>,
+    /// The HTTP/1.1 connection, for the pool; dropped (and so closed) when the request did not end well.
+    sender: Option<http1::SendRequest<Outgoing>>,
+}
+
+/// A way to send one request.
+pub(super) enum Sender {
+    H1(http1::SendRequest<Outgoing>),
+    H2(http2::SendRequest<Outgoing>),
+}
+
+/// Runs hyper's tasks on the core that made them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Local;
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+impl Upstream {
+    pub(super) fn new(key: UpstreamKey, settings: &Settings) -> Rc<Self> {
+        Rc::new(Self {
+            key,
+            outlier: RefCell::default(),
+            in_flight: Cell::new(0),
+            last_used: Cell::new(Instant::now()),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            max_idle: settings.max_idle_per_endpoint,
+        })
+    }
+
+    /// A connection that is ready, and whether it was used before. An idle one whose peer has closed or has sent
+    /// anything is not ready any more.
+    pub(super) async fn acquire(self: &Rc<Self>, worker: &Worker, fresh: bool) -> Result<(Sender, Lease, bool), Error> {
+        let lease = Lease::new(self.clone());
+        match self.key.protocol {
+            Protocol::Http1 | Protocol::Https => {
+                while let Some(idle) = (!fresh).then(|| self.idle.borrow_mut().pop()).flatten() {
+                    let mut sender = idle.sender;
+                    if sender.ready().await.is_ok() {
+                        return Ok((Sender::H1(sender), lease, true));
+                    }
+                }
+                let sender = self.connect_h1(worker).await?;
+                Ok((Sender::H1(sender), lease, false))
+            }
+            Protocol::H2c | Protocol::H2 => {
+                let shared = if fresh { None } else { self.shared.borrow().clone() };
+                if let Some(mut sender) = shared
+                    && sender.ready().await.is_ok()
+                {
+                    return Ok((Sender::H2(sender), lease, true));
+                }
+                let sender = self.connect_h2(worker).await?;
+                *self.shared.borrow_mut() = Some(sender.clone());
+                Ok((Sender::H2(sender), lease, false))
+            }
+        }
+    }
+
+    /// Closes what was idle for too long; returns whether anything is left worth keeping.
+    pub(super) fn sweep(&self, now: Instant, settings: &Settings) -> bool {
+        let old = |since: Instant| now.duration_since(since) >= settings.upstream_idle_timeout;
+        self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && !old(idle.since));
+        let unused = self.in_flight.get() == 0 && old(self.last_used.get());
+        if unused {
+            *self.shared.borrow_mut() = None;
+        }
+        !unused || !self.idle.borrow().is_empty() || self.outlier.borrow().is_ejected(now)
+    }
+
+    async fn connect_h1(&self, worker: &Worker) -> Result<http1::SendRequest<Outgoing>, Error> {
+        let limit = worker.settings.connect_timeout;
+        let tcp = self.tcp(limit).await?;
+        match self.key.protocol {
+            Protocol::Https => handshake_h1(self.tls(tcp, worker, false).await?, &worker.settings).await,
+            _ => handshake_h1(tcp, &worker.settings).await,
+        }
+    }
+
+    async fn connect_h2(&self, worker: &Worker) -> Result<http2::SendRequest<Outgoing>, Error> {
+        let limit = worker.settings.connect_timeout;
+        let tcp = self.tcp(limit).await?;
+        match self.key.protocol {
+            Protocol::H2 => handshake_h2(self.tls(tcp, worker, true).await?, &worker.settings).await,
+            _ => handshake_h2(tcp, &worker.settings).await,
+        }
+    }
+
+    async fn tcp(&self, limit: std::time::Duration) -> Result<TcpStream, Error> {
+        match timeout(limit, TcpStream::connect(self.key.addr)).await {
+            Ok(Ok(tcp)) => {
+                // Only latency is lost when this fails.
+                let _ = tcp.set_nodelay(true);
+                Ok(tcp)
+            }
+            Ok(Err(_refused)) => Err(unreachable("the backend refuses connections")),
+            Err(_elapsed) => Err(timed_out("the backend did not accept a connection in time")),
+        }
+    }
+
+    async fn tls(
+        &self,
+        tcp: TcpStream,
+        worker: &Worker,
+        h2: bool,
+    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
+        let name = match &self.key.name {
+            Some(name) => ServerName::try_from(name.to_string()).map_err(|_bad| unreachable("bad backend name"))?,
+            None => ServerName::IpAddress(self.key.addr.ip().into()),
+        };
+        let connector = worker.tls(h2);
+        match timeout(worker.settings.connect_timeout, connector.connect(name, tcp)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(_failed)) => Err(unreachable("the TLS handshake with the backend failed")),
+            Err(_elapsed) => Err(timed_out("the TLS handshake with the backend took too long")),
+        }
+    }
+}
+
+impl Lease {
+    fn new(upstream: Rc<Upstream>) -> Self {
+        upstream.in_flight.set(upstream.in_flight.get() + 1);
+        upstream.last_used.set(Instant::now());
+        Self { upstream, sender: None }
+    }
+
+    pub(super) fn upstream(&self) -> &Rc<Upstream> {
+        &self.upstream
+    }
+
+    /// Keeps the connection until it is known whether it may be used again.
+    pub(super) fn hold(&mut self, sender: http1::SendRequest<Outgoing>) {
+        self.sender = Some(sender);
+    }
+
+    /// The answer ended well: the connection may serve another request.
+    pub(super) fn finish(mut self) {
+        let Some(sender) = self.sender.take() else { return };
+        let mut idle = self.upstream.idle.borrow_mut();
+        if !sender.is_closed() && idle.len() < self.upstream.max_idle {
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.upstream.in_flight.set(self.upstream.in_flight.get().saturating_sub(1));
+    }
+}
+
+async fn handshake_h1<T>(io: T, settings: &Settings) -> Result<http1::SendRequest<Outgoing>, Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(settings.max_headers.max(100))
+        .max_buf_size(settings.max_header_bytes.max(64 * 1024))
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(|_broken| unreachable("the backend broke off"))?;
+    tokio::task::spawn_local(async move {
+        // What ends the connection reaches the request that was on it.
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(sender)
+}
+
+async fn handshake_h2<T>(io: T, settings: &Settings) -> Result<http2::SendRequest<Outgoing>, Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (sender, connection) = http2::Builder::new(Local)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(settings.upstream_idle_timeout))
+        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(|_broken| unreachable("the backend does not speak HTTP/2"))?;
+    tokio::task::spawn_local(async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+fn unreachable(why: &'static str) -> Error {
+    Error::upstream(Kind::BadGateway(why), Retry::Safe)
+}
+
+fn timed_out(why: &'static str) -> Error {
+    Error::upstream(Kind::GatewayTimeout(why), Retry::Safe)
+}

@@ -1,0 +1,86 @@
+//! Upgraded connections (WebSocket and every other protocol): after 101, bytes in both directions until both sides
+//! have ended or nothing moved for too long.
+
+use std::{
+    cell::Cell,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+use super::pool::Lease;
+
+/// Buffer for each direction.
+const BUFFER: usize = 8 * 1024;
+
+/// Joins both sides in a task of its own; the lease counts as a request in flight until it ends.
+pub(super) fn tunnel(client: OnUpgrade, upstream: OnUpgrade, lease: Lease, idle: Duration) {
+    tokio::task::spawn_local(async move {
+        let _lease = lease;
+        let Ok((client, upstream)) = tokio::try_join!(client, upstream) else { return };
+        let last = Rc::new(Cell::new(Instant::now()));
+        let mut client = Watched { io: TokioIo::new(client), last: last.clone() };
+        let mut upstream = TokioIo::new(upstream);
+        let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER);
+        tokio::select! {
+            _ended = copy => {}
+            () = stalled(&last, idle) => tracing::debug!("upgraded connection closed: nothing moved"),
+        }
+    });
+}
+
+async fn stalled(last: &Cell<Instant>, idle: Duration) {
+    loop {
+        let due = last.get() + idle;
+        if Instant::now() >= due {
+            return;
+        }
+        tokio::time::sleep_until(due).await;
+    }
+}
+
+/// Notes when anything moved; both directions pass the client's side.
+struct Watched<T> {
+    io: T,
+    last: Rc<Cell<Instant>>,
+}
+
+impl<T> Watched<T> {
+    fn note<R>(&self, polled: Poll<R>) -> Poll<R> {
+        if polled.is_ready() {
+            self.last.set(Instant::now());
+        }
+        polled
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.note(polled)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.note(polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,159 @@
+//! A certificate chain with its key, checked when it is read.
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::routing::HostPattern;
+
+/// Chains longer than this are refused: the web's have three.
+const MAX_CHAIN: usize = 16;
+
+/// A certificate that can be served.
+#[derive(Clone)]
+pub struct Certificate {
+    certified: Arc<CertifiedKey>,
+    names: Box<[Box<str>]>,
+    not_before: i64,
+    not_after: i64,
+    issuer: Box<str>,
+    serial: Box<str>,
+}
+
+/// What is wrong with a certificate or its key. Never shows key material.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// `tls.crt` has no certificate.
+    #[error("tls.crt has no PEM certificate")]
+    NoCertificate,
+    /// `tls.crt` cannot be read.
+    #[error("tls.crt is not a certificate chain in PEM")]
+    BadCertificate,
+    /// Too many certificates.
+    #[error("tls.crt has more than {MAX_CHAIN} certificates")]
+    TooLong,
+    /// `tls.key` has no private key.
+    #[error("tls.key has no PEM private key")]
+    NoKey,
+    /// A kind of key that cannot be used.
+    #[error("tls.key is of a kind that is not supported (use ECDSA P-256, P-384, Ed25519 or RSA of 2048 bits or more)")]
+    UnsupportedKey,
+    /// The key is not the certificate's.
+    #[error("tls.key is not the key of the first certificate in tls.crt")]
+    Mismatch,
+}
+
+impl Certificate {
+    /// Reads a chain (the host's certificate first) and its key from PEM.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
+        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<_, _>>()
+            .map_err(|_bad| CertificateError::BadCertificate)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_bad| CertificateError::NoKey)?;
+        Self::from_der(certificates, key)
+    }
+
+    pub(super) fn from_der(
+        certificates: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, CertificateError> {
+        if certificates.len() > MAX_CHAIN {
+            return Err(CertificateError::TooLong);
+        }
+        let leaf = certificates.first().ok_or(CertificateError::NoCertificate)?;
+        let (names, not_before, not_after, issuer, serial) = {
+            let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_bad| CertificateError::BadCertificate)?;
+            let validity = parsed.validity();
+            (
+                names(&parsed),
+                validity.not_before.timestamp(),
+                validity.not_after.timestamp(),
+                parsed.issuer().to_string().into(),
+                parsed.raw_serial_as_string().into(),
+            )
+        };
+        let key =
+            super::provider().key_provider.load_private_key(key).map_err(|_bad| CertificateError::UnsupportedKey)?;
+        let certified = CertifiedKey::new(certificates, key);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Err(_) => return Err(CertificateError::Mismatch),
+        }
+        Ok(Self { certified: Arc::new(certified), names, not_before, not_after, issuer, serial })
+    }
+
+    /// What rustls serves.
+    pub fn certified(&self) -> &Arc<CertifiedKey> {
+        &self.certified
+    }
+
+    /// DNS names and addresses it is for (subject alternative names), lower case.
+    pub fn names(&self) -> &[Box<str>] {
+        &self.names
+    }
+
+    /// Begin of validity, seconds since 1970.
+    pub fn not_before(&self) -> i64 {
+        self.not_before
+    }
+
+    /// End of validity, seconds since 1970.
+    pub fn not_after(&self) -> i64 {
+        self.not_after
+    }
+
+    /// The issuer's name.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The serial number in hexadecimal.
+    pub fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    /// Whether a client that asks for what the pattern stands for accepts its names (RFC 6125 section 6.4.3).
+    pub fn covers(&self, pattern: &HostPattern) -> bool {
+        match pattern {
+            HostPattern::Any => true,
+            HostPattern::Wildcard(suffix) => {
+                self.names.iter().any(|name| name.strip_prefix("*.") == Some(suffix.as_str()))
+            }
+            HostPattern::Exact(host) => self.names.iter().any(|name| {
+                **name == *host.as_str()
+                    || name.strip_prefix("*.").is_some_and(|suffix| {
+                        host.as_str().split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == suffix)
+                    })
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate")
+            .field("names", &self.names)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+fn names(certificate: &X509Certificate<'_>) -> Box<[Box<str>]> {
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Box::default() };
+    let text = |name: &GeneralName<'_>| -> Option<Box<str>> {
+        match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase().into()),
+            GeneralName::IPAddress(bytes) => match bytes.len() {
+                4 => <[u8; 4]>::try_from(*bytes).ok().map(|v4| std::net::Ipv4Addr::from(v4).to_string().into()),
+                16 => <[u8; 16]>::try_from(*bytes).ok().map(|v6| format!("[{}]", std::net::Ipv6Addr::from(v6)).into()),
+                _ => None,
+            },
+            _ => None,
+        }
+    };
+    extension.value.general_names.iter().filter_map(text).collect()
+}

@@ -1,0 +1,180 @@
+//! The local CA: HTTPS always answers, also for hosts that have no certificate yet. One key serves all leaves, and a
+//! leaf is signed when it is first asked for, so hosts that nobody visits cost nothing.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    sign::CertifiedKey,
+};
+
+/// Validity begins here: a board without a clock boots in the past.
+const NOT_BEFORE: (i32, u8, u8) = (2020, 1, 1);
+/// Leaves live at most this long: what clients accept (398 days from 2020 on, from private CAs too on some).
+const LEAF_LIFE: Duration = Duration::from_secs(397 * 86_400);
+/// A leaf with less life than this left is signed anew.
+const LEAF_RENEW: Duration = Duration::from_secs(30 * 86_400);
+/// Leaves kept; beyond it all are forgotten and signed again when asked for.
+const KEPT: usize = 1024;
+/// The name in leaves for clients that name no host.
+const FALLBACK: &str = "gatelet.local";
+
+/// A CA with its key.
+pub struct LocalCa {
+    issuer: Issuer<'static, KeyPair>,
+    root_pem: String,
+    key_pem: String,
+    root_der: CertificateDer<'static>,
+    leaf_key: KeyPair,
+    leaves: Mutex<HashMap<Box<str>, (Arc<CertifiedKey>, SystemTime)>>,
+}
+
+/// A certificate with its key, as PEM.
+#[derive(Clone)]
+pub struct Issued {
+    /// Certificate, then the root.
+    pub chain_pem: String,
+    /// PKCS#8 key.
+    pub key_pem: String,
+}
+
+/// Why the CA cannot be made or read.
+#[derive(Debug, thiserror::Error)]
+#[error("local CA: {0}")]
+pub struct LocalCaError(#[from] rcgen::Error);
+
+impl LocalCa {
+    /// A new CA, with its name made of `name`.
+    pub fn generate(name: &str) -> Result<Self, LocalCaError> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = distinguished(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.not_before = rcgen::date_time_ymd(NOT_BEFORE.0, NOT_BEFORE.1, NOT_BEFORE.2);
+        params.not_after = rcgen::date_time_ymd(2050, 1, 1);
+        let root = params.self_signed(&key)?;
+        Self::from_pem(&root.pem(), &key.serialize_pem())
+    }
+
+    /// Reads a CA back.
+    pub fn from_pem(root_pem: &str, key_pem: &str) -> Result<Self, LocalCaError> {
+        let key = KeyPair::from_pem(key_pem)?;
+        let issuer = Issuer::from_ca_cert_pem(root_pem, key)?;
+        let root_der = rustls::pki_types::pem::PemObject::from_pem_slice(root_pem.as_bytes())
+            .map_err(|_bad| rcgen::Error::CouldNotParseCertificate)?;
+        Ok(Self {
+            issuer,
+            root_pem: root_pem.to_owned(),
+            key_pem: key_pem.to_owned(),
+            root_der,
+            leaf_key: KeyPair::generate()?,
+            leaves: Mutex::default(),
+        })
+    }
+
+    /// The root certificate, for people to trust.
+    pub fn root_pem(&self) -> &str {
+        &self.root_pem
+    }
+
+    /// The CA's key, for the store only.
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
+    }
+
+    /// A certificate for a server of these names and addresses.
+    pub fn issue_server(&self, names: &[&str], addresses: &[IpAddr]) -> Result<Issued, LocalCaError> {
+        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+        params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
+        params.distinguished_name = distinguished(names.first().copied().unwrap_or(FALLBACK));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.issue(params)
+    }
+
+    /// A client certificate: `user` is the common name, `group` the organisation, as Kubernetes reads them.
+    pub fn issue_client(&self, user: &str, group: &str) -> Result<Issued, LocalCaError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = distinguished(user);
+        params.distinguished_name.push(DnType::OrganizationName, group);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(params)
+    }
+
+    /// The certificate for a host that has no other, signed when first asked for.
+    pub fn for_host(&self, host: &str) -> Option<Arc<CertifiedKey>> {
+        let now = SystemTime::now();
+        let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((leaf, until)) = leaves.get(host)
+            && until.duration_since(now).is_ok_and(|left| left > LEAF_RENEW)
+        {
+            return Some(leaf.clone());
+        }
+        let until = now.max(UNIX_EPOCH + Duration::from_secs(1_577_836_800)) + LEAF_LIFE;
+        let leaf =
+            self.leaf(host, until).inspect_err(|error| tracing::warn!(host, %error, "no local certificate")).ok()?;
+        if leaves.len() >= KEPT {
+            leaves.clear();
+        }
+        leaves.insert(host.into(), (leaf.clone(), until));
+        Some(leaf)
+    }
+
+    /// The certificate for clients that name no host.
+    pub fn fallback(&self) -> Option<Arc<CertifiedKey>> {
+        self.for_host(FALLBACK)
+    }
+
+    fn leaf(&self, host: &str, until: SystemTime) -> Result<Arc<CertifiedKey>, LocalCaError> {
+        let mut params = CertificateParams::new(vec![host.to_owned()])?;
+        params.distinguished_name = distinguished(host);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.not_after = until.into();
+        let begin = rcgen::date_time_ymd(NOT_BEFORE.0, NOT_BEFORE.1, NOT_BEFORE.2);
+        params.not_before = begin.max((until - LEAF_LIFE - Duration::from_secs(86_400)).into());
+        let signed = params.signed_by(&self.leaf_key, &self.issuer)?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf_key.serialize_der()));
+        let key = super::provider()
+            .key_provider
+            .load_private_key(key)
+            .map_err(|_never| rcgen::Error::CouldNotParseKeyPair)?;
+        Ok(Arc::new(CertifiedKey::new(vec![signed.der().clone(), self.root_der.clone()], key)))
+    }
+
+    fn issue(&self, mut params: CertificateParams) -> Result<Issued, LocalCaError> {
+        let key = KeyPair::generate()?;
+        params.not_before = rcgen::date_time_ymd(NOT_BEFORE.0, NOT_BEFORE.1, NOT_BEFORE.2);
+        params.not_after = rcgen::date_time_ymd(2050, 1, 1);
+        let signed = params.signed_by(&key, &self.issuer)?;
+        Ok(Issued { chain_pem: format!("{}{}", signed.pem(), self.root_pem), key_pem: key.serialize_pem() })
+    }
+}
+
+impl fmt::Debug for LocalCa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LocalCa")
+    }
+}
+
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Issued")
+    }
+}
+
+fn distinguished(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, name);
+    distinguished
+}

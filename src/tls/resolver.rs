@@ -1,0 +1,123 @@
+//! Which certificate a client gets: by SNI, swapped live while connections go on.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use rustls::{
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+
+use super::{Certificate, LocalCa};
+use crate::routing::{Host, HostPattern};
+
+/// What a client gets that names a host nobody knows, or none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownSni {
+    /// The default certificate: the one set, else one of the local CA.
+    #[default]
+    DefaultCertificate,
+    /// No handshake (alert `unrecognized_name`).
+    Refuse,
+}
+
+/// Hosts and their certificates at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct SniMap {
+    exact: HashMap<Host, Entry>,
+    wildcard: HashMap<Host, Entry>,
+    default: Option<Arc<CertifiedKey>>,
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Certificate(Arc<CertifiedKey>),
+    /// The local CA issues for the name that was asked for.
+    Local,
+}
+
+/// Answers rustls' question for a certificate.
+#[derive(Debug)]
+pub struct Resolver {
+    map: ArcSwap<SniMap>,
+    local: Arc<LocalCa>,
+    unknown: UnknownSni,
+}
+
+impl SniMap {
+    /// Serves the certificate for a pattern.
+    pub fn insert(&mut self, pattern: &HostPattern, certificate: &Certificate) {
+        self.put(pattern, Entry::Certificate(certificate.certified().clone()));
+    }
+
+    /// Lets the local CA issue for a pattern.
+    pub fn insert_local(&mut self, pattern: &HostPattern) {
+        self.put(pattern, Entry::Local);
+    }
+
+    /// Serves the certificate where nothing else fits.
+    pub fn set_default(&mut self, certificate: &Certificate) {
+        self.default = Some(certificate.certified().clone());
+    }
+
+    fn put(&mut self, pattern: &HostPattern, entry: Entry) {
+        match pattern {
+            HostPattern::Exact(host) => drop(self.exact.insert(host.clone(), entry)),
+            HostPattern::Wildcard(suffix) => drop(self.wildcard.insert(suffix.clone(), entry)),
+            HostPattern::Any => {
+                if let Entry::Certificate(certificate) = entry {
+                    self.default = Some(certificate);
+                }
+            }
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&Entry> {
+        self.exact.get(name).or_else(|| {
+            let (label, suffix) = name.split_once('.')?;
+            (!label.is_empty()).then(|| self.wildcard.get(suffix)).flatten()
+        })
+    }
+}
+
+impl Resolver {
+    /// An empty map; everything unknown is answered as told.
+    pub fn new(local: Arc<LocalCa>, unknown: UnknownSni) -> Self {
+        Self { map: ArcSwap::default(), local, unknown }
+    }
+
+    /// Replaces the map for all handshakes from now on.
+    pub fn swap(&self, map: SniMap) {
+        self.map.store(Arc::new(map));
+    }
+
+    /// The certificate for a server name, as a handshake would get it.
+    pub fn certificate(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let map = self.map.load();
+        match name {
+            // rustls hands the name over in lower case and without a trailing dot (RFC 6066 section 3).
+            Some(name) => match map.find(name) {
+                Some(Entry::Certificate(certificate)) => return Some(certificate.clone()),
+                Some(Entry::Local) => return self.local.for_host(name),
+                None => {}
+            },
+            // A client without SNI has no way to say what it wants: refusing it would refuse health checks by address.
+            None => return map.default.clone().or_else(|| self.local.fallback()),
+        }
+        match self.unknown {
+            UnknownSni::Refuse => None,
+            UnknownSni::DefaultCertificate => map.default.clone().or_else(|| self.local.fallback()),
+        }
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        match hello.server_name() {
+            Some(name) if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+                self.certificate(Some(&name.to_ascii_lowercase()))
+            }
+            name => self.certificate(name),
+        }
+    }
+}
