@@ -1,6 +1,21 @@
 //! Durable state: `trait Store` with its guarantees in prose, sled behind it, and an in-memory twin for tests.
 
-use std::fmt;
+mod ladder;
+mod memory;
+mod mirror;
+mod record;
+mod sled;
+
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+};
+
+pub use ladder::{Health, OpenError, open};
+pub use memory::Memory;
 
 /// Where bytes live between two starts.
 ///
@@ -77,3 +92,42 @@ pub enum StoreError {
     #[error("{0}")]
     TooLarge(String),
 }
+
+/// Longest key and value.
+const MAX_KEY: usize = 1024;
+const MAX_VALUE: usize = 2 * 1024 * 1024;
+
+fn check(batch: &Batch) -> Result<(), StoreError> {
+    for (key, value) in &batch.ops {
+        if key.is_empty() || key.len() > MAX_KEY || key.starts_with('\u{1}') {
+            return Err(StoreError::TooLarge(format!("the key {:.40} is not one of 1 to {MAX_KEY} bytes", key)));
+        }
+        if value.as_ref().is_some_and(|value| value.len() > MAX_VALUE) {
+            return Err(StoreError::TooLarge(format!("the value of {key} is over {MAX_VALUE} bytes")));
+        }
+    }
+    Ok(())
+}
+
+fn from_io(error: &io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => StoreError::Full,
+        _ => StoreError::Io(error.to_string()),
+    }
+}
+
+/// A new file that only we may read.
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)
+}
+
+/// A directory that only we may read.
+fn private_dir(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! Opening: the database; else, set aside, a new one filled from the mirror; else memory. Serving goes on in any case.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{Batch, Memory, Store, StoreError, mirror::Mirror, sled::Sled};
+
+/// Areas that can be had again from elsewhere and are not in the mirror.
+const REPLACEABLE: [&str; 1] = ["cache/"];
+/// Damaged databases kept for a post-mortem.
+const KEPT: usize = 2;
+
+/// How opening went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// As it should.
+    Good,
+    /// The database was damaged and set aside; a new one has what the mirror had.
+    Rebuilt {
+        /// Where the damaged one lies.
+        aside: PathBuf,
+        /// Records that came back.
+        records: usize,
+    },
+    /// The database opened without records that the mirror has: they were brought back. One write in flight when the
+    /// power went is normal; more is a disk that loses data.
+    Repaired {
+        /// Records that came back.
+        records: usize,
+    },
+    /// Nothing can be written: what changes is gone with the process.
+    MemoryOnly {
+        /// Why.
+        why: String,
+    },
+}
+
+/// The state directory cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("the state directory {} is in use by another gatelet; stop that one, or choose another directory with --state", .0.display())]
+    InUse(PathBuf),
+}
+
+/// The database and its mirror.
+#[derive(Debug)]
+struct Mirrored {
+    sled: Sled,
+    mirror: Mutex<Mirror>,
+    /// Held for as long as the store is open.
+    _lock: File,
+}
+
+/// Opens the store in `dir`, made if it is not there (mode 0700).
+pub fn open(dir: &Path) -> Result<(Arc<dyn Store>, Health), OpenError> {
+    match on_disk(dir) {
+        Ok((store, health)) => Ok((Arc::new(store), health)),
+        Err(Failure::InUse) => Err(OpenError::InUse(dir.to_owned())),
+        Err(Failure::Store(error)) => {
+            Ok((Arc::new(Memory::default()), Health::MemoryOnly { why: format!("{}: {error}", dir.display()) }))
+        }
+    }
+}
+
+enum Failure {
+    InUse,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn on_disk(dir: &Path) -> Result<(Mirrored, Health), Failure> {
+    let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
+    super::private_dir(dir).map_err(io)?;
+    let lock = super::private(&dir.join("lock")).map_err(io)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Err(Failure::InUse),
+        Err(fs::TryLockError::Error(error)) => return Err(io(error)),
+    }
+    let path = dir.join("store");
+    let mut health = Health::Good;
+    let (mirror, kept) = Mirror::open(&dir.join("mirror"))?;
+    let whole = mirror.is_whole();
+    let sled = match Sled::open(&path) {
+        Ok(sled) => {
+            // sled takes a damaged segment for a torn write and opens without it: only the mirror can tell.
+            let mut lost = Batch::new();
+            for (key, value) in kept {
+                match sled.get(&key)? {
+                    Some(same) if same == value || !whole => {}
+                    _ => lost = lost.put(key, value),
+                }
+            }
+            if !lost.ops.is_empty() {
+                health = Health::Repaired { records: lost.ops.len() };
+                sled.commit(lost)?;
+            }
+            sled
+        }
+        Err(StoreError::Damaged(_)) => {
+            let aside = set_aside(dir, &path).map_err(io)?;
+            let sled = Sled::open(&path)?;
+            health = Health::Rebuilt { aside, records: kept.len() };
+            for (key, value) in kept {
+                sled.commit(Batch::new().put(key, value))?;
+            }
+            sled
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((Mirrored { sled, mirror: Mutex::new(mirror), _lock: lock }, health))
+}
+
+fn set_aside(dir: &Path, path: &Path) -> std::io::Result<PathBuf> {
+    let name = |number: usize| dir.join(format!("store.damaged-{number}"));
+    let mut number = 1;
+    while name(number).exists() {
+        number += 1;
+    }
+    if number > KEPT {
+        fs::remove_dir_all(name(1))?;
+        for old in 2..number {
+            fs::rename(name(old), name(old - 1))?;
+        }
+        number = KEPT;
+    }
+    fs::rename(path, name(number))?;
+    Ok(name(number))
+}
+
+impl Store for Mirrored {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.sled.get(key)
+    }
+
+    fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.sled.scan(prefix)
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        super::check(&batch)?;
+        let precious: Vec<_> = batch.ops.iter().filter(|(key, _)| !replaceable(key)).cloned().collect();
+        let mut mirror = self.mirror.lock().unwrap_or_else(PoisonError::into_inner);
+        // First the mirror: whatever the database has is in it too.
+        mirror.append(&precious)?;
+        self.sled.commit(batch)?;
+        if mirror.is_stale() {
+            let live: Vec<_> = self.sled.scan("")?.into_iter().filter(|(key, _)| !replaceable(key)).collect();
+            if let Err(error) = mirror.compact(&live) {
+                tracing::warn!(%error, "the mirror of the state was not made smaller");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn replaceable(key: &str) -> bool {
+    REPLACEABLE.iter().any(|area| key.starts_with(area))
+}

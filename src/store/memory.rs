@@ -1,0 +1,42 @@
+//! The twin in memory: for tests, and for a device whose disk can no longer be used.
+
+use std::{
+    collections::BTreeMap,
+    sync::{PoisonError, RwLock},
+};
+
+use super::{Batch, Store, StoreError};
+
+/// A store that is gone with the process.
+#[derive(Default)]
+pub struct Memory(RwLock<BTreeMap<String, Vec<u8>>>);
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Memory")
+    }
+}
+
+impl Store for Memory {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
+    }
+
+    fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let from = map.range(prefix.to_owned()..);
+        Ok(from.take_while(|(key, _)| key.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        super::check(&batch)?;
+        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for (key, value) in batch.ops {
+            match value {
+                Some(value) => drop(map.insert(key, value)),
+                None => drop(map.remove(&key)),
+            }
+        }
+        Ok(())
+    }
+}

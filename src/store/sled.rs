@@ -1,0 +1,152 @@
+//! sled behind the trait; the only file that names it.
+//!
+//! sled's `flush` ends in `sync_file_range`, which leaves data in the disk's cache: after it we call `fdatasync` on
+//! sled's own file. Values over 64 KiB are cut into chunks, because sled puts large values into files that it never
+//! syncs.
+
+use std::{
+    fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Mutex,
+};
+
+use super::{Batch, Store, StoreError, record};
+
+/// Values are cut here.
+const CHUNK: usize = 64 * 1024;
+/// Chunks lie outside the keys that callers can name.
+const CHUNKS: &str = "\u{1}chunk/";
+/// First byte of an entry: the value itself, or the number of its chunks.
+const WHOLE: u8 = 0;
+const CHUNKED: u8 = 1;
+
+/// An open database.
+#[derive(Debug)]
+pub(super) struct Sled {
+    db: ::sled::Db,
+    file: File,
+    /// One commit at a time: order, and no half-replaced chunks.
+    writing: Mutex<()>,
+}
+
+impl Sled {
+    /// Opens or makes the database in `dir` and reads every record once.
+    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        // sled panics on some damaged files.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let config = ::sled::Config::new()
+                .path(dir)
+                .cache_capacity(1024 * 1024)
+                .flush_every_ms(None)
+                .mode(::sled::Mode::LowSpace);
+            let db = config.open().map_err(from_sled)?;
+            let file = File::open(dir.join("db")).map_err(|error| from_io(&error))?;
+            let store = Self { db, file, writing: Mutex::new(()) };
+            store.scan("")?;
+            Ok(store)
+        }));
+        opened.unwrap_or_else(|_panic| Err(StoreError::Damaged("the database cannot be opened".to_owned())))
+    }
+
+    fn read(&self, key: &str, entry: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let entry = record::open(key, entry)?;
+        match entry.split_first() {
+            Some((&WHOLE, value)) => Ok(value.to_vec()),
+            Some((&CHUNKED, count)) => {
+                let count = <[u8; 2]>::try_from(count).map(u16::from_le_bytes);
+                let count = count.map_err(|_short| StoreError::Damaged(format!("record {key}")))?;
+                let mut value = Vec::new();
+                for number in 0..count {
+                    let name = chunk(key, number);
+                    let part = self.db.get(&name).map_err(from_sled)?;
+                    let part = part.ok_or_else(|| StoreError::Damaged(format!("record {key}")))?;
+                    value.extend_from_slice(record::open(key, &part)?);
+                }
+                Ok(value)
+            }
+            _ => Err(StoreError::Damaged(format!("record {key}"))),
+        }
+    }
+
+    fn chunks_of(&self, key: &str) -> Result<u16, StoreError> {
+        let Some(entry) = self.db.get(key).map_err(from_sled)? else { return Ok(0) };
+        match record::open(key, &entry) {
+            Ok([CHUNKED, low, high]) => Ok(u16::from_le_bytes([*low, *high])),
+            _ => Ok(0),
+        }
+    }
+
+    fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+        let _one = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut out = ::sled::Batch::default();
+        for (key, value) in batch.ops {
+            let had = self.chunks_of(&key)?;
+            let mut has = 0;
+            match value {
+                None => out.remove(key.as_bytes()),
+                Some(value) if value.len() <= CHUNK => {
+                    let mut entry = Vec::with_capacity(1 + value.len());
+                    entry.push(WHOLE);
+                    entry.extend_from_slice(&value);
+                    out.insert(key.as_bytes(), record::seal(&entry));
+                }
+                Some(value) => {
+                    for part in value.chunks(CHUNK) {
+                        out.insert(chunk(&key, has).as_bytes(), record::seal(part));
+                        has += 1;
+                    }
+                    let [low, high] = has.to_le_bytes();
+                    out.insert(key.as_bytes(), record::seal(&[CHUNKED, low, high]));
+                }
+            }
+            for number in has..had {
+                out.remove(chunk(&key, number).as_bytes());
+            }
+        }
+        self.db.apply_batch(out).map_err(from_sled)?;
+        self.db.flush().map_err(from_sled)?;
+        self.file.sync_data().map_err(|error| from_io(&error))
+    }
+}
+
+impl Store for Sled {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let entry = self.db.get(key).map_err(from_sled)?;
+        entry.map(|entry| self.read(key, &entry)).transpose()
+    }
+
+    fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let mut found = Vec::new();
+        for pair in self.db.scan_prefix(prefix) {
+            let (key, entry) = pair.map_err(from_sled)?;
+            let key = std::str::from_utf8(&key).map_err(|_bad| StoreError::Damaged("a key".to_owned()))?;
+            if !key.starts_with(CHUNKS) {
+                found.push((key.to_owned(), self.read(key, &entry)?));
+            }
+        }
+        Ok(found)
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        super::check(&batch)?;
+        catch_unwind(AssertUnwindSafe(|| self.apply(batch)))
+            .unwrap_or_else(|_panic| Err(StoreError::Io("the database broke off".to_owned())))
+    }
+}
+
+fn chunk(key: &str, number: u16) -> String {
+    format!("{CHUNKS}{key}/{number:05}")
+}
+
+fn from_sled(error: ::sled::Error) -> StoreError {
+    match error {
+        ::sled::Error::Io(error) => from_io(&error),
+        ::sled::Error::Corruption { .. } => StoreError::Damaged("the database".to_owned()),
+        other => StoreError::Io(other.to_string()),
+    }
+}
+
+fn from_io(error: &std::io::Error) -> StoreError {
+    super::from_io(error)
+}

@@ -1,0 +1,198 @@
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use super::*;
+
+/// A directory that is gone with the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("gatelet-store-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        Self(dir)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn opened(dir: &Dir) -> (std::sync::Arc<dyn Store>, Health) {
+    open(&dir.0).expect("not in use")
+}
+
+#[test]
+fn what_is_committed_is_there_after_opening_again() {
+    let dir = Dir::new("again");
+    let large: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+    {
+        let (store, health) = opened(&dir);
+        assert_eq!(health, Health::Good);
+        store.commit(Batch::new().put("a/1", "one").put("a/2", large.clone()).put("b/1", "x")).expect("stored");
+        store.commit(Batch::new().delete("b/1").put("a/3", "")).expect("stored");
+    }
+    let (store, health) = opened(&dir);
+    assert_eq!(health, Health::Good);
+    assert_eq!(store.get("a/2").expect("readable").as_deref(), Some(&*large));
+    let keys: Vec<String> = store.scan("a/").expect("readable").into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["a/1", "a/2", "a/3"]);
+    assert_eq!(store.get("b/1").expect("readable"), None);
+    assert_eq!(store.scan("").expect("readable").len(), 3, "chunks are not keys");
+}
+
+#[test]
+fn a_large_value_that_shrinks_leaves_no_chunks_behind() {
+    let dir = Dir::new("shrink");
+    let store = sled::Sled::open(&dir.0).expect("opens");
+    for size in [300_000, 100_000, 10, 70_000, 0] {
+        store.commit(Batch::new().put("k", vec![7; size])).expect("stored");
+        assert_eq!(store.get("k").expect("readable").map(|value| value.len()), Some(size));
+    }
+}
+
+#[test]
+fn a_directory_in_use_is_refused_by_name() {
+    let dir = Dir::new("busy");
+    let (_store, _) = opened(&dir);
+    let error = open(&dir.0).expect_err("in use").to_string();
+    assert!(error.contains(&dir.0.display().to_string()) && error.contains("--state"), "{error}");
+}
+
+#[test]
+fn a_damaged_database_is_set_aside_and_filled_from_the_mirror() {
+    let dir = Dir::new("damaged");
+    {
+        let (store, _) = opened(&dir);
+        store.commit(Batch::new().put("ca/key", "secret").put("cache/x", "again")).expect("stored");
+    }
+    let file = dir.0.join("store/db");
+    let mut bytes = fs::read(&file).expect("sled's file");
+    let length = bytes.len();
+    for byte in &mut bytes[length / 8..] {
+        *byte ^= 0x5a;
+    }
+    fs::write(&file, &bytes).expect("damaged");
+    for entry in fs::read_dir(dir.0.join("store")).expect("readable").flatten() {
+        if entry.file_name().to_string_lossy().starts_with("snap") {
+            fs::write(entry.path(), b"no snapshot").expect("damaged");
+        }
+    }
+    let (store, health) = opened(&dir);
+    match health {
+        Health::Rebuilt { aside, records: 1 } => assert!(aside.ends_with("store.damaged-1") && aside.is_dir()),
+        Health::Repaired { records: 1 } => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(store.get("ca/key").expect("readable").as_deref(), Some(&b"secret"[..]));
+    assert_eq!(store.get("cache/x").expect("readable"), None);
+}
+
+#[test]
+fn a_database_that_sled_refuses_is_set_aside() {
+    let dir = Dir::new("refused");
+    {
+        let (store, _) = opened(&dir);
+        store.commit(Batch::new().put("ca/key", "secret")).expect("stored");
+    }
+    for round in 1..=4 {
+        fs::write(dir.0.join("store/conf"), b"segment_size: nonsense").expect("damaged");
+        let (store, health) = opened(&dir);
+        assert!(matches!(&health, Health::Rebuilt { records: 1, .. }), "{round}: {health:?}");
+        assert_eq!(store.get("ca/key").expect("readable").as_deref(), Some(&b"secret"[..]));
+    }
+    let kept = fs::read_dir(&dir.0).expect("there").flatten();
+    let kept = kept.filter(|entry| entry.file_name().to_string_lossy().starts_with("store.damaged-")).count();
+    assert_eq!(kept, 2);
+}
+
+#[test]
+fn the_mirror_loses_the_damaged_record_and_no_other() {
+    let dir = Dir::new("mirror");
+    fs::create_dir_all(&dir.0).expect("made");
+    let path = dir.0.join("mirror");
+    let (mut mirror, _) = mirror::Mirror::open(&path).expect("opens");
+    for number in 0..10 {
+        mirror.append(&[(format!("k/{number}"), Some(vec![b'v'; 100]))]).expect("written");
+    }
+    mirror.append(&[("k/3".to_owned(), None)]).expect("written");
+    let whole = fs::read(&path).expect("there");
+    for at in (0..whole.len()).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, &bytes).expect("damaged");
+        let (_, live) = mirror::Mirror::open(&path).expect("opens");
+        assert!(live.len() >= 8 && live.len() <= 10, "{at}: {}", live.len());
+        assert!(live.values().all(|value| *value == vec![b'v'; 100]));
+    }
+    fs::write(&path, &whole[..whole.len() - 40]).expect("torn");
+    assert!(mirror::Mirror::open(&path).expect("opens").1.len() >= 9);
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_is_reported_and_serving_goes_on_from_memory() {
+    let dir = Dir::new("file");
+    fs::write(&dir.0, b"not a directory").expect("written");
+    let (store, health) = opened(&dir);
+    assert!(matches!(health, Health::MemoryOnly { .. }), "{health:?}");
+    store.commit(Batch::new().put("a", "b")).expect("in memory");
+    assert_eq!(store.get("a").expect("readable").as_deref(), Some(&b"b"[..]));
+    fs::remove_file(&dir.0).expect("removed");
+}
+
+#[test]
+fn values_never_show_in_debug_output() {
+    let batch = Batch::new().put("ca/key", "secret");
+    assert!(!format!("{batch:?}").contains("secret"));
+}
+
+/// Not a test of its own: the child of the next one, which is killed while it writes.
+#[test]
+fn child_that_writes_until_it_is_killed() {
+    let Ok(dir) = std::env::var("GATELET_TEST_WRITER") else { return };
+    let (store, _) = open(Path::new(&dir)).expect("not in use");
+    for number in 0..1_000_000_u32 {
+        store.commit(Batch::new().put(format!("n/{number:07}"), vec![b'x'; 2000])).expect("stored");
+        println!("stored {number}");
+    }
+}
+
+#[test]
+fn every_acknowledged_write_survives_sigkill() {
+    let dir = Dir::new("kill");
+    let exe = std::env::current_exe().expect("this test");
+    let mut acknowledged = 0;
+    for round in 0..3 {
+        let mut child = Command::new(&exe)
+            .args(["--exact", "store::tests::child_that_writes_until_it_is_killed", "--nocapture"])
+            .env("GATELET_TEST_WRITER", &dir.0)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a child");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut last = None;
+        for line in lines.map_while(Result::ok) {
+            if let Some(number) = line.split("stored ").nth(1) {
+                last = number.trim().parse::<u32>().ok();
+            }
+            if last >= Some(40 + round * 10) {
+                break;
+            }
+        }
+        child.kill().expect("SIGKILL");
+        child.wait().expect("gone");
+        acknowledged = acknowledged.max(last.expect("it wrote"));
+        let (store, health) = opened(&dir);
+        assert!(matches!(health, Health::Good | Health::Repaired { records: 1 }), "{health:?}");
+        for number in 0..=acknowledged {
+            let value = store.get(&format!("n/{number:07}")).expect("readable");
+            assert_eq!(value.map(|value| value.len()), Some(2000), "write {number} is lost");
+        }
+    }
+}
