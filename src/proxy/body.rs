@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -39,6 +40,12 @@ pub(crate) enum BodyError {
 pub(super) struct Fate {
     /// Whether any of it was asked for.
     pub(super) started: Cell<bool>,
+    /// Whether all of it was handed on.
+    pub(super) done: Cell<bool>,
+    /// Whether the client has to send before anything can go on.
+    pub(super) waiting: Cell<bool>,
+    /// When it last moved.
+    pub(super) moved: Cell<Option<Instant>>,
     /// Why it failed, if it did.
     pub(super) failed: Cell<Option<Kind>>,
 }
@@ -103,12 +110,17 @@ impl http_body::Body for Outgoing {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(stream) = &mut self.0 else { return Poll::Ready(None) };
         stream.fate.started.set(true);
-        match Pin::new(&mut stream.incoming).poll_frame(cx) {
+        let polled = Pin::new(&mut stream.incoming).poll_frame(cx);
+        stream.fate.waiting.set(polled.is_pending());
+        match polled {
             Poll::Pending => match stream.stall.poll_expired(cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(()) => stream.fail(Kind::RequestTimeout, BodyError::Stalled),
             },
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                stream.fate.done.set(true);
+                Poll::Ready(None)
+            }
             Poll::Ready(Some(Err(error))) => {
                 let kind = if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
                     Kind::ClientGone
@@ -119,6 +131,8 @@ impl http_body::Body for Outgoing {
             }
             Poll::Ready(Some(Ok(mut frame))) => {
                 stream.stall.moved();
+                stream.fate.moved.set(Some(Instant::now()));
+                stream.fate.done.set(stream.incoming.is_end_stream());
                 if let Some(data) = frame.data_ref() {
                     match stream.left.checked_sub(data.len() as u64) {
                         Some(left) => stream.left = left,

@@ -1,6 +1,11 @@
 //! From a matched request to the answer of an endpoint: choose, connect, send, try again where that is safe.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version,
@@ -10,7 +15,7 @@ use http::{
 };
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use super::{
     body::{Body, Fate, Outgoing},
@@ -72,14 +77,17 @@ pub(super) async fn forward(
         (body, Some(fate))
     };
     let request = Request::from_parts(head, body);
-    let sent = attempts(worker, matched.backend, request, fate.as_deref());
+    let sent = attempts(worker, matched.backend, request, fate.as_ref());
     let (answer, lease) = match deadline {
         None => sent.await?,
-        Some(at) => tokio::time::timeout_at(at, sent)
+        Some(at) => timeout_at(at, sent)
             .await
             .map_err(|_late| Error::upstream(Kind::GatewayTimeout("the request took too long"), Retry::Never))??,
     };
     let (mut parts, incoming) = answer.into_parts();
+    if parts.headers.contains_key(TRANSFER_ENCODING) && !headers::is_chunked_alone(&parts.headers) {
+        return Err(Error::upstream(Kind::BadGateway("the framing of the backend's answer is unclear"), Retry::Never));
+    }
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(client), Some(protocol)) = (client_upgrade, parts.headers.get(UPGRADE).cloned()) else {
             return Err(Error::upstream(Kind::BadGateway("the backend switched protocols unasked"), Retry::Never));
@@ -149,7 +157,7 @@ async fn attempts(
     worker: &Rc<Worker>,
     backend: &Arc<Backend>,
     request: Request<Outgoing>,
-    fate: Option<&Fate>,
+    fate: Option<&Rc<Fate>>,
 ) -> Result<(Response<Incoming>, Lease), Error> {
     let mut request = Box::new(request);
     let mut tried = 0_u64;
@@ -179,7 +187,7 @@ async fn once(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
     request: Box<Request<Outgoing>>,
-    fate: Option<&Fate>,
+    fate: Option<&Rc<Fate>>,
     fresh: bool,
 ) -> Attempt {
     let (sender, mut lease, reused) = match upstream.acquire(worker, fresh).await {
@@ -197,18 +205,19 @@ async fn once(
     let again = (reused && fate.is_none() && request.method().is_idempotent()).then(|| head_again(&request));
     let limit = worker.settings.response_header_timeout;
     let (answer, sender) = match sender {
-        Sender::H1(mut sender) => (timeout(limit, sender.try_send_request(*request)).await, Some(sender)),
-        Sender::H2(mut sender) => (timeout(limit, sender.try_send_request(*request)).await, None),
+        Sender::H1(mut sender) => (in_time(limit, sender.try_send_request(*request), fate).await, Some(sender)),
+        Sender::H2(mut sender) => (in_time(limit, sender.try_send_request(*request), fate).await, None),
     };
     match answer {
-        Ok(Ok(answer)) => {
+        Some(Ok(answer)) => {
             upstream.outlier.borrow_mut().succeeded();
             if let Some(sender) = sender {
-                lease.hold(sender);
+                lease.hold(sender, fate.cloned());
             }
             Attempt::Answer(answer, lease)
         }
-        Ok(Err(mut error)) => {
+        Some(Err(mut error)) => {
+            lease.retire();
             if let Some(kind) = fate.and_then(|fate| fate.failed.get()) {
                 return Attempt::Failed(Error::client(kind), None);
             }
@@ -222,12 +231,34 @@ async fn once(
                 if error.error().is_parse() { "the backend's answer is malformed" } else { "the backend broke off" };
             Attempt::Failed(Error::upstream(Kind::BadGateway(why), retry), back)
         }
-        Err(_elapsed) => {
+        None => {
             let kind = match fate.and_then(|fate| fate.failed.get()) {
                 Some(kind) => kind,
                 None => Kind::GatewayTimeout("the backend did not answer in time"),
             };
             Attempt::Failed(Error::upstream(kind, Retry::Never), None)
+        }
+    }
+}
+
+/// The answer to a request, or `None` when it does not begin within `limit` of the last byte of the request. While the
+/// client still sends, it is not the backend that is late.
+async fn in_time<T>(limit: Duration, sent: impl Future<Output = T>, fate: Option<&Rc<Fate>>) -> Option<T> {
+    let mut sent = std::pin::pin!(sent);
+    let mut due = tokio::time::Instant::now() + limit;
+    loop {
+        if let Ok(answer) = timeout_at(due, sent.as_mut()).await {
+            return Some(answer);
+        }
+        let now = tokio::time::Instant::now();
+        let fate = fate?;
+        let moved = fate.moved.get().map_or(now, Into::into) + limit;
+        if fate.waiting.get() && !fate.done.get() {
+            due = now + limit;
+        } else if moved > now && fate.moved.get().is_some() {
+            due = moved;
+        } else {
+            return None;
         }
     }
 }
@@ -252,10 +283,7 @@ async fn pick(
     let endpoints = backend.endpoints();
     let key = |addr: SocketAddr, name| UpstreamKey { addr, protocol: backend.protocol, name };
     let chosen = match &**endpoints {
-        EndpointSet::Empty => {
-            return Err(Error::upstream(Kind::Unavailable("the service has no endpoints"), Retry::Never));
-        }
-        EndpointSet::Addresses(list) => {
+        EndpointSet::Addresses(list) if !list.is_empty() => {
             let at = |index: usize| -> Rc<Upstream> {
                 let Endpoint { addr } = list[index];
                 worker.upstream(key(addr, None))
@@ -282,6 +310,9 @@ async fn pick(
             }
             at(index)
         }
+        EndpointSet::Empty | EndpointSet::Addresses(_) => {
+            return Err(Error::upstream(Kind::Unavailable("the service has no endpoints"), Retry::Never));
+        }
         EndpointSet::Name { host, port } => {
             let (host, port) = (host.clone(), *port);
             drop(endpoints);
@@ -295,3 +326,6 @@ async fn pick(
     };
     Ok(chosen)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
     header::{
         CONNECTION, CONTENT_LENGTH, COOKIE, Entry, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-        TRAILER, TRANSFER_ENCODING, UPGRADE,
+        TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -28,14 +28,14 @@ const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Fields that speak of one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
-const HOP_BY_HOP: [HeaderName; 9] =
-    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, PROXY];
+/// `Trailer` stays: it tells what follows a chunked body, and trailers pass.
+const HOP_BY_HOP: [HeaderName; 8] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, PROXY];
 
 /// Removes the hop-by-hop fields of a request or an answer.
 pub(super) fn strip(headers: &mut HeaderMap) {
-    if let Some(first) = headers.get(CONNECTION)
-        && !matches!(first.as_bytes(), b"keep-alive" | b"close" | b"Keep-Alive" | b"upgrade" | b"Upgrade")
-    {
+    let usual: [&[u8]; 5] = [b"keep-alive", b"close", b"Keep-Alive", b"upgrade", b"Upgrade"];
+    if headers.get_all(CONNECTION).iter().any(|value| !usual.contains(&value.as_bytes())) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
@@ -51,6 +51,14 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
+}
+
+/// Whether an answer with `Transfer-Encoding` says only that: `chunked`, and no `Content-Length` beside it. Everything
+/// else is read differently by different readers (RFC 9112 section 6.3).
+pub(super) fn is_chunked_alone(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    chunked && codings.next().is_none() && !headers.contains_key(CONTENT_LENGTH)
 }
 
 /// Whether the client asks for trailers (`te: trailers`), which gRPC insists on.
@@ -72,14 +80,15 @@ pub(super) fn forwarded(
     drop_underscore_twins(headers);
     let scheme = HeaderValue::from_static(if conn.tls.is_some() { "https" } else { "http" });
     if conn.trusted {
-        let chain = match headers.get(X_FORWARDED_FOR) {
-            Some(before) => {
-                let mut chain = before.as_bytes().to_vec();
+        let before = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
+        let chain = match before.is_empty() {
+            false => {
+                let mut chain = before.join(&b", "[..]);
                 chain.extend_from_slice(b", ");
                 chain.extend_from_slice(conn.client_ip.as_bytes());
                 HeaderValue::from_bytes(&chain).unwrap_or_else(|_bad| conn.client_ip.clone())
             }
-            None => conn.client_ip.clone(),
+            true => conn.client_ip.clone(),
         };
         headers.insert(X_FORWARDED_FOR, chain);
         for (name, value) in [

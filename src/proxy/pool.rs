@@ -23,11 +23,16 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{
     Settings,
-    body::Outgoing,
+    body::{Fate, Outgoing},
     error::{Error, Kind, Retry},
     worker::Worker,
 };
 use crate::{balance::Outlier, routing::Protocol};
+
+/// Requests on one HTTP/2 connection before another is opened: what most servers allow.
+const STREAMS: usize = 100;
+/// HTTP/2 connections to one endpoint; beyond that, requests queue.
+const MAX_SHARED: usize = 8;
 
 /// What tells upstream connections apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,8 +51,17 @@ pub(super) struct Upstream {
     pub(super) in_flight: Cell<u32>,
     pub(super) last_used: Cell<Instant>,
     idle: RefCell<Vec<Idle>>,
-    shared: RefCell<Option<http2::SendRequest<Outgoing>>>,
+    shared: RefCell<Vec<Shared>>,
+    /// Held while an HTTP/2 connection is made, so that requests at the same time share it.
+    connecting: tokio::sync::Mutex<()>,
     max_idle: usize,
+}
+
+/// An HTTP/2 connection; its requests are counted by the clones of `streams`.
+#[derive(Clone, Debug)]
+struct Shared {
+    sender: http2::SendRequest<Outgoing>,
+    streams: Rc<()>,
 }
 
 #[derive(Debug)]
@@ -62,6 +76,9 @@ pub(super) struct Lease {
     upstream: Rc<Upstream>,
     /// The HTTP/1.1 connection, for the pool; dropped (and so closed) when the request did not end well.
     sender: Option<http1::SendRequest<Outgoing>>,
+    /// Its place on an HTTP/2 connection.
+    streams: Option<Rc<()>>,
+    fate: Option<Rc<Fate>>,
 }
 
 /// A way to send one request.
@@ -89,6 +106,7 @@ impl Upstream {
             last_used: Cell::new(Instant::now()),
             idle: RefCell::default(),
             shared: RefCell::default(),
+            connecting: tokio::sync::Mutex::default(),
             max_idle: settings.max_idle_per_endpoint,
         })
     }
@@ -109,17 +127,34 @@ impl Upstream {
                 Ok((Sender::H1(sender), lease, false))
             }
             Protocol::H2c | Protocol::H2 => {
-                let shared = if fresh { None } else { self.shared.borrow().clone() };
-                if let Some(mut sender) = shared
-                    && sender.ready().await.is_ok()
-                {
-                    return Ok((Sender::H2(sender), lease, true));
+                let mut lease = lease;
+                if let Some(sender) = self.join_shared(&mut lease) {
+                    return Ok((sender, lease, true));
+                }
+                let _one_at_a_time = self.connecting.lock().await;
+                if let Some(sender) = self.join_shared(&mut lease) {
+                    return Ok((sender, lease, true));
                 }
                 let sender = self.connect_h2(worker).await?;
-                *self.shared.borrow_mut() = Some(sender.clone());
+                let streams = Rc::new(());
+                lease.streams = Some(streams.clone());
+                self.shared.borrow_mut().push(Shared { sender: sender.clone(), streams });
                 Ok((Sender::H2(sender), lease, false))
             }
         }
+    }
+
+    /// A place on an open HTTP/2 connection.
+    fn join_shared(&self, lease: &mut Lease) -> Option<Sender> {
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|shared| !shared.sender.is_closed());
+        let full = shared.len() >= MAX_SHARED;
+        let least = shared.iter().min_by_key(|shared| Rc::strong_count(&shared.streams))?;
+        if !full && Rc::strong_count(&least.streams) > STREAMS {
+            return None;
+        }
+        lease.streams = Some(least.streams.clone());
+        Some(Sender::H2(least.sender.clone()))
     }
 
     /// Closes what was idle for too long; returns whether anything is left worth keeping.
@@ -128,7 +163,7 @@ impl Upstream {
         self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && !old(idle.since));
         let unused = self.in_flight.get() == 0 && old(self.last_used.get());
         if unused {
-            *self.shared.borrow_mut() = None;
+            self.shared.borrow_mut().clear();
         }
         !unused || !self.idle.borrow().is_empty() || self.outlier.borrow().is_ejected(now)
     }
@@ -186,7 +221,7 @@ impl Lease {
     fn new(upstream: Rc<Upstream>) -> Self {
         upstream.in_flight.set(upstream.in_flight.get() + 1);
         upstream.last_used.set(Instant::now());
-        Self { upstream, sender: None }
+        Self { upstream, sender: None, streams: None, fate: None }
     }
 
     pub(super) fn upstream(&self) -> &Rc<Upstream> {
@@ -194,13 +229,26 @@ impl Lease {
     }
 
     /// Keeps the connection until it is known whether it may be used again.
-    pub(super) fn hold(&mut self, sender: http1::SendRequest<Outgoing>) {
+    pub(super) fn hold(&mut self, sender: http1::SendRequest<Outgoing>, fate: Option<Rc<Fate>>) {
         self.sender = Some(sender);
+        self.fate = fate;
+    }
+
+    /// The connection failed its request: no other is put on it.
+    pub(super) fn retire(&mut self) {
+        self.sender = None;
+        if let Some(streams) = self.streams.take() {
+            self.upstream.shared.borrow_mut().retain(|shared| !Rc::ptr_eq(&shared.streams, &streams));
+        }
     }
 
     /// The answer ended well: the connection may serve another request.
     pub(super) fn finish(mut self) {
         let Some(sender) = self.sender.take() else { return };
+        // An answer that came before the whole request was sent leaves the connection in the middle of it.
+        if self.fate.as_ref().is_some_and(|fate| !fate.done.get()) {
+            return;
+        }
         let mut idle = self.upstream.idle.borrow_mut();
         if !sender.is_closed() && idle.len() < self.upstream.max_idle {
             idle.push(Idle { sender, since: Instant::now() });

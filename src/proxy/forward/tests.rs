@@ -1,0 +1,482 @@
+//! The whole way from a client's socket to a backend's and back, with backends that misbehave.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{
+        Mutex,
+        mpsc::{self, Receiver, Sender as Tx},
+    },
+    thread,
+    time::Duration,
+};
+
+use hyper::{client::conn::http2, service::service_fn};
+use hyper_util::rt::TokioIo;
+
+use super::{
+    super::{Settings, Shared, handle::handle, pool::Local},
+    *,
+};
+use crate::routing::{Action, BackendId, Filter, Origin, Route, RoutingTable};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// A proxy with one route, for all hosts and paths, to the given endpoints.
+struct Proxy {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    _stop: tokio::sync::oneshot::Sender<()>,
+}
+
+fn table(endpoints: EndpointSet, protocol: Protocol, filters: Vec<Filter>) -> RoutingTable {
+    let id = BackendId { namespace: "n".into(), service: "s".into(), port: 80 };
+    let backend = Backend::new(id, protocol);
+    backend.set_endpoints(endpoints);
+    let origin = Origin { namespace: "n".into(), name: "i".into(), field: "f".into() };
+    let route = Route { origin, action: Action::Forward(Arc::new(backend)), filters: filters.into() };
+    let mut table = RoutingTable::default();
+    table.set_default(Some(Arc::new(route)));
+    table
+}
+
+fn addresses(list: &[SocketAddr]) -> EndpointSet {
+    EndpointSet::Addresses(list.iter().map(|addr| Endpoint { addr: *addr }).collect())
+}
+
+fn to(endpoints: &[SocketAddr]) -> Proxy {
+    start(Settings::default(), table(addresses(endpoints), Protocol::Http1, Vec::new()))
+}
+
+fn with(settings: Settings, endpoint: SocketAddr) -> Proxy {
+    start(settings, table(addresses(&[endpoint]), Protocol::Http1, Vec::new()))
+}
+
+fn start(settings: Settings, table: RoutingTable) -> Proxy {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("address");
+    let shared = Arc::new(Shared::default());
+    shared.table.store(Arc::new(table));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let of_worker = shared.clone();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        tokio::task::LocalSet::new().block_on(&runtime, async move {
+            let worker = Worker::new(0, Arc::new(settings), of_worker);
+            listener.set_nonblocking(true).expect("non-blocking");
+            let listener = tokio::net::TcpListener::from_std(listener).expect("listener");
+            tokio::task::spawn_local(async move {
+                while let Ok((stream, peer)) = listener.accept().await {
+                    let worker = worker.clone();
+                    tokio::task::spawn_local(serve(worker, stream, peer));
+                }
+            });
+            let _ = stopped.await;
+        });
+    });
+    Proxy { addr, shared, _stop: stop }
+}
+
+/// One client connection: HTTP/2 if it begins like it, else HTTP/1.1.
+async fn serve(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAddr) {
+    let mut first = [0; 3];
+    let _ = stream.peek(&mut first).await;
+    let conn = Rc::new(ConnInfo {
+        client: peer,
+        peer,
+        local: stream.local_addr().expect("address"),
+        client_ip: HeaderValue::from_static("127.0.0.1"),
+        trusted: false,
+        tls: None,
+    });
+    let service = service_fn(move |request| {
+        let (worker, conn) = (worker.clone(), conn.clone());
+        async move { Ok::<_, std::convert::Infallible>(handle(&worker, &conn, request).await) }
+    });
+    let io = TokioIo::new(stream);
+    if &first == b"PRI" {
+        let _ = hyper::server::conn::http2::Builder::new(Local).serve_connection(io, service).await;
+    } else {
+        let server = hyper::server::conn::http1::Builder::new().half_close(true).serve_connection(io, service);
+        let _ = server.with_upgrades().await;
+    }
+}
+
+/// A backend that treats its connections, counted from 0, as the test says.
+fn backend(each: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("address");
+    let each = Arc::new(each);
+    thread::spawn(move || {
+        for (index, stream) in listener.incoming().flatten().enumerate() {
+            let each = each.clone();
+            thread::spawn(move || each(index, stream));
+        }
+    });
+    addr
+}
+
+/// An address where nothing listens.
+fn refusing() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("address")
+}
+
+/// Reads up to the end of a head; empty at the end of the stream.
+fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).expect("text").to_ascii_lowercase()
+}
+
+fn exactly(stream: &mut TcpStream, length: usize) -> String {
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).expect("the body");
+    String::from_utf8(body).expect("text")
+}
+
+fn client(proxy: &Proxy) -> TcpStream {
+    let stream = TcpStream::connect(proxy.addr).expect("the proxy");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+    stream
+}
+
+fn say(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).expect("write");
+}
+
+/// One request on a connection of its own; everything that comes back.
+fn ask(proxy: &Proxy, request: &str) -> String {
+    let mut stream = client(proxy);
+    let (line, rest) = request.split_once("\r\n").expect("a request line");
+    say(&mut stream, &format!("{line}\r\nHost: a.example\r\nConnection: close\r\n{rest}"));
+    let mut all = String::new();
+    let _ = stream.read_to_string(&mut all);
+    all
+}
+
+fn get(proxy: &Proxy) -> String {
+    ask(proxy, "GET / HTTP/1.1\r\n\r\n")
+}
+
+fn status(answer: &str) -> &str {
+    answer.get(9..12).unwrap_or("none")
+}
+
+#[test]
+fn an_idempotent_request_is_sent_again_when_a_reused_connection_dies_and_others_are_not() {
+    let addr = backend(|index, mut stream| {
+        let answers = if index % 2 == 0 { 1 } else { usize::MAX };
+        for _ in 0..answers {
+            if head(&mut stream).is_empty() {
+                return;
+            }
+            say(&mut stream, OK);
+        }
+        // The connection dies under the second request on it.
+        head(&mut stream);
+    });
+    let proxy = to(&[addr]);
+    assert_eq!(status(&get(&proxy)), "200");
+    assert_eq!(status(&get(&proxy)), "200");
+    assert_eq!(proxy.shared.counters()[0].retries.value(), 1);
+
+    let proxy = to(&[backend(|_, mut stream| {
+        head(&mut stream);
+        say(&mut stream, OK);
+        head(&mut stream);
+    })]);
+    assert_eq!(status(&get(&proxy)), "200");
+    assert_eq!(status(&ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")), "502");
+}
+
+#[test]
+fn a_connection_with_bytes_left_over_is_never_used_again() {
+    let proxy = to(&[backend(|_, mut stream| {
+        while !head(&mut stream).is_empty() {
+            say(
+                &mut stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 299 Evil\r\nContent-Length: 0\r\n\r\n",
+            );
+        }
+    })]);
+    for _ in 0..5 {
+        assert_eq!(status(&get(&proxy)), "200");
+    }
+    assert_eq!(proxy.shared.counters()[0].connects.value(), 5);
+}
+
+#[test]
+fn conflicting_framing_of_an_answer_is_502() {
+    for fields in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Transfer-Encoding: gzip\r\n",
+        "Content-Length: +5\r\n",
+    ] {
+        let proxy = to(&[backend(move |_, mut stream| {
+            head(&mut stream);
+            say(&mut stream, &format!("HTTP/1.1 200 OK\r\n{fields}\r\n0\r\n\r\n"));
+        })]);
+        assert_eq!(status(&get(&proxy)), "502", "{fields:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_visibly_broken() {
+    let proxy = to(&[backend(|_, mut stream| {
+        head(&mut stream);
+        say(&mut stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    })]);
+    let answer = get(&proxy);
+    assert_eq!(status(&answer), "200");
+    assert!(answer.contains("hello") && !answer.ends_with("0\r\n\r\n"), "{answer:?}");
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_was_sent_is_passed_on() {
+    let proxy = to(&[backend(|_, mut stream| {
+        head(&mut stream);
+        say(&mut stream, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+        let _ = stream.read_to_end(&mut Vec::new());
+    })]);
+    for _ in 0..3 {
+        let mut stream = client(&proxy);
+        say(&mut stream, "PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000\r\n\r\nsome");
+        assert_eq!(status(&head(&mut stream)), "403");
+        assert_eq!(exactly(&mut stream, 2), "no");
+    }
+    // No connection with half a request on it went back to the pool.
+    assert_eq!(proxy.shared.counters()[0].connects.value(), 3);
+}
+
+#[test]
+fn a_client_that_goes_away_cancels_its_request() {
+    let (tx, rx) = mpsc::channel();
+    let tx = Mutex::new(tx);
+    let proxy = to(&[backend(move |_, mut stream| {
+        head(&mut stream);
+        let tx = tx.lock().expect("lock").clone();
+        tx.send("asked").expect("the test listens");
+        // Returns when the proxy closes the connection.
+        let _ = stream.read(&mut [0]);
+        tx.send("cancelled").expect("the test listens");
+    })]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let io = TokioIo::new(tokio::net::TcpStream::connect(proxy.addr).await.expect("the proxy"));
+        let (mut sender, connection) = http2::handshake(Local, io).await.expect("handshake");
+        tokio::task::spawn_local(connection);
+        let request = Request::get("http://a.example/").body(http_body_util::Empty::<bytes::Bytes>::new());
+        let asked = tokio::task::spawn_local(sender.send_request(request.expect("request")));
+        let rx = tokio::task::spawn_blocking(move || (rx.recv_timeout(Duration::from_secs(20)), rx));
+        let (first, rx) = rx.await.expect("no panic");
+        assert_eq!(first, Ok("asked"));
+        asked.abort();
+        let rx = tokio::task::spawn_blocking(move || rx.recv_timeout(Duration::from_secs(20)));
+        assert_eq!(rx.await.expect("no panic"), Ok("cancelled"));
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_stops_its_backend() {
+    let (tx, rx) = mpsc::channel();
+    let tx = Mutex::new(tx);
+    let proxy = to(&[backend(move |_, mut stream| {
+        head(&mut stream);
+        say(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 268435456\r\n\r\n");
+        stream.set_write_timeout(Some(Duration::from_millis(500))).expect("timeout");
+        let mut taken = 0;
+        while let Ok(n @ 1..) = stream.write(&[0; 65536]) {
+            taken += n;
+        }
+        tx.lock().expect("lock").send(taken).expect("the test listens");
+    })]);
+    let mut stream = client(&proxy);
+    say(&mut stream, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    let taken = rx.recv_timeout(Duration::from_secs(60)).expect("the backend is stopped");
+    assert!(taken < 64 << 20, "{taken} bytes of 256 MiB were taken from the backend");
+}
+
+#[test]
+fn an_upgraded_connection_carries_bytes_both_ways_and_half_closes() {
+    let (tx, rx): (Tx<String>, Receiver<String>) = mpsc::channel();
+    let tx = Mutex::new(tx);
+    let proxy = to(&[backend(move |_, mut stream| {
+        tx.lock().expect("lock").send(head(&mut stream)).expect("the test listens");
+        say(&mut stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nhello ");
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).expect("until the client ends its direction");
+        stream.write_all(&all).expect("write");
+    })]);
+    let mut stream = client(&proxy);
+    say(
+        &mut stream,
+        "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c, echo\r\n\
+         HTTP2-Settings: AAA\r\n\r\n",
+    );
+    assert!(head(&mut stream).starts_with("http/1.1 101 "));
+    say(&mut stream, "there");
+    stream.shutdown(Shutdown::Write).expect("half-close");
+    let mut all = String::new();
+    stream.read_to_string(&mut all).expect("until the backend ends");
+    assert_eq!(all, "hello there");
+    let seen = rx.recv().expect("a head");
+    assert!(seen.contains("upgrade: echo\r\n") && !seen.contains("h2c") && !seen.contains("http2-settings"), "{seen}");
+}
+
+#[test]
+fn a_switch_of_protocols_that_nobody_asked_for_is_502() {
+    let proxy = to(&[backend(|_, mut stream| {
+        head(&mut stream);
+        say(&mut stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+    })]);
+    assert_eq!(status(&get(&proxy)), "502");
+}
+
+#[test]
+fn refused_connections_go_to_another_endpoint_and_are_then_passed_over() {
+    let good = backend(|_, mut stream| {
+        while !head(&mut stream).is_empty() {
+            say(&mut stream, OK);
+        }
+    });
+    let bad = refusing();
+    let proxy = to(&[bad, good]);
+    for _ in 0..20 {
+        assert_eq!(status(&get(&proxy)), "200");
+    }
+    assert_eq!(proxy.shared.counters()[0].connect_failures.value(), 3);
+    assert_eq!(proxy.shared.ejected(), [bad]);
+    assert_eq!(status(&get(&to(&[refusing(), refusing()]))), "502");
+    assert_eq!(status(&get(&to(&[]))), "503");
+}
+
+#[test]
+fn an_upload_may_take_longer_than_the_answer_to_it() {
+    let settings = Settings { response_header_timeout: Duration::from_millis(400), ..Settings::default() };
+    let proxy = with(
+        settings,
+        backend(|_, mut stream| {
+            head(&mut stream);
+            exactly(&mut stream, 10);
+            say(&mut stream, OK);
+        }),
+    );
+    let mut stream = client(&proxy);
+    say(&mut stream, "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 10\r\n\r\n");
+    for _ in 0..10 {
+        // The pace of a slow client is what is tested here.
+        thread::sleep(Duration::from_millis(120));
+        say(&mut stream, "x");
+    }
+    assert_eq!(status(&head(&mut stream)), "200");
+}
+
+#[test]
+fn a_silent_backend_is_504_and_a_silent_client_is_408() {
+    let short = Duration::from_millis(200);
+    let silent = || {
+        backend(|_, mut stream| {
+            head(&mut stream);
+            let _ = stream.read_to_end(&mut Vec::new());
+        })
+    };
+    let proxy = with(Settings { response_header_timeout: short, ..Settings::default() }, silent());
+    assert_eq!(status(&get(&proxy)), "504");
+    let proxy = with(Settings { request_timeout: Some(short), ..Settings::default() }, silent());
+    assert_eq!(status(&get(&proxy)), "504");
+    let proxy = with(Settings { stream_idle_timeout: short, ..Settings::default() }, silent());
+    assert_eq!(status(&ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf")), "408");
+}
+
+#[test]
+fn answers_without_a_body_keep_their_length() {
+    let proxy = to(&[backend(|_, mut stream| {
+        loop {
+            let head = head(&mut stream);
+            let answer = match head.split(' ').nth(1) {
+                Some("/length") => "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n",
+                Some("/chunked") => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Some("/304") => "HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\nETag: \"a\"\r\n\r\n",
+                Some("/204") => "HTTP/1.1 204 No Content\r\n\r\n",
+                _ => return,
+            };
+            say(&mut stream, answer);
+        }
+    })]);
+    let lower = |request: &str| ask(&proxy, request).to_ascii_lowercase();
+    assert!(lower("HEAD /length HTTP/1.1\r\n\r\n").contains("content-length: 1234\r\n"));
+    let chunked = lower("HEAD /chunked HTTP/1.1\r\n\r\n");
+    assert!(!chunked.contains("content-length"), "{chunked}");
+    assert!(lower("GET /304 HTTP/1.1\r\n\r\n").contains("etag: \"a\"\r\n"));
+    let empty = lower("GET /204 HTTP/1.1\r\n\r\n");
+    assert!(!empty.contains("content-length") && !empty.contains("transfer-encoding"), "{empty}");
+    assert_eq!(proxy.shared.counters()[0].connects.value(), 1);
+}
+
+#[test]
+fn only_a_request_that_is_taken_is_told_to_continue() {
+    let addr = backend(|_, mut stream| {
+        let head = head(&mut stream);
+        assert!(!head.contains("expect:"), "{head}");
+        exactly(&mut stream, 4);
+        say(&mut stream, OK);
+    });
+    let proxy = with(Settings { max_body_bytes: Some(4), ..Settings::default() }, addr);
+    let mut stream = client(&proxy);
+    say(&mut stream, "POST / HTTP/1.1\r\nHost: a.example\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    assert_eq!(status(&head(&mut stream)), "100");
+    say(&mut stream, "body");
+    assert_eq!(status(&head(&mut stream)), "200");
+    assert_eq!(status(&ask(&proxy, "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")), "413");
+    let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    assert_eq!(status(&ask(&proxy, chunked)), "413");
+    let refused = to(&[refusing()]);
+    assert_eq!(status(&ask(&refused, "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")), "502");
+}
+
+#[test]
+fn trailers_of_http1_pass_both_ways_without_framing_fields() {
+    let (tx, rx) = mpsc::channel();
+    let tx = Mutex::new(tx);
+    let proxy = to(&[backend(move |_, mut stream| {
+        head(&mut stream);
+        exactly(&mut stream, "2\r\nhi\r\n0\r\n".len());
+        tx.lock().expect("lock").send(head(&mut stream)).expect("the test listens");
+        say(
+            &mut stream,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\n\
+             X-Sum: 7\r\nContent-Length: 99\r\n\r\n",
+        );
+    })]);
+    let answer = ask(
+        &proxy,
+        "POST / HTTP/1.1\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: X-Check, Host\r\n\r\n2\r\nhi\r\n0\r\n\
+         X-Check: 5\r\nHost: evil.example\r\n\r\n",
+    );
+    assert!(answer.to_ascii_lowercase().ends_with("0\r\nx-sum: 7\r\n\r\n"), "{answer:?}");
+    assert_eq!(rx.recv().expect("trailers"), "x-check: 5\r\n\r\n");
+}
+
+#[test]
+fn the_path_is_sent_as_it_was_matched_and_our_fields_are_set() {
+    let (tx, rx) = mpsc::channel();
+    let tx = Mutex::new(tx);
+    let proxy = to(&[backend(move |_, mut stream| {
+        tx.lock().expect("lock").send(head(&mut stream)).expect("the test listens");
+        say(&mut stream, OK);
+    })]);
+    ask(
+        &proxy,
+        "GET /a/../%62?q=%62 HTTP/1.1\r\nX-Forwarded-For: 10.9.9.9\r\nX_Forwarded_For: 10.9.9.9\r\nProxy: x\r\n\r\n",
+    );
+    let seen = rx.recv().expect("a head");
+    assert!(seen.starts_with("get /b?q=%62 http/1.1\r\n"), "{seen}");
+    assert!(seen.contains("x-forwarded-for: 127.0.0.1\r\n") && !seen.contains("10.9.9.9"), "{seen}");
+    assert!(!seen.contains("\r\nproxy:") && !seen.contains("connection:"), "{seen}");
+}
+
+mod h2;

@@ -1,0 +1,178 @@
+//! HTTP/2 on either side.
+
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::{BodyExt, Empty, Full};
+
+use super::*;
+
+/// A body of one chunk, followed by trailers.
+struct WithTrailers(Option<Bytes>, Option<HeaderMap>);
+
+impl http_body::Body for WithTrailers {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let data = self.0.take().map(Frame::data);
+        std::task::Poll::Ready(data.or_else(|| self.1.take().map(Frame::trailers)).map(Ok))
+    }
+}
+
+fn trailers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+    fields.iter().map(|(name, value)| (name.parse().expect("name"), HeaderValue::from_static(value))).collect()
+}
+
+fn local<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, test)
+}
+
+/// An HTTP/2 backend that answers with what it was sent, fields of interest and trailers.
+fn h2c_backend() -> (SocketAddr, Arc<std::sync::atomic::AtomicUsize>) {
+    let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = connections.clone();
+    let addr = backend(move |_, stream| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        stream.set_nonblocking(true).expect("non-blocking");
+        local(async move {
+            let io = TokioIo::new(tokio::net::TcpStream::from_std(stream).expect("stream"));
+            let service = service_fn(|request: Request<Incoming>| async move {
+                let te = request.headers().get(TE).cloned().unwrap_or(HeaderValue::from_static("none"));
+                let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+                let hop = ["connection", "host", "keep-alive"].iter().any(|name| request.headers().contains_key(*name));
+                let body = request.into_body().collect().await?;
+                let sum = body.trailers().and_then(|trailers| trailers.get("x-sum").cloned());
+                let mut after = trailers(&[("grpc-status", "0")]);
+                after.insert("x-sum", sum.unwrap_or(HeaderValue::from_static("none")));
+                let answer = Response::builder()
+                    .header("seen-te", te)
+                    .header("seen-authority", authority)
+                    .header("seen-hop", hop.to_string());
+                Ok::<_, hyper::Error>(answer.body(WithTrailers(Some(body.to_bytes()), Some(after))).expect("answer"))
+            });
+            let _ = hyper::server::conn::http2::Builder::new(Local).serve_connection(io, service).await;
+        });
+    });
+    (addr, connections)
+}
+
+async fn connect<B>(proxy: &Proxy) -> http2::SendRequest<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let io = TokioIo::new(tokio::net::TcpStream::connect(proxy.addr).await.expect("the proxy"));
+    let (sender, connection) = http2::handshake(Local, io).await.expect("handshake");
+    tokio::task::spawn_local(async move {
+        let _ = connection.await;
+    });
+    sender
+}
+
+#[test]
+fn grpc_passes_from_http2_to_h2c_with_its_trailers() {
+    let (addr, _) = h2c_backend();
+    let proxy = start(Settings::default(), table(addresses(&[addr]), Protocol::H2c, Vec::new()));
+    local(async {
+        let mut sender = connect(&proxy).await;
+        let request = Request::post("http://a.example/p.S/M")
+            .header(TE, "trailers")
+            .body(WithTrailers(Some(Bytes::from_static(b"ping")), Some(trailers(&[("x-sum", "7")]))))
+            .expect("request");
+        let answer = sender.send_request(request).await.expect("answer");
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["seen-te"], "trailers");
+        assert_eq!(answer.headers()["seen-authority"], "a.example");
+        let body = answer.into_body().collect().await.expect("body");
+        let after = body.trailers().expect("trailers").clone();
+        assert_eq!((&after["grpc-status"], &after["x-sum"]), (&HeaderValue::from(0), &HeaderValue::from(7)));
+        assert_eq!(body.to_bytes(), "ping");
+    });
+}
+
+#[test]
+fn many_requests_at_once_share_one_connection_to_an_http2_backend() {
+    let (addr, connections) = h2c_backend();
+    let proxy = start(Settings::default(), table(addresses(&[addr]), Protocol::H2c, Vec::new()));
+    local(async {
+        let sender = connect(&proxy).await;
+        let mut all = Vec::new();
+        for _ in 0..50 {
+            let mut sender = sender.clone();
+            let request = Request::get("http://a.example/").body(Empty::<Bytes>::new()).expect("request");
+            all.push(tokio::task::spawn_local(async move { sender.send_request(request).await }));
+        }
+        for answer in all {
+            assert_eq!(answer.await.expect("no panic").expect("answer").status(), 200);
+        }
+    });
+    assert_eq!(connections.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[test]
+fn http1_to_h2c_has_no_fields_of_the_connection() {
+    let (addr, _) = h2c_backend();
+    let proxy = start(Settings::default(), table(addresses(&[addr]), Protocol::H2c, Vec::new()));
+    let answer = ask(&proxy, "POST / HTTP/1.1\r\nKeep-Alive: 5\r\nContent-Length: 2\r\n\r\nhi").to_ascii_lowercase();
+    assert!(answer.contains("seen-authority: a.example\r\n") && answer.contains("seen-hop: false\r\n"), "{answer}");
+    assert!(answer.contains("hi"), "{answer}");
+}
+
+#[test]
+fn http2_to_http1_joins_cookies_and_sends_a_get_with_its_body() {
+    let (tx, rx) = mpsc::channel();
+    let tx = Mutex::new(tx);
+    let proxy = to(&[backend(move |_, mut stream| {
+        let head = head(&mut stream);
+        let body = exactly(&mut stream, "4\r\nbody\r\n0\r\n\r\n".len());
+        tx.lock().expect("lock").send((head, body)).expect("the test listens");
+        say(&mut stream, OK);
+    })]);
+    local(async {
+        let mut sender = connect(&proxy).await;
+        let body = OnceFrame(Some(Bytes::from_static(b"body")));
+        let request = Request::get("http://a.example/x?y").header("cookie", "a=1").header("cookie", "b=2");
+        let answer = sender.send_request(request.body(body).expect("request")).await.expect("answer");
+        assert_eq!(answer.status(), 200);
+    });
+    let (head, body) = rx.recv().expect("a request");
+    assert!(head.starts_with("get /x?y http/1.1\r\n") && head.contains("host: a.example\r\n"), "{head}");
+    assert!(head.contains("cookie: a=1; b=2\r\n"), "{head}");
+    assert_eq!(body, "4\r\nbody\r\n0\r\n\r\n");
+}
+
+#[test]
+fn an_answer_that_breaks_off_resets_the_stream_and_not_the_connection() {
+    let proxy = to(&[backend(|index, mut stream| {
+        head(&mut stream);
+        let answer = if index == 0 { "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf" } else { OK };
+        say(&mut stream, answer);
+    })]);
+    local(async {
+        let mut sender = connect(&proxy).await;
+        let get = || Request::get("http://a.example/").body(Full::new(Bytes::new())).expect("request");
+        let answer = sender.send_request(get()).await.expect("answer");
+        assert!(answer.into_body().collect().await.is_err());
+        let answer = sender.send_request(get()).await.expect("the connection lives");
+        assert_eq!(answer.into_body().collect().await.expect("body").to_bytes(), "ok");
+    });
+}
+
+/// A stream of one frame, so that the length is not known before.
+struct OnceFrame(Option<Bytes>);
+
+impl http_body::Body for OnceFrame {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        std::task::Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
