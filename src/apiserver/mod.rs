@@ -3,8 +3,30 @@
 //! Pure functions over one object: [`schema`] (bytes to value, strict), [`merge`] (patches), [`defaults`],
 //! [`validate`], [`openapi`].
 
+mod admit;
+mod answer;
+mod api;
+mod columns;
 pub(crate) mod defaults;
+mod delete;
+mod discovery;
+mod events;
+mod identity;
 pub(crate) mod merge;
 pub(crate) mod openapi;
+mod read;
+mod registry;
+mod request;
 pub(crate) mod schema;
+mod selector;
+mod server;
+mod status;
+#[cfg(test)]
+mod tests;
 pub(crate) mod validate;
+mod watch;
+mod write;
+
+use api::Api;
+pub use identity::{Identity, IdentityError, kubeconfig};
+pub use server::{Auth, Running, ServeError, Settings, serve};

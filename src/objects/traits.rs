@@ -112,7 +112,7 @@ pub struct Change {
 pub struct Expired;
 
 /// A running watch: every change after its start, in order, each exactly once.
-pub trait Watcher: Send {
+pub trait Watcher: Send + Sync {
     /// The next change; waits for it. [`Expired`] when the watcher fell too far behind.
     fn next(&mut self) -> BoxFuture<'_, Result<Change, Expired>>;
 }

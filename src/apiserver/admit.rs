@@ -1,0 +1,186 @@
+//! What happens to every object on its way in, whatever its kind: identity, metadata, generation, status.
+
+use serde_json::{Map, Value, json};
+
+use super::{defaults, registry::Resource, request::Target, status::ApiError, validate::FieldError};
+use crate::{objects::Kind, util::stamp};
+
+/// What a change comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The object is written.
+    Keep,
+    /// It was marked for deletion, and its last finalizer is gone.
+    Finished,
+}
+
+/// Members of an object that are not its content.
+const ENVELOPE: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+
+/// The text at a JSON pointer; empty when there is none.
+pub(crate) fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Brings kind, name and namespace together with what the path says, or refuses.
+pub(crate) fn identity(target: &Target, name: Option<&str>, object: &mut Value) -> Result<(), ApiError> {
+    let Some(members) = object.as_object_mut() else {
+        return Err(ApiError::bad_request("the object provided is unrecognized (must be of type object)"));
+    };
+    members.insert("apiVersion".to_owned(), target.resource.kind.api_version().into());
+    members.insert("kind".to_owned(), target.resource.kind.name().into());
+    let metadata = members.entry("metadata").or_insert_with(|| json!({}));
+    if metadata.is_null() {
+        *metadata = json!({});
+    }
+    let Some(metadata) = metadata.as_object_mut() else {
+        return Err(ApiError::bad_request("metadata must be an object"));
+    };
+    if let Some(name) = name {
+        let found = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
+        if !found.is_empty() && found != name {
+            let why = format!("the name of the object ({found}) does not match the name on the URL ({name})");
+            return Err(ApiError::bad_request(why));
+        }
+        metadata.insert("name".to_owned(), name.into());
+    }
+    let found = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
+    match target.namespace.as_deref() {
+        Some(namespace) if found.is_empty() || found == namespace => {
+            metadata.insert("namespace".to_owned(), namespace.into());
+        }
+        None if found.is_empty() => {
+            metadata.remove("namespace");
+        }
+        _ => {
+            let why = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(ApiError::bad_request(why));
+        }
+    }
+    metadata.remove("managedFields");
+    metadata.remove("selfLink");
+    metadata.retain(|_name, value| !value.is_null());
+    Ok(())
+}
+
+/// Makes a new object complete.
+pub(crate) fn new(resource: &Resource, object: &mut Value) -> Result<(), ApiError> {
+    if !text(object, "/metadata/resourceVersion").is_empty() {
+        return Err(ApiError::bare("resourceVersion should not be set on objects to be created"));
+    }
+    let name = text(object, "/metadata/name").to_owned();
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        for unset in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+            metadata.remove(unset);
+        }
+        metadata.insert("uid".to_owned(), stamp::uid().into());
+        metadata.insert("creationTimestamp".to_owned(), stamp::now().into());
+        if resource.generation {
+            metadata.insert("generation".to_owned(), 1.into());
+        }
+    }
+    if resource.status
+        && let Some(members) = object.as_object_mut()
+    {
+        members.remove("status");
+    }
+    if resource.kind == Kind::Namespace {
+        object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
+        object["spec"] = json!({ "finalizers": ["kubernetes"] });
+        object["status"] = json!({ "phase": "Active" });
+    }
+    defaults::apply(resource.kind, object);
+    Ok(())
+}
+
+/// Keeps of the old object what a change on this path cannot change.
+pub(crate) fn change(
+    resource: &Resource,
+    subresource: Option<&str>,
+    new: &mut Value,
+    old: &Value,
+) -> Result<Change, ApiError> {
+    let name = text(old, "/metadata/name");
+    let (uid, known) = (text(new, "/metadata/uid"), text(old, "/metadata/uid"));
+    if !uid.is_empty() && uid != known {
+        let message = format!("Invalid value: \"{uid}\": field is immutable");
+        let problem = FieldError { field: "metadata.uid".to_owned(), reason: "FieldValueInvalid", message };
+        return Err(ApiError::invalid(resource, name, &[problem]));
+    }
+    match subresource {
+        Some(_status) => {
+            let status = new.get("status").cloned();
+            let version = new.pointer("/metadata/resourceVersion").cloned();
+            *new = old.clone();
+            set(new, "status", status);
+            set(&mut new["metadata"], "resourceVersion", version);
+        }
+        None if resource.status => set(new, "status", old.get("status").cloned()),
+        None => {}
+    }
+    if resource.kind == Kind::Namespace {
+        set(new, "spec", old.get("spec").cloned());
+        new["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
+    }
+    for kept in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName"] {
+        let value = old["metadata"].get(kept).cloned();
+        set(&mut new["metadata"], kept, value);
+    }
+    defaults::apply(resource.kind, new);
+    let generation = old["metadata"].get("generation").and_then(Value::as_i64);
+    let generation = match (resource.generation, generation) {
+        (true, at) => Some(at.unwrap_or(1) + i64::from(content(new) != content(old))),
+        (false, _) => None,
+    };
+    set(&mut new["metadata"], "generation", generation.map(Value::from));
+    check_finalizers(resource, name, new, old)?;
+    let deleting = !text(new, "/metadata/deletionTimestamp").is_empty();
+    let free = finalizers(new).is_empty() && resource.kind != Kind::Namespace;
+    Ok(if deleting && free { Change::Finished } else { Change::Keep })
+}
+
+fn check_finalizers(resource: &Resource, name: &str, new: &Value, old: &Value) -> Result<(), ApiError> {
+    if text(new, "/metadata/deletionTimestamp").is_empty() {
+        return Ok(());
+    }
+    let known = finalizers(old);
+    let added: Vec<String> =
+        finalizers(new).into_iter().filter(|one| !known.contains(one)).map(|one| format!("{one:?}")).collect();
+    if added.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        added.join(", ")
+    );
+    let problem = FieldError { field: "metadata.finalizers".to_owned(), reason: "FieldValueForbidden", message };
+    Err(ApiError::invalid(resource, name, &[problem]))
+}
+
+/// The finalizers of an object.
+pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
+    let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// The answer to an object that breaks rules.
+pub(crate) fn refused(resource: &Resource, name: &str, mut problems: Vec<FieldError>) -> ApiError {
+    if problems.is_empty() {
+        let message = "Required value: name or generateName is required".to_owned();
+        problems.push(FieldError { field: "metadata.name".to_owned(), reason: "FieldValueRequired", message });
+    }
+    ApiError::invalid(resource, name, &problems)
+}
+
+fn content(object: &Value) -> Map<String, Value> {
+    let members = object.as_object().into_iter().flatten();
+    members.filter(|(name, _)| !ENVELOPE.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone())).collect()
+}
+
+fn set(object: &mut Value, member: &str, value: Option<Value>) {
+    let Some(members) = object.as_object_mut() else { return };
+    match value {
+        Some(value) => members.insert(member.to_owned(), value),
+        None => members.remove(member),
+    };
+}

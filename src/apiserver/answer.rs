@@ -1,0 +1,212 @@
+//! Answers: objects, lists and tables as bytes, and the body type of all responses.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::Frame;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::{
+    events,
+    registry::Resource,
+    request::{Accept, Shape},
+    status::ApiError,
+};
+use crate::objects::RawObject;
+
+/// A body that is there, or one that comes in pieces.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Whole(Option<Bytes>),
+    Stream(mpsc::Receiver<Bytes>),
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(pieces) => pieces.poll_recv(cx).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self {
+            Self::Whole(bytes) => http_body::SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Stream(_) => http_body::SizeHint::default(),
+        }
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn json(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    typed(code, "application/json", body)
+}
+
+pub(crate) fn typed(code: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(Some(body.into())));
+    *response.status_mut() = code;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+pub(crate) fn error(error: &ApiError) -> Response<Body> {
+    let (media_type, body) = error.body();
+    let mut response = typed(error.code, media_type, body);
+    if matches!(error.code, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// Adds `Warning` headers.
+pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    for warning in warnings {
+        let text: String = warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+}
+
+/// The object as the resource shows it: its stored bytes, but for the second view of Events.
+fn shown(resource: &Resource, stored: &Bytes) -> Bytes {
+    if resource.group == "events.k8s.io" {
+        let stored: Value = serde_json::from_slice(stored).unwrap_or_default();
+        return events::to_events_v1(stored).to_string().into();
+    }
+    stored.clone()
+}
+
+/// One stored object in the shape that was asked for; `definitions` says whether a Table names its columns.
+pub(crate) fn one(resource: &Resource, stored: &Bytes, accept: Accept, definitions: bool) -> Bytes {
+    match accept.shape {
+        Shape::Object => shown(resource, stored),
+        Shape::Partial => partial(stored).to_string().into(),
+        Shape::Table(version) => {
+            let value = serde_json::from_slice(stored).unwrap_or_default();
+            table(resource, version, [&value], json!({ "resourceVersion": version_of(&value) }), definitions)
+                .to_string()
+                .into()
+        }
+    }
+}
+
+/// The answer with one object.
+pub(crate) fn object(code: StatusCode, resource: &Resource, stored: &Bytes, accept: Accept) -> Response<Body> {
+    encode(code, one(resource, stored, accept, true), accept)
+}
+
+/// JSON, or the same as YAML.
+pub(crate) fn encode(code: StatusCode, body: Bytes, accept: Accept) -> Response<Body> {
+    if accept.yaml {
+        let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if let Ok(text) = serde_saphyr::to_string(&value) {
+            return typed(code, "application/yaml", text);
+        }
+    }
+    json(code, body)
+}
+
+/// A list in the shape that was asked for. `metadata` is that of the list.
+pub(crate) fn list(resource: &Resource, items: &[Arc<RawObject>], metadata: Value, accept: Accept) -> Bytes {
+    match accept.shape {
+        Shape::Table(version) => {
+            let values: Vec<Value> =
+                items.iter().map(|item| serde_json::from_slice(&item.body).unwrap_or_default()).collect();
+            table(resource, version, &values, metadata, true).to_string().into()
+        }
+        Shape::Partial => {
+            let items: Vec<Value> = items.iter().map(|item| partial(&item.body)).collect();
+            json!({
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": metadata,
+                "items": items,
+            })
+            .to_string()
+            .into()
+        }
+        Shape::Object => {
+            let size: usize = items.iter().map(|item| item.body.len() + 1).sum();
+            let mut out = BytesMut::with_capacity(size + 256);
+            let (kind, version) = (resource.kind.name(), resource.api_version());
+            let head = format!("{{\"kind\":\"{kind}List\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},");
+            out.extend_from_slice(head.as_bytes());
+            out.extend_from_slice(b"\"items\":[");
+            for (number, item) in items.iter().enumerate() {
+                if number > 0 {
+                    out.extend_from_slice(b",");
+                }
+                out.extend_from_slice(&shown(resource, &item.body));
+            }
+            out.extend_from_slice(b"]}");
+            out.freeze()
+        }
+    }
+}
+
+/// A Table of these objects, read as the store has them; the column definitions only where they are asked for.
+pub(crate) fn table<'v>(
+    resource: &Resource,
+    version: &str,
+    objects: impl IntoIterator<Item = &'v Value>,
+    metadata: Value,
+    definitions: bool,
+) -> Value {
+    let now = jiff::Timestamp::now().as_second();
+    let rows: Vec<Value> = objects
+        .into_iter()
+        .map(|object| {
+            let partial = json!({
+                "kind": "PartialObjectMetadata",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": object["metadata"],
+            });
+            json!({ "cells": (resource.cells)(object, now), "object": partial })
+        })
+        .collect();
+    let columns: Value = resource
+        .columns
+        .iter()
+        .map(|column| {
+            json!({
+                "name": column.name,
+                "type": column.kind,
+                "format": column.format,
+                "description": column.name,
+                "priority": i32::from(column.wide),
+            })
+        })
+        .collect();
+    json!({
+        "kind": "Table",
+        "apiVersion": version,
+        "metadata": metadata,
+        "columnDefinitions": if definitions { columns } else { Value::Null },
+        "rows": rows,
+    })
+}
+
+fn partial(body: &[u8]) -> Value {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"] })
+}
+
+fn version_of(object: &Value) -> &Value {
+    object.pointer("/metadata/resourceVersion").unwrap_or(&Value::Null)
+}

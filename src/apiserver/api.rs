@@ -1,0 +1,79 @@
+//! One request: from its head and body to its answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, request::Parts};
+use tokio::sync::Semaphore;
+
+use super::{
+    answer::{self, Body},
+    discovery,
+    request::{Accept, Query, Target},
+    status::ApiError,
+};
+use crate::{
+    objects::{Propose, View},
+    util::drain::Drain,
+};
+
+/// Everything a request needs.
+pub(crate) struct Api {
+    pub(crate) propose: Arc<dyn Propose>,
+    pub(crate) view: Arc<dyn View>,
+    /// Bounds the running watches.
+    pub(crate) watches: Arc<Semaphore>,
+    pub(crate) drain: Drain,
+}
+
+impl Api {
+    /// Answers a request of an authenticated client.
+    pub(crate) async fn handle(&self, head: &Parts, body: Bytes) -> Response<Body> {
+        let response = self.route(head, body).await;
+        response.unwrap_or_else(|error| answer::error(&error))
+    }
+
+    async fn route(&self, head: &Parts, body: Bytes) -> Result<Response<Body>, ApiError> {
+        let path = head.uri.path();
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        let (group, version, rest) = match segments.as_slice() {
+            ["api", "v1", rest @ ..] if !rest.is_empty() => ("", "v1", rest),
+            ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
+            _ if head.method == Method::GET || head.method == Method::HEAD => {
+                return discovery::answer(head, &segments);
+            }
+            _ => return Err(ApiError::no_such_path()),
+        };
+        if !discovery::is_known(group, version) {
+            return Err(ApiError::no_such_path());
+        }
+        let target = Target::parse(group, version, rest)?;
+        let query = Query::parse(head.uri.query().unwrap_or_default());
+        let accept = Accept::parse(&head.headers)?;
+        let writes = head.method != Method::GET && head.method != Method::HEAD;
+        if writes && !target.resource.writable {
+            return Err(ApiError::method_not_allowed());
+        }
+        match (&head.method, target.name.clone()) {
+            (&Method::GET | &Method::HEAD, name) if query.flag("watch") => {
+                self.watch(&target, name.as_deref(), &query, accept)
+            }
+            (&Method::GET | &Method::HEAD, Some(name)) => self.read(&target, &name, accept),
+            (&Method::GET | &Method::HEAD, None) => self.list(&target, &query, accept),
+            (&Method::POST, None) => self.create(&target, &query, accept, &head.headers, &body).await,
+            (&Method::PUT, Some(name)) => self.replace(&target, &name, &query, accept, &head.headers, &body).await,
+            (&Method::PATCH, Some(name)) => self.patch(&target, &name, &query, accept, &head.headers, &body).await,
+            (&Method::DELETE, Some(name)) if target.subresource.is_none() => {
+                self.delete(&target, &name, &query, accept, &head.headers, &body).await
+            }
+            (&Method::DELETE, None) => self.delete_collection(&target, &query, accept, &head.headers, &body).await,
+            _ => Err(ApiError::method_not_allowed()),
+        }
+    }
+}
+
+/// A plain text answer.
+pub(crate) fn text(body: &'static str) -> Response<Body> {
+    answer::typed(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(body.as_bytes()))
+}

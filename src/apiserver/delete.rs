@@ -1,0 +1,242 @@
+//! delete and deletecollection, and the end of a namespace.
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Api,
+    admit::finalizers,
+    answer::{self, Body},
+    registry::{RESOURCES, Resource},
+    request::{Accept, Query, Target, content_type},
+    schema::ContentType,
+    selector::Selector,
+    status::ApiError,
+    write::RETRIES,
+};
+use crate::{
+    objects::{Kind, Op, Proposal, ProposeError, Revision},
+    util::stamp,
+};
+
+/// Namespaces that stay.
+const PROTECTED: [&str; 2] = ["default", "kube-system"];
+
+/// What the client says about a deletion.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Options {
+    preconditions: Option<Preconditions>,
+    dry_run: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Preconditions {
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+impl Options {
+    fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
+        if body.is_empty() {
+            return Ok(Self::default());
+        }
+        let bad = |why: String| ApiError::bad_request(format!("the delete options cannot be read: {why}"));
+        match content_type(headers)? {
+            ContentType::Json => serde_json::from_slice(body).map_err(|error| bad(error.to_string())),
+            ContentType::Yaml => serde_saphyr::from_slice(body).map_err(|error| bad(error.to_string())),
+            ContentType::Protobuf => Err(ApiError::unsupported_body()),
+        }
+    }
+}
+
+/// What a deletion came to.
+enum Outcome {
+    Gone {
+        stored: Bytes,
+    },
+    /// It waits for its finalizers, or for the contents of the namespace.
+    Marked {
+        stored: Bytes,
+    },
+}
+
+impl Api {
+    /// DELETE on an object.
+    pub(crate) async fn delete(
+        &self,
+        target: &Target,
+        name: &str,
+        query: &Query,
+        accept: Accept,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Response<Body>, ApiError> {
+        let options = Options::parse(headers, body)?;
+        let dry_run = query.dry_run()? || options.dry_run.as_ref().is_some_and(|stages| !stages.is_empty());
+        let resource = target.resource;
+        match self.remove(target, name, &options, dry_run).await? {
+            Outcome::Gone { stored } if !resource.delete_returns_object => {
+                let uid = serde_json::from_slice::<Value>(&stored).unwrap_or_default()["metadata"]["uid"].clone();
+                Ok(answer::encode(StatusCode::OK, success(resource, name, &uid).to_string().into(), accept))
+            }
+            Outcome::Gone { stored } | Outcome::Marked { stored } => {
+                Ok(answer::object(StatusCode::OK, resource, &stored, accept))
+            }
+        }
+    }
+
+    /// DELETE on a collection: every object that the selectors choose.
+    pub(crate) async fn delete_collection(
+        &self,
+        target: &Target,
+        query: &Query,
+        accept: Accept,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Response<Body>, ApiError> {
+        let resource = target.resource;
+        if resource.namespaced && target.namespace.is_none() {
+            return Err(ApiError::method_not_allowed());
+        }
+        let options = Options::parse(headers, body)?;
+        let dry_run = query.dry_run()? || options.dry_run.as_ref().is_some_and(|stages| !stages.is_empty());
+        let selector = Selector::parse(resource, query.text("labelSelector"), query.text("fieldSelector"))?;
+        let mut chosen = self.view.list(resource.kind, target.namespace.as_deref()).items;
+        chosen.retain(|object| selector.matches(object));
+        for object in &chosen {
+            match self.remove(target, &object.meta.name, &options, dry_run).await {
+                Ok(_) => {}
+                Err(error) if error.code == StatusCode::NOT_FOUND => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let metadata = json!({ "resourceVersion": self.view.revision().0.to_string() });
+        Ok(answer::encode(StatusCode::OK, answer::list(resource, &chosen, metadata, accept), accept))
+    }
+
+    async fn remove(&self, target: &Target, name: &str, options: &Options, dry_run: bool) -> Result<Outcome, ApiError> {
+        let resource = target.resource;
+        for _attempt in 0..RETRIES {
+            let known = self.stored(target, name)?;
+            check(resource, name, options, &known.meta.uid, &known.meta.resource_version)?;
+            if resource.kind == Kind::Namespace && PROTECTED.contains(&name) {
+                return Err(ApiError::forbidden(resource, name, "this namespace may not be deleted"));
+            }
+            let mut object: Value = serde_json::from_slice(&known.body).unwrap_or_default();
+            let waits = !finalizers(&object).is_empty() || resource.kind == Kind::Namespace;
+            let (stored, key) = (known.body.clone(), known.key.clone());
+            if waits && !known.meta.deletion_timestamp.is_empty() {
+                return Ok(Outcome::Marked { stored });
+            }
+            if waits {
+                mark(resource, &mut object);
+            }
+            if dry_run {
+                return Ok(if waits { Outcome::Marked { stored } } else { Outcome::Gone { stored } });
+            }
+            let expected = known.meta.resource_version.parse().ok().map(Revision);
+            let op = match waits {
+                true => Op::Update { expected, body: object.to_string().into() },
+                false => Op::Delete { expected },
+            };
+            match self.propose.propose(Proposal { key, op }).await {
+                Ok(made) => {
+                    let stored = made.object.body.clone();
+                    return Ok(if waits { Outcome::Marked { stored } } else { Outcome::Gone { stored } });
+                }
+                Err(ProposeError::Conflict { .. }) => {}
+                Err(error) => return Err(ApiError::propose(resource, error)),
+            }
+        }
+        Err(ApiError::modified(resource, name))
+    }
+
+    /// Empties namespaces that are going away, then removes them. Runs as long as the server does.
+    pub(crate) async fn finish_namespaces(&self) {
+        loop {
+            let snapshot = self.view.list(Kind::Namespace, None);
+            for namespace in &snapshot.items {
+                if !namespace.meta.deletion_timestamp.is_empty()
+                    && let Err(error) = self.finish_namespace(&namespace.meta.name).await
+                {
+                    tracing::warn!(namespace = &*namespace.meta.name, ?error, "the namespace cannot be emptied yet");
+                }
+            }
+            let Ok(mut changes) = self.view.watch(Kind::Namespace, snapshot.revision) else { continue };
+            // A finalizer that goes away, or a disk that has space again, is not seen here: look again now and then.
+            tokio::select! {
+                _change = changes.next() => {}
+                () = tokio::time::sleep(std::time::Duration::from_secs(5)) => {}
+            }
+        }
+    }
+
+    async fn finish_namespace(&self, name: &str) -> Result<(), ApiError> {
+        let mut left = 0;
+        for resource in RESOURCES.iter().filter(|r| r.namespaced && r.group == r.kind.group()) {
+            let target = Target { resource, namespace: Some(name.to_owned()), name: None, subresource: None };
+            for object in self.view.list(resource.kind, Some(name)).items {
+                match self.remove(&target, &object.meta.name, &Options::default(), false).await {
+                    Ok(Outcome::Gone { .. }) => {}
+                    Ok(Outcome::Marked { .. }) => left += 1,
+                    Err(error) if error.code == StatusCode::NOT_FOUND => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let resource = super::registry::of(Kind::Namespace);
+        let target = Target { resource, namespace: None, name: None, subresource: None };
+        let known = self.stored(&target, name)?;
+        let object: Value = serde_json::from_slice(&known.body).unwrap_or_default();
+        if left == 0 && finalizers(&object).is_empty() {
+            let proposal = Proposal { key: known.key.clone(), op: Op::Delete { expected: None } };
+            self.propose.propose(proposal).await.map_err(|error| ApiError::propose(resource, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Marks an object as going away.
+fn mark(resource: &Resource, object: &mut Value) {
+    object["metadata"]["deletionTimestamp"] = stamp::now().into();
+    if resource.kind == Kind::Namespace {
+        object["status"]["phase"] = "Terminating".into();
+    } else {
+        object["metadata"]["deletionGracePeriodSeconds"] = 0.into();
+    }
+    if resource.generation {
+        let generation = object["metadata"]["generation"].as_i64().unwrap_or(1);
+        object["metadata"]["generation"] = generation.saturating_add(1).into();
+    }
+}
+
+fn check(resource: &Resource, name: &str, options: &Options, uid: &str, version: &str) -> Result<(), ApiError> {
+    let Some(wanted) = &options.preconditions else { return Ok(()) };
+    if let Some(wanted) = wanted.uid.as_deref().filter(|wanted| *wanted != uid) {
+        let why = format!(
+            "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have \
+             been deleted and then recreated"
+        );
+        return Err(ApiError::conflict(resource, name, &why));
+    }
+    if let Some(wanted) = wanted.resource_version.as_deref().filter(|wanted| *wanted != version) {
+        let why = format!(
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record \
+             ({version}). The object might have been modified"
+        );
+        return Err(ApiError::conflict(resource, name, &why));
+    }
+    Ok(())
+}
+
+fn success(resource: &Resource, name: &str, uid: &Value) -> Value {
+    let mut details = json!({ "name": name, "kind": resource.plural, "uid": uid });
+    if !resource.group.is_empty() {
+        details["group"] = resource.group.into();
+    }
+    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
+}

@@ -1,0 +1,194 @@
+//! What there is: versions, groups, resources (aggregated and plain), OpenAPI, health.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use serde_json::{Value, json};
+
+use super::{
+    answer::{self, Body},
+    api::text,
+    openapi,
+    registry::{self, RESOURCES, Resource},
+    status::ApiError,
+};
+
+/// The Kubernetes version whose schemas and answers these are.
+const MINOR: &str = "36";
+
+/// Whether a group and version are served.
+pub(crate) fn is_known(group: &str, version: &str) -> bool {
+    RESOURCES.iter().any(|resource| resource.group == group && resource.version == version)
+}
+
+/// Answers a GET outside of the resources.
+pub(crate) fn answer(head: &Parts, segments: &[&str]) -> Result<Response<Body>, ApiError> {
+    let aggregated = aggregated_version(&head.headers);
+    let found = match segments {
+        ["version"] => version(),
+        ["healthz" | "readyz" | "livez", ..] => return Ok(text("ok")),
+        ["api"] => match aggregated {
+            Some(form) => return Ok(group_list(form, &[""])),
+            None => json!({
+                "kind": "APIVersions",
+                "versions": ["v1"],
+                "serverAddressByClientCIDRs": [],
+            }),
+        },
+        ["apis"] => match aggregated {
+            Some(form) => return Ok(group_list(form, &registry::groups())),
+            None => {
+                let groups: Vec<Value> = registry::groups().into_iter().map(group).collect();
+                json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
+            }
+        },
+        ["api", "v1"] => resource_list("", "v1"),
+        ["apis", name] if is_known(name, "v1") => {
+            let mut group = group(name);
+            group["kind"] = "APIGroup".into();
+            group["apiVersion"] = "v1".into();
+            group
+        }
+        ["apis", name, "v1"] if is_known(name, "v1") => resource_list(name, "v1"),
+        ["openapi", "v3"] => return Ok(answer::json(StatusCode::OK, openapi::index())),
+        ["openapi", "v3", path @ ..] => return document(&head.headers, &path.join("/")),
+        [] | [""] => {
+            json!({ "paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"] })
+        }
+        _ => return Err(ApiError::no_such_path()),
+    };
+    Ok(answer::json(StatusCode::OK, found.to_string()))
+}
+
+fn version() -> Value {
+    json!({
+        "major": "1",
+        "minor": MINOR,
+        "gitVersion": format!("v1.{MINOR}.2+gatelet{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    })
+}
+
+fn group(name: &str) -> Value {
+    let version = json!({ "groupVersion": format!("{name}/v1"), "version": "v1" });
+    json!({ "name": name, "versions": [version], "preferredVersion": version })
+}
+
+fn in_group<'g>(group: &'g str) -> impl Iterator<Item = &'static Resource> + 'g {
+    RESOURCES.iter().filter(move |resource| resource.group == group)
+}
+
+/// `APIResourceList`
+fn resource_list(group: &str, version: &str) -> Value {
+    let mut resources = Vec::new();
+    for resource in in_group(group) {
+        let mut entry = json!({
+            "name": resource.plural,
+            "singularName": resource.singular,
+            "namespaced": resource.namespaced,
+            "kind": resource.kind.name(),
+            "verbs": resource.verbs(),
+        });
+        if !resource.short.is_empty() {
+            entry["shortNames"] = resource.short.into();
+        }
+        if !resource.categories.is_empty() {
+            entry["categories"] = resource.categories.into();
+        }
+        resources.push(entry);
+        if resource.status {
+            resources.push(json!({
+                "name": format!("{}/status", resource.plural),
+                "singularName": "",
+                "namespaced": resource.namespaced,
+                "kind": resource.kind.name(),
+                "verbs": ["get", "patch", "update"],
+            }));
+        }
+    }
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources })
+}
+
+/// The newest form of aggregated discovery that the client takes.
+fn aggregated_version(headers: &HeaderMap) -> Option<&'static str> {
+    let accepted: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let accepted = accepted.join(",");
+    let wants = |version: &str| {
+        accepted.split(',').any(|range| {
+            range.contains("as=APIGroupDiscoveryList") && range.split(';').any(|part| part.trim() == version)
+        })
+    };
+    ["v2", "v2beta1"].into_iter().find(|version| wants(&format!("v={version}")))
+}
+
+/// `APIGroupDiscoveryList`
+fn group_list(form: &'static str, groups: &[&str]) -> Response<Body> {
+    let items: Vec<Value> = groups
+        .iter()
+        .map(|group| {
+            let resources: Vec<Value> = in_group(group).map(discovery_entry).collect();
+            let metadata = if group.is_empty() { json!({}) } else { json!({ "name": group }) };
+            let version = json!({ "version": "v1", "resources": resources, "freshness": "Current" });
+            json!({ "metadata": metadata, "versions": [version] })
+        })
+        .collect();
+    let list = json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": format!("apidiscovery.k8s.io/{form}"),
+        "metadata": {},
+        "items": items,
+    });
+    let media_type = match form {
+        "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+    };
+    let mut response = answer::typed(StatusCode::OK, media_type, list.to_string());
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn discovery_entry(resource: &'static Resource) -> Value {
+    let kind = json!({ "group": resource.group, "version": resource.version, "kind": resource.kind.name() });
+    let mut entry = json!({
+        "resource": resource.plural,
+        "responseKind": kind,
+        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": resource.singular,
+        "verbs": resource.verbs(),
+    });
+    if !resource.short.is_empty() {
+        entry["shortNames"] = resource.short.into();
+    }
+    if !resource.categories.is_empty() {
+        entry["categories"] = resource.categories.into();
+    }
+    if resource.status {
+        let verbs = ["get", "patch", "update"];
+        entry["subresources"] = json!([{ "subresource": "status", "responseKind": kind, "verbs": verbs }]);
+    }
+    entry
+}
+
+fn document(headers: &HeaderMap, path: &str) -> Result<Response<Body>, ApiError> {
+    let (bytes, tag) = openapi::document(path).ok_or_else(ApiError::no_such_path)?;
+    let mut response = answer::json(StatusCode::OK, Bytes::from_static(bytes));
+    let fields = response.headers_mut();
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::Whole(None);
+        return Ok(response);
+    }
+    // Clients name the document by its hash, so it may be kept for ever; kubectl's next apply fetches the index only.
+    fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    fields.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable, max-age=31536000"));
+    if let Ok(tag) = HeaderValue::from_str(tag) {
+        fields.insert(header::ETAG, tag);
+    }
+    Ok(response)
+}

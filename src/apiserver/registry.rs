@@ -1,0 +1,217 @@
+//! The kinds that are served. A kind is an entry here, never a handler.
+
+use serde_json::Value;
+
+use super::columns::{self, Column};
+use crate::objects::Kind;
+
+/// One resource of the API.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    pub(crate) kind: Kind,
+    /// API group; empty for the core group.
+    pub(crate) group: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) plural: &'static str,
+    pub(crate) singular: &'static str,
+    pub(crate) short: &'static [&'static str],
+    pub(crate) categories: &'static [&'static str],
+    pub(crate) namespaced: bool,
+    /// Whether clients may write; Nodes are written by the process alone.
+    pub(crate) writable: bool,
+    /// Whether there is a `/status` subresource.
+    pub(crate) status: bool,
+    /// Whether `metadata.generation` is kept (the real server keeps it for some kinds only).
+    pub(crate) generation: bool,
+    /// Whether a deletion answers with the object; else with a `Status`.
+    pub(crate) delete_returns_object: bool,
+    /// Field selectors beside `metadata.name` and `metadata.namespace`: label, and the JSON pointer of the value.
+    pub(crate) fields: &'static [(&'static str, &'static str)],
+    pub(crate) columns: &'static [Column],
+    /// The cells of a row, in the order of the columns; the text is the time now.
+    pub(crate) cells: fn(&Value, i64) -> Vec<Value>,
+}
+
+/// Verbs of a writable resource.
+const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+const READ_VERBS: &[&str] = &["get", "list", "watch"];
+
+impl Resource {
+    /// `ingresses.networking.k8s.io`, as error texts have it.
+    pub(crate) fn qualified(&self) -> String {
+        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
+    /// `networking.k8s.io/v1`
+    pub(crate) fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    pub(crate) fn verbs(&self) -> &'static [&'static str] {
+        if self.writable { ALL_VERBS } else { READ_VERBS }
+    }
+}
+
+/// Values shared by most entries.
+const BASE: Resource = Resource {
+    kind: Kind::ConfigMap,
+    group: "",
+    version: "v1",
+    plural: "",
+    singular: "",
+    short: &[],
+    categories: &[],
+    namespaced: true,
+    writable: true,
+    status: false,
+    generation: false,
+    delete_returns_object: false,
+    fields: &[],
+    columns: columns::NAME_AGE,
+    cells: columns::name_age,
+};
+
+const EVENT_FIELDS: &[(&str, &str)] = &[
+    ("involvedObject.kind", "/involvedObject/kind"),
+    ("involvedObject.namespace", "/involvedObject/namespace"),
+    ("involvedObject.name", "/involvedObject/name"),
+    ("involvedObject.uid", "/involvedObject/uid"),
+    ("involvedObject.apiVersion", "/involvedObject/apiVersion"),
+    ("involvedObject.resourceVersion", "/involvedObject/resourceVersion"),
+    ("involvedObject.fieldPath", "/involvedObject/fieldPath"),
+    ("reason", "/reason"),
+    ("reportingComponent", "/reportingComponent"),
+    ("source", "/source/component"),
+    ("type", "/type"),
+];
+
+/// Every resource, in the order of discovery. Events are served twice from one store.
+pub(crate) static RESOURCES: [Resource; 10] = [
+    Resource {
+        kind: Kind::ConfigMap,
+        plural: "configmaps",
+        singular: "configmap",
+        short: &["cm"],
+        columns: columns::CONFIG_MAP,
+        cells: columns::config_map,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::Event,
+        plural: "events",
+        singular: "event",
+        short: &["ev"],
+        fields: EVENT_FIELDS,
+        columns: columns::EVENT,
+        cells: columns::event,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::Namespace,
+        plural: "namespaces",
+        singular: "namespace",
+        short: &["ns"],
+        namespaced: false,
+        status: true,
+        delete_returns_object: true,
+        fields: &[("status.phase", "/status/phase")],
+        columns: columns::NAMESPACE,
+        cells: columns::namespace,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::Node,
+        plural: "nodes",
+        singular: "node",
+        short: &["no"],
+        namespaced: false,
+        writable: false,
+        columns: columns::NODE,
+        cells: columns::node,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::Secret,
+        plural: "secrets",
+        singular: "secret",
+        fields: &[("type", "/type")],
+        columns: columns::SECRET,
+        cells: columns::secret,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::Service,
+        plural: "services",
+        singular: "service",
+        short: &["svc"],
+        categories: &["all"],
+        status: true,
+        delete_returns_object: true,
+        fields: &[("spec.clusterIP", "/spec/clusterIP"), ("spec.type", "/spec/type")],
+        columns: columns::SERVICE,
+        cells: columns::service,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::EndpointSlice,
+        group: "discovery.k8s.io",
+        plural: "endpointslices",
+        singular: "endpointslice",
+        generation: true,
+        columns: columns::ENDPOINT_SLICE,
+        cells: columns::endpoint_slice,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::Event,
+        group: "events.k8s.io",
+        plural: "events",
+        singular: "event",
+        short: &["ev"],
+        fields: EVENT_FIELDS,
+        columns: columns::EVENT,
+        cells: columns::event,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::IngressClass,
+        group: "networking.k8s.io",
+        plural: "ingressclasses",
+        singular: "ingressclass",
+        namespaced: false,
+        generation: true,
+        columns: columns::INGRESS_CLASS,
+        cells: columns::ingress_class,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::Ingress,
+        group: "networking.k8s.io",
+        plural: "ingresses",
+        singular: "ingress",
+        short: &["ing"],
+        status: true,
+        generation: true,
+        columns: columns::INGRESS,
+        cells: columns::ingress,
+        ..BASE
+    },
+];
+
+/// The resource of a path.
+pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+    RESOURCES.iter().find(|r| r.group == group && r.version == version && r.plural == plural)
+}
+
+/// The resource of a kind in its own group.
+pub(crate) fn of(kind: Kind) -> &'static Resource {
+    RESOURCES.iter().find(|r| r.kind == kind && r.group == kind.group()).expect("every kind has an entry")
+}
+
+/// The groups other than the core group, in the order of discovery.
+pub(crate) fn groups() -> Vec<&'static str> {
+    let mut groups: Vec<&str> = RESOURCES.iter().map(|r| r.group).filter(|group| !group.is_empty()).collect();
+    groups.dedup();
+    groups
+}

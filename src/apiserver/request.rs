@@ -1,0 +1,182 @@
+//! What a request asks for: the path, the query, the media types.
+
+use http::HeaderMap;
+
+use super::{
+    registry::{self, Resource},
+    schema::ContentType,
+    status::ApiError,
+};
+
+/// A resource's path.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) resource: &'static Resource,
+    /// The namespace of the path; `None` for all, and for kinds without one.
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) subresource: Option<String>,
+}
+
+impl Target {
+    /// Parses the part after `/api/v1/` or `/apis/GROUP/VERSION/`.
+    pub(crate) fn parse(group: &str, version: &str, segments: &[&str]) -> Result<Self, ApiError> {
+        let find = |plural| registry::find(group, version, plural).ok_or_else(ApiError::no_such_resource);
+        let decoded = |text: &str| percent_decode(text, false);
+        let (resource, namespace, rest) = match segments {
+            ["namespaces", namespace, plural, rest @ ..]
+                if !namespace.is_empty() && registry::find(group, version, plural).is_some() =>
+            {
+                (find(plural)?, Some(decoded(namespace)), rest)
+            }
+            [plural, rest @ ..] => (find(plural)?, None, rest),
+            [] => return Err(ApiError::no_such_resource()),
+        };
+        let (name, subresource) = match rest {
+            [] => (None, None),
+            [name] => (Some(decoded(name)), None),
+            [name, subresource] => (Some(decoded(name)), Some(decoded(subresource))),
+            _ => return Err(ApiError::no_such_resource()),
+        };
+        let by_name_without_namespace = resource.namespaced && name.is_some() && namespace.is_none();
+        let known =
+            subresource.is_none() || (subresource.as_deref() == Some("status") && resource.status);
+        if by_name_without_namespace || (namespace.is_some() && !resource.namespaced) || !known {
+            return Err(ApiError::no_such_resource());
+        }
+        Ok(Self { resource, namespace, name, subresource })
+    }
+}
+
+/// The query string.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(crate) fn parse(text: &str) -> Self {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        Self(
+            pairs
+                .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+                .map(|(name, value)| (percent_decode(name, true), percent_decode(value, true)))
+                .collect(),
+        )
+    }
+
+    /// The value, empty when it is absent.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _value)| known == name).map_or("", |(_known, value)| value)
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        matches!(self.text(name), "true" | "1" | "True" | "TRUE" | "t" | "T")
+    }
+
+    /// A number; `None` when it is absent or none.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        self.text(name).parse().ok()
+    }
+
+    /// Whether the write is only to be tried.
+    pub(crate) fn dry_run(&self) -> Result<bool, ApiError> {
+        match self.text("dryRun") {
+            "" => Ok(false),
+            "All" => Ok(true),
+            other => {
+                let message = format!("Unsupported value: \"{other}\": supported values: \"All\"");
+                Err(ApiError::invalid_options("CreateOptions", "dryRun", "FieldValueNotSupported", &message))
+            }
+        }
+    }
+}
+
+fn percent_decode(text: &str, form: bool) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let hex = text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match (byte, hex) {
+            (b'%', Some(decoded)) => {
+                out.push(decoded);
+                at += 2;
+            }
+            (b'+', _) if form => out.push(b' '),
+            _ => out.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// How the answer is to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// The object or list itself.
+    Object,
+    /// `meta.k8s.io` Table, with its version.
+    Table(&'static str),
+    /// Metadata alone.
+    Partial,
+}
+
+/// The form of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Accept {
+    pub(crate) shape: Shape,
+    pub(crate) yaml: bool,
+}
+
+impl Accept {
+    /// The first media range of `Accept` that we can answer. JSON when there is no header.
+    pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let ranges: Vec<&str> =
+            headers.get_all(http::header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+        let ranges = ranges.join(",");
+        if ranges.trim().is_empty() {
+            return Ok(Self { shape: Shape::Object, yaml: false });
+        }
+        ranges.split(',').find_map(Self::range).ok_or_else(ApiError::not_acceptable)
+    }
+
+    fn range(range: &str) -> Option<Self> {
+        let mut parts = range.split(';').map(str::trim);
+        let yaml = match parts.next()?.to_ascii_lowercase().as_str() {
+            "application/json" | "*/*" | "application/*" => false,
+            "application/yaml" => true,
+            _ => return None,
+        };
+        let (mut shape, mut version) = ("", "v1");
+        for parameter in parts {
+            match parameter.split_once('=') {
+                Some(("as", value)) => shape = value,
+                Some(("v", value)) => version = value,
+                Some(_) | None => {}
+            }
+        }
+        let shape = match (shape, version) {
+            ("", _) => Shape::Object,
+            ("Table", "v1") => Shape::Table("meta.k8s.io/v1"),
+            ("Table", "v1beta1") => Shape::Table("meta.k8s.io/v1beta1"),
+            ("PartialObjectMetadata" | "PartialObjectMetadataList", "v1") => Shape::Partial,
+            _ => return None,
+        };
+        Some(Self { shape, yaml })
+    }
+}
+
+/// The essence of `Content-Type`, lower case, without parameters; empty when it is absent.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// The form of an object's body. No header counts as JSON: Python's client sends none.
+pub(crate) fn content_type(headers: &HeaderMap) -> Result<ContentType, ApiError> {
+    match media_type(headers).as_str() {
+        "" | "application/json" | "*/*" => Ok(ContentType::Json),
+        "application/yaml" => Ok(ContentType::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(ContentType::Protobuf),
+        _ => Err(ApiError::unsupported_body()),
+    }
+}

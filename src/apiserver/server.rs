@@ -1,0 +1,235 @@
+//! The listener: TLS, authentication, bounds; what comes after is [`Api`].
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{Request, Response, header, request::Parts};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    answer::{self, Body},
+    api::Api,
+    status::ApiError,
+};
+use crate::{
+    objects::{Propose, View},
+    util::drain::Drain,
+};
+
+/// Bytes of a request body, as with etcd.
+const MAX_BODY: usize = 3 << 19;
+
+/// For the TLS handshake, a request's header, and its body, each.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Where and how much.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Address to listen on; port 0 takes any.
+    pub listen: SocketAddr,
+    /// Connections at a time; more wait to be accepted.
+    pub max_connections: usize,
+    /// Running watches at a time; more are answered with 429.
+    pub max_watches: usize,
+}
+
+impl Settings {
+    /// The bounds for a small device.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, max_connections: 256, max_watches: 512 }
+    }
+}
+
+/// Who may come in, beside those with a client certificate that the TLS configuration accepts.
+#[derive(Clone, Default)]
+pub struct Auth {
+    /// SHA-256 of the bearer tokens.
+    tokens: Vec<[u8; 32]>,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").field("tokens", &self.tokens.len()).finish()
+    }
+}
+
+impl Auth {
+    /// These bearer tokens, none of them empty.
+    pub fn tokens<'t>(tokens: impl IntoIterator<Item = &'t str>) -> Self {
+        Self { tokens: tokens.into_iter().filter(|token| !token.is_empty()).map(hash).collect() }
+    }
+
+    /// Whether the request may come in.
+    fn admits(&self, certified: bool, head: &Parts) -> bool {
+        let header = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token =
+            header.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        // Hashes are compared, so the time it takes says nothing about the token.
+        certified || token.is_some_and(|(_scheme, token)| self.tokens.contains(&hash(token.trim())))
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, token.as_bytes()).as_ref());
+    out
+}
+
+/// Why the API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {listen}: {source}")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Running {
+    /// The address that it listens on.
+    pub addr: SocketAddr,
+    /// Ends after the drain, when the last connection is closed.
+    pub join: JoinHandle<()>,
+}
+
+/// Serves the API until the drain, on the runtime that this is called on.
+///
+/// `tls` decides which client certificates are good (it must allow clients to have none, for tokens).
+pub async fn serve(
+    settings: Settings,
+    propose: Arc<dyn Propose>,
+    view: Arc<dyn View>,
+    mut tls: ServerConfig,
+    auth: Auth,
+    drain: Drain,
+) -> Result<Running, ServeError> {
+    let listen = settings.listen;
+    let failed = |source| ServeError::Listen { listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let watches = Arc::new(Semaphore::new(settings.max_watches));
+    let api = Arc::new(Api { propose, view, watches, drain: drain.clone() });
+    let door = Arc::new(Door { api, auth, tls: TlsAcceptor::from(Arc::new(tls)), drain });
+    let join = tokio::spawn(accept(listener, door, settings.max_connections));
+    Ok(Running { addr, join })
+}
+
+struct Door {
+    api: Arc<Api>,
+    auth: Auth,
+    tls: TlsAcceptor,
+    drain: Drain,
+}
+
+async fn accept(listener: TcpListener, door: Arc<Door>, max_connections: usize) {
+    let room = Arc::new(Semaphore::new(max_connections));
+    let mut drain = door.drain.clone();
+    let keeper = door.api.clone();
+    let keeper = tokio::spawn(async move { keeper.finish_namespaces().await });
+    let grace = loop {
+        let permit = tokio::select! {
+            grace = drain.draining() => break grace,
+            permit = room.clone().acquire_owned() => permit,
+        };
+        let stream = tokio::select! {
+            grace = drain.draining() => break grace,
+            accepted = listener.accept() => accepted,
+        };
+        match stream {
+            Ok((stream, _peer)) => {
+                let door = door.clone();
+                // Bounded by the permits.
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    door.connection(stream).await;
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: others may give some back.
+                tracing::warn!(%error, "the API cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    };
+    drop(listener);
+    keeper.abort();
+    let all = u32::try_from(max_connections).unwrap_or(u32::MAX);
+    let _some_are_cut_off = tokio::time::timeout(grace, room.acquire_many(all)).await;
+}
+
+impl Door {
+    async fn connection(self: Arc<Self>, stream: TcpStream) {
+        let _delay_only = stream.set_nodelay(true);
+        let stream = match tokio::time::timeout(PATIENCE, self.tls.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%error, "TLS with a client of the API failed"),
+            Err(_too_slow) => return,
+        };
+        let session = stream.get_ref().1;
+        let certified = session.peer_certificates().is_some_and(|chain| !chain.is_empty());
+        let http2 = session.alpn_protocol() == Some(b"h2");
+        let door = self.clone();
+        let service = service_fn(move |request| {
+            let door = door.clone();
+            async move { Ok::<_, std::convert::Infallible>(door.request(certified, request).await) }
+        });
+        let (io, mut drain) = (TokioIo::new(stream), self.drain.clone());
+        if http2 {
+            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(128)
+                .max_header_list_size(64 << 10)
+                .keep_alive_interval(Duration::from_secs(30))
+                .keep_alive_timeout(PATIENCE)
+                .serve_connection(io, service);
+            tokio::pin!(connection);
+            tokio::select! {
+                _ended = connection.as_mut() => {}
+                grace = drain.draining() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _cut_off = tokio::time::timeout(grace, connection).await;
+                }
+            }
+        } else {
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(120))
+                .max_buf_size(64 << 10)
+                .serve_connection(io, service);
+            tokio::pin!(connection);
+            tokio::select! {
+                _ended = connection.as_mut() => {}
+                grace = drain.draining() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _cut_off = tokio::time::timeout(grace, connection).await;
+                }
+            }
+        }
+    }
+
+    async fn request(&self, certified: bool, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        if !self.auth.admits(certified, &head) {
+            return answer::error(&ApiError::unauthorized());
+        }
+        match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
+            Ok(Ok(body)) => self.api.handle(&head, body.to_bytes()).await,
+            Ok(Err(error)) if error.is::<LengthLimitError>() => answer::error(&ApiError::body_too_large(MAX_BODY)),
+            Ok(Err(_)) | Err(_) => answer::error(&ApiError::bad_request("the request's body did not come whole")),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Errors of the API: each becomes a `Status` object with the reason that clients test for.
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::{registry::Resource, validate::FieldError};
+use crate::objects::ProposeError;
+
+/// A refused request.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    pub(crate) code: StatusCode,
+    /// `reason`; empty for the few errors that have none.
+    reason: &'static str,
+    message: String,
+    details: Map<String, Value>,
+    /// Not a `Status` but text, as the real server answers for unknown paths.
+    plain: bool,
+}
+
+impl ApiError {
+    fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: Map::new(), plain: false }
+    }
+
+    fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn about(self, resource: &Resource, name: &str) -> Self {
+        let about = if name.is_empty() { self } else { self.with("name", name) };
+        let about = if resource.group.is_empty() { about } else { about.with("group", resource.group) };
+        about.with("kind", resource.plural)
+    }
+
+    /// An unknown path: text, as the real server answers.
+    pub(crate) fn no_such_path() -> Self {
+        Self { plain: true, ..Self::new(StatusCode::NOT_FOUND, "NotFound", "404 page not found\n") }
+    }
+
+    /// An unknown resource of a known group.
+    pub(crate) fn no_such_resource() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource")
+    }
+
+    pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} \"{name}\" not found", resource.qualified());
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message).about(resource, name)
+    }
+
+    pub(crate) fn exists(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} \"{name}\" already exists", resource.qualified());
+        Self::new(StatusCode::CONFLICT, "AlreadyExists", message).about(resource, name)
+    }
+
+    /// A stale `resourceVersion`.
+    pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
+        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        Self::conflict(resource, name, why)
+    }
+
+    pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
+        Self::new(StatusCode::CONFLICT, "Conflict", message).about(resource, name)
+    }
+
+    pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
+        let message = format!("{} \"{name}\" is forbidden: {why}", resource.qualified());
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(resource, name)
+    }
+
+    /// A new object in a namespace that is going away.
+    pub(crate) fn terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let cause = json!({
+            "reason": "NamespaceTerminating",
+            "message": format!("namespace {namespace} is being terminated"),
+            "field": "metadata.namespace",
+        });
+        Self::forbidden(resource, name, &why).with("causes", vec![cause])
+    }
+
+    /// The object breaks rules.
+    pub(crate) fn invalid(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
+        let kind = resource.kind.name();
+        let kind = if resource.group.is_empty() { kind.to_owned() } else { format!("{kind}.{}", resource.group) };
+        let error = Self::invalid_fields(&format!("{kind} \"{name}\""), errors);
+        let error = if name.is_empty() { error } else { error.with("name", name) };
+        let error = if resource.group.is_empty() { error } else { error.with("group", resource.group) };
+        error.with("kind", resource.kind.name())
+    }
+
+    /// The patch does not give an object of the kind.
+    pub(crate) fn invalid_patch(patch: &str, why: &str) -> Self {
+        let message = format!("Invalid value: {}: {why}", Value::from(patch));
+        let error = FieldError { field: "patch".to_owned(), reason: "FieldValueInvalid", message };
+        Self::invalid_fields(" \"\"", &[error])
+    }
+
+    /// The query's options break rules; `kind` is `ListOptions` or another of `meta.k8s.io`.
+    pub(crate) fn invalid_options(kind: &str, field: &str, reason: &'static str, message: &str) -> Self {
+        let error = FieldError { field: field.to_owned(), reason, message: message.to_owned() };
+        let error = Self::invalid_fields(&format!("{kind}.meta.k8s.io \"\""), &[error]);
+        error.with("group", "meta.k8s.io").with("kind", kind)
+    }
+
+    fn invalid_fields(what: &str, errors: &[FieldError]) -> Self {
+        let lines: Vec<String> = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+        let all = match lines.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        let cause =
+            |error: &FieldError| json!({ "reason": error.reason, "message": error.message, "field": error.field });
+        let causes: Vec<Value> = errors.iter().map(cause).collect();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", format!("{what} is invalid: {all}"))
+            .with("causes", causes)
+    }
+
+    /// An operation of a JSON patch failed.
+    pub(crate) fn unprocessable() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+    }
+
+    pub(crate) fn not_acceptable() -> Self {
+        let message = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml";
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
+    }
+
+    pub(crate) fn unsupported_body() -> Self {
+        let message = "the body of the request was in an unknown format - accepted media types include: \
+                       application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+    }
+
+    pub(crate) fn unsupported_patch(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+    }
+
+    pub(crate) fn body_too_large(limit: usize) -> Self {
+        let message = format!("Request entity too large: limit is {limit}");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+    }
+
+    /// The history asked for is gone; the client lists again.
+    pub(crate) fn expired(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "Expired", message)
+    }
+
+    pub(crate) fn too_many(what: &str) -> Self {
+        let message = format!("too many {what}, please try again later");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message).with("retryAfterSeconds", 1)
+    }
+
+    /// A client is ahead of the history (it has seen a state that this server does not know).
+    pub(crate) fn future(asked: u64, current: u64) -> Self {
+        let message = format!("Too large resource version: {asked}, current: {current}");
+        let cause = json!({ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" });
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message)
+            .with("causes", vec![cause])
+            .with("retryAfterSeconds", 1)
+    }
+
+    /// An error for which the real server gives no reason.
+    pub(crate) fn bare(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", message)
+    }
+
+    /// What the state machine refused.
+    pub(crate) fn propose(resource: &Resource, error: ProposeError) -> Self {
+        match error {
+            ProposeError::Exists(key) => Self::exists(resource, &key.name),
+            ProposeError::NotFound(key) => Self::not_found(resource, &key.name),
+            ProposeError::Conflict { key, .. } => Self::modified(resource, &key.name),
+            ProposeError::Malformed(why) => Self::bad_request(&*why),
+            ProposeError::Unavailable(why) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", &*why).with("retryAfterSeconds", 1)
+            }
+        }
+    }
+
+    /// The `Status` object.
+    pub(crate) fn to_value(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "code": self.code.as_u16(),
+        });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
+        if !self.details.is_empty() {
+            status["details"] = self.details.clone().into();
+        }
+        status
+    }
+
+    /// The answer's media type and body.
+    pub(crate) fn body(&self) -> (&'static str, Bytes) {
+        if self.plain {
+            ("text/plain; charset=utf-8", Bytes::from(self.message.clone()))
+        } else {
+            ("application/json", Bytes::from(self.to_value().to_string()))
+        }
+    }
+}

@@ -1,0 +1,128 @@
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::{answer::Body, *};
+use crate::{
+    cluster::Local,
+    util::drain::{self, Signal},
+};
+
+mod listener;
+mod semantics;
+mod units;
+
+/// The API over a cluster in memory, without the network.
+struct Server {
+    api: Arc<Api>,
+    _signal: Signal,
+}
+
+/// An answer: its code, its body, its warnings.
+struct Answer {
+    code: StatusCode,
+    body: Value,
+    warnings: Vec<String>,
+}
+
+impl Server {
+    fn new() -> Self {
+        let cluster = Arc::new(Local::in_memory().unwrap());
+        let (signal, drain) = drain::channel();
+        let watches = Arc::new(Semaphore::new(4));
+        let api = Arc::new(Api { propose: cluster.clone(), view: cluster, watches, drain });
+        Self { api, _signal: signal }
+    }
+
+    async fn respond(&self, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> http::Response<Body> {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        self.api.handle(&head, Bytes::from(body.to_owned())).await
+    }
+
+    async fn send(&self, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let response = self.respond(method, uri, headers, body).await;
+        let warnings = response.headers().get_all("warning").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+        let code = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let body =
+            serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
+        Answer { code, body, warnings }
+    }
+
+    async fn get(&self, uri: &str) -> Answer {
+        self.send("GET", uri, &[], "").await
+    }
+
+    async fn post(&self, uri: &str, body: &Value) -> Answer {
+        self.send("POST", uri, &[("content-type", "application/json")], &body.to_string()).await
+    }
+
+    async fn put(&self, uri: &str, body: &Value) -> Answer {
+        self.send("PUT", uri, &[("content-type", "application/json")], &body.to_string()).await
+    }
+
+    async fn merge(&self, uri: &str, body: &Value) -> Answer {
+        self.send("PATCH", uri, &[("content-type", "application/merge-patch+json")], &body.to_string()).await
+    }
+
+    async fn delete(&self, uri: &str) -> Answer {
+        self.send("DELETE", uri, &[], "").await
+    }
+
+    async fn watch(&self, uri: &str) -> Lines {
+        let response = self.respond("GET", uri, &[], "").await;
+        assert_eq!(response.status(), StatusCode::OK);
+        Lines { body: response.into_body(), rest: Vec::new() }
+    }
+}
+
+/// The events of a watch.
+struct Lines {
+    body: Body,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    /// The next event; `None` at the end of the stream.
+    async fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                let mut event: Value = serde_json::from_slice(&line).unwrap();
+                return Some((event["type"].as_str().unwrap().to_owned(), event["object"].take()));
+            }
+            let frame = tokio::time::timeout(Duration::from_secs(20), self.body.frame()).await.unwrap()?.unwrap();
+            self.rest.extend_from_slice(&frame.into_data().unwrap());
+        }
+    }
+}
+
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const INGRESSES: &str = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+
+fn config_map(name: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": { "a": "b" } })
+}
+
+fn ingress(name: &str) -> Value {
+    let backend = json!({ "service": { "name": "web", "port": { "number": 80 } } });
+    let path = json!({ "path": "/", "pathType": "Prefix", "backend": backend });
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": { "name": name },
+        "spec": { "rules": [{ "host": "a.example", "http": { "paths": [path] } }] },
+    })
+}
+
+fn version(object: &Value) -> &str {
+    object["metadata"]["resourceVersion"].as_str().unwrap()
+}

@@ -1,0 +1,138 @@
+//! Selectors, durations, paths, media types.
+
+use http::HeaderMap;
+
+use super::*;
+use crate::{
+    apiserver::{
+        columns::duration,
+        registry,
+        request::{Accept, Query, Shape, Target},
+        selector::Selector,
+    },
+    objects::{Key, Kind, Meta, RawObject},
+};
+
+fn labelled(pairs: &[(&str, &str)]) -> RawObject {
+    let labels = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    let key = Key { kind: Kind::Secret, namespace: "n".into(), name: "x".into() };
+    let meta = Meta { name: "x".into(), namespace: "n".into(), labels, ..Meta::default() };
+    RawObject { key, meta, body: Bytes::from_static(br#"{"type":"kubernetes.io/tls"}"#) }
+}
+
+fn selects(labels: &str, fields: &str, object: &RawObject) -> bool {
+    Selector::parse(registry::of(Kind::Secret), labels, fields).unwrap().matches(object)
+}
+
+#[test]
+fn label_selectors_follow_the_grammar() {
+    let object = labelled(&[("app", "web"), ("tier", "3"), ("a.b/c", "")]);
+    for yes in [
+        "",
+        "app",
+        "app=web",
+        "app==web",
+        "app!=db",
+        "!gone",
+        "app in (db, web)",
+        "app notin (db)",
+        "gone notin (x)",
+        "tier>2",
+        "tier<4",
+        "a.b/c",
+        "a.b/c=",
+        "app=web,tier in (3),!gone",
+        "gone!=x",
+    ] {
+        assert!(selects(yes, "", &object), "{yes}");
+    }
+    for no in ["gone", "app=db", "app!=web", "!app", "app in (db)", "app notin (web)", "tier>3", "app=web,tier=4"] {
+        assert!(!selects(no, "", &object), "{no}");
+    }
+    for bad in ["=x", "app in web", "app in (web", "a b", "app=web,", "app,,x", "(", "tier>x", "app === x"] {
+        assert!(Selector::parse(registry::of(Kind::Secret), bad, "").is_err(), "{bad}");
+    }
+    let error = Selector::parse(registry::of(Kind::Secret), "a b", "").unwrap_err();
+    assert_eq!(
+        error.to_value()["message"],
+        "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"
+    );
+}
+
+#[test]
+fn field_selectors_know_the_fields_of_their_kind() {
+    let object = labelled(&[]);
+    for yes in ["metadata.name=x", "metadata.namespace==n", "type=kubernetes.io/tls", "type!=Opaque,metadata.name=x"] {
+        assert!(selects("", yes, &object), "{yes}");
+    }
+    assert!(!selects("", "metadata.name!=x", &object));
+    let error = Selector::parse(registry::of(Kind::Ingress), "", "spec.foo=1").unwrap_err();
+    assert_eq!(
+        error.to_value()["message"],
+        r#""spec.foo" is not a known field selector: only "metadata.name", "metadata.namespace""#
+    );
+}
+
+#[test]
+fn ages_are_said_as_kubectl_says_them() {
+    let cases = [
+        (-5, "<invalid>"),
+        (-1, "0s"),
+        (0, "0s"),
+        (119, "119s"),
+        (120, "2m"),
+        (150, "2m30s"),
+        (660, "11m"),
+        (10_800, "3h"),
+        (11_000, "3h3m"),
+        (30_000, "8h"),
+        (180_000, "2d2h"),
+        (172_800, "2d"),
+        (864_000, "10d"),
+        (63_072_000, "2y"),
+        (63_158_400, "2y1d"),
+        (300_000_000, "9y"),
+    ];
+    for (seconds, said) in cases {
+        assert_eq!(duration(seconds), said);
+    }
+}
+
+#[test]
+fn json_anywhere_in_the_list_is_json() {
+    let accept = |value: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert("accept", value.parse().unwrap());
+        Accept::parse(&headers).map(|accept| (accept.shape, accept.yaml)).ok()
+    };
+    assert_eq!(accept("application/vnd.kubernetes.protobuf,application/json"), Some((Shape::Object, false)));
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    assert_eq!(accept(table), Some((Shape::Table("meta.k8s.io/v1"), false)));
+    assert_eq!(accept("application/json;as=Other;v=v1,*/*"), Some((Shape::Object, false)));
+    assert_eq!(
+        accept("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),
+        Some((Shape::Partial, false))
+    );
+    assert_eq!(accept("application/yaml"), Some((Shape::Object, true)));
+    assert_eq!(accept("application/vnd.kubernetes.protobuf"), None);
+    assert_eq!(accept("text/html"), None);
+}
+
+#[test]
+fn paths_name_resources() {
+    let parse = |group: &str, path: &str| {
+        Target::parse(group, "v1", &path.split('/').collect::<Vec<_>>())
+            .ok()
+            .map(|t| (t.resource.plural, t.namespace, t.name, t.subresource))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(parse("", "namespaces/a/services/b"), Some(("services", some("a"), some("b"), None)));
+    assert_eq!(parse("", "namespaces/a/services/b/status"), Some(("services", some("a"), some("b"), some("status"))));
+    assert_eq!(parse("", "namespaces/a/status"), Some(("namespaces", None, some("a"), some("status"))));
+    assert_eq!(parse("", "secrets"), Some(("secrets", None, None, None)));
+    assert_eq!(parse("", "namespaces/a/services/b%2Dc"), Some(("services", some("a"), some("b-c"), None)));
+    for unknown in ["pods", "namespaces/a/pods", "secrets/x", "namespaces/a/secrets/x/status", "namespaces/a/nodes"] {
+        assert_eq!(parse("", unknown), None, "{unknown}");
+    }
+    assert_eq!(Query::parse("?&limit=5&x=a%20b+c&watch=1").text("x"), "a b c");
+}

@@ -1,0 +1,260 @@
+//! watch: the history of a kind as a stream of JSON lines.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    Api,
+    answer::{self, Body},
+    registry::Resource,
+    request::{Accept, Query, Shape, Target},
+    selector::Selector,
+    status::ApiError,
+};
+use crate::objects::{Change, Expired, RawObject, Revision, View, Watcher};
+
+/// Between two bookmarks.
+const BOOKMARK: Duration = Duration::from_secs(60);
+
+/// A watch without `timeoutSeconds` ends after this long; clients begin a new one.
+const TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Lines that wait for a slow client. What comes after that waits in the history, and is lost there if need be.
+const BUFFER: usize = 64;
+
+const INITIAL_END: &str = "k8s.io/initial-events-end";
+
+struct Stream {
+    view: Arc<dyn View>,
+    resource: &'static Resource,
+    namespace: Option<String>,
+    selector: Selector,
+    accept: Accept,
+    bookmarks: bool,
+    /// The objects that are there at the beginning, as `ADDED`.
+    initial: Vec<Arc<RawObject>>,
+    /// Whether a bookmark marks the end of those.
+    marked: bool,
+    watcher: Box<dyn Watcher>,
+    at: Revision,
+    /// Whether the columns of a Table were named.
+    defined: bool,
+    lines: mpsc::Sender<Bytes>,
+}
+
+/// The client is gone.
+struct Gone;
+
+impl Api {
+    /// Begins a watch. `name` narrows it to one object.
+    pub(crate) fn watch(
+        &self,
+        target: &Target,
+        name: Option<&str>,
+        query: &Query,
+        accept: Accept,
+    ) -> Result<Response<Body>, ApiError> {
+        let resource = target.resource;
+        let mut fields = query.text("fieldSelector").to_owned();
+        if let Some(name) = name {
+            fields.push_str(&format!(",metadata.name={name}"));
+        }
+        let selector = Selector::parse(resource, query.text("labelSelector"), &fields)?;
+        let from = start(query)?;
+        let permit = self.watches.clone().try_acquire_owned().map_err(|_full| ApiError::too_many("watches"))?;
+        let send_initial = query.flag("sendInitialEvents");
+        let (at, initial, watcher) = match from {
+            Some(from) if !send_initial => {
+                let Ok(watcher) = self.view.watch(resource.kind, from) else { return Ok(expired(from)) };
+                (from, Vec::new(), watcher)
+            }
+            Some(_) | None => loop {
+                let snapshot = self.view.list(resource.kind, target.namespace.as_deref());
+                // The history may just have moved on past a snapshot that is this old.
+                if let Ok(watcher) = self.view.watch(resource.kind, snapshot.revision) {
+                    break (snapshot.revision, snapshot.items, watcher);
+                }
+            },
+        };
+        let (lines, body) = mpsc::channel(BUFFER);
+        let stream = Stream {
+            view: self.view.clone(),
+            resource,
+            namespace: target.namespace.clone(),
+            selector,
+            accept: Accept { yaml: false, ..accept },
+            bookmarks: query.flag("allowWatchBookmarks"),
+            initial,
+            marked: send_initial,
+            watcher,
+            at,
+            defined: false,
+            lines,
+        };
+        let timeout = query.number("timeoutSeconds").map_or(TIMEOUT, |s| Duration::from_secs(s.clamp(1, 86_400)));
+        let mut drain = self.drain.clone();
+        // Bounded by the permits.
+        tokio::spawn(async move {
+            let _permit = permit;
+            tokio::select! {
+                _client_gone = stream.run() => {}
+                () = tokio::time::sleep(timeout) => {}
+                _grace = drain.draining() => {}
+            }
+        });
+        let mut response = answer::json(StatusCode::OK, Bytes::new());
+        *response.body_mut() = Body::Stream(body);
+        Ok(response)
+    }
+}
+
+impl Stream {
+    async fn run(mut self) -> Result<(), Gone> {
+        for object in std::mem::take(&mut self.initial) {
+            if self.selector.matches(&object) {
+                self.event("ADDED", &object.body).await?;
+            }
+        }
+        if self.marked && self.bookmarks {
+            self.bookmark(true).await?;
+        }
+        let mut next_bookmark = Instant::now() + BOOKMARK;
+        let lines = self.lines.clone();
+        loop {
+            tokio::select! {
+                () = lines.closed() => return Err(Gone),
+                change = self.watcher.next() => {
+                    let Ok(change) = change else { return self.send(expired_line(self.at)).await };
+                    self.change(change).await?;
+                }
+                () = tokio::time::sleep_until(next_bookmark), if self.bookmarks => {
+                    next_bookmark = Instant::now() + BOOKMARK;
+                    self.catch_up().await?;
+                    self.bookmark(false).await?;
+                }
+            }
+        }
+    }
+
+    /// Sends everything that has happened up to now, so that the newest revision can be promised.
+    async fn catch_up(&mut self) -> Result<(), Gone> {
+        let newest = self.view.revision();
+        loop {
+            let ready = tokio::select! {
+                biased;
+                change = self.watcher.next() => Some(change),
+                () = std::future::ready(()) => None,
+            };
+            match ready {
+                Some(Ok(change)) => self.change(change).await?,
+                Some(Err(Expired)) => {
+                    self.send(expired_line(self.at)).await?;
+                    return Err(Gone);
+                }
+                None => break,
+            }
+        }
+        self.at = self.at.max(newest);
+        Ok(())
+    }
+
+    async fn change(&mut self, change: Change) -> Result<(), Gone> {
+        self.at = change.revision;
+        let shown = |object: &RawObject| {
+            self.namespace.as_deref().is_none_or(|namespace| *namespace == *object.key.namespace)
+                && self.selector.matches(object)
+        };
+        let now = !change.deleted && shown(&change.object);
+        let before = change.previous.as_deref().is_some_and(shown);
+        match (before, now) {
+            (false, true) => self.event("ADDED", &change.object.body).await,
+            (true, true) => self.event("MODIFIED", &change.object.body).await,
+            // What left the selection is shown as it last was in it, at the revision that took it away.
+            (true, false) if !change.deleted => {
+                let previous = change.previous.map(|object| object.body.clone()).unwrap_or_default();
+                let mut previous: Value = serde_json::from_slice(&previous).unwrap_or_default();
+                previous["metadata"]["resourceVersion"] = change.revision.0.to_string().into();
+                self.event("DELETED", &previous.to_string().into()).await
+            }
+            (true, false) => self.event("DELETED", &change.object.body).await,
+            (false, false) => Ok(()),
+        }
+    }
+
+    async fn event(&mut self, kind: &str, stored: &Bytes) -> Result<(), Gone> {
+        let object = answer::one(self.resource, stored, self.accept, !self.defined);
+        self.defined = true;
+        self.send(line(kind, &object)).await
+    }
+
+    async fn bookmark(&self, initial_end: bool) -> Result<(), Gone> {
+        let mut metadata = json!({ "resourceVersion": self.at.0.to_string() });
+        let object = match self.accept.shape {
+            Shape::Table(version) => answer::table(self.resource, version, [], metadata, false),
+            Shape::Object | Shape::Partial => {
+                metadata["creationTimestamp"] = Value::Null;
+                if initial_end {
+                    metadata["annotations"] = json!({ INITIAL_END: "true" });
+                }
+                let (kind, version) = match self.accept.shape {
+                    Shape::Partial => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+                    Shape::Object | Shape::Table(_) => (self.resource.kind.name(), self.resource.api_version()),
+                };
+                json!({ "kind": kind, "apiVersion": version, "metadata": metadata })
+            }
+        };
+        self.send(line("BOOKMARK", object.to_string().as_bytes())).await
+    }
+
+    async fn send(&self, line: Bytes) -> Result<(), Gone> {
+        self.lines.send(line).await.map_err(|_closed| Gone)
+    }
+}
+
+/// Where the watch starts: `None` with everything there is.
+fn start(query: &Query) -> Result<Option<Revision>, ApiError> {
+    let (version, matching) = (query.text("resourceVersion"), query.text("resourceVersionMatch"));
+    let option = |field, message: &str| ApiError::invalid_options("ListOptions", field, "FieldValueForbidden", message);
+    match (query.text("sendInitialEvents").is_empty(), matching) {
+        (true, "") | (false, "NotOlderThan") => {}
+        (true, _) => {
+            let message = "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            return Err(option("resourceVersionMatch", message));
+        }
+        (false, _) => {
+            let message = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            return Err(option("resourceVersionMatch", message));
+        }
+    }
+    match version {
+        "" | "0" => Ok(None),
+        _ => match version.parse() {
+            Ok(from) => Ok(Some(Revision(from))),
+            Err(_) => Err(ApiError::bad_request(format!("Invalid value: \"{version}\": invalid resource version"))),
+        },
+    }
+}
+
+fn line(kind: &str, object: &[u8]) -> Bytes {
+    let mut line = BytesMut::with_capacity(object.len() + 40);
+    line.put_slice(b"{\"type\":\"");
+    line.put_slice(kind.as_bytes());
+    line.put_slice(b"\",\"object\":");
+    line.put_slice(object);
+    line.put_slice(b"}\n");
+    line.freeze()
+}
+
+fn expired_line(from: Revision) -> Bytes {
+    let error = ApiError::expired(format!("too old resource version: {}", from.0));
+    line("ERROR", error.to_value().to_string().as_bytes())
+}
+
+/// A watch from a place that is no longer kept: 200, and the one event says so.
+fn expired(from: Revision) -> Response<Body> {
+    answer::json(StatusCode::OK, expired_line(from))
+}
