@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -16,7 +17,7 @@ use http::{
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{access::Record, error::Kind, pool::Lease, stall::Stall};
+use super::{access::Record, counters::Counters, error::Kind, pool::Lease, stall::Stall};
 
 /// Why a body broke off. The other side sees a visibly broken message.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +61,7 @@ struct Stream {
     left: u64,
     stall: Stall,
     fate: Rc<Fate>,
+    counters: Arc<Counters>,
 }
 
 /// The body of an answer.
@@ -96,9 +98,14 @@ impl Outgoing {
     }
 
     /// A body of at most `limit` bytes.
-    pub(super) fn new(incoming: Incoming, limit: Option<u64>, stall: Stall) -> (Self, Rc<Fate>) {
+    pub(super) fn new(
+        incoming: Incoming,
+        limit: Option<u64>,
+        stall: Stall,
+        counters: Arc<Counters>,
+    ) -> (Self, Rc<Fate>) {
         let fate = Rc::new(Fate::default());
-        let stream = Stream { incoming, left: limit.unwrap_or(u64::MAX), stall, fate: fate.clone() };
+        let stream = Stream { incoming, left: limit.unwrap_or(u64::MAX), stall, fate: fate.clone(), counters };
         (Self(Some(stream)), fate)
     }
 }
@@ -134,6 +141,7 @@ impl http_body::Body for Outgoing {
                 stream.fate.moved.set(Some(Instant::now()));
                 stream.fate.done.set(stream.incoming.is_end_stream());
                 if let Some(data) = frame.data_ref() {
+                    stream.counters.bytes_in.add(data.len() as u64);
                     match stream.left.checked_sub(data.len() as u64) {
                         Some(left) => stream.left = left,
                         None => return stream.fail(Kind::BodyTooLarge, BodyError::TooLarge),
@@ -261,6 +269,9 @@ impl Relay {
             }
             Poll::Ready(Some(Ok(mut frame))) => {
                 self.stall.moved();
+                if let (Some(data), Some(lease)) = (frame.data_ref(), &self.lease) {
+                    lease.upstream().counters.bytes_out.add(data.len() as u64);
+                }
                 if let Some(trailers) = frame.trailers_mut() {
                     clean_trailers(trailers);
                 }

@@ -1,6 +1,19 @@
 //! Counters of one core. Only that core writes them, so they cost no shared cache line; a scrape adds them up.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use super::error::{Error, Kind, Side};
+use crate::routing::Protocol;
+
+/// What upstreams do wrong, as metrics call it; the indices of [`Counters::upstream_errors`].
+pub const UPSTREAM_ERRORS: [&str; 3] = ["bad_gateway", "unavailable", "timeout"];
 
 /// Upper bounds of the latency buckets, in seconds; one more bucket has what is slower.
 pub const LATENCY_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -28,6 +41,55 @@ pub struct Counters {
     pub ejections: Count,
     /// Upgraded connections (WebSocket).
     pub upgrades: Count,
+    /// Requests that failed through the upstream's fault, by [`UPSTREAM_ERRORS`].
+    pub upstream_errors: [Count; UPSTREAM_ERRORS.len()],
+    /// Requests whose client went away before the head of the answer.
+    pub client_gone: Count,
+    /// Bytes of request bodies sent on.
+    pub bytes_in: Count,
+    /// Bytes of upstreams' bodies passed to clients.
+    pub bytes_out: Count,
+    endpoints: Mutex<HashMap<(SocketAddr, Protocol), Arc<EndpointStats>>>,
+}
+
+/// What one core knows about an endpoint. One writer.
+#[derive(Debug, Default)]
+pub struct EndpointStats {
+    pub(super) begun: Count,
+    pub(super) ended: Count,
+    pub(super) failures: Count,
+    pub(super) ejected: AtomicBool,
+}
+
+/// An endpoint, summed over the cores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointHealth {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// Requests and connects begun.
+    pub requests: u64,
+    /// Of these, not ended yet.
+    pub in_flight: u64,
+    /// Connects that were refused or timed out.
+    pub failures: u64,
+    /// Cores that passed it over and have had no answer from it since.
+    pub ejected_on: u32,
+}
+
+/// Sums the cores per address.
+pub(super) fn endpoints(cores: &[Arc<Counters>]) -> Vec<EndpointHealth> {
+    let mut sums = BTreeMap::new();
+    for core in cores {
+        for ((addr, _), stats) in core.endpoints.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let empty = EndpointHealth { addr: *addr, requests: 0, in_flight: 0, failures: 0, ejected_on: 0 };
+            let sum = sums.entry(*addr).or_insert(empty);
+            sum.requests += stats.begun.value();
+            sum.in_flight += stats.begun.value().saturating_sub(stats.ended.value());
+            sum.failures += stats.failures.value();
+            sum.ejected_on += u32::from(stats.ejected.load(Relaxed));
+        }
+    }
+    sums.into_values().collect()
 }
 
 impl Count {
@@ -43,6 +105,23 @@ impl Count {
 }
 
 impl Counters {
+    /// The cell of an endpoint. What nobody else holds belongs to one that is gone.
+    pub(super) fn endpoint(&self, addr: SocketAddr, protocol: Protocol) -> Arc<EndpointStats> {
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        endpoints.retain(|_, stats| Arc::strong_count(stats) > 1);
+        endpoints.entry((addr, protocol)).or_default().clone()
+    }
+
+    pub(super) fn failed(&self, error: &Error) {
+        let index = match error.kind {
+            _ if error.side != Side::Upstream => return,
+            Kind::Unavailable(_) => 1,
+            Kind::GatewayTimeout(_) => 2,
+            _ => 0,
+        };
+        self.upstream_errors[index].add(1);
+    }
+
     pub(super) fn answered(&self, status: http::StatusCode, took: std::time::Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         self.requests[class].add(1);

@@ -73,7 +73,7 @@ pub(super) async fn forward(
         (Outgoing::empty(), None)
     } else {
         let stall = Stall::new(settings.stream_idle_timeout);
-        let (body, fate) = Outgoing::new(incoming, settings.max_body_bytes, stall);
+        let (body, fate) = Outgoing::new(incoming, settings.max_body_bytes, stall, worker.counters.clone());
         (body, Some(fate))
     };
     let request = Request::from_parts(head, body);
@@ -164,8 +164,8 @@ async fn attempts(
     let mut attempt = 1;
     let mut fresh = false;
     loop {
-        let upstream = pick(worker, backend, &mut tried, fresh).await?;
-        let (error, back) = match once(worker, &upstream, request, fate, fresh).await {
+        let (upstream, only) = pick(worker, backend, &mut tried, fresh).await?;
+        let (error, back) = match once(worker, &upstream, only, request, fate, fresh).await {
             Attempt::Answer(answer, lease) => return Ok((answer, lease)),
             Attempt::Failed(error, back) => (error, back),
         };
@@ -186,6 +186,7 @@ async fn attempts(
 async fn once(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
+    only: bool,
     request: Box<Request<Outgoing>>,
     fate: Option<&Rc<Fate>>,
     fresh: bool,
@@ -194,7 +195,8 @@ async fn once(
         Ok(acquired) => acquired,
         Err(error) => {
             worker.failed(upstream);
-            return Attempt::Failed(error, Some(request));
+            // The only endpoint there is will not accept a moment later either.
+            return Attempt::Failed(error, (!only).then_some(request));
         }
     };
     if !reused {
@@ -210,7 +212,7 @@ async fn once(
     };
     match answer {
         Some(Ok(answer)) => {
-            upstream.outlier.borrow_mut().succeeded();
+            upstream.succeeded();
             if let Some(sender) = sender {
                 lease.hold(sender, fate.cloned());
             }
@@ -279,7 +281,7 @@ async fn pick(
     backend: &Arc<Backend>,
     tried: &mut u64,
     again: bool,
-) -> Result<Rc<Upstream>, Error> {
+) -> Result<(Rc<Upstream>, bool), Error> {
     let endpoints = backend.endpoints();
     let key = |addr: SocketAddr, name| UpstreamKey { addr, protocol: backend.protocol, name };
     let chosen = match &**endpoints {
@@ -289,7 +291,7 @@ async fn pick(
                 worker.upstream(key(addr, None))
             };
             if let [_only] = &**list {
-                return Ok(at(0));
+                return Ok((at(0), true));
             }
             let now = Instant::now();
             let seen = *tried;
@@ -308,7 +310,7 @@ async fn pick(
             if !again && index < 64 {
                 *tried |= 1 << index;
             }
-            at(index)
+            (at(index), false)
         }
         EndpointSet::Empty | EndpointSet::Addresses(_) => {
             return Err(Error::upstream(Kind::Unavailable("the service has no endpoints"), Retry::Never));
@@ -321,7 +323,7 @@ async fn pick(
                 found.ok_or(Error::upstream(Kind::Unavailable("the backend's name has no address"), Retry::Never))?;
             let turn = worker.turn(backend) % addresses.len().max(1);
             let name = host.parse::<std::net::IpAddr>().is_err().then(|| Rc::from(&*host));
-            worker.upstream(key(SocketAddr::new(addresses[turn], port), name))
+            (worker.upstream(key(SocketAddr::new(addresses[turn], port), name)), addresses.len() == 1)
         }
     };
     Ok(chosen)

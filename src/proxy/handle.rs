@@ -2,9 +2,10 @@
 
 use std::{rc::Rc, time::Instant};
 
+use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, Uri,
-    header::{LOCATION, STRICT_TRANSPORT_SECURITY},
+    header::{CONTENT_TYPE, LOCATION, STRICT_TRANSPORT_SECURITY},
     uri::PathAndQuery,
 };
 use hyper::body::Incoming;
@@ -16,7 +17,7 @@ use super::{
     conn::ConnInfo,
     error::{Ask, Error, Kind},
     forward::{Matched, forward},
-    headers::X_REQUEST_ID,
+    headers::{X_FORWARDED_PROTO, X_REQUEST_ID},
     settings::AccessLog,
     worker::Worker,
 };
@@ -38,9 +39,13 @@ pub(crate) async fn handle(worker: &Rc<Worker>, conn: &Rc<ConnInfo>, request: Re
             Some(Box::new(record))
         }
     };
-    let mut response = match answer(worker, conn, request, record.as_deref_mut()).await {
+    let gone = Gone(Some(worker));
+    let answered = answer(worker, conn, request, record.as_deref_mut()).await;
+    gone.stays();
+    let mut response = match answered {
         Ok(response) => response,
         Err(error) => {
+            worker.counters.failed(&error);
             if let Some(record) = &mut record {
                 record.reason = Some(error.kind.reason());
             }
@@ -56,6 +61,23 @@ pub(crate) async fn handle(worker: &Rc<Worker>, conn: &Rc<ConnInfo>, request: Re
     response
 }
 
+/// Counts the requests whose client does not wait for the answer: the future is dropped then.
+struct Gone<'a>(Option<&'a Worker>);
+
+impl Gone<'_> {
+    fn stays(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        if let Some(worker) = self.0 {
+            worker.counters.client_gone.add(1);
+        }
+    }
+}
+
 async fn answer(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
@@ -69,6 +91,10 @@ async fn answer(
     }
     let path = path::normalize(target.path).map_err(|_why| Error::client(Kind::BadRequest("bad path")))?;
     let host = target.authority.as_ref().map(|authority| &*authority.host);
+    let secure = is_secure(conn, &request);
+    if let Some(answer) = challenge(worker, &path) {
+        return Ok(answer);
+    }
     let table = worker.shared.table.load();
     let route = table.find(host, &path).ok_or(Error::us(Kind::NoRoute))?.clone();
     drop(table);
@@ -79,7 +105,7 @@ async fn answer(
         }
         record.request_id = request.headers().get(X_REQUEST_ID).cloned();
     }
-    if let Some(redirect) = redirect(&route, conn, &target, &path) {
+    if let Some(redirect) = redirect(&route, secure, &target, &path) {
         return Ok(redirect);
     }
     let backend = match &route.action {
@@ -94,7 +120,7 @@ async fn answer(
     };
     let matched = Matched { backend, host, target, upgrade };
     let mut response = forward(worker, conn, matched, request).await?;
-    if conn.tls.is_some() {
+    if secure {
         for filter in &route.filters {
             if let Filter::Hsts(value) = filter {
                 response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, value.clone());
@@ -104,8 +130,27 @@ async fn answer(
     Ok(response)
 }
 
-fn redirect(route: &Route, conn: &ConnInfo, target: &check::Target<'_>, path: &str) -> Option<Response<Body>> {
-    if conn.tls.is_some() || path.starts_with(ACME_CHALLENGE) {
+/// Whether the client speaks TLS: with us, or with the trusted proxy before us.
+fn is_secure(conn: &ConnInfo, request: &Request<Incoming>) -> bool {
+    conn.tls.is_some()
+        || conn.trusted
+            && request
+                .headers()
+                .get(X_FORWARDED_PROTO)
+                .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+}
+
+/// The answer to an HTTP-01 challenge that waits for one.
+fn challenge(worker: &Worker, path: &str) -> Option<Response<Body>> {
+    let token = path.strip_prefix(ACME_CHALLENGE)?;
+    let authorization = worker.shared.challenges.load().get(token)?.to_string();
+    let mut response = Response::new(Body::from(Bytes::from(authorization)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    Some(response)
+}
+
+fn redirect(route: &Route, secure: bool, target: &check::Target<'_>, path: &str) -> Option<Response<Body>> {
+    if secure || path.starts_with(ACME_CHALLENGE) {
         return None;
     }
     let (status, port) = route.filters.iter().find_map(|filter| match filter {

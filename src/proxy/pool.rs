@@ -6,6 +6,7 @@ use std::{
     future::Future,
     net::SocketAddr,
     rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Instant,
 };
 
@@ -24,6 +25,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::{
     Settings,
     body::{Fate, Outgoing},
+    counters::{Counters, EndpointStats},
     error::{Error, Kind, Retry},
     worker::Worker,
 };
@@ -50,6 +52,9 @@ pub(super) struct Upstream {
     pub(super) outlier: RefCell<Outlier>,
     pub(super) in_flight: Cell<u32>,
     pub(super) last_used: Cell<Instant>,
+    /// What others may see of it.
+    pub(super) stats: Arc<EndpointStats>,
+    pub(super) counters: Arc<Counters>,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Shared>>,
     /// Held while an HTTP/2 connection is made, so that requests at the same time share it.
@@ -98,8 +103,10 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
 }
 
 impl Upstream {
-    pub(super) fn new(key: UpstreamKey, settings: &Settings) -> Rc<Self> {
+    pub(super) fn new(key: UpstreamKey, settings: &Settings, counters: &Arc<Counters>) -> Rc<Self> {
         Rc::new(Self {
+            stats: counters.endpoint(key.addr, key.protocol),
+            counters: counters.clone(),
             key,
             outlier: RefCell::default(),
             in_flight: Cell::new(0),
@@ -141,6 +148,14 @@ impl Upstream {
                 self.shared.borrow_mut().push(Shared { sender: sender.clone(), streams });
                 Ok((Sender::H2(sender), lease, false))
             }
+        }
+    }
+
+    /// It answered.
+    pub(super) fn succeeded(&self) {
+        self.outlier.borrow_mut().succeeded();
+        if self.stats.ejected.load(Relaxed) {
+            self.stats.ejected.store(false, Relaxed);
         }
     }
 
@@ -221,6 +236,7 @@ impl Lease {
     fn new(upstream: Rc<Upstream>) -> Self {
         upstream.in_flight.set(upstream.in_flight.get() + 1);
         upstream.last_used.set(Instant::now());
+        upstream.stats.begun.add(1);
         Self { upstream, sender: None, streams: None, fate: None }
     }
 
@@ -259,6 +275,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.upstream.in_flight.set(self.upstream.in_flight.get().saturating_sub(1));
+        self.upstream.stats.ended.add(1);
     }
 }
 
@@ -267,8 +284,8 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = http1::Builder::new()
-        .max_headers(settings.max_headers.max(100))
-        .max_buf_size(settings.max_header_bytes.max(64 * 1024))
+        // The number of fields stays at hyper's 100: any number that is set costs an allocation per answer.
+        .max_header_size(settings.max_header_bytes)
         .handshake(TokioIo::new(io))
         .await
         .map_err(|_broken| unreachable("the backend broke off"))?;

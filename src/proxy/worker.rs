@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     Settings,
-    counters::Counters,
+    counters::{self, Counters, EndpointHealth},
     names::Names,
     pool::{Upstream, UpstreamKey},
 };
@@ -33,6 +33,9 @@ const SWEEP: Duration = Duration::from_secs(5);
 pub struct Shared {
     /// The routing table now.
     pub table: ArcSwap<RoutingTable>,
+    /// What is answered below `/.well-known/acme-challenge/`: token to key authorization (RFC 8555 section 8.3),
+    /// before any redirect or route.
+    pub challenges: ArcSwap<HashMap<Box<str>, Box<str>>>,
     counters: Mutex<Vec<Arc<Counters>>>,
     ejected: Mutex<HashMap<SocketAddr, Instant>>,
 }
@@ -63,6 +66,11 @@ impl Shared {
     /// The counters of every core that has run.
     pub fn counters(&self) -> Vec<Arc<Counters>> {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Every endpoint that requests were sent to lately, summed over the cores, in order of address.
+    pub fn endpoints(&self) -> Vec<EndpointHealth> {
+        counters::endpoints(&self.counters())
     }
 
     /// Endpoints that at least one core passes over now.
@@ -107,7 +115,7 @@ impl Worker {
         if let Some(known) = self.upstreams.borrow().get(&key) {
             return known.clone();
         }
-        let made = Upstream::new(key.clone(), &self.settings);
+        let made = Upstream::new(key.clone(), &self.settings, &self.counters);
         self.upstreams.borrow_mut().insert(key, made.clone());
         made
     }
@@ -131,9 +139,11 @@ impl Worker {
     /// A connection was refused or timed out.
     pub(super) fn failed(&self, upstream: &Upstream) {
         self.counters.connect_failures.add(1);
+        upstream.stats.failures.add(1);
         let now = Instant::now();
         if upstream.outlier.borrow_mut().failed(now, self.policy()) {
             self.counters.ejections.add(1);
+            upstream.stats.ejected.store(true, Relaxed);
             tracing::warn!(endpoint = %upstream.key.addr, "endpoint passed over: it refuses connections");
             let mut ejected = self.shared.ejected.lock().unwrap_or_else(PoisonError::into_inner);
             if ejected.len() < 4096 {

@@ -479,4 +479,88 @@ fn the_path_is_sent_as_it_was_matched_and_our_fields_are_set() {
     assert!(!seen.contains("\r\nproxy:") && !seen.contains("connection:"), "{seen}");
 }
 
+#[test]
+fn an_idle_connection_that_turns_readable_is_closed() {
+    let (tx, rx) = mpsc::channel();
+    let tx = Mutex::new(tx);
+    let proxy = to(&[backend(move |_, mut stream| {
+        head(&mut stream);
+        say(&mut stream, OK);
+        say(&mut stream, "HTTP/1.1 299 Evil\r\nContent-Length: 0\r\n\r\n");
+        let rest = stream.read_to_end(&mut Vec::new()).ok();
+        tx.lock().expect("lock").send(rest).expect("the test listens");
+    })]);
+    for _ in 0..3 {
+        assert_eq!(status(&get(&proxy)), "200");
+        // Closed without a byte of another request (a reset is as good).
+        assert!(matches!(rx.recv_timeout(Duration::from_secs(20)), Ok(Some(0) | None)));
+    }
+}
+
+#[test]
+fn an_answer_with_too_large_a_head_is_502_and_one_that_ends_with_its_connection_is_whole() {
+    for fields in ["X: y\r\n".repeat(200), format!("X: {}\r\n", "y".repeat(100_000))] {
+        let proxy = to(&[backend(move |_, mut stream| {
+            head(&mut stream);
+            let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes());
+        })]);
+        assert_eq!(status(&get(&proxy)), "502");
+    }
+    let proxy = to(&[backend(|_, mut stream| {
+        head(&mut stream);
+        say(&mut stream, "HTTP/1.0 200 OK\r\nKeep-Alive: 5\r\n\r\nto the end");
+    })]);
+    let answer = get(&proxy);
+    assert!(answer.contains("to the end") && !answer.to_ascii_lowercase().contains("keep-alive"), "{answer}");
+}
+
+#[test]
+fn an_upgraded_connection_on_which_nothing_moves_is_closed() {
+    let settings = Settings { stream_idle_timeout: Duration::from_millis(200), ..Settings::default() };
+    let proxy = with(
+        settings,
+        backend(|_, mut stream| {
+            head(&mut stream);
+            say(&mut stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+            let _ = stream.read_to_end(&mut Vec::new());
+        }),
+    );
+    let mut stream = client(&proxy);
+    say(&mut stream, "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    assert_eq!(status(&head(&mut stream)), "101");
+    assert_eq!(stream.read(&mut [0]).expect("the end"), 0);
+}
+
+#[test]
+fn plain_http_is_redirected_and_a_challenge_is_answered_before_that() {
+    let redirect = Filter::HttpsRedirect { status: StatusCode::PERMANENT_REDIRECT, port: Some(8443) };
+    let proxy = start(Settings::default(), table(addresses(&[refusing()]), Protocol::Http1, vec![redirect]));
+    let answer = ask(&proxy, "GET /a?b=c HTTP/1.1\r\n\r\n").to_ascii_lowercase();
+    assert_eq!(status(&answer), "308");
+    assert!(answer.contains("location: https://a.example:8443/a?b=c\r\n"), "{answer}");
+    assert_eq!(status(&ask(&proxy, "GET /.well-known/acme-challenge/t HTTP/1.1\r\n\r\n")), "502");
+    proxy.shared.challenges.store(Arc::new([("t".into(), "t.key".into())].into()));
+    let answer = ask(&proxy, "GET /.well-known/acme-challenge/t HTTP/1.1\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nt.key"), "{answer}");
+}
+
+#[test]
+fn what_happens_is_counted() {
+    let addr = backend(|_, mut stream| {
+        head(&mut stream);
+        exactly(&mut stream, 4);
+        say(&mut stream, OK);
+    });
+    let proxy = to(&[addr]);
+    assert_eq!(status(&ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody")), "200");
+    let counters = &proxy.shared.counters()[0];
+    assert_eq!((counters.bytes_in.value(), counters.bytes_out.value(), counters.requests[1].value()), (4, 2, 1));
+    let seen = proxy.shared.endpoints();
+    assert_eq!((seen[0].addr, seen[0].requests, seen[0].in_flight, seen[0].ejected_on), (addr, 1, 0, 0));
+    let proxy = to(&[refusing()]);
+    assert_eq!(status(&get(&proxy)), "502");
+    assert_eq!(proxy.shared.counters()[0].upstream_errors[0].value(), 1);
+    assert_eq!(proxy.shared.endpoints()[0].failures, 1);
+}
+
 mod h2;
