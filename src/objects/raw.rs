@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::Kind;
 
@@ -34,22 +34,31 @@ impl fmt::Display for Key {
 #[serde(rename_all = "camelCase", default)]
 pub struct Meta {
     /// `metadata.name`
+    #[serde(deserialize_with = "nullable")]
     pub name: Arc<str>,
     /// `metadata.namespace`; empty for kinds without one.
+    #[serde(deserialize_with = "nullable")]
     pub namespace: Arc<str>,
     /// `metadata.uid`
+    #[serde(deserialize_with = "nullable")]
     pub uid: Box<str>,
     /// `metadata.resourceVersion`
+    #[serde(deserialize_with = "nullable")]
     pub resource_version: Box<str>,
     /// `metadata.generation`
+    #[serde(deserialize_with = "nullable")]
     pub generation: i64,
     /// `metadata.creationTimestamp`, RFC 3339 in UTC, so that text order is time order.
+    #[serde(deserialize_with = "nullable")]
     pub creation_timestamp: Box<str>,
     /// `metadata.deletionTimestamp`; empty when the object is not being deleted.
+    #[serde(deserialize_with = "nullable")]
     pub deletion_timestamp: Box<str>,
     /// `metadata.labels`
+    #[serde(deserialize_with = "nullable")]
     pub labels: BTreeMap<Box<str>, Box<str>>,
     /// `metadata.annotations`
+    #[serde(deserialize_with = "nullable")]
     pub annotations: BTreeMap<Box<str>, Box<str>>,
 }
 
@@ -62,4 +71,55 @@ pub struct RawObject {
     pub meta: Meta,
     /// The whole object as JSON.
     pub body: Bytes,
+}
+
+/// Why bytes are not an object of the kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} {name}: {why}", kind = .kind.name())]
+pub struct ObjectError {
+    /// The kind that was expected.
+    pub kind: Kind,
+    /// `namespace/name` as far as it is known.
+    pub name: Box<str>,
+    /// What is wrong, with the place.
+    pub why: Box<str>,
+}
+
+impl RawObject {
+    /// Parses identity and metadata; the body is kept as it is. `null` counts as absent.
+    pub fn parse(kind: Kind, body: Bytes) -> Result<Self, ObjectError> {
+        #[derive(Deserialize)]
+        struct Envelope {
+            metadata: Meta,
+        }
+        let error = |why: String| ObjectError { kind, name: "?".into(), why: why.into() };
+        let Envelope { metadata: mut meta } = serde_json::from_slice(&body).map_err(|bad| error(bad.to_string()))?;
+        if meta.name.is_empty() {
+            return Err(error("metadata.name is missing".to_owned()));
+        }
+        if !kind.namespaced() {
+            meta.namespace = Arc::from("");
+        }
+        let key = Key { kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
+        Ok(Self { key, meta, body })
+    }
+
+    /// Decodes a slim view of the body.
+    pub fn view<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ObjectError> {
+        serde_json::from_slice(&self.body).map_err(|bad| ObjectError {
+            kind: self.key.kind,
+            name: format!("{}/{}", self.key.namespace, self.key.name).into(),
+            why: bad.to_string().into(),
+        })
+    }
+
+    /// The object for Events and statuses.
+    pub fn reference(&self) -> super::ObjectRef {
+        super::ObjectRef { key: self.key.clone(), uid: self.meta.uid.clone() }
+    }
+}
+
+/// `null` counts as absent: clients write it, and the real API server takes it.
+pub(super) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
 }

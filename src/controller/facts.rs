@@ -1,0 +1,155 @@
+//! What is kept of each object: only what a compile needs, in the smallest form.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use super::{CertificateSource, Secretive};
+use crate::objects::{
+    ObjectError, ObjectRef, RawObject,
+    slim::{EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service, ServicePort},
+};
+
+/// Marks an IngressClass as the default one (`ingressclass.kubernetes.io/is-default-class`).
+const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+/// The class of an Ingress before `ingressClassName`.
+pub(super) const OLD_CLASS: &str = "kubernetes.io/ingress.class";
+/// Endpoints of the annotated slice that are on this node are dialled on loopback.
+const CONNECT: &str = "gatelet.dev/connect";
+/// The Service that a slice belongs to.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// Prefixes of annotations that are ours to read.
+pub(super) const PREFIXES: [&str; 2] = ["gatelet.dev/", "nginx.ingress.kubernetes.io/"];
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ClassFact {
+    pub(super) ours: bool,
+    pub(super) default: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct IngressFact {
+    pub(super) about: ObjectRef,
+    pub(super) created: Box<str>,
+    /// The annotations under [`PREFIXES`] and [`OLD_CLASS`].
+    pub(super) annotations: BTreeMap<Box<str>, Box<str>>,
+    pub(super) spec: IngressSpec,
+    /// `status.loadBalancer.ingress[].ip`, sorted.
+    pub(super) addresses: Vec<IpAddr>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ServiceFact {
+    pub(super) ports: Box<[ServicePort]>,
+    /// `externalName` of a Service of that type.
+    pub(super) external: Option<Box<str>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SliceFact {
+    pub(super) service: Arc<str>,
+    pub(super) ports: Box<[(Box<str>, u16)]>,
+    pub(super) endpoints: Box<[SliceAddress]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SliceAddress {
+    pub(super) address: IpAddr,
+    pub(super) ready: bool,
+    /// Not ready, but still serving while it terminates: better than nothing.
+    pub(super) last_resort: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum SecretFact {
+    Tls(CertificateSource),
+    Unusable(&'static str),
+}
+
+impl ClassFact {
+    pub(super) fn read(object: &RawObject, controller: &str) -> Result<Self, ObjectError> {
+        let class: IngressClass = object.view()?;
+        Ok(Self {
+            ours: *class.spec.controller == *controller,
+            default: object.meta.annotations.get(DEFAULT_CLASS).is_some_and(|value| **value == *"true"),
+        })
+    }
+}
+
+impl IngressFact {
+    pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
+        let ingress: Ingress = object.view()?;
+        let kept = |name: &str| name == OLD_CLASS || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        let annotations = object.meta.annotations.iter().filter(|(name, _)| kept(name));
+        let status = &ingress.status.load_balancer.ingress;
+        let mut addresses: Vec<IpAddr> = status.iter().filter_map(|entry| entry.ip.parse().ok()).collect();
+        addresses.sort_unstable();
+        Ok(Self {
+            about: object.reference(),
+            created: object.meta.creation_timestamp.clone(),
+            annotations: annotations.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            spec: ingress.spec,
+            addresses,
+        })
+    }
+
+    /// Our annotation, or the one of ingress-nginx that means the same.
+    pub(super) fn annotation(&self, name: &str) -> Option<(String, &str)> {
+        PREFIXES.iter().find_map(|prefix| {
+            let full = format!("{prefix}{name}");
+            let value = self.annotations.get(full.as_str())?;
+            Some((full, &**value))
+        })
+    }
+}
+
+impl ServiceFact {
+    pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
+        let service: Service = object.view()?;
+        let external = (*service.spec.service_type == *"ExternalName").then_some(service.spec.external_name);
+        Ok(Self { ports: service.spec.ports.into(), external })
+    }
+}
+
+impl SliceFact {
+    /// `None` for a slice that belongs to no Service.
+    pub(super) fn read(object: &RawObject, node: &str) -> Result<Option<Self>, ObjectError> {
+        let Some(service) = object.meta.labels.get(SERVICE_NAME) else { return Ok(None) };
+        let slice: EndpointSlice = object.view()?;
+        let loopback = object.meta.annotations.get(CONNECT).is_some_and(|value| **value == *"loopback");
+        let mut endpoints = Vec::new();
+        for endpoint in &slice.endpoints {
+            let conditions = &endpoint.conditions;
+            let terminating = conditions.terminating.unwrap_or(false);
+            let ready = conditions.ready.unwrap_or(true) && !terminating;
+            let last_resort = !ready && terminating && conditions.serving.unwrap_or(false);
+            for address in endpoint.addresses.iter().filter_map(|address| address.parse().ok()) {
+                let address = match address {
+                    IpAddr::V4(_) if loopback && *endpoint.node_name == *node => IpAddr::from([127, 0, 0, 1]),
+                    IpAddr::V6(_) if loopback && *endpoint.node_name == *node => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+                    other => other,
+                };
+                endpoints.push(SliceAddress { address, ready, last_resort });
+            }
+        }
+        let ports = slice.ports.into_iter().filter_map(|port| Some((port.name, port.port?))).collect();
+        Ok(Some(Self { service: Arc::from(&**service), ports, endpoints: endpoints.into() }))
+    }
+}
+
+impl SecretFact {
+    pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
+        let secret: Secret<'_> = object.view()?;
+        if secret.secret_type != "kubernetes.io/tls" {
+            return Ok(Self::Unusable("it is not of type kubernetes.io/tls"));
+        }
+        let (Some(chain), Some(key)) = (secret.value("tls.crt"), secret.value("tls.key")) else {
+            return Ok(Self::Unusable("it lacks tls.crt or tls.key, or they are not base64"));
+        };
+        Ok(Self::Tls(CertificateSource::Secret {
+            key: object.key.clone(),
+            version: object.meta.resource_version.clone(),
+            chain: chain.into(),
+            private_key: Secretive(key.into()),
+        }))
+    }
+}

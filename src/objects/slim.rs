@@ -1,0 +1,279 @@
+//! Slim views: of each kind only the fields that are read, in the smallest form. `null` counts as absent, unknown
+//! fields are passed over.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::raw::nullable;
+
+/// `networking.k8s.io/v1` Ingress.
+#[derive(Debug, Default, Deserialize)]
+pub struct Ingress {
+    /// `spec`
+    #[serde(default, deserialize_with = "nullable")]
+    pub spec: IngressSpec,
+    /// `status`
+    #[serde(default, deserialize_with = "nullable")]
+    pub status: IngressStatus,
+}
+
+/// `spec` of an Ingress.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IngressSpec {
+    /// `ingressClassName`
+    pub ingress_class_name: Option<Box<str>>,
+    /// `defaultBackend`
+    pub default_backend: Option<IngressBackend>,
+    /// `tls`
+    #[serde(deserialize_with = "nullable")]
+    pub tls: Vec<IngressTls>,
+    /// `rules`
+    #[serde(deserialize_with = "nullable")]
+    pub rules: Vec<IngressRule>,
+}
+
+/// An entry of `spec.tls`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IngressTls {
+    /// `hosts`
+    #[serde(deserialize_with = "nullable")]
+    pub hosts: Vec<Box<str>>,
+    /// `secretName`
+    pub secret_name: Option<Box<str>>,
+}
+
+/// An entry of `spec.rules`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct IngressRule {
+    /// `host`; empty for every host.
+    #[serde(deserialize_with = "nullable")]
+    pub host: Box<str>,
+    /// `http`
+    pub http: Option<IngressHttp>,
+}
+
+/// `http` of a rule.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct IngressHttp {
+    /// `paths`
+    #[serde(deserialize_with = "nullable")]
+    pub paths: Vec<IngressPath>,
+}
+
+/// A path of a rule.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IngressPath {
+    /// `path`; empty counts as `/`.
+    #[serde(deserialize_with = "nullable")]
+    pub path: Box<str>,
+    /// `pathType`
+    #[serde(deserialize_with = "nullable")]
+    pub path_type: Box<str>,
+    /// `backend`
+    #[serde(deserialize_with = "nullable")]
+    pub backend: IngressBackend,
+}
+
+/// A backend of an Ingress.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct IngressBackend {
+    /// `service`
+    pub service: Option<IngressService>,
+    /// `resource`, which is not supported.
+    pub resource: Option<IgnoredAny>,
+}
+
+/// `service` of a backend.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct IngressService {
+    /// `name`
+    #[serde(deserialize_with = "nullable")]
+    pub name: Box<str>,
+    /// `port`
+    #[serde(deserialize_with = "nullable")]
+    pub port: BackendPort,
+}
+
+/// `port` of a Service backend: a name or a number.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct BackendPort {
+    /// `name`
+    #[serde(deserialize_with = "nullable")]
+    pub name: Box<str>,
+    /// `number`; 0 where a name is given.
+    #[serde(deserialize_with = "nullable")]
+    pub number: u16,
+}
+
+/// `status` of an Ingress.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IngressStatus {
+    /// `loadBalancer`
+    #[serde(deserialize_with = "nullable")]
+    pub load_balancer: LoadBalancer,
+}
+
+/// `loadBalancer` of a status.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancer {
+    /// `ingress`
+    #[serde(deserialize_with = "nullable")]
+    pub ingress: Vec<LoadBalancerIngress>,
+}
+
+/// An address of a status.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancerIngress {
+    /// `ip`
+    #[serde(deserialize_with = "nullable")]
+    pub ip: Box<str>,
+}
+
+/// `networking.k8s.io/v1` IngressClass.
+#[derive(Debug, Default, Deserialize)]
+pub struct IngressClass {
+    /// `spec`
+    #[serde(default, deserialize_with = "nullable")]
+    pub spec: IngressClassSpec,
+}
+
+/// `spec` of an IngressClass.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct IngressClassSpec {
+    /// `controller`
+    #[serde(deserialize_with = "nullable")]
+    pub controller: Box<str>,
+}
+
+/// `v1` Service.
+#[derive(Debug, Default, Deserialize)]
+pub struct Service {
+    /// `spec`
+    #[serde(default, deserialize_with = "nullable")]
+    pub spec: ServiceSpec,
+}
+
+/// `spec` of a Service.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceSpec {
+    /// `type`
+    #[serde(rename = "type", deserialize_with = "nullable")]
+    pub service_type: Box<str>,
+    /// `externalName`
+    #[serde(deserialize_with = "nullable")]
+    pub external_name: Box<str>,
+    /// `ports`
+    #[serde(deserialize_with = "nullable")]
+    pub ports: Vec<ServicePort>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServicePort {
+    /// `name`
+    #[serde(deserialize_with = "nullable")]
+    pub name: Box<str>,
+    /// `port`
+    #[serde(deserialize_with = "nullable")]
+    pub port: u16,
+    /// `protocol`; empty for TCP.
+    #[serde(deserialize_with = "nullable")]
+    pub protocol: Box<str>,
+    /// `appProtocol`
+    #[serde(deserialize_with = "nullable")]
+    pub app_protocol: Box<str>,
+}
+
+/// `discovery.k8s.io/v1` EndpointSlice.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointSlice {
+    /// `addressType`
+    #[serde(deserialize_with = "nullable")]
+    pub address_type: Box<str>,
+    /// `endpoints`
+    #[serde(deserialize_with = "nullable")]
+    pub endpoints: Vec<SliceEndpoint>,
+    /// `ports`
+    #[serde(deserialize_with = "nullable")]
+    pub ports: Vec<SlicePort>,
+}
+
+/// An endpoint of a slice.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SliceEndpoint {
+    /// `addresses`
+    #[serde(deserialize_with = "nullable")]
+    pub addresses: Vec<Box<str>>,
+    /// `conditions`
+    #[serde(deserialize_with = "nullable")]
+    pub conditions: SliceConditions,
+    /// `nodeName`
+    #[serde(deserialize_with = "nullable")]
+    pub node_name: Box<str>,
+}
+
+/// `conditions` of an endpoint. Absent `ready` means ready.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SliceConditions {
+    /// `ready`
+    pub ready: Option<bool>,
+    /// `serving`
+    pub serving: Option<bool>,
+    /// `terminating`
+    pub terminating: Option<bool>,
+}
+
+/// A port of a slice.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SlicePort {
+    /// `name`, the name of the Service's port.
+    #[serde(deserialize_with = "nullable")]
+    pub name: Box<str>,
+    /// `port`; absent where the endpoints have all ports.
+    pub port: Option<u16>,
+}
+
+/// `v1` Secret. Its data never shows in debug output.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Secret<'a> {
+    /// `type`
+    #[serde(rename = "type", borrow, deserialize_with = "nullable")]
+    pub secret_type: Cow<'a, str>,
+    /// `data`, still in base64.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub data: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+}
+
+impl Secret<'_> {
+    /// A value, decoded; `None` when it is absent or not base64.
+    pub fn value(&self, key: &str) -> Option<Vec<u8>> {
+        STANDARD.decode(self.data.get(key)?.as_bytes()).ok()
+    }
+}
+
+impl std::fmt::Debug for Secret<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret").field("keys", &self.data.keys()).finish_non_exhaustive()
+    }
+}
