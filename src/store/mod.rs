@@ -100,7 +100,7 @@ const MAX_VALUE: usize = 2 * 1024 * 1024;
 fn check(batch: &Batch) -> Result<(), StoreError> {
     for (key, value) in &batch.ops {
         if key.is_empty() || key.len() > MAX_KEY || key.starts_with('\u{1}') {
-            return Err(StoreError::TooLarge(format!("the key {:.40} is not one of 1 to {MAX_KEY} bytes", key)));
+            return Err(StoreError::TooLarge(format!("the key {key:.40} is not one of 1 to {MAX_KEY} bytes")));
         }
         if value.as_ref().is_some_and(|value| value.len() > MAX_VALUE) {
             return Err(StoreError::TooLarge(format!("the value of {key} is over {MAX_VALUE} bytes")));
