@@ -39,8 +39,7 @@ impl Target {
             _ => return Err(ApiError::no_such_resource()),
         };
         let by_name_without_namespace = resource.namespaced && name.is_some() && namespace.is_none();
-        let known =
-            subresource.is_none() || (subresource.as_deref() == Some("status") && resource.status);
+        let known = subresource.is_none() || (subresource.as_deref() == Some("status") && resource.status);
         if by_name_without_namespace || (namespace.is_some() && !resource.namespaced) || !known {
             return Err(ApiError::no_such_resource());
         }

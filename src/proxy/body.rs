@@ -164,7 +164,7 @@ impl http_body::Body for Outgoing {
 }
 
 impl Stream {
-    fn fail(&mut self, kind: Kind, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn fail(&self, kind: Kind, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.fate.failed.set(Some(kind));
         Poll::Ready(Some(Err(error)))
     }

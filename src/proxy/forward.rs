@@ -224,10 +224,9 @@ async fn once(
                 return Attempt::Failed(Error::client(kind), None);
             }
             let unsent = error.take_message().map(Box::new);
-            let back = unsent.filter(|_| fate.is_none_or(|fate| !fate.started.get())).or(again.filter(|_| {
-                let error = error.error();
-                error.is_closed() || error.is_canceled() || error.is_incomplete_message() || !error.is_parse()
-            }));
+            let back = unsent
+                .filter(|_| fate.is_none_or(|fate| !fate.started.get()))
+                .or_else(|| again.filter(|_| !error.error().is_parse()));
             let retry = if back.is_some() { Retry::IfReused } else { Retry::Never };
             let why =
                 if error.error().is_parse() { "the backend's answer is malformed" } else { "the backend broke off" };
@@ -319,8 +318,8 @@ async fn pick(
             let (host, port) = (host.clone(), *port);
             drop(endpoints);
             let found = worker.resolve(&host).await;
-            let addresses =
-                found.ok_or(Error::upstream(Kind::Unavailable("the backend's name has no address"), Retry::Never))?;
+            let addresses = found
+                .ok_or_else(|| Error::upstream(Kind::Unavailable("the backend's name has no address"), Retry::Never))?;
             let turn = worker.turn(backend) % addresses.len().max(1);
             let name = host.parse::<std::net::IpAddr>().is_err().then(|| Rc::from(&*host));
             (worker.upstream(key(SocketAddr::new(addresses[turn], port), name)), addresses.len() == 1)

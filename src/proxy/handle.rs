@@ -96,7 +96,7 @@ async fn answer(
         return Ok(answer);
     }
     let table = worker.shared.table.load();
-    let route = table.find(host, &path).ok_or(Error::us(Kind::NoRoute))?.clone();
+    let route = table.find(host, &path).ok_or_else(|| Error::us(Kind::NoRoute))?.clone();
     drop(table);
     if let Some(record) = record {
         record.route = Some(format!("{}/{}", route.origin.namespace, route.origin.name));
@@ -173,7 +173,7 @@ fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Error> {
         None => path.to_owned(),
     };
     let uri: Uri = text.parse().map_err(|_bad| Error::client(Kind::BadRequest("bad path")))?;
-    uri.path_and_query().cloned().ok_or(Error::client(Kind::BadRequest("bad path")))
+    uri.path_and_query().cloned().ok_or_else(|| Error::client(Kind::BadRequest("bad path")))
 }
 
 fn refused(refusal: Refusal) -> &'static str {

@@ -1,1 +1,1 @@
-
+//! Integration tests against the real binary.
