@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use http::{
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{access::Record, counters::Counters, error::Kind, pool::Lease, stall::Stall};
+use super::{access::Record, counters::Counters, deadline::Deadline, error::Kind, pool::Lease, worker::Worker};
 
 /// Why a body broke off. The other side sees a visibly broken message.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,8 @@ pub(super) struct Outgoing(Option<Stream>);
 struct Stream {
     incoming: Incoming,
     left: u64,
-    stall: Stall,
+    idle: Duration,
+    deadline: Deadline,
     fate: Rc<Fate>,
     counters: Arc<Counters>,
 }
@@ -85,8 +86,10 @@ struct Relay {
     incoming: Incoming,
     /// The upstream connection: back to its pool when the body ended well, closed when dropped.
     lease: Option<Lease>,
-    stall: Stall,
-    deadline: Option<Pin<Box<tokio::time::Sleep>>>,
+    idle: Duration,
+    deadline: Deadline,
+    /// The end of the whole request.
+    latest: Option<Instant>,
 }
 
 // === Outgoing ===
@@ -98,14 +101,16 @@ impl Outgoing {
     }
 
     /// A body of at most `limit` bytes.
-    pub(super) fn new(
-        incoming: Incoming,
-        limit: Option<u64>,
-        stall: Stall,
-        counters: Arc<Counters>,
-    ) -> (Self, Rc<Fate>) {
+    pub(super) fn new(incoming: Incoming, limit: Option<u64>, worker: &Worker) -> (Self, Rc<Fate>) {
         let fate = Rc::new(Fate::default());
-        let stream = Stream { incoming, left: limit.unwrap_or(u64::MAX), stall, fate: fate.clone(), counters };
+        let stream = Stream {
+            incoming,
+            left: limit.unwrap_or(u64::MAX),
+            idle: worker.settings.stream_idle_timeout,
+            deadline: Deadline::new(&worker.deadlines),
+            fate: fate.clone(),
+            counters: worker.counters.clone(),
+        };
         (Self(Some(stream)), fate)
     }
 }
@@ -120,10 +125,10 @@ impl http_body::Body for Outgoing {
         let polled = Pin::new(&mut stream.incoming).poll_frame(cx);
         stream.fate.waiting.set(polled.is_pending());
         match polled {
-            Poll::Pending => match stream.stall.poll_expired(cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(()) => stream.fail(Kind::RequestTimeout, BodyError::Stalled),
-            },
+            Poll::Pending if stream.deadline.is_over(cx, stream.idle, None) => {
+                stream.fail(Kind::RequestTimeout, BodyError::Stalled)
+            }
+            Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {
                 stream.fate.done.set(true);
                 Poll::Ready(None)
@@ -137,7 +142,7 @@ impl http_body::Body for Outgoing {
                 stream.fail(kind, BodyError::Broken(error))
             }
             Poll::Ready(Some(Ok(mut frame))) => {
-                stream.stall.moved();
+                stream.deadline.moved();
                 stream.fate.moved.set(Some(Instant::now()));
                 stream.fate.done.set(stream.incoming.is_end_stream());
                 if let Some(data) = frame.data_ref() {
@@ -181,17 +186,18 @@ impl From<Bytes> for Body {
 
 impl Body {
     /// The body of an upstream's answer.
-    pub(super) fn relay(
-        incoming: Incoming,
-        lease: Lease,
-        stall: Stall,
-        deadline: Option<Pin<Box<tokio::time::Sleep>>>,
-    ) -> Self {
+    pub(super) fn relay(incoming: Incoming, lease: Lease, worker: &Worker, latest: Option<Instant>) -> Self {
         if incoming.is_end_stream() {
             lease.finish();
             return Self::default();
         }
-        let relay = Relay { incoming, lease: Some(lease), stall, deadline };
+        let relay = Relay {
+            incoming,
+            lease: Some(lease),
+            idle: worker.settings.stream_idle_timeout,
+            deadline: Deadline::new(&worker.deadlines),
+            latest,
+        };
         Self { source: Source::Relay(relay), record: None }
     }
 }
@@ -249,15 +255,12 @@ impl Relay {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         match polled {
             Poll::Pending => {
-                if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
-                    self.lease = None;
-                    return Poll::Ready(Some(Err(BodyError::Deadline)));
+                if !self.deadline.is_over(cx, self.idle, self.latest) {
+                    return Poll::Pending;
                 }
-                if self.stall.poll_expired(cx).is_ready() {
-                    self.lease = None;
-                    return Poll::Ready(Some(Err(BodyError::Stalled)));
-                }
-                Poll::Pending
+                self.lease = None;
+                let late = self.latest.is_some_and(|latest| latest <= Instant::now());
+                Poll::Ready(Some(Err(if late { BodyError::Deadline } else { BodyError::Stalled })))
             }
             Poll::Ready(None) => {
                 self.give_back();
@@ -268,7 +271,7 @@ impl Relay {
                 Poll::Ready(Some(Err(BodyError::Broken(error))))
             }
             Poll::Ready(Some(Ok(mut frame))) => {
-                self.stall.moved();
+                self.deadline.moved();
                 if let (Some(data), Some(lease)) = (frame.data_ref(), &self.lease) {
                     lease.upstream().counters.bytes_out.add(data.len() as u64);
                 }

@@ -4,27 +4,27 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::{PathAndQuery, Scheme},
 };
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::timeout_at;
 
 use super::{
     body::{Body, Fate, Outgoing},
     conn::ConnInfo,
+    deadline::Deadline,
     error::{Error, Kind, Retry},
     headers,
     pool::{Lease, Sender, Upstream, UpstreamKey},
     settings::BalanceSetting,
-    stall::Stall,
     upgrade,
     worker::Worker,
 };
@@ -64,7 +64,7 @@ pub(super) async fn forward(
     {
         return Err(Error::client(Kind::BodyTooLarge));
     }
-    let deadline = settings.request_timeout.map(|limit| tokio::time::Instant::now() + limit);
+    let deadline = settings.request_timeout.map(|limit| Instant::now() + limit);
     let client_upgrade = matched.upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let client_version = request.version();
     let (parts, incoming) = request.into_parts();
@@ -72,15 +72,14 @@ pub(super) async fn forward(
     let (body, fate) = if incoming.is_end_stream() {
         (Outgoing::empty(), None)
     } else {
-        let stall = Stall::new(settings.stream_idle_timeout);
-        let (body, fate) = Outgoing::new(incoming, settings.max_body_bytes, stall, worker.counters.clone());
+        let (body, fate) = Outgoing::new(incoming, settings.max_body_bytes, worker);
         (body, Some(fate))
     };
     let request = Request::from_parts(head, body);
     let sent = attempts(worker, matched.backend, request, fate.as_ref());
     let (answer, lease) = match deadline {
         None => sent.await?,
-        Some(at) => timeout_at(at, sent)
+        Some(at) => tokio::time::timeout_at(at.into(), sent)
             .await
             .map_err(|_late| Error::upstream(Kind::GatewayTimeout("the request took too long"), Retry::Never))??,
     };
@@ -93,7 +92,7 @@ pub(super) async fn forward(
             return Err(Error::upstream(Kind::BadGateway("the backend switched protocols unasked"), Retry::Never));
         };
         let upstream = hyper::upgrade::on(Response::from_parts(parts.clone(), incoming));
-        headers::strip_answer(&mut parts.headers);
+        headers::strip(&mut parts.headers);
         parts.headers.insert(UPGRADE, protocol);
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         conn.switched();
@@ -101,11 +100,9 @@ pub(super) async fn forward(
         upgrade::tunnel(client, upstream, lease, settings.stream_idle_timeout);
         return Ok(Response::from_parts(parts, Body::default()));
     }
-    headers::strip_answer(&mut parts.headers);
+    headers::strip(&mut parts.headers);
     parts.version = client_version;
-    let stall = Stall::new(settings.stream_idle_timeout);
-    let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
-    Ok(Response::from_parts(parts, Body::relay(incoming, lease, stall, deadline)))
+    Ok(Response::from_parts(parts, Body::relay(incoming, lease, worker, deadline)))
 }
 
 /// The head as it goes to the endpoint.
@@ -119,9 +116,7 @@ fn outgoing_head(
     let h2 = matches!(matched.backend.protocol, Protocol::H2c | Protocol::H2);
     let trailers = h2 && headers::wants_trailers(&parts.headers);
     let fields = &mut parts.headers;
-    headers::strip_request(fields);
-    // The server side answers the expectation when the body is first asked for.
-    fields.remove(EXPECT);
+    headers::strip(fields);
     headers::forwarded(fields, conn, &matched.host, || worker.request_id());
     if h2 {
         fields.remove(HOST);
@@ -207,8 +202,8 @@ async fn once(
     let again = (reused && fate.is_none() && request.method().is_idempotent()).then(|| head_again(&request));
     let limit = worker.settings.response_header_timeout;
     let (answer, sender) = match sender {
-        Sender::H1(mut sender) => (in_time(limit, sender.try_send_request(*request), fate).await, Some(sender)),
-        Sender::H2(mut sender) => (in_time(limit, sender.try_send_request(*request), fate).await, None),
+        Sender::H1(mut sender) => (in_time(worker, limit, sender.try_send_request(*request), fate).await, Some(sender)),
+        Sender::H2(mut sender) => (in_time(worker, limit, sender.try_send_request(*request), fate).await, None),
     };
     match answer {
         Some(Ok(answer)) => {
@@ -244,24 +239,31 @@ async fn once(
 
 /// The answer to a request, or `None` when it does not begin within `limit` of the last byte of the request. While the
 /// client still sends, it is not the backend that is late.
-async fn in_time<T>(limit: Duration, sent: impl Future<Output = T>, fate: Option<&Rc<Fate>>) -> Option<T> {
+async fn in_time<T>(
+    worker: &Worker,
+    limit: Duration,
+    sent: impl Future<Output = T>,
+    fate: Option<&Rc<Fate>>,
+) -> Option<T> {
     let mut sent = std::pin::pin!(sent);
-    let mut due = tokio::time::Instant::now() + limit;
-    loop {
-        if let Ok(answer) = timeout_at(due, sent.as_mut()).await {
-            return Some(answer);
+    let mut deadline = Deadline::new(&worker.deadlines);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
         }
-        let now = tokio::time::Instant::now();
-        let fate = fate?;
-        let moved = fate.moved.get().map_or(now, Into::into) + limit;
-        if fate.waiting.get() && !fate.done.get() {
-            due = now + limit;
-        } else if moved > now && fate.moved.get().is_some() {
-            due = moved;
-        } else {
-            return None;
+        if !deadline.is_over(cx, limit, None) {
+            return Poll::Pending;
         }
-    }
+        let Some(fate) = fate else { return Poll::Ready(None) };
+        let left = match fate.moved.get() {
+            _ if fate.waiting.get() && !fate.done.get() => limit,
+            Some(moved) => limit.saturating_sub(moved.elapsed()),
+            None => Duration::ZERO,
+        };
+        deadline.moved();
+        if deadline.is_over(cx, left, None) { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
 }
 
 fn head_again(request: &Request<Outgoing>) -> Box<Request<Outgoing>> {

@@ -4,8 +4,8 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
     header::{
-        CONNECTION, CONTENT_LENGTH, COOKIE, Entry, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-        TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+        TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -30,11 +30,27 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 
 /// Fields that speak of one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
 /// `Trailer` stays: it tells what follows a chunked body, and trailers pass.
-const HOP_BY_HOP: [HeaderName; 8] =
-    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, PROXY];
+/// The server side answers `Expect` when the body is first asked for.
+const HOP_BY_HOP: [HeaderName; 11] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HTTP2_SETTINGS,
+    PROXY,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    EXPECT,
+];
 
-/// Removes the hop-by-hop fields of a request or an answer.
+/// Removes the hop-by-hop fields of a request or an answer. One look at all names is much cheaper than asking the map
+/// for each name that is usually not there.
 pub(super) fn strip(headers: &mut HeaderMap) {
+    if !headers.keys().any(|name| hop_by_hop(name.as_str())) {
+        return;
+    }
     let usual: [&[u8]; 5] = [b"keep-alive", b"close", b"Keep-Alive", b"upgrade", b"Upgrade"];
     if headers.get_all(CONNECTION).iter().any(|value| !usual.contains(&value.as_bytes())) {
         let named: Vec<HeaderName> = headers
@@ -52,6 +68,23 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
+}
+
+fn hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+            | "proxy"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "expect"
+    )
 }
 
 /// Whether an answer with `Transfer-Encoding` says only that: `chunked`, and no `Content-Length` beside it. Everything
@@ -109,8 +142,10 @@ pub(super) fn forwarded(
         }
         return;
     }
-    for name in [FORWARDED, X_FORWARDED_PREFIX, X_FORWARDED_SERVER] {
-        headers.remove(name);
+    if headers.keys().any(|name| matches!(name.as_str(), "forwarded" | "x-forwarded-prefix" | "x-forwarded-server")) {
+        for name in [FORWARDED, X_FORWARDED_PREFIX, X_FORWARDED_SERVER] {
+            headers.remove(name);
+        }
     }
     headers.insert(X_FORWARDED_FOR, conn.client_ip.clone());
     headers.insert(X_REAL_IP, conn.client_ip.clone());
@@ -135,18 +170,6 @@ pub(super) fn from_h2(headers: &mut HeaderMap, version: Version) {
     if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
     }
-}
-
-/// Fields of an upstream's answer that concern it and us only.
-pub(super) fn strip_answer(headers: &mut HeaderMap) {
-    strip(headers);
-    headers.remove(PROXY_AUTHENTICATE);
-}
-
-/// Fields of a request that were meant for us only.
-pub(super) fn strip_request(headers: &mut HeaderMap) {
-    strip(headers);
-    headers.remove(PROXY_AUTHORIZATION);
 }
 
 /// `X_Forwarded_For` becomes the same CGI variable as `X-Forwarded-For`: a way to smuggle a client address.

@@ -9,6 +9,7 @@ mod body;
 mod check;
 pub mod conn;
 pub mod counters;
+mod deadline;
 pub mod error;
 mod forward;
 mod handle;
@@ -16,7 +17,6 @@ mod headers;
 mod names;
 mod pool;
 pub mod settings;
-mod stall;
 mod upgrade;
 mod worker;
 

@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use super::{
     Settings,
     counters::{self, Counters, EndpointHealth},
+    deadline::Deadlines,
     names::Names,
     pool::{Upstream, UpstreamKey},
 };
@@ -47,6 +48,7 @@ pub(crate) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
     pub(super) names: Names,
+    pub(super) deadlines: Rc<Deadlines>,
     upstreams: RefCell<HashMap<UpstreamKey, Rc<Upstream>>>,
     /// Turns of round robin per backend, by its address in memory: a stale entry costs nothing but its place.
     turns: RefCell<HashMap<usize, usize>>,
@@ -94,11 +96,14 @@ impl Worker {
             shared,
             counters,
             names: Names::default(),
+            deadlines: Rc::default(),
             upstreams: RefCell::default(),
             turns: RefCell::default(),
             random: Cell::new(seed()),
             tls,
         });
+        let deadlines = worker.deadlines.clone();
+        tokio::task::spawn_local(async move { deadlines.run().await });
         let weak = Rc::downgrade(&worker);
         tokio::task::spawn_local(async move {
             loop {
