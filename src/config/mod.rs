@@ -1,1 +1,412 @@
-//! File, environment and flags into one typed `Config`.
+//! File, environment and flags into one typed [`Config`]. Flags win over the environment, it wins over the file, it
+//! wins over the defaults, which are all in this module.
+
+mod file;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use file::File;
+
+/// An address to listen on, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen(pub Option<SocketAddr>);
+
+/// Where objects come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A cluster if this runs in one or a kubeconfig is named, else the mini cluster.
+    #[default]
+    Auto,
+    /// A real cluster.
+    Kubernetes,
+    /// The mini cluster inside this process.
+    Standalone,
+}
+
+/// The oldest TLS version that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum TlsVersion {
+    /// TLS 1.2 and 1.3.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3 only.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// What a client gets whose server name nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnknownSni {
+    /// The default certificate.
+    #[default]
+    DefaultCertificate,
+    /// No handshake.
+    Refuse,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Balance {
+    /// In turn.
+    #[default]
+    RoundRobin,
+    /// The less loaded of two picked at random.
+    LeastRequest,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is typed on the command line of `run`; each also from the environment.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Flags {
+    /// Configuration file [default: /etc/gatelet/gatelet.toml, or the one under XDG_CONFIG_HOME without root]
+    #[arg(long, env = "GATELET_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// State directory [default: /var/lib/gatelet, or the one under XDG_STATE_HOME without root]
+    #[arg(long, env = "GATELET_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Address for HTTP [default: port 80 on all, or 8080 where 80 is not allowed]
+    #[arg(long, env = "GATELET_HTTP", value_name = "ADDR:PORT|off")]
+    pub http: Option<Listen>,
+    /// Address for HTTPS [default: port 443 on all, or 8443 where 443 is not allowed]
+    #[arg(long, env = "GATELET_HTTPS", value_name = "ADDR:PORT|off")]
+    pub https: Option<Listen>,
+    /// Address of the mini cluster's API [default: 127.0.0.1:7443]
+    #[arg(long, env = "GATELET_API", value_name = "ADDR:PORT|off")]
+    pub api: Option<Listen>,
+    /// Address for health, metrics and inspection [default: 127.0.0.1:9254]
+    #[arg(long, env = "GATELET_ADMIN", value_name = "ADDR:PORT|off")]
+    pub admin: Option<Listen>,
+    /// Serve the objects of the cluster that this kubeconfig is for
+    #[arg(long, env = "GATELET_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Where objects come from [default: auto]
+    #[arg(long, env = "GATELET_MODE")]
+    pub mode: Option<Mode>,
+    /// Data-plane cores [default: all]
+    #[arg(long, env = "GATELET_WORKERS", value_name = "N")]
+    pub workers: Option<usize>,
+    /// Name of this node [default: the host name]
+    #[arg(long, env = "GATELET_NODE", value_name = "NAME")]
+    pub node: Option<String>,
+}
+
+/// Everything that is set. Fixed for the life of the process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// State directory.
+    pub state: PathBuf,
+    /// HTTP address; `None` for port 80, or 8080 where 80 is not allowed.
+    pub http: Option<Listen>,
+    /// HTTPS address; `None` for port 443, or 8443 where 443 is not allowed.
+    pub https: Option<Listen>,
+    /// Address of the mini cluster's API.
+    pub api: Listen,
+    /// Address for health, metrics and inspection.
+    pub admin: Listen,
+    /// Kubeconfig of the cluster to serve.
+    pub kubeconfig: Option<PathBuf>,
+    /// Where objects come from.
+    pub mode: Mode,
+    /// Data-plane cores; 0 for all.
+    pub workers: usize,
+    /// Name of this node.
+    pub node: String,
+    /// `spec.controller` of the IngressClasses that are ours.
+    pub controller: String,
+    /// Serve Ingresses without any class even where no class is the default.
+    pub classless: bool,
+    /// `namespace/service:port` for requests that no rule takes.
+    pub default_backend: Option<String>,
+    /// Redirect to HTTPS for hosts under `spec.tls`.
+    pub ssl_redirect: bool,
+    /// `Strict-Transport-Security` for hosts under `spec.tls`.
+    pub hsts: Option<String>,
+    /// Addresses written into the status of Ingresses; empty for the node's own.
+    pub publish: Vec<IpAddr>,
+    /// How long requests in flight may take after SIGTERM.
+    pub grace: Duration,
+    /// TLS to clients.
+    pub tls: Tls,
+    /// Logs.
+    pub log: Log,
+    /// The data plane.
+    pub proxy: Proxy,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tls {
+    /// Oldest version.
+    pub min_version: TlsVersion,
+    /// Unknown server names.
+    pub unknown_sni: UnknownSni,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`.
+    pub level: String,
+    /// Form of the lines.
+    pub format: LogFormat,
+    /// Share of requests in the access log, 0 to 1; `None` for no access log.
+    pub access: Option<f64>,
+}
+
+/// `[proxy]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proxy {
+    /// Peers whose forwarded headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Peers that must send a PROXY protocol header.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// Request head, from its first byte.
+    pub client_header_timeout: Duration,
+    /// Keep-alive connection without a request.
+    pub client_idle_timeout: Duration,
+    /// TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Connection to a backend.
+    pub connect_timeout: Duration,
+    /// Head of the backend's answer.
+    pub response_header_timeout: Duration,
+    /// Between two movements of a body or an upgraded connection.
+    pub stream_idle_timeout: Duration,
+    /// Idle connection to a backend.
+    pub upstream_idle_timeout: Duration,
+    /// The whole request; `None` for no limit.
+    pub request_timeout: Option<Duration>,
+    /// Bytes of a request head.
+    pub max_header_bytes: u64,
+    /// Fields of a request head.
+    pub max_headers: usize,
+    /// Bytes of a request body; `None` for no limit.
+    pub max_body_bytes: Option<u64>,
+    /// Client connections in all.
+    pub max_connections: usize,
+    /// Client connections per client address; 0 for no limit.
+    pub max_connections_per_client: usize,
+    /// Streams of one HTTP/2 connection.
+    pub max_streams: u32,
+    /// Idle connections kept per endpoint and core.
+    pub max_idle_per_endpoint: usize,
+    /// Attempts for one request.
+    pub max_attempts: u32,
+    /// Refused connections in a row after which an endpoint is passed over.
+    pub eject_after: u32,
+    /// For how long, the first time.
+    pub eject_for: Duration,
+    /// Choice of the endpoint.
+    pub balance: Balance,
+    /// Verify the certificates of TLS backends.
+    pub verify_backends: bool,
+}
+
+/// Why there is no configuration. Names the file, the line and what is allowed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is wrong.
+    #[error("{}, line {line}: {message}\n  {text}", .path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// What is wrong, with the allowed values.
+        message: String,
+        /// The line itself.
+        text: String,
+    },
+    /// A value that has the right form makes no sense.
+    #[error("{field}: {message}")]
+    Value {
+        /// The key.
+        field: &'static str,
+        /// What is wrong, with the allowed values.
+        message: String,
+    },
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|addr| Self(Some(addr))).map_err(|_bad| {
+            format!("{text:?} is neither an address with a port (0.0.0.0:80, [::]:80, 127.0.0.1:0) nor off")
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let root = is_root();
+        Self {
+            state: if root { PathBuf::from("/var/lib/gatelet") } else { home("XDG_STATE_HOME", ".local/state") },
+            http: None,
+            https: None,
+            api: Listen(Some(SocketAddr::from(([127, 0, 0, 1], 7443)))),
+            admin: Listen(Some(SocketAddr::from(([127, 0, 0, 1], 9254)))),
+            kubeconfig: None,
+            mode: Mode::Auto,
+            workers: 0,
+            node: host_name(),
+            controller: "gatelet.dev/ingress-controller".to_owned(),
+            classless: false,
+            default_backend: None,
+            ssl_redirect: true,
+            hsts: None,
+            publish: Vec::new(),
+            grace: Duration::from_secs(30),
+            tls: Tls::default(),
+            log: Log { level: "info".to_owned(), format: LogFormat::Text, access: None },
+            proxy: Proxy {
+                trusted_proxies: Vec::new(),
+                proxy_protocol_from: Vec::new(),
+                client_header_timeout: Duration::from_secs(30),
+                client_idle_timeout: Duration::from_secs(75),
+                handshake_timeout: Duration::from_secs(10),
+                connect_timeout: Duration::from_secs(5),
+                response_header_timeout: Duration::from_secs(60),
+                stream_idle_timeout: Duration::from_secs(300),
+                upstream_idle_timeout: Duration::from_secs(60),
+                request_timeout: None,
+                max_header_bytes: 32 * 1024,
+                max_headers: 100,
+                max_body_bytes: None,
+                max_connections: 10_000,
+                max_connections_per_client: 0,
+                max_streams: 128,
+                max_idle_per_endpoint: 32,
+                max_attempts: 3,
+                eject_after: 3,
+                eject_for: Duration::from_secs(5),
+                balance: Balance::RoundRobin,
+                verify_backends: false,
+            },
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file that is named, or the one at the usual place if there is one, and puts the flags over it.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        let usual = default_file();
+        let path = flags.config.as_deref().unwrap_or(&usual);
+        match std::fs::read_to_string(path) {
+            Ok(text) => File::parse(path, &text)?.put_over(&mut config),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && flags.config.is_none() => {}
+            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+        }
+        config.flags(flags);
+        config.check()?;
+        Ok(config)
+    }
+
+    fn flags(&mut self, flags: &Flags) {
+        fn set<T: Clone>(to: &mut T, from: &Option<T>) {
+            if let Some(value) = from {
+                *to = value.clone();
+            }
+        }
+        set(&mut self.state, &flags.state);
+        set(&mut self.api, &flags.api);
+        set(&mut self.admin, &flags.admin);
+        set(&mut self.mode, &flags.mode);
+        set(&mut self.workers, &flags.workers);
+        set(&mut self.node, &flags.node);
+        self.http = flags.http.or(self.http);
+        self.https = flags.https.or(self.https);
+        self.kubeconfig = flags.kubeconfig.clone().or(self.kubeconfig.take());
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |field, message: String| Err(ConfigError::Value { field, message });
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        if !LEVELS.contains(&self.log.level.as_str()) {
+            return wrong("log.level", format!("{:?} is not one of {}", self.log.level, LEVELS.join(", ")));
+        }
+        if self.log.access.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+            return wrong("log.access", "it is a share of requests, from 0.0 to 1.0".to_owned());
+        }
+        if let Some(backend) = &self.default_backend
+            && !matches!(backend.split_once('/'), Some((namespace, rest)) if !namespace.is_empty() && rest.contains(':'))
+        {
+            return wrong("default_backend", format!("{backend:?} is not of the form namespace/service:port"));
+        }
+        if self.proxy.max_attempts == 0 {
+            return wrong("proxy.max_attempts", "it counts the first attempt too, so it is at least 1".to_owned());
+        }
+        if self.proxy.max_header_bytes < 8192 {
+            return wrong("proxy.max_header_bytes", "it is at least 8KiB".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn default_file() -> PathBuf {
+    let system = PathBuf::from("/etc/gatelet/gatelet.toml");
+    if is_root() || system.exists() { system } else { home("XDG_CONFIG_HOME", ".config").join("gatelet.toml") }
+}
+
+fn home(variable: &str, below: &str) -> PathBuf {
+    let base = std::env::var_os(variable).filter(|dir| Path::new(dir).is_absolute()).map(PathBuf::from);
+    let base = base.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(below)));
+    base.unwrap_or_else(std::env::temp_dir).join("gatelet")
+}
+
+fn is_root() -> bool {
+    // The owner of our own /proc entry is our effective user.
+    std::os::unix::fs::MetadataExt::uid(&match std::fs::metadata("/proc/self") {
+        Ok(own) => own,
+        Err(_no_proc) => return false,
+    }) == 0
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim().to_ascii_lowercase();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests;

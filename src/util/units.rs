@@ -1,0 +1,96 @@
+//! Durations and byte sizes as people write them in files.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Deserializer, de};
+
+/// A duration written as `30s`, `500ms`, `1h30m`, `2d`, or a plain number of seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+/// A size written as `64KiB`, `1MiB`, `512k` (1024, as nginx reads it), or a plain number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+/// Parses a [`Span`].
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let error = || format!("{text:?} is not a duration (examples: 500ms, 30s, 1h30m)");
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0).ok_or_else(error)?;
+        let (number, unit) = rest.split_at(digits);
+        let number: u64 = number.parse().map_err(|_too_large| error())?;
+        let end = unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len());
+        let (unit, next) = unit.split_at(end);
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(error()),
+        };
+        let part = Duration::from_millis(number.checked_mul(millis).ok_or_else(error)?);
+        total = total.checked_add(part).ok_or_else(error)?;
+        rest = next;
+    }
+    if text.is_empty() { Err(error()) } else { Ok(total) }
+}
+
+/// Parses a [`Size`].
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let error = || format!("{text:?} is not a size (examples: 512, 64KiB, 1MiB)");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_bad| error())?;
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return Err(error()),
+    };
+    number.checked_mul(factor).ok_or_else(error)
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Text("a duration such as \"30s\"", duration, |n| Ok(Duration::from_secs(n)))).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Text("a size such as \"64KiB\"", bytes, Ok)).map(Self)
+    }
+}
+
+/// Reads a string with one function and a plain number with another.
+struct Text<T>(&'static str, fn(&str) -> Result<T, String>, fn(u64) -> Result<T, String>);
+
+impl<T> de::Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        self.1(text).map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        self.2(number).map_err(E::custom)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        u64::try_from(number).map_err(|_negative| E::custom("it must not be negative")).and_then(|n| self.visit_u64(n))
+    }
+}
+
+#[cfg(test)]
+mod tests;
