@@ -1,7 +1,7 @@
 //! The access log: one line per request, when its answer is over. Written through `tracing` (target `access`), so
 //! that it ends where the other logs do.
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use http::{
     HeaderMap, HeaderValue, Method, Uri, Version,
@@ -14,7 +14,7 @@ use super::conn::ConnInfo;
 #[derive(Debug)]
 pub(crate) struct Record {
     began: Instant,
-    client: std::net::SocketAddr,
+    client: SocketAddr,
     method: Method,
     uri: Uri,
     version: Version,
@@ -29,6 +29,7 @@ pub(crate) struct Record {
     pub(super) reason: Option<&'static str>,
     pub(super) route: Option<String>,
     pub(super) backend: Option<String>,
+    pub(super) endpoint: Option<SocketAddr>,
     pub(super) request_id: Option<HeaderValue>,
 }
 
@@ -50,6 +51,7 @@ impl Record {
             reason: None,
             route: None,
             backend: None,
+            endpoint: None,
             request_id: None,
         }
     }
@@ -57,6 +59,10 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        // nginx's number for a client that did not wait for its answer.
+        if self.status == 0 {
+            self.status = 499;
+        }
         if self.errors_only && self.status < 500 && !self.broken {
             return;
         }
@@ -77,6 +83,7 @@ impl Drop for Record {
             broken = self.broken,
             route = self.route.as_deref().unwrap_or_default(),
             backend = self.backend.as_deref().unwrap_or_default(),
+            endpoint = self.endpoint.map(tracing::field::display),
             reason = self.reason.unwrap_or_default(),
             request_id = text(&self.request_id),
             agent = ?text(&self.agent),

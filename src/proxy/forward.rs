@@ -42,6 +42,7 @@ pub(super) struct Matched<'a> {
     pub(super) target: PathAndQuery,
     /// `Upgrade` to pass on.
     pub(super) upgrade: Option<HeaderValue>,
+    pub(super) request_id: HeaderValue,
 }
 
 /// What an attempt came to.
@@ -51,13 +52,13 @@ enum Attempt {
     Failed(Error, Option<Box<Request<Outgoing>>>),
 }
 
-/// Forwards a request and returns the head of the answer with its streaming body.
+/// Forwards a request and returns the head of the answer with its streaming body, and who gave it.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
     matched: Matched<'_>,
     mut request: Request<Incoming>,
-) -> Result<Response<Body>, Error> {
+) -> Result<(Response<Body>, SocketAddr), Error> {
     let settings = &worker.settings;
     if let (Some(limit), Some(length)) = (settings.max_body_bytes, request.body().size_hint().exact())
         && length > limit
@@ -68,7 +69,7 @@ pub(super) async fn forward(
     let client_upgrade = matched.upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let client_version = request.version();
     let (parts, incoming) = request.into_parts();
-    let head = outgoing_head(worker, conn, &matched, parts, &incoming)?;
+    let head = outgoing_head(conn, &matched, parts, &incoming)?;
     let (body, fate) = if incoming.is_end_stream() {
         (Outgoing::empty(), None)
     } else {
@@ -83,6 +84,7 @@ pub(super) async fn forward(
             .await
             .map_err(|_late| Error::upstream(Kind::GatewayTimeout("the request took too long"), Retry::Never))??,
     };
+    let endpoint = lease.upstream().key.addr;
     let (mut parts, incoming) = answer.into_parts();
     if parts.headers.contains_key(TRANSFER_ENCODING) && !headers::is_chunked_alone(&parts.headers) {
         return Err(Error::upstream(Kind::BadGateway("the framing of the backend's answer is unclear"), Retry::Never));
@@ -98,26 +100,20 @@ pub(super) async fn forward(
         conn.switched();
         worker.counters.upgrades.add(1);
         upgrade::tunnel(client, upstream, lease, settings.stream_idle_timeout);
-        return Ok(Response::from_parts(parts, Body::default()));
+        return Ok((Response::from_parts(parts, Body::default()), endpoint));
     }
     headers::strip(&mut parts.headers);
     parts.version = client_version;
-    Ok(Response::from_parts(parts, Body::relay(incoming, lease, worker, deadline)))
+    Ok((Response::from_parts(parts, Body::relay(incoming, lease, worker, deadline)), endpoint))
 }
 
 /// The head as it goes to the endpoint.
-fn outgoing_head(
-    worker: &Worker,
-    conn: &ConnInfo,
-    matched: &Matched<'_>,
-    mut parts: Parts,
-    body: &Incoming,
-) -> Result<Parts, Error> {
+fn outgoing_head(conn: &ConnInfo, matched: &Matched<'_>, mut parts: Parts, body: &Incoming) -> Result<Parts, Error> {
     let h2 = matches!(matched.backend.protocol, Protocol::H2c | Protocol::H2);
     let trailers = h2 && headers::wants_trailers(&parts.headers);
     let fields = &mut parts.headers;
     headers::strip(fields);
-    headers::forwarded(fields, conn, &matched.host, || worker.request_id());
+    headers::forwarded(fields, conn, &matched.host, || matched.request_id.clone());
     if h2 {
         fields.remove(HOST);
         if trailers {

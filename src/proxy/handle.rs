@@ -82,7 +82,7 @@ async fn answer(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
     request: Request<Incoming>,
-    record: Option<&mut Record>,
+    mut record: Option<&mut Record>,
 ) -> Result<Response<Body>, Error> {
     let target = check::check(&request)?;
     let upgrade = check::upgrade(&request);
@@ -95,15 +95,19 @@ async fn answer(
     if let Some(answer) = challenge(worker, &path) {
         return Ok(answer);
     }
+    let request_id = match request.headers().get(X_REQUEST_ID) {
+        Some(theirs) if conn.trusted => theirs.clone(),
+        _ => worker.request_id(),
+    };
     let table = worker.shared.table.load();
     let route = table.find(host, &path).ok_or_else(|| Error::us(Kind::NoRoute))?.clone();
     drop(table);
-    if let Some(record) = record {
+    if let Some(record) = &mut record {
         record.route = Some(format!("{}/{}", route.origin.namespace, route.origin.name));
         if let Action::Forward(backend) = &route.action {
             record.backend = Some(backend.id.to_string());
         }
-        record.request_id = request.headers().get(X_REQUEST_ID).cloned();
+        record.request_id = Some(request_id.clone());
     }
     if let Some(redirect) = redirect(&route, secure, &target, &path) {
         return Ok(redirect);
@@ -118,8 +122,11 @@ async fn answer(
         Some(same) if unchanged => same.clone(),
         _ => with_query(&path, target.query)?,
     };
-    let matched = Matched { backend, host, target, upgrade };
-    let mut response = forward(worker, conn, matched, request).await?;
+    let matched = Matched { backend, host, target, upgrade, request_id };
+    let (mut response, endpoint) = forward(worker, conn, matched, request).await?;
+    if let Some(record) = record {
+        record.endpoint = Some(endpoint);
+    }
     if secure {
         for filter in &route.filters {
             if let Filter::Hsts(value) = filter {

@@ -1,7 +1,8 @@
-//! Names of backends (ExternalName) to addresses, by DNS, kept for as long as the answer says.
+//! Names of backends (ExternalName) to addresses, by DNS, kept for as long as the answer says. A request waits for DNS
+//! only when nothing at all is known of a name: what has run out is used on while it is asked for again.
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
@@ -9,10 +10,12 @@ use std::{
 };
 
 use hickory_resolver::TokioResolver;
+use tokio::{sync::Mutex, time::timeout};
 
 /// Names kept at most; beyond it all are asked for again.
 const KEPT: usize = 1024;
-/// An answer is used for at least this long, whatever its lifetime says, and for at most an hour.
+/// An answer is used for at least this long, whatever its lifetime says, and for at most an hour. A failure is kept for
+/// the shortest time.
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -20,7 +23,17 @@ const LONGEST: Duration = Duration::from_secs(3600);
 #[derive(Default)]
 pub(super) struct Names {
     resolver: OnceCell<Option<TokioResolver>>,
-    known: RefCell<HashMap<Box<str>, (Rc<[IpAddr]>, Instant)>>,
+    known: RefCell<HashMap<Box<str>, Rc<Entry>>>,
+}
+
+#[derive(Default)]
+struct Entry {
+    /// Empty when the name has no address.
+    addresses: RefCell<Rc<[IpAddr]>>,
+    /// `None` until the first answer.
+    until: Cell<Option<Instant>>,
+    /// Held while DNS is asked, so that many requests ask once.
+    asking: Mutex<()>,
 }
 
 impl std::fmt::Debug for Names {
@@ -30,30 +43,56 @@ impl std::fmt::Debug for Names {
 }
 
 impl Names {
-    /// The addresses of a host; an IP literal is its own. When the name cannot be looked up now, what was known is
-    /// used on.
-    pub(super) async fn resolve(&self, host: &str) -> Option<Rc<[IpAddr]>> {
+    /// The addresses of a host; an IP literal is its own. DNS is given `limit` for an answer.
+    pub(super) async fn resolve(self: &Rc<Self>, host: &str, limit: Duration) -> Option<Rc<[IpAddr]>> {
         if let Ok(literal) = host.parse::<IpAddr>() {
             return Some(Rc::new([literal]));
         }
         if host.eq_ignore_ascii_case("localhost") {
             return Some(Rc::new([IpAddr::V4(Ipv4Addr::LOCALHOST)]));
         }
-        let known = self.known.borrow().get(host).cloned();
-        match known {
-            Some((addresses, until)) if Instant::now() < until => return Some(addresses),
-            _ => {}
-        }
-        match self.look_up(host).await {
-            Some((addresses, until)) => {
-                let mut known = self.known.borrow_mut();
-                if known.len() >= KEPT {
-                    known.clear();
-                }
-                known.insert(host.into(), (addresses.clone(), until));
-                Some(addresses)
+        let entry = self.entry(host);
+        match entry.until.get() {
+            Some(until) if Instant::now() < until => {}
+            Some(_) if !entry.addresses.borrow().is_empty() => {
+                let (names, host, entry) = (self.clone(), Box::<str>::from(host), entry.clone());
+                tokio::task::spawn_local(async move {
+                    if let Ok(_one) = entry.asking.try_lock() {
+                        names.ask(&host, &entry, limit).await;
+                    }
+                });
             }
-            None => known.map(|(addresses, _)| addresses),
+            _ => {
+                let _one = entry.asking.lock().await;
+                if entry.until.get().is_none_or(|until| until <= Instant::now()) {
+                    self.ask(host, &entry, limit).await;
+                }
+            }
+        }
+        let addresses = entry.addresses.borrow().clone();
+        (!addresses.is_empty()).then_some(addresses)
+    }
+
+    fn entry(&self, host: &str) -> Rc<Entry> {
+        let mut known = self.known.borrow_mut();
+        if let Some(entry) = known.get(host) {
+            return entry.clone();
+        }
+        if known.len() >= KEPT {
+            known.clear();
+        }
+        known.entry(host.into()).or_default().clone()
+    }
+
+    async fn ask(&self, host: &str, entry: &Entry, limit: Duration) {
+        let answer = timeout(limit, self.look_up(host)).await.ok().flatten();
+        let soon = Instant::now() + SHORTEST;
+        if let Some((addresses, until)) = answer {
+            *entry.addresses.borrow_mut() = addresses;
+            entry.until.set(Some(until));
+        } else {
+            // What was known is used on until DNS is back.
+            entry.until.set(Some(soon));
         }
     }
 
@@ -64,10 +103,18 @@ impl Names {
                 .inspect_err(|error| tracing::warn!(%error, "no DNS"))
                 .ok()
         });
-        let answer = resolver.as_ref()?.lookup_ip(format!("{host}.")).await.ok()?;
+        let answer = resolver
+            .as_ref()?
+            .lookup_ip(format!("{host}."))
+            .await
+            .inspect_err(|error| tracing::debug!(%error, host, "name not resolved"))
+            .ok()?;
         let now = Instant::now();
         let until = answer.valid_until().clamp(now + SHORTEST, now + LONGEST);
         let addresses: Rc<[IpAddr]> = answer.iter().collect();
         (!addresses.is_empty()).then_some((addresses, until))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,7 @@ pub(crate) struct Worker {
     pub(super) settings: Arc<Settings>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
-    pub(super) names: Names,
+    pub(super) names: Rc<Names>,
     pub(super) deadlines: Rc<Deadlines>,
     upstreams: RefCell<HashMap<UpstreamKey, Rc<Upstream>>>,
     /// Turns of round robin per backend, by its address in memory: a stale entry costs nothing but its place.
@@ -95,7 +95,7 @@ impl Worker {
             settings,
             shared,
             counters,
-            names: Names::default(),
+            names: Rc::default(),
             deadlines: Rc::default(),
             upstreams: RefCell::default(),
             turns: RefCell::default(),
@@ -188,7 +188,7 @@ impl Worker {
 
     /// Addresses of a name; see [`Names`].
     pub(super) async fn resolve(&self, host: &str) -> Option<Rc<[IpAddr]>> {
-        self.names.resolve(host).await
+        self.names.resolve(host, self.settings.connect_timeout).await
     }
 
     fn sweep(&self) {
