@@ -14,6 +14,7 @@ mod events;
 mod identity;
 pub(crate) mod merge;
 pub(crate) mod openapi;
+mod protobuf;
 mod read;
 mod registry;
 mod request;

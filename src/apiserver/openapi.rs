@@ -1,13 +1,46 @@
-//! The trimmed OpenAPI v3 documents.
+//! The trimmed OpenAPI v3 documents: what kubectl's checks and `explain` need. `data/generate` makes them.
+
+use std::{collections::HashMap, sync::OnceLock};
 
 use bytes::Bytes;
+use serde::Deserialize;
+
+const INDEX: &str = include_str!("data/index.json");
+
+const DOCUMENTS: [(&str, &[u8]); 4] = [
+    ("api/v1", include_bytes!("data/api_v1.json.gz")),
+    ("apis/discovery.k8s.io/v1", include_bytes!("data/apis_discovery.k8s.io_v1.json.gz")),
+    ("apis/events.k8s.io/v1", include_bytes!("data/apis_events.k8s.io_v1.json.gz")),
+    ("apis/networking.k8s.io/v1", include_bytes!("data/apis_networking.k8s.io_v1.json.gz")),
+];
 
 /// `/openapi/v3`: which documents there are.
 pub(crate) fn index() -> Bytes {
-    Bytes::from_static(br#"{"paths":{}}"#)
+    Bytes::from_static(INDEX.as_bytes())
 }
 
 /// One document, compressed with gzip, and its entity tag. `path` is as in the index: `api/v1`.
-pub(crate) fn document(_path: &str) -> Option<(&'static [u8], &'static str)> {
-    None
+pub(crate) fn document(path: &str) -> Option<(&'static [u8], &'static str)> {
+    let (known, bytes) = DOCUMENTS.iter().find(|(known, _bytes)| *known == path)?;
+    Some((bytes, tags().get(*known).map_or("", |tag| tag.as_str())))
+}
+
+/// The quoted tags by path, from the index: clients compare them as they are there.
+fn tags() -> &'static HashMap<String, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Entry {
+        #[serde(rename = "serverRelativeURL")]
+        url: String,
+    }
+    #[derive(Deserialize)]
+    struct Index {
+        paths: HashMap<String, Entry>,
+    }
+    static TAGS: OnceLock<HashMap<String, String>> = OnceLock::new();
+    TAGS.get_or_init(|| {
+        let index: Index = serde_json::from_str(INDEX).expect("the index is made by a script and tested");
+        let tag = |url: &str| format!("\"{}\"", url.rsplit("hash=").next().unwrap_or_default());
+        index.paths.into_iter().map(|(path, entry)| (path, tag(&entry.url))).collect()
+    })
 }

@@ -292,20 +292,11 @@ fn decode(
     }
     let decoded =
         schema::decode(resource.kind, form, body).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let (kind, version) = (resource.kind.name(), resource.kind.api_version());
+    let kind = resource.kind.name();
     let cannot = |found: &str, why: &str| {
         let number = resource.version;
         ApiError::bad_request(format!("{found} in version \"{number}\" cannot be handled as a {kind}: {why}"))
     };
-    let (found, of) = (admit::text(&decoded.value, "/kind"), admit::text(&decoded.value, "/apiVersion"));
-    if !found.is_empty() && found != kind {
-        let why = format!("no kind \"{found}\" is registered for version \"{}\"", resource.api_version());
-        return Err(cannot(found, &why));
-    }
-    if !of.is_empty() && of != version {
-        let why = format!("the API version in the data ({of}) does not match the expected API version ({version})");
-        return Err(ApiError::bad_request(why));
-    }
     match validation {
         FieldValidation::Strict if !decoded.unknown.is_empty() => {
             return Err(cannot(kind, &format!("strict decoding error: {}", decoded.unknown.join(", "))));

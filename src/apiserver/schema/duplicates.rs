@@ -1,0 +1,94 @@
+//! A JSON parser that notices members that are there twice.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// Parses JSON; of members that are there twice the last one counts, and each is noted.
+pub(super) fn parse(body: &[u8], notes: &mut Vec<String>) -> Result<Value, serde_json::Error> {
+    let mut parser = serde_json::Deserializer::from_slice(body);
+    let mut path = String::new();
+    let value = Seed { path: &mut path, notes }.deserialize(&mut parser)?;
+    parser.end()?;
+    Ok(value)
+}
+
+struct Seed<'s> {
+    path: &'s mut String,
+    notes: &'s mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let Self { path, notes } = self;
+        let mut list = Vec::new();
+        let length = path.len();
+        loop {
+            path.push_str(&format!("[{}]", list.len()));
+            let item = items.next_element_seed(Seed { path: &mut *path, notes: &mut *notes })?;
+            path.truncate(length);
+            match item {
+                Some(item) => list.push(item),
+                None => return Ok(Value::Array(list)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let Self { path, notes } = self;
+        let mut object = Map::new();
+        let length = path.len();
+        while let Some(name) = members.next_key::<String>()? {
+            super::push(path, &name);
+            let value = members.next_value_seed(Seed { path: &mut *path, notes: &mut *notes })?;
+            if object.insert(name, value).is_some() {
+                notes.push(format!("duplicate field \"{path}\""));
+            }
+            path.truncate(length);
+        }
+        Ok(Value::Object(object))
+    }
+}
