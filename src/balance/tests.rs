@@ -71,3 +71,48 @@ fn least_request_never_picks_an_unusable_endpoint_and_prefers_the_idle_one() {
     // One of four picks it, two picks are made: 7 of 16.
     assert!(idle > 380, "the idle endpoint was picked {idle} times of 1000");
 }
+
+/// Endpoints that fail and recover at random, seen by a proxy that chooses, counts and passes over as the data plane
+/// does: requests go on being answered, no endpoint is forgotten for good, and the load stays even.
+#[test]
+fn in_a_simulation_the_healthy_endpoints_carry_the_load_and_the_recovered_come_back() {
+    const ENDPOINTS: usize = 6;
+    for seed in 1..=20_u64 {
+        let mut state = seed;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let mut now = Instant::now();
+        let mut outliers = vec![Outlier::default(); ENDPOINTS];
+        let mut broken = [false; ENDPOINTS];
+        let (mut wasted, mut served) = (0_u32, [0_u32; ENDPOINTS]);
+        for turn in 0..20_000 {
+            now += Duration::from_millis(10);
+            if random() % 500 == 0 {
+                let index = (random() % ENDPOINTS as u64) as usize;
+                // One always works.
+                broken[index] = index != 0 && !broken[index];
+            }
+            let usable = |index: usize| !outliers[index].is_ejected(now);
+            let pick = if seed % 2 == 0 {
+                round_robin(turn, ENDPOINTS, usable)
+            } else {
+                least_request(random(), ENDPOINTS, usable, |_| 0)
+            };
+            // With all of them passed over, any is tried.
+            let pick = pick.unwrap_or(turn % ENDPOINTS);
+            if broken[pick] {
+                wasted += 1;
+                outliers[pick].failed(now, POLICY);
+            } else {
+                served[pick] += 1;
+                outliers[pick].succeeded();
+            }
+        }
+        assert!(wasted < 1_000, "seed {seed}: {wasted} of 20000 attempts went to endpoints that refuse");
+        assert!(served.iter().all(|count| *count > 100), "seed {seed}: {served:?}");
+    }
+}

@@ -563,4 +563,66 @@ fn what_happens_is_counted() {
     assert_eq!(proxy.shared.endpoints()[0].failures, 1);
 }
 
+/// Backends that close, break off, answer early, send too much, in every mixture: whatever a client gets, it is the
+/// answer to its own request.
+#[test]
+fn nobody_ever_gets_the_answer_to_another_request() {
+    let addr = backend(|index, mut stream| {
+        let mut state = index as u64 + 1;
+        loop {
+            let head = head(&mut stream);
+            let Some(id) = head.split(' ').nth(1).map(|path| path[1..].to_owned()) else { return };
+            if head.contains("content-length: 5000") && index % 2 == 0 {
+                exactly(&mut stream, 5000);
+            }
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let length = id.len();
+            let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{id}");
+            let (answer, goes_on) = match (state >> 33) % 8 {
+                0 => (
+                    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{id}\r\n0\r\n\r\n"),
+                    true,
+                ),
+                1 => (format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{id}", length + 5), false),
+                2 => (format!("{whole}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"), true),
+                3 => (format!("HTTP/1.1 200 OK\r\n\r\n{id}"), false),
+                4 => (String::new(), false),
+                5 => (format!("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n{whole}"), true),
+                _ => (whole, true),
+            };
+            if stream.write_all(answer.as_bytes()).is_err() || !goes_on {
+                return;
+            }
+        }
+    });
+    let proxy = Arc::new(to(&[addr, addr]));
+    let clients: Vec<_> = (0..8)
+        .map(|client| {
+            let proxy = proxy.clone();
+            thread::spawn(move || {
+                let mut answered = 0;
+                for request in 0..100 {
+                    let id = format!("id-{client}-{request}");
+                    let answer = if request % 3 == 0 {
+                        let body = "x".repeat(5000);
+                        ask(&proxy, &format!("POST /{id} HTTP/1.1\r\nContent-Length: 5000\r\n\r\n{body}"))
+                    } else {
+                        ask(&proxy, &format!("GET /{id} HTTP/1.1\r\n\r\n"))
+                    };
+                    assert!(!answer.contains("evil"), "{answer}");
+                    if status(&answer) == "200" {
+                        assert!(answer.contains(&format!("\r\n{id}")), "{id}: {answer}");
+                        answered += 1;
+                    } else {
+                        assert_eq!(status(&answer), "502", "{answer}");
+                    }
+                }
+                answered
+            })
+        })
+        .collect();
+    let answered: i32 = clients.into_iter().map(|client| client.join().expect("no wrong answer")).sum();
+    assert!(answered > 400, "{answered} of 800");
+}
+
 mod h2;

@@ -1,5 +1,7 @@
 //! HTTP/2 on either side.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full};
@@ -31,33 +33,59 @@ fn local<T>(test: impl Future<Output = T>) -> T {
     tokio::task::LocalSet::new().block_on(&runtime, test)
 }
 
-/// An HTTP/2 backend that answers with what it was sent, fields of interest and trailers.
-fn h2c_backend() -> (SocketAddr, Arc<std::sync::atomic::AtomicUsize>) {
-    let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+/// Answers with what it was sent, fields of interest and trailers.
+async fn mirror(request: Request<Incoming>) -> Result<Response<WithTrailers>, hyper::Error> {
+    let te = request.headers().get(TE).cloned().unwrap_or(HeaderValue::from_static("none"));
+    let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+    let hop = ["connection", "host", "keep-alive"].iter().any(|name| request.headers().contains_key(*name));
+    let version = format!("{:?}", request.version());
+    let body = request.into_body().collect().await?;
+    let sum = body.trailers().and_then(|trailers| trailers.get("x-sum").cloned());
+    let mut after = trailers(&[("grpc-status", "0")]);
+    after.insert("x-sum", sum.unwrap_or(HeaderValue::from_static("none")));
+    let answer = Response::builder()
+        .header("seen-te", te)
+        .header("seen-authority", authority)
+        .header("seen-version", version)
+        .header("seen-hop", hop.to_string());
+    Ok(answer.body(WithTrailers(Some(body.to_bytes()), Some(after))).expect("answer"))
+}
+
+/// An HTTP/2 backend without TLS, and how many connections it has had.
+fn h2c_backend() -> (SocketAddr, Arc<AtomicUsize>) {
+    let connections = Arc::new(AtomicUsize::new(0));
     let counted = connections.clone();
     let addr = backend(move |_, stream| {
-        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        counted.fetch_add(1, Relaxed);
         stream.set_nonblocking(true).expect("non-blocking");
         local(async move {
             let io = TokioIo::new(tokio::net::TcpStream::from_std(stream).expect("stream"));
-            let service = service_fn(|request: Request<Incoming>| async move {
-                let te = request.headers().get(TE).cloned().unwrap_or(HeaderValue::from_static("none"));
-                let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
-                let hop = ["connection", "host", "keep-alive"].iter().any(|name| request.headers().contains_key(*name));
-                let body = request.into_body().collect().await?;
-                let sum = body.trailers().and_then(|trailers| trailers.get("x-sum").cloned());
-                let mut after = trailers(&[("grpc-status", "0")]);
-                after.insert("x-sum", sum.unwrap_or(HeaderValue::from_static("none")));
-                let answer = Response::builder()
-                    .header("seen-te", te)
-                    .header("seen-authority", authority)
-                    .header("seen-hop", hop.to_string());
-                Ok::<_, hyper::Error>(answer.body(WithTrailers(Some(body.to_bytes()), Some(after))).expect("answer"))
-            });
-            let _ = hyper::server::conn::http2::Builder::new(Local).serve_connection(io, service).await;
+            let _ = hyper::server::conn::http2::Builder::new(Local).serve_connection(io, service_fn(mirror)).await;
         });
     });
     (addr, connections)
+}
+
+/// A TLS backend with a certificate nobody knows, speaking what ALPN agrees on.
+fn tls_backend() -> SocketAddr {
+    let ca = Arc::new(crate::tls::LocalCa::generate("test").expect("CA"));
+    let resolver = crate::tls::Resolver::new(ca, crate::tls::UnknownSni::default());
+    let config = crate::tls::server_config(Arc::new(resolver), crate::tls::MinVersion::default());
+    backend(move |_, stream| {
+        stream.set_nonblocking(true).expect("non-blocking");
+        let acceptor = tokio_rustls::TlsAcceptor::from(config.clone());
+        local(async move {
+            let stream = tokio::net::TcpStream::from_std(stream).expect("stream");
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let (io, service) = (TokioIo::new(stream), service_fn(mirror));
+            if h2 {
+                let _ = hyper::server::conn::http2::Builder::new(Local).serve_connection(io, service).await;
+            } else {
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+            }
+        });
+    })
 }
 
 async fn connect<B>(proxy: &Proxy) -> http2::SendRequest<B>
@@ -110,7 +138,7 @@ fn many_requests_at_once_share_one_connection_to_an_http2_backend() {
             assert_eq!(answer.await.expect("no panic").expect("answer").status(), 200);
         }
     });
-    assert_eq!(connections.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(connections.load(Relaxed), 1);
 }
 
 #[test]
@@ -160,6 +188,52 @@ fn an_answer_that_breaks_off_resets_the_stream_and_not_the_connection() {
         let answer = sender.send_request(get()).await.expect("the connection lives");
         assert_eq!(answer.into_body().collect().await.expect("body").to_bytes(), "ok");
     });
+}
+
+#[test]
+fn tls_backends_are_spoken_to_in_the_protocol_that_was_asked_for() {
+    let addr = tls_backend();
+    for (protocol, version) in [(Protocol::Https, "http/1.1"), (Protocol::H2, "http/2.0")] {
+        let proxy = start(Settings::default(), table(addresses(&[addr]), protocol, Vec::new()));
+        for _ in 0..2 {
+            let answer = ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi").to_ascii_lowercase();
+            assert!(answer.contains(&format!("seen-version: {version}\r\n")) && answer.contains("hi"), "{answer}");
+        }
+        assert_eq!(proxy.shared.counters()[0].connects.value(), 1);
+        let strict = Settings { verify_backends: true, ..Settings::default() };
+        let proxy = start(strict, table(addresses(&[addr]), protocol, Vec::new()));
+        assert_eq!(status(&get(&proxy)), "502");
+    }
+}
+
+#[test]
+fn a_backend_with_a_name_is_found_and_connected_to() {
+    let (addr, _) = h2c_backend();
+    let named = EndpointSet::Name { host: "localhost".into(), port: addr.port() };
+    let proxy = start(Settings::default(), table(named, Protocol::H2c, Vec::new()));
+    assert_eq!(status(&ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi")), "200");
+}
+
+#[test]
+fn an_http2_connection_that_ended_is_replaced() {
+    let addr = backend(|index, stream| {
+        stream.set_nonblocking(true).expect("non-blocking");
+        local(async move {
+            let io = TokioIo::new(tokio::net::TcpStream::from_std(stream).expect("stream"));
+            let server = hyper::server::conn::http2::Builder::new(Local).serve_connection(io, service_fn(mirror));
+            let mut server = std::pin::pin!(server);
+            if index == 0 {
+                // GOAWAY, which lets the first request end.
+                std::future::poll_fn(|cx| Poll::Ready(server.as_mut().poll(cx).is_ready())).await;
+                server.as_mut().graceful_shutdown();
+            }
+            let _ = server.await;
+        });
+    });
+    let proxy = start(Settings::default(), table(addresses(&[addr]), Protocol::H2c, Vec::new()));
+    for _ in 0..5 {
+        assert_eq!(status(&get(&proxy)), "200");
+    }
 }
 
 /// A stream of one frame, so that the length is not known before.
