@@ -1,8 +1,120 @@
-//! What the real server fills in.
+//! What the real server fills in (pkg/apis/*/v1/defaults.go), so that an object looks the same each time it is read.
+//!
+//! One difference: a Service without `clusterIP` is headless, because nothing here routes cluster addresses.
 
-use serde_json::Value;
+#[cfg(test)]
+mod tests;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Map, Value, json};
 
 use crate::objects::Kind;
 
-/// Sets the defaults of the kind.
-pub(crate) fn apply(_kind: Kind, _object: &mut Value) {}
+/// Sets the defaults of the kind. A second time it changes nothing.
+pub(crate) fn apply(kind: Kind, object: &mut Value) {
+    match kind {
+        Kind::Secret => secret(object),
+        Kind::Service => service(object),
+        Kind::EndpointSlice => endpoint_slice(object),
+        Kind::Ingress => {
+            let status = ensure(object, "status", json!({}));
+            ensure(status, "loadBalancer", json!({}));
+        }
+        Kind::IngressClass => {
+            if let Some(parameters) = object.pointer_mut("/spec/parameters").filter(|p| p.is_object()) {
+                ensure(parameters, "scope", "Cluster".into());
+            }
+        }
+        Kind::Namespace | Kind::ConfigMap | Kind::Node | Kind::Event => {}
+    }
+}
+
+fn secret(object: &mut Value) {
+    ensure(object, "type", "Opaque".into());
+    let Some(members) = object.as_object_mut() else { return };
+    if let Some(Value::Object(texts)) = members.remove("stringData") {
+        let data = members.entry("data").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(data) = data.as_object_mut() {
+            for (key, text) in texts {
+                data.insert(key, STANDARD.encode(text.as_str().unwrap_or_default()).into());
+            }
+        }
+    }
+}
+
+fn service(object: &mut Value) {
+    let status = ensure(object, "status", json!({}));
+    ensure(status, "loadBalancer", json!({}));
+    let spec = ensure(object, "spec", json!({}));
+    if !spec.is_object() {
+        return;
+    }
+    ensure(spec, "sessionAffinity", "None".into());
+    if spec["sessionAffinity"] == "ClientIP" && spec.pointer("/sessionAffinityConfig/clientIP/timeoutSeconds").is_none()
+    {
+        spec["sessionAffinityConfig"] = json!({ "clientIP": { "timeoutSeconds": 10_800 } });
+    }
+    ensure(spec, "type", "ClusterIP".into());
+    let external_name = spec["type"] == "ExternalName";
+    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        ensure(port, "protocol", "TCP".into());
+        let number = port["port"].clone();
+        let target = port.get("targetPort");
+        if target.is_none_or(|target| *target == 0 || *target == "") && number.is_number() {
+            port["targetPort"] = number;
+        }
+    }
+    if external_name {
+        return;
+    }
+    ensure(spec, "internalTrafficPolicy", "Cluster".into());
+    if spec["type"] == "NodePort" || spec["type"] == "LoadBalancer" {
+        ensure(spec, "externalTrafficPolicy", "Cluster".into());
+    }
+    if spec["type"] == "LoadBalancer" {
+        ensure(spec, "allocateLoadBalancerNodePorts", true.into());
+    }
+    if spec["clusterIP"] == "" {
+        spec["clusterIP"] = Value::Null;
+    }
+    let first = spec.pointer("/clusterIPs/0").cloned().unwrap_or_else(|| "None".into());
+    if spec["clusterIP"].is_null() {
+        spec["clusterIP"] = first;
+    }
+    let address = spec["clusterIP"].clone();
+    ensure(spec, "clusterIPs", json!([address]));
+    let v6 = spec["clusterIP"].as_str().is_some_and(|address| address.contains(':'));
+    let selects = spec.get("selector").and_then(Value::as_object).is_some_and(|selector| !selector.is_empty());
+    // Without a selector the endpoints may be of both families.
+    let (policy, families) = match (spec["clusterIP"] == "None" && !selects, v6) {
+        (true, _) => ("RequireDualStack", json!(["IPv4", "IPv6"])),
+        (false, true) => ("SingleStack", json!(["IPv6"])),
+        (false, false) => ("SingleStack", json!(["IPv4"])),
+    };
+    ensure(spec, "ipFamilyPolicy", policy.into());
+    ensure(spec, "ipFamilies", families);
+}
+
+fn endpoint_slice(object: &mut Value) {
+    ensure(object, "endpoints", Value::Array(Vec::new()));
+    for endpoint in object.get_mut("endpoints").and_then(Value::as_array_mut).into_iter().flatten() {
+        ensure(endpoint, "conditions", json!({}));
+    }
+    ensure(object, "ports", Value::Array(Vec::new()));
+    for port in object.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        ensure(port, "name", "".into());
+        ensure(port, "protocol", "TCP".into());
+    }
+}
+
+/// The member of an object, made if it is absent or null. What is no object stays as it is: it is refused later.
+fn ensure<'v>(object: &'v mut Value, member: &str, default: Value) -> &'v mut Value {
+    if !object.is_object() {
+        return object;
+    }
+    let slot = &mut object[member];
+    if slot.is_null() {
+        *slot = default;
+    }
+    slot
+}
