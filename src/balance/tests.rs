@@ -89,9 +89,15 @@ fn in_a_simulation_the_healthy_endpoints_carry_the_load_and_the_recovered_come_b
         let mut outliers = vec![Outlier::default(); ENDPOINTS];
         let mut broken = [false; ENDPOINTS];
         let (mut wasted, mut served) = (0_u32, [0_u32; ENDPOINTS]);
-        for turn in 0..20_000 {
+        for turn in 0..26_600 {
             now += Duration::from_millis(10);
-            if random() % 500 == 0 {
+            // Then all recover, the longest ejection runs out, and the rest is counted anew.
+            match turn {
+                20_000 => broken = [false; ENDPOINTS],
+                26_000 => served = [0; ENDPOINTS],
+                _ => {}
+            }
+            if turn < 20_000 && random() % 500 == 0 {
                 let index = (random() % ENDPOINTS as u64) as usize;
                 // One always works.
                 broken[index] = index != 0 && !broken[index];
@@ -113,6 +119,6 @@ fn in_a_simulation_the_healthy_endpoints_carry_the_load_and_the_recovered_come_b
             }
         }
         assert!(wasted < 1_000, "seed {seed}: {wasted} of 20000 attempts went to endpoints that refuse");
-        assert!(served.iter().all(|count| *count > 100), "seed {seed}: {served:?}");
+        assert!(served.iter().all(|count| *count >= 60), "seed {seed}: {served:?} of 600");
     }
 }

@@ -18,9 +18,9 @@ impl http_body::Body for WithTrailers {
     fn poll_frame(
         mut self: std::pin::Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let data = self.0.take().map(Frame::data);
-        std::task::Poll::Ready(data.or_else(|| self.1.take().map(Frame::trailers)).map(Ok))
+        Poll::Ready(data.or_else(|| self.1.take().map(Frame::trailers)).map(Ok))
     }
 }
 
@@ -246,7 +246,7 @@ impl http_body::Body for OnceFrame {
     fn poll_frame(
         mut self: std::pin::Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        std::task::Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
     }
 }
