@@ -24,7 +24,7 @@ use super::{
     error::{Error, Kind, Retry},
     headers,
     pool::{Lease, Sender, Upstream, UpstreamKey},
-    settings::BalanceSetting,
+    settings::{BalanceSetting, Settings},
     upgrade,
     worker::Worker,
 };
@@ -69,7 +69,7 @@ pub(super) async fn forward(
     let client_upgrade = matched.upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let client_version = request.version();
     let (parts, incoming) = request.into_parts();
-    let head = outgoing_head(conn, &matched, parts, &incoming)?;
+    let head = outgoing_head(settings, conn, &matched, parts, &incoming)?;
     let (body, fate) = if incoming.is_end_stream() {
         (Outgoing::empty(), None)
     } else {
@@ -99,7 +99,7 @@ pub(super) async fn forward(
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         conn.switched();
         worker.counters.upgrades.add(1);
-        upgrade::tunnel(client, upstream, lease, settings.stream_idle_timeout);
+        upgrade::tunnel(worker, client, upstream, lease);
         return Ok((Response::from_parts(parts, Body::default()), endpoint));
     }
     headers::strip(&mut parts.headers);
@@ -108,12 +108,18 @@ pub(super) async fn forward(
 }
 
 /// The head as it goes to the endpoint.
-fn outgoing_head(conn: &ConnInfo, matched: &Matched<'_>, mut parts: Parts, body: &Incoming) -> Result<Parts, Error> {
+fn outgoing_head(
+    settings: &Settings,
+    conn: &ConnInfo,
+    matched: &Matched<'_>,
+    mut parts: Parts,
+    body: &Incoming,
+) -> Result<Parts, Error> {
     let h2 = matches!(matched.backend.protocol, Protocol::H2c | Protocol::H2);
     let trailers = h2 && headers::wants_trailers(&parts.headers);
     let fields = &mut parts.headers;
     headers::strip(fields);
-    headers::forwarded(fields, conn, &matched.host, || matched.request_id.clone());
+    headers::forwarded(fields, conn, &settings.trusted_proxies, &matched.host, || matched.request_id.clone());
     if h2 {
         fields.remove(HOST);
         if trailers {

@@ -1,6 +1,8 @@
 //! Header fields: hop-by-hop fields go, forwarded fields are set. Names are constants; values are prepared per
 //! connection where they can be.
 
+use std::net::IpAddr;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
     header::{
@@ -8,6 +10,8 @@ use http::{
         TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
+
+use ipnet::IpNet;
 
 use super::conn::ConnInfo;
 
@@ -108,6 +112,7 @@ pub(super) fn wants_trailers(headers: &HeaderMap) -> bool {
 pub(super) fn forwarded(
     headers: &mut HeaderMap,
     conn: &ConnInfo,
+    trusted: &[IpNet],
     host: &HeaderValue,
     request_id: impl FnOnce() -> HeaderValue,
 ) {
@@ -115,18 +120,17 @@ pub(super) fn forwarded(
     let scheme = HeaderValue::from_static(if conn.tls.is_some() { "https" } else { "http" });
     if conn.trusted {
         let before = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
-        let chain = match before.is_empty() {
-            false => {
-                let mut chain = before.join(&b", "[..]);
-                chain.extend_from_slice(b", ");
-                chain.extend_from_slice(conn.client_ip.as_bytes());
-                HeaderValue::from_bytes(&chain).unwrap_or_else(|_bad| conn.client_ip.clone())
-            }
-            true => conn.client_ip.clone(),
-        };
+        let mut chain = before.join(&b", "[..]);
+        let client = nearest_untrusted(&chain, trusted).unwrap_or_else(|| conn.client_ip.clone());
+        if !chain.is_empty() {
+            chain.extend_from_slice(b", ");
+        }
+        chain.extend_from_slice(conn.client_ip.as_bytes());
+        let chain = HeaderValue::from_bytes(&chain).unwrap_or_else(|_bad| conn.client_ip.clone());
         headers.insert(X_FORWARDED_FOR, chain);
+        let scheme = headers.get(X_FORWARDED_PROTO).cloned().unwrap_or(scheme);
         for (name, value) in [
-            (X_REAL_IP, conn.client_ip.clone()),
+            (X_REAL_IP, client),
             (X_FORWARDED_HOST, host.clone()),
             (X_FORWARDED_PORT, port(conn)),
             (X_FORWARDED_PROTO, scheme.clone()),
@@ -170,6 +174,17 @@ pub(super) fn from_h2(headers: &mut HeaderMap, version: Version) {
     if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
     }
+}
+
+/// The last address of a chain that is no trusted proxy: the client as the outermost of them saw it.
+fn nearest_untrusted(chain: &[u8], trusted: &[IpNet]) -> Option<HeaderValue> {
+    for part in chain.split(|byte| *byte == b',').rev().map(<[u8]>::trim_ascii) {
+        let addr: IpAddr = std::str::from_utf8(part).ok()?.parse().ok()?;
+        if !trusted.iter().any(|net| net.contains(&addr)) {
+            return HeaderValue::from_bytes(part).ok();
+        }
+    }
+    None
 }
 
 /// `X_Forwarded_For` becomes the same CGI variable as `X-Forwarded-For`: a way to smuggle a client address.

@@ -10,6 +10,7 @@ mod check;
 pub mod conn;
 pub mod counters;
 mod deadline;
+mod early;
 pub mod error;
 mod forward;
 mod handle;

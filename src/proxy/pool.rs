@@ -26,6 +26,7 @@ use super::{
     Settings,
     body::{Fate, Outgoing},
     counters::{Counters, EndpointStats},
+    early::Early,
     error::{Error, Kind, Retry},
     worker::Worker,
 };
@@ -201,12 +202,12 @@ impl Upstream {
         }
     }
 
-    async fn tcp(&self, limit: std::time::Duration) -> Result<TcpStream, Error> {
+    async fn tcp(&self, limit: std::time::Duration) -> Result<Early, Error> {
         match timeout(limit, TcpStream::connect(self.key.addr)).await {
             Ok(Ok(tcp)) => {
                 // Only latency is lost when this fails.
                 let _ = tcp.set_nodelay(true);
-                Ok(tcp)
+                Ok(Early::new(tcp))
             }
             Ok(Err(_refused)) => Err(unreachable("the backend refuses connections")),
             Err(_elapsed) => Err(timed_out("the backend did not accept a connection in time")),
@@ -215,10 +216,10 @@ impl Upstream {
 
     async fn tls(
         &self,
-        tcp: TcpStream,
+        tcp: Early,
         worker: &Worker,
         h2: bool,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
+    ) -> Result<tokio_rustls::client::TlsStream<Early>, Error> {
         let name = match &self.key.name {
             Some(name) => ServerName::try_from(name.to_string()).map_err(|_bad| unreachable("bad backend name"))?,
             None => ServerName::IpAddress(self.key.addr.ip().into()),

@@ -17,14 +17,16 @@ use tokio::{
     time::Instant,
 };
 
-use super::pool::Lease;
+use super::{pool::Lease, worker::Worker};
 
 /// Buffer for each direction.
 const BUFFER: usize = 8 * 1024;
 
 /// Joins both sides in a task of its own; the lease counts as a request in flight until it ends.
-pub(super) fn tunnel(client: OnUpgrade, upstream: OnUpgrade, lease: Lease, idle: Duration) {
+pub(super) fn tunnel(worker: &Rc<Worker>, client: OnUpgrade, upstream: OnUpgrade, lease: Lease) {
+    let (idle, open) = (worker.settings.stream_idle_timeout, Open::new(worker));
     tokio::task::spawn_local(async move {
+        let _open = open;
         let _lease = lease;
         let Ok((client, upstream)) = tokio::try_join!(client, upstream) else { return };
         let last = Rc::new(Cell::new(Instant::now()));
@@ -36,6 +38,22 @@ pub(super) fn tunnel(client: OnUpgrade, upstream: OnUpgrade, lease: Lease, idle:
             () = stalled(&last, idle) => tracing::debug!("upgraded connection closed: nothing moved"),
         }
     });
+}
+
+/// Counts an upgraded connection for as long as it lives.
+struct Open(Rc<Worker>);
+
+impl Open {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.tunnels.set(worker.tunnels.get() + 1);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.tunnels.set(self.0.tunnels.get() - 1);
+    }
 }
 
 async fn stalled(last: &Cell<Instant>, idle: Duration) {

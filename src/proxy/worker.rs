@@ -47,6 +47,8 @@ pub(crate) struct Worker {
     pub(super) settings: Arc<Settings>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
+    /// Upgraded connections open now: a drain waits for them, no server task does.
+    pub(super) tunnels: Cell<usize>,
     pub(super) names: Rc<Names>,
     pub(super) deadlines: Rc<Deadlines>,
     upstreams: RefCell<HashMap<UpstreamKey, Rc<Upstream>>>,
@@ -95,6 +97,7 @@ impl Worker {
             settings,
             shared,
             counters,
+            tunnels: Cell::new(0),
             names: Rc::default(),
             deadlines: Rc::default(),
             upstreams: RefCell::default(),

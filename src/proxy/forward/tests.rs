@@ -253,6 +253,28 @@ fn an_answer_that_comes_before_the_body_was_sent_is_passed_on() {
 }
 
 #[test]
+fn an_early_answer_survives_its_backend_closing_on_the_rest_of_the_body() {
+    let proxy = to(&[backend(|_, mut stream| {
+        head(&mut stream);
+        exactly(&mut stream, 1000);
+        say(&mut stream, "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
+    })]);
+    for _ in 0..10 {
+        let mut stream = client(&proxy);
+        say(&mut stream, "PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 50000000\r\n\r\n");
+        let mut upload = stream.try_clone().expect("clone");
+        let sending = thread::spawn(move || {
+            let part = [b'x'; 65536];
+            while upload.write_all(&part).is_ok() {}
+        });
+        assert_eq!(status(&head(&mut stream)), "413");
+        assert_eq!(exactly(&mut stream, 2), "no");
+        let _ = stream.shutdown(Shutdown::Both);
+        sending.join().expect("no panic");
+    }
+}
+
+#[test]
 fn a_client_that_goes_away_cancels_its_request() {
     let (tx, rx) = mpsc::channel();
     let tx = Mutex::new(tx);
@@ -325,6 +347,21 @@ fn an_upgraded_connection_carries_bytes_both_ways_and_half_closes() {
     assert_eq!(all, "hello there");
     let seen = rx.recv().expect("a head");
     assert!(seen.contains("upgrade: echo\r\n") && !seen.contains("h2c") && !seen.contains("http2-settings"), "{seen}");
+}
+
+#[test]
+fn an_upgraded_connection_ends_when_its_backend_dies() {
+    let proxy = to(&[backend(|_, mut stream| {
+        head(&mut stream);
+        say(&mut stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+        // Closed with data unread: a reset.
+        exactly(&mut stream, 1);
+    })]);
+    let mut stream = client(&proxy);
+    say(&mut stream, "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    assert_eq!(status(&head(&mut stream)), "101");
+    // Ends, because the proxy takes no more from a client whose backend is gone.
+    while stream.write_all(&[b'x'; 65536]).is_ok() {}
 }
 
 #[test]

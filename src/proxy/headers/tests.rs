@@ -48,7 +48,9 @@ fn what_an_untrusted_client_claims_is_replaced() {
         ("x-forwarded-proto", "https"),
         ("x-request-id", "mine"),
     ]);
-    forwarded(&mut headers, &conn(false), &HeaderValue::from_static("a.example"), || HeaderValue::from_static("id"));
+    forwarded(&mut headers, &conn(false), &[], &HeaderValue::from_static("a.example"), || {
+        HeaderValue::from_static("id")
+    });
     assert_eq!(headers["x-forwarded-for"], "192.0.2.9");
     assert_eq!(headers["x-real-ip"], "192.0.2.9");
     assert_eq!(headers["x-forwarded-proto"], "http");
@@ -60,13 +62,21 @@ fn what_an_untrusted_client_claims_is_replaced() {
 
 #[test]
 fn what_a_trusted_proxy_says_is_believed_and_extended() {
-    let mut headers =
-        map(&[("x-forwarded-for", "198.51.100.7"), ("x-forwarded-proto", "https"), ("x-request-id", "theirs")]);
-    forwarded(&mut headers, &conn(true), &HeaderValue::from_static("a.example"), || HeaderValue::from_static("id"));
-    assert_eq!(headers["x-forwarded-for"], "198.51.100.7, 192.0.2.9");
+    let trusted = ["192.0.2.0/24".parse().expect("a network")];
+    let mut headers = map(&[
+        ("x-forwarded-for", "6.6.6.6, 198.51.100.7"),
+        ("x-forwarded-for", "192.0.2.77"),
+        ("x-forwarded-proto", "https"),
+        ("x-request-id", "theirs"),
+    ]);
+    forwarded(&mut headers, &conn(true), &trusted, &HeaderValue::from_static("a.example"), || {
+        HeaderValue::from_static("id")
+    });
+    assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 198.51.100.7, 192.0.2.77, 192.0.2.9");
     assert_eq!(headers["x-forwarded-proto"], "https");
+    assert_eq!(headers["x-scheme"], "https");
     assert_eq!(headers["x-request-id"], "theirs");
-    assert_eq!(headers["x-real-ip"], "192.0.2.9");
+    assert_eq!(headers["x-real-ip"], "198.51.100.7");
 }
 
 #[test]
