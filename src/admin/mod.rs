@@ -1,1 +1,154 @@
-//! Health, readiness, metrics, and explain of the live table.
+//! Health, readiness, metrics, and inspection of the live process, over plain HTTP/1.1 on a loopback address.
+
+mod report;
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, HOST, ORIGIN},
+};
+use http_body_util::Full;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+
+pub use report::{
+    BackendReport, CandidateReport, CertificateReport, EndpointReport, ExplainReport, FindingReport, StatusReport,
+};
+
+use crate::{telemetry::Metrics, util::drain::Drain};
+
+/// Connections at a time.
+const CONNECTIONS: usize = 64;
+/// For a whole connection: scrapes and inspections are short.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the process can say of itself.
+pub trait Inspect: Send + Sync + 'static {
+    /// Whether it serves.
+    fn ready(&self) -> bool;
+    /// The state of everything.
+    fn status(&self) -> StatusReport;
+    /// What would happen to a request; `Err` says what is wrong with the URL.
+    fn explain(&self, url: &str) -> Result<ExplainReport, String>;
+}
+
+/// Serves until the drain ends; returns the address.
+pub async fn serve(
+    listen: SocketAddr,
+    inspect: Arc<dyn Inspect>,
+    metrics: Arc<Metrics>,
+    drain: Drain,
+) -> std::io::Result<(SocketAddr, impl Future<Output = Result<(), String>> + Send + 'static)> {
+    let listener = TcpListener::bind(listen).await?;
+    let addr = listener.local_addr()?;
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let loopback = addr.ip().is_loopback();
+    let accept = async move {
+        let mut ending = drain.clone();
+        loop {
+            let Ok(permit) = permits.clone().acquire_owned().await else { return Ok(()) };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = ending.stopped() => return Ok(()),
+            };
+            let Ok((stream, _peer)) = accepted else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let (inspect, metrics, drain) = (inspect.clone(), metrics.clone(), drain.clone());
+            tokio::spawn(async move {
+                let _permit = permit;
+                let service = service_fn(move |request| {
+                    let response = answer(&request, loopback, &*inspect, &metrics, &drain);
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                let connection = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(Duration::from_secs(10))
+                    .serve_connection(TokioIo::new(stream), service);
+                let _ = timeout(PATIENCE, connection).await;
+            });
+        }
+    };
+    Ok((addr, accept))
+}
+
+fn answer(
+    request: &Request<Incoming>,
+    loopback: bool,
+    inspect: &dyn Inspect,
+    metrics: &Metrics,
+    drain: &Drain,
+) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+    }
+    let path = request.uri().path();
+    // A web page in the operator's browser must not read this by a name that it makes point here.
+    if path.starts_with("/v1/") && loopback && is_foreign(request) {
+        return text(StatusCode::FORBIDDEN, "only for local tools\n");
+    }
+    match path {
+        "/healthz" | "/livez" => text(StatusCode::OK, "ok\n"),
+        "/readyz" if inspect.ready() && drain.phase() == crate::util::drain::Phase::Running => {
+            text(StatusCode::OK, "ok\n")
+        }
+        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        "/metrics" => {
+            let mut response = text(StatusCode::OK, &metrics.text());
+            let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
+        "/v1/status" => json(&inspect.status()),
+        "/v1/explain" => match query(request.uri().query().unwrap_or_default(), "url") {
+            None => text(StatusCode::BAD_REQUEST, "the parameter url is missing\n"),
+            Some(url) => match inspect.explain(&url) {
+                Ok(report) => json(&report),
+                Err(why) => text(StatusCode::BAD_REQUEST, &format!("{why}\n")),
+            },
+        },
+        _ => text(StatusCode::NOT_FOUND, "not found\n"),
+    }
+}
+
+fn is_foreign(request: &Request<Incoming>) -> bool {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _port)| name).trim_matches(['[', ']']);
+    let local = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok();
+    !local || request.headers().contains_key(ORIGIN)
+}
+
+fn query(query: &str, key: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))?;
+    let mut out = Vec::with_capacity(value.len());
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let digits = [bytes.next()?, bytes.next()?];
+                out.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+            }
+            _ => out.push(byte),
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn json(body: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    let body = serde_json::to_vec(body).expect("reports are plain data");
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

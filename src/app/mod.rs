@@ -1,1 +1,18 @@
 //! Composition root: builds everything from `Config`, joins channels, supervises named tasks, drains.
+
+mod cache;
+mod check;
+mod engine;
+mod files;
+mod inspect;
+mod metrics;
+mod mini;
+mod publish;
+mod source;
+mod start;
+mod tasks;
+mod writer;
+
+pub use check::{CheckError, CheckReport, check};
+pub use files::{kubeconfig_path, root_path};
+pub use start::{RunError, run};

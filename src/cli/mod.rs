@@ -1,8 +1,227 @@
 //! Arguments, subcommands and exit codes.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks on its standard streams")]
 
-use std::process::ExitCode;
+mod client;
+mod render;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{
+    app,
+    config::{Config, Flags, Listen},
+};
+
+/// The front door of a small Kubernetes cluster, or of a device without one.
+#[derive(Debug, Parser)]
+#[command(name = "gatelet", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 it failed, or `check` found something wrong; 2 wrong arguments or \
+configuration; 3 no running gatelet answers";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve: listeners, API, admin
+    #[command(after_help = "Example: gatelet run --http 127.0.0.1:8080 --https 127.0.0.1:8443 --state /tmp/gatelet")]
+    Run(Flags),
+    /// Show what a running gatelet serves
+    Status {
+        #[command(flatten)]
+        running: RunningFlags,
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+    /// Show what would happen to a request, rule by rule
+    #[command(after_help = "Example: gatelet explain https://app.example.com/login")]
+    Explain {
+        /// URL, or host and path
+        url: String,
+        #[command(flatten)]
+        running: RunningFlags,
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+    /// Check manifests offline with the compiler that serves them
+    #[command(after_help = "Example: gatelet check manifests/")]
+    Check {
+        /// Files and folders of YAML or JSON
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+    /// Certificates
+    Certs {
+        #[command(subcommand)]
+        command: CertsCommand,
+    },
+    /// Print the kubeconfig of the mini cluster
+    #[command(after_help = "Example: gatelet kubeconfig > ~/.kube/config")]
+    Kubeconfig(StateFlags),
+    /// Configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum CertsCommand {
+    /// List the certificates that a running gatelet serves
+    List {
+        #[command(flatten)]
+        running: RunningFlags,
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+    /// Print the root certificate of the local CA
+    Ca(StateFlags),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check the configuration file and print where everything would be
+    Check(Flags),
+}
+
+#[derive(Debug, clap::Args)]
+struct RunningFlags {
+    /// Configuration file
+    #[arg(long, env = "GATELET_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Admin address of the running gatelet
+    #[arg(long, env = "GATELET_ADMIN", value_name = "ADDR:PORT")]
+    admin: Option<Listen>,
+}
+
+#[derive(Debug, clap::Args)]
+struct StateFlags {
+    /// Configuration file
+    #[arg(long, env = "GATELET_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// State directory
+    #[arg(long, env = "GATELET_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+    Yaml,
+}
+
+/// How a command ended, if not well.
+#[derive(Debug)]
+enum Failure {
+    /// It failed, or found something wrong: 1.
+    Failed(String),
+    /// Wrong arguments or configuration: 2.
+    Usage(String),
+    /// No running gatelet answers: 3.
+    Unreachable(String),
+}
 
 /// Runs the command line and returns the exit code of the process.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Where even this cannot be printed there is nothing left to say.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let (code, message) = match dispatch(arguments.command) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Failed(message)) => (1, message),
+        Err(Failure::Usage(message)) => (2, message),
+        Err(Failure::Unreachable(message)) => (3, message),
+    };
+    if !message.is_empty() {
+        eprintln!("gatelet: {message}");
+    }
+    ExitCode::from(code)
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(flags) => {
+            let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+            app::run(config).map_err(|error| Failure::Failed(error.to_string()))
+        }
+        Command::Status { running, output } => {
+            let report = client::get(&admin(&running)?, "/v1/status").map_err(Failure::Unreachable)?;
+            print(&report, output, render::status)
+        }
+        Command::Explain { url, running, output } => {
+            let path = format!("/v1/explain?url={}", client::escape(&url));
+            let report = client::get(&admin(&running)?, &path).map_err(Failure::Unreachable)?;
+            print(&report, output, render::explain)
+        }
+        Command::Check { paths, output } => {
+            let report = app::check(&paths).map_err(|error| Failure::Failed(error.to_string()))?;
+            let json = serde_json::to_string(&report).map_err(|error| Failure::Failed(error.to_string()))?;
+            print(&json, output, render::check)?;
+            if report.has_warnings() { Err(Failure::Failed(String::new())) } else { Ok(()) }
+        }
+        Command::Certs { command: CertsCommand::List { running, output } } => {
+            let report = client::get(&admin(&running)?, "/v1/status").map_err(Failure::Unreachable)?;
+            print(&report, output, render::certificates)
+        }
+        Command::Certs { command: CertsCommand::Ca(flags) } => file(&flags, app::root_path),
+        Command::Kubeconfig(flags) => file(&flags, app::kubeconfig_path),
+        Command::Config { command: ConfigCommand::Check(flags) } => {
+            let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+            println!("{config:#?}");
+            Ok(())
+        }
+        Command::Version => {
+            println!("gatelet {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}
+
+fn admin(flags: &RunningFlags) -> Result<String, Failure> {
+    let flags = Flags { config: flags.config.clone(), admin: flags.admin, ..Flags::default() };
+    let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+    match config.admin {
+        Listen(Some(addr)) => Ok(addr.to_string()),
+        Listen(None) => Err(Failure::Usage("the admin address is off; name one with --admin".to_owned())),
+    }
+}
+
+fn file(flags: &StateFlags, which: fn(&std::path::Path) -> PathBuf) -> Result<(), Failure> {
+    let flags = Flags { config: flags.config.clone(), state: flags.state.clone(), ..Flags::default() };
+    let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+    let path = which(&config.state);
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        let hint = "it is written when gatelet runs; name its state directory with --state";
+        Failure::Failed(format!("{}: {error} ({hint})", path.display()))
+    })?;
+    print!("{text}");
+    Ok(())
+}
+
+fn print(json: &str, output: Output, table: fn(&serde_json::Value) -> String) -> Result<(), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+    let value: serde_json::Value = serde_json::from_str(json).map_err(|error| failed(&error))?;
+    match output {
+        Output::Table => print!("{}", table(&value)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&value).map_err(|error| failed(&error))?),
+        Output::Yaml => print!("{}", serde_saphyr::to_string(&value).map_err(|error| failed(&error))?),
+    }
+    Ok(())
 }

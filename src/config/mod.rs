@@ -356,7 +356,7 @@ impl Config {
         set(&mut self.node, &flags.node);
         self.http = flags.http.or(self.http);
         self.https = flags.https.or(self.https);
-        self.kubeconfig = flags.kubeconfig.clone().or(self.kubeconfig.take());
+        self.kubeconfig = flags.kubeconfig.clone().or_else(|| self.kubeconfig.take());
     }
 
     fn check(&self) -> Result<(), ConfigError> {

@@ -16,10 +16,12 @@ mod forward;
 mod handle;
 mod headers;
 mod names;
+mod plain;
 mod pool;
 pub mod settings;
 mod upgrade;
 mod worker;
 
+pub use plain::{Running, StartError, start};
 pub use settings::Settings;
 pub use worker::Shared;

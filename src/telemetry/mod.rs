@@ -1,1 +1,90 @@
-//! Logging set-up, metric families, the access-log record.
+//! Logging set-up and the metrics registry.
+
+use std::{
+    io::IsTerminal,
+    sync::{Mutex, PoisonError},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::text::encode,
+    metrics::{family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging to standard error. `level` is one of `off`, `error`, `warn`, `info`, `debug`, `trace`; libraries are
+/// held one step quieter. The access log (target `access`) is always let through: it has a switch of its own.
+pub fn start(level: &str, format: Format) {
+    let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
+    let libraries = level.min(LevelFilter::WARN);
+    let targets =
+        Targets::new().with_default(libraries).with_target("gatelet", level).with_target("access", LevelFilter::INFO);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // The journal has its own timestamps.
+    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let layer = match format {
+        Format::Json => lines.json().flatten_event(true).boxed(),
+        Format::Text if journal => lines.without_time().with_ansi(false).boxed(),
+        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+    };
+    // A second start in one process (tests) keeps the first.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
+}
+
+/// The metrics of the control side, and whatever else is registered.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// Findings that hold now, by reason.
+    pub findings: Family<Vec<(String, String)>, Gauge>,
+    /// End of validity of each certificate, seconds since 1970.
+    pub certificates: Family<Vec<(String, String)>, Gauge>,
+    /// Hosts in the routing table.
+    pub hosts: Gauge,
+    /// Tables made live since the start.
+    pub generations: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("gatelet");
+        let findings = Family::default();
+        let certificates = Family::default();
+        let (hosts, generations) = (Gauge::default(), Gauge::default());
+        registry.register("findings", "Findings that hold now, by reason", findings.clone());
+        registry.register("certificate_not_after_seconds", "End of validity, seconds since 1970", certificates.clone());
+        registry.register("hosts", "Host patterns in the routing table", hosts.clone());
+        registry.register("table_generation", "Routing tables made live since the start", generations.clone());
+        let build: Family<Vec<(String, String)>, Gauge> = Family::default();
+        build.get_or_create(&vec![("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]).set(1);
+        registry.register("build", "Version of this process", build);
+        Self { registry: Mutex::new(registry), findings, certificates, hosts, generations }
+    }
+}
+
+impl Metrics {
+    /// Adds a collector that is asked at each scrape.
+    pub fn collect(&self, collector: Box<dyn Collector>) {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
+    }
+
+    /// All metrics in the text format of OpenMetrics.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing into a string cannot fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}

@@ -1,0 +1,118 @@
+//! What a running gatelet says of itself: the data behind `status`, `explain` and `certs`.
+
+use serde::{Deserialize, Serialize};
+
+/// The state of everything.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct StatusReport {
+    /// Version of the process.
+    pub version: String,
+    /// Name of the node.
+    pub node: String,
+    /// Where objects come from.
+    pub source: String,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// Whether it serves.
+    pub ready: bool,
+    /// How the state is kept.
+    pub store: String,
+    /// HTTP listeners.
+    pub http: Vec<String>,
+    /// HTTPS listeners.
+    pub https: Vec<String>,
+    /// Address of the mini cluster's API.
+    pub api: Option<String>,
+    /// Host patterns and how many rules each has.
+    pub hosts: Vec<(String, usize)>,
+    /// Backends with their endpoints.
+    pub backends: Vec<BackendReport>,
+    /// Certificates.
+    pub certificates: Vec<CertificateReport>,
+    /// Findings that hold now.
+    pub findings: Vec<FindingReport>,
+}
+
+/// A backend.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct BackendReport {
+    /// `namespace/service:port`
+    pub id: String,
+    /// What is spoken to it.
+    pub protocol: String,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointReport>,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct EndpointReport {
+    /// Its address.
+    pub address: String,
+    /// `ok`, or why it is passed over.
+    pub health: String,
+}
+
+/// A certificate.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct CertificateReport {
+    /// The host it is served for.
+    pub host: String,
+    /// `namespace/name` of its Secret, or `local CA`.
+    pub source: String,
+    /// End of validity, RFC 3339; empty for certificates that are made when they are asked for.
+    pub not_after: String,
+    /// The issuer's name.
+    pub issuer: String,
+    /// The Ingress that wants it.
+    pub wanted_by: String,
+}
+
+/// A finding.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct FindingReport {
+    /// Warning or Normal.
+    pub severity: String,
+    /// The object.
+    pub object: String,
+    /// The reason, stable.
+    pub reason: String,
+    /// The field.
+    pub field: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// What would happen to a request.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct ExplainReport {
+    /// The host as it is matched.
+    pub host: String,
+    /// The path as it is matched.
+    pub path: String,
+    /// Every rule that is looked at, in order.
+    pub candidates: Vec<CandidateReport>,
+    /// What is done, in one sentence.
+    pub outcome: String,
+    /// The backend's endpoints.
+    pub endpoints: Vec<EndpointReport>,
+    /// The certificate that a client gets for this host.
+    pub certificate: Option<CertificateReport>,
+}
+
+/// A rule that is looked at.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct CandidateReport {
+    /// Host pattern; empty for the default of the table.
+    pub host: String,
+    /// Path type and path; empty for a default backend.
+    pub path: String,
+    /// `namespace/name` of the Ingress.
+    pub ingress: String,
+    /// The field of the rule.
+    pub field: String,
+    /// Whether it would take the request.
+    pub matches: bool,
+    /// Whether it does.
+    pub wins: bool,
+}

@@ -1,0 +1,143 @@
+//! The control loop: events in, compiled tables out. The first change after a quiet time is live at once; what comes
+//! while a compile runs is taken together by the next one.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    cache::Cache,
+    publish::Publisher,
+    writer::{Announced, Queue, Write},
+};
+use crate::{
+    controller::{Index, Output},
+    objects::{Event, EventNote, Kind},
+    store::Store,
+};
+
+/// At most this many events are taken together before they are compiled and made live.
+const BATCH: usize = 1024;
+
+/// The local copy is written at most this often: a rolling deployment must not wear out an SD card.
+const CACHE_EVERY: Duration = Duration::from_secs(5);
+
+/// The compiler with everything it feeds.
+pub(crate) struct Engine {
+    pub(crate) index: Index,
+    pub(crate) publisher: Publisher,
+    pub(crate) writer: Queue,
+    pub(crate) announced: Announced,
+    /// The local copy of a real cluster's objects; `None` where the mini cluster keeps them.
+    pub(crate) cache: Option<(Cache, Arc<dyn Store>)>,
+    /// Set once everything that is watched has been seen and is served.
+    pub(crate) ready: Arc<AtomicBool>,
+}
+
+impl Engine {
+    /// Serves what the local copy holds, before any source has answered.
+    pub(crate) fn warm_up(&mut self, copy: Vec<Event>) {
+        if copy.is_empty() {
+            return;
+        }
+        for event in copy {
+            self.index.apply(event);
+        }
+        let output = self.index.compile();
+        self.publisher.publish(&output);
+        self.ready.store(true, Ordering::Release);
+        tracing::info!("serving from the local copy until the cluster answers");
+    }
+
+    /// Runs until the sources are gone.
+    pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), String> {
+        let mut missing: HashSet<Kind> = Kind::WATCHED.into_iter().collect();
+        let mut batch = Vec::with_capacity(64);
+        let mut cache_due: Option<Instant> = None;
+        loop {
+            let received = match cache_due {
+                None => events.recv_many(&mut batch, BATCH).await,
+                Some(due) => tokio::select! {
+                    received = events.recv_many(&mut batch, BATCH) => received,
+                    () = tokio::time::sleep_until(due) => {
+                        cache_due = self.write_cache().await.then(|| Instant::now() + CACHE_EVERY);
+                        continue;
+                    }
+                },
+            };
+            if received == 0 {
+                self.write_cache().await;
+                return Ok(());
+            }
+            for event in batch.drain(..) {
+                if let Event::Reset(kind, _) = &event {
+                    missing.remove(kind);
+                }
+                if let Some((cache, _store)) = &mut self.cache {
+                    cache.observe(&event);
+                    if cache.is_dirty() && cache_due.is_none() {
+                        cache_due = Some(Instant::now() + CACHE_EVERY);
+                    }
+                }
+                self.index.apply(event);
+            }
+            // Half a picture would answer 404 for what is only not known yet.
+            if missing.is_empty() {
+                let output = self.index.compile();
+                self.publisher.publish(&output);
+                self.write_back(output);
+                self.ready.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    fn write_back(&mut self, output: Output) {
+        for status in output.statuses {
+            self.writer.push(Write::Status(status));
+        }
+        let Some(findings) = output.findings else { return };
+        for finding in self.announced.fresh(&findings) {
+            tracing::warn!(
+                object = %finding.about.key,
+                reason = finding.reason,
+                field = &*finding.field,
+                message = &*finding.message,
+                "finding"
+            );
+            let message = match &*finding.field {
+                "" => finding.message.clone(),
+                field => format!("{field}: {}", finding.message).into(),
+            };
+            let note =
+                EventNote { about: finding.about, event_type: finding.severity, reason: finding.reason, message };
+            self.writer.push(Write::Note(note));
+        }
+    }
+
+    /// Brings the local copy up to date; returns whether it has to be tried again.
+    async fn write_cache(&mut self) -> bool {
+        let Some((cache, store)) = &mut self.cache else { return false };
+        if !cache.is_dirty() {
+            return false;
+        }
+        let (batch, store) = (cache.batch(), store.clone());
+        match tokio::task::spawn_blocking(move || store.commit(batch)).await {
+            Ok(Ok(())) => {
+                cache.committed();
+                false
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the local copy of the cluster's objects is not up to date");
+                true
+            }
+            Err(_cancelled) => true,
+        }
+    }
+}

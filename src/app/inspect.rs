@@ -1,0 +1,151 @@
+//! The live process as `status` and `explain` show it.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use super::publish::Live;
+use crate::{
+    admin::{BackendReport, CandidateReport, EndpointReport, ExplainReport, Inspect, StatusReport},
+    proxy::Shared,
+    routing::{Action, Authority, Backend, EndpointSet, Filter, HostPattern, path},
+};
+
+/// Everything that `status` and `explain` look at.
+pub(crate) struct Inspector {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) live: Arc<Mutex<Live>>,
+    pub(crate) ready: Arc<AtomicBool>,
+    pub(crate) started: Instant,
+    pub(crate) node: String,
+    pub(crate) source: String,
+    pub(crate) store: String,
+    pub(crate) http: Vec<SocketAddr>,
+    pub(crate) https: Vec<SocketAddr>,
+    pub(crate) api: Option<SocketAddr>,
+}
+
+impl Inspector {
+    fn endpoints(&self, backend: &Backend, ejected: &[SocketAddr]) -> Vec<EndpointReport> {
+        match &**backend.endpoints() {
+            EndpointSet::Empty => Vec::new(),
+            EndpointSet::Name { host, port } => {
+                vec![EndpointReport { address: format!("{host}:{port}"), health: "by DNS".to_owned() }]
+            }
+            EndpointSet::Addresses(list) => list
+                .iter()
+                .map(|endpoint| EndpointReport {
+                    address: endpoint.addr.to_string(),
+                    health: if ejected.contains(&endpoint.addr) { "passed over: refuses connections" } else { "ok" }
+                        .to_owned(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Inspect for Inspector {
+    fn ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    fn status(&self) -> StatusReport {
+        let table = self.shared.table.load();
+        let mut hosts: Vec<(String, usize)> =
+            table.hosts().map(|routes| (routes.pattern().to_string(), routes.rules().len())).collect();
+        hosts.sort();
+        let mut backends: HashMap<String, &Arc<Backend>> = HashMap::new();
+        let routes =
+            table.hosts().flat_map(|routes| routes.rules().iter().map(|(_, route)| route).chain(routes.fallback()));
+        for route in routes.chain(table.default_route()) {
+            if let Action::Forward(backend) = &route.action {
+                backends.insert(backend.id.to_string(), backend);
+            }
+        }
+        let ejected = self.shared.ejected();
+        let mut backends: Vec<BackendReport> = backends
+            .into_iter()
+            .map(|(id, backend)| BackendReport {
+                id,
+                protocol: format!("{:?}", backend.protocol),
+                endpoints: self.endpoints(backend, &ejected),
+            })
+            .collect();
+        backends.sort_by(|a, b| a.id.cmp(&b.id));
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
+        StatusReport {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: self.node.clone(),
+            source: self.source.clone(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            ready: self.ready(),
+            store: self.store.clone(),
+            http: text(&self.http),
+            https: text(&self.https),
+            api: self.api.map(|addr| addr.to_string()),
+            hosts,
+            backends,
+            certificates: live.certificates.clone(),
+            findings: live.findings.clone(),
+        }
+    }
+
+    fn explain(&self, url: &str) -> Result<ExplainReport, String> {
+        let (secure, rest) = match url.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            Some((scheme, _)) => return Err(format!("{scheme:?} is not one of http, https")),
+            None => (false, url),
+        };
+        let (authority, target) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        let authority = Authority::parse(authority.as_bytes()).map_err(|error| error.to_string())?;
+        let target = target.split(['?', '#']).next().unwrap_or("/");
+        let path = path::normalize(target).map_err(|error| error.to_string())?;
+        let table = self.shared.table.load();
+        let candidates = table.explain(Some(&authority.host), &path);
+        let mut report = ExplainReport {
+            host: authority.host.to_string(),
+            path: path.to_string(),
+            outcome: "404: no rule takes it".to_owned(),
+            ..ExplainReport::default()
+        };
+        for candidate in &candidates {
+            let origin = &candidate.route.origin;
+            report.candidates.push(CandidateReport {
+                host: candidate.pattern.map(ToString::to_string).unwrap_or_default(),
+                path: candidate.path.map(|path| format!("{} {}", path.path_type(), path.as_str())).unwrap_or_default(),
+                ingress: format!("{}/{}", origin.namespace, origin.name),
+                field: origin.field.to_string(),
+                matches: candidate.matches,
+                wins: candidate.wins,
+            });
+            if !candidate.wins {
+                continue;
+            }
+            let redirects = candidate.route.filters.iter().any(|filter| matches!(filter, Filter::HttpsRedirect { .. }));
+            report.outcome = match &candidate.route.action {
+                _ if redirects && !secure => "308 to https".to_owned(),
+                Action::Refuse(refusal) => format!("503: {refusal:?}"),
+                Action::Forward(backend) => {
+                    report.endpoints = self.endpoints(backend, &self.shared.ejected());
+                    match report.endpoints.len() {
+                        0 => format!("503: {} has no endpoints", backend.id),
+                        _ => format!("forwarded to {} ({:?})", backend.id, backend.protocol),
+                    }
+                }
+            };
+        }
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let covers = |pattern: &str| HostPattern::parse(pattern).is_ok_and(|pattern| pattern.matches(&authority.host));
+        let exact = live.certificates.iter().find(|one| one.host == *authority.host);
+        report.certificate = exact.or_else(|| live.certificates.iter().find(|one| covers(&one.host))).cloned();
+        Ok(report)
+    }
+}

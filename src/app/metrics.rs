@@ -1,0 +1,51 @@
+//! The data plane's counters, added up at each scrape.
+
+use std::sync::Arc;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::counter::ConstCounter,
+};
+
+use crate::proxy::{Shared, counters::LATENCY_BUCKETS};
+
+/// Asks every core.
+#[derive(Debug)]
+pub(crate) struct DataPlane(pub(crate) Arc<Shared>);
+
+impl Collector for DataPlane {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let cores = self.0.counters();
+        let mut counter = |name: &str, help: &str, value: u64| -> Result<(), std::fmt::Error> {
+            let counter = ConstCounter::new(value);
+            let descriptor = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+            counter.encode(descriptor)
+        };
+        for (index, class) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().enumerate() {
+            let value = cores.iter().map(|core| core.requests[index].value()).sum();
+            counter(&format!("requests_{class}"), "Requests answered with this class of status", value)?;
+        }
+        let sum = |pick: fn(&crate::proxy::counters::Counters) -> u64| cores.iter().map(|core| pick(core)).sum::<u64>();
+        counter("retries", "Attempts beyond the first", sum(|core| core.retries.value()))?;
+        counter("upstream_connects", "Upstream connections opened", sum(|core| core.connects.value()))?;
+        counter(
+            "upstream_connect_failures",
+            "Connections that endpoints refused",
+            sum(|core| core.connect_failures.value()),
+        )?;
+        counter("ejections", "Endpoints passed over after failures in a row", sum(|core| core.ejections.value()))?;
+        counter("upgrades", "Upgraded connections", sum(|core| core.upgrades.value()))?;
+        let mut total = 0;
+        for (index, bound) in LATENCY_BUCKETS.iter().enumerate() {
+            total += cores.iter().map(|core| core.latency[index].value()).sum::<u64>();
+            let millis = bound * 1000.0;
+            counter(
+                &format!("requests_within_{millis}ms").replace('.', "_"),
+                "Requests whose answer began within this time",
+                total,
+            )?;
+        }
+        Ok(())
+    }
+}

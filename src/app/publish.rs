@@ -1,0 +1,130 @@
+//! Compiled output made live: endpoints, then the table, then certificates.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    admin::{CertificateReport, FindingReport},
+    controller::{CertificateSource, Finding, Output, TlsHost},
+    objects::{EventType, Key},
+    proxy::Shared,
+    telemetry::Metrics,
+    tls::{Certificate, Resolver, SniMap},
+};
+
+/// What was made live last, for inspection.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    pub(crate) certificates: Vec<CertificateReport>,
+    pub(crate) findings: Vec<FindingReport>,
+}
+
+/// Makes outputs live.
+pub(crate) struct Publisher {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) resolver: Arc<Resolver>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) live: Arc<Mutex<Live>>,
+    /// Parsed certificates by Secret and `resourceVersion`: an unchanged one is not parsed again.
+    parsed: HashMap<(Key, Box<str>), Option<Arc<Certificate>>>,
+}
+
+impl Publisher {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        resolver: Arc<Resolver>,
+        metrics: Arc<Metrics>,
+        live: Arc<Mutex<Live>>,
+    ) -> Self {
+        Self { shared, resolver, metrics, live, parsed: HashMap::new() }
+    }
+
+    pub(crate) fn publish(&mut self, output: &Output) {
+        for update in &output.endpoints {
+            update.backend.set_endpoints(update.endpoints.clone());
+        }
+        // Certificates before routes: a redirect to HTTPS must find its certificate there.
+        if let Some(hosts) = &output.certificates {
+            self.certificates(hosts);
+        }
+        if let Some(table) = &output.table {
+            self.metrics.hosts.set(i64::try_from(table.hosts().count()).unwrap_or(i64::MAX));
+            self.metrics.generations.inc();
+            self.shared.table.store(table.clone());
+        }
+        if let Some(findings) = &output.findings {
+            self.findings(findings);
+        }
+    }
+
+    fn certificates(&mut self, hosts: &[TlsHost]) {
+        let mut map = SniMap::default();
+        let mut parsed = HashMap::new();
+        let mut reports = Vec::new();
+        self.metrics.certificates.clear();
+        for host in hosts {
+            let mut report = CertificateReport {
+                host: host.pattern.to_string(),
+                source: "local CA".to_owned(),
+                wanted_by: format!("{}/{}", host.wanted_by.key.namespace, host.wanted_by.key.name),
+                ..CertificateReport::default()
+            };
+            let certificate = match &host.source {
+                CertificateSource::Local => None,
+                CertificateSource::Secret { key, version, chain, private_key } => {
+                    let id = (key.clone(), version.clone());
+                    let known = parsed.get(&id).or_else(|| self.parsed.get(&id)).cloned();
+                    let read = || Certificate::from_pem(chain, &private_key.0).ok().map(Arc::new);
+                    let certificate = known.unwrap_or_else(read);
+                    parsed.insert(id, certificate.clone());
+                    certificate.map(|certificate| (key, certificate))
+                }
+            };
+            match certificate {
+                Some((key, certificate)) => {
+                    map.insert(&host.pattern, &certificate);
+                    report.source = format!("{}/{}", key.namespace, key.name);
+                    report.issuer = certificate.issuer().to_owned();
+                    report.not_after = jiff::Timestamp::from_second(certificate.not_after())
+                        .map(|at| at.to_string())
+                        .unwrap_or_default();
+                    let labels =
+                        vec![("host".to_owned(), report.host.clone()), ("secret".to_owned(), report.source.clone())];
+                    self.metrics.certificates.get_or_create(&labels).set(certificate.not_after());
+                }
+                None => map.insert_local(&host.pattern),
+            }
+            reports.push(report);
+        }
+        self.resolver.swap(map);
+        self.parsed = parsed;
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).certificates = reports;
+    }
+
+    fn findings(&self, findings: &[Finding]) {
+        self.metrics.findings.clear();
+        let mut reports = Vec::new();
+        for finding in findings {
+            self.metrics.findings.get_or_create(&vec![("reason".to_owned(), finding.reason.to_owned())]).inc();
+            reports.push(report(finding));
+        }
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).findings = reports;
+    }
+}
+
+/// A finding for people and tools.
+pub(crate) fn report(finding: &Finding) -> FindingReport {
+    FindingReport {
+        severity: match finding.severity {
+            EventType::Normal => "Normal",
+            EventType::Warning => "Warning",
+        }
+        .to_owned(),
+        object: finding.about.key.to_string(),
+        reason: finding.reason.to_owned(),
+        field: finding.field.to_string(),
+        message: finding.message.to_string(),
+    }
+}

@@ -1,0 +1,26 @@
+//! The mini cluster as a source of events: its history, followed in process, without HTTP.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::objects::{Change, Event, Kind, View};
+
+/// Follows one kind: a reset with everything there is, then each change; a new reset whenever it fell behind.
+/// Returns when nobody listens any more.
+pub(crate) async fn follow(view: Arc<dyn View>, kind: Kind, events: mpsc::Sender<Event>) -> Result<(), String> {
+    loop {
+        let snapshot = view.list(kind, None);
+        if events.send(Event::Reset(kind, snapshot.items)).await.is_err() {
+            return Ok(());
+        }
+        let Ok(mut watcher) = view.watch(kind, snapshot.revision) else { continue };
+        while let Ok(Change { object, deleted, .. }) = watcher.next().await {
+            let event = if deleted { Event::Delete(object.key.clone()) } else { Event::Apply(object) };
+            if events.send(event).await.is_err() {
+                return Ok(());
+            }
+        }
+        tracing::warn!(kind = kind.name(), "the controller fell behind the mini cluster and reads all objects again");
+    }
+}

@@ -1,0 +1,364 @@
+//! From a `Config` to a running process, and back to none.
+
+use std::{
+    net::{IpAddr, SocketAddr, UdpSocket},
+    sync::{Arc, Mutex, atomic::AtomicBool},
+    time::Instant,
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use super::{
+    check,
+    engine::Engine,
+    files,
+    inspect::Inspector,
+    metrics::DataPlane,
+    mini::MiniWriter,
+    publish::{Live, Publisher},
+    source,
+    tasks::Tasks,
+    writer::{self, Announced, Target},
+};
+use crate::{
+    admin, apiserver,
+    cluster::Local,
+    config::{self, Config, Listen},
+    controller::{self, Index},
+    objects::{Kind, Propose, View},
+    proxy::{
+        self, Settings, Shared, StartError,
+        settings::{AccessLog, BalanceSetting},
+    },
+    store::{self, Batch, Health, Store},
+    telemetry::{self, Metrics},
+    tls::{self, LocalCa, Resolver},
+    util::drain::{self, Drain},
+};
+
+/// Keys of the store.
+const CA_CERTIFICATE: &str = "ca/certificate";
+const CA_KEY: &str = "ca/key";
+const API_IDENTITY: &str = "api/identity";
+
+/// Events that may wait for the compiler; sources wait when it is full.
+const EVENTS: usize = 1024;
+
+/// Why the process cannot run, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The state directory is somebody else's.
+    #[error(transparent)]
+    State(#[from] store::OpenError),
+    /// A listener cannot be had.
+    #[error(transparent)]
+    Proxy(#[from] StartError),
+    /// The API cannot listen.
+    #[error("{0}; choose another address with --api")]
+    Api(#[from] apiserver::ServeError),
+    /// The admin address cannot be listened on.
+    #[error("cannot listen on {addr}: {source}; choose another address with --admin")]
+    Admin {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Anything else at the start.
+    #[error("{0}")]
+    Start(String),
+    /// A part that must run has ended.
+    #[error("{0}")]
+    Ended(String),
+}
+
+/// Runs until SIGTERM or SIGINT has drained it. A second signal ends it at once.
+pub fn run(config: Config) -> Result<(), RunError> {
+    let format = match config.log.format {
+        config::LogFormat::Text => telemetry::Format::Text,
+        config::LogFormat::Json => telemetry::Format::Json,
+    };
+    telemetry::start(&config.log.level, format);
+    tls::install();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(start("the control runtime"))?;
+    runtime.block_on(Process::run(config))
+}
+
+struct Process;
+
+impl Process {
+    async fn run(config: Config) -> Result<(), RunError> {
+        let started = Instant::now();
+        let (signal, drain) = drain::channel();
+        let (store, health) = store::open(&config.state)?;
+        let store_state = report(&health);
+        let own = own_address();
+        let ca = Arc::new(local_ca(&*store, &config)?);
+        let resolver = Arc::new(Resolver::new(
+            ca.clone(),
+            match config.tls.unknown_sni {
+                config::UnknownSni::DefaultCertificate => tls::UnknownSni::DefaultCertificate,
+                config::UnknownSni::Refuse => tls::UnknownSni::Refuse,
+            },
+        ));
+        if let Err(error) = files::write(&files::root_path(&config.state), ca.root_pem(), 0o644) {
+            tracing::warn!(%error, "the local CA's root was not written");
+        }
+
+        let shared = Arc::new(Shared::default());
+        let metrics = Arc::new(Metrics::default());
+        metrics.collect(Box::new(DataPlane(shared.clone())));
+        let live = Arc::new(Mutex::new(Live::default()));
+        let ready = Arc::new(AtomicBool::new(false));
+
+        let min = match config.tls.min_version {
+            config::TlsVersion::Tls12 => tls::MinVersion::Tls12,
+            config::TlsVersion::Tls13 => tls::MinVersion::Tls13,
+        };
+        let server_tls = tls::server_config(resolver.clone(), min);
+        let listeners = proxy_start(&config, &shared, server_tls, &drain)?;
+
+        let mut tasks = Tasks::new(tokio::runtime::Handle::current());
+        let (events_tx, events_rx) = mpsc::channel(EVENTS);
+        let opened = {
+            let store = store.clone();
+            tokio::task::spawn_blocking(move || Local::open(store)).await
+        };
+        let local = opened.map_err(start("the mini cluster"))?.map_err(start("the mini cluster"))?;
+        let local = Arc::new(local);
+        let (propose, view): (Arc<dyn Propose>, Arc<dyn View>) = (local.clone(), local);
+        let api = match config.api {
+            Listen(None) => None,
+            Listen(Some(addr)) => {
+                Some(serve_api(&config, addr, &*store, own, propose.clone(), view.clone(), &drain).await?)
+            }
+        };
+        for kind in Kind::WATCHED {
+            tasks.spawn("mini cluster", source::follow(view.clone(), kind, events_tx.clone()));
+        }
+        drop(events_tx);
+        let target = Target::Mini(MiniWriter::new(propose, view, config.node.as_str().into()));
+        let (queue, writing) = writer::start(target);
+        tasks.spawn("status writer", writing);
+
+        let https_port = listeners.https.first().map_or(443, SocketAddr::port);
+        let engine = Engine {
+            index: Index::new(controller_settings(&config, https_port, own), Box::new(check::inspect)),
+            publisher: Publisher::new(shared.clone(), resolver, metrics.clone(), live.clone()),
+            writer: queue,
+            announced: Announced::default(),
+            cache: None,
+            ready: ready.clone(),
+        };
+        tasks.spawn("controller", engine.run(events_rx));
+
+        let inspector = Arc::new(Inspector {
+            shared,
+            live,
+            ready,
+            started,
+            node: config.node.clone(),
+            source: "mini cluster".to_owned(),
+            store: store_state,
+            http: listeners.http.clone(),
+            https: listeners.https.clone(),
+            api,
+        });
+        if let Listen(Some(addr)) = config.admin {
+            let served = admin::serve(addr, inspector, metrics, drain.clone()).await;
+            let (addr, serving) = served.map_err(|source| RunError::Admin { addr, source })?;
+            tracing::info!(%addr, "admin");
+            tasks.spawn("admin", serving);
+        }
+        tracing::info!(http = ?listeners.http, https = ?listeners.https, api = ?api, "serving");
+        // Outside systemd there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        let outcome = until_told_to_stop(&mut tasks, &signal, &config, listeners).await;
+        tasks.shutdown().await;
+        outcome
+    }
+}
+
+async fn until_told_to_stop(
+    tasks: &mut Tasks,
+    drain: &drain::Signal,
+    config: &Config,
+    listeners: proxy::Running,
+) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(start("signals"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(start("signals"))?;
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        why = tasks.failure() => Err(RunError::Ended(why)),
+    };
+    tracing::info!(grace = ?config.grace, "draining: no new connections, requests in flight may finish");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    drain.drain(config.grace);
+    let drained = tokio::task::spawn_blocking(move || listeners.join());
+    tokio::select! {
+        _ = drained => {}
+        _ = terminate.recv() => tracing::info!("second signal: ending at once"),
+        _ = interrupt.recv() => tracing::info!("second signal: ending at once"),
+    }
+    drain.stop();
+    outcome
+}
+
+async fn serve_api(
+    config: &Config,
+    addr: SocketAddr,
+    store: &dyn Store,
+    own: Option<IpAddr>,
+    propose: Arc<dyn Propose>,
+    view: Arc<dyn View>,
+    drain: &Drain,
+) -> Result<SocketAddr, RunError> {
+    let kept = store.get(API_IDENTITY).map_err(start("the API's identity"))?;
+    let addresses: Vec<IpAddr> = own.into_iter().chain(Some(addr.ip()).filter(|ip| !ip.is_unspecified())).collect();
+    let (identity, changed) =
+        apiserver::Identity::load(kept.as_deref(), &addresses).map_err(start("the API's identity"))?;
+    if changed {
+        let batch = Batch::new().put(API_IDENTITY, identity.to_bytes());
+        store.commit(batch).map_err(start("the API's identity"))?;
+    }
+    let server = identity.server_config().map_err(start("the API's identity"))?;
+    let auth = apiserver::Auth::tokens([identity.token()]);
+    let running = apiserver::serve(apiserver::Settings::new(addr), propose, view, server, auth, drain.clone()).await?;
+    let host = match running.addr.ip() {
+        ip if ip.is_unspecified() => own.unwrap_or_else(|| IpAddr::from([127, 0, 0, 1])),
+        ip => ip,
+    };
+    let url = format!("https://{}", SocketAddr::new(host, running.addr.port()));
+    files::write(&files::kubeconfig_path(&config.state), &identity.kubeconfig(&url), 0o600)
+        .map_err(start("the kubeconfig"))?;
+    Ok(running.addr)
+}
+
+fn local_ca(store: &dyn Store, config: &Config) -> Result<LocalCa, RunError> {
+    let read = |key| store.get(key).map_err(start("the local CA"));
+    if let (Some(certificate), Some(key)) = (read(CA_CERTIFICATE)?, read(CA_KEY)?) {
+        let pem = |bytes| String::from_utf8(bytes).map_err(start("the local CA"));
+        return LocalCa::from_pem(&pem(certificate)?, &pem(key)?).map_err(start("the local CA"));
+    }
+    let ca = LocalCa::generate(&format!("gatelet local CA of {}", config.node)).map_err(start("the local CA"))?;
+    let batch = Batch::new().put(CA_CERTIFICATE, ca.root_pem()).put(CA_KEY, ca.key_pem());
+    store.commit(batch).map_err(start("the local CA"))?;
+    Ok(ca)
+}
+
+/// The listeners that are set, or ports 80 and 443, or 8080 and 8443 where those are not allowed.
+fn proxy_start(
+    config: &Config,
+    shared: &Arc<Shared>,
+    server_tls: Arc<rustls::ServerConfig>,
+    drain: &Drain,
+) -> Result<proxy::Running, RunError> {
+    let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
+    let attempt = |http_port, https_port| {
+        let mut settings = proxy_settings(config);
+        settings.http = config.http.map_or_else(|| vec![any(http_port)], |Listen(addr)| addr.into_iter().collect());
+        settings.https = config.https.map_or_else(|| vec![any(https_port)], |Listen(addr)| addr.into_iter().collect());
+        proxy::start(settings, shared.clone(), Some(server_tls.clone()), drain.clone())
+    };
+    match attempt(80, 443) {
+        Err(StartError::Listen { addr, denied: true, .. }) if config.http.is_none() || config.https.is_none() => {
+            tracing::warn!(%addr, "not allowed to listen here: using ports 8080 and 8443 instead");
+            Ok(attempt(8080, 8443)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+fn proxy_settings(config: &Config) -> Settings {
+    let from = config.proxy.clone();
+    Settings {
+        http: Vec::new(),
+        https: Vec::new(),
+        workers: config.workers,
+        trusted_proxies: from.trusted_proxies,
+        proxy_protocol_from: from.proxy_protocol_from,
+        client_header_timeout: from.client_header_timeout,
+        client_idle_timeout: from.client_idle_timeout,
+        handshake_timeout: from.handshake_timeout,
+        connect_timeout: from.connect_timeout,
+        response_header_timeout: from.response_header_timeout,
+        stream_idle_timeout: from.stream_idle_timeout,
+        upstream_idle_timeout: from.upstream_idle_timeout,
+        request_timeout: from.request_timeout,
+        max_header_bytes: usize::try_from(from.max_header_bytes).unwrap_or(usize::MAX),
+        max_headers: from.max_headers,
+        max_body_bytes: from.max_body_bytes,
+        max_connections: from.max_connections,
+        max_connections_per_client: from.max_connections_per_client,
+        max_streams: from.max_streams,
+        max_idle_per_endpoint: from.max_idle_per_endpoint,
+        max_attempts: from.max_attempts,
+        eject_after: from.eject_after,
+        eject_for: from.eject_for,
+        balance: match from.balance {
+            config::Balance::RoundRobin => BalanceSetting::RoundRobin,
+            config::Balance::LeastRequest => BalanceSetting::LeastRequest,
+        },
+        verify_backends: from.verify_backends,
+        access_log: match (config.log.access, config.log.format) {
+            (None, _) => AccessLog::Off,
+            (Some(share), config::LogFormat::Text) => AccessLog::Text(share),
+            (Some(share), config::LogFormat::Json) => AccessLog::Json(share),
+        },
+    }
+}
+
+fn controller_settings(config: &Config, https_port: u16, own: Option<IpAddr>) -> controller::Settings {
+    controller::Settings {
+        controller: config.controller.as_str().into(),
+        classless: config.classless,
+        default_backend: config.default_backend.as_deref().map(Into::into),
+        ssl_redirect: config.ssl_redirect,
+        https_port,
+        hsts: config.hsts.as_deref().map(Into::into),
+        node: config.node.as_str().into(),
+        addresses: match config.publish.as_slice() {
+            [] => vec![own.unwrap_or_else(|| IpAddr::from([127, 0, 0, 1]))],
+            set => set.to_vec(),
+        },
+    }
+}
+
+/// The address that this node is reached at: the one that packets to the outside would come from. Nothing is sent.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    socket.connect(("192.0.2.1", 9)).ok()?;
+    socket.local_addr().ok().map(|addr| addr.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+fn report(health: &Health) -> String {
+    match health {
+        Health::Good => "good".to_owned(),
+        Health::Repaired { records } => {
+            tracing::warn!(records, "the store lacked records that its mirror had; they were brought back");
+            format!("repaired: {records} records came back from the mirror")
+        }
+        Health::Rebuilt { aside, records } => {
+            tracing::error!(aside = %aside.display(), records, "the store was damaged: set aside, and rebuilt from its mirror");
+            format!("rebuilt: the damaged store is at {}, {records} records came back", aside.display())
+        }
+        Health::MemoryOnly { why } => {
+            tracing::error!(why, "state cannot be kept: what changes now is gone after a restart");
+            format!("in memory only: {why}")
+        }
+    }
+}
+
+fn start<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> RunError {
+    move |error| RunError::Start(format!("{what}: {error}"))
+}

@@ -1,0 +1,148 @@
+//! Reports as tables for people.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+pub(super) fn status(report: &Value) -> String {
+    let mut out = String::new();
+    let list = |key: &str| strings(&report[key]).join(" ");
+    let rows = [
+        ["version".to_owned(), text(&report["version"])],
+        ["node".to_owned(), text(&report["node"])],
+        ["source".to_owned(), text(&report["source"])],
+        ["ready".to_owned(), text(&report["ready"])],
+        ["uptime".to_owned(), format!("{} s", text(&report["uptime_seconds"]))],
+        ["store".to_owned(), text(&report["store"])],
+        ["http".to_owned(), list("http")],
+        ["https".to_owned(), list("https")],
+        ["api".to_owned(), text(&report["api"])],
+    ];
+    out.push_str(&table(&[], &rows.map(|row| row.to_vec())));
+    let hosts: Vec<Vec<String>> = array(&report["hosts"]).map(|host| vec![text(&host[0]), text(&host[1])]).collect();
+    section(&mut out, "Hosts", &["HOST", "RULES"], &hosts);
+    let mut backends = Vec::new();
+    for backend in array(&report["backends"]) {
+        let endpoints: Vec<&Value> = array(&backend["endpoints"]).collect();
+        if endpoints.is_empty() {
+            backends.push(vec![
+                text(&backend["id"]),
+                text(&backend["protocol"]),
+                "-".to_owned(),
+                "no endpoints: 503".to_owned(),
+            ]);
+        }
+        for endpoint in endpoints {
+            backends.push(vec![
+                text(&backend["id"]),
+                text(&backend["protocol"]),
+                text(&endpoint["address"]),
+                text(&endpoint["health"]),
+            ]);
+        }
+    }
+    section(&mut out, "Backends", &["BACKEND", "PROTOCOL", "ENDPOINT", "HEALTH"], &backends);
+    section(&mut out, "Certificates", CERTIFICATE_COLUMNS, &certificate_rows(report));
+    section(&mut out, "Findings", FINDING_COLUMNS, &finding_rows(report));
+    out
+}
+
+pub(super) fn certificates(report: &Value) -> String {
+    table(CERTIFICATE_COLUMNS, &certificate_rows(report))
+}
+
+pub(super) fn explain(report: &Value) -> String {
+    let mut out = format!("{}{}: {}\n", text(&report["host"]), text(&report["path"]), text(&report["outcome"]));
+    let rows: Vec<Vec<String>> = array(&report["candidates"])
+        .map(|one| {
+            let verdict = match (one["wins"].as_bool(), one["matches"].as_bool()) {
+                (Some(true), _) => "wins",
+                (_, Some(true)) => "matches, comes later",
+                _ => "does not match",
+            };
+            let or = |value: &Value, empty: &str| match text(value) {
+                text if text.is_empty() => empty.to_owned(),
+                text => text,
+            };
+            vec![
+                or(&one["host"], "(default)"),
+                or(&one["path"], "(default backend)"),
+                text(&one["ingress"]),
+                text(&one["field"]),
+                verdict.to_owned(),
+            ]
+        })
+        .collect();
+    section(&mut out, "Rules in order", &["HOST", "PATH", "INGRESS", "FIELD", "VERDICT"], &rows);
+    let endpoints: Vec<Vec<String>> =
+        array(&report["endpoints"]).map(|one| vec![text(&one["address"]), text(&one["health"])]).collect();
+    section(&mut out, "Endpoints", &["ENDPOINT", "HEALTH"], &endpoints);
+    if report["certificate"].is_object() {
+        section(&mut out, "Certificate", CERTIFICATE_COLUMNS, &[certificate_row(&report["certificate"])]);
+    }
+    out
+}
+
+pub(super) fn check(report: &Value) -> String {
+    let mut out = table(FINDING_COLUMNS, &finding_rows(report));
+    let count = array(&report["findings"]).filter(|finding| finding["severity"] == "Warning").count();
+    // Writing into a string cannot fail.
+    let _ = writeln!(out, "{} objects checked, {count} warnings", text(&report["objects"]));
+    out
+}
+
+const CERTIFICATE_COLUMNS: &[&str] = &["HOST", "SERVED FROM", "NOT AFTER", "ISSUER", "WANTED BY"];
+const FINDING_COLUMNS: &[&str] = &["SEVERITY", "OBJECT", "REASON", "FIELD", "MESSAGE"];
+
+fn certificate_rows(report: &Value) -> Vec<Vec<String>> {
+    array(&report["certificates"]).map(certificate_row).collect()
+}
+
+fn certificate_row(one: &Value) -> Vec<String> {
+    ["host", "source", "not_after", "issuer", "wanted_by"].map(|key| text(&one[key])).to_vec()
+}
+
+fn finding_rows(report: &Value) -> Vec<Vec<String>> {
+    let row = |one: &Value| ["severity", "object", "reason", "field", "message"].map(|key| text(&one[key])).to_vec();
+    array(&report["findings"]).map(row).collect()
+}
+
+fn section(out: &mut String, title: &str, columns: &[&str], rows: &[Vec<String>]) {
+    if !rows.is_empty() {
+        let _ = write!(out, "\n{title}\n{}", table(columns, rows));
+    }
+}
+
+/// Columns as wide as their widest cell; nothing at all without rows.
+fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
+    let header: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
+    let lines: Vec<&Vec<String>> =
+        (!columns.is_empty() && !rows.is_empty()).then_some(&header).into_iter().chain(rows).collect();
+    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
+    let mut out = String::new();
+    for line in &lines {
+        let mut text = String::new();
+        for (column, cell) in line.iter().enumerate() {
+            let _ = write!(text, "{cell:<width$}  ", width = width(column).unwrap_or(0));
+        }
+        out.push_str(text.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn array(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    array(value).map(text).collect()
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
