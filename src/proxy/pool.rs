@@ -125,11 +125,8 @@ impl Upstream {
         let lease = Lease::new(self.clone());
         match self.key.protocol {
             Protocol::Http1 | Protocol::Https => {
-                while let Some(idle) = (!fresh).then(|| self.idle.borrow_mut().pop()).flatten() {
-                    let mut sender = idle.sender;
-                    if sender.ready().await.is_ok() {
-                        return Ok((Sender::H1(sender), lease, true));
-                    }
+                if !fresh && let Some(sender) = self.take_idle() {
+                    return Ok((Sender::H1(sender), lease, true));
                 }
                 let sender = self.connect_h1(worker).await?;
                 Ok((Sender::H1(sender), lease, false))
@@ -150,6 +147,24 @@ impl Upstream {
                 Ok((Sender::H2(sender), lease, false))
             }
         }
+    }
+
+    /// The idle connection that was used last. One that still writes the end of its last request is left alone.
+    fn take_idle(&self) -> Option<http1::SendRequest<Outgoing>> {
+        let mut idle = self.idle.borrow_mut();
+        let mut busy = Vec::new();
+        let mut found = None;
+        while let Some(last) = idle.pop() {
+            if last.sender.is_ready() {
+                found = Some(last.sender);
+                break;
+            }
+            if !last.sender.is_closed() {
+                busy.push(last);
+            }
+        }
+        idle.extend(busy);
+        found
     }
 
     /// It answered.
