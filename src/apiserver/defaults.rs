@@ -74,12 +74,12 @@ fn service(object: &mut Value) {
     if spec["type"] == "LoadBalancer" {
         ensure(spec, "allocateLoadBalancerNodePorts", true.into());
     }
-    if spec["clusterIP"] == "" {
-        spec["clusterIP"] = Value::Null;
-    }
-    let first = spec.pointer("/clusterIPs/0").cloned().unwrap_or_else(|| "None".into());
-    if spec["clusterIP"].is_null() {
-        spec["clusterIP"] = first;
+    let first = spec.pointer("/clusterIPs/0").cloned();
+    if spec["clusterIP"].is_null() || spec["clusterIP"] == "" {
+        // Only a Service that says that it is headless may have no ports: without them it is left to be refused.
+        let ports = spec.get("ports").and_then(Value::as_array).is_some_and(|ports| !ports.is_empty());
+        let Some(address) = first.or_else(|| ports.then(|| "None".into())) else { return };
+        spec["clusterIP"] = address;
     }
     let address = spec["clusterIP"].clone();
     ensure(spec, "clusterIPs", json!([address]));

@@ -1,4 +1,12 @@
-//! What the real server refuses, with its words.
+//! What the real server refuses, with its words (Kubernetes 1.36: pkg/apis/*/validation).
+
+mod core;
+mod names;
+mod networking;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Display;
 
 use serde_json::Value;
 
@@ -15,17 +23,168 @@ pub(crate) struct FieldError {
     pub(crate) message: String,
 }
 
+/// Problems, as they are found.
+#[derive(Debug, Default)]
+struct Problems(Vec<FieldError>);
+
+impl Problems {
+    fn add(&mut self, field: impl Display, reason: &'static str, message: String) {
+        self.0.push(FieldError { field: field.to_string(), reason, message });
+    }
+
+    fn required(&mut self, field: impl Display, why: &str) {
+        self.add(field, "FieldValueRequired", with("Required value", why));
+    }
+
+    fn invalid(&mut self, field: impl Display, value: impl Into<Value>, why: impl Display) {
+        let value: Value = value.into();
+        self.add(field, "FieldValueInvalid", format!("Invalid value: {value}: {why}"));
+    }
+
+    fn unsupported(&mut self, field: impl Display, value: &str, supported: &[&str]) {
+        let supported: Vec<String> = supported.iter().map(|one| format!("\"{one}\"")).collect();
+        let message = format!("Unsupported value: \"{value}\": supported values: {}", supported.join(", "));
+        self.add(field, "FieldValueNotSupported", message);
+    }
+
+    fn forbidden(&mut self, field: impl Display, why: &str) {
+        self.add(field, "FieldValueForbidden", format!("Forbidden: {why}"));
+    }
+
+    fn duplicate(&mut self, field: impl Display, value: impl Into<Value>) {
+        let value: Value = value.into();
+        self.add(field, "FieldValueDuplicate", format!("Duplicate value: {value}"));
+    }
+
+    fn too_long(&mut self, field: impl Display, limit: usize) {
+        self.add(field, "FieldValueTooLong", format!("Too long: may not be more than {limit} bytes"));
+    }
+
+    fn too_many(&mut self, field: impl Display, found: usize, limit: usize) {
+        let message = format!("Too many: {found}: must have at most {limit} items");
+        self.add(field, "FieldValueTooMany", message);
+    }
+
+    /// Invalid for each of these reasons.
+    fn all(&mut self, field: impl Display, value: &str, reasons: Vec<String>) {
+        for why in reasons {
+            self.invalid(&field, value, why);
+        }
+    }
+}
+
 /// Problems of an object to be made.
-pub(crate) fn create(_kind: Kind, _object: &Value) -> Vec<FieldError> {
-    Vec::new()
+pub(crate) fn create(kind: Kind, object: &Value) -> Vec<FieldError> {
+    let mut problems = Problems::default();
+    metadata(kind, object, &mut problems);
+    content(kind, object, &mut problems);
+    problems.0
 }
 
 /// Problems of a change.
-pub(crate) fn update(_kind: Kind, _new: &Value, _old: &Value) -> Vec<FieldError> {
-    Vec::new()
+pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut problems = Problems::default();
+    match kind {
+        Kind::Secret => core::secret_update(new, old, &mut problems),
+        Kind::ConfigMap => core::immutable_data(new, old, &["data", "binaryData"], &mut problems),
+        Kind::Service => core::service_update(new, old, &mut problems),
+        Kind::EndpointSlice => immutable(new, old, "addressType", &mut problems),
+        Kind::IngressClass => immutable(&new["spec"], &old["spec"], "controller", &mut problems),
+        Kind::Namespace | Kind::Ingress | Kind::Node | Kind::Event => {}
+    }
+    metadata(kind, new, &mut problems);
+    content(kind, new, &mut problems);
+    problems.0
 }
 
 /// What is accepted, but should be said: texts of `Warning` headers.
-pub(crate) fn warnings(_kind: Kind, _object: &Value) -> Vec<String> {
-    Vec::new()
+pub(crate) fn warnings(kind: Kind, object: &Value) -> Vec<String> {
+    match kind {
+        Kind::Ingress if !text(object, "/metadata/annotations/kubernetes.io~1ingress.class").is_empty() => {
+            let what = "annotation \"kubernetes.io/ingress.class\" is deprecated";
+            vec![format!("{what}, please use 'spec.ingressClassName' instead")]
+        }
+        Kind::EndpointSlice if text(object, "/addressType") == "FQDN" => {
+            vec!["spec.addressType: FQDN endpoints are deprecated".to_owned()]
+        }
+        Kind::Secret => core::secret_warnings(object),
+        _ => Vec::new(),
+    }
+}
+
+fn content(kind: Kind, object: &Value, problems: &mut Problems) {
+    match kind {
+        Kind::Secret => core::secret(object, problems),
+        Kind::ConfigMap => core::config_map(object, problems),
+        Kind::Service => core::service(object, problems),
+        Kind::EndpointSlice => networking::endpoint_slice(object, problems),
+        Kind::Ingress => networking::ingress(object, problems),
+        Kind::IngressClass => networking::ingress_class(object, problems),
+        Kind::Namespace | Kind::Node | Kind::Event => {}
+    }
+}
+
+/// `metadata` (k8s.io/apimachinery/pkg/api/validation/objectmeta.go).
+fn metadata(kind: Kind, object: &Value, problems: &mut Problems) {
+    const MAX_ANNOTATIONS: usize = 256 << 10;
+    let name = text(object, "/metadata/name");
+    let check = match kind {
+        Kind::Service | Kind::Namespace => names::label,
+        _ => names::subdomain,
+    };
+    let prefix = text(object, "/metadata/generateName");
+    if !prefix.is_empty() {
+        // What is appended makes a dash at the end good.
+        problems.all("metadata.generateName", prefix, check(prefix.strip_suffix('-').unwrap_or(prefix)));
+    }
+    if name.is_empty() {
+        problems.required("metadata.name", "name or generateName is required");
+    } else {
+        problems.all("metadata.name", name, check(name));
+    }
+    for (key, value) in pairs(object, "/metadata/labels") {
+        problems.all("metadata.labels", key, names::qualified(key));
+        problems.all("metadata.labels", value, names::label_value(value));
+    }
+    let mut size = 0;
+    for (key, value) in pairs(object, "/metadata/annotations") {
+        problems.all("metadata.annotations", key, names::qualified(&key.to_lowercase()));
+        size += key.len() + value.len();
+    }
+    if size > MAX_ANNOTATIONS {
+        problems.too_long("metadata.annotations", MAX_ANNOTATIONS);
+    }
+    for (number, finalizer) in list(object, "/metadata/finalizers").iter().filter_map(Value::as_str).enumerate() {
+        let field = format!("metadata.finalizers[{number}]");
+        problems.all(&field, finalizer, names::qualified(finalizer));
+        if !finalizer.contains('/') && !["orphan", "foregroundDeletion", "kubernetes"].contains(&finalizer) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            problems.invalid(&field, finalizer, why);
+        }
+    }
+}
+
+/// A member that stays as it was made.
+fn immutable(new: &Value, old: &Value, member: &str, problems: &mut Problems) {
+    if new[member] != old[member] {
+        let field = if member == "controller" { "spec.controller" } else { member };
+        problems.invalid(field, new[member].clone(), "field is immutable");
+    }
+}
+
+fn with(what: &str, why: &str) -> String {
+    if why.is_empty() { what.to_owned() } else { format!("{what}: {why}") }
+}
+
+fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn list<'v>(object: &'v Value, pointer: &str) -> &'v [Value] {
+    object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn pairs<'v>(object: &'v Value, pointer: &str) -> impl Iterator<Item = (&'v str, &'v str)> {
+    let members = object.pointer(pointer).and_then(Value::as_object);
+    members.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
 }

@@ -1,0 +1,166 @@
+//! Names of all sorts (k8s.io/apimachinery/pkg/util/validation): each returns what is wrong, in the real words.
+
+const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+const QUALIFIED: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
+
+fn regex_error(what: &str, regex: &str, examples: &[&str]) -> String {
+    let examples = examples.iter().map(|example| format!("'{example}'")).collect::<Vec<_>>().join(",  or ");
+    format!("{what} (e.g. {examples}, regex used for validation is '{regex}')")
+}
+
+fn too_long(limit: usize) -> String {
+    format!("must be no more than {limit} characters")
+}
+
+fn is_label(text: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let bytes = text.as_bytes();
+    edge(bytes.first())
+        && edge(bytes.last())
+        && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
+}
+
+/// RFC 1123 label: names of Services and Namespaces.
+pub(super) fn label(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > 63 {
+        wrong.push(too_long(63));
+    }
+    if !is_label(text) {
+        if text.contains('.') && text.split('.').all(is_label) {
+            wrong.push("must not contain dots".to_owned());
+        } else {
+            let what = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must \
+                        start and end with an alphanumeric character";
+            wrong.push(regex_error(what, LABEL, &["my-name", "123-abc"]));
+        }
+    }
+    wrong
+}
+
+/// RFC 1123 subdomain: names of most objects, and hosts.
+pub(super) fn subdomain(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > 253 {
+        wrong.push(too_long(253));
+    }
+    if !text.split('.').all(is_label) {
+        let what = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and \
+                    must start and end with an alphanumeric character";
+        wrong.push(regex_error(what, &format!("{LABEL}(\\.{LABEL})*"), &["example.com"]));
+    }
+    wrong
+}
+
+/// `*.` and a subdomain.
+pub(super) fn wildcard(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > 253 {
+        wrong.push(too_long(253));
+    }
+    if !text.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_label)) {
+        let what = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \
+                    consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
+        wrong.push(regex_error(what, &format!("\\*\\.{LABEL}(\\.{LABEL})*"), &["*.example.com"]));
+    }
+    wrong
+}
+
+fn is_qualified_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    edge(bytes.first())
+        && edge(bytes.last())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+}
+
+/// `[prefix/]name`: keys of labels and annotations.
+pub(super) fn qualified(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let (prefix, name) = match text.split('/').collect::<Vec<_>>()[..] {
+        [name] => (None, name),
+        [prefix, name] => (Some(prefix), name),
+        _ => {
+            let what = "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and \
+                        end with an alphanumeric character";
+            let error = regex_error(what, QUALIFIED, &["MyName", "my.name", "123-abc"]);
+            return vec![format!("{error} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')")];
+        }
+    };
+    match prefix {
+        Some("") => wrong.push("prefix part must be non-empty".to_owned()),
+        Some(prefix) => wrong.extend(subdomain(prefix).into_iter().map(|why| format!("prefix part {why}"))),
+        None => {}
+    }
+    if name.is_empty() {
+        wrong.push("name part must be non-empty".to_owned());
+    } else if name.len() > 63 {
+        wrong.push(format!("name part {}", too_long(63)));
+    }
+    if !is_qualified_name(name) {
+        let what = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+                    alphanumeric character";
+        wrong.push(regex_error(what, QUALIFIED, &["MyName", "my.name", "123-abc"]));
+    }
+    wrong
+}
+
+/// The value of a label.
+pub(super) fn label_value(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > 63 {
+        wrong.push(too_long(63));
+    }
+    if !text.is_empty() && !is_qualified_name(text) {
+        let what = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \
+                    must start and end with an alphanumeric character";
+        let regex = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
+        wrong.push(regex_error(what, regex, &["MyValue", "my_value", "12345"]));
+    }
+    wrong
+}
+
+/// A key of the data of a Secret or ConfigMap.
+pub(super) fn data_key(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > 253 {
+        wrong.push(too_long(253));
+    }
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+        let what = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
+        let examples = "'key.name',  or 'KEY_NAME',  or 'key-name'";
+        wrong.push(format!("{what} (e.g. {examples}, regex used for validation is '[-._a-zA-Z0-9]+')"));
+    } else if text == "." || text == ".." {
+        wrong.push(format!("must not be '{text}'"));
+    } else if text.starts_with("..") {
+        wrong.push("must not start with '..'".to_owned());
+    }
+    wrong
+}
+
+/// The name of a port: an IANA service name.
+pub(super) fn port_name(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if text.len() > 15 {
+        wrong.push(too_long(15));
+    }
+    if text.is_empty() || !text.bytes().all(known) {
+        wrong.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
+    }
+    if !text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        wrong.push("must contain at least one letter (a-z)".to_owned());
+    }
+    if text.contains("--") {
+        wrong.push("must not contain consecutive hyphens".to_owned());
+    }
+    if text.starts_with('-') || text.ends_with('-') {
+        wrong.push("must not begin or end with a hyphen".to_owned());
+    }
+    wrong
+}
+
+/// The number of a port.
+pub(super) fn port_number(number: i64) -> Option<&'static str> {
+    (!(1..=65_535).contains(&number)).then_some("must be between 1 and 65535, inclusive")
+}

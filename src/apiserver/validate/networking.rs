@@ -1,0 +1,281 @@
+//! Ingress, IngressClass, EndpointSlice.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::{Problems, list, names, text};
+
+const CLASS_ANNOTATION: &str = "/metadata/annotations/kubernetes.io~1ingress.class";
+
+pub(super) fn ingress(object: &Value, problems: &mut Problems) {
+    let spec = &object["spec"];
+    let rules = list(spec, "/rules");
+    if rules.is_empty() && spec["defaultBackend"].is_null() {
+        let rules = spec.get("rules").cloned().unwrap_or_default();
+        problems.invalid("spec", rules, "either `defaultBackend` or `rules` must be specified");
+    }
+    if !spec["defaultBackend"].is_null() {
+        backend(&spec["defaultBackend"], "spec.defaultBackend", problems);
+    }
+    for (number, rule) in rules.iter().enumerate() {
+        let field = format!("spec.rules[{number}]");
+        let name = text(rule, "/host");
+        if !name.is_empty() {
+            host(name, &format!("{field}.host"), problems);
+            if name.parse::<IpAddr>().is_ok() {
+                problems.invalid(format!("{field}.host"), name, "must be a DNS name, not an IP address");
+            }
+        }
+        if rule["http"].is_null() {
+            continue;
+        }
+        let paths = list(rule, "/http/paths");
+        if paths.is_empty() {
+            problems.required(format!("{field}.http.paths"), "");
+        }
+        for (number, one) in paths.iter().enumerate() {
+            path(one, &format!("{field}.http.paths[{number}]"), problems);
+        }
+    }
+    for (number, tls) in list(spec, "/tls").iter().enumerate() {
+        for (at, name) in list(tls, "/hosts").iter().filter_map(Value::as_str).enumerate() {
+            host(name, &format!("spec.tls[{number}].hosts[{at}]"), problems);
+        }
+        let secret = text(tls, "/secretName");
+        if !secret.is_empty() {
+            problems.all(format!("spec.tls[{number}].secretName"), secret, names::subdomain(secret));
+        }
+    }
+    let class = spec["ingressClassName"].as_str();
+    if let Some(class) = class {
+        problems.all("spec.ingressClassName", class, names::subdomain(class));
+    }
+    let annotated = object.pointer(CLASS_ANNOTATION).and_then(Value::as_str);
+    if let (Some(class), Some(annotated)) = (class, annotated)
+        && class != annotated
+    {
+        let why = "must match `ingressClassName` when both are specified";
+        problems.invalid("annotations.kubernetes.io/ingress.class", annotated, why);
+    }
+    for (number, address) in list(object, "/status/loadBalancer/ingress").iter().enumerate() {
+        let field = format!("status.loadBalancer.ingress[{number}]");
+        let (ip, name) = (text(address, "/ip"), text(address, "/hostname"));
+        if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
+            problems.invalid(
+                format!("{field}.ip"),
+                ip,
+                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            );
+        }
+        if !name.is_empty() {
+            problems.all(format!("{field}.hostname"), name, names::subdomain(name));
+            if name.parse::<IpAddr>().is_ok() {
+                let why = "must be a DNS name, not an IP address";
+                problems.invalid(format!("{field}.hostname"), name, why);
+            }
+        }
+    }
+}
+
+fn host(name: &str, field: &str, problems: &mut Problems) {
+    let wrong = if name.contains('*') { names::wildcard(name) } else { names::subdomain(name) };
+    problems.all(field, name, wrong);
+}
+
+fn path(path: &Value, field: &str, problems: &mut Problems) {
+    let (kind, at) = (path["pathType"].as_str(), text(path, "/path"));
+    match kind {
+        None => problems.required(format!("{field}.pathType"), "pathType must be specified"),
+        Some("Exact" | "Prefix") => {
+            let field = format!("{field}.path");
+            if !at.starts_with('/') {
+                problems.invalid(&field, at, "must be an absolute path");
+            }
+            if !at.is_empty() {
+                for within in ["//", "/./", "/../", "%2f", "%2F"] {
+                    if at.contains(within) {
+                        problems.invalid(&field, at, format!("must not contain '{within}'"));
+                    }
+                }
+                for end in ["/..", "/."] {
+                    if at.ends_with(end) {
+                        problems.invalid(&field, at, format!("cannot end with '{end}'"));
+                    }
+                }
+            }
+        }
+        Some("ImplementationSpecific") => {
+            if !at.is_empty() && !at.starts_with('/') {
+                problems.invalid(format!("{field}.path"), at, "must be an absolute path");
+            }
+        }
+        Some(other) => {
+            problems.unsupported(format!("{field}.pathType"), other, &["Exact", "ImplementationSpecific", "Prefix"]);
+        }
+    }
+    backend(&path["backend"], &format!("{field}.backend"), problems);
+}
+
+fn backend(backend: &Value, field: &str, problems: &mut Problems) {
+    let (resource, service) = (!backend["resource"].is_null(), &backend["service"]);
+    match (resource, service.is_null()) {
+        (true, false) => return problems.invalid(field, "", "cannot set both resource and service backends"),
+        (false, true) => return problems.invalid(field, "", "resource or service backend is required"),
+        (true, true) => {
+            for member in ["kind", "name"] {
+                if text(&backend["resource"], &format!("/{member}")).is_empty() {
+                    problems.required(format!("{field}.resource.{member}"), "");
+                }
+            }
+            return;
+        }
+        (false, false) => {}
+    }
+    let name = text(service, "/name");
+    if name.is_empty() {
+        problems.required(format!("{field}.service.name"), "");
+    } else {
+        problems.all(format!("{field}.service.name"), name, names::label(name));
+    }
+    let (port_name, number) = (text(service, "/port/name"), service["port"]["number"].as_i64().unwrap_or(0));
+    match (port_name, number) {
+        ("", 0) => problems.required(field, "port name or number is required"),
+        ("", number) => {
+            if let Some(why) = names::port_number(number) {
+                problems.invalid(format!("{field}.service.port.number"), number, why);
+            }
+        }
+        (name, 0) => problems.all(format!("{field}.service.port.name"), name, names::port_name(name)),
+        _ => problems.invalid(field, "", "cannot set both port name & port number"),
+    }
+}
+
+pub(super) fn ingress_class(object: &Value, problems: &mut Problems) {
+    let controller = text(object, "/spec/controller");
+    if controller.len() > 250 {
+        problems.too_long("spec.controller", 250);
+    }
+    if controller.is_empty() {
+        problems.required("spec.controller", "");
+    } else {
+        let (domain, path) = controller.split_once('/').unwrap_or((controller, ""));
+        if domain.is_empty() || path.is_empty() {
+            let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+            problems.invalid("spec.controller", controller, why);
+        } else {
+            problems.all("spec.controller", domain, names::subdomain(domain));
+        }
+    }
+    let parameters = &object["spec"]["parameters"];
+    if parameters.is_null() {
+        return;
+    }
+    for member in ["kind", "name"] {
+        if text(parameters, &format!("/{member}")).is_empty() {
+            problems.required(format!("spec.parameters.{member}"), "");
+        }
+    }
+    match (text(parameters, "/scope"), parameters["namespace"].is_null()) {
+        ("Namespace", true) => {
+            problems.required("spec.parameters.namespace", "`parameters.scope` is set to 'Namespace'");
+        }
+        ("Cluster", false) => {
+            problems.forbidden("spec.parameters.namespace", "`parameters.scope` is set to 'Cluster'");
+        }
+        ("Cluster" | "Namespace", _) => {}
+        (other, _) => problems.unsupported("spec.parameters.scope", other, &["Cluster", "Namespace"]),
+    }
+}
+
+pub(super) fn endpoint_slice(object: &Value, problems: &mut Problems) {
+    let kind = text(object, "/addressType");
+    match kind {
+        "IPv4" | "IPv6" | "FQDN" => {}
+        "" => problems.required("addressType", ""),
+        other => problems.unsupported("addressType", other, &["FQDN", "IPv4", "IPv6"]),
+    }
+    let mut seen = Vec::new();
+    let ports = list(object, "/ports");
+    if ports.len() > 20_000 {
+        problems.too_many("ports", ports.len(), 20_000);
+    }
+    for (number, port) in ports.iter().take(20_000).enumerate() {
+        let (field, name) = (format!("ports[{number}]"), text(port, "/name"));
+        if !name.is_empty() {
+            problems.all(format!("{field}.name"), name, names::label(name));
+        }
+        if seen.contains(&name) {
+            problems.duplicate(format!("{field}.name"), name);
+        }
+        seen.push(name);
+        let protocol = text(port, "/protocol");
+        if !["TCP", "UDP", "SCTP"].contains(&protocol) {
+            problems.unsupported(format!("{field}.protocol"), protocol, &["SCTP", "TCP", "UDP"]);
+        }
+        let application = text(port, "/appProtocol");
+        if !application.is_empty() {
+            problems.all(format!("{field}.appProtocol"), application, names::qualified(application));
+        }
+    }
+    let endpoints = list(object, "/endpoints");
+    if endpoints.len() > 1000 {
+        return problems.too_many("endpoints", endpoints.len(), 1000);
+    }
+    for (number, endpoint) in endpoints.iter().enumerate() {
+        let field = format!("endpoints[{number}]");
+        let addresses = list(endpoint, "/addresses");
+        match addresses.len() {
+            0 => problems.required(format!("{field}.addresses"), "must contain at least 1 address"),
+            1..=100 => {}
+            many => problems.too_many(format!("{field}.addresses"), many, 100),
+        }
+        for (at, one) in addresses.iter().filter_map(Value::as_str).enumerate() {
+            let all = format!("{field}.addresses");
+            address(kind, one, &format!("{all}[{at}]"), &all, problems);
+        }
+        let node = text(endpoint, "/nodeName");
+        if !node.is_empty() {
+            problems.all(format!("{field}.nodeName"), node, names::subdomain(node));
+        }
+        let hostname = text(endpoint, "/hostname");
+        if !hostname.is_empty() {
+            problems.all(format!("{field}.hostname"), hostname, names::label(hostname));
+        }
+    }
+}
+
+fn address(kind: &str, one: &str, field: &str, all: &str, problems: &mut Problems) {
+    if kind == "FQDN" {
+        let name = one.strip_suffix('.').unwrap_or(one);
+        let wrong = names::subdomain(name);
+        if wrong.is_empty() && !name.contains('.') {
+            problems.invalid(field, one, "should be a domain with at least two segments separated by dots");
+        }
+        return problems.all(field, one, wrong);
+    }
+    let Ok(ip) = one.parse::<IpAddr>() else {
+        return problems.invalid(field, one, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+    };
+    match kind {
+        "IPv4" if !ip.is_ipv4() => problems.invalid(all, one, "must be an IPv4 address"),
+        "IPv6" if !ip.is_ipv6() => problems.invalid(all, one, "must be an IPv6 address"),
+        _ => {}
+    }
+    let (link_local, multicast) = match ip {
+        IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.segments()[0] & 0xff0f == 0xff02),
+    };
+    if ip.is_unspecified() {
+        problems.invalid(field, one, "may not be unspecified (0.0.0.0 or ::)");
+    }
+    if ip.is_loopback() {
+        problems.invalid(field, one, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
+    }
+    if link_local {
+        problems.invalid(field, one, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
+    }
+    if multicast {
+        problems.invalid(field, one, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
+    }
+}
