@@ -8,7 +8,10 @@ use prometheus_client::{
     metrics::counter::ConstCounter,
 };
 
-use crate::proxy::{Shared, counters::LATENCY_BUCKETS};
+use crate::proxy::{
+    Shared,
+    counters::{LATENCY_BUCKETS, UPSTREAM_ERRORS},
+};
 
 /// Asks every core.
 #[derive(Debug)]
@@ -36,6 +39,13 @@ impl Collector for DataPlane {
         )?;
         counter("ejections", "Endpoints passed over after failures in a row", sum(|core| core.ejections.value()))?;
         counter("upgrades", "Upgraded connections", sum(|core| core.upgrades.value()))?;
+        for (index, kind) in UPSTREAM_ERRORS.into_iter().enumerate() {
+            let value = cores.iter().map(|core| core.upstream_errors[index].value()).sum();
+            counter(&format!("upstream_errors_{kind}"), "Requests that failed through the upstream's fault", value)?;
+        }
+        counter("clients_gone", "Requests whose client did not wait", sum(|core| core.client_gone.value()))?;
+        counter("request_body_bytes", "Bytes of request bodies sent on", sum(|core| core.bytes_in.value()))?;
+        counter("answer_body_bytes", "Bytes of upstreams' bodies passed on", sum(|core| core.bytes_out.value()))?;
         let mut total = 0;
         for (index, bound) in LATENCY_BUCKETS.iter().enumerate() {
             total += cores.iter().map(|core| core.latency[index].value()).sum::<u64>();

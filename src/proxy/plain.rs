@@ -98,6 +98,7 @@ pub fn start(
             let tasks = tokio::task::LocalSet::new();
             tasks.block_on(&runtime, async move {
                 let worker = Worker::new(index, settings, shared);
+                let upgraded = worker.clone();
                 let open = Rc::new(Cell::new(0_usize));
                 let mut loops = tokio::task::JoinSet::new();
                 for (listener, secure) in listeners {
@@ -109,7 +110,7 @@ pub fn start(
                 let grace = drain.draining().await;
                 let empty = async {
                     while loops.join_next().await.is_some() {}
-                    while open.get() > 0 {
+                    while open.get() + upgraded.tunnels.get() > 0 {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }
                 };
@@ -239,10 +240,14 @@ where
         }
         let _ = connection.await;
     } else {
-        let connection = hyper::server::conn::http1::Builder::new()
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        // hyper's own limit is 100; any number that is set costs an allocation per request.
+        if settings.max_headers != 100 {
+            builder.max_headers(settings.max_headers);
+        }
+        let connection = builder
             .timer(TokioTimer::new())
             .header_read_timeout(settings.client_header_timeout)
-            .max_headers(settings.max_headers)
             .max_buf_size(settings.max_header_bytes.max(8192))
             .pipeline_flush(true)
             .serve_connection(TokioIo::new(io), service)
