@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
+    path::PathBuf,
     sync::{Arc, Mutex, atomic::AtomicBool},
     time::Instant,
 };
@@ -12,6 +13,7 @@ use tokio::{
 };
 
 use super::{
+    cache::Cache,
     check,
     engine::Engine,
     files,
@@ -26,8 +28,9 @@ use super::{
 use crate::{
     admin, apiserver,
     cluster::Local,
-    config::{self, Config, Listen},
+    config::{self, Config, Listen, Mode},
     controller::{self, Index},
+    k8s,
     objects::{Kind, Propose, View},
     proxy::{
         self, Settings, Shared, StartError,
@@ -129,36 +132,51 @@ impl Process {
 
         let mut tasks = Tasks::new(tokio::runtime::Handle::current());
         let (events_tx, events_rx) = mpsc::channel(EVENTS);
-        let opened = {
-            let store = store.clone();
-            tokio::task::spawn_blocking(move || Local::open(store)).await
-        };
-        let local = opened.map_err(start("the mini cluster"))?.map_err(start("the mini cluster"))?;
-        let local = Arc::new(local);
-        let (propose, view): (Arc<dyn Propose>, Arc<dyn View>) = (local.clone(), local);
-        let api = match config.api {
-            Listen(None) => None,
-            Listen(Some(addr)) => {
-                Some(serve_api(&config, addr, &*store, own, propose.clone(), view.clone(), &drain).await?)
+        let mut api = None;
+        let mut copy = Vec::new();
+        let mut cache = None;
+        let (source, target) = match cluster(&config) {
+            None => {
+                let (propose, view) = mini_cluster(&store).await?;
+                if let Listen(Some(addr)) = config.api {
+                    let (propose, view) = (propose.clone(), view.clone());
+                    api = Some(serve_api(&config, addr, &*store, own, propose, view, &drain).await?);
+                }
+                for kind in Kind::WATCHED {
+                    tasks.spawn("mini cluster", source::follow(view.clone(), kind, events_tx.clone()));
+                }
+                let writer = MiniWriter::new(propose, view, config.node.as_str().into());
+                ("mini cluster".to_owned(), Target::Mini(writer))
+            }
+            Some(kubeconfig) => {
+                let client = k8s::connect(kubeconfig.as_deref()).await.map_err(start("kubeconfig"))?;
+                let (kept, events) = Cache::load(&*store).map_err(start("the local copy"))?;
+                (cache, copy) = (Some((kept, store.clone())), events);
+                for kind in Kind::WATCHED {
+                    tasks.spawn("cluster", k8s::follow(client.clone(), kind, events_tx.clone()));
+                }
+                let source = match &kubeconfig {
+                    Some(path) => format!("the cluster of {}", path.display()),
+                    None => "the cluster around this process".to_owned(),
+                };
+                let writer = k8s::Writer::new(client, config.node.as_str().into());
+                (source, Target::Kubernetes(writer))
             }
         };
-        for kind in Kind::WATCHED {
-            tasks.spawn("mini cluster", source::follow(view.clone(), kind, events_tx.clone()));
-        }
         drop(events_tx);
-        let target = Target::Mini(MiniWriter::new(propose, view, config.node.as_str().into()));
         let (queue, writing) = writer::start(target);
         tasks.spawn("status writer", writing);
 
         let https_port = listeners.https.first().map_or(443, SocketAddr::port);
-        let engine = Engine {
+        let mut engine = Engine {
             index: Index::new(controller_settings(&config, https_port, own), Box::new(check::inspect)),
             publisher: Publisher::new(shared.clone(), resolver, metrics.clone(), live.clone()),
             writer: queue,
             announced: Announced::default(),
-            cache: None,
+            cache,
             ready: ready.clone(),
         };
+        engine.warm_up(copy);
         tasks.spawn("controller", engine.run(events_rx));
 
         let inspector = Arc::new(Inspector {
@@ -167,7 +185,7 @@ impl Process {
             ready,
             started,
             node: config.node.clone(),
-            source: "mini cluster".to_owned(),
+            source,
             store: store_state,
             http: listeners.http.clone(),
             https: listeners.https.clone(),
@@ -186,6 +204,30 @@ impl Process {
         tasks.shutdown().await;
         outcome
     }
+}
+
+/// The kubeconfig of the cluster to serve (`Some(None)` for the one around this process), or `None` for the mini
+/// cluster.
+fn cluster(config: &Config) -> Option<Option<PathBuf>> {
+    /// Where k3s puts the administrator's kubeconfig.
+    const K3S: &str = "/etc/rancher/k3s/k3s.yaml";
+    let named = config.kubeconfig.clone();
+    let found = || Some(PathBuf::from(K3S)).filter(|path| std::fs::File::open(path).is_ok());
+    match config.mode {
+        Mode::Standalone => None,
+        _ if named.is_some() => Some(named),
+        _ if k8s::in_cluster() => Some(None),
+        Mode::Auto => found().map(Some),
+        Mode::Kubernetes => Some(found()),
+    }
+}
+
+async fn mini_cluster(store: &Arc<dyn Store>) -> Result<(Arc<dyn Propose>, Arc<dyn View>), RunError> {
+    let store = store.clone();
+    let opened = tokio::task::spawn_blocking(move || Local::open(store)).await;
+    let local = opened.map_err(start("the mini cluster"))?.map_err(start("the mini cluster"))?;
+    let local = Arc::new(local);
+    Ok((local.clone(), local))
 }
 
 async fn until_told_to_stop(

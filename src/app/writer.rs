@@ -23,6 +23,7 @@ pub(crate) enum Write {
 /// Where it is written to.
 pub(crate) enum Target {
     Mini(MiniWriter),
+    Kubernetes(crate::k8s::Writer),
 }
 
 /// The sending side.
@@ -45,11 +46,22 @@ pub(crate) fn start(target: Target) -> (Queue, impl Future<Output = Result<(), S
         while let Some(write) = rx.recv().await {
             match &target {
                 Target::Mini(mini) => mini.write(write).await,
+                Target::Kubernetes(writer) => kubernetes(writer, write).await,
             }
         }
         Ok(())
     };
     (Queue(tx), task)
+}
+
+async fn kubernetes(writer: &crate::k8s::Writer, write: Write) {
+    let (about, done) = match &write {
+        Write::Status(patch @ StatusPatch::IngressAddresses { about, .. }) => (about, writer.status(patch).await),
+        Write::Note(note) => (&note.about, writer.note(note).await),
+    };
+    if let Err(error) = done {
+        tracing::warn!(object = %about.key, %error, "status or Event not written");
+    }
 }
 
 /// Turns findings into Events, each once as long as it holds.

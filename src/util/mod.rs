@@ -1,5 +1,6 @@
 //! Small generic parts: backoff, the drain signal, IP sets, units. Nothing here knows what gatelet is.
 
+pub mod backoff;
 pub mod drain;
 pub mod stamp;
 pub mod units;

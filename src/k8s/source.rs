@@ -1,0 +1,268 @@
+//! One kind of a real cluster, followed: list in pages, then watch, with everything that can go wrong between.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use kube::{Client, client::Body};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+use tokio::{sync::mpsc, time::timeout};
+
+use super::paths;
+use crate::{
+    objects::{Event, Kind, RawObject},
+    util::{backoff::Backoff, stamp},
+};
+
+/// Objects per page of a list.
+const PAGE: usize = 500;
+/// A page or a line of a watch larger than this is no answer of an API server: objects are at most 1.5 MiB.
+const LARGEST_PAGE: usize = 256 * 1024 * 1024;
+const LARGEST_LINE: usize = 8 * 1024 * 1024;
+/// The server ends a watch after this; silence for longer means that the connection is dead.
+const WATCH: Duration = Duration::from_secs(290);
+/// For a list, and for the head of a watch's answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What ends a round of list and watch.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("{0}")]
+    Client(#[from] kube::Error),
+    #[error("the API server answered {0}: {1}")]
+    Status(StatusCode, String),
+    #[error("the API server did not answer in time")]
+    Timeout,
+    #[error("the answer broke off: {0}")]
+    Broken(String),
+    #[error("not an answer of an API server: {0}")]
+    Malformed(String),
+    #[error("the resource version is no longer kept")]
+    Expired,
+    #[error("nobody listens")]
+    Closed,
+}
+
+#[derive(Deserialize)]
+struct Page<'a> {
+    metadata: ListMeta,
+    #[serde(borrow, default)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMeta {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default, rename = "continue")]
+    next: String,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(rename = "type")]
+    change: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+/// Follows a kind for ever: a reset with everything there is, then each change. Ends when nobody listens any more.
+pub async fn follow(client: Client, kind: Kind, events: mpsc::Sender<Event>) -> Result<(), String> {
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+    let mut told = false;
+    loop {
+        let trouble = match round(&client, kind, &events, &mut backoff, &mut told).await {
+            Trouble::Closed => return Ok(()),
+            trouble => trouble,
+        };
+        if !told && !matches!(trouble, Trouble::Expired) {
+            tracing::warn!(kind = kind.name(), error = %trouble, "the cluster does not answer; what is known is served on");
+            told = true;
+        }
+        tokio::time::sleep(backoff.failed(u64::from_le_bytes(stamp::random()))).await;
+    }
+}
+
+async fn round(
+    client: &Client,
+    kind: Kind,
+    events: &mpsc::Sender<Event>,
+    backoff: &mut Backoff,
+    told: &mut bool,
+) -> Trouble {
+    let mut version = match list(client, kind, events).await {
+        Ok(version) => version,
+        Err(trouble) => return trouble,
+    };
+    if std::mem::take(told) {
+        tracing::info!(kind = kind.name(), "the cluster answers again");
+    }
+    loop {
+        match watch(client, kind, &mut version, events).await {
+            // The server ended it in order: go on from where it was.
+            Ok(()) => backoff.succeeded(),
+            Err(trouble @ (Trouble::Expired | Trouble::Closed | Trouble::Malformed(_))) => return trouble,
+            Err(trouble) => {
+                tracing::debug!(kind = kind.name(), error = %trouble, "watch broke off");
+                tokio::time::sleep(backoff.failed(u64::from_le_bytes(stamp::random()))).await;
+            }
+        }
+    }
+}
+
+/// Lists everything and sends it as a reset; returns the version to watch from.
+async fn list(client: &Client, kind: Kind, events: &mpsc::Sender<Event>) -> Result<String, Trouble> {
+    let mut objects = Vec::new();
+    let mut next = String::new();
+    loop {
+        let mut url = format!("{}?limit={PAGE}{}", paths::collection(kind), selector(kind));
+        if !next.is_empty() {
+            url.push_str(&format!("&continue={}", escape(&next)));
+        }
+        let body = timeout(PATIENCE, whole(client, &url)).await.map_err(|_elapsed| Trouble::Timeout)??;
+        let page: Page<'_> = serde_json::from_slice(&body).map_err(|error| Trouble::Malformed(error.to_string()))?;
+        objects.extend(page.items.unwrap_or_default().into_iter().filter_map(|item| read(kind, item)));
+        if page.metadata.next.is_empty() {
+            events.send(Event::Reset(kind, objects)).await.map_err(|_closed| Trouble::Closed)?;
+            return Ok(page.metadata.resource_version);
+        }
+        next = page.metadata.next;
+    }
+}
+
+/// Watches until the server ends it.
+async fn watch(client: &Client, kind: Kind, version: &mut String, events: &mpsc::Sender<Event>) -> Result<(), Trouble> {
+    let url = format!(
+        "{}?watch=true&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={}{}",
+        paths::collection(kind),
+        WATCH.as_secs(),
+        selector(kind)
+    );
+    let mut body = timeout(PATIENCE, open(client, &url)).await.map_err(|_elapsed| Trouble::Timeout)??;
+    let mut buffer = Vec::new();
+    loop {
+        let frame = match timeout(WATCH + PATIENCE, body.frame()).await {
+            Err(_elapsed) => return Err(Trouble::Timeout),
+            Ok(None) => return Ok(()),
+            Ok(Some(frame)) => frame.map_err(|error| Trouble::Broken(error.to_string()))?,
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        buffer.extend_from_slice(&data);
+        let mut done = 0;
+        while let Some(end) = memchr::memchr(b'\n', &buffer[done..]) {
+            let line = &buffer[done..done + end];
+            done += end + 1;
+            if !line.trim_ascii().is_empty() {
+                take(kind, line, version, events).await?;
+            }
+        }
+        buffer.drain(..done);
+        if buffer.len() > LARGEST_LINE {
+            return Err(Trouble::Malformed("a line of the watch is too long".to_owned()));
+        }
+    }
+}
+
+/// Takes in one line of a watch.
+async fn take(kind: Kind, line: &[u8], version: &mut String, events: &mpsc::Sender<Event>) -> Result<(), Trouble> {
+    let malformed = |error: serde_json::Error| Trouble::Malformed(error.to_string());
+    let Line { change, object } = serde_json::from_slice(line).map_err(malformed)?;
+    let event = match change {
+        "BOOKMARK" => {
+            let value: Value = serde_json::from_str(object.get()).map_err(malformed)?;
+            if let Some(at) = value["metadata"]["resourceVersion"].as_str() {
+                at.clone_into(version);
+            }
+            return Ok(());
+        }
+        "ERROR" => {
+            let status: Value = serde_json::from_str(object.get()).map_err(malformed)?;
+            return Err(match status["code"].as_u64() {
+                Some(410) => Trouble::Expired,
+                _ => Trouble::Broken(status["message"].as_str().unwrap_or("an error in the watch").to_owned()),
+            });
+        }
+        // One object that cannot be read harms no other; the next change of it may be readable.
+        _ => match (read(kind, object), change) {
+            (None, _) => return Ok(()),
+            (Some(object), "DELETED") => {
+                object.meta.resource_version.as_ref().clone_into(version);
+                Event::Delete(object.key.clone())
+            }
+            (Some(object), _) => {
+                object.meta.resource_version.as_ref().clone_into(version);
+                Event::Apply(object)
+            }
+        },
+    };
+    events.send(event).await.map_err(|_closed| Trouble::Closed)
+}
+
+/// An object without what is never looked at: half of its size.
+fn read(kind: Kind, object: &RawValue) -> Option<Arc<RawObject>> {
+    let complain = |error: &dyn std::fmt::Display| {
+        tracing::warn!(kind = kind.name(), %error, "an object of the cluster cannot be read and is passed over");
+    };
+    let mut value: Value = serde_json::from_str(object.get()).inspect_err(|error| complain(error)).ok()?;
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+    }
+    let body = Bytes::from(value.to_string());
+    RawObject::parse(kind, body).inspect_err(|error| complain(error)).ok().map(Arc::new)
+}
+
+/// Of Secrets only those with certificates: no right to others is used.
+fn selector(kind: Kind) -> &'static str {
+    if kind == Kind::Secret { "&fieldSelector=type%3Dkubernetes.io%2Ftls" } else { "" }
+}
+
+async fn open(client: &Client, url: &str) -> Result<Body, Trouble> {
+    let request = Request::get(url).header(http::header::ACCEPT, "application/json").body(Body::empty());
+    let request = request.map_err(|error| Trouble::Malformed(error.to_string()))?;
+    let response = client.send(request).await?;
+    let status = response.status();
+    let body = response.into_body();
+    match status {
+        StatusCode::OK => Ok(body),
+        StatusCode::GONE => Err(Trouble::Expired),
+        _ => {
+            let text = collect(body, 64 * 1024).await.unwrap_or_default();
+            let message = serde_json::from_slice::<Value>(&text).ok();
+            let message = message.as_ref().and_then(|status| status["message"].as_str()).unwrap_or_default();
+            Err(Trouble::Status(status, message.to_owned()))
+        }
+    }
+}
+
+async fn whole(client: &Client, url: &str) -> Result<Vec<u8>, Trouble> {
+    collect(open(client, url).await?, LARGEST_PAGE).await
+}
+
+async fn collect(mut body: Body, most: usize) -> Result<Vec<u8>, Trouble> {
+    let mut out = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Trouble::Broken(error.to_string()))?;
+        if let Ok(data) = frame.into_data() {
+            out.extend_from_slice(&data);
+        }
+        if out.len() > most {
+            return Err(Trouble::Malformed("the answer is too long".to_owned()));
+        }
+    }
+    Ok(out)
+}
+
+fn escape(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
