@@ -118,6 +118,9 @@ pub(crate) fn change(
         None if resource.status => set(new, "status", old.get("status").cloned()),
         None => {}
     }
+    if resource.kind == Kind::Service {
+        keep_addresses(&mut new["spec"], &old["spec"]);
+    }
     if resource.kind == Kind::Namespace {
         set(new, "spec", old.get("spec").cloned());
         new["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
@@ -137,6 +140,20 @@ pub(crate) fn change(
     let deleting = !text(new, "/metadata/deletionTimestamp").is_empty();
     let free = finalizers(new).is_empty() && resource.kind != Kind::Namespace;
     Ok(if deleting && free { Change::Finished } else { Change::Keep })
+}
+
+/// A replaced Service keeps the addresses that it was given, unless it names others or becomes an ExternalName.
+fn keep_addresses(new: &mut Value, old: &Value) {
+    let external_name = new["type"] == "ExternalName" || old["type"] == "ExternalName";
+    let named = ["clusterIP", "clusterIPs"].iter().any(|member| !new[*member].is_null() && new[*member] != "");
+    if external_name || named || !new.is_object() {
+        return;
+    }
+    for member in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        if new[member].is_null() {
+            set(new, member, old.get(member).cloned());
+        }
+    }
 }
 
 fn check_finalizers(resource: &Resource, name: &str, new: &Value, old: &Value) -> Result<(), ApiError> {

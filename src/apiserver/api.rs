@@ -48,6 +48,9 @@ impl Api {
         if !discovery::is_known(group, version) {
             return Err(ApiError::no_such_path());
         }
+        if let ("", ["namespaces", namespace, "endpoints", name], &Method::GET) = (group, rest, &head.method) {
+            return self.endpoints(namespace, name, Accept::parse(&head.headers)?);
+        }
         let target = Target::parse(group, version, rest)?;
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let accept = Accept::parse(&head.headers)?;

@@ -10,6 +10,7 @@ mod columns;
 pub(crate) mod defaults;
 mod delete;
 mod discovery;
+mod endpoints;
 mod events;
 mod identity;
 pub(crate) mod merge;

@@ -7,7 +7,7 @@ use super::{
     Api,
     admit::{self, Change},
     answer::{self, Body},
-    defaults, events, merge,
+    events, merge,
     registry::{self, Resource},
     request::{Accept, Query, Target, content_type, media_type},
     schema::{self, ContentType},
@@ -304,7 +304,5 @@ fn decode(
         FieldValidation::Warn => warnings.extend(decoded.unknown),
         FieldValidation::Strict | FieldValidation::Ignore => {}
     }
-    let mut value = decoded.value;
-    defaults::apply(resource.kind, &mut value);
-    Ok(value)
+    Ok(decoded.value)
 }

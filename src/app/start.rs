@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     admin, apiserver,
-    cluster::Local,
+    cluster::{self as mini, Local},
     config::{self, Config, Listen, Mode},
     controller::{self, Index},
     k8s,
@@ -138,6 +138,9 @@ impl Process {
         let (source, target) = match cluster(&config) {
             None => {
                 let (propose, view) = mini_cluster(&store).await?;
+                let addresses: Vec<IpAddr> = own.into_iter().collect();
+                let node = mini::node(&config.node, &addresses, concat!("v", env!("CARGO_PKG_VERSION")));
+                propose.propose(node).await.map_err(start("the Node object"))?;
                 if let Listen(Some(addr)) = config.api {
                     let (propose, view) = (propose.clone(), view.clone());
                     api = Some(serve_api(&config, addr, &*store, own, propose, view, &drain).await?);

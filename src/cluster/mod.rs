@@ -7,6 +7,7 @@
 mod bootstrap;
 mod local;
 mod machine;
+mod node;
 mod record;
 mod ring;
 #[cfg(test)]
@@ -15,3 +16,4 @@ mod watch;
 mod writer;
 
 pub use local::{Local, OpenError};
+pub use node::node;

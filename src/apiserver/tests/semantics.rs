@@ -306,3 +306,86 @@ async fn discovery_names_every_kind_in_both_forms() {
     assert_eq!(server.get("/version").await.body["minor"], "36");
     assert_eq!(server.get("/readyz").await.body, "ok");
 }
+
+#[tokio::test]
+async fn a_replaced_service_keeps_its_address() {
+    let server = Server::new();
+    let services = "/api/v1/namespaces/default/services";
+    let mut object =
+        json!({ "metadata": { "name": "s" }, "spec": { "clusterIP": "10.43.0.7", "ports": [{ "port": 80 }] } });
+    assert_eq!(server.post(services, &object).await.code, StatusCode::CREATED);
+    object["spec"] = json!({ "ports": [{ "port": 81 }] });
+    let replaced = server.put(&format!("{services}/s"), &object).await;
+    assert_eq!(replaced.code, StatusCode::OK, "{}", replaced.body);
+    assert_eq!(replaced.body["spec"]["clusterIP"], "10.43.0.7");
+    assert_eq!(replaced.body["spec"]["ports"][0]["port"], 81);
+}
+
+#[tokio::test]
+async fn endpoints_are_made_from_slices_for_older_clients() {
+    let server = Server::new();
+    let services = "/api/v1/namespaces/default/services";
+    let service = json!({ "metadata": { "name": "s" }, "spec": { "ports": [{ "port": 80 }] } });
+    server.post(services, &service).await;
+    let slice = json!({
+        "metadata": { "name": "s-1", "labels": { "kubernetes.io/service-name": "s" } },
+        "addressType": "IPv4",
+        "endpoints": [{ "addresses": ["192.0.2.1"] }, { "addresses": ["192.0.2.2"], "conditions": { "ready": false } }],
+        "ports": [{ "port": 8080 }],
+    });
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    assert_eq!(server.post(slices, &slice).await.code, StatusCode::CREATED);
+    let found = server.get("/api/v1/namespaces/default/endpoints/s").await.body;
+    assert_eq!(found["subsets"][0]["addresses"], json!([{ "ip": "192.0.2.1" }]));
+    assert_eq!(found["subsets"][0]["notReadyAddresses"], json!([{ "ip": "192.0.2.2" }]));
+    assert_eq!(server.get("/api/v1/namespaces/default/endpoints/x").await.code, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn strictness_is_as_the_client_asks() {
+    let server = Server::new();
+    let mut object = ingress("web");
+    object["spec"]["rulez"] = json!([]);
+    let strict = server.post(&format!("{INGRESSES}?fieldValidation=Strict"), &object).await;
+    assert_eq!(
+        strict.body["message"],
+        "Ingress in version \"v1\" cannot be handled as a Ingress: strict decoding error: unknown field \"spec.rulez\""
+    );
+    let silent = server.post(&format!("{INGRESSES}?fieldValidation=Ignore&dryRun=All"), &object).await;
+    assert!(silent.code == StatusCode::CREATED && silent.warnings.is_empty());
+    let warned = server.post(INGRESSES, &object).await;
+    assert_eq!(warned.warnings, [r#"299 - "unknown field \"spec.rulez\"""#]);
+    assert!(warned.body["spec"].get("rulez").is_none());
+    let uri = format!("{INGRESSES}/web?fieldValidation=Strict");
+    let patched = server.merge(&uri, &json!({ "spec": { "rulez": 1 } })).await;
+    assert_eq!((patched.code, &patched.body["reason"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("Invalid")));
+}
+
+#[tokio::test]
+async fn an_invalid_object_names_every_cause() {
+    let server = Server::new();
+    let mut object = ingress("web");
+    object["spec"]["rules"][0]["http"]["paths"][0]["pathType"] = "Regex".into();
+    let refused = server.post(INGRESSES, &object).await;
+    assert_eq!(refused.code, StatusCode::UNPROCESSABLE_ENTITY);
+    let why = r#"Unsupported value: "Regex": supported values: "Exact", "ImplementationSpecific", "Prefix""#;
+    let field = "spec.rules[0].http.paths[0].pathType";
+    assert_eq!(
+        refused.body,
+        json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": format!("Ingress.networking.k8s.io \"web\" is invalid: {field}: {why}"),
+            "reason": "Invalid",
+            "details": {
+                "name": "web",
+                "group": "networking.k8s.io",
+                "kind": "Ingress",
+                "causes": [{ "reason": "FieldValueNotSupported", "message": why, "field": field }],
+            },
+            "code": 422,
+        })
+    );
+}
