@@ -371,7 +371,8 @@ fn controller_settings(config: &Config, https_port: u16, own: Option<IpAddr>) ->
         ssl_redirect: config.ssl_redirect,
         https_port,
         hsts: config.hsts.as_deref().map(Into::into),
-        node: config.node.as_str().into(),
+        // In a cluster whoever may write EndpointSlices would reach what listens on the nodes' loopback.
+        node: if cluster(config).is_none() { config.node.as_str().into() } else { "".into() },
         addresses: match config.publish.as_slice() {
             [] => vec![own.unwrap_or_else(|| IpAddr::from([127, 0, 0, 1]))],
             set => set.to_vec(),

@@ -115,7 +115,8 @@ impl SliceFact {
     pub(super) fn read(object: &RawObject, node: &str) -> Result<Option<Self>, ObjectError> {
         let Some(service) = object.meta.labels.get(SERVICE_NAME) else { return Ok(None) };
         let slice: EndpointSlice = object.view()?;
-        let loopback = object.meta.annotations.get(CONNECT).is_some_and(|value| **value == *"loopback");
+        let loopback =
+            !node.is_empty() && object.meta.annotations.get(CONNECT).is_some_and(|value| **value == *"loopback");
         let mut endpoints = Vec::new();
         for endpoint in &slice.endpoints {
             let conditions = &endpoint.conditions;

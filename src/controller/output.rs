@@ -23,7 +23,7 @@ pub struct Settings {
     /// `Strict-Transport-Security` for hosts under `spec.tls`; `None` sends none.
     pub hsts: Option<Box<str>>,
     /// The name of this node: endpoints of slices annotated `gatelet.dev/connect: loopback` whose `nodeName` is this
-    /// one are dialled on loopback.
+    /// one are dialled on loopback. Empty: none are.
     pub node: Box<str>,
     /// The addresses written into `status.loadBalancer` of the Ingresses served here.
     pub addresses: Vec<IpAddr>,

@@ -1,1 +1,14 @@
-//! Integration tests against the real binary.
+//! Whole processes against real peers: the gatelet binary, real kubectl versions, curl, h2load, WebSocket and gRPC
+//! clients, and a real control plane. `tests/run` installs the peers first.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod support;
+
+mod first;

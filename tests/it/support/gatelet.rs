@@ -1,0 +1,206 @@
+//! A running gatelet.
+
+use std::{
+    fs::File,
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+};
+
+use super::{Folder, eventually, free_port, peers, run};
+
+/// The name of the node of every gatelet here.
+pub const NODE: &str = "test";
+
+/// A gatelet process with a state folder of its own. Killed with its test.
+#[derive(Debug)]
+pub struct Gatelet {
+    pub folder: Folder,
+    pub http: u16,
+    pub https: u16,
+    pub api: u16,
+    pub admin: u16,
+    extra: Vec<String>,
+    environment: Vec<(String, String)>,
+    child: Option<Child>,
+}
+
+impl Gatelet {
+    /// Starts one with the mini cluster and waits until it serves.
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same with further arguments of `run`.
+    pub fn with(extra: &[&str]) -> Self {
+        let mut gatelet = Self::prepare(extra);
+        gatelet.spawn();
+        gatelet.wait_ready();
+        gatelet
+    }
+
+    /// Chooses ports and the folder; nothing runs yet.
+    pub fn prepare(extra: &[&str]) -> Self {
+        Self {
+            folder: Folder::new(),
+            http: free_port(),
+            https: free_port(),
+            api: free_port(),
+            admin: free_port(),
+            extra: extra.iter().map(|&argument| argument.to_owned()).collect(),
+            environment: Vec::new(),
+            child: None,
+        }
+    }
+
+    /// Sets an environment variable for the process.
+    pub fn environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.state().join("kubeconfig")
+    }
+
+    /// Where the log of all its runs is.
+    pub fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// The command line of `run`, not started.
+    pub fn run_command(&self) -> Command {
+        let mut command = program();
+        command.args(["run", "--node", NODE]).arg("--state").arg(self.state());
+        for (flag, port) in
+            [("--http", self.http), ("--https", self.https), ("--api", self.api), ("--admin", self.admin)]
+        {
+            if !self.extra.iter().any(|given| given == flag) {
+                command.arg(flag).arg(format!("127.0.0.1:{port}"));
+            }
+        }
+        command.args(&self.extra).envs(self.environment.iter().cloned());
+        command
+    }
+
+    pub fn spawn(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("the log");
+        let mut command = self.run_command();
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log")).stderr(log);
+        self.child = Some(command.spawn().expect("gatelet starts"));
+    }
+
+    /// Waits until `/readyz` says 200.
+    pub fn wait_ready(&mut self) {
+        let url = format!("http://127.0.0.1:{}/readyz", self.admin);
+        eventually("gatelet is ready", || {
+            let child = self.child.as_mut().expect("it was started");
+            if let Some(status) = child.try_wait().expect("its status") {
+                panic!("gatelet ended with {status}:\n{}", self.log());
+            }
+            let answered = Command::new("curl").args(["-sf", "-m", "2", &url]).output().expect("curl");
+            answered.status.success().then_some(())
+        });
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Sends a signal by name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        run(Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()));
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        eventually("gatelet ends", || child.try_wait().expect("its status"))
+    }
+
+    /// SIGKILL: nothing is written any more.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("it can be killed");
+        child.wait().expect("its status");
+    }
+
+    pub fn http_addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.http))
+    }
+
+    /// `kubectl` (the newest) on its mini cluster.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        run(self.kubectl_command(arguments).stdin(Stdio::null()))
+    }
+
+    pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
+        let mut command = peers::kubectl();
+        command.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments);
+        command.env("HOME", self.folder.path());
+        command
+    }
+
+    /// Applies manifests, given as text.
+    pub fn apply(&self, manifests: &str) -> String {
+        let path = self.folder.write("apply.yaml", manifests);
+        self.kubectl(&["apply", "-f", path.to_str().expect("a plain path")])
+    }
+
+    /// The body that curl gets for a host and path over HTTP; fails unless the status is below 400.
+    pub fn get(&self, host: &str, path: &str) -> String {
+        run(&mut self.curl(host, path))
+    }
+
+    /// The status for a host and path over HTTP.
+    pub fn status_of(&self, host: &str, path: &str) -> u16 {
+        let mut command = self.curl(host, path);
+        let output = command.args(["-o", "/dev/null", "-w", "%{http_code}"]).output().expect("curl");
+        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
+    }
+
+    fn curl(&self, host: &str, path: &str) -> Command {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-m", "20", "--path-as-is", "-H", &format!("Host: {host}")]);
+        command.arg(format!("http://127.0.0.1:{}{path}", self.http));
+        command
+    }
+
+    /// A command of the same binary, such as `status`, with its admin address or state given.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = program();
+        command.args(arguments);
+        command.env("GATELET_ADMIN", format!("127.0.0.1:{}", self.admin)).env("GATELET_STATE", self.state());
+        command.output().expect("gatelet runs")
+    }
+}
+
+impl Drop for Gatelet {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of gatelet:\n{}", self.log());
+        }
+    }
+}
+
+/// The binary, with no setting of this machine.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatelet"));
+    for (name, _) in std::env::vars() {
+        if name.starts_with("GATELET_") || name.starts_with("KUBE") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
