@@ -44,6 +44,17 @@ impl Collector for DataPlane {
             counter(&format!("upstream_errors_{kind}"), "Requests that failed through the upstream's fault", value)?;
         }
         counter("clients_gone", "Requests whose client did not wait", sum(|core| core.client_gone.value()))?;
+        counter(
+            "connections_refused",
+            "Client connections over the limits",
+            sum(|core| core.connections_refused.value()),
+        )?;
+        counter(
+            "bad_connections",
+            "Client connections without a good TLS handshake or PROXY protocol header",
+            sum(|core| core.bad_connections.value()),
+        )?;
+        counter("floods", "HTTP/2 connections ended for a flood of frames", sum(|core| core.floods.value()))?;
         counter("request_body_bytes", "Bytes of request bodies sent on", sum(|core| core.bytes_in.value()))?;
         counter("answer_body_bytes", "Bytes of upstreams' bodies passed on", sum(|core| core.bytes_out.value()))?;
         let mut total = 0;

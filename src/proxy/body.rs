@@ -17,7 +17,9 @@ use http::{
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{access::Record, counters::Counters, deadline::Deadline, error::Kind, pool::Lease, worker::Worker};
+use super::{
+    access::Record, counters::Counters, deadline::Deadline, error::Kind, pool::Lease, signal::Flight, worker::Worker,
+};
 
 /// Why a body broke off. The other side sees a visibly broken message.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,8 @@ pub(crate) struct Body {
     source: Source,
     /// Written when the answer is over, or was given up.
     pub(super) record: Option<Box<Record>>,
+    /// Ends when the answer is over.
+    pub(super) flight: Option<Flight>,
 }
 
 #[derive(Debug, Default)]
@@ -180,7 +184,7 @@ impl Stream {
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         let source = if bytes.is_empty() { Source::Empty } else { Source::Own(bytes) };
-        Self { source, record: None }
+        Self { source, record: None, flight: None }
     }
 }
 
@@ -198,7 +202,7 @@ impl Body {
             deadline: Deadline::new(&worker.deadlines),
             latest,
         };
-        Self { source: Source::Relay(relay), record: None }
+        Self { source: Source::Relay(relay), record: None, flight: None }
     }
 }
 

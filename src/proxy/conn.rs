@@ -4,21 +4,25 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::HeaderValue;
 
+use super::signal::Signal;
+
 /// A client connection after accept, PROXY protocol and TLS.
 #[derive(Clone, Debug)]
 pub struct ConnInfo {
     /// The client: the peer of the socket, or what a trusted PROXY protocol header said.
     pub client: SocketAddr,
-    /// The peer of the socket (differs from `client` behind PROXY protocol). Trust is decided by this one.
+    /// The peer of the socket (differs from `client` behind PROXY protocol).
     pub peer: SocketAddr,
     /// The local address the client connected to (as PROXY protocol said, if it did).
     pub local: SocketAddr,
     /// `client.ip()` as a header value, prepared once per connection.
     pub client_ip: HeaderValue,
-    /// Whether `peer` is in the list of trusted proxies.
+    /// Whether `client` is in the list of trusted proxies: behind PROXY protocol it is the hop before the balancer.
     pub trusted: bool,
     /// What TLS agreed on; `None` on a plain connection.
     pub tls: Option<TlsInfo>,
+    /// What the transport, the requests and the deadlines of the connection tell each other.
+    pub(crate) signal: Arc<Signal>,
 }
 
 /// The outcome of a TLS handshake.
@@ -32,5 +36,7 @@ pub struct TlsInfo {
 
 impl ConnInfo {
     /// The connection speaks another protocol from here on: no more HTTP framing on it.
-    pub(crate) fn switched(&self) {}
+    pub(crate) fn switched(&self) {
+        self.signal.switch();
+    }
 }

@@ -45,6 +45,12 @@ pub struct Counters {
     pub upstream_errors: [Count; UPSTREAM_ERRORS.len()],
     /// Requests whose client went away before the head of the answer.
     pub client_gone: Count,
+    /// Client connections closed at once: the limits in all or per client were reached.
+    pub connections_refused: Count,
+    /// Client connections without a good TLS handshake or PROXY protocol header.
+    pub bad_connections: Count,
+    /// HTTP/2 connections ended for a flood of frames.
+    pub floods: Count,
     /// Bytes of request bodies sent on.
     pub bytes_in: Count,
     /// Bytes of upstreams' bodies passed to clients.

@@ -40,7 +40,10 @@ pub(crate) async fn handle(worker: &Rc<Worker>, conn: &Rc<ConnInfo>, request: Re
         }
     };
     let gone = Gone(Some(worker));
-    let answered = answer(worker, conn, request, record.as_deref_mut()).await;
+    let answered = match conn.signal.refusal(&request) {
+        Some(kind) => Err(Error::client(kind)),
+        None => answer(worker, conn, request, record.as_deref_mut()).await,
+    };
     gone.stays();
     let mut response = match answered {
         Ok(response) => response,

@@ -2,7 +2,7 @@
 //! It knows `routing`, not Kubernetes.
 //!
 //! One current-thread runtime per core, each with its own listeners (SO_REUSEPORT) and its own [`worker::Worker`]
-//! (pools, endpoint state). A request crosses these files in this order: `listen` → `conn` → `handle` → `forward`.
+//! (pools, endpoint state). A request crosses these files in this order: `listen` → `serve` (→ `guard`) → `handle` → `forward`.
 
 mod access;
 mod body;
@@ -13,15 +13,21 @@ mod deadline;
 mod early;
 pub mod error;
 mod forward;
+mod guard;
 mod handle;
 mod headers;
+mod listen;
 mod names;
-mod plain;
 mod pool;
+mod proxy_protocol;
+mod run;
+mod serve;
 pub mod settings;
+mod signal;
 mod upgrade;
 mod worker;
 
-pub use plain::{Running, StartError, start};
+pub use listen::StartError;
+pub use run::{Running, start};
 pub use settings::Settings;
 pub use worker::Shared;

@@ -88,6 +88,7 @@ async fn serve(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAd
         client_ip: HeaderValue::from_static("127.0.0.1"),
         trusted: false,
         tls: None,
+        signal: crate::proxy::signal::Signal::of_tests(),
     });
     let service = service_fn(move |request| {
         let (worker, conn) = (worker.clone(), conn.clone());

@@ -9,6 +9,7 @@ fn conn(trusted: bool) -> ConnInfo {
         client_ip: HeaderValue::from_static("192.0.2.9"),
         trusted,
         tls: None,
+        signal: crate::proxy::signal::Signal::of_tests(),
     }
 }
 

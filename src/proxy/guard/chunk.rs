@@ -1,0 +1,156 @@
+//! The framing rules of a chunked body, on its bytes (RFC 9112 section 7.1).
+
+use super::{super::error::Kind, head::Limits};
+
+/// Bytes of all chunk extensions of one body: they say nothing, and are a known way to keep a server busy.
+const MAX_EXTENSIONS: usize = 8 * 1024;
+
+/// Where in a chunked body the bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// In the size, after this many digits.
+    Size(u8),
+    /// After the size, in white space that only an extension may follow.
+    Space,
+    /// In an extension.
+    Extension,
+    /// After the CR of a size line.
+    SizeLf,
+    /// In the data of a chunk.
+    Data,
+    /// Before the CR after the data.
+    DataCr,
+    /// Before the LF after the data.
+    DataLf,
+    /// At the start of a trailer line.
+    Trailer,
+    /// In the name of a trailer field.
+    Name,
+    /// In the value of a trailer field.
+    Value,
+    /// After the CR of a trailer line.
+    TrailerLf,
+    /// After the CR of the last, empty line.
+    EndLf,
+    /// After the body.
+    Done,
+}
+
+/// A chunked body while its bytes arrive.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    state: State,
+    /// Of the chunk: its size while in the size line, then what is left of it.
+    size: u64,
+    extensions: usize,
+    trailer_bytes: usize,
+    trailer_fields: usize,
+}
+
+/// What was seen in some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// All of them belong to the body, which goes on.
+    All,
+    /// The body ends after this many.
+    End(usize),
+    /// After this many something is wrong.
+    Bad(usize, Kind),
+}
+
+impl Chunks {
+    pub(super) fn new() -> Self {
+        Self { state: State::Size(0), size: 0, extensions: 0, trailer_bytes: 0, trailer_fields: 0 }
+    }
+
+    /// Looks at the next bytes of the body.
+    pub(super) fn scan(&mut self, bytes: &[u8], limits: Limits) -> Seen {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if self.state == State::Data {
+                let rest = bytes.len() - at;
+                match usize::try_from(self.size) {
+                    Ok(size) if size <= rest => {
+                        at += size;
+                        self.state = State::DataCr;
+                    }
+                    _ => {
+                        self.size -= rest as u64;
+                        return Seen::All;
+                    }
+                }
+                continue;
+            }
+            match self.step(byte, limits) {
+                Ok(next) => self.state = next,
+                Err(kind) => return Seen::Bad(at, kind),
+            }
+            at += 1;
+            if self.state == State::Done {
+                return Seen::End(at);
+            }
+        }
+        Seen::All
+    }
+
+    fn step(&mut self, byte: u8, limits: Limits) -> Result<State, Kind> {
+        match (self.state, byte) {
+            (State::Size(digits), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                if digits >= 16 || self.size >> 59 != 0 {
+                    return Err(Kind::BadRequest("bad chunk size"));
+                }
+                self.size = self.size << 4 | char::from(byte).to_digit(16).map_or(0, u64::from);
+                Ok(State::Size(digits + 1))
+            }
+            (State::Size(1..) | State::Extension, b'\r') => Ok(State::SizeLf),
+            (State::Size(1..) | State::Space, b';') => Ok(State::Extension),
+            (State::Size(1..) | State::Space, b' ' | b'\t') => {
+                self.count_extension()?;
+                Ok(State::Space)
+            }
+            (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => {
+                self.count_extension()?;
+                Ok(State::Extension)
+            }
+            (State::Size(_) | State::Space | State::Extension, _) => Err(Kind::BadRequest("bad chunk size")),
+            (State::SizeLf, b'\n') => Ok(if self.size == 0 { State::Trailer } else { State::Data }),
+            (State::DataCr, b'\r') => Ok(State::DataLf),
+            (State::DataLf, b'\n') => {
+                self.size = 0;
+                Ok(State::Size(0))
+            }
+            (State::Trailer, b'\r') => Ok(State::EndLf),
+            (State::EndLf, b'\n') => Ok(State::Done),
+            (State::SizeLf | State::DataCr | State::DataLf | State::EndLf, _) => {
+                Err(Kind::BadRequest("bad chunk framing"))
+            }
+            (State::Data | State::Done, _) => Ok(self.state),
+            (trailer, byte) => {
+                self.trailer_bytes += 1;
+                if self.trailer_bytes > limits.bytes {
+                    return Err(Kind::HeadersTooLarge);
+                }
+                self.trailer(trailer, byte, limits)
+            }
+        }
+    }
+
+    fn trailer(&mut self, state: State, byte: u8, limits: Limits) -> Result<State, Kind> {
+        match (state, byte) {
+            (State::Trailer, b'!'..=b'9' | b';'..=b'~') => {
+                self.trailer_fields += 1;
+                if self.trailer_fields > limits.fields { Err(Kind::HeadersTooLarge) } else { Ok(State::Name) }
+            }
+            (State::Name, b'!'..=b'9' | b';'..=b'~') => Ok(State::Name),
+            (State::Name, b':') | (State::Value, b'\t' | b' '..=b'~' | 0x80..) => Ok(State::Value),
+            (State::Value, b'\r') => Ok(State::TrailerLf),
+            (State::TrailerLf, b'\n') => Ok(State::Trailer),
+            _ => Err(Kind::BadRequest("bad trailer")),
+        }
+    }
+
+    fn count_extension(&mut self) -> Result<(), Kind> {
+        self.extensions += 1;
+        if self.extensions > MAX_EXTENSIONS { Err(Kind::BadRequest("too many chunk extensions")) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,372 @@
+//! The guard of an HTTP/1 connection: a transport that hands the HTTP server only heads which are complete and
+//! unambiguous. Bodies pass untouched and are only counted.
+//!
+//! A head that is refused is replaced by a request of our own ([`REFUSAL`]), so that the refusal is answered in
+//! its turn, by the same code as every other answer, and nothing of the original reaches it.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    chunk::{Chunks, Seen},
+    head::{Body, Head, Limits},
+    note_write,
+};
+use crate::proxy::{
+    error::Kind,
+    signal::{Phase, Signal, Verdict},
+};
+
+/// Read at a time while a head is incomplete.
+const STEP: usize = 2048;
+/// Taken from a client at most while it is lingered for.
+const MAX_LINGER: usize = 1024 * 1024;
+/// The request in whose place a refusal is answered; its method is [`REFUSED`].
+const REFUSAL: &[u8] = b"GATELET-REFUSED / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
+
+/// The transport of an HTTP/1 connection, guarded.
+#[derive(Debug)]
+pub(in crate::proxy) struct GuardH1<I, T> {
+    inner: I,
+    signal: Arc<Signal>,
+    framing: Framing,
+    limits: Limits,
+    /// Bytes read and not handed on: `held[passed..ready]` may go, the rest is an incomplete head or waits for an
+    /// answer to a request for upgrade.
+    held: Vec<u8>,
+    passed: usize,
+    ready: usize,
+    ended: bool,
+    lingered: usize,
+    /// Lives as long as the connection, upgraded or not.
+    _token: T,
+}
+
+/// Where in the stream of messages the next byte is.
+#[derive(Debug)]
+enum Framing {
+    /// In a head, or before one.
+    Head(Head),
+    /// In a body of this many more bytes; whether the head asked for an upgrade.
+    Length(u64, bool),
+    /// In a chunked body.
+    Chunked(Chunks, bool),
+    /// After a request for upgrade, until it is answered.
+    Undecided,
+    /// In another protocol.
+    Switched,
+    /// After something that was refused.
+    Refused,
+    /// In the middle of a body that was refused.
+    Broken(&'static str),
+}
+
+impl<I, T> GuardH1<I, T> {
+    /// Guards `inner`. `first` was read from it already; `token` is kept until the connection is over.
+    pub(in crate::proxy) fn new(inner: I, first: &[u8], signal: Arc<Signal>, limits: Limits, token: T) -> Self {
+        let mut guard = Self {
+            inner,
+            signal,
+            framing: Framing::Head(Head::default()),
+            limits,
+            held: first.to_vec(),
+            passed: 0,
+            ready: 0,
+            ended: false,
+            lingered: 0,
+            _token: token,
+        };
+        if !guard.held.is_empty() {
+            guard.scan_held();
+        }
+        guard
+    }
+
+    fn refuse(&mut self, kind: Kind) {
+        self.signal.refuse(kind);
+        self.framing = Framing::Refused;
+        // What may go still goes, and the refusal after it.
+        self.held.truncate(self.ready);
+        self.held.extend_from_slice(REFUSAL);
+        self.ready = self.held.len();
+        self.signal.enter(Phase::Idle);
+    }
+
+    /// Looks at the bytes held beyond those that may go.
+    fn scan_held(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        let (pass, refused) = self.framing.scan(&held[self.ready..], self.limits);
+        self.held = held;
+        self.ready += pass;
+        if let Some(kind) = refused {
+            self.refuse(kind);
+        }
+        self.tell_phase();
+    }
+
+    /// Tells the driver where the connection is.
+    fn tell_phase(&self) {
+        self.signal.enter(match &self.framing {
+            Framing::Head(_) if self.held.len() > self.ready => Phase::Head,
+            Framing::Head(_) | Framing::Undecided | Framing::Refused => Phase::Idle,
+            Framing::Length(..) | Framing::Chunked(..) | Framing::Broken(_) => Phase::Body,
+            Framing::Switched => Phase::Switched,
+        });
+    }
+
+    /// Hands on what may go.
+    fn pass_held(&mut self, buf: &mut ReadBuf<'_>) {
+        let n = buf.remaining().min(self.ready - self.passed);
+        buf.put_slice(&self.held[self.passed..self.passed + n]);
+        self.passed += n;
+        if self.passed == self.ready {
+            self.held.drain(..self.ready);
+            (self.passed, self.ready) = (0, 0);
+            if self.held.is_empty() {
+                self.held = Vec::new();
+            }
+        }
+    }
+
+    /// The end of the stream, told to the server only when it has nothing more to answer.
+    fn end(&mut self) -> Poll<io::Result<()>> {
+        self.ended = true;
+        let signal = &self.signal;
+        signal.ended();
+        match self.framing {
+            Framing::Length(..) | Framing::Chunked(..) | Framing::Switched => Poll::Ready(Ok(())),
+            _ if signal.busy() => Poll::Pending,
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<I: AsyncRead + Unpin, T> GuardH1<I, T> {
+    /// Reads into what is held. Ready with the number of bytes.
+    fn poll_hold(&mut self, cx: &mut Context<'_>, step: usize) -> Poll<io::Result<usize>> {
+        let len = self.held.len();
+        self.held.resize(len + step, 0);
+        let mut buf = ReadBuf::new(&mut self.held[len..]);
+        let polled = Pin::new(&mut self.inner).poll_read(cx, &mut buf);
+        let n = buf.filled().len();
+        self.held.truncate(len + n);
+        polled.map_ok(|()| n)
+    }
+
+    /// What the driver decided, unless bytes overtook it.
+    fn obey(&mut self, verdict: Verdict) -> Option<io::Result<()>> {
+        self.signal.undecide();
+        match (verdict, &self.framing) {
+            (Verdict::SlowHead, Framing::Head(_)) if self.held.len() > self.ready => {
+                self.refuse(Kind::RequestTimeout);
+                None
+            }
+            (Verdict::Idle, Framing::Head(_) | Framing::Undecided) if !self.signal.busy() => Some(Ok(())),
+            _ => None,
+        }
+    }
+
+    /// Bytes while it is open whether the protocol is switched. Returns whether it was decided.
+    fn poll_undecided(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.signal.is_switched() {
+            self.framing = Framing::Switched;
+            self.ready = self.held.len();
+            self.tell_phase();
+            return Poll::Ready(Ok(true));
+        }
+        if self.signal.in_flight() == 0 {
+            self.framing = Framing::Head(Head::default());
+            self.scan_held();
+            return Poll::Ready(Ok(true));
+        }
+        // A client has to wait for the answer before it sends anything; what comes early is kept, to a limit.
+        while self.held.len() < self.limits.bytes {
+            if ready!(self.poll_hold(cx, STEP))? == 0 {
+                return Poll::Ready(Ok(false));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH1<I, T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let verdict = this.signal.verdict();
+        loop {
+            if this.ready > this.passed {
+                this.pass_held(buf);
+                return Poll::Ready(Ok(()));
+            }
+            if this.ended {
+                return this.end();
+            }
+            let start = buf.filled().len();
+            match &this.framing {
+                Framing::Switched => return Pin::new(&mut this.inner).poll_read(cx, buf),
+                Framing::Refused => return Poll::Pending,
+                Framing::Broken(why) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, *why))),
+                Framing::Undecided => match this.poll_undecided(cx) {
+                    Poll::Ready(Ok(true)) => continue,
+                    Poll::Ready(Ok(false)) => return this.end(),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                },
+                _ if !this.held.is_empty() => match this.poll_hold(cx, STEP) {
+                    Poll::Ready(Ok(0)) => return this.end(),
+                    Poll::Ready(Ok(_)) => {
+                        this.scan_held();
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                },
+                _ => match Pin::new(&mut this.inner).poll_read(cx, buf) {
+                    Poll::Ready(Ok(())) => {
+                        let fresh = &buf.filled()[start..];
+                        if fresh.is_empty() {
+                            return this.end();
+                        }
+                        let (pass, refused) = this.framing.scan(fresh, this.limits);
+                        if pass < fresh.len() {
+                            this.held.extend_from_slice(&fresh[pass..]);
+                            buf.set_filled(start + pass);
+                        }
+                        if let Some(kind) = refused {
+                            this.refuse(kind);
+                        }
+                        this.tell_phase();
+                        if pass > 0 {
+                            return Poll::Ready(Ok(()));
+                        }
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                },
+            }
+            // Nothing to read now.
+            match this.obey(verdict) {
+                Some(result) => return Poll::Ready(result),
+                None if this.ready > this.passed => continue,
+                None => {
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        note_write(&this.signal, Pin::new(&mut this.inner).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        note_write(&this.signal, Pin::new(&mut this.inner).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = note_write(&this.signal, Pin::new(&mut this.inner).poll_flush(cx));
+        if let Poll::Ready(Ok(())) = flushed {
+            this.signal.flushed();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if matches!(this.framing, Framing::Switched) {
+            return Pin::new(&mut this.inner).poll_shutdown(cx);
+        }
+        this.signal.enter(Phase::Closing);
+        ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+        // Closing a socket with bytes unread resets it, and the client may lose the answer it was about to read.
+        let clean = matches!(&this.framing, Framing::Head(_) | Framing::Undecided) && this.held.is_empty();
+        if clean || this.ended {
+            return Poll::Ready(Ok(()));
+        }
+        let mut sink = [0_u8; 4096];
+        while this.lingered < MAX_LINGER {
+            let mut buf = ReadBuf::new(&mut sink);
+            match ready!(Pin::new(&mut this.inner).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => this.lingered += buf.filled().len(),
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Framing {
+    /// Looks at the next bytes: how many may go, and why those behind them may not. In [`Framing::Head`] the bytes
+    /// begin where the head begins; afterwards those that may not go are an incomplete head, or undecided.
+    fn scan(&mut self, bytes: &[u8], limits: Limits) -> (usize, Option<Kind>) {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match self {
+                Self::Head(head) => match head.scan(rest, limits) {
+                    Ok(None) => return (at, None),
+                    Ok(Some(complete)) => {
+                        at += complete.len;
+                        *self = match complete.body {
+                            Body::None => Self::after(complete.upgrade),
+                            Body::Length(length) => Self::Length(length, complete.upgrade),
+                            Body::Chunked => Self::Chunked(Chunks::new(), complete.upgrade),
+                        };
+                    }
+                    Err(kind) => return (at, Some(kind)),
+                },
+                Self::Length(left, upgrade) => match usize::try_from(*left) {
+                    Ok(length) if length <= rest.len() => {
+                        at += length;
+                        *self = Self::after(*upgrade);
+                    }
+                    _ => {
+                        *left -= rest.len() as u64;
+                        return (bytes.len(), None);
+                    }
+                },
+                Self::Chunked(chunks, upgrade) => match chunks.scan(rest, limits) {
+                    Seen::All => return (bytes.len(), None),
+                    Seen::End(length) => {
+                        at += length;
+                        *self = Self::after(*upgrade);
+                    }
+                    Seen::Bad(length, kind) => {
+                        *self = Self::Broken(kind.reason());
+                        return (at + length, None);
+                    }
+                },
+                Self::Undecided | Self::Refused | Self::Broken(_) => return (at, None),
+                Self::Switched => return (bytes.len(), None),
+            }
+        }
+        (at, None)
+    }
+
+    fn after(upgrade: bool) -> Self {
+        if upgrade { Self::Undecided } else { Self::Head(Head::default()) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

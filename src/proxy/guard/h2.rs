@@ -1,0 +1,205 @@
+//! The guard of an HTTP/2 connection: counts the frames of the decrypted stream and ends a connection that keeps us
+//! busy without asking for anything.
+//!
+//! A connection has a credit. Frames that cost us work and carry none (resets, settings, pings, priorities, empty
+//! data, continuations, unknown ones) use it up; time and payload in either direction give it back. Resets of streams
+//! that were opened (CVE-2023-44487), continuation floods (CVE-2024-27316), settings and ping floods
+//! (CVE-2019-9512, -9515) and empty frames (CVE-2019-9518) all end there.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::note_write;
+use crate::proxy::signal::Signal;
+
+/// What a client begins every connection with (RFC 9113 section 3.4).
+pub(in crate::proxy) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Frames that may come at once.
+const CREDIT: u32 = 2_000;
+/// Frames a second that may go on coming. A client that measures its bandwidth pings once a round trip, and one that
+/// types ahead resets once a key.
+const PER_SECOND: u32 = 200;
+/// Bytes in either direction that pay for one frame.
+const BYTES_PER_FRAME: u64 = 1024;
+const HEAD: usize = 9;
+
+/// The transport of an HTTP/2 connection, guarded.
+#[derive(Debug)]
+pub(in crate::proxy) struct GuardH2<I, T> {
+    inner: I,
+    signal: Arc<Signal>,
+    frames: Frames,
+    /// Read before the protocol was known, and not handed on yet.
+    first: Vec<u8>,
+    _token: T,
+}
+
+/// Where in the stream of frames the next byte is, and the credit.
+#[derive(Debug)]
+struct Frames {
+    /// Bytes of the preface, or of a payload, that are still to come.
+    skip: usize,
+    head: [u8; HEAD],
+    have: usize,
+    credit: u32,
+    payload: u64,
+    filled: Instant,
+}
+
+impl<I, T> GuardH2<I, T> {
+    /// Guards `inner`. `first` was read from it already; `token` is kept until the connection is over.
+    pub(in crate::proxy) fn new(inner: I, first: Vec<u8>, signal: Arc<Signal>, token: T) -> Self {
+        Self { inner, signal, frames: Frames::new(), first, _token: token }
+    }
+}
+
+impl Frames {
+    fn new() -> Self {
+        let filled = Instant::now();
+        Self { skip: PREFACE.len(), head: [0; HEAD], have: 0, credit: CREDIT, payload: 0, filled }
+    }
+
+    /// Looks at the next bytes; whether the connection may go on.
+    fn scan(&mut self, mut bytes: &[u8]) -> bool {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            if bytes.is_empty() {
+                return true;
+            }
+            let more = (HEAD - self.have).min(bytes.len());
+            self.head[self.have..self.have + more].copy_from_slice(&bytes[..more]);
+            self.have += more;
+            bytes = &bytes[more..];
+            if self.have < HEAD {
+                return true;
+            }
+            self.have = 0;
+            let [a, b, c, kind, flags, ..] = self.head;
+            self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            if self.is_idle(kind, flags) && !self.pay() {
+                return false;
+            }
+        }
+    }
+
+    /// Whether a frame asks for nothing. What a DATA or HEADERS frame carries is counted as payload instead.
+    fn is_idle(&mut self, kind: u8, flags: u8) -> bool {
+        const DATA: u8 = 0;
+        const HEADERS: u8 = 1;
+        const WINDOW_UPDATE: u8 = 8;
+        const END_STREAM: u8 = 1;
+        match kind {
+            DATA if self.skip == 0 => flags & END_STREAM == 0,
+            DATA => {
+                self.paid(self.skip as u64);
+                false
+            }
+            // Bounded by the streams that may be open; a window update follows what we sent.
+            HEADERS | WINDOW_UPDATE => false,
+            _ => true,
+        }
+    }
+
+    fn paid(&mut self, bytes: u64) {
+        self.payload = (self.payload + bytes).min(u64::from(CREDIT) * BYTES_PER_FRAME);
+    }
+
+    fn pay(&mut self) -> bool {
+        if self.credit == 0 {
+            let frames = (self.payload / BYTES_PER_FRAME) as u32;
+            self.payload %= BYTES_PER_FRAME;
+            let since = self.filled.elapsed();
+            let gained = (since.as_millis() * u128::from(PER_SECOND) / 1000).min(u128::from(CREDIT)) as u32;
+            if gained > 0 {
+                self.filled = Instant::now();
+            }
+            self.credit = frames.saturating_add(gained).min(CREDIT);
+        }
+        match self.credit.checked_sub(1) {
+            Some(left) => {
+                self.credit = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH2<I, T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let start = buf.filled().len();
+        if this.first.is_empty() {
+            std::task::ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
+        } else {
+            let n = this.first.len().min(buf.remaining());
+            buf.put_slice(&this.first[..n]);
+            this.first.drain(..n);
+            if this.first.is_empty() {
+                this.first = Vec::new();
+            }
+        }
+        if this.frames.scan(&buf.filled()[start..]) {
+            return Poll::Ready(Ok(()));
+        }
+        tracing::debug!("HTTP/2 connection ended: a flood of frames");
+        this.signal.flooded();
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "a flood of HTTP/2 frames")))
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = note_write(&this.signal, Pin::new(&mut this.inner).poll_write(cx, bytes));
+        this.wrote(polled)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = note_write(&this.signal, Pin::new(&mut this.inner).poll_write_vectored(cx, slices));
+        this.wrote(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = note_write(&this.signal, Pin::new(&mut this.inner).poll_flush(cx));
+        if let Poll::Ready(Ok(())) = flushed {
+            this.signal.flushed();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
+
+impl<I, T> GuardH2<I, T> {
+    fn wrote(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(n)) = &polled {
+            self.frames.paid(*n as u64);
+        }
+        polled
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+//! Guards between the transport and the HTTP server: they follow the framing of the decrypted bytes and end what is
+//! ambiguous or floods, before the HTTP server acts on it.
+
+mod chunk;
+pub(super) mod h1;
+pub(super) mod h2;
+pub(super) mod head;
+
+use std::{io, task::Poll};
+
+use super::signal::Signal;
+
+/// Tells the connection's state whether its client takes what is written.
+fn note_write<R>(signal: &Signal, polled: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+    if polled.is_pending() {
+        signal.writing_waits();
+    } else {
+        signal.writing_goes_on();
+    }
+    polled
+}

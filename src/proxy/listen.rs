@@ -1,0 +1,136 @@
+//! Listeners: bound before anything starts, so that what is in the way is said at once; accepting, until the drain.
+
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::{serve::serve, worker::Worker};
+use crate::{limit::Connections, util::drain::Drain};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Pause when the system has no descriptor left: what is open has to close first.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the data plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {addr}: {why}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What to do about it.
+        why: String,
+        /// Whether it is a matter of rights.
+        denied: bool,
+    },
+    /// A thread cannot be made.
+    #[error("cannot start a data-plane thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// What a core needs to take in connections.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    pub(super) worker: Rc<Worker>,
+    pub(super) connections: Arc<Connections>,
+    /// Connections of this core, upgraded ones not counted.
+    pub(super) open: Rc<Cell<usize>>,
+    pub(super) drain: Drain,
+}
+
+/// Binds one socket per core to an address; with port 0 all to the one that the system chose.
+pub(super) fn bind(addr: SocketAddr, cores: usize) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
+    free(addr)?;
+    let mut bound = addr;
+    let mut sockets = Vec::with_capacity(cores);
+    for _ in 0..cores {
+        let socket = listen(bound)?;
+        bound = socket.local_addr()?;
+        sockets.push(socket);
+    }
+    Ok((bound, sockets))
+}
+
+/// SO_REUSEPORT would let us share a port with a stranger: try without it first.
+fn free(addr: SocketAddr) -> Result<(), StartError> {
+    let probe = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    probe.set_reuse_address(true)?;
+    probe.bind(&addr.into()).and_then(|()| probe.listen(1)).map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "something else listens there (see `ss -ltnp 'sport = :{}'`); stop it, or choose another address with \
+                 --http or --https",
+                addr.port()
+            ),
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another address with --http or --https"
+                    .to_owned()
+            }
+            _ => error.to_string(),
+        };
+        StartError::Listen { addr, why, denied: error.kind() == io::ErrorKind::PermissionDenied }
+    })
+}
+
+fn listen(addr: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until the drain begins.
+pub(super) async fn accept(listener: std::net::TcpListener, tls: Option<TlsAcceptor>, mut door: Door) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = door.drain.draining() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => door.take(stream, peer, tls.clone()),
+            Err(error) if is_exhausted(&error) => tokio::time::sleep(PAUSE).await,
+            // The connection was gone before it was accepted.
+            Err(_) => {}
+        }
+    }
+    // Closing the listener resets what waits in it; their clients have done nothing wrong.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            door.take(stream, peer, tls.clone());
+        }
+    }
+}
+
+impl Door {
+    fn take(&self, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
+        let Ok(permit) = self.connections.admit() else {
+            return self.worker.counters.connections_refused.add(1);
+        };
+        let Self { worker, open, drain, .. } = self.clone();
+        open.set(open.get() + 1);
+        tokio::task::spawn_local(async move {
+            serve(stream, peer, tls, permit, worker, drain).await;
+            open.set(open.get() - 1);
+        });
+    }
+}
+
+/// Out of descriptors or memory.
+fn is_exhausted(error: &io::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | ENOBUFS))
+}

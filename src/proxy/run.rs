@@ -1,0 +1,95 @@
+//! The data plane as a whole: a thread with a runtime of its own per core.
+
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
+
+use tokio::{task::JoinSet, time::timeout};
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+
+use super::{
+    Settings, Shared,
+    listen::{self, Door, StartError},
+    worker::Worker,
+};
+use crate::{limit::Connections, util::drain::Drain};
+
+/// A running data plane.
+#[derive(Debug)]
+pub struct Running {
+    /// Addresses of the HTTP listeners.
+    pub http: Vec<SocketAddr>,
+    /// Addresses of the HTTPS listeners.
+    pub https: Vec<SocketAddr>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Waits until every core has drained.
+    pub fn join(self) {
+        for thread in self.threads {
+            // A core that panicked has been reported by the panic itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Binds every listener and starts a thread per core.
+pub fn start(
+    settings: Settings,
+    shared: Arc<Shared>,
+    tls: Option<Arc<ServerConfig>>,
+    drain: Drain,
+) -> Result<Running, StartError> {
+    let cores = match settings.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    let mut http = Vec::new();
+    let mut https = Vec::new();
+    let mut doors: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
+    let wanted = settings.http.iter().map(|addr| (*addr, false)).chain(settings.https.iter().map(|addr| (*addr, true)));
+    for (addr, secure) in wanted {
+        let (bound, sockets) = listen::bind(addr, cores)?;
+        if secure { &mut https } else { &mut http }.push(bound);
+        let tls = tls.clone().filter(|_| secure).map(TlsAcceptor::from);
+        for (core, socket) in doors.iter_mut().zip(sockets) {
+            core.push((socket, tls.clone()));
+        }
+    }
+    let settings = Arc::new(settings);
+    let connections = Connections::new(settings.max_connections, settings.max_connections_per_client);
+    let mut threads = Vec::new();
+    for (index, listeners) in doors.into_iter().enumerate() {
+        let (settings, shared) = (settings.clone(), shared.clone());
+        let (connections, drain) = (connections.clone(), drain.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let core = move || {
+            tokio::task::LocalSet::new().block_on(&runtime, async move {
+                let worker = Worker::new(index, settings, shared);
+                let door = Door { worker, connections, open: Rc::new(Cell::new(0)), drain };
+                run(listeners, door).await;
+            });
+        };
+        threads.push(std::thread::Builder::new().name(format!("proxy-{index}")).spawn(core)?);
+    }
+    Ok(Running { http, https, threads })
+}
+
+/// One core, until it has drained.
+async fn run(listeners: Vec<(std::net::TcpListener, Option<TlsAcceptor>)>, door: Door) {
+    let mut loops = JoinSet::new();
+    for (listener, tls) in listeners {
+        loops.spawn_local(listen::accept(listener, tls, door.clone()));
+    }
+    let mut drain = door.drain.clone();
+    let grace = drain.draining().await;
+    let empty = async {
+        while loops.join_next().await.is_some() {}
+        while door.open.get() + door.worker.tunnels.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _all = timeout(grace, empty) => {}
+        () = drain.stopped() => {}
+    }
+}

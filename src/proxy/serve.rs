@@ -1,0 +1,252 @@
+//! The life of one client connection: PROXY protocol, TLS, the guarded HTTP server, its deadlines, its drain.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use http::{HeaderValue, Request, header::CONNECTION};
+use hyper::{body::Incoming, server::conn, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::{Instant, Sleep, sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, rustls::ProtocolVersion};
+
+use super::{
+    conn::{ConnInfo, TlsInfo},
+    guard::{
+        h1::GuardH1,
+        h2::{GuardH2, PREFACE},
+        head::Limits,
+    },
+    handle::handle,
+    pool::Local,
+    proxy_protocol,
+    signal::{DRAIN_IDLE, Flight, Signal, Verdict},
+    worker::Worker,
+};
+use crate::{limit::Permit, util::drain::Drain};
+
+/// Read at once from a plain connection to learn its protocol.
+const FIRST: usize = 2048;
+
+/// Serves a connection from accept to its end. Upgraded ones go on after it with `permit`.
+pub(super) async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    mut permit: Permit,
+    worker: Rc<Worker>,
+    drain: Drain,
+) {
+    // Only latency is lost when this fails.
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let settings = worker.settings.clone();
+    let peer_ip = peer.ip().to_canonical();
+    let mut ends = (peer, local);
+    if settings.proxy_protocol_from.iter().any(|net| net.contains(&peer_ip)) {
+        match timeout(settings.client_header_timeout, proxy_protocol::read(&mut stream)).await {
+            Ok(Ok(said)) => ends = said.unwrap_or(ends),
+            Ok(Err(error)) => {
+                worker.counters.bad_connections.add(1);
+                tracing::debug!(%peer, %error, "connection closed");
+                return;
+            }
+            Err(_late) => return worker.counters.bad_connections.add(1),
+        }
+    }
+    let ip = ends.0.ip().to_canonical();
+    if permit.count_client(ip).is_err() {
+        return worker.counters.connections_refused.add(1);
+    }
+    let Ok(client_ip) = HeaderValue::from_str(&ip.to_string()) else { return };
+    let conn = ConnInfo {
+        client: ends.0,
+        peer,
+        local: ends.1,
+        client_ip,
+        trusted: settings.trusted_proxies.iter().any(|net| net.contains(&ip)),
+        tls: None,
+        signal: Arc::new(Signal::new((&*settings).into())),
+    };
+    let Some(acceptor) = tls else {
+        let Some((h2, first)) = protocol(&stream, settings.client_header_timeout, drain.clone()).await else { return };
+        return if h2 {
+            http2(stream, first, conn, permit, worker, drain).await;
+        } else {
+            http1(stream, &first, conn, permit, worker, drain).await;
+        };
+    };
+    let Ok(Ok(stream)) = timeout(settings.handshake_timeout, acceptor.accept(stream)).await else {
+        return worker.counters.bad_connections.add(1);
+    };
+    let session = stream.get_ref().1;
+    let h2 = session.alpn_protocol() == Some(b"h2");
+    let version = match session.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "TLSv1.3",
+    };
+    let tls = Some(TlsInfo { sni: session.server_name().map(Into::into), version });
+    let conn = ConnInfo { tls, ..conn };
+    if h2 {
+        http2(stream, Vec::new(), conn, permit, worker, drain).await;
+    } else {
+        http1(stream, &[], conn, permit, worker, drain).await;
+    }
+}
+
+/// Whether a plain connection begins as HTTP/2 does (prior knowledge, RFC 9113 section 3.3), and what was read to
+/// learn that. `None` if it ended, or said nothing in time.
+async fn protocol(stream: &TcpStream, time: Duration, mut drain: Drain) -> Option<(bool, Vec<u8>)> {
+    let mut first = Vec::new();
+    let known = async {
+        loop {
+            stream.readable().await.ok()?;
+            match take(stream, &mut first) {
+                Ok(0) => return None,
+                Ok(_) if first.starts_with(PREFACE) => return Some(true),
+                Ok(_) if PREFACE.starts_with(&first) => {}
+                Ok(_) => return Some(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return None,
+            }
+        }
+    };
+    // While draining, what comes at once is still taken: its client could not know.
+    let leaving = async {
+        drain.draining().await;
+        sleep(DRAIN_IDLE).await;
+    };
+    let h2 = tokio::select! {
+        known = timeout(time, known) => known.ok().flatten()?,
+        () = leaving => return None,
+    };
+    Some((h2, first))
+}
+
+/// Reads what is there. Not async, so that its buffer is no part of every waiting connection.
+fn take(stream: &TcpStream, into: &mut Vec<u8>) -> io::Result<usize> {
+    let mut buffer = [0; FIRST];
+    let n = stream.try_read(&mut buffer)?;
+    into.extend_from_slice(&buffer[..n]);
+    Ok(n)
+}
+
+async fn http1<I>(io: I, first: &[u8], conn: ConnInfo, permit: Permit, worker: Rc<Worker>, drain: Drain)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let settings = worker.settings.clone();
+    let signal = conn.signal.clone();
+    let limits = Limits { bytes: settings.max_header_bytes, fields: settings.max_headers };
+    let guard = GuardH1::new(io, first, signal.clone(), limits, permit);
+    let conn = Rc::new(conn);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (worker, conn, flight) = (worker.clone(), conn.clone(), Flight::new(&conn.signal));
+        async move {
+            let mut response = handle(&worker, &conn, request).await;
+            response.body_mut().flight = Some(flight);
+            if conn.signal.is_draining() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    let mut builder = conn::http1::Builder::new();
+    // The guard has refused what is larger. hyper's own limit is 100 fields; any number that is set costs an
+    // allocation per request.
+    if settings.max_headers > 100 {
+        builder.max_headers(settings.max_headers);
+    }
+    let connection = builder
+        .header_read_timeout(None)
+        .max_buf_size(settings.max_header_bytes.max(8192))
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(guard), service)
+        .with_upgrades();
+    drive(connection, &signal, drain, |_| {}).await;
+}
+
+async fn http2<I>(io: I, first: Vec<u8>, conn: ConnInfo, permit: Permit, worker: Rc<Worker>, drain: Drain)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let settings = worker.settings.clone();
+    let counters = worker.counters.clone();
+    let signal = conn.signal.clone();
+    let guard = GuardH2::new(io, first, signal.clone(), permit);
+    let conn = Rc::new(conn);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (worker, conn, flight) = (worker.clone(), conn.clone(), Flight::new(&conn.signal));
+        async move {
+            let mut response = handle(&worker, &conn, request).await;
+            response.body_mut().flight = Some(flight);
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    let connection = conn::http2::Builder::new(Local)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.max_streams)
+        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(Some(settings.client_idle_timeout))
+        .serve_connection(TokioIo::new(guard), service);
+    drive(connection, &signal, drain, |connection| connection.graceful_shutdown()).await;
+    if signal.is_flooded() {
+        counters.floods.add(1);
+    }
+}
+
+/// Runs a connection under the deadlines of its signal. `goodbye` tells the client that no request may follow, where
+/// the protocol has a way beside the answers.
+async fn drive<C: Future>(connection: C, signal: &Signal, mut drain: Drain, mut goodbye: impl FnMut(Pin<&mut C>)) {
+    let mut connection = pin!(connection);
+    let mut draining = pin!(drain.draining());
+    let mut timer: Pin<&mut Sleep> = pin!(sleep(Duration::ZERO));
+    let mut armed = Instant::now();
+    std::future::poll_fn(|cx| {
+        signal.set_waker(cx.waker());
+        loop {
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if !signal.is_draining() && draining.as_mut().poll(cx).is_ready() {
+                signal.drain();
+                goodbye(connection.as_mut());
+                continue;
+            }
+            let Some((at, verdict)) = signal.deadline() else { return Poll::Pending };
+            if at <= Instant::now() {
+                match verdict {
+                    Verdict::None => return Poll::Pending,
+                    Verdict::End => return Poll::Ready(()),
+                    Verdict::Idle => goodbye(connection.as_mut()),
+                    Verdict::SlowHead => {}
+                }
+                signal.decide(verdict);
+                continue;
+            }
+            // A deadline that moved away is looked at when the old one passes: no timer is set anew per request.
+            if at < armed || timer.is_elapsed() {
+                timer.as_mut().reset(at);
+                armed = at;
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests;

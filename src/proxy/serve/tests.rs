@@ -1,0 +1,316 @@
+//! Client connections as they come: over real sockets, through the running data plane, to a backend that counts.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    proxy::{Running, Settings, Shared, start},
+    routing::{Action, Backend, BackendId, Endpoint, EndpointSet, Origin, Protocol, Route, RoutingTable},
+    util::drain,
+};
+
+/// A data plane with one route to a backend that answers each request, after `delay`, with the number of requests.
+struct Front {
+    http: SocketAddr,
+    requests: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+    signal: drain::Signal,
+    running: Option<Running>,
+}
+
+impl Front {
+    fn new(settings: Settings, delay: Duration) -> Self {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let addr = backend(requests.clone(), delay);
+        let id = BackendId { namespace: "n".into(), service: "s".into(), port: 80 };
+        let backend = Backend::new(id, Protocol::Http1);
+        backend.set_endpoints(EndpointSet::Addresses([Endpoint { addr }].into()));
+        let origin = Origin { namespace: "n".into(), name: "i".into(), field: "f".into() };
+        let route = Route { origin, action: Action::Forward(Arc::new(backend)), filters: [].into() };
+        let mut table = RoutingTable::default();
+        table.set_default(Some(Arc::new(route)));
+        let shared = Arc::new(Shared::default());
+        shared.table.store(Arc::new(table));
+        let (signal, drain) = drain::channel();
+        let settings = Settings { http: vec!["127.0.0.1:0".parse().unwrap()], workers: 1, ..settings };
+        let running = start(settings, shared.clone(), None, drain).unwrap();
+        Self { http: running.http[0], requests, shared, signal, running: Some(running) }
+    }
+
+    fn simple() -> Self {
+        Self::new(Settings::default(), Duration::ZERO)
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    /// Everything that comes back until the connection closes.
+    fn talk(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect();
+        stream.write_all(bytes).unwrap();
+        all(stream)
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(SeqCst)
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.signal.stop();
+        if let Some(running) = self.running.take() {
+            running.join();
+        }
+    }
+}
+
+fn all(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    // A reset after the answer shows in what was read before it.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// One answer with a Content-Length, and the connection stays.
+fn one(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while !answer.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+    let head = String::from_utf8(answer).unwrap();
+    let length = head.to_ascii_lowercase().split("content-length: ").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    head + &String::from_utf8_lossy(&body)
+}
+
+fn backend(requests: Arc<AtomicUsize>, delay: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let requests = requests.clone();
+            thread::spawn(move || {
+                let mut seen = Vec::new();
+                let mut buffer = [0; 4096];
+                while let Ok(n @ 1..) = stream.read(&mut buffer) {
+                    seen.extend_from_slice(&buffer[..n]);
+                    while let Some(end) = seen.windows(4).position(|four| four == b"\r\n\r\n") {
+                        seen.drain(..end + 4);
+                        let count = requests.fetch_add(1, SeqCst) + 1;
+                        thread::sleep(delay);
+                        let body = format!("request {count}");
+                        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                    }
+                }
+            });
+        }
+    });
+    addr
+}
+
+fn short() -> Settings {
+    Settings {
+        client_header_timeout: Duration::from_millis(300),
+        client_idle_timeout: Duration::from_millis(600),
+        ..Settings::default()
+    }
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+
+#[test]
+fn a_refused_head_gets_its_status_and_never_reaches_the_backend() {
+    let front = Front::simple();
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(200));
+    let target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "y".repeat(40_000));
+    for (bytes, status) in [
+        ("GET / HTTP/1.1\nHost: a\n\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400"),
+        ("GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n", "405"),
+        ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", "505"),
+        (&*many, "431"),
+        (&*target, "414"),
+    ] {
+        let answer = front.talk(bytes.as_bytes());
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{bytes:.80}: {answer}");
+        assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+    }
+    assert_eq!(front.requests(), 0);
+}
+
+#[test]
+fn requests_in_a_row_are_answered_before_the_refusal_of_the_next() {
+    let front = Front::simple();
+    let answer = front.talk(&[GET, GET, b"GET / HTTP/1.1\nHost: a\n\n", GET].concat());
+    let statuses: Vec<&str> = answer.match_indices("HTTP/1.1 ").map(|(at, _)| &answer[at + 9..at + 12]).collect();
+    assert_eq!(statuses, ["200", "200", "400"], "{answer}");
+    assert_eq!(front.requests(), 2);
+}
+
+#[test]
+fn a_client_that_has_ended_its_direction_gets_its_answer() {
+    let front = Front::new(Settings::default(), Duration::from_millis(200));
+    let mut stream = front.connect();
+    stream.write_all(GET).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert!(all(stream).ends_with("request 1"));
+}
+
+#[test]
+fn a_slow_head_gets_408_and_an_idle_connection_is_closed() {
+    let front = Front::new(short(), Duration::ZERO);
+    let answer = front.talk(b"GET / HTTP/1.1\r\nHost: a");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_eq!(front.talk(b""), "");
+
+    let mut stream = front.connect();
+    let began = Instant::now();
+    stream.write_all(GET).unwrap();
+    assert!(one(&mut stream).ends_with("request 1"));
+    // Longer than a head may take, shorter than a connection may idle.
+    thread::sleep(Duration::from_millis(400));
+    stream.write_all(GET).unwrap();
+    assert!(one(&mut stream).ends_with("request 2"));
+    assert_eq!(all(stream), "");
+    assert!(began.elapsed() >= Duration::from_millis(1000), "{:?}", began.elapsed());
+}
+
+#[test]
+fn an_answer_that_takes_longer_than_a_connection_may_idle_is_awaited() {
+    let front = Front::new(short(), Duration::from_millis(900));
+    let mut stream = front.connect();
+    stream.write_all(GET).unwrap();
+    assert!(one(&mut stream).ends_with("request 1"));
+}
+
+#[test]
+fn an_upgrade_that_is_declined_leaves_the_connection_usable() {
+    let front = Front::simple();
+    let mut stream = front.connect();
+    let upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    stream.write_all(&[upgrade, GET].concat()).unwrap();
+    assert!(one(&mut stream).ends_with("request 1"));
+    assert!(one(&mut stream).ends_with("request 2"));
+    stream.write_all(GET).unwrap();
+    assert!(one(&mut stream).ends_with("request 3"));
+}
+
+#[test]
+fn the_proxy_protocol_is_demanded_from_those_it_is_expected_of() {
+    let settings = Settings {
+        proxy_protocol_from: vec!["127.0.0.0/8".parse().unwrap()],
+        max_connections_per_client: 1,
+        ..Settings::default()
+    };
+    let front = Front::new(settings, Duration::ZERO);
+    assert_eq!(front.talk(GET), "");
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n";
+    let mut first = front.connect();
+    first.write_all(&[header, GET].concat()).unwrap();
+    assert!(one(&mut first).ends_with("request 1"));
+    // Connections are counted for the client behind the balancer, not for the balancer.
+    assert_eq!(front.talk(&[header, GET].concat()), "");
+    let mut other = front.connect();
+    other.write_all(&[b"PROXY TCP4 192.0.2.8 192.0.2.1 4711 80\r\n".as_slice(), GET].concat()).unwrap();
+    assert!(one(&mut other).ends_with("request 2"));
+    let counters = &front.shared.counters()[0];
+    assert_eq!((counters.bad_connections.value(), counters.connections_refused.value()), (1, 1));
+}
+
+#[test]
+fn a_drain_answers_what_is_in_flight_and_closes_the_idle() {
+    let mut front = Front::new(Settings::default(), Duration::from_millis(300));
+    let idle = front.connect();
+    let mut used = front.connect();
+    used.write_all(GET).unwrap();
+    one(&mut used);
+    let mut busy = front.connect();
+    busy.write_all(GET).unwrap();
+    while front.requests() < 2 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    front.signal.drain(Duration::from_secs(10));
+    let answer = all(busy);
+    assert!(answer.contains("connection: close") && answer.ends_with("request 2"), "{answer}");
+    // Its client could not know: one more request is taken.
+    used.write_all(GET).unwrap();
+    let answer = all(used);
+    assert!(answer.contains("connection: close") && answer.ends_with("request 3"), "{answer}");
+    assert_eq!(all(idle), "");
+    let began = Instant::now();
+    front.running.take().unwrap().join();
+    assert!(began.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn http2_without_tls_is_spoken_to_those_who_begin_with_it() {
+    let front = Front::simple();
+    let answers = Arc::new(AtomicUsize::new(0));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (addr, counted) = (front.http, answers.clone());
+    tokio::task::LocalSet::new().block_on(&runtime, async move {
+        let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(crate::proxy::pool::Local, io).await.unwrap();
+        tokio::task::spawn_local(connection);
+        for _ in 0..3 {
+            let request = http::Request::get("http://a.example/").body(String::new()).unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            assert_eq!(response.status(), 200);
+            counted.fetch_add(1, SeqCst);
+        }
+    });
+    assert_eq!((answers.load(SeqCst), front.requests()), (3, 3));
+}
+
+#[test]
+fn an_http2_flood_ends_its_connection_and_is_counted() {
+    let front = Front::simple();
+    let mut stream = front.connect();
+    let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let mut bytes = [super::PREFACE, &settings].concat();
+    bytes.extend(ping.repeat(5_000));
+    // The connection may end before all is written.
+    let _ = stream.write_all(&bytes);
+    all(stream);
+    while front.shared.counters()[0].floods.value() == 0 {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn connections_over_the_limit_are_closed_at_once() {
+    let front = Front::new(Settings { max_connections: 2, ..Settings::default() }, Duration::ZERO);
+    let mut held: Vec<TcpStream> = (0..2).map(|_| front.connect()).collect();
+    for stream in &mut held {
+        stream.write_all(GET).unwrap();
+        one(stream);
+    }
+    assert_eq!(front.talk(GET), "");
+    drop(held);
+    let began = Instant::now();
+    while front.talk(&[GET.strip_suffix(b"\r\n").unwrap(), b"Connection: close\r\n\r\n"].concat()).is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+}
