@@ -93,7 +93,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(start("the control runtime"))?;
-    runtime.block_on(Process::run(config))
+    let ended = runtime.block_on(Process::run(config));
+    telemetry::flush();
+    ended
 }
 
 struct Process;

@@ -1,5 +1,7 @@
 //! Logging set-up and the metrics registry.
 
+mod lines;
+
 use std::{
     io::IsTerminal,
     sync::{Mutex, PoisonError},
@@ -12,7 +14,12 @@ use prometheus_client::{
     registry::Registry,
 };
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer, filter::Targets, fmt::writer::BoxMakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+use lines::Lines;
+pub use lines::flush;
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +37,11 @@ pub fn start(level: &str, format: Format) {
     let libraries = level.min(LevelFilter::WARN);
     let targets =
         Targets::new().with_default(libraries).with_target("gatelet", level).with_target("access", LevelFilter::INFO);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let writer = match Lines::start(std::io::stderr()) {
+        Ok(lines) => BoxMakeWriter::new(lines),
+        Err(_no_thread) => BoxMakeWriter::new(std::io::stderr),
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     // The journal has its own timestamps.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let layer = match format {
