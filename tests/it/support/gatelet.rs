@@ -53,6 +53,21 @@ impl Gatelet {
         }
     }
 
+    /// Starts one with a configuration file.
+    pub fn configured(text: &str) -> Self {
+        let mut gatelet = Self::prepare(&[]);
+        gatelet.configure(text);
+        gatelet.spawn();
+        gatelet.wait_ready();
+        gatelet
+    }
+
+    /// Sets the configuration file from the next start on.
+    pub fn configure(&mut self, text: &str) {
+        let path = self.folder.write("gatelet.toml", text);
+        self.environment("GATELET_CONFIG", path.to_str().expect("a plain path"));
+    }
+
     /// Sets an environment variable for the process.
     pub fn environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -136,6 +151,10 @@ impl Gatelet {
         SocketAddr::from(([127, 0, 0, 1], self.http))
     }
 
+    pub fn https_addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.https))
+    }
+
     /// `kubectl` (the newest) on its mini cluster.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         run(self.kubectl_command(arguments).stdin(Stdio::null()))
@@ -166,7 +185,19 @@ impl Gatelet {
         String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
     }
 
-    fn curl(&self, host: &str, path: &str) -> Command {
+    /// What `status -o json` says.
+    pub fn status(&self) -> serde_json::Value {
+        let output = self.command(&["status", "-o", "json"]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", super::said(&output)))
+    }
+
+    /// Whether the process still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().expect("its status").is_none())
+    }
+
+    /// `curl` over HTTP; further arguments may follow.
+    pub fn curl(&self, host: &str, path: &str) -> Command {
         let mut command = Command::new("curl");
         command.args(["-sS", "-m", "20", "--path-as-is", "-H", &format!("Host: {host}")]);
         command.arg(format!("http://127.0.0.1:{}{path}", self.http));

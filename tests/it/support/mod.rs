@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "not every test needs everything")]
 
 pub mod backend;
+pub mod certificates;
 pub mod gatelet;
+pub mod http;
 pub mod peers;
 
 use std::{
@@ -15,7 +17,9 @@ use std::{
 };
 
 pub use backend::Backend;
+pub use certificates::Certificate;
 pub use gatelet::Gatelet;
+pub use http::Connection;
 
 /// A folder that goes with its test.
 #[derive(Debug)]

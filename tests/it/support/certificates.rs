@@ -1,0 +1,63 @@
+//! Certificates as people make them: with openssl.
+
+use std::{path::PathBuf, process::Command};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::{Folder, run};
+
+/// Kinds of keys, as `openssl req -newkey` wants them.
+pub const ECDSA: &[&str] = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+pub const RSA: &[&str] = &["rsa:2048"];
+
+/// A self-signed certificate in files.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    pub chain: PathBuf,
+    pub key: PathBuf,
+    /// Its serial number in hexadecimal, as openssl prints it.
+    pub serial: String,
+}
+
+impl Certificate {
+    /// Makes one for names (`DNS:` is put before each), in files called `file`.
+    pub fn make(folder: &Folder, file: &str, names: &[&str], kind: &[&str]) -> Self {
+        let chain = folder.path().join(format!("{file}.crt"));
+        let key = folder.path().join(format!("{file}.key"));
+        let names: Vec<_> = names.iter().map(|name| format!("DNS:{name}")).collect();
+        let mut command = Command::new("openssl");
+        command.args(["req", "-x509", "-days", "30", "-nodes", "-subj", "/CN=test", "-newkey"]).args(kind);
+        command.arg("-addext").arg(format!("subjectAltName={}", names.join(",")));
+        command.arg("-keyout").arg(&key).arg("-out").arg(&chain);
+        run(&mut command);
+        let said = run(Command::new("openssl").args(["x509", "-noout", "-serial", "-in"]).arg(&chain));
+        Self { chain, key, serial: said.trim().trim_start_matches("serial=").to_owned() }
+    }
+
+    /// A Secret of type tls with it.
+    pub fn secret(&self, name: &str) -> String {
+        let read = |path| STANDARD.encode(std::fs::read(path).expect("openssl wrote it"));
+        format!(
+            "apiVersion: v1
+kind: Secret
+metadata: {{name: {name}}}
+type: kubernetes.io/tls
+data:
+  tls.crt: {}
+  tls.key: {}
+---
+",
+            read(&self.chain),
+            read(&self.key)
+        )
+    }
+}
+
+/// The serial number of the certificate that a listener of 127.0.0.1 shows for a server name.
+pub fn shown(port: u16, name: &str) -> String {
+    let mut command = Command::new("sh");
+    let script = format!(
+        "openssl s_client -connect 127.0.0.1:{port} -servername {name} </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    );
+    run(command.args(["-c", &script])).trim().trim_start_matches("serial=").to_owned()
+}
