@@ -168,10 +168,10 @@ where
     if settings.max_headers > 100 {
         builder.max_headers(settings.max_headers);
     }
+    // Not `pipeline_flush`: with it hyper takes any amount into its write buffer, however slowly the client reads.
     let connection = builder
         .header_read_timeout(None)
         .max_buf_size(settings.max_header_bytes.max(8192))
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(guard), service)
         .with_upgrades();
     drive(connection, &signal, drain, |_| {}).await;
