@@ -103,7 +103,8 @@ pub(super) async fn forward(
         return Ok((Response::from_parts(parts, Body::default()), endpoint));
     }
     headers::strip(&mut parts.headers);
-    parts.version = client_version;
+    // In an answer to HTTP/1.0 the server writes that version itself, with the keep-alive that was asked for.
+    parts.version = if client_version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
     Ok((Response::from_parts(parts, Body::relay(incoming, lease, worker, deadline)), endpoint))
 }
 
