@@ -47,7 +47,8 @@ pub fn server_config(resolver: Arc<Resolver>, min: MinVersion) -> Arc<ServerConf
         .expect("ring offers suites for both versions")
         .with_no_client_auth()
         .with_cert_resolver(resolver);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // curl and other old-fashioned clients offer nothing but `http/1.0` when they are to speak it.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     match rustls::crypto::ring::Ticketer::new() {
         Ok(ticketer) => config.ticketer = ticketer,
         Err(error) => tracing::warn!(%error, "no session tickets: every TLS connection is a full handshake"),
