@@ -13,3 +13,4 @@ mod support;
 
 mod first;
 mod live;
+mod traffic;

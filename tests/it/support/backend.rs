@@ -16,8 +16,8 @@ use super::gatelet::NODE;
 /// Listens on a port of 127.0.0.1 and answers every request with its name, the request's head and its body.
 ///
 /// Paths make it do something else: `/slow/MS` waits before it answers, `/bytes/N` answers with N bytes, `/drip/N`
-/// sends N chunks of a byte each 50 ms, `/status/CODE` answers with that status, `/hang` never answers. A body over
-/// 64 KiB is counted, not kept.
+/// sends N chunks of a byte each 50 ms, `/status/CODE` answers with that status, `/hang` never answers, `/stuck` does not
+/// even read the body. A body over 64 KiB is counted, not kept.
 #[derive(Debug)]
 pub struct Backend {
     pub port: u16,
@@ -210,17 +210,20 @@ fn answer(mut stream: &TcpStream, reader: &mut BufReader<&TcpStream>, head: &str
     let method = words.next()?;
     let mut path = words.next()?.split('?').next()?.split('/').skip(1);
     let (what, number) = (path.next()?, path.next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0));
-    if field(head, "expect").is_some() {
-        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
+    if what == "stuck" {
+        while !state.stopping.load(SeqCst) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        return None;
     }
     let body = body(reader, head, state)?;
     match what {
-        "slow" => thread::sleep(Duration::from_millis(number)),
         "hang" => {
             // Until the other side is gone.
             let _ = reader.read(&mut [0; 1]);
             return None;
         }
+        "slow" => thread::sleep(Duration::from_millis(number)),
         "bytes" => {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {number}\r\n\r\n");
             stream.write_all(head.as_bytes()).ok()?;

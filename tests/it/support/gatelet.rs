@@ -196,6 +196,33 @@ impl Gatelet {
         self.child.as_mut().is_some_and(|child| child.try_wait().expect("its status").is_none())
     }
 
+    /// Applies manifests and waits until the host gets 200.
+    pub fn serve(&self, manifests: &str, host: &str) {
+        self.apply(manifests);
+        eventually("the host is served", || (self.status_of(host, "/") == 200).then_some(()));
+    }
+
+    /// `curl` over HTTPS, which trusts the local CA.
+    pub fn curl_tls(&self, host: &str, path: &str) -> Command {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-m", "20", "--path-as-is", "--resolve", &format!("{host}:{}:127.0.0.1", self.https)]);
+        command.arg("--cacert").arg(self.state().join("ca.pem"));
+        command.arg(format!("https://{host}:{}{path}", self.https));
+        command
+    }
+
+    /// The most memory it ever had, in KiB, since [`Gatelet::forget_peak`].
+    pub fn peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it is there");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// Lets the peak be what it has now.
+    pub fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").expect("it is ours");
+    }
+
     /// `curl` over HTTP; further arguments may follow.
     pub fn curl(&self, host: &str, path: &str) -> Command {
         let mut command = Command::new("curl");
