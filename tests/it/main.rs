@@ -13,4 +13,5 @@ mod support;
 
 mod first;
 mod live;
+mod sockets;
 mod traffic;

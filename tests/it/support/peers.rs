@@ -1,6 +1,12 @@
 //! The peers that `tests/run` installs into the build folder.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+};
 
 /// Where they are.
 pub fn folder() -> PathBuf {
@@ -40,4 +46,44 @@ fn optional(name: &str) -> Option<Command> {
     }
     eprintln!("LEFT OUT: {} is missing (it is built with Go by tests/run)", path.display());
     None
+}
+
+/// A Python script of `tests/it/peers`, not started.
+pub fn script(name: &str) -> Command {
+    let mut command = python();
+    command.arg("-u").arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/peers").join(name));
+    command
+}
+
+/// A server of `tests/it/peers`, which prints its ports and then what happens to it. Killed with its test.
+#[derive(Debug)]
+pub struct Server {
+    pub ports: Vec<u16>,
+    said: Arc<Mutex<Vec<String>>>,
+    child: Child,
+}
+
+impl Server {
+    pub fn start(name: &str, arguments: &[&str]) -> Self {
+        let mut child = script(name).args(arguments).stdout(Stdio::piped()).spawn().expect("python");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let first = lines.next().expect("it prints its ports").expect("text");
+        let ports = first.split(' ').map(|port| port.parse().expect("a port")).collect();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let shared = said.clone();
+        thread::spawn(move || lines.map_while(Result::ok).for_each(|line| shared.lock().expect("no panic").push(line)));
+        Self { ports, said, child }
+    }
+
+    /// What it has said after its ports.
+    pub fn said(&self) -> Vec<String> {
+        self.said.lock().expect("no panic").clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
