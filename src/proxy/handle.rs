@@ -87,6 +87,10 @@ async fn answer(
     request: Request<Incoming>,
     mut record: Option<&mut Record>,
 ) -> Result<Response<Body>, Error> {
+    // Over HTTP/1 the guard has counted already; the HTTP/2 server limits only the size.
+    if request.headers().len() > worker.settings.max_headers {
+        return Err(Error::client(Kind::HeadersTooLarge));
+    }
     let target = check::check(&request)?;
     let upgrade = check::upgrade(&request);
     if target.path == "*" {
