@@ -12,6 +12,8 @@
 mod support;
 
 mod first;
+mod limits;
 mod live;
+mod policy;
 mod sockets;
 mod traffic;
