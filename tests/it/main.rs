@@ -16,4 +16,5 @@ mod limits;
 mod live;
 mod policy;
 mod sockets;
+mod tls;
 mod traffic;

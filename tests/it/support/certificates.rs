@@ -43,8 +43,8 @@ kind: Secret
 metadata: {{name: {name}}}
 type: kubernetes.io/tls
 data:
-  tls.crt: {}
-  tls.key: {}
+  tls.crt: \"{}\"
+  tls.key: \"{}\"
 ---
 ",
             read(&self.chain),
