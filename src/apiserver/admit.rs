@@ -142,8 +142,17 @@ pub(crate) fn change(
     Ok(if deleting && free { Change::Finished } else { Change::Keep })
 }
 
-/// A replaced Service keeps the addresses that it was given, unless it names others or becomes an ExternalName.
+/// A replaced Service keeps the addresses that it was given, unless it names others or becomes an ExternalName; and
+/// where only one of the two fields was changed, the other follows (pkg/registry/core/service normalizeClusterIPs).
 fn keep_addresses(new: &mut Value, old: &Value) {
+    let (address, known) = (new["clusterIP"].as_str().unwrap_or_default(), &old["clusterIP"]);
+    if *known != address && new["clusterIPs"] == old["clusterIPs"] && new["clusterIPs"].is_array() {
+        let list = (!address.is_empty()).then(|| {
+            let others = old["clusterIPs"].as_array().into_iter().flatten().skip(1).cloned();
+            std::iter::once(address.into()).chain(others).collect()
+        });
+        set(new, "clusterIPs", list);
+    }
     let external_name = new["type"] == "ExternalName" || old["type"] == "ExternalName";
     let named = ["clusterIP", "clusterIPs"].iter().any(|member| !new[*member].is_null() && new[*member] != "");
     if external_name || named || !new.is_object() {

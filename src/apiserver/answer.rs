@@ -69,6 +69,7 @@ pub(crate) fn error(error: &ApiError) -> Response<Body> {
     if matches!(error.code, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
+    warn(&mut response, &error.warnings);
     response
 }
 

@@ -25,8 +25,21 @@ pub(crate) fn apply(kind: Kind, object: &mut Value) {
                 ensure(parameters, "scope", "Cluster".into());
             }
         }
-        Kind::Namespace | Kind::ConfigMap | Kind::Node | Kind::Event => {}
+        Kind::Event => event(object),
+        Kind::Namespace | Kind::ConfigMap | Kind::Node => {}
     }
+}
+
+/// No defaults, but Go writes these fields in any case.
+fn event(object: &mut Value) {
+    let Some(members) = object.as_object_mut() else { return };
+    for time in ["eventTime", "firstTimestamp", "lastTimestamp"] {
+        members.entry(time).or_insert(Value::Null);
+    }
+    for text in ["reportingComponent", "reportingInstance"] {
+        members.entry(text).or_insert_with(|| "".into());
+    }
+    members.entry("source").or_insert_with(|| json!({}));
 }
 
 fn secret(object: &mut Value) {

@@ -49,10 +49,12 @@ pub(crate) fn answer(head: &Parts, segments: &[&str]) -> Result<Response<Body>, 
             group
         }
         ["apis", name, "v1"] if is_known(name, "v1") => resource_list(name, "v1"),
+        ["openapi", "v2"] => return Ok(empty_v2(&head.headers)),
         ["openapi", "v3"] => return Ok(answer::json(StatusCode::OK, openapi::index())),
         ["openapi", "v3", path @ ..] => return document(&head.headers, &path.join("/")),
         [] | [""] => {
-            json!({ "paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"] })
+            let paths = "/api /api/v1 /apis /healthz /livez /openapi/v2 /openapi/v3 /readyz /version";
+            json!({ "paths": paths.split(' ').collect::<Vec<&str>>() })
         }
         _ => return Err(ApiError::no_such_path()),
     };
@@ -172,6 +174,20 @@ fn discovery_entry(resource: &'static Resource) -> Value {
         entry["subresources"] = json!([{ "subresource": "status", "responseKind": kind, "verbs": verbs }]);
     }
     entry
+}
+
+/// OpenAPI v2 without definitions. kubectl wants one before it sends a `List`, or kinds that it does not find; what is
+/// in them is then checked here, when they come.
+fn empty_v2(headers: &HeaderMap) -> Response<Body> {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accepted.contains("proto-openapi") {
+        let media_type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+        // Document { swagger: "2.0", info: { title: "Kubernetes", version: "v1" }, paths: {} }
+        let document = b"\x0a\x032.0\x12\x10\x0a\x0aKubernetes\x12\x02v1\x42\x00";
+        return answer::typed(StatusCode::OK, media_type, &document[..]);
+    }
+    let info = json!({ "title": "Kubernetes", "version": "v1" });
+    answer::json(StatusCode::OK, json!({ "swagger": "2.0", "info": info, "paths": {} }).to_string())
 }
 
 fn document(headers: &HeaderMap, path: &str) -> Result<Response<Body>, ApiError> {

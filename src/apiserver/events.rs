@@ -16,7 +16,11 @@ const COMPONENT: (&str, &str) = ("reportingComponent", "reportingController");
 
 /// The stored object as `events.k8s.io/v1`.
 pub(crate) fn to_events_v1(event: Value) -> Value {
-    rename(event, "events.k8s.io/v1", |(stored, shown)| (stored, shown))
+    let mut event = rename(event, "events.k8s.io/v1", |(stored, shown)| (stored, shown));
+    if let Some(members) = event.as_object_mut() {
+        members.retain(|name, value| !(name.starts_with("reporting") && *value == ""));
+    }
+    event
 }
 
 /// An `events.k8s.io/v1` object (or patch) as it is stored.

@@ -36,8 +36,12 @@ pub(crate) fn merge_patch(target: &mut Value, patch: &Value) -> Result<(), Patch
 
 /// Applies a JSON patch, whole or not at all.
 pub(crate) fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
-    let patch: json_patch::Patch =
-        serde_json::from_value(patch.clone()).map_err(|error| PatchError::Malformed(error.to_string()))?;
+    if let Some(found) = Some(go_name(patch)).filter(|found| *found != "array") {
+        let why = format!("json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp");
+        return Err(PatchError::Malformed(format!("error decoding patch: {why}")));
+    }
+    let patch: json_patch::Patch = serde_json::from_value(patch.clone())
+        .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
     let mut result = target.clone();
     for operation in patch.0 {
         // The real server lets a test for null succeed where there is nothing.
@@ -60,6 +64,17 @@ pub(crate) fn strategic(kind: Kind, target: &mut Value, patch: &Value) -> Result
         return Err(PatchError::Malformed("the patch is not an object".to_owned()));
     };
     merge_object(schema::message(kind.name()), target, patch)
+}
+
+fn go_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
 }
 
 fn malformed(why: impl Into<String>) -> PatchError {
@@ -116,8 +131,11 @@ fn merge_object(
                 };
                 merge_object(inner, members.entry(name).or_insert(Value::Null), patch)?;
             }
-            Value::Array(patch) => match field.filter(|field| merges(field)) {
-                Some(field) => merge_list(field, members.entry(name).or_insert(Value::Null), patch)?,
+            Value::Array(items) => match field.filter(|field| merges(field)) {
+                Some(field) => {
+                    let order = patch.get(&format!("{ORDER}{name}")).and_then(Value::as_array).unwrap_or(items);
+                    merge_list(field, members.entry(name).or_insert(Value::Null), items, order)?;
+                }
                 None => {
                     members.insert(name.clone(), value.clone());
                 }
@@ -130,9 +148,13 @@ fn merge_object(
     for (name, order) in patch {
         let Some(list) = name.strip_prefix(ORDER) else { continue };
         let order = order.as_array().ok_or_else(|| malformed(format!("{name} must be a list")))?;
-        let key = fields.and_then(|fields| fields.get(list)).and_then(|field| field.merge_key.as_deref());
+        let field = fields.and_then(|fields| fields.get(list));
+        if patch.get(list).is_some_and(Value::is_array) && field.is_some_and(merges) {
+            continue;
+        }
         if let Some(items) = members.get_mut(list).and_then(Value::as_array_mut) {
-            sort(items, order, key);
+            let live = items.clone();
+            arrange(items, order, &live, field.and_then(|field| field.merge_key.as_deref()));
         }
     }
     Ok(())
@@ -142,18 +164,21 @@ fn merges(field: &Field) -> bool {
     field.strategy.split(',').any(|strategy| strategy == "merge")
 }
 
-fn merge_list(field: &Field, target: &mut Value, patch: &[Value]) -> Result<(), PatchError> {
+/// Merges the items of a patch into a list, and puts them into this order.
+fn merge_list(field: &Field, target: &mut Value, patch: &[Value], order: &[Value]) -> Result<(), PatchError> {
     let replace = patch.iter().any(|item| item.get(DIRECTIVE).is_some_and(|directive| directive == "replace"));
     if !target.is_array() || replace {
         *target = Value::Array(Vec::new());
     }
     let Some(items) = target.as_array_mut() else { return Ok(()) };
+    let live = items.clone();
     let Some(key) = field.merge_key.as_deref() else {
         for item in patch {
             if !items.contains(item) {
                 items.push(item.clone());
             }
         }
+        arrange(items, order, &live, None);
         return Ok(());
     };
     let inner = match &field.of {
@@ -183,33 +208,31 @@ fn merge_list(field: &Field, target: &mut Value, patch: &[Value]) -> Result<(), 
             }
         }
     }
+    arrange(items, order, &live, Some(key));
     Ok(())
 }
 
-/// Puts items into the order that the patch wants. Items that it does not name keep their place among the others:
-/// each goes before the first named one that stood behind it.
-fn sort(items: &mut Vec<Value>, order: &[Value], key: Option<&str>) {
+/// Puts items into the order that the patch wants (`normalizeElementOrder`). Those that it does not name keep their
+/// order in the live list, and each goes before the first named one that stands behind it there.
+fn arrange(items: &mut Vec<Value>, order: &[Value], live: &[Value], key: Option<&str>) {
     let identity = |item: &Value| match key {
         Some(key) => item.get(key).cloned().unwrap_or(Value::Null),
         None => item.clone(),
     };
-    let order: Vec<Value> = order.iter().map(identity).collect();
-    let rank = |item: &Value| order.iter().position(|wanted| *wanted == identity(item));
-    let mut named: Vec<(usize, usize, Value)> = Vec::new();
-    let mut others: Vec<(usize, Value)> = Vec::new();
-    for (place, item) in std::mem::take(items).into_iter().enumerate() {
-        match rank(&item) {
-            Some(rank) => named.push((rank, place, item)),
-            None => others.push((place, item)),
-        }
-    }
-    named.sort_by_key(|(rank, ..)| *rank);
+    let ranks = |list: &[Value]| list.iter().map(identity).collect::<Vec<Value>>();
+    let (order, live) = (ranks(order), ranks(live));
+    let rank = |list: &[Value], item: &Value| list.iter().position(|known| *known == identity(item));
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
+        std::mem::take(items).into_iter().partition(|item| rank(&order, item).is_some());
+    named.sort_by_key(|item| rank(&order, item));
+    others.sort_by_key(|item| rank(&live, item));
     let mut others = others.into_iter().peekable();
-    for (_rank, place, item) in named {
-        while let Some((_place, other)) = others.next_if(|(other, _item)| *other < place) {
+    for item in named {
+        let place = rank(&live, &item);
+        while let Some(other) = others.next_if(|other| place.is_some() && rank(&live, other) < place) {
             items.push(other);
         }
         items.push(item);
     }
-    items.extend(others.map(|(_place, item)| item));
+    items.extend(others);
 }

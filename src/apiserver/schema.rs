@@ -76,6 +76,9 @@ pub(crate) struct Field {
     /// `x-kubernetes-patch-strategy`
     #[serde(default)]
     pub(crate) strategy: Box<str>,
+    /// Whether a list or map is there even when it is empty.
+    #[serde(default)]
+    kept: bool,
 }
 
 /// The fields of a message, by their JSON names.
@@ -129,7 +132,7 @@ fn text<'v>(value: &'v Value, member: &str) -> &'v str {
     value.get(member).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A walk over an object: drops what is unknown or null, and stops at a wrong type.
+/// A walk over an object: drops what is unknown, null or an empty list, and stops at a wrong type.
 struct Walk<'u> {
     /// As strict decoding names a field: `spec.rules[0].host`.
     path: String,
@@ -163,7 +166,14 @@ impl Walk<'_> {
             self.value(name, &field.of, &mut value)?;
             self.path.truncate(path);
             self.go.truncate(go);
-            kept.insert(member, value);
+            let empty = match (&field.of, &value) {
+                (Type::List(_), Value::Array(items)) => items.is_empty(),
+                (Type::Map(_), Value::Object(members)) => members.is_empty(),
+                _ => false,
+            };
+            if field.kept || !empty {
+                kept.insert(member, value);
+            }
         }
         *members = kept;
         Ok(())

@@ -199,6 +199,7 @@ fn parse_requirement(tokens: &mut Tokens<'_>) -> Result<Requirement, ApiError> {
         Token::Word(key) => {
             return Err(ApiError::bad_request(format!("key: Invalid value: {key:?}: invalid label key")));
         }
+        other if absent => return Err(unexpected(&other, "identifier")),
         other => return Err(unexpected(&other, "!, identifier, or 'end of string'")),
     };
     if absent {

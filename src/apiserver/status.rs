@@ -17,16 +17,23 @@ pub(crate) struct ApiError {
     details: Map<String, Value>,
     /// Not a `Status` but text, as the real server answers for unknown paths.
     plain: bool,
+    /// What is to be said beside.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl ApiError {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Map::new(), plain: false }
+        Self { code, reason, message: message.into(), details: Map::new(), plain: false, warnings: Vec::new() }
     }
 
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.details.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// The same with these warnings.
+    pub(crate) fn warned(self, warnings: &[String]) -> Self {
+        Self { warnings: warnings.to_vec(), ..self }
     }
 
     fn about(self, resource: &Resource, name: &str) -> Self {

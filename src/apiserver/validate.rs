@@ -94,6 +94,10 @@ pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     }
     metadata(kind, new, &mut problems);
     content(kind, new, &mut problems);
+    // Endpoints that were taken once stay good.
+    if kind == Kind::EndpointSlice && new["endpoints"] == old["endpoints"] {
+        problems.0.retain(|problem| !problem.field.starts_with("endpoints"));
+    }
     problems.0
 }
 

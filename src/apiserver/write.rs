@@ -73,7 +73,7 @@ impl Api {
             }
             let problems = validate::create(resource.kind, &object);
             if !problems.is_empty() || name.is_empty() {
-                return Err(admit::refused(resource, &name, problems));
+                return Err(admit::refused(resource, &name, problems).warned(&warnings));
             }
             if attempt == 0 {
                 warnings.extend(validate::warnings(resource.kind, &object));
@@ -113,6 +113,7 @@ impl Api {
     ) -> Result<Response<Body>, ApiError> {
         let mut warnings = Vec::new();
         let new = decode(target.resource, headers, body, FieldValidation::parse(query)?, &mut warnings)?;
+        self.same_uid(target, name, admit::text(&new, "/metadata/uid"))?;
         self.change(target, name, query.dry_run()?, accept, warnings, |_old, _warnings| Ok(new.clone())).await
     }
 
@@ -138,6 +139,7 @@ impl Api {
             _ => return Err(ApiError::unsupported_patch("415: Unsupported Media Type")),
         };
         let resource = target.resource;
+        let strategic = media_type == "application/strategic-merge-patch+json";
         let patch: Value = serde_json::from_slice(body)
             .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
         let validation = FieldValidation::parse(query)?;
@@ -149,9 +151,15 @@ impl Api {
                 merge::PatchError::Failed(_) => ApiError::unprocessable(),
             })?;
             let new = if events_v1 { events::from_events_v1(new) } else { new };
-            let invalid = |why: &str| ApiError::invalid_patch(&String::from_utf8_lossy(body), why);
-            let decoded = schema::decode(resource.kind, ContentType::Json, new.to_string().as_bytes())
-                .map_err(|error| invalid(&error.to_string()))?;
+            let result = new.to_string();
+            // As the real server does: the patch where it can be read as an object, else what came out of it.
+            let shown = if strategic { String::from_utf8_lossy(body) } else { result.as_str().into() };
+            let invalid = |why: &str| ApiError::invalid_patch(&shown, why);
+            let decoded = schema::decode(resource.kind, ContentType::Json, result.as_bytes()).map_err(|error| {
+                let error = error.to_string();
+                let handled = format!("cannot be handled as a {}: ", resource.kind.name());
+                invalid(error.split_once(&handled).map_or(&*error, |(_which, why)| why))
+            })?;
             warnings.clear();
             match validation {
                 FieldValidation::Strict if !decoded.unknown.is_empty() => {
@@ -196,7 +204,7 @@ impl Api {
             let change = admit::change(resource, target.subresource.as_deref(), &mut new, &old)?;
             let problems = validate::update(resource.kind, &new, &old);
             if !problems.is_empty() {
-                return Err(admit::refused(resource, name, problems));
+                return Err(admit::refused(resource, name, problems).warned(&warnings));
             }
             let mut said = warnings.clone();
             said.extend(validate::warnings(resource.kind, &new));
@@ -224,6 +232,22 @@ impl Api {
             }
         }
         Err(ApiError::modified(resource, name))
+    }
+
+    /// A replacement that names another object of the same name is not for this one.
+    fn same_uid(&self, target: &Target, name: &str, uid: &str) -> Result<(), ApiError> {
+        let stored = self.stored(target, name)?;
+        if uid.is_empty() || *uid == *stored.meta.uid {
+            return Ok(());
+        }
+        let Target { resource, namespace, .. } = target;
+        let namespace = namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{namespace}{name}, ResourceVersion: 0, \
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            resource.plural, stored.meta.uid
+        );
+        Err(ApiError::conflict(resource, name, &why))
     }
 
     /// A namespace must be there, and not be going away, before something is made in it.

@@ -23,6 +23,18 @@ fn lists_with_a_key_are_merged_by_it() {
 }
 
 #[test]
+fn merged_lists_are_ordered_as_the_real_server_does() {
+    let ports = |ports: &[i32]| ports.iter().map(|port| json!({ "port": port })).collect::<Value>();
+    let service = json!({ "spec": { "ports": ports(&[1, 2, 3]) } });
+    let patch = json!({ "spec": { "ports": ports(&[9]) } });
+    assert_eq!(patched(Kind::Service, service.clone(), &patch)["spec"]["ports"], ports(&[9, 1, 2, 3]));
+    let order = json!({ "spec": { "$setElementOrder/ports": ports(&[9, 3, 1]), "ports": ports(&[9]) } });
+    assert_eq!(patched(Kind::Service, service.clone(), &order)["spec"]["ports"], ports(&[9, 2, 3, 1]));
+    let order = json!({ "spec": { "$setElementOrder/ports": ports(&[3, 1]) } });
+    assert_eq!(patched(Kind::Service, service, &order)["spec"]["ports"], ports(&[2, 3, 1]));
+}
+
+#[test]
 fn atomic_lists_are_replaced() {
     let ingress = json!({ "spec": { "rules": [{ "host": "a" }, { "host": "b" }], "tls": [{ "secretName": "s" }] } });
     let patch = json!({ "spec": { "rules": [{ "host": "c" }], "tls": null } });
@@ -37,7 +49,7 @@ fn maps_and_lists_of_words_are_merged_and_directives_obeyed() {
         "finalizers": ["x/c"],
         "$deleteFromPrimitiveList/finalizers": ["x/a"],
     } });
-    let expected = json!({ "metadata": { "labels": { "b": "2", "c": "3" }, "finalizers": ["x/b", "x/c"] } });
+    let expected = json!({ "metadata": { "labels": { "b": "2", "c": "3" }, "finalizers": ["x/c", "x/b"] } });
     assert_eq!(patched(Kind::ConfigMap, target.clone(), &patch), expected);
     let replaced =
         patched(Kind::ConfigMap, target.clone(), &json!({ "metadata": { "$patch": "replace", "name": "n" } }));

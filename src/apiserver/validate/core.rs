@@ -194,7 +194,10 @@ fn addresses(spec: &Value, kind: &str, problems: &mut Problems) {
 pub(super) fn service_update(new: &Value, old: &Value, problems: &mut Problems) {
     let fixed = |spec: &Value| spec["type"] != "ExternalName";
     let (new, old) = (&new["spec"], &old["spec"]);
-    if fixed(new) && fixed(old) && new["clusterIPs"][0] != old["clusterIPs"][0] {
+    let first = new["clusterIPs"][0].as_str();
+    // An address that is none is complained about as such.
+    let address = first.is_none_or(|first| matches!(first, "" | "None") || first.parse::<IpAddr>().is_ok());
+    if fixed(new) && fixed(old) && address && new["clusterIPs"][0] != old["clusterIPs"][0] {
         problems.invalid("spec.clusterIPs[0]", new["clusterIPs"].clone(), "may not change once set");
     }
 }
