@@ -12,6 +12,7 @@
 mod support;
 
 mod first;
+mod kubectl;
 mod limits;
 mod live;
 mod policy;

@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod certificates;
+pub mod control_plane;
 pub mod gatelet;
 pub mod http;
 pub mod peers;

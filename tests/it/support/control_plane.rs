@@ -1,0 +1,124 @@
+//! A real Kubernetes control plane in a network namespace of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+};
+
+use super::{Folder, eventually, peers, run};
+
+/// etcd, kube-apiserver and kube-controller-manager, and a place beside them where nothing but `lo` is. Gone with its
+/// test.
+#[derive(Debug)]
+pub struct ControlPlane {
+    folder: Folder,
+    /// The process whose end takes everything down, which comes when its input is closed.
+    up: Child,
+    input: Option<ChildStdin>,
+    /// What was started again.
+    again: Vec<Child>,
+    /// A process in the namespace.
+    inside: u32,
+}
+
+impl ControlPlane {
+    /// Starts one; `None`, loudly, where that is not possible.
+    pub fn start() -> Option<Self> {
+        let cluster = peers::control_plane()?;
+        let may = Command::new("unshare").args(["--net", "true"]).output();
+        if !may.is_ok_and(|output| output.status.success()) {
+            eprintln!("LEFT OUT: no network namespace can be made here (root is needed for the control plane)");
+            return None;
+        }
+        let folder = Folder::new();
+        let mut up = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubernetes/up"));
+        up.arg(folder.path().join("cluster")).args(["sh", "-c", "echo $$ >inside.new; mv inside.new inside; exec cat"]);
+        up.current_dir(folder.path()).env("CLUSTER", cluster).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut up = up.spawn().expect("the control plane starts");
+        let input = up.stdin.take();
+        let inside = eventually("the control plane is ready", || {
+            assert!(up.try_wait().expect("its status").is_none(), "the control plane ended");
+            fs::read_to_string(folder.path().join("inside")).ok()?.trim().parse().ok()
+        });
+        Some(Self { folder, up, input, again: Vec::new(), inside })
+    }
+
+    /// The kubeconfig of its administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("cluster/admin.kubeconfig")
+    }
+
+    /// The same command where the control plane is.
+    pub fn beside(&self, command: &Command) -> Command {
+        within(self.inside, command)
+    }
+
+    /// A process of its namespace.
+    pub fn inside(&self) -> u32 {
+        self.inside
+    }
+
+    /// `kubectl` (the newest) as its administrator.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        run(self.kubectl_command(arguments).stdin(Stdio::null()))
+    }
+
+    pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
+        let mut command = peers::kubectl();
+        command.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments).env("HOME", self.folder.path());
+        self.beside(&command)
+    }
+
+    /// Applies manifests, given as text.
+    pub fn apply(&self, manifests: &str) -> String {
+        let path = self.folder.write("apply.yaml", manifests);
+        self.kubectl(&["apply", "-f", path.to_str().expect("a plain path")])
+    }
+
+    /// SIGKILL for the API server; the answer starts it again as it was.
+    pub fn kill_api_server(&self) -> Command {
+        let file = self.folder.path().join("cluster/kube-apiserver.pid");
+        let pid = self.again.last().map_or_else(
+            || fs::read_to_string(file).expect("its file").trim().to_owned(),
+            |child| child.id().to_string(),
+        );
+        let line = fs::read(format!("/proc/{pid}/cmdline")).expect("it runs");
+        let words: Vec<String> =
+            line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        run(Command::new("kill").args(["-KILL", &pid]));
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..words.len() - 1]);
+        self.beside(&command)
+    }
+
+    /// Starts what was killed.
+    pub fn spawn(&mut self, command: &mut Command) {
+        let log = fs::File::create(self.folder.path().join("again.log")).expect("a log");
+        self.again.push(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        for child in &mut self.again {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = self.up.wait();
+    }
+}
+
+/// A command in the network namespace of a process.
+pub fn within(pid: u32, command: &Command) -> Command {
+    let mut entered = Command::new("nsenter");
+    entered.arg(format!("--net=/proc/{pid}/ns/net")).arg("--").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => entered.env(name, value),
+            None => entered.env_remove(name),
+        };
+    }
+    entered
+}
