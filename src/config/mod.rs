@@ -315,7 +315,7 @@ impl Default for Config {
                 max_connections: 10_000,
                 max_connections_per_client: 0,
                 max_streams: 128,
-                max_idle_per_endpoint: 32,
+                max_idle_per_endpoint: 256,
                 max_attempts: 3,
                 eject_after: 3,
                 eject_for: Duration::from_secs(5),

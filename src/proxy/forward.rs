@@ -77,10 +77,10 @@ pub(super) async fn forward(
         (body, Some(fate))
     };
     let request = Request::from_parts(head, body);
-    let sent = attempts(worker, matched.backend, request, fate.as_ref());
+    let mut sent = std::pin::pin!(attempts(worker, matched.backend, request, fate.as_ref()));
     let (answer, lease) = match deadline {
         None => sent.await?,
-        Some(at) => tokio::time::timeout_at(at.into(), sent)
+        Some(at) => tokio::time::timeout_at(at.into(), sent.as_mut())
             .await
             .map_err(|_late| Error::upstream(Kind::GatewayTimeout("the request took too long"), Retry::Never))??,
     };
@@ -322,7 +322,7 @@ async fn pick(
         EndpointSet::Name { host, port } => {
             let (host, port) = (host.clone(), *port);
             drop(endpoints);
-            let found = worker.resolve(&host).await;
+            let found = Box::pin(worker.resolve(&host)).await;
             let addresses = found
                 .ok_or_else(|| Error::upstream(Kind::Unavailable("the backend's name has no address"), Retry::Never))?;
             let turn = worker.turn(backend) % addresses.len().max(1);

@@ -128,7 +128,8 @@ impl Upstream {
                 if !fresh && let Some(sender) = self.take_idle() {
                     return Ok((Sender::H1(sender), lease, true));
                 }
-                let sender = self.connect_h1(worker).await?;
+                // Boxed, here and below: a connection is rare, and every request in flight has room for this future.
+                let sender = Box::pin(self.connect_h1(worker)).await?;
                 Ok((Sender::H1(sender), lease, false))
             }
             Protocol::H2c | Protocol::H2 => {
@@ -140,7 +141,7 @@ impl Upstream {
                 if let Some(sender) = self.join_shared(&mut lease) {
                     return Ok((sender, lease, true));
                 }
-                let sender = self.connect_h2(worker).await?;
+                let sender = Box::pin(self.connect_h2(worker)).await?;
                 let streams = Rc::new(());
                 lease.streams = Some(streams.clone());
                 self.shared.borrow_mut().push(Shared { sender: sender.clone(), streams });

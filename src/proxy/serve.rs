@@ -1,18 +1,23 @@
 //! The life of one client connection: PROXY protocol, TLS, the guarded HTTP server, its deadlines, its drain.
 
 use std::{
+    convert::Infallible,
     future::Future,
     io,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use http::{HeaderValue, Request, header::CONNECTION};
-use hyper::{body::Incoming, server::conn, service::service_fn};
+use http::{HeaderValue, Request, Response, header::CONNECTION};
+use hyper::{
+    body::Incoming,
+    server::conn,
+    service::{Service, service_fn},
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -22,6 +27,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls::ProtocolVersion};
 
 use super::{
+    body::Body,
     conn::{ConnInfo, TlsInfo},
     guard::{
         h1::GuardH1,
@@ -79,29 +85,37 @@ pub(super) async fn serve(
         tls: None,
         signal: Arc::new(Signal::new((&*settings).into())),
     };
-    let Some(acceptor) = tls else {
-        let Some((h2, first)) = protocol(&stream, settings.client_header_timeout, drain.clone()).await else { return };
-        return if h2 {
-            http2(stream, first, conn, permit, worker, drain).await;
-        } else {
-            http1(stream, &first, conn, permit, worker, drain).await;
-        };
+    let signal = conn.signal.clone();
+    // From here on a connection is one allocation of the size of its kind, not room for every kind there is.
+    let connection = match tls {
+        None => {
+            let Some((h2, first)) = protocol(&stream, settings.client_header_timeout, drain.clone()).await else {
+                return;
+            };
+            if h2 { http2(stream, first, conn, permit, &worker) } else { http1(stream, &first, conn, permit, &worker) }
+        }
+        Some(acceptor) => {
+            let Ok(Ok(stream)) = timeout(settings.handshake_timeout, Box::pin(acceptor.accept(stream))).await else {
+                return worker.counters.bad_connections.add(1);
+            };
+            let session = stream.get_ref().1;
+            let h2 = session.alpn_protocol() == Some(b"h2");
+            let version = match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                _ => "TLSv1.3",
+            };
+            let tls = Some(TlsInfo { sni: session.server_name().map(Into::into), version });
+            let conn = ConnInfo { tls, ..conn };
+            if h2 {
+                http2(stream, Vec::new(), conn, permit, &worker)
+            } else {
+                http1(stream, &[], conn, permit, &worker)
+            }
+        }
     };
-    let Ok(Ok(stream)) = timeout(settings.handshake_timeout, acceptor.accept(stream)).await else {
-        return worker.counters.bad_connections.add(1);
-    };
-    let session = stream.get_ref().1;
-    let h2 = session.alpn_protocol() == Some(b"h2");
-    let version = match session.protocol_version() {
-        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-        _ => "TLSv1.3",
-    };
-    let tls = Some(TlsInfo { sni: session.server_name().map(Into::into), version });
-    let conn = ConnInfo { tls, ..conn };
-    if h2 {
-        http2(stream, Vec::new(), conn, permit, worker, drain).await;
-    } else {
-        http1(stream, &[], conn, permit, worker, drain).await;
+    drive(connection, &signal, drain).await;
+    if signal.is_flooded() {
+        worker.counters.floods.add(1);
     }
 }
 
@@ -142,15 +156,57 @@ fn take(stream: &TcpStream, into: &mut Vec<u8>) -> io::Result<usize> {
     Ok(n)
 }
 
-async fn http1<I>(io: I, first: &[u8], conn: ConnInfo, permit: Permit, worker: Rc<Worker>, drain: Drain)
+/// A connection that an HTTP server serves.
+trait Served {
+    /// Serves it on; ready when it is over.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Tells the client that no request may follow, where the protocol has a way beside the answers.
+    fn goodbye(self: Pin<&mut Self>);
+}
+
+impl<I, S> Served for conn::http1::UpgradeableConnection<TokioIo<I>, S>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+{
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Future::poll(self, cx).map(|_| ())
+    }
+
+    fn goodbye(self: Pin<&mut Self>) {}
+}
+
+impl<I, S> Served for conn::http2::Connection<TokioIo<I>, S, Local>
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S::Future: 'static,
+{
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Future::poll(self, cx).map(|_| ())
+    }
+
+    fn goodbye(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+fn http1<I>(io: I, first: &[u8], conn: ConnInfo, permit: Permit, worker: &Rc<Worker>) -> Pin<Box<dyn Served>>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let settings = worker.settings.clone();
-    let signal = conn.signal.clone();
+    let settings = &worker.settings;
     let limits = Limits { bytes: settings.max_header_bytes, fields: settings.max_headers };
-    let guard = GuardH1::new(io, first, signal.clone(), limits, permit);
-    let conn = Rc::new(conn);
+    let guard = GuardH1::new(io, first, conn.signal.clone(), limits, permit);
+    let mut builder = conn::http1::Builder::new();
+    // The guard has refused what is larger. hyper's own limit is 100 fields; any number that is set costs an
+    // allocation per request.
+    if settings.max_headers > 100 {
+        builder.max_headers(settings.max_headers);
+    }
+    let (conn, worker) = (Rc::new(conn), worker.clone());
+    let max_buf_size = settings.max_header_bytes.max(8192);
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, conn, flight) = (worker.clone(), conn.clone(), Flight::new(&conn.signal));
         async move {
@@ -159,57 +215,40 @@ where
             if conn.signal.is_draining() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, std::convert::Infallible>(response)
+            Ok(response)
         }
     });
-    let mut builder = conn::http1::Builder::new();
-    // The guard has refused what is larger. hyper's own limit is 100 fields; any number that is set costs an
-    // allocation per request.
-    if settings.max_headers > 100 {
-        builder.max_headers(settings.max_headers);
-    }
     // Not `pipeline_flush`: with it hyper takes any amount into its write buffer, however slowly the client reads.
-    let connection = builder
-        .header_read_timeout(None)
-        .max_buf_size(settings.max_header_bytes.max(8192))
-        .serve_connection(TokioIo::new(guard), service)
-        .with_upgrades();
-    drive(connection, &signal, drain, |_| {}).await;
+    builder.header_read_timeout(None).max_buf_size(max_buf_size);
+    Box::pin(builder.serve_connection(TokioIo::new(guard), service).with_upgrades())
 }
 
-async fn http2<I>(io: I, first: Vec<u8>, conn: ConnInfo, permit: Permit, worker: Rc<Worker>, drain: Drain)
+fn http2<I>(io: I, first: Vec<u8>, conn: ConnInfo, permit: Permit, worker: &Rc<Worker>) -> Pin<Box<dyn Served>>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let settings = worker.settings.clone();
-    let counters = worker.counters.clone();
-    let signal = conn.signal.clone();
-    let guard = GuardH2::new(io, first, signal.clone(), permit);
-    let conn = Rc::new(conn);
+    let settings = &worker.settings;
+    let guard = GuardH2::new(io, first, conn.signal.clone(), permit);
+    let mut builder = conn::http2::Builder::new(Local);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.max_streams)
+        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(Some(settings.client_idle_timeout));
+    let (conn, worker) = (Rc::new(conn), worker.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, conn, flight) = (worker.clone(), conn.clone(), Flight::new(&conn.signal));
         async move {
             let mut response = handle(&worker, &conn, request).await;
             response.body_mut().flight = Some(flight);
-            Ok::<_, std::convert::Infallible>(response)
+            Ok(response)
         }
     });
-    let connection = conn::http2::Builder::new(Local)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(settings.max_streams)
-        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(Some(settings.client_idle_timeout))
-        .serve_connection(TokioIo::new(guard), service);
-    drive(connection, &signal, drain, |connection| connection.graceful_shutdown()).await;
-    if signal.is_flooded() {
-        counters.floods.add(1);
-    }
+    Box::pin(builder.serve_connection(TokioIo::new(guard), service))
 }
 
-/// Runs a connection under the deadlines of its signal. `goodbye` tells the client that no request may follow, where
-/// the protocol has a way beside the answers.
-async fn drive<C: Future>(connection: C, signal: &Signal, mut drain: Drain, mut goodbye: impl FnMut(Pin<&mut C>)) {
-    let mut connection = pin!(connection);
+/// Runs a connection under the deadlines of its signal.
+async fn drive(mut connection: Pin<Box<dyn Served>>, signal: &Signal, mut drain: Drain) {
     let mut draining = pin!(drain.draining());
     let mut timer: Pin<&mut Sleep> = pin!(sleep(Duration::ZERO));
     let mut armed = Instant::now();
@@ -221,7 +260,7 @@ async fn drive<C: Future>(connection: C, signal: &Signal, mut drain: Drain, mut 
             }
             if !signal.is_draining() && draining.as_mut().poll(cx).is_ready() {
                 signal.drain();
-                goodbye(connection.as_mut());
+                connection.as_mut().goodbye();
                 continue;
             }
             let Some((at, verdict)) = signal.deadline() else { return Poll::Pending };
@@ -229,7 +268,7 @@ async fn drive<C: Future>(connection: C, signal: &Signal, mut drain: Drain, mut 
                 match verdict {
                     Verdict::None => return Poll::Pending,
                     Verdict::End => return Poll::Ready(()),
-                    Verdict::Idle => goodbye(connection.as_mut()),
+                    Verdict::Idle => connection.as_mut().goodbye(),
                     Verdict::SlowHead => {}
                 }
                 signal.decide(verdict);
