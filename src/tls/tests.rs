@@ -80,3 +80,17 @@ fn a_ca_reads_back_what_it_wrote() {
     assert_eq!(certificate.names(), ["a.example".into(), "127.0.0.1".into()] as [Box<str>; 2]);
     assert!(certificate.issuer().contains("CN=test"));
 }
+
+#[test]
+fn the_cheapest_cipher_suite_of_this_processor_comes_first() {
+    let order = |aes: bool| {
+        let mut suites: Vec<_> = provider().cipher_suites.iter().map(rustls::SupportedCipherSuite::suite).collect();
+        suites.sort_by_key(|suite| cost(*suite, aes));
+        suites
+    };
+    assert_eq!(order(true)[0], CipherSuite::TLS13_AES_128_GCM_SHA256);
+    assert_eq!(order(false)[0], CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
+    let here: Vec<_> = provider().cipher_suites.iter().map(rustls::SupportedCipherSuite::suite).collect();
+    assert_eq!(here, order(has_aes()));
+    assert_eq!(here.len(), rustls::crypto::ring::default_provider().cipher_suites.len());
+}
