@@ -39,7 +39,10 @@ use crate::{
     store::{self, Batch, Health, Store},
     telemetry::{self, Metrics},
     tls::{self, LocalCa, Resolver},
-    util::drain::{self, Drain},
+    util::{
+        drain::{self, Drain},
+        port,
+    },
 };
 
 /// Keys of the store.
@@ -60,10 +63,15 @@ pub enum RunError {
     #[error(transparent)]
     Proxy(#[from] StartError),
     /// The API cannot listen.
-    #[error("{0}; choose another address with --api")]
-    Api(#[from] apiserver::ServeError),
+    #[error("{}", cannot_listen(*.listen, .source, "--api"))]
+    Api {
+        /// The address.
+        listen: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The admin address cannot be listened on.
-    #[error("cannot listen on {addr}: {source}; choose another address with --admin")]
+    #[error("{}", cannot_listen(*.addr, .source, "--admin"))]
     Admin {
         /// The address.
         addr: SocketAddr,
@@ -280,7 +288,10 @@ async fn serve_api(
     }
     let server = identity.server_config().map_err(start("the API's identity"))?;
     let auth = apiserver::Auth::tokens([identity.token()]);
-    let running = apiserver::serve(apiserver::Settings::new(addr), propose, view, server, auth, drain.clone()).await?;
+    let settings = apiserver::Settings::new(addr);
+    let running = apiserver::serve(settings, propose, view, server, auth, drain.clone()).await;
+    let running =
+        running.map_err(|apiserver::ServeError::Listen { listen, source }| RunError::Api { listen, source })?;
     let host = match running.addr.ip() {
         ip if ip.is_unspecified() => own.unwrap_or_else(|| IpAddr::from([127, 0, 0, 1])),
         ip => ip,
@@ -383,10 +394,17 @@ fn controller_settings(config: &Config, https_port: u16, own: Option<IpAddr>) ->
 }
 
 /// The address that this node is reached at: the one that packets to the outside would come from. Nothing is sent.
-fn own_address() -> Option<IpAddr> {
+pub(super) fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
     socket.connect(("192.0.2.1", 9)).ok()?;
     socket.local_addr().ok().map(|addr| addr.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+fn cannot_listen(addr: SocketAddr, error: &std::io::Error, flag: &str) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!("cannot listen on {addr}: {}", port::taken(addr, flag)),
+        _ => format!("cannot listen on {addr}: {error}; choose another address with {flag}"),
+    }
 }
 
 fn report(health: &Health) -> String {

@@ -7,7 +7,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::{serve::serve, worker::Worker};
-use crate::{limit::Connections, util::drain::Drain};
+use crate::{
+    limit::Connections,
+    util::{drain::Drain, port},
+};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -61,11 +64,7 @@ fn free(addr: SocketAddr) -> Result<(), StartError> {
     probe.set_reuse_address(true)?;
     probe.bind(&addr.into()).and_then(|()| probe.listen(1)).map_err(|error| {
         let why = match error.kind() {
-            io::ErrorKind::AddrInUse => format!(
-                "something else listens there (see `ss -ltnp 'sport = :{}'`); stop it, or choose another address with \
-                 --http or --https",
-                addr.port()
-            ),
+            io::ErrorKind::AddrInUse => port::taken(addr, "--http or --https"),
             io::ErrorKind::PermissionDenied => {
                 "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another address with --http or --https"
                     .to_owned()

@@ -2,5 +2,6 @@
 
 pub mod backoff;
 pub mod drain;
+pub mod port;
 pub mod stamp;
 pub mod units;
