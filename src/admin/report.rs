@@ -49,8 +49,14 @@ pub struct BackendReport {
 pub struct EndpointReport {
     /// Its address.
     pub address: String,
-    /// `ok`, or why it is passed over.
+    /// `ok`, `not used yet`, or why it is passed over.
     pub health: String,
+    /// Requests sent to it since the start.
+    pub requests: u64,
+    /// Of these, not ended yet.
+    pub in_flight: u64,
+    /// Connects that it refused or did not accept in time.
+    pub failures: u64,
 }
 
 /// A certificate.

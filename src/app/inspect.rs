@@ -13,7 +13,7 @@ use std::{
 use super::publish::Live;
 use crate::{
     admin::{BackendReport, CandidateReport, EndpointReport, ExplainReport, Inspect, StatusReport},
-    proxy::Shared,
+    proxy::{EndpointHealth, Shared},
     routing::{Action, Authority, Backend, EndpointSet, Filter, HostPattern, path},
 };
 
@@ -32,20 +32,44 @@ pub(crate) struct Inspector {
 }
 
 impl Inspector {
-    fn endpoints(&self, backend: &Backend, ejected: &[SocketAddr]) -> Vec<EndpointReport> {
+    fn health(&self) -> Health {
+        let stats = self.shared.endpoints().into_iter().map(|endpoint| (endpoint.addr, endpoint)).collect();
+        Health { stats, ejected: self.shared.ejected() }
+    }
+}
+
+/// What the data plane knows about endpoints.
+struct Health {
+    stats: HashMap<SocketAddr, EndpointHealth>,
+    ejected: Vec<SocketAddr>,
+}
+
+impl Health {
+    fn of(&self, backend: &Backend) -> Vec<EndpointReport> {
         match &**backend.endpoints() {
             EndpointSet::Empty => Vec::new(),
             EndpointSet::Name { host, port } => {
-                vec![EndpointReport { address: format!("{host}:{port}"), health: "by DNS".to_owned() }]
+                let address = format!("{host}:{port}");
+                vec![EndpointReport { address, health: "by DNS".to_owned(), ..EndpointReport::default() }]
             }
-            EndpointSet::Addresses(list) => list
-                .iter()
-                .map(|endpoint| EndpointReport {
-                    address: endpoint.addr.to_string(),
-                    health: if ejected.contains(&endpoint.addr) { "passed over: refuses connections" } else { "ok" }
-                        .to_owned(),
-                })
-                .collect(),
+            EndpointSet::Addresses(list) => list.iter().map(|endpoint| self.of_address(endpoint.addr)).collect(),
+        }
+    }
+
+    fn of_address(&self, addr: SocketAddr) -> EndpointReport {
+        let known = self.stats.get(&addr);
+        let health = match known {
+            _ if self.ejected.contains(&addr) => "passed over: refuses connections",
+            Some(known) if known.ejected_on > 0 => "tried again: refused connections",
+            Some(_) => "ok",
+            None => "not used yet",
+        };
+        EndpointReport {
+            address: addr.to_string(),
+            health: health.to_owned(),
+            requests: known.map_or(0, |known| known.requests),
+            in_flight: known.map_or(0, |known| known.in_flight),
+            failures: known.map_or(0, |known| known.failures),
         }
     }
 }
@@ -68,13 +92,13 @@ impl Inspect for Inspector {
                 backends.insert(backend.id.to_string(), backend);
             }
         }
-        let ejected = self.shared.ejected();
+        let health = self.health();
         let mut backends: Vec<BackendReport> = backends
             .into_iter()
             .map(|(id, backend)| BackendReport {
                 id,
                 protocol: format!("{:?}", backend.protocol),
-                endpoints: self.endpoints(backend, &ejected),
+                endpoints: health.of(backend),
             })
             .collect();
         backends.sort_by(|a, b| a.id.cmp(&b.id));
@@ -134,7 +158,7 @@ impl Inspect for Inspector {
                 _ if redirects && !secure => "308 to https".to_owned(),
                 Action::Refuse(refusal) => format!("503: {refusal:?}"),
                 Action::Forward(backend) => {
-                    report.endpoints = self.endpoints(backend, &self.shared.ejected());
+                    report.endpoints = self.health().of(backend);
                     match report.endpoints.len() {
                         0 => format!("503: {} has no endpoints", backend.id),
                         _ => format!("forwarded to {} ({:?})", backend.id, backend.protocol),

@@ -27,6 +27,7 @@ mod signal;
 mod upgrade;
 mod worker;
 
+pub use counters::EndpointHealth;
 pub use listen::StartError;
 pub use run::{Running, start};
 pub use settings::Settings;
