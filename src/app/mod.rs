@@ -3,6 +3,7 @@
 mod cache;
 mod check;
 mod engine;
+mod expose;
 mod files;
 mod inspect;
 mod metrics;
@@ -14,5 +15,6 @@ mod tasks;
 mod writer;
 
 pub use check::{CheckError, CheckReport, check};
+pub use expose::{Device, ExposeError, Exposure, Written, device, expose};
 pub use files::{kubeconfig_path, root_path};
 pub use start::{RunError, run};

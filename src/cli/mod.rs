@@ -2,11 +2,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks on its standard streams")]
 
 mod client;
+mod expose;
 mod render;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource};
 
 use crate::{
     app,
@@ -29,6 +30,9 @@ enum Command {
     /// Serve: listeners, API, admin
     #[command(after_help = "Example: gatelet run --http 127.0.0.1:8080 --https 127.0.0.1:8443 --state /tmp/gatelet")]
     Run(Flags),
+    /// Serve an address under a host: writes a Service, an EndpointSlice and an Ingress
+    #[command(after_help = expose::EXAMPLES)]
+    Expose(expose::ExposeArguments),
     /// Show what a running gatelet serves
     Status {
         #[command(flatten)]
@@ -91,8 +95,17 @@ enum CertsCommand {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Check the configuration file and print where everything would be
+    /// Check the configuration: file, environment and flags
     Check(Flags),
+    /// Print every key with its value and where that comes from
+    #[command(after_help = "Example: gatelet config print --config gatelet.toml")]
+    Print {
+        #[command(flatten)]
+        flags: Flags,
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -135,15 +148,16 @@ enum Failure {
 
 /// Runs the command line and returns the exit code of the process.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+    let parsed = Arguments::command().try_get_matches();
+    let (arguments, matches) = match parsed.and_then(|all| Ok((Arguments::from_arg_matches(&all)?, all))) {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Where even this cannot be printed there is nothing left to say.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let (code, message) = match dispatch(arguments.command) {
+    let (code, message) = match dispatch(arguments.command, &matches) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Failed(message)) => (1, message),
         Err(Failure::Usage(message)) => (2, message),
@@ -155,12 +169,13 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn dispatch(command: Command) -> Result<(), Failure> {
+fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
     match command {
         Command::Run(flags) => {
             let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
             app::run(config).map_err(|error| Failure::Failed(error.to_string()))
         }
+        Command::Expose(arguments) => expose::run(arguments),
         Command::Status { running, output } => {
             let report = client::get(&admin(&running)?, "/v1/status").map_err(Failure::Unreachable)?;
             print(&report, output, render::status)
@@ -183,14 +198,33 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Certs { command: CertsCommand::Ca(flags) } => file(&flags, app::root_path),
         Command::Kubeconfig(flags) => file(&flags, app::kubeconfig_path),
         Command::Config { command: ConfigCommand::Check(flags) } => {
-            let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
-            println!("{config:#?}");
+            let (_, file) = Config::explain(&flags, &|_| None).map_err(|error| Failure::Usage(error.to_string()))?;
+            match file {
+                Some(path) => println!("{}: good", path.display()),
+                None => println!("there is no configuration file: defaults, environment and flags are good"),
+            }
             Ok(())
+        }
+        Command::Config { command: ConfigCommand::Print { flags, output } } => {
+            let matches = matches.subcommand().and_then(|(_, config)| config.subcommand()).map(|(_, print)| print);
+            let settings = Config::explain(&flags, &|key| matches.and_then(|matches| typed(matches, key)));
+            let (settings, _) = settings.map_err(|error| Failure::Usage(error.to_string()))?;
+            let json = serde_json::to_string(&settings).map_err(|error| Failure::Failed(error.to_string()))?;
+            print(&json, output, render::settings)
         }
         Command::Version => {
             println!("gatelet {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
+    }
+}
+
+/// The flag or variable that a key was set by.
+fn typed(matches: &ArgMatches, key: &str) -> Option<String> {
+    match matches.try_contains_id(key).ok().and_then(|_known| matches.value_source(key))? {
+        ValueSource::CommandLine => Some(format!("--{key}")),
+        ValueSource::EnvVariable => Some(format!("GATELET_{}", key.to_ascii_uppercase())),
+        _ => None,
     }
 }
 
@@ -221,7 +255,11 @@ fn print(json: &str, output: Output, table: fn(&serde_json::Value) -> String) ->
     match output {
         Output::Table => print!("{}", table(&value)),
         Output::Json => println!("{}", serde_json::to_string_pretty(&value).map_err(|error| failed(&error))?),
-        Output::Yaml => print!("{}", serde_saphyr::to_string(&value).map_err(|error| failed(&error))?),
+        Output::Yaml => print!("{}", yaml(&value)?),
     }
     Ok(())
+}
+
+fn yaml(value: &serde_json::Value) -> Result<String, Failure> {
+    serde_saphyr::to_string(value).map_err(|error| Failure::Failed(error.to_string()))
 }

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::app::Written;
+
 pub(super) fn status(report: &Value) -> String {
     let mut out = String::new();
     let list = |key: &str| strings(&report[key]).join(" ");
@@ -33,15 +35,11 @@ pub(super) fn status(report: &Value) -> String {
             ]);
         }
         for endpoint in endpoints {
-            backends.push(vec![
-                text(&backend["id"]),
-                text(&backend["protocol"]),
-                text(&endpoint["address"]),
-                text(&endpoint["health"]),
-            ]);
+            let cells = [&backend["id"], &backend["protocol"]].into_iter().map(text).chain(endpoint_row(endpoint));
+            backends.push(cells.collect());
         }
     }
-    section(&mut out, "Backends", &["BACKEND", "PROTOCOL", "ENDPOINT", "HEALTH"], &backends);
+    section(&mut out, "Backends", &[&["BACKEND", "PROTOCOL"], ENDPOINT_COLUMNS].concat(), &backends);
     section(&mut out, "Certificates", CERTIFICATE_COLUMNS, &certificate_rows(report));
     section(&mut out, "Findings", FINDING_COLUMNS, &finding_rows(report));
     out
@@ -74,13 +72,23 @@ pub(super) fn explain(report: &Value) -> String {
         })
         .collect();
     section(&mut out, "Rules in order", &["HOST", "PATH", "INGRESS", "FIELD", "VERDICT"], &rows);
-    let endpoints: Vec<Vec<String>> =
-        array(&report["endpoints"]).map(|one| vec![text(&one["address"]), text(&one["health"])]).collect();
-    section(&mut out, "Endpoints", &["ENDPOINT", "HEALTH"], &endpoints);
+    let endpoints: Vec<Vec<String>> = array(&report["endpoints"]).map(endpoint_row).collect();
+    section(&mut out, "Endpoints", ENDPOINT_COLUMNS, &endpoints);
     if report["certificate"].is_object() {
         section(&mut out, "Certificate", CERTIFICATE_COLUMNS, &[certificate_row(&report["certificate"])]);
     }
     out
+}
+
+pub(super) fn settings(settings: &Value) -> String {
+    let value = |one: &Value| if one.is_null() { "-".to_owned() } else { one.to_string() };
+    let rows: Vec<Vec<String>> =
+        array(settings).map(|one| vec![text(&one["key"]), value(&one["value"]), text(&one["from"])]).collect();
+    table(&["KEY", "VALUE", "FROM"], &rows)
+}
+
+pub(super) fn written(written: &[Written]) -> String {
+    written.iter().map(|one| format!("{} {}\n", one.object, one.done)).collect()
 }
 
 pub(super) fn check(report: &Value) -> String {
@@ -92,6 +100,7 @@ pub(super) fn check(report: &Value) -> String {
 }
 
 const CERTIFICATE_COLUMNS: &[&str] = &["HOST", "SERVED FROM", "NOT AFTER", "ISSUER", "WANTED BY"];
+const ENDPOINT_COLUMNS: &[&str] = &["ENDPOINT", "HEALTH", "REQUESTS", "FAILED CONNECTS"];
 const FINDING_COLUMNS: &[&str] = &["SEVERITY", "OBJECT", "REASON", "FIELD", "MESSAGE"];
 
 fn certificate_rows(report: &Value) -> Vec<Vec<String>> {
@@ -100,6 +109,10 @@ fn certificate_rows(report: &Value) -> Vec<Vec<String>> {
 
 fn certificate_row(one: &Value) -> Vec<String> {
     ["host", "source", "not_after", "issuer", "wanted_by"].map(|key| text(&one[key])).to_vec()
+}
+
+fn endpoint_row(one: &Value) -> Vec<String> {
+    ["address", "health", "requests", "failures"].map(|key| text(&one[key])).to_vec()
 }
 
 fn finding_rows(report: &Value) -> Vec<Vec<String>> {

@@ -1,9 +1,12 @@
 //! File, environment and flags into one typed [`Config`]. Flags win over the environment, it wins over the file, it
 //! wins over the defaults, which are all in this module.
 
+mod effective;
 mod file;
 
 use std::{
+    collections::BTreeMap,
+    fmt,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
@@ -13,6 +16,7 @@ use std::{
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use effective::{Origin, Setting};
 use file::File;
 
 /// An address to listen on, or `off`.
@@ -270,6 +274,15 @@ impl FromStr for Listen {
     }
 }
 
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(Some(addr)) => addr.fmt(f),
+            Self(None) => f.write_str("off"),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Listen {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
@@ -329,17 +342,38 @@ impl Default for Config {
 impl Config {
     /// Reads the file that is named, or the one at the usual place if there is one, and puts the flags over it.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        Self::read(flags).map(|(config, _file)| config)
+    }
+
+    /// The same, as a list of every key with its value and where that comes from. `typed` names the flag or variable
+    /// that sets a key of [`Flags`]. Beside it the file, if there is one.
+    pub fn explain(
+        flags: &Flags,
+        typed: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(Vec<Setting>, Option<PathBuf>), ConfigError> {
+        let (config, file) = Self::read(flags)?;
+        let (path, lines) = match &file {
+            Some((path, text)) => (path.clone(), effective::lines(text)),
+            None => (PathBuf::new(), BTreeMap::new()),
+        };
+        Ok((config.settings(&path, &lines, typed), file.map(|(path, _text)| path)))
+    }
+
+    /// The configuration, and the file that it was read from with its text.
+    fn read(flags: &Flags) -> Result<(Self, Option<(PathBuf, String)>), ConfigError> {
         let mut config = Self::default();
-        let usual = default_file();
-        let path = flags.config.as_deref().unwrap_or(&usual);
-        match std::fs::read_to_string(path) {
-            Ok(text) => File::parse(path, &text)?.put_over(&mut config),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && flags.config.is_none() => {}
-            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
-        }
+        let path = flags.config.clone().unwrap_or_else(default_file);
+        let file = match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                File::parse(&path, &text)?.put_over(&mut config);
+                Some((path, text))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && flags.config.is_none() => None,
+            Err(source) => return Err(ConfigError::Read { path, source }),
+        };
         config.flags(flags);
         config.check()?;
-        Ok(config)
+        Ok((config, file))
     }
 
     fn flags(&mut self, flags: &Flags) {

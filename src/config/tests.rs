@@ -9,6 +9,11 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
+/// A line of the reference file, set if it is one of a key.
+fn uncomment(line: &str) -> &str {
+    line.strip_prefix("# ").filter(|rest| rest.contains(" = ") && !rest.contains(": ")).unwrap_or(line)
+}
+
 #[test]
 fn the_reference_file_says_the_defaults() {
     assert_eq!(parse(REFERENCE).expect("good"), Config::default());
@@ -24,10 +29,7 @@ fn the_reference_file_names_every_key_and_each_commented_one_parses() {
             assert!(named, "{key} is not in configs/gatelet.toml");
         }
     }
-    let uncommented: Vec<&str> = REFERENCE
-        .lines()
-        .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ") && !rest.contains(": ")).unwrap_or(line))
-        .collect();
+    let uncommented: Vec<&str> = REFERENCE.lines().map(uncomment).collect();
     let config = parse(&uncommented.join("\n")).expect("good");
     assert_eq!(config.proxy.max_body_bytes, Some(1 << 30));
     assert_eq!(config.log.access, Some(1.0));
@@ -66,4 +68,32 @@ fn flags_win_over_the_file() {
     assert_eq!((config.node.as_str(), config.http), ("pi2", http));
     config.flags(&Flags::default());
     assert_eq!((config.node.as_str(), config.http), ("pi2", http));
+}
+
+#[test]
+fn every_key_of_the_reference_file_is_shown_with_its_value_and_origin() {
+    let uncommented: Vec<&str> = REFERENCE.lines().map(uncomment).collect();
+    let text = uncommented.join("\n");
+    let lines = effective::lines(&text);
+    let config = parse(&text).expect("good");
+    let shown =
+        config.settings(Path::new("gatelet.toml"), &lines, &|key| (key == "node").then(|| "GATELET_NODE".to_owned()));
+    let keys: Vec<&str> = shown.iter().map(|setting| setting.key).collect();
+    let expected: Vec<String> = lines.keys().cloned().collect();
+    let mut sorted = keys.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, expected, "the reference file and the list differ");
+    let by_line: Vec<usize> = keys.iter().map(|key| lines[*key]).filter(|line| *line > lines["grace"]).collect();
+    assert!(by_line.is_sorted(), "the sections are in the order of the file");
+    for setting in &shown {
+        let line = text.lines().nth(lines[setting.key] - 1).expect("a line");
+        let written: toml::Table = toml::from_str(line).expect("one key");
+        let name = setting.key.rsplit('.').next().expect("a name");
+        assert_eq!(serde_json::to_value(&written[name]).expect("JSON"), setting.value, "{}", setting.key);
+    }
+    let origin = |key| shown.iter().find(|setting| setting.key == key).expect("shown").from.to_string();
+    assert_eq!(origin("node"), "GATELET_NODE");
+    assert_eq!(origin("api"), format!("gatelet.toml, line {}", lines["api"]));
+    let defaults = Config::default().settings(Path::new(""), &BTreeMap::new(), &|_| None);
+    assert!(defaults.iter().all(|setting| setting.from == Origin::Default));
 }

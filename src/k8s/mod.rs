@@ -1,5 +1,6 @@
 //! A real cluster: its watches into `objects::Event`s, its status and Events written.
 
+mod objects;
 mod paths;
 mod source;
 mod writer;
@@ -11,8 +12,9 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
+pub use objects::{Objects, WriteError};
 pub use source::follow;
-pub use writer::{WriteError, Writer};
+pub use writer::Writer;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]

@@ -3,50 +3,28 @@
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
-    time::Duration,
 };
 
-use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
-use http_body_util::{BodyExt, Limited};
-use kube::{Client, client::Body};
+use http::StatusCode;
+use kube::Client;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use super::paths;
+use super::objects::{Objects, WriteError};
 use crate::{
     objects::{EventNote, EventType, Key, Kind, StatusPatch},
     util::stamp,
 };
 
-/// For one request.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// An answer is one object.
-const LARGEST: usize = 4 * 1024 * 1024;
-
-/// Why something was not written.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// The request did not get through.
-    #[error("{0}")]
-    Client(String),
-    /// The API server refused it.
-    #[error("the API server answered {0}: {1}")]
-    Refused(StatusCode, String),
-    /// No answer.
-    #[error("the API server did not answer in time")]
-    Timeout,
-}
-
 /// Writes for one node.
 pub struct Writer {
-    client: Client,
+    objects: Objects,
     node: Box<str>,
 }
 
 impl Writer {
     /// Writes as `node`.
     pub fn new(client: Client, node: Box<str>) -> Self {
-        Self { client, node }
+        Self { objects: Objects::new(client), node }
     }
 
     /// Writes a status. That the object is gone is no error.
@@ -54,8 +32,7 @@ impl Writer {
         let StatusPatch::IngressAddresses { about, addresses } = patch;
         let list: Vec<Value> = addresses.iter().map(|ip| json!({ "ip": ip.to_string() })).collect();
         let body = json!({ "metadata": { "uid": &*about.uid }, "status": { "loadBalancer": { "ingress": list } } });
-        let url = format!("{}/status", paths::object(&about.key));
-        match self.send(Method::PATCH, &url, "application/merge-patch+json", &body).await {
+        match self.objects.merge_status(&about.key, &body).await {
             Err(WriteError::Refused(StatusCode::NOT_FOUND, _)) => Ok(()),
             other => other.map(|_answer| ()),
         }
@@ -66,16 +43,14 @@ impl Writer {
         let key = event_key(note);
         let now = stamp::now();
         let body = self.event(&key, note, &now);
-        let url = paths::namespaced(&key);
-        match self.send(Method::POST, &url, "application/json", &body).await {
+        match self.objects.create(&key, &body).await {
             Err(WriteError::Refused(StatusCode::CONFLICT, _)) => {}
             other => return other.map(|_answer| ()),
         }
-        let url = paths::object(&key);
-        let known = self.send(Method::GET, &url, "application/json", &Value::Null).await?;
+        let Some(known) = self.objects.find(&key).await? else { return Ok(()) };
         let count = known["count"].as_u64().unwrap_or(1).saturating_add(1);
         let patch = json!({ "count": count, "lastTimestamp": now });
-        self.send(Method::PATCH, &url, "application/merge-patch+json", &patch).await.map(|_answer| ())
+        self.objects.merge(&key, &patch).await.map(|_answer| ())
     }
 
     fn event(&self, key: &Key, note: &EventNote, now: &str) -> Value {
@@ -101,25 +76,6 @@ impl Writer {
             "reportingComponent": "gatelet.dev/ingress-controller",
             "reportingInstance": &*self.node,
         })
-    }
-
-    async fn send(&self, method: Method, url: &str, kind: &str, body: &Value) -> Result<Value, WriteError> {
-        let lost = |error: &dyn std::fmt::Display| WriteError::Client(error.to_string());
-        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let request = Request::builder().method(method).uri(url).header(CONTENT_TYPE, kind).body(Body::from(bytes));
-        let request = request.map_err(|error| lost(&error))?;
-        let answered = async {
-            let response = self.client.send(request).await.map_err(|error| lost(&error))?;
-            let status = response.status();
-            let text = Limited::new(response.into_body(), LARGEST).collect().await;
-            let text = text.map_err(|error| lost(&error))?.to_bytes();
-            let value: Value = serde_json::from_slice(&text).unwrap_or_default();
-            if status.is_success() {
-                return Ok(value);
-            }
-            Err(WriteError::Refused(status, value["message"].as_str().unwrap_or_default().to_owned()))
-        };
-        timeout(PATIENCE, answered).await.map_err(|_elapsed| WriteError::Timeout)?
     }
 }
 

@@ -21,3 +21,13 @@ fn sizes_as_people_write_them() {
         assert!(bytes(text).is_err(), "{text}");
     }
 }
+
+#[test]
+fn what_is_printed_reads_back_as_the_same() {
+    for text in ["0s", "500ms", "30s", "75s", "10m", "10m30s", "2d", "1h30m", "1s250ms"] {
+        assert_eq!(Span(duration(text).expect(text)).to_string(), text);
+    }
+    for text in ["0", "1023", "32KiB", "1MiB", "3GiB", "1025"] {
+        assert_eq!(Size(bytes(text).expect(text)).to_string(), text);
+    }
+}

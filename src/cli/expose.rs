@@ -1,0 +1,105 @@
+//! `gatelet expose`.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use super::{Failure, Output, StateFlags, render, yaml};
+use crate::{
+    app::{self, ExposeError, Exposure},
+    config::{Config, Flags},
+};
+
+pub(super) const EXAMPLES: &str = "Examples:
+  gatelet expose app.example.com --to 127.0.0.1:3000
+  gatelet expose app.example.com --to 192.168.1.20:8080 --path /api
+  gatelet expose '*.example.com' --to 127.0.0.1:3000 --dry-run -o yaml > app.yaml";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExposeArguments {
+    /// Host of the requests, or *.SUFFIX
+    host: String,
+    /// Where they go; 127.0.0.1 and [::1] are this device
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    to: SocketAddr,
+    /// Path prefix
+    #[arg(long, default_value = "/")]
+    path: String,
+    /// Name of the objects [default: host and path, with dashes]
+    #[arg(long)]
+    name: Option<String>,
+    /// Namespace of the objects
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+    /// Redirect plain HTTP to HTTPS
+    #[arg(long)]
+    tls: bool,
+    /// Print the objects and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the objects in this form
+    #[arg(short, long, default_value = "table")]
+    output: Output,
+    #[command(flatten)]
+    state: StateFlags,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    text.parse().map_err(|_bad| format!("{text:?} is not an address with a port (127.0.0.1:3000, [2001:db8::5]:80)"))
+}
+
+pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
+    let flags = Flags { config: arguments.state.config, state: arguments.state.state, ..Flags::default() };
+    let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+    let exposure = Exposure {
+        host: arguments.host,
+        path: arguments.path,
+        to: arguments.to,
+        name: arguments.name,
+        namespace: arguments.namespace,
+        tls: arguments.tls,
+    };
+    if arguments.dry_run {
+        let objects = exposure.objects(&app::device(&config.node)).map_err(failure)?;
+        return print(&objects, if arguments.output == Output::Table { Output::Yaml } else { arguments.output });
+    }
+    let (objects, written) = app::expose(&config.state, &exposure).map_err(failure)?;
+    match arguments.output {
+        Output::Table => print!("{}", render::written(&written)),
+        form => print(&objects, form)?,
+    }
+    if exposure.to.ip().is_loopback()
+        && let Err(error) = TcpStream::connect_timeout(&exposure.to, Duration::from_secs(1))
+    {
+        eprintln!("note: nothing answers on {} yet ({error}): requests get 502 until it does", exposure.to);
+    }
+    Ok(())
+}
+
+/// YAML documents, or one JSON List, as `kubectl apply -f` reads them.
+fn print(objects: &[Value], output: Output) -> Result<(), Failure> {
+    if output == Output::Json {
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
+        println!("{}", serde_json::to_string_pretty(&list).map_err(|error| Failure::Failed(error.to_string()))?);
+        return Ok(());
+    }
+    for (number, object) in objects.iter().enumerate() {
+        print!("{}{}", if number > 0 { "---\n" } else { "" }, yaml(object)?);
+    }
+    Ok(())
+}
+
+fn failure(error: ExposeError) -> Failure {
+    let message = error.to_string();
+    match error {
+        ExposeError::Argument(_) => Failure::Usage(message),
+        ExposeError::NoGatelet(_) => Failure::Unreachable(message),
+        ExposeError::Taken(_) | ExposeError::Api { .. } => Failure::Failed(message),
+    }
+}

@@ -1,0 +1,176 @@
+//! The configuration as it is in effect: every key, its value, and where the value comes from.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use toml::de::{DeTable, DeValue};
+
+use super::{Balance, Config, Listen, LogFormat, Mode, TlsVersion, UnknownSni};
+use crate::util::units::{Size, Span};
+
+/// A key with its value.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Setting {
+    /// The key, with its section: `proxy.max_headers`.
+    pub key: &'static str,
+    /// The value as the file spells it; null where none is set.
+    pub value: Value,
+    /// Where it comes from.
+    pub from: Origin,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The file, at a line counted from 1.
+    File(PathBuf, usize),
+    /// A flag or a variable, by its name.
+    Typed(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path, line) => write!(f, "{}, line {line}", path.display()),
+            Self::Typed(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Serialize for Origin {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl Config {
+    /// Every key in the order of the reference file. `lines` are the keys that the file sets, with their lines;
+    /// `typed` names the flag or variable that sets a key.
+    pub(super) fn settings(
+        &self,
+        file: &std::path::Path,
+        lines: &BTreeMap<String, usize>,
+        typed: &dyn Fn(&str) -> Option<String>,
+    ) -> Vec<Setting> {
+        let setting = |(key, value)| Setting {
+            key,
+            value,
+            from: match (typed(key), lines.get(key)) {
+                (Some(name), _) => Origin::Typed(name),
+                (None, Some(line)) => Origin::File(file.to_owned(), *line),
+                (None, None) => Origin::Default,
+            },
+        };
+        self.values().into_iter().map(setting).collect()
+    }
+
+    fn values(&self) -> Vec<(&'static str, Value)> {
+        let (tls, log, proxy) = (&self.tls, &self.log, &self.proxy);
+        let span = |duration| json!(Span(duration).to_string());
+        let listen = |listen: Option<Listen>| listen.map_or(Value::Null, |listen| json!(listen.to_string()));
+        vec![
+            ("state", json!(self.state)),
+            ("http", listen(self.http)),
+            ("https", listen(self.https)),
+            ("api", listen(Some(self.api))),
+            ("admin", listen(Some(self.admin))),
+            (
+                "mode",
+                json!(match self.mode {
+                    Mode::Auto => "auto",
+                    Mode::Kubernetes => "kubernetes",
+                    Mode::Standalone => "standalone",
+                }),
+            ),
+            ("kubeconfig", json!(self.kubeconfig)),
+            ("workers", json!(self.workers)),
+            ("node", json!(self.node)),
+            ("controller", json!(self.controller)),
+            ("classless", json!(self.classless)),
+            ("default_backend", json!(self.default_backend)),
+            ("ssl_redirect", json!(self.ssl_redirect)),
+            ("hsts", json!(self.hsts)),
+            ("publish", json!(self.publish)),
+            ("grace", span(self.grace)),
+            (
+                "tls.min_version",
+                json!(match tls.min_version {
+                    TlsVersion::Tls12 => "1.2",
+                    TlsVersion::Tls13 => "1.3",
+                }),
+            ),
+            (
+                "tls.unknown_sni",
+                json!(match tls.unknown_sni {
+                    UnknownSni::DefaultCertificate => "default-certificate",
+                    UnknownSni::Refuse => "refuse",
+                }),
+            ),
+            ("log.level", json!(log.level)),
+            (
+                "log.format",
+                json!(match log.format {
+                    LogFormat::Text => "text",
+                    LogFormat::Json => "json",
+                }),
+            ),
+            ("log.access", json!(log.access)),
+            ("proxy.trusted_proxies", json!(texts(&proxy.trusted_proxies))),
+            ("proxy.proxy_protocol_from", json!(texts(&proxy.proxy_protocol_from))),
+            ("proxy.client_header_timeout", span(proxy.client_header_timeout)),
+            ("proxy.client_idle_timeout", span(proxy.client_idle_timeout)),
+            ("proxy.handshake_timeout", span(proxy.handshake_timeout)),
+            ("proxy.connect_timeout", span(proxy.connect_timeout)),
+            ("proxy.response_header_timeout", span(proxy.response_header_timeout)),
+            ("proxy.stream_idle_timeout", span(proxy.stream_idle_timeout)),
+            ("proxy.upstream_idle_timeout", span(proxy.upstream_idle_timeout)),
+            ("proxy.request_timeout", proxy.request_timeout.map_or(Value::Null, span)),
+            ("proxy.max_header_bytes", json!(Size(proxy.max_header_bytes).to_string())),
+            ("proxy.max_headers", json!(proxy.max_headers)),
+            ("proxy.max_body_bytes", json!(proxy.max_body_bytes.map(|size| Size(size).to_string()))),
+            ("proxy.max_connections", json!(proxy.max_connections)),
+            ("proxy.max_connections_per_client", json!(proxy.max_connections_per_client)),
+            ("proxy.max_streams", json!(proxy.max_streams)),
+            ("proxy.max_idle_per_endpoint", json!(proxy.max_idle_per_endpoint)),
+            ("proxy.max_attempts", json!(proxy.max_attempts)),
+            ("proxy.eject_after", json!(proxy.eject_after)),
+            ("proxy.eject_for", span(proxy.eject_for)),
+            (
+                "proxy.balance",
+                json!(match proxy.balance {
+                    Balance::RoundRobin => "round-robin",
+                    Balance::LeastRequest => "least-request",
+                }),
+            ),
+            ("proxy.verify_backends", json!(proxy.verify_backends)),
+        ]
+    }
+}
+
+/// The keys that a file sets, with their sections, and their lines, counted from 1. The text is TOML.
+pub(super) fn lines(text: &str) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    let Ok(root) = DeTable::parse(text) else { return found };
+    let line = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
+    for (key, value) in root.get_ref() {
+        match value.get_ref() {
+            DeValue::Table(section) => found.extend(
+                section
+                    .iter()
+                    .map(|(inner, _)| (format!("{}.{}", key.get_ref(), inner.get_ref()), line(inner.span().start))),
+            ),
+            _ => {
+                found.insert(key.get_ref().to_string(), line(key.span().start));
+            }
+        }
+    }
+    found
+}
+
+fn texts<T: ToString>(list: &[T]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
