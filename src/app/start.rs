@@ -297,8 +297,10 @@ async fn serve_api(
         ip => ip,
     };
     let url = format!("https://{}", SocketAddr::new(host, running.addr.port()));
-    files::write(&files::kubeconfig_path(&config.state), &identity.kubeconfig(&url), 0o600)
-        .map_err(start("the kubeconfig"))?;
+    if let Err(error) = files::write(&files::kubeconfig_path(&config.state), &identity.kubeconfig(&url), 0o600) {
+        // Serving matters more, and on a disk that went read-only the one that is there is right.
+        tracing::error!(%error, "the kubeconfig was not written");
+    }
     Ok(running.addr)
 }
 
@@ -418,9 +420,9 @@ fn report(health: &Health) -> String {
             tracing::error!(aside = %aside.display(), records, "the store was damaged: set aside, and rebuilt from its mirror");
             format!("rebuilt: the damaged store is at {}, {records} records came back", aside.display())
         }
-        Health::MemoryOnly { why } => {
-            tracing::error!(why, "state cannot be kept: what changes now is gone after a restart");
-            format!("in memory only: {why}")
+        Health::MemoryOnly { why, records } => {
+            tracing::error!(why, records, "state cannot be kept: what changes now is gone after a restart");
+            format!("in memory only, with {records} records of before: {why}")
         }
     }
 }

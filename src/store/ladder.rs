@@ -1,6 +1,8 @@
-//! Opening: the database; else, set aside, a new one filled from the mirror; else memory. Serving goes on in any case.
+//! Opening: the database; else, set aside, a new one filled from the mirror; else memory, filled from the mirror if it
+//! can be read. Serving goes on in any case.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -35,6 +37,8 @@ pub enum Health {
     MemoryOnly {
         /// Why.
         why: String,
+        /// Records that could be read all the same.
+        records: usize,
     },
 }
 
@@ -61,7 +65,10 @@ pub fn open(dir: &Path) -> Result<(Arc<dyn Store>, Health), OpenError> {
         Ok((store, health)) => Ok((Arc::new(store), health)),
         Err(Failure::InUse) => Err(OpenError::InUse(dir.to_owned())),
         Err(Failure::Store(error)) => {
-            Ok((Arc::new(Memory::default()), Health::MemoryOnly { why: format!("{}: {error}", dir.display()) }))
+            // A disk that went read-only, or is full, still has what was served before.
+            let kept = Mirror::read(&dir.join("mirror"));
+            let health = Health::MemoryOnly { why: format!("{}: {error}", dir.display()), records: kept.len() };
+            Ok((Arc::new(Memory::from(kept)), health))
         }
     }
 }
@@ -88,21 +95,30 @@ fn on_disk(dir: &Path) -> Result<(Mirrored, Health), Failure> {
     }
     let path = dir.join("store");
     let mut health = Health::Good;
-    let (mirror, kept) = Mirror::open(&dir.join("mirror"))?;
+    let (mut mirror, kept) = open_mirror(&dir.join("mirror"))?;
     let whole = mirror.is_whole();
     let sled = match Sled::open(&path) {
         Ok(sled) => {
+            let mut live: BTreeMap<_, _> = precious(&sled)?.into_iter().collect();
+            let missing = live.keys().filter(|key| !kept.contains_key(*key)).count();
             // sled takes a damaged segment for a torn write and opens without it: only the mirror can tell.
             let mut lost = Batch::new();
             for (key, value) in kept {
-                match sled.get(&key)? {
-                    Some(same) if same == value || !whole => {}
-                    _ => lost = lost.put(key, value),
+                match live.get(&key) {
+                    Some(same) if *same == value || !whole => {}
+                    _ => {
+                        live.insert(key.clone(), value.clone());
+                        lost = lost.put(key, value);
+                    }
                 }
             }
             if !lost.ops.is_empty() {
                 health = Health::Repaired { records: lost.ops.len() };
                 sled.commit(lost)?;
+            }
+            if !whole || missing > 0 {
+                tracing::warn!(missing, "the mirror of the state is damaged: it is written anew");
+                mirror.compact(&live.into_iter().collect::<Vec<_>>())?;
             }
             sled
         }
@@ -118,6 +134,21 @@ fn on_disk(dir: &Path) -> Result<(Mirrored, Health), Failure> {
         Err(error) => return Err(error.into()),
     };
     Ok((Mirrored { sled, mirror: Mutex::new(mirror), _lock: lock }, health))
+}
+
+/// The mirror, or a new one where it cannot be read: what it had is in the database.
+fn open_mirror(path: &Path) -> Result<(Mirror, BTreeMap<String, Vec<u8>>), StoreError> {
+    Mirror::open(path).or_else(|error| {
+        let aside = path.with_extension("damaged");
+        tracing::warn!(%error, aside = %aside.display(), "the mirror of the state cannot be read: it is set aside");
+        fs::rename(path, &aside).map_err(|_stuck| error)?;
+        Mirror::open(path)
+    })
+}
+
+/// Everything that belongs into the mirror.
+fn precious(sled: &Sled) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    Ok(sled.scan("")?.into_iter().filter(|(key, _)| !replaceable(key)).collect())
 }
 
 fn set_aside(dir: &Path, path: &Path) -> std::io::Result<PathBuf> {
@@ -148,16 +179,15 @@ impl Store for Mirrored {
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         super::check(&batch)?;
-        let precious: Vec<_> = batch.ops.iter().filter(|(key, _)| !replaceable(key)).cloned().collect();
+        let wanted: Vec<_> = batch.ops.iter().filter(|(key, _)| !replaceable(key)).cloned().collect();
         let mut mirror = self.mirror.lock().unwrap_or_else(PoisonError::into_inner);
         // First the mirror: whatever the database has is in it too.
-        mirror.append(&precious)?;
+        mirror.append(&wanted)?;
         self.sled.commit(batch)?;
-        if mirror.is_stale() {
-            let live: Vec<_> = self.sled.scan("")?.into_iter().filter(|(key, _)| !replaceable(key)).collect();
-            if let Err(error) = mirror.compact(&live) {
-                tracing::warn!(%error, "the mirror of the state was not made smaller");
-            }
+        if mirror.is_stale()
+            && let Err(error) = precious(&self.sled).and_then(|live| mirror.compact(&live))
+        {
+            tracing::warn!(%error, "the mirror of the state was not made smaller");
         }
         Ok(())
     }

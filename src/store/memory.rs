@@ -11,6 +11,12 @@ use super::{Batch, Store, StoreError};
 #[derive(Default)]
 pub struct Memory(RwLock<BTreeMap<String, Vec<u8>>>);
 
+impl From<BTreeMap<String, Vec<u8>>> for Memory {
+    fn from(map: BTreeMap<String, Vec<u8>>) -> Self {
+        Self(RwLock::new(map))
+    }
+}
+
 impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Memory")

@@ -42,6 +42,11 @@ impl Mirror {
         Ok((Self { path: path.to_owned(), file, size: bytes.len() as u64, live: sum, whole }, live))
     }
 
+    /// What can be read of the mirror where it cannot be written.
+    pub(super) fn read(path: &Path) -> BTreeMap<String, Vec<u8>> {
+        fs::read(path).map(|bytes| read(&bytes).0).unwrap_or_default()
+    }
+
     /// Whether every record was readable. If not, a value in it may be older than the newest.
     pub(super) fn is_whole(&self) -> bool {
         self.whole
@@ -76,6 +81,7 @@ impl Mirror {
         replace(&next, &self.path, &bytes).map_err(|error| from_io(&error))?;
         self.file = OpenOptions::new().append(true).open(&self.path).map_err(|error| from_io(&error))?;
         (self.size, self.live) = (bytes.len() as u64, bytes.len() as u64);
+        self.whole = true;
         Ok(())
     }
 }
@@ -120,7 +126,8 @@ fn read(bytes: &[u8]) -> (BTreeMap<String, Vec<u8>>, bool) {
             }
         }
     }
-    (live, whole)
+    // A torn record at the end may be shorter than its head.
+    (live, whole && at == bytes.len())
 }
 
 fn parse(rest: &[u8]) -> Option<(String, Option<Vec<u8>>, usize)> {

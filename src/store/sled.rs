@@ -143,7 +143,8 @@ fn from_sled(error: ::sled::Error) -> StoreError {
     match error {
         ::sled::Error::Io(error) => from_io(&error),
         ::sled::Error::Corruption { .. } => StoreError::Damaged("the database".to_owned()),
-        other => StoreError::Io(other.to_string()),
+        // "Unsupported" is what it calls files that it does not recognise as its own any more.
+        other => StoreError::Damaged(other.to_string()),
     }
 }
 

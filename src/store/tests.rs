@@ -100,8 +100,10 @@ fn a_database_that_sled_refuses_is_set_aside() {
         let (store, _) = opened(&dir);
         store.commit(Batch::new().put("ca/key", "secret")).expect("stored");
     }
-    for round in 1..=4 {
-        fs::write(dir.0.join("store/conf"), b"segment_size: nonsense").expect("damaged");
+    for (round, damage) in
+        [&b"segment_size: nonsense"[..], &[0xff; 900], b"segment_size: x", &[0xff; 80]].iter().enumerate()
+    {
+        fs::write(dir.0.join("store/conf"), damage).expect("damaged");
         let (store, health) = opened(&dir);
         assert!(matches!(&health, Health::Rebuilt { records: 1, .. }), "{round}: {health:?}");
         assert_eq!(store.get("ca/key").expect("readable").as_deref(), Some(&b"secret"[..]));
@@ -143,6 +145,51 @@ fn a_disk_that_cannot_be_written_is_reported_and_serving_goes_on_from_memory() {
     store.commit(Batch::new().put("a", "b")).expect("in memory");
     assert_eq!(store.get("a").expect("readable").as_deref(), Some(&b"b"[..]));
     fs::remove_file(&dir.0).expect("removed");
+}
+
+#[test]
+fn a_damaged_mirror_is_written_anew_from_the_database() {
+    let damages: [fn(&Path); 4] = [
+        |path| fs::write(path, b"").expect("emptied"),
+        |path| fs::write(path, [7; 5000]).expect("garbage"),
+        |path| {
+            let mut bytes = fs::read(path).expect("there");
+            bytes.extend_from_slice(b"gtm1torn");
+            fs::write(path, bytes).expect("torn");
+        },
+        |path| {
+            fs::remove_file(path).expect("there");
+            fs::create_dir(path).expect("unreadable");
+        },
+    ];
+    for (round, damage) in damages.iter().enumerate() {
+        let dir = Dir::new("mended");
+        {
+            let (store, _) = opened(&dir);
+            store.commit(Batch::new().put("ca/key", "secret").put("ca/certificate", "public")).expect("stored");
+        }
+        let path = dir.0.join("mirror");
+        damage(&path);
+        let (store, health) = opened(&dir);
+        assert_eq!(health, Health::Good, "{round}");
+        store.commit(Batch::new().put("more", "m")).expect("stored");
+        let (mirror, kept) = mirror::Mirror::open(&path).expect("readable");
+        assert!(mirror.is_whole() && kept.len() == 3, "{round}: {:?}", kept.keys());
+    }
+}
+
+#[test]
+fn what_the_mirror_has_is_served_where_the_database_cannot_be_used() {
+    let dir = Dir::new("unusable");
+    {
+        let (store, _) = opened(&dir);
+        store.commit(Batch::new().put("ca/key", "secret").put("cache/x", "y")).expect("stored");
+    }
+    fs::remove_file(dir.0.join("lock")).expect("there");
+    fs::create_dir(dir.0.join("lock")).expect("in the way");
+    let (store, health) = opened(&dir);
+    assert!(matches!(health, Health::MemoryOnly { records: 1, .. }), "{health:?}");
+    assert_eq!(store.get("ca/key").expect("readable").as_deref(), Some(&b"secret"[..]));
 }
 
 #[test]
