@@ -17,5 +17,6 @@ mod limits;
 mod live;
 mod policy;
 mod sockets;
+mod store;
 mod tls;
 mod traffic;

@@ -89,7 +89,7 @@ fn damaged_files_are_set_aside_or_mended_and_everything_is_still_served() {
         ("cut in half", |bytes| bytes.truncate(bytes.len() / 2)),
         ("zeroed", |bytes| bytes.fill(0)),
         ("garbage", |bytes| {
-            (0_u32..).zip(bytes).for_each(|(n, byte)| *byte = (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+            (0_u32..).zip(bytes).for_each(|(n, byte)| *byte = (n.wrapping_mul(2_654_435_761) >> 13) as u8);
         }),
         ("a flipped byte in the middle", |bytes| {
             let middle = bytes.len() / 2;

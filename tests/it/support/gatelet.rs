@@ -22,6 +22,8 @@ pub struct Gatelet {
     pub admin: u16,
     extra: Vec<String>,
     environment: Vec<(String, String)>,
+    /// A script that prepares a mount namespace of its own, with the state folder as `$STATE`.
+    mounts: Option<String>,
     child: Option<Child>,
 }
 
@@ -49,6 +51,7 @@ impl Gatelet {
             admin: free_port(),
             extra: extra.iter().map(|&argument| argument.to_owned()).collect(),
             environment: Vec::new(),
+            mounts: None,
             child: None,
         }
     }
@@ -68,6 +71,14 @@ impl Gatelet {
         self.environment("GATELET_CONFIG", path.to_str().expect("a plain path"));
     }
 
+    /// The next run of one that has ended, with these further arguments instead.
+    pub fn again(mut self, extra: &[&str]) -> Self {
+        self.extra = extra.iter().map(|&argument| argument.to_owned()).collect();
+        self.spawn();
+        self.wait_ready();
+        self
+    }
+
     /// Sets an environment variable for the process.
     pub fn environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -77,8 +88,22 @@ impl Gatelet {
         self.folder.path().join("state")
     }
 
+    /// The state folder as the process sees it.
+    pub fn inner_state(&self) -> PathBuf {
+        match &self.mounts {
+            None => self.state(),
+            Some(_) => PathBuf::from(format!("/proc/{}/root{}", self.pid(), self.state().display())),
+        }
+    }
+
+    /// Lets it run in a mount namespace of its own, which a shell script prepares, with the state folder as `$STATE`.
+    /// Needs root.
+    pub fn mounts(&mut self, script: &str) {
+        self.mounts = Some(script.to_owned());
+    }
+
     pub fn kubeconfig(&self) -> PathBuf {
-        self.state().join("kubeconfig")
+        self.inner_state().join("kubeconfig")
     }
 
     /// Where the log of all its runs is.
@@ -93,6 +118,18 @@ impl Gatelet {
     /// The command line of `run`, not started.
     pub fn run_command(&self) -> Command {
         let mut command = program();
+        if let Some(script) = &self.mounts {
+            std::fs::create_dir_all(self.state()).expect("the state folder");
+            let gatelet = command;
+            command = Command::new("unshare");
+            command.args(["--mount", "--propagation", "private", "sh", "-ec"]);
+            command.arg(format!("{script}\nexec \"$0\" \"$@\"")).arg(gatelet.get_program());
+            command.env("STATE", self.state());
+            for (name, value) in gatelet.get_envs() {
+                assert!(value.is_none(), "only removals");
+                command.env_remove(name);
+            }
+        }
         command.args(["run", "--node", NODE]).arg("--state").arg(self.state());
         for (flag, port) in
             [("--http", self.http), ("--https", self.https), ("--api", self.api), ("--admin", self.admin)]
@@ -206,7 +243,7 @@ impl Gatelet {
     pub fn curl_tls(&self, host: &str, path: &str) -> Command {
         let mut command = Command::new("curl");
         command.args(["-sS", "-m", "20", "--path-as-is", "--resolve", &format!("{host}:{}:127.0.0.1", self.https)]);
-        command.arg("--cacert").arg(self.state().join("ca.pem"));
+        command.arg("--cacert").arg(self.inner_state().join("ca.pem"));
         command.arg(format!("https://{host}:{}{path}", self.https));
         command
     }
