@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     answer::{self, Body},
-    discovery,
+    discovery, endpoints,
     request::{Accept, Query, Target},
     status::ApiError,
 };
@@ -48,8 +48,14 @@ impl Api {
         if !discovery::is_known(group, version) {
             return Err(ApiError::no_such_path());
         }
-        if let ("", ["namespaces", namespace, "endpoints", name], &Method::GET) = (group, rest, &head.method) {
-            return self.endpoints(namespace, name, Accept::parse(&head.headers)?);
+        match (group, rest, &head.method) {
+            ("", ["namespaces", namespace, "endpoints", name], &Method::GET) => {
+                return self.endpoints(namespace, name, Accept::parse(&head.headers)?);
+            }
+            ("", ["pods"] | ["namespaces", _, "pods"], &Method::GET) => {
+                return Ok(endpoints::pods(Accept::parse(&head.headers)?));
+            }
+            _ => {}
         }
         let target = Target::parse(group, version, rest)?;
         let query = Query::parse(head.uri.query().unwrap_or_default());

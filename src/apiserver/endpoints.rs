@@ -1,5 +1,6 @@
 //! `Endpoints`, read by name only, made from the EndpointSlices: kubectl before 1.31 looks there in `describe`. Not a
-//! kind of its own: it cannot be listed, written or watched, and discovery does not name it.
+//! kind of its own: it cannot be listed, written or watched, and discovery does not name it. And a list of no pods, that
+//! `describe node` asks for.
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -38,6 +39,12 @@ impl Api {
         });
         Ok(answer::encode(StatusCode::OK, found.to_string().into(), accept))
     }
+}
+
+/// The pods: there are none.
+pub(super) fn pods(accept: Accept) -> Response<Body> {
+    let list = json!({ "kind": "PodList", "apiVersion": "v1", "metadata": { "resourceVersion": "1" }, "items": [] });
+    answer::encode(StatusCode::OK, list.to_string().into(), accept)
 }
 
 fn subset(slice: &Value) -> Value {

@@ -1,6 +1,17 @@
-//! The two views of Events: `v1` as stored, and `events.k8s.io/v1` (pkg/apis/events/v1/conversion.go).
+//! The two views of Events: `v1` as stored, and `events.k8s.io/v1` (pkg/apis/events/v1/conversion.go); and their end.
+
+use std::time::Duration;
 
 use serde_json::Value;
+
+use super::Api;
+use crate::objects::{Kind, Op, Proposal, Revision};
+
+/// How long an Event is kept, as the real server's `--event-ttl`.
+const KEPT: Duration = Duration::from_secs(3600);
+
+/// Between two looks for Events that are to go.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Names of the fields in the two views: stored, shown.
 const FIELDS: [(&str, &str); 6] = [
@@ -43,4 +54,37 @@ fn rename(
         members.insert("apiVersion".to_owned(), version.into());
     }
     event
+}
+
+impl Api {
+    /// Removes Events some time after they were last seen. Runs as long as the server does.
+    pub(crate) async fn expire_events(&self) {
+        loop {
+            let kept = i64::try_from(KEPT.as_secs()).unwrap_or(i64::MAX);
+            self.remove_events_before(jiff::Timestamp::now().as_second().saturating_sub(kept)).await;
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Removes the Events that were last seen before this Unix time.
+    pub(crate) async fn remove_events_before(&self, time: i64) {
+        for event in self.view.list(Kind::Event, None).items {
+            let body: Value = serde_json::from_slice(&event.body).unwrap_or_default();
+            if last_seen(&body).is_none_or(|seen| seen >= time) {
+                continue;
+            }
+            let expected = event.meta.resource_version.parse().ok().map(Revision);
+            let proposal = Proposal { key: event.key.clone(), op: Op::Delete { expected } };
+            if let Err(error) = self.propose.propose(proposal).await {
+                tracing::debug!(event = %event.key, %error, "an old Event is still there");
+            }
+        }
+    }
+}
+
+/// When the Event was last seen or made, as Unix time.
+fn last_seen(event: &Value) -> Option<i64> {
+    let times = ["/metadata/creationTimestamp", "/lastTimestamp", "/series/lastObservedTime", "/eventTime"];
+    let times = times.into_iter().filter_map(|pointer| event.pointer(pointer)?.as_str());
+    times.filter_map(|time| Some(time.parse::<jiff::Timestamp>().ok()?.as_second())).max()
 }

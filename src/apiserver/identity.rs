@@ -127,12 +127,12 @@ impl Identity {
 
     /// The administrator's kubeconfig for the server at this URL. It holds a key: mode 0600.
     pub fn kubeconfig(&self, server_url: &str) -> String {
-        kubeconfig(server_url, &self.ca, &self.client, &self.client_key)
+        kubeconfig(server_url, &self.ca, &self.client, &self.client_key, &self.token)
     }
 }
 
-/// A kubeconfig with a client certificate.
-pub fn kubeconfig(server_url: &str, ca_pem: &str, client_pem: &str, client_key_pem: &str) -> String {
+/// A kubeconfig with a client certificate and a bearer token: for clients that can do only one of the two.
+pub fn kubeconfig(server_url: &str, ca_pem: &str, client_pem: &str, client_key_pem: &str, token: &str) -> String {
     let encode = |pem: &str| STANDARD.encode(pem);
     format!(
         "apiVersion: v1
@@ -147,6 +147,7 @@ users:
   user:
     client-certificate-data: {client}
     client-key-data: {key}
+    token: {token}
 contexts:
 - name: gatelet
   context:

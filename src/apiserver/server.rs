@@ -139,7 +139,7 @@ async fn accept(listener: TcpListener, door: Arc<Door>, max_connections: usize) 
     let room = Arc::new(Semaphore::new(max_connections));
     let mut drain = door.drain.clone();
     let keeper = door.api.clone();
-    let keeper = tokio::spawn(async move { keeper.finish_namespaces().await });
+    let keeper = tokio::spawn(async move { tokio::join!(keeper.finish_namespaces(), keeper.expire_events()) });
     let grace = loop {
         let permit = tokio::select! {
             grace = drain.draining() => break grace,

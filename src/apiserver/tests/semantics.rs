@@ -245,6 +245,23 @@ async fn tables_have_the_columns_of_the_real_server() {
 }
 
 #[tokio::test]
+async fn events_are_kept_for_a_while_after_they_were_last_seen() {
+    let server = Server::new();
+    let events = "/api/v1/namespaces/default/events";
+    let now = jiff::Timestamp::now();
+    for (name, seen) in [("old", now), ("new", now + Duration::from_secs(100))] {
+        let about = json!({ "kind": "Ingress", "name": "web", "namespace": "default" });
+        let event = json!({ "metadata": { "name": name }, "involvedObject": about, "lastTimestamp": seen.to_string() });
+        assert_eq!(server.post(events, &event).await.code, StatusCode::CREATED);
+    }
+    server.api.remove_events_before(now.as_second() - 10).await;
+    assert_eq!(server.get(&format!("{events}/old")).await.code, StatusCode::OK);
+    server.api.remove_events_before(now.as_second() + 50).await;
+    assert_eq!(server.get(&format!("{events}/old")).await.code, StatusCode::NOT_FOUND);
+    assert_eq!(server.get(&format!("{events}/new")).await.code, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn both_views_of_events_are_one_store() {
     let server = Server::new();
     let event = json!({
