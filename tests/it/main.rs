@@ -11,6 +11,7 @@
 
 mod support;
 
+mod api;
 mod first;
 mod kubectl;
 mod limits;
