@@ -284,7 +284,10 @@ async fn both_views_of_events_are_one_store() {
 async fn what_is_not_there_or_not_allowed_is_said_as_the_real_server_says_it() {
     let server = Server::new();
     assert_eq!(server.get("/apis/unknown/v1/x").await.body, "404 page not found\n");
-    assert_eq!(server.get("/api/v1/pods").await.body["message"], "the server could not find the requested resource");
+    assert_eq!(
+        server.get("/api/v1/podtemplates").await.body["message"],
+        "the server could not find the requested resource"
+    );
     assert_eq!(server.put(CONFIG_MAPS, &config_map("a")).await.code, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(server.post("/api/v1/nodes", &json!({})).await.code, StatusCode::METHOD_NOT_ALLOWED);
     let apply = ("content-type", "application/apply-patch+yaml");
