@@ -16,6 +16,7 @@ mod first;
 mod kubectl;
 mod limits;
 mod live;
+mod malformed;
 mod policy;
 mod sockets;
 mod store;

@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod certificates;
 pub mod control_plane;
+pub mod frames;
 pub mod gatelet;
 pub mod http;
 pub mod peers;

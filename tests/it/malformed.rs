@@ -1,0 +1,269 @@
+//! Malformed HTTP over real sockets: refused with the right status, and never shown to a backend.
+
+use super::support::{Backend, Connection, Gatelet, eventually, frames};
+
+const HOST: &str = "m.example.com";
+
+fn served() -> (Gatelet, Backend) {
+    let (gatelet, backend) = (Gatelet::start(), Backend::start("malformed"));
+    gatelet.serve(&backend.manifests("malformed", HOST), HOST);
+    (gatelet, backend)
+}
+
+/// Heads that are refused, each with its status.
+const HEADS: &[(u16, &[u8])] = &[
+    // Line ends.
+    (400, b"GET / HTTP/1.1\nHost: m.example.com\n\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\n\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\nY: b\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\rb\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\r\rb\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\rHost: m.example.com\r\r"),
+    (400, b"\nGET / HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    // Request line.
+    (400, b"GET /\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET  / HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET /  HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET / HTTP/1.1 \r\nHost: m.example.com\r\n\r\n"),
+    (400, b" GET / HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET\t/ HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET / x HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET / http/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET / HTTP/11\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"G@T / HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET noslash HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET * HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET m.example.com:80 HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET /a\x00b HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET /a\x7fb HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET /%zz HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET /a%2 HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET /a%00 HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET http:// HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET http://user@m.example.com/ HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET http://other.example.com/ HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET ftp://m.example.com/ HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (405, b"CONNECT m.example.com:443 HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (505, b"GET / HTTP/2.0\r\nHost: m.example.com\r\n\r\n"),
+    (505, b"GET / HTTP/1.2\r\nHost: m.example.com\r\n\r\n"),
+    (505, b"GET / HTTP/0.9\r\nHost: m.example.com\r\n\r\n"),
+    // Hosts.
+    (400, b"GET / HTTP/1.1\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost:\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nhost: other.example.com\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com, other.example.com\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com/x\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: user@m.example.com\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com other\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com:80:80\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com:99999\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com:http\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m..example.com\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: [nonsense]\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.ex\xe4mple.com\r\n\r\n"),
+    // Fields.
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\r\n folded\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\r\n\tfolded\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\n Host: m.example.com\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost : m.example.com\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX\t: a\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nno colon\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\n: no name\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX(Y): a\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX\xff: a\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\x00b\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\x01b\r\n\r\n"),
+    (417, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nExpect: miracles\r\n\r\n"),
+    // Lengths.
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 1, 2\r\n\r\nab"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: +2\r\n\r\nab"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: -2\r\n\r\nab"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 0x2\r\n\r\nab"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 2 2\r\n\r\nab"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length:\r\n\r\nab"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 99999999999999999999\r\n\r\nab"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length : 2\r\n\r\nab"),
+    // Transfer codings.
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"),
+    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n"),
+    (400, b"PUT / HTTP/1.0\r\nHost: m.example.com\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+];
+
+#[test]
+fn malformed_heads_are_refused_and_nothing_behind_them_is_read() {
+    let (gatelet, backend) = served();
+    let before = backend.count();
+    let long = [b"GET /".to_vec(), vec![b'a'; 70_000], b" HTTP/1.1\r\nHost: m.example.com\r\n\r\n".to_vec()].concat();
+    let large =
+        [b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: ".to_vec(), vec![b'a'; 70_000], b"\r\n\r\n".to_vec()].concat();
+    let many = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{}\r\n", "X: y\r\n".repeat(200)).into_bytes();
+    let unending = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{}", "X: y\r\n".repeat(200)).into_bytes();
+    let own: [(u16, &[u8]); 4] = [(414, &long), (431, &large), (431, &many), (431, &unending)];
+    // What a smuggler would have read as the next request.
+    let smuggled = format!("GET /smuggled HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    for secure in [false, true] {
+        for (status, head) in HEADS.iter().chain(&own) {
+            let shown = String::from_utf8_lossy(&head[..head.len().min(120)]);
+            let mut connection = if secure {
+                Connection::tls(gatelet.https_addr(), HOST, &["http/1.1"]).expect("a connection")
+            } else {
+                Connection::open(gatelet.http_addr()).expect("a connection")
+            };
+            connection.send(&[head, smuggled.as_bytes()].concat()).expect("sent");
+            let answer = connection.answer().unwrap_or_else(|error| panic!("{shown:?} (TLS: {secure}): {error}"));
+            assert_eq!(answer.status, *status, "{shown:?} (TLS: {secure}): {answer:?}");
+            assert!(answer.closes(), "{shown:?}: {answer:?}");
+            assert_eq!(connection.rest().unwrap_or_default(), b"", "{shown:?}: nothing more is answered");
+        }
+    }
+    assert_eq!(backend.count(), before, "the backend has seen none of them");
+    assert_eq!(gatelet.status_of(HOST, "/"), 200);
+}
+
+#[test]
+fn malformed_chunks_break_their_request_off() {
+    let (gatelet, backend) = served();
+    let bodies: &[&[u8]] = &[
+        b"x\r\nabc\r\n0\r\n\r\n",
+        b"-1\r\nabc\r\n0\r\n\r\n",
+        b"0x3\r\nabc\r\n0\r\n\r\n",
+        b" 3\r\nabc\r\n0\r\n\r\n",
+        b"3 \r\nabc\r\n0\r\n\r\n",
+        b"\r\nabc\r\n0\r\n\r\n",
+        b"3\nabc\n0\n\n",
+        b"3\r\nabc\n0\r\n\r\n",
+        b"3\r\nabcd\r\n0\r\n\r\n",
+        b"3\r\nabc0\r\n\r\n",
+        b"3;a\nb\r\nabc\r\n0\r\n\r\n",
+        b"3;a\rb\r\nabc\r\n0\r\n\r\n",
+        b"3;\x00\r\nabc\r\n0\r\n\r\n",
+        b"fffffffffffffffff\r\nabc",
+        b"10000000000000000\r\nabc",
+        b"3\r\nabc\r\n0\r\nbad trailer\r\n\r\n",
+        b"3\r\nabc\r\n0\r\nX: a\nY: b\r\n\r\n",
+        b"3\r\nabc\r\n0\r\n X: folded\r\n\r\n",
+        b"3\r\nabc\r\n0\r\nX : a\r\n\r\n",
+    ];
+    let smuggled = format!("GET /smuggled HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    for body in bodies {
+        let shown = String::from_utf8_lossy(body);
+        let (before, abandoned) = (backend.count(), backend.abandoned());
+        let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
+        let head = format!("PUT / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        connection.send(&[head.as_bytes(), body, smuggled.as_bytes()].concat()).expect("sent");
+        let answer = connection.answer().unwrap_or_else(|error| panic!("{shown:?}: {error}"));
+        assert!(answer.status == 400 && answer.closes(), "{shown:?}: {answer:?}");
+        assert_eq!(connection.rest().unwrap_or_default(), b"", "{shown:?}: nothing more is answered");
+        // The head may have been on its way already; its body must not end as if it were whole.
+        eventually(&format!("{shown:?} is broken off at the backend"), || {
+            (backend.count() - before == backend.abandoned() - abandoned).then_some(())
+        });
+        assert!(backend.count() - before <= 1, "{shown:?}");
+    }
+    // And what is allowed: extensions, trailers, upper case, leading zeros.
+    let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
+    let head = format!("PUT / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: CHUNKED\r\n\r\n");
+    connection
+        .send(format!("{head}003;a=\"b\"\r\nabc\r\nA\r\n0123456789\r\n0\r\nX-T: t\r\n\r\n").as_bytes())
+        .expect("sent");
+    let answer = connection.answer().expect("an answer");
+    assert!(answer.status == 200 && answer.text().ends_with("\nabc0123456789"), "{answer:?}");
+}
+
+#[test]
+fn malformed_http2_requests_are_refused_each_on_its_own() {
+    let (gatelet, backend) = served();
+    let before = backend.count();
+    let good = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", HOST)];
+    let with = |more: &[(&'static str, &'static str)]| [&good[..], more].concat();
+    let without = |name: &str| good.into_iter().filter(|(other, _)| *other != name).collect::<Vec<_>>();
+    let instead = |name: &'static str, value: &'static str| {
+        good.into_iter().map(|pair| if pair.0 == name { (name, value) } else { pair }).collect::<Vec<_>>()
+    };
+    let cases: Vec<Vec<(&str, &str)>> = vec![
+        without(":method"),
+        without(":scheme"),
+        without(":path"),
+        without(":authority"),
+        instead(":path", ""),
+        instead(":path", "noslash"),
+        instead(":path", "*"),
+        instead(":path", "/a b"),
+        instead(":path", "/%zz"),
+        instead(":path", "/\u{1}"),
+        instead(":method", "G T"),
+        instead(":method", "CONNECT"),
+        instead(":scheme", "ftp"),
+        instead(":authority", ""),
+        instead(":authority", "user@m.example.com"),
+        instead(":authority", "m.example.com/x"),
+        instead(":authority", "m example.com"),
+        instead(":authority", "m.example.com:99999"),
+        with(&[("host", "other.example.com")]),
+        with(&[(":path", "/twice")]),
+        with(&[(":authority", "other.example.com")]),
+        with(&[(":unknown", "x")]),
+        with(&[(":status", "200")]),
+        with(&[("x", "y"), (":late", "x")]),
+        with(&[("connection", "close")]),
+        with(&[("transfer-encoding", "chunked")]),
+        with(&[("keep-alive", "1")]),
+        with(&[("upgrade", "h2c")]),
+        with(&[("te", "gzip")]),
+        with(&[("X-Upper", "y")]),
+        with(&[("x y", "z")]),
+        with(&[("", "z")]),
+        with(&[("x", "a\r\nb: c")]),
+        with(&[("x", "a\nb")]),
+        with(&[("x", "a\0b")]),
+        with(&[("content-length", "5")]),
+        with(&[("content-length", "1"), ("content-length", "2")]),
+        with(&[("content-length", "+0")]),
+        with(&[("expect", "miracles")]),
+    ];
+    for case in cases {
+        let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
+        client.request(1, &case, true).expect("sent");
+        let answer = client.outcome(1);
+        assert!(
+            matches!(
+                answer,
+                frames::Outcome::Status(400 | 405 | 417) | frames::Outcome::Reset(_) | frames::Outcome::Gone
+            ),
+            "{case:?}: {answer:?}"
+        );
+    }
+    assert_eq!(backend.count(), before, "the backend has seen none of them");
+
+    // A body that is longer or shorter than it says.
+    for (said, sent) in [("3", &b"abcd"[..]), ("5", b"abcd")] {
+        let (count, abandoned) = (backend.count(), backend.abandoned());
+        let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
+        client
+            .request(1, &[&instead(":method", "PUT")[..], &[("content-length", said)]].concat(), false)
+            .expect("sent");
+        client.send(&frames::frame(frames::DATA, frames::END_STREAM, 1, sent)).expect("sent");
+        let answer = client.outcome(1);
+        assert!(matches!(answer, frames::Outcome::Status(400) | frames::Outcome::Reset(_)), "{said}: {answer:?}");
+        eventually("it is broken off at the backend", || {
+            (backend.count() - count == backend.abandoned() - abandoned).then_some(())
+        });
+    }
+    let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
+    client.request(1, &good, true).expect("sent");
+    assert_eq!(client.outcome(1), frames::Outcome::Status(200), "the client here can do it right");
+}
