@@ -13,6 +13,11 @@ use serde_json::Value;
 use super::publish;
 use crate::{
     admin::FindingReport,
+    apiserver::{
+        defaults,
+        schema::{self, ContentType},
+        validate,
+    },
     controller::{Index, Settings},
     objects::{Event, Kind, RawObject},
     routing::HostPattern,
@@ -63,7 +68,6 @@ impl CheckReport {
 
 /// Checks files and folders (their `*.yaml`, `*.yml`, `*.json`) as one set of objects.
 pub fn check(paths: &[PathBuf]) -> Result<CheckReport, CheckError> {
-    let mut report = CheckReport::default();
     let settings = Settings {
         controller: "gatelet.dev/ingress-controller".into(),
         classless: true,
@@ -83,28 +87,71 @@ pub fn check(paths: &[PathBuf]) -> Result<CheckReport, CheckError> {
     for path in paths {
         collect(path, &mut files)?;
     }
+    let mut report = CheckReport::default();
     for path in files {
-        for value in documents(&path)? {
-            let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
-            let Some(kind) = Kind::find(text("apiVersion"), text("kind")) else {
-                report.others += 1;
+        let values = match documents(&path) {
+            Err(CheckError::Parse { path, message }) => {
+                report.findings.push(warning(path.display().to_string(), "Unreadable", "", message));
                 continue;
-            };
-            let mut value = value;
-            if kind.namespaced() && value["metadata"]["namespace"].is_null() {
-                value["metadata"]["namespace"] = "default".into();
             }
-            let parsed = RawObject::parse(kind, Bytes::from(value.to_string()));
-            let object =
-                parsed.map_err(|error| CheckError::Parse { path: path.clone(), message: error.to_string() })?;
-            report.objects += 1;
-            index.apply(Event::Apply(Arc::new(object)));
+            other => other?,
+        };
+        for value in values {
+            let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+            match Kind::find(text("apiVersion"), text("kind")) {
+                Some(kind) => object(kind, value, &mut index, &mut report),
+                None => report.others += 1,
+            }
         }
     }
     let findings = index.compile().findings.unwrap_or_default();
-    report.findings = findings.iter().map(publish::report).collect();
+    report.findings.extend(findings.iter().map(publish::report));
     report.findings.sort_by(|a, b| (&a.object, &a.field).cmp(&(&b.object, &b.field)));
     Ok(report)
+}
+
+/// Looks at one object as the API would before it takes it, and hands it to the compiler.
+fn object(kind: Kind, mut value: Value, index: &mut Index, report: &mut CheckReport) {
+    report.objects += 1;
+    if kind.namespaced() && value["metadata"]["namespace"].is_null() {
+        value["metadata"]["namespace"] = "default".into();
+    }
+    let text = |key: &str| value["metadata"][key].as_str().unwrap_or_default();
+    let name = match text("namespace") {
+        "" => format!("{} {}", kind.name(), text("name")),
+        namespace => format!("{} {namespace}/{}", kind.name(), text("name")),
+    };
+    let decoded = match schema::decode(kind, ContentType::Json, value.to_string().as_bytes()) {
+        Ok(decoded) => decoded,
+        Err(error) => return report.findings.push(warning(name, "Undecodable", "", error.to_string())),
+    };
+    for problem in decoded.unknown {
+        // As the real server words it: unknown field "spec.x".
+        let field = problem.split('"').nth(1).unwrap_or_default().to_owned();
+        report.findings.push(warning(name.clone(), "UnknownField", &field, problem));
+    }
+    let mut value = decoded.value;
+    defaults::apply(kind, &mut value);
+    let problems = validate::create(kind, &value);
+    let refused = !problems.is_empty();
+    for problem in problems {
+        report.findings.push(warning(name.clone(), "Invalid", &problem.field, problem.message));
+    }
+    // What is wrong with the rules of a refused Ingress has been said; others must not seem to be missing.
+    if refused && kind == Kind::Ingress {
+        return;
+    }
+    match RawObject::parse(kind, Bytes::from(value.to_string())) {
+        Ok(object) => {
+            index.apply(Event::Apply(Arc::new(object)));
+        }
+        Err(error) => report.findings.push(warning(name, "Undecodable", "", error.to_string())),
+    }
+}
+
+fn warning(object: String, reason: &str, field: &str, message: String) -> FindingReport {
+    let (severity, reason, field) = ("Warning".to_owned(), reason.to_owned(), field.to_owned());
+    FindingReport { severity, object, reason, field, message }
 }
 
 /// What the compiler asks about a certificate.

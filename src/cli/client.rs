@@ -1,27 +1,45 @@
 //! One GET to the admin address of a running gatelet.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     time::Duration,
 };
+
+use super::Failure;
 
 /// Answers larger than this are not ours.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// The body of a 200; else what is wrong.
-pub(super) fn get(addr: &str, path: &str) -> Result<String, String> {
+pub(super) fn get(addr: &str, path: &str) -> Result<String, Failure> {
     let unreachable = |error: std::io::Error| {
-        format!("no gatelet answers on {addr} ({error}); is it running? its admin address is set with --admin")
+        let hint = "is it running? its admin address is set with --admin";
+        Failure::Unreachable(format!("no gatelet answers on {addr} ({error}); {hint}"))
     };
+    let stranger = || Failure::Unreachable(format!("what answers on {addr} is not a gatelet"));
     let mut stream = TcpStream::connect(addr).map_err(unreachable)?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(unreachable)?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(unreachable)?;
-    let mut answer = String::new();
-    stream.take(LARGEST).read_to_string(&mut answer).map_err(unreachable)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("{addr} does not speak HTTP"))?;
-    if head.split(' ').nth(1) == Some("200") { Ok(body.to_owned()) } else { Err(body.trim().to_owned()) }
+    let mut answer = BufReader::new(stream.take(LARGEST));
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if answer.read_until(b'\n', &mut head).map_err(unreachable)? == 0 {
+            return Err(stranger());
+        }
+    }
+    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    let mut body = Vec::new();
+    answer.take(length.ok_or_else(stranger)?).read_to_end(&mut body).map_err(unreachable)?;
+    let body = String::from_utf8(body).map_err(|_not_text| stranger())?;
+    match head.split(' ').nth(1) {
+        Some("200") => Ok(body),
+        // What was asked for makes no sense.
+        Some("400") => Err(Failure::Usage(body.trim().to_owned())),
+        _ => Err(stranger()),
+    }
 }
 
 /// Percent-encodes a query value (RFC 3986 section 2.1).

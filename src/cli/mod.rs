@@ -177,12 +177,12 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
         }
         Command::Expose(arguments) => expose::run(arguments),
         Command::Status { running, output } => {
-            let report = client::get(&admin(&running)?, "/v1/status").map_err(Failure::Unreachable)?;
+            let report = client::get(&admin(&running)?, "/v1/status")?;
             print(&report, output, render::status)
         }
         Command::Explain { url, running, output } => {
             let path = format!("/v1/explain?url={}", client::escape(&url));
-            let report = client::get(&admin(&running)?, &path).map_err(Failure::Unreachable)?;
+            let report = client::get(&admin(&running)?, &path)?;
             print(&report, output, render::explain)
         }
         Command::Check { paths, output } => {
@@ -192,7 +192,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             if report.has_warnings() { Err(Failure::Failed(String::new())) } else { Ok(()) }
         }
         Command::Certs { command: CertsCommand::List { running, output } } => {
-            let report = client::get(&admin(&running)?, "/v1/status").map_err(Failure::Unreachable)?;
+            let report = client::get(&admin(&running)?, "/v1/status")?;
             print(&report, output, render::certificates)
         }
         Command::Certs { command: CertsCommand::Ca(flags) } => file(&flags, app::root_path),
@@ -251,7 +251,8 @@ fn file(flags: &StateFlags, which: fn(&std::path::Path) -> PathBuf) -> Result<()
 
 fn print(json: &str, output: Output, table: fn(&serde_json::Value) -> String) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
-    let value: serde_json::Value = serde_json::from_str(json).map_err(|error| failed(&error))?;
+    let value: serde_json::Value = serde_json::from_str(json)
+        .map_err(|error| Failure::Unreachable(format!("what answers is not a gatelet: {error}")))?;
     match output {
         Output::Table => print!("{}", table(&value)),
         Output::Json => println!("{}", serde_json::to_string_pretty(&value).map_err(|error| failed(&error))?),

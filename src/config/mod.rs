@@ -261,6 +261,16 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// The same error with the line of the file that sets the value.
+    fn in_file(self, path: &Path, text: &str) -> Self {
+        let Self::Value { field, message } = self else { return self };
+        let Some(&line) = effective::lines(text).get(field) else { return Self::Value { field, message } };
+        let shown = text.lines().nth(line - 1).unwrap_or_default().trim().to_owned();
+        Self::Parse { path: path.to_owned(), line, message: format!("{field}: {message}"), text: shown }
+    }
+}
+
 impl FromStr for Listen {
     type Err = String;
 
@@ -372,7 +382,10 @@ impl Config {
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
         config.flags(flags);
-        config.check()?;
+        config.check().map_err(|error| match &file {
+            Some((path, text)) => error.in_file(path, text),
+            None => error,
+        })?;
         Ok((config, file))
     }
 
