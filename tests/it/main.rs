@@ -12,6 +12,7 @@
 mod support;
 
 mod api;
+mod commands;
 mod first;
 mod kubectl;
 mod limits;

@@ -143,8 +143,12 @@ impl Gatelet {
     }
 
     pub fn spawn(&mut self) {
+        self.spawn_command(self.run_command());
+    }
+
+    /// Starts another command line; its log and its end are those of this gatelet.
+    pub fn spawn_command(&mut self, mut command: Command) {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the log");
-        let mut command = self.run_command();
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log")).stderr(log);
         self.child = Some(command.spawn().expect("gatelet starts"));
     }

@@ -1,0 +1,60 @@
+//! Every command of the binary against running gatelets, and what they say when something is wrong.
+
+mod check;
+mod expose;
+mod inspect;
+mod settings;
+mod trouble;
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use super::support::{Backend, Folder, Gatelet, eventually, free_port, gatelet::program, said};
+
+/// Standard output of a command that went well.
+fn good(output: Output) -> String {
+    assert!(output.status.success(), "{}", said(&output));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// What a command that failed said on standard error; its exit code is checked.
+fn bad(output: &Output, code: i32) -> String {
+    assert_eq!(output.status.code(), Some(code), "{}", said(output));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn json(output: Output) -> Value {
+    serde_json::from_str(&good(output)).expect("JSON")
+}
+
+fn yaml(output: Output) -> Value {
+    serde_saphyr::from_str(&good(output)).expect("YAML")
+}
+
+/// A row of a table, with its cells one space apart.
+fn row(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<&str>>().join(" ")
+}
+
+/// The rows of a table below a title.
+fn rows(text: &str, title: &str) -> Vec<String> {
+    let from = text.lines().skip_while(|line| *line != title).skip(2);
+    from.take_while(|line| !line.is_empty()).map(row).collect()
+}
+
+#[test]
+fn version_and_help_say_what_there_is() {
+    let version = good(program().arg("version").output().expect("gatelet runs"));
+    assert_eq!(version, format!("gatelet {}\n", env!("CARGO_PKG_VERSION")));
+    let help = good(program().arg("--help").output().expect("gatelet runs"));
+    for command in ["run", "expose", "status", "explain", "check", "certs", "kubeconfig", "config", "version"] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help}");
+        let own = good(program().args([command, "--help"]).output().expect("gatelet runs"));
+        assert!(own.contains("Usage: gatelet"), "{own}");
+    }
+    assert!(help.contains("Exit codes: "), "{help}");
+    assert!(
+        bad(&program().arg("serve").output().expect("gatelet runs"), 2).contains("unrecognized subcommand 'serve'")
+    );
+}

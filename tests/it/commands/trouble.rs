@@ -1,0 +1,101 @@
+//! Busy ports, state directories in use, and nothing running at all.
+
+use std::{net::TcpListener, time::Duration};
+
+use super::*;
+
+#[test]
+fn a_busy_port_says_who_has_it_and_how_to_choose_another() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("its address").to_string();
+    let own = format!("(process {}) listens there; stop it", std::process::id());
+    for flag in ["--http", "--https", "--api", "--admin"] {
+        let folder = Folder::new();
+        let mut command = program();
+        command.args(["run", "--mode", "standalone", "--state"]).arg(folder.path().join("state"));
+        for other in ["--http", "--https", "--api", "--admin"] {
+            command.args([other, if other == flag { &taken } else { "off" }]);
+        }
+        let message = bad(&command.output().expect("gatelet runs"), 1);
+        assert!(message.contains(&format!("cannot listen on {taken}")), "{message}");
+        assert!(message.contains(&own) && message.contains("choose another address with"), "{message}");
+        assert!(message.contains(flag), "{message}");
+    }
+}
+
+/// Two gatelets share no port, although their sockets would let them.
+#[test]
+fn a_second_gatelet_is_refused_the_ports_and_the_state_of_the_first() {
+    let gatelet = Gatelet::start();
+    let elsewhere = gatelet.folder.path().join("elsewhere");
+    let mut second = program();
+    second
+        .args(["run", "--https", "off", "--api", "off", "--admin", "off", "--mode", "standalone", "--state"])
+        .arg(&elsewhere);
+    second.args(["--http", &format!("127.0.0.1:{}", gatelet.http)]);
+    let message = bad(&second.output().expect("gatelet runs"), 1);
+    assert!(message.contains(&format!("gatelet (process {}) listens there", gatelet.pid())), "{message}");
+
+    let mut second = program();
+    second.args([
+        "run",
+        "--http",
+        "127.0.0.1:0",
+        "--https",
+        "off",
+        "--api",
+        "off",
+        "--admin",
+        "off",
+        "--mode",
+        "standalone",
+        "--state",
+    ]);
+    let message = bad(&second.arg(gatelet.state()).output().expect("gatelet runs"), 1);
+    let expected = format!("the state directory {} is in use by another gatelet", gatelet.state().display());
+    assert!(message.contains(&expected) && message.contains("--state"), "{message}");
+    assert_eq!(gatelet.status_of("any.example.com", "/"), 404, "the first one serves on");
+}
+
+#[test]
+fn commands_that_need_a_running_gatelet_say_that_there_is_none() {
+    let port = free_port();
+    let admin = format!("127.0.0.1:{port}");
+    for command in [&["status"][..], &["status", "-o", "json"], &["explain", "app.example.com/"], &["certs", "list"]] {
+        let output = program().args(command).args(["--admin", &admin]).output().expect("gatelet runs");
+        let message = bad(&output, 3);
+        assert!(
+            message.contains(&format!("no gatelet answers on {admin}")) && message.contains("is it running?"),
+            "{message}"
+        );
+        let output = program().args(command).args(["--admin", "off"]).output().expect("gatelet runs");
+        assert!(bad(&output, 2).contains("the admin address is off; name one with --admin"));
+    }
+    let folder = Folder::new();
+    for command in [&["certs", "ca"][..], &["kubeconfig"]] {
+        let output = program().args(command).arg("--state").arg(folder.path()).output().expect("gatelet runs");
+        let message = bad(&output, 1);
+        assert!(
+            message.contains(&folder.path().display().to_string())
+                && message.contains("it is written when gatelet runs"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_stranger_on_the_admin_address_is_not_taken_for_a_gatelet() {
+    let stranger = Backend::start("stranger");
+    let output =
+        program().args(["status", "--admin", &format!("127.0.0.1:{}", stranger.port)]).output().expect("gatelet runs");
+    assert!(bad(&output, 3).contains("is not a gatelet"), "{}", said(&output));
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = silent.local_addr().expect("its address").to_string();
+    let closing = std::thread::spawn(move || {
+        let (stream, _) = silent.accept().expect("the command comes");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+    });
+    let output = program().args(["status", "--admin", &addr]).output().expect("gatelet runs");
+    assert!(!bad(&output, 3).is_empty());
+    closing.join().expect("it ended");
+}
