@@ -28,6 +28,10 @@ mod upgrade;
 mod worker;
 
 pub use counters::EndpointHealth;
+/// Of a body on an HTTP/2 stream, waiting to be written. hyper's own 400 KiB and more, for each of a hundred streams of a
+/// client that reads nothing, are too much for a small board.
+const SEND_BUFFER: usize = 64 * 1024;
+
 pub use listen::StartError;
 pub use run::{Running, start};
 pub use settings::Settings;

@@ -37,6 +37,13 @@ const STREAMS: usize = 100;
 /// HTTP/2 connections to one endpoint; beyond that, requests queue.
 const MAX_SHARED: usize = 8;
 
+/// Read at once from an HTTP/1.1 backend; so much of an answer waits for a client that reads slowly.
+const READ_BUFFER: usize = 64 * 1024;
+/// How much of an answer an HTTP/2 backend may send ahead: what a backend nearby needs for full speed.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// The same for all answers of a connection. As many as share one may stop being read without stopping the others.
+const CONNECTION_WINDOW: u32 = 128 * STREAM_WINDOW;
+
 /// What tells upstream connections apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct UpstreamKey {
@@ -303,6 +310,7 @@ where
     let (sender, connection) = http1::Builder::new()
         // The number of fields stays at hyper's 100: any number that is set costs an allocation per answer.
         .max_header_size(settings.max_header_bytes)
+        .max_buf_size(READ_BUFFER.max(settings.max_header_bytes))
         .handshake(TokioIo::new(io))
         .await
         .map_err(|_broken| unreachable("the backend broke off"))?;
@@ -321,6 +329,9 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(settings.upstream_idle_timeout))
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(super::SEND_BUFFER)
         .handshake(TokioIo::new(io))
         .await
         .map_err(|_broken| unreachable("the backend does not speak HTTP/2"))?;

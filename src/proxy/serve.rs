@@ -233,6 +233,7 @@ where
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_streams)
+        .max_send_buf_size(super::SEND_BUFFER)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(Some(settings.client_idle_timeout));
     let (conn, worker) = (Rc::new(conn), worker.clone());
