@@ -14,6 +14,7 @@ mod support;
 mod api;
 mod commands;
 mod first;
+mod floods;
 mod kubectl;
 mod limits;
 mod live;

@@ -31,6 +31,11 @@ def count(request, context):
         yield str(number).encode()
 
 
+def much(request, context):
+    for _ in range(int(request)):
+        yield b"m" * 60_000
+
+
 def chat(requests, context):
     for request in requests:
         yield request
@@ -47,11 +52,12 @@ handlers = grpc.method_handlers_generic_handler(
         "Fail": grpc.unary_unary_rpc_method_handler(fail),
         "Slow": grpc.unary_unary_rpc_method_handler(slow),
         "Count": grpc.unary_stream_rpc_method_handler(count),
+        "Much": grpc.unary_stream_rpc_method_handler(much),
         "Total": grpc.stream_unary_rpc_method_handler(total),
         "Chat": grpc.stream_stream_rpc_method_handler(chat),
     },
 )
-server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)])
+server = grpc.server(futures.ThreadPoolExecutor(64), options=[("grpc.max_receive_message_length", -1)])
 server.add_generic_rpc_handlers((handlers,))
 ports = [server.add_insecure_port("127.0.0.1:0")]
 if len(sys.argv) > 2:
