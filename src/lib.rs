@@ -4,6 +4,7 @@
 //! rows above its own. Begin reading at `routing` (the vocabulary), then `controller` (Kubernetes objects in, routing
 //! table out), `proxy` (requests through it), and `app`, which puts the parts together.
 
+pub mod acme;
 pub mod admin;
 pub mod apiserver;
 pub mod app;
