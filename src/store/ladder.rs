@@ -88,11 +88,12 @@ fn on_disk(dir: &Path) -> Result<(Mirrored, Health), Failure> {
     let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
     super::private_dir(dir).map_err(io)?;
     let lock = super::private(&dir.join("lock")).map_err(io)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Err(Failure::InUse),
-        Err(fs::TryLockError::Error(error)) => return Err(io(error)),
-    }
+    super::patiently(|| match lock.try_lock() {
+        Ok(()) => Some(Ok(())),
+        Err(fs::TryLockError::WouldBlock) => None,
+        Err(fs::TryLockError::Error(error)) => Some(Err(io(error))),
+    })
+    .unwrap_or(Err(Failure::InUse))?;
     let path = dir.join("store");
     let mut health = Health::Good;
     let (mut mirror, kept) = open_mirror(&dir.join("mirror"))?;

@@ -12,6 +12,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
+    time::Duration,
 };
 
 pub use ladder::{Health, OpenError, open};
@@ -96,6 +97,9 @@ pub enum StoreError {
 /// Longest key and value.
 const MAX_KEY: usize = 1024;
 const MAX_VALUE: usize = 2 * 1024 * 1024;
+/// How often and at what distance a lock is tried that somebody else has.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 fn check(batch: &Batch) -> Result<(), StoreError> {
     for (key, value) in &batch.ops {
@@ -114,6 +118,18 @@ fn from_io(error: &io::Error) -> StoreError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => StoreError::Full,
         _ => StoreError::Io(error.to_string()),
     }
+}
+
+/// Tries until there is an answer, for at most a second: a lock outlives its owner for as long as a process that the
+/// owner just forked has not become another program yet.
+fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..LOCK_ATTEMPTS {
+        if let Some(answer) = attempt() {
+            return Some(answer);
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    attempt()
 }
 
 /// A new file that only we may read.

@@ -40,7 +40,12 @@ impl Sled {
                 .cache_capacity(1024 * 1024)
                 .flush_every_ms(None)
                 .mode(::sled::Mode::LowSpace);
-            let db = config.open().map_err(from_sled)?;
+            // The directory is ours: whoever still has the database open is about to close it.
+            let db = super::patiently(|| match config.open() {
+                Err(::sled::Error::Io(error)) if is_locked(&error) => None,
+                opened => Some(opened.map_err(from_sled)),
+            })
+            .unwrap_or_else(|| Err(StoreError::Io("the database is in use".to_owned())))?;
             let file = File::open(dir.join("db")).map_err(|error| from_io(&error))?;
             let store = Self { db, file, writing: Mutex::new(()) };
             store.scan("")?;
@@ -137,6 +142,11 @@ impl Store for Sled {
 
 fn chunk(key: &str, number: u16) -> String {
     format!("{CHUNKS}{key}/{number:05}")
+}
+
+/// sled hands the error of its lock on as text in an error of another kind.
+fn is_locked(error: &std::io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
 }
 
 fn from_sled(error: ::sled::Error) -> StoreError {
