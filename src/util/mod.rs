@@ -1,6 +1,7 @@
 //! Small generic parts: backoff, the drain signal, IP sets, units. Nothing here knows what gatelet is.
 
 pub mod backoff;
+pub mod clock;
 pub mod drain;
 pub mod port;
 pub mod stamp;

@@ -1,0 +1,81 @@
+use super::*;
+
+const DAY: i64 = 86_400;
+/// A plausible present.
+const NOW: i64 = RELEASED + 100 * DAY;
+
+fn at(wall: i64, seconds: u64) -> Reading {
+    Reading { wall, monotonic: Duration::from_secs(seconds) }
+}
+
+#[test]
+fn a_clock_that_nothing_speaks_against_is_trusted() {
+    let clock = Clock::new(NOW - DAY, at(NOW, 0));
+    assert_eq!(clock.trust(at(NOW + 10, 10)), Trust::Trusted);
+    assert_eq!(clock.now(at(NOW + 10, 10)), Some(NOW + 10));
+}
+
+#[test]
+fn a_boot_in_1970_is_unknown_until_a_witness_speaks_and_right_after_it() {
+    let mut clock = Clock::new(NOW, at(5, 0));
+    assert_eq!((clock.trust(at(6, 1)), clock.now(at(6, 1))), (Trust::Unknown, None));
+    assert_eq!(clock.guess(at(6, 1)), NOW);
+    clock.witness(NOW + 3 * DAY, at(20, 15));
+    assert_eq!(clock.now(at(30, 25)), Some(NOW + 3 * DAY + 10));
+    assert_eq!(clock.trust(at(30, 25)), Trust::Unknown);
+    // The network sets the clock.
+    let right = NOW + 3 * DAY + 20;
+    clock.observe(at(right, 35));
+    assert_eq!((clock.trust(at(right, 35)), clock.now(at(right, 35))), (Trust::Trusted, Some(right)));
+}
+
+#[test]
+fn a_clock_ten_years_ahead_is_suspect_and_time_comes_from_the_witness() {
+    let ahead = NOW + 3650 * DAY;
+    let mut clock = Clock::new(NOW, at(ahead, 0));
+    assert_eq!((clock.trust(at(ahead, 0)), clock.now(at(ahead, 0))), (Trust::Suspect, None));
+    clock.witness(NOW + 60, at(ahead + 10, 10));
+    assert_eq!(clock.now(at(ahead + 20, 20)), Some(NOW + 70));
+    assert_eq!(clock.offset(at(ahead + 20, 20)), Some(ahead - NOW - 50));
+    clock.observe(at(NOW + 90, 40));
+    assert_eq!(clock.now(at(NOW + 90, 40)), Some(NOW + 90));
+    assert_eq!(clock.trust(at(NOW + 90, 40)), Trust::Trusted);
+}
+
+#[test]
+fn a_jump_is_suspect_until_a_witness_agrees() {
+    let mut clock = Clock::new(NOW - DAY, at(NOW, 0));
+    clock.observe(at(NOW + 3600 + 10, 10));
+    assert_eq!(clock.trust(at(NOW + 3610, 10)), Trust::Suspect);
+    clock.witness(NOW + 3611, at(NOW + 3612, 12));
+    assert_eq!(clock.trust(at(NOW + 3612, 12)), Trust::Trusted);
+    // A night of sleep in which the monotonic clock stood still looks like a jump too.
+    clock.observe(at(NOW + 50_000, 20));
+    assert_eq!(clock.trust(at(NOW + 50_000, 20)), Trust::Suspect);
+}
+
+#[test]
+fn small_steps_are_no_jumps_however_many_there_are() {
+    let mut clock = Clock::new(NOW, at(NOW, 0));
+    for step in 1..=100 {
+        let minute = step * 60;
+        clock.observe(at(NOW + minute + step, u64::try_from(minute).expect("positive")));
+    }
+    assert_eq!(clock.trust(at(NOW + 6100, 6000)), Trust::Trusted);
+}
+
+#[test]
+fn a_witness_from_before_the_floor_is_not_heard() {
+    let mut clock = Clock::new(NOW, at(5, 0));
+    clock.witness(NOW - DAY, at(6, 1));
+    assert_eq!(clock.now(at(6, 1)), None);
+}
+
+#[test]
+fn the_floor_never_falls() {
+    let mut clock = Clock::new(0, at(NOW, 0));
+    assert_eq!(clock.floor(), RELEASED);
+    clock.raise_floor(NOW);
+    clock.raise_floor(NOW - DAY);
+    assert_eq!(clock.floor(), NOW);
+}
