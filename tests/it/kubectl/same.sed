@@ -6,7 +6,8 @@ s/(^(---|\+\+\+) ).*\/(LIVE|MERGED)-[0-9]+\/([^\t ]*).*/\1\3 \4/
 s/^diff -u -N .*\/(LIVE)-[0-9]+\/([^ ]*).*/diff \2/
 s/gen-[a-z0-9]{5}/gen-RANDOM/
 s/([^ ]) {3,}/\1   /g
-s/   ([0-9]+[smhdy])+( |$)/   AGE\2/g
+s/(^|   )([0-9]+[smhdy])+( |$)/\1AGE\3/g
+s/ over [0-9]+[smhdy]+\)/ over AGE)/
 s/ [0-9]+ bytes$/ N bytes/
 s/patch: Invalid value: .*: strict decoding/patch: Invalid value: PATCH: strict decoding/
 s/ deleted from [a-z]+ namespace/ deleted/
