@@ -4,8 +4,8 @@ use std::{rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Response, Uri,
-    header::{CONTENT_TYPE, LOCATION, STRICT_TRANSPORT_SECURITY},
+    HeaderValue, Method, Request, Response, Uri,
+    header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS},
     uri::PathAndQuery,
 };
 use hyper::body::Incoming;
@@ -99,7 +99,7 @@ async fn answer(
     let path = path::normalize(target.path).map_err(|_why| Error::client(Kind::BadRequest("bad path")))?;
     let host = target.authority.as_ref().map(|authority| &*authority.host);
     let secure = is_secure(conn, &request);
-    if let Some(answer) = challenge(worker, &path) {
+    if let Some(answer) = challenge(worker, conn, request.method(), host, &path) {
         return Ok(answer);
     }
     let request_id = match request.headers().get(X_REQUEST_ID) {
@@ -154,12 +154,25 @@ fn is_secure(conn: &ConnInfo, request: &Request<Incoming>) -> bool {
                 .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
-/// The answer to an HTTP-01 challenge that waits for one.
-fn challenge(worker: &Worker, path: &str) -> Option<Response<Body>> {
+/// The answer to HTTP-01 for a host of ours. Everything else below the path is the backend's: it may have an ACME
+/// client of its own.
+fn challenge(
+    worker: &Worker,
+    conn: &ConnInfo,
+    method: &Method,
+    host: Option<&str>,
+    path: &str,
+) -> Option<Response<Body>> {
     let token = path.strip_prefix(ACME_CHALLENGE)?;
-    let authorization = worker.shared.challenges.load().get(token)?.to_string();
+    if method != Method::GET && method != Method::HEAD {
+        return None;
+    }
+    let authorization = worker.shared.challenges.http(host?, token, conn.client.ip().to_canonical())?;
     let mut response = Response::new(Body::from(Bytes::from(authorization)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Some(response)
 }
 

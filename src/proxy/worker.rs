@@ -24,6 +24,7 @@ use super::{
 use crate::{
     balance::EjectPolicy,
     routing::{Backend, RoutingTable},
+    tls::Challenges,
 };
 
 /// How often idle upstream connections are looked through.
@@ -34,9 +35,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 pub struct Shared {
     /// The routing table now.
     pub table: ArcSwap<RoutingTable>,
-    /// What is answered below `/.well-known/acme-challenge/`: token to key authorization (RFC 8555 section 8.3),
-    /// before any redirect or route.
-    pub challenges: ArcSwap<HashMap<Box<str>, Box<str>>>,
+    /// What CAs are answered that check names, before any redirect or route.
+    pub challenges: Arc<Challenges>,
     counters: Mutex<Vec<Arc<Counters>>>,
     ejected: Mutex<HashMap<SocketAddr, Instant>>,
 }

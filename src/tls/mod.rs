@@ -1,6 +1,8 @@
-//! Certificates in memory: PEM to key pair, the SNI map, the rustls resolver, tickets, the local CA.
+//! Certificates in memory: PEM to key pair, the SNI map, the rustls resolver, tickets, the local CA; and the answers to
+//! a CA's challenges.
 
 mod certificate;
+mod challenge;
 mod local_ca;
 mod resolver;
 mod upstream;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use rustls::{CipherSuite, ServerConfig, crypto::CryptoProvider};
 
 pub use certificate::{Certificate, CertificateError};
+pub use challenge::{ChallengeKind, ChallengeMap, Challenges, Hits};
 pub use local_ca::{Issued, LocalCa, LocalCaError};
 pub use resolver::{Resolver, SniMap, UnknownSni};
 pub use upstream::upstream_config;

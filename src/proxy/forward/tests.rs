@@ -18,7 +18,10 @@ use super::{
     super::{Settings, Shared, handle::handle, pool::Local},
     *,
 };
-use crate::routing::{Action, BackendId, Filter, Origin, Route, RoutingTable};
+use crate::{
+    routing::{Action, BackendId, Filter, Host, Origin, Route, RoutingTable},
+    tls::{ChallengeKind, ChallengeMap},
+};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -577,9 +580,28 @@ fn plain_http_is_redirected_and_a_challenge_is_answered_before_that() {
     assert_eq!(status(&answer), "308");
     assert!(answer.contains("location: https://a.example:8443/a?b=c\r\n"), "{answer}");
     assert_eq!(status(&ask(&proxy, "GET /.well-known/acme-challenge/t HTTP/1.1\r\n\r\n")), "502");
-    proxy.shared.challenges.store(Arc::new([("t".into(), "t.key".into())].into()));
-    let answer = ask(&proxy, "GET /.well-known/acme-challenge/t HTTP/1.1\r\n\r\n");
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nt.key"), "{answer}");
+    let mut map = ChallengeMap::default();
+    map.answer_http(Host::parse("a.example").expect("a host"), "print");
+    proxy.shared.challenges.swap(map);
+    for path in ["/.well-known/acme-challenge/t?x", "/x/../.well-known/acme-challenge/./%74"] {
+        let answer = ask(&proxy, &format!("GET {path} HTTP/1.1\r\n\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nt.print"), "{answer}");
+        let answer = answer.to_ascii_lowercase();
+        for field in ["content-type: text/plain", "cache-control: no-store", "x-content-type-options: nosniff"] {
+            assert!(answer.contains(&format!("\r\n{field}\r\n")), "{field}: {answer}");
+        }
+    }
+    let answer = ask(&proxy, "HEAD /.well-known/acme-challenge/t HTTP/1.1\r\n\r\n").to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 200 ok\r\n") && answer.contains("content-length: 7\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    // The backend's: another method, no token, and hosts that are not ours.
+    for request in ["POST /.well-known/acme-challenge/t", "GET /.well-known/acme-challenge/a.b"] {
+        assert_eq!(status(&ask(&proxy, &format!("{request} HTTP/1.1\r\n\r\n"))), "502", "{request}");
+    }
+    let hits = proxy.shared.challenges.hits(&Host::parse("a.example").expect("a host"), ChallengeKind::Http01);
+    assert_eq!((hits.count, hits.from), (3, Some([127, 0, 0, 1].into())));
+    proxy.shared.challenges.swap(ChallengeMap::default());
+    assert_eq!(status(&ask(&proxy, "GET /.well-known/acme-challenge/t HTTP/1.1\r\n\r\n")), "502");
 }
 
 #[test]
