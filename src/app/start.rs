@@ -137,7 +137,7 @@ impl Process {
             config::TlsVersion::Tls12 => tls::MinVersion::Tls12,
             config::TlsVersion::Tls13 => tls::MinVersion::Tls13,
         };
-        let server_tls = tls::server_config(resolver.clone(), min);
+        let server_tls = Arc::new(tls::Server::new(resolver.clone(), min));
         let listeners = proxy_start(&config, &shared, server_tls, &drain)?;
 
         let mut tasks = Tasks::new(tokio::runtime::Handle::current());
@@ -320,7 +320,7 @@ fn local_ca(store: &dyn Store, config: &Config) -> Result<LocalCa, RunError> {
 fn proxy_start(
     config: &Config,
     shared: &Arc<Shared>,
-    server_tls: Arc<rustls::ServerConfig>,
+    server_tls: Arc<tls::Server>,
     drain: &Drain,
 ) -> Result<proxy::Running, RunError> {
     let any = |port| SocketAddr::from(([0, 0, 0, 0], port));

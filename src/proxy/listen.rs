@@ -4,11 +4,11 @@ use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 use super::{serve::serve, worker::Worker};
 use crate::{
     limit::Connections,
+    tls::Server,
     util::{drain::Drain, port},
 };
 
@@ -86,7 +86,7 @@ fn listen(addr: SocketAddr) -> Result<std::net::TcpListener, StartError> {
 }
 
 /// Accepts until the drain begins.
-pub(super) async fn accept(listener: std::net::TcpListener, tls: Option<TlsAcceptor>, mut door: Door) {
+pub(super) async fn accept(listener: std::net::TcpListener, tls: Option<Arc<Server>>, mut door: Door) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     loop {
         let accepted = tokio::select! {
@@ -112,7 +112,7 @@ pub(super) async fn accept(listener: std::net::TcpListener, tls: Option<TlsAccep
 }
 
 impl Door {
-    fn take(&self, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
+    fn take(&self, stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Server>>) {
         let Ok(permit) = self.connections.admit() else {
             return self.worker.counters.connections_refused.add(1);
         };

@@ -15,6 +15,7 @@ pub mod error;
 mod forward;
 mod guard;
 mod handle;
+mod handshake;
 mod headers;
 mod listen;
 mod names;

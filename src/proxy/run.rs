@@ -3,14 +3,13 @@
 use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::{task::JoinSet, time::timeout};
-use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 use super::{
     Settings, Shared,
     listen::{self, Door, StartError},
     worker::Worker,
 };
-use crate::{limit::Connections, util::drain::Drain};
+use crate::{limit::Connections, tls::Server, util::drain::Drain};
 
 /// A running data plane.
 #[derive(Debug)]
@@ -36,7 +35,7 @@ impl Running {
 pub fn start(
     settings: Settings,
     shared: Arc<Shared>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Server>>,
     drain: Drain,
 ) -> Result<Running, StartError> {
     let cores = match settings.workers {
@@ -50,7 +49,7 @@ pub fn start(
     for (addr, secure) in wanted {
         let (bound, sockets) = listen::bind(addr, cores)?;
         if secure { &mut https } else { &mut http }.push(bound);
-        let tls = tls.clone().filter(|_| secure).map(TlsAcceptor::from);
+        let tls = tls.clone().filter(|_| secure);
         for (core, socket) in doors.iter_mut().zip(sockets) {
             core.push((socket, tls.clone()));
         }
@@ -75,7 +74,7 @@ pub fn start(
 }
 
 /// One core, until it has drained.
-async fn run(listeners: Vec<(std::net::TcpListener, Option<TlsAcceptor>)>, door: Door) {
+async fn run(listeners: Vec<(std::net::TcpListener, Option<Arc<Server>>)>, door: Door) {
     let mut loops = JoinSet::new();
     for (listener, tls) in listeners {
         loops.spawn_local(listen::accept(listener, tls, door.clone()));

@@ -24,7 +24,7 @@ use tokio::{
     net::TcpStream,
     time::{Instant, Sleep, sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, rustls::ProtocolVersion};
+use tokio_rustls::rustls::ProtocolVersion;
 
 use super::{
     body::Body,
@@ -35,12 +35,13 @@ use super::{
         head::Limits,
     },
     handle::handle,
+    handshake::handshake,
     pool::Local,
     proxy_protocol,
     signal::{DRAIN_IDLE, Flight, Signal, Verdict},
     worker::Worker,
 };
-use crate::{limit::Permit, util::drain::Drain};
+use crate::{limit::Permit, tls::Server, util::drain::Drain};
 
 /// Read at once from a plain connection to learn its protocol.
 const FIRST: usize = 2048;
@@ -49,7 +50,7 @@ const FIRST: usize = 2048;
 pub(super) async fn serve(
     mut stream: TcpStream,
     peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Server>>,
     mut permit: Permit,
     worker: Rc<Worker>,
     drain: Drain,
@@ -94,9 +95,12 @@ pub(super) async fn serve(
             };
             if h2 { http2(stream, first, conn, permit, &worker) } else { http1(stream, &first, conn, permit, &worker) }
         }
-        Some(acceptor) => {
-            let Ok(Ok(stream)) = timeout(settings.handshake_timeout, Box::pin(acceptor.accept(stream))).await else {
-                return worker.counters.bad_connections.add(1);
+        Some(server) => {
+            let handshake = Box::pin(handshake(stream, &server, &worker.shared.challenges, ip, ends.1.ip()));
+            let stream = match timeout(settings.handshake_timeout, handshake).await {
+                Ok(Ok(Some(stream))) => stream,
+                Ok(Ok(None)) => return,
+                Ok(Err(_)) | Err(_) => return worker.counters.bad_connections.add(1),
             };
             let session = stream.get_ref().1;
             let h2 = session.alpn_protocol() == Some(b"h2");
@@ -104,7 +108,8 @@ pub(super) async fn serve(
                 Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
                 _ => "TLSv1.3",
             };
-            let tls = Some(TlsInfo { sni: session.server_name().map(Into::into), version });
+            let sni = session.server_name().map(Into::into);
+            let tls = Some(TlsInfo { sni, version });
             let conn = ConnInfo { tls, ..conn };
             if h2 {
                 http2(stream, Vec::new(), conn, permit, &worker)

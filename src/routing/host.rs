@@ -1,6 +1,11 @@
 //! Host names: the grammar of `Host` and `:authority`, and the patterns of rules.
 
-use std::{borrow::Cow, fmt, net::Ipv6Addr, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 /// The longest host name (RFC 1035 section 2.3.4).
 const MAX_HOST: usize = 253;
@@ -60,6 +65,20 @@ impl Host {
     /// The canonical text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The address, if the host is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.0.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    }
+}
+
+impl From<IpAddr> for Host {
+    fn from(ip: IpAddr) -> Self {
+        Self(match ip {
+            IpAddr::V4(v4) => v4.to_string().into(),
+            IpAddr::V6(v6) => format!("[{v6}]").into(),
+        })
     }
 }
 

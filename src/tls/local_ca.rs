@@ -10,13 +10,15 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     sign::CertifiedKey,
 };
+
+use super::distinguished;
 
 /// Validity begins here: a board without a clock boots in the past.
 const NOT_BEFORE: (i32, u8, u8) = (2020, 1, 1);
@@ -72,7 +74,7 @@ impl LocalCa {
     pub fn from_pem(root_pem: &str, key_pem: &str) -> Result<Self, LocalCaError> {
         let key = KeyPair::from_pem(key_pem)?;
         let issuer = Issuer::from_ca_cert_pem(root_pem, key)?;
-        let root_der = rustls::pki_types::pem::PemObject::from_pem_slice(root_pem.as_bytes())
+        let root_der: CertificateDer<'static> = rustls::pki_types::pem::PemObject::from_pem_slice(root_pem.as_bytes())
             .map_err(|_bad| rcgen::Error::CouldNotParseCertificate)?;
         Ok(Self {
             issuer,
@@ -137,7 +139,8 @@ impl LocalCa {
     }
 
     fn leaf(&self, host: &str, until: SystemTime) -> Result<Arc<CertifiedKey>, LocalCaError> {
-        let mut params = CertificateParams::new(vec![host.to_owned()])?;
+        // An address is named without the brackets of a host.
+        let mut params = CertificateParams::new(vec![host.trim_matches(['[', ']']).to_owned()])?;
         params.distinguished_name = distinguished(host);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.not_after = until.into();
@@ -171,10 +174,4 @@ impl fmt::Debug for Issued {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Issued")
     }
-}
-
-fn distinguished(name: &str) -> DistinguishedName {
-    let mut distinguished = DistinguishedName::new();
-    distinguished.push(DnType::CommonName, name);
-    distinguished
 }

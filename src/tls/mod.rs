@@ -5,16 +5,21 @@ mod certificate;
 mod challenge;
 mod local_ca;
 mod resolver;
+mod server;
 mod upstream;
 
 use std::sync::Arc;
 
-use rustls::{CipherSuite, ServerConfig, crypto::CryptoProvider};
+use rcgen::{DistinguishedName, DnType};
+use rustls::{
+    CipherSuite, ConfigBuilder, ServerConfig, SupportedProtocolVersion, crypto::CryptoProvider, server::WantsServerCert,
+};
 
 pub use certificate::{Certificate, CertificateError};
-pub use challenge::{ChallengeKind, ChallengeMap, Challenges, Hits};
+pub use challenge::{ChallengeError, ChallengeKind, ChallengeMap, Challenges, Hits, challenge_certificate};
 pub use local_ca::{Issued, LocalCa, LocalCaError};
 pub use resolver::{Resolver, SniMap, UnknownSni};
+pub use server::Server;
 pub use upstream::upstream_config;
 
 /// The oldest TLS version that is spoken.
@@ -74,15 +79,11 @@ pub fn install() {
 /// The configuration of the HTTPS listeners. Session tickets belong to it, not to a certificate, so resumption goes on
 /// when certificates are swapped.
 pub fn server_config(resolver: Arc<Resolver>, min: MinVersion) -> Arc<ServerConfig> {
-    let versions: &[&rustls::SupportedProtocolVersion] = match min {
+    let versions: &[&SupportedProtocolVersion] = match min {
         MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         MinVersion::Tls13 => &[&rustls::version::TLS13],
     };
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(versions)
-        .expect("ring offers suites for both versions")
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
+    let mut config = base_config(versions).with_cert_resolver(resolver);
     // The client's order says what is cheap for it; most say what OpenSSL was built with.
     config.ignore_client_order = true;
     // curl and other old-fashioned clients offer nothing but `http/1.0` when they are to speak it.
@@ -95,6 +96,19 @@ pub fn server_config(resolver: Arc<Resolver>, min: MinVersion) -> Arc<ServerConf
     // One ticket is enough for a browser that comes back; each more costs a write and 300 bytes.
     config.send_tls13_tickets = 1;
     Arc::new(config)
+}
+
+fn base_config(versions: &[&'static SupportedProtocolVersion]) -> ConfigBuilder<ServerConfig, WantsServerCert> {
+    ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .expect("ring offers suites for both versions")
+        .with_no_client_auth()
+}
+
+fn distinguished(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, name);
+    distinguished
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Which certificate a client gets: by SNI, swapped live while connections go on.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -26,6 +26,8 @@ pub enum UnknownSni {
 pub struct SniMap {
     exact: HashMap<Host, Entry>,
     wildcard: HashMap<Host, Entry>,
+    /// By the local address that a client without SNI connected to.
+    addresses: HashMap<IpAddr, Entry>,
     default: Option<Arc<CertifiedKey>>,
 }
 
@@ -45,9 +47,15 @@ pub struct Resolver {
 }
 
 impl SniMap {
-    /// Serves the certificate for a pattern.
+    /// Serves the certificate for a pattern. An address as host stands for clients without SNI that connected to it.
     pub fn insert(&mut self, pattern: &HostPattern, certificate: &Certificate) {
         self.put(pattern, Entry::Certificate(certificate.certified().clone()));
+    }
+
+    /// Serves the certificate to clients without SNI that connected to a local address; where the address is translated
+    /// on the way (NAT), that is another one than the certificate names.
+    pub fn insert_address(&mut self, local: IpAddr, certificate: &Certificate) {
+        self.addresses.insert(local.to_canonical(), Entry::Certificate(certificate.certified().clone()));
     }
 
     /// Lets the local CA issue for a pattern.
@@ -62,7 +70,12 @@ impl SniMap {
 
     fn put(&mut self, pattern: &HostPattern, entry: Entry) {
         match pattern {
-            HostPattern::Exact(host) => drop(self.exact.insert(host.clone(), entry)),
+            HostPattern::Exact(host) => {
+                if let Some(ip) = host.ip() {
+                    self.addresses.insert(ip.to_canonical(), entry.clone());
+                }
+                self.exact.insert(host.clone(), entry);
+            }
             HostPattern::Wildcard(suffix) => drop(self.wildcard.insert(suffix.clone(), entry)),
             HostPattern::Any => {
                 if let Entry::Certificate(certificate) = entry {
@@ -97,17 +110,35 @@ impl Resolver {
         match name {
             // rustls hands the name over in lower case and without a trailing dot (RFC 6066 section 3).
             Some(name) => match map.find(name) {
-                Some(Entry::Certificate(certificate)) => return Some(certificate.clone()),
+                Some(Entry::Certificate(served)) => return Some(served.clone()),
                 Some(Entry::Local) => return self.local.for_host(name),
                 None => {}
             },
             // A client without SNI has no way to say what it wants: refusing it would refuse health checks by address.
-            None => return map.default.clone().or_else(|| self.local.fallback()),
+            None => return self.default(&map),
         }
         match self.unknown {
             UnknownSni::Refuse => None,
-            UnknownSni::DefaultCertificate => map.default.clone().or_else(|| self.local.fallback()),
+            UnknownSni::DefaultCertificate => self.default(&map),
         }
+    }
+
+    /// Whether any local address has a certificate of its own: the one case in which it matters for a handshake.
+    pub fn has_addresses(&self) -> bool {
+        !self.map.load().addresses.is_empty()
+    }
+
+    /// The certificate for clients without SNI that connected to a local address, if it has one of its own.
+    pub fn for_address(&self, local: IpAddr) -> Option<Arc<CertifiedKey>> {
+        let local = local.to_canonical();
+        match self.map.load().addresses.get(&local)? {
+            Entry::Certificate(served) => Some(served.clone()),
+            Entry::Local => self.local.for_host(Host::from(local).as_str()),
+        }
+    }
+
+    fn default(&self, map: &SniMap) -> Option<Arc<CertifiedKey>> {
+        map.default.clone().or_else(|| self.local.fallback())
     }
 }
 

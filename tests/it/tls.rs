@@ -101,6 +101,8 @@ fn protocols_and_versions_are_agreed_on() {
     shows(&["-alpn", "http/1.1"], "ALPN protocol: http/1.1");
     shows(&[], "No ALPN negotiated");
     shows(&["-alpn", "spdy/3"], "no application protocol");
+    shows(&["-alpn", "acme-tls/1"], "no application protocol");
+    shows(&["-alpn", "acme-tls/1,http/1.1"], "ALPN protocol: http/1.1");
     shows(&["-tls1_3"], "TLSv1.3");
     shows(&["-tls1_2"], "TLSv1.2");
     let old = handshake(&gatelet, Some("a.example.com"), &["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"]);

@@ -14,14 +14,17 @@ use std::{
 use crate::{
     proxy::{Running, Settings, Shared, start},
     routing::{Action, Backend, BackendId, Endpoint, EndpointSet, Origin, Protocol, Route, RoutingTable},
+    tls::{LocalCa, MinVersion, Resolver, Server, UnknownSni},
     util::drain,
 };
 
 /// A data plane with one route to a backend that answers each request, after `delay`, with the number of requests.
 struct Front {
     http: SocketAddr,
+    https: SocketAddr,
     requests: Arc<AtomicUsize>,
     shared: Arc<Shared>,
+    resolver: Arc<Resolver>,
     signal: drain::Signal,
     running: Option<Running>,
 }
@@ -39,10 +42,15 @@ impl Front {
         table.set_default(Some(Arc::new(route)));
         let shared = Arc::new(Shared::default());
         shared.table.store(Arc::new(table));
+        let ca = Arc::new(LocalCa::generate("test").unwrap());
+        let resolver = Arc::new(Resolver::new(ca, UnknownSni::default()));
+        let tls = Arc::new(Server::new(resolver.clone(), MinVersion::default()));
         let (signal, drain) = drain::channel();
-        let settings = Settings { http: vec!["127.0.0.1:0".parse().unwrap()], workers: 1, ..settings };
-        let running = start(settings, shared.clone(), None, drain).unwrap();
-        Self { http: running.http[0], requests, shared, signal, running: Some(running) }
+        let any = vec!["127.0.0.1:0".parse().unwrap()];
+        let settings = Settings { http: any.clone(), https: any, workers: 1, ..settings };
+        let running = start(settings, shared.clone(), Some(tls), drain).unwrap();
+        let (http, https) = (running.http[0], running.https[0]);
+        Self { http, https, requests, shared, resolver, signal, running: Some(running) }
     }
 
     fn simple() -> Self {
@@ -314,3 +322,5 @@ fn connections_over_the_limit_are_closed_at_once() {
         assert!(began.elapsed() < Duration::from_secs(10));
     }
 }
+
+mod tls;

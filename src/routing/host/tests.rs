@@ -77,3 +77,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_address_is_a_host_and_back() {
+    for text in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
+        let ip: IpAddr = text.parse().unwrap();
+        let host = Host::from(ip);
+        assert_eq!(host.ip(), Some(ip));
+        assert_eq!(Host::parse(host.as_str()), Ok(host));
+    }
+    for text in ["a.example", "1.example", "192.0.2", "192.0.2.256"] {
+        assert_eq!(Host::parse(text).unwrap().ip(), None, "{text}");
+    }
+}
