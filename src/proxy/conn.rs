@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use http::HeaderValue;
 
 use super::signal::Signal;
+use crate::tls::Resolver;
 
 /// A client connection after accept, PROXY protocol and TLS.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct TlsInfo {
     pub sni: Option<Arc<str>>,
     /// The protocol version for the log (`TLSv1.3`).
     pub version: &'static str,
+    /// Who chose the certificate.
+    pub resolver: Arc<Resolver>,
 }
 
 impl ConnInfo {

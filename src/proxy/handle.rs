@@ -123,6 +123,7 @@ async fn answer(
         Action::Forward(backend) => backend,
         Action::Refuse(refusal) => return Err(Error::us(Kind::Unavailable(refused(*refusal)))),
     };
+    let hsts = hsts(conn, &route, host, secure);
     let host = HeaderValue::from_bytes(target.host).map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?;
     let unchanged = matches!(path, std::borrow::Cow::Borrowed(_));
     let target = match request.uri().path_and_query() {
@@ -134,12 +135,8 @@ async fn answer(
     if let Some(record) = record {
         record.endpoint = Some(endpoint);
     }
-    if secure {
-        for filter in &route.filters {
-            if let Filter::Hsts(value) = filter {
-                response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, value.clone());
-            }
-        }
+    if let Some(value) = hsts {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, value);
     }
     Ok(response)
 }
@@ -174,6 +171,17 @@ fn challenge(
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Some(response)
+}
+
+/// The route's HSTS, unless a browser that heeds it could not come back: who has been let past a certificate that nobody
+/// vouches for is not let past it again.
+fn hsts(conn: &ConnInfo, route: &Route, host: Option<&str>, secure: bool) -> Option<HeaderValue> {
+    let value = route.filters.iter().find_map(|filter| match filter {
+        Filter::Hsts(value) if secure => Some(value),
+        Filter::Hsts(_) | Filter::HttpsRedirect { .. } => None,
+    })?;
+    let own = conn.tls.as_ref().is_some_and(|tls| tls.resolver.is_own(host.unwrap_or_default()));
+    (!own).then(|| value.clone())
 }
 
 fn redirect(route: &Route, secure: bool, target: &check::Target<'_>, path: &str) -> Option<Response<Body>> {

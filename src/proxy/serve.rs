@@ -109,7 +109,7 @@ pub(super) async fn serve(
                 _ => "TLSv1.3",
             };
             let sni = session.server_name().map(Into::into);
-            let tls = Some(TlsInfo { sni, version });
+            let tls = Some(TlsInfo { sni, version, resolver: server.resolver().clone() });
             let conn = ConnInfo { tls, ..conn };
             if h2 {
                 http2(stream, Vec::new(), conn, permit, &worker)

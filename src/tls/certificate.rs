@@ -21,6 +21,7 @@ pub struct Certificate {
     not_before: i64,
     not_after: i64,
     issuer: Box<str>,
+    self_signed: bool,
     serial: Box<str>,
 }
 
@@ -65,7 +66,7 @@ impl Certificate {
             return Err(CertificateError::TooLong);
         }
         let leaf = certificates.first().ok_or(CertificateError::NoCertificate)?;
-        let (names, not_before, not_after, issuer, serial) = {
+        let (names, not_before, not_after, issuer, self_signed, serial) = {
             let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_bad| CertificateError::BadCertificate)?;
             let validity = parsed.validity();
             (
@@ -73,6 +74,7 @@ impl Certificate {
                 validity.not_before.timestamp(),
                 validity.not_after.timestamp(),
                 parsed.issuer().to_string().into(),
+                parsed.issuer() == parsed.subject(),
                 parsed.raw_serial_as_string().into(),
             )
         };
@@ -83,7 +85,7 @@ impl Certificate {
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
             Err(_) => return Err(CertificateError::Mismatch),
         }
-        Ok(Self { certified: Arc::new(certified), names, not_before, not_after, issuer, serial })
+        Ok(Self { certified: Arc::new(certified), names, not_before, not_after, issuer, self_signed, serial })
     }
 
     /// What rustls serves.
@@ -109,6 +111,11 @@ impl Certificate {
     /// The issuer's name.
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// Whether it names itself as its issuer: no CA vouches for it.
+    pub fn is_self_signed(&self) -> bool {
+        self.self_signed
     }
 
     /// The serial number in hexadecimal.

@@ -17,6 +17,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     sign::CertifiedKey,
 };
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::distinguished;
 
@@ -37,6 +38,7 @@ pub struct LocalCa {
     root_pem: String,
     key_pem: String,
     root_der: CertificateDer<'static>,
+    name: Box<str>,
     leaf_key: KeyPair,
     leaves: Mutex<HashMap<Box<str>, (Arc<CertifiedKey>, SystemTime)>>,
 }
@@ -76,7 +78,13 @@ impl LocalCa {
         let issuer = Issuer::from_ca_cert_pem(root_pem, key)?;
         let root_der: CertificateDer<'static> = rustls::pki_types::pem::PemObject::from_pem_slice(root_pem.as_bytes())
             .map_err(|_bad| rcgen::Error::CouldNotParseCertificate)?;
+        let name = {
+            let (_, root) =
+                X509Certificate::from_der(&root_der).map_err(|_bad| rcgen::Error::CouldNotParseCertificate)?;
+            root.subject().to_string().into()
+        };
         Ok(Self {
+            name,
             issuer,
             root_pem: root_pem.to_owned(),
             key_pem: key_pem.to_owned(),
@@ -84,6 +92,11 @@ impl LocalCa {
             leaf_key: KeyPair::generate()?,
             leaves: Mutex::default(),
         })
+    }
+
+    /// The CA's name as [`Certificate::issuer`](super::Certificate::issuer) has it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The root certificate, for people to trust.

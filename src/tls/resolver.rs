@@ -28,14 +28,32 @@ pub struct SniMap {
     wildcard: HashMap<Host, Entry>,
     /// By the local address that a client without SNI connected to.
     addresses: HashMap<IpAddr, Entry>,
-    default: Option<Arc<CertifiedKey>>,
+    default: Option<Served>,
 }
 
 #[derive(Clone, Debug)]
 enum Entry {
-    Certificate(Arc<CertifiedKey>),
+    Certificate(Served),
     /// The local CA issues for the name that was asked for.
     Local,
+}
+
+/// A certificate, and what tells whether anybody else vouches for it.
+#[derive(Clone, Debug)]
+struct Served {
+    certified: Arc<CertifiedKey>,
+    issuer: Box<str>,
+    self_signed: bool,
+}
+
+impl From<&Certificate> for Served {
+    fn from(certificate: &Certificate) -> Self {
+        Self {
+            certified: certificate.certified().clone(),
+            issuer: certificate.issuer().into(),
+            self_signed: certificate.is_self_signed(),
+        }
+    }
 }
 
 /// Answers rustls' question for a certificate.
@@ -49,13 +67,13 @@ pub struct Resolver {
 impl SniMap {
     /// Serves the certificate for a pattern. An address as host stands for clients without SNI that connected to it.
     pub fn insert(&mut self, pattern: &HostPattern, certificate: &Certificate) {
-        self.put(pattern, Entry::Certificate(certificate.certified().clone()));
+        self.put(pattern, Entry::Certificate(certificate.into()));
     }
 
     /// Serves the certificate to clients without SNI that connected to a local address; where the address is translated
     /// on the way (NAT), that is another one than the certificate names.
     pub fn insert_address(&mut self, local: IpAddr, certificate: &Certificate) {
-        self.addresses.insert(local.to_canonical(), Entry::Certificate(certificate.certified().clone()));
+        self.addresses.insert(local.to_canonical(), Entry::Certificate(certificate.into()));
     }
 
     /// Lets the local CA issue for a pattern.
@@ -65,7 +83,7 @@ impl SniMap {
 
     /// Serves the certificate where nothing else fits.
     pub fn set_default(&mut self, certificate: &Certificate) {
-        self.default = Some(certificate.certified().clone());
+        self.default = Some(certificate.into());
     }
 
     fn put(&mut self, pattern: &HostPattern, entry: Entry) {
@@ -110,7 +128,7 @@ impl Resolver {
         match name {
             // rustls hands the name over in lower case and without a trailing dot (RFC 6066 section 3).
             Some(name) => match map.find(name) {
-                Some(Entry::Certificate(served)) => return Some(served.clone()),
+                Some(Entry::Certificate(served)) => return Some(served.certified.clone()),
                 Some(Entry::Local) => return self.local.for_host(name),
                 None => {}
             },
@@ -132,13 +150,25 @@ impl Resolver {
     pub fn for_address(&self, local: IpAddr) -> Option<Arc<CertifiedKey>> {
         let local = local.to_canonical();
         match self.map.load().addresses.get(&local)? {
-            Entry::Certificate(served) => Some(served.clone()),
+            Entry::Certificate(served) => Some(served.certified.clone()),
             Entry::Local => self.local.for_host(Host::from(local).as_str()),
         }
     }
 
+    /// Whether nobody but ourselves vouches for the certificate of a host: it is of the local CA, or self-signed.
+    /// Browsers let their user past that, but not for a host that has said HSTS (RFC 6797 section 12.1).
+    pub fn is_own(&self, host: &str) -> bool {
+        let map = self.map.load();
+        let served = match map.find(host) {
+            Some(Entry::Certificate(served)) => Some(served),
+            Some(Entry::Local) => None,
+            None => map.default.as_ref(),
+        };
+        served.is_none_or(|served| served.self_signed || *served.issuer == *self.local.name())
+    }
+
     fn default(&self, map: &SniMap) -> Option<Arc<CertifiedKey>> {
-        map.default.clone().or_else(|| self.local.fallback())
+        map.default.as_ref().map(|served| served.certified.clone()).or_else(|| self.local.fallback())
     }
 }
 

@@ -177,7 +177,19 @@ fn hosts_with_tls_are_redirected_and_pinned() {
             .to_lowercase()
             .contains("strict-transport-security: max-age=31536000\r\n")
     };
-    assert!(hsts(&mut gatelet.curl_tls("secure.example.com", "/")));
+    assert!(!hsts(&mut gatelet.curl_tls("secure.example.com", "/")), "not with the local CA's certificate");
+    let ca = Certificate::make(&gatelet.folder, "ca", &["ca"], certificates::ECDSA);
+    for (file, certificate, pinned) in [
+        ("signed", ca.signed_by(&gatelet.folder, "signed", &["secure.example.com"]), true),
+        ("own", Certificate::make(&gatelet.folder, "own", &["secure.example.com"], certificates::ECDSA), false),
+    ] {
+        let secure = ingress("secure", "", true).replace("hosts: [", &format!("secretName: {file}, hosts: ["));
+        gatelet.apply(&format!("{}{secure}", certificate.secret(file)));
+        eventually("it is served", || {
+            (certificates::shown(gatelet.https, "secure.example.com") == certificate.serial).then_some(())
+        });
+        assert_eq!(hsts(gatelet.curl_tls("secure.example.com", "/").arg("-k")), pinned, "{file}");
+    }
     assert!(!hsts(&mut gatelet.curl_tls("none.example.com", "/")), "no TLS is asked for");
     assert!(!hsts(&mut gatelet.curl("free.example.com", "/")), "never over plain HTTP");
     // The port of the client's own Host is left out; the method stays with 308.

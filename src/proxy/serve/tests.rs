@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     proxy::{Running, Settings, Shared, start},
-    routing::{Action, Backend, BackendId, Endpoint, EndpointSet, Origin, Protocol, Route, RoutingTable},
+    routing::{Action, Backend, BackendId, Endpoint, EndpointSet, Filter, Origin, Protocol, Route, RoutingTable},
     tls::{LocalCa, MinVersion, Resolver, Server, UnknownSni},
     util::drain,
 };
@@ -25,6 +25,7 @@ struct Front {
     requests: Arc<AtomicUsize>,
     shared: Arc<Shared>,
     resolver: Arc<Resolver>,
+    ca: Arc<LocalCa>,
     signal: drain::Signal,
     running: Option<Running>,
 }
@@ -37,20 +38,21 @@ impl Front {
         let backend = Backend::new(id, Protocol::Http1);
         backend.set_endpoints(EndpointSet::Addresses([Endpoint { addr }].into()));
         let origin = Origin { namespace: "n".into(), name: "i".into(), field: "f".into() };
-        let route = Route { origin, action: Action::Forward(Arc::new(backend)), filters: [].into() };
+        let hsts = Filter::Hsts(http::HeaderValue::from_static("max-age=300"));
+        let route = Route { origin, action: Action::Forward(Arc::new(backend)), filters: [hsts].into() };
         let mut table = RoutingTable::default();
         table.set_default(Some(Arc::new(route)));
         let shared = Arc::new(Shared::default());
         shared.table.store(Arc::new(table));
         let ca = Arc::new(LocalCa::generate("test").unwrap());
-        let resolver = Arc::new(Resolver::new(ca, UnknownSni::default()));
+        let resolver = Arc::new(Resolver::new(ca.clone(), UnknownSni::default()));
         let tls = Arc::new(Server::new(resolver.clone(), MinVersion::default()));
         let (signal, drain) = drain::channel();
         let any = vec!["127.0.0.1:0".parse().unwrap()];
         let settings = Settings { http: any.clone(), https: any, workers: 1, ..settings };
         let running = start(settings, shared.clone(), Some(tls), drain).unwrap();
         let (http, https) = (running.http[0], running.https[0]);
-        Self { http, https, requests, shared, resolver, signal, running: Some(running) }
+        Self { http, https, requests, shared, resolver, ca, signal, running: Some(running) }
     }
 
     fn simple() -> Self {

@@ -10,7 +10,7 @@ use super::{Folder, run};
 pub const ECDSA: &[&str] = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 pub const RSA: &[&str] = &["rsa:2048"];
 
-/// A self-signed certificate in files.
+/// A certificate in files.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     pub chain: PathBuf,
@@ -20,13 +20,23 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Makes one for names (`DNS:` is put before each), in files called `file`.
+    /// Makes a self-signed one for names (`DNS:` is put before each), in files called `file`.
     pub fn make(folder: &Folder, file: &str, names: &[&str], kind: &[&str]) -> Self {
+        Self::create(folder, file, names, kind, &["-subj", "/CN=test"])
+    }
+
+    /// Makes one that another one has signed.
+    pub fn signed_by(&self, folder: &Folder, file: &str, names: &[&str]) -> Self {
+        let [chain, key] = [&self.chain, &self.key].map(|path| path.to_str().expect("a name in ASCII"));
+        Self::create(folder, file, names, ECDSA, &["-subj", "/CN=signed", "-CA", chain, "-CAkey", key])
+    }
+
+    fn create(folder: &Folder, file: &str, names: &[&str], kind: &[&str], arguments: &[&str]) -> Self {
         let chain = folder.path().join(format!("{file}.crt"));
         let key = folder.path().join(format!("{file}.key"));
         let names: Vec<_> = names.iter().map(|name| format!("DNS:{name}")).collect();
         let mut command = Command::new("openssl");
-        command.args(["req", "-x509", "-days", "30", "-nodes", "-subj", "/CN=test", "-newkey"]).args(kind);
+        command.args(["req", "-x509", "-days", "30", "-nodes"]).args(arguments).arg("-newkey").args(kind);
         command.arg("-addext").arg(format!("subjectAltName={}", names.join(",")));
         command.arg("-keyout").arg(&key).arg("-out").arg(&chain);
         run(&mut command);

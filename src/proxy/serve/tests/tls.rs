@@ -1,4 +1,5 @@
-//! Handshakes that are not the common one: a CA's that checks a name, and those for an address.
+//! Handshakes that are not the common one: a CA's that checks a name, and those for an address; and what follows from
+//! the certificate that is served.
 
 use std::net::IpAddr;
 
@@ -15,7 +16,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use super::*;
 use crate::{
     routing::{Host, HostPattern},
-    tls::{Certificate, ChallengeKind, ChallengeMap, SniMap, challenge_certificate, provider},
+    tls::{Certificate, ChallengeKind, ChallengeMap, Issued, SniMap, challenge_certificate, provider},
 };
 
 /// The oid of the extension with the digest (RFC 8737 section 6.1).
@@ -213,10 +214,13 @@ fn a_handshake_that_does_not_end_is_closed_also_while_a_challenge_waits() {
     }
 }
 
+fn certificate(issued: &Issued) -> Certificate {
+    Certificate::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).unwrap()
+}
+
 fn issued(ca: &LocalCa, names: &[&str], addresses: &[&str]) -> Certificate {
     let addresses: Vec<_> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-    let issued = ca.issue_server(names, &addresses).unwrap();
-    Certificate::from_pem(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).unwrap()
+    certificate(&ca.issue_server(names, &addresses).unwrap())
 }
 
 fn pattern(text: &str) -> HostPattern {
@@ -254,4 +258,42 @@ fn a_client_without_server_name_gets_the_certificate_of_the_address_it_came_to()
     assert_eq!(served("192.0.2.3", "192.0.2.3"), "192.0.2.3");
     assert_eq!(served("192.0.2.2", "192.0.2.2"), "gatelet.local");
     assert_eq!(served("a.example", "192.0.2.1"), "a.example");
+}
+
+#[test]
+fn hsts_is_said_only_for_hosts_whose_certificate_somebody_else_vouches_for() {
+    let front = Front::simple();
+    let ask = |host: &str| {
+        let mut stream = shake(&front, host, &["http/1.1"]).unwrap();
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        answer.to_ascii_lowercase().contains("\r\nstrict-transport-security: max-age=300\r\n")
+    };
+    assert!(!ask("a.example"), "the local CA's, for whoever has no other");
+    let public = LocalCa::generate("public").unwrap();
+    let own = rcgen::generate_simple_self_signed(vec!["self.example".to_owned()]).unwrap();
+    let own = Issued { chain_pem: own.cert.pem(), key_pem: own.signing_key.serialize_pem() };
+    let mut map = SniMap::default();
+    map.insert(&pattern("a.example"), &issued(&public, &["a.example"], &[]));
+    map.insert_local(&pattern("local.example"));
+    map.insert(&pattern("stored.example"), &issued(&front.ca, &["stored.example"], &[]));
+    map.insert(&pattern("self.example"), &certificate(&own));
+    front.resolver.swap(map.clone());
+    for (host, said) in [
+        ("a.example", true),
+        ("local.example", false),
+        ("stored.example", false),
+        ("self.example", false),
+        ("other.example", false),
+    ] {
+        assert_eq!(ask(host), said, "{host}");
+    }
+    map.set_default(&issued(&public, &["*.example"], &[]));
+    front.resolver.swap(map);
+    assert!(ask("other.example"));
+    let plain = front.talk(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n");
+    assert!(!plain.to_ascii_lowercase().contains("strict-transport"), "{plain}");
 }
