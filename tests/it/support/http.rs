@@ -58,8 +58,13 @@ impl Connection {
 
     /// Over TLS, for a server name, taking any certificate; `protocols` are offered by ALPN.
     pub fn tls(addr: SocketAddr, name: &str, protocols: &[&str]) -> io::Result<Self> {
+        Self::tls_with(addr, name, client_config(protocols))
+    }
+
+    /// Over TLS with a configuration.
+    pub fn tls_with(addr: SocketAddr, name: &str, config: ClientConfig) -> io::Result<Self> {
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-        let connection = ClientConnection::new(Arc::new(client_config(protocols)), name).map_err(io::Error::other)?;
+        let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, tcp(addr)?);
         stream.flush()?;
         Ok(Self(BufReader::new(Box::new(stream))))
