@@ -12,6 +12,7 @@
 mod support;
 
 mod api;
+mod chaos;
 mod commands;
 mod first;
 mod floods;

@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod certificates;
+pub mod chaos;
 pub mod control_plane;
 pub mod frames;
 pub mod gatelet;

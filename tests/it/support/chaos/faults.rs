@@ -1,0 +1,195 @@
+//! The script of faults: which call goes wrong, and how. Faults that meet on one call act together, so a problem and a
+//! `Retry-After` make one answer.
+
+use std::time::Duration;
+
+use super::problem::Problem;
+
+/// What a call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    Account,
+    Authz,
+    Certificate,
+    Challenge,
+    Directory,
+    Finalize,
+    KeyChange,
+    NewAccount,
+    NewNonce,
+    NewOrder,
+    Order,
+    RenewalInfo,
+    RevokeCert,
+    /// In a fault: every one of them. Never in the log.
+    Any,
+}
+
+/// Which of the calls to an endpoint, counted from when the script was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nth {
+    /// The first call is 1.
+    Call(u32),
+    Every,
+    /// So many of a hundred, the same ones in every run.
+    Percent(u32),
+}
+
+/// One line of the script.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub endpoint: Endpoint,
+    pub nth: Nth,
+    pub action: Action,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// The caller's account is deactivated first.
+    AccountDeactivated,
+    /// The CA forgets accounts, orders and certificates first.
+    AccountUnknown,
+    /// An answer of a proxy in front of the CA, which itself sees nothing.
+    Answer {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: Vec<u8>,
+    },
+    /// Renewal information that is wrong; `Missing` acts on the directory.
+    Ari(Ari),
+    /// New order: an authorization is for another name.
+    AuthzOfAnother,
+    /// New order: the authorizations are valid already.
+    AuthzReuse,
+    /// The nonce is refused.
+    BadNonce,
+    /// Finalize: the certificate is not what was ordered.
+    Chain(WrongChain),
+    /// The connection ends, and nothing has changed.
+    CloseBeforeCommit,
+    /// The CA does as asked, and the answer is lost.
+    CloseAfterCommit,
+    /// The answer's body ends with the connection after so many bytes.
+    CutAfter(usize),
+    /// Seconds between the `Date` field and the CA's clock.
+    DateOffset(i64),
+    /// Before anything is done.
+    Delay(Duration),
+    /// Directory: the URLs for new things change, and the old ones are gone.
+    DirectoryMoved,
+    /// Order: the first identifier comes twice, with its authorization.
+    DuplicatedIdentifier,
+    /// The connection takes no other request after this (GOAWAY, `Connection: close`).
+    GoAway,
+    /// No `Replay-Nonce`.
+    NoNonce,
+    /// The order that the call is about is invalid from now on.
+    OrderInvalid(Problem),
+    /// A refusal of the CA, which has checked the signature and done nothing else.
+    Problem(Problem),
+    /// New order: the profile asked for is not used.
+    ProfileIgnored,
+    /// New order: the profile asked for is refused.
+    ProfileUnknown,
+    /// To another location.
+    Redirect(String),
+    /// New order: `replaces` is accepted and not repeated.
+    ReplacesNotEchoed,
+    RetryAfter(RetryAfter),
+    /// Challenge, finalize: what was asked for is done only after so many looks at it.
+    Stall(u32),
+    /// Terms of service change; accounts that have not agreed to them are refused.
+    TosChanged,
+}
+
+/// Ways to be wrong in `renewalInfo` (RFC 9773).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ari {
+    /// After the certificate's end.
+    BeyondExpiry,
+    Garbage,
+    /// Not in the directory.
+    Missing,
+    /// Begins in an hour and says why.
+    Moved,
+    NotFound,
+    NoRetryAfter,
+    Past,
+}
+
+/// Ways to write `Retry-After`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// A date so many seconds from now.
+    Date(i64),
+    Garbage,
+    /// Thirty years.
+    Huge,
+    Seconds(u64),
+}
+
+/// Ways for a certificate to be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrongChain {
+    Expired,
+    MissingIntermediate,
+    /// Valid in a week.
+    NotYetValid,
+    OneDayLife,
+    OtherKey,
+    OtherNames,
+}
+
+impl Fault {
+    pub fn new(endpoint: Endpoint, nth: Nth, action: Action) -> Self {
+        Self { endpoint, nth, action }
+    }
+
+    /// At the first call.
+    pub fn once(endpoint: Endpoint, action: Action) -> Self {
+        Self::new(endpoint, Nth::Call(1), action)
+    }
+
+    /// At every call.
+    pub fn always(endpoint: Endpoint, action: Action) -> Self {
+        Self::new(endpoint, Nth::Every, action)
+    }
+}
+
+/// The faults with how often each was asked and acted.
+#[derive(Default)]
+pub(super) struct Script(Vec<(Fault, u32, u32)>);
+
+impl Script {
+    pub(super) fn new(faults: Vec<Fault>) -> Self {
+        Self(faults.into_iter().map(|fault| (fault, 0, 0)).collect())
+    }
+
+    /// What goes wrong at this call.
+    pub(super) fn at(&mut self, endpoint: Endpoint) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for (fault, asked, acted) in &mut self.0 {
+            if fault.endpoint != endpoint && fault.endpoint != Endpoint::Any {
+                continue;
+            }
+            *asked += 1;
+            let now = match fault.nth {
+                Nth::Call(number) => number == *asked,
+                Nth::Every => true,
+                // Fibonacci hashing: evenly spread, and no two neighbours depend on each other.
+                Nth::Percent(share) => (asked.wrapping_mul(2_654_435_769) >> 16) % 100 < share,
+            };
+            if now {
+                *acted += 1;
+                actions.push(fault.action.clone());
+            }
+        }
+        actions
+    }
+
+    /// Faults that have not acted yet.
+    pub(super) fn left(&self) -> Vec<Fault> {
+        self.0.iter().filter(|(_, _, acted)| *acted == 0).map(|(fault, ..)| fault.clone()).collect()
+    }
+}
