@@ -1,0 +1,284 @@
+//! HTTP to certificate authorities and webhooks: HTTP/1.1 over TLS with built-in roots, through proxies where the
+//! environment names them, with limits on time and size. Headers and bodies of every status come back as they are.
+
+mod dial;
+mod error;
+mod proxy;
+mod target;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, UnixTime},
+    time_provider::TimeProvider,
+};
+
+pub use error::HttpError;
+pub use proxy::Proxy;
+
+use dial::{Dialer, Sender};
+use target::Origin;
+
+const USER_AGENT: &str = concat!("gatelet/", env!("CARGO_PKG_VERSION"));
+/// Redirects that are followed (for GET and HEAD only).
+const REDIRECTS: usize = 3;
+/// Idle connections kept, one for each origin.
+const KEPT: usize = 8;
+/// How long one is kept: shorter than servers and home routers do it.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// What the time is, for the verification of certificates.
+pub type Clock = Arc<dyn Fn() -> UnixTime + Send + Sync>;
+
+/// What an [`Http`] is made of.
+#[derive(Clone)]
+pub struct HttpSettings {
+    /// Roots that are trusted in addition to the built-in ones and the system's.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+    /// For DNS and TCP together.
+    pub connect_timeout: Duration,
+    /// For everything from the first packet to the last byte of the answer, redirects included.
+    pub total_timeout: Duration,
+    /// Bytes of a body.
+    pub max_body: usize,
+    /// Proxies on the way out.
+    pub proxy: Proxy,
+    /// The time at which servers' certificates must be valid.
+    pub time: Clock,
+}
+
+impl HttpSettings {
+    /// No extra roots, no proxy; 10 s for a connection, 30 s in all, 1 MiB.
+    pub fn new(time: Clock) -> Self {
+        Self {
+            extra_roots: Vec::new(),
+            connect_timeout: Duration::from_secs(10),
+            total_timeout: Duration::from_secs(30),
+            max_body: 1024 * 1024,
+            proxy: Proxy::default(),
+            time,
+        }
+    }
+}
+
+/// An HTTP client. Clones share its connections.
+#[derive(Clone)]
+pub struct Http(Arc<Inner>);
+
+struct Inner {
+    dialer: Dialer,
+    total_timeout: Duration,
+    max_body: usize,
+    idle: Mutex<HashMap<Origin, (Sender, Instant)>>,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Http")
+    }
+}
+
+/// An answer, whatever its status.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// All of the body.
+    pub body: Bytes,
+}
+
+/// How a request on one connection failed.
+struct Failed {
+    error: HttpError,
+    /// Nothing came back, not one byte.
+    silent: bool,
+}
+
+impl Http {
+    /// Makes a client. Trusts Mozilla's roots, which are built in, those of the system where there are any, and those of
+    /// the settings.
+    ///
+    /// # Errors
+    /// [`HttpError::Roots`].
+    pub fn new(settings: HttpSettings) -> Result<Self, HttpError> {
+        let HttpSettings { extra_roots, connect_timeout, total_timeout, max_body, proxy, time } = settings;
+        let mut tls = ClientConfig::builder_with_details(crate::tls::provider(), Arc::new(TimeOf(time)))
+            .with_safe_default_protocol_versions()
+            .expect("ring offers suites for both versions")
+            .with_root_certificates(roots(extra_roots)?)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let dialer = Dialer { tls: Arc::new(tls), proxy, connect_timeout };
+        Ok(Self(Arc::new(Inner { dialer, total_timeout, max_body, idle: Mutex::default() })))
+    }
+
+    /// Sends a request with an absolute URL and waits for all of the answer. GET and HEAD follow up to three redirects,
+    /// never from https to http. When a connection that was kept dies without a byte of an answer, the request is sent
+    /// once more on a new one; so a server may see it twice.
+    ///
+    /// # Errors
+    /// No answer in time, none at all, or one too large. An answer of any status is no error here.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Reply, HttpError> {
+        let origin = Origin::of(request.uri())?;
+        let after = self.0.total_timeout;
+        let answer = Box::pin(tokio::time::timeout(after, self.follow(request))).await;
+        answer.unwrap_or_else(|_late| Err(HttpError::Timeout { host: origin.authority(), after }))
+    }
+
+    async fn follow(&self, mut request: Request<Bytes>) -> Result<Reply, HttpError> {
+        let follows = matches!(*request.method(), Method::GET | Method::HEAD);
+        for _ in 0..REDIRECTS {
+            let reply = self.exchange(&request).await?;
+            let location = reply.headers.get(header::LOCATION).filter(|_| follows && redirects(reply.status));
+            let Some(location) = location else { return Ok(reply) };
+            let from = Origin::of(request.uri())?;
+            let there = location.to_str().ok().and_then(|location| target::relative_to(request.uri(), location));
+            let Some(there) = there else { return Err(HttpError::broken(&from.authority(), "redirect to no URL")) };
+            let to = Origin::of(&there)?;
+            if from.tls && !to.tls {
+                return Err(HttpError::broken(&from.authority(), "redirect from https to http"));
+            }
+            if from != to {
+                // What proves something to one server is no business of another.
+                request.headers_mut().remove(header::AUTHORIZATION);
+            }
+            *request.uri_mut() = there;
+        }
+        self.exchange(&request).await
+    }
+
+    /// One request, without redirects.
+    async fn exchange(&self, request: &Request<Bytes>) -> Result<Reply, HttpError> {
+        let origin = Origin::of(request.uri())?;
+        let outgoing = self.outgoing(&origin, request)?;
+        if let Some(sender) = self.take_idle(&origin) {
+            match self.on(sender, &origin, outgoing.clone()).await {
+                Err(Failed { silent: true, error }) => tracing::debug!(%error, "a kept connection was dead"),
+                other => return other.map_err(|failed| failed.error),
+            }
+        }
+        let sender = self.0.dialer.dial(&origin).await?;
+        self.on(sender, &origin, outgoing).await.map_err(|failed| failed.error)
+    }
+
+    /// The request as it goes over the wire: path only, or the whole URL for a proxy in plain text.
+    fn outgoing(&self, origin: &Origin, request: &Request<Bytes>) -> Result<Request<Full<Bytes>>, HttpError> {
+        let mut outgoing = Request::new(Full::new(request.body().clone()));
+        *outgoing.method_mut() = request.method().clone();
+        *outgoing.headers_mut() = request.headers().clone();
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let headers = outgoing.headers_mut();
+        headers.insert(header::HOST, origin.host_header()?);
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        let proxy = self.0.dialer.proxy.towards(origin).filter(|_| !origin.tls);
+        let uri = if let Some(proxy) = proxy {
+            if let Some(authorization) = &proxy.authorization {
+                headers.insert(header::PROXY_AUTHORIZATION, authorization.clone());
+            }
+            format!("http://{}{path}", origin.authority()).parse()
+        } else {
+            path.parse()
+        };
+        *outgoing.uri_mut() = uri.map_err(|_bad| HttpError::Url)?;
+        Ok(outgoing)
+    }
+
+    async fn on(&self, mut sender: Sender, origin: &Origin, request: Request<Full<Bytes>>) -> Result<Reply, Failed> {
+        let host = origin.authority();
+        let failed = |error: hyper::Error| {
+            let silent = error.is_canceled() || error.is_closed() || error.is_incomplete_message() || is_io(&error);
+            Failed { error: HttpError::broken(&host, chain(&error)), silent }
+        };
+        sender.ready().await.map_err(failed)?;
+        let answer = sender.send_request(request).await.map_err(failed)?;
+        let (head, body) = answer.into_parts();
+        let limit = self.0.max_body;
+        let body = Limited::new(body, limit).collect().await.map_err(|error| Failed {
+            error: if error.is::<LengthLimitError>() {
+                HttpError::TooLarge { host: host.clone(), limit }
+            } else {
+                HttpError::broken(&host, chain(&*error))
+            },
+            silent: false,
+        })?;
+        self.keep(origin, sender);
+        Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
+    }
+
+    fn take_idle(&self, origin: &Origin) -> Option<Sender> {
+        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|_, (sender, since)| since.elapsed() < IDLE && !sender.is_closed());
+        idle.remove(origin).map(|(sender, _)| sender)
+    }
+
+    fn keep(&self, origin: &Origin, sender: Sender) {
+        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if !sender.is_closed() && (idle.len() < KEPT || idle.contains_key(origin)) {
+            idle.insert(origin.clone(), (sender, Instant::now()));
+        }
+    }
+}
+
+/// The time of the settings, for rustls.
+struct TimeOf(Clock);
+
+impl fmt::Debug for TimeOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TimeOf")
+    }
+}
+
+impl TimeProvider for TimeOf {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some((self.0)())
+    }
+}
+
+fn roots(extra: Vec<CertificateDer<'static>>) -> Result<RootCertStore, HttpError> {
+    let mut all = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut system = RootCertStore::empty();
+    system.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    for root in extra {
+        system.add(root).map_err(|error| HttpError::Roots(error::one_line(error)))?;
+    }
+    // Most systems have the same roots as are built in; they are not kept twice.
+    for root in system.roots {
+        if !all.roots.contains(&root) {
+            all.roots.push(root);
+        }
+    }
+    Ok(all)
+}
+
+fn redirects(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+fn is_io(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
+
+/// An error with what lies below it: hyper says the cause only there.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(error) = below {
+        text = format!("{text}: {error}");
+        below = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

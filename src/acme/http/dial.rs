@@ -1,0 +1,182 @@
+//! From an origin to a connection: DNS, TCP to whichever address answers first, the proxy, TLS.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use super::{
+    HttpError,
+    error::one_line,
+    proxy::{Proxy, Server},
+    target::Origin,
+};
+
+/// An address gets this long before the next is tried beside it (RFC 8305 section 8).
+const STAGGER: Duration = Duration::from_millis(250);
+/// Addresses of one name that are tried.
+const ADDRESSES: usize = 8;
+/// The head of an answer may have this many bytes.
+const HEAD: usize = 64 * 1024;
+
+/// A byte stream of whatever layers.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+pub(super) type Sender = http1::SendRequest<Full<Bytes>>;
+
+/// How connections are made.
+pub(super) struct Dialer {
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) proxy: Proxy,
+    /// For DNS and TCP together.
+    pub(super) connect_timeout: Duration,
+}
+
+impl Dialer {
+    /// A connection to the origin, or to the proxy that takes requests in plain text for it.
+    pub(super) async fn dial(&self, origin: &Origin) -> Result<Sender, HttpError> {
+        let Some(proxy) = self.proxy.towards(origin) else {
+            let stream = self.stream(origin).await?;
+            return handshake(origin, stream).await;
+        };
+        let stream = self.stream(&proxy.origin).await?;
+        let sender = handshake(&proxy.origin, stream).await?;
+        if !origin.tls {
+            return Ok(sender);
+        }
+        let tunnel = tunnel(proxy, sender, origin).await?;
+        let stream = self.secured(origin, tunnel).await?;
+        handshake(origin, stream).await
+    }
+
+    /// TCP, and TLS where the origin has it.
+    async fn stream(&self, origin: &Origin) -> Result<Box<dyn Stream>, HttpError> {
+        let stream = timeout(self.connect_timeout, tcp(origin))
+            .await
+            .unwrap_or_else(|_late| Err(HttpError::connect(&origin.authority(), "no answer in time")))?;
+        // A request is one write; waiting for more of it only costs time.
+        let _ = stream.set_nodelay(true);
+        if origin.tls { self.secured(origin, stream).await } else { Ok(Box::new(stream)) }
+    }
+
+    async fn secured(&self, origin: &Origin, stream: impl Stream + 'static) -> Result<Box<dyn Stream>, HttpError> {
+        let failed = |why: String| HttpError::Tls { host: origin.authority(), why };
+        let name = ServerName::try_from(origin.host.to_string()).map_err(|error| failed(one_line(error)))?;
+        let stream = TlsConnector::from(self.tls.clone())
+            .connect(name, stream)
+            .await
+            .map_err(|error| failed(one_line(error)))?;
+        Ok(Box::new(stream))
+    }
+}
+
+async fn handshake(origin: &Origin, stream: impl Stream + 'static) -> Result<Sender, HttpError> {
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| HttpError::broken(&origin.authority(), error))?;
+    let host = origin.authority();
+    tokio::spawn(async move {
+        // The request that is on it, if any, fails with the same error.
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(host, %error, "connection ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// A tunnel to the origin (RFC 9110 section 9.3.6).
+async fn tunnel(proxy: &Server, mut sender: Sender, origin: &Origin) -> Result<impl Stream + use<>, HttpError> {
+    let host = proxy.origin.authority();
+    let mut request = Request::builder()
+        .method(Method::CONNECT)
+        .uri(origin.authority())
+        .header(header::HOST, origin.authority())
+        .header(header::USER_AGENT, super::USER_AGENT);
+    if let Some(authorization) = &proxy.authorization {
+        request = request.header(header::PROXY_AUTHORIZATION, authorization);
+    }
+    let request = request.body(Full::default()).map_err(|_bad| HttpError::Url)?;
+    let answer = sender.send_request(request).await.map_err(|error| HttpError::broken(&host, error))?;
+    if !answer.status().is_success() {
+        return Err(HttpError::Proxy { host, status: answer.status() });
+    }
+    let upgraded = hyper::upgrade::on(answer).await.map_err(|error| HttpError::broken(&host, error))?;
+    Ok(TokioIo::new(upgraded))
+}
+
+/// Connects to whichever address of the origin answers first.
+async fn tcp(origin: &Origin) -> Result<TcpStream, HttpError> {
+    let mut addresses = resolve(&origin.host).await?.into_iter().take(ADDRESSES);
+    let mut attempts = JoinSet::new();
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    loop {
+        let more = addresses.next();
+        let waiting = more.is_none();
+        if let Some(address) = more {
+            attempts.spawn(TcpStream::connect(SocketAddr::new(address, origin.port)));
+        }
+        let done = if waiting {
+            attempts.join_next().await
+        } else {
+            match timeout(STAGGER, attempts.join_next()).await {
+                Ok(done) => done,
+                Err(_slow) => continue,
+            }
+        };
+        match done {
+            Some(Ok(Ok(stream))) => return Ok(stream),
+            Some(Ok(Err(error))) => last = error,
+            Some(Err(error)) => last = io::Error::other(error),
+            None => return Err(HttpError::connect(&origin.authority(), last)),
+        }
+    }
+}
+
+/// The addresses of a host, both families in turn.
+async fn resolve(host: &str) -> Result<Vec<IpAddr>, HttpError> {
+    if let Ok(literal) = host.parse() {
+        return Ok(vec![literal]);
+    }
+    if host == "localhost" {
+        return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+    }
+    let failed = |why: String| HttpError::Resolve { host: host.to_owned(), why };
+    // Made for every look-up, which are few: a board that booted without network has another resolv.conf by now.
+    let resolver = hickory_resolver::TokioResolver::builder_tokio()
+        .and_then(|builder| builder.build())
+        .map_err(|error| failed(one_line(error)))?;
+    // A name with a dot is complete: search lists would only send it to strangers first.
+    let absolute = if host.contains('.') { format!("{}.", host.trim_end_matches('.')) } else { host.to_owned() };
+    let found = resolver.lookup_ip(absolute).await.map_err(|error| failed(one_line(error)))?;
+    let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = found.iter().partition(IpAddr::is_ipv6);
+    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
+    let mut addresses = Vec::new();
+    loop {
+        let pair = (v6.next(), v4.next());
+        if pair == (None, None) {
+            break;
+        }
+        addresses.extend([pair.0, pair.1].into_iter().flatten());
+    }
+    if addresses.is_empty() { Err(failed("no addresses".to_owned())) } else { Ok(addresses) }
+}

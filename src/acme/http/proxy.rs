@@ -1,0 +1,150 @@
+//! Proxies on the way out, as the environment names them: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in
+//! small letters or capitals.
+
+use std::{fmt, net::IpAddr};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderValue, Uri};
+use ipnet::IpNet;
+
+use super::{HttpError, target::Origin};
+
+/// Which servers are reached through which proxy. The default is none.
+#[derive(Clone, Debug, Default)]
+pub struct Proxy {
+    https: Option<Server>,
+    http: Option<Server>,
+    not: Vec<Not>,
+}
+
+/// A proxy.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) origin: Origin,
+    /// `Proxy-Authorization`, made of the URL's user and password.
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin.authority())
+    }
+}
+
+/// What `NO_PROXY` exempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Not {
+    Everything,
+    Net(IpNet),
+    /// A name and all below it, with a port or with any.
+    Name(Box<str>, Option<u16>),
+}
+
+impl Proxy {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable that is set and is no http or https URL. SOCKS proxies are not spoken.
+    pub fn from_environment() -> Result<Self, HttpError> {
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    pub(super) fn from_variables(read: impl Fn(&str) -> Option<String>) -> Result<Self, HttpError> {
+        // Small letters first, as curl does it.
+        let get = |name: &str| {
+            let found = |name: &str| read(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+            found(&name.to_ascii_lowercase()).or_else(|| found(name)).map(|value| (name.to_owned(), value))
+        };
+        let server = |own: &str| {
+            let Some((name, value)) = get(own).or_else(|| get("ALL_PROXY")) else { return Ok(None) };
+            Server::parse(&value).map(Some).ok_or(HttpError::ProxyUrl(name))
+        };
+        let not = get("NO_PROXY").map(|(_, list)| list).unwrap_or_default();
+        Ok(Self {
+            https: server("HTTPS_PROXY")?,
+            http: server("HTTP_PROXY")?,
+            not: not.split([',', ' ']).filter_map(Not::parse).collect(),
+        })
+    }
+
+    /// The proxy on the way to a server. What is on this machine is never behind one.
+    pub(super) fn towards(&self, origin: &Origin) -> Option<&Server> {
+        let server = if origin.tls { self.https.as_ref() } else { self.http.as_ref() }?;
+        let address: Option<IpAddr> = origin.host.parse().ok();
+        let here = address.map_or_else(|| &*origin.host == "localhost", |address| address.is_loopback());
+        (!here && !self.not.iter().any(|not| not.covers(origin, address))).then_some(server)
+    }
+}
+
+impl Server {
+    /// A URL, or a host with a port, which means http.
+    fn parse(text: &str) -> Option<Self> {
+        let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let uri: Uri = text.parse().ok()?;
+        let origin = Origin::of(&uri).ok()?;
+        let authorization = match uri.authority()?.as_str().rsplit_once('@') {
+            None => None,
+            Some((user, _)) => {
+                let user = if user.contains(':') { unescaped(user) } else { unescaped(&format!("{user}:")) };
+                let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(user))).ok()?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        Some(Self { origin, authorization })
+    }
+}
+
+impl Not {
+    fn parse(item: &str) -> Option<Self> {
+        if item.is_empty() {
+            return None;
+        }
+        if item == "*" {
+            return Some(Self::Everything);
+        }
+        if let Ok(net) = item.parse() {
+            return Some(Self::Net(net));
+        }
+        if let Ok(address) = item.parse::<IpAddr>() {
+            return Some(Self::Net(address.into()));
+        }
+        let (name, port) = match item.rsplit_once(':') {
+            Some((name, port)) => (name, Some(port.parse().ok()?)),
+            None => (item, None),
+        };
+        let name = name.trim_start_matches('*').trim_start_matches('.').to_ascii_lowercase();
+        (!name.is_empty()).then(|| Self::Name(name.into(), port))
+    }
+
+    fn covers(&self, origin: &Origin, address: Option<IpAddr>) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Net(net) => address.is_some_and(|address| net.contains(&address)),
+            Self::Name(name, port) => {
+                let below =
+                    origin.host.strip_suffix(&**name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+                below && port.is_none_or(|port| port == origin.port)
+            }
+        }
+    }
+}
+
+/// Percent-encoding undone (RFC 3986 section 2.1); what is not well formed stays as it is.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let byte = match after {
+            [high, low, ..] if *first == b'%' => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        out.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    out
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
