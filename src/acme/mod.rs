@@ -2,3 +2,4 @@
 //! that does it. Knows nothing of Kubernetes: wishes come in as data, certificates go out as data.
 
 pub mod http;
+pub mod jws;

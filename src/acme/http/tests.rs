@@ -172,7 +172,7 @@ async fn answers_that_are_late_or_large_or_no_http_are_errors() {
             say(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await;
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let total_timeout = Duration::from_millis(200);

@@ -1,0 +1,180 @@
+//! Account keys and what is signed with them: JSON Web Signatures as ACME wants them (RFC 8555 section 6.2).
+
+use std::fmt;
+
+use base64::{
+    Engine,
+    alphabet::URL_SAFE,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::URL_SAFE_NO_PAD},
+};
+use ring::{
+    digest, hmac,
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Base64url with or without padding: what CAs print on their pages.
+const EITHER: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Why a key cannot be used. Says nothing of its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not PKCS#8 of a P-256 key with its public half (RFC 5915).
+    #[error("account key is not a P-256 key in PKCS#8")]
+    Pkcs8,
+    /// The HMAC key of an external account is not base64url (RFC 8555 section 7.3.4).
+    #[error("HMAC key of the external account is not base64url")]
+    Hmac,
+}
+
+/// The key of an ACME account: ECDSA on P-256, signing as `ES256` (RFC 7518 section 3.4).
+pub struct AccountKey {
+    pair: EcdsaKeyPair,
+    pkcs8: Box<[u8]>,
+    random: SystemRandom,
+}
+
+impl fmt::Debug for AccountKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AccountKey({})", self.thumbprint())
+    }
+}
+
+/// How the receiver finds the key: the key itself, for requests that make or look for an account, or the account's URL.
+#[derive(Clone, Copy, Debug)]
+pub enum Signer<'a> {
+    /// `jwk`.
+    Key,
+    /// `kid`.
+    Account(&'a str),
+}
+
+impl AccountKey {
+    /// A new key.
+    pub fn generate() -> Self {
+        let random = SystemRandom::new();
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+            .expect("the operating system has random numbers");
+        Self::from_pkcs8(pkcs8.as_ref()).expect("ring reads its own keys")
+    }
+
+    /// Reads a key back.
+    ///
+    /// # Errors
+    /// [`KeyError::Pkcs8`].
+    pub fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, KeyError> {
+        let random = SystemRandom::new();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random)
+            .map_err(|_rejected| KeyError::Pkcs8)?;
+        Ok(Self { pair, pkcs8: pkcs8.into(), random })
+    }
+
+    /// The private key, for the store only.
+    pub fn pkcs8(&self) -> &[u8] {
+        &self.pkcs8
+    }
+
+    /// The public key (RFC 7517).
+    pub fn jwk(&self) -> Value {
+        let (x, y) = self.coordinates();
+        json!({"crv": "P-256", "kty": "EC", "x": x, "y": y})
+    }
+
+    /// What stands for the key in answers to challenges (RFC 7638, RFC 8555 section 8.1).
+    pub fn thumbprint(&self) -> String {
+        let (x, y) = self.coordinates();
+        thumbprint(&format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#))
+    }
+
+    /// The body of a request to `url`: a flattened JWS. `payload` is JSON, or empty for POST-as-GET (RFC 8555 section
+    /// 6.3).
+    pub fn request(&self, signer: Signer<'_>, nonce: &str, url: &str, payload: &str) -> String {
+        let mut protected = self.protected(signer, url);
+        protected["nonce"] = nonce.into();
+        self.sign(&protected, payload)
+    }
+
+    /// The payload that moves the account from the key `old` to this one; goes to `url`, signed by `old` (RFC 8555
+    /// section 7.3.5).
+    pub fn takes_over(&self, old: &Self, account: &str, url: &str) -> String {
+        let payload = json!({"account": account, "oldKey": old.jwk()});
+        self.sign(&self.protected(Signer::Key, url), &payload.to_string())
+    }
+
+    fn protected(&self, signer: Signer<'_>, url: &str) -> Value {
+        match signer {
+            Signer::Key => json!({"alg": "ES256", "jwk": self.jwk(), "url": url}),
+            Signer::Account(kid) => json!({"alg": "ES256", "kid": kid, "url": url}),
+        }
+    }
+
+    fn sign(&self, protected: &Value, payload: &str) -> String {
+        flattened(protected, payload, |input| {
+            self.pair.sign(&self.random, input).expect("the operating system has random numbers")
+        })
+    }
+
+    fn coordinates(&self) -> (String, String) {
+        // One byte says that both follow in full (SEC 1 section 2.3.3).
+        let (x, y) = self.pair.public_key().as_ref()[1..].split_at(32);
+        (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y))
+    }
+}
+
+/// The credentials of an account that the CA's operator gave out beforehand.
+#[derive(Clone)]
+pub struct ExternalAccount {
+    kid: String,
+    key: hmac::Key,
+}
+
+impl fmt::Debug for ExternalAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExternalAccount({})", self.kid)
+    }
+}
+
+impl ExternalAccount {
+    /// `key` is base64url, as CAs give it out.
+    ///
+    /// # Errors
+    /// [`KeyError::Hmac`].
+    pub fn new(kid: &str, key: &str) -> Result<Self, KeyError> {
+        let bytes = EITHER.decode(key.trim()).ok().filter(|bytes| !bytes.is_empty()).ok_or(KeyError::Hmac)?;
+        Ok(Self { kid: kid.to_owned(), key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) })
+    }
+
+    /// `externalAccountBinding` for a new account with this key, made at `url` (RFC 8555 section 7.3.4).
+    pub fn binding(&self, account: &AccountKey, url: &str) -> Value {
+        let protected = json!({"alg": "HS256", "kid": self.kid, "url": url});
+        let signed = flattened(&protected, &account.jwk().to_string(), |input| hmac::sign(&self.key, input));
+        serde_json::from_str(&signed).expect("made of JSON")
+    }
+}
+
+fn flattened<S: AsRef<[u8]>>(protected: &Value, payload: &str, sign: impl FnOnce(&[u8]) -> S) -> String {
+    #[derive(Serialize)]
+    struct Flattened {
+        protected: String,
+        payload: String,
+        signature: String,
+    }
+
+    let protected = URL_SAFE_NO_PAD.encode(protected.to_string());
+    let payload = URL_SAFE_NO_PAD.encode(payload);
+    let signature = URL_SAFE_NO_PAD.encode(sign(format!("{protected}.{payload}").as_bytes()));
+    serde_json::to_string(&Flattened { protected, payload, signature }).expect("three strings")
+}
+
+/// Of a JWK with its members in alphabetical order and nothing else.
+fn thumbprint(canonical: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests;
