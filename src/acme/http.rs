@@ -27,6 +27,7 @@ pub use proxy::Proxy;
 
 use dial::{Dialer, Sender};
 use target::Origin;
+pub(in crate::acme) use target::relative_to;
 
 const USER_AGENT: &str = concat!("gatelet/", env!("CARGO_PKG_VERSION"));
 /// Redirects that are followed (for GET and HEAD only).
@@ -143,7 +144,7 @@ impl Http {
             let location = reply.headers.get(header::LOCATION).filter(|_| follows && redirects(reply.status));
             let Some(location) = location else { return Ok(reply) };
             let from = Origin::of(request.uri())?;
-            let there = location.to_str().ok().and_then(|location| target::relative_to(request.uri(), location));
+            let there = location.to_str().ok().and_then(|location| relative_to(request.uri(), location));
             let Some(there) = there else { return Err(HttpError::broken(&from.authority(), "redirect to no URL")) };
             let to = Origin::of(&there)?;
             if from.tls && !to.tls {

@@ -43,7 +43,7 @@ impl Origin {
 }
 
 /// Where a `Location` leads that came from `base`: an absolute URL or an absolute path. Others are not in use.
-pub(super) fn relative_to(base: &Uri, location: &str) -> Option<Uri> {
+pub(in crate::acme) fn relative_to(base: &Uri, location: &str) -> Option<Uri> {
     let there: Uri = location.parse().ok()?;
     if there.scheme().is_some() {
         return Some(there);
