@@ -1,5 +1,5 @@
 //! Whole processes against real peers: the gatelet binary, real kubectl versions, curl, h2load, WebSocket and gRPC
-//! clients, and a real control plane. `tests/run` installs the peers first.
+//! clients, a real control plane, and Pebble. `tests/run` installs the peers first.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -11,6 +11,7 @@
 
 mod support;
 
+mod acme_client;
 mod api;
 mod chaos;
 mod commands;

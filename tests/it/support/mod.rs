@@ -8,6 +8,7 @@ pub mod control_plane;
 pub mod frames;
 pub mod gatelet;
 pub mod http;
+pub mod pebble;
 pub mod peers;
 
 use std::{
@@ -23,6 +24,7 @@ pub use backend::Backend;
 pub use certificates::Certificate;
 pub use gatelet::Gatelet;
 pub use http::Connection;
+pub use pebble::Pebble;
 
 /// A folder that goes with its test.
 #[derive(Debug)]

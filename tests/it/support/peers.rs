@@ -28,6 +28,11 @@ pub fn control_plane() -> Option<PathBuf> {
     optional("bin/cluster").map(|_| folder().join("bin/cluster"))
 }
 
+/// Pebble 2.10; `None`, loudly, where Go was not there to build it.
+pub fn newest_pebble() -> Option<PathBuf> {
+    optional("bin/pebble-2.10").map(|_| folder().join("bin/pebble-2.10"))
+}
+
 /// Python with websockets and grpcio.
 pub fn python() -> Command {
     needed("python/bin/python3")

@@ -1,0 +1,178 @@
+//! Pebble, a small CA that speaks ACME, with the DNS server that it asks.
+
+use std::{
+    fs::File,
+    net::TcpStream,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use gatelet::tls::LocalCa;
+use serde_json::{Value, json};
+
+use super::{Folder, eventually, free_port, peers, run};
+
+/// How a Pebble is to be.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Added to the `pebble` object of the configuration.
+    pub config: Value,
+    /// Added to the environment. Without `PEBBLE_VA_NOSLEEP=1` a validation takes seconds.
+    pub environment: Vec<(&'static str, &'static str)>,
+    /// Whether the DNS server also answers HTTP-01 on the port that Pebble validates, with what
+    /// [`Pebble::tell_dns`] gave it for `/add-http01`.
+    pub answers_http: bool,
+}
+
+/// A running Pebble. Killed with its test.
+#[derive(Debug)]
+pub struct Pebble {
+    /// Where it looks for HTTP-01.
+    pub http_port: u16,
+    /// Where it looks for TLS-ALPN-01.
+    pub tls_port: u16,
+    /// Where its DNS server listens, on UDP and TCP of 127.0.0.1.
+    pub dns_port: u16,
+    port: u16,
+    management: u16,
+    dns_management: u16,
+    program: PathBuf,
+    environment: Vec<(&'static str, &'static str)>,
+    folder: Folder,
+    dns: Child,
+    child: Option<Child>,
+}
+
+impl Pebble {
+    /// Debian's 2.4: no renewal information, no profiles, no `Retry-After`.
+    pub fn start(options: Options) -> Self {
+        Self::of("pebble".into(), options)
+    }
+
+    /// 2.10, which has them; `None`, loudly, where Go was not there to build it.
+    pub fn start_newest(options: Options) -> Option<Self> {
+        Some(Self::of(peers::newest_pebble()?, options))
+    }
+
+    fn of(program: PathBuf, options: Options) -> Self {
+        let folder = Folder::new();
+        let [port, management, http_port, tls_port, dns_port, dns_management] = std::array::from_fn(|_| free_port());
+        let ca = LocalCa::generate("Pebble's own server").expect("a CA");
+        let server = ca.issue_server(&["localhost"], &[[127, 0, 0, 1].into()]).expect("a certificate");
+        folder.write("root.pem", ca.root_pem());
+        let mut config = json!({
+            "listenAddress": format!("127.0.0.1:{port}"),
+            "managementListenAddress": format!("127.0.0.1:{management}"),
+            "certificate": folder.write("server.pem", &server.chain_pem),
+            "privateKey": folder.write("server.key", &server.key_pem),
+            "httpPort": http_port,
+            "tlsPort": tls_port,
+            "ocspResponderURL": "",
+            "externalAccountBindingRequired": false,
+        });
+        for (name, value) in options.config.as_object().into_iter().flatten() {
+            config[name] = value.clone();
+        }
+        folder.write("pebble.json", &json!({"pebble": config}).to_string());
+
+        let http = if options.answers_http { format!("127.0.0.1:{http_port}") } else { String::new() };
+        // No IPv6 addresses: Pebble would try only them.
+        let dns = Command::new("pebble-challtestsrv")
+            .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-https01", "", "-tlsalpn01", "", "-http01", &http])
+            .args(["-dns01", &format!("127.0.0.1:{dns_port}")])
+            .args(["-management", &format!("127.0.0.1:{dns_management}")])
+            .stdout(Stdio::null())
+            .stderr(File::create(folder.path().join("dns.log")).expect("a log"))
+            .spawn()
+            .expect("pebble-challtestsrv is installed by tests/run");
+        let environment = options.environment;
+        let (program, child) = (program, None);
+        let mut pebble = Self {
+            http_port,
+            tls_port,
+            dns_port,
+            port,
+            management,
+            dns_management,
+            program,
+            environment,
+            folder,
+            dns,
+            child,
+        };
+        listens(dns_management);
+        pebble.go_on();
+        pebble
+    }
+
+    /// Its directory.
+    pub fn directory(&self) -> String {
+        format!("https://localhost:{}/dir", self.port)
+    }
+
+    /// The root of its own HTTPS, as PEM; not that of its certificates.
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("root.pem")
+    }
+
+    /// What its management interface answers, such as `/roots/0`.
+    pub fn manage(&self, path: &str) -> String {
+        let url = format!("https://localhost:{}{path}", self.management);
+        run(Command::new("curl").args(["-sSf", "--cacert"]).arg(self.root()).arg(url))
+    }
+
+    /// Tells its DNS server something, such as `/set-txt` with `{"host": "_acme-challenge.a.test.", "value": "x"}`.
+    pub fn tell_dns(&self, path: &str, what: &Value) {
+        let url = format!("http://127.0.0.1:{}{path}", self.dns_management);
+        run(Command::new("curl").args(["-sSf", "-d", &what.to_string(), &url]));
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("pebble.log")).unwrap_or_default()
+    }
+
+    /// Ends it. It forgets everything, its roots too.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it after [`Self::stop`], on the same ports.
+    pub fn go_on(&mut self) {
+        let log = File::options().create(true).append(true).open(self.folder.path().join("pebble.log")).expect("a log");
+        let child = Command::new(&self.program)
+            .arg("-config")
+            .arg(self.folder.path().join("pebble.json"))
+            .arg("-dnsserver")
+            .arg(format!("127.0.0.1:{}", self.dns_port))
+            .envs(self.environment.iter().copied())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn()
+            .expect("pebble is installed by tests/run");
+        self.child = Some(child);
+        listens(self.port);
+        listens(self.management);
+    }
+
+    /// Makes it hang, with its connections open, or go on.
+    pub fn freeze(&self, frozen: bool) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        run(Command::new("kill").args([if frozen { "-STOP" } else { "-CONT" }, &pid]));
+    }
+}
+
+impl Drop for Pebble {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = self.dns.kill();
+        let _ = self.dns.wait();
+    }
+}
+
+fn listens(port: u16) {
+    eventually(&format!("port {port} open"), || TcpStream::connect(("127.0.0.1", port)).ok());
+}
