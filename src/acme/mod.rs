@@ -2,5 +2,6 @@
 //! that does it. Knows nothing of Kubernetes: wishes come in as data, certificates go out as data.
 
 pub mod client;
+pub mod dns;
 pub mod http;
 pub mod jws;

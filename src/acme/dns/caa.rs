@@ -1,0 +1,110 @@
+//! Whether CAA records let a CA issue (RFC 8659, with the parameters of RFC 8657).
+
+/// A CAA record as it is in DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caa {
+    /// A CA that does not understand the tag must not issue.
+    pub critical: bool,
+    /// `issue`, `issuewild`, `iodef` and others.
+    pub tag: String,
+    /// The value, whatever it holds.
+    pub value: String,
+}
+
+/// Whether these records, all of the closest name that has any, let a CA issue. `issuer_domains` are the names that the
+/// CA goes by (`caaIdentities` of its directory), `method` the challenge's (`dns-01`). Without an account yet, a
+/// restriction to accounts is not judged.
+pub fn caa_allows(
+    records: &[Caa],
+    issuer_domains: &[&str],
+    wildcard: bool,
+    account_uri: Option<&str>,
+    method: &str,
+) -> bool {
+    const KNOWN: [&str; 6] = ["issue", "issuewild", "issuemail", "issuevmc", "iodef", "contactemail"];
+    let is = |record: &Caa, tag: &str| record.tag.eq_ignore_ascii_case(tag);
+    if records.iter().any(|record| record.critical && !KNOWN.iter().any(|tag| is(record, tag))) {
+        return false;
+    }
+    // RFC 8659 4.3: with any issuewild, issue says nothing about wildcards.
+    let wild = wildcard && records.iter().any(|record| is(record, "issuewild"));
+    let tag = if wild { "issuewild" } else { "issue" };
+    let mut relevant = records.iter().filter(|record| is(record, tag)).peekable();
+    if relevant.peek().is_none() {
+        return true;
+    }
+    relevant.any(|record| {
+        // RFC 8659 4.2: a value that cannot be read is as good as an empty one.
+        let Some(value) = IssueValue::parse(&record.value) else { return false };
+        value.is_of(issuer_domains)
+            && value.parameter("accounturi").is_met(|uri| account_uri.is_none_or(|ours| ours == uri))
+            && value.parameter("validationmethods").is_met(|list| list.split(',').any(|one| one.trim() == method))
+    })
+}
+
+/// `issue-value` of RFC 8659 4.2: an issuer and parameters.
+pub(super) struct IssueValue<'a> {
+    issuer: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+/// What a value says under one tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parameter<'a> {
+    None,
+    One(&'a str),
+    /// RFC 8657 3: more than one cannot be met.
+    Many,
+}
+
+impl Parameter<'_> {
+    /// Whether there is none, or one that is as it should be.
+    pub(super) fn is_met(self, check: impl FnOnce(&str) -> bool) -> bool {
+        match self {
+            Self::None => true,
+            Self::One(value) => check(value),
+            Self::Many => false,
+        }
+    }
+}
+
+impl<'a> IssueValue<'a> {
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        let trim = |part: &'a str| part.trim_matches([' ', '\t']);
+        let mut parts = text.split(';').map(trim);
+        let issuer = parts.next()?;
+        if !issuer.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')) {
+            return None;
+        }
+        let mut parameters = Vec::new();
+        for part in parts.filter(|part| !part.is_empty()) {
+            let (tag, value) = part.split_once('=')?;
+            let (tag, value) = (trim(tag), trim(value));
+            let well_formed = !tag.is_empty()
+                && tag.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                && value.bytes().all(|byte| byte.is_ascii_graphic());
+            if !well_formed {
+                return None;
+            }
+            parameters.push((tag, value));
+        }
+        Some(Self { issuer, parameters })
+    }
+
+    /// Whether it is for a CA of one of these names.
+    pub(super) fn is_of(&self, names: &[&str]) -> bool {
+        !self.issuer.is_empty() && names.iter().any(|name| self.issuer.eq_ignore_ascii_case(name.trim_end_matches('.')))
+    }
+
+    pub(super) fn parameter(&self, tag: &str) -> Parameter<'a> {
+        let mut values = self.parameters.iter().filter(|(name, _)| name.eq_ignore_ascii_case(tag));
+        match (values.next(), values.next()) {
+            (None, _) => Parameter::None,
+            (Some((_, value)), None) => Parameter::One(value),
+            _ => Parameter::Many,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

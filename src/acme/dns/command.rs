@@ -1,0 +1,92 @@
+//! A program that publishes and removes records, called as lego's `exec` provider calls it.
+
+use std::{path::PathBuf, pin::pin, process::Stdio, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::Command as Process,
+    time::timeout,
+};
+
+use super::{Action, error::Failure};
+
+/// How long the program may run.
+const LIMIT: Duration = Duration::from_secs(28);
+/// How long its output is read on after it has ended: what it left behind may hold the pipes open.
+const GRACE: Duration = Duration::from_millis(500);
+/// Bytes of each output that are kept.
+const KEPT: usize = 600;
+
+/// Which program is run.
+#[derive(Clone, Debug)]
+pub struct CommandSettings {
+    /// An absolute path, or a name that is found in `PATH`.
+    pub program: PathBuf,
+    /// Arguments before `present` or `cleanup`, the name and the value.
+    pub arguments: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Command(CommandSettings);
+
+impl Command {
+    pub(super) fn new(settings: CommandSettings) -> Self {
+        Self(settings)
+    }
+
+    pub(super) fn at(&self) -> String {
+        self.0.program.display().to_string()
+    }
+
+    /// Runs it with only `PATH` in its environment. It must end with status 0.
+    pub(super) async fn change(&self, action: Action, fqdn: &str, value: &str) -> Result<(), Failure> {
+        let mut process = Process::new(&self.0.program);
+        process.args(&self.0.arguments).args([action.as_str(), fqdn, value]).env_clear().kill_on_drop(true);
+        if let Some(path) = std::env::var_os("PATH") {
+            process.env("PATH", path);
+        }
+        process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            process.spawn().map_err(|error| Failure::permanent(format!("the program cannot be started: {error}")))?;
+        let pipes = (child.stdout.take(), child.stderr.take());
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        let ended = {
+            let reading = async { tokio::join!(head(pipes.0, &mut output), head(pipes.1, &mut errors)) };
+            let (mut reading, mut all_read) = (pin!(reading), false);
+            let running = async {
+                tokio::select! {
+                    status = child.wait() => status,
+                    _ = &mut reading => {
+                        all_read = true;
+                        child.wait().await
+                    }
+                }
+            };
+            let ended = timeout(LIMIT, running).await;
+            // On a late program this ends its life, and with it most often the output.
+            drop(child);
+            if !all_read {
+                let _ = timeout(GRACE, reading).await;
+            }
+            ended
+        };
+        errors.push(b' ');
+        errors.append(&mut output);
+        let said = String::from_utf8_lossy(&errors);
+        match ended {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(Failure::passing(format!("the program ended with {status}: {said}"))),
+            Ok(Err(error)) => Err(Failure::passing(format!("the program got lost: {error}"))),
+            Err(_) => Err(Failure::passing(format!("the program ran longer than {} s: {said}", LIMIT.as_secs()))),
+        }
+    }
+}
+
+/// Reads to the end and keeps the beginning.
+async fn head(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let mut buffer = [0; 1024];
+    let Some(mut pipe) = pipe else { return };
+    while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
+        kept.extend_from_slice(&buffer[..length.min(KEPT - kept.len())]);
+    }
+}
