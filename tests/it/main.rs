@@ -12,6 +12,7 @@
 mod support;
 
 mod acme_client;
+mod acme_dns;
 mod api;
 mod chaos;
 mod commands;

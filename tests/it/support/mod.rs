@@ -5,11 +5,13 @@ pub mod backend;
 pub mod certificates;
 pub mod chaos;
 pub mod control_plane;
+pub mod dns_server;
 pub mod frames;
 pub mod gatelet;
 pub mod http;
 pub mod pebble;
 pub mod peers;
+pub mod web_service;
 
 use std::{
     net::TcpListener,
@@ -22,9 +24,11 @@ use std::{
 
 pub use backend::Backend;
 pub use certificates::Certificate;
+pub use dns_server::DnsServer;
 pub use gatelet::Gatelet;
 pub use http::Connection;
 pub use pebble::Pebble;
+pub use web_service::WebService;
 
 /// A folder that goes with its test.
 #[derive(Debug)]

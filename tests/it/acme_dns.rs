@@ -1,0 +1,181 @@
+//! Records of DNS-01 challenges, published and removed on a real DNS server (knot), through web services and by
+//! programs.
+
+mod services;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use gatelet::acme::{
+    dns::{
+        Ask, Lookup, PersistPolicy, Provider, ProviderContext, ProviderSettings, Rfc2136Settings, Secret, TsigKey,
+        TxtRecord, advice, caa_allows, persist_record, persisted, visible,
+    },
+    http::{Http, HttpSettings},
+};
+use rustls::pki_types::UnixTime;
+
+use super::support::{
+    DnsServer,
+    dns_server::{KEY, POWERLESS_KEY, SECRET},
+    free_port,
+};
+
+const ZONE: (&str, &str) = (
+    "example.test",
+    "www A 192.0.2.1\nwww AAAA 2001:db8::1\nalias CNAME www
+@ CAA 0 issue \"ca.example\"\n@ CAA 0 issuewild \"; policy=none\"
+_acme-challenge.delegated CNAME delegated.other.test.
+_acme-challenge.loop CNAME _acme-challenge.loop
+below NS ns.elsewhere.test.",
+);
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test)
+}
+
+fn context(lookup: Lookup) -> ProviderContext {
+    let http = Http::new(HttpSettings::new(Arc::new(UnixTime::now))).expect("a client");
+    ProviderContext { lookup, follow_cname: true, http, time: Arc::new(UnixTime::now) }
+}
+
+fn lookup(server: &DnsServer) -> Lookup {
+    Lookup { resolvers: vec![server.address()], ask: Ask::Authoritative { port: server.port } }
+}
+
+fn key(name: &str, secret: &str) -> Option<TsigKey> {
+    Some(TsigKey { name: name.to_owned(), algorithm: "hmac-sha256".to_owned(), secret: Secret::new(secret) })
+}
+
+fn update(server: SocketAddr, key: Option<TsigKey>) -> ProviderSettings {
+    ProviderSettings::Rfc2136(Rfc2136Settings { server, zone: None, key })
+}
+
+/// A provider that updates the server with a key.
+fn provider(server: &DnsServer, key: Option<TsigKey>) -> Provider {
+    Provider::new(update(server.address(), key), context(lookup(server))).expect("good settings")
+}
+
+#[test]
+fn two_values_of_a_name_come_and_go_by_signed_updates_and_are_seen_when_they_are_there() {
+    let server = DnsServer::start(&[ZONE]);
+    let provider = provider(&server, key(KEY, SECRET));
+    let lookup = lookup(&server);
+    let base = TxtRecord::challenge("www.example.test", "value-of-the-base");
+    let wildcard = TxtRecord::challenge("*.www.example.test", "value-of-the-wildcard");
+    let values = || server.ask("_acme-challenge.www.example.test", "TXT");
+    run(async {
+        assert_eq!(visible(&base, &lookup).await, Ok(false));
+        provider.present(&base).await.expect("published");
+        assert_eq!(visible(&base, &lookup).await, Ok(true));
+        assert_eq!(visible(&wildcard, &lookup).await, Ok(false));
+        provider.present(&wildcard).await.expect("published");
+        provider.present(&wildcard).await.expect("published again");
+        assert_eq!(values(), ["value-of-the-base", "value-of-the-wildcard"]);
+        assert_eq!((visible(&base, &lookup).await, visible(&wildcard, &lookup).await), (Ok(true), Ok(true)));
+        let resolved = Lookup { ask: Ask::Resolvers, ..lookup.clone() };
+        assert_eq!(visible(&base, &resolved).await, Ok(true));
+
+        provider.remove(&base).await.expect("removed");
+        provider.remove(&base).await.expect("removed again");
+        assert_eq!(values(), ["value-of-the-wildcard"]);
+        assert_eq!((visible(&base, &lookup).await, visible(&wildcard, &lookup).await), (Ok(false), Ok(true)));
+        provider.remove(&wildcard).await.expect("removed");
+        assert!(values().is_empty());
+    });
+}
+
+#[test]
+fn an_update_goes_where_a_cname_delegates_the_challenge() {
+    let server = DnsServer::start(&[ZONE, ("other.test", "")]);
+    let provider = provider(&server, key(KEY, SECRET));
+    let record = TxtRecord::challenge("delegated.example.test", "value");
+    run(async {
+        provider.present(&record).await.expect("published");
+        assert_eq!(server.ask("delegated.other.test", "TXT"), ["value"]);
+        assert_eq!(visible(&record, &lookup(&server)).await, Ok(true));
+        provider.remove(&record).await.expect("removed");
+        assert!(server.ask("delegated.other.test", "TXT").is_empty());
+        let error = provider.present(&TxtRecord::challenge("loop.example.test", "v")).await.expect_err("no end");
+        assert!(error.to_string().contains("too many CNAMEs"), "{error}");
+    });
+}
+
+#[test]
+fn every_reason_why_a_server_refuses_an_update_is_told_apart() {
+    let server = DnsServer::start(&[ZONE]);
+    let record = TxtRecord::challenge("www.example.test", "value");
+    let says = async |provider: &Provider, record: &TxtRecord, permanent: bool, reason: &str| {
+        let error = provider.present(record).await.expect_err(reason);
+        let line = error.to_string();
+        assert!(line.contains(reason), "{line}");
+        assert!(line.starts_with("rfc2136 127.0.0.1:") && line.contains(&record.fqdn), "{line}");
+        assert!(!line.contains(SECRET) && !line.contains('\n'), "{line}");
+        assert_eq!(error.is_permanent(), permanent, "{line}");
+    };
+    run(async {
+        let of = |key| provider(&server, key);
+        says(&of(key("nobody", SECRET)), &record, true, "does not know the key nobody., or").await;
+        says(&of(key(KEY, "d3Jvbmc=")), &record, true, "the key acme. is not the server's (BADSIG)").await;
+        says(&of(key(POWERLESS_KEY, SECRET)), &record, true, "does not accept it here (BADKEY)").await;
+        says(&of(None), &record, true, "example.test., or wants a signature (NOTAUTH)").await;
+        let plain = ProviderContext { follow_cname: false, ..context(lookup(&server)) };
+        let good = Provider::new(update(server.address(), key(KEY, SECRET)), plain).expect("good settings");
+        says(&good, &TxtRecord::challenge("other.test", "v"), true, "answers for no zone").await;
+        says(&good, &TxtRecord::challenge("a.below.example.test", "v"), true, "others answer for").await;
+
+        let two_hours_ago = || UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs() - 7200));
+        let late = ProviderContext { time: Arc::new(two_hours_ago), ..context(lookup(&server)) };
+        let late = Provider::new(update(server.address(), key(KEY, SECRET)), late).expect("good settings");
+        says(&late, &record, false, "the clocks differ: it is 20").await;
+
+        let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let nobody = Provider::new(update(nobody, key(KEY, SECRET)), context(lookup(&server))).expect("good settings");
+        says(&nobody, &record, false, "Connection refused").await;
+    });
+    assert!(server.ask("_acme-challenge.www.example.test", "TXT").is_empty());
+}
+
+#[test]
+fn a_check_says_when_no_server_of_the_zone_answers() {
+    let server = DnsServer::start(&[ZONE]);
+    let record = TxtRecord::challenge("www.example.test", "value");
+    run(async {
+        let wrong_port = Lookup { ask: Ask::Authoritative { port: free_port() }, ..lookup(&server) };
+        let error = visible(&record, &wrong_port).await.expect_err("nobody there");
+        assert!(error.to_string().contains("no server of the zone example.test. answers"), "{error}");
+        assert!(!error.is_permanent());
+    });
+}
+
+#[test]
+fn advice_has_the_addresses_of_a_name_and_the_caa_records_that_count_for_it() {
+    let server = DnsServer::start(&[ZONE]);
+    let facts = run(advice("*.alias.example.test", &lookup(&server)));
+    assert_eq!(facts.problems, []);
+    assert_eq!(facts.ipv4, ["192.0.2.1".parse::<std::net::Ipv4Addr>().expect("an address")]);
+    assert_eq!(facts.ipv6, ["2001:db8::1".parse::<std::net::Ipv6Addr>().expect("an address")]);
+    assert_eq!(facts.caa_at.as_deref(), Some("example.test"));
+    assert!(caa_allows(&facts.caa, &["ca.example"], false, None, "dns-01"));
+    assert!(!caa_allows(&facts.caa, &["ca.example"], true, None, "dns-01"));
+    assert!(!caa_allows(&facts.caa, &["other.example"], false, None, "dns-01"));
+
+    let facts = run(advice("nothing.example.test", &lookup(&server)));
+    assert!(facts.ipv4.is_empty() && facts.ipv6.is_empty() && facts.problems.is_empty());
+    let nobody = Lookup { resolvers: vec![SocketAddr::from(([127, 0, 0, 1], free_port()))], ..Lookup::default() };
+    assert_eq!(run(advice("www.example.test", &nobody)).problems.len(), 3);
+}
+
+#[test]
+fn a_record_for_dns_persist_01_is_found_once_the_operator_has_made_it() {
+    let policy =
+        PersistPolicy { issuer_domains: &["ca.example"], account_uri: "https://ca.example/acct/1", wildcard: true };
+    let record = persist_record("*.www.example.test", &policy, Some(2_000_000_000));
+    let zone = format!("www A 192.0.2.1\n_validation-persist.www TXT \"{}\"", record.value);
+    let server = DnsServer::start(&[("example.test", &zone)]);
+    run(async {
+        let asked = async |name, now| persisted(name, &policy, now, &lookup(&server)).await;
+        assert_eq!(asked("*.www.example.test", 1_900_000_000).await, Ok(true));
+        assert_eq!(asked("*.www.example.test", 2_000_000_000).await, Ok(false));
+        assert_eq!(asked("example.test", 0).await, Ok(false));
+    });
+}

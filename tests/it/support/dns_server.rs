@@ -1,0 +1,91 @@
+//! A real DNS server: Debian's knot, on a port of its own, with zones that a TSIG key may update.
+
+use std::{
+    fs::File,
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+};
+
+use super::{Folder, eventually, free_port};
+
+/// The key that may update every zone, and its secret.
+pub const KEY: &str = "acme";
+pub const SECRET: &str = "Z2F0ZWxldC1nYXRlbGV0LWdhdGVsZXQtZ2F0ZWxldCE=";
+/// A key that the server knows, and that may update nothing. It has the same secret.
+pub const POWERLESS_KEY: &str = "reader";
+
+/// An authoritative server on 127.0.0.1, by UDP and TCP. Killed with its test.
+#[derive(Debug)]
+pub struct DnsServer {
+    pub port: u16,
+    folder: Folder,
+    child: Child,
+}
+
+impl DnsServer {
+    /// Starts one and waits until it answers. A zone is its name and further records in the format of zone files; SOA, NS
+    /// and `ns`, the server's address, are there already.
+    pub fn start(zones: &[(&str, &str)]) -> Self {
+        let (folder, port) = (Folder::new(), free_port());
+        let at = folder.path().display();
+        std::fs::create_dir(folder.path().join("db")).expect("a folder");
+        let mut config = format!(
+            "server:\n  rundir: {at}\n  listen: 127.0.0.1@{port}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1
+database:\n  storage: {at}/db
+log:\n  - target: stderr\n    any: info
+key:
+  - id: {KEY}\n    algorithm: hmac-sha256\n    secret: {SECRET}
+  - id: {POWERLESS_KEY}\n    algorithm: hmac-sha256\n    secret: {SECRET}
+acl:\n  - id: update\n    key: {KEY}\n    action: update
+zone:\n"
+        );
+        for (zone, records) in zones {
+            config += &format!("  - domain: {zone}\n    storage: {at}\n    file: {zone}.zone\n    acl: update\n");
+            config += "    zonefile-sync: -1\n    zonefile-load: whole\n    journal-content: changes\n";
+            let start = format!("$ORIGIN {zone}.\n$TTL 60\n@ SOA ns admin 1 60 60 3600 1\n@ NS ns\nns A 127.0.0.1\n");
+            folder.write(&format!("{zone}.zone"), &format!("{start}{records}\n"));
+        }
+        let config = folder.write("knot.conf", &config);
+        let log = File::create(folder.path().join("log")).expect("a log");
+        let program = if std::path::Path::new("/usr/sbin/knotd").exists() { "/usr/sbin/knotd" } else { "knotd" };
+        let child = Command::new(program)
+            .arg("-c")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log)
+            .spawn()
+            .expect("knotd (Debian: knot), which tests/run installs");
+        let server = Self { port, folder, child };
+        for (zone, _) in zones {
+            eventually(&format!("knot answers for {zone}: see {}", server.folder.path().display()), || {
+                (!server.ask(zone, "SOA").is_empty()).then_some(())
+            });
+        }
+        server
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// What it answers, sorted, as kdig prints it.
+    pub fn ask(&self, name: &str, kind: &str) -> Vec<String> {
+        let mut command = Command::new("kdig");
+        command.args(["@127.0.0.1", "-p", &self.port.to_string(), "+short", "+retry=0", "+timeout=1", name, kind]);
+        // Before it listens, kdig fails.
+        let output = command.output().expect("kdig (Debian: knot-dnsutils), which tests/run installs");
+        let text = if output.status.success() { String::from_utf8_lossy(&output.stdout) } else { "".into() };
+        let mut lines: Vec<_> =
+            text.lines().filter(|line| !line.starts_with(";;")).map(|line| line.trim_matches('"').to_owned()).collect();
+        lines.sort();
+        lines
+    }
+}
+
+impl Drop for DnsServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
