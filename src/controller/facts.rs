@@ -39,6 +39,7 @@ pub(super) struct IngressFact {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ServiceFact {
+    /// Those of TCP.
     pub(super) ports: Box<[ServicePort]>,
     /// `externalName` of a Service of that type.
     pub(super) external: Option<Box<str>>,
@@ -106,7 +107,8 @@ impl ServiceFact {
     pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
         let service: Service = object.view()?;
         let external = (*service.spec.service_type == *"ExternalName").then_some(service.spec.external_name);
-        Ok(Self { ports: service.spec.ports.into(), external })
+        let ports = service.spec.ports.into_iter().filter(|port| is_tcp(&port.protocol)).collect();
+        Ok(Self { ports, external })
     }
 }
 
@@ -132,7 +134,8 @@ impl SliceFact {
                 endpoints.push(SliceAddress { address, ready, last_resort });
             }
         }
-        let ports = slice.ports.into_iter().filter_map(|port| Some((port.name, port.port?))).collect();
+        let ports = slice.ports.into_iter().filter(|port| is_tcp(&port.protocol));
+        let ports = ports.filter_map(|port| Some((port.name, port.port?))).collect();
         Ok(Some(Self { service: Arc::from(&**service), ports, endpoints: endpoints.into() }))
     }
 }
@@ -153,4 +156,9 @@ impl SecretFact {
             private_key: Secretive(key.into()),
         }))
     }
+}
+
+/// HTTP/3 stands beside HTTP as a UDP port of the same number; only TCP is spoken to backends.
+fn is_tcp(protocol: &str) -> bool {
+    matches!(protocol, "" | "TCP")
 }

@@ -330,11 +330,11 @@ fn resolve(
     Ok(Action::Forward(index.backend(service, number, spoken)))
 }
 
-/// `appProtocol` (KEP-3726 names, and those that were in use before).
+/// `appProtocol` (KEP-3726 names, and those that were in use before). WebSocket is an upgrade of HTTP/1.1.
 fn spoken(port: &ServicePort) -> Protocol {
     match &*port.app_protocol {
         "kubernetes.io/h2c" | "h2c" | "grpc" => Protocol::H2c,
-        "https" | "HTTPS" => Protocol::Https,
+        "kubernetes.io/wss" | "https" | "HTTPS" | "wss" => Protocol::Https,
         "grpcs" => Protocol::H2,
         _ => Protocol::Http1,
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     objects::{Event, Key, Kind, RawObject, StatusPatch},
-    routing::{Action, EndpointSet, Filter, HostPattern, Refusal},
+    routing::{Action, EndpointSet, Filter, HostPattern, Protocol, Refusal},
 };
 
 fn settings() -> Settings {
@@ -157,6 +157,87 @@ fn ready_endpoints_first_then_those_that_serve_while_terminating() {
     index.apply(apply(slice("s1", "web", json!([gone]))));
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/"), "empty");
+}
+
+#[test]
+fn only_tcp_ports_are_meant_whatever_stands_beside_them() {
+    let mut index = index();
+    let mut both = service("web");
+    both["spec"]["ports"] = json!([
+        {"name": "h3", "port": 80, "protocol": "UDP"},
+        {"name": "web", "port": 80, "protocol": "TCP"},
+        {"name": "dns", "port": 53, "protocol": "UDP"},
+    ]);
+    index.apply(apply(both));
+    let mut mixed = slice("s", "web", json!([{"addresses": ["10.0.0.1"]}]));
+    mixed["ports"] = json!([
+        {"name": "h3", "port": 9999, "protocol": "UDP"},
+        {"name": "web", "port": 9998, "protocol": "UDP"},
+        {"name": "web", "port": 8080},
+    ]);
+    index.apply(apply(mixed));
+    index.apply(apply(ingress("web", "a.example", "/", "web")));
+    let mut dns = ingress("dns", "dns.example", "/", "web");
+    dns["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["port"] = json!({"name": "dns"});
+    index.apply(apply(dns));
+    let output = index.compile();
+    live(&output);
+    assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:8080");
+    assert_eq!(met(&index, "dns.example", "/"), format!("{:?}", Refusal::UnknownPort));
+    assert_eq!(reasons(&output), [("dns".to_owned(), "UnknownPort")]);
+}
+
+#[test]
+fn each_app_protocol_has_its_way_to_speak() {
+    for (name, expected) in [
+        ("", Protocol::Http1),
+        ("http", Protocol::Http1),
+        ("kubernetes.io/ws", Protocol::Http1),
+        ("kubernetes.io/wss", Protocol::Https),
+        ("https", Protocol::Https),
+        ("kubernetes.io/h2c", Protocol::H2c),
+        ("grpc", Protocol::H2c),
+        ("grpcs", Protocol::H2),
+        ("example.com/own", Protocol::Http1),
+    ] {
+        let mut index = index();
+        let mut spoken = service("web");
+        spoken["spec"]["ports"][0]["appProtocol"] = name.into();
+        index.apply(apply(spoken));
+        index.apply(apply(ingress("web", "a.example", "/", "web")));
+        index.compile();
+        let route = index.table().find(Some("a.example"), "/").expect("a route");
+        let Action::Forward(backend) = &route.action else { panic!("{name}: {:?}", route.action) };
+        assert_eq!(backend.protocol, expected, "{name}");
+    }
+}
+
+#[test]
+fn all_slices_of_a_service_count_by_the_name_of_its_port() {
+    let mut index = index();
+    let mut two = service("web");
+    two["spec"]["ports"] = json!([
+        {"name": "web", "port": 80, "targetPort": "http"},
+        {"name": "metrics", "port": 81, "targetPort": 9100},
+    ]);
+    index.apply(apply(two));
+    let mut by_name = ingress("web", "a.example", "/", "web");
+    by_name["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["port"] = json!({"name": "metrics"});
+    index.apply(apply(by_name));
+    index.apply(apply(ingress("number", "b.example", "/", "web")));
+    let on = |name: &str, family: &str, address: &str, web: u16, metrics: u16| {
+        let mut one = slice(name, "web", json!([{"addresses": [address]}]));
+        one["addressType"] = family.into();
+        one["ports"] = json!([{"name": "metrics", "port": metrics}, {"name": "web", "port": web}]);
+        apply(one)
+    };
+    // Pods of one Service may give a named port different numbers: each number is a slice of its own.
+    index.apply(on("s1", "IPv4", "10.0.0.1", 8080, 9100));
+    index.apply(on("s2", "IPv4", "10.0.0.2", 8081, 9100));
+    index.apply(on("s3", "IPv6", "fd00::3", 8080, 9100));
+    live(&index.compile());
+    assert_eq!(met(&index, "b.example", "/"), "10.0.0.1:8080 10.0.0.2:8081 [fd00::3]:8080");
+    assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:9100 10.0.0.2:9100 [fd00::3]:9100");
 }
 
 #[test]

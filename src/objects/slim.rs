@@ -251,6 +251,9 @@ pub struct SlicePort {
     pub name: Box<str>,
     /// `port`; absent where the endpoints have all ports.
     pub port: Option<u16>,
+    /// `protocol`; empty for TCP.
+    #[serde(deserialize_with = "nullable")]
+    pub protocol: Box<str>,
 }
 
 /// `v1` Secret. Its data never shows in debug output.
