@@ -14,7 +14,7 @@ use super::publish::Live;
 use crate::{
     admin::{BackendReport, CandidateReport, EndpointReport, ExplainReport, Inspect, StatusReport},
     proxy::{EndpointHealth, Shared},
-    routing::{Action, Authority, Backend, EndpointSet, Filter, HostPattern, path},
+    routing::{Action, Authority, Backend, EndpointSet, HostPattern, path},
 };
 
 /// Everything that `status` and `explain` look at.
@@ -134,6 +134,7 @@ impl Inspect for Inspector {
         let path = path::normalize(target).map_err(|error| error.to_string())?;
         let table = self.shared.table.load();
         let candidates = table.explain(Some(&authority.host), &path);
+        let tls = table.host(Some(&authority.host)).is_some_and(|routes| routes.has_tls());
         let mut report = ExplainReport {
             host: authority.host.to_string(),
             path: path.to_string(),
@@ -153,7 +154,7 @@ impl Inspect for Inspector {
             if !candidate.wins {
                 continue;
             }
-            let redirects = candidate.route.filters.iter().any(|filter| matches!(filter, Filter::HttpsRedirect { .. }));
+            let redirects = candidate.route.redirect(tls).is_some();
             report.outcome = match &candidate.route.action {
                 _ if redirects && !secure => "308 to https".to_owned(),
                 Action::Refuse(refusal) => format!("503: {refusal:?}"),

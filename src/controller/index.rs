@@ -14,7 +14,8 @@ use super::{
 use crate::{
     objects::{Event, EventType, Key, Kind, ObjectRef, RawObject, StatusPatch},
     routing::{
-        Backend, BackendId, Endpoint, EndpointSet, HostPattern, HostRoutes, PathMatch, Protocol, Route, RoutingTable,
+        Backend, BackendId, Endpoint, EndpointSet, Filter, HostPattern, HostRoutes, PathMatch, Protocol, Route,
+        RoutingTable,
     },
 };
 
@@ -43,6 +44,8 @@ pub struct Index {
     on_host: BTreeMap<HostPattern, BTreeSet<Name>>,
     losers: BTreeMap<HostPattern, Vec<Finding>>,
     undecodable: BTreeMap<Key, Finding>,
+    /// The lists of filters that routes share. They follow from settings and a few flags, so there are never many.
+    pub(super) filters: Vec<Arc<[Filter]>>,
     table: RoutingTable,
     touched: Touched,
 }
@@ -79,6 +82,7 @@ impl Index {
             on_host: BTreeMap::new(),
             losers: BTreeMap::new(),
             undecodable: BTreeMap::new(),
+            filters: Vec::new(),
             table: RoutingTable::default(),
             touched: Touched { first: true, default: true, certificates: true, findings: true, ..Touched::default() },
         }
@@ -346,9 +350,12 @@ impl Index {
             let Some(compiled) = self.compiled.get(name) else { continue };
             let mine = compiled.rules.iter().filter(|(pattern, ..)| pattern == host);
             rules.extend(mine.map(|(_, path, route)| (path.clone(), route.clone())));
-            fallback = fallback.or_else(|| compiled.fallback.clone());
+            fallback = fallback.or_else(|| compiled.fallbacks.get(host).cloned());
         }
-        let (routes, losers) = HostRoutes::new(host.clone(), rules, fallback);
+        let (mut routes, losers) = HostRoutes::new(host.clone(), rules, fallback);
+        // Whether a host has TLS is said in the namespace that had it first; others decide for their own rules only.
+        let owners = names.iter().filter(|name| name.0 == names[0].0);
+        routes.set_tls(owners.filter_map(|name| self.compiled.get(name)).any(|one| one.has_tls(host)));
         let mut findings = Vec::new();
         for (path, route) in losers {
             let winner =

@@ -1,6 +1,9 @@
 //! One Ingress to its rules, TLS wishes and findings.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use http::{HeaderValue, StatusCode};
 
@@ -26,13 +29,15 @@ pub(super) struct Compiled {
     pub(super) ours: bool,
     pub(super) rules: Vec<(HostPattern, PathMatch, Arc<Route>)>,
     /// `defaultBackend` beside rules: for its hosts.
-    pub(super) fallback: Option<Arc<Route>>,
+    pub(super) fallbacks: BTreeMap<HostPattern, Arc<Route>>,
     /// `defaultBackend` without rules: for everything.
     pub(super) catch_all: Option<Arc<Route>>,
     pub(super) tls: Vec<TlsWish>,
     pub(super) services: BTreeSet<Name>,
     pub(super) secrets: BTreeSet<Name>,
     pub(super) findings: Vec<Finding>,
+    /// Hosts under `tls`.
+    with_tls: BTreeSet<HostPattern>,
     /// Hosts that have rules, and hosts whose only rule was refused (they keep their fallback).
     hosts: BTreeSet<HostPattern>,
 }
@@ -48,6 +53,15 @@ pub(super) struct TlsWish {
 impl Compiled {
     pub(super) fn hosts(&self) -> BTreeSet<HostPattern> {
         self.hosts.clone()
+    }
+
+    /// Whether a host of the rules is under `tls`.
+    pub(super) fn has_tls(&self, pattern: &HostPattern) -> bool {
+        let by_wildcard = |tls: &HostPattern| match (tls, pattern) {
+            (HostPattern::Wildcard(_), HostPattern::Exact(host)) => tls.matches(host.as_str()),
+            _ => false,
+        };
+        self.with_tls.contains(pattern) || self.with_tls.iter().any(by_wildcard)
     }
 }
 
@@ -78,7 +92,30 @@ pub(super) fn controller_default(index: &mut Index) -> Option<Arc<Route>> {
         Err((refusal, _message)) => Action::Refuse(refusal),
     };
     let origin = Origin { namespace: service.0, name: service.1, field: "default_backend".into() };
-    Some(Arc::new(Route { origin, action, filters: Box::default() }))
+    let filters = filters(index, index.settings.ssl_redirect, false, false);
+    Some(Arc::new(Route { origin, action, filters }))
+}
+
+/// The filters of a route: what is wished, whether the redirect is forced, and whether its host is under `tls` of the same
+/// object. Otherwise they wait for others who put the host under `tls`.
+fn filters(index: &mut Index, redirect: bool, forced: bool, covered: bool) -> Arc<[Filter]> {
+    let settings = &index.settings;
+    let mut filters = Vec::new();
+    if forced || redirect {
+        let port = (settings.https_port != 443).then_some(settings.https_port);
+        let always = forced || covered;
+        filters.push(Filter::HttpsRedirect { status: StatusCode::PERMANENT_REDIRECT, port, always });
+    }
+    if let Some(value) = settings.hsts.as_deref().and_then(|hsts| HeaderValue::from_str(hsts).ok()) {
+        filters.push(Filter::Hsts { value, always: covered });
+    }
+    // There are few different ones, and thousands of routes.
+    if let Some(known) = index.filters.iter().find(|known| ***known == *filters) {
+        return known.clone();
+    }
+    let filters: Arc<[Filter]> = filters.into();
+    index.filters.push(filters.clone());
+    filters
 }
 
 struct Compiler<'a> {
@@ -94,7 +131,7 @@ impl Compiler<'_> {
         self.annotations();
         let protocol = self.protocol();
         let fact = self.fact;
-        let with_tls = self.tls();
+        self.out.with_tls = self.tls();
         for (r, rule) in fact.spec.rules.iter().enumerate() {
             let pattern = match HostPattern::parse(&rule.host) {
                 Ok(pattern) => pattern,
@@ -104,7 +141,7 @@ impl Compiler<'_> {
                 }
             };
             self.out.hosts.insert(pattern.clone());
-            let filters = self.filters(&pattern, &with_tls);
+            let filters = self.filters(Some(&pattern));
             let paths = rule.http.iter().flat_map(|http| &http.paths).enumerate();
             for (p, path) in paths {
                 let field = format!("spec.rules[{r}].http.paths[{p}]");
@@ -114,22 +151,27 @@ impl Compiler<'_> {
                     self.out.rules.push((pattern.clone(), matched, route));
                 }
             }
-            if rule.host.is_empty() || !with_tls.contains(&pattern) {
+            if rule.host.is_empty() || !self.out.with_tls.contains(&pattern) {
                 self.wish(pattern, None, false);
             }
         }
         if let Some(backend) = &fact.spec.default_backend {
             let action = self.backend(backend, "spec.defaultBackend", protocol);
-            let route = self.route("spec.defaultBackend".to_owned(), action, Box::default());
+            let field = "spec.defaultBackend".to_owned();
             if fact.spec.rules.is_empty() {
-                self.out.catch_all = Some(route);
+                let filters = self.filters(None);
+                self.out.catch_all = Some(self.route(field, action, filters));
             } else {
-                self.out.fallback = Some(route);
+                for pattern in self.out.hosts() {
+                    let filters = self.filters(Some(&pattern));
+                    let route = self.route(field.clone(), action.clone(), filters);
+                    self.out.fallbacks.insert(pattern, route);
+                }
             }
         }
     }
 
-    fn route(&self, field: String, action: Action, filters: Box<[Filter]>) -> Arc<Route> {
+    fn route(&self, field: String, action: Action, filters: Arc<[Filter]>) -> Arc<Route> {
         let origin = Origin { namespace: self.name.0.clone(), name: self.name.1.clone(), field: field.into() };
         Arc::new(Route { origin, action, filters })
     }
@@ -197,22 +239,12 @@ impl Compiler<'_> {
         }
     }
 
-    fn filters(&self, pattern: &HostPattern, with_tls: &BTreeSet<HostPattern>) -> Box<[Filter]> {
-        let settings = &self.index.settings;
-        let covered = with_tls.contains(pattern)
-            || with_tls.iter().any(|tls| matches!((tls, pattern), (HostPattern::Wildcard(_), HostPattern::Exact(host)) if tls.matches(host.as_str())));
+    fn filters(&mut self, pattern: Option<&HostPattern>) -> Arc<[Filter]> {
+        let covered = pattern.is_some_and(|pattern| self.out.has_tls(pattern));
         let flag = |name: &str| self.fact.annotation(name).and_then(|(_, value)| boolean(value));
-        let redirect = flag("force-ssl-redirect").unwrap_or(false)
-            || (covered && flag("ssl-redirect").unwrap_or(settings.ssl_redirect));
-        let mut filters = Vec::new();
-        if redirect {
-            let port = (settings.https_port != 443).then_some(settings.https_port);
-            filters.push(Filter::HttpsRedirect { status: StatusCode::PERMANENT_REDIRECT, port });
-        }
-        if covered && let Some(hsts) = settings.hsts.as_deref().and_then(|hsts| HeaderValue::from_str(hsts).ok()) {
-            filters.push(Filter::Hsts(hsts));
-        }
-        filters.into()
+        let forced = flag("force-ssl-redirect").unwrap_or(false);
+        let redirect = flag("ssl-redirect").unwrap_or(self.index.settings.ssl_redirect);
+        filters(self.index, redirect, forced, covered)
     }
 
     fn path(&mut self, rule: &IngressPath, field: &str) -> Option<PathMatch> {

@@ -1,3 +1,6 @@
+mod edits;
+mod https;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
@@ -6,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     objects::{Event, Key, Kind, RawObject, StatusPatch},
-    routing::{Action, EndpointSet, Filter, HostPattern, Protocol, Refusal},
+    routing::{Action, EndpointSet, HostPattern, Protocol, Refusal},
 };
 
 fn settings() -> Settings {
@@ -87,7 +90,7 @@ fn live(output: &Output) {
 fn met(index: &Index, host: &str, path: &str) -> String {
     match index.table().find(Some(host), path) {
         None => "404".to_owned(),
-        Some(route) => match &route.action {
+        Some(found) => match &found.route.action {
             Action::Refuse(refusal) => format!("{refusal:?}"),
             Action::Forward(backend) => match &**backend.endpoints() {
                 EndpointSet::Empty => "empty".to_owned(),
@@ -206,7 +209,7 @@ fn each_app_protocol_has_its_way_to_speak() {
         index.apply(apply(spoken));
         index.apply(apply(ingress("web", "a.example", "/", "web")));
         index.compile();
-        let route = index.table().find(Some("a.example"), "/").expect("a route");
+        let route = index.table().find(Some("a.example"), "/").expect("a route").route;
         let Action::Forward(backend) = &route.action else { panic!("{name}: {:?}", route.action) };
         assert_eq!(backend.protocol, expected, "{name}");
     }
@@ -382,33 +385,6 @@ fn tls_hosts_get_their_secret_or_the_local_ca_and_findings_say_why() {
         assert_eq!((source(&output, "a.example"), reasons(&output)), (served, expected), "{chain}");
     }
     assert!(!format!("{:?}", index.compile()).contains("a2V5"));
-}
-
-#[test]
-fn hosts_under_tls_redirect_unless_the_object_says_no() {
-    for (annotation, expected) in [
-        (None, true),
-        (Some(("gatelet.dev/ssl-redirect", "false")), false),
-        (Some(("nginx.ingress.kubernetes.io/ssl-redirect", "false")), false),
-        (Some(("nginx.ingress.kubernetes.io/ssl-redirect", "maybe")), true),
-    ] {
-        let mut index = index();
-        index.apply(apply(service("web")));
-        let mut one = ingress("web", "a.example", "/", "web");
-        one["spec"]["tls"] = json!([{"hosts": ["*.example"]}]);
-        if let Some((name, value)) = annotation {
-            one["metadata"]["annotations"] = json!({name: value});
-        }
-        index.apply(apply(one));
-        index.apply(apply(ingress("plain", "b.test", "/", "web")));
-        index.compile();
-        let redirects = |host: &str| {
-            let route = index.table().find(Some(host), "/").expect("a route");
-            route.filters.iter().any(|filter| matches!(filter, Filter::HttpsRedirect { .. }))
-        };
-        assert_eq!(redirects("a.example"), expected, "{annotation:?}");
-        assert!(!redirects("b.test"));
-    }
 }
 
 #[test]

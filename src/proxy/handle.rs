@@ -21,7 +21,7 @@ use super::{
     settings::AccessLog,
     worker::Worker,
 };
-use crate::routing::{Action, Filter, Refusal, Route, path};
+use crate::routing::{Action, Refusal, Route, path};
 
 /// Where ACME's HTTP-01 is answered (RFC 8555 section 8.3): never redirected, whoever answers it.
 const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
@@ -107,7 +107,8 @@ async fn answer(
         _ => worker.request_id(),
     };
     let table = worker.shared.table.load();
-    let route = table.find(host, &path).ok_or_else(|| Error::us(Kind::NoRoute))?.clone();
+    let found = table.find(host, &path).ok_or_else(|| Error::us(Kind::NoRoute))?;
+    let (route, tls) = (found.route.clone(), found.tls);
     drop(table);
     if let Some(record) = &mut record {
         record.route = Some(format!("{}/{}", route.origin.namespace, route.origin.name));
@@ -116,14 +117,14 @@ async fn answer(
         }
         record.request_id = Some(request_id.clone());
     }
-    if let Some(redirect) = redirect(&route, secure, &target, &path) {
+    if let Some(redirect) = redirect(&route, tls, secure, &target, &path)? {
         return Ok(redirect);
     }
     let backend = match &route.action {
         Action::Forward(backend) => backend,
         Action::Refuse(refusal) => return Err(Error::us(Kind::Unavailable(refused(*refusal)))),
     };
-    let hsts = hsts(conn, &route, host, secure);
+    let hsts = if secure { hsts(conn, &route, host, tls) } else { None };
     let host = HeaderValue::from_bytes(target.host).map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?;
     let unchanged = matches!(path, std::borrow::Cow::Borrowed(_));
     let target = match request.uri().path_and_query() {
@@ -175,31 +176,33 @@ fn challenge(
 
 /// The route's HSTS, unless a browser that heeds it could not come back: who has been let past a certificate that nobody
 /// vouches for is not let past it again.
-fn hsts(conn: &ConnInfo, route: &Route, host: Option<&str>, secure: bool) -> Option<HeaderValue> {
-    let value = route.filters.iter().find_map(|filter| match filter {
-        Filter::Hsts(value) if secure => Some(value),
-        Filter::Hsts(_) | Filter::HttpsRedirect { .. } => None,
-    })?;
-    let own = conn.tls.as_ref().is_some_and(|tls| tls.resolver.is_own(host.unwrap_or_default()));
-    (!own).then(|| value.clone())
+fn hsts(conn: &ConnInfo, route: &Route, host: Option<&str>, tls: bool) -> Option<HeaderValue> {
+    let own = || conn.tls.as_ref().is_some_and(|tls| tls.resolver.is_own(host.unwrap_or_default()));
+    route.hsts(tls).filter(|_| !own()).cloned()
 }
 
-fn redirect(route: &Route, secure: bool, target: &check::Target<'_>, path: &str) -> Option<Response<Body>> {
+/// The redirect to HTTPS. Where one is due but cannot be made, the request is refused: it must not go on in the clear.
+fn redirect(
+    route: &Route,
+    tls: bool,
+    secure: bool,
+    target: &check::Target<'_>,
+    path: &str,
+) -> Result<Option<Response<Body>>, Error> {
     if secure || path.starts_with(ACME_CHALLENGE) {
-        return None;
+        return Ok(None);
     }
-    let (status, port) = route.filters.iter().find_map(|filter| match filter {
-        Filter::HttpsRedirect { status, port } => Some((*status, *port)),
-        Filter::Hsts(_) => None,
-    })?;
-    let host = &target.authority.as_ref()?.host;
+    let Some((status, port)) = route.redirect(tls) else { return Ok(None) };
+    let bad = |why| Error::client(Kind::BadRequest(why));
+    let host = &target.authority.as_ref().ok_or_else(|| bad("no Host"))?.host;
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     let query = target.query.map(|query| format!("?{query}")).unwrap_or_default();
-    let location = HeaderValue::try_from(format!("https://{host}{port}{}{query}", target.path)).ok()?;
+    let location =
+        HeaderValue::try_from(format!("https://{host}{port}{}{query}", target.path)).map_err(|_bad| bad("bad path"))?;
     let mut response = Response::new(Body::default());
     *response.status_mut() = status;
     response.headers_mut().insert(LOCATION, location);
-    Some(response)
+    Ok(Some(response))
 }
 
 fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Error> {

@@ -13,4 +13,4 @@ pub use backend::{Backend, BackendId, Endpoint, EndpointSet, Protocol};
 pub use host::{Authority, Host, HostError, HostPattern};
 pub use path::{PathError, PathMatch};
 pub use route::{Action, Filter, Origin, Refusal, Route};
-pub use table::{Candidate, HostRoutes, RoutingTable};
+pub use table::{Candidate, Found, HostRoutes, RoutingTable};

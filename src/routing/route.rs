@@ -37,7 +37,8 @@ pub enum Action {
     Refuse(Refusal),
 }
 
-/// A step between match and forward, prepared when the table was compiled. Any may answer the request.
+/// A step between match and forward, prepared when the table was compiled. Any may answer the request. Where one is not
+/// `always` to be taken, it is for hosts that have TLS ([`HostRoutes::has_tls`](super::HostRoutes::has_tls)).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Filter {
     /// Answer a plain-HTTP request with a redirect to `https://` of the same host, path and query.
@@ -46,9 +47,16 @@ pub enum Filter {
         status: StatusCode,
         /// The port to put into `Location`; `None` for 443, which is left out.
         port: Option<u16>,
+        /// Whatever the host.
+        always: bool,
     },
     /// Add `Strict-Transport-Security` to answers given over TLS (RFC 6797 section 7.2).
-    Hsts(HeaderValue),
+    Hsts {
+        /// The field.
+        value: HeaderValue,
+        /// Whatever the host.
+        always: bool,
+    },
 }
 
 /// A matched rule. Immutable, shared between generations of the table.
@@ -58,6 +66,24 @@ pub struct Route {
     pub origin: Origin,
     /// What to do.
     pub action: Action,
-    /// Steps before that, in order.
-    pub filters: Box<[Filter]>,
+    /// Steps before that, in order. Most routes share one list.
+    pub filters: Arc<[Filter]>,
+}
+
+impl Route {
+    /// Status and port of the redirect that plain HTTP gets; `tls` says whether the host has TLS.
+    pub fn redirect(&self, tls: bool) -> Option<(StatusCode, Option<u16>)> {
+        self.filters.iter().find_map(|filter| match filter {
+            Filter::HttpsRedirect { status, port, always } if *always || tls => Some((*status, *port)),
+            _ => None,
+        })
+    }
+
+    /// The `Strict-Transport-Security` of answers over TLS; `tls` says whether the host has TLS.
+    pub fn hsts(&self, tls: bool) -> Option<&HeaderValue> {
+        self.filters.iter().find_map(|filter| match filter {
+            Filter::Hsts { value, always } if *always || tls => Some(value),
+            _ => None,
+        })
+    }
 }

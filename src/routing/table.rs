@@ -23,6 +23,7 @@ pub struct HostRoutes {
     /// How many of `rules`, at the front, are [`PathMatch::Exact`], sorted by path.
     exact: usize,
     fallback: Option<Arc<Route>>,
+    tls: bool,
 }
 
 /// All rules of the process at one moment. Cloning it copies pointers; generations share what did not change.
@@ -33,6 +34,15 @@ pub struct RoutingTable {
     wildcard: Shards,
     any: Option<Arc<HostRoutes>>,
     default: Option<Arc<Route>>,
+}
+
+/// What takes a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// The rule.
+    pub route: &'a Arc<Route>,
+    /// Whether the host has TLS, whichever rule it is.
+    pub tls: bool,
 }
 
 type Shards = Box<[Option<Arc<HashMap<Box<str>, Arc<HostRoutes>>>>]>;
@@ -75,7 +85,17 @@ impl HostRoutes {
             }
         }
         let exact = kept.iter().take_while(|(path, _)| matches!(path, PathMatch::Exact(_))).count();
-        (Self { pattern, rules: kept.into(), exact, fallback }, losers)
+        (Self { pattern, rules: kept.into(), exact, fallback, tls: false }, losers)
+    }
+
+    /// Says that the host has TLS: what is for such hosts applies to all that is asked of it.
+    pub fn set_tls(&mut self, tls: bool) {
+        self.tls = tls;
+    }
+
+    /// Whether the host has TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls
     }
 
     /// The host pattern.
@@ -122,8 +142,10 @@ impl Default for RoutingTable {
 
 impl RoutingTable {
     /// The route for a canonical host (`None` where the request names none) and a normalised path.
-    pub fn find(&self, host: Option<&str>, path: &str) -> Option<&Arc<Route>> {
-        self.host(host).and_then(|routes| routes.find(path)).or(self.default.as_ref())
+    pub fn find(&self, host: Option<&str>, path: &str) -> Option<Found<'_>> {
+        let routes = self.host(host);
+        let route = routes.and_then(|routes| routes.find(path)).or(self.default.as_ref())?;
+        Some(Found { route, tls: routes.is_some_and(|routes| routes.tls) })
     }
 
     /// The rules of the most specific pattern that takes the host.

@@ -574,7 +574,7 @@ fn an_upgraded_connection_on_which_nothing_moves_is_closed() {
 
 #[test]
 fn plain_http_is_redirected_and_a_challenge_is_answered_before_that() {
-    let redirect = Filter::HttpsRedirect { status: StatusCode::PERMANENT_REDIRECT, port: Some(8443) };
+    let redirect = Filter::HttpsRedirect { status: StatusCode::PERMANENT_REDIRECT, port: Some(8443), always: true };
     let proxy = start(Settings::default(), table(addresses(&[refusing()]), Protocol::Http1, vec![redirect]));
     let answer = ask(&proxy, "GET /a?b=c HTTP/1.1\r\n\r\n").to_ascii_lowercase();
     assert_eq!(status(&answer), "308");

@@ -7,7 +7,7 @@ fn route(name: &str) -> Arc<Route> {
     Arc::new(Route {
         origin: Origin { namespace: "default".into(), name: name.into(), field: "".into() },
         action: Action::Refuse(Refusal::UnknownService),
-        filters: Box::default(),
+        filters: Arc::default(),
     })
 }
 
@@ -25,7 +25,7 @@ fn table(rules: &[(&str, PathMatch, &str)]) -> RoutingTable {
 }
 
 fn found<'a>(table: &'a RoutingTable, host: &str, path: &str) -> Option<&'a str> {
-    table.find(Some(host), path).map(|route| &*route.origin.name)
+    table.find(Some(host), path).map(|found| &*found.route.origin.name)
 }
 
 #[test]
@@ -70,6 +70,25 @@ fn the_fallback_of_a_host_comes_before_the_default_of_the_table() {
     assert_eq!(found(&table, "b.example", "/y"), Some("default"));
     table.remove(&pattern);
     assert_eq!(found(&table, "a.example", "/x"), Some("default"));
+}
+
+#[test]
+fn a_host_with_tls_has_it_for_all_that_is_asked_of_it() {
+    let mut table = RoutingTable::default();
+    table.set_default(Some(route("default")));
+    let rules = [(PathMatch::Exact("/x".into()), route("x"))];
+    let pattern = HostPattern::parse("a.example").expect("a pattern");
+    let (mut routes, _) = HostRoutes::new(pattern, rules, None);
+    routes.set_tls(true);
+    table.set(Arc::new(routes));
+    for (host, path, expected) in [
+        ("a.example", "/x", ("x", true)),
+        ("a.example", "/y", ("default", true)),
+        ("b.example", "/", ("default", false)),
+    ] {
+        let found = table.find(Some(host), path).expect("a route");
+        assert_eq!((&*found.route.origin.name, found.tls), expected, "{host}{path}");
+    }
 }
 
 #[test]
