@@ -25,8 +25,6 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 /// The scheme that the client used, as a trusted proxy says.
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
-const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-const X_FORWARDED_SERVER: HeaderName = HeaderName::from_static("x-forwarded-server");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 /// Kept from a trusted peer, else made here.
@@ -116,7 +114,7 @@ pub(super) fn forwarded(
     host: &HeaderValue,
     request_id: impl FnOnce() -> HeaderValue,
 ) {
-    drop_underscore_twins(headers);
+    drop_where(headers, is_underscore_twin);
     let scheme = HeaderValue::from_static(if conn.tls.is_some() { "https" } else { "http" });
     if conn.trusted {
         let before = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
@@ -146,11 +144,8 @@ pub(super) fn forwarded(
         }
         return;
     }
-    if headers.keys().any(|name| matches!(name.as_str(), "forwarded" | "x-forwarded-prefix" | "x-forwarded-server")) {
-        for name in [FORWARDED, X_FORWARDED_PREFIX, X_FORWARDED_SERVER] {
-            headers.remove(name);
-        }
-    }
+    // Whatever its name says: backends believe `X-Forwarded-Ssl` and `X-Forwarded-User` too.
+    drop_where(headers, |name| *name == FORWARDED || name.as_str().starts_with("x-forwarded-"));
     headers.insert(X_FORWARDED_FOR, conn.client_ip.clone());
     headers.insert(X_REAL_IP, conn.client_ip.clone());
     headers.insert(X_FORWARDED_HOST, host.clone());
@@ -161,10 +156,14 @@ pub(super) fn forwarded(
     headers.insert(X_REQUEST_ID, request_id());
 }
 
-/// Brings a request that came over HTTP/2 to the form of HTTP/1.1: one `Cookie` field (RFC 9113 section 8.2.3).
+/// Brings a request that came over HTTP/2 to the form of HTTP/1.1: one `Cookie` field (RFC 9113 section 8.2.3), and one
+/// `Content-Length`, which the server has found to be that of the body.
 pub(super) fn from_h2(headers: &mut HeaderMap, version: Version) {
     if version != Version::HTTP_2 {
         return;
+    }
+    if let Some(length) = headers.get(CONTENT_LENGTH).cloned() {
+        headers.insert(CONTENT_LENGTH, length);
     }
     let mut crumbs = headers.get_all(COOKIE).iter();
     if crumbs.next().is_none() || crumbs.next().is_none() {
@@ -187,16 +186,19 @@ fn nearest_untrusted(chain: &[u8], trusted: &[IpNet]) -> Option<HeaderValue> {
     None
 }
 
-/// `X_Forwarded_For` becomes the same CGI variable as `X-Forwarded-For`: a way to smuggle a client address.
-fn drop_underscore_twins(headers: &mut HeaderMap) {
-    let twin = |name: &HeaderName| {
-        let name = name.as_str().as_bytes();
-        memchr::memchr(b'_', name).is_some() && {
-            let dashed: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
-            dashed.starts_with(b"x-forwarded-") || matches!(&*dashed, b"x-real-ip" | b"x-scheme" | b"x-request-id")
-        }
-    };
-    while let Some(name) = headers.keys().find(|name| twin(name)).cloned() {
+/// `X_Forwarded_For` becomes the same CGI variable as `X-Forwarded-For`: a way to smuggle a client address, or a length
+/// that is not that of the body.
+fn is_underscore_twin(name: &HeaderName) -> bool {
+    let name = name.as_str().as_bytes();
+    memchr::memchr(b'_', name).is_some() && {
+        let dashed: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
+        let alone: [&[u8]; 5] = [b"x-real-ip", b"x-scheme", b"x-request-id", b"content-length", b"transfer-encoding"];
+        dashed.starts_with(b"x-forwarded-") || alone.contains(&&*dashed)
+    }
+}
+
+fn drop_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| unwanted(name)).cloned() {
         headers.remove(name);
     }
 }
