@@ -370,6 +370,7 @@ fn proxy_settings(config: &Config) -> Settings {
             config::Balance::LeastRequest => BalanceSetting::LeastRequest,
         },
         verify_backends: from.verify_backends,
+        local_names: from.local_names,
         access_log: match (config.log.access, config.log.format) {
             (None, _) => AccessLog::Off,
             (Some(share), config::LogFormat::Text) => AccessLog::Text(share),

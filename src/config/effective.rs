@@ -147,6 +147,7 @@ impl Config {
                 }),
             ),
             ("proxy.verify_backends", json!(proxy.verify_backends)),
+            ("proxy.local_names", json!(proxy.local_names)),
         ]
     }
 }

@@ -78,6 +78,7 @@ struct Proxy {
     eject_for: Option<Span>,
     balance: Option<Balance>,
     verify_backends: Option<bool>,
+    local_names: Option<bool>,
 }
 
 impl File {
@@ -133,6 +134,6 @@ impl File {
             to.max_header_bytes = size;
         }
         put!(from => to, trusted_proxies, proxy_protocol_from, max_headers, max_connections, max_connections_per_client);
-        put!(from => to, max_streams, max_idle_per_endpoint, max_attempts, eject_after, balance, verify_backends);
+        put!(from => to, max_streams, max_idle_per_endpoint, max_attempts, eject_after, balance, verify_backends, local_names);
     }
 }

@@ -226,6 +226,8 @@ pub struct Proxy {
     pub balance: Balance,
     /// Verify the certificates of TLS backends.
     pub verify_backends: bool,
+    /// ExternalName Services may name loopback and link-local addresses.
+    pub local_names: bool,
 }
 
 /// Why there is no configuration. Names the file, the line and what is allowed.
@@ -344,6 +346,7 @@ impl Default for Config {
                 eject_for: Duration::from_secs(5),
                 balance: Balance::RoundRobin,
                 verify_backends: false,
+                local_names: false,
             },
         }
     }

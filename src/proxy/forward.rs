@@ -1,7 +1,7 @@
 //! From a matched request to the answer of an endpoint: choose, connect, send, try again where that is safe.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     task::Poll,
@@ -323,14 +323,30 @@ async fn pick(
             let (host, port) = (host.clone(), *port);
             drop(endpoints);
             let found = Box::pin(worker.resolve(&host)).await;
-            let addresses = found
-                .ok_or_else(|| Error::upstream(Kind::Unavailable("the backend's name has no address"), Retry::Never))?;
+            let unavailable = |why| Error::upstream(Kind::Unavailable(why), Retry::Never);
+            let found = found.ok_or_else(|| unavailable("the backend's name has no address"))?;
+            let allowed = |addr: &&IpAddr| worker.settings.local_names || !is_local(**addr);
+            let addresses: Vec<IpAddr> = found.iter().filter(allowed).copied().collect();
+            if addresses.is_empty() {
+                return Err(unavailable("the backend's name has no address that is allowed"));
+            }
             let turn = worker.turn(backend) % addresses.len().max(1);
-            let name = host.parse::<std::net::IpAddr>().is_err().then(|| Rc::from(&*host));
+            let name = host.parse::<IpAddr>().is_err().then(|| Rc::from(&*host));
             (worker.upstream(key(SocketAddr::new(addresses[turn], port), name)), addresses.len() == 1)
         }
     };
     Ok(chosen)
+}
+
+/// Loopback, link-local and other addresses that mean something else on every device: the API refuses them as
+/// endpoints, and a name must not lead there either.
+fn is_local(addr: IpAddr) -> bool {
+    match addr.to_canonical() {
+        IpAddr::V4(v4) => {
+            v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
+    }
 }
 
 #[cfg(test)]

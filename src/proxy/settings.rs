@@ -57,6 +57,8 @@ pub struct Settings {
     pub balance: BalanceSetting,
     /// Verify the certificates of TLS backends against the web's roots. Off by default, as with ingress-nginx.
     pub verify_backends: bool,
+    /// Backends known by a name may be on this device (loopback) or have link-local addresses.
+    pub local_names: bool,
     /// Access log.
     pub access_log: AccessLog,
 }
@@ -110,6 +112,7 @@ impl Default for Settings {
             eject_for: Duration::from_secs(5),
             balance: BalanceSetting::RoundRobin,
             verify_backends: false,
+            local_names: false,
             access_log: AccessLog::Off,
         }
     }

@@ -23,9 +23,13 @@ fn backends_are_told_who_asked_and_nobody_can_pretend() {
         "X-Forwarded-Port: 1",
         "X-Forwarded-Scheme: lie",
         "X-Forwarded-Prefix: /lie",
+        "X-Forwarded-Ssl: lie",
+        "X-Forwarded-User: lie",
         "Forwarded: for=1.2.3.4",
         "X_Forwarded_For: 1.2.3.4",
         "X-Forwarded_For: 1.2.3.4",
+        "Content_Length: lie",
+        "Transfer_Encoding: lie",
         "X-Request-ID: lie",
         "Connection: close, X-Forwarded-For, X-Secret, Host",
         "X-Secret: lie",
@@ -151,7 +155,19 @@ fn hosts_with_tls_are_redirected_and_pinned() {
         ingress("nginx-free", "nginx.ingress.kubernetes.io/ssl-redirect: \"false\"", true),
         ingress("forced", "nginx.ingress.kubernetes.io/force-ssl-redirect: \"true\"", false),
     ];
-    gatelet.serve(&format!("{}{}", backend.manifests("policy", HOST), all.concat()), "none.example.com");
+    // What else is asked of a host with TLS: its default backend, and what another object adds.
+    let guest =
+        ingress("secure", "", false).replace("{name: secure,", "{name: added,").replace("path: /,", "path: /added,");
+    let rest = "metadata: {name: rest}
+spec:
+  defaultBackend: {service: {name: policy, port: {number: 80}}}
+  tls: [{hosts: [rest.example.com]}]
+  rules: [{host: rest.example.com}]
+---
+";
+    let rest = format!("apiVersion: networking.k8s.io/v1\nkind: Ingress\n{rest}");
+    let manifests = format!("{}{}{guest}{rest}", backend.manifests("policy", HOST), all.concat());
+    gatelet.serve(&manifests, "none.example.com");
     let ask = |gatelet: &Gatelet, host: &str, path: &str| {
         run(gatelet.curl(&format!("{host}.example.com"), path).args([
             "-o",
@@ -171,6 +187,8 @@ fn hosts_with_tls_are_redirected_and_pinned() {
     ] {
         assert_eq!(ask(&gatelet, host, "/a%20b?c=d&e"), expected, "{host}");
     }
+    assert!(ask(&gatelet, "secure", "/added").starts_with("308 "));
+    assert!(ask(&gatelet, "rest", "/").starts_with("308 "));
     assert_eq!(ask(&gatelet, "secure", "/.well-known/acme-challenge/token"), "200 ", "never for ACME");
     let hsts = |command: &mut std::process::Command| {
         run(command.args(["-o", "/dev/null", "-D", "-"]))
@@ -244,6 +262,18 @@ fn requests_are_logged_as_text_or_json_or_not_at_all() {
 
     assert_eq!(lines("[log]\naccess = 0.0\n").len(), 1, "errors are written whatever the share");
     assert_eq!(lines("").len(), 0);
+
+    // A share of them: 400 coins that all fall within 12 standard deviations.
+    let mut gatelet = Gatelet::configured("[log]\naccess = 0.25\n");
+    gatelet.serve(&backend.manifests("policy", HOST), HOST);
+    let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
+    for _ in 0..400 {
+        assert_eq!(connection.get(HOST, "/sampled").expect("an answer").status, 200);
+    }
+    gatelet.signal("TERM");
+    gatelet.wait();
+    let sampled = gatelet.log().lines().filter(|line| line.contains("/sampled")).count();
+    assert!((1..200).contains(&sampled), "{sampled} of 400");
 }
 
 #[test]
@@ -294,7 +324,7 @@ spec: {defaultBackend: {service: {name: any, port: {number: 80}}}}
 
 #[test]
 fn backends_may_speak_tls_or_be_known_by_name() {
-    let gatelet = Gatelet::start();
+    let gatelet = Gatelet::configured("[proxy]\nlocal_names = true\n");
     let backend = Backend::start("named");
     let certificate = Certificate::make(&gatelet.folder, "backend", &["backend.example.com"], certificates::RSA);
     let port = super::support::free_port();

@@ -43,7 +43,8 @@ fn without_its_api_it_serves_what_it_has() {
 
 #[test]
 fn without_its_cluster_it_serves_the_copy_it_has() {
-    let cluster = Gatelet::start();
+    const SETTINGS: &str = "[proxy]\nlocal_names = true\n";
+    let cluster = Gatelet::configured(SETTINGS);
     let backend = Backend::start("copy");
     let external = "apiVersion: v1
 kind: Service
@@ -54,7 +55,10 @@ spec: {type: ExternalName, externalName: localhost}
     let ingress = backend::ingress("copy", HOST, "").replace("number: 80", &format!("number: {}", backend.port));
     cluster.serve(&format!("{external}{ingress}"), HOST);
     let kubeconfig = cluster.kubeconfig();
-    let mut gatelet = Gatelet::with(&["--kubeconfig", kubeconfig.to_str().expect("a plain path")]);
+    let mut gatelet = Gatelet::prepare(&["--kubeconfig", kubeconfig.to_str().expect("a plain path")]);
+    gatelet.configure(SETTINGS);
+    gatelet.spawn();
+    gatelet.wait_ready();
     assert_eq!(gatelet.status_of(HOST, "/"), 200);
     // The copy is written after a few seconds.
     eventually("the copy is written", || {

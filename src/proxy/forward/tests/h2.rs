@@ -210,8 +210,31 @@ fn tls_backends_are_spoken_to_in_the_protocol_that_was_asked_for() {
 fn a_backend_with_a_name_is_found_and_connected_to() {
     let (addr, _) = h2c_backend();
     let named = EndpointSet::Name { host: "localhost".into(), port: addr.port() };
-    let proxy = start(Settings::default(), table(named, Protocol::H2c, Vec::new()));
+    let settings = Settings { local_names: true, ..Settings::default() };
+    let proxy = start(settings, table(named, Protocol::H2c, Vec::new()));
     assert_eq!(status(&ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi")), "200");
+}
+
+#[test]
+fn a_name_does_not_lead_to_what_is_local_here() {
+    let (addr, _) = h2c_backend();
+    let names = [
+        "localhost",
+        "127.0.0.1",
+        "127.8.8.8",
+        "0.0.0.0",
+        "::1",
+        "::",
+        "::ffff:127.0.0.1",
+        "169.254.169.254",
+        "fe80::1",
+    ];
+    for name in names {
+        let named = EndpointSet::Name { host: name.into(), port: addr.port() };
+        let proxy = start(Settings::default(), table(named, Protocol::H2c, Vec::new()));
+        let answer = get(&proxy);
+        assert!(status(&answer) == "503" && answer.contains("no address that is allowed"), "{name}: {answer}");
+    }
 }
 
 #[test]
