@@ -18,6 +18,7 @@ mod chaos;
 mod commands;
 mod first;
 mod floods;
+mod h2spec;
 mod kubectl;
 mod limits;
 mod live;

@@ -33,6 +33,11 @@ pub fn newest_pebble() -> Option<PathBuf> {
     optional("bin/pebble-2.10").map(|_| folder().join("bin/pebble-2.10"))
 }
 
+/// The conformance tests of HTTP/2; `None`, loudly, where Go was not there to build them.
+pub fn h2spec() -> Option<Command> {
+    optional("bin/h2spec")
+}
+
 /// Python with websockets and grpcio.
 pub fn python() -> Command {
     needed("python/bin/python3")
