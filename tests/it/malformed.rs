@@ -251,15 +251,21 @@ fn malformed_http2_requests_are_refused_each_on_its_own() {
     assert_eq!(backend.count(), before, "the backend has seen none of them");
 
     // A body that is longer or shorter than it says.
-    for (said, sent) in [("3", &b"abcd"[..]), ("5", b"abcd")] {
+    for (said, sent) in [
+        (&["3"][..], &b"abcd"[..]),
+        (&["5"], b"abcd"),
+        (&["4", "5"], b"abcd"),
+        (&["5", "4"], b"abcd"),
+        (&["4, 4"], b"abcd"),
+    ] {
         let (count, abandoned) = (backend.count(), backend.abandoned());
         let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
-        client
-            .request(1, &[&instead(":method", "PUT")[..], &[("content-length", said)]].concat(), false)
-            .expect("sent");
+        let lengths = said.iter().map(|length| ("content-length", *length));
+        let fields: Vec<_> = instead(":method", "PUT").into_iter().chain(lengths).collect();
+        client.request(1, &fields, false).expect("sent");
         client.send(&frames::frame(frames::DATA, frames::END_STREAM, 1, sent)).expect("sent");
         let answer = client.outcome(1);
-        assert!(matches!(answer, frames::Outcome::Status(400) | frames::Outcome::Reset(_)), "{said}: {answer:?}");
+        assert!(matches!(answer, frames::Outcome::Status(400) | frames::Outcome::Reset(_)), "{said:?}: {answer:?}");
         eventually("it is broken off at the backend", || {
             (backend.count() - count == backend.abandoned() - abandoned).then_some(())
         });
