@@ -496,10 +496,14 @@ impl Index {
 
     fn tls_hosts(&self) -> Vec<TlsHost> {
         let mut hosts: BTreeMap<HostPattern, TlsHost> = BTreeMap::new();
+        let mut asked: BTreeSet<&HostPattern> = BTreeSet::new();
         let names: BTreeSet<Name> = self.compiled.keys().cloned().collect();
         for name in self.by_age(&names) {
             let (Some(compiled), Some(fact)) = (self.compiled.get(&name), self.ingresses.get(&name)) else { continue };
             for wish in &compiled.tls {
+                if wish.asked {
+                    asked.insert(&wish.pattern);
+                }
                 let source = match wish
                     .usable
                     .then_some(wish.secret.as_ref())
@@ -522,6 +526,21 @@ impl Index {
                 }
             }
         }
+        // Who writes `*.example.com` under `tls` means the hosts of the rules below it.
+        let wild: BTreeSet<HostPattern> = hosts
+            .values()
+            .filter(|host| host.source != CertificateSource::Local)
+            .map(|host| host.pattern.clone())
+            .collect();
+        hosts.retain(|pattern, _| {
+            let above = match pattern {
+                HostPattern::Exact(host) => host.as_str().split_once('.').map(|(_, suffix)| format!("*.{suffix}")),
+                HostPattern::Wildcard(_) | HostPattern::Any => None,
+            };
+            let covered =
+                above.and_then(|above| HostPattern::parse(&above).ok()).is_some_and(|above| wild.contains(&above));
+            asked.contains(pattern) || !covered
+        });
         hosts.into_values().collect()
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Compiled {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TlsWish {
     pub(super) pattern: HostPattern,
+    /// Whether `tls` names it. The host of a rule without that is answered over TLS too, with whatever fits.
+    pub(super) asked: bool,
     pub(super) secret: Option<Arc<str>>,
     pub(super) usable: bool,
 }
@@ -152,7 +154,7 @@ impl Compiler<'_> {
                 }
             }
             if rule.host.is_empty() || !self.out.with_tls.contains(&pattern) {
-                self.wish(pattern, None, false);
+                self.wish(pattern, false, None, false);
             }
         }
         if let Some(backend) = &fact.spec.default_backend {
@@ -209,7 +211,7 @@ impl Compiler<'_> {
                     },
                 };
                 patterns.insert(pattern.clone());
-                self.wish(pattern, secret.clone(), usable);
+                self.wish(pattern, true, secret.clone(), usable);
             }
         }
         patterns
@@ -233,9 +235,9 @@ impl Compiler<'_> {
         }
     }
 
-    fn wish(&mut self, pattern: HostPattern, secret: Option<Arc<str>>, usable: bool) {
+    fn wish(&mut self, pattern: HostPattern, asked: bool, secret: Option<Arc<str>>, usable: bool) {
         if pattern != HostPattern::Any {
-            self.out.tls.push(TlsWish { pattern, secret, usable });
+            self.out.tls.push(TlsWish { pattern, asked, secret, usable });
         }
     }
 

@@ -347,6 +347,19 @@ fn classes_decide_which_ingresses_are_ours() {
     index.apply(Event::Delete(Key { kind: Kind::IngressClass, namespace: "".into(), name: "gatelet".into() }));
     index.compile();
     assert_eq!(served(&index), [0, 0, 0, 1, 0, 0]);
+    // A class that is ours without being the default.
+    let class = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "gatelet"},
+        "spec": {"controller": "gatelet.dev/ingress-controller"},
+    });
+    index.apply(apply(class.clone()));
+    index.compile();
+    assert_eq!(served(&index), [1, 0, 0, 1, 0, 0]);
+    index.apply(Event::Delete(Key { kind: Kind::IngressClass, namespace: "".into(), name: "gatelet".into() }));
+    index.settings.classless = true;
+    index.apply(apply(class));
+    index.compile();
+    assert_eq!(served(&index), [1, 0, 0, 1, 0, 1]);
 }
 
 fn secret(name: &str, chain: &str) -> Value {
@@ -385,6 +398,35 @@ fn tls_hosts_get_their_secret_or_the_local_ca_and_findings_say_why() {
         assert_eq!((source(&output, "a.example"), reasons(&output)), (served, expected), "{chain}");
     }
     assert!(!format!("{:?}", index.compile()).contains("a2V5"));
+}
+
+#[test]
+fn a_wildcard_under_tls_serves_the_hosts_of_the_rules_below_it() {
+    let mut index = index();
+    index.apply(apply(service("web")));
+    let mut wild = ingress("wild", "app.example", "/", "web");
+    wild["spec"]["tls"] = json!([{"hosts": ["*.example"], "secretName": "cert"}]);
+    index.apply(apply(wild));
+    index.apply(apply(ingress("bare", "bare.example", "/", "web")));
+    let mut own = ingress("own", "own.example", "/", "web");
+    own["spec"]["tls"] = json!([{"hosts": ["own.example"]}]);
+    index.apply(apply(own));
+    index.apply(apply(ingress("deeper", "a.b.example", "/", "web")));
+    index.apply(apply(secret("cert", "*.example")));
+    let output = index.compile();
+    // "none" of its own: the wildcard's is found.
+    for (host, expected) in [
+        ("*.example", "secret"),
+        ("app.example", "none"),
+        ("bare.example", "none"),
+        ("own.example", "local"),
+        ("a.b.example", "local"),
+    ] {
+        assert_eq!(source(&output, host), expected, "{host}");
+    }
+    index.apply(delete(Kind::Secret, "cert"));
+    let output = index.compile();
+    assert_eq!((source(&output, "*.example"), source(&output, "app.example")), ("local", "local"));
 }
 
 #[test]
@@ -428,6 +470,16 @@ fn default_backends_answer_what_no_rule_takes() {
     index.apply(delete(Kind::Ingress, "all"));
     index.compile();
     assert_eq!(met(&index, "other.example", "/"), "404");
+    // The controller's own, by the name of a port, comes and goes with its Service.
+    index.settings.default_backend = Some("default/late:web".into());
+    index.apply(apply(service("late")));
+    index.apply(apply(slice("late", "late", json!([{"addresses": ["10.0.0.1"]}]))));
+    live(&index.compile());
+    assert_eq!(met(&index, "other.example", "/"), "10.0.0.1:8080");
+    assert_eq!(met(&index, "a.example", "/other"), "own.example.net:8080");
+    index.apply(delete(Kind::Service, "late"));
+    index.compile();
+    assert_eq!(met(&index, "other.example", "/"), format!("{:?}", Refusal::UnknownService));
 }
 
 /// A seeded walk: whatever order changes come in, compiling step by step ends where compiling once does.

@@ -59,6 +59,9 @@ fn every_host_gets_its_certificate_whatever_kind_of_key_it_has() {
     }
     // More names than the wildcard's own: an exact host below it goes its own way.
     manifests += &ingress("own", "own.wild.example.com", None);
+    // One that asks for nothing gets what fits.
+    manifests +=
+        &backend::ingress("below", "below.wild.example.com", "").replace("{name: below, port", "{name: tls, port");
     gatelet.apply(&manifests);
     eventually("the last one is served", || {
         gatelet.status()["certificates"].to_string().contains("own.wild.example.com").then_some(())
@@ -68,6 +71,7 @@ fn every_host_gets_its_certificate_whatever_kind_of_key_it_has() {
         assert_eq!(trusted(&gatelet, &host, certificate), "200", "{host}");
         assert_eq!(certificates::shown(gatelet.https, &host.to_uppercase()), certificate.serial, "{host}");
     }
+    assert_eq!(trusted(&gatelet, "below.wild.example.com", &made[4]), "200");
     let serials: Vec<_> = made.iter().map(|certificate| certificate.serial.clone()).collect();
     for host in ["own.wild.example.com", "a.b.wild.example.com", "wild.example.com", "nobody.example.com"] {
         assert!(!serials.contains(&certificates::shown(gatelet.https, host)), "{host}");
