@@ -156,6 +156,11 @@ fn an_ingress_has_its_address_and_events_of_its_findings() {
     }
     let events = gatelet.kubectl(&["events", "--for", "ingress/lost", "--no-headers"]);
     assert_eq!(events.lines().count(), 1, "{events}");
+    let metrics = run(Command::new("curl").args(["-sf", &format!("http://127.0.0.1:{}/metrics", gatelet.admin)]));
+    assert!(metrics.contains("gatelet_findings{reason=\"UnknownService\"} 1\n"), "{metrics}");
+    let log = gatelet.log();
+    let told = log.lines().find(|line| line.contains("UnknownService")).expect("a line in the log");
+    assert!(told.contains("WARN") && told.contains("default/lost") && told.contains("nowhere"), "{told}");
     assert_eq!(gatelet.status_of("lost.example.com", "/"), 503);
 }
 
