@@ -1,7 +1,7 @@
 //! From a `Config` to a running process, and back to none.
 
 use std::{
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::PathBuf,
     sync::{Arc, Mutex, atomic::AtomicBool},
     time::Instant,
@@ -323,7 +323,10 @@ fn proxy_start(
     server_tls: Arc<tls::Server>,
     drain: &Drain,
 ) -> Result<proxy::Running, RunError> {
-    let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
+    // Both families on one socket, where there is IPv6 at all.
+    let v6 = UdpSocket::bind(("::", 0)).is_ok();
+    let every = if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let any = |port| SocketAddr::new(every, port);
     let attempt = |http_port, https_port| {
         let mut settings = proxy_settings(config);
         settings.http = config.http.map_or_else(|| vec![any(http_port)], |Listen(addr)| addr.into_iter().collect());

@@ -58,10 +58,19 @@ pub(super) fn bind(addr: SocketAddr, cores: usize) -> Result<(SocketAddr, Vec<st
     Ok((bound, sockets))
 }
 
+/// A socket that takes IPv4 too where it is for all addresses of IPv6, whatever the system's default for that is.
+fn socket(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
+}
+
 /// SO_REUSEPORT would let us share a port with a stranger: try without it first.
 fn free(addr: SocketAddr) -> Result<(), StartError> {
-    let probe = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    probe.set_reuse_address(true)?;
+    let probe = socket(addr)?;
     probe.bind(&addr.into()).and_then(|()| probe.listen(1)).map_err(|error| {
         let why = match error.kind() {
             io::ErrorKind::AddrInUse => port::taken(addr, "--http or --https"),
@@ -76,8 +85,7 @@ fn free(addr: SocketAddr) -> Result<(), StartError> {
 }
 
 fn listen(addr: SocketAddr) -> Result<std::net::TcpListener, StartError> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+    let socket = socket(addr)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;

@@ -78,7 +78,7 @@ pub(super) async fn serve(
     }
     let Ok(client_ip) = HeaderValue::from_str(&ip.to_string()) else { return };
     let conn = ConnInfo {
-        client: ends.0,
+        client: SocketAddr::new(ip, ends.0.port()),
         peer,
         local: ends.1,
         client_ip,

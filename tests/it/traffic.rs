@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::support::{Backend, Connection, Gatelet, eventually, run};
+use super::support::{Backend, Connection, Gatelet, eventually, free_port, run};
 
 const HOST: &str = "traffic.example.com";
 
@@ -40,6 +40,23 @@ fn every_version_of_http_reaches_the_backend() {
         let answer = run(gatelet.curl(HOST, "/").args(["-X", method, "-d", "some=body"]));
         assert!(answer.starts_with(&format!("traffic\n{method} / HTTP/1.1\r\n")), "{answer}");
         assert!(answer.ends_with("\nsome=body"), "{answer}");
+    }
+}
+
+#[test]
+fn one_address_takes_clients_of_both_families_and_each_is_known_by_its_own() {
+    let port = free_port();
+    let gatelet = Gatelet::with(&["--http", &format!("[::]:{port}")]);
+    let backend = Backend::start("families");
+    gatelet.apply(&backend.manifests("families", HOST));
+    for (address, client) in [("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")] {
+        let answer = eventually("it is served", || {
+            let mut command = Command::new("curl");
+            command.args(["-sfg", "-m", "20", "-H", &format!("Host: {HOST}"), &format!("http://{address}:{port}/")]);
+            let output = command.output().expect("curl");
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        });
+        assert!(answer.contains(&format!("x-forwarded-for: {client}\r\n")), "{answer}");
     }
 }
 
