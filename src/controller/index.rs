@@ -513,6 +513,10 @@ impl Index {
                     Some(SecretFact::Tls(source)) => source.clone(),
                     _ => CertificateSource::Local,
                 };
+                // For every host there is the local CA anyway.
+                if wish.pattern == HostPattern::Any && source == CertificateSource::Local {
+                    continue;
+                }
                 let host = TlsHost {
                     pattern: wish.pattern.clone(),
                     source,

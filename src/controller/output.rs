@@ -60,7 +60,8 @@ impl std::fmt::Debug for Secretive {
 /// A host that wants TLS, and what it is served with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsHost {
-    /// The host or wildcard under `spec.tls[].hosts`, or under a rule of an Ingress with `tls` that lists no hosts.
+    /// The host or wildcard under `spec.tls[].hosts`, or under a rule of an Ingress with `tls` that lists no hosts. Where
+    /// there is no host there either it is [`HostPattern::Any`]: the certificate for those that ask for no known host.
     pub pattern: HostPattern,
     /// Where its certificate comes from.
     pub source: CertificateSource,

@@ -143,7 +143,7 @@ impl Compiler<'_> {
                 }
             };
             self.out.hosts.insert(pattern.clone());
-            let filters = self.filters(Some(&pattern));
+            let filters = self.filters(&pattern);
             let paths = rule.http.iter().flat_map(|http| &http.paths).enumerate();
             for (p, path) in paths {
                 let field = format!("spec.rules[{r}].http.paths[{p}]");
@@ -161,11 +161,11 @@ impl Compiler<'_> {
             let action = self.backend(backend, "spec.defaultBackend", protocol);
             let field = "spec.defaultBackend".to_owned();
             if fact.spec.rules.is_empty() {
-                let filters = self.filters(None);
+                let filters = self.filters(&HostPattern::Any);
                 self.out.catch_all = Some(self.route(field, action, filters));
             } else {
                 for pattern in self.out.hosts() {
-                    let filters = self.filters(Some(&pattern));
+                    let filters = self.filters(&pattern);
                     let route = self.route(field.clone(), action.clone(), filters);
                     self.out.fallbacks.insert(pattern, route);
                 }
@@ -184,8 +184,12 @@ impl Compiler<'_> {
         let mut patterns = BTreeSet::new();
         for (t, tls) in fact.spec.tls.iter().enumerate() {
             let rules = fact.spec.rules.iter().map(|rule| &rule.host);
-            // An entry without hosts is for every host of the rules.
-            let hosts: Vec<&Box<str>> = if tls.hosts.is_empty() { rules.collect() } else { tls.hosts.iter().collect() };
+            // An entry without hosts is for every host of the rules; without rules, for every host there is.
+            let hosts: Vec<&str> = match (tls.hosts.is_empty(), fact.spec.rules.is_empty()) {
+                (true, true) => vec![""],
+                (true, false) => rules.map(|host| &**host).collect(),
+                (false, _) => tls.hosts.iter().map(|host| &**host).collect(),
+            };
             let secret = tls.secret_name.as_deref().filter(|name| !name.is_empty()).map(Arc::<str>::from);
             if let Some(secret) = &secret {
                 self.out.secrets.insert((self.name.0.clone(), secret.clone()));
@@ -236,13 +240,13 @@ impl Compiler<'_> {
     }
 
     fn wish(&mut self, pattern: HostPattern, asked: bool, secret: Option<Arc<str>>, usable: bool) {
-        if pattern != HostPattern::Any {
+        if asked || pattern != HostPattern::Any {
             self.out.tls.push(TlsWish { pattern, asked, secret, usable });
         }
     }
 
-    fn filters(&mut self, pattern: Option<&HostPattern>) -> Arc<[Filter]> {
-        let covered = pattern.is_some_and(|pattern| self.out.has_tls(pattern));
+    fn filters(&mut self, pattern: &HostPattern) -> Arc<[Filter]> {
+        let covered = self.out.has_tls(pattern);
         let flag = |name: &str| self.fact.annotation(name).and_then(|(_, value)| boolean(value));
         let forced = flag("force-ssl-redirect").unwrap_or(false);
         let redirect = flag("ssl-redirect").unwrap_or(self.index.settings.ssl_redirect);

@@ -401,6 +401,32 @@ fn tls_hosts_get_their_secret_or_the_local_ca_and_findings_say_why() {
 }
 
 #[test]
+fn tls_for_no_host_in_particular_is_the_certificate_for_all_others() {
+    let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
+    for spec in [
+        json!({"defaultBackend": backend, "tls": [{"secretName": "cert"}]}),
+        json!({"tls": [{"secretName": "cert"}], "rules": [{"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]}),
+    ] {
+        let mut index = index();
+        index.apply(apply(service("web")));
+        index.apply(apply(ingress("named", "a.example", "/", "web")));
+        let mut all = ingress("all", "", "/", "web");
+        all["spec"] = spec.clone();
+        index.apply(apply(all));
+        let output = index.compile();
+        assert_eq!((source(&output, "*"), source(&output, "a.example")), ("none", "local"), "{spec}");
+        index.apply(apply(secret("cert", "*")));
+        let output = index.compile();
+        assert_eq!((source(&output, "*"), source(&output, "a.example")), ("secret", "local"), "{spec}");
+        let redirects = |host: &str| {
+            let found = index.table().find(Some(host), "/").expect("a route");
+            found.route.redirect(found.tls).is_some()
+        };
+        assert!(redirects("b.example") && !redirects("a.example"), "{spec}");
+    }
+}
+
+#[test]
 fn a_wildcard_under_tls_serves_the_hosts_of_the_rules_below_it() {
     let mut index = index();
     index.apply(apply(service("web")));

@@ -160,6 +160,33 @@ fn sessions_are_resumed_also_after_a_certificate_was_swapped() {
 }
 
 #[test]
+fn those_who_name_no_known_host_get_the_certificate_that_is_for_all() {
+    let gatelet = Gatelet::start();
+    let backend = Backend::start("tls");
+    let certificate = Certificate::make(&gatelet.folder, "all", &["fallback.example.com"], certificates::ECDSA);
+    let all = "apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: all}
+spec: {defaultBackend: {service: {name: tls, port: {number: 80}}}, tls: [{secretName: all}]}
+---
+";
+    gatelet.apply(&format!(
+        "{}{}{all}{}",
+        service(&backend),
+        certificate.secret("all"),
+        ingress("own", "own.example.com", None)
+    ));
+    eventually("it is the default", || {
+        (certificates::shown(gatelet.https, "nobody.example.com") == certificate.serial).then_some(())
+    });
+    let nameless = handshake(&gatelet, None, &[]);
+    assert!(nameless.contains("BEGIN CERTIFICATE") && !nameless.contains("gatelet local CA"), "{nameless}");
+    assert_ne!(certificates::shown(gatelet.https, "own.example.com"), certificate.serial);
+    assert_eq!(trusted(&gatelet, "fallback.example.com", &certificate), "200");
+    assert_eq!(gatelet.status_of("fallback.example.com", "/"), 308);
+}
+
+#[test]
 fn unknown_names_are_refused_where_that_is_set() {
     let gatelet = Gatelet::configured("[tls]\nunknown_sni = \"refuse\"\n");
     let backend = Backend::start("tls");

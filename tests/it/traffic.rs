@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::support::{Backend, Connection, Gatelet, eventually, free_port, run};
+use super::support::{Backend, Connection, Gatelet, eventually, frames, free_port, run};
 
 const HOST: &str = "traffic.example.com";
 
@@ -203,12 +203,22 @@ fn a_client_that_goes_away_cancels_its_request() {
         assert_eq!(output.status.code(), Some(28), "it gives up");
         eventually(arguments[0], || (backend.abandoned() == cancelled).then_some(()));
     }
+    // One stream of a connection that goes on.
+    let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
+    let asks = |path| [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", HOST)];
+    let before = backend.count();
+    client.request(1, &asks("/hang"), true).expect("sent");
+    eventually("the backend has the request", || (backend.count() == before + 1).then_some(()));
+    client.send(&frames::frame(frames::RST_STREAM, 0, 1, &8_u32.to_be_bytes())).expect("sent");
+    eventually("the request of the stream is cancelled", || (backend.abandoned() == 4).then_some(()));
+    client.request(3, &asks("/"), true).expect("sent");
+    assert_eq!(client.outcome(3), frames::Outcome::Status(200));
     // In the middle of an answer.
     let mut client = Connection::open(gatelet.http_addr()).expect("a connection");
     client.send(format!("GET /drip/1000 HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes()).expect("sent");
     client.head().expect("the answer begins");
     drop(client);
-    eventually("the answer is cancelled", || (backend.abandoned() == 4).then_some(()));
+    eventually("the answer is cancelled", || (backend.abandoned() == 5).then_some(()));
     assert_eq!(gatelet.status_of(HOST, "/"), 200);
 }
 
