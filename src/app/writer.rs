@@ -1,17 +1,25 @@
 //! The way back to the objects: statuses and Events, queued, written by one task, never in the way of a compile.
 
-use std::collections::HashSet;
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::mpsc;
 
 use super::mini::MiniWriter;
 use crate::{
     controller::Finding,
-    objects::{EventNote, StatusPatch},
+    k8s::{self, WriteError},
+    objects::{EventNote, Key, StatusPatch},
+    util::{backoff::Backoff, stamp},
 };
 
-/// What may wait to be written. A full queue drops the oldest wish only in so far as the next compile repeats it.
-const QUEUE: usize = 4096;
+/// Events that may wait to be written. Statuses need no bound: one waits for each object.
+const NOTES: usize = 4096;
+/// How often an API server that has trouble of its own is asked to write the same thing.
+const ATTEMPTS: u32 = 6;
 
 /// One thing to be written.
 #[derive(Clone, Debug)]
@@ -23,44 +31,94 @@ pub(crate) enum Write {
 /// Where it is written to.
 pub(crate) enum Target {
     Mini(MiniWriter),
-    Kubernetes(crate::k8s::Writer),
+    Kubernetes(k8s::Writer),
+}
+
+/// What waits to be written.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// The newest of each object.
+    statuses: BTreeMap<Key, StatusPatch>,
+    notes: VecDeque<EventNote>,
+}
+
+impl Waiting {
+    /// Statuses first: people wait for them.
+    fn take(&mut self) -> Option<Write> {
+        let status = self.statuses.pop_first().map(|(_, status)| Write::Status(status));
+        status.or_else(|| self.notes.pop_front().map(Write::Note))
+    }
 }
 
 /// The sending side.
 #[derive(Clone, Debug)]
-pub(crate) struct Queue(mpsc::Sender<Write>);
+pub(crate) struct Queue {
+    waiting: Arc<Mutex<Waiting>>,
+    more: mpsc::Sender<()>,
+}
 
 impl Queue {
     /// Queues a write without waiting.
     pub(crate) fn push(&self, write: Write) {
-        if let Err(error) = self.0.try_send(write) {
-            tracing::warn!(%error, "too many statuses and Events wait to be written: one is dropped");
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match write {
+            Write::Status(patch @ StatusPatch::IngressAddresses { .. }) => {
+                let StatusPatch::IngressAddresses { about, .. } = &patch;
+                waiting.statuses.insert(about.key.clone(), patch);
+            }
+            Write::Note(note) if waiting.notes.len() < NOTES => waiting.notes.push_back(note),
+            Write::Note(note) => {
+                tracing::warn!(object = %note.about.key, reason = note.reason, "too many Events wait: one is dropped");
+            }
         }
+        // Full: the task is told already.
+        let _ = self.more.try_send(());
     }
 }
 
 /// The queue and the task that empties it.
 pub(crate) fn start(target: Target) -> (Queue, impl Future<Output = Result<(), String>> + Send) {
-    let (tx, mut rx) = mpsc::channel(QUEUE);
+    let (more, mut told) = mpsc::channel(1);
+    let waiting = Arc::new(Mutex::new(Waiting::default()));
+    let queue = Queue { waiting: waiting.clone(), more };
     let task = async move {
-        while let Some(write) = rx.recv().await {
-            match &target {
-                Target::Mini(mini) => mini.write(write).await,
-                Target::Kubernetes(writer) => kubernetes(writer, write).await,
+        while told.recv().await.is_some() {
+            loop {
+                let Some(write) = waiting.lock().unwrap_or_else(PoisonError::into_inner).take() else { break };
+                match &target {
+                    Target::Mini(mini) => mini.write(write).await,
+                    Target::Kubernetes(writer) => kubernetes(writer, write).await,
+                }
             }
         }
         Ok(())
     };
-    (Queue(tx), task)
+    (queue, task)
 }
 
-async fn kubernetes(writer: &crate::k8s::Writer, write: Write) {
-    let (about, done) = match &write {
-        Write::Status(patch @ StatusPatch::IngressAddresses { about, .. }) => (about, writer.status(patch).await),
-        Write::Note(note) => (&note.about, writer.note(note).await),
-    };
-    if let Err(error) = done {
-        tracing::warn!(object = %about.key, %error, "status or Event not written");
+/// Writes to a real cluster. Waits for one that does not answer: nobody would ask for this write again.
+async fn kubernetes(writer: &k8s::Writer, write: Write) {
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+    for attempt in 1.. {
+        let (about, done) = match &write {
+            Write::Status(patch @ StatusPatch::IngressAddresses { about, .. }) => (about, writer.status(patch).await),
+            Write::Note(note) => (&note.about, writer.note(note).await),
+        };
+        let Err(error) = done else { return };
+        let again = match &error {
+            WriteError::Client(_) | WriteError::Timeout => true,
+            WriteError::Refused(status, _) => {
+                attempt < ATTEMPTS && (status.is_server_error() || *status == http::StatusCode::TOO_MANY_REQUESTS)
+            }
+        };
+        if !again {
+            tracing::warn!(object = %about.key, %error, "status or Event not written");
+            return;
+        }
+        if attempt == 1 {
+            tracing::info!(object = %about.key, %error, "statuses and Events wait until the cluster takes them");
+        }
+        tokio::time::sleep(backoff.failed(u64::from_le_bytes(stamp::random()))).await;
     }
 }
 
