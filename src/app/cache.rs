@@ -53,6 +53,7 @@ impl Cache {
         match event {
             Event::Apply(object) => self.put(object),
             Event::Delete(key) => self.remove(key),
+            Event::Refused(_kind) => {}
             Event::Reset(kind, objects) => {
                 let listed: HashSet<&Key> = objects.iter().map(|object| &object.key).collect();
                 let known = self.stored.keys().chain(self.dirty.keys());

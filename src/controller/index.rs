@@ -93,6 +93,7 @@ impl Index {
         match event {
             Event::Apply(object) => self.put(&object),
             Event::Delete(key) => self.remove(&key),
+            Event::Refused(_kind) => {}
             Event::Reset(kind, objects) => {
                 let listed: BTreeSet<Key> = objects.iter().map(|object| object.key.clone()).collect();
                 for key in self.known(kind) {

@@ -8,7 +8,10 @@ use http_body_util::BodyExt;
 use kube::{Client, client::Body};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 
 use super::paths;
 use crate::{
@@ -25,6 +28,10 @@ const LARGEST_LINE: usize = 8 * 1024 * 1024;
 const WATCH: Duration = Duration::from_secs(290);
 /// For a list, and for the head of a watch's answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A watch that lasted this long may be opened again at once.
+const SOUND: Duration = Duration::from_secs(5);
+/// A server that is just starting refuses at first what it will allow: only after so many refusals is it meant.
+const REFUSALS: u32 = 4;
 
 /// What ends a round of list and watch.
 #[derive(Debug, thiserror::Error)]
@@ -71,45 +78,118 @@ struct Line<'a> {
 
 /// Follows a kind for ever: a reset with everything there is, then each change. Ends when nobody listens any more.
 pub async fn follow(client: Client, kind: Kind, events: mpsc::Sender<Event>) -> Result<(), String> {
-    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-    let mut told = false;
+    let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+    let mut follower = Follower { client, kind, events, backoff, told: None, refusals: 0 };
     loop {
-        let trouble = match round(&client, kind, &events, &mut backoff, &mut told).await {
+        let ended = match follower.round().await {
             Trouble::Closed => return Ok(()),
-            trouble => trouble,
+            Trouble::Expired => Ok(()),
+            trouble => follower.tell(&trouble).await,
         };
-        if !told && !matches!(trouble, Trouble::Expired) {
-            tracing::warn!(kind = kind.name(), error = %trouble, "the cluster does not answer; what is known is served on");
-            told = true;
+        if ended.is_err() {
+            return Ok(());
         }
-        tokio::time::sleep(backoff.failed(u64::from_le_bytes(stamp::random()))).await;
+        follower.wait().await;
     }
 }
 
-async fn round(
-    client: &Client,
+/// What the log was told last, so that it is told once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Away,
+    Refused(StatusCode),
+}
+
+struct Follower {
+    client: Client,
     kind: Kind,
-    events: &mpsc::Sender<Event>,
-    backoff: &mut Backoff,
-    told: &mut bool,
-) -> Trouble {
-    let mut version = match list(client, kind, events).await {
-        Ok(version) => version,
-        Err(trouble) => return trouble,
-    };
-    if std::mem::take(told) {
-        tracing::info!(kind = kind.name(), "the cluster answers again");
-    }
-    loop {
-        match watch(client, kind, &mut version, events).await {
-            // The server ended it in order: go on from where it was.
-            Ok(()) => backoff.succeeded(),
-            Err(trouble @ (Trouble::Expired | Trouble::Closed | Trouble::Malformed(_))) => return trouble,
-            Err(trouble) => {
-                tracing::debug!(kind = kind.name(), error = %trouble, "watch broke off");
-                tokio::time::sleep(backoff.failed(u64::from_le_bytes(stamp::random()))).await;
+    events: mpsc::Sender<Event>,
+    backoff: Backoff,
+    told: Option<Told>,
+    /// In a row.
+    refusals: u32,
+}
+
+impl Follower {
+    /// Lists, then watches until it has to be listed again.
+    async fn round(&mut self) -> Trouble {
+        let mut version = match list(&self.client, self.kind, &self.events).await {
+            Ok(version) => version,
+            Err(trouble) => return trouble,
+        };
+        self.answers();
+        loop {
+            let opened = timeout(PATIENCE, open(&self.client, &watch_url(self.kind, &version))).await;
+            let body = match opened.unwrap_or(Err(Trouble::Timeout)) {
+                Ok(body) => body,
+                Err(Trouble::Expired) => return Trouble::Expired,
+                Err(trouble) => {
+                    if let Err(closed) = self.tell(&trouble).await {
+                        return closed;
+                    }
+                    self.wait().await;
+                    continue;
+                }
+            };
+            self.answers();
+            let began = Instant::now();
+            match watch(self.kind, body, &mut version, &self.events).await {
+                // The server ended it in order: go on from where it was.
+                Ok(()) => {}
+                Err(trouble @ (Trouble::Expired | Trouble::Closed | Trouble::Malformed(_))) => return trouble,
+                Err(trouble) => tracing::debug!(kind = self.kind.name(), error = %trouble, "watch broke off"),
+            }
+            if began.elapsed() >= SOUND {
+                self.backoff.succeeded();
+            } else {
+                self.wait().await;
             }
         }
+    }
+
+    async fn wait(&mut self) {
+        tokio::time::sleep(self.backoff.failed(u64::from_le_bytes(stamp::random()))).await;
+    }
+
+    fn answers(&mut self) {
+        self.refusals = 0;
+        if self.told.take().is_some() {
+            tracing::info!(kind = self.kind.name(), "the cluster answers again");
+        }
+    }
+
+    /// Tells the log what is wrong, and the controller if it will not get this kind.
+    async fn tell(&mut self, trouble: &Trouble) -> Result<(), Trouble> {
+        let told = match trouble {
+            Trouble::Status(status, _) => Told::Refused(*status),
+            _ => Told::Away,
+        };
+        if self.told.replace(told) != Some(told) {
+            let kind = self.kind.name();
+            match told {
+                Told::Refused(StatusCode::FORBIDDEN) => tracing::error!(
+                    kind,
+                    error = %trouble,
+                    "the cluster does not allow this kind to be read: grant list and watch; all else goes on"
+                ),
+                Told::Refused(StatusCode::UNAUTHORIZED) => tracing::error!(
+                    kind,
+                    error = %trouble,
+                    "the cluster does not accept the credentials: renew them and restart; what is known is served on"
+                ),
+                Told::Refused(_) | Told::Away => {
+                    tracing::warn!(kind, error = %trouble, "the cluster does not answer; what is known is served on");
+                }
+            }
+        }
+        self.refusals = match told {
+            Told::Refused(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => self.refusals.saturating_add(1),
+            _ => 0,
+        };
+        if self.refusals == REFUSALS {
+            self.events.send(Event::Refused(self.kind)).await.map_err(|_closed| Trouble::Closed)?;
+        }
+        Ok(())
     }
 }
 
@@ -133,15 +213,17 @@ async fn list(client: &Client, kind: Kind, events: &mpsc::Sender<Event>) -> Resu
     }
 }
 
-/// Watches until the server ends it.
-async fn watch(client: &Client, kind: Kind, version: &mut String, events: &mpsc::Sender<Event>) -> Result<(), Trouble> {
-    let url = format!(
+fn watch_url(kind: Kind, version: &str) -> String {
+    format!(
         "{}?watch=true&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={}{}",
         paths::collection(kind),
         WATCH.as_secs(),
         selector(kind)
-    );
-    let mut body = timeout(PATIENCE, open(client, &url)).await.map_err(|_elapsed| Trouble::Timeout)??;
+    )
+}
+
+/// Reads a watch until the server ends it.
+async fn watch(kind: Kind, mut body: Body, version: &mut String, events: &mpsc::Sender<Event>) -> Result<(), Trouble> {
     let mut buffer = Vec::new();
     loop {
         let frame = match timeout(WATCH + PATIENCE, body.frame()).await {

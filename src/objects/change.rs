@@ -13,6 +13,8 @@ pub enum Event {
     Delete(Key),
     /// These are all objects of the kind: whatever else was known is gone. Sent at start and after each resync.
     Reset(Kind, Vec<Arc<RawObject>>),
+    /// The source is not allowed to read this kind: nothing of it will come until that changes. What was known stays.
+    Refused(Kind),
 }
 
 /// The object that an Event or a status is about.

@@ -15,6 +15,7 @@ mod acme_client;
 mod acme_dns;
 mod api;
 mod chaos;
+mod cluster;
 mod commands;
 mod first;
 mod floods;

@@ -1,0 +1,92 @@
+//! A real cluster instead of the mini cluster: followed through edits, restarts, lost rights and broken objects. The
+//! API servers are another gatelet, a real control plane, and a server that says what neither would say.
+
+mod real;
+mod strange;
+
+use std::{fs, process::Command};
+
+use super::support::{Backend, Gatelet, backend, eventually, run};
+
+/// A Service by name, which needs no endpoints, and an Ingress for a host.
+fn external(name: &str, host: &str, port: u16) -> String {
+    let service = format!(
+        "apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{type: ExternalName, externalName: localhost}}
+---
+"
+    );
+    service + &backend::ingress(name, host, "").replace("number: 80", &format!("number: {port}"))
+}
+
+/// Waits for a line of its log.
+fn told(gatelet: &Gatelet, line: &str) {
+    eventually(line, || gatelet.log().contains(line).then_some(()));
+}
+
+#[test]
+fn another_gatelet_is_followed_over_its_end_and_a_start_that_forgot_its_history() {
+    let (mut cluster, backend) = (Gatelet::start(), Backend::start("other"));
+    cluster.apply(&external("one", "one.example.com", backend.port));
+    let copy = cluster.folder.path().join("copy");
+    fs::copy(cluster.kubeconfig(), &copy).expect("a file");
+    let gatelet = Gatelet::with(&["--kubeconfig", copy.to_str().expect("a plain path")]);
+    assert!(gatelet.get("one.example.com", "/").starts_with("other\n"));
+    assert_eq!(gatelet.status()["source"], format!("the cluster of {}", copy.display()));
+
+    // Each change, as it is made.
+    cluster.apply(&external("two", "two.example.com", backend.port));
+    eventually("a new one", || (gatelet.status_of("two.example.com", "/") == 200).then_some(()));
+    cluster.kubectl(&["patch", "ingress", "two", "--type=json", "-p", CHANGE_HOST]);
+    eventually("a changed one", || (gatelet.status_of("new.example.com", "/") == 200).then_some(()));
+    assert_eq!(gatelet.status_of("two.example.com", "/"), 404);
+    cluster.kubectl(&["delete", "ingress", "two"]);
+    eventually("a deleted one", || (gatelet.status_of("new.example.com", "/") == 404).then_some(()));
+
+    // While the server is away, what is known is served, and the log says so once for each kind.
+    cluster.kill();
+    told(&gatelet, "the cluster does not answer; what is known is served on");
+    assert_eq!(gatelet.status_of("one.example.com", "/"), 200);
+    cluster.spawn();
+    cluster.wait_ready();
+    told(&gatelet, "the cluster answers again");
+
+    // What changed while nobody looked, at a server that cannot tell it as changes any more.
+    gatelet.signal("STOP");
+    cluster.kubectl(&["delete", "ingress", "one"]);
+    cluster.apply(&external("three", "three.example.com", backend.port));
+    cluster.kill();
+    cluster.spawn();
+    cluster.wait_ready();
+    gatelet.signal("CONT");
+    eventually("what was made meanwhile", || (gatelet.status_of("three.example.com", "/") == 200).then_some(()));
+    eventually("what was deleted meanwhile", || (gatelet.status_of("one.example.com", "/") == 404).then_some(()));
+    let wait = ["wait", "ingress/three", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "--timeout=20s"];
+    cluster.kubectl(&wait);
+}
+
+const CHANGE_HOST: &str = r#"[{"op": "replace", "path": "/spec/rules/0/host", "value": "new.example.com"}]"#;
+
+#[test]
+fn a_cluster_that_is_not_there_at_the_first_start_is_waited_for() {
+    let mut cluster = Gatelet::start();
+    let backend = Backend::start("late");
+    cluster.apply(&external("late", "late.example.com", backend.port));
+    let copy = cluster.folder.path().join("copy");
+    fs::copy(cluster.kubeconfig(), &copy).expect("a file");
+    cluster.kill();
+    let mut gatelet = Gatelet::prepare(&["--kubeconfig", copy.to_str().expect("a plain path")]);
+    gatelet.spawn();
+    told(&gatelet, "the cluster does not answer");
+    let ready = || {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}"]);
+        run(curl.arg(format!("http://127.0.0.1:{}/readyz", gatelet.admin)))
+    };
+    assert_eq!(ready(), "503");
+    cluster.spawn();
+    eventually("it is ready", || (ready() == "200").then_some(()));
+    assert!(gatelet.get("late.example.com", "/").starts_with("late\n"));
+}

@@ -1,0 +1,186 @@
+use std::process::{Command, Stdio};
+
+use super::{
+    super::support::{
+        Certificate, Folder, Gatelet, backend, certificates, control_plane::ControlPlane, eventually, peers, run,
+    },
+    told,
+};
+
+const HOST: &str = "real.example.com";
+/// An address of a test range: a real API server refuses loopback in EndpointSlices.
+const POD: &str = "10.244.0.5";
+
+/// A gatelet beside a real control plane, with the token of a ServiceAccount, and a backend there.
+struct Beside {
+    real: ControlPlane,
+    gatelet: Gatelet,
+    backend: std::process::Child,
+    folder: Folder,
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.backend.kill();
+        let _ = self.backend.wait();
+    }
+}
+
+impl Beside {
+    fn start(rights: &str) -> Option<Self> {
+        let real = ControlPlane::start()?;
+        let folder = Folder::new();
+        folder.write("who", "the pod");
+        run(&mut real.beside(Command::new("ip").args(["addr", "add", &format!("{POD}/32"), "dev", "lo"])));
+        let mut server = peers::python();
+        server.args(["-m", "http.server", "8000", "--bind", POD, "--directory"]).arg(folder.path());
+        let server = real.beside(&server).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("python");
+        real.apply(rights);
+        real.apply(
+            "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: gatelet}, \
+             spec: {controller: gatelet.dev/ingress-controller}}",
+        );
+        let token = eventually("the ServiceAccount is there", || {
+            let output = real.kubectl_command(&["create", "token", "gatelet"]).output().expect("kubectl");
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        });
+        let authority = real.kubeconfig().with_file_name("pki/ca.crt");
+        let kubeconfig = folder.write(
+            "kubeconfig",
+            &format!(
+                "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
+                 clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:16443', certificate-authority: {}}}}}], \
+                 users: [{{name: u, user: {{token: {token}}}}}]}}",
+                authority.display()
+            ),
+        );
+        let mut gatelet = Gatelet::prepare(&["--kubeconfig", kubeconfig.to_str().expect("a plain path")]);
+        gatelet.spawn_command(real.beside(&gatelet.run_command()));
+        Some(Self { real, gatelet, backend: server, folder })
+    }
+
+    fn said(&self, command: &Command) -> String {
+        let output = self.real.beside(command).output().expect("it can be started");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn status_of(&self, host: &str) -> String {
+        let mut curl = self.gatelet.curl(host, "/who");
+        curl.args(["-o", "/dev/null", "-w", "%{http_code}"]);
+        self.said(&curl)
+    }
+
+    fn wait_for(&self, host: &str, status: &str) {
+        eventually(&format!("{host}: {status}"), || (self.status_of(host) == status).then_some(()));
+    }
+
+    /// Whether HTTPS shows this certificate.
+    fn shows(&self, certificate: &Certificate) -> bool {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-m", "20", "--resolve", &format!("{HOST}:{}:127.0.0.1", self.gatelet.https), "--cacert"]);
+        curl.arg(&certificate.chain).arg(format!("https://{HOST}:{}/who", self.gatelet.https));
+        self.said(&curl) == "the pod"
+    }
+}
+
+fn rights(resources: &str) -> String {
+    format!(
+        "apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: gatelet}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {{name: gatelet}}
+rules:
+- {{apiGroups: ['', networking.k8s.io, discovery.k8s.io], resources: {resources}, verbs: [list, watch]}}
+- {{apiGroups: [networking.k8s.io], resources: [ingresses/status], verbs: [patch]}}
+- {{apiGroups: [''], resources: [events], verbs: [create, get, patch]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: gatelet}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: gatelet}}
+subjects: [{{kind: ServiceAccount, name: gatelet, namespace: default}}]
+"
+    )
+}
+
+fn ingress(name: &str, host: &str, tls: &str) -> String {
+    backend::ingress(name, host, tls)
+        .replace("spec:\n", "spec:\n  ingressClassName: gatelet\n")
+        .replace(&format!("service: {{name: {name}"), "service: {name: web")
+}
+
+#[test]
+fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
+    let Some(mut beside) = Beside::start(&rights("[ingressclasses, services, endpointslices, ingresses]")) else {
+        return;
+    };
+    let certificate = Certificate::make(&beside.folder, "real", &[HOST], certificates::ECDSA);
+    let slice = backend::slice("web", &[8000]).replace("192.0.2.1", POD).replace(", nodeName: test", "");
+    let tls = format!("  tls: [{{hosts: [{HOST}], secretName: real}}]\n");
+    beside.real.apply(&format!(
+        "{}{slice}{}{}",
+        backend::service("web", ""),
+        certificate.secret("real"),
+        ingress("real", HOST, &tls)
+    ));
+    beside.real.kubectl(&["annotate", "ingress", "real", "gatelet.dev/ssl-redirect=false"]);
+
+    // Without the right to read Secrets all else is served, and the log says what to grant.
+    beside.wait_for(HOST, "200");
+    told(&beside.gatelet, "the cluster does not allow this kind to be read: grant list and watch; all else goes on");
+    told(&beside.gatelet, "secrets is forbidden");
+    assert!(!beside.shows(&certificate));
+    beside.real.apply(&rights("[ingressclasses, services, endpointslices, ingresses, secrets]"));
+    eventually("the certificate is shown once it may be read", || beside.shows(&certificate).then_some(()));
+
+    // Its status and its findings are written back.
+    let wait = ["wait", "ingress/real", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "--timeout=20s"];
+    beside.real.kubectl(&wait);
+    let lost = ingress("lost", "lost.example.com", "").replace("service: {name: web", "service: {name: nowhere");
+    beside.real.apply(&lost);
+    let count = |times: &str| {
+        eventually(&format!("the finding was told {times} times"), || {
+            let path = "jsonpath={.items[*].reason} {.items[*].count}";
+            let field = "--field-selector=involvedObject.name=lost";
+            (beside.real.kubectl(&["get", "events", field, "-o", path]) == format!("UnknownService {times}"))
+                .then_some(())
+        });
+    };
+    count("1");
+
+    // Its own end and start: the finding is told again, under the same Event.
+    beside.gatelet.kill();
+    let again = beside.real.beside(&beside.gatelet.run_command());
+    beside.gatelet.spawn_command(again);
+    beside.wait_for(HOST, "200");
+    count("2");
+
+    // The API server is away, and comes back.
+    let mut again = beside.real.kill_api_server();
+    told(&beside.gatelet, "the cluster does not answer; what is known is served on");
+    assert_eq!(beside.status_of(HOST), "200");
+    beside.real.spawn(&mut again);
+    let more = ingress("more", "more.example.com", "");
+    let file = beside.folder.write("more.yaml", &more);
+    eventually("the API server is back", || {
+        let mut apply = beside.real.kubectl_command(&["apply", "-f", file.to_str().expect("a plain path")]);
+        apply.output().expect("kubectl").status.success().then_some(())
+    });
+    beside.wait_for("more.example.com", "200");
+    beside.real.kubectl(&["delete", "ingress", "more"]);
+    beside.wait_for("more.example.com", "404");
+
+    // The token is no longer good: what is known is served on, and the log says why there is no more.
+    beside.real.kubectl(&["delete", "serviceaccount", "gatelet"]);
+    let mut again = beside.real.kill_api_server();
+    beside.real.spawn(&mut again);
+    told(
+        &beside.gatelet,
+        "the cluster does not accept the credentials: renew them and restart; what is known is served on",
+    );
+    assert_eq!(beside.status_of(HOST), "200");
+    assert!(beside.shows(&certificate));
+}
