@@ -162,6 +162,24 @@ fn an_ingress_has_its_address_and_events_of_its_findings() {
     let told = log.lines().find(|line| line.contains("UnknownService")).expect("a line in the log");
     assert!(told.contains("WARN") && told.contains("default/lost") && told.contains("nowhere"), "{told}");
     assert_eq!(gatelet.status_of("lost.example.com", "/"), 503);
+    // Gone and back again, it is the same Event, counted up.
+    gatelet.apply("{apiVersion: v1, kind: Service, metadata: {name: nowhere}, spec: {ports: [{port: 80}]}}");
+    eventually("the finding is gone", || {
+        gatelet.status()["findings"].as_array().expect("a list").is_empty().then_some(())
+    });
+    gatelet.kubectl(&["delete", "service", "nowhere"]);
+    eventually("it is counted up", || {
+        let path = "jsonpath={.items[*].reason} {.items[*].count}";
+        (gatelet.kubectl(&["get", "events", "-o", path]) == "UnknownService 2").then_some(())
+    });
+}
+
+#[test]
+fn other_clients_than_kubectl_find_what_they_expect() {
+    let gatelet = Gatelet::start();
+    let mut python = peers::script("kubernetes_client.py");
+    let said = run(python.arg(gatelet.kubeconfig()).env("HOME", gatelet.folder.path()));
+    assert_eq!(said.lines().last(), Some("done"), "{said}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub fn h2spec() -> Option<Command> {
     optional("bin/h2spec")
 }
 
-/// Python with websockets and grpcio.
+/// Python with websockets, grpcio and kubernetes.
 pub fn python() -> Command {
     needed("python/bin/python3")
 }
