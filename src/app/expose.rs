@@ -224,9 +224,13 @@ async fn write(state: &Path, exposure: &Exposure) -> Result<(Vec<Value>, Vec<Wri
         }
         known.push(there);
     }
+    // All or nothing, as far as can be known before.
+    for ((object, key), there) in objects.iter().zip(&keys).zip(&known) {
+        put(&api.dry_run(), key, object, there.as_ref()).await?;
+    }
     let mut written = Vec::new();
-    for ((object, key), there) in objects.iter().zip(&keys).zip(known) {
-        written.push(put(&api, key, object, there).await?);
+    for ((object, key), there) in objects.iter().zip(&keys).zip(&known) {
+        written.push(put(&api, key, object, there.as_ref()).await?);
     }
     // The slice of the other address type, of an earlier run.
     let slice = &keys[1];
@@ -276,7 +280,7 @@ fn ours(exposure: &Exposure, key: &Key, there: &Value) -> Result<(), ExposeError
     Ok(())
 }
 
-async fn put(api: &Objects, key: &Key, object: &Value, there: Option<Value>) -> Result<Written, ExposeError> {
+async fn put(api: &Objects, key: &Key, object: &Value, there: Option<&Value>) -> Result<Written, ExposeError> {
     let failed = |source| ExposeError::Api { object: key.to_string(), source };
     let Some(there) = there else {
         api.create(key, object).await.map_err(|error| match error {
@@ -297,7 +301,7 @@ async fn put(api: &Objects, key: &Key, object: &Value, there: Option<Value>) -> 
     }
     let after = api.merge(key, &patch).await.map_err(failed)?;
     let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
-    let done = if version(&there) == version(&after) { "unchanged" } else { "configured" };
+    let done = if version(there) == version(&after) { "unchanged" } else { "configured" };
     Ok(Written { object: title(key), done })
 }
 

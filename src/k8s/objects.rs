@@ -32,12 +32,21 @@ pub enum WriteError {
 
 /// The objects behind an API server.
 #[derive(Clone)]
-pub struct Objects(Client);
+pub struct Objects {
+    client: Client,
+    /// Put after every URL.
+    query: &'static str,
+}
 
 impl Objects {
     /// Speaks through this client.
     pub fn new(client: Client) -> Self {
-        Self(client)
+        Self { client, query: "" }
+    }
+
+    /// The same, whose writes are checked and answered and not made.
+    pub fn dry_run(&self) -> Self {
+        Self { client: self.client.clone(), query: "?dryRun=All" }
     }
 
     /// The object, or `None` if there is none.
@@ -79,10 +88,11 @@ impl Objects {
     async fn send(&self, method: Method, url: &str, kind: &str, body: &Value) -> Result<Value, WriteError> {
         let lost = |error: &dyn Error| WriteError::Client(root(error));
         let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let url = format!("{url}{}", self.query);
         let request = Request::builder().method(method).uri(url).header(CONTENT_TYPE, kind).body(Body::from(bytes));
         let request = request.map_err(|error| lost(&error))?;
         let answered = async {
-            let response = self.0.send(request).await.map_err(|error| lost(&error))?;
+            let response = self.client.send(request).await.map_err(|error| lost(&error))?;
             let status = response.status();
             let text = Limited::new(response.into_body(), LARGEST).collect().await;
             let text = text.map_err(|error| lost(&*error))?.to_bytes();

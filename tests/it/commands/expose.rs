@@ -113,6 +113,9 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
     );
     let message = expose(&["app.example.com", "--to", "10.0.0.5:1", "--name", "Not_A_Name"], 1);
     assert!(message.contains("metadata.name: Invalid value: \"Not_A_Name\""), "{message}");
+    // Only the last of the objects is wrong.
+    let message = expose(&["under_score.example.com", "--to", "10.0.0.5:1"], 1);
+    assert!(message.contains("spec.rules[0].host: Invalid value: \"under_score.example.com\""), "{message}");
     assert_eq!(gatelet.kubectl(&["get", "service,endpointslice,ingress", "-A", "-o", "name"]), "");
 
     // Somebody else's objects stay theirs, and two hosts whose names look the same are told apart.
