@@ -15,7 +15,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 
 pub use report::{
-    BackendReport, CandidateReport, CertificateReport, EndpointReport, ExplainReport, FindingReport, StatusReport,
+    BackendReport, CandidateReport, CertificateReport, EndpointReport, ExplainReport, FindingReport, HostReport,
+    StatusReport,
 };
 
 use crate::{telemetry::Metrics, util::drain::Drain};

@@ -23,14 +23,23 @@ pub struct StatusReport {
     pub https: Vec<String>,
     /// Address of the mini cluster's API.
     pub api: Option<String>,
-    /// Host patterns and how many rules each has.
-    pub hosts: Vec<(String, usize)>,
+    /// Host patterns.
+    pub hosts: Vec<HostReport>,
     /// Backends with their endpoints.
     pub backends: Vec<BackendReport>,
     /// Certificates.
     pub certificates: Vec<CertificateReport>,
     /// Findings that hold now.
     pub findings: Vec<FindingReport>,
+}
+
+/// A host pattern.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+pub struct HostReport {
+    /// Host, or `*.` and a suffix.
+    pub host: String,
+    /// How many rules it has.
+    pub rules: usize,
 }
 
 /// A backend.

@@ -12,7 +12,7 @@ use std::{
 
 use super::publish::Live;
 use crate::{
-    admin::{BackendReport, CandidateReport, EndpointReport, ExplainReport, Inspect, StatusReport},
+    admin::{BackendReport, CandidateReport, EndpointReport, ExplainReport, HostReport, Inspect, StatusReport},
     proxy::{EndpointHealth, Shared},
     routing::{Action, Authority, Backend, EndpointSet, HostPattern, path},
 };
@@ -81,8 +81,10 @@ impl Inspect for Inspector {
 
     fn status(&self) -> StatusReport {
         let table = self.shared.table.load();
-        let mut hosts: Vec<(String, usize)> =
-            table.hosts().map(|routes| (routes.pattern().to_string(), routes.rules().len())).collect();
+        let mut hosts: Vec<HostReport> = table
+            .hosts()
+            .map(|routes| HostReport { host: routes.pattern().to_string(), rules: routes.rules().len() })
+            .collect();
         hosts.sort();
         let mut backends: HashMap<String, &Arc<Backend>> = HashMap::new();
         let routes =

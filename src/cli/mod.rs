@@ -25,6 +25,8 @@ struct Arguments {
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 it failed, or `check` found something wrong; 2 wrong arguments or \
 configuration; 3 no running gatelet answers";
 
+const NO_GATELET: &str = "what answers is not a gatelet";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve: listeners, API, admin
@@ -193,7 +195,9 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
         }
         Command::Certs { command: CertsCommand::List { running, output } } => {
             let report = client::get(&admin(&running)?, "/v1/status")?;
-            print(&report, output, render::certificates)
+            let report: serde_json::Value = serde_json::from_str(&report)
+                .map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))?;
+            print(&report["certificates"].to_string(), output, render::certificates)
         }
         Command::Certs { command: CertsCommand::Ca(flags) } => file(&flags, app::root_path),
         Command::Kubeconfig(flags) => file(&flags, app::kubeconfig_path),
@@ -251,8 +255,8 @@ fn file(flags: &StateFlags, which: fn(&std::path::Path) -> PathBuf) -> Result<()
 
 fn print(json: &str, output: Output, table: fn(&serde_json::Value) -> String) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
-    let value: serde_json::Value = serde_json::from_str(json)
-        .map_err(|error| Failure::Unreachable(format!("what answers is not a gatelet: {error}")))?;
+    let value: serde_json::Value =
+        serde_json::from_str(json).map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))?;
     match output {
         Output::Table => print!("{}", table(&value)),
         Output::Json => println!("{}", serde_json::to_string_pretty(&value).map_err(|error| failed(&error))?),

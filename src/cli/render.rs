@@ -21,7 +21,8 @@ pub(super) fn status(report: &Value) -> String {
         ["api".to_owned(), text(&report["api"])],
     ];
     out.push_str(&table(&[], &rows.map(|row| row.to_vec())));
-    let hosts: Vec<Vec<String>> = array(&report["hosts"]).map(|host| vec![text(&host[0]), text(&host[1])]).collect();
+    let hosts: Vec<Vec<String>> =
+        array(&report["hosts"]).map(|host| vec![text(&host["host"]), text(&host["rules"])]).collect();
     section(&mut out, "Hosts", &["HOST", "RULES"], &hosts);
     let mut backends = Vec::new();
     for backend in array(&report["backends"]) {
@@ -40,13 +41,13 @@ pub(super) fn status(report: &Value) -> String {
         }
     }
     section(&mut out, "Backends", &[&["BACKEND", "PROTOCOL"], ENDPOINT_COLUMNS].concat(), &backends);
-    section(&mut out, "Certificates", CERTIFICATE_COLUMNS, &certificate_rows(report));
+    section(&mut out, "Certificates", CERTIFICATE_COLUMNS, &certificate_rows(&report["certificates"]));
     section(&mut out, "Findings", FINDING_COLUMNS, &finding_rows(report));
     out
 }
 
-pub(super) fn certificates(report: &Value) -> String {
-    table(CERTIFICATE_COLUMNS, &certificate_rows(report))
+pub(super) fn certificates(certificates: &Value) -> String {
+    table(CERTIFICATE_COLUMNS, &certificate_rows(certificates))
 }
 
 pub(super) fn explain(report: &Value) -> String {
@@ -103,8 +104,8 @@ const CERTIFICATE_COLUMNS: &[&str] = &["HOST", "SERVED FROM", "NOT AFTER", "ISSU
 const ENDPOINT_COLUMNS: &[&str] = &["ENDPOINT", "HEALTH", "REQUESTS", "FAILED CONNECTS"];
 const FINDING_COLUMNS: &[&str] = &["SEVERITY", "OBJECT", "REASON", "FIELD", "MESSAGE"];
 
-fn certificate_rows(report: &Value) -> Vec<Vec<String>> {
-    array(&report["certificates"]).map(certificate_row).collect()
+fn certificate_rows(certificates: &Value) -> Vec<Vec<String>> {
+    array(certificates).map(certificate_row).collect()
 }
 
 fn certificate_row(one: &Value) -> Vec<String> {
