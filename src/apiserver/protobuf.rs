@@ -52,8 +52,12 @@ pub(crate) fn decode(body: &[u8]) -> Result<Value, ProtobufError> {
         }
         Ok(())
     })?;
-    let fields = schema::message(&kind).ok_or(ProtobufError::UnknownKind)?;
-    let mut object = message(&kind, fields, raw, 0)?;
+    let name = match (&*api_version, &*kind) {
+        ("events.k8s.io/v1", "Event") => "EventsEvent",
+        (_, kind) => kind,
+    };
+    let fields = schema::message(name).ok_or(ProtobufError::UnknownKind)?;
+    let mut object = message(name, fields, raw, 0)?;
     object.insert("apiVersion".to_owned(), api_version.into());
     object.insert("kind".to_owned(), kind.into());
     Ok(Value::Object(object))

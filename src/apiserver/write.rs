@@ -7,7 +7,7 @@ use super::{
     Api,
     admit::{self, Change},
     answer::{self, Body},
-    events, merge,
+    events, merge, protobuf,
     registry::{self, Resource},
     request::{Accept, Query, Target, content_type, media_type},
     schema::{self, ContentType},
@@ -305,10 +305,11 @@ fn decode(
     let mut form = content_type(headers)?;
     let converted;
     let mut body = body;
-    if resource.group == "events.k8s.io" && form != ContentType::Protobuf {
+    if resource.group == "events.k8s.io" {
         let parsed: Result<Value, String> = match form {
+            ContentType::Protobuf => protobuf::decode(body).map_err(|error| error.to_string()),
             ContentType::Yaml => serde_saphyr::from_slice(body).map_err(|error| error.to_string()),
-            _ => serde_json::from_slice(body).map_err(|error| error.to_string()),
+            ContentType::Json => serde_json::from_slice(body).map_err(|error| error.to_string()),
         };
         let event = events::from_events_v1(parsed.map_err(ApiError::bad_request)?);
         converted = event.to_string();

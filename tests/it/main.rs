@@ -25,6 +25,7 @@ mod limits;
 mod live;
 mod malformed;
 mod policy;
+mod protobuf;
 mod sockets;
 mod store;
 mod tls;
