@@ -1,6 +1,7 @@
 //! Every command of the binary against running gatelets, and what they say when something is wrong.
 
 mod check;
+mod examples;
 mod expose;
 mod inspect;
 mod settings;

@@ -1,0 +1,64 @@
+//! The files in `configs/`, with which people begin.
+
+use std::path::{Path, PathBuf};
+
+use gatelet::{controller::ANNOTATIONS, objects::Kind};
+
+use super::*;
+
+fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn every_file_of_configs_is_good_alone_and_with_the_others() {
+    for file in files(&configs()) {
+        let (command, flag): (&[&str], &[&str]) = match file.extension().and_then(|extension| extension.to_str()) {
+            Some("yaml") => (&["check"], &[]),
+            Some("toml") => (&["config", "check"], &["--config"]),
+            _ => panic!("nothing checks {}", file.display()),
+        };
+        let text = good(program().args(command).args(flag).arg(&file).output().expect("gatelet runs"));
+        assert!(text.ends_with(" 0 warnings\n") || text.ends_with(": good\n"), "{}: {text}", file.display());
+    }
+    let report = json(program().arg("check").arg(configs()).args(["-o", "json"]).output().expect("gatelet runs"));
+    assert_eq!(report["findings"], serde_json::json!([]), "{report:#}");
+}
+
+#[test]
+fn the_examples_show_every_kind_that_is_written_and_every_annotation() {
+    let examples: String =
+        files(&configs().join("examples")).iter().map(|file| std::fs::read_to_string(file).expect("text")).collect();
+    // gatelet writes these itself.
+    for kind in Kind::ALL.into_iter().filter(|kind| !matches!(kind, Kind::Node | Kind::Event)) {
+        assert!(examples.lines().any(|line| line == format!("kind: {}", kind.name())), "{}", kind.name());
+    }
+    for annotation in ANNOTATIONS {
+        assert!(examples.contains(&format!("    gatelet.dev/{annotation}: ")), "{annotation}");
+    }
+}
+
+#[test]
+fn the_examples_are_taken_with_kubectl_and_served_without_a_finding() {
+    let gatelet = Gatelet::start();
+    gatelet.kubectl(&["apply", "-f", configs().join("examples").to_str().expect("a plain path")]);
+    // 503 where the backend is good and has no endpoints here; the default backend takes what nothing else takes.
+    for (host, status) in [
+        ("secure.example.com", 308),
+        ("strict.example.com", 308),
+        ("plain.example.com", 503),
+        ("any.apps.example.com", 503),
+        ("nobody.example.com", 503),
+    ] {
+        eventually(host, || (gatelet.status_of(host, "/") == status).then_some(()));
+    }
+    eventually("all is well", || (gatelet.status()["findings"] == serde_json::json!([])).then_some(()));
+    let explained = gatelet.command(&["explain", "http://any.apps.example.com/", "-o", "json"]);
+    assert_eq!(json(explained)["candidates"][0]["ingress"], "default/apps");
+}
