@@ -84,34 +84,54 @@ impl Sled {
 
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
         let _one = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut out = ::sled::Batch::default();
+        let mut ops = Vec::with_capacity(batch.ops.len());
         for (key, value) in batch.ops {
             let had = self.chunks_of(&key)?;
             let mut has = 0;
             match value {
-                None => out.remove(key.as_bytes()),
+                None => ops.push((key.clone(), None)),
                 Some(value) if value.len() <= CHUNK => {
                     let mut entry = Vec::with_capacity(1 + value.len());
                     entry.push(WHOLE);
                     entry.extend_from_slice(&value);
-                    out.insert(key.as_bytes(), record::seal(&entry));
+                    ops.push((key.clone(), Some(record::seal(&entry))));
                 }
                 Some(value) => {
                     for part in value.chunks(CHUNK) {
-                        out.insert(chunk(&key, has).as_bytes(), record::seal(part));
+                        ops.push((chunk(&key, has), Some(record::seal(part))));
                         has += 1;
                     }
                     let [low, high] = has.to_le_bytes();
-                    out.insert(key.as_bytes(), record::seal(&[CHUNKED, low, high]));
+                    ops.push((key.clone(), Some(record::seal(&[CHUNKED, low, high]))));
                 }
             }
             for number in has..had {
-                out.remove(chunk(&key, number).as_bytes());
+                ops.push((chunk(&key, number), None));
             }
         }
-        self.db.apply_batch(out).map_err(from_sled)?;
+        self.put(ops).map_err(from_sled)?;
         self.db.flush().map_err(from_sled)?;
         self.file.sync_data().map_err(|error| from_io(&error))
+    }
+
+    /// All of it or nothing. A batch costs a block of the disk for its mark, which a single change does without.
+    fn put(&self, mut ops: Vec<(String, Option<Vec<u8>>)>) -> ::sled::Result<()> {
+        if ops.len() == 1
+            && let Some((key, value)) = ops.pop()
+        {
+            return match value {
+                Some(value) => self.db.insert(key, value).map(drop),
+                None => self.db.remove(key).map(drop),
+            };
+        }
+        let mut batch = ::sled::Batch::default();
+        for (key, value) in ops {
+            match value {
+                Some(value) => batch.insert(key.as_bytes(), value),
+                None => batch.remove(key.as_bytes()),
+            }
+        }
+        self.db.apply_batch(batch)
     }
 }
 
