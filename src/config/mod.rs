@@ -114,6 +114,9 @@ pub struct Flags {
     /// Name of this node [default: the host name]
     #[arg(long, env = "GATELET_NODE", value_name = "NAME")]
     pub node: Option<String>,
+    /// Addresses written into the status of Ingresses [default: the node's own]
+    #[arg(long, env = "GATELET_PUBLISH", value_name = "IP,...", value_delimiter = ',')]
+    pub publish: Vec<IpAddr>,
 }
 
 /// Everything that is set. Fixed for the life of the process.
@@ -404,6 +407,9 @@ impl Config {
         set(&mut self.mode, &flags.mode);
         set(&mut self.workers, &flags.workers);
         set(&mut self.node, &flags.node);
+        if !flags.publish.is_empty() {
+            self.publish.clone_from(&flags.publish);
+        }
         self.http = flags.http.or(self.http);
         self.https = flags.https.or(self.https);
         self.kubeconfig = flags.kubeconfig.clone().or_else(|| self.kubeconfig.take());

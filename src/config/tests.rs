@@ -62,12 +62,13 @@ fn errors_name_file_line_and_what_is_allowed() {
 
 #[test]
 fn flags_win_over_the_file() {
-    let mut config = parse("node = \"pi1\"\nhttp = \"off\"").expect("good");
+    let mut config = parse("node = \"pi1\"\nhttp = \"off\"\npublish = [\"192.0.2.1\"]").expect("good");
     let http = Some("127.0.0.1:80".parse().expect("an address"));
-    config.flags(&Flags { node: Some("pi2".to_owned()), http, ..Flags::default() });
-    assert_eq!((config.node.as_str(), config.http), ("pi2", http));
+    let publish: Vec<IpAddr> = ["192.0.2.2", "2001:db8::2"].map(|ip| ip.parse().expect("an address")).to_vec();
+    config.flags(&Flags { node: Some("pi2".to_owned()), http, publish: publish.clone(), ..Flags::default() });
+    assert_eq!((config.node.as_str(), config.http, &config.publish), ("pi2", http, &publish));
     config.flags(&Flags::default());
-    assert_eq!((config.node.as_str(), config.http), ("pi2", http));
+    assert_eq!((config.node.as_str(), config.http, &config.publish), ("pi2", http, &publish));
 }
 
 #[test]
