@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::PathBuf,
     sync::{Arc, Mutex, atomic::AtomicBool},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -52,6 +52,9 @@ const API_IDENTITY: &str = "api/identity";
 
 /// Events that may wait for the compiler; sources wait when it is full.
 const EVENTS: usize = 1024;
+
+/// What ending takes at most after the grace time.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 /// Why the process cannot run, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -257,7 +260,10 @@ async fn until_told_to_stop(
         why = tasks.failure() => Err(RunError::Ended(why)),
     };
     tracing::info!(grace = ?config.grace, "draining: no new connections, requests in flight may finish");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    // A grace time beyond the unit's own limit: it would be killed with requests in flight.
+    let patience = config.grace.saturating_add(STOP_MARGIN);
+    let patience = sd_notify::NotifyState::ExtendTimeoutUsec(u32::try_from(patience.as_micros()).unwrap_or(u32::MAX));
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping, patience]);
     drain.drain(config.grace);
     let drained = tokio::task::spawn_blocking(move || listeners.join());
     tokio::select! {

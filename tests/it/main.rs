@@ -20,6 +20,7 @@ mod commands;
 mod first;
 mod floods;
 mod h2spec;
+mod install;
 mod kubectl;
 mod limits;
 mod live;

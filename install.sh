@@ -1,0 +1,198 @@
+#!/bin/sh
+# Installs gatelet as a systemd service, upgrades it, or takes it away again. POSIX sh.
+set -eu
+
+usage() {
+  cat <<'TEXT'
+Installs gatelet as a systemd service. Run again with another binary, it upgrades.
+
+Usage: install.sh [--dry-run] [--root DIR] [BINARY]
+       install.sh --uninstall [--purge] [--dry-run] [--root DIR]
+
+  BINARY       the gatelet to install [default: gatelet or target/release/gatelet beside this script]
+  --uninstall  stop the service and remove the binary and the unit; configuration, state and user stay
+  --purge      with --uninstall: remove configuration, state and user too
+  --dry-run    print what would be done, and change nothing
+  --root DIR   put the files below DIR, for an image; no user is made and systemctl is not called
+  --help       print this
+
+Examples: sudo ./install.sh
+          sudo ./install.sh --uninstall --purge
+TEXT
+}
+
+fail() {
+  echo "install.sh: $*" >&2
+  exit 1
+}
+
+wrong() {
+  echo "install.sh: $* (--help shows what there is)" >&2
+  exit 2
+}
+
+# Runs a command and says so; in a dry run it says so only.
+step() {
+  if [ "$dry" = yes ]; then
+    echo "would run: $*"
+  else
+    echo "$*"
+    "$@"
+  fi
+}
+
+# place FROM TO MODE: replaces a file in one move, so that it is never half there, not even after a power cut.
+place() {
+  if cmp -s "$1" "$2"; then
+    echo "unchanged: $2"
+    return
+  fi
+  step install -m "$3" "$1" "$2.new"
+  step sync "$2.new"
+  step mv -f "$2.new" "$2"
+}
+
+# Whether there is a systemd that services can be started with (not in a chroot, for example).
+systemd_runs() {
+  [ "$staged" = no ] && [ -d /run/systemd/system ]
+}
+
+find_binary() {
+  if [ -n "$binary" ]; then
+    [ -f "$binary" ] || fail "$binary: no such file"
+    return
+  fi
+  for binary in "$here/gatelet" "$here/target/release/gatelet"; do
+    [ ! -f "$binary" ] || return 0
+  done
+  fail "neither $here/gatelet nor $here/target/release/gatelet is there;" \
+    "name the binary, or build it with: cargo build --release --locked"
+}
+
+# Before anything is changed: the new binary runs here, and takes the configuration that is there.
+check_binary() {
+  if ! version=$("$binary" version 2>&1); then
+    [ "$staged" = yes ] || fail "$binary does not run on this machine: $version"
+    return 0
+  fi
+  case $version in
+    gatelet\ *) ;;
+    *) fail "$binary is not gatelet: it says \"$version\"" ;;
+  esac
+  [ ! -e "$config" ] || "$binary" config check --config "$config" >/dev/null ||
+    fail "$config is not what $version understands; nothing was changed"
+}
+
+install_all() {
+  find_binary
+  for file in "$here/systemd/gatelet.service" "$here/configs/gatelet.toml"; do
+    [ -f "$file" ] || fail "$file is missing: run this script from the folder that it came in"
+  done
+  check_binary
+  first=no
+  [ -e "$unit" ] || first=yes
+
+  if [ "$staged" = no ] && ! id gatelet >/dev/null 2>&1; then
+    step useradd --system --user-group --home-dir "$state" --no-create-home --shell /usr/sbin/nologin gatelet
+  fi
+  for folder in "${program%/*}" "${config%/*}" "${unit%/*}"; do
+    [ -d "$folder" ] || step install -d -m 0755 "$folder"
+  done
+  if [ "$staged" = yes ]; then
+    [ -d "$state" ] || step install -d -m 0700 "$state"
+  else
+    [ -d "$state" ] || step install -d -m 0700 -o gatelet -g gatelet "$state"
+  fi
+  place "$binary" "$program" 0755
+  place "$here/systemd/gatelet.service" "$unit" 0644
+  if [ -e "$config" ]; then
+    echo "kept: $config"
+  else
+    place "$here/configs/gatelet.toml" "$config" 0644
+  fi
+
+  [ "$staged" = no ] || return 0
+  if [ "$first" = yes ]; then
+    step systemctl enable gatelet.service
+  fi
+  if systemd_runs; then
+    step systemctl daemon-reload
+    # One that was stopped on purpose stays stopped.
+    if [ "$first" = yes ]; then
+      step systemctl start gatelet.service
+    else
+      step systemctl try-restart gatelet.service
+    fi
+  fi
+}
+
+uninstall_all() {
+  if [ -e "$unit" ]; then
+    if systemd_runs; then
+      step systemctl stop gatelet.service
+    fi
+    [ "$staged" = yes ] || step systemctl disable gatelet.service
+    step rm -f "$unit"
+    if systemd_runs; then
+      step systemctl daemon-reload
+    fi
+  fi
+  [ ! -e "$program" ] || step rm -f "$program"
+  if [ "$purge" = no ]; then
+    for left in "${config%/*}" "$state"; do
+      [ ! -d "$left" ] || echo "kept: $left (--purge removes it)"
+    done
+    return 0
+  fi
+  for left in "${config%/*}" "$state"; do
+    [ ! -d "$left" ] || step rm -rf "$left"
+  done
+  if [ "$staged" = no ] && id gatelet >/dev/null 2>&1; then
+    step userdel gatelet
+  fi
+}
+
+here=$(cd "$(dirname "$0")" && pwd)
+action=install purge=no dry=no staged=no root='' binary=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    --uninstall) action=uninstall ;;
+    --purge) purge=yes ;;
+    --dry-run) dry=yes ;;
+    --root)
+      [ $# -ge 2 ] || wrong "--root needs a folder"
+      root=$2 staged=yes
+      shift
+      ;;
+    --root=*) root=${1#--root=} staged=yes ;;
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    -*) wrong "unknown option $1" ;;
+    *)
+      [ -z "$binary" ] || wrong "one binary is enough, but $binary and $1 were named"
+      binary=$1
+      ;;
+  esac
+  shift
+done
+[ "$purge" = no ] || [ "$action" = uninstall ] || wrong "--purge goes with --uninstall"
+[ -z "$binary" ] || [ "$action" = install ] || wrong "--uninstall takes no binary"
+if [ "$staged" = yes ]; then
+  [ -d "$root" ] || fail "--root: $root is not a folder"
+  root=$(cd "$root" && pwd)
+  [ "$root" != / ] || wrong "--root / is this machine: leave it out"
+else
+  command -v systemctl >/dev/null || fail "there is no systemd here; run the binary under what this machine has instead"
+  [ "$dry" = yes ] || [ "$(id -u)" = 0 ] || fail "it takes root to do this: run it with sudo, or look with --dry-run"
+fi
+program=$root/usr/local/bin/gatelet
+config=$root/etc/gatelet/gatelet.toml
+unit=$root/etc/systemd/system/gatelet.service
+state=$root/var/lib/gatelet
+
+case $action in
+  install) install_all ;;
+  uninstall) uninstall_all ;;
+esac
