@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -37,7 +38,8 @@ impl Mirror {
             Err(error) => return Err(from_io(&error)),
         }
         let (live, whole) = read(&bytes);
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(|error| from_io(&error))?;
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        let file = file.map_err(|error| from_io(&error))?;
         let sum = live.iter().map(|(key, value)| (HEAD + key.len() + value.len()) as u64).sum();
         Ok((Self { path: path.to_owned(), file, size: bytes.len() as u64, live: sum, whole }, live))
     }

@@ -33,6 +33,7 @@ pub(super) struct Sled {
 impl Sled {
     /// Opens or makes the database in `dir` and reads every record once.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        super::private_dir(dir).map_err(|error| from_io(&error))?;
         // sled panics on some damaged files.
         let opened = catch_unwind(AssertUnwindSafe(|| {
             let config = ::sled::Config::new()

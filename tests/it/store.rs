@@ -31,6 +31,7 @@ fn without_its_api_it_serves_what_it_has() {
     let private =
         |name: &str| fs::metadata(gatelet.state().join(name)).expect("it is there").permissions().mode() & 0o777;
     assert_eq!((private("."), private("kubeconfig"), private("ca.pem")), (0o700, 0o600, 0o644));
+    assert_eq!((private("store"), private("mirror"), private("lock")), (0o700, 0o600, 0o600));
     let root = run(Command::new("cat").arg(gatelet.state().join("ca.pem")));
     gatelet.signal("TERM");
     assert_eq!(gatelet.wait().code(), Some(0));
