@@ -21,6 +21,7 @@ mod first;
 mod floods;
 mod h2spec;
 mod install;
+mod k3s;
 mod kubectl;
 mod limits;
 mod live;

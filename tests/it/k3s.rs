@@ -1,0 +1,279 @@
+//! `configs/k3s/gatelet.yaml` on a real control plane, and gatelet as its pod would run: the same arguments, user and
+//! system controls, a read-only root, and the token of its ServiceAccount as the only right.
+
+use std::{
+    fs::{self, File},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+
+use super::support::{Certificate, Folder, certificates, control_plane::ControlPlane, eventually, peers, run, said};
+
+const ACCOUNT: &str = "system:serviceaccount:gatelet:gatelet";
+/// An address of the test's namespace, as a pod has one.
+const POD: &str = "10.244.0.5";
+
+fn manifest() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/configs/k3s/gatelet.yaml")
+}
+
+/// gatelet as a container of the DaemonSet. Killed with its test.
+struct Pod {
+    child: Child,
+    folder: Folder,
+}
+
+impl Pod {
+    fn start(real: &ControlPlane, template: &Value) -> Self {
+        let folder = Folder::new();
+        fs::create_dir(folder.path().join("account")).expect("a folder");
+        folder.write("account/token", &real.kubectl(&["-n", "gatelet", "create", "token", "gatelet"]));
+        let pki = real.kubeconfig().with_file_name("pki");
+        fs::copy(pki.join("ca.crt"), folder.path().join("account/ca.crt")).expect("it can be copied");
+        folder.write("account/namespace", "gatelet");
+
+        let container = &template["containers"][0];
+        let security = &template["securityContext"];
+        assert_eq!(container["image"], concat!("gatelet:", env!("CARGO_PKG_VERSION")));
+        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+        assert_eq!(container["securityContext"]["capabilities"], serde_json::json!({ "drop": ["ALL"] }));
+        let controls = security["sysctls"].as_array().expect("a list").iter().map(|control| {
+            let name = control["name"].as_str().expect("a name").replace('.', "/");
+            format!("echo {} >/proc/sys/{name}\n", control["value"].as_str().expect("a value"))
+        });
+        let state = container["volumeMounts"][0]["mountPath"].as_str().expect("a path");
+        let user = security["runAsUser"].as_u64().expect("a number");
+        assert!(include_str!("../../Dockerfile").contains(&format!("\nUSER {user}:{user}\n")));
+        let script = format!(
+            r#"{}
+            account=/run/secrets/kubernetes.io/serviceaccount
+            mount -t tmpfs none /run
+            mkdir -p $account && cp "$FOLDER"/account/* $account
+            touch /run/gatelet && mount --bind "$0" /run/gatelet
+            mount -t tmpfs none "${{STATE%/*}}" && mkdir "$STATE" && chgrp {user} "$STATE" && chmod 2777 "$STATE"
+            mount -o remount,bind,ro /
+            exec setpriv --reuid {user} --regid {user} --clear-groups --bounding-set -all --inh-caps -all \
+                --no-new-privs /run/gatelet "$@""#,
+            controls.collect::<String>()
+        );
+        // Nothing of this machine's environment.
+        let mut command = Command::new("env");
+        command.args(["-i", "HOME=/", "KUBERNETES_SERVICE_HOST=127.0.0.1", "KUBERNETES_SERVICE_PORT=16443"]);
+        command.arg(format!("PATH={}", std::env::var("PATH").unwrap_or_default()));
+        command.arg(format!("FOLDER={}", folder.path().display())).arg(format!("STATE={state}"));
+        for variable in container["env"].as_array().expect("a list") {
+            let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
+                Some("spec.nodeName") => "node1",
+                Some("status.hostIP") => "192.0.2.10",
+                other => panic!("no value for {other:?}"),
+            };
+            command.arg(format!("{}={value}", variable["name"].as_str().expect("a name")));
+        }
+        command.args(["unshare", "--mount", "--propagation", "private", "sh", "-ec", &script]);
+        command.arg(env!("CARGO_BIN_EXE_gatelet"));
+        command.args(container["args"].as_array().expect("a list").iter().map(|word| word.as_str().expect("a word")));
+        let log = File::create(folder.path().join("log")).expect("the log");
+        let mut command = real.beside(&command);
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log")).stderr(log);
+        let mut pod = Self { child: command.spawn().expect("it starts"), folder };
+        let probes = [&container["livenessProbe"], &container["readinessProbe"]];
+        for probe in probes.map(|probe| &probe["httpGet"]) {
+            let port = container["ports"].as_array().expect("a list").iter().find(|port| port["name"] == probe["port"]);
+            let port = &port.expect("its port")["containerPort"];
+            let url = format!("http://{POD}:{port}{}", probe["path"].as_str().expect("a path"));
+            eventually("the probe succeeds", || {
+                let status = pod.child.try_wait().expect("its status");
+                assert!(status.is_none(), "gatelet ended: {}", pod.log());
+                let answered = real.beside(Command::new("curl").args(["-sf", "-m", "2", &url])).output();
+                answered.expect("curl").status.success().then_some(())
+            });
+        }
+        pod
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).expect("the log")
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of gatelet:\n{}", self.log());
+        }
+    }
+}
+
+/// A backend with an address of its own. Killed with its test.
+struct Backend(Child);
+
+impl Backend {
+    fn start(real: &ControlPlane, folder: &Folder) -> Self {
+        run(&mut real.beside(Command::new("ip").args(["addr", "add", &format!("{POD}/32"), "dev", "lo"])));
+        folder.write("index.html", "the backend\n");
+        let mut command = peers::python();
+        command.args(["-m", "http.server", "--bind", POD, "--directory"]).arg(folder.path()).arg("8080");
+        let mut command = real.beside(&command);
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("python"))
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn json(real: &ControlPlane, arguments: &[&str]) -> Value {
+    serde_json::from_str(&real.kubectl(&[arguments, &["-o", "json"]].concat())).expect("JSON")
+}
+
+#[test]
+fn the_manifest_is_all_that_gatelet_needs_and_no_more() {
+    let Some(real) = ControlPlane::start() else { return };
+    let folder = Folder::new();
+    let _backend = Backend::start(&real, &folder);
+    real.kubectl(&["apply", "-f", manifest()]);
+    let again = real.kubectl(&["apply", "-f", manifest()]);
+    assert!(again.lines().all(|line| line.ends_with(" unchanged")), "{again}");
+    let template = json(&real, &["-n", "gatelet", "get", "daemonset", "gatelet"])["spec"]["template"]["spec"].take();
+    let pod = Pod::start(&real, &template);
+
+    let certificate = Certificate::make(&folder, "web", &["k3s.example.com"], certificates::ECDSA);
+    let secret = certificate.secret("web");
+    real.apply(&format!(
+        "{secret}
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec: {{ports: [{{port: 80}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: web, labels: {{kubernetes.io/service-name: web}}}}
+addressType: IPv4
+endpoints: [{{addresses: [{POD}]}}]
+ports: [{{port: 8080}}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: web}}
+spec:
+  ingressClassName: gatelet
+  tls: [{{hosts: [k3s.example.com], secretName: web}}]
+  rules:
+    - host: k3s.example.com
+      http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{number: 80}}}}}}}}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: wrong}}
+spec:
+  ingressClassName: gatelet
+  defaultBackend: {{service: {{name: nowhere, port: {{number: 80}}}}}}
+"
+    ));
+    // Over HTTPS with the certificate of the Secret, and redirected there to the node's port.
+    let mut curl = Command::new("curl");
+    curl.args(["-sSL", "-m", "20", "--connect-to", &format!("::{POD}:"), "http://k3s.example.com/"]);
+    curl.arg("--cacert").arg(&certificate.chain);
+    let curl = || real.beside(&curl).output().expect("curl");
+    eventually("the Ingress is served", || (curl().stdout == b"the backend\n").then_some(()));
+    for name in ["web", "wrong"] {
+        eventually("the Ingress has its address", || {
+            let status = json(&real, &["get", "ingress", name])["status"].take();
+            (status["loadBalancer"]["ingress"][0]["ip"] == "192.0.2.10").then_some(())
+        });
+    }
+    let events = || json(&real, &["get", "events", "--field-selector=involvedObject.name=wrong"])["items"].take();
+    eventually("the finding has an Event", || (events()[0]["count"] == 1).then_some(()));
+    assert!(events()[0]["message"].as_str().is_some_and(|text| text.contains("nowhere")), "{}", events());
+    assert_eq!(events()[0]["source"]["host"], "node1");
+    assert!(!pod.log().contains("forbidden") && !pod.log().contains("not written"), "{}", pod.log());
+
+    // The folder was made for it, open to everyone: what it puts there is not.
+    let state = format!("/proc/{}/root/var/lib/gatelet", pod.child.id());
+    let open =
+        run(Command::new("find").args([&state, "-mindepth", "1", "-maxdepth", "1", "-perm", "/077", "-printf", "%f"]));
+    assert_eq!(open, "ca.pem");
+
+    // The next pod says the same again.
+    drop(pod);
+    let pod = Pod::start(&real, &template);
+    eventually("the Event counts up", || (events()[0]["count"] == 2).then_some(()));
+    assert_eq!(curl().stdout, b"the backend\n");
+
+    allowed(&real);
+    refused(&real, &pod);
+    restricted(&real);
+}
+
+/// The whole list of what the account may do, but for what every account may.
+fn allowed(real: &ControlPlane) {
+    let list = real.kubectl(&["auth", "can-i", "--list", "--as", ACCOUNT]);
+    let everyone = |line: &&str| line.contains("selfsubject") || line.contains(" [/") || line.starts_with("Resources");
+    let mut rows: Vec<String> = list
+        .lines()
+        .filter(|line| !everyone(line))
+        .map(|line| line.split_whitespace().collect::<Vec<&str>>().join(" "))
+        .collect();
+    rows.sort();
+    let expected = [
+        "endpointslices.discovery.k8s.io [] [] [list watch]",
+        "events [] [] [create get patch]",
+        "ingressclasses.networking.k8s.io [] [] [list watch]",
+        "ingresses.networking.k8s.io [] [] [list watch]",
+        "ingresses.networking.k8s.io/status [] [] [patch]",
+        "secrets [] [] [list watch]",
+        "services [] [] [list watch]",
+    ];
+    assert_eq!(rows, expected, "{list}");
+}
+
+/// What its token is good for when it is in other hands.
+fn refused(real: &ControlPlane, pod: &Pod) {
+    let token = fs::read_to_string(pod.folder.path().join("account/token")).expect("the token");
+    let attempts: [&[&str]; 6] = [
+        &["create", "service", "clusterip", "mine", "--tcp=80"],
+        &["delete", "secret", "web"],
+        &["get", "secret", "web"],
+        &["get", "nodes"],
+        &["annotate", "ingress", "web", "mine=yes"],
+        &["-n", "gatelet", "create", "token", "gatelet"],
+    ];
+    for attempt in attempts {
+        let mut command = real.kubectl_command(&[]);
+        // Without the administrator's certificate.
+        let config = pod.folder.write(
+            "kubeconfig",
+            &format!(
+                "{{apiVersion: v1, kind: Config, current-context: it, contexts: [{{name: it, context: {{cluster: it, \
+                 user: it}}}}], clusters: [{{name: it, cluster: {{server: \"https://127.0.0.1:16443\", \
+                 certificate-authority: {}}}}}], users: [{{name: it, user: {{token: {}}}}}]}}",
+                pod.folder.path().join("account/ca.crt").display(),
+                token.trim()
+            ),
+        );
+        command.arg("--kubeconfig").arg(config).args(attempt);
+        let output = command.stdin(Stdio::null()).output().expect("kubectl");
+        let text = said(&output);
+        assert!(
+            !output.status.success() && text.contains(&format!("User \"{ACCOUNT}\" cannot")),
+            "{attempt:?}: {text}"
+        );
+    }
+}
+
+/// Ports of the node are all that Pod Security has against it.
+fn restricted(real: &ControlPlane) {
+    real.kubectl(&["label", "namespace", "gatelet", "pod-security.kubernetes.io/warn=restricted"]);
+    let mut command = real.kubectl_command(&["replace", "--dry-run=server", "-f", manifest()]);
+    let text = said(&command.stdin(Stdio::null()).output().expect("kubectl"));
+    let warning = text.lines().find(|line| line.starts_with("Warning: ")).expect("a warning");
+    let warning = warning.split_once(": hostPort (").map(|(before, _ports)| before);
+    assert_eq!(warning, Some("Warning: would violate PodSecurity \"restricted:latest\""), "{text}");
+}
