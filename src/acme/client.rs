@@ -97,6 +97,14 @@ impl Client {
         Ok(directory)
     }
 
+    /// The CA's time, in seconds since 1970, from the head of any answer.
+    ///
+    /// # Errors
+    /// The CA does not answer.
+    pub async fn time(&self) -> Result<Option<i64>, ClientError> {
+        Ok(header::date(&self.get(&self.0.url).await?.headers))
+    }
+
     /// Makes an account, or finds the one that the key has (RFC 8555 section 7.3); agrees to the terms of service. With
     /// `only_existing`, none is made: the CA says `accountDoesNotExist` instead (section 7.3.1).
     ///

@@ -149,6 +149,11 @@ impl ExternalAccount {
         Ok(Self { kid: kid.to_owned(), key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) })
     }
 
+    /// The name of its key.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
     /// `externalAccountBinding` for a new account with this key, made at `url` (RFC 8555 section 7.3.4).
     pub fn binding(&self, account: &AccountKey, url: &str) -> Value {
         let protected = json!({"alg": "HS256", "kid": self.kid, "url": url});

@@ -1,7 +1,29 @@
-//! Certificates that issue and renew themselves (RFC 8555): what is wanted, what is had, what to do next, and the driver
+//! Certificates that issue and renew themselves (RFC 8555): what is wanted, what is had, what to do next, and the engine
 //! that does it. Knows nothing of Kubernetes: wishes come in as data, certificates go out as data.
 
+mod board;
+pub mod budget;
+mod classify;
 pub mod client;
 pub mod dns;
+mod engine;
+pub mod failure;
 pub mod http;
+pub mod issuer;
 pub mod jws;
+mod keys;
+mod local;
+pub mod notice;
+mod operate;
+mod order;
+pub mod plan;
+mod prove;
+pub mod record;
+pub mod renewal;
+pub mod report;
+mod run;
+pub mod served;
+pub mod want;
+
+pub use engine::{Engine, Pace, Parts};
+pub use operate::OperateError;

@@ -118,6 +118,17 @@ impl LocalCa {
         self.issue(params)
     }
 
+    /// A certificate for servers of these names, wildcards and addresses, valid for `life` from `not_before` (seconds since
+    /// 1970) on.
+    pub fn issue_for(&self, names: &[String], not_before: i64, life: Duration) -> Result<Issued, LocalCaError> {
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name = distinguished(names.first().map_or(FALLBACK, String::as_str));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let begin = UNIX_EPOCH + Duration::from_secs(u64::try_from(not_before).unwrap_or(0));
+        (params.not_before, params.not_after) = (begin.into(), (begin + life).into());
+        self.sign(&params)
+    }
+
     /// A client certificate: `user` is the common name, `group` the organisation, as Kubernetes reads them.
     pub fn issue_client(&self, user: &str, group: &str) -> Result<Issued, LocalCaError> {
         let mut params = CertificateParams::default();
@@ -169,9 +180,13 @@ impl LocalCa {
     }
 
     fn issue(&self, mut params: CertificateParams) -> Result<Issued, LocalCaError> {
-        let key = KeyPair::generate()?;
         params.not_before = rcgen::date_time_ymd(NOT_BEFORE.0, NOT_BEFORE.1, NOT_BEFORE.2);
         params.not_after = rcgen::date_time_ymd(2050, 1, 1);
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Result<Issued, LocalCaError> {
+        let key = KeyPair::generate()?;
         let signed = params.signed_by(&key, &self.issuer)?;
         Ok(Issued { chain_pem: format!("{}{}", signed.pem(), self.root_pem), key_pem: key.serialize_pem() })
     }

@@ -38,7 +38,7 @@ impl Front {
         let backend = Backend::new(id, Protocol::Http1);
         backend.set_endpoints(EndpointSet::Addresses([Endpoint { addr }].into()));
         let origin = Origin { namespace: "n".into(), name: "i".into(), field: "f".into() };
-        let hsts = Filter::Hsts(http::HeaderValue::from_static("max-age=300"));
+        let hsts = Filter::Hsts { value: http::HeaderValue::from_static("max-age=300"), always: true };
         let route = Route { origin, action: Action::Forward(Arc::new(backend)), filters: [hsts].into() };
         let mut table = RoutingTable::default();
         table.set_default(Some(Arc::new(route)));

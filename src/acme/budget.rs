@@ -1,0 +1,165 @@
+//! Our own limits, below those that Let's Encrypt publishes, kept over restarts: a crash loop must not spend a week's
+//! worth. What is over the budget is refused here, with a date, before the CA is asked.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+const HOUR: i64 = 3_600;
+const WEEK: i64 = 7 * 86_400;
+
+/// Failed validations of a name per hour; the CA allows five.
+pub const FAILURES_PER_HOUR: usize = 4;
+/// Certificates for exactly the same names per week; the CA allows five.
+pub const CERTIFICATES_PER_WEEK: usize = 4;
+/// Orders in three hours; the CA allows three hundred.
+pub const ORDERS_PER_THREE_HOURS: usize = 200;
+/// Failed validations of a name in a row, after which a person has to look; the CA pauses at 1,152.
+pub const FAILURES_IN_A_ROW: u32 = 500;
+
+/// Names and sets that are remembered at most; the oldest go first.
+const REMEMBERED: usize = 2_000;
+
+/// What one account has spent. Times are seconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    #[serde(default)]
+    failures: BTreeMap<String, Failures>,
+    #[serde(default)]
+    issued: BTreeMap<String, Vec<i64>>,
+    #[serde(default)]
+    orders: Vec<i64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Failures {
+    times: Vec<i64>,
+    in_a_row: u32,
+}
+
+/// Why an attempt would be over the budget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// In one sentence.
+    pub why: String,
+    /// From when it would not be; `None` if a person has to look.
+    pub until: Option<i64>,
+}
+
+impl Budget {
+    /// Whether an order for these names may be made at `now`.
+    pub fn check(&self, names: &[String], now: i64) -> Result<(), Refusal> {
+        for name in names {
+            let Some(failures) = self.failures.get(name) else { continue };
+            if failures.in_a_row >= FAILURES_IN_A_ROW {
+                let why = format!("validation of {name} failed {} times in a row", failures.in_a_row);
+                return Err(Refusal { why, until: None });
+            }
+            if let Some(until) = full(&failures.times, FAILURES_PER_HOUR, HOUR, now) {
+                let why = format!("validation of {name} failed {FAILURES_PER_HOUR} times within an hour");
+                return Err(Refusal { why, until: Some(until) });
+            }
+        }
+        if let Some(times) = self.issued.get(&set(names))
+            && let Some(until) = full(times, CERTIFICATES_PER_WEEK, WEEK, now)
+        {
+            let why = format!("{CERTIFICATES_PER_WEEK} certificates for the same names within a week");
+            return Err(Refusal { why, until: Some(until) });
+        }
+        if let Some(until) = full(&self.orders, ORDERS_PER_THREE_HOURS, 3 * HOUR, now) {
+            let why = format!("{ORDERS_PER_THREE_HOURS} orders within three hours");
+            return Err(Refusal { why, until: Some(until) });
+        }
+        Ok(())
+    }
+
+    /// An order was made.
+    pub fn ordered(&mut self, now: i64) {
+        self.orders.push(now);
+        forget(&mut self.orders, now, 3 * HOUR);
+    }
+
+    /// Validation of a name failed.
+    pub fn failed(&mut self, name: &str, now: i64) {
+        let failures = self.failures.entry(name.to_owned()).or_default();
+        failures.times.push(now);
+        forget(&mut failures.times, now, HOUR);
+        failures.in_a_row = failures.in_a_row.saturating_add(1);
+        while self.failures.len() > REMEMBERED {
+            let oldest = self.failures.iter().min_by_key(|(_, failures)| failures.times.last().copied());
+            let Some(name) = oldest.map(|(name, _)| name.clone()) else { break };
+            self.failures.remove(&name);
+        }
+    }
+
+    /// A certificate for these names was issued.
+    pub fn issued(&mut self, names: &[String], now: i64) {
+        for name in names {
+            self.failures.remove(name);
+        }
+        self.issued.entry(set(names)).or_default().push(now);
+        self.issued.retain(|_, times| {
+            forget(times, now, WEEK);
+            !times.is_empty()
+        });
+        while self.issued.len() > REMEMBERED {
+            let oldest = self.issued.iter().min_by_key(|(_, times)| times.last().copied());
+            let Some(names) = oldest.map(|(names, _)| names.clone()) else { break };
+            self.issued.remove(&names);
+        }
+    }
+
+    /// Failed validations of a name that are left within this hour.
+    pub fn failures_left(&self, name: &str, now: i64) -> usize {
+        let times = self.failures.get(name).map_or(&[][..], |failures| &failures.times);
+        FAILURES_PER_HOUR.saturating_sub(recent(times, HOUR, now))
+    }
+
+    /// Certificates for exactly these names that are left within this week.
+    pub fn certificates_left(&self, names: &[String], now: i64) -> usize {
+        let times = self.issued.get(&set(names)).map_or(&[][..], Vec::as_slice);
+        CERTIFICATES_PER_WEEK.saturating_sub(recent(times, WEEK, now))
+    }
+
+    /// A person looked: failures in a row count anew.
+    pub fn forgive(&mut self, names: &[String]) {
+        for name in names {
+            if let Some(failures) = self.failures.get_mut(name) {
+                failures.in_a_row = 0;
+            }
+        }
+    }
+}
+
+fn set(names: &[String]) -> String {
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    names.join(" ")
+}
+
+/// A time in the future is one of a clock that was wrong: it counts as now.
+fn is_recent(time: i64, width: i64, now: i64) -> bool {
+    time > now - width
+}
+
+fn recent(times: &[i64], width: i64, now: i64) -> usize {
+    times.iter().filter(|time| is_recent(**time, width, now)).count()
+}
+
+/// From when one more fits, if none does now.
+fn full(times: &[i64], most: usize, width: i64, now: i64) -> Option<i64> {
+    let mut counted: Vec<i64> =
+        times.iter().filter(|time| is_recent(**time, width, now)).map(|t| (*t).min(now)).collect();
+    counted.sort_unstable();
+    let index = counted.len().checked_sub(most)?;
+    counted.get(index).map(|time| time + width)
+}
+
+fn forget(times: &mut Vec<i64>, now: i64, width: i64) {
+    times.retain(|time| is_recent(*time, width, now));
+    let extra = times.len().saturating_sub(1_000);
+    times.drain(..extra);
+}
+
+#[cfg(test)]
+mod tests;

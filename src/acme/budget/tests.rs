@@ -1,0 +1,72 @@
+use super::*;
+
+const NOW: i64 = 1_800_000_000;
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn the_fifth_failure_of_a_name_within_an_hour_is_not_asked_for() {
+    let mut budget = Budget::default();
+    for failure in 0..4 {
+        assert_eq!(budget.check(&names(&["a.example"]), NOW + failure), Ok(()), "{failure}");
+        budget.failed("a.example", NOW + failure);
+    }
+    assert_eq!(budget.failures_left("a.example", NOW + 10), 0);
+    let refusal = budget.check(&names(&["b.example", "a.example"]), NOW + 10).expect_err("over");
+    assert_eq!(refusal.until, Some(NOW + HOUR));
+    assert!(refusal.why.contains("a.example"));
+    assert_eq!(budget.check(&names(&["b.example"]), NOW + 10), Ok(()));
+    assert_eq!(budget.check(&names(&["a.example"]), NOW + HOUR), Ok(()));
+}
+
+#[test]
+fn the_fifth_certificate_for_the_same_names_within_a_week_is_not_asked_for() {
+    let mut budget = Budget::default();
+    for day in 0..4 {
+        assert_eq!(budget.check(&names(&["a", "b"]), NOW + day * 86_400), Ok(()));
+        budget.issued(&names(&["b", "a"]), NOW + day * 86_400);
+    }
+    let refusal = budget.check(&names(&["a", "b"]), NOW + 4 * 86_400).expect_err("over");
+    assert_eq!(refusal.until, Some(NOW + WEEK));
+    assert_eq!(budget.check(&names(&["a"]), NOW + 4 * 86_400), Ok(()));
+    assert_eq!(budget.certificates_left(&names(&["a", "b"]), NOW + WEEK), 1);
+}
+
+#[test]
+fn a_success_forgets_failures_and_a_person_forgives_them() {
+    let mut budget = Budget::default();
+    for failure in 0..i64::from(FAILURES_IN_A_ROW) {
+        budget.failed("a", NOW + failure * HOUR);
+    }
+    let later = NOW + 1000 * HOUR;
+    assert_eq!(budget.check(&names(&["a"]), later).expect_err("in a row").until, None);
+    budget.forgive(&names(&["a"]));
+    assert_eq!(budget.check(&names(&["a"]), later), Ok(()));
+    budget.failed("a", later);
+    budget.issued(&names(&["a"]), later);
+    assert_eq!(budget.failures_left("a", later), FAILURES_PER_HOUR);
+}
+
+#[test]
+fn times_of_a_clock_that_ran_ahead_do_not_refuse_for_years() {
+    let mut budget = Budget::default();
+    for _ in 0..4 {
+        budget.failed("a", NOW + 10 * 365 * 86_400);
+    }
+    let refusal = budget.check(&names(&["a"]), NOW).expect_err("over");
+    assert!(refusal.until.is_some_and(|until| until <= NOW + HOUR), "{refusal:?}");
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut budget = Budget::default();
+    for number in 0..3_000 {
+        budget.failed(&format!("{number}.example"), NOW + number);
+        budget.issued(&names(&[&format!("{number}.other")]), NOW + number);
+        budget.ordered(NOW);
+    }
+    assert_eq!((budget.failures.len(), budget.issued.len()), (REMEMBERED, REMEMBERED));
+    assert!(budget.orders.len() <= 1_000);
+}

@@ -1,0 +1,88 @@
+//! What a CA's answer means for the next attempt. Only a verdict of the protocol is final; what the network does never is.
+
+use super::{
+    client::{ClientError, ErrorKind, Problem},
+    failure::{Class, Failure},
+};
+
+/// The failure behind an error of the client.
+pub(super) fn failure(error: &ClientError) -> Failure {
+    let retry_after = error.retry_after.and_then(|wait| i64::try_from(wait.as_secs()).ok());
+    let mut failure = match &error.kind {
+        ErrorKind::Transport(_) | ErrorKind::Nonsense { .. } => Failure::new(Class::Transport, error.to_string()),
+        ErrorKind::NotOffered(_) => Failure::new(Class::Config, error.to_string()),
+        ErrorKind::Problem(problem) => of_problem(problem, retry_after, error.date),
+    };
+    if failure.retry_after.is_none() {
+        failure.retry_after = retry_after;
+    }
+    failure
+}
+
+/// The failure behind a problem document (RFC 8555 section 6.7), wherever it stood.
+pub(super) fn of_problem(problem: &Problem, retry_after: Option<i64>, date: Option<i64>) -> Failure {
+    let text = describe(problem);
+    if let Some(link) = unpause_link(problem) {
+        let advice = format!("open {link} to let the CA go on, then renew the certificate by hand");
+        return Failure::new(Class::Paused, text).advise(advice);
+    }
+    match problem.kind.as_str() {
+        "rateLimited" => {
+            let until = retry_after.or_else(|| Some((date_in(&problem.detail)? - date?).max(0)));
+            Failure { retry_after: until, ..Failure::new(Class::Limited, text) }
+        }
+        "userActionRequired" => Failure::new(Class::Paused, text).advise("do what the CA asks for"),
+        "rejectedIdentifier" | "unsupportedIdentifier" => {
+            Failure::new(Class::Config, text).advise("use a name that this CA issues for, or another issuer")
+        }
+        "externalAccountRequired" => {
+            Failure::new(Class::Config, text).advise("set `eab` for this issuer with what the CA gave you")
+        }
+        "invalidContact" | "unsupportedContact" => Failure::new(Class::Config, text).advise("correct the `contacts`"),
+        "invalidProfile" => Failure::new(Class::Config, text).advise("correct the `profile` of the issuer"),
+        "badCSR" | "badPublicKey" | "badSignatureAlgorithm" | "badRevocationReason" => {
+            Failure::new(Class::Config, text).advise("use another key type")
+        }
+        "accountDoesNotExist" => Failure::new(Class::Account, text),
+        "unauthorized" => Failure::new(Class::Account, text).advise("the account at the CA may be deactivated"),
+        "caa" => Failure::new(Class::Validation, text).advise("let a CAA record of the domain allow this CA"),
+        "connection" | "dns" | "incorrectResponse" | "tls" => Failure::new(Class::Validation, text),
+        // What only one CA knows is a refusal if it says so by its status, and its own trouble otherwise.
+        _ if problem.status == 429 => Failure { retry_after, ..Failure::new(Class::Limited, text) },
+        _ => Failure::new(Class::Transport, text),
+    }
+}
+
+/// The CA's own words, those about single names too.
+pub(super) fn describe(problem: &Problem) -> String {
+    /// Longer texts are of no use in an Event.
+    const LONGEST: usize = 600;
+    let mut text = problem.to_string();
+    if text.len() > LONGEST {
+        let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+/// Let's Encrypt pauses names with an error of type `rateLimited` that points to a page where a person lets it go on.
+fn unpause_link(problem: &Problem) -> Option<&str> {
+    let words = problem.detail.split_whitespace().chain(problem.instance.as_deref());
+    let mut links =
+        words.map(|word| word.trim_matches(['.', ',', '(', ')', '<', '>'])).filter(|word| word.starts_with("https://"));
+    links.find(|link| link.contains("unpause") || problem.detail.contains("paused"))
+}
+
+/// The moment in `retry after 2026-11-26 12:34:56 UTC`, seconds since 1970.
+fn date_in(detail: &str) -> Option<i64> {
+    let lower = detail.to_ascii_lowercase();
+    let rest = &detail[lower.find("retry after ")? + "retry after ".len()..];
+    let mut words = rest.split([' ', 'T']);
+    let (day, time) = (words.next()?, words.next()?);
+    let time = time.trim_end_matches(|c: char| !c.is_ascii_digit());
+    format!("{day}T{time}Z").parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,450 @@
+//! The engine: keeps what is known, plans, lets attempts run, and hands out what is to be served. One attempt at a time
+//! for each account; everything that must not be lost is in the store before anybody acts on it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustls::pki_types::UnixTime;
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::{
+    board::Board,
+    budget::Budget,
+    client::{self, Client},
+    dns::Lookup,
+    failure::{Class, Failure, Trouble},
+    http::{Http, HttpSettings, Proxy},
+    issuer::{AcmeIssuer, Issuer},
+    jws::{AccountKey, ExternalAccount},
+    notice::{Notice, NoticeReason},
+    plan::{Plan, State},
+    record::{self, Account, Floor, Held, Job},
+    renewal::Suggestion,
+    served::Served,
+    want::Want,
+};
+use crate::{
+    routing::Host,
+    store::{Batch, Store, StoreError},
+    tls::{Challenges, LocalCa},
+    util::clock::{Clock, Reading},
+};
+
+/// The floor of the clock is stored when it has risen by this much, seconds.
+const FLOOR_STEP: i64 = 6 * 3_600;
+
+/// How fast things go. Tests are in a hurry; everybody else takes the default.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Between two orders at one CA.
+    pub gap: Duration,
+    /// For one thing that the CA works on: a validation, a finalization.
+    pub patience: Duration,
+    /// Between two looks at the clock while nothing is to be done.
+    pub tick: Duration,
+    /// Between two questions for renewal information, where the CA does not say.
+    pub renewal_info: Duration,
+    /// Whether anything listens for HTTP.
+    pub http: bool,
+    /// Whether anything listens for HTTPS.
+    pub https: bool,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            gap: Duration::from_secs(5),
+            patience: Duration::from_secs(300),
+            tick: Duration::from_secs(60),
+            renewal_info: Duration::from_secs(6 * 3_600),
+            http: true,
+            https: true,
+        }
+    }
+}
+
+/// What the engine is made of.
+pub struct Parts {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// Looks at the machine's clocks.
+    pub time: Arc<dyn Fn() -> Reading + Send + Sync>,
+    /// Issues what the issuer `local-ca` is asked for.
+    pub local_ca: Arc<LocalCa>,
+    /// Where CAs find the answers to their challenges.
+    pub challenges: Arc<Challenges>,
+    /// Where DNS is asked.
+    pub lookup: Lookup,
+    /// Takes what is to be told to the owners of wishes.
+    pub notices: mpsc::Sender<Notice>,
+    /// How fast things go.
+    pub pace: Pace,
+}
+
+/// See the module.
+pub struct Engine {
+    parts: Parts,
+    board: Board,
+    clock: Mutex<Clock>,
+    pub(super) state: Mutex<State>,
+    accounts: Mutex<BTreeMap<String, Account>>,
+    cas: Mutex<HashMap<String, Arc<Ca>>>,
+    wants: watch::Sender<Arc<[Arc<Want>]>>,
+    served: watch::Sender<Arc<Served>>,
+    doing: Mutex<BTreeMap<String, String>>,
+    plan: Mutex<Plan>,
+    /// Something changed that the loop should look at.
+    pub(super) kick: Notify,
+}
+
+/// A CA and our account there.
+pub(super) struct Ca {
+    /// Key of the account's record.
+    pub(super) account: String,
+    pub(super) client: Client,
+    external: Option<ExternalAccount>,
+    session: Mutex<Option<client::Session>>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+impl Engine {
+    /// Reads back what is stored. Nothing runs yet, but what was held is served from now on.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn load(parts: Parts) -> Result<Self, StoreError> {
+        let store = &*parts.store;
+        let state = State {
+            held: record::all::<Held>(store)?.into_iter().collect(),
+            jobs: record::all::<Job>(store)?.into_iter().collect(),
+            troubles: record::all::<Vec<Trouble>>(store)?.into_iter().collect(),
+            suggestions: record::all::<Suggestion>(store)?.into_iter().collect(),
+            budgets: record::all::<Budget>(store)?.into_iter().collect(),
+            forced: HashSet::new(),
+        };
+        let accounts = record::all::<Account>(store)?.into_iter().collect();
+        let stored = record::all::<Floor>(store)?.into_iter().map(|(_, floor)| floor.floor);
+        // A certificate that is held has begun. One that begins in the future came from a clock that ran ahead, or
+        // shows that ours is slow; both are for a witness to settle.
+        let begun = state.held.values().map(|held| held.not_before);
+        let floor = stored.chain(begun).max().unwrap_or(0);
+        let reading = (parts.time)();
+        let served = Served::of(&state.held, &BTreeMap::new());
+        Ok(Self {
+            board: Board::new(parts.challenges.clone()),
+            clock: Mutex::new(Clock::new(floor, reading)),
+            state: Mutex::new(state),
+            accounts: Mutex::new(accounts),
+            cas: Mutex::default(),
+            wants: watch::Sender::new(Arc::from([])),
+            served: watch::Sender::new(Arc::new(served)),
+            doing: Mutex::default(),
+            plan: Mutex::default(),
+            kick: Notify::new(),
+            parts,
+        })
+    }
+
+    /// The wishes are these from now on.
+    pub fn want(&self, wants: Arc<[Arc<Want>]>) {
+        self.board.wants(&wants, |want| self.thumbprint_for(want));
+        self.wants.send_replace(wants);
+        self.kick.notify_one();
+    }
+
+    /// The certificates that are held, and each change of them.
+    pub fn served(&self) -> watch::Receiver<Arc<Served>> {
+        self.served.subscribe()
+    }
+
+    /// The wishes as they are.
+    pub fn wants(&self) -> Arc<[Arc<Want>]> {
+        self.wants.borrow().clone()
+    }
+
+    pub(super) fn pace(&self) -> &Pace {
+        &self.parts.pace
+    }
+
+    pub(super) fn lookup(&self) -> &Lookup {
+        &self.parts.lookup
+    }
+
+    pub(super) fn local_ca(&self) -> &LocalCa {
+        &self.parts.local_ca
+    }
+
+    pub(super) fn challenges(&self) -> &Challenges {
+        self.board.challenges()
+    }
+
+    pub(super) fn answer_http(&self, want: &Arc<str>, thumbprint: &str) {
+        self.board.answer_http(want, thumbprint);
+    }
+
+    pub(super) fn answer_tls(&self, want: &Arc<str>, host: Host, certificate: rustls::sign::CertifiedKey) {
+        self.board.answer_tls(want, host, certificate);
+    }
+
+    pub(super) fn withdraw(&self, want: &Arc<str>) {
+        self.board.withdraw(want);
+    }
+
+    // === Time ===
+
+    pub(super) fn reading(&self) -> Reading {
+        (self.parts.time)()
+    }
+
+    pub(super) fn clock(&self) -> MutexGuard<'_, Clock> {
+        lock(&self.clock)
+    }
+
+    /// The time, if it is known.
+    pub(super) fn now(&self) -> Option<i64> {
+        let reading = self.reading();
+        let mut clock = self.clock();
+        clock.observe(reading);
+        clock.now(reading)
+    }
+
+    pub(super) fn now_or_failure(&self) -> Result<i64, Failure> {
+        self.now().ok_or_else(|| Failure::new(Class::Transport, "the time is not known any more: the clock jumped"))
+    }
+
+    /// A CA said what time it is.
+    pub(super) fn witness(&self, date: Option<i64>) {
+        if let Some(date) = date {
+            let reading = self.reading();
+            self.clock().witness(date, reading);
+        }
+    }
+
+    /// Stores the floor of the clock if it has risen much; asked for when something else is stored too.
+    fn with_floor(&self, batch: Batch) -> Batch {
+        let floor = self.clock().floor().max(self.now().unwrap_or(0));
+        let known = record::all::<Floor>(&*self.parts.store).ok().and_then(|floors| Some(floors.first()?.1.floor));
+        if known.is_some_and(|known| floor < known + FLOOR_STEP) {
+            return batch;
+        }
+        record::put(batch, "floor", &Floor { floor })
+    }
+
+    // === State ===
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    pub(super) fn held(&self, want: &str) -> Option<Held> {
+        self.state().held.get(want).cloned()
+    }
+
+    pub(super) fn job(&self, want: &str) -> Option<Job> {
+        self.state().jobs.get(want).cloned()
+    }
+
+    /// Whether the same is still wanted of the same issuer.
+    pub(super) fn is_wanted(&self, want: &Want, issuer: &Issuer) -> bool {
+        self.wants.borrow().iter().any(|now| {
+            now.id == want.id
+                && now.issuers.iter().any(|one| one.name == issuer.name && now.print(one) == want.print(issuer))
+        })
+    }
+
+    /// Makes a batch durable.
+    pub(super) async fn commit(&self, batch: Batch) -> Result<(), Failure> {
+        let store = self.parts.store.clone();
+        let batch = self.with_floor(batch);
+        let done = tokio::task::spawn_blocking(move || store.commit(batch)).await;
+        let failed = |error: &dyn fmt::Display| {
+            Failure::new(Class::Store, format!("{error}: nothing is asked of a CA until it can be kept"))
+        };
+        match done {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    pub(super) async fn put_job(&self, want: &Arc<str>, job: Job) -> Result<(), Failure> {
+        self.commit(record::put(Batch::new(), want, &job)).await?;
+        self.state().jobs.insert(want.to_string(), job);
+        Ok(())
+    }
+
+    /// Changes what is spent, in memory at once and in the store with the next commit.
+    pub(super) fn spend(&self, account: &str, change: impl FnOnce(&mut Budget)) {
+        change(self.state().budgets.entry(account.to_owned()).or_default());
+    }
+
+    /// A certificate came: stored in one write with the end of its job, then served.
+    pub(super) async fn issued(
+        &self,
+        want: &Arc<str>,
+        held: Held,
+        spent: Option<(&str, &[String])>,
+        now: i64,
+    ) -> Result<(), Failure> {
+        let mut batch = record::put(Batch::new(), want, &held);
+        batch = record::remove::<Job>(batch, want);
+        batch = record::remove::<Vec<Trouble>>(batch, want);
+        batch = record::remove::<Suggestion>(batch, want);
+        if let Some((account, names)) = spent {
+            self.spend(account, |budget| budget.issued(names, now));
+            let budget = self.state().budgets.get(account).cloned().unwrap_or_default();
+            batch = record::put(batch, account, &budget);
+        }
+        self.clock().raise_floor(held.not_before.min(now));
+        self.commit(batch).await?;
+        let message = format!(
+            "{} issued a certificate for {}, valid until {}",
+            held.issuer,
+            held.names.join(", "),
+            super::report::moment(held.not_after)
+        );
+        {
+            let mut state = self.state();
+            state.jobs.remove(&**want);
+            state.troubles.remove(&**want);
+            state.suggestions.remove(&**want);
+            state.forced.remove(&**want);
+            state.held.insert(want.to_string(), held);
+        }
+        self.publish();
+        self.tell(want, NoticeReason::Issued, message);
+        Ok(())
+    }
+
+    /// Hands out what is held now.
+    pub(super) fn publish(&self) {
+        let known = self.served.borrow().clone();
+        let served = Served::of(&self.state().held, &known.certificates);
+        self.served.send_replace(Arc::new(served));
+    }
+
+    // === Accounts and sessions ===
+
+    /// The account of an issuer; made and stored if there is none, before any CA sees its key.
+    pub(super) async fn account(&self, id: &str, acme: &AcmeIssuer) -> Result<Account, Failure> {
+        if let Some(account) = lock(&self.accounts).get(id) {
+            return Ok(account.clone());
+        }
+        let account = Account {
+            directory: acme.directory.clone(),
+            key: STANDARD.encode(AccountKey::generate().pkcs8()),
+            url: None,
+            contacts: Vec::new(),
+            next_key: None,
+        };
+        self.put_account(id, account.clone()).await?;
+        Ok(account)
+    }
+
+    pub(super) async fn put_account(&self, id: &str, account: Account) -> Result<(), Failure> {
+        self.commit(record::put(Batch::new(), id, &account)).await?;
+        lock(&self.accounts).insert(id.to_owned(), account);
+        Ok(())
+    }
+
+    /// The CA of an issuer, and our account there.
+    pub(super) fn ca(&self, issuer: &Issuer, acme: &AcmeIssuer) -> Result<Arc<Ca>, Failure> {
+        let account = issuer.account_id().unwrap_or_default();
+        if let Some(ca) = lock(&self.cas).get(&account) {
+            return Ok(ca.clone());
+        }
+        let reading = self.parts.time.clone();
+        let floor = self.clock().floor();
+        let time = move || {
+            let seconds = reading().wall.max(floor);
+            UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+        };
+        let wrong = |error: &dyn fmt::Display| Failure::new(Class::Config, error.to_string());
+        let proxy = Proxy::from_environment().map_err(|error| wrong(&error))?;
+        let settings = HttpSettings { extra_roots: acme.roots.clone(), proxy, ..HttpSettings::new(Arc::new(time)) };
+        let http = Http::new(settings).map_err(|error| wrong(&error))?;
+        let client = Client::new(http, &acme.directory).map_err(|error| wrong(&error))?;
+        let ca = Ca { account: account.clone(), client, external: acme.eab.clone(), session: Mutex::default() };
+        let ca = Arc::new(ca);
+        lock(&self.cas).insert(account, ca.clone());
+        Ok(ca)
+    }
+
+    /// The account that stands for a wish on every node: that of its first issuer, if it has one.
+    fn thumbprint_for(&self, want: &Want) -> Option<String> {
+        let accounts = lock(&self.accounts);
+        let issuer = want.issuers.iter().find_map(|issuer| accounts.get(&issuer.account_id()?))?;
+        account_key(issuer).ok().map(|key| key.thumbprint())
+    }
+
+    // === Telling ===
+
+    pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
+        lock(&self.plan)
+    }
+
+    pub(super) fn doing(&self, want: &str, what: &str) {
+        lock(&self.doing).insert(want.to_owned(), what.to_owned());
+    }
+
+    pub(super) fn idle(&self, want: &str) {
+        lock(&self.doing).remove(want);
+    }
+
+    pub(super) fn doing_now(&self, want: &str) -> Option<String> {
+        lock(&self.doing).get(want).cloned()
+    }
+
+    pub(super) fn never_seen(&self, want: &Arc<str>, message: &str) {
+        self.tell(want, NoticeReason::ChallengeNeverSeen, message.to_owned());
+    }
+
+    /// Tells the owner of a wish, unless too much is waiting to be told already.
+    pub(super) fn tell(&self, want: &Arc<str>, reason: NoticeReason, message: String) {
+        if reason.is_warning() {
+            tracing::warn!(want = &**want, reason = reason.name(), message, "certificate");
+        } else {
+            tracing::info!(want = &**want, reason = reason.name(), message, "certificate");
+        }
+        let _full = self.parts.notices.try_send(Notice { want: want.clone(), reason, message });
+    }
+}
+
+impl Ca {
+    /// Speaks for the account from now on.
+    pub(super) fn enter(&self, key: Arc<AccountKey>, url: &str) -> client::Session {
+        let session = self.client.session(key, url);
+        *lock(&self.session) = Some(session.clone());
+        session
+    }
+
+    /// Who speaks for the account, once somebody does.
+    pub(super) fn session(&self) -> Option<client::Session> {
+        lock(&self.session).clone()
+    }
+
+    pub(super) fn external(&self) -> Option<&ExternalAccount> {
+        self.external.as_ref()
+    }
+}
+
+/// The key of a stored account.
+pub(super) fn account_key(account: &Account) -> Result<AccountKey, Failure> {
+    let damaged = || Failure::new(Class::Account, "the stored key of the account is damaged");
+    let bytes = STANDARD.decode(&account.key).map_err(|_bad| damaged())?;
+    AccountKey::from_pkcs8(&bytes).map_err(|_bad| damaged())
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,78 @@
+use super::*;
+
+const NOW: i64 = 1_800_000_000;
+
+fn again(before: Option<&Trouble>, failure: &Failure, now: i64) -> Trouble {
+    Trouble::after(before, failure, "ca", 1, now, 0)
+}
+
+/// Waits of so many failures of a kind, each at the earliest moment.
+fn waits(class: Class, count: usize) -> Vec<Option<i64>> {
+    let mut now = NOW;
+    let mut trouble: Option<Trouble> = None;
+    let mut waits = Vec::new();
+    for _ in 0..count {
+        let next = again(trouble.as_ref(), &Failure::new(class, "no"), now);
+        waits.push(next.not_before.map(|moment| moment - now));
+        now = next.not_before.unwrap_or(now);
+        trouble = Some(next);
+    }
+    waits
+}
+
+#[test]
+fn each_kind_has_its_ladder() {
+    // Without randomness a wait is a quarter shorter.
+    let quarter_less = |waits: &[i64]| waits.iter().map(|wait| Some(wait - wait / 4)).collect::<Vec<_>>();
+    assert_eq!(waits(Class::Transport, 9), quarter_less(&[30, 60, 120, 240, 480, 960, 1920, 3600, 3600]));
+    assert_eq!(waits(Class::Validation, 5), quarter_less(&[60, 600, 6000, 86_400, 86_400]));
+    assert_eq!(waits(Class::Account, 2), quarter_less(&[86_400, 86_400]));
+    for class in [Class::Config, Class::Paused] {
+        assert_eq!(waits(class, 2), [None, None]);
+    }
+}
+
+#[test]
+fn validation_that_fails_for_a_month_stops() {
+    let waits = waits(Class::Validation, 60);
+    let stopped = waits.iter().position(Option::is_none).expect("it stops");
+    let days: i64 = waits[..stopped].iter().flatten().sum::<i64>() / 86_400;
+    assert!((29..=32).contains(&days), "{days}");
+}
+
+#[test]
+fn what_the_ca_asks_for_is_kept_and_never_undercut() {
+    for asked in [0, 5, 3_600, 7 * 86_400] {
+        let limited = Failure { retry_after: Some(asked), ..Failure::new(Class::Limited, "slow down") };
+        let wait = again(None, &limited, NOW).not_before.expect("a wait") - NOW;
+        assert!(wait >= asked && wait <= asked + asked.max(60) / 10, "{asked}: {wait}");
+    }
+    let endless = Failure { retry_after: Some(i64::MAX), ..Failure::new(Class::Limited, "never") };
+    assert!(again(None, &endless, NOW).not_before.expect("a wait") - NOW <= LONGEST_WAIT * 11 / 10);
+    let busy = Failure { retry_after: Some(120), ..Failure::new(Class::Transport, "503") };
+    assert!(again(None, &busy, NOW).not_before.expect("a wait") - NOW >= 120);
+}
+
+#[test]
+fn another_kind_or_another_wish_starts_afresh() {
+    let first = again(None, &Failure::new(Class::Transport, "down"), NOW);
+    let second = again(Some(&first), &Failure::new(Class::Transport, "down"), NOW + 100);
+    assert_eq!((second.attempts, second.since), (2, NOW));
+    let other = again(Some(&second), &Failure::new(Class::Validation, "wrong"), NOW + 200);
+    assert_eq!((other.attempts, other.since), (1, NOW + 200));
+    let changed = Trouble::after(Some(&second), &Failure::new(Class::Transport, "down"), "ca", 2, NOW + 300, 0);
+    assert_eq!(changed.attempts, 1);
+}
+
+#[test]
+fn another_challenge_is_tried_at_once_and_only_once_each() {
+    let mut failure = Failure::new(Class::Validation, "no answer");
+    failure.challenge = Some("http-01".to_owned());
+    failure.another_way = true;
+    let first = again(None, &failure, NOW);
+    assert_eq!((first.not_before, &first.failed_challenges[..]), (Some(NOW), &["http-01".to_owned()][..]));
+    failure.challenge = Some("tls-alpn-01".to_owned());
+    failure.another_way = false;
+    let second = again(Some(&first), &failure, NOW);
+    assert!(second.not_before > Some(NOW) && second.failed_challenges.is_empty());
+}

@@ -1,0 +1,378 @@
+//! One certificate from one CA: account, order, validation, finalization, download. Every step is in the store before the
+//! next needs it, and every step begins by reading what the CA has, so that this can stop anywhere and go on later.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    classify,
+    client::{ClientError, ErrorKind, Identifier, Order as Remote, Replied, Session, Status, ari_id},
+    engine::{Ca, Engine, account_key},
+    failure::{Class, Failure},
+    issuer::{AcmeIssuer, Issuer},
+    keys,
+    record::{Account, Held, Job, Previous},
+    want::{Name, Want},
+};
+use crate::tls::Certificate;
+
+/// An order is as good as gone after this many seconds (Let's Encrypt keeps it for eight hours).
+const ORDER_LIFE: i64 = 7 * 3_600;
+/// The first pause between two looks at something that the CA works on, and the longest without a word from it.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
+
+/// The CA does not know who asks.
+const UNKNOWN_ACCOUNT: &str = "accountDoesNotExist";
+
+/// An attempt to get one certificate.
+pub(super) struct Attempt<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) want: &'a Want,
+    pub(super) issuer: &'a Issuer,
+    pub(super) acme: &'a AcmeIssuer,
+    pub(super) ca: &'a Ca,
+    /// Challenge types that failed before.
+    pub(super) failed: Vec<String>,
+}
+
+/// Waits between looks: what the CA asks for, else a little longer each time, until the deadline.
+pub(super) struct Looks {
+    pause: Duration,
+    deadline: Instant,
+}
+
+impl Looks {
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { pause: FIRST_LOOK, deadline: Instant::now() + patience }
+    }
+
+    /// Waits for the next look; `false` when patience is at its end.
+    pub(super) async fn next(&mut self, asked: Option<Duration>) -> bool {
+        let pause = asked.unwrap_or(self.pause);
+        if Instant::now() + pause > self.deadline {
+            return false;
+        }
+        sleep(pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_LOOK);
+        true
+    }
+}
+
+impl Attempt<'_> {
+    /// Gets the certificate and keeps it.
+    pub(super) async fn run(&self) -> Result<(), Failure> {
+        self.account().await?;
+        let mut job = self.job().await?;
+        let mut order = self.open(&mut job).await?;
+        let mut looks = Looks::new(self.engine.pace().patience);
+        loop {
+            self.still_wanted()?;
+            let asked = order.retry_after;
+            match &order.value.status {
+                Status::Pending => {
+                    self.doing("validating");
+                    self.prove(&mut job, &order.value).await?;
+                    order = self.look(&order.value.url).await?;
+                    if order.value.status == Status::Pending && !looks.next(order.retry_after).await {
+                        return Err(self.too_slow("the order stays pending"));
+                    }
+                }
+                Status::Ready => {
+                    self.doing("finalizing");
+                    order = self.finalize(&job, &order.value).await?;
+                }
+                Status::Valid => {
+                    self.doing("downloading");
+                    let Some(url) = &order.value.certificate else {
+                        return Err(Failure::new(
+                            Class::Transport,
+                            "the CA says valid, but not where the certificate is",
+                        ));
+                    };
+                    let (chain, certificate) = self.download(&job, url).await?;
+                    return self.keep(&job, chain, &certificate).await;
+                }
+                Status::Invalid => return Err(self.verdict(&order.value)),
+                _ => {
+                    self.doing("waiting for the CA");
+                    if !looks.next(asked).await {
+                        return Err(self.too_slow("the CA does not come to an end with the order"));
+                    }
+                    order = self.look(&order.value.url).await?;
+                }
+            }
+        }
+    }
+
+    /// Who speaks for the account.
+    pub(super) fn session(&self) -> Result<Session, Failure> {
+        self.ca.session().ok_or_else(|| Failure::new(Class::Account, "there is no account yet"))
+    }
+
+    pub(super) fn doing(&self, what: &str) {
+        self.engine.doing(&self.want.id, what);
+    }
+
+    /// The names, as texts.
+    fn names(&self) -> Vec<String> {
+        self.want.names.iter().map(ToString::to_string).collect()
+    }
+
+    /// A wish that was changed or taken back while its order was on the way is not followed to its end.
+    pub(super) fn still_wanted(&self) -> Result<(), Failure> {
+        if self.engine.is_wanted(self.want, self.issuer) {
+            return Ok(());
+        }
+        Err(Failure::new(Class::Changed, "the wish was changed or taken back"))
+    }
+
+    fn too_slow(&self, what: &str) -> Failure {
+        Failure::new(Class::Transport, format!("{what}: tried again later"))
+    }
+
+    // === Account ===
+
+    /// Makes sure that the CA knows the account. The key is stored before the CA sees it.
+    async fn account(&self) -> Result<(), Failure> {
+        let contacts = &self.acme.contacts;
+        let account = self.engine.account(&self.ca.account, self.acme).await?;
+        let mut account = self.engine.settled(self.ca, account).await?;
+        if let Some(url) = &account.url {
+            let key = Arc::new(account_key(&account)?);
+            let session = self.ca.session().unwrap_or_else(|| self.ca.enter(key, url));
+            if account.contacts == *contacts {
+                return Ok(());
+            }
+            self.doing("telling the CA the contacts");
+            match session.update_account(contacts).await {
+                Ok(_) => {
+                    account.contacts.clone_from(contacts);
+                    return self.engine.put_account(&self.ca.account, account).await;
+                }
+                Err(error) if error.is(UNKNOWN_ACCOUNT) => {}
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
+        self.register(account).await
+    }
+
+    /// Registers the key, or finds the account that has it already.
+    async fn register(&self, mut account: Account) -> Result<(), Failure> {
+        self.doing("registering the account");
+        let contacts = &self.acme.contacts;
+        let key = Arc::new(account_key(&account)?);
+        let made = self.ca.client.new_account(&key, contacts, self.ca.external(), false).await;
+        let made = made.map_err(|error| self.failed(&error))?;
+        self.engine.witness(made.date);
+        self.ca.enter(key, &made.value.url);
+        account.url = Some(made.value.url);
+        account.contacts.clone_from(contacts);
+        self.engine.put_account(&self.ca.account, account).await
+    }
+
+    /// The CA does not know the account: the same key is registered again.
+    async fn register_again(&self) -> Result<(), Failure> {
+        tracing::warn!(issuer = &*self.issuer.name, "the CA does not know the account: registering its key again");
+        let account = self.engine.account(&self.ca.account, self.acme).await?;
+        self.register(account).await
+    }
+
+    // === Order ===
+
+    /// The job that is on its way if it is still the right one, else a new one, stored.
+    async fn job(&self) -> Result<Job, Failure> {
+        let print = self.want.print(self.issuer);
+        let names = self.names();
+        let now = self.engine.now_or_failure()?;
+        if let Some(mut job) = self.engine.job(&self.want.id)
+            && (job.print, &*job.issuer) == (print, &*self.issuer.name)
+            && job.names == names
+        {
+            if (now - job.created).abs() > ORDER_LIFE {
+                job.order = None;
+            }
+            return Ok(job);
+        }
+        let before = self.engine.held(&self.want.id);
+        let key_type = self.want.key_type(self.issuer);
+        let (key, csr) = keys::request(self.want, key_type, before.as_ref().map(|held| &*held.key))?;
+        let issuer = self.issuer.name.to_string();
+        let job = Job { issuer, names, key, csr, order: None, created: now, print, dns: Vec::new() };
+        self.put_job(&job).await?;
+        Ok(job)
+    }
+
+    pub(super) async fn put_job(&self, job: &Job) -> Result<(), Failure> {
+        self.engine.put_job(&self.want.id, job.clone()).await
+    }
+
+    /// The order of the job as the CA has it, or a new one.
+    async fn open(&self, job: &mut Job) -> Result<Replied<Remote>, Failure> {
+        if let Some(url) = &job.order {
+            self.doing("looking at the order");
+            match self.session()?.order(url).await {
+                Ok(order) if order.value.status != Status::Invalid => return Ok(order),
+                Ok(order) => tracing::info!(want = &*self.want.id, order = order.value.url, "the order was invalid"),
+                Err(error) if is_gone(&error) => tracing::info!(want = &*self.want.id, "the order is gone"),
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
+        self.doing("ordering");
+        self.still_wanted()?;
+        let now = self.engine.now_or_failure()?;
+        self.engine.spend(&self.ca.account, |budget| budget.ordered(now));
+        let order = self.order_anew().await?;
+        self.engine.witness(order.date);
+        (job.order, job.created) = (Some(order.value.url.clone()), now);
+        self.put_job(job).await?;
+        Ok(order)
+    }
+
+    async fn order_anew(&self) -> Result<Replied<Remote>, Failure> {
+        let identifiers: Vec<Identifier> = self.want.names.iter().map(identifier).collect();
+        let mut replaces = self.replaces();
+        let mut registered = false;
+        loop {
+            let profile = self.acme.profile.as_deref();
+            match self.session()?.new_order(&identifiers, profile, replaces.as_deref()).await {
+                Ok(order) => return Ok(order),
+                Err(error) if error.is(UNKNOWN_ACCOUNT) && !registered => {
+                    registered = true;
+                    self.register_again().await?;
+                }
+                // A predecessor that the CA does not accept must never stop a renewal.
+                Err(error) if replaces.is_some() && is_verdict(&error) => {
+                    tracing::info!(want = &*self.want.id, %error, "ordering again without naming the predecessor");
+                    replaces = None;
+                }
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
+    }
+
+    /// The certificate that the new one replaces (RFC 9773 section 5): an order that names it is exempt from limits.
+    fn replaces(&self) -> Option<String> {
+        let held = self.engine.held(&self.want.id)?;
+        let now = self.engine.now()?;
+        let same = held.directory == self.acme.directory && held.not_after > now && !held.revoked;
+        let shared = held.names.iter().any(|name| self.names().contains(name));
+        (same && shared && !held.ari.is_empty()).then_some(held.ari)
+    }
+
+    async fn look(&self, url: &str) -> Result<Replied<Remote>, Failure> {
+        self.session()?.order(url).await.map_err(|error| self.failed(&error))
+    }
+
+    async fn finalize(&self, job: &Job, order: &Remote) -> Result<Replied<Remote>, Failure> {
+        let csr =
+            STANDARD.decode(&job.csr).map_err(|_bad| Failure::new(Class::Content, "the stored request is damaged"))?;
+        match self.session()?.finalize(order, &csr).await {
+            Ok(order) => Ok(order),
+            Err(error) if error.is("orderNotReady") => self.look(&order.url).await,
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// Why an order became invalid, in the CA's words.
+    fn verdict(&self, order: &Remote) -> Failure {
+        match &order.error {
+            Some(problem) => {
+                let failure = classify::of_problem(problem, None, None);
+                // About an order, `unauthorized` is about its names.
+                let class = if failure.class == Class::Account { Class::Validation } else { failure.class };
+                Failure { class, ..failure }
+            }
+            None => Failure::new(Class::Validation, "the CA calls the order invalid and does not say why"),
+        }
+    }
+
+    // === Certificate ===
+
+    async fn download(&self, job: &Job, url: &str) -> Result<(String, Certificate), Failure> {
+        let first = self.session()?.certificate(url).await.map_err(|error| self.failed(&error))?;
+        let mut chain = first.value.pem;
+        if let Some(preferred) = &self.acme.preferred_chain
+            && !has_issuer(&chain, preferred)
+        {
+            for other in &first.value.alternates {
+                match self.session()?.certificate(other).await {
+                    Ok(other) if has_issuer(&other.value.pem, preferred) => {
+                        chain = other.value.pem;
+                        break;
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::info!(want = &*self.want.id, %error, "another chain cannot be had"),
+                }
+            }
+        }
+        let now = self.engine.now_or_failure()?;
+        let certificate = keys::check(self.want, &chain, &job.key, now)?;
+        Ok((chain, certificate))
+    }
+
+    /// Stores certificate and key in one write, together with what they end.
+    async fn keep(&self, job: &Job, chain: String, certificate: &Certificate) -> Result<(), Failure> {
+        let now = self.engine.now_or_failure()?;
+        let before = self.engine.held(&self.want.id);
+        let previous = before.map(|held| Box::new(Previous { chain: held.chain, key: held.key }));
+        let held = Held {
+            ari: certificate.certified().cert.first().and_then(|leaf| ari_id(leaf)).unwrap_or_default(),
+            chain,
+            key: job.key.clone(),
+            names: job.names.clone(),
+            issuer: job.issuer.clone(),
+            directory: self.acme.directory.clone(),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+            stored: now,
+            print: job.print,
+            revoked: false,
+            unwanted: None,
+            previous,
+        };
+        let names = self.names();
+        self.engine.issued(&self.want.id, held, Some((&self.ca.account, &names)), now).await
+    }
+
+    /// The failure behind an error, with what it says about the CA noted.
+    pub(super) fn failed(&self, error: &ClientError) -> Failure {
+        self.engine.witness(error.date);
+        classify::failure(error)
+    }
+}
+
+fn identifier(name: &Name) -> Identifier {
+    match name {
+        Name::Ip(address) => Identifier::Ip(*address),
+        dns => Identifier::Dns(dns.to_string()),
+    }
+}
+
+/// Whether one of the issuers in a chain has this common name.
+fn has_issuer(chain: &str, common_name: &str) -> bool {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    CertificateDer::pem_slice_iter(chain.as_bytes()).flatten().any(|der| {
+        X509Certificate::from_der(&der).is_ok_and(|(_, certificate)| {
+            certificate.issuer().iter_common_name().any(|name| name.as_str() == Ok(common_name))
+        })
+    })
+}
+
+/// Whether the CA has no such order, or says that it is another account's, which comes to the same.
+fn is_gone(error: &ClientError) -> bool {
+    error.problem().is_some_and(|problem| {
+        matches!(problem.status, 403 | 404 | 410) || matches!(&*problem.kind, "malformed" | UNKNOWN_ACCOUNT)
+    })
+}
+
+/// Whether the CA has judged the request itself, and not its sender or the moment.
+fn is_verdict(error: &ClientError) -> bool {
+    match &error.kind {
+        ErrorKind::Problem(problem) => (400..500).contains(&problem.status) && !error.is("rateLimited"),
+        ErrorKind::Transport(_) | ErrorKind::Nonsense { .. } | ErrorKind::NotOffered(_) => false,
+    }
+}

@@ -1,0 +1,295 @@
+//! Proving control of names (RFC 8555 section 7.5): choosing a challenge that can work, putting its answer where the CA
+//! looks, telling the CA once, and waiting for its verdict.
+
+use std::{collections::HashSet, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::digest;
+
+use super::{
+    classify,
+    client::{Authorization, Challenge, Identifier, Order as Remote, Problem, Status},
+    dns::{Lookup, TxtRecord, visible},
+    failure::{Class, Failure},
+    issuer::ChallengeType,
+    order::{Attempt, Looks},
+    record::Job,
+};
+use crate::{
+    routing::Host,
+    tls::{ChallengeKind, Hits},
+};
+
+/// How long a record may take to be on every server of its zone before the CA is told all the same.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(180);
+
+/// Why a name cannot be proved with what there is.
+const NO_WAY: &str = "none of the challenges that the CA offers can be used";
+
+impl Attempt<'_> {
+    /// Proves control of every name of the order that is not proved yet.
+    pub(super) async fn prove(&self, job: &mut Job, order: &Remote) -> Result<(), Failure> {
+        let mut pending = Vec::new();
+        for url in &order.authorizations {
+            let authorization = self.session()?.authorization(url).await.map_err(|error| self.failed(&error))?;
+            self.check_name(&authorization.value)?;
+            match authorization.value.status {
+                Status::Valid => {}
+                Status::Pending => pending.push((url.clone(), authorization.value)),
+                _ => return Err(self.refused(&authorization.value, None, None)),
+            }
+        }
+        let outcome = self.prove_all(job, &pending).await;
+        self.engine.withdraw(&self.want.id);
+        self.clean(job).await;
+        outcome
+    }
+
+    async fn prove_all(&self, job: &mut Job, pending: &[(String, Authorization)]) -> Result<(), Failure> {
+        // Answers first, all of them, then the questions: a record in DNS takes as long for ten names as for one.
+        let mut chosen = Vec::new();
+        for (url, authorization) in pending {
+            let (kind, challenge) = self.choose(authorization)?;
+            self.publish(job, authorization, kind, challenge).await?;
+            chosen.push((url, authorization, kind, challenge));
+        }
+        self.wait_for_dns(job).await;
+        for (url, authorization, kind, challenge) in chosen {
+            self.still_wanted()?;
+            let before = self.hits(authorization, kind);
+            // What a start after a crash finds on its way is not asked for twice.
+            if challenge.status == Status::Pending {
+                self.session()?.respond(&challenge.url).await.map_err(|error| self.failed(&error))?;
+            }
+            self.verdict_on(url, authorization, kind, before).await?;
+        }
+        Ok(())
+    }
+
+    /// A CA that asks for proof of other names than were ordered is not told anything.
+    fn check_name(&self, authorization: &Authorization) -> Result<(), Failure> {
+        let name = authorization.identifier.to_string();
+        if self.want.names.iter().any(|wanted| wanted.base() == name) {
+            return Ok(());
+        }
+        Err(Failure::new(Class::Transport, format!("the CA asks for {name:.100}, which was not ordered")))
+    }
+
+    /// The first challenge in the order of preference that can work.
+    fn choose<'a>(&self, authorization: &'a Authorization) -> Result<(ChallengeType, &'a Challenge), Failure> {
+        let possible = self.possible(authorization);
+        let first = possible.iter().find(|(kind, _)| !self.failed.iter().any(|failed| failed == kind.name()));
+        first.or(possible.first()).copied().ok_or_else(|| {
+            let offered: Vec<&str> = authorization.challenges.iter().map(|one| one.kind.as_str()).collect();
+            let advice = if authorization.wildcard {
+                "a wildcard needs DNS: set `dns` for this issuer"
+            } else {
+                "set `challenges` or `dns` for this issuer"
+            };
+            Failure::new(Class::Config, format!("{NO_WAY} ({})", offered.join(", "))).advise(advice)
+        })
+    }
+
+    /// The challenges that are offered and can work, in the order of preference.
+    fn possible<'a>(&self, authorization: &'a Authorization) -> Vec<(ChallengeType, &'a Challenge)> {
+        const USUAL: [ChallengeType; 4] =
+            [ChallengeType::Http01, ChallengeType::TlsAlpn01, ChallengeType::Dns01, ChallengeType::DnsPersist01];
+        let allowed: &[ChallengeType] = if self.acme.challenges.is_empty() { &USUAL } else { &self.acme.challenges };
+        let is_ip = matches!(authorization.identifier, Identifier::Ip(_));
+        let can = |kind: ChallengeType| match kind {
+            ChallengeType::Http01 => self.engine.pace().http && !authorization.wildcard,
+            ChallengeType::TlsAlpn01 => self.engine.pace().https && !authorization.wildcard,
+            ChallengeType::Dns01 => self.acme.dns.is_some() && !is_ip,
+            // The record is the operator's to make: it is used where somebody asked for it.
+            ChallengeType::DnsPersist01 => !self.acme.challenges.is_empty() && !is_ip,
+        };
+        let offered = |kind: ChallengeType| authorization.challenges.iter().find(|one| one.kind == kind.name());
+        allowed.iter().filter(|kind| can(**kind)).filter_map(|kind| Some((*kind, offered(*kind)?))).collect()
+    }
+
+    /// Puts the answer where the CA looks.
+    async fn publish(
+        &self,
+        job: &mut Job,
+        authorization: &Authorization,
+        kind: ChallengeType,
+        challenge: &Challenge,
+    ) -> Result<(), Failure> {
+        let session = self.session()?;
+        let proof = format!("{}.{}", challenge.token.as_deref().unwrap_or_default(), session.key().thumbprint());
+        match kind {
+            // Every node answers by itself, for as long as the name is wanted; but by which account is settled here.
+            ChallengeType::Http01 => self.engine.answer_http(&self.want.id, &session.key().thumbprint()),
+            ChallengeType::TlsAlpn01 => {
+                let host = host(authorization)?;
+                let certificate = crate::tls::challenge_certificate(&host, &proof)
+                    .map_err(|error| Failure::new(Class::Config, error.to_string()))?;
+                self.engine.answer_tls(&self.want.id, host, certificate);
+            }
+            ChallengeType::Dns01 => {
+                let Identifier::Dns(name) = &authorization.identifier else {
+                    return Err(Failure::new(Class::Config, "an address cannot be proved by DNS"));
+                };
+                let record = TxtRecord::challenge(name, &dns_value(&proof));
+                // Before it is made, so that it is removed whatever happens.
+                job.dns.push((record.fqdn.clone(), record.value.clone()));
+                self.put_job(job).await?;
+                self.doing("publishing a record in DNS");
+                if let Some(provider) = &self.acme.dns {
+                    provider.present(&record).await.map_err(|error| {
+                        let class = if error.is_permanent() { Class::Config } else { Class::Transport };
+                        Failure::new(class, error.to_string())
+                    })?;
+                }
+            }
+            ChallengeType::DnsPersist01 => {}
+        }
+        Ok(())
+    }
+
+    /// Waits until every server of the zones has the records. A board behind a resolver that lies cannot see that, so
+    /// this is patience and never a gate.
+    async fn wait_for_dns(&self, job: &Job) {
+        if job.dns.is_empty() {
+            return;
+        }
+        self.doing("waiting for the record in DNS");
+        let lookup: &Lookup = self.engine.lookup();
+        let mut looks = Looks::new(PUBLISHED_WITHIN.min(self.engine.pace().patience));
+        for (fqdn, value) in &job.dns {
+            let record = TxtRecord { fqdn: fqdn.clone(), value: value.clone() };
+            loop {
+                match visible(&record, lookup).await {
+                    Ok(true) => break,
+                    Ok(false) => {}
+                    Err(error) => tracing::debug!(record = fqdn, %error, "the record was not looked up"),
+                }
+                if !looks.next(None).await {
+                    tracing::info!(record = fqdn, "the record is not seen everywhere; the CA is told all the same");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Removes the records that were made, also those of an attempt before a crash.
+    pub(super) async fn clean(&self, job: &mut Job) {
+        if job.dns.is_empty() {
+            return;
+        }
+        let Some(provider) = &self.acme.dns else { return };
+        let mut left = Vec::new();
+        for (fqdn, value) in job.dns.drain(..) {
+            let record = TxtRecord { fqdn, value };
+            if let Err(error) = provider.remove(&record).await {
+                tracing::warn!(record = record.fqdn, %error, "a record of a challenge was not removed");
+                left.push((record.fqdn, record.value));
+            }
+        }
+        job.dns = left;
+        if let Err(failure) = self.put_job(job).await {
+            tracing::warn!(want = &*self.want.id, problem = failure.problem, "not stored");
+        }
+    }
+
+    /// Waits for the CA's verdict on one authorization.
+    async fn verdict_on(
+        &self,
+        url: &str,
+        authorization: &Authorization,
+        kind: ChallengeType,
+        before: Hits,
+    ) -> Result<(), Failure> {
+        let mut looks = Looks::new(self.engine.pace().patience);
+        let mut asked = None;
+        loop {
+            if !looks.next(asked).await {
+                let host = host(authorization).map(|host| host.to_string()).unwrap_or_default();
+                return Err(Failure::new(Class::Transport, format!("the CA does not come to a verdict on {host}")));
+            }
+            let now = self.session()?.authorization(url).await.map_err(|error| self.failed(&error))?;
+            asked = now.retry_after;
+            match now.value.status {
+                Status::Valid => return Ok(()),
+                Status::Pending | Status::Processing => {}
+                _ => return Err(self.refused(&now.value, Some(kind), Some(before))),
+            }
+        }
+    }
+
+    /// The CA did not accept the proof: counted against the name, told with what was seen of the CA's visit.
+    fn refused(&self, authorization: &Authorization, kind: Option<ChallengeType>, before: Option<Hits>) -> Failure {
+        let name = match &authorization.identifier {
+            Identifier::Dns(name) if authorization.wildcard => format!("*.{name}"),
+            other => other.to_string(),
+        };
+        if let Some(now) = self.engine.now() {
+            self.engine.spend(&self.ca.account, |budget| budget.failed(&name, now));
+        }
+        let problem: Option<&Problem> = authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
+        let mut failure = match problem {
+            Some(problem) => {
+                let failure = classify::of_problem(problem, None, None);
+                // About a name, these say that it was not proved, and nothing about the account.
+                let class = match failure.class {
+                    Class::Account | Class::Transport => Class::Validation,
+                    other => other,
+                };
+                let advice = if failure.class == class { failure.advice } else { String::new() };
+                Failure { class, advice, ..Failure::new(class, failure.problem) }
+            }
+            None => Failure::new(Class::Validation, format!("the authorization is {}", authorization.status)),
+        };
+        failure.problem = format!("{name}: {}", failure.problem);
+        let Some(kind) = kind.filter(|_| failure.class == Class::Validation) else { return failure };
+        failure.challenge = Some(kind.name().to_owned());
+        let tried: HashSet<&str> = self.failed.iter().map(String::as_str).chain([kind.name()]).collect();
+        failure.another_way = self.possible(authorization).iter().any(|(other, _)| !tried.contains(other.name()));
+        if let Some(advice) = self.nobody_came(authorization, kind, before) {
+            self.engine.never_seen(&self.want.id, &advice);
+            failure.advice = advice;
+        }
+        failure
+    }
+
+    /// The most useful thing that can be said of a failed validation: that the CA never reached this device.
+    fn nobody_came(&self, authorization: &Authorization, kind: ChallengeType, before: Option<Hits>) -> Option<String> {
+        let port = match kind {
+            ChallengeType::Http01 => 80,
+            ChallengeType::TlsAlpn01 => 443,
+            ChallengeType::Dns01 | ChallengeType::DnsPersist01 => return None,
+        };
+        let (before, after) = (before?, self.hits(authorization, kind));
+        let host = host(authorization).ok()?;
+        if after.count > before.count {
+            return None;
+        }
+        Some(format!(
+            "the CA was told to validate {host} and nobody came to this device: does the name point here (A and AAAA), \
+             and does port {port} lead here from outside?"
+        ))
+    }
+
+    fn hits(&self, authorization: &Authorization, kind: ChallengeType) -> Hits {
+        let kind = match kind {
+            ChallengeType::Http01 => ChallengeKind::Http01,
+            ChallengeType::TlsAlpn01 => ChallengeKind::TlsAlpn01,
+            ChallengeType::Dns01 | ChallengeType::DnsPersist01 => return Hits::default(),
+        };
+        host(authorization).map(|host| self.engine.challenges().hits(&host, kind)).unwrap_or_default()
+    }
+}
+
+/// The host that the CA will ask for.
+fn host(authorization: &Authorization) -> Result<Host, Failure> {
+    let text = match &authorization.identifier {
+        Identifier::Ip(std::net::IpAddr::V6(v6)) => format!("[{v6}]"),
+        other => other.to_string(),
+    };
+    Host::parse(&text).map_err(|error| Failure::new(Class::Transport, format!("the CA names {text:.100}: {error}")))
+}
+
+/// What the record of DNS-01 says (RFC 8555 section 8.4).
+fn dns_value(proof: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, proof.as_bytes()))
+}

@@ -1,0 +1,276 @@
+//! An engine on a bench: its own store, clock and CA.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use gatelet::{
+    acme::{
+        Engine, Pace, Parts,
+        dns::Lookup,
+        issuer::{AcmeIssuer, Issuer, IssuerKind},
+        notice::{Notice, NoticeReason},
+        report::Report,
+        want::{Name, Terms, Want},
+    },
+    store::{Memory, Store},
+    tls::{Challenges, LocalCa},
+    util::clock::{Reading, unix},
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
+
+use crate::support::chaos::{ChaosCa, Endpoint, Fault, Options};
+
+/// A clock that the test moves.
+#[derive(Debug)]
+pub struct Time {
+    start: Instant,
+    /// Seconds that the wall clock is ahead of the machine's.
+    wall: AtomicI64,
+    /// Seconds that have passed beside those that really did.
+    passed: AtomicI64,
+}
+
+impl Time {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { start: Instant::now(), wall: AtomicI64::new(0), passed: AtomicI64::new(0) })
+    }
+
+    /// What the engine sees.
+    pub fn reading(&self) -> Reading {
+        let passed = self.passed.load(Ordering::SeqCst);
+        let wall = unix(std::time::SystemTime::now()) + self.wall.load(Ordering::SeqCst) + passed;
+        let monotonic = self.start.elapsed() + Duration::from_secs(u64::try_from(passed).unwrap_or(0));
+        Reading { wall, monotonic }
+    }
+
+    /// The wall clock jumps; no time passes.
+    pub fn jump(&self, seconds: i64) {
+        self.wall.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Every wish has a certificate that is not due.
+    Live,
+    /// A wish waits for a person.
+    Blocked(String),
+    /// A wish waits for a moment, which the run was not to pass.
+    Waiting(String),
+}
+
+/// See the module.
+pub struct Bench {
+    pub ca: ChaosCa,
+    pub time: Arc<Time>,
+    pub store: Arc<dyn Store>,
+    pub challenges: Arc<Challenges>,
+    pub engine: Arc<Engine>,
+    notices: mpsc::Receiver<Notice>,
+    told: Vec<Notice>,
+    running: JoinHandle<Result<(), String>>,
+    runtime: Runtime,
+}
+
+impl Bench {
+    pub fn new(options: Options) -> Self {
+        Self::on(ChaosCa::start(options), Arc::new(Memory::default()), Time::new())
+    }
+
+    /// With faults from the start.
+    pub fn with(options: Options, faults: Vec<Fault>) -> Self {
+        let ca = ChaosCa::start(options);
+        ca.set_faults(faults);
+        Self::on(ca, Arc::new(Memory::default()), Time::new())
+    }
+
+    /// On a store that may hold something already.
+    pub fn on(ca: ChaosCa, store: Arc<dyn Store>, time: Arc<Time>) -> Self {
+        ca.freeze();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let challenges = Arc::new(Challenges::default());
+        let (engine, notices) = engine(&store, &time, &challenges);
+        let running = runtime.spawn(engine.clone().run());
+        Self { ca, time, store, challenges, engine, notices, told: Vec::new(), running, runtime }
+    }
+
+    /// The process is gone without a word, and another one starts on the same store.
+    pub fn crash(&mut self) {
+        let wants = Vec::from(&*self.engine.wants());
+        self.stop();
+        let (engine, notices) = engine(&self.store, &self.time, &self.challenges);
+        (self.engine, self.notices) = (engine, notices);
+        self.running = self.runtime.spawn(self.engine.clone().run());
+        self.engine.want(wants.into());
+    }
+
+    /// Ends the engine where it is.
+    pub fn stop(&mut self) {
+        self.running.abort();
+        let running = &mut self.running;
+        let _aborted = self.runtime.block_on(running);
+    }
+
+    /// An issuer for this CA.
+    pub fn issuer(&self, change: impl FnOnce(&mut AcmeIssuer)) -> Arc<Issuer> {
+        issuer("chaos", &self.ca, change)
+    }
+
+    /// Wants one certificate of this CA for the names.
+    pub fn want(&self, names: &[&str]) -> Arc<Want> {
+        let want = want(names, &[self.issuer(|_| {})]);
+        self.engine.want([want.clone()].into());
+        want
+    }
+
+    /// Time passes, for the engine and the CA.
+    pub fn pass(&self, time: Duration) {
+        self.time.passed.fetch_add(i64::try_from(time.as_secs()).unwrap(), Ordering::SeqCst);
+        self.ca.advance(time);
+        self.engine.look_again();
+    }
+
+    /// Lets time pass whenever the engine waits, until everything has a certificate, somebody has to act, or `most` has
+    /// passed.
+    pub fn settle(&self, most: Duration) -> End {
+        let (began, mut passed) = (Instant::now(), Duration::ZERO);
+        let mut last = String::new();
+        loop {
+            assert!(began.elapsed() < Duration::from_secs(120), "no end: {:?}\n{:#?}", self.reports(), self.ca.log());
+            std::thread::sleep(Duration::from_millis(20));
+            let reports = self.reports();
+            if reports.is_empty() || reports.iter().any(|report| report.doing.is_some() || report.state == "obtaining") {
+                continue;
+            }
+            if let Some(blocked) = reports.iter().find(|report| report.state == "blocked") {
+                return End::Blocked(blocked.why.clone());
+            }
+            // What the engine has not looked at since something changed may be old.
+            let now = format!("{reports:?}");
+            if now != last {
+                last = now;
+                self.engine.look_again();
+                std::thread::sleep(Duration::from_millis(60));
+                continue;
+            }
+            let Some(waiting) = reports.iter().find(|report| report.state != "valid") else { return End::Live };
+            let Some(next) = &waiting.next else {
+                self.engine.look_again();
+                continue;
+            };
+            let until: jiff::Timestamp = next.parse().unwrap();
+            let wait = u64::try_from(until.as_second() - self.time.reading().wall).unwrap_or(0) + 1;
+            passed += Duration::from_secs(wait);
+            if passed > most {
+                return End::Waiting(waiting.why.clone());
+            }
+            self.pass(Duration::from_secs(wait));
+        }
+    }
+
+    /// Waits until something is so.
+    pub fn until<T>(&self, what: &str, ask: impl FnMut() -> Option<T>) -> T {
+        crate::support::eventually(what, ask)
+    }
+
+    pub fn reports(&self) -> Vec<Report> {
+        self.engine.report()
+    }
+
+    /// The only wish.
+    pub fn report(&self) -> Report {
+        self.reports().remove(0)
+    }
+
+    /// What was told so far.
+    pub fn told(&mut self) -> &[Notice] {
+        while let Ok(notice) = self.notices.try_recv() {
+            self.told.push(notice);
+        }
+        &self.told
+    }
+
+    pub fn was_told(&mut self, reason: NoticeReason) -> bool {
+        self.told().iter().any(|notice| notice.reason == reason)
+    }
+
+    /// Runs something of the engine's to its end.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// Certificates that the CA issued.
+    pub fn issued(&self) -> usize {
+        self.ca.issued().len()
+    }
+
+    pub fn calls(&self, endpoint: Endpoint) -> usize {
+        self.ca.calls(endpoint)
+    }
+
+    /// Ends with a look at what Let's Encrypt would have said, and at what is held.
+    pub fn assert_good(&self) {
+        assert_eq!(self.ca.violations(), [] as [String; 0]);
+        for (id, pair) in &self.engine.served().borrow().certificates {
+            // Reading it checks that the key is the certificate's.
+            assert!(!pair.live.names().is_empty(), "{id}");
+        }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+fn engine(
+    store: &Arc<dyn Store>,
+    time: &Arc<Time>,
+    challenges: &Arc<Challenges>,
+) -> (Arc<Engine>, mpsc::Receiver<Notice>) {
+    let (notices, told) = mpsc::channel(1_000);
+    let time = time.clone();
+    let parts = Parts {
+        store: store.clone(),
+        time: Arc::new(move || time.reading()),
+        local_ca: Arc::new(LocalCa::generate("test").unwrap()),
+        challenges: challenges.clone(),
+        lookup: Lookup::default(),
+        notices,
+        pace: Pace {
+            gap: Duration::ZERO,
+            patience: Duration::from_secs(5),
+            tick: Duration::from_millis(50),
+            renewal_info: Duration::from_millis(300),
+            ..Pace::default()
+        },
+    };
+    (Arc::new(Engine::load(parts).unwrap()), told)
+}
+
+/// An issuer for a CA.
+pub fn issuer(name: &str, ca: &ChaosCa, change: impl FnOnce(&mut AcmeIssuer)) -> Arc<Issuer> {
+    let mut acme = AcmeIssuer {
+        directory: ca.directory(),
+        roots: CertificateDer::pem_slice_iter(ca.root_pem().as_bytes()).map(Result::unwrap).collect(),
+        ..AcmeIssuer::default()
+    };
+    change(&mut acme);
+    Arc::new(Issuer { name: name.into(), kind: IssuerKind::Acme(Box::new(acme)) })
+}
+
+/// A wish; its id is that of its first name.
+pub fn want(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<Want> {
+    let id = format!("default/{}", names[0]);
+    let mut names: Vec<Name> = names.iter().map(|name| Name::parse(name).unwrap()).collect();
+    names.sort();
+    Arc::new(Want { id: id.into(), names: names.into(), issuers: issuers.into(), terms: Terms::default() })
+}
