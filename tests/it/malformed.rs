@@ -159,6 +159,7 @@ fn malformed_chunks_break_their_request_off() {
         b"3\r\nabc\r\n0\r\nX : a\r\n\r\n",
     ];
     let smuggled = format!("GET /smuggled HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    let well = backend.count() - backend.abandoned();
     for body in bodies {
         let shown = String::from_utf8_lossy(body);
         let (before, abandoned) = (backend.count(), backend.abandoned());
@@ -174,7 +175,8 @@ fn malformed_chunks_break_their_request_off() {
         });
     }
     // One that arrived late counts for the next, but none is there twice, and what was smuggled would not be broken off.
-    assert!(backend.count() <= bodies.len() as u64 && backend.count() == backend.abandoned());
+    assert!(backend.abandoned() <= bodies.len() as u64);
+    assert_eq!(backend.count() - backend.abandoned(), well);
     // And what is allowed: extensions, trailers, upper case, leading zeros.
     let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
     let head = format!("PUT / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: CHUNKED\r\n\r\n");
