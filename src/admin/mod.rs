@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 
 pub use report::{
     BackendReport, CandidateReport, CertificateReport, EndpointReport, ExplainReport, FindingReport, HostReport,
-    StatusReport,
+    StatusReport, UnreadReport,
 };
 
 use crate::{telemetry::Metrics, util::drain::Drain};

@@ -11,6 +11,8 @@ pub struct StatusReport {
     pub node: String,
     /// Where objects come from.
     pub source: String,
+    /// Kinds that the cluster does not give at the moment.
+    pub unread: Vec<UnreadReport>,
     /// Seconds since the start.
     pub uptime_seconds: u64,
     /// Whether it serves.
@@ -31,6 +33,15 @@ pub struct StatusReport {
     pub certificates: Vec<CertificateReport>,
     /// Findings that hold now.
     pub findings: Vec<FindingReport>,
+}
+
+/// A kind that cannot be read from the cluster.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct UnreadReport {
+    /// Its name.
+    pub kind: String,
+    /// What the cluster said, or why there was no answer.
+    pub why: String,
 }
 
 /// A host pattern.

@@ -12,7 +12,10 @@ use std::{
 
 use super::publish::Live;
 use crate::{
-    admin::{BackendReport, CandidateReport, EndpointReport, ExplainReport, HostReport, Inspect, StatusReport},
+    admin::{
+        BackendReport, CandidateReport, EndpointReport, ExplainReport, HostReport, Inspect, StatusReport, UnreadReport,
+    },
+    k8s::Unread,
     proxy::{EndpointHealth, Shared},
     routing::{Action, Authority, Backend, EndpointSet, HostPattern, path},
 };
@@ -25,6 +28,7 @@ pub(crate) struct Inspector {
     pub(crate) started: Instant,
     pub(crate) node: String,
     pub(crate) source: String,
+    pub(crate) unread: Unread,
     pub(crate) store: String,
     pub(crate) http: Vec<SocketAddr>,
     pub(crate) https: Vec<SocketAddr>,
@@ -110,6 +114,12 @@ impl Inspect for Inspector {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: self.node.clone(),
             source: self.source.clone(),
+            unread: self
+                .unread
+                .list()
+                .into_iter()
+                .map(|(kind, why)| UnreadReport { kind: kind.name().to_owned(), why })
+                .collect(),
             uptime_seconds: self.started.elapsed().as_secs(),
             ready: self.ready(),
             store: self.store.clone(),

@@ -148,6 +148,7 @@ impl Process {
         let mut api = None;
         let mut copy = Vec::new();
         let mut cache = None;
+        let unread = k8s::Unread::default();
         let (source, target) = match cluster(&config) {
             None => {
                 let (propose, view) = mini_cluster(&store).await?;
@@ -169,7 +170,7 @@ impl Process {
                 let (kept, events) = Cache::load(&*store).map_err(start("the local copy"))?;
                 (cache, copy) = (Some((kept, store.clone())), events);
                 for kind in Kind::WATCHED {
-                    tasks.spawn("cluster", k8s::follow(client.clone(), kind, events_tx.clone()));
+                    tasks.spawn("cluster", k8s::follow(client.clone(), kind, events_tx.clone(), unread.clone()));
                 }
                 let source = match &kubeconfig {
                     Some(path) => format!("the cluster of {}", path.display()),
@@ -202,6 +203,7 @@ impl Process {
             started,
             node: config.node.clone(),
             source,
+            unread,
             store: store_state,
             http: listeners.http.clone(),
             https: listeners.https.clone(),

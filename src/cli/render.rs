@@ -21,6 +21,9 @@ pub(super) fn status(report: &Value) -> String {
         ["api".to_owned(), text(&report["api"])],
     ];
     out.push_str(&table(&[], &rows.map(|row| row.to_vec())));
+    let unread: Vec<Vec<String>> =
+        array(&report["unread"]).map(|one| vec![text(&one["kind"]), text(&one["why"])]).collect();
+    section(&mut out, "Not read from the cluster", &["KIND", "WHY"], &unread);
     let hosts: Vec<Vec<String>> =
         array(&report["hosts"]).map(|host| vec![text(&host["host"]), text(&host["rules"])]).collect();
     section(&mut out, "Hosts", &["HOST", "RULES"], &hosts);

@@ -3,6 +3,7 @@
 mod objects;
 mod paths;
 mod source;
+mod unread;
 mod writer;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use kube::{
 
 pub use objects::{Objects, WriteError};
 pub use source::follow;
+pub use unread::Unread;
 pub use writer::Writer;
 
 /// Why there is no client.

@@ -107,7 +107,7 @@ impl Objects {
 }
 
 /// The innermost cause: "connection refused" says more than "client error".
-fn root(mut error: &dyn Error) -> String {
+pub(super) fn root(mut error: &dyn Error) -> String {
     while let Some(source) = error.source() {
         error = source;
     }

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::paths;
+use super::{objects, paths, unread::Unread};
 use crate::{
     objects::{Event, Kind, RawObject},
     util::{backoff::Backoff, stamp},
@@ -37,7 +37,7 @@ const REFUSALS: u32 = 4;
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
     #[error("{0}")]
-    Client(#[from] kube::Error),
+    Client(String),
     #[error("the API server answered {0}: {1}")]
     Status(StatusCode, String),
     #[error("the API server did not answer in time")]
@@ -77,9 +77,10 @@ struct Line<'a> {
 }
 
 /// Follows a kind for ever: a reset with everything there is, then each change. Ends when nobody listens any more.
-pub async fn follow(client: Client, kind: Kind, events: mpsc::Sender<Event>) -> Result<(), String> {
-    let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-    let mut follower = Follower { client, kind, events, backoff, told: None, refusals: 0 };
+/// What goes wrong meanwhile is in `unread`.
+pub async fn follow(client: Client, kind: Kind, events: mpsc::Sender<Event>, unread: Unread) -> Result<(), String> {
+    let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+    let mut follower = Follower { client, kind, events, backoff, unread, told: None, refusals: 0 };
     loop {
         let ended = match follower.round().await {
             Trouble::Closed => return Ok(()),
@@ -105,6 +106,7 @@ struct Follower {
     kind: Kind,
     events: mpsc::Sender<Event>,
     backoff: Backoff,
+    unread: Unread,
     told: Option<Told>,
     /// In a row.
     refusals: u32,
@@ -153,6 +155,7 @@ impl Follower {
 
     fn answers(&mut self) {
         self.refusals = 0;
+        self.unread.clear(self.kind);
         if self.told.take().is_some() {
             tracing::info!(kind = self.kind.name(), "the cluster answers again");
         }
@@ -164,6 +167,16 @@ impl Follower {
             Trouble::Status(status, _) => Told::Refused(*status),
             _ => Told::Away,
         };
+        self.unread.set(self.kind, trouble.to_string());
+        if let Told::Refused(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) = told {
+            self.refusals = self.refusals.saturating_add(1);
+            if self.refusals < REFUSALS {
+                return Ok(());
+            }
+            if self.refusals == REFUSALS {
+                self.events.send(Event::Refused(self.kind)).await.map_err(|_closed| Trouble::Closed)?;
+            }
+        }
         if self.told.replace(told) != Some(told) {
             let kind = self.kind.name();
             match told {
@@ -181,13 +194,6 @@ impl Follower {
                     tracing::warn!(kind, error = %trouble, "the cluster does not answer; what is known is served on");
                 }
             }
-        }
-        self.refusals = match told {
-            Told::Refused(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => self.refusals.saturating_add(1),
-            _ => 0,
-        };
-        if self.refusals == REFUSALS {
-            self.events.send(Event::Refused(self.kind)).await.map_err(|_closed| Trouble::Closed)?;
         }
         Ok(())
     }
@@ -307,7 +313,7 @@ fn selector(kind: Kind) -> &'static str {
 async fn open(client: &Client, url: &str) -> Result<Body, Trouble> {
     let request = Request::get(url).header(http::header::ACCEPT, "application/json").body(Body::empty());
     let request = request.map_err(|error| Trouble::Malformed(error.to_string()))?;
-    let response = client.send(request).await?;
+    let response = client.send(request).await.map_err(|error| Trouble::Client(objects::root(&error)))?;
     let status = response.status();
     let body = response.into_body();
     match status {

@@ -35,8 +35,12 @@ pub enum Format {
 pub fn start(level: &str, format: Format) {
     let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
     let libraries = level.min(LevelFilter::WARN);
-    let targets =
-        Targets::new().with_default(libraries).with_target("gatelet", level).with_target("access", LevelFilter::INFO);
+    let targets = Targets::new()
+        .with_default(libraries)
+        .with_target("gatelet", level)
+        .with_target("access", LevelFilter::INFO)
+        // It logs each failed request, and returns the error that is told once.
+        .with_target("kube_client", LevelFilter::OFF);
     let writer = match Lines::start(std::io::stderr()) {
         Ok(lines) => BoxMakeWriter::new(lines),
         Err(_no_thread) => BoxMakeWriter::new(std::io::stderr),

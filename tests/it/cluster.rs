@@ -49,9 +49,17 @@ fn another_gatelet_is_followed_over_its_end_and_a_start_that_forgot_its_history(
     cluster.kill();
     told(&gatelet, "the cluster does not answer; what is known is served on");
     assert_eq!(gatelet.status_of("one.example.com", "/"), 200);
+    eventually("each kind is named in the status", || {
+        (gatelet.status()["unread"].as_array().expect("a list").len() == 5).then_some(())
+    });
+    let table = String::from_utf8_lossy(&gatelet.command(&["status"]).stdout).into_owned();
+    assert!(table.contains("Not read from the cluster") && table.contains("Connection refused"), "{table}");
     cluster.spawn();
     cluster.wait_ready();
     told(&gatelet, "the cluster answers again");
+    eventually("none is named any more", || {
+        gatelet.status()["unread"].as_array().expect("a list").is_empty().then_some(())
+    });
 
     // What changed while nobody looked, at a server that cannot tell it as changes any more.
     gatelet.signal("STOP");

@@ -177,6 +177,10 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     beside.real.kubectl(&["delete", "serviceaccount", "gatelet"]);
     let mut again = beside.real.kill_api_server();
     beside.real.spawn(&mut again);
+    eventually("the API server is back", || {
+        let mut get = beside.real.kubectl_command(&["get", "ingressclass"]);
+        get.output().expect("kubectl").status.success().then_some(())
+    });
     told(
         &beside.gatelet,
         "the cluster does not accept the credentials: renew them and restart; what is known is served on",

@@ -87,6 +87,12 @@ impl ControlPlane {
         let words: Vec<String> =
             line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
         run(Command::new("kill").args(["-KILL", &pid]));
+        // Its port is free when all its threads are gone; a zombie, if its parent does not look, has no command line.
+        eventually("it is gone", || {
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            (threads <= 1 && line.is_empty()).then_some(())
+        });
         let mut command = Command::new(&words[0]);
         command.args(&words[1..words.len() - 1]);
         self.beside(&command)

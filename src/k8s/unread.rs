@@ -1,0 +1,31 @@
+//! The kinds that cannot be read at the moment, for people who ask.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::objects::Kind;
+
+/// Which kinds cannot be read, and why.
+#[derive(Clone, Debug, Default)]
+pub struct Unread(Arc<Mutex<BTreeMap<Kind, String>>>);
+
+impl Unread {
+    /// As of now.
+    pub fn list(&self) -> BTreeMap<Kind, String> {
+        self.lock().clone()
+    }
+
+    pub(super) fn set(&self, kind: Kind, why: String) {
+        self.lock().insert(kind, why);
+    }
+
+    pub(super) fn clear(&self, kind: Kind) {
+        self.lock().remove(&kind);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Kind, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
