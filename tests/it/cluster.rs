@@ -4,7 +4,7 @@
 mod real;
 mod strange;
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use super::support::{Backend, Gatelet, backend, eventually, run};
 
@@ -21,6 +21,13 @@ spec: {{type: ExternalName, externalName: localhost}}
     service + &backend::ingress(name, host, "").replace("number: 80", &format!("number: {port}"))
 }
 
+/// A gatelet for the cluster of a kubeconfig, not started, which lets names lead to this device.
+fn following(kubeconfig: &Path) -> Gatelet {
+    let mut gatelet = Gatelet::prepare(&["--kubeconfig", kubeconfig.to_str().expect("a plain path")]);
+    gatelet.configure("[proxy]\nlocal_names = true\n");
+    gatelet
+}
+
 /// Waits for a line of its log.
 fn told(gatelet: &Gatelet, line: &str) {
     eventually(line, || gatelet.log().contains(line).then_some(()));
@@ -32,7 +39,9 @@ fn another_gatelet_is_followed_over_its_end_and_a_start_that_forgot_its_history(
     cluster.apply(&external("one", "one.example.com", backend.port));
     let copy = cluster.folder.path().join("copy");
     fs::copy(cluster.kubeconfig(), &copy).expect("a file");
-    let gatelet = Gatelet::with(&["--kubeconfig", copy.to_str().expect("a plain path")]);
+    let mut gatelet = following(&copy);
+    gatelet.spawn();
+    gatelet.wait_ready();
     assert!(gatelet.get("one.example.com", "/").starts_with("other\n"));
     assert_eq!(gatelet.status()["source"], format!("the cluster of {}", copy.display()));
 
@@ -85,7 +94,7 @@ fn a_cluster_that_is_not_there_at_the_first_start_is_waited_for() {
     let copy = cluster.folder.path().join("copy");
     fs::copy(cluster.kubeconfig(), &copy).expect("a file");
     cluster.kill();
-    let mut gatelet = Gatelet::prepare(&["--kubeconfig", copy.to_str().expect("a plain path")]);
+    let mut gatelet = following(&copy);
     gatelet.spawn();
     told(&gatelet, "the cluster does not answer");
     let ready = || {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    super::support::{Backend, Folder, Gatelet, backend, eventually},
-    told,
+    super::support::{Backend, Folder, backend, eventually},
+    following, told,
 };
 
 /// An API server without TLS that answers lists and watches with what it was given, and refuses the first write.
@@ -123,7 +123,9 @@ fn what_cannot_be_read_harms_nothing_else_and_a_refused_write_is_made_again() {
             server.port
         ),
     );
-    let gatelet = Gatelet::with(&["--kubeconfig", kubeconfig.to_str().expect("a plain path")]);
+    let mut gatelet = following(&kubeconfig);
+    gatelet.spawn();
+    gatelet.wait_ready();
     assert_eq!(gatelet.status_of("one.example.com", "/"), 200);
     eventually("what came after the unreadable", || (gatelet.status_of("two.example.com", "/") == 200).then_some(()));
     assert_eq!(gatelet.status_of("one.example.com", "/"), 200);
