@@ -48,15 +48,6 @@ pub struct EventNote {
     pub message: Box<str>,
 }
 
-/// A condition of a status. Ingress has none; kept for the kinds that do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
-    /// `type`
-    pub name: &'static str,
-    /// `status`: true or false.
-    pub status: bool,
-}
-
 /// A status to be written, if it differs from what is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatusPatch {

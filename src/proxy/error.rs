@@ -48,12 +48,8 @@ pub enum Kind {
     UriTooLong,
     /// 417: an expectation other than `100-continue`.
     ExpectationFailed,
-    /// 421: the host of the request is not for this connection.
-    Misdirected,
     /// 431: the head (or the trailers) is over the limits.
     HeadersTooLarge,
-    /// 500: our own fault.
-    Internal,
     /// 502: the upstream broke off or answered what is no answer.
     BadGateway(&'static str),
     /// 503: there is nothing to send the request to.
@@ -95,9 +91,7 @@ impl Kind {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
-            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::GatewayTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -115,9 +109,7 @@ impl Kind {
             Self::BodyTooLarge => "the request body is too large",
             Self::UriTooLong => "the request target is too long",
             Self::ExpectationFailed => "unknown expectation",
-            Self::Misdirected => "this host is not served on this connection",
             Self::HeadersTooLarge => "the request head is too large",
-            Self::Internal => "internal error",
             Self::VersionNotSupported => "HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here",
             Self::ClientGone => "the client went away",
         }
