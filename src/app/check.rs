@@ -1,6 +1,7 @@
 //! The offline check: the same compiler and findings, over files.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 use super::publish;
 use crate::{
+    acme::issuer::PRESETS,
     admin::FindingReport,
     apiserver::{
         defaults,
@@ -77,6 +79,8 @@ pub fn check(paths: &[PathBuf]) -> Result<CheckReport, CheckError> {
         hsts: None,
         node: "".into(),
         addresses: Vec::new(),
+        issuers: presets(),
+        default_issuer: None,
     };
     let mut index = Index::new(settings, Box::new(inspect));
     let class = br#"{"metadata":{"name":"gatelet"},"spec":{"controller":"gatelet.dev/ingress-controller"}}"#;
@@ -108,6 +112,12 @@ pub fn check(paths: &[PathBuf]) -> Result<CheckReport, CheckError> {
     report.findings.extend(findings.iter().map(publish::report));
     report.findings.sort_by(|a, b| (&a.object, &a.field).cmp(&(&b.object, &b.field)));
     Ok(report)
+}
+
+/// The names of the issuers that are built in, with their other names.
+pub(super) fn presets() -> BTreeSet<Box<str>> {
+    let names = PRESETS.iter().flat_map(|(name, others)| std::iter::once(name).chain(*others));
+    names.map(|name| (*name).into()).collect()
 }
 
 /// Looks at one object as the API would before it takes it, and hands it to the compiler.

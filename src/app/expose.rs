@@ -21,6 +21,8 @@ use crate::{
 
 /// Label of what this command has written; nothing else is changed by it.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "gatelet-expose");
+/// Annotation that names who issues the certificate.
+const ISSUER: &str = "gatelet.dev/issuer";
 /// The longest name of a Service (RFC 1035 label).
 const LONGEST_NAME: usize = 63;
 
@@ -37,8 +39,19 @@ pub struct Exposure {
     pub name: Option<String>,
     /// Their namespace.
     pub namespace: String,
-    /// Redirect plain HTTP to HTTPS.
-    pub tls: bool,
+    /// Whether it is served over HTTPS alone, and with what.
+    pub tls: ExposeTls,
+}
+
+/// HTTPS for what is exposed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExposeTls {
+    /// Plain HTTP is served as well.
+    Optional,
+    /// Plain HTTP is redirected to HTTPS.
+    Required,
+    /// The same, with a certificate that this issuer is asked for.
+    Issued(String),
 }
 
 /// The device as EndpointSlices call it.
@@ -121,8 +134,11 @@ impl Exposure {
                 "rules": [{ "host": host, "http": { "paths": [path] } }],
             },
         });
-        if self.tls {
+        if self.tls != ExposeTls::Optional {
             ingress["spec"]["tls"] = json!([{ "hosts": [host] }]);
+        }
+        if let ExposeTls::Issued(issuer) = &self.tls {
+            ingress["metadata"]["annotations"] = json!({ ISSUER: issuer });
         }
         Ok(vec![service, slice, ingress])
     }
@@ -298,6 +314,9 @@ async fn put(api: &Objects, key: &Key, object: &Value, there: Option<&Value>) ->
     }
     if key.kind == Kind::Ingress && patch["spec"]["tls"].is_null() {
         patch["spec"]["tls"] = Value::Null;
+    }
+    if key.kind == Kind::Ingress && patch["metadata"]["annotations"].is_null() {
+        patch["metadata"]["annotations"] = json!({ ISSUER: null });
     }
     let after = api.merge(key, &patch).await.map_err(failed)?;
     let version = |object: &Value| object["metadata"]["resourceVersion"].clone();

@@ -15,6 +15,6 @@ mod tasks;
 mod writer;
 
 pub use check::{CheckError, CheckReport, check};
-pub use expose::{Device, ExposeError, Exposure, Written, device, expose};
+pub use expose::{Device, ExposeError, ExposeTls, Exposure, Written, device, expose};
 pub use files::{kubeconfig_path, root_path};
 pub use start::{RunError, run};

@@ -404,6 +404,8 @@ fn controller_settings(config: &Config, https_port: u16, own: Option<IpAddr>) ->
             [] => vec![own.unwrap_or_else(|| IpAddr::from([127, 0, 0, 1]))],
             set => set.to_vec(),
         },
+        issuers: check::presets(),
+        default_issuer: None,
     }
 }
 

@@ -5,16 +5,17 @@ use std::{
     time::Duration,
 };
 
+use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::{Failure, Output, StateFlags, render, yaml};
 use crate::{
-    app::{self, ExposeError, Exposure},
+    app::{self, ExposeError, ExposeTls, Exposure},
     config::{Config, Flags},
 };
 
 pub(super) const EXAMPLES: &str = "Examples:
-  gatelet expose app.example.com --to 127.0.0.1:3000
+  gatelet expose app.example.com --to 127.0.0.1:3000 --tls auto
   gatelet expose app.example.com --to 192.168.1.20:8080 --path /api
   gatelet expose '*.example.com' --to 127.0.0.1:3000 --dry-run -o yaml > app.yaml";
 
@@ -34,9 +35,12 @@ pub(super) struct ExposeArguments {
     /// Namespace of the objects
     #[arg(short, long, default_value = "default")]
     namespace: String,
-    /// Redirect plain HTTP to HTTPS
-    #[arg(long)]
-    tls: bool,
+    /// Redirect plain HTTP to HTTPS; `auto` with a certificate that is got and renewed, others with what there is
+    #[arg(long, value_name = "auto", num_args = 0..=1, default_missing_value = "")]
+    tls: Option<Tls>,
+    /// Who issues that certificate; means --tls auto [default: letsencrypt]
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
     /// Print the objects and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -45,6 +49,14 @@ pub(super) struct ExposeArguments {
     output: Output,
     #[command(flatten)]
     state: StateFlags,
+}
+
+/// What `--tls` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Tls {
+    #[value(name = "")]
+    Redirect,
+    Auto,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -63,7 +75,12 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
         to: arguments.to,
         name: arguments.name,
         namespace: arguments.namespace,
-        tls: arguments.tls,
+        tls: match (arguments.issuer, arguments.tls) {
+            (Some(issuer), _) => ExposeTls::Issued(issuer),
+            (None, Some(Tls::Auto)) => ExposeTls::Issued("letsencrypt".to_owned()),
+            (None, Some(Tls::Redirect)) => ExposeTls::Required,
+            (None, None) => ExposeTls::Optional,
+        },
     };
     if arguments.dry_run {
         let objects = exposure.objects(&app::device(&config.node)).map_err(failure)?;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use super::{CertificateSource, Secretive};
+use super::{CertificateSource, Secretive, annotations};
 use crate::objects::{
     ObjectError, ObjectRef, RawObject,
     slim::{EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service, ServicePort},
@@ -10,15 +10,14 @@ use crate::objects::{
 
 /// Marks an IngressClass as the default one (`ingressclass.kubernetes.io/is-default-class`).
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
-/// The class of an Ingress before `ingressClassName`.
-pub(super) const OLD_CLASS: &str = "kubernetes.io/ingress.class";
 /// Endpoints of the annotated slice that are on this node are dialled on loopback.
 const CONNECT: &str = "gatelet.dev/connect";
 /// The Service that a slice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
-
-/// Prefixes of annotations that are ours to read.
-pub(super) const PREFIXES: [&str; 2] = ["gatelet.dev/", "nginx.ingress.kubernetes.io/"];
+/// Label of the Secrets that gatelet writes, with the value `true`. Others are never written.
+const MANAGED: &str = "gatelet.dev/managed";
+/// Who issued what is in a Secret, as cert-manager notes it.
+const ISSUER_NAME: &str = "cert-manager.io/issuer-name";
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ClassFact {
@@ -30,7 +29,7 @@ pub(super) struct ClassFact {
 pub(super) struct IngressFact {
     pub(super) about: ObjectRef,
     pub(super) created: Box<str>,
-    /// The annotations under [`PREFIXES`] and [`OLD_CLASS`].
+    /// Those that [`annotations::is_kept`] takes.
     pub(super) annotations: BTreeMap<Box<str>, Box<str>>,
     pub(super) spec: IngressSpec,
     /// `status.loadBalancer.ingress[].ip`, sorted.
@@ -61,9 +60,12 @@ pub(super) struct SliceAddress {
 }
 
 #[derive(Debug)]
-pub(super) enum SecretFact {
-    Tls(CertificateSource),
-    Unusable(&'static str),
+pub(super) struct SecretFact {
+    /// Whether we wrote it.
+    pub(super) ours: bool,
+    pub(super) issuer: Option<Box<str>>,
+    /// The certificate in it, or why it cannot be used.
+    pub(super) holds: Result<CertificateSource, &'static str>,
 }
 
 impl ClassFact {
@@ -79,8 +81,7 @@ impl ClassFact {
 impl IngressFact {
     pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
         let ingress: Ingress = object.view()?;
-        let kept = |name: &str| name == OLD_CLASS || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        let annotations = object.meta.annotations.iter().filter(|(name, _)| kept(name));
+        let annotations = object.meta.annotations.iter().filter(|(name, _)| annotations::is_kept(name));
         let status = &ingress.status.load_balancer.ingress;
         let mut addresses: Vec<IpAddr> = status.iter().filter_map(|entry| entry.ip.parse().ok()).collect();
         addresses.sort_unstable();
@@ -90,15 +91,6 @@ impl IngressFact {
             annotations: annotations.map(|(name, value)| (name.clone(), value.clone())).collect(),
             spec: ingress.spec,
             addresses,
-        })
-    }
-
-    /// Our annotation, or the one of ingress-nginx that means the same.
-    pub(super) fn annotation(&self, name: &str) -> Option<(String, &str)> {
-        PREFIXES.iter().find_map(|prefix| {
-            let full = format!("{prefix}{name}");
-            let value = self.annotations.get(full.as_str())?;
-            Some((full, &**value))
         })
     }
 }
@@ -143,18 +135,26 @@ impl SliceFact {
 impl SecretFact {
     pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
         let secret: Secret<'_> = object.view()?;
-        if secret.secret_type != "kubernetes.io/tls" {
-            return Ok(Self::Unusable("it is not of type kubernetes.io/tls"));
-        }
-        let (Some(chain), Some(key)) = (secret.value("tls.crt"), secret.value("tls.key")) else {
-            return Ok(Self::Unusable("it lacks tls.crt or tls.key, or they are not base64"));
+        let holds = match (&*secret.secret_type, secret.value("tls.crt"), secret.value("tls.key")) {
+            ("kubernetes.io/tls", Some(chain), Some(key)) => Ok(CertificateSource::Secret {
+                key: object.key.clone(),
+                version: object.meta.resource_version.clone(),
+                chain: chain.into(),
+                private_key: Secretive(key.into()),
+            }),
+            ("kubernetes.io/tls", ..) => Err("it lacks tls.crt or tls.key, or they are not base64"),
+            _ => Err("it is not of type kubernetes.io/tls"),
         };
-        Ok(Self::Tls(CertificateSource::Secret {
-            key: object.key.clone(),
-            version: object.meta.resource_version.clone(),
-            chain: chain.into(),
-            private_key: Secretive(key.into()),
-        }))
+        Ok(Self { holds, ..Self::unreadable(object) })
+    }
+
+    /// One that is there, whatever is in it.
+    pub(super) fn unreadable(object: &RawObject) -> Self {
+        Self {
+            ours: object.meta.labels.get(MANAGED).is_some_and(|value| **value == *"true"),
+            issuer: object.meta.annotations.get(ISSUER_NAME).cloned(),
+            holds: Err("it cannot be read"),
+        }
     }
 }
 

@@ -7,9 +7,11 @@ use std::{
 };
 
 use super::{
-    CertificateSource, EndpointUpdate, Finding, Output, Settings, TlsHost,
-    facts::{ClassFact, IngressFact, OLD_CLASS, SecretFact, ServiceFact, SliceFact},
+    EndpointUpdate, Finding, Output, Settings,
+    annotations::OLD_CLASS,
+    facts::{ClassFact, IngressFact, SecretFact, ServiceFact, SliceFact},
     rules::{self, Compiled},
+    wishes::Wishes,
 };
 use crate::{
     objects::{Event, EventType, Key, Kind, ObjectRef, RawObject, StatusPatch},
@@ -40,7 +42,8 @@ pub struct Index {
     users_of_secret: HashMap<Name, BTreeSet<Name>>,
     pub(super) backends: HashMap<(BackendId, Protocol), Arc<Backend>>,
     pub(super) backends_of: HashMap<Name, BTreeSet<(u16, u8)>>,
-    compiled: BTreeMap<Name, Compiled>,
+    pub(super) compiled: BTreeMap<Name, Compiled>,
+    pub(super) wishes: Wishes,
     on_host: BTreeMap<HostPattern, BTreeSet<Name>>,
     losers: BTreeMap<HostPattern, Vec<Finding>>,
     undecodable: BTreeMap<Key, Finding>,
@@ -79,6 +82,7 @@ impl Index {
             backends: HashMap::new(),
             backends_of: HashMap::new(),
             compiled: BTreeMap::new(),
+            wishes: Wishes::default(),
             on_host: BTreeMap::new(),
             losers: BTreeMap::new(),
             undecodable: BTreeMap::new(),
@@ -108,6 +112,18 @@ impl Index {
         }
     }
 
+    /// Tells which issuers there are now; the Ingresses that this makes a difference to are compiled next.
+    pub fn set_issuers(&mut self, names: BTreeSet<Box<str>>) {
+        let before = mem::replace(&mut self.settings.issuers, names);
+        let after = &self.settings.issuers;
+        // Who names an unknown one is told which there are.
+        let concerned = |name: &Box<str>| !before.contains(name) || !after.contains(name);
+        if before != *after {
+            let touched = self.compiled.iter().filter(|(_, one)| one.issuers.iter().any(concerned));
+            self.touched.ingresses.extend(touched.map(|(name, _)| name.clone()));
+        }
+    }
+
     /// Compiles what was touched since the last call.
     pub fn compile(&mut self) -> Output {
         let touched = mem::take(&mut self.touched);
@@ -122,7 +138,7 @@ impl Index {
                 hosts.extend(one.hosts());
                 default |= one.catch_all.is_some();
             }
-            certificates |= before.as_ref().map(|one| &one.tls) != after.as_ref().map(|one| &one.tls);
+            certificates |= before.as_ref().map(Compiled::certificates) != after.as_ref().map(Compiled::certificates);
             self.relink(name, before.as_ref(), after.as_ref());
             if let Some(after) = after {
                 self.compiled.insert(name.clone(), after);
@@ -144,6 +160,11 @@ impl Index {
         services.extend(self.fresh_backends());
         output.endpoints = self.endpoint_updates(&services);
         if certificates {
+            let wishes = self.wishes();
+            if touched.first || wishes.all != self.wishes.all {
+                output.wanted = Some(wishes.all.values().cloned().collect());
+            }
+            self.wishes = wishes;
             output.certificates = Some(self.tls_hosts());
         }
         output.statuses = self.status_patches(touched.ingresses.iter().chain(&touched.statuses));
@@ -192,6 +213,10 @@ impl Index {
         if let Err(error) = read {
             // What was known of it is out of date: only its own rules go.
             self.remove(&object.key);
+            if object.key.kind == Kind::Secret {
+                self.secrets.insert(name.clone(), SecretFact::unreadable(object));
+                self.touch_secret(&name);
+            }
             self.undecodable.insert(
                 object.key.clone(),
                 Finding {
@@ -332,7 +357,7 @@ impl Index {
     }
 
     /// The Ingresses with rules for a host, oldest first: of two with the same path the older keeps it.
-    fn by_age(&self, names: &BTreeSet<Name>) -> Vec<Name> {
+    pub(super) fn by_age(&self, names: &BTreeSet<Name>) -> Vec<Name> {
         let mut names: Vec<Name> = names.iter().cloned().collect();
         names.sort_by_key(|name| (self.ingresses.get(name).map(|fact| fact.created.clone()), name.clone()));
         names
@@ -392,7 +417,7 @@ impl Index {
         self.table.set(Arc::new(routes));
     }
 
-    fn finding(
+    pub(super) fn finding(
         &self,
         namespace: &Arc<str>,
         name: &Arc<str>,
@@ -493,61 +518,7 @@ impl Index {
         });
     }
 
-    // === Certificates, statuses, findings ===
-
-    fn tls_hosts(&self) -> Vec<TlsHost> {
-        let mut hosts: BTreeMap<HostPattern, TlsHost> = BTreeMap::new();
-        let mut asked: BTreeSet<&HostPattern> = BTreeSet::new();
-        let names: BTreeSet<Name> = self.compiled.keys().cloned().collect();
-        for name in self.by_age(&names) {
-            let (Some(compiled), Some(fact)) = (self.compiled.get(&name), self.ingresses.get(&name)) else { continue };
-            for wish in &compiled.tls {
-                if wish.asked {
-                    asked.insert(&wish.pattern);
-                }
-                let source = match wish
-                    .usable
-                    .then_some(wish.secret.as_ref())
-                    .flatten()
-                    .and_then(|secret| self.secrets.get(&(name.0.clone(), secret.clone())))
-                {
-                    Some(SecretFact::Tls(source)) => source.clone(),
-                    _ => CertificateSource::Local,
-                };
-                // For every host there is the local CA anyway.
-                if wish.pattern == HostPattern::Any && source == CertificateSource::Local {
-                    continue;
-                }
-                let host = TlsHost {
-                    pattern: wish.pattern.clone(),
-                    source,
-                    wanted_by: fact.about.clone(),
-                    secret_name: wish.secret.as_deref().map(Into::into),
-                };
-                match hosts.get(&wish.pattern) {
-                    Some(known)
-                        if known.source != CertificateSource::Local || host.source == CertificateSource::Local => {}
-                    _ => drop(hosts.insert(wish.pattern.clone(), host)),
-                }
-            }
-        }
-        // Who writes `*.example.com` under `tls` means the hosts of the rules below it.
-        let wild: BTreeSet<HostPattern> = hosts
-            .values()
-            .filter(|host| host.source != CertificateSource::Local)
-            .map(|host| host.pattern.clone())
-            .collect();
-        hosts.retain(|pattern, _| {
-            let above = match pattern {
-                HostPattern::Exact(host) => host.as_str().split_once('.').map(|(_, suffix)| format!("*.{suffix}")),
-                HostPattern::Wildcard(_) | HostPattern::Any => None,
-            };
-            let covered =
-                above.and_then(|above| HostPattern::parse(&above).ok()).is_some_and(|above| wild.contains(&above));
-            asked.contains(pattern) || !covered
-        });
-        hosts.into_values().collect()
-    }
+    // === Statuses, findings ===
 
     fn status_patches<'a>(&self, names: impl Iterator<Item = &'a Name>) -> Vec<StatusPatch> {
         let names: BTreeSet<&Name> = names.collect();
@@ -565,7 +536,11 @@ impl Index {
 
     fn findings(&self) -> Vec<Finding> {
         let ingresses = self.compiled.values().flat_map(|compiled| &compiled.findings);
-        ingresses.chain(self.losers.values().flatten()).chain(self.undecodable.values()).cloned().collect()
+        let missing = self.compiled.values().flat_map(|compiled| &compiled.missing);
+        // A Secret that is asked for is on its way.
+        let missing = missing.filter(|(id, _)| !self.wishes.all.contains_key(id)).map(|(_, finding)| finding);
+        let others = self.losers.values().flatten().chain(&self.wishes.findings).chain(self.undecodable.values());
+        ingresses.chain(missing).chain(others).cloned().collect()
     }
 
     /// Whether the Ingress is for us: `ingressClassName`, else the old annotation, else the default class or the

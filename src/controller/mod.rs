@@ -1,16 +1,21 @@
 //! The pure compiler: Kubernetes objects in, routing table, endpoint sets, wanted certificates, statuses and findings
 //! out. No tokio, no client, no clock: whoever drives it hands events in and takes [`Output`] out.
 //!
-//! `facts` is what is kept of each object, `rules` compiles one Ingress, `index` knows what depends on what.
+//! `facts` is what is kept of each object, `annotations` what those of an Ingress say, `rules` compiles one Ingress,
+//! `index` knows what depends on what, `wishes` puts together which certificates there are and which are asked for.
 
+mod annotations;
 mod facts;
 mod index;
 mod output;
 mod rules;
+mod wishes;
 
+pub use annotations::{ANNOTATIONS, Annotation};
 pub use index::{Index, Inspect};
-pub use output::{CertificateSource, EndpointUpdate, Finding, Output, Secretive, Settings, TlsHost};
-pub use rules::ANNOTATIONS;
+pub use output::{
+    CertificateSource, EndpointUpdate, Finding, Output, Secretive, Settings, TlsHost, Wish, WishKey, WishRenewal,
+};
 
 #[cfg(test)]
 mod tests;

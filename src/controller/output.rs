@@ -1,6 +1,6 @@
 //! What the compiler is told beside the objects, and what it returns.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
     objects::{EventType, Key, ObjectRef, StatusPatch},
@@ -27,6 +27,10 @@ pub struct Settings {
     pub node: Box<str>,
     /// The addresses written into `status.loadBalancer` of the Ingresses served here.
     pub addresses: Vec<IpAddr>,
+    /// The names of the issuers that there are.
+    pub issuers: BTreeSet<Box<str>>,
+    /// Who issues for hosts under `spec.tls` of Ingresses that do not say; `None`: nobody.
+    pub default_issuer: Option<Box<str>>,
 }
 
 /// Where the certificate of a host comes from.
@@ -69,6 +73,55 @@ pub struct TlsHost {
     pub wanted_by: ObjectRef,
     /// The Secret that was asked for (`spec.tls[].secretName`), whether it is usable or not.
     pub secret_name: Option<Box<str>>,
+    /// [`Wish::id`] of the certificate that is asked for and covers it.
+    pub wish: Option<Arc<str>>,
+}
+
+/// A certificate that Ingresses ask for. For one that somebody else's Secret is there for, nothing is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// `namespace/secret`, or `namespace/~` and the first host where no Secret is named.
+    pub id: Arc<str>,
+    /// The Ingresses that ask, oldest first.
+    pub about: Vec<ObjectRef>,
+    /// Their namespace.
+    pub namespace: Arc<str>,
+    /// The Secret that it is to be in.
+    pub secret: Option<Arc<str>>,
+    /// Hosts, wildcards and addresses that it is to be for: sorted, each once, 1 to 100.
+    pub hosts: Vec<Box<str>>,
+    /// Who may issue it, in the order of preference. Not empty, and each in [`Settings::issuers`].
+    pub issuers: Vec<Box<str>>,
+    /// The common name, one of the hosts.
+    pub common_name: Option<Box<str>>,
+    /// Kind of its key; `None` leaves it to the issuer.
+    pub key_type: Option<WishKey>,
+    /// Keep the key over renewals.
+    pub keep_key: bool,
+    /// How long it is to be valid.
+    pub duration: Option<Duration>,
+    /// When it is renewed, where the CA does not say.
+    pub renew_before: Option<WishRenewal>,
+    /// What our Secret of that name holds already, and the name of the issuer noted on it.
+    pub existing: Option<(CertificateSource, Option<Box<str>>)>,
+}
+
+/// Kinds of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WishKey {
+    /// ECDSA on P-256.
+    P256,
+    /// ECDSA on P-384.
+    P384,
+}
+
+/// How long before its end a certificate is renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WishRenewal {
+    /// This long.
+    Time(Duration),
+    /// This share of its lifetime, in percent, 1 to 99.
+    Percent(u8),
 }
 
 /// New endpoints for a backend that is in the table already.
@@ -104,6 +157,8 @@ pub struct Output {
     pub endpoints: Vec<EndpointUpdate>,
     /// All hosts with TLS, if any of them or their Secrets changed.
     pub certificates: Option<Vec<TlsHost>>,
+    /// All certificates that are asked for, sorted by id, if any of them changed.
+    pub wanted: Option<Vec<Wish>>,
     /// Statuses to write.
     pub statuses: Vec<StatusPatch>,
     /// All findings that hold now, if they changed.

@@ -2,15 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
 use http::{HeaderValue, StatusCode};
 
 use super::{
-    Finding,
-    facts::{IngressFact, PREFIXES, SecretFact},
+    CertificateSource, Finding,
+    annotations::{self, Asked, Choice},
+    facts::{IngressFact, SecretFact},
     index::{Index, Name},
+    wishes::{self, Ask, Terms},
 };
 use crate::{
     objects::{
@@ -19,9 +22,6 @@ use crate::{
     },
     routing::{Action, Filter, HostPattern, Origin, PathMatch, Protocol, Refusal, Route, path},
 };
-
-/// Annotations that are read, without their prefix.
-pub const ANNOTATIONS: [&str; 3] = ["ssl-redirect", "force-ssl-redirect", "backend-protocol"];
 
 /// What one Ingress comes to.
 #[derive(Debug, Default)]
@@ -36,6 +36,12 @@ pub(super) struct Compiled {
     pub(super) services: BTreeSet<Name>,
     pub(super) secrets: BTreeSet<Name>,
     pub(super) findings: Vec<Finding>,
+    /// Certificates that it asks for.
+    pub(super) asks: Vec<Ask>,
+    /// Issuers that it names, or means by naming none, whether they exist or not.
+    pub(super) issuers: BTreeSet<Box<str>>,
+    /// Findings about Secrets that do not exist, which hold unless the wish of this id has come to be.
+    pub(super) missing: Vec<(Arc<str>, Finding)>,
     /// Hosts under `tls`.
     with_tls: BTreeSet<HostPattern>,
     /// Hosts that have rules, and hosts whose only rule was refused (they keep their fallback).
@@ -50,11 +56,18 @@ pub(super) struct TlsWish {
     pub(super) asked: bool,
     pub(super) secret: Option<Arc<str>>,
     pub(super) usable: bool,
+    /// The wish that its entry under `tls` is a part of.
+    pub(super) ask: Option<Arc<str>>,
 }
 
 impl Compiled {
     pub(super) fn hosts(&self) -> BTreeSet<HostPattern> {
         self.hosts.clone()
+    }
+
+    /// What of it makes a difference to certificates.
+    pub(super) fn certificates(&self) -> (&[TlsWish], &[Ask]) {
+        (&self.tls, &self.asks)
     }
 
     /// Whether a host of the rules is under `tls`.
@@ -70,7 +83,7 @@ impl Compiled {
 /// Compiles one Ingress. What is wrong with a part takes that part down and no other.
 pub(super) fn compile(index: &mut Index, name: &Name) -> Compiled {
     let Some(fact) = index.ingresses.remove(name) else { return Compiled::default() };
-    let mut compiler = Compiler { index, name, fact: &fact, out: Compiled::default() };
+    let mut compiler = Compiler { index, name, fact: &fact, asked: Asked::default(), out: Compiled::default() };
     if compiler.index.is_ours(&fact) {
         compiler.run();
     }
@@ -124,6 +137,7 @@ struct Compiler<'a> {
     index: &'a mut Index,
     name: &'a Name,
     fact: &'a IngressFact,
+    asked: Asked,
     out: Compiled,
 }
 
@@ -131,7 +145,7 @@ impl Compiler<'_> {
     fn run(&mut self) {
         self.out.ours = true;
         self.annotations();
-        let protocol = self.protocol();
+        let protocol = self.asked.protocol;
         let fact = self.fact;
         self.out.with_tls = self.tls();
         for (r, rule) in fact.spec.rules.iter().enumerate() {
@@ -154,7 +168,7 @@ impl Compiler<'_> {
                 }
             }
             if rule.host.is_empty() || !self.out.with_tls.contains(&pattern) {
-                self.wish(pattern, false, None, false);
+                self.wants(TlsWish { pattern, asked: false, secret: None, usable: false, ask: None });
             }
         }
         if let Some(backend) = &fact.spec.default_backend {
@@ -195,18 +209,33 @@ impl Compiler<'_> {
                 self.out.secrets.insert((self.name.0.clone(), secret.clone()));
             }
             let mut told = false;
+            let mut named = Vec::new();
             for (h, host) in hosts.into_iter().enumerate() {
-                let Ok(pattern) = HostPattern::parse(host) else {
-                    self.warn("InvalidHost", format!("spec.tls[{t}].hosts[{h}]"), format!("{host:?} is not a host"));
-                    continue;
-                };
+                match HostPattern::parse(host) {
+                    Ok(pattern) => named.push(pattern),
+                    Err(_) => {
+                        let field = format!("spec.tls[{t}].hosts[{h}]");
+                        self.warn("InvalidHost", field, format!("{host:?} is not a host"));
+                    }
+                }
+            }
+            let ask = self.ask(t, &named, secret.as_ref());
+            for pattern in named {
                 let usable = match &secret {
                     None => false,
                     Some(secret) => match self.certificate(secret, &pattern) {
                         Ok(()) => true,
                         Err((reason, message)) => {
-                            if !told {
-                                self.warn(reason, format!("spec.tls[{t}].secretName"), message);
+                            let field = format!("spec.tls[{t}].secretName");
+                            match reason {
+                                _ if told => {}
+                                // Ours is made anew.
+                                "CertificateMismatch" if ask.is_some() => {}
+                                "SecretNotFound" => {
+                                    let finding = self.finding(EventType::Warning, reason, field, message);
+                                    self.out.missing.push((self.id(secret), finding));
+                                }
+                                _ => self.warn(reason, field, message),
                             }
                             // One missing Secret is one finding; that it does not fit differs from host to host.
                             told = reason != "CertificateMismatch";
@@ -215,10 +244,106 @@ impl Compiler<'_> {
                     },
                 };
                 patterns.insert(pattern.clone());
-                self.wish(pattern, true, secret.clone(), usable);
+                self.wants(TlsWish { pattern, asked: true, secret: secret.clone(), usable, ask: ask.clone() });
             }
         }
+        self.common_name();
         patterns
+    }
+
+    fn id(&self, name: &str) -> Arc<str> {
+        format!("{}/{name}", self.name.0).into()
+    }
+
+    /// Asks for the certificate of an entry under `tls`, if somebody may issue it and nobody else provides it. Returns the
+    /// id of the wish.
+    fn ask(&mut self, t: usize, hosts: &[HostPattern], secret: Option<&Arc<str>>) -> Option<Arc<str>> {
+        let there = secret.and_then(|secret| self.index.secrets.get(&(self.name.0.clone(), secret.clone())));
+        if there.is_some_and(|there| !there.ours) {
+            return None;
+        }
+        let issuers = self.issuers()?;
+        let field = format!("spec.tls[{t}]");
+        let names = match wishes::names(hosts, &self.asked.addresses) {
+            Ok(names) => names,
+            Err(message) => {
+                self.warn("InvalidCertificateRequest", format!("{field}.hosts"), message);
+                return None;
+            }
+        };
+        let first = names.iter().find(|name| name.parse::<IpAddr>().is_err()).or(names.first());
+        let Some(first) = first else {
+            // Nobody has to ask for a certificate, but who does needs names.
+            if self.asked.issuer.is_some() {
+                let message = "there is no host that a certificate could be for".to_owned();
+                self.warn("InvalidCertificateRequest", field, message);
+            }
+            return None;
+        };
+        let id = secret.map_or_else(|| self.id(&format!("~{first}")), |secret| self.id(secret));
+        if let Some(known) = self.out.asks.iter_mut().find(|ask| ask.id == id) {
+            known.hosts.extend(names);
+            return Some(id);
+        }
+        let terms = Terms {
+            issuers,
+            common_name: None,
+            key_type: self.asked.key_type,
+            keep_key: self.asked.keep_key,
+            duration: self.asked.duration,
+            renew_before: self.asked.renew_before.as_ref().map(|(_, renewal)| *renewal),
+        };
+        let about = self.fact.about.clone();
+        self.out.asks.push(Ask {
+            id: id.clone(),
+            about,
+            secret: secret.cloned(),
+            field: field.into(),
+            hosts: names,
+            terms,
+        });
+        Some(id)
+    }
+
+    /// Who may issue; nothing where nobody is to. Unknown issuers are told once.
+    fn issuers(&mut self) -> Option<Vec<Box<str>>> {
+        let settings = &self.index.settings;
+        let annotated = |name: &str| format!("metadata.annotations[{name}]");
+        let (field, names) = match &self.asked.issuer {
+            Some((_, Choice::Nobody)) => return None,
+            Some((name, Choice::Named(names))) => (annotated(name), names.clone()),
+            Some((name, Choice::Default)) => {
+                let default = settings.default_issuer.clone();
+                (annotated(name), vec![default.unwrap_or_else(|| "letsencrypt".into())])
+            }
+            None => ("spec.tls".to_owned(), vec![settings.default_issuer.clone()?]),
+        };
+        let told = !self.out.issuers.is_empty();
+        self.out.issuers.extend(names.iter().cloned());
+        let Some(unknown) = names.iter().find(|name| !settings.issuers.contains(*name)) else { return Some(names) };
+        if !told {
+            let known: Vec<&str> = settings.issuers.iter().map(|name| &**name).collect();
+            let message = match known.join(", ") {
+                none if none.is_empty() => format!("there is no issuer {unknown}, nor any other"),
+                known => format!("there is no issuer {unknown}; there are {known}"),
+            };
+            self.warn("UnknownIssuer", field, format!("{message}: no certificate is asked for"));
+        }
+        None
+    }
+
+    /// Puts the common name where it belongs.
+    fn common_name(&mut self) {
+        let Some((annotation, name)) = self.asked.common_name.take() else { return };
+        let mut used = self.out.asks.is_empty();
+        for ask in self.out.asks.iter_mut().filter(|ask| ask.hosts.contains(&name)) {
+            ask.terms.common_name = Some(name.clone());
+            used = true;
+        }
+        if !used {
+            let field = format!("metadata.annotations[{annotation}]");
+            self.warn("InvalidAnnotation", field, format!("{name} is none of the certificate's hosts"));
+        }
     }
 
     fn certificate(&self, secret: &Arc<str>, pattern: &HostPattern) -> Result<(), (&'static str, String)> {
@@ -226,8 +351,10 @@ impl Compiler<'_> {
             None => {
                 Err(("SecretNotFound", format!("Secret {secret} does not exist: the local CA answers for its hosts")))
             }
-            Some(SecretFact::Unusable(why)) => Err(("InvalidSecret", format!("Secret {secret} cannot be used: {why}"))),
-            Some(SecretFact::Tls(super::CertificateSource::Secret { chain, private_key, .. })) => {
+            Some(SecretFact { holds: Err(why), .. }) => {
+                Err(("InvalidSecret", format!("Secret {secret} cannot be used: {why}")))
+            }
+            Some(SecretFact { holds: Ok(CertificateSource::Secret { chain, private_key, .. }), .. }) => {
                 (self.index.inspect)(chain, &private_key.0, pattern).map_err(|why| {
                     match why.strip_prefix("mismatch: ") {
                         Some(why) => ("CertificateMismatch", format!("Secret {secret}: {why}")),
@@ -235,22 +362,20 @@ impl Compiler<'_> {
                     }
                 })
             }
-            Some(SecretFact::Tls(super::CertificateSource::Local)) => Ok(()),
+            Some(SecretFact { holds: Ok(CertificateSource::Local), .. }) => Ok(()),
         }
     }
 
-    fn wish(&mut self, pattern: HostPattern, asked: bool, secret: Option<Arc<str>>, usable: bool) {
-        if asked || pattern != HostPattern::Any {
-            self.out.tls.push(TlsWish { pattern, asked, secret, usable });
+    fn wants(&mut self, tls: TlsWish) {
+        if tls.asked || tls.pattern != HostPattern::Any {
+            self.out.tls.push(tls);
         }
     }
 
     fn filters(&mut self, pattern: &HostPattern) -> Arc<[Filter]> {
         let covered = self.out.has_tls(pattern);
-        let flag = |name: &str| self.fact.annotation(name).and_then(|(_, value)| boolean(value));
-        let forced = flag("force-ssl-redirect").unwrap_or(false);
-        let redirect = flag("ssl-redirect").unwrap_or(self.index.settings.ssl_redirect);
-        filters(self.index, redirect, forced, covered)
+        let redirect = self.asked.redirect.unwrap_or(self.index.settings.ssl_redirect);
+        filters(self.index, redirect, self.asked.forced, covered)
     }
 
     fn path(&mut self, rule: &IngressPath, field: &str) -> Option<PathMatch> {
@@ -295,47 +420,23 @@ impl Compiler<'_> {
         }
     }
 
-    /// `backend-protocol`, for all paths of the Ingress.
-    fn protocol(&mut self) -> Option<Protocol> {
-        let (name, value) = self.fact.annotation("backend-protocol")?;
-        match value.to_ascii_uppercase().as_str() {
-            "HTTP" | "AUTO_HTTP" => Some(Protocol::Http1),
-            "HTTPS" => Some(Protocol::Https),
-            "GRPC" => Some(Protocol::H2c),
-            "GRPCS" => Some(Protocol::H2),
-            _ => {
-                let message = format!("{value:?} is not one of HTTP, HTTPS, GRPC, GRPCS: HTTP is spoken");
-                self.warn("InvalidAnnotation", format!("metadata.annotations[{name}]"), message);
-                None
-            }
-        }
-    }
-
     fn annotations(&mut self) {
-        let fact = self.fact;
-        for (name, value) in &fact.annotations {
-            let Some(short) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) else { continue };
-            let field = format!("metadata.annotations[{name}]");
-            if !ANNOTATIONS.contains(&short) {
-                self.note(
-                    EventType::Normal,
-                    "UnknownAnnotation",
-                    field,
-                    "this annotation is not known here and has no effect".to_owned(),
-                );
-            } else if short.ends_with("ssl-redirect") && boolean(value).is_none() {
-                self.warn("InvalidAnnotation", field, format!("{value:?} is not one of true, false"));
-            }
+        self.asked = annotations::read(&self.fact.annotations);
+        for complaint in std::mem::take(&mut self.asked.complaints) {
+            let field = format!("metadata.annotations[{}]", complaint.annotation);
+            let finding = self.finding(complaint.severity, complaint.reason, field, complaint.message);
+            self.out.findings.push(finding);
         }
     }
 
     fn warn(&mut self, reason: &'static str, field: String, message: String) {
-        self.note(EventType::Warning, reason, field, message);
+        let finding = self.finding(EventType::Warning, reason, field, message);
+        self.out.findings.push(finding);
     }
 
-    fn note(&mut self, severity: EventType, reason: &'static str, field: String, message: String) {
+    fn finding(&self, severity: EventType, reason: &'static str, field: String, message: String) -> Finding {
         let about = self.fact.about.clone();
-        self.out.findings.push(Finding { about, severity, reason, field: field.into(), message: message.into() });
+        Finding { about, severity, reason, field: field.into(), message: message.into() }
     }
 }
 
@@ -375,13 +476,5 @@ fn spoken(port: &ServicePort) -> Protocol {
         "kubernetes.io/wss" | "https" | "HTTPS" | "wss" => Protocol::Https,
         "grpcs" => Protocol::H2,
         _ => Protocol::Http1,
-    }
-}
-
-fn boolean(value: &str) -> Option<bool> {
-    match value {
-        "true" => Some(true),
-        "false" => Some(false),
-        _ => None,
     }
 }

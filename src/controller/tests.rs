@@ -1,5 +1,7 @@
+mod annotations;
 mod edits;
 mod https;
+mod wishes;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,6 +24,8 @@ fn settings() -> Settings {
         hsts: None,
         node: "pi1".into(),
         addresses: vec!["192.0.2.1".parse().expect("an address")],
+        issuers: ["lab", "letsencrypt"].map(Into::into).into(),
+        default_issuer: None,
     }
 }
 
@@ -531,7 +535,13 @@ fn compiling_step_by_step_equals_compiling_from_scratch() {
                         slice(&format!("e{number}"), &format!("s{}", random(4)), json!([{"addresses": [address]}])),
                     )
                 }
-                2 => (Kind::Secret, secret(&format!("c{number}"), &format!("h{}.example", random(3)))),
+                2 => {
+                    let mut one = secret(&format!("c{number}"), &format!("h{}.example", random(3)));
+                    if random(2) == 0 {
+                        one["metadata"]["labels"] = json!({"gatelet.dev/managed": "true"});
+                    }
+                    (Kind::Secret, one)
+                }
                 _ => {
                     let mut one = ingress(
                         &format!("i{number}"),
@@ -540,6 +550,8 @@ fn compiling_step_by_step_equals_compiling_from_scratch() {
                         &format!("s{}", random(4)),
                     );
                     one["metadata"]["creationTimestamp"] = format!("2026-01-0{}T00:00:00Z", 1 + random(3)).into();
+                    let issuer = ["none", "lab", "letsencrypt", "unknown"][random(4) as usize];
+                    one["metadata"]["annotations"] = json!({"gatelet.dev/issuer": issuer});
                     one["spec"]["tls"] = json!([{"hosts": [format!("h{}.example", random(3))], "secretName": format!("c{}", random(4))}]);
                     (Kind::Ingress, one)
                 }
@@ -570,6 +582,7 @@ fn compiling_step_by_step_equals_compiling_from_scratch() {
                 assert_eq!(met(&step, &host, path), met(&whole, &host, path), "seed {seed}: {host}{path}");
             }
         }
+        assert_eq!(step.wishes.all, whole.wishes.all, "seed {seed}");
         // A reset with the same objects changes nothing that is seen.
         for kind in Kind::WATCHED.into_iter().filter(|kind| *kind != Kind::IngressClass) {
             let objects = now.iter().filter(|((k, _), _)| *k == kind).map(|(_, value)| object(value.clone())).collect();

@@ -8,7 +8,7 @@ fn exposure(host: &str, path: &str, to: &str) -> Exposure {
         to,
         name: None,
         namespace: "default".to_owned(),
-        tls: false,
+        tls: ExposeTls::Optional,
     }
 }
 
@@ -62,5 +62,22 @@ fn arguments_that_make_no_sense_are_refused() {
     ] {
         let error = exposure(host, path, to).objects(&device()).expect_err(message).to_string();
         assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn a_certificate_is_asked_for_by_the_name_of_its_issuer() {
+    for (tls, entries, annotations) in [
+        (ExposeTls::Optional, Value::Null, Value::Null),
+        (ExposeTls::Required, json!([{ "hosts": ["app.example.com"] }]), Value::Null),
+        (
+            ExposeTls::Issued("lab".to_owned()),
+            json!([{ "hosts": ["app.example.com"] }]),
+            json!({ "gatelet.dev/issuer": "lab" }),
+        ),
+    ] {
+        let exposure = Exposure { tls, ..exposure("app.example.com", "/", "10.0.0.5:80") };
+        let ingress = &exposure.objects(&device()).expect("good")[2];
+        assert_eq!((&ingress["spec"]["tls"], &ingress["metadata"]["annotations"]), (&entries, &annotations));
     }
 }

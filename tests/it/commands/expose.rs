@@ -48,6 +48,15 @@ fn a_process_of_this_device_is_served_and_moved_and_told_from_others() {
     // TLS on and off again.
     expose(&["app.example.com", "--to", &to(&two), "--tls"]);
     eventually("plain HTTP is redirected", || (gatelet.status_of("app.example.com", "/") == 308).then_some(()));
+    // With a certificate of an issuer, and with nobody's again.
+    let issuer = || {
+        let path = "jsonpath={.metadata.annotations} {.spec.tls[*].hosts}";
+        gatelet.kubectl(&["get", "ingress", "app-example-com", "-o", path]).trim().to_owned()
+    };
+    expose(&["app.example.com", "--to", &to(&two), "--issuer", "local-ca"]);
+    assert_eq!(issuer(), r#"{"gatelet.dev/issuer":"local-ca"} ["app.example.com"]"#);
+    expose(&["app.example.com", "--to", &to(&two), "--tls"]);
+    assert_eq!(issuer(), r#"["app.example.com"]"#);
     expose(&["app.example.com", "--to", &to(&two)]);
     served_by(&gatelet, "app.example.com", "/", "two");
 
@@ -84,6 +93,13 @@ fn what_is_printed_can_be_applied() {
     gatelet.serve(&printed, "app.example.com");
     assert!(gatelet.get("app.example.com", "/").starts_with("app\n"));
 
+    // A certificate of Let's Encrypt is asked for in print only: nothing here may call it.
+    for tls in [&["--tls", "auto"][..], &["--tls=auto"], &["--issuer", "letsencrypt"]] {
+        let mut auto = program();
+        auto.args(["expose", "app.example.com", "--to", &to, "--dry-run", "-o", "json"]).args(tls);
+        let list = json(auto.output().expect("gatelet runs"));
+        assert_eq!(list["items"][2]["metadata"]["annotations"]["gatelet.dev/issuer"], "letsencrypt");
+    }
     let list = json(gatelet.command(&["expose", "app.example.com", "--to", &to, "-o", "json"]));
     assert_eq!((&list["kind"], list["items"].as_array().map(Vec::len)), (&"List".into(), Some(3)));
     assert_eq!(list["items"][0], objects[0]);
@@ -102,6 +118,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
         (&["10.0.0.1", "--to", "127.0.0.1:1"], "is an address; rules are for host names"),
         (&["app.example.com", "--to", "127.0.0.9:1"], "it can be 127.0.0.1 alone"),
         (&["app.example.com", "--to", "127.0.0.1:1", "--path", "api"], "does not begin with /"),
+        (&["app.example.com", "--to", "127.0.0.1:1", "--tls", "always"], "invalid value 'always'"),
     ] {
         let message = expose(arguments, 2);
         assert!(message.contains(part), "{message}");

@@ -146,7 +146,8 @@ impl Bench {
             assert!(began.elapsed() < Duration::from_secs(120), "no end: {:?}\n{:#?}", self.reports(), self.ca.log());
             std::thread::sleep(Duration::from_millis(20));
             let reports = self.reports();
-            if reports.is_empty() || reports.iter().any(|report| report.doing.is_some() || report.state == "obtaining") {
+            if reports.is_empty() || reports.iter().any(|report| report.doing.is_some() || report.state == "obtaining")
+            {
                 continue;
             }
             if let Some(blocked) = reports.iter().find(|report| report.state == "blocked") {

@@ -102,10 +102,8 @@ fn closed_doors_are_tried_again() {
 #[test]
 fn bad_nonces_are_answered_with_new_ones() {
     for percent in [5, 50] {
-        let bench = Bench::with(
-            Options::default(),
-            vec![Fault::new(Endpoint::Any, Nth::Percent(percent), Action::BadNonce)],
-        );
+        let bench =
+            Bench::with(Options::default(), vec![Fault::new(Endpoint::Any, Nth::Percent(percent), Action::BadNonce)]);
         bench.want(&["a.example"]);
         assert_eq!(bench.settle(DAY), End::Live, "{percent} %");
         bench.assert_good();
@@ -126,10 +124,8 @@ fn a_missing_nonce_is_asked_for() {
 #[test]
 fn what_the_ca_asks_to_wait_is_waited() {
     let limited = |after: Option<RetryAfter>, detail: &str| {
-        let mut faults = vec![Fault::once(
-            Endpoint::NewOrder,
-            Action::Problem(Problem::new("rateLimited", detail).status(429)),
-        )];
+        let mut faults =
+            vec![Fault::once(Endpoint::NewOrder, Action::Problem(Problem::new("rateLimited", detail).status(429)))];
         faults.extend(after.map(|after| Fault::once(Endpoint::NewOrder, Action::RetryAfter(after))));
         faults
     };
@@ -166,10 +162,8 @@ fn what_the_ca_asks_to_wait_is_waited() {
 fn a_pause_is_told_with_its_link_and_nothing_more_is_asked() {
     let text = "Your account is temporarily prevented from requesting certificates for a.example. Please visit: \
                 https://unpause.ca.test/sfe/v1/unpause?jwt=abc";
-    let paused = vec![Fault::always(
-        Endpoint::NewOrder,
-        Action::Problem(Problem::new("rateLimited", text).status(429)),
-    )];
+    let paused =
+        vec![Fault::always(Endpoint::NewOrder, Action::Problem(Problem::new("rateLimited", text).status(429)))];
     let bench = is_blocked("paused", paused, "https://unpause.ca.test/sfe/v1/unpause?jwt=abc");
     let calls = bench.calls(Endpoint::NewOrder);
     bench.pass(DAY * 30);
@@ -219,8 +213,7 @@ fn validation_that_fails_climbs_its_ladder_within_the_cas_limits() {
 
 #[test]
 fn a_month_of_failed_validation_stops_until_somebody_looks() {
-    let options =
-        Options { validation: Validation::Fail(Problem::new("dns", "no such name")), ..Options::default() };
+    let options = Options { validation: Validation::Fail(Problem::new("dns", "no such name")), ..Options::default() };
     let bench = Bench::new(options);
     bench.want(&["a.example"]);
     let end = bench.settle(DAY * 60);
@@ -230,8 +223,7 @@ fn a_month_of_failed_validation_stops_until_somebody_looks() {
 
 #[test]
 fn nobody_who_came_is_said_as_such() {
-    let options =
-        Options { validation: Validation::Fail(Problem::new("connection", "timeout")), ..Options::default() };
+    let options = Options { validation: Validation::Fail(Problem::new("connection", "timeout")), ..Options::default() };
     let mut bench = Bench::new(options);
     bench.want(&["a.example"]);
     assert!(matches!(bench.settle(HOUR), End::Waiting(_)));
@@ -241,8 +233,7 @@ fn nobody_who_came_is_said_as_such() {
 
 #[test]
 fn another_challenge_is_tried_once_when_the_first_fails() {
-    let options =
-        Options { validation: Validation::Fail(Problem::new("connection", "closed")), ..Options::default() };
+    let options = Options { validation: Validation::Fail(Problem::new("connection", "closed")), ..Options::default() };
     let bench = Bench::new(options);
     bench.want(&["a.example"]);
     assert!(matches!(bench.settle(Duration::from_secs(30)), End::Waiting(_)));
@@ -294,10 +285,8 @@ fn what_is_proved_already_is_not_proved_again() {
 
 #[test]
 fn a_ca_that_asks_for_other_names_is_told_nothing() {
-    let bench = Bench::with(
-        Options::default(),
-        vec![Fault::new(Endpoint::NewOrder, Nth::Call(1), Action::AuthzOfAnother)],
-    );
+    let bench =
+        Bench::with(Options::default(), vec![Fault::new(Endpoint::NewOrder, Nth::Call(1), Action::AuthzOfAnother)]);
     bench.want(&["a.example"]);
     let problem = bench.until("it is noticed", || bench.reports().first()?.problem.clone());
     assert!(problem.message.contains("was not ordered"), "{problem:?}");
@@ -406,7 +395,10 @@ fn the_next_ca_takes_over_where_the_first_will_not() {
 
 #[test]
 fn a_wish_that_changes_in_mid_order_is_followed_by_what_it_became() {
-    let bench = Bench::with(Options::default(), vec![Fault::always(Endpoint::Authz, Action::Delay(Duration::from_millis(300)))]);
+    let bench = Bench::with(
+        Options::default(),
+        vec![Fault::always(Endpoint::Authz, Action::Delay(Duration::from_millis(300)))],
+    );
     bench.want(&["a.example"]);
     bench.until("an order is open", || (bench.calls(Endpoint::NewOrder) == 1).then_some(()));
     let changed = want(&["a.example", "b.example"], &[bench.issuer(|_| {})]);

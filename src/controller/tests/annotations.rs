@@ -1,0 +1,133 @@
+//! The table of annotations: every row is walked, and is what the page says.
+
+use std::{fmt::Write, time::Duration};
+
+use super::{super::annotations, *};
+
+/// What a value of an annotation comes to: what it sets, and the reasons of what is said about it.
+fn read(name: &str, value: &str) -> (String, Vec<&'static str>) {
+    let mut asked = annotations::read(&BTreeMap::from([(name.into(), value.into())]));
+    let reasons = std::mem::take(&mut asked.complaints).iter().map(|one| one.reason).collect();
+    (format!("{asked:?}"), reasons)
+}
+
+/// For each row: values that set something, that are taken without an effect, and that make no sense.
+const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
+    ("ssl-redirect", &["true", "false"], &[], &["", "maybe", "True"]),
+    ("force-ssl-redirect", &["true", " true "], &["false"], &["", "1"]),
+    ("backend-protocol", &["HTTP", "https", "GRPC", "GRPCS", "AUTO_HTTP"], &[], &["", "FCGI"]),
+    ("issuer", &["lab", "lab,letsencrypt"], &[], &[""]),
+    ("cluster-issuer", &["lab"], &[], &["", " "]),
+    ("tls-acme", &["true"], &["false"], &["", "yes"]),
+    ("common-name", &["a.example", "*.a.example"], &[], &["", "a b", "a.example/"]),
+    ("ip-sans", &["192.0.2.1", "192.0.2.1, 2001:db8::1"], &[], &["", "192.0.2", "192.0.2.1,", "a.example"]),
+    (
+        "duration",
+        &["2160h", "1h30m", "1.5h", "90m0.5s", "10ms", "5us", "5µs"],
+        &[],
+        &["", "0s", "90", "90d", "h", "-1h", "1h ", "1h 30m", ".h", "1..5h", "9999999999h", "1e3h", "NaNs"],
+    ),
+    ("renew-before", &["720h"], &[], &["", "33%", "0"]),
+    ("renew-before-percentage", &["1", "33", "99"], &[], &["", "0", "100", "33%", "-1", "1.5"]),
+    ("key-type", &["p256", "P384"], &[], &["", "rsa2048"]),
+    ("private-key-size", &["256", "384"], &["2048", "4096"], &["", "0", "255", "P256"]),
+    ("private-key-algorithm", &[], &["ECDSA"], &["", "DSA"]),
+    ("private-key-rotation-policy", &["Never"], &["Always"], &["", "never"]),
+    ("private-key-encoding", &[], &["PKCS1", "PKCS8"], &["", "DER"]),
+    ("issuer-kind", &[], &["ClusterIssuer", ""], &[]),
+    ("issuer-group", &[], &["cert-manager.io"], &[]),
+    ("usages", &[], &["server auth"], &[]),
+    ("subject-*", &[], &["Example"], &[]),
+    ("revision-history-limit", &[], &["1"], &[]),
+    ("secret-template", &[], &["{\"labels\": {}}"], &[]),
+    ("issue-temporary-certificate", &[], &["true"], &[]),
+    ("*", &[], &["true"], &[]),
+];
+
+#[test]
+fn every_row_reads_its_values_and_says_what_makes_no_sense() {
+    let nothing = format!("{:?}", annotations::Asked::default());
+    for row in ANNOTATIONS {
+        let names = row.prefixes.iter().map(|prefix| format!("{prefix}{}", row.name.replace('*', "countries")));
+        for name in names {
+            let values = VALUES.iter().find(|(named, ..)| *named == row.name);
+            let Some((_, setting, idle, nonsense)) = values else {
+                // Those that something is said about are the next test.
+                assert!(["email-sans", "uri-sans"].contains(&row.name), "{name}");
+                continue;
+            };
+            for value in *setting {
+                let (asked, reasons) = read(&name, value);
+                assert!(asked != nothing && reasons.is_empty(), "{name}: {value:?}: {reasons:?}");
+            }
+            for value in *idle {
+                assert_eq!(read(&name, value), (nothing.clone(), vec![]), "{name}: {value:?}");
+            }
+            for value in *nonsense {
+                assert_eq!(read(&name, value), (nothing.clone(), vec!["InvalidAnnotation"]), "{name}: {value:?}");
+            }
+        }
+    }
+    for (name, value) in [
+        ("cert-manager.io/email-sans", "a@example"),
+        ("cert-manager.io/uri-sans", "spiffe://a"),
+        ("cert-manager.io/private-key-algorithm", "RSA"),
+        ("cert-manager.io/private-key-algorithm", "Ed25519"),
+        ("cert-manager.io/private-key-size", "521"),
+    ] {
+        assert_eq!(read(name, value).1, ["UnsupportedAnnotation"], "{name}");
+    }
+    for name in
+        ["gatelet.dev/secret-template", "cert-manager.io/alt-names", "nginx.ingress.kubernetes.io/rewrite-target"]
+    {
+        assert_eq!(read(name, "x"), (nothing.clone(), vec!["UnknownAnnotation"]), "{name}");
+    }
+}
+
+#[test]
+fn durations_are_read_as_go_writes_them() {
+    for (value, seconds) in
+        [("2160h", 7_776_000.0), ("2160h0m0s", 7_776_000.0), ("1h30m", 5400.0), ("1.5h", 5400.0), ("1m0.5s", 60.5)]
+    {
+        let asked = annotations::read(&BTreeMap::from([("gatelet.dev/duration".into(), value.into())]));
+        assert_eq!(asked.duration, Some(Duration::from_secs_f64(seconds)), "{value}");
+    }
+}
+
+#[test]
+fn of_several_that_set_the_same_the_upper_one_holds_if_it_makes_sense() {
+    let asked = |all: &[(&str, &str)]| {
+        annotations::read(&all.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
+    };
+    let both = |ours: &str| {
+        asked(&[("gatelet.dev/ssl-redirect", ours), ("nginx.ingress.kubernetes.io/ssl-redirect", "true")]).redirect
+    };
+    assert_eq!((both("false"), both("maybe")), (Some(false), Some(true)));
+    let key = asked(&[
+        ("cert-manager.io/private-key-algorithm", "RSA"),
+        ("cert-manager.io/private-key-size", "384"),
+        ("gatelet.dev/key-type", "p256"),
+    ]);
+    assert_eq!(key.key_type, Some(WishKey::P256));
+    let mut renewal = vec![("cert-manager.io/renew-before-percentage", "20"), ("gatelet.dev/renew-before", "30h")];
+    assert_eq!(asked(&renewal).renew_before.map(|(_, is)| is), Some(WishRenewal::Time(Duration::from_secs(108_000))));
+    renewal.push(("cert-manager.io/duration", "30h"));
+    let asked = asked(&renewal);
+    assert_eq!((asked.renew_before.is_none(), asked.complaints.len()), (true, 1), "it would be renewed for ever");
+}
+
+/// The page, from the table.
+fn page() -> String {
+    let mut page = "| annotation | values | effect |\n|---|---|---|\n".to_owned();
+    for row in ANNOTATIONS {
+        let names: Vec<String> = row.prefixes.iter().map(|prefix| format!("`{prefix}{}`", row.name)).collect();
+        writeln!(page, "| {} | {} | {} |", names.join(" "), row.values, row.effect).expect("memory");
+    }
+    page
+}
+
+#[test]
+fn the_page_of_annotations_is_the_table() {
+    let text = include_str!("../../../docs/annotations.md");
+    assert!(text.contains(&page()), "docs/annotations.md lacks this:\n{}", page());
+}

@@ -1,0 +1,329 @@
+//! Which certificates are asked for.
+
+use super::*;
+
+/// An Ingress with an entry under `tls` for each Secret with its hosts, made on a day.
+fn asking(name: &str, day: u8, annotations: &[(&str, &str)], tls: &[(&str, &[&str])]) -> Value {
+    let mut one = ingress(name, &format!("{name}.test"), "/", "web");
+    one["metadata"]["creationTimestamp"] = format!("2026-01-{day:02}T00:00:00Z").into();
+    for (annotation, value) in annotations {
+        one["metadata"]["annotations"][annotation] = (*value).into();
+    }
+    one["spec"]["tls"] = tls
+        .iter()
+        .map(|(secret, hosts)| match *secret {
+            "" => json!({"hosts": hosts}),
+            secret => json!({"hosts": hosts, "secretName": secret}),
+        })
+        .collect();
+    one
+}
+
+const LAB: &[(&str, &str)] = &[("gatelet.dev/issuer", "lab")];
+
+fn serving() -> Index {
+    let mut index = index();
+    index.apply(apply(service("web")));
+    index
+}
+
+fn ours(mut secret: Value) -> Value {
+    secret["metadata"]["labels"]["gatelet.dev/managed"] = "true".into();
+    secret["metadata"]["annotations"]["cert-manager.io/issuer-name"] = "lab".into();
+    secret
+}
+
+fn wanted(output: &Output) -> &[Wish] {
+    output.wanted.as_deref().expect("wishes")
+}
+
+/// Id, hosts, issuers.
+fn short(wish: &Wish) -> String {
+    format!("{} [{}] {}", wish.id, wish.hosts.join(" "), wish.issuers.join(","))
+}
+
+fn all(output: &Output) -> Vec<String> {
+    wanted(output).iter().map(short).collect()
+}
+
+fn wish_of(output: &Output, host: &str) -> Option<String> {
+    let hosts = output.certificates.as_ref().expect("certificates");
+    hosts.iter().find(|one| one.pattern.to_string() == host)?.wish.as_deref().map(str::to_owned)
+}
+
+#[test]
+fn the_issuer_is_chosen_by_the_annotation_that_is_nearest() {
+    const CHAIN: &[(&str, &str)] = &[
+        ("gatelet.dev/issuer", "lab, letsencrypt"),
+        ("cert-manager.io/cluster-issuer", "letsencrypt"),
+        ("cert-manager.io/issuer", "lab"),
+        ("kubernetes.io/tls-acme", "true"),
+    ];
+    for (annotations, default, expected) in [
+        (&[][..], None, None),
+        (&[], Some("lab"), Some("lab")),
+        (CHAIN, Some("lab"), Some("lab,letsencrypt")),
+        (&CHAIN[1..], None, Some("letsencrypt")),
+        (&CHAIN[2..], None, Some("lab")),
+        (&CHAIN[3..], None, Some("letsencrypt")),
+        (&CHAIN[3..], Some("lab"), Some("lab")),
+        (&[("kubernetes.io/tls-acme", "false")], None, None),
+        (&[("gatelet.dev/issuer", "none")], Some("lab"), None),
+        (&[("gatelet.dev/issuer", "none"), ("cert-manager.io/issuer", "lab")], Some("lab"), None),
+        (&[("gatelet.dev/issuer", "lab,lab")], None, Some("lab")),
+        // What makes no sense is as if it were not there.
+        (&[("gatelet.dev/issuer", "none,lab"), ("cert-manager.io/issuer", "letsencrypt")], None, Some("letsencrypt")),
+    ] {
+        let mut index = serving();
+        index.settings.default_issuer = default.map(Into::into);
+        index.apply(apply(asking("web", 1, annotations, &[("cert", &["a.example"])])));
+        let output = index.compile();
+        let chosen = wanted(&output).first().map(|wish| wish.issuers.join(","));
+        assert_eq!(chosen.as_deref(), expected, "{annotations:?} {default:?}");
+        assert_eq!(wish_of(&output, "a.example").is_some(), expected.is_some());
+        let told = reasons(&output).contains(&("web".to_owned(), "SecretNotFound"));
+        assert_eq!(told, expected.is_none(), "a Secret that is asked for is on its way");
+    }
+}
+
+#[test]
+fn an_unknown_issuer_is_told_once_and_asked_when_it_comes() {
+    let mut index = serving();
+    let tls: &[(&str, &[&str])] = &[("one", &["a.example"]), ("two", &["b.example"])];
+    index.apply(apply(asking("web", 1, &[("cert-manager.io/cluster-issuer", "late")], tls)));
+    index.apply(apply(asking("plain", 1, &[("cert-manager.io/cluster-issuer", "late")], &[])));
+    index.apply(apply(asking("other", 1, LAB, &[("three", &["c.example"])])));
+    let output = index.compile();
+    assert_eq!(all(&output), ["default/three [c.example] lab"]);
+    let findings = output.findings.expect("findings");
+    let [finding] = &findings.iter().filter(|one| one.reason == "UnknownIssuer").collect::<Vec<_>>()[..] else {
+        panic!("{findings:?}")
+    };
+    assert_eq!(&*finding.field, "metadata.annotations[cert-manager.io/cluster-issuer]");
+    assert_eq!(&*finding.message, "there is no issuer late; there are lab, letsencrypt: no certificate is asked for");
+
+    index.set_issuers(["lab", "late", "letsencrypt"].map(Into::into).into());
+    let output = index.compile();
+    assert_eq!(
+        all(&output),
+        ["default/one [a.example] late", "default/three [c.example] lab", "default/two [b.example] late"]
+    );
+    assert!(reasons(&output).is_empty());
+    // The same again, and one that nobody names, compile nothing.
+    index.set_issuers(["lab", "late"].map(Into::into).into());
+    let output = index.compile();
+    assert!(output.wanted.is_none() && output.certificates.is_none() && output.findings.is_none());
+    index.set_issuers(["late"].map(Into::into).into());
+    let output = index.compile();
+    assert_eq!(all(&output).len(), 2);
+    assert_eq!(reasons(&output), [("other".to_owned(), "SecretNotFound"), ("other".to_owned(), "UnknownIssuer")]);
+    // The default is one too.
+    index.settings.default_issuer = Some("gone".into());
+    index.apply(apply(asking("third", 1, &[], &[("", &["d.example"])])));
+    assert!(reasons(&index.compile()).contains(&("third".to_owned(), "UnknownIssuer")));
+}
+
+#[test]
+fn names_come_from_tls_or_the_rules_and_must_have_a_public_form() {
+    let long: Vec<String> = (0..101).map(|n| format!("h{n}.example")).collect();
+    let long: Vec<&str> = long.iter().map(String::as_str).collect();
+    let bad = &["InvalidCertificateRequest"][..];
+    for (addresses, tls, expected, told) in [
+        (
+            "",
+            (&[("cert", &["B.example.", "a.example", "b.example"][..])]) as &[(&str, &[&str])],
+            &["default/cert [a.example b.example] lab"][..],
+            &[][..],
+        ),
+        ("", &[("", &["*.example", "a.example"])], &["default/~*.example [*.example a.example] lab"], &[]),
+        ("", &[("cert", &[])], &["default/cert [web.test] lab"], &[]),
+        ("", &[("cert", &["a.example"]), ("cert", &["b.example"])], &["default/cert [a.example b.example] lab"], &[]),
+        (
+            "",
+            &[("", &["b.example"]), ("", &["a.example"])],
+            &["default/~a.example [a.example] lab", "default/~b.example [b.example] lab"],
+            &[],
+        ),
+        (
+            "2001:DB8::1,192.0.2.1",
+            &[("", &["a.example"])],
+            &["default/~a.example [192.0.2.1 2001:db8::1 a.example] lab"],
+            &[],
+        ),
+        ("", &[], &[], &[]),
+        (
+            "",
+            &[("cert", &["a.example", "under_score.example"]), ("good", &["a.example"])],
+            &["default/good [a.example] lab"],
+            bad,
+        ),
+        ("", &[("cert", &["-a.example"])], &[], bad),
+        ("", &[("cert", &["*.under_score.example"])], &[], bad),
+        ("", &[("cert", &["a.example", "b example"])], &["default/cert [a.example] lab"], &["InvalidHost"]),
+        ("", &[("cert", &long[1..]), ("long", &long)], &["default/cert [..100] lab"], bad),
+    ] {
+        let mut index = serving();
+        let annotations = [("gatelet.dev/issuer", "lab"), ("cert-manager.io/ip-sans", addresses)];
+        let annotations = if addresses.is_empty() { &annotations[..1] } else { &annotations };
+        index.apply(apply(asking("web", 1, annotations, tls)));
+        let output = index.compile();
+        let short = |wish: &Wish| match wish.hosts.len() {
+            many if many > 3 => format!("{} [..{many}] {}", wish.id, wish.issuers.join(",")),
+            _ => short(wish),
+        };
+        assert_eq!(wanted(&output).iter().map(short).collect::<Vec<_>>(), expected, "{tls:?}");
+        let told_of =
+            reasons(&output).into_iter().map(|(_, reason)| reason).filter(|reason| *reason != "SecretNotFound");
+        assert_eq!(told_of.collect::<Vec<_>>(), told, "{tls:?}");
+    }
+    // For every host there is: a certificate needs names.
+    for (default, annotations, told) in [(None, LAB, true), (Some("lab"), &[][..], false)] {
+        let mut index = serving();
+        index.settings.default_issuer = default.map(Into::into);
+        let mut all = asking("all", 1, annotations, &[("cert", &[])]);
+        all["spec"]["rules"] = json!([]);
+        index.apply(apply(all));
+        let output = index.compile();
+        assert!(wanted(&output).is_empty());
+        assert_eq!(reasons(&output).contains(&("all".to_owned(), "InvalidCertificateRequest")), told);
+    }
+}
+
+#[test]
+fn annotations_are_the_terms_of_the_wish() {
+    let mut index = serving();
+    let annotations = [
+        ("cert-manager.io/cluster-issuer", "lab"),
+        ("cert-manager.io/common-name", "A.example"),
+        ("cert-manager.io/duration", "48h"),
+        ("cert-manager.io/renew-before-percentage", "25"),
+        ("cert-manager.io/private-key-algorithm", "RSA"),
+        ("cert-manager.io/private-key-rotation-policy", "Never"),
+    ];
+    index.apply(apply(asking("web", 1, &annotations, &[("one", &["a.example"]), ("two", &["b.example"])])));
+    let output = index.compile();
+    let [one, two] = wanted(&output) else { panic!("{:?}", output.wanted) };
+    assert_eq!((one.common_name.as_deref(), two.common_name.as_deref()), (Some("a.example"), None));
+    for wish in [one, two] {
+        assert_eq!((wish.key_type, wish.keep_key), (Some(WishKey::P256), true));
+        assert_eq!(wish.duration, Some(std::time::Duration::from_secs(172_800)));
+        assert_eq!(wish.renew_before, Some(WishRenewal::Percent(25)));
+        assert_eq!((wish.about.len(), &*wish.namespace), (1, "default"));
+        assert!(wish.existing.is_none());
+    }
+    assert_eq!(reasons(&output), [("web".to_owned(), "UnsupportedAnnotation")]);
+    assert!(output.findings.expect("findings").iter().all(|one| one.severity == crate::objects::EventType::Normal));
+    // A name that the certificate is not for.
+    let annotations = [("gatelet.dev/issuer", "lab"), ("gatelet.dev/common-name", "c.example")];
+    index.apply(apply(asking("web", 1, &annotations, &[("one", &["a.example"])])));
+    let output = index.compile();
+    assert_eq!(wanted(&output)[0].common_name, None);
+    assert_eq!(reasons(&output), [("web".to_owned(), "InvalidAnnotation")]);
+}
+
+#[test]
+fn ingresses_that_name_the_same_secret_share_a_certificate_and_the_oldest_sets_the_terms() {
+    let mut index = serving();
+    let other = [("gatelet.dev/issuer", "letsencrypt"), ("gatelet.dev/key-type", "p384")];
+    index.apply(apply(asking("a-young", 3, &other, &[("cert", &["a.example"])])));
+    index.apply(apply(asking("old", 1, LAB, &[("cert", &["b.example", "a.example"])])));
+    index.apply(apply(asking("silent", 2, &[], &[("cert", &["c.example"])])));
+    let output = index.compile();
+    assert_eq!(all(&output), ["default/cert [a.example b.example] lab"]);
+    let about: Vec<&str> = wanted(&output)[0].about.iter().map(|about| &*about.key.name).collect();
+    assert_eq!(about, ["old", "a-young"]);
+    assert_eq!(reasons(&output), [("a-young".to_owned(), "CertificateConflict")]);
+    let message = &output.findings.as_ref().expect("findings")[0].message;
+    assert!(message.contains("default/old asks") && message.contains("another issuer, key:"), "{message}");
+    // Who asks nobody is in no certificate, though the Secret is on its way.
+    assert_eq!([wish_of(&output, "a.example"), wish_of(&output, "c.example")], [Some("default/cert".to_owned()), None]);
+    // With the oldest go its terms and its hosts.
+    index.apply(delete(Kind::Ingress, "old"));
+    let output = index.compile();
+    assert_eq!(all(&output), ["default/cert [a.example] letsencrypt"]);
+    assert!(reasons(&output).is_empty());
+    // Who would make it too long stays out, and takes nobody down.
+    let many: Vec<String> = (0..100).map(|n| format!("h{n}.example")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    index.apply(apply(asking("late", 4, &other, &[("cert", &many)])));
+    let output = index.compile();
+    assert!(output.wanted.is_none());
+    assert_eq!(reasons(&output), [("late".to_owned(), "InvalidCertificateRequest")]);
+    index.apply(delete(Kind::Ingress, "a-young"));
+    assert_eq!(wanted(&index.compile())[0].hosts.len(), 100);
+}
+
+#[test]
+fn a_secret_of_somebody_else_is_never_asked_for_and_ours_is_what_exists_already() {
+    let mut index = serving();
+    let both: &[(&str, &[&str])] = &[("cert", &["a.example"])];
+    index.apply(apply(asking("web", 1, LAB, both)));
+    assert_eq!(all(&index.compile()), ["default/cert [a.example] lab"]);
+    let mut unreadable = secret("cert", "a.example");
+    unreadable["data"] = "none".into();
+    let mut opaque = secret("cert", "a.example");
+    opaque["type"] = "Opaque".into();
+    for (theirs, served, told) in [
+        (secret("cert", "a.example"), "secret", &[][..]),
+        (secret("cert", "b.example"), "secret", &["CertificateMismatch"]),
+        (secret("cert", "broken"), "local", &["InvalidSecret"]),
+        (opaque, "local", &["InvalidSecret"]),
+        (unreadable, "local", &["Undecodable", "InvalidSecret"]),
+    ] {
+        index.apply(apply(theirs.clone()));
+        let output = index.compile();
+        assert!(index.wishes.all.is_empty(), "{theirs}");
+        assert_eq!((source(&output, "a.example"), wish_of(&output, "a.example")), (served, None));
+        assert_eq!(reasons(&output).into_iter().map(|(_, reason)| reason).collect::<Vec<_>>(), told, "{theirs}");
+        index.apply(apply(ours(secret("cert", "a.example"))));
+        let output = index.compile();
+        assert_eq!(
+            (source(&output, "a.example"), wish_of(&output, "a.example").as_deref()),
+            ("secret", Some("default/cert"))
+        );
+        let existing = wanted(&output)[0].existing.as_ref().expect("what is there");
+        assert!(matches!(existing, (CertificateSource::Secret { .. }, Some(issuer)) if **issuer == *"lab"));
+    }
+    // One more host: ours does not fit until it is made anew, which is nothing to tell.
+    index.apply(apply(asking("web", 1, LAB, &[("cert", &["a.example", "b.example"])])));
+    let output = index.compile();
+    assert_eq!(
+        (all(&output), source(&output, "b.example")),
+        (vec!["default/cert [a.example b.example] lab".to_owned()], "secret")
+    );
+    assert!(reasons(&output).is_empty());
+    // Ours that is damaged is told, and made anew.
+    let mut damaged = ours(secret("cert", "a.example"));
+    damaged["data"]["tls.crt"] = "!".into();
+    index.apply(apply(damaged));
+    let output = index.compile();
+    assert!(wanted(&output)[0].existing.is_none());
+    assert_eq!(reasons(&output), [("web".to_owned(), "InvalidSecret")]);
+    index.apply(delete(Kind::Secret, "cert"));
+    assert!(reasons(&index.compile()).is_empty());
+}
+
+#[test]
+fn the_hosts_of_rules_below_a_wildcard_are_covered_by_its_wish() {
+    let mut index = serving();
+    index.apply(apply(asking("wild", 1, LAB, &[("", &["*.example"])])));
+    index.apply(apply(ingress("app", "app.example", "/", "web")));
+    index.apply(apply(ingress("deep", "a.b.example", "/", "web")));
+    index.apply(apply(asking("own", 1, &[("gatelet.dev/issuer", "none")], &[("", &["own.example"])])));
+    let output = index.compile();
+    assert_eq!(all(&output), ["default/~*.example [*.example] lab"]);
+    for (host, covered) in [("*.example", true), ("app.example", true), ("a.b.example", false), ("own.example", false)]
+    {
+        assert_eq!(source(&output, host), "local");
+        assert_eq!(wish_of(&output, host).is_some(), covered, "{host}");
+    }
+    // Nothing that concerns certificates changes: nothing is told.
+    index.apply(apply(ingress("app", "app.example", "/new", "web")));
+    let output = index.compile();
+    assert!(output.table.is_some() && output.wanted.is_none() && output.certificates.is_none());
+    // The same Ingress made anew is another one.
+    let mut again = asking("wild", 1, LAB, &[("", &["*.example"])]);
+    again["metadata"]["uid"] = "another".into();
+    index.apply(apply(again));
+    assert_eq!(&*wanted(&index.compile())[0].about[0].uid, "another");
+}
