@@ -7,7 +7,7 @@ pub mod raw;
 pub mod slim;
 pub mod traits;
 
-pub use change::{Condition, Event, EventNote, EventType, ObjectRef, StatusPatch};
+pub use change::{Event, EventNote, EventType, ObjectRef, StatusPatch};
 pub use kind::Kind;
 pub use raw::{Key, Meta, ObjectError, RawObject};
 pub use traits::{Change, Committed, Expired, Op, Proposal, Propose, ProposeError, Revision, Snapshot, View, Watcher};
