@@ -214,14 +214,15 @@ where
     let max_buf_size = settings.max_header_bytes.max(8192);
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, conn, flight) = (worker.clone(), conn.clone(), Flight::new(&conn.signal));
-        async move {
+        // hyper keeps room for this in every connection, idle or not.
+        Box::pin(async move {
             let mut response = handle(&worker, &conn, request).await;
             response.body_mut().flight = Some(flight);
             if conn.signal.is_draining() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response)
-        }
+        })
     });
     // Not `pipeline_flush`: with it hyper takes any amount into its write buffer, however slowly the client reads.
     builder.header_read_timeout(None).max_buf_size(max_buf_size);
