@@ -9,7 +9,7 @@ use ring::digest;
 use super::{
     classify,
     client::{Authorization, Challenge, Identifier, Order as Remote, Problem, Status},
-    dns::{Lookup, TxtRecord, visible},
+    dns::{Provider, TxtRecord, visible},
     failure::{Class, Failure},
     issuer::ChallengeType,
     order::{Attempt, Looks},
@@ -154,7 +154,7 @@ impl Attempt<'_> {
             return;
         }
         self.doing("waiting for the record in DNS");
-        let lookup: &Lookup = self.engine.lookup();
+        let lookup = self.acme.dns.as_ref().map_or_else(|| self.engine.lookup(), Provider::lookup);
         let mut looks = Looks::new(PUBLISHED_WITHIN.min(self.engine.pace().patience));
         for (fqdn, value) in &job.dns {
             let record = TxtRecord { fqdn: fqdn.clone(), value: value.clone() };

@@ -84,7 +84,7 @@ pub enum ProviderSettings {
 /// What providers need of the rest.
 #[derive(Clone)]
 pub struct ProviderContext {
-    /// Where CNAMEs are looked up.
+    /// Where CNAMEs and the records themselves are looked up.
     pub lookup: Lookup,
     /// Whether a CNAME at the record's name says where the record belongs (delegation). It does not when it comes from a
     /// wildcard record that has nothing to do with challenges.
@@ -99,7 +99,8 @@ pub struct ProviderContext {
 #[derive(Clone)]
 pub struct Provider {
     way: Way,
-    lookup: Option<Lookup>,
+    lookup: Lookup,
+    follow_cname: bool,
 }
 
 #[derive(Clone)]
@@ -151,7 +152,12 @@ impl Provider {
             ProviderSettings::Command(settings) => ("command", String::new(), Ok(Way::Command(Command::new(settings)))),
         };
         let way = way.map_err(|failure| DnsError::new(kind, &at, None, failure))?;
-        Ok(Self { way, lookup: follow_cname.then_some(lookup) })
+        Ok(Self { way, lookup, follow_cname })
+    }
+
+    /// Where its records are looked up.
+    pub fn lookup(&self) -> &Lookup {
+        &self.lookup
     }
 
     /// Publishes a value beside those that its name has already. Once it is there, doing it again changes nothing.
@@ -190,7 +196,9 @@ impl Provider {
 
     /// Where the record belongs once CNAMEs are followed.
     async fn target(&self, name: Name) -> Result<Name, Failure> {
-        let Some(lookup) = &self.lookup else { return Ok(name) };
+        if !self.follow_cname {
+            return Ok(name);
+        }
         let name = match &self.way {
             // The server that gets the update knows best, and may not be public.
             Way::Rfc2136(server) => match server.canonical(&name).await? {
@@ -199,7 +207,7 @@ impl Provider {
             },
             _ => name,
         };
-        lookup.canonical(name).await
+        self.lookup.canonical(name).await
     }
 
     fn kind(&self) -> &'static str {
