@@ -1,19 +1,24 @@
 //! The configuration as it is in effect: every key, its value, and where the value comes from.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 use serde_json::{Value, json};
 use toml::de::{DeTable, DeValue};
 
-use super::{Balance, Config, Listen, LogFormat, Mode, TlsVersion, UnknownSni};
+use super::{Balance, Config, Listen, LogFormat, Mode, TlsVersion, UnknownSni, issuers::is_secret};
 use crate::util::units::{Size, Span};
 
 /// A key with its value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Setting {
     /// The key, with its section: `proxy.max_headers`.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// The value as the file spells it; null where none is set.
     pub value: Value,
     /// Where it comes from.
@@ -48,16 +53,16 @@ impl Serialize for Origin {
 }
 
 impl Config {
-    /// Every key in the order of the reference file. `lines` are the keys that the file sets, with their lines;
+    /// Every key but those of [`issuers`], in the order of the reference file. `lines` are the keys that the file sets, with their lines;
     /// `typed` names the flag or variable that sets a key.
     pub(super) fn settings(
         &self,
-        file: &std::path::Path,
+        file: &Path,
         lines: &BTreeMap<String, usize>,
         typed: &dyn Fn(&str) -> Option<String>,
     ) -> Vec<Setting> {
-        let setting = |(key, value)| Setting {
-            key,
+        let setting = |(key, value): (&'static str, Value)| Setting {
+            key: key.into(),
             value,
             from: match (typed(key), lines.get(key)) {
                 (Some(name), _) => Origin::Typed(name),
@@ -95,6 +100,7 @@ impl Config {
             ("ssl_redirect", json!(self.ssl_redirect)),
             ("hsts", json!(self.hsts)),
             ("publish", json!(self.publish)),
+            ("default_issuer", json!(self.default_issuer)),
             ("grace", span(self.grace)),
             (
                 "tls.min_version",
@@ -154,22 +160,85 @@ impl Config {
 
 /// The keys that a file sets, with their sections, and their lines, counted from 1. The text is TOML.
 pub(super) fn lines(text: &str) -> BTreeMap<String, usize> {
-    let mut found = BTreeMap::new();
-    let Ok(root) = DeTable::parse(text) else { return found };
-    let line = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
-    for (key, value) in root.get_ref() {
+    let leaves = leaves(text).into_iter();
+    leaves.map(|leaf| (leaf.key, leaf.line)).collect()
+}
+
+/// The line of a key, or of what is nearest to it where it is missing.
+pub(super) fn place(text: &str, field: &str) -> Option<usize> {
+    let leaves = leaves(text);
+    let mut near = field;
+    loop {
+        let below =
+            |key: &str| key.strip_prefix(near).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        if let Some(line) = leaves.iter().filter(|leaf| below(&leaf.key)).map(|leaf| leaf.line).min() {
+            return Some(line);
+        }
+        near = &near[..near.rfind(['.', '['])?];
+    }
+}
+
+/// What a file says of issuers, key by key, in its order. Only the file can.
+pub(super) fn issuers(file: &Path, text: &str) -> Vec<Setting> {
+    let leaves = leaves(text).into_iter().filter(|leaf| leaf.key.starts_with("issuers["));
+    let setting = |Leaf { key, line, value }| {
+        let hidden = key.rsplit('.').next().is_some_and(is_secret);
+        let value = if hidden { json!("<hidden>") } else { value };
+        Setting { key: key.into(), value, from: Origin::File(file.to_owned(), line) }
+    };
+    leaves.map(setting).collect()
+}
+
+/// A key that is set, with its line and value.
+struct Leaf {
+    key: String,
+    line: usize,
+    value: Value,
+}
+
+/// All of a file's keys, in its order. Tables, and tables in a list, are only the keys in them.
+fn leaves(text: &str) -> Vec<Leaf> {
+    let mut found = Vec::new();
+    if let Ok(root) = DeTable::parse(text) {
+        descend(root.get_ref(), "", text, &mut found);
+    }
+    found.sort_by_key(|leaf| leaf.line);
+    found
+}
+
+fn descend(table: &DeTable<'_>, above: &str, text: &str, found: &mut Vec<Leaf>) {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
+        let path = format!("{above}{}", key.get_ref());
         match value.get_ref() {
-            DeValue::Table(section) => found.extend(
-                section
-                    .iter()
-                    .map(|(inner, _)| (format!("{}.{}", key.get_ref(), inner.get_ref()), line(inner.span().start))),
-            ),
-            _ => {
-                found.insert(key.get_ref().to_string(), line(key.span().start));
+            DeValue::Table(inner) => descend(inner, &format!("{path}."), text, found),
+            DeValue::Array(list) if !list.is_empty() && list.iter().all(|one| one.get_ref().is_table()) => {
+                for (index, one) in list.iter().enumerate() {
+                    if let DeValue::Table(inner) = one.get_ref() {
+                        descend(inner, &format!("{path}[{index}]."), text, found);
+                    }
+                }
+            }
+            other => {
+                let line = text[..key.span().start.min(text.len())].matches('\n').count() + 1;
+                found.push(Leaf { key: path, line, value: value_of(other) });
             }
         }
     }
-    found
+}
+
+/// A value that is no table, as JSON.
+fn value_of(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => json!(text),
+        DeValue::Boolean(value) => json!(value),
+        DeValue::Array(list) => list.iter().map(|one| value_of(one.get_ref())).collect(),
+        DeValue::Integer(number) => json!(number.to_string()),
+        DeValue::Float(number) => json!(number.to_string()),
+        DeValue::Datetime(time) => json!(time.to_string()),
+        DeValue::Table(_) => Value::Null,
+    }
 }
 
 fn texts<T: ToString>(list: &[T]) -> Vec<String> {

@@ -8,7 +8,10 @@ use std::{
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Balance, Config, ConfigError, Listen, LogFormat, Mode, TlsVersion, UnknownSni};
+use super::{
+    Balance, Config, ConfigError, Listen, LogFormat, Mode, TlsVersion, UnknownSni,
+    issuers::{self, IssuerTable},
+};
 use crate::util::units::{Size, Span};
 
 #[derive(Debug, Default, Deserialize)]
@@ -29,6 +32,7 @@ pub(super) struct File {
     ssl_redirect: Option<bool>,
     hsts: Option<String>,
     publish: Option<Vec<IpAddr>>,
+    default_issuer: Option<String>,
     grace: Option<Span>,
     #[serde(default)]
     tls: Tls,
@@ -36,6 +40,8 @@ pub(super) struct File {
     log: Log,
     #[serde(default)]
     proxy: Proxy,
+    #[serde(default)]
+    issuers: Vec<IssuerTable>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -90,13 +96,13 @@ impl File {
                 path: path.to_owned(),
                 line: line + 1,
                 message: error.message().to_owned(),
-                text: text.lines().nth(line).unwrap_or_default().trim().to_owned(),
+                text: issuers::shown(text.lines().nth(line).unwrap_or_default()),
             }
         })
     }
 
     /// Puts what the file says over the defaults.
-    pub(super) fn put_over(self, config: &mut Config) {
+    pub(super) fn put_over(self, config: &mut Config) -> Result<(), ConfigError> {
         macro_rules! put {
             ($from:expr => $to:expr, $($key:ident),+ $(,)?) => {
                 $(if let Some(value) = $from.$key { $to.$key = value; })+
@@ -108,6 +114,8 @@ impl File {
         config.kubeconfig = self.kubeconfig;
         config.default_backend = self.default_backend;
         config.hsts = self.hsts;
+        config.default_issuer = self.default_issuer;
+        config.issuers = issuers::strict(self.issuers)?;
         if let Some(Span(grace)) = self.grace {
             config.grace = grace;
         }
@@ -135,5 +143,6 @@ impl File {
         }
         put!(from => to, trusted_proxies, proxy_protocol_from, max_headers, max_connections, max_connections_per_client);
         put!(from => to, max_streams, max_idle_per_endpoint, max_attempts, eject_after, balance, verify_backends, local_names);
+        Ok(())
     }
 }

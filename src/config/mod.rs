@@ -3,6 +3,7 @@
 
 mod effective;
 mod file;
+mod issuers;
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,10 @@ use serde::Deserialize;
 
 pub use effective::{Origin, Setting};
 use file::File;
+pub use issuers::{
+    Acme, Challenge, Directory, Dns, DnsProvider, Eab, Issuer, IssuerKind, IssuerProblem, KeyType, Propagation, Secret,
+    TsigAlgorithm, TsigKey, is_issuer_name,
+};
 
 /// An address to listen on, or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +157,8 @@ pub struct Config {
     pub hsts: Option<String>,
     /// Addresses written into the status of Ingresses; empty for the node's own.
     pub publish: Vec<IpAddr>,
+    /// The issuer of certificates that name none; without it the local CA answers for them, and nothing is ordered.
+    pub default_issuer: Option<String>,
     /// How long requests in flight may take after SIGTERM.
     pub grace: Duration,
     /// TLS to clients.
@@ -160,6 +167,8 @@ pub struct Config {
     pub log: Log,
     /// The data plane.
     pub proxy: Proxy,
+    /// Issuers of certificates, in the order of the file. Their names differ.
+    pub issuers: Vec<Issuer>,
 }
 
 /// `[tls]`
@@ -259,8 +268,8 @@ pub enum ConfigError {
     /// A value that has the right form makes no sense.
     #[error("{field}: {message}")]
     Value {
-        /// The key.
-        field: &'static str,
+        /// The key, with its section.
+        field: String,
         /// What is wrong, with the allowed values.
         message: String,
     },
@@ -270,8 +279,8 @@ impl ConfigError {
     /// The same error with the line of the file that sets the value.
     fn in_file(self, path: &Path, text: &str) -> Self {
         let Self::Value { field, message } = self else { return self };
-        let Some(&line) = effective::lines(text).get(field) else { return Self::Value { field, message } };
-        let shown = text.lines().nth(line - 1).unwrap_or_default().trim().to_owned();
+        let Some(line) = effective::place(text, &field) else { return Self::Value { field, message } };
+        let shown = issuers::shown(text.lines().nth(line - 1).unwrap_or_default());
         Self::Parse { path: path.to_owned(), line, message: format!("{field}: {message}"), text: shown }
     }
 }
@@ -323,6 +332,7 @@ impl Default for Config {
             ssl_redirect: true,
             hsts: None,
             publish: Vec::new(),
+            default_issuer: None,
             grace: Duration::from_secs(30),
             tls: Tls::default(),
             log: Log { level: "info".to_owned(), format: LogFormat::Text, access: None },
@@ -351,6 +361,7 @@ impl Default for Config {
                 verify_backends: false,
                 local_names: false,
             },
+            issuers: Vec::new(),
         }
     }
 }
@@ -368,11 +379,15 @@ impl Config {
         typed: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(Vec<Setting>, Option<PathBuf>), ConfigError> {
         let (config, file) = Self::read(flags)?;
-        let (path, lines) = match &file {
-            Some((path, text)) => (path.clone(), effective::lines(text)),
-            None => (PathBuf::new(), BTreeMap::new()),
+        let settings = match &file {
+            Some((path, text)) => {
+                let mut settings = config.settings(path, &effective::lines(text), typed);
+                settings.extend(effective::issuers(path, text));
+                settings
+            }
+            None => config.settings(Path::new(""), &BTreeMap::new(), typed),
         };
-        Ok((config.settings(&path, &lines, typed), file.map(|(path, _text)| path)))
+        Ok((settings, file.map(|(path, _text)| path)))
     }
 
     /// The configuration, and the file that it was read from with its text.
@@ -381,7 +396,8 @@ impl Config {
         let path = flags.config.clone().unwrap_or_else(default_file);
         let file = match std::fs::read_to_string(&path) {
             Ok(text) => {
-                File::parse(&path, &text)?.put_over(&mut config);
+                let file = File::parse(&path, &text)?;
+                file.put_over(&mut config).map_err(|error| error.in_file(&path, &text))?;
                 Some((path, text))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && flags.config.is_none() => None,
@@ -416,7 +432,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let wrong = |field, message: String| Err(ConfigError::Value { field, message });
+        let wrong = |field: &str, message: String| Err(ConfigError::Value { field: field.to_owned(), message });
         const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
         if !LEVELS.contains(&self.log.level.as_str()) {
             return wrong("log.level", format!("{:?} is not one of {}", self.log.level, LEVELS.join(", ")));
@@ -428,6 +444,9 @@ impl Config {
             && !matches!(backend.split_once('/'), Some((namespace, rest)) if !namespace.is_empty() && rest.contains(':'))
         {
             return wrong("default_backend", format!("{backend:?} is not of the form namespace/service:port"));
+        }
+        if let Some(issuer) = self.default_issuer.as_ref().filter(|name| !is_issuer_name(name)) {
+            return wrong("default_issuer", issuers::not_a_name(issuer));
         }
         if self.proxy.max_attempts == 0 {
             return wrong("proxy.max_attempts", "it counts the first attempt too, so it is at least 1".to_owned());

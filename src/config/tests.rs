@@ -4,14 +4,18 @@ const REFERENCE: &str = include_str!("../../configs/gatelet.toml");
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     let mut config = Config::default();
-    File::parse(Path::new("gatelet.toml"), text)?.put_over(&mut config);
+    let path = Path::new("gatelet.toml");
+    File::parse(path, text)?.put_over(&mut config).map_err(|error| error.in_file(path, text))?;
     config.check()?;
     Ok(config)
 }
 
 /// A line of the reference file, set if it is one of a key.
 fn uncomment(line: &str) -> &str {
-    line.strip_prefix("# ").filter(|rest| rest.contains(" = ") && !rest.contains(": ")).unwrap_or(line)
+    let set = |rest: &&str| {
+        (rest.contains(" = ") && !rest.contains(": ")) || rest.starts_with("[issuers") || rest.starts_with("[[issuers")
+    };
+    line.strip_prefix("# ").filter(set).unwrap_or(line)
 }
 
 #[test]
@@ -21,11 +25,17 @@ fn the_reference_file_says_the_defaults() {
 
 #[test]
 fn the_reference_file_names_every_key_and_each_commented_one_parses() {
-    let source = include_str!("file.rs");
-    for section in ["pub(super) struct File", "struct Tls", "struct Log", "struct Proxy"] {
+    let source = concat!(include_str!("file.rs"), include_str!("issuers.rs"));
+    let issuers = ["pub(super) struct IssuerTable", "struct EabTable", "struct DnsTable", "struct KeyTable"];
+    for section in ["pub(super) struct File", "struct Tls", "struct Log", "struct Proxy"].iter().chain(&issuers) {
         let body = source.split(&format!("{section} {{")).nth(1).expect("there").split("\n}").next().expect("its body");
         for key in body.lines().filter_map(|line| line.trim().split_once(": Option<")).map(|(key, _)| key) {
-            let named = REFERENCE.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = ")));
+            let set = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
+            let named = REFERENCE.lines().any(|line| {
+                set(line) || line.starts_with(&format!("# [issuers.{key}]")) || line == format!("# [issuers.dns.{key}]")
+                    // Where the reference file has the other of two keys.
+                    || (issuers::is_secret(key) && line.contains(&format!("{key} can hold")))
+            });
             assert!(named, "{key} is not in configs/gatelet.toml");
         }
     }
@@ -34,6 +44,8 @@ fn the_reference_file_names_every_key_and_each_commented_one_parses() {
     assert_eq!(config.proxy.max_body_bytes, Some(1 << 30));
     assert_eq!(config.log.access, Some(1.0));
     assert_eq!(config.node, "pi1");
+    let names: Vec<&str> = config.issuers.iter().map(|issuer| issuer.name.as_str()).collect();
+    assert_eq!(names, ["letsencrypt", "lab", "home", "hook", "script"]);
 }
 
 #[test]
@@ -77,9 +89,10 @@ fn every_key_of_the_reference_file_is_shown_with_its_value_and_origin() {
     let text = uncommented.join("\n");
     let lines = effective::lines(&text);
     let config = parse(&text).expect("good");
-    let shown =
+    let mut shown =
         config.settings(Path::new("gatelet.toml"), &lines, &|key| (key == "node").then(|| "GATELET_NODE".to_owned()));
-    let keys: Vec<&str> = shown.iter().map(|setting| setting.key).collect();
+    shown.extend(effective::issuers(Path::new("gatelet.toml"), &text));
+    let keys: Vec<&str> = shown.iter().map(|setting| &*setting.key).collect();
     let expected: Vec<String> = lines.keys().cloned().collect();
     let mut sorted = keys.clone();
     sorted.sort_unstable();
@@ -87,7 +100,7 @@ fn every_key_of_the_reference_file_is_shown_with_its_value_and_origin() {
     let by_line: Vec<usize> = keys.iter().map(|key| lines[*key]).filter(|line| *line > lines["grace"]).collect();
     assert!(by_line.is_sorted(), "the sections are in the order of the file");
     for setting in &shown {
-        let line = text.lines().nth(lines[setting.key] - 1).expect("a line");
+        let line = text.lines().nth(lines[&*setting.key] - 1).expect("a line");
         let written: toml::Table = toml::from_str(line).expect("one key");
         let name = setting.key.rsplit('.').next().expect("a name");
         assert_eq!(serde_json::to_value(&written[name]).expect("JSON"), setting.value, "{}", setting.key);
@@ -98,3 +111,5 @@ fn every_key_of_the_reference_file_is_shown_with_its_value_and_origin() {
     let defaults = Config::default().settings(Path::new(""), &BTreeMap::new(), &|_| None);
     assert!(defaults.iter().all(|setting| setting.from == Origin::Default));
 }
+
+mod issuers_of_the_file;
