@@ -8,10 +8,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use rustls::pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::publish;
+use super::{issuers::Issuers, publish};
 use crate::{
     acme::issuer::PRESETS,
     admin::FindingReport,
@@ -70,6 +71,7 @@ impl CheckReport {
 
 /// Checks files and folders (their `*.yaml`, `*.yml`, `*.json`) as one set of objects.
 pub fn check(paths: &[PathBuf]) -> Result<CheckReport, CheckError> {
+    let mut issuers = Issuers::new(Arc::new(UnixTime::now));
     let settings = Settings {
         controller: "gatelet.dev/ingress-controller".into(),
         classless: true,
@@ -79,7 +81,7 @@ pub fn check(paths: &[PathBuf]) -> Result<CheckReport, CheckError> {
         hsts: None,
         node: "".into(),
         addresses: Vec::new(),
-        issuers: presets(),
+        issuers: issuers.names(),
         default_issuer: None,
     };
     let mut index = Index::new(settings, Box::new(inspect));
@@ -103,25 +105,20 @@ pub fn check(paths: &[PathBuf]) -> Result<CheckReport, CheckError> {
         for value in values {
             let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
             match Kind::find(text("apiVersion"), text("kind")) {
-                Some(kind) => object(kind, value, &mut index, &mut report),
+                Some(kind) => object(kind, value, (&mut index, &mut issuers), &mut report),
                 None => report.others += 1,
             }
         }
     }
+    index.set_issuers(issuers.names());
     let findings = index.compile().findings.unwrap_or_default();
-    report.findings.extend(findings.iter().map(publish::report));
+    report.findings.extend(findings.iter().chain(&issuers.findings()).map(publish::report));
     report.findings.sort_by(|a, b| (&a.object, &a.field).cmp(&(&b.object, &b.field)));
     Ok(report)
 }
 
-/// The names of the issuers that are built in, with their other names.
-pub(super) fn presets() -> BTreeSet<Box<str>> {
-    let names = PRESETS.iter().flat_map(|(name, others)| std::iter::once(name).chain(*others));
-    names.map(|name| (*name).into()).collect()
-}
-
-/// Looks at one object as the API would before it takes it, and hands it to the compiler.
-fn object(kind: Kind, mut value: Value, index: &mut Index, report: &mut CheckReport) {
+/// Looks at one object as the API would before it takes it, and hands it to those who read it.
+fn object(kind: Kind, mut value: Value, (index, issuers): (&mut Index, &mut Issuers), report: &mut CheckReport) {
     report.objects += 1;
     if kind.namespaced() && value["metadata"]["namespace"].is_null() {
         value["metadata"]["namespace"] = "default".into();
@@ -153,7 +150,9 @@ fn object(kind: Kind, mut value: Value, index: &mut Index, report: &mut CheckRep
     }
     match RawObject::parse(kind, Bytes::from(value.to_string())) {
         Ok(object) => {
-            index.apply(Event::Apply(Arc::new(object)));
+            let event = Event::Apply(Arc::new(object));
+            issuers.apply(&event);
+            index.apply(event);
         }
         Err(error) => report.findings.push(warning(name, "Undecodable", "", error.to_string())),
     }

@@ -77,8 +77,10 @@ impl Engine {
                 return Ok(());
             }
             for event in batch.drain(..) {
-                // Without certificates or classes the rest can be served; without the other kinds nothing can.
-                if let Event::Reset(kind, _) | Event::Refused(kind @ (Kind::Secret | Kind::IngressClass)) = &event {
+                // Without certificates, issuers or classes the rest can be served; without the other kinds nothing can.
+                if let Event::Reset(kind, _)
+                | Event::Refused(kind @ (Kind::Secret | Kind::ConfigMap | Kind::IngressClass)) = &event
+                {
                     missing.remove(kind);
                 }
                 if let Some((cache, _store)) = &mut self.cache {

@@ -203,6 +203,11 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
         Command::Kubeconfig(flags) => file(&flags, app::kubeconfig_path),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             let (_, file) = Config::explain(&flags, &|_| None).map_err(|error| Failure::Usage(error.to_string()))?;
+            let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+            app::check_issuers(&config).map_err(|error| match &file {
+                Some(path) => Failure::Usage(format!("{}: {error}", path.display())),
+                None => Failure::Usage(error),
+            })?;
             match file {
                 Some(path) => println!("{}: good", path.display()),
                 None => println!("there is no configuration file: defaults, environment and flags are good"),

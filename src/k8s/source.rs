@@ -305,9 +305,14 @@ fn read(kind: Kind, object: &RawValue) -> Option<Arc<RawObject>> {
     RawObject::parse(kind, body).inspect_err(|error| complain(error)).ok().map(Arc::new)
 }
 
-/// Of Secrets only those with certificates: no right to others is used.
+/// Of Secrets only those with certificates, of ConfigMaps only those with issuers ([`crate::objects::ISSUER_LABEL`]): no
+/// right to others is used.
 fn selector(kind: Kind) -> &'static str {
-    if kind == Kind::Secret { "&fieldSelector=type%3Dkubernetes.io%2Ftls" } else { "" }
+    match kind {
+        Kind::Secret => "&fieldSelector=type%3Dkubernetes.io%2Ftls",
+        Kind::ConfigMap => "&labelSelector=gatelet.dev%2Fissuer%3Dtrue",
+        _ => "",
+    }
 }
 
 async fn open(client: &Client, url: &str) -> Result<Body, Trouble> {

@@ -1,5 +1,8 @@
 //! The kinds that gatelet knows.
 
+/// The label, with the value `true`, of ConfigMaps that describe an issuer of certificates.
+pub const ISSUER_LABEL: &str = "gatelet.dev/issuer";
+
 /// A kind with its group and version. The order is the order in which a snapshot is best applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -37,9 +40,9 @@ impl Kind {
         Self::Event,
     ];
 
-    /// The kinds that the controller compiles.
-    pub const WATCHED: [Self; 5] =
-        [Self::IngressClass, Self::Secret, Self::Service, Self::EndpointSlice, Self::Ingress];
+    /// The kinds that are followed. Of ConfigMaps only those with [`ISSUER_LABEL`].
+    pub const WATCHED: [Self; 6] =
+        [Self::IngressClass, Self::ConfigMap, Self::Secret, Self::Service, Self::EndpointSlice, Self::Ingress];
 
     /// `kind` in manifests.
     pub fn name(self) -> &'static str {

@@ -8,6 +8,6 @@ pub mod slim;
 pub mod traits;
 
 pub use change::{Event, EventNote, EventType, ObjectRef, StatusPatch};
-pub use kind::Kind;
+pub use kind::{ISSUER_LABEL, Kind};
 pub use raw::{Key, Meta, ObjectError, RawObject};
 pub use traits::{Change, Committed, Expired, Op, Proposal, Propose, ProposeError, Revision, Snapshot, View, Watcher};

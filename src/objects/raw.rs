@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 
-use super::Kind;
+use super::{ISSUER_LABEL, Kind};
 
 /// The identity of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,6 +111,11 @@ impl RawObject {
             name: format!("{}/{}", self.key.namespace, self.key.name).into(),
             why: bad.to_string().into(),
         })
+    }
+
+    /// Whether it is a ConfigMap that describes an issuer of certificates.
+    pub fn is_issuer(&self) -> bool {
+        self.key.kind == Kind::ConfigMap && self.meta.labels.get(ISSUER_LABEL).is_some_and(|value| **value == *"true")
     }
 
     /// The object for Events and statuses.

@@ -256,6 +256,15 @@ pub struct SlicePort {
     pub protocol: Box<str>,
 }
 
+/// `v1` ConfigMap.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ConfigMap {
+    /// `data`
+    #[serde(deserialize_with = "nullable")]
+    pub data: BTreeMap<Box<str>, Box<str>>,
+}
+
 /// `v1` Secret. Its data never shows in debug output.
 #[derive(Default, Deserialize)]
 #[serde(default)]

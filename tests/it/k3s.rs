@@ -223,6 +223,7 @@ fn allowed(real: &ControlPlane) {
         .collect();
     rows.sort();
     let expected = [
+        "configmaps [] [] [list watch]",
         "endpointslices.discovery.k8s.io [] [] [list watch]",
         "events [] [] [create get patch]",
         "ingressclasses.networking.k8s.io [] [] [list watch]",

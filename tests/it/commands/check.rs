@@ -127,6 +127,14 @@ fn each_kind_of_error_names_object_reason_and_field() {
             "endpoints[0].addresses[0]".to_owned(),
         ),
         (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: lab, labels: {gatelet.dev/issuer: 'true'}}\n\
+             data: {issuer: 'directory = \"https://ca.example.net\"\n\n  roots = \"/etc/shadow\"'}\n"
+                .to_owned(),
+            "ConfigMap default/lab",
+            "InvalidIssuer",
+            "data.issuer.roots".to_owned(),
+        ),
+        (
             "apiVersion: v1\nkind: Service\nmetadata: {name: app}\nspec: {ports: many}\n".to_owned(),
             "Service default/app",
             "Undecodable",

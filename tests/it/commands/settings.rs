@@ -54,6 +54,12 @@ fn config_print_says_where_each_value_comes_from() {
     assert_eq!(setting("proxy.max_headers"), (100.into(), "default".to_owned()));
     assert_eq!(setting("hsts"), (Value::Null, "default".to_owned()));
 
+    let own = "[[issuers]]\nname = \"lab\"\ndirectory = \"letsencrypt\"\neab = { kid = \"k\", hmac = \"geheim\" }\n";
+    let own = folder.write("issuers.toml", own);
+    let table = good(program().args(["config", "print", "--config"]).arg(&own).output().expect("gatelet runs"));
+    let expected = format!("issuers[0].eab.hmac \"<hidden>\" {}, line 4", own.display());
+    assert!(table.lines().any(|line| row(line) == expected) && !table.contains("geheim"), "{table}");
+
     let table = good(program().args(["config", "print", "--config"]).arg(&file).output().expect("gatelet runs"));
     assert!(table.lines().any(|line| row(line).starts_with("node \"pi1\" ")), "{table}");
     let as_yaml = yaml(program().args(["config", "print", "-o", "yaml"]).output().expect("gatelet runs"));
@@ -92,6 +98,10 @@ fn config_check_names_file_line_field_and_what_is_allowed() {
         let named = message.contains(&file.display().to_string());
         assert!(named && parts.iter().all(|part| message.contains(part)), "{message}");
     }
+    let file = folder.write("gatelet.toml", "[[issuers]]\nname = \"letsencrypt\"\nroots = \"/nowhere/ca.pem\"\n");
+    let output = program().args(["config", "check", "--config"]).arg(&file).output().expect("gatelet runs");
+    let expected = format!("{}: issuer letsencrypt: roots: /nowhere/ca.pem: No such file", file.display());
+    assert!(bad(&output, 2).contains(&expected), "{}", said(&output));
     let file = folder.write("gatelet.toml", "node = \"pi1\"\n");
     let output = program().args(["config", "check", "--config"]).arg(&file).output().expect("gatelet runs");
     assert_eq!(good(output), format!("{}: good\n", file.display()));
