@@ -86,6 +86,16 @@ pub struct Parts {
     pub pace: Pace,
 }
 
+/// A certificate and its key, PEM.
+pub struct Pem {
+    /// The chain.
+    pub chain: String,
+    /// The private key.
+    pub key: String,
+    /// Name of the issuer.
+    pub issuer: String,
+}
+
 /// See the module.
 pub struct Engine {
     parts: Parts,
@@ -170,6 +180,11 @@ impl Engine {
     /// The wishes as they are.
     pub fn wants(&self) -> Arc<[Arc<Want>]> {
         self.wants.borrow().clone()
+    }
+
+    /// What is held for a wish as it is written into a Secret.
+    pub fn pem(&self, want: &str) -> Option<Pem> {
+        self.held(want).map(|held| Pem { chain: held.chain, key: held.key, issuer: held.issuer })
     }
 
     pub(super) fn pace(&self) -> &Pace {

@@ -2,7 +2,7 @@
 
 mod report;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -15,8 +15,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 
 pub use report::{
-    BackendReport, CandidateReport, CertificateReport, EndpointReport, ExplainReport, FindingReport, HostReport,
-    StatusReport, UnreadReport,
+    BackendReport, CandidateReport, CertificateReport, CertsReport, EndpointReport, ExplainReport, FindingReport,
+    HostReport, StatusReport, UnreadReport, WantReport,
 };
 
 use crate::{telemetry::Metrics, util::drain::Drain};
@@ -34,6 +34,21 @@ pub trait Inspect: Send + Sync + 'static {
     fn status(&self) -> StatusReport;
     /// What would happen to a request; `Err` says what is wrong with the URL.
     fn explain(&self, url: &str) -> Result<ExplainReport, String>;
+    /// Everything about certificates.
+    fn certs(&self) -> CertsReport;
+    /// Does what an operator asks for; the answer, good or bad, is one sentence.
+    fn operate(&self, operation: Operation) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
+}
+
+/// What an operator can ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Renew a certificate now, by its name or a host.
+    Renew(String),
+    /// Revoke it, for a reason of RFC 5280 section 5.3.1, and get another one.
+    Revoke(String, Option<u8>),
+    /// Give the account at an issuer another key.
+    ChangeKey(String),
 }
 
 /// Serves until the drain ends; returns the address.
@@ -55,16 +70,30 @@ pub async fn serve(
                 accepted = listener.accept() => accepted,
                 () = ending.stopped() => return Ok(()),
             };
-            let Ok((stream, _peer)) = accepted else {
+            let Ok((stream, peer)) = accepted else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
             let (inspect, metrics, drain) = (inspect.clone(), metrics.clone(), drain.clone());
             tokio::spawn(async move {
                 let _permit = permit;
-                let service = service_fn(move |request| {
-                    let response = answer(&request, loopback, &*inspect, &metrics, &drain);
-                    async move { Ok::<_, Infallible>(response) }
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let operation = (request.method() == Method::POST).then(|| operation(&request, peer));
+                    let response = match &operation {
+                        None => answer(&request, loopback, &*inspect, &metrics, &drain),
+                        Some(_) => Response::default(),
+                    };
+                    let inspect = inspect.clone();
+                    async move {
+                        Ok::<_, Infallible>(match operation {
+                            None => response,
+                            Some(Err(refused)) => *refused,
+                            Some(Ok(operation)) => match inspect.operate(operation).await {
+                                Ok(done) => text(StatusCode::OK, &format!("{done}\n")),
+                                Err(why) => text(StatusCode::BAD_REQUEST, &format!("{why}\n")),
+                            },
+                        })
+                    }
                 });
                 let connection = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -85,7 +114,7 @@ fn answer(
     drain: &Drain,
 ) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET, and POST for what changes something\n");
     }
     let path = request.uri().path();
     // A web page in the operator's browser must not read this by a name that it makes point here.
@@ -105,6 +134,7 @@ fn answer(
             response
         }
         "/v1/status" => json(&inspect.status()),
+        "/v1/certs" => json(&inspect.certs()),
         "/v1/explain" => match query(request.uri().query().unwrap_or_default(), "url") {
             None => text(StatusCode::BAD_REQUEST, "the parameter url is missing\n"),
             Some(url) => match inspect.explain(&url) {
@@ -113,6 +143,27 @@ fn answer(
             },
         },
         _ => text(StatusCode::NOT_FOUND, "not found\n"),
+    }
+}
+
+/// What a POST asks for. Only from this device itself, and not from a page in a browser on it.
+fn operation(request: &Request<Incoming>, peer: SocketAddr) -> Result<Operation, Box<Response<Full<Bytes>>>> {
+    let refuse = |status, why: &str| Err(Box::new(text(status, why)));
+    if !peer.ip().to_canonical().is_loopback() || is_foreign(request) {
+        return refuse(StatusCode::FORBIDDEN, "only for local tools\n");
+    }
+    let asked = request.uri().query().unwrap_or_default();
+    let name = query(asked, "name").filter(|name| !name.is_empty());
+    let Some(name) = name else { return refuse(StatusCode::BAD_REQUEST, "the parameter name is missing\n") };
+    match request.uri().path() {
+        "/v1/certs/renew" => Ok(Operation::Renew(name)),
+        "/v1/certs/revoke" => match query(asked, "reason").map(|reason| reason.parse()) {
+            None => Ok(Operation::Revoke(name, None)),
+            Some(Ok(reason @ 0..=10)) if reason != 7 => Ok(Operation::Revoke(name, Some(reason))),
+            Some(_) => refuse(StatusCode::BAD_REQUEST, "the reason is one of 0 to 6 and 8 to 10 (RFC 5280)\n"),
+        },
+        "/v1/certs/change-key" => Ok(Operation::ChangeKey(name)),
+        _ => refuse(StatusCode::NOT_FOUND, "not found\n"),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::acme::report::Report;
+
 /// The state of everything.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct StatusReport {
@@ -92,6 +94,31 @@ pub struct CertificateReport {
     pub issuer: String,
     /// The Ingress that wants it.
     pub wanted_by: String,
+}
+
+/// Everything about certificates.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CertsReport {
+    /// How far the clock is trusted.
+    pub clock: String,
+    /// Certificates that gatelet itself gets and renews.
+    pub wanted: Vec<WantReport>,
+    /// Hosts with TLS and what they are served with, wherever it comes from.
+    pub hosts: Vec<CertificateReport>,
+}
+
+/// A certificate that gatelet itself gets and renews.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct WantReport {
+    /// What the engine says of it.
+    #[serde(flatten)]
+    pub issuance: Report,
+    /// The Ingresses that want it.
+    pub wanted_by: Vec<String>,
+    /// What its hosts are served with: the newest, the one before it, or one of the local CA.
+    pub served: String,
+    /// SHA-256 of the certificate that is served, in hexadecimal; empty for the local CA.
+    pub fingerprint: String,
 }
 
 /// A finding.

@@ -1,7 +1,6 @@
 //! The offline check: the same compiler and findings, over files.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,7 +13,6 @@ use serde_json::Value;
 
 use super::{issuers::Issuers, publish};
 use crate::{
-    acme::issuer::PRESETS,
     admin::FindingReport,
     apiserver::{
         defaults,

@@ -14,6 +14,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     cache::Cache,
+    certificates::Certificates,
     publish::Publisher,
     writer::{Announced, Queue, Write},
 };
@@ -33,6 +34,7 @@ const CACHE_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Engine {
     pub(crate) index: Index,
     pub(crate) publisher: Publisher,
+    pub(crate) certificates: Certificates,
     pub(crate) writer: Queue,
     pub(crate) announced: Announced,
     /// The local copy of a real cluster's objects; `None` where the mini cluster keeps them.
@@ -51,7 +53,7 @@ impl Engine {
             self.index.apply(event);
         }
         let output = self.index.compile();
-        self.publisher.publish(&output);
+        self.publisher.publish(&output, &self.certificates.served());
         self.ready.store(true, Ordering::Release);
         tracing::info!("serving from the local copy until the cluster answers");
     }
@@ -62,20 +64,24 @@ impl Engine {
         let mut batch = Vec::with_capacity(64);
         let mut cache_due: Option<Instant> = None;
         loop {
-            let received = match cache_due {
-                None => events.recv_many(&mut batch, BATCH).await,
-                Some(due) => tokio::select! {
-                    received = events.recv_many(&mut batch, BATCH) => received,
-                    () = tokio::time::sleep_until(due) => {
-                        cache_due = self.write_cache().await.then(|| Instant::now() + CACHE_EVERY);
-                        continue;
-                    }
-                },
+            let received = tokio::select! {
+                received = events.recv_many(&mut batch, BATCH) => received,
+                () = self.certificates.changed() => {
+                    self.publisher.certificates(&self.certificates.served());
+                    self.certificates.prove();
+                    self.certificates.write_secrets(&self.writer);
+                    continue;
+                }
+                () = until(cache_due) => {
+                    cache_due = self.write_cache().await.then(|| Instant::now() + CACHE_EVERY);
+                    continue;
+                }
             };
             if received == 0 {
                 self.write_cache().await;
                 return Ok(());
             }
+            let mut other_issuers = false;
             for event in batch.drain(..) {
                 // Without certificates, issuers or classes the rest can be served; without the other kinds nothing can.
                 if let Event::Reset(kind, _)
@@ -89,15 +95,37 @@ impl Engine {
                         cache_due = Some(Instant::now() + CACHE_EVERY);
                     }
                 }
+                if self.certificates.issuers.apply(&event) {
+                    other_issuers = true;
+                    self.index.set_issuers(self.certificates.issuers.names());
+                }
                 self.index.apply(event);
             }
             // Half a picture would answer 404 for what is only not known yet.
             if missing.is_empty() {
-                let output = self.index.compile();
-                self.publisher.publish(&output);
+                let mut output = self.index.compile();
+                match output.wanted.take() {
+                    Some(wishes) => self.certificates.wish(wishes).await,
+                    // A name may mean another issuer now.
+                    None if other_issuers => self.certificates.want_them().await,
+                    None => {}
+                }
+                self.certificates.write_secrets(&self.writer);
+                self.with_issuers(&mut output, other_issuers);
+                self.publisher.publish(&output, &self.certificates.served());
                 self.write_back(output);
                 self.ready.store(true, Ordering::Release);
             }
+        }
+    }
+
+    /// Adds what is wrong with ConfigMaps of issuers to the findings.
+    fn with_issuers(&mut self, output: &mut Output, changed: bool) {
+        if output.findings.is_none() && changed {
+            output.findings = Some(self.index.findings());
+        }
+        if let Some(findings) = &mut output.findings {
+            findings.extend(self.certificates.issuers.findings());
         }
     }
 
@@ -142,5 +170,13 @@ impl Engine {
             }
             Err(_cancelled) => true,
         }
+    }
+}
+
+/// Waits for a moment, or for ever where there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }

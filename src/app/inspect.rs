@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashMap,
+    fmt::Write,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,10 +12,12 @@ use std::{
     time::Instant,
 };
 
-use super::publish::Live;
+use super::{certificates::Owners, publish::Live};
 use crate::{
+    acme::{self, report::Report},
     admin::{
-        BackendReport, CandidateReport, EndpointReport, ExplainReport, HostReport, Inspect, StatusReport, UnreadReport,
+        BackendReport, CandidateReport, CertsReport, EndpointReport, ExplainReport, HostReport, Inspect, Operation,
+        StatusReport, UnreadReport, WantReport,
     },
     k8s::Unread,
     proxy::{EndpointHealth, Shared},
@@ -22,6 +26,8 @@ use crate::{
 
 /// Everything that `status` and `explain` look at.
 pub(crate) struct Inspector {
+    pub(crate) acme: Arc<acme::Engine>,
+    pub(crate) owners: Owners,
     pub(crate) shared: Arc<Shared>,
     pub(crate) live: Arc<Mutex<Live>>,
     pub(crate) ready: Arc<AtomicBool>,
@@ -81,6 +87,48 @@ impl Health {
 impl Inspect for Inspector {
     fn ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+    }
+
+    fn certs(&self) -> CertsReport {
+        let served = self.acme.served().borrow().clone();
+        let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let want = |issuance: Report| {
+            let about = owners.get(issuance.name.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let pair = served.certificates.get(&issuance.name);
+            let leaf = pair.and_then(|pair| pair.live.certified().cert.first());
+            WantReport {
+                wanted_by: about.iter().map(|one| format!("{}/{}", one.key.namespace, one.key.name)).collect(),
+                served: pair.map_or_else(|| "local CA".to_owned(), |pair| pair.issuer.to_string()),
+                fingerprint: leaf.map(|leaf| fingerprint(leaf)).unwrap_or_default(),
+                issuance,
+            }
+        };
+        CertsReport {
+            clock: self.acme.clock_state().to_owned(),
+            wanted: self.acme.report().into_iter().map(want).collect(),
+            hosts: self.live.lock().unwrap_or_else(PoisonError::into_inner).certificates.clone(),
+        }
+    }
+
+    fn operate(&self, operation: Operation) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> {
+        let engine = self.acme.clone();
+        Box::pin(async move {
+            let done = match operation {
+                Operation::Renew(name) => engine.renew(&name).await.map(|id| format!("{id} is renewed now")),
+                Operation::Revoke(name, reason) => {
+                    engine.revoke(&name, reason).await.map(|id| format!("{id} is revoked; another one is got now"))
+                }
+                Operation::ChangeKey(name) => {
+                    let wants = engine.wants();
+                    let mut issuers = wants.iter().flat_map(|want| &want.issuers);
+                    let Some(issuer) = issuers.find(|issuer| *issuer.name == *name) else {
+                        return Err(format!("no certificate is wanted of an issuer {name}"));
+                    };
+                    engine.change_key(issuer).await.map(|()| format!("the account at {name} has another key"))
+                }
+            };
+            done.map_err(|error| error.to_string())
+        })
     }
 
     fn status(&self) -> StatusReport {
@@ -185,4 +233,13 @@ impl Inspect for Inspector {
         report.certificate = exact.or_else(|| live.certificates.iter().find(|one| covers(&one.host))).cloned();
         Ok(report)
     }
+}
+
+/// SHA-256 in hexadecimal.
+fn fingerprint(certificate: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
+    digest.as_ref().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -85,7 +85,7 @@ impl Issuers {
 
     /// The issuer of this name for all namespaces: of the file, else of a ConfigMap in `kube-system`, else built in. Or
     /// with `namespace/name` the one that a ConfigMap of that namespace describes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "asked by what orders certificates"))]
+    #[cfg(test)]
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Issuer>> {
         match name.split_once('/') {
             Some((namespace, name)) => self.described(namespace, name),
@@ -94,14 +94,12 @@ impl Issuers {
     }
 
     /// The issuer that an object of this namespace means by a name: of the file, else of a ConfigMap of its namespace,
-    /// else as [`Issuers::find`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "asked by what orders certificates"))]
+    /// else of a ConfigMap in `kube-system`, else built in.
     pub(crate) fn find_in(&self, namespace: &str, name: &str) -> Option<Arc<Issuer>> {
         self.search(Some(namespace), name)
     }
 
-    /// Every name that [`Issuers::find`] knows, other names of what is built in among them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "asked by what orders certificates"))]
+    /// Every name that is known, other names of what is built in among them.
     pub(crate) fn names(&self) -> BTreeSet<Box<str>> {
         let described = self.objects.values().filter_map(|described| described.issuer.as_ref().ok());
         let presets = PRESETS.iter().flat_map(|(name, others)| others.iter().copied().chain([*name]));
@@ -109,8 +107,7 @@ impl Issuers {
         all.chain(presets.map(Box::from)).collect()
     }
 
-    /// The name of the issuer for those that name none. Nobody says that [`Issuers::find`] knows it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "asked by what orders certificates"))]
+    /// The name of the issuer for those that name none. Nobody says that it is known.
     pub(crate) fn default(&self) -> Option<&str> {
         self.default.as_deref()
     }

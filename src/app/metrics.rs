@@ -1,4 +1,6 @@
-//! The data plane's counters, added up at each scrape.
+//! What is counted or known elsewhere, asked at each scrape: the data plane's counters, added up, and certificates.
+
+mod certificates;
 
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use crate::proxy::{
     Shared,
     counters::{LATENCY_BUCKETS, UPSTREAM_ERRORS},
 };
+
+pub(crate) use certificates::{AsCertManager, Certificates};
 
 /// Asks every core.
 #[derive(Debug)]

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::writer::Write;
 use crate::{
-    objects::{EventNote, EventType, Key, Kind, Op, Proposal, Propose, ProposeError, Revision, StatusPatch, View},
+    objects::{
+        EventNote, EventType, Key, Kind, Op, Proposal, Propose, ProposeError, Revision, SecretPatch, StatusPatch, View,
+    },
     util::stamp,
 };
 
@@ -35,12 +37,13 @@ impl MiniWriter {
             Write::Status(StatusPatch::IngressAddresses { about, addresses }) => {
                 let list: Vec<Value> = addresses.iter().map(|ip| json!({ "ip": ip.to_string() })).collect();
                 let result = self.status(&about.key, &about.uid, &list).await;
-                (about, result)
+                (about.key, result)
             }
-            Write::Note(note) => (note.about.clone(), self.note(&note).await),
+            Write::Secret(patch) => (patch.secret(), self.secret(&patch).await),
+            Write::Note(note) => (note.about.key.clone(), self.note(&note).await),
         };
         if let Err(error) = done {
-            tracing::warn!(object = %about.key, %error, "status or Event not written");
+            tracing::warn!(object = %about, %error, "status, Secret or Event not written");
         }
     }
 
@@ -62,6 +65,31 @@ impl MiniWriter {
             match self.propose.propose(Proposal { key: key.clone(), op }).await {
                 Err(ProposeError::Conflict { .. }) => {}
                 Err(ProposeError::NotFound(_)) => return Ok(()),
+                other => return other.map(|_committed| ()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn secret(&self, patch: &SecretPatch) -> Result<(), ProposeError> {
+        let key = patch.secret();
+        for _attempt in 0..CONFLICT_RETRIES {
+            let op = match self.view.get(&key) {
+                Some(known) => {
+                    let Ok(body) = serde_json::from_slice::<Value>(&known.body) else { return Ok(()) };
+                    let Some(body) = patch.put_into(&body) else { return Ok(()) };
+                    let expected = known.meta.resource_version.parse().ok().map(Revision);
+                    Op::Update { expected, body: Bytes::from(body.to_string()) }
+                }
+                None => {
+                    let mut body = patch.body();
+                    body["metadata"]["uid"] = stamp::uid().into();
+                    body["metadata"]["creationTimestamp"] = stamp::now().into();
+                    Op::Create(Bytes::from(body.to_string()))
+                }
+            };
+            match self.propose.propose(Proposal { key: key.clone(), op }).await {
+                Err(ProposeError::Conflict { .. } | ProposeError::Exists(_) | ProposeError::NotFound(_)) => {}
                 other => return other.map(|_committed| ()),
             }
         }

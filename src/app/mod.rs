@@ -1,6 +1,7 @@
 //! Composition root: builds everything from `Config`, joins channels, supervises named tasks, drains.
 
 mod cache;
+mod certificates;
 mod check;
 mod engine;
 mod expose;
@@ -9,6 +10,7 @@ mod inspect;
 mod issuers;
 mod metrics;
 mod mini;
+mod proof;
 mod publish;
 mod source;
 mod start;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    acme::served::{Served, Source},
     admin::{CertificateReport, FindingReport},
     controller::{CertificateSource, Finding, Output, TlsHost},
     objects::{EventType, Key},
@@ -27,6 +28,8 @@ pub(crate) struct Publisher {
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) live: Arc<Mutex<Live>>,
+    /// The hosts with TLS as of the last compile.
+    hosts: Vec<TlsHost>,
     /// Parsed certificates by Secret and `resourceVersion`: an unchanged one is not parsed again.
     parsed: HashMap<(Key, Box<str>), Option<Arc<Certificate>>>,
 }
@@ -38,16 +41,18 @@ impl Publisher {
         metrics: Arc<Metrics>,
         live: Arc<Mutex<Live>>,
     ) -> Self {
-        Self { shared, resolver, metrics, live, parsed: HashMap::new() }
+        Self { shared, resolver, metrics, live, hosts: Vec::new(), parsed: HashMap::new() }
     }
 
-    pub(crate) fn publish(&mut self, output: &Output) {
+    /// Makes an output live; `served` is what the certificate engine holds.
+    pub(crate) fn publish(&mut self, output: &Output, served: &Served) {
         for update in &output.endpoints {
             update.backend.set_endpoints(update.endpoints.clone());
         }
         // Certificates before routes: a redirect to HTTPS must find its certificate there.
         if let Some(hosts) = &output.certificates {
-            self.certificates(hosts);
+            self.hosts.clone_from(hosts);
+            self.certificates(served);
         }
         if let Some(table) = &output.table {
             self.metrics.hosts.set(i64::try_from(table.hosts().count()).unwrap_or(i64::MAX));
@@ -59,18 +64,31 @@ impl Publisher {
         }
     }
 
-    fn certificates(&mut self, hosts: &[TlsHost]) {
+    /// Makes other certificates live for the same hosts.
+    pub(crate) fn certificates(&mut self, served: &Served) {
         let mut map = SniMap::default();
         let mut parsed = HashMap::new();
         let mut reports = Vec::new();
         self.metrics.certificates.clear();
-        for host in hosts {
+        for host in &self.hosts {
             let mut report = CertificateReport {
                 host: host.pattern.to_string(),
                 source: "local CA".to_owned(),
                 wanted_by: format!("{}/{}", host.wanted_by.key.namespace, host.wanted_by.key.name),
                 ..CertificateReport::default()
             };
+            let pair = host.wish.as_ref().and_then(|id| served.certificates.get(&**id));
+            if let Some((source, certificate)) = pair.and_then(|pair| pair.choose(&host.pattern)) {
+                map.insert(&host.pattern, certificate);
+                let issuer = pair.map(|pair| &*pair.issuer).unwrap_or_default();
+                report.source = match source {
+                    Source::Live => issuer.to_owned(),
+                    Source::Previous => format!("{issuer} (the certificate before the newest)"),
+                };
+                self.describe(&mut report, certificate);
+                reports.push(report);
+                continue;
+            }
             let certificate = match &host.source {
                 CertificateSource::Local => None,
                 CertificateSource::Secret { key, version, chain, private_key } => {
@@ -86,13 +104,7 @@ impl Publisher {
                 Some((key, certificate)) => {
                     map.insert(&host.pattern, &certificate);
                     report.source = format!("{}/{}", key.namespace, key.name);
-                    report.issuer = certificate.issuer().to_owned();
-                    report.not_after = jiff::Timestamp::from_second(certificate.not_after())
-                        .map(|at| at.to_string())
-                        .unwrap_or_default();
-                    let labels =
-                        vec![("host".to_owned(), report.host.clone()), ("secret".to_owned(), report.source.clone())];
-                    self.metrics.certificates.get_or_create(&labels).set(certificate.not_after());
+                    self.describe(&mut report, &certificate);
                 }
                 None => map.insert_local(&host.pattern),
             }
@@ -101,6 +113,15 @@ impl Publisher {
         self.resolver.swap(map);
         self.parsed = parsed;
         self.live.lock().unwrap_or_else(PoisonError::into_inner).certificates = reports;
+    }
+
+    /// Completes the report on a host with what is served for it, and counts it.
+    fn describe(&self, report: &mut CertificateReport, certificate: &Certificate) {
+        report.issuer = certificate.issuer().to_owned();
+        let end = jiff::Timestamp::from_second(certificate.not_after());
+        report.not_after = end.map(|at| at.to_string()).unwrap_or_default();
+        let labels = vec![("host".to_owned(), report.host.clone()), ("secret".to_owned(), report.source.clone())];
+        self.metrics.certificates.get_or_create(&labels).set(certificate.not_after());
     }
 
     fn findings(&self, findings: &[Finding]) {

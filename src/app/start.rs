@@ -15,11 +15,13 @@ use tokio::{
 
 use super::{
     cache::Cache,
+    certificates::{self, Certificates},
     check,
     engine::Engine,
     files,
     inspect::Inspector,
-    metrics::DataPlane,
+    issuers::Issuers,
+    metrics::{self, DataPlane},
     mini::MiniWriter,
     publish::{Live, Publisher},
     source,
@@ -27,6 +29,7 @@ use super::{
     writer::{self, Announced, Target},
 };
 use crate::{
+    acme::Pace,
     admin, apiserver,
     cluster::{self as mini, Local},
     config::{self, Config, Listen, Mode},
@@ -186,9 +189,26 @@ impl Process {
         tasks.spawn("status writer", writing);
 
         let https_port = listeners.https.first().map_or(443, SocketAddr::port);
+        let issuers = Issuers::load(&config, certificates::time()).map_err(RunError::Start)?;
+        let mut settings = controller_settings(&config, https_port, own);
+        settings.issuers = issuers.names();
+        settings.default_issuer = issuers.default().map(Into::into);
+        let pace = Pace { http: !listeners.http.is_empty(), https: !listeners.https.is_empty(), ..Pace::default() };
+        let (challenges, events) = (shared.challenges.clone(), queue.clone());
+        let listener = own_listener(&config, &listeners.https);
+        let (certificates, running) =
+            Certificates::load(store.clone(), ca, challenges, issuers, pace, listener, events)
+                .map_err(start("the certificates"))?;
+        let (acme, owners) = (certificates.engine.clone(), certificates.owners.clone());
+        metrics.collect(Box::new(metrics::Certificates(acme.clone())));
+        if config.cert_manager_metrics {
+            metrics.collect_plain(Box::new(metrics::AsCertManager(acme.clone())));
+        }
+        tasks.spawn("certificates", running);
         let mut engine = Engine {
-            index: Index::new(controller_settings(&config, https_port, own), Box::new(check::inspect)),
+            index: Index::new(settings, Box::new(check::inspect)),
             publisher: Publisher::new(shared.clone(), resolver, metrics.clone(), live.clone()),
+            certificates,
             writer: queue,
             announced: Announced::default(),
             cache,
@@ -198,6 +218,8 @@ impl Process {
         tasks.spawn("controller", engine.run(events_rx));
 
         let inspector = Arc::new(Inspector {
+            acme,
+            owners,
             shared,
             live,
             ready,
@@ -409,6 +431,17 @@ fn controller_settings(config: &Config, https_port: u16, own: Option<IpAddr>) ->
         issuers: BTreeSet::new(),
         default_issuer: None,
     }
+}
+
+/// The HTTPS listener as a client on this device reaches it; `None` where there is none, or where such a client would have
+/// to speak the PROXY protocol.
+fn own_listener(config: &Config, https: &[SocketAddr]) -> Option<SocketAddr> {
+    let mut listener = *https.first()?;
+    if listener.ip().is_unspecified() {
+        listener.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let proxied = config.proxy.proxy_protocol_from.iter().any(|net| net.contains(&listener.ip()));
+    (!proxied).then_some(listener)
 }
 
 /// The address that this node is reached at: the one that packets to the outside would come from. Nothing is sent.

@@ -12,7 +12,7 @@ use super::mini::MiniWriter;
 use crate::{
     controller::Finding,
     k8s::{self, WriteError},
-    objects::{EventNote, Key, StatusPatch},
+    objects::{EventNote, Key, SecretPatch, StatusPatch},
     util::{backoff::Backoff, stamp},
 };
 
@@ -25,6 +25,7 @@ const ATTEMPTS: u32 = 6;
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
     Status(StatusPatch),
+    Secret(SecretPatch),
     Note(EventNote),
 }
 
@@ -39,6 +40,8 @@ pub(crate) enum Target {
 struct Waiting {
     /// The newest of each object.
     statuses: BTreeMap<Key, StatusPatch>,
+    /// The newest of each.
+    secrets: BTreeMap<Key, SecretPatch>,
     notes: VecDeque<EventNote>,
 }
 
@@ -46,7 +49,8 @@ impl Waiting {
     /// Statuses first: people wait for them.
     fn take(&mut self) -> Option<Write> {
         let status = self.statuses.pop_first().map(|(_, status)| Write::Status(status));
-        status.or_else(|| self.notes.pop_front().map(Write::Note))
+        let secret = || self.secrets.pop_first().map(|(_, secret)| Write::Secret(secret));
+        status.or_else(secret).or_else(|| self.notes.pop_front().map(Write::Note))
     }
 }
 
@@ -66,6 +70,7 @@ impl Queue {
                 let StatusPatch::IngressAddresses { about, .. } = &patch;
                 waiting.statuses.insert(about.key.clone(), patch);
             }
+            Write::Secret(secret) => drop(waiting.secrets.insert(secret.secret(), secret)),
             Write::Note(note) if waiting.notes.len() < NOTES => waiting.notes.push_back(note),
             Write::Note(note) => {
                 tracing::warn!(object = %note.about.key, reason = note.reason, "too many Events wait: one is dropped");
@@ -101,8 +106,11 @@ async fn kubernetes(writer: &k8s::Writer, write: Write) {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     for attempt in 1.. {
         let (about, done) = match &write {
-            Write::Status(patch @ StatusPatch::IngressAddresses { about, .. }) => (about, writer.status(patch).await),
-            Write::Note(note) => (&note.about, writer.note(note).await),
+            Write::Status(patch @ StatusPatch::IngressAddresses { about, .. }) => {
+                (about.key.clone(), writer.status(patch).await)
+            }
+            Write::Secret(patch) => (patch.secret(), writer.secret(patch).await),
+            Write::Note(note) => (note.about.key.clone(), writer.note(note).await),
         };
         let Err(error) = done else { return };
         let again = match &error {
@@ -112,11 +120,11 @@ async fn kubernetes(writer: &k8s::Writer, write: Write) {
             }
         };
         if !again {
-            tracing::warn!(object = %about.key, %error, "status or Event not written");
+            tracing::warn!(object = %about, %error, "status, Secret or Event not written");
             return;
         }
         if attempt == 1 {
-            tracing::info!(object = %about.key, %error, "statuses and Events wait until the cluster takes them");
+            tracing::info!(object = %about, %error, "what is to be written waits until the cluster takes it");
         }
         tokio::time::sleep(backoff.failed(u64::from_le_bytes(stamp::random()))).await;
     }

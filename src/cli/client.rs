@@ -1,4 +1,4 @@
-//! One GET to the admin address of a running gatelet.
+//! One request to the admin address of a running gatelet.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -13,14 +13,24 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// The body of a 200; else what is wrong.
 pub(super) fn get(addr: &str, path: &str) -> Result<String, Failure> {
+    ask("GET", addr, path)
+}
+
+/// The same for what changes something.
+pub(super) fn post(addr: &str, path: &str) -> Result<String, Failure> {
+    ask("POST", addr, path)
+}
+
+fn ask(method: &str, addr: &str, path: &str) -> Result<String, Failure> {
     let unreachable = |error: std::io::Error| {
         let hint = "is it running? its admin address is set with --admin";
         Failure::Unreachable(format!("no gatelet answers on {addr} ({error}); {hint}"))
     };
     let stranger = || Failure::Unreachable(format!("what answers on {addr} is not a gatelet"));
     let mut stream = TcpStream::connect(addr).map_err(unreachable)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(unreachable)?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    // A CA that is asked something on the way may take its time.
+    stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(unreachable)?;
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {addr}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(unreachable)?;
     let mut answer = BufReader::new(stream.take(LARGEST));
     let mut head = Vec::new();
@@ -38,6 +48,7 @@ pub(super) fn get(addr: &str, path: &str) -> Result<String, Failure> {
         Some("200") => Ok(body),
         // What was asked for makes no sense.
         Some("400") => Err(Failure::Usage(body.trim().to_owned())),
+        Some("403") => Err(Failure::Failed(format!("{addr}: {}", body.trim()))),
         _ => Err(stranger()),
     }
 }

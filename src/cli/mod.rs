@@ -64,10 +64,13 @@ enum Command {
         #[arg(short, long, default_value = "table")]
         output: Output,
     },
-    /// Certificates
+    /// Certificates: what is served, what is being got, what went wrong and what can be done
+    #[command(args_conflicts_with_subcommands = true, after_help = CERTS_EXAMPLES)]
     Certs {
         #[command(subcommand)]
-        command: CertsCommand,
+        command: Option<CertsCommand>,
+        #[command(flatten)]
+        list: CertsFlags,
     },
     /// Print the kubeconfig of the mini cluster
     #[command(after_help = "Example: gatelet kubeconfig > ~/.kube/config")]
@@ -81,15 +84,53 @@ enum Command {
     Version,
 }
 
+const CERTS_EXAMPLES: &str = "Examples:\n  gatelet certs\n  gatelet certs show shop.example.com\n  \
+gatelet certs renew shop.example.com";
+
+/// What is told about certificates.
+#[derive(Debug, clap::Args)]
+struct CertsFlags {
+    #[command(flatten)]
+    running: RunningFlags,
+    /// Form of the output
+    #[arg(short, long, default_value = "table")]
+    output: Output,
+}
+
 #[derive(Debug, Subcommand)]
 enum CertsCommand {
-    /// List the certificates that a running gatelet serves
-    List {
+    /// List the certificates that a running gatelet serves and gets
+    List(CertsFlags),
+    /// Show all about one certificate
+    Show {
+        /// Its name, or one of its hosts
+        name: String,
+        #[command(flatten)]
+        flags: CertsFlags,
+    },
+    /// Renew a certificate now, whatever is left of its life; earlier failures are forgiven
+    Renew {
+        /// Its name, or one of its hosts
+        name: String,
         #[command(flatten)]
         running: RunningFlags,
-        /// Form of the output
-        #[arg(short, long, default_value = "table")]
-        output: Output,
+    },
+    /// Revoke a certificate, and get another one
+    Revoke {
+        /// Its name, or one of its hosts
+        name: String,
+        /// Reason (RFC 5280): 1 key compromise, 4 superseded, 5 no longer operated, ...
+        #[arg(long, value_name = "NUMBER")]
+        reason: Option<u8>,
+        #[command(flatten)]
+        running: RunningFlags,
+    },
+    /// Give the account at an ACME issuer another key
+    ChangeKey {
+        /// Name of the issuer
+        issuer: String,
+        #[command(flatten)]
+        running: RunningFlags,
     },
     /// Print the root certificate of the local CA
     Ca(StateFlags),
@@ -193,13 +234,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             print(&json, output, render::check)?;
             if report.has_warnings() { Err(Failure::Failed(String::new())) } else { Ok(()) }
         }
-        Command::Certs { command: CertsCommand::List { running, output } } => {
-            let report = client::get(&admin(&running)?, "/v1/status")?;
-            let report: serde_json::Value = serde_json::from_str(&report)
-                .map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))?;
-            print(&report["certificates"].to_string(), output, render::certificates)
-        }
-        Command::Certs { command: CertsCommand::Ca(flags) } => file(&flags, app::root_path),
+        Command::Certs { command, list } => certs(command.unwrap_or(CertsCommand::List(list))),
         Command::Kubeconfig(flags) => file(&flags, app::kubeconfig_path),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             let (_, file) = Config::explain(&flags, &|_| None).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -225,6 +260,41 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             println!("gatelet {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
+    }
+}
+
+fn certs(command: CertsCommand) -> Result<(), Failure> {
+    let ask = |running: &RunningFlags, what: &str, name: &str, rest: &str| {
+        let path = format!("/v1/certs/{what}?name={}{rest}", client::escape(name));
+        client::post(&admin(running)?, &path).map(|done| print!("{done}"))
+    };
+    match command {
+        CertsCommand::List(CertsFlags { running, output }) => {
+            print(&client::get(&admin(&running)?, "/v1/certs")?, output, render::certs)
+        }
+        CertsCommand::Show { name, flags: CertsFlags { running, output } } => {
+            let report = client::get(&admin(&running)?, "/v1/certs")?;
+            let report: serde_json::Value = serde_json::from_str(&report)
+                .map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))?;
+            let wanted = report["wanted"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let is_host = |one: &serde_json::Value| {
+                one["hosts"].as_array().is_some_and(|all| all.contains(&name.as_str().into()))
+            };
+            let found = wanted
+                .iter()
+                .find(|one| one["name"] == name.as_str())
+                .or_else(|| wanted.iter().find(|one| is_host(one)));
+            let unknown =
+                || Failure::Failed(format!("there is no certificate {name}; `gatelet certs` lists those there are"));
+            print(&found.ok_or_else(unknown)?.to_string(), output, render::certificate)
+        }
+        CertsCommand::Renew { name, running } => ask(&running, "renew", &name, ""),
+        CertsCommand::Revoke { name, reason, running } => {
+            let reason = reason.map(|reason| format!("&reason={reason}")).unwrap_or_default();
+            ask(&running, "revoke", &name, &reason)
+        }
+        CertsCommand::ChangeKey { issuer, running } => ask(&running, "change-key", &issuer, ""),
+        CertsCommand::Ca(flags) => file(&flags, app::root_path),
     }
 }
 

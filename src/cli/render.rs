@@ -49,8 +49,85 @@ pub(super) fn status(report: &Value) -> String {
     out
 }
 
-pub(super) fn certificates(certificates: &Value) -> String {
-    table(CERTIFICATE_COLUMNS, &certificate_rows(certificates))
+pub(super) fn certs(report: &Value) -> String {
+    let rows: Vec<Vec<String>> = array(&report["wanted"])
+        .map(|one| {
+            let next = match (text(&one["doing"]), text(&one["next"])) {
+                (doing, _) if !doing.is_empty() => doing,
+                (_, next) => next,
+            };
+            let problem = match text(&one["problem"]["message"]) {
+                problem if problem.is_empty() => text(&one["why"]),
+                problem => problem,
+            };
+            let [name, state, served, until] = ["name", "state", "served", "not_after"].map(|key| text(&one[key]));
+            vec![name, state, served, until, next, problem]
+        })
+        .collect();
+    let mut out = String::new();
+    let clock = text(&report["clock"]);
+    if clock != "trusted" {
+        let _ = writeln!(out, "The clock of this device is {clock}");
+    }
+    if !rows.is_empty() {
+        out += &table(&["NAME", "STATE", "SERVED", "VALID UNTIL", "NEXT", "WHY, OR WHAT WENT WRONG"], &rows);
+    }
+    section(&mut out, "Hosts", CERTIFICATE_COLUMNS, &certificate_rows(&report["hosts"]));
+    out
+}
+
+pub(super) fn certificate(one: &Value) -> String {
+    let mut out = String::new();
+    let mut line = |title: &str, value: String| {
+        if !value.is_empty() {
+            let _ = writeln!(out, "{title:<14}{value}");
+        }
+    };
+    let list = |value: &Value| array(value).map(text).collect::<Vec<_>>().join(", ");
+    line("Name", text(&one["name"]));
+    line("Hosts", list(&one["hosts"]));
+    line("Wanted by", list(&one["wanted_by"]));
+    line("State", text(&one["state"]));
+    line("Doing", text(&one["doing"]));
+    line("Served", text(&one["served"]));
+    line("Fingerprint", text(&one["fingerprint"]));
+    line("Issuer", text(&one["issuer"]));
+    line("Valid from", text(&one["not_before"]));
+    line("Valid until", text(&one["not_after"]));
+    line("Next", text(&one["next"]));
+    line("Why", text(&one["why"]));
+    let problem = &one["problem"];
+    if problem.is_object() {
+        line(
+            "Problem",
+            format!(
+                "{} ({}, {} in a row, last at {})",
+                text(&problem["message"]),
+                text(&problem["class"]),
+                text(&problem["attempts"]),
+                text(&problem["at"])
+            ),
+        );
+        line("What helps", text(&problem["advice"]));
+    }
+    let window = &one["suggestion"];
+    if window.is_object() {
+        line("CA suggests", format!("{} to {}", text(&window["start"]), text(&window["end"])));
+        line("Explained at", text(&window["explanation"]));
+    }
+    let budget = &one["budget"];
+    if budget.is_object() {
+        line(
+            "Budget left",
+            format!(
+                "{} failed validations this hour, {} certificates this week",
+                text(&budget["failures_left"]),
+                text(&budget["certificates_left"])
+            ),
+        );
+    }
+    line("Order", text(&one["order"]));
+    out
 }
 
 pub(super) fn explain(report: &Value) -> String {

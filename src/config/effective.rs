@@ -99,6 +99,7 @@ impl Config {
             ("default_backend", json!(self.default_backend)),
             ("ssl_redirect", json!(self.ssl_redirect)),
             ("hsts", json!(self.hsts)),
+            ("cert_manager_metrics", json!(self.cert_manager_metrics)),
             ("publish", json!(self.publish)),
             ("default_issuer", json!(self.default_issuer)),
             ("grace", span(self.grace)),

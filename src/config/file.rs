@@ -31,6 +31,7 @@ pub(super) struct File {
     default_backend: Option<String>,
     ssl_redirect: Option<bool>,
     hsts: Option<String>,
+    cert_manager_metrics: Option<bool>,
     publish: Option<Vec<IpAddr>>,
     default_issuer: Option<String>,
     grace: Option<Span>,
@@ -108,7 +109,8 @@ impl File {
                 $(if let Some(value) = $from.$key { $to.$key = value; })+
             };
         }
-        put!(self => config, state, api, admin, mode, workers, node, controller, classless, ssl_redirect, publish);
+        put!(self => config, state, api, admin, mode, workers, node, controller, classless, ssl_redirect, publish,
+            cert_manager_metrics);
         config.http = self.http;
         config.https = self.https;
         config.kubeconfig = self.kubeconfig;

@@ -155,6 +155,8 @@ pub struct Config {
     pub ssl_redirect: bool,
     /// `Strict-Transport-Security` for hosts under `spec.tls`.
     pub hsts: Option<String>,
+    /// Metrics of certificates under cert-manager's names too.
+    pub cert_manager_metrics: bool,
     /// Addresses written into the status of Ingresses; empty for the node's own.
     pub publish: Vec<IpAddr>,
     /// The issuer of certificates that name none; without it the local CA answers for them, and nothing is ordered.
@@ -331,6 +333,7 @@ impl Default for Config {
             default_backend: None,
             ssl_redirect: true,
             hsts: None,
+            cert_manager_metrics: false,
             publish: Vec::new(),
             default_issuer: None,
             grace: Duration::from_secs(30),

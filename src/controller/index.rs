@@ -534,7 +534,8 @@ impl Index {
         patches
     }
 
-    fn findings(&self) -> Vec<Finding> {
+    /// All findings as of the last compile.
+    pub fn findings(&self) -> Vec<Finding> {
         let ingresses = self.compiled.values().flat_map(|compiled| &compiled.findings);
         let missing = self.compiled.values().flat_map(|compiled| &compiled.missing);
         // A Secret that is asked for is on its way.

@@ -1,4 +1,4 @@
-//! Statuses and Events written into a real cluster.
+//! Statuses, Secrets and Events written into a real cluster.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::objects::{Objects, WriteError};
 use crate::{
-    objects::{EventNote, EventType, Key, Kind, StatusPatch},
+    objects::{EventNote, EventType, Key, Kind, SecretPatch, StatusPatch},
     util::stamp,
 };
 
@@ -36,6 +36,24 @@ impl Writer {
             Err(WriteError::Refused(StatusCode::NOT_FOUND, _)) => Ok(()),
             other => other.map(|_answer| ()),
         }
+    }
+
+    /// Writes a certificate into its Secret, made if it is not there. One that is not ours is left alone.
+    pub async fn secret(&self, patch: &SecretPatch) -> Result<(), WriteError> {
+        let key = patch.secret();
+        match self.objects.create(&key, &patch.body()).await {
+            Err(WriteError::Refused(StatusCode::CONFLICT, _)) => {}
+            other => return other.map(|_answer| ()),
+        }
+        let Some(known) = self.objects.find(&key).await? else { return Ok(()) };
+        let Some(changed) = patch.put_into(&known) else { return Ok(()) };
+        // Only as it was read: if somebody else writes it at the same moment, this is asked for again.
+        let version = &changed["metadata"]["resourceVersion"];
+        let merge = json!({
+            "metadata": { "resourceVersion": version, "annotations": &changed["metadata"]["annotations"] },
+            "data": &changed["data"],
+        });
+        self.objects.merge(&key, &merge).await.map(|_answer| ())
     }
 
     /// Writes an Event; the same note again counts up.

@@ -4,10 +4,12 @@
 pub mod change;
 pub mod kind;
 pub mod raw;
+pub mod secret;
 pub mod slim;
 pub mod traits;
 
 pub use change::{Event, EventNote, EventType, ObjectRef, StatusPatch};
 pub use kind::{ISSUER_LABEL, Kind};
 pub use raw::{Key, Meta, ObjectError, RawObject};
+pub use secret::SecretPatch;
 pub use traits::{Change, Committed, Expired, Op, Proposal, Propose, ProposeError, Revision, Snapshot, View, Watcher};

@@ -9,7 +9,7 @@ use std::{
 
 use prometheus_client::{
     collector::Collector,
-    encoding::text::encode,
+    encoding::text::{encode, encode_registry},
     metrics::{family::Family, gauge::Gauge},
     registry::Registry,
 };
@@ -61,6 +61,8 @@ pub fn start(level: &str, format: Format) {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
+    /// Metrics that go by the names of another program.
+    plain: Mutex<Registry>,
     /// Findings that hold now, by reason.
     pub findings: Family<Vec<(String, String)>, Gauge>,
     /// End of validity of each certificate, seconds since 1970.
@@ -84,7 +86,7 @@ impl Default for Metrics {
         let build: Family<Vec<(String, String)>, Gauge> = Family::default();
         build.get_or_create(&vec![("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]).set(1);
         registry.register("build", "Version of this process", build);
-        Self { registry: Mutex::new(registry), findings, certificates, hosts, generations }
+        Self { registry: Mutex::new(registry), plain: Mutex::default(), findings, certificates, hosts, generations }
     }
 }
 
@@ -94,12 +96,18 @@ impl Metrics {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
     }
 
+    /// Adds a collector whose names are used as they are.
+    pub fn collect_plain(&self, collector: Box<dyn Collector>) {
+        self.plain.lock().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
+    }
+
     /// All metrics in the text format of OpenMetrics.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
         // Writing into a string cannot fail.
-        let _ = encode(&mut text, &registry);
+        let _ = encode_registry(&mut text, &plain).and_then(|()| encode(&mut text, &registry));
         text
     }
 }

@@ -96,6 +96,7 @@ async fn a_certificate_is_issued_and_revoked_while_half_of_all_nonces_are_refuse
             ("PEBBLE_ALTERNATE_ROOTS", "2"),
         ],
         answers_http: true,
+        ..Options::default()
     });
     let client = client(&pebble);
     assert!(client.directory().await.expect("a directory").meta.external_account_required);
@@ -192,6 +193,7 @@ async fn renewal_information_profiles_and_waits_are_read() {
         config: json!({"profiles": profiles, "retryAfter": {"authz": 1, "order": 1}, "keyAlgorithm": "ecdsa"}),
         environment: vec![("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", "0")],
         answers_http: true,
+        ..Options::default()
     };
     let Some(pebble) = Pebble::start_newest(options) else { return };
     let client = client(&pebble);

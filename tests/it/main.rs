@@ -11,6 +11,7 @@
 
 mod support;
 
+mod acme;
 mod acme_client;
 mod acme_dns;
 mod api;

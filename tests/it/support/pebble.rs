@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
@@ -22,6 +22,8 @@ pub struct Options {
     /// Whether the DNS server also answers HTTP-01 on the port that Pebble validates, with what
     /// [`Pebble::tell_dns`] gave it for `/add-http01`.
     pub answers_http: bool,
+    /// Another DNS server that it asks instead of its own.
+    pub dns_server: Option<SocketAddr>,
 }
 
 /// A running Pebble. Killed with its test.
@@ -38,6 +40,7 @@ pub struct Pebble {
     dns_management: u16,
     program: PathBuf,
     environment: Vec<(&'static str, &'static str)>,
+    dns_server: Option<SocketAddr>,
     folder: Folder,
     dns: Child,
     child: Option<Child>,
@@ -85,7 +88,7 @@ impl Pebble {
             .stderr(File::create(folder.path().join("dns.log")).expect("a log"))
             .spawn()
             .expect("pebble-challtestsrv is installed by tests/run");
-        let environment = options.environment;
+        let (environment, dns_server) = (options.environment, options.dns_server);
         let (program, child) = (program, None);
         let mut pebble = Self {
             http_port,
@@ -96,6 +99,7 @@ impl Pebble {
             dns_management,
             program,
             environment,
+            dns_server,
             folder,
             dns,
             child,
@@ -147,7 +151,7 @@ impl Pebble {
             .arg("-config")
             .arg(self.folder.path().join("pebble.json"))
             .arg("-dnsserver")
-            .arg(format!("127.0.0.1:{}", self.dns_port))
+            .arg(self.dns_server.unwrap_or(SocketAddr::from(([127, 0, 0, 1], self.dns_port))).to_string())
             .envs(self.environment.iter().copied())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)

@@ -1,0 +1,241 @@
+//! The certificate engine among the rest: what Ingresses wish for becomes what it wants, what it holds becomes what is
+//! served, and goes into the Secrets that they name; what it has to say becomes Events on them.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use rustls::pki_types::UnixTime;
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    issuers::Issuers,
+    proof,
+    writer::{Queue, Write},
+};
+use crate::{
+    acme::{
+        self, Pace, Parts,
+        dns::Lookup,
+        http::Clock,
+        issuer::{Issuer, KeyType},
+        notice::Notice,
+        served::Served,
+        want::{Name, RenewBefore, Terms, Want},
+    },
+    controller::{CertificateSource, Wish, WishKey, WishRenewal},
+    objects::{EventNote, EventType, ObjectRef, SecretPatch},
+    store::{Store, StoreError},
+    tls::{Challenges, LocalCa},
+    util::clock::Reading,
+};
+
+/// What the engine may have to say before somebody listens.
+const NOTICES: usize = 256;
+
+/// Who asked for which certificate.
+pub(crate) type Owners = Arc<Mutex<HashMap<Arc<str>, Vec<ObjectRef>>>>;
+
+/// The engine with what it stands between.
+pub(crate) struct Certificates {
+    pub(crate) engine: Arc<acme::Engine>,
+    pub(crate) issuers: Issuers,
+    served: watch::Receiver<Arc<Served>>,
+    /// What clients were shown to get.
+    proved: Arc<Served>,
+    /// Our own HTTPS listener, as a client on this device reaches it.
+    listener: Option<SocketAddr>,
+    wishes: Vec<Wish>,
+    pub(crate) owners: Owners,
+    /// What was asked to be written into a Secret, and what was in it then.
+    written: HashMap<Arc<str>, u64>,
+}
+
+impl Certificates {
+    /// The engine, loaded, and the task that runs it. Nothing is wanted yet.
+    pub(crate) fn load(
+        store: Arc<dyn Store>,
+        local_ca: Arc<LocalCa>,
+        challenges: Arc<Challenges>,
+        issuers: Issuers,
+        pace: Pace,
+        listener: Option<SocketAddr>,
+        events: Queue,
+    ) -> Result<(Self, impl Future<Output = Result<(), String>> + Send), StoreError> {
+        let start = Instant::now();
+        let (notices, told) = mpsc::channel(NOTICES);
+        let parts = Parts {
+            store,
+            time: Arc::new(move || Reading::now(start)),
+            local_ca,
+            challenges,
+            lookup: Lookup::default(),
+            notices,
+            pace,
+        };
+        let engine = Arc::new(acme::Engine::load(parts)?);
+        let owners = Owners::default();
+        let running = {
+            let (engine, owners) = (engine.clone(), owners.clone());
+            async move {
+                tokio::select! {
+                    ended = engine.run() => ended,
+                    () = tell(told, &owners, &events) => Ok(()),
+                }
+            }
+        };
+        let served = engine.served();
+        let proved = served.borrow().clone();
+        let (wishes, written) = (Vec::new(), HashMap::new());
+        let certificates = Self { engine, issuers, served, proved, listener, wishes, owners, written };
+        Ok((certificates, running))
+    }
+
+    /// What is held at this moment.
+    pub(crate) fn served(&self) -> Arc<Served> {
+        self.served.borrow().clone()
+    }
+
+    /// Waits until something else is held.
+    pub(crate) async fn changed(&mut self) {
+        if self.served.changed().await.is_err() {
+            // The engine is gone, and with it the process soon.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Shows that clients get what was published last, by a handshake for each certificate that is new.
+    pub(crate) fn prove(&mut self) {
+        let now = self.served();
+        let before = std::mem::replace(&mut self.proved, now.clone());
+        let Some(listener) = self.listener else { return };
+        for (id, pair) in &now.certificates {
+            let known = before.certificates.get(id).is_some_and(|known| Arc::ptr_eq(&known.live, &pair.live));
+            let Some(host) = pair.live.names().iter().find(|name| !name.starts_with(['*', '['])).filter(|_| !known)
+            else {
+                continue;
+            };
+            let (id, host, live) = (id.clone(), host.clone(), pair.live.clone());
+            tokio::spawn(async move {
+                match proof::is_served(listener, &host, &live).await {
+                    Ok(()) => tracing::info!(want = id, host = &*host, "a handshake shows the new certificate"),
+                    Err(why) => tracing::error!(want = id, host = &*host, why, "the new certificate is not served"),
+                }
+            });
+        }
+    }
+
+    /// The wishes are these from now on.
+    pub(crate) async fn wish(&mut self, wishes: Vec<Wish>) {
+        let owners = wishes.iter().map(|wish| (wish.id.clone(), wish.about.clone())).collect();
+        *self.owners.lock().unwrap_or_else(PoisonError::into_inner) = owners;
+        self.written.retain(|id, _| wishes.iter().any(|wish| wish.id == *id));
+        self.wishes = wishes;
+        self.want_them().await;
+    }
+
+    /// Tells the engine what is wished for, with the issuers as they are now.
+    pub(crate) async fn want_them(&self) {
+        let mut wants = Vec::with_capacity(self.wishes.len());
+        for wish in &self.wishes {
+            let Some(want) = self.want(wish) else { continue };
+            if let Some((CertificateSource::Secret { chain, private_key, .. }, issuer)) = &wish.existing {
+                self.adopt(&want, chain, &private_key.0, issuer.as_deref()).await;
+            }
+            wants.push(Arc::new(want));
+        }
+        self.engine.want(wants.into());
+    }
+
+    /// Writes what is held into the Secrets that lack it.
+    pub(crate) fn write_secrets(&mut self, queue: &Queue) {
+        for wish in &self.wishes {
+            let Some(name) = &wish.secret else { continue };
+            let Some(held) = self.engine.pem(&wish.id) else { continue };
+            let existing = match &wish.existing {
+                Some((CertificateSource::Secret { chain, .. }, _)) => &chain[..],
+                _ => &[],
+            };
+            if existing == held.chain.as_bytes() {
+                continue;
+            }
+            // Asked for once, until something changes on either side.
+            let mut hash = DefaultHasher::new();
+            (existing, &held.chain).hash(&mut hash);
+            let hash = hash.finish();
+            if self.written.insert(wish.id.clone(), hash) == Some(hash) {
+                continue;
+            }
+            queue.push(Write::Secret(SecretPatch {
+                namespace: wish.namespace.clone(),
+                name: name.clone(),
+                chain: held.chain.into(),
+                key: held.key.into(),
+                issuer: held.issuer.into(),
+                hosts: wish.hosts.clone(),
+                common_name: wish.common_name.clone().unwrap_or_default(),
+            }));
+        }
+    }
+
+    /// A wish as the engine reads it; `None` if no issuer is known any more, which is a finding already.
+    fn want(&self, wish: &Wish) -> Option<Want> {
+        let issuers: Vec<Arc<Issuer>> =
+            wish.issuers.iter().filter_map(|name| self.issuers.find_in(&wish.namespace, name)).collect();
+        let mut names: Vec<Name> = wish.hosts.iter().filter_map(|host| Name::parse(host).ok()).collect();
+        names.sort_unstable();
+        names.dedup();
+        if issuers.is_empty() || names.is_empty() {
+            return None;
+        }
+        let terms = Terms {
+            common_name: wish.common_name.clone(),
+            key_type: wish.key_type.map(|key| match key {
+                WishKey::P256 => KeyType::P256,
+                WishKey::P384 => KeyType::P384,
+            }),
+            keep_key: wish.keep_key,
+            duration: wish.duration,
+            renew_before: wish.renew_before.map(|rule| match rule {
+                WishRenewal::Time(time) => RenewBefore::Time(time),
+                WishRenewal::Percent(percent) => RenewBefore::Percent(percent),
+            }),
+        };
+        Some(Want { id: wish.id.clone(), names: names.into(), issuers: issuers.into(), terms })
+    }
+
+    /// What our Secret holds already: of use after the store was lost, or if another replica was quicker.
+    async fn adopt(&self, want: &Want, chain: &[u8], key: &[u8], issuer: Option<&str>) {
+        let issuer = want.issuers.iter().find(|one| issuer.is_none_or(|name| *one.name == *name));
+        let (Some(issuer), Ok(chain), Ok(key)) = (issuer, std::str::from_utf8(chain), std::str::from_utf8(key)) else {
+            return;
+        };
+        if self.engine.adopt(want, issuer, chain, key).await {
+            tracing::info!(want = &*want.id, "the certificate in the Secret is taken over");
+        }
+    }
+}
+
+/// The time for the verification of servers' certificates.
+pub(crate) fn time() -> Clock {
+    Arc::new(|| {
+        let now = crate::util::clock::unix(std::time::SystemTime::now()).max(crate::util::clock::RELEASED);
+        UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(now).unwrap_or(0)))
+    })
+}
+
+/// Makes Events of what the engine has to say.
+async fn tell(mut told: mpsc::Receiver<Notice>, owners: &Owners, events: &Queue) {
+    while let Some(notice) = told.recv().await {
+        let about = owners.lock().unwrap_or_else(PoisonError::into_inner).get(&notice.want).cloned();
+        for about in about.unwrap_or_default() {
+            let event_type = if notice.reason.is_warning() { EventType::Warning } else { EventType::Normal };
+            let message = notice.message.as_str().into();
+            events.push(Write::Note(EventNote { about, event_type, reason: notice.reason.name(), message }));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Each way to prove a name.
+
+use serde_json::json;
+
+use super::{Options, Pebble, Site, eventually};
+use crate::support::dns_server::{DnsServer, KEY, SECRET};
+
+#[test]
+fn http_01_proves_names_and_addresses_although_half_of_all_nonces_are_refused() {
+    let site = Site::start(
+        Options {
+            environment: vec![("PEBBLE_WFE_NONCEREJECT", "50"), ("PEBBLE_VA_NOSLEEP", "1")],
+            ..Options::default()
+        },
+        "challenges = [\"http-01\"]\ncontacts = [\"mailto:ops@gatelet.test\"]",
+    );
+    site.ingress("web", &["a.gatelet.test", "b.gatelet.test"], "cert-manager.io/ip-sans: 127.0.0.1");
+    site.issued("default/web-tls");
+    for host in ["a.gatelet.test", "b.gatelet.test"] {
+        eventually("curl trusts it", || site.trusted(host).then_some(()));
+    }
+    let certificate = site.certificate("default/web-tls").unwrap();
+    assert_eq!(certificate["hosts"], json!(["127.0.0.1", "a.gatelet.test", "b.gatelet.test"]), "{certificate}");
+    // Everybody else's requests below that path go where they went before.
+    assert_eq!(site.gatelet.status_of("other.gatelet.test", "/.well-known/acme-challenge/token"), 404);
+}
+
+#[test]
+fn tls_alpn_01_proves_names_and_addresses() {
+    let site = Site::start(
+        Options { environment: vec![("PEBBLE_VA_NOSLEEP", "1")], ..Options::default() },
+        "challenges = [\"tls-alpn-01\"]",
+    );
+    site.ingress("web", &["a.gatelet.test"], "cert-manager.io/ip-sans: 127.0.0.1");
+    site.issued("default/web-tls");
+    eventually("curl trusts it", || site.trusted("a.gatelet.test").then_some(()));
+}
+
+#[test]
+fn dns_01_proves_a_wildcard_through_a_real_dns_server() {
+    let zone = DnsServer::start(&[("gatelet.test", "* A 127.0.0.1\n@ A 127.0.0.1")]);
+    let pebble = Pebble::start(Options {
+        environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
+        dns_server: Some(zone.address()),
+        ..Options::default()
+    });
+    let dns = format!(
+        "[issuers.dns]\nprovider = \"rfc2136\"\nserver = \"{0}\"\nresolvers = [\"{0}\"]\npropagation = \"resolvers\"\nkey = {{ name = \"{KEY}\", algorithm = \"hmac-sha256\", secret = \"{SECRET}\" }}",
+        zone.address()
+    );
+    let site = Site::with(pebble, &dns);
+    site.ingress("wild", &["*.gatelet.test", "gatelet.test"], "");
+    site.issued("default/wild-tls");
+    eventually("curl trusts it", || site.trusted("x.gatelet.test").then_some(()));
+    // Nothing is left behind.
+    assert_eq!(zone.ask("_acme-challenge.gatelet.test", "TXT"), [] as [String; 0]);
+}
+
+#[test]
+fn an_external_account_is_bound_and_a_wrong_one_is_said_to_be() {
+    const HMAC: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let options = || Options {
+        config: json!({ "externalAccountBindingRequired": true, "externalAccountMACKeys": { "kid-1": HMAC } }),
+        environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
+        ..Options::default()
+    };
+    let site = Site::start(options(), &format!("eab = {{ kid = \"kid-1\", hmac = \"{HMAC}\" }}"));
+    site.ingress("web", &["a.gatelet.test"], "");
+    site.issued("default/web-tls");
+
+    let site = Site::start(options(), "");
+    site.ingress("web", &["a.gatelet.test"], "");
+    let why = eventually("it is blocked", || {
+        let one = site.certificate("default/web-tls")?;
+        (one["state"] == "blocked").then(|| one["why"].as_str().unwrap().to_owned())
+    });
+    assert!(why.contains("externalAccountRequired") && why.contains("eab"), "{why}");
+    // On the object itself too.
+    let events = eventually("an Event", || {
+        let events = site.gatelet.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]);
+        events.contains("CertificateBlocked").then_some(events)
+    });
+    assert!(!events.contains("CertificateIssued"), "{events}");
+}
+
+#[test]
+fn the_newest_pebble_gives_profiles_and_renewal_information() {
+    let Some(pebble) = Pebble::start_newest(Options {
+        config: json!({ "profiles": {
+            "default": { "description": "ninety days", "validityPeriod": 7_776_000 },
+            "shortlived": { "description": "six days", "validityPeriod": 518_400 },
+        }}),
+        environment: vec![("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", "10")],
+        ..Options::default()
+    }) else {
+        return;
+    };
+    let site = Site::with(pebble, "profile = \"shortlived\"");
+    site.ingress("web", &["a.gatelet.test"], "");
+    site.issued("default/web-tls");
+    let one = site.certificate("default/web-tls").unwrap();
+    let at = |key: &str| one[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_second();
+    assert!((at("not_after") - at("not_before") - 518_400).abs() < 10, "{one}");
+    // A renewal names the certificate that it replaces, which this CA keeps book of.
+    let before = one["fingerprint"].as_str().unwrap();
+    assert!(site.gatelet.command(&["certs", "renew", "a.gatelet.test"]).status.success());
+    site.reissued("default/web-tls", before);
+    assert!(site.pebble.log().contains("replaces"), "{}", site.pebble.log());
+}

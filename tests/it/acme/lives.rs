@@ -1,0 +1,146 @@
+//! What happens to certificates over time: renewals, revocation, crashes, CAs that come and go, Secrets that others own.
+
+use std::time::Duration;
+
+use super::{Options, Site, eventually};
+use crate::support::certificates::{Certificate, ECDSA};
+
+fn quick() -> Options {
+    Options { environment: vec![("PEBBLE_VA_NOSLEEP", "1")], ..Options::default() }
+}
+
+#[test]
+fn a_certificate_is_kept_over_sigkill_renewed_revoked_and_its_account_key_changed() {
+    let mut site = Site::start(quick(), "");
+    site.ingress("web", &["a.gatelet.test"], "");
+    let first = site.issued("default/web-tls");
+    eventually("it is served", || (site.served("a.gatelet.test") == first).then_some(()));
+
+    // In the Secret too, for others to read, marked as ours.
+    let secret = eventually("the Secret", || {
+        let output = site.gatelet.kubectl_command(&["get", "secret", "web-tls", "-o", "json"]).output().ok()?;
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).ok()
+    });
+    assert_eq!(secret["type"], "kubernetes.io/tls");
+    assert_eq!(secret["metadata"]["labels"]["gatelet.dev/managed"], "true");
+    assert_eq!(secret["metadata"]["annotations"]["cert-manager.io/issuer-name"], "pebble");
+    let reasons = eventually("an Event", || {
+        let reasons = site.gatelet.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]);
+        reasons.contains("CertificateIssued").then_some(reasons)
+    });
+    assert!(!reasons.contains("SecretNotFound"), "{reasons}");
+
+    site.gatelet.kill();
+    site.gatelet.spawn();
+    site.gatelet.wait_ready();
+    assert_eq!(site.served("a.gatelet.test"), first);
+    assert_eq!(site.issuances(), 1);
+
+    let renewed = site.gatelet.command(&["certs", "renew", "a.gatelet.test"]);
+    assert!(renewed.status.success(), "{renewed:?}");
+    let second = site.reissued("default/web-tls", &first);
+    eventually("it is served", || (site.served("a.gatelet.test") == second).then_some(()));
+
+    let revoked = site.gatelet.command(&["certs", "revoke", "default/web-tls", "--reason", "4"]);
+    assert!(revoked.status.success(), "{revoked:?}");
+    let third = site.reissued("default/web-tls", &second);
+    eventually("it is served", || (site.served("a.gatelet.test") == third).then_some(()));
+
+    let changed = site.gatelet.command(&["certs", "change-key", "pebble"]);
+    assert!(changed.status.success(), "{changed:?}");
+    assert!(site.gatelet.command(&["certs", "renew", "a.gatelet.test"]).status.success());
+    site.reissued("default/web-tls", &third);
+    let unknown = site.gatelet.command(&["certs", "renew", "nobody.gatelet.test"]);
+    assert!(!unknown.status.success() && String::from_utf8_lossy(&unknown.stderr).contains("nobody.gatelet.test"));
+}
+
+#[test]
+fn a_ca_that_forgets_everything_in_mid_order_gets_another_order() {
+    let mut site = Site::start(Options { environment: vec![("PEBBLE_VA_SLEEPTIME", "3")], ..Options::default() }, "");
+    site.ingress("web", &["a.gatelet.test"], "");
+    eventually("it validates", || {
+        (site.certificate("default/web-tls")?["doing"].as_str()? == "validating").then_some(())
+    });
+    site.pebble.stop();
+    site.pebble.go_on();
+    site.gatelet.command(&["certs", "renew", "a.gatelet.test"]);
+    site.issued("default/web-tls");
+    eventually("curl trusts it", || site.trusted("a.gatelet.test").then_some(()));
+}
+
+#[test]
+fn a_ca_that_hangs_in_mid_order_is_waited_for() {
+    let site = Site::start(Options { environment: vec![("PEBBLE_VA_SLEEPTIME", "2")], ..Options::default() }, "");
+    site.ingress("web", &["a.gatelet.test"], "");
+    eventually("it validates", || {
+        (site.certificate("default/web-tls")?["doing"].as_str()? == "validating").then_some(())
+    });
+    site.pebble.freeze(true);
+    std::thread::sleep(Duration::from_secs(20));
+    // Meanwhile everything else goes on.
+    assert_eq!(site.gatelet.status_of("a.gatelet.test", "/"), 308);
+    site.pebble.freeze(false);
+    site.issued("default/web-tls");
+    assert_eq!(site.issuances(), 1);
+}
+
+#[test]
+fn a_sigkill_in_mid_order_costs_no_second_certificate() {
+    let mut site = Site::start(Options { environment: vec![("PEBBLE_VA_SLEEPTIME", "2")], ..Options::default() }, "");
+    site.ingress("web", &["a.gatelet.test"], "");
+    let order = eventually("an order is open", || {
+        let one = site.certificate("default/web-tls")?;
+        one["order"].as_str().map(str::to_owned)
+    });
+    site.gatelet.kill();
+    site.gatelet.spawn();
+    site.gatelet.wait_ready();
+    let again = eventually("the order is gone on with", || {
+        site.certificate("default/web-tls")?["order"].as_str().map(str::to_owned)
+    });
+    assert_eq!(again, order);
+    site.issued("default/web-tls");
+    assert_eq!(site.issuances(), 1);
+}
+
+#[test]
+fn what_others_own_is_served_and_never_written() {
+    let site = Site::start(quick(), "");
+    let theirs = Certificate::make(&site.gatelet.folder, "theirs", &["a.gatelet.test"], ECDSA);
+    site.gatelet.kubectl(&[
+        "create",
+        "secret",
+        "tls",
+        "web-tls",
+        "--cert",
+        theirs.chain.to_str().unwrap(),
+        "--key",
+        theirs.key.to_str().unwrap(),
+    ]);
+    site.ingress("web", &["a.gatelet.test"], "");
+    site.ingress("mine", &["b.gatelet.test"], "");
+    site.issued("default/mine-tls");
+    assert!(site.certificate("default/web-tls").is_none());
+    let before = site.served("a.gatelet.test");
+    assert_eq!(site.issuances(), 1);
+    // Given to us, it is renewed by us.
+    site.gatelet.kubectl(&["label", "secret", "web-tls", "gatelet.dev/managed=true"]);
+    site.issued("default/web-tls");
+    eventually("it is served", || (site.served("a.gatelet.test") != before).then_some(()));
+}
+
+#[test]
+fn local_issuers_need_no_ca_outside() {
+    let site = Site::start(quick(), "");
+    site.ingress("local", &["local.gatelet.test"], "gatelet.dev/issuer: local-ca");
+    site.ingress("selfish", &["selfish.gatelet.test"], "gatelet.dev/issuer: self-signed");
+    for (name, issuer) in [("default/local-tls", "local-ca"), ("default/selfish-tls", "self-signed")] {
+        eventually(name, || {
+            let one = site.certificate(name)?;
+            (one["state"] == "valid" && one["served"] == issuer).then_some(())
+        });
+    }
+    let mut curl = site.gatelet.curl_tls("local.gatelet.test", "/");
+    assert!(curl.output().unwrap().status.success(), "the root of `certs ca` is enough");
+    assert_eq!(site.issuances(), 0);
+}
