@@ -39,6 +39,8 @@ pub struct Clock {
     jumped: bool,
     /// What a witness said, and when.
     witness: Option<Reading>,
+    /// What one said against all that is known, until another one says the same.
+    doubted: Option<Reading>,
 }
 
 impl Reading {
@@ -51,7 +53,7 @@ impl Reading {
 impl Clock {
     /// A clock that knows that `floor` (seconds since 1970) has passed, and [`RELEASED`].
     pub fn new(floor: i64, reading: Reading) -> Self {
-        Self { floor: floor.max(RELEASED), anchor: reading, jumped: false, witness: None }
+        Self { floor: floor.max(RELEASED), anchor: reading, jumped: false, witness: None, doubted: None }
     }
 
     /// Something dated `moment` exists already, so that moment has passed.
@@ -75,13 +77,23 @@ impl Clock {
         self.anchor = reading;
     }
 
-    /// A party whose certificate was verified says that it is `moment` now (the `Date` of a CA's answer).
+    /// A party whose certificate was verified says that it is `moment` now (the `Date` of a CA's answer). Where that
+    /// contradicts both the wall clock and a time that is known, it counts once it was said twice: one wrong answer must
+    /// not move the floor for ever.
     pub fn witness(&mut self, moment: i64, reading: Reading) {
         if moment < self.floor - DRIFT {
             return;
         }
         self.observe(reading);
-        self.witness = Some(Reading { wall: moment, monotonic: reading.monotonic });
+        let said = Reading { wall: moment, monotonic: reading.monotonic };
+        let fits = |time: i64| (time - moment).abs() <= DRIFT;
+        let is_known = self.now(reading).is_none_or(fits) || fits(reading.wall);
+        if !is_known && !self.doubted.is_some_and(|before| fits(expected(before, reading))) {
+            self.doubted = Some(said);
+            return;
+        }
+        self.doubted = None;
+        self.witness = Some(said);
         self.raise_floor(moment);
         if (reading.wall - moment).abs() <= DRIFT {
             self.jumped = false;

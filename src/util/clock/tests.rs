@@ -79,3 +79,17 @@ fn the_floor_never_falls() {
     clock.raise_floor(NOW - DAY);
     assert_eq!(clock.floor(), NOW);
 }
+
+#[test]
+fn one_witness_alone_does_not_overthrow_what_is_known() {
+    let mut clock = Clock::new(NOW - DAY, at(NOW, 0));
+    clock.witness(NOW + 3650 * DAY, at(NOW + 1, 1));
+    assert_eq!((clock.now(at(NOW + 2, 2)), clock.floor()), (Some(NOW + 2), NOW - DAY));
+    // The next answer is right again.
+    clock.witness(NOW + 3, at(NOW + 3, 3));
+    clock.witness(NOW + 3650 * DAY, at(NOW + 4, 4));
+    assert_eq!(clock.now(at(NOW + 5, 5)), Some(NOW + 5));
+    // Two that agree are believed.
+    clock.witness(NOW + 3650 * DAY + 10, at(NOW + 10, 10));
+    assert_eq!(clock.now(at(NOW + 11, 11)), Some(NOW + 3650 * DAY + 11));
+}
