@@ -50,7 +50,7 @@ impl Budget {
     /// Whether an order for these names may be made at `now`.
     pub fn check(&self, names: &[String], now: i64) -> Result<(), Refusal> {
         for name in names {
-            let Some(failures) = self.failures.get(name) else { continue };
+            let Some(failures) = self.failures.get(base(name)) else { continue };
             if failures.in_a_row >= FAILURES_IN_A_ROW {
                 let why = format!("validation of {name} failed {} times in a row", failures.in_a_row);
                 return Err(Refusal { why, until: None });
@@ -81,7 +81,7 @@ impl Budget {
 
     /// Validation of a name failed.
     pub fn failed(&mut self, name: &str, now: i64) {
-        let failures = self.failures.entry(name.to_owned()).or_default();
+        let failures = self.failures.entry(base(name).to_owned()).or_default();
         failures.times.push(now);
         forget(&mut failures.times, now, HOUR);
         failures.in_a_row = failures.in_a_row.saturating_add(1);
@@ -95,7 +95,7 @@ impl Budget {
     /// A certificate for these names was issued.
     pub fn issued(&mut self, names: &[String], now: i64) {
         for name in names {
-            self.failures.remove(name);
+            self.failures.remove(base(name));
         }
         self.issued.entry(set(names)).or_default().push(now);
         self.issued.retain(|_, times| {
@@ -111,7 +111,7 @@ impl Budget {
 
     /// Failed validations of a name that are left within this hour.
     pub fn failures_left(&self, name: &str, now: i64) -> usize {
-        let times = self.failures.get(name).map_or(&[][..], |failures| &failures.times);
+        let times = self.failures.get(base(name)).map_or(&[][..], |failures| &failures.times);
         FAILURES_PER_HOUR.saturating_sub(recent(times, HOUR, now))
     }
 
@@ -124,11 +124,16 @@ impl Budget {
     /// A person looked: failures in a row count anew.
     pub fn forgive(&mut self, names: &[String]) {
         for name in names {
-            if let Some(failures) = self.failures.get_mut(name) {
+            if let Some(failures) = self.failures.get_mut(base(name)) {
                 failures.in_a_row = 0;
             }
         }
     }
+}
+
+/// CAs count a wildcard's failures with those of the name behind it.
+fn base(name: &str) -> &str {
+    name.strip_prefix("*.").unwrap_or(name)
 }
 
 fn set(names: &[String]) -> String {
