@@ -31,7 +31,9 @@ pub(super) fn of_problem(problem: &Problem, retry_after: Option<i64>, date: Opti
             let until = retry_after.or_else(|| Some((date_in(&problem.detail)? - date?).max(0)));
             Failure { retry_after: until, ..Failure::new(Class::Limited, text) }
         }
-        "userActionRequired" => Failure::new(Class::Paused, text).advise("do what the CA asks for"),
+        "userActionRequired" => Failure::new(Class::Paused, text).advise(
+            "do what the CA asks for; if it has new terms of service, renewing the certificate by hand agrees to them",
+        ),
         "rejectedIdentifier" | "unsupportedIdentifier" => {
             Failure::new(Class::Config, text).advise("use a name that this CA issues for, or another issuer")
         }

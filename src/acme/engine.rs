@@ -4,12 +4,15 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::{
@@ -20,10 +23,10 @@ use super::{
     failure::{Class, Failure, Trouble},
     http::{Http, HttpSettings, Proxy},
     issuer::{AcmeIssuer, Issuer},
-    jws::{AccountKey, ExternalAccount},
+    jws::AccountKey,
     notice::{Notice, NoticeReason},
     plan::{Plan, State},
-    record::{self, Account, Floor, Held, Job},
+    record::{self, Account, Floor, Held, Job, Litter},
     renewal::Suggestion,
     served::Served,
     want::Want,
@@ -45,10 +48,16 @@ pub struct Pace {
     pub gap: Duration,
     /// For one thing that the CA works on: a validation, a finalization.
     pub patience: Duration,
+    /// Before the first look at something that the CA works on; the next pauses are longer.
+    pub look: Duration,
+    /// For one answer of a CA.
+    pub answer: Duration,
     /// Between two looks at the clock while nothing is to be done.
     pub tick: Duration,
     /// Between two questions for renewal information, where the CA does not say.
     pub renewal_info: Duration,
+    /// Whether DNS is asked about names that a CA did not accept, to tell the operator what it says.
+    pub advice: bool,
     /// Whether anything listens for HTTP.
     pub http: bool,
     /// Whether anything listens for HTTPS.
@@ -60,8 +69,11 @@ impl Default for Pace {
         Self {
             gap: Duration::from_secs(5),
             patience: Duration::from_secs(300),
+            look: Duration::from_millis(500),
+            answer: Duration::from_secs(30),
             tick: Duration::from_secs(60),
             renewal_info: Duration::from_secs(6 * 3_600),
+            advice: true,
             http: true,
             https: true,
         }
@@ -100,14 +112,21 @@ pub struct Pem {
 pub struct Engine {
     parts: Parts,
     board: Board,
-    clock: Mutex<Clock>,
+    clock: Arc<Mutex<Clock>>,
+    /// While the time is unknown: whether CAs are verified at the floor, or by the wall clock. Either may be the one that
+    /// is nearer to the truth, so they take turns.
+    by_floor: Arc<AtomicBool>,
     pub(super) state: Mutex<State>,
     accounts: Mutex<BTreeMap<String, Account>>,
     cas: Mutex<HashMap<String, Arc<Ca>>>,
     wants: watch::Sender<Arc<[Arc<Want>]>>,
+    /// Whether anybody has said what is wanted yet.
+    heard: AtomicBool,
     served: watch::Sender<Arc<Served>>,
     doing: Mutex<BTreeMap<String, String>>,
     plan: Mutex<Plan>,
+    /// How often the loop has looked at everything.
+    pub(super) turns: AtomicU64,
     /// Something changed that the loop should look at.
     pub(super) kick: Notify,
 }
@@ -117,7 +136,8 @@ pub(super) struct Ca {
     /// Key of the account's record.
     pub(super) account: String,
     pub(super) client: Client,
-    external: Option<ExternalAccount>,
+    /// What its client was made with.
+    roots: Vec<CertificateDer<'static>>,
     session: Mutex<Option<client::Session>>,
 }
 
@@ -134,32 +154,37 @@ impl Engine {
     /// The store cannot be read.
     pub fn load(parts: Parts) -> Result<Self, StoreError> {
         let store = &*parts.store;
-        let state = State {
+        let mut state = State {
             held: record::all::<Held>(store)?.into_iter().collect(),
             jobs: record::all::<Job>(store)?.into_iter().collect(),
             troubles: record::all::<Vec<Trouble>>(store)?.into_iter().collect(),
             suggestions: record::all::<Suggestion>(store)?.into_iter().collect(),
             budgets: record::all::<Budget>(store)?.into_iter().collect(),
+            litter: record::all::<Litter>(store)?.into_iter().collect(),
             forced: HashSet::new(),
         };
         let accounts = record::all::<Account>(store)?.into_iter().collect();
         let stored = record::all::<Floor>(store)?.into_iter().map(|(_, floor)| floor.floor);
-        // A certificate that is held has begun. One that begins in the future came from a clock that ran ahead, or
-        // shows that ours is slow; both are for a witness to settle.
-        let begun = state.held.values().map(|held| held.not_before);
+        // A certificate of a CA has begun. Those that were made here say only what our own clock said.
+        let begun = state.held.values().filter(|held| !held.directory.is_empty()).map(|held| held.not_before);
         let floor = stored.chain(begun).max().unwrap_or(0);
         let reading = (parts.time)();
         let served = Served::of(&state.held, &BTreeMap::new());
+        // What cannot be served is as good as none, and is got again.
+        state.held.retain(|id, _| served.certificates.contains_key(id));
         Ok(Self {
             board: Board::new(parts.challenges.clone()),
-            clock: Mutex::new(Clock::new(floor, reading)),
+            clock: Arc::new(Mutex::new(Clock::new(floor, reading))),
+            by_floor: Arc::default(),
             state: Mutex::new(state),
             accounts: Mutex::new(accounts),
             cas: Mutex::default(),
             wants: watch::Sender::new(Arc::from([])),
+            heard: AtomicBool::new(false),
             served: watch::Sender::new(Arc::new(served)),
             doing: Mutex::default(),
             plan: Mutex::default(),
+            turns: AtomicU64::new(0),
             kick: Notify::new(),
             parts,
         })
@@ -169,6 +194,7 @@ impl Engine {
     pub fn want(&self, wants: Arc<[Arc<Want>]>) {
         self.board.wants(&wants, |want| self.thumbprint_for(want));
         self.wants.send_replace(wants);
+        self.heard.store(true, Ordering::Release);
         self.kick.notify_one();
     }
 
@@ -185,6 +211,11 @@ impl Engine {
     /// What is held for a wish as it is written into a Secret.
     pub fn pem(&self, want: &str) -> Option<Pem> {
         self.held(want).map(|held| Pem { chain: held.chain, key: held.key, issuer: held.issuer })
+    }
+
+    /// Whether anybody has said what is wanted yet: until then nothing is unwanted.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Acquire)
     }
 
     pub(super) fn pace(&self) -> &Pace {
@@ -237,6 +268,11 @@ impl Engine {
         self.now().ok_or_else(|| Failure::new(Class::Transport, "the time is not known any more: the clock jumped"))
     }
 
+    /// The next question for the time trusts the other clock.
+    pub(super) fn other_clock(&self) {
+        self.by_floor.fetch_xor(true, Ordering::Relaxed);
+    }
+
     /// A CA said what time it is.
     pub(super) fn witness(&self, date: Option<i64>) {
         if let Some(date) = date {
@@ -247,7 +283,8 @@ impl Engine {
 
     /// Stores the floor of the clock if it has risen much; asked for when something else is stored too.
     fn with_floor(&self, batch: Batch) -> Batch {
-        let floor = self.clock().floor().max(self.now().unwrap_or(0));
+        // What the wall clock says may be wrong, and would be believed for ever.
+        let floor = self.clock().floor();
         let known = record::all::<Floor>(&*self.parts.store).ok().and_then(|floors| Some(floors.first()?.1.floor));
         if known.is_some_and(|known| floor < known + FLOOR_STEP) {
             return batch;
@@ -263,6 +300,10 @@ impl Engine {
 
     pub(super) fn held(&self, want: &str) -> Option<Held> {
         self.state().held.get(want).cloned()
+    }
+
+    pub(super) fn is_forced(&self, want: &str) -> bool {
+        self.state().forced.contains(want)
     }
 
     pub(super) fn job(&self, want: &str) -> Option<Job> {
@@ -298,9 +339,38 @@ impl Engine {
         Ok(())
     }
 
-    /// Changes what is spent, in memory at once and in the store with the next commit.
+    /// An order is about to be made: what it is made of is stored, and that it counts, so that a loop of crashes cannot
+    /// spend more than the budget.
+    pub(super) async fn ordering(&self, want: &Arc<str>, job: &Job, account: &str, now: i64) -> Result<(), Failure> {
+        let mut budget = self.state().budgets.get(account).cloned().unwrap_or_default();
+        budget.ordered(now);
+        let batch = record::put(Batch::new(), account, &budget);
+        let is_another = self.state().jobs.get(&**want).is_some_and(|before| before.csr != job.csr);
+        let batch = if is_another { self.with_litter(batch, want) } else { batch };
+        self.commit(record::put(batch, want, job)).await?;
+        let mut state = self.state();
+        state.budgets.insert(account.to_owned(), budget);
+        state.jobs.insert(want.to_string(), job.clone());
+        Ok(())
+    }
+
+    /// Changes what is spent, in memory at once and in the store with the end of the attempt.
     pub(super) fn spend(&self, account: &str, change: impl FnOnce(&mut Budget)) {
         change(self.state().budgets.entry(account.to_owned()).or_default());
+    }
+
+    /// Takes a job out of the store.
+    pub(super) fn without_job(&self, batch: Batch, want: &str) -> Batch {
+        self.with_litter(record::remove::<Job>(batch, want), want)
+    }
+
+    /// Notes the records in DNS that the job of a wish leaves, to be removed later.
+    fn with_litter(&self, batch: Batch, want: &str) -> Batch {
+        let state = &mut *self.state();
+        let Some(job) = state.jobs.get(want).filter(|job| !job.dns.is_empty()) else { return batch };
+        let litter = state.litter.entry(want.to_owned()).or_default();
+        litter.add(job);
+        record::put(batch, want, litter)
     }
 
     /// A certificate came: stored in one write with the end of its job, then served.
@@ -312,15 +382,21 @@ impl Engine {
         now: i64,
     ) -> Result<(), Failure> {
         let mut batch = record::put(Batch::new(), want, &held);
-        batch = record::remove::<Job>(batch, want);
+        batch = self.without_job(batch, want);
         batch = record::remove::<Vec<Trouble>>(batch, want);
         batch = record::remove::<Suggestion>(batch, want);
-        if let Some((account, names)) = spent {
-            self.spend(account, |budget| budget.issued(names, now));
-            let budget = self.state().budgets.get(account).cloned().unwrap_or_default();
-            batch = record::put(batch, account, &budget);
+        // Counted when it is kept: what cannot be stored is downloaded again, and is one certificate.
+        let spent = spent.map(|(account, names)| {
+            let mut budget = self.state().budgets.get(account).cloned().unwrap_or_default();
+            budget.issued(names, now);
+            (account, budget)
+        });
+        if let Some((account, budget)) = &spent {
+            batch = record::put(batch, account, budget);
         }
-        self.clock().raise_floor(held.not_before.min(now));
+        if !held.directory.is_empty() {
+            self.clock().raise_floor(held.not_before.min(now));
+        }
         self.commit(batch).await?;
         let message = format!(
             "{} issued a certificate for {}, valid until {}",
@@ -335,6 +411,9 @@ impl Engine {
             state.suggestions.remove(&**want);
             state.forced.remove(&**want);
             state.held.insert(want.to_string(), held);
+            if let Some((account, budget)) = spent {
+                state.budgets.insert(account.to_owned(), budget);
+            }
         }
         self.publish();
         self.tell(want, NoticeReason::Issued, message);
@@ -375,21 +454,30 @@ impl Engine {
     /// The CA of an issuer, and our account there.
     pub(super) fn ca(&self, issuer: &Issuer, acme: &AcmeIssuer) -> Result<Arc<Ca>, Failure> {
         let account = issuer.account_id().unwrap_or_default();
-        if let Some(ca) = lock(&self.cas).get(&account) {
+        // Other roots need another client.
+        if let Some(ca) = lock(&self.cas).get(&account).filter(|ca| ca.roots == acme.roots) {
             return Ok(ca.clone());
         }
-        let reading = self.parts.time.clone();
-        let floor = self.clock().floor();
+        let (reading, clock, by_floor) = (self.parts.time.clone(), self.clock.clone(), self.by_floor.clone());
         let time = move || {
-            let seconds = reading().wall.max(floor);
+            let (reading, clock) = (reading(), lock(&clock));
+            let guess = || if by_floor.load(Ordering::Relaxed) { clock.floor() } else { clock.guess(reading) };
+            let seconds = clock.now(reading).unwrap_or_else(guess);
             UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
         };
         let wrong = |error: &dyn fmt::Display| Failure::new(Class::Config, error.to_string());
         let proxy = Proxy::from_environment().map_err(|error| wrong(&error))?;
-        let settings = HttpSettings { extra_roots: acme.roots.clone(), proxy, ..HttpSettings::new(Arc::new(time)) };
+        let usual = HttpSettings::new(Arc::new(time));
+        let settings = HttpSettings {
+            extra_roots: acme.roots.clone(),
+            proxy,
+            total_timeout: self.pace().answer,
+            connect_timeout: usual.connect_timeout.min(self.pace().answer),
+            ..usual
+        };
         let http = Http::new(settings).map_err(|error| wrong(&error))?;
         let client = Client::new(http, &acme.directory).map_err(|error| wrong(&error))?;
-        let ca = Ca { account: account.clone(), client, external: acme.eab.clone(), session: Mutex::default() };
+        let ca = Ca { account: account.clone(), client, roots: acme.roots.clone(), session: Mutex::default() };
         let ca = Arc::new(ca);
         lock(&self.cas).insert(account, ca.clone());
         Ok(ca)
@@ -446,10 +534,6 @@ impl Ca {
     /// Who speaks for the account, once somebody does.
     pub(super) fn session(&self) -> Option<client::Session> {
         lock(&self.session).clone()
-    }
-
-    pub(super) fn external(&self) -> Option<&ExternalAccount> {
-        self.external.as_ref()
     }
 }
 

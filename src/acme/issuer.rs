@@ -136,6 +136,14 @@ impl Issuer {
             IssuerKind::SelfSigned => "self-signed".to_owned(),
         }
     }
+
+    /// What of it makes an attempt another one, though the certificate would be the same.
+    pub(super) fn attempt_print(&self) -> String {
+        let Some(acme) = self.acme() else { return String::new() };
+        let eab = acme.eab.as_ref().map_or(0, |eab| fnv(format!("{} {:?}", eab.kid(), eab.print()).as_bytes()));
+        let roots = fnv(&acme.roots.iter().flat_map(|root| root.iter().copied()).collect::<Vec<u8>>());
+        format!("{:?} {eab:x} {:?} {roots:x} {:?}", acme.contacts, acme.challenges, acme.dns)
+    }
 }
 
 impl KeyType {

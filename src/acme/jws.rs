@@ -154,6 +154,12 @@ impl ExternalAccount {
         &self.kid
     }
 
+    /// Tells one key from another and nothing about either.
+    pub(super) fn print(&self) -> [u8; 8] {
+        let tag = hmac::sign(&self.key, b"print");
+        tag.as_ref()[..8].try_into().expect("a tag has 32 bytes")
+    }
+
     /// `externalAccountBinding` for a new account with this key, made at `url` (RFC 8555 section 7.3.4).
     pub fn binding(&self, account: &AccountKey, url: &str) -> Value {
         let protected = json!({"alg": "HS256", "kid": self.kid, "url": url});

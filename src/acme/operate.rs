@@ -79,7 +79,7 @@ impl Engine {
     /// There is none, or the CA refuses.
     pub async fn revoke(&self, name: &str, reason: Option<u8>) -> Result<Arc<str>, OperateError> {
         let want = self.find(name)?;
-        let mut held = self.held(&want.id).ok_or_else(|| OperateError::Nothing(want.id.to_string()))?;
+        let held = self.held(&want.id).ok_or_else(|| OperateError::Nothing(want.id.to_string()))?;
         let issuer = want.issuers.iter().find(|issuer| {
             issuer.acme().is_some_and(|acme| !held.directory.is_empty() && acme.directory == held.directory)
         });
@@ -91,9 +91,18 @@ impl Engine {
         let leaf = CertificateDer::from_pem_slice(held.chain.as_bytes()).map_err(|_bad| damaged())?;
         let session = ca.session().ok_or_else(damaged)?;
         session.revoke(&leaf, reason).await.map_err(|error| OperateError::from(classify::failure(&error)))?;
-        held.revoked = true;
-        self.commit(record::put(Batch::new(), &want.id, &held)).await?;
-        self.state().held.insert(want.id.to_string(), held);
+        // A renewal may have put another one in its place meanwhile.
+        let marked = {
+            let mut state = self.state();
+            let now = state.held.get_mut(&*want.id).filter(|now| now.chain == held.chain);
+            now.map(|now| {
+                now.revoked = true;
+                record::put(Batch::new(), &want.id, now)
+            })
+        };
+        if let Some(batch) = marked {
+            self.commit(batch).await?;
+        }
         self.tell(&want.id, NoticeReason::Revoked, format!("{} revoked the certificate", issuer.name));
         self.look_again();
         Ok(want.id.clone())

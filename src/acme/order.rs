@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     classify,
     client::{ClientError, ErrorKind, Identifier, Order as Remote, Replied, Session, Status, ari_id},
-    engine::{Ca, Engine, account_key},
+    engine::{Ca, Engine, Pace, account_key},
     failure::{Class, Failure},
     issuer::{AcmeIssuer, Issuer},
     keys,
@@ -19,9 +19,8 @@ use super::{
 use crate::tls::Certificate;
 
 /// An order is as good as gone after this many seconds (Let's Encrypt keeps it for eight hours).
-const ORDER_LIFE: i64 = 7 * 3_600;
-/// The first pause between two looks at something that the CA works on, and the longest without a word from it.
-const FIRST_LOOK: Duration = Duration::from_millis(500);
+pub(super) const ORDER_LIFE: i64 = 7 * 3_600;
+/// The longest pause between two looks at something that the CA works on, without a word from it.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 /// The CA does not know who asks.
@@ -41,17 +40,19 @@ pub(super) struct Attempt<'a> {
 /// Waits between looks: what the CA asks for, else a little longer each time, until the deadline.
 pub(super) struct Looks {
     pause: Duration,
+    least: Duration,
     deadline: Instant,
 }
 
 impl Looks {
-    pub(super) fn new(patience: Duration) -> Self {
-        Self { pause: FIRST_LOOK, deadline: Instant::now() + patience }
+    pub(super) fn new(pace: &Pace) -> Self {
+        Self { pause: pace.look, least: pace.look, deadline: Instant::now() + pace.patience }
     }
 
     /// Waits for the next look; `false` when patience is at its end.
     pub(super) async fn next(&mut self, asked: Option<Duration>) -> bool {
-        let pause = asked.unwrap_or(self.pause);
+        // `Retry-After: 0` is no wish to be asked without end.
+        let pause = asked.map_or(self.pause, |asked| asked.max(self.least));
         if Instant::now() + pause > self.deadline {
             return false;
         }
@@ -64,10 +65,21 @@ impl Looks {
 impl Attempt<'_> {
     /// Gets the certificate and keeps it.
     pub(super) async fn run(&self) -> Result<(), Failure> {
+        match self.once().await {
+            // A CA that was set up anew in between knows nothing of the account: its key is registered again, once.
+            Err(failure) if failure.class == Class::Account => {
+                self.register_again().await?;
+                self.once().await
+            }
+            other => other,
+        }
+    }
+
+    async fn once(&self) -> Result<(), Failure> {
         self.account().await?;
         let mut job = self.job().await?;
         let mut order = self.open(&mut job).await?;
-        let mut looks = Looks::new(self.engine.pace().patience);
+        let mut looks = Looks::new(self.engine.pace());
         loop {
             self.still_wanted()?;
             let asked = order.retry_after;
@@ -77,12 +89,15 @@ impl Attempt<'_> {
                     self.prove(&mut job, &order.value).await?;
                     order = self.look(&order.value.url).await?;
                     if order.value.status == Status::Pending && !looks.next(order.retry_after).await {
-                        return Err(self.too_slow("the order stays pending"));
+                        return Err(self.too_slow("the order stays pending", order.retry_after));
                     }
                 }
                 Status::Ready => {
                     self.doing("finalizing");
                     order = self.finalize(&job, &order.value).await?;
+                    if order.value.status == Status::Ready && !looks.next(order.retry_after).await {
+                        return Err(self.too_slow("the order stays ready", order.retry_after));
+                    }
                 }
                 Status::Valid => {
                     self.doing("downloading");
@@ -95,11 +110,16 @@ impl Attempt<'_> {
                     let (chain, certificate) = self.download(&job, url).await?;
                     return self.keep(&job, chain, &certificate).await;
                 }
-                Status::Invalid => return Err(self.verdict(&order.value)),
+                Status::Invalid => {
+                    // The next attempt begins with another order.
+                    job.order = None;
+                    self.put_job(&job).await?;
+                    return Err(self.verdict(&order.value).await);
+                }
                 _ => {
                     self.doing("waiting for the CA");
                     if !looks.next(asked).await {
-                        return Err(self.too_slow("the CA does not come to an end with the order"));
+                        return Err(self.too_slow("the CA does not come to an end with the order", asked));
                     }
                     order = self.look(&order.value.url).await?;
                 }
@@ -129,8 +149,10 @@ impl Attempt<'_> {
         Err(Failure::new(Class::Changed, "the wish was changed or taken back"))
     }
 
-    fn too_slow(&self, what: &str) -> Failure {
-        Failure::new(Class::Transport, format!("{what}: tried again later"))
+    /// The CA takes its time, or asks for more than is spent on waiting here: the order is looked at again later.
+    pub(super) fn too_slow(&self, what: &str, asked: Option<Duration>) -> Failure {
+        let retry_after = asked.and_then(|asked| i64::try_from(asked.as_secs()).ok());
+        Failure { retry_after, ..Failure::new(Class::Transport, format!("{what}: looked at again later")) }
     }
 
     // === Account ===
@@ -143,6 +165,10 @@ impl Attempt<'_> {
         if let Some(url) = &account.url {
             let key = Arc::new(account_key(&account)?);
             let session = self.ca.session().unwrap_or_else(|| self.ca.enter(key, url));
+            // Somebody asked for a renewal: whoever has looked at new terms of service agrees to them with that.
+            if self.engine.is_forced(&self.want.id) {
+                return self.register(account).await;
+            }
             if account.contacts == *contacts {
                 return Ok(());
             }
@@ -164,8 +190,15 @@ impl Attempt<'_> {
         self.doing("registering the account");
         let contacts = &self.acme.contacts;
         let key = Arc::new(account_key(&account)?);
-        let made = self.ca.client.new_account(&key, contacts, self.ca.external(), false).await;
-        let made = made.map_err(|error| self.failed(&error))?;
+        let made = self.ca.client.new_account(&key, contacts, self.acme.eab.as_ref(), false).await;
+        let made = made.map_err(|error| {
+            let failure = self.failed(&error);
+            // With a binding it is the binding that a CA refuses in these words.
+            if self.acme.eab.is_some() && ["malformed", "unauthorized"].iter().any(|kind| error.is(kind)) {
+                return Failure { class: Class::Config, ..failure }.advise("check `eab` of this issuer");
+            }
+            failure
+        })?;
         self.engine.witness(made.date);
         self.ca.enter(key, &made.value.url);
         account.url = Some(made.value.url);
@@ -182,7 +215,7 @@ impl Attempt<'_> {
 
     // === Order ===
 
-    /// The job that is on its way if it is still the right one, else a new one, stored.
+    /// The job that is on its way if it is still the right one, else a new one, which is stored before it is ordered.
     async fn job(&self) -> Result<Job, Failure> {
         let print = self.want.print(self.issuer);
         let names = self.names();
@@ -200,9 +233,7 @@ impl Attempt<'_> {
         let key_type = self.want.key_type(self.issuer);
         let (key, csr) = keys::request(self.want, key_type, before.as_ref().map(|held| &*held.key))?;
         let issuer = self.issuer.name.to_string();
-        let job = Job { issuer, names, key, csr, order: None, created: now, print, dns: Vec::new() };
-        self.put_job(&job).await?;
-        Ok(job)
+        Ok(Job { issuer, names, key, csr, order: None, created: now, print, dns: Vec::new() })
     }
 
     pub(super) async fn put_job(&self, job: &Job) -> Result<(), Failure> {
@@ -214,8 +245,7 @@ impl Attempt<'_> {
         if let Some(url) = &job.order {
             self.doing("looking at the order");
             match self.session()?.order(url).await {
-                Ok(order) if order.value.status != Status::Invalid => return Ok(order),
-                Ok(order) => tracing::info!(want = &*self.want.id, order = order.value.url, "the order was invalid"),
+                Ok(order) => return Ok(order),
                 Err(error) if is_gone(&error) => tracing::info!(want = &*self.want.id, "the order is gone"),
                 Err(error) => return Err(self.failed(&error)),
             }
@@ -223,10 +253,11 @@ impl Attempt<'_> {
         self.doing("ordering");
         self.still_wanted()?;
         let now = self.engine.now_or_failure()?;
-        self.engine.spend(&self.ca.account, |budget| budget.ordered(now));
+        (job.order, job.created) = (None, now);
+        self.engine.ordering(&self.want.id, job, &self.ca.account, now).await?;
         let order = self.order_anew().await?;
         self.engine.witness(order.date);
-        (job.order, job.created) = (Some(order.value.url.clone()), now);
+        (job.order, job.created) = (Some(order.value.url.clone()), self.engine.now().unwrap_or(now));
         self.put_job(job).await?;
         Ok(order)
     }
@@ -277,7 +308,19 @@ impl Attempt<'_> {
     }
 
     /// Why an order became invalid, in the CA's words.
-    fn verdict(&self, order: &Remote) -> Failure {
+    async fn verdict(&self, order: &Remote) -> Failure {
+        // It may be that of an attempt that broke off before it could be noted.
+        for url in &order.authorizations {
+            let authorization = match self.session() {
+                Ok(session) => session.authorization(url).await,
+                Err(failure) => return failure,
+            };
+            if let Ok(Replied { value, .. }) = authorization
+                && value.status == Status::Invalid
+            {
+                return self.refused(&value, None);
+            }
+        }
         match &order.error {
             Some(problem) => {
                 let failure = classify::of_problem(problem, None, None);
@@ -309,8 +352,12 @@ impl Attempt<'_> {
             }
         }
         let now = self.engine.now_or_failure()?;
-        let certificate = keys::check(self.want, &chain, &job.key, now)?;
-        Ok((chain, certificate))
+        let certificate = keys::check(self.want, &chain, &job.key, now);
+        if certificate.is_err() {
+            // Of no use, but issued.
+            self.engine.spend(&self.ca.account, |budget| budget.issued(&job.names, now));
+        }
+        Ok((chain, certificate?))
     }
 
     /// Stores certificate and key in one write, together with what they end.

@@ -9,17 +9,20 @@ use super::{
     budget::Budget,
     failure::{Class, Trouble},
     issuer::{Issuer, IssuerKind},
-    record::{Held, Job},
+    record::{Held, Job, Litter},
     renewal::{Life, Suggestion, Why},
     want::Want,
 };
 
 /// A certificate that nobody wants any more is kept this long, seconds: an Ingress that comes back finds it.
-const GRACE: i64 = 14 * 86_400;
+pub(super) const GRACE: i64 = 14 * 86_400;
 /// With another issuer left, the CA may be unreachable this long before that one is asked, seconds.
 const SWITCH_AFTER: i64 = 3 * 3_600;
 /// Without any certificate nobody waits longer than this for a CA that asks to wait, seconds.
 const LONG_WAIT: i64 = 3_600;
+
+/// A failure that is noted later than this from now was noted by another clock, seconds.
+const CLOCKS_DIFFER: i64 = 600;
 
 /// Everything that is known and kept.
 #[derive(Debug, Default)]
@@ -34,6 +37,8 @@ pub struct State {
     pub suggestions: BTreeMap<String, Suggestion>,
     /// What is spent, by account.
     pub budgets: BTreeMap<String, Budget>,
+    /// Records in DNS that were left over, by wish.
+    pub litter: BTreeMap<String, Litter>,
     /// Wishes that the operator wants renewed now.
     pub forced: HashSet<String>,
 }
@@ -141,15 +146,16 @@ fn decide(now: Option<i64>, want: &Want, state: &State) -> (Step, i64) {
         Ok(reason) => reason,
         Err(step) => return (step, urgency),
     };
-    if want.issuers.iter().all(|issuer| issuer.acme().is_none()) {
-        return (Step::Obtain { issuer: want.issuers[0].clone(), reason }, urgency);
-    }
-    let Some(now) = now else { return (Step::Timeless, urgency) };
+    let Some(now) = now else {
+        // What is made here does not mind what time it is.
+        let local = want.issuers.iter().all(|issuer| issuer.acme().is_none());
+        let obtain = Step::Obtain { issuer: want.issuers[0].clone(), reason };
+        return (if local { obtain } else { Step::Timeless }, urgency);
+    };
     let names: Vec<String> = want.names.iter().map(ToString::to_string).collect();
     let step = match choose(now, want, held, life.as_ref(), state) {
         Err(step) => step,
         Ok(issuer) => match over_budget(&issuer, &names, state, now) {
-            // An order that exists already costs nothing more than its validations.
             Some(step) => step,
             None => Step::Obtain { issuer, reason },
         },
@@ -215,11 +221,12 @@ fn choose(
     let mut blocked: Option<&Trouble> = None;
     for index in order {
         let issuer = &want.issuers[index];
-        let print = want.print(issuer);
+        let print = want.attempt_print(issuer);
         let trouble = troubles.iter().find(|one| one.print == print);
         let Some(trouble) = trouble else { return Ok(issuer.clone()) };
         match trouble.not_before {
-            Some(moment) if moment <= now => return Ok(issuer.clone()),
+            // What failed in the future failed by a clock that was wrong.
+            Some(moment) if moment <= now || trouble.last > now + CLOCKS_DIFFER => return Ok(issuer.clone()),
             Some(moment) => {
                 if wait.is_none_or(|(earliest, _)| moment < earliest) {
                     wait = Some((moment, trouble));

@@ -9,7 +9,8 @@ use ring::digest;
 use super::{
     classify,
     client::{Authorization, Challenge, Identifier, Order as Remote, Problem, Status},
-    dns::{Provider, TxtRecord, visible},
+    dns::{self, PersistPolicy, Provider, TxtRecord, visible},
+    engine::Pace,
     failure::{Class, Failure},
     issuer::ChallengeType,
     order::{Attempt, Looks},
@@ -26,17 +27,30 @@ const PUBLISHED_WITHIN: Duration = Duration::from_secs(180);
 /// Why a name cannot be proved with what there is.
 const NO_WAY: &str = "none of the challenges that the CA offers can be used";
 
+/// A challenge that the CA was told to look at.
+pub(super) struct Tried<'a> {
+    kind: ChallengeType,
+    /// Visits of the CA before that.
+    before: Hits,
+    /// The authorization as it was then.
+    offered: &'a Authorization,
+}
+
 impl Attempt<'_> {
     /// Proves control of every name of the order that is not proved yet.
     pub(super) async fn prove(&self, job: &mut Job, order: &Remote) -> Result<(), Failure> {
         let mut pending = Vec::new();
-        for url in &order.authorizations {
+        let mut seen = HashSet::new();
+        for url in order.authorizations.iter().filter(|url| seen.insert(*url)) {
             let authorization = self.session()?.authorization(url).await.map_err(|error| self.failed(&error))?;
             self.check_name(&authorization.value)?;
             match authorization.value.status {
                 Status::Valid => {}
                 Status::Pending => pending.push((url.clone(), authorization.value)),
-                _ => return Err(self.refused(&authorization.value, None, None)),
+                _ => {
+                    self.clean(job).await;
+                    return Err(self.refused(&authorization.value, None));
+                }
             }
         }
         let outcome = self.prove_all(job, &pending).await;
@@ -72,7 +86,7 @@ impl Attempt<'_> {
         if self.want.names.iter().any(|wanted| wanted.base() == name) {
             return Ok(());
         }
-        Err(Failure::new(Class::Transport, format!("the CA asks for {name:.100}, which was not ordered")))
+        Err(Failure::new(Class::Content, format!("the CA asks for {name:.100}, which was not ordered")))
     }
 
     /// The first challenge in the order of preference that can work.
@@ -116,7 +130,12 @@ impl Attempt<'_> {
         challenge: &Challenge,
     ) -> Result<(), Failure> {
         let session = self.session()?;
-        let proof = format!("{}.{}", challenge.token.as_deref().unwrap_or_default(), session.key().thumbprint());
+        if kind == ChallengeType::DnsPersist01 {
+            return self.persisted(authorization, challenge).await;
+        }
+        let token = challenge.token.as_deref().filter(|token| !token.is_empty());
+        let token = token.ok_or_else(|| Failure::new(Class::Transport, format!("a challenge {kind} without token")))?;
+        let proof = format!("{token}.{}", session.key().thumbprint());
         match kind {
             // Every node answers by itself, for as long as the name is wanted; but by which account is settled here.
             ChallengeType::Http01 => self.engine.answer_http(&self.want.id, &session.key().thumbprint()),
@@ -132,19 +151,56 @@ impl Attempt<'_> {
                 };
                 let record = TxtRecord::challenge(name, &dns_value(&proof));
                 // Before it is made, so that it is removed whatever happens.
-                job.dns.push((record.fqdn.clone(), record.value.clone()));
-                self.put_job(job).await?;
+                let noted = (record.fqdn.clone(), record.value.clone());
+                if !job.dns.contains(&noted) {
+                    job.dns.push(noted);
+                    self.put_job(job).await?;
+                }
                 self.doing("publishing a record in DNS");
                 if let Some(provider) = &self.acme.dns {
-                    provider.present(&record).await.map_err(|error| {
-                        let class = if error.is_permanent() { Class::Config } else { Class::Transport };
-                        Failure::new(class, error.to_string())
-                    })?;
+                    // Never final, not even a refusal: the order costs the CA nothing while it waits, and whoever
+                    // corrects a token or a key is to be told nothing more than that.
+                    provider
+                        .present(&record)
+                        .await
+                        .map_err(|error| Failure::new(Class::Transport, error.to_string()))?;
                 }
             }
             ChallengeType::DnsPersist01 => {}
         }
         Ok(())
+    }
+
+    /// Whether the record that stays is there. Its making is the operator's.
+    async fn persisted(&self, authorization: &Authorization, challenge: &Challenge) -> Result<(), Failure> {
+        let Identifier::Dns(name) = &authorization.identifier else {
+            return Err(Failure::new(Class::Config, "an address cannot be proved by DNS"));
+        };
+        let ours = self.engine.account(&self.ca.account, self.acme).await?.url.unwrap_or_default();
+        let issuer_domains: Vec<&str> = challenge.issuer_domain_names.iter().map(String::as_str).collect();
+        let policy = PersistPolicy {
+            issuer_domains: &issuer_domains,
+            account_uri: challenge.account_uri.as_deref().unwrap_or(&ours),
+            wildcard: authorization.wildcard,
+        };
+        let now = u64::try_from(self.engine.now_or_failure()?).unwrap_or(0);
+        match dns::persisted(name, &policy, now, self.engine.lookup()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let record = dns::persist_record(name, &policy, None);
+                let problem = format!("{name}: there is no record in DNS that lets the CA issue");
+                let advice = format!(
+                    "make the TXT record {} with the value \"{}\", then renew the certificate by hand",
+                    record.fqdn, record.value
+                );
+                Err(Failure::new(Class::Config, problem).advise(advice))
+            }
+            // A board behind a resolver that lies cannot see it, but the CA can.
+            Err(error) => {
+                tracing::info!(%error, "the record was not looked up; the CA is told all the same");
+                Ok(())
+            }
+        }
     }
 
     /// Waits until every server of the zones has the records. A board behind a resolver that lies cannot see that, so
@@ -155,7 +211,8 @@ impl Attempt<'_> {
         }
         self.doing("waiting for the record in DNS");
         let lookup = self.acme.dns.as_ref().map_or_else(|| self.engine.lookup(), Provider::lookup);
-        let mut looks = Looks::new(PUBLISHED_WITHIN.min(self.engine.pace().patience));
+        let mut looks =
+            Looks::new(&Pace { patience: PUBLISHED_WITHIN.min(self.engine.pace().patience), ..*self.engine.pace() });
         for (fqdn, value) in &job.dns {
             let record = TxtRecord { fqdn: fqdn.clone(), value: value.clone() };
             loop {
@@ -200,25 +257,29 @@ impl Attempt<'_> {
         kind: ChallengeType,
         before: Hits,
     ) -> Result<(), Failure> {
-        let mut looks = Looks::new(self.engine.pace().patience);
+        let mut looks = Looks::new(self.engine.pace());
         let mut asked = None;
         loop {
             if !looks.next(asked).await {
                 let host = host(authorization).map(|host| host.to_string()).unwrap_or_default();
-                return Err(Failure::new(Class::Transport, format!("the CA does not come to a verdict on {host}")));
+                return Err(self.too_slow(&format!("the CA does not come to a verdict on {host}"), asked));
             }
+            self.still_wanted()?;
             let now = self.session()?.authorization(url).await.map_err(|error| self.failed(&error))?;
             asked = now.retry_after;
             match now.value.status {
                 Status::Valid => return Ok(()),
                 Status::Pending | Status::Processing => {}
-                _ => return Err(self.refused(&now.value, Some(kind), Some(before))),
+                _ => {
+                    let failure = self.refused(&now.value, Some(Tried { kind, before, offered: authorization }));
+                    return Err(self.with_what_dns_says(failure, authorization, kind).await);
+                }
             }
         }
     }
 
     /// The CA did not accept the proof: counted against the name, told with what was seen of the CA's visit.
-    fn refused(&self, authorization: &Authorization, kind: Option<ChallengeType>, before: Option<Hits>) -> Failure {
+    pub(super) fn refused(&self, authorization: &Authorization, tried: Option<Tried<'_>>) -> Failure {
         let name = match &authorization.identifier {
             Identifier::Dns(name) if authorization.wildcard => format!("*.{name}"),
             other => other.to_string(),
@@ -241,11 +302,14 @@ impl Attempt<'_> {
             None => Failure::new(Class::Validation, format!("the authorization is {}", authorization.status)),
         };
         failure.problem = format!("{name}: {}", failure.problem);
-        let Some(kind) = kind.filter(|_| failure.class == Class::Validation) else { return failure };
+        let Some(Tried { kind, before, offered }) = tried.filter(|_| failure.class == Class::Validation) else {
+            return failure;
+        };
         failure.challenge = Some(kind.name().to_owned());
-        let tried: HashSet<&str> = self.failed.iter().map(String::as_str).chain([kind.name()]).collect();
-        failure.another_way = self.possible(authorization).iter().any(|(other, _)| !tried.contains(other.name()));
-        if let Some(advice) = self.nobody_came(authorization, kind, before) {
+        // An authorization that failed shows only the challenge that did.
+        let known: HashSet<&str> = self.failed.iter().map(String::as_str).chain([kind.name()]).collect();
+        failure.another_way = self.possible(offered).iter().any(|(other, _)| !known.contains(other.name()));
+        if let Some(advice) = self.nobody_came(offered, kind, before) {
             self.engine.never_seen(&self.want.id, &advice);
             failure.advice = advice;
         }
@@ -253,13 +317,13 @@ impl Attempt<'_> {
     }
 
     /// The most useful thing that can be said of a failed validation: that the CA never reached this device.
-    fn nobody_came(&self, authorization: &Authorization, kind: ChallengeType, before: Option<Hits>) -> Option<String> {
+    fn nobody_came(&self, authorization: &Authorization, kind: ChallengeType, before: Hits) -> Option<String> {
         let port = match kind {
             ChallengeType::Http01 => 80,
             ChallengeType::TlsAlpn01 => 443,
             ChallengeType::Dns01 | ChallengeType::DnsPersist01 => return None,
         };
-        let (before, after) = (before?, self.hits(authorization, kind));
+        let after = self.hits(authorization, kind);
         let host = host(authorization).ok()?;
         if after.count > before.count {
             return None;
@@ -268,6 +332,46 @@ impl Attempt<'_> {
             "the CA was told to validate {host} and nobody came to this device: does the name point here (A and AAAA), \
              and does port {port} lead here from outside?"
         ))
+    }
+
+    /// Adds what DNS says of the name to what can be done. Never more than advice: DNS may say something else to the CA.
+    async fn with_what_dns_says(
+        &self,
+        mut failure: Failure,
+        authorization: &Authorization,
+        kind: ChallengeType,
+    ) -> Failure {
+        let Identifier::Dns(name) = &authorization.identifier else { return failure };
+        if failure.class != Class::Validation || !self.engine.pace().advice {
+            return failure;
+        }
+        let found = dns::advice(name, self.engine.lookup()).await;
+        let addresses: Vec<String> =
+            found.ipv6.iter().map(ToString::to_string).chain(found.ipv4.iter().map(ToString::to_string)).collect();
+        let mut said = Vec::new();
+        let by_address = matches!(kind, ChallengeType::Http01 | ChallengeType::TlsAlpn01);
+        if by_address && !addresses.is_empty() {
+            said.push(format!("{name} points to {}", addresses.join(", ")));
+        } else if by_address && found.problems.is_empty() {
+            said.push(format!("{name} has neither an A nor an AAAA record"));
+        }
+        let identities = match self.ca.client.directory().await {
+            Ok(directory) => directory.meta.caa_identities.clone(),
+            Err(_unknown) => Vec::new(),
+        };
+        let identities: Vec<&str> = identities.iter().map(String::as_str).collect();
+        if !identities.is_empty()
+            && !dns::caa_allows(&found.caa, &identities, authorization.wildcard, None, kind.name())
+        {
+            let at = found.caa_at.as_deref().unwrap_or(name);
+            said.push(format!("the CAA records of {at} do not let {} issue", identities.join(" or ")));
+        }
+        said.extend(found.problems.iter().map(ToString::to_string));
+        if !said.is_empty() {
+            let before = if failure.advice.is_empty() { String::new() } else { format!("{}; ", failure.advice) };
+            failure.advice = format!("{before}DNS says here: {}", said.join("; "));
+        }
+        failure
     }
 
     fn hits(&self, authorization: &Authorization, kind: ChallengeType) -> Hits {

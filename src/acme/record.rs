@@ -47,6 +47,25 @@ pub struct Job {
     pub dns: Vec<(String, String)>,
 }
 
+/// Records in DNS that were made for challenges of a wish and are not removed yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Litter {
+    /// Issuer's name, whose provider made it; name and value.
+    pub records: Vec<(String, String, String)>,
+}
+
+impl Litter {
+    /// Takes over what a job leaves.
+    pub fn add(&mut self, job: &Job) {
+        for (name, value) in &job.dns {
+            let record = (job.issuer.clone(), name.clone(), value.clone());
+            if !self.records.contains(&record) {
+                self.records.push(record);
+            }
+        }
+    }
+}
+
 /// A certificate with its key: one record, switched together.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Held {
@@ -111,6 +130,10 @@ impl Record for Account {
 
 impl Record for Job {
     const AREA: &'static str = "job";
+}
+
+impl Record for Litter {
+    const AREA: &'static str = "litter";
 }
 
 impl Record for Held {

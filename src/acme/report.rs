@@ -1,6 +1,8 @@
 //! What can be asked of the engine: for every certificate what is held, what is going on, what went wrong last in the CA's
 //! words, when the next attempt is and why then, and what is left of the budget.
 
+use std::sync::atomic::Ordering;
+
 use serde::Serialize;
 
 use super::{
@@ -86,6 +88,12 @@ impl Engine {
     /// Remembers the plan for [`Engine::report`].
     pub(super) fn decided(&self, plan: Plan) {
         *self.plan() = plan;
+        self.turns.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often the loop has looked at everything: while this grows, it lives.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Acquire)
     }
 
     /// Everything that is wanted.

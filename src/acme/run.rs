@@ -12,23 +12,34 @@ use tokio::{
 };
 
 use super::{
+    dns::TxtRecord,
     engine::Engine,
     failure::{Class, Failure, Trouble},
     issuer::Issuer,
     notice::NoticeReason,
-    order::Attempt,
-    plan::{Decision, Plan, Step, plan},
-    record::{self, Held, Job},
+    order::{Attempt, ORDER_LIFE},
+    plan::{Decision, GRACE, Plan, Step, plan},
+    record::{self, Held, Job, Litter},
     renewal::Suggestion,
     want::{Want, fnv},
 };
-use crate::{store::Batch, util::stamp};
+use crate::{
+    store::Batch,
+    util::{clock::Trust, stamp},
+};
+
+/// Between two questions for the time while it is not known, and while it is in doubt.
+const QUESTION: Duration = Duration::from_secs(60);
+const DOUBT: Duration = Duration::from_secs(900);
+/// Between two tries to remove what was left in DNS, at least.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// What runs beside the loop.
 #[derive(Debug)]
 enum Done {
     Attempt { want: Arc<Want>, issuer: Arc<Issuer>, result: Result<(), Failure> },
     Suggestion { want: Arc<Want>, ask_again: Duration },
+    Swept,
     Witness,
 }
 
@@ -38,13 +49,17 @@ struct Turn {
     running: JoinSet<(String, Done)>,
     /// Accounts that something runs for.
     busy: HashSet<String>,
-    /// When the next order may be made for an account.
+    /// Wishes that an attempt runs for: never two at once, whatever issuers there are.
+    attempting: HashSet<Arc<str>>,
+    /// When the next order may be made for an account, or the next try for a wish that is met here.
     free: HashMap<String, Instant>,
     /// When renewal information is asked for next, by wish.
     suggestions: HashMap<Arc<str>, Instant>,
     /// Wishes that their owner was told of that they are blocked, and why.
     blocked: BTreeMap<Arc<str>, String>,
     witness: Option<Instant>,
+    /// When records that were left in DNS are removed next.
+    sweep: Option<Instant>,
     told_suspect: bool,
 }
 
@@ -62,6 +77,8 @@ impl Engine {
                 next = next.min(self.clone().step(decision, &mut turn, next).await);
             }
             next = next.min(self.clone().suggestions(&wants, &mut turn));
+            next = next.min(self.clone().doubts(&wants, &mut turn));
+            self.clone().sweep(&wants, &mut turn);
             self.decided(plan);
             tokio::select! {
                 Some(done) = turn.running.join_next(), if !turn.running.is_empty() => {
@@ -85,6 +102,12 @@ impl Engine {
     /// Does what a decision says, or says when it can be done.
     async fn step(self: Arc<Self>, decision: &Decision, turn: &mut Turn, next: Instant) -> Instant {
         let want = &decision.want;
+        if turn.attempting.contains(&want.id) {
+            return next;
+        }
+        if !matches!(decision.step, Step::Obtain { .. }) {
+            self.idle(&want.id);
+        }
         if !matches!(decision.step, Step::Blocked { .. }) {
             turn.blocked.remove(&want.id);
         }
@@ -96,9 +119,16 @@ impl Engine {
                     self.tell(&want.id, NoticeReason::Blocked, why.clone());
                 }
             }
-            Step::Timeless => return self.ask_the_time(want, turn),
+            Step::Timeless => {
+                self.tell_of_the_clock(&want.id, turn);
+                return self.ask_the_time(want, QUESTION, turn);
+            }
             Step::Obtain { issuer, .. } if issuer.acme().is_none() => {
+                if let Some(free) = turn.free.get(&*want.id).filter(|free| **free > Instant::now()) {
+                    return *free;
+                }
                 if let Err(failure) = self.issue_here(want, issuer).await {
+                    turn.free.insert(want.id.to_string(), Instant::now() + self.pace().tick);
                     self.attempt_failed(want, issuer, &failure).await;
                 }
                 // The plan is another one now.
@@ -123,6 +153,7 @@ impl Engine {
 
     fn start(self: Arc<Self>, want: Arc<Want>, issuer: Arc<Issuer>, account: String, turn: &mut Turn) -> AbortHandle {
         turn.busy.insert(account.clone());
+        turn.attempting.insert(want.id.clone());
         turn.running.spawn(async move {
             let result = self.attempt(&want, &issuer).await;
             (account, Done::Attempt { want, issuer, result })
@@ -133,7 +164,7 @@ impl Engine {
         let Some(acme) = issuer.acme() else { return self.issue_here(want, issuer).await };
         self.doing(&want.id, "beginning");
         let ca = self.ca(issuer, acme)?;
-        let print = want.print(issuer);
+        let print = want.attempt_print(issuer);
         let failed = self.state().troubles.get(&*want.id).and_then(|troubles| {
             troubles.iter().find(|trouble| trouble.print == print).map(|trouble| trouble.failed_challenges.clone())
         });
@@ -146,6 +177,7 @@ impl Engine {
         match done {
             Done::Attempt { want, issuer, result } => {
                 self.idle(&want.id);
+                turn.attempting.remove(&want.id);
                 turn.free.insert(account.to_owned(), Instant::now() + self.pace().gap);
                 // A new certificate has a window of its own.
                 turn.suggestions.remove(&want.id);
@@ -156,19 +188,22 @@ impl Engine {
             Done::Suggestion { want, ask_again } => {
                 turn.suggestions.insert(want.id.clone(), Instant::now() + ask_again);
             }
-            Done::Witness => {}
+            Done::Swept | Done::Witness => {}
         }
     }
 
     /// Notes a failed attempt, and what has to be forgotten with it.
     async fn attempt_failed(&self, want: &Want, issuer: &Issuer, failure: &Failure) {
         let now = self.clock().guess(self.reading());
-        let print = want.print(issuer);
+        let print = want.attempt_print(issuer);
         let account = issuer.account_id().unwrap_or_default();
         if failure.class == Class::Changed {
-            let gone = self.commit(record::remove::<Job>(Batch::new(), &want.id)).await;
+            let batch = self.without_job(Batch::new(), &want.id);
             self.state().jobs.remove(&*want.id);
-            return drop(gone);
+            if let Err(failure) = self.commit(batch).await {
+                tracing::warn!(want = &*want.id, problem = failure.problem, "the end of an order was not stored");
+            }
+            return;
         }
         let (troubles, trouble, budget) = {
             let mut state = self.state();
@@ -179,7 +214,10 @@ impl Engine {
             let trouble = Trouble::after(before.as_ref(), failure, &issuer.name, print, now, random);
             troubles.push(trouble.clone());
             let troubles = troubles.clone();
-            state.forced.remove(&*want.id);
+            // What an operator asked for goes on until it is there, or until it needs the operator again.
+            if trouble.is_blocked() {
+                state.forced.remove(&*want.id);
+            }
             (troubles, trouble, state.budgets.get(&account).cloned())
         };
         let mut batch = record::put(Batch::new(), &want.id, &troubles);
@@ -188,7 +226,7 @@ impl Engine {
         }
         let dead = !matches!(failure.class, Class::Transport | Class::Limited | Class::Store | Class::Account);
         if dead {
-            batch = record::remove::<Job>(batch, &want.id);
+            batch = self.without_job(batch, &want.id);
             self.state().jobs.remove(&*want.id);
         }
         // On a disk that takes nothing it is remembered for as long as the process lives.
@@ -205,17 +243,37 @@ impl Engine {
         self.tell(&want.id, NoticeReason::Failed, message);
     }
 
-    /// Asks a CA what time it is. Costs it nothing, and is verified with the latest moment that has certainly passed.
-    fn ask_the_time(self: Arc<Self>, want: &Arc<Want>, turn: &mut Turn) -> Instant {
-        /// Between two questions.
-        const AGAIN: Duration = Duration::from_secs(60);
+    /// Tells somebody, once, that nothing is ordered for want of the time.
+    fn tell_of_the_clock(&self, want: &Arc<str>, turn: &mut Turn) {
         if !turn.told_suspect {
             turn.told_suspect = true;
             let message = "the clock of this device cannot be trusted: nothing is ordered until it is set, or a CA \
                            confirms the time";
-            self.tell(&want.id, NoticeReason::ClockSuspect, message.to_owned());
+            self.tell(want, NoticeReason::ClockSuspect, message.to_owned());
         }
-        let again = AGAIN.min(self.pace().tick);
+    }
+
+    /// The wall clock contradicts what a CA said before, though time is known: one of the two stood still or was set, and
+    /// only a CA can say which.
+    fn doubts(self: Arc<Self>, wants: &[Arc<Want>], turn: &mut Turn) -> Instant {
+        let reading = self.reading();
+        let is_open = self.now().is_some() && self.clock().trust(reading) != Trust::Trusted;
+        let asked = wants.iter().find(|want| want.issuers.iter().any(|issuer| issuer.acme().is_some()));
+        match asked.filter(|_| is_open) {
+            Some(want) => self.ask_the_time(want, DOUBT, turn),
+            None => {
+                if !is_open && self.now().is_some() {
+                    turn.witness = None;
+                }
+                Instant::now() + self.pace().tick
+            }
+        }
+    }
+
+    /// Asks a CA what time it is, unless that was done a moment ago. Costs it nothing, and is verified with a moment that
+    /// has certainly passed, or with the wall clock.
+    fn ask_the_time(self: Arc<Self>, want: &Arc<Want>, again: Duration, turn: &mut Turn) -> Instant {
+        let again = again.min(self.pace().renewal_info);
         if let Some(asked) = turn.witness.filter(|asked| asked.elapsed() < again) {
             return asked + again;
         }
@@ -226,7 +284,10 @@ impl Engine {
                 if let Some(Ok(ca)) = issuer.acme().map(|acme| self.ca(&issuer, acme)) {
                     match ca.client.time().await {
                         Ok(date) => self.witness(date),
-                        Err(error) => tracing::debug!(issuer = &*issuer.name, %error, "asked for the time in vain"),
+                        Err(error) => {
+                            self.other_clock();
+                            tracing::debug!(issuer = &*issuer.name, %error, "asked for the time in vain");
+                        }
                     }
                 }
                 (String::new(), Done::Witness)
@@ -235,10 +296,67 @@ impl Engine {
         Instant::now() + again
     }
 
+    /// Removes what was left in DNS, with the providers that are known now.
+    fn sweep(self: Arc<Self>, wants: &[Arc<Want>], turn: &mut Turn) {
+        let again = self.pace().renewal_info / 6;
+        if self.state().litter.is_empty() || turn.sweep.is_some_and(|next| next > Instant::now()) {
+            return;
+        }
+        turn.sweep = Some(Instant::now() + again + SWEEP);
+        let issuers: BTreeMap<String, Arc<Issuer>> = wants
+            .iter()
+            .flat_map(|want| &want.issuers)
+            .map(|issuer| (issuer.name.to_string(), issuer.clone()))
+            .collect();
+        turn.running.spawn(async move {
+            self.remove_litter(&issuers).await;
+            (String::new(), Done::Swept)
+        });
+    }
+
+    async fn remove_litter(&self, issuers: &BTreeMap<String, Arc<Issuer>>) {
+        let litter = self.state().litter.clone();
+        for (want, Litter { records }) in litter {
+            let mut gone = Vec::new();
+            for (issuer, fqdn, value) in records {
+                let provider = issuers.get(&issuer).and_then(|issuer| issuer.acme()?.dns.as_ref());
+                // A CA may hand out the same token again, so an order on its way may need the same record.
+                let needed = self.state().jobs.values().any(|job| job.dns.iter().any(|(_, used)| *used == value));
+                let Some(provider) = provider.filter(|_| !needed) else { continue };
+                match provider.remove(&TxtRecord { fqdn: fqdn.clone(), value: value.clone() }).await {
+                    Ok(()) => gone.push((issuer, fqdn, value)),
+                    Err(error) => tracing::warn!(record = fqdn, %error, "a record of a challenge was not removed"),
+                }
+            }
+            if gone.is_empty() {
+                continue;
+            }
+            let batch = {
+                let state = &mut *self.state();
+                let Some(litter) = state.litter.get_mut(&want) else { continue };
+                litter.records.retain(|record| !gone.contains(record));
+                if litter.records.is_empty() {
+                    state.litter.remove(&want);
+                    record::remove::<Litter>(Batch::new(), &want)
+                } else {
+                    record::put(Batch::new(), &want, litter)
+                }
+            };
+            if let Err(failure) = self.commit(batch).await {
+                tracing::warn!(want, problem = failure.problem, "what was removed from DNS was not noted");
+            }
+        }
+    }
+
     /// Asks CAs when they suggest to renew (RFC 9773), one question at a time for each account. Returns when the next one
     /// is due.
     fn suggestions(self: Arc<Self>, wants: &[Arc<Want>], turn: &mut Turn) -> Instant {
         let mut next = Instant::now() + self.pace().tick;
+        if turn.suggestions.len() > wants.len() {
+            let wanted: HashSet<&str> = wants.iter().map(|want| &*want.id).collect();
+            turn.suggestions.retain(|id, _| wanted.contains(&**id));
+            turn.blocked.retain(|id, _| wanted.contains(&**id));
+        }
         if self.now().is_none() {
             return next;
         }
@@ -275,6 +393,10 @@ impl Engine {
             }
         };
         self.witness(info.date);
+        // Another issuer may have taken over meanwhile.
+        if self.held(&want.id).is_none_or(|now| now.ari != held.ari) {
+            return usual;
+        }
         let before = self.state().suggestions.get(&*want.id).cloned();
         let random = u64::from_le_bytes(stamp::random());
         let (start, end) = (info.value.start, info.value.end);
@@ -297,29 +419,54 @@ impl Engine {
 
     /// Notes what nobody wants, and drops what nobody has wanted for long.
     async fn tidy(&self, plan: &Plan, now: Option<i64>) {
-        if plan.unwanted.is_empty() && plan.drop.is_empty() {
-            return;
-        }
-        let Some(now) = now else { return };
-        let mut batch = Batch::new();
-        for (id, is_unwanted) in &plan.unwanted {
-            let mut state = self.state();
-            if let Some(held) = state.held.get_mut(id) {
-                held.unwanted = is_unwanted.then_some(now);
-                batch = record::put(batch, id, held);
+        let Some(now) = now.filter(|_| self.has_heard()) else { return };
+        let wanted: HashSet<String> = plan.decisions.iter().map(|decision| decision.want.id.to_string()).collect();
+        let (batch, changed) = {
+            let state = &mut *self.state();
+            let mut batch = Batch::new();
+            let mut changed = false;
+            for (id, is_unwanted) in &plan.unwanted {
+                if let Some(held) = state.held.get_mut(id) {
+                    held.unwanted = is_unwanted.then_some(now);
+                    (batch, changed) = (record::put(batch, id, held), true);
+                }
             }
-        }
-        for id in &plan.drop {
-            batch = record::remove::<Held>(batch, id);
-            batch = record::remove::<Job>(batch, id);
-            batch = record::remove::<Vec<Trouble>>(batch, id);
-            batch = record::remove::<Suggestion>(batch, id);
-            let mut state = self.state();
-            state.held.remove(id);
-            state.jobs.remove(id);
-            state.troubles.remove(id);
-            state.suggestions.remove(id);
-            tracing::info!(want = id, "a certificate that nobody wants any more is dropped");
+            for id in &plan.drop {
+                batch = record::remove::<Held>(batch, id);
+                batch = record::remove::<Suggestion>(batch, id);
+                state.held.remove(id);
+                state.suggestions.remove(id);
+                changed = true;
+                tracing::info!(want = id, "a certificate that nobody wants any more is dropped");
+            }
+            // Orders and failures of what nobody wants are kept for as long as they may be of use: a wish may come back.
+            for (id, job) in state.jobs.iter_mut().filter(|(id, _)| !wanted.contains(*id)) {
+                if !job.dns.is_empty() {
+                    let litter = state.litter.entry(id.clone()).or_default();
+                    litter.add(job);
+                    job.dns.clear();
+                    batch = record::put(record::put(batch, id, litter), id, job);
+                    changed = true;
+                }
+            }
+            let old = |id: &String, at: i64, width: i64| !wanted.contains(id) && (now - at).abs() > width;
+            let jobs: Vec<_> = state.jobs.iter().filter(|(id, job)| old(id, job.created, ORDER_LIFE)).collect();
+            let jobs: Vec<String> = jobs.into_iter().map(|(id, _)| id.clone()).collect();
+            for id in jobs {
+                batch = record::remove::<Job>(batch, &id);
+                changed |= state.jobs.remove(&id).is_some();
+            }
+            let last = |troubles: &[Trouble]| troubles.iter().map(|trouble| trouble.last).max().unwrap_or(0);
+            let troubles: Vec<_> = state.troubles.iter().filter(|(id, all)| old(id, last(all), GRACE)).collect();
+            let troubles: Vec<String> = troubles.into_iter().map(|(id, _)| id.clone()).collect();
+            for id in troubles {
+                batch = record::remove::<Vec<Trouble>>(batch, &id);
+                changed |= state.troubles.remove(&id).is_some();
+            }
+            (batch, changed)
+        };
+        if !changed {
+            return;
         }
         if let Err(failure) = self.commit(batch).await {
             tracing::warn!(problem = failure.problem, "what nobody wants was not noted");

@@ -69,6 +69,11 @@ impl Want {
         fnv(format!("{} {key} {common_name} {}", names.join(" "), issuer.print()).as_bytes())
     }
 
+    /// What an attempt with this issuer depends on: with another print, earlier failures say nothing any more.
+    pub(super) fn attempt_print(&self, issuer: &Issuer) -> u64 {
+        fnv(format!("{:016x} {}", self.print(issuer), issuer.attempt_print()).as_bytes())
+    }
+
     /// Whether only DNS-01 can prove control of one of the names (RFC 8555 section 7.1.3).
     pub fn has_wildcard(&self) -> bool {
         self.names.iter().any(|name| matches!(name, Name::Wildcard(_)))

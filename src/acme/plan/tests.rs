@@ -48,7 +48,7 @@ fn only(plan: &Plan) -> &Step {
 }
 
 fn trouble(want: &Want, issuer: &Issuer, class: Class, now: i64) -> Trouble {
-    Trouble::after(None, &Failure::new(class, "it failed"), &issuer.name, want.print(issuer), now, 0)
+    Trouble::after(None, &Failure::new(class, "it failed"), &issuer.name, want.attempt_print(issuer), now, 0)
 }
 
 #[test]
