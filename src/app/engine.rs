@@ -16,6 +16,7 @@ use super::{
     cache::Cache,
     certificates::Certificates,
     publish::Publisher,
+    role::{Change, Role},
     writer::{Announced, Queue, Write},
 };
 use crate::{
@@ -36,6 +37,12 @@ pub(crate) struct Engine {
     pub(crate) publisher: Publisher,
     pub(crate) certificates: Certificates,
     pub(crate) writer: Queue,
+    pub(crate) role: Role,
+    /// Whether this replica writes, as of the last change of its role.
+    pub(crate) leading: bool,
+    /// What the log was told.
+    pub(crate) logged: Announced,
+    /// What Events were asked for since this replica leads.
     pub(crate) announced: Announced,
     /// The local copy of a real cluster's objects; `None` where the mini cluster keeps them.
     pub(crate) cache: Option<(Cache, Arc<dyn Store>)>,
@@ -64,8 +71,12 @@ impl Engine {
         let mut batch = Vec::with_capacity(64);
         let mut cache_due: Option<Instant> = None;
         loop {
-            let received = tokio::select! {
-                received = events.recv_many(&mut batch, BATCH) => received,
+            let open = tokio::select! {
+                received = events.recv_many(&mut batch, BATCH) => received > 0,
+                change = self.role.changed() => {
+                    self.take_role(change);
+                    true
+                }
                 () = self.certificates.changed() => {
                     self.publisher.certificates(&self.certificates.served());
                     self.certificates.prove();
@@ -77,7 +88,7 @@ impl Engine {
                     continue;
                 }
             };
-            if received == 0 {
+            if !open {
                 self.write_cache().await;
                 return Ok(());
             }
@@ -129,12 +140,25 @@ impl Engine {
         }
     }
 
+    fn take_role(&mut self, change: Change) {
+        match change {
+            Change::Leads(leads) => {
+                self.leading = leads;
+                self.announced = Announced::default();
+                self.index.restate();
+            }
+            Change::Addresses(addresses) => self.index.set_addresses(addresses),
+        }
+    }
+
     fn write_back(&mut self, output: Output) {
-        for status in output.statuses {
-            self.writer.push(Write::Status(status));
+        if self.leading {
+            for status in output.statuses {
+                self.writer.push(Write::Status(status));
+            }
         }
         let Some(findings) = output.findings else { return };
-        for finding in self.announced.fresh(&findings) {
+        for finding in self.logged.fresh(&findings) {
             tracing::warn!(
                 object = %finding.about.key,
                 reason = finding.reason,
@@ -142,6 +166,11 @@ impl Engine {
                 message = &*finding.message,
                 "finding"
             );
+        }
+        if !self.leading {
+            return;
+        }
+        for finding in self.announced.fresh(&findings) {
             let message = match &*finding.field {
                 "" => finding.message.clone(),
                 field => format!("{field}: {}", finding.message).into(),

@@ -12,6 +12,7 @@ mod metrics;
 mod mini;
 mod proof;
 mod publish;
+mod role;
 mod source;
 mod start;
 mod tasks;

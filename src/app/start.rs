@@ -3,14 +3,14 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 
 use super::{
@@ -24,6 +24,7 @@ use super::{
     metrics::{self, DataPlane},
     mini::MiniWriter,
     publish::{Live, Publisher},
+    role::Role,
     source,
     tasks::Tasks,
     writer::{self, Announced, Target},
@@ -121,7 +122,11 @@ impl Process {
         let (signal, drain) = drain::channel();
         let (store, health) = store::open(&config.state)?;
         let store_state = report(&health);
-        let own = own_address();
+        let addresses = match config.address.as_slice() {
+            [] => own_address().into_iter().collect(),
+            set => set.to_vec(),
+        };
+        let own = addresses.first().copied();
         let ca = Arc::new(local_ca(&*store, &config)?);
         let resolver = Arc::new(Resolver::new(
             ca.clone(),
@@ -153,10 +158,9 @@ impl Process {
         let mut copy = Vec::new();
         let mut cache = None;
         let unread = k8s::Unread::default();
-        let (source, target) = match cluster(&config) {
+        let (source, target, role) = match cluster(&config) {
             None => {
                 let (propose, view) = mini_cluster(&store).await?;
-                let addresses: Vec<IpAddr> = own.into_iter().collect();
                 let node = mini::node(&config.node, &addresses, concat!("v", env!("CARGO_PKG_VERSION")));
                 propose.propose(node).await.map_err(start("the Node object"))?;
                 if let Listen(Some(addr)) = config.api {
@@ -167,7 +171,7 @@ impl Process {
                     tasks.spawn("mini cluster", source::follow(view.clone(), kind, events_tx.clone()));
                 }
                 let writer = MiniWriter::new(propose, view, config.node.as_str().into());
-                ("mini cluster".to_owned(), Target::Mini(writer))
+                ("mini cluster".to_owned(), Target::Mini(writer), Role::alone(published(&config, addresses)))
             }
             Some(kubeconfig) => {
                 let client = k8s::connect(kubeconfig.as_deref()).await.map_err(start("kubeconfig"))?;
@@ -180,17 +184,20 @@ impl Process {
                     Some(path) => format!("the cluster of {}", path.display()),
                     None => "the cluster around this process".to_owned(),
                 };
+                let role = replicate(&mut tasks, &config, &client, kubeconfig.as_deref(), addresses, &drain);
                 let writer = k8s::Writer::new(client, config.node.as_str().into());
-                (source, Target::Kubernetes(writer))
+                (source, Target::Kubernetes(writer), role)
             }
         };
         drop(events_tx);
-        let (queue, writing) = writer::start(target);
+        // For all that only one replica may do.
+        let leads = role.leads.clone();
+        let (queue, writing) = writer::start(target, leads);
         tasks.spawn("status writer", writing);
 
         let https_port = listeners.https.first().map_or(443, SocketAddr::port);
         let issuers = Issuers::load(&config, certificates::time()).map_err(RunError::Start)?;
-        let mut settings = controller_settings(&config, https_port, own);
+        let mut settings = controller_settings(&config, https_port, &role);
         settings.issuers = issuers.names();
         settings.default_issuer = issuers.default().map(Into::into);
         let pace = Pace { http: !listeners.http.is_empty(), https: !listeners.https.is_empty(), ..Pace::default() };
@@ -205,11 +212,16 @@ impl Process {
             metrics.collect_plain(Box::new(metrics::AsCertManager(acme.clone())));
         }
         tasks.spawn("certificates", running);
+        let mut engine_role = role.clone();
+        let leading = *engine_role.leads.borrow_and_update();
         let mut engine = Engine {
             index: Index::new(settings, Box::new(check::inspect)),
             publisher: Publisher::new(shared.clone(), resolver, metrics.clone(), live.clone()),
             certificates,
             writer: queue,
+            leading,
+            role: engine_role,
+            logged: Announced::default(),
             announced: Announced::default(),
             cache,
             ready: ready.clone(),
@@ -242,6 +254,7 @@ impl Process {
         // Outside systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         let outcome = until_told_to_stop(&mut tasks, &signal, &config, listeners).await;
+        role.ended().await;
         tasks.shutdown().await;
         outcome
     }
@@ -260,6 +273,42 @@ fn cluster(config: &Config) -> Option<Option<PathBuf>> {
         _ if k8s::in_cluster() => Some(None),
         Mode::Auto => found().map(Some),
         Mode::Kubernetes => Some(found()),
+    }
+}
+
+/// Takes part in what replicas of one cluster agree on.
+fn replicate(
+    tasks: &mut Tasks,
+    config: &Config,
+    client: &k8s::Client,
+    kubeconfig: Option<&Path>,
+    own: Vec<IpAddr>,
+    drain: &Drain,
+) -> Role {
+    let namespace = k8s::namespace(config.namespace.as_deref(), client, kubeconfig);
+    let (leader, leads) = watch::channel(false);
+    tasks.spawn(
+        "leader election",
+        k8s::elect(client.clone(), namespace.clone(), config.node.clone(), leader, drain.clone()),
+    );
+    if !config.publish.is_empty() {
+        return Role { leads, ..Role::alone(config.publish.clone()) };
+    }
+    let (found, addresses) = watch::channel(Vec::new());
+    let own = published(config, own);
+    tasks.spawn(
+        "addresses",
+        k8s::announce(client.clone(), namespace, config.node.clone(), own, leads.clone(), found, drain.clone()),
+    );
+    Role { leads, addresses }
+}
+
+/// The addresses for the status of Ingresses, as far as this node knows.
+fn published(config: &Config, own: Vec<IpAddr>) -> Vec<IpAddr> {
+    match (config.publish.as_slice(), own.as_slice()) {
+        ([], []) => vec![IpAddr::from([127, 0, 0, 1])],
+        ([], _) => own,
+        (set, _) => set.to_vec(),
     }
 }
 
@@ -413,7 +462,7 @@ fn proxy_settings(config: &Config) -> Settings {
     }
 }
 
-fn controller_settings(config: &Config, https_port: u16, own: Option<IpAddr>) -> controller::Settings {
+fn controller_settings(config: &Config, https_port: u16, role: &Role) -> controller::Settings {
     controller::Settings {
         controller: config.controller.as_str().into(),
         classless: config.classless,
@@ -423,10 +472,7 @@ fn controller_settings(config: &Config, https_port: u16, own: Option<IpAddr>) ->
         hsts: config.hsts.as_deref().map(Into::into),
         // In a cluster whoever may write EndpointSlices would reach what listens on the nodes' loopback.
         node: if cluster(config).is_none() { config.node.as_str().into() } else { "".into() },
-        addresses: match config.publish.as_slice() {
-            [] => vec![own.unwrap_or_else(|| IpAddr::from([127, 0, 0, 1]))],
-            set => set.to_vec(),
-        },
+        addresses: role.addresses.borrow().clone(),
         // Filled in by whoever knows the issuers.
         issuers: BTreeSet::new(),
         default_issuer: None,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::mini::MiniWriter;
 use crate::{
@@ -81,18 +81,32 @@ impl Queue {
     }
 }
 
-/// The queue and the task that empties it.
-pub(crate) fn start(target: Target) -> (Queue, impl Future<Output = Result<(), String>> + Send) {
+/// The queue and the task that empties it. What waits while this replica does not lead is dropped, and has to be asked
+/// for again when it does.
+pub(crate) fn start(
+    target: Target,
+    mut leads: watch::Receiver<bool>,
+) -> (Queue, impl Future<Output = Result<(), String>> + Send) {
     let (more, mut told) = mpsc::channel(1);
     let waiting = Arc::new(Mutex::new(Waiting::default()));
     let queue = Queue { waiting: waiting.clone(), more };
     let task = async move {
         while told.recv().await.is_some() {
             loop {
+                if !*leads.borrow_and_update() {
+                    *waiting.lock().unwrap_or_else(PoisonError::into_inner) = Waiting::default();
+                    break;
+                }
                 let Some(write) = waiting.lock().unwrap_or_else(PoisonError::into_inner).take() else { break };
-                match &target {
-                    Target::Mini(mini) => mini.write(write).await,
-                    Target::Kubernetes(writer) => kubernetes(writer, write).await,
+                let writing = async {
+                    match &target {
+                        Target::Mini(mini) => mini.write(write).await,
+                        Target::Kubernetes(writer) => kubernetes(writer, write).await,
+                    }
+                };
+                tokio::select! {
+                    () = writing => {}
+                    Ok(()) = leads.changed() => {}
                 }
             }
         }

@@ -94,6 +94,8 @@ impl Config {
             ("kubeconfig", json!(self.kubeconfig)),
             ("workers", json!(self.workers)),
             ("node", json!(self.node)),
+            ("address", json!(self.address)),
+            ("namespace", json!(self.namespace)),
             ("controller", json!(self.controller)),
             ("classless", json!(self.classless)),
             ("default_backend", json!(self.default_backend)),

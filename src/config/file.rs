@@ -32,6 +32,8 @@ pub(super) struct File {
     ssl_redirect: Option<bool>,
     hsts: Option<String>,
     cert_manager_metrics: Option<bool>,
+    address: Option<Vec<IpAddr>>,
+    namespace: Option<String>,
     publish: Option<Vec<IpAddr>>,
     default_issuer: Option<String>,
     grace: Option<Span>,
@@ -109,11 +111,12 @@ impl File {
                 $(if let Some(value) = $from.$key { $to.$key = value; })+
             };
         }
-        put!(self => config, state, api, admin, mode, workers, node, controller, classless, ssl_redirect, publish,
+        put!(self => config, state, api, admin, mode, workers, node, controller, classless, ssl_redirect, address, publish,
             cert_manager_metrics);
         config.http = self.http;
         config.https = self.https;
         config.kubeconfig = self.kubeconfig;
+        config.namespace = self.namespace;
         config.default_backend = self.default_backend;
         config.hsts = self.hsts;
         config.default_issuer = self.default_issuer;

@@ -119,7 +119,13 @@ pub struct Flags {
     /// Name of this node [default: the host name]
     #[arg(long, env = "GATELET_NODE", value_name = "NAME")]
     pub node: Option<String>,
-    /// Addresses written into the status of Ingresses [default: the node's own]
+    /// Addresses that this node is reached at [default: found out]
+    #[arg(long, env = "GATELET_ADDRESS", value_name = "IP,...", value_delimiter = ',')]
+    pub address: Vec<IpAddr>,
+    /// Namespace in a cluster for what replicas share [default: the pod's, or kube-system]
+    #[arg(long, env = "GATELET_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Addresses written into the status of Ingresses [default: those of all nodes]
     #[arg(long, env = "GATELET_PUBLISH", value_name = "IP,...", value_delimiter = ',')]
     pub publish: Vec<IpAddr>,
 }
@@ -157,7 +163,11 @@ pub struct Config {
     pub hsts: Option<String>,
     /// Metrics of certificates under cert-manager's names too.
     pub cert_manager_metrics: bool,
-    /// Addresses written into the status of Ingresses; empty for the node's own.
+    /// Addresses that this node is reached at; empty if they are to be found out.
+    pub address: Vec<IpAddr>,
+    /// Namespace in a cluster for what replicas share; `None` for the pod's, or `kube-system`.
+    pub namespace: Option<String>,
+    /// Addresses written into the status of Ingresses; empty for those of all nodes.
     pub publish: Vec<IpAddr>,
     /// The issuer of certificates that name none; without it the local CA answers for them, and nothing is ordered.
     pub default_issuer: Option<String>,
@@ -334,6 +344,8 @@ impl Default for Config {
             ssl_redirect: true,
             hsts: None,
             cert_manager_metrics: false,
+            address: Vec::new(),
+            namespace: None,
             publish: Vec::new(),
             default_issuer: None,
             grace: Duration::from_secs(30),
@@ -426,12 +438,15 @@ impl Config {
         set(&mut self.mode, &flags.mode);
         set(&mut self.workers, &flags.workers);
         set(&mut self.node, &flags.node);
-        if !flags.publish.is_empty() {
-            self.publish.clone_from(&flags.publish);
+        for (to, from) in [(&mut self.address, &flags.address), (&mut self.publish, &flags.publish)] {
+            if !from.is_empty() {
+                to.clone_from(from);
+            }
         }
         self.http = flags.http.or(self.http);
         self.https = flags.https.or(self.https);
         self.kubeconfig = flags.kubeconfig.clone().or_else(|| self.kubeconfig.take());
+        self.namespace = flags.namespace.clone().or_else(|| self.namespace.take());
     }
 
     fn check(&self) -> Result<(), ConfigError> {

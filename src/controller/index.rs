@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     mem,
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -173,6 +174,21 @@ impl Index {
         }
         self.drop_unused_backends();
         output
+    }
+
+    /// The addresses of Ingresses are these from now on.
+    pub fn set_addresses(&mut self, addresses: Vec<IpAddr>) {
+        if self.settings.addresses != addresses {
+            self.settings.addresses = addresses;
+            self.touched.statuses.extend(self.ingresses.keys().cloned());
+        }
+    }
+
+    /// Lets the next compile return all findings, and every status that is not as it should be: somebody listens who
+    /// did not before.
+    pub fn restate(&mut self) {
+        self.touched.findings = true;
+        self.touched.statuses.extend(self.ingresses.keys().cloned());
     }
 
     /// The table as of the last compile.
@@ -523,6 +539,9 @@ impl Index {
     fn status_patches<'a>(&self, names: impl Iterator<Item = &'a Name>) -> Vec<StatusPatch> {
         let names: BTreeSet<&Name> = names.collect();
         let mut patches = Vec::new();
+        if self.settings.addresses.is_empty() {
+            return patches;
+        }
         for name in names {
             let (Some(fact), Some(compiled)) = (self.ingresses.get(name), self.compiled.get(name)) else { continue };
             let mut wanted = self.settings.addresses.clone();

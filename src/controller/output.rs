@@ -25,7 +25,8 @@ pub struct Settings {
     /// The name of this node: endpoints of slices annotated `gatelet.dev/connect: loopback` whose `nodeName` is this
     /// one are dialled on loopback. Empty: none are.
     pub node: Box<str>,
-    /// The addresses written into `status.loadBalancer` of the Ingresses served here.
+    /// The addresses written into `status.loadBalancer` of the Ingresses served here. Empty: not known yet, and no
+    /// status is asked for.
     pub addresses: Vec<IpAddr>,
     /// The names of the issuers that there are.
     pub issuers: BTreeSet<Box<str>>,

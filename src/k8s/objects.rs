@@ -30,6 +30,18 @@ pub enum WriteError {
     Timeout,
 }
 
+impl WriteError {
+    /// Whether somebody else was quicker: it is there already, or not any more as it was read.
+    pub(super) fn conflicts(&self) -> bool {
+        matches!(self, Self::Refused(StatusCode::CONFLICT, _))
+    }
+
+    /// Whether the rights are missing, or what the URL names.
+    pub(super) fn forbids(&self) -> bool {
+        matches!(self, Self::Refused(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND, _))
+    }
+}
+
 /// The objects behind an API server.
 #[derive(Clone)]
 pub struct Objects {
@@ -85,7 +97,8 @@ impl Objects {
         self.send(Method::DELETE, &paths::object(key), "application/json", &Value::Null).await
     }
 
-    async fn send(&self, method: Method, url: &str, kind: &str, body: &Value) -> Result<Value, WriteError> {
+    /// Sends a request for any URL of the API.
+    pub(super) async fn send(&self, method: Method, url: &str, kind: &str, body: &Value) -> Result<Value, WriteError> {
         let lost = |error: &dyn Error| WriteError::Client(root(error));
         let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let url = format!("{url}{}", self.query);

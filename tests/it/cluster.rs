@@ -2,6 +2,7 @@
 //! API servers are another gatelet, a real control plane, and a server that says what neither would say.
 
 mod real;
+mod replicas;
 mod strange;
 
 use std::{fs, path::Path, process::Command};

@@ -207,14 +207,24 @@ spec:
     eventually("the Event counts up", || (events()[0]["count"] == 2).then_some(()));
     assert_eq!(curl().stdout, b"the backend\n");
 
-    allowed(&real);
+    let with = |more: &[&'static str]| {
+        let mut rows = [&EVERYWHERE[..], more].concat();
+        rows.retain(|row| more.is_empty() || *row != "secrets [] [] [list watch]");
+        rows.sort_unstable();
+        rows
+    };
+    allowed(&real, "default", &with(&["secrets [] [] [create get patch list watch]"]));
     refused(&real, &pod);
+    // As the manifest says for who makes all Secrets by other means.
+    real.kubectl(&["delete", "clusterrole,clusterrolebinding", "gatelet-certificates"]);
+    allowed(&real, "default", &EVERYWHERE);
+    allowed(&real, "gatelet", &with(&[]));
     restricted(&real);
 }
 
-/// The whole list of what the account may do, but for what every account may.
-fn allowed(real: &ControlPlane) {
-    let list = real.kubectl(&["auth", "can-i", "--list", "--as", ACCOUNT]);
+/// The whole list of what the account may do in a namespace, but for what every account may.
+fn allowed(real: &ControlPlane, namespace: &str, expected: &[&str]) {
+    let list = real.kubectl(&["auth", "can-i", "--list", "--as", ACCOUNT, "-n", namespace]);
     let everyone = |line: &&str| line.contains("selfsubject") || line.contains(" [/") || line.starts_with("Resources");
     let mut rows: Vec<String> = list
         .lines()
@@ -222,18 +232,19 @@ fn allowed(real: &ControlPlane) {
         .map(|line| line.split_whitespace().collect::<Vec<&str>>().join(" "))
         .collect();
     rows.sort();
-    let expected = [
-        "configmaps [] [] [list watch]",
-        "endpointslices.discovery.k8s.io [] [] [list watch]",
-        "events [] [] [create get patch]",
-        "ingressclasses.networking.k8s.io [] [] [list watch]",
-        "ingresses.networking.k8s.io [] [] [list watch]",
-        "ingresses.networking.k8s.io/status [] [] [patch]",
-        "secrets [] [] [list watch]",
-        "services [] [] [list watch]",
-    ];
     assert_eq!(rows, expected, "{list}");
 }
+
+const EVERYWHERE: [&str; 8] = [
+    "configmaps [] [] [list watch]",
+    "endpointslices.discovery.k8s.io [] [] [list watch]",
+    "events [] [] [create get patch]",
+    "ingressclasses.networking.k8s.io [] [] [list watch]",
+    "ingresses.networking.k8s.io [] [] [list watch]",
+    "ingresses.networking.k8s.io/status [] [] [patch]",
+    "secrets [] [] [list watch]",
+    "services [] [] [list watch]",
+];
 
 /// What its token is good for when it is in other hands.
 fn refused(real: &ControlPlane, pod: &Pod) {
@@ -241,7 +252,7 @@ fn refused(real: &ControlPlane, pod: &Pod) {
     let attempts: [&[&str]; 6] = [
         &["create", "service", "clusterip", "mine", "--tcp=80"],
         &["delete", "secret", "web"],
-        &["get", "secret", "web"],
+        &["get", "lease", "gatelet"],
         &["get", "nodes"],
         &["annotate", "ingress", "web", "mine=yes"],
         &["-n", "gatelet", "create", "token", "gatelet"],

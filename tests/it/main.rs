@@ -18,7 +18,6 @@ mod api;
 mod chaos;
 mod cluster;
 mod commands;
-mod engine;
 mod first;
 mod floods;
 mod h2spec;

@@ -106,6 +106,19 @@ subjects: [{{kind: ServiceAccount, name: gatelet, namespace: default}}]
     )
 }
 
+const LEASES: &str = "apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: gatelet, namespace: kube-system}
+rules:
+- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create, delete, get, list, update]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: gatelet, namespace: kube-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: gatelet}
+subjects: [{kind: ServiceAccount, name: gatelet, namespace: default}]
+";
+
 fn ingress(name: &str, host: &str, tls: &str) -> String {
     backend::ingress(name, host, tls)
         .replace("spec:\n", "spec:\n  ingressClassName: gatelet\n")
@@ -150,6 +163,11 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
         });
     };
     count("1");
+
+    // Nor were Leases allowed: it took itself for the only one, until they are.
+    told(&beside.gatelet, "the cluster does not give a Lease: this gatelet acts as the only one");
+    beside.real.apply(LEASES);
+    told(&beside.gatelet, "Leases are allowed now: one replica leads");
 
     // Its own end and start: the finding is told again, under the same Event.
     beside.gatelet.kill();

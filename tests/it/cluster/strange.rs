@@ -64,6 +64,8 @@ fn answer(
             let _ = stream.read(&mut [0; 1]);
         }
         return None;
+    } else if path.contains("/leases") {
+        ("404 Not Found", "no object\n".to_owned())
     } else if method == "GET" {
         let items = lists.get(plural).map_or("[]", String::as_str);
         ("200 OK", format!(r#"{{"metadata":{{"resourceVersion":"9"}},"items":{items}}}"#))

@@ -130,7 +130,10 @@ impl Gatelet {
                 command.env_remove(name);
             }
         }
-        command.args(["run", "--node", NODE]).arg("--state").arg(self.state());
+        command.arg("run").arg("--state").arg(self.state());
+        if !self.extra.iter().any(|given| given == "--node") {
+            command.args(["--node", NODE]);
+        }
         for (flag, port) in
             [("--http", self.http), ("--https", self.https), ("--api", self.api), ("--admin", self.admin)]
         {

@@ -1,0 +1,73 @@
+//! Leases of one namespace, read and written (`coordination.k8s.io/v1`).
+
+use http::{Method, StatusCode};
+use kube::Client;
+use serde_json::{Value, json};
+
+use super::objects::{Objects, WriteError};
+
+const JSON: &str = "application/json";
+
+/// The Leases of a namespace.
+#[derive(Clone)]
+pub(super) struct Leases {
+    objects: Objects,
+    url: String,
+}
+
+impl Leases {
+    pub(super) fn new(client: Client, namespace: &str) -> Self {
+        let url = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+        Self { objects: Objects::new(client), url }
+    }
+
+    /// The Lease, or `None` if there is none.
+    pub(super) async fn find(&self, name: &str) -> Result<Option<Value>, WriteError> {
+        match self.objects.send(Method::GET, &format!("{}/{name}", self.url), JSON, &Value::Null).await {
+            Ok(lease) => checked(lease).map(Some),
+            Err(WriteError::Refused(StatusCode::NOT_FOUND, _)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All with a label.
+    pub(super) async fn list(&self, label: &str) -> Result<Vec<Value>, WriteError> {
+        let url = format!("{}?labelSelector={}", self.url, label.replace('/', "%2F"));
+        let mut list = self.objects.send(Method::GET, &url, JSON, &Value::Null).await?;
+        Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
+    }
+
+    /// Creates a Lease, or updates it if it has a `resourceVersion`: 409 if it is not as it was read any more.
+    pub(super) async fn put(&self, name: &str, mut lease: Value) -> Result<Value, WriteError> {
+        let (method, url) = match lease["metadata"]["resourceVersion"].is_string() {
+            true => (Method::PUT, format!("{}/{name}", self.url)),
+            false => (Method::POST, self.url.clone()),
+        };
+        lease["apiVersion"] = "coordination.k8s.io/v1".into();
+        lease["kind"] = "Lease".into();
+        lease["metadata"]["name"] = name.into();
+        checked(self.objects.send(method, &url, JSON, &lease).await?)
+    }
+
+    /// Deletes a Lease if it is as it was read.
+    pub(super) async fn delete(&self, lease: &Value) -> Result<(), WriteError> {
+        let (name, version) = (&lease["metadata"]["name"], &lease["metadata"]["resourceVersion"]);
+        let url = format!("{}/{}", self.url, name.as_str().unwrap_or_default());
+        let options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": { "resourceVersion": version },
+        });
+        self.objects.send(Method::DELETE, &url, JSON, &options).await.map(drop)
+    }
+}
+
+/// The time as a Lease has it: RFC 3339 with exactly six digits of a second (`metav1.MicroTime`).
+pub(super) fn micro_time() -> String {
+    format!("{:.6}", jiff::Timestamp::now())
+}
+
+/// An answer that can be changed and sent back.
+fn checked(lease: Value) -> Result<Value, WriteError> {
+    if lease["metadata"].is_object() { Ok(lease) } else { Err(WriteError::Client("the answer is no Lease".to_owned())) }
+}

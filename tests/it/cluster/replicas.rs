@@ -1,0 +1,169 @@
+use gatelet::{k8s, tls};
+use serde_json::Value;
+
+use super::{
+    super::support::{Folder, Gatelet, backend, control_plane::ControlPlane, eventually},
+    told,
+};
+
+/// Two nodes of a real cluster, with the rights of `configs/k3s/gatelet.yaml`.
+struct Nodes {
+    real: ControlPlane,
+    folder: Folder,
+}
+
+impl Nodes {
+    fn start() -> Option<Self> {
+        let (real, folder) = (ControlPlane::start()?, Folder::new());
+        real.kubectl(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/configs/k3s/gatelet.yaml")]);
+        let token = real.kubectl(&["-n", "gatelet", "create", "token", "gatelet"]);
+        folder.write(
+            "kubeconfig",
+            &format!(
+                "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
+                 clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:16443', certificate-authority: {}}}}}], \
+                 users: [{{name: u, user: {{token: {}}}}}]}}",
+                real.kubeconfig().with_file_name("pki/ca.crt").display(),
+                token.trim()
+            ),
+        );
+        Some(Self { real, folder })
+    }
+
+    fn prepare(&self, node: &str, address: &str) -> Gatelet {
+        let kubeconfig = self.folder.path().join("kubeconfig");
+        let kubeconfig = kubeconfig.to_str().expect("a plain path");
+        let namespace = ["--kubeconfig", kubeconfig, "--namespace", "gatelet"];
+        Gatelet::prepare(&[&namespace[..], &["--node", node, "--address", address]].concat())
+    }
+
+    fn spawn(&self, gatelet: &mut Gatelet) {
+        gatelet.spawn_command(self.real.beside(&gatelet.run_command()));
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.real.kubectl(&[arguments, &["-o", "json"]].concat())).expect("JSON")
+    }
+
+    fn lease(&self) -> Value {
+        self.json(&["-n", "gatelet", "get", "lease", "gatelet"])["spec"].take()
+    }
+
+    fn holder(&self) -> String {
+        self.lease()["holderIdentity"].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn led_by(&self, node: &str) {
+        eventually(&format!("{node} leads"), || self.holder().starts_with(&format!("{node}_")).then_some(()));
+    }
+
+    /// The addresses of the Ingress.
+    fn addresses(&self) -> Vec<String> {
+        let ingress = self.json(&["get", "ingress", "web"]);
+        let list = ingress["status"]["loadBalancer"]["ingress"].as_array().cloned().unwrap_or_default();
+        list.iter().filter_map(|one| one["ip"].as_str().map(str::to_owned)).collect()
+    }
+
+    fn has_addresses(&self, expected: &[&str]) {
+        eventually(&format!("the addresses are {expected:?}"), || (self.addresses() == expected).then_some(()));
+    }
+
+    /// The Event of the finding.
+    fn event(&self) -> Value {
+        self.json(&["get", "events", "--field-selector=involvedObject.name=web"])["items"][0].take()
+    }
+
+    /// Waits until the leader has renewed its Lease so often.
+    fn renewed(&self, times: usize) {
+        for _ in 0..times {
+            let before = self.lease()["renewTime"].clone();
+            eventually("the Lease is renewed", || (self.lease()["renewTime"] != before).then_some(()));
+        }
+    }
+}
+
+#[test]
+fn one_of_two_replicas_writes_and_the_other_takes_over_after_a_stop_and_after_a_crash() {
+    let Some(nodes) = Nodes::start() else { return };
+    let ingress = backend::ingress("web", "web.example.com", "");
+    nodes.real.apply(&ingress.replace("spec:\n", "spec:\n  ingressClassName: gatelet\n"));
+    let mut one = nodes.prepare("node1", "192.0.2.1");
+    nodes.spawn(&mut one);
+    nodes.led_by("node1");
+    nodes.has_addresses(&["192.0.2.1"]);
+    eventually("the missing Service has an Event", || (nodes.event()["count"] == 1).then_some(()));
+
+    // The second adds its address, and writes nothing itself; what is as it should be is not written again.
+    let mut two = nodes.prepare("node2", "192.0.2.2");
+    nodes.spawn(&mut two);
+    nodes.has_addresses(&["192.0.2.1", "192.0.2.2"]);
+    let (ingress, event) = (nodes.json(&["get", "ingress", "web"]), nodes.event());
+    assert_eq!((&event["count"], &event["source"]["host"]), (&1.into(), &"node1".into()));
+    nodes.renewed(3);
+    assert_eq!(nodes.json(&["get", "ingress", "web"]), ingress);
+    assert_eq!(nodes.event(), event);
+    assert_eq!(nodes.lease()["leaseTransitions"], 0);
+    told(&two, "UnknownService");
+    assert!(!two.log().contains("this gatelet leads"));
+
+    // A stop: the Lease is free when the process has ended, and the address is gone.
+    one.signal("TERM");
+    assert!(one.wait().success());
+    assert!(!nodes.holder().starts_with("node1_"));
+    nodes.led_by("node2");
+    nodes.has_addresses(&["192.0.2.2"]);
+    // Whoever leads anew says what holds.
+    eventually("the Event counts up", || (nodes.event()["count"] == 2).then_some(()));
+    assert_eq!(nodes.lease()["leaseTransitions"], 1);
+
+    // A crash: the Lease has to run out.
+    nodes.spawn(&mut one);
+    nodes.has_addresses(&["192.0.2.1", "192.0.2.2"]);
+    assert!(nodes.holder().starts_with("node2_"));
+    two.kill();
+    nodes.led_by("node1");
+    eventually("the Event counts up", || (nodes.event()["count"] == 3).then_some(()));
+    assert_eq!(nodes.lease()["leaseTransitions"], 2);
+
+    // A leader that was frozen until another one took over finds that out, and writes no more.
+    nodes.spawn(&mut two);
+    told(&two, "UnknownService");
+    one.signal("STOP");
+    nodes.led_by("node2");
+    one.signal("CONT");
+    told(&one, "this gatelet leads no more");
+    assert!(nodes.holder().starts_with("node2_"));
+}
+
+#[test]
+fn accounts_that_replicas_put_into_the_secret_at_the_same_time_are_all_there() {
+    let cluster = Gatelet::start();
+    tls::install();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let kubeconfig = cluster.kubeconfig();
+        let client = || k8s::connect(Some(&kubeconfig));
+        let replica = k8s::AccountSecret::new(client().await.expect("a client"), "default");
+        assert!(replica.load().await.expect("it can be read").is_empty());
+        let mut writing = tokio::task::JoinSet::new();
+        for id in 0..4 {
+            let replica = k8s::AccountSecret::new(client().await.expect("a client"), "default");
+            writing.spawn(async move { replica.put(&format!("{id:016x}"), &[id; 100]).await });
+        }
+        while let Some(done) = writing.join_next().await {
+            done.expect("no panic").expect("it is written");
+        }
+        replica.put(&format!("{:016x}", 0), b"another key").await.expect("it is written");
+        let found = replica.load().await.expect("it can be read");
+        let sizes: Vec<usize> = found.values().map(Vec::len).collect();
+        assert_eq!(sizes, [11, 100, 100, 100]);
+        assert_eq!(cluster.kubectl(&["get", "secret", "gatelet-acme", "-o", "jsonpath={.type}"]), "Opaque");
+
+        // The others learn of them.
+        let (known, mut changed) = tokio::sync::watch::channel(k8s::Accounts::new());
+        let following = tokio::spawn(replica.follow(known));
+        changed.changed().await.expect("it follows");
+        assert_eq!(*changed.borrow(), found);
+        following.abort();
+    });
+}
