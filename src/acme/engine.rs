@@ -129,6 +129,10 @@ pub struct Engine {
     pub(super) turns: AtomicU64,
     /// Something changed that the loop should look at.
     pub(super) kick: Notify,
+    /// Whether this replica is the one that gets certificates.
+    leads: AtomicBool,
+    /// An account was made or changed.
+    accounts_changed: Notify,
 }
 
 /// A CA and our account there.
@@ -186,6 +190,8 @@ impl Engine {
             plan: Mutex::default(),
             turns: AtomicU64::new(0),
             kick: Notify::new(),
+            leads: AtomicBool::new(true),
+            accounts_changed: Notify::new(),
             parts,
         })
     }
@@ -196,6 +202,42 @@ impl Engine {
         self.wants.send_replace(wants);
         self.heard.store(true, Ordering::Release);
         self.kick.notify_one();
+    }
+
+    /// Whether this replica is the one that gets certificates, as it is without a word. Another one only answers CAs and
+    /// serves what it is given.
+    pub fn lead(&self, leads: bool) {
+        if self.leads.swap(leads, Ordering::AcqRel) != leads {
+            self.kick.notify_one();
+        }
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.leads.load(Ordering::Acquire)
+    }
+
+    /// The accounts, by id, as other replicas take them in by [`Engine::adopt_account`]. They hold private keys.
+    pub fn accounts(&self) -> BTreeMap<String, Vec<u8>> {
+        lock(&self.accounts).iter().map(|(id, account)| (id.clone(), record::to_bytes(account))).collect()
+    }
+
+    /// Waits until an account was made or changed.
+    pub async fn account_changed(&self) {
+        self.accounts_changed.notified().await;
+    }
+
+    /// Takes in an account of another replica, in place of an own one. What cannot be read is passed over.
+    pub async fn adopt_account(&self, id: &str, bytes: &[u8]) {
+        let Some(account) = record::from_bytes::<Account>(bytes) else {
+            tracing::warn!(account = id, "an account of another replica cannot be read");
+            return;
+        };
+        lock(&self.cas).remove(id);
+        if let Err(failure) = self.put_account(id, account).await {
+            tracing::warn!(account = id, problem = failure.problem, "an account of another replica was not stored");
+        }
+        // Its key answers from now on.
+        self.want(self.wants());
     }
 
     /// The certificates that are held, and each change of them.
@@ -448,6 +490,7 @@ impl Engine {
     pub(super) async fn put_account(&self, id: &str, account: Account) -> Result<(), Failure> {
         self.commit(record::put(Batch::new(), id, &account)).await?;
         lock(&self.accounts).insert(id.to_owned(), account);
+        self.accounts_changed.notify_one();
         Ok(())
     }
 

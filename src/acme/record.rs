@@ -175,8 +175,18 @@ pub fn key<T: Record>(id: &str) -> String {
 
 /// Adds a record to a batch.
 pub fn put<T: Record>(batch: Batch, id: &str, record: &T) -> Batch {
-    let bytes = serde_json::to_vec(&Written { version: VERSION, record }).expect("records are plain data");
-    batch.put(key::<T>(id), bytes)
+    batch.put(key::<T>(id), to_bytes(record))
+}
+
+/// A record as it is stored.
+pub fn to_bytes<T: Record>(record: &T) -> Vec<u8> {
+    serde_json::to_vec(&Written { version: VERSION, record }).expect("records are plain data")
+}
+
+/// Reads a record that [`to_bytes`] wrote; `None` for what cannot be read, or is of another version.
+pub fn from_bytes<T: Record>(bytes: &[u8]) -> Option<T> {
+    let read: Read<T> = serde_json::from_slice(bytes).ok()?;
+    (read.version == VERSION).then_some(read.record)
 }
 
 /// Takes a record away.

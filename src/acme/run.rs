@@ -71,14 +71,20 @@ impl Engine {
             let now = self.now();
             let wants = self.wants();
             let plan = plan(now, &wants, &self.state());
-            self.tidy(&plan, now).await;
             let mut next = Instant::now() + self.until(plan.wake, now);
-            for decision in &plan.decisions {
-                next = next.min(self.clone().step(decision, &mut turn, next).await);
+            if self.leads() {
+                self.tidy(&plan, now).await;
+                for decision in &plan.decisions {
+                    next = next.min(self.clone().step(decision, &mut turn, next).await);
+                }
+                next = next.min(self.clone().suggestions(&wants, &mut turn));
+                next = next.min(self.clone().doubts(&wants, &mut turn));
+                self.clone().sweep(&wants, &mut turn);
+            } else if !turn.running.is_empty() {
+                // Whoever leads now goes on from what the CA has.
+                turn = Turn::default();
+                wants.iter().for_each(|want| self.idle(&want.id));
             }
-            next = next.min(self.clone().suggestions(&wants, &mut turn));
-            next = next.min(self.clone().doubts(&wants, &mut turn));
-            self.clone().sweep(&wants, &mut turn);
             self.decided(plan);
             tokio::select! {
                 Some(done) = turn.running.join_next(), if !turn.running.is_empty() => {

@@ -6,7 +6,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustls::pki_types::UnixTime;
@@ -28,6 +28,7 @@ use crate::{
         want::{Name, RenewBefore, Terms, Want},
     },
     controller::{CertificateSource, Wish, WishKey, WishRenewal},
+    k8s::{AccountSecret, Accounts},
     objects::{EventNote, EventType, ObjectRef, SecretPatch},
     store::{Store, StoreError},
     tls::{Challenges, LocalCa},
@@ -224,7 +225,7 @@ impl Certificates {
 pub(crate) fn time() -> Clock {
     Arc::new(|| {
         let now = crate::util::clock::unix(std::time::SystemTime::now()).max(crate::util::clock::RELEASED);
-        UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(now).unwrap_or(0)))
+        UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or(0)))
     })
 }
 
@@ -236,6 +237,54 @@ async fn tell(mut told: mpsc::Receiver<Notice>, owners: &Owners, events: &Queue)
             let event_type = if notice.reason.is_warning() { EventType::Warning } else { EventType::Normal };
             let message = notice.message.as_str().into();
             events.push(Write::Note(EventNote { about, event_type, reason: notice.reason.name(), message }));
+        }
+    }
+}
+
+/// Shares the accounts among the replicas of a cluster, and lets only the one that leads talk to CAs, once it has what
+/// the one before it had. All answer challenges by the same key.
+pub(crate) async fn share(
+    engine: Arc<acme::Engine>,
+    secret: AccountSecret,
+    mut leads: watch::Receiver<bool>,
+) -> Result<(), String> {
+    /// Between two looks at what other replicas wrote.
+    const EVERY: Duration = Duration::from_secs(60);
+    engine.lead(false);
+    let mut known = Accounts::new();
+    let mut told = false;
+    loop {
+        let leading = *leads.borrow_and_update();
+        match secret.load().await {
+            Ok(found) => {
+                for (id, bytes) in found.iter().filter(|(id, bytes)| known.get(*id) != Some(*bytes)) {
+                    engine.adopt_account(id, bytes).await;
+                }
+                known = found;
+                engine.lead(leading);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "the ACME accounts are not shared with other replicas");
+                }
+                // Without the right to the Secret every replica has an account of its own.
+                engine.lead(leading && error.forbids());
+            }
+        }
+        if leading {
+            let mut own = engine.accounts();
+            own.retain(|id, bytes| known.get(id) != Some(bytes));
+            for (id, bytes) in own {
+                match secret.put(&id, &bytes).await {
+                    Ok(()) => drop(known.insert(id, bytes)),
+                    Err(error) => tracing::warn!(%error, account = id, "an ACME account is not shared yet"),
+                }
+            }
+        }
+        tokio::select! {
+            () = engine.account_changed() => {}
+            changed = leads.changed() => if changed.is_err() { return Ok(()) },
+            () = tokio::time::sleep(EVERY) => {}
         }
     }
 }

@@ -80,7 +80,7 @@ impl Engine {
                 () = self.certificates.changed() => {
                     self.publisher.certificates(&self.certificates.served());
                     self.certificates.prove();
-                    self.certificates.write_secrets(&self.writer);
+                    self.write_secrets();
                     continue;
                 }
                 () = until(cache_due) => {
@@ -121,12 +121,19 @@ impl Engine {
                     None if other_issuers => self.certificates.want_them().await,
                     None => {}
                 }
-                self.certificates.write_secrets(&self.writer);
+                self.write_secrets();
                 self.with_issuers(&mut output, other_issuers);
                 self.publisher.publish(&output, &self.certificates.served());
                 self.write_back(output);
                 self.ready.store(true, Ordering::Release);
             }
+        }
+    }
+
+    /// Certificates go into their Secrets by the leader's hand: it is the one that gets them.
+    fn write_secrets(&mut self) {
+        if self.leading {
+            self.certificates.write_secrets(&self.writer);
         }
     }
 

@@ -35,7 +35,7 @@ use crate::{
     cluster::{self as mini, Local},
     config::{self, Config, Listen, Mode},
     controller::{self, Index},
-    k8s,
+    k8s::{self, AccountSecret},
     objects::{Kind, Propose, View},
     proxy::{
         self, Settings, Shared, StartError,
@@ -157,6 +157,7 @@ impl Process {
         let mut api = None;
         let mut copy = Vec::new();
         let mut cache = None;
+        let mut accounts = None;
         let unread = k8s::Unread::default();
         let (source, target, role) = match cluster(&config) {
             None => {
@@ -184,6 +185,8 @@ impl Process {
                     Some(path) => format!("the cluster of {}", path.display()),
                     None => "the cluster around this process".to_owned(),
                 };
+                let namespace = k8s::namespace(config.namespace.as_deref(), &client, kubeconfig.as_deref());
+                accounts = Some(AccountSecret::new(client.clone(), &namespace));
                 let role = replicate(&mut tasks, &config, &client, kubeconfig.as_deref(), addresses, &drain);
                 let writer = k8s::Writer::new(client, config.node.as_str().into());
                 (source, Target::Kubernetes(writer), role)
@@ -192,7 +195,7 @@ impl Process {
         drop(events_tx);
         // For all that only one replica may do.
         let leads = role.leads.clone();
-        let (queue, writing) = writer::start(target, leads);
+        let (queue, writing) = writer::start(target, leads.clone());
         tasks.spawn("status writer", writing);
 
         let https_port = listeners.https.first().map_or(443, SocketAddr::port);
@@ -212,6 +215,9 @@ impl Process {
             metrics.collect_plain(Box::new(metrics::AsCertManager(acme.clone())));
         }
         tasks.spawn("certificates", running);
+        if let Some(accounts) = accounts {
+            tasks.spawn("ACME accounts", certificates::share(acme.clone(), accounts, leads));
+        }
         let mut engine_role = role.clone();
         let leading = *engine_role.leads.borrow_and_update();
         let mut engine = Engine {

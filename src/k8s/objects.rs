@@ -37,7 +37,7 @@ impl WriteError {
     }
 
     /// Whether the rights are missing, or what the URL names.
-    pub(super) fn forbids(&self) -> bool {
+    pub fn forbids(&self) -> bool {
         matches!(self, Self::Refused(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND, _))
     }
 }

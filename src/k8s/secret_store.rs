@@ -1,19 +1,16 @@
 //! The ACME accounts that all replicas share: one Secret in our own namespace.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kube::Client;
 use serde_json::{Value, json};
-use tokio::{sync::watch, time::sleep};
 
 use super::objects::{Objects, WriteError};
 use crate::objects::{Key, Kind};
 
 /// Its name.
 const NAME: &str = "gatelet-acme";
-/// How often it is looked at for what another replica put there.
-const EVERY: Duration = Duration::from_secs(60);
 /// How often a write is tried again when somebody else changed the Secret in between.
 const CONFLICT_RETRIES: usize = 5;
 
@@ -68,24 +65,6 @@ impl AccountSecret {
             }
         }
         last
-    }
-
-    /// Looks every minute at what is there, for as long as somebody listens.
-    pub async fn follow(self, known: watch::Sender<Accounts>) -> Result<(), String> {
-        while !known.is_closed() {
-            match self.load().await {
-                Ok(found) => {
-                    known.send_if_modified(|known| {
-                        let changed = *known != found;
-                        *known = found;
-                        changed
-                    });
-                }
-                Err(error) => tracing::debug!(%error, "the shared ACME accounts cannot be read"),
-            }
-            sleep(EVERY).await;
-        }
-        Ok(())
     }
 }
 

@@ -123,9 +123,12 @@ fn what_others_own_is_served_and_never_written() {
     assert!(site.certificate("default/web-tls").is_none());
     let before = site.served("a.gatelet.test");
     assert_eq!(site.issuances(), 1);
-    // Given to us, it is renewed by us.
+    // Given to us, it is served as it is until it is due, and then renewed by us.
     site.gatelet.kubectl(&["label", "secret", "web-tls", "gatelet.dev/managed=true"]);
-    site.issued("default/web-tls");
+    let taken = site.issued("default/web-tls");
+    assert_eq!((&*taken, site.issuances()), (&*before, 1));
+    assert!(site.gatelet.command(&["certs", "renew", "default/web-tls"]).status.success());
+    site.reissued("default/web-tls", &before);
     eventually("it is served", || (site.served("a.gatelet.test") != before).then_some(()));
 }
 
