@@ -93,7 +93,7 @@ impl Attempt<'_> {
     fn choose<'a>(&self, authorization: &'a Authorization) -> Result<(ChallengeType, &'a Challenge), Failure> {
         let possible = self.possible(authorization);
         let first = possible.iter().find(|(kind, _)| !self.failed.iter().any(|failed| failed == kind.name()));
-        first.or(possible.first()).copied().ok_or_else(|| {
+        first.or_else(|| possible.first()).copied().ok_or_else(|| {
             let offered: Vec<&str> = authorization.challenges.iter().map(|one| one.kind.as_str()).collect();
             let advice = if authorization.wildcard {
                 "a wildcard needs DNS: set `dns` for this issuer"

@@ -102,7 +102,8 @@ impl Engine {
     /// How long to sleep at most: clocks jump, so the loop looks at them now and then.
     fn until(&self, wake: Option<i64>, now: Option<i64>) -> Duration {
         let wait = wake.zip(now).map(|(wake, now)| u64::try_from(wake - now).unwrap_or(0).max(1));
-        wait.map_or(self.pace().tick, |wait| Duration::from_secs(wait).min(self.pace().tick))
+        let tick = self.pace().tick;
+        wait.map_or(tick, |wait| Duration::from_secs(wait).min(tick))
     }
 
     /// Does what a decision says, or says when it can be done.

@@ -138,7 +138,7 @@ impl Engine {
     }
 
     /// Adds what is wrong with ConfigMaps of issuers to the findings.
-    fn with_issuers(&mut self, output: &mut Output, changed: bool) {
+    fn with_issuers(&self, output: &mut Output, changed: bool) {
         if output.findings.is_none() && changed {
             output.findings = Some(self.index.findings());
         }

@@ -334,13 +334,12 @@ fn public(issuer: &config::Issuer) -> Result<(), (&'static str, &'static str)> {
             config::Secret::Inline(_) => Err(("dns.key.secret", SECRET)),
             config::Secret::File(_) => Err(("dns.key.secret_file", FILE)),
         },
-        config::DnsProvider::Rfc2136 { key: None, .. } => Ok(()),
         config::DnsProvider::Cloudflare { .. } => Err(("dns.token_file", FILE)),
         config::DnsProvider::Webhook { login: Some(_), .. } => Err(("dns.password_file", FILE)),
         config::DnsProvider::Webhook { url, login: None } if !url.starts_with("https://") => {
             Err(("dns.url", "in a ConfigMap it is an https URL"))
         }
-        config::DnsProvider::Webhook { .. } => Ok(()),
+        config::DnsProvider::Rfc2136 { key: None, .. } | config::DnsProvider::Webhook { .. } => Ok(()),
         config::DnsProvider::Command { .. } => Err(("dns.program", PROGRAM)),
     }
 }

@@ -118,9 +118,9 @@ impl Index {
         let before = mem::replace(&mut self.settings.issuers, names);
         let after = &self.settings.issuers;
         // Who names an unknown one is told which there are.
-        let concerned = |name: &Box<str>| !before.contains(name) || !after.contains(name);
+        let concerned = |name: &str| !before.contains(name) || !after.contains(name);
         if before != *after {
-            let touched = self.compiled.iter().filter(|(_, one)| one.issuers.iter().any(concerned));
+            let touched = self.compiled.iter().filter(|(_, one)| one.issuers.iter().any(|name| concerned(name)));
             self.touched.ingresses.extend(touched.map(|(name, _)| name.clone()));
         }
     }

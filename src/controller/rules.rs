@@ -271,7 +271,7 @@ impl Compiler<'_> {
                 return None;
             }
         };
-        let first = names.iter().find(|name| name.parse::<IpAddr>().is_err()).or(names.first());
+        let first = names.iter().find(|name| name.parse::<IpAddr>().is_err()).or_else(|| names.first());
         let Some(first) = first else {
             // Nobody has to ask for a certificate, but who does needs names.
             if self.asked.issuer.is_some() {

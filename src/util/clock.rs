@@ -132,7 +132,7 @@ impl Clock {
 
     /// The best guess, for what must be judged on any clock (the certificate of a CA that is asked for the time).
     pub fn guess(&self, reading: Reading) -> i64 {
-        self.now(reading).unwrap_or(reading.wall.max(self.floor))
+        self.now(reading).unwrap_or_else(|| reading.wall.max(self.floor))
     }
 
     /// By how much the wall clock is ahead of what a witness said, in seconds.

@@ -70,12 +70,15 @@ fn other_names_another_issuer_a_revocation_or_the_operator_make_it_anew() {
     let before = want(&["a.example"], std::slice::from_ref(&one));
     let mut state = State::default();
     state.held.insert(before.id.to_string(), held(&before, &one, NOW, 90));
-    for after in [want(&["a.example", "b.example"], &[one.clone()]), want(&["a.example"], &[two.clone()])] {
+    for after in [
+        want(&["a.example", "b.example"], std::slice::from_ref(&one)),
+        want(&["a.example"], std::slice::from_ref(&two)),
+    ] {
         let plan = plan(Some(NOW), &[after], &state);
         assert!(matches!(only(&plan), Step::Obtain { reason: Reason::Changed, .. }), "{plan:?}");
     }
     // A second issuer behind the first changes nothing.
-    let same = plan(Some(NOW), &[want(&["a.example"], &[one.clone(), two])], &state);
+    let same = plan(Some(NOW), &[want(&["a.example"], &[one, two])], &state);
     assert!(matches!(only(&same), Step::Wait { .. }), "{same:?}");
     state.forced.insert(before.id.to_string());
     let forced = plan(Some(NOW), std::slice::from_ref(&before), &state);
@@ -98,7 +101,7 @@ fn nothing_is_ordered_at_an_unknown_time_but_local_issuers_do_not_mind() {
 #[test]
 fn trouble_waits_blocks_or_lets_the_next_issuer_take_over() {
     let (one, two) = (ca("one"), ca("two"));
-    let want = want(&["a.example"], &[one.clone(), two.clone()]);
+    let want = want(&["a.example"], &[one.clone(), two]);
     let step = |class, since: i64, held: Option<Held>| {
         let mut state = State::default();
         let mut trouble = trouble(&want, &one, class, NOW);

@@ -151,7 +151,7 @@ impl Pebble {
             .arg("-config")
             .arg(self.folder.path().join("pebble.json"))
             .arg("-dnsserver")
-            .arg(self.dns_server.unwrap_or(SocketAddr::from(([127, 0, 0, 1], self.dns_port))).to_string())
+            .arg(self.dns_server.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], self.dns_port))).to_string())
             .envs(self.environment.iter().copied())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
