@@ -129,7 +129,7 @@ fn a_person_is_told_what_has_to_be_done() {
     let want = want(&["a.example"], std::slice::from_ref(&one));
     let mut state = State::default();
     let failure = Failure::new(Class::Config, "the CA does not issue for a.example").advise("use another issuer");
-    let trouble = Trouble::after(None, &failure, "one", want.print(&one), NOW, 0);
+    let trouble = Trouble::after(None, &failure, "one", want.attempt_print(&one), NOW, 0);
     state.troubles.insert(want.id.to_string(), vec![trouble]);
     let plan = plan(Some(NOW + 100 * DAY), std::slice::from_ref(&want), &state);
     let Step::Blocked { why } = only(&plan) else { panic!("{plan:?}") };
