@@ -106,6 +106,13 @@ fn each_kind_of_error_names_object_reason_and_field() {
             "metadata.annotations[gatelet.dev/ssl-redirect]".to_owned(),
         ),
         (
+            backed.clone()
+                + &with_tls.replace("{name: app}\n", "{name: app, annotations: {gatelet.dev/issuer: nobody}}\n"),
+            app,
+            "UnknownIssuer",
+            "metadata.annotations[gatelet.dev/issuer]".to_owned(),
+        ),
+        (
             backed
                 + &ingress("app", "app.example.com", "")
                 + &ingress("copy", "app.example.com", "").replace("service: {name: copy", "service: {name: app"),
