@@ -13,12 +13,14 @@ use serde_json::Value;
 
 use super::{issuers::Issuers, publish};
 use crate::{
+    acme::http::Clock,
     admin::FindingReport,
     apiserver::{
         defaults,
         schema::{self, ContentType},
         validate,
     },
+    config::Config,
     controller::{Index, Settings},
     objects::{Event, Kind, RawObject},
     routing::HostPattern,
@@ -58,6 +60,9 @@ pub enum CheckError {
         /// What is wrong.
         message: String,
     },
+    /// An issuer of the configuration is none.
+    #[error("{0}")]
+    Config(String),
 }
 
 impl CheckReport {
@@ -67,9 +72,14 @@ impl CheckReport {
     }
 }
 
-/// Checks files and folders (their `*.yaml`, `*.yml`, `*.json`) as one set of objects.
-pub fn check(paths: &[PathBuf]) -> Result<CheckReport, CheckError> {
-    let mut issuers = Issuers::new(Arc::new(UnixTime::now));
+/// Checks files and folders (their `*.yaml`, `*.yml`, `*.json`) as one set of objects. Issuers are those that are built in,
+/// those of the configuration and those among the objects.
+pub fn check(paths: &[PathBuf], config: Option<&Config>) -> Result<CheckReport, CheckError> {
+    let time: Clock = Arc::new(UnixTime::now);
+    let mut issuers = match config {
+        Some(config) => Issuers::load(config, time).map_err(CheckError::Config)?,
+        None => Issuers::new(time),
+    };
     let settings = Settings {
         controller: "gatelet.dev/ingress-controller".into(),
         classless: true,
@@ -80,7 +90,7 @@ pub fn check(paths: &[PathBuf]) -> Result<CheckReport, CheckError> {
         node: "".into(),
         addresses: Vec::new(),
         issuers: issuers.names(),
-        default_issuer: None,
+        default_issuer: issuers.default().map(Into::into),
     };
     let mut index = Index::new(settings, Box::new(inspect));
     let class = br#"{"metadata":{"name":"gatelet"},"spec":{"controller":"gatelet.dev/ingress-controller"}}"#;

@@ -38,7 +38,7 @@ pub(super) struct ExposeArguments {
     /// Redirect plain HTTP to HTTPS; `auto` with a certificate that is got and renewed, others with what there is
     #[arg(long, value_name = "auto", num_args = 0..=1, default_missing_value = "")]
     tls: Option<Tls>,
-    /// Who issues that certificate; means --tls auto [default: letsencrypt]
+    /// Who issues that certificate; means --tls auto [default: the default issuer of the configuration, or letsencrypt]
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
     /// Print the objects and write nothing
@@ -77,7 +77,10 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
         namespace: arguments.namespace,
         tls: match (arguments.issuer, arguments.tls) {
             (Some(issuer), _) => ExposeTls::Issued(issuer),
-            (None, Some(Tls::Auto)) => ExposeTls::Issued("letsencrypt".to_owned()),
+            (None, Some(Tls::Auto)) => {
+                let default = config.default_issuer.clone();
+                ExposeTls::Issued(default.unwrap_or_else(|| "letsencrypt".to_owned()))
+            }
             (None, Some(Tls::Redirect)) => ExposeTls::Required,
             (None, None) => ExposeTls::Optional,
         },

@@ -60,6 +60,9 @@ enum Command {
         /// Files and folders of YAML or JSON
         #[arg(required = true)]
         paths: Vec<PathBuf>,
+        /// Configuration file, for the issuers in it
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
         /// Form of the output
         #[arg(short, long, default_value = "table")]
         output: Output,
@@ -228,8 +231,11 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             let report = client::get(&admin(&running)?, &path)?;
             print(&report, output, render::explain)
         }
-        Command::Check { paths, output } => {
-            let report = app::check(&paths).map_err(|error| Failure::Failed(error.to_string()))?;
+        Command::Check { paths, config, output } => {
+            let flags = config.map(|config| Flags { config: Some(config), ..Flags::default() });
+            let config = flags.map(|flags| Config::load(&flags)).transpose();
+            let config = config.map_err(|error| Failure::Usage(error.to_string()))?;
+            let report = app::check(&paths, config.as_ref()).map_err(|error| Failure::Failed(error.to_string()))?;
             let json = serde_json::to_string(&report).map_err(|error| Failure::Failed(error.to_string()))?;
             print(&json, output, render::check)?;
             if report.has_warnings() { Err(Failure::Failed(String::new())) } else { Ok(()) }

@@ -117,9 +117,13 @@ impl Index {
     pub fn set_issuers(&mut self, names: BTreeSet<Box<str>>) {
         let before = mem::replace(&mut self.settings.issuers, names);
         let after = &self.settings.issuers;
+        let changed: BTreeSet<&str> = before
+            .symmetric_difference(after)
+            .map(|name| name.split_once('/').map_or(&**name, |(_, name)| name))
+            .collect();
         // Who names an unknown one is told which there are.
-        let concerned = |name: &str| !before.contains(name) || !after.contains(name);
-        if before != *after {
+        let concerned = |name: &str| changed.contains(name) || !before.contains(name);
+        if !changed.is_empty() {
             let touched = self.compiled.iter().filter(|(_, one)| one.issuers.iter().any(|name| concerned(name)));
             self.touched.ingresses.extend(touched.map(|(name, _)| name.clone()));
         }

@@ -28,7 +28,7 @@ pub struct Settings {
     /// The addresses written into `status.loadBalancer` of the Ingresses served here. Empty: not known yet, and no
     /// status is asked for.
     pub addresses: Vec<IpAddr>,
-    /// The names of the issuers that there are.
+    /// The names of the issuers that there are: those for all namespaces, and with `namespace/` before those for one.
     pub issuers: BTreeSet<Box<str>>,
     /// Who issues for hosts under `spec.tls` of Ingresses that do not say; `None`: nobody.
     pub default_issuer: Option<Box<str>>,
@@ -91,7 +91,8 @@ pub struct Wish {
     pub secret: Option<Arc<str>>,
     /// Hosts, wildcards and addresses that it is to be for: sorted, each once, 1 to 100.
     pub hosts: Vec<Box<str>>,
-    /// Who may issue it, in the order of preference. Not empty, and each in [`Settings::issuers`].
+    /// Who may issue it, in the order of preference, as the namespace calls them: each is in [`Settings::issuers`], with or
+    /// without the namespace before it. Not empty.
     pub issuers: Vec<Box<str>>,
     /// The common name, one of the hosts.
     pub common_name: Option<Box<str>>,

@@ -320,9 +320,18 @@ impl Compiler<'_> {
         };
         let told = !self.out.issuers.is_empty();
         self.out.issuers.extend(names.iter().cloned());
-        let Some(unknown) = names.iter().find(|name| !settings.issuers.contains(*name)) else { return Some(names) };
+        // One of another namespace is nothing to this one.
+        let known: BTreeSet<&str> = settings
+            .issuers
+            .iter()
+            .filter_map(|issuer| match issuer.split_once('/') {
+                None => Some(&**issuer),
+                Some((namespace, issuer)) => (*namespace == *self.name.0).then_some(issuer),
+            })
+            .collect();
+        let Some(unknown) = names.iter().find(|name| !known.contains(&***name)) else { return Some(names) };
         if !told {
-            let known: Vec<&str> = settings.issuers.iter().map(|name| &**name).collect();
+            let known: Vec<&str> = known.into_iter().collect();
             let message = match known.join(", ") {
                 none if none.is_empty() => format!("there is no issuer {unknown}, nor any other"),
                 known => format!("there is no issuer {unknown}; there are {known}"),

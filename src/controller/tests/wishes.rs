@@ -124,6 +124,22 @@ fn an_unknown_issuer_is_told_once_and_asked_when_it_comes() {
 }
 
 #[test]
+fn an_issuer_of_a_namespace_is_for_that_namespace() {
+    let mut index = serving();
+    for (name, issuer) in [("own", "late"), ("theirs", "far"), ("spelled", "other/far")] {
+        index.apply(apply(asking(name, 1, &[("gatelet.dev/issuer", issuer)], &[("", &["a.example"])])));
+    }
+    assert!(wanted(&index.compile()).is_empty());
+    index.set_issuers(["lab", "default/late", "other/far"].map(Into::into).into());
+    let output = index.compile();
+    assert_eq!(all(&output), ["default/~a.example [a.example] late"]);
+    assert_eq!(reasons(&output), [("spelled".to_owned(), "UnknownIssuer"), ("theirs".to_owned(), "UnknownIssuer")]);
+    assert!(output.findings.expect("findings").iter().all(|one| one.message.contains("there are lab, late:")));
+    index.set_issuers(["lab"].map(Into::into).into());
+    assert!(wanted(&index.compile()).is_empty());
+}
+
+#[test]
 fn names_come_from_tls_or_the_rules_and_must_have_a_public_form() {
     let long: Vec<String> = (0..101).map(|n| format!("h{n}.example")).collect();
     let long: Vec<&str> = long.iter().map(String::as_str).collect();

@@ -212,3 +212,17 @@ fn checking_needs_nothing_but_the_files() {
     }
     assert_eq!(std::fs::read_dir(&home).expect("it is there").count(), 0);
 }
+
+#[test]
+fn issuers_of_a_configuration_are_known_to_the_check() {
+    let folder = Folder::new();
+    let tls = "metadata: {name: app, annotations: {gatelet.dev/issuer: lab}}\nspec:\n  tls: [{hosts: [app.example.com], secretName: tls}]\n";
+    let text = ingress("app", "app.example.com", "").replace("metadata: {name: app}\nspec:\n", tls);
+    let file = folder.write("app.yaml", &(service("app", "") + &text));
+    let config = folder.write("gatelet.toml", "[[issuers]]\nname = \"lab\"\nkind = \"local-ca\"\n");
+    let check = |flags: &[&str]| program().arg("check").arg(&file).args(flags).output().expect("gatelet runs");
+    assert!(bad(&check(&["--config", "/nowhere"]), 2).contains("/nowhere"));
+    let output = check(&[]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("there is no issuer lab; there are letsencrypt,"));
+    assert_eq!(good(check(&["--config", &config.display().to_string()])), "2 objects checked, 0 warnings\n");
+}
