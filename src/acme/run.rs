@@ -102,8 +102,7 @@ impl Engine {
     /// How long to sleep at most: clocks jump, so the loop looks at them now and then.
     fn until(&self, wake: Option<i64>, now: Option<i64>) -> Duration {
         let wait = wake.zip(now).map(|(wake, now)| u64::try_from(wake - now).unwrap_or(0).max(1));
-        let tick = self.pace().tick;
-        wait.map_or(tick, |wait| Duration::from_secs(wait).min(tick))
+        wait.map_or(Duration::MAX, Duration::from_secs).min(self.pace().tick)
     }
 
     /// Does what a decision says, or says when it can be done.
