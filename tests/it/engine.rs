@@ -2,4 +2,10 @@
 //! ends with a certificate, or with a named reason and moment; and Let's Encrypt would never have refused or paused us.
 
 mod bench;
+mod clock;
+mod crashes;
+mod disk;
+mod edges;
 mod faults;
+mod gate;
+mod properties;

@@ -18,6 +18,7 @@ mod api;
 mod chaos;
 mod cluster;
 mod commands;
+mod engine;
 mod first;
 mod floods;
 mod h2spec;

@@ -18,13 +18,26 @@ use gatelet::{
         want::{Name, Terms, Want},
     },
     store::{Memory, Store},
-    tls::{Challenges, LocalCa},
+    tls::LocalCa,
     util::clock::{Reading, unix},
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
 
 use crate::support::chaos::{ChaosCa, Endpoint, Fault, Options};
+
+/// In a hurry.
+pub const PACE: Pace = Pace {
+    gap: Duration::ZERO,
+    patience: Duration::from_secs(5),
+    look: Duration::from_millis(10),
+    answer: Duration::from_secs(3),
+    tick: Duration::from_millis(50),
+    renewal_info: Duration::from_millis(300),
+    advice: false,
+    http: true,
+    https: true,
+};
 
 /// A clock that the test moves.
 #[derive(Debug)]
@@ -37,7 +50,7 @@ pub struct Time {
 }
 
 impl Time {
-    fn new() -> Arc<Self> {
+    pub fn new() -> Arc<Self> {
         Arc::new(Self { start: Instant::now(), wall: AtomicI64::new(0), passed: AtomicI64::new(0) })
     }
 
@@ -68,47 +81,52 @@ pub enum End {
 
 /// See the module.
 pub struct Bench {
-    pub ca: ChaosCa,
+    pub ca: Arc<ChaosCa>,
     pub time: Arc<Time>,
     pub store: Arc<dyn Store>,
-    pub challenges: Arc<Challenges>,
     pub engine: Arc<Engine>,
     notices: mpsc::Receiver<Notice>,
     told: Vec<Notice>,
     running: JoinHandle<Result<(), String>>,
     runtime: Runtime,
+    pace: Pace,
 }
 
 impl Bench {
     pub fn new(options: Options) -> Self {
-        Self::on(ChaosCa::start(options), Arc::new(Memory::default()), Time::new())
+        Self::with(options, Vec::new())
     }
 
     /// With faults from the start.
     pub fn with(options: Options, faults: Vec<Fault>) -> Self {
         let ca = ChaosCa::start(options);
         ca.set_faults(faults);
-        Self::on(ca, Arc::new(Memory::default()), Time::new())
+        Self::on(ca, Arc::new(Memory::default()), Time::new(), PACE)
     }
 
     /// On a store that may hold something already.
-    pub fn on(ca: ChaosCa, store: Arc<dyn Store>, time: Arc<Time>) -> Self {
-        ca.freeze();
+    pub fn on(ca: impl Into<Arc<ChaosCa>>, store: Arc<dyn Store>, time: Arc<Time>, pace: Pace) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let challenges = Arc::new(Challenges::default());
-        let (engine, notices) = engine(&store, &time, &challenges);
+        let ca = ca.into();
+        ca.freeze();
+        let (engine, notices) = engine(&store, &time, pace);
         let running = runtime.spawn(engine.clone().run());
-        Self { ca, time, store, challenges, engine, notices, told: Vec::new(), running, runtime }
+        Self { ca, time, store, engine, notices, told: Vec::new(), running, runtime, pace }
     }
 
     /// The process is gone without a word, and another one starts on the same store.
     pub fn crash(&mut self) {
-        let wants = Vec::from(&*self.engine.wants());
+        let wants = self.engine.wants();
         self.stop();
-        let (engine, notices) = engine(&self.store, &self.time, &self.challenges);
+        self.start_again();
+        self.engine.want(wants);
+    }
+
+    /// Another process on the same store, which nobody has told anything yet.
+    pub fn start_again(&mut self) {
+        let (engine, notices) = engine(&self.store, &self.time, self.pace);
         (self.engine, self.notices) = (engine, notices);
         self.running = self.runtime.spawn(self.engine.clone().run());
-        self.engine.want(wants.into());
     }
 
     /// Ends the engine where it is.
@@ -141,10 +159,9 @@ impl Bench {
     /// passed.
     pub fn settle(&self, most: Duration) -> End {
         let (began, mut passed) = (Instant::now(), Duration::ZERO);
-        let mut last = String::new();
         loop {
             assert!(began.elapsed() < Duration::from_secs(120), "no end: {:?}\n{:#?}", self.reports(), self.ca.log());
-            std::thread::sleep(Duration::from_millis(20));
+            self.look();
             let reports = self.reports();
             if reports.is_empty() || reports.iter().any(|report| report.doing.is_some() || report.state == "obtaining")
             {
@@ -153,27 +170,32 @@ impl Bench {
             if let Some(blocked) = reports.iter().find(|report| report.state == "blocked") {
                 return End::Blocked(blocked.why.clone());
             }
-            // What the engine has not looked at since something changed may be old.
-            let now = format!("{reports:?}");
-            if now != last {
-                last = now;
-                self.engine.look_again();
-                std::thread::sleep(Duration::from_millis(60));
-                continue;
-            }
-            let Some(waiting) = reports.iter().find(|report| report.state != "valid") else { return End::Live };
-            let Some(next) = &waiting.next else {
-                self.engine.look_again();
-                continue;
-            };
+            // The first that has something to do.
+            // One that is valid may be due and in trouble.
+            let is_open = |report: &&Report| report.state != "valid" || report.problem.is_some();
+            let waiting = reports.iter().filter(is_open).min_by_key(|report| report.next.clone());
+            let Some(waiting) = waiting else { return End::Live };
+            let Some(next) = &waiting.next else { continue };
             let until: jiff::Timestamp = next.parse().unwrap();
-            let wait = u64::try_from(until.as_second() - self.time.reading().wall).unwrap_or(0) + 1;
+            // The CA's clock is right.
+            let wait = u64::try_from(until.as_second() - self.ca.now().as_second()).unwrap_or(0) + 1;
             passed += Duration::from_secs(wait);
             if passed > most {
                 return End::Waiting(waiting.why.clone());
             }
             self.pass(Duration::from_secs(wait));
         }
+    }
+
+    /// Waits until the engine has looked at everything as it is now.
+    pub fn look(&self) {
+        let before = self.engine.turns();
+        self.engine.look_again();
+        // The turn that is going on may have begun before.
+        crate::support::eventually("two turns", || {
+            std::thread::sleep(Duration::from_millis(5));
+            (self.engine.turns() >= before + 2 || self.running.is_finished()).then_some(())
+        });
     }
 
     /// Waits until something is so.
@@ -200,6 +222,11 @@ impl Bench {
 
     pub fn was_told(&mut self, reason: NoticeReason) -> bool {
         self.told().iter().any(|notice| notice.reason == reason)
+    }
+
+    /// Lets something of the engine's run.
+    pub fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.runtime.spawn(future)
     }
 
     /// Runs something of the engine's to its end.
@@ -232,27 +259,18 @@ impl Drop for Bench {
     }
 }
 
-fn engine(
-    store: &Arc<dyn Store>,
-    time: &Arc<Time>,
-    challenges: &Arc<Challenges>,
-) -> (Arc<Engine>, mpsc::Receiver<Notice>) {
+fn engine(store: &Arc<dyn Store>, time: &Arc<Time>, pace: Pace) -> (Arc<Engine>, mpsc::Receiver<Notice>) {
     let (notices, told) = mpsc::channel(1_000);
     let time = time.clone();
     let parts = Parts {
         store: store.clone(),
         time: Arc::new(move || time.reading()),
         local_ca: Arc::new(LocalCa::generate("test").unwrap()),
-        challenges: challenges.clone(),
-        lookup: Lookup::default(),
+        challenges: Arc::default(),
+        // Nobody is asked but where a test says whom.
+        lookup: Lookup { resolvers: vec![([127, 0, 0, 1], 1).into()], ..Lookup::default() },
         notices,
-        pace: Pace {
-            gap: Duration::ZERO,
-            patience: Duration::from_secs(5),
-            tick: Duration::from_millis(50),
-            renewal_info: Duration::from_millis(300),
-            ..Pace::default()
-        },
+        pace,
     };
     (Arc::new(Engine::load(parts).unwrap()), told)
 }

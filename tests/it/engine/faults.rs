@@ -28,7 +28,7 @@ fn is_blocked(what: &str, faults: Vec<Fault>, words: &str) -> Bench {
     bench.want(&["a.example"]);
     let end = bench.settle(DAY * 40);
     assert!(matches!(&end, End::Blocked(why) if why.contains(words)), "{what}: {end:?}");
-    bench.until("its owner is told", || bench.was_told(NoticeReason::Blocked).then_some(()));
+    assert!(bench.was_told(NoticeReason::Blocked), "{what}");
     bench.assert_good();
     bench
 }
@@ -90,7 +90,7 @@ fn what_the_network_does_is_never_final() {
 fn closed_doors_are_tried_again() {
     for door in [Door::Refuses, Door::EndsHandshake, Door::ShowsExpiredCertificate] {
         let bench = Bench::new(Options::default());
-        bench.ca.set_door(door.clone());
+        bench.ca.set_door(door);
         bench.want(&["a.example"]);
         assert!(matches!(bench.settle(HOUR * 2), End::Waiting(_)), "{door:?}");
         bench.ca.set_door(Door::Open);
@@ -139,7 +139,9 @@ fn what_the_ca_asks_to_wait_is_waited() {
     ] {
         let bench = Bench::with(Options::default(), faults);
         bench.want(&["a.example"]);
-        let next = bench.until("it waits", || bench.reports().first()?.problem.as_ref().and(bench.report().next));
+        bench.until("it waits", || bench.reports().first()?.problem.clone());
+        bench.look();
+        let next = bench.report().next.unwrap();
         let next: jiff::Timestamp = next.parse().unwrap();
         let wait = next.as_second() - bench.time.reading().wall;
         assert!(wait >= at_least - 2, "{what}: {wait}");
@@ -251,10 +253,7 @@ fn certificates_that_are_not_what_was_asked_for_are_never_served() {
         WrongChain::OtherKey,
         WrongChain::OtherNames,
     ] {
-        let bench = Bench::with(
-            Options::default(),
-            vec![Fault::new(Endpoint::Certificate, Nth::Call(1), Action::Chain(wrong))],
-        );
+        let bench = Bench::with(Options::default(), vec![Fault::once(Endpoint::Finalize, Action::Chain(wrong))]);
         bench.want(&["a.example"]);
         let problem = bench.until("it is noticed", || bench.reports().first()?.problem.clone());
         assert!(problem.message.contains("is wrong"), "{wrong:?}: {problem:?}");
@@ -263,7 +262,7 @@ fn certificates_that_are_not_what_was_asked_for_are_never_served() {
         bench.assert_good();
     }
     // A short life is not wrong.
-    gets_there("one day", vec![Fault::once(Endpoint::Certificate, Action::Chain(WrongChain::OneDayLife))], HOUR);
+    gets_there("one day", vec![Fault::once(Endpoint::Finalize, Action::Chain(WrongChain::OneDayLife))], HOUR);
 }
 
 #[test]
@@ -285,8 +284,8 @@ fn what_is_proved_already_is_not_proved_again() {
 
 #[test]
 fn a_ca_that_asks_for_other_names_is_told_nothing() {
-    let bench =
-        Bench::with(Options::default(), vec![Fault::new(Endpoint::NewOrder, Nth::Call(1), Action::AuthzOfAnother)]);
+    let options = Options { reuse: false, ..Options::default() };
+    let bench = Bench::with(options, vec![Fault::once(Endpoint::NewOrder, Action::AuthzOfAnother)]);
     bench.want(&["a.example"]);
     let problem = bench.until("it is noticed", || bench.reports().first()?.problem.clone());
     assert!(problem.message.contains("was not ordered"), "{problem:?}");
@@ -375,7 +374,8 @@ fn a_deactivated_account_is_said_and_asked_for_daily_at_most() {
     bench.pass(DAY * 80);
     let before = bench.calls(Endpoint::NewOrder);
     assert!(matches!(bench.settle(DAY * 5), End::Waiting(_)));
-    assert!(bench.calls(Endpoint::NewOrder) - before <= 8, "{:#?}", bench.ca.log());
+    // Twice each time: with and without the predecessor, which may be somebody else's.
+    assert!(bench.calls(Endpoint::NewOrder) - before <= 14, "{:#?}", bench.ca.log());
     bench.assert_good();
 }
 
@@ -410,8 +410,9 @@ fn a_wish_that_changes_in_mid_order_is_followed_by_what_it_became() {
     assert_eq!(served.certificates["default/a.example"].live.names().len(), 2);
     // Taken back altogether.
     bench.ca.set_faults(vec![Fault::always(Endpoint::Authz, Action::Delay(Duration::from_millis(300)))]);
+    let orders = bench.calls(Endpoint::NewOrder);
     bench.engine.want([want(&["c.example"], &[bench.issuer(|_| {})])].into());
-    bench.until("an order is open", || (bench.calls(Endpoint::NewOrder) == 1).then_some(()));
+    bench.until("an order is open", || (bench.calls(Endpoint::NewOrder) > orders).then_some(()));
     bench.engine.want([].into());
     bench.until("it is let go", || bench.reports().is_empty().then_some(()));
     bench.assert_good();
@@ -439,7 +440,7 @@ fn six_day_certificates_need_no_setting() {
         bench.pass(DAY);
         assert_eq!(bench.settle(HOUR), End::Live);
     }
-    assert!((8..=14).contains(&bench.issued()), "{}", bench.issued());
+    assert!((6..=14).contains(&bench.issued()), "{}", bench.issued());
     bench.assert_good();
 }
 
@@ -450,7 +451,7 @@ fn revoking_gets_another_one_and_changing_the_account_key_goes_on_with_the_accou
     assert_eq!(bench.settle(HOUR), End::Live);
     bench.block_on(bench.engine.revoke("a.example", Some(4))).unwrap();
     bench.until("another one comes", || (bench.issued() == 2).then_some(()));
-    assert!(bench.ca.issued()[0].revoked);
+    assert_eq!(bench.ca.issued()[0].revoked, Some(4));
     assert_eq!(bench.settle(HOUR), End::Live);
     bench.block_on(bench.engine.change_key(&bench.issuer(|_| {}))).unwrap();
     bench.pass(DAY * 80);

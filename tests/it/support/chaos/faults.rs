@@ -36,7 +36,7 @@ pub enum Nth {
 }
 
 /// One line of the script.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     pub endpoint: Endpoint,
     pub nth: Nth,
@@ -80,6 +80,8 @@ pub enum Action {
     DirectoryMoved,
     /// Order: the first identifier comes twice, with its authorization.
     DuplicatedIdentifier,
+    /// The CA does as asked, and the answer never comes.
+    HangAfterCommit,
     /// The connection takes no other request after this (GOAWAY, `Connection: close`).
     GoAway,
     /// No `Replay-Nonce`.

@@ -34,6 +34,9 @@ pub(super) fn new(state: &mut State, call: &Call, signed: &Signed, line: &mut Lo
         if state.options.enforce_limits {
             refused?;
         }
+        for id in state.orders.keys().copied().collect::<Vec<_>>() {
+            refresh(state, id);
+        }
         let same = |order: &Order| {
             let open = matches!(order.status, Status::Pending | Status::Ready) && order.expires > now;
             open && order.account == account && order.identifiers == names && order.profile == profile

@@ -214,6 +214,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>, enough: Arc<Not
     for job in jobs {
         tokio::spawn(validate::run(shared.clone(), job));
     }
+    if call.as_ref().is_some_and(|call| call.has(&Action::HangAfterCommit)) {
+        std::future::pending::<()>().await;
+    }
     let mut reply = reply?;
     if call.as_ref().is_some_and(|call| call.has(&Action::GoAway)) {
         enough.notify_one();

@@ -1,0 +1,140 @@
+//! Real folders: what a renewal costs a disk, and disks that are full or damaged.
+
+use std::{
+    env, fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use gatelet::store;
+
+use super::bench::{Bench, End, PACE, Time};
+use crate::support::{
+    Folder,
+    chaos::{ChaosCa, Options},
+    run,
+};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Names the folder to the process that a test starts from its own program, to be alone in it.
+const ALONE: &str = "GATELET_TEST_FOLDER";
+
+/// Whether this process is one of those, and its folder.
+pub fn folder_of_this_process() -> Option<PathBuf> {
+    env::var_os(ALONE).map(PathBuf::from)
+}
+
+/// The same test in a process of its own.
+pub fn alone(test: &str, folder: &Path) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", &format!("engine::{test}"), "--nocapture"]).env(ALONE, folder);
+    command
+}
+
+fn on(folder: &Path, ca: &Arc<ChaosCa>, time: &Arc<Time>) -> Bench {
+    Bench::on(ca.clone(), store::open(folder).unwrap().0, time.clone(), PACE)
+}
+
+/// Bytes that this process has caused to be written to disks.
+fn written() -> u64 {
+    let io = fs::read_to_string("/proc/self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap().parse().unwrap()
+}
+
+#[test]
+fn one_renewal_writes_little_and_an_idle_day_nothing() {
+    const MOST: u64 = 64 * 1024;
+    let Some(folder) = folder_of_this_process() else {
+        let folder = Folder::new();
+        println!("{}", run(&mut alone("disk::one_renewal_writes_little_and_an_idle_day_nothing", folder.path())));
+        return;
+    };
+    let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
+    let bench = on(&folder, &ca, &time);
+    bench.want(&["a.example"]);
+    assert_eq!(bench.settle(HOUR), End::Live);
+    assert!(written() > 0, "{} is on a disk", folder.display());
+    let renew = || {
+        let (before, issued) = (written(), bench.issued());
+        bench.pass(DAY * 70);
+        assert_eq!(bench.settle(HOUR), End::Live);
+        assert_eq!(bench.issued(), issued + 1);
+        bench.until("a suggestion", || bench.report().suggestion);
+        written() - before
+    };
+    let costs: Vec<u64> = (0..5).map(|_| renew()).collect();
+    println!("bytes for each renewal: {costs:?}");
+    assert!(costs.iter().sum::<u64>() / 5 <= MOST, "{costs:?}");
+    std::thread::sleep(Duration::from_secs(1));
+    let before = written();
+    for _hour in 0..24 {
+        bench.pass(HOUR);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(written(), before, "an idle day");
+}
+
+#[test]
+fn a_real_disk_that_fills_up_goes_on_serving_and_renews_after_a_start_with_space() {
+    const NAME: &str = "disk::a_real_disk_that_fills_up_goes_on_serving_and_renews_after_a_start_with_space";
+    let Some(folder) = folder_of_this_process() else {
+        if !fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+            || !Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success())
+        {
+            eprintln!("LEFT OUT: mounts need root");
+            return;
+        }
+        let folder = Folder::new();
+        let test = alone(NAME, folder.path());
+        let mut command = Command::new("unshare");
+        let script = r#"mount -t tmpfs -o size=4m none "$0" && exec "$@""#;
+        command.args(["--mount", "sh", "-c", script]).arg(folder.path());
+        command.arg(test.get_program()).args(test.get_args()).env(ALONE, folder.path());
+        println!("{}", run(&mut command));
+        return;
+    };
+    let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
+    let bench = on(&folder, &ca, &time);
+    bench.want(&["a.example"]);
+    assert_eq!(bench.settle(HOUR), End::Live);
+    let filler = folder.join("filler");
+    run(Command::new("sh").args(["-c", r#"dd if=/dev/zero of="$0" bs=4k 2>/dev/null || true"#]).arg(&filler));
+    bench.pass(DAY * 70);
+    let end = bench.settle(HOUR * 4);
+    assert!(matches!(&end, End::Waiting(why) if why.contains("no space left")), "{end:?}");
+    assert_eq!(bench.engine.served().borrow().certificates.len(), 1);
+    fs::remove_file(filler).unwrap();
+    // A database that has met a full disk is opened anew by the next process.
+    drop(bench);
+    let bench = on(&folder, &ca, &time);
+    bench.want(&["a.example"]);
+    assert_eq!(bench.settle(HOUR * 3), End::Live);
+    assert_eq!(bench.issued(), 2);
+    bench.assert_good();
+}
+
+#[test]
+fn a_damaged_database_is_mended_from_its_mirror_without_another_certificate() {
+    for from in [0, 100, 700] {
+        let folder = Folder::new();
+        let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
+        let bench = on(folder.path(), &ca, &time);
+        bench.want(&["a.example"]);
+        assert_eq!(bench.settle(HOUR), End::Live);
+        drop(bench);
+        let database = folder.path().join("store/db");
+        let mut bytes = fs::read(&database).unwrap();
+        bytes[from..from + 512].fill(0);
+        fs::write(&database, bytes).unwrap();
+        let bench = on(folder.path(), &ca, &time);
+        assert_eq!(bench.engine.served().borrow().certificates.len(), 1, "damaged from {from}");
+        bench.want(&["a.example"]);
+        assert_eq!(bench.settle(HOUR), End::Live);
+        assert_eq!(bench.issued(), 1, "damaged from {from}");
+        bench.assert_good();
+    }
+}
