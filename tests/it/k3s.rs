@@ -171,6 +171,16 @@ spec:
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
+metadata: {{name: own, annotations: {{gatelet.dev/issuer: self-signed}}}}
+spec:
+  ingressClassName: gatelet
+  tls: [{{hosts: [own.example.com], secretName: own}}]
+  rules:
+    - host: own.example.com
+      http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{number: 80}}}}}}}}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
 metadata: {{name: wrong}}
 spec:
   ingressClassName: gatelet
@@ -189,6 +199,14 @@ spec:
             (status["loadBalancer"]["ingress"][0]["ip"] == "192.0.2.10").then_some(())
         });
     }
+    // The certificate that it got itself is in its Secret, and the one that somebody else made is as it was.
+    let written = eventually("the Secret is written", || {
+        let all = json(&real, &["get", "secrets", "-l", "gatelet.dev/managed=true"])["items"].take();
+        all.as_array().filter(|all| !all.is_empty()).cloned()
+    });
+    assert_eq!(written.len(), 1, "{written:?}");
+    assert_eq!((&written[0]["metadata"]["name"], &written[0]["type"]), (&"own".into(), &"kubernetes.io/tls".into()));
+
     let events = || json(&real, &["get", "events", "--field-selector=involvedObject.name=wrong"])["items"].take();
     eventually("the finding has an Event", || (events()[0]["count"] == 1).then_some(()));
     assert!(events()[0]["message"].as_str().is_some_and(|text| text.contains("nowhere")), "{}", events());
@@ -218,7 +236,12 @@ spec:
     // As the manifest says for who makes all Secrets by other means.
     real.kubectl(&["delete", "clusterrole,clusterrolebinding", "gatelet-certificates"]);
     allowed(&real, "default", &EVERYWHERE);
-    allowed(&real, "gatelet", &with(&[]));
+    let own = [
+        "leases.coordination.k8s.io [] [] [create delete get list update]",
+        "secrets [] [] [list watch create]",
+        "secrets [] [gatelet-acme] [get patch]",
+    ];
+    allowed(&real, "gatelet", &with(&own));
     restricted(&real);
 }
 

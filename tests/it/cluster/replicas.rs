@@ -45,8 +45,11 @@ impl Nodes {
         serde_json::from_str(&self.real.kubectl(&[arguments, &["-o", "json"]].concat())).expect("JSON")
     }
 
+    /// Null before anybody has asked to lead.
     fn lease(&self) -> Value {
-        self.json(&["-n", "gatelet", "get", "lease", "gatelet"])["spec"].take()
+        let arguments = ["-n", "gatelet", "get", "lease", "gatelet", "--ignore-not-found", "-o", "json"];
+        serde_json::from_str::<Value>(&self.real.kubectl(&arguments))
+            .map_or(Value::Null, |mut lease| lease["spec"].take())
     }
 
     fn holder(&self) -> String {
