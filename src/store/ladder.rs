@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use super::{Batch, Memory, Store, StoreError, mirror::Mirror, sled::Sled};
@@ -53,10 +53,21 @@ pub enum OpenError {
 /// The database and its mirror.
 #[derive(Debug)]
 struct Mirrored {
-    sled: Sled,
+    database: RwLock<Database>,
     mirror: Mutex<Mirror>,
+    dir: PathBuf,
     /// Held for as long as the store is open.
     _lock: File,
+}
+
+/// The database, as far as it can be used.
+#[derive(Debug)]
+enum Database {
+    Open(Sled),
+    /// A write failed: sled takes no other before it is opened anew.
+    Failed(Sled),
+    /// It could not be opened anew yet: what there is is read from the mirror.
+    Closed,
 }
 
 /// Opens the store in `dir`, made if it is not there (mode 0700).
@@ -134,7 +145,8 @@ fn on_disk(dir: &Path) -> Result<(Mirrored, Health), Failure> {
         }
         Err(error) => return Err(error.into()),
     };
-    Ok((Mirrored { sled, mirror: Mutex::new(mirror), _lock: lock }, health))
+    let database = RwLock::new(Database::Open(sled));
+    Ok((Mirrored { database, mirror: Mutex::new(mirror), dir: dir.to_owned(), _lock: lock }, health))
 }
 
 /// The mirror, or a new one where it cannot be read: what it had is in the database.
@@ -169,28 +181,76 @@ fn set_aside(dir: &Path, path: &Path) -> std::io::Result<PathBuf> {
     Ok(name(number))
 }
 
+impl Mirrored {
+    /// Reads from the database, or from the mirror while there is none.
+    fn read<T>(
+        &self,
+        from: impl FnOnce(&Sled) -> Result<T, StoreError>,
+        otherwise: impl FnOnce(BTreeMap<String, Vec<u8>>) -> T,
+    ) -> Result<T, StoreError> {
+        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Database::Open(sled) | Database::Failed(sled) => from(sled),
+            Database::Closed => Ok(otherwise(Mirror::read(&self.dir.join("mirror")))),
+        }
+    }
+
+    /// Uses the database, which has to be open.
+    fn with_open<T>(&self, using: impl FnOnce(&Sled) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Database::Open(sled) => using(sled),
+            Database::Failed(_) | Database::Closed => Err(StoreError::Io("the database is not open".to_owned())),
+        }
+    }
+
+    /// A write failed.
+    fn fail(&self) {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if let Database::Open(sled) = std::mem::replace(&mut *database, Database::Closed) {
+            *database = Database::Failed(sled);
+        }
+    }
+
+    /// Opens the database anew after a failed write; an error says that the disk is no better.
+    fn mend(&self) -> Result<(), StoreError> {
+        if matches!(*self.database.read().unwrap_or_else(PoisonError::into_inner), Database::Open(_)) {
+            return Ok(());
+        }
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // Closed first: no two of them can have the files.
+        *database = Database::Closed;
+        *database = Database::Open(Sled::open(&self.dir.join("store"))?);
+        tracing::info!("the store takes writes again");
+        Ok(())
+    }
+}
+
 impl Store for Mirrored {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.sled.get(key)
+        self.read(|sled| sled.get(key), |mut kept| kept.remove(key))
     }
 
     fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.sled.scan(prefix)
+        self.read(
+            |sled| sled.scan(prefix),
+            |kept| kept.into_iter().filter(|(key, _)| key.starts_with(prefix)).collect(),
+        )
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         super::check(&batch)?;
         let wanted: Vec<_> = batch.ops.iter().filter(|(key, _)| !replaceable(key)).cloned().collect();
         let mut mirror = self.mirror.lock().unwrap_or_else(PoisonError::into_inner);
+        self.mend()?;
         // First the mirror: whatever the database has is in it too.
         mirror.append(&wanted)?;
-        self.sled.commit(batch)?;
-        if mirror.is_stale()
-            && let Err(error) = precious(&self.sled).and_then(|live| mirror.compact(&live))
+        let stored = self.with_open(|sled| sled.commit(batch)).inspect_err(|_failed| self.fail());
+        if stored.is_ok()
+            && mirror.is_stale()
+            && let Err(error) = self.with_open(precious).and_then(|live| mirror.compact(&live))
         {
             tracing::warn!(%error, "the mirror of the state was not made smaller");
         }
-        Ok(())
+        stored
     }
 }
 
