@@ -73,11 +73,12 @@ pub struct Error {
     pub retry: Retry,
 }
 
-/// What the asker of a failed request understands; to be taken from the head before it is given away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the asker of a failed request understands; to be taken from the head before it is given away. Read only when a
+/// request fails.
+#[derive(Clone, Debug, Default)]
 pub struct Ask {
-    json: bool,
-    grpc: bool,
+    accept: Option<HeaderValue>,
+    content_type: Option<HeaderValue>,
 }
 
 impl Kind {
@@ -161,10 +162,10 @@ impl Error {
     }
 
     /// The answer. Small; `Connection: close` (which HTTP/2 does not carry) where framing is in doubt.
-    pub fn response(&self, ask: Ask) -> Response<Bytes> {
+    pub fn response(&self, ask: &Ask) -> Response<Bytes> {
         let status = self.kind.status();
         let reason = self.kind.reason();
-        if ask.grpc {
+        if ask.is_grpc() {
             let mut response = Response::new(Bytes::new());
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -174,7 +175,7 @@ impl Error {
             return response;
         }
         let name = status.canonical_reason().unwrap_or_default();
-        let (content_type, body) = if ask.json {
+        let (content_type, body) = if ask.is_json() {
             (
                 "application/json",
                 format!("{{\"status\":{},\"error\":\"{name}\",\"reason\":\"{reason}\"}}\n", status.as_u16()),
@@ -210,20 +211,27 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Ask {
-    /// From the head of a request: gRPC by its content type, JSON if `Accept` names it and no web page.
+    /// From the head of a request.
     pub fn of(headers: &HeaderMap) -> Self {
-        let starts = |name, prefix: &[u8]| {
-            headers.get(name).is_some_and(|value: &HeaderValue| {
+        Self { accept: headers.get(ACCEPT).cloned(), content_type: headers.get(CONTENT_TYPE).cloned() }
+    }
+
+    /// By the content type of the request.
+    fn is_grpc(&self) -> bool {
+        let starts = |prefix: &[u8]| {
+            self.content_type.as_ref().is_some_and(|value| {
                 value.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
             })
         };
+        starts(b"application/grpc") && !starts(b"application/grpc-web")
+    }
+
+    /// If `Accept` names it and no web page.
+    fn is_json(&self) -> bool {
         let accepts = |media: &[u8]| {
-            headers.get(ACCEPT).is_some_and(|value| memchr::memmem::find(value.as_bytes(), media).is_some())
+            self.accept.as_ref().is_some_and(|value| memchr::memmem::find(value.as_bytes(), media).is_some())
         };
-        Self {
-            grpc: starts(CONTENT_TYPE, b"application/grpc") && !starts(CONTENT_TYPE, b"application/grpc-web"),
-            json: accepts(b"json") && !accepts(b"text/html"),
-        }
+        accepts(b"json") && !accepts(b"text/html")
     }
 }
 

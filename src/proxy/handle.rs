@@ -53,7 +53,7 @@ pub(crate) async fn handle(worker: &Rc<Worker>, conn: &Rc<ConnInfo>, request: Re
                 record.reason = Some(error.kind.reason());
             }
             tracing::debug!(%error, side = ?error.side, "request failed");
-            error.response(ask).map(Body::from)
+            error.response(&ask).map(Body::from)
         }
     };
     worker.counters.answered(response.status(), began.elapsed());

@@ -9,12 +9,12 @@ fn ask(name: &'static str, value: &'static str) -> Ask {
 #[test]
 fn an_answer_is_text_unless_json_is_asked_for() {
     let error = Error::us(Kind::Unavailable("no endpoint"));
-    let text = error.response(Ask::default());
+    let text = error.response(&Ask::default());
     assert_eq!(text.status(), 503);
     assert_eq!(text.body(), "503 Service Unavailable: no endpoint\n");
-    let page = error.response(ask("accept", "text/html,application/json;q=0.5"));
+    let page = error.response(&ask("accept", "text/html,application/json;q=0.5"));
     assert_eq!(page.headers()["content-type"], "text/plain; charset=utf-8");
-    let json = error.response(ask("accept", "application/json"));
+    let json = error.response(&ask("accept", "application/json"));
     assert_eq!(json.headers()["content-type"], "application/json");
     let value: serde_json::Value = serde_json::from_slice(json.body()).unwrap();
     assert_eq!(value["status"], 503);
@@ -31,18 +31,18 @@ fn grpc_gets_its_status_without_a_body() {
         (Kind::GatewayTimeout("connect"), "14"),
         (Kind::BodyTooLarge, "8"),
     ] {
-        let response = Error::us(kind).response(asked);
+        let response = Error::us(kind).response(&asked);
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "application/grpc");
         assert_eq!(response.headers()["grpc-status"], status, "{kind:?}");
         assert!(response.body().is_empty());
     }
-    assert_eq!(Error::us(Kind::NoRoute).response(ask("content-type", "application/grpc-web")).status(), 404);
+    assert_eq!(Error::us(Kind::NoRoute).response(&ask("content-type", "application/grpc-web")).status(), 404);
 }
 
 #[test]
 fn the_connection_closes_where_framing_is_in_doubt_only() {
-    let closes = |kind| Error::client(kind).response(Ask::default()).headers().contains_key(CONNECTION);
+    let closes = |kind| Error::client(kind).response(&Ask::default()).headers().contains_key(CONNECTION);
     assert!(closes(Kind::BadRequest("bare LF in head")));
     assert!(closes(Kind::BodyTooLarge));
     assert!(!closes(Kind::NoRoute));
