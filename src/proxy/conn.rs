@@ -18,6 +18,8 @@ pub struct ConnInfo {
     pub local: SocketAddr,
     /// `client.ip()` as a header value, prepared once per connection.
     pub client_ip: HeaderValue,
+    /// `local.port()` as a header value, prepared likewise.
+    pub local_port: HeaderValue,
     /// Whether `client` is in the list of trusted proxies: behind PROXY protocol it is the hop before the balancer.
     pub trusted: bool,
     /// What TLS agreed on; `None` on a plain connection.

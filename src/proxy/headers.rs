@@ -5,20 +5,13 @@ use std::net::IpAddr;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
-    header::{
-        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-        TE, TRANSFER_ENCODING, UPGRADE,
-    },
+    header::{CONNECTION, CONTENT_LENGTH, COOKIE, Entry, FORWARDED, HOST, TE, TRANSFER_ENCODING},
 };
 
 use ipnet::IpNet;
 
 use super::conn::ConnInfo;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const PROXY: HeaderName = HeaderName::from_static("proxy");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -29,23 +22,6 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 /// Kept from a trusted peer, else made here.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Fields that speak of one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
-/// `Trailer` stays: it tells what follows a chunked body, and trailers pass.
-/// The server side answers `Expect` when the body is first asked for.
-const HOP_BY_HOP: [HeaderName; 11] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HTTP2_SETTINGS,
-    PROXY,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    EXPECT,
-];
 
 /// Removes the hop-by-hop fields of a request or an answer. One look at all names is much cheaper than asking the map
 /// for each name that is usually not there.
@@ -67,11 +43,12 @@ pub(super) fn strip(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
+    drop_where(headers, |name| hop_by_hop(name.as_str()));
 }
 
+/// Whether a field speaks of one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
+/// `Trailer` stays: it tells what follows a chunked body, and trailers pass. The server side answers `Expect` when the
+/// body is first asked for.
 fn hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -114,9 +91,9 @@ pub(super) fn forwarded(
     host: &HeaderValue,
     request_id: impl FnOnce() -> HeaderValue,
 ) {
-    drop_where(headers, is_underscore_twin);
     let scheme = HeaderValue::from_static(if conn.tls.is_some() { "https" } else { "http" });
     if conn.trusted {
+        drop_where(headers, is_underscore_twin);
         let before = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
         let mut chain = before.join(&b", "[..]);
         let client = nearest_untrusted(&chain, trusted).unwrap_or_else(|| conn.client_ip.clone());
@@ -130,7 +107,7 @@ pub(super) fn forwarded(
         for (name, value) in [
             (X_REAL_IP, client),
             (X_FORWARDED_HOST, host.clone()),
-            (X_FORWARDED_PORT, port(conn)),
+            (X_FORWARDED_PORT, conn.local_port.clone()),
             (X_FORWARDED_PROTO, scheme.clone()),
             (X_FORWARDED_SCHEME, scheme.clone()),
             (X_SCHEME, scheme),
@@ -145,11 +122,13 @@ pub(super) fn forwarded(
         return;
     }
     // Whatever its name says: backends believe `X-Forwarded-Ssl` and `X-Forwarded-User` too.
-    drop_where(headers, |name| *name == FORWARDED || name.as_str().starts_with("x-forwarded-"));
+    drop_where(headers, |name| {
+        *name == FORWARDED || name.as_str().starts_with("x-forwarded-") || is_underscore_twin(name)
+    });
     headers.insert(X_FORWARDED_FOR, conn.client_ip.clone());
     headers.insert(X_REAL_IP, conn.client_ip.clone());
     headers.insert(X_FORWARDED_HOST, host.clone());
-    headers.insert(X_FORWARDED_PORT, port(conn));
+    headers.insert(X_FORWARDED_PORT, conn.local_port.clone());
     headers.insert(X_FORWARDED_PROTO, scheme.clone());
     headers.insert(X_FORWARDED_SCHEME, scheme.clone());
     headers.insert(X_SCHEME, scheme);
@@ -190,7 +169,7 @@ fn nearest_untrusted(chain: &[u8], trusted: &[IpNet]) -> Option<HeaderValue> {
 /// that is not that of the body.
 fn is_underscore_twin(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
-    memchr::memchr(b'_', name).is_some() && {
+    matches!(name, [b'x' | b'c' | b't', ..]) && name.contains(&b'_') && {
         let dashed: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
         let alone: [&[u8]; 5] = [b"x-real-ip", b"x-scheme", b"x-request-id", b"content-length", b"transfer-encoding"];
         dashed.starts_with(b"x-forwarded-") || alone.contains(&&*dashed)
@@ -200,14 +179,6 @@ fn is_underscore_twin(name: &HeaderName) -> bool {
 fn drop_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
     while let Some(name) = headers.keys().find(|name| unwanted(name)).cloned() {
         headers.remove(name);
-    }
-}
-
-fn port(conn: &ConnInfo) -> HeaderValue {
-    match conn.local.port() {
-        80 => HeaderValue::from_static("80"),
-        443 => HeaderValue::from_static("443"),
-        other => HeaderValue::from(other),
     }
 }
 

@@ -83,6 +83,7 @@ pub(super) async fn serve(
         peer,
         local: ends.1,
         client_ip,
+        local_port: HeaderValue::from(ends.1.port()),
         trusted: settings.trusted_proxies.iter().any(|net| net.contains(&ip)),
         tls: None,
         signal: Arc::new(Signal::new((&*settings).into())),

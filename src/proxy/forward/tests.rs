@@ -89,6 +89,7 @@ async fn serve(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAd
         peer,
         local: stream.local_addr().expect("address"),
         client_ip: HeaderValue::from_static("127.0.0.1"),
+        local_port: HeaderValue::from_static("80"),
         trusted: false,
         tls: None,
         signal: crate::proxy::signal::Signal::of_tests(),

@@ -7,6 +7,7 @@ fn conn(trusted: bool) -> ConnInfo {
         peer: client,
         local: "192.0.2.1:443".parse().expect("an address"),
         client_ip: HeaderValue::from_static("192.0.2.9"),
+        local_port: HeaderValue::from_static("443"),
         trusted,
         tls: None,
         signal: crate::proxy::signal::Signal::of_tests(),
