@@ -45,7 +45,7 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 128 * STREAM_WINDOW;
 
 /// What tells upstream connections apart.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct UpstreamKey {
     pub(super) addr: SocketAddr,
     pub(super) protocol: Protocol,

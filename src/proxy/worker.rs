@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use bytes::BytesMut;
 use http::HeaderValue;
 use ring::rand::SecureRandom;
 use tokio_rustls::TlsConnector;
@@ -30,6 +31,9 @@ use crate::{
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// Request ids that share an allocation.
+const IDS: usize = 16;
+
 /// What all cores and the control side share.
 #[derive(Debug, Default)]
 pub struct Shared {
@@ -41,7 +45,7 @@ pub struct Shared {
     ejected: Mutex<HashMap<SocketAddr, Instant>>,
 }
 
-/// What one core owns. Made on its thread, inside its `LocalSet`.
+/// What one core owns. Made on its thread, inside its runtime.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(super) settings: Arc<Settings>,
@@ -51,10 +55,12 @@ pub(crate) struct Worker {
     pub(super) tunnels: Cell<usize>,
     pub(super) names: Rc<Names>,
     pub(super) deadlines: Rc<Deadlines>,
-    upstreams: RefCell<HashMap<UpstreamKey, Rc<Upstream>>>,
+    upstreams: RefCell<BTreeMap<UpstreamKey, Rc<Upstream>>>,
     /// Turns of round robin per backend, by its address in memory: a stale entry costs nothing but its place.
     turns: RefCell<HashMap<usize, usize>>,
     random: Cell<u64>,
+    /// Room for further request ids.
+    ids: RefCell<BytesMut>,
     tls: [Connector; 2],
 }
 
@@ -103,6 +109,7 @@ impl Worker {
             upstreams: RefCell::default(),
             turns: RefCell::default(),
             random: Cell::new(seed()),
+            ids: RefCell::default(),
             tls,
         });
         let deadlines = worker.deadlines.clone();
@@ -178,10 +185,17 @@ impl Worker {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let bits = (u128::from(self.random()) << 64) | u128::from(self.random());
         let mut id = [0; 32];
-        for (index, digit) in id.iter_mut().enumerate() {
-            *digit = HEX[(bits >> (index * 4)) as usize & 15];
+        for (digits, byte) in id.chunks_exact_mut(2).zip(bits.to_le_bytes()) {
+            digits[0] = HEX[usize::from(byte & 15)];
+            digits[1] = HEX[usize::from(byte >> 4)];
         }
-        HeaderValue::from_bytes(&id).unwrap_or_else(|_never| HeaderValue::from_static("0"))
+        let mut ids = self.ids.borrow_mut();
+        if ids.capacity() < id.len() {
+            ids.reserve(IDS * id.len());
+        }
+        ids.extend_from_slice(&id);
+        let id = ids.split().freeze();
+        HeaderValue::from_maybe_shared(id).unwrap_or_else(|_never| HeaderValue::from_static("0"))
     }
 
     /// Whether this request is among the share that is written to the access log.

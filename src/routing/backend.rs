@@ -22,7 +22,7 @@ impl fmt::Display for BackendId {
 }
 
 /// What is spoken to the endpoints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// HTTP/1.1 in the clear (also WebSocket).
     #[default]
