@@ -55,7 +55,7 @@ pub(super) struct Fate {
 
 /// The request body on its way to an upstream.
 #[derive(Debug)]
-pub(super) struct Outgoing(Option<Stream>);
+pub(super) struct Outgoing(Option<Box<Stream>>);
 
 #[derive(Debug)]
 struct Stream {
@@ -115,7 +115,7 @@ impl Outgoing {
             fate: fate.clone(),
             counters: worker.counters.clone(),
         };
-        (Self(Some(stream)), fate)
+        (Self(Some(Box::new(stream))), fate)
     }
 }
 

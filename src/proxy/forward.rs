@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version,
+    HeaderValue, Request, Response, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::{PathAndQuery, Scheme},
@@ -18,6 +18,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::{
+    again::Again,
     body::{Body, Fate, Outgoing},
     conn::ConnInfo,
     deadline::Deadline,
@@ -45,39 +46,34 @@ pub(super) struct Matched<'a> {
     pub(super) request_id: HeaderValue,
 }
 
-/// What an attempt came to.
-enum Attempt {
-    Answer(Response<Incoming>, Lease),
-    /// Nothing was answered; the request is back, if it may be tried again.
-    Failed(Error, Option<Box<Request<Outgoing>>>),
-}
-
-/// Forwards a request and returns the head of the answer with its streaming body, and who gave it.
+/// Forwards a request, whose head is taken, and returns the head of the answer with its streaming body, and who gave it.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
     matched: Matched<'_>,
-    mut request: Request<Incoming>,
+    request: &mut Request<()>,
+    incoming: Incoming,
 ) -> Result<(Response<Body>, SocketAddr), Error> {
     let settings = &worker.settings;
-    if let (Some(limit), Some(length)) = (settings.max_body_bytes, request.body().size_hint().exact())
+    if let (Some(limit), Some(length)) = (settings.max_body_bytes, incoming.size_hint().exact())
         && length > limit
     {
         return Err(Error::client(Kind::BodyTooLarge));
     }
     let deadline = settings.request_timeout.map(|limit| Instant::now() + limit);
-    let client_upgrade = matched.upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let backend = matched.backend;
+    let client_upgrade = matched.upgrade.is_some().then(|| hyper::upgrade::on(&mut *request));
     let client_version = request.version();
-    let (parts, incoming) = request.into_parts();
-    let head = outgoing_head(settings, conn, &matched, parts, &incoming)?;
+    let (mut head, ()) = std::mem::take(request).into_parts();
+    outgoing_head(settings, conn, matched, &mut head, &incoming)?;
     let (body, fate) = if incoming.is_end_stream() {
         (Outgoing::empty(), None)
     } else {
         let (body, fate) = Outgoing::new(incoming, settings.max_body_bytes, worker);
         (body, Some(fate))
     };
-    let request = Request::from_parts(head, body);
-    let mut sent = std::pin::pin!(attempts(worker, matched.backend, request, fate.as_ref()));
+    let mut request = Some(Request::from_parts(head, body));
+    let mut sent = std::pin::pin!(attempts(worker, backend, &mut request, fate.as_ref()));
     let (answer, lease) = match deadline {
         None => sent.await?,
         Some(at) => tokio::time::timeout_at(at.into(), sent.as_mut())
@@ -112,101 +108,102 @@ pub(super) async fn forward(
 fn outgoing_head(
     settings: &Settings,
     conn: &ConnInfo,
-    matched: &Matched<'_>,
-    mut parts: Parts,
+    matched: Matched<'_>,
+    parts: &mut Parts,
     body: &Incoming,
-) -> Result<Parts, Error> {
-    let h2 = matches!(matched.backend.protocol, Protocol::H2c | Protocol::H2);
+) -> Result<(), Error> {
+    let Matched { backend, host, target, upgrade, request_id } = matched;
+    let h2 = matches!(backend.protocol, Protocol::H2c | Protocol::H2);
     let trailers = h2 && headers::wants_trailers(&parts.headers);
     let fields = &mut parts.headers;
     headers::strip(fields);
-    headers::forwarded(fields, conn, &settings.trusted_proxies, &matched.host, || matched.request_id.clone());
+    headers::forwarded(fields, conn, &settings.trusted_proxies, &host, || request_id);
     if h2 {
         fields.remove(HOST);
         if trailers {
             fields.insert(TE, HeaderValue::from_static("trailers"));
         }
-        let scheme = if matched.backend.protocol == Protocol::H2 { Scheme::HTTPS } else { Scheme::HTTP };
-        let authority = http::uri::Authority::try_from(matched.host.as_bytes())
+        let scheme = if backend.protocol == Protocol::H2 { Scheme::HTTPS } else { Scheme::HTTP };
+        let authority = http::uri::Authority::try_from(host.as_bytes())
             .map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?;
         let mut uri = http::uri::Parts::default();
-        (uri.scheme, uri.authority, uri.path_and_query) = (Some(scheme), Some(authority), Some(matched.target.clone()));
+        (uri.scheme, uri.authority, uri.path_and_query) = (Some(scheme), Some(authority), Some(target));
         parts.uri = Uri::from_parts(uri).map_err(|_bad| Error::client(Kind::BadRequest("bad target")))?;
         parts.version = Version::HTTP_2;
     } else {
         headers::from_h2(fields, parts.version);
-        fields.insert(HOST, matched.host.clone());
-        if let Some(protocol) = &matched.upgrade {
-            fields.insert(UPGRADE, protocol.clone());
+        fields.insert(HOST, host);
+        if let Some(protocol) = upgrade {
+            fields.insert(UPGRADE, protocol);
             fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         }
         // For GET and HEAD hyper sends no body of unknown length unless it is told that there is one.
         if !body.is_end_stream() && !fields.contains_key(CONTENT_LENGTH) {
             fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        parts.uri = Uri::from(matched.target.clone());
+        parts.uri = Uri::from(target);
         parts.version = Version::HTTP_11;
     }
     parts.extensions.clear();
-    Ok(parts)
+    Ok(())
 }
 
+/// Sends what is in `request`. It stays in its place, and is moved only when it is sent: it is large, and each future it
+/// passed through would have room for it.
 async fn attempts(
     worker: &Rc<Worker>,
     backend: &Arc<Backend>,
-    request: Request<Outgoing>,
+    request: &mut Option<Request<Outgoing>>,
     fate: Option<&Rc<Fate>>,
 ) -> Result<(Response<Incoming>, Lease), Error> {
-    let mut request = Box::new(request);
     let mut tried = 0_u64;
     let mut attempt = 1;
     let mut fresh = false;
     loop {
         let (upstream, only) = pick(worker, backend, &mut tried, fresh).await?;
-        let (error, back) = match once(worker, &upstream, only, request, fate, fresh).await {
-            Attempt::Answer(answer, lease) => return Ok((answer, lease)),
-            Attempt::Failed(error, back) => (error, back),
+        let error = match once(worker, &upstream, only, request, fate, fresh).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
         };
-        match back {
-            Some(back) if error.retry != Retry::Never && attempt < worker.settings.max_attempts => {
-                // A reused connection that had died says nothing about its endpoint: the same one, newly connected.
-                fresh = error.retry == Retry::IfReused;
-                request = back;
-                attempt += 1;
-                worker.counters.retries.add(1);
-            }
-            _ => return Err(error),
+        if request.is_none() || error.retry == Retry::Never || attempt >= worker.settings.max_attempts {
+            return Err(error);
         }
+        // A reused connection that had died says nothing about its endpoint: the same one, newly connected.
+        fresh = error.retry == Retry::IfReused;
+        attempt += 1;
+        worker.counters.retries.add(1);
     }
 }
 
-/// One attempt at one endpoint.
+/// One attempt at one endpoint. When it fails and may be repeated, the request is back in its place.
 async fn once(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
     only: bool,
-    request: Box<Request<Outgoing>>,
+    request: &mut Option<Request<Outgoing>>,
     fate: Option<&Rc<Fate>>,
     fresh: bool,
-) -> Attempt {
+) -> Result<(Response<Incoming>, Lease), Error> {
     let (sender, mut lease, reused) = match upstream.acquire(worker, fresh).await {
         Ok(acquired) => acquired,
         Err(error) => {
             worker.failed(upstream);
             // The only endpoint there is will not accept a moment later either.
-            return Attempt::Failed(error, (!only).then_some(request));
+            request.take_if(|_| only);
+            return Err(error);
         }
     };
     if !reused {
         worker.counters.connects.add(1);
     }
+    let sent = request.take().expect("a request to send");
     // A connection that waited in the pool may die under the request. Without a body the head can be sent again, if
     // the method allows it (RFC 9110 section 9.2.2).
-    let again = (reused && fate.is_none() && request.method().is_idempotent()).then(|| head_again(&request));
+    let again = (reused && fate.is_none() && sent.method().is_idempotent()).then(|| Again::of(&sent));
     let limit = worker.settings.response_header_timeout;
     let (answer, sender) = match sender {
-        Sender::H1(mut sender) => (in_time(worker, limit, sender.try_send_request(*request), fate).await, Some(sender)),
-        Sender::H2(mut sender) => (in_time(worker, limit, sender.try_send_request(*request), fate).await, None),
+        Sender::H1(mut sender) => (in_time(worker, limit, sender.try_send_request(sent), fate).await, Some(sender)),
+        Sender::H2(mut sender) => (in_time(worker, limit, sender.try_send_request(sent), fate).await, None),
     };
     match answer {
         Some(Ok(answer)) => {
@@ -214,28 +211,29 @@ async fn once(
             if let Some(sender) = sender {
                 lease.hold(sender, fate.cloned());
             }
-            Attempt::Answer(answer, lease)
+            Ok((answer, lease))
         }
         Some(Err(mut error)) => {
             lease.retire();
             if let Some(kind) = fate.and_then(|fate| fate.failed.get()) {
-                return Attempt::Failed(Error::client(kind), None);
+                return Err(Error::client(kind));
             }
-            let unsent = error.take_message().map(Box::new);
-            let back = unsent
-                .filter(|_| fate.is_none_or(|fate| !fate.started.get()))
-                .or_else(|| again.filter(|_| !error.error().is_parse()));
-            let retry = if back.is_some() { Retry::IfReused } else { Retry::Never };
+            let unsent = error.take_message();
+            *request = unsent.filter(|_| fate.is_none_or(|fate| !fate.started.get())).or_else(|| {
+                let again = again.filter(|_| !error.error().is_parse());
+                again.map(|again| again.request(Outgoing::empty()))
+            });
+            let retry = if request.is_some() { Retry::IfReused } else { Retry::Never };
             let why =
                 if error.error().is_parse() { "the backend's answer is malformed" } else { "the backend broke off" };
-            Attempt::Failed(Error::upstream(Kind::BadGateway(why), retry), back)
+            Err(Error::upstream(Kind::BadGateway(why), retry))
         }
         None => {
             let kind = match fate.and_then(|fate| fate.failed.get()) {
                 Some(kind) => kind,
                 None => Kind::GatewayTimeout("the backend did not answer in time"),
             };
-            Attempt::Failed(Error::upstream(kind, Retry::Never), None)
+            Err(Error::upstream(kind, Retry::Never))
         }
     }
 }
@@ -267,15 +265,6 @@ async fn in_time<T>(
         if deadline.is_over(cx, left, None) { Poll::Ready(None) } else { Poll::Pending }
     })
     .await
-}
-
-fn head_again(request: &Request<Outgoing>) -> Box<Request<Outgoing>> {
-    let mut again = Request::new(Outgoing::empty());
-    *again.method_mut() = request.method().clone();
-    *again.uri_mut() = request.uri().clone();
-    *again.version_mut() = request.version();
-    *again.headers_mut() = HeaderMap::clone(request.headers());
-    Box::new(again)
 }
 
 /// Chooses an endpoint: in turn or by load, passing over those that were tried or refuse connections. When all refuse,

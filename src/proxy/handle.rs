@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Instant};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, Uri,
-    header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS},
+    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, LOCATION, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS},
     uri::PathAndQuery,
 };
 use hyper::body::Incoming;
@@ -30,6 +30,10 @@ const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 pub(crate) async fn handle(worker: &Rc<Worker>, conn: &Rc<ConnInfo>, request: Request<Incoming>) -> Response<Body> {
     let began = Instant::now();
     let ask = Ask::of(request.headers());
+    // The head stays in its place until it is given to an endpoint: it is large, and each future it passed through would
+    // have room for it.
+    let (head, incoming) = request.into_parts();
+    let mut request = Request::from_parts(head, ());
     let mut record = match worker.settings.access_log {
         AccessLog::Off => None,
         AccessLog::Text(share) | AccessLog::Json(share) => {
@@ -42,7 +46,7 @@ pub(crate) async fn handle(worker: &Rc<Worker>, conn: &Rc<ConnInfo>, request: Re
     let gone = Gone(Some(worker));
     let answered = match conn.signal.refusal(&request) {
         Some(kind) => Err(Error::client(kind)),
-        None => answer(worker, conn, request, record.as_deref_mut()).await,
+        None => answer(worker, conn, &mut request, incoming, record.as_deref_mut()).await,
     };
     gone.stays();
     let mut response = match answered {
@@ -84,28 +88,27 @@ impl Drop for Gone<'_> {
 async fn answer(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
-    request: Request<Incoming>,
+    request: &mut Request<()>,
+    incoming: Incoming,
     mut record: Option<&mut Record>,
 ) -> Result<Response<Body>, Error> {
     // Over HTTP/1 the guard has counted already; the HTTP/2 server limits only the size.
     if request.headers().len() > worker.settings.max_headers {
         return Err(Error::client(Kind::HeadersTooLarge));
     }
-    let target = check::check(&request)?;
-    let upgrade = check::upgrade(&request);
+    let target = check::check(request)?;
+    let upgrade = check::upgrade(request);
     if target.path == "*" {
         return Err(Error::client(Kind::NoRoute));
     }
     let path = path::normalize(target.path).map_err(|_why| Error::client(Kind::BadRequest("bad path")))?;
     let host = target.authority.as_ref().map(|authority| &*authority.host);
-    let secure = is_secure(conn, &request);
+    let secure = is_secure(conn, request);
     if let Some(answer) = challenge(worker, conn, request.method(), host, &path) {
         return Ok(answer);
     }
-    let request_id = match request.headers().get(X_REQUEST_ID) {
-        Some(theirs) if conn.trusted => theirs.clone(),
-        _ => worker.request_id(),
-    };
+    let theirs = if conn.trusted { request.headers().get(X_REQUEST_ID).cloned() } else { None };
+    let request_id = theirs.unwrap_or_else(|| worker.request_id());
     let table = worker.shared.table.load();
     let found = table.find(host, &path).ok_or_else(|| Error::us(Kind::NoRoute))?;
     let (route, tls) = (found.route.clone(), found.tls);
@@ -125,14 +128,17 @@ async fn answer(
         Action::Refuse(refusal) => return Err(Error::us(Kind::Unavailable(refused(*refusal)))),
     };
     let hsts = if secure { hsts(conn, &route, host, tls) } else { None };
-    let host = HeaderValue::from_bytes(target.host).map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?;
+    let host = match request.headers().get(HOST) {
+        Some(field) if field.as_bytes() == target.host => field.clone(),
+        _ => HeaderValue::from_bytes(target.host).map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?,
+    };
     let unchanged = matches!(path, std::borrow::Cow::Borrowed(_));
     let target = match request.uri().path_and_query() {
         Some(same) if unchanged => same.clone(),
         _ => with_query(&path, target.query)?,
     };
     let matched = Matched { backend, host, target, upgrade, request_id };
-    let (mut response, endpoint) = forward(worker, conn, matched, request).await?;
+    let (mut response, endpoint) = forward(worker, conn, matched, request, incoming).await?;
     if let Some(record) = record {
         record.endpoint = Some(endpoint);
     }
@@ -143,7 +149,7 @@ async fn answer(
 }
 
 /// Whether the client speaks TLS: with us, or with the trusted proxy before us.
-fn is_secure(conn: &ConnInfo, request: &Request<Incoming>) -> bool {
+fn is_secure(conn: &ConnInfo, request: &Request<()>) -> bool {
     conn.tls.is_some()
         || conn.trusted
             && request

@@ -5,6 +5,7 @@
 //! (pools, endpoint state). A request crosses these files in this order: `listen` → `serve` (→ `guard`) → `handle` → `forward`.
 
 mod access;
+mod again;
 mod body;
 mod check;
 pub mod conn;
