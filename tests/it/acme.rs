@@ -27,7 +27,7 @@ impl Site {
         let mut gatelet = Gatelet::prepare(&[]);
         (gatelet.http, gatelet.https) = (pebble.http_port, pebble.tls_port);
         gatelet.configure(&format!(
-            "default_issuer = \"pebble\"\n[[issuers]]\nname = \"pebble\"\ndirectory = \"{}\"\nroots = \"{}\"\n{issuer}\n",
+            "default_issuer = \"pebble\"\ncert_manager_metrics = true\n[[issuers]]\nname = \"pebble\"\ndirectory = \"{}\"\nroots = \"{}\"\n{issuer}\n",
             pebble.directory(),
             pebble.root().display(),
         ));

@@ -1,8 +1,8 @@
 //! What happens to certificates over time: renewals, revocation, crashes, CAs that come and go, Secrets that others own.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
-use super::{Options, Site, eventually};
+use super::{Options, Site, eventually, run};
 use crate::support::certificates::{Certificate, ECDSA};
 
 fn quick() -> Options {
@@ -15,6 +15,18 @@ fn a_certificate_is_kept_over_sigkill_renewed_revoked_and_its_account_key_change
     site.ingress("web", &["a.gatelet.test"], "");
     let first = site.issued("default/web-tls");
     eventually("it is served", || (site.served("a.gatelet.test") == first).then_some(()));
+
+    // Shown by a handshake with ourselves, and to who watches over it.
+    eventually("a handshake", || site.gatelet.log().contains("a handshake shows the new certificate").then_some(()));
+    let url = format!("http://127.0.0.1:{}/metrics", site.gatelet.admin);
+    let metrics = run(Command::new("curl").args(["-sSf", &url]));
+    for line in [
+        r#"gatelet_certificate_state{name="default/web-tls",state="valid"} 1"#,
+        r#"certmanager_certificate_ready_status{name="web-tls",namespace="default",issuer_name="pebble",issuer_kind="ClusterIssuer",issuer_group="cert-manager.io",condition="True"} 1"#,
+    ] {
+        assert!(metrics.lines().any(|metric| metric == line), "{line}\n{metrics}");
+    }
+    assert!(metrics.contains("\ncertmanager_certificate_expiration_timestamp_seconds{name=\"web-tls\""), "{metrics}");
 
     // In the Secret too, for others to read, marked as ours.
     let secret = eventually("the Secret", || {
