@@ -22,7 +22,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    task::unconstrained,
     time::{Instant, Sleep, sleep, timeout},
 };
 use tokio_rustls::rustls::ProtocolVersion;
@@ -258,31 +257,21 @@ where
 
 /// Runs a connection under the deadlines of its signal.
 async fn drive(mut connection: Pin<Box<dyn Served>>, signal: &Signal, mut drain: Drain) {
-    let news = drain.clone();
-    // What was polled once wakes this task, so neither is polled again at each request. Without `unconstrained`, a poll
-    // for which the task had no budget left would not have registered it.
-    let mut draining = pin!(unconstrained(drain.draining()));
+    let mut draining = pin!(drain.draining());
     let mut timer: Pin<&mut Sleep> = pin!(sleep(Duration::ZERO));
-    let (mut watching, mut armed) = (false, None);
+    let mut armed = Instant::now();
     std::future::poll_fn(|cx| {
         signal.set_waker(cx.waker());
         loop {
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            if !signal.is_draining() && (!watching || news.has_changed()) {
-                watching = true;
-                if draining.as_mut().poll(cx).is_ready() {
-                    signal.drain();
-                    connection.as_mut().goodbye();
-                    continue;
-                }
+            if !signal.is_draining() && draining.as_mut().poll(cx).is_ready() {
+                signal.drain();
+                connection.as_mut().goodbye();
+                continue;
             }
             let Some((at, verdict)) = signal.deadline() else { return Poll::Pending };
-            // A deadline that moved away is looked at when the old one passes: no timer is set anew per request.
-            if armed.is_some_and(|armed| armed <= at) && !timer.is_elapsed() {
-                return Poll::Pending;
-            }
             if at <= Instant::now() {
                 match verdict {
                     Verdict::None => return Poll::Pending,
@@ -293,9 +282,12 @@ async fn drive(mut connection: Pin<Box<dyn Served>>, signal: &Signal, mut drain:
                 signal.decide(verdict);
                 continue;
             }
-            timer.as_mut().reset(at);
-            armed = Some(at);
-            if pin!(unconstrained(timer.as_mut())).poll(cx).is_pending() {
+            // A deadline that moved away is looked at when the old one passes: no timer is set anew per request.
+            if at < armed || timer.is_elapsed() {
+                timer.as_mut().reset(at);
+                armed = at;
+            }
+            if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
         }

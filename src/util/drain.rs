@@ -63,11 +63,6 @@ impl Drain {
         *self.0.borrow()
     }
 
-    /// Whether the phase has changed since this watcher, or the one it was cloned from, last waited. An atomic load.
-    pub fn has_changed(&self) -> bool {
-        self.0.has_changed().unwrap_or(true)
-    }
-
     /// Waits until draining has begun (or everything stopped) and returns the grace time left to work in flight.
     pub async fn draining(&mut self) -> Duration {
         match self.0.wait_for(|phase| *phase != Phase::Running).await.map(|phase| *phase) {
