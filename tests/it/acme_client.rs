@@ -171,7 +171,7 @@ async fn an_account_changes_its_key_and_contacts_and_ends() {
 #[tokio::test]
 async fn a_ca_that_hangs_is_given_up_in_time() {
     let pebble = Pebble::start(Options::default());
-    let total_timeout = Duration::from_secs(1);
+    let total_timeout = Duration::from_secs(5);
     let http = Http::new(HttpSettings { total_timeout, ..settings(&pebble.root()) }).expect("roots");
     let client = Client::new(http, &pebble.directory()).expect("a URL");
     let key = AccountKey::generate();

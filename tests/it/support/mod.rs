@@ -84,7 +84,7 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(began.elapsed() < Duration::from_secs(30), "waited 30 s in vain: {what}");
+        assert!(began.elapsed() < Duration::from_secs(90), "waited 90 s in vain: {what}");
         sleep(Duration::from_millis(10));
     }
 }

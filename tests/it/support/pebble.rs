@@ -166,6 +166,15 @@ impl Pebble {
     pub fn freeze(&self, frozen: bool) {
         let pid = self.child.as_ref().expect("it runs").id().to_string();
         run(Command::new("kill").args([if frozen { "-STOP" } else { "-CONT" }, &pid]));
+        // The signal is on its way; on a busy machine every thread may run on for a while.
+        let stopped = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        };
+        eventually("Pebble stands still or runs", || {
+            let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+            (tasks.flatten().all(stopped) == frozen).then_some(())
+        });
     }
 }
 
