@@ -7,6 +7,8 @@ mod strange;
 
 use std::{fs, path::Path, process::Command};
 
+use gatelet::objects::Kind;
+
 use super::support::{Backend, Gatelet, backend, eventually, run};
 
 /// A Service by name, which needs no endpoints, and an Ingress for a host.
@@ -60,7 +62,7 @@ fn another_gatelet_is_followed_over_its_end_and_a_start_that_forgot_its_history(
     told(&gatelet, "the cluster does not answer; what is known is served on");
     assert_eq!(gatelet.status_of("one.example.com", "/"), 200);
     eventually("each kind is named in the status", || {
-        (gatelet.status()["unread"].as_array().expect("a list").len() == 5).then_some(())
+        (gatelet.status()["unread"].as_array().expect("a list").len() == Kind::WATCHED.len()).then_some(())
     });
     let table = String::from_utf8_lossy(&gatelet.command(&["status"]).stdout).into_owned();
     assert!(table.contains("Not read from the cluster") && table.contains("Connection refused"), "{table}");
