@@ -83,6 +83,8 @@ pub(crate) struct Signal {
     idle_since: AtomicU64,
     write_blocked: AtomicU64,
     ended: AtomicU64,
+    /// What the client has sent waits for the end of the requests in flight.
+    held: AtomicBool,
     /// An answer may lie in the server's buffer that was not handed to the transport.
     unflushed: AtomicBool,
     switched: AtomicBool,
@@ -116,6 +118,7 @@ impl Signal {
             idle_since: AtomicU64::new(0),
             write_blocked: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            held: AtomicBool::new(false),
             unflushed: AtomicBool::new(false),
             switched: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -186,6 +189,11 @@ impl Signal {
         }
     }
 
+    /// The guard goes on when no request is in flight any more: nothing of the transport tells it.
+    pub(super) fn hold(&self) {
+        self.held.store(true, Relaxed);
+    }
+
     /// Whether requests are being answered, or the last answer is not with the transport yet.
     pub(super) fn busy(&self) -> bool {
         self.in_flight.load(Relaxed) > 0 || self.unflushed.load(Relaxed)
@@ -237,6 +245,10 @@ impl Signal {
         self.in_flight.store(left, Relaxed);
         if left == 0 {
             self.idle_since.store(self.now(), Relaxed);
+            if self.held.load(Relaxed) {
+                self.held.store(false, Relaxed);
+                self.wake();
+            }
             self.wake_after_end();
         }
     }

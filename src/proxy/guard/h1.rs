@@ -185,6 +185,7 @@ impl<I: AsyncRead + Unpin, T> GuardH1<I, T> {
             self.scan_held();
             return Poll::Ready(Ok(true));
         }
+        self.signal.hold();
         // A client has to wait for the answer before it sends anything; what comes early is kept, to a limit.
         while self.held.len() < self.limits.bytes {
             if ready!(self.poll_hold(cx, STEP))? == 0 {

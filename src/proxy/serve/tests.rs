@@ -220,8 +220,12 @@ fn an_upgrade_that_is_declined_leaves_the_connection_usable() {
     stream.write_all(&[upgrade, GET].concat()).unwrap();
     assert!(one(&mut stream).ends_with("request 1"));
     assert!(one(&mut stream).ends_with("request 2"));
-    stream.write_all(GET).unwrap();
+    // Not only on a new connection.
+    stream.write_all(&[upgrade, GET].concat()).unwrap();
     assert!(one(&mut stream).ends_with("request 3"));
+    assert!(one(&mut stream).ends_with("request 4"));
+    stream.write_all(GET).unwrap();
+    assert!(one(&mut stream).ends_with("request 5"));
 }
 
 #[test]
