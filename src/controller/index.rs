@@ -140,7 +140,7 @@ impl Index {
             let before = self.compiled.remove(name);
             let after = self.ingresses.contains_key(name).then(|| rules::compile(self, name));
             for one in before.iter().chain(after.as_ref()) {
-                hosts.extend(one.hosts());
+                hosts.extend(one.hosts().iter().cloned());
                 default |= one.catch_all.is_some();
             }
             certificates |= before.as_ref().map(Compiled::certificates) != after.as_ref().map(Compiled::certificates);
@@ -355,10 +355,10 @@ impl Index {
                 unlink(&mut self.users_of_secret, secret, name);
             }
             for host in before.hosts() {
-                if let Some(users) = self.on_host.get_mut(&host) {
+                if let Some(users) = self.on_host.get_mut(host) {
                     users.remove(name);
                     if users.is_empty() {
-                        self.on_host.remove(&host);
+                        self.on_host.remove(host);
                     }
                 }
             }
@@ -371,16 +371,17 @@ impl Index {
                 self.users_of_secret.entry(secret.clone()).or_default().insert(name.clone());
             }
             for host in after.hosts() {
-                self.on_host.entry(host).or_default().insert(name.clone());
+                self.on_host.entry(host.clone()).or_default().insert(name.clone());
             }
         }
     }
 
     /// The Ingresses with rules for a host, oldest first: of two with the same path the older keeps it.
-    pub(super) fn by_age(&self, names: &BTreeSet<Name>) -> Vec<Name> {
-        let mut names: Vec<Name> = names.iter().cloned().collect();
-        names.sort_by_key(|name| (self.ingresses.get(name).map(|fact| fact.created.clone()), name.clone()));
-        names
+    pub(super) fn by_age<'n>(&self, names: impl IntoIterator<Item = &'n Name>) -> Vec<&'n Name> {
+        let created = |name| self.ingresses.get(name).map(|fact| &*fact.created);
+        let mut aged: Vec<(Option<&str>, &Name)> = names.into_iter().map(|name| (created(name), name)).collect();
+        aged.sort_unstable();
+        aged.into_iter().map(|(_created, name)| name).collect()
     }
 
     fn assemble(&mut self, host: &HostPattern) {
@@ -392,7 +393,7 @@ impl Index {
         let names = self.by_age(names);
         let mut rules: Vec<(PathMatch, Arc<Route>)> = Vec::new();
         let mut fallback = None;
-        for name in &names {
+        for name in names.iter().copied() {
             let Some(compiled) = self.compiled.get(name) else { continue };
             let mine = compiled.rules.iter().filter(|(pattern, ..)| pattern == host);
             rules.extend(mine.map(|(_, path, route)| (path.clone(), route.clone())));
@@ -400,7 +401,7 @@ impl Index {
         }
         let (mut routes, losers) = HostRoutes::new(host.clone(), rules, fallback);
         // Whether a host has TLS is said in the namespace that had it first; others decide for their own rules only.
-        let owners = names.iter().filter(|name| name.0 == names[0].0);
+        let owners = names.iter().copied().filter(|name| name.0 == names[0].0);
         routes.set_tls(owners.filter_map(|name| self.compiled.get(name)).any(|one| one.has_tls(host)));
         let mut findings = Vec::new();
         for (path, route) in losers {
@@ -450,10 +451,9 @@ impl Index {
     }
 
     fn default_route(&mut self) -> Option<Arc<Route>> {
-        let catchers: BTreeSet<Name> =
-            self.compiled.iter().filter(|(_, one)| one.catch_all.is_some()).map(|(name, _)| name.clone()).collect();
-        let oldest = self.by_age(&catchers).into_iter().next();
-        let caught = oldest.and_then(|name| self.compiled.get(&name)?.catch_all.clone());
+        let catchers = self.compiled.iter().filter(|(_, one)| one.catch_all.is_some()).map(|(name, _)| name);
+        let oldest = self.by_age(catchers).into_iter().next();
+        let caught = oldest.and_then(|name| self.compiled.get(name)?.catch_all.clone());
         caught.or_else(|| rules::controller_default(self))
     }
 

@@ -61,8 +61,8 @@ pub(super) struct TlsWish {
 }
 
 impl Compiled {
-    pub(super) fn hosts(&self) -> BTreeSet<HostPattern> {
-        self.hosts.clone()
+    pub(super) fn hosts(&self) -> &BTreeSet<HostPattern> {
+        &self.hosts
     }
 
     /// What of it makes a difference to certificates.
@@ -178,7 +178,7 @@ impl Compiler<'_> {
                 let filters = self.filters(&HostPattern::Any);
                 self.out.catch_all = Some(self.route(field, action, filters));
             } else {
-                for pattern in self.out.hosts() {
+                for pattern in self.out.hosts.clone() {
                     let filters = self.filters(&pattern);
                     let route = self.route(field.clone(), action.clone(), filters);
                     self.out.fallbacks.insert(pattern, route);

@@ -103,10 +103,8 @@ impl Index {
         let mut wishes = Wishes::default();
         // The terms that hold, and whose they are.
         let mut terms: BTreeMap<&Arc<str>, (&Terms, &Name)> = BTreeMap::new();
-        let asking: BTreeSet<Name> =
-            self.compiled.iter().filter(|(_, one)| !one.asks.is_empty()).map(|(name, _)| name.clone()).collect();
-        let asking = self.by_age(&asking);
-        for name in &asking {
+        let asking = self.compiled.iter().filter(|(_, one)| !one.asks.is_empty()).map(|(name, _)| name);
+        for name in self.by_age(asking) {
             for ask in self.compiled.get(name).into_iter().flat_map(|one| &one.asks) {
                 let known = wishes.all.get(&ask.id);
                 let mut hosts = ask.hosts.clone();
@@ -170,11 +168,10 @@ impl Index {
     pub(super) fn tls_hosts(&self) -> Vec<TlsHost> {
         let mut hosts: BTreeMap<HostPattern, TlsHost> = BTreeMap::new();
         let mut asked: BTreeSet<&HostPattern> = BTreeSet::new();
-        let names: BTreeSet<Name> = self.compiled.keys().cloned().collect();
         // Something to serve is better than something that is on its way.
         let rank = |host: &TlsHost| (host.source != CertificateSource::Local, host.wish.is_some());
-        for name in self.by_age(&names) {
-            let (Some(compiled), Some(fact)) = (self.compiled.get(&name), self.ingresses.get(&name)) else { continue };
+        for name in self.by_age(self.compiled.keys()) {
+            let (Some(compiled), Some(fact)) = (self.compiled.get(name), self.ingresses.get(name)) else { continue };
             for tls in &compiled.tls {
                 if tls.asked {
                     asked.insert(&tls.pattern);
