@@ -155,6 +155,7 @@ impl Process {
         let mut tasks = Tasks::new(tokio::runtime::Handle::current());
         let (events_tx, events_rx) = mpsc::channel(EVENTS);
         let mut api = None;
+        let mut node = None;
         let mut copy = Vec::new();
         let mut cache = None;
         let mut accounts = None;
@@ -162,8 +163,8 @@ impl Process {
         let (source, target, role) = match cluster(&config) {
             None => {
                 let (propose, view) = mini_cluster(&store).await?;
-                let node = mini::node(&config.node, &addresses, concat!("v", env!("CARGO_PKG_VERSION")));
-                propose.propose(node).await.map_err(start("the Node object"))?;
+                let this = mini::node(&config.node, &addresses, concat!("v", env!("CARGO_PKG_VERSION")));
+                node = Some((propose.clone(), this));
                 if let Listen(Some(addr)) = config.api {
                     let (propose, view) = (propose.clone(), view.clone());
                     api = Some(serve_api(&config, addr, &*store, own, propose, view, &drain).await?);
@@ -234,6 +235,10 @@ impl Process {
         };
         engine.warm_up(copy);
         tasks.spawn("controller", engine.run(events_rx));
+        // Waits for the disk: serving does not wait for that.
+        if let Some((propose, this)) = node {
+            propose.propose(this).await.map_err(start("the Node object"))?;
+        }
 
         let inspector = Arc::new(Inspector {
             acme,

@@ -110,8 +110,8 @@ fn on_disk(dir: &Path) -> Result<(Mirrored, Health), Failure> {
     let (mut mirror, kept) = open_mirror(&dir.join("mirror"))?;
     let whole = mirror.is_whole();
     let sled = match Sled::open(&path) {
-        Ok(sled) => {
-            let mut live: BTreeMap<_, _> = precious(&sled)?.into_iter().collect();
+        Ok((sled, records)) => {
+            let mut live: BTreeMap<_, _> = records.into_iter().filter(|(key, _)| !replaceable(key)).collect();
             let missing = live.keys().filter(|key| !kept.contains_key(*key)).count();
             // sled takes a damaged segment for a torn write and opens without it: only the mirror can tell.
             let mut lost = Batch::new();
@@ -136,7 +136,7 @@ fn on_disk(dir: &Path) -> Result<(Mirrored, Health), Failure> {
         }
         Err(StoreError::Damaged(_)) => {
             let aside = set_aside(dir, &path).map_err(io)?;
-            let sled = Sled::open(&path)?;
+            let (sled, _nothing) = Sled::open(&path)?;
             health = Health::Rebuilt { aside, records: kept.len() };
             for (key, value) in kept {
                 sled.commit(Batch::new().put(key, value))?;
@@ -218,7 +218,8 @@ impl Mirrored {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // Closed first: no two of them can have the files.
         *database = Database::Closed;
-        *database = Database::Open(Sled::open(&self.dir.join("store"))?);
+        let (sled, _records) = Sled::open(&self.dir.join("store"))?;
+        *database = Database::Open(sled);
         tracing::info!("the store takes writes again");
         Ok(())
     }

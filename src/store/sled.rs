@@ -31,8 +31,8 @@ pub(super) struct Sled {
 }
 
 impl Sled {
-    /// Opens or makes the database in `dir` and reads every record once.
-    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+    /// Opens or makes the database in `dir`; returns all that is in it, which shows that it can be read.
+    pub(super) fn open(dir: &Path) -> Result<(Self, Vec<(String, Vec<u8>)>), StoreError> {
         super::private_dir(dir).map_err(|error| from_io(&error))?;
         // sled panics on some damaged files.
         let opened = catch_unwind(AssertUnwindSafe(|| {
@@ -49,8 +49,8 @@ impl Sled {
             .unwrap_or_else(|| Err(StoreError::Io("the database is in use".to_owned())))?;
             let file = File::open(dir.join("db")).map_err(|error| from_io(&error))?;
             let store = Self { db, file, writing: Mutex::new(()) };
-            store.scan("")?;
-            Ok(store)
+            let records = store.scan("")?;
+            Ok((store, records))
         }));
         opened.unwrap_or_else(|_panic| Err(StoreError::Damaged("the database cannot be opened".to_owned())))
     }

@@ -49,7 +49,7 @@ fn what_is_committed_is_there_after_opening_again() {
 #[test]
 fn a_large_value_that_shrinks_leaves_no_chunks_behind() {
     let dir = Dir::new("shrink");
-    let store = sled::Sled::open(&dir.0).expect("opens");
+    let (store, _nothing) = sled::Sled::open(&dir.0).expect("opens");
     for size in [300_000, 100_000, 10, 70_000, 0] {
         store.commit(Batch::new().put("k", vec![7; size])).expect("stored");
         assert_eq!(store.get("k").expect("readable").map(|value| value.len()), Some(size));
