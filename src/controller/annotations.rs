@@ -1,7 +1,7 @@
 //! The annotations of Ingresses: one table from their names to what reads them, which is also the page that users read
 //! (`docs/annotations.md`).
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use super::{WishKey, WishRenewal};
 use crate::{
@@ -305,10 +305,10 @@ pub(super) fn is_kept(name: &str) -> bool {
 }
 
 /// Reads the annotations that were kept.
-pub(super) fn read(annotations: &BTreeMap<Box<str>, Box<str>>) -> Asked {
+pub(super) fn read(annotations: &[(Box<str>, Box<str>)]) -> Asked {
     let mut asked = Asked::default();
     let mut found = Vec::new();
-    for (name, value) in annotations.iter().filter(|(name, _)| ***name != *OLD_CLASS) {
+    for (name, value) in annotations.iter().filter(|(name, _)| **name != *OLD_CLASS) {
         match find(name) {
             Some((row, prefix)) => found.push((row, prefix, name, value)),
             None => asked.complain(

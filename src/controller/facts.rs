@@ -1,6 +1,6 @@
 //! What is kept of each object: only what a compile needs, in the smallest form.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use super::{CertificateSource, Secretive, annotations};
 use crate::objects::{
@@ -29,11 +29,11 @@ pub(super) struct ClassFact {
 pub(super) struct IngressFact {
     pub(super) about: ObjectRef,
     pub(super) created: Box<str>,
-    /// Those that [`annotations::is_kept`] takes.
-    pub(super) annotations: BTreeMap<Box<str>, Box<str>>,
+    /// Those that [`annotations::is_kept`] takes, sorted by name.
+    pub(super) annotations: Box<[(Box<str>, Box<str>)]>,
     pub(super) spec: IngressSpec,
     /// `status.loadBalancer.ingress[].ip`, sorted.
-    pub(super) addresses: Vec<IpAddr>,
+    pub(super) addresses: Box<[IpAddr]>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -80,7 +80,8 @@ impl ClassFact {
 
 impl IngressFact {
     pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
-        let ingress: Ingress = object.view()?;
+        let mut ingress: Ingress = object.view()?;
+        shrink(&mut ingress.spec);
         let annotations = object.meta.annotations.iter().filter(|(name, _)| annotations::is_kept(name));
         let status = &ingress.status.load_balancer.ingress;
         let mut addresses: Vec<IpAddr> = status.iter().filter_map(|entry| entry.ip.parse().ok()).collect();
@@ -90,7 +91,7 @@ impl IngressFact {
             created: object.meta.creation_timestamp.clone(),
             annotations: annotations.map(|(name, value)| (name.clone(), value.clone())).collect(),
             spec: ingress.spec,
-            addresses,
+            addresses: addresses.into(),
         })
     }
 }
@@ -156,6 +157,20 @@ impl SecretFact {
             holds: Err("it cannot be read"),
         }
     }
+}
+
+/// Gives back the room that lists have for more than is in them: decoded, they have it for four.
+fn shrink(spec: &mut IngressSpec) {
+    for rule in &mut spec.rules {
+        if let Some(http) = &mut rule.http {
+            http.paths.shrink_to_fit();
+        }
+    }
+    for tls in &mut spec.tls {
+        tls.hosts.shrink_to_fit();
+    }
+    spec.rules.shrink_to_fit();
+    spec.tls.shrink_to_fit();
 }
 
 /// HTTP/3 stands beside HTTP as a UDP port of the same number; only TCP is spoken to backends.

@@ -45,7 +45,8 @@ pub struct Index {
     pub(super) backends_of: HashMap<Name, BTreeSet<(u16, u8)>>,
     pub(super) compiled: BTreeMap<Name, Compiled>,
     pub(super) wishes: Wishes,
-    on_host: BTreeMap<HostPattern, BTreeSet<Name>>,
+    /// Sorted, each once.
+    on_host: BTreeMap<HostPattern, Vec<Name>>,
     losers: BTreeMap<HostPattern, Vec<Finding>>,
     undecodable: BTreeMap<Key, Finding>,
     /// The lists of filters that routes share. They follow from settings and a few flags, so there are never many.
@@ -356,7 +357,9 @@ impl Index {
             }
             for host in before.hosts() {
                 if let Some(users) = self.on_host.get_mut(host) {
-                    users.remove(name);
+                    if let Ok(at) = users.binary_search(name) {
+                        users.remove(at);
+                    }
                     if users.is_empty() {
                         self.on_host.remove(host);
                     }
@@ -371,7 +374,11 @@ impl Index {
                 self.users_of_secret.entry(secret.clone()).or_default().insert(name.clone());
             }
             for host in after.hosts() {
-                self.on_host.entry(host.clone()).or_default().insert(name.clone());
+                // Nearly all have one: a list with room for four, or a set, would take several times as much.
+                let users = self.on_host.entry(host.clone()).or_insert_with(|| Vec::with_capacity(1));
+                if let Err(at) = users.binary_search(name) {
+                    users.insert(at, name.clone());
+                }
             }
         }
     }
@@ -550,7 +557,7 @@ impl Index {
             let (Some(fact), Some(compiled)) = (self.ingresses.get(name), self.compiled.get(name)) else { continue };
             let mut wanted = self.settings.addresses.clone();
             wanted.sort_unstable();
-            if compiled.ours && fact.addresses != wanted {
+            if compiled.ours && *fact.addresses != *wanted {
                 patches.push(StatusPatch::IngressAddresses { about: fact.about.clone(), addresses: wanted });
             }
         }
@@ -571,7 +578,8 @@ impl Index {
     /// setting for classless objects.
     pub(super) fn is_ours(&self, fact: &IngressFact) -> bool {
         let ours = |name: &str| self.classes.get(name).is_some_and(|class| class.ours);
-        match (&fact.spec.ingress_class_name, fact.annotations.get(OLD_CLASS)) {
+        let old = fact.annotations.iter().find(|(name, _)| **name == *OLD_CLASS).map(|(_, class)| class);
+        match (&fact.spec.ingress_class_name, old) {
             (Some(class), _) => ours(class),
             // Before IngressClass objects, the value was a word that controllers agreed on with their users.
             (None, Some(class)) => ours(class) || **class == *"gatelet",

@@ -33,8 +33,9 @@ pub(super) struct Compiled {
     /// `defaultBackend` without rules: for everything.
     pub(super) catch_all: Option<Arc<Route>>,
     pub(super) tls: Vec<TlsWish>,
-    pub(super) services: BTreeSet<Name>,
-    pub(super) secrets: BTreeSet<Name>,
+    /// Services and Secrets that it names, sorted, each once.
+    pub(super) services: Vec<Name>,
+    pub(super) secrets: Vec<Name>,
     pub(super) findings: Vec<Finding>,
     /// Certificates that it asks for.
     pub(super) asks: Vec<Ask>,
@@ -44,8 +45,8 @@ pub(super) struct Compiled {
     pub(super) missing: Vec<(Arc<str>, Finding)>,
     /// Hosts under `tls`.
     with_tls: BTreeSet<HostPattern>,
-    /// Hosts that have rules, and hosts whose only rule was refused (they keep their fallback).
-    hosts: BTreeSet<HostPattern>,
+    /// Hosts that have rules, and hosts whose only rule was refused (they keep their fallback). Sorted, each once.
+    hosts: Vec<HostPattern>,
 }
 
 /// A host that wants TLS.
@@ -61,8 +62,22 @@ pub(super) struct TlsWish {
 }
 
 impl Compiled {
-    pub(super) fn hosts(&self) -> &BTreeSet<HostPattern> {
+    pub(super) fn hosts(&self) -> &[HostPattern] {
         &self.hosts
+    }
+
+    /// Brings what is listed into its form, without room for more: there are thousands of these, and most have one of each.
+    fn finish(&mut self) {
+        fn tidy<T: Ord>(list: &mut Vec<T>) {
+            list.sort_unstable();
+            list.dedup();
+            list.shrink_to_fit();
+        }
+        tidy(&mut self.services);
+        tidy(&mut self.secrets);
+        tidy(&mut self.hosts);
+        self.rules.shrink_to_fit();
+        self.tls.shrink_to_fit();
     }
 
     /// What of it makes a difference to certificates.
@@ -87,7 +102,8 @@ pub(super) fn compile(index: &mut Index, name: &Name) -> Compiled {
     if compiler.index.is_ours(&fact) {
         compiler.run();
     }
-    let out = compiler.out;
+    let mut out = compiler.out;
+    out.finish();
     index.ingresses.insert(name.clone(), fact);
     out
 }
@@ -156,7 +172,7 @@ impl Compiler<'_> {
                     continue;
                 }
             };
-            self.out.hosts.insert(pattern.clone());
+            self.out.hosts.push(pattern.clone());
             let filters = self.filters(&pattern);
             let paths = rule.http.iter().flat_map(|http| &http.paths).enumerate();
             for (p, path) in paths {
@@ -206,7 +222,7 @@ impl Compiler<'_> {
             };
             let secret = tls.secret_name.as_deref().filter(|name| !name.is_empty()).map(Arc::<str>::from);
             if let Some(secret) = &secret {
-                self.out.secrets.insert((self.name.0.clone(), secret.clone()));
+                self.out.secrets.push((self.name.0.clone(), secret.clone()));
             }
             let mut told = false;
             let mut named = Vec::new();
@@ -418,7 +434,7 @@ impl Compiler<'_> {
             return Action::Refuse(Refusal::UnsupportedBackend);
         };
         let name: Name = (self.name.0.clone(), Arc::from(&*service.name));
-        self.out.services.insert(name.clone());
+        self.out.services.push(name.clone());
         match resolve(self.index, &name, &service.port, protocol) {
             Ok(action) => action,
             Err((refusal, message)) => {

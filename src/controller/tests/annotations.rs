@@ -6,7 +6,7 @@ use super::{super::annotations, *};
 
 /// What a value of an annotation comes to: what it sets, and the reasons of what is said about it.
 fn read(name: &str, value: &str) -> (String, Vec<&'static str>) {
-    let mut asked = annotations::read(&BTreeMap::from([(name.into(), value.into())]));
+    let mut asked = annotations::read(&[(name.into(), value.into())]);
     let reasons = std::mem::take(&mut asked.complaints).iter().map(|one| one.reason).collect();
     (format!("{asked:?}"), reasons)
 }
@@ -89,7 +89,7 @@ fn durations_are_read_as_go_writes_them() {
     for (value, seconds) in
         [("2160h", 7_776_000.0), ("2160h0m0s", 7_776_000.0), ("1h30m", 5400.0), ("1.5h", 5400.0), ("1m0.5s", 60.5)]
     {
-        let asked = annotations::read(&BTreeMap::from([("gatelet.dev/duration".into(), value.into())]));
+        let asked = annotations::read(&[("gatelet.dev/duration".into(), value.into())]);
         assert_eq!(asked.duration, Some(Duration::from_secs_f64(seconds)), "{value}");
     }
 }
@@ -97,7 +97,7 @@ fn durations_are_read_as_go_writes_them() {
 #[test]
 fn of_several_that_set_the_same_the_upper_one_holds_if_it_makes_sense() {
     let asked = |all: &[(&str, &str)]| {
-        annotations::read(&all.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
+        annotations::read(&all.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect::<Vec<_>>())
     };
     let both = |ours: &str| {
         asked(&[("gatelet.dev/ssl-redirect", ours), ("nginx.ingress.kubernetes.io/ssl-redirect", "true")]).redirect
