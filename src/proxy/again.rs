@@ -1,5 +1,5 @@
-//! The head of a request, kept in case it must be sent again. Flat, because almost every request keeps one and hardly any
-//! needs it: a clone of the map of fields costs several times as much, and as much again to drop.
+//! The head of a request to an HTTP/2 endpoint, kept in case it must be sent again. Flat, because most requests keep one and
+//! hardly any needs it: a clone of the map of fields costs several times as much, and as much again to drop.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 

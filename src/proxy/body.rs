@@ -11,14 +11,24 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap,
-    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    HeaderMap, HeaderName,
+    header::{
+        AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST,
+        MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    },
 };
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{
-    access::Record, counters::Counters, deadline::Deadline, error::Kind, pool::Lease, signal::Flight, worker::Worker,
+    access::Record,
+    counters::Counters,
+    deadline::Deadline,
+    error::Kind,
+    exchange::{self, Answer, Connection},
+    pool::Lease,
+    signal::Flight,
+    worker::Worker,
 };
 
 /// Why a body broke off. The other side sees a visibly broken message.
@@ -27,6 +37,9 @@ pub(crate) enum BodyError {
     /// The peer broke off.
     #[error("the body broke off")]
     Broken(#[source] hyper::Error),
+    /// An endpoint broke off.
+    #[error("the answer broke off")]
+    Answer(#[source] exchange::Broken),
     /// Nothing moved for too long.
     #[error("the body stalled")]
     Stalled,
@@ -82,18 +95,28 @@ enum Source {
     #[default]
     Empty,
     Own(Bytes),
-    Relay(Relay),
+    /// In a box of its own: hyper has room for a body in every connection.
+    Relay(Box<Relay>),
 }
 
 #[derive(Debug)]
 struct Relay {
-    incoming: Incoming,
-    /// The upstream connection: back to its pool when the body ended well, closed when dropped.
+    from: Received,
+    /// What counts the request as in flight; gives the connection back when the body ended well.
     lease: Option<Lease>,
     idle: Duration,
     deadline: Deadline,
     /// The end of the whole request.
     latest: Option<Instant>,
+}
+
+/// Where an answer comes from.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// A connection of its own; `None` once it went back to its pool.
+    H1(Option<Answer>),
+    /// A stream of a shared connection.
+    H2(Incoming),
 }
 
 // === Outgoing ===
@@ -190,19 +213,25 @@ impl From<Bytes> for Body {
 
 impl Body {
     /// The body of an upstream's answer.
-    pub(super) fn relay(incoming: Incoming, lease: Lease, worker: &Worker, latest: Option<Instant>) -> Self {
-        if incoming.is_end_stream() {
-            lease.finish();
-            return Self::default();
+    pub(super) fn relay(mut from: Received, lease: Lease, worker: &Worker, latest: Option<Instant>) -> Self {
+        // Most answers are whole when their head is: the connection can serve another request at once.
+        let whole = match &mut from {
+            Received::H1(answer) => answer.as_mut().and_then(Answer::whole),
+            Received::H2(incoming) => incoming.is_end_stream().then(Bytes::new),
+        };
+        if let Some(bytes) = whole {
+            lease.upstream().counters.bytes_out.add(bytes.len() as u64);
+            lease.finish(from.into_connection());
+            return bytes.into();
         }
         let relay = Relay {
-            incoming,
+            from,
             lease: Some(lease),
             idle: worker.settings.stream_idle_timeout,
             deadline: Deadline::new(&worker.deadlines),
             latest,
         };
-        Self { source: Source::Relay(relay), record: None, flight: None }
+        Self { source: Source::Relay(Box::new(relay)), record: None, flight: None }
     }
 }
 
@@ -235,7 +264,7 @@ impl http_body::Body for Body {
         match &self.source {
             Source::Empty => true,
             Source::Own(_) => false,
-            Source::Relay(relay) => relay.incoming.is_end_stream(),
+            Source::Relay(relay) => relay.from.is_end(),
         }
     }
 
@@ -243,21 +272,66 @@ impl http_body::Body for Body {
         match &self.source {
             Source::Empty => SizeHint::with_exact(0),
             Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Relay(relay) => relay.incoming.size_hint(),
+            Source::Relay(relay) => relay.from.size_hint(),
+        }
+    }
+}
+
+impl Received {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::H1(Some(answer)) => {
+                answer.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Answer)))
+            }
+            Self::H1(None) => Poll::Ready(None),
+            Self::H2(incoming) => {
+                Pin::new(incoming).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Broken)))
+            }
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::H1(answer) => answer.as_ref().is_none_or(Answer::is_end),
+            Self::H2(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::H1(answer) => answer.as_ref().map_or_else(|| SizeHint::with_exact(0), Answer::size_hint),
+            Self::H2(incoming) => incoming.size_hint(),
+        }
+    }
+
+    /// The connection, for another protocol than HTTP, if it has one.
+    pub(super) fn into_stream(self) -> Option<Connection> {
+        match self {
+            Self::H1(answer) => answer?.into_stream(),
+            Self::H2(_) => None,
+        }
+    }
+
+    /// The connection for another request, if it has one.
+    fn into_connection(self) -> Option<Connection> {
+        match self {
+            Self::H1(answer) => answer?.into_connection(),
+            Self::H2(_) => None,
         }
     }
 }
 
 impl Relay {
     fn give_back(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.finish();
-        }
+        let Some(lease) = self.lease.take() else { return };
+        lease.finish(match &mut self.from {
+            Received::H1(answer) => answer.take().and_then(Answer::into_connection),
+            Received::H2(_) => None,
+        });
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        match polled {
+        match self.from.poll(cx) {
             Poll::Pending => {
                 if !self.deadline.is_over(cx, self.idle, self.latest) {
                     return Poll::Pending;
@@ -272,7 +346,7 @@ impl Relay {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.lease = None;
-                Poll::Ready(Some(Err(BodyError::Broken(error))))
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(mut frame))) => {
                 self.deadline.moved();
@@ -282,7 +356,7 @@ impl Relay {
                 if let Some(trailers) = frame.trailers_mut() {
                     clean_trailers(trailers);
                 }
-                if self.incoming.is_end_stream() {
+                if self.from.is_end() {
                     self.give_back();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -291,9 +365,25 @@ impl Relay {
     }
 }
 
-/// RFC 9110 section 6.5.1: framing and routing fields have no place in trailers.
+/// Fields that have no place in trailers, because a reader may already have acted on what the head says (RFC 9110 section
+/// 6.5.1): framing, routing, authentication, and what describes the content.
+static NOT_IN_TRAILERS: [HeaderName; 12] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    HOST,
+    MAX_FORWARDS,
+    SET_COOKIE,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+];
+
 fn clean_trailers(trailers: &mut HeaderMap) {
-    for name in [&CONTENT_LENGTH, &TRANSFER_ENCODING, &HOST] {
+    for name in &NOT_IN_TRAILERS {
         trailers.remove(name);
     }
 }

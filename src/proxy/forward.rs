@@ -12,6 +12,7 @@ use http::{
     HeaderValue, Request, Response, StatusCode, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
+    response,
     uri::{PathAndQuery, Scheme},
 };
 use http_body::Body as _;
@@ -19,12 +20,14 @@ use hyper::body::Incoming;
 
 use super::{
     again::Again,
-    body::{Body, Fate, Outgoing},
+    body::{Body, Fate, Outgoing, Received},
     conn::ConnInfo,
     deadline::Deadline,
     error::{Error, Kind, Retry},
+    exchange::{Answer, Failed, MAX_FIELDS, Upload},
+    guard::head::Limits,
     headers,
-    pool::{Lease, Sender, Upstream, UpstreamKey},
+    pool::{Lease, Upstream, UpstreamKey},
     settings::{BalanceSetting, Settings},
     upgrade,
     worker::Worker,
@@ -72,24 +75,24 @@ pub(super) async fn forward(
         let (body, fate) = Outgoing::new(incoming, settings.max_body_bytes, worker);
         (body, Some(fate))
     };
-    let mut request = Some(Request::from_parts(head, body));
+    let mut request = match backend.protocol {
+        Protocol::Http1 | Protocol::Https => Sent::H1(Some(Upload::new(&head, body))),
+        Protocol::H2c | Protocol::H2 => Sent::H2(Some(Request::from_parts(head, body))),
+    };
     let mut sent = std::pin::pin!(attempts(worker, backend, &mut request, fate.as_ref()));
-    let (answer, lease) = match deadline {
+    let (mut parts, received, lease) = match deadline {
         None => sent.await?,
         Some(at) => tokio::time::timeout_at(at.into(), sent.as_mut())
             .await
             .map_err(|_late| Error::upstream(Kind::GatewayTimeout("the request took too long"), Retry::Never))??,
     };
     let endpoint = lease.upstream().key.addr;
-    let (mut parts, incoming) = answer.into_parts();
-    if parts.headers.contains_key(TRANSFER_ENCODING) && !headers::is_chunked_alone(&parts.headers) {
-        return Err(Error::upstream(Kind::BadGateway("the framing of the backend's answer is unclear"), Retry::Never));
-    }
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        let (Some(client), Some(protocol)) = (client_upgrade, parts.headers.get(UPGRADE).cloned()) else {
+        let (Some(client), Some(protocol), Some(upstream)) =
+            (client_upgrade, parts.headers.get(UPGRADE).cloned(), received.into_stream())
+        else {
             return Err(Error::upstream(Kind::BadGateway("the backend switched protocols unasked"), Retry::Never));
         };
-        let upstream = hyper::upgrade::on(Response::from_parts(parts.clone(), incoming));
         headers::strip(&mut parts.headers);
         parts.headers.insert(UPGRADE, protocol);
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -101,7 +104,7 @@ pub(super) async fn forward(
     headers::strip(&mut parts.headers);
     // In an answer to HTTP/1.0 the server writes that version itself, with the keep-alive that was asked for.
     parts.version = if client_version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
-    Ok((Response::from_parts(parts, Body::relay(incoming, lease, worker, deadline)), endpoint))
+    Ok((Response::from_parts(parts, Body::relay(received, lease, worker, deadline)), endpoint))
 }
 
 /// The head as it goes to the endpoint.
@@ -137,7 +140,6 @@ fn outgoing_head(
             fields.insert(UPGRADE, protocol);
             fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         }
-        // For GET and HEAD hyper sends no body of unknown length unless it is told that there is one.
         if !body.is_end_stream() && !fields.contains_key(CONTENT_LENGTH) {
             fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -148,24 +150,44 @@ fn outgoing_head(
     Ok(())
 }
 
-/// Sends what is in `request`. It stays in its place, and is moved only when it is sent: it is large, and each future it
-/// passed through would have room for it.
+/// A request in the form that its endpoints take. It is gone once it has an answer.
+enum Sent {
+    H1(Option<Upload>),
+    /// It stays in its place, and is moved only when it is sent: it is large, and each future it passed through would
+    /// have room for it.
+    H2(Option<Request<Outgoing>>),
+}
+
+/// The head of an answer, where its body comes from, and what counts it as in flight.
+type Answered = (response::Parts, Received, Lease);
+
+/// Sends `request` to one endpoint after another, until one answers or it may not be sent again.
 async fn attempts(
     worker: &Rc<Worker>,
     backend: &Arc<Backend>,
-    request: &mut Option<Request<Outgoing>>,
+    request: &mut Sent,
     fate: Option<&Rc<Fate>>,
-) -> Result<(Response<Incoming>, Lease), Error> {
+) -> Result<Answered, Error> {
     let mut tried = 0_u64;
     let mut attempt = 1;
     let mut fresh = false;
     loop {
         let (upstream, only) = pick(worker, backend, &mut tried, fresh).await?;
-        let error = match once(worker, &upstream, only, request, fate, fresh).await {
+        let tried = match request {
+            Sent::H1(upload) => once_h1(worker, &upstream, upload, fate, fresh).await,
+            Sent::H2(request) => once_h2(worker, &upstream, request, fate).await,
+        };
+        let error = match tried {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        if request.is_none() || error.retry == Retry::Never || attempt >= worker.settings.max_attempts {
+        let again = match error.retry {
+            // The only endpoint there is will not accept a moment later either.
+            Retry::Safe => !only,
+            Retry::IfReused => true,
+            Retry::Never => false,
+        };
+        if !again || attempt >= worker.settings.max_attempts {
             return Err(error);
         }
         // A reused connection that had died says nothing about its endpoint: the same one, newly connected.
@@ -175,43 +197,69 @@ async fn attempts(
     }
 }
 
-/// One attempt at one endpoint. When it fails and may be repeated, the request is back in its place.
-async fn once(
+/// One attempt at one HTTP/1.1 endpoint. The request stays where it is unless there is an answer.
+async fn once_h1(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
-    only: bool,
-    request: &mut Option<Request<Outgoing>>,
+    request: &mut Option<Upload>,
     fate: Option<&Rc<Fate>>,
     fresh: bool,
-) -> Result<(Response<Incoming>, Lease), Error> {
-    let (sender, mut lease, reused) = match upstream.acquire(worker, fresh).await {
-        Ok(acquired) => acquired,
-        Err(error) => {
-            worker.failed(upstream);
-            // The only endpoint there is will not accept a moment later either.
-            request.take_if(|_| only);
-            return Err(error);
+) -> Result<Answered, Error> {
+    let acquired = upstream.connection(worker, fresh).await;
+    let (mut connection, lease, reused) = acquired.inspect_err(|_| worker.failed(upstream))?;
+    if !reused {
+        worker.counters.connects.add(1);
+    }
+    let limits = Limits { bytes: worker.settings.max_header_bytes, fields: MAX_FIELDS };
+    let upload = request.as_mut().expect("a request to send");
+    let exchange = connection.exchange(upload, limits);
+    let failed = match in_time(worker, worker.settings.response_header_timeout, exchange, fate).await {
+        None => return Err(late(fate)),
+        Some(Ok(mut head)) => {
+            upstream.succeeded();
+            let (mut parts, ()) = Response::new(()).into_parts();
+            (parts.status, parts.headers) = (head.status, std::mem::take(&mut head.headers));
+            let upload = request.take().expect("the request that was sent");
+            let answer = Answer::new(connection, &head, upload, limits);
+            return Ok((parts, Received::H1(Some(answer)), lease));
         }
+        Some(Err(failed)) => failed,
     };
+    if let Some(kind) = fate.and_then(|fate| fate.failed.get()) {
+        return Err(Error::client(kind));
+    }
+    // A connection that waited in the pool may die under the request. It is sent again if the endpoint has not seen it,
+    // or if it may see it twice (RFC 9110 section 9.2.2).
+    let again = match failed {
+        Failed::Unsent => upload.rewind(),
+        Failed::NoAnswer => reused && fate.is_none() && upload.is_idempotent() && upload.rewind(),
+        Failed::Broken | Failed::Malformed(_) | Failed::Body => false,
+    };
+    let why = if let Failed::Malformed(why) = failed { why } else { "the backend broke off" };
+    Err(Error::upstream(Kind::BadGateway(why), if again { Retry::IfReused } else { Retry::Never }))
+}
+
+/// One attempt at one HTTP/2 endpoint. When it fails and may be repeated, the request is back in its place.
+async fn once_h2(
+    worker: &Rc<Worker>,
+    upstream: &Rc<Upstream>,
+    request: &mut Option<Request<Outgoing>>,
+    fate: Option<&Rc<Fate>>,
+) -> Result<Answered, Error> {
+    let acquired = upstream.stream(worker).await;
+    let (mut sender, mut lease, reused) = acquired.inspect_err(|_| worker.failed(upstream))?;
     if !reused {
         worker.counters.connects.add(1);
     }
     let sent = request.take().expect("a request to send");
-    // A connection that waited in the pool may die under the request. Without a body the head can be sent again, if
-    // the method allows it (RFC 9110 section 9.2.2).
     let again = (reused && fate.is_none() && sent.method().is_idempotent()).then(|| Again::of(&sent));
     let limit = worker.settings.response_header_timeout;
-    let (answer, sender) = match sender {
-        Sender::H1(mut sender) => (in_time(worker, limit, sender.try_send_request(sent), fate).await, Some(sender)),
-        Sender::H2(mut sender) => (in_time(worker, limit, sender.try_send_request(sent), fate).await, None),
-    };
-    match answer {
+    match in_time(worker, limit, sender.try_send_request(sent), fate).await {
+        None => Err(late(fate)),
         Some(Ok(answer)) => {
             upstream.succeeded();
-            if let Some(sender) = sender {
-                lease.hold(sender, fate.cloned());
-            }
-            Ok((answer, lease))
+            let (parts, incoming) = answer.into_parts();
+            Ok((parts, Received::H2(incoming), lease))
         }
         Some(Err(mut error)) => {
             lease.retire();
@@ -219,23 +267,19 @@ async fn once(
                 return Err(Error::client(kind));
             }
             let unsent = error.take_message();
-            *request = unsent.filter(|_| fate.is_none_or(|fate| !fate.started.get())).or_else(|| {
-                let again = again.filter(|_| !error.error().is_parse());
-                again.map(|again| again.request(Outgoing::empty()))
-            });
+            *request = unsent
+                .filter(|_| fate.is_none_or(|fate| !fate.started.get()))
+                .or_else(|| again.map(|again| again.request(Outgoing::empty())));
             let retry = if request.is_some() { Retry::IfReused } else { Retry::Never };
-            let why =
-                if error.error().is_parse() { "the backend's answer is malformed" } else { "the backend broke off" };
-            Err(Error::upstream(Kind::BadGateway(why), retry))
-        }
-        None => {
-            let kind = match fate.and_then(|fate| fate.failed.get()) {
-                Some(kind) => kind,
-                None => Kind::GatewayTimeout("the backend did not answer in time"),
-            };
-            Err(Error::upstream(kind, Retry::Never))
+            Err(Error::upstream(Kind::BadGateway("the backend broke off"), retry))
         }
     }
+}
+
+/// Why a request has no answer when the time for it is over.
+fn late(fate: Option<&Rc<Fate>>) -> Error {
+    let late = Kind::GatewayTimeout("the backend did not answer in time");
+    Error::upstream(fate.and_then(|fate| fate.failed.get()).unwrap_or(late), Retry::Never)
 }
 
 /// The answer to a request, or `None` when it does not begin within `limit` of the last byte of the request. While the

@@ -76,9 +76,14 @@ pub(super) fn is_chunked_alone(headers: &HeaderMap) -> bool {
 
 /// Whether the client asks for trailers (`te: trailers`), which gRPC insists on.
 pub(super) fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(TE).iter().any(|value| {
-        let options = value.as_bytes().split(|byte| *byte == b',');
-        options.map(<[u8]>::trim_ascii).any(|option| option.eq_ignore_ascii_case(b"trailers"))
+    has_token(headers, &TE, b"trailers")
+}
+
+/// Whether the list that fields named `name` are together has `token` in it, in upper or lower case.
+pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
+    headers.get_all(name).iter().any(|value| {
+        let elements = value.as_bytes().split(|byte| *byte == b',');
+        elements.map(<[u8]>::trim_ascii).any(|element| element.eq_ignore_ascii_case(token))
     })
 }
 

@@ -13,6 +13,7 @@ pub mod counters;
 mod deadline;
 mod early;
 pub mod error;
+mod exchange;
 mod forward;
 mod guard;
 mod handle;

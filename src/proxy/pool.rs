@@ -10,10 +10,7 @@ use std::{
     time::Instant,
 };
 
-use hyper::{
-    client::conn::{http1, http2},
-    rt::Executor,
-};
+use hyper::{client::conn::http2, rt::Executor};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -24,10 +21,11 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{
     Settings,
-    body::{Fate, Outgoing},
+    body::Outgoing,
     counters::{Counters, EndpointStats},
     early::Early,
     error::{Error, Kind, Retry},
+    exchange::Connection,
     worker::Worker,
 };
 use crate::{balance::Outlier, routing::Protocol};
@@ -37,8 +35,6 @@ const STREAMS: usize = 100;
 /// HTTP/2 connections to one endpoint; beyond that, requests queue.
 const MAX_SHARED: usize = 8;
 
-/// Read at once from an HTTP/1.1 backend; so much of an answer waits for a client that reads slowly.
-const READ_BUFFER: usize = 64 * 1024;
 /// How much of an answer an HTTP/2 backend may send ahead: what a backend nearby needs for full speed.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// The same for all answers of a connection. As many as share one may stop being read without stopping the others.
@@ -79,7 +75,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<Outgoing>,
+    connection: Connection,
     since: Instant,
 }
 
@@ -87,17 +83,8 @@ struct Idle {
 #[derive(Debug)]
 pub(super) struct Lease {
     upstream: Rc<Upstream>,
-    /// The HTTP/1.1 connection, for the pool; dropped (and so closed) when the request did not end well.
-    sender: Option<http1::SendRequest<Outgoing>>,
     /// Its place on an HTTP/2 connection.
     streams: Option<Rc<()>>,
-    fate: Option<Rc<Fate>>,
-}
-
-/// A way to send one request.
-pub(super) enum Sender {
-    H1(http1::SendRequest<Outgoing>),
-    H2(http2::SendRequest<Outgoing>),
 }
 
 /// Runs hyper's tasks on the core that made them.
@@ -126,53 +113,46 @@ impl Upstream {
         })
     }
 
-    /// A connection that is ready, and whether it was used before. An idle one whose peer has closed or has sent
-    /// anything is not ready any more.
-    pub(super) async fn acquire(self: &Rc<Self>, worker: &Worker, fresh: bool) -> Result<(Sender, Lease, bool), Error> {
+    /// An HTTP/1.1 connection, and whether it was used before. An idle one whose peer has closed or has sent anything is
+    /// closed here. With `fresh`, a new one.
+    pub(super) async fn connection(
+        self: &Rc<Self>,
+        worker: &Worker,
+        fresh: bool,
+    ) -> Result<(Connection, Lease, bool), Error> {
         let lease = Lease::new(self.clone());
-        match self.key.protocol {
-            Protocol::Http1 | Protocol::Https => {
-                if !fresh && let Some(sender) = self.take_idle() {
-                    return Ok((Sender::H1(sender), lease, true));
-                }
-                // Boxed, here and below: a connection is rare, and every request in flight has room for this future.
-                let sender = Box::pin(self.connect_h1(worker)).await?;
-                Ok((Sender::H1(sender), lease, false))
-            }
-            Protocol::H2c | Protocol::H2 => {
-                let mut lease = lease;
-                if let Some(sender) = self.join_shared(&mut lease) {
-                    return Ok((sender, lease, true));
-                }
-                let _one_at_a_time = self.connecting.lock().await;
-                if let Some(sender) = self.join_shared(&mut lease) {
-                    return Ok((sender, lease, true));
-                }
-                let sender = Box::pin(self.connect_h2(worker)).await?;
-                let streams = Rc::new(());
-                lease.streams = Some(streams.clone());
-                self.shared.borrow_mut().push(Shared { sender: sender.clone(), streams });
-                Ok((Sender::H2(sender), lease, false))
-            }
+        if !fresh && let Some(connection) = self.take_idle() {
+            return Ok((connection, lease, true));
         }
+        // Boxed, here and below: a connection is rare, and every request in flight has room for this future.
+        let connection = Box::pin(self.connect_h1(worker)).await?;
+        Ok((connection, lease, false))
     }
 
-    /// The idle connection that was used last. One that still writes the end of its last request is left alone.
-    fn take_idle(&self) -> Option<http1::SendRequest<Outgoing>> {
-        let mut idle = self.idle.borrow_mut();
-        let mut busy = Vec::new();
-        let mut found = None;
-        while let Some(last) = idle.pop() {
-            if last.sender.is_ready() {
-                found = Some(last.sender);
-                break;
-            }
-            if !last.sender.is_closed() {
-                busy.push(last);
-            }
+    /// A place on an HTTP/2 connection, and whether that was there before.
+    pub(super) async fn stream(
+        self: &Rc<Self>,
+        worker: &Worker,
+    ) -> Result<(http2::SendRequest<Outgoing>, Lease, bool), Error> {
+        let mut lease = Lease::new(self.clone());
+        if let Some(sender) = self.join_shared(&mut lease) {
+            return Ok((sender, lease, true));
         }
-        idle.extend(busy);
-        found
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some(sender) = self.join_shared(&mut lease) {
+            return Ok((sender, lease, true));
+        }
+        let sender = Box::pin(self.connect_h2(worker)).await?;
+        let streams = Rc::new(());
+        lease.streams = Some(streams.clone());
+        self.shared.borrow_mut().push(Shared { sender: sender.clone(), streams });
+        Ok((sender, lease, false))
+    }
+
+    /// The idle connection that was used last.
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        std::iter::from_fn(|| idle.pop()).map(|idle| idle.connection).find(Connection::is_quiet)
     }
 
     /// It answered.
@@ -184,7 +164,7 @@ impl Upstream {
     }
 
     /// A place on an open HTTP/2 connection.
-    fn join_shared(&self, lease: &mut Lease) -> Option<Sender> {
+    fn join_shared(&self, lease: &mut Lease) -> Option<http2::SendRequest<Outgoing>> {
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| !shared.sender.is_closed());
         let full = shared.len() >= MAX_SHARED;
@@ -193,13 +173,14 @@ impl Upstream {
             return None;
         }
         lease.streams = Some(least.streams.clone());
-        Some(Sender::H2(least.sender.clone()))
+        Some(least.sender.clone())
     }
 
     /// Closes what was idle for too long; returns whether anything is left worth keeping.
     pub(super) fn sweep(&self, now: Instant, settings: &Settings) -> bool {
         let old = |since: Instant| now.duration_since(since) >= settings.upstream_idle_timeout;
-        self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && !old(idle.since));
+        let over = |idle: &mut Idle| old(idle.since) || !idle.connection.is_quiet();
+        self.idle.borrow_mut().extract_if(.., over).for_each(|idle| idle.connection.close());
         let unused = self.in_flight.get() == 0 && old(self.last_used.get());
         if unused {
             self.shared.borrow_mut().clear();
@@ -207,13 +188,12 @@ impl Upstream {
         !unused || !self.idle.borrow().is_empty() || self.outlier.borrow().is_ejected(now)
     }
 
-    async fn connect_h1(&self, worker: &Worker) -> Result<http1::SendRequest<Outgoing>, Error> {
-        let limit = worker.settings.connect_timeout;
-        let tcp = self.tcp(limit).await?;
-        match self.key.protocol {
-            Protocol::Https => handshake_h1(self.tls(tcp, worker, false).await?, &worker.settings).await,
-            _ => handshake_h1(tcp, &worker.settings).await,
-        }
+    async fn connect_h1(&self, worker: &Worker) -> Result<Connection, Error> {
+        let tcp = self.tcp(worker.settings.connect_timeout).await?;
+        Ok(match self.key.protocol {
+            Protocol::Https => Connection::new(self.tls(tcp, worker, false).await?),
+            _ => Connection::new(tcp),
+        })
     }
 
     async fn connect_h2(&self, worker: &Worker) -> Result<http2::SendRequest<Outgoing>, Error> {
@@ -261,37 +241,26 @@ impl Lease {
         upstream.in_flight.set(upstream.in_flight.get() + 1);
         upstream.last_used.set(Instant::now());
         upstream.stats.begun.add(1);
-        Self { upstream, sender: None, streams: None, fate: None }
+        Self { upstream, streams: None }
     }
 
     pub(super) fn upstream(&self) -> &Rc<Upstream> {
         &self.upstream
     }
 
-    /// Keeps the connection until it is known whether it may be used again.
-    pub(super) fn hold(&mut self, sender: http1::SendRequest<Outgoing>, fate: Option<Rc<Fate>>) {
-        self.sender = Some(sender);
-        self.fate = fate;
-    }
-
     /// The connection failed its request: no other is put on it.
     pub(super) fn retire(&mut self) {
-        self.sender = None;
         if let Some(streams) = self.streams.take() {
             self.upstream.shared.borrow_mut().retain(|shared| !Rc::ptr_eq(&shared.streams, &streams));
         }
     }
 
-    /// The answer ended well: the connection may serve another request.
-    pub(super) fn finish(mut self) {
-        let Some(sender) = self.sender.take() else { return };
-        // An answer that came before the whole request was sent leaves the connection in the middle of it.
-        if self.fate.as_ref().is_some_and(|fate| !fate.done.get()) {
-            return;
-        }
+    /// The answer ended well: its connection, if it had one of its own, may serve another request.
+    pub(super) fn finish(self, connection: Option<Connection>) {
+        let Some(connection) = connection else { return };
         let mut idle = self.upstream.idle.borrow_mut();
-        if !sender.is_closed() && idle.len() < self.upstream.max_idle {
-            idle.push(Idle { sender, since: Instant::now() });
+        if idle.len() < self.upstream.max_idle {
+            idle.push(Idle { connection, since: Instant::now() });
         }
     }
 }
@@ -301,24 +270,6 @@ impl Drop for Lease {
         self.upstream.in_flight.set(self.upstream.in_flight.get().saturating_sub(1));
         self.upstream.stats.ended.add(1);
     }
-}
-
-async fn handshake_h1<T>(io: T, settings: &Settings) -> Result<http1::SendRequest<Outgoing>, Error>
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        // The number of fields stays at hyper's 100: any number that is set costs an allocation per answer.
-        .max_header_size(settings.max_header_bytes)
-        .max_buf_size(READ_BUFFER.max(settings.max_header_bytes))
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(|_broken| unreachable("the backend broke off"))?;
-    tokio::task::spawn_local(async move {
-        // What ends the connection reaches the request that was on it.
-        let _ = connection.with_upgrades().await;
-    });
-    Ok(sender)
 }
 
 async fn handshake_h2<T>(io: T, settings: &Settings) -> Result<http2::SendRequest<Outgoing>, Error>

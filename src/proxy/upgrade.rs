@@ -17,21 +17,20 @@ use tokio::{
     time::Instant,
 };
 
-use super::{pool::Lease, worker::Worker};
+use super::{exchange::Connection, pool::Lease, worker::Worker};
 
 /// Buffer for each direction.
 const BUFFER: usize = 8 * 1024;
 
 /// Joins both sides in a task of its own; the lease counts as a request in flight until it ends.
-pub(super) fn tunnel(worker: &Rc<Worker>, client: OnUpgrade, upstream: OnUpgrade, lease: Lease) {
+pub(super) fn tunnel(worker: &Rc<Worker>, client: OnUpgrade, mut upstream: Connection, lease: Lease) {
     let (idle, open) = (worker.settings.stream_idle_timeout, Open::new(worker));
     tokio::task::spawn_local(async move {
         let _open = open;
         let _lease = lease;
-        let Ok((client, upstream)) = tokio::try_join!(client, upstream) else { return };
+        let Ok(client) = client.await else { return };
         let last = Rc::new(Cell::new(Instant::now()));
         let mut client = Watched { io: TokioIo::new(client), last: last.clone() };
-        let mut upstream = TokioIo::new(upstream);
         let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER);
         tokio::select! {
             _ended = copy => {}

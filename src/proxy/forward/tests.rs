@@ -280,6 +280,31 @@ fn an_early_answer_survives_its_backend_closing_on_the_rest_of_the_body() {
 }
 
 #[test]
+fn an_upload_goes_on_while_its_answer_waits_for_the_client() {
+    const UPLOAD: usize = 32 << 20;
+    let (tx, rx) = mpsc::channel();
+    let tx = Mutex::new(tx);
+    let proxy = to(&[backend(move |_, mut stream| {
+        head(&mut stream);
+        let mut answering = stream.try_clone().expect("clone");
+        thread::spawn(move || {
+            say(&mut answering, &format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 256 << 20));
+            while answering.write_all(&[0; 65536]).is_ok() {}
+        });
+        let taken = std::io::copy(&mut stream.take(UPLOAD as u64), &mut std::io::sink()).ok();
+        tx.lock().expect("lock").send(taken).expect("the test listens");
+    })]);
+    let mut stream = client(&proxy);
+    say(&mut stream, &format!("PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {UPLOAD}\r\n\r\n"));
+    assert_eq!(status(&head(&mut stream)), "200");
+    // The client reads nothing more, until it has sent everything.
+    for _ in 0..UPLOAD / 65536 {
+        stream.write_all(&[b'x'; 65536]).expect("taken");
+    }
+    assert_eq!(rx.recv_timeout(Duration::from_secs(60)), Ok(Some(UPLOAD as u64)));
+}
+
+#[test]
 fn a_client_that_goes_away_cancels_its_request() {
     let (tx, rx) = mpsc::channel();
     let tx = Mutex::new(tx);

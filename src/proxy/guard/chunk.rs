@@ -38,7 +38,7 @@ enum State {
 
 /// A chunked body while its bytes arrive.
 #[derive(Debug)]
-pub(super) struct Chunks {
+pub(in crate::proxy) struct Chunks {
     state: State,
     /// Of the chunk: its size while in the size line, then what is left of it.
     size: u64,
@@ -54,43 +54,68 @@ pub(super) enum Seen {
     All,
     /// The body ends after this many.
     End(usize),
-    /// After this many something is wrong.
+    /// In the part after this many something is wrong.
     Bad(usize, Kind),
 }
 
+/// A part of a chunked body, of so many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Part {
+    /// Data.
+    Data(usize),
+    /// What frames the data.
+    Framing(usize),
+    /// Of the trailer section.
+    Trailers(usize),
+    /// The rest of the trailer section, and so the end.
+    End(usize),
+}
+
 impl Chunks {
-    pub(super) fn new() -> Self {
+    pub(in crate::proxy) fn new() -> Self {
         Self { state: State::Size(0), size: 0, extensions: 0, trailer_bytes: 0, trailer_fields: 0 }
     }
 
     /// Looks at the next bytes of the body.
     pub(super) fn scan(&mut self, bytes: &[u8], limits: Limits) -> Seen {
         let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
-            if self.state == State::Data {
-                let rest = bytes.len() - at;
-                match usize::try_from(self.size) {
-                    Ok(size) if size <= rest => {
-                        at += size;
-                        self.state = State::DataCr;
-                    }
-                    _ => {
-                        self.size -= rest as u64;
-                        return Seen::All;
-                    }
-                }
-                continue;
-            }
-            match self.step(byte, limits) {
-                Ok(next) => self.state = next,
+        while at < bytes.len() {
+            match self.next(&bytes[at..], limits) {
+                Ok(Part::Data(length) | Part::Framing(length) | Part::Trailers(length)) => at += length,
+                Ok(Part::End(length)) => return Seen::End(at + length),
                 Err(kind) => return Seen::Bad(at, kind),
-            }
-            at += 1;
-            if self.state == State::Done {
-                return Seen::End(at);
             }
         }
         Seen::All
+    }
+
+    /// The part of the body that `bytes` begin with, for those who take it apart. There is at least one byte.
+    pub(in crate::proxy) fn next(&mut self, bytes: &[u8], limits: Limits) -> Result<Part, Kind> {
+        if self.state == State::Data {
+            let length = usize::try_from(self.size).map_or(bytes.len(), |size| size.min(bytes.len()));
+            self.size -= length as u64;
+            if self.size == 0 {
+                self.state = State::DataCr;
+            }
+            return Ok(Part::Data(length));
+        }
+        let trailers =
+            matches!(self.state, State::Trailer | State::Name | State::Value | State::TrailerLf | State::EndLf);
+        for (at, byte) in bytes.iter().enumerate() {
+            self.state = self.step(*byte, limits)?;
+            match self.state {
+                State::Done => return Ok(Part::End(at + 1)),
+                State::Data => return Ok(Part::Framing(at + 1)),
+                State::Trailer if !trailers => return Ok(Part::Framing(at + 1)),
+                _ => {}
+            }
+        }
+        Ok(if trailers { Part::Trailers(bytes.len()) } else { Part::Framing(bytes.len()) })
+    }
+
+    /// Whether data comes next.
+    pub(in crate::proxy) fn in_data(&self) -> bool {
+        self.state == State::Data
     }
 
     fn step(&mut self, byte: u8, limits: Limits) -> Result<State, Kind> {

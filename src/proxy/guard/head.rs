@@ -182,7 +182,7 @@ impl Head {
 }
 
 /// A number of digits only, without sign, that leaves the HTTP server room for its own marks at the top.
-fn decimal(text: &[u8]) -> Option<u64> {
+pub(in crate::proxy) fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }

@@ -1,7 +1,7 @@
 //! Guards between the transport and the HTTP server: they follow the framing of the decrypted bytes and end what is
 //! ambiguous or floods, before the HTTP server acts on it.
 
-mod chunk;
+pub(super) mod chunk;
 pub(super) mod h1;
 pub(super) mod h2;
 pub(super) mod head;

@@ -1,0 +1,183 @@
+//! HTTP/1.1 towards an endpoint (RFC 9112). The task that answers a client writes the request and reads the answer
+//! itself, on a connection that it alone holds: no other task, channel or copy of the head is between them.
+
+mod answer;
+mod head;
+mod upload;
+
+use std::{
+    cell::RefCell,
+    fmt,
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+pub(super) use self::{
+    answer::{Answer, Broken},
+    head::{Framing, Head, MAX_FIELDS},
+    upload::Upload,
+};
+use super::guard::head::Limits;
+
+/// Asked for by the first read of an answer: most fit.
+const STEP: usize = 8 * 1024;
+/// Asked for at most; so much of an answer waits for a client that reads slowly.
+const MAX_STEP: usize = 64 * 1024;
+/// Informational answers before the final one.
+const MAX_INFORMATIONAL: usize = 100;
+
+/// A transport to an endpoint.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + fmt::Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + fmt::Debug> Transport for T {}
+
+/// A connection to an endpoint.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Shared with a task of its own only while a request is still being sent when its answer has begun.
+    transport: Rc<RefCell<dyn Transport>>,
+    /// Received, and not taken yet.
+    received: BytesMut,
+    /// Up to where the end of a head was looked for.
+    searched: usize,
+    step: usize,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// The connection broke before anything was written to it.
+    Unsent,
+    /// The connection ended before the first byte of an answer.
+    NoAnswer,
+    /// The connection ended in the head of the answer.
+    Broken,
+    /// What came is no answer to the request.
+    Malformed(&'static str),
+    /// The body of the request broke off.
+    Body,
+}
+
+impl Connection {
+    /// A connection over `transport`, on which nothing was said yet.
+    pub(super) fn new(transport: impl Transport + 'static) -> Self {
+        Self { transport: Rc::new(RefCell::new(transport)), received: BytesMut::new(), searched: 0, step: STEP }
+    }
+
+    /// Sends a request and receives the head of its answer. If the answer is there before the whole request was sent,
+    /// the rest is still to be sent: [`Answer::new`].
+    pub(super) async fn exchange(&mut self, upload: &mut Upload, limits: Limits) -> Result<Head, Failed> {
+        let mut informational = 0;
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(Err(failed)) = upload.poll(cx, &self.transport) {
+                return Poll::Ready(Err(failed));
+            }
+            loop {
+                if let Some(head) = self.take_head(upload.is_head(), limits).map_err(Failed::Malformed)? {
+                    if !head.is_informational() {
+                        return Poll::Ready(Ok(head));
+                    }
+                    informational += 1;
+                    if informational > MAX_INFORMATIONAL {
+                        return Poll::Ready(Err(Failed::Malformed("the backend's answer does not begin")));
+                    }
+                    continue;
+                }
+                if !matches!(ready!(self.poll_receive(cx, self.step)), Ok(1..)) {
+                    return Poll::Ready(Err(match () {
+                        () if !upload.is_begun() => Failed::Unsent,
+                        () if self.received.is_empty() && informational == 0 => Failed::NoAnswer,
+                        () => Failed::Broken,
+                    }));
+                }
+            }
+        })
+        .await
+    }
+
+    /// Whether nothing has come since the last answer: neither bytes, which would be taken for the next one, nor the end.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut byte = [0];
+        let mut transport = self.transport.borrow_mut();
+        let read = std::future::poll_fn(|cx| Pin::new(&mut *transport).poll_read(cx, &mut ReadBuf::new(&mut byte)));
+        // Without constraint: a task that has used up its turn is told that nothing is there.
+        let read = pin!(tokio::task::unconstrained(read));
+        self.received.is_empty() && read.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Closes an idle connection, with TLS's farewell if it can be said at once.
+    pub(super) fn close(self) {
+        let mut context = Context::from_waker(Waker::noop());
+        let _ = Pin::new(&mut *self.transport.borrow_mut()).poll_shutdown(&mut context);
+    }
+
+    /// Takes a complete head off what was received.
+    fn take_head(&mut self, to_head: bool, limits: Limits) -> Result<Option<Head>, &'static str> {
+        let Some(end) = head::end(&self.received, self.searched) else {
+            self.searched = self.received.len();
+            return if self.received.len() > limits.bytes { Err(head::TOO_LARGE) } else { Ok(None) };
+        };
+        self.searched = 0;
+        if end > limits.bytes {
+            return Err(head::TOO_LARGE);
+        }
+        Head::parse(&self.received.split_to(end).freeze(), to_head).map(Some)
+    }
+
+    /// Receives up to about `room` bytes. Ready with their number, 0 at the end.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        self.received.reserve(room);
+        let mut transport = self.transport.borrow_mut();
+        let n = ready!(pin!(transport.read_buf(&mut self.received)).poll(cx))?;
+        if n >= self.step {
+            self.step = (self.step * 2).min(MAX_STEP);
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    /// Ready for the next exchange; keeps no memory for it.
+    fn rest(&mut self) {
+        self.received = BytesMut::new();
+        self.searched = 0;
+        self.step = STEP;
+    }
+}
+
+/// After a switch of protocols the connection is a stream of bytes, beginning with those that came with the answer.
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.received.is_empty() {
+            return Pin::new(&mut *self.transport.borrow_mut()).poll_read(cx, buf);
+        }
+        let n = self.received.len().min(buf.remaining());
+        buf.put_slice(&self.received[..n]);
+        self.received.advance(n);
+        if self.received.is_empty() {
+            self.rest();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.transport.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.transport.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.transport.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

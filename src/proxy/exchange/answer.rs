@@ -1,0 +1,230 @@
+//! The body of an answer as it comes from an endpoint, and what becomes of the connection after it.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::{Frame, SizeHint};
+use tokio::task::JoinHandle;
+
+use super::{
+    super::guard::{
+        chunk::{Chunks, Part},
+        head::Limits,
+    },
+    Connection, Framing, Head, MAX_STEP, Upload,
+};
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(in crate::proxy) struct Answer {
+    connection: Connection,
+    body: Body,
+    persistent: bool,
+    limits: Limits,
+    rest: Option<Rest>,
+}
+
+#[derive(Debug)]
+enum Body {
+    Length(u64),
+    /// With the bytes of its trailer section so far.
+    Chunked(Box<(Chunks, Vec<u8>)>),
+    /// Trailers are still to be told.
+    Trailers(Box<HeaderMap>),
+    /// It broke off; that is still to be told, after a turn of the server.
+    Broken(Option<Broken>, bool),
+    UntilClose,
+}
+
+/// The body broke off, or is none.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::proxy) enum Broken {
+    /// The connection failed.
+    #[error("the connection failed")]
+    Transport(#[source] io::Error),
+    /// The connection ended before the body.
+    #[error("the connection ended before the body")]
+    Short,
+    /// The chunks are malformed.
+    #[error("{0}")]
+    Chunks(&'static str),
+}
+
+/// The rest of a request that is sent while its answer comes: an endpoint that gives the answer as it reads the
+/// request waits for it, also while the client takes nothing.
+#[derive(Debug)]
+struct Rest(JoinHandle<()>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Answer {
+    /// The answer that begins with `head`. What `upload` has not sent yet is sent by a task of its own for as long as
+    /// the answer lasts.
+    pub(in crate::proxy) fn new(connection: Connection, head: &Head, upload: Upload, limits: Limits) -> Self {
+        let rest = (!upload.is_done()).then(|| {
+            let (transport, mut upload) = (connection.transport.clone(), upload);
+            Rest(tokio::task::spawn_local(async move {
+                if std::future::poll_fn(|cx| upload.poll(cx, &transport)).await.is_err() {
+                    // The endpoint is told that no more comes; what it makes of it shows in the answer.
+                    let _ = std::future::poll_fn(|cx| Pin::new(&mut *transport.borrow_mut()).poll_shutdown(cx)).await;
+                }
+            }))
+        });
+        let body = match head.framing {
+            Framing::None => Body::Length(0),
+            Framing::Length(length) => Body::Length(length),
+            Framing::Chunked => Body::Chunked(Box::new((Chunks::new(), Vec::new()))),
+            Framing::UntilClose => Body::UntilClose,
+        };
+        Self { connection, body, persistent: head.persistent, limits, rest }
+    }
+
+    /// All of the body, if it came with the head.
+    pub(in crate::proxy) fn whole(&mut self) -> Option<Bytes> {
+        let Body::Length(left) = &mut self.body else { return None };
+        let length = usize::try_from(*left).ok().filter(|length| *length <= self.connection.received.len())?;
+        *left = 0;
+        Some(self.connection.received.split_to(length).freeze())
+    }
+
+    /// The connection, if the answer is over and another request may be sent on it.
+    pub(in crate::proxy) fn into_connection(mut self) -> Option<Connection> {
+        let sent = self.rest.as_ref().is_none_or(|rest| rest.0.is_finished());
+        if !self.persistent || !sent || !self.is_end() || !self.connection.received.is_empty() {
+            return None;
+        }
+        self.connection.rest();
+        Some(self.connection)
+    }
+
+    /// The connection, for another protocol.
+    pub(in crate::proxy) fn into_stream(self) -> Option<Connection> {
+        self.rest.is_none().then_some(self.connection)
+    }
+
+    /// Whether nothing of the body is left.
+    pub(in crate::proxy) fn is_end(&self) -> bool {
+        matches!(self.body, Body::Length(0))
+    }
+
+    pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
+        match self.body {
+            Body::Length(left) => SizeHint::with_exact(left),
+            _ => SizeHint::default(),
+        }
+    }
+
+    /// The next piece of the body.
+    pub(in crate::proxy) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        loop {
+            if let Body::Broken(error, waited) = &mut self.body {
+                // The server drops what it has not written when it hears of an error, and the client would not see that
+                // there was an answer. So it gets a turn to write first.
+                if !std::mem::replace(waited, true) {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                return Poll::Ready(error.take().map(Err));
+            }
+            match self.poll_part(cx) {
+                Poll::Ready(Some(Err(error))) => self.body = Body::Broken(Some(error), false),
+                polled => return polled,
+            }
+        }
+    }
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        loop {
+            let received = &mut self.connection.received;
+            match &mut self.body {
+                Body::Length(0) | Body::Broken(..) => return Poll::Ready(None),
+                Body::Trailers(trailers) => {
+                    let trailers = std::mem::take(&mut **trailers);
+                    self.body = Body::Length(0);
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                _ if received.is_empty() => {}
+                Body::Length(left) => {
+                    let data = take(received, usize::try_from(*left).unwrap_or(usize::MAX));
+                    *left -= data.len() as u64;
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Body::UntilClose => {
+                    let data = take(received, usize::MAX);
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Body::Chunked(_) => {
+                    let Some(data) = self.next_chunk()? else { continue };
+                    // What frames the chunk, and perhaps the end, has often come with it.
+                    while self.framing_next() {
+                        if let Err(error) = self.next_chunk() {
+                            self.body = Body::Broken(Some(error), false);
+                        }
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+            }
+            let room = match self.body {
+                Body::Length(left) => usize::try_from(left).unwrap_or(MAX_STEP).min(MAX_STEP),
+                _ => self.connection.step,
+            };
+            match ready!(self.connection.poll_receive(cx, room)) {
+                Ok(0) if matches!(self.body, Body::UntilClose) => self.body = Body::Length(0),
+                Ok(0) => return Poll::Ready(Some(Err(Broken::Short))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(Broken::Transport(error)))),
+            }
+        }
+    }
+
+    /// Whether more of the framing of chunks was received, and no data before it.
+    fn framing_next(&self) -> bool {
+        matches!(&self.body, Body::Chunked(chunked) if !chunked.0.in_data()) && !self.connection.received.is_empty()
+    }
+
+    /// Takes the next part of a chunked body off what was received; with data, if it is that.
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, Broken> {
+        let Body::Chunked(chunked) = &mut self.body else { return Ok(None) };
+        let (chunks, section) = &mut **chunked;
+        let received = &mut self.connection.received;
+        let part = chunks.next(received, self.limits).map_err(|kind| Broken::Chunks(kind.reason()))?;
+        match part {
+            Part::Data(length) => return Ok(Some(take(received, length))),
+            Part::Framing(length) => drop(received.split_to(length)),
+            Part::Trailers(length) => section.extend_from_slice(&received.split_to(length)),
+            Part::End(length) => {
+                section.extend_from_slice(&received.split_to(length));
+                let trailers = trailers(section).ok_or(Broken::Chunks("bad trailer"))?;
+                self.body = if trailers.is_empty() { Body::Length(0) } else { Body::Trailers(Box::new(trailers)) };
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn take(received: &mut BytesMut, length: usize) -> Bytes {
+    received.split_to(length.min(received.len())).freeze()
+}
+
+/// A trailer section, with the empty line at its end.
+fn trailers(section: &[u8]) -> Option<HeaderMap> {
+    let mut fields = [httparse::EMPTY_HEADER; super::head::MAX_FIELDS];
+    let httparse::Status::Complete((_, fields)) = httparse::parse_headers(section, &mut fields).ok()? else {
+        return None;
+    };
+    let mut trailers = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        trailers.append(name, HeaderValue::from_bytes(field.value).ok()?);
+    }
+    Some(trailers)
+}

@@ -1,0 +1,120 @@
+//! The head of an answer: where it ends, what it says, and how its body is framed (RFC 9112 sections 4 to 6).
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
+};
+use memchr::memchr;
+
+use super::super::{
+    guard::head::decimal,
+    headers::{has_token, is_chunked_alone},
+};
+
+/// Fields of an answer, at most.
+pub(in crate::proxy) const MAX_FIELDS: usize = 100;
+
+pub(super) const TOO_LARGE: &str = "the head of the backend's answer is too large";
+const MALFORMED: &str = "the backend's answer is malformed";
+const UNCLEAR: &str = "the framing of the backend's answer is unclear";
+
+/// A head.
+#[derive(Debug)]
+pub(in crate::proxy) struct Head {
+    pub(in crate::proxy) status: StatusCode,
+    pub(in crate::proxy) headers: HeaderMap,
+    pub(super) framing: Framing,
+    /// Whether another request may follow on the connection.
+    pub(super) persistent: bool,
+}
+
+/// How the end of a body is known (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Framing {
+    /// There is none.
+    None,
+    /// It has this many bytes.
+    Length(u64),
+    /// It is chunked.
+    Chunked,
+    /// It ends with the connection.
+    UntilClose,
+}
+
+/// The length of the head that `bytes` begin with, if it is complete. `searched` bytes were looked at before.
+pub(super) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
+    let mut from = searched.saturating_sub(2);
+    while let Some(found) = memchr(b'\n', bytes.get(from..)?) {
+        from += found + 1;
+        match bytes[from..] {
+            [b'\n', ..] => return Some(from + 1),
+            [b'\r', b'\n', ..] => return Some(from + 2),
+            _ => {}
+        }
+    }
+    None
+}
+
+impl Head {
+    /// Parses a complete head, of the answer to HEAD or another request.
+    pub(super) fn parse(bytes: &Bytes, to_head: bool) -> Result<Self, &'static str> {
+        let mut fields = [MaybeUninit::uninit(); MAX_FIELDS];
+        let mut parsed = httparse::Response::new(&mut []);
+        match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
+            Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
+            Err(httparse::Error::TooManyHeaders) => return Err(TOO_LARGE),
+            Ok(_) | Err(_) => return Err(MALFORMED),
+        }
+        let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(MALFORMED)?;
+        let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+        for field in &*parsed.headers {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_bad| MALFORMED)?;
+            let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_bad| MALFORMED)?;
+            headers.append(name, value);
+        }
+        let http_10 = parsed.version == Some(0);
+        let framing = framing(&mut headers, status, to_head, http_10)?;
+        let persistent = framing != Framing::UntilClose
+            && if http_10 {
+                has_token(&headers, &CONNECTION, b"keep-alive")
+            } else {
+                !has_token(&headers, &CONNECTION, b"close")
+            };
+        Ok(Self { status, headers, framing, persistent })
+    }
+
+    /// Whether another head follows this one (RFC 9110 section 15.2).
+    pub(super) fn is_informational(&self) -> bool {
+        self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
+    }
+}
+
+fn framing(headers: &mut HeaderMap, status: StatusCode, to_head: bool, http_10: bool) -> Result<Framing, &'static str> {
+    let chunked = headers.contains_key(TRANSFER_ENCODING);
+    if chunked && (http_10 || !is_chunked_alone(headers)) {
+        return Err(UNCLEAR);
+    }
+    let mut length = None;
+    let mut several = false;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let said = decimal(value.as_bytes()).ok_or(UNCLEAR)?;
+        if length.is_some_and(|first| first != said) {
+            return Err(UNCLEAR);
+        }
+        several = length.replace(said).is_some();
+    }
+    if let (true, Some(length)) = (several, length) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    let empty =
+        to_head || status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    Ok(match length {
+        _ if empty => Framing::None,
+        _ if chunked => Framing::Chunked,
+        Some(length) => Framing::Length(length),
+        None => Framing::UntilClose,
+    })
+}

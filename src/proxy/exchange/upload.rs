@@ -1,0 +1,217 @@
+//! A request on its way to an endpoint: its head, and its body as it comes.
+
+use std::{
+    cell::RefCell,
+    io::{self, IoSlice, Write as _},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, header::CONTENT_LENGTH, request::Parts};
+use http_body::{Body as _, Frame};
+
+use super::{super::body::Outgoing, Failed, Transport};
+
+/// Room for the head of a usual request.
+const ROOM: usize = 1024;
+const CRLF: &[u8] = b"\r\n";
+
+/// A request. What is written next are `before`, `data` and `after`, of which `written` bytes are gone.
+#[derive(Debug)]
+pub(in crate::proxy) struct Upload {
+    before: Vec<u8>,
+    data: Bytes,
+    after: &'static [u8],
+    written: usize,
+    body: Outgoing,
+    /// What is left of a body of known length; `None` if it is chunked.
+    left: Option<u64>,
+    /// All of the body was asked for.
+    ended: bool,
+    /// Any of the body was asked for.
+    started: bool,
+    /// Anything was written.
+    begun: bool,
+    flushed: bool,
+    method: Method,
+}
+
+impl Upload {
+    /// A request with the given head, which says how its body is framed.
+    pub(in crate::proxy) fn new(head: &Parts, body: Outgoing) -> Self {
+        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let ended = body.is_end_stream();
+        Self {
+            before: write_head(head),
+            data: Bytes::new(),
+            after: b"",
+            written: 0,
+            body,
+            left: length,
+            ended,
+            started: false,
+            begun: false,
+            flushed: true,
+            method: head.method.clone(),
+        }
+    }
+
+    /// Whether it is a HEAD request.
+    pub(super) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    /// Whether it may be sent twice (RFC 9110 section 9.2.2).
+    pub(in crate::proxy) fn is_idempotent(&self) -> bool {
+        self.method.is_idempotent()
+    }
+
+    /// Whether anything was written.
+    pub(super) fn is_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether all of it is with the transport.
+    pub(in crate::proxy) fn is_done(&self) -> bool {
+        self.ended && self.is_written() && self.flushed
+    }
+
+    /// Begins anew, on another connection. False if that cannot be, because the body was begun.
+    pub(in crate::proxy) fn rewind(&mut self) -> bool {
+        if !self.started {
+            (self.written, self.begun, self.flushed) = (0, false, true);
+        }
+        !self.started
+    }
+
+    /// Writes what can be written now. Ready when it is done, or cannot go on.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, to: &RefCell<dyn Transport>) -> Poll<Result<(), Failed>> {
+        loop {
+            if self.is_written() {
+                (self.data, self.after) = (Bytes::new(), b"");
+            }
+            // What of the body is there at once goes with the head.
+            if !self.ended && self.data.is_empty() && (self.written == 0 || self.is_written()) {
+                self.started = true;
+                match Pin::new(&mut self.body).poll_frame(cx) {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        self.take(frame)?;
+                        continue;
+                    }
+                    Poll::Ready(Some(Err(_broken))) => return Poll::Ready(Err(Failed::Body)),
+                    Poll::Ready(None) => self.end(None)?,
+                    Poll::Pending => {}
+                }
+            }
+            if self.is_written() {
+                if !self.flushed {
+                    ready!(Pin::new(&mut *to.borrow_mut()).poll_flush(cx)).map_err(|_broken| self.failed())?;
+                    self.flushed = true;
+                }
+                return if self.ended { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+            match ready!(self.poll_write(cx, to)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(Err(self.failed())),
+            }
+        }
+    }
+
+    fn is_written(&self) -> bool {
+        self.written >= self.before.len() + self.data.len() + self.after.len()
+    }
+
+    fn failed(&self) -> Failed {
+        if self.begun { Failed::NoAnswer } else { Failed::Unsent }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, to: &RefCell<dyn Transport>) -> Poll<io::Result<usize>> {
+        let before = self.before.get(self.written..).unwrap_or_default();
+        let gone = self.written.saturating_sub(self.before.len());
+        let data = self.data.get(gone..).unwrap_or_default();
+        let after = self.after.get(gone.saturating_sub(self.data.len())..).unwrap_or_default();
+        let mut to = to.borrow_mut();
+        let to = Pin::new(&mut *to);
+        let n = if data.is_empty() && after.is_empty() {
+            ready!(to.poll_write(cx, before))?
+        } else {
+            let slices = [before, data, after].map(IoSlice::new);
+            ready!(to.poll_write_vectored(cx, &slices))?
+        };
+        self.written += n;
+        (self.begun, self.flushed) = (true, false);
+        Poll::Ready(Ok(n))
+    }
+
+    /// Makes room for the next piece. A head that was not written yet stays before it.
+    fn next(&mut self) {
+        if self.written > 0 {
+            self.before.clear();
+            self.written = 0;
+        }
+        (self.data, self.after) = (Bytes::new(), b"");
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<(), Failed> {
+        let data = match frame.into_data() {
+            Ok(data) if data.is_empty() => return Ok(()),
+            Ok(data) => data,
+            Err(frame) => return self.end(frame.trailers_ref()),
+        };
+        self.next();
+        match &mut self.left {
+            Some(left) => {
+                *left = left.checked_sub(data.len() as u64).ok_or(Failed::Body)?;
+                self.ended = *left == 0;
+            }
+            None => {
+                let _in_memory = write!(self.before, "{:x}\r\n", data.len());
+                self.after = CRLF;
+            }
+        }
+        self.data = data;
+        Ok(())
+    }
+
+    fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), Failed> {
+        self.next();
+        self.ended = true;
+        match self.left {
+            Some(0) => Ok(()),
+            // The endpoint waits for what never comes: its connection has to end.
+            Some(_) => Err(Failed::Body),
+            None => {
+                self.before.extend_from_slice(b"0\r\n");
+                write_fields(&mut self.before, trailers.into_iter().flatten());
+                self.before.extend_from_slice(CRLF);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn write_head(head: &Parts) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(ROOM);
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    for part in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    write_fields(&mut bytes, &head.headers);
+    bytes.extend_from_slice(CRLF);
+    bytes
+}
+
+fn write_fields<'a>(
+    bytes: &mut Vec<u8>,
+    fields: impl IntoIterator<Item = (&'a http::HeaderName, &'a http::HeaderValue)>,
+) {
+    for (name, value) in fields {
+        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+        bytes.reserve(name.len() + value.len() + 4);
+        bytes.extend_from_slice(name);
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value);
+        bytes.extend_from_slice(CRLF);
+    }
+}
