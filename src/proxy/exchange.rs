@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 pub(super) use self::{
     answer::{Answer, Broken},
     head::{Framing, Head, MAX_FIELDS},
-    upload::Upload,
+    upload::{HeadWriter, Upload},
 };
 use super::guard::head::Limits;
 
@@ -79,7 +79,7 @@ impl Connection {
                 return Poll::Ready(Err(failed));
             }
             loop {
-                if let Some(head) = self.take_head(upload.is_head(), limits).map_err(Failed::Malformed)? {
+                if let Some(head) = self.take_head(upload, limits).map_err(Failed::Malformed)? {
                     if !head.is_informational() {
                         return Poll::Ready(Ok(head));
                     }
@@ -118,7 +118,7 @@ impl Connection {
     }
 
     /// Takes a complete head off what was received.
-    fn take_head(&mut self, to_head: bool, limits: Limits) -> Result<Option<Head>, &'static str> {
+    fn take_head(&mut self, upload: &mut Upload, limits: Limits) -> Result<Option<Head>, &'static str> {
         let Some(end) = head::end(&self.received, self.searched) else {
             self.searched = self.received.len();
             return if self.received.len() > limits.bytes { Err(head::TOO_LARGE) } else { Ok(None) };
@@ -127,7 +127,7 @@ impl Connection {
         if end > limits.bytes {
             return Err(head::TOO_LARGE);
         }
-        Head::parse(&self.received.split_to(end).freeze(), to_head).map(Some)
+        Head::parse(&self.received.split_to(end).freeze(), upload.is_head(), upload.spare()).map(Some)
     }
 
     /// Receives up to about `room` bytes. Ready with their number, 0 at the end.

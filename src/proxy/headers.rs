@@ -10,7 +10,7 @@ use http::{
 
 use ipnet::IpNet;
 
-use super::conn::ConnInfo;
+use super::{conn::ConnInfo, exchange::HeadWriter};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -23,27 +23,98 @@ const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 /// Kept from a trusted peer, else made here.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+static HTTP: HeaderValue = HeaderValue::from_static("http");
+static HTTPS: HeaderValue = HeaderValue::from_static("https");
+
 /// Removes the hop-by-hop fields of a request or an answer. One look at all names is much cheaper than asking the map
 /// for each name that is usually not there.
 pub(super) fn strip(headers: &mut HeaderMap) {
     if !headers.keys().any(|name| hop_by_hop(name.as_str())) {
         return;
     }
-    let usual: [&[u8]; 5] = [b"keep-alive", b"close", b"Keep-Alive", b"upgrade", b"Upgrade"];
-    if headers.get_all(CONNECTION).iter().any(|value| !usual.contains(&value.as_bytes())) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            // Framing and routing are not a client's to take away.
-            .filter(|name| ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name))
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+    for name in named(headers) {
+        headers.remove(name);
     }
     drop_where(headers, |name| hop_by_hop(name.as_str()));
+}
+
+/// The fields that `Connection` names, besides those that speak of one connection anyway.
+fn named(headers: &HeaderMap) -> Vec<HeaderName> {
+    let usual: [&[u8]; 5] = [b"keep-alive", b"close", b"Keep-Alive", b"upgrade", b"Upgrade"];
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .filter(|value| !usual.contains(value))
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        // Framing and routing are not a client's to take away.
+        .filter(|name| ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name))
+        .collect()
+}
+
+/// Writes the fields of a request for an HTTP/1.1 endpoint, with what it is told about the client, but for `Host` and what
+/// frames the body or speaks of the connection.
+pub(super) fn write(
+    head: &mut HeadWriter,
+    headers: &mut HeaderMap,
+    conn: &ConnInfo,
+    trusted: &[IpNet],
+    host: &HeaderValue,
+    request_id: HeaderValue,
+) {
+    let stranger = !conn.trusted;
+    let mut named = Vec::new();
+    if stranger {
+        named = self::named(headers);
+    } else {
+        strip(headers);
+        forwarded(headers, conn, trusted, host, || request_id.clone());
+    }
+    let mut length = false;
+    for (name, value) in &*headers {
+        let goes = match *name {
+            HOST => false,
+            // Once, if it was said more often: the guard has found it to be the same.
+            CONTENT_LENGTH => !std::mem::replace(&mut length, true),
+            _ => true,
+        };
+        if goes && !(stranger && (hop_by_hop(name.as_str()) || about_client(name) || named.contains(name))) {
+            head.field(name, value);
+        }
+    }
+    if stranger {
+        told(conn, host, &request_id).iter().for_each(|(name, value)| head.field(name, value));
+    }
+}
+
+/// What a backend is told about a client that is not trusted to tell it itself.
+fn told<'a>(
+    conn: &'a ConnInfo,
+    host: &'a HeaderValue,
+    request_id: &'a HeaderValue,
+) -> [(HeaderName, &'a HeaderValue); 8] {
+    let scheme = if conn.tls.is_some() { &HTTPS } else { &HTTP };
+    [
+        (X_FORWARDED_FOR, &conn.client_ip),
+        (X_REAL_IP, &conn.client_ip),
+        (X_FORWARDED_HOST, host),
+        (X_FORWARDED_PORT, &conn.local_port),
+        (X_FORWARDED_PROTO, scheme),
+        (X_FORWARDED_SCHEME, scheme),
+        (X_SCHEME, scheme),
+        (X_REQUEST_ID, request_id),
+    ]
+}
+
+/// Whether a field says something about the client that only a trusted one may say. Whatever its name says: backends
+/// believe `X-Forwarded-Ssl` and `X-Forwarded-User` too.
+fn about_client(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    *name == FORWARDED
+        || text.starts_with("x-")
+            && (text.starts_with("x-forwarded-") || matches!(text, "x-real-ip" | "x-scheme" | "x-request-id"))
+        || is_underscore_twin(name)
 }
 
 /// Whether a field speaks of one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
@@ -66,25 +137,15 @@ fn hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Whether an answer with `Transfer-Encoding` says only that: `chunked`, and no `Content-Length` beside it. Everything
-/// else is read differently by different readers (RFC 9112 section 6.3).
-pub(super) fn is_chunked_alone(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let chunked = codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    chunked && codings.next().is_none() && !headers.contains_key(CONTENT_LENGTH)
-}
-
 /// Whether the client asks for trailers (`te: trailers`), which gRPC insists on.
 pub(super) fn wants_trailers(headers: &HeaderMap) -> bool {
-    has_token(headers, &TE, b"trailers")
+    headers.get_all(TE).iter().any(|value| has_token(value, b"trailers"))
 }
 
-/// Whether the list that fields named `name` are together has `token` in it, in upper or lower case.
-pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
-    headers.get_all(name).iter().any(|value| {
-        let elements = value.as_bytes().split(|byte| *byte == b',');
-        elements.map(<[u8]>::trim_ascii).any(|element| element.eq_ignore_ascii_case(token))
-    })
+/// Whether a list has `token` in it, in upper or lower case.
+pub(super) fn has_token(list: &HeaderValue, token: &[u8]) -> bool {
+    let elements = list.as_bytes().split(|byte| *byte == b',');
+    elements.map(<[u8]>::trim_ascii).any(|element| element.eq_ignore_ascii_case(token))
 }
 
 /// Sets what a backend is told about the client. What an untrusted peer claims is replaced; a trusted peer's is
@@ -96,8 +157,8 @@ pub(super) fn forwarded(
     host: &HeaderValue,
     request_id: impl FnOnce() -> HeaderValue,
 ) {
-    let scheme = HeaderValue::from_static(if conn.tls.is_some() { "https" } else { "http" });
     if conn.trusted {
+        let scheme = if conn.tls.is_some() { HTTPS.clone() } else { HTTP.clone() };
         drop_where(headers, is_underscore_twin);
         let before = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
         let mut chain = before.join(&b", "[..]);
@@ -126,18 +187,11 @@ pub(super) fn forwarded(
         }
         return;
     }
-    // Whatever its name says: backends believe `X-Forwarded-Ssl` and `X-Forwarded-User` too.
-    drop_where(headers, |name| {
-        *name == FORWARDED || name.as_str().starts_with("x-forwarded-") || is_underscore_twin(name)
-    });
-    headers.insert(X_FORWARDED_FOR, conn.client_ip.clone());
-    headers.insert(X_REAL_IP, conn.client_ip.clone());
-    headers.insert(X_FORWARDED_HOST, host.clone());
-    headers.insert(X_FORWARDED_PORT, conn.local_port.clone());
-    headers.insert(X_FORWARDED_PROTO, scheme.clone());
-    headers.insert(X_FORWARDED_SCHEME, scheme.clone());
-    headers.insert(X_SCHEME, scheme);
-    headers.insert(X_REQUEST_ID, request_id());
+    drop_where(headers, about_client);
+    let request_id = request_id();
+    for (name, value) in told(conn, host, &request_id) {
+        headers.insert(name, value.clone());
+    }
 }
 
 /// Brings a request that came over HTTP/2 to the form of HTTP/1.1: one `Cookie` field (RFC 9113 section 8.2.3), and one

@@ -9,10 +9,7 @@ use http::{
 };
 use memchr::memchr;
 
-use super::super::{
-    guard::head::decimal,
-    headers::{has_token, is_chunked_alone},
-};
+use super::super::{guard::head::decimal, headers::has_token};
 
 /// Fields of an answer, at most.
 pub(in crate::proxy) const MAX_FIELDS: usize = 100;
@@ -59,8 +56,8 @@ pub(super) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
 }
 
 impl Head {
-    /// Parses a complete head, of the answer to HEAD or another request.
-    pub(super) fn parse(bytes: &Bytes, to_head: bool) -> Result<Self, &'static str> {
+    /// Parses a complete head, of the answer to HEAD or another request, into an empty map.
+    pub(super) fn parse(bytes: &Bytes, to_head: bool, mut headers: HeaderMap) -> Result<Self, &'static str> {
         let mut fields = [MaybeUninit::uninit(); MAX_FIELDS];
         let mut parsed = httparse::Response::new(&mut []);
         match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
@@ -69,20 +66,18 @@ impl Head {
             Ok(_) | Err(_) => return Err(MALFORMED),
         }
         let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(MALFORMED)?;
-        let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+        let http_10 = parsed.version == Some(0);
+        let mut said = Said::default();
+        headers.reserve(parsed.headers.len());
         for field in &*parsed.headers {
             let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_bad| MALFORMED)?;
             let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_bad| MALFORMED)?;
-            headers.append(name, value);
+            if said.note(&name, &value)? {
+                headers.append(name, value);
+            }
         }
-        let http_10 = parsed.version == Some(0);
-        let framing = framing(&mut headers, status, to_head, http_10)?;
-        let persistent = framing != Framing::UntilClose
-            && if http_10 {
-                has_token(&headers, &CONNECTION, b"keep-alive")
-            } else {
-                !has_token(&headers, &CONNECTION, b"close")
-            };
+        let framing = said.framing(status, to_head, http_10)?;
+        let persistent = framing != Framing::UntilClose && !said.close && (!http_10 || said.keep_alive);
         Ok(Self { status, headers, framing, persistent })
     }
 
@@ -92,29 +87,50 @@ impl Head {
     }
 }
 
-fn framing(headers: &mut HeaderMap, status: StatusCode, to_head: bool, http_10: bool) -> Result<Framing, &'static str> {
-    let chunked = headers.contains_key(TRANSFER_ENCODING);
-    if chunked && (http_10 || !is_chunked_alone(headers)) {
-        return Err(UNCLEAR);
+/// What the fields of an answer say about its framing and its connection.
+#[derive(Debug, Default)]
+struct Said {
+    chunked: bool,
+    length: Option<u64>,
+    close: bool,
+    keep_alive: bool,
+}
+
+impl Said {
+    /// Takes note of a field. False if it says once more what was said.
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, &'static str> {
+        if *name == CONTENT_LENGTH {
+            let length = decimal(value.as_bytes()).ok_or(UNCLEAR)?;
+            return match self.length.replace(length) {
+                None => Ok(true),
+                Some(first) if first == length => Ok(false),
+                Some(_) => Err(UNCLEAR),
+            };
+        }
+        if *name == TRANSFER_ENCODING {
+            // Everything else is read differently by different readers.
+            if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return Err(UNCLEAR);
+            }
+            self.chunked = true;
+        } else if *name == CONNECTION {
+            self.close |= has_token(value, b"close");
+            self.keep_alive |= has_token(value, b"keep-alive");
+        }
+        Ok(true)
     }
-    let mut length = None;
-    let mut several = false;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        let said = decimal(value.as_bytes()).ok_or(UNCLEAR)?;
-        if length.is_some_and(|first| first != said) {
+
+    fn framing(&self, status: StatusCode, to_head: bool, http_10: bool) -> Result<Framing, &'static str> {
+        if self.chunked && (http_10 || self.length.is_some()) {
             return Err(UNCLEAR);
         }
-        several = length.replace(said).is_some();
+        let empty =
+            to_head || status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        Ok(match self.length {
+            _ if empty => Framing::None,
+            _ if self.chunked => Framing::Chunked,
+            Some(length) => Framing::Length(length),
+            None => Framing::UntilClose,
+        })
     }
-    if let (true, Some(length)) = (several, length) {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    let empty =
-        to_head || status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    Ok(match length {
-        _ if empty => Framing::None,
-        _ if chunked => Framing::Chunked,
-        Some(length) => Framing::Length(length),
-        None => Framing::UntilClose,
-    })
 }

@@ -1,4 +1,4 @@
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, HeaderValue, Method, uri::PathAndQuery};
 use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
@@ -21,8 +21,9 @@ fn local<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn request(method: &str) -> Upload {
-    let (head, ()) = Request::builder().method(method).uri("/").body(()).expect("a request").into_parts();
-    Upload::new(&head, Outgoing::empty())
+    let method = Method::from_bytes(method.as_bytes()).expect("a method");
+    let head = HeadWriter::new(&method, &PathAndQuery::from_static("/"));
+    Upload::new(method, head, HeaderMap::new(), Outgoing::empty())
 }
 
 /// An endpoint that says `bytes`, so many at a time, to whatever it is asked, and then closes or not.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, header::CONTENT_LENGTH, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_LENGTH, uri::PathAndQuery};
 use http_body::{Body as _, Frame};
 
 use super::{super::body::Outgoing, Failed, Transport};
@@ -35,26 +35,38 @@ pub(in crate::proxy) struct Upload {
     begun: bool,
     flushed: bool,
     method: Method,
+    /// The map of the request's fields, which are not needed any more.
+    spare: HeaderMap,
 }
 
 impl Upload {
-    /// A request with the given head, which says how its body is framed.
-    pub(in crate::proxy) fn new(head: &Parts, body: Outgoing) -> Self {
-        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    /// A request with the head that was written, whose fields were those of `fields`, among them the length of the body
+    /// if that is known.
+    pub(in crate::proxy) fn new(method: Method, mut head: HeadWriter, fields: HeaderMap, body: Outgoing) -> Self {
         let ended = body.is_end_stream();
+        let length = if ended { None } else { fields.get(CONTENT_LENGTH) };
+        head.0.extend_from_slice(CRLF);
         Self {
-            before: write_head(head),
+            before: head.0,
             data: Bytes::new(),
             after: b"",
             written: 0,
             body,
-            left: length,
+            left: length.and_then(|length| length.to_str().ok()?.parse().ok()),
             ended,
             started: false,
             begun: false,
             flushed: true,
-            method: head.method.clone(),
+            method,
+            spare: fields,
         }
+    }
+
+    /// A map with room for the fields of the answer.
+    pub(super) fn spare(&mut self) -> HeaderMap {
+        let mut spare = std::mem::take(&mut self.spare);
+        spare.clear();
+        spare
     }
 
     /// Whether it is a HEAD request.
@@ -183,7 +195,9 @@ impl Upload {
             Some(_) => Err(Failed::Body),
             None => {
                 self.before.extend_from_slice(b"0\r\n");
-                write_fields(&mut self.before, trailers.into_iter().flatten());
+                for (name, value) in trailers.into_iter().flatten() {
+                    write_field(&mut self.before, name, value);
+                }
                 self.before.extend_from_slice(CRLF);
                 Ok(())
             }
@@ -191,27 +205,36 @@ impl Upload {
     }
 }
 
-fn write_head(head: &Parts) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(ROOM);
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    for part in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
-        bytes.extend_from_slice(part.as_bytes());
+/// Writes the head of a request.
+#[derive(Debug)]
+pub(in crate::proxy) struct HeadWriter(Vec<u8>);
+
+impl HeadWriter {
+    /// Begins with the request line.
+    pub(in crate::proxy) fn new(method: &Method, target: &PathAndQuery) -> Self {
+        let mut head = Self(Vec::with_capacity(ROOM));
+        for part in [method.as_str(), " ", target.as_str(), " HTTP/1.1\r\n"] {
+            head.0.extend_from_slice(part.as_bytes());
+        }
+        head
     }
-    write_fields(&mut bytes, &head.headers);
-    bytes.extend_from_slice(CRLF);
-    bytes
+
+    #[cfg(test)]
+    pub(in crate::proxy) fn text(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("text")
+    }
+
+    /// Adds a field.
+    pub(in crate::proxy) fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
+        write_field(&mut self.0, name, value);
+    }
 }
 
-fn write_fields<'a>(
-    bytes: &mut Vec<u8>,
-    fields: impl IntoIterator<Item = (&'a http::HeaderName, &'a http::HeaderValue)>,
-) {
-    for (name, value) in fields {
-        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-        bytes.reserve(name.len() + value.len() + 4);
-        bytes.extend_from_slice(name);
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value);
-        bytes.extend_from_slice(CRLF);
-    }
+fn write_field(bytes: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+    bytes.reserve(name.len() + value.len() + 4);
+    bytes.extend_from_slice(name);
+    bytes.extend_from_slice(b": ");
+    bytes.extend_from_slice(value);
+    bytes.extend_from_slice(CRLF);
 }

@@ -115,3 +115,43 @@ fn rfc9113_8_2_3_cookie_crumbs_are_joined() {
     from_h2(&mut headers, Version::HTTP_2);
     assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
 }
+
+/// What goes to an HTTP/1.1 endpoint is written straight from the client's fields; it is what the map for an HTTP/2
+/// endpoint says.
+#[test]
+fn endpoints_of_both_kinds_are_told_the_same() {
+    let fields = map(&[
+        ("host", "a.example"),
+        ("accept", "*/*"),
+        ("connection", "X-Secret, keep-alive"),
+        ("x-secret", "1"),
+        ("keep-alive", "5"),
+        ("te", "trailers"),
+        ("upgrade", "x"),
+        ("content-length", "3"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-forwarded-ssl", "on"),
+        ("x-real-ip", "10.0.0.1"),
+        ("x_forwarded_for", "10.0.0.1"),
+        ("forwarded", "for=10.0.0.1"),
+        ("cookie", "a=1"),
+        ("x-many", "1"),
+        ("x-many", "2"),
+    ]);
+    let host = HeaderValue::from_static("a.example");
+    for trusted in [false, true] {
+        let id = HeaderValue::from_static("id");
+        let (mut mapped, mut written) = (fields.clone(), fields.clone());
+        strip(&mut mapped);
+        forwarded(&mut mapped, &conn(trusted), &[], &host, || id.clone());
+        mapped.remove(HOST);
+        let mut head = HeadWriter::new(&http::Method::GET, &http::uri::PathAndQuery::from_static("/"));
+        write(&mut head, &mut written, &conn(trusted), &[], &host, id);
+        let mut lines: Vec<String> = head.text().lines().skip(1).map(str::to_owned).collect();
+        let text = |value: &HeaderValue| value.to_str().expect("text").to_owned();
+        let mut expected: Vec<_> = mapped.iter().map(|(name, value)| format!("{name}: {}", text(value))).collect();
+        lines.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(lines, expected, "trusted: {trusted}");
+    }
+}
