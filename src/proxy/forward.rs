@@ -85,7 +85,7 @@ pub(super) async fn forward(
         }
     };
     let mut sent = std::pin::pin!(attempts(worker, backend, &mut request, fate.as_ref()));
-    let (mut parts, received, lease) = match deadline {
+    let (Answered { mut parts, received, upgrade }, lease) = match deadline {
         None => sent.await?,
         Some(at) => tokio::time::timeout_at(at.into(), sent.as_mut())
             .await
@@ -93,12 +93,9 @@ pub(super) async fn forward(
     };
     let endpoint = lease.upstream().key.addr;
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        let (Some(client), Some(protocol), Some(upstream)) =
-            (client_upgrade, parts.headers.get(UPGRADE).cloned(), received.into_stream())
-        else {
+        let (Some(client), Some(protocol), Some(upstream)) = (client_upgrade, upgrade, received.into_stream()) else {
             return Err(Error::upstream(Kind::BadGateway("the backend switched protocols unasked"), Retry::Never));
         };
-        headers::strip(&mut parts.headers);
         parts.headers.insert(UPGRADE, protocol);
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         conn.switched();
@@ -106,7 +103,6 @@ pub(super) async fn forward(
         upgrade::tunnel(worker, client, upstream, lease);
         return Ok((Response::from_parts(parts, Body::default()), endpoint));
     }
-    headers::strip(&mut parts.headers);
     // In an answer to HTTP/1.0 the server writes that version itself, with the keep-alive that was asked for.
     parts.version = if client_version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
     Ok((Response::from_parts(parts, Body::relay(received, lease, worker, deadline)), endpoint))
@@ -166,8 +162,13 @@ enum Sent {
     H2(Option<Request<Outgoing>>),
 }
 
-/// The head of an answer, where its body comes from, and what counts it as in flight.
-type Answered = (response::Parts, Received, Lease);
+/// The head of an answer as it goes to the client, and where its body comes from.
+struct Answered {
+    parts: response::Parts,
+    received: Received,
+    /// What the connection speaks from now on, if the status is 101.
+    upgrade: Option<HeaderValue>,
+}
 
 /// Sends `request` to one endpoint after another, until one answers or it may not be sent again.
 async fn attempts(
@@ -175,7 +176,7 @@ async fn attempts(
     backend: &Arc<Backend>,
     request: &mut Sent,
     fate: Option<&Rc<Fate>>,
-) -> Result<Answered, Error> {
+) -> Result<(Answered, Lease), Error> {
     let mut tried = 0_u64;
     let mut attempt = 1;
     let mut fresh = false;
@@ -212,7 +213,7 @@ async fn once_h1(
     request: &mut Option<Upload>,
     fate: Option<&Rc<Fate>>,
     fresh: bool,
-) -> Result<Answered, Error> {
+) -> Result<(Answered, Lease), Error> {
     let acquired = upstream.connection(worker, fresh).await;
     let (mut connection, lease, reused) = acquired.inspect_err(|_| worker.failed(upstream))?;
     if !reused {
@@ -229,7 +230,8 @@ async fn once_h1(
             (parts.status, parts.headers) = (head.status, std::mem::take(&mut head.headers));
             let upload = request.take().expect("the request that was sent");
             let answer = Answer::new(connection, &head, upload, limits);
-            return Ok((parts, Received::H1(Some(answer)), lease));
+            let received = Received::H1(Some(answer));
+            return Ok((Answered { parts, received, upgrade: head.upgrade }, lease));
         }
         Some(Err(failed)) => failed,
     };
@@ -253,7 +255,7 @@ async fn once_h2(
     upstream: &Rc<Upstream>,
     request: &mut Option<Request<Outgoing>>,
     fate: Option<&Rc<Fate>>,
-) -> Result<Answered, Error> {
+) -> Result<(Answered, Lease), Error> {
     let acquired = upstream.stream(worker).await;
     let (mut sender, mut lease, reused) = acquired.inspect_err(|_| worker.failed(upstream))?;
     if !reused {
@@ -266,8 +268,9 @@ async fn once_h2(
         None => Err(late(fate)),
         Some(Ok(answer)) => {
             upstream.succeeded();
-            let (parts, incoming) = answer.into_parts();
-            Ok((parts, Received::H2(incoming), lease))
+            let (mut parts, incoming) = answer.into_parts();
+            headers::strip(&mut parts.headers);
+            Ok((Answered { parts, received: Received::H2(incoming), upgrade: None }, lease))
         }
         Some(Err(mut error)) => {
             lease.retire();

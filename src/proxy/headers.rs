@@ -26,31 +26,29 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 static HTTP: HeaderValue = HeaderValue::from_static("http");
 static HTTPS: HeaderValue = HeaderValue::from_static("https");
 
-/// Removes the hop-by-hop fields of a request or an answer. One look at all names is much cheaper than asking the map
-/// for each name that is usually not there.
+/// Removes the hop-by-hop fields. One look at all names is much cheaper than asking the map for each name that is usually
+/// not there.
 pub(super) fn strip(headers: &mut HeaderMap) {
-    if !headers.keys().any(|name| hop_by_hop(name.as_str())) {
+    if !headers.keys().any(hop_by_hop) {
         return;
     }
-    for name in named(headers) {
+    let named: Vec<HeaderName> = headers.get_all(CONNECTION).iter().flat_map(named).collect();
+    for name in named {
         headers.remove(name);
     }
-    drop_where(headers, |name| hop_by_hop(name.as_str()));
+    drop_where(headers, hop_by_hop);
 }
 
-/// The fields that `Connection` names, besides those that speak of one connection anyway.
-fn named(headers: &HeaderMap) -> Vec<HeaderName> {
-    let usual: [&[u8]; 5] = [b"keep-alive", b"close", b"Keep-Alive", b"upgrade", b"Upgrade"];
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .filter(|value| !usual.contains(value))
+/// The fields that a `Connection` field names, besides those that are about the connection anyway.
+pub(super) fn named(connection: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+    const USUAL: [&[u8]; 5] = [b"keep-alive", b"close", b"Keep-Alive", b"upgrade", b"Upgrade"];
+    Some(connection.as_bytes())
+        .filter(|value| !USUAL.contains(value))
+        .into_iter()
         .flat_map(|value| value.split(|byte| *byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         // Framing and routing are not a client's to take away.
         .filter(|name| ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name))
-        .collect()
 }
 
 /// Writes the fields of a request for an HTTP/1.1 endpoint, with what it is told about the client, but for `Host` and what
@@ -66,7 +64,7 @@ pub(super) fn write(
     let stranger = !conn.trusted;
     let mut named = Vec::new();
     if stranger {
-        named = self::named(headers);
+        named.extend(headers.get_all(CONNECTION).iter().flat_map(self::named));
     } else {
         strip(headers);
         forwarded(headers, conn, trusted, host, || request_id.clone());
@@ -79,7 +77,7 @@ pub(super) fn write(
             CONTENT_LENGTH => !std::mem::replace(&mut length, true),
             _ => true,
         };
-        if goes && !(stranger && (hop_by_hop(name.as_str()) || about_client(name) || named.contains(name))) {
+        if goes && !(stranger && (hop_by_hop(name) || about_client(name) || named.contains(name))) {
             head.field(name, value);
         }
     }
@@ -120,9 +118,9 @@ fn about_client(name: &HeaderName) -> bool {
 /// Whether a field speaks of one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
 /// `Trailer` stays: it tells what follows a chunked body, and trailers pass. The server side answers `Expect` when the
 /// body is first asked for.
-fn hop_by_hop(name: &str) -> bool {
+pub(super) fn hop_by_hop(name: &HeaderName) -> bool {
     matches!(
-        name,
+        name.as_str(),
         "connection"
             | "keep-alive"
             | "proxy-connection"

@@ -182,12 +182,9 @@ impl Worker {
 
     /// A new `X-Request-ID`: 128 random bits in hexadecimal, as ingress-nginx makes them.
     pub(super) fn request_id(&self) -> HeaderValue {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let bits = (u128::from(self.random()) << 64) | u128::from(self.random());
         let mut id = [0; 32];
-        for (digits, byte) in id.chunks_exact_mut(2).zip(bits.to_le_bytes()) {
-            digits[0] = HEX[usize::from(byte & 15)];
-            digits[1] = HEX[usize::from(byte >> 4)];
+        for digits in id.chunks_exact_mut(16) {
+            digits.copy_from_slice(&hex(self.random()));
         }
         let mut ids = self.ids.borrow_mut();
         if ids.capacity() < id.len() {
@@ -214,9 +211,34 @@ impl Worker {
     }
 }
 
+/// The 16 digits of a number in hexadecimal, lowest first; all at once, four bits in each of 16 bytes.
+fn hex(bits: u64) -> [u8; 16] {
+    let spread = |half: u64| {
+        let pairs = (half | half << 16) & 0x0000_ffff_0000_ffff;
+        let bytes = (pairs | pairs << 8) & 0x00ff_00ff_00ff_00ff;
+        let nibbles = (bytes | bytes << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+        // One in each byte whose digit is a letter.
+        let letters = ((nibbles + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+        nibbles + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)
+    };
+    let [low, high] = [bits & 0xffff_ffff, bits >> 32].map(spread);
+    (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
+}
+
 fn seed() -> u64 {
     let mut bytes = [0; 8];
     // Without the system's randomness the worst is an uneven spread.
     let _ = ring::rand::SystemRandom::new().fill(&mut bytes);
     u64::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_has_every_digit_in_its_place() {
+        assert_eq!(&hex(0xfedc_ba98_7654_3210), b"0123456789abcdef");
+        assert_eq!(&hex(0), &[b'0'; 16]);
+    }
 }

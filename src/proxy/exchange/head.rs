@@ -5,11 +5,14 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE},
 };
 use memchr::memchr;
 
-use super::super::{guard::head::decimal, headers::has_token};
+use super::super::{
+    guard::head::decimal,
+    headers::{has_token, hop_by_hop, named},
+};
 
 /// Fields of an answer, at most.
 pub(in crate::proxy) const MAX_FIELDS: usize = 100;
@@ -22,7 +25,10 @@ const UNCLEAR: &str = "the framing of the backend's answer is unclear";
 #[derive(Debug)]
 pub(in crate::proxy) struct Head {
     pub(in crate::proxy) status: StatusCode,
+    /// Those that go on to the client.
     pub(in crate::proxy) headers: HeaderMap,
+    /// What the connection speaks after this head, if it is 101.
+    pub(in crate::proxy) upgrade: Option<HeaderValue>,
     pub(super) framing: Framing,
     /// Whether another request may follow on the connection.
     pub(super) persistent: bool,
@@ -76,9 +82,12 @@ impl Head {
                 headers.append(name, value);
             }
         }
+        for name in std::mem::take(&mut said.named) {
+            headers.remove(name);
+        }
         let framing = said.framing(status, to_head, http_10)?;
         let persistent = framing != Framing::UntilClose && !said.close && (!http_10 || said.keep_alive);
-        Ok(Self { status, headers, framing, persistent })
+        Ok(Self { status, headers, upgrade: said.upgrade, framing, persistent })
     }
 
     /// Whether another head follows this one (RFC 9110 section 15.2).
@@ -94,10 +103,13 @@ struct Said {
     length: Option<u64>,
     close: bool,
     keep_alive: bool,
+    upgrade: Option<HeaderValue>,
+    /// Further fields that are about the connection.
+    named: Vec<HeaderName>,
 }
 
 impl Said {
-    /// Takes note of a field. False if it says once more what was said.
+    /// Takes note of a field. False if it goes no further: it is about the connection, or says once more what was said.
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, &'static str> {
         if *name == CONTENT_LENGTH {
             let length = decimal(value.as_bytes()).ok_or(UNCLEAR)?;
@@ -116,8 +128,11 @@ impl Said {
         } else if *name == CONNECTION {
             self.close |= has_token(value, b"close");
             self.keep_alive |= has_token(value, b"keep-alive");
+            self.named.extend(named(value));
+        } else if *name == UPGRADE {
+            self.upgrade = Some(value.clone());
         }
-        Ok(true)
+        Ok(!hop_by_hop(name))
     }
 
     fn framing(&self, status: StatusCode, to_head: bool, http_10: bool) -> Result<Framing, &'static str> {

@@ -1,4 +1,4 @@
-use http::{HeaderMap, HeaderValue, Method, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, uri::PathAndQuery};
 use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
@@ -124,6 +124,17 @@ fn a_connection_that_ends_with_its_answer_is_not_used_again() {
     let seen =
         local(async { ask("GET", endpoint(b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\n", 99, false)).await });
     assert!(!seen.expect("a head").expect("a body").reusable);
+}
+
+#[test]
+fn what_an_answer_says_about_its_connection_goes_no_further() {
+    let bytes = b"HTTP/1.1 200 OK\r\nX-Own: 1\r\nConnection: X-Own, Content-Length\r\nKeep-Alive: 5\r\nServer: x\r\n\
+        Content-Length: 0\r\nX-OWN: 2\r\nUpgrade: h2c\r\n\r\n";
+    let head = local(async { endpoint(bytes, 99, false).exchange(&mut request("GET"), LIMITS).await });
+    let head = head.expect("a head");
+    let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["content-length", "server"]);
 }
 
 #[test]
