@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{serve::serve, worker::Worker};
@@ -14,6 +14,8 @@ use crate::{
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// Ends a filter of packets with the number of bytes to keep: with 0, every packet is dropped.
+const BPF_RET: u16 = 0x06;
 /// Pause when the system has no descriptor left: what is open has to close first.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -108,7 +110,9 @@ pub(super) async fn accept(listener: std::net::TcpListener, tls: Option<Arc<Serv
             Err(_) => {}
         }
     }
-    // Closing the listener resets what waits in it; their clients have done nothing wrong.
+    // Closing the listener resets what waits in it; their clients have done nothing wrong. So the door is shut first, and
+    // then all who are inside are let in; who knocks meanwhile knocks again, and finds the port closed or a successor.
+    let _ = SockRef::from(&listener).attach_filter(&[SockFilter::new(BPF_RET, 0, 0, 0)]);
     let Ok(listener) = listener.into_std() else { return };
     while let Ok((stream, peer)) = listener.accept() {
         if stream.set_nonblocking(true).is_ok()
