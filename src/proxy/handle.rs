@@ -5,7 +5,9 @@ use std::{rc::Rc, time::Instant};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, Uri,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, LOCATION, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS},
+    header::{
+        CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    },
     uri::PathAndQuery,
 };
 use hyper::body::Incoming;
@@ -99,7 +101,7 @@ async fn answer(
     let target = check::check(request)?;
     let upgrade = check::upgrade(request);
     if target.path == "*" {
-        return Err(Error::client(Kind::NoRoute));
+        return Ok(ping());
     }
     let path = path::normalize(target.path).map_err(|_why| Error::client(Kind::BadRequest("bad path")))?;
     let host = target.authority.as_ref().map(|authority| &*authority.host);
@@ -146,6 +148,14 @@ async fn answer(
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, value);
     }
     Ok(response)
+}
+
+/// The answer to `OPTIONS *` (RFC 9110 section 9.3.7): it asks the server itself whether it is there, and no rule of an
+/// Ingress has a path for it.
+fn ping() -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
 }
 
 /// Whether the client speaks TLS: with us, or with the trusted proxy before us.

@@ -44,6 +44,21 @@ fn every_version_of_http_reaches_the_backend() {
 }
 
 #[test]
+fn options_of_the_server_itself_are_answered_without_a_backend() {
+    let (gatelet, _backend) = served();
+    for (arguments, spoken) in [(["--http1.1"], "HTTP/1.1"), (["--http2-prior-knowledge"], "HTTP/2")] {
+        for host in [HOST, "nobody.example.com"] {
+            let mut curl = gatelet.curl(host, "/");
+            curl.args(arguments).args(["-i", "-X", "OPTIONS", "--request-target", "*"]);
+            let answer = run(&mut curl).to_lowercase();
+            assert!(answer.starts_with(&format!("{} 200 ", spoken.to_lowercase())), "{arguments:?} {host}: {answer}");
+            assert!(answer.contains("\r\ncontent-length: 0\r\n"), "{answer}");
+            assert!(answer.ends_with("\r\n\r\n"), "nothing of a backend: {answer}");
+        }
+    }
+}
+
+#[test]
 fn one_address_takes_clients_of_both_families_and_each_is_known_by_its_own() {
     let port = free_port();
     let gatelet = Gatelet::with(&["--http", &format!("[::]:{port}")]);
