@@ -63,15 +63,20 @@ pub(crate) fn identity(target: &Target, name: Option<&str>, object: &mut Value) 
     Ok(())
 }
 
-/// Makes a new object complete.
-pub(crate) fn new(resource: &Resource, object: &mut Value) -> Result<(), ApiError> {
-    if !text(object, "/metadata/resourceVersion").is_empty() {
+/// Makes a new object complete. A version that it comes with is for the store to judge, which a dry run does not come to:
+/// it answers with the version as it was sent. Nor is one judged that is no number (storage/etcd3 store.go `Create`).
+pub(crate) fn new(resource: &Resource, dry_run: bool, object: &mut Value) -> Result<(), ApiError> {
+    let version = text(object, "/metadata/resourceVersion").to_owned();
+    if !dry_run && version.parse::<u64>().is_ok_and(|version| version > 0) {
         return Err(ApiError::bare("resourceVersion should not be set on objects to be created"));
     }
     let name = text(object, "/metadata/name").to_owned();
     if let Some(metadata) = object["metadata"].as_object_mut() {
         for unset in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
             metadata.remove(unset);
+        }
+        if dry_run && !version.is_empty() {
+            metadata.insert("resourceVersion".to_owned(), version.into());
         }
         metadata.insert("uid".to_owned(), stamp::uid().into());
         metadata.insert("creationTimestamp".to_owned(), stamp::now().into());

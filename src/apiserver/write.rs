@@ -68,7 +68,7 @@ impl Api {
             let name = admit::text(&object, "/metadata/name").to_owned();
             if attempt == 0 {
                 self.check_namespace(target, &name)?;
-                admit::new(resource, &mut object)?;
+                admit::new(resource, dry_run, &mut object)?;
                 self.default_class(resource.kind, &mut object);
             }
             let problems = validate::create(resource.kind, &object);
