@@ -60,7 +60,7 @@ pub struct HostReport {
 pub struct BackendReport {
     /// `namespace/service:port`
     pub id: String,
-    /// What is spoken to it.
+    /// What is spoken to it: `HTTP/1.1`, `h2c`, `HTTP/1.1 over TLS` or `HTTP/2 over TLS`.
     pub protocol: String,
     /// Its endpoints.
     pub endpoints: Vec<EndpointReport>,

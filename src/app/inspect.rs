@@ -151,7 +151,7 @@ impl Inspect for Inspector {
             .into_iter()
             .map(|(id, backend)| BackendReport {
                 id,
-                protocol: format!("{:?}", backend.protocol),
+                protocol: backend.protocol.to_string(),
                 endpoints: health.of(backend),
             })
             .collect();
@@ -217,12 +217,12 @@ impl Inspect for Inspector {
             let redirects = candidate.route.redirect(tls).is_some();
             report.outcome = match &candidate.route.action {
                 _ if redirects && !secure => "308 to https".to_owned(),
-                Action::Refuse(refusal) => format!("503: {refusal:?}"),
+                Action::Refuse(refusal) => format!("503: {}", refusal.reason()),
                 Action::Forward(backend) => {
                     report.endpoints = self.health().of(backend);
                     match report.endpoints.len() {
                         0 => format!("503: {} has no endpoints", backend.id),
-                        _ => format!("forwarded to {} ({:?})", backend.id, backend.protocol),
+                        _ => format!("forwarded to {} ({})", backend.id, backend.protocol),
                     }
                 }
             };

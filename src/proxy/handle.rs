@@ -23,7 +23,7 @@ use super::{
     settings::AccessLog,
     worker::Worker,
 };
-use crate::routing::{Action, Refusal, Route, path};
+use crate::routing::{Action, Route, path};
 
 /// Where ACME's HTTP-01 is answered (RFC 8555 section 8.3): never redirected, whoever answers it.
 const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
@@ -127,7 +127,7 @@ async fn answer(
     }
     let backend = match &route.action {
         Action::Forward(backend) => backend,
-        Action::Refuse(refusal) => return Err(Error::us(Kind::Unavailable(refused(*refusal)))),
+        Action::Refuse(refusal) => return Err(Error::us(Kind::Unavailable(refusal.reason()))),
     };
     let hsts = if secure { hsts(conn, &route, host, tls) } else { None };
     let host = match request.headers().get(HOST) {
@@ -228,12 +228,4 @@ fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Error> {
     };
     let uri: Uri = text.parse().map_err(|_bad| Error::client(Kind::BadRequest("bad path")))?;
     uri.path_and_query().cloned().ok_or_else(|| Error::client(Kind::BadRequest("bad path")))
-}
-
-fn refused(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::UnknownService => "the service of this route does not exist",
-        Refusal::UnknownPort => "the service of this route has no such port",
-        Refusal::UnsupportedBackend => "the backend of this route is of an unsupported kind",
-    }
 }

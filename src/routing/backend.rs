@@ -35,6 +35,18 @@ pub enum Protocol {
     H2,
 }
 
+/// As operators read it, and tools: these words stay.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http1 => "HTTP/1.1",
+            Self::H2c => "h2c",
+            Self::Https => "HTTP/1.1 over TLS",
+            Self::H2 => "HTTP/2 over TLS",
+        })
+    }
+}
+
 /// One address that may be chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {

@@ -28,6 +28,17 @@ pub enum Refusal {
     UnsupportedBackend,
 }
 
+impl Refusal {
+    /// The reason in the answer, and wherever else it is told.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::UnknownService => "the service of this route does not exist",
+            Self::UnknownPort => "the service of this route has no such port",
+            Self::UnsupportedBackend => "the backend of this route is of an unsupported kind",
+        }
+    }
+}
+
 /// What happens to a request that matched.
 #[derive(Clone, Debug)]
 pub enum Action {

@@ -56,10 +56,10 @@ fn status_shows_listeners_routes_endpoints_certificates_and_findings() {
         ["app.example.com 1", "down.example.com 1", "empty.example.com 1", "lost.example.com 1"]
     );
     let backends = rows(&text, "Backends");
-    assert_eq!(backends[0], format!("default/app:80 Http1 127.0.0.1:{} ok 1 0", backend.port));
-    let passed_over = format!("default/down:80 Http1 127.0.0.1:{refusing} passed over: refuses connections");
+    assert_eq!(backends[0], format!("default/app:80 HTTP/1.1 127.0.0.1:{} ok 1 0", backend.port));
+    let passed_over = format!("default/down:80 HTTP/1.1 127.0.0.1:{refusing} passed over: refuses connections");
     assert!(backends[1].starts_with(&passed_over) || backends[1].contains("tried again"), "{text}");
-    assert!(backends[2].starts_with("default/empty:80 Http1 - no endpoints: 503"), "{text}");
+    assert!(backends[2].starts_with("default/empty:80 HTTP/1.1 - no endpoints: 503"), "{text}");
     let certificates = rows(&text, "Certificates");
     assert!(certificates.iter().any(|row| row.starts_with("app.example.com default/app-tls 20")), "{text}");
     assert!(certificates.iter().any(|row| row.starts_with("other.example.com local CA")), "{text}");
@@ -75,6 +75,16 @@ fn status_shows_listeners_routes_endpoints_certificates_and_findings() {
         assert_eq!(as_json[key], as_yaml[key], "{key}");
     }
     assert_eq!(as_json["backends"][0]["endpoints"][0]["requests"], 1);
+    assert_eq!(as_json["backends"][0]["protocol"], "HTTP/1.1");
+    let report = json(gatelet.command(&["explain", "lost.example.com", "-o", "json"]));
+    assert_eq!(report["outcome"], "503: the service of this route does not exist");
+
+    // The words for what else may be spoken.
+    for (protocol, word) in [("GRPC", "h2c"), ("HTTPS", "HTTP/1.1 over TLS"), ("GRPCS", "HTTP/2 over TLS")] {
+        let annotation = format!("nginx.ingress.kubernetes.io/backend-protocol={protocol}");
+        gatelet.kubectl(&["annotate", "ingress", "empty", "--overwrite", &annotation]);
+        eventually(word, || (gatelet.status()["backends"][2]["protocol"] == word).then_some(()));
+    }
 
     let listed = good(gatelet.command(&["certs", "list"]));
     assert!(listed.lines().any(|line| row(line).starts_with("app.example.com default/app-tls 20")), "{listed}");
@@ -154,7 +164,7 @@ fn explain_shows_each_rule_in_order_and_why_one_wins() {
     let order: Vec<&str> =
         report["candidates"].as_array().expect("a list").iter().filter_map(|one| one["path"].as_str()).collect();
     assert_eq!(order[..3], ["Exact /api/v1", "Prefix /api", "Prefix /"], "{report}");
-    assert_eq!(report["outcome"], "forwarded to default/api:80 (Http1)");
+    assert_eq!(report["outcome"], "forwarded to default/api:80 (HTTP/1.1)");
     assert_eq!(report["endpoints"][0]["address"], format!("127.0.0.1:{}", api.port));
     assert!(gatelet.get("app.example.com", "/api/v1").starts_with("api\n"));
     let report = explain("http://app.example.com/api/v1/x");
@@ -177,14 +187,14 @@ fn explain_shows_each_rule_in_order_and_why_one_wins() {
     let report = explain("http://secure.example.com/");
     assert_eq!(report["outcome"], "308 to https");
     let report = explain("https://secure.example.com/");
-    assert_eq!(report["outcome"], "forwarded to default/web:80 (Http1)");
+    assert_eq!(report["outcome"], "forwarded to default/web:80 (HTTP/1.1)");
     assert_eq!(
         (&report["certificate"]["host"], &report["certificate"]["source"]),
         (&json!("secure.example.com"), &json!("local CA"))
     );
 
     let text = good(gatelet.command(&["explain", "http://app.example.com/api/v1/x"]));
-    assert!(text.starts_with("app.example.com/api/v1/x: forwarded to default/api:80 (Http1)\n"), "{text}");
+    assert!(text.starts_with("app.example.com/api/v1/x: forwarded to default/api:80 (HTTP/1.1)\n"), "{text}");
     let rules = rows(&text, "Rules in order");
     assert_eq!(rules[0], "app.example.com Exact /api/v1 default/paths spec.rules[0].http.paths[2] does not match");
     assert_eq!(rules[1], "app.example.com Prefix /api default/paths spec.rules[0].http.paths[1] wins");
