@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::{Failure, Output, StateFlags, render, yaml};
@@ -13,6 +12,9 @@ use crate::{
     app::{self, ExposeError, ExposeTls, Exposure},
     config::{Config, Flags},
 };
+
+/// With the host first: after `--tls` it would be taken for the value of that.
+pub(super) const USAGE: &str = "gatelet expose <HOST> --to <ADDR:PORT> [OPTIONS]";
 
 pub(super) const EXAMPLES: &str = "Examples:
   gatelet expose app.example.com --to 127.0.0.1:3000 --tls auto
@@ -36,7 +38,7 @@ pub(super) struct ExposeArguments {
     #[arg(short, long, default_value = "default")]
     namespace: String,
     /// Redirect plain HTTP to HTTPS; `auto` with a certificate that is got and renewed, others with what there is
-    #[arg(long, value_name = "auto", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "auto", num_args = 0..=1, default_missing_value = "", value_parser = tls)]
     tls: Option<Tls>,
     /// Who issues that certificate; means --tls auto [default: the default issuer of the configuration, or letsencrypt]
     #[arg(long, value_name = "NAME")]
@@ -52,11 +54,19 @@ pub(super) struct ExposeArguments {
 }
 
 /// What `--tls` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tls {
-    #[value(name = "")]
     Redirect,
     Auto,
+}
+
+/// What follows `--tls` is its value, also where it was meant as the host.
+fn tls(text: &str) -> Result<Tls, String> {
+    match text {
+        "" => Ok(Tls::Redirect),
+        "auto" => Ok(Tls::Auto),
+        _ => Err("only `auto` can be its value; the host goes before it: gatelet expose HOST --tls".to_owned()),
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -33,7 +33,7 @@ enum Command {
     #[command(after_help = "Example: gatelet run --http 127.0.0.1:8080 --https 127.0.0.1:8443 --state /tmp/gatelet")]
     Run(Flags),
     /// Serve an address under a host: writes a Service, an EndpointSlice and an Ingress
-    #[command(after_help = expose::EXAMPLES)]
+    #[command(after_help = expose::EXAMPLES, override_usage = expose::USAGE)]
     Expose(expose::ExposeArguments),
     /// Show what a running gatelet serves
     Status {

@@ -119,6 +119,8 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
         (&["app.example.com", "--to", "127.0.0.9:1"], "it can be 127.0.0.1 alone"),
         (&["app.example.com", "--to", "127.0.0.1:1", "--path", "api"], "does not begin with /"),
         (&["app.example.com", "--to", "127.0.0.1:1", "--tls", "always"], "invalid value 'always'"),
+        (&["--tls", "app.example.com", "--to", "127.0.0.1:1"], "the host goes before it: gatelet expose HOST --tls"),
+        (&["--tls", "auto", "--to", "127.0.0.1:1"], "Usage: gatelet expose <HOST> --to"),
     ] {
         let message = expose(arguments, 2);
         assert!(message.contains(part), "{message}");
