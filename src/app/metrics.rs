@@ -1,18 +1,23 @@
-//! What is counted or known elsewhere, asked at each scrape: the data plane's counters, added up, and certificates.
+//! What is counted or known elsewhere, asked at each scrape: the data plane's counters, added up, certificates, and
+//! what the cluster does not give.
 
 mod certificates;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::counter::ConstCounter,
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
-use crate::proxy::{
-    Shared,
-    counters::{LATENCY_BUCKETS, UPSTREAM_ERRORS},
+use crate::{
+    k8s::Unread,
+    objects::Kind,
+    proxy::{
+        Shared,
+        counters::{LATENCY_BUCKETS, UPSTREAM_ERRORS},
+    },
 };
 
 pub(crate) use certificates::{AsCertManager, Certificates};
@@ -22,9 +27,9 @@ pub(crate) use certificates::{AsCertManager, Certificates};
 pub(crate) struct DataPlane(pub(crate) Arc<Shared>);
 
 impl Collector for DataPlane {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let cores = self.0.counters();
-        let mut counter = |name: &str, help: &str, value: u64| -> Result<(), std::fmt::Error> {
+        let mut counter = |name: &str, help: &str, value: u64| -> fmt::Result {
             let counter = ConstCounter::new(value);
             let descriptor = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
             counter.encode(descriptor)
@@ -73,4 +78,31 @@ impl Collector for DataPlane {
         }
         Ok(())
     }
+}
+
+/// The kinds that are followed in a cluster.
+#[derive(Debug)]
+pub(crate) struct Kinds(pub(crate) Unread);
+
+impl Collector for Kinds {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let unread = self.0.list();
+        let values =
+            Kind::WATCHED.map(|kind| (vec![("kind", kind.name().to_owned())], i64::from(unread.contains_key(&kind))));
+        gauges(&mut encoder, "kind_unread", "1 while the cluster does not give this kind of object", values)
+    }
+}
+
+/// One family of gauges.
+fn gauges(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (Vec<(&'static str, String)>, i64)>,
+) -> fmt::Result {
+    let mut descriptor = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in values {
+        ConstGauge::new(value).encode(descriptor.encode_family(&labels)?)?;
+    }
+    Ok(())
 }

@@ -179,6 +179,7 @@ impl Process {
                 let client = k8s::connect(kubeconfig.as_deref()).await.map_err(start("kubeconfig"))?;
                 let (kept, events) = Cache::load(&*store).map_err(start("the local copy"))?;
                 (cache, copy) = (Some((kept, store.clone())), events);
+                metrics.collect(Box::new(metrics::Kinds(unread.clone())));
                 for kind in Kind::WATCHED {
                     tasks.spawn("cluster", k8s::follow(client.clone(), kind, events_tx.clone(), unread.clone()));
                 }

@@ -38,6 +38,8 @@ pub struct Index {
     pub(super) services: HashMap<Name, ServiceFact>,
     slices: HashMap<Name, SliceFact>,
     pub(super) secrets: HashMap<Name, SecretFact>,
+    /// The source does not give Secrets: one that is not known may well be there.
+    pub(super) secrets_refused: bool,
     slices_of: HashMap<Name, BTreeSet<Arc<str>>>,
     users_of_service: HashMap<Name, BTreeSet<Name>>,
     users_of_secret: HashMap<Name, BTreeSet<Name>>,
@@ -78,6 +80,7 @@ impl Index {
             services: HashMap::new(),
             slices: HashMap::new(),
             secrets: HashMap::new(),
+            secrets_refused: false,
             slices_of: HashMap::new(),
             users_of_service: HashMap::new(),
             users_of_secret: HashMap::new(),
@@ -99,8 +102,12 @@ impl Index {
         match event {
             Event::Apply(object) => self.put(&object),
             Event::Delete(key) => self.remove(&key),
-            Event::Refused(_kind) => {}
+            Event::Refused(Kind::Secret) => self.refuse_secrets(true),
+            Event::Refused(_other) => {}
             Event::Reset(kind, objects) => {
+                if kind == Kind::Secret {
+                    self.refuse_secrets(false);
+                }
                 let listed: BTreeSet<Key> = objects.iter().map(|object| object.key.clone()).collect();
                 for key in self.known(kind) {
                     if !listed.contains(&key) {
@@ -202,6 +209,12 @@ impl Index {
     }
 
     // === Facts ===
+
+    fn refuse_secrets(&mut self, refused: bool) {
+        if mem::replace(&mut self.secrets_refused, refused) != refused {
+            self.touched.ingresses.extend(self.users_of_secret.values().flatten().cloned());
+        }
+    }
 
     fn put(&mut self, object: &RawObject) {
         let name: Name = (object.key.namespace.clone(), object.key.name.clone());

@@ -247,7 +247,7 @@ impl Compiler<'_> {
                                 _ if told => {}
                                 // Ours is made anew.
                                 "CertificateMismatch" if ask.is_some() => {}
-                                "SecretNotFound" => {
+                                "SecretNotFound" | "SecretsForbidden" => {
                                     let finding = self.finding(EventType::Warning, reason, field, message);
                                     self.out.missing.push((self.id(secret), finding));
                                 }
@@ -373,6 +373,13 @@ impl Compiler<'_> {
 
     fn certificate(&self, secret: &Arc<str>, pattern: &HostPattern) -> Result<(), (&'static str, String)> {
         match self.index.secrets.get(&(self.name.0.clone(), secret.clone())) {
+            None if self.index.secrets_refused => {
+                let message = format!(
+                    "Secret {secret} is not known, because the cluster does not allow gatelet to read Secrets: \
+                     the local CA answers for its hosts"
+                );
+                Err(("SecretsForbidden", message))
+            }
             None => {
                 Err(("SecretNotFound", format!("Secret {secret} does not exist: the local CA answers for its hosts")))
             }

@@ -66,12 +66,20 @@ fn another_gatelet_is_followed_over_its_end_and_a_start_that_forgot_its_history(
     });
     let table = String::from_utf8_lossy(&gatelet.command(&["status"]).stdout).into_owned();
     assert!(table.contains("Not read from the cluster") && table.contains("Connection refused"), "{table}");
+    let counted = || {
+        let mut curl = Command::new("curl");
+        let metrics = run(curl.args(["-sf", &format!("http://127.0.0.1:{}/metrics", gatelet.admin)]));
+        let unread = |value| format!("gatelet_kind_unread{{kind=\"Secret\"}} {value}\n");
+        (metrics.contains(&unread(0)), metrics.contains(&unread(1)))
+    };
+    assert_eq!(counted(), (false, true));
     cluster.spawn();
     cluster.wait_ready();
     told(&gatelet, "the cluster answers again");
     eventually("none is named any more", || {
         gatelet.status()["unread"].as_array().expect("a list").is_empty().then_some(())
     });
+    assert_eq!(counted(), (true, false));
 
     // What changed while nobody looked, at a server that cannot tell it as changes any more.
     gatelet.signal("STOP");

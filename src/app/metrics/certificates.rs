@@ -3,12 +3,9 @@
 
 use std::{fmt, sync::Arc};
 
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{MetricType, gauge::ConstGauge},
-};
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
+use super::gauges;
 use crate::acme::{Engine, report::Report};
 
 /// Asks the engine at each scrape.
@@ -101,20 +98,6 @@ impl Collector for AsCertManager {
         });
         gauges(&mut encoder, "certmanager_certificate_ready_status", "Whether it is ready", ready)
     }
-}
-
-/// One family of gauges.
-fn gauges(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: impl IntoIterator<Item = (Vec<(&'static str, String)>, i64)>,
-) -> fmt::Result {
-    let mut descriptor = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for (labels, value) in values {
-        ConstGauge::new(value).encode(descriptor.encode_family(&labels)?)?;
-    }
-    Ok(())
 }
 
 /// Seconds since 1970 of RFC 3339; `None` for what is empty.

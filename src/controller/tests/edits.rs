@@ -1,4 +1,4 @@
-//! What an edit costs: only what it touches is compiled anew.
+//! What an edit costs: only what it touches is compiled anew; and what a kind that is not given comes to.
 
 use super::*;
 
@@ -29,4 +29,26 @@ fn one_changed_ingress_of_ten_thousand_compiles_its_own_host_only() {
     // A Service that all use touches all, an edit of its endpoints none.
     index.apply(apply(slice("s", "web", json!([{"addresses": ["10.0.0.1"]}]))));
     assert!(index.compile().table.is_none());
+}
+
+#[test]
+fn a_secret_is_not_called_missing_where_none_can_be_read() {
+    let mut index = index();
+    index.apply(apply(service("web")));
+    for (name, host) in [("one", "a.example"), ("two", "b.example")] {
+        let mut ingress = ingress(name, host, "/", "web");
+        ingress["spec"]["tls"] = json!([{"hosts": [host], "secretName": host}]);
+        index.apply(apply(ingress));
+    }
+    index.apply(Event::Reset(Kind::Secret, vec![object(secret("b.example", "b.example"))]));
+    assert_eq!(reasons(&index.compile()), [("one".to_owned(), "SecretNotFound")]);
+    // The right to read them is lost, and given back: what was known is served on meanwhile.
+    index.apply(Event::Refused(Kind::Secret));
+    let output = index.compile();
+    assert_eq!(reasons(&output), [("one".to_owned(), "SecretsForbidden")]);
+    let message = &output.findings.as_ref().expect("findings")[0].message;
+    assert!(message.contains("does not allow gatelet to read Secrets"), "{message}");
+    assert!(output.certificates.is_none(), "the same certificates as before");
+    index.apply(Event::Reset(Kind::Secret, vec![object(secret("a.example", "a.example"))]));
+    assert_eq!(reasons(&index.compile()), [("two".to_owned(), "SecretNotFound")]);
 }

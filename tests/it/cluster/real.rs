@@ -146,6 +146,8 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     told(&beside.gatelet, "the cluster does not allow this kind to be read: grant list and watch; all else goes on");
     told(&beside.gatelet, "secrets is forbidden");
     assert!(!beside.shows(&certificate));
+    told(&beside.gatelet, "SecretsForbidden");
+    assert!(!beside.gatelet.log().contains("SecretNotFound"));
     beside.real.apply(&rights("[ingressclasses, services, endpointslices, ingresses, secrets]"));
     eventually("the certificate is shown once it may be read", || beside.shows(&certificate).then_some(()));
 
