@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 
 pub use report::{
     BackendReport, CandidateReport, CertificateReport, CertsReport, EndpointReport, ExplainReport, FindingReport,
-    HostReport, StatusReport, UnreadReport, WantReport,
+    HostReport, LeaderReport, StatusReport, UnreadReport, WantReport,
 };
 
 use crate::{telemetry::Metrics, util::drain::Drain};

@@ -13,6 +13,8 @@ pub struct StatusReport {
     pub node: String,
     /// Where objects come from.
     pub source: String,
+    /// Which replica leads; nothing where there can be no other.
+    pub leader: Option<LeaderReport>,
     /// Kinds that the cluster does not give at the moment.
     pub unread: Vec<UnreadReport>,
     /// Seconds since the start.
@@ -35,6 +37,15 @@ pub struct StatusReport {
     pub certificates: Vec<CertificateReport>,
     /// Findings that hold now.
     pub findings: Vec<FindingReport>,
+}
+
+/// Which replica of a cluster leads.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct LeaderReport {
+    /// `holderIdentity` of the Lease: the node, `_`, and an id of the process. Empty where that is nobody or not known.
+    pub holder: String,
+    /// Whether this replica leads.
+    pub leads: bool,
 }
 
 /// A kind that cannot be read from the cluster.

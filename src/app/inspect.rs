@@ -12,12 +12,12 @@ use std::{
     time::Instant,
 };
 
-use super::{certificates::Owners, publish::Live};
+use super::{certificates::Owners, publish::Live, role::Role};
 use crate::{
     acme::{self, report::Report},
     admin::{
-        BackendReport, CandidateReport, CertsReport, EndpointReport, ExplainReport, HostReport, Inspect, Operation,
-        StatusReport, UnreadReport, WantReport,
+        BackendReport, CandidateReport, CertsReport, EndpointReport, ExplainReport, HostReport, Inspect, LeaderReport,
+        Operation, StatusReport, UnreadReport, WantReport,
     },
     k8s::Unread,
     proxy::{EndpointHealth, Shared},
@@ -35,6 +35,7 @@ pub(crate) struct Inspector {
     pub(crate) node: String,
     pub(crate) source: String,
     pub(crate) unread: Unread,
+    pub(crate) role: Role,
     pub(crate) store: String,
     pub(crate) http: Vec<SocketAddr>,
     pub(crate) https: Vec<SocketAddr>,
@@ -162,6 +163,11 @@ impl Inspect for Inspector {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: self.node.clone(),
             source: self.source.clone(),
+            leader: self
+                .role
+                .holder
+                .as_ref()
+                .map(|holder| LeaderReport { holder: holder.borrow().clone(), leads: *self.role.leads.borrow() }),
             unread: self
                 .unread
                 .list()

@@ -251,6 +251,7 @@ impl Process {
             node: config.node.clone(),
             source,
             unread,
+            role: role.clone(),
             store: store_state,
             http: listeners.http.clone(),
             https: listeners.https.clone(),
@@ -299,12 +300,14 @@ fn replicate(
 ) -> Role {
     let namespace = k8s::namespace(config.namespace.as_deref(), client, kubeconfig);
     let (leader, leads) = watch::channel(false);
+    let (holds, holder) = watch::channel(String::new());
+    let holder = Some(holder);
     tasks.spawn(
         "leader election",
-        k8s::elect(client.clone(), namespace.clone(), config.node.clone(), leader, drain.clone()),
+        k8s::elect(client.clone(), namespace.clone(), config.node.clone(), leader, holds, drain.clone()),
     );
     if !config.publish.is_empty() {
-        return Role { leads, ..Role::alone(config.publish.clone()) };
+        return Role { leads, holder, ..Role::alone(config.publish.clone()) };
     }
     let (found, addresses) = watch::channel(Vec::new());
     let own = published(config, own);
@@ -312,7 +315,7 @@ fn replicate(
         "addresses",
         k8s::announce(client.clone(), namespace, config.node.clone(), own, leads.clone(), found, drain.clone()),
     );
-    Role { leads, addresses }
+    Role { leads, holder, addresses }
 }
 
 /// The addresses for the status of Ingresses, as far as this node knows.

@@ -13,6 +13,7 @@ pub(super) fn status(report: &Value) -> String {
         ["version".to_owned(), text(&report["version"])],
         ["node".to_owned(), text(&report["node"])],
         ["source".to_owned(), text(&report["source"])],
+        ["leader".to_owned(), leader(&report["leader"])],
         ["ready".to_owned(), text(&report["ready"])],
         ["uptime".to_owned(), format!("{} s", text(&report["uptime_seconds"]))],
         ["store".to_owned(), text(&report["store"])],
@@ -20,7 +21,9 @@ pub(super) fn status(report: &Value) -> String {
         ["https".to_owned(), list("https")],
         ["api".to_owned(), text(&report["api"])],
     ];
-    out.push_str(&table(&[], &rows.map(|row| row.to_vec())));
+    let rows: Vec<Vec<String>> =
+        rows.into_iter().filter(|[key, value]| key != "leader" || !value.is_empty()).map(Vec::from).collect();
+    out.push_str(&table(&[], &rows));
     let unread: Vec<Vec<String>> =
         array(&report["unread"]).map(|one| vec![text(&one["kind"]), text(&one["why"])]).collect();
     section(&mut out, "Not read from the cluster", &["KIND", "WHY"], &unread);
@@ -47,6 +50,17 @@ pub(super) fn status(report: &Value) -> String {
     section(&mut out, "Certificates", CERTIFICATE_COLUMNS, &certificate_rows(&report["certificates"]));
     section(&mut out, "Findings", FINDING_COLUMNS, &finding_rows(report));
     out
+}
+
+/// Empty where there can be no other replica.
+fn leader(report: &Value) -> String {
+    match (report["leads"].as_bool(), text(&report["holder"])) {
+        (None, _) => String::new(),
+        (Some(true), holder) if holder.is_empty() => "this one: there is no Lease to agree by".to_owned(),
+        (Some(true), holder) => format!("{holder} (this one)"),
+        (Some(false), holder) if holder.is_empty() => "not known".to_owned(),
+        (Some(false), holder) => holder,
+    }
 }
 
 pub(super) fn certs(report: &Value) -> String {

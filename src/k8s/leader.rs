@@ -38,13 +38,15 @@ const REFUSALS: u32 = 4;
 const FORBIDDEN: Duration = Duration::from_secs(10);
 
 /// Takes part in the election until draining begins. `leader` says whether this replica leads. It leads too if the
-/// cluster does not let it have a Lease: it is then taken for the only one. At the end the Lease is released, so that
-/// the next one need not wait, and `leader` is dropped.
+/// cluster does not let it have a Lease: it is then taken for the only one. `holder` is who has the Lease
+/// (`holderIdentity`), empty where that is nobody or not known. At the end the Lease is released, so that the next one
+/// need not wait, and `leader` is dropped.
 pub async fn elect(
     client: Client,
     namespace: String,
     node: String,
     leader: watch::Sender<bool>,
+    holder: watch::Sender<String>,
     mut drain: Drain,
 ) -> Result<(), String> {
     let identity = format!("{node}_{}", stamp::uid());
@@ -53,6 +55,7 @@ pub async fn elect(
         election: Election::new(identity),
         kept: None,
         leader,
+        holder,
         failures: 0,
         alone: false,
     };
@@ -73,6 +76,7 @@ struct Candidate {
     /// The Lease as it was written last.
     kept: Option<Value>,
     leader: watch::Sender<bool>,
+    holder: watch::Sender<String>,
     /// Attempts that failed, in a row.
     failures: u32,
     /// Leases are not allowed.
@@ -141,6 +145,13 @@ impl Candidate {
     }
 
     fn tell(&self, leads: bool) {
+        // Of a Lease that cannot be read nothing is known but our own part in it.
+        let holder = if self.alone || !leads && self.failures > 0 { "" } else { self.election.holder() };
+        self.holder.send_if_modified(|known| {
+            let changed = known != holder;
+            holder.clone_into(known);
+            changed
+        });
         let changed = self.leader.send_if_modified(|known| std::mem::replace(known, leads) != leads);
         match (changed, leads) {
             (false, _) => {}
@@ -217,6 +228,11 @@ impl Election {
     /// When a leadership that is not renewed ends.
     fn give_up(&self) -> Option<Instant> {
         self.renewed.map(|at| at + GIVE_UP)
+    }
+
+    /// Who had the Lease when it was looked at last; empty for nobody.
+    fn holder(&self) -> &str {
+        self.seen.as_ref().and_then(|(spec, _)| spec["holderIdentity"].as_str()).unwrap_or_default()
     }
 
     fn leads(&self, now: Instant) -> bool {

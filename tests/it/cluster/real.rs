@@ -168,6 +168,10 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
 
     // Nor were Leases allowed: it took itself for the only one, until they are.
     told(&beside.gatelet, "the cluster does not give a Lease: this gatelet acts as the only one");
+    eventually("the status says so", || {
+        let status = beside.said(&beside.gatelet.command_line(&["status"]));
+        status.lines().any(|line| line == "leader   this one: there is no Lease to agree by").then_some(())
+    });
     beside.real.apply(LEASES);
     told(&beside.gatelet, "Leases are allowed now: one replica leads");
 

@@ -2,7 +2,7 @@ use gatelet::{k8s, tls};
 use serde_json::Value;
 
 use super::{
-    super::support::{Folder, Gatelet, backend, control_plane::ControlPlane, eventually},
+    super::support::{Folder, Gatelet, backend, control_plane::ControlPlane, eventually, run},
     told,
 };
 
@@ -60,6 +60,15 @@ impl Nodes {
         eventually(&format!("{node} leads"), || self.holder().starts_with(&format!("{node}_")).then_some(()));
     }
 
+    /// Waits until `status` says this of who leads.
+    fn says(&self, gatelet: &Gatelet, leader: &str) {
+        eventually(&format!("the status says {leader:?}"), || {
+            let status = run(&mut self.real.beside(&gatelet.command_line(&["status"])));
+            let row = status.lines().find_map(|line| line.strip_prefix("leader"));
+            (row.map(str::trim) == Some(leader)).then_some(())
+        });
+    }
+
     /// The addresses of the Ingress.
     fn addresses(&self) -> Vec<String> {
         let ingress = self.json(&["get", "ingress", "web"]);
@@ -108,12 +117,16 @@ fn one_of_two_replicas_writes_and_the_other_takes_over_after_a_stop_and_after_a_
     assert_eq!(nodes.lease()["leaseTransitions"], 0);
     told(&two, "UnknownService");
     assert!(!two.log().contains("this gatelet leads"));
+    let holder = nodes.holder();
+    nodes.says(&one, &format!("{holder} (this one)"));
+    nodes.says(&two, &holder);
 
     // A stop: the Lease is free when the process has ended, and the address is gone.
     one.signal("TERM");
     assert!(one.wait().success());
     assert!(!nodes.holder().starts_with("node1_"));
     nodes.led_by("node2");
+    nodes.says(&two, &format!("{} (this one)", nodes.holder()));
     nodes.has_addresses(&["192.0.2.2"]);
     // Whoever leads anew says what holds.
     eventually("the Event counts up", || (nodes.event()["count"] == 2).then_some(()));

@@ -51,6 +51,7 @@ fn status_shows_listeners_routes_endpoints_certificates_and_findings() {
     ] {
         assert!(text.lines().any(|one| row(one) == line), "{line}: {text}");
     }
+    assert!(!text.contains("leader"), "there is no other: {text}");
     assert_eq!(
         rows(&text, "Hosts"),
         ["app.example.com 1", "down.example.com 1", "empty.example.com 1", "lost.example.com 1"]

@@ -277,10 +277,15 @@ impl Gatelet {
 
     /// A command of the same binary, such as `status`, with its admin address or state given.
     pub fn command(&self, arguments: &[&str]) -> Output {
+        self.command_line(arguments).output().expect("gatelet runs")
+    }
+
+    /// The same, to be run elsewhere.
+    pub fn command_line(&self, arguments: &[&str]) -> Command {
         let mut command = program();
         command.args(arguments);
         command.env("GATELET_ADMIN", format!("127.0.0.1:{}", self.admin)).env("GATELET_STATE", self.state());
-        command.output().expect("gatelet runs")
+        command
     }
 }
 
