@@ -177,6 +177,7 @@ impl Engine {
         if !self.leading {
             return;
         }
+        let written = if self.announced.begins() { Write::Standing } else { Write::Note };
         for finding in self.announced.fresh(&findings) {
             let message = match &*finding.field {
                 "" => finding.message.clone(),
@@ -184,7 +185,7 @@ impl Engine {
             };
             let note =
                 EventNote { about: finding.about, event_type: finding.severity, reason: finding.reason, message };
-            self.writer.push(Write::Note(note));
+            self.writer.push(written(note));
         }
     }
 

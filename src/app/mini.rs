@@ -40,7 +40,8 @@ impl MiniWriter {
                 (about.key, result)
             }
             Write::Secret(patch) => (patch.secret(), self.secret(&patch).await),
-            Write::Note(note) => (note.about.key.clone(), self.note(&note).await),
+            Write::Note(note) => (note.about.key.clone(), self.note(&note, 1).await),
+            Write::Standing(note) => (note.about.key.clone(), self.note(&note, 0).await),
         };
         if let Err(error) = done {
             tracing::warn!(object = %about, %error, "status, Secret or Event not written");
@@ -96,14 +97,15 @@ impl MiniWriter {
         Ok(())
     }
 
-    async fn note(&self, note: &EventNote) -> Result<(), ProposeError> {
+    /// Writes an Event; one that is there counts `more`.
+    async fn note(&self, note: &EventNote, more: u64) -> Result<(), ProposeError> {
         let key = self.event_key(note);
         let now = stamp::now();
         for _attempt in 0..CONFLICT_RETRIES {
             let op = match self.view.get(&key) {
                 Some(known) => {
                     let Ok(mut body) = serde_json::from_slice::<Value>(&known.body) else { return Ok(()) };
-                    let count = body["count"].as_u64().unwrap_or(1).saturating_add(1);
+                    let count = body["count"].as_u64().unwrap_or(1).saturating_add(more);
                     body["count"] = count.into();
                     body["lastTimestamp"] = now.clone().into();
                     let expected = known.meta.resource_version.parse().ok().map(Revision);

@@ -26,7 +26,10 @@ const ATTEMPTS: u32 = 6;
 pub(crate) enum Write {
     Status(StatusPatch),
     Secret(SecretPatch),
+    /// Something that has happened: once more, if it is known.
     Note(EventNote),
+    /// Something that holds, maybe since before this process leads: the Event that is there goes on.
+    Standing(EventNote),
 }
 
 /// Where it is written to.
@@ -42,7 +45,7 @@ struct Waiting {
     statuses: BTreeMap<Key, StatusPatch>,
     /// The newest of each.
     secrets: BTreeMap<Key, SecretPatch>,
-    notes: VecDeque<EventNote>,
+    notes: VecDeque<Write>,
 }
 
 impl Waiting {
@@ -50,7 +53,7 @@ impl Waiting {
     fn take(&mut self) -> Option<Write> {
         let status = self.statuses.pop_first().map(|(_, status)| Write::Status(status));
         let secret = || self.secrets.pop_first().map(|(_, secret)| Write::Secret(secret));
-        status.or_else(secret).or_else(|| self.notes.pop_front().map(Write::Note))
+        status.or_else(secret).or_else(|| self.notes.pop_front())
     }
 }
 
@@ -71,8 +74,8 @@ impl Queue {
                 waiting.statuses.insert(about.key.clone(), patch);
             }
             Write::Secret(secret) => drop(waiting.secrets.insert(secret.secret(), secret)),
-            Write::Note(note) if waiting.notes.len() < NOTES => waiting.notes.push_back(note),
-            Write::Note(note) => {
+            Write::Note(_) | Write::Standing(_) if waiting.notes.len() < NOTES => waiting.notes.push_back(write),
+            Write::Note(note) | Write::Standing(note) => {
                 tracing::warn!(object = %note.about.key, reason = note.reason, "too many Events wait: one is dropped");
             }
         }
@@ -125,6 +128,7 @@ async fn kubernetes(writer: &k8s::Writer, write: Write) {
             }
             Write::Secret(patch) => (patch.secret(), writer.secret(patch).await),
             Write::Note(note) => (note.about.key.clone(), writer.note(note).await),
+            Write::Standing(note) => (note.about.key.clone(), writer.standing(note).await),
         };
         let Err(error) = done else { return };
         let again = match &error {
@@ -146,15 +150,21 @@ async fn kubernetes(writer: &k8s::Writer, write: Write) {
 
 /// Turns findings into Events, each once as long as it holds.
 #[derive(Debug, Default)]
-pub(crate) struct Announced(HashSet<Finding>);
+pub(crate) struct Announced(Option<HashSet<Finding>>);
 
 impl Announced {
+    /// Whether nothing was announced so far: what is fresh now may hold for long, and have been announced by another.
+    pub(crate) fn begins(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// The findings that are new since the last call.
     pub(crate) fn fresh(&mut self, findings: &[Finding]) -> Vec<Finding> {
         let now: HashSet<Finding> = findings.iter().cloned().collect();
-        let mut fresh: Vec<Finding> = now.difference(&self.0).cloned().collect();
+        let before = self.0.take().unwrap_or_default();
+        let mut fresh: Vec<Finding> = now.difference(&before).cloned().collect();
         fresh.sort_by(|a, b| (&a.about, &a.field, a.reason).cmp(&(&b.about, &b.field, b.reason)));
-        self.0 = now;
+        self.0 = Some(now);
         fresh
     }
 }

@@ -58,6 +58,15 @@ impl Writer {
 
     /// Writes an Event; the same note again counts up.
     pub async fn note(&self, note: &EventNote) -> Result<(), WriteError> {
+        self.put(note, 1).await
+    }
+
+    /// Writes an Event of what may hold since before: one that is there goes on, without a count.
+    pub async fn standing(&self, note: &EventNote) -> Result<(), WriteError> {
+        self.put(note, 0).await
+    }
+
+    async fn put(&self, note: &EventNote, more: u64) -> Result<(), WriteError> {
         let key = event_key(note);
         let now = stamp::now();
         let body = self.event(&key, note, &now);
@@ -66,7 +75,7 @@ impl Writer {
             other => return other.map(|_answer| ()),
         }
         let Some(known) = self.objects.find(&key).await? else { return Ok(()) };
-        let count = known["count"].as_u64().unwrap_or(1).saturating_add(1);
+        let count = known["count"].as_u64().unwrap_or(1).saturating_add(more);
         let patch = json!({ "count": count, "lastTimestamp": now });
         self.objects.merge(&key, &patch).await.map(|_answer| ())
     }

@@ -156,15 +156,13 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     beside.real.kubectl(&wait);
     let lost = ingress("lost", "lost.example.com", "").replace("service: {name: web", "service: {name: nowhere");
     beside.real.apply(&lost);
-    let count = |times: &str| {
-        eventually(&format!("the finding was told {times} times"), || {
-            let path = "jsonpath={.items[*].reason} {.items[*].count}";
-            let field = "--field-selector=involvedObject.name=lost";
-            (beside.real.kubectl(&["get", "events", field, "-o", path]) == format!("UnknownService {times}"))
-                .then_some(())
-        });
+    // Its count, and when it was seen last.
+    let event = || {
+        let path = "jsonpath={range .items[*]}{.reason} {.count},{.lastTimestamp}{end}";
+        let event = beside.real.kubectl(&["get", "events", "--field-selector=involvedObject.name=lost", "-o", path]);
+        event.split_once(',').map(|(told, at)| (told.to_owned(), at.to_owned())).unwrap_or_default()
     };
-    count("1");
+    let before = eventually("the finding was told", || Some(event()).filter(|(told, _)| told == "UnknownService 1"));
 
     // Nor were Leases allowed: it took itself for the only one, until they are.
     told(&beside.gatelet, "the cluster does not give a Lease: this gatelet acts as the only one");
@@ -175,12 +173,17 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     beside.real.apply(LEASES);
     told(&beside.gatelet, "Leases are allowed now: one replica leads");
 
-    // Its own end and start: the finding is told again, under the same Event.
+    // Its own end and start: what holds on is not counted, what comes back is.
     beside.gatelet.kill();
     let again = beside.real.beside(&beside.gatelet.run_command());
     beside.gatelet.spawn_command(again);
     beside.wait_for(HOST, "200");
-    count("2");
+    eventually("the finding is seen again", || (event().1 != before.1).then_some(()));
+    assert_eq!(event().0, "UnknownService 1");
+    beside.real.apply(&lost.replace("name: nowhere", "name: web"));
+    beside.wait_for("lost.example.com", "200");
+    beside.real.apply(&lost);
+    eventually("the finding is told again", || (event().0 == "UnknownService 2").then_some(()));
 
     // The API server is away, and comes back.
     let mut again = beside.real.kill_api_server();
