@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use http::StatusCode;
 use tokio::sync::{mpsc, watch};
 
 use super::mini::MiniWriter;
@@ -134,7 +135,9 @@ async fn kubernetes(writer: &k8s::Writer, write: Write) {
         let again = match &error {
             WriteError::Client(_) | WriteError::Timeout => true,
             WriteError::Refused(status, _) => {
-                attempt < ATTEMPTS && (status.is_server_error() || *status == http::StatusCode::TOO_MANY_REQUESTS)
+                // The credentials will be renewed, or another replica leads.
+                *status == StatusCode::UNAUTHORIZED
+                    || attempt < ATTEMPTS && (status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS)
             }
         };
         if !again {

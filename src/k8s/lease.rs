@@ -1,9 +1,9 @@
 //! Leases of one namespace, read and written (`coordination.k8s.io/v1`).
 
 use http::{Method, StatusCode};
-use kube::Client;
 use serde_json::{Value, json};
 
+use super::client::Client;
 use super::objects::{Objects, WriteError};
 
 const JSON: &str = "application/json";

@@ -4,11 +4,10 @@ use std::{error::Error, time::Duration};
 
 use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Limited};
-use kube::{Client, client::Body};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::paths;
+use super::{client::Client, paths};
 use crate::objects::{Key, Kind};
 
 /// For one request.
@@ -102,7 +101,7 @@ impl Objects {
         let lost = |error: &dyn Error| WriteError::Client(root(error));
         let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let url = format!("{url}{}", self.query);
-        let request = Request::builder().method(method).uri(url).header(CONTENT_TYPE, kind).body(Body::from(bytes));
+        let request = Request::builder().method(method).uri(url).header(CONTENT_TYPE, kind).body(bytes);
         let request = request.map_err(|error| lost(&error))?;
         let answered = async {
             let response = self.client.send(request).await.map_err(|error| lost(&error))?;

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use kube::Client;
 use serde_json::{Value, json};
 use tokio::{
     sync::watch,
@@ -14,6 +13,7 @@ use tokio::{
 };
 
 use super::{
+    client::Client,
     lease::{Leases, micro_time},
     objects::WriteError,
 };

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use kube::Client;
 use serde_json::{Value, json};
 
+use super::client::Client;
 use super::objects::{Objects, WriteError};
 use crate::objects::{Key, Kind};
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use kube::{Client, client::Body};
+use kube::client::Body;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use tokio::{
@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{objects, paths, unread::Unread};
+use super::{client::Client, objects, paths, unread::Unread};
 use crate::{
     objects::{Event, Kind, RawObject},
     util::{backoff::Backoff, stamp},
@@ -188,7 +188,7 @@ impl Follower {
                 Told::Refused(StatusCode::UNAUTHORIZED) => tracing::error!(
                     kind,
                     error = %trouble,
-                    "the cluster does not accept the credentials: renew them and restart; what is known is served on"
+                    "the cluster does not accept the credentials: renew them, they are read again; what is known is served on"
                 ),
                 Told::Refused(_) | Told::Away => {
                     tracing::warn!(kind, error = %trouble, "the cluster does not answer; what is known is served on");
@@ -316,7 +316,7 @@ fn selector(kind: Kind) -> &'static str {
 }
 
 async fn open(client: &Client, url: &str) -> Result<Body, Trouble> {
-    let request = Request::get(url).header(http::header::ACCEPT, "application/json").body(Body::empty());
+    let request = Request::get(url).header(http::header::ACCEPT, "application/json").body(Vec::new());
     let request = request.map_err(|error| Trouble::Malformed(error.to_string()))?;
     let response = client.send(request).await.map_err(|error| Trouble::Client(objects::root(&error)))?;
     let status = response.status();

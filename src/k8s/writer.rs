@@ -6,9 +6,9 @@ use std::{
 };
 
 use http::StatusCode;
-use kube::Client;
 use serde_json::{Value, json};
 
+use super::client::Client;
 use super::objects::{Objects, WriteError};
 use crate::{
     objects::{EventNote, EventType, Key, Kind, SecretPatch, StatusPatch},

@@ -118,3 +118,25 @@ fn a_cluster_that_is_not_there_at_the_first_start_is_waited_for() {
     eventually("it is ready", || (ready() == "200").then_some(()));
     assert!(gatelet.get("late.example.com", "/").starts_with("late\n"));
 }
+
+#[test]
+fn credentials_that_are_renewed_are_taken_without_a_restart() {
+    let (cluster, backend) = (Gatelet::start(), Backend::start("renewed"));
+    cluster.apply(&external("one", "one.example.com", backend.port));
+    let good = fs::read_to_string(cluster.kubeconfig()).expect("a file");
+    let copy = cluster.folder.path().join("copy");
+    let outdated = good.lines().filter(|line| !line.contains("client-")).map(|line| match line.split_once("token: ") {
+        Some((indent, _token)) => format!("{indent}token: outdated\n"),
+        None => format!("{line}\n"),
+    });
+    fs::write(&copy, outdated.collect::<String>()).expect("a file");
+    let mut gatelet = following(&copy);
+    gatelet.spawn();
+    told(&gatelet, "the cluster does not accept the credentials: renew them, they are read again");
+    fs::write(&copy, &good[..good.len() / 2]).expect("a file");
+    told(&gatelet, "the credentials cannot be read again");
+    fs::write(&copy, &good).expect("a file");
+    gatelet.wait_ready();
+    assert!(gatelet.get("one.example.com", "/").starts_with("renewed\n"));
+    assert_eq!(gatelet.log().matches("the credentials were read again, and are accepted").count(), 1);
+}

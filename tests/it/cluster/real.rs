@@ -1,4 +1,7 @@
-use std::process::{Command, Stdio};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use super::{
     super::support::{
@@ -40,23 +43,15 @@ impl Beside {
             "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: gatelet}, \
              spec: {controller: gatelet.dev/ingress-controller}}",
         );
-        let token = eventually("the ServiceAccount is there", || {
-            let output = real.kubectl_command(&["create", "token", "gatelet"]).output().expect("kubectl");
-            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        });
-        let authority = real.kubeconfig().with_file_name("pki/ca.crt");
-        let kubeconfig = folder.write(
-            "kubeconfig",
-            &format!(
-                "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
-                 clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:16443', certificate-authority: {}}}}}], \
-                 users: [{{name: u, user: {{token: {token}}}}}]}}",
-                authority.display()
-            ),
-        );
+        let kubeconfig = write_kubeconfig(&real, &folder);
         let mut gatelet = Gatelet::prepare(&["--kubeconfig", kubeconfig.to_str().expect("a plain path")]);
         gatelet.spawn_command(real.beside(&gatelet.run_command()));
         Some(Self { real, gatelet, backend: server, folder })
+    }
+
+    /// Puts another token into the kubeconfig.
+    fn renew(&self) {
+        write_kubeconfig(&self.real, &self.folder);
     }
 
     fn said(&self, command: &Command) -> String {
@@ -81,6 +76,24 @@ impl Beside {
         curl.arg(&certificate.chain).arg(format!("https://{HOST}:{}/who", self.gatelet.https));
         self.said(&curl) == "the pod"
     }
+}
+
+/// A kubeconfig with a token of the ServiceAccount.
+fn write_kubeconfig(real: &ControlPlane, folder: &Folder) -> PathBuf {
+    let token = eventually("the ServiceAccount is there", || {
+        let output = real.kubectl_command(&["create", "token", "gatelet"]).output().expect("kubectl");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    });
+    let authority = real.kubeconfig().with_file_name("pki/ca.crt");
+    folder.write(
+        "kubeconfig",
+        &format!(
+            "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
+             clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:16443', certificate-authority: {}}}}}], \
+             users: [{{name: u, user: {{token: {token}}}}}]}}",
+            authority.display()
+        ),
+    )
 }
 
 fn rights(resources: &str) -> String {
@@ -210,8 +223,15 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     });
     told(
         &beside.gatelet,
-        "the cluster does not accept the credentials: renew them and restart; what is known is served on",
+        "the cluster does not accept the credentials: renew them, they are read again; what is known is served on",
     );
     assert_eq!(beside.status_of(HOST), "200");
     assert!(beside.shows(&certificate));
+
+    // Another token in the kubeconfig: it goes on.
+    let resources = "[ingressclasses, services, endpointslices, ingresses, secrets]";
+    beside.real.apply(&rights(resources));
+    beside.renew();
+    beside.real.apply(&more);
+    beside.wait_for("more.example.com", "200");
 }
