@@ -10,6 +10,7 @@ mod inspect;
 mod issuers;
 mod metrics;
 mod mini;
+mod origin;
 mod proof;
 mod publish;
 mod role;

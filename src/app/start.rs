@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -23,6 +23,7 @@ use super::{
     issuers::Issuers,
     metrics::{self, DataPlane},
     mini::MiniWriter,
+    origin::Origin,
     publish::{Live, Publisher},
     role::Role,
     source,
@@ -33,7 +34,7 @@ use crate::{
     acme::Pace,
     admin, apiserver,
     cluster::{self as mini, Local},
-    config::{self, Config, Listen, Mode},
+    config::{self, Config, Listen},
     controller::{self, Index},
     k8s::{self, AccountSecret},
     objects::{Kind, Propose, View},
@@ -160,8 +161,9 @@ impl Process {
         let mut cache = None;
         let mut accounts = None;
         let unread = k8s::Unread::default();
-        let (source, target, role) = match cluster(&config) {
-            None => {
+        let origin = Origin::find(&config);
+        let (source, target, role) = match &origin {
+            Origin::Mini(passed_over) => {
                 let (propose, view) = mini_cluster(&store).await?;
                 let this = mini::node(&config.node, &addresses, concat!("v", env!("CARGO_PKG_VERSION")));
                 node = Some((propose.clone(), this));
@@ -173,23 +175,24 @@ impl Process {
                     tasks.spawn("mini cluster", source::follow(view.clone(), kind, events_tx.clone()));
                 }
                 let writer = MiniWriter::new(propose, view, config.node.as_str().into());
-                ("mini cluster".to_owned(), Target::Mini(writer), Role::alone(published(&config, addresses)))
+                (mini_source(passed_over.as_deref()), Target::Mini(writer), Role::alone(published(&config, addresses)))
             }
-            Some(kubeconfig) => {
-                let client = k8s::connect(kubeconfig.as_deref()).await.map_err(start("kubeconfig"))?;
+            Origin::Kubeconfig(_) | Origin::Around => {
+                let kubeconfig = origin.kubeconfig();
+                let client = k8s::connect(kubeconfig).await.map_err(start("kubeconfig"))?;
                 let (kept, events) = Cache::load(&*store).map_err(start("the local copy"))?;
                 (cache, copy) = (Some((kept, store.clone())), events);
                 metrics.collect(Box::new(metrics::Kinds(unread.clone())));
                 for kind in Kind::WATCHED {
                     tasks.spawn("cluster", k8s::follow(client.clone(), kind, events_tx.clone(), unread.clone()));
                 }
-                let source = match &kubeconfig {
+                let source = match kubeconfig {
                     Some(path) => format!("the cluster of {}", path.display()),
                     None => "the cluster around this process".to_owned(),
                 };
-                let namespace = k8s::namespace(config.namespace.as_deref(), &client, kubeconfig.as_deref());
+                let namespace = k8s::namespace(config.namespace.as_deref(), &client, kubeconfig);
                 accounts = Some(AccountSecret::new(client.clone(), &namespace));
-                let role = replicate(&mut tasks, &config, &client, kubeconfig.as_deref(), addresses, &drain);
+                let role = replicate(&mut tasks, &config, &client, kubeconfig, addresses, &drain);
                 let writer = k8s::Writer::new(client, config.node.as_str().into());
                 (source, Target::Kubernetes(writer), role)
             }
@@ -202,7 +205,7 @@ impl Process {
 
         let https_port = listeners.https.first().map_or(443, SocketAddr::port);
         let issuers = Issuers::load(&config, certificates::time()).map_err(RunError::Start)?;
-        let mut settings = controller_settings(&config, https_port, &role);
+        let mut settings = controller_settings(&config, &origin, https_port, &role);
         settings.issuers = issuers.names();
         settings.default_issuer = issuers.default().map(Into::into);
         let pace = Pace { http: !listeners.http.is_empty(), https: !listeners.https.is_empty(), ..Pace::default() };
@@ -273,22 +276,6 @@ impl Process {
     }
 }
 
-/// The kubeconfig of the cluster to serve (`Some(None)` for the one around this process), or `None` for the mini
-/// cluster.
-fn cluster(config: &Config) -> Option<Option<PathBuf>> {
-    /// Where k3s puts the administrator's kubeconfig.
-    const K3S: &str = "/etc/rancher/k3s/k3s.yaml";
-    let named = config.kubeconfig.clone();
-    let found = || Some(PathBuf::from(K3S)).filter(|path| std::fs::File::open(path).is_ok());
-    match config.mode {
-        Mode::Standalone => None,
-        _ if named.is_some() => Some(named),
-        _ if k8s::in_cluster() => Some(None),
-        Mode::Auto => found().map(Some),
-        Mode::Kubernetes => Some(found()),
-    }
-}
-
 /// Takes part in what replicas of one cluster agree on.
 fn replicate(
     tasks: &mut Tasks,
@@ -324,6 +311,21 @@ fn published(config: &Config, own: Vec<IpAddr>) -> Vec<IpAddr> {
         ([], []) => vec![IpAddr::from([127, 0, 0, 1])],
         ([], _) => own,
         (set, _) => set.to_vec(),
+    }
+}
+
+/// The mini cluster as a source; said loudly where k3s may have been meant.
+fn mini_source(passed_over: Option<&str>) -> String {
+    match passed_over {
+        None => "mini cluster".to_owned(),
+        Some(error) => {
+            tracing::error!(
+                error,
+                "k3s is here, and its kubeconfig cannot be read: its Ingresses are not served, but those of the mini \
+                 cluster; set `kubeconfig` to one that this user may read, or `mode` to \"standalone\""
+            );
+            format!("mini cluster, because the kubeconfig of k3s cannot be read: {error}")
+        }
     }
 }
 
@@ -477,7 +479,7 @@ fn proxy_settings(config: &Config) -> Settings {
     }
 }
 
-fn controller_settings(config: &Config, https_port: u16, role: &Role) -> controller::Settings {
+fn controller_settings(config: &Config, origin: &Origin, https_port: u16, role: &Role) -> controller::Settings {
     controller::Settings {
         controller: config.controller.as_str().into(),
         classless: config.classless,
@@ -486,7 +488,7 @@ fn controller_settings(config: &Config, https_port: u16, role: &Role) -> control
         https_port,
         hsts: config.hsts.as_deref().map(Into::into),
         // In a cluster whoever may write EndpointSlices would reach what listens on the nodes' loopback.
-        node: if cluster(config).is_none() { config.node.as_str().into() } else { "".into() },
+        node: if matches!(origin, Origin::Mini(_)) { config.node.as_str().into() } else { "".into() },
         addresses: role.addresses.borrow().clone(),
         // Filled in by whoever knows the issuers.
         issuers: BTreeSet::new(),

@@ -11,7 +11,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use super::support::{Backend, Folder, Gatelet, eventually, free_port, gatelet::program, said};
+use super::support::{Backend, Folder, Gatelet, can_mount, eventually, free_port, gatelet::program, said};
 
 /// Standard output of a command that went well.
 fn good(output: Output) -> String {

@@ -1,27 +1,10 @@
 //! The state folder: served from without anything else, damaged, full, read-only, in use, left alone.
 
-use std::{
-    fs,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
-    path::Path,
-    process::Command,
-    thread,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, thread, time::Duration};
 
-use super::support::{Backend, Connection, Gatelet, backend, eventually, run, said};
+use super::support::{Backend, Connection, Gatelet, backend, can_mount, eventually, run, said};
 
 const HOST: &str = "store.example.com";
-
-/// Whether mounts can be made; says loudly what is left out if not.
-fn can_mount() -> bool {
-    let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
-    let able = root && Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success());
-    if !able {
-        eprintln!("LEFT OUT: mounts need root");
-    }
-    able
-}
 
 #[test]
 fn without_its_api_it_serves_what_it_has() {

@@ -99,3 +99,33 @@ fn a_stranger_on_the_admin_address_is_not_taken_for_a_gatelet() {
     assert!(!bad(&output, 3).is_empty());
     closing.join().expect("it ended");
 }
+
+/// The service on a node of k3s: the kubeconfig there is for root alone.
+#[test]
+fn a_k3s_whose_kubeconfig_cannot_be_read_is_not_passed_over_in_silence() {
+    if !can_mount() {
+        return;
+    }
+    let mut gatelet = Gatelet::prepare(&["--mode", "auto"]);
+    gatelet.environment("HOME", "/");
+    gatelet.mounts(
+        r#"mkdir "$STATE.etc"
+        cp -a /etc/. "$STATE.etc"
+        mkdir -p "$STATE.etc/rancher/k3s"
+        mount --bind "$STATE.etc" /etc
+        install -m 0600 /dev/null /etc/rancher/k3s/k3s.yaml
+        chown 65534 "$STATE"
+        mount -t tmpfs none /run
+        touch /run/gatelet
+        mount --bind "$0" /run/gatelet
+        exec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps -all /run/gatelet "$@""#,
+    );
+    gatelet.spawn();
+    gatelet.wait_ready();
+    eventually("the log says so", || {
+        gatelet.log().contains("k3s is here, and its kubeconfig cannot be read").then_some(())
+    });
+    let expected = "source mini cluster, because the kubeconfig of k3s cannot be read: /etc/rancher/k3s/k3s.yaml: Permission denied";
+    let status = good(gatelet.command(&["status"]));
+    assert!(status.lines().any(|line| row(line).starts_with(expected)), "{status}");
+}

@@ -14,7 +14,9 @@ pub mod peers;
 pub mod web_service;
 
 use std::{
+    fs,
     net::TcpListener,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed},
@@ -39,7 +41,7 @@ impl Folder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("gatelet-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).expect("a temporary folder");
+        fs::create_dir_all(&path).expect("a temporary folder");
         Self(path)
     }
 
@@ -50,7 +52,7 @@ impl Folder {
     /// Writes a file into it.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
-        std::fs::write(&path, text).expect("a file in the temporary folder");
+        fs::write(&path, text).expect("a file in the temporary folder");
         path
     }
 }
@@ -60,7 +62,7 @@ impl Drop for Folder {
         if std::thread::panicking() {
             eprintln!("left for inspection: {}", self.0.display());
         } else {
-            let _ = std::fs::remove_dir_all(&self.0);
+            let _ = fs::remove_dir_all(&self.0);
         }
     }
 }
@@ -99,4 +101,14 @@ pub fn run(command: &mut Command) -> String {
 /// Everything a command said.
 pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Whether mounts can be made; says loudly what is left out if not.
+pub fn can_mount() -> bool {
+    let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    let able = root && Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success());
+    if !able {
+        eprintln!("LEFT OUT: mounts need root");
+    }
+    able
 }
