@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -117,8 +116,8 @@ pub struct Engine {
     /// is nearer to the truth, so they take turns.
     by_floor: Arc<AtomicBool>,
     pub(super) state: Mutex<State>,
-    accounts: Mutex<BTreeMap<String, Account>>,
-    cas: Mutex<HashMap<String, Arc<Ca>>>,
+    pub(super) accounts: Mutex<BTreeMap<String, Account>>,
+    pub(super) cas: Mutex<HashMap<String, Arc<Ca>>>,
     wants: watch::Sender<Arc<[Arc<Want>]>>,
     /// Whether anybody has said what is wanted yet.
     heard: AtomicBool,
@@ -132,7 +131,7 @@ pub struct Engine {
     /// Whether this replica is the one that gets certificates.
     leads: AtomicBool,
     /// An account was made or changed.
-    accounts_changed: Notify,
+    pub(super) accounts_changed: Notify,
 }
 
 /// A CA and our account there.
@@ -214,30 +213,6 @@ impl Engine {
 
     pub(super) fn leads(&self) -> bool {
         self.leads.load(Ordering::Acquire)
-    }
-
-    /// The accounts, by id, as other replicas take them in by [`Engine::adopt_account`]. They hold private keys.
-    pub fn accounts(&self) -> BTreeMap<String, Vec<u8>> {
-        lock(&self.accounts).iter().map(|(id, account)| (id.clone(), record::to_bytes(account))).collect()
-    }
-
-    /// Waits until an account was made or changed.
-    pub async fn account_changed(&self) {
-        self.accounts_changed.notified().await;
-    }
-
-    /// Takes in an account of another replica, in place of an own one. What cannot be read is passed over.
-    pub async fn adopt_account(&self, id: &str, bytes: &[u8]) {
-        let Some(account) = record::from_bytes::<Account>(bytes) else {
-            tracing::warn!(account = id, "an account of another replica cannot be read");
-            return;
-        };
-        lock(&self.cas).remove(id);
-        if let Err(failure) = self.put_account(id, account).await {
-            tracing::warn!(account = id, problem = failure.problem, "an account of another replica was not stored");
-        }
-        // Its key answers from now on.
-        self.want(self.wants());
     }
 
     /// The certificates that are held, and each change of them.
@@ -469,30 +444,7 @@ impl Engine {
         self.served.send_replace(Arc::new(served));
     }
 
-    // === Accounts and sessions ===
-
-    /// The account of an issuer; made and stored if there is none, before any CA sees its key.
-    pub(super) async fn account(&self, id: &str, acme: &AcmeIssuer) -> Result<Account, Failure> {
-        if let Some(account) = lock(&self.accounts).get(id) {
-            return Ok(account.clone());
-        }
-        let account = Account {
-            directory: acme.directory.clone(),
-            key: STANDARD.encode(AccountKey::generate().pkcs8()),
-            url: None,
-            contacts: Vec::new(),
-            next_key: None,
-        };
-        self.put_account(id, account.clone()).await?;
-        Ok(account)
-    }
-
-    pub(super) async fn put_account(&self, id: &str, account: Account) -> Result<(), Failure> {
-        self.commit(record::put(Batch::new(), id, &account)).await?;
-        lock(&self.accounts).insert(id.to_owned(), account);
-        self.accounts_changed.notify_one();
-        Ok(())
-    }
+    // === CAs ===
 
     /// The CA of an issuer, and our account there.
     pub(super) fn ca(&self, issuer: &Issuer, acme: &AcmeIssuer) -> Result<Arc<Ca>, Failure> {
@@ -524,13 +476,6 @@ impl Engine {
         let ca = Arc::new(ca);
         lock(&self.cas).insert(account, ca.clone());
         Ok(ca)
-    }
-
-    /// The account that stands for a wish on every node: that of its first issuer, if it has one.
-    fn thumbprint_for(&self, want: &Want) -> Option<String> {
-        let accounts = lock(&self.accounts);
-        let issuer = want.issuers.iter().find_map(|issuer| accounts.get(&issuer.account_id()?))?;
-        account_key(issuer).ok().map(|key| key.thumbprint())
     }
 
     // === Telling ===
@@ -578,13 +523,6 @@ impl Ca {
     pub(super) fn session(&self) -> Option<client::Session> {
         lock(&self.session).clone()
     }
-}
-
-/// The key of a stored account.
-pub(super) fn account_key(account: &Account) -> Result<AccountKey, Failure> {
-    let damaged = || Failure::new(Class::Account, "the stored key of the account is damaged");
-    let bytes = STANDARD.decode(&account.key).map_err(|_bad| damaged())?;
-    AccountKey::from_pkcs8(&bytes).map_err(|_bad| damaged())
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

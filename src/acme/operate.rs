@@ -7,9 +7,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
+    accounts::account_key,
     classify,
     client::ari_id,
-    engine::{Ca, Engine, account_key},
+    engine::{Ca, Engine},
     failure::{Failure, Trouble},
     issuer::{AcmeIssuer, Issuer},
     jws::AccountKey,

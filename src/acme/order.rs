@@ -7,9 +7,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::time::{Instant, sleep};
 
 use super::{
+    accounts::account_key,
     classify,
     client::{ClientError, ErrorKind, Identifier, Order as Remote, Replied, Session, Status, ari_id},
-    engine::{Ca, Engine, Pace, account_key},
+    engine::{Ca, Engine, Pace},
     failure::{Class, Failure},
     issuer::{AcmeIssuer, Issuer},
     keys,
