@@ -1,8 +1,9 @@
 //! Our accounts at CAs: kept before any CA sees them, and shared with other replicas.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, pin::Pin, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tokio::time::sleep;
 
 use super::{
     engine::{Engine, lock},
@@ -13,6 +14,21 @@ use super::{
     want::Want,
 };
 use crate::store::Batch;
+
+/// Other replicas have taken in a new account after this long.
+const TAKEN_IN: Duration = Duration::from_secs(2);
+
+/// The outcome of something that is done elsewhere.
+type Outcome<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
+
+/// Where accounts are for all replicas of a cluster. They hold private keys.
+pub trait SharedAccounts: Send + Sync {
+    /// Puts an account there, unless there is one with its id. Returns the one that is there then.
+    fn offer<'a>(&'a self, id: &'a str, account: Vec<u8>) -> Outcome<'a, Vec<u8>>;
+
+    /// Puts an account there, in place of the one with its id.
+    fn put<'a>(&'a self, id: &'a str, account: Vec<u8>) -> Outcome<'a, ()>;
+}
 
 impl Engine {
     /// The accounts, by id, as other replicas take them in by [`Engine::adopt_account`]. They hold private keys.
@@ -31,28 +47,57 @@ impl Engine {
             tracing::warn!(account = id, "an account of another replica cannot be read");
             return;
         };
+        let before = lock(&self.accounts).get(id).cloned();
         lock(&self.cas).remove(id);
-        if let Err(failure) = self.put_account(id, account).await {
+        if let Err(failure) = self.put_account(id, account.clone()).await {
             tracing::warn!(account = id, problem = failure.problem, "an account of another replica was not stored");
         }
-        // Its key answers from now on.
-        self.want(self.wants());
+        self.answers_from_now_on(before.as_ref(), &account);
     }
 
-    /// The account of an issuer; made and stored if there is none, before any CA sees its key.
-    pub(super) async fn account(&self, id: &str, acme: &AcmeIssuer) -> Result<Account, Failure> {
-        if let Some(account) = lock(&self.accounts).get(id) {
-            return Ok(account.clone());
+    /// The key of an account answers CAs on this node from now on, in place of the one that it had.
+    pub(super) fn answers_from_now_on(&self, before: Option<&Account>, now: &Account) {
+        let thumbprint = |account| account_key(account).ok().map(|key| key.thumbprint());
+        if let (Some(before), Some(now)) = (before.and_then(thumbprint), thumbprint(now)) {
+            self.board.replace(&before, &now);
         }
-        let account = Account {
-            directory: acme.directory.clone(),
-            key: STANDARD.encode(AccountKey::generate().pkcs8()),
-            url: None,
-            contacts: Vec::new(),
-            next_key: None,
+        self.board.wants(&self.wants(), |want| self.thumbprint_for(want));
+    }
+
+    /// The account of an issuer; made, stored and shared if there is none, before any CA sees its key.
+    pub(super) async fn account(&self, id: &str, acme: &AcmeIssuer) -> Result<Account, Failure> {
+        let known = lock(&self.accounts).get(id).cloned();
+        let account = match known {
+            Some(account) if account.url.is_some() => return Ok(account),
+            Some(account) => account,
+            None => {
+                let account = Account {
+                    directory: acme.directory.clone(),
+                    key: STANDARD.encode(AccountKey::generate().pkcs8()),
+                    url: None,
+                    contacts: Vec::new(),
+                    next_key: None,
+                };
+                self.put_account(id, account.clone()).await?;
+                account
+            }
         };
-        self.put_account(id, account.clone()).await?;
+        let Some(shared) = self.shared() else { return Ok(account) };
+        let ours = record::to_bytes(&account);
+        let kept = shared.offer(id, ours.clone()).await.map_err(|error| not_shared(&error))?;
+        if kept != ours {
+            self.adopt_account(id, &kept).await;
+            return Ok(lock(&self.accounts).get(id).cloned().unwrap_or(account));
+        }
+        // A CA may come to any replica.
+        sleep(TAKEN_IN).await;
         Ok(account)
+    }
+
+    /// Lets all replicas have an account as it is now; with an error they may not.
+    pub(super) async fn share_account(&self, id: &str, account: &Account) -> Result<(), Failure> {
+        let Some(shared) = self.shared() else { return Ok(()) };
+        shared.put(id, record::to_bytes(account)).await.map_err(|error| not_shared(&error))
     }
 
     pub(super) async fn put_account(&self, id: &str, account: Account) -> Result<(), Failure> {
@@ -75,4 +120,8 @@ pub(super) fn account_key(account: &Account) -> Result<AccountKey, Failure> {
     let damaged = || Failure::new(Class::Account, "the stored key of the account is damaged");
     let bytes = STANDARD.decode(&account.key).map_err(|_bad| damaged())?;
     AccountKey::from_pkcs8(&bytes).map_err(|_bad| damaged())
+}
+
+fn not_shared(error: &str) -> Failure {
+    Failure::new(Class::Store, format!("the account is not shared with the other replicas: {error}"))
 }

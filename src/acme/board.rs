@@ -55,6 +55,13 @@ impl Board {
         });
     }
 
+    /// An account has another key.
+    pub(super) fn replace(&self, before: &str, now: &str) {
+        self.change(|posted| {
+            posted.thumbprints.values_mut().filter(|known| **known == before).for_each(|known| now.clone_into(known));
+        });
+    }
+
     /// This account stands for a wish from now on.
     pub(super) fn answer_http(&self, want: &Arc<str>, thumbprint: &str) {
         self.change(|posted| drop(posted.thumbprints.insert(want.clone(), thumbprint.to_owned())));

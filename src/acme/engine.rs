@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::{
+    accounts::SharedAccounts,
     board::Board,
     budget::Budget,
     client::{self, Client},
@@ -91,6 +92,8 @@ pub struct Parts {
     pub challenges: Arc<Challenges>,
     /// Where DNS is asked.
     pub lookup: Lookup,
+    /// Where accounts are that other replicas have too, if there may be others.
+    pub shared: Option<Arc<dyn SharedAccounts>>,
     /// Takes what is to be told to the owners of wishes.
     pub notices: mpsc::Sender<Notice>,
     /// How fast things go.
@@ -110,7 +113,7 @@ pub struct Pem {
 /// See the module.
 pub struct Engine {
     parts: Parts,
-    board: Board,
+    pub(super) board: Board,
     clock: Arc<Mutex<Clock>>,
     /// While the time is unknown: whether CAs are verified at the floor, or by the wall clock. Either may be the one that
     /// is nearer to the truth, so they take turns.
@@ -211,7 +214,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn leads(&self) -> bool {
+    /// Whether it is.
+    pub fn leads(&self) -> bool {
         self.leads.load(Ordering::Acquire)
     }
 
@@ -237,6 +241,10 @@ impl Engine {
 
     pub(super) fn pace(&self) -> &Pace {
         &self.parts.pace
+    }
+
+    pub(super) fn shared(&self) -> Option<&dyn SharedAccounts> {
+        self.parts.shared.as_deref()
     }
 
     pub(super) fn lookup(&self) -> &Lookup {

@@ -26,5 +26,6 @@ mod run;
 pub mod served;
 pub mod want;
 
+pub use accounts::SharedAccounts;
 pub use engine::{Engine, Pace, Parts};
 pub use operate::OperateError;

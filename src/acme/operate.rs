@@ -33,6 +33,9 @@ pub enum OperateError {
     /// Its issuer does not revoke.
     #[error("{0} was not issued by a CA that revokes")]
     Local(String),
+    /// Another replica is the one that gets certificates.
+    #[error("this replica does not lead: ask the one that does, whose node the Lease `gatelet` names")]
+    Follows,
     /// The CA refuses, or it cannot be stored.
     #[error("{0}")]
     Failed(String),
@@ -54,8 +57,9 @@ impl Engine {
     /// forgiven: a person looked.
     ///
     /// # Errors
-    /// [`OperateError::Unknown`].
+    /// [`OperateError::Unknown`], [`OperateError::Follows`].
     pub async fn renew(&self, name: &str) -> Result<Arc<str>, OperateError> {
+        self.check_lead()?;
         let want = self.find(name)?;
         let names: Vec<String> = want.names.iter().map(ToString::to_string).collect();
         {
@@ -79,6 +83,7 @@ impl Engine {
     /// # Errors
     /// There is none, or the CA refuses.
     pub async fn revoke(&self, name: &str, reason: Option<u8>) -> Result<Arc<str>, OperateError> {
+        self.check_lead()?;
         let want = self.find(name)?;
         let held = self.held(&want.id).ok_or_else(|| OperateError::Nothing(want.id.to_string()))?;
         let issuer = want.issuers.iter().find(|issuer| {
@@ -115,6 +120,7 @@ impl Engine {
     /// # Errors
     /// The CA refuses, or it cannot be stored.
     pub async fn change_key(&self, issuer: &Issuer) -> Result<(), OperateError> {
+        self.check_lead()?;
         let acme = issuer.acme().ok_or_else(|| OperateError::Local(issuer.name.to_string()))?;
         let ca = self.ca(issuer, acme)?;
         self.enter(&ca, acme).await?;
@@ -122,6 +128,7 @@ impl Engine {
         let next = AccountKey::generate();
         account.next_key = Some(STANDARD.encode(next.pkcs8()));
         self.put_account(&ca.account, account.clone()).await?;
+        self.share_account(&ca.account, &account).await?;
         let session = ca.session().ok_or_else(|| OperateError::Failed("there is no account".to_owned()))?;
         session.change_key(&next).await.map_err(|error| OperateError::from(classify::failure(&error)))?;
         self.settle(&ca, account, true).await?;
@@ -154,6 +161,7 @@ impl Engine {
 
     /// Keeps one of two keys.
     async fn settle(&self, ca: &Ca, mut account: Account, changed: bool) -> Result<Account, Failure> {
+        let before = account.clone();
         if let Some(next) = account.next_key.take().filter(|_| changed) {
             account.key = next;
         }
@@ -161,7 +169,8 @@ impl Engine {
         if let Some(url) = &account.url {
             ca.enter(Arc::new(account_key(&account)?), url);
         }
-        self.want(self.wants());
+        self.answers_from_now_on(Some(&before), &account);
+        self.look_again();
         Ok(account)
     }
 
@@ -201,6 +210,11 @@ impl Engine {
         self.publish();
         self.look_again();
         true
+    }
+
+    /// What is asked of a replica that only serves would never be done.
+    fn check_lead(&self) -> Result<(), OperateError> {
+        if self.leads() { Ok(()) } else { Err(OperateError::Follows) }
     }
 
     fn find(&self, name: &str) -> Result<Arc<Want>, OperateError> {

@@ -127,6 +127,7 @@ impl Engine {
             Step::Wait { until, why } => (Some(moment(*until)), why.clone()),
             Step::Blocked { why } => (None, why.clone()),
             Step::Timeless => (None, "the time is not known".to_owned()),
+            Step::Obtain { .. } if !self.leads() => (None, "the replica that leads gets it".to_owned()),
             Step::Obtain { .. } => (now.map(moment), String::new()),
         };
         let expired = held.zip(now).is_some_and(|(held, now)| held.not_after <= now);

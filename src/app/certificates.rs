@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     acme::{
-        self, Pace, Parts,
+        self, Pace, Parts, SharedAccounts,
         dns::Lookup,
         http::Clock,
         issuer::{Issuer, KeyType},
@@ -28,7 +28,7 @@ use crate::{
         want::{Name, RenewBefore, Terms, Want},
     },
     controller::{CertificateSource, Wish, WishKey, WishRenewal},
-    k8s::{AccountSecret, Accounts},
+    k8s::AccountSecret,
     objects::{EventNote, EventType, ObjectRef, SecretPatch},
     store::{Store, StoreError},
     tls::{Challenges, LocalCa},
@@ -57,27 +57,13 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// The engine, loaded, and the task that runs it. Nothing is wanted yet.
+    /// The engine, loaded from its parts, and the task that runs it. Nothing is wanted yet.
     pub(crate) fn load(
-        store: Arc<dyn Store>,
-        local_ca: Arc<LocalCa>,
-        challenges: Arc<Challenges>,
+        (parts, told): (Parts, mpsc::Receiver<Notice>),
         issuers: Issuers,
-        pace: Pace,
         listener: Option<SocketAddr>,
         events: Queue,
     ) -> Result<(Self, impl Future<Output = Result<(), String>> + Send), StoreError> {
-        let start = Instant::now();
-        let (notices, told) = mpsc::channel(NOTICES);
-        let parts = Parts {
-            store,
-            time: Arc::new(move || Reading::now(start)),
-            local_ca,
-            challenges,
-            lookup: Lookup::default(),
-            notices,
-            pace,
-        };
         let engine = Arc::new(acme::Engine::load(parts)?);
         let owners = Owners::default();
         let running = {
@@ -221,6 +207,29 @@ impl Certificates {
     }
 }
 
+/// What the engine is made of, and what it has to say.
+pub(crate) fn parts(
+    store: Arc<dyn Store>,
+    local_ca: Arc<LocalCa>,
+    challenges: Arc<Challenges>,
+    accounts: Option<AccountSecret>,
+    pace: Pace,
+) -> (Parts, mpsc::Receiver<Notice>) {
+    let start = Instant::now();
+    let (notices, told) = mpsc::channel(NOTICES);
+    let parts = Parts {
+        store,
+        time: Arc::new(move || Reading::now(start)),
+        local_ca,
+        challenges,
+        lookup: Lookup::default(),
+        shared: accounts.map(|secret| Arc::new(secret) as Arc<dyn SharedAccounts>),
+        notices,
+        pace,
+    };
+    (parts, told)
+}
+
 /// The time for the verification of servers' certificates.
 pub(crate) fn time() -> Clock {
     Arc::new(|| {
@@ -237,54 +246,6 @@ async fn tell(mut told: mpsc::Receiver<Notice>, owners: &Owners, events: &Queue)
             let event_type = if notice.reason.is_warning() { EventType::Warning } else { EventType::Normal };
             let message = notice.message.as_str().into();
             events.push(Write::Note(EventNote { about, event_type, reason: notice.reason.name(), message }));
-        }
-    }
-}
-
-/// Shares the accounts among the replicas of a cluster, and lets only the one that leads talk to CAs, once it has what
-/// the one before it had. All answer challenges by the same key.
-pub(crate) async fn share(
-    engine: Arc<acme::Engine>,
-    secret: AccountSecret,
-    mut leads: watch::Receiver<bool>,
-) -> Result<(), String> {
-    /// Between two looks at what other replicas wrote.
-    const EVERY: Duration = Duration::from_secs(60);
-    engine.lead(false);
-    let mut known = Accounts::new();
-    let mut told = false;
-    loop {
-        let leading = *leads.borrow_and_update();
-        match secret.load().await {
-            Ok(found) => {
-                for (id, bytes) in found.iter().filter(|(id, bytes)| known.get(*id) != Some(*bytes)) {
-                    engine.adopt_account(id, bytes).await;
-                }
-                known = found;
-                engine.lead(leading);
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(%error, "the ACME accounts are not shared with other replicas");
-                }
-                // Without the right to the Secret every replica has an account of its own.
-                engine.lead(leading && error.forbids());
-            }
-        }
-        if leading {
-            let mut own = engine.accounts();
-            own.retain(|id, bytes| known.get(id) != Some(bytes));
-            for (id, bytes) in own {
-                match secret.put(&id, &bytes).await {
-                    Ok(()) => drop(known.insert(id, bytes)),
-                    Err(error) => tracing::warn!(%error, account = id, "an ACME account is not shared yet"),
-                }
-            }
-        }
-        tokio::select! {
-            () = engine.account_changed() => {}
-            changed = leads.changed() => if changed.is_err() { return Ok(()) },
-            () = tokio::time::sleep(EVERY) => {}
         }
     }
 }

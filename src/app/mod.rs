@@ -1,5 +1,6 @@
 //! Composition root: builds everything from `Config`, joins channels, supervises named tasks, drains.
 
+mod accounts;
 mod cache;
 mod certificates;
 mod check;

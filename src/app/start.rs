@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    accounts,
     cache::Cache,
     certificates::{self, Certificates},
     check,
@@ -159,7 +160,7 @@ impl Process {
         let mut node = None;
         let mut copy = Vec::new();
         let mut cache = None;
-        let mut accounts = None;
+        let mut account_secret = None;
         let unread = k8s::Unread::default();
         let origin = Origin::find(&config);
         let (source, target, role) = match &origin {
@@ -191,7 +192,7 @@ impl Process {
                     None => "the cluster around this process".to_owned(),
                 };
                 let namespace = k8s::namespace(config.namespace.as_deref(), &client, kubeconfig);
-                accounts = Some(AccountSecret::new(client.clone(), &namespace));
+                account_secret = Some(AccountSecret::new(client.clone(), &namespace));
                 let role = replicate(&mut tasks, &config, &client, kubeconfig, addresses, &drain);
                 let writer = k8s::Writer::new(client, config.node.as_str().into());
                 (source, Target::Kubernetes(writer), role)
@@ -209,19 +210,18 @@ impl Process {
         settings.issuers = issuers.names();
         settings.default_issuer = issuers.default().map(Into::into);
         let pace = Pace { http: !listeners.http.is_empty(), https: !listeners.https.is_empty(), ..Pace::default() };
-        let (challenges, events) = (shared.challenges.clone(), queue.clone());
+        let parts = certificates::parts(store.clone(), ca, shared.challenges.clone(), account_secret.clone(), pace);
         let listener = own_listener(&config, &listeners.https);
         let (certificates, running) =
-            Certificates::load(store.clone(), ca, challenges, issuers, pace, listener, events)
-                .map_err(start("the certificates"))?;
+            Certificates::load(parts, issuers, listener, queue.clone()).map_err(start("the certificates"))?;
         let (acme, owners) = (certificates.engine.clone(), certificates.owners.clone());
         metrics.collect(Box::new(metrics::Certificates(acme.clone())));
         if config.cert_manager_metrics {
             metrics.collect_plain(Box::new(metrics::AsCertManager(acme.clone())));
         }
         tasks.spawn("certificates", running);
-        if let Some(accounts) = accounts {
-            tasks.spawn("ACME accounts", certificates::share(acme.clone(), accounts, leads));
+        if let Some(secret) = account_secret {
+            tasks.spawn("ACME accounts", accounts::share(acme.clone(), secret, leads));
         }
         let mut engine_role = role.clone();
         let leading = *engine_role.leads.borrow_and_update();

@@ -18,7 +18,7 @@ pub use client::{Client, ConnectError, connect};
 pub use leader::elect;
 pub use objects::{Objects, WriteError};
 pub use replicas::announce;
-pub use secret_store::{AccountSecret, Accounts};
+pub use secret_store::{AccountSecret, Accounts, AccountsRead};
 pub use source::follow;
 pub use unread::Unread;
 pub use writer::Writer;

@@ -13,7 +13,12 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{client::Client, objects, paths, unread::Unread};
+use super::{
+    client::Client,
+    objects::{self, WriteError},
+    paths,
+    unread::Unread,
+};
 use crate::{
     objects::{Event, Kind, RawObject},
     util::{backoff::Backoff, stamp},
@@ -219,6 +224,63 @@ async fn list(client: &Client, kind: Kind, events: &mpsc::Sender<Event>) -> Resu
     }
 }
 
+/// Watches one object until it is another one than of this version, or the server ends the watch. The URL selects it and
+/// has a query.
+pub(super) async fn changed(client: &Client, url: &str, version: Option<&str>) -> Result<(), WriteError> {
+    // Without a version the watch begins with what is there: that of an object may be forgotten long ago.
+    let url = format!("{url}&watch=true&timeoutSeconds={}", WATCH.as_secs());
+    let watching = async {
+        let mut body = timeout(PATIENCE, open(client, &url)).await.map_err(|_elapsed| Trouble::Timeout)??;
+        let mut buffer = Vec::new();
+        while let Some(data) = data(&mut body).await? {
+            buffer.extend_from_slice(&data);
+            while let Some(end) = memchr::memchr(b'\n', &buffer) {
+                let line: Vec<u8> = buffer.drain(..=end).collect();
+                if !line.trim_ascii().is_empty() && version_in(&line)?.as_deref() != version {
+                    return Ok(());
+                }
+            }
+            if buffer.len() > LARGEST_LINE {
+                return Err(Trouble::Malformed("a line of the watch is too long".to_owned()));
+            }
+        }
+        Ok(())
+    };
+    watching.await.map_err(|trouble| match trouble {
+        Trouble::Status(status, message) => WriteError::Refused(status, message),
+        Trouble::Timeout => WriteError::Timeout,
+        other => WriteError::Client(other.to_string()),
+    })
+}
+
+/// The version of the object in a line of a watch.
+fn version_in(line: &[u8]) -> Result<Option<String>, Trouble> {
+    let mut line: Value = serde_json::from_slice(line).map_err(|error| Trouble::Malformed(error.to_string()))?;
+    if line["type"] == "ERROR" {
+        return Err(Trouble::Broken(line["object"]["message"].as_str().unwrap_or("an error in the watch").to_owned()));
+    }
+    Ok(match line["object"]["metadata"]["resourceVersion"].take() {
+        Value::String(version) => Some(version),
+        _ => None,
+    })
+}
+
+/// The next data of a watch; `None` where the server has ended it.
+async fn data(body: &mut Body) -> Result<Option<Bytes>, Trouble> {
+    loop {
+        match timeout(WATCH + PATIENCE, body.frame()).await {
+            Err(_elapsed) => return Err(Trouble::Timeout),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(error))) => return Err(Trouble::Broken(error.to_string())),
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
 fn watch_url(kind: Kind, version: &str) -> String {
     format!(
         "{}?watch=true&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={}{}",
@@ -231,13 +293,7 @@ fn watch_url(kind: Kind, version: &str) -> String {
 /// Reads a watch until the server ends it.
 async fn watch(kind: Kind, mut body: Body, version: &mut String, events: &mpsc::Sender<Event>) -> Result<(), Trouble> {
     let mut buffer = Vec::new();
-    loop {
-        let frame = match timeout(WATCH + PATIENCE, body.frame()).await {
-            Err(_elapsed) => return Err(Trouble::Timeout),
-            Ok(None) => return Ok(()),
-            Ok(Some(frame)) => frame.map_err(|error| Trouble::Broken(error.to_string()))?,
-        };
-        let Ok(data) = frame.into_data() else { continue };
+    while let Some(data) = data(&mut body).await? {
         buffer.extend_from_slice(&data);
         let mut done = 0;
         while let Some(end) = memchr::memchr(b'\n', &buffer[done..]) {
@@ -252,6 +308,7 @@ async fn watch(kind: Kind, mut body: Body, version: &mut String, events: &mpsc::
             return Err(Trouble::Malformed("a line of the watch is too long".to_owned()));
         }
     }
+    Ok(())
 }
 
 /// Takes in one line of a watch.

@@ -3,6 +3,7 @@
 
 mod real;
 mod replicas;
+mod shared_account;
 mod strange;
 
 use std::{fs, path::Path, process::Command};

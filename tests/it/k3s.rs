@@ -241,7 +241,7 @@ spec:
     let own = [
         "leases.coordination.k8s.io [] [] [create delete get list update]",
         "secrets [] [] [create list watch]",
-        "secrets [] [gatelet-acme] [get patch]",
+        "secrets [] [gatelet-acme] [get patch watch]",
     ];
     allowed(&real, "gatelet", &with(&own));
     restricted(&real);

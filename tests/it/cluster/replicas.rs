@@ -7,13 +7,13 @@ use super::{
 };
 
 /// Two nodes of a real cluster, with the rights of `configs/k3s/gatelet.yaml`.
-struct Nodes {
-    real: ControlPlane,
+pub(super) struct Nodes {
+    pub(super) real: ControlPlane,
     folder: Folder,
 }
 
 impl Nodes {
-    fn start() -> Option<Self> {
+    pub(super) fn start() -> Option<Self> {
         let (real, folder) = (ControlPlane::start()?, Folder::new());
         real.kubectl(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/configs/k3s/gatelet.yaml")]);
         let token = real.kubectl(&["-n", "gatelet", "create", "token", "gatelet"]);
@@ -30,18 +30,18 @@ impl Nodes {
         Some(Self { real, folder })
     }
 
-    fn prepare(&self, node: &str, address: &str) -> Gatelet {
+    pub(super) fn prepare(&self, node: &str, address: &str) -> Gatelet {
         let kubeconfig = self.folder.path().join("kubeconfig");
         let kubeconfig = kubeconfig.to_str().expect("a plain path");
         let namespace = ["--kubeconfig", kubeconfig, "--namespace", "gatelet"];
         Gatelet::prepare(&[&namespace[..], &["--node", node, "--address", address]].concat())
     }
 
-    fn spawn(&self, gatelet: &mut Gatelet) {
+    pub(super) fn spawn(&self, gatelet: &mut Gatelet) {
         gatelet.spawn_command(self.real.beside(&gatelet.run_command()));
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(super) fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.real.kubectl(&[arguments, &["-o", "json"]].concat())).expect("JSON")
     }
 
@@ -56,7 +56,7 @@ impl Nodes {
         self.lease()["holderIdentity"].as_str().unwrap_or_default().to_owned()
     }
 
-    fn led_by(&self, node: &str) {
+    pub(super) fn led_by(&self, node: &str) {
         eventually(&format!("{node} leads"), || self.holder().starts_with(&format!("{node}_")).then_some(()));
     }
 
@@ -66,6 +66,15 @@ impl Nodes {
             let status = run(&mut self.real.beside(&gatelet.command_line(&["status"])));
             let row = status.lines().find_map(|line| line.strip_prefix("leader"));
             (row.map(str::trim) == Some(leader)).then_some(())
+        });
+    }
+
+    /// Waits until a node has told the others its address.
+    pub(super) fn announced(&self, node: &str) {
+        let name = format!("gatelet-node-{node}");
+        eventually(&format!("{node} is announced"), || {
+            let lease = ["-n", "gatelet", "get", "lease", &name, "--ignore-not-found", "-o", "name"];
+            (!self.real.kubectl(&lease).is_empty()).then_some(())
         });
     }
 
@@ -170,7 +179,7 @@ fn accounts_that_replicas_put_into_the_secret_at_the_same_time_are_all_there() {
         let kubeconfig = cluster.kubeconfig();
         let client = || k8s::connect(Some(&kubeconfig));
         let replica = k8s::AccountSecret::new(client().await.expect("a client"), "default");
-        assert!(replica.load().await.expect("it can be read").is_empty());
+        assert!(replica.load().await.expect("it can be read").accounts.is_empty());
         let mut writing = tokio::task::JoinSet::new();
         for id in 0..4 {
             let replica = k8s::AccountSecret::new(client().await.expect("a client"), "default");
@@ -180,7 +189,15 @@ fn accounts_that_replicas_put_into_the_secret_at_the_same_time_are_all_there() {
             done.expect("no panic").expect("it is written");
         }
         replica.put(&format!("{:016x}", 0), b"another key").await.expect("it is written");
-        let found = replica.load().await.expect("it can be read");
+        // Who comes late is told what is there; who watches is told that it changes.
+        let there = replica.offer(&format!("{:016x}", 0), b"late").await.expect("it is answered");
+        assert_eq!(there, b"another key");
+        let read = replica.load().await.expect("it can be read");
+        let other = format!("{:016x}", 1);
+        let (seen, put) = tokio::join!(replica.changed(&read), replica.put(&other, &[9; 100]));
+        seen.expect("it is watched");
+        put.expect("it is written");
+        let found = replica.load().await.expect("it can be read").accounts;
         let sizes: Vec<usize> = found.values().map(Vec::len).collect();
         assert_eq!(sizes, [11, 100, 100, 100]);
         assert_eq!(cluster.kubectl(&["get", "secret", "gatelet-acme", "-o", "jsonpath={.type}"]), "Opaque");

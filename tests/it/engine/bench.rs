@@ -269,6 +269,7 @@ fn engine(store: &Arc<dyn Store>, time: &Arc<Time>, pace: Pace) -> (Arc<Engine>,
         challenges: Arc::default(),
         // Nobody is asked but where a test says whom.
         lookup: Lookup { resolvers: vec![([127, 0, 0, 1], 1).into()], ..Lookup::default() },
+        shared: None,
         notices,
         pace,
     };

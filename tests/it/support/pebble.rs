@@ -10,7 +10,7 @@ use std::{
 use gatelet::tls::LocalCa;
 use serde_json::{Value, json};
 
-use super::{Folder, eventually, free_port, peers, run};
+use super::{Folder, control_plane::within, eventually, free_port, peers, run};
 
 /// How a Pebble is to be.
 #[derive(Debug, Default)]
@@ -24,6 +24,8 @@ pub struct Options {
     pub answers_http: bool,
     /// Another DNS server that it asks instead of its own.
     pub dns_server: Option<SocketAddr>,
+    /// A process in whose network namespace it runs, if not in ours.
+    pub inside: Option<u32>,
 }
 
 /// A running Pebble. Killed with its test.
@@ -41,6 +43,7 @@ pub struct Pebble {
     program: PathBuf,
     environment: Vec<(&'static str, &'static str)>,
     dns_server: Option<SocketAddr>,
+    inside: Option<u32>,
     folder: Folder,
     dns: Child,
     child: Option<Child>,
@@ -80,15 +83,16 @@ impl Pebble {
 
         let http = if options.answers_http { format!("127.0.0.1:{http_port}") } else { String::new() };
         // No IPv6 addresses: Pebble would try only them.
-        let dns = Command::new("pebble-challtestsrv")
-            .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-https01", "", "-tlsalpn01", "", "-http01", &http])
+        let mut dns = Command::new("pebble-challtestsrv");
+        dns.args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-https01", "", "-tlsalpn01", "", "-http01", &http])
             .args(["-dns01", &format!("127.0.0.1:{dns_port}")])
-            .args(["-management", &format!("127.0.0.1:{dns_management}")])
+            .args(["-management", &format!("127.0.0.1:{dns_management}")]);
+        let dns = there(options.inside, dns)
             .stdout(Stdio::null())
             .stderr(File::create(folder.path().join("dns.log")).expect("a log"))
             .spawn()
             .expect("pebble-challtestsrv is installed by tests/run");
-        let (environment, dns_server) = (options.environment, options.dns_server);
+        let Options { environment, dns_server, inside, .. } = options;
         let (program, child) = (program, None);
         let mut pebble = Self {
             http_port,
@@ -100,11 +104,12 @@ impl Pebble {
             program,
             environment,
             dns_server,
+            inside,
             folder,
             dns,
             child,
         };
-        listens(dns_management);
+        listens(inside, dns_management);
         pebble.go_on();
         pebble
     }
@@ -122,13 +127,17 @@ impl Pebble {
     /// What its management interface answers, such as `/roots/0`.
     pub fn manage(&self, path: &str) -> String {
         let url = format!("https://localhost:{}{path}", self.management);
-        run(Command::new("curl").args(["-sSf", "--cacert"]).arg(self.root()).arg(url))
+        let mut curl = Command::new("curl");
+        curl.args(["-sSf", "--cacert"]).arg(self.root()).arg(url);
+        run(&mut there(self.inside, curl))
     }
 
     /// Tells its DNS server something, such as `/set-txt` with `{"host": "_acme-challenge.a.test.", "value": "x"}`.
     pub fn tell_dns(&self, path: &str, what: &Value) {
         let url = format!("http://127.0.0.1:{}{path}", self.dns_management);
-        run(Command::new("curl").args(["-sSf", "-d", &what.to_string(), &url]));
+        let mut curl = Command::new("curl");
+        curl.args(["-sSf", "-d", &what.to_string(), &url]);
+        run(&mut there(self.inside, curl));
     }
 
     /// What it has logged.
@@ -147,19 +156,21 @@ impl Pebble {
     /// Starts it after [`Self::stop`], on the same ports.
     pub fn go_on(&mut self) {
         let log = File::options().create(true).append(true).open(self.folder.path().join("pebble.log")).expect("a log");
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .arg("-config")
             .arg(self.folder.path().join("pebble.json"))
             .arg("-dnsserver")
             .arg(self.dns_server.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], self.dns_port))).to_string())
-            .envs(self.environment.iter().copied())
+            .envs(self.environment.iter().copied());
+        let child = there(self.inside, command)
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn()
             .expect("pebble is installed by tests/run");
         self.child = Some(child);
-        listens(self.port);
-        listens(self.management);
+        listens(self.inside, self.port);
+        listens(self.inside, self.management);
     }
 
     /// Makes it hang, with its connections open, or go on.
@@ -186,6 +197,21 @@ impl Drop for Pebble {
     }
 }
 
-fn listens(port: u16) {
-    eventually(&format!("port {port} open"), || TcpStream::connect(("127.0.0.1", port)).ok());
+/// The command, in the network namespace of a process if it is not to be in ours.
+fn there(inside: Option<u32>, command: Command) -> Command {
+    match inside {
+        Some(pid) => within(pid, &command),
+        None => command,
+    }
+}
+
+fn listens(inside: Option<u32>, port: u16) {
+    let mut look = Command::new("bash");
+    look.args(["-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}")]).stderr(Stdio::null());
+    eventually(&format!("port {port} open"), || match inside {
+        None => TcpStream::connect(("127.0.0.1", port)).ok().map(drop),
+        Some(pid) => {
+            within(pid, &look).stderr(Stdio::null()).status().is_ok_and(|status| status.success()).then_some(())
+        }
+    });
 }

@@ -1,0 +1,154 @@
+//! Certificates of two replicas: one gets them, by an account that both have, and both answer the CA and serve them.
+
+use std::{
+    fs::File,
+    process::{Child, Command, Output, Stdio},
+};
+
+use super::{
+    super::support::{Folder, Gatelet, Pebble, backend, eventually, gatelet::program, pebble::Options, said},
+    replicas::Nodes,
+};
+
+const HOST: &str = "web.gatelet.test";
+
+/// A CA beside the control plane of two nodes, and what has happened to the Secret.
+struct Site {
+    pebble: Pebble,
+    changes: Child,
+    folder: Folder,
+    nodes: Nodes,
+}
+
+impl Site {
+    fn start() -> Option<Self> {
+        let (nodes, folder) = (Nodes::start()?, Folder::new());
+        let pebble = Pebble::start(Options {
+            environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
+            inside: Some(nodes.real.inside()),
+            ..Options::default()
+        });
+        let output = File::create(folder.path().join("changes")).expect("a file");
+        let watch = ["get", "secrets", "--field-selector=metadata.name=web-tls", "--watch", "--output-watch-events"];
+        let mut watch = nodes.real.kubectl_command(&watch);
+        let changes = watch.arg("-ojsonpath={.type} ").stdout(output).stderr(Stdio::null()).spawn().expect("kubectl");
+        Some(Self { pebble, changes, folder, nodes })
+    }
+
+    /// A node with the CA as its default issuer, not started.
+    fn prepare(&self, node: &str, address: &str) -> Gatelet {
+        let mut gatelet = self.nodes.prepare(node, address);
+        gatelet.configure(&format!(
+            "default_issuer = \"pebble\"\n[[issuers]]\nname = \"pebble\"\ndirectory = \"{}\"\nroots = \"{}\"\nchallenges = [\"http-01\"]\n",
+            self.pebble.directory(),
+            self.pebble.root().display(),
+        ));
+        gatelet
+    }
+
+    /// An Ingress with a certificate.
+    fn ingress(&self) {
+        let class = format!("spec:\n  ingressClassName: gatelet\n  tls: [{{hosts: [{HOST}], secretName: web-tls}}]\n");
+        self.nodes.real.apply(&backend::ingress("web", HOST, "").replace("spec:\n", &class));
+    }
+
+    /// Serial number of the certificate that a node serves, if it serves one.
+    fn shown(&self, gatelet: &Gatelet) -> Option<String> {
+        let script = format!(
+            "openssl s_client -connect 127.0.0.1:{} -servername {HOST} </dev/null 2>/dev/null | openssl x509 -noout -serial",
+            gatelet.https
+        );
+        let output = self.nodes.real.beside(Command::new("sh").args(["-c", &script])).output().expect("sh");
+        Some(String::from_utf8_lossy(&output.stdout).trim().strip_prefix("serial=")?.to_ascii_lowercase())
+    }
+
+    /// Serial numbers of the certificates that the CA issued.
+    fn issued(&self) -> Vec<String> {
+        let log = self.pebble.log();
+        let after = log.split("Issued certificate serial ").skip(1);
+        after.filter_map(|rest| Some(rest.split_whitespace().next()?.to_ascii_lowercase())).collect()
+    }
+
+    /// Waits until both nodes serve the certificate of this number, counted from one.
+    fn served_by(&self, gatelets: &[&Gatelet], number: usize) {
+        let serial = eventually("it is issued", || self.issued().get(number - 1).cloned());
+        for gatelet in gatelets {
+            eventually("it is served", || (self.shown(gatelet).as_ref() == Some(&serial)).then_some(()));
+        }
+    }
+
+    /// How often the Secret was written.
+    fn writes(&self) -> usize {
+        let said = std::fs::read_to_string(self.folder.path().join("changes")).unwrap_or_default();
+        said.split_whitespace().count()
+    }
+
+    /// Orders that the CA was asked for.
+    fn orders(&self) -> usize {
+        self.pebble.log().matches("Added order ").count()
+    }
+
+    /// Accounts that the CA has.
+    fn accounts(&self) -> usize {
+        self.pebble.log().matches(" accounts in memory").count()
+    }
+
+    /// So many orders by one account, each written into the Secret once.
+    fn has_seen(&self, orders: usize) {
+        eventually("every write is seen", || (self.writes() >= orders).then_some(()));
+        assert_eq!((self.orders(), self.accounts(), self.writes()), (orders, 1, orders));
+    }
+
+    /// `gatelet certs` of a node.
+    fn certs(&self, gatelet: &Gatelet, arguments: &[&str]) -> Output {
+        let mut command = program();
+        command.arg("certs").args(arguments).env("GATELET_ADMIN", format!("127.0.0.1:{}", gatelet.admin));
+        self.nodes.real.beside(&command).output().expect("gatelet runs")
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = self.changes.kill();
+        let _ = self.changes.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of Pebble:\n{}", self.pebble.log());
+        }
+    }
+}
+
+#[test]
+fn replicas_of_one_account_get_one_certificate_and_whoever_leads_next_renews_it_by_the_same_account() {
+    let Some(site) = Site::start() else { return };
+    let mut one = site.prepare("node1", "192.0.2.1");
+    site.nodes.spawn(&mut one);
+    site.nodes.led_by("node1");
+    // The CA comes to the one that does not lead.
+    let mut two = site.prepare("node2", "192.0.2.2");
+    (two.http, two.https) = (site.pebble.http_port, site.pebble.tls_port);
+    site.nodes.spawn(&mut two);
+    site.nodes.announced("node2");
+    site.ingress();
+    site.served_by(&[&one, &two], 1);
+    site.has_seen(1);
+
+    // What is asked of the other one would never be done, and it says so.
+    let refused = site.certs(&two, &["renew", HOST]);
+    assert!(!refused.status.success() && said(&refused).contains("the Lease `gatelet`"), "{refused:?}");
+    // Another key, which the other one answers by too.
+    let changed = site.certs(&one, &["change-key", "pebble"]);
+    assert!(changed.status.success(), "{changed:?}");
+    assert!(site.certs(&one, &["renew", HOST]).status.success());
+    site.served_by(&[&one, &two], 2);
+    site.has_seen(2);
+
+    one.kill();
+    site.nodes.led_by("node2");
+    eventually("it takes the renewal", || site.certs(&two, &["renew", HOST]).status.success().then_some(()));
+    site.served_by(&[&two], 3);
+    // The one before comes back, and takes what it finds.
+    site.nodes.spawn(&mut one);
+    site.served_by(&[&one, &two], 3);
+    site.has_seen(3);
+    assert!(!one.log().contains("CertificateFailed") && !two.log().contains("CertificateFailed"));
+}
