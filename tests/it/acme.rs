@@ -24,8 +24,14 @@ impl Site {
     }
 
     pub fn with(pebble: Pebble, issuer: &str) -> Self {
+        let http = pebble.http_port;
+        Self::listening(pebble, issuer, http)
+    }
+
+    /// With another port for HTTP.
+    pub fn listening(pebble: Pebble, issuer: &str, http: u16) -> Self {
         let mut gatelet = Gatelet::prepare(&[]);
-        (gatelet.http, gatelet.https) = (pebble.http_port, pebble.tls_port);
+        (gatelet.http, gatelet.https) = (http, pebble.tls_port);
         gatelet.configure(&format!(
             "default_issuer = \"pebble\"\ncert_manager_metrics = true\n[[issuers]]\nname = \"pebble\"\ndirectory = \"{}\"\nroots = \"{}\"\n{issuer}\n",
             pebble.directory(),

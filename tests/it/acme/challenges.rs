@@ -1,9 +1,23 @@
 //! Each way to prove a name.
 
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
 use serde_json::json;
 
-use super::{Options, Pebble, Site, eventually};
-use crate::support::dns_server::{DnsServer, KEY, SECRET};
+use super::{Options, Pebble, Site, eventually, run};
+use crate::support::{
+    dns_server::{DnsServer, KEY, SECRET},
+    free_port,
+};
 
 #[test]
 fn http_01_proves_names_and_addresses_although_half_of_all_nonces_are_refused() {
@@ -23,6 +37,55 @@ fn http_01_proves_names_and_addresses_although_half_of_all_nonces_are_refused() 
     assert_eq!(certificate["hosts"], json!(["a.gatelet.test", "b.gatelet.test", "127.0.0.1"]), "{certificate}");
     // Everybody else's requests below that path go where they went before.
     assert_eq!(site.gatelet.status_of("other.gatelet.test", "/.well-known/acme-challenge/token"), 404);
+}
+
+/// What stands before a gatelet and sends everything to HTTPS, as many routers and load balancers do. Counts.
+fn to_https(port: u16, https: u16) -> Arc<AtomicUsize> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = seen.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut head = [0; 4096];
+            let length = (&stream).read(&mut head).unwrap_or(0);
+            let text = String::from_utf8_lossy(&head[..length]).into_owned();
+            let path = text.split(' ').nth(1).unwrap_or("/");
+            let host = text.lines().find_map(|line| line.strip_prefix("Host: ")).unwrap_or_default();
+            let host = host.split(':').next().unwrap_or_default();
+            count.fetch_add(1, Ordering::SeqCst);
+            let _ = write!(
+                &stream,
+                "HTTP/1.1 301 Moved\r\nLocation: https://{host}:{https}{path}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+        }
+    });
+    seen
+}
+
+#[test]
+fn http_01_is_answered_over_https_to_a_ca_that_a_frontend_redirects_there() {
+    let pebble = Pebble::start(Options { environment: vec![("PEBBLE_VA_NOSLEEP", "1")], ..Options::default() });
+    let redirected = to_https(pebble.http_port, pebble.tls_port);
+    let site = Site::listening(pebble, "challenges = [\"http-01\"]", free_port());
+    site.ingress("web", &["a.gatelet.test"], "gatelet.dev/ssl-redirect: \"true\"");
+    site.issued("default/web-tls");
+    assert!(redirected.load(Ordering::SeqCst) > 0);
+
+    // A redirect of ours is for everything else: the answer is the same on both ports, also to a client that was sent.
+    let path = "/.well-known/acme-challenge/some-token";
+    let answer = site.gatelet.get("a.gatelet.test", path);
+    assert!(answer.starts_with("some-token.") && answer.len() == "some-token.".len() + 43, "{answer}");
+    assert_eq!(site.gatelet.status_of("a.gatelet.test", path), 200);
+    assert_eq!(site.gatelet.status_of("a.gatelet.test", "/"), 308);
+    // What is no challenge of ours is the backend's, in the clear too. There is none here.
+    assert_eq!(site.gatelet.status_of("a.gatelet.test", "/.well-known/acme-challenge/not.a.token"), 503);
+    let url = format!("http://a.gatelet.test:{}{path}", site.pebble.http_port);
+    let mut curl = Command::new("curl");
+    curl.args(["-sSL", "-m", "10", "--cacert"]).arg(site.root()).arg(&url);
+    for port in [site.pebble.http_port, site.pebble.tls_port] {
+        curl.args(["--resolve", &format!("a.gatelet.test:{port}:127.0.0.1")]);
+    }
+    assert_eq!(run(&mut curl), answer);
 }
 
 #[test]
