@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -92,6 +93,8 @@ pub struct Parts {
     pub challenges: Arc<Challenges>,
     /// Where DNS is asked.
     pub lookup: Lookup,
+    /// The addresses that are known to lead here, as they are now.
+    pub own_addresses: Arc<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
     /// Where accounts are that other replicas have too, if there may be others.
     pub shared: Option<Arc<dyn SharedAccounts>>,
     /// Takes what is to be told to the owners of wishes.
@@ -245,6 +248,10 @@ impl Engine {
 
     pub(super) fn shared(&self) -> Option<&dyn SharedAccounts> {
         self.parts.shared.as_deref()
+    }
+
+    pub(super) fn own_addresses(&self) -> Vec<IpAddr> {
+        (self.parts.own_addresses)()
     }
 
     pub(super) fn lookup(&self) -> &Lookup {

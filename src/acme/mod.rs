@@ -2,6 +2,7 @@
 //! that does it. Knows nothing of Kubernetes: wishes come in as data, certificates go out as data.
 
 mod accounts;
+mod advice;
 mod board;
 pub mod budget;
 mod classify;

@@ -319,7 +319,7 @@ impl Attempt<'_> {
             if let Ok(Replied { value, .. }) = authorization
                 && value.status == Status::Invalid
             {
-                return self.refused(&value, None);
+                return self.refused(&value, None).await;
             }
         }
         match &order.error {

@@ -5,11 +5,13 @@ use std::{collections::HashSet, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::digest;
+use tokio::time::timeout;
 
 use super::{
+    advice::{self, Failed},
     classify,
-    client::{Authorization, Challenge, Identifier, Order as Remote, Problem, Status},
-    dns::{self, PersistPolicy, Provider, TxtRecord, visible},
+    client::{Authorization, Challenge, Identifier, Order as Remote, Status},
+    dns::{self, Lookup, PersistPolicy, Provider, TxtRecord, visible},
     engine::Pace,
     failure::{Class, Failure},
     issuer::ChallengeType,
@@ -23,6 +25,9 @@ use crate::{
 
 /// How long a record may take to be on every server of its zone before the CA is told all the same.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(180);
+
+/// What DNS says of a name that failed is waited for this long.
+const ADVICE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a name cannot be proved with what there is.
 const NO_WAY: &str = "none of the challenges that the CA offers can be used";
@@ -49,7 +54,7 @@ impl Attempt<'_> {
                 Status::Pending => pending.push((url.clone(), authorization.value)),
                 _ => {
                     self.clean(job).await;
-                    return Err(self.refused(&authorization.value, None));
+                    return Err(self.refused(&authorization.value, None).await);
                 }
             }
         }
@@ -184,7 +189,7 @@ impl Attempt<'_> {
             wildcard: authorization.wildcard,
         };
         let now = u64::try_from(self.engine.now_or_failure()?).unwrap_or(0);
-        match dns::persisted(name, &policy, now, self.engine.lookup()).await {
+        match dns::persisted(name, &policy, now, self.lookup()).await {
             Ok(true) => Ok(()),
             Ok(false) => {
                 let record = dns::persist_record(name, &policy, None);
@@ -210,7 +215,7 @@ impl Attempt<'_> {
             return;
         }
         self.doing("waiting for the record in DNS");
-        let lookup = self.acme.dns.as_ref().map_or_else(|| self.engine.lookup(), Provider::lookup);
+        let lookup = self.lookup();
         let mut looks =
             Looks::new(&Pace { patience: PUBLISHED_WITHIN.min(self.engine.pace().patience), ..*self.engine.pace() });
         for (fqdn, value) in &job.dns {
@@ -271,15 +276,15 @@ impl Attempt<'_> {
                 Status::Valid => return Ok(()),
                 Status::Pending | Status::Processing => {}
                 _ => {
-                    let failure = self.refused(&now.value, Some(Tried { kind, before, offered: authorization }));
-                    return Err(self.with_what_dns_says(failure, authorization, kind).await);
+                    return Err(self.refused(&now.value, Some(Tried { kind, before, offered: authorization })).await);
                 }
             }
         }
     }
 
-    /// The CA did not accept the proof: counted against the name, told with what was seen of the CA's visit.
-    pub(super) fn refused(&self, authorization: &Authorization, tried: Option<Tried<'_>>) -> Failure {
+    /// The CA did not accept the proof: counted against the name, told with what was seen of the CA's visit and with what
+    /// DNS says.
+    pub(super) async fn refused(&self, authorization: &Authorization, tried: Option<Tried<'_>>) -> Failure {
         let name = match &authorization.identifier {
             Identifier::Dns(name) if authorization.wildcard => format!("*.{name}"),
             other => other.to_string(),
@@ -287,8 +292,7 @@ impl Attempt<'_> {
         if let Some(now) = self.engine.now() {
             self.engine.spend(&self.ca.account, |budget| budget.failed(&name, now));
         }
-        let problem: Option<&Problem> = authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
-        let mut failure = match problem {
+        let mut failure = match failed_challenge(authorization).and_then(|challenge| challenge.error.as_ref()) {
             Some(problem) => {
                 let failure = classify::of_problem(problem, None, None);
                 // About a name, these say that it was not proved, and nothing about the account.
@@ -302,27 +306,26 @@ impl Attempt<'_> {
             None => Failure::new(Class::Validation, format!("the authorization is {}", authorization.status)),
         };
         failure.problem = format!("{name}: {}", failure.problem);
-        let Some(Tried { kind, before, offered }) = tried.filter(|_| failure.class == Class::Validation) else {
-            return failure;
-        };
-        failure.challenge = Some(kind.name().to_owned());
-        // An authorization that failed shows only the challenge that did.
-        let known: HashSet<&str> = self.failed.iter().map(String::as_str).chain([kind.name()]).collect();
-        failure.another_way = self.possible(offered).iter().any(|(other, _)| !known.contains(other.name()));
-        if let Some(advice) = self.nobody_came(offered, kind, before) {
-            self.engine.never_seen(&self.want.id, &advice);
-            failure.advice = advice;
+        let mut unseen = false;
+        if let Some(Tried { kind, before, offered }) = tried.filter(|_| failure.class == Class::Validation) {
+            failure.challenge = Some(kind.name().to_owned());
+            // An authorization that failed shows only the challenge that did.
+            let known: HashSet<&str> = self.failed.iter().map(String::as_str).chain([kind.name()]).collect();
+            failure.another_way = self.possible(offered).iter().any(|(other, _)| !known.contains(other.name()));
+            if let Some(advice) = self.nobody_came(offered, kind, before) {
+                (failure.advice, unseen) = (advice, true);
+            }
+        }
+        let failure = self.with_what_dns_says(failure, authorization).await;
+        if unseen {
+            self.engine.never_seen(&self.want.id, &failure.advice);
         }
         failure
     }
 
     /// The most useful thing that can be said of a failed validation: that the CA never reached this device.
     fn nobody_came(&self, authorization: &Authorization, kind: ChallengeType, before: Hits) -> Option<String> {
-        let port = match kind {
-            ChallengeType::Http01 => 80,
-            ChallengeType::TlsAlpn01 => 443,
-            ChallengeType::Dns01 | ChallengeType::DnsPersist01 => return None,
-        };
+        let port = port(kind.name())?;
         let after = self.hits(authorization, kind);
         let host = host(authorization).ok()?;
         if after.count > before.count {
@@ -334,44 +337,33 @@ impl Attempt<'_> {
         ))
     }
 
-    /// Adds what DNS says of the name to what can be done. Never more than advice: DNS may say something else to the CA.
-    async fn with_what_dns_says(
-        &self,
-        mut failure: Failure,
-        authorization: &Authorization,
-        kind: ChallengeType,
-    ) -> Failure {
+    /// Adds what DNS says of the name to what can be done. Takes a few seconds at most.
+    async fn with_what_dns_says(&self, mut failure: Failure, authorization: &Authorization) -> Failure {
         let Identifier::Dns(name) = &authorization.identifier else { return failure };
         if failure.class != Class::Validation || !self.engine.pace().advice {
             return failure;
         }
-        let found = dns::advice(name, self.engine.lookup()).await;
-        let addresses: Vec<String> =
-            found.ipv6.iter().map(ToString::to_string).chain(found.ipv4.iter().map(ToString::to_string)).collect();
-        let mut said = Vec::new();
-        let by_address = matches!(kind, ChallengeType::Http01 | ChallengeType::TlsAlpn01);
-        if by_address && !addresses.is_empty() {
-            said.push(format!("{name} points to {}", addresses.join(", ")));
-        } else if by_address && found.problems.is_empty() {
-            said.push(format!("{name} has neither an A nor an AAAA record"));
-        }
-        let identities = match self.ca.client.directory().await {
-            Ok(directory) => directory.meta.caa_identities.clone(),
-            Err(_unknown) => Vec::new(),
+        let looked = async {
+            let found = dns::advice(name, self.lookup()).await;
+            let directory = self.ca.client.directory().await;
+            let identities = directory.map(|directory| directory.meta.caa_identities.clone()).unwrap_or_default();
+            let told = failed_challenge(authorization).map(|challenge| challenge.kind.as_str());
+            let method = failure.challenge.as_deref().or(told).unwrap_or_default();
+            let port = port(method);
+            let failed = Failed { name, wildcard: authorization.wildcard, method, port, identities: &identities };
+            advice::sentences(&failed, &found, &self.engine.own_addresses())
         };
-        let identities: Vec<&str> = identities.iter().map(String::as_str).collect();
-        if !identities.is_empty()
-            && !dns::caa_allows(&found.caa, &identities, authorization.wildcard, None, kind.name())
-        {
-            let at = found.caa_at.as_deref().unwrap_or(name);
-            said.push(format!("the CAA records of {at} do not let {} issue", identities.join(" or ")));
-        }
-        said.extend(found.problems.iter().map(ToString::to_string));
+        let said = timeout(ADVICE_WITHIN, looked).await.unwrap_or_default();
         if !said.is_empty() {
             let before = if failure.advice.is_empty() { String::new() } else { format!("{}; ", failure.advice) };
             failure.advice = format!("{before}DNS says here: {}", said.join("; "));
         }
         failure
+    }
+
+    /// Where DNS is asked for what is public.
+    fn lookup(&self) -> &Lookup {
+        self.acme.dns.as_ref().map_or_else(|| self.engine.lookup(), Provider::lookup)
     }
 
     fn hits(&self, authorization: &Authorization, kind: ChallengeType) -> Hits {
@@ -381,6 +373,20 @@ impl Attempt<'_> {
             ChallengeType::Dns01 | ChallengeType::DnsPersist01 => return Hits::default(),
         };
         host(authorization).map(|host| self.engine.challenges().hits(&host, kind)).unwrap_or_default()
+    }
+}
+
+/// The challenge that the CA did not accept.
+fn failed_challenge(authorization: &Authorization) -> Option<&Challenge> {
+    authorization.challenges.iter().find(|challenge| challenge.error.is_some())
+}
+
+/// The port that a CA comes to for a challenge (RFC 8555 section 8.3, RFC 8737 section 3).
+fn port(challenge: &str) -> Option<u16> {
+    match challenge {
+        "http-01" => Some(80),
+        "tls-alpn-01" => Some(443),
+        _ => None,
     }
 }
 

@@ -243,6 +243,9 @@ impl Engine {
             return;
         }
         let mut message = format!("{}: {}", issuer.name, trouble.problem);
+        if !trouble.advice.is_empty() {
+            message.push_str(&format!("; {}", trouble.advice));
+        }
         if let Some(next) = trouble.not_before {
             message.push_str(&format!("; next attempt at {}", super::report::moment(next)));
         }

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -213,6 +213,7 @@ pub(crate) fn parts(
     local_ca: Arc<LocalCa>,
     challenges: Arc<Challenges>,
     accounts: Option<AccountSecret>,
+    addresses: watch::Receiver<Vec<IpAddr>>,
     pace: Pace,
 ) -> (Parts, mpsc::Receiver<Notice>) {
     let start = Instant::now();
@@ -223,6 +224,10 @@ pub(crate) fn parts(
         local_ca,
         challenges,
         lookup: Lookup::default(),
+        own_addresses: Arc::new(move || {
+            let all = addresses.borrow();
+            all.iter().copied().filter(|address| !address.is_loopback()).collect()
+        }),
         shared: accounts.map(|secret| Arc::new(secret) as Arc<dyn SharedAccounts>),
         notices,
         pace,

@@ -210,7 +210,8 @@ impl Process {
         settings.issuers = issuers.names();
         settings.default_issuer = issuers.default().map(Into::into);
         let pace = Pace { http: !listeners.http.is_empty(), https: !listeners.https.is_empty(), ..Pace::default() };
-        let parts = certificates::parts(store.clone(), ca, shared.challenges.clone(), account_secret.clone(), pace);
+        let (challenges, addresses) = (shared.challenges.clone(), role.addresses.clone());
+        let parts = certificates::parts(store.clone(), ca, challenges, account_secret.clone(), addresses, pace);
         let listener = own_listener(&config, &listeners.https);
         let (certificates, running) =
             Certificates::load(parts, issuers, listener, queue.clone()).map_err(start("the certificates"))?;

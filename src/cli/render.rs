@@ -70,9 +70,10 @@ pub(super) fn certs(report: &Value) -> String {
                 (doing, _) if !doing.is_empty() => doing,
                 (_, next) => next,
             };
-            let problem = match text(&one["problem"]["message"]) {
-                problem if problem.is_empty() => text(&one["why"]),
-                problem => problem,
+            let problem = match [text(&one["problem"]["message"]), text(&one["problem"]["advice"])] {
+                [problem, _] if problem.is_empty() => text(&one["why"]),
+                [problem, advice] if advice.is_empty() => problem,
+                [problem, advice] => format!("{problem}; {advice}"),
             };
             let [name, state, served, until] = ["name", "state", "served", "not_after"].map(|key| text(&one[key]));
             vec![name, state, served, until, next, problem]

@@ -32,6 +32,11 @@ impl Site {
     pub fn listening(pebble: Pebble, issuer: &str, http: u16) -> Self {
         let mut gatelet = Gatelet::prepare(&[]);
         (gatelet.http, gatelet.https) = (http, pebble.tls_port);
+        Self::of(pebble, gatelet, issuer)
+    }
+
+    /// With a gatelet that is prepared.
+    pub fn of(pebble: Pebble, mut gatelet: Gatelet, issuer: &str) -> Self {
         gatelet.configure(&format!(
             "default_issuer = \"pebble\"\ncert_manager_metrics = true\n[[issuers]]\nname = \"pebble\"\ndirectory = \"{}\"\nroots = \"{}\"\n{issuer}\n",
             pebble.directory(),

@@ -141,6 +141,8 @@ pub struct Advice {
     pub ipv4: Vec<Ipv4Addr>,
     /// Its IPv6 addresses, which CAs prefer.
     pub ipv6: Vec<Ipv6Addr>,
+    /// Whether these are all.
+    pub addresses_known: bool,
     /// The CAA records that count for it: those of the closest name that has any (RFC 8659 3).
     pub caa: Vec<Caa>,
     /// That name, without a dot at its end.
@@ -168,6 +170,7 @@ pub async fn advice(name: &str, lookup: &Lookup) -> Advice {
         )
     })
     .await;
+    advice.addresses_known = ipv4.is_ok() && ipv6.is_ok();
     let mut known = |found: Result<Vec<Record>, Failure>| {
         found.unwrap_or_else(|failure| {
             advice.problems.push(lookup.error(bare, failure));

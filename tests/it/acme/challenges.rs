@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     process::Command,
     sync::{
         Arc,
@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::{Options, Pebble, Site, eventually, run};
 use crate::support::{
+    Gatelet,
     dns_server::{DnsServer, KEY, SECRET},
     free_port,
 };
@@ -170,4 +171,40 @@ fn the_newest_pebble_gives_profiles_and_renewal_information() {
     site.reissued("default/web-tls", before);
     let log = site.gatelet.log();
     assert!(!log.contains("without naming the predecessor"), "{log}");
+}
+
+#[test]
+fn what_dns_says_of_a_name_that_failed_is_where_people_look() {
+    // The system's resolver, which is at port 53.
+    let own = SocketAddr::from(([127, 53, (std::process::id() >> 8) as u8, std::process::id() as u8], 53));
+    if TcpListener::bind(own).is_err() || !Command::new("unshare").args(["--mount", "true"]).status().unwrap().success()
+    {
+        eprintln!("LEFT OUT: mounts and port 53 need root");
+        return;
+    }
+    let zone = DnsServer::listening(own, &[("gatelet.test", "a A 127.0.0.1")]);
+    let pebble = Pebble::start(Options {
+        environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
+        dns_server: Some(zone.address()),
+        ..Options::default()
+    });
+    // Where the CA comes to, nobody is.
+    let mut gatelet = Gatelet::prepare(&[]);
+    let file = gatelet.folder.write("resolv.conf", &format!("nameserver {}\n", own.ip()));
+    gatelet.mounts(&format!("mount --bind {} /etc/resolv.conf", file.display()));
+    let site = Site::of(pebble, gatelet, "challenges = [\"http-01\"]");
+    site.ingress("web", &["a.gatelet.test"], "");
+    eventually("it fails", || (site.certificate("default/web-tls")?["problem"]["class"] == "validation").then_some(()));
+    let said = "a.gatelet.test points to 127.0.0.1, which nobody outside reaches";
+    for arguments in [&["certs"][..], &["certs", "show", "a.gatelet.test"]] {
+        let output = site.gatelet.command(arguments);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains(said), "{text}");
+    }
+    for reason in ["ChallengeNeverSeen", "CertificateFailed"] {
+        eventually("the Event", || {
+            let path = format!("jsonpath={{.items[?(@.reason==\"{reason}\")].message}}");
+            site.gatelet.kubectl(&["get", "events", "-o", &path]).contains(said).then_some(())
+        });
+    }
 }

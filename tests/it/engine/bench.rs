@@ -1,6 +1,7 @@
 //! An engine on a bench: its own store, clock and CA.
 
 use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -38,6 +39,11 @@ pub const PACE: Pace = Pace {
     http: true,
     https: true,
 };
+
+/// Nobody is asked about names but where a test says whom.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+/// What the engine takes for its own.
+pub const OWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 
 /// A clock that the test moves.
 #[derive(Debug)]
@@ -90,6 +96,7 @@ pub struct Bench {
     running: JoinHandle<Result<(), String>>,
     runtime: Runtime,
     pace: Pace,
+    resolver: SocketAddr,
 }
 
 impl Bench {
@@ -106,12 +113,21 @@ impl Bench {
 
     /// On a store that may hold something already.
     pub fn on(ca: impl Into<Arc<ChaosCa>>, store: Arc<dyn Store>, time: Arc<Time>, pace: Pace) -> Self {
+        Self::made_of(ca.into(), store, time, pace, NOBODY)
+    }
+
+    /// With a DNS server, which says what it knows of names that fail.
+    pub fn asking(ca: ChaosCa, resolver: SocketAddr) -> Self {
+        let pace = Pace { advice: true, ..PACE };
+        Self::made_of(ca.into(), Arc::new(Memory::default()), Time::new(), pace, resolver)
+    }
+
+    fn made_of(ca: Arc<ChaosCa>, store: Arc<dyn Store>, time: Arc<Time>, pace: Pace, resolver: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let ca = ca.into();
         ca.freeze();
-        let (engine, notices) = engine(&store, &time, pace);
+        let (engine, notices) = engine(&store, &time, pace, resolver);
         let running = runtime.spawn(engine.clone().run());
-        Self { ca, time, store, engine, notices, told: Vec::new(), running, runtime, pace }
+        Self { ca, time, store, engine, notices, told: Vec::new(), running, runtime, pace, resolver }
     }
 
     /// The process is gone without a word, and another one starts on the same store.
@@ -124,7 +140,7 @@ impl Bench {
 
     /// Another process on the same store, which nobody has told anything yet.
     pub fn start_again(&mut self) {
-        let (engine, notices) = engine(&self.store, &self.time, self.pace);
+        let (engine, notices) = engine(&self.store, &self.time, self.pace, self.resolver);
         (self.engine, self.notices) = (engine, notices);
         self.running = self.runtime.spawn(self.engine.clone().run());
     }
@@ -259,7 +275,12 @@ impl Drop for Bench {
     }
 }
 
-fn engine(store: &Arc<dyn Store>, time: &Arc<Time>, pace: Pace) -> (Arc<Engine>, mpsc::Receiver<Notice>) {
+fn engine(
+    store: &Arc<dyn Store>,
+    time: &Arc<Time>,
+    pace: Pace,
+    resolver: SocketAddr,
+) -> (Arc<Engine>, mpsc::Receiver<Notice>) {
     let (notices, told) = mpsc::channel(1_000);
     let time = time.clone();
     let parts = Parts {
@@ -267,8 +288,8 @@ fn engine(store: &Arc<dyn Store>, time: &Arc<Time>, pace: Pace) -> (Arc<Engine>,
         time: Arc::new(move || time.reading()),
         local_ca: Arc::new(LocalCa::generate("test").unwrap()),
         challenges: Arc::default(),
-        // Nobody is asked but where a test says whom.
-        lookup: Lookup { resolvers: vec![([127, 0, 0, 1], 1).into()], ..Lookup::default() },
+        lookup: Lookup { resolvers: vec![resolver], ..Lookup::default() },
+        own_addresses: Arc::new(|| vec![OWN_ADDRESS]),
         shared: None,
         notices,
         pace,

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     process::{Child, Command, Stdio},
 };
 
@@ -14,10 +14,11 @@ pub const SECRET: &str = "Z2F0ZWxldC1nYXRlbGV0LWdhdGVsZXQtZ2F0ZWxldCE=";
 /// A key that the server knows, and that may update nothing. It has the same secret.
 pub const POWERLESS_KEY: &str = "reader";
 
-/// An authoritative server on 127.0.0.1, by UDP and TCP. Killed with its test.
+/// An authoritative server on loopback, by UDP and TCP. Killed with its test.
 #[derive(Debug)]
 pub struct DnsServer {
     pub port: u16,
+    ip: IpAddr,
     folder: Folder,
     child: Child,
 }
@@ -26,11 +27,16 @@ impl DnsServer {
     /// Starts one and waits until it answers. A zone is its name and further records in the format of zone files; SOA, NS
     /// and `ns`, the server's address, are there already.
     pub fn start(zones: &[(&str, &str)]) -> Self {
-        let (folder, port) = (Folder::new(), free_port());
+        Self::listening(SocketAddr::from(([127, 0, 0, 1], free_port())), zones)
+    }
+
+    /// The same at an address of loopback.
+    pub fn listening(address: SocketAddr, zones: &[(&str, &str)]) -> Self {
+        let (folder, port, ip) = (Folder::new(), address.port(), address.ip());
         let at = folder.path().display();
         std::fs::create_dir(folder.path().join("db")).expect("a folder");
         let mut config = format!(
-            "server:\n  rundir: {at}\n  listen: 127.0.0.1@{port}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1
+            "server:\n  rundir: {at}\n  listen: {ip}@{port}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1
 database:\n  storage: {at}/db
 log:\n  - target: stderr\n    any: info
 key:
@@ -56,7 +62,7 @@ zone:\n"
             .stderr(log)
             .spawn()
             .expect("knotd (Debian: knot), which tests/run installs");
-        let server = Self { port, folder, child };
+        let server = Self { port, ip, folder, child };
         for (zone, _) in zones {
             eventually(&format!("knot answers for {zone}: see {}", server.folder.path().display()), || {
                 (!server.ask(zone, "SOA").is_empty()).then_some(())
@@ -66,13 +72,22 @@ zone:\n"
     }
 
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        SocketAddr::new(self.ip, self.port)
     }
 
     /// What it answers, sorted, as kdig prints it.
     pub fn ask(&self, name: &str, kind: &str) -> Vec<String> {
         let mut command = Command::new("kdig");
-        command.args(["@127.0.0.1", "-p", &self.port.to_string(), "+short", "+retry=0", "+timeout=1", name, kind]);
+        command.args([
+            &format!("@{}", self.ip),
+            "-p",
+            &self.port.to_string(),
+            "+short",
+            "+retry=0",
+            "+timeout=1",
+            name,
+            kind,
+        ]);
         // Before it listens, kdig fails.
         let output = command.output().expect("kdig (Debian: knot-dnsutils), which tests/run installs");
         let text = if output.status.success() { String::from_utf8_lossy(&output.stdout) } else { "".into() };
