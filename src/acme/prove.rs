@@ -17,6 +17,7 @@ use super::{
     issuer::ChallengeType,
     order::{Attempt, Looks},
     record::Job,
+    want::Name,
 };
 use crate::{
     routing::Host,
@@ -186,7 +187,8 @@ impl Attempt<'_> {
         let policy = PersistPolicy {
             issuer_domains: &issuer_domains,
             account_uri: challenge.account_uri.as_deref().unwrap_or(&ours),
-            wildcard: authorization.wildcard,
+            // One record for the name and its wildcard, if both are wanted.
+            wildcard: self.want.names.iter().any(|wanted| matches!(wanted, Name::Wildcard(base) if **base == **name)),
         };
         let now = u64::try_from(self.engine.now_or_failure()?).unwrap_or(0);
         match dns::persisted(name, &policy, now, self.lookup()).await {

@@ -9,4 +9,5 @@ mod disk;
 mod edges;
 mod faults;
 mod gate;
+mod persist;
 mod properties;

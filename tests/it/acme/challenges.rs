@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     process::Command,
     sync::{
         Arc,
@@ -175,14 +175,7 @@ fn the_newest_pebble_gives_profiles_and_renewal_information() {
 
 #[test]
 fn what_dns_says_of_a_name_that_failed_is_where_people_look() {
-    // The system's resolver, which is at port 53.
-    let own = SocketAddr::from(([127, 53, (std::process::id() >> 8) as u8, std::process::id() as u8], 53));
-    if TcpListener::bind(own).is_err() || !Command::new("unshare").args(["--mount", "true"]).status().unwrap().success()
-    {
-        eprintln!("LEFT OUT: mounts and port 53 need root");
-        return;
-    }
-    let zone = DnsServer::listening(own, &[("gatelet.test", "a A 127.0.0.1")]);
+    let Some(zone) = DnsServer::at_port_53(&[("gatelet.test", "a A 127.0.0.1")]) else { return };
     let pebble = Pebble::start(Options {
         environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
         dns_server: Some(zone.address()),
@@ -190,8 +183,7 @@ fn what_dns_says_of_a_name_that_failed_is_where_people_look() {
     });
     // Where the CA comes to, nobody is.
     let mut gatelet = Gatelet::prepare(&[]);
-    let file = gatelet.folder.write("resolv.conf", &format!("nameserver {}\n", own.ip()));
-    gatelet.mounts(&format!("mount --bind {} /etc/resolv.conf", file.display()));
+    zone.resolves_for(&mut gatelet);
     let site = Site::of(pebble, gatelet, "challenges = [\"http-01\"]");
     site.ingress("web", &["a.gatelet.test"], "");
     eventually("it fails", || (site.certificate("default/web-tls")?["problem"]["class"] == "validation").then_some(()));
@@ -207,4 +199,38 @@ fn what_dns_says_of_a_name_that_failed_is_where_people_look() {
             site.gatelet.kubectl(&["get", "events", "-o", &path]).contains(said).then_some(())
         });
     }
+}
+
+#[test]
+fn dns_persist_01_proves_a_wildcard_for_good_once_the_operator_has_made_the_record_that_is_asked_for() {
+    let Some(zone) = DnsServer::at_port_53(&[("gatelet.test", "* A 127.0.0.1\n@ A 127.0.0.1")]) else { return };
+    let Some(pebble) = Pebble::start_newest(Options {
+        environment: vec![("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_AUTHZREUSE", "0")],
+        dns_server: Some(zone.address()),
+        ..Options::default()
+    }) else {
+        return;
+    };
+    let mut gatelet = Gatelet::prepare(&[]);
+    (gatelet.http, gatelet.https) = (pebble.http_port, pebble.tls_port);
+    zone.resolves_for(&mut gatelet);
+    let site = Site::of(pebble, gatelet, "challenges = [\"dns-persist-01\"]");
+    site.ingress("wild", &["gatelet.test", "*.gatelet.test"], "");
+    let why = eventually("it waits for the operator", || {
+        let one = site.certificate("default/wild-tls")?;
+        (one["state"] == "blocked").then(|| one["why"].as_str().unwrap().to_owned())
+    });
+    // One record is enough for both names.
+    let record = "make the TXT record _validation-persist.gatelet.test with the value \"";
+    let value = why.split_once(record).unwrap_or_else(|| panic!("{why}")).1.split('"').next().unwrap();
+    assert!(value.contains("; accounturi=https://") && value.ends_with("; policy=wildcard"), "{value}");
+    zone.add_txt("gatelet.test", "_validation-persist.gatelet.test", value);
+
+    assert!(site.gatelet.command(&["certs", "renew", "default/wild-tls"]).status.success());
+    let first = site.issued("default/wild-tls");
+    eventually("curl trusts it", || site.trusted("x.gatelet.test").then_some(()));
+    assert!(site.gatelet.command(&["certs", "renew", "default/wild-tls"]).status.success());
+    site.reissued("default/wild-tls", &first);
+    assert_eq!(zone.ask("_validation-persist.gatelet.test", "TXT").len(), 1);
+    assert_eq!(site.pebble.log().matches(" accounts in memory").count(), 1);
 }

@@ -2,11 +2,12 @@
 
 use std::{
     fs::File,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
 };
 
-use super::{Folder, eventually, free_port};
+use super::{Folder, Gatelet, eventually, free_port, run};
 
 /// The key that may update every zone, and its secret.
 pub const KEY: &str = "acme";
@@ -28,6 +29,33 @@ impl DnsServer {
     /// and `ns`, the server's address, are there already.
     pub fn start(zones: &[(&str, &str)]) -> Self {
         Self::listening(SocketAddr::from(([127, 0, 0, 1], free_port())), zones)
+    }
+
+    /// One that can be the system's resolver of a gatelet, see [`Self::resolves_for`]; `None`, loudly, without root.
+    pub fn at_port_53(zones: &[(&str, &str)]) -> Option<Self> {
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let ip = [127, 53, (std::process::id() % 250) as u8, NEXT.fetch_add(1, Relaxed)];
+        let address = SocketAddr::from((ip, 53));
+        let mounts = Command::new("unshare").args(["--mount", "true"]).status();
+        if TcpListener::bind(address).is_err() || !mounts.is_ok_and(|status| status.success()) {
+            eprintln!("LEFT OUT: port 53 and mounts need root");
+            return None;
+        }
+        Some(Self::listening(address, zones))
+    }
+
+    /// Makes it the system's resolver of a gatelet that is not started yet.
+    pub fn resolves_for(&self, gatelet: &mut Gatelet) {
+        let file = gatelet.folder.write("resolv.conf", &format!("nameserver {}\n", self.ip));
+        gatelet.mounts(&format!("mount --bind {} /etc/resolv.conf", file.display()));
+    }
+
+    /// Adds a TXT record, as who owns the zone.
+    pub fn add_txt(&self, zone: &str, name: &str, text: &str) {
+        let update =
+            format!("server {} {}\nzone {zone}.\nupdate add {name}. 60 TXT \"{text}\"\nsend\n", self.ip, self.port);
+        let file = self.folder.write("update", &update);
+        run(Command::new("knsupdate").args(["-y", &format!("hmac-sha256:{KEY}:{SECRET}")]).arg(file));
     }
 
     /// The same at an address of loopback.
