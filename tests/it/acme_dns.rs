@@ -15,7 +15,7 @@ use gatelet::acme::{
 use rustls::pki_types::UnixTime;
 
 use super::support::{
-    DnsServer,
+    DnsServer, Folder,
     dns_server::{KEY, POWERLESS_KEY, SECRET},
     free_port,
 };
@@ -133,6 +133,29 @@ fn every_reason_why_a_server_refuses_an_update_is_told_apart() {
         says(&nobody, &record, false, "Connection refused").await;
     });
     assert!(server.ask("_acme-challenge.www.example.test", "TXT").is_empty());
+}
+
+#[test]
+fn a_secret_is_read_from_its_file_whenever_it_is_needed() {
+    let (server, folder) = (DnsServer::start(&[ZONE]), Folder::new());
+    // Not the server's yet, as after a change there that is not made here.
+    let file = folder.write("secret", "d3Jvbmc=");
+    let secret = Secret::read(&file).expect("a file");
+    let key = TsigKey { name: KEY.to_owned(), algorithm: "hmac-sha256".to_owned(), secret };
+    let provider = provider(&server, Some(key));
+    let record = TxtRecord::challenge("www.example.test", "value");
+    run(async {
+        let error = provider.present(&record).await.expect_err("another key").to_string();
+        assert!(error.contains("is not the server's (BADSIG)"), "{error}");
+        folder.write("secret", &format!("{SECRET}\n"));
+        provider.present(&record).await.expect("published");
+        std::fs::remove_file(&file).expect("it is there");
+        let error = provider.remove(&record).await.expect_err("no file");
+        assert!(error.to_string().contains(&format!("{}: No such file", file.display())), "{error}");
+        assert!(!error.is_permanent());
+        folder.write("secret", SECRET);
+        provider.remove(&record).await.expect("removed");
+    });
 }
 
 #[test]

@@ -81,6 +81,21 @@ pub enum ProviderSettings {
     Command(CommandSettings),
 }
 
+impl ProviderSettings {
+    /// The same with what the files of secrets hold now.
+    fn refreshed(mut self) -> Result<Self, String> {
+        match &mut self {
+            Self::Rfc2136(settings) => settings.key.iter_mut().try_for_each(|key| key.secret.refresh())?,
+            Self::Cloudflare(settings) => settings.token.refresh()?,
+            Self::Webhook(settings) => {
+                settings.login.iter_mut().try_for_each(|(_user, password)| password.refresh())?;
+            }
+            Self::Command(_) => {}
+        }
+        Ok(self)
+    }
+}
+
 /// What providers need of the rest.
 #[derive(Clone)]
 pub struct ProviderContext {
@@ -98,9 +113,10 @@ pub struct ProviderContext {
 /// Publishes and removes TXT records.
 #[derive(Clone)]
 pub struct Provider {
+    settings: ProviderSettings,
+    context: ProviderContext,
+    /// As it was made first. Its secrets may be others by now.
     way: Way,
-    lookup: Lookup,
-    follow_cname: bool,
 }
 
 #[derive(Clone)]
@@ -109,6 +125,18 @@ enum Way {
     Cloudflare(Cloudflare),
     Webhook(Webhook),
     Command(Command),
+}
+
+impl Way {
+    fn new(settings: &ProviderSettings, context: &ProviderContext) -> Result<Self, Failure> {
+        let http = || context.http.clone();
+        Ok(match settings {
+            ProviderSettings::Rfc2136(settings) => Self::Rfc2136(Rfc2136::new(settings, context.time.clone())?),
+            ProviderSettings::Cloudflare(settings) => Self::Cloudflare(Cloudflare::new(settings, http())?),
+            ProviderSettings::Webhook(settings) => Self::Webhook(Webhook::new(settings, http())?),
+            ProviderSettings::Command(settings) => Self::Command(Command::new(settings.clone())),
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,26 +166,21 @@ impl Provider {
     /// # Errors
     /// Settings that cannot be right: an unknown or weak algorithm, a key that is not base64, a URL without host.
     pub fn new(settings: ProviderSettings, context: ProviderContext) -> Result<Self, DnsError> {
-        let ProviderContext { lookup, follow_cname, http, time } = context;
-        let (kind, at, way) = match settings {
-            ProviderSettings::Rfc2136(settings) => {
-                ("rfc2136", settings.server.to_string(), Rfc2136::new(&settings, time).map(Way::Rfc2136))
-            }
-            ProviderSettings::Cloudflare(settings) => {
-                ("cloudflare", "settings".to_owned(), Cloudflare::new(&settings, http).map(Way::Cloudflare))
-            }
-            ProviderSettings::Webhook(settings) => {
-                ("webhook", "settings".to_owned(), Webhook::new(&settings, http).map(Way::Webhook))
-            }
-            ProviderSettings::Command(settings) => ("command", String::new(), Ok(Way::Command(Command::new(settings)))),
-        };
-        let way = way.map_err(|failure| DnsError::new(kind, &at, None, failure))?;
-        Ok(Self { way, lookup, follow_cname })
+        let way = Way::new(&settings, &context).map_err(|failure| {
+            let (kind, at) = match &settings {
+                ProviderSettings::Rfc2136(settings) => ("rfc2136", settings.server.to_string()),
+                ProviderSettings::Cloudflare(_) => ("cloudflare", "settings".to_owned()),
+                ProviderSettings::Webhook(_) => ("webhook", "settings".to_owned()),
+                ProviderSettings::Command(_) => ("command", String::new()),
+            };
+            DnsError::new(kind, &at, None, failure)
+        })?;
+        Ok(Self { settings, context, way })
     }
 
     /// Where its records are looked up.
     pub fn lookup(&self) -> &Lookup {
-        &self.lookup
+        &self.context.lookup
     }
 
     /// Publishes a value beside those that its name has already. Once it is there, doing it again changes nothing.
@@ -183,10 +206,18 @@ impl Provider {
         done.map_err(|failure| DnsError::new(self.kind(), &self.at(), Some(record.fqdn.clone()), failure))
     }
 
+    /// The way with secrets as they are at this moment.
+    async fn way_now(&self) -> Result<Way, Failure> {
+        let settings = self.settings.clone();
+        let refreshed = tokio::task::spawn_blocking(move || settings.refreshed()).await.map_err(Failure::passing)?;
+        Way::new(&refreshed.map_err(Failure::passing)?, &self.context)
+    }
+
     async fn change(&self, action: Action, record: &TxtRecord) -> Result<(), Failure> {
-        let name = self.target(record.name()?).await?;
+        let way = self.way_now().await?;
+        let name = self.target(&way, record.name()?).await?;
         let value = &record.value;
-        match &self.way {
+        match &way {
             Way::Rfc2136(server) => server.change(action, &name, value).await,
             Way::Cloudflare(api) => api.change(action, name.to_ascii().trim_end_matches('.'), value).await,
             Way::Webhook(service) => service.change(action, &name.to_ascii(), value).await,
@@ -195,11 +226,11 @@ impl Provider {
     }
 
     /// Where the record belongs once CNAMEs are followed.
-    async fn target(&self, name: Name) -> Result<Name, Failure> {
-        if !self.follow_cname {
+    async fn target(&self, way: &Way, name: Name) -> Result<Name, Failure> {
+        if !self.context.follow_cname {
             return Ok(name);
         }
-        let name = match &self.way {
+        let name = match way {
             // The server that gets the update knows best, and may not be public.
             Way::Rfc2136(server) => match server.canonical(&name).await? {
                 (name, true) => return Ok(name),
@@ -207,7 +238,7 @@ impl Provider {
             },
             _ => name,
         };
-        self.lookup.canonical(name).await
+        self.context.lookup.canonical(name).await
     }
 
     fn kind(&self) -> &'static str {

@@ -100,6 +100,30 @@ fn cloudflare_gets_two_values_once_each_and_loses_one_at_a_time() {
 }
 
 #[test]
+fn tokens_and_passwords_are_read_from_their_files_whenever_they_are_needed() {
+    let (folder, record) = (Folder::new(), TxtRecord::challenge("www.example.test", "value"));
+    let file = folder.write("token", "hunter2");
+    let read = || Secret::read(&file).expect("a file");
+    let service = api(Records::default());
+    let base = Some(format!("{}/client/v4", service.url()));
+    let cloudflare = provider(ProviderSettings::Cloudflare(CloudflareSettings { token: read(), zone_id: None, base }));
+    let webhook = WebService::start(|asked: &Asked| {
+        let good = asked.headers.get("authorization").map(String::as_str) == Some("Basic dXNlcjpyaWdodA==");
+        (if good { 200 } else { 401 }, String::new())
+    });
+    let login = Some(("user".to_owned(), read()));
+    let webhook = provider(ProviderSettings::Webhook(WebhookSettings { url: webhook.url(), login }));
+    run(async {
+        for provider in [&cloudflare, &webhook] {
+            folder.write("token", "hunter2");
+            provider.present(&record).await.expect_err("a wrong secret");
+            folder.write("token", "right\n");
+            provider.present(&record).await.expect("published");
+        }
+    });
+}
+
+#[test]
 fn what_cloudflare_says_is_in_the_error_and_the_token_is_not() {
     let service = api(Records::default());
     let record = TxtRecord::challenge("www.example.test", "value");
