@@ -1,6 +1,11 @@
 //! Our accounts at CAs: kept before any CA sees them, and shared with other replicas.
 
-use std::{collections::BTreeMap, pin::Pin, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::time::sleep;
@@ -47,21 +52,46 @@ impl Engine {
             tracing::warn!(account = id, "an account of another replica cannot be read");
             return;
         };
-        let before = lock(&self.accounts).get(id).cloned();
         lock(&self.cas).remove(id);
-        if let Err(failure) = self.put_account(id, account.clone()).await {
+        if let Err(failure) = self.put_account(id, account).await {
             tracing::warn!(account = id, problem = failure.problem, "an account of another replica was not stored");
         }
-        self.answers_from_now_on(before.as_ref(), &account);
+        self.answer_by_accounts();
     }
 
-    /// The key of an account answers CAs on this node from now on, in place of the one that it had.
-    pub(super) fn answers_from_now_on(&self, before: Option<&Account>, now: &Account) {
-        let thumbprint = |account| account_key(account).ok().map(|key| key.thumbprint());
-        if let (Some(before), Some(now)) = (before.and_then(thumbprint), thumbprint(now)) {
-            self.board.replace(&before, &now);
+    /// The keys of the accounts answer CAs on this node as they are now. Where this replica gets the certificates, an
+    /// attempt has said which one answers, and says so again.
+    pub(super) fn answer_by_accounts(&self) {
+        self.board.wants(&self.wants(), !self.leads(), |want| self.thumbprint_for(want));
+    }
+
+    /// An account answers for a wish from now on, on all replicas. Without a word it is that of the first issuer that has
+    /// one.
+    pub(super) async fn speaks_for(&self, want: &Want, id: &str) -> Result<(), Failure> {
+        if self.shared().is_none() || want.issuers.len() < 2 {
+            return Ok(());
         }
-        self.board.wants(&self.wants(), |want| self.thumbprint_for(want));
+        let is_first = want.issuers[0].account_id().as_deref() == Some(id);
+        let mut changed = false;
+        for other in want.issuers.iter().filter_map(|issuer| issuer.account_id()) {
+            let Some(mut account) = lock(&self.accounts).get(&other).cloned() else { continue };
+            let differs = if other == id && !is_first {
+                let wanted: BTreeSet<Arc<str>> = self.wants().iter().map(|want| want.id.clone()).collect();
+                account.speaks_for.retain(|known| wanted.contains(known.as_str()));
+                account.speaks_for.insert(want.id.to_string())
+            } else {
+                account.speaks_for.remove(&*want.id)
+            };
+            if differs {
+                self.put_account(&other, account.clone()).await?;
+                self.share_account(&other, &account).await?;
+                changed = true;
+            }
+        }
+        if changed {
+            sleep(TAKEN_IN).await;
+        }
+        Ok(())
     }
 
     /// The account of an issuer; made, stored and shared if there is none, before any CA sees its key.
@@ -77,6 +107,7 @@ impl Engine {
                     url: None,
                     contacts: Vec::new(),
                     next_key: None,
+                    speaks_for: BTreeSet::new(),
                 };
                 self.put_account(id, account.clone()).await?;
                 account
@@ -107,11 +138,12 @@ impl Engine {
         Ok(())
     }
 
-    /// The account that stands for a wish on every node: that of its first issuer, if it has one.
+    /// The account that stands for a wish on every node: the one that says so, else that of the first issuer that has one.
     pub(super) fn thumbprint_for(&self, want: &Want) -> Option<String> {
         let accounts = lock(&self.accounts);
-        let issuer = want.issuers.iter().find_map(|issuer| accounts.get(&issuer.account_id()?))?;
-        account_key(issuer).ok().map(|key| key.thumbprint())
+        let of_issuers = || want.issuers.iter().filter_map(|issuer| accounts.get(&issuer.account_id()?));
+        let account = of_issuers().find(|account| account.speaks_for.contains(&*want.id));
+        account_key(account.or_else(|| of_issuers().next())?).ok().map(|key| key.thumbprint())
     }
 }
 

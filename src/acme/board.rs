@@ -39,9 +39,13 @@ impl Board {
         &self.challenges
     }
 
-    /// The wishes are these now. `thumbprint` says which account stands for one that nothing is posted for yet.
-    pub(super) fn wants(&self, wants: &[Arc<Want>], thumbprint: impl Fn(&Want) -> Option<String>) {
+    /// The wishes are these now. `thumbprint` says which account stands for one that nothing is posted for yet, or for any
+    /// of them where the accounts are others.
+    pub(super) fn wants(&self, wants: &[Arc<Want>], others: bool, thumbprint: impl Fn(&Want) -> Option<String>) {
         self.change(|posted| {
+            if others {
+                posted.thumbprints.clear();
+            }
             posted.hosts = wants.iter().map(|want| (want.id.clone(), hosts(want))).collect();
             posted.thumbprints.retain(|id, _| posted.hosts.contains_key(id));
             posted.handshakes.retain(|id, _| posted.hosts.contains_key(id));
@@ -52,13 +56,6 @@ impl Board {
                     posted.thumbprints.insert(want.id.clone(), thumbprint);
                 }
             }
-        });
-    }
-
-    /// An account has another key.
-    pub(super) fn replace(&self, before: &str, now: &str) {
-        self.change(|posted| {
-            posted.thumbprints.values_mut().filter(|known| **known == before).for_each(|known| now.clone_into(known));
         });
     }
 

@@ -203,7 +203,7 @@ impl Engine {
 
     /// The wishes are these from now on.
     pub fn want(&self, wants: Arc<[Arc<Want>]>) {
-        self.board.wants(&wants, |want| self.thumbprint_for(want));
+        self.board.wants(&wants, false, |want| self.thumbprint_for(want));
         self.wants.send_replace(wants);
         self.heard.store(true, Ordering::Release);
         self.kick.notify_one();

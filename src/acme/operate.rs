@@ -161,7 +161,6 @@ impl Engine {
 
     /// Keeps one of two keys.
     async fn settle(&self, ca: &Ca, mut account: Account, changed: bool) -> Result<Account, Failure> {
-        let before = account.clone();
         if let Some(next) = account.next_key.take().filter(|_| changed) {
             account.key = next;
         }
@@ -169,7 +168,7 @@ impl Engine {
         if let Some(url) = &account.url {
             ca.enter(Arc::new(account_key(&account)?), url);
         }
-        self.answers_from_now_on(Some(&before), &account);
+        self.answer_by_accounts();
         self.look_again();
         Ok(account)
     }

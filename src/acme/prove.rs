@@ -144,7 +144,10 @@ impl Attempt<'_> {
         let proof = format!("{token}.{}", session.key().thumbprint());
         match kind {
             // Every node answers by itself, for as long as the name is wanted; but by which account is settled here.
-            ChallengeType::Http01 => self.engine.answer_http(&self.want.id, &session.key().thumbprint()),
+            ChallengeType::Http01 => {
+                self.engine.speaks_for(self.want, &self.ca.account).await?;
+                self.engine.answer_http(&self.want.id, &session.key().thumbprint());
+            }
             ChallengeType::TlsAlpn01 => {
                 let host = host(authorization)?;
                 let certificate = crate::tls::challenge_certificate(&host, &proof)

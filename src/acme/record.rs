@@ -1,6 +1,8 @@
 //! What is stored: whole records of JSON under `acme/`, each with the version of its form. The store checks their bytes;
 //! a record of a form that is not known is left alone and treated as absent.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{budget::Budget, failure::Trouble, renewal::Suggestion};
@@ -23,6 +25,9 @@ pub struct Account {
     /// A key that the CA was asked to take instead (RFC 8555 section 7.3.5), until it is known which of the two it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key: Option<String>,
+    /// Wishes that its key answers for on every replica, though another issuer may be named first.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub speaks_for: BTreeSet<String>,
 }
 
 /// An order on its way. Key and request are stored before the order is made, its URL as soon as it is known.

@@ -11,3 +11,4 @@ mod faults;
 mod gate;
 mod persist;
 mod properties;
+mod replicas;

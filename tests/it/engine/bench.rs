@@ -41,7 +41,7 @@ pub const PACE: Pace = Pace {
 };
 
 /// Nobody is asked about names but where a test says whom.
-const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+pub const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 /// What the engine takes for its own.
 pub const OWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 
@@ -281,6 +281,17 @@ fn engine(
     pace: Pace,
     resolver: SocketAddr,
 ) -> (Arc<Engine>, mpsc::Receiver<Notice>) {
+    let (parts, told) = parts(store, time, pace, resolver);
+    (Arc::new(Engine::load(parts).unwrap()), told)
+}
+
+/// What an engine is made of, and what it has to say.
+pub fn parts(
+    store: &Arc<dyn Store>,
+    time: &Arc<Time>,
+    pace: Pace,
+    resolver: SocketAddr,
+) -> (Parts, mpsc::Receiver<Notice>) {
     let (notices, told) = mpsc::channel(1_000);
     let time = time.clone();
     let parts = Parts {
@@ -294,7 +305,7 @@ fn engine(
         notices,
         pace,
     };
-    (Arc::new(Engine::load(parts).unwrap()), told)
+    (parts, told)
 }
 
 /// An issuer for a CA.
