@@ -17,6 +17,7 @@ use super::{
     certificates::Certificates,
     publish::Publisher,
     role::{Change, Role},
+    tidy::Tidy,
     writer::{Announced, Queue, Write},
 };
 use crate::{
@@ -46,6 +47,7 @@ pub(crate) struct Engine {
     pub(crate) announced: Announced,
     /// The local copy of a real cluster's objects; `None` where the mini cluster keeps them.
     pub(crate) cache: Option<(Cache, Arc<dyn Store>)>,
+    pub(crate) tidy: Tidy,
     /// Set once everything that is watched has been seen and is served.
     pub(crate) ready: Arc<AtomicBool>,
 }
@@ -56,6 +58,7 @@ impl Engine {
         if copy.is_empty() {
             return;
         }
+        self.tidy.note(copy.len());
         for event in copy {
             self.index.apply(event);
         }
@@ -87,12 +90,17 @@ impl Engine {
                     cache_due = self.write_cache().await.then(|| Instant::now() + CACHE_EVERY);
                     continue;
                 }
+                () = until(self.tidy.due()) => {
+                    self.tidy.run();
+                    continue;
+                }
             };
             if !open {
                 self.write_cache().await;
                 return Ok(());
             }
             let mut other_issuers = false;
+            self.tidy.note(batch.iter().map(Event::objects).sum());
             for event in batch.drain(..) {
                 // Without certificates, issuers or classes the rest can be served; without the other kinds nothing can.
                 if let Event::Reset(kind, _)
@@ -196,6 +204,7 @@ impl Engine {
             return false;
         }
         let (batch, store) = (cache.batch(), store.clone());
+        self.tidy.note(batch.ops.len());
         match tokio::task::spawn_blocking(move || store.commit(batch)).await {
             Ok(Ok(())) => {
                 cache.committed();

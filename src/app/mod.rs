@@ -18,6 +18,7 @@ mod role;
 mod source;
 mod start;
 mod tasks;
+mod tidy;
 mod writer;
 
 pub use check::{CheckError, CheckReport, check};

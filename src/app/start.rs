@@ -29,6 +29,7 @@ use super::{
     role::Role,
     source,
     tasks::Tasks,
+    tidy::Tidy,
     writer::{self, Announced, Target},
 };
 use crate::{
@@ -236,6 +237,7 @@ impl Process {
             logged: Announced::default(),
             announced: Announced::default(),
             cache,
+            tidy: Tidy::new(store.clone()),
             ready: ready.clone(),
         };
         engine.warm_up(copy);

@@ -17,6 +17,17 @@ pub enum Event {
     Refused(Kind),
 }
 
+impl Event {
+    /// How many objects it brings or takes away.
+    pub fn objects(&self) -> usize {
+        match self {
+            Self::Apply(_) | Self::Delete(_) => 1,
+            Self::Reset(_, all) => all.len(),
+            Self::Refused(_) => 0,
+        }
+    }
+}
+
 /// The object that an Event or a status is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectRef {

@@ -226,6 +226,13 @@ impl Mirrored {
 }
 
 impl Store for Mirrored {
+    fn tidy(&self) {
+        let _ = self.with_open(|sled| {
+            sled.tidy();
+            Ok(())
+        });
+    }
+
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(|sled| sled.get(key), |mut kept| kept.remove(key))
     }

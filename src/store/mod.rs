@@ -41,6 +41,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Applies a batch; see the guarantees above.
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// Frees the memory that past commits hold on to. Changes nothing; takes some milliseconds.
+    fn tidy(&self) {}
 }
 
 /// Writes that belong together.

@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod drain;
+pub mod memory;
 pub mod port;
 pub mod stamp;
 pub mod units;
