@@ -14,6 +14,8 @@ pub const FAILURES_PER_HOUR: usize = 4;
 pub const CERTIFICATES_PER_WEEK: usize = 4;
 /// Orders in three hours; the CA allows three hundred.
 pub const ORDERS_PER_THREE_HOURS: usize = 200;
+/// How long an order counts, seconds.
+pub const ORDERS_COUNT_FOR: i64 = 3 * HOUR;
 /// Failed validations of a name in a row, after which a person has to look; the CA pauses at 1,152.
 pub const FAILURES_IN_A_ROW: u32 = 500;
 
@@ -66,7 +68,7 @@ impl Budget {
             let why = format!("{CERTIFICATES_PER_WEEK} certificates for the same names within a week");
             return Err(Refusal { why, until: Some(until) });
         }
-        if let Some(until) = full(&self.orders, ORDERS_PER_THREE_HOURS, 3 * HOUR, now) {
+        if let Some(until) = full(&self.orders, ORDERS_PER_THREE_HOURS, ORDERS_COUNT_FOR, now) {
             let why = format!("{ORDERS_PER_THREE_HOURS} orders within three hours");
             return Err(Refusal { why, until: Some(until) });
         }
@@ -76,7 +78,14 @@ impl Budget {
     /// An order was made.
     pub fn ordered(&mut self, now: i64) {
         self.orders.push(now);
-        forget(&mut self.orders, now, 3 * HOUR);
+        forget(&mut self.orders, now, ORDERS_COUNT_FOR);
+    }
+
+    /// An order was made before the start, which may be counted already.
+    pub fn recall(&mut self, at: i64) {
+        if !self.orders.contains(&at) {
+            self.orders.push(at);
+        }
     }
 
     /// Validation of a name failed.

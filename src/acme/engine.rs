@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::{
     accounts::SharedAccounts,
     board::Board,
-    budget::Budget,
+    budget::{Budget, ORDERS_COUNT_FOR},
     client::{self, Client},
     dns::Lookup,
     failure::{Class, Failure, Trouble},
@@ -172,6 +172,9 @@ impl Engine {
             litter: record::all::<Litter>(store)?.into_iter().collect(),
             forced: HashSet::new(),
         };
+        for (account, at) in state.jobs.values().flat_map(|job| job.counted.clone()) {
+            state.budgets.entry(account).or_default().recall(at);
+        }
         let accounts = record::all::<Account>(store)?.into_iter().collect();
         let stored = record::all::<Floor>(store)?.into_iter().map(|(_, floor)| floor.floor);
         // A certificate of a CA has begun. Those that were made here say only what our own clock said.
@@ -313,8 +316,12 @@ impl Engine {
         }
     }
 
-    /// Stores the floor of the clock if it has risen much; asked for when something else is stored too.
+    /// Stores the floor of the clock if it has risen much; asked for when several other things are stored too. With a single
+    /// one it would cost a block of the disk, and before an attempt ends there is a write of several.
     fn with_floor(&self, batch: Batch) -> Batch {
+        if batch.len() < 2 {
+            return batch;
+        }
         // What the wall clock says may be wrong, and would be believed for ever.
         let floor = self.clock().floor();
         let known = record::all::<Floor>(&*self.parts.store).ok().and_then(|floors| Some(floors.first()?.1.floor));
@@ -373,16 +380,21 @@ impl Engine {
 
     /// An order is about to be made: what it is made of is stored, and that it counts, so that a loop of crashes cannot
     /// spend more than the budget.
-    pub(super) async fn ordering(&self, want: &Arc<str>, job: &Job, account: &str, now: i64) -> Result<(), Failure> {
-        let mut budget = self.state().budgets.get(account).cloned().unwrap_or_default();
-        budget.ordered(now);
-        let batch = record::put(Batch::new(), account, &budget);
-        let is_another = self.state().jobs.get(&**want).is_some_and(|before| before.csr != job.csr);
-        let batch = if is_another { self.with_litter(batch, want) } else { batch };
+    pub(super) async fn ordering(
+        &self,
+        want: &Arc<str>,
+        job: &mut Job,
+        account: &str,
+        now: i64,
+    ) -> Result<(), Failure> {
+        let before = self.job(want).filter(|before| before.csr != job.csr);
+        let batch = if before.is_some() { self.with_litter(Batch::new(), want) } else { Batch::new() };
+        job.counted.extend(before.into_iter().flat_map(|before| before.counted));
+        job.counted.retain(|(_, at)| (now - at).abs() < ORDERS_COUNT_FOR);
+        job.counted.push((account.to_owned(), now));
         self.commit(record::put(batch, want, job)).await?;
-        let mut state = self.state();
-        state.budgets.insert(account.to_owned(), budget);
-        state.jobs.insert(want.to_string(), job.clone());
+        self.spend(account, |budget| budget.ordered(now));
+        self.state().jobs.insert(want.to_string(), job.clone());
         Ok(())
     }
 
@@ -391,8 +403,19 @@ impl Engine {
         change(self.state().budgets.entry(account.to_owned()).or_default());
     }
 
-    /// Takes a job out of the store.
-    pub(super) fn without_job(&self, batch: Batch, want: &str) -> Batch {
+    /// Takes a job out of the store; what it counted goes into the budgets.
+    pub(super) fn without_job(&self, mut batch: Batch, want: &str) -> Batch {
+        {
+            let state = self.state();
+            let counted = state.jobs.get(want).map_or(&[][..], |job| &job.counted);
+            for (account, _) in counted {
+                if let Some(budget) = state.budgets.get(account)
+                    && !batch.has(&record::key::<Budget>(account))
+                {
+                    batch = record::put(batch, account, budget);
+                }
+            }
+        }
         self.with_litter(record::remove::<Job>(batch, want), want)
     }
 
@@ -414,7 +437,6 @@ impl Engine {
         now: i64,
     ) -> Result<(), Failure> {
         let mut batch = record::put(Batch::new(), want, &held);
-        batch = self.without_job(batch, want);
         batch = record::remove::<Vec<Trouble>>(batch, want);
         batch = record::remove::<Suggestion>(batch, want);
         // Counted when it is kept: what cannot be stored is downloaded again, and is one certificate.
@@ -426,6 +448,7 @@ impl Engine {
         if let Some((account, budget)) = &spent {
             batch = record::put(batch, account, budget);
         }
+        batch = self.without_job(batch, want);
         if !held.directory.is_empty() {
             self.clock().raise_floor(held.not_before.min(now));
         }

@@ -7,7 +7,7 @@ use super::{
     failure::{Class, Failure},
     issuer::{Issuer, IssuerKind},
     keys,
-    record::{Held, Previous},
+    record::Held,
     want::Want,
 };
 
@@ -34,6 +34,7 @@ impl Engine {
         };
         let certificate = keys::check(want, &chain, &key, now)?;
         let before = self.held(&want.id);
+        let previous = before.and_then(|held| held.into_previous(&names));
         let held = Held {
             chain,
             key,
@@ -47,7 +48,7 @@ impl Engine {
             ari: String::new(),
             revoked: false,
             unwanted: None,
-            previous: before.map(|held| Box::new(Previous { chain: held.chain, key: held.key })),
+            previous,
         };
         self.issued(&want.id, held, None, now).await
     }

@@ -62,17 +62,19 @@ impl Engine {
         self.check_lead()?;
         let want = self.find(name)?;
         let names: Vec<String> = want.names.iter().map(ToString::to_string).collect();
-        {
+        let was_in_trouble = {
             let mut state = self.state();
             for account in want.issuers.iter().filter_map(|issuer| issuer.account_id()) {
                 if let Some(budget) = state.budgets.get_mut(&account) {
                     budget.forgive(&names);
                 }
             }
-            state.troubles.remove(&*want.id);
             state.forced.insert(want.id.to_string());
+            state.troubles.remove(&*want.id).is_some()
+        };
+        if was_in_trouble {
+            self.commit(record::remove::<Vec<Trouble>>(Batch::new(), &want.id)).await?;
         }
-        self.commit(record::remove::<Vec<Trouble>>(Batch::new(), &want.id)).await?;
         self.look_again();
         Ok(want.id.clone())
     }

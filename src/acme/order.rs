@@ -14,7 +14,7 @@ use super::{
     failure::{Class, Failure},
     issuer::{AcmeIssuer, Issuer},
     keys,
-    record::{Account, Held, Job, Previous},
+    record::{Account, Held, Job},
     want::{Name, Want},
 };
 use crate::tls::Certificate;
@@ -234,7 +234,7 @@ impl Attempt<'_> {
         let key_type = self.want.key_type(self.issuer);
         let (key, csr) = keys::request(self.want, key_type, before.as_ref().map(|held| &*held.key))?;
         let issuer = self.issuer.name.to_string();
-        Ok(Job { issuer, names, key, csr, order: None, created: now, print, dns: Vec::new() })
+        Ok(Job { issuer, names, key, csr, order: None, created: now, print, dns: Vec::new(), counted: Vec::new() })
     }
 
     pub(super) async fn put_job(&self, job: &Job) -> Result<(), Failure> {
@@ -365,7 +365,7 @@ impl Attempt<'_> {
     async fn keep(&self, job: &Job, chain: String, certificate: &Certificate) -> Result<(), Failure> {
         let now = self.engine.now_or_failure()?;
         let before = self.engine.held(&self.want.id);
-        let previous = before.map(|held| Box::new(Previous { chain: held.chain, key: held.key }));
+        let previous = before.and_then(|held| held.into_previous(&job.names));
         let held = Held {
             ari: certificate.certified().cert.first().and_then(|leaf| ari_id(leaf)).unwrap_or_default(),
             chain,

@@ -50,6 +50,10 @@ pub struct Job {
     /// Records in DNS that were published and are not removed yet: name and value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<(String, String)>,
+    /// Orders that are in no budget in the store yet: account and time. They are counted here so that the one record can be
+    /// written before each of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<(String, i64)>,
 }
 
 /// Records in DNS that were made for challenges of a wish and are not removed yet.
@@ -105,6 +109,14 @@ pub struct Held {
     /// The one before it, while that is good for anything.
     #[serde(default)]
     pub previous: Option<Box<Previous>>,
+}
+
+impl Held {
+    /// What it is when another one comes for these names: of use only while it has a name that the other has not.
+    pub fn into_previous(self, names: &[String]) -> Option<Box<Previous>> {
+        let is_covered = self.names.iter().all(|name| names.contains(name));
+        (!is_covered).then(|| Box::new(Previous { chain: self.chain, key: self.key }))
+    }
 }
 
 /// The certificate before the one that is held.

@@ -8,10 +8,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use super::{Batch, Memory, Store, StoreError, mirror::Mirror, sled::Sled};
+use super::{Batch, Memory, Store, StoreError, area::is_mirrored, mirror::Mirror, sled::Sled};
 
-/// Areas that can be had again from elsewhere and are not in the mirror.
-const REPLACEABLE: [&str; 1] = ["cache/"];
 /// Damaged databases kept for a post-mortem.
 const KEPT: usize = 2;
 
@@ -107,11 +105,13 @@ fn on_disk(dir: &Path) -> Result<(Mirrored, Health), Failure> {
     .unwrap_or(Err(Failure::InUse))?;
     let path = dir.join("store");
     let mut health = Health::Good;
-    let (mut mirror, kept) = open_mirror(&dir.join("mirror"))?;
+    let (mut mirror, mut kept) = open_mirror(&dir.join("mirror"))?;
+    // Of a time when more was mirrored.
+    kept.retain(|key, _| is_mirrored(key));
     let whole = mirror.is_whole();
     let sled = match Sled::open(&path) {
         Ok((sled, records)) => {
-            let mut live: BTreeMap<_, _> = records.into_iter().filter(|(key, _)| !replaceable(key)).collect();
+            let mut live: BTreeMap<_, _> = records.into_iter().filter(|(key, _)| is_mirrored(key)).collect();
             let missing = live.keys().filter(|key| !kept.contains_key(*key)).count();
             // sled takes a damaged segment for a torn write and opens without it: only the mirror can tell.
             let mut lost = Batch::new();
@@ -161,7 +161,7 @@ fn open_mirror(path: &Path) -> Result<(Mirror, BTreeMap<String, Vec<u8>>), Store
 
 /// Everything that belongs into the mirror.
 fn precious(sled: &Sled) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-    Ok(sled.scan("")?.into_iter().filter(|(key, _)| !replaceable(key)).collect())
+    Ok(sled.scan("")?.into_iter().filter(|(key, _)| is_mirrored(key)).collect())
 }
 
 fn set_aside(dir: &Path, path: &Path) -> std::io::Result<PathBuf> {
@@ -246,7 +246,7 @@ impl Store for Mirrored {
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         super::check(&batch)?;
-        let wanted: Vec<_> = batch.ops.iter().filter(|(key, _)| !replaceable(key)).cloned().collect();
+        let wanted: Vec<_> = batch.ops.iter().filter(|(key, _)| is_mirrored(key)).cloned().collect();
         let mut mirror = self.mirror.lock().unwrap_or_else(PoisonError::into_inner);
         self.mend()?;
         // First the mirror: whatever the database has is in it too.
@@ -260,8 +260,4 @@ impl Store for Mirrored {
         }
         stored
     }
-}
-
-fn replaceable(key: &str) -> bool {
-    REPLACEABLE.iter().any(|area| key.starts_with(area))
 }

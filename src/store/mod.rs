@@ -1,5 +1,6 @@
 //! Durable state: `trait Store` with its guarantees in prose, sled behind it, and an in-memory twin for tests.
 
+mod area;
 mod ladder;
 mod memory;
 mod mirror;
@@ -70,6 +71,21 @@ impl Batch {
     pub fn put(mut self, key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.ops.push((key.into(), Some(value.into())));
         self
+    }
+
+    /// Whether `key` is in it.
+    pub fn has(&self, key: &str) -> bool {
+        self.ops.iter().any(|(one, _)| one == key)
+    }
+
+    /// How many keys it changes.
+    pub fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Whether it changes none.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
     }
 
     /// Removes `key`; no error when it is not there.

@@ -1,20 +1,20 @@
 //! sled behind the trait; the only file that names it.
 //!
 //! sled's `flush` ends in `sync_file_range`, which leaves data in the disk's cache: after it we call `fdatasync` on
-//! sled's own file. Values over 64 KiB are cut into chunks, because sled puts large values into files that it never
-//! syncs.
+//! sled's own file. Large values are cut into small chunks, because sled writes whole pages of up to 16 entries anew, and
+//! puts large pages into files that it never syncs.
 
 use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::Mutex,
+    sync::{PoisonError, RwLock},
 };
 
-use super::{Batch, Store, StoreError, record};
+use super::{Batch, Store, StoreError, area::is_cut, record};
 
-/// Values are cut here.
-const CHUNK: usize = 64 * 1024;
+/// Length of a chunk. Those of older databases are longer.
+const CHUNK: usize = 512;
 /// Chunks lie outside the keys that callers can name.
 const CHUNKS: &str = "\u{1}chunk/";
 /// First byte of an entry: the value itself, or the number of its chunks.
@@ -26,8 +26,8 @@ const CHUNKED: u8 = 1;
 pub(super) struct Sled {
     db: ::sled::Db,
     file: File,
-    /// One commit at a time: order, and no half-replaced chunks.
-    writing: Mutex<()>,
+    /// One commit at a time, for the order; and nobody reads chunks that are replaced meanwhile.
+    writing: RwLock<()>,
 }
 
 impl Sled {
@@ -48,31 +48,46 @@ impl Sled {
             })
             .unwrap_or_else(|| Err(StoreError::Io("the database is in use".to_owned())))?;
             let file = File::open(dir.join("db")).map_err(|error| from_io(&error))?;
-            let store = Self { db, file, writing: Mutex::new(()) };
+            let store = Self { db, file, writing: RwLock::new(()) };
             let records = store.scan("")?;
             Ok((store, records))
         }));
         opened.unwrap_or_else(|_panic| Err(StoreError::Damaged("the database cannot be opened".to_owned())))
     }
 
-    fn read(&self, key: &str, entry: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let entry = record::open(key, entry)?;
-        match entry.split_first() {
-            Some((&WHOLE, value)) => Ok(value.to_vec()),
-            Some((&CHUNKED, count)) => {
-                let count = <[u8; 2]>::try_from(count).map(u16::from_le_bytes);
-                let count = count.map_err(|_short| StoreError::Damaged(format!("record {key}")))?;
-                let mut value = Vec::new();
-                for number in 0..count {
-                    let name = chunk(key, number);
-                    let part = self.db.get(&name).map_err(from_sled)?;
-                    let part = part.ok_or_else(|| StoreError::Damaged(format!("record {key}")))?;
-                    value.extend_from_slice(record::open(key, &part)?);
+    fn read(&self, key: &str, entry: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match record::open(key, entry)?.split_first() {
+            Some((&WHOLE, value)) => Ok(Some(value.to_vec())),
+            Some((&CHUNKED, _)) => {
+                let _still = self.writing.read().unwrap_or_else(PoisonError::into_inner);
+                // It may have been replaced since the entry was read.
+                let Some(entry) = self.db.get(key).map_err(from_sled)? else { return Ok(None) };
+                match record::open(key, &entry)? {
+                    [WHOLE, value @ ..] => Ok(Some(value.to_vec())),
+                    [CHUNKED, low, high] => self.join(key, u16::from_le_bytes([*low, *high])).map(Some),
+                    _ => Err(StoreError::Damaged(format!("record {key}"))),
                 }
-                Ok(value)
             }
             _ => Err(StoreError::Damaged(format!("record {key}"))),
         }
+    }
+
+    fn join(&self, key: &str, count: u16) -> Result<Vec<u8>, StoreError> {
+        let mut value = Vec::new();
+        let mut found = 0;
+        let length = chunk(key, 0).len();
+        for pair in self.db.range(chunk(key, 0)..chunk(key, count)) {
+            let (name, part) = pair.map_err(from_sled)?;
+            // Between them lie those of keys that begin with this one.
+            if name.len() == length {
+                value.extend_from_slice(record::open(key, &part)?);
+                found += 1;
+            }
+        }
+        if found != count {
+            return Err(StoreError::Damaged(format!("record {key}")));
+        }
+        Ok(value)
     }
 
     fn chunks_of(&self, key: &str) -> Result<u16, StoreError> {
@@ -84,14 +99,16 @@ impl Sled {
     }
 
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
-        let _one = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one = self.writing.write().unwrap_or_else(PoisonError::into_inner);
         let mut ops = Vec::with_capacity(batch.ops.len());
         for (key, value) in batch.ops {
             let had = self.chunks_of(&key)?;
             let mut has = 0;
             match value {
+                // Nothing to remove is nothing to write.
+                None if !self.db.contains_key(&key).map_err(from_sled)? => {}
                 None => ops.push((key.clone(), None)),
-                Some(value) if value.len() <= CHUNK => {
+                Some(value) if !is_cut(&key, &value) => {
                     let mut entry = Vec::with_capacity(1 + value.len());
                     entry.push(WHOLE);
                     entry.extend_from_slice(&value);
@@ -110,9 +127,17 @@ impl Sled {
                 ops.push((chunk(&key, number), None));
             }
         }
+        if ops.is_empty() {
+            return Ok(());
+        }
         self.put(ops).map_err(from_sled)?;
         self.db.flush().map_err(from_sled)?;
         self.file.sync_data().map_err(|error| from_io(&error))
+    }
+
+    #[cfg(test)]
+    pub(super) fn insert_as_it_is(&self, key: &str, entry: Vec<u8>) {
+        self.db.insert(key, entry).expect("inserted");
     }
 
     /// All of it or nothing. A batch costs a block of the disk for its mark, which a single change does without.
@@ -150,7 +175,7 @@ impl Store for Sled {
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let entry = self.db.get(key).map_err(from_sled)?;
-        entry.map(|entry| self.read(key, &entry)).transpose()
+        entry.map_or(Ok(None), |entry| self.read(key, &entry))
     }
 
     fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
@@ -158,8 +183,10 @@ impl Store for Sled {
         for pair in self.db.scan_prefix(prefix) {
             let (key, entry) = pair.map_err(from_sled)?;
             let key = std::str::from_utf8(&key).map_err(|_bad| StoreError::Damaged("a key".to_owned()))?;
-            if !key.starts_with(CHUNKS) {
-                found.push((key.to_owned(), self.read(key, &entry)?));
+            if !key.starts_with(CHUNKS)
+                && let Some(value) = self.read(key, &entry)?
+            {
+                found.push((key.to_owned(), value));
             }
         }
         Ok(found)

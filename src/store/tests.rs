@@ -57,6 +57,42 @@ fn a_large_value_that_shrinks_leaves_no_chunks_behind() {
 }
 
 #[test]
+fn certificates_lie_in_pieces_however_short_and_those_of_older_databases_are_read() {
+    let dir = Dir::new("pieces");
+    let (key, long) = ("acme/certificate/a", vec![3; 1_300]);
+    let (store, _nothing) = sled::Sled::open(&dir.0).expect("opens");
+    let mut before = vec![0];
+    before.extend_from_slice(&long);
+    store.insert_as_it_is(key, record::seal(&before));
+    assert_eq!(store.get(key).expect("readable").as_deref(), Some(&*long));
+    for value in [&long[..], b"short", &long] {
+        store.commit(Batch::new().put(key, value).put(format!("{key}/00000"), "another")).expect("stored");
+        assert_eq!(store.get(key).expect("readable").as_deref(), Some(value));
+        assert_eq!(store.scan("").expect("readable").len(), 2);
+    }
+}
+
+#[test]
+fn what_can_be_had_again_is_not_in_the_mirror_and_does_not_come_back_from_an_older_one() {
+    let dir = Dir::new("replaceable");
+    {
+        let (store, _) = opened(&dir);
+        let batch =
+            Batch::new().put("acme/job/a", "order").put("acme/suggestion/a", "when").put("acme/account/a", "key");
+        store.commit(batch).expect("stored");
+        store.commit(Batch::new().delete("acme/job/a")).expect("stored");
+    }
+    let path = dir.0.join("mirror");
+    let (mut mirror, kept) = mirror::Mirror::open(&path).expect("opens");
+    assert_eq!(kept.keys().collect::<Vec<_>>(), ["acme/account/a"]);
+    mirror.append(&[("acme/job/a".to_owned(), Some(b"of an older one".to_vec()))]).expect("written");
+    let (store, health) = opened(&dir);
+    assert_eq!(health, Health::Good);
+    assert_eq!(store.get("acme/job/a").expect("readable"), None);
+    assert_eq!(store.get("acme/suggestion/a").expect("readable").as_deref(), Some(&b"when"[..]));
+}
+
+#[test]
 fn a_directory_in_use_is_refused_by_name() {
     let dir = Dir::new("busy");
     let (_store, _) = opened(&dir);

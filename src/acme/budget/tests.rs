@@ -70,3 +70,12 @@ fn what_is_remembered_is_bounded() {
     assert_eq!((budget.failures.len(), budget.issued.len()), (REMEMBERED, REMEMBERED));
     assert!(budget.orders.len() <= 1_000);
 }
+
+#[test]
+fn an_order_that_is_recalled_counts_once() {
+    let mut budget = Budget::default();
+    for at in [NOW, NOW + 1, NOW + 1] {
+        budget.recall(at);
+    }
+    assert_eq!(budget.orders, [NOW, NOW + 1]);
+}

@@ -241,6 +241,56 @@ fn a_lost_database_comes_back_from_its_mirror_without_a_second_issuance() {
 }
 
 #[test]
+fn an_order_that_is_lost_with_the_database_is_made_again_by_the_same_account() {
+    for endpoint in [Endpoint::NewOrder, Endpoint::Challenge, Endpoint::Finalize] {
+        let folder = Folder::new();
+        let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
+        let open = || store::open(folder.path()).unwrap().0;
+        let bench = Bench::on(ca.clone(), open(), time.clone(), PACE);
+        bench.want(&["a.example"]);
+        assert_eq!(bench.settle(HOUR), End::Live);
+        ca.set_faults(vec![Fault::once(endpoint, Action::HangAfterCommit)]);
+        bench.pass(DAY * 70);
+        bench.until("the call comes", || ca.faults_left().is_empty().then_some(()));
+        ca.set_faults(Vec::new());
+        drop(bench);
+        fs::remove_dir_all(folder.path().join("store")).unwrap();
+        let bench = Bench::on(ca, open(), time, PACE);
+        assert_eq!(bench.engine.served().borrow().certificates.len(), 1, "{endpoint:?}");
+        bench.want(&["a.example"]);
+        assert_eq!(bench.settle(HOUR), End::Live, "{endpoint:?}");
+        let issued = bench.ca.issued();
+        assert!(issued.iter().all(|one| one.account == issued[0].account), "{endpoint:?}");
+        bench.assert_good();
+    }
+}
+
+#[test]
+fn orders_of_a_loop_of_crashes_are_counted_once_each() {
+    let mut bench = Bench::new(Options::default());
+    bench.want(&["a.example"]);
+    assert_eq!(bench.settle(HOUR), End::Live);
+    let hang = || vec![Fault::once(Endpoint::NewOrder, Action::HangAfterCommit)];
+    bench.ca.set_faults(hang());
+    bench.pass(DAY * 70);
+    let orders = |bench: &Bench| {
+        let (_, budget) = bench.store.scan("acme/budget/").unwrap().remove(0);
+        let budget: serde_json::Value = serde_json::from_slice(&budget).unwrap();
+        budget["record"]["orders"].as_array().unwrap().len()
+    };
+    for next in [hang(), hang(), Vec::new()] {
+        bench.until("the call comes", || bench.ca.faults_left().is_empty().then_some(()));
+        bench.ca.set_faults(next);
+        bench.pass(Duration::from_secs(60));
+        bench.crash();
+    }
+    assert_eq!(bench.settle(HOUR), End::Live);
+    // That of seventy days ago does not count any more.
+    assert_eq!(orders(&bench), 4, "{:#?}", bench.ca.log());
+    bench.assert_good();
+}
+
+#[test]
 fn a_certificate_that_is_elsewhere_is_adopted_and_renewed_from_there() {
     let mut first = Bench::new(Options::default());
     first.want(&["a.example"]);
