@@ -13,7 +13,10 @@ use std::{
 };
 
 use rustls::pki_types::{CertificateDer, UnixTime};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::Instant,
+};
 
 use super::{
     accounts::SharedAccounts,
@@ -30,6 +33,7 @@ use super::{
     record::{self, Account, Floor, Held, Job, Litter},
     renewal::Suggestion,
     served::Served,
+    told::Told,
     want::Want,
 };
 use crate::{
@@ -122,6 +126,7 @@ pub struct Engine {
     /// is nearer to the truth, so they take turns.
     by_floor: Arc<AtomicBool>,
     pub(super) state: Mutex<State>,
+    pub(super) told: Mutex<Told>,
     pub(super) accounts: Mutex<BTreeMap<String, Account>>,
     pub(super) cas: Mutex<HashMap<String, Arc<Ca>>>,
     wants: watch::Sender<Arc<[Arc<Want>]>>,
@@ -175,6 +180,7 @@ impl Engine {
         for (account, at) in state.jobs.values().flat_map(|job| job.counted.clone()) {
             state.budgets.entry(account).or_default().recall(at);
         }
+        let orders = state.jobs.values().filter_map(|job| job.order.clone()).collect();
         let accounts = record::all::<Account>(store)?.into_iter().collect();
         let stored = record::all::<Floor>(store)?.into_iter().map(|(_, floor)| floor.floor);
         // A certificate of a CA has begun. Those that were made here say only what our own clock said.
@@ -189,6 +195,7 @@ impl Engine {
             clock: Arc::new(Mutex::new(Clock::new(floor, reading))),
             by_floor: Arc::default(),
             state: Mutex::new(state),
+            told: Mutex::new(Told::new(orders, Instant::now())),
             accounts: Mutex::new(accounts),
             cas: Mutex::default(),
             wants: watch::Sender::new(Arc::from([])),

@@ -25,6 +25,7 @@ pub mod renewal;
 pub mod report;
 mod run;
 pub mod served;
+mod told;
 pub mod want;
 
 pub use accounts::SharedAccounts;

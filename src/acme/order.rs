@@ -22,7 +22,7 @@ use crate::tls::Certificate;
 /// An order is as good as gone after this many seconds (Let's Encrypt keeps it for eight hours).
 pub(super) const ORDER_LIFE: i64 = 7 * 3_600;
 /// The longest pause between two looks at something that the CA works on, without a word from it.
-const LONGEST_LOOK: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 /// The CA does not know who asks.
 const UNKNOWN_ACCOUNT: &str = "accountDoesNotExist";

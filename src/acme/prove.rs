@@ -5,17 +5,17 @@ use std::{collections::HashSet, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::digest;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     advice::{self, Failed},
     classify,
     client::{Authorization, Challenge, Identifier, Order as Remote, Status},
     dns::{self, Lookup, PersistPolicy, Provider, TxtRecord, visible},
-    engine::Pace,
+    engine::{Pace, lock},
     failure::{Class, Failure},
     issuer::ChallengeType,
-    order::{Attempt, Looks},
+    order::{Attempt, LONGEST_LOOK, Looks},
     record::Job,
     want::Name,
 };
@@ -59,13 +59,13 @@ impl Attempt<'_> {
                 }
             }
         }
-        let outcome = self.prove_all(job, &pending).await;
+        let outcome = self.prove_all(job, &order.url, &pending).await;
         self.engine.withdraw(&self.want.id);
         self.clean(job).await;
         outcome
     }
 
-    async fn prove_all(&self, job: &mut Job, pending: &[(String, Authorization)]) -> Result<(), Failure> {
+    async fn prove_all(&self, job: &mut Job, order: &str, pending: &[(String, Authorization)]) -> Result<(), Failure> {
         // Answers first, all of them, then the questions: a record in DNS takes as long for ten names as for one.
         let mut chosen = Vec::new();
         for (url, authorization) in pending {
@@ -76,12 +76,16 @@ impl Attempt<'_> {
         self.wait_for_dns(job).await;
         for (url, authorization, kind, challenge) in chosen {
             self.still_wanted()?;
-            let before = self.hits(authorization, kind);
-            // What a start after a crash finds on its way is not asked for twice.
+            let tried = Tried { kind, before: self.hits(authorization, kind), offered: authorization };
+            if self.comes_to_a_verdict(url, order, challenge, &tried).await? {
+                continue;
+            }
+            // A CA that says that it is at work is not told.
             if challenge.status == Status::Pending {
+                lock(&self.engine.told).note(&challenge.url, Instant::now(), self.verdict_within());
                 self.session()?.respond(&challenge.url).await.map_err(|error| self.failed(&error))?;
             }
-            self.verdict_on(url, authorization, kind, before).await?;
+            self.verdict_on(url, &tried).await?;
         }
         Ok(())
     }
@@ -259,37 +263,65 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits for the CA's verdict on one authorization.
-    async fn verdict_on(
+    /// Looks at an authorization for as long as the CA may be at work because of what it was told before; `false` if it
+    /// was not told.
+    async fn comes_to_a_verdict(
         &self,
         url: &str,
-        authorization: &Authorization,
-        kind: ChallengeType,
-        before: Hits,
-    ) -> Result<(), Failure> {
+        order: &str,
+        challenge: &Challenge,
+        tried: &Tried<'_>,
+    ) -> Result<bool, Failure> {
+        let settled = lock(&self.engine.told).settled(order, &challenge.url, self.verdict_within());
+        let Some(settled) = settled.filter(|_| challenge.status == Status::Pending) else { return Ok(false) };
+        let mut pause = self.engine.pace().look;
+        while Instant::now() < settled {
+            self.still_wanted()?;
+            sleep(pause.min(settled.duration_since(Instant::now()))).await;
+            pause = (pause * 2).min(LONGEST_LOOK);
+            let now = self.session()?.authorization(url).await.map_err(|error| self.failed(&error))?;
+            if self.judge(&now.value, tried).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// How long a CA takes at most to come to its verdict.
+    fn verdict_within(&self) -> Duration {
+        self.engine.pace().patience / 5
+    }
+
+    /// Whether an authorization is valid; a failure if it never will be.
+    async fn judge(&self, now: &Authorization, tried: &Tried<'_>) -> Result<bool, Failure> {
+        match now.status {
+            Status::Valid => Ok(true),
+            Status::Pending | Status::Processing => Ok(false),
+            _ => Err(self.refused(now, Some(tried)).await),
+        }
+    }
+
+    /// Waits for the CA's verdict on one authorization.
+    async fn verdict_on(&self, url: &str, tried: &Tried<'_>) -> Result<(), Failure> {
         let mut looks = Looks::new(self.engine.pace());
         let mut asked = None;
         loop {
             if !looks.next(asked).await {
-                let host = host(authorization).map(|host| host.to_string()).unwrap_or_default();
+                let host = host(tried.offered).map(|host| host.to_string()).unwrap_or_default();
                 return Err(self.too_slow(&format!("the CA does not come to a verdict on {host}"), asked));
             }
             self.still_wanted()?;
             let now = self.session()?.authorization(url).await.map_err(|error| self.failed(&error))?;
             asked = now.retry_after;
-            match now.value.status {
-                Status::Valid => return Ok(()),
-                Status::Pending | Status::Processing => {}
-                _ => {
-                    return Err(self.refused(&now.value, Some(Tried { kind, before, offered: authorization })).await);
-                }
+            if self.judge(&now.value, tried).await? {
+                return Ok(());
             }
         }
     }
 
     /// The CA did not accept the proof: counted against the name, told with what was seen of the CA's visit and with what
     /// DNS says.
-    pub(super) async fn refused(&self, authorization: &Authorization, tried: Option<Tried<'_>>) -> Failure {
+    pub(super) async fn refused(&self, authorization: &Authorization, tried: Option<&Tried<'_>>) -> Failure {
         let name = match &authorization.identifier {
             Identifier::Dns(name) if authorization.wildcard => format!("*.{name}"),
             other => other.to_string(),
@@ -312,7 +344,7 @@ impl Attempt<'_> {
         };
         failure.problem = format!("{name}: {}", failure.problem);
         let mut unseen = false;
-        if let Some(Tried { kind, before, offered }) = tried.filter(|_| failure.class == Class::Validation) {
+        if let Some(&Tried { kind, before, offered }) = tried.filter(|_| failure.class == Class::Validation) {
             failure.challenge = Some(kind.name().to_owned());
             // An authorization that failed shows only the challenge that did.
             let known: HashSet<&str> = self.failed.iter().map(String::as_str).chain([kind.name()]).collect();

@@ -91,6 +91,19 @@ fn before_and_after_every_call_another_process_goes_on_to_one_certificate() {
 }
 
 #[test]
+fn a_challenge_that_a_ca_looks_at_is_not_sent_again_after_a_crash() {
+    // Pebble shows that it is at work, Boulder does not.
+    for action in [Action::Stall(5), Action::StallUnseen(5)] {
+        let mut bench = Bench::with(Options::default(), vec![Fault::once(Endpoint::Challenge, action.clone())]);
+        bench.want(&["a.example"]);
+        crash_at_fault(&mut bench);
+        assert_eq!(bench.settle(HOUR), End::Live, "{action:?}: {:#?}", bench.ca.log());
+        assert_eq!((bench.issued(), bench.calls(Endpoint::Challenge)), (1, 1), "{action:?}: {:#?}", bench.ca.log());
+        bench.assert_good();
+    }
+}
+
+#[test]
 fn a_renewal_that_breaks_off_is_finished_without_a_second_one() {
     for endpoint in [Endpoint::NewOrder, Endpoint::Challenge, Endpoint::Finalize, Endpoint::Certificate] {
         let mut bench = Bench::new(Options::default());

@@ -101,6 +101,8 @@ pub enum Action {
     RetryAfter(RetryAfter),
     /// Challenge, finalize: what was asked for is done only after so many looks at it.
     Stall(u32),
+    /// Challenge: the same, and until then it looks as if nobody had asked, as Boulder shows it.
+    StallUnseen(u32),
     /// Terms of service change; accounts that have not agreed to them are refused.
     TosChanged,
 }

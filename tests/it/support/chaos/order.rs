@@ -180,7 +180,12 @@ pub(super) fn challenge(state: &mut State, call: &Call, signed: &Signed, line: &
     if !signed.payload.is_empty() && signed.json()?.is_object() && begins {
         authz.status = Status::Processing;
         authz.tried = Some((kind, None));
-        authz.stall = call.find(|action| if let Action::Stall(n) = action { Some(*n) } else { None }).unwrap_or(0);
+        let stall = call.find(|action| match action {
+            Action::Stall(n) => Some((*n, false)),
+            Action::StallUnseen(n) => Some((*n, true)),
+            _ => None,
+        });
+        (authz.stall, authz.is_stall_unseen) = stall.unwrap_or_default();
         let job = Job {
             authz: id,
             kind,
@@ -308,6 +313,7 @@ fn authorization(state: &mut State, account: u64, name: Identifier, profile: &Pr
         tried: kinds.first().filter(|_| valid).map(|kind| (*kind, None)),
         kinds,
         stall: 0,
+        is_stall_unseen: false,
     };
     let id = state.id();
     state.authzs.insert(id, authz);
@@ -358,6 +364,7 @@ fn challenge_json(state: &State, id: u64, kind: &str) -> Value {
     }
     if let Some((tried, error)) = &authz.tried
         && *tried == kind
+        && !(authz.is_stall_unseen && seen(authz) == Status::Processing)
     {
         body["status"] = json!(seen(authz).text());
         match (seen(authz), error) {

@@ -75,6 +75,8 @@ pub(super) struct Authz {
     pub(super) tried: Option<(&'static str, Option<Problem>)>,
     /// Looks that still see it pending.
     pub(super) stall: u32,
+    /// Whether the challenge is pending meanwhile too, and not processing.
+    pub(super) is_stall_unseen: bool,
 }
 
 /// Everything behind the lock.
