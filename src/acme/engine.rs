@@ -30,7 +30,7 @@ use super::{
     jws::AccountKey,
     notice::{Notice, NoticeReason},
     plan::{Plan, State},
-    record::{self, Account, Floor, Held, Job, Litter},
+    record::{self, Account, Floor, Held, Job, Litter, Revocation},
     renewal::Suggestion,
     served::Served,
     told::Told,
@@ -127,6 +127,8 @@ pub struct Engine {
     by_floor: Arc<AtomicBool>,
     pub(super) state: Mutex<State>,
     pub(super) told: Mutex<Told>,
+    /// Revocations that a CA is being asked for.
+    pub(super) revoking: Mutex<HashSet<String>>,
     pub(super) accounts: Mutex<BTreeMap<String, Account>>,
     pub(super) cas: Mutex<HashMap<String, Arc<Ca>>>,
     wants: watch::Sender<Arc<[Arc<Want>]>>,
@@ -175,6 +177,7 @@ impl Engine {
             suggestions: record::all::<Suggestion>(store)?.into_iter().collect(),
             budgets: record::all::<Budget>(store)?.into_iter().collect(),
             litter: record::all::<Litter>(store)?.into_iter().collect(),
+            revocations: record::all::<Revocation>(store)?.into_iter().collect(),
             forced: HashSet::new(),
         };
         for (account, at) in state.jobs.values().flat_map(|job| job.counted.clone()) {
@@ -195,6 +198,7 @@ impl Engine {
             clock: Arc::new(Mutex::new(Clock::new(floor, reading))),
             by_floor: Arc::default(),
             state: Mutex::new(state),
+            revoking: Mutex::default(),
             told: Mutex::new(Told::new(orders, Instant::now())),
             accounts: Mutex::new(accounts),
             cas: Mutex::default(),

@@ -23,6 +23,7 @@ mod prove;
 pub mod record;
 pub mod renewal;
 pub mod report;
+mod revoke;
 mod run;
 pub mod served;
 mod told;

@@ -1,10 +1,9 @@
-//! What an operator can ask for: a renewal now, a revocation, another account key. And what a cluster brings along: a
+//! What an operator can ask for: a renewal now, another account key (a revocation is next door). And what a cluster brings along: a
 //! certificate that another replica got.
 
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
     accounts::account_key,
@@ -15,7 +14,6 @@ use super::{
     issuer::{AcmeIssuer, Issuer},
     jws::AccountKey,
     keys,
-    notice::NoticeReason,
     record::{self, Account, Held},
     want::Want,
 };
@@ -79,43 +77,6 @@ impl Engine {
         Ok(want.id.clone())
     }
 
-    /// Revokes the certificate of a wish (RFC 8555 section 7.6) for a reason of RFC 5280 section 5.3.1, and gets another
-    /// one.
-    ///
-    /// # Errors
-    /// There is none, or the CA refuses.
-    pub async fn revoke(&self, name: &str, reason: Option<u8>) -> Result<Arc<str>, OperateError> {
-        self.check_lead()?;
-        let want = self.find(name)?;
-        let held = self.held(&want.id).ok_or_else(|| OperateError::Nothing(want.id.to_string()))?;
-        let issuer = want.issuers.iter().find(|issuer| {
-            issuer.acme().is_some_and(|acme| !held.directory.is_empty() && acme.directory == held.directory)
-        });
-        let issuer = issuer.ok_or_else(|| OperateError::Local(want.id.to_string()))?;
-        let acme = issuer.acme().ok_or_else(|| OperateError::Local(want.id.to_string()))?;
-        let ca = self.ca(issuer, acme)?;
-        self.enter(&ca, acme).await?;
-        let damaged = || OperateError::Failed("the stored certificate is damaged".to_owned());
-        let leaf = CertificateDer::from_pem_slice(held.chain.as_bytes()).map_err(|_bad| damaged())?;
-        let session = ca.session().ok_or_else(damaged)?;
-        session.revoke(&leaf, reason).await.map_err(|error| OperateError::from(classify::failure(&error)))?;
-        // A renewal may have put another one in its place meanwhile.
-        let marked = {
-            let mut state = self.state();
-            let now = state.held.get_mut(&*want.id).filter(|now| now.chain == held.chain);
-            now.map(|now| {
-                now.revoked = true;
-                record::put(Batch::new(), &want.id, now)
-            })
-        };
-        if let Some(batch) = marked {
-            self.commit(batch).await?;
-        }
-        self.tell(&want.id, NoticeReason::Revoked, format!("{} revoked the certificate", issuer.name));
-        self.look_again();
-        Ok(want.id.clone())
-    }
-
     /// Gives the account of an issuer another key (RFC 8555 section 7.3.5). The new one is stored before the CA sees it, so
     /// that whichever of the two it has after a crash is found again.
     ///
@@ -138,7 +99,7 @@ impl Engine {
     }
 
     /// Makes sure that somebody speaks for the account.
-    async fn enter(&self, ca: &Ca, acme: &AcmeIssuer) -> Result<(), Failure> {
+    pub(super) async fn enter(&self, ca: &Ca, acme: &AcmeIssuer) -> Result<(), Failure> {
         let account = self.account(&ca.account, acme).await?;
         let account = self.settled(ca, account).await?;
         if let Some(url) = &account.url
@@ -214,11 +175,11 @@ impl Engine {
     }
 
     /// What is asked of a replica that only serves would never be done.
-    fn check_lead(&self) -> Result<(), OperateError> {
+    pub(super) fn check_lead(&self) -> Result<(), OperateError> {
         if self.leads() { Ok(()) } else { Err(OperateError::Follows) }
     }
 
-    fn find(&self, name: &str) -> Result<Arc<Want>, OperateError> {
+    pub(super) fn find(&self, name: &str) -> Result<Arc<Want>, OperateError> {
         let wants = self.wants();
         let by_id = wants.iter().find(|want| *want.id == *name);
         let by_host = || wants.iter().find(|want| want.names.iter().any(|one| one.to_string() == name));

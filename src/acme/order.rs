@@ -418,7 +418,7 @@ fn is_gone(error: &ClientError) -> bool {
 }
 
 /// Whether the CA has judged the request itself, and not its sender or the moment.
-fn is_verdict(error: &ClientError) -> bool {
+pub(super) fn is_verdict(error: &ClientError) -> bool {
     match &error.kind {
         ErrorKind::Problem(problem) => (400..500).contains(&problem.status) && !error.is("rateLimited"),
         ErrorKind::Transport(_) | ErrorKind::Nonsense { .. } | ErrorKind::NotOffered(_) => false,

@@ -9,7 +9,7 @@ use super::{
     budget::Budget,
     failure::{Class, Trouble},
     issuer::{Issuer, IssuerKind},
-    record::{Held, Job, Litter},
+    record::{Held, Job, Litter, Revocation},
     renewal::{Life, Suggestion, Why},
     want::Want,
 };
@@ -39,6 +39,8 @@ pub struct State {
     pub budgets: BTreeMap<String, Budget>,
     /// Records in DNS that were left over, by wish.
     pub litter: BTreeMap<String, Litter>,
+    /// Certificates that are to be revoked, by id.
+    pub revocations: BTreeMap<String, Revocation>,
     /// Wishes that the operator wants renewed now.
     pub forced: HashSet<String>,
 }

@@ -289,7 +289,7 @@ impl Attempt<'_> {
 
     /// How long a CA takes at most to come to its verdict.
     fn verdict_within(&self) -> Duration {
-        self.engine.pace().patience / 5
+        self.engine.pace().patience / 10
     }
 
     /// Whether an authorization is valid; a failure if it never will be.

@@ -56,6 +56,22 @@ pub struct Job {
     pub counted: Vec<(String, i64)>,
 }
 
+/// A certificate that is to be revoked and whose CA has not answered yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Revocation {
+    /// The wish that it is for.
+    pub want: String,
+    /// URL of the CA's directory.
+    pub directory: String,
+    /// The certificate, DER, base64.
+    pub certificate: String,
+    /// Why (RFC 5280 section 5.3.1).
+    #[serde(default)]
+    pub reason: Option<u8>,
+    /// Its end, after which nobody minds it.
+    pub not_after: i64,
+}
+
 /// Records in DNS that were made for challenges of a wish and are not removed yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Litter {
@@ -151,6 +167,10 @@ impl Record for Job {
 
 impl Record for Litter {
     const AREA: &'static str = "litter";
+}
+
+impl Record for Revocation {
+    const AREA: &'static str = "revocation";
 }
 
 impl Record for Held {

@@ -40,6 +40,7 @@ enum Done {
     Attempt { want: Arc<Want>, issuer: Arc<Issuer>, result: Result<(), Failure> },
     Suggestion { want: Arc<Want>, ask_again: Duration },
     Swept,
+    Revocation,
     Witness,
 }
 
@@ -60,6 +61,8 @@ struct Turn {
     witness: Option<Instant>,
     /// When records that were left in DNS are removed next.
     sweep: Option<Instant>,
+    /// When a revocation that was not answered is asked for next.
+    revocations: HashMap<String, Instant>,
     told_suspect: bool,
 }
 
@@ -80,6 +83,7 @@ impl Engine {
                 next = next.min(self.clone().suggestions(&wants, &mut turn));
                 next = next.min(self.clone().doubts(&wants, &mut turn));
                 self.clone().sweep(&wants, &mut turn);
+                self.clone().revocations(&wants, &mut turn);
             } else if !turn.running.is_empty() {
                 // Whoever leads now goes on from what the CA has.
                 turn = Turn::default();
@@ -194,7 +198,7 @@ impl Engine {
             Done::Suggestion { want, ask_again } => {
                 turn.suggestions.insert(want.id.clone(), Instant::now() + ask_again);
             }
-            Done::Swept | Done::Witness => {}
+            Done::Swept | Done::Revocation | Done::Witness => {}
         }
     }
 
@@ -303,6 +307,17 @@ impl Engine {
             });
         }
         Instant::now() + again
+    }
+
+    /// Asks for revocations again whose answers are missing.
+    fn revocations(self: Arc<Self>, wants: &[Arc<Want>], turn: &mut Turn) {
+        for (id, revocation, issuer) in self.unanswered(wants, &mut turn.revocations) {
+            let engine = self.clone();
+            turn.running.spawn(async move {
+                engine.revoke_again(&id, &revocation, &issuer).await;
+                (String::new(), Done::Revocation)
+            });
+        }
     }
 
     /// Removes what was left in DNS, with the providers that are known now.

@@ -8,6 +8,7 @@ use gatelet::{
         dns::{CommandSettings, Lookup, Provider, ProviderContext, ProviderSettings},
         http::{Http, HttpSettings},
         issuer::ChallengeType,
+        notice::NoticeReason,
         record::{self, Held},
     },
     store,
@@ -21,6 +22,7 @@ use super::{
 use crate::support::{
     Folder,
     chaos::{Action, ChaosCa, Endpoint, Fault, Options},
+    eventually,
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -94,7 +96,10 @@ fn before_and_after_every_call_another_process_goes_on_to_one_certificate() {
 fn a_challenge_that_a_ca_looks_at_is_not_sent_again_after_a_crash() {
     // Pebble shows that it is at work, Boulder does not.
     for action in [Action::Stall(5), Action::StallUnseen(5)] {
-        let mut bench = Bench::with(Options::default(), vec![Fault::once(Endpoint::Challenge, action.clone())]);
+        let ca = ChaosCa::start(Options::default());
+        ca.set_faults(vec![Fault::once(Endpoint::Challenge, action.clone())]);
+        let pace = Pace { patience: Duration::from_secs(30), ..PACE };
+        let mut bench = Bench::on(ca, Gate::new(), Time::new(), pace);
         bench.want(&["a.example"]);
         crash_at_fault(&mut bench);
         assert_eq!(bench.settle(HOUR), End::Live, "{action:?}: {:#?}", bench.ca.log());
@@ -212,22 +217,45 @@ fn records_in_dns_that_a_crash_left_over_are_removed_whether_or_not_the_wish_liv
 }
 
 #[test]
-fn a_revocation_whose_answer_is_lost_can_be_asked_for_again() {
-    let mut bench = Bench::new(Options::default());
+fn a_revocation_whose_answer_is_lost_is_asked_for_again_after_a_start() {
+    // The CA has done it, or never heard of it.
+    for action in [Action::HangAfterCommit, Action::Delay(DAY)] {
+        let mut bench = Bench::new(Options::default());
+        bench.want(&["a.example"]);
+        assert_eq!(bench.settle(HOUR), End::Live);
+        bench.ca.set_faults(vec![Fault::once(Endpoint::RevokeCert, action.clone())]);
+        let engine = bench.engine.clone();
+        let revoking = bench.spawn(async move { engine.revoke("a.example", Some(1)).await });
+        bench.until("the call comes", || bench.ca.faults_left().is_empty().then_some(()));
+        std::thread::sleep(Duration::from_millis(30));
+        revoking.abort();
+        bench.ca.set_faults(Vec::new());
+        bench.crash();
+        bench.until("another one comes", || (bench.issued() == 2).then_some(()));
+        assert_eq!(bench.settle(HOUR), End::Live, "{action:?}");
+        let revoked: Vec<_> = bench.ca.issued().iter().map(|one| one.revoked).collect();
+        assert_eq!(revoked, [Some(1), None], "{action:?}");
+        eventually("it is told", || bench.was_told(NoticeReason::Revoked).then_some(()));
+        assert!(bench.store.scan("acme/revocation/").unwrap().is_empty(), "{action:?}");
+        bench.assert_good();
+    }
+}
+
+#[test]
+fn a_revocation_that_no_ca_hears_goes_on_without_a_start_and_one_that_is_refused_ends() {
+    let bench = Bench::new(Options::default());
     bench.want(&["a.example"]);
     assert_eq!(bench.settle(HOUR), End::Live);
-    bench.ca.set_faults(vec![Fault::once(Endpoint::RevokeCert, Action::HangAfterCommit)]);
-    let engine = bench.engine.clone();
-    let revoking = bench.spawn(async move { engine.revoke("a.example", None).await });
-    bench.until("the call comes", || bench.ca.faults_left().is_empty().then_some(()));
-    revoking.abort();
+    bench.ca.set_faults(vec![Fault::always(Endpoint::RevokeCert, Action::CloseBeforeCommit)]);
+    let error = bench.block_on(bench.engine.revoke("a.example", Some(7))).unwrap_err();
+    assert!(error.to_string().contains("asked again"), "{error}");
+    assert_eq!(bench.store.scan("acme/revocation/").unwrap().len(), 1);
     bench.ca.set_faults(Vec::new());
-    bench.crash();
-    bench.until("it is planned", || (!bench.reports().is_empty()).then_some(()));
-    bench.block_on(bench.engine.revoke("a.example", None)).unwrap();
-    bench.until("another one comes", || (bench.issued() == 2).then_some(()));
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!(bench.ca.issued().iter().filter(|one| one.revoked.is_some()).count(), 1);
+    // There is no reason 7.
+    bench.until("the CA refuses", || bench.store.scan("acme/revocation/").unwrap().is_empty().then_some(()));
+    assert_eq!((bench.settle(HOUR), bench.issued()), (End::Live, 1));
+    let error = bench.block_on(bench.engine.revoke("a.example", Some(7))).unwrap_err();
+    assert!(!error.to_string().contains("asked again"), "{error}");
     bench.assert_good();
 }
 
