@@ -44,7 +44,7 @@ use crate::{
         self, Settings, Shared, StartError,
         settings::{AccessLog, BalanceSetting},
     },
-    store::{self, Batch, Health, Store},
+    store::{self, Batch, Health, SealKeys, Store},
     telemetry::{self, Metrics},
     tls::{self, LocalCa, Resolver},
     util::{
@@ -70,6 +70,9 @@ pub enum RunError {
     /// The state directory is somebody else's.
     #[error(transparent)]
     State(#[from] store::OpenError),
+    /// The key of its private keys cannot be had.
+    #[error(transparent)]
+    Seal(#[from] store::SealError),
     /// A listener cannot be had.
     #[error(transparent)]
     Proxy(#[from] StartError),
@@ -123,7 +126,8 @@ impl Process {
     async fn run(config: Config) -> Result<(), RunError> {
         let started = Instant::now();
         let (signal, drain) = drain::channel();
-        let (store, health) = store::open(&config.state)?;
+        let keys = SealKeys::read(config.store.seal_key_file.as_deref(), &config.store.old_seal_key_files)?;
+        let (store, health) = store::open_sealed(&config.state, keys)?;
         let store_state = report(&health);
         let addresses = match config.address.as_slice() {
             [] => own_address().into_iter().collect(),

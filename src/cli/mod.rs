@@ -306,9 +306,11 @@ fn certs(command: CertsCommand) -> Result<(), Failure> {
 
 /// The flag or variable that a key was set by.
 fn typed(matches: &ArgMatches, key: &str) -> Option<String> {
+    // A flag has no section in its name.
+    let flag = key.rsplit('.').next().unwrap_or(key);
     match matches.try_contains_id(key).ok().and_then(|_known| matches.value_source(key))? {
-        ValueSource::CommandLine => Some(format!("--{key}")),
-        ValueSource::EnvVariable => Some(format!("GATELET_{}", key.to_ascii_uppercase())),
+        ValueSource::CommandLine => Some(format!("--{}", flag.replace('_', "-"))),
+        ValueSource::EnvVariable => Some(format!("GATELET_{}", flag.to_ascii_uppercase())),
         _ => None,
     }
 }

@@ -105,6 +105,8 @@ impl Config {
             ("publish", json!(self.publish)),
             ("default_issuer", json!(self.default_issuer)),
             ("grace", span(self.grace)),
+            ("store.seal_key_file", json!(self.store.seal_key_file)),
+            ("store.old_seal_key_files", json!(self.store.old_seal_key_files)),
             (
                 "tls.min_version",
                 json!(match tls.min_version {

@@ -38,6 +38,8 @@ pub(super) struct File {
     default_issuer: Option<String>,
     grace: Option<Span>,
     #[serde(default)]
+    store: Store,
+    #[serde(default)]
     tls: Tls,
     #[serde(default)]
     log: Log,
@@ -45,6 +47,13 @@ pub(super) struct File {
     proxy: Proxy,
     #[serde(default)]
     issuers: Vec<IssuerTable>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Store {
+    seal_key_file: Option<PathBuf>,
+    old_seal_key_files: Option<Vec<PathBuf>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -124,6 +133,8 @@ impl File {
         if let Some(Span(grace)) = self.grace {
             config.grace = grace;
         }
+        config.store.seal_key_file = self.store.seal_key_file;
+        put!(self.store => config.store, old_seal_key_files);
         put!(self.tls => config.tls, min_version, unknown_sni);
         put!(self.log => config.log, level, format);
         config.log.access = self.log.access;

@@ -95,6 +95,9 @@ pub struct Flags {
     /// State directory [default: /var/lib/gatelet, or the one under XDG_STATE_HOME without root]
     #[arg(long, env = "GATELET_STATE", value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// File with the key that private keys in the state directory are sealed with
+    #[arg(id = "store.seal_key_file", long = "seal-key-file", env = "GATELET_SEAL_KEY_FILE", value_name = "FILE")]
+    pub seal_key_file: Option<PathBuf>,
     /// Address for HTTP [default: port 80 on all, or 8080 where 80 is not allowed]
     #[arg(long, env = "GATELET_HTTP", value_name = "ADDR:PORT|off")]
     pub http: Option<Listen>,
@@ -130,11 +133,22 @@ pub struct Flags {
     pub publish: Vec<IpAddr>,
 }
 
+/// How the state is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Store {
+    /// File with the key that private keys are sealed with.
+    pub seal_key_file: Option<PathBuf>,
+    /// Files with keys that they may still be sealed with.
+    pub old_seal_key_files: Vec<PathBuf>,
+}
+
 /// Everything that is set. Fixed for the life of the process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// State directory.
     pub state: PathBuf,
+    /// How it is kept.
+    pub store: Store,
     /// HTTP address; `None` for port 80, or 8080 where 80 is not allowed.
     pub http: Option<Listen>,
     /// HTTPS address; `None` for port 443, or 8443 where 443 is not allowed.
@@ -330,6 +344,7 @@ impl Default for Config {
         let root = is_root();
         Self {
             state: if root { PathBuf::from("/var/lib/gatelet") } else { home("XDG_STATE_HOME", ".local/state") },
+            store: Store::default(),
             http: None,
             https: None,
             api: Listen(Some(SocketAddr::from(([127, 0, 0, 1], 7443)))),
@@ -433,6 +448,7 @@ impl Config {
             }
         }
         set(&mut self.state, &flags.state);
+        self.store.seal_key_file = flags.seal_key_file.clone().or_else(|| self.store.seal_key_file.take());
         set(&mut self.api, &flags.api);
         set(&mut self.admin, &flags.admin);
         set(&mut self.mode, &flags.mode);

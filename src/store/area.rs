@@ -23,3 +23,19 @@ pub(super) fn is_mirrored(key: &str) -> bool {
 pub(super) fn is_cut(key: &str, value: &[u8]) -> bool {
     value.len() > WHOLE || PIECEWISE.iter().any(|area| key.starts_with(area))
 }
+
+/// Areas whose records hold private keys, or tokens that are as good.
+const WITH_KEYS: [&str; 7] = [
+    "acme/account/",
+    "acme/certificate/",
+    "acme/job/",
+    "api/identity",
+    "ca/key",
+    "cache/secrets/",
+    "cluster/object/secrets/",
+];
+
+/// Whether a record may hold a private key.
+pub(super) fn holds_keys(key: &str) -> bool {
+    WITH_KEYS.iter().any(|area| key.starts_with(area))
+}

@@ -8,10 +8,19 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use super::{Batch, Memory, Store, StoreError, area::is_mirrored, mirror::Mirror, sled::Sled};
+use super::{
+    Batch, Memory, Store, StoreError,
+    area::is_mirrored,
+    mirror::Mirror,
+    seal::{KEY_SETTING, OLD_SETTING, SealKeys, Sealed},
+    sled::Sled,
+};
 
 /// Damaged databases kept for a post-mortem.
 const KEPT: usize = 2;
+/// A database that is being written anew, and the one before it.
+const NEXT: &str = "store.next";
+const LAST: &str = "store.last";
 
 /// How opening went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +55,12 @@ pub enum OpenError {
     /// Another process has it.
     #[error("the state directory {} is in use by another gatelet; stop that one, or choose another directory with --state", .0.display())]
     InUse(PathBuf),
+    /// What is there is sealed, and not with a key that is set.
+    #[error(
+        "the state directory {} is sealed with a key that is not there: name the file with the key in {KEY_SETTING}, or \
+         in {OLD_SETTING} if another one is to be used, or none; nothing was changed", .0.display()
+    )]
+    Sealed(PathBuf),
 }
 
 /// The database and its mirror.
@@ -68,14 +83,28 @@ enum Database {
     Closed,
 }
 
-/// Opens the store in `dir`, made if it is not there (mode 0700).
+/// Opens the store in `dir`, made if it is not there (mode 0700). Private keys lie in it as they are.
 pub fn open(dir: &Path) -> Result<(Arc<dyn Store>, Health), OpenError> {
-    match on_disk(dir) {
+    open_sealed(dir, SealKeys::default())
+}
+
+/// The same, with private keys sealed. What is there is sealed anew if it was not, or with an older key.
+pub fn open_sealed(dir: &Path, keys: SealKeys) -> Result<(Arc<dyn Store>, Health), OpenError> {
+    let (store, health) = open_raw(dir, &keys)?;
+    Ok((if keys.is_empty() { store } else { Arc::new(Sealed::new(store, keys)) }, health))
+}
+
+fn open_raw(dir: &Path, keys: &SealKeys) -> Result<(Arc<dyn Store>, Health), OpenError> {
+    match on_disk(dir, keys) {
         Ok((store, health)) => Ok((Arc::new(store), health)),
         Err(Failure::InUse) => Err(OpenError::InUse(dir.to_owned())),
+        Err(Failure::Sealed) => Err(OpenError::Sealed(dir.to_owned())),
         Err(Failure::Store(error)) => {
             // A disk that went read-only, or is full, still has what was served before.
             let kept = Mirror::read(&dir.join("mirror"));
+            if kept.iter().any(|(name, value)| keys.is_as_wanted(name, value).is_none()) {
+                return Err(OpenError::Sealed(dir.to_owned()));
+            }
             let health = Health::MemoryOnly { why: format!("{}: {error}", dir.display()), records: kept.len() };
             Ok((Arc::new(Memory::from(kept)), health))
         }
@@ -84,6 +113,7 @@ pub fn open(dir: &Path) -> Result<(Arc<dyn Store>, Health), OpenError> {
 
 enum Failure {
     InUse,
+    Sealed,
     Store(StoreError),
 }
 
@@ -93,7 +123,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-fn on_disk(dir: &Path) -> Result<(Mirrored, Health), Failure> {
+fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
     let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
     super::private_dir(dir).map_err(io)?;
     let lock = super::private(&dir.join("lock")).map_err(io)?;
@@ -104,13 +134,16 @@ fn on_disk(dir: &Path) -> Result<(Mirrored, Health), Failure> {
     })
     .unwrap_or(Err(Failure::InUse))?;
     let path = dir.join("store");
+    let is_half_sealed = after_sealing(dir).map_err(io)?;
     let mut health = Health::Good;
     let (mut mirror, mut kept) = open_mirror(&dir.join("mirror"))?;
     // Of a time when more was mirrored.
     kept.retain(|key, _| is_mirrored(key));
+    let mut is_as_wanted = !is_half_sealed & as_wanted(keys, &kept)?;
     let whole = mirror.is_whole();
     let sled = match Sled::open(&path) {
         Ok((sled, records)) => {
+            is_as_wanted &= as_wanted(keys, records.iter().map(|(name, value)| (name, value)))?;
             let mut live: BTreeMap<_, _> = records.into_iter().filter(|(key, _)| is_mirrored(key)).collect();
             let missing = live.keys().filter(|key| !kept.contains_key(*key)).count();
             // sled takes a damaged segment for a torn write and opens without it: only the mirror can tell.
@@ -145,8 +178,59 @@ fn on_disk(dir: &Path) -> Result<(Mirrored, Health), Failure> {
         }
         Err(error) => return Err(error.into()),
     };
+    let sled = if is_as_wanted { sled } else { seal_anew(dir, sled, &mut mirror, keys)? };
     let database = RwLock::new(Database::Open(sled));
     Ok((Mirrored { database, mirror: Mutex::new(mirror), dir: dir.to_owned(), _lock: lock }, health))
+}
+
+/// Whether every record is sealed, or not, as is wanted.
+fn as_wanted<'a>(
+    keys: &SealKeys,
+    records: impl IntoIterator<Item = (&'a String, &'a Vec<u8>)>,
+) -> Result<bool, Failure> {
+    let mut all = true;
+    for (name, value) in records {
+        all &= keys.is_as_wanted(name, value).ok_or(Failure::Sealed)?;
+    }
+    Ok(all)
+}
+
+/// Cleans up where [`seal_anew`] broke off; returns whether it has to begin anew.
+fn after_sealing(dir: &Path) -> std::io::Result<bool> {
+    let (path, next, last) = (dir.join("store"), dir.join(NEXT), dir.join(LAST));
+    let begins_anew = next.exists() && path.exists();
+    if begins_anew {
+        fs::remove_dir_all(next)?;
+    } else if next.exists() {
+        fs::rename(next, path)?;
+    }
+    if last.exists() {
+        fs::remove_dir_all(last)?;
+    }
+    Ok(begins_anew)
+}
+
+/// Writes everything anew as it is wanted. In place, the old values would lie in free parts of the files for long.
+fn seal_anew(dir: &Path, sled: Sled, mirror: &mut Mirror, keys: &SealKeys) -> Result<Sled, Failure> {
+    let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
+    let (path, next, last) = (dir.join("store"), dir.join(NEXT), dir.join(LAST));
+    let mut batch = Batch::new();
+    for (name, value) in sled.scan("")? {
+        let value = keys.convert(&name, value)?;
+        batch = batch.put(name, value);
+    }
+    let (made, _nothing) = Sled::open(&next)?;
+    made.commit(batch.clone())?;
+    drop(made);
+    let mirrored = batch.ops.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    mirror.compact(&mirrored.filter(|(name, _)| is_mirrored(name)).collect::<Vec<_>>())?;
+    drop(sled);
+    fs::rename(&path, &last).map_err(io)?;
+    fs::rename(next, &path).map_err(io)?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)?;
+    fs::remove_dir_all(last).map_err(io)?;
+    tracing::info!("the private keys in the state were sealed, or unsealed, as is set");
+    Ok(Sled::open(&path)?.0)
 }
 
 /// The mirror, or a new one where it cannot be read: what it had is in the database.

@@ -5,6 +5,7 @@ mod ladder;
 mod memory;
 mod mirror;
 mod record;
+mod seal;
 mod sled;
 
 use std::{
@@ -16,8 +17,9 @@ use std::{
     time::Duration,
 };
 
-pub use ladder::{Health, OpenError, open};
+pub use ladder::{Health, OpenError, open, open_sealed};
 pub use memory::Memory;
+pub use seal::{SealError, SealKeys};
 
 /// Where bytes live between two starts.
 ///

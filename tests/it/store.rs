@@ -25,6 +25,55 @@ fn without_its_api_it_serves_what_it_has() {
     gatelet.kill();
 }
 
+/// Whether one of these is in a file of the store or of its mirror.
+fn is_on_disk(gatelet: &Gatelet, texts: &[&str]) -> bool {
+    let store = fs::read_dir(gatelet.state().join("store")).expect("readable").flatten().map(|entry| entry.path());
+    store.chain([gatelet.state().join("mirror")]).filter(|path| path.is_file()).any(|path| {
+        let bytes = fs::read(path).expect("readable");
+        texts.iter().any(|text| bytes.windows(text.len()).any(|found| found == text.as_bytes()))
+    })
+}
+
+#[test]
+fn a_sealed_state_shows_no_private_key_and_is_served_from_with_its_key_only() {
+    // A PEM key as it is and in base64, and what the Secret below holds.
+    const KEYS: [&str; 3] = ["PRIVATE KEY", "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t", "c2VjcmV0IG9mIHRoZSB0ZXN0"];
+    const SECRET: &str =
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: NAME}\ndata: {key: c2VjcmV0IG9mIHRoZSB0ZXN0}\n";
+    let mut gatelet = Gatelet::start();
+    let backend = Backend::start("sealed");
+    gatelet.serve(&backend.manifests("sealed", HOST), HOST);
+    gatelet.apply(&SECRET.replace("NAME", "before"));
+    let root = fs::read(gatelet.state().join("ca.pem")).expect("the local CA");
+    gatelet.signal("TERM");
+    assert_eq!(gatelet.wait().code(), Some(0));
+    for text in KEYS {
+        assert!(is_on_disk(&gatelet, &[text]) || text.starts_with("LS0"), "{text}");
+    }
+    let [key, other] = [("key", [7; 32]), ("other", [8; 32])].map(|(name, bytes)| {
+        let path = gatelet.folder.path().join(name);
+        fs::write(&path, bytes).expect("a key");
+        path.to_str().expect("a plain path").to_owned()
+    });
+    gatelet.environment("GATELET_SEAL_KEY_FILE", &key);
+    let mut gatelet = gatelet.again(&[]);
+    assert_eq!(fs::read(gatelet.state().join("ca.pem")).expect("the local CA"), root, "the same local CA");
+    assert!(run(&mut gatelet.curl_tls(HOST, "/")).starts_with("sealed\n"));
+    gatelet.apply(&SECRET.replace("NAME", "after"));
+    gatelet.kill();
+    assert!(!is_on_disk(&gatelet, &KEYS));
+    let mut commands = [gatelet.run_command(), gatelet.run_command()];
+    commands[0].env_remove("GATELET_SEAL_KEY_FILE");
+    commands[1].env("GATELET_SEAL_KEY_FILE", other);
+    for command in &mut commands {
+        let output = command.output().expect("gatelet runs");
+        assert!(!output.status.success());
+        assert!(said(&output).contains("store.seal_key_file"), "{}", said(&output));
+    }
+    let gatelet = gatelet.again(&[]);
+    assert_eq!(gatelet.status_of(HOST, "/"), 200);
+}
+
 #[test]
 fn without_its_cluster_it_serves_the_copy_it_has() {
     const SETTINGS: &str = "[proxy]\nlocal_names = true\n";
