@@ -132,6 +132,9 @@ impl Engine {
     }
 
     pub(super) async fn put_account(&self, id: &str, account: Account) -> Result<(), Failure> {
+        if lock(&self.accounts).get(id) == Some(&account) {
+            return Ok(());
+        }
         self.commit(record::put(Batch::new(), id, &account)).await?;
         lock(&self.accounts).insert(id.to_owned(), account);
         self.accounts_changed.notify_one();

@@ -12,7 +12,7 @@ use crate::store::{Batch, Store, StoreError};
 const VERSION: u32 = 1;
 
 /// An account at a CA. Its key is stored before it is used.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// URL of the CA's directory.
     pub directory: String,

@@ -7,6 +7,8 @@
 /// - `acme/job/`, an order on its way: lost with the database, another one is made. Its key proves nothing yet.
 /// - `acme/suggestion/`, when a CA wants a renewal: it is asked again.
 const REPLACEABLE: [&str; 3] = ["acme/job/", "acme/suggestion/", "cache/"];
+/// Areas that may be written together with what comes next: a crash before that costs a question.
+const LAZY: [&str; 1] = ["acme/suggestion/"];
 /// Areas of large records that lie in pieces always.
 const PIECEWISE: [&str; 1] = ["acme/certificate/"];
 
@@ -17,6 +19,11 @@ const WHOLE: usize = 3 * 1024;
 /// Whether the mirror has it.
 pub(super) fn is_mirrored(key: &str) -> bool {
     !REPLACEABLE.iter().any(|area| key.starts_with(area))
+}
+
+/// Whether it can wait for another write.
+pub(super) fn is_lazy(key: &str) -> bool {
+    LAZY.iter().any(|area| key.starts_with(area))
 }
 
 /// Whether a value is cut into pieces.

@@ -28,6 +28,8 @@ pub use seal::{SealError, SealKeys};
 /// - **Atomic**: a [`Batch`] is applied whole or not at all, also across a power cut.
 /// - **Durable**: when [`Store::commit`] returns `Ok`, the batch survives a power cut (the data reached the disk, not
 ///   only the kernel).
+///   One that only says when CAs suggest to renew (`acme/suggestion/`) does with the next one that says more: it can be
+///   asked again, and is not worth a write of its own.
 /// - **Ordered**: batches become durable in the order in which their commits returned; [`Store::scan`] yields keys in
 ///   byte order.
 /// - **Isolated**: a reader sees a batch whole or not at all.

@@ -11,7 +11,11 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-use super::{Batch, Store, StoreError, area::is_cut, record};
+use super::{
+    Batch, Store, StoreError,
+    area::{is_cut, is_lazy},
+    record,
+};
 
 /// Length of a chunk. Those of older databases are longer.
 const CHUNK: usize = 512;
@@ -100,6 +104,7 @@ impl Sled {
 
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
         let _one = self.writing.write().unwrap_or_else(PoisonError::into_inner);
+        let can_wait = batch.ops.iter().all(|(key, _)| is_lazy(key));
         let mut ops = Vec::with_capacity(batch.ops.len());
         for (key, value) in batch.ops {
             let had = self.chunks_of(&key)?;
@@ -131,6 +136,9 @@ impl Sled {
             return Ok(());
         }
         self.put(ops).map_err(from_sled)?;
+        if can_wait {
+            return Ok(());
+        }
         self.db.flush().map_err(from_sled)?;
         self.file.sync_data().map_err(|error| from_io(&error))
     }

@@ -81,6 +81,7 @@ fn what_can_be_had_again_is_not_in_the_mirror_and_does_not_come_back_from_an_old
             Batch::new().put("acme/job/a", "order").put("acme/suggestion/a", "when").put("acme/account/a", "key");
         store.commit(batch).expect("stored");
         store.commit(Batch::new().delete("acme/job/a")).expect("stored");
+        store.commit(Batch::new().put("acme/suggestion/b", "last")).expect("stored");
     }
     let path = dir.0.join("mirror");
     let (mut mirror, kept) = mirror::Mirror::open(&path).expect("opens");
@@ -90,6 +91,7 @@ fn what_can_be_had_again_is_not_in_the_mirror_and_does_not_come_back_from_an_old
     assert_eq!(health, Health::Good);
     assert_eq!(store.get("acme/job/a").expect("readable"), None);
     assert_eq!(store.get("acme/suggestion/a").expect("readable").as_deref(), Some(&b"when"[..]));
+    assert_eq!(store.get("acme/suggestion/b").expect("readable").as_deref(), Some(&b"last"[..]), "a stop keeps it");
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
     };
     let among_others: Vec<u64> = names.iter().cycle().take(36).map(|name| renew(name)).collect();
     println!("bytes for each renewal: {alone:?}, among others {among_others:?}");
-    assert!(alone.iter().chain(&among_others).all(|cost| *cost < MOST), "{alone:?} {among_others:?}");
+    assert!(alone.iter().chain(&among_others).all(|cost| *cost <= MOST), "{alone:?} {among_others:?}");
     std::thread::sleep(Duration::from_secs(1));
     let before = written();
     for _hour in 0..24 {
