@@ -204,6 +204,10 @@ impl Store for Sealed {
         }
         self.inner.commit(batch)
     }
+
+    fn tidy(&self) {
+        self.inner.tidy();
+    }
 }
 
 #[cfg(test)]
