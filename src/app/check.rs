@@ -11,7 +11,7 @@ use rustls::pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{issuers::Issuers, publish};
+use super::{issuers::Issuers, parsed::Parsed, publish};
 use crate::{
     acme::http::Clock,
     admin::FindingReport,
@@ -24,7 +24,6 @@ use crate::{
     controller::{Index, Settings},
     objects::{Event, Kind, RawObject},
     routing::HostPattern,
-    tls::Certificate,
 };
 
 /// Files larger than this are not objects.
@@ -92,6 +91,8 @@ pub fn check(paths: &[PathBuf], config: Option<&Config>) -> Result<CheckReport, 
         issuers: issuers.names(),
         default_issuer: issuers.default().map(Into::into),
     };
+    let parsed = Parsed::default();
+    let inspect = move |chain: &[u8], key: &[u8], pattern: &HostPattern| parsed.inspect(chain, key, pattern);
     let mut index = Index::new(settings, Box::new(inspect));
     let class = br#"{"metadata":{"name":"gatelet"},"spec":{"controller":"gatelet.dev/ingress-controller"}}"#;
     if let Ok(class) = RawObject::parse(Kind::IngressClass, Bytes::from_static(class)) {
@@ -169,15 +170,6 @@ fn object(kind: Kind, mut value: Value, (index, issuers): (&mut Index, &mut Issu
 fn warning(object: String, reason: &str, field: &str, message: String) -> FindingReport {
     let (severity, reason, field) = ("Warning".to_owned(), reason.to_owned(), field.to_owned());
     FindingReport { severity, object, reason, field, message }
-}
-
-/// What the compiler asks about a certificate.
-pub(super) fn inspect(chain: &[u8], key: &[u8], pattern: &HostPattern) -> Result<(), String> {
-    let certificate = Certificate::from_pem(chain, key).map_err(|error| error.to_string())?;
-    if certificate.covers(pattern) {
-        return Ok(());
-    }
-    Err(format!("mismatch: its certificate is for {}, not for {pattern}", certificate.names().join(", ")))
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), CheckError> {

@@ -12,6 +12,7 @@ mod issuers;
 mod metrics;
 mod mini;
 mod origin;
+mod parsed;
 mod proof;
 mod publish;
 mod role;

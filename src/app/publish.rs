@@ -1,15 +1,13 @@
 //! Compiled output made live: endpoints, then the table, then certificates.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::parsed::Parsed;
 use crate::{
     acme::served::{Served, Source},
     admin::{CertificateReport, FindingReport},
     controller::{CertificateSource, Finding, Output, TlsHost},
-    objects::{EventType, Key},
+    objects::EventType,
     proxy::Shared,
     telemetry::Metrics,
     tls::{Certificate, Resolver, SniMap},
@@ -30,8 +28,7 @@ pub(crate) struct Publisher {
     pub(crate) live: Arc<Mutex<Live>>,
     /// The hosts with TLS as of the last compile.
     hosts: Vec<TlsHost>,
-    /// Parsed certificates by Secret and `resourceVersion`: an unchanged one is not parsed again.
-    parsed: HashMap<(Key, Box<str>), Option<Arc<Certificate>>>,
+    parsed: Arc<Parsed>,
 }
 
 impl Publisher {
@@ -40,8 +37,9 @@ impl Publisher {
         resolver: Arc<Resolver>,
         metrics: Arc<Metrics>,
         live: Arc<Mutex<Live>>,
+        parsed: Arc<Parsed>,
     ) -> Self {
-        Self { shared, resolver, metrics, live, hosts: Vec::new(), parsed: HashMap::new() }
+        Self { shared, resolver, metrics, live, hosts: Vec::new(), parsed }
     }
 
     /// Makes an output live; `served` is what the certificate engine holds.
@@ -62,12 +60,12 @@ impl Publisher {
         if let Some(findings) = &output.findings {
             self.findings(findings);
         }
+        self.parsed.sweep();
     }
 
     /// Makes other certificates live for the same hosts.
-    pub(crate) fn certificates(&mut self, served: &Served) {
+    pub(crate) fn certificates(&self, served: &Served) {
         let mut map = SniMap::default();
-        let mut parsed = HashMap::new();
         let mut reports = Vec::new();
         self.metrics.certificates.clear();
         for host in &self.hosts {
@@ -91,13 +89,8 @@ impl Publisher {
             }
             let certificate = match &host.source {
                 CertificateSource::Local => None,
-                CertificateSource::Secret { key, version, chain, private_key } => {
-                    let id = (key.clone(), version.clone());
-                    let known = parsed.get(&id).or_else(|| self.parsed.get(&id)).cloned();
-                    let read = || Certificate::from_pem(chain, &private_key.0).ok().map(Arc::new);
-                    let certificate = known.unwrap_or_else(read);
-                    parsed.insert(id, certificate.clone());
-                    certificate.map(|certificate| (key, certificate))
+                CertificateSource::Secret { key, chain, private_key, .. } => {
+                    self.parsed.get(chain, &private_key.0).ok().map(|certificate| (key, certificate))
                 }
             };
             match certificate {
@@ -111,7 +104,6 @@ impl Publisher {
             reports.push(report);
         }
         self.resolver.swap(map);
-        self.parsed = parsed;
         self.live.lock().unwrap_or_else(PoisonError::into_inner).certificates = reports;
     }
 

@@ -17,7 +17,6 @@ use super::{
     accounts,
     cache::Cache,
     certificates::{self, Certificates},
-    check,
     engine::Engine,
     files,
     inspect::Inspector,
@@ -25,6 +24,7 @@ use super::{
     metrics::{self, DataPlane},
     mini::MiniWriter,
     origin::Origin,
+    parsed::Parsed,
     publish::{Live, Publisher},
     role::Role,
     source,
@@ -49,7 +49,7 @@ use crate::{
     tls::{self, LocalCa, Resolver},
     util::{
         drain::{self, Drain},
-        port,
+        memory, port,
     },
 };
 
@@ -108,6 +108,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     };
     telemetry::start(&config.log.level, format);
     tls::install();
+    memory::set_up(proxy::cores(config.workers));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(8)
@@ -231,9 +232,13 @@ impl Process {
         }
         let mut engine_role = role.clone();
         let leading = *engine_role.leads.borrow_and_update();
+        let parsed = Arc::new(Parsed::default());
         let mut engine = Engine {
-            index: Index::new(settings, Box::new(check::inspect)),
-            publisher: Publisher::new(shared.clone(), resolver, metrics.clone(), live.clone()),
+            index: Index::new(settings, {
+                let parsed = parsed.clone();
+                Box::new(move |chain, key, pattern| parsed.inspect(chain, key, pattern))
+            }),
+            publisher: Publisher::new(shared.clone(), resolver, metrics.clone(), live.clone(), parsed),
             certificates,
             writer: queue,
             leading,

@@ -36,6 +36,6 @@ pub use counters::EndpointHealth;
 const SEND_BUFFER: usize = 64 * 1024;
 
 pub use listen::StartError;
-pub use run::{Running, start};
+pub use run::{Running, cores, start};
 pub use settings::Settings;
 pub use worker::Shared;

@@ -43,6 +43,14 @@ impl Running {
     }
 }
 
+/// How many cores `workers` means: all there are, if it is 0.
+pub fn cores(workers: usize) -> usize {
+    match workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
+}
+
 /// Binds every listener and starts a thread per core.
 pub fn start(
     settings: Settings,
@@ -50,10 +58,7 @@ pub fn start(
     tls: Option<Arc<Server>>,
     drain: Drain,
 ) -> Result<Running, StartError> {
-    let cores = match settings.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    };
+    let cores = cores(settings.workers);
     let mut http = Vec::new();
     let mut https = Vec::new();
     let mut doors: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
