@@ -2,7 +2,8 @@
 //! It knows `routing`, not Kubernetes.
 //!
 //! One current-thread runtime per core, each with its own listeners (SO_REUSEPORT) and its own [`worker::Worker`]
-//! (pools, endpoint state). A request crosses these files in this order: `listen` → `serve` (→ `guard`) → `handle` → `forward`.
+//! (pools, endpoint state). A request crosses these files in this order: `listen` → `serve` (→ `guard`) → `handle` →
+//! `forward` → `exchange` (HTTP/1.1) or hyper (HTTP/2).
 
 mod access;
 mod again;
