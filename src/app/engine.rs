@@ -62,8 +62,8 @@ impl Engine {
         for event in copy {
             self.index.apply(event);
         }
-        let output = self.index.compile();
-        self.publisher.publish(&output, &self.certificates.served());
+        let mut output = self.index.compile();
+        self.publisher.publish(&mut output, &self.certificates.served());
         self.ready.store(true, Ordering::Release);
         tracing::info!("serving from the local copy until the cluster answers");
     }
@@ -131,7 +131,7 @@ impl Engine {
                 }
                 self.write_secrets();
                 self.with_issuers(&mut output, other_issuers);
-                self.publisher.publish(&output, &self.certificates.served());
+                self.publisher.publish(&mut output, &self.certificates.served());
                 self.write_back(output);
                 self.ready.store(true, Ordering::Release);
             }

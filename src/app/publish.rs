@@ -42,14 +42,14 @@ impl Publisher {
         Self { shared, resolver, metrics, live, hosts: Vec::new(), parsed }
     }
 
-    /// Makes an output live; `served` is what the certificate engine holds.
-    pub(crate) fn publish(&mut self, output: &Output, served: &Served) {
+    /// Makes an output live, and keeps its certificates; `served` is what the certificate engine holds.
+    pub(crate) fn publish(&mut self, output: &mut Output, served: &Served) {
         for update in &output.endpoints {
             update.backend.set_endpoints(update.endpoints.clone());
         }
         // Certificates before routes: a redirect to HTTPS must find its certificate there.
-        if let Some(hosts) = &output.certificates {
-            self.hosts.clone_from(hosts);
+        if let Some(hosts) = output.certificates.take() {
+            self.hosts = hosts;
             self.certificates(served);
         }
         if let Some(table) = &output.table {
@@ -66,7 +66,7 @@ impl Publisher {
     /// Makes other certificates live for the same hosts.
     pub(crate) fn certificates(&self, served: &Served) {
         let mut map = SniMap::default();
-        let mut reports = Vec::new();
+        let mut reports = Vec::with_capacity(self.hosts.len());
         self.metrics.certificates.clear();
         for host in &self.hosts {
             let mut report = CertificateReport {
