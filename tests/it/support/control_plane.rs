@@ -93,6 +93,11 @@ impl ControlPlane {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             (threads <= 1 && line.is_empty()).then_some(())
         });
+        // The kernel may close its listener a moment later.
+        eventually("nobody listens on its port", || {
+            let asked = self.kubectl_command(&["get", "--raw", "/version"]).output().expect("kubectl");
+            String::from_utf8_lossy(&asked.stderr).contains("refused").then_some(())
+        });
         let mut command = Command::new(&words[0]);
         command.args(&words[1..words.len() - 1]);
         self.beside(&command)
