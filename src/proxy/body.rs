@@ -111,12 +111,15 @@ struct Relay {
 }
 
 /// Where an answer comes from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum Received {
-    /// A connection of its own; `None` once it went back to its pool.
-    H1(Option<Answer>),
+    /// A connection of its own.
+    H1(Answer),
     /// A stream of a shared connection.
     H2(Incoming),
+    /// Nowhere: it is over.
+    #[default]
+    Over,
 }
 
 // === Outgoing ===
@@ -216,8 +219,9 @@ impl Body {
     pub(super) fn relay(mut from: Received, lease: Lease, worker: &Worker, latest: Option<Instant>) -> Self {
         // Most answers are whole when their head is: the connection can serve another request at once.
         let whole = match &mut from {
-            Received::H1(answer) => answer.as_mut().and_then(Answer::whole),
+            Received::H1(answer) => answer.whole(),
             Received::H2(incoming) => incoming.is_end_stream().then(Bytes::new),
+            Received::Over => Some(Bytes::new()),
         };
         if let Some(bytes) = whole {
             lease.upstream().counters.bytes_out.add(bytes.len() as u64);
@@ -280,10 +284,8 @@ impl http_body::Body for Body {
 impl Received {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
-            Self::H1(Some(answer)) => {
-                answer.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Answer)))
-            }
-            Self::H1(None) => Poll::Ready(None),
+            Self::H1(answer) => answer.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Answer))),
+            Self::Over => Poll::Ready(None),
             Self::H2(incoming) => {
                 Pin::new(incoming).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Broken)))
             }
@@ -292,31 +294,33 @@ impl Received {
 
     fn is_end(&self) -> bool {
         match self {
-            Self::H1(answer) => answer.as_ref().is_none_or(Answer::is_end),
+            Self::H1(answer) => answer.is_end(),
             Self::H2(incoming) => incoming.is_end_stream(),
+            Self::Over => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::H1(answer) => answer.as_ref().map_or_else(|| SizeHint::with_exact(0), Answer::size_hint),
+            Self::H1(answer) => answer.size_hint(),
             Self::H2(incoming) => incoming.size_hint(),
+            Self::Over => SizeHint::with_exact(0),
         }
     }
 
     /// The connection, for another protocol than HTTP, if it has one.
     pub(super) fn into_stream(self) -> Option<Connection> {
         match self {
-            Self::H1(answer) => answer?.into_stream(),
-            Self::H2(_) => None,
+            Self::H1(answer) => answer.into_stream(),
+            Self::H2(_) | Self::Over => None,
         }
     }
 
     /// The connection for another request, if it has one.
     fn into_connection(self) -> Option<Connection> {
         match self {
-            Self::H1(answer) => answer?.into_connection(),
-            Self::H2(_) => None,
+            Self::H1(answer) => answer.into_connection(),
+            Self::H2(_) | Self::Over => None,
         }
     }
 }
@@ -324,10 +328,7 @@ impl Received {
 impl Relay {
     fn give_back(&mut self) {
         let Some(lease) = self.lease.take() else { return };
-        lease.finish(match &mut self.from {
-            Received::H1(answer) => answer.take().and_then(Answer::into_connection),
-            Received::H2(_) => None,
-        });
+        lease.finish(std::mem::take(&mut self.from).into_connection());
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {

@@ -19,7 +19,6 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::{
-    again::Again,
     body::{Body, Fate, Outgoing, Received},
     conn::ConnInfo,
     deadline::Deadline,
@@ -224,13 +223,12 @@ async fn once_h1(
     let exchange = connection.exchange(upload, limits);
     let failed = match in_time(worker, worker.settings.response_header_timeout, exchange, fate).await {
         None => return Err(late(fate)),
-        Some(Ok(mut head)) => {
+        Some(Ok(head)) => {
             upstream.succeeded();
-            let (mut parts, ()) = Response::new(()).into_parts();
-            (parts.status, parts.headers) = (head.status, std::mem::take(&mut head.headers));
             let upload = request.take().expect("the request that was sent");
-            let answer = Answer::new(connection, &head, upload, limits);
-            let received = Received::H1(Some(answer));
+            let received = Received::H1(Answer::new(connection, &head, upload, limits));
+            let (mut parts, ()) = Response::new(()).into_parts();
+            (parts.status, parts.headers) = (head.status, head.headers);
             return Ok((Answered { parts, received, upgrade: head.upgrade }, lease));
         }
         Some(Err(failed)) => failed,
@@ -262,7 +260,7 @@ async fn once_h2(
         worker.counters.connects.add(1);
     }
     let sent = request.take().expect("a request to send");
-    let again = (reused && fate.is_none() && sent.method().is_idempotent()).then(|| Again::of(&sent));
+    let again = (reused && fate.is_none() && sent.method().is_idempotent()).then(|| head_again(&sent));
     let limit = worker.settings.response_header_timeout;
     match in_time(worker, limit, sender.try_send_request(sent), fate).await {
         None => Err(late(fate)),
@@ -278,13 +276,21 @@ async fn once_h2(
                 return Err(Error::client(kind));
             }
             let unsent = error.take_message();
-            *request = unsent
-                .filter(|_| fate.is_none_or(|fate| !fate.started.get()))
-                .or_else(|| again.map(|again| again.request(Outgoing::empty())));
+            *request = unsent.filter(|_| fate.is_none_or(|fate| !fate.started.get())).or(again);
             let retry = if request.is_some() { Retry::IfReused } else { Retry::Never };
             Err(Error::upstream(Kind::BadGateway("the backend broke off"), retry))
         }
     }
+}
+
+/// A request with the same head, and no body.
+fn head_again(request: &Request<Outgoing>) -> Request<Outgoing> {
+    let mut again = Request::new(Outgoing::empty());
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.version_mut() = request.version();
+    *again.headers_mut() = request.headers().clone();
+    again
 }
 
 /// Why a request has no answer when the time for it is over.

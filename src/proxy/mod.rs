@@ -6,7 +6,6 @@
 //! `forward` → `exchange` (HTTP/1.1) or hyper (HTTP/2).
 
 mod access;
-mod again;
 mod body;
 mod check;
 pub mod conn;

@@ -82,7 +82,7 @@ impl Head {
                 headers.append(name, value);
             }
         }
-        for name in std::mem::take(&mut said.named) {
+        for name in &said.named {
             headers.remove(name);
         }
         let framing = said.framing(status, to_head, http_10)?;
