@@ -158,7 +158,7 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
                 }
             }
             if !lost.ops.is_empty() {
-                health = Health::Repaired { records: lost.ops.len() };
+                health = Health::Repaired { records: lost.len() };
                 sled.commit(lost)?;
             }
             if !whole || missing > 0 {

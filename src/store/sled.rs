@@ -94,12 +94,13 @@ impl Sled {
         Ok(value)
     }
 
-    fn chunks_of(&self, key: &str) -> Result<u16, StoreError> {
-        let Some(entry) = self.db.get(key).map_err(from_sled)? else { return Ok(0) };
-        match record::open(key, &entry) {
-            Ok([CHUNKED, low, high]) => Ok(u16::from_le_bytes([*low, *high])),
-            _ => Ok(0),
-        }
+    /// In how many chunks a value lies; `None` if there is none.
+    fn chunks_of(&self, key: &str) -> Result<Option<u16>, StoreError> {
+        let Some(entry) = self.db.get(key).map_err(from_sled)? else { return Ok(None) };
+        Ok(Some(match record::open(key, &entry) {
+            Ok([CHUNKED, low, high]) => u16::from_le_bytes([*low, *high]),
+            _ => 0,
+        }))
     }
 
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
@@ -111,7 +112,7 @@ impl Sled {
             let mut has = 0;
             match value {
                 // Nothing to remove is nothing to write.
-                None if !self.db.contains_key(&key).map_err(from_sled)? => {}
+                None if had.is_none() => {}
                 None => ops.push((key.clone(), None)),
                 Some(value) if !is_cut(&key, &value) => {
                     let mut entry = Vec::with_capacity(1 + value.len());
@@ -128,7 +129,7 @@ impl Sled {
                     ops.push((key.clone(), Some(record::seal(&[CHUNKED, low, high]))));
                 }
             }
-            for number in has..had {
+            for number in has..had.unwrap_or(0) {
                 ops.push((chunk(&key, number), None));
             }
         }
