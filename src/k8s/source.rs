@@ -230,18 +230,11 @@ pub(super) async fn changed(client: &Client, url: &str, version: Option<&str>) -
     // Without a version the watch begins with what is there: that of an object may be forgotten long ago.
     let url = format!("{url}&watch=true&timeoutSeconds={}", WATCH.as_secs());
     let watching = async {
-        let mut body = timeout(PATIENCE, open(client, &url)).await.map_err(|_elapsed| Trouble::Timeout)??;
-        let mut buffer = Vec::new();
-        while let Some(data) = data(&mut body).await? {
-            buffer.extend_from_slice(&data);
-            while let Some(end) = memchr::memchr(b'\n', &buffer) {
-                let line: Vec<u8> = buffer.drain(..=end).collect();
-                if !line.trim_ascii().is_empty() && version_in(&line)?.as_deref() != version {
-                    return Ok(());
-                }
-            }
-            if buffer.len() > LARGEST_LINE {
-                return Err(Trouble::Malformed("a line of the watch is too long".to_owned()));
+        let body = timeout(PATIENCE, open(client, &url)).await.map_err(|_elapsed| Trouble::Timeout)??;
+        let mut lines = Lines::of(body);
+        while let Some(line) = lines.next().await? {
+            if version_in(line)?.as_deref() != version {
+                return Ok(());
             }
         }
         Ok(())
@@ -263,6 +256,39 @@ fn version_in(line: &[u8]) -> Result<Option<String>, Trouble> {
         Value::String(version) => Some(version),
         _ => None,
     })
+}
+
+/// The lines of a watch, but for empty ones.
+struct Lines {
+    body: Body,
+    buffer: Vec<u8>,
+    /// Handed out already.
+    done: usize,
+}
+
+impl Lines {
+    fn of(body: Body) -> Self {
+        Self { body, buffer: Vec::new(), done: 0 }
+    }
+
+    /// The next line; `None` where the server has ended the watch.
+    async fn next(&mut self) -> Result<Option<&[u8]>, Trouble> {
+        loop {
+            while let Some(length) = memchr::memchr(b'\n', &self.buffer[self.done..]) {
+                let line = self.done..self.done + length;
+                self.done = line.end + 1;
+                if !self.buffer[line.clone()].trim_ascii().is_empty() {
+                    return Ok(Some(&self.buffer[line]));
+                }
+            }
+            self.buffer.drain(..std::mem::take(&mut self.done));
+            if self.buffer.len() > LARGEST_LINE {
+                return Err(Trouble::Malformed("a line of the watch is too long".to_owned()));
+            }
+            let Some(data) = data(&mut self.body).await? else { return Ok(None) };
+            self.buffer.extend_from_slice(&data);
+        }
+    }
 }
 
 /// The next data of a watch; `None` where the server has ended it.
@@ -291,22 +317,10 @@ fn watch_url(kind: Kind, version: &str) -> String {
 }
 
 /// Reads a watch until the server ends it.
-async fn watch(kind: Kind, mut body: Body, version: &mut String, events: &mpsc::Sender<Event>) -> Result<(), Trouble> {
-    let mut buffer = Vec::new();
-    while let Some(data) = data(&mut body).await? {
-        buffer.extend_from_slice(&data);
-        let mut done = 0;
-        while let Some(end) = memchr::memchr(b'\n', &buffer[done..]) {
-            let line = &buffer[done..done + end];
-            done += end + 1;
-            if !line.trim_ascii().is_empty() {
-                take(kind, line, version, events).await?;
-            }
-        }
-        buffer.drain(..done);
-        if buffer.len() > LARGEST_LINE {
-            return Err(Trouble::Malformed("a line of the watch is too long".to_owned()));
-        }
+async fn watch(kind: Kind, body: Body, version: &mut String, events: &mpsc::Sender<Event>) -> Result<(), Trouble> {
+    let mut lines = Lines::of(body);
+    while let Some(line) = lines.next().await? {
+        take(kind, line, version, events).await?;
     }
     Ok(())
 }
