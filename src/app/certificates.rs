@@ -250,7 +250,8 @@ async fn tell(mut told: mpsc::Receiver<Notice>, owners: &Owners, events: &Queue)
         for about in about.unwrap_or_default() {
             let event_type = if notice.reason.is_warning() { EventType::Warning } else { EventType::Normal };
             let message = notice.message.as_str().into();
-            events.push(Write::Note(EventNote { about, event_type, reason: notice.reason.name(), message }));
+            let note = EventNote { about, event_type, reason: notice.reason.name(), message };
+            events.push(Write::Note(note, 1));
         }
     }
 }

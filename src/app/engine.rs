@@ -185,7 +185,8 @@ impl Engine {
         if !self.leading {
             return;
         }
-        let written = if self.announced.begins() { Write::Standing } else { Write::Note };
+        // What holds may have been announced by another replica: its Event goes on.
+        let more = u64::from(!self.announced.begins());
         for finding in self.announced.fresh(&findings) {
             let message = match &*finding.field {
                 "" => finding.message.clone(),
@@ -193,7 +194,7 @@ impl Engine {
             };
             let note =
                 EventNote { about: finding.about, event_type: finding.severity, reason: finding.reason, message };
-            self.writer.push(written(note));
+            self.writer.push(Write::Note(note, more));
         }
     }
 
@@ -204,7 +205,7 @@ impl Engine {
             return false;
         }
         let (batch, store) = (cache.batch(), store.clone());
-        self.tidy.note(batch.ops.len());
+        self.tidy.note(batch.len());
         match tokio::task::spawn_blocking(move || store.commit(batch)).await {
             Ok(Ok(())) => {
                 cache.committed();

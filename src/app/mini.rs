@@ -40,8 +40,7 @@ impl MiniWriter {
                 (about.key, result)
             }
             Write::Secret(patch) => (patch.secret(), self.secret(&patch).await),
-            Write::Note(note) => (note.about.key.clone(), self.note(&note, 1).await),
-            Write::Standing(note) => (note.about.key.clone(), self.note(&note, 0).await),
+            Write::Note(note, more) => (note.about.key.clone(), self.note(&note, more).await),
         };
         if let Err(error) = done {
             tracing::warn!(object = %about, %error, "status, Secret or Event not written");

@@ -27,10 +27,9 @@ const ATTEMPTS: u32 = 6;
 pub(crate) enum Write {
     Status(StatusPatch),
     Secret(SecretPatch),
-    /// Something that has happened: once more, if it is known.
-    Note(EventNote),
-    /// Something that holds, maybe since before this process leads: the Event that is there goes on.
-    Standing(EventNote),
+    /// An Event, and how many more one that is there counts: 1 for what has happened, 0 for what holds, maybe since
+    /// before this process leads.
+    Note(EventNote, u64),
 }
 
 /// Where it is written to.
@@ -75,8 +74,8 @@ impl Queue {
                 waiting.statuses.insert(about.key.clone(), patch);
             }
             Write::Secret(secret) => drop(waiting.secrets.insert(secret.secret(), secret)),
-            Write::Note(_) | Write::Standing(_) if waiting.notes.len() < NOTES => waiting.notes.push_back(write),
-            Write::Note(note) | Write::Standing(note) => {
+            Write::Note(..) if waiting.notes.len() < NOTES => waiting.notes.push_back(write),
+            Write::Note(note, _) => {
                 tracing::warn!(object = %note.about.key, reason = note.reason, "too many Events wait: one is dropped");
             }
         }
@@ -128,8 +127,7 @@ async fn kubernetes(writer: &k8s::Writer, write: Write) {
                 (about.key.clone(), writer.status(patch).await)
             }
             Write::Secret(patch) => (patch.secret(), writer.secret(patch).await),
-            Write::Note(note) => (note.about.key.clone(), writer.note(note).await),
-            Write::Standing(note) => (note.about.key.clone(), writer.standing(note).await),
+            Write::Note(note, more) => (note.about.key.clone(), writer.note(note, *more).await),
         };
         let Err(error) = done else { return };
         let again = match &error {

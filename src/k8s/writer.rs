@@ -56,17 +56,8 @@ impl Writer {
         self.objects.merge(&key, &merge).await.map(|_answer| ())
     }
 
-    /// Writes an Event; the same note again counts up.
-    pub async fn note(&self, note: &EventNote) -> Result<(), WriteError> {
-        self.put(note, 1).await
-    }
-
-    /// Writes an Event of what may hold since before: one that is there goes on, without a count.
-    pub async fn standing(&self, note: &EventNote) -> Result<(), WriteError> {
-        self.put(note, 0).await
-    }
-
-    async fn put(&self, note: &EventNote, more: u64) -> Result<(), WriteError> {
+    /// Writes an Event; one that is there counts `more`.
+    pub async fn note(&self, note: &EventNote, more: u64) -> Result<(), WriteError> {
         let key = event_key(note);
         let now = stamp::now();
         let body = self.event(&key, note, &now);
