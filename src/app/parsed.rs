@@ -19,14 +19,8 @@ type Pair = Result<Arc<Certificate>, String>;
 /// The pairs that are served, and those that were asked about since.
 #[derive(Debug, Default)]
 pub(crate) struct Parsed {
-    pairs: Mutex<HashMap<Id, (Pair, Use)>>,
-}
-
-/// When a pair was last asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
-    Before,
-    Now,
+    /// With whether it was asked for since the last sweep.
+    pairs: Mutex<HashMap<Id, (Pair, bool)>>,
 }
 
 impl Parsed {
@@ -39,8 +33,8 @@ impl Parsed {
         let id: Id = both.finish().as_ref().try_into().unwrap_or_default();
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         let read = || Certificate::from_pem(chain, key).map(Arc::new).map_err(|error| error.to_string());
-        let (pair, used) = pairs.entry(id).or_insert_with(|| (read(), Use::Now));
-        *used = Use::Now;
+        let (pair, asked) = pairs.entry(id).or_insert_with(|| (read(), true));
+        *asked = true;
         pair.clone()
     }
 
@@ -55,9 +49,8 @@ impl Parsed {
 
     /// Forgets what is not served, unless it was asked for since the last call.
     pub(crate) fn sweep(&self) {
-        self.pairs.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (pair, used)| {
-            let asked = std::mem::replace(used, Use::Before) == Use::Now;
-            asked || pair.as_ref().is_ok_and(|certificate| Arc::strong_count(certificate) > 1)
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (pair, asked)| {
+            std::mem::take(asked) || pair.as_ref().is_ok_and(|certificate| Arc::strong_count(certificate) > 1)
         });
     }
 }
