@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    super::support::{Folder, Gatelet, Pebble, backend, eventually, gatelet::program, pebble::Options, said},
+    super::support::{Folder, Gatelet, Pebble, backend, eventually, pebble::Options, said},
     replicas::Nodes,
 };
 
@@ -101,8 +101,7 @@ impl Site {
 
     /// `gatelet certs` of a node.
     fn certs(&self, gatelet: &Gatelet, arguments: &[&str]) -> Output {
-        let mut command = program();
-        command.arg("certs").args(arguments).env("GATELET_ADMIN", format!("127.0.0.1:{}", gatelet.admin));
+        let command = gatelet.command_line(&[&["certs"], arguments].concat());
         self.nodes.real.beside(&command).output().expect("gatelet runs")
     }
 }

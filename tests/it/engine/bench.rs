@@ -219,6 +219,11 @@ impl Bench {
         crate::support::eventually(what, ask)
     }
 
+    /// Waits until every fault has had its call.
+    pub fn call_comes(&self) {
+        self.until("the call comes", || self.ca.faults_left().is_empty().then_some(()));
+    }
+
     pub fn reports(&self) -> Vec<Report> {
         self.engine.report()
     }

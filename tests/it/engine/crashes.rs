@@ -34,7 +34,7 @@ fn on_gate(gate: &Arc<Gate>, options: Options) -> Bench {
 
 /// Waits for a scripted fault to happen, then ends the process.
 fn crash_at_fault(bench: &mut Bench) {
-    bench.until("the call comes", || bench.ca.faults_left().is_empty().then_some(()));
+    bench.call_comes();
     // What the CA does when it has the call takes no time to speak of.
     std::thread::sleep(Duration::from_millis(30));
     bench.ca.set_faults(Vec::new());
@@ -143,7 +143,7 @@ fn whichever_account_key_the_ca_has_after_a_crash_is_found_out() {
         bench.ca.set_faults(vec![Fault::once(Endpoint::KeyChange, action.clone())]);
         let (engine, issuer) = (bench.engine.clone(), bench.issuer(|_| {}));
         let changing = bench.spawn(async move { engine.change_key(&issuer).await });
-        bench.until("the call comes", || bench.ca.faults_left().is_empty().then_some(()));
+        bench.call_comes();
         std::thread::sleep(Duration::from_millis(30));
         changing.abort();
         bench.ca.set_faults(Vec::new());
@@ -197,7 +197,7 @@ fn records_in_dns_that_a_crash_left_over_are_removed_whether_or_not_the_wish_liv
         });
         let wildcard = want(&["*.a.example"], std::slice::from_ref(&issuer));
         bench.engine.want([wildcard.clone()].into());
-        bench.until("the call comes", || bench.ca.faults_left().is_empty().then_some(()));
+        bench.call_comes();
         assert_eq!(published(&folder).len(), 1);
         bench.stop();
         bench.ca.set_faults(Vec::new());
@@ -226,7 +226,7 @@ fn a_revocation_whose_answer_is_lost_is_asked_for_again_after_a_start() {
         bench.ca.set_faults(vec![Fault::once(Endpoint::RevokeCert, action.clone())]);
         let engine = bench.engine.clone();
         let revoking = bench.spawn(async move { engine.revoke("a.example", Some(1)).await });
-        bench.until("the call comes", || bench.ca.faults_left().is_empty().then_some(()));
+        bench.call_comes();
         std::thread::sleep(Duration::from_millis(30));
         revoking.abort();
         bench.ca.set_faults(Vec::new());
@@ -259,20 +259,32 @@ fn a_revocation_that_no_ca_hears_goes_on_without_a_start_and_one_that_is_refused
     bench.assert_good();
 }
 
+/// A bench on a store in a folder, with a certificate.
+fn on_disk(folder: &Folder) -> Bench {
+    let ca = ChaosCa::start(Options::default());
+    let bench = Bench::on(ca, store::open(folder.path()).unwrap().0, Time::new(), PACE);
+    bench.want(&["a.example"]);
+    assert_eq!(bench.settle(HOUR), End::Live, "{:#?}", bench.ca.log());
+    bench
+}
+
+/// Another process, after the database is lost. It serves the certificate before anything is wanted.
+fn without_database(bench: Bench, folder: &Folder) -> Bench {
+    let (ca, time) = (bench.ca.clone(), bench.time.clone());
+    drop(bench);
+    fs::remove_dir_all(folder.path().join("store")).unwrap();
+    let bench = Bench::on(ca, store::open(folder.path()).unwrap().0, time, PACE);
+    assert_eq!(bench.engine.served().borrow().certificates.len(), 1);
+    bench.want(&["a.example"]);
+    assert_eq!(bench.settle(HOUR), End::Live, "{:#?}", bench.ca.log());
+    bench
+}
+
 #[test]
 fn a_lost_database_comes_back_from_its_mirror_without_a_second_issuance() {
     let folder = Folder::new();
-    let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
-    let open = || store::open(folder.path()).unwrap().0;
-    let bench = Bench::on(ca.clone(), open(), time.clone(), PACE);
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    drop(bench);
-    fs::remove_dir_all(folder.path().join("store")).unwrap();
-    let bench = Bench::on(ca, open(), time, PACE);
-    assert_eq!(bench.engine.served().borrow().certificates.len(), 1);
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
+    let bench = on_disk(&folder);
+    let bench = without_database(bench, &folder);
     assert_eq!(bench.issued(), 1);
     bench.pass(DAY * 70);
     assert_eq!(bench.settle(HOUR), End::Live);
@@ -285,21 +297,12 @@ fn a_lost_database_comes_back_from_its_mirror_without_a_second_issuance() {
 fn an_order_that_is_lost_with_the_database_is_made_again_by_the_same_account() {
     for endpoint in [Endpoint::NewOrder, Endpoint::Challenge, Endpoint::Finalize] {
         let folder = Folder::new();
-        let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
-        let open = || store::open(folder.path()).unwrap().0;
-        let bench = Bench::on(ca.clone(), open(), time.clone(), PACE);
-        bench.want(&["a.example"]);
-        assert_eq!(bench.settle(HOUR), End::Live);
-        ca.set_faults(vec![Fault::once(endpoint, Action::HangAfterCommit)]);
+        let bench = on_disk(&folder);
+        bench.ca.set_faults(vec![Fault::once(endpoint, Action::HangAfterCommit)]);
         bench.pass(DAY * 70);
-        bench.until("the call comes", || ca.faults_left().is_empty().then_some(()));
-        ca.set_faults(Vec::new());
-        drop(bench);
-        fs::remove_dir_all(folder.path().join("store")).unwrap();
-        let bench = Bench::on(ca, open(), time, PACE);
-        assert_eq!(bench.engine.served().borrow().certificates.len(), 1, "{endpoint:?}");
-        bench.want(&["a.example"]);
-        assert_eq!(bench.settle(HOUR), End::Live, "{endpoint:?}");
+        bench.call_comes();
+        bench.ca.set_faults(Vec::new());
+        let bench = without_database(bench, &folder);
         let issued = bench.ca.issued();
         assert!(issued.iter().all(|one| one.account == issued[0].account), "{endpoint:?}");
         bench.assert_good();
@@ -320,7 +323,7 @@ fn orders_of_a_loop_of_crashes_are_counted_once_each() {
         budget["record"]["orders"].as_array().unwrap().len()
     };
     for next in [hang(), hang(), Vec::new()] {
-        bench.until("the call comes", || bench.ca.faults_left().is_empty().then_some(()));
+        bench.call_comes();
         bench.ca.set_faults(next);
         bench.pass(Duration::from_secs(60));
         bench.crash();

@@ -87,7 +87,7 @@ fn an_order_that_has_expired_is_followed_by_another() {
     for endpoint in [Endpoint::Authz, Endpoint::Challenge, Endpoint::Finalize] {
         let mut bench = Bench::with(Options::default(), vec![Fault::once(endpoint, Action::Delay(DAY))]);
         bench.want(&["a.example"]);
-        bench.until("the call comes", || bench.ca.faults_left().is_empty().then_some(()));
+        bench.call_comes();
         bench.stop();
         bench.ca.set_faults(Vec::new());
         bench.pass(DAY * 8);
@@ -255,7 +255,7 @@ fn a_stop_in_any_state_is_immediate() {
     for endpoint in ORDER_CALLS.into_iter().chain([Endpoint::Directory, Endpoint::NewNonce, Endpoint::NewAccount]) {
         let mut bench = Bench::with(Options::default(), vec![Fault::once(endpoint, Action::Delay(DAY))]);
         bench.want(&["a.example"]);
-        bench.until("the call comes", || bench.ca.faults_left().is_empty().then_some(()));
+        bench.call_comes();
         // It returns, though the CA does not answer for a day.
         bench.stop();
     }

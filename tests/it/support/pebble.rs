@@ -207,7 +207,7 @@ fn there(inside: Option<u32>, command: Command) -> Command {
 
 fn listens(inside: Option<u32>, port: u16) {
     let mut look = Command::new("bash");
-    look.args(["-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}")]).stderr(Stdio::null());
+    look.args(["-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}")]);
     eventually(&format!("port {port} open"), || match inside {
         None => TcpStream::connect(("127.0.0.1", port)).ok().map(drop),
         Some(pid) => {
