@@ -19,7 +19,10 @@ pub use report::{
     HostReport, LeaderReport, StatusReport, UnreadReport, WantReport,
 };
 
-use crate::{telemetry::Metrics, util::drain::Drain};
+use crate::{
+    telemetry::Metrics,
+    util::drain::{Drain, Phase},
+};
 
 /// Connections at a time.
 const CONNECTIONS: usize = 64;
@@ -29,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What the process can say of itself.
 pub trait Inspect: Send + Sync + 'static {
     /// Whether it serves.
-    fn ready(&self) -> bool;
+    fn readiness(&self) -> Result<(), Unhealthy>;
     /// The state of everything.
     fn status(&self) -> StatusReport;
     /// What would happen to a request; `Err` says what is wrong with the URL.
@@ -38,6 +41,17 @@ pub trait Inspect: Send + Sync + 'static {
     fn certs(&self) -> CertsReport;
     /// Does what an operator asks for; the answer, good or bad, is one sentence.
     fn operate(&self, operation: Operation) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
+}
+
+/// Why a process does not serve as it should.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unhealthy {
+    /// It does not know yet what to serve.
+    #[error("not ready: the objects have not been read yet")]
+    Starting,
+    /// A core of the data plane hangs; only a new process helps.
+    #[error("not ready: {0}")]
+    Stalled(String),
 }
 
 /// What an operator can ask for.
@@ -122,11 +136,17 @@ fn answer(
         return text(StatusCode::FORBIDDEN, "only for local tools\n");
     }
     match path {
-        "/healthz" | "/livez" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if inspect.ready() && drain.phase() == crate::util::drain::Phase::Running => {
-            text(StatusCode::OK, "ok\n")
+        "/healthz" | "/livez" => match inspect.readiness() {
+            Err(stalled @ Unhealthy::Stalled(_)) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{stalled}\n")),
+            Ok(()) | Err(Unhealthy::Starting) => text(StatusCode::OK, "ok\n"),
+        },
+        "/readyz" if drain.phase() != Phase::Running => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the process is ending\n")
         }
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        "/readyz" => match inspect.readiness() {
+            Ok(()) => text(StatusCode::OK, "ok\n"),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n")),
+        },
         "/metrics" => {
             let mut response = text(StatusCode::OK, &metrics.text());
             let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

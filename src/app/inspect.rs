@@ -17,10 +17,10 @@ use crate::{
     acme::{self, report::Report},
     admin::{
         BackendReport, CandidateReport, CertsReport, EndpointReport, ExplainReport, HostReport, Inspect, LeaderReport,
-        Operation, StatusReport, UnreadReport, WantReport,
+        Operation, StatusReport, Unhealthy, UnreadReport, WantReport,
     },
     k8s::Unread,
-    proxy::{EndpointHealth, Shared},
+    proxy::{EndpointHealth, STALLED_AFTER, Shared},
     routing::{Action, Authority, Backend, EndpointSet, HostPattern, path},
 };
 
@@ -86,8 +86,16 @@ impl Health {
 }
 
 impl Inspect for Inspector {
-    fn ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+    fn readiness(&self) -> Result<(), Unhealthy> {
+        let stalled = self.shared.stalled(STALLED_AFTER);
+        if !stalled.is_empty() {
+            let cores: Vec<String> = stalled.iter().map(ToString::to_string).collect();
+            return Err(Unhealthy::Stalled(cores.join(", ")));
+        }
+        if !self.ready.load(Ordering::Acquire) {
+            return Err(Unhealthy::Starting);
+        }
+        Ok(())
     }
 
     fn certs(&self) -> CertsReport {
@@ -175,7 +183,7 @@ impl Inspect for Inspector {
                 .map(|(kind, why)| UnreadReport { kind: kind.name().to_owned(), why })
                 .collect(),
             uptime_seconds: self.started.elapsed().as_secs(),
-            ready: self.ready(),
+            ready: self.readiness().is_ok(),
             store: self.store.clone(),
             http: text(&self.http),
             https: text(&self.https),

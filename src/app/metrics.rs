@@ -15,7 +15,7 @@ use crate::{
     k8s::Unread,
     objects::Kind,
     proxy::{
-        Shared,
+        STALLED_AFTER, Shared,
         counters::{LATENCY_BUCKETS, UPSTREAM_ERRORS},
     },
 };
@@ -76,7 +76,10 @@ impl Collector for DataPlane {
                 total,
             )?;
         }
-        Ok(())
+
+        let stalled = self.0.stalled(STALLED_AFTER).len();
+        let stalled = [(Vec::new(), i64::try_from(stalled).unwrap_or(i64::MAX))];
+        gauges(&mut encoder, "cores_stalled", "Cores of the data plane that hang", stalled)
     }
 }
 

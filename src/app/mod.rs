@@ -18,8 +18,10 @@ mod publish;
 mod role;
 mod source;
 mod start;
+mod stop;
 mod tasks;
 mod tidy;
+mod watchdog;
 mod writer;
 
 pub use check::{CheckError, CheckReport, check};

@@ -8,10 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
-};
+use tokio::sync::{mpsc, watch};
 
 use super::{
     accounts,
@@ -28,8 +25,10 @@ use super::{
     publish::{Live, Publisher},
     role::Role,
     source,
+    stop::{self, Signals},
     tasks::Tasks,
     tidy::Tidy,
+    watchdog,
     writer::{self, Announced, Target},
 };
 use crate::{
@@ -61,8 +60,8 @@ const API_IDENTITY: &str = "api/identity";
 /// Events that may wait for the compiler; sources wait when it is full.
 const EVENTS: usize = 1024;
 
-/// What ending takes at most after the grace time.
-const STOP_MARGIN: Duration = Duration::from_secs(10);
+/// What tasks that block may still take when all else has ended.
+const LAST_TASKS: Duration = Duration::from_secs(1);
 
 /// Why the process cannot run, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +116,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         .build()
         .map_err(start("the control runtime"))?;
     let ended = runtime.block_on(Process::run(config));
+    runtime.shutdown_timeout(LAST_TASKS);
     telemetry::flush();
     ended
 }
@@ -127,6 +127,8 @@ impl Process {
     async fn run(config: Config) -> Result<(), RunError> {
         let started = Instant::now();
         let (signal, drain) = drain::channel();
+        let signal = Arc::new(signal);
+        let mut signals = Signals::listen(signal.clone()).map_err(start("signals"))?;
         let keys = SealKeys::read(config.store.seal_key_file.as_deref(), &config.store.old_seal_key_files)?;
         let (store, health) = store::open_sealed(&config.state, keys)?;
         let store_state = report(&health);
@@ -205,6 +207,7 @@ impl Process {
             }
         };
         drop(events_tx);
+        tasks.spawn("watchdog", watchdog::watch(shared.clone(), drain.clone()));
         // For all that only one replica may do.
         let leads = role.leads.clone();
         let (queue, writing) = writer::start(target, leads.clone());
@@ -281,7 +284,7 @@ impl Process {
         tracing::info!(http = ?listeners.http, https = ?listeners.https, api = ?api, "serving");
         // Outside systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        let outcome = until_told_to_stop(&mut tasks, &signal, &config, listeners).await;
+        let outcome = until_told_to_stop(&mut tasks, &mut signals, &signal, config.grace, listeners).await;
         role.ended().await;
         tasks.shutdown().await;
         outcome
@@ -351,30 +354,16 @@ async fn mini_cluster(store: &Arc<dyn Store>) -> Result<(Arc<dyn Propose>, Arc<d
 
 async fn until_told_to_stop(
     tasks: &mut Tasks,
+    signals: &mut Signals,
     drain: &drain::Signal,
-    config: &Config,
+    grace: Duration,
     listeners: proxy::Running,
 ) -> Result<(), RunError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(start("signals"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(start("signals"))?;
     let outcome = tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        () = signals.first() => Ok(()),
         why = tasks.failure() => Err(RunError::Ended(why)),
     };
-    tracing::info!(grace = ?config.grace, "draining: no new connections, requests in flight may finish");
-    // A grace time beyond the unit's own limit: it would be killed with requests in flight.
-    let patience = config.grace.saturating_add(STOP_MARGIN);
-    let patience = sd_notify::NotifyState::ExtendTimeoutUsec(u32::try_from(patience.as_micros()).unwrap_or(u32::MAX));
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping, patience]);
-    drain.drain(config.grace);
-    let drained = tokio::task::spawn_blocking(move || listeners.join());
-    tokio::select! {
-        _ = drained => {}
-        _ = terminate.recv() => tracing::info!("second signal: ending at once"),
-        _ = interrupt.recv() => tracing::info!("second signal: ending at once"),
-    }
-    drain.stop();
+    stop::drain(signals, drain, grace, listeners).await;
     outcome
 }
 

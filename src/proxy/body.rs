@@ -28,6 +28,7 @@ use super::{
     exchange::{self, Answer, Connection},
     pool::Lease,
     signal::Flight,
+    streams::Progress,
     worker::Worker,
 };
 
@@ -88,6 +89,8 @@ pub(crate) struct Body {
     pub(super) record: Option<Box<Record>>,
     /// Ends when the answer is over.
     pub(super) flight: Option<Flight>,
+    /// Of its HTTP/2 stream.
+    pub(super) progress: Option<Rc<Progress>>,
 }
 
 #[derive(Debug, Default)]
@@ -210,7 +213,7 @@ impl Stream {
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         let source = if bytes.is_empty() { Source::Empty } else { Source::Own(bytes) };
-        Self { source, record: None, flight: None }
+        Self { source, ..Self::default() }
     }
 }
 
@@ -235,7 +238,7 @@ impl Body {
             deadline: Deadline::new(&worker.deadlines),
             latest,
         };
-        Self { source: Source::Relay(Box::new(relay)), record: None, flight: None }
+        Self { source: Source::Relay(Box::new(relay)), ..Self::default() }
     }
 }
 
@@ -245,6 +248,9 @@ impl http_body::Body for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if let Some(progress) = &this.progress {
+            progress.asked();
+        }
         let frame = match &mut this.source {
             Source::Empty => return Poll::Ready(None),
             Source::Own(bytes) => {
@@ -260,6 +266,9 @@ impl http_body::Body for Body {
                 Some(Err(_)) => record.broken = true,
                 None => {}
             }
+        }
+        if let (Some(progress), Poll::Ready(Some(Ok(_)))) = (&this.progress, &frame) {
+            progress.given();
         }
         frame
     }

@@ -23,10 +23,12 @@ mod listen;
 mod names;
 mod pool;
 mod proxy_protocol;
+mod pulse;
 mod run;
 mod serve;
 pub mod settings;
 mod signal;
+mod streams;
 mod upgrade;
 mod worker;
 
@@ -36,6 +38,7 @@ pub use counters::EndpointHealth;
 const SEND_BUFFER: usize = 64 * 1024;
 
 pub use listen::StartError;
+pub use pulse::{STALLED_AFTER, Stalled};
 pub use run::{Running, cores, start};
 pub use settings::Settings;
 pub use worker::Shared;

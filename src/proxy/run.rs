@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    convert::Infallible,
     io,
     net::SocketAddr,
     rc::Rc,
@@ -31,15 +32,23 @@ pub struct Running {
     /// Addresses of the HTTPS listeners.
     pub https: Vec<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
+    /// Each core holds the other end until it is over.
+    over: mpsc::Receiver<Infallible>,
 }
 
 impl Running {
-    /// Waits until every core has drained.
-    pub fn join(self) {
+    /// Waits until every core has drained, for at most `patience`. Returns whether all have.
+    ///
+    /// A core that does not is left behind: its thread ends with the process.
+    pub fn join(self, patience: Duration) -> bool {
+        if self.over.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
+            return false;
+        }
         for thread in self.threads {
             // A core that panicked has been reported by the panic itself.
             let _ = thread.join();
         }
+        true
     }
 }
 
@@ -74,12 +83,15 @@ pub fn start(
     let settings = Arc::new(settings);
     let connections = Connections::new(settings.max_connections, settings.max_connections_per_client);
     let mut threads = Vec::new();
+    let (running, over) = mpsc::channel();
     for (index, listeners) in doors.into_iter().enumerate() {
         let (settings, shared) = (settings.clone(), shared.clone());
         let (connections, drain) = (connections.clone(), drain.clone());
+        let running = running.clone();
         let (built, outcome) = mpsc::channel::<io::Result<()>>();
         // A local runtime, made on its thread: one scheduler less than with a `LocalSet` between.
         let core = move || {
+            let _running = running;
             let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => runtime,
                 Err(error) => return built.send(Err(error)).unwrap_or_default(),
@@ -95,7 +107,7 @@ pub fn start(
         // Nothing is sent when all is well.
         outcome.recv().unwrap_or(Ok(()))?;
     }
-    Ok(Running { http, https, threads })
+    Ok(Running { http, https, threads, over })
 }
 
 /// One core, until it has drained.

@@ -19,6 +19,7 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -36,15 +37,18 @@ use super::{
     },
     handle::handle,
     handshake::handshake,
-    pool::Local,
     proxy_protocol,
     signal::{DRAIN_IDLE, Flight, Signal, Verdict},
+    streams::Streams,
     worker::Worker,
 };
 use crate::{limit::Permit, tls::Server, util::drain::Drain};
 
 /// Read at once from a plain connection to learn its protocol.
 const FIRST: usize = 2048;
+
+/// How long a connection whose deadline has passed may take to end.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Serves a connection from accept to its end. Upgraded ones go on after it with `permit`.
 pub(super) async fn serve(
@@ -55,10 +59,12 @@ pub(super) async fn serve(
     worker: Rc<Worker>,
     drain: Drain,
 ) {
+    let settings = worker.settings.clone();
     // Only latency is lost when this fails.
     let _ = stream.set_nodelay(true);
+    // Without it, the kernel keeps what a client did not take for many minutes after the end of its connection.
+    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(settings.stream_idle_timeout));
     let Ok(local) = stream.local_addr() else { return };
-    let settings = worker.settings.clone();
     let peer_ip = peer.ip().to_canonical();
     let mut ends = (peer, local);
     if settings.proxy_protocol_from.iter().any(|net| net.contains(&peer_ip)) {
@@ -183,7 +189,7 @@ where
     fn goodbye(self: Pin<&mut Self>) {}
 }
 
-impl<I, S> Served for conn::http2::Connection<TokioIo<I>, S, Local>
+impl<I, S> Served for conn::http2::Connection<TokioIo<I>, S, Streams>
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
@@ -236,7 +242,8 @@ where
 {
     let settings = &worker.settings;
     let guard = GuardH2::new(io, first, conn.signal.clone(), permit);
-    let mut builder = conn::http2::Builder::new(Local);
+    let streams = Streams::new(worker);
+    let mut builder = conn::http2::Builder::new(streams.clone());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_streams)
@@ -246,9 +253,15 @@ where
     let (conn, worker) = (Rc::new(conn), worker.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, conn, flight) = (worker.clone(), conn.clone(), Flight::new(&conn.signal));
+        let streams = streams.clone();
         async move {
+            let progress = streams.current();
             let mut response = handle(&worker, &conn, request).await;
-            response.body_mut().flight = Some(flight);
+            if let Some(progress) = &progress {
+                progress.given();
+            }
+            let body = response.body_mut();
+            (body.flight, body.progress) = (Some(flight), progress);
             Ok(response)
         }
     });
@@ -256,10 +269,16 @@ where
 }
 
 /// Runs a connection under the deadlines of its signal.
+///
+/// A deadline that has passed is acted on once. The connection then has [`LAST`] to end by itself, and is dropped after
+/// that: a client that does not take part in the end of its connection must not keep it.
 async fn drive(mut connection: Pin<Box<dyn Served>>, signal: &Signal, mut drain: Drain) {
     let mut draining = pin!(drain.draining());
     let mut timer: Pin<&mut Sleep> = pin!(sleep(Duration::ZERO));
     let mut armed = Instant::now();
+    // When a connection whose deadline has passed is dropped.
+    let mut dropped_at: Option<Instant> = None;
+
     std::future::poll_fn(|cx| {
         signal.set_waker(cx.waker());
         loop {
@@ -271,21 +290,37 @@ async fn drive(mut connection: Pin<Box<dyn Served>>, signal: &Signal, mut drain:
                 connection.as_mut().goodbye();
                 continue;
             }
-            let Some((at, verdict)) = signal.deadline() else { return Poll::Pending };
-            if at <= Instant::now() {
-                match verdict {
-                    Verdict::None => return Poll::Pending,
-                    Verdict::End => return Poll::Ready(()),
-                    Verdict::Idle => connection.as_mut().goodbye(),
-                    Verdict::SlowHead => {}
+
+            let now = Instant::now();
+            let wake_at = match signal.deadline() {
+                None => {
+                    dropped_at = None;
+                    return Poll::Pending;
                 }
-                signal.decide(verdict);
-                continue;
-            }
+                Some((at, _)) if at > now => {
+                    dropped_at = None;
+                    at
+                }
+                Some((_, verdict)) => match dropped_at {
+                    Some(at) if at > now => at,
+                    Some(_) => return Poll::Ready(()),
+                    None => {
+                        match verdict {
+                            Verdict::End => return Poll::Ready(()),
+                            Verdict::Idle => connection.as_mut().goodbye(),
+                            Verdict::None | Verdict::SlowHead => {}
+                        }
+                        signal.decide(verdict);
+                        dropped_at = Some(now + LAST);
+                        continue;
+                    }
+                },
+            };
+
             // A deadline that moved away is looked at when the old one passes: no timer is set anew per request.
-            if at < armed || timer.is_elapsed() {
-                timer.as_mut().reset(at);
-                armed = at;
+            if wake_at < armed || timer.is_elapsed() {
+                timer.as_mut().reset(wake_at);
+                armed = wake_at;
             }
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;

@@ -316,9 +316,11 @@ impl Signal {
         let busy = self.in_flight.load(Relaxed) > 0;
         match phase {
             Phase::Switched => return None,
-            Phase::Head => consider(since, self.timeouts.head, Verdict::SlowHead),
-            // Whoever waits for the body of a request in flight has a deadline of its own.
-            Phase::Idle | Phase::Body | Phase::Closing if busy => {}
+            // A request in flight has deadlines of its own. Behind it, a head or a body waits for its turn.
+            Phase::Idle | Phase::Head | Phase::Body | Phase::Closing if busy => {}
+            Phase::Head => {
+                consider(since.max(self.idle_since.load(Relaxed)), self.timeouts.head, Verdict::SlowHead);
+            }
             Phase::Closing => consider(since, LINGER, Verdict::End),
             Phase::Body => consider(since.max(self.idle_since.load(Relaxed)), self.timeouts.head, Verdict::End),
             Phase::Idle => {

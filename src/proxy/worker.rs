@@ -21,6 +21,7 @@ use super::{
     deadline::Deadlines,
     names::Names,
     pool::{Upstream, UpstreamKey},
+    pulse::{Pulse, Stalled},
 };
 use crate::{
     balance::EjectPolicy,
@@ -42,6 +43,7 @@ pub struct Shared {
     /// What CAs are answered that check names, before any redirect or route.
     pub challenges: Arc<Challenges>,
     counters: Mutex<Vec<Arc<Counters>>>,
+    pulses: Mutex<Vec<Arc<Pulse>>>,
     ejected: Mutex<HashMap<SocketAddr, Instant>>,
 }
 
@@ -83,6 +85,12 @@ impl Shared {
         counters::endpoints(&self.counters())
     }
 
+    /// Cores that have not turned for at least `limit`.
+    pub fn stalled(&self, limit: Duration) -> Vec<Stalled> {
+        let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        pulses.iter().filter_map(|pulse| pulse.stalled(limit)).collect()
+    }
+
     /// Endpoints that at least one core passes over now.
     pub fn ejected(&self) -> Vec<SocketAddr> {
         let now = Instant::now();
@@ -93,10 +101,14 @@ impl Shared {
 }
 
 impl Worker {
-    /// The worker of core `_index`.
-    pub(crate) fn new(_index: usize, settings: Arc<Settings>, shared: Arc<Shared>) -> Rc<Self> {
+    /// The worker of core `index`.
+    pub(crate) fn new(index: usize, settings: Arc<Settings>, shared: Arc<Shared>) -> Rc<Self> {
         let counters = Arc::new(Counters::default());
         shared.counters.lock().unwrap_or_else(PoisonError::into_inner).push(counters.clone());
+        let pulse = Arc::new(Pulse::new(index));
+        shared.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(pulse.clone());
+        tokio::task::spawn_local(async move { pulse.run().await });
+
         let verify = settings.verify_backends;
         let tls = [false, true].map(|h2| Connector(TlsConnector::from(crate::tls::upstream_config(verify, h2))));
         let worker = Rc::new(Self {

@@ -81,7 +81,7 @@ impl Drop for Front {
     fn drop(&mut self) {
         self.signal.stop();
         if let Some(running) = self.running.take() {
-            running.join();
+            assert!(running.join(Duration::from_secs(60)));
         }
     }
 }
@@ -271,7 +271,7 @@ fn a_drain_answers_what_is_in_flight_and_closes_the_idle() {
     assert!(answer.contains("connection: close") && answer.ends_with("request 3"), "{answer}");
     assert_eq!(all(idle), "");
     let began = Instant::now();
-    front.running.take().unwrap().join();
+    assert!(front.running.take().unwrap().join(Duration::from_secs(60)));
     assert!(began.elapsed() < Duration::from_secs(8));
 }
 

@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod certificates;
 pub mod chaos;
+pub mod clients;
 pub mod control_plane;
 pub mod dns_server;
 pub mod frames;

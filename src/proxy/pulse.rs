@@ -1,0 +1,80 @@
+//! Shows that each core turns: a core that does not is busy for ever or blocked, and serves nobody.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+/// How often a core that turns says so.
+const BEAT: Duration = Duration::from_secs(2);
+
+/// A core that has not turned for this long is stalled. A busy board may keep a thread waiting for a while.
+pub const STALLED_AFTER: Duration = Duration::from_secs(10);
+
+/// When a core turned last. Written by that core alone.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    core: usize,
+    born: Instant,
+    /// Milliseconds since `born`.
+    last: AtomicU64,
+}
+
+/// A core that does not turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stalled {
+    /// The number of the core; its thread is called `proxy-CORE`.
+    pub core: usize,
+    /// How long ago it turned last.
+    pub since: Duration,
+}
+
+impl Pulse {
+    pub(super) fn new(core: usize) -> Self {
+        Self { core, born: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    /// Beats for as long as the core runs.
+    pub(super) async fn run(&self) {
+        loop {
+            self.beat();
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    fn beat(&self) {
+        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Relaxed);
+    }
+
+    /// The core, if it has not turned for at least `limit`.
+    pub(super) fn stalled(&self, limit: Duration) -> Option<Stalled> {
+        let last = Duration::from_millis(self.last.load(Relaxed));
+        let since = self.born.elapsed().saturating_sub(last);
+        (since >= limit).then_some(Stalled { core: self.core, since })
+    }
+}
+
+impl std::fmt::Display for Stalled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "core {} has not turned for {} s", self.core, self.since.as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_beats_is_not_stalled() {
+        let pulse = Pulse::new(3);
+        assert_eq!(pulse.stalled(Duration::from_secs(5)), None);
+
+        let pulse = Pulse { born: Instant::now() - Duration::from_secs(60), ..pulse };
+        let stalled = pulse.stalled(Duration::from_secs(5)).unwrap();
+        assert_eq!(stalled.to_string(), "core 3 has not turned for 60 s");
+
+        pulse.beat();
+        assert_eq!(pulse.stalled(Duration::from_secs(5)), None);
+    }
+}
