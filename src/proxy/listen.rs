@@ -2,10 +2,10 @@
 
 use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{serve::serve, worker::Worker};
+use super::{Settings, serve::serve, worker::Worker};
 use crate::{
     limit::Connections,
     tls::Server,
@@ -14,6 +14,8 @@ use crate::{
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// Between probes whether a silent client is still there.
+const PROBE: Duration = Duration::from_secs(15);
 /// Ends a filter of packets with the number of bytes to keep: with 0, every packet is dropped.
 const BPF_RET: u16 = 0x06;
 /// Pause when the system has no descriptor left: what is open has to close first.
@@ -48,12 +50,16 @@ pub(super) struct Door {
 }
 
 /// Binds one socket per core to an address; with port 0 all to the one that the system chose.
-pub(super) fn bind(addr: SocketAddr, cores: usize) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
+pub(super) fn bind(
+    addr: SocketAddr,
+    cores: usize,
+    settings: &Settings,
+) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
     free(addr)?;
     let mut bound = addr;
     let mut sockets = Vec::with_capacity(cores);
     for _ in 0..cores {
-        let socket = listen(bound)?;
+        let socket = listen(bound, settings)?;
         bound = socket.local_addr()?;
         sockets.push(socket);
     }
@@ -86,8 +92,15 @@ fn free(addr: SocketAddr) -> Result<(), StartError> {
     })
 }
 
-fn listen(addr: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener, StartError> {
     let socket = socket(addr)?;
+    // Accepted connections inherit both. The kernel finds clients that are gone without a word: no PING over HTTP/2
+    // has to wait behind data that a slow client has yet to take.
+    let keepalive = TcpKeepalive::new().with_time(settings.client_idle_timeout).with_interval(PROBE);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // What a client does not take is thrown away then, also after the end of its connection.
+    socket.set_tcp_user_timeout(Some(settings.stream_idle_timeout))?;
+
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;

@@ -73,7 +73,7 @@ pub fn start(
     let mut doors: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
     let wanted = settings.http.iter().map(|addr| (*addr, false)).chain(settings.https.iter().map(|addr| (*addr, true)));
     for (addr, secure) in wanted {
-        let (bound, sockets) = listen::bind(addr, cores)?;
+        let (bound, sockets) = listen::bind(addr, cores, &settings)?;
         if secure { &mut https } else { &mut http }.push(bound);
         let tls = tls.clone().filter(|_| secure);
         for (core, socket) in doors.iter_mut().zip(sockets) {

@@ -18,8 +18,7 @@ use hyper::{
     server::conn,
     service::{Service, service_fn},
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::SockRef;
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -62,8 +61,6 @@ pub(super) async fn serve(
     let settings = worker.settings.clone();
     // Only latency is lost when this fails.
     let _ = stream.set_nodelay(true);
-    // Without it, the kernel keeps what a client did not take for many minutes after the end of its connection.
-    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(settings.stream_idle_timeout));
     let Ok(local) = stream.local_addr() else { return };
     let peer_ip = peer.ip().to_canonical();
     let mut ends = (peer, local);
@@ -245,11 +242,9 @@ where
     let streams = Streams::new(worker);
     let mut builder = conn::http2::Builder::new(streams.clone());
     builder
-        .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_streams)
         .max_send_buf_size(super::SEND_BUFFER)
-        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(Some(settings.client_idle_timeout));
+        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX));
     let (conn, worker) = (Rc::new(conn), worker.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, conn, flight) = (worker.clone(), conn.clone(), Flight::new(&conn.signal));

@@ -178,7 +178,15 @@ impl Signal {
     pub(super) fn flushed(&self) {
         if self.unflushed.load(Relaxed) && self.in_flight.load(Relaxed) == 0 {
             self.unflushed.store(false, Relaxed);
+            self.responded();
             self.wake_after_end();
+        }
+    }
+
+    /// A part of a response is with the transport. A client that takes the last of them slowly is not idle.
+    pub(super) fn responded(&self) {
+        if self.in_flight.load(Relaxed) == 0 {
+            self.idle_since.store(self.now(), Relaxed);
         }
     }
 
@@ -314,8 +322,11 @@ impl Signal {
         let phase = self.phase();
         let since = self.phase_since.load(Relaxed);
         let busy = self.in_flight.load(Relaxed) > 0;
+        let blocked = self.write_blocked.load(Relaxed);
         match phase {
             Phase::Switched => return None,
+            // The client still takes the last response.
+            Phase::Idle if blocked != 0 => {}
             // A request in flight has deadlines of its own. Behind it, a head or a body waits for its turn.
             Phase::Idle | Phase::Head | Phase::Body | Phase::Closing if busy => {}
             Phase::Head => {
@@ -330,9 +341,8 @@ impl Signal {
                 consider(idle, wait, Verdict::Idle);
             }
         }
-        match self.write_blocked.load(Relaxed) {
-            0 => {}
-            blocked => consider(blocked, self.timeouts.stream, Verdict::End),
+        if blocked != 0 {
+            consider(blocked, self.timeouts.stream, Verdict::End);
         }
         match self.ended.load(Relaxed) {
             0 => {}

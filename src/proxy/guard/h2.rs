@@ -30,24 +30,37 @@ const PER_SECOND: u32 = 200;
 const BYTES_PER_FRAME: u64 = 1024;
 const HEAD: usize = 9;
 
+// Frame types (RFC 9113 section 6).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+
 /// The transport of an HTTP/2 connection, guarded.
 #[derive(Debug)]
 pub(in crate::proxy) struct GuardH2<I, T> {
     inner: I,
     signal: Arc<Signal>,
     frames: Frames,
+    sent: Heads,
     /// Read before the protocol was known, and not handed on yet.
     first: Vec<u8>,
     _token: T,
 }
 
-/// Where in the stream of frames the next byte is, and the credit.
+/// Where in a stream of frames the next byte is.
 #[derive(Debug)]
-struct Frames {
+struct Heads {
     /// Bytes of the preface, or of a payload, that are still to come.
     skip: usize,
     head: [u8; HEAD],
     have: usize,
+}
+
+/// The frames of a client, and its credit.
+#[derive(Debug)]
+struct Frames {
+    heads: Heads,
     credit: u32,
     payload: u64,
     filled: Instant,
@@ -56,51 +69,73 @@ struct Frames {
 impl<I, T> GuardH2<I, T> {
     /// Guards `inner`. `first` was read from it already; `token` is kept until the connection is over.
     pub(in crate::proxy) fn new(inner: I, first: Vec<u8>, signal: Arc<Signal>, token: T) -> Self {
-        Self { inner, signal, frames: Frames::new(), first, _token: token }
+        Self { inner, signal, frames: Frames::new(), sent: Heads::new(0), first, _token: token }
+    }
+}
+
+impl Heads {
+    /// The first head comes after so many bytes.
+    fn new(skip: usize) -> Self {
+        Self { skip, head: [0; HEAD], have: 0 }
+    }
+
+    /// Takes from `bytes` up to the end of the next head. Returns its type and flags; `skip` is the length of its
+    /// payload then. `None` if it is not complete yet.
+    fn next(&mut self, bytes: &mut &[u8]) -> Option<(u8, u8)> {
+        let skipped = self.skip.min(bytes.len());
+        self.skip -= skipped;
+        *bytes = &bytes[skipped..];
+        if bytes.is_empty() {
+            return None;
+        }
+
+        let more = (HEAD - self.have).min(bytes.len());
+        self.head[self.have..self.have + more].copy_from_slice(&bytes[..more]);
+        self.have += more;
+        *bytes = &bytes[more..];
+        if self.have < HEAD {
+            return None;
+        }
+
+        self.have = 0;
+        let [a, b, c, kind, flags, ..] = self.head;
+        self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        Some((kind, flags))
+    }
+
+    /// Whether these next bytes belong to a response: to its head or its content.
+    fn carry_response(&mut self, mut bytes: &[u8]) -> bool {
+        let is_response = |kind| matches!(kind, DATA | HEADERS | CONTINUATION);
+        let mut carries = self.skip > 0 && is_response(self.head[3]);
+        while let Some((kind, _flags)) = self.next(&mut bytes) {
+            carries |= is_response(kind);
+        }
+        carries
     }
 }
 
 impl Frames {
     fn new() -> Self {
-        let filled = Instant::now();
-        Self { skip: PREFACE.len(), head: [0; HEAD], have: 0, credit: CREDIT, payload: 0, filled }
+        Self { heads: Heads::new(PREFACE.len()), credit: CREDIT, payload: 0, filled: Instant::now() }
     }
 
     /// Looks at the next bytes; whether the connection may go on.
     fn scan(&mut self, mut bytes: &[u8]) -> bool {
-        loop {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            if bytes.is_empty() {
-                return true;
-            }
-            let more = (HEAD - self.have).min(bytes.len());
-            self.head[self.have..self.have + more].copy_from_slice(&bytes[..more]);
-            self.have += more;
-            bytes = &bytes[more..];
-            if self.have < HEAD {
-                return true;
-            }
-            self.have = 0;
-            let [a, b, c, kind, flags, ..] = self.head;
-            self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        while let Some((kind, flags)) = self.heads.next(&mut bytes) {
             if self.is_idle(kind, flags) && !self.pay() {
                 return false;
             }
         }
+        true
     }
 
     /// Whether a frame asks for nothing. What a DATA or HEADERS frame carries is counted as payload instead.
     fn is_idle(&mut self, kind: u8, flags: u8) -> bool {
-        const DATA: u8 = 0;
-        const HEADERS: u8 = 1;
-        const WINDOW_UPDATE: u8 = 8;
         const END_STREAM: u8 = 1;
         match kind {
-            DATA if self.skip == 0 => flags & END_STREAM == 0,
+            DATA if self.heads.skip == 0 => flags & END_STREAM == 0,
             DATA => {
-                self.paid(self.skip as u64);
+                self.paid(self.heads.skip as u64);
                 false
             }
             // Bounded by the streams that may be open; a window update follows what we sent.
@@ -161,7 +196,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = note_write(&this.signal, Pin::new(&mut this.inner).poll_write(cx, bytes));
-        this.wrote(polled)
+        this.wrote(polled, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -171,7 +206,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = note_write(&this.signal, Pin::new(&mut this.inner).poll_write_vectored(cx, slices));
-        this.wrote(polled)
+        this.wrote(polled, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -193,9 +228,20 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
 }
 
 impl<I, T> GuardH2<I, T> {
-    fn wrote(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// Takes note of what was written of `slices`.
+    fn wrote(&mut self, polled: Poll<io::Result<usize>>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(n)) = &polled {
             self.frames.paid(*n as u64);
+            let mut left = *n;
+            let mut carries = false;
+            for slice in slices {
+                let part = &slice[..left.min(slice.len())];
+                carries |= self.sent.carry_response(part);
+                left -= part.len();
+            }
+            if carries {
+                self.signal.responded();
+            }
         }
         polled
     }

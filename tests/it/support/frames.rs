@@ -89,6 +89,11 @@ impl Client {
         Ok(Self(stream))
     }
 
+    /// Lets the kernel keep little of what comes.
+    pub fn receive_little(&self) {
+        socket2::SockRef::from(&self.0).set_recv_buffer_size(32 * 1024).expect("a size");
+    }
+
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)
     }

@@ -1,5 +1,5 @@
 //! What every test needs: a gatelet of its own, a backend, the peers.
-#![allow(dead_code, reason = "not every test needs everything")]
+#![allow(dead_code, unused_imports, reason = "not every test needs everything")]
 
 pub mod backend;
 pub mod certificates;

@@ -1,0 +1,159 @@
+//! Six minutes with the defaults and the real times: every idle, slow, silent and unread kind of client at once. All the
+//! while every core answers, and at the end connections and memory are back and SIGTERM ends the process.
+//!
+//! `tests/run` runs it beside the other tests; by itself: `cargo test --test soak -- --ignored`.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+#[path = "../it/support/mod.rs"]
+mod support;
+
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread::{self, sleep},
+    time::Duration,
+};
+
+use support::{
+    Backend, Connection, Gatelet,
+    clients::{Kind, Timeouts, Transport, kinds},
+    eventually, run,
+};
+
+const HOST: &str = "soak.example.com";
+/// The host of a backend that only the request in flight at the end goes to.
+const SLOW_HOST: &str = "slow.example.com";
+
+/// Clients of each kind at once.
+const EACH: usize = 3;
+
+/// New connections by which each core is asked: the kernel spreads them over the cores by their addresses.
+const PROBES: usize = 40;
+
+/// What a busy machine may add to a deadline.
+const SLACK: Duration = Duration::from_secs(30);
+
+/// What may stay of the memory of some hundred connections: the allocator's own.
+const MEMORY_LEFT: u64 = 12 * 1024;
+
+/// Memory that is the process's own, in KiB.
+fn memory(gatelet: &Gatelet) -> u64 {
+    let path = format!("/proc/{}/smaps_rollup", gatelet.pid());
+    let text = fs::read_to_string(path).expect("it runs");
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("it is there");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Connections that gatelet has with clients.
+fn connections(gatelet: &Gatelet) -> usize {
+    const ESTABLISHED: &str = "01";
+    const CLOSE_WAIT: &str = "08";
+    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+    let ports = [gatelet.http, gatelet.https].map(|port| format!(":{port:04X}"));
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row.len() > 3 && ports.iter().any(|port| row[1].ends_with(port)))
+        .filter(|row| [ESTABLISHED, CLOSE_WAIT].contains(&row[3]))
+        .count()
+}
+
+/// Asks over so many new connections, with TLS and without, that every core is asked.
+fn every_core_answers(gatelet: &Gatelet) {
+    for probe in 0..PROBES {
+        let connection = match probe % 4 {
+            0 => Connection::tls(gatelet.https_addr(), HOST, &["http/1.1"]),
+            _ => Connection::open(gatelet.http_addr()),
+        };
+        let answer = connection.and_then(|mut connection| connection.get(HOST, "/"));
+        assert_eq!(answer.expect("each core answers").status, 200);
+    }
+    let ready = format!("http://127.0.0.1:{}/readyz", gatelet.admin);
+    assert_eq!(run(std::process::Command::new("curl").args(["-sS", "-m", "20", &ready])), "ok\n");
+}
+
+/// Uses it as ordinary clients do, so that all it keeps once is there.
+fn warm_up(gatelet: &Gatelet) {
+    for (scheme, port) in [("http", gatelet.http), ("https", gatelet.https)] {
+        let mut load = std::process::Command::new("h2load");
+        load.args(["-n", "2000", "-c", "20", "-m", "10", "-H", &format!(":authority: {HOST}")]);
+        let said = run(load.arg(format!("{scheme}://127.0.0.1:{port}/")));
+        assert!(said.contains("2000 succeeded"), "{said}");
+    }
+}
+
+fn start(gatelet: &Gatelet, kind: Kind, patience: Duration) -> thread::JoinHandle<Option<Duration>> {
+    let (http, https) = (gatelet.http_addr(), gatelet.https_addr());
+    thread::spawn(move || kind.run(http, https, HOST, patience).map(|ended| ended.after))
+}
+
+#[test]
+#[ignore = "takes six minutes: tests/run runs it beside the other tests"]
+fn six_minutes_with_every_kind_of_client() {
+    let mut gatelet = Gatelet::start();
+    let backend = Backend::start("soak");
+    gatelet.serve(&backend.manifests("soak", HOST), HOST);
+    let slow = Backend::start("slow");
+    gatelet.serve(&slow.manifests("slow", SLOW_HOST), SLOW_HOST);
+    warm_up(&gatelet);
+    let before = eventually("the warm-up's connections end", || (connections(&gatelet) == 0).then(|| memory(&gatelet)));
+
+    // All kinds at once, and ordinary clients between them.
+    let timeouts = Timeouts::default();
+    let patience = |kind: &Kind| (kind.ends_after)(&timeouts) + Duration::from_secs(2) + SLACK;
+    let mut clients = Vec::new();
+    for kind in kinds() {
+        for _ in 0..EACH {
+            clients.push((kind, start(&gatelet, kind, patience(&kind))));
+        }
+    }
+    let over = AtomicBool::new(false);
+    let ended: Vec<_> = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Relaxed) {
+                every_core_answers(&gatelet);
+                sleep(Duration::from_secs(3));
+            }
+        });
+        let ended = clients.into_iter().map(|(kind, client)| (kind, client.join().expect("no panic"))).collect();
+        over.store(true, Relaxed);
+        ended
+    });
+    for (kind, after) in ended {
+        let due = (kind.ends_after)(&timeouts);
+        let after = after.unwrap_or_else(|| panic!("{kind:?} was not ended within {due:?} and {SLACK:?}"));
+        assert!(after >= due.mul_f32(0.9), "{kind:?} was ended too early: after {after:?}, due after {due:?}");
+    }
+
+    // What they took is given back.
+    every_core_answers(&gatelet);
+    let mut after = memory(&gatelet);
+    eventually("connections and memory are back", || {
+        after = memory(&gatelet);
+        sleep(Duration::from_millis(500));
+        (connections(&gatelet) == 0 && after <= before + MEMORY_LEFT).then_some(())
+    });
+    eprintln!("memory: {before} KiB before, {after} KiB after");
+
+    // SIGTERM while all kinds are there again: what is in flight is finished, and the process ends.
+    let clients: Vec<_> = kinds().into_iter().map(|kind| start(&gatelet, kind, Duration::from_secs(60))).collect();
+    let quiet = kinds().iter().filter(|kind| kind.transport == Transport::Plain).count();
+    eventually("they are connected", || (connections(&gatelet) >= quiet).then_some(()));
+    let asked = slow.count();
+    let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
+    let request = format!("GET /slow/5000 HTTP/1.1\r\nHost: {SLOW_HOST}\r\n\r\n");
+    connection.send(request.as_bytes()).expect("sent");
+    eventually("the request is in flight", || (slow.count() > asked).then_some(()));
+
+    gatelet.signal("TERM");
+
+    let answer = connection.answer().expect("the request in flight is answered");
+    assert_eq!((answer.status, answer.closes()), (200, true));
+    assert!(gatelet.wait().success(), "{}", gatelet.log());
+    drop(clients);
+}
