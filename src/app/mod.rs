@@ -21,6 +21,7 @@ mod start;
 mod stop;
 mod tasks;
 mod tidy;
+mod trim;
 mod watchdog;
 mod writer;
 

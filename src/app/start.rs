@@ -28,7 +28,7 @@ use super::{
     stop::{self, Signals},
     tasks::Tasks,
     tidy::Tidy,
-    watchdog,
+    trim, watchdog,
     writer::{self, Announced, Target},
 };
 use crate::{
@@ -208,6 +208,7 @@ impl Process {
         };
         drop(events_tx);
         tasks.spawn("watchdog", watchdog::watch(shared.clone(), drain.clone()));
+        tasks.spawn("memory", trim::watch(shared.clone()));
         // For all that only one replica may do.
         let leads = role.leads.clone();
         let (queue, writing) = writer::start(target, leads.clone());
