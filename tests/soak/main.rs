@@ -135,10 +135,11 @@ fn six_minutes_with_every_kind_of_client() {
     eventually("the connections end", || (connections(&gatelet) == 0).then_some(()));
     let peak = memory(&gatelet);
     let mut after = peak;
+    let limit = before + MEMORY_LEFT;
     eventually("memory is given back", || {
         sleep(Duration::from_millis(500));
         after = memory(&gatelet);
-        (after <= before + MEMORY_LEFT).then_some(())
+        (after <= limit).then_some(())
     });
     eprintln!("memory: {before} KiB before, {peak} KiB when the last client left, {after} KiB in the end");
 
