@@ -8,8 +8,7 @@ use std::{
 };
 
 use super::{
-    EndpointUpdate, Finding, Output, Settings,
-    annotations::OLD_CLASS,
+    EndpointUpdate, Finding, OtherClass, Output, Settings,
     facts::{ClassFact, IngressFact, SecretFact, ServiceFact, SliceFact},
     rules::{self, Compiled},
     wishes::Wishes,
@@ -47,6 +46,8 @@ pub struct Index {
     pub(super) backends_of: HashMap<Name, BTreeSet<(u16, u8)>>,
     pub(super) compiled: BTreeMap<Name, Compiled>,
     pub(super) wishes: Wishes,
+    /// Classes that are not served, as of the last compile.
+    pub(super) told_classes: Option<Vec<OtherClass>>,
     /// Sorted, each once.
     on_host: BTreeMap<HostPattern, Vec<Name>>,
     losers: BTreeMap<HostPattern, Vec<Finding>>,
@@ -88,6 +89,7 @@ impl Index {
             backends_of: HashMap::new(),
             compiled: BTreeMap::new(),
             wishes: Wishes::default(),
+            told_classes: None,
             on_host: BTreeMap::new(),
             losers: BTreeMap::new(),
             undecodable: BTreeMap::new(),
@@ -183,6 +185,9 @@ impl Index {
         output.statuses = self.status_patches(touched.ingresses.iter().chain(&touched.statuses));
         if findings {
             output.findings = Some(self.findings());
+        }
+        if touched.first || touched.findings || !touched.ingresses.is_empty() {
+            output.other_classes = self.changed_classes();
         }
         self.drop_unused_backends();
         output
@@ -585,19 +590,6 @@ impl Index {
         let missing = missing.filter(|(id, _)| !self.wishes.all.contains_key(id)).map(|(_, finding)| finding);
         let others = self.losers.values().flatten().chain(&self.wishes.findings).chain(self.undecodable.values());
         ingresses.chain(missing).chain(others).cloned().collect()
-    }
-
-    /// Whether the Ingress is for us: `ingressClassName`, else the old annotation, else the default class or the
-    /// setting for classless objects.
-    pub(super) fn is_ours(&self, fact: &IngressFact) -> bool {
-        let ours = |name: &str| self.classes.get(name).is_some_and(|class| class.ours);
-        let old = fact.annotations.iter().find(|(name, _)| **name == *OLD_CLASS).map(|(_, class)| class);
-        match (&fact.spec.ingress_class_name, old) {
-            (Some(class), _) => ours(class),
-            // Before IngressClass objects, the value was a word that controllers agreed on with their users.
-            (None, Some(class)) => ours(class) || **class == *"gatelet",
-            (None, None) => self.settings.classless || self.classes.values().any(|class| class.ours && class.default),
-        }
     }
 
     /// The object that a key stands for, as far as it is known.

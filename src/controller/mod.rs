@@ -2,9 +2,10 @@
 //! out. No tokio, no client, no clock: whoever drives it hands events in and takes [`Output`] out.
 //!
 //! `facts` is what is kept of each object, `annotations` what those of an Ingress say, `rules` compiles one Ingress,
-//! `index` knows what depends on what, `wishes` puts together which certificates there are and which are asked for.
+//! `classes` says which Ingresses are served, `index` knows what depends on what, `wishes` puts together which certificates there are and which are asked for.
 
 mod annotations;
+mod classes;
 mod facts;
 mod index;
 mod output;
@@ -14,7 +15,8 @@ mod wishes;
 pub use annotations::{ANNOTATIONS, Annotation};
 pub use index::{Index, Inspect};
 pub use output::{
-    CertificateSource, EndpointUpdate, Finding, Output, Secretive, Settings, TlsHost, Wish, WishKey, WishRenewal,
+    CertificateSource, EndpointUpdate, Finding, OtherClass, Output, Secretive, Settings, TlsHost, Wish, WishKey,
+    WishRenewal,
 };
 
 #[cfg(test)]

@@ -150,6 +150,20 @@ pub struct Finding {
     pub message: Box<str>,
 }
 
+/// Ingresses of a class that is not served here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OtherClass {
+    /// Name of the class: `spec.ingressClassName`, else the annotation `kubernetes.io/ingress.class`. Empty for those
+    /// without any.
+    pub class: Box<str>,
+    /// How many Ingresses are of it.
+    pub ingresses: usize,
+    /// How many of them have annotations that would close their paths if the class were served here.
+    pub guarded: usize,
+    /// Those annotations, and how many Ingresses have each; the most frequent first, 16 at most.
+    pub guards: Vec<(Box<str>, usize)>,
+}
+
 /// What a compile returns. Parts that did not change since the last compile are `None` or empty.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
@@ -165,4 +179,8 @@ pub struct Output {
     pub statuses: Vec<StatusPatch>,
     /// All findings that hold now, if they changed.
     pub findings: Option<Vec<Finding>>,
+    /// The classes with Ingresses that are not served here, if they changed; see [`Index::other_classes`].
+    ///
+    /// [`Index::other_classes`]: super::Index::other_classes
+    pub other_classes: Option<Vec<OtherClass>>,
 }

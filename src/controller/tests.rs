@@ -1,4 +1,5 @@
 mod annotations;
+mod classes;
 mod edits;
 mod https;
 mod wishes;

@@ -1,0 +1,49 @@
+//! Which Ingresses are served, and what is told of the others.
+
+use super::*;
+
+/// An Ingress of a class, by field or by annotation.
+fn of_class(name: &str, class: Option<&str>, old: Option<&str>) -> Value {
+    let mut one = ingress(name, &format!("{name}.example"), "/", "web");
+    if let Some(class) = class {
+        one["spec"]["ingressClassName"] = class.into();
+    }
+    if let Some(old) = old {
+        one["metadata"]["annotations"] = json!({"kubernetes.io/ingress.class": old});
+    }
+    one
+}
+
+/// Class and number of Ingresses.
+fn counts(classes: &[OtherClass]) -> Vec<(&str, usize)> {
+    classes.iter().map(|one| (&*one.class, one.ingresses)).collect()
+}
+
+#[test]
+fn ingresses_of_other_classes_are_counted() {
+    let mut index = index();
+    index.apply(apply(of_class("a", Some("nginx"), None)));
+    index.apply(apply(of_class("b", None, Some("nginx"))));
+    index.apply(apply(of_class("c", Some("traefik"), Some("nginx"))));
+    index.apply(apply(of_class("ours", Some("gatelet"), None)));
+    let told = index.compile().other_classes.expect("they are new");
+    assert_eq!(counts(&told), [("nginx", 2), ("traefik", 1)]);
+
+    // Only what changed is told again.
+    index.apply(apply(of_class("ours", Some("gatelet"), None)));
+    assert_eq!(index.compile().other_classes, None);
+    index.apply(delete(Kind::Ingress, "c"));
+    assert_eq!(counts(&index.compile().other_classes.expect("they changed")), [("nginx", 2)]);
+    assert_eq!(counts(&index.other_classes()), [("nginx", 2)]);
+}
+
+#[test]
+fn many_classes_are_put_together() {
+    let mut index = index();
+    for number in 0..20 {
+        index.apply(apply(of_class(&format!("i{number}"), Some(&format!("class-{number}")), None)));
+    }
+    let told = index.compile().other_classes.expect("they are new");
+    assert_eq!(told.len(), 16);
+    assert_eq!(counts(&told).last(), Some(&("(others)", 5)));
+}
