@@ -21,7 +21,7 @@ use crate::{
         validate,
     },
     config::Config,
-    controller::{Index, Settings},
+    controller::{Index, Settings, UnsupportedGuards},
     objects::{Event, Kind, RawObject},
     routing::HostPattern,
 };
@@ -81,6 +81,7 @@ pub fn check(paths: &[PathBuf], config: Option<&Config>) -> Result<CheckReport, 
     };
     let settings = Settings {
         controller: "gatelet.dev/ingress-controller".into(),
+        classes: Vec::new(),
         classless: true,
         default_backend: None,
         ssl_redirect: true,
@@ -90,6 +91,7 @@ pub fn check(paths: &[PathBuf], config: Option<&Config>) -> Result<CheckReport, 
         addresses: Vec::new(),
         issuers: issuers.names(),
         default_issuer: issuers.default().map(Into::into),
+        unsupported_guards: UnsupportedGuards::default(),
     };
     let parsed = Parsed::default();
     let inspect = move |chain: &[u8], key: &[u8], pattern: &HostPattern| parsed.inspect(chain, key, pattern);

@@ -484,6 +484,7 @@ fn proxy_settings(config: &Config) -> Settings {
 fn controller_settings(config: &Config, origin: &Origin, https_port: u16, role: &Role) -> controller::Settings {
     controller::Settings {
         controller: config.controller.as_str().into(),
+        classes: config.classes.iter().map(|class| class.as_str().into()).collect(),
         classless: config.classless,
         default_backend: config.default_backend.as_deref().map(Into::into),
         ssl_redirect: config.ssl_redirect,
@@ -495,6 +496,10 @@ fn controller_settings(config: &Config, origin: &Origin, https_port: u16, role: 
         // Filled in by whoever knows the issuers.
         issuers: BTreeSet::new(),
         default_issuer: None,
+        unsupported_guards: match config.unsupported_guards {
+            config::UnsupportedGuards::Refuse => controller::UnsupportedGuards::Refuse,
+            config::UnsupportedGuards::Ignore => controller::UnsupportedGuards::Ignore,
+        },
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use toml::de::{DeTable, DeValue};
 
-use super::{Balance, Config, Listen, LogFormat, Mode, TlsVersion, UnknownSni, issuers::is_secret};
+use super::{Balance, Config, Listen, LogFormat, Mode, TlsVersion, UnknownSni, UnsupportedGuards, issuers::is_secret};
 use crate::util::units::{Size, Span};
 
 /// A key with its value.
@@ -97,10 +97,18 @@ impl Config {
             ("address", json!(self.address)),
             ("namespace", json!(self.namespace)),
             ("controller", json!(self.controller)),
+            ("classes", json!(self.classes)),
             ("classless", json!(self.classless)),
             ("default_backend", json!(self.default_backend)),
             ("ssl_redirect", json!(self.ssl_redirect)),
             ("hsts", json!(self.hsts)),
+            (
+                "unsupported_guards",
+                json!(match self.unsupported_guards {
+                    UnsupportedGuards::Refuse => "refuse",
+                    UnsupportedGuards::Ignore => "ignore",
+                }),
+            ),
             ("cert_manager_metrics", json!(self.cert_manager_metrics)),
             ("publish", json!(self.publish)),
             ("default_issuer", json!(self.default_issuer)),

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::{
-    Balance, Config, ConfigError, Listen, LogFormat, Mode, TlsVersion, UnknownSni,
+    Balance, Config, ConfigError, Listen, LogFormat, Mode, TlsVersion, UnknownSni, UnsupportedGuards,
     issuers::{self, IssuerTable},
 };
 use crate::util::units::{Size, Span};
@@ -27,10 +27,12 @@ pub(super) struct File {
     workers: Option<usize>,
     node: Option<String>,
     controller: Option<String>,
+    classes: Option<Vec<String>>,
     classless: Option<bool>,
     default_backend: Option<String>,
     ssl_redirect: Option<bool>,
     hsts: Option<String>,
+    unsupported_guards: Option<UnsupportedGuards>,
     cert_manager_metrics: Option<bool>,
     address: Option<Vec<IpAddr>>,
     namespace: Option<String>,
@@ -120,8 +122,8 @@ impl File {
                 $(if let Some(value) = $from.$key { $to.$key = value; })+
             };
         }
-        put!(self => config, state, api, admin, mode, workers, node, controller, classless, ssl_redirect, address, publish,
-            cert_manager_metrics);
+        put!(self => config, state, api, admin, mode, workers, node, controller, classes, classless, ssl_redirect, address,
+            publish, unsupported_guards, cert_manager_metrics);
         config.http = self.http;
         config.https = self.https;
         config.kubeconfig = self.kubeconfig;

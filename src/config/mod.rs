@@ -75,6 +75,17 @@ pub enum Balance {
     LeastRequest,
 }
 
+/// What becomes of paths whose access an annotation restricts in a way that is not supported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum UnsupportedGuards {
+    /// They answer 503.
+    #[default]
+    Refuse,
+    /// They are served without it.
+    Ignore,
+}
+
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -131,6 +142,12 @@ pub struct Flags {
     /// Addresses written into the status of Ingresses [default: those of all nodes]
     #[arg(long, env = "GATELET_PUBLISH", value_name = "IP,...", value_delimiter = ',')]
     pub publish: Vec<IpAddr>,
+    /// Names of IngressClasses to serve beside our own [default: none]
+    #[arg(long, env = "GATELET_CLASSES", value_name = "NAME,...", value_delimiter = ',')]
+    pub classes: Vec<String>,
+    /// Paths whose login or other guard is not supported answer 503, or are served without it [default: refuse]
+    #[arg(id = "unsupported_guards", long = "unsupported-guards", env = "GATELET_UNSUPPORTED_GUARDS")]
+    pub unsupported_guards: Option<UnsupportedGuards>,
 }
 
 /// How the state is kept.
@@ -167,6 +184,8 @@ pub struct Config {
     pub node: String,
     /// `spec.controller` of the IngressClasses that are ours.
     pub controller: String,
+    /// Names of classes that are ours too, whatever their IngressClass says.
+    pub classes: Vec<String>,
     /// Serve Ingresses without any class even where no class is the default.
     pub classless: bool,
     /// `namespace/service:port` for requests that no rule takes.
@@ -175,6 +194,8 @@ pub struct Config {
     pub ssl_redirect: bool,
     /// `Strict-Transport-Security` for hosts under `spec.tls`.
     pub hsts: Option<String>,
+    /// Paths whose guard is not supported.
+    pub unsupported_guards: UnsupportedGuards,
     /// Metrics of certificates under cert-manager's names too.
     pub cert_manager_metrics: bool,
     /// Addresses that this node is reached at; empty if they are to be found out.
@@ -354,10 +375,12 @@ impl Default for Config {
             workers: 0,
             node: host_name(),
             controller: "gatelet.dev/ingress-controller".to_owned(),
+            classes: Vec::new(),
             classless: false,
             default_backend: None,
             ssl_redirect: true,
             hsts: None,
+            unsupported_guards: UnsupportedGuards::Refuse,
             cert_manager_metrics: false,
             address: Vec::new(),
             namespace: None,
@@ -454,6 +477,10 @@ impl Config {
         set(&mut self.mode, &flags.mode);
         set(&mut self.workers, &flags.workers);
         set(&mut self.node, &flags.node);
+        set(&mut self.unsupported_guards, &flags.unsupported_guards);
+        if !flags.classes.is_empty() {
+            self.classes.clone_from(&flags.classes);
+        }
         for (to, from) in [(&mut self.address, &flags.address), (&mut self.publish, &flags.publish)] {
             if !from.is_empty() {
                 to.clone_from(from);
@@ -478,6 +505,10 @@ impl Config {
             && !matches!(backend.split_once('/'), Some((namespace, rest)) if !namespace.is_empty() && rest.contains(':'))
         {
             return wrong("default_backend", format!("{backend:?} is not of the form namespace/service:port"));
+        }
+        // The annotation of old Ingresses may hold more than names of objects do, but never blanks.
+        if let Some(class) = self.classes.iter().find(|class| class.is_empty() || class.contains(char::is_whitespace)) {
+            return wrong("classes", format!("{class:?} is not the name of a class"));
         }
         if let Some(issuer) = self.default_issuer.as_ref().filter(|name| !is_issuer_name(name)) {
             return wrong("default_issuer", issuers::not_a_name(issuer));

@@ -1,9 +1,9 @@
-//! The annotations of Ingresses: one table from their names to what reads them, which is also the page that users read
-//! (`docs/annotations.md`).
+//! The annotations of Ingresses that are read: one table from their names to what reads them, which is also on the page
+//! for users (`docs/annotations.md`). Those of other controllers are in `peers`.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use super::{WishKey, WishRenewal};
+use super::{UnsupportedGuards, WishKey, WishRenewal};
 use crate::{
     objects::EventType,
     routing::{HostPattern, Protocol},
@@ -11,11 +11,6 @@ use crate::{
 
 /// The class of an Ingress before `ingressClassName`.
 pub(super) const OLD_CLASS: &str = "kubernetes.io/ingress.class";
-/// How users of kube-lego asked for a certificate, before cert-manager.
-const TLS_ACME: &str = "kubernetes.io/tls-acme";
-/// An unknown annotation below one of these is worth telling.
-const PREFIXES: [&str; 3] = ["gatelet.dev/", "nginx.ingress.kubernetes.io/", "cert-manager.io/"];
-
 const OURS: &[&str] = &["gatelet.dev/"];
 const OURS_OR_NGINX: &[&str] = &["gatelet.dev/", "nginx.ingress.kubernetes.io/"];
 const OURS_OR_CERT_MANAGER: &[&str] = &["gatelet.dev/", "cert-manager.io/"];
@@ -70,6 +65,27 @@ pub const ANNOTATIONS: &[Annotation] = &[
         |asked, _, value| {
             asked.protocol = Some(protocol(value)?);
             Ok(())
+        },
+    ),
+    row(
+        &["kubernetes.io/"],
+        "ingress.allow-http",
+        "true, false",
+        "`false`: plain HTTP is redirected to HTTPS and never reaches the backend, whatever else is said.",
+        |asked, _, value| {
+            asked.https_only = !boolean(value)?;
+            Ok(())
+        },
+    ),
+    row(
+        OURS,
+        "unsupported-guards",
+        "refuse, ignore",
+        "What becomes of guards that are not supported (below); without it the setting `unsupported_guards` decides. On a Service too.",
+        |asked, _, value| {
+            let guards = guards(value);
+            asked.guards = Some(guards.unwrap_or_default());
+            guards.map(|_valid| ()).ok_or_else(|| none_of(value, "refuse, ignore"))
         },
     ),
     row(
@@ -259,6 +275,10 @@ const fn row(
 pub(super) struct Asked {
     pub(super) redirect: Option<bool>,
     pub(super) forced: bool,
+    /// Plain HTTP never reaches the backend.
+    pub(super) https_only: bool,
+    /// What becomes of guards that are not supported. A value that makes no sense refuses.
+    pub(super) guards: Option<UnsupportedGuards>,
     pub(super) protocol: Option<Protocol>,
     /// The annotation that says it, and what it says.
     pub(super) issuer: Option<(Box<str>, Choice)>,
@@ -299,9 +319,14 @@ impl Annotation {
     }
 }
 
-/// Whether an annotation has to be kept: it is read, or it is worth telling that it is not.
-pub(super) fn is_kept(name: &str) -> bool {
-    name == OLD_CLASS || name == TLS_ACME || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+/// Whether an annotation is read here. Others are looked at in `peers`.
+pub(super) fn is_known(name: &str) -> bool {
+    name == OLD_CLASS || name.starts_with(CERT_MANAGER[0]) || find(name).is_some()
+}
+
+/// What a Service says about guards that are not supported. A value that makes no sense refuses.
+pub(super) fn guards_of_service(annotations: &BTreeMap<Box<str>, Box<str>>) -> Option<UnsupportedGuards> {
+    annotations.get("gatelet.dev/unsupported-guards").map(|value| guards(value.trim()).unwrap_or_default())
 }
 
 /// Reads the annotations that were kept.
@@ -407,6 +432,14 @@ fn protocol(value: &str) -> Result<Protocol, String> {
         "GRPC" => Ok(Protocol::H2c),
         "GRPCS" => Ok(Protocol::H2),
         _ => Err(none_of(value, "HTTP, HTTPS, GRPC, GRPCS")),
+    }
+}
+
+fn guards(value: &str) -> Option<UnsupportedGuards> {
+    match value {
+        "refuse" => Some(UnsupportedGuards::Refuse),
+        "ignore" => Some(UnsupportedGuards::Ignore),
+        _ => None,
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{CertificateSource, Secretive, annotations};
+use super::{
+    CertificateSource, Secretive, UnsupportedGuards, annotations,
+    peers::{self, On, PeerAnnotation},
+};
 use crate::objects::{
     ObjectError, ObjectRef, RawObject,
     slim::{EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service, ServicePort},
@@ -29,8 +32,10 @@ pub(super) struct ClassFact {
 pub(super) struct IngressFact {
     pub(super) about: ObjectRef,
     pub(super) created: Box<str>,
-    /// Those that [`annotations::is_kept`] takes, sorted by name.
+    /// Those that [`annotations::is_known`] takes, sorted by name.
     pub(super) annotations: Box<[(Box<str>, Box<str>)]>,
+    /// Those of other controllers, sorted by name.
+    pub(super) peers: Box<[PeerAnnotation]>,
     pub(super) spec: IngressSpec,
     /// `status.loadBalancer.ingress[].ip`, sorted.
     pub(super) addresses: Box<[IpAddr]>,
@@ -42,6 +47,10 @@ pub(super) struct ServiceFact {
     pub(super) ports: Box<[ServicePort]>,
     /// `externalName` of a Service of that type.
     pub(super) external: Option<Box<str>>,
+    /// The annotations of other controllers that matter to the paths that lead to it.
+    pub(super) peers: Box<[PeerAnnotation]>,
+    /// What it says becomes of guards that are not supported.
+    pub(super) guards: Option<UnsupportedGuards>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -82,7 +91,7 @@ impl IngressFact {
     pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
         let mut ingress: Ingress = object.view()?;
         shrink(&mut ingress.spec);
-        let annotations = object.meta.annotations.iter().filter(|(name, _)| annotations::is_kept(name));
+        let annotations = object.meta.annotations.iter().filter(|(name, _)| annotations::is_known(name));
         let status = &ingress.status.load_balancer.ingress;
         let mut addresses: Vec<IpAddr> = status.iter().filter_map(|entry| entry.ip.parse().ok()).collect();
         addresses.sort_unstable();
@@ -90,6 +99,7 @@ impl IngressFact {
             about: object.reference(),
             created: object.meta.creation_timestamp.clone(),
             annotations: annotations.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            peers: peers::read(&object.meta.annotations, On::Ingress),
             spec: ingress.spec,
             addresses: addresses.into(),
         })
@@ -101,7 +111,9 @@ impl ServiceFact {
         let service: Service = object.view()?;
         let external = (*service.spec.service_type == *"ExternalName").then_some(service.spec.external_name);
         let ports = service.spec.ports.into_iter().filter(|port| is_tcp(&port.protocol)).collect();
-        Ok(Self { ports, external })
+        let annotations = &object.meta.annotations;
+        let (peers, guards) = (peers::read(annotations, On::Service), annotations::guards_of_service(annotations));
+        Ok(Self { ports, external, peers, guards })
     }
 }
 

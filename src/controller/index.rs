@@ -146,12 +146,14 @@ impl Index {
         let mut hosts = BTreeSet::new();
         let mut default = touched.default;
         let mut certificates = touched.certificates;
+        let mut other_classes = touched.first;
         for name in &touched.ingresses {
             let before = self.compiled.remove(name);
             let after = self.ingresses.contains_key(name).then(|| rules::compile(self, name));
             for one in before.iter().chain(after.as_ref()) {
                 hosts.extend(one.hosts().iter().cloned());
                 default |= one.catch_all.is_some();
+                other_classes |= !one.ours;
             }
             certificates |= before.as_ref().map(Compiled::certificates) != after.as_ref().map(Compiled::certificates);
             self.relink(name, before.as_ref(), after.as_ref());
@@ -186,7 +188,7 @@ impl Index {
         if findings {
             output.findings = Some(self.findings());
         }
-        if touched.first || touched.findings || !touched.ingresses.is_empty() {
+        if other_classes {
             output.other_classes = self.changed_classes();
         }
         self.drop_unused_backends();
@@ -416,19 +418,21 @@ impl Index {
             return;
         };
         let names = self.by_age(names);
+        let closed = self.closed_hosts(&names);
         let mut rules: Vec<(PathMatch, Arc<Route>)> = Vec::new();
         let mut fallback = None;
         for name in names.iter().copied() {
             let Some(compiled) = self.compiled.get(name) else { continue };
+            let close = |route: &Arc<Route>| closed.apply(name, route);
             let mine = compiled.rules.iter().filter(|(pattern, ..)| pattern == host);
-            rules.extend(mine.map(|(_, path, route)| (path.clone(), route.clone())));
-            fallback = fallback.or_else(|| compiled.fallbacks.get(host).cloned());
+            rules.extend(mine.map(|(_, path, route)| (path.clone(), close(route))));
+            fallback = fallback.or_else(|| compiled.fallbacks.get(host).map(close));
         }
         let (mut routes, losers) = HostRoutes::new(host.clone(), rules, fallback);
         // Whether a host has TLS is said in the namespace that had it first; others decide for their own rules only.
         let owners = names.iter().copied().filter(|name| name.0 == names[0].0);
         routes.set_tls(owners.filter_map(|name| self.compiled.get(name)).any(|one| one.has_tls(host)));
-        let mut findings = Vec::new();
+        let mut findings = self.closed_by_others(&names, &closed);
         for (path, route) in losers {
             let winner =
                 routes.find(path.as_str()).map(|winner| format!("{}/{}", winner.origin.namespace, winner.origin.name));

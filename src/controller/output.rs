@@ -12,6 +12,8 @@ use crate::{
 pub struct Settings {
     /// `spec.controller` of the IngressClasses that are ours.
     pub controller: Box<str>,
+    /// Names of classes that are ours too, whatever their IngressClass says and whether there is one or not.
+    pub classes: Vec<Box<str>>,
     /// Serve Ingresses that name no class at all, even where no class is marked as default.
     pub classless: bool,
     /// `namespace/name:port` that takes every request no rule matches; `None` answers 404.
@@ -32,6 +34,18 @@ pub struct Settings {
     pub issuers: BTreeSet<Box<str>>,
     /// Who issues for hosts under `spec.tls` of Ingresses that do not say; `None`: nobody.
     pub default_issuer: Option<Box<str>>,
+    /// What becomes of paths whose guard is not supported, unless their object says otherwise.
+    pub unsupported_guards: UnsupportedGuards,
+}
+
+/// What becomes of a path whose access is restricted by an annotation that is not supported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnsupportedGuards {
+    /// It answers 503.
+    #[default]
+    Refuse,
+    /// It is served without the guard.
+    Ignore,
 }
 
 /// Where the certificate of a host comes from.

@@ -12,6 +12,7 @@ use super::{
     CertificateSource, Finding,
     annotations::{self, Asked, Choice},
     facts::{IngressFact, SecretFact},
+    guards::{self, Decision, ServiceOutcome, Verdict},
     index::{Index, Name},
     wishes::{self, Ask, Terms},
 };
@@ -27,6 +28,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Compiled {
     pub(super) ours: bool,
+    /// What everything on its hosts is answered with, because a guard that is not supported is for the whole host.
+    pub(super) closes_hosts: Option<Refusal>,
     pub(super) rules: Vec<(HostPattern, PathMatch, Arc<Route>)>,
     /// `defaultBackend` beside rules: for its hosts.
     pub(super) fallbacks: BTreeMap<HostPattern, Arc<Route>>,
@@ -98,7 +101,14 @@ impl Compiled {
 /// Compiles one Ingress. What is wrong with a part takes that part down and no other.
 pub(super) fn compile(index: &mut Index, name: &Name) -> Compiled {
     let Some(fact) = index.ingresses.remove(name) else { return Compiled::default() };
-    let mut compiler = Compiler { index, name, fact: &fact, asked: Asked::default(), out: Compiled::default() };
+    let mut compiler = Compiler {
+        index,
+        name,
+        fact: &fact,
+        asked: Asked::default(),
+        verdict: Verdict::default(),
+        out: Compiled::default(),
+    };
     if compiler.index.is_ours(&fact) {
         compiler.run();
     }
@@ -118,9 +128,14 @@ pub(super) fn controller_default(index: &mut Index) -> Option<Arc<Route>> {
         Ok(number) => BackendPort { number, ..BackendPort::default() },
         Err(_name) => BackendPort { name: port.into(), ..BackendPort::default() },
     };
-    let action = match resolve(index, &service, &port, None) {
-        Ok(backend) => backend,
-        Err((refusal, _message)) => Action::Refuse(refusal),
+    let guarded = index.services.get(&service).map(|fact| {
+        let decision = Decision::new(fact.guards, index.settings.unsupported_guards);
+        guards::judge_service(&service.1, &fact.peers, decision).0
+    });
+    let action = match (guarded, resolve(index, &service, &port, None)) {
+        (Some(ServiceOutcome::NotServed), _) => return None,
+        (Some(ServiceOutcome::Refused(refusal)), _) | (_, Err((refusal, _))) => Action::Refuse(refusal),
+        (_, Ok(backend)) => backend,
     };
     let origin = Origin { namespace: service.0, name: service.1, field: "default_backend".into() };
     let filters = filters(index, index.settings.ssl_redirect, false, false);
@@ -154,6 +169,7 @@ struct Compiler<'a> {
     name: &'a Name,
     fact: &'a IngressFact,
     asked: Asked,
+    verdict: Verdict,
     out: Compiled,
 }
 
@@ -164,6 +180,9 @@ impl Compiler<'_> {
         let protocol = self.asked.protocol;
         let fact = self.fact;
         self.out.with_tls = self.tls();
+        if self.verdict.is_part {
+            return;
+        }
         for (r, rule) in fact.spec.rules.iter().enumerate() {
             let pattern = match HostPattern::parse(&rule.host) {
                 Ok(pattern) => pattern,
@@ -177,8 +196,9 @@ impl Compiler<'_> {
             let paths = rule.http.iter().flat_map(|http| &http.paths).enumerate();
             for (p, path) in paths {
                 let field = format!("spec.rules[{r}].http.paths[{p}]");
-                if let Some(matched) = self.path(path, &field) {
-                    let action = self.backend(&path.backend, &format!("{field}.backend"), protocol);
+                if let Some(matched) = self.path(path, &field)
+                    && let Some(action) = self.backend(&path.backend, &format!("{field}.backend"), protocol)
+                {
                     let route = self.route(field, action, filters.clone());
                     self.out.rules.push((pattern.clone(), matched, route));
                 }
@@ -187,8 +207,9 @@ impl Compiler<'_> {
                 self.wants(TlsWish { pattern, asked: false, secret: None, usable: false, ask: None });
             }
         }
-        if let Some(backend) = &fact.spec.default_backend {
-            let action = self.backend(backend, "spec.defaultBackend", protocol);
+        if let Some(backend) = &fact.spec.default_backend
+            && let Some(action) = self.backend(backend, "spec.defaultBackend", protocol)
+        {
             let field = "spec.defaultBackend".to_owned();
             if fact.spec.rules.is_empty() {
                 let filters = self.filters(&HostPattern::Any);
@@ -205,7 +226,10 @@ impl Compiler<'_> {
 
     fn route(&self, field: String, action: Action, filters: Arc<[Filter]>) -> Arc<Route> {
         let origin = Origin { namespace: self.name.0.clone(), name: self.name.1.clone(), field: field.into() };
-        Arc::new(Route { origin, action, filters })
+        match self.verdict.refusal {
+            Some(refusal) => Arc::new(Route::refused(origin, refusal)),
+            None => Arc::new(Route { origin, action, filters }),
+        }
     }
 
     /// The hosts that have TLS, with findings about their Secrets.
@@ -407,7 +431,7 @@ impl Compiler<'_> {
     fn filters(&mut self, pattern: &HostPattern) -> Arc<[Filter]> {
         let covered = self.out.has_tls(pattern);
         let redirect = self.asked.redirect.unwrap_or(self.index.settings.ssl_redirect);
-        filters(self.index, redirect, self.asked.forced, covered)
+        filters(self.index, redirect, self.asked.forced || self.asked.https_only, covered)
     }
 
     fn path(&mut self, rule: &IngressPath, field: &str) -> Option<PathMatch> {
@@ -431,30 +455,54 @@ impl Compiler<'_> {
         }
     }
 
-    fn backend(&mut self, backend: &IngressBackend, field: &str, protocol: Option<Protocol>) -> Action {
+    /// What is done with the requests for a backend; nothing where it is meant to have a part of them only.
+    fn backend(&mut self, backend: &IngressBackend, field: &str, protocol: Option<Protocol>) -> Option<Action> {
         let Some(service) = &backend.service else {
             self.warn(
                 "UnsupportedBackend",
                 field.to_owned(),
                 "only Service backends are supported: 503 for this path".to_owned(),
             );
-            return Action::Refuse(Refusal::UnsupportedBackend);
+            return Some(Action::Refuse(Refusal::UnsupportedBackend));
         };
         let name: Name = (self.name.0.clone(), Arc::from(&*service.name));
         self.out.services.push(name.clone());
         match resolve(self.index, &name, &service.port, protocol) {
-            Ok(action) => action,
+            Ok(action) => self.guarded(&name, action, &format!("{field}.service")),
             Err((refusal, message)) => {
                 let reason = if refusal == Refusal::UnknownService { "UnknownService" } else { "UnknownPort" };
                 self.warn(reason, format!("{field}.service"), message);
-                Action::Refuse(refusal)
+                Some(Action::Refuse(refusal))
             }
+        }
+    }
+
+    /// The same action, unless annotations of other controllers on the Service stand in the way.
+    fn guarded(&mut self, service: &Name, action: Action, field: &str) -> Option<Action> {
+        let Some(fact) = self.index.services.get(service).filter(|fact| !fact.peers.is_empty()) else {
+            return Some(action);
+        };
+        let decision = Decision::new(fact.guards.or(self.asked.guards), self.index.settings.unsupported_guards);
+        let (outcome, complaints) = guards::judge_service(&service.1, &fact.peers, decision);
+        for complaint in complaints {
+            let finding = self.finding(complaint.severity, complaint.reason, field.to_owned(), complaint.message);
+            self.out.findings.push(finding);
+        }
+        match outcome {
+            ServiceOutcome::Served => Some(action),
+            ServiceOutcome::Refused(refusal) => Some(Action::Refuse(refusal)),
+            ServiceOutcome::NotServed => None,
         }
     }
 
     fn annotations(&mut self) {
         self.asked = annotations::read(&self.fact.annotations);
-        for complaint in std::mem::take(&mut self.asked.complaints) {
+        let decision = Decision::new(self.asked.guards, self.index.settings.unsupported_guards);
+        self.verdict = guards::judge(&self.fact.peers, decision);
+        self.asked.https_only |= self.verdict.https_only;
+        self.out.closes_hosts = self.verdict.refusal.filter(|_| self.verdict.closes_hosts);
+        let complaints = std::mem::take(&mut self.asked.complaints).into_iter();
+        for complaint in complaints.chain(std::mem::take(&mut self.verdict.complaints)) {
             let field = format!("metadata.annotations[{}]", complaint.annotation);
             let finding = self.finding(complaint.severity, complaint.reason, field, complaint.message);
             self.out.findings.push(finding);

@@ -1,6 +1,8 @@
 mod annotations;
 mod classes;
 mod edits;
+mod guards;
+mod hosts_closed;
 mod https;
 mod wishes;
 
@@ -18,6 +20,7 @@ use crate::{
 fn settings() -> Settings {
     Settings {
         controller: "gatelet.dev/ingress-controller".into(),
+        classes: Vec::new(),
         classless: false,
         default_backend: None,
         ssl_redirect: true,
@@ -27,6 +30,7 @@ fn settings() -> Settings {
         addresses: vec!["192.0.2.1".parse().expect("an address")],
         issuers: ["lab", "letsencrypt"].map(Into::into).into(),
         default_issuer: None,
+        unsupported_guards: UnsupportedGuards::default(),
     }
 }
 

@@ -26,6 +26,10 @@ pub enum Refusal {
     UnknownPort,
     /// The kind of backend (`resource`) is not supported: 503.
     UnsupportedBackend,
+    /// Access to it is to be restricted in a way that is not supported: 503.
+    UnsupportedGuard,
+    /// The backend is to terminate TLS itself, which is not supported: 503.
+    UnsupportedPassthrough,
 }
 
 impl Refusal {
@@ -35,6 +39,8 @@ impl Refusal {
             Self::UnknownService => "the service of this route does not exist",
             Self::UnknownPort => "the service of this route has no such port",
             Self::UnsupportedBackend => "the backend of this route is of an unsupported kind",
+            Self::UnsupportedGuard => "access to this route is restricted in a way that is not supported",
+            Self::UnsupportedPassthrough => "TLS passthrough, which this route asks for, is not supported",
         }
     }
 }
@@ -82,6 +88,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// A route that refuses every request at once: it redirects nothing either.
+    pub fn refused(origin: Origin, refusal: Refusal) -> Self {
+        Self { origin, action: Action::Refuse(refusal), filters: Arc::new([]) }
+    }
+
     /// Status and port of the redirect that plain HTTP gets; `tls` says whether the host has TLS.
     pub fn redirect(&self, tls: bool) -> Option<(StatusCode, Option<u16>)> {
         self.filters.iter().find_map(|filter| match filter {

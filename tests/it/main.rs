@@ -22,6 +22,7 @@ mod deadlines;
 mod engine;
 mod first;
 mod floods;
+mod guards;
 mod h2spec;
 mod hangs;
 mod install;

@@ -2,7 +2,13 @@
 
 use std::{fmt::Write, time::Duration};
 
-use super::{super::annotations, *};
+use super::{
+    super::{
+        annotations,
+        peers::{GUARD_WORDS, Meaning, PEERS, Peer, Scope},
+    },
+    *,
+};
 
 /// What a value of an annotation comes to: what it sets, and the reasons of what is said about it.
 fn read(name: &str, value: &str) -> (String, Vec<&'static str>) {
@@ -16,6 +22,7 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
     ("ssl-redirect", &["true", "false"], &[], &["", "maybe", "True"]),
     ("force-ssl-redirect", &["true", " true "], &["false"], &["", "1"]),
     ("backend-protocol", &["HTTP", "https", "GRPC", "GRPCS", "AUTO_HTTP"], &[], &["", "FCGI"]),
+    ("ingress.allow-http", &["false"], &["true"], &["", "maybe"]),
     ("issuer", &["lab", "lab,letsencrypt"], &[], &[""]),
     ("cluster-issuer", &["lab"], &[], &["", " "]),
     ("tls-acme", &["true"], &["false"], &["", "yes"]),
@@ -52,8 +59,8 @@ fn every_row_reads_its_values_and_says_what_makes_no_sense() {
         for name in names {
             let values = VALUES.iter().find(|(named, ..)| *named == row.name);
             let Some((_, setting, idle, nonsense)) = values else {
-                // Those that something is said about are the next test.
-                assert!(["email-sans", "uri-sans"].contains(&row.name), "{name}");
+                // Those that something is said about come below.
+                assert!(["email-sans", "uri-sans", "unsupported-guards"].contains(&row.name), "{name}");
                 continue;
             };
             for value in *setting {
@@ -77,10 +84,19 @@ fn every_row_reads_its_values_and_says_what_makes_no_sense() {
     ] {
         assert_eq!(read(name, value).1, ["UnsupportedAnnotation"], "{name}");
     }
-    for name in
-        ["gatelet.dev/secret-template", "cert-manager.io/alt-names", "nginx.ingress.kubernetes.io/rewrite-target"]
-    {
-        assert_eq!(read(name, "x"), (nothing.clone(), vec!["UnknownAnnotation"]), "{name}");
+    assert_eq!(read("cert-manager.io/alt-names", "x"), (nothing, vec!["UnknownAnnotation"]));
+}
+
+#[test]
+fn a_decision_about_guards_that_makes_no_sense_refuses() {
+    for (value, guards, complaints) in [
+        ("refuse", UnsupportedGuards::Refuse, 0),
+        ("ignore", UnsupportedGuards::Ignore, 0),
+        ("Ignore", UnsupportedGuards::Refuse, 1),
+        ("", UnsupportedGuards::Refuse, 1),
+    ] {
+        let asked = annotations::read(&[("gatelet.dev/unsupported-guards".into(), value.into())]);
+        assert_eq!((asked.guards, asked.complaints.len()), (Some(guards), complaints), "{value:?}");
     }
 }
 
@@ -126,8 +142,47 @@ fn page() -> String {
     page
 }
 
+/// What the page says of an annotation of another controller.
+fn effect(meaning: Meaning) -> String {
+    match meaning {
+        Meaning::Guard(what, Scope::Paths) => format!("**503**: it asks for {what}"),
+        Meaning::Guard(what, Scope::Hosts) => format!("**503 on the whole host**: it asks for {what}"),
+        Meaning::Guard(what, Scope::Mergeable) => format!("**503**, of a master on the whole host: it asks for {what}"),
+        Meaning::Passthrough => "**503 on the whole host**: the backend is to terminate TLS itself".to_owned(),
+        Meaning::Part => "**not served**: it is for a part of the requests".to_owned(),
+        Meaning::HttpsOnly => "plain HTTP is redirected to HTTPS".to_owned(),
+        Meaning::Detail(of) => format!("none without {of}"),
+        Meaning::Unsupported(effect) => format!("none: {effect}"),
+        Meaning::Nothing => "none is needed".to_owned(),
+        Meaning::Unknown => panic!("no row says that"),
+    }
+}
+
+/// The part of the page about a controller.
+fn section(peer: &Peer) -> String {
+    let quoted = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" ");
+    let prefixes = match peer.prefixes {
+        [""] => "Without a prefix".to_owned(),
+        prefixes => format!("Under {}", quoted(prefixes)),
+    };
+    let services = if peer.services { ", on Services too" } else { "" };
+    let mut section = format!("### {}\n\n{prefixes}{services}:\n\n", peer.name);
+    section += "| annotation | with | effect here |\n|---|---|---|\n";
+    for row in peer.rows {
+        writeln!(section, "| {} | {} | {} |", quoted(row.names), row.values(), effect(row.meaning)).expect("memory");
+    }
+    section
+}
+
 #[test]
-fn the_page_of_annotations_is_the_table() {
+fn the_page_of_annotations_is_the_tables() {
     let text = include_str!("../../../docs/annotations.md");
-    assert!(text.contains(&page()), "docs/annotations.md lacks this:\n{}", page());
+    let peers = PEERS.iter().filter(|peer| !peer.rows.is_empty());
+    let sections: Vec<String> = peers.map(|peer| section(peer)).collect();
+    for part in [page(), sections.join("\n")] {
+        assert!(text.contains(&part), "docs/annotations.md lacks this:\n{part}");
+    }
+    for word in GUARD_WORDS {
+        assert!(text.contains(&format!("`{word}`")), "docs/annotations.md does not name {word}");
+    }
 }

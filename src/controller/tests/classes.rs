@@ -47,3 +47,51 @@ fn many_classes_are_put_together() {
     assert_eq!(told.len(), 16);
     assert_eq!(counts(&told).last(), Some(&("(others)", 5)));
 }
+
+#[test]
+fn guards_of_other_classes_are_counted() {
+    let mut index = index();
+    for (name, annotation) in [
+        ("a", "nginx.ingress.kubernetes.io/auth-type"),
+        ("b", "nginx.ingress.kubernetes.io/auth-type"),
+        ("c", "nginx.ingress.kubernetes.io/ssl-passthrough"),
+        ("d", "nginx.ingress.kubernetes.io/enable-cors"),
+    ] {
+        let mut one = of_class(name, Some("nginx"), None);
+        one["metadata"]["annotations"] = json!({annotation: "true"});
+        index.apply(apply(one));
+    }
+    let told = index.compile().other_classes.expect("they are new");
+    let guards = [
+        ("nginx.ingress.kubernetes.io/auth-type".into(), 2),
+        ("nginx.ingress.kubernetes.io/ssl-passthrough".into(), 1),
+    ];
+    assert_eq!(told, [OtherClass { class: "nginx".into(), ingresses: 4, guarded: 3, guards: guards.into() }]);
+}
+
+#[test]
+fn classes_of_the_settings_are_taken_over() {
+    let mut index = index();
+    index.settings.classes = vec!["nginx".into()];
+    index.apply(apply(service("web")));
+    // Its own IngressClass may be there or not.
+    for _ in 0..2 {
+        index.apply(apply(of_class("a", Some("nginx"), None)));
+        index.apply(apply(of_class("b", None, Some("nginx"))));
+        index.apply(apply(of_class("c", Some("traefik"), None)));
+        let told = index.compile().other_classes;
+        assert!(told.is_none_or(|told| counts(&told) == [("traefik", 1)]));
+        let served = ["a.example", "b.example", "c.example"].map(|host| met(&index, host, "/"));
+        assert_eq!(served, ["empty", "empty", "404"]);
+        index.apply(apply(json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+            "metadata": {"name": "nginx", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}},
+            "spec": {"controller": "k8s.io/ingress-nginx"},
+        })));
+    }
+    // Who names no class means the default one.
+    index.apply(Event::Delete(Key { kind: Kind::IngressClass, namespace: "".into(), name: "gatelet".into() }));
+    index.apply(apply(of_class("none", None, None)));
+    index.compile();
+    assert_eq!(met(&index, "none.example", "/"), "empty");
+}

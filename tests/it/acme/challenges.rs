@@ -40,6 +40,18 @@ fn http_01_proves_names_and_addresses_although_half_of_all_nonces_are_refused() 
     assert_eq!(site.gatelet.status_of("other.gatelet.test", "/.well-known/acme-challenge/token"), 404);
 }
 
+#[test]
+fn an_ingress_that_is_closed_gets_its_certificate() {
+    let site = Site::start(
+        Options { environment: vec![("PEBBLE_VA_NOSLEEP", "1")], ..Options::default() },
+        "challenges = [\"http-01\"]",
+    );
+    site.ingress("web", &["a.gatelet.test"], "nginx.ingress.kubernetes.io/auth-type: basic");
+    site.issued("default/web-tls");
+    eventually("curl trusts it", || site.trusted("a.gatelet.test").then_some(()));
+    assert_eq!(site.gatelet.status()["findings"][0]["reason"], "UnsupportedGuard");
+}
+
 /// What stands before a gatelet and sends everything to HTTPS, as many routers and load balancers do. Counts.
 fn to_https(port: u16, https: u16) -> Arc<AtomicUsize> {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();

@@ -1,0 +1,116 @@
+//! Annotations of F5's NGINX Ingress Controller 5, with those of its App Protect.
+
+use super::{
+    Meaning, Peer, Row, Scope, detail, guard_when, nothing, unsupported,
+    values::{OTHER_PORTS, When},
+};
+
+pub(super) const PEER: Peer = Peer {
+    name: "NGINX Ingress Controller of F5",
+    prefixes: &["nginx.org/", "nginx.com/"],
+    services: false,
+    rows: ROWS,
+};
+
+pub(super) const APP_PROTECT_PEER: Peer = Peer {
+    name: "App Protect of F5",
+    prefixes: &["appprotect.f5.com/", "appprotectdos.f5.com/"],
+    services: false,
+    rows: APP_PROTECT_ROWS,
+};
+
+const ROWS: &[Row] = &[
+    // === Who may come in. What the master of a mergeable Ingress says is for its minions too. ===
+    mergeable(&["basic-auth-secret"], When::ANY, "a login by name and password"),
+    detail(&["basic-auth-realm"], "basic-auth-secret"),
+    mergeable(&["jwt-key"], When::ANY, "a JSON Web Token"),
+    detail(&["jwt-realm", "jwt-token", "jwt-login-url"], "jwt-key"),
+    mergeable(&["policies"], When::ANY, "policies, which may restrict access"),
+    mergeable(
+        &["server-snippets", "location-snippets"],
+        When::Snippet,
+        "configuration of nginx, which may restrict access",
+    ),
+    unsupported(&["server-snippets", "location-snippets"], "configuration of nginx is not applied"),
+    mergeable(&["listen-ports", "listen-ports-ssl"], OTHER_PORTS, "ports of its own only"),
+    // === Everything else ===
+    // The Ingresses of a host are put together anyway.
+    nothing(&["mergeable-ingress-type"]),
+    unsupported(&["rewrites", "rewrite-target"], "paths are not rewritten"),
+    unsupported(&["path-regex"], "paths are no regular expressions: they match as they are written"),
+    unsupported(&["app-root"], "the path / is not redirected to another one"),
+    unsupported(
+        &["redirect-to-https", "ssl-redirect", "http-redirect-code"],
+        "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
+    ),
+    unsupported(&["proxy-redirect-from", "proxy-redirect-to"], "Location in answers is not rewritten"),
+    unsupported(
+        &[
+            "add-header",
+            "add-header-inherit",
+            "proxy-hide-headers",
+            "proxy-pass-headers",
+            "proxy-set-headers",
+            "server-tokens",
+        ],
+        "the fields of requests and answers are not changed",
+    ),
+    unsupported(&["hsts", "hsts-*"], "hsts in the settings says what is sent"),
+    unsupported(&["ssl-ciphers", "ssl-prefer-server-ciphers"], "tls in the settings says what is spoken"),
+    unsupported(&["ssl-services", "grpc-services"], "gatelet.dev/backend-protocol says what backends speak"),
+    // WebSocket is always passed on.
+    nothing(&["websocket-services"]),
+    unsupported(&["client-max-body-size"], "proxy.max_body_bytes in the settings limits bodies"),
+    unsupported(
+        &[
+            "client-body-buffer-size",
+            "proxy-buffering",
+            "proxy-buffers",
+            "proxy-buffer-size",
+            "proxy-busy-buffers-size",
+            "proxy-max-temp-file-size",
+        ],
+        "bodies are passed on as they come, and not collected",
+    ),
+    unsupported(
+        &["proxy-connect-timeout", "proxy-read-timeout", "proxy-send-timeout"],
+        "the timeouts under [proxy] in the settings hold",
+    ),
+    unsupported(
+        &["proxy-next-upstream", "proxy-next-upstream-timeout", "proxy-next-upstream-tries"],
+        "proxy.max_attempts in the settings says how often a request is tried",
+    ),
+    unsupported(&["custom-http-errors"], "errors of backends are passed on as they are"),
+    unsupported(&["limit-req-*", "max-conns"], "requests are not limited"),
+    unsupported(&["lb-method", "slow-start"], "proxy.balance in the settings says how endpoints are chosen"),
+    unsupported(&["sticky-cookie-services"], "clients do not stick to an endpoint"),
+    unsupported(
+        &["health-checks", "health-checks-mandatory", "health-checks-mandatory-queue"],
+        "endpoints are not checked: one that refuses connections is passed over",
+    ),
+    unsupported(
+        &["max-fails", "fail-timeout"],
+        "proxy.eject_after in the settings says when an endpoint is passed over",
+    ),
+    unsupported(&["keepalive"], "proxy.max_idle_per_endpoint in the settings says how many are kept"),
+    unsupported(&["use-cluster-ip"], "requests go to the endpoints, not to the address of the Service"),
+    nothing(&["upstream-zone-size"]),
+];
+
+const APP_PROTECT_ROWS: &[Row] = &[
+    guard_when(&["app-protect-enable"], When::TRUE, "a web application firewall"),
+    detail(
+        &[
+            "app-protect-policy",
+            "app-protect-security-log",
+            "app-protect-security-log-destination",
+            "app-protect-security-log-enable",
+        ],
+        "app-protect-enable",
+    ),
+    unsupported(&["app-protect-dos-resource", "app-protect-dos-enable"], "requests are not limited"),
+];
+
+const fn mergeable(names: &'static [&'static str], when: When, what: &'static str) -> Row {
+    Row { names, when, meaning: Meaning::Guard(what, Scope::Mergeable) }
+}

@@ -1,0 +1,241 @@
+//! Annotations of the two controllers on HAProxy: HAProxy Ingress 0.16 (the community's) and the
+//! Kubernetes Ingress Controller 3.2 of HAProxy Technologies.
+
+use super::{
+    Peer, Row, detail, guard, guard_when, host_guard, nothing, part, passthrough, unsupported,
+    values::{CLIENT_CERTIFICATES, When},
+};
+
+pub(super) const INGRESS_PEER: Peer = Peer {
+    name: "HAProxy Ingress",
+    prefixes: &["haproxy-ingress.github.io/", "ingress.kubernetes.io/"],
+    services: true,
+    rows: INGRESS_ROWS,
+};
+
+pub(super) const TECHNOLOGIES_PEER: Peer = Peer {
+    name: "HAProxy Technologies",
+    prefixes: &["haproxy.org/", "haproxy.com/", "ingress.kubernetes.io/"],
+    services: true,
+    rows: TECHNOLOGIES_ROWS,
+};
+
+const INGRESS_ROWS: &[Row] = &[
+    // === Who may come in ===
+    // It needs no auth-type beside it.
+    guard(&["auth-secret"], "a login by name and password"),
+    detail(&["auth-realm", "auth-type"], "auth-secret"),
+    guard(&["auth-url"], "a login that another server checks"),
+    detail(
+        &[
+            "auth-external-placement",
+            "auth-headers-fail",
+            "auth-headers-request",
+            "auth-headers-succeed",
+            "auth-method",
+            "auth-signin",
+        ],
+        "auth-url",
+    ),
+    // A value that it does not know denies everything there.
+    Row { when: When::Always, ..guard(&["oauth"], "a login with OAuth") },
+    detail(&["oauth-headers", "oauth-uri-prefix"], "oauth"),
+    host_guard(&["auth-tls-secret"], CLIENT_CERTIFICATES, "client certificates"),
+    detail(
+        &["auth-tls-cert-header", "auth-tls-error-page", "auth-tls-strict", "auth-tls-verify-client"],
+        "auth-tls-secret",
+    ),
+    guard_when(
+        &["allowlist-source-range", "whitelist-source-range"],
+        When::Addresses { empty: false },
+        "clients from certain addresses only",
+    ),
+    detail(&["allowlist-source-header"], "allowlist-source-range"),
+    guard(&["denylist-source-range"], "no clients from certain addresses"),
+    guard_when(
+        &["waf"],
+        When::Asked(
+            |value, siblings| !value.is_empty() && siblings.get("waf-mode") != Some("detect"),
+            "any value but an empty one, unless `waf-mode` is detect",
+        ),
+        "a web application firewall",
+    ),
+    detail(&["waf-mode"], "waf"),
+    guard(
+        &["config-backend", "config-backend-early", "config-backend-late", "config-tcp-service"],
+        "configuration of HAProxy, which may restrict access",
+    ),
+    guard(&["redirect-to"], "a redirect of every request, so that none reaches the backend"),
+    detail(&["redirect-to-code"], "redirect-to"),
+    guard(&["http-frontend"], "ports of its own only"),
+    detail(
+        &[
+            "bind-fronting-proxy",
+            "bind-http",
+            "bind-http-passthrough",
+            "bind-https",
+            "bind-ip-addr-http",
+            "http-passthrough",
+            "use-forwarded-proto",
+            "use-proxy-protocol",
+        ],
+        "http-frontend",
+    ),
+    guard(&["tcp-service-port"], "a TCP port of its own instead of HTTP"),
+    detail(&["tcp-service-log-format", "tcp-service-proxy-protocol"], "tcp-service-port"),
+    passthrough(&["ssl-passthrough"]),
+    detail(&["ssl-passthrough-http-port"], "ssl-passthrough"),
+    part(&["http-header-match", "http-header-match-regex"], When::ANY),
+    // === Redirects and paths ===
+    unsupported(
+        &["blue-green-*"],
+        "requests are not split by weight, field or cookie: all endpoints get the same share",
+    ),
+    unsupported(&["path-type"], "pathType says how paths match"),
+    unsupported(&["rewrite-target"], "paths are not rewritten"),
+    unsupported(&["app-root"], "the path / is not redirected to another one"),
+    unsupported(
+        &["redirect-from", "redirect-from-code", "redirect-from-regex", "server-alias", "server-alias-regex"],
+        "the further hosts are not served",
+    ),
+    unsupported(
+        &["ssl-redirect", "ssl-always-add-https", "ssl-always-follow-redirect"],
+        "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
+    ),
+    // === Backends ===
+    unsupported(&["backend-protocol", "secure-backends"], "gatelet.dev/backend-protocol says what backends speak"),
+    unsupported(
+        &["secure-crt-secret", "secure-sni", "secure-verify-ca-secret", "secure-verify-hostname"],
+        "proxy.verify_backends in the settings says whether certificates of backends are verified",
+    ),
+    unsupported(&["fcgi-app"], "FastCGI is not spoken"),
+    unsupported(&["proxy-protocol"], "backends get no PROXY protocol"),
+    unsupported(&["service-upstream"], "requests go to the endpoints, not to the address of the Service"),
+    unsupported(
+        &["balance-algorithm", "initial-weight"],
+        "proxy.balance in the settings says how endpoints are chosen",
+    ),
+    unsupported(&["affinity", "session-cookie-*"], "clients do not stick to an endpoint"),
+    unsupported(
+        &["agent-check-*", "backend-check-interval", "health-check-*"],
+        "endpoints are not checked: one that refuses connections is passed over",
+    ),
+    unsupported(
+        &["maxconn-server", "maxqueue-server", "limit-connections", "limit-rps", "limit-whitelist"],
+        "requests are not limited",
+    ),
+    unsupported(
+        &[
+            "assign-backend-server-id",
+            "backend-server-naming",
+            "backend-server-slots-increment",
+            "dynamic-scaling",
+            "slots-min-free",
+            "peers-table",
+            "source-address-intf",
+            "use-resolver",
+            "var-namespace",
+        ],
+        "it is about HAProxy itself",
+    ),
+    unsupported(
+        &[
+            "timeout-connect",
+            "timeout-http-request",
+            "timeout-keep-alive",
+            "timeout-queue",
+            "timeout-server",
+            "timeout-server-fin",
+            "timeout-tunnel",
+        ],
+        "the timeouts under [proxy] in the settings hold",
+    ),
+    // === Bodies, fields, TLS ===
+    unsupported(&["proxy-body-size"], "proxy.max_body_bytes in the settings limits bodies"),
+    unsupported(&["cors-*"], "answers get no fields for CORS"),
+    unsupported(
+        &[
+            "headers",
+            "request-add-headers",
+            "request-del-headers",
+            "request-set-headers",
+            "response-add-headers",
+            "response-del-headers",
+            "response-set-headers",
+        ],
+        "the fields of requests and answers are not changed",
+    ),
+    unsupported(&["hsts", "hsts-*"], "hsts in the settings says what is sent"),
+    unsupported(&["http-response-*"], "answers of gatelet itself are not changed"),
+    unsupported(&["acme-preferred-chain", "cert-signer"], "gatelet.dev/issuer says who issues certificates"),
+    unsupported(
+        &[
+            "ssl-cipher-suites",
+            "ssl-cipher-suites-backend",
+            "ssl-ciphers",
+            "ssl-ciphers-backend",
+            "ssl-fingerprint-lower",
+            "ssl-fingerprint-sha2-bits",
+            "ssl-options-backend",
+            "ssl-options-host",
+            "tls-alpn",
+        ],
+        "tls in the settings says what is spoken",
+    ),
+];
+
+const TECHNOLOGIES_ROWS: &[Row] = &[
+    // === Who may come in ===
+    guard(&["auth-type"], "a login by name and password"),
+    detail(&["auth-secret", "auth-realm"], "auth-type"),
+    guard_when(&["allow-list", "whitelist"], When::Addresses { empty: false }, "clients from certain addresses only"),
+    guard(&["deny-list", "blacklist"], "no clients from certain addresses"),
+    guard(&["client-ca"], "client certificates"),
+    detail(&["client-crt-optional", "client-strict-sni"], "client-ca"),
+    guard(
+        &["backend-config-snippet", "frontend-config-snippet"],
+        "configuration of HAProxy, which may restrict access",
+    ),
+    guard(&["request-redirect"], "a redirect of every request, so that none reaches the backend"),
+    detail(&["request-redirect-code"], "request-redirect"),
+    passthrough(&["ssl-passthrough"]),
+    part(&["route-acl"], When::ANY),
+    // === Everything else ===
+    unsupported(
+        &["ssl-redirect", "ssl-redirect-code", "ssl-redirect-port"],
+        "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
+    ),
+    unsupported(&["path-rewrite", "set-host"], "paths and Host are not rewritten"),
+    unsupported(
+        &["request-set-header", "response-set-header", "forwarded-for", "src-ip-header"],
+        "the fields of requests and answers are not changed",
+    ),
+    unsupported(&["cors-*"], "answers get no fields for CORS"),
+    unsupported(
+        &[
+            "rate-limit-period",
+            "rate-limit-requests",
+            "rate-limit-size",
+            "rate-limit-status-code",
+            "rate-limit-whitelist",
+            "pod-maxconn",
+        ],
+        "requests are not limited",
+    ),
+    unsupported(&["load-balance"], "proxy.balance in the settings says how endpoints are chosen"),
+    unsupported(&["cookie-persistence", "cookie-persistence-no-dynamic"], "clients do not stick to an endpoint"),
+    unsupported(
+        &["check", "check-http", "check-interval", "timeout-check"],
+        "endpoints are not checked: one that refuses connections is passed over",
+    ),
+    unsupported(&["timeout-server", "timeout-server-fin"], "the timeouts under [proxy] in the settings hold"),
+    unsupported(&["server-ssl", "server-proto"], "gatelet.dev/backend-protocol says what backends speak"),
+    unsupported(
+        &["server-ca", "server-crt"],
+        "proxy.verify_backends in the settings says whether certificates of backends are verified",
+    ),
+    unsupported(&["send-proxy-protocol"], "backends get no PROXY protocol"),
+    unsupported(&["request-capture", "request-capture-len"], "log in the settings says what is logged"),
+    unsupported(&["ssl-certificate"], "spec.tls says which certificate is served"),
+    nothing(&["standalone-backend", "scale-server-slots", "abortonclose"]),
+];

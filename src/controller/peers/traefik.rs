@@ -1,0 +1,144 @@
+//! Annotations of Traefik 2 and 3, and those of Traefik 1.
+
+use super::{
+    Meaning, Peer, Row, Scope, detail, guard, guard_when, https_only, nothing, unsupported,
+    values::{When, has_any},
+};
+
+pub(super) const PEER: Peer =
+    Peer { name: "Traefik 2 and 3", prefixes: &["traefik.ingress.kubernetes.io/"], services: true, rows: ROWS };
+
+/// It took each name with its own word before the prefix and without.
+pub(super) const FIRST_PEER: Peer = Peer {
+    name: "Traefik 1",
+    prefixes: &["traefik.ingress.kubernetes.io/", "ingress.kubernetes.io/"],
+    services: false,
+    rows: FIRST_ROWS,
+};
+
+/// The entry points that everybody has: names of the port for plain HTTP and the one for HTTPS.
+const PLAIN: &[&str] = &["web", "http"];
+const SECURE: &[&str] = &["websecure", "https"];
+
+/// Entry points with HTTPS, and none for plain HTTP.
+const SECURE_ONLY: When = When::Asked(
+    |value, _| has_any(value, SECURE) && !has_any(value, PLAIN),
+    "a list with websecure or https, and without web and http",
+);
+
+/// Entry points that are neither.
+const OWN_ENTRY_POINTS: When = When::Asked(
+    |value, _| !value.is_empty() && !has_any(value, SECURE) && !has_any(value, PLAIN),
+    "a list without web, http, websecure and https",
+);
+
+const ROWS: &[Row] = &[
+    guard(&["router.middlewares", "service.middlewares"], "middlewares, which may restrict access"),
+    Row {
+        names: &["router.tls.options"],
+        when: When::Unless(&["default"]),
+        meaning: Meaning::Guard("TLS options, which may ask for client certificates", Scope::Hosts),
+    },
+    guard_when(&["router.entrypoints"], OWN_ENTRY_POINTS, "entry points of its own only"),
+    https_only(&["router.entrypoints"], SECURE_ONLY),
+    https_only(&["router.tls"], When::TRUE),
+    https_only(&["router.tls.certresolver"], When::ANY),
+    unsupported(
+        &["router.tls.certresolver", "router.tls.domains*"],
+        "gatelet.dev/issuer says who issues certificates, and spec.tls for which names",
+    ),
+    unsupported(&["router.priority"], "the longest path wins"),
+    unsupported(&["router.rulesyntax", "router.pathmatcher"], "pathType says how paths match"),
+    unsupported(&["router.observability.*"], "the settings say what is logged and measured"),
+    unsupported(&["service.sticky*"], "clients do not stick to an endpoint"),
+    unsupported(&["service.serversscheme"], "gatelet.dev/backend-protocol says what backends speak"),
+    unsupported(&["service.serverstransport"], "the timeouts and proxy.verify_backends in the settings hold"),
+    unsupported(&["service.passhostheader"], "backends get the Host that the client sent"),
+    unsupported(
+        &["service.nativelb", "service.nodeportlb"],
+        "requests go to the endpoints, not to the address of the Service",
+    ),
+];
+
+const FIRST_ROWS: &[Row] = &[
+    guard(&["auth-type"], "a login"),
+    guard(&["auth-url"], "a login that another server checks"),
+    detail(
+        &[
+            "auth-secret",
+            "auth-realm",
+            "auth-header-field",
+            "auth-remove-header",
+            "auth-response-headers",
+            "auth-trust-headers",
+            "auth-tls-insecure",
+        ],
+        "auth-type",
+    ),
+    guard_when(&["whitelist-source-range"], When::Addresses { empty: false }, "clients from certain addresses only"),
+    detail(
+        &[
+            "whitelist-ipstrategy",
+            "whitelist-ipstrategy-depth",
+            "whitelist-ipstrategy-excluded-ips",
+            "whitelist-x-forwarded-for",
+        ],
+        "whitelist-source-range",
+    ),
+    guard_when(
+        &["pass-tls-cert", "pass-client-tls-cert"],
+        When::TRUE,
+        "client certificates, of which the backend is told",
+    ),
+    https_only(
+        &["frontend-entry-points"],
+        When::Asked(|value, _| has_any(value, SECURE) && !has_any(value, PLAIN), "a list with https, and without http"),
+    ),
+    guard_when(&["frontend-entry-points"], OWN_ENTRY_POINTS, "entry points of its own only"),
+    detail(&["auth-tls-secret"], "auth-url"),
+    unsupported(&["rewrite-target", "request-modifier", "rule-type"], "paths are not rewritten"),
+    unsupported(&["app-root"], "the path / is not redirected to another one"),
+    unsupported(
+        &[
+            "redirect-entry-point",
+            "redirect-permanent",
+            "redirect-regex",
+            "redirect-replacement",
+            "ssl-redirect",
+            "ssl-force-host",
+            "ssl-host",
+            "ssl-temporary-redirect",
+            "ssl-proxy-headers",
+        ],
+        "gatelet.dev/force-ssl-redirect and the setting ssl_redirect say what is redirected",
+    ),
+    unsupported(
+        &[
+            "custom-request-headers",
+            "custom-response-headers",
+            "proxy-headers",
+            "frame-deny",
+            "custom-frame-options-value",
+            "content-type-nosniff",
+            "browser-xss-filter",
+            "custom-browser-xss-value",
+            "content-security-policy",
+            "referrer-policy",
+            "public-key",
+            "is-development",
+        ],
+        "requests and answers get no further fields",
+    ),
+    unsupported(&["hsts-*", "force-hsts"], "hsts in the settings says what is sent"),
+    // The hosts of the rules are the ones that are allowed.
+    nothing(&["allowed-hosts"]),
+    unsupported(&["preserve-host"], "backends get the Host that the client sent"),
+    unsupported(&["priority"], "the longest path wins"),
+    unsupported(&["circuit-breaker-expression", "max-conn-*", "rate-limit"], "requests are not limited"),
+    unsupported(&["load-balancer-method"], "proxy.balance in the settings says how endpoints are chosen"),
+    unsupported(&["affinity", "session-cookie-name"], "clients do not stick to an endpoint"),
+    unsupported(&["error-pages"], "errors of backends are passed on as they are"),
+    unsupported(&["buffering"], "bodies are passed on as they come, and not collected"),
+    unsupported(&["service-weights"], "requests are not split by weight: only the Services of the rules get any"),
+    unsupported(&["protocol"], "gatelet.dev/backend-protocol says what backends speak"),
+];

@@ -1,0 +1,246 @@
+//! Which values of an annotation mean what the tables say. In doubt a guard guards.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// What people write for "no".
+const NO: &[&str] = &["false", "f", "0", "off", "no", "none", "disabled"];
+
+/// Directives of nginx that decide about answers, buffers and time, and never about who comes in.
+const HARMLESS_DIRECTIVES: &[&str] = &[
+    "access_log",
+    "add_header",
+    "add_trailer",
+    "brotli",
+    "brotli_comp_level",
+    "brotli_types",
+    "charset",
+    "chunked_transfer_encoding",
+    "client_body_buffer_size",
+    "client_body_timeout",
+    "client_max_body_size",
+    "error_log",
+    "etag",
+    "expires",
+    "gzip",
+    "gzip_comp_level",
+    "gzip_min_length",
+    "gzip_proxied",
+    "gzip_types",
+    "gzip_vary",
+    "keepalive_timeout",
+    "large_client_header_buffers",
+    "more_clear_headers",
+    "more_set_headers",
+    "proxy_buffer_size",
+    "proxy_buffering",
+    "proxy_buffers",
+    "proxy_busy_buffers_size",
+    "proxy_connect_timeout",
+    "proxy_cookie_domain",
+    "proxy_cookie_path",
+    "proxy_hide_header",
+    "proxy_http_version",
+    "proxy_max_temp_file_size",
+    "proxy_read_timeout",
+    "proxy_redirect",
+    "proxy_request_buffering",
+    "proxy_send_timeout",
+    "send_timeout",
+    "sub_filter",
+    "sub_filter_last_modified",
+    "sub_filter_once",
+    "sub_filter_types",
+    "tcp_nodelay",
+];
+
+/// Request fields that a snippet may set without deciding who comes in. A backend may trust any
+/// other, and without the snippet the client could send it.
+const HARMLESS_FIELDS: &[&str] = &[
+    "accept-encoding",
+    "connection",
+    "host",
+    "upgrade",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-forwarded-ssl",
+    "x-real-ip",
+    "x-request-id",
+    "x-scheme",
+];
+
+/// The values with which an annotation means what its row says.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum When {
+    /// Every value, also an empty one.
+    Always,
+    /// Every value but an empty one and these, in any case.
+    Unless(&'static [&'static str]),
+    /// A list of addresses that does not hold everybody. `empty` says whether an empty list counts.
+    Addresses { empty: bool },
+    /// Configuration of nginx that may restrict who comes in.
+    Snippet,
+    /// What the function says, which is told in words too.
+    Asked(Predicate, &'static str),
+}
+
+/// Says whether a value is meant, with the annotations beside it.
+type Predicate = fn(&str, &Siblings<'_>) -> bool;
+
+/// The annotations beside one, under the same prefix.
+pub(super) struct Siblings<'a> {
+    pub(super) annotations: &'a BTreeMap<Box<str>, Box<str>>,
+    pub(super) prefix: &'a str,
+}
+
+impl Siblings<'_> {
+    /// The value of another annotation, without white space around it.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.annotations.get(&*format!("{}{name}", self.prefix)).map(|value| value.trim())
+    }
+}
+
+impl When {
+    /// Every value but an empty one.
+    pub(super) const ANY: Self = Self::Unless(&[]);
+    /// Every value but an empty one and the words for "no". Peers take other words than those of
+    /// Go for false too, but who writes `yes` means it.
+    pub(super) const TRUE: Self = Self::Unless(NO);
+
+    /// Whether the value, without white space around it, is one of these.
+    pub(super) fn holds(self, value: &str, siblings: &Siblings<'_>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Unless(words) => !value.is_empty() && !words.iter().any(|word| value.eq_ignore_ascii_case(word)),
+            Self::Addresses { empty } if value.is_empty() => empty,
+            Self::Addresses { .. } => !holds_everybody(value),
+            Self::Snippet => !value.is_empty() && !is_harmless_snippet(value),
+            Self::Asked(holds, _words) => holds(value, siblings),
+        }
+    }
+
+    /// The same in words, for people.
+    pub(super) fn words(self) -> String {
+        match self {
+            Self::Always => "any value".to_owned(),
+            Self::Unless([]) => "any value but an empty one".to_owned(),
+            Self::Unless(words) if words == NO => "true".to_owned(),
+            Self::Unless(words) => format!("any value but an empty one and {}", words.join(", ")),
+            Self::Addresses { empty: true } => "a list that does not hold everybody".to_owned(),
+            Self::Addresses { empty: false } => "a list that is not empty and does not hold everybody".to_owned(),
+            Self::Snippet => "one that does more than to answers, buffers and timeouts".to_owned(),
+            Self::Asked(_holds, words) => words.to_owned(),
+        }
+    }
+}
+
+/// Whether a list of addresses and networks holds all of IPv4 or all of IPv6, alone or together. A
+/// list with anything else in it holds nobody for sure.
+fn holds_everybody(value: &str) -> bool {
+    let parsed: Option<Vec<IpNet>> = value.split([',', ' ', '\n']).filter(|one| !one.is_empty()).map(network).collect();
+    let Some(networks) = parsed else { return false };
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for network in networks {
+        match network {
+            IpNet::V4(network) => v4.push(network),
+            IpNet::V6(network) => v6.push(network),
+        }
+    }
+    Ipv4Net::aggregate(&v4).iter().any(|one| one.prefix_len() == 0)
+        || Ipv6Net::aggregate(&v6).iter().any(|one| one.prefix_len() == 0)
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// Whether each directive of a snippet is known to leave the way in alone. A snippet with blocks, or
+/// one that is not understood, is not harmless.
+fn is_harmless_snippet(snippet: &str) -> bool {
+    let Some(directives) = directives(snippet) else { return false };
+    directives.iter().all(|words| match &**words {
+        [name, field, ..] if name == "proxy_set_header" => HARMLESS_FIELDS.contains(&&*field.to_ascii_lowercase()),
+        [name, ..] => HARMLESS_DIRECTIVES.contains(&&**name),
+        [] => true,
+    })
+}
+
+/// The directives of a piece of nginx configuration, in words, read as nginx does. `None` if it has
+/// blocks or makes no sense.
+fn directives(text: &str) -> Option<Vec<Vec<String>>> {
+    let mut all = vec![Vec::new()];
+    let mut chars = text.chars().peekable();
+    while let Some(first) = chars.next() {
+        match first {
+            ';' => all.push(Vec::new()),
+            '{' | '}' => return None,
+            '#' => while chars.next().is_some_and(|next| next != '\n') {},
+            blank if blank.is_whitespace() => {}
+            quote @ ('"' | '\'') => {
+                let mut word = String::new();
+                loop {
+                    match chars.next()? {
+                        '\\' => word.extend(chars.next()),
+                        end if end == quote => break,
+                        other => word.push(other),
+                    }
+                }
+                all.last_mut()?.push(word);
+            }
+            other => {
+                let mut word = String::from(other);
+                while let Some(&next) = chars.peek() {
+                    match next {
+                        ';' => break,
+                        blank if blank.is_whitespace() => break,
+                        // A name of a variable may stand in braces.
+                        '{' if word.ends_with('$') => {}
+                        '}' if word.contains("${") => {}
+                        '{' | '}' => return None,
+                        _ => {}
+                    }
+                    word.push(next);
+                    chars.next();
+                }
+                all.last_mut()?.push(word);
+            }
+        }
+    }
+    Some(all)
+}
+
+/// Client certificates as ingress-nginx and HAProxy Ingress read them: a Secret with the CA, unless
+/// nobody is asked for a certificate. A name that it must have is then had by nobody. A certificate
+/// that may be left out guards too: the backend decides by a field, which those controllers do not
+/// let clients send.
+pub(super) const CLIENT_CERTIFICATES: When = When::Asked(
+    |value, siblings| {
+        let is_asked = siblings.get("auth-tls-verify-client") != Some("off");
+        !value.is_empty() && (is_asked || siblings.get("auth-tls-match-cn").is_some())
+    },
+    "any value but an empty one, unless `auth-tls-verify-client` is off without `auth-tls-match-cn`",
+);
+
+/// The target of a rewrite that is another server: a redirect then.
+pub(super) const ABSOLUTE_URL: When = When::Asked(
+    |value, _| {
+        let value = value.to_ascii_lowercase();
+        value.starts_with("http://") || value.starts_with("https://")
+    },
+    "a whole URL",
+);
+
+/// Ports beside the usual one.
+pub(super) const OTHER_PORTS: When = When::Asked(
+    |value, _| !value.is_empty() && !value.split(',').any(|port| ["80", "443"].contains(&port.trim())),
+    "ports without 80 and 443",
+);
+
+/// Whether a list with commas has one of the words.
+pub(super) fn has_any(list: &str, words: &[&str]) -> bool {
+    list.split(',').any(|one| words.iter().any(|word| one.trim().eq_ignore_ascii_case(word)))
+}
