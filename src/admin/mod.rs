@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 
 pub use report::{
     BackendReport, CandidateReport, CertificateReport, CertsReport, EndpointReport, ExplainReport, FindingReport,
-    HostReport, LeaderReport, StatusReport, UnreadReport, WantReport,
+    GuardReport, HostReport, LeaderReport, OtherClassReport, StatusReport, UnreadReport, WantReport,
 };
 
 use crate::{

@@ -37,6 +37,30 @@ pub struct StatusReport {
     pub certificates: Vec<CertificateReport>,
     /// Findings that hold now.
     pub findings: Vec<FindingReport>,
+    /// Ingresses of classes that are not served here.
+    pub other_classes: Vec<OtherClassReport>,
+}
+
+/// Ingresses of a class that is not served here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct OtherClassReport {
+    /// Name of the class; empty for Ingresses without one.
+    pub class: String,
+    /// How many Ingresses are of it.
+    pub ingresses: usize,
+    /// How many of them would be closed if the class were served here, because of annotations that are not supported.
+    pub guarded: usize,
+    /// Those annotations, the most frequent first.
+    pub guards: Vec<GuardReport>,
+}
+
+/// An annotation that would close paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct GuardReport {
+    /// Its name.
+    pub annotation: String,
+    /// How many Ingresses of the class have it.
+    pub ingresses: usize,
 }
 
 /// Which replica of a cluster leads.

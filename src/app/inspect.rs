@@ -192,6 +192,7 @@ impl Inspect for Inspector {
             backends,
             certificates: live.certificates.clone(),
             findings: live.findings.clone(),
+            other_classes: live.other_classes.clone(),
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::parsed::Parsed;
 use crate::{
     acme::served::{Served, Source},
-    admin::{CertificateReport, FindingReport},
-    controller::{CertificateSource, Finding, Output, TlsHost},
+    admin::{CertificateReport, FindingReport, GuardReport, OtherClassReport},
+    controller::{CertificateSource, Finding, OtherClass, Output, TlsHost},
     objects::EventType,
     proxy::Shared,
     telemetry::Metrics,
@@ -18,6 +18,7 @@ use crate::{
 pub(crate) struct Live {
     pub(crate) certificates: Vec<CertificateReport>,
     pub(crate) findings: Vec<FindingReport>,
+    pub(crate) other_classes: Vec<OtherClassReport>,
 }
 
 /// Makes outputs live.
@@ -59,6 +60,10 @@ impl Publisher {
         }
         if let Some(findings) = &output.findings {
             self.findings(findings);
+        }
+        if let Some(classes) = &output.other_classes {
+            let reports = classes.iter().map(class_report).collect();
+            self.live.lock().unwrap_or_else(PoisonError::into_inner).other_classes = reports;
         }
         self.parsed.sweep();
     }
@@ -139,5 +144,16 @@ pub(crate) fn report(finding: &Finding) -> FindingReport {
         reason: finding.reason.to_owned(),
         field: finding.field.to_string(),
         message: finding.message.to_string(),
+    }
+}
+
+/// A class that is not served, for people and tools.
+pub(crate) fn class_report(class: &OtherClass) -> OtherClassReport {
+    let guards = class.guards.iter();
+    OtherClassReport {
+        class: class.class.to_string(),
+        ingresses: class.ingresses,
+        guarded: class.guarded,
+        guards: guards.map(|(name, count)| GuardReport { annotation: name.to_string(), ingresses: *count }).collect(),
     }
 }

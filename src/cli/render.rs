@@ -49,7 +49,21 @@ pub(super) fn status(report: &Value) -> String {
     section(&mut out, "Backends", &[&["BACKEND", "PROTOCOL"], ENDPOINT_COLUMNS].concat(), &backends);
     section(&mut out, "Certificates", CERTIFICATE_COLUMNS, &certificate_rows(&report["certificates"]));
     section(&mut out, "Findings", FINDING_COLUMNS, &finding_rows(report));
+    let classes: Vec<Vec<String>> = array(&report["other_classes"]).map(class_row).collect();
+    section(&mut out, "Ingresses of other classes: not served (docs/migrating.md)", CLASS_COLUMNS, &classes);
     out
+}
+
+/// A class that is not served, with what would be closed if it were.
+fn class_row(one: &Value) -> Vec<String> {
+    let class = match text(&one["class"]) {
+        none if none.is_empty() => "(none)".to_owned(),
+        class => class,
+    };
+    let guards: Vec<String> = array(&one["guards"])
+        .map(|guard| format!("{} ({})", text(&guard["annotation"]), text(&guard["ingresses"])))
+        .collect();
+    vec![class, text(&one["ingresses"]), text(&one["guarded"]), guards.join(", ")]
 }
 
 /// Empty where there can be no other replica.
@@ -197,6 +211,7 @@ pub(super) fn check(report: &Value) -> String {
 
 const CERTIFICATE_COLUMNS: &[&str] = &["HOST", "SERVED FROM", "NOT AFTER", "ISSUER", "WANTED BY"];
 const ENDPOINT_COLUMNS: &[&str] = &["ENDPOINT", "HEALTH", "REQUESTS", "FAILED CONNECTS"];
+const CLASS_COLUMNS: &[&str] = &["CLASS", "INGRESSES", "WITH GUARDS", "ANNOTATIONS THAT WOULD CLOSE PATHS"];
 const FINDING_COLUMNS: &[&str] = &["SEVERITY", "OBJECT", "REASON", "FIELD", "MESSAGE"];
 
 fn certificate_rows(certificates: &Value) -> Vec<Vec<String>> {
