@@ -264,7 +264,7 @@ impl Index {
                     about: object.reference(),
                     severity: EventType::Warning,
                     reason: "Undecodable",
-                    field: Box::default(),
+                    field: error.field,
                     message: error.why,
                 },
             );

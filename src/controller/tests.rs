@@ -482,6 +482,8 @@ fn an_undecodable_object_takes_down_its_own_rules_only() {
     index.apply(apply(ingress("bad", "bad.example", "/", "web")));
     assert!(reasons(&index.compile()).is_empty());
 }
+    let finding = &output.findings.as_ref().expect("findings")[0];
+    assert_eq!((&*finding.field, &*finding.message), ("spec.rules", "expected a list, found a string"));
 
 #[test]
 fn default_backends_answer_what_no_rule_takes() {

@@ -2,6 +2,7 @@
 //! kinds that are read, changes as data, and the traits that the mini cluster is written against.
 
 pub mod change;
+mod decode;
 pub mod kind;
 pub mod raw;
 pub mod secret;

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 
-use super::{ISSUER_LABEL, Kind};
+use super::{
+    ISSUER_LABEL, Kind,
+    decode::{Problem, explain},
+};
 
 /// The identity of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,14 +78,28 @@ pub struct RawObject {
 
 /// Why bytes are not an object of the kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} {name}: {why}", kind = .kind.name())]
+#[error("{}", self.text())]
 pub struct ObjectError {
     /// The kind that was expected.
     pub kind: Kind,
-    /// `namespace/name` as far as it is known.
+    /// `namespace/name` as far as it is known; empty where it is not.
     pub name: Box<str>,
-    /// What is wrong, with the place.
+    /// The field (`spec.rules[0].host`); empty for the whole object.
+    pub field: Box<str>,
+    /// What is wrong there.
     pub why: Box<str>,
+}
+
+impl ObjectError {
+    fn new(kind: Kind, name: String, problem: Problem) -> Self {
+        Self { kind, name: name.into(), field: problem.field.into(), why: problem.why.into() }
+    }
+
+    fn text(&self) -> String {
+        let place = if self.name.is_empty() { "" } else { " " };
+        let colon = if self.field.is_empty() { "" } else { ": " };
+        format!("{}{place}{}: {}{colon}{}", self.kind.name(), self.name, self.field, self.why)
+    }
 }
 
 impl RawObject {
@@ -92,10 +109,12 @@ impl RawObject {
         struct Envelope {
             metadata: Meta,
         }
-        let error = |why: String| ObjectError { kind, name: "?".into(), why: why.into() };
-        let Envelope { metadata: mut meta } = serde_json::from_slice(&body).map_err(|bad| error(bad.to_string()))?;
+        let error = |problem| ObjectError::new(kind, String::new(), problem);
+        let Envelope { metadata: mut meta } =
+            serde_json::from_slice(&body).map_err(|bad| error(explain(&body, &bad)))?;
         if meta.name.is_empty() {
-            return Err(error("metadata.name is missing".to_owned()));
+            let why = "it is missing".to_owned();
+            return Err(error(Problem { field: "metadata.name".to_owned(), why }));
         }
         if !kind.namespaced() {
             meta.namespace = Arc::from("");
@@ -106,10 +125,12 @@ impl RawObject {
 
     /// Decodes a slim view of the body.
     pub fn view<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ObjectError> {
-        serde_json::from_slice(&self.body).map_err(|bad| ObjectError {
-            kind: self.key.kind,
-            name: format!("{}/{}", self.key.namespace, self.key.name).into(),
-            why: bad.to_string().into(),
+        serde_json::from_slice(&self.body).map_err(|bad| {
+            let name = match &*self.key.namespace {
+                "" => self.key.name.to_string(),
+                namespace => format!("{namespace}/{}", self.key.name),
+            };
+            ObjectError::new(self.key.kind, name, explain(&self.body, &bad))
         })
     }
 
