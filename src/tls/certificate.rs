@@ -3,11 +3,15 @@
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::CertifiedKey,
+    pki_types::{CertificateDer, PrivateKeyDer},
+    sign::{CertifiedKey, SigningKey},
 };
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::{
+    oid_registry::OID_PKCS1_RSASSAPSS,
+    prelude::{FromDer, GeneralName, SubjectPublicKeyInfo, X509Certificate},
+};
 
+use super::pem::{self, Found, KeyKind};
 use crate::routing::HostPattern;
 
 /// Chains longer than this are refused: the web's have three.
@@ -29,33 +33,51 @@ pub struct Certificate {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
     /// `tls.crt` has no certificate.
-    #[error("tls.crt has no PEM certificate")]
-    NoCertificate,
+    #[error("tls.crt has no PEM certificate{0}")]
+    NoCertificate(Found),
     /// `tls.crt` cannot be read.
     #[error("tls.crt is not a certificate chain in PEM")]
     BadCertificate,
+    /// The first certificate cannot be read.
+    #[error("the first certificate in tls.crt is not X.509")]
+    NotX509,
     /// Too many certificates.
     #[error("tls.crt has more than {MAX_CHAIN} certificates")]
     TooLong,
+    /// The certificate is for a kind of signature that is never made.
+    #[error("the first certificate in tls.crt is for signatures by RSASSA-PSS only, which are not supported")]
+    PssOnly,
     /// `tls.key` has no private key.
-    #[error("tls.key has no PEM private key")]
-    NoKey,
+    #[error("tls.key has no PEM private key{0}")]
+    NoKey(Found),
+    /// A passphrase is on the key.
+    #[error("tls.key is encrypted: store it without a passphrase (openssl pkey -in FILE -out FILE)")]
+    EncryptedKey,
+    /// `tls.key` cannot be read.
+    #[error("tls.key is broken: what is between its BEGIN and END is not base64, or there is no END")]
+    BadKey,
     /// A kind of key that cannot be used.
-    #[error("tls.key is of a kind that is not supported (use ECDSA P-256, P-384, Ed25519 or RSA of 2048 bits or more)")]
-    UnsupportedKey,
+    #[error(
+        "tls.key is {0}, which is not supported: use ECDSA on P-256 or P-384, Ed25519, or RSA of 2048 to 8192 bits"
+    )]
+    UnsupportedKey(KeyKind),
+    /// A key of a good kind that is none.
+    #[error("tls.key cannot be used: its contents are not those of a valid private key")]
+    InvalidKey,
+    /// The key is that of another certificate of the chain.
+    #[error("tls.key is the key of certificate {0} in tls.crt: the certificate of the host has to be the first")]
+    WrongOrder(usize),
     /// The key is not the certificate's.
     #[error("tls.key is not the key of the first certificate in tls.crt")]
     Mismatch,
 }
 
 impl Certificate {
-    /// Reads a chain (the host's certificate first) and its key from PEM.
+    /// Reads a chain (the host's certificate first) and its key from PEM. Of the certificates only the first is looked
+    /// at, and X.509 v1 is as good as v3: clients judge, not servers.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
-        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
-            .collect::<Result<_, _>>()
-            .map_err(|_bad| CertificateError::BadCertificate)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_bad| CertificateError::NoKey)?;
-        Self::from_der(certificates, key)
+        let certificates = pem::chain(chain)?;
+        Self::from_der(certificates, pem::key(key)?)
     }
 
     pub(super) fn from_der(
@@ -65,9 +87,9 @@ impl Certificate {
         if certificates.len() > MAX_CHAIN {
             return Err(CertificateError::TooLong);
         }
-        let leaf = certificates.first().ok_or(CertificateError::NoCertificate)?;
+        let leaf = certificates.first().ok_or(CertificateError::NoCertificate(Found::Nothing))?;
         let (names, not_before, not_after, issuer, self_signed, serial) = {
-            let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_bad| CertificateError::BadCertificate)?;
+            let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_bad| CertificateError::NotX509)?;
             let validity = parsed.validity();
             (
                 names(&parsed),
@@ -78,13 +100,14 @@ impl Certificate {
                 parsed.raw_serial_as_string().into(),
             )
         };
-        let key =
-            super::provider().key_provider.load_private_key(key).map_err(|_bad| CertificateError::UnsupportedKey)?;
+
+        let kind = KeyKind::of(&key);
+        let key = super::provider().key_provider.load_private_key(key).map_err(|_bad| match kind {
+            Some(kind) if !kind.is_supported() => CertificateError::UnsupportedKey(kind),
+            _ => CertificateError::InvalidKey,
+        })?;
+        belong_together(&certificates, &*key)?;
         let certified = CertifiedKey::new(certificates, key);
-        match certified.keys_match() {
-            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
-            Err(_) => return Err(CertificateError::Mismatch),
-        }
         Ok(Self { certified: Arc::new(certified), names, not_before, not_after, issuer, self_signed, serial })
     }
 
@@ -146,6 +169,27 @@ impl fmt::Debug for Certificate {
             .field("names", &self.names)
             .field("not_after", &self.not_after)
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether the key is that of the first certificate. rustls would ask webpki, which reads no X.509 v1.
+fn belong_together(certificates: &[CertificateDer<'_>], key: &dyn SigningKey) -> Result<(), CertificateError> {
+    let Some(own) = key.public_key() else { return Ok(()) };
+    let Ok((_, own)) = SubjectPublicKeyInfo::from_der(&own) else { return Ok(()) };
+    let is_its_key = |certificate: &CertificateDer<'_>| {
+        X509Certificate::from_der(certificate)
+            .is_ok_and(|(_, parsed)| parsed.public_key().subject_public_key.data == own.subject_public_key.data)
+    };
+    match certificates.iter().position(is_its_key) {
+        Some(0) => {}
+        Some(position) => return Err(CertificateError::WrongOrder(position + 1)),
+        None => return Err(CertificateError::Mismatch),
+    }
+
+    let leaf = certificates.first().and_then(|leaf| X509Certificate::from_der(leaf).ok());
+    match leaf.map(|(_, leaf)| leaf.public_key().algorithm.algorithm == OID_PKCS1_RSASSAPSS) {
+        Some(true) => Err(CertificateError::PssOnly),
+        Some(false) | None => Ok(()),
     }
 }
 

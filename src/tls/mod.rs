@@ -4,6 +4,7 @@
 mod certificate;
 mod challenge;
 mod local_ca;
+mod pem;
 mod resolver;
 mod server;
 mod upstream;
@@ -18,6 +19,7 @@ use rustls::{
 pub use certificate::{Certificate, CertificateError};
 pub use challenge::{ChallengeError, ChallengeKind, ChallengeMap, Challenges, Hits, challenge_certificate};
 pub use local_ca::{Issued, LocalCa, LocalCaError};
+pub use pem::{Found, KeyKind};
 pub use resolver::{Resolver, SniMap, UnknownSni};
 pub use server::Server;
 pub use upstream::upstream_config;

@@ -34,12 +34,121 @@ fn broken_certificates_say_which_part_is_wrong() {
     let read = |chain: &str, key: &str| Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map(|_| ());
     assert_eq!(read(&one.chain_pem, &one.key_pem), Ok(()));
     assert_eq!(read(&one.chain_pem, &two.key_pem), Err(CertificateError::Mismatch));
-    assert_eq!(read("", &one.key_pem), Err(CertificateError::NoCertificate));
-    assert_eq!(read("hello", &one.key_pem), Err(CertificateError::NoCertificate));
-    assert_eq!(read(&one.chain_pem, "hello"), Err(CertificateError::NoKey));
-    assert_eq!(read(&one.chain_pem, &one.chain_pem), Err(CertificateError::NoKey));
+    assert_eq!(read("", &one.key_pem), Err(CertificateError::NoCertificate(Found::Nothing)));
+    assert_eq!(read("hello", &one.key_pem), Err(CertificateError::NoCertificate(Found::Nothing)));
+    assert_eq!(read(&one.chain_pem, "hello"), Err(CertificateError::NoKey(Found::Nothing)));
     let cut = &one.chain_pem[..one.chain_pem.len() / 3];
-    assert!(read(cut, &one.key_pem).is_err());
+    assert_eq!(read(cut, &one.key_pem), Err(CertificateError::BadCertificate));
+    let cut = &one.key_pem[..one.key_pem.len() / 3];
+    assert_eq!(read(&one.chain_pem, cut), Err(CertificateError::BadKey));
+    let swapped = read(&one.key_pem, &one.chain_pem).expect_err("swapped").to_string();
+    assert_eq!(swapped, "tls.crt has no PEM certificate, but \"PRIVATE KEY\"");
+    let chain = format!("{}{}", two.chain_pem, one.chain_pem);
+    assert_eq!(read(&chain, &one.key_pem), Err(CertificateError::WrongOrder(3)));
+    let twisted = one.key_pem.replacen("MIG", "MIH", 1);
+    assert!(matches!(read(&one.chain_pem, &twisted), Err(CertificateError::InvalidKey)), "{twisted}");
+}
+
+/// What openssl makes of these arguments, in the folder.
+fn openssl(folder: &std::path::Path, arguments: &str) -> String {
+    let made = std::process::Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output();
+    let made = made.expect("openssl is there");
+    assert!(made.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8_lossy(&made.stdout).into_owned()
+}
+
+/// A folder that is gone after the test.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("gatelet-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    fn read(&self, file: &str) -> Vec<u8> {
+        std::fs::read(self.0.join(file)).expect("openssl wrote it")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const NEW_KEYS: &[(&str, &str)] = &[
+    ("p256", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key"),
+    ("p384", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out key"),
+    ("sec1", "ecparam -name prime256v1 -genkey -out key"),
+    ("ed25519", "genpkey -algorithm ED25519 -out key"),
+    ("rsa2048", "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out key"),
+    ("rsa3072", "genrsa -traditional -out key 3072"),
+];
+
+#[test]
+fn certificates_of_v1_and_every_supported_key_are_read() {
+    let folder = Folder::new("v1");
+    for (name, make) in NEW_KEYS {
+        openssl(&folder.0, make);
+        openssl(&folder.0, "req -new -key key -subj /CN=a.example -out request");
+        openssl(&folder.0, "x509 -req -in request -signkey key -days 30 -out chain");
+        if !openssl(&folder.0, "x509 -in chain -noout -text").contains("Version: 1 ") {
+            // OpenSSL 3.2 and later make v3 unless told otherwise.
+            openssl(&folder.0, "req -x509 -x509v1 -new -key key -subj /CN=a.example -days 30 -out chain");
+        }
+        let read = Certificate::from_pem(&folder.read("chain"), &folder.read("key"));
+        let certificate = read.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(certificate.names().is_empty() && certificate.is_self_signed(), "{name}");
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_named_for_what_it_is() {
+    let folder = Folder::new("keys");
+    let supported = "which is not supported: use ECDSA on P-256 or P-384, Ed25519, or RSA of 2048 to 8192 bits";
+    for (make, expected) in [
+        ("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-521 -out key", "tls.key is a key on the curve P-521, "),
+        ("ecparam -name secp521r1 -genkey -noout -out key", "tls.key is a key on the curve P-521, "),
+        ("ecparam -name secp256k1 -genkey -noout -out key", "tls.key is a key on the curve secp256k1, "),
+        ("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024 -out key", "tls.key is an RSA key of 1024 bits, "),
+        ("genrsa -traditional -out key 1024", "tls.key is an RSA key of 1024 bits, "),
+        ("genpkey -algorithm ED448 -out key", "tls.key is a key for Ed448, "),
+        (
+            "genpkey -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048 -out key",
+            "tls.key is an RSA key for RSASSA-PSS only, ",
+        ),
+    ] {
+        openssl(&folder.0, make);
+        openssl(&folder.0, "req -x509 -new -key key -subj /CN=a.example -days 30 -out chain");
+        let error = Certificate::from_pem(&folder.read("chain"), &folder.read("key")).expect_err(make);
+        assert_eq!(error.to_string(), format!("{expected}{supported}"), "{make}");
+    }
+
+    openssl(&folder.0, "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key");
+    openssl(&folder.0, "req -x509 -new -key key -subj /CN=a.example -days 30 -out chain");
+    openssl(&folder.0, "pkey -in key -aes256 -passout pass:secret -out pkcs8");
+    openssl(&folder.0, "ec -in key -aes256 -passout pass:secret -out old");
+    openssl(&folder.0, "pkey -in key -pubout -out public");
+    openssl(&folder.0, "pkey -in key -outform DER -out der");
+    openssl(&folder.0, "req -new -key key -subj /CN=a.example -out request");
+    openssl(&folder.0, "x509 -in chain -outform DER -out chain.der");
+    openssl(&folder.0, "x509 -in chain -trustout -out trusted");
+    let encrypted = "tls.key is encrypted: store it without a passphrase (openssl pkey -in FILE -out FILE)";
+    for (chain, key, expected) in [
+        ("chain", "pkcs8", encrypted),
+        ("chain", "old", encrypted),
+        ("chain", "public", "tls.key has no PEM private key, but \"PUBLIC KEY\""),
+        ("chain", "der", "tls.key has no PEM private key, but binary DER: convert it with openssl"),
+        ("chain", "chain", "tls.key has no PEM private key, but \"CERTIFICATE\""),
+        ("request", "key", "tls.crt has no PEM certificate, but \"CERTIFICATE REQUEST\""),
+        ("trusted", "key", "tls.crt has no PEM certificate, but \"TRUSTED CERTIFICATE\""),
+        ("chain.der", "key", "tls.crt has no PEM certificate, but binary DER: convert it with openssl"),
+    ] {
+        let error = Certificate::from_pem(&folder.read(chain), &folder.read(key)).expect_err(expected);
+        assert_eq!(error.to_string(), expected);
+    }
 }
 
 #[test]
