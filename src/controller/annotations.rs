@@ -443,10 +443,11 @@ fn guards(value: &str) -> Option<UnsupportedGuards> {
     }
 }
 
+/// As `strconv.ParseBool` of Go reads it, with which the other controllers read theirs.
 fn boolean(value: &str) -> Result<bool, String> {
     match value {
-        "true" => Ok(true),
-        "false" => Ok(false),
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
         _ => Err(none_of(value, "true, false")),
     }
 }

@@ -19,13 +19,18 @@ fn read(name: &str, value: &str) -> (String, Vec<&'static str>) {
 
 /// For each row: values that set something, that are taken without an effect, and that make no sense.
 const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
-    ("ssl-redirect", &["true", "false"], &[], &["", "maybe", "True"]),
-    ("force-ssl-redirect", &["true", " true "], &["false"], &["", "1"]),
+    (
+        "ssl-redirect",
+        &["true", "True", "TRUE", "t", "T", "1", "false", "False", "FALSE", "f", "F", "0"],
+        &[],
+        &["", "maybe", "tRue", "yes", "on", "01"],
+    ),
+    ("force-ssl-redirect", &["true", " true ", "1"], &["false", "0"], &["", "2"]),
     ("backend-protocol", &["HTTP", "https", "GRPC", "GRPCS", "AUTO_HTTP"], &[], &["", "FCGI"]),
     ("ingress.allow-http", &["false"], &["true"], &["", "maybe"]),
     ("issuer", &["lab", "lab,letsencrypt"], &[], &[""]),
     ("cluster-issuer", &["lab"], &[], &["", " "]),
-    ("tls-acme", &["true"], &["false"], &["", "yes"]),
+    ("tls-acme", &["true", "T"], &["false", "F"], &["", "yes"]),
     ("common-name", &["a.example", "*.a.example"], &[], &["", "a b", "a.example/"]),
     ("ip-sans", &["192.0.2.1", "192.0.2.1, 2001:db8::1"], &[], &["", "192.0.2", "192.0.2.1,", "a.example"]),
     (
