@@ -186,6 +186,8 @@ pub struct ExplainReport {
     pub endpoints: Vec<EndpointReport>,
     /// The certificate that a client gets for this host.
     pub certificate: Option<CertificateReport>,
+    /// Findings about the rule that wins and about its Service.
+    pub findings: Vec<FindingReport>,
 }
 
 /// A rule that is looked at.

@@ -16,12 +16,12 @@ use super::{certificates::Owners, publish::Live, role::Role};
 use crate::{
     acme::{self, report::Report},
     admin::{
-        BackendReport, CandidateReport, CertsReport, EndpointReport, ExplainReport, HostReport, Inspect, LeaderReport,
-        Operation, StatusReport, Unhealthy, UnreadReport, WantReport,
+        BackendReport, CandidateReport, CertsReport, EndpointReport, ExplainReport, FindingReport, HostReport, Inspect,
+        LeaderReport, Operation, StatusReport, Unhealthy, UnreadReport, WantReport,
     },
     k8s::Unread,
     proxy::{EndpointHealth, STALLED_AFTER, Shared},
-    routing::{Action, Authority, Backend, EndpointSet, HostPattern, path},
+    routing::{Action, Authority, Backend, EndpointSet, HostPattern, Route, path},
 };
 
 /// Everything that `status` and `explain` look at.
@@ -243,11 +243,24 @@ impl Inspect for Inspector {
             };
         }
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(winner) = candidates.iter().find(|candidate| candidate.wins) {
+            report.findings = live.findings.iter().filter(|finding| concerns(finding, winner.route)).cloned().collect();
+        }
         let covers = |pattern: &str| HostPattern::parse(pattern).is_ok_and(|pattern| pattern.matches(&authority.host));
         let exact = live.certificates.iter().find(|one| one.host == *authority.host);
         report.certificate = exact.or_else(|| live.certificates.iter().find(|one| covers(&one.host))).cloned();
         Ok(report)
     }
+}
+
+/// Whether a finding is about a rule or the Service behind it.
+fn concerns(finding: &FindingReport, route: &Route) -> bool {
+    let origin = &route.origin;
+    let of_rule = finding.object == format!("Ingress {}/{}", origin.namespace, origin.name)
+        && finding.field.starts_with(&*origin.field);
+    let of_service =
+        |backend: &Backend| finding.object == format!("Service {}/{}", backend.id.namespace, backend.id.service);
+    of_rule || matches!(&route.action, Action::Forward(backend) if of_service(backend))
 }
 
 /// SHA-256 in hexadecimal.

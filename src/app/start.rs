@@ -486,6 +486,7 @@ fn controller_settings(config: &Config, origin: &Origin, https_port: u16, role: 
         controller: config.controller.as_str().into(),
         classes: config.classes.iter().map(|class| class.as_str().into()).collect(),
         classless: config.classless,
+        standalone: matches!(origin, Origin::Mini(_)),
         default_backend: config.default_backend.as_deref().map(Into::into),
         ssl_redirect: config.ssl_redirect,
         https_port,

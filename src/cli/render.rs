@@ -187,6 +187,7 @@ pub(super) fn explain(report: &Value) -> String {
     if report["certificate"].is_object() {
         section(&mut out, "Certificate", CERTIFICATE_COLUMNS, &[certificate_row(&report["certificate"])]);
     }
+    section(&mut out, "Findings", FINDING_COLUMNS, &finding_rows(report));
     out
 }
 

@@ -43,6 +43,10 @@ pub(super) struct IngressFact {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ServiceFact {
+    /// `metadata.uid`
+    pub(super) uid: Box<str>,
+    /// Whether it has a selector: its endpoints are for a controller to find.
+    pub(super) selects: bool,
     /// Those of TCP.
     pub(super) ports: Box<[ServicePort]>,
     /// `externalName` of a Service of that type.
@@ -113,7 +117,7 @@ impl ServiceFact {
         let ports = service.spec.ports.into_iter().filter(|port| is_tcp(&port.protocol)).collect();
         let annotations = &object.meta.annotations;
         let (peers, guards) = (peers::read(annotations, On::Service), annotations::guards_of_service(annotations));
-        Ok(Self { ports, external, peers, guards })
+        Ok(Self { uid: object.meta.uid.clone(), selects: service.spec.selects, ports, external, peers, guards })
     }
 }
 

@@ -35,12 +35,12 @@ pub struct Index {
     pub(super) classes: HashMap<Arc<str>, ClassFact>,
     pub(super) ingresses: BTreeMap<Name, IngressFact>,
     pub(super) services: HashMap<Name, ServiceFact>,
-    slices: HashMap<Name, SliceFact>,
+    pub(super) slices: HashMap<Name, SliceFact>,
     pub(super) secrets: HashMap<Name, SecretFact>,
     /// The source does not give Secrets: one that is not known may well be there.
     pub(super) secrets_refused: bool,
     slices_of: HashMap<Name, BTreeSet<Arc<str>>>,
-    users_of_service: HashMap<Name, BTreeSet<Name>>,
+    pub(super) users_of_service: HashMap<Name, BTreeSet<Name>>,
     users_of_secret: HashMap<Name, BTreeSet<Name>>,
     pub(super) backends: HashMap<(BackendId, Protocol), Arc<Backend>>,
     pub(super) backends_of: HashMap<Name, BTreeSet<(u16, u8)>>,
@@ -48,13 +48,15 @@ pub struct Index {
     pub(super) wishes: Wishes,
     /// Classes that are not served, as of the last compile.
     pub(super) told_classes: Option<Vec<OtherClass>>,
+    /// Services that are routed to, and why they have no endpoints.
+    pub(super) unserved: BTreeMap<Name, Vec<Finding>>,
     /// Sorted, each once.
     on_host: BTreeMap<HostPattern, Vec<Name>>,
     losers: BTreeMap<HostPattern, Vec<Finding>>,
     undecodable: BTreeMap<Key, Finding>,
     /// The lists of filters that routes share. They follow from settings and a few flags, so there are never many.
     pub(super) filters: Vec<Arc<[Filter]>>,
-    table: RoutingTable,
+    pub(super) table: RoutingTable,
     touched: Touched,
 }
 
@@ -90,6 +92,7 @@ impl Index {
             compiled: BTreeMap::new(),
             wishes: Wishes::default(),
             told_classes: None,
+            unserved: BTreeMap::new(),
             on_host: BTreeMap::new(),
             losers: BTreeMap::new(),
             undecodable: BTreeMap::new(),
@@ -173,6 +176,7 @@ impl Index {
             findings = true;
             output.table = Some(Arc::new(self.table.clone()));
         }
+        findings |= self.diagnose(&services);
         let mut services = touched.endpoints;
         services.extend(self.fresh_backends());
         output.endpoints = self.endpoint_updates(&services);
@@ -483,6 +487,12 @@ impl Index {
         let catchers = self.compiled.iter().filter(|(_, one)| one.catch_all.is_some()).map(|(name, _)| name);
         let oldest = self.by_age(catchers).into_iter().next();
         let caught = oldest.and_then(|name| self.compiled.get(name)?.catch_all.clone());
+    /// The slices of a Service, by name.
+    pub(super) fn slices_of(&self, service: &Name) -> Vec<(&Arc<str>, &SliceFact)> {
+        let names = self.slices_of.get(service).into_iter().flatten();
+        names.filter_map(|name| Some((name, self.slices.get(&(service.0.clone(), name.clone()))?))).collect()
+    }
+
         caught.or_else(|| rules::controller_default(self))
     }
 
@@ -530,8 +540,7 @@ impl Index {
         let Some(named) = fact.ports.iter().find(|candidate| candidate.port == port) else { return EndpointSet::Empty };
         let mut ready = BTreeSet::new();
         let mut last_resort = BTreeSet::new();
-        let slices = self.slices_of.get(service).into_iter().flatten();
-        for slice in slices.filter_map(|name| self.slices.get(&(service.0.clone(), name.clone()))) {
+        for (_, slice) in self.slices_of(service) {
             let Some((_, target)) = slice.ports.iter().find(|(name, _)| *name == named.name) else { continue };
             for endpoint in &slice.endpoints {
                 let addr = std::net::SocketAddr::new(endpoint.address, *target);
@@ -593,7 +602,8 @@ impl Index {
         // A Secret that is asked for is on its way.
         let missing = missing.filter(|(id, _)| !self.wishes.all.contains_key(id)).map(|(_, finding)| finding);
         let others = self.losers.values().flatten().chain(&self.wishes.findings).chain(self.undecodable.values());
-        ingresses.chain(missing).chain(others).cloned().collect()
+        let services = self.unserved.values().flatten();
+        ingresses.chain(missing).chain(others).chain(services).cloned().collect()
     }
 
     /// The object that a key stands for, as far as it is known.

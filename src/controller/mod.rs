@@ -10,6 +10,7 @@ mod classes;
 mod facts;
 mod guards;
 mod index;
+mod endpoints;
 mod output;
 pub mod peers;
 mod rules;

@@ -16,6 +16,9 @@ pub struct Settings {
     pub classes: Vec<Box<str>>,
     /// Serve Ingresses that name no class at all, even where no class is marked as default.
     pub classless: bool,
+    /// The objects are those of the mini cluster: there are no Pods, and nothing fills the endpoints of a Service with a
+    /// selector.
+    pub standalone: bool,
     /// `namespace/name:port` that takes every request no rule matches; `None` answers 404.
     pub default_backend: Option<Box<str>>,
     /// Redirect plain HTTP to HTTPS for hosts under `spec.tls` unless the object says otherwise.

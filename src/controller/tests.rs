@@ -3,6 +3,7 @@ mod classes;
 mod edits;
 mod guards;
 mod hosts_closed;
+mod endpoints;
 mod https;
 mod wishes;
 
@@ -23,6 +24,7 @@ fn settings() -> Settings {
         classes: Vec::new(),
         classless: false,
         default_backend: None,
+        standalone: false,
         ssl_redirect: true,
         https_port: 443,
         hsts: None,

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use super::raw::nullable;
 
@@ -177,6 +177,9 @@ pub struct ServiceSpec {
     /// `externalName`
     #[serde(deserialize_with = "nullable")]
     pub external_name: Box<str>,
+    /// Whether `selector` has any label.
+    #[serde(rename = "selector", deserialize_with = "is_filled")]
+    pub selects: bool,
     /// `ports`
     #[serde(deserialize_with = "nullable")]
     pub ports: Vec<ServicePort>,
@@ -282,6 +285,12 @@ impl Secret<'_> {
     pub fn value(&self, key: &str) -> Option<Vec<u8>> {
         STANDARD.decode(self.data.get(key)?.as_bytes()).ok()
     }
+}
+
+/// Whether a map is there and has an entry.
+fn is_filled<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    let map: Option<BTreeMap<Box<str>, IgnoredAny>> = Option::deserialize(from)?;
+    Ok(map.is_some_and(|map| !map.is_empty()))
 }
 
 impl std::fmt::Debug for Secret<'_> {
