@@ -15,10 +15,7 @@ use super::{
 };
 use crate::{
     objects::{Event, EventType, Key, Kind, ObjectRef, RawObject, StatusPatch},
-    routing::{
-        Backend, BackendId, Endpoint, EndpointSet, Filter, HostPattern, HostRoutes, PathMatch, Protocol, Route,
-        RoutingTable,
-    },
+    routing::{Backend, BackendId, Endpoint, EndpointSet, Filter, HostPattern, Protocol, Route, RoutingTable},
 };
 
 /// Namespace and name.
@@ -51,8 +48,8 @@ pub struct Index {
     /// Services that are routed to, and why they have no endpoints.
     pub(super) unserved: BTreeMap<Name, Vec<Finding>>,
     /// Sorted, each once.
-    on_host: BTreeMap<HostPattern, Vec<Name>>,
-    losers: BTreeMap<HostPattern, Vec<Finding>>,
+    pub(super) on_host: BTreeMap<HostPattern, Vec<Name>>,
+    pub(super) losers: BTreeMap<HostPattern, Vec<Finding>>,
     undecodable: BTreeMap<Key, Finding>,
     /// The lists of filters that routes share. They follow from settings and a few flags, so there are never many.
     pub(super) filters: Vec<Arc<[Filter]>>,
@@ -176,10 +173,10 @@ impl Index {
             findings = true;
             output.table = Some(Arc::new(self.table.clone()));
         }
-        findings |= self.diagnose(&services);
         let mut services = touched.endpoints;
         services.extend(self.fresh_backends());
         output.endpoints = self.endpoint_updates(&services);
+        findings |= self.diagnose(&services);
         if certificates {
             let wishes = self.wishes();
             if touched.first || wishes.all != self.wishes.all {
@@ -407,70 +404,6 @@ impl Index {
         }
     }
 
-    /// The Ingresses with rules for a host, oldest first: of two with the same path the older keeps it.
-    pub(super) fn by_age<'n>(&self, names: impl IntoIterator<Item = &'n Name>) -> Vec<&'n Name> {
-        let created = |name| self.ingresses.get(name).map(|fact| &*fact.created);
-        let mut aged: Vec<(Option<&str>, &Name)> = names.into_iter().map(|name| (created(name), name)).collect();
-        aged.sort_unstable();
-        aged.into_iter().map(|(_created, name)| name).collect()
-    }
-
-    fn assemble(&mut self, host: &HostPattern) {
-        self.losers.remove(host);
-        let Some(names) = self.on_host.get(host) else {
-            self.table.remove(host);
-            return;
-        };
-        let names = self.by_age(names);
-        let closed = self.closed_hosts(&names);
-        let mut rules: Vec<(PathMatch, Arc<Route>)> = Vec::new();
-        let mut fallback = None;
-        for name in names.iter().copied() {
-            let Some(compiled) = self.compiled.get(name) else { continue };
-            let close = |route: &Arc<Route>| closed.apply(name, route);
-            let mine = compiled.rules.iter().filter(|(pattern, ..)| pattern == host);
-            rules.extend(mine.map(|(_, path, route)| (path.clone(), close(route))));
-            fallback = fallback.or_else(|| compiled.fallbacks.get(host).map(close));
-        }
-        let (mut routes, losers) = HostRoutes::new(host.clone(), rules, fallback);
-        // Whether a host has TLS is said in the namespace that had it first; others decide for their own rules only.
-        let owners = names.iter().copied().filter(|name| name.0 == names[0].0);
-        routes.set_tls(owners.filter_map(|name| self.compiled.get(name)).any(|one| one.has_tls(host)));
-        let mut findings = self.closed_by_others(&names, &closed);
-        for (path, route) in losers {
-            let winner =
-                routes.find(path.as_str()).map(|winner| format!("{}/{}", winner.origin.namespace, winner.origin.name));
-            let message = format!(
-                "{} {} on host {host} is taken by the older Ingress {}",
-                path.path_type(),
-                path.as_str(),
-                winner.unwrap_or_default()
-            );
-            findings.extend(self.finding(
-                &route.origin.namespace,
-                &route.origin.name,
-                "PathTaken",
-                &route.origin.field,
-                message,
-            ));
-        }
-        if *host != HostPattern::Any
-            && let Some((owner, rest)) = names.split_first()
-        {
-            for other in rest.iter().filter(|other| other.0 != owner.0) {
-                let message = format!(
-                    "host {host} is also in use by the older Ingress {}/{} of another namespace",
-                    owner.0, owner.1
-                );
-                findings.extend(self.finding(&other.0, &other.1, "HostTaken", "spec.rules", message));
-            }
-        }
-        if !findings.is_empty() {
-            self.losers.insert(host.clone(), findings);
-        }
-        self.table.set(Arc::new(routes));
-    }
-
     pub(super) fn finding(
         &self,
         namespace: &Arc<str>,
@@ -487,12 +420,6 @@ impl Index {
         let catchers = self.compiled.iter().filter(|(_, one)| one.catch_all.is_some()).map(|(name, _)| name);
         let oldest = self.by_age(catchers).into_iter().next();
         let caught = oldest.and_then(|name| self.compiled.get(name)?.catch_all.clone());
-    /// The slices of a Service, by name.
-    pub(super) fn slices_of(&self, service: &Name) -> Vec<(&Arc<str>, &SliceFact)> {
-        let names = self.slices_of.get(service).into_iter().flatten();
-        names.filter_map(|name| Some((name, self.slices.get(&(service.0.clone(), name.clone()))?))).collect()
-    }
-
         caught.or_else(|| rules::controller_default(self))
     }
 
@@ -556,6 +483,12 @@ impl Index {
             return EndpointSet::Empty;
         }
         EndpointSet::Addresses(chosen.into_iter().map(|addr| Endpoint { addr }).collect())
+    }
+
+    /// The slices of a Service, by name.
+    pub(super) fn slices_of(&self, service: &Name) -> Vec<(&Arc<str>, &SliceFact)> {
+        let names = self.slices_of.get(service).into_iter().flatten();
+        names.filter_map(|name| Some((name, self.slices.get(&(service.0.clone(), name.clone()))?))).collect()
     }
 
     /// Forgets backends that only the index still holds.

@@ -3,16 +3,20 @@
 //!
 //! `facts` is what is kept of each object, `annotations` what those of an Ingress say, `peers` what those of other
 //! controllers mean and `guards` what that closes, `classes` says which Ingresses are served, `rules` compiles one,
-//! `index` knows what depends on what, `wishes` puts together which certificates there are and which are asked for.
+//! `regex` reads paths that are regular expressions, `index` knows what depends on what, `hosts` assembles the rules of a
+//! host, `endpoints` diagnoses Services without endpoints, `wishes` puts together which certificates there are and which
+//! are asked for.
 
 mod annotations;
 mod classes;
+mod endpoints;
 mod facts;
 mod guards;
+mod hosts;
 mod index;
-mod endpoints;
 mod output;
 pub mod peers;
+mod regex;
 mod rules;
 mod wishes;
 

@@ -14,6 +14,7 @@ use super::{
     facts::{IngressFact, SecretFact},
     guards::{self, Decision, ServiceOutcome, Verdict},
     index::{Index, Name},
+    regex,
     wishes::{self, Ask, Terms},
 };
 use crate::{
@@ -196,7 +197,9 @@ impl Compiler<'_> {
             let paths = rule.http.iter().flat_map(|http| &http.paths).enumerate();
             for (p, path) in paths {
                 let field = format!("spec.rules[{r}].http.paths[{p}]");
-                if let Some(matched) = self.path(path, &field)
+                if self.is_pattern(path) {
+                    self.close(path, field, &pattern, &filters);
+                } else if let Some(matched) = self.path(path, &field)
                     && let Some(action) = self.backend(&path.backend, &format!("{field}.backend"), protocol)
                 {
                     let route = self.route(field, action, filters.clone());
@@ -444,7 +447,13 @@ impl Compiler<'_> {
             }
         };
         match &*rule.path_type {
-            "Exact" => Some(PathMatch::Exact(normal.into())),
+            "Exact" => {
+                if regex::is_pattern(&rule.path, false) {
+                    let message = format!("{:?} is matched character by character, not as a pattern", rule.path);
+                    self.warn("UnsupportedPath", format!("{field}.path"), message);
+                }
+                Some(PathMatch::Exact(normal.into()))
+            }
             "Prefix" => Some(PathMatch::Prefix(normal.into())),
             "ImplementationSpecific" => Some(PathMatch::Start(normal.into())),
             other => {
@@ -453,6 +462,30 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+
+    /// Whether the path is meant as a regular expression or another pattern. `Exact` says by itself that it is not,
+    /// unless an annotation makes all paths of the object expressions.
+    fn is_pattern(&self, rule: &IngressPath) -> bool {
+        let declared = regex::is_declared(&self.fact.annotations);
+        rule.path.starts_with('/')
+            && (declared || *rule.path_type != *"Exact")
+            && regex::is_pattern(&rule.path, declared)
+    }
+
+    /// Refuses what the regular expression of a path could match.
+    fn close(&mut self, rule: &IngressPath, field: String, host: &HostPattern, filters: &Arc<[Filter]>) {
+        let closed = regex::could_match(&rule.path);
+        let message = format!(
+            "{:?} is a regular expression or a wildcard, and those are not matched yet: 503 for {}, unless a longer path \
+             takes it",
+            rule.path,
+            regex::shown(&closed)
+        );
+        self.warn("UnsupportedPath", format!("{field}.path"), message);
+
+        let route = self.route(field, Action::Refuse(Refusal::UnsupportedPath), filters.clone());
+        self.out.rules.extend(closed.into_iter().map(|path| (host.clone(), path, route.clone())));
     }
 
     /// What is done with the requests for a backend; nothing where it is meant to have a part of them only.

@@ -5,6 +5,7 @@ mod guards;
 mod hosts_closed;
 mod endpoints;
 mod https;
+mod paths;
 mod wishes;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -23,8 +24,8 @@ fn settings() -> Settings {
         controller: "gatelet.dev/ingress-controller".into(),
         classes: Vec::new(),
         classless: false,
-        default_backend: None,
         standalone: false,
+        default_backend: None,
         ssl_redirect: true,
         https_port: 443,
         hsts: None,
@@ -481,11 +482,11 @@ fn an_undecodable_object_takes_down_its_own_rules_only() {
     assert_eq!(met(&index, "bad.example", "/"), "404");
     assert_eq!(met(&index, "good.example", "/"), "empty");
     assert_eq!(reasons(&output), [("bad".to_owned(), "Undecodable")]);
+    let finding = &output.findings.as_ref().expect("findings")[0];
+    assert_eq!((&*finding.field, &*finding.message), ("spec.rules", "expected a list, found a string"));
     index.apply(apply(ingress("bad", "bad.example", "/", "web")));
     assert!(reasons(&index.compile()).is_empty());
 }
-    let finding = &output.findings.as_ref().expect("findings")[0];
-    assert_eq!((&*finding.field, &*finding.message), ("spec.rules", "expected a list, found a string"));
 
 #[test]
 fn default_backends_answer_what_no_rule_takes() {

@@ -121,9 +121,8 @@ impl Index {
                 let (holding, oldest) = *terms.entry(&ask.id).or_insert((&ask.terms, name));
                 if *holding != ask.terms {
                     let message = format!(
-                        "the older Ingress {}/{} asks for the same certificate with another {}: it is made as that says",
-                        oldest.0,
-                        oldest.1,
+                        "{} asks for the same certificate with another {}: it is made as that says",
+                        self.elder(oldest, name),
                         holding.differences(&ask.terms)
                     );
                     wishes.findings.extend(self.finding(&name.0, &name.1, "CertificateConflict", &ask.field, message));

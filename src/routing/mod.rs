@@ -11,6 +11,6 @@ pub mod table;
 
 pub use backend::{Backend, BackendId, Endpoint, EndpointSet, Protocol};
 pub use host::{Authority, Host, HostError, HostPattern};
-pub use path::{PathError, PathMatch};
+pub use path::{Closed, PathError, PathMatch};
 pub use route::{Action, Filter, Origin, Refusal, Route};
-pub use table::{Candidate, Found, HostRoutes, RoutingTable};
+pub use table::{Candidate, Found, HostRoutes, Loser, RoutingTable};

@@ -1,6 +1,6 @@
 //! Paths: normal form of a request path, and the three matches of Ingress v1.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Reverse};
 
 /// How a rule matches the normalised path of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,8 +9,25 @@ pub enum PathMatch {
     Exact(Box<str>),
     /// By elements split at `/`; `/foo` takes `/foo`, `/foo/` and `/foo/bar`, not `/foobar` (`pathType: Prefix`).
     Prefix(Box<str>),
+    /// The paths below an element and not the element itself: a Prefix with a slash at its end, beside the one without
+    /// it of the same object.
+    Below(Box<str>),
     /// As a plain string prefix (`pathType: ImplementationSpecific`, as ingress-nginx does).
     Start(Box<str>),
+    /// Every path that a regular expression could match. Only refusals stand behind it.
+    Closed(Box<Closed>),
+}
+
+/// The paths that a regular expression could match: those that begin with the literal text that it begins with, in
+/// upper or lower case, because ingress-nginx ignores the case of regular expressions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Closed {
+    /// The regular expression, as the rule has it.
+    pub text: Box<str>,
+    /// What every path that it matches begins with.
+    pub prefix: Box<str>,
+    /// Whether the prefix ends where an element of the path ends (`/foo(/|$)`).
+    pub elements: bool,
 }
 
 /// Why a request path is refused (400).
@@ -41,14 +58,19 @@ impl PathMatch {
                 let prefix = prefix.trim_end_matches('/');
                 path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
+            Self::Below(prefix) => {
+                path.strip_prefix(prefix.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+            }
             Self::Start(start) => path.starts_with(&**start),
+            Self::Closed(closed) => closed.matches(path),
         }
     }
 
     /// The path as the rule has it.
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Exact(path) | Self::Prefix(path) | Self::Start(path) => path,
+            Self::Exact(path) | Self::Prefix(path) | Self::Below(path) | Self::Start(path) => path,
+            Self::Closed(closed) => &closed.text,
         }
     }
 
@@ -56,20 +78,50 @@ impl PathMatch {
     pub fn path_type(&self) -> &'static str {
         match self {
             Self::Exact(_) => "Exact",
-            Self::Prefix(_) => "Prefix",
+            Self::Prefix(_) | Self::Below(_) => "Prefix",
             Self::Start(_) => "ImplementationSpecific",
+            Self::Closed(_) => "regular expression",
         }
     }
 
-    /// Order of precedence: Exact first, then longer before shorter, and of equal length Prefix before plain prefix,
-    /// because it takes less.
-    pub(super) fn precedence(&self) -> (u8, std::cmp::Reverse<usize>, u8) {
-        use std::cmp::Reverse;
+    /// Order of precedence: Exact first, then longer before shorter, and of equal length what takes less first. Every
+    /// path begins with `/`, so ImplementationSpecific `/` is Prefix `/`.
+    pub(super) fn precedence(&self) -> (u8, Reverse<usize>, u8) {
+        let length = Reverse(self.comparable().len());
         match self {
             Self::Exact(_) => (0, Reverse(0), 0),
-            Self::Prefix(path) => (1, Reverse(path.trim_end_matches('/').len()), 0),
-            Self::Start(path) => (1, Reverse(path.len()), 1),
+            Self::Below(_) => (1, length, 0),
+            Self::Prefix(_) => (1, length, 1),
+            Self::Start(path) if **path == *"/" => (1, length, 1),
+            Self::Start(_) => (1, length, 2),
+            Self::Closed(_) => (1, length, 3),
         }
+    }
+
+    /// The part of the path that decides a tie: `/foo/` and `/foo` are the same Prefix.
+    pub(super) fn comparable(&self) -> &str {
+        match self {
+            Self::Prefix(path) | Self::Below(path) => path.trim_end_matches('/'),
+            Self::Exact(path) | Self::Start(path) if **path != *"/" => path,
+            Self::Closed(closed) if *closed.prefix != *"/" => &closed.prefix,
+            Self::Exact(_) | Self::Start(_) | Self::Closed(_) => "",
+        }
+    }
+
+    /// Whether a rule with a literal path and one with a regular expression begin alike, so that nothing tells which
+    /// of them a request is meant for.
+    pub fn is_as_long_as(&self, closed: &Closed) -> bool {
+        let prefix = if *closed.prefix == *"/" { "" } else { &*closed.prefix };
+        !matches!(self, Self::Exact(_) | Self::Closed(_)) && self.comparable() == prefix
+    }
+}
+
+impl Closed {
+    fn matches(&self, path: &str) -> bool {
+        let length = self.prefix.len();
+        let begins =
+            path.as_bytes().get(..length).is_some_and(|start| start.eq_ignore_ascii_case(self.prefix.as_bytes()));
+        begins && (!self.elements || matches!(path.as_bytes().get(length), None | Some(b'/')))
     }
 }
 

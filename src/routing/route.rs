@@ -17,6 +17,13 @@ pub struct Origin {
     pub field: Box<str>,
 }
 
+impl Origin {
+    /// Whether another rule came from the same object.
+    pub fn is_of_same_object(&self, other: &Self) -> bool {
+        (&self.namespace, &self.name) == (&other.namespace, &other.name)
+    }
+}
+
 /// Why a matched route answers by itself instead of forwarding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
@@ -30,6 +37,8 @@ pub enum Refusal {
     UnsupportedGuard,
     /// The backend is to terminate TLS itself, which is not supported: 503.
     UnsupportedPassthrough,
+    /// The path is a regular expression, and those are not matched: 503.
+    UnsupportedPath,
 }
 
 impl Refusal {
@@ -41,6 +50,7 @@ impl Refusal {
             Self::UnsupportedBackend => "the backend of this route is of an unsupported kind",
             Self::UnsupportedGuard => "access to this route is restricted in a way that is not supported",
             Self::UnsupportedPassthrough => "TLS passthrough, which this route asks for, is not supported",
+            Self::UnsupportedPath => "the path of this route is a regular expression, which is not supported",
         }
     }
 }

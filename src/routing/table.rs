@@ -45,6 +45,17 @@ pub struct Found<'a> {
     pub tls: bool,
 }
 
+/// A rule that another rule of the same host leaves nothing to.
+#[derive(Debug)]
+pub struct Loser {
+    /// What it would match.
+    pub path: PathMatch,
+    /// The rule.
+    pub route: Arc<Route>,
+    /// The rule that is served in its place.
+    pub winner: Arc<Route>,
+}
+
 type Shards = Box<[Option<Arc<HashMap<Box<str>, Arc<HostRoutes>>>>]>;
 
 /// One rule that was looked at for a request, for `explain`.
@@ -65,25 +76,27 @@ pub struct Candidate<'a> {
 // === HostRoutes ===
 
 impl HostRoutes {
-    /// Puts rules into order of precedence. Of two rules with the same match the first given wins; the other is
-    /// returned.
+    /// Puts rules into order of precedence. Of rules with the same match the first given wins; the others are returned.
+    ///
+    /// `/foo` and `/foo/` are the same Prefix (Ingress v1 ignores the slash at the end), unless one object has both:
+    /// then the one with the slash takes what lies below `/foo`, and the other takes `/foo` itself.
     pub fn new(
         pattern: HostPattern,
         rules: impl IntoIterator<Item = (PathMatch, Arc<Route>)>,
         fallback: Option<Arc<Route>>,
-    ) -> (Self, Vec<(PathMatch, Arc<Route>)>) {
-        let mut kept: Vec<(PathMatch, Arc<Route>)> = rules.into_iter().collect();
-        kept.sort_by(|(a, _), (b, _)| (a.precedence(), comparable(a)).cmp(&(b.precedence(), comparable(b))));
+    ) -> (Self, Vec<Loser>) {
+        let mut sorted: Vec<(PathMatch, Arc<Route>)> = rules.into_iter().collect();
+        sorted.sort_by(|(a, _), (b, _)| (a.precedence(), a.comparable()).cmp(&(b.precedence(), b.comparable())));
+
+        let mut kept = Vec::with_capacity(sorted.len());
         let mut losers = Vec::new();
-        let mut index = 1;
-        while index < kept.len() {
-            let ((before, _), (this, _)) = (&kept[index - 1], &kept[index]);
-            if before.precedence() == this.precedence() && comparable(before) == comparable(this) {
-                losers.push(kept.remove(index));
-            } else {
-                index += 1;
-            }
+        let same = |(a, _): &(PathMatch, _), (b, _): &(PathMatch, _)| {
+            a.precedence() == b.precedence() && a.comparable() == b.comparable()
+        };
+        for equal in sorted.chunk_by(same) {
+            settle(equal, &mut kept, &mut losers);
         }
+
         let exact = kept.iter().take_while(|(path, _)| matches!(path, PathMatch::Exact(_))).count();
         (Self { pattern, rules: kept.into(), exact, fallback, tls: false }, losers)
     }
@@ -123,11 +136,32 @@ impl HostRoutes {
     }
 }
 
-/// The part of a path that decides a tie: `/foo/` and `/foo` are the same Prefix.
-fn comparable(path: &PathMatch) -> &str {
-    match path {
-        PathMatch::Prefix(prefix) => prefix.trim_end_matches('/'),
-        PathMatch::Exact(path) | PathMatch::Start(path) => path,
+/// Decides between rules with the same match, in the order in which they were given.
+fn settle(equal: &[(PathMatch, Arc<Route>)], kept: &mut Vec<(PathMatch, Arc<Route>)>, losers: &mut Vec<Loser>) {
+    let Some(((path, winner), rest)) = equal.split_first() else { return };
+    let is_twin = |(other, route): &&(PathMatch, Arc<Route>)| {
+        let ends = |path: &PathMatch| matches!(path, PathMatch::Prefix(path) if path.ends_with('/'));
+        matches!((path, other), (PathMatch::Prefix(_), PathMatch::Prefix(_)))
+            && ends(path) != ends(other)
+            && route.origin.is_of_same_object(&winner.origin)
+    };
+    let twin = rest.iter().find(is_twin);
+
+    for (other, route) in rest.iter().filter(|(_, route)| twin.is_none_or(|(_, twin)| !Arc::ptr_eq(twin, route))) {
+        let winner = twin.filter(|(path, _)| path == other).map_or(winner, |(_, twin)| twin);
+        losers.push(Loser { path: other.clone(), route: route.clone(), winner: winner.clone() });
+    }
+    match (path, twin) {
+        (path, None) => kept.push((path.clone(), winner.clone())),
+        (path, Some((other, twin))) => {
+            let (slash, plain) = if path.as_str().ends_with('/') {
+                ((path, winner), (other, twin))
+            } else {
+                ((other, twin), (path, winner))
+            };
+            kept.push((PathMatch::Below(slash.0.as_str().into()), slash.1.clone()));
+            kept.push((plain.0.clone(), plain.1.clone()));
+        }
     }
 }
 

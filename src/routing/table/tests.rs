@@ -102,9 +102,94 @@ fn of_two_equal_rules_the_first_given_wins_and_the_other_is_named() {
     let (routes, losers) = HostRoutes::new(HostPattern::Any, rules, None);
     assert_eq!(&*routes.find("/a/b").expect("a route").origin.name, "first");
     assert_eq!(&*routes.find("/a").expect("a route").origin.name, "exact");
-    let mut names: Vec<_> = losers.iter().map(|(_, route)| &*route.origin.name).collect();
+    let mut names: Vec<_> = losers.iter().map(|one| (&*one.route.origin.name, &*one.winner.origin.name)).collect();
     names.sort_unstable();
-    assert_eq!(names, ["late", "second"]);
+    assert_eq!(names, [("late", "exact"), ("second", "first")]);
+}
+
+/// A rule of an object, in one of its fields.
+fn rule(path: PathMatch, object: &str, field: &str) -> (PathMatch, Arc<Route>) {
+    let origin = Origin { namespace: "default".into(), name: object.into(), field: field.into() };
+    let action = Action::Refuse(Refusal::UnknownService);
+    (path, Arc::new(Route { origin, action, filters: Arc::default() }))
+}
+
+#[test]
+fn a_prefix_with_a_slash_and_one_without_are_both_served() {
+    let prefix = |path: &str| PathMatch::Prefix(path.into());
+    for rules in [
+        [rule(prefix("/foo/bar"), "app", "plain"), rule(prefix("/foo/bar/"), "app", "slash")],
+        [rule(prefix("/foo/bar/"), "app", "slash"), rule(prefix("/foo/bar"), "app", "plain")],
+    ] {
+        let root = rule(prefix("/"), "app", "root");
+        let (routes, losers) = HostRoutes::new(HostPattern::Any, rules.into_iter().chain([root]), None);
+        let found = |path: &str| routes.find(path).map(|route| &*route.origin.field);
+        assert!(losers.is_empty());
+        for (path, field) in
+            [("/foo/bar", "plain"), ("/foo/bar/", "slash"), ("/foo/bar/x", "slash"), ("/foo/barx", "root")]
+        {
+            assert_eq!(found(path), Some(field), "{path}");
+        }
+    }
+}
+
+#[test]
+fn the_slash_at_the_end_divides_nothing_between_two_objects() {
+    let prefix = |path: &str| PathMatch::Prefix(path.into());
+    let rules = [
+        rule(prefix("/foo/"), "old", "slash"),
+        rule(prefix("/foo"), "young", "plain"),
+        rule(prefix("/foo/"), "young", "slash"),
+        rule(prefix("/foo"), "old", "plain"),
+        rule(prefix("/foo"), "old", "again"),
+    ];
+    let (routes, losers) = HostRoutes::new(HostPattern::Any, rules, None);
+    let served: Vec<_> = routes.rules().iter().map(|(_, route)| (&*route.origin.name, &*route.origin.field)).collect();
+    assert_eq!(served, [("old", "slash"), ("old", "plain")]);
+    let lost: Vec<_> = losers
+        .iter()
+        .map(|one| (&*one.route.origin.name, &*one.route.origin.field, &*one.winner.origin.field))
+        .collect();
+    assert_eq!(lost, [("young", "plain", "plain"), ("young", "slash", "slash"), ("old", "again", "plain")]);
+}
+
+#[test]
+fn any_path_type_of_the_root_is_the_same_match() {
+    let rules = [
+        rule(PathMatch::Prefix("/".into()), "old", ""),
+        rule(PathMatch::Start("/".into()), "young", ""),
+        rule(PathMatch::Exact("/".into()), "exact", ""),
+    ];
+    let (routes, losers) = HostRoutes::new(HostPattern::Any, rules, None);
+    assert_eq!(losers.len(), 1);
+    assert_eq!(&*routes.find("/x").expect("a route").origin.name, "old");
+    assert_eq!(&*routes.find("/").expect("a route").origin.name, "exact");
+}
+
+#[test]
+fn what_a_regular_expression_could_match_is_closed() {
+    let closed = |text: &str, prefix: &str, elements: bool| {
+        PathMatch::Closed(Box::new(crate::routing::Closed { text: text.into(), prefix: prefix.into(), elements }))
+    };
+    let rules = [
+        rule(PathMatch::Prefix("/".into()), "app", "root"),
+        rule(PathMatch::Prefix("/api/public".into()), "app", "longer"),
+        rule(closed("/api(/|$)(.*)", "/api", true), "app", "api"),
+        rule(closed("/Files[0-9]", "/Files", false), "app", "files"),
+    ];
+    let (routes, losers) = HostRoutes::new(HostPattern::Any, rules, None);
+    assert!(losers.is_empty());
+    for (path, field) in [
+        ("/api", "api"),
+        ("/API/x", "api"),
+        ("/apix", "root"),
+        ("/api/public/x", "longer"),
+        ("/files7", "files"),
+        ("/file", "root"),
+        ("/\u{e4}", "root"),
+    ] {
+        assert_eq!(routes.find(path).map(|route| &*route.origin.field), Some(field), "{path}");
+    }
 }
 
 #[test]
@@ -150,7 +235,10 @@ fn slow<'a>(rules: &'a [(PathMatch, Arc<Route>)], path: &str) -> Option<&'a Arc<
         let (text, kind) = match rule {
             PathMatch::Exact(_) => continue,
             PathMatch::Prefix(text) => (text, 1),
+            // Every path begins with a slash.
+            PathMatch::Start(text) if **text == *"/" => (text, 1),
             PathMatch::Start(text) => (text, 0),
+            PathMatch::Below(_) | PathMatch::Closed(_) => unreachable!("no rule is made of these"),
         };
         let wanted: Vec<&str> = text.split('/').filter(|element| !element.is_empty()).collect();
         let trimmed = text.trim_end_matches('/');

@@ -1,0 +1,304 @@
+//! Paths that are regular expressions. They are not matched yet, so nobody knows which requests
+//! they are meant for: what they could match is refused instead of falling to a shorter path.
+//!
+//! Only the literal text that an expression begins with is read. ingress-nginx anchors
+//! expressions at the start alone and ignores case, and so does [`Closed`].
+
+use std::sync::Arc;
+
+use crate::routing::{Closed, PathMatch, Route, path};
+
+/// An expression may begin with so many different texts; with more, the text before them counts.
+const MAX_PREFIXES: usize = 16;
+
+/// Annotations of other controllers that make the paths of their object regular expressions:
+/// the name and the values that do so, where not every value does.
+const DECLARING: &[(&str, &[&str])] = &[
+    ("nginx.ingress.kubernetes.io/use-regex", &["1", "t", "T", "true", "True", "TRUE"]),
+    ("nginx.ingress.kubernetes.io/rewrite-target", &[]),
+    ("haproxy-ingress.github.io/path-type", &["regex"]),
+    ("nginx.org/path-regex", &["case_sensitive", "case_insensitive", "exact"]),
+    ("traefik.ingress.kubernetes.io/router.pathmatcher", &["PathRegexp"]),
+];
+
+/// Whether the annotations of an Ingress make its paths regular expressions.
+pub(super) fn is_declared(annotations: &[(Box<str>, Box<str>)]) -> bool {
+    annotations.iter().any(|(name, value)| {
+        let row = DECLARING.iter().find(|(declaring, _)| **declaring == **name);
+        row.is_some_and(|(_, values)| match values {
+            [] => !value.trim().is_empty(),
+            values => values.contains(&value.trim()),
+        })
+    })
+}
+
+/// Whether a path is a regular expression or another pattern. Where nothing declares that,
+/// characters that also stand in plain paths (`/$metadata`, `/c++`, `/f(1)`) do not tell.
+pub(super) fn is_pattern(path: &str, declared: bool) -> bool {
+    const NEVER_PLAIN: [char; 8] = ['*', '[', ']', '{', '}', '\\', '^', '|'];
+    const SOMETIMES: [char; 5] = ['(', ')', '+', '?', '$'];
+    path.contains(NEVER_PLAIN)
+        || (declared && path.contains(SOMETIMES))
+        || path.contains("(?")
+        || path.contains(".+")
+        || path.len() > 1 && path.ends_with('$')
+}
+
+/// What an expression could match.
+pub(super) fn could_match(text: &str) -> Vec<PathMatch> {
+    let mut all: Vec<Closed> = Vec::new();
+    for alternative in split(text) {
+        let expanded = match alternative.trim_start_matches("(?i)").trim_start_matches('^') {
+            anchored if anchored.starts_with('/') => Expansion::of(anchored),
+            // Only the first alternative is anchored.
+            _ => Expansion { texts: vec!["/".to_owned()], elements: false },
+        };
+        for prefix in expanded.texts {
+            let closed = Closed { text: text.into(), prefix: normal(&prefix), elements: expanded.elements };
+            if !all.contains(&closed) {
+                all.push(closed);
+            }
+        }
+    }
+    all.into_iter().map(|closed| PathMatch::Closed(Box::new(closed))).collect()
+}
+
+/// What is closed, for people.
+pub(super) fn shown(closed: &[PathMatch]) -> String {
+    let words = closed.iter().filter_map(|path| match path {
+        PathMatch::Closed(closed) if closed.elements => Some(format!("{} and what is below it", closed.prefix)),
+        PathMatch::Closed(closed) => Some(format!("all that begins with {}", closed.prefix)),
+        _ => None,
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// A rule that an expression of the same namespace leaves nothing to, and that of the expression.
+pub(super) struct Covered {
+    pub(super) path: PathMatch,
+    pub(super) route: Arc<Route>,
+    pub(super) by: (PathMatch, Arc<Route>),
+}
+
+/// Takes out the rules that begin exactly as an expression of their namespace does: which of the
+/// two a request is meant for is not known. Other namespaces cannot be closed that way; there the
+/// literal path is served.
+pub(super) fn cover(rules: &mut Vec<(PathMatch, Arc<Route>)>) -> Vec<Covered> {
+    let expressions: Vec<(PathMatch, Arc<Route>)> =
+        rules.iter().filter(|(path, _)| matches!(path, PathMatch::Closed(_))).cloned().collect();
+    if expressions.is_empty() {
+        return Vec::new();
+    }
+
+    let mut covered = Vec::new();
+    rules.retain(|(path, route)| {
+        let by = expressions.iter().find(|(expression, by)| {
+            let PathMatch::Closed(closed) = expression else { return false };
+            by.origin.namespace == route.origin.namespace && path.is_as_long_as(closed)
+        });
+        covered.extend(by.map(|by| Covered { path: path.clone(), route: route.clone(), by: by.clone() }));
+        by.is_none()
+    });
+    covered
+}
+
+/// The prefix as normalised request paths have it.
+fn normal(prefix: &str) -> Box<str> {
+    let normal = path::normalize(prefix).or_else(|_broken| {
+        // Half an escape at its end: the text before it is still what a match begins with.
+        path::normalize(prefix.split('%').next().unwrap_or("/"))
+    });
+    normal.map_or_else(|_cannot_be| "/".into(), |normal| if normal.is_empty() { "/".into() } else { normal.into() })
+}
+
+/// The literal texts that an expression can begin with.
+struct Expansion {
+    texts: Vec<String>,
+    /// Whether a match ends there, or goes on with a slash.
+    elements: bool,
+}
+
+impl Expansion {
+    fn of(expression: &str) -> Self {
+        let mut expansion = Self { texts: vec![String::new()], elements: false };
+        let mut rest = expression;
+        while !rest.is_empty() {
+            if ends_element(rest) {
+                expansion.elements = true;
+                return expansion;
+            }
+            let Some((atom, length)) = atom(rest) else { return expansion };
+            rest = &rest[length..];
+
+            if is_optional(rest) || !expansion.append(&atom) {
+                return expansion;
+            }
+            // What is repeated is there once; what follows it is not known.
+            if rest.starts_with('+') {
+                return expansion;
+            }
+        }
+        expansion
+    }
+
+    /// Appends each alternative to each text; refuses where that would be too many.
+    fn append(&mut self, alternatives: &[String]) -> bool {
+        if self.texts.len() * alternatives.len() > MAX_PREFIXES {
+            return false;
+        }
+        self.texts =
+            self.texts.iter().flat_map(|text| alternatives.iter().map(move |more| format!("{text}{more}"))).collect();
+        true
+    }
+}
+
+/// Whether what stands before the rest of an expression need not be there.
+fn is_optional(rest: &str) -> bool {
+    rest.starts_with(['*', '?'])
+        || rest.strip_prefix('{').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Whether the rest of an expression lets a match only end, or go on with a slash.
+fn ends_element(rest: &str) -> bool {
+    const ENDS: [&str; 8] = ["(/|$)", "($|/)", "(?:/|$)", "(?:$|/)", "(/.*)?", "(?:/.*)?", "(/.*|$)", "/?$"];
+    rest.starts_with('$') || ENDS.iter().any(|end| rest.starts_with(end))
+}
+
+/// The literal texts of the first part of an expression, and the bytes that it takes up.
+fn atom(rest: &str) -> Option<(Vec<String>, usize)> {
+    let first = rest.chars().next()?;
+    match first {
+        '\\' => {
+            let escaped = rest[1..].chars().next().filter(|escaped| !escaped.is_alphanumeric())?;
+            Some((vec![escaped.to_string()], 1 + escaped.len_utf8()))
+        }
+        '(' => group(rest),
+        '[' | ')' | '|' | '^' | '$' | '*' | '+' | '?' | '{' => None,
+        '.' if rest[1..].starts_with(['*', '+', '?', '{']) => None,
+        literal => Some((vec![literal.to_string()], literal.len_utf8())),
+    }
+}
+
+/// A group of literal alternatives.
+fn group(rest: &str) -> Option<(Vec<String>, usize)> {
+    let end = rest.find(')')?;
+    let inner = rest[1..end].strip_prefix("?:").unwrap_or_else(|| &rest[1..end]);
+    let alternatives = inner.split('|').map(literal).collect::<Option<Vec<String>>>()?;
+    Some((alternatives, end + 1))
+}
+
+/// The text of an expression without any special character.
+fn literal(expression: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut rest = expression;
+    while !rest.is_empty() {
+        let (atom, length) = atom(rest).filter(|_| !rest.starts_with('('))?;
+        rest = &rest[length..];
+        if is_optional(rest) || rest.starts_with('+') {
+            return None;
+        }
+        text.push_str(atom.first()?);
+    }
+    Some(text)
+}
+
+/// The alternatives of a whole expression.
+fn split(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut depth, mut start, mut escaped, mut class) = (0_usize, 0, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b']' => class = false,
+            _ if class => {}
+            b'[' => class = true,
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
+            b'|' if depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_closes_what_it_could_match() {
+        for (text, closed) in [
+            ("/(.*)", "all that begins with /"),
+            ("/.*", "all that begins with /"),
+            ("/?(.*)", "all that begins with /"),
+            ("/api/(.*)", "all that begins with /api/"),
+            ("/api(/|$)(.*)", "/api and what is below it"),
+            ("/api(/.*)?", "/api and what is below it"),
+            ("/api/?$", "/api and what is below it"),
+            ("^/api$", "/api and what is below it"),
+            ("/api/*", "all that begins with /api"),
+            ("/apis?/x", "all that begins with /api"),
+            (
+                "/(api|auth|)/v1/.*",
+                "all that begins with /api/v1/, all that begins with /auth/v1/, all that begins with //v1/",
+            ),
+            ("/(?:api|auth)(/|$)(.*)", "/api and what is below it, /auth and what is below it"),
+            ("/a+b", "all that begins with /a"),
+            ("/v[0-9]+/x", "all that begins with /v"),
+            ("/x\\.(jpg|png)$", "/x.jpg and what is below it, /x.png and what is below it"),
+            ("/users/{id}", "all that begins with /users/"),
+            ("/users/a{2}", "all that begins with /users/"),
+            ("/\\d+", "all that begins with /"),
+            ("/a|/b/.*", "all that begins with /a, all that begins with /b/"),
+            ("/a|b", "all that begins with /a, all that begins with /"),
+            ("/(?i)x", "all that begins with /"),
+            ("/(a(b)c)/d", "all that begins with /"),
+            ("/%61bc/(.*)", "all that begins with /abc/"),
+            ("/a/../b/(.*)", "all that begins with /b/"),
+            ("/a%4[12]", "all that begins with /a"),
+            ("/\u{fc}(.*)", "all that begins with /\u{fc}"),
+            ("/(", "all that begins with /"),
+            ("/a\\", "all that begins with /a"),
+        ] {
+            assert_eq!(shown(&could_match(text)), closed, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_as_a_plain_path_is_a_pattern() {
+        for (path, plain, declared) in [
+            ("/", false, false),
+            ("/a.b/c-d_e~f", false, false),
+            ("/$metadata", false, true),
+            ("/c++", false, true),
+            ("/f(1)", false, true),
+            ("/a$", true, true),
+            ("/a.+", true, true),
+            ("/a/*", true, true),
+            ("/(.*)", true, true),
+            ("/a(/|$)", true, true),
+            ("/[id]", true, true),
+            ("/{id}", true, true),
+            ("/\\d", true, true),
+            ("^/a", true, true),
+        ] {
+            assert_eq!((is_pattern(path, false), is_pattern(path, true)), (plain, declared), "{path}");
+        }
+    }
+
+    proptest::proptest! {
+        /// No text panics, and every prefix is a path.
+        #[test]
+        fn any_text_closes_a_path(text in "/[a-c/%.()|\\\\$^*+?{}\\[\\]\u{e4}2]{0,20}") {
+            for path in could_match(&text) {
+                let PathMatch::Closed(closed) = path else { panic!("{text}") };
+                proptest::prop_assert!(closed.prefix.starts_with('/'));
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Paths that collide, paths that differ by a slash, and paths that are regular expressions.
+
+use super::*;
+use crate::objects::EventType;
+
+/// An Ingress for one host with these paths; each Service has one endpoint.
+fn with_paths(index: &mut Index, name: &str, paths: &[(&str, &str, &str)]) -> Value {
+    let mut one = ingress(name, "a.example", "/", "web");
+    let paths = paths.iter().map(|(path, path_type, service_name)| {
+        index.apply(apply(service(service_name)));
+        let endpoint = format!("10.0.0.{}", service_name.bytes().last().expect("a name") - b'a');
+        index.apply(apply(slice(service_name, service_name, json!([{"addresses": [endpoint]}]))));
+        let backend = json!({"service": {"name": service_name, "port": {"number": 80}}});
+        json!({"path": path, "pathType": path_type, "backend": backend})
+    });
+    one["spec"]["rules"][0]["http"]["paths"] = paths.collect();
+    one
+}
+
+fn compiled(index: &mut Index) -> Vec<(String, &'static str, String)> {
+    let output = index.compile();
+    live(&output);
+    let findings = output.findings.into_iter().flatten();
+    findings.map(|one| (one.about.key.name.to_string(), one.reason, one.message.to_string())).collect()
+}
+
+const A: &str = "10.0.0.0:8080";
+const B: &str = "10.0.0.1:8080";
+
+#[test]
+fn a_path_with_a_slash_at_its_end_and_one_without_are_both_served() {
+    let mut index = index();
+    let one = with_paths(&mut index, "web", &[("/foo/bar", "Prefix", "a"), ("/foo/bar/", "Prefix", "b")]);
+    index.apply(apply(one));
+    assert_eq!(compiled(&mut index), []);
+    for (path, expected) in [("/foo/bar", A), ("/foo/bar/", B), ("/foo/bar/x", B), ("/foo/barx", "404")] {
+        assert_eq!(met(&index, "a.example", path), expected, "{path}");
+    }
+}
+
+#[test]
+fn a_path_that_is_there_twice_in_one_object_is_said_so() {
+    let mut index = index();
+    let one = with_paths(&mut index, "web", &[("/x", "Prefix", "a"), ("/x", "Prefix", "b"), ("/x", "Prefix", "a")]);
+    index.apply(apply(one));
+    let output = index.compile();
+    live(&output);
+    assert_eq!(met(&index, "a.example", "/x"), A);
+    let findings = output.findings.expect("findings");
+    let told: Vec<_> = findings.iter().map(|one| (one.severity, &*one.field, &*one.message)).collect();
+    let message = "Prefix /x on host a.example is there more than once in this Ingress: the first, \
+                   spec.rules[0].http.paths[0], is served";
+    let expected = [
+        (EventType::Warning, "spec.rules[0].http.paths[1]", message),
+        (EventType::Normal, "spec.rules[0].http.paths[2]", message),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn the_winner_of_a_path_is_called_older_only_where_it_is() {
+    let mut index = index();
+    for (name, created) in [("b-old", "2026-01-01"), ("c-same", "2026-01-01"), ("a-young", "2026-02-01")] {
+        let mut one = with_paths(&mut index, name, &[("/x", "Prefix", "a")]);
+        one["metadata"]["creationTimestamp"] = format!("{created}T00:00:00Z").into();
+        index.apply(apply(one));
+    }
+    // An Exact rule does not own the Prefix.
+    let exact = with_paths(&mut index, "d", &[("/x", "Exact", "a")]);
+    index.apply(apply(exact));
+    let mut told: Vec<_> = compiled(&mut index).into_iter().map(|(name, _, message)| (name, message)).collect();
+    told.sort();
+    let taken = |by: &str| format!("Prefix /x on host a.example is taken by {by}");
+    let expected = [
+        ("a-young".to_owned(), taken("the older Ingress default/b-old")),
+        ("c-same".to_owned(), taken("the Ingress default/b-old, which is as old and comes first by its name")),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_regular_expression_closes_what_it_could_match() {
+    for (annotation, path_type) in [
+        (None, "ImplementationSpecific"),
+        (None, "Prefix"),
+        (Some(("nginx.ingress.kubernetes.io/use-regex", "true")), "Prefix"),
+        (Some(("nginx.ingress.kubernetes.io/use-regex", "true")), "Exact"),
+        (Some(("nginx.ingress.kubernetes.io/rewrite-target", "/$2")), "ImplementationSpecific"),
+    ] {
+        let mut index = index();
+        let root = with_paths(&mut index, "root", &[("/", "Prefix", "a"), ("/api/open", "Prefix", "b")]);
+        index.apply(apply(root));
+        let mut api = with_paths(&mut index, "api", &[("/api(/|$)(.*)", path_type, "b")]);
+        if let Some((name, value)) = annotation {
+            api["metadata"]["annotations"] = json!({name: value});
+        }
+        index.apply(apply(api));
+        let told: Vec<_> =
+            compiled(&mut index).into_iter().filter(|(_, reason, _)| *reason == "UnsupportedPath").collect();
+        let [(name, _, message)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(name, "api");
+        assert_eq!(
+            message,
+            "\"/api(/|$)(.*)\" is a regular expression or a wildcard, and those are not matched yet: 503 for /api and \
+             what is below it, unless a longer path takes it"
+        );
+        let closed = format!("{:?}", Refusal::UnsupportedPath);
+        for (path, expected) in [
+            ("/", A),
+            ("/apis", A),
+            ("/api", &*closed),
+            ("/API/x", &closed),
+            ("/api/open/x", B),
+            ("/api/(.*)", &closed),
+        ] {
+            assert_eq!(met(&index, "a.example", path), expected, "{path} {annotation:?} {path_type}");
+        }
+    }
+}
+
+#[test]
+fn an_exact_path_with_odd_characters_is_taken_literally_and_said_so() {
+    let mut index = index();
+    let odd = with_paths(
+        &mut index,
+        "odd",
+        &[("/a[0]", "Exact", "a"), ("/$metadata", "Prefix", "b"), ("/c++", "Prefix", "b")],
+    );
+    index.apply(apply(odd));
+    let told = compiled(&mut index);
+    let [(_, "UnsupportedPath", message)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(message, "\"/a[0]\" is matched character by character, not as a pattern");
+    for (path, expected) in [("/a[0]", A), ("/a0", "404"), ("/$metadata/x", B), ("/c++", B)] {
+        assert_eq!(met(&index, "a.example", path), expected, "{path}");
+    }
+}
+
+#[test]
+fn an_expression_closes_the_path_it_begins_like_in_its_own_namespace() {
+    for (namespace, expected) in [("default", Refusal::UnsupportedPath.reason()), ("other", "")] {
+        let mut index = index();
+        let root = with_paths(&mut index, "root", &[("/", "Prefix", "a"), ("/login", "Prefix", "b")]);
+        index.apply(apply(root));
+        let mut guard = with_paths(&mut index, "guard", &[("/[a-z]+/admin", "ImplementationSpecific", "b")]);
+        guard["metadata"]["namespace"] = namespace.into();
+        guard["metadata"]["creationTimestamp"] = "2026-02-01T00:00:00Z".into();
+        index.apply(apply(guard));
+        let told = compiled(&mut index);
+        let covered: Vec<_> =
+            told.iter().filter(|(name, ..)| name == "root").map(|(_, _, message)| &**message).collect();
+        let found = index.table().find(Some("a.example"), "/x/admin").expect("a rule").route;
+        let reason = match &found.action {
+            Action::Refuse(refusal) => refusal.reason(),
+            Action::Forward(_) => "",
+        };
+        assert_eq!(reason, expected, "{namespace}");
+        assert_eq!(met(&index, "a.example", "/login"), B, "longer");
+        match namespace {
+            "default" => assert_eq!(
+                covered,
+                ["Prefix / on host a.example is not served: the regular expression /[a-z]+/admin of Ingress \
+                  default/guard begins alike, and which of them a request is meant for is not known. 503 for both"]
+            ),
+            _ => assert!(covered.is_empty(), "a neighbour's object closes nothing of this one: {covered:?}"),
+        }
+    }
+}
+
+#[test]
+fn plain_paths_of_an_object_with_use_regex_are_served() {
+    let mut index = index();
+    let mut one = with_paths(&mut index, "web", &[("/a.b/c-d", "Prefix", "a")]);
+    one["metadata"]["annotations"] = json!({"nginx.ingress.kubernetes.io/use-regex": "true"});
+    index.apply(apply(one));
+    assert!(compiled(&mut index).iter().all(|(_, reason, _)| *reason != "UnsupportedPath"));
+    assert_eq!(met(&index, "a.example", "/a.b/c-d/e"), A);
+}
