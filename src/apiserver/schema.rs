@@ -128,6 +128,18 @@ pub(crate) fn decode(kind: Kind, content_type: ContentType, body: &[u8]) -> Resu
     Ok(Decoded { value, unknown })
 }
 
+/// The field that keeps a value from being an object of the kind, as strict decoding names it; empty where that is the
+/// whole of it.
+pub(crate) fn undecodable_field(kind: Kind, value: &Value) -> String {
+    let mut unknown = Vec::new();
+    let mut walk = Walk { path: String::new(), go: String::new(), unknown: &mut unknown };
+    match message(kind.name()).map(|fields| walk.object(kind.name(), fields, &mut value.clone())) {
+        // The walk stops where it fails.
+        Some(Err(_)) => walk.path,
+        Some(Ok(())) | None => String::new(),
+    }
+}
+
 fn text<'v>(value: &'v Value, member: &str) -> &'v str {
     value.get(member).and_then(Value::as_str).unwrap_or_default()
 }

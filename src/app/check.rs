@@ -1,17 +1,26 @@
 //! The offline check: the same compiler and findings, over files.
 
+mod kinds;
+mod report;
+mod source;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    collections::{BTreeMap, HashMap, HashSet},
+    path::PathBuf,
     sync::Arc,
 };
 
 use bytes::Bytes;
 use rustls::pki_types::UnixTime;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{issuers::Issuers, parsed::Parsed, publish};
+use self::{
+    kinds::Sort,
+    source::{Content, Document, Place, Source},
+};
+use super::{issuers::Issuers, origin::Origin, parsed::Parsed, publish, role::Role, start};
 use crate::{
     acme::http::Clock,
     admin::FindingReport,
@@ -20,199 +29,278 @@ use crate::{
         schema::{self, ContentType},
         validate,
     },
-    config::Config,
-    controller::{Index, Settings, UnsupportedGuards},
+    config::{Config, Mode},
+    controller::Index,
     objects::{Event, Kind, RawObject},
     routing::HostPattern,
 };
 
-/// Files larger than this are not objects.
-const MAX_FILE: u64 = 16 * 1024 * 1024;
+pub use report::{CheckFinding, CheckReport, ClassReport, KindReport};
 
-/// What the files come to.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct CheckReport {
-    /// Objects of the kinds that are looked at.
-    pub objects: usize,
-    /// Documents of other kinds, passed over.
-    pub others: usize,
-    /// What is wrong or worth knowing.
-    pub findings: Vec<FindingReport>,
+/// The IngressClass that gatelet's manifest and its mini cluster have.
+const OWN_CLASS: &str = "gatelet";
+
+/// A file or folder that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", .path.display())]
+pub struct ReadError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: std::io::Error,
 }
 
-/// Why files cannot be checked.
+/// Why nothing can be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// A file cannot be read.
-    #[error("{}: {source}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file is no YAML, or a document in it no object.
-    #[error("{}: {message}", .path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// An issuer of the configuration is none.
     #[error("{0}")]
     Config(String),
 }
 
-impl CheckReport {
-    /// Whether anything takes a rule down or weakens it.
-    pub fn has_warnings(&self) -> bool {
-        self.findings.iter().any(|finding| finding.severity == "Warning")
+/// Checks files, folders (their `*.yaml`, `*.yml`, `*.json`) and standard input (`-`) as one set of objects.
+///
+/// Issuers are those that are built in, those of the configuration and those among the objects. `classes` are served too.
+/// Without a configuration everything is at its default, and Ingresses without a class are served.
+pub fn check(paths: &[PathBuf], config: Option<&Config>, classes: &[String]) -> Result<CheckReport, CheckError> {
+    let sources = Source::find(paths)?;
+    let mut check = Check::new(config, classes)?;
+    for source in &sources {
+        check.source(source)?;
     }
+    Ok(check.finish())
 }
 
-/// Checks files and folders (their `*.yaml`, `*.yml`, `*.json`) as one set of objects. Issuers are those that are built in,
-/// those of the configuration and those among the objects.
-pub fn check(paths: &[PathBuf], config: Option<&Config>) -> Result<CheckReport, CheckError> {
-    let time: Clock = Arc::new(UnixTime::now);
-    let mut issuers = match config {
-        Some(config) => Issuers::load(config, time).map_err(CheckError::Config)?,
-        None => Issuers::new(time),
-    };
-    let settings = Settings {
-        controller: "gatelet.dev/ingress-controller".into(),
-        classes: Vec::new(),
-        classless: true,
-        standalone: false,
-        default_backend: None,
-        ssl_redirect: true,
-        https_port: 443,
-        hsts: None,
-        node: "".into(),
-        addresses: Vec::new(),
-        issuers: issuers.names(),
-        default_issuer: issuers.default().map(Into::into),
-        unsupported_guards: UnsupportedGuards::default(),
-    };
-    let parsed = Parsed::default();
-    let inspect = move |chain: &[u8], key: &[u8], pattern: &HostPattern| parsed.inspect(chain, key, pattern);
-    let mut index = Index::new(settings, Box::new(inspect));
-    let class = br#"{"metadata":{"name":"gatelet"},"spec":{"controller":"gatelet.dev/ingress-controller"}}"#;
-    if let Ok(class) = RawObject::parse(Kind::IngressClass, Bytes::from_static(class)) {
-        index.apply(Event::Apply(Arc::new(class)));
-    }
-    let mut files = Vec::new();
-    for path in paths {
-        collect(path, &mut files)?;
-    }
-    let mut report = CheckReport::default();
-    for path in files {
-        let values = match documents(&path) {
-            Err(CheckError::Parse { path, message }) => {
-                report.findings.push(warning(path.display().to_string(), "Unreadable", "", message));
-                continue;
-            }
-            other => other?,
+/// A check under way.
+struct Check {
+    index: Index,
+    issuers: Issuers,
+    controller: String,
+    /// Classes that are ours whatever the files say.
+    classes: Vec<String>,
+    report: CheckReport,
+    /// Where each object is, by the name that findings have it under.
+    places: HashMap<String, Place>,
+    /// Namespaces that the files hold Services or Secrets of.
+    held: HashSet<(Kind, String)>,
+    /// Kinds that are not looked at, with what they are part of.
+    passed_over: BTreeMap<(Option<&'static str>, String), Vec<String>>,
+}
+
+impl Check {
+    fn new(config: Option<&Config>, classes: &[String]) -> Result<Self, CheckError> {
+        let time: Clock = Arc::new(UnixTime::now);
+        let defaults = Config { classless: true, ..Config::default() };
+        let config = config.unwrap_or(&defaults);
+        let issuers = Issuers::load(config, time).map_err(CheckError::Config)?;
+
+        // What is not said is taken to be as it is where it is least surprising: Endpoints are filled in as a cluster
+        // does, and our class is the default one as in the mini cluster.
+        let is_cluster = config.mode == Mode::Kubernetes || (config.mode == Mode::Auto && config.kubeconfig.is_some());
+        let origin = if config.mode == Mode::Standalone { Origin::Mini(None) } else { Origin::Around };
+        let mut settings = start::controller_settings(config, &origin, 443, &Role::alone(Vec::new()));
+        settings.issuers = issuers.names();
+        settings.default_issuer = issuers.default().map(Into::into);
+
+        let parsed = Parsed::default();
+        let inspect = move |chain: &[u8], key: &[u8], pattern: &HostPattern| parsed.inspect(chain, key, pattern);
+        let mut check = Self {
+            index: Index::new(settings, Box::new(inspect)),
+            issuers,
+            controller: config.controller.clone(),
+            classes: classes.to_vec(),
+            report: CheckReport::default(),
+            places: HashMap::new(),
+            held: HashSet::new(),
+            passed_over: BTreeMap::new(),
         };
-        for value in values {
-            let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
-            match Kind::find(text("apiVersion"), text("kind")) {
-                Some(kind) => object(kind, value, (&mut index, &mut issuers), &mut report),
-                None => report.others += 1,
-            }
+        check.take_class(OWN_CLASS, !is_cluster);
+        Ok(check)
+    }
+
+    /// Makes a class ours.
+    fn take_class(&mut self, name: &str, is_default: bool) {
+        let body = json!({
+            "metadata": {
+                "name": name,
+                "annotations": { "ingressclass.kubernetes.io/is-default-class": is_default.to_string() },
+            },
+            "spec": { "controller": self.controller },
+        });
+        if let Ok(class) = RawObject::parse(Kind::IngressClass, Bytes::from(body.to_string())) {
+            self.index.apply(Event::Apply(Arc::new(class)));
         }
     }
-    index.set_issuers(issuers.names());
-    let findings = index.compile().findings.unwrap_or_default();
-    report.findings.extend(findings.iter().chain(&issuers.findings()).map(publish::report));
-    report.findings.sort_by(|a, b| (&a.object, &a.field).cmp(&(&b.object, &b.field)));
-    Ok(report)
+
+    fn source(&mut self, source: &Source) -> Result<(), CheckError> {
+        let documents = source.documents()?;
+        let (mut has_objects, mut has_template) = (false, false);
+        for document in documents {
+            match &document.content {
+                Content::Template => has_template = true,
+                Content::Broken(_) => has_objects = true,
+                Content::Value(value) => has_objects |= kinds::sort(value) != Sort::Data,
+            }
+            has_template |= self.document(document);
+        }
+
+        if has_template {
+            let severity = if source.named { "Warning" } else { "Normal" };
+            let message = "it looks like a template, and was not looked at as a whole: render it first (a chart of Helm with \
+                           `helm template`) and check what comes out, for example with `gatelet check -`";
+            let finding = report::finding(severity, source.name().to_string(), "Template", "", message.to_owned());
+            self.report.findings.push(CheckFinding { finding, place: String::new() });
+        } else if !has_objects {
+            self.report.without_objects.push(source.name().to_string());
+        }
+        Ok(())
+    }
+
+    /// Takes in a document. Returns whether it is a template all the same: quoted, it can be YAML.
+    fn document(&mut self, Document { place, content }: Document) -> bool {
+        let unreadable = |message: String| {
+            let object = format!("{}, document {}", place.file, place.document);
+            CheckFinding {
+                finding: report::finding("Warning", object, "Unreadable", "", message),
+                place: place.to_string(),
+            }
+        };
+        let value = match content {
+            Content::Template => return true,
+            Content::Broken(why) => {
+                self.report.findings.push(unreadable(why));
+                return false;
+            }
+            Content::Value(value) => value,
+        };
+
+        match kinds::sort(&value) {
+            Sort::Data => {}
+            Sort::Wrong(why) => self.report.findings.push(unreadable(why.to_owned())),
+            Sort::Object(kind) => {
+                let spec = value.get("spec").map(Value::to_string).unwrap_or_default();
+                if spec.contains("{{") && !matches!(kind, Kind::ConfigMap | Kind::Secret) {
+                    return true;
+                }
+                self.object(kind, value, place);
+            }
+            Sort::Old(kind) => {
+                let version = value["apiVersion"].as_str().unwrap_or_default();
+                let message = kinds::advice(kind, version);
+                let object = format!("{} {}", kind.name(), name(kind.namespaced(), &value));
+                self.places.insert(object.clone(), place);
+                self.warn(object, "OldVersion", "apiVersion", message);
+            }
+            Sort::Other { kind, part_of } => {
+                self.report.others += 1;
+                let name = name(true, &value);
+                self.passed_over.entry((part_of, kind)).or_default().push(name);
+            }
+        }
+        false
+    }
+
+    /// Looks at one object as the API would before it takes it, and hands it to those who read it.
+    fn object(&mut self, kind: Kind, mut value: Value, place: Place) {
+        self.report.objects += 1;
+        if kind.namespaced() && value["metadata"]["namespace"].is_null() {
+            value["metadata"]["namespace"] = "default".into();
+        }
+        let object = format!("{} {}", kind.name(), name(kind.namespaced(), &value));
+        self.places.insert(object.clone(), place);
+        if matches!(kind, Kind::Service | Kind::Secret) {
+            let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();
+            self.held.insert((kind, namespace.to_owned()));
+        }
+
+        let decoded = match schema::decode(kind, ContentType::Json, value.to_string().as_bytes()) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let field = schema::undecodable_field(kind, &value);
+                return self.warn(object, "Undecodable", &field, error.to_string());
+            }
+        };
+        for problem in decoded.unknown {
+            // As the real server words it: unknown field "spec.x".
+            let field = problem.split('"').nth(1).unwrap_or_default().to_owned();
+            self.warn(object.clone(), "UnknownField", &field, problem);
+        }
+        let mut value = decoded.value;
+        defaults::apply(kind, &mut value);
+        let problems = validate::create(kind, &value);
+        let refused = !problems.is_empty();
+        for problem in problems {
+            self.warn(object.clone(), "Invalid", &problem.field, problem.message);
+        }
+
+        // What is wrong with the rules of a refused Ingress has been said; others must not seem to be missing.
+        if refused && kind == Kind::Ingress {
+            return;
+        }
+        match RawObject::parse(kind, Bytes::from(value.to_string())) {
+            Ok(raw) => {
+                let event = Event::Apply(Arc::new(raw));
+                self.issuers.apply(&event);
+                self.index.apply(event);
+            }
+            Err(error) => self.warn(object, "Undecodable", &error.field, error.why.to_string()),
+        }
+    }
+
+    fn warn(&mut self, object: String, reason: &str, field: &str, message: String) {
+        let finding = report::finding("Warning", object, reason, field, message);
+        let place = self.place(&finding);
+        self.report.findings.push(CheckFinding { finding, place });
+    }
+
+    fn place(&self, finding: &FindingReport) -> String {
+        self.places.get(&finding.object).map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Compiles what was taken in, and puts the report together.
+    fn finish(mut self) -> CheckReport {
+        for class in std::mem::take(&mut self.classes) {
+            self.take_class(&class, false);
+        }
+        self.index.set_issuers(self.issuers.names());
+        let compiled = self.index.compile().findings.unwrap_or_default();
+        for finding in compiled.iter().chain(&self.issuers.findings()) {
+            let mut finding = publish::report(finding);
+            self.forgive(&mut finding);
+            let place = self.place(&finding);
+            self.report.findings.push(CheckFinding { finding, place });
+        }
+        let by = |one: &CheckFinding| (one.finding.object.clone(), one.finding.field.clone());
+        self.report.findings.sort_by_cached_key(by);
+        self.report.passed_over(self.passed_over);
+        self.report
+    }
+
+    /// Files without any Service (or Secret) of a namespace say nothing of which there are: the cluster has them.
+    fn forgive(&self, finding: &mut FindingReport) {
+        let kind = match &*finding.reason {
+            "UnknownService" => Kind::Service,
+            "SecretNotFound" => Kind::Secret,
+            _ => return,
+        };
+        let namespace = finding.object.split_once(' ').and_then(|(_, name)| Some(name.split_once('/')?.0));
+        if !self.held.contains(&(kind, namespace.unwrap_or_default().to_owned())) {
+            "Normal".clone_into(&mut finding.severity);
+            finding.message =
+                finding.message.replacen(" does not exist: ", " is not in these files. Unless the cluster has it: ", 1);
+        }
+    }
 }
 
-/// Looks at one object as the API would before it takes it, and hands it to those who read it.
-fn object(kind: Kind, mut value: Value, (index, issuers): (&mut Index, &mut Issuers), report: &mut CheckReport) {
-    report.objects += 1;
-    if kind.namespaced() && value["metadata"]["namespace"].is_null() {
-        value["metadata"]["namespace"] = "default".into();
-    }
+/// Namespace and name of an object, as findings have them.
+fn name(namespaced: bool, value: &Value) -> String {
     let text = |key: &str| value["metadata"][key].as_str().unwrap_or_default();
-    let name = match text("namespace") {
-        "" => format!("{} {}", kind.name(), text("name")),
-        namespace => format!("{} {namespace}/{}", kind.name(), text("name")),
-    };
-    let decoded = match schema::decode(kind, ContentType::Json, value.to_string().as_bytes()) {
-        Ok(decoded) => decoded,
-        Err(error) => return report.findings.push(warning(name, "Undecodable", "", error.to_string())),
-    };
-    for problem in decoded.unknown {
-        // As the real server words it: unknown field "spec.x".
-        let field = problem.split('"').nth(1).unwrap_or_default().to_owned();
-        report.findings.push(warning(name.clone(), "UnknownField", &field, problem));
+    match (namespaced, text("namespace")) {
+        (false, _) => text("name").to_owned(),
+        (true, "") => format!("default/{}", text("name")),
+        (true, namespace) => format!("{namespace}/{}", text("name")),
     }
-    let mut value = decoded.value;
-    defaults::apply(kind, &mut value);
-    let problems = validate::create(kind, &value);
-    let refused = !problems.is_empty();
-    for problem in problems {
-        report.findings.push(warning(name.clone(), "Invalid", &problem.field, problem.message));
-    }
-    // What is wrong with the rules of a refused Ingress has been said; others must not seem to be missing.
-    if refused && kind == Kind::Ingress {
-        return;
-    }
-    match RawObject::parse(kind, Bytes::from(value.to_string())) {
-        Ok(object) => {
-            let event = Event::Apply(Arc::new(object));
-            issuers.apply(&event);
-            index.apply(event);
-        }
-        Err(error) => report.findings.push(warning(name, "Undecodable", "", error.to_string())),
-    }
-}
-
-fn warning(object: String, reason: &str, field: &str, message: String) -> FindingReport {
-    let (severity, reason, field) = ("Warning".to_owned(), reason.to_owned(), field.to_owned());
-    FindingReport { severity, object, reason, field, message }
-}
-
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), CheckError> {
-    let failed = |source| CheckError::Read { path: path.to_owned(), source };
-    if !fs::metadata(path).map_err(failed)?.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
-    }
-    let mut entries: Vec<PathBuf> = fs::read_dir(path).map_err(failed)?.flatten().map(|entry| entry.path()).collect();
-    entries.sort();
-    for entry in entries {
-        let known = entry.extension().is_some_and(|ext| ext == "yaml" || ext == "yml" || ext == "json");
-        if entry.is_dir() || known {
-            collect(&entry, files)?;
-        }
-    }
-    Ok(())
-}
-
-/// The documents of a file; `List`s are taken apart.
-fn documents(path: &Path) -> Result<Vec<Value>, CheckError> {
-    let failed = |source| CheckError::Read { path: path.to_owned(), source };
-    let wrong = |message: String| CheckError::Parse { path: path.to_owned(), message };
-    if fs::metadata(path).map_err(failed)?.len() > MAX_FILE {
-        return Err(wrong(format!("it is over {MAX_FILE} bytes")));
-    }
-    let text = fs::read_to_string(path).map_err(failed)?;
-    let values: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|error| wrong(error.to_string()))?;
-    let mut out = Vec::new();
-    for value in values {
-        match value.get("items").and_then(Value::as_array) {
-            Some(items) if value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List")) => {
-                out.extend(items.iter().cloned());
-            }
-            _ if value.is_null() => {}
-            _ if value.get("metadata").is_none() || value.get("kind").is_none() => {
-                return Err(wrong("a document has no kind or no metadata".to_owned()));
-            }
-            _ => out.push(value),
-        }
-    }
-    Ok(out)
 }

@@ -481,7 +481,12 @@ fn proxy_settings(config: &Config) -> Settings {
     }
 }
 
-fn controller_settings(config: &Config, origin: &Origin, https_port: u16, role: &Role) -> controller::Settings {
+pub(super) fn controller_settings(
+    config: &Config,
+    origin: &Origin,
+    https_port: u16,
+    role: &Role,
+) -> controller::Settings {
     controller::Settings {
         controller: config.controller.as_str().into(),
         classes: config.classes.iter().map(|class| class.as_str().into()).collect(),

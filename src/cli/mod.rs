@@ -55,14 +55,17 @@ enum Command {
         output: Output,
     },
     /// Check manifests offline with the compiler that serves them
-    #[command(after_help = "Example: gatelet check manifests/")]
+    #[command(after_help = CHECK_EXAMPLES)]
     Check {
-        /// Files and folders of YAML or JSON
+        /// Files and folders of YAML or JSON, or - for standard input
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        /// Configuration file, for the issuers in it
+        /// Configuration file of the gatelet that is to serve them
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Class of Ingresses to be served too, as if it were ours; may be repeated
+        #[arg(long = "class", value_name = "NAME")]
+        classes: Vec<String>,
         /// Form of the output
         #[arg(short, long, default_value = "table")]
         output: Output,
@@ -86,6 +89,11 @@ enum Command {
     /// Print the version
     Version,
 }
+
+const CHECK_EXAMPLES: &str = "Examples:\n  gatelet check manifests/\n  \
+kubectl kustomize overlays/home | gatelet check -\n  gatelet check --class nginx manifests/\n\n\
+Exit codes: 0 nothing is wrong, though there may be notes; 1 there are warnings, or a file cannot be read; \
+2 wrong arguments or configuration";
 
 const CERTS_EXAMPLES: &str = "Examples:\n  gatelet certs\n  gatelet certs show shop.example.com\n  \
 gatelet certs renew shop.example.com";
@@ -231,11 +239,14 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             let report = client::get(&admin(&running)?, &path)?;
             print(&report, output, render::explain)
         }
-        Command::Check { paths, config, output } => {
+        Command::Check { paths, config, classes, output } => {
             let flags = config.map(|config| Flags { config: Some(config), ..Flags::default() });
             let config = flags.map(|flags| Config::load(&flags)).transpose();
             let config = config.map_err(|error| Failure::Usage(error.to_string()))?;
-            let report = app::check(&paths, config.as_ref()).map_err(|error| Failure::Failed(error.to_string()))?;
+            let report = app::check(&paths, config.as_ref(), &classes).map_err(|error| match error {
+                app::CheckError::Read(error) => Failure::Failed(error.to_string()),
+                app::CheckError::Config(message) => Failure::Usage(message),
+            })?;
             let json = serde_json::to_string(&report).map_err(|error| Failure::Failed(error.to_string()))?;
             print(&json, output, render::check)?;
             if report.has_warnings() { Err(Failure::Failed(String::new())) } else { Ok(()) }

@@ -203,11 +203,66 @@ pub(super) fn written(written: &[Written]) -> String {
 }
 
 pub(super) fn check(report: &Value) -> String {
-    let mut out = table(FINDING_COLUMNS, &finding_rows(report));
+    let keys = ["severity", "place", "object", "reason", "field", "message"];
+    let rows: Vec<Vec<String>> =
+        array(&report["findings"]).map(|one| keys.map(|key| text(&one[key])).to_vec()).collect();
+    let mut out = table(&["SEVERITY", "FILE", "OBJECT", "REASON", "FIELD", "MESSAGE"], &rows);
+    for line in passed_over(report) {
+        out += &line;
+        out.push('\n');
+    }
     let count = array(&report["findings"]).filter(|finding| finding["severity"] == "Warning").count();
     // Writing into a string cannot fail.
     let _ = writeln!(out, "{} objects checked, {count} warnings", text(&report["objects"]));
     out
+}
+
+/// What a check has not looked at, in one line each.
+fn passed_over(report: &Value) -> Vec<String> {
+    let mut lines: Vec<String> = array(&report["other_classes"]).map(other_class).collect();
+
+    let mut programs: Vec<&str> = array(&report["not_served"]).filter_map(|one| one["part_of"].as_str()).collect();
+    programs.sort_unstable();
+    programs.dedup();
+    for program in programs {
+        let kinds = array(&report["not_served"]).filter(|one| one["part_of"] == program);
+        let kinds: Vec<String> = kinds
+            .map(|one| format!("{} {} ({})", text(&one["count"]), text(&one["kind"]), some(&strings(&one["names"]))))
+            .collect();
+        lines.push(format!("Not served, of {program}: {}", kinds.join(", ")));
+    }
+
+    let kinds = array(&report["other_kinds"]).map(|one| format!("{} {}", text(&one["count"]), text(&one["kind"])));
+    let lists = [("Other kinds", kinds.collect()), ("No objects in", strings(&report["without_objects"]))];
+    let lists = lists.into_iter().filter(|(_, list): &(_, Vec<String>)| !list.is_empty());
+    lines.extend(lists.map(|(title, list)| format!("{title}: {}", some(&list))));
+    lines
+}
+
+/// The Ingresses of a class that is not served.
+fn other_class(one: &Value) -> String {
+    let count = one["ingresses"].as_u64().unwrap_or_default();
+    let ingresses = if count == 1 { "1 Ingress".to_owned() } else { format!("{count} Ingresses") };
+    let of = match text(&one["class"]) {
+        none if none.is_empty() => "without a class".to_owned(),
+        class => format!("of class {class} (see docs/migrating.md, and `gatelet check --class {class}`)"),
+    };
+    let guards = array(&one["guards"]).map(|guard| format!("{} {}", text(&guard[1]), text(&guard[0])));
+    let guards = some(&guards.collect::<Vec<_>>());
+    let closed = match one["guarded"].as_u64().unwrap_or_default() {
+        0 => String::new(),
+        guarded => format!("; paths of {guarded} would be closed, for guards that are not supported: {guards}"),
+    };
+    format!("Not served: {ingresses} {of}{closed}")
+}
+
+/// As much of a list as is read.
+fn some(list: &[String]) -> String {
+    const SHOWN: usize = 8;
+    match list.len().saturating_sub(SHOWN) {
+        0 => list.join(", "),
+        more => format!("{}, and {more} more", list[..SHOWN].join(", ")),
+    }
 }
 
 const CERTIFICATE_COLUMNS: &[&str] = &["HOST", "SERVED FROM", "NOT AFTER", "ISSUER", "WANTED BY"];

@@ -52,7 +52,8 @@ fn each_kind_of_error_names_object_reason_and_field() {
     let secret = |text: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: tls}}\n{text}\n---\n");
     let with_tls = ingress("app", "app.example.com", "")
         .replace("spec:\n  rules:", "spec:\n  tls: [{hosts: [app.example.com], secretName: tls}]\n  rules:");
-    let backed = service("app", "");
+    let (backed, other) = (service("app", ""), service("other", ""));
+    let other_secret = secret("type: Opaque").replace("{name: tls}", "{name: other}");
     let annotated = |text: &str| {
         ingress("app", "app.example.com", "")
             .replace("metadata: {name: app}", &format!("metadata: {{name: app, annotations: {{{text}}}}}"))
@@ -60,7 +61,12 @@ fn each_kind_of_error_names_object_reason_and_field() {
     let app = "Ingress default/app";
     let path = "spec.rules[0].http.paths[0]";
     for (text, object, reason, field) in [
-        (ingress("app", "app.example.com", ""), app, "UnknownService", format!("{path}.backend.service")),
+        (
+            other.clone() + &ingress("app", "app.example.com", ""),
+            app,
+            "UnknownService",
+            format!("{path}.backend.service"),
+        ),
         (
             backed.clone() + &ingress("app", "app.example.com", "").replace("number: 80", "number: 81"),
             app,
@@ -86,7 +92,7 @@ fn each_kind_of_error_names_object_reason_and_field() {
             format!("{path}.pathtype"),
         ),
         (backed.clone() + &ingress("app", "App_1.example.com", ""), app, "Invalid", "spec.rules[0].host".to_owned()),
-        (backed.clone() + &with_tls, app, "SecretNotFound", "spec.tls[0].secretName".to_owned()),
+        (backed.clone() + &other_secret + &with_tls, app, "SecretNotFound", "spec.tls[0].secretName".to_owned()),
         (
             backed.clone() + &with_tls + &secret("stringData: {tls.crt: none, tls.key: none}\ntype: Opaque"),
             app,
@@ -145,7 +151,7 @@ fn each_kind_of_error_names_object_reason_and_field() {
             "apiVersion: v1\nkind: Service\nmetadata: {name: app}\nspec: {ports: many}\n".to_owned(),
             "Service default/app",
             "Undecodable",
-            String::new(),
+            "spec.ports".to_owned(),
         ),
     ] {
         let file = folder.write("wrong.yaml", &text);
@@ -160,22 +166,98 @@ fn each_kind_of_error_names_object_reason_and_field() {
         assert!(!found["message"].as_str().expect("text").is_empty());
     }
 
-    let file = folder.write("wrong.yaml", &ingress("app", "app.example.com", ""));
-    let output = program().arg("check").arg(file).output().expect("gatelet runs");
+    let file = folder.write("wrong.yaml", &(other + &ingress("app", "app.example.com", "")));
+    let output = program().arg("check").arg(&file).output().expect("gatelet runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let expected = format!(
-        "Warning Ingress default/app UnknownService {path}.backend.service Service app does not exist: 503 for this path"
+        "Warning {}:6 Ingress default/app UnknownService {path}.backend.service Service app does not exist: 503 for this \
+         path",
+        file.display()
     );
     assert!(text.lines().any(|line| row(line) == expected), "{text}");
-    assert!(text.ends_with("1 objects checked, 1 warnings\n"), "{text}");
+    assert!(text.ends_with("2 objects checked, 1 warnings\n"), "{text}");
+}
+
+/// Runs a check with a text as standard input.
+fn piped(arguments: &[&str], text: &str) -> Output {
+    use std::{io::Write, process::Stdio};
+    let mut command = program();
+    command.arg("check").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = command.spawn().expect("gatelet runs");
+    running.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it is read");
+    running.wait_with_output().expect("it ends")
+}
+
+#[test]
+fn standard_input_is_checked_and_exit_codes_say_how_it_went() {
+    let text = service("app", "") + &ingress("app", "app.example.com", "");
+    assert_eq!(good(piped(&["-"], &text)), "2 objects checked, 0 warnings\n");
+    // A note is no failure: a cluster may have what the text does not.
+    let note = good(piped(&["-"], &ingress("app", "app.example.com", "")));
+    assert!(
+        row(note.lines().nth(1).expect("a row")).starts_with("Normal standard input:1 Ingress default/app "),
+        "{note}"
+    );
+    assert!(note.ends_with("1 objects checked, 0 warnings\n"), "{note}");
+
+    let wrong = piped(&["-"], &text.replace("number: 80", "number: 81"));
+    assert_eq!(wrong.status.code(), Some(1), "{}", said(&wrong));
+    assert_eq!(piped(&["-"], "a: [").status.code(), Some(1));
+    assert_eq!(piped(&[], "").status.code(), Some(2));
+    assert_eq!(piped(&["-", "--config", "/nowhere"], "").status.code(), Some(2));
+    assert_eq!(piped(&["/nowhere"], "").status.code(), Some(1));
+    let help = good(program().args(["check", "--help"]).output().expect("gatelet runs"));
+    assert!(help.contains("Exit codes: 0 nothing is wrong"), "{help}");
+}
+
+#[test]
+fn what_was_not_looked_at_is_said_in_lines_of_its_own() {
+    let folder = Folder::new();
+    let other = |version: &str, kind: &str, name: &str| {
+        format!("---\napiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}}}\n")
+    };
+    let text = other("traefik.io/v1alpha1", "IngressRoute", "a")
+        + &other("traefik.io/v1alpha1", "Middleware", "auth")
+        + &other("apps/v1", "Deployment", "web")
+        + &other("extensions/v1beta1", "Ingress", "old");
+    folder.write("all.yaml", &text);
+    let values = folder.write("values.yaml", "replicas: 1\n");
+    let output = program().arg("check").arg(folder.path()).output().expect("gatelet runs");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    let [_columns, old, rest @ ..] = &lines[..] else { panic!("{text}") };
+    assert!(
+        row(old).contains("Ingress default/old OldVersion apiVersion extensions/v1beta1 is gone since Kubernetes 1.22")
+    );
+    assert_eq!(
+        rest,
+        [
+            "Not served, of Traefik: 1 IngressRoute (default/a), 1 Middleware (default/auth)",
+            "Other kinds: 1 Deployment",
+            &format!("No objects in: {}", values.display()),
+            "0 objects checked, 1 warnings",
+        ]
+    );
+}
+
+#[test]
+fn a_class_is_looked_at_as_if_it_were_ours() {
+    let nginx = ingress("app", "app.example.com", "").replace("spec:\n", "spec:\n  ingressClassName: nginx\n");
+    let text = service("app", "") + &nginx.replace("number: 80", "number: 81");
+    good(piped(&["-"], &text));
+    let output = piped(&["--class", "other", "--class", "nginx", "-"], &text);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(" UnknownPort "), "{}", said(&output));
 }
 
 #[test]
 fn what_cannot_be_read_is_said_and_hides_nothing_else() {
     let folder = Folder::new();
     let broken = folder.write("a.yaml", "kind: [\n");
-    folder.write("b.yaml", &ingress("app", "app.example.com", ""));
-    folder.write("c.yaml", "just: text\n");
+    folder.write("b.yaml", &(service("other", "") + &ingress("app", "app.example.com", "")));
+    folder.write("c.yaml", "metadata: {name: app}\nspec: {}\n");
+    folder.write("d.yaml", "just: text\n");
     let output = check(&[folder.path().to_owned()]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
