@@ -45,7 +45,7 @@ pub(crate) struct Issuers {
 
 /// What a ConfigMap describes.
 struct Described {
-    text: Box<str>,
+    text: Result<Box<str>, Problem>,
     uid: Box<str>,
     issuer: Result<Arc<Issuer>, Finding>,
 }
@@ -138,14 +138,17 @@ impl Issuers {
         if !object.is_issuer() {
             return self.objects.remove(&object.key).is_some();
         }
-        let data = object.view().map(|map: ConfigMap| map.data).unwrap_or_default();
-        let text = data.get(DATA).cloned().unwrap_or_default();
+        let text = match object.view::<ConfigMap>() {
+            Ok(map) => Ok(map.data.get(DATA).cloned().unwrap_or_default()),
+            Err(error) => Err((error.field.into_string(), error.why.into_string())),
+        };
         let uid = object.meta.uid.clone();
         let known = self.objects.get(&object.key);
         if known.is_some_and(|known| known.text == text && known.uid == uid) {
             return false;
         }
-        let issuer = self.workshop.described(object, &text).map(Arc::new).map_err(|(field, message)| Finding {
+        let issuer = text.clone().and_then(|text| self.workshop.described(object, &text));
+        let issuer = issuer.map(Arc::new).map_err(|(field, message)| Finding {
             about: object.reference(),
             severity: EventType::Warning,
             reason: "InvalidIssuer",

@@ -300,6 +300,13 @@ fn a_broken_configmap_takes_only_itself_down_and_its_finding_names_the_field() {
         assert!(issuers.find_in("team", "lab").is_none() && issuers.find_in("team", "good").is_some());
         assert!(!issuers.names().contains("team/lab"));
     }
+    let metadata = json!({ "namespace": "team", "name": "lab", "labels": { "gatelet.dev/issuer": "true" } });
+    let body = json!({ "metadata": metadata, "data": { "issuer": 5 } }).to_string();
+    let object = Arc::new(RawObject::parse(Kind::ConfigMap, Bytes::from(body)).expect("an object"));
+    assert!(issuers.apply(&Event::Apply(object)));
+    let finding = &issuers.findings()[0];
+    assert_eq!((&*finding.field, &*finding.message), ("data.issuer", "expected a string, found a number"));
+
     // What is left is allowed, and a repaired one is back.
     assert!(apply(&mut issuers, "team", "lab", &dns("provider = \"webhook\", url = \"https://dns.example.net\"")));
     assert!(apply(&mut issuers, "team", "lab", &dns("provider = \"rfc2136\", server = \"192.0.2.1:53\"")));
