@@ -44,7 +44,12 @@ impl Parsed {
         if certificate.covers(pattern) {
             return Ok(());
         }
-        Err(format!("mismatch: its certificate is for {}, not for {pattern}", certificate.names().join(", ")))
+        Err(match certificate.names() {
+            [] => {
+                format!("mismatch: its certificate names no host (subjectAltName), so no client takes it for {pattern}")
+            }
+            names => format!("mismatch: its certificate is for {}, not for {pattern}", names.join(", ")),
+        })
     }
 
     /// Forgets what is not served, unless it was asked for since the last call.

@@ -285,3 +285,19 @@ fn a_broken_secret_is_a_finding_and_harms_no_other_host_until_it_is_mended() {
         output.status.success().then_some(())
     });
 }
+
+/// rustls itself reads no v1, so it was taken for a key that is not the certificate's.
+#[test]
+fn a_certificate_of_x509_v1_is_served() {
+    let gatelet = Gatelet::start();
+    let backend = Backend::start("tls");
+    let certificate = Certificate::old(&gatelet.folder, "v1");
+    gatelet.apply(&(service(&backend) + &certificate.secret("v1") + &ingress("v1", "v1.example.com", Some("v1"))));
+    eventually("its certificate is served", || {
+        (certificates::shown(gatelet.https, "v1.example.com") == certificate.serial).then_some(())
+    });
+    let findings = gatelet.status()["findings"].clone();
+    assert_eq!(findings[0]["reason"], "CertificateMismatch", "{findings}");
+    let message = findings[0]["message"].as_str().expect("text");
+    assert!(message.contains("its certificate names no host"), "{message}");
+}

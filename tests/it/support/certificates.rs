@@ -31,6 +31,29 @@ impl Certificate {
         Self::create(folder, file, names, ECDSA, &["-subj", "/CN=signed", "-CA", chain, "-CAkey", key])
     }
 
+    /// Makes a self-signed one of X.509 v1, which has no names.
+    pub fn old(folder: &Folder, file: &str) -> Self {
+        let mut certificate = Self::make(folder, file, &["replaced.example.com"], ECDSA);
+        let request = folder.path().join(format!("{file}.csr"));
+        let mut command = Command::new("openssl");
+        run(command.args(["req", "-new", "-subj", "/CN=old", "-key"]).arg(&certificate.key).arg("-out").arg(&request));
+        let mut command = Command::new("openssl");
+        command.args(["x509", "-req", "-days", "30", "-in"]).arg(&request).arg("-signkey").arg(&certificate.key);
+        run(command.arg("-out").arg(&certificate.chain));
+
+        let text =
+            run(Command::new("openssl").args(["x509", "-noout", "-serial", "-text", "-in"]).arg(&certificate.chain));
+        if !text.contains("Version: 1 ") {
+            // OpenSSL 3.2 and later make v3 unless told otherwise.
+            let mut command = Command::new("openssl");
+            command.args(["req", "-x509", "-x509v1", "-new", "-subj", "/CN=old", "-days", "30", "-key"]);
+            run(command.arg(&certificate.key).arg("-out").arg(&certificate.chain));
+        }
+        let said = run(Command::new("openssl").args(["x509", "-noout", "-serial", "-in"]).arg(&certificate.chain));
+        said.trim().trim_start_matches("serial=").clone_into(&mut certificate.serial);
+        certificate
+    }
+
     fn create(folder: &Folder, file: &str, names: &[&str], kind: &[&str], arguments: &[&str]) -> Self {
         let chain = folder.path().join(format!("{file}.crt"));
         let key = folder.path().join(format!("{file}.key"));
