@@ -4,6 +4,7 @@ mod check;
 mod examples;
 mod expose;
 mod inspect;
+mod reasons;
 mod settings;
 mod trouble;
 
