@@ -1,4 +1,4 @@
-//! The offline check: the same compiler and findings, over files.
+//! The offline check: runs the compiler over files and reports its findings.
 
 mod kinds;
 mod report;
@@ -50,21 +50,21 @@ pub struct ReadError {
     pub source: std::io::Error,
 }
 
-/// Why nothing can be checked.
+/// An error that prevents a check.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// A file cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// An issuer of the configuration is none.
+    /// An issuer of the configuration is invalid.
     #[error("{0}")]
     Config(String),
 }
 
 /// Checks files, folders (their `*.yaml`, `*.yml`, `*.json`) and standard input (`-`) as one set of objects.
 ///
-/// Issuers are those that are built in, those of the configuration and those among the objects. `classes` are served too.
-/// Without a configuration everything is at its default, and Ingresses without a class are served.
+/// Issuers come from the configuration, from the objects and from what is built in. `classes` are served like our own.
+/// Without a configuration every setting has its default, and Ingresses without a class are served.
 pub fn check(paths: &[PathBuf], config: Option<&Config>, classes: &[String]) -> Result<CheckReport, CheckError> {
     let sources = Source::find(paths)?;
     let mut check = Check::new(config, classes)?;
@@ -74,19 +74,19 @@ pub fn check(paths: &[PathBuf], config: Option<&Config>, classes: &[String]) -> 
     Ok(check.finish())
 }
 
-/// A check under way.
+/// The state of a check.
 struct Check {
     index: Index,
     issuers: Issuers,
     controller: String,
-    /// Classes that are ours whatever the files say.
+    /// Classes to serve, whatever the files say.
     classes: Vec<String>,
     report: CheckReport,
-    /// Where each object is, by the name that findings have it under.
+    /// The position of each object, by its name in findings.
     places: HashMap<String, Place>,
-    /// Namespaces that the files hold Services or Secrets of.
+    /// Namespaces of which the files hold Services or Secrets.
     held: HashSet<(Kind, String)>,
-    /// Kinds that are not looked at, with what they are part of.
+    /// Names of the objects that are not checked, by program and kind.
     passed_over: BTreeMap<(Option<&'static str>, String), Vec<String>>,
 }
 
@@ -97,8 +97,8 @@ impl Check {
         let config = config.unwrap_or(&defaults);
         let issuers = Issuers::load(config, time).map_err(CheckError::Config)?;
 
-        // What is not said is taken to be as it is where it is least surprising: Endpoints are filled in as a cluster
-        // does, and our class is the default one as in the mini cluster.
+        // Without `mode` nothing tells a cluster from the mini cluster. Then Ingresses without a class are served, as in
+        // the mini cluster, and selectors find Pods, as in a cluster: both avoid false alarms.
         let is_cluster = config.mode == Mode::Kubernetes || (config.mode == Mode::Auto && config.kubeconfig.is_some());
         let origin = if config.mode == Mode::Standalone { Origin::Mini(None) } else { Origin::Around };
         let mut settings = start::controller_settings(config, &origin, 443, &Role::alone(Vec::new()));
@@ -121,7 +121,7 @@ impl Check {
         Ok(check)
     }
 
-    /// Makes a class ours.
+    /// Adds an IngressClass of our controller.
     fn take_class(&mut self, name: &str, is_default: bool) {
         let body = json!({
             "metadata": {
@@ -149,8 +149,8 @@ impl Check {
 
         if has_template {
             let severity = if source.named { "Warning" } else { "Normal" };
-            let message = "it looks like a template, and was not looked at as a whole: render it first (a chart of Helm with \
-                           `helm template`) and check what comes out, for example with `gatelet check -`";
+            let message = "it looks like a Helm template and is not checked: render it with `helm template`, and check the \
+                           result, for example with `gatelet check -`";
             let finding = report::finding(severity, source.name().to_string(), "Template", "", message.to_owned());
             self.report.findings.push(CheckFinding { finding, place: String::new() });
         } else if !has_objects {
@@ -159,7 +159,7 @@ impl Check {
         Ok(())
     }
 
-    /// Takes in a document. Returns whether it is a template all the same: quoted, it can be YAML.
+    /// Takes in a document. Returns whether it is a template: quoted, one can be YAML.
     fn document(&mut self, Document { place, content }: Document) -> bool {
         let unreadable = |message: String| {
             let object = format!("{}, document {}", place.file, place.document);
@@ -203,7 +203,7 @@ impl Check {
         false
     }
 
-    /// Looks at one object as the API would before it takes it, and hands it to those who read it.
+    /// Validates an object as the API does, and passes it to the compiler and the issuers.
     fn object(&mut self, kind: Kind, mut value: Value, place: Place) {
         self.report.objects += 1;
         if kind.namespaced() && value["metadata"]["namespace"].is_null() {
@@ -236,7 +236,7 @@ impl Check {
             self.warn(object.clone(), "Invalid", &problem.field, problem.message);
         }
 
-        // What is wrong with the rules of a refused Ingress has been said; others must not seem to be missing.
+        // The rules of a refused Ingress have findings already. Other kinds are kept, or they would seem to be missing.
         if refused && kind == Kind::Ingress {
             return;
         }
@@ -260,7 +260,7 @@ impl Check {
         self.places.get(&finding.object).map(ToString::to_string).unwrap_or_default()
     }
 
-    /// Compiles what was taken in, and puts the report together.
+    /// Compiles the objects and completes the report.
     fn finish(mut self) -> CheckReport {
         for class in std::mem::take(&mut self.classes) {
             self.take_class(&class, false);
@@ -279,7 +279,7 @@ impl Check {
         self.report
     }
 
-    /// Files without any Service (or Secret) of a namespace say nothing of which there are: the cluster has them.
+    /// Turns a missing Service (or Secret) into a note if the files hold none of its namespace: a cluster can have it.
     fn forgive(&self, finding: &mut FindingReport) {
         let kind = match &*finding.reason {
             "UnknownService" => Kind::Service,
@@ -295,7 +295,7 @@ impl Check {
     }
 }
 
-/// Namespace and name of an object, as findings have them.
+/// Formats namespace and name of an object as findings do.
 fn name(namespaced: bool, value: &Value) -> String {
     let text = |key: &str| value["metadata"][key].as_str().unwrap_or_default();
     match (namespaced, text("namespace")) {

@@ -253,7 +253,7 @@ impl Inspect for Inspector {
     }
 }
 
-/// Whether a finding is about a rule or the Service behind it.
+/// Returns whether a finding is about a rule or the Service behind it.
 fn concerns(finding: &FindingReport, route: &Route) -> bool {
     let origin = &route.origin;
     let of_rule = finding.object == format!("Ingress {}/{}", origin.namespace, origin.name)

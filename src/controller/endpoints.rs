@@ -1,4 +1,5 @@
-//! Why a Service that is routed to has no endpoints, where its objects say so.
+//! Diagnoses Services that rules lead to and that have no endpoints because of how their objects
+//! are written.
 
 use std::{collections::BTreeSet, mem, sync::Arc};
 
@@ -12,12 +13,11 @@ use crate::{
     routing::{Action, Route},
 };
 
-/// As many slices are named in one message.
+/// At most this many slices are named in one message.
 const MAX_NAMED: usize = 3;
 
 impl Index {
-    /// Looks again at these Services, and at those that something is wrong with. Returns whether what is to be said
-    /// about them has changed.
+    /// Diagnoses these Services again, and those that have findings. Returns whether findings changed.
     pub(super) fn diagnose(&mut self, services: &BTreeSet<Name>) -> bool {
         let before = mem::take(&mut self.unserved);
         let concerned: BTreeSet<&Name> = services.iter().chain(before.keys()).collect();
@@ -30,8 +30,8 @@ impl Index {
         self.unserved != before
     }
 
-    /// Why ports of a Service that are routed to have no endpoints. Nothing where that is as it should be: no Pod is
-    /// ready.
+    /// Returns the reasons why ports of a Service have no endpoints. A Service without ready Pods has
+    /// none: that is an ordinary state.
     fn without_endpoints(&self, service: &Name) -> Vec<Finding> {
         let Some(fact) = self.services.get(service).filter(|fact| fact.external.is_none()) else { return Vec::new() };
         let slices = self.slices_of(service);
@@ -43,7 +43,7 @@ impl Index {
         let ports = fact.ports.iter();
         let mut found: Vec<(u16, Finding)> =
             ports.filter_map(|port| Some((port.port, name_mismatch(service, fact, port, &slices)?))).collect();
-        // Who uses the Service is a longer list than what is wrong with it.
+        // A Service can have thousands of users, so they are looked at only if there is a finding.
         if !found.is_empty() {
             let used = self.ports_in_use(service);
             found.retain(|(port, _)| used.contains(port));
@@ -51,7 +51,7 @@ impl Index {
         found.into_iter().map(|(_, finding)| finding).collect()
     }
 
-    /// The ports of a Service that rules lead to.
+    /// Returns the ports of a Service that rules lead to.
     fn ports_in_use(&self, service: &Name) -> BTreeSet<u16> {
         let users = self.users_of_service.get(service).into_iter().flatten();
         let routes = users.filter_map(|user| self.compiled.get(user)).flat_map(|one| {
@@ -69,17 +69,17 @@ impl Index {
     }
 }
 
-/// A Service whose selector nobody looks at.
+/// Reports a selector where nothing evaluates it.
 fn selects_nothing(service: &Name, fact: &ServiceFact) -> Finding {
     let message = format!(
-        "the Service has a selector, but there are no Pods here that it could select: 503. Remove the selector and \
-         write an EndpointSlice with the label kubernetes.io/service-name: {}, or let `gatelet expose` write both",
+        "the Service has a selector, but the mini cluster has no Pods: 503. Remove the selector and write an \
+         EndpointSlice with the label kubernetes.io/service-name: {}, or let `gatelet expose` write both",
         service.1
     );
     finding(service, fact, "SelectorWithoutPods", "spec.selector", message)
 }
 
-/// A port of a Service whose name no slice has; nothing where one has it, or there is no endpoint at all.
+/// Reports a Service port whose name no slice with endpoints has.
 fn name_mismatch(
     service: &Name,
     fact: &ServiceFact,

@@ -45,7 +45,7 @@ pub(super) struct IngressFact {
 pub(super) struct ServiceFact {
     /// `metadata.uid`
     pub(super) uid: Box<str>,
-    /// Whether it has a selector: its endpoints are for a controller to find.
+    /// Whether it has a selector, so that a controller has to fill its endpoints.
     pub(super) selects: bool,
     /// Those of TCP.
     pub(super) ports: Box<[ServicePort]>,

@@ -1,4 +1,4 @@
-//! The rules of one host, put together from the Ingresses that have it.
+//! Assembles the rules of a host from its Ingresses.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -13,14 +13,14 @@ use crate::{
 };
 
 impl Index {
-    /// The Ingresses with rules for a host, oldest first: of two with the same path the older keeps it.
+    /// Sorts Ingresses by age, oldest first: of two with the same path the older keeps it.
     pub(super) fn by_age<'n>(&self, names: impl IntoIterator<Item = &'n Name>) -> Vec<&'n Name> {
         let mut aged: Vec<&Name> = names.into_iter().collect();
         aged.sort_unstable_by(|a, b| (self.created(a), a).cmp(&(self.created(b), b)));
         aged
     }
 
-    /// An Ingress as others are told of it that come after it in [`Self::by_age`].
+    /// Names an Ingress in a message to one that comes after it in [`Self::by_age`].
     pub(super) fn elder(&self, elder: &Name, younger: &Name) -> String {
         let (namespace, name) = elder;
         match self.created(elder).cmp(&self.created(younger)) {
@@ -33,7 +33,7 @@ impl Index {
         self.ingresses.get(name).map(|fact| &*fact.created)
     }
 
-    /// Makes the rules of a host anew.
+    /// Rebuilds the rules of a host.
     pub(super) fn assemble(&mut self, host: &HostPattern) {
         self.losers.remove(host);
         let Some(names) = self.on_host.get(host) else {
@@ -69,17 +69,17 @@ impl Index {
         self.table.set(Arc::new(routes));
     }
 
-    /// What the owner of a path is told that another rule has.
+    /// Reports a rule whose path another rule has.
     fn path_taken(&self, host: &HostPattern, loser: &Loser) -> Option<Finding> {
         let (mine, theirs) = (&loser.route.origin, &loser.winner.origin);
-        // Each expression has been told of; that both close the same path is no news.
+        // Expressions have findings of their own.
         if matches!(loser.path, PathMatch::Closed(_)) {
             return None;
         }
 
         let what = format!("{} {} on host {host}", loser.path.path_type(), loser.path.as_str());
         let message = if mine.is_of_same_object(theirs) {
-            format!("{what} is there more than once in this Ingress: the first, {}, is served", theirs.field)
+            format!("this Ingress has {what} more than once: the first, {}, is served", theirs.field)
         } else {
             let name = |origin: &crate::routing::Origin| (origin.namespace.clone(), origin.name.clone());
             format!("{what} is taken by {}", self.elder(&name(theirs), &name(mine)))
@@ -91,12 +91,12 @@ impl Index {
         Some(finding)
     }
 
-    /// What the owner of a path is told that a regular expression may be meant for as well.
+    /// Reports a rule that a regular expression closes.
     fn path_covered(&self, host: &HostPattern, covered: &Covered) -> Option<Finding> {
         let (mine, (expression, by)) = (&covered.route.origin, &covered.by);
         let message = format!(
-            "{} {} on host {host} is not served: the regular expression {} of Ingress {}/{} begins alike, and which of \
-             them a request is meant for is not known. 503 for both",
+            "{} {} on host {host} answers 503: the regular expression {} of Ingress {}/{} begins with the same path and is \
+             not evaluated, so a request cannot be assigned to one of them",
             covered.path.path_type(),
             covered.path.as_str(),
             expression.as_str(),
@@ -106,7 +106,7 @@ impl Index {
         self.finding(&mine.namespace, &mine.name, "UnsupportedPath", &mine.field, message)
     }
 
-    /// What Ingresses of other namespaces than the first one's are told.
+    /// Reports the Ingresses whose host belongs to an Ingress of another namespace.
     fn host_taken(&self, host: &HostPattern, names: &[&Name]) -> Vec<Finding> {
         let Some((owner, rest)) = names.split_first().filter(|_| *host != HostPattern::Any) else { return Vec::new() };
         let others = rest.iter().filter(|other| other.0 != owner.0);
@@ -118,7 +118,7 @@ impl Index {
     }
 }
 
-/// Whether a request ends in the same place either way.
+/// Returns whether two actions do the same with a request.
 fn go_to_the_same(one: &Action, other: &Action) -> bool {
     match (one, other) {
         (Action::Forward(one), Action::Forward(other)) => Arc::ptr_eq(one, other),

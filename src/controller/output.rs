@@ -16,7 +16,7 @@ pub struct Settings {
     pub classes: Vec<Box<str>>,
     /// Serve Ingresses that name no class at all, even where no class is marked as default.
     pub classless: bool,
-    /// The objects are those of the mini cluster: there are no Pods, and nothing fills the endpoints of a Service with a
+    /// The objects come from the mini cluster, which has no Pods: nothing fills the endpoints of a Service with a
     /// selector.
     pub standalone: bool,
     /// `namespace/name:port` that takes every request no rule matches; `None` answers 404.

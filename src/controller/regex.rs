@@ -1,18 +1,18 @@
-//! Paths that are regular expressions. They are not matched yet, so nobody knows which requests
-//! they are meant for: what they could match is refused instead of falling to a shorter path.
+//! Paths that are regular expressions. gatelet does not evaluate them yet. A request that an
+//! expression could match is refused, because a shorter path may lack the guard of this one.
 //!
-//! Only the literal text that an expression begins with is read. ingress-nginx anchors
-//! expressions at the start alone and ignores case, and so does [`Closed`].
+//! Only the literal prefix of an expression is evaluated. Like ingress-nginx, [`Closed`] anchors an
+//! expression at the start and ignores case.
 
 use std::sync::Arc;
 
 use crate::routing::{Closed, PathMatch, Route, path};
 
-/// An expression may begin with so many different texts; with more, the text before them counts.
+/// Alternatives are expanded to at most this many prefixes.
 const MAX_PREFIXES: usize = 16;
 
-/// Annotations of other controllers that make the paths of their object regular expressions:
-/// the name and the values that do so, where not every value does.
+/// Annotations of other controllers that turn the paths of their object into regular expressions,
+/// with the values that do so. An empty list stands for every value but the empty one.
 const DECLARING: &[(&str, &[&str])] = &[
     ("nginx.ingress.kubernetes.io/use-regex", &["1", "t", "T", "true", "True", "TRUE"]),
     ("nginx.ingress.kubernetes.io/rewrite-target", &[]),
@@ -21,7 +21,7 @@ const DECLARING: &[(&str, &[&str])] = &[
     ("traefik.ingress.kubernetes.io/router.pathmatcher", &["PathRegexp"]),
 ];
 
-/// Whether the annotations of an Ingress make its paths regular expressions.
+/// Returns whether the annotations of an Ingress turn its paths into regular expressions.
 pub(super) fn is_declared(annotations: &[(Box<str>, Box<str>)]) -> bool {
     annotations.iter().any(|(name, value)| {
         let row = DECLARING.iter().find(|(declaring, _)| **declaring == **name);
@@ -32,8 +32,8 @@ pub(super) fn is_declared(annotations: &[(Box<str>, Box<str>)]) -> bool {
     })
 }
 
-/// Whether a path is a regular expression or another pattern. Where nothing declares that,
-/// characters that also stand in plain paths (`/$metadata`, `/c++`, `/f(1)`) do not tell.
+/// Returns whether a path is a regular expression or another pattern. Characters that also occur in
+/// plain paths (`/$metadata`, `/c++`, `/f(1)`) count only if an annotation declares expressions.
 pub(super) fn is_pattern(path: &str, declared: bool) -> bool {
     const NEVER_PLAIN: [char; 8] = ['*', '[', ']', '{', '}', '\\', '^', '|'];
     const SOMETIMES: [char; 5] = ['(', ')', '+', '?', '$'];
@@ -44,7 +44,7 @@ pub(super) fn is_pattern(path: &str, declared: bool) -> bool {
         || path.len() > 1 && path.ends_with('$')
 }
 
-/// What an expression could match.
+/// Returns matches that together take every path that an expression could match.
 pub(super) fn could_match(text: &str) -> Vec<PathMatch> {
     let mut all: Vec<Closed> = Vec::new();
     for alternative in split(text) {
@@ -63,7 +63,7 @@ pub(super) fn could_match(text: &str) -> Vec<PathMatch> {
     all.into_iter().map(|closed| PathMatch::Closed(Box::new(closed))).collect()
 }
 
-/// What is closed, for people.
+/// Describes closed paths in a message.
 pub(super) fn shown(closed: &[PathMatch]) -> String {
     let words = closed.iter().filter_map(|path| match path {
         PathMatch::Closed(closed) if closed.elements => Some(format!("{} and what is below it", closed.prefix)),
@@ -73,16 +73,16 @@ pub(super) fn shown(closed: &[PathMatch]) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// A rule that an expression of the same namespace leaves nothing to, and that of the expression.
+/// A rule that is refused because an expression of its namespace begins with the same literal path.
 pub(super) struct Covered {
     pub(super) path: PathMatch,
     pub(super) route: Arc<Route>,
     pub(super) by: (PathMatch, Arc<Route>),
 }
 
-/// Takes out the rules that begin exactly as an expression of their namespace does: which of the
-/// two a request is meant for is not known. Other namespaces cannot be closed that way; there the
-/// literal path is served.
+/// Removes the rules whose path is the literal prefix of an expression of their namespace: without
+/// evaluating the expression, a request cannot be assigned to one of the two. An expression of
+/// another namespace removes nothing.
 pub(super) fn cover(rules: &mut Vec<(PathMatch, Arc<Route>)>) -> Vec<Covered> {
     let expressions: Vec<(PathMatch, Arc<Route>)> =
         rules.iter().filter(|(path, _)| matches!(path, PathMatch::Closed(_))).cloned().collect();
@@ -102,19 +102,19 @@ pub(super) fn cover(rules: &mut Vec<(PathMatch, Arc<Route>)>) -> Vec<Covered> {
     covered
 }
 
-/// The prefix as normalised request paths have it.
+/// Normalizes a prefix as request paths are normalized.
 fn normal(prefix: &str) -> Box<str> {
     let normal = path::normalize(prefix).or_else(|_broken| {
-        // Half an escape at its end: the text before it is still what a match begins with.
+        // A prefix may end within an escape; the text before it is a prefix, too.
         path::normalize(prefix.split('%').next().unwrap_or("/"))
     });
     normal.map_or_else(|_cannot_be| "/".into(), |normal| if normal.is_empty() { "/".into() } else { normal.into() })
 }
 
-/// The literal texts that an expression can begin with.
+/// The literal prefixes of an expression.
 struct Expansion {
     texts: Vec<String>,
-    /// Whether a match ends there, or goes on with a slash.
+    /// Whether a match can only end there or continue with a slash.
     elements: bool,
 }
 
@@ -133,7 +133,7 @@ impl Expansion {
             if is_optional(rest) || !expansion.append(&atom) {
                 return expansion;
             }
-            // What is repeated is there once; what follows it is not known.
+            // A repeated atom occurs at least once; the rest is unknown.
             if rest.starts_with('+') {
                 return expansion;
             }
@@ -141,7 +141,7 @@ impl Expansion {
         expansion
     }
 
-    /// Appends each alternative to each text; refuses where that would be too many.
+    /// Appends each alternative to each prefix. Returns false if there would be too many.
     fn append(&mut self, alternatives: &[String]) -> bool {
         if self.texts.len() * alternatives.len() > MAX_PREFIXES {
             return false;
@@ -152,19 +152,19 @@ impl Expansion {
     }
 }
 
-/// Whether what stands before the rest of an expression need not be there.
+/// Returns whether the atom before the rest of an expression is optional.
 fn is_optional(rest: &str) -> bool {
     rest.starts_with(['*', '?'])
         || rest.strip_prefix('{').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// Whether the rest of an expression lets a match only end, or go on with a slash.
+/// Returns whether a match can only end before the rest of an expression or continue with a slash.
 fn ends_element(rest: &str) -> bool {
     const ENDS: [&str; 8] = ["(/|$)", "($|/)", "(?:/|$)", "(?:$|/)", "(/.*)?", "(?:/.*)?", "(/.*|$)", "/?$"];
     rest.starts_with('$') || ENDS.iter().any(|end| rest.starts_with(end))
 }
 
-/// The literal texts of the first part of an expression, and the bytes that it takes up.
+/// Reads the first atom of an expression: its literal alternatives and its length in bytes.
 fn atom(rest: &str) -> Option<(Vec<String>, usize)> {
     let first = rest.chars().next()?;
     match first {
@@ -179,7 +179,7 @@ fn atom(rest: &str) -> Option<(Vec<String>, usize)> {
     }
 }
 
-/// A group of literal alternatives.
+/// Reads a group of literal alternatives.
 fn group(rest: &str) -> Option<(Vec<String>, usize)> {
     let end = rest.find(')')?;
     let inner = rest[1..end].strip_prefix("?:").unwrap_or_else(|| &rest[1..end]);
@@ -187,7 +187,7 @@ fn group(rest: &str) -> Option<(Vec<String>, usize)> {
     Some((alternatives, end + 1))
 }
 
-/// The text of an expression without any special character.
+/// Reads an expression without special characters.
 fn literal(expression: &str) -> Option<String> {
     let mut text = String::new();
     let mut rest = expression;
@@ -202,7 +202,7 @@ fn literal(expression: &str) -> Option<String> {
     Some(text)
 }
 
-/// The alternatives of a whole expression.
+/// Splits an expression at its top-level alternatives.
 fn split(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut depth, mut start, mut escaped, mut class) = (0_usize, 0, false, false);

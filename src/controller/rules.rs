@@ -449,7 +449,8 @@ impl Compiler<'_> {
         match &*rule.path_type {
             "Exact" => {
                 if regex::is_pattern(&rule.path, false) {
-                    let message = format!("{:?} is matched character by character, not as a pattern", rule.path);
+                    let message =
+                        format!("{:?} is compared character by character, not evaluated as a pattern", rule.path);
                     self.warn("UnsupportedPath", format!("{field}.path"), message);
                 }
                 Some(PathMatch::Exact(normal.into()))
@@ -464,8 +465,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// Whether the path is meant as a regular expression or another pattern. `Exact` says by itself that it is not,
-    /// unless an annotation makes all paths of the object expressions.
+    /// Returns whether the path is a regular expression or another pattern. An `Exact` path is one only if an
+    /// annotation turns all paths of the object into expressions.
     fn is_pattern(&self, rule: &IngressPath) -> bool {
         let declared = regex::is_declared(&self.fact.annotations);
         rule.path.starts_with('/')
@@ -473,12 +474,12 @@ impl Compiler<'_> {
             && regex::is_pattern(&rule.path, declared)
     }
 
-    /// Refuses what the regular expression of a path could match.
+    /// Refuses the requests that the regular expression of a path could match.
     fn close(&mut self, rule: &IngressPath, field: String, host: &HostPattern, filters: &Arc<[Filter]>) {
         let closed = regex::could_match(&rule.path);
         let message = format!(
-            "{:?} is a regular expression or a wildcard, and those are not matched yet: 503 for {}, unless a longer path \
-             takes it",
+            "{:?} is a regular expression or a wildcard, which gatelet does not evaluate yet: 503 for {}, unless a longer \
+             path takes the request",
             rule.path,
             regex::shown(&closed)
         );

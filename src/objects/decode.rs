@@ -1,16 +1,17 @@
-//! Says where in an object's JSON decoding failed, and why, in the words of Kubernetes rather than
-//! those of Rust's types. Values are not repeated: a Secret may hold them.
+//! Turns a decoding error into the field that caused it and a sentence in Kubernetes terms, without
+//! the names of Rust types. Values are never repeated: they may be those of a Secret.
 
-/// The field that cannot be decoded, and why.
+/// A field that cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// The field, as strict decoding names it (`spec.rules[0].host`); empty for the whole object.
+    /// The field, in the notation of strict decoding (`spec.rules[0].host`); empty for the whole
+    /// object.
     pub(super) field: String,
-    /// What is expected there and what was found.
+    /// The expected and the found type.
     pub(super) why: String,
 }
 
-/// Explains why `body` was refused with `error`.
+/// Explains the error that serde returned for `body`.
 pub(super) fn explain(body: &[u8], error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(&*text, |(text, _place)| text);
@@ -26,7 +27,7 @@ pub(super) fn explain(body: &[u8], error: &serde_json::Error) -> Problem {
     Problem { field, why }
 }
 
-/// The words for what serde expects.
+/// Translates the type that serde expects.
 fn expected_word(expected: &str) -> String {
     match expected {
         "u16" => "a number from 0 to 65535".to_owned(),
@@ -40,7 +41,7 @@ fn expected_word(expected: &str) -> String {
     }
 }
 
-/// The words for what serde found; of a value only its kind, except a number that is out of range.
+/// Translates the value that serde found to its type. Only a number out of range is repeated.
 fn found_word(found: &str) -> String {
     let (out_of_range, found) = match found.split_once(": ") {
         Some(("invalid value", found)) => (true, found),
@@ -59,20 +60,20 @@ fn found_word(found: &str) -> String {
     }
 }
 
-/// The byte that a line and column of serde stand for: behind the value that was refused, or before
-/// it where it is a list or an object.
+/// Converts serde's position to an offset. It lies behind a scalar that serde refused, and before a
+/// list or an object.
 fn offset(body: &[u8], line: usize, column: usize) -> usize {
     let start: usize = body.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum();
     start.saturating_add(column).min(body.len())
 }
 
-/// A list or an object that the scan is inside of.
+/// A list or an object that encloses the scan's position.
 enum Level {
     List(usize),
     Object(String),
 }
 
-/// The field of the value at a byte of JSON that is well formed up to there.
+/// Names the field of the value at an offset. The JSON is well formed up to there.
 fn field_at(body: &[u8], end: usize) -> String {
     let body = body.get(..end).unwrap_or(body);
     let mut levels: Vec<Level> = Vec::new();
@@ -123,7 +124,7 @@ fn field_at(body: &[u8], end: usize) -> String {
     field
 }
 
-/// The bytes of the JSON string that `text` begins with, both quotes among them.
+/// Counts the bytes of the JSON string that `text` begins with, including both quotes.
 fn string_length(text: &[u8]) -> usize {
     let mut escaped = false;
     for (at, byte) in text.iter().enumerate().skip(1) {

@@ -287,7 +287,7 @@ impl Secret<'_> {
     }
 }
 
-/// Whether a map is there and has an entry.
+/// Decodes a map to whether it has an entry.
 fn is_filled<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
     let map: Option<BTreeMap<Box<str>, IgnoredAny>> = Option::deserialize(from)?;
     Ok(map.is_some_and(|map| !map.is_empty()))

@@ -9,22 +9,22 @@ pub enum PathMatch {
     Exact(Box<str>),
     /// By elements split at `/`; `/foo` takes `/foo`, `/foo/` and `/foo/bar`, not `/foobar` (`pathType: Prefix`).
     Prefix(Box<str>),
-    /// The paths below an element and not the element itself: a Prefix with a slash at its end, beside the one without
-    /// it of the same object.
+    /// The paths below an element without the element itself: a Prefix with a trailing slash, if its object also has
+    /// the Prefix without it.
     Below(Box<str>),
     /// As a plain string prefix (`pathType: ImplementationSpecific`, as ingress-nginx does).
     Start(Box<str>),
-    /// Every path that a regular expression could match. Only refusals stand behind it.
+    /// Every path that a regular expression could match. Its route refuses the request.
     Closed(Box<Closed>),
 }
 
-/// The paths that a regular expression could match: those that begin with the literal text that it begins with, in
-/// upper or lower case, because ingress-nginx ignores the case of regular expressions.
+/// The paths that a regular expression could match: those that begin with its literal prefix. Upper and lower case are
+/// the same, as in the expressions of ingress-nginx.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Closed {
-    /// The regular expression, as the rule has it.
+    /// The regular expression.
     pub text: Box<str>,
-    /// What every path that it matches begins with.
+    /// The literal prefix of every path that it matches.
     pub prefix: Box<str>,
     /// Whether the prefix ends where an element of the path ends (`/foo(/|$)`).
     pub elements: bool,
@@ -84,8 +84,8 @@ impl PathMatch {
         }
     }
 
-    /// Order of precedence: Exact first, then longer before shorter, and of equal length what takes less first. Every
-    /// path begins with `/`, so ImplementationSpecific `/` is Prefix `/`.
+    /// Order of precedence: Exact first, then longer before shorter, then the match that takes fewer paths. Every path
+    /// begins with `/`, so ImplementationSpecific `/` equals Prefix `/`.
     pub(super) fn precedence(&self) -> (u8, Reverse<usize>, u8) {
         let length = Reverse(self.comparable().len());
         match self {
@@ -108,8 +108,8 @@ impl PathMatch {
         }
     }
 
-    /// Whether a rule with a literal path and one with a regular expression begin alike, so that nothing tells which
-    /// of them a request is meant for.
+    /// Returns whether a literal path is the literal prefix of a regular expression, so that precedence does not
+    /// decide between the two.
     pub fn is_as_long_as(&self, closed: &Closed) -> bool {
         let prefix = if *closed.prefix == *"/" { "" } else { &*closed.prefix };
         !matches!(self, Self::Exact(_) | Self::Closed(_)) && self.comparable() == prefix

@@ -45,14 +45,14 @@ pub struct Found<'a> {
     pub tls: bool,
 }
 
-/// A rule that another rule of the same host leaves nothing to.
+/// A rule that is not served, because another rule of the host has the same match.
 #[derive(Debug)]
 pub struct Loser {
-    /// What it would match.
+    /// Its match.
     pub path: PathMatch,
     /// The rule.
     pub route: Arc<Route>,
-    /// The rule that is served in its place.
+    /// The rule that is served instead.
     pub winner: Arc<Route>,
 }
 
@@ -78,8 +78,8 @@ pub struct Candidate<'a> {
 impl HostRoutes {
     /// Puts rules into order of precedence. Of rules with the same match the first given wins; the others are returned.
     ///
-    /// `/foo` and `/foo/` are the same Prefix (Ingress v1 ignores the slash at the end), unless one object has both:
-    /// then the one with the slash takes what lies below `/foo`, and the other takes `/foo` itself.
+    /// `/foo` and `/foo/` are the same Prefix, because Ingress v1 ignores the trailing slash. If one object has both,
+    /// `/foo/` takes the paths below `/foo`, and `/foo` takes only itself.
     pub fn new(
         pattern: HostPattern,
         rules: impl IntoIterator<Item = (PathMatch, Arc<Route>)>,
@@ -136,7 +136,7 @@ impl HostRoutes {
     }
 }
 
-/// Decides between rules with the same match, in the order in which they were given.
+/// Decides between rules with the same match; the first wins.
 fn settle(equal: &[(PathMatch, Arc<Route>)], kept: &mut Vec<(PathMatch, Arc<Route>)>, losers: &mut Vec<Loser>) {
     let Some(((path, winner), rest)) = equal.split_first() else { return };
     let is_twin = |(other, route): &&(PathMatch, Arc<Route>)| {

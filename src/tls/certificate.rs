@@ -44,13 +44,13 @@ pub enum CertificateError {
     /// Too many certificates.
     #[error("tls.crt has more than {MAX_CHAIN} certificates")]
     TooLong,
-    /// The certificate is for a kind of signature that is never made.
+    /// The certificate allows only a kind of signature that rustls does not make with it.
     #[error("the first certificate in tls.crt is for signatures by RSASSA-PSS only, which are not supported")]
     PssOnly,
     /// `tls.key` has no private key.
     #[error("tls.key has no PEM private key{0}")]
     NoKey(Found),
-    /// A passphrase is on the key.
+    /// The key needs a passphrase.
     #[error("tls.key is encrypted: store it without a passphrase (openssl pkey -in FILE -out FILE)")]
     EncryptedKey,
     /// `tls.key` cannot be read.
@@ -61,7 +61,7 @@ pub enum CertificateError {
         "tls.key is {0}, which is not supported: use ECDSA on P-256 or P-384, Ed25519, or RSA of 2048 to 8192 bits"
     )]
     UnsupportedKey(KeyKind),
-    /// A key of a good kind that is none.
+    /// A key of a supported kind that is invalid.
     #[error("tls.key cannot be used: its contents are not those of a valid private key")]
     InvalidKey,
     /// The key is that of another certificate of the chain.
@@ -73,8 +73,8 @@ pub enum CertificateError {
 }
 
 impl Certificate {
-    /// Reads a chain (the host's certificate first) and its key from PEM. Of the certificates only the first is looked
-    /// at, and X.509 v1 is as good as v3: clients judge, not servers.
+    /// Reads a chain (the host's certificate first) and its key from PEM. Only the first certificate is parsed. X.509
+    /// v1 is served like v3: clients decide what they accept.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
         let certificates = pem::chain(chain)?;
         Self::from_der(certificates, pem::key(key)?)
@@ -172,7 +172,7 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// Whether the key is that of the first certificate. rustls would ask webpki, which reads no X.509 v1.
+/// Checks that the key is that of the first certificate. rustls has a check of its own, but it refuses X.509 v1.
 fn belong_together(certificates: &[CertificateDer<'_>], key: &dyn SigningKey) -> Result<(), CertificateError> {
     let Some(own) = key.public_key() else { return Ok(()) };
     let Ok((_, own)) = SubjectPublicKeyInfo::from_der(&own) else { return Ok(()) };

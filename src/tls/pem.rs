@@ -1,5 +1,5 @@
-//! What people put into `tls.crt` and `tls.key`: read, and where it cannot be used named for what it
-//! is. Nothing here ever shows key material.
+//! Reads `tls.crt` and `tls.key`, and identifies contents that cannot be used. Messages never show
+//! key material.
 
 use std::fmt;
 
@@ -28,10 +28,10 @@ pub(super) fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateErro
     }
 }
 
-/// What a text holds that is not what was looked for.
+/// Contents of `tls.crt` or `tls.key` other than the expected ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Nothing that is known.
+    /// Unknown contents, or none.
     Nothing,
     /// PEM with this label (RFC 7468).
     Label(Box<str>),
@@ -49,7 +49,7 @@ impl Found {
     }
 }
 
-/// Goes behind "there is no PEM certificate".
+/// Continues the sentence "tls.crt has no PEM certificate".
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -60,18 +60,18 @@ impl fmt::Display for Found {
     }
 }
 
-/// Kinds of private keys, as far as a message tells them apart.
+/// A kind of private key, as messages name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
-    /// RSA, with the bits of its modulus.
+    /// RSA, with the length of its modulus in bits.
     Rsa(usize),
-    /// RSA that is for RSASSA-PSS only.
+    /// RSA restricted to RSASSA-PSS.
     RsaPss,
-    /// On an elliptic curve.
+    /// An elliptic curve.
     Ec(&'static str),
     /// Ed25519.
     Ed25519,
-    /// Of another algorithm.
+    /// Another algorithm.
     Other(&'static str),
 }
 
@@ -88,7 +88,7 @@ impl fmt::Display for KeyKind {
 }
 
 impl KeyKind {
-    /// What a key is; `None` where its DER cannot be read.
+    /// Identifies a key; `None` if its DER cannot be read.
     pub(super) fn of(key: &PrivateKeyDer<'_>) -> Option<Self> {
         match key {
             PrivateKeyDer::Pkcs1(key) => rsa(key.secret_pkcs1_der()),
@@ -119,7 +119,7 @@ impl KeyKind {
         }
     }
 
-    /// Whether keys of the kind can be used, so that a refusal has another reason.
+    /// Returns whether keys of this kind can be used. A refusal then has another reason.
     pub(super) fn is_supported(self) -> bool {
         match self {
             Self::Rsa(bits) => (2048..=8192).contains(&bits),
@@ -130,7 +130,7 @@ impl KeyKind {
     }
 }
 
-/// The elements of a sequence.
+/// Splits a sequence into its elements.
 fn parts(der: &[u8]) -> Option<Vec<Any<'_>>> {
     let (_, sequence) = Any::from_der(der).ok()?;
     let mut rest = sequence.data;
@@ -143,12 +143,12 @@ fn parts(der: &[u8]) -> Option<Vec<Any<'_>>> {
     Some(parts)
 }
 
-/// Whether a text is the DER of one sequence, as certificates and keys are.
+/// Returns whether a text is the DER of one sequence, as certificates and keys are.
 fn is_sequence(text: &[u8]) -> bool {
     text.first() == Some(&0x30) && Any::from_der(text).is_ok_and(|(rest, _)| rest.is_empty())
 }
 
-/// RSAPrivateKey (RFC 8017, A.1.2): version, then the modulus.
+/// Measures an RSAPrivateKey (RFC 8017, A.1.2): version, modulus, and so on.
 fn rsa(der: &[u8]) -> Option<KeyKind> {
     let parts = parts(der)?;
     let modulus = parts.get(1)?.data;
@@ -157,7 +157,7 @@ fn rsa(der: &[u8]) -> Option<KeyKind> {
     Some(KeyKind::Rsa((modulus.len() - zeros) * 8 - first.leading_zeros() as usize))
 }
 
-/// The curve that an object identifier names.
+/// Names the curve of an object identifier.
 fn curve(parameters: &[u8]) -> Option<KeyKind> {
     let Ok((_, oid)) = Oid::from_der(parameters) else { return Some(KeyKind::Ec("written out as numbers")) };
     Some(KeyKind::Ec(match &*oid.to_id_string() {
@@ -170,13 +170,13 @@ fn curve(parameters: &[u8]) -> Option<KeyKind> {
     }))
 }
 
-/// Whether the key is there and a passphrase is on it (RFC 5958 section 3, or OpenSSL's older form).
+/// Returns whether the key is encrypted (RFC 5958 section 3, or OpenSSL's older form).
 fn is_encrypted(text: &[u8]) -> bool {
     let header = b"Proc-Type: 4,ENCRYPTED";
     labels(text).any(|label| label == "ENCRYPTED PRIVATE KEY") || text.windows(header.len()).any(|part| part == header)
 }
 
-/// The labels of all PEM in a text.
+/// Lists the labels of the PEM sections in a text.
 fn labels(text: &[u8]) -> impl Iterator<Item = String> {
     let lines = text.split(|byte| matches!(byte, b'\n' | b'\r'));
     lines.filter_map(|line| {

@@ -1,26 +1,26 @@
-//! What a document is: an object that is checked, one of an old version, one of a kind that matters
-//! for routing and is not served, another one, or no object at all.
+//! Classifies documents: objects to check, old versions, kinds of other programs that route or
+//! certify, other kinds, and data without objects.
 
 use serde_json::Value;
 
 use crate::objects::Kind;
 
-/// What a document is.
+/// The class of a document.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Sort {
-    /// An object of a kind that is looked at.
+    /// An object of a kind that is checked.
     Object(Kind),
-    /// An object of a kind that is looked at, in a version that is gone.
+    /// An object of such a kind in a removed version.
     Old(Kind),
-    /// An object of another kind: the kind, and what it is part of where that decides about routing or certificates.
+    /// An object of another kind, with the program that it belongs to if that routes, guards or certifies.
     Other { kind: String, part_of: Option<&'static str> },
     /// Values, a kustomization or the like.
     Data,
-    /// Something that is meant as an object and is none.
+    /// An incomplete object, with the missing part.
     Wrong(&'static str),
 }
 
-/// Groups of kinds that route, guard or certify, and what they are part of. A group stands for those below it too.
+/// API groups of programs that route, guard or certify. A group includes its subdomains.
 const ROUTING: &[(&str, &str)] = &[
     ("gateway.networking.k8s.io", "Gateway API"),
     ("gateway.networking.x-k8s.io", "Gateway API"),
@@ -41,14 +41,14 @@ const ROUTING: &[(&str, &str)] = &[
     ("elbv2.k8s.aws", "AWS Load Balancer Controller"),
 ];
 
-/// Says what a document is.
+/// Classifies a document.
 pub(super) fn sort(value: &Value) -> Sort {
     let Some(members) = value.as_object() else { return Sort::Data };
     let text = |key: &str| members.get(key).and_then(Value::as_str).unwrap_or_default();
     let (version, kind) = (text("apiVersion"), text("kind"));
     let (is_versioned, has_spec) = (!version.is_empty(), members.contains_key("spec"));
     if kind.is_empty() {
-        // A chart or a values file may have any of these, but not two.
+        // Charts and values files can have one of these keys, but not two.
         return match (is_versioned, members.contains_key("metadata"), has_spec) {
             (true, true, _) | (true, _, true) | (_, true, true) => Sort::Wrong("it has no kind"),
             _ => Sort::Data,
@@ -71,7 +71,7 @@ pub(super) fn sort(value: &Value) -> Sort {
     }
 }
 
-/// What has to change in an object of an old version.
+/// Explains how to change an object of a removed version.
 pub(super) fn advice(kind: Kind, version: &str) -> String {
     let change = match kind {
         Kind::Ingress => {
@@ -85,10 +85,10 @@ pub(super) fn advice(kind: Kind, version: &str) -> String {
         Kind::EndpointSlice => "1.25",
         _ => "1.22",
     };
-    format!("{version} is gone since Kubernetes {gone}, and not read: write {}{change}", kind.api_version())
+    format!("Kubernetes {gone} removed {version}, and it is not read: write {}{change}", kind.api_version())
 }
 
-/// The kind of an object in a version that is gone.
+/// Returns the kind of an object in a removed version.
 fn old(version: &str, kind: &str) -> Option<Kind> {
     let (group, version) = version.split_once('/')?;
     if !version.contains("beta") && !version.contains("alpha") {
@@ -163,7 +163,7 @@ mod tests {
     fn an_old_version_is_told_with_what_to_change() {
         let said = advice(Kind::Ingress, "extensions/v1beta1");
         assert!(said.starts_with(
-            "extensions/v1beta1 is gone since Kubernetes 1.22, and not read: write networking.k8s.io/v1, "
+            "Kubernetes 1.22 removed extensions/v1beta1, and it is not read: write networking.k8s.io/v1, "
         ));
         assert!(said.contains("`pathType`"));
     }

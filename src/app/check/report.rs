@@ -1,4 +1,4 @@
-//! What a check has to say.
+//! The report of a check.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,18 @@ use serde::Serialize;
 
 use crate::admin::FindingReport;
 
-/// What the files come to.
+/// The result of a check.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct CheckReport {
-    /// Objects of the kinds that are looked at.
+    /// Number of objects that were checked.
     pub objects: usize,
-    /// Objects of other kinds, passed over.
+    /// Number of objects of other kinds.
     pub others: usize,
-    /// What is wrong or worth knowing.
+    /// Findings, sorted by object and field.
     pub findings: Vec<CheckFinding>,
-    /// Kinds that decide about routing or certificates with another program, and are not served.
+    /// Kinds of other programs that route, guard or certify, and are not served.
     pub not_served: Vec<KindReport>,
-    /// Ingresses of classes that are not served.
+    /// Classes of Ingresses that are not served.
     pub other_classes: Vec<ClassReport>,
     /// Other kinds.
     pub other_kinds: Vec<KindReport>,
@@ -25,49 +25,49 @@ pub struct CheckReport {
     pub without_objects: Vec<String>,
 }
 
-/// A finding, and where its object is.
+/// A finding with the position of its object.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckFinding {
     /// The finding.
     #[serde(flatten)]
     pub finding: FindingReport,
-    /// File and line of the document; empty where it is about no single one.
+    /// File and line of the document; empty if the finding is not about a single one.
     pub place: String,
 }
 
-/// Objects of a kind that is not looked at.
+/// The objects of a kind that is not checked.
 #[derive(Clone, Debug, Serialize)]
 pub struct KindReport {
     /// The kind.
     pub kind: String,
-    /// What it is part of (`Traefik`); empty where that is not known.
+    /// The program that it belongs to (`Traefik`), if that routes, guards or certifies; else empty.
     pub part_of: &'static str,
-    /// How many there are.
+    /// Number of objects.
     pub count: usize,
     /// `namespace/name` of each, sorted.
     pub names: Vec<String>,
 }
 
-/// Ingresses of a class that is not served.
+/// The Ingresses of a class that is not served.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClassReport {
-    /// The class; empty for those that name none.
+    /// Name of the class; empty for Ingresses that name none.
     pub class: String,
-    /// How many Ingresses are of it.
+    /// Number of Ingresses.
     pub ingresses: usize,
-    /// How many of them would have paths closed, if the class were served.
+    /// Number of Ingresses whose paths would answer 503 if the class were served.
     pub guarded: usize,
-    /// The annotations that would close them, with how many Ingresses have each.
+    /// The annotations that would close them, with the number of Ingresses that have each.
     pub guards: Vec<(String, usize)>,
 }
 
 impl CheckReport {
-    /// Whether anything takes a rule down or weakens it.
+    /// Returns whether any finding is a warning.
     pub fn has_warnings(&self) -> bool {
         self.findings.iter().any(|one| one.finding.severity == "Warning")
     }
 
-    /// Takes in the kinds that were not looked at, the most frequent first.
+    /// Adds the kinds that were not checked, the most frequent first.
     pub(super) fn passed_over(&mut self, kinds: BTreeMap<(Option<&'static str>, String), Vec<String>>) {
         for ((part_of, kind), mut names) in kinds {
             names.sort();

@@ -1,5 +1,5 @@
-//! Files and standard input, taken apart into documents. What cannot be parsed is a document too:
-//! it says why, and takes no other down.
+//! Reads files and standard input, and splits them into documents. A document that cannot be parsed
+//! carries the reason and does not affect the others.
 
 use std::{
     fmt, fs, io,
@@ -17,13 +17,13 @@ const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// Lists in lists deeper than this are not unpacked.
 const MAX_DEPTH: usize = 8;
 
-/// Where a document is.
+/// The position of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) file: Arc<str>,
-    /// The document of the file, counted from 1.
+    /// Its number in the file, counted from 1.
     pub(super) document: usize,
-    /// The line that it begins at, counted from 1.
+    /// Its first line, counted from 1.
     pub(super) line: usize,
 }
 
@@ -40,28 +40,28 @@ pub(super) struct Document {
     pub(super) content: Content,
 }
 
-/// What a document is.
+/// The content of a document.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// YAML or JSON with something in it.
+    /// YAML or JSON.
     Value(Value),
-    /// It cannot be parsed, for this reason.
+    /// Text that cannot be parsed, with the reason.
     Broken(String),
-    /// It cannot be parsed because it is text that YAML is to be made from.
+    /// A template, which cannot be parsed before it is rendered.
     Template,
 }
 
-/// A file, or standard input.
+/// A file or standard input.
 #[derive(Debug)]
 pub(super) struct Source {
     path: Option<PathBuf>,
-    /// Whether it was named, not found in a folder.
+    /// Whether the command line names it, instead of its folder.
     pub(super) named: bool,
 }
 
 impl Source {
-    /// The sources that arguments stand for: files, folders with their `*.yaml`, `*.yml` and `*.json`, and `-` for
-    /// standard input.
+    /// Resolves arguments to sources: files, folders with their `*.yaml`, `*.yml` and `*.json`, and `-` for standard
+    /// input.
     pub(super) fn find(arguments: &[PathBuf]) -> Result<Vec<Self>, ReadError> {
         let mut sources = Vec::new();
         for path in arguments {
@@ -76,7 +76,7 @@ impl Source {
         Ok(sources)
     }
 
-    /// As it is called in messages.
+    /// Its name in messages.
     pub(super) fn name(&self) -> Arc<str> {
         match &self.path {
             Some(path) => path.display().to_string().into(),
@@ -84,9 +84,9 @@ impl Source {
         }
     }
 
-    /// Its documents, lists unpacked. Comments alone are no document.
+    /// Reads its documents and unpacks lists. Comments alone are not a document.
     pub(super) fn documents(&self) -> Result<Vec<Document>, ReadError> {
-        let path = self.path.as_deref().unwrap_or(Path::new("standard input"));
+        let path = self.path.as_deref().unwrap_or_else(|| Path::new("standard input"));
         let bytes = self.read().map_err(|source| cannot_read(path, source))?;
         let whole = |content| {
             let place = Place { file: self.name(), document: 1, line: 1 };
@@ -116,7 +116,7 @@ fn cannot_read(path: &Path, source: io::Error) -> ReadError {
     ReadError { path: path.to_owned(), source }
 }
 
-/// The files below a folder, in order. Hidden folders and links to folders are passed over.
+/// Collects the files below a folder in order. Hidden folders and links to folders are skipped.
 fn collect(folder: &Path, sources: &mut Vec<Source>) -> Result<(), ReadError> {
     let entries = fs::read_dir(folder).map_err(|source| cannot_read(folder, source))?;
     let mut entries: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -135,7 +135,7 @@ fn collect(folder: &Path, sources: &mut Vec<Source>) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// The documents of a text.
+/// Parses the documents of a text.
 fn parse(file: &Arc<str>, text: &str) -> Vec<Document> {
     let mut documents = Vec::new();
     let mut is_broken = false;
@@ -150,7 +150,7 @@ fn parse(file: &Arc<str>, text: &str) -> Vec<Document> {
         unpack(place, content, 0, &mut documents);
     }
 
-    // YAML takes nearly all JSON, but not with tabs, nor several values one after the other.
+    // YAML includes nearly all JSON, but not tabs as indentation, nor several values in a row.
     if is_broken && text.trim_start().starts_with(['{', '[']) {
         let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text).into_iter().collect();
         if let Ok(values) = values {
@@ -164,8 +164,8 @@ fn parse(file: &Arc<str>, text: &str) -> Vec<Document> {
     documents
 }
 
-/// The parts of a YAML stream between the lines `---`, each with the line that it begins at. No other line of YAML may
-/// begin that way, whatever it is inside of (YAML 1.2.2, section 9.1.2). Parts of comments alone are left out.
+/// Splits a YAML stream at its `---` lines, and returns each part with its first line. No other line of YAML may begin
+/// with that marker, not even in a block scalar (YAML 1.2.2, section 9.1.2). Parts without content are dropped.
 fn split(text: &str) -> Vec<(usize, &str)> {
     let mut parts = Vec::new();
     let (mut start, mut first) = (0, 1);
@@ -174,7 +174,7 @@ fn split(text: &str) -> Vec<(usize, &str)> {
         let marker = line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         if let Some(rest) = marker {
             parts.push((first, &text[start..offset]));
-            // A document may begin behind the marker.
+            // A document can begin on the line of the marker.
             (start, first) = (offset + line.len() - rest.len(), number);
         }
         offset += line.len();
@@ -183,7 +183,7 @@ fn split(text: &str) -> Vec<(usize, &str)> {
 
     parts.retain(|(_, part)| part.lines().any(has_content));
     for (line, part) in &mut parts {
-        // The first line that says something is the one to look at.
+        // A message should point to the first line with content.
         while let Some((_, rest)) = part.split_once('\n').filter(|(line, _)| !has_content(line)) {
             *line += 1;
             *part = rest;
@@ -192,7 +192,7 @@ fn split(text: &str) -> Vec<(usize, &str)> {
     parts
 }
 
-/// Whether a line is more than a comment, a directive or the end of a document.
+/// Returns whether a line is more than a comment, a directive or the end of a document.
 fn has_content(line: &str) -> bool {
     let text = line.trim();
     !text.is_empty() && !text.starts_with('#') && !line.starts_with('%') && text != "..."
@@ -206,7 +206,7 @@ fn yaml(text: &str, line: usize) -> Result<Value, String> {
     })
 }
 
-/// Takes lists of objects apart.
+/// Unpacks lists of objects.
 fn unpack(place: Place, content: Content, depth: usize, documents: &mut Vec<Document>) {
     let mut value = match content {
         Content::Value(Value::Null) => return,

@@ -266,7 +266,7 @@ fn a_configuration_decides_as_it_does_when_serving() {
     };
     let told = ("Warning".to_owned(), "Service default/web".to_owned(), "SelectorWithoutPods".to_owned());
     let with_ingress = format!("{selecting}---\n{}", ingress(""));
-    assert_eq!(reasons_with("mode = \"standalone\"", &with_ingress), [told.clone()]);
+    assert_eq!(reasons_with("mode = \"standalone\"", &with_ingress), std::slice::from_ref(&told));
     assert_eq!(reasons_with("mode = \"kubernetes\"", &with_ingress), []);
     // The default backend is a user of its Service, too.
     assert_eq!(reasons_with("mode = \"standalone\"\ndefault_backend = \"default/web:80\"", &selecting), [told]);

@@ -1,4 +1,4 @@
-//! A Service that is routed to and has no endpoints: where its objects say why, a finding does.
+//! Findings for Services without endpoints.
 
 use super::*;
 

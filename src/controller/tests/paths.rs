@@ -1,4 +1,4 @@
-//! Paths that collide, paths that differ by a slash, and paths that are regular expressions.
+//! Paths of several rules, trailing slashes and regular expressions.
 
 use super::*;
 use crate::objects::EventType;
@@ -48,7 +48,7 @@ fn a_path_that_is_there_twice_in_one_object_is_said_so() {
     assert_eq!(met(&index, "a.example", "/x"), A);
     let findings = output.findings.expect("findings");
     let told: Vec<_> = findings.iter().map(|one| (one.severity, &*one.field, &*one.message)).collect();
-    let message = "Prefix /x on host a.example is there more than once in this Ingress: the first, \
+    let message = "this Ingress has Prefix /x on host a.example more than once: the first, \
                    spec.rules[0].http.paths[0], is served";
     let expected = [
         (EventType::Warning, "spec.rules[0].http.paths[1]", message),
@@ -101,8 +101,8 @@ fn a_regular_expression_closes_what_it_could_match() {
         assert_eq!(name, "api");
         assert_eq!(
             message,
-            "\"/api(/|$)(.*)\" is a regular expression or a wildcard, and those are not matched yet: 503 for /api and \
-             what is below it, unless a longer path takes it"
+            "\"/api(/|$)(.*)\" is a regular expression or a wildcard, which gatelet does not evaluate yet: 503 for \
+             /api and what is below it, unless a longer path takes the request"
         );
         let closed = format!("{:?}", Refusal::UnsupportedPath);
         for (path, expected) in [
@@ -129,7 +129,7 @@ fn an_exact_path_with_odd_characters_is_taken_literally_and_said_so() {
     index.apply(apply(odd));
     let told = compiled(&mut index);
     let [(_, "UnsupportedPath", message)] = &told[..] else { panic!("{told:?}") };
-    assert_eq!(message, "\"/a[0]\" is matched character by character, not as a pattern");
+    assert_eq!(message, "\"/a[0]\" is compared character by character, not evaluated as a pattern");
     for (path, expected) in [("/a[0]", A), ("/a0", "404"), ("/$metadata/x", B), ("/c++", B)] {
         assert_eq!(met(&index, "a.example", path), expected, "{path}");
     }
@@ -158,8 +158,9 @@ fn an_expression_closes_the_path_it_begins_like_in_its_own_namespace() {
         match namespace {
             "default" => assert_eq!(
                 covered,
-                ["Prefix / on host a.example is not served: the regular expression /[a-z]+/admin of Ingress \
-                  default/guard begins alike, and which of them a request is meant for is not known. 503 for both"]
+                ["Prefix / on host a.example answers 503: the regular expression /[a-z]+/admin of Ingress \
+                  default/guard begins with the same path and is not evaluated, so a request cannot be assigned to \
+                  one of them"]
             ),
             _ => assert!(covered.is_empty(), "a neighbour's object closes nothing of this one: {covered:?}"),
         }

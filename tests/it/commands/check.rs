@@ -227,9 +227,7 @@ fn what_was_not_looked_at_is_said_in_lines_of_its_own() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines: Vec<&str> = text.lines().collect();
     let [_columns, old, rest @ ..] = &lines[..] else { panic!("{text}") };
-    assert!(
-        row(old).contains("Ingress default/old OldVersion apiVersion extensions/v1beta1 is gone since Kubernetes 1.22")
-    );
+    assert!(row(old).contains("Ingress default/old OldVersion apiVersion Kubernetes 1.22 removed extensions/v1beta1"));
     assert_eq!(
         rest,
         [
