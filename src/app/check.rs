@@ -35,9 +35,9 @@ use crate::{
     routing::HostPattern,
 };
 
-pub use report::{CheckFinding, CheckReport, ClassReport, KindReport};
+pub use report::{CheckFinding, CheckReport, KindReport};
 
-/// The IngressClass that gatelet's manifest and its mini cluster have.
+/// The name of our IngressClass.
 const OWN_CLASS: &str = "gatelet";
 
 /// A file or folder that cannot be read.
@@ -78,9 +78,6 @@ pub fn check(paths: &[PathBuf], config: Option<&Config>, classes: &[String]) -> 
 struct Check {
     index: Index,
     issuers: Issuers,
-    controller: String,
-    /// Classes to serve, whatever the files say.
-    classes: Vec<String>,
     report: CheckReport,
     /// The position of each object, by its name in findings.
     places: HashMap<String, Place>,
@@ -94,14 +91,15 @@ impl Check {
     fn new(config: Option<&Config>, classes: &[String]) -> Result<Self, CheckError> {
         let time: Clock = Arc::new(UnixTime::now);
         let defaults = Config { classless: true, ..Config::default() };
-        let config = config.unwrap_or(&defaults);
-        let issuers = Issuers::load(config, time).map_err(CheckError::Config)?;
+        let mut config = config.unwrap_or(&defaults).clone();
+        config.classes.extend_from_slice(classes);
+        let issuers = Issuers::load(&config, time).map_err(CheckError::Config)?;
 
         // Without `mode` nothing tells a cluster from the mini cluster. Then Ingresses without a class are served, as in
         // the mini cluster, and selectors find Pods, as in a cluster: both avoid false alarms.
         let is_cluster = config.mode == Mode::Kubernetes || (config.mode == Mode::Auto && config.kubeconfig.is_some());
         let origin = if config.mode == Mode::Standalone { Origin::Mini(None) } else { Origin::Around };
-        let mut settings = start::controller_settings(config, &origin, 443, &Role::alone(Vec::new()));
+        let mut settings = start::controller_settings(&config, &origin, 443, &Role::alone(Vec::new()));
         settings.issuers = issuers.names();
         settings.default_issuer = issuers.default().map(Into::into);
 
@@ -110,25 +108,23 @@ impl Check {
         let mut check = Self {
             index: Index::new(settings, Box::new(inspect)),
             issuers,
-            controller: config.controller.clone(),
-            classes: classes.to_vec(),
             report: CheckReport::default(),
             places: HashMap::new(),
             held: HashSet::new(),
             passed_over: BTreeMap::new(),
         };
-        check.take_class(OWN_CLASS, !is_cluster);
+        check.add_own_class(&config.controller, !is_cluster);
         Ok(check)
     }
 
-    /// Adds an IngressClass of our controller.
-    fn take_class(&mut self, name: &str, is_default: bool) {
+    /// Adds the IngressClass that gatelet's manifest and its mini cluster have.
+    fn add_own_class(&mut self, controller: &str, is_default: bool) {
         let body = json!({
             "metadata": {
-                "name": name,
+                "name": OWN_CLASS,
                 "annotations": { "ingressclass.kubernetes.io/is-default-class": is_default.to_string() },
             },
-            "spec": { "controller": self.controller },
+            "spec": { "controller": controller },
         });
         if let Ok(class) = RawObject::parse(Kind::IngressClass, Bytes::from(body.to_string())) {
             self.index.apply(Event::Apply(Arc::new(class)));
@@ -262,9 +258,6 @@ impl Check {
 
     /// Compiles the objects and completes the report.
     fn finish(mut self) -> CheckReport {
-        for class in std::mem::take(&mut self.classes) {
-            self.take_class(&class, false);
-        }
         self.index.set_issuers(self.issuers.names());
         let compiled = self.index.compile().findings.unwrap_or_default();
         for finding in compiled.iter().chain(&self.issuers.findings()) {
@@ -276,6 +269,7 @@ impl Check {
         let by = |one: &CheckFinding| (one.finding.object.clone(), one.finding.field.clone());
         self.report.findings.sort_by_cached_key(by);
         self.report.passed_over(self.passed_over);
+        self.report.other_classes = self.index.other_classes().iter().map(publish::class_report).collect();
         self.report
     }
 

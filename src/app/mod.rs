@@ -25,7 +25,7 @@ mod trim;
 mod watchdog;
 mod writer;
 
-pub use check::{CheckError, CheckFinding, CheckReport, ClassReport, KindReport, ReadError, check};
+pub use check::{CheckError, CheckFinding, CheckReport, KindReport, ReadError, check};
 pub use expose::{Device, ExposeError, ExposeTls, Exposure, Written, device, expose};
 pub use files::{kubeconfig_path, root_path};
 pub use issuers::check as check_issuers;

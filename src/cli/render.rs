@@ -247,11 +247,13 @@ fn other_class(one: &Value) -> String {
         none if none.is_empty() => "without a class".to_owned(),
         class => format!("of class {class} (see docs/migrating.md, and `gatelet check --class {class}`)"),
     };
-    let guards = array(&one["guards"]).map(|guard| format!("{} {}", text(&guard[1]), text(&guard[0])));
-    let guards = some(&guards.collect::<Vec<_>>());
     let closed = match one["guarded"].as_u64().unwrap_or_default() {
         0 => String::new(),
-        guarded => format!("; paths of {guarded} would be closed, for guards that are not supported: {guards}"),
+        guarded => {
+            let guards = array(&one["guards"]).map(|guard| text(&guard["annotation"]));
+            let guards = some(&guards.collect::<Vec<_>>());
+            format!("; {guarded} of them would answer 503, because of guards that are not supported: {guards}")
+        }
     };
     format!("Not served: {ingresses} {of}{closed}")
 }

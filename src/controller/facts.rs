@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{
     CertificateSource, Secretive, UnsupportedGuards, annotations,
     peers::{self, On, PeerAnnotation},
+    regex,
 };
 use crate::objects::{
     ObjectError, ObjectRef, RawObject,
@@ -36,6 +37,8 @@ pub(super) struct IngressFact {
     pub(super) annotations: Box<[(Box<str>, Box<str>)]>,
     /// Those of other controllers, sorted by name.
     pub(super) peers: Box<[PeerAnnotation]>,
+    /// Whether an annotation turns its paths into regular expressions.
+    pub(super) declares_regex: bool,
     pub(super) spec: IngressSpec,
     /// `status.loadBalancer.ingress[].ip`, sorted.
     pub(super) addresses: Box<[IpAddr]>,
@@ -104,6 +107,7 @@ impl IngressFact {
             created: object.meta.creation_timestamp.clone(),
             annotations: annotations.map(|(name, value)| (name.clone(), value.clone())).collect(),
             peers: peers::read(&object.meta.annotations, On::Ingress),
+            declares_regex: regex::is_declared(&object.meta.annotations),
             spec: ingress.spec,
             addresses: addresses.into(),
         })

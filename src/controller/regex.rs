@@ -4,7 +4,7 @@
 //! Only the literal prefix of an expression is evaluated. Like ingress-nginx, [`Closed`] anchors an
 //! expression at the start and ignores case.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::routing::{Closed, PathMatch, Route, path};
 
@@ -14,18 +14,20 @@ const MAX_PREFIXES: usize = 16;
 /// Annotations of other controllers that turn the paths of their object into regular expressions,
 /// with the values that do so. An empty list stands for every value but the empty one.
 const DECLARING: &[(&str, &[&str])] = &[
-    ("nginx.ingress.kubernetes.io/use-regex", &["1", "t", "T", "true", "True", "TRUE"]),
+    ("nginx.ingress.kubernetes.io/use-regex", TRUE),
     ("nginx.ingress.kubernetes.io/rewrite-target", &[]),
     ("haproxy-ingress.github.io/path-type", &["regex"]),
     ("nginx.org/path-regex", &["case_sensitive", "case_insensitive", "exact"]),
     ("traefik.ingress.kubernetes.io/router.pathmatcher", &["PathRegexp"]),
+    ("alb.ingress.kubernetes.io/use-regex-path-match", TRUE),
 ];
 
+const TRUE: &[&str] = &["1", "t", "T", "true", "True", "TRUE"];
+
 /// Returns whether the annotations of an Ingress turn its paths into regular expressions.
-pub(super) fn is_declared(annotations: &[(Box<str>, Box<str>)]) -> bool {
-    annotations.iter().any(|(name, value)| {
-        let row = DECLARING.iter().find(|(declaring, _)| **declaring == **name);
-        row.is_some_and(|(_, values)| match values {
+pub(super) fn is_declared(annotations: &BTreeMap<Box<str>, Box<str>>) -> bool {
+    DECLARING.iter().any(|(name, values)| {
+        annotations.get(*name).is_some_and(|value| match values {
             [] => !value.trim().is_empty(),
             values => values.contains(&value.trim()),
         })
@@ -47,7 +49,9 @@ pub(super) fn is_pattern(path: &str, declared: bool) -> bool {
 /// Returns matches that together take every path that an expression could match.
 pub(super) fn could_match(text: &str) -> Vec<PathMatch> {
     let mut all: Vec<Closed> = Vec::new();
-    for alternative in split(text) {
+    // Kong marks an expression with a prefix that is not part of it.
+    let expression = text.strip_prefix("/~").filter(|rest| rest.starts_with('/')).unwrap_or(text);
+    for alternative in split(expression) {
         let expanded = match alternative.trim_start_matches("(?i)").trim_start_matches('^') {
             anchored if anchored.starts_with('/') => Expansion::of(anchored),
             // Only the first alternative is anchored.
@@ -251,6 +255,7 @@ mod tests {
             ("/a+b", "all that begins with /a"),
             ("/v[0-9]+/x", "all that begins with /v"),
             ("/x\\.(jpg|png)$", "/x.jpg and what is below it, /x.png and what is below it"),
+            ("/~/users/\\d+$", "all that begins with /users/"),
             ("/users/{id}", "all that begins with /users/"),
             ("/users/a{2}", "all that begins with /users/"),
             ("/\\d+", "all that begins with /"),

@@ -468,7 +468,7 @@ impl Compiler<'_> {
     /// Returns whether the path is a regular expression or another pattern. An `Exact` path is one only if an
     /// annotation turns all paths of the object into expressions.
     fn is_pattern(&self, rule: &IngressPath) -> bool {
-        let declared = regex::is_declared(&self.fact.annotations);
+        let declared = self.fact.declares_regex;
         rule.path.starts_with('/')
             && (declared || *rule.path_type != *"Exact")
             && regex::is_pattern(&rule.path, declared)

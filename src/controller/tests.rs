@@ -1,9 +1,9 @@
 mod annotations;
 mod classes;
 mod edits;
+mod endpoints;
 mod guards;
 mod hosts_closed;
-mod endpoints;
 mod https;
 mod paths;
 mod wishes;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::admin::FindingReport;
+use crate::admin::{FindingReport, OtherClassReport};
 
 /// The result of a check.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -18,7 +18,7 @@ pub struct CheckReport {
     /// Kinds of other programs that route, guard or certify, and are not served.
     pub not_served: Vec<KindReport>,
     /// Classes of Ingresses that are not served.
-    pub other_classes: Vec<ClassReport>,
+    pub other_classes: Vec<OtherClassReport>,
     /// Other kinds.
     pub other_kinds: Vec<KindReport>,
     /// Files without an object.
@@ -46,19 +46,6 @@ pub struct KindReport {
     pub count: usize,
     /// `namespace/name` of each, sorted.
     pub names: Vec<String>,
-}
-
-/// The Ingresses of a class that is not served.
-#[derive(Clone, Debug, Serialize)]
-pub struct ClassReport {
-    /// Name of the class; empty for Ingresses that name none.
-    pub class: String,
-    /// Number of Ingresses.
-    pub ingresses: usize,
-    /// Number of Ingresses whose paths would answer 503 if the class were served.
-    pub guarded: usize,
-    /// The annotations that would close them, with the number of Ingresses that have each.
-    pub guards: Vec<(String, usize)>,
 }
 
 impl CheckReport {

@@ -294,6 +294,29 @@ fn a_class_on_the_command_line_is_ours_whatever_the_files_say() {
 }
 
 #[test]
+fn classes_that_are_not_served_are_told_with_their_guards() {
+    let guard = "nginx.ingress.kubernetes.io/auth-url";
+    let of = |name: &str, annotation: &str| {
+        ingress("  ingressClassName: nginx\n")
+            .replace("{name: web}", &format!("{{name: {name}, annotations: {{{annotation}}}}}"))
+    };
+    let text =
+        [of("a", &format!("{guard}: http://auth.example")), of("b", "example.com/note: some"), SERVICE.to_owned()]
+            .join("---\n");
+    let files = Files::new(&[("all.yaml", &text)]);
+    let report = files.check();
+    let [class] = &report.other_classes[..] else { panic!("{:?}", report.other_classes) };
+    assert_eq!((&*class.class, class.ingresses, class.guarded), ("nginx", 2, 1));
+    assert_eq!(class.guards[0].annotation, guard);
+    assert!(!report.has_warnings());
+
+    let taken = check(std::slice::from_ref(&files.0), None, &["nginx".to_owned()]).expect("a report");
+    assert!(taken.other_classes.is_empty() && taken.has_warnings());
+    let told = |reason: &str| taken.findings.iter().filter(|one| one.finding.reason == reason).count();
+    assert_eq!((told("UnsupportedGuard"), told("PathTaken")), (1, 1));
+}
+
+#[test]
 fn a_folder_that_leads_to_itself_is_read_once() {
     let files = Files::new(&[("web.yaml", SERVICE)]);
     std::os::unix::fs::symlink(&files.0, files.path("again")).expect("a link");

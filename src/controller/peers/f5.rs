@@ -37,7 +37,7 @@ const ROWS: &[Row] = &[
     // The Ingresses of a host are put together anyway.
     nothing(&["mergeable-ingress-type"]),
     unsupported(&["rewrites", "rewrite-target"], "paths are not rewritten"),
-    unsupported(&["path-regex"], "paths are no regular expressions: they match as they are written"),
+    unsupported(&["path-regex"], "regular expressions are not evaluated: such paths answer 503"),
     unsupported(&["app-root"], "the path / is not redirected to another one"),
     unsupported(
         &["redirect-to-https", "ssl-redirect", "http-redirect-code"],

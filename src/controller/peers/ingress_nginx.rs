@@ -86,7 +86,7 @@ const ROWS: &[Row] = &[
     ),
     // === Redirects and paths ===
     unsupported(&["rewrite-target", "add-base-url", "base-url-scheme"], "paths are not rewritten"),
-    unsupported(&["use-regex"], "paths are no regular expressions: they match as they are written"),
+    unsupported(&["use-regex"], "regular expressions are not evaluated: such paths answer 503"),
     unsupported(&["app-root"], "the path / is not redirected to another one"),
     unsupported(&["from-to-www-redirect"], "the name with www. or without is not redirected to the other"),
     detail(&["permanent-redirect-code"], "permanent-redirect"),

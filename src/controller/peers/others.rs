@@ -63,10 +63,7 @@ const KONG_ROWS: &[Row] = &[
         &["strip-path", "path", "rewrite", "preserve-host", "host-header", "path-handling"],
         "paths and Host are not rewritten",
     ),
-    unsupported(
-        &["regex-prefix", "regex-priority"],
-        "paths are no regular expressions: they match as they are written",
-    ),
+    unsupported(&["regex-prefix", "regex-priority"], "regular expressions are not evaluated: such paths answer 503"),
     unsupported(&["host-aliases"], "the further hosts are not served"),
     unsupported(&["protocol"], "gatelet.dev/backend-protocol says what backends speak"),
     unsupported(
@@ -126,7 +123,7 @@ const ALB_ROWS: &[Row] = &[
     unsupported(&["actions.*"], "the action is not taken: 503 for the paths that name it"),
     unsupported(&["transforms.*"], "paths and Host are not rewritten"),
     unsupported(&["ssl-redirect"], "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected"),
-    unsupported(&["use-regex-path-match"], "paths are no regular expressions: they match as they are written"),
+    unsupported(&["use-regex-path-match"], "regular expressions are not evaluated: such paths answer 503"),
     unsupported(
         &["backend-protocol", "backend-protocol-version"],
         "gatelet.dev/backend-protocol says what backends speak",

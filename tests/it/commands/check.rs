@@ -202,6 +202,14 @@ fn standard_input_is_checked_and_exit_codes_say_how_it_went() {
 
     let wrong = piped(&["-"], &text.replace("number: 80", "number: 81"));
     assert_eq!(wrong.status.code(), Some(1), "{}", said(&wrong));
+    let guarded = text.replace(
+        "kind: Ingress\nmetadata: {name: app}",
+        "kind: Ingress\nmetadata: {name: app, annotations: {nginx.ingress.kubernetes.io/auth-type: basic}}",
+    );
+    assert_ne!(guarded, text);
+    let closed = piped(&["-"], &guarded);
+    assert_eq!(closed.status.code(), Some(1), "{}", said(&closed));
+    assert!(String::from_utf8_lossy(&closed.stdout).contains(" UnsupportedGuard "), "{}", said(&closed));
     assert_eq!(piped(&["-"], "a: [").status.code(), Some(1));
     assert_eq!(piped(&[], "").status.code(), Some(2));
     assert_eq!(piped(&["-", "--config", "/nowhere"], "").status.code(), Some(2));
@@ -243,7 +251,8 @@ fn what_was_not_looked_at_is_said_in_lines_of_its_own() {
 fn a_class_is_looked_at_as_if_it_were_ours() {
     let nginx = ingress("app", "app.example.com", "").replace("spec:\n", "spec:\n  ingressClassName: nginx\n");
     let text = service("app", "") + &nginx.replace("number: 80", "number: 81");
-    good(piped(&["-"], &text));
+    let told = "Not served: 1 Ingress of class nginx (see docs/migrating.md, and `gatelet check --class nginx`)";
+    assert!(good(piped(&["-"], &text)).lines().any(|line| line == told));
     let output = piped(&["--class", "other", "--class", "nginx", "-"], &text);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains(" UnknownPort "), "{}", said(&output));
