@@ -203,3 +203,18 @@ fn the_cheapest_cipher_suite_of_this_processor_comes_first() {
     assert_eq!(here, order(has_aes()));
     assert_eq!(here.len(), rustls::crypto::ring::default_provider().cipher_suites.len());
 }
+
+/// Its key is an ordinary RSA key, but no client accepts an ordinary RSA signature for it.
+#[test]
+fn a_certificate_for_rsassa_pss_only_is_refused_for_that() {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    let folder = Folder::new("pss");
+    openssl(&folder.0, "genpkey -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048 -outform DER -out key");
+    openssl(&folder.0, "req -x509 -new -keyform DER -key key -subj /CN=a.example -days 30 -out chain");
+    // The octet string of PKCS#8 holds the key in the form of PKCS#1.
+    let (pkcs8, chain) = (folder.read("key"), folder.read("chain"));
+    let inner = pkcs8.windows(2).position(|bytes| bytes == [0x04, 0x82]).expect("an octet string") + 4;
+    let key = PrivateKeyDer::Pkcs1(pkcs8[inner..].to_vec().into());
+    let chain = CertificateDer::pem_slice_iter(&chain).collect::<Result<Vec<_>, _>>().expect("PEM");
+    assert_eq!(Certificate::from_der(chain, key).map(|_| ()), Err(CertificateError::PssOnly));
+}

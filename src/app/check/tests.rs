@@ -317,6 +317,17 @@ fn classes_that_are_not_served_are_told_with_their_guards() {
 }
 
 #[test]
+fn a_slice_with_another_port_name_is_a_warning() {
+    let slice = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
+                 metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}\n\
+                 endpoints: [{addresses: [192.0.2.1]}]\nports: [{name: http, port: 8080}]\n---\n";
+    let report = Files::new(&[("web.yaml", &format!("{SERVICE}{slice}{}", ingress("")))]).check();
+    let told = ("Warning".to_owned(), "Service default/web".to_owned(), "EndpointPortMismatch".to_owned());
+    assert_eq!(reasons(&report), [told]);
+    assert_eq!(base(&report.findings[0].place), "web.yaml:1");
+}
+
+#[test]
 fn a_folder_that_leads_to_itself_is_read_once() {
     let files = Files::new(&[("web.yaml", SERVICE)]);
     std::os::unix::fs::symlink(&files.0, files.path("again")).expect("a link");
