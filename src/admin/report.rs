@@ -37,18 +37,18 @@ pub struct StatusReport {
     pub certificates: Vec<CertificateReport>,
     /// Findings that hold now.
     pub findings: Vec<FindingReport>,
-    /// Ingresses of classes that are not served here.
+    /// Classes that are not served.
     pub other_classes: Vec<OtherClassReport>,
 }
 
-/// Ingresses of a class that is not served here.
+/// A class that is not served.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct OtherClassReport {
     /// Name of the class; empty for Ingresses without one.
     pub class: String,
-    /// How many Ingresses are of it.
+    /// Number of its Ingresses.
     pub ingresses: usize,
-    /// How many of them would be closed if the class were served here, because of annotations that are not supported.
+    /// Number of those with annotations that would close their paths if the class were served.
     pub guarded: usize,
     /// Those annotations, the most frequent first.
     pub guards: Vec<GuardReport>,
@@ -59,7 +59,7 @@ pub struct OtherClassReport {
 pub struct GuardReport {
     /// Its name.
     pub annotation: String,
-    /// How many Ingresses of the class have it.
+    /// Number of Ingresses of the class with it.
     pub ingresses: usize,
 }
 

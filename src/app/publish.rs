@@ -147,7 +147,7 @@ pub(crate) fn report(finding: &Finding) -> FindingReport {
     }
 }
 
-/// A class that is not served, for people and tools.
+/// Reports a class that is not served.
 pub(crate) fn class_report(class: &OtherClass) -> OtherClassReport {
     let guards = class.guards.iter();
     OtherClassReport {

@@ -54,7 +54,7 @@ pub(super) fn status(report: &Value) -> String {
     out
 }
 
-/// A class that is not served, with what would be closed if it were.
+/// A class that is not served, with the annotations that would close paths.
 fn class_row(one: &Value) -> Vec<String> {
     let class = match text(&one["class"]) {
         none if none.is_empty() => "(none)".to_owned(),

@@ -75,14 +75,14 @@ pub enum Balance {
     LeastRequest,
 }
 
-/// What becomes of paths whose access an annotation restricts in a way that is not supported.
+/// The treatment of paths with an unsupported guard: an annotation that restricts who may come in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum UnsupportedGuards {
-    /// They answer 503.
+    /// They return 503.
     #[default]
     Refuse,
-    /// They are served without it.
+    /// They are served without the guard.
     Ignore,
 }
 
@@ -145,7 +145,7 @@ pub struct Flags {
     /// Names of IngressClasses to serve beside our own [default: none]
     #[arg(long, env = "GATELET_CLASSES", value_name = "NAME,...", value_delimiter = ',')]
     pub classes: Vec<String>,
-    /// Paths whose login or other guard is not supported answer 503, or are served without it [default: refuse]
+    /// Refuse paths whose login or other guard is not supported, or serve them without it [default: refuse]
     #[arg(id = "unsupported_guards", long = "unsupported-guards", env = "GATELET_UNSUPPORTED_GUARDS")]
     pub unsupported_guards: Option<UnsupportedGuards>,
 }
@@ -184,7 +184,7 @@ pub struct Config {
     pub node: String,
     /// `spec.controller` of the IngressClasses that are ours.
     pub controller: String,
-    /// Names of classes that are ours too, whatever their IngressClass says.
+    /// Names of further classes to serve, with or without an IngressClass.
     pub classes: Vec<String>,
     /// Serve Ingresses without any class even where no class is the default.
     pub classless: bool,
@@ -194,7 +194,7 @@ pub struct Config {
     pub ssl_redirect: bool,
     /// `Strict-Transport-Security` for hosts under `spec.tls`.
     pub hsts: Option<String>,
-    /// Paths whose guard is not supported.
+    /// Treatment of paths with an unsupported guard.
     pub unsupported_guards: UnsupportedGuards,
     /// Metrics of certificates under cert-manager's names too.
     pub cert_manager_metrics: bool,

@@ -71,7 +71,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         &["kubernetes.io/"],
         "ingress.allow-http",
         "true, false",
-        "`false`: plain HTTP is redirected to HTTPS and never reaches the backend, whatever else is said.",
+        "`false`: plain HTTP is redirected to HTTPS and never reaches the backend, whatever other annotations say.",
         |asked, _, value| {
             asked.https_only = !boolean(value)?;
             Ok(())
@@ -81,7 +81,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         OURS,
         "unsupported-guards",
         "refuse, ignore",
-        "What becomes of guards that are not supported (below); without it the setting `unsupported_guards` decides. On a Service too.",
+        "How paths with an unsupported guard are treated (see below); the default is the setting `unsupported_guards`. Also on a Service.",
         |asked, _, value| {
             let guards = guards(value);
             asked.guards = Some(guards.unwrap_or_default());
@@ -277,7 +277,7 @@ pub(super) struct Asked {
     pub(super) forced: bool,
     /// Plain HTTP never reaches the backend.
     pub(super) https_only: bool,
-    /// What becomes of guards that are not supported. A value that makes no sense refuses.
+    /// The decision about unsupported guards. An invalid value refuses.
     pub(super) guards: Option<UnsupportedGuards>,
     pub(super) protocol: Option<Protocol>,
     /// The annotation that says it, and what it says.
@@ -319,12 +319,12 @@ impl Annotation {
     }
 }
 
-/// Whether an annotation is read here. Others are looked at in `peers`.
+/// True if an annotation is read here. `peers` handles the others.
 pub(super) fn is_known(name: &str) -> bool {
     name == OLD_CLASS || name.starts_with(CERT_MANAGER[0]) || find(name).is_some()
 }
 
-/// What a Service says about guards that are not supported. A value that makes no sense refuses.
+/// Returns the decision of a Service about unsupported guards. An invalid value refuses.
 pub(super) fn guards_of_service(annotations: &BTreeMap<Box<str>, Box<str>>) -> Option<UnsupportedGuards> {
     annotations.get("gatelet.dev/unsupported-guards").map(|value| guards(value.trim()).unwrap_or_default())
 }

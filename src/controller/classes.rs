@@ -1,4 +1,4 @@
-//! Classes: which Ingresses are served here, and a summary of those that are not.
+//! Decides by class which Ingresses are served, and summarizes the others.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -6,7 +6,7 @@ use super::{OtherClass, annotations::OLD_CLASS, facts::IngressFact, index::Index
 
 /// At most this many classes are told apart; the others are put together.
 const MAX_CLASSES: usize = 16;
-/// The class of those others. No class can have this name.
+/// Stands for those others. No class can have this name.
 const REST: &str = "(others)";
 /// At most this many annotations are named for a class.
 const MAX_GUARDS: usize = 16;

@@ -54,9 +54,9 @@ pub(super) struct ServiceFact {
     pub(super) ports: Box<[ServicePort]>,
     /// `externalName` of a Service of that type.
     pub(super) external: Option<Box<str>>,
-    /// The annotations of other controllers that matter to the paths that lead to it.
+    /// The annotations of other controllers that affect the paths to it.
     pub(super) peers: Box<[PeerAnnotation]>,
-    /// What it says becomes of guards that are not supported.
+    /// Its decision about unsupported guards.
     pub(super) guards: Option<UnsupportedGuards>,
 }
 

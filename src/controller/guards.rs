@@ -1,5 +1,5 @@
-//! What becomes of an object whose access is restricted by annotations of another controller: it is
-//! closed, unless its owner or the operator has decided otherwise.
+//! Closes objects whose access is restricted by annotations of another controller, unless their
+//! owner or the operator decides otherwise.
 
 use std::sync::Arc;
 
@@ -14,25 +14,25 @@ use crate::{
     routing::{Refusal, Route},
 };
 
-/// Where the decision about guards comes from, for people.
+/// The two places that can decide to ignore guards, as messages name them.
 const ANNOTATION: &str = "gatelet.dev/unsupported-guards";
 const SETTING: &str = "unsupported_guards in the settings";
 
-/// What the annotations of other controllers make of an Ingress.
+/// The outcome for an Ingress.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
-    /// Its paths are answered with this.
+    /// All its paths return this.
     pub(super) refusal: Option<Refusal>,
-    /// So is all else on its hosts, as far as the object may say so.
+    /// Other rules on its hosts return it too, as far as the object may decide about them.
     pub(super) closes_hosts: bool,
-    /// Plain HTTP is redirected, whatever else is said.
+    /// Plain HTTP is redirected, whatever the other annotations say.
     pub(super) https_only: bool,
-    /// It is meant to take a part of the requests, so its paths do not exist.
-    pub(super) is_part: bool,
+    /// It must take a part of the requests only, so its paths do not exist.
+    pub(super) is_canary: bool,
     pub(super) complaints: Vec<Complaint>,
 }
 
-/// Who says what becomes of guards: the object, else the setting.
+/// A decision about guards, made by the object or else by the setting.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decision {
     guards: UnsupportedGuards,
@@ -52,14 +52,14 @@ impl Decision {
     }
 }
 
-/// Judges what stands on an Ingress.
+/// Judges the annotations on an Ingress.
 pub(super) fn judge(annotations: &[PeerAnnotation], decision: Decision) -> Verdict {
     let mut verdict = Verdict::default();
-    if annotations.iter().any(|one| one.meaning == Meaning::Part) {
-        // It is not served at all, so nothing else of it makes a difference.
-        verdict.is_part = true;
-        let parts = annotations.iter().filter(|one| one.meaning == Meaning::Part);
-        verdict.complaints = parts.map(canary).collect();
+    if annotations.iter().any(|one| one.meaning == Meaning::Canary) {
+        // It is not served, so its other annotations make no difference.
+        verdict.is_canary = true;
+        let canaries = annotations.iter().filter(|one| one.meaning == Meaning::Canary);
+        verdict.complaints = canaries.map(not_served).collect();
         return verdict;
     }
 
@@ -72,14 +72,14 @@ pub(super) fn judge(annotations: &[PeerAnnotation], decision: Decision) -> Verdi
             Meaning::Guard(..) | Meaning::Passthrough => {
                 verdict.complaints.push(closed(annotation));
                 verdict.closes_hosts |= annotation.meaning.is_of_hosts();
-                // That TLS is not terminated is the more surprising one.
+                // Passthrough explains more than the guard beside it.
                 let refusal = refusal(annotation.meaning);
                 if verdict.refusal.is_none() || refusal == Refusal::UnsupportedPassthrough {
                     verdict.refusal = Some(refusal);
                 }
             }
             Meaning::HttpsOnly => verdict.https_only = true,
-            // It is a part of what closes the paths, and that has been said.
+            // The finding about the guard covers its details.
             Meaning::Detail(_) if is_guarded => {}
             Meaning::Detail(of) => {
                 let message = format!("it has no effect without {of}");
@@ -93,24 +93,24 @@ pub(super) fn judge(annotations: &[PeerAnnotation], decision: Decision) -> Verdi
                 let message = "this annotation is not known here and has no effect".to_owned();
                 verdict.complaints.push(told(annotation, "UnknownAnnotation", message));
             }
-            Meaning::Part | Meaning::Nothing => {}
+            Meaning::Canary | Meaning::Nothing => {}
         }
     }
     verdict
 }
 
-/// What becomes of a path that leads to a Service.
+/// The outcome for a path that leads to a Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServiceOutcome {
-    /// It is served.
+    /// The path is served.
     Served,
-    /// It is answered with this.
+    /// The path returns this.
     Refused(Refusal),
-    /// It does not exist, because the Service is meant to have a part of the requests only.
+    /// The path does not exist, because the Service must take a part of the requests only.
     NotServed,
 }
 
-/// Judges what stands on a Service that a path leads to.
+/// Judges the annotations on a Service that a path leads to.
 pub(super) fn judge_service(
     service: &str,
     annotations: &[PeerAnnotation],
@@ -120,9 +120,9 @@ pub(super) fn judge_service(
     let mut complaints = Vec::new();
     for annotation in annotations {
         let complaint = match annotation.meaning {
-            Meaning::Part => {
+            Meaning::Canary => {
                 outcome = ServiceOutcome::NotServed;
-                canary(annotation)
+                not_served(annotation)
             }
             meaning if !meaning.closes() => continue,
             _ if decision.ignores() => ignored(annotation, decision),
@@ -146,23 +146,23 @@ fn refusal(meaning: Meaning) -> Refusal {
     }
 }
 
-/// What an annotation that closes paths asks for.
+/// Names the protection that a closing annotation asks for.
 fn asked(meaning: Meaning) -> &'static str {
     match meaning {
         Meaning::Guard(what, _) => what,
-        _ => "TLS that the backend itself terminates",
+        _ => "TLS that the backend terminates itself",
     }
 }
 
 fn closed(annotation: &PeerAnnotation) -> Complaint {
-    let reach = if annotation.meaning.is_of_hosts() { "and all else on these hosts " } else { "" };
+    let reach = if annotation.meaning.is_of_hosts() { "and everything else on these hosts " } else { "" };
     Complaint {
         severity: EventType::Warning,
         reason: "UnsupportedGuard",
         annotation: annotation.name.clone(),
         message: format!(
-            "it asks for {}, which is not supported: the paths {reach}answer 503. Let the backend see to it and \
-             remove the annotation, or serve without it by {ANNOTATION}: ignore",
+            "it asks for {}, which is not supported: the paths {reach}return 503. Protect the backend in another \
+             way and remove the annotation, or set {ANNOTATION}: ignore to serve them without it",
             asked(annotation.meaning)
         ),
     }
@@ -170,17 +170,18 @@ fn closed(annotation: &PeerAnnotation) -> Complaint {
 
 fn ignored(annotation: &PeerAnnotation, decision: Decision) -> Complaint {
     let what = asked(annotation.meaning);
-    let message = format!("it asks for {what}, which is not supported: served without it, as {} decides", decision.by);
+    let message =
+        format!("it asks for {what}, which is not supported: the paths are served without it, as {} says", decision.by);
     told(annotation, "UnsupportedGuard", message)
 }
 
-fn canary(annotation: &PeerAnnotation) -> Complaint {
+fn not_served(annotation: &PeerAnnotation) -> Complaint {
     Complaint {
         severity: EventType::Warning,
         reason: "UnsupportedCanary",
         annotation: annotation.name.clone(),
-        message: "it lets the Ingress have a part of the requests only, which is not supported: its paths are not \
-                  served, and those of other Ingresses are as if it were not there"
+        message: "it asks for a part of the requests only, which is not supported: these paths are not served, and \
+                  other Ingresses get all requests"
             .to_owned(),
     }
 }
@@ -191,20 +192,20 @@ fn told(annotation: &PeerAnnotation, reason: &'static str, message: String) -> C
 
 // === Whole hosts ===
 
-/// The Ingresses that close a host, oldest first, each with what it is answered with then.
+/// The Ingresses that close a host, oldest first, each with the refusal.
 pub(super) struct ClosedHost<'a> {
-    /// The namespace that had the host first. Others decide for their own rules only.
+    /// The namespace that had the host first. Ingresses of others close their own namespace's rules only.
     owner: Option<&'a str>,
     by: Vec<(&'a Name, Refusal)>,
 }
 
 impl ClosedHost<'_> {
-    /// Who closes the rules of an Ingress, and with what.
+    /// Finds the Ingress that closes the rules of another on this host.
     fn closer(&self, of: &Name) -> Option<&(&Name, Refusal)> {
         self.by.iter().find(|(by, _)| by.0 == of.0 || self.owner == Some(&*by.0))
     }
 
-    /// The route as it is on this host.
+    /// Returns the route of an Ingress as it is on this host.
     pub(super) fn apply(&self, of: &Name, route: &Arc<Route>) -> Arc<Route> {
         match self.closer(of) {
             Some((_, refusal)) => Arc::new(Route::refused(route.origin.clone(), *refusal)),
@@ -214,13 +215,13 @@ impl ClosedHost<'_> {
 }
 
 impl Index {
-    /// Returns which of the Ingresses of a host, oldest first, close all of it.
+    /// Finds the Ingresses that close a host, among all that have it, oldest first.
     pub(super) fn closed_hosts<'a>(&self, names: &[&'a Name]) -> ClosedHost<'a> {
         let closes = |name: &&'a Name| Some((*name, self.compiled.get(*name)?.closes_hosts?));
         ClosedHost { owner: names.first().map(|name| &*name.0), by: names.iter().filter_map(closes).collect() }
     }
 
-    /// What those are told whose rules on the host another Ingress closes.
+    /// Returns findings for Ingresses whose rules another one closes.
     pub(super) fn closed_by_others(&self, names: &[&Name], closed: &ClosedHost<'_>) -> Vec<Finding> {
         let findings = names.iter().filter_map(|name| {
             if self.compiled.get(*name)?.closes_hosts.is_some() {
@@ -228,7 +229,7 @@ impl Index {
             }
             let (by, _) = closed.closer(name)?;
             let message = format!(
-                "Ingress {}/{} asks for a guard on the whole host that is not supported: its rules answer 503",
+                "Ingress {}/{} asks for a guard on the whole host, which is not supported: these rules return 503",
                 by.0, by.1
             );
             self.finding(&name.0, &name.1, "UnsupportedGuard", "spec.rules", message)

@@ -12,7 +12,7 @@ use crate::{
 pub struct Settings {
     /// `spec.controller` of the IngressClasses that are ours.
     pub controller: Box<str>,
-    /// Names of classes that are ours too, whatever their IngressClass says and whether there is one or not.
+    /// Names of further classes to serve, with or without an IngressClass.
     pub classes: Vec<Box<str>>,
     /// Serve Ingresses that name no class at all, even where no class is marked as default.
     pub classless: bool,
@@ -37,17 +37,17 @@ pub struct Settings {
     pub issuers: BTreeSet<Box<str>>,
     /// Who issues for hosts under `spec.tls` of Ingresses that do not say; `None`: nobody.
     pub default_issuer: Option<Box<str>>,
-    /// What becomes of paths whose guard is not supported, unless their object says otherwise.
+    /// Applies to guards that are not supported, unless the object decides.
     pub unsupported_guards: UnsupportedGuards,
 }
 
-/// What becomes of a path whose access is restricted by an annotation that is not supported.
+/// The treatment of paths with an unsupported guard: an annotation that restricts who may come in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnsupportedGuards {
-    /// It answers 503.
+    /// They return 503.
     #[default]
     Refuse,
-    /// It is served without the guard.
+    /// They are served without the guard.
     Ignore,
 }
 
@@ -167,17 +167,17 @@ pub struct Finding {
     pub message: Box<str>,
 }
 
-/// Ingresses of a class that is not served here.
+/// Summary of a class that is not served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OtherClass {
     /// Name of the class: `spec.ingressClassName`, else the annotation `kubernetes.io/ingress.class`. Empty for those
     /// without any.
     pub class: Box<str>,
-    /// How many Ingresses are of it.
+    /// Number of its Ingresses.
     pub ingresses: usize,
-    /// How many of them have annotations that would close their paths if the class were served here.
+    /// Number of those with annotations that would close their paths if the class were served.
     pub guarded: usize,
-    /// Those annotations, and how many Ingresses have each; the most frequent first, 16 at most.
+    /// Those annotations with the number of Ingresses, the most frequent first, 16 at most.
     pub guards: Vec<(Box<str>, usize)>,
 }
 

@@ -1,8 +1,7 @@
-//! The annotations of other Ingress controllers: tables of what they mean there, and the few words
-//! that are left of them here.
+//! The annotations of other Ingress controllers, in tables that say what each means there.
 //!
-//! None of these is implemented. What matters is whether one restricts who may come in: such a
-//! guard closes its paths (`guards`), and everything else is told to the owner of the object.
+//! None of these is implemented. An annotation that restricts who may come in closes its paths
+//! (`guards`); every other one is a finding.
 
 mod f5;
 mod haproxy;
@@ -15,7 +14,7 @@ use std::collections::BTreeMap;
 
 use values::{Siblings, When};
 
-/// The controllers whose annotations are looked at. A prefix may stand in several of them.
+/// The controllers whose annotations are known. Several may share a prefix.
 pub const PEERS: &[&Peer] = &[
     &ingress_nginx::PEER,
     &traefik::PEER,
@@ -32,8 +31,7 @@ pub const PEERS: &[&Peer] = &[
     &others::OWN_PEER,
 ];
 
-/// Parts of names that speak of access. An annotation that is not known and has one of them in its
-/// name is taken for a guard: what says "closed" is never ignored.
+/// Words that mark an unknown annotation as a guard: a name that says "closed" is never ignored.
 pub const GUARD_WORDS: &[&str] = &[
     "acl",
     "allow-list",
@@ -70,19 +68,19 @@ pub const GUARD_WORDS: &[&str] = &[
     "whitelist",
 ];
 
-/// What those ask for.
-const UNKNOWN_GUARD: &str = "something that is not known here, and its name speaks of access";
+/// The protection that such an annotation asks for.
+const UNKNOWN_GUARD: &str = "a protection that is not known here, to judge by its name";
 
 /// A controller with its annotations.
 #[derive(Debug)]
 pub struct Peer {
     /// Its name, for people.
     pub name: &'static str,
-    /// What its annotations begin with. An empty prefix stands for whole names.
+    /// The beginnings of its annotations. An empty prefix stands for whole names.
     pub prefixes: &'static [&'static str],
-    /// Whether it reads annotations of Services too.
+    /// True if it reads annotations of Services too.
     pub services: bool,
-    /// What they mean. A name may stand in several rows, for different values.
+    /// Its annotations. A name may have several rows, for different values.
     pub rows: &'static [Row],
 }
 
@@ -91,33 +89,33 @@ pub struct Peer {
 pub struct Row {
     /// Their names behind the prefix. `*` at the beginning or end stands for any text.
     pub names: &'static [&'static str],
-    /// What they mean.
+    /// Their meaning with the values of the row.
     pub meaning: Meaning,
     when: When,
 }
 
-/// What an annotation of another controller means.
+/// The meaning of an annotation for its controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// It restricts who may come in. The words complete "it asks for".
+    /// Restricts who may come in. The words complete "it asks for".
     Guard(&'static str, Scope),
-    /// TLS is not terminated: the backend gets the connection as it is.
+    /// The backend terminates TLS.
     Passthrough,
-    /// The object takes a part of the requests for its paths, and others take the rest.
-    Part,
+    /// The object takes a part of the requests for its paths.
+    Canary,
     /// Plain HTTP never reaches the backend.
     HttpsOnly,
-    /// It says more about another annotation, which is named, and nothing without that one.
+    /// Configures the named annotation, and has no effect without it.
     Detail(&'static str),
-    /// Something that is not done here. The words are a sentence without the full stop.
+    /// Asks for something that is not done here. The words are a sentence without its full stop.
     Unsupported(&'static str),
-    /// It asks for nothing.
+    /// Has no effect that would be missed.
     Nothing,
-    /// It is not in the tables.
+    /// Is not in the tables.
     Unknown,
 }
 
-/// How far a guard reaches.
+/// The reach of a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The paths of the object.
@@ -151,7 +149,7 @@ pub(super) fn read(annotations: &BTreeMap<Box<str>, Box<str>>, on: On) -> Box<[P
             continue;
         }
         for meaning in meanings(annotations, name, value.trim(), on) {
-            if on == On::Ingress || meaning.closes() || meaning == Meaning::Part {
+            if on == On::Ingress || meaning.closes() || meaning == Meaning::Canary {
                 found.push(PeerAnnotation { name: name.clone(), meaning });
             }
         }
@@ -159,7 +157,7 @@ pub(super) fn read(annotations: &BTreeMap<Box<str>, Box<str>>, on: On) -> Box<[P
     found.into()
 }
 
-/// What one annotation means: rarely more than one thing.
+/// Returns the meanings of one annotation, rarely more than one.
 fn meanings(annotations: &BTreeMap<Box<str>, Box<str>>, name: &str, value: &str, on: On) -> Vec<Meaning> {
     // Traefik takes its names in any case.
     let lower = name.to_ascii_lowercase();
@@ -185,28 +183,28 @@ fn meanings(annotations: &BTreeMap<Box<str>, Box<str>>, name: &str, value: &str,
         let is_guard = !value.is_empty() && speaks_of_access(&lower);
         return vec![if is_guard { Meaning::Guard(UNKNOWN_GUARD, Scope::Paths) } else { Meaning::Unknown }];
     }
-    // Under a shared prefix one controller may leave alone what another enforces: the strictest counts.
+    // Under a shared prefix one controller may ignore what another enforces: the strictest counts.
     if let Some(closing) = found.iter().find(|meaning| meaning.closes()) {
         return vec![*closing];
     }
-    let does_something = |meaning: &&Meaning| matches!(meaning, Meaning::Part | Meaning::HttpsOnly);
+    let does_something = |meaning: &&Meaning| matches!(meaning, Meaning::Canary | Meaning::HttpsOnly);
     let is_told = |meaning: &&Meaning| matches!(meaning, Meaning::Detail(_) | Meaning::Unsupported(_));
     found.iter().filter(does_something).chain(found.iter().find(is_told)).copied().collect()
 }
 
 fn speaks_of_access(name: &str) -> bool {
-    // The domain is the controller's, and has nothing to do with the matter.
+    // The domain is the controller's and says nothing about the annotation.
     let own = name.split_once('/').map_or(name, |(_domain, own)| own);
     GUARD_WORDS.iter().any(|word| own.contains(word))
 }
 
 impl Meaning {
-    /// Whether the paths of the object must not be served without it.
+    /// True if the paths of the object must not be served without it.
     pub(super) fn closes(self) -> bool {
         matches!(self, Self::Guard(..) | Self::Passthrough)
     }
 
-    /// Whether it reaches beyond the paths of its object.
+    /// True if it reaches beyond the paths of its object.
     pub(super) fn is_of_hosts(self) -> bool {
         matches!(self, Self::Guard(_, Scope::Hosts) | Self::Passthrough)
     }
@@ -224,7 +222,7 @@ impl Meaning {
 }
 
 impl Row {
-    /// The values with which the annotations mean it, for people.
+    /// The values with which the annotations have the meaning, for people.
     pub fn values(&self) -> String {
         self.when.words()
     }
@@ -255,8 +253,8 @@ const fn passthrough(names: &'static [&'static str]) -> Row {
     Row { names, when: When::TRUE, meaning: Meaning::Passthrough }
 }
 
-const fn part(names: &'static [&'static str], when: When) -> Row {
-    Row { names, when, meaning: Meaning::Part }
+const fn canary(names: &'static [&'static str], when: When) -> Row {
+    Row { names, when, meaning: Meaning::Canary }
 }
 
 const fn https_only(names: &'static [&'static str], when: When) -> Row {

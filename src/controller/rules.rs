@@ -29,7 +29,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Compiled {
     pub(super) ours: bool,
-    /// What everything on its hosts is answered with, because a guard that is not supported is for the whole host.
+    /// The refusal for everything on its hosts, if it asks for an unsupported guard on whole hosts.
     pub(super) closes_hosts: Option<Refusal>,
     pub(super) rules: Vec<(HostPattern, PathMatch, Arc<Route>)>,
     /// `defaultBackend` beside rules: for its hosts.
@@ -181,7 +181,7 @@ impl Compiler<'_> {
         let protocol = self.asked.protocol;
         let fact = self.fact;
         self.out.with_tls = self.tls();
-        if self.verdict.is_part {
+        if self.verdict.is_canary {
             return;
         }
         for (r, rule) in fact.spec.rules.iter().enumerate() {
@@ -489,7 +489,7 @@ impl Compiler<'_> {
         self.out.rules.extend(closed.into_iter().map(|path| (host.clone(), path, route.clone())));
     }
 
-    /// What is done with the requests for a backend; nothing where it is meant to have a part of them only.
+    /// Returns the action for a backend, or `None` if its Service must take a part of the requests only.
     fn backend(&mut self, backend: &IngressBackend, field: &str, protocol: Option<Protocol>) -> Option<Action> {
         let Some(service) = &backend.service else {
             self.warn(
@@ -511,7 +511,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// The same action, unless annotations of other controllers on the Service stand in the way.
+    /// Applies the annotations of other controllers on the Service to the action.
     fn guarded(&mut self, service: &Name, action: Action, field: &str) -> Option<Action> {
         let Some(fact) = self.index.services.get(service).filter(|fact| !fact.peers.is_empty()) else {
             return Some(action);

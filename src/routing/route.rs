@@ -33,9 +33,9 @@ pub enum Refusal {
     UnknownPort,
     /// The kind of backend (`resource`) is not supported: 503.
     UnsupportedBackend,
-    /// Access to it is to be restricted in a way that is not supported: 503.
+    /// It asks for a guard that is not supported: 503.
     UnsupportedGuard,
-    /// The backend is to terminate TLS itself, which is not supported: 503.
+    /// It asks for TLS passthrough, which is not supported: 503.
     UnsupportedPassthrough,
     /// The path is a regular expression, and those are not matched: 503.
     UnsupportedPath,
@@ -98,7 +98,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route that refuses every request at once: it redirects nothing either.
+    /// Creates a route that refuses every request at once, without a redirect.
     pub fn refused(origin: Origin, refusal: Refusal) -> Self {
         Self { origin, action: Action::Refuse(refusal), filters: Arc::new([]) }
     }

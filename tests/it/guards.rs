@@ -8,7 +8,7 @@ use super::support::{Backend, Folder, Gatelet, eventually, gatelet::program, run
 const HOST: &str = "app.example.com";
 const AUTH: &str = "nginx.ingress.kubernetes.io/auth-type=basic";
 
-/// What an operator gets to see of a request.
+/// The outcome that `explain` shows.
 fn outcome(gatelet: &Gatelet) -> String {
     let output = gatelet.command(&["explain", HOST, "-o", "json"]);
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -35,7 +35,7 @@ fn a_login_of_ingress_nginx_closes_its_paths_and_says_why() {
     for (key, value) in [("severity", "Warning"), ("reason", "UnsupportedGuard"), ("field", field)] {
         assert_eq!(findings[0][key], value, "{findings}");
     }
-    let message = "it asks for a login by name and password, which is not supported: the paths answer 503";
+    let message = "it asks for a login by name and password, which is not supported: the paths return 503";
     assert!(findings[0]["message"].as_str().expect("text").starts_with(message), "{findings}");
     eventually("the Event is there", || {
         let described = gatelet.kubectl(&["describe", "ingress", "app"]);

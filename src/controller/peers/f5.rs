@@ -43,7 +43,7 @@ const ROWS: &[Row] = &[
         &["redirect-to-https", "ssl-redirect", "http-redirect-code"],
         "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
     ),
-    unsupported(&["proxy-redirect-from", "proxy-redirect-to"], "Location in answers is not rewritten"),
+    unsupported(&["proxy-redirect-from", "proxy-redirect-to"], "Location in responses is not rewritten"),
     unsupported(
         &[
             "add-header",
@@ -53,7 +53,7 @@ const ROWS: &[Row] = &[
             "proxy-set-headers",
             "server-tokens",
         ],
-        "the fields of requests and answers are not changed",
+        "the fields of requests and responses are not changed",
     ),
     unsupported(&["hsts", "hsts-*"], "hsts in the settings says what is sent"),
     unsupported(&["ssl-ciphers", "ssl-prefer-server-ciphers"], "tls in the settings says what is spoken"),
@@ -86,12 +86,9 @@ const ROWS: &[Row] = &[
     unsupported(&["sticky-cookie-services"], "clients do not stick to an endpoint"),
     unsupported(
         &["health-checks", "health-checks-mandatory", "health-checks-mandatory-queue"],
-        "endpoints are not checked: one that refuses connections is passed over",
+        "endpoints are not checked: one that refuses connections is left out for a while",
     ),
-    unsupported(
-        &["max-fails", "fail-timeout"],
-        "proxy.eject_after in the settings says when an endpoint is passed over",
-    ),
+    unsupported(&["max-fails", "fail-timeout"], "proxy.eject_after in the settings says when an endpoint is left out"),
     unsupported(&["keepalive"], "proxy.max_idle_per_endpoint in the settings says how many are kept"),
     unsupported(&["use-cluster-ip"], "requests go to the endpoints, not to the address of the Service"),
     nothing(&["upstream-zone-size"]),

@@ -2,7 +2,7 @@
 //! Kubernetes Ingress Controller 3.2 of HAProxy Technologies.
 
 use super::{
-    Peer, Row, detail, guard, guard_when, host_guard, nothing, part, passthrough, unsupported,
+    Peer, Row, canary, detail, guard, guard_when, host_guard, nothing, passthrough, unsupported,
     values::{CLIENT_CERTIFICATES, When},
 };
 
@@ -85,7 +85,7 @@ const INGRESS_ROWS: &[Row] = &[
     detail(&["tcp-service-log-format", "tcp-service-proxy-protocol"], "tcp-service-port"),
     passthrough(&["ssl-passthrough"]),
     detail(&["ssl-passthrough-http-port"], "ssl-passthrough"),
-    part(&["http-header-match", "http-header-match-regex"], When::ANY),
+    canary(&["http-header-match", "http-header-match-regex"], When::ANY),
     // === Redirects and paths ===
     unsupported(
         &["blue-green-*"],
@@ -118,7 +118,7 @@ const INGRESS_ROWS: &[Row] = &[
     unsupported(&["affinity", "session-cookie-*"], "clients do not stick to an endpoint"),
     unsupported(
         &["agent-check-*", "backend-check-interval", "health-check-*"],
-        "endpoints are not checked: one that refuses connections is passed over",
+        "endpoints are not checked: one that refuses connections is left out for a while",
     ),
     unsupported(
         &["maxconn-server", "maxqueue-server", "limit-connections", "limit-rps", "limit-whitelist"],
@@ -152,7 +152,7 @@ const INGRESS_ROWS: &[Row] = &[
     ),
     // === Bodies, fields, TLS ===
     unsupported(&["proxy-body-size"], "proxy.max_body_bytes in the settings limits bodies"),
-    unsupported(&["cors-*"], "answers get no fields for CORS"),
+    unsupported(&["cors-*"], "responses get no CORS fields"),
     unsupported(
         &[
             "headers",
@@ -163,10 +163,10 @@ const INGRESS_ROWS: &[Row] = &[
             "response-del-headers",
             "response-set-headers",
         ],
-        "the fields of requests and answers are not changed",
+        "the fields of requests and responses are not changed",
     ),
     unsupported(&["hsts", "hsts-*"], "hsts in the settings says what is sent"),
-    unsupported(&["http-response-*"], "answers of gatelet itself are not changed"),
+    unsupported(&["http-response-*"], "responses of gatelet itself are not changed"),
     unsupported(&["acme-preferred-chain", "cert-signer"], "gatelet.dev/issuer says who issues certificates"),
     unsupported(
         &[
@@ -199,7 +199,7 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
     guard(&["request-redirect"], "a redirect of every request, so that none reaches the backend"),
     detail(&["request-redirect-code"], "request-redirect"),
     passthrough(&["ssl-passthrough"]),
-    part(&["route-acl"], When::ANY),
+    canary(&["route-acl"], When::ANY),
     // === Everything else ===
     unsupported(
         &["ssl-redirect", "ssl-redirect-code", "ssl-redirect-port"],
@@ -208,9 +208,9 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
     unsupported(&["path-rewrite", "set-host"], "paths and Host are not rewritten"),
     unsupported(
         &["request-set-header", "response-set-header", "forwarded-for", "src-ip-header"],
-        "the fields of requests and answers are not changed",
+        "the fields of requests and responses are not changed",
     ),
-    unsupported(&["cors-*"], "answers get no fields for CORS"),
+    unsupported(&["cors-*"], "responses get no CORS fields"),
     unsupported(
         &[
             "rate-limit-period",
@@ -226,7 +226,7 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
     unsupported(&["cookie-persistence", "cookie-persistence-no-dynamic"], "clients do not stick to an endpoint"),
     unsupported(
         &["check", "check-http", "check-interval", "timeout-check"],
-        "endpoints are not checked: one that refuses connections is passed over",
+        "endpoints are not checked: one that refuses connections is left out for a while",
     ),
     unsupported(&["timeout-server", "timeout-server-fin"], "the timeouts under [proxy] in the settings hold"),
     unsupported(&["server-ssl", "server-proto"], "gatelet.dev/backend-protocol says what backends speak"),

@@ -2,7 +2,7 @@
 //! few that are read here are in the table of `annotations`.
 
 use super::{
-    Peer, Row, detail, guard, guard_when, host_guard, nothing, part, passthrough, unsupported,
+    Peer, Row, canary, detail, guard, guard_when, host_guard, nothing, passthrough, unsupported,
     values::{ABSOLUTE_URL, CLIENT_CERTIFICATES, When},
 };
 
@@ -71,7 +71,7 @@ const ROWS: &[Row] = &[
     ),
     guard_when(&["rewrite-target"], ABSOLUTE_URL, "a redirect of every request, so that none reaches the backend"),
     passthrough(&["ssl-passthrough"]),
-    part(&["canary"], When::TRUE),
+    canary(&["canary"], When::TRUE),
     detail(
         &[
             "canary-weight",
@@ -95,7 +95,7 @@ const ROWS: &[Row] = &[
         &["preserve-trailing-slash", "relative-redirects", "use-port-in-redirects"],
         "redirects to HTTPS keep the path as it is, and are absolute",
     ),
-    unsupported(&["proxy-redirect-from", "proxy-redirect-to"], "Location in answers is not rewritten"),
+    unsupported(&["proxy-redirect-from", "proxy-redirect-to"], "Location in responses is not rewritten"),
     unsupported(&["x-forwarded-prefix"], "X-Forwarded-Prefix is not sent"),
     unsupported(&["server-alias"], "the further hosts are not served"),
     unsupported(&["upstream-vhost"], "backends get the Host that the client sent"),
@@ -112,11 +112,11 @@ const ROWS: &[Row] = &[
     ),
     unsupported(
         &["upstream-max-fails", "upstream-fail-timeout"],
-        "proxy.eject_after in the settings says when an endpoint is passed over",
+        "proxy.eject_after in the settings says when an endpoint is left out",
     ),
     unsupported(
         &["proxy-http-version", "connection-proxy-header"],
-        "backends get HTTP/1.1 and connections that are kept",
+        "backends get HTTP/1.1 over persistent connections",
     ),
     unsupported(
         &[
@@ -156,8 +156,8 @@ const ROWS: &[Row] = &[
         "proxy.max_header_bytes in the settings limits heads",
     ),
     unsupported(&["proxy-cookie-domain", "proxy-cookie-path"], "cookies of backends are not rewritten"),
-    unsupported(&["enable-cors", "cors-*"], "answers get no fields for CORS"),
-    unsupported(&["custom-headers"], "answers get no further fields"),
+    unsupported(&["enable-cors", "cors-*"], "responses get no CORS fields"),
+    unsupported(&["custom-headers"], "responses get no further fields"),
     unsupported(&["proxy-set-headers"], "requests get no further fields"),
     unsupported(
         &["custom-http-errors", "default-backend", "disable-proxy-intercept-errors"],
@@ -177,7 +177,7 @@ const ROWS: &[Row] = &[
         ],
         "requests are not limited",
     ),
-    unsupported(&["limit-rate", "limit-rate-after"], "the rate of answers is not limited"),
+    unsupported(&["limit-rate", "limit-rate-after"], "the rate of responses is not limited"),
     unsupported(&["enable-access-log", "enable-rewrite-log"], "log in the settings says what is logged"),
     unsupported(
         &[

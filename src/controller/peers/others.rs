@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{
-    Peer, Row, detail, guard, guard_when, https_only, nothing, part, unsupported,
+    Peer, Row, canary, detail, guard, guard_when, https_only, nothing, unsupported,
     values::{When, has_any},
 };
 
@@ -25,12 +25,12 @@ pub(super) const ALB_PEER: Peer = Peer {
 pub(super) const GCE_PEER: Peer =
     Peer { name: "ingress-gce", prefixes: &["kubernetes.io/ingress."], services: false, rows: GCE_ROWS };
 
-/// What several controllers have read under the oldest prefix, and the notes of ingress-gce there.
+/// Annotations that several controllers read under the oldest prefix, and the status of ingress-gce.
 pub(super) const SHARED_PEER: Peer =
     Peer { name: "Several controllers", prefixes: &["ingress.kubernetes.io/"], services: false, rows: SHARED_ROWS };
 
-/// None: those that are read are in the table of `annotations`. A name that is not there and speaks
-/// of access closes its paths too.
+/// Has no rows: the table is in `annotations`. An unknown name that sounds like a guard closes its
+/// paths too.
 pub(super) const OWN_PEER: Peer = Peer { name: "gatelet", prefixes: &["gatelet.dev/"], services: true, rows: &[] };
 
 const KONG_ROWS: &[Row] = &[
@@ -38,7 +38,7 @@ const KONG_ROWS: &[Row] = &[
     guard(&["override"], "settings of a KongIngress, which may restrict access"),
     guard(&["methods"], "requests of certain methods only"),
     guard(&["snis"], "clients that ask for certain server names only"),
-    part(&["headers.*"], When::ANY),
+    canary(&["headers.*"], When::ANY),
     detail(&["headers-separator"], "headers.*"),
     guard_when(
         &["protocols"],
@@ -132,7 +132,7 @@ const ALB_ROWS: &[Row] = &[
     unsupported(&["ssl-policy"], "tls in the settings says what is spoken"),
     unsupported(
         &["healthcheck-*", "healthy-threshold-count", "unhealthy-threshold-count", "success-codes"],
-        "endpoints are not checked: one that refuses connections is passed over",
+        "endpoints are not checked: one that refuses connections is left out for a while",
     ),
     unsupported(&["target-group-attributes"], "the settings say how endpoints are chosen"),
     unsupported(&["shield-advanced-protection"], "requests are not limited"),
@@ -187,7 +187,7 @@ const SHARED_ROWS: &[Row] = &[
     ]),
 ];
 
-/// Whether no listener asks for client certificates: a list of objects, each with the mode `off`.
+/// True if no listener asks for client certificates: a list of objects, each with the mode `off`.
 fn is_off(value: &str) -> bool {
     let Ok(Value::Array(listeners)) = serde_json::from_str(value) else { return false };
     listeners.iter().all(|listener| {
@@ -195,7 +195,7 @@ fn is_off(value: &str) -> bool {
     })
 }
 
-/// Whether a list of objects from protocol to port has HTTPS and no HTTP.
+/// True if a list of objects from protocol to port has HTTPS and no HTTP.
 fn listens_to_https_only(value: &str) -> bool {
     let Ok(Value::Array(listeners)) = serde_json::from_str::<Value>(value) else { return false };
     let has = |protocol: &str| listeners.iter().any(|listener| listener.get(protocol).is_some());

@@ -127,7 +127,7 @@ const FIRST_ROWS: &[Row] = &[
             "public-key",
             "is-development",
         ],
-        "requests and answers get no further fields",
+        "requests and responses get no further fields",
     ),
     unsupported(&["hsts-*", "force-hsts"], "hsts in the settings says what is sent"),
     // The hosts of the rules are the ones that are allowed.

@@ -1,13 +1,13 @@
-//! Which values of an annotation mean what the tables say. In doubt a guard guards.
+//! The values with which annotations have the meaning of their row. In doubt a guard guards.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// What people write for "no".
+/// Words for "no".
 const NO: &[&str] = &["false", "f", "0", "off", "no", "none", "disabled"];
 
-/// Directives of nginx that decide about answers, buffers and time, and never about who comes in.
+/// Directives of nginx about responses, buffers and timeouts, which never decide who comes in.
 const HARMLESS_DIRECTIVES: &[&str] = &[
     "access_log",
     "add_header",
@@ -55,8 +55,8 @@ const HARMLESS_DIRECTIVES: &[&str] = &[
     "tcp_nodelay",
 ];
 
-/// Request fields that a snippet may set without deciding who comes in. A backend may trust any
-/// other, and without the snippet the client could send it.
+/// Request fields that decide nothing. A backend may trust any other field, and without the snippet
+/// the client could send it.
 const HARMLESS_FIELDS: &[&str] = &[
     "accept-encoding",
     "connection",
@@ -84,14 +84,14 @@ pub(super) enum When {
     Addresses { empty: bool },
     /// Configuration of nginx that may restrict who comes in.
     Snippet,
-    /// What the function says, which is told in words too.
+    /// The values that the function takes; the words say which.
     Asked(Predicate, &'static str),
 }
 
 /// Says whether a value is meant, with the annotations beside it.
 type Predicate = fn(&str, &Siblings<'_>) -> bool;
 
-/// The annotations beside one, under the same prefix.
+/// The other annotations of the object, under the same prefix.
 pub(super) struct Siblings<'a> {
     pub(super) annotations: &'a BTreeMap<Box<str>, Box<str>>,
     pub(super) prefix: &'a str,
@@ -107,11 +107,11 @@ impl Siblings<'_> {
 impl When {
     /// Every value but an empty one.
     pub(super) const ANY: Self = Self::Unless(&[]);
-    /// Every value but an empty one and the words for "no". Peers take other words than those of
-    /// Go for false too, but who writes `yes` means it.
+    /// Every value but an empty one and the words for "no". Most peers read booleans as Go does and
+    /// take `yes` for false; here it counts as true, because its author wants the guard.
     pub(super) const TRUE: Self = Self::Unless(NO);
 
-    /// Whether the value, without white space around it, is one of these.
+    /// True if the value, without white space around it, is one of these.
     pub(super) fn holds(self, value: &str, siblings: &Siblings<'_>) -> bool {
         match self {
             Self::Always => true,
@@ -123,7 +123,7 @@ impl When {
         }
     }
 
-    /// The same in words, for people.
+    /// The same in words.
     pub(super) fn words(self) -> String {
         match self {
             Self::Always => "any value".to_owned(),
@@ -132,14 +132,14 @@ impl When {
             Self::Unless(words) => format!("any value but an empty one and {}", words.join(", ")),
             Self::Addresses { empty: true } => "a list that does not hold everybody".to_owned(),
             Self::Addresses { empty: false } => "a list that is not empty and does not hold everybody".to_owned(),
-            Self::Snippet => "one that does more than to answers, buffers and timeouts".to_owned(),
+            Self::Snippet => "one that configures more than responses, buffers and timeouts".to_owned(),
             Self::Asked(_holds, words) => words.to_owned(),
         }
     }
 }
 
-/// Whether a list of addresses and networks holds all of IPv4 or all of IPv6, alone or together. A
-/// list with anything else in it holds nobody for sure.
+/// True if a list of addresses and networks holds all of IPv4 or all of IPv6. A list with anything
+/// else in it does not count.
 fn holds_everybody(value: &str) -> bool {
     let parsed: Option<Vec<IpNet>> = value.split([',', ' ', '\n']).filter(|one| !one.is_empty()).map(network).collect();
     let Some(networks) = parsed else { return false };
@@ -158,8 +158,8 @@ fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
-/// Whether each directive of a snippet is known to leave the way in alone. A snippet with blocks, or
-/// one that is not understood, is not harmless.
+/// True if every directive of a snippet is known to restrict nobody. A snippet with blocks, or one
+/// that cannot be parsed, is not harmless.
 fn is_harmless_snippet(snippet: &str) -> bool {
     let Some(directives) = directives(snippet) else { return false };
     directives.iter().all(|words| match &**words {
@@ -169,8 +169,8 @@ fn is_harmless_snippet(snippet: &str) -> bool {
     })
 }
 
-/// The directives of a piece of nginx configuration, in words, read as nginx does. `None` if it has
-/// blocks or makes no sense.
+/// Splits nginx configuration into directives and their words, as nginx does. Returns `None` for
+/// blocks and unterminated quotes.
 fn directives(text: &str) -> Option<Vec<Vec<String>>> {
     let mut all = vec![Vec::new()];
     let mut chars = text.chars().peekable();
@@ -197,7 +197,7 @@ fn directives(text: &str) -> Option<Vec<Vec<String>>> {
                     match next {
                         ';' => break,
                         blank if blank.is_whitespace() => break,
-                        // A name of a variable may stand in braces.
+                        // `${name}` is a variable.
                         '{' if word.ends_with('$') => {}
                         '}' if word.contains("${") => {}
                         '{' | '}' => return None,
@@ -214,9 +214,8 @@ fn directives(text: &str) -> Option<Vec<Vec<String>>> {
 }
 
 /// Client certificates as ingress-nginx and HAProxy Ingress read them: a Secret with the CA, unless
-/// nobody is asked for a certificate. A name that it must have is then had by nobody. A certificate
-/// that may be left out guards too: the backend decides by a field, which those controllers do not
-/// let clients send.
+/// verification is off. With `auth-tls-match-cn` ingress-nginx then refuses everybody. Optional
+/// certificates guard too: the backend decides by a field that only the controller may set.
 pub(super) const CLIENT_CERTIFICATES: When = When::Asked(
     |value, siblings| {
         let is_asked = siblings.get("auth-tls-verify-client") != Some("off");
@@ -225,7 +224,7 @@ pub(super) const CLIENT_CERTIFICATES: When = When::Asked(
     "any value but an empty one, unless `auth-tls-verify-client` is off without `auth-tls-match-cn`",
 );
 
-/// The target of a rewrite that is another server: a redirect then.
+/// A rewrite to a whole URL, which ingress-nginx answers with a redirect.
 pub(super) const ABSOLUTE_URL: When = When::Asked(
     |value, _| {
         let value = value.to_ascii_lowercase();
@@ -234,13 +233,13 @@ pub(super) const ABSOLUTE_URL: When = When::Asked(
     "a whole URL",
 );
 
-/// Ports beside the usual one.
+/// Lists of ports that lack the usual ones.
 pub(super) const OTHER_PORTS: When = When::Asked(
     |value, _| !value.is_empty() && !value.split(',').any(|port| ["80", "443"].contains(&port.trim())),
     "ports without 80 and 443",
 );
 
-/// Whether a list with commas has one of the words.
+/// True if a list with commas has one of the words.
 pub(super) fn has_any(list: &str, words: &[&str]) -> bool {
     list.split(',').any(|one| words.iter().any(|word| one.trim().eq_ignore_ascii_case(word)))
 }

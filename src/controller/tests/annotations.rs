@@ -147,18 +147,20 @@ fn page() -> String {
     page
 }
 
-/// What the page says of an annotation of another controller.
+/// The cell for the effect of an annotation.
 fn effect(meaning: Meaning) -> String {
     match meaning {
         Meaning::Guard(what, Scope::Paths) => format!("**503**: it asks for {what}"),
         Meaning::Guard(what, Scope::Hosts) => format!("**503 on the whole host**: it asks for {what}"),
         Meaning::Guard(what, Scope::Mergeable) => format!("**503**, of a master on the whole host: it asks for {what}"),
-        Meaning::Passthrough => "**503 on the whole host**: the backend is to terminate TLS itself".to_owned(),
-        Meaning::Part => "**not served**: it is for a part of the requests".to_owned(),
+        Meaning::Passthrough => {
+            "**503 on the whole host**: it asks for TLS that the backend terminates itself".to_owned()
+        }
+        Meaning::Canary => "**not served**: it asks for a part of the requests".to_owned(),
         Meaning::HttpsOnly => "plain HTTP is redirected to HTTPS".to_owned(),
         Meaning::Detail(of) => format!("none without {of}"),
         Meaning::Unsupported(effect) => format!("none: {effect}"),
-        Meaning::Nothing => "none is needed".to_owned(),
+        Meaning::Nothing => "none needed".to_owned(),
         Meaning::Unknown => panic!("no row says that"),
     }
 }

@@ -1,4 +1,4 @@
-//! Which Ingresses are served, and what is told of the others.
+//! Classes that are served, and the summary of the others.
 
 use super::*;
 
@@ -89,7 +89,7 @@ fn classes_of_the_settings_are_taken_over() {
             "spec": {"controller": "k8s.io/ingress-nginx"},
         })));
     }
-    // Who names no class means the default one.
+    // Ingresses without a class are of the default one.
     index.apply(Event::Delete(Key { kind: Kind::IngressClass, namespace: "".into(), name: "gatelet".into() }));
     index.apply(apply(of_class("none", None, None)));
     index.compile();

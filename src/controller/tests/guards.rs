@@ -9,7 +9,7 @@ use super::{
     *,
 };
 
-/// Reasons and fields of what is said, without the Warnings.
+/// Findings: reason, whether it is a Warning, field.
 type Said = Vec<(&'static str, bool, String)>;
 
 fn annotated(name: &str, annotations: &[(&str, &str)]) -> Value {
@@ -20,8 +20,7 @@ fn annotated(name: &str, annotations: &[(&str, &str)]) -> Value {
     one
 }
 
-/// What a request meets with these annotations on the Ingress, and what is said: reason, whether it
-/// is a Warning, field.
+/// Outcome of a request and findings with these annotations on the Ingress.
 fn with(annotations: &[(&str, &str)]) -> (String, Said) {
     let mut index = index();
     index.apply(apply(service("web")));
@@ -56,7 +55,7 @@ fn samples(row: &Row) -> (Vec<&'static str>, Vec<&'static str>) {
             vec!["10.0.0.0/8", "192.0.2.1, 2001:db8::/32", "x", "0.0.0.0/0,x", "patterns/ips", "0.0.0.0/0,!10.0.0.0/8"],
             vec!["", "0.0.0.0/0", "::/0", "10.0.0.0/8, 0.0.0.0/0, ::/0", "0.0.0.0/1,128.0.0.0/1"],
         ),
-        "one that does more than to answers, buffers and timeouts" => (
+        "one that configures more than responses, buffers and timeouts" => (
             vec![
                 "deny all;",
                 "add_header A b; allow 10.0.0.0/8; deny all;",
@@ -309,13 +308,13 @@ fn a_guard_on_a_service_closes_the_paths_to_it() {
         let (web, safe, said) = guarded(json!({name: value}), &[]);
         assert_eq!((&*web, &*safe), ("empty", "UnsupportedGuard"), "{name}");
         assert_eq!(said, [("UnsupportedGuard", true, path.clone())], "{name}");
-        // Who may decide: the Service, and the Ingress.
+        // Both the Service and the Ingress may decide.
         let decision = json!({name: value, "gatelet.dev/unsupported-guards": "ignore"});
         let ignored = ("empty".to_owned(), "empty".to_owned(), vec![("UnsupportedGuard", false, path.clone())]);
         assert_eq!(guarded(decision, &[]), ignored, "{name}");
         assert_eq!(guarded(json!({name: value}), &[("gatelet.dev/unsupported-guards", "ignore")]), ignored, "{name}");
     }
-    // What is no guard, and what the controller does not read on Services.
+    // Not a guard, and not read on Services.
     let harmless = json!({"haproxy.org/check": "true", "nginx.ingress.kubernetes.io/auth-type": "basic"});
     assert_eq!(guarded(harmless, &[]), ("empty".to_owned(), "empty".to_owned(), vec![]));
 }
