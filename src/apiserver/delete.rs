@@ -2,16 +2,15 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     Api,
     admit::finalizers,
     answer::{self, Body},
+    options::DeleteOptions,
     registry::{RESOURCES, Resource},
-    request::{Accept, Query, Target, content_type},
-    schema::ContentType,
+    request::{Accept, Query, Target},
     selector::Selector,
     status::ApiError,
     write::RETRIES,
@@ -23,35 +22,6 @@ use crate::{
 
 /// Namespaces that stay.
 const PROTECTED: [&str; 2] = ["default", "kube-system"];
-
-/// What the client says about a deletion.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Options {
-    preconditions: Option<Preconditions>,
-    dry_run: Option<Vec<String>>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Preconditions {
-    uid: Option<String>,
-    resource_version: Option<String>,
-}
-
-impl Options {
-    fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
-        if body.is_empty() {
-            return Ok(Self::default());
-        }
-        let bad = |why: String| ApiError::bad_request(format!("the delete options cannot be read: {why}"));
-        match content_type(headers)? {
-            ContentType::Json => serde_json::from_slice(body).map_err(|error| bad(error.to_string())),
-            ContentType::Yaml => serde_saphyr::from_slice(body).map_err(|error| bad(error.to_string())),
-            ContentType::Protobuf => Err(ApiError::unsupported_body()),
-        }
-    }
-}
 
 /// What a deletion came to.
 enum Outcome {
@@ -75,16 +45,18 @@ impl Api {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Response<Body>, ApiError> {
-        let options = Options::parse(headers, body)?;
-        let dry_run = query.dry_run()? || options.dry_run.as_ref().is_some_and(|stages| !stages.is_empty());
+        let options = DeleteOptions::parse(headers, query, body)?;
         let resource = target.resource;
-        match self.remove(target, name, &options, dry_run).await? {
+        match self.remove(target, name, &options).await? {
             Outcome::Gone { stored } if !resource.delete_returns_object => {
                 let uid = serde_json::from_slice::<Value>(&stored).unwrap_or_default()["metadata"]["uid"].clone();
                 Ok(answer::encode(StatusCode::OK, success(resource, name, &uid).to_string().into(), accept))
             }
-            Outcome::Gone { stored } | Outcome::Marked { stored } => {
-                Ok(answer::object(StatusCode::OK, resource, &stored, accept))
+            Outcome::Gone { stored } => Ok(answer::object(StatusCode::OK, resource, &stored, accept)),
+            Outcome::Marked { stored } => {
+                let waits = options.orphan_dependents == Some(false);
+                let code = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
+                Ok(answer::object(code, resource, &stored, accept))
             }
         }
     }
@@ -102,13 +74,12 @@ impl Api {
         if resource.namespaced && target.namespace.is_none() {
             return Err(ApiError::method_not_allowed());
         }
-        let options = Options::parse(headers, body)?;
-        let dry_run = query.dry_run()? || options.dry_run.as_ref().is_some_and(|stages| !stages.is_empty());
+        let options = DeleteOptions::parse(headers, query, body)?;
         let selector = Selector::parse(resource, query.text("labelSelector"), query.text("fieldSelector"))?;
         let mut chosen = self.view.list(resource.kind, target.namespace.as_deref()).items;
         chosen.retain(|object| selector.matches(object));
         for object in &chosen {
-            match self.remove(target, &object.meta.name, &options, dry_run).await {
+            match self.remove(target, &object.meta.name, &options).await {
                 Ok(_) => {}
                 Err(error) if error.code == StatusCode::NOT_FOUND => {}
                 Err(error) => return Err(error),
@@ -118,7 +89,7 @@ impl Api {
         Ok(answer::encode(StatusCode::OK, answer::list(resource, &chosen, metadata, accept), accept))
     }
 
-    async fn remove(&self, target: &Target, name: &str, options: &Options, dry_run: bool) -> Result<Outcome, ApiError> {
+    async fn remove(&self, target: &Target, name: &str, options: &DeleteOptions) -> Result<Outcome, ApiError> {
         let resource = target.resource;
         for _attempt in 0..RETRIES {
             let known = self.stored(target, name)?;
@@ -135,7 +106,7 @@ impl Api {
             if waits {
                 mark(resource, &mut object);
             }
-            if dry_run {
+            if options.dry_run() {
                 return Ok(if waits { Outcome::Marked { stored } } else { Outcome::Gone { stored } });
             }
             let expected = known.meta.resource_version.parse().ok().map(Revision);
@@ -163,7 +134,7 @@ impl Api {
                 if !namespace.meta.deletion_timestamp.is_empty()
                     && let Err(error) = self.finish_namespace(&namespace.meta.name).await
                 {
-                    tracing::warn!(namespace = &*namespace.meta.name, ?error, "the namespace cannot be emptied yet");
+                    tracing::warn!(namespace = &*namespace.meta.name, %error, "the namespace cannot be emptied yet");
                 }
             }
             let Ok(mut changes) = self.view.watch(Kind::Namespace, snapshot.revision) else { continue };
@@ -180,7 +151,7 @@ impl Api {
         for resource in RESOURCES.iter().filter(|r| r.namespaced && r.group == r.kind.group()) {
             let target = Target { resource, namespace: Some(name.to_owned()), name: None, subresource: None };
             for object in self.view.list(resource.kind, Some(name)).items {
-                match self.remove(&target, &object.meta.name, &Options::default(), false).await {
+                match self.remove(&target, &object.meta.name, &DeleteOptions::default()).await {
                     Ok(Outcome::Gone { .. }) => {}
                     Ok(Outcome::Marked { .. }) => left += 1,
                     Err(error) if error.code == StatusCode::NOT_FOUND => {}
@@ -214,21 +185,21 @@ fn mark(resource: &Resource, object: &mut Value) {
     }
 }
 
-fn check(resource: &Resource, name: &str, options: &Options, uid: &str, version: &str) -> Result<(), ApiError> {
+fn check(resource: &Resource, name: &str, options: &DeleteOptions, uid: &str, version: &str) -> Result<(), ApiError> {
     let Some(wanted) = &options.preconditions else { return Ok(()) };
     if let Some(wanted) = wanted.uid.as_deref().filter(|wanted| *wanted != uid) {
         let why = format!(
             "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have \
              been deleted and then recreated"
         );
-        return Err(ApiError::conflict(resource, name, &why));
+        return Err(ApiError::precondition(resource, name, &why));
     }
     if let Some(wanted) = wanted.resource_version.as_deref().filter(|wanted| *wanted != version) {
         let why = format!(
             "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record \
              ({version}). The object might have been modified"
         );
-        return Err(ApiError::conflict(resource, name, &why));
+        return Err(ApiError::precondition(resource, name, &why));
     }
     Ok(())
 }

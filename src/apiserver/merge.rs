@@ -28,7 +28,7 @@ const REMOVE: &str = "$deleteFromPrimitiveList/";
 /// Applies a JSON merge patch.
 pub(crate) fn merge_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     if !patch.is_object() {
-        return Err(PatchError::Malformed("the patch is not an object".to_owned()));
+        return Err(PatchError::Malformed(format!("error decoding patch: {}", not_an_object(patch))));
     }
     json_patch::merge(target, patch);
     Ok(())
@@ -61,9 +61,13 @@ pub(crate) fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchE
 /// Applies a strategic merge patch (k8s.io/apimachinery/pkg/util/strategicpatch).
 pub(crate) fn strategic(kind: Kind, target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let Some(patch) = patch.as_object() else {
-        return Err(PatchError::Malformed("the patch is not an object".to_owned()));
+        return Err(PatchError::Malformed(not_an_object(patch)));
     };
     merge_object(schema::message(kind.name()), target, patch)
+}
+
+fn not_an_object(patch: &Value) -> String {
+    format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", go_name(patch))
 }
 
 fn go_name(value: &Value) -> &'static str {

@@ -15,6 +15,7 @@ mod events;
 mod identity;
 pub(crate) mod merge;
 pub(crate) mod openapi;
+mod options;
 mod protobuf;
 mod read;
 mod registry;

@@ -13,14 +13,14 @@ const MAGIC: &[u8] = b"k8s\0";
 const MAX_DEPTH: usize = 32;
 
 /// The bytes are not what they should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProtobufError {
     #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
     Prefix,
     #[error("proto: the message is cut off or damaged")]
     Damaged,
-    #[error("no kind is registered for the protobuf message")]
-    UnknownKind,
+    #[error("no kind \"{kind}\" is registered for version \"{version}\" in scheme \"gatelet\"")]
+    UnknownKind { kind: String, version: String },
 }
 
 use ProtobufError::Damaged;
@@ -33,8 +33,9 @@ enum Wire<'b> {
     Other,
 }
 
-/// Decodes `k8s\0` + `runtime.Unknown { typeMeta { apiVersion, kind }, raw }`.
-pub(crate) fn decode(body: &[u8]) -> Result<Value, ProtobufError> {
+/// Decodes `k8s\0` + `runtime.Unknown { typeMeta { apiVersion, kind }, raw }`; `expected` is the kind of one that says
+/// none.
+pub(crate) fn decode(body: &[u8], expected: &str) -> Result<Value, ProtobufError> {
     let envelope = body.strip_prefix(MAGIC).ok_or(ProtobufError::Prefix)?;
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
     each(envelope, |number, wire| {
@@ -53,17 +54,23 @@ pub(crate) fn decode(body: &[u8]) -> Result<Value, ProtobufError> {
         Ok(())
     })?;
     let name = match (&*api_version, &*kind) {
-        ("events.k8s.io/v1", "Event") => "EventsEvent",
+        ("events.k8s.io/v1", "Event") => "events.Event",
+        (_, "") => expected,
         (_, kind) => kind,
     };
-    let fields = schema::message(name).ok_or(ProtobufError::UnknownKind)?;
-    let mut object = message(name, fields, raw, 0)?;
-    object.insert("apiVersion".to_owned(), api_version.into());
-    object.insert("kind".to_owned(), kind.into());
+    let Some(fields) = schema::message(name) else {
+        return Err(ProtobufError::UnknownKind { kind, version: api_version });
+    };
+    let mut object = message(fields, raw, 0)?;
+    for (member, text) in [("apiVersion", api_version), ("kind", kind)] {
+        if !text.is_empty() {
+            object.insert(member.to_owned(), text.into());
+        }
+    }
     Ok(Value::Object(object))
 }
 
-fn message(name: &str, fields: &Message, bytes: &[u8], depth: usize) -> Result<Map<String, Value>, ProtobufError> {
+fn message(fields: &Message, bytes: &[u8], depth: usize) -> Result<Map<String, Value>, ProtobufError> {
     if depth > MAX_DEPTH {
         return Err(Damaged);
     }
@@ -72,16 +79,15 @@ fn message(name: &str, fields: &Message, bytes: &[u8], depth: usize) -> Result<M
         let inlined = fields.values().any(|field| field.number.len() > 1 && field.number[0] == number);
         match wire {
             Wire::Bytes(inner) if inlined => {
-                each(inner, |inner, wire| put(name, fields, &[number, inner], wire, depth, &mut object))
+                each(inner, |inner, wire| put(fields, &[number, inner], wire, depth, &mut object))
             }
-            wire => put(name, fields, &[number], wire, depth, &mut object),
+            wire => put(fields, &[number], wire, depth, &mut object),
         }
     })?;
     Ok(object)
 }
 
 fn put(
-    parent: &str,
     fields: &Message,
     number: &[u64],
     wire: Wire<'_>,
@@ -114,20 +120,13 @@ fn put(
             }
         }
         of => {
-            let found = value(of, &wire, depth)?;
-            // Go writes fields that are no pointers even when they are empty.
-            let empty = found.as_ref().is_some_and(|value| *value == 0 || *value == false || *value == "");
-            if let Some(found) = found.filter(|_| !empty || is_pointer(parent, name)) {
+            // Go writes fields that are no pointers even when they are empty: the schema drops those.
+            if let Some(found) = value(of, &wire, depth)? {
                 object.insert(name.to_string(), found);
             }
         }
     }
     Ok(())
-}
-
-/// Fields for which empty and absent are different things.
-fn is_pointer(parent: &str, field: &str) -> bool {
-    parent == "EndpointConditions" || matches!(field, "immutable" | "allocateLoadBalancerNodePorts")
 }
 
 fn value(of: &Type, wire: &Wire<'_>, depth: usize) -> Result<Option<Value>, ProtobufError> {
@@ -168,7 +167,7 @@ fn value(of: &Type, wire: &Wire<'_>, depth: usize) -> Result<Option<Value>, Prot
             }
         }
         (Type::Ref(name), Wire::Bytes(bytes)) => match schema::message(name) {
-            Some(fields) => Value::Object(message(name, fields, bytes, depth + 1)?),
+            Some(fields) => Value::Object(message(fields, bytes, depth + 1)?),
             None => return Ok(None),
         },
         (Type::Any, _) => return Ok(None),

@@ -76,14 +76,14 @@ impl Query {
         self.text(name).parse().ok()
     }
 
-    /// Whether the write is only to be tried.
-    pub(crate) fn dry_run(&self) -> Result<bool, ApiError> {
+    /// Whether the write is only to be tried; `kind` is the kind of options that an error names.
+    pub(crate) fn dry_run(&self, kind: &str) -> Result<bool, ApiError> {
         match self.text("dryRun") {
             "" => Ok(false),
             "All" => Ok(true),
             other => {
-                let message = format!("Unsupported value: \"{other}\": supported values: \"All\"");
-                Err(ApiError::invalid_options("CreateOptions", "dryRun", "FieldValueNotSupported", &message))
+                let message = format!("Unsupported value: [\"{other}\"]: supported values: \"All\"");
+                Err(ApiError::invalid_options(kind, "dryRun", "FieldValueNotSupported", &message))
             }
         }
     }

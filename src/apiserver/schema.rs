@@ -6,14 +6,14 @@ mod duplicates;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::OnceLock};
+use std::{collections::HashMap, fmt::Display, sync::OnceLock};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::protobuf;
-use crate::objects::Kind;
+use crate::{objects::Kind, util::yaml};
 
 /// The form of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,12 @@ pub(crate) struct Field {
     /// Whether a list or map is there even when it is empty.
     #[serde(default)]
     kept: bool,
+    /// Whether an empty value is the same as none: the field is no pointer in Go.
+    #[serde(default)]
+    plain: bool,
+    /// What Go calls the text, where it has a type of its own: `v1.Protocol`.
+    #[serde(default)]
+    go: Option<Box<str>>,
 }
 
 /// The fields of a message, by their JSON names.
@@ -95,35 +101,64 @@ pub(crate) fn message(name: &str) -> Option<&'static Message> {
 
 /// Decodes a request body.
 pub(crate) fn decode(kind: Kind, content_type: ContentType, body: &[u8]) -> Result<Decoded, DecodeError> {
-    let cannot = |found: &str, why: &str| {
-        let version = kind.api_version().rsplit('/').next().unwrap_or_default();
-        DecodeError(format!("{found} in version \"{version}\" cannot be handled as a {}: {why}", kind.name()))
+    let expected = Expected { kind: kind.name(), message: kind.name(), api_version: kind.api_version() };
+    decode_as(expected, content_type, body)
+}
+
+/// Decodes an Event of the group `events.k8s.io`.
+pub(crate) fn decode_event(content_type: ContentType, body: &[u8]) -> Result<Decoded, DecodeError> {
+    let expected = Expected { kind: Kind::Event.name(), message: "events.Event", api_version: "events.k8s.io/v1" };
+    decode_as(expected, content_type, body)
+}
+
+/// What a body must be.
+#[derive(Clone, Copy)]
+struct Expected {
+    kind: &'static str,
+    /// Its message in the table.
+    message: &'static str,
+    api_version: &'static str,
+}
+
+fn decode_as(expected: Expected, content_type: ContentType, body: &[u8]) -> Result<Decoded, DecodeError> {
+    let kind = expected.kind;
+    let unrecognized = |why: &dyn Display| {
+        let summary = summarize(body);
+        DecodeError(format!("the object provided is unrecognized (must be of type {kind}): {why} ({summary})"))
     };
     let mut unknown = Vec::new();
-    let mut value = match content_type {
-        ContentType::Json => duplicates::parse(body, &mut unknown)
-            .map_err(|error| DecodeError(format!("couldn't get version/kind; json parse error: {error}")))?,
-        ContentType::Yaml => serde_saphyr::from_slice(body)
-            .map_err(|error| DecodeError(format!("error converting YAML to JSON: yaml: {error}")))?,
-        ContentType::Protobuf => protobuf::decode(body).map_err(|error| DecodeError(error.to_string()))?,
-    };
-    if !value.is_object() {
-        return Err(DecodeError("couldn't get version/kind; json parse error: the body is not an object".to_owned()));
+    let mut value = parse(content_type, body, kind, &mut unknown).map_err(|error| unrecognized(&error))?;
+    for member in ["apiVersion", "kind"] {
+        if let Some(found) = value.get(member).filter(|found| !found.is_null() && !found.is_string()) {
+            let found = found_as(found);
+            let why = format!("json: cannot unmarshal {found} into Go struct field .{member} of type string");
+            return Err(unrecognized(&format!("{JSON_ERROR}{why}")));
+        }
     }
+
     let (found, version) = (text(&value, "kind"), text(&value, "apiVersion"));
-    if (!found.is_empty() && found != kind.name()) || (!version.is_empty() && version != kind.api_version()) {
-        let group_version = kind.api_version();
-        let why = format!("no kind \"{found}\" is registered for version \"{group_version}\" in scheme \"gatelet\"");
-        return Err(match found == kind.name() {
-            false => cannot(found, &why),
-            true => DecodeError(format!(
-                "the API version in the data ({version}) does not match the expected API version ({group_version})"
-            )),
-        });
+    let number = if version.is_empty() { expected.api_version } else { version };
+    let number = number.rsplit('/').next().unwrap_or_default().to_owned();
+    let cannot = |found: &str, why: &str| {
+        DecodeError(format!("{found} in version \"{number}\" cannot be handled as a {kind}: {why}"))
+    };
+    let events = found == kind && kind == Kind::Event.name() && ["v1", "events.k8s.io/v1"].contains(&version);
+    if events && version != expected.api_version {
+        return Err(DecodeError(format!(
+            "the API version in the data ({version}) does not match the expected API version ({})",
+            expected.api_version
+        )));
     }
-    if let Some(fields) = message(kind.name()) {
+    if (!found.is_empty() && found != kind) || (!version.is_empty() && version != expected.api_version) {
+        let version = if version.is_empty() { expected.api_version } else { version };
+        let found = if found.is_empty() { kind } else { found };
+        let why = format!("no kind \"{found}\" is registered for version \"{version}\" in scheme \"gatelet\"");
+        return Err(cannot(found, &why));
+    }
+
+    if let Some(fields) = message(expected.message) {
         let mut walk = Walk { path: String::new(), go: String::new(), unknown: &mut unknown };
-        walk.object(kind.name(), fields, &mut value).map_err(|why| cannot(kind.name(), &why))?;
+        walk.object(expected.message, fields, &mut value).map_err(|why| cannot(kind, &why))?;
     }
     Ok(Decoded { value, unknown })
 }
@@ -137,6 +172,67 @@ pub(crate) fn undecodable_field(kind: Kind, value: &Value) -> String {
         // The walk stops where it fails.
         Some(Err(_)) => walk.path,
         Some(Ok(())) | None => String::new(),
+    }
+}
+
+/// Decodes `DeleteOptions`, whatever group and version they say that they are of. Unknown fields are passed over.
+pub(crate) fn decode_options(content_type: ContentType, body: &[u8]) -> Result<Value, DecodeError> {
+    const KIND: &str = "DeleteOptions";
+    let mut unknown = Vec::new();
+    let mut value = parse(content_type, body, KIND, &mut unknown)?;
+    let found = text(&value, "kind");
+    if !found.is_empty() && found != KIND {
+        let version = text(&value, "apiVersion");
+        return Err(DecodeError(format!(
+            "no kind \"{found}\" is registered for version \"{version}\" in scheme \"gatelet\""
+        )));
+    }
+
+    if let Some(fields) = message(KIND) {
+        let mut walk = Walk { path: String::new(), go: String::new(), unknown: &mut unknown };
+        walk.object(KIND, fields, &mut value).map_err(DecodeError)?;
+    }
+    Ok(value)
+}
+
+/// What the real server says before each error of the JSON itself.
+const JSON_ERROR: &str = "couldn't get version/kind; json parse error: ";
+
+/// The JSON value of a body, which is an object: an empty one where it is null. `kind` is that of a protobuf message
+/// that does not say its own.
+fn parse(content_type: ContentType, body: &[u8], kind: &str, notes: &mut Vec<String>) -> Result<Value, DecodeError> {
+    let value: Value = match content_type {
+        ContentType::Json => duplicates::parse(body, notes)
+            .map_err(|error| DecodeError(format!("{JSON_ERROR}{}", describe_json(&error))))?,
+        ContentType::Yaml => {
+            serde_saphyr::from_slice(body).map_err(|error| DecodeError(format!("yaml: {}", yaml::describe(&error))))?
+        }
+        ContentType::Protobuf => protobuf::decode(body, kind).map_err(|error| DecodeError(error.to_string()))?,
+    };
+    match value {
+        Value::Object(_) => Ok(value),
+        Value::Null => Ok(Value::Object(Map::new())),
+        other => Err(DecodeError(format!("{JSON_ERROR}json: cannot unmarshal {} into an object", found_as(&other)))),
+    }
+}
+
+/// What is wrong with JSON; Go's words for one that is cut off, which is the case that people meet.
+pub(crate) fn describe_json(error: &serde_json::Error) -> String {
+    if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() }
+}
+
+/// The beginning of a body, for messages (k8s.io/apiserver/pkg/endpoints/handlers `summarizeData`).
+fn summarize(body: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let begin = body.get(..SHOWN).unwrap_or(body);
+    let more = if body.len() > SHOWN { " ..." } else { "" };
+    match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(begin)),
+        Some(_) => {
+            let hex: String = begin.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{hex}{more}")
+        }
     }
 }
 
@@ -155,9 +251,8 @@ struct Walk<'u> {
 
 impl Walk<'_> {
     fn object(&mut self, name: &str, fields: &Message, value: &mut Value) -> Result<(), String> {
-        let Some(members) = value.as_object_mut() else {
-            return Err(self.wrong(name, value, &format!("v1.{name}")));
-        };
+        // The caller has looked.
+        let Some(members) = value.as_object_mut() else { return Ok(()) };
         let mut kept = Map::new();
         for (member, mut value) in std::mem::take(members) {
             let Some(field) = fields.get(member.as_str()) else {
@@ -175,15 +270,15 @@ impl Walk<'_> {
                 push(&mut self.go, "IngressRuleValue");
             }
             push(&mut self.go, &member);
-            self.value(name, &field.of, &mut value)?;
+            self.value(name, field, &field.of, &mut value)?;
             self.path.truncate(path);
             self.go.truncate(go);
-            let empty = match (&field.of, &value) {
-                (Type::List(_), Value::Array(items)) => items.is_empty(),
-                (Type::Map(_), Value::Object(members)) => members.is_empty(),
-                _ => false,
+            let absent = match (&field.of, &value) {
+                (Type::List(_), Value::Array(items)) => items.is_empty() && !field.kept,
+                (Type::Map(_), Value::Object(members)) => members.is_empty() && !field.kept,
+                _ => field.plain && (value == "" || value == 0 || value == false),
             };
-            if field.kept || !empty {
+            if !absent {
                 kept.insert(member, value);
             }
         }
@@ -191,7 +286,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn value(&mut self, parent: &str, of: &Type, value: &mut Value) -> Result<(), String> {
+    fn value(&mut self, parent: &str, field: &Field, of: &Type, value: &mut Value) -> Result<(), String> {
         let good = match of {
             Type::Any => true,
             Type::String => value.is_string(),
@@ -203,7 +298,9 @@ impl Walk<'_> {
             }
             Type::Time | Type::MicroTime => match value.as_str() {
                 Some(time) if time.parse::<jiff::Timestamp>().is_err() => {
-                    return Err(format!("parsing time {time:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse"));
+                    let time = Value::from(time);
+                    let form = "2006-01-02T15:04:05Z07:00";
+                    return Err(format!("parsing time {time} as \"{form}\": cannot parse {time} as \"2006\""));
                 }
                 found => found.is_some(),
             },
@@ -212,7 +309,8 @@ impl Walk<'_> {
                 None => false,
             },
             Type::Ref(name) => match message(name) {
-                Some(fields) => return self.object(name, fields, value),
+                Some(fields) if value.is_object() => return self.object(name, fields, value),
+                Some(_) => false,
                 None => true,
             },
             Type::List(of) => match value.as_array_mut() {
@@ -223,7 +321,7 @@ impl Walk<'_> {
                         if item.is_null() {
                             *item = zero(of);
                         }
-                        self.value(parent, of, item)?;
+                        self.value(parent, field, of, item)?;
                         self.path.truncate(path);
                     }
                     return Ok(());
@@ -238,7 +336,7 @@ impl Walk<'_> {
                         if value.is_null() {
                             *value = zero(of);
                         }
-                        self.value(parent, of, value)?;
+                        self.value(parent, field, of, value)?;
                         self.path.truncate(path);
                     }
                     return Ok(());
@@ -246,20 +344,28 @@ impl Walk<'_> {
                 None => false,
             },
         };
-        if good { Ok(()) } else { Err(self.wrong(parent, value, &go_type(of))) }
+        if good { Ok(()) } else { Err(self.wrong(parent, value, &go_type(field, of))) }
     }
 
     fn wrong(&self, parent: &str, value: &Value, wanted: &str) -> String {
         let found = match value {
-            Value::Null => "null".to_owned(),
-            Value::Bool(_) => "bool".to_owned(),
             Value::Number(number) if wanted.starts_with("int") => format!("number {number}"),
-            Value::Number(_) => "number".to_owned(),
-            Value::String(_) => "string".to_owned(),
-            Value::Array(_) => "array".to_owned(),
-            Value::Object(_) => "object".to_owned(),
+            value => found_as(value).to_owned(),
         };
+        let parent = go_name(parent);
         format!("json: cannot unmarshal {found} into Go struct field {parent}.{} of type {wanted}", self.go)
+    }
+}
+
+/// What Go calls a JSON value.
+fn found_as(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 
@@ -294,18 +400,22 @@ fn zero(of: &Type) -> Value {
     }
 }
 
-fn go_type(of: &Type) -> String {
+/// The name that Go has for a message of the table.
+fn go_name(message: &str) -> &str {
+    message.rsplit('.').next().unwrap_or(message)
+}
+
+fn go_type(field: &Field, of: &Type) -> String {
     match of {
-        Type::String | Type::Bytes => "string".to_owned(),
-        Type::Int32 => "int32".to_owned(),
+        Type::String => field.go.as_deref().unwrap_or("string").to_owned(),
+        Type::Bytes => "[]uint8".to_owned(),
+        Type::Int32 | Type::IntOrString => "int32".to_owned(),
         Type::Int64 => "int64".to_owned(),
         Type::Bool => "bool".to_owned(),
-        Type::IntOrString => "intstr.IntOrString".to_owned(),
-        Type::Time => "v1.Time".to_owned(),
-        Type::MicroTime => "v1.MicroTime".to_owned(),
+        Type::Time | Type::MicroTime => "string".to_owned(),
         Type::Any => "interface {}".to_owned(),
-        Type::Ref(name) => format!("v1.{name}"),
-        Type::List(of) => format!("[]{}", go_type(of)),
-        Type::Map(of) => format!("map[string]{}", if **of == Type::Bytes { "[]uint8".to_owned() } else { go_type(of) }),
+        Type::Ref(name) => format!("v1.{}", go_name(name)),
+        Type::List(of) => format!("[]{}", go_type(field, of)),
+        Type::Map(of) => format!("map[string]{}", go_type(field, of)),
     }
 }

@@ -1,5 +1,7 @@
 //! Errors of the API: each becomes a `Status` object with the reason that clients test for.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -19,6 +21,12 @@ pub(crate) struct ApiError {
     plain: bool,
     /// What is to be said beside.
     pub(crate) warnings: Vec<String>,
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message.trim_end())
+    }
 }
 
 impl ApiError {
@@ -71,6 +79,14 @@ impl ApiError {
     pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
         Self::new(StatusCode::CONFLICT, "Conflict", message).about(resource, name)
+    }
+
+    /// A precondition of a deletion does not hold; the real server names the kind here.
+    pub(crate) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
+        let kind = resource.kind.name();
+        let qualified = if resource.group.is_empty() { kind.to_owned() } else { format!("{kind}.{}", resource.group) };
+        let message = format!("Operation cannot be fulfilled on {qualified} \"{name}\": {why}");
+        Self::new(StatusCode::CONFLICT, "Conflict", message).about(resource, name).with("kind", kind)
     }
 
     pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {

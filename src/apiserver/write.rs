@@ -7,7 +7,7 @@ use super::{
     Api,
     admit::{self, Change},
     answer::{self, Body},
-    events, merge, protobuf,
+    events, merge,
     registry::{self, Resource},
     request::{Accept, Query, Target, content_type, media_type},
     schema::{self, ContentType},
@@ -31,7 +31,8 @@ enum FieldValidation {
 }
 
 impl FieldValidation {
-    fn parse(query: &Query) -> Result<Self, ApiError> {
+    /// `kind` is the kind of options that an error names.
+    fn parse(query: &Query, kind: &str) -> Result<Self, ApiError> {
         match query.text("fieldValidation") {
             "" | "Warn" => Ok(Self::Warn),
             "Ignore" => Ok(Self::Ignore),
@@ -39,7 +40,7 @@ impl FieldValidation {
             other => {
                 let supported = r#"supported values: "Ignore", "Strict", "Warn""#;
                 let message = format!("Unsupported value: \"{other}\": {supported}");
-                Err(ApiError::invalid_options("CreateOptions", "fieldValidation", "FieldValueNotSupported", &message))
+                Err(ApiError::invalid_options(kind, "fieldValidation", "FieldValueNotSupported", &message))
             }
         }
     }
@@ -56,14 +57,15 @@ impl Api {
         body: &[u8],
     ) -> Result<Response<Body>, ApiError> {
         let resource = target.resource;
-        let (dry_run, mut warnings) = (query.dry_run()?, Vec::new());
-        let mut object = decode(resource, headers, body, FieldValidation::parse(query)?, &mut warnings)?;
+        let (dry_run, mut warnings) = (query.dry_run("CreateOptions")?, Vec::new());
+        let validation = FieldValidation::parse(query, "CreateOptions")?;
+        let mut object = decode(resource, headers, body, validation, &mut warnings)?;
         admit::identity(target, None, &mut object)?;
         let generated = admit::text(&object, "/metadata/name").is_empty();
         let prefix = admit::text(&object, "/metadata/generateName").to_owned();
         for attempt in 0..RETRIES {
             if generated && !prefix.is_empty() {
-                object["metadata"]["name"] = format!("{prefix}{}", stamp::name_suffix()).into();
+                object["metadata"]["name"] = stamp::generate_name(&prefix).into();
             }
             let name = admit::text(&object, "/metadata/name").to_owned();
             if attempt == 0 {
@@ -111,10 +113,11 @@ impl Api {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Response<Body>, ApiError> {
-        let mut warnings = Vec::new();
-        let new = decode(target.resource, headers, body, FieldValidation::parse(query)?, &mut warnings)?;
+        let (dry_run, mut warnings) = (query.dry_run("UpdateOptions")?, Vec::new());
+        let validation = FieldValidation::parse(query, "UpdateOptions")?;
+        let new = decode(target.resource, headers, body, validation, &mut warnings)?;
         self.same_uid(target, name, admit::text(&new, "/metadata/uid"))?;
-        self.change(target, name, query.dry_run()?, accept, warnings, |_old, _warnings| Ok(new.clone())).await
+        self.change(target, name, dry_run, accept, warnings, |_old, _warnings| Ok(new.clone())).await
     }
 
     /// PATCH on an object or its status.
@@ -133,16 +136,18 @@ impl Api {
             "application/merge-patch+json" => |_kind, target, patch| merge::merge_patch(target, patch),
             "application/json-patch+json" => |_kind, target, patch| merge::json_patch(target, patch),
             "application/apply-patch+yaml" => {
-                let message = "server-side apply is not supported: use kubectl apply without --server-side";
+                let message = "server-side apply is not supported: use kubectl apply without --server-side, helm with --server-side=false";
                 return Err(ApiError::unsupported_patch(message));
             }
             _ => return Err(ApiError::unsupported_patch("415: Unsupported Media Type")),
         };
         let resource = target.resource;
         let strategic = media_type == "application/strategic-merge-patch+json";
-        let patch: Value = serde_json::from_slice(body)
-            .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
-        let validation = FieldValidation::parse(query)?;
+        let patch: Value = serde_json::from_slice(body).map_err(|error| {
+            ApiError::bad_request(format!("error decoding patch: {}", schema::describe_json(&error)))
+        })?;
+        let dry_run = query.dry_run("PatchOptions")?;
+        let validation = FieldValidation::parse(query, "PatchOptions")?;
         let edit = |old: &Value, warnings: &mut Vec<String>| {
             let events_v1 = resource.group == "events.k8s.io";
             let mut new = if events_v1 { events::to_events_v1(old.clone()) } else { old.clone() };
@@ -172,7 +177,7 @@ impl Api {
                 FieldValidation::Strict | FieldValidation::Ignore => Ok(decoded.value),
             }
         };
-        self.change(target, name, query.dry_run()?, accept, Vec::new(), edit).await
+        self.change(target, name, dry_run, accept, Vec::new(), edit).await
     }
 
     /// Makes a change: `edit` gives the new object from the one that is there. When another write came in between,
@@ -302,21 +307,13 @@ fn decode(
     validation: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Value, ApiError> {
-    let mut form = content_type(headers)?;
-    let converted;
-    let mut body = body;
-    if resource.group == "events.k8s.io" {
-        let parsed: Result<Value, String> = match form {
-            ContentType::Protobuf => protobuf::decode(body).map_err(|error| error.to_string()),
-            ContentType::Yaml => serde_saphyr::from_slice(body).map_err(|error| error.to_string()),
-            ContentType::Json => serde_json::from_slice(body).map_err(|error| error.to_string()),
-        };
-        let event = events::from_events_v1(parsed.map_err(ApiError::bad_request)?);
-        converted = event.to_string();
-        (body, form) = (converted.as_bytes(), ContentType::Json);
-    }
-    let decoded =
-        schema::decode(resource.kind, form, body).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let form = content_type(headers)?;
+    let events_v1 = resource.group == "events.k8s.io";
+    let decoded = match events_v1 {
+        true => schema::decode_event(form, body),
+        false => schema::decode(resource.kind, form, body),
+    };
+    let decoded = decoded.map_err(|error| ApiError::bad_request(error.to_string()))?;
     let kind = resource.kind.name();
     let cannot = |found: &str, why: &str| {
         let number = resource.version;
@@ -329,5 +326,5 @@ fn decode(
         FieldValidation::Warn => warnings.extend(decoded.unknown),
         FieldValidation::Strict | FieldValidation::Ignore => {}
     }
-    Ok(decoded.value)
+    Ok(if events_v1 { events::from_events_v1(decoded.value) } else { decoded.value })
 }

@@ -7,3 +7,4 @@ pub mod memory;
 pub mod port;
 pub mod stamp;
 pub mod units;
+pub mod yaml;

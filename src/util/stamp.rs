@@ -18,9 +18,17 @@ pub fn uid() -> String {
 }
 
 /// Five characters for `metadata.generateName`, of the alphabet that Kubernetes uses (no vowels, so no words).
-pub fn name_suffix() -> String {
+fn name_suffix() -> String {
     const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     random::<5>().iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect()
+}
+
+/// A name that begins with `metadata.generateName`. A long prefix is cut, so that the name fits into a label
+/// (k8s.io/apiserver/pkg/storage/names).
+pub fn generate_name(prefix: &str) -> String {
+    const LONGEST_PREFIX: usize = 63 - 5;
+    let prefix: String = prefix.chars().take(LONGEST_PREFIX).collect();
+    format!("{prefix}{}", name_suffix())
 }
 
 /// Random bytes of the operating system.

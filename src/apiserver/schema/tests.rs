@@ -29,6 +29,23 @@ fn a_wrong_type_is_said_as_go_says_it() {
         "Ingress in version \"v1\" cannot be handled as a Ingress: json: cannot unmarshal string into Go struct field \
          ServiceBackendPort.spec.rules.IngressRuleValue.http.paths.backend.service.port.number of type int32"
     );
+    let service = "Service in version \"v1\" cannot be handled as a Service: json: cannot unmarshal ";
+    for (body, why) in [
+        (r#"{"spec":3}"#, "number into Go struct field Service.spec of type v1.ServiceSpec"),
+        (r#"{"spec":{"ports":"x"}}"#, "string into Go struct field ServiceSpec.spec.ports of type []v1.ServicePort"),
+        (r#"{"spec":{"ports":[3]}}"#, "number into Go struct field ServiceSpec.spec.ports of type v1.ServicePort"),
+        (
+            r#"{"spec":{"ports":[{"protocol":3}]}}"#,
+            "number into Go struct field ServicePort.spec.ports.protocol of type v1.Protocol",
+        ),
+        (
+            r#"{"spec":{"ports":[{"targetPort":1.5}]}}"#,
+            "number 1.5 into Go struct field ServicePort.spec.ports.targetPort of type int32",
+        ),
+        (r#"{"metadata":[]}"#, "array into Go struct field Service.metadata of type v1.ObjectMeta"),
+    ] {
+        assert_eq!(strict(Kind::Service, body).unwrap_err(), format!("{service}{why}"));
+    }
     let body = r#"{"data":{"a":"!"}}"#;
     let error = strict(Kind::Secret, body).unwrap_err();
     assert_eq!(error, "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte 0");
@@ -37,6 +54,52 @@ fn a_wrong_type_is_said_as_go_says_it() {
     {
         strict(Kind::Service, bad).unwrap_err();
     }
+}
+
+#[test]
+fn a_body_that_is_no_object_is_shown_by_its_beginning() {
+    let object = "the object provided is unrecognized (must be of type ConfigMap): ";
+    let json = "couldn't get version/kind; json parse error: ";
+    for (form, body, why) in [
+        (ContentType::Json, "", format!("{json}unexpected end of JSON input (<empty>)")),
+        (ContentType::Json, "{", format!("{json}unexpected end of JSON input ({{)")),
+        (ContentType::Json, "[]", format!("{json}json: cannot unmarshal array into an object (5b5d)")),
+        (
+            ContentType::Json,
+            r#"{"apiVersion":"v1","kind":3,"data":{}}"#,
+            format!(
+                "{json}json: cannot unmarshal number into Go struct field .kind of type string \
+                 ({{\"apiVersion\":\"v1\",\"kind\":3,\"d ...)"
+            ),
+        ),
+        (ContentType::Yaml, "a: [", "yaml: line 1: unclosed bracket '[' (613a205b)".to_owned()),
+    ] {
+        let error = decode(Kind::ConfigMap, form, body.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, format!("{object}{why}"));
+    }
+}
+
+#[test]
+fn an_event_of_its_own_group_is_read_by_its_own_names() {
+    let event = |body: &str| decode_event(ContentType::Json, body.as_bytes());
+    let decoded = event(r#"{"apiVersion":"events.k8s.io/v1","kind":"Event","note":"n","message":"m"}"#).unwrap();
+    assert_eq!(
+        (&decoded.value["note"], &*decoded.unknown),
+        (&json!("n"), &[r#"unknown field "message""#.to_owned()][..])
+    );
+    let wrong = event(r#"{"reportingController":3}"#).unwrap_err().to_string();
+    assert!(wrong.ends_with("Go struct field Event.reportingController of type string"), "{wrong}");
+    let other = event(r#"{"apiVersion":"v1","kind":"Event"}"#).unwrap_err().to_string();
+    assert_eq!(other, "the API version in the data (v1) does not match the expected API version (events.k8s.io/v1)");
+}
+
+#[test]
+fn empty_values_count_as_absent_where_go_has_no_pointers() {
+    let body = r#"{"metadata":{"uid":""},"spec":{"type":"","sessionAffinity":"","publishNotReadyAddresses":false,
+        "ports":[{"name":"","protocol":"","nodePort":0,"port":0,"appProtocol":""}]}}"#;
+    let value = strict(Kind::Service, body).unwrap().value;
+    // `port` is written whatever it is, and `appProtocol` is a pointer.
+    assert_eq!(value, json!({ "metadata": {}, "spec": { "ports": [{ "port": 0, "appProtocol": "" }] } }));
 }
 
 #[test]
@@ -77,6 +140,18 @@ fn protobuf_secret() -> Vec<u8> {
     let data = [field(1, b"a"), field(2, b"b")].concat();
     let secret = [field(1, &metadata), field(2, &data), field(3, b"Opaque")].concat();
     [b"k8s\0".to_vec(), field(1, &type_meta), field(2, &secret), field(3, b""), field(4, b"")].concat()
+}
+
+#[test]
+fn a_protobuf_message_that_names_no_kind_is_of_the_expected_one() {
+    // `data` of a ConfigMap: a is b.
+    let raw = [0x12, 6, 0x0a, 1, b'a', 0x12, 1, b'b'];
+    let body = [&b"k8s\0\x0a\0\x12\x08"[..], &raw].concat();
+    let decoded = decode(Kind::ConfigMap, ContentType::Protobuf, &body).unwrap();
+    assert_eq!(decoded.value, json!({ "data": { "a": "b" } }));
+    let unknown = b"k8s\0\x0a\x0d\x0a\x02v1\x12\x07Nothing";
+    let error = decode(Kind::ConfigMap, ContentType::Protobuf, unknown).unwrap_err().to_string();
+    assert!(error.contains(r#"no kind "Nothing" is registered for version "v1""#), "{error}");
 }
 
 #[test]

@@ -110,9 +110,132 @@ async fn preconditions_of_a_deletion_are_kept() {
     let uri = format!("{CONFIG_MAPS}/a");
     for preconditions in [json!({ "uid": "x" }), json!({ "resourceVersion": "1" })] {
         let body = json!({ "preconditions": preconditions }).to_string();
-        assert_eq!(server.send("DELETE", &uri, &[], &body).await.code, StatusCode::CONFLICT);
+        let refused = server.send("DELETE", &uri, &[], &body).await;
+        assert_eq!(refused.code, StatusCode::CONFLICT);
+        let message = refused.body["message"].as_str().unwrap();
+        assert!(message.starts_with("Operation cannot be fulfilled on ConfigMap \"a\": the "), "{message}");
     }
     assert_eq!(server.get(&uri).await.code, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_deletion_is_read_in_every_form() {
+    let server = Server::new();
+    let uri = format!("{CONFIG_MAPS}/a");
+    // DeleteOptions with `propagationPolicy: Background`, as client-go sends them.
+    let envelope = "k8s\0\x0a\x13\x0a\x02v1\x12\x0dDeleteOptions\x12\x0c\x22\x0aBackground\x1a\0\x22\0";
+    let protobuf = "application/vnd.kubernetes.protobuf";
+    for (form, body) in [
+        ("", ""),
+        ("application/json", ""),
+        ("", r#"{"propagationPolicy":"Background"}"#),
+        ("application/json", r#"{"kind":"DeleteOptions","apiVersion":"policy/v1beta1","gracePeriodSeconds":0}"#),
+        ("application/json", "null"),
+        ("application/yaml", "kind: DeleteOptions\napiVersion: v1\n"),
+        (protobuf, envelope),
+        (protobuf, "k8s\0\x0a\0"),
+    ] {
+        server.post(CONFIG_MAPS, &config_map("a")).await;
+        let headers = [("content-type", form)];
+        let gone = server.send("DELETE", &uri, if form.is_empty() { &[] } else { &headers }, body).await;
+        assert_eq!(gone.code, StatusCode::OK, "{form} {body}: {}", gone.body);
+        assert_eq!(server.get(&uri).await.code, StatusCode::NOT_FOUND, "{form} {body}");
+    }
+    server.post(CONFIG_MAPS, &config_map("a")).await;
+    let all = server.send("DELETE", CONFIG_MAPS, &[("content-type", protobuf)], envelope).await;
+    assert_eq!((all.code, server.get(&uri).await.code), (StatusCode::OK, StatusCode::NOT_FOUND));
+}
+
+#[tokio::test]
+async fn a_deletion_that_cannot_be_read_deletes_nothing() {
+    let server = Server::new();
+    server.post(CONFIG_MAPS, &config_map("a")).await;
+    let uri = format!("{CONFIG_MAPS}/a");
+    let options = "DeleteOptions.meta.k8s.io \"\" is invalid: ";
+    let protobuf = "application/vnd.kubernetes.protobuf";
+    for (form, body, code, why) in [
+        (
+            "text/plain",
+            "{}",
+            415,
+            "the body of the request was in an unknown format - accepted media types include: \
+         application/json, application/yaml, application/vnd.kubernetes.protobuf"
+                .to_owned(),
+        ),
+        (
+            protobuf,
+            "garbage",
+            400,
+            "provided data does not appear to be a protobuf message, expected prefix \
+         [107 56 115 0]"
+                .to_owned(),
+        ),
+        (
+            protobuf,
+            "k8s\0\x0a\x0f\x0a\x02v1\x12\x09ConfigMap",
+            400,
+            "no kind \"ConfigMap\" is registered for version \"v1\" \
+         in scheme \"gatelet\""
+                .to_owned(),
+        ),
+        // `preconditions.uid: x`
+        (protobuf, "k8s\0\x0a\x13\x0a\x02v1\x12\x0dDeleteOptions\x12\x05\x12\x03\x0a\x01x", 409, String::new()),
+        (
+            "",
+            r#"{"dryRun":"All"}"#,
+            400,
+            "json: cannot unmarshal string into Go struct field DeleteOptions.dryRun of type \
+         []string"
+                .to_owned(),
+        ),
+        (
+            "",
+            r#"{"dryRun":["Some"]}"#,
+            422,
+            format!("{options}dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""),
+        ),
+        (
+            "",
+            r#"{"propagationPolicy":"x"}"#,
+            422,
+            format!(
+                "{options}propagationPolicy: Unsupported value: \"x\": supported \
+         values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+            ),
+        ),
+        (
+            "",
+            r#"{"propagationPolicy":"Orphan","orphanDependents":true}"#,
+            422,
+            format!(
+                "{options}propagationPolicy: Invalid \
+         value: \"Orphan\": orphanDependents and deletionPropagation cannot be both set"
+            ),
+        ),
+    ] {
+        let headers = [("content-type", form)];
+        let refused = server.send("DELETE", &uri, if form.is_empty() { &[] } else { &headers }, body).await;
+        assert_eq!(refused.code.as_u16(), code, "{body}: {}", refused.body);
+        assert!(why.is_empty() || refused.body["message"] == why, "{}", refused.body);
+        assert_eq!(server.get(&uri).await.code, StatusCode::OK);
+    }
+    // `dryRun: [All]`, beside the query, and in the query beside a body.
+    let dry = "k8s\0\x0a\x13\x0a\x02v1\x12\x0dDeleteOptions\x12\x05\x2a\x03All";
+    assert_eq!(server.send("DELETE", &uri, &[("content-type", protobuf)], dry).await.code, StatusCode::OK);
+    assert_eq!(server.send("DELETE", &format!("{uri}?dryRun=All"), &[], "{}").await.code, StatusCode::OK);
+    assert_eq!(server.get(&uri).await.code, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_waits_for_its_finalizers_is_202_where_the_client_asks_for_it() {
+    let server = Server::new();
+    let mut object = config_map("a");
+    object["metadata"]["finalizers"] = json!(["a.b/c"]);
+    server.post(CONFIG_MAPS, &object).await;
+    let uri = format!("{CONFIG_MAPS}/a");
+    let marked = server.send("DELETE", &uri, &[], r#"{"orphanDependents":false}"#).await;
+    assert_eq!(marked.code, StatusCode::ACCEPTED);
+    assert!(marked.body["metadata"]["deletionTimestamp"].is_string());
 }
 
 #[tokio::test]
@@ -297,10 +420,11 @@ async fn what_is_not_there_or_not_allowed_is_said_as_the_real_server_says_it() {
     assert_eq!(server.send("POST", CONFIG_MAPS, &[xml], "<a/>").await.code, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     let wrong = server.post(INGRESSES, &config_map("a")).await;
     assert_eq!(wrong.code, StatusCode::BAD_REQUEST);
-    for broken in ["", "[]", "nonsense", "{\"metadata\":3}", "null"] {
+    for broken in ["", "[]", "nonsense", "{\"metadata\":3}"] {
         let answer = server.send("POST", CONFIG_MAPS, &[], broken).await;
         assert_eq!(answer.code, StatusCode::BAD_REQUEST, "{broken}: {}", answer.body);
     }
+    assert_eq!(server.send("POST", CONFIG_MAPS, &[], "null").await.code, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(server.post(CONFIG_MAPS, &config_map("fine")).await.warnings.is_empty());
 }
 

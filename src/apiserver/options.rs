@@ -1,0 +1,106 @@
+//! `DeleteOptions`, as the body or the query of a DELETE.
+
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    request::{Query, content_type},
+    schema,
+    status::ApiError,
+};
+
+/// `meta.k8s.io/v1` DeleteOptions. `gracePeriodSeconds` is read and has no effect: no kind here ends gracefully. The
+/// propagation policy has none either: no controller here collects dependents by their owner references.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct DeleteOptions {
+    /// What the object must be, so that a namesake is not deleted.
+    pub(crate) preconditions: Option<Preconditions>,
+    /// Deprecated form of the propagation policy; `false` changes the status code.
+    pub(crate) orphan_dependents: Option<bool>,
+    propagation_policy: Option<String>,
+    dry_run: Vec<String>,
+}
+
+/// `meta.k8s.io/v1` Preconditions.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Preconditions {
+    /// `metadata.uid`
+    pub(crate) uid: Option<String>,
+    /// `metadata.resourceVersion`
+    pub(crate) resource_version: Option<String>,
+}
+
+impl DeleteOptions {
+    /// Reads the body, or the query where there is none. Errors are the real server's
+    /// (k8s.io/apiserver/pkg/endpoints/handlers/delete.go).
+    pub(crate) fn parse(headers: &HeaderMap, query: &Query, body: &[u8]) -> Result<Self, ApiError> {
+        let mut options = match body {
+            [] => Self::of_query(query)?,
+            body => Self::of_body(headers, body)?,
+        };
+        // The real server ignores the query beside a body. A client that asks for a dry run there gets one here.
+        if query.dry_run("DeleteOptions")? && options.dry_run.is_empty() {
+            options.dry_run.push("All".to_owned());
+        }
+
+        options.check()?;
+        Ok(options)
+    }
+
+    /// Whether nothing is to be deleted.
+    pub(crate) fn dry_run(&self) -> bool {
+        !self.dry_run.is_empty()
+    }
+
+    fn of_body(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
+        let value = schema::decode_options(content_type(headers)?, body)
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
+        serde_json::from_value(value).map_err(|error| ApiError::bad_request(error.to_string()))
+    }
+
+    fn of_query(query: &Query) -> Result<Self, ApiError> {
+        let given = |name| Some(query.text(name)).filter(|text| !text.is_empty());
+        if let Some(text) = given("gracePeriodSeconds")
+            && text.parse::<i64>().is_err()
+        {
+            let why = format!("strconv.ParseInt: parsing {}: invalid syntax", Value::from(text));
+            return Err(ApiError::bad_request(why));
+        }
+
+        Ok(Self {
+            orphan_dependents: given("orphanDependents").map(|_text| query.flag("orphanDependents")),
+            propagation_policy: given("propagationPolicy").map(str::to_owned),
+            ..Self::default()
+        })
+    }
+
+    fn check(&self) -> Result<(), ApiError> {
+        let refuse = |field: &str, reason, message: &str| {
+            Err(ApiError::invalid_options("DeleteOptions", field, reason, message))
+        };
+        if let Some(policy) = &self.propagation_policy {
+            if self.orphan_dependents.is_some() {
+                let message =
+                    format!("Invalid value: \"{policy}\": orphanDependents and deletionPropagation cannot be both set");
+                return refuse("propagationPolicy", "FieldValueInvalid", &message);
+            }
+            if !["Foreground", "Background", "Orphan"].contains(&policy.as_str()) {
+                let message = format!(
+                    "Unsupported value: \"{policy}\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+                );
+                return refuse("propagationPolicy", "FieldValueNotSupported", &message);
+            }
+        }
+        match self.dry_run.iter().all(|stage| stage == "All") {
+            true => Ok(()),
+            false => {
+                let stages = Value::from(self.dry_run.clone());
+                let message = format!("Unsupported value: {stages}: supported values: \"All\"");
+                refuse("dryRun", "FieldValueNotSupported", &message)
+            }
+        }
+    }
+}
