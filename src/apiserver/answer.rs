@@ -84,6 +84,19 @@ pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
     }
 }
 
+/// Puts a `Warning` before those that are there; an empty text is none.
+pub(crate) fn warn_first(response: &mut Response<Body>, warning: &str) {
+    if warning.is_empty() {
+        return;
+    }
+    let others: Vec<HeaderValue> = response.headers().get_all(header::WARNING).iter().cloned().collect();
+    response.headers_mut().remove(header::WARNING);
+    warn(response, &[warning.to_owned()]);
+    for other in others {
+        response.headers_mut().append(header::WARNING, other);
+    }
+}
+
 /// The object as the resource shows it: its stored bytes, but for the second view of Events.
 fn shown(resource: &Resource, stored: &Bytes) -> Bytes {
     if resource.group == "events.k8s.io" {

@@ -48,16 +48,25 @@ impl Api {
         if !discovery::is_known(group, version) {
             return Err(ApiError::no_such_path());
         }
-        match (group, rest, &head.method) {
-            ("", ["namespaces", namespace, "endpoints", name], &Method::GET) => {
-                return self.endpoints(namespace, name, Accept::parse(&head.headers)?);
-            }
-            ("", ["pods"] | ["namespaces", _, "pods"], &Method::GET) => {
-                return Ok(endpoints::pods(Accept::parse(&head.headers)?));
-            }
-            _ => {}
+        if let ("", ["pods"] | ["namespaces", _, "pods"], &Method::GET) = (group, rest, &head.method) {
+            return Ok(endpoints::pods(Accept::parse(&head.headers)?));
         }
+
         let target = Target::parse(group, version, rest)?;
+        if head.method == Method::GET
+            && let Some(described) = self.described_endpoints(&target, &head.headers)
+        {
+            return Ok(described);
+        }
+
+        let response = self.serve(&target, head, &body).await;
+        let mut response = response.unwrap_or_else(|error| answer::error(&error));
+        answer::warn_first(&mut response, target.resource.deprecated);
+        Ok(response)
+    }
+
+    /// Answers a request for a resource.
+    async fn serve(&self, target: &Target, head: &Parts, body: &[u8]) -> Result<Response<Body>, ApiError> {
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let accept = Accept::parse(&head.headers)?;
         let writes = head.method != Method::GET && head.method != Method::HEAD;
@@ -66,17 +75,17 @@ impl Api {
         }
         match (&head.method, target.name.clone()) {
             (&Method::GET | &Method::HEAD, name) if query.flag("watch") => {
-                self.watch(&target, name.as_deref(), &query, accept)
+                self.watch(target, name.as_deref(), &query, accept)
             }
-            (&Method::GET | &Method::HEAD, Some(name)) => self.read(&target, &name, accept),
-            (&Method::GET | &Method::HEAD, None) => self.list(&target, &query, accept),
-            (&Method::POST, None) => self.create(&target, &query, accept, &head.headers, &body).await,
-            (&Method::PUT, Some(name)) => self.replace(&target, &name, &query, accept, &head.headers, &body).await,
-            (&Method::PATCH, Some(name)) => self.patch(&target, &name, &query, accept, &head.headers, &body).await,
+            (&Method::GET | &Method::HEAD, Some(name)) => self.read(target, &name, accept),
+            (&Method::GET | &Method::HEAD, None) => self.list(target, &query, accept),
+            (&Method::POST, None) => self.create(target, &query, accept, &head.headers, body).await,
+            (&Method::PUT, Some(name)) => self.replace(target, &name, &query, accept, &head.headers, body).await,
+            (&Method::PATCH, Some(name)) => self.patch(target, &name, &query, accept, &head.headers, body).await,
             (&Method::DELETE, Some(name)) if target.subresource.is_none() => {
-                self.delete(&target, &name, &query, accept, &head.headers, &body).await
+                self.delete(target, &name, &query, accept, &head.headers, body).await
             }
-            (&Method::DELETE, None) => self.delete_collection(&target, &query, accept, &head.headers, &body).await,
+            (&Method::DELETE, None) => self.delete_collection(target, &query, accept, &head.headers, body).await,
             _ => Err(ApiError::method_not_allowed()),
         }
     }

@@ -32,6 +32,7 @@ pub(crate) const CONFIG_MAP: &[Column] = &[NAME, Column { kind: "integer", ..tex
 pub(crate) const SECRET: &[Column] = &[NAME, text("Type"), Column { kind: "integer", ..text("Data") }, AGE];
 pub(crate) const SERVICE: &[Column] =
     &[NAME, text("Type"), text("Cluster-IP"), text("External-IP"), text("Port(s)"), AGE, wide("Selector")];
+pub(crate) const ENDPOINTS: &[Column] = &[NAME, text("Endpoints"), AGE];
 pub(crate) const ENDPOINT_SLICE: &[Column] = &[NAME, text("AddressType"), text("Ports"), text("Endpoints"), AGE];
 pub(crate) const INGRESS_CLASS: &[Column] = &[NAME, text("Controller"), text("Parameters"), AGE];
 pub(crate) const INGRESS: &[Column] = &[NAME, text("Class"), text("Hosts"), text("Address"), text("Ports"), AGE];
@@ -109,6 +110,34 @@ fn external_ip(service: &Value) -> Value {
         (true, "LoadBalancer") => "<pending>".into(),
         _ => or_none(addresses.join(",")),
     }
+}
+
+pub(crate) fn endpoints(object: &Value, now: i64) -> Vec<Value> {
+    let mut pairs = Vec::new();
+    for subset in list(object, "/subsets") {
+        let addresses = || list(subset, "/addresses").iter().filter_map(|address| address["ip"].as_str());
+        match list(subset, "/ports") {
+            [] => pairs.extend(addresses().map(str::to_owned)),
+            ports => {
+                for port in ports {
+                    pairs.extend(addresses().map(|ip| host_port(ip, port["port"].as_i64().unwrap_or(0))));
+                }
+            }
+        }
+    }
+
+    let shown = match (list(object, "/subsets").is_empty(), pairs.is_empty()) {
+        (true, _) => "<none>".to_owned(),
+        // Only addresses that are not ready: the real server prints nothing.
+        (false, true) => String::new(),
+        (false, false) => first_three(pairs),
+    };
+    vec![name(object), shown.into(), age(object, now)]
+}
+
+/// `address:port`, with brackets around IPv6.
+fn host_port(ip: &str, port: i64) -> String {
+    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
 
 pub(crate) fn endpoint_slice(object: &Value, now: i64) -> Vec<Value> {

@@ -15,6 +15,7 @@ pub(crate) fn apply(kind: Kind, object: &mut Value) {
     match kind {
         Kind::Secret => secret(object),
         Kind::Service => service(object),
+        Kind::Endpoints => endpoints(object),
         Kind::EndpointSlice => endpoint_slice(object),
         Kind::Ingress => {
             let status = ensure(object, "status", json!({}));
@@ -63,6 +64,11 @@ fn service(object: &mut Value) {
         return;
     }
     ensure(spec, "sessionAffinity", "None".into());
+    if spec["sessionAffinity"] == "None"
+        && let Some(members) = spec.as_object_mut()
+    {
+        members.remove("sessionAffinityConfig");
+    }
     if spec["sessionAffinity"] == "ClientIP" && spec.pointer("/sessionAffinityConfig/clientIP/timeoutSeconds").is_none()
     {
         spec["sessionAffinityConfig"] = json!({ "clientIP": { "timeoutSeconds": 10_800 } });
@@ -71,9 +77,9 @@ fn service(object: &mut Value) {
     let external_name = spec["type"] == "ExternalName";
     for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
         ensure(port, "protocol", "TCP".into());
-        let number = port["port"].clone();
+        let number = port.get("port").cloned().unwrap_or_else(|| 0.into());
         let target = port.get("targetPort");
-        if target.is_none_or(|target| *target == 0 || *target == "") && number.is_number() {
+        if port.is_object() && target.is_none_or(|target| *target == 0 || *target == "") {
             port["targetPort"] = number;
         }
     }
@@ -81,7 +87,8 @@ fn service(object: &mut Value) {
         return;
     }
     ensure(spec, "internalTrafficPolicy", "Cluster".into());
-    if spec["type"] == "NodePort" || spec["type"] == "LoadBalancer" {
+    let external = spec.get("externalIPs").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
+    if external || spec["type"] == "NodePort" || spec["type"] == "LoadBalancer" {
         ensure(spec, "externalTrafficPolicy", "Cluster".into());
     }
     if spec["type"] == "LoadBalancer" {
@@ -106,6 +113,14 @@ fn service(object: &mut Value) {
     };
     ensure(spec, "ipFamilyPolicy", policy.into());
     ensure(spec, "ipFamilies", families);
+}
+
+fn endpoints(object: &mut Value) {
+    for subset in object.get_mut("subsets").and_then(Value::as_array_mut).into_iter().flatten() {
+        for port in subset.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+            ensure(port, "protocol", "TCP".into());
+        }
+    }
 }
 
 fn endpoint_slice(object: &mut Value) {

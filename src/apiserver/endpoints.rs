@@ -1,24 +1,31 @@
-//! `Endpoints`, read by name only, made from the EndpointSlices: kubectl before 1.31 looks there in `describe`. Not a
-//! kind of its own: it cannot be listed, written or watched, and discovery does not name it. And a list of no pods, that
-//! `describe node` asks for.
+//! What `kubectl describe` asks for beside the served kinds: the endpoints of a Service, which kubectl before 1.31 reads
+//! from an Endpoints object, and a list of no pods.
 
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
     Api,
     answer::{self, Body},
-    registry,
-    request::Accept,
-    status::ApiError,
+    request::{Accept, Target},
 };
 use crate::objects::{Key, Kind};
 
 impl Api {
-    /// The endpoints of a Service.
-    pub(crate) fn endpoints(&self, namespace: &str, name: &str, accept: Accept) -> Result<Response<Body>, ApiError> {
-        let key = Key { kind: Kind::Service, namespace: namespace.into(), name: name.into() };
-        let service = self.view.get(&key).ok_or_else(|| ApiError::not_found(registry::of(Kind::Service), name))?;
+    /// Endpoints made from the EndpointSlices of a Service that has no Endpoints object. Only for `describe` of an old
+    /// kubectl: every other client, and every other command of that one, learns that there is no such object.
+    pub(crate) fn described_endpoints(&self, target: &Target, headers: &HeaderMap) -> Option<Response<Body>> {
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        // What its typed client sends; `get`, `apply` and the like send other types.
+        let describes =
+            header(header::USER_AGENT).starts_with("kubectl") && header(header::ACCEPT) == "application/json, */*";
+        let (namespace, name) = (target.namespace.as_deref()?, target.name.as_deref()?);
+        let get = |kind| self.view.get(&Key { kind, namespace: namespace.into(), name: name.into() });
+        if target.resource.kind != Kind::Endpoints || !describes || get(Kind::Endpoints).is_some() {
+            return None;
+        }
+
+        let service = get(Kind::Service)?;
         let slices = self.view.list(Kind::EndpointSlice, Some(namespace)).items;
         let subsets: Vec<Value> = slices
             .iter()
@@ -37,7 +44,7 @@ impl Api {
             },
             "subsets": subsets,
         });
-        Ok(answer::encode(StatusCode::OK, found.to_string().into(), accept))
+        Some(answer::json(StatusCode::OK, found.to_string()))
     }
 }
 

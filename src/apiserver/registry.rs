@@ -25,6 +25,8 @@ pub(crate) struct Resource {
     pub(crate) generation: bool,
     /// Whether a deletion answers with the object; else with a `Status`.
     pub(crate) delete_returns_object: bool,
+    /// The `Warning` on every response; empty for kinds that are not deprecated.
+    pub(crate) deprecated: &'static str,
     /// Field selectors beside `metadata.name` and `metadata.namespace`: label, and the JSON pointer of the value.
     pub(crate) fields: &'static [(&'static str, &'static str)],
     pub(crate) columns: &'static [Column],
@@ -67,6 +69,7 @@ const BASE: Resource = Resource {
     status: false,
     generation: false,
     delete_returns_object: false,
+    deprecated: "",
     fields: &[],
     columns: columns::NAME_AGE,
     cells: columns::name_age,
@@ -87,7 +90,7 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 ];
 
 /// Every resource, in the order of discovery. Events are served twice from one store.
-pub(crate) static RESOURCES: [Resource; 10] = [
+pub(crate) static RESOURCES: [Resource; 11] = [
     Resource {
         kind: Kind::ConfigMap,
         plural: "configmaps",
@@ -95,6 +98,16 @@ pub(crate) static RESOURCES: [Resource; 10] = [
         short: &["cm"],
         columns: columns::CONFIG_MAP,
         cells: columns::config_map,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::Endpoints,
+        plural: "endpoints",
+        singular: "endpoints",
+        short: &["ep"],
+        deprecated: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+        columns: columns::ENDPOINTS,
+        cells: columns::endpoints,
         ..BASE
     },
     Resource {

@@ -1,6 +1,7 @@
 //! What the real server refuses, with its words (Kubernetes 1.36: pkg/apis/*/validation).
 
 mod core;
+mod endpoints;
 mod names;
 mod networking;
 #[cfg(test)]
@@ -90,13 +91,18 @@ pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         Kind::Service => core::service_update(new, old, &mut problems),
         Kind::EndpointSlice => immutable(new, old, "addressType", &mut problems),
         Kind::IngressClass => immutable(&new["spec"], &old["spec"], "controller", &mut problems),
-        Kind::Namespace | Kind::Ingress | Kind::Node | Kind::Event => {}
+        Kind::Namespace | Kind::Endpoints | Kind::Ingress | Kind::Node | Kind::Event => {}
     }
     metadata(kind, new, &mut problems);
     content(kind, new, &mut problems);
     // Endpoints that were taken once stay good.
-    if kind == Kind::EndpointSlice && new["endpoints"] == old["endpoints"] {
-        problems.0.retain(|problem| !problem.field.starts_with("endpoints"));
+    let kept = match kind {
+        Kind::Endpoints => "subsets",
+        Kind::EndpointSlice => "endpoints",
+        _ => return problems.0,
+    };
+    if new[kept] == old[kept] {
+        problems.0.retain(|problem| !problem.field.starts_with(kept));
     }
     problems.0
 }
@@ -108,6 +114,7 @@ pub(crate) fn warnings(kind: Kind, object: &Value) -> Vec<String> {
             let what = "annotation \"kubernetes.io/ingress.class\" is deprecated";
             vec![format!("{what}, please use 'spec.ingressClassName' instead")]
         }
+        Kind::Endpoints => endpoints::warnings(object),
         Kind::EndpointSlice if text(object, "/addressType") == "FQDN" => {
             vec!["spec.addressType: FQDN endpoints are deprecated".to_owned()]
         }
@@ -121,7 +128,8 @@ fn content(kind: Kind, object: &Value, problems: &mut Problems) {
         Kind::Secret => core::secret(object, problems),
         Kind::ConfigMap => core::config_map(object, problems),
         Kind::Service => core::service(object, problems),
-        Kind::EndpointSlice => networking::endpoint_slice(object, problems),
+        Kind::Endpoints => endpoints::endpoints(object, problems),
+        Kind::EndpointSlice => endpoints::endpoint_slice(object, problems),
         Kind::Ingress => networking::ingress(object, problems),
         Kind::IngressClass => networking::ingress_class(object, problems),
         Kind::Namespace | Kind::Node | Kind::Event => {}
@@ -160,7 +168,7 @@ fn metadata(kind: Kind, object: &Value, problems: &mut Problems) {
     }
     for (number, finalizer) in list(object, "/metadata/finalizers").iter().filter_map(Value::as_str).enumerate() {
         let field = format!("metadata.finalizers[{number}]");
-        problems.all(&field, finalizer, names::qualified(finalizer));
+        problems.all("metadata.finalizers", finalizer, names::qualified(finalizer));
         if !finalizer.contains('/') && !["orphan", "foregroundDeletion", "kubernetes"].contains(&finalizer) {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             problems.invalid(&field, finalizer, why);

@@ -166,6 +166,7 @@ impl Process {
         let (events_tx, events_rx) = mpsc::channel(EVENTS);
         let mut api = None;
         let mut node = None;
+        let mut mirrored = None;
         let mut copy = Vec::new();
         let mut cache = None;
         let mut account_secret = None;
@@ -183,6 +184,7 @@ impl Process {
                 for kind in Kind::WATCHED {
                     tasks.spawn("mini cluster", source::follow(view.clone(), kind, events_tx.clone()));
                 }
+                mirrored = Some((propose.clone(), view.clone()));
                 let writer = MiniWriter::new(propose, view, config.node.as_str().into());
                 (mini_source(passed_over.as_deref()), Target::Mini(writer), Role::alone(published(&config, addresses)))
             }
@@ -213,6 +215,11 @@ impl Process {
         let leads = role.leads.clone();
         let (queue, writing) = writer::start(target, leads.clone());
         tasks.spawn("status writer", writing);
+        if let Some((propose, view)) = mirrored {
+            let queue = queue.clone();
+            let tell = move |note| queue.push(writer::Write::Note(note, 1));
+            tasks.spawn("mirror of Endpoints", mini::mirror_endpoints(propose, view, tell));
+        }
 
         let https_port = listeners.https.first().map_or(443, SocketAddr::port);
         let issuers = Issuers::load(&config, certificates::time()).map_err(RunError::Start)?;

@@ -7,6 +7,7 @@
 mod bootstrap;
 mod local;
 mod machine;
+mod mirror;
 mod node;
 mod record;
 mod ring;
@@ -16,4 +17,5 @@ mod watch;
 mod writer;
 
 pub use local::{Local, OpenError};
+pub use mirror::mirror_endpoints;
 pub use node::node;

@@ -248,7 +248,7 @@ impl Index {
                 self.secrets.insert(name.clone(), fact);
                 self.touch_secret(&name);
             }),
-            Kind::Namespace | Kind::ConfigMap | Kind::Node | Kind::Event => Ok(()),
+            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => Ok(()),
         };
         let known = self.undecodable.remove(&object.key).is_some();
         self.touched.findings |= known;
@@ -298,7 +298,7 @@ impl Index {
                     self.touch_secret(&name);
                 }
             }
-            Kind::Namespace | Kind::ConfigMap | Kind::Node | Kind::Event => {}
+            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => {}
         }
     }
 
@@ -311,7 +311,7 @@ impl Index {
             Kind::Service => self.services.keys().map(key).collect(),
             Kind::EndpointSlice => self.slices.keys().map(key).collect(),
             Kind::Secret => self.secrets.keys().map(key).collect(),
-            Kind::Namespace | Kind::ConfigMap | Kind::Node | Kind::Event => Vec::new(),
+            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => Vec::new(),
         };
         names.into_iter().chain(undecodable).collect()
     }

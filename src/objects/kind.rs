@@ -16,6 +16,8 @@ pub enum Kind {
     Secret,
     /// `v1` Service.
     Service,
+    /// `v1` Endpoints; served by the mini cluster, which mirrors them into EndpointSlices.
+    Endpoints,
     /// `discovery.k8s.io/v1` EndpointSlice.
     EndpointSlice,
     /// `networking.k8s.io/v1` Ingress.
@@ -28,12 +30,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Namespace,
         Self::IngressClass,
         Self::ConfigMap,
         Self::Secret,
         Self::Service,
+        Self::Endpoints,
         Self::EndpointSlice,
         Self::Ingress,
         Self::Node,
@@ -52,6 +55,7 @@ impl Kind {
             Self::ConfigMap => "ConfigMap",
             Self::Secret => "Secret",
             Self::Service => "Service",
+            Self::Endpoints => "Endpoints",
             Self::EndpointSlice => "EndpointSlice",
             Self::Ingress => "Ingress",
             Self::Node => "Node",
@@ -62,7 +66,13 @@ impl Kind {
     /// `apiVersion` in manifests.
     pub fn api_version(self) -> &'static str {
         match self {
-            Self::Namespace | Self::ConfigMap | Self::Secret | Self::Service | Self::Node | Self::Event => "v1",
+            Self::Namespace
+            | Self::ConfigMap
+            | Self::Secret
+            | Self::Service
+            | Self::Endpoints
+            | Self::Node
+            | Self::Event => "v1",
             Self::IngressClass | Self::Ingress => "networking.k8s.io/v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
         }
@@ -81,6 +91,7 @@ impl Kind {
             Self::ConfigMap => "configmaps",
             Self::Secret => "secrets",
             Self::Service => "services",
+            Self::Endpoints => "endpoints",
             Self::EndpointSlice => "endpointslices",
             Self::Ingress => "ingresses",
             Self::Node => "nodes",

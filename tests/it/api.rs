@@ -86,7 +86,10 @@ fn server_side_apply_is_refused_with_the_reason() {
     let output = gatelet.kubectl_command(&["apply", "--server-side", "-f", file]).output().expect("kubectl");
     assert!(!output.status.success());
     let said = said(&output);
-    assert!(said.contains("server-side apply is not supported: use kubectl apply without --server-side"), "{said}");
+    assert!(
+        said.contains("server-side apply is not supported: use kubectl apply without --server-side, helm"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -97,6 +100,7 @@ fn what_is_served_is_what_discovery_names() {
         names.split_whitespace().collect::<Vec<_>>(),
         [
             "configmaps",
+            "endpoints",
             "endpointslices.discovery.k8s.io",
             "events",
             "events.events.k8s.io",
@@ -170,7 +174,8 @@ fn an_ingress_has_its_address_and_events_of_its_findings() {
     gatelet.kubectl(&["delete", "service", "nowhere"]);
     eventually("it is counted up", || {
         let path = "jsonpath={.items[*].reason} {.items[*].count}";
-        (gatelet.kubectl(&["get", "events", "-o", path]) == "UnknownService 2").then_some(())
+        let of = "--field-selector=involvedObject.name=lost";
+        (gatelet.kubectl(&["get", "events", of, "-o", path]) == "UnknownService 2").then_some(())
     });
 }
 

@@ -20,6 +20,11 @@ fn the_newest_kubectl_reads() {
 }
 
 #[test]
+fn the_newest_kubectl_works_with_endpoints() {
+    plays(&peers::kubectl(), &["endpoints"]);
+}
+
+#[test]
 fn the_newest_kubectl_changes() {
     plays(&peers::kubectl(), &["change"]);
 }
@@ -45,7 +50,8 @@ fn the_real_server_says_the_same() {
          spec: {controller: gatelet.dev/ingress-controller}}",
     );
     let mode = std::env::var("GATELET_RECORDED").unwrap_or_default();
-    let parts = if mode.is_empty() { &["change"][..] } else { &["apply", "change", "read", "refuse", "describe"] };
+    let parts =
+        if mode.is_empty() { &["change"][..] } else { &["apply", "change", "endpoints", "read", "refuse", "describe"] };
     let folder = Folder::new();
     std::thread::scope(|scope| {
         for &part in parts {

@@ -15,6 +15,7 @@ mod acme;
 mod acme_client;
 mod acme_dns;
 mod api;
+mod api_endpoints;
 mod chaos;
 mod cluster;
 mod commands;

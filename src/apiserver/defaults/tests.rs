@@ -29,6 +29,22 @@ fn defaults_are_those_of_the_real_server_and_stable() {
             json!({ "addressType": "IPv4", "endpoints": [{ "addresses": ["192.0.2.1"], "conditions": {} }],
                 "ports": [{ "port": 80, "name": "", "protocol": "TCP" }] }),
         ),
+        (
+            Kind::Service,
+            json!({ "spec": { "ports": [{ "port": 80 }], "externalIPs": ["192.0.2.1"], "clusterIP": "10.43.0.1",
+                "selector": { "a": "b" }, "sessionAffinityConfig": { "clientIP": { "timeoutSeconds": 1 } } } }),
+            json!({ "spec": {
+                "clusterIP": "10.43.0.1", "clusterIPs": ["10.43.0.1"], "externalIPs": ["192.0.2.1"],
+                "externalTrafficPolicy": "Cluster", "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"],
+                "ipFamilyPolicy": "SingleStack", "sessionAffinity": "None", "selector": { "a": "b" },
+                "type": "ClusterIP", "ports": [{ "port": 80, "protocol": "TCP", "targetPort": 80 }],
+            }, "status": { "loadBalancer": {} } }),
+        ),
+        (
+            Kind::Endpoints,
+            json!({ "subsets": [{ "addresses": [{ "ip": "192.0.2.1" }], "ports": [{ "port": 80 }] }] }),
+            json!({ "subsets": [{ "addresses": [{ "ip": "192.0.2.1" }], "ports": [{ "port": 80, "protocol": "TCP" }] }] }),
+        ),
         (Kind::Ingress, json!({ "spec": {} }), json!({ "spec": {}, "status": { "loadBalancer": {} } })),
         (
             Kind::IngressClass,

@@ -46,6 +46,8 @@ fn a_wrong_type_is_said_as_go_says_it() {
     ] {
         assert_eq!(strict(Kind::Service, body).unwrap_err(), format!("{service}{why}"));
     }
+    let port = r#"{"subsets":[{"ports":[{"port":"x"}]}]}"#;
+    assert!(strict(Kind::Endpoints, port).unwrap_err().contains("field EndpointPort.subsets.ports.port of type int32"));
     let body = r#"{"data":{"a":"!"}}"#;
     let error = strict(Kind::Secret, body).unwrap_err();
     assert_eq!(error, "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte 0");

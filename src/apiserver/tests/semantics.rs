@@ -466,7 +466,7 @@ async fn a_replaced_service_keeps_its_address() {
 }
 
 #[tokio::test]
-async fn endpoints_are_made_from_slices_for_older_clients() {
+async fn endpoints_are_made_from_slices_for_describe_of_an_old_kubectl() {
     let server = Server::new();
     let services = "/api/v1/namespaces/default/services";
     let service = json!({ "metadata": { "name": "s" }, "spec": { "ports": [{ "port": 80 }] } });
@@ -479,10 +479,40 @@ async fn endpoints_are_made_from_slices_for_older_clients() {
     });
     let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
     assert_eq!(server.post(slices, &slice).await.code, StatusCode::CREATED);
-    let found = server.get("/api/v1/namespaces/default/endpoints/s").await.body;
+    let uri = format!("{ENDPOINTS}/s");
+    let describe = [("user-agent", "kubectl/v1.29.15 (linux/amd64)"), ("accept", "application/json, */*")];
+    let found = server.send("GET", &uri, &describe, "").await.body;
     assert_eq!(found["subsets"][0]["addresses"], json!([{ "ip": "192.0.2.1" }]));
     assert_eq!(found["subsets"][0]["notReadyAddresses"], json!([{ "ip": "192.0.2.2" }]));
-    assert_eq!(server.get("/api/v1/namespaces/default/endpoints/x").await.code, StatusCode::NOT_FOUND);
+
+    // `kubectl apply` and every other client must learn that there is no such object.
+    let apply = [describe[0], ("accept", "application/json")];
+    let other = [("user-agent", "controller/v1"), describe[1]];
+    for headers in [&apply[..], &other[..], &[]] {
+        assert_eq!(server.send("GET", &uri, headers, "").await.code, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(server.send("GET", &format!("{ENDPOINTS}/x"), &describe, "").await.code, StatusCode::NOT_FOUND);
+}
+
+const ENDPOINTS: &str = "/api/v1/namespaces/default/endpoints";
+
+#[tokio::test]
+async fn every_answer_about_endpoints_warns_that_they_are_deprecated() {
+    let server = Server::new();
+    let warning = r#"299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice""#;
+    let address = json!({ "ip": "2001:DB8::1" });
+    let object =
+        json!({ "metadata": { "name": "e" }, "subsets": [{ "addresses": [address], "ports": [{ "port": 80 }] }] });
+    let made = server.post(ENDPOINTS, &object).await;
+    let form = r#"subsets[0].addresses[0].ip: IPv6 address \"2001:DB8::1\" should be in RFC 5952 canonical format"#;
+    let canonical = format!(r#"299 - "{form} (\"2001:db8::1\")""#);
+    assert_eq!((made.code, &*made.warnings), (StatusCode::CREATED, &[warning.to_owned(), canonical][..]));
+    assert_eq!(made.body["subsets"][0]["ports"], json!([{ "port": 80, "protocol": "TCP" }]));
+    assert!(made.body["metadata"].get("generation").is_none());
+    for uri in [format!("{ENDPOINTS}/e"), ENDPOINTS.to_owned(), format!("{ENDPOINTS}/missing")] {
+        assert_eq!(server.get(&uri).await.warnings, [warning]);
+    }
+    assert_eq!(server.delete(&format!("{ENDPOINTS}/e")).await.warnings, [warning]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Secret, ConfigMap, Service.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::collections::HashSet;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
@@ -153,8 +153,7 @@ pub(super) fn service(object: &Value, problems: &mut Problems) {
             Value::String(target) => problems.all(format!("{field}.targetPort"), target, names::port_name(target)),
             _ => {}
         }
-        let application = text(port, "/appProtocol");
-        if !application.is_empty() {
+        if let Some(application) = port["appProtocol"].as_str() {
             problems.all(format!("{field}.appProtocol"), application, names::qualified(application));
         }
         if !seen_ports.insert((number, protocol)) {
@@ -168,16 +167,66 @@ pub(super) fn service(object: &Value, problems: &mut Problems) {
     if !["None", "ClientIP"].contains(&text(spec, "/sessionAffinity")) {
         problems.unsupported("spec.sessionAffinity", text(spec, "/sessionAffinity"), &["ClientIP", "None"]);
     }
+    if let Some(timeout) = spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"].as_i64()
+        && !(1..=86_400).contains(&timeout)
+    {
+        let field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
+        problems.invalid(field, timeout, "must be greater than 0 and less than 86400");
+    }
+    policies(spec, problems);
+    load_balancer(spec, kind, problems);
     addresses(spec, kind, problems);
 }
 
+/// Members that are one of a few words.
+fn policies(spec: &Value, problems: &mut Problems) {
+    let words: [(&str, &[&str]); 3] = [
+        ("externalTrafficPolicy", &["Cluster", "Local"]),
+        ("internalTrafficPolicy", &["Cluster", "Local"]),
+        ("ipFamilyPolicy", &["PreferDualStack", "RequireDualStack", "SingleStack"]),
+    ];
+    for (member, known) in words {
+        if let Some(word) = spec[member].as_str().filter(|word| !known.contains(word)) {
+            problems.unsupported(format!("spec.{member}"), word, known);
+        }
+    }
+    for (number, family) in list(spec, "/ipFamilies").iter().filter_map(Value::as_str).enumerate() {
+        if !["IPv4", "IPv6"].contains(&family) {
+            problems.unsupported(format!("spec.ipFamilies[{number}]"), family, &["IPv4", "IPv6"]);
+        }
+    }
+}
+
+/// Members that only a Service of type LoadBalancer has.
+fn load_balancer(spec: &Value, kind: &str, problems: &mut Problems) {
+    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+    let ranges = list(spec, "/loadBalancerSourceRanges");
+    if !ranges.is_empty() && kind != "LoadBalancer" {
+        problems.forbidden("spec.LoadBalancerSourceRanges", ONLY);
+    } else {
+        for (number, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
+            if !names::is_cidr(range) {
+                let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+                problems.invalid(format!("spec.LoadBalancerSourceRanges[{number}]"), range, why);
+            }
+        }
+    }
+
+    match spec["loadBalancerClass"].as_str() {
+        Some(_) if kind != "LoadBalancer" => problems.forbidden("spec.loadBalancerClass", ONLY),
+        Some(class) => problems.all("spec.loadBalancerClass", class, names::qualified(class)),
+        None => {}
+    }
+}
+
 fn addresses(spec: &Value, kind: &str, problems: &mut Problems) {
-    const WHY: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
     for (number, address) in list(spec, "/clusterIPs").iter().filter_map(Value::as_str).enumerate() {
         if kind == "ExternalName" {
             problems.forbidden(format!("spec.clusterIPs[{number}]"), "may not be set when `type` is 'ExternalName'");
-        } else if address != "None" && address.parse::<IpAddr>().is_err() {
-            problems.invalid(format!("spec.clusterIPs[{number}]"), address, WHY);
+        } else if address != "None"
+            && let Err(why) = names::ip(address)
+        {
+            problems.invalid(format!("spec.clusterIPs[{number}]"), address, why);
         }
     }
     let (first, listed) = (text(spec, "/clusterIP"), text(spec, "/clusterIPs/0"));
@@ -185,8 +234,8 @@ fn addresses(spec: &Value, kind: &str, problems: &mut Problems) {
         problems.invalid("spec.clusterIPs", spec["clusterIPs"].clone(), "first value must match `clusterIP`");
     }
     for (number, address) in list(spec, "/externalIPs").iter().filter_map(Value::as_str).enumerate() {
-        if address.parse::<IpAddr>().is_err() {
-            problems.invalid(format!("spec.externalIPs[{number}]"), address, WHY);
+        if let Err(why) = names::ip(address) {
+            problems.invalid(format!("spec.externalIPs[{number}]"), address, why);
         }
     }
 }
@@ -196,7 +245,7 @@ pub(super) fn service_update(new: &Value, old: &Value, problems: &mut Problems) 
     let (new, old) = (&new["spec"], &old["spec"]);
     let first = new["clusterIPs"][0].as_str();
     // An address that is none is complained about as such.
-    let address = first.is_none_or(|first| matches!(first, "" | "None") || first.parse::<IpAddr>().is_ok());
+    let address = first.is_none_or(|first| matches!(first, "" | "None") || names::ip(first).is_ok());
     if fixed(new) && fixed(old) && address && new["clusterIPs"][0] != old["clusterIPs"][0] {
         problems.invalid("spec.clusterIPs[0]", new["clusterIPs"].clone(), "may not change once set");
     }

@@ -1,5 +1,7 @@
 //! Names of all sorts (k8s.io/apimachinery/pkg/util/validation): each returns what is wrong, in the real words.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const QUALIFIED: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 
@@ -163,4 +165,38 @@ pub(super) fn port_name(text: &str) -> Vec<String> {
 /// The number of a port.
 pub(super) fn port_number(number: i64) -> Option<&'static str> {
     (!(1..=65_535).contains(&number)).then_some("must be between 1 and 65535, inclusive")
+}
+
+/// An IP address, or why it is not one (pkg/util/validation/ip.go with `StrictIPCIDRValidation`).
+pub(super) fn ip(text: &str) -> Result<IpAddr, &'static str> {
+    match text.parse::<IpAddr>() {
+        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => Err("must not be an IPv4-mapped IPv6 address"),
+        Ok(ip) => Ok(ip),
+        Err(_) if sloppy_ip(text).is_some() => Err("must not have leading 0s"),
+        Err(_) => Err("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+    }
+}
+
+/// Whether it is an address, `/`, and the length of a prefix.
+pub(super) fn is_cidr(text: &str) -> bool {
+    let Some((address, length)) = text.trim().split_once('/') else { return false };
+    match address.parse::<IpAddr>() {
+        Ok(ip) => length.parse::<u8>().is_ok_and(|length| length <= if ip.is_ipv4() { 32 } else { 128 }),
+        Err(_) => false,
+    }
+}
+
+/// An IP address as Go once read it: numbers of an IPv4 address may have leading zeros, and an IPv4-mapped IPv6
+/// address is an IPv4 address.
+pub(super) fn sloppy_ip(text: &str) -> Option<IpAddr> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Some(ip.to_canonical());
+    }
+    let mut octets = [0; 4];
+    let mut parts = text.split('.');
+    for octet in &mut octets {
+        let part = parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?;
+        *octet = part.parse().ok()?;
+    }
+    parts.next().is_none().then(|| Ipv4Addr::from(octets).into())
 }

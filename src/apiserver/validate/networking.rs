@@ -1,4 +1,4 @@
-//! Ingress, IngressClass, EndpointSlice.
+//! Ingress, IngressClass.
 
 use std::net::IpAddr;
 
@@ -86,7 +86,7 @@ fn host(name: &str, field: &str, problems: &mut Problems) {
 fn path(path: &Value, field: &str, problems: &mut Problems) {
     let (kind, at) = (path["pathType"].as_str(), text(path, "/path"));
     match kind {
-        None => problems.required(format!("{field}.pathType"), "pathType must be specified"),
+        None => return problems.required(format!("{field}.pathType"), "pathType must be specified"),
         Some("Exact" | "Prefix") => {
             let field = format!("{field}.path");
             if !at.starts_with('/') {
@@ -123,6 +123,9 @@ fn backend(backend: &Value, field: &str, problems: &mut Problems) {
         (true, false) => return problems.invalid(field, "", "cannot set both resource and service backends"),
         (false, true) => return problems.invalid(field, "", "resource or service backend is required"),
         (true, true) => {
+            if let Some(group) = backend["resource"]["apiGroup"].as_str() {
+                problems.all(format!("{field}.resource.apiGroup"), group, names::subdomain(group));
+            }
             for member in ["kind", "name"] {
                 if text(&backend["resource"], &format!("/{member}")).is_empty() {
                     problems.required(format!("{field}.resource.{member}"), "");
@@ -171,6 +174,9 @@ pub(super) fn ingress_class(object: &Value, problems: &mut Problems) {
     if parameters.is_null() {
         return;
     }
+    if let Some(group) = parameters["apiGroup"].as_str() {
+        problems.all("spec.parameters.apiGroup", group, names::subdomain(group));
+    }
     for member in ["kind", "name"] {
         if text(parameters, &format!("/{member}")).is_empty() {
             problems.required(format!("spec.parameters.{member}"), "");
@@ -183,99 +189,11 @@ pub(super) fn ingress_class(object: &Value, problems: &mut Problems) {
         ("Cluster", false) => {
             problems.forbidden("spec.parameters.namespace", "`parameters.scope` is set to 'Cluster'");
         }
-        ("Cluster" | "Namespace", _) => {}
+        ("Namespace", false) => {
+            let namespace = text(parameters, "/namespace");
+            problems.all("spec.parameters.namespace", namespace, names::label(namespace));
+        }
+        ("Cluster", true) => {}
         (other, _) => problems.unsupported("spec.parameters.scope", other, &["Cluster", "Namespace"]),
-    }
-}
-
-pub(super) fn endpoint_slice(object: &Value, problems: &mut Problems) {
-    let kind = text(object, "/addressType");
-    match kind {
-        "IPv4" | "IPv6" | "FQDN" => {}
-        "" => problems.required("addressType", ""),
-        other => problems.unsupported("addressType", other, &["FQDN", "IPv4", "IPv6"]),
-    }
-    let mut seen = Vec::new();
-    let ports = list(object, "/ports");
-    if ports.len() > 20_000 {
-        problems.too_many("ports", ports.len(), 20_000);
-    }
-    for (number, port) in ports.iter().take(20_000).enumerate() {
-        let (field, name) = (format!("ports[{number}]"), text(port, "/name"));
-        if !name.is_empty() {
-            problems.all(format!("{field}.name"), name, names::label(name));
-        }
-        if seen.contains(&name) {
-            problems.duplicate(format!("{field}.name"), name);
-        }
-        seen.push(name);
-        let protocol = text(port, "/protocol");
-        if !["TCP", "UDP", "SCTP"].contains(&protocol) {
-            problems.unsupported(format!("{field}.protocol"), protocol, &["SCTP", "TCP", "UDP"]);
-        }
-        let application = text(port, "/appProtocol");
-        if !application.is_empty() {
-            problems.all(format!("{field}.appProtocol"), application, names::qualified(application));
-        }
-    }
-    let endpoints = list(object, "/endpoints");
-    if endpoints.len() > 1000 {
-        return problems.too_many("endpoints", endpoints.len(), 1000);
-    }
-    for (number, endpoint) in endpoints.iter().enumerate() {
-        let field = format!("endpoints[{number}]");
-        let addresses = list(endpoint, "/addresses");
-        match addresses.len() {
-            0 => problems.required(format!("{field}.addresses"), "must contain at least 1 address"),
-            1..=100 => {}
-            many => problems.too_many(format!("{field}.addresses"), many, 100),
-        }
-        for (at, one) in addresses.iter().filter_map(Value::as_str).enumerate() {
-            let all = format!("{field}.addresses");
-            address(kind, one, &format!("{all}[{at}]"), &all, problems);
-        }
-        let node = text(endpoint, "/nodeName");
-        if !node.is_empty() {
-            problems.all(format!("{field}.nodeName"), node, names::subdomain(node));
-        }
-        let hostname = text(endpoint, "/hostname");
-        if !hostname.is_empty() {
-            problems.all(format!("{field}.hostname"), hostname, names::label(hostname));
-        }
-    }
-}
-
-fn address(kind: &str, one: &str, field: &str, all: &str, problems: &mut Problems) {
-    if kind == "FQDN" {
-        let name = one.strip_suffix('.').unwrap_or(one);
-        let wrong = names::subdomain(name);
-        if wrong.is_empty() && !name.contains('.') {
-            problems.invalid(field, one, "should be a domain with at least two segments separated by dots");
-        }
-        return problems.all(field, one, wrong);
-    }
-    let Ok(ip) = one.parse::<IpAddr>() else {
-        return problems.invalid(field, one, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
-    };
-    match kind {
-        "IPv4" if !ip.is_ipv4() => problems.invalid(all, one, "must be an IPv4 address"),
-        "IPv6" if !ip.is_ipv6() => problems.invalid(all, one, "must be an IPv6 address"),
-        _ => {}
-    }
-    let (link_local, multicast) = match ip {
-        IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
-        IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.segments()[0] & 0xff0f == 0xff02),
-    };
-    if ip.is_unspecified() {
-        problems.invalid(field, one, "may not be unspecified (0.0.0.0 or ::)");
-    }
-    if ip.is_loopback() {
-        problems.invalid(field, one, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
-    }
-    if link_local {
-        problems.invalid(field, one, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
-    }
-    if multicast {
-        problems.invalid(field, one, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
     }
 }

@@ -228,6 +228,75 @@ fn endpoint_slices_are_refused_as_by_the_real_server() {
 }
 
 #[test]
+fn endpoints_are_refused_as_by_the_real_server() {
+    let endpoints = |subset: Value| problems(Kind::Endpoints, json!({ "subsets": [subset] }));
+    let address = |ip: &str| endpoints(json!({ "addresses": [{ "ip": ip }] }));
+    for good in ["192.0.2.1", "2001:db8::1", "239.1.1.1"] {
+        assert!(address(good).is_empty(), "{good}");
+    }
+    let field = "subsets[0].addresses[0].ip: Invalid value";
+    for (ip, why) in [
+        ("127.0.0.1", "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        ("::1", "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        ("169.254.1.1", "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        ("224.0.0.1", "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+        ("0.0.0.0", "may not be unspecified (0.0.0.0)"),
+        ("192.0.2.01", "must not have leading 0s"),
+        ("::ffff:192.0.2.1", "must not be an IPv4-mapped IPv6 address"),
+    ] {
+        assert_eq!(address(ip), [format!("{field}: \"{ip}\": {why}")]);
+    }
+    assert_eq!(
+        address("name.example"),
+        [
+            format!("{field}: \"name.example\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+            format!("{field}: \"name.example\": must be a valid IP address"),
+        ]
+    );
+    let none = endpoints(json!({ "ports": [{ "port": 80 }] }));
+    assert_eq!(none, ["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"]);
+    let ports = endpoints(
+        json!({ "addresses": [{ "ip": "192.0.2.1" }], "ports": [{ "port": 0 }, { "name": "a", "port": 1 }] }),
+    );
+    assert_eq!(
+        ports,
+        [
+            "subsets[0].ports[0].name: Required value",
+            "subsets[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+        ]
+    );
+    // What was taken once stays good.
+    let old = json!({ "metadata": { "name": "e" }, "subsets": [{ "addresses": [{ "ip": "127.0.0.1" }] }] });
+    assert!(update(Kind::Endpoints, &old, &old).is_empty());
+}
+
+#[test]
+fn an_empty_text_is_refused_where_the_real_server_has_no_default() {
+    let service = |member: &str| {
+        let mut spec = json!({ "clusterIP": "None", "ports": [{ "port": 1 }] });
+        spec[member] = "".into();
+        problems(Kind::Service, json!({ "spec": spec }))
+    };
+    let policy = r#"Unsupported value: "": supported values: "Cluster", "Local""#;
+    assert_eq!(service("internalTrafficPolicy"), [format!("spec.internalTrafficPolicy: {policy}")]);
+    let families = r#"Unsupported value: "": supported values: "PreferDualStack", "RequireDualStack", "SingleStack""#;
+    assert_eq!(service("ipFamilyPolicy"), [format!("spec.ipFamilyPolicy: {families}")]);
+    assert_eq!(
+        service("loadBalancerClass"),
+        ["spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'"]
+    );
+    let slice = json!({ "addressType": "IPv4", "endpoints": [{ "addresses": ["192.0.2.1"], "nodeName": "" }] });
+    assert_eq!(
+        problems(Kind::EndpointSlice, slice),
+        [format!(r#"endpoints[0].nodeName: Invalid value: "": {SUBDOMAIN}"#)]
+    );
+    let parameters = json!({ "apiGroup": "", "kind": "K", "name": "n" });
+    let class = json!({ "spec": { "controller": "a.b/c", "parameters": parameters } });
+    let group = format!(r#"spec.parameters.apiGroup: Invalid value: "": {SUBDOMAIN}"#);
+    assert_eq!(problems(Kind::IngressClass, class), [group]);
+}
+
+#[test]
 fn nothing_panics_on_objects_of_the_wrong_shape() {
     let odd = [
         json!(3),

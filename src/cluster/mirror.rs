@@ -1,0 +1,267 @@
+//! Mirrors Endpoints into EndpointSlices, as kube-controller-manager does: of a Service without a selector, the
+//! addresses in an Endpoints object of its name are served (pkg/controller/endpointslicemirroring).
+
+mod desired;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use self::{
+    desired::{Desired, MAX_ADDRESSES},
+    plan::{CONTROLLER, MANAGED_BY, SERVICE_NAME, Step},
+};
+use crate::{
+    objects::{
+        Change, EventNote, EventType, Expired, Key, Kind, Op, Proposal, Propose, ProposeError, RawObject, Revision,
+        View, Watcher,
+    },
+    util::{backoff::Backoff, stamp},
+};
+
+/// Label of an Endpoints object that is not to be mirrored, with the value `true`.
+const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
+/// Annotation of an Endpoints object that is only a lock.
+const LOCK: &str = "control-plane.alpha.kubernetes.io/leader";
+
+/// How often a write is planned again when another one came first.
+const RETRIES: usize = 5;
+
+/// Between two tries while the disk takes nothing.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(100));
+
+/// Namespace and name of a Service, and so of its Endpoints.
+type Name = (Arc<str>, Arc<str>);
+
+/// Keeps the mirrored EndpointSlices as the Endpoints say, until the process ends. `tell` writes an Event.
+pub async fn mirror_endpoints(
+    propose: Arc<dyn Propose>,
+    view: Arc<dyn View>,
+    tell: impl Fn(EventNote) + Send + Sync + 'static,
+) -> Result<(), String> {
+    let mirror = Mirror { propose, view, tell: Box::new(tell) };
+    loop {
+        let Expired = mirror.follow().await;
+        tracing::warn!("the mirror of Endpoints fell behind the mini cluster and reads all objects again");
+    }
+}
+
+struct Mirror {
+    propose: Arc<dyn Propose>,
+    view: Arc<dyn View>,
+    tell: Box<dyn Fn(EventNote) + Send + Sync>,
+}
+
+impl Mirror {
+    /// Brings everything up to date, then follows the changes until one of them is lost.
+    async fn follow(&self) -> Expired {
+        let Ok([mut endpoints, mut services, mut slices]) = self.watch() else { return Expired };
+        let mut waiting = self.names();
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        loop {
+            waiting = self.reconcile_all(waiting).await;
+            let again = if waiting.is_empty() {
+                backoff.succeeded();
+                None
+            } else {
+                Some(Instant::now() + backoff.failed(u64::from_le_bytes(stamp::random())))
+            };
+
+            let change = tokio::select! {
+                change = endpoints.next() => change,
+                change = services.next() => change,
+                change = slices.next() => change,
+                () = until(again) => continue,
+            };
+            let Ok(change) = change else { return Expired };
+            self.remove_without_service(&change).await;
+            waiting.extend(touched(&change));
+        }
+    }
+
+    fn watch(&self) -> Result<[Box<dyn Watcher>; 3], Expired> {
+        // Taken before the first look at the objects, so that nothing is missed in between.
+        let from = self.view.revision();
+        let watch = |kind| self.view.watch(kind, from);
+        Ok([watch(Kind::Endpoints)?, watch(Kind::Service)?, watch(Kind::EndpointSlice)?])
+    }
+
+    /// All Endpoints, and all that have mirrored slices.
+    fn names(&self) -> BTreeSet<Name> {
+        let endpoints = self.view.list(Kind::Endpoints, None).items;
+        let slices = self.view.list(Kind::EndpointSlice, None).items;
+        let names = endpoints.iter().map(|one| (one.meta.namespace.clone(), one.meta.name.clone()));
+        names.chain(slices.iter().filter_map(|slice| mirrored_of(slice))).collect()
+    }
+
+    /// Returns those that could not be written.
+    async fn reconcile_all(&self, names: BTreeSet<Name>) -> BTreeSet<Name> {
+        let mut left = BTreeSet::new();
+        for name in names {
+            if let Err(error) = self.reconcile(&name).await {
+                tracing::warn!(
+                    endpoints = format!("{}/{}", name.0, name.1),
+                    %error,
+                    "the EndpointSlices that mirror these Endpoints are not up to date"
+                );
+                left.insert(name);
+            }
+        }
+        left
+    }
+
+    async fn reconcile(&self, name: &Name) -> Result<(), ProposeError> {
+        let mut told = false;
+        'plan: for _attempt in 0..RETRIES {
+            let slices = self.view.list(Kind::EndpointSlice, Some(&*name.0)).items;
+            let existing: Vec<_> = slices.into_iter().filter(|of| mirrored_of(of).as_ref() == Some(name)).collect();
+            let steps = match self.to_mirror(name) {
+                None => existing.into_iter().map(Step::Delete).collect(),
+                Some((endpoints, desired)) => {
+                    let skipped = desired.skipped;
+                    let steps = plan::plan(&endpoints, desired.slices, &existing);
+                    if skipped > 0 && !steps.is_empty() && !std::mem::replace(&mut told, true) {
+                        (self.tell)(too_many(&endpoints, skipped));
+                    }
+                    steps
+                }
+            };
+
+            for step in steps {
+                match self.propose.propose(proposal(step)).await {
+                    Ok(_made) => {}
+                    Err(ProposeError::Conflict { .. } | ProposeError::Exists(_) | ProposeError::NotFound(_)) => {
+                        continue 'plan;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            return Ok(());
+        }
+        // What came first is a change too, which is looked at next.
+        Ok(())
+    }
+
+    /// The Endpoints of this name with what they come to; `None` where they are not to be mirrored.
+    fn to_mirror(&self, name: &Name) -> Option<(Arc<RawObject>, Desired)> {
+        let get = |kind| self.view.get(&Key { kind, namespace: name.0.clone(), name: name.1.clone() });
+        let endpoints = get(Kind::Endpoints)?;
+        let service = get(Kind::Service)?;
+        let namespace = Key { kind: Kind::Namespace, namespace: "".into(), name: name.0.clone() };
+        let ends = |object: &RawObject| !object.meta.deletion_timestamp.is_empty();
+        if ends(&endpoints) || ends(&*self.view.get(&namespace)?) {
+            return None;
+        }
+
+        let skipped = endpoints.meta.labels.get(SKIP).is_some_and(|value| &**value == "true");
+        if skipped || endpoints.meta.annotations.contains_key(LOCK) || has_selector(&service) {
+            return None;
+        }
+        match desired::desired(&endpoints) {
+            Ok(desired) => Some((endpoints, desired)),
+            Err(error) => {
+                tracing::warn!(%error, "the Endpoints cannot be read and are not mirrored");
+                None
+            }
+        }
+    }
+
+    /// Endpoints go with their Service (pkg/controller/endpoint), so that a later one of its name begins without.
+    async fn remove_without_service(&self, change: &Change) {
+        let service = &change.object.key;
+        if service.kind != Kind::Service || !change.deleted || self.view.get(service).is_some() {
+            return;
+        }
+        let key = Key { kind: Kind::Endpoints, ..service.clone() };
+        let Some(endpoints) = self.view.get(&key) else { return };
+        if let Err(error) = self.propose.propose(Proposal { key, op: removal(&endpoints) }).await {
+            tracing::warn!(endpoints = %endpoints.key, %error, "the Endpoints of a deleted Service are still there");
+        }
+    }
+}
+
+/// The names whose slices a change may touch.
+fn touched(change: &Change) -> Vec<Name> {
+    let object = &change.object;
+    if object.key.kind != Kind::EndpointSlice {
+        return vec![(object.key.namespace.clone(), object.key.name.clone())];
+    }
+    [Some(object), change.previous.as_ref()].into_iter().flatten().filter_map(|slice| mirrored_of(slice)).collect()
+}
+
+/// The Endpoints that a slice mirrors; `None` for slices of others.
+fn mirrored_of(slice: &RawObject) -> Option<Name> {
+    let label = |name| slice.meta.labels.get(name).map(|value| &**value);
+    let service = label(SERVICE_NAME).filter(|_name| label(MANAGED_BY) == Some(CONTROLLER))?;
+    Some((slice.meta.namespace.clone(), service.into()))
+}
+
+fn has_selector(service: &RawObject) -> bool {
+    let body: Value = serde_json::from_slice(&service.body).unwrap_or_default();
+    body["spec"]["selector"].as_object().is_some_and(|selector| !selector.is_empty())
+}
+
+fn proposal(step: Step) -> Proposal {
+    match step {
+        Step::Create(mut object) => {
+            let metadata = &mut object["metadata"];
+            let name = stamp::generate_name(metadata["generateName"].as_str().unwrap_or_default());
+            metadata["name"] = name.as_str().into();
+            metadata["uid"] = stamp::uid().into();
+            metadata["creationTimestamp"] = stamp::now().into();
+            let namespace = metadata["namespace"].as_str().unwrap_or_default();
+            let key = Key { kind: Kind::EndpointSlice, namespace: namespace.into(), name: name.into() };
+            Proposal { key, op: Op::Create(Bytes::from(object.to_string())) }
+        }
+        Step::Update(known, object) => {
+            let op = Op::Update { expected: revision(&known), body: Bytes::from(object.to_string()) };
+            Proposal { key: known.key.clone(), op }
+        }
+        Step::Delete(known) => Proposal { key: known.key.clone(), op: removal(&known) },
+    }
+}
+
+/// The write that deletes an object, or marks it where finalizers hold it.
+fn removal(object: &RawObject) -> Op {
+    let expected = revision(object);
+    let mut body: Value = serde_json::from_slice(&object.body).unwrap_or_default();
+    let held = body["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
+    if !held {
+        return Op::Delete { expected };
+    }
+    if object.meta.deletion_timestamp.is_empty() {
+        body["metadata"]["deletionTimestamp"] = stamp::now().into();
+        body["metadata"]["deletionGracePeriodSeconds"] = 0.into();
+    }
+    Op::Update { expected, body: Bytes::from(body.to_string()) }
+}
+
+fn revision(object: &RawObject) -> Option<Revision> {
+    object.meta.resource_version.parse().ok().map(Revision)
+}
+
+fn too_many(endpoints: &RawObject, skipped: usize) -> EventNote {
+    let message = format!(
+        "A max of {MAX_ADDRESSES} addresses can be mirrored to EndpointSlices per Endpoints subset. {skipped} addresses \
+         were skipped"
+    );
+    EventNote {
+        about: endpoints.reference(),
+        event_type: EventType::Warning,
+        reason: "TooManyAddressesToMirror",
+        message: message.into(),
+    }
+}
+
+/// Waits for a moment, or for ever where there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
