@@ -1,4 +1,4 @@
-//! Whole processes against real peers: the gatelet binary, real kubectl versions, curl, h2load, WebSocket and gRPC
+//! Whole processes against real peers: the gatelet binary, real kubectl versions, Helm, curl, h2load, WebSocket and gRPC
 //! clients, a real control plane, and Pebble. `tests/run` installs the peers first.
 #![allow(
     clippy::expect_used,
@@ -26,6 +26,7 @@ mod floods;
 mod guards;
 mod h2spec;
 mod hangs;
+mod helm;
 mod install;
 mod k3s;
 mod kubectl;

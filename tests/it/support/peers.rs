@@ -38,6 +38,11 @@ pub fn h2spec() -> Option<Command> {
     optional("bin/h2spec")
 }
 
+/// Helm; `None`, loudly, where Go was not there to build it.
+pub fn helm() -> Option<Command> {
+    optional("bin/helm")
+}
+
 /// Python with websockets, grpcio and kubernetes.
 pub fn python() -> Command {
     needed("python/bin/python3")

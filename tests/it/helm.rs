@@ -1,0 +1,99 @@
+//! Helm on the mini cluster: a chart of ours through the life of a release. Helm deletes old revisions with protobuf.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::support::{Backend, Gatelet, eventually, peers, run};
+
+/// Revisions that Helm keeps, by default.
+const KEPT: usize = 10;
+
+/// Helm with a mini cluster of its own.
+struct Helm {
+    gatelet: Gatelet,
+    helm: std::process::Command,
+}
+
+impl Helm {
+    /// `None`, loudly, where Helm is not there.
+    fn start() -> Option<Self> {
+        Some(Self { helm: peers::helm()?, gatelet: Gatelet::start() })
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let mut helm = std::process::Command::new(self.helm.get_program());
+        helm.args(arguments).env("KUBECONFIG", self.gatelet.kubeconfig());
+        run(helm.env("HOME", self.gatelet.folder.path()))
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.run(&[arguments, &["-o", "json"]].concat())).expect("JSON")
+    }
+
+    /// The revisions that there are, oldest first.
+    fn revisions(&self) -> Vec<u64> {
+        let history = self.json(&["history", "web"]);
+        history.as_array().expect("a list").iter().map(|one| one["revision"].as_u64().expect("a number")).collect()
+    }
+
+    fn words(&self) -> String {
+        self.gatelet.kubectl(&["get", "configmap", "web", "-o", "jsonpath={.data.words}"])
+    }
+}
+
+fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/helm/chart")
+}
+
+#[test]
+fn helm_installs_upgrades_rolls_back_and_uninstalls() {
+    let Some(helm) = Helm::start() else { return };
+    let backend = Backend::start("web");
+    let chart = chart();
+    let chart = chart.to_str().expect("a plain path");
+    let port = format!("port={}", backend.port);
+    helm.run(&["install", "web", chart, "--server-side=false", "--wait", "--timeout=60s", "--set", &port]);
+    eventually("the release is served", || (helm.gatelet.status_of("web.example.com", "/") == 200).then_some(()));
+    assert_eq!(helm.words(), "first");
+    let kinds = ["service/web", "endpointslice/web-1", "ingress/web", "configmap/web", "secret/web"];
+    helm.gatelet.kubectl(&[&["get"], &kinds[..]].concat());
+
+    // From the eleventh revision on, each upgrade deletes the oldest one.
+    for number in 2..=13 {
+        let words = format!("words=number {number}");
+        helm.run(&["upgrade", "web", chart, "--wait", "--timeout=60s", "--set", &port, "--set", &words]);
+    }
+    assert_eq!(helm.words(), "number 13");
+    assert_eq!(helm.revisions(), (4..=13).collect::<Vec<_>>());
+    let hook = ["get", "configmap", "web-before", "-o", "jsonpath={.data.revision}"];
+    assert_eq!(helm.gatelet.kubectl(&hook), "13");
+
+    let releases = helm.json(&["list"]);
+    assert_eq!((&releases[0]["name"], &releases[0]["revision"]), (&"web".into(), &"13".into()), "{releases}");
+    assert_eq!(helm.json(&["status", "web"])["info"]["status"], "deployed");
+    assert_eq!(helm.json(&["get", "values", "web"])["words"], "number 13");
+    assert!(helm.run(&["get", "notes", "web"]).contains("http://web.example.com/"));
+
+    helm.run(&["rollback", "web", "5", "--wait", "--timeout=60s"]);
+    assert_eq!(helm.words(), "number 5");
+    assert_eq!(helm.revisions().len(), KEPT);
+    assert_eq!(helm.gatelet.status_of("web.example.com", "/"), 200);
+
+    helm.run(&["uninstall", "web", "--wait", "--timeout=60s"]);
+    let left = ["get", "service,endpointslice,ingress,secret,configmap", "-o", "name"];
+    // Hooks are left by Helm, as they always are.
+    assert_eq!(helm.gatelet.kubectl(&left).trim(), "configmap/web-before");
+    eventually("it is not served any more", || (helm.gatelet.status_of("web.example.com", "/") == 404).then_some(()));
+}
+
+#[test]
+fn helm_is_told_how_to_do_without_server_side_apply() {
+    let Some(helm) = Helm::start() else { return };
+    let chart = chart();
+    let mut install = std::process::Command::new(helm.helm.get_program());
+    install.arg("install").arg("web").arg(chart).env("KUBECONFIG", helm.gatelet.kubeconfig());
+    let output = install.env("HOME", helm.gatelet.folder.path()).output().expect("helm");
+    let said = super::support::said(&output);
+    assert!(!output.status.success() && said.contains("helm with --server-side=false"), "{said}");
+}
