@@ -33,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub trait Inspect: Send + Sync + 'static {
     /// Whether it serves.
     fn readiness(&self) -> Result<(), Unhealthy>;
+    /// What an operator should know although it serves; empty where there is nothing.
+    fn note(&self) -> String;
     /// The state of everything.
     fn status(&self) -> StatusReport;
     /// What would happen to a request; `Err` says what is wrong with the URL.
@@ -144,7 +146,10 @@ fn answer(
             text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the process is ending\n")
         }
         "/readyz" => match inspect.readiness() {
-            Ok(()) => text(StatusCode::OK, "ok\n"),
+            Ok(()) => match inspect.note() {
+                note if note.is_empty() => text(StatusCode::OK, "ok\n"),
+                note => text(StatusCode::OK, &format!("ok\n{note}\n")),
+            },
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n")),
         },
         "/metrics" => {

@@ -21,6 +21,9 @@ pub struct StatusReport {
     pub uptime_seconds: u64,
     /// Whether it serves.
     pub ready: bool,
+    /// What an operator should know of the whole; empty where there is nothing.
+    #[serde(default)]
+    pub note: String,
     /// How the state is kept.
     pub store: String,
     /// HTTP listeners.

@@ -15,14 +15,15 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     cache::Cache,
     certificates::Certificates,
+    classes::Classes,
     publish::Publisher,
     role::{Change, Role},
     tidy::Tidy,
     writer::{Announced, Queue, Write},
 };
 use crate::{
-    controller::{Index, Output},
-    objects::{Event, EventNote, Kind},
+    controller::{Finding, Index, Output},
+    objects::{Event, EventNote, EventType, Kind},
     store::Store,
 };
 
@@ -35,6 +36,7 @@ const CACHE_EVERY: Duration = Duration::from_secs(5);
 /// The compiler with everything it feeds.
 pub(crate) struct Engine {
     pub(crate) index: Index,
+    pub(crate) classes: Classes,
     pub(crate) publisher: Publisher,
     pub(crate) certificates: Certificates,
     pub(crate) writer: Queue,
@@ -118,6 +120,7 @@ impl Engine {
                     other_issuers = true;
                     self.index.set_issuers(self.certificates.issuers.names());
                 }
+                self.classes.observe(&event);
                 self.index.apply(event);
             }
             // Half a picture would answer 404 for what is only not known yet.
@@ -174,13 +177,7 @@ impl Engine {
         }
         let Some(findings) = output.findings else { return };
         for finding in self.logged.fresh(&findings) {
-            tracing::warn!(
-                object = %finding.about.key,
-                reason = finding.reason,
-                field = &*finding.field,
-                message = &*finding.message,
-                "finding"
-            );
+            log(&finding);
         }
         if !self.leading {
             return;
@@ -217,6 +214,25 @@ impl Engine {
             }
             Err(_cancelled) => true,
         }
+    }
+}
+
+/// Logs a finding: one that is merely worth knowing is no warning.
+fn log(finding: &Finding) {
+    macro_rules! at {
+        ($level:ident) => {
+            tracing::$level!(
+                object = %finding.about.key,
+                reason = finding.reason,
+                field = &*finding.field,
+                message = &*finding.message,
+                "finding"
+            )
+        };
+    }
+    match finding.severity {
+        EventType::Normal => at!(info),
+        EventType::Warning => at!(warn),
     }
 }
 

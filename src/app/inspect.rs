@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use super::{certificates::Owners, publish::Live, role::Role};
+use super::{certificates::Owners, classes::Note, publish::Live, role::Role};
 use crate::{
     acme::{self, report::Report},
     admin::{
@@ -35,6 +35,7 @@ pub(crate) struct Inspector {
     pub(crate) node: String,
     pub(crate) source: String,
     pub(crate) unread: Unread,
+    pub(crate) note: Note,
     pub(crate) role: Role,
     pub(crate) store: String,
     pub(crate) http: Vec<SocketAddr>,
@@ -96,6 +97,10 @@ impl Inspect for Inspector {
             return Err(Unhealthy::Starting);
         }
         Ok(())
+    }
+
+    fn note(&self) -> String {
+        self.note.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn certs(&self) -> CertsReport {
@@ -184,6 +189,7 @@ impl Inspect for Inspector {
                 .collect(),
             uptime_seconds: self.started.elapsed().as_secs(),
             ready: self.readiness().is_ok(),
+            note: self.note(),
             store: self.store.clone(),
             http: text(&self.http),
             https: text(&self.https),

@@ -4,6 +4,7 @@ mod accounts;
 mod cache;
 mod certificates;
 mod check;
+mod classes;
 mod engine;
 mod expose;
 mod files;

@@ -14,6 +14,7 @@ use super::{
     accounts,
     cache::Cache,
     certificates::{self, Certificates},
+    classes::Classes,
     engine::Engine,
     files,
     inspect::Inspector,
@@ -244,7 +245,10 @@ impl Process {
         let mut engine_role = role.clone();
         let leading = *engine_role.leads.borrow_and_update();
         let parsed = Arc::new(Parsed::default());
+        let classes = Classes::new(&config.controller, config.classless);
+        let note = classes.note();
         let mut engine = Engine {
+            classes,
             index: Index::new(settings, {
                 let parsed = parsed.clone();
                 Box::new(move |chain, key, pattern| parsed.inspect(chain, key, pattern))
@@ -277,6 +281,7 @@ impl Process {
             node: config.node.clone(),
             source,
             unread,
+            note,
             role: role.clone(),
             store: store_state,
             http: listeners.http.clone(),
@@ -289,7 +294,9 @@ impl Process {
             tracing::info!(%addr, "admin");
             tasks.spawn("admin", serving);
         }
-        tracing::info!(http = ?listeners.http, https = ?listeners.https, api = ?api, "serving");
+        let list = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let (http, https) = (list(&listeners.http), list(&listeners.https));
+        tracing::info!(%http, %https, api = %list(api.as_slice()), "serving");
         // Outside systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         let outcome = until_told_to_stop(&mut tasks, &mut signals, &signal, config.grace, listeners).await;

@@ -15,14 +15,16 @@ pub(super) fn status(report: &Value) -> String {
         ["source".to_owned(), text(&report["source"])],
         ["leader".to_owned(), leader(&report["leader"])],
         ["ready".to_owned(), text(&report["ready"])],
+        ["note".to_owned(), text(&report["note"])],
         ["uptime".to_owned(), format!("{} s", text(&report["uptime_seconds"]))],
         ["store".to_owned(), text(&report["store"])],
         ["http".to_owned(), list("http")],
         ["https".to_owned(), list("https")],
         ["api".to_owned(), text(&report["api"])],
     ];
+    let optional = |key: &str| ["leader", "note"].contains(&key);
     let rows: Vec<Vec<String>> =
-        rows.into_iter().filter(|[key, value]| key != "leader" || !value.is_empty()).map(Vec::from).collect();
+        rows.into_iter().filter(|[key, value]| !optional(key) || !value.is_empty()).map(Vec::from).collect();
     out.push_str(&table(&[], &rows));
     let unread: Vec<Vec<String>> =
         array(&report["unread"]).map(|one| vec![text(&one["kind"]), text(&one["why"])]).collect();

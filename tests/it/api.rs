@@ -165,6 +165,13 @@ fn an_ingress_has_its_address_and_events_of_its_findings() {
     let log = gatelet.log();
     let told = log.lines().find(|line| line.contains("UnknownService")).expect("a line in the log");
     assert!(told.contains("WARN") && told.contains("default/lost") && told.contains("nowhere"), "{told}");
+    // One that is merely worth knowing is no warning.
+    gatelet.kubectl(&["annotate", "ingress", "found", "gatelet.dev/nothing=1"]);
+    let told = eventually("it is logged", || {
+        gatelet.log().lines().find(|line| line.contains("UnknownAnnotation")).map(str::to_owned)
+    });
+    assert!(told.contains(" INFO ") && told.contains("default/found"), "{told}");
+    gatelet.kubectl(&["annotate", "ingress", "found", "gatelet.dev/nothing-"]);
     assert_eq!(gatelet.status_of("lost.example.com", "/"), 503);
     // Gone and back again, it is the same Event, counted up.
     gatelet.apply("{apiVersion: v1, kind: Service, metadata: {name: nowhere}, spec: {ports: [{port: 80}]}}");

@@ -1,6 +1,7 @@
 //! A real cluster instead of the mini cluster: followed through edits, restarts, lost rights and broken objects. The
 //! API servers are another gatelet, a real control plane, and a server that says what neither would say.
 
+mod classes;
 mod real;
 mod replicas;
 mod shared_account;

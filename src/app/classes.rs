@@ -1,0 +1,152 @@
+//! Says when no IngressClass of the cluster is ours: Ingresses that name a class are then served by nobody, and nothing
+//! else would tell.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::objects::{Event, Kind, RawObject, slim};
+
+/// The note of a process, empty while there is none; shared with those that show it.
+pub(crate) type Note = Arc<Mutex<String>>;
+
+/// The IngressClasses of the cluster.
+#[derive(Debug)]
+pub(crate) struct Classes {
+    /// `spec.controller` of ours.
+    controller: Box<str>,
+    /// Whether Ingresses are ours by something else than a class.
+    optional: bool,
+    /// Of each class whether it is ours; `None` while they are not known.
+    known: Option<BTreeMap<Arc<str>, bool>>,
+    note: Note,
+}
+
+impl Classes {
+    /// None are known yet. `optional` is for settings by which Ingresses are ours without a class.
+    pub(crate) fn new(controller: &str, optional: bool) -> Self {
+        Self { controller: controller.into(), optional, known: None, note: Note::default() }
+    }
+
+    /// Where the note is.
+    pub(crate) fn note(&self) -> Note {
+        self.note.clone()
+    }
+
+    /// Learns from an event, and logs when the last class of ours went or the first came.
+    pub(crate) fn observe(&mut self, event: &Event) {
+        match event {
+            Event::Reset(Kind::IngressClass, all) => {
+                self.known = Some(all.iter().map(|class| (class.key.name.clone(), self.is_ours(class))).collect());
+            }
+            Event::Apply(class) if class.key.kind == Kind::IngressClass => {
+                let ours = self.is_ours(class);
+                self.known.get_or_insert_default().insert(class.key.name.clone(), ours);
+            }
+            Event::Delete(key) if key.kind == Kind::IngressClass => {
+                self.known.get_or_insert_default().remove(&key.name);
+            }
+            // The log says already that they may not be read.
+            Event::Refused(Kind::IngressClass) => self.known = None,
+            _ => return,
+        }
+        self.tell();
+    }
+
+    fn is_ours(&self, class: &RawObject) -> bool {
+        class.view::<slim::IngressClass>().is_ok_and(|class| *class.spec.controller == *self.controller)
+    }
+
+    fn tell(&self) {
+        let command = self.missing();
+        let mut note = self.note.lock().unwrap_or_else(PoisonError::into_inner);
+        match &command {
+            Some(command) if note.is_empty() => tracing::warn!(
+                controller = &*self.controller,
+                %command,
+                "no IngressClass is ours, so no Ingress that names a class is served; the command makes one"
+            ),
+            None if !note.is_empty() => tracing::info!("an IngressClass is ours now"),
+            _ => {}
+        }
+
+        let controller = &self.controller;
+        *note = command.map_or_else(String::new, |command| {
+            format!(
+                "no IngressClass has the controller {controller}, so no Ingress that names a class is served; make \
+                 one: {command}"
+            )
+        });
+    }
+
+    /// The command that makes a class, where none is ours.
+    fn missing(&self) -> Option<String> {
+        let known = self.known.as_ref()?;
+        if self.optional || known.values().any(|&ours| ours) {
+            return None;
+        }
+        // The controller of a class cannot be changed, so a name that is taken is of no use.
+        let name = ["gatelet", "gatelet-ingress"].into_iter().find(|name| !known.contains_key(*name))?;
+        let class = serde_json::json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "IngressClass",
+            "metadata": { "name": name },
+            "spec": { "controller": &*self.controller },
+        });
+        Some(format!("echo '{class}' | kubectl apply -f -"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::json;
+
+    use super::*;
+
+    const OURS: &str = "gatelet.dev/ingress-controller";
+
+    fn class(name: &str, controller: &str) -> Arc<RawObject> {
+        let body = json!({ "metadata": { "name": name }, "spec": { "controller": controller } });
+        Arc::new(RawObject::parse(Kind::IngressClass, Bytes::from(body.to_string())).unwrap())
+    }
+
+    fn note(classes: &Classes) -> String {
+        classes.note.lock().unwrap().clone()
+    }
+
+    #[test]
+    fn a_cluster_without_a_class_of_ours_is_told_what_makes_one() {
+        let mut classes = Classes::new(OURS, false);
+        assert_eq!(note(&classes), "", "nothing is known yet");
+        classes.observe(&Event::Reset(Kind::IngressClass, vec![class("nginx", "k8s.io/ingress-nginx")]));
+        assert_eq!(
+            note(&classes),
+            "no IngressClass has the controller gatelet.dev/ingress-controller, so no Ingress that names a class is \
+             served; make one: echo '{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"IngressClass\",\
+             \"metadata\":{\"name\":\"gatelet\"},\"spec\":{\"controller\":\"gatelet.dev/ingress-controller\"}}' \
+             | kubectl apply -f -"
+        );
+        classes.observe(&Event::Apply(class("any", OURS)));
+        assert_eq!(note(&classes), "");
+        classes.observe(&Event::Delete(class("any", OURS).key.clone()));
+        assert_ne!(note(&classes), "");
+        classes.observe(&Event::Refused(Kind::IngressClass));
+        assert_eq!(note(&classes), "", "those that may not be read are told of elsewhere");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_not_proposed() {
+        let mut classes = Classes::new(OURS, false);
+        classes.observe(&Event::Reset(Kind::IngressClass, vec![class("gatelet", "other.example/controller")]));
+        assert!(note(&classes).contains(r#"{"name":"gatelet-ingress"}"#), "{}", note(&classes));
+    }
+
+    #[test]
+    fn settings_that_need_no_class_say_nothing() {
+        let mut classes = Classes::new(OURS, true);
+        classes.observe(&Event::Reset(Kind::IngressClass, Vec::new()));
+        assert_eq!(note(&classes), "");
+    }
+}
