@@ -22,6 +22,21 @@ pub(crate) fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Refuses a replacement that does not say the name of the path.
+pub(crate) fn names(object: &Value, name: &str) -> Result<(), ApiError> {
+    match text(object, "/metadata/name") {
+        "" => Err(ApiError::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        ))),
+        found if found != name => Err(other_name(found, name)),
+        _same => Ok(()),
+    }
+}
+
+fn other_name(found: &str, name: &str) -> ApiError {
+    ApiError::bad_request(format!("the name of the object ({found}) does not match the name on the URL ({name})"))
+}
+
 /// Brings kind, name and namespace together with what the path says, or refuses.
 pub(crate) fn identity(target: &Target, name: Option<&str>, object: &mut Value) -> Result<(), ApiError> {
     let Some(members) = object.as_object_mut() else {
@@ -39,8 +54,7 @@ pub(crate) fn identity(target: &Target, name: Option<&str>, object: &mut Value) 
     if let Some(name) = name {
         let found = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
         if !found.is_empty() && found != name {
-            let why = format!("the name of the object ({found}) does not match the name on the URL ({name})");
-            return Err(ApiError::bad_request(why));
+            return Err(other_name(found, name));
         }
         metadata.insert("name".to_owned(), name.into());
     }

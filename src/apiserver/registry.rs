@@ -25,6 +25,8 @@ pub(crate) struct Resource {
     pub(crate) generation: bool,
     /// Whether a deletion answers with the object; else with a `Status`.
     pub(crate) delete_returns_object: bool,
+    /// Whether a PUT makes an object that is not there.
+    pub(crate) create_on_update: bool,
     /// The `Warning` on every response; empty for kinds that are not deprecated.
     pub(crate) deprecated: &'static str,
     /// Field selectors beside `metadata.name` and `metadata.namespace`: label, and the JSON pointer of the value.
@@ -69,6 +71,7 @@ const BASE: Resource = Resource {
     status: false,
     generation: false,
     delete_returns_object: false,
+    create_on_update: false,
     deprecated: "",
     fields: &[],
     columns: columns::NAME_AGE,
@@ -105,6 +108,7 @@ pub(crate) static RESOURCES: [Resource; 11] = [
         plural: "endpoints",
         singular: "endpoints",
         short: &["ep"],
+        create_on_update: true,
         deprecated: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
         columns: columns::ENDPOINTS,
         cells: columns::endpoints,
@@ -115,6 +119,7 @@ pub(crate) static RESOURCES: [Resource; 11] = [
         plural: "events",
         singular: "event",
         short: &["ev"],
+        create_on_update: true,
         fields: EVENT_FIELDS,
         columns: columns::EVENT,
         cells: columns::event,
@@ -160,6 +165,7 @@ pub(crate) static RESOURCES: [Resource; 11] = [
         short: &["svc"],
         categories: &["all"],
         status: true,
+        create_on_update: true,
         delete_returns_object: true,
         fields: &[("spec.clusterIP", "/spec/clusterIP"), ("spec.type", "/spec/type")],
         columns: columns::SERVICE,
@@ -182,6 +188,7 @@ pub(crate) static RESOURCES: [Resource; 11] = [
         plural: "events",
         singular: "event",
         short: &["ev"],
+        create_on_update: true,
         fields: EVENT_FIELDS,
         columns: columns::EVENT,
         cells: columns::event,

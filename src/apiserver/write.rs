@@ -56,11 +56,24 @@ impl Api {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Response<Body>, ApiError> {
-        let resource = target.resource;
         let (dry_run, mut warnings) = (query.dry_run("CreateOptions")?, Vec::new());
         let validation = FieldValidation::parse(query, "CreateOptions")?;
-        let mut object = decode(resource, headers, body, validation, &mut warnings)?;
-        admit::identity(target, None, &mut object)?;
+        let object = decode(target.resource, headers, body, validation, &mut warnings)?;
+        self.make(target, None, object, dry_run, accept, warnings).await
+    }
+
+    /// Makes a new object; `name` is the one of the path, where that has one.
+    async fn make(
+        &self,
+        target: &Target,
+        name: Option<&str>,
+        mut object: Value,
+        dry_run: bool,
+        accept: Accept,
+        mut warnings: Vec<String>,
+    ) -> Result<Response<Body>, ApiError> {
+        let resource = target.resource;
+        admit::identity(target, name, &mut object)?;
         let generated = admit::text(&object, "/metadata/name").is_empty();
         let prefix = admit::text(&object, "/metadata/generateName").to_owned();
         for attempt in 0..RETRIES {
@@ -115,8 +128,26 @@ impl Api {
     ) -> Result<Response<Body>, ApiError> {
         let (dry_run, mut warnings) = (query.dry_run("UpdateOptions")?, Vec::new());
         let validation = FieldValidation::parse(query, "UpdateOptions")?;
-        let new = decode(target.resource, headers, body, validation, &mut warnings)?;
-        self.same_uid(target, name, admit::text(&new, "/metadata/uid"))?;
+        let mut new = decode(target.resource, headers, body, validation, &mut warnings)?;
+        admit::names(&new, name)?;
+        let uid = admit::text(&new, "/metadata/uid");
+
+        let creates = target.resource.create_on_update && target.subresource.is_none();
+        if creates && self.view.get(&Self::key(target, name)).is_none() {
+            if !uid.is_empty() {
+                return Err(Self::other_uid(target, name, uid, ""));
+            }
+            // The version of an object that is gone does not matter.
+            if let Some(metadata) = new["metadata"].as_object_mut() {
+                metadata.remove("resourceVersion");
+            }
+            return self.make(target, Some(name), new, dry_run, accept, warnings).await;
+        }
+
+        let stored = self.stored(target, name)?;
+        if !uid.is_empty() && *uid != *stored.meta.uid {
+            return Err(Self::other_uid(target, name, uid, &stored.meta.uid));
+        }
         self.change(target, name, dry_run, accept, warnings, |_old, _warnings| Ok(new.clone())).await
     }
 
@@ -239,20 +270,16 @@ impl Api {
         Err(ApiError::modified(resource, name))
     }
 
-    /// A replacement that names another object of the same name is not for this one.
-    fn same_uid(&self, target: &Target, name: &str, uid: &str) -> Result<(), ApiError> {
-        let stored = self.stored(target, name)?;
-        if uid.is_empty() || *uid == *stored.meta.uid {
-            return Ok(());
-        }
+    /// A replacement is for another object of the same name.
+    fn other_uid(target: &Target, name: &str, wanted: &str, found: &str) -> ApiError {
         let Target { resource, namespace, .. } = target;
         let namespace = namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: /registry/{}/{namespace}{name}, ResourceVersion: 0, \
-             AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            resource.plural, stored.meta.uid
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}",
+            resource.plural
         );
-        Err(ApiError::conflict(resource, name, &why))
+        ApiError::conflict(resource, name, &why)
     }
 
     /// A namespace must be there, and not be going away, before something is made in it.

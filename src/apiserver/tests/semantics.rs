@@ -516,6 +516,28 @@ async fn every_answer_about_endpoints_warns_that_they_are_deprecated() {
 }
 
 #[tokio::test]
+async fn a_replacement_makes_endpoints_that_are_not_there() {
+    let server = Server::new();
+    let uri = format!("{ENDPOINTS}/e");
+    let object = |metadata: Value| json!({ "metadata": metadata });
+    let nameless = server.put(&uri, &object(json!({}))).await;
+    assert_eq!(
+        (nameless.code, &nameless.body["message"]),
+        (
+            StatusCode::BAD_REQUEST,
+            &json!("the name of the object (e based on URL) was undeterminable: name must be provided")
+        )
+    );
+    assert_eq!(server.put(&uri, &object(json!({ "name": "e", "uid": "x" }))).await.code, StatusCode::CONFLICT);
+    let made = server.put(&uri, &object(json!({ "name": "e", "resourceVersion": "1" }))).await;
+    assert_eq!((made.code, server.get(&uri).await.code), (StatusCode::CREATED, StatusCode::OK));
+    assert_eq!(server.put(&uri, &made.body).await.code, StatusCode::OK);
+
+    // Other kinds are not made by it.
+    assert_eq!(server.put(&format!("{CONFIG_MAPS}/c"), &config_map("c")).await.code, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn strictness_is_as_the_client_asks() {
     let server = Server::new();
     let mut object = ingress("web");
