@@ -1,12 +1,15 @@
 //! What a parsed request head must be before it is routed: the form of its target (RFC 9112 section 3.2), its host,
-//! and what it asks of the connection.
+//! what it asks of the connection, and how long its body is.
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Version,
-    header::{CONNECTION, EXPECT, HOST, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, UPGRADE},
 };
 
-use super::error::{Error, Kind};
+use super::{
+    error::{Error, Kind},
+    guard::head::decimal,
+};
 use crate::routing::host::Authority;
 
 /// Where a request wants to go.
@@ -20,6 +23,50 @@ pub(crate) struct Target<'a> {
     pub(crate) path: &'a str,
     /// The query as sent, without its `?`.
     pub(crate) query: Option<&'a str>,
+}
+
+/// The length of a request body. It is decided once, where the head is checked: a second reading of the fields may come
+/// to another result, and then the endpoint's connection is out of step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyLength {
+    /// There is no body.
+    None,
+    /// This many bytes, as `Content-Length` says.
+    Known(u64),
+    /// The body ends where the client ends it.
+    Unknown,
+}
+
+impl BodyLength {
+    /// Whether not a single byte follows the head.
+    pub(crate) fn is_empty(self) -> bool {
+        matches!(self, Self::None | Self::Known(0))
+    }
+}
+
+/// Decides how long the body of a request is; `ended` says that nothing follows its head.
+///
+/// Over HTTP/1 the guard has refused a length that is unclear. The HTTP/2 server resets the stream of most, but takes an
+/// empty one for 0: it is malformed as well (RFC 9113 section 8.1.1, RFC 9110 section 8.6).
+///
+/// # Errors
+/// 400 unless every `Content-Length` is the same decimal number, and that of the body.
+pub(crate) fn body_length(headers: &HeaderMap, ended: bool) -> Result<BodyLength, Error> {
+    let mut length = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let said = decimal(value.as_bytes()).ok_or_else(|| bad("bad Content-Length"))?;
+        if length.replace(said).is_some_and(|first| first != said) {
+            return Err(bad("conflicting Content-Length"));
+        }
+    }
+
+    match (length, ended) {
+        (None, true) => Ok(BodyLength::None),
+        (None, false) => Ok(BodyLength::Unknown),
+        (Some(0), _) => Ok(BodyLength::Known(0)),
+        (Some(length), false) => Ok(BodyLength::Known(length)),
+        (Some(_), true) => Err(bad("the body is shorter than Content-Length")),
+    }
 }
 
 /// Checks a request head. To be called first; nothing of a request that fails may reach an upstream.

@@ -10,16 +10,16 @@ use std::{
 
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TE, UPGRADE},
     request::Parts,
     response,
     uri::{PathAndQuery, Scheme},
 };
-use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::{
     body::{Body, Fate, Outgoing, Received},
+    check::BodyLength,
     conn::ConnInfo,
     deadline::Deadline,
     error::{Error, Kind, Retry},
@@ -43,6 +43,8 @@ pub(super) struct Matched<'a> {
     pub(super) host: HeaderValue,
     /// Normalised path with the query.
     pub(super) target: PathAndQuery,
+    /// The length of the body, which nothing behind this decides again.
+    pub(super) length: BodyLength,
     /// `Upgrade` to pass on.
     pub(super) upgrade: Option<HeaderValue>,
     pub(super) request_id: HeaderValue,
@@ -57,7 +59,8 @@ pub(super) async fn forward(
     incoming: Incoming,
 ) -> Result<(Response<Body>, SocketAddr), Error> {
     let settings = &worker.settings;
-    if let (Some(limit), Some(length)) = (settings.max_body_bytes, incoming.size_hint().exact())
+    let length = matched.length;
+    if let (Some(limit), BodyLength::Known(length)) = (settings.max_body_bytes, length)
         && length > limit
     {
         return Err(Error::client(Kind::BodyTooLarge));
@@ -67,7 +70,7 @@ pub(super) async fn forward(
     let client_upgrade = matched.upgrade.is_some().then(|| hyper::upgrade::on(&mut *request));
     let client_version = request.version();
     let (mut head, ()) = std::mem::take(request).into_parts();
-    let (body, fate) = if incoming.is_end_stream() {
+    let (body, fate) = if length.is_empty() {
         (Outgoing::empty(), None)
     } else {
         let (body, fate) = Outgoing::new(incoming, settings.max_body_bytes, worker);
@@ -75,8 +78,8 @@ pub(super) async fn forward(
     };
     let mut request = match backend.protocol {
         Protocol::Http1 | Protocol::Https => {
-            let written = head_h1(settings, conn, matched, &mut head, &body);
-            Sent::H1(Some(Upload::new(head.method, written, head.headers, body)))
+            let written = head_h1(settings, conn, matched, &mut head);
+            Sent::H1(Some(Upload::new(head.method, written, head.headers, length, body)))
         }
         Protocol::H2c | Protocol::H2 => {
             head_h2(settings, conn, matched, &mut head)?;
@@ -107,38 +110,32 @@ pub(super) async fn forward(
     Ok((Response::from_parts(parts, Body::relay(received, lease, worker, deadline)), endpoint))
 }
 
-/// The head as it goes to an HTTP/1.1 endpoint. It is written straight from what came: a map of fields to change is much
-/// dearer.
-fn head_h1(
-    settings: &Settings,
-    conn: &ConnInfo,
-    matched: Matched<'_>,
-    parts: &mut Parts,
-    body: &Outgoing,
-) -> HeadWriter {
+/// Writes the head for an HTTP/1.1 endpoint, but for what frames the body, straight from the fields that came: changing a
+/// map of fields costs much more.
+fn head_h1(settings: &Settings, conn: &ConnInfo, matched: Matched<'_>, parts: &mut Parts) -> HeadWriter {
     let Matched { host, target, upgrade, request_id, .. } = matched;
     let mut head = HeadWriter::new(&parts.method, &target);
     head.field(&HOST, &host);
-    headers::from_h2(&mut parts.headers, parts.version);
     headers::write(&mut head, &mut parts.headers, conn, &settings.trusted_proxies, &host, request_id);
     if let Some(protocol) = upgrade {
         head.field(&UPGRADE, &protocol);
         head.field(&CONNECTION, &HeaderValue::from_static("upgrade"));
-    }
-    if !body.is_end_stream() && !parts.headers.contains_key(CONTENT_LENGTH) {
-        head.field(&TRANSFER_ENCODING, &HeaderValue::from_static("chunked"));
     }
     head
 }
 
 /// Makes a head that of a request to an HTTP/2 endpoint.
 fn head_h2(settings: &Settings, conn: &ConnInfo, matched: Matched<'_>, parts: &mut Parts) -> Result<(), Error> {
-    let Matched { backend, host, target, request_id, .. } = matched;
+    let Matched { backend, host, target, length, request_id, .. } = matched;
     let trailers = headers::wants_trailers(&parts.headers);
     let fields = &mut parts.headers;
     headers::strip(fields);
     headers::forwarded(fields, conn, &settings.trusted_proxies, &host, || request_id);
     fields.remove(HOST);
+    match length {
+        BodyLength::Known(length) => drop(fields.insert(CONTENT_LENGTH, length.into())),
+        BodyLength::None | BodyLength::Unknown => drop(fields.remove(CONTENT_LENGTH)),
+    }
     if trailers {
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }

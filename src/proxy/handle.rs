@@ -10,6 +10,7 @@ use http::{
     },
     uri::PathAndQuery,
 };
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
     conn::ConnInfo,
     error::{Ask, Error, Kind},
     forward::{Matched, forward},
-    headers::{X_FORWARDED_PROTO, X_REQUEST_ID},
+    headers::{X_FORWARDED_PROTO, X_REQUEST_ID, join_cookies},
     settings::AccessLog,
     worker::Worker,
 };
@@ -95,10 +96,13 @@ async fn answer(
     mut record: Option<&mut Record>,
 ) -> Result<Response<Body>, Error> {
     // Over HTTP/1 the guard has counted already; the HTTP/2 server limits only the size.
+    let version = request.version();
+    join_cookies(request.headers_mut(), version);
     if request.headers().len() > worker.settings.max_headers {
         return Err(Error::client(Kind::HeadersTooLarge));
     }
     let target = check::check(request)?;
+    let length = check::body_length(request.headers(), incoming.is_end_stream())?;
     let upgrade = check::upgrade(request);
     if target.path == "*" {
         return Ok(ping());
@@ -139,7 +143,7 @@ async fn answer(
         Some(same) if unchanged => same.clone(),
         _ => with_query(&path, target.query)?,
     };
-    let matched = Matched { backend, host, target, upgrade, request_id };
+    let matched = Matched { backend, host, target, length, upgrade, request_id };
     let (mut response, endpoint) = forward(worker, conn, matched, request, incoming).await?;
     if let Some(record) = record {
         record.endpoint = Some(endpoint);

@@ -69,15 +69,9 @@ pub(super) fn write(
         strip(headers);
         forwarded(headers, conn, trusted, host, || request_id.clone());
     }
-    let mut length = false;
     for (name, value) in &*headers {
-        let goes = match *name {
-            HOST => false,
-            // Once, if it was said more often: the guard has found it to be the same.
-            CONTENT_LENGTH => !std::mem::replace(&mut length, true),
-            _ => true,
-        };
-        if goes && !(stranger && (hop_by_hop(name) || about_client(name) || named.contains(name))) {
+        let ours = *name == HOST || *name == CONTENT_LENGTH;
+        if !ours && !(stranger && (hop_by_hop(name) || about_client(name) || named.contains(name))) {
             head.field(name, value);
         }
     }
@@ -192,14 +186,11 @@ pub(super) fn forwarded(
     }
 }
 
-/// Brings a request that came over HTTP/2 to the form of HTTP/1.1: one `Cookie` field (RFC 9113 section 8.2.3), and one
-/// `Content-Length`, which the server has found to be that of the body.
-pub(super) fn from_h2(headers: &mut HeaderMap, version: Version) {
+/// Joins the `Cookie` fields of a request that came over HTTP/2, where each crumb may be a field of its own (RFC 9113
+/// section 8.2.3). To be done before fields are counted: the client did not choose how many there are, its HTTP/2 did.
+pub(super) fn join_cookies(headers: &mut HeaderMap, version: Version) {
     if version != Version::HTTP_2 {
         return;
-    }
-    if let Some(length) = headers.get(CONTENT_LENGTH).cloned() {
-        headers.insert(CONTENT_LENGTH, length);
     }
     let mut crumbs = headers.get_all(COOKIE).iter();
     if crumbs.next().is_none() || crumbs.next().is_none() {

@@ -1,6 +1,16 @@
 //! Malformed HTTP over real sockets: refused with the right status, and never shown to a backend.
 
-use super::support::{Backend, Connection, Gatelet, eventually, frames};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    thread,
+};
+
+use super::support::{
+    Backend, Connection, Gatelet,
+    backend::{field, head, manifests},
+    eventually, frames,
+};
 
 const HOST: &str = "m.example.com";
 
@@ -40,6 +50,8 @@ const HEADS: &[(u16, &[u8])] = &[
     (400, b"GET /%zz HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
     (400, b"GET /a%2 HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
     (400, b"GET /a%00 HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET /a#b HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (400, b"GET /?a#b HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
     (400, b"GET http:// HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
     (400, b"GET http://user@m.example.com/ HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
     (400, b"GET http://other.example.com/ HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
@@ -235,6 +247,8 @@ fn malformed_http2_requests_are_refused_each_on_its_own() {
         with(&[("content-length", "5")]),
         with(&[("content-length", "1"), ("content-length", "2")]),
         with(&[("content-length", "+0")]),
+        with(&[("content-length", "")]),
+        with(&[("content-length", "0"), ("content-length", "")]),
         with(&[("expect", "miracles")]),
     ];
     for case in cases {
@@ -274,4 +288,70 @@ fn malformed_http2_requests_are_refused_each_on_its_own() {
     let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
     client.request(1, &good, true).expect("sent");
     assert_eq!(client.outcome(1), frames::Outcome::Status(200), "the client here can do it right");
+}
+
+/// A backend that reads a length that is none as 0, as many do, and answers every head with its first line. It answers
+/// what is no request too, as soon as more has come.
+fn lenient() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut reader = BufReader::new(&stream);
+                while let Some(head) = head(&mut reader) {
+                    let said = field(&head, "content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+                    let _ = std::io::copy(&mut reader.by_ref().take(said), &mut std::io::sink());
+                    let line = head.lines().next().unwrap_or_default();
+                    if !line.ends_with(" HTTP/1.1") {
+                        let _ = reader.fill_buf();
+                    }
+                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{line}", line.len());
+                    let _ = (&stream).write_all(answer.as_bytes());
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn an_unclear_length_over_http2_gives_no_client_a_wrong_answer() {
+    let gatelet = Gatelet::configured("workers = 1\n");
+    gatelet.serve(&manifests("lenient", HOST, lenient()), HOST);
+    let lengths: &[&[&str]] = &[&[""], &["", ""], &["0", ""], &["5, 5"], &["+5"], &[" 5"], &["18446744073709551616"]];
+    for said in lengths {
+        for body in ["", "GET /smuggled HTTP/1.1\r\n\r\n"] {
+            let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
+            let asks = [(":method", "PUT"), (":scheme", "http"), (":path", "/attack"), (":authority", HOST)];
+            let fields: Vec<_> =
+                asks.into_iter().chain(said.iter().map(|length| ("content-length", *length))).collect();
+            client.request(1, &fields, false).expect("sent");
+            // The stream may be reset already.
+            let _ = client.send(&frames::frame(frames::DATA, frames::END_STREAM, 1, body.as_bytes()));
+            let attack = client.outcome(1);
+            for own in ["/first", "/second"] {
+                let answer = gatelet.get(HOST, own);
+                assert_eq!(answer, format!("GET {own} HTTP/1.1"), "after {said:?} with {body:?}");
+            }
+            assert!(matches!(attack, frames::Outcome::Status(400) | frames::Outcome::Reset(1)), "{said:?}: {attack:?}");
+        }
+    }
+}
+
+#[test]
+fn crumbs_of_a_cookie_count_as_one_field() {
+    let (gatelet, _backend) = served();
+    let crumbs: Vec<String> = (0..150).map(|number| format!("c{number}=v")).collect();
+    let asks = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", HOST)];
+    let fields: Vec<_> = asks.into_iter().chain(crumbs.iter().map(|crumb| ("cookie", &**crumb))).collect();
+    let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
+    client.request(1, &fields, true).expect("sent");
+    assert_eq!(client.outcome(1), frames::Outcome::Status(200));
+    let answer = client.body(1);
+    assert!(answer.contains(&format!("cookie: {}\r\n", crumbs.join("; "))), "{answer}");
+    // Other fields are counted each.
+    let fields: Vec<_> = asks.into_iter().chain((0..150).map(|_| ("x-many", "v"))).collect();
+    client.request(3, &fields, true).expect("sent");
+    assert_eq!(client.outcome(3), frames::Outcome::Status(431));
 }

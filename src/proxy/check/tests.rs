@@ -41,6 +41,43 @@ fn hosts_are_checked_by_grammar() {
     assert_eq!(status(Version::HTTP_10, "GET", "/", None), 200);
 }
 
+fn length(values: &[&'static str], ended: bool) -> Option<BodyLength> {
+    let mut headers = HeaderMap::new();
+    for value in values {
+        headers.append(CONTENT_LENGTH, HeaderValue::from_static(value));
+    }
+    body_length(&headers, ended).ok()
+}
+
+#[test]
+fn a_content_length_is_one_decimal_number() {
+    use BodyLength::{Known, None as Empty, Unknown};
+    for (values, of_open, of_ended) in [
+        (&[][..], Some(Unknown), Some(Empty)),
+        (&["0"], Some(Known(0)), Some(Known(0))),
+        (&["5"], Some(Known(5)), None),
+        (&["005"], Some(Known(5)), None),
+        (&["5", "5"], Some(Known(5)), None),
+        (&["5", "6"], None, None),
+        (&["5", ""], None, None),
+        (&[""], None, None),
+        (&["5, 5"], None, None),
+        (&["+5"], None, None),
+        (&["-0"], None, None),
+        (&[" 5"], None, None),
+        (&["5 "], None, None),
+        (&["0x5"], None, None),
+        (&["5.0"], None, None),
+        (&["9223372036854775807"], Some(Known(i64::MAX as u64)), None),
+        (&["9223372036854775808"], None, None),
+        (&["18446744073709551616"], None, None),
+        (&["99999999999999999999999999"], None, None),
+    ] {
+        assert_eq!(length(values, false), of_open, "{values:?}");
+        assert_eq!(length(values, true), of_ended, "{values:?} at the end");
+    }
+}
+
 #[test]
 fn an_absolute_target_and_host_must_agree() {
     for (target, host, expected) in [

@@ -2,7 +2,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, uri::PathAndQuery};
 use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
-use super::{super::body::Outgoing, *};
+use super::{
+    super::{body::Outgoing, check::BodyLength},
+    *,
+};
 
 const LIMITS: Limits = Limits { bytes: 4096, fields: MAX_FIELDS };
 
@@ -23,7 +26,7 @@ fn local<T>(future: impl Future<Output = T>) -> T {
 fn request(method: &str) -> Upload {
     let method = Method::from_bytes(method.as_bytes()).expect("a method");
     let head = HeadWriter::new(&method, &PathAndQuery::from_static("/"));
-    Upload::new(method, head, HeaderMap::new(), Outgoing::empty())
+    Upload::new(method, head, HeaderMap::new(), BodyLength::None, Outgoing::empty())
 }
 
 /// An endpoint that says `bytes`, so many at a time, to whatever it is asked, and then closes or not.

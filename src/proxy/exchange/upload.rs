@@ -8,10 +8,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_LENGTH, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, uri::PathAndQuery};
 use http_body::{Body as _, Frame};
 
-use super::{super::body::Outgoing, Failed, Transport};
+use super::{
+    super::{body::Outgoing, check::BodyLength},
+    Failed, Transport,
+};
 
 /// Room for the head of a usual request.
 const ROOM: usize = 1024;
@@ -40,20 +43,24 @@ pub(in crate::proxy) struct Upload {
 }
 
 impl Upload {
-    /// A request with the head that was written, whose fields were those of `fields`, among them the length of the body
-    /// if that is known.
-    pub(in crate::proxy) fn new(method: Method, mut head: HeadWriter, fields: HeaderMap, body: Outgoing) -> Self {
-        let ended = body.is_end_stream();
-        let length = if ended { None } else { fields.get(CONTENT_LENGTH) };
-        head.0.extend_from_slice(CRLF);
+    /// A request whose head is written but for what frames `body`. The map of the fields that it had is used again.
+    pub(in crate::proxy) fn new(
+        method: Method,
+        mut head: HeadWriter,
+        fields: HeaderMap,
+        length: BodyLength,
+        body: Outgoing,
+    ) -> Self {
+        head.end(length);
+
         Self {
             before: head.0,
             data: Bytes::new(),
             after: b"",
             written: 0,
             body,
-            left: length.and_then(|length| length.to_str().ok()?.parse().ok()),
-            ended,
+            left: if let BodyLength::Known(length) = length { Some(length) } else { None },
+            ended: length.is_empty(),
             started: false,
             begun: false,
             flushed: true,
@@ -227,6 +234,18 @@ impl HeadWriter {
     /// Adds a field.
     pub(in crate::proxy) fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
         write_field(&mut self.0, name, value);
+    }
+
+    /// Adds how the body is framed, and the empty line.
+    fn end(&mut self, length: BodyLength) {
+        match length {
+            BodyLength::None => {}
+            BodyLength::Known(length) => {
+                let _in_memory = write!(self.0, "content-length: {length}\r\n");
+            }
+            BodyLength::Unknown => self.0.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        }
+        self.0.extend_from_slice(CRLF);
     }
 }
 

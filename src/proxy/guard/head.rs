@@ -125,6 +125,10 @@ impl Head {
         if space == 0 || target.is_empty() || rest[..space].iter().chain(target).any(|&b| b <= b' ' || b == 0x7f) {
             return Err(Kind::BadRequest("bad request line"));
         }
+        // No target has a fragment (RFC 9112 section 3.2): one reader cuts it off, another takes it for the path.
+        if memchr(b'#', target).is_some() {
+            return Err(Kind::BadRequest("fragment in target"));
+        }
         Ok(())
     }
 

@@ -183,7 +183,7 @@ fn serve(stream: &Arc<TcpStream>, id: u64, state: &State) {
 }
 
 /// A request head with its lines as they came, without the empty one.
-fn head(reader: &mut impl BufRead) -> Option<String> {
+pub fn head(reader: &mut impl BufRead) -> Option<String> {
     let mut head = String::new();
     loop {
         let mut line = String::new();

@@ -132,6 +132,20 @@ impl Client {
             }
         }
     }
+
+    /// The body of the answer whose status was read last, up to its end.
+    pub fn body(&mut self, stream: u32) -> String {
+        let mut body = Vec::new();
+        loop {
+            let (kind, flags, on, payload) = self.next().expect("the rest of the answer");
+            if (kind, on) == (DATA, stream) {
+                body.extend(payload);
+            }
+            if on == stream && flags & END_STREAM != 0 {
+                return String::from_utf8_lossy(&body).into_owned();
+            }
+        }
+    }
 }
 
 /// The status that begins a field block: an entry of the static table, or a literal with a name from it
