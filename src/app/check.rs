@@ -99,7 +99,7 @@ impl Check {
         // the mini cluster, and selectors find Pods, as in a cluster: both avoid false alarms.
         let is_cluster = config.mode == Mode::Kubernetes || (config.mode == Mode::Auto && config.kubeconfig.is_some());
         let origin = if config.mode == Mode::Standalone { Origin::Mini(None) } else { Origin::Around };
-        let mut settings = start::controller_settings(&config, &origin, 443, &Role::alone(Vec::new()));
+        let mut settings = start::controller_settings(&config, &origin, &Role::alone(Vec::new()));
         settings.issuers = issuers.names();
         settings.default_issuer = issuers.default().map(Into::into);
 

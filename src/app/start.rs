@@ -222,9 +222,8 @@ impl Process {
             tasks.spawn("mirror of Endpoints", mini::mirror_endpoints(propose, view, tell));
         }
 
-        let https_port = listeners.https.first().map_or(443, SocketAddr::port);
         let issuers = Issuers::load(&config, certificates::time()).map_err(RunError::Start)?;
-        let mut settings = controller_settings(&config, &origin, https_port, &role);
+        let mut settings = controller_settings(&config, &origin, &role);
         settings.issuers = issuers.names();
         settings.default_issuer = issuers.default().map(Into::into);
         let pace = Pace { http: !listeners.http.is_empty(), https: !listeners.https.is_empty(), ..Pace::default() };
@@ -462,6 +461,7 @@ fn proxy_settings(config: &Config) -> Settings {
         https: Vec::new(),
         workers: config.workers,
         trusted_proxies: from.trusted_proxies,
+        external_https_port: from.external_https_port,
         proxy_protocol_from: from.proxy_protocol_from,
         client_header_timeout: from.client_header_timeout,
         client_idle_timeout: from.client_idle_timeout,
@@ -495,12 +495,7 @@ fn proxy_settings(config: &Config) -> Settings {
     }
 }
 
-pub(super) fn controller_settings(
-    config: &Config,
-    origin: &Origin,
-    https_port: u16,
-    role: &Role,
-) -> controller::Settings {
+pub(super) fn controller_settings(config: &Config, origin: &Origin, role: &Role) -> controller::Settings {
     controller::Settings {
         controller: config.controller.as_str().into(),
         classes: config.classes.iter().map(|class| class.as_str().into()).collect(),
@@ -508,7 +503,6 @@ pub(super) fn controller_settings(
         standalone: matches!(origin, Origin::Mini(_)),
         default_backend: config.default_backend.as_deref().map(Into::into),
         ssl_redirect: config.ssl_redirect,
-        https_port,
         hsts: config.hsts.as_deref().map(Into::into),
         // In a cluster whoever may write EndpointSlices would reach what listens on the nodes' loopback.
         node: if matches!(origin, Origin::Mini(_)) { config.node.as_str().into() } else { "".into() },

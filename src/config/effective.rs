@@ -139,6 +139,7 @@ impl Config {
             ),
             ("log.access", json!(log.access)),
             ("proxy.trusted_proxies", json!(texts(&proxy.trusted_proxies))),
+            ("proxy.external_https_port", json!(proxy.external_https_port)),
             ("proxy.proxy_protocol_from", json!(texts(&proxy.proxy_protocol_from))),
             ("proxy.client_header_timeout", span(proxy.client_header_timeout)),
             ("proxy.client_idle_timeout", span(proxy.client_idle_timeout)),

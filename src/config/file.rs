@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    num::NonZeroU16,
     path::{Path, PathBuf},
 };
 
@@ -77,6 +78,7 @@ struct Log {
 #[serde(deny_unknown_fields)]
 struct Proxy {
     trusted_proxies: Option<Vec<IpNet>>,
+    external_https_port: Option<NonZeroU16>,
     proxy_protocol_from: Option<Vec<IpNet>>,
     client_header_timeout: Option<Span>,
     client_idle_timeout: Option<Span>,
@@ -154,6 +156,7 @@ impl File {
             upstream_idle_timeout,
             eject_for,
         );
+        to.external_https_port = from.external_https_port.map(NonZeroU16::get);
         to.request_timeout = from.request_timeout.map(|Span(span)| span);
         to.max_body_bytes = from.max_body_bytes.map(|Size(size)| size);
         if let Some(Size(size)) = from.max_header_bytes {

@@ -243,6 +243,8 @@ pub struct Log {
 pub struct Proxy {
     /// Peers whose forwarded headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// The port of HTTPS behind a port mapping; `None` for 443.
+    pub external_https_port: Option<u16>,
     /// Peers that must send a PROXY protocol header.
     pub proxy_protocol_from: Vec<IpNet>,
     /// Request head, from its first byte.
@@ -391,6 +393,7 @@ impl Default for Config {
             log: Log { level: "info".to_owned(), format: LogFormat::Text, access: None },
             proxy: Proxy {
                 trusted_proxies: Vec::new(),
+                external_https_port: None,
                 proxy_protocol_from: Vec::new(),
                 client_header_timeout: Duration::from_secs(30),
                 client_idle_timeout: Duration::from_secs(75),

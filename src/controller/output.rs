@@ -23,8 +23,6 @@ pub struct Settings {
     pub default_backend: Option<Box<str>>,
     /// Redirect plain HTTP to HTTPS for hosts under `spec.tls` unless the object says otherwise.
     pub ssl_redirect: bool,
-    /// The port of the HTTPS listener as clients see it, put into redirects unless it is 443.
-    pub https_port: u16,
     /// `Strict-Transport-Security` for hosts under `spec.tls`; `None` sends none.
     pub hsts: Option<Box<str>>,
     /// The name of this node: endpoints of slices annotated `gatelet.dev/connect: loopback` whose `nodeName` is this

@@ -149,9 +149,8 @@ fn filters(index: &mut Index, redirect: bool, forced: bool, covered: bool) -> Ar
     let settings = &index.settings;
     let mut filters = Vec::new();
     if forced || redirect {
-        let port = (settings.https_port != 443).then_some(settings.https_port);
         let always = forced || covered;
-        filters.push(Filter::HttpsRedirect { status: StatusCode::PERMANENT_REDIRECT, port, always });
+        filters.push(Filter::HttpsRedirect { status: StatusCode::PERMANENT_REDIRECT, always });
     }
     if let Some(value) = settings.hsts.as_deref().and_then(|hsts| HeaderValue::from_str(hsts).ok()) {
         filters.push(Filter::Hsts { value, always: covered });

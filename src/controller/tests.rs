@@ -27,7 +27,6 @@ fn settings() -> Settings {
         standalone: false,
         default_backend: None,
         ssl_redirect: true,
-        https_port: 443,
         hsts: None,
         node: "pi1".into(),
         addresses: vec!["192.0.2.1".parse().expect("an address")],

@@ -26,6 +26,7 @@ use super::{
     exchange::{Answer, Failed, HeadWriter, MAX_FIELDS, Upload},
     guard::head::Limits,
     headers,
+    outside::Outside,
     pool::{Lease, Upstream, UpstreamKey},
     settings::{BalanceSetting, Settings},
     upgrade,
@@ -41,6 +42,8 @@ pub(super) struct Matched<'a> {
     pub(super) backend: &'a Arc<Backend>,
     /// Host (and port) as the client wrote them.
     pub(super) host: HeaderValue,
+    /// How the client reaches us.
+    pub(super) outside: Outside,
     /// Normalised path with the query.
     pub(super) target: PathAndQuery,
     /// The length of the body, which nothing behind this decides again.
@@ -113,10 +116,11 @@ pub(super) async fn forward(
 /// Writes the head for an HTTP/1.1 endpoint, but for what frames the body, straight from the fields that came: changing a
 /// map of fields costs much more.
 fn head_h1(settings: &Settings, conn: &ConnInfo, matched: Matched<'_>, parts: &mut Parts) -> HeadWriter {
-    let Matched { host, target, upgrade, request_id, .. } = matched;
+    let Matched { host, outside, target, upgrade, request_id, .. } = matched;
     let mut head = HeadWriter::new(&parts.method, &target);
     head.field(&HOST, &host);
-    headers::write(&mut head, &mut parts.headers, conn, &settings.trusted_proxies, &host, request_id);
+    let client = headers::Client { conn, trusted: &settings.trusted_proxies, host: &host, outside };
+    headers::write(&mut head, &mut parts.headers, client, request_id);
     if let Some(protocol) = upgrade {
         head.field(&UPGRADE, &protocol);
         head.field(&CONNECTION, &HeaderValue::from_static("upgrade"));
@@ -126,11 +130,12 @@ fn head_h1(settings: &Settings, conn: &ConnInfo, matched: Matched<'_>, parts: &m
 
 /// Makes a head that of a request to an HTTP/2 endpoint.
 fn head_h2(settings: &Settings, conn: &ConnInfo, matched: Matched<'_>, parts: &mut Parts) -> Result<(), Error> {
-    let Matched { backend, host, target, length, request_id, .. } = matched;
+    let Matched { backend, host, outside, target, length, request_id, .. } = matched;
     let trailers = headers::wants_trailers(&parts.headers);
     let fields = &mut parts.headers;
     headers::strip(fields);
-    headers::forwarded(fields, conn, &settings.trusted_proxies, &host, || request_id);
+    let client = headers::Client { conn, trusted: &settings.trusted_proxies, host: &host, outside };
+    headers::forwarded(fields, client, || request_id);
     fields.remove(HOST);
     match length {
         BodyLength::Known(length) => drop(fields.insert(CONTENT_LENGTH, length.into())),

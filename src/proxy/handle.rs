@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, Uri,
+    HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{
         CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
     },
@@ -20,7 +20,8 @@ use super::{
     conn::ConnInfo,
     error::{Ask, Error, Kind},
     forward::{Matched, forward},
-    headers::{X_FORWARDED_PROTO, X_REQUEST_ID, join_cookies},
+    headers::{X_REQUEST_ID, join_cookies},
+    outside::{Outside, Scheme},
     settings::AccessLog,
     worker::Worker,
 };
@@ -109,7 +110,10 @@ async fn answer(
     }
     let path = path::normalize(target.path).map_err(|_why| Error::client(Kind::BadRequest("bad path")))?;
     let host = target.authority.as_ref().map(|authority| &*authority.host);
-    let secure = is_secure(conn, request);
+    let host_port = target.authority.as_ref().and_then(|authority| authority.port);
+    let outside = Outside::of(conn, request.headers(), host_port, &worker.settings);
+    // With us, or with the trusted proxy before us.
+    let secure = conn.tls.is_some() || outside.scheme == Scheme::Https;
     if let Some(answer) = challenge(worker, conn, request.method(), host, &path) {
         return Ok(answer);
     }
@@ -126,8 +130,8 @@ async fn answer(
         }
         record.request_id = Some(request_id.clone());
     }
-    if let Some(redirect) = redirect(&route, tls, secure, &target, &path)? {
-        return Ok(redirect);
+    if !secure && let Some(status) = route.redirect(tls).filter(|_| !path.starts_with(ACME_CHALLENGE)) {
+        return redirect(status, &target, outside.https_port);
     }
     let backend = match &route.action {
         Action::Forward(backend) => backend,
@@ -143,7 +147,7 @@ async fn answer(
         Some(same) if unchanged => same.clone(),
         _ => with_query(&path, target.query)?,
     };
-    let matched = Matched { backend, host, target, length, upgrade, request_id };
+    let matched = Matched { backend, host, outside, target, length, upgrade, request_id };
     let (mut response, endpoint) = forward(worker, conn, matched, request, incoming).await?;
     if let Some(record) = record {
         record.endpoint = Some(endpoint);
@@ -160,16 +164,6 @@ fn ping() -> Response<Body> {
     let mut response = Response::new(Body::default());
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
-}
-
-/// Whether the client speaks TLS: with us, or with the trusted proxy before us.
-fn is_secure(conn: &ConnInfo, request: &Request<()>) -> bool {
-    conn.tls.is_some()
-        || conn.trusted
-            && request
-                .headers()
-                .get(X_FORWARDED_PROTO)
-                .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
 /// The answer to HTTP-01 for a host of ours. Everything else below the path is the backend's: it may have an ACME
@@ -201,28 +195,18 @@ fn hsts(conn: &ConnInfo, route: &Route, host: Option<&str>, tls: bool) -> Option
     route.hsts(tls).filter(|_| !own()).cloned()
 }
 
-/// The redirect to HTTPS. Where one is due but cannot be made, the request is refused: it must not go on in the clear.
-fn redirect(
-    route: &Route,
-    tls: bool,
-    secure: bool,
-    target: &check::Target<'_>,
-    path: &str,
-) -> Result<Option<Response<Body>>, Error> {
-    if secure || path.starts_with(ACME_CHALLENGE) {
-        return Ok(None);
-    }
-    let Some((status, port)) = route.redirect(tls) else { return Ok(None) };
+/// The redirect to HTTPS. Where it cannot be made, the request is refused: it must not go on in the clear.
+fn redirect(status: StatusCode, target: &check::Target<'_>, port: u16) -> Result<Response<Body>, Error> {
     let bad = |why| Error::client(Kind::BadRequest(why));
     let host = &target.authority.as_ref().ok_or_else(|| bad("no Host"))?.host;
-    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
     let query = target.query.map(|query| format!("?{query}")).unwrap_or_default();
     let location =
         HeaderValue::try_from(format!("https://{host}{port}{}{query}", target.path)).map_err(|_bad| bad("bad path"))?;
     let mut response = Response::new(Body::default());
     *response.status_mut() = status;
     response.headers_mut().insert(LOCATION, location);
-    Ok(Some(response))
+    Ok(response)
 }
 
 fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Error> {

@@ -1,7 +1,7 @@
 //! Header fields: hop-by-hop fields go, forwarded fields are set. Names are constants; values are prepared per
 //! connection where they can be.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
@@ -10,21 +10,29 @@ use http::{
 
 use ipnet::IpNet;
 
-use super::{conn::ConnInfo, exchange::HeadWriter};
+use super::{
+    conn::ConnInfo,
+    exchange::HeadWriter,
+    outside::{Outside, X_FORWARDED_FOR, X_FORWARDED_PROTO, is_scheme_unclear},
+};
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-/// The scheme that the client used, as a trusted proxy says.
-pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 /// Kept from a trusted peer, else made here.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-static HTTP: HeaderValue = HeaderValue::from_static("http");
-static HTTPS: HeaderValue = HeaderValue::from_static("https");
+/// What a backend is told about the client of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Client<'a> {
+    pub(super) conn: &'a ConnInfo,
+    pub(super) trusted: &'a [IpNet],
+    /// Host (and port) as the client wrote them.
+    pub(super) host: &'a HeaderValue,
+    pub(super) outside: Outside,
+}
 
 /// Removes the hop-by-hop fields. One look at all names is much cheaper than asking the map for each name that is usually
 /// not there.
@@ -53,21 +61,14 @@ pub(super) fn named(connection: &HeaderValue) -> impl Iterator<Item = HeaderName
 
 /// Writes the fields of a request for an HTTP/1.1 endpoint, with what it is told about the client, but for `Host` and what
 /// frames the body or speaks of the connection.
-pub(super) fn write(
-    head: &mut HeadWriter,
-    headers: &mut HeaderMap,
-    conn: &ConnInfo,
-    trusted: &[IpNet],
-    host: &HeaderValue,
-    request_id: HeaderValue,
-) {
-    let stranger = !conn.trusted;
+pub(super) fn write(head: &mut HeadWriter, headers: &mut HeaderMap, client: Client<'_>, request_id: HeaderValue) {
+    let stranger = !client.conn.trusted;
     let mut named = Vec::new();
     if stranger {
         named.extend(headers.get_all(CONNECTION).iter().flat_map(self::named));
     } else {
         strip(headers);
-        forwarded(headers, conn, trusted, host, || request_id.clone());
+        forwarded(headers, client, || request_id.clone());
     }
     for (name, value) in &*headers {
         let ours = *name == HOST || *name == CONTENT_LENGTH;
@@ -76,22 +77,23 @@ pub(super) fn write(
         }
     }
     if stranger {
-        told(conn, host, &request_id).iter().for_each(|(name, value)| head.field(name, value));
+        let port = client.outside.port_field();
+        told(client, &port, &request_id).iter().for_each(|(name, value)| head.field(name, value));
     }
 }
 
 /// What a backend is told about a client that is not trusted to tell it itself.
 fn told<'a>(
-    conn: &'a ConnInfo,
-    host: &'a HeaderValue,
+    client: Client<'a>,
+    port: &'a HeaderValue,
     request_id: &'a HeaderValue,
 ) -> [(HeaderName, &'a HeaderValue); 8] {
-    let scheme = if conn.tls.is_some() { &HTTPS } else { &HTTP };
+    let scheme = client.outside.scheme.field();
     [
-        (X_FORWARDED_FOR, &conn.client_ip),
-        (X_REAL_IP, &conn.client_ip),
-        (X_FORWARDED_HOST, host),
-        (X_FORWARDED_PORT, &conn.local_port),
+        (X_FORWARDED_FOR, &client.conn.client_ip),
+        (X_REAL_IP, &client.conn.client_ip),
+        (X_FORWARDED_HOST, client.host),
+        (X_FORWARDED_PORT, port),
         (X_FORWARDED_PROTO, scheme),
         (X_FORWARDED_SCHEME, scheme),
         (X_SCHEME, scheme),
@@ -142,47 +144,46 @@ pub(super) fn has_token(list: &HeaderValue, token: &[u8]) -> bool {
 
 /// Sets what a backend is told about the client. What an untrusted peer claims is replaced; a trusted peer's is
 /// believed and extended.
-pub(super) fn forwarded(
-    headers: &mut HeaderMap,
-    conn: &ConnInfo,
-    trusted: &[IpNet],
-    host: &HeaderValue,
-    request_id: impl FnOnce() -> HeaderValue,
-) {
-    if conn.trusted {
-        let scheme = if conn.tls.is_some() { HTTPS.clone() } else { HTTP.clone() };
-        drop_where(headers, is_underscore_twin);
-        let before = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
-        let mut chain = before.join(&b", "[..]);
-        let client = nearest_untrusted(&chain, trusted).unwrap_or_else(|| conn.client_ip.clone());
-        if !chain.is_empty() {
-            chain.extend_from_slice(b", ");
-        }
-        chain.extend_from_slice(conn.client_ip.as_bytes());
-        let chain = HeaderValue::from_bytes(&chain).unwrap_or_else(|_bad| conn.client_ip.clone());
-        headers.insert(X_FORWARDED_FOR, chain);
-        let scheme = headers.get(X_FORWARDED_PROTO).cloned().unwrap_or(scheme);
-        for (name, value) in [
-            (X_REAL_IP, client),
-            (X_FORWARDED_HOST, host.clone()),
-            (X_FORWARDED_PORT, conn.local_port.clone()),
-            (X_FORWARDED_PROTO, scheme.clone()),
-            (X_FORWARDED_SCHEME, scheme.clone()),
-            (X_SCHEME, scheme),
-        ] {
-            if let Entry::Vacant(entry) = headers.entry(name) {
-                entry.insert(value);
-            }
-        }
-        if let Entry::Vacant(entry) = headers.entry(X_REQUEST_ID) {
-            entry.insert(request_id());
+pub(super) fn forwarded(headers: &mut HeaderMap, client: Client<'_>, request_id: impl FnOnce() -> HeaderValue) {
+    let Client { conn, trusted, host, outside } = client;
+    if !conn.trusted {
+        drop_where(headers, about_client);
+        for (name, value) in told(client, &outside.port_field(), &request_id()) {
+            headers.insert(name, value.clone());
         }
         return;
     }
-    drop_where(headers, about_client);
-    let request_id = request_id();
-    for (name, value) in told(conn, host, &request_id) {
-        headers.insert(name, value.clone());
+
+    drop_where(headers, is_underscore_twin);
+    let before = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
+    let mut chain = before.join(&b", "[..]);
+    let nearest = nearest_untrusted(&chain, trusted).and_then(|addr| HeaderValue::try_from(addr.to_string()).ok());
+    if !chain.is_empty() {
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(conn.client_ip.as_bytes());
+    let chain = HeaderValue::from_bytes(&chain).unwrap_or_else(|_bad| conn.client_ip.clone());
+    headers.insert(X_FORWARDED_FOR, chain);
+
+    // Few backends read a list.
+    let scheme = outside.scheme.field();
+    if is_scheme_unclear(headers) {
+        headers.insert(X_FORWARDED_PROTO, scheme.clone());
+    }
+    for (name, value) in [
+        (X_REAL_IP, nearest.unwrap_or_else(|| conn.client_ip.clone())),
+        (X_FORWARDED_HOST, host.clone()),
+        (X_FORWARDED_PORT, outside.port_field()),
+        (X_FORWARDED_PROTO, scheme.clone()),
+        (X_FORWARDED_SCHEME, scheme.clone()),
+        (X_SCHEME, scheme.clone()),
+    ] {
+        if let Entry::Vacant(entry) = headers.entry(name) {
+            entry.insert(value);
+        }
+    }
+    if let Entry::Vacant(entry) = headers.entry(X_REQUEST_ID) {
+        entry.insert(request_id());
     }
 }
 
@@ -202,15 +203,28 @@ pub(super) fn join_cookies(headers: &mut HeaderMap, version: Version) {
     }
 }
 
-/// The last address of a chain that is no trusted proxy: the client as the outermost of them saw it.
-fn nearest_untrusted(chain: &[u8], trusted: &[IpNet]) -> Option<HeaderValue> {
-    for part in chain.split(|byte| *byte == b',').rev().map(<[u8]>::trim_ascii) {
-        let addr: IpAddr = std::str::from_utf8(part).ok()?.parse().ok()?;
+/// The last address of a chain that is no trusted proxy: the client as the outermost of them saw it. If all are trusted,
+/// the first. Beyond what is no address nothing is believed.
+fn nearest_untrusted(chain: &[u8], trusted: &[IpNet]) -> Option<IpAddr> {
+    let mut nearest = None;
+    for part in chain.split(|byte| *byte == b',').rev() {
+        let Some(addr) = address(part.trim_ascii()) else { break };
+        nearest = Some(addr);
         if !trusted.iter().any(|net| net.contains(&addr)) {
-            return HeaderValue::from_bytes(part).ok();
+            break;
         }
     }
-    None
+    nearest
+}
+
+/// An address as proxies write it: of either family, in brackets or not, with a port or not. IPv4 that is mapped into IPv6
+/// is IPv4.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
+    let socket = || text.parse::<SocketAddr>().ok().map(|addr| addr.ip());
+    let brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    let addr = text.parse::<IpAddr>().ok().or_else(socket).or_else(brackets)?;
+    Some(addr.to_canonical())
 }
 
 /// `X_Forwarded_For` becomes the same CGI variable as `X-Forwarded-For`: a way to smuggle a client address, or a length

@@ -21,6 +21,7 @@ mod handshake;
 mod headers;
 mod listen;
 mod names;
+mod outside;
 mod pool;
 mod proxy_protocol;
 mod pulse;

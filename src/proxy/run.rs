@@ -80,7 +80,8 @@ pub fn start(
             core.push((socket, tls.clone()));
         }
     }
-    let settings = Arc::new(settings);
+    // With the ports that the system chose.
+    let settings = Arc::new(Settings { http: http.clone(), https: https.clone(), ..settings });
     let connections = Connections::new(settings.max_connections, settings.max_connections_per_client);
     let mut threads = Vec::new();
     let (running, over) = mpsc::channel();

@@ -64,9 +64,11 @@ pub(super) async fn serve(
     let Ok(local) = stream.local_addr() else { return };
     let peer_ip = peer.ip().to_canonical();
     let mut ends = (peer, local);
+    let mut listener = Some(local.port());
     if settings.proxy_protocol_from.iter().any(|net| net.contains(&peer_ip)) {
         match timeout(settings.client_header_timeout, proxy_protocol::read(&mut stream)).await {
-            Ok(Ok(said)) => ends = said.unwrap_or(ends),
+            Ok(Ok(Some(said))) => (ends, listener) = (said, None),
+            Ok(Ok(None)) => {}
             Ok(Err(error)) => {
                 worker.counters.bad_connections.add(1);
                 tracing::debug!(%peer, %error, "connection closed");
@@ -84,8 +86,8 @@ pub(super) async fn serve(
         client: SocketAddr::new(ip, ends.0.port()),
         peer,
         local: ends.1,
+        listener,
         client_ip,
-        local_port: HeaderValue::from(ends.1.port()),
         trusted: settings.trusted_proxies.iter().any(|net| net.contains(&ip)),
         tls: None,
         signal: Arc::new(Signal::new((&*settings).into())),

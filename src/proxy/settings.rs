@@ -15,6 +15,8 @@ pub struct Settings {
     pub workers: usize,
     /// Peers (CIDR) whose `X-Forwarded-*`, `Forwarded` and `X-Real-IP` are believed and extended; others' are replaced.
     pub trusted_proxies: Vec<IpNet>,
+    /// The port of HTTPS that clients see behind a port mapping or a balancer; `None` for 443.
+    pub external_https_port: Option<u16>,
     /// Peers (CIDR) that must begin each connection with a PROXY protocol header (v1 or v2); empty expects none.
     pub proxy_protocol_from: Vec<IpNet>,
     /// From the first byte of a request (or the start of the connection) to the end of its head: 408.
@@ -91,6 +93,7 @@ impl Default for Settings {
             https: Vec::new(),
             workers: 0,
             trusted_proxies: Vec::new(),
+            external_https_port: None,
             proxy_protocol_from: Vec::new(),
             client_header_timeout: Duration::from_secs(30),
             client_idle_timeout: Duration::from_secs(75),

@@ -72,8 +72,6 @@ pub enum Filter {
     HttpsRedirect {
         /// The redirect status (308 as ingress-nginx does).
         status: StatusCode,
-        /// The port to put into `Location`; `None` for 443, which is left out.
-        port: Option<u16>,
         /// Whatever the host.
         always: bool,
     },
@@ -103,10 +101,11 @@ impl Route {
         Self { origin, action: Action::Refuse(refusal), filters: Arc::new([]) }
     }
 
-    /// Status and port of the redirect that plain HTTP gets; `tls` says whether the host has TLS.
-    pub fn redirect(&self, tls: bool) -> Option<(StatusCode, Option<u16>)> {
+    /// The status of the redirect that plain HTTP gets; `tls` says whether the host has TLS. Its port depends on how the
+    /// client came.
+    pub fn redirect(&self, tls: bool) -> Option<StatusCode> {
         self.filters.iter().find_map(|filter| match filter {
-            Filter::HttpsRedirect { status, port, always } if *always || tls => Some((*status, *port)),
+            Filter::HttpsRedirect { status, always } if *always || tls => Some(*status),
             _ => None,
         })
     }

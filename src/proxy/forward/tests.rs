@@ -88,8 +88,8 @@ async fn serve(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAd
         client: peer,
         peer,
         local: stream.local_addr().expect("address"),
+        listener: stream.local_addr().ok().map(|local| local.port()),
         client_ip: HeaderValue::from_static("127.0.0.1"),
-        local_port: HeaderValue::from_static("80"),
         trusted: false,
         tls: None,
         signal: crate::proxy::signal::Signal::of_tests(),
@@ -600,8 +600,9 @@ fn an_upgraded_connection_on_which_nothing_moves_is_closed() {
 
 #[test]
 fn plain_http_is_redirected_and_a_challenge_is_answered_before_that() {
-    let redirect = Filter::HttpsRedirect { status: StatusCode::PERMANENT_REDIRECT, port: Some(8443), always: true };
-    let proxy = start(Settings::default(), table(addresses(&[refusing()]), Protocol::Http1, vec![redirect]));
+    let redirect = Filter::HttpsRedirect { status: StatusCode::PERMANENT_REDIRECT, always: true };
+    let settings = Settings { external_https_port: Some(8443), ..Settings::default() };
+    let proxy = start(settings, table(addresses(&[refusing()]), Protocol::Http1, vec![redirect]));
     let answer = ask(&proxy, "GET /a?b=c HTTP/1.1\r\n\r\n").to_ascii_lowercase();
     assert_eq!(status(&answer), "308");
     assert!(answer.contains("location: https://a.example:8443/a?b=c\r\n"), "{answer}");

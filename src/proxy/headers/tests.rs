@@ -6,12 +6,19 @@ fn conn(trusted: bool) -> ConnInfo {
         client,
         peer: client,
         local: "192.0.2.1:443".parse().expect("an address"),
+        listener: Some(443),
         client_ip: HeaderValue::from_static("192.0.2.9"),
-        local_port: HeaderValue::from_static("443"),
         trusted,
         tls: None,
         signal: crate::proxy::signal::Signal::of_tests(),
     }
+}
+
+/// A client whose `Host` has no port.
+fn client<'a>(conn: &'a ConnInfo, trusted: &'a [IpNet], headers: &HeaderMap) -> Client<'a> {
+    static HOST: HeaderValue = HeaderValue::from_static("a.example");
+    let outside = Outside::of(conn, headers, None, &crate::proxy::Settings::default());
+    Client { conn, trusted, host: &HOST, outside }
 }
 
 fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -56,14 +63,14 @@ fn what_an_untrusted_client_claims_is_replaced() {
         ("x-request-id", "mine"),
         ("x_own", "kept"),
     ]);
-    forwarded(&mut headers, &conn(false), &[], &HeaderValue::from_static("a.example"), || {
-        HeaderValue::from_static("id")
-    });
+    let conn = conn(false);
+    let client = client(&conn, &[], &headers);
+    forwarded(&mut headers, client, || HeaderValue::from_static("id"));
     assert_eq!(headers["x-forwarded-for"], "192.0.2.9");
     assert_eq!(headers["x-real-ip"], "192.0.2.9");
     assert_eq!(headers["x-forwarded-proto"], "http");
     assert_eq!(headers["x-forwarded-host"], "a.example");
-    assert_eq!(headers["x-forwarded-port"], "443");
+    assert_eq!(headers["x-forwarded-port"], "80");
     assert_eq!(headers["x-request-id"], "id");
     let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
     left.sort_unstable();
@@ -92,14 +99,81 @@ fn what_a_trusted_proxy_says_is_believed_and_extended() {
         ("x-forwarded-proto", "https"),
         ("x-request-id", "theirs"),
     ]);
-    forwarded(&mut headers, &conn(true), &trusted, &HeaderValue::from_static("a.example"), || {
-        HeaderValue::from_static("id")
-    });
+    let conn = conn(true);
+    let client = client(&conn, &trusted, &headers);
+    forwarded(&mut headers, client, || HeaderValue::from_static("id"));
     assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 198.51.100.7, 192.0.2.77, 192.0.2.9");
     assert_eq!(headers["x-forwarded-proto"], "https");
     assert_eq!(headers["x-scheme"], "https");
+    assert_eq!(headers["x-forwarded-port"], "443");
     assert_eq!(headers["x-request-id"], "theirs");
     assert_eq!(headers["x-real-ip"], "198.51.100.7");
+}
+
+#[test]
+fn addresses_are_read_as_proxies_write_them() {
+    for (text, expected) in [
+        ("192.0.2.1", Some("192.0.2.1")),
+        ("192.0.2.1:5678", Some("192.0.2.1")),
+        ("2001:db8::1", Some("2001:db8::1")),
+        ("[2001:db8::1]", Some("2001:db8::1")),
+        ("[2001:db8::1]:443", Some("2001:db8::1")),
+        ("2001:DB8:0::1", Some("2001:db8::1")),
+        ("::ffff:192.0.2.1", Some("192.0.2.1")),
+        ("[::ffff:192.0.2.1]:443", Some("192.0.2.1")),
+        ("", None),
+        ("unknown", None),
+        ("_hidden", None),
+        ("192.0.2.1:", None),
+        ("192.0.2.1:65536", None),
+        ("[192.0.2.1]", None),
+        ("[2001:db8::1", None),
+        ("a.example", None),
+    ] {
+        assert_eq!(address(text.as_bytes()).map(|addr| addr.to_string()).as_deref(), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn the_client_is_the_last_that_no_trusted_proxy_is() {
+    let trusted = ["192.0.2.0/24".parse().expect("a network")];
+    for (chain, expected) in [
+        ("198.51.100.7", "198.51.100.7"),
+        ("6.6.6.6, 198.51.100.7:4711", "198.51.100.7"),
+        ("[2001:db8::1]:443, 192.0.2.77:80", "2001:db8::1"),
+        ("6.6.6.6, ::ffff:192.0.2.77", "6.6.6.6"),
+        // All are trusted: the outermost.
+        ("192.0.2.5, 192.0.2.6", "192.0.2.5"),
+        // What is no address ends what is believed.
+        ("6.6.6.6, unknown, 192.0.2.6", "192.0.2.6"),
+        ("6.6.6.6, unknown", "192.0.2.9"),
+        ("", "192.0.2.9"),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert(X_FORWARDED_FOR, HeaderValue::from_static(chain));
+        let conn = conn(true);
+        let client = client(&conn, &trusted, &headers);
+        forwarded(&mut headers, client, || HeaderValue::from_static("id"));
+        assert_eq!(headers["x-real-ip"], expected, "{chain:?}");
+        assert!(headers["x-forwarded-for"].to_str().expect("text").ends_with("192.0.2.9"), "{headers:?}");
+    }
+}
+
+#[test]
+fn backends_are_told_one_scheme() {
+    for (fields, expected) in [
+        (&[("x-forwarded-proto", "https, http")][..], "https"),
+        (&[("x-forwarded-proto", "https"), ("x-forwarded-proto", "http")], "https"),
+        (&[("x-forwarded-proto", "nonsense")], "http"),
+        (&[("x-forwarded-proto", "wss")], "wss"),
+        (&[], "http"),
+    ] {
+        let mut headers = map(fields);
+        let conn = conn(true);
+        let client = client(&conn, &[], &headers);
+        forwarded(&mut headers, client, || HeaderValue::from_static("id"));
+        assert_eq!(headers.get_all("x-forwarded-proto").iter().collect::<Vec<_>>(), [expected], "{fields:?}");
+    }
 }
 
 #[test]
@@ -133,16 +207,17 @@ fn endpoints_of_both_kinds_are_told_the_same() {
         ("x-many", "1"),
         ("x-many", "2"),
     ]);
-    let host = HeaderValue::from_static("a.example");
     for trusted in [false, true] {
+        let conn = conn(trusted);
+        let client = client(&conn, &[], &fields);
         let id = HeaderValue::from_static("id");
         let (mut mapped, mut written) = (fields.clone(), fields.clone());
         strip(&mut mapped);
-        forwarded(&mut mapped, &conn(trusted), &[], &host, || id.clone());
+        forwarded(&mut mapped, client, || id.clone());
         // Whoever frames the body says its length.
         (mapped.remove(HOST), mapped.remove(CONTENT_LENGTH));
         let mut head = HeadWriter::new(&http::Method::GET, &http::uri::PathAndQuery::from_static("/"));
-        write(&mut head, &mut written, &conn(trusted), &[], &host, id);
+        write(&mut head, &mut written, client, id);
         let mut lines: Vec<String> = head.text().lines().skip(1).map(str::to_owned).collect();
         let text = |value: &HeaderValue| value.to_str().expect("text").to_owned();
         let mut expected: Vec<_> = mapped.iter().map(|(name, value)| format!("{name}: {}", text(value))).collect();

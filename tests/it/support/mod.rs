@@ -29,7 +29,7 @@ pub use backend::Backend;
 pub use certificates::Certificate;
 pub use dns_server::DnsServer;
 pub use gatelet::Gatelet;
-pub use http::Connection;
+pub use http::{Answer, Connection};
 pub use pebble::Pebble;
 pub use web_service::WebService;
 

@@ -1,0 +1,117 @@
+//! How a client reaches us from outside: the scheme and the port that it uses itself. Between it and our listener there
+//! may be a proxy that ends TLS, a port mapping or a Service, so our own ports say little. The client's `Host` tells.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, HeaderValue, header::HeaderName};
+
+use super::{conn::ConnInfo, settings::Settings};
+
+/// The scheme that a client used, as a trusted proxy says.
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// A scheme of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+/// What a client sees of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outside {
+    /// The scheme that it uses, with us or with the trusted proxy before us.
+    pub(super) scheme: Scheme,
+    /// The port that it connects to.
+    pub(super) port: u16,
+    /// The port of HTTPS for it.
+    pub(super) https_port: u16,
+}
+
+impl Scheme {
+    /// By its name, or by that of WebSocket's scheme, which some proxies use for its requests.
+    fn parse(name: &[u8]) -> Option<Self> {
+        let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+        match () {
+            () if is(b"https") || is(b"wss") => Some(Self::Https),
+            () if is(b"http") || is(b"ws") => Some(Self::Http),
+            () => None,
+        }
+    }
+
+    /// The name as a field value.
+    pub(super) fn field(self) -> &'static HeaderValue {
+        static HTTP: HeaderValue = HeaderValue::from_static("http");
+        static HTTPS: HeaderValue = HeaderValue::from_static("https");
+        match self {
+            Self::Http => &HTTP,
+            Self::Https => &HTTPS,
+        }
+    }
+
+    /// The port that no URL names.
+    fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+impl Outside {
+    /// From a request whose `Host` has the port `host_port`.
+    ///
+    /// A `Host` without a port means the default port of the scheme. If its port is the one that our listener has, the
+    /// client came directly, and finds our HTTPS listener as well. Every other port is mapped, and so is that of HTTPS:
+    /// 443, unless [`Settings::external_https_port`] says another.
+    pub(super) fn of(conn: &ConnInfo, headers: &HeaderMap, host_port: Option<u16>, settings: &Settings) -> Self {
+        let own = if conn.tls.is_some() { Scheme::Https } else { Scheme::Http };
+        let told = if conn.trusted { scheme(headers) } else { None };
+        let proxied = conn.trusted && (told.is_some() || headers.contains_key(X_FORWARDED_FOR));
+        let scheme = told.unwrap_or(own);
+
+        let listener = conn.listener.filter(|_| !proxied);
+        let listens = settings.https.first().map(SocketAddr::port);
+        let https_port = match (host_port, settings.external_https_port) {
+            (Some(port), _) if Some(port) == listener => listens,
+            (None, None) if listener == Some(80) => listens,
+            _ => None,
+        };
+
+        // A proxy that ended TLS and put our own port into `Host` does not tell the port of the client.
+        let host_port = host_port.filter(|port| scheme == own || Some(*port) != conn.listener);
+        Self {
+            scheme,
+            port: host_port.unwrap_or(scheme.port()),
+            https_port: https_port.or(settings.external_https_port).unwrap_or(443),
+        }
+    }
+
+    /// The port as a field value.
+    pub(super) fn port_field(self) -> HeaderValue {
+        match self.port {
+            80 => HeaderValue::from_static("80"),
+            443 => HeaderValue::from_static("443"),
+            other => other.into(),
+        }
+    }
+}
+
+/// The scheme of the client that `X-Forwarded-Proto` tells. Each proxy of a chain may add its own, so the first is that
+/// of the outermost, as most frameworks read it.
+fn scheme(headers: &HeaderMap) -> Option<Scheme> {
+    let value = headers.get(X_FORWARDED_PROTO)?.as_bytes();
+    Scheme::parse(value.split(|byte| *byte == b',').next()?.trim_ascii())
+}
+
+/// Whether `X-Forwarded-Proto` says something that not every backend understands: anything but one scheme.
+pub(super) fn is_scheme_unclear(headers: &HeaderMap) -> bool {
+    let mut said = headers.get_all(X_FORWARDED_PROTO).iter();
+    said.next().is_some_and(|first| Scheme::parse(first.as_bytes()).is_none()) || said.next().is_some()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+use super::*;
+
+/// A client that came to port 8080 of ours, over TLS to 8443 or not.
+fn conn(listener: Option<u16>, trusted: bool) -> ConnInfo {
+    let client = "192.0.2.9:4000".parse().expect("an address");
+    ConnInfo {
+        client,
+        peer: client,
+        local: "192.0.2.1:8080".parse().expect("an address"),
+        listener,
+        client_ip: HeaderValue::from_static("192.0.2.9"),
+        trusted,
+        tls: None,
+        signal: crate::proxy::signal::Signal::of_tests(),
+    }
+}
+
+fn listeners(https: Option<u16>, external_https_port: Option<u16>) -> Settings {
+    let https = https.map(|port| SocketAddr::from(([0, 0, 0, 0], port))).into_iter().collect();
+    Settings { https, external_https_port, ..Settings::default() }
+}
+
+fn fields(fields: &[(HeaderName, &'static str)]) -> HeaderMap {
+    fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+}
+
+#[test]
+fn the_port_of_https_follows_from_host_and_listeners() {
+    for (host, listener, https, external, expected) in [
+        // Mapped, or a Service 80 to 8080 and 443 to 8443.
+        (None, 8080, Some(8443), None, 443),
+        (None, 8080, Some(8443), Some(8444), 8444),
+        (Some(80), 8080, Some(8443), None, 443),
+        (Some(30080), 8080, Some(8443), None, 443),
+        (Some(30080), 8080, Some(8443), Some(30443), 30443),
+        // Directly.
+        (Some(8080), 8080, Some(8443), None, 8443),
+        (Some(8080), 8080, Some(8443), Some(8444), 8443),
+        (None, 80, Some(443), None, 443),
+        (None, 80, Some(8443), None, 8443),
+        (Some(80), 80, Some(8443), None, 8443),
+        // Port 80 is ours, and somebody says that HTTPS is mapped.
+        (None, 80, Some(8443), Some(443), 443),
+        // Somebody else ends TLS.
+        (None, 80, None, None, 443),
+        (Some(8080), 8080, None, None, 443),
+        (Some(8080), 8080, None, Some(8443), 8443),
+    ] {
+        let seen = Outside::of(&conn(Some(listener), false), &HeaderMap::new(), host, &listeners(https, external));
+        assert_eq!(seen.https_port, expected, "{host:?} {listener} {https:?} {external:?}");
+    }
+}
+
+#[test]
+fn a_port_behind_a_balancer_is_not_ours_even_if_it_has_the_same_number() {
+    let settings = listeners(Some(8443), None);
+    let seen = Outside::of(&conn(None, false), &HeaderMap::new(), Some(8080), &settings);
+    assert_eq!((seen.https_port, seen.port), (443, 8080));
+    for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO] {
+        let headers = fields(&[(name, "http")]);
+        let seen = Outside::of(&conn(Some(8080), true), &headers, Some(8080), &settings);
+        assert_eq!((seen.https_port, seen.port), (443, 8080));
+    }
+    // One that is trusted and says nothing of a client is the client.
+    let seen = Outside::of(&conn(Some(8080), true), &HeaderMap::new(), Some(8080), &settings);
+    assert_eq!(seen.https_port, 8443);
+}
+
+#[test]
+fn the_first_scheme_of_a_trusted_proxy_is_that_of_the_client() {
+    let settings = Settings::default();
+    for (value, scheme, port) in [
+        ("https", Scheme::Https, 443),
+        ("HTTPS", Scheme::Https, 443),
+        ("https, http", Scheme::Https, 443),
+        (" https ,http", Scheme::Https, 443),
+        ("http, https", Scheme::Http, 80),
+        ("wss", Scheme::Https, 443),
+        ("ws", Scheme::Http, 80),
+        ("", Scheme::Http, 80),
+        (", https", Scheme::Http, 80),
+        ("gopher", Scheme::Http, 80),
+    ] {
+        let headers = fields(&[(X_FORWARDED_PROTO, value)]);
+        let seen = Outside::of(&conn(Some(8080), true), &headers, None, &settings);
+        assert_eq!((seen.scheme, seen.port), (scheme, port), "{value:?}");
+        let seen = Outside::of(&conn(Some(8080), false), &headers, None, &settings);
+        assert_eq!((seen.scheme, seen.port), (Scheme::Http, 80), "{value:?} of a stranger");
+    }
+}
+
+#[test]
+fn the_port_of_the_client_is_that_of_its_host() {
+    let settings = Settings::default();
+    let https = fields(&[(X_FORWARDED_PROTO, "https")]);
+    let plain = HeaderMap::new();
+    for (headers, host, expected) in [
+        (&plain, None, 80),
+        (&plain, Some(8080), 8080),
+        (&plain, Some(30080), 30080),
+        (&https, None, 443),
+        (&https, Some(8443), 8443),
+        // Ours, put there by a proxy: no client uses HTTPS with it.
+        (&https, Some(8080), 443),
+    ] {
+        let seen = Outside::of(&conn(Some(8080), true), headers, host, &settings);
+        assert_eq!(seen.port, expected, "{headers:?} {host:?}");
+        assert_eq!(seen.port_field(), expected.to_string());
+    }
+}
