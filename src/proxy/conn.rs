@@ -4,11 +4,11 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::HeaderValue;
 
-use super::signal::Signal;
+use super::{pin::Pins, signal::Signal};
 use crate::tls::Resolver;
 
 /// A client connection after accept, PROXY protocol and TLS.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ConnInfo {
     /// The client: the peer of the socket, or what a trusted PROXY protocol header said.
     pub client: SocketAddr,
@@ -27,6 +27,8 @@ pub struct ConnInfo {
     pub tls: Option<TlsInfo>,
     /// What the transport, the requests and the deadlines of the connection tell each other.
     pub(crate) signal: Arc<Signal>,
+    /// Connections to endpoints that carry requests of this client connection alone.
+    pub(super) pins: Pins,
 }
 
 /// The outcome of a TLS handshake.

@@ -23,11 +23,12 @@ use super::{
     conn::ConnInfo,
     deadline::Deadline,
     error::{Error, Kind, Retry},
-    exchange::{Answer, Failed, HeadWriter, MAX_FIELDS, Upload},
+    exchange::{Answer, Connection, Failed, HeadWriter, MAX_FIELDS, Upload},
     guard::head::Limits,
     headers,
     outside::Outside,
-    pool::{Lease, Upstream, UpstreamKey},
+    pin::{self, Claim},
+    pool::{Keeper, Lease, Upstream, UpstreamKey},
     settings::{BalanceSetting, Settings},
     upgrade,
     worker::Worker,
@@ -79,8 +80,10 @@ pub(super) async fn forward(
         let (body, fate) = Outgoing::new(incoming, settings.max_body_bytes, worker);
         (body, Some(fate))
     };
+    let mut pin = None;
     let mut request = match backend.protocol {
         Protocol::Http1 | Protocol::Https => {
+            pin = conn.pins.of(backend, &head.headers);
             let written = head_h1(settings, conn, matched, &mut head);
             Sent::H1(Some(Upload::new(head.method, written, head.headers, length, body)))
         }
@@ -89,7 +92,13 @@ pub(super) async fn forward(
             Sent::H2(Some(Request::from_parts(head, body)))
         }
     };
-    let mut sent = std::pin::pin!(attempts(worker, backend, &mut request, fate.as_ref()));
+    let mut sent = std::pin::pin!(async {
+        let claim = match pin {
+            Some(pin) => Some(turn(worker, &pin).await?),
+            None => None,
+        };
+        attempts(worker, conn, backend, &mut request, claim, fate.as_ref()).await
+    });
     let (Answered { mut parts, received, upgrade }, lease) = match deadline {
         None => sent.await?,
         Some(at) => tokio::time::timeout_at(at.into(), sent.as_mut())
@@ -171,26 +180,50 @@ struct Answered {
     upgrade: Option<HeaderValue>,
 }
 
-/// Sends `request` to one endpoint after another, until one answers or it may not be sent again.
+/// Waits until no other request of the client is on its pinned connection.
+async fn turn(worker: &Worker, pin: &Rc<pin::Pin>) -> Result<Claim, Error> {
+    let waiting = tokio::time::timeout(worker.settings.response_header_timeout, pin.claim());
+    let late = Kind::GatewayTimeout("an earlier request on the client's own connection to the backend is not over");
+    waiting.await.map_err(|_late| Error::upstream(late, Retry::Never))
+}
+
+/// Sends `request` to one endpoint after another, until one answers or it may not be sent again. With `claim`, over the
+/// connection that is pinned, or one that is pinned from then on.
 async fn attempts(
     worker: &Rc<Worker>,
+    conn: &ConnInfo,
     backend: &Arc<Backend>,
     request: &mut Sent,
+    claim: Option<Claim>,
     fate: Option<&Rc<Fate>>,
 ) -> Result<(Answered, Lease), Error> {
     let mut tried = 0_u64;
     let mut attempt = 1;
     let mut fresh = false;
     loop {
-        let (upstream, only) = pick(worker, backend, &mut tried, fresh).await?;
+        let kept = claim.as_ref().and_then(|claim| claim.take(backend));
+        let (upstream, only, kept) = match kept {
+            Some((upstream, connection)) => (upstream, false, Some(connection)),
+            None => {
+                let (upstream, only) = pick(worker, backend, &mut tried, fresh).await?;
+                (upstream, only, None)
+            }
+        };
+
         let tried = match request {
-            Sent::H1(upload) => once_h1(worker, &upstream, upload, fate, fresh).await,
+            Sent::H1(upload) => once_h1(worker, &upstream, kept, upload, fate, fresh).await,
             Sent::H2(request) => once_h2(worker, &upstream, request, fate).await,
         };
         let error = match tried {
-            Ok(answer) => return Ok(answer),
+            Ok((answered, mut lease)) => {
+                if let Some(keeper) = keeper(conn, backend, claim, &answered) {
+                    lease.leave_to(keeper);
+                }
+                return Ok((answered, lease));
+            }
             Err(error) => error,
         };
+
         let again = match error.retry {
             // The only endpoint there is will not accept a moment later either.
             Retry::Safe => !only,
@@ -207,16 +240,38 @@ async fn attempts(
     }
 }
 
-/// One attempt at one HTTP/1.1 endpoint. The request stays where it is unless there is an answer.
+/// Who keeps the connection that an answer came over; `None` for the pool, or if it is a shared one.
+fn keeper(conn: &ConnInfo, backend: &Backend, claim: Option<Claim>, answered: &Answered) -> Option<Keeper> {
+    if !matches!(answered.received, Received::H1(_)) {
+        return None;
+    }
+    if let Some(claim) = claim {
+        return Some(Keeper::Client(claim));
+    }
+    if !pin::is_asked_for(answered.parts.status, &answered.parts.headers) {
+        return None;
+    }
+    // Another request of the client may have begun to authenticate at the same time.
+    Some(conn.pins.open(backend).try_claim().map_or(Keeper::Nobody, Keeper::Client))
+}
+
+/// One attempt at one HTTP/1.1 endpoint, over the connection that is `kept` if there is one. The request stays where it is
+/// unless there is an answer.
 async fn once_h1(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
+    kept: Option<Connection>,
     request: &mut Option<Upload>,
     fate: Option<&Rc<Fate>>,
     fresh: bool,
 ) -> Result<(Answered, Lease), Error> {
-    let acquired = upstream.connection(worker, fresh).await;
-    let (mut connection, lease, reused) = acquired.inspect_err(|_| worker.failed(upstream))?;
+    let (mut connection, lease, reused) = match kept {
+        Some(connection) => (connection, Lease::new(upstream.clone()), true),
+        None => {
+            let acquired = upstream.connection(worker, fresh).await;
+            acquired.inspect_err(|_| worker.failed(upstream))?
+        }
+    };
     if !reused {
         worker.counters.connects.add(1);
     }

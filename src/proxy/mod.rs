@@ -22,6 +22,7 @@ mod headers;
 mod listen;
 mod names;
 mod outside;
+mod pin;
 mod pool;
 mod proxy_protocol;
 mod pulse;

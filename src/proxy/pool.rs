@@ -26,6 +26,7 @@ use super::{
     early::Early,
     error::{Error, Kind, Retry},
     exchange::Connection,
+    pin::Claim,
     worker::Worker,
 };
 use crate::{balance::Outlier, routing::Protocol};
@@ -85,6 +86,18 @@ pub(super) struct Lease {
     upstream: Rc<Upstream>,
     /// Its place on an HTTP/2 connection.
     streams: Option<Rc<()>>,
+    keeper: Keeper,
+}
+
+/// Who has a connection of its own when the answer on it is over.
+#[derive(Debug)]
+pub(super) enum Keeper {
+    /// Every client.
+    Pool,
+    /// The client connection that it is pinned to.
+    Client(Claim),
+    /// None: it is closed.
+    Nobody,
 }
 
 /// Runs hyper's tasks on the core that made them.
@@ -237,11 +250,11 @@ impl Upstream {
 }
 
 impl Lease {
-    fn new(upstream: Rc<Upstream>) -> Self {
+    pub(super) fn new(upstream: Rc<Upstream>) -> Self {
         upstream.in_flight.set(upstream.in_flight.get() + 1);
         upstream.last_used.set(Instant::now());
         upstream.stats.begun.add(1);
-        Self { upstream, streams: None }
+        Self { upstream, streams: None, keeper: Keeper::Pool }
     }
 
     pub(super) fn upstream(&self) -> &Rc<Upstream> {
@@ -255,12 +268,23 @@ impl Lease {
         }
     }
 
+    /// Leaves its connection to `keeper` and not to the pool.
+    pub(super) fn leave_to(&mut self, keeper: Keeper) {
+        self.keeper = keeper;
+    }
+
     /// The answer ended well: its connection, if it had one of its own, may serve another request.
-    pub(super) fn finish(self, connection: Option<Connection>) {
+    pub(super) fn finish(mut self, connection: Option<Connection>) {
         let Some(connection) = connection else { return };
-        let mut idle = self.upstream.idle.borrow_mut();
-        if idle.len() < self.upstream.max_idle {
-            idle.push(Idle { connection, since: Instant::now() });
+        match std::mem::replace(&mut self.keeper, Keeper::Nobody) {
+            Keeper::Client(claim) => claim.keep(self.upstream.clone(), connection),
+            Keeper::Nobody => connection.close(),
+            Keeper::Pool => {
+                let mut idle = self.upstream.idle.borrow_mut();
+                if idle.len() < self.upstream.max_idle {
+                    idle.push(Idle { connection, since: Instant::now() });
+                }
+            }
         }
     }
 }

@@ -36,6 +36,7 @@ use super::{
     },
     handle::handle,
     handshake::handshake,
+    pin::Pins,
     proxy_protocol,
     signal::{DRAIN_IDLE, Flight, Signal, Verdict},
     streams::Streams,
@@ -91,6 +92,7 @@ pub(super) async fn serve(
         trusted: settings.trusted_proxies.iter().any(|net| net.contains(&ip)),
         tls: None,
         signal: Arc::new(Signal::new((&*settings).into())),
+        pins: Pins::default(),
     };
     let signal = conn.signal.clone();
     // From here on a connection is one allocation of the size of its kind, not room for every kind there is.

@@ -93,6 +93,7 @@ async fn serve(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAd
         trusted: false,
         tls: None,
         signal: crate::proxy::signal::Signal::of_tests(),
+        pins: crate::proxy::pin::Pins::default(),
     });
     let service = service_fn(move |request| {
         let (worker, conn) = (worker.clone(), conn.clone());
@@ -713,3 +714,4 @@ fn nobody_ever_gets_the_answer_to_another_request() {
 }
 
 mod h2;
+mod pin;

@@ -11,6 +11,7 @@ fn conn(trusted: bool) -> ConnInfo {
         trusted,
         tls: None,
         signal: crate::proxy::signal::Signal::of_tests(),
+        pins: crate::proxy::pin::Pins::default(),
     }
 }
 

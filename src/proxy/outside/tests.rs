@@ -12,6 +12,7 @@ fn conn(listener: Option<u16>, trusted: bool) -> ConnInfo {
         trusted,
         tls: None,
         signal: crate::proxy::signal::Signal::of_tests(),
+        pins: crate::proxy::pin::Pins::default(),
     }
 }
 

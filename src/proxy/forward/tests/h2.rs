@@ -29,7 +29,7 @@ fn trailers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     fields.iter().map(|(name, value)| (name.parse().expect("name"), HeaderValue::from_static(value))).collect()
 }
 
-fn local<T>(test: impl Future<Output = T>) -> T {
+pub(super) fn local<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     tokio::task::LocalSet::new().block_on(&runtime, test)
 }
@@ -89,7 +89,7 @@ fn tls_backend() -> SocketAddr {
     })
 }
 
-async fn connect<B>(proxy: &Proxy) -> http2::SendRequest<B>
+pub(super) async fn connect<B>(proxy: &Proxy) -> http2::SendRequest<B>
 where
     B: http_body::Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

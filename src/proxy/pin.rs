@@ -1,0 +1,156 @@
+//! Connections to endpoints that belong to one client connection.
+//!
+//! NTLM and Negotiate authenticate a connection, not a request (RFC 4559 section 6): the endpoint takes whatever comes over
+//! it later for the same user's. So a connection on which either was asked for or used carries requests of one client
+//! connection alone, one after another, and ends with it.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{AUTHORIZATION, WWW_AUTHENTICATE},
+};
+use tokio::sync::Notify;
+
+use super::{exchange::Connection, pool::Upstream};
+use crate::routing::{Backend, BackendId, EndpointSet, Protocol};
+
+/// Backends that one client connection may have such a connection to; beyond that the oldest is closed.
+const MAX_PINS: usize = 16;
+
+/// The pinned connections of one client connection.
+#[derive(Debug, Default)]
+pub(super) struct Pins(RefCell<Vec<Rc<Pin>>>);
+
+/// The connection to one backend. Its place stays when it breaks: the next request of the client begins a new one.
+#[derive(Debug)]
+pub(super) struct Pin {
+    backend: (BackendId, Protocol),
+    claimed: Cell<bool>,
+    free: Notify,
+    kept: RefCell<Option<(Rc<Upstream>, Connection)>>,
+}
+
+/// The right to use a pinned connection, for one request at a time.
+#[derive(Debug)]
+pub(super) struct Claim(Rc<Pin>);
+
+impl Pins {
+    /// The pin that a request to `backend` has to use: the one that is there, or one for the authentication in its fields.
+    pub(super) fn of(&self, backend: &Backend, headers: &HeaderMap) -> Option<Rc<Pin>> {
+        self.find(backend).or_else(|| is_bound(headers.get_all(AUTHORIZATION)).then(|| self.open(backend)))
+    }
+
+    /// The pin of `backend`, made if there is none.
+    pub(super) fn open(&self, backend: &Backend) -> Rc<Pin> {
+        if let Some(pin) = self.find(backend) {
+            return pin;
+        }
+        let mut pins = self.0.borrow_mut();
+        if pins.len() >= MAX_PINS
+            && let Some(unused) = pins.iter().position(|pin| !pin.claimed.get())
+        {
+            pins.remove(unused);
+        }
+
+        let pin = Rc::new(Pin {
+            backend: (backend.id.clone(), backend.protocol),
+            claimed: Cell::new(false),
+            free: Notify::new(),
+            kept: RefCell::default(),
+        });
+        pins.push(pin.clone());
+        pin
+    }
+
+    fn find(&self, backend: &Backend) -> Option<Rc<Pin>> {
+        let pins = self.0.borrow();
+        pins.iter().find(|pin| pin.backend.0 == backend.id && pin.backend.1 == backend.protocol).cloned()
+    }
+}
+
+impl Pin {
+    /// Waits for the turn of a request. Over HTTP/2 a client may have several at once.
+    pub(super) async fn claim(self: &Rc<Self>) -> Claim {
+        loop {
+            if let Some(claim) = self.try_claim() {
+                return claim;
+            }
+            self.free.notified().await;
+        }
+    }
+
+    /// The right to use it, unless another request has that.
+    pub(super) fn try_claim(self: &Rc<Self>) -> Option<Claim> {
+        (!self.claimed.replace(true)).then(|| Claim(self.clone()))
+    }
+}
+
+impl Claim {
+    /// Takes the connection that is kept, if it still is one to an endpoint of `backend`.
+    pub(super) fn take(&self, backend: &Backend) -> Option<(Rc<Upstream>, Connection)> {
+        let (upstream, connection) = self.0.kept.take()?;
+        let known = match &**backend.endpoints() {
+            EndpointSet::Addresses(list) => list.iter().any(|endpoint| endpoint.addr == upstream.key.addr),
+            EndpointSet::Name { port, .. } => *port == upstream.key.addr.port(),
+            EndpointSet::Empty => false,
+        };
+        (known && connection.is_quiet()).then_some((upstream, connection))
+    }
+
+    /// Keeps a connection for the next request.
+    pub(super) fn keep(self, upstream: Rc<Upstream>, connection: Connection) {
+        *self.0.kept.borrow_mut() = Some((upstream, connection));
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.claimed.set(false);
+        self.0.free.notify_one();
+    }
+}
+
+/// Whether a response asks for authentication that is bound to its connection.
+pub(super) fn is_asked_for(status: StatusCode, headers: &HeaderMap) -> bool {
+    status == StatusCode::UNAUTHORIZED && is_bound(headers.get_all(WWW_AUTHENTICATE))
+}
+
+/// Whether one of these challenges or credentials is of NTLM or Negotiate. What looks like one inside of a quoted string
+/// counts too: that costs no more than a connection.
+fn is_bound<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
+    values.into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|challenge| {
+        let scheme = challenge.trim_ascii().split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ntlm_and_negotiate_are_found_in_every_form() {
+        for (values, expected) in [
+            (&["NTLM"][..], true),
+            (&["ntlm"], true),
+            (&["Negotiate"], true),
+            (&["NEGOTIATE oYG2MIGzoAMKAQChCwYJ"], true),
+            (&["NTLM TlRMTVNTUAACAAAADAAMADgAAAA="], true),
+            (&["Basic realm=\"a\", Negotiate"], true),
+            (&["Negotiate,NTLM"], true),
+            (&["Basic realm=\"a\"", "NTLM"], true),
+            (&["Basic realm=\"NTLM\""], false),
+            (&["Bearer"], false),
+            (&["NTLMv2"], false),
+            (&[""], false),
+            (&[], false),
+        ] {
+            let values: Vec<_> = values.iter().map(|value| HeaderValue::from_static(value)).collect();
+            assert_eq!(is_bound(&values), expected, "{values:?}");
+        }
+    }
+}
