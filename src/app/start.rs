@@ -457,8 +457,6 @@ fn proxy_start(
 fn proxy_settings(config: &Config) -> Settings {
     let from = config.proxy.clone();
     Settings {
-        http: Vec::new(),
-        https: Vec::new(),
         workers: config.workers,
         trusted_proxies: from.trusted_proxies,
         external_https_port: from.external_https_port,
@@ -492,6 +490,7 @@ fn proxy_settings(config: &Config) -> Settings {
             (Some(share), config::LogFormat::Text) => AccessLog::Text(share),
             (Some(share), config::LogFormat::Json) => AccessLog::Json(share),
         },
+        ..Settings::default()
     }
 }
 

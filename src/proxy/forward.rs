@@ -320,7 +320,11 @@ async fn once_h2(
     let again = (reused && fate.is_none() && sent.method().is_idempotent()).then(|| head_again(&sent));
     let limit = worker.settings.response_header_timeout;
     match in_time(worker, limit, sender.try_send_request(sent), fate).await {
-        None => Err(late(fate)),
+        None => {
+            // The endpoint may be gone without a word: no further request waits for that to show.
+            lease.retire();
+            Err(late(fate))
+        }
         Some(Ok(answer)) => {
             upstream.succeeded();
             let (mut parts, incoming) = answer.into_parts();

@@ -7,11 +7,12 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hyper::{client::conn::http2, rt::Executor};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -218,11 +219,15 @@ impl Upstream {
         }
     }
 
-    async fn tcp(&self, limit: std::time::Duration) -> Result<Early, Error> {
+    async fn tcp(&self, limit: Duration) -> Result<Early, Error> {
         match timeout(limit, TcpStream::connect(self.key.addr)).await {
             Ok(Ok(tcp)) => {
                 // Only latency is lost when this fails.
                 let _ = tcp.set_nodelay(true);
+                // Pings come too rarely to find out that an endpoint is gone without a word.
+                if matches!(self.key.protocol, Protocol::H2c | Protocol::H2) {
+                    let _ = SockRef::from(&tcp).set_tcp_keepalive(&keepalive());
+                }
                 Ok(Early::new(tcp))
             }
             Ok(Err(_refused)) => Err(unreachable("the backend refuses connections")),
@@ -302,7 +307,8 @@ where
 {
     let (sender, connection) = http2::Builder::new(Local)
         .timer(TokioTimer::new())
-        .keep_alive_interval(Some(settings.upstream_idle_timeout))
+        .keep_alive_interval(Some(settings.upstream_ping_interval))
+        .keep_alive_while_idle(false)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -314,6 +320,11 @@ where
         let _ = connection.await;
     });
     Ok(sender)
+}
+
+/// Three unanswered probes end a connection that was silent for a minute. gRPC servers do not count them.
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(3)
 }
 
 fn unreachable(why: &'static str) -> Error {

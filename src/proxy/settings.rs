@@ -33,6 +33,8 @@ pub struct Settings {
     pub stream_idle_timeout: Duration,
     /// A pooled upstream connection is closed after this idle time.
     pub upstream_idle_timeout: Duration,
+    /// Between two pings of an HTTP/2 connection to an endpoint that has a request on it.
+    pub upstream_ping_interval: Duration,
     /// From the request head to the last byte of the answer; `None` for no limit. Upgraded connections are exempt.
     pub request_timeout: Option<Duration>,
     /// Bytes of a request head: 431 above (414 when it is the target that is too long).
@@ -102,6 +104,8 @@ impl Default for Settings {
             response_header_timeout: Duration::from_secs(60),
             stream_idle_timeout: Duration::from_secs(300),
             upstream_idle_timeout: Duration::from_secs(60),
+            // gRPC servers count pings that come more often than every 5 minutes, and end the connection after a few.
+            upstream_ping_interval: Duration::from_secs(310),
             request_timeout: None,
             max_header_bytes: 32 * 1024,
             max_headers: 100,

@@ -114,3 +114,14 @@ fn grpc_passes_with_trailers_errors_and_deadlines() {
         run(&mut command).contains("no endpoints").then_some(())
     });
 }
+
+/// gRPC servers end a connection on which pings come more often than every 5 minutes, by default.
+#[test]
+fn a_grpc_stream_may_be_silent_for_longer_than_connections_idle() {
+    let gatelet = Gatelet::configured("[proxy]\nupstream_idle_timeout = \"1s\"\n");
+    let server = Server::start("grpc_server.py", &[]);
+    gatelet.apply(&manifests(server.ports[0], "appProtocol: kubernetes.io/h2c", ""));
+    live(&gatelet, server.ports[0]);
+    let mut command = script("grpc_client.py");
+    assert_eq!(run(command.args([HOST, &gatelet.http.to_string(), "quiet 8"])), "ok\n");
+}

@@ -1,5 +1,5 @@
-"""A gRPC client: HOST PORT WHAT [CA FILE]. WHAT is `all` or the name of the status code that every call has to end
-with. Ends with 0 if everything is as it should be."""
+"""A gRPC client: HOST PORT WHAT [CA FILE]. WHAT is `all`, `quiet` and the seconds that streams are silent, or the name of
+the status code that every call has to end with. Ends with 0 if everything is as it should be."""
 
 import queue
 import sys
@@ -27,6 +27,21 @@ def failure(call, *arguments):
         return error
     raise AssertionError("it did not fail")
 
+
+if what.startswith("quiet "):
+    # A stream from the server, and one both ways that has just begun.
+    said = queue.Queue()
+    chat = channel.stream_stream("/test.Peer/Chat")(iter(said.get, None), timeout=60)
+    said.put(b"one")
+    assert next(chat) == b"one"
+    stream = channel.unary_stream("/test.Peer/Quiet")(what.split(" ")[1].encode(), timeout=60)
+    assert list(stream) == [b"first", b"last"]
+    said.put(b"two")
+    assert next(chat) == b"two"
+    said.put(None)
+    assert list(chat) == []
+    print("ok")
+    sys.exit()
 
 if what != "all":
     error = failure(unary("Echo"), b"x")

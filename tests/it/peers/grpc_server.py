@@ -41,6 +41,12 @@ def chat(requests, context):
         yield request
 
 
+def quiet(request, context):
+    yield b"first"
+    time.sleep(float(request))
+    yield b"last"
+
+
 def total(requests, context):
     return str(sum(len(request) for request in requests)).encode()
 
@@ -52,6 +58,7 @@ handlers = grpc.method_handlers_generic_handler(
         "Fail": grpc.unary_unary_rpc_method_handler(fail),
         "Slow": grpc.unary_unary_rpc_method_handler(slow),
         "Count": grpc.unary_stream_rpc_method_handler(count),
+        "Quiet": grpc.unary_stream_rpc_method_handler(quiet),
         "Much": grpc.unary_stream_rpc_method_handler(much),
         "Total": grpc.stream_unary_rpc_method_handler(total),
         "Chat": grpc.stream_stream_rpc_method_handler(chat),

@@ -274,3 +274,59 @@ impl http_body::Body for OnceFrame {
         Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
     }
 }
+
+#[test]
+fn pings_to_an_endpoint_come_at_their_own_interval() {
+    let (tx, rx) = mpsc::channel();
+    let tx = Mutex::new(tx);
+    let addr = backend(move |_, mut stream| {
+        let tx = tx.lock().expect("lock").clone();
+        exactly(&mut stream, 24);
+        // SETTINGS of ours, and the acknowledgement of theirs.
+        stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0]).expect("write");
+        let mut head = [0; 9];
+        while stream.read_exact(&mut head).is_ok() {
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            stream.read_exact(&mut payload).expect("a payload");
+            match (head[3], head[4]) {
+                (1, _) => tx.send("request").expect("the test listens"),
+                (6, 0) => {
+                    tx.send("ping").expect("the test listens");
+                    stream.write_all(&[&[0, 0, 8, 6, 1, 0, 0, 0, 0][..], &payload].concat()).expect("write");
+                }
+                _ => {}
+            }
+        }
+    });
+    let short = Duration::from_millis(50);
+    let settings = Settings { upstream_ping_interval: short, ..Settings::default() };
+    let proxy = start(settings, table(addresses(&[addr]), Protocol::H2c, Vec::new()));
+    let mut stream = client(&proxy);
+    say(&mut stream, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    for expected in ["request", "ping", "ping", "ping"] {
+        assert_eq!(rx.recv_timeout(Duration::from_secs(20)), Ok(expected));
+    }
+    // Servers of gRPC count what comes more often.
+    assert!(Settings::default().upstream_ping_interval > Duration::from_secs(300));
+}
+
+#[test]
+fn after_a_late_answer_no_request_is_put_on_its_connection() {
+    let addr = backend(|index, stream| {
+        stream.set_nonblocking(true).expect("non-blocking");
+        local(async move {
+            let io = TokioIo::new(tokio::net::TcpStream::from_std(stream).expect("stream"));
+            let service = service_fn(move |request| async move {
+                if index == 0 {
+                    std::future::pending::<()>().await;
+                }
+                mirror(request).await
+            });
+            let _ = hyper::server::conn::http2::Builder::new(Local).serve_connection(io, service).await;
+        });
+    });
+    let settings = Settings { response_header_timeout: Duration::from_millis(200), ..Settings::default() };
+    let proxy = start(settings, table(addresses(&[addr]), Protocol::H2c, Vec::new()));
+    assert_eq!(status(&get(&proxy)), "504");
+    assert_eq!(status(&get(&proxy)), "200");
+}
