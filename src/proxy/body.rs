@@ -61,7 +61,7 @@ pub(super) struct Fate {
     pub(super) done: Cell<bool>,
     /// Whether the client has to send before anything can go on.
     pub(super) waiting: Cell<bool>,
-    /// When it last moved.
+    /// When it last moved, or the answer to it.
     pub(super) moved: Cell<Option<Instant>>,
     /// Why it failed, if it did.
     pub(super) failed: Cell<Option<Kind>>,
@@ -111,6 +111,8 @@ struct Relay {
     deadline: Deadline,
     /// The end of the whole request.
     latest: Option<Instant>,
+    /// What becomes of the request body meanwhile.
+    fate: Option<Rc<Fate>>,
 }
 
 /// Where an answer comes from.
@@ -123,6 +125,14 @@ pub(super) enum Received {
     /// Nowhere: it is over.
     #[default]
     Over,
+}
+
+impl Fate {
+    /// What is left of `idle` since anything moved in either direction: one may be silent for long while the other is
+    /// busy.
+    fn left(&self, idle: Duration) -> Option<Duration> {
+        self.moved.get().and_then(|moved| idle.checked_sub(moved.elapsed())).filter(|left| !left.is_zero())
+    }
 }
 
 // === Outgoing ===
@@ -158,10 +168,15 @@ impl http_body::Body for Outgoing {
         let polled = Pin::new(&mut stream.incoming).poll_frame(cx);
         stream.fate.waiting.set(polled.is_pending());
         match polled {
-            Poll::Pending if stream.deadline.is_over(cx, stream.idle, None) => {
-                stream.fail(Kind::RequestTimeout, BodyError::Stalled)
-            }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending if !stream.deadline.is_over(cx, stream.idle, None) => Poll::Pending,
+            Poll::Pending => match stream.fate.left(stream.idle) {
+                Some(left) => {
+                    stream.deadline.moved();
+                    stream.deadline.is_over(cx, left, None);
+                    Poll::Pending
+                }
+                None => stream.fail(Kind::RequestTimeout, BodyError::Stalled),
+            },
             Poll::Ready(None) => {
                 stream.fate.done.set(true);
                 Poll::Ready(None)
@@ -218,8 +233,14 @@ impl From<Bytes> for Body {
 }
 
 impl Body {
-    /// The body of an upstream's answer.
-    pub(super) fn relay(mut from: Received, lease: Lease, worker: &Worker, latest: Option<Instant>) -> Self {
+    /// The body of an upstream's answer, to be over by `latest`. The body of the request may still be on its way.
+    pub(super) fn relay(
+        mut from: Received,
+        lease: Lease,
+        worker: &Worker,
+        latest: Option<Instant>,
+        fate: Option<Rc<Fate>>,
+    ) -> Self {
         // Most answers are whole when their head is: the connection can serve another request at once.
         let whole = match &mut from {
             Received::H1(answer) => answer.whole(),
@@ -237,6 +258,7 @@ impl Body {
             idle: worker.settings.stream_idle_timeout,
             deadline: Deadline::new(&worker.deadlines),
             latest,
+            fate: fate.filter(|fate| !fate.done.get()),
         };
         Self { source: Source::Relay(Box::new(relay)), ..Self::default() }
     }
@@ -346,8 +368,13 @@ impl Relay {
                 if !self.deadline.is_over(cx, self.idle, self.latest) {
                     return Poll::Pending;
                 }
-                self.lease = None;
                 let late = self.latest.is_some_and(|latest| latest <= Instant::now());
+                if !late && let Some(left) = self.fate.as_ref().and_then(|fate| fate.left(self.idle)) {
+                    self.deadline.moved();
+                    self.deadline.is_over(cx, left, self.latest);
+                    return Poll::Pending;
+                }
+                self.lease = None;
                 Poll::Ready(Some(Err(if late { BodyError::Deadline } else { BodyError::Stalled })))
             }
             Poll::Ready(None) => {
@@ -360,6 +387,9 @@ impl Relay {
             }
             Poll::Ready(Some(Ok(mut frame))) => {
                 self.deadline.moved();
+                if let Some(fate) = self.fate.as_ref().filter(|fate| !fate.done.get()) {
+                    fate.moved.set(Some(Instant::now()));
+                }
                 if let (Some(data), Some(lease)) = (frame.data_ref(), &self.lease) {
                     lease.upstream().counters.bytes_out.add(data.len() as u64);
                 }

@@ -119,7 +119,7 @@ pub(super) async fn forward(
     }
     // In an answer to HTTP/1.0 the server writes that version itself, with the keep-alive that was asked for.
     parts.version = if client_version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
-    Ok((Response::from_parts(parts, Body::relay(received, lease, worker, deadline)), endpoint))
+    Ok((Response::from_parts(parts, Body::relay(received, lease, worker, deadline, fate.clone())), endpoint))
 }
 
 /// Writes the head for an HTTP/1.1 endpoint, but for what frames the body, straight from the fields that came: changing a

@@ -444,6 +444,49 @@ fn an_upload_may_take_longer_than_the_answer_to_it() {
 }
 
 #[test]
+fn one_direction_may_be_silent_while_the_other_is_busy() {
+    let settings = || Settings { stream_idle_timeout: Duration::from_millis(400), ..Settings::default() };
+    let begins = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n.\r\n";
+    // The pace of both is what is tested here.
+    let pause = || thread::sleep(Duration::from_millis(120));
+    let asks = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 12\r\n\r\n.";
+
+    let busy_backend = backend(move |_, mut stream| {
+        head(&mut stream);
+        say(&mut stream, begins);
+        for _ in 0..10 {
+            pause();
+            say(&mut stream, "1\r\n.\r\n");
+        }
+        exactly(&mut stream, 12);
+        say(&mut stream, "0\r\n\r\n");
+    });
+    let proxy = with(settings(), busy_backend);
+    let mut stream = client(&proxy);
+    say(&mut stream, asks);
+    assert_eq!(status(&head(&mut stream)), "200");
+    assert_eq!(exactly(&mut stream, 66), "1\r\n.\r\n".repeat(11));
+    say(&mut stream, "...........");
+    assert_eq!(exactly(&mut stream, 5), "0\r\n\r\n");
+
+    let silent_backend = backend(move |_, mut stream| {
+        head(&mut stream);
+        say(&mut stream, begins);
+        exactly(&mut stream, 12);
+        say(&mut stream, "0\r\n\r\n");
+    });
+    let proxy = with(settings(), silent_backend);
+    let mut stream = client(&proxy);
+    say(&mut stream, asks);
+    assert_eq!(status(&head(&mut stream)), "200");
+    for _ in 0..11 {
+        pause();
+        say(&mut stream, ".");
+    }
+    assert_eq!(exactly(&mut stream, 11), "1\r\n.\r\n0\r\n\r\n");
+}
+
+#[test]
 fn a_silent_backend_is_504_and_a_silent_client_is_408() {
     let short = Duration::from_millis(200);
     let silent = || {
