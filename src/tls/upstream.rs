@@ -5,12 +5,13 @@ use std::sync::Arc;
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
 /// The configuration for TLS to backends. Without `verify` any certificate is accepted, as ingress-nginx does by
-/// default (`proxy-ssl-verify: off`): pods have self-made ones. With it, the system's roots decide.
+/// default (`proxy-ssl-verify: off`): pods have self-made ones, and devices have old ones. With it, the system's roots
+/// decide.
 pub fn upstream_config(verify: bool, h2: bool) -> Arc<ClientConfig> {
     let provider = super::provider();
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -28,9 +29,20 @@ pub fn upstream_config(verify: bool, h2: bool) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// Accepts any certificate, but only from a peer that holds its key.
+/// Accepts any certificate, whatever its version, its key and its extensions are, as OpenSSL does without verification.
+///
+/// The signature of the handshake is not verified either. It would prove that the peer has the key of a certificate that
+/// anybody can make, and could not be verified for every key that OpenSSL takes.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
+
+/// What OpenSSL offers beside the provider's schemes; peers choose the first that they can.
+const FURTHER_SCHEMES: [SignatureScheme; 4] = [
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED448,
+    SignatureScheme::ECDSA_SHA1_Legacy,
+    SignatureScheme::RSA_PKCS1_SHA1,
+];
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -46,23 +58,25 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn verify_tls12_signature(
         &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn verify_tls13_signature(
         &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        let mut schemes = self.0.signature_verification_algorithms.supported_schemes();
+        schemes.extend(FURTHER_SCHEMES);
+        schemes
     }
 }

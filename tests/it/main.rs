@@ -16,6 +16,7 @@ mod acme_client;
 mod acme_dns;
 mod api;
 mod api_endpoints;
+mod backend_tls;
 mod behind;
 mod chaos;
 mod cluster;
