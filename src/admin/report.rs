@@ -109,8 +109,10 @@ pub struct BackendReport {
 pub struct EndpointReport {
     /// Its address.
     pub address: String,
-    /// `ok`, `not used yet`, or why it is passed over.
+    /// `ok`, `not used yet`, or how it fails.
     pub health: String,
+    /// Why no connection to it can be made; nothing since it answered last.
+    pub failure: Option<String>,
     /// Requests sent to it since the start.
     pub requests: u64,
     /// Of these, not ended yet.

@@ -10,12 +10,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use super::{
     cache::Cache,
     certificates::Certificates,
     classes::Classes,
+    health,
     publish::Publisher,
     role::{Change, Role},
     tidy::Tidy,
@@ -24,6 +28,8 @@ use super::{
 use crate::{
     controller::{Finding, Index, Output},
     objects::{Event, EventNote, EventType, Kind},
+    proxy::ConnectFailure,
+    routing::Origin,
     store::Store,
 };
 
@@ -32,6 +38,9 @@ const BATCH: usize = 1024;
 
 /// The local copy is written at most this often: a rolling deployment must not wear out an SD card.
 const CACHE_EVERY: Duration = Duration::from_secs(5);
+
+/// What TLS with endpoints does becomes findings, and Events, at most this often.
+const FINDINGS_EVERY: Duration = Duration::from_secs(10);
 
 /// The compiler with everything it feeds.
 pub(crate) struct Engine {
@@ -50,6 +59,8 @@ pub(crate) struct Engine {
     /// The local copy of a real cluster's objects; `None` where the mini cluster keeps them.
     pub(crate) cache: Option<(Cache, Arc<dyn Store>)>,
     pub(crate) tidy: Tidy,
+    /// Changes with the endpoints whose TLS handshakes fail.
+    pub(crate) tls_failures: watch::Receiver<u64>,
     /// Set once everything that is watched has been seen and is served.
     pub(crate) ready: Arc<AtomicBool>,
 }
@@ -75,6 +86,7 @@ impl Engine {
         let mut missing: HashSet<Kind> = Kind::WATCHED.into_iter().collect();
         let mut batch = Vec::with_capacity(64);
         let mut cache_due: Option<Instant> = None;
+        let (mut findings_due, mut last_findings): (Option<Instant>, Option<Instant>) = (None, None);
         loop {
             let open = tokio::select! {
                 received = events.recv_many(&mut batch, BATCH) => received > 0,
@@ -94,6 +106,19 @@ impl Engine {
                 }
                 () = until(self.tidy.due()) => {
                     self.tidy.run();
+                    continue;
+                }
+                Ok(()) = self.tls_failures.changed(), if findings_due.is_none() && missing.is_empty() => {
+                    findings_due = Some(last_findings.map_or_else(Instant::now, |last| last + FINDINGS_EVERY));
+                    continue;
+                }
+                () = until(findings_due) => {
+                    (findings_due, last_findings) = (None, Some(Instant::now()));
+                    self.tls_failures.mark_unchanged();
+                    let mut output = Output { findings: Some(self.index.findings()), ..Output::default() };
+                    self.complete_findings(&mut output, false);
+                    self.publisher.publish(&mut output, &self.certificates.served());
+                    self.write_back(output);
                     continue;
                 }
             };
@@ -133,7 +158,7 @@ impl Engine {
                     None => {}
                 }
                 self.write_secrets();
-                self.with_issuers(&mut output, other_issuers);
+                self.complete_findings(&mut output, other_issuers);
                 self.publisher.publish(&mut output, &self.certificates.served());
                 self.write_back(output);
                 self.ready.store(true, Ordering::Release);
@@ -148,14 +173,21 @@ impl Engine {
         }
     }
 
-    /// Adds what is wrong with ConfigMaps of issuers to the findings.
-    fn with_issuers(&self, output: &mut Output, changed: bool) {
-        if output.findings.is_none() && changed {
+    /// Adds what the compiler does not know to the findings: ConfigMaps of issuers, and endpoints whose TLS fails.
+    fn complete_findings(&self, output: &mut Output, issuers_changed: bool) {
+        let failing = self.publisher.shared.failing();
+        let endpoints_changed = !output.endpoints.is_empty() && failing.values().any(ConnectFailure::is_tls);
+        if output.findings.is_none() && (issuers_changed || endpoints_changed) {
             output.findings = Some(self.index.findings());
         }
-        if let Some(findings) = &mut output.findings {
-            findings.extend(self.certificates.issuers.findings());
-        }
+        let Some(findings) = &mut output.findings else { return };
+        findings.extend(self.certificates.issuers.findings());
+        let reference = |origin: &Origin| {
+            // Where the default backend of the settings comes from is a Service.
+            let ingress = &*origin.field != "default_backend";
+            ingress.then(|| self.index.reference(&origin.namespace, &origin.name)).flatten()
+        };
+        findings.extend(health::findings(self.index.table(), failing, reference));
     }
 
     fn take_role(&mut self, change: Change) {

@@ -12,16 +12,16 @@ use std::{
     time::Instant,
 };
 
-use super::{certificates::Owners, classes::Note, publish::Live, role::Role};
+use super::{certificates::Owners, classes::Note, health::Health, publish::Live, role::Role};
 use crate::{
     acme::{self, report::Report},
     admin::{
-        BackendReport, CandidateReport, CertsReport, EndpointReport, ExplainReport, FindingReport, HostReport, Inspect,
-        LeaderReport, Operation, StatusReport, Unhealthy, UnreadReport, WantReport,
+        BackendReport, CandidateReport, CertsReport, ExplainReport, FindingReport, HostReport, Inspect, LeaderReport,
+        Operation, StatusReport, Unhealthy, UnreadReport, WantReport,
     },
     k8s::Unread,
-    proxy::{EndpointHealth, STALLED_AFTER, Shared},
-    routing::{Action, Authority, Backend, EndpointSet, HostPattern, Route, path},
+    proxy::{STALLED_AFTER, Shared},
+    routing::{Action, Authority, Backend, HostPattern, Route, path},
 };
 
 /// Everything that `status` and `explain` look at.
@@ -41,49 +41,6 @@ pub(crate) struct Inspector {
     pub(crate) http: Vec<SocketAddr>,
     pub(crate) https: Vec<SocketAddr>,
     pub(crate) api: Option<SocketAddr>,
-}
-
-impl Inspector {
-    fn health(&self) -> Health {
-        let stats = self.shared.endpoints().into_iter().map(|endpoint| (endpoint.addr, endpoint)).collect();
-        Health { stats, ejected: self.shared.ejected() }
-    }
-}
-
-/// What the data plane knows about endpoints.
-struct Health {
-    stats: HashMap<SocketAddr, EndpointHealth>,
-    ejected: Vec<SocketAddr>,
-}
-
-impl Health {
-    fn of(&self, backend: &Backend) -> Vec<EndpointReport> {
-        match &**backend.endpoints() {
-            EndpointSet::Empty => Vec::new(),
-            EndpointSet::Name { host, port } => {
-                let address = format!("{host}:{port}");
-                vec![EndpointReport { address, health: "by DNS".to_owned(), ..EndpointReport::default() }]
-            }
-            EndpointSet::Addresses(list) => list.iter().map(|endpoint| self.of_address(endpoint.addr)).collect(),
-        }
-    }
-
-    fn of_address(&self, addr: SocketAddr) -> EndpointReport {
-        let known = self.stats.get(&addr);
-        let health = match known {
-            _ if self.ejected.contains(&addr) => "passed over: refuses connections",
-            Some(known) if known.ejected_on > 0 => "tried again: refused connections",
-            Some(_) => "ok",
-            None => "not used yet",
-        };
-        EndpointReport {
-            address: addr.to_string(),
-            health: health.to_owned(),
-            requests: known.map_or(0, |known| known.requests),
-            in_flight: known.map_or(0, |known| known.in_flight),
-            failures: known.map_or(0, |known| known.failures),
-        }
-    }
 }
 
 impl Inspect for Inspector {
@@ -160,7 +117,7 @@ impl Inspect for Inspector {
                 backends.insert(backend.id.to_string(), backend);
             }
         }
-        let health = self.health();
+        let health = Health::new(&self.shared);
         let mut backends: Vec<BackendReport> = backends
             .into_iter()
             .map(|(id, backend)| BackendReport {
@@ -240,7 +197,7 @@ impl Inspect for Inspector {
                 _ if redirects && !secure => "308 to https".to_owned(),
                 Action::Refuse(refusal) => format!("503: {}", refusal.reason()),
                 Action::Forward(backend) => {
-                    report.endpoints = self.health().of(backend);
+                    report.endpoints = Health::new(&self.shared).of(backend);
                     match report.endpoints.len() {
                         0 => format!("503: {} has no endpoints", backend.id),
                         _ => format!("forwarded to {} ({})", backend.id, backend.protocol),

@@ -43,7 +43,7 @@ impl Collector for DataPlane {
         counter("upstream_connects", "Upstream connections opened", sum(|core| core.connects.value()))?;
         counter(
             "upstream_connect_failures",
-            "Connections that endpoints refused",
+            "Connections to endpoints that could not be made",
             sum(|core| core.connect_failures.value()),
         )?;
         counter("ejections", "Endpoints passed over after failures in a row", sum(|core| core.ejections.value()))?;

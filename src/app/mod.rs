@@ -8,6 +8,7 @@ mod classes;
 mod engine;
 mod expose;
 mod files;
+mod health;
 mod inspect;
 mod issuers;
 mod metrics;

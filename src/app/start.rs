@@ -261,6 +261,7 @@ impl Process {
             announced: Announced::default(),
             cache,
             tidy: Tidy::new(store.clone()),
+            tls_failures: shared.tls_failures(),
             ready: ready.clone(),
         };
         engine.warm_up(copy);

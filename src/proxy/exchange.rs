@@ -24,6 +24,7 @@ pub(super) use self::{
     upload::{HeadWriter, Upload},
 };
 use super::guard::head::Limits;
+use crate::tls::refused_later;
 
 /// Asked for by the first read of an answer: most fit.
 const STEP: usize = 8 * 1024;
@@ -50,7 +51,7 @@ pub(super) struct Connection {
 }
 
 /// Why there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failed {
     /// The connection broke before anything was written to it.
     Unsent,
@@ -62,6 +63,8 @@ pub(super) enum Failed {
     Malformed(&'static str),
     /// The body of the request broke off.
     Body,
+    /// The endpoint ended TLS, for this reason, before the first byte of an answer.
+    Tls(Box<str>),
 }
 
 impl Connection {
@@ -89,13 +92,18 @@ impl Connection {
                     }
                     continue;
                 }
-                if !matches!(ready!(self.poll_receive(cx, self.step)), Ok(1..)) {
-                    return Poll::Ready(Err(match () {
-                        () if !upload.is_begun() => Failed::Unsent,
-                        () if self.received.is_empty() && informational == 0 => Failed::NoAnswer,
-                        () => Failed::Broken,
-                    }));
+                let received = ready!(self.poll_receive(cx, self.step));
+                if matches!(received, Ok(1..)) {
+                    continue;
                 }
+                let silent = self.received.is_empty() && informational == 0;
+                let refused = received.err().filter(|_| silent).and_then(|error| refused_later(&error));
+                return Poll::Ready(Err(match refused {
+                    Some(why) => Failed::Tls(why.into()),
+                    None if !upload.is_begun() => Failed::Unsent,
+                    None if silent => Failed::NoAnswer,
+                    None => Failed::Broken,
+                }));
             }
         })
         .await

@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use super::{
     body::{Body, Fate, Outgoing, Received},
     check::BodyLength,
+    condition::ConnectFailure,
     conn::ConnInfo,
     deadline::Deadline,
     error::{Error, Kind, Retry},
@@ -269,7 +270,7 @@ async fn once_h1(
         Some(connection) => (connection, Lease::new(upstream.clone()), true),
         None => {
             let acquired = upstream.connection(worker, fresh).await;
-            acquired.inspect_err(|_| worker.failed(upstream))?
+            acquired.inspect_err(|error| worker.failed(upstream, error))?
         }
     };
     if !reused {
@@ -295,12 +296,18 @@ async fn once_h1(
     }
     // A connection that waited in the pool may die under the request. It is sent again if the endpoint has not seen it,
     // or if it may see it twice (RFC 9110 section 9.2.2).
-    let again = match failed {
-        Failed::Unsent => upload.rewind(),
-        Failed::NoAnswer => reused && fate.is_none() && upload.is_idempotent() && upload.rewind(),
-        Failed::Broken | Failed::Malformed(_) | Failed::Body => false,
+    let broken = "the backend broke off";
+    let (again, why) = match failed {
+        Failed::Tls(why) => {
+            let error = upstream.failed(ConnectFailure::Tls(why));
+            worker.failed(upstream, &error);
+            return Err(Error { retry: Retry::Never, ..error });
+        }
+        Failed::Unsent => (upload.rewind(), broken),
+        Failed::NoAnswer => (reused && fate.is_none() && upload.is_idempotent() && upload.rewind(), broken),
+        Failed::Malformed(why) => (false, why),
+        Failed::Broken | Failed::Body => (false, broken),
     };
-    let why = if let Failed::Malformed(why) = failed { why } else { "the backend broke off" };
     Err(Error::upstream(Kind::BadGateway(why), if again { Retry::IfReused } else { Retry::Never }))
 }
 
@@ -312,7 +319,7 @@ async fn once_h2(
     fate: Option<&Rc<Fate>>,
 ) -> Result<(Answered, Lease), Error> {
     let acquired = upstream.stream(worker).await;
-    let (mut sender, mut lease, reused) = acquired.inspect_err(|_| worker.failed(upstream))?;
+    let (mut sender, mut lease, reused) = acquired.inspect_err(|error| worker.failed(upstream, error))?;
     if !reused {
         worker.counters.connects.add(1);
     }

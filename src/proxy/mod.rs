@@ -8,6 +8,7 @@
 mod access;
 mod body;
 mod check;
+mod condition;
 pub mod conn;
 pub mod counters;
 mod deadline;
@@ -34,6 +35,7 @@ mod streams;
 mod upgrade;
 mod worker;
 
+pub use condition::{ConnectFailure, EndpointKey};
 pub use counters::EndpointHealth;
 /// Of a body on an HTTP/2 stream, waiting to be written. hyper's own 400 KiB and more, for each of a hundred streams of a
 /// client that reads nothing, are too much for a small board.

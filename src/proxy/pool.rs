@@ -23,14 +23,15 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::{
     Settings,
     body::Outgoing,
+    condition::{Condition, ConnectFailure, EndpointKey},
     counters::{Counters, EndpointStats},
     early::Early,
     error::{Error, Kind, Retry},
     exchange::Connection,
     pin::Claim,
-    worker::Worker,
+    worker::{self, Worker},
 };
-use crate::{balance::Outlier, routing::Protocol};
+use crate::{balance::Outlier, routing::Protocol, tls::handshake_failure};
 
 /// Requests on one HTTP/2 connection before another is opened: what most servers allow.
 const STREAMS: usize = 100;
@@ -60,6 +61,8 @@ pub(super) struct Upstream {
     pub(super) last_used: Cell<Instant>,
     /// What others may see of it.
     pub(super) stats: Arc<EndpointStats>,
+    /// Shared with the other cores.
+    pub(super) condition: Arc<Condition>,
     pub(super) counters: Arc<Counters>,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Shared>>,
@@ -112,8 +115,15 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
 }
 
 impl Upstream {
-    pub(super) fn new(key: UpstreamKey, settings: &Settings, counters: &Arc<Counters>) -> Rc<Self> {
+    pub(super) fn new(
+        key: UpstreamKey,
+        settings: &Settings,
+        counters: &Arc<Counters>,
+        shared: &worker::Shared,
+    ) -> Rc<Self> {
+        let name = key.name.as_deref().map(Into::into);
         Rc::new(Self {
+            condition: shared.condition(EndpointKey { addr: key.addr, protocol: key.protocol, name }),
             stats: counters.endpoint(key.addr, key.protocol),
             counters: counters.clone(),
             key,
@@ -172,6 +182,7 @@ impl Upstream {
     /// It answered.
     pub(super) fn succeeded(&self) {
         self.outlier.borrow_mut().succeeded();
+        self.condition.works();
         if self.stats.ejected.load(Relaxed) {
             self.stats.ejected.store(false, Relaxed);
         }
@@ -214,8 +225,8 @@ impl Upstream {
         let limit = worker.settings.connect_timeout;
         let tcp = self.tcp(limit).await?;
         match self.key.protocol {
-            Protocol::H2 => handshake_h2(self.tls(tcp, worker, true).await?, &worker.settings).await,
-            _ => handshake_h2(tcp, &worker.settings).await,
+            Protocol::H2 => self.handshake_h2(self.tls(tcp, worker, true).await?, &worker.settings).await,
+            _ => self.handshake_h2(tcp, &worker.settings).await,
         }
     }
 
@@ -230,8 +241,11 @@ impl Upstream {
                 }
                 Ok(Early::new(tcp))
             }
-            Ok(Err(_refused)) => Err(unreachable("the backend refuses connections")),
-            Err(_elapsed) => Err(timed_out("the backend did not accept a connection in time")),
+            Ok(Err(error)) => match ConnectFailure::of_connect(&error) {
+                Some(failure) => Err(self.failed(failure)),
+                None => Err(Error::us(Kind::Unavailable("no descriptor, port or memory is left for a connection"))),
+            },
+            Err(_elapsed) => Err(self.failed(ConnectFailure::TimedOut)),
         }
     }
 
@@ -242,15 +256,51 @@ impl Upstream {
         h2: bool,
     ) -> Result<tokio_rustls::client::TlsStream<Early>, Error> {
         let name = match &self.key.name {
-            Some(name) => ServerName::try_from(name.to_string()).map_err(|_bad| unreachable("bad backend name"))?,
+            Some(name) => ServerName::try_from(name.to_string())
+                .map_err(|_bad| self.failed(ConnectFailure::Tls("its name is no name for a server".into())))?,
             None => ServerName::IpAddress(self.key.addr.ip().into()),
         };
         let connector = worker.tls(h2);
         match timeout(worker.settings.connect_timeout, connector.connect(name, tcp)).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(_failed)) => Err(unreachable("the TLS handshake with the backend failed")),
-            Err(_elapsed) => Err(timed_out("the TLS handshake with the backend took too long")),
+            Ok(Err(error)) => Err(self.failed(ConnectFailure::Tls(handshake_failure(&error).into()))),
+            Err(_elapsed) => Err(self.failed(ConnectFailure::TlsTimedOut)),
         }
+    }
+
+    async fn handshake_h2<T>(&self, io: T, settings: &Settings) -> Result<http2::SendRequest<Outgoing>, Error>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let (sender, connection) = http2::Builder::new(Local)
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(settings.upstream_ping_interval))
+            .keep_alive_while_idle(false)
+            .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(super::SEND_BUFFER)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|_broken| self.failed(ConnectFailure::NotHttp2))?;
+        tokio::task::spawn_local(async move {
+            let _ = connection.await;
+        });
+        Ok(sender)
+    }
+
+    /// Takes note of why there is no connection. The client is told less than the operator: nothing of the inside.
+    pub(super) fn failed(&self, failure: ConnectFailure) -> Error {
+        let kind = match &failure {
+            ConnectFailure::Network(_) => Kind::BadGateway("the backend cannot be reached"),
+            ConnectFailure::Refused => Kind::BadGateway("the backend refuses connections"),
+            ConnectFailure::TimedOut => Kind::GatewayTimeout("the backend did not accept a connection in time"),
+            ConnectFailure::Tls(_) => Kind::BadGateway("the TLS handshake with the backend failed"),
+            ConnectFailure::TlsTimedOut => Kind::GatewayTimeout("the TLS handshake with the backend took too long"),
+            ConnectFailure::NotHttp2 => Kind::BadGateway("the backend does not speak HTTP/2"),
+        };
+        self.condition.failed(failure);
+        Error::upstream(kind, Retry::Safe)
     }
 }
 
@@ -301,36 +351,7 @@ impl Drop for Lease {
     }
 }
 
-async fn handshake_h2<T>(io: T, settings: &Settings) -> Result<http2::SendRequest<Outgoing>, Error>
-where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let (sender, connection) = http2::Builder::new(Local)
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Some(settings.upstream_ping_interval))
-        .keep_alive_while_idle(false)
-        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(super::SEND_BUFFER)
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(|_broken| unreachable("the backend does not speak HTTP/2"))?;
-    tokio::task::spawn_local(async move {
-        let _ = connection.await;
-    });
-    Ok(sender)
-}
-
 /// Three unanswered probes end a connection that was silent for a minute. gRPC servers do not count them.
 fn keepalive() -> TcpKeepalive {
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(3)
-}
-
-fn unreachable(why: &'static str) -> Error {
-    Error::upstream(Kind::BadGateway(why), Retry::Safe)
-}
-
-fn timed_out(why: &'static str) -> Error {
-    Error::upstream(Kind::GatewayTimeout(why), Retry::Safe)
 }

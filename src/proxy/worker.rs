@@ -13,12 +13,15 @@ use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use http::HeaderValue;
 use ring::rand::SecureRandom;
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 use super::{
     Settings,
+    condition::{Condition, Conditions, ConnectFailure, EndpointKey},
     counters::{self, Counters, EndpointHealth},
     deadline::Deadlines,
+    error::{Error, Side},
     names::Names,
     pool::{Upstream, UpstreamKey},
     pulse::{Pulse, Stalled},
@@ -45,6 +48,7 @@ pub struct Shared {
     counters: Mutex<Vec<Arc<Counters>>>,
     pulses: Mutex<Vec<Arc<Pulse>>>,
     ejected: Mutex<HashMap<SocketAddr, Instant>>,
+    conditions: Conditions,
 }
 
 /// What one core owns. Made on its thread, inside its runtime.
@@ -89,6 +93,20 @@ impl Shared {
     pub fn stalled(&self, limit: Duration) -> Vec<Stalled> {
         let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
         pulses.iter().filter_map(|pulse| pulse.stalled(limit)).collect()
+    }
+
+    /// Endpoints that no connection can be made to, and why.
+    pub fn failing(&self) -> HashMap<EndpointKey, ConnectFailure> {
+        self.conditions.failing()
+    }
+
+    /// Changes whenever TLS begins or ends to fail with an endpoint, or fails for another reason.
+    pub fn tls_failures(&self) -> watch::Receiver<u64> {
+        self.conditions.changes()
+    }
+
+    pub(super) fn condition(&self, key: EndpointKey) -> Arc<Condition> {
+        self.conditions.of(key)
     }
 
     /// Endpoints that at least one core passes over now.
@@ -142,7 +160,7 @@ impl Worker {
         if let Some(known) = self.upstreams.borrow().get(&key) {
             return known.clone();
         }
-        let made = Upstream::new(key.clone(), &self.settings, &self.counters);
+        let made = Upstream::new(key.clone(), &self.settings, &self.counters, &self.shared);
         self.upstreams.borrow_mut().insert(key, made.clone());
         made
     }
@@ -163,15 +181,19 @@ impl Worker {
         EjectPolicy { after: self.settings.eject_after, first: self.settings.eject_for }
     }
 
-    /// A connection was refused or timed out.
-    pub(super) fn failed(&self, upstream: &Upstream) {
+    /// No connection could be made, for the reason in `error`. A fault of ours does not count against the endpoint.
+    pub(super) fn failed(&self, upstream: &Upstream, error: &Error) {
+        if error.side == Side::Us {
+            return;
+        }
         self.counters.connect_failures.add(1);
         upstream.stats.failures.add(1);
         let now = Instant::now();
         if upstream.outlier.borrow_mut().failed(now, self.policy()) {
             self.counters.ejections.add(1);
             upstream.stats.ejected.store(true, Relaxed);
-            tracing::warn!(endpoint = %upstream.key.addr, "endpoint passed over: it refuses connections");
+            let reason = upstream.condition.failure().map(|failure| failure.to_string());
+            tracing::warn!(endpoint = %upstream.key.addr, reason, "endpoint passed over");
             let mut ejected = self.shared.ejected.lock().unwrap_or_else(PoisonError::into_inner);
             if ejected.len() < 4096 {
                 ejected.insert(upstream.key.addr, now + self.settings.eject_for);

@@ -3,6 +3,7 @@
 
 mod certificate;
 mod challenge;
+mod failure;
 mod local_ca;
 mod pem;
 mod resolver;
@@ -18,6 +19,7 @@ use rustls::{
 
 pub use certificate::{Certificate, CertificateError};
 pub use challenge::{ChallengeError, ChallengeKind, ChallengeMap, Challenges, Hits, challenge_certificate};
+pub use failure::{handshake_failure, refused_later};
 pub use local_ca::{Issued, LocalCa, LocalCaError};
 pub use pem::{Found, KeyKind};
 pub use resolver::{Resolver, SniMap, UnknownSni};

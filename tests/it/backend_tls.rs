@@ -1,12 +1,14 @@
 //! TLS to backends: certificates as devices have them, and handshakes that fail.
 
 use std::{
-    net::TcpStream,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
 };
 
-use super::support::{Gatelet, backend, eventually, free_port, run};
+use super::support::{Gatelet, backend, eventually, free_port, run, said};
 
 const HOST: &str = "backend.example.com";
 const HTTPS: &str = "nginx.ingress.kubernetes.io/backend-protocol: HTTPS";
@@ -102,5 +104,86 @@ fn any_certificate_is_accepted_where_none_is_verified() {
             let page = gatelet.get(HOST, "/");
             assert!(page.contains("s_server"), "{name} with {version}: {page}");
         }
+    }
+}
+
+/// A backend without TLS, which says so to whoever begins with it.
+fn plain() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut seen = [0; 4096];
+            let length = stream.read(&mut seen).unwrap_or(0);
+            let status = if seen[..length].starts_with(b"GET ") { "200 OK" } else { "400 Bad Request" };
+            let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    port
+}
+
+/// What a command says, with single blanks between its cells.
+fn text(gatelet: &Gatelet, arguments: &[&str]) -> String {
+    let output = gatelet.command(arguments);
+    assert!(output.status.success(), "{}", said(&output));
+    String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_handshake_that_fails_is_told_with_its_reason_wherever_one_looks() {
+    let gatelet = Gatelet::start();
+    let port = plain();
+    gatelet.apply(&manifests(port, HTTPS));
+    live(&gatelet, port);
+    assert_eq!(gatelet.status_of(HOST, "/"), 502);
+    let reason = "the TLS handshake failed: it does not speak TLS on this port";
+    let row = format!("127.0.0.1:{port} fails: {reason}");
+    for arguments in [&["status"][..], &["explain", &format!("http://{HOST}/")]] {
+        let said = text(&gatelet, arguments);
+        assert!(said.contains(&row), "{arguments:?}: {said}");
+    }
+    let finding = format!("TlsHandshakeFailed spec.rules[0].http.paths[0] no connection to default/tls:80: {reason}");
+    eventually("the finding is there", || text(&gatelet, &["status"]).contains(&finding).then_some(()));
+    eventually("an Event is there", || {
+        let events = gatelet.kubectl(&["get", "events", "-o", "jsonpath={.items[*].message}"]);
+        events.contains(reason).then_some(())
+    });
+    // Told once, however often it fails.
+    for _ in 0..5 {
+        assert_eq!(gatelet.status_of(HOST, "/"), 502);
+    }
+    let log = gatelet.log();
+    let warnings = || log.lines().filter(|line| line.contains("no connection to an endpoint"));
+    assert_eq!(warnings().filter(|line| line.contains("WARN") && line.contains(reason)).count(), 1, "{log}");
+
+    // It is over as soon as the backend is as it is said to be.
+    gatelet.apply(&manifests(port, ""));
+    eventually("the finding is gone", || (!text(&gatelet, &["status"]).contains(&finding)).then_some(()));
+    assert_eq!(gatelet.status_of(HOST, "/"), 200);
+}
+
+#[test]
+fn the_reason_of_a_failed_connection_is_the_real_one() {
+    let gatelet = Gatelet::configured("[proxy]\neject_after = 1000\n");
+    let curve = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let (chain, key) = certificate(&gatelet, "client", &curve, &[]);
+    let wants = TlsServer::start(&chain, &key, &["-Verify", "1", "-verify_return_error"]);
+    let old = TlsServer::start(&chain, &key, &["-tls1_1"]);
+    let nothing = free_port();
+    for (port, annotation, reason) in [
+        (nothing, HTTPS, "connection refused"),
+        (wants.port, HTTPS, "the TLS handshake failed: it sent the alert certificate_required: it wants a client"),
+        (old.port, HTTPS, "the TLS handshake failed: it sent the alert protocol_version: it speaks other versions"),
+    ] {
+        gatelet.apply(&manifests(port, annotation));
+        live(&gatelet, port);
+        assert_eq!(gatelet.status_of(HOST, "/"), 502);
+        let said = text(&gatelet, &["status"]);
+        assert!(said.contains(&format!("127.0.0.1:{port} fails: {reason}")), "{reason}: {said}");
+        assert_eq!(
+            gatelet.status()["backends"][0]["endpoints"][0]["failure"].as_str().map(|why| why.starts_with(reason)),
+            Some(true)
+        );
     }
 }

@@ -58,7 +58,7 @@ fn status_shows_listeners_routes_endpoints_certificates_and_findings() {
     );
     let backends = rows(&text, "Backends");
     assert_eq!(backends[0], format!("default/app:80 HTTP/1.1 127.0.0.1:{} ok 1 0", backend.port));
-    let passed_over = format!("default/down:80 HTTP/1.1 127.0.0.1:{refusing} passed over: refuses connections");
+    let passed_over = format!("default/down:80 HTTP/1.1 127.0.0.1:{refusing} passed over: connection refused");
     assert!(backends[1].starts_with(&passed_over) || backends[1].contains("tried again"), "{text}");
     assert!(backends[2].starts_with("default/empty:80 HTTP/1.1 - no endpoints: 503"), "{text}");
     let certificates = rows(&text, "Certificates");
