@@ -74,9 +74,9 @@ impl Drop for Record {
             target: "access",
             client = %self.client.ip(),
             method = %self.method,
-            host = ?host,
-            path = ?self.uri.path_and_query().map_or("", |path| path.as_str()),
-            protocol = ?self.version,
+            host,
+            path = self.uri.path_and_query().map_or("", |path| path.as_str()),
+            protocol = %version(self.version),
             status = self.status,
             bytes = self.bytes,
             ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -86,8 +86,18 @@ impl Drop for Record {
             endpoint = self.endpoint.map(tracing::field::display),
             reason = self.reason.unwrap_or_default(),
             request_id = text(&self.request_id),
-            agent = ?text(&self.agent),
-            referer = ?text(&self.referer),
+            agent = text(&self.agent),
+            referer = text(&self.referer),
         );
+    }
+}
+
+/// A version as RFC 9112 and RFC 9113 write it.
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP",
     }
 }

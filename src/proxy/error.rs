@@ -210,6 +210,16 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Us => "us",
+        })
+    }
+}
+
 impl Ask {
     /// From the head of a request.
     pub fn of(headers: &HeaderMap) -> Self {

@@ -60,7 +60,7 @@ pub(crate) async fn handle(worker: &Rc<Worker>, conn: &Rc<ConnInfo>, request: Re
             if let Some(record) = &mut record {
                 record.reason = Some(error.kind.reason());
             }
-            tracing::debug!(%error, side = ?error.side, "request failed");
+            tracing::debug!(%error, side = %error.side, "request failed");
             error.response(&ask).map(Body::from)
         }
     };
