@@ -217,6 +217,9 @@ fn malformed_http2_requests_are_refused_each_on_its_own() {
         instead(":path", "noslash"),
         instead(":path", "*"),
         instead(":path", "/a b"),
+        instead(":path", "/a#b"),
+        instead(":path", "/?a#b"),
+        instead(":path", "#"),
         instead(":path", "/%zz"),
         instead(":path", "/\u{1}"),
         instead(":method", "G T"),
@@ -354,4 +357,32 @@ fn crumbs_of_a_cookie_count_as_one_field() {
     let fields: Vec<_> = asks.into_iter().chain((0..150).map(|_| ("x-many", "v"))).collect();
     client.request(3, &fields, true).expect("sent");
     assert_eq!(client.outcome(3), frames::Outcome::Status(431));
+}
+
+/// Each stream of a connection is judged on its own, in whatever form its path comes.
+#[test]
+fn a_fragment_over_http2_resets_its_stream_and_no_other() {
+    let (gatelet, backend) = served();
+    let before = backend.count();
+    let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
+    // GET, http, the authority into the table, and the path: Huffman-coded `/#`, and as an entry of the table.
+    let authority = [&[0x41, HOST.len() as u8], HOST.as_bytes()].concat();
+    let with = |path: &[u8]| [&[0x82, 0x86], path, &*authority].concat();
+    // 6 bits of `/`, 12 of `#`, and 6 of padding.
+    let coded = [0x44, 0x83, 0x63, 0xfe, 0xbf];
+    for (stream, path, expected) in [
+        (1, &b"\x44\x02/a"[..], frames::Outcome::Status(200)),
+        (3, &coded, frames::Outcome::Reset(1)),
+        (5, b"\x04\x04/?a#", frames::Outcome::Reset(1)),
+        // The entry that stream 3 has made, behind the two authorities that came after it.
+        (7, &[0x80 | (62 + 2)], frames::Outcome::Reset(1)),
+        (9, b"\x04\x04/%23", frames::Outcome::Status(200)),
+    ] {
+        let block = with(path);
+        client
+            .send(&frames::frame(frames::HEADERS, frames::END_HEADERS | frames::END_STREAM, stream, &block))
+            .expect("sent");
+        assert_eq!(client.outcome(stream), expected, "{path:?}");
+    }
+    assert_eq!(backend.count(), before + 2);
 }

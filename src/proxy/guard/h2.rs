@@ -1,5 +1,5 @@
 //! The guard of an HTTP/2 connection: counts the frames of the decrypted stream and ends a connection that keeps us
-//! busy without asking for anything.
+//! busy without asking for anything. Beside that, it refuses request targets with a fragment (`hpack`).
 //!
 //! A connection has a credit. Frames that cost us work and carry none (resets, settings, pings, priorities, empty
 //! data, continuations, unknown ones) use it up; time and payload in either direction give it back. Resets of streams
@@ -16,7 +16,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::note_write;
+use super::{hpack::Targets, note_write};
 use crate::proxy::signal::Signal;
 
 /// What a client begins every connection with (RFC 9113 section 3.4).
@@ -32,9 +32,9 @@ const HEAD: usize = 9;
 
 // Frame types (RFC 9113 section 6).
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(super) const HEADERS: u8 = 1;
 const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
+pub(super) const CONTINUATION: u8 = 9;
 
 /// The transport of an HTTP/2 connection, guarded.
 #[derive(Debug)]
@@ -42,6 +42,7 @@ pub(in crate::proxy) struct GuardH2<I, T> {
     inner: I,
     signal: Arc<Signal>,
     frames: Frames,
+    targets: Targets,
     sent: Heads,
     /// Read before the protocol was known, and not handed on yet.
     first: Vec<u8>,
@@ -50,9 +51,9 @@ pub(in crate::proxy) struct GuardH2<I, T> {
 
 /// Where in a stream of frames the next byte is.
 #[derive(Debug)]
-struct Heads {
+pub(super) struct Heads {
     /// Bytes of the preface, or of a payload, that are still to come.
-    skip: usize,
+    pub(super) skip: usize,
     head: [u8; HEAD],
     have: usize,
 }
@@ -69,19 +70,20 @@ struct Frames {
 impl<I, T> GuardH2<I, T> {
     /// Guards `inner`. `first` was read from it already; `token` is kept until the connection is over.
     pub(in crate::proxy) fn new(inner: I, first: Vec<u8>, signal: Arc<Signal>, token: T) -> Self {
-        Self { inner, signal, frames: Frames::new(), sent: Heads::new(0), first, _token: token }
+        let (frames, targets) = (Frames::new(), Targets::new());
+        Self { inner, signal, frames, targets, sent: Heads::new(0), first, _token: token }
     }
 }
 
 impl Heads {
     /// The first head comes after so many bytes.
-    fn new(skip: usize) -> Self {
+    pub(super) fn new(skip: usize) -> Self {
         Self { skip, head: [0; HEAD], have: 0 }
     }
 
     /// Takes from `bytes` up to the end of the next head. Returns its type and flags; `skip` is the length of its
     /// payload then. `None` if it is not complete yet.
-    fn next(&mut self, bytes: &mut &[u8]) -> Option<(u8, u8)> {
+    pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<(u8, u8)> {
         let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;
         *bytes = &bytes[skipped..];
@@ -101,6 +103,11 @@ impl Heads {
         let [a, b, c, kind, flags, ..] = self.head;
         self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         Some((kind, flags))
+    }
+
+    /// The type of the frame whose payload the next byte is in.
+    pub(super) fn kind(&self) -> u8 {
+        self.head[3]
     }
 
     /// Whether these next bytes belong to a response: to its head or its content.
@@ -182,6 +189,9 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH2<I, T> {
             if this.first.is_empty() {
                 this.first = Vec::new();
             }
+        }
+        if this.targets.scan(&mut buf.filled_mut()[start..]) {
+            tracing::debug!("a request over HTTP/2 is refused: fragment in target");
         }
         if this.frames.scan(&buf.filled()[start..]) {
             return Poll::Ready(Ok(()));

@@ -5,6 +5,7 @@ pub(super) mod chunk;
 pub(super) mod h1;
 pub(super) mod h2;
 pub(super) mod head;
+mod hpack;
 
 use std::{io, task::Poll};
 
