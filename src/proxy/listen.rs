@@ -16,6 +16,10 @@ use crate::{
 const BACKLOG: i32 = 1024;
 /// Between probes whether a silent client is still there.
 const PROBE: Duration = Duration::from_secs(15);
+/// The shortest and the longest silence before the first probe that Linux takes, in whole seconds.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32_767));
+/// Linux takes milliseconds up to 2^31.
+const USER_TIMEOUT: Duration = Duration::from_secs(2_000_000);
 /// Ends a filter of packets with the number of bytes to keep: with 0, every packet is dropped.
 const BPF_RET: u16 = 0x06;
 /// Pause when the system has no descriptor left: what is open has to close first.
@@ -96,10 +100,11 @@ fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener
     let socket = socket(addr)?;
     // Accepted connections inherit both. The kernel finds clients that are gone without a word: no PING over HTTP/2
     // has to wait behind data that a slow client has yet to take.
-    let keepalive = TcpKeepalive::new().with_time(settings.client_idle_timeout).with_interval(PROBE);
+    let idle = settings.client_idle_timeout.clamp(KEEPALIVE.0, KEEPALIVE.1);
+    let keepalive = TcpKeepalive::new().with_time(idle).with_interval(PROBE);
     socket.set_tcp_keepalive(&keepalive)?;
     // What a client does not take is thrown away then, also after the end of its connection.
-    socket.set_tcp_user_timeout(Some(settings.stream_idle_timeout))?;
+    socket.set_tcp_user_timeout(Some(settings.stream_idle_timeout.min(USER_TIMEOUT)))?;
 
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;

@@ -314,6 +314,16 @@ fn an_http2_flood_ends_its_connection_and_is_counted() {
 }
 
 #[test]
+fn timeouts_that_the_kernel_does_not_take_are_no_obstacle() {
+    let ages = Duration::from_secs(100 * 24 * 3600);
+    let settings = Settings { client_idle_timeout: ages, stream_idle_timeout: ages, ..Settings::default() };
+    let front = Front::new(settings, Duration::ZERO);
+    let mut stream = front.connect();
+    stream.write_all(GET).unwrap();
+    assert!(one(&mut stream).ends_with("request 1"));
+}
+
+#[test]
 fn connections_over_the_limit_are_closed_at_once() {
     let front = Front::new(Settings { max_connections: 2, ..Settings::default() }, Duration::ZERO);
     let mut held: Vec<TcpStream> = (0..2).map(|_| front.connect()).collect();
