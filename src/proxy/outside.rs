@@ -1,5 +1,6 @@
-//! How a client reaches us from outside: the scheme and the port that it uses itself. Between it and our listener there
-//! may be a proxy that ends TLS, a port mapping or a Service, so our own ports say little. The client's `Host` tells.
+//! How a client reaches us from outside: the scheme and the port that it uses itself. Between it
+//! and our listener there may be a proxy that ends TLS, a port mapping or a Service, so our own
+//! ports say little. The client's `Host` tells.
 
 use std::net::SocketAddr;
 
@@ -64,11 +65,16 @@ impl Scheme {
 impl Outside {
     /// From a request whose `Host` has the port `host_port`.
     ///
-    /// A `Host` without a port means the default port of the scheme. If its port is the one that our listener has, the
-    /// client came directly, and finds our HTTPS listener as well. Every other port is mapped, and so is that of HTTPS:
-    /// 443, unless [`Settings::external_https_port`] says another.
+    /// A `Host` without a port means the default port of the scheme. If its port is the one that
+    /// our listener has, the client came directly, and finds our HTTPS listener as well. Every
+    /// other port is mapped, and so is that of HTTPS: 443, unless [`Settings::external_https_port`]
+    /// says another.
+    ///
+    /// A balancer that speaks the PROXY protocol tells the port itself. If that is 443 and there is
+    /// no TLS, the balancer has ended it, as ingress-nginx takes it, too.
     pub(super) fn of(conn: &ConnInfo, headers: &HeaderMap, host_port: Option<u16>, settings: &Settings) -> Self {
-        let own = if conn.tls.is_some() { Scheme::Https } else { Scheme::Http };
+        let balancer = conn.listener.is_none().then(|| conn.local.port());
+        let own = if conn.tls.is_some() || balancer == Some(443) { Scheme::Https } else { Scheme::Http };
         let told = if conn.trusted { scheme(headers) } else { None };
         let proxied = conn.trusted && (told.is_some() || headers.contains_key(X_FORWARDED_FOR));
         let scheme = told.unwrap_or(own);
@@ -81,11 +87,13 @@ impl Outside {
             _ => None,
         };
 
-        // A proxy that ended TLS and put our own port into `Host` does not tell the port of the client.
+        // A proxy that ended TLS and put our own port into `Host` does not tell the port of the
+        // client.
         let host_port = host_port.filter(|port| scheme == own || Some(*port) != conn.listener);
+        let host_port = host_port.or_else(|| balancer.filter(|_| !proxied));
         Self {
             scheme,
-            port: host_port.unwrap_or(scheme.port()),
+            port: host_port.unwrap_or_else(|| scheme.port()),
             https_port: https_port.or(settings.external_https_port).unwrap_or(443),
         }
     }
@@ -100,14 +108,15 @@ impl Outside {
     }
 }
 
-/// The scheme of the client that `X-Forwarded-Proto` tells. Each proxy of a chain may add its own, so the first is that
-/// of the outermost, as most frameworks read it.
+/// The scheme of the client that `X-Forwarded-Proto` tells. Each proxy of a chain may add its own,
+/// so the first is that of the outermost, as most frameworks read it.
 fn scheme(headers: &HeaderMap) -> Option<Scheme> {
     let value = headers.get(X_FORWARDED_PROTO)?.as_bytes();
     Scheme::parse(value.split(|byte| *byte == b',').next()?.trim_ascii())
 }
 
-/// Whether `X-Forwarded-Proto` says something that not every backend understands: anything but one scheme.
+/// Whether `X-Forwarded-Proto` says something that not every backend understands: anything but one
+/// scheme.
 pub(super) fn is_scheme_unclear(headers: &HeaderMap) -> bool {
     let mut said = headers.get_all(X_FORWARDED_PROTO).iter();
     said.next().is_some_and(|first| Scheme::parse(first.as_bytes()).is_none()) || said.next().is_some()

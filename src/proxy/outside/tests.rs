@@ -1,6 +1,6 @@
 use super::*;
 
-/// A client that came to port 8080 of ours, over TLS to 8443 or not.
+/// A client that came to port 8080, without TLS.
 fn conn(listener: Option<u16>, trusted: bool) -> ConnInfo {
     let client = "192.0.2.9:4000".parse().expect("an address");
     ConnInfo {
@@ -53,7 +53,7 @@ fn the_port_of_https_follows_from_host_and_listeners() {
 }
 
 #[test]
-fn a_port_behind_a_balancer_is_not_ours_even_if_it_has_the_same_number() {
+fn the_port_of_a_balancer_is_not_ours_whatever_its_number() {
     let settings = listeners(Some(8443), None);
     let seen = Outside::of(&conn(None, false), &HeaderMap::new(), Some(8080), &settings);
     assert_eq!((seen.https_port, seen.port), (443, 8080));
@@ -62,6 +62,13 @@ fn a_port_behind_a_balancer_is_not_ours_even_if_it_has_the_same_number() {
         let seen = Outside::of(&conn(Some(8080), true), &headers, Some(8080), &settings);
         assert_eq!((seen.https_port, seen.port), (443, 8080));
     }
+    // The PROXY protocol says the port itself.
+    let seen = Outside::of(&conn(None, false), &HeaderMap::new(), None, &settings);
+    assert_eq!((seen.scheme, seen.https_port, seen.port), (Scheme::Http, 443, 8080));
+    let mut ends_tls = conn(None, false);
+    ends_tls.local.set_port(443);
+    let seen = Outside::of(&ends_tls, &HeaderMap::new(), None, &settings);
+    assert_eq!((seen.scheme, seen.https_port, seen.port), (Scheme::Https, 443, 443));
     // One that is trusted and says nothing of a client is the client.
     let seen = Outside::of(&conn(Some(8080), true), &HeaderMap::new(), Some(8080), &settings);
     assert_eq!(seen.https_port, 8443);
