@@ -1,4 +1,5 @@
-//! Endpoints that cannot be connected to, and why: shared by all cores, and kept until one answers again.
+//! Endpoints that cannot be connected to, and why: shared by all cores, and kept until one answers
+//! again.
 
 use std::{
     collections::HashMap,
@@ -58,7 +59,7 @@ pub enum ConnectFailure {
 #[derive(Debug)]
 pub(super) struct Condition {
     key: EndpointKey,
-    /// Whether the state has a failure; read for every answer.
+    /// Whether the state has a failure: read for every answer, written under the lock.
     failing: AtomicBool,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
@@ -108,8 +109,8 @@ impl ConnectFailure {
 impl Condition {
     /// No connection could be made.
     pub(super) fn failed(&self, failure: ConnectFailure) {
-        self.failing.store(true, Relaxed);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.failing.store(true, Relaxed);
         if state.failure.as_ref() == Some(&failure) {
             return;
         }
@@ -130,8 +131,8 @@ impl Condition {
         if !self.failing.load(Relaxed) {
             return;
         }
-        self.failing.store(false, Relaxed);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.failing.store(false, Relaxed);
         let before = state.failure.take();
         if std::mem::take(&mut state.log_end) {
             tracing::info!(endpoint = %self.key.addr, protocol = %self.key.protocol, "the endpoint answers again");
