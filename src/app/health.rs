@@ -67,7 +67,8 @@ impl Health {
     }
 }
 
-/// A finding for each path that leads to an endpoint whose TLS handshakes fail. `reference` knows the Ingresses.
+/// A finding for each path that leads to an endpoint whose TLS handshakes fail. `reference` knows
+/// the Ingresses.
 pub(crate) fn findings<'a>(
     table: &RoutingTable,
     mut failing: HashMap<EndpointKey, ConnectFailure>,
@@ -99,7 +100,8 @@ pub(crate) fn findings<'a>(
     found.into_values().collect()
 }
 
-/// The first endpoint of a backend that fails, so that what is said stays the same for as long as it fails.
+/// The first endpoint of a backend that fails, so that what is said stays the same for as long as
+/// it fails.
 fn first<'f>(
     failing: &'f HashMap<EndpointKey, ConnectFailure>,
     backend: &Backend,

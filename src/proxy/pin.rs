@@ -1,8 +1,9 @@
 //! Connections to endpoints that belong to one client connection.
 //!
-//! NTLM and Negotiate authenticate a connection, not a request (RFC 4559 section 6): the endpoint takes whatever comes over
-//! it later for the same user's. So a connection on which either was asked for or used carries requests of one client
-//! connection alone, one after another, and ends with it.
+//! NTLM and Negotiate authenticate a connection, not a request (RFC 4559 section 6): the endpoint
+//! takes whatever comes over it later for the same user's. So a connection on which either was
+//! asked for or used carries requests of one client connection alone, one after another, and ends
+//! with it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,14 +19,16 @@ use tokio::sync::Notify;
 use super::{exchange::Connection, pool::Upstream};
 use crate::routing::{Backend, BackendId, EndpointSet, Protocol};
 
-/// Backends that one client connection may have such a connection to; beyond that the oldest is closed.
+/// Backends that one client connection may have such a connection to; beyond that the oldest is
+/// closed.
 const MAX_PINS: usize = 16;
 
 /// The pinned connections of one client connection.
 #[derive(Debug, Default)]
 pub(super) struct Pins(RefCell<Vec<Rc<Pin>>>);
 
-/// The connection to one backend. Its place stays when it breaks: the next request of the client begins a new one.
+/// The connection to one backend. Its place stays when it breaks: the next request of the client
+/// begins a new one.
 #[derive(Debug)]
 pub(super) struct Pin {
     backend: (BackendId, Protocol),
@@ -39,7 +42,8 @@ pub(super) struct Pin {
 pub(super) struct Claim(Rc<Pin>);
 
 impl Pins {
-    /// The pin that a request to `backend` has to use: the one that is there, or one for the authentication in its fields.
+    /// The pin that a request to `backend` has to use: the one that is there, or one for the
+    /// authentication in its fields.
     pub(super) fn of(&self, backend: &Backend, headers: &HeaderMap) -> Option<Rc<Pin>> {
         self.find(backend).or_else(|| is_bound(headers.get_all(AUTHORIZATION)).then(|| self.open(backend)))
     }
@@ -119,8 +123,8 @@ pub(super) fn is_asked_for(status: StatusCode, headers: &HeaderMap) -> bool {
     status == StatusCode::UNAUTHORIZED && is_bound(headers.get_all(WWW_AUTHENTICATE))
 }
 
-/// Whether one of these challenges or credentials is of NTLM or Negotiate. What looks like one inside of a quoted string
-/// counts too: that costs no more than a connection.
+/// Whether one of these challenges or credentials is of NTLM or Negotiate. What looks like one
+/// inside of a quoted string counts too: that costs no more than a connection.
 fn is_bound<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
     values.into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|challenge| {
         let scheme = challenge.trim_ascii().split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();

@@ -24,8 +24,8 @@ pub fn handshake_failure(error: &io::Error) -> String {
     }
 }
 
-/// Why a connection ended that seemed to be set up: in TLS 1.3 a server sees what the client lacks only then. `None` if
-/// it is not by an alert.
+/// Why a connection ended that seemed to be set up: in TLS 1.3 a server sees what the client lacks
+/// only then. `None` if it is not by an alert.
 pub fn refused_later(error: &io::Error) -> Option<String> {
     match of(error)? {
         Error::AlertReceived(received) => Some(alert(*received)),

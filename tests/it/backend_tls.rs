@@ -13,7 +13,8 @@ use super::support::{Gatelet, backend, eventually, free_port, run, said};
 const HOST: &str = "backend.example.com";
 const HTTPS: &str = "nginx.ingress.kubernetes.io/backend-protocol: HTTPS";
 
-/// `openssl s_server`, which answers every request with a page about the connection. Killed with its test.
+/// `openssl s_server`, which answers every request with a page about the connection. Killed with
+/// its test.
 struct TlsServer {
     port: u16,
     child: Child,
@@ -94,7 +95,8 @@ fn any_certificate_is_accepted_where_none_is_verified() {
         ),
     ] {
         for version in ["-tls1_2", "-tls1_3"] {
-            // TLS 1.2 ties the kind of key to the suites and curves of the key exchange, and rustls has none for these.
+            // TLS 1.2 ties the kind of key to the suites and curves of the key exchange, and rustls
+            // has none for these.
             if version == "-tls1_2" && matches!(name, "P-521" | "Ed448") {
                 continue;
             }
@@ -131,7 +133,7 @@ fn text(gatelet: &Gatelet, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_handshake_that_fails_is_told_with_its_reason_wherever_one_looks() {
+fn a_failed_handshake_is_told_with_its_reason_everywhere() {
     let gatelet = Gatelet::start();
     let port = plain();
     gatelet.apply(&manifests(port, HTTPS));

@@ -1,4 +1,5 @@
-//! Behind other proxies and port mappings: what clients see of us is told by their `Host` and by trusted proxies.
+//! Behind other proxies and port mappings: what clients see of us is told by their `Host` and by
+//! trusted proxies.
 
 use super::support::{Answer, Backend, Connection, Gatelet, backend, eventually};
 

@@ -1,10 +1,12 @@
 //! The field blocks of an HTTP/2 client (HPACK, RFC 7541), read for one thing: a `#` in `:path`.
 //!
-//! No request target has a fragment (RFC 9113 section 8.3.1), but the HTTP server cuts one off without a word, and what it
-//! hands over does not show that there was one. So the bytes are looked at on their way to it: a `#` becomes a `>`, which
-//! has as many bits in both codings and is in no target, so the server resets that stream and no other as malformed.
+//! No request target has a fragment (RFC 9113 section 8.3.1), but the HTTP server cuts one off
+//! without a word, and what it hands over does not show that there was one. So the bytes are looked
+//! at on their way to it: a `#` becomes a `>`, which has as many bits in both codings and is in no
+//! target, so the server resets that stream and no other as malformed.
 //!
-//! For this the dynamic table is followed, but only the sizes of its entries and which are named `:path`.
+//! For this the dynamic table is followed, but only the sizes of its entries and which are named
+//! `:path`.
 
 use std::collections::VecDeque;
 
@@ -22,8 +24,8 @@ const STATIC_NAMES: [u8; 61] = [
 /// Of these, the ones that are `:path`.
 const STATIC_PATHS: [usize; 2] = [4, 5];
 
-/// How many codes of Huffman's code have 0, 1, 2 and more bits (RFC 7541 appendix B). The code is canonical, so this is all
-/// of it but which symbol a code is for.
+/// How many codes of Huffman's code have 0, 1, 2 and more bits (RFC 7541 appendix B). The code is
+/// canonical, so this is all of it but which symbol a code is for.
 const CODES: [u32; 31] =
     [0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19, 29, 0, 4];
 /// The first code of each length.
@@ -151,7 +153,8 @@ impl Targets {
         Self { heads: Heads::new(PREFACE.len()), frame, fields, lost: false }
     }
 
-    /// Looks at the next bytes, and puts a `>` in the place of each `#` in a request target. Returns whether there was one.
+    /// Looks at the next bytes, and puts a `>` in the place of each `#` in a request target.
+    /// Returns whether there was one.
     pub(super) fn scan(&mut self, mut bytes: &mut [u8]) -> bool {
         let mut found = false;
         while !self.lost && !bytes.is_empty() {
@@ -343,7 +346,8 @@ impl Fields {
 }
 
 impl Text {
-    /// Reads a piece of the string of a line. Returns whether there was a `#`, if the line is `:path`.
+    /// Reads a piece of the string of a line. Returns whether there was a `#`, if the line is
+    /// `:path`.
     fn read(&mut self, bytes: &mut [u8], line: Line) -> bool {
         let replace = self.part == Part::Value && line.is_path;
         if self.part == Part::Value && !line.kept && !replace {

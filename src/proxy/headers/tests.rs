@@ -216,7 +216,8 @@ fn endpoints_of_both_kinds_are_told_the_same() {
         strip(&mut mapped);
         forwarded(&mut mapped, client, || id.clone());
         // Whoever frames the body says its length.
-        (mapped.remove(HOST), mapped.remove(CONTENT_LENGTH));
+        mapped.remove(HOST);
+        mapped.remove(CONTENT_LENGTH);
         let mut head = HeadWriter::new(&http::Method::GET, &http::uri::PathAndQuery::from_static("/"));
         write(&mut head, &mut written, client, id);
         let mut lines: Vec<String> = head.text().lines().skip(1).map(str::to_owned).collect();

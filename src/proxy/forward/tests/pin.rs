@@ -8,8 +8,9 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http_body_util::{BodyExt, Empty};
 
-/// A backend that asks for NTLM, in three steps on one connection, and then takes every request on it for its user's. It
-/// answers with the user and the number of the connection. `/public` is for all.
+/// A backend that asks for NTLM, in three steps on one connection, and then takes every request on
+/// it for its user's. It answers with the user and the number of the connection. `/public` is for
+/// all.
 fn ntlm() -> SocketAddr {
     backend(|index, mut stream| {
         let mut challenged = false;
@@ -126,7 +127,7 @@ fn a_pinned_connection_ends_with_its_client() {
 }
 
 #[test]
-fn a_pinned_connection_that_died_is_replaced_by_one_that_is_pinned() {
+fn a_dead_pinned_connection_is_replaced_by_a_pinned_one() {
     let proxy = to(&[backend(|index, mut stream| {
         let asks = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Negotiate\r\nContent-Length: 0\r\n\r\n";
         let answers = if index == 0 { 1 } else { usize::MAX };
@@ -162,7 +163,7 @@ fn an_endpoint_that_is_gone_gets_no_more_of_a_pinned_client() {
 }
 
 #[test]
-fn requests_of_one_http2_client_take_turns_on_its_pinned_connection() {
+fn requests_over_http2_take_turns_on_a_pinned_connection() {
     let proxy = to(&[ntlm()]);
     local(async {
         let mut clients = Vec::new();

@@ -59,7 +59,8 @@ fn integer(value: usize, prefix: u32, flags: u8) -> Vec<u8> {
     all
 }
 
-/// A literal field: whether it goes into the table, the index of its name or the name, and its value.
+/// A literal field: whether it goes into the table, the index of its name or the name, and its
+/// value.
 fn literal(kept: bool, name: Result<usize, &str>, value: &str, huffman: bool) -> Vec<u8> {
     let (prefix, flags) = if kept { (6, 0x40) } else { (4, 0) };
     let mut field = integer(name.unwrap_or(0), prefix, flags);
@@ -73,7 +74,8 @@ fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     [&[length[1], length[2], length[3], kind, flags, 0, 0, 0, 1], payload].concat()
 }
 
-/// Whether a block has a `#` in `:path`; the same however it is cut, and then that is all that is changed.
+/// Whether a block has a `#` in `:path`; the same however it is cut, and then that is all that is
+/// changed.
 fn found(blocks: &[&[u8]]) -> Option<bool> {
     let mut seen = None;
     for step in [1, 2, 3, 7, 10_000] {
@@ -186,8 +188,8 @@ fn blocks_are_found_in_their_frames() {
     }
 }
 
-/// The encoder of a real client uses the table as it likes; a table that is not the same as its own would not have the
-/// entries that it names.
+/// The encoder of a real client uses the table as it likes; a table that is not the same as its own
+/// would not have the entries that it names.
 #[test]
 fn the_table_of_a_real_client_is_followed() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
@@ -224,7 +226,9 @@ fn the_table_of_a_real_client_is_followed() {
 
 proptest! {
     #[test]
-    fn no_bytes_panic_and_the_table_is_bounded(blocks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..20)) {
+    fn no_bytes_panic_and_the_table_is_bounded(
+        blocks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..20),
+    ) {
         let mut targets = Targets::new();
         targets.scan(&mut PREFACE.to_vec());
         for block in blocks {
