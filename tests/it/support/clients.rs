@@ -12,7 +12,7 @@ use std::{
 use rustls::{ClientConnection, pki_types::ServerName};
 
 use super::{
-    frames::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, block, frame},
+    frames::{DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, block, frame},
     http::client_config,
 };
 
@@ -312,7 +312,6 @@ impl Wire {
                     PING if flags & ACK == 0 => self.write_all(&frame(PING, ACK, 0, &seen[9..length]))?,
                     RST_STREAM => over += 1,
                     DATA | HEADERS if flags & END_STREAM != 0 && streams != u32::MAX => over += 1,
-                    GOAWAY => {}
                     _ => {}
                 }
                 seen.drain(..length);
