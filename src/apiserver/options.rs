@@ -10,14 +10,15 @@ use super::{
     status::ApiError,
 };
 
-/// `meta.k8s.io/v1` DeleteOptions. `gracePeriodSeconds` is read and has no effect: no kind here ends gracefully. The
-/// propagation policy has none either: no controller here collects dependents by their owner references.
+/// `meta.k8s.io/v1` DeleteOptions. `gracePeriodSeconds` has no effect, because no kind here ends
+/// gracefully. Nor has the propagation policy: no controller here deletes dependents.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct DeleteOptions {
-    /// What the object must be, so that a namesake is not deleted.
+    /// Identity and version that the object must have.
     pub(crate) preconditions: Option<Preconditions>,
-    /// Deprecated form of the propagation policy; `false` changes the status code.
+    /// Deprecated form of the propagation policy. With `false`, an object that waits for its
+    /// finalizers is answered with 202.
     pub(crate) orphan_dependents: Option<bool>,
     propagation_policy: Option<String>,
     dry_run: Vec<String>,
@@ -34,14 +35,14 @@ pub(crate) struct Preconditions {
 }
 
 impl DeleteOptions {
-    /// Reads the body, or the query where there is none. Errors are the real server's
+    /// Reads the body, or the query if there is no body. The errors are those of a real API server
     /// (k8s.io/apiserver/pkg/endpoints/handlers/delete.go).
     pub(crate) fn parse(headers: &HeaderMap, query: &Query, body: &[u8]) -> Result<Self, ApiError> {
         let mut options = match body {
             [] => Self::of_query(query)?,
             body => Self::of_body(headers, body)?,
         };
-        // The real server ignores the query beside a body. A client that asks for a dry run there gets one here.
+        // A real API server ignores the query if there is a body, and would delete the object.
         if query.dry_run("DeleteOptions")? && options.dry_run.is_empty() {
             options.dry_run.push("All".to_owned());
         }
@@ -50,7 +51,7 @@ impl DeleteOptions {
         Ok(options)
     }
 
-    /// Whether nothing is to be deleted.
+    /// True if the deletion is only tried.
     pub(crate) fn dry_run(&self) -> bool {
         !self.dry_run.is_empty()
     }

@@ -1,5 +1,5 @@
-//! Says when no IngressClass of the cluster is ours: Ingresses that name a class are then served by nobody, and nothing
-//! else would tell.
+//! Tells the operator when no IngressClass of the cluster is ours. gatelet then serves no Ingress
+//! that names a class, and no finding would say so.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::objects::{Event, Kind, RawObject, slim};
 
-/// The note of a process, empty while there is none; shared with those that show it.
+/// A note for the operator, shared with `status` and `/readyz`; empty if all is well.
 pub(crate) type Note = Arc<Mutex<String>>;
 
 /// The IngressClasses of the cluster.
@@ -16,25 +16,25 @@ pub(crate) type Note = Arc<Mutex<String>>;
 pub(crate) struct Classes {
     /// `spec.controller` of ours.
     controller: Box<str>,
-    /// Whether Ingresses are ours by something else than a class.
+    /// True if a setting takes Ingresses without a class of ours.
     optional: bool,
-    /// Of each class whether it is ours; `None` while they are not known.
+    /// The classes, with true for ours; `None` while they are unknown.
     known: Option<BTreeMap<Arc<str>, bool>>,
     note: Note,
 }
 
 impl Classes {
-    /// None are known yet. `optional` is for settings by which Ingresses are ours without a class.
+    /// Knows no class yet. `optional` is true if a setting takes Ingresses without a class.
     pub(crate) fn new(controller: &str, optional: bool) -> Self {
         Self { controller: controller.into(), optional, known: None, note: Note::default() }
     }
 
-    /// Where the note is.
+    /// The note, which changes with the classes.
     pub(crate) fn note(&self) -> Note {
         self.note.clone()
     }
 
-    /// Learns from an event, and logs when the last class of ours went or the first came.
+    /// Learns from an event. Logs when the last class of ours goes and when the first one comes.
     pub(crate) fn observe(&mut self, event: &Event) {
         match event {
             Event::Reset(Kind::IngressClass, all) => {
@@ -47,7 +47,7 @@ impl Classes {
             Event::Delete(key) if key.kind == Kind::IngressClass => {
                 self.known.get_or_insert_default().remove(&key.name);
             }
-            // The log says already that they may not be read.
+            // The log already says that classes must not be read.
             Event::Refused(Kind::IngressClass) => self.known = None,
             _ => return,
         }
@@ -80,13 +80,13 @@ impl Classes {
         });
     }
 
-    /// The command that makes a class, where none is ours.
+    /// The command that makes a class, if none is ours.
     fn missing(&self) -> Option<String> {
         let known = self.known.as_ref()?;
         if self.optional || known.values().any(|&ours| ours) {
             return None;
         }
-        // The controller of a class cannot be changed, so a name that is taken is of no use.
+        // The controller of an existing class cannot be changed, so its name is of no use.
         let name = ["gatelet", "gatelet-ingress"].into_iter().find(|name| !known.contains_key(*name))?;
         let class = serde_json::json!({
             "apiVersion": "networking.k8s.io/v1",

@@ -1,5 +1,6 @@
-//! Mirrors Endpoints into EndpointSlices, as kube-controller-manager does: of a Service without a selector, the
-//! addresses in an Endpoints object of its name are served (pkg/controller/endpointslicemirroring).
+//! Mirrors Endpoints into EndpointSlices: an Endpoints object with the name of a Service without a
+//! selector says where that Service is served. Behaves as kube-controller-manager does
+//! (pkg/controller/endpointslicemirroring).
 
 mod desired;
 mod plan;
@@ -24,21 +25,21 @@ use crate::{
     util::{backoff::Backoff, stamp},
 };
 
-/// Label of an Endpoints object that is not to be mirrored, with the value `true`.
+/// Label with the value `true` on Endpoints that must not be mirrored.
 const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
-/// Annotation of an Endpoints object that is only a lock.
+/// Annotation on Endpoints that serve as a lock for the election of a leader.
 const LOCK: &str = "control-plane.alpha.kubernetes.io/leader";
 
-/// How often a write is planned again when another one came first.
+/// How often the writes are planned again after a conflict with another writer.
 const RETRIES: usize = 5;
 
-/// Between two tries while the disk takes nothing.
+/// The shortest and the longest wait before the next try while the store refuses writes.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(100));
 
-/// Namespace and name of a Service, and so of its Endpoints.
+/// Namespace and name, which a Service shares with its Endpoints.
 type Name = (Arc<str>, Arc<str>);
 
-/// Keeps the mirrored EndpointSlices as the Endpoints say, until the process ends. `tell` writes an Event.
+/// Keeps the mirrored EndpointSlices up to date until the process ends. `tell` writes an Event.
 pub async fn mirror_endpoints(
     propose: Arc<dyn Propose>,
     view: Arc<dyn View>,
@@ -58,7 +59,7 @@ struct Mirror {
 }
 
 impl Mirror {
-    /// Brings everything up to date, then follows the changes until one of them is lost.
+    /// Brings all slices up to date, then follows the changes until one of them is lost.
     async fn follow(&self) -> Expired {
         let Ok([mut endpoints, mut services, mut slices]) = self.watch() else { return Expired };
         let mut waiting = self.names();
@@ -85,13 +86,13 @@ impl Mirror {
     }
 
     fn watch(&self) -> Result<[Box<dyn Watcher>; 3], Expired> {
-        // Taken before the first look at the objects, so that nothing is missed in between.
+        // Taken before the objects are listed, so that no change falls in between.
         let from = self.view.revision();
         let watch = |kind| self.view.watch(kind, from);
         Ok([watch(Kind::Endpoints)?, watch(Kind::Service)?, watch(Kind::EndpointSlice)?])
     }
 
-    /// All Endpoints, and all that have mirrored slices.
+    /// The names of all Endpoints and of all mirrored slices.
     fn names(&self) -> BTreeSet<Name> {
         let endpoints = self.view.list(Kind::Endpoints, None).items;
         let slices = self.view.list(Kind::EndpointSlice, None).items;
@@ -99,7 +100,7 @@ impl Mirror {
         names.chain(slices.iter().filter_map(|slice| mirrored_of(slice))).collect()
     }
 
-    /// Returns those that could not be written.
+    /// Returns the names whose writes failed.
     async fn reconcile_all(&self, names: BTreeSet<Name>) -> BTreeSet<Name> {
         let mut left = BTreeSet::new();
         for name in names {
@@ -143,11 +144,11 @@ impl Mirror {
             }
             return Ok(());
         }
-        // What came first is a change too, which is looked at next.
+        // The other write is a change too, and brings this name up again.
         Ok(())
     }
 
-    /// The Endpoints of this name with what they come to; `None` where they are not to be mirrored.
+    /// The Endpoints of this name and their slices; `None` if they must not be mirrored.
     fn to_mirror(&self, name: &Name) -> Option<(Arc<RawObject>, Desired)> {
         let get = |kind| self.view.get(&Key { kind, namespace: name.0.clone(), name: name.1.clone() });
         let endpoints = get(Kind::Endpoints)?;
@@ -171,7 +172,8 @@ impl Mirror {
         }
     }
 
-    /// Endpoints go with their Service (pkg/controller/endpoint), so that a later one of its name begins without.
+    /// Deletes the Endpoints of a deleted Service, as the real endpoints controller does, so that a
+    /// later Service of the same name does not inherit them.
     async fn remove_without_service(&self, change: &Change) {
         let service = &change.object.key;
         if service.kind != Kind::Service || !change.deleted || self.view.get(service).is_some() {
@@ -185,7 +187,7 @@ impl Mirror {
     }
 }
 
-/// The names whose slices a change may touch.
+/// The names whose slices may need an update after this change.
 fn touched(change: &Change) -> Vec<Name> {
     let object = &change.object;
     if object.key.kind != Kind::EndpointSlice {
@@ -194,7 +196,7 @@ fn touched(change: &Change) -> Vec<Name> {
     [Some(object), change.previous.as_ref()].into_iter().flatten().filter_map(|slice| mirrored_of(slice)).collect()
 }
 
-/// The Endpoints that a slice mirrors; `None` for slices of others.
+/// The name of the Endpoints that a slice mirrors; `None` for slices that others write.
 fn mirrored_of(slice: &RawObject) -> Option<Name> {
     let label = |name| slice.meta.labels.get(name).map(|value| &**value);
     let service = label(SERVICE_NAME).filter(|_name| label(MANAGED_BY) == Some(CONTROLLER))?;
@@ -226,7 +228,7 @@ fn proposal(step: Step) -> Proposal {
     }
 }
 
-/// The write that deletes an object, or marks it where finalizers hold it.
+/// The write that deletes an object, or marks it while finalizers hold it.
 fn removal(object: &RawObject) -> Op {
     let expected = revision(object);
     let mut body: Value = serde_json::from_slice(&object.body).unwrap_or_default();
@@ -258,7 +260,7 @@ fn too_many(endpoints: &RawObject, skipped: usize) -> EventNote {
     }
 }
 
-/// Waits for a moment, or for ever where there is none.
+/// Waits until this moment, or for ever without one.
 async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,

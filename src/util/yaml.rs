@@ -1,4 +1,4 @@
-//! What is wrong with YAML, as people are told it: in one line, without the parser's own terms.
+//! Describes YAML errors in one line, without the parser's own terms.
 
 use serde_saphyr::{Error, MessageFormatter as _, UserMessageFormatter};
 

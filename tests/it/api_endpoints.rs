@@ -1,4 +1,5 @@
-//! Endpoints in the mini cluster: mirrored as by the real controller, served, and not written without need.
+//! Endpoints in the mini cluster: mirrored as the real controller does it, served, and written only
+//! when they change.
 
 use serde_json::{Value, json};
 
@@ -155,7 +156,8 @@ fn the_mirror_does_as_the_real_controller() {
             json!({ "apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": cases()[0].1 });
         text += &format!("{}{endpoints}\n---\n", backend::service(name, ""));
     }
-    // One without a Service. Of a Service with a selector, the real endpoints controller makes the object itself.
+    // One without a Service. For a Service with a selector the real endpoints controller makes the
+    // object itself.
     let alone = manifests("alone", &cases()[0].1);
     text += alone.split_once("---\n").expect("two documents").1;
     // The last one shows that the others were looked at.

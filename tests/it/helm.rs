@@ -1,4 +1,5 @@
-//! Helm on the mini cluster: a chart of ours through the life of a release. Helm deletes old revisions with protobuf.
+//! Helm on the mini cluster: the life of a release of our chart. Helm deletes old revisions with a
+//! body in protobuf.
 
 use std::path::{Path, PathBuf};
 

@@ -68,7 +68,7 @@ fn endpoint_port(port: &Value, named: bool, field: &str, problems: &mut Problems
     protocol(port, field, problems);
 }
 
-/// The two members that the ports of both kinds have.
+/// Checks the members that ports of both kinds have.
 fn protocol(port: &Value, field: &str, problems: &mut Problems) {
     let protocol = text(port, "/protocol");
     if !["TCP", "UDP", "SCTP"].contains(&protocol) {
@@ -179,7 +179,7 @@ fn slice_address(kind: &str, one: &str, field: &str, all: &str, problems: &mut P
     reachable(ip, one, field, problems);
 }
 
-/// Addresses that an endpoint cannot have (pkg/apis/core/validation `ValidateEndpointIP`).
+/// Refuses addresses that an endpoint cannot have (pkg/apis/core/validation `ValidateEndpointIP`).
 fn reachable(ip: IpAddr, one: &str, field: &str, problems: &mut Problems) {
     let (link_local, multicast) = match ip {
         IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),

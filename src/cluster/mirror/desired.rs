@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use crate::objects::{ObjectError, RawObject};
 
-/// Addresses that are mirrored of one set of ports.
+/// The most addresses that are mirrored for one set of ports.
 pub(super) const MAX_ADDRESSES: usize = 1000;
 
-/// Pairs of a port and an address that are looked at in one object. A thousand addresses with a hundred ports fit; more
-/// would take memory that a small device does not have.
+/// The most pairs of a port and an address that are read from one object. A thousand addresses with
+/// a hundred ports fit; more would need memory that a small device does not have.
 pub(super) const MAX_PAIRS: usize = 1 << 17;
 
 /// `addressType` of an EndpointSlice.
@@ -43,11 +43,11 @@ pub(super) struct Slice {
     pub(super) ports: Vec<Value>,
 }
 
-/// What is to be mirrored of an Endpoints object.
+/// The slices that an Endpoints object asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Desired {
     pub(super) slices: Vec<Slice>,
-    /// Addresses that are too many.
+    /// Number of addresses beyond the limits.
     pub(super) skipped: usize,
 }
 
@@ -87,7 +87,7 @@ struct Port {
 /// Addresses by their number, and whether each is ready.
 type Addresses = BTreeMap<usize, bool>;
 
-/// The slices of an Endpoints object: one for each family and set of ports that share their addresses.
+/// Makes one slice for each family and each set of ports with the same addresses.
 pub(super) fn desired(endpoints: &RawObject) -> Result<Desired, ObjectError> {
     let Endpoints { subsets } = endpoints.view()?;
     let offers = Offers::read(&subsets);
@@ -114,9 +114,9 @@ pub(super) fn desired(endpoints: &RawObject) -> Result<Desired, ObjectError> {
 /// Which addresses offer which port, over all subsets (pkg/api/v1/endpoints `RepackSubsets`).
 #[derive(Debug, Default)]
 struct Offers<'e> {
-    /// Each address once, however many subsets have it.
+    /// Each address once, even if several subsets have it.
     addresses: Vec<&'e Address>,
-    /// In the order of the subsets; no port is a port too, of a Service without ports.
+    /// In the order of the subsets. `None` stands for a subset without ports.
     ports: Vec<(Option<&'e Port>, Addresses)>,
     skipped: usize,
 }
@@ -145,7 +145,7 @@ impl<'e> Offers<'e> {
                         offers.ports.push((port, Addresses::new()));
                         offers.ports.len() - 1
                     });
-                    // An address that one subset calls not ready is not ready.
+                    // One subset is enough to make an address not ready.
                     let known = offers.ports[place].1.entry(number).or_insert(ready);
                     *known &= ready;
                 }
@@ -154,7 +154,7 @@ impl<'e> Offers<'e> {
         offers
     }
 
-    /// Ports that have the same addresses together.
+    /// Groups the ports that have the same addresses.
     fn by_addresses(&self) -> Vec<(Vec<&'e Port>, &Addresses)> {
         let mut groups: Vec<(Vec<&Port>, &Addresses)> = Vec::new();
         let mut places = HashMap::new();
@@ -188,7 +188,7 @@ fn reference<'a>(address: &'a Address, member: &str) -> &'a str {
     address.target_ref.as_ref().and_then(|of| of[member].as_str()).unwrap_or_default()
 }
 
-/// The endpoints of a family. Of those that an EndpointSlice could not tell apart the last one counts.
+/// The endpoints of one family. The last one wins among those that a slice cannot tell apart.
 fn of_family(family: Family, addresses: &[(&Address, bool)]) -> Vec<Value> {
     let (mut endpoints, mut places) = (Vec::new(), HashMap::new());
     for (address, ready) in addresses {

@@ -1,4 +1,4 @@
-//! What has to be written so that the mirrored EndpointSlices of an Endpoints object are as they should be.
+//! Plans the writes that bring the mirrored EndpointSlices of an Endpoints object up to date.
 
 use std::sync::Arc;
 
@@ -7,41 +7,42 @@ use serde_json::{Map, Value, json};
 use super::desired::Slice;
 use crate::objects::{Kind, RawObject};
 
-/// Label of an EndpointSlice: the Service that it is of.
+/// Label of an EndpointSlice with the name of its Service.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// Label of an EndpointSlice: who writes it.
+/// Label of an EndpointSlice with the controller that writes it.
 pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`] of mirrored slices.
 pub(super) const CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
 
-/// Annotations that are not copied: they are about the Endpoints object itself.
+/// Annotations that describe the Endpoints object itself and are not copied.
 const OWN_ANNOTATIONS: [&str; 2] =
     ["endpoints.kubernetes.io/last-change-trigger-time", "kubectl.kubernetes.io/last-applied-configuration"];
 
 /// One write. The objects have no `metadata.resourceVersion`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A new slice, which gets its name, uid and time when it is made.
+    /// A new slice. It gets its name, uid and time when it is written.
     Create(Value),
-    /// Another content for a slice that is there.
+    /// New content for an existing slice.
     Update(Arc<RawObject>, Value),
-    /// A slice that is not wanted any more.
+    /// A slice that is no longer needed.
     Delete(Arc<RawObject>),
 }
 
-/// The steps from the slices that are there to those that are wanted. None where nothing differs.
+/// The steps from the existing slices to the wanted ones; empty if nothing differs.
 pub(super) fn plan(endpoints: &RawObject, wanted: Vec<Slice>, existing: &[Arc<RawObject>]) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut known: Vec<(&Arc<RawObject>, Value)> = Vec::new();
     for slice in existing {
-        // One that is going away is not used again.
+        // A slice that is being deleted is not reused.
         match serde_json::from_slice(&slice.body) {
             Ok(body) if slice.meta.deletion_timestamp.is_empty() => known.push((slice, body)),
             _ => steps.push(Step::Delete(slice.clone())),
         }
     }
 
-    // A slice with these ports first. Else any of the family: an update is one write, and a new name would be two.
+    // A slice with the same ports keeps its place. Otherwise any slice of the family is reused,
+    // because one update is cheaper than a creation and a deletion.
     let mut unmatched = Vec::new();
     for slice in wanted {
         let same =
@@ -62,7 +63,7 @@ pub(super) fn plan(endpoints: &RawObject, wanted: Vec<Slice>, existing: &[Arc<Ra
     steps
 }
 
-/// Whether these are the same ports, in whatever order.
+/// Compares ports without regard to their order.
 fn same_ports(known: &Value, wanted: &[Value]) -> bool {
     let known = known.as_array().map(Vec::as_slice).unwrap_or_default();
     let sorted = |ports: &[Value]| {

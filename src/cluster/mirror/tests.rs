@@ -1,6 +1,6 @@
 use std::sync::{
     Mutex,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use serde_json::json;
@@ -11,14 +11,18 @@ use crate::{
     objects::{Committed, Snapshot, traits::BoxFuture},
 };
 
-/// A cluster in memory that counts what is written into it.
+/// A cluster in memory that counts writes.
 struct Counted {
     local: Local,
     writes: AtomicUsize,
+    full: AtomicBool,
 }
 
 impl Propose for Counted {
     fn propose(&self, proposal: Proposal) -> BoxFuture<'_, Result<Committed, ProposeError>> {
+        if self.full.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(ProposeError::Unavailable("the disk is full".into())) });
+        }
         self.writes.fetch_add(1, Ordering::SeqCst);
         self.local.propose(proposal)
     }
@@ -52,7 +56,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let local = Local::in_memory().unwrap();
-        let cluster = Arc::new(Counted { local, writes: AtomicUsize::new(0) });
+        let cluster = Arc::new(Counted { local, writes: AtomicUsize::new(0), full: AtomicBool::new(false) });
         let told = Arc::new(Mutex::new(Vec::new()));
         let notes = told.clone();
         let mirror = Mirror {
@@ -63,7 +67,7 @@ impl Fixture {
         Self { cluster, mirror: Arc::new(mirror), told }
     }
 
-    /// Writes an object, whether it is there or not.
+    /// Creates or updates an object.
     async fn put(&self, kind: Kind, mut object: Value) {
         object["apiVersion"] = kind.api_version().into();
         object["kind"] = kind.name().into();
@@ -99,7 +103,7 @@ impl Fixture {
         slices.iter().map(|slice| serde_json::from_slice(&slice.body).unwrap()).collect()
     }
 
-    /// Of each slice its family, its ports, and its addresses with `!` before those that are not ready.
+    /// Family, ports and addresses of each slice; `!` marks addresses that are not ready.
     fn shown(&self) -> Vec<String> {
         let mut shown: Vec<String> = self.slices().iter().map(show).collect();
         shown.sort();
@@ -256,6 +260,21 @@ async fn a_change_is_written_into_the_slice_that_is_there() {
         assert_eq!(slices[0]["metadata"]["generation"], step + 2);
     }
     assert_eq!(fixture.writes(), 3);
+}
+
+#[tokio::test]
+async fn what_the_store_refuses_is_tried_again() {
+    let fixture = Fixture::new();
+    fixture.cluster.full.store(true, Ordering::SeqCst);
+    let subsets = json!([{ "addresses": addresses(&["192.0.2.1"]), "ports": http() }]);
+    fixture.put(Kind::Service, json!({ "metadata": { "name": "web" }, "spec": {} })).await;
+    fixture.put(Kind::Endpoints, json!({ "metadata": { "name": "web" }, "subsets": subsets })).await;
+    let left = fixture.mirror.reconcile_all(fixture.mirror.names()).await;
+    assert_eq!(left, [("default".into(), "web".into())].into());
+
+    fixture.cluster.full.store(false, Ordering::SeqCst);
+    assert!(fixture.mirror.reconcile_all(left).await.is_empty());
+    assert_eq!(fixture.shown(), ["IPv4 http:80 192.0.2.1"]);
 }
 
 #[tokio::test]
