@@ -244,7 +244,7 @@ impl Process {
         let mut engine_role = role.clone();
         let leading = *engine_role.leads.borrow_and_update();
         let parsed = Arc::new(Parsed::default());
-        let classes = Classes::new(&config.controller, config.classless);
+        let classes = Classes::new(&config.controller, config.classless || !config.classes.is_empty());
         let note = classes.note();
         let mut engine = Engine {
             classes,

@@ -61,12 +61,14 @@ fn a_cluster_without_a_class_of_ours_says_how_to_make_one() {
 fn settings_that_take_ingresses_without_a_class_need_none() {
     let cluster = Gatelet::start();
     cluster.kubectl(&["delete", "ingressclass", "gatelet"]);
-    let mut gatelet = following(&cluster.kubeconfig());
-    gatelet.configure("classless = true\n");
-    gatelet.spawn();
-    gatelet.wait_ready();
-    assert_eq!(run(&mut readyz(&gatelet)), "ok\n200");
-    assert!(!gatelet.log().contains(TOLD));
+    for setting in ["classless = true\n", "classes = [\"nginx\"]\n"] {
+        let mut gatelet = following(&cluster.kubeconfig());
+        gatelet.configure(setting);
+        gatelet.spawn();
+        gatelet.wait_ready();
+        assert_eq!(run(&mut readyz(&gatelet)), "ok\n200", "{setting}");
+        assert!(!gatelet.log().contains(TOLD), "{setting}");
+    }
 }
 
 #[test]
