@@ -227,3 +227,22 @@ async fn renewal_information_profiles_and_waits_are_read() {
     let unknown = client.renewal_info("AAAA.AAAA").await.expect_err("no such certificate");
     assert!(unknown.is("malformed"), "{unknown:?}");
 }
+
+#[tokio::test]
+async fn an_order_costs_pebble_few_requests() {
+    let pebble = Pebble::start(Options {
+        environment: vec![("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", "0")],
+        answers_http: true,
+        ..Options::default()
+    });
+    let client = client(&pebble);
+    let session = account(&client, None).await;
+    let names = ["a.gatelet.test", "b.gatelet.test"];
+    let order = session.new_order(&names.map(dns), None, None).await.expect("an order").value;
+    issued(&session, &pebble, order, &names).await;
+    // How often the order is read depends on how fast Pebble is.
+    let log = pebble.log();
+    let calls: Vec<_> = log.lines().filter(|line| line.contains("-> calling handler()")).collect();
+    let count = calls.iter().filter(|line| !line.contains("/my-order/")).count();
+    assert!(count <= 12, "a fifth more than 10, which are needed: {calls:#?}");
+}

@@ -12,3 +12,4 @@ mod gate;
 mod persist;
 mod properties;
 mod replicas;
+mod requests;
