@@ -11,10 +11,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::time::sleep;
 
 use super::{
+    ca::jws::AccountKey,
     engine::{Engine, lock},
     failure::{Class, Failure},
     issuer::AcmeIssuer,
-    jws::AccountKey,
     record::{self, Account},
     want::Want,
 };

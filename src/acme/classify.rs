@@ -1,7 +1,7 @@
 //! What a CA's answer means for the next attempt. Only a verdict of the protocol is final; what the network does never is.
 
 use super::{
-    client::{ClientError, ErrorKind, Problem},
+    ca::{ClientError, ErrorKind, Problem},
     failure::{Class, Failure},
 };
 

@@ -22,12 +22,14 @@ use super::{
     accounts::SharedAccounts,
     board::Board,
     budget::{Budget, ORDERS_COUNT_FOR},
-    client::{self, Client},
+    ca::{
+        Client, Session,
+        http::{Http, HttpSettings, Proxy},
+        jws::AccountKey,
+    },
     dns::Lookup,
     failure::{Class, Failure, Trouble},
-    http::{Http, HttpSettings, Proxy},
     issuer::{AcmeIssuer, Issuer},
-    jws::AccountKey,
     notice::{Notice, NoticeReason},
     plan::{Plan, State},
     record::{self, Account, Floor, Held, Job, Litter, Revocation},
@@ -154,7 +156,7 @@ pub(super) struct Ca {
     pub(super) client: Client,
     /// What its client was made with.
     roots: Vec<CertificateDer<'static>>,
-    session: Mutex<Option<client::Session>>,
+    session: Mutex<Option<Session>>,
 }
 
 impl fmt::Debug for Engine {
@@ -562,14 +564,14 @@ impl Engine {
 
 impl Ca {
     /// Speaks for the account from now on.
-    pub(super) fn enter(&self, key: Arc<AccountKey>, url: &str) -> client::Session {
+    pub(super) fn enter(&self, key: Arc<AccountKey>, url: &str) -> Session {
         let session = self.client.session(key, url);
         *lock(&self.session) = Some(session.clone());
         session
     }
 
     /// Who speaks for the account, once somebody does.
-    pub(super) fn session(&self) -> Option<client::Session> {
+    pub(super) fn session(&self) -> Option<Session> {
         lock(&self.session).clone()
     }
 }

@@ -7,12 +7,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
     accounts::account_key,
+    ca::{ari_id, jws::AccountKey},
     classify,
-    client::ari_id,
     engine::{Ca, Engine},
     failure::{Failure, Trouble},
     issuer::{AcmeIssuer, Issuer},
-    jws::AccountKey,
     keys,
     record::{self, Account, Held},
     want::Want,

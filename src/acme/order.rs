@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     accounts::account_key,
+    ca::{ClientError, ErrorKind, Identifier, Order as Remote, Replied, Session, Status, ari_id},
     classify,
-    client::{ClientError, ErrorKind, Identifier, Order as Remote, Replied, Session, Status, ari_id},
     engine::{Ca, Engine, Pace},
     failure::{Class, Failure},
     issuer::{AcmeIssuer, Issuer},

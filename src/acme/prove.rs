@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     advice::{self, Failed},
+    ca::{Authorization, Challenge, Identifier, Order as Remote, Status},
     classify,
-    client::{Authorization, Challenge, Identifier, Order as Remote, Status},
     dns::{self, Lookup, PersistPolicy, Provider, TxtRecord, visible},
     engine::{Pace, lock},
     failure::{Class, Failure},

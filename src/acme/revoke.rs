@@ -13,8 +13,8 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::time::Instant;
 
 use super::{
+    ca::Session,
     classify,
-    client::Session,
     engine::{Engine, lock},
     failure::{Class, Failure},
     issuer::{AcmeIssuer, Issuer},

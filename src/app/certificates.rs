@@ -20,8 +20,8 @@ use super::{
 use crate::{
     acme::{
         self, Pace, Parts, SharedAccounts,
+        ca::http::Clock,
         dns::Lookup,
-        http::Clock,
         issuer::{Issuer, KeyType},
         notice::Notice,
         served::Served,

@@ -22,7 +22,7 @@ use self::{
 };
 use super::{issuers::Issuers, origin::Origin, parsed::Parsed, publish, role::Role, start};
 use crate::{
-    acme::http::Clock,
+    acme::ca::http::Clock,
     admin::FindingReport,
     apiserver::{
         defaults,

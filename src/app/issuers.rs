@@ -17,13 +17,15 @@ use rustls::{
 
 use crate::{
     acme::{
+        ca::{
+            http::{Clock, Http, HttpSettings, Proxy},
+            jws::ExternalAccount,
+        },
         dns::{
             Ask, CloudflareSettings, CommandSettings, Lookup, Provider, ProviderContext, ProviderSettings,
             Rfc2136Settings, Secret, TsigKey, WebhookSettings,
         },
-        http::{Clock, Http, HttpSettings, Proxy},
         issuer::{AcmeIssuer, ChallengeType, Issuer, IssuerKind, KeyType, PRESETS},
-        jws::ExternalAccount,
     },
     config::{self, Config},
     controller::Finding,

@@ -2,8 +2,8 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use gatelet::acme::{
-    client::{Client, ErrorKind, Identifier, Order, Replied, Session, Status, ari_id},
+use gatelet::acme::ca::{
+    Client, ErrorKind, Identifier, Order, Replied, Session, Status, ari_id,
     http::{Http, HttpError, HttpSettings},
     jws::{AccountKey, ExternalAccount},
 };

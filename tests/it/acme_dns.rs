@@ -6,11 +6,11 @@ mod services;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use gatelet::acme::{
+    ca::http::{Http, HttpSettings},
     dns::{
         Ask, Lookup, PersistPolicy, Provider, ProviderContext, ProviderSettings, Rfc2136Settings, Secret, TsigKey,
         TxtRecord, advice, caa_allows, persist_record, persisted, visible,
     },
-    http::{Http, HttpSettings},
 };
 use rustls::pki_types::UnixTime;
 

@@ -10,7 +10,7 @@ use super::{
     error::Failure,
     webhook::{by_status, place, sensitive, url},
 };
-use crate::acme::http::Http;
+use crate::acme::ca::http::Http;
 
 const BASE: &str = "https://api.cloudflare.com/client/v4";
 /// The codes of "there is such a record already".

@@ -27,7 +27,7 @@ pub use rfc2136::{Rfc2136Settings, TsigKey};
 pub use secret::Secret;
 pub use webhook::WebhookSettings;
 
-use crate::acme::http::{Clock, Http};
+use crate::acme::ca::http::{Clock, Http};
 use cloudflare::Cloudflare;
 use command::Command;
 use error::Failure;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, Uri, header};
 
 use super::{Action, Secret, error::Failure};
-use crate::acme::http::{Http, Reply};
+use crate::acme::ca::http::{Http, Reply};
 
 /// Where the service is.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::{fs, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use gatelet::{
     acme::{
         Pace,
+        ca::http::{Http, HttpSettings},
         dns::{CommandSettings, Lookup, Provider, ProviderContext, ProviderSettings},
-        http::{Http, HttpSettings},
         issuer::ChallengeType,
         notice::NoticeReason,
         record::{self, Held},

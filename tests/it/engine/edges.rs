@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gatelet::acme::{Pace, jws::ExternalAccount, notice::NoticeReason};
+use gatelet::acme::{Pace, ca::jws::ExternalAccount, notice::NoticeReason};
 
 use super::{
     bench::{Bench, End, PACE, Time, issuer, want},

@@ -6,8 +6,8 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
 use super::{
-    super::http::{HttpError, Reply},
     header::{date, retry_after, text},
+    http::{HttpError, Reply},
     types::Identifier,
 };
 

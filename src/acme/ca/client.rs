@@ -1,12 +1,4 @@
-//! A client of certificate authorities (RFC 8555): requests in, resources out. It signs, keeps nonces and knows where
-//! things are; when to ask for what, and what to keep, is its caller's. Keys and CSRs come from the caller, so they can be
-//! stored before they are used.
-
-mod ari;
-mod error;
-mod header;
-mod session;
-mod types;
+//! A certificate authority: its directory, its nonces, and what can be asked without an account.
 
 use std::{
     collections::VecDeque,
@@ -20,14 +12,8 @@ use http::{HeaderValue, Method, Request, Uri, header as name};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub use ari::ari_id;
-pub use error::{ClientError, ErrorKind, Problem, Subproblem};
-pub use session::Session;
-pub use types::{
-    Account, Authorization, Chain, Challenge, Directory, Identifier, Meta, Order, RenewalInfo, Replied, Status,
-};
-
 use super::{
+    Account, ClientError, Directory, RenewalInfo, Replied, Session, header,
     http::{Http, HttpError, Reply},
     jws::{AccountKey, ExternalAccount, Signer},
 };
@@ -61,13 +47,13 @@ impl fmt::Debug for Client {
 }
 
 /// Takes the URL of a resource out of the directory.
-type Resource = (&'static str, fn(&Directory) -> Option<&str>);
+pub(super) type Resource = (&'static str, fn(&Directory) -> Option<&str>);
 
 const NEW_NONCE: Resource = ("newNonce", |directory| Some(&directory.new_nonce));
 const NEW_ACCOUNT: Resource = ("newAccount", |directory| Some(&directory.new_account));
-const NEW_ORDER: Resource = ("newOrder", |directory| Some(&directory.new_order));
-const REVOKE_CERT: Resource = ("revokeCert", |directory| directory.revoke_cert.as_deref());
-const KEY_CHANGE: Resource = ("keyChange", |directory| directory.key_change.as_deref());
+pub(super) const NEW_ORDER: Resource = ("newOrder", |directory| Some(&directory.new_order));
+pub(super) const REVOKE_CERT: Resource = ("revokeCert", |directory| directory.revoke_cert.as_deref());
+pub(super) const KEY_CHANGE: Resource = ("keyChange", |directory| directory.key_change.as_deref());
 const RENEWAL_INFO: Resource = ("renewalInfo", |directory| directory.renewal_info.as_deref());
 
 impl Client {
@@ -165,7 +151,7 @@ impl Client {
     }
 
     /// A URL that the CA gave. What begins with https goes on with https.
-    fn checked(&self, url: &str) -> Result<Uri, ClientError> {
+    pub(super) fn checked(&self, url: &str) -> Result<Uri, ClientError> {
         let uri: Uri = url.parse().map_err(|_bad| HttpError::Url)?;
         let secure = |uri: &Uri| uri.scheme_str() == Some("https");
         if secure(&self.0.url) && !secure(&uri) {
@@ -180,7 +166,7 @@ impl Client {
     }
 
     /// Posts to a resource of the directory. When it is gone, the directory is asked for once more.
-    async fn post_to(
+    pub(super) async fn post_to(
         &self,
         resource: Resource,
         key: &AccountKey,
@@ -198,7 +184,13 @@ impl Client {
     }
 
     /// A signed request. `payload` is JSON, or empty for POST-as-GET.
-    async fn post(&self, key: &AccountKey, signer: Signer<'_>, url: &str, payload: &str) -> Result<Reply, ClientError> {
+    pub(super) async fn post(
+        &self,
+        key: &AccountKey,
+        signer: Signer<'_>,
+        url: &str,
+        payload: &str,
+    ) -> Result<Reply, ClientError> {
         let uri = self.checked(url)?;
         let mut left = NONCE_RETRIES;
         loop {
@@ -262,17 +254,17 @@ impl Client {
 
 impl<T> Replied<T> {
     /// Another value with the same headers.
-    fn map<U>(self, change: impl FnOnce(T) -> U) -> Replied<U> {
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Replied<U> {
         Replied { value: change(self.value), retry_after: self.retry_after, date: self.date }
     }
 
-    fn of(value: T, reply: &Reply) -> Self {
+    pub(super) fn of(value: T, reply: &Reply) -> Self {
         Self { value, retry_after: header::retry_after(&reply.headers), date: header::date(&reply.headers) }
     }
 }
 
 /// The body of a success.
-fn parsed<T: DeserializeOwned>(reply: &Reply, otherwise: &'static str) -> Result<Replied<T>, ClientError> {
+pub(super) fn parsed<T: DeserializeOwned>(reply: &Reply, otherwise: &'static str) -> Result<Replied<T>, ClientError> {
     let value = serde_json::from_slice(&reply.body).map_err(|_bad| ClientError::nonsense(reply, otherwise))?;
     Ok(Replied::of(value, reply))
 }
@@ -284,7 +276,7 @@ fn replay_nonce(reply: &Reply) -> Option<String> {
 }
 
 /// The URL of what was made.
-fn location(reply: &Reply) -> Result<String, ClientError> {
+pub(super) fn location(reply: &Reply) -> Result<String, ClientError> {
     let location = header::text(&reply.headers, name::LOCATION.as_str());
     location.map(str::to_owned).ok_or_else(|| ClientError::nonsense(reply, "no Location"))
 }

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::acme::http::HttpSettings;
+use crate::acme::ca::{ErrorKind, http::HttpSettings};
 
 /// What a server answers: to each path its answers in turn, the last one again and again.
 type Script = HashMap<&'static str, Vec<String>>;

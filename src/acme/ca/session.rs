@@ -7,12 +7,11 @@ use http::Uri;
 use serde_json::{Value, json};
 
 use super::{
-    super::{
-        http::Reply,
-        jws::{AccountKey, Signer},
-    },
-    Account, Authorization, Chain, Challenge, Client, ClientError, Identifier, KEY_CHANGE, NEW_ORDER, Order,
-    REVOKE_CERT, Replied, Resource, header, location, parsed,
+    Account, Authorization, Chain, Challenge, Client, ClientError, Identifier, Order, Replied,
+    client::{KEY_CHANGE, NEW_ORDER, REVOKE_CERT, Resource, location, parsed},
+    header,
+    http::Reply,
+    jws::{AccountKey, Signer},
 };
 
 /// An account at a CA. Every method is one request (more when the CA wants another nonce) and fails when the CA refuses,

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderMap, Uri, header};
 
-use super::super::http::relative_to;
+use super::http::relative_to;
 
 /// Longer waits are cut to this: nobody means more, and sums of times stay in range.
 const LONGEST_WAIT: u64 = 366 * 86_400;

@@ -1,0 +1,20 @@
+//! Certificate authorities: their protocol (RFC 8555), and the HTTP client below it. Requests go in, resources come out;
+//! when to ask for what, and what to keep, is the caller's. Keys and CSRs come from the caller, so they can be stored
+//! before they are used.
+
+mod ari;
+mod client;
+mod error;
+mod header;
+pub mod http;
+pub mod jws;
+mod session;
+mod types;
+
+pub use ari::ari_id;
+pub use client::Client;
+pub use error::{ClientError, ErrorKind, Problem, Subproblem};
+pub use session::Session;
+pub use types::{
+    Account, Authorization, Chain, Challenge, Directory, Identifier, Meta, Order, RenewalInfo, Replied, Status,
+};
