@@ -1,33 +1,35 @@
 //! A certificate authority: its directory, its nonces, and what can be asked without an account.
 
 use std::{
-    collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header as name};
+use instant_acme::{Error, Key};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Account, ClientError, Directory, RenewalInfo, Replied, Session, header,
     http::{Http, HttpError, Reply},
     jws::{AccountKey, ExternalAccount, Signer},
+    types::{certificate_id, document},
+    wire::{Wire, exchange},
 };
 
 /// How often a request is sent again with a nonce that the CA likes better: enough for a CA of several servers behind
 /// one name that know half of each other's nonces.
 const NONCE_RETRIES: usize = 20;
-/// Nonces kept, and how long one may be.
-const NONCES: usize = 8;
+/// How long a nonce may be.
 const NONCE_LENGTH: usize = 512;
 /// A directory is asked for again after this.
 const DIRECTORY_AGE: Duration = Duration::from_secs(86_400);
 
-/// A certificate authority. Clones share nonces and connections.
+/// A certificate authority. Clones share its directory and connections.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -36,8 +38,8 @@ struct Inner {
     url: Uri,
     /// Held while the directory is asked for, so that many ask once.
     directory: tokio::sync::Mutex<Option<(Arc<Directory>, Instant)>>,
-    /// The newest at the back.
-    nonces: Mutex<VecDeque<String>>,
+    /// Of the last answer (RFC 8555 section 6.5).
+    nonce: Mutex<Option<String>>,
 }
 
 impl fmt::Debug for Client {
@@ -63,7 +65,7 @@ impl Client {
     /// A URL that is none.
     pub fn new(http: Http, directory: &str) -> Result<Self, ClientError> {
         let url = directory.parse().map_err(|_bad| HttpError::Url)?;
-        Ok(Self(Arc::new(Inner { http, url, directory: tokio::sync::Mutex::default(), nonces: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { http, url, directory: tokio::sync::Mutex::default(), nonce: Mutex::default() })))
     }
 
     /// The CA's directory; at most a day old.
@@ -103,23 +105,38 @@ impl Client {
         external: Option<&ExternalAccount>,
         only_existing: bool,
     ) -> Result<Replied<Account>, ClientError> {
-        let payload = |url: &str| {
-            if only_existing {
-                return json!({"onlyReturnExisting": true});
+        // The crate makes an account with a key that is stored already, but neither with contacts nor with a binding.
+        let ours = !only_existing && (external.is_some() || !contacts.is_empty());
+        let mut place = self.place(NEW_ACCOUNT).await?;
+        let reply = loop {
+            let answer = if ours {
+                let mut payload = json!({"termsOfServiceAgreed": true, "contact": contacts});
+                if let Some(external) = external {
+                    payload["externalAccountBinding"] = external.binding(key, &place.url);
+                }
+                self.post(key, Signer::Key, &place.url, &payload.to_string()).await
+            } else {
+                exchange!(self.by_key(key, only_existing)).map(|(_, reply)| reply)
+            };
+            if !place.has_moved(&answer).await? {
+                break answer?;
             }
-            let mut payload = json!({"termsOfServiceAgreed": true});
-            if !contacts.is_empty() {
-                payload["contact"] = contacts.into();
-            }
-            if let Some(external) = external {
-                payload["externalAccountBinding"] = external.binding(key, url);
-            }
-            payload
         };
-        let reply = self.post_to(NEW_ACCOUNT, key, Signer::Key, payload).await?;
         let url = location(&reply)?;
         let account = parsed::<Account>(&reply, "no account")?;
         Ok(account.map(|account| Account { url, ..account }))
+    }
+
+    async fn by_key(&self, key: &AccountKey, only_existing: bool) -> Result<(), Error> {
+        let pkcs8 = || PrivatePkcs8KeyDer::from(key.pkcs8().to_vec());
+        let key = (Key::from_pkcs8_der(pkcs8())?, PrivateKeyDer::Pkcs8(pkcs8()));
+        let builder = instant_acme::Account::builder_with_http(Box::new(Wire(self.clone())));
+        let directory = self.0.url.to_string();
+        if only_existing {
+            builder.from_key(key, directory).await.map(drop)
+        } else {
+            builder.create_from_key(key, directory).await.map(drop)
+        }
     }
 
     /// What an account can ask for.
@@ -132,12 +149,24 @@ impl Client {
     /// # Errors
     /// The CA offers no such information, refuses, or does not answer.
     pub async fn renewal_info(&self, id: &str) -> Result<Replied<RenewalInfo>, ClientError> {
-        let base = self.resource(RENEWAL_INFO).await?;
-        let reply = self.get(&self.checked(&format!("{}/{id}", base.trim_end_matches('/')))?).await;
-        if reply.as_ref().is_err_and(|error| error.status() == Some(404)) {
+        self.resource(RENEWAL_INFO).await?;
+        // It is asked without an account, but the crate wants one.
+        let nobody = self.session(Arc::new(AccountKey::generate()), "").speaker().await?;
+        let id = certificate_id(id);
+        let asked = exchange!(nobody.renewal_info(&id));
+        if asked.as_ref().is_err_and(|error| error.status() == Some(404)) {
             self.forget_directory().await;
         }
-        parsed(&reply?, "no renewal window")
+        let (_, reply) = asked?;
+        // The crate wants to be told when to ask again, too.
+        let read = parsed::<instant_acme::RenewalInfo>(&reply, "no renewal window")?.value;
+        let window = RenewalInfo::of(read).ok_or_else(|| ClientError::nonsense(&reply, "no renewal window"))?;
+        Ok(Replied::of(window, &reply))
+    }
+
+    /// The directory's URL.
+    pub(super) fn url(&self) -> &Uri {
+        &self.0.url
     }
 
     /// The URL of a resource.
@@ -165,22 +194,10 @@ impl Client {
         if reply.status.is_success() { Ok(reply) } else { Err(ClientError::refused(&reply)) }
     }
 
-    /// Posts to a resource of the directory. When it is gone, the directory is asked for once more.
-    pub(super) async fn post_to(
-        &self,
-        resource: Resource,
-        key: &AccountKey,
-        signer: Signer<'_>,
-        payload: impl Fn(&str) -> Value,
-    ) -> Result<Reply, ClientError> {
+    /// Where a resource is.
+    pub(super) async fn place(&self, resource: Resource) -> Result<Place<'_>, ClientError> {
         let url = self.resource(resource).await?;
-        let answer = self.post(key, signer, &url, &payload(&url).to_string()).await;
-        if !answer.as_ref().is_err_and(|error| error.status() == Some(404)) {
-            return answer;
-        }
-        self.forget_directory().await;
-        let moved = self.resource(resource).await?;
-        if moved == url { answer } else { self.post(key, signer, &moved, &payload(&moved).to_string()).await }
+        Ok(Place { client: self, resource, url, has_moved: false })
     }
 
     /// A signed request. `payload` is JSON, or empty for POST-as-GET.
@@ -197,7 +214,6 @@ impl Client {
             let nonce = self.nonce().await?;
             let body = key.request(signer, &nonce, url, payload);
             let reply = self.send(Method::POST, uri.clone(), body.into()).await?;
-            self.keep_nonce(&reply);
             if reply.status.is_success() {
                 return Ok(reply);
             }
@@ -206,27 +222,28 @@ impl Client {
                 return Err(error);
             }
             left -= 1;
-            // The others are likely to be as old; the answer brought a new one (RFC 8555 section 6.5).
-            let mut nonces = self.nonces();
-            let newest = nonces.pop_back();
-            nonces.clear();
-            nonces.extend(newest);
         }
     }
 
-    async fn send(&self, method: Method, url: Uri, body: Bytes) -> Result<Reply, ClientError> {
+    pub(super) async fn send(&self, method: Method, url: Uri, body: Bytes) -> Result<Reply, ClientError> {
         let mut request = Request::new(body);
-        if method == Method::POST {
+        let is_signed = method == Method::POST;
+        if is_signed {
             let jose = HeaderValue::from_static("application/jose+json");
             request.headers_mut().insert(name::CONTENT_TYPE, jose);
         }
         *request.method_mut() = method;
         *request.uri_mut() = url;
-        Ok(self.0.http.send(request).await?)
+        let reply = self.0.http.send(request).await?;
+        if is_signed {
+            *self.last_nonce() = replay_nonce(&reply);
+        }
+        Ok(reply)
     }
 
-    async fn nonce(&self) -> Result<String, ClientError> {
-        if let Some(nonce) = self.nonces().pop_back() {
+    /// A nonce that was not used yet. CAs limit how often they are asked for one.
+    pub(super) async fn nonce(&self) -> Result<String, ClientError> {
+        if let Some(nonce) = self.last_nonce().take() {
             return Ok(nonce);
         }
         let url = self.checked(&self.resource(NEW_NONCE).await?)?;
@@ -238,17 +255,29 @@ impl Client {
         replay_nonce(&reply).ok_or_else(|| ClientError::nonsense(&reply, "no nonce"))
     }
 
-    fn keep_nonce(&self, reply: &Reply) {
-        let Some(nonce) = replay_nonce(reply) else { return };
-        let mut nonces = self.nonces();
-        if nonces.len() == NONCES {
-            nonces.pop_front();
-        }
-        nonces.push_back(nonce);
+    fn last_nonce(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.nonce.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn nonces(&self) -> std::sync::MutexGuard<'_, VecDeque<String>> {
-        self.0.nonces.lock().unwrap_or_else(PoisonError::into_inner)
+/// Where a resource of the directory is.
+pub(super) struct Place<'a> {
+    client: &'a Client,
+    resource: Resource,
+    pub(super) url: String,
+    has_moved: bool,
+}
+
+impl Place<'_> {
+    /// Whether to ask again: after a 404, the directory is read once more, and the resource may be elsewhere.
+    pub(super) async fn has_moved<T>(&mut self, answer: &Result<T, ClientError>) -> Result<bool, ClientError> {
+        if self.has_moved || !answer.as_ref().is_err_and(|error| error.status() == Some(404)) {
+            return Ok(false);
+        }
+        self.client.forget_directory().await;
+        let before = std::mem::replace(&mut self.url, self.client.resource(self.resource).await?);
+        self.has_moved = before != self.url;
+        Ok(self.has_moved)
     }
 }
 
@@ -265,7 +294,8 @@ impl<T> Replied<T> {
 
 /// The body of a success.
 pub(super) fn parsed<T: DeserializeOwned>(reply: &Reply, otherwise: &'static str) -> Result<Replied<T>, ClientError> {
-    let value = serde_json::from_slice(&reply.body).map_err(|_bad| ClientError::nonsense(reply, otherwise))?;
+    let value = document(&reply.body).and_then(|body| T::deserialize(body).ok());
+    let value = value.ok_or_else(|| ClientError::nonsense(reply, otherwise))?;
     Ok(Replied::of(value, reply))
 }
 

@@ -4,11 +4,12 @@ use std::{fmt, time::Duration};
 
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     header::{date, retry_after, text},
     http::{HttpError, Reply},
-    types::Identifier,
+    types::{Identifier, document},
 };
 
 /// Characters kept of what a CA says in words.
@@ -57,7 +58,8 @@ pub enum ErrorKind {
 
 /// A problem document (RFC 9457) with the subproblems of ACME (RFC 8555 section 6.7). Made of the status alone when the
 /// body is none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Raw")]
 pub struct Problem {
     /// The error type without `urn:ietf:params:acme:error:`, such as `rateLimited`. Empty when the CA names none.
     pub kind: String,
@@ -149,12 +151,7 @@ impl ClientError {
         if reply.status.as_u16() < 400 {
             return Self::nonsense(reply, "neither a success nor an error");
         }
-        let mut problem: Problem = serde_json::from_slice(&reply.body).unwrap_or_default();
-        if problem.detail.is_empty() {
-            problem.detail = format!("HTTP {}", reply.status);
-        }
-        problem.status = reply.status.as_u16();
-        Self::with(&reply.headers, ErrorKind::Problem(Box::new(problem)))
+        Self::with(&reply.headers, ErrorKind::Problem(Box::new(Problem::of(reply))))
     }
 
     fn with(headers: &HeaderMap, kind: ErrorKind) -> Self {
@@ -169,50 +166,62 @@ impl From<HttpError> for ClientError {
     }
 }
 
-impl<'de> Deserialize<'de> for Problem {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Raw {
-            #[serde(default, rename = "type")]
-            kind: String,
-            #[serde(default)]
-            title: String,
-            #[serde(default)]
-            detail: String,
-            #[serde(default)]
-            status: u16,
-            #[serde(default)]
-            instance: Option<String>,
-            #[serde(default)]
-            subproblems: Vec<RawSubproblem>,
+impl Problem {
+    /// Of an answer that is no success, whatever its body.
+    pub(super) fn of(reply: &Reply) -> Self {
+        let document = document(&reply.body).and_then(|body| Self::deserialize(body).ok());
+        let mut problem = document.unwrap_or_default();
+        if problem.detail.is_empty() {
+            problem.detail = format!("HTTP {}", reply.status);
         }
+        problem.status = reply.status.as_u16();
+        problem
+    }
+}
 
-        #[derive(Deserialize)]
-        struct RawSubproblem {
-            #[serde(default)]
-            identifier: Option<Identifier>,
-            #[serde(default, rename = "type")]
-            kind: String,
-            #[serde(default)]
-            detail: String,
-        }
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Raw {
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    detail: String,
+    status: Value,
+    instance: Option<String>,
+    subproblems: Vec<RawSubproblem>,
+}
 
-        let raw = Raw::deserialize(deserializer)?;
-        let kept = raw.subproblems.into_iter().take(SUBPROBLEMS);
-        Ok(Self {
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawSubproblem {
+    identifier: Option<Identifier>,
+    #[serde(rename = "type")]
+    kind: String,
+    detail: String,
+}
+
+impl From<Raw> for Problem {
+    fn from(raw: Raw) -> Self {
+        let subproblem = |RawSubproblem { identifier, kind, detail }| Subproblem {
+            identifier,
+            kind: short(&kind),
+            detail: line(&detail, WORDS),
+        };
+        Self {
             kind: short(&raw.kind),
             detail: line(if raw.detail.is_empty() { &raw.title } else { &raw.detail }, WORDS),
-            status: StatusCode::from_u16(raw.status).map_or(0, |status| status.as_u16()),
+            status: status(&raw.status),
             instance: raw.instance.map(|instance| line(&instance, WORDS)),
-            subproblems: kept
-                .map(|RawSubproblem { identifier, kind, detail }| Subproblem {
-                    identifier,
-                    kind: short(&kind),
-                    detail: line(&detail, WORDS),
-                })
-                .collect(),
-        })
+            subproblems: raw.subproblems.into_iter().take(SUBPROBLEMS).map(subproblem).collect(),
+        }
     }
+}
+
+/// A number, or one in quotes.
+fn status(status: &Value) -> u16 {
+    let number = status.as_u64().or_else(|| status.as_str()?.parse().ok());
+    let number = number.and_then(|number| u16::try_from(number).ok());
+    number.and_then(|number| StatusCode::from_u16(number).ok()).map_or(0, |status| status.as_u16())
 }
 
 /// The error type without what all have in common. `about:blank` says nothing (RFC 9457 section 4.2.1).

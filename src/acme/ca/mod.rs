@@ -2,7 +2,6 @@
 //! when to ask for what, and what to keep, is the caller's. Keys and CSRs come from the caller, so they can be stored
 //! before they are used.
 
-mod ari;
 mod client;
 mod error;
 mod header;
@@ -10,11 +9,11 @@ pub mod http;
 pub mod jws;
 mod session;
 mod types;
+mod wire;
 
-pub use ari::ari_id;
 pub use client::Client;
 pub use error::{ClientError, ErrorKind, Problem, Subproblem};
 pub use session::Session;
 pub use types::{
-    Account, Authorization, Chain, Challenge, Directory, Identifier, Meta, Order, RenewalInfo, Replied, Status,
+    Account, Authorization, Chain, Challenge, Directory, Identifier, Meta, Order, RenewalInfo, Replied, Status, ari_id,
 };

@@ -1,26 +1,45 @@
-//! What an account asks for.
+//! An account at a certificate authority, and the order that it works on.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Uri;
-use serde_json::{Value, json};
+use instant_acme::{
+    Account as Speaker, Error, NewOrder, Order as Handle, OrderStatus, RevocationReason, RevocationRequest,
+};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use serde_json::json;
 
 use super::{
-    Account, Authorization, Chain, Challenge, Client, ClientError, Identifier, Order, Replied,
-    client::{KEY_CHANGE, NEW_ORDER, REVOKE_CERT, Resource, location, parsed},
+    Account, Authorization, Chain, Challenge, Client, ClientError, Directory, Identifier, Order, Replied,
+    client::{KEY_CHANGE, NEW_ORDER, REVOKE_CERT, location, parsed},
     header,
-    http::Reply,
+    http::{HttpError, Reply},
     jws::{AccountKey, Signer},
+    types::certificate_id,
+    wire::{Wire, asked, exchange},
 };
 
 /// An account at a CA. Every method is one request (more when the CA wants another nonce) and fails when the CA refuses,
-/// answers nonsense, or does not answer.
+/// answers nonsense, or does not answer. Clones share the account and its order.
 #[derive(Clone)]
 pub struct Session {
     client: Client,
     key: Arc<AccountKey>,
     url: Arc<str>,
+    handles: Arc<Mutex<Handles>>,
+}
+
+/// What instant-acme has of the account.
+#[derive(Default)]
+struct Handles {
+    /// With the directory that it was made with.
+    account: Option<(Arc<Directory>, Speaker)>,
+    /// The order that was read last. Away while a request for it is under way.
+    order: Option<Handle>,
 }
 
 impl fmt::Debug for Session {
@@ -31,12 +50,7 @@ impl fmt::Debug for Session {
 
 impl Session {
     pub(super) fn new(client: Client, key: Arc<AccountKey>, url: &str) -> Self {
-        Self { client, key, url: url.into() }
-    }
-
-    /// The CA.
-    pub fn client(&self) -> &Client {
-        &self.client
+        Self { client, key, url: url.into(), handles: Arc::default() }
     }
 
     /// The account's key.
@@ -49,7 +63,9 @@ impl Session {
     /// # Errors
     /// As [`Session`] says.
     pub async fn update_account(&self, contacts: &[String]) -> Result<Replied<Account>, ClientError> {
-        self.account(&json!({"contact": contacts})).await
+        let account = self.speaker().await?;
+        let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
+        self.account(&exchange!(account.update_contacts(&contacts))?.1)
     }
 
     /// Ends the account, for good (RFC 8555 section 7.3.6).
@@ -57,13 +73,7 @@ impl Session {
     /// # Errors
     /// As [`Session`] says.
     pub async fn deactivate_account(&self) -> Result<Replied<Account>, ClientError> {
-        self.account(&json!({"status": "deactivated"})).await
-    }
-
-    async fn account(&self, payload: &Value) -> Result<Replied<Account>, ClientError> {
-        let reply = self.post(&self.url, &payload.to_string()).await?;
-        let url = self.url.to_string();
-        Ok(parsed::<Account>(&reply, "no account")?.map(|account| Account { url, ..account }))
+        self.account(&self.post(&self.url, r#"{"status":"deactivated"}"#).await?)
     }
 
     /// Gives the account another key (RFC 8555 section 7.3.5). The new one has to be stored before: once the CA has
@@ -72,12 +82,17 @@ impl Session {
     /// # Errors
     /// As [`Session`] says; the key of another account is a conflict, with that account's URL.
     pub async fn change_key(&self, new: &AccountKey) -> Result<Replied<()>, ClientError> {
-        let inner = |url: &str| serde_json::from_str(&new.takes_over(&self.key, &self.url, url)).expect("made of JSON");
-        Ok(Replied::of((), &self.post_to(KEY_CHANGE, inner).await?))
+        let mut place = self.client.place(KEY_CHANGE).await?;
+        loop {
+            let answer = self.post(&place.url, &new.takes_over(&self.key, &self.url, &place.url)).await;
+            if !place.has_moved(&answer).await? {
+                return Ok(Replied::of((), &answer?));
+            }
+        }
     }
 
     /// Begins an order (RFC 8555 section 7.4). `replaces` is the [`super::ari_id`] of the certificate before this one
-    /// (RFC 9773 section 5).
+    /// (RFC 9773 section 5); a CA without renewal information is not told.
     ///
     /// # Errors
     /// As [`Session`] says. Whether the CA did heed the profile and `replaces`, the order says.
@@ -87,16 +102,26 @@ impl Session {
         profile: Option<&str>,
         replaces: Option<&str>,
     ) -> Result<Replied<Order>, ClientError> {
-        let mut payload = json!({"identifiers": identifiers});
+        let identifiers: Vec<_> = identifiers.iter().map(Into::into).collect();
+        let knows_replaces = self.client.directory().await?.renewal_info.is_some();
+        let mut new = NewOrder::new(&identifiers);
         if let Some(profile) = profile {
-            payload["profile"] = profile.into();
+            new = new.profile(profile);
         }
-        if let Some(replaces) = replaces {
-            payload["replaces"] = replaces.into();
+        if let Some(id) = replaces.filter(|_| knows_replaces) {
+            new = new.replaces(certificate_id(id));
         }
-        let reply = self.post_to(NEW_ORDER, |_| payload.clone()).await?;
-        let url = location(&reply)?;
-        order(&reply, &url)
+
+        let mut place = self.client.place(NEW_ORDER).await?;
+        let (handle, reply) = loop {
+            let account = self.speaker().await?;
+            let answer = exchange!(account.new_order(&new));
+            if !place.has_moved(&answer).await? {
+                break answer?;
+            }
+        };
+        self.handles().order = handle;
+        order(&reply, &location(&reply)?)
     }
 
     /// Reads an order.
@@ -104,7 +129,15 @@ impl Session {
     /// # Errors
     /// As [`Session`] says.
     pub async fn order(&self, url: &str) -> Result<Replied<Order>, ClientError> {
-        order(&self.post(url, "").await?, url)
+        if let Some(mut handle) = self.take(|handle| handle.url() == url) {
+            let answer = exchange!(handle.refresh()).map(|(_, reply)| reply);
+            self.handles().order = Some(handle);
+            return order(&answer?, url);
+        }
+        let account = self.speaker().await?;
+        let (handle, reply) = exchange!(account.order(url.to_owned()))?;
+        self.handles().order = handle;
+        order(&reply, url)
     }
 
     /// Reads an authorization.
@@ -112,7 +145,11 @@ impl Session {
     /// # Errors
     /// As [`Session`] says.
     pub async fn authorization(&self, url: &str) -> Result<Replied<Authorization>, ClientError> {
-        authorization(&self.post(url, "").await?, url)
+        let has = |handle: &mut Handle| handle.state().authorizations.iter().any(|one| one.url == url);
+        let Some(mut handle) = self.take(has) else { return authorization(&self.post(url, "").await?, url) };
+        let answer = exchange!(read(&mut handle, url));
+        self.handles().order = Some(handle);
+        authorization(&answer?.1, url)
     }
 
     /// Gives an authorization up, valid or not (RFC 8555 section 7.5.2).
@@ -128,7 +165,16 @@ impl Session {
     /// # Errors
     /// As [`Session`] says.
     pub async fn respond(&self, challenge_url: &str) -> Result<Replied<Challenge>, ClientError> {
-        parsed(&self.post(challenge_url, "{}").await?, "no challenge")
+        let has = |handle: &mut Handle| {
+            let read = handle.state().authorizations.iter().filter_map(|one| one.state.as_ref());
+            read.flat_map(|state| &state.challenges).any(|one| one.url == challenge_url)
+        };
+        let Some(mut handle) = self.take(has) else {
+            return parsed(&self.post(challenge_url, "{}").await?, "no challenge");
+        };
+        let answer = exchange!(tell(&mut handle, challenge_url));
+        self.handles().order = Some(handle);
+        parsed(&answer?.1, "no challenge")
     }
 
     /// Asks for the certificate of an order that is ready (RFC 8555 section 7.4). `csr` is DER.
@@ -136,8 +182,13 @@ impl Session {
     /// # Errors
     /// As [`Session`] says.
     pub async fn finalize(&self, unfinished: &Order, csr: &[u8]) -> Result<Replied<Order>, ClientError> {
-        let payload = json!({"csr": URL_SAFE_NO_PAD.encode(csr)});
-        order(&self.post(&unfinished.finalize, &payload.to_string()).await?, &unfinished.url)
+        let Some(mut handle) = self.take(|handle| handle.url() == unfinished.url) else {
+            let payload = json!({"csr": URL_SAFE_NO_PAD.encode(csr)});
+            return order(&self.post(&unfinished.finalize, &payload.to_string()).await?, &unfinished.url);
+        };
+        let answer = exchange!(handle.finalize_csr(csr));
+        self.handles().order = Some(handle);
+        order(&answer?.1, &unfinished.url)
     }
 
     /// Downloads a certificate, by its order's URL for it or one of the alternates.
@@ -145,7 +196,18 @@ impl Session {
     /// # Errors
     /// As [`Session`] says. Whether it is the right certificate is not looked at here.
     pub async fn certificate(&self, url: &str) -> Result<Replied<Chain>, ClientError> {
-        let reply = self.post(url, "").await?;
+        let is = |handle: &mut Handle| {
+            let state = handle.state();
+            (state.status, state.error.is_none(), state.certificate.as_deref()) == (OrderStatus::Valid, true, Some(url))
+        };
+        let reply = match self.take(is) {
+            None => self.post(url, "").await?,
+            Some(mut handle) => {
+                let answer = exchange!(handle.certificate());
+                self.handles().order = Some(handle);
+                answer?.1
+            }
+        };
         let pem = std::str::from_utf8(&reply.body).ok().filter(|text| text.contains("-----BEGIN CERTIFICATE-----"));
         let Some(pem) = pem else { return Err(ClientError::nonsense(&reply, "no certificate")) };
         let base: Uri = self.client.checked(url)?;
@@ -159,22 +221,61 @@ impl Session {
     /// # Errors
     /// As [`Session`] says.
     pub async fn revoke(&self, certificate: &[u8], reason: Option<u8>) -> Result<(), ClientError> {
-        let mut payload = json!({"certificate": URL_SAFE_NO_PAD.encode(certificate)});
-        if let Some(reason) = reason {
-            payload["reason"] = reason.into();
-        }
-        match self.post_to(REVOKE_CERT, |_| payload.clone()).await {
+        let known = reason.map(revocation_reason);
+        let request = RevocationRequest { certificate: &certificate.into(), reason: known.clone().flatten() };
+        let mut place = self.client.place(REVOKE_CERT).await?;
+        let answer = loop {
+            let account = self.speaker().await?;
+            let answer = match known {
+                // It is the CA that judges a reason, also one that the crate cannot say.
+                Some(None) => {
+                    let payload = json!({"certificate": URL_SAFE_NO_PAD.encode(certificate), "reason": reason});
+                    self.post(&place.url, &payload.to_string()).await.map(drop)
+                }
+                _ => exchange!(account.revoke(&request)).map(drop),
+            };
+            if !place.has_moved(&answer).await? {
+                break answer;
+            }
+        };
+        match answer {
             Err(error) if !error.is("alreadyRevoked") => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// The account as instant-acme has it.
+    pub(super) async fn speaker(&self) -> Result<Speaker, ClientError> {
+        let directory = self.client.directory().await?;
+        if let Some((of, account)) = &self.handles().account
+            && Arc::ptr_eq(of, &directory)
+        {
+            return Ok(account.clone());
+        }
+        let key = PrivatePkcs8KeyDer::from(self.key.pkcs8());
+        let builder = Speaker::builder_with_http(Box::new(Wire(self.client.clone())));
+        let made = builder.from_parts(self.url.to_string(), key, self.client.url().to_string()).await;
+        let account = made.map_err(|_no_directory| HttpError::Url)?;
+        self.handles().account = Some((directory, account.clone()));
+        Ok(account)
+    }
+
+    /// The order at hand, if it is the right one; another session may have begun it. It has to be put back.
+    fn take(&self, is_it: impl FnOnce(&mut Handle) -> bool) -> Option<Handle> {
+        self.handles().order.take_if(is_it)
+    }
+
+    fn handles(&self) -> MutexGuard<'_, Handles> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn post(&self, url: &str, payload: &str) -> Result<Reply, ClientError> {
         self.client.post(&self.key, Signer::Account(&self.url), url, payload).await
     }
 
-    async fn post_to(&self, resource: Resource, payload: impl Fn(&str) -> Value) -> Result<Reply, ClientError> {
-        self.client.post_to(resource, &self.key, Signer::Account(&self.url), payload).await
+    fn account(&self, reply: &Reply) -> Result<Replied<Account>, ClientError> {
+        let url = self.url.to_string();
+        Ok(parsed::<Account>(reply, "no account")?.map(|account| Account { url, ..account }))
     }
 }
 
@@ -186,4 +287,39 @@ fn order(reply: &Reply, url: &str) -> Result<Replied<Order>, ClientError> {
 fn authorization(reply: &Reply, url: &str) -> Result<Replied<Authorization>, ClientError> {
     let url = url.to_owned();
     Ok(parsed::<Authorization>(reply, "no authorization")?.map(|read| Authorization { url, ..read }))
+}
+
+/// Reads one authorization of the order.
+async fn read(order: &mut Handle, url: &str) -> Result<(), Error> {
+    let mut all = order.authorizations();
+    while let Some(one) = all.next().await {
+        match one {
+            // The crate reads it the first time, and remembers it.
+            one if asked(url) => return one.map(drop),
+            Ok(mut one) if one.url() == url => return one.refresh().await.map(drop),
+            _of_another => {}
+        }
+    }
+    Ok(())
+}
+
+/// Tells the CA that a challenge of the order can be looked at.
+async fn tell(order: &mut Handle, url: &str) -> Result<(), Error> {
+    let mut all = order.authorizations();
+    while let Some(one) = all.next().await {
+        let mut one = one?;
+        let kind = one.challenges.iter().find(|challenge| challenge.url == url).map(|this| this.r#type.clone());
+        if let Some(mut challenge) = kind.and_then(|kind| one.challenge(kind)) {
+            return challenge.set_ready().await;
+        }
+    }
+    Ok(())
+}
+
+/// RFC 5280 section 5.3.1.
+fn revocation_reason(code: u8) -> Option<RevocationReason> {
+    use RevocationReason::*;
+    let known = [Unspecified, KeyCompromise, CaCompromise, AffiliationChanged, Superseded, CessationOfOperation];
+    let more = [CertificateHold, RemoveFromCrl, PrivilegeWithdrawn, AaCompromise];
+    known.into_iter().chain(more).find(|reason| reason.clone() as u8 == code)
 }

@@ -3,8 +3,10 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_json::json;
+use instant_acme::CertificateIdentifier;
+use rustls::pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::error::Problem;
 
@@ -20,7 +22,7 @@ pub struct Replied<T> {
 }
 
 /// Where a CA's resources are (RFC 8555 section 7.1.1).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Directory {
     pub(super) new_nonce: String,
@@ -30,7 +32,7 @@ pub struct Directory {
     pub(super) key_change: Option<String>,
     pub(super) renewal_info: Option<String>,
     /// What the CA says of itself.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, skip_serializing)]
     pub meta: Meta,
 }
 
@@ -38,31 +40,27 @@ pub struct Directory {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Meta {
-    /// URL of the terms of service.
-    pub terms_of_service: Option<String>,
-    /// URL of a page on the CA.
-    pub website: Option<String>,
     /// What CAA records must name (RFC 8659).
-    #[serde(deserialize_with = "or_default")]
     pub caa_identities: Vec<String>,
     /// Accounts need credentials that were given out beforehand.
-    #[serde(deserialize_with = "or_default")]
     pub external_account_required: bool,
     /// Profiles that an order can name, with what they are.
-    #[serde(deserialize_with = "or_default")]
     pub profiles: BTreeMap<String, String>,
 }
 
 /// What a certificate is for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(tag = "type", content = "value", rename_all = "lowercase")]
 pub enum Identifier {
     /// A DNS name, which may begin with `*.`.
     Dns(String),
-    /// An IP address (RFC 8738).
+    /// An address (RFC 8738).
     Ip(IpAddr),
-    /// What a CA has beside these.
+    /// Of a kind that is not known here.
+    #[serde(untagged)]
     Other {
         /// `type`.
+        #[serde(rename = "type")]
         kind: String,
         /// `value`.
         value: String,
@@ -79,37 +77,20 @@ impl fmt::Display for Identifier {
     }
 }
 
-impl Serialize for Identifier {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let value = match self {
-            Self::Dns(name) => json!({"type": "dns", "value": name}),
-            Self::Ip(address) => json!({"type": "ip", "value": address}),
-            Self::Other { kind, value } => json!({"type": kind, "value": value}),
-        };
-        value.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Identifier {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Raw {
-            #[serde(rename = "type")]
-            kind: String,
-            value: String,
+impl From<&Identifier> for instant_acme::Identifier {
+    fn from(identifier: &Identifier) -> Self {
+        match identifier {
+            Identifier::Dns(name) => Self::Dns(name.clone()),
+            Identifier::Ip(address) => Self::Ip(*address),
+            // The only other kind that CAs have use for.
+            Identifier::Other { value, .. } => Self::PermanentIdentifier(value.clone()),
         }
-
-        let Raw { kind, value } = Raw::deserialize(deserializer)?;
-        Ok(match (&*kind, value.parse()) {
-            ("dns", _) => Self::Dns(value),
-            ("ip", Ok(address)) => Self::Ip(address),
-            _ => Self::Other { kind, value },
-        })
     }
 }
 
 /// The state of an account, order, authorization or challenge (RFC 8555 section 7.1.6). Not each has all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Waits for the client.
     Pending,
@@ -128,36 +109,13 @@ pub enum Status {
     /// Taken back by the CA.
     Revoked,
     /// A word that is not known here.
+    #[serde(untagged)]
     Other(String),
-}
-
-impl Status {
-    const WORDS: [(&str, Self); 8] = [
-        ("pending", Self::Pending),
-        ("processing", Self::Processing),
-        ("ready", Self::Ready),
-        ("valid", Self::Valid),
-        ("invalid", Self::Invalid),
-        ("deactivated", Self::Deactivated),
-        ("expired", Self::Expired),
-        ("revoked", Self::Revoked),
-    ];
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Other(word) => f.write_str(word),
-            known => f.write_str(Self::WORDS.iter().find(|(_, status)| status == known).map_or("", |(word, _)| word)),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Status {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        let known = Self::WORDS.into_iter().find(|(known, _)| *known == word);
-        Ok(known.map_or(Self::Other(word), |(_, status)| status))
+        self.serialize(f)
     }
 }
 
@@ -170,7 +128,7 @@ pub struct Account {
     /// `valid`, `deactivated` or `revoked`.
     pub status: Status,
     /// URLs by which the CA reaches its owner.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default)]
     pub contact: Vec<String>,
 }
 
@@ -182,11 +140,6 @@ pub struct Order {
     pub url: String,
     /// `pending`, `ready`, `processing`, `valid` or `invalid`.
     pub status: Status,
-    /// When the CA forgets it, in seconds since 1970.
-    #[serde(default, deserialize_with = "time")]
-    pub expires: Option<i64>,
-    /// What the certificate will be for.
-    pub identifiers: Vec<Identifier>,
     /// URLs of what has to be proved.
     pub authorizations: Vec<String>,
     /// Where the CSR goes.
@@ -209,16 +162,13 @@ pub struct Authorization {
     pub url: String,
     /// `pending`, `valid`, `invalid`, `deactivated`, `expired` or `revoked`.
     pub status: Status,
-    /// When it is worth nothing any more, in seconds since 1970.
-    #[serde(default, deserialize_with = "time")]
-    pub expires: Option<i64>,
     /// Without the `*.` of a wildcard.
     pub identifier: Identifier,
     /// It is for all names one level below.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default)]
     pub wildcard: bool,
     /// The ways to prove it.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default)]
     pub challenges: Vec<Challenge>,
 }
 
@@ -238,7 +188,7 @@ pub struct Challenge {
     /// Why it failed.
     pub error: Option<Problem>,
     /// For `dns-persist-01`: names of the CA that a record may have.
-    #[serde(default, rename = "issuer-domain-names", deserialize_with = "or_default")]
+    #[serde(default, rename = "issuer-domain-names")]
     pub issuer_domain_names: Vec<String>,
     /// For `dns-persist-01`: the account that a record must name.
     #[serde(default, rename = "accounturi")]
@@ -265,47 +215,45 @@ pub struct RenewalInfo {
     pub explanation_url: Option<String>,
 }
 
-impl<'de> Deserialize<'de> for RenewalInfo {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Raw {
-            suggested_window: Window,
-            #[serde(rename = "explanationURL")]
-            explanation_url: Option<String>,
-        }
+impl RenewalInfo {
+    /// What the crate read, unless its window ends before it begins.
+    pub(super) fn of(read: instant_acme::RenewalInfo) -> Option<Self> {
+        let [start, end] = [read.suggested_window.start, read.suggested_window.end].map(|time| time.unix_timestamp());
+        (start < end).then_some(Self { start, end, explanation_url: read.explanation_url })
+    }
+}
 
-        #[derive(Deserialize)]
-        struct Window {
-            start: String,
-            end: String,
-        }
-
-        let Raw { suggested_window: Window { start, end }, explanation_url } = Raw::deserialize(deserializer)?;
-        match (seconds(&start), seconds(&end)) {
-            (Some(start), Some(end)) if start < end => Ok(Self { start, end, explanation_url }),
-            _ => Err(de::Error::custom("no window")),
+/// A body in JSON. Servers written in Go say `null` for what is empty: it is left out.
+pub(super) fn document(body: &[u8]) -> Option<Value> {
+    fn tidy(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                members.retain(|_, member| !member.is_null());
+                members.values_mut().for_each(tidy);
+            }
+            Value::Array(members) => members.iter_mut().for_each(tidy),
+            _ => {}
         }
     }
+    let mut value = serde_json::from_slice(body).ok()?;
+    tidy(&mut value);
+    Some(value)
+}
+
+/// The identifier of a certificate by its issuer's key and its serial number (RFC 9773 section 4.1). `None` if the
+/// certificate cannot be read or does not name its issuer's key.
+pub fn ari_id(certificate: &[u8]) -> Option<String> {
+    CertificateIdentifier::try_from(&CertificateDer::from(certificate)).ok().map(|id| id.to_string())
+}
+
+/// What [`ari_id`] says, for the crate.
+pub(super) fn certificate_id(id: &str) -> CertificateIdentifier<'_> {
+    let (issuer, serial) = id.split_once('.').unwrap_or((id, ""));
+    CertificateIdentifier { authority_key_identifier: issuer.into(), serial: serial.into() }
 }
 
 fn pending() -> Status {
     Status::Pending
-}
-
-/// Servers written in Go say `null` for what is empty.
-fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// A time that cannot be read is as good as none.
-fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.and_then(|text| seconds(&text)))
-}
-
-/// RFC 3339 to seconds since 1970.
-fn seconds(text: &str) -> Option<i64> {
-    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
 }
 
 #[cfg(test)]

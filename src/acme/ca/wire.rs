@@ -1,0 +1,132 @@
+//! What is below instant-acme: our HTTP client, the directory that we have, and a record of each answer. The crate drops
+//! statuses, headers, and members that it does not know; here is what came over the wire.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, Uri};
+use http_body_util::{BodyExt, Full};
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use serde_json::json;
+
+use super::{
+    Client, ClientError, Problem,
+    http::{HttpError, Reply},
+    types::document,
+};
+
+/// The crate asks three times where a CA refuses nonces; so often it is made to.
+pub(super) const ROUNDS: usize = 7;
+
+tokio::task_local! {
+    /// The record of the call that this task makes. The crate starts no tasks.
+    static RECORD: Arc<Mutex<Record>>;
+}
+
+#[derive(Default)]
+struct Record {
+    /// The URL that was asked last.
+    asked: Option<Uri>,
+    answer: Option<Result<Reply, ClientError>>,
+}
+
+/// Makes a call of the crate's, again where the CA wants another nonce: see [`round`]. A macro, because the futures of
+/// closures that borrow are not `Send` for every lifetime.
+macro_rules! exchange {
+    ($call:expr) => {{
+        let mut left = $crate::acme::ca::wire::ROUNDS;
+        loop {
+            left -= 1;
+            match $crate::acme::ca::wire::round($call).await {
+                Err(error) if error.is("badNonce") && left > 0 => {}
+                answer => break answer,
+            }
+        }
+    }};
+}
+pub(super) use exchange;
+
+/// Makes a call of the crate's. Returns the CA's answer, which is a success, and what the crate made of it, if it could.
+pub(super) async fn round<T>(call: impl Future<Output = Result<T, Error>>) -> Result<(Option<T>, Reply), ClientError> {
+    let record = Arc::<Mutex<Record>>::default();
+    let made = RECORD.scope(record.clone(), Box::pin(call)).await.ok();
+    let answer = lock(&record).answer.take();
+    // Without an answer, the crate could not make a request of the URL.
+    let reply = answer.unwrap_or_else(|| Err(HttpError::Url.into()))?;
+    if reply.status.is_success() { Ok((made, reply)) } else { Err(ClientError::refused(&reply)) }
+}
+
+/// Whether the call that this task makes asked for this URL last.
+pub(super) fn asked(url: &str) -> bool {
+    let url = url.parse::<Uri>().ok();
+    url.is_some() && RECORD.with(|record| lock(record).asked == url)
+}
+
+/// The HTTP client of the crate's accounts.
+pub(super) struct Wire(pub(super) Client);
+
+impl HttpClient for Wire {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let client = self.0.clone();
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap_or_else(|never| match never {}).to_bytes();
+            match answer(&client, head.method, head.uri, body).await {
+                Ok(response) => Ok(response.into()),
+                Err(error) => {
+                    note(|record| record.answer = Some(Err(error.clone())));
+                    Err(Error::Other(Box::new(error)))
+                }
+            }
+        })
+    }
+}
+
+async fn answer(client: &Client, method: Method, url: Uri, body: Bytes) -> Result<Response<Full<Bytes>>, ClientError> {
+    if method == Method::HEAD {
+        let response = Response::builder().header("replay-nonce", client.nonce().await?);
+        return response.body(Full::default()).map_err(|_bad| HttpError::Url.into());
+    }
+    // The crate asks for it with each account.
+    if url == *client.url() {
+        return Ok(Response::new(json!(*client.directory().await?).to_string().into()));
+    }
+
+    note(|record| record.asked = Some(url.clone()));
+    let reply = client.send(method, client.checked(&url.to_string())?, body).await?;
+    let mut response = Response::new(readable(&reply).into());
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers.clone();
+    // Its nonce is in the client already, for whoever is next.
+    response.headers_mut().remove("replay-nonce");
+    note(|record| record.answer = Some(Ok(reply)));
+    Ok(response)
+}
+
+/// The body of an answer as the crate can read it: errors are problem documents, also where they are pages in HTML or
+/// have a status in quotes, and nothing is `null`.
+fn readable(reply: &Reply) -> Bytes {
+    if !reply.status.is_success() {
+        let Problem { kind, detail, .. } = Problem::of(reply);
+        return json!({"type": format!("urn:ietf:params:acme:error:{kind}"), "detail": detail}).to_string().into();
+    }
+    document(&reply.body).map_or_else(|| reply.body.clone(), |body| body.to_string().into())
+}
+
+/// Outside of [`round`] only the directory is asked for, which needs no record.
+fn note(change: impl FnOnce(&mut Record)) {
+    let _outside = RECORD.try_with(|record| change(&mut lock(record)));
+}
+
+fn lock(record: &Mutex<Record>) -> MutexGuard<'_, Record> {
+    record.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
