@@ -123,8 +123,9 @@ impl Client {
             }
         };
         let url = location(&reply)?;
-        let account = parsed::<Account>(&reply, "no account")?;
-        Ok(account.map(|account| Account { url, ..account }))
+        let mut account = parsed::<Account>(&reply, "no account")?;
+        account.value.url = url;
+        Ok(account)
     }
 
     async fn by_key(&self, key: &AccountKey, only_existing: bool) -> Result<(), Error> {
@@ -282,11 +283,6 @@ impl Place<'_> {
 }
 
 impl<T> Replied<T> {
-    /// Another value with the same headers.
-    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Replied<U> {
-        Replied { value: change(self.value), retry_after: self.retry_after, date: self.date }
-    }
-
     pub(super) fn of(value: T, reply: &Reply) -> Self {
         Self { value, retry_after: header::retry_after(&reply.headers), date: header::date(&reply.headers) }
     }

@@ -2,12 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use http::{HeaderMap, StatusCode, header};
+use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    header::{date, retry_after, text},
+    header::{date, retry_after},
     http::{HttpError, Reply},
     types::{Identifier, document},
 };
@@ -28,8 +28,6 @@ pub struct ClientError {
     pub retry_after: Option<Duration>,
     /// The CA's time, in seconds since 1970.
     pub date: Option<i64>,
-    /// Where the CA points to: the account that has the key already (RFC 8555 section 7.3.5).
-    pub location: Option<String>,
 }
 
 /// The kinds of [`ClientError`].
@@ -138,7 +136,7 @@ impl ClientError {
     }
 
     pub(super) fn not_offered(what: &'static str) -> Self {
-        Self { kind: ErrorKind::NotOffered(what), retry_after: None, date: None, location: None }
+        Self { kind: ErrorKind::NotOffered(what), retry_after: None, date: None }
     }
 
     pub(super) fn nonsense(reply: &Reply, why: &'static str) -> Self {
@@ -155,14 +153,13 @@ impl ClientError {
     }
 
     fn with(headers: &HeaderMap, kind: ErrorKind) -> Self {
-        let location = text(headers, header::LOCATION.as_str()).map(str::to_owned);
-        Self { kind, retry_after: retry_after(headers), date: date(headers), location }
+        Self { kind, retry_after: retry_after(headers), date: date(headers) }
     }
 }
 
 impl From<HttpError> for ClientError {
     fn from(error: HttpError) -> Self {
-        Self { kind: ErrorKind::Transport(error), retry_after: None, date: None, location: None }
+        Self { kind: ErrorKind::Transport(error), retry_after: None, date: None }
     }
 }
 
@@ -179,30 +176,23 @@ impl Problem {
     }
 }
 
+/// A problem, or one within a problem.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Raw {
+    identifier: Option<Identifier>,
     #[serde(rename = "type")]
     kind: String,
     title: String,
     detail: String,
     status: Value,
     instance: Option<String>,
-    subproblems: Vec<RawSubproblem>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawSubproblem {
-    identifier: Option<Identifier>,
-    #[serde(rename = "type")]
-    kind: String,
-    detail: String,
+    subproblems: Vec<Self>,
 }
 
 impl From<Raw> for Problem {
     fn from(raw: Raw) -> Self {
-        let subproblem = |RawSubproblem { identifier, kind, detail }| Subproblem {
+        let subproblem = |Raw { identifier, kind, detail, .. }| Subproblem {
             identifier,
             kind: short(&kind),
             detail: line(&detail, WORDS),
@@ -210,18 +200,12 @@ impl From<Raw> for Problem {
         Self {
             kind: short(&raw.kind),
             detail: line(if raw.detail.is_empty() { &raw.title } else { &raw.detail }, WORDS),
-            status: status(&raw.status),
+            // A number, or one in quotes.
+            status: raw.status.to_string().trim_matches('"').parse().unwrap_or(0),
             instance: raw.instance.map(|instance| line(&instance, WORDS)),
             subproblems: raw.subproblems.into_iter().take(SUBPROBLEMS).map(subproblem).collect(),
         }
     }
-}
-
-/// A number, or one in quotes.
-fn status(status: &Value) -> u16 {
-    let number = status.as_u64().or_else(|| status.as_str()?.parse().ok());
-    let number = number.and_then(|number| u16::try_from(number).ok());
-    number.and_then(|number| StatusCode::from_u16(number).ok()).map_or(0, |status| status.as_u16())
 }
 
 /// The error type without what all have in common. `about:blank` says nothing (RFC 9457 section 4.2.1).

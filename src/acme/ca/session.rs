@@ -14,7 +14,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::json;
 
 use super::{
-    Account, Authorization, Chain, Challenge, Client, ClientError, Directory, Identifier, Order, Replied,
+    Account, Authorization, Chain, Challenge, Client, ClientError, Identifier, Order, Replied,
     client::{KEY_CHANGE, NEW_ORDER, REVOKE_CERT, location, parsed},
     header,
     http::{HttpError, Reply},
@@ -30,16 +30,8 @@ pub struct Session {
     client: Client,
     key: Arc<AccountKey>,
     url: Arc<str>,
-    handles: Arc<Mutex<Handles>>,
-}
-
-/// What instant-acme has of the account.
-#[derive(Default)]
-struct Handles {
-    /// With the directory that it was made with.
-    account: Option<(Arc<Directory>, Speaker)>,
-    /// The order that was read last. Away while a request for it is under way.
-    order: Option<Handle>,
+    /// The order that was read last, as instant-acme has it. Away while a request for it is under way.
+    order: Arc<Mutex<Option<Handle>>>,
 }
 
 impl fmt::Debug for Session {
@@ -50,7 +42,7 @@ impl fmt::Debug for Session {
 
 impl Session {
     pub(super) fn new(client: Client, key: Arc<AccountKey>, url: &str) -> Self {
-        Self { client, key, url: url.into(), handles: Arc::default() }
+        Self { client, key, url: url.into(), order: Arc::default() }
     }
 
     /// The account's key.
@@ -65,15 +57,10 @@ impl Session {
     pub async fn update_account(&self, contacts: &[String]) -> Result<Replied<Account>, ClientError> {
         let account = self.speaker().await?;
         let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
-        self.account(&exchange!(account.update_contacts(&contacts))?.1)
-    }
-
-    /// Ends the account, for good (RFC 8555 section 7.3.6).
-    ///
-    /// # Errors
-    /// As [`Session`] says.
-    pub async fn deactivate_account(&self) -> Result<Replied<Account>, ClientError> {
-        self.account(&self.post(&self.url, r#"{"status":"deactivated"}"#).await?)
+        let (_, reply) = exchange!(account.update_contacts(&contacts))?;
+        let mut updated = parsed::<Account>(&reply, "no account")?;
+        updated.value.url = self.url.to_string();
+        Ok(updated)
     }
 
     /// Gives the account another key (RFC 8555 section 7.3.5). The new one has to be stored before: once the CA has
@@ -120,7 +107,7 @@ impl Session {
                 break answer?;
             }
         };
-        self.handles().order = handle;
+        *self.at_hand() = handle;
         order(&reply, &location(&reply)?)
     }
 
@@ -131,12 +118,12 @@ impl Session {
     pub async fn order(&self, url: &str) -> Result<Replied<Order>, ClientError> {
         if let Some(mut handle) = self.take(|handle| handle.url() == url) {
             let answer = exchange!(handle.refresh()).map(|(_, reply)| reply);
-            self.handles().order = Some(handle);
+            *self.at_hand() = Some(handle);
             return order(&answer?, url);
         }
         let account = self.speaker().await?;
         let (handle, reply) = exchange!(account.order(url.to_owned()))?;
-        self.handles().order = handle;
+        *self.at_hand() = handle;
         order(&reply, url)
     }
 
@@ -146,18 +133,10 @@ impl Session {
     /// As [`Session`] says.
     pub async fn authorization(&self, url: &str) -> Result<Replied<Authorization>, ClientError> {
         let has = |handle: &mut Handle| handle.state().authorizations.iter().any(|one| one.url == url);
-        let Some(mut handle) = self.take(has) else { return authorization(&self.post(url, "").await?, url) };
+        let Some(mut handle) = self.take(has) else { return authorization(&self.post(url, "").await?) };
         let answer = exchange!(read(&mut handle, url));
-        self.handles().order = Some(handle);
-        authorization(&answer?.1, url)
-    }
-
-    /// Gives an authorization up, valid or not (RFC 8555 section 7.5.2).
-    ///
-    /// # Errors
-    /// As [`Session`] says.
-    pub async fn deactivate_authorization(&self, url: &str) -> Result<Replied<Authorization>, ClientError> {
-        authorization(&self.post(url, r#"{"status":"deactivated"}"#).await?, url)
+        *self.at_hand() = Some(handle);
+        authorization(&answer?.1)
     }
 
     /// Tells the CA that a challenge can be looked at (RFC 8555 section 7.5.1). To be done once.
@@ -173,7 +152,7 @@ impl Session {
             return parsed(&self.post(challenge_url, "{}").await?, "no challenge");
         };
         let answer = exchange!(tell(&mut handle, challenge_url));
-        self.handles().order = Some(handle);
+        *self.at_hand() = Some(handle);
         parsed(&answer?.1, "no challenge")
     }
 
@@ -187,7 +166,7 @@ impl Session {
             return order(&self.post(&unfinished.finalize, &payload.to_string()).await?, &unfinished.url);
         };
         let answer = exchange!(handle.finalize_csr(csr));
-        self.handles().order = Some(handle);
+        *self.at_hand() = Some(handle);
         order(&answer?.1, &unfinished.url)
     }
 
@@ -204,7 +183,7 @@ impl Session {
             None => self.post(url, "").await?,
             Some(mut handle) => {
                 let answer = exchange!(handle.certificate());
-                self.handles().order = Some(handle);
+                *self.at_hand() = Some(handle);
                 answer?.1
             }
         };
@@ -244,49 +223,39 @@ impl Session {
         }
     }
 
-    /// The account as instant-acme has it.
+    /// The account as instant-acme has it. Made for each call, because it keeps the directory that it was made with.
     pub(super) async fn speaker(&self) -> Result<Speaker, ClientError> {
-        let directory = self.client.directory().await?;
-        if let Some((of, account)) = &self.handles().account
-            && Arc::ptr_eq(of, &directory)
-        {
-            return Ok(account.clone());
-        }
+        let directory = self.client.url().to_string();
+        self.client.directory().await?;
         let key = PrivatePkcs8KeyDer::from(self.key.pkcs8());
         let builder = Speaker::builder_with_http(Box::new(Wire(self.client.clone())));
-        let made = builder.from_parts(self.url.to_string(), key, self.client.url().to_string()).await;
-        let account = made.map_err(|_no_directory| HttpError::Url)?;
-        self.handles().account = Some((directory, account.clone()));
-        Ok(account)
+        let made = builder.from_parts(self.url.to_string(), key, directory).await;
+        made.map_err(|_no_directory| HttpError::Url.into())
     }
 
     /// The order at hand, if it is the right one; another session may have begun it. It has to be put back.
     fn take(&self, is_it: impl FnOnce(&mut Handle) -> bool) -> Option<Handle> {
-        self.handles().order.take_if(is_it)
+        self.at_hand().take_if(is_it)
     }
 
-    fn handles(&self) -> MutexGuard<'_, Handles> {
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    fn at_hand(&self) -> MutexGuard<'_, Option<Handle>> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn post(&self, url: &str, payload: &str) -> Result<Reply, ClientError> {
         self.client.post(&self.key, Signer::Account(&self.url), url, payload).await
     }
-
-    fn account(&self, reply: &Reply) -> Result<Replied<Account>, ClientError> {
-        let url = self.url.to_string();
-        Ok(parsed::<Account>(reply, "no account")?.map(|account| Account { url, ..account }))
-    }
 }
 
 fn order(reply: &Reply, url: &str) -> Result<Replied<Order>, ClientError> {
-    let url = url.to_owned();
-    Ok(parsed::<Order>(reply, "no order")?.map(|order| Order { url, ..order }))
+    let mut read = parsed::<Order>(reply, "no order")?;
+    url.clone_into(&mut read.value.url);
+    Ok(read)
 }
 
-fn authorization(reply: &Reply, url: &str) -> Result<Replied<Authorization>, ClientError> {
-    let url = url.to_owned();
-    Ok(parsed::<Authorization>(reply, "no authorization")?.map(|read| Authorization { url, ..read }))
+/// The body of an authorization.
+fn authorization(reply: &Reply) -> Result<Replied<Authorization>, ClientError> {
+    parsed(reply, "no authorization")
 }
 
 /// Reads one authorization of the order.

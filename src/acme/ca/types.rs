@@ -157,9 +157,6 @@ pub struct Order {
 /// What has to be proved for one identifier (RFC 8555 section 7.1.4).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Authorization {
-    /// Its URL.
-    #[serde(skip)]
-    pub url: String,
     /// `pending`, `valid`, `invalid`, `deactivated`, `expired` or `revoked`.
     pub status: Status,
     /// Without the `*.` of a wildcard.
