@@ -24,6 +24,8 @@ pub enum NoticeReason {
     ClockSuspect,
     /// A certificate came and is served.
     Issued,
+    /// The CA has no chain with the issuer that is preferred.
+    PreferredChainMissing,
     /// A CA says that a certificate should be renewed at another time than before, and why.
     RenewalMoved,
     /// An attempt failed; the next one is scheduled.
@@ -40,6 +42,7 @@ impl NoticeReason {
             Self::ChallengeNeverSeen => "ChallengeNeverSeen",
             Self::ClockSuspect => "ClockSuspect",
             Self::Issued => "CertificateIssued",
+            Self::PreferredChainMissing => "PreferredChainMissing",
             Self::RenewalMoved => "RenewalMoved",
             Self::Failed => "CertificateFailed",
             Self::Revoked => "CertificateRevoked",

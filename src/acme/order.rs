@@ -8,12 +8,16 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     accounts::account_key,
-    ca::{ClientError, ErrorKind, Identifier, Order as Remote, Replied, Session, Status, ari_id},
+    ca::{
+        ClientError, ErrorKind, Identifier, Order as Remote, Replied, Session, Status, ari_id,
+        jws::{AccountKey, ExternalAccount},
+    },
     classify,
     engine::{Ca, Engine, Pace},
     failure::{Class, Failure},
     issuer::{AcmeIssuer, Issuer},
     keys,
+    notice::NoticeReason,
     record::{Account, Held, Job},
     want::{Name, Want},
 };
@@ -168,7 +172,7 @@ impl Attempt<'_> {
             let session = self.ca.session().unwrap_or_else(|| self.ca.enter(key, url));
             // Somebody asked for a renewal: whoever has looked at new terms of service agrees to them with that.
             if self.engine.is_forced(&self.want.id) {
-                return self.register(account).await;
+                return self.register(account, None).await;
             }
             if account.contacts == *contacts {
                 return Ok(());
@@ -183,15 +187,22 @@ impl Attempt<'_> {
                 Err(error) => return Err(self.failed(&error)),
             }
         }
-        self.register(account).await
+        self.register(account, self.acme.eab.as_ref()).await
     }
 
-    /// Registers the key, or finds the account that has it already.
-    async fn register(&self, mut account: Account) -> Result<(), Failure> {
+    /// Registers the key, or finds the account that has it already. A binding is for an account that is made: CAs accept
+    /// some only once.
+    async fn register(&self, mut account: Account, binding: Option<&ExternalAccount>) -> Result<(), Failure> {
         self.doing("registering the account");
         let contacts = &self.acme.contacts;
         let key = Arc::new(account_key(&account)?);
-        let made = self.ca.client.new_account(&key, contacts, self.acme.eab.as_ref(), false).await;
+        let mut made = self.ca.client.new_account(&key, contacts, binding, false).await;
+        if binding.is_none()
+            && self.acme.eab.is_some()
+            && made.as_ref().is_err_and(|error| error.is("externalAccountRequired"))
+        {
+            made = self.ca.client.new_account(&key, contacts, self.acme.eab.as_ref(), false).await;
+        }
         let made = made.map_err(|error| {
             let failure = self.failed(&error);
             // With a binding it is the binding that a CA refuses in these words.
@@ -201,17 +212,32 @@ impl Attempt<'_> {
             failure
         })?;
         self.engine.witness(made.date);
-        self.ca.enter(key, &made.value.url);
-        account.url = Some(made.value.url);
         account.contacts.clone_from(contacts);
+        self.speak_for(account, key, made.value.url).await
+    }
+
+    async fn speak_for(&self, mut account: Account, key: Arc<AccountKey>, url: String) -> Result<(), Failure> {
+        self.ca.enter(key, &url);
+        account.url = Some(url);
         self.engine.put_account(&self.ca.account, account).await
+    }
+
+    /// The CA says of our account that it is wrong: it may be another one by now, which the key finds.
+    async fn look_up(&self) -> Result<(), Failure> {
+        let account = self.engine.account(&self.ca.account, self.acme).await?;
+        let key = Arc::new(account_key(&account)?);
+        match self.ca.client.new_account(&key, &[], None, true).await {
+            Ok(found) => self.speak_for(account, key, found.value.url).await,
+            Err(error) if error.is(UNKNOWN_ACCOUNT) => self.register_again().await,
+            Err(error) => Err(self.failed(&error)),
+        }
     }
 
     /// The CA does not know the account: the same key is registered again.
     async fn register_again(&self) -> Result<(), Failure> {
         tracing::warn!(issuer = &*self.issuer.name, "the CA does not know the account: registering its key again");
         let account = self.engine.account(&self.ca.account, self.acme).await?;
-        self.register(account).await
+        self.register(account, self.acme.eab.as_ref()).await
     }
 
     // === Order ===
@@ -274,6 +300,10 @@ impl Attempt<'_> {
                 Err(error) if error.is(UNKNOWN_ACCOUNT) && !registered => {
                     registered = true;
                     self.register_again().await?;
+                }
+                Err(error) if is_about_account(&error) && !registered => {
+                    registered = true;
+                    self.look_up().await?;
                 }
                 // A predecessor that the CA does not accept must never stop a renewal.
                 Err(error) if replaces.is_some() && is_verdict(&error) => {
@@ -351,6 +381,10 @@ impl Attempt<'_> {
                     Err(error) => tracing::info!(want = &*self.want.id, %error, "another chain cannot be had"),
                 }
             }
+            if !has_issuer(&chain, preferred) {
+                let message = format!("the CA offers no chain with the issuer {preferred}: its usual one is served");
+                self.engine.tell(&self.want.id, NoticeReason::PreferredChainMissing, message);
+            }
         }
         let now = self.engine.now_or_failure()?;
         let certificate = keys::check(self.want, &chain, &job.key, now);
@@ -415,6 +449,11 @@ fn is_gone(error: &ClientError) -> bool {
     error.problem().is_some_and(|problem| {
         matches!(problem.status, 403 | 404 | 410) || matches!(&*problem.kind, "malformed" | UNKNOWN_ACCOUNT)
     })
+}
+
+/// Whether the CA does not know the account, in words that RFC 8555 has for something else.
+fn is_about_account(error: &ClientError) -> bool {
+    error.is("malformed") && error.problem().is_some_and(|problem| problem.detail.to_lowercase().contains("account"))
 }
 
 /// Whether the CA has judged the request itself, and not its sender or the moment.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
 use instant_acme::CertificateIdentifier;
 use rustls::pki_types::CertificateDer;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::error::Problem;
@@ -28,11 +28,14 @@ pub struct Directory {
     pub(super) new_nonce: String,
     pub(super) new_account: String,
     pub(super) new_order: String,
+    #[serde(default, deserialize_with = "lenient")]
     pub(super) revoke_cert: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
     pub(super) key_change: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
     pub(super) renewal_info: Option<String>,
     /// What the CA says of itself.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing, deserialize_with = "lenient")]
     pub meta: Meta,
 }
 
@@ -125,10 +128,11 @@ pub struct Account {
     /// Its URL, which signs for it from now on.
     #[serde(skip)]
     pub url: String,
-    /// `valid`, `deactivated` or `revoked`.
+    /// `valid`, `deactivated` or `revoked`. Valid where a CA leaves it out.
+    #[serde(default = "valid")]
     pub status: Status,
     /// URLs by which the CA reaches its owner.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub contact: Vec<String>,
 }
 
@@ -145,12 +149,16 @@ pub struct Order {
     /// Where the CSR goes.
     pub finalize: String,
     /// URL of the certificate, once there is one.
+    #[serde(default, deserialize_with = "lenient")]
     pub certificate: Option<String>,
     /// Why it is invalid.
+    #[serde(default, deserialize_with = "lenient")]
     pub error: Option<Problem>,
     /// The certificate that it replaces (RFC 9773 section 5). A CA that ignored the wish leaves it out.
+    #[serde(default, deserialize_with = "lenient")]
     pub replaces: Option<String>,
     /// The profile that the CA took.
+    #[serde(default, deserialize_with = "lenient")]
     pub profile: Option<String>,
 }
 
@@ -162,10 +170,10 @@ pub struct Authorization {
     /// Without the `*.` of a wildcard.
     pub identifier: Identifier,
     /// It is for all names one level below.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub wildcard: bool,
     /// The ways to prove it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "readable")]
     pub challenges: Vec<Challenge>,
 }
 
@@ -181,14 +189,16 @@ pub struct Challenge {
     #[serde(default = "pending")]
     pub status: Status,
     /// What the CA made up.
+    #[serde(default, deserialize_with = "lenient")]
     pub token: Option<String>,
     /// Why it failed.
+    #[serde(default, deserialize_with = "lenient")]
     pub error: Option<Problem>,
     /// For `dns-persist-01`: names of the CA that a record may have.
-    #[serde(default, rename = "issuer-domain-names")]
+    #[serde(default, rename = "issuer-domain-names", deserialize_with = "lenient")]
     pub issuer_domain_names: Vec<String>,
     /// For `dns-persist-01`: the account that a record must name.
-    #[serde(default, rename = "accounturi")]
+    #[serde(default, rename = "accounturi", deserialize_with = "lenient")]
     pub account_uri: Option<String>,
 }
 
@@ -220,7 +230,7 @@ impl RenewalInfo {
     }
 }
 
-/// A body in JSON. Servers written in Go say `null` for what is empty: it is left out.
+/// A body in JSON; an empty one has no members. Servers written in Go say `null` for what is empty: it is left out.
 pub(super) fn document(body: &[u8]) -> Option<Value> {
     fn tidy(value: &mut Value) {
         match value {
@@ -232,6 +242,7 @@ pub(super) fn document(body: &[u8]) -> Option<Value> {
             _ => {}
         }
     }
+    let body = if body.is_empty() { b"{}" } else { body };
     let mut value = serde_json::from_slice(body).ok()?;
     tidy(&mut value);
     Some(value)
@@ -251,6 +262,21 @@ pub(super) fn certificate_id(id: &str) -> CertificateIdentifier<'_> {
 
 fn pending() -> Status {
     Status::Pending
+}
+
+fn valid() -> Status {
+    Status::Valid
+}
+
+/// What a CA may leave out does no harm in another shape either.
+fn lenient<'de, T: DeserializeOwned + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(T::deserialize(Value::deserialize(deserializer)?).unwrap_or_default())
+}
+
+/// The entries of a list that can be read.
+fn readable<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let entries: Vec<Value> = lenient(deserializer)?;
+    Ok(entries.into_iter().filter_map(|entry| T::deserialize(entry).ok()).collect())
 }
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ fn what_came_is_what_was_asked_for_or_is_named() {
     assert!(wrong(leaf, &key, NOW).contains("issuer's certificate"));
     let (fewer, key) = issued(&["a.example"], NOW - 100, 90);
     assert!(wrong(&fewer, &key, NOW).contains("is for a.example and not for"));
+    let (more, key) = issued(&[&names[..], &["www.a.example"]].concat(), NOW - 100, 90);
+    check(&want, &more, &key, NOW).expect("a name more does no harm");
     assert!(wrong("nonsense", &key, NOW).contains("the chain has no PEM certificate"));
 }
 

@@ -284,3 +284,30 @@ fn a_short_restart_writes_nothing_before_anybody_says_what_is_wanted() {
     assert_eq!(gate.commits(), commits);
     bench.assert_good();
 }
+
+#[test]
+fn an_external_account_is_named_only_when_an_account_is_made() {
+    let options = Options { eab: vec![("kid-1".to_owned(), vec![7; 32])], ..Options::default() };
+    let bench = Bench::new(options);
+    let eab = ExternalAccount::new("kid-1", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc").unwrap();
+    bench.engine.want([want(&["a.example"], &[bench.issuer(|acme| acme.eab = Some(eab))])].into());
+    assert_eq!(bench.settle(HOUR), End::Live);
+    // The CA accepts each binding once.
+    bench.block_on(bench.engine.renew("a.example")).unwrap();
+    bench.until("it is renewed", || (bench.issued() == 2).then_some(()));
+    // It knows nothing any more: an account is made again.
+    bench.ca.forget();
+    bench.pass(DAY * 80);
+    assert_eq!(bench.settle(DAY), End::Live);
+    bench.assert_good();
+}
+
+#[test]
+fn a_preferred_chain_that_does_not_exist_is_a_warning() {
+    let mut bench = Bench::new(Options::default());
+    let issuer = bench.issuer(|acme| acme.preferred_chain = Some("No Such Root".to_owned()));
+    bench.engine.want([want(&["a.example"], &[issuer])].into());
+    assert_eq!(bench.settle(HOUR), End::Live);
+    let told = bench.told().iter().find(|notice| notice.reason.name() == "PreferredChainMissing").cloned();
+    assert!(told.is_some_and(|told| told.message.contains("No Such Root")));
+}

@@ -261,7 +261,10 @@ fn certificates_that_are_not_what_was_asked_for_are_never_served() {
         assert_eq!(bench.settle(DAY), End::Live, "{wrong:?}");
         bench.assert_good();
     }
-    // A short life is not wrong.
+    // A short life is not wrong, nor is a name more.
+    let extra =
+        gets_there("a name more", vec![Fault::once(Endpoint::Finalize, Action::Chain(WrongChain::ExtraName))], HOUR);
+    assert_eq!(extra.issued(), 1);
     gets_there("one day", vec![Fault::once(Endpoint::Finalize, Action::Chain(WrongChain::OneDayLife))], HOUR);
 }
 
@@ -363,6 +366,25 @@ fn an_account_that_the_ca_lost_is_registered_again_with_the_same_key() {
     assert_eq!(bench.settle(DAY), End::Live);
     assert_eq!(bench.calls(Endpoint::NewAccount), 2);
     bench.assert_good();
+}
+
+#[test]
+fn odd_members_of_resources_do_no_harm() {
+    let mut bench = gets_there("odd members", vec![Fault::always(Endpoint::Any, Action::OddMembers)], HOUR);
+    assert!(!bench.was_told(NoticeReason::Failed), "{:#?}", bench.ca.log());
+    assert_eq!((bench.issued(), bench.calls(Endpoint::NewOrder)), (1, 1));
+}
+
+#[test]
+fn an_account_that_the_ca_calls_malformed_is_looked_up_once() {
+    for times in [1, 2] {
+        let unknown = Problem::new("malformed", "JWS verification error: unknown account").status(400);
+        let faults =
+            (1..=times).map(|nth| Fault::new(Endpoint::NewOrder, Nth::Call(nth), Action::Problem(unknown.clone())));
+        let mut bench = gets_there("unknown account", faults.collect(), HOUR);
+        assert_eq!(bench.was_told(NoticeReason::Failed), times == 2, "{:#?}", bench.ca.log());
+        assert_eq!(bench.calls(Endpoint::NewAccount), 2);
+    }
 }
 
 #[test]

@@ -1,5 +1,4 @@
 use rustls::pki_types::pem::PemObject;
-use serde::de::DeserializeOwned;
 
 use super::*;
 

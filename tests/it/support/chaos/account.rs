@@ -68,6 +68,10 @@ pub(super) fn new(state: &mut State, call: &Call, signed: &Signed) -> Result<Rep
         if account.deactivated {
             return Err(Problem::new("unauthorized", "an account with this key is deactivated"));
         }
+        // Google's are good for one account.
+        if !asked["externalAccountBinding"].is_null() {
+            return Err(Problem::malformed("the external account key has been used"));
+        }
         if agrees {
             account.agreed = state.terms;
         }

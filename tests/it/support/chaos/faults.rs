@@ -86,6 +86,8 @@ pub enum Action {
     GoAway,
     /// No `Replay-Nonce`.
     NoNonce,
+    /// What the answer may leave out is `null`, or of another shape than in RFC 8555.
+    OddMembers,
     /// The order that the call is about is invalid from now on.
     OrderInvalid(Problem),
     /// A refusal of the CA, which has checked the signature and done nothing else.
@@ -137,6 +139,8 @@ pub enum RetryAfter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WrongChain {
     Expired,
+    /// One name more than was ordered.
+    ExtraName,
     MissingIntermediate,
     /// Valid in a week.
     NotYetValid,

@@ -19,6 +19,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimePrinter};
 use rustls::ServerConfig;
+use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, mpsc},
@@ -97,7 +98,7 @@ impl Call {
 }
 
 impl Reply {
-    pub(super) fn json(status: u16, body: &serde_json::Value) -> Self {
+    pub(super) fn json(status: u16, body: &Value) -> Self {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
         Self { status, headers, body: body.to_string().into_bytes() }
     }
@@ -293,6 +294,9 @@ fn whole(state: &mut State, call: &Call, agent: bool) -> Result<Reply, io::Error
         line.problem = Some(problem.kind);
         if needs_terms { reply.header("Link", terms) } else { reply }
     });
+    if call.has(&Action::OddMembers) && reply.status < 300 {
+        odd_members(call.endpoint, &mut reply);
+    }
     let is_new_nonce = call.endpoint == Endpoint::NewNonce;
     if (call.method == Method::POST || is_new_nonce) && in_front(call).is_none() && !call.has(&Action::NoNonce) {
         reply = reply.header("Replay-Nonce", state.nonce());
@@ -313,6 +317,33 @@ fn whole(state: &mut State, call: &Call, agent: bool) -> Result<Reply, io::Error
     line.status = (!lost).then_some(reply.status);
     state.log.push(line);
     if lost { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(reply) }
+}
+
+/// What may be left out becomes odd; of an account, only its `Location` stays.
+fn odd_members(endpoint: Endpoint, reply: &mut Reply) {
+    if matches!(endpoint, Endpoint::NewAccount) {
+        reply.body.clear();
+        return;
+    }
+    let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body) else { return };
+    let Some(members) = body.as_object_mut() else { return };
+    for (name, value) in [
+        ("contact", json!("mailto:a@b.test")),
+        ("error", json!("none")),
+        ("expires", json!(7)),
+        ("meta", json!([])),
+        ("notAfter", json!(null)),
+        ("profile", json!({})),
+        ("replaces", json!(5)),
+        ("wildcard", json!("false")),
+    ] {
+        members.insert(name.to_owned(), value);
+    }
+    if let Some(challenges) = members.get_mut("challenges").and_then(|list| list.as_array_mut()) {
+        challenges.iter_mut().for_each(|one| one["error"] = json!([]));
+        challenges.extend([json!(null), json!({"type": "odd-01"}), json!("dns-01")]);
+    }
+    reply.body = body.to_string().into_bytes();
 }
 
 /// An answer of something in front of the CA.
