@@ -23,14 +23,16 @@ use super::{
     wire::{Wire, asked, exchange},
 };
 
-/// An account at a CA. Every method is one request (more when the CA wants another nonce) and fails when the CA refuses,
-/// answers nonsense, or does not answer. Clones share the account and its order.
+/// An account at a CA. Every method is one request (more when the CA wants another nonce) and fails
+/// when the CA refuses, answers nonsense, or does not answer. Clones share the account and its
+/// order.
 #[derive(Clone)]
 pub struct Session {
     client: Client,
     key: Arc<AccountKey>,
     url: Arc<str>,
-    /// The order that was read last, as instant-acme has it. Away while a request for it is under way.
+    /// The order that was read last, as instant-acme has it. Away while a request for it is under
+    /// way.
     order: Arc<Mutex<Option<Handle>>>,
 }
 
@@ -63,8 +65,9 @@ impl Session {
         Ok(updated)
     }
 
-    /// Gives the account another key (RFC 8555 section 7.3.5). The new one has to be stored before: once the CA has
-    /// agreed, only it counts, also if the answer is lost. This session goes on with the old one.
+    /// Gives the account another key (RFC 8555 section 7.3.5). The new one has to be stored before:
+    /// once the CA has agreed, only it counts, also if the answer is lost. This session goes on
+    /// with the old one.
     ///
     /// # Errors
     /// As [`Session`] says; the key of another account is a conflict, with that account's URL.
@@ -78,8 +81,9 @@ impl Session {
         }
     }
 
-    /// Begins an order (RFC 8555 section 7.4). `replaces` is the [`super::ari_id`] of the certificate before this one
-    /// (RFC 9773 section 5); a CA without renewal information is not told.
+    /// Begins an order (RFC 8555 section 7.4). `replaces` is the [`super::ari_id`] of the
+    /// certificate before this one (RFC 9773 section 5); a CA without renewal information is not
+    /// told.
     ///
     /// # Errors
     /// As [`Session`] says. Whether the CA did heed the profile and `replaces`, the order says.
@@ -194,8 +198,8 @@ impl Session {
         Ok(Replied::of(chain, &reply))
     }
 
-    /// Revokes a certificate in DER (RFC 8555 section 7.6), for a reason of RFC 5280 section 5.3.1. One that is revoked
-    /// already is a success.
+    /// Revokes a certificate in DER (RFC 8555 section 7.6), for a reason of RFC 5280 section 5.3.1.
+    /// One that is revoked already is a success.
     ///
     /// # Errors
     /// As [`Session`] says.
@@ -223,7 +227,8 @@ impl Session {
         }
     }
 
-    /// The account as instant-acme has it. Made for each call, because it keeps the directory that it was made with.
+    /// The account as instant-acme has it. Made for each call, because it keeps the directory that
+    /// it was made with.
     pub(super) async fn speaker(&self) -> Result<Speaker, ClientError> {
         let directory = self.client.url().to_string();
         self.client.directory().await?;
@@ -233,7 +238,8 @@ impl Session {
         made.map_err(|_no_directory| HttpError::Url.into())
     }
 
-    /// The order at hand, if it is the right one; another session may have begun it. It has to be put back.
+    /// The order at hand, if it is the right one; another session may have begun it. It has to be
+    /// put back.
     fn take(&self, is_it: impl FnOnce(&mut Handle) -> bool) -> Option<Handle> {
         self.at_hand().take_if(is_it)
     }

@@ -1,5 +1,6 @@
-//! What is below instant-acme: our HTTP client, the directory that we have, and a record of each answer. The crate drops
-//! statuses, headers, and members that it does not know; here is what came over the wire.
+//! What is below instant-acme: our HTTP client, the directory that we have, and a record of each
+//! answer. The crate drops statuses, headers, and members that it does not know; here is what came
+//! over the wire.
 
 use std::{
     pin::Pin,
@@ -33,8 +34,8 @@ struct Record {
     answer: Option<Result<Reply, ClientError>>,
 }
 
-/// Makes a call of the crate's, again where the CA wants another nonce: see [`round`]. A macro, because the futures of
-/// closures that borrow are not `Send` for every lifetime.
+/// Makes a call of the crate's, again where the CA wants another nonce: see [`round`]. A macro,
+/// because the futures of closures that borrow are not `Send` for every lifetime.
 macro_rules! exchange {
     ($call:expr) => {{
         let mut left = $crate::acme::ca::wire::ROUNDS;
@@ -49,7 +50,8 @@ macro_rules! exchange {
 }
 pub(super) use exchange;
 
-/// Makes a call of the crate's. Returns the CA's answer, which is a success, and what the crate made of it, if it could.
+/// Makes a call of the crate's. Returns the CA's answer, which is a success, and what the crate
+/// made of it, if it could.
 pub(super) async fn round<T>(call: impl Future<Output = Result<T, Error>>) -> Result<(Option<T>, Reply), ClientError> {
     let record = Arc::<Mutex<Record>>::default();
     let made = RECORD.scope(record.clone(), Box::pin(call)).await.ok();
@@ -109,8 +111,8 @@ async fn answer(client: &Client, method: Method, url: Uri, body: Bytes) -> Resul
     Ok(response)
 }
 
-/// The body of an answer as the crate can read it: errors are problem documents, also where they are pages in HTML or
-/// have a status in quotes, and nothing is `null`.
+/// The body of an answer as the crate can read it: errors are problem documents, also where they
+/// are pages in HTML or have a status in quotes, and nothing is `null`.
 fn readable(reply: &Reply) -> Bytes {
     if !reply.status.is_success() {
         let Problem { kind, detail, .. } = Problem::of(reply);
