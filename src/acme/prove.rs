@@ -304,9 +304,13 @@ impl Attempt<'_> {
     /// Waits for the CA's verdict on one authorization.
     async fn verdict_on(&self, url: &str, tried: &Tried<'_>) -> Result<(), Failure> {
         let mut looks = Looks::new(self.engine.pace());
-        let mut asked = None;
+        let (mut asked, mut last) = (None, None);
         loop {
             if !looks.next(asked).await {
+                // Some CAs try on for a while (RFC 8555 section 8.2), but they have said why it fails.
+                if let Some(last) = last.filter(|last| failed_challenge(last).is_some()) {
+                    return Err(self.refused(&last, Some(tried)).await);
+                }
                 let host = host(tried.offered).map(|host| host.to_string()).unwrap_or_default();
                 return Err(self.too_slow(&format!("the CA does not come to a verdict on {host}"), asked));
             }
@@ -316,6 +320,7 @@ impl Attempt<'_> {
             if self.judge(&now.value, tried).await? {
                 return Ok(());
             }
+            last = Some(now.value);
         }
     }
 

@@ -245,6 +245,16 @@ fn another_challenge_is_tried_once_when_the_first_fails() {
 }
 
 #[test]
+fn a_challenge_that_stays_pending_with_an_error_has_failed() {
+    let problem = Problem::new("connection", "nobody at port 80");
+    let stays = Fault::always(Endpoint::Challenge, Action::StaysPending("http-01", problem));
+    let mut bench = gets_there("pending with an error", vec![stays], HOUR);
+    assert!(bench.was_told(NoticeReason::ChallengeNeverSeen), "{:?}", bench.told());
+    // By http-01, then by tls-alpn-01.
+    assert_eq!(bench.calls(Endpoint::Challenge), 2);
+}
+
+#[test]
 fn certificates_that_are_not_what_was_asked_for_are_never_served() {
     for wrong in [
         WrongChain::Expired,

@@ -105,6 +105,8 @@ pub enum Action {
     Stall(u32),
     /// Challenge: the same, and until then it looks as if nobody had asked, as Boulder shows it.
     StallUnseen(u32),
+    /// Challenge of this kind: it fails, and stays pending for another try (RFC 8555 section 8.2).
+    StaysPending(&'static str, Problem),
     /// Terms of service change; accounts that have not agreed to them are refused.
     TosChanged,
 }

@@ -176,6 +176,14 @@ pub(super) fn challenge(state: &mut State, call: &Call, signed: &Signed, line: &
     let authz = state.authzs.get_mut(&id).expect("just found");
     let kind = authz.kinds.iter().copied().find(|kind| call.sub.as_deref() == Some(*kind));
     let kind = kind.ok_or_else(|| Problem::not_found("challenge"))?;
+    let stays = call.find(|action| match action {
+        Action::StaysPending(which, problem) if *which == kind => Some(problem.clone()),
+        _ => None,
+    });
+    if stays.is_some() {
+        authz.tried = Some((kind, stays));
+        return Ok(Reply::json(200, &challenge_json(state, id, kind)));
+    }
     let begins = authz.status == Status::Pending && !authz.deactivated;
     if !signed.payload.is_empty() && signed.json()?.is_object() && begins {
         authz.status = Status::Processing;
@@ -369,7 +377,7 @@ fn challenge_json(state: &State, id: u64, kind: &str) -> Value {
         body["status"] = json!(seen(authz).text());
         match (seen(authz), error) {
             (Status::Valid, _) => body["validated"] = json!(state.now().to_string()),
-            (Status::Invalid, Some(error)) => body["error"] = error.json(),
+            (Status::Invalid | Status::Pending, Some(error)) => body["error"] = error.json(),
             _ => {}
         }
     }
