@@ -10,6 +10,9 @@ const VALIDATION: [i64; 3] = [60, 600, 6_000];
 /// Validation that fails for this long stops until somebody looks, seconds.
 const GIVE_UP: i64 = 30 * 86_400;
 
+/// An attempt that is so much later than it could have been, seconds: nobody was there to make it.
+const AWAY: i64 = 86_400;
+
 /// Kinds of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -43,7 +46,7 @@ pub struct Trouble {
     pub class: Class,
     /// Failures of this kind in a row.
     pub attempts: u32,
-    /// The first of them, seconds since 1970.
+    /// The first of them, seconds since 1970; later by the time that nobody was there to try.
     pub since: i64,
     /// The last of them.
     pub last: i64,
@@ -104,7 +107,11 @@ impl Trouble {
         let before = before.filter(|before| before.print == print && before.issuer == issuer);
         let same = before.filter(|before| before.class == failure.class);
         let attempts = same.map_or(0, |same| same.attempts).saturating_add(1);
-        let since = same.map_or(now, |same| same.since);
+        let since = same.map_or(now, |same| {
+            // The time that a node was switched off is no time of trying.
+            let late = now - same.not_before.unwrap_or(now);
+            if late > AWAY { same.since + late } else { same.since }
+        });
         let mut failed_challenges = before.map(|before| before.failed_challenges.clone()).unwrap_or_default();
         match &failure.challenge {
             Some(challenge) if failure.another_way => failed_challenges.push(challenge.clone()),

@@ -41,6 +41,16 @@ fn validation_that_fails_for_a_month_stops() {
 }
 
 #[test]
+fn time_switched_off_is_no_time_of_trying() {
+    let wrong = Failure::new(Class::Validation, "no");
+    let first = again(None, &wrong, NOW);
+    let second = again(Some(&first), &wrong, NOW + 100);
+    let months_later = again(Some(&second), &wrong, NOW + 90 * 86_400);
+    assert!(months_later.not_before.is_some() && months_later.since <= months_later.last);
+    assert_eq!(months_later.attempts, 3);
+}
+
+#[test]
 fn what_the_ca_asks_for_is_kept_and_never_undercut() {
     for asked in [0, 5, 3_600, 7 * 86_400] {
         let limited = Failure { retry_after: Some(asked), ..Failure::new(Class::Limited, "slow down") };
