@@ -145,7 +145,7 @@ impl Client {
         Session::new(self.clone(), key, account_url)
     }
 
-    /// When a certificate should be replaced (RFC 9773); `id` is of [`ari_id`].
+    /// When a certificate should be replaced (RFC 9773); `id` comes from [`types::ari_id`](super::types::ari_id).
     ///
     /// # Errors
     /// The CA offers no such information, refuses, or does not answer.
