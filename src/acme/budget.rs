@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 const HOUR: i64 = 3_600;
-const WEEK: i64 = 7 * 86_400;
+const DAY: i64 = 86_400;
+const WEEK: i64 = 7 * DAY;
 
 /// Failed validations of a name per hour; the CA allows five.
 pub const FAILURES_PER_HOUR: usize = 4;
@@ -48,9 +49,38 @@ pub struct Refusal {
     pub until: Option<i64>,
 }
 
+/// What an order is for, as far as limits go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A certificate that is new, or earlier than it is due.
+    New,
+    /// A certificate in place of one that has lived for at least half of its lifetime, in seconds. No limit of ours may
+    /// let that one run out.
+    Renewal {
+        /// The whole lifetime.
+        lifetime: i64,
+    },
+}
+
+impl Purpose {
+    /// Whether certificates for the same names are counted. Renewals in time stay below every published limit by
+    /// themselves, however short the lifetimes are.
+    fn counts_certificates(self) -> bool {
+        self == Self::New
+    }
+
+    /// Whether orders are counted. CAs that publish a limit of orders issue for days; a private CA may issue for minutes.
+    fn counts_orders(self) -> bool {
+        match self {
+            Self::New => true,
+            Self::Renewal { lifetime } => lifetime > DAY,
+        }
+    }
+}
+
 impl Budget {
     /// Whether an order for these names may be made at `now`.
-    pub fn check(&self, names: &[String], now: i64) -> Result<(), Refusal> {
+    pub fn check(&self, names: &[String], purpose: Purpose, now: i64) -> Result<(), Refusal> {
         for name in names {
             let Some(failures) = self.failures.get(base(name)) else { continue };
             if failures.in_a_row >= FAILURES_IN_A_ROW {
@@ -62,13 +92,16 @@ impl Budget {
                 return Err(Refusal { why, until: Some(until) });
             }
         }
-        if let Some(times) = self.issued.get(&set(names))
+        if purpose.counts_certificates()
+            && let Some(times) = self.issued.get(&set(names))
             && let Some(until) = full(times, CERTIFICATES_PER_WEEK, WEEK, now)
         {
             let why = format!("{CERTIFICATES_PER_WEEK} certificates for the same names within a week");
             return Err(Refusal { why, until: Some(until) });
         }
-        if let Some(until) = full(&self.orders, ORDERS_PER_THREE_HOURS, ORDERS_COUNT_FOR, now) {
+        if purpose.counts_orders()
+            && let Some(until) = full(&self.orders, ORDERS_PER_THREE_HOURS, ORDERS_COUNT_FOR, now)
+        {
             let why = format!("{ORDERS_PER_THREE_HOURS} orders within three hours");
             return Err(Refusal { why, until: Some(until) });
         }

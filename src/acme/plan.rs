@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    budget::Budget,
+    budget::{Budget, Purpose},
     failure::{Class, Trouble},
     issuer::{Issuer, IssuerKind},
     record::{Held, Job, Litter, Revocation},
@@ -157,7 +157,7 @@ fn decide(now: Option<i64>, want: &Want, state: &State) -> (Step, i64) {
     let names: Vec<String> = want.names.iter().map(ToString::to_string).collect();
     let step = match choose(now, want, held, life.as_ref(), state) {
         Err(step) => step,
-        Ok(issuer) => match over_budget(&issuer, &names, state, now) {
+        Ok(issuer) => match over_budget(&issuer, &names, purpose(held, now), state, now) {
             Some(step) => step,
             None => Step::Obtain { issuer, reason },
         },
@@ -271,10 +271,20 @@ fn may_switch(trouble: &Trouble, now: i64, held: Option<&Held>, life: Option<&Li
     }
 }
 
-fn over_budget(issuer: &Issuer, names: &[String], state: &State, now: i64) -> Option<Step> {
+/// What an order at `now` is for: a certificate that nears its end is renewed whatever has been issued before.
+fn purpose(held: Option<&Held>, now: i64) -> Purpose {
+    match held {
+        Some(held) if now >= held.not_before + (held.not_after - held.not_before) / 2 => {
+            Purpose::Renewal { lifetime: held.not_after - held.not_before }
+        }
+        _ => Purpose::New,
+    }
+}
+
+fn over_budget(issuer: &Issuer, names: &[String], purpose: Purpose, state: &State, now: i64) -> Option<Step> {
     let IssuerKind::Acme(_) = &issuer.kind else { return None };
     let budget = state.budgets.get(&issuer.account_id()?)?;
-    let refusal = budget.check(names, now).err()?;
+    let refusal = budget.check(names, purpose, now).err()?;
     Some(match refusal.until {
         Some(until) => Step::Wait { until, why: refusal.why },
         None => Step::Blocked { why: format!("{}; find out why, then renew it by hand", refusal.why) },

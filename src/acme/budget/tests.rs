@@ -10,27 +10,27 @@ fn names(names: &[&str]) -> Vec<String> {
 fn the_fifth_failure_of_a_name_within_an_hour_is_not_asked_for() {
     let mut budget = Budget::default();
     for failure in 0..4 {
-        assert_eq!(budget.check(&names(&["a.example"]), NOW + failure), Ok(()), "{failure}");
+        assert_eq!(budget.check(&names(&["a.example"]), Purpose::New, NOW + failure), Ok(()), "{failure}");
         budget.failed("a.example", NOW + failure);
     }
     assert_eq!(budget.failures_left("a.example", NOW + 10), 0);
-    let refusal = budget.check(&names(&["b.example", "a.example"]), NOW + 10).expect_err("over");
+    let refusal = budget.check(&names(&["b.example", "a.example"]), Purpose::New, NOW + 10).expect_err("over");
     assert_eq!(refusal.until, Some(NOW + HOUR));
     assert!(refusal.why.contains("a.example"));
-    assert_eq!(budget.check(&names(&["b.example"]), NOW + 10), Ok(()));
-    assert_eq!(budget.check(&names(&["a.example"]), NOW + HOUR), Ok(()));
+    assert_eq!(budget.check(&names(&["b.example"]), Purpose::New, NOW + 10), Ok(()));
+    assert_eq!(budget.check(&names(&["a.example"]), Purpose::New, NOW + HOUR), Ok(()));
 }
 
 #[test]
 fn the_fifth_certificate_for_the_same_names_within_a_week_is_not_asked_for() {
     let mut budget = Budget::default();
     for day in 0..4 {
-        assert_eq!(budget.check(&names(&["a", "b"]), NOW + day * 86_400), Ok(()));
+        assert_eq!(budget.check(&names(&["a", "b"]), Purpose::New, NOW + day * 86_400), Ok(()));
         budget.issued(&names(&["b", "a"]), NOW + day * 86_400);
     }
-    let refusal = budget.check(&names(&["a", "b"]), NOW + 4 * 86_400).expect_err("over");
+    let refusal = budget.check(&names(&["a", "b"]), Purpose::New, NOW + 4 * 86_400).expect_err("over");
     assert_eq!(refusal.until, Some(NOW + WEEK));
-    assert_eq!(budget.check(&names(&["a"]), NOW + 4 * 86_400), Ok(()));
+    assert_eq!(budget.check(&names(&["a"]), Purpose::New, NOW + 4 * 86_400), Ok(()));
     assert_eq!(budget.certificates_left(&names(&["a", "b"]), NOW + WEEK), 1);
 }
 
@@ -41,9 +41,9 @@ fn a_success_forgets_failures_and_a_person_forgives_them() {
         budget.failed("a", NOW + failure * HOUR);
     }
     let later = NOW + 1000 * HOUR;
-    assert_eq!(budget.check(&names(&["a"]), later).expect_err("in a row").until, None);
+    assert_eq!(budget.check(&names(&["a"]), Purpose::New, later).expect_err("in a row").until, None);
     budget.forgive(&names(&["a"]));
-    assert_eq!(budget.check(&names(&["a"]), later), Ok(()));
+    assert_eq!(budget.check(&names(&["a"]), Purpose::New, later), Ok(()));
     budget.failed("a", later);
     budget.issued(&names(&["a"]), later);
     assert_eq!(budget.failures_left("a", later), FAILURES_PER_HOUR);
@@ -55,7 +55,7 @@ fn times_of_a_clock_that_ran_ahead_do_not_refuse_for_years() {
     for _ in 0..4 {
         budget.failed("a", NOW + 10 * 365 * 86_400);
     }
-    let refusal = budget.check(&names(&["a"]), NOW).expect_err("over");
+    let refusal = budget.check(&names(&["a"]), Purpose::New, NOW).expect_err("over");
     assert!(refusal.until.is_some_and(|until| until <= NOW + HOUR), "{refusal:?}");
 }
 
@@ -78,4 +78,36 @@ fn an_order_that_is_recalled_counts_once() {
         budget.recall(at);
     }
     assert_eq!(budget.orders, [NOW, NOW + 1]);
+}
+
+#[test]
+fn a_renewal_in_time_is_made_whatever_was_issued_before() {
+    // A private CA that issues for a day: its certificates are renewed twice a day.
+    let day = Purpose::Renewal { lifetime: DAY };
+    let mut budget = Budget::default();
+    for renewal in 0..20 {
+        let now = NOW + renewal * DAY / 2;
+        assert_eq!(budget.check(&names(&["a"]), day, now), Ok(()), "{renewal}");
+        budget.ordered(now);
+        budget.issued(&names(&["a"]), now);
+    }
+    assert!(budget.check(&names(&["a"]), Purpose::New, NOW + 10 * DAY).is_err());
+
+    // One that issues for a minute.
+    let minute = Purpose::Renewal { lifetime: 60 };
+    for renewal in 0..1000 {
+        let now = NOW + 10 * DAY + renewal * 30;
+        assert_eq!(budget.check(&names(&["a"]), minute, now), Ok(()), "{renewal}");
+        budget.ordered(now);
+    }
+}
+
+#[test]
+fn many_long_lived_certificates_that_are_due_at_once_are_spread() {
+    let mut budget = Budget::default();
+    for _ in 0..ORDERS_PER_THREE_HOURS {
+        budget.ordered(NOW);
+    }
+    let refusal = budget.check(&names(&["a"]), Purpose::Renewal { lifetime: 90 * DAY }, NOW).expect_err("over");
+    assert_eq!(refusal.until, Some(NOW + ORDERS_COUNT_FOR));
 }

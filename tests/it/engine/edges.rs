@@ -9,7 +9,7 @@ use super::{
     gate::Gate,
 };
 use crate::support::{
-    chaos::{Action, Ari, ChaosCa, Door, Endpoint, Fault, Options, Problem, RetryAfter},
+    chaos::{Action, Ari, ChaosCa, Door, Endpoint, Fault, Options, Problem, Profile, RetryAfter},
     eventually,
 };
 
@@ -311,4 +311,22 @@ fn a_preferred_chain_that_does_not_exist_is_a_warning() {
     assert_eq!(bench.settle(HOUR), End::Live);
     let told = bench.told().iter().find(|notice| notice.reason.name() == "PreferredChainMissing").cloned();
     assert!(told.is_some_and(|told| told.message.contains("No Such Root")));
+}
+
+#[test]
+fn certificates_of_a_day_never_run_out() {
+    let bench = Bench::new(Options { profiles: vec![Profile::of_a_day()], ..Options::default() });
+    bench.want(&["a.example"]);
+    assert_eq!(bench.settle(HOUR), End::Live);
+    let mut last = bench.report().not_after;
+
+    // Two weeks: far more certificates than a public CA gives for the same names without ARI.
+    for renewal in 1..=21 {
+        bench.pass(HOUR * 16);
+        assert_eq!(bench.settle(HOUR), End::Live, "renewal {renewal}");
+        let next = bench.report().not_after;
+        assert!(next > last, "renewal {renewal}: {next:?} is not after {last:?}");
+        last = next;
+    }
+    bench.assert_good();
 }

@@ -193,6 +193,11 @@ impl Profile {
         let short = Self { name: "shortlived", life: hours(160), addresses: true, ..server };
         vec![long, server, short]
     }
+
+    /// What a private CA has: certificates of a day.
+    pub fn of_a_day() -> Self {
+        Self { name: "day", life: SignedDuration::from_hours(24), ..Self::lets_encrypt().remove(0) }
+    }
 }
 
 impl ChaosCa {
