@@ -204,9 +204,8 @@ fn parse(content_type: ContentType, body: &[u8], kind: &str, notes: &mut Vec<Str
     let value: Value = match content_type {
         ContentType::Json => duplicates::parse(body, notes)
             .map_err(|error| DecodeError(format!("{JSON_ERROR}{}", describe_json(&error))))?,
-        ContentType::Yaml => {
-            serde_saphyr::from_slice(body).map_err(|error| DecodeError(format!("yaml: {}", yaml::describe(&error))))?
-        }
+        ContentType::Yaml => serde_saphyr::from_slice(body)
+            .map_err(|error| DecodeError(format!("yaml: {}", yaml::describe(&error, 0))))?,
         ContentType::Protobuf => protobuf::decode(body, kind).map_err(|error| DecodeError(error.to_string()))?,
     };
     match value {

@@ -2,15 +2,15 @@
 
 use serde_saphyr::{Error, MessageFormatter as _, UserMessageFormatter};
 
-/// `line 3: what is wrong`
-pub fn describe(error: &Error) -> String {
+/// Returns `line 3: what is wrong`. The text that was parsed begins after `before` lines of its file.
+pub fn describe(error: &Error, before: u64) -> String {
     let what = match innermost(error) {
         Error::Budget { .. } => "it is too large or too complex".into(),
         inner => UserMessageFormatter.format_message(inner),
     };
     let what: String = what.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match error.location() {
-        Some(place) => format!("line {}: {what}", place.line()),
+        Some(place) => format!("line {}: {what}", place.line() + before),
         None => what,
     }
 }
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     fn wrong(text: &str) -> String {
-        describe(&serde_saphyr::from_str::<Value>(text).unwrap_err())
+        describe(&serde_saphyr::from_str::<Value>(text).unwrap_err(), 0)
     }
 
     #[test]
@@ -38,6 +38,12 @@ mod tests {
         assert_eq!(wrong("a: 1\na: 2"), "line 2: duplicate mapping key `a` is not allowed here");
         assert_eq!(wrong("a: 1\n---\nb: 2"), "line 3: only single YAML document expected but multiple found");
         assert_eq!(wrong("a: *b"), "line 1: reference to unknown value");
+    }
+
+    #[test]
+    fn the_line_is_that_of_the_file() {
+        let error = serde_saphyr::from_str::<Value>("a: 1\na: 2").unwrap_err();
+        assert_eq!(describe(&error, 10), "line 12: duplicate mapping key `a` is not allowed here");
     }
 
     #[test]

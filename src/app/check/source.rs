@@ -11,6 +11,7 @@ use std::{
 use serde_json::Value;
 
 use super::ReadError;
+use crate::util::yaml;
 
 /// Files larger than this are not objects.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -199,11 +200,8 @@ fn has_content(line: &str) -> bool {
 }
 
 fn yaml(text: &str, line: usize) -> Result<Value, String> {
-    serde_saphyr::from_str(text).map_err(|error| {
-        let before = u64::try_from(line - 1).unwrap_or_default();
-        let said = error.without_snippet().render_with_options(serde_saphyr::render_options! { line_offset: before });
-        said.split_whitespace().collect::<Vec<_>>().join(" ")
-    })
+    let before = u64::try_from(line - 1).unwrap_or_default();
+    serde_saphyr::from_str(text).map_err(|error| yaml::describe(&error, before))
 }
 
 /// Unpacks lists of objects.
