@@ -214,9 +214,16 @@ pub(super) fn check(report: &Value) -> String {
         out.push('\n');
     }
     let count = array(&report["findings"]).filter(|finding| finding["severity"] == "Warning").count();
+    let objects = report["objects"].as_u64().unwrap_or_default();
     // Writing into a string cannot fail.
-    let _ = writeln!(out, "{} objects checked, {count} warnings", text(&report["objects"]));
+    let _ = writeln!(out, "{} checked, {}", counted(objects, "object"), counted(count as u64, "warning"));
     out
+}
+
+/// A number with its noun, in the plural where that is due.
+fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 /// What a check has not looked at, in one line each.

@@ -175,7 +175,7 @@ fn each_kind_of_error_names_object_reason_and_field() {
         file.display()
     );
     assert!(text.lines().any(|line| row(line) == expected), "{text}");
-    assert!(text.ends_with("2 objects checked, 1 warnings\n"), "{text}");
+    assert!(text.ends_with("2 objects checked, 1 warning\n"), "{text}");
 }
 
 /// Runs a check with a text as standard input.
@@ -198,7 +198,7 @@ fn standard_input_is_checked_and_exit_codes_say_how_it_went() {
         row(note.lines().nth(1).expect("a row")).starts_with("Normal standard input:1 Ingress default/app "),
         "{note}"
     );
-    assert!(note.ends_with("1 objects checked, 0 warnings\n"), "{note}");
+    assert!(note.ends_with("1 object checked, 0 warnings\n"), "{note}");
 
     let wrong = piped(&["-"], &text.replace("number: 80", "number: 81"));
     assert_eq!(wrong.status.code(), Some(1), "{}", said(&wrong));
@@ -242,7 +242,7 @@ fn what_was_not_looked_at_is_said_in_lines_of_its_own() {
             "Not served, of Traefik: 1 IngressRoute (default/a), 1 Middleware (default/auth)",
             "Other kinds: 1 Deployment",
             &format!("No objects in: {}", values.display()),
-            "0 objects checked, 1 warnings",
+            "0 objects checked, 1 warning",
         ]
     );
 }
@@ -296,7 +296,7 @@ fn checking_needs_nothing_but_the_files() {
         Ok(output) if said(&output).contains("unshare failed") => {
             eprintln!("LEFT OUT: no network namespace can be made here");
         }
-        Ok(output) => assert_eq!(good(output), "1 objects checked, 0 warnings\n"),
+        Ok(output) => assert_eq!(good(output), "1 object checked, 0 warnings\n"),
         Err(error) => eprintln!("LEFT OUT: unshare: {error}"),
     }
     assert_eq!(std::fs::read_dir(&home).expect("it is there").count(), 0);
