@@ -36,7 +36,7 @@ pub(crate) fn merge_patch(target: &mut Value, patch: &Value) -> Result<(), Patch
 
 /// Applies a JSON patch, whole or not at all.
 pub(crate) fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
-    if let Some(found) = Some(go_name(patch)).filter(|found| *found != "array") {
+    if let Some(found) = Some(schema::found_as(patch)).filter(|found| *found != "array") {
         let why = format!("json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp");
         return Err(PatchError::Malformed(format!("error decoding patch: {why}")));
     }
@@ -67,18 +67,7 @@ pub(crate) fn strategic(kind: Kind, target: &mut Value, patch: &Value) -> Result
 }
 
 fn not_an_object(patch: &Value) -> String {
-    format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", go_name(patch))
-}
-
-fn go_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
+    format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", schema::found_as(patch))
 }
 
 fn malformed(why: impl Into<String>) -> PatchError {

@@ -357,7 +357,7 @@ impl Walk<'_> {
 }
 
 /// What Go calls a JSON value.
-fn found_as(value: &Value) -> &'static str {
+pub(crate) fn found_as(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
