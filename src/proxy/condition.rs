@@ -14,6 +14,7 @@ use std::{
 
 use tokio::sync::watch;
 
+use super::listen::is_exhausted;
 use crate::routing::Protocol;
 
 /// Endpoints that are remembered.
@@ -83,14 +84,11 @@ pub(super) struct Conditions {
 impl ConnectFailure {
     /// What a failed connect says about the endpoint; `None` if it is our own fault.
     pub(super) fn of_connect(error: &io::Error) -> Option<Self> {
-        const ENOMEM: i32 = 12;
-        const ENFILE: i32 = 23;
-        const EMFILE: i32 = 24;
-        const EADDRNOTAVAIL: i32 = 99;
-        const ENOBUFS: i32 = 105;
         let network = |text: &str| Some(Self::Network(text.into()));
         match error.kind() {
-            _ if matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | EADDRNOTAVAIL | ENOBUFS)) => None,
+            _ if is_exhausted(error) => None,
+            // No port of ours is left.
+            io::ErrorKind::AddrNotAvailable => None,
             io::ErrorKind::ConnectionRefused => Some(Self::Refused),
             io::ErrorKind::TimedOut => Some(Self::TimedOut),
             io::ErrorKind::HostUnreachable => network("no route to host"),
