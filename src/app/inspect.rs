@@ -20,7 +20,7 @@ use crate::{
         Operation, StatusReport, Unhealthy, UnreadReport, WantReport,
     },
     k8s::Unread,
-    proxy::{STALLED_AFTER, Shared},
+    proxy::Shared,
     routing::{Action, Authority, Backend, HostPattern, Route, path},
 };
 
@@ -45,7 +45,7 @@ pub(crate) struct Inspector {
 
 impl Inspect for Inspector {
     fn readiness(&self) -> Result<(), Unhealthy> {
-        let stalled = self.shared.stalled(STALLED_AFTER);
+        let stalled = self.shared.stalled();
         if !stalled.is_empty() {
             let cores: Vec<String> = stalled.iter().map(ToString::to_string).collect();
             return Err(Unhealthy::Stalled(cores.join(", ")));

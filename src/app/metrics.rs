@@ -15,7 +15,7 @@ use crate::{
     k8s::Unread,
     objects::Kind,
     proxy::{
-        STALLED_AFTER, Shared,
+        Shared,
         counters::{LATENCY_BUCKETS, UPSTREAM_ERRORS},
     },
 };
@@ -77,7 +77,7 @@ impl Collector for DataPlane {
             )?;
         }
 
-        let stalled = self.0.stalled(STALLED_AFTER).len();
+        let stalled = self.0.stalled().len();
         let stalled = [(Vec::new(), i64::try_from(stalled).unwrap_or(i64::MAX))];
         gauges(&mut encoder, "cores_stalled", "Cores of the data plane that hang", stalled)
     }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
-    proxy::{STALLED_AFTER, Shared},
+    proxy::Shared,
     util::drain::{Drain, Phase},
 };
 
@@ -20,7 +20,7 @@ pub(super) async fn watch(shared: Arc<Shared>, drain: Drain) -> Result<(), Strin
     loop {
         // Cores end while the process drains; the end of the process has a limit of its own.
         let stalled = match drain.phase() {
-            Phase::Running => shared.stalled(STALLED_AFTER),
+            Phase::Running => shared.stalled(),
             Phase::Draining { .. } | Phase::Stopped => Vec::new(),
         };
         if stalled.is_empty() && limit.is_some() {

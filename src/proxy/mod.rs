@@ -42,7 +42,7 @@ pub use counters::EndpointHealth;
 const SEND_BUFFER: usize = 64 * 1024;
 
 pub use listen::StartError;
-pub use pulse::{STALLED_AFTER, Stalled};
+pub use pulse::Stalled;
 pub use run::{Running, cores, start};
 pub use settings::Settings;
 pub use worker::Shared;

@@ -9,7 +9,7 @@ use std::{
 const BEAT: Duration = Duration::from_secs(2);
 
 /// A core that has not turned for this long is stalled. A busy board may keep a thread waiting for a while.
-pub const STALLED_AFTER: Duration = Duration::from_secs(10);
+const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// When a core turned last. Written by that core alone.
 #[derive(Debug)]
@@ -47,11 +47,11 @@ impl Pulse {
         self.last.store(now, Relaxed);
     }
 
-    /// The core, if it has not turned for at least `limit`.
-    pub(super) fn stalled(&self, limit: Duration) -> Option<Stalled> {
+    /// The core, if it has not turned for at least [`STALLED_AFTER`].
+    pub(super) fn stalled(&self) -> Option<Stalled> {
         let last = Duration::from_millis(self.last.load(Relaxed));
         let since = self.born.elapsed().saturating_sub(last);
-        (since >= limit).then_some(Stalled { core: self.core, since })
+        (since >= STALLED_AFTER).then_some(Stalled { core: self.core, since })
     }
 }
 
@@ -68,13 +68,13 @@ mod tests {
     #[test]
     fn a_core_that_beats_is_not_stalled() {
         let pulse = Pulse::new(3);
-        assert_eq!(pulse.stalled(Duration::from_secs(5)), None);
+        assert_eq!(pulse.stalled(), None);
 
         let pulse = Pulse { born: Instant::now() - Duration::from_secs(60), ..pulse };
-        let stalled = pulse.stalled(Duration::from_secs(5)).unwrap();
+        let stalled = pulse.stalled().unwrap();
         assert_eq!(stalled.to_string(), "core 3 has not turned for 60 s");
 
         pulse.beat();
-        assert_eq!(pulse.stalled(Duration::from_secs(5)), None);
+        assert_eq!(pulse.stalled(), None);
     }
 }

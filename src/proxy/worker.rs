@@ -89,10 +89,10 @@ impl Shared {
         counters::endpoints(&self.counters())
     }
 
-    /// Cores that have not turned for at least `limit`.
-    pub fn stalled(&self, limit: Duration) -> Vec<Stalled> {
+    /// Cores that have not turned for too long.
+    pub fn stalled(&self) -> Vec<Stalled> {
         let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
-        pulses.iter().filter_map(|pulse| pulse.stalled(limit)).collect()
+        pulses.iter().filter_map(|pulse| pulse.stalled()).collect()
     }
 
     /// Endpoints that no connection can be made to, and why.
