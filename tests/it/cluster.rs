@@ -110,14 +110,10 @@ fn a_cluster_that_is_not_there_at_the_first_start_is_waited_for() {
     let mut gatelet = following(&copy);
     gatelet.spawn();
     told(&gatelet, "the cluster does not answer");
-    let ready = || {
-        let mut curl = Command::new("curl");
-        curl.args(["-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}"]);
-        run(curl.arg(format!("http://127.0.0.1:{}/readyz", gatelet.admin)))
-    };
-    assert_eq!(ready(), "503");
+    let ready = || gatelet.admin_page("/readyz").0;
+    assert_eq!(ready(), 503);
     cluster.spawn();
-    eventually("it is ready", || (ready() == "200").then_some(()));
+    eventually("it is ready", || (ready() == 200).then_some(()));
     assert!(gatelet.get("late.example.com", "/").starts_with("late\n"));
 }
 

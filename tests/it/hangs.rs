@@ -5,11 +5,11 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixDatagram,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Stdio},
     time::Duration,
 };
 
-use super::support::{Backend, Gatelet, eventually, peers, run};
+use super::support::{Backend, Gatelet, eventually, peers};
 
 const HOST: &str = "hangs.example.com";
 
@@ -69,14 +69,6 @@ impl Drop for Held {
     }
 }
 
-/// Status and text of a page of the admin address.
-fn admin(gatelet: &Gatelet, page: &str) -> (String, String) {
-    let url = format!("http://127.0.0.1:{}{page}", gatelet.admin);
-    let said = run(Command::new("curl").args(["-sS", "-m", "20", "-w", "\n%{http_code}", &url]));
-    let (text, status) = said.rsplit_once('\n').expect("a status");
-    (status.to_owned(), text.trim().to_owned())
-}
-
 #[test]
 fn a_core_that_hangs_fails_the_health_checks() {
     let mut gatelet = Gatelet::prepare(&[]);
@@ -94,13 +86,13 @@ fn a_core_that_hangs_fails_the_health_checks() {
         Some(message[..length].starts_with(b"WATCHDOG=1"))
     };
     eventually("the watchdog is fed", || fed(&systemd).filter(|fed| *fed));
-    assert_eq!(admin(&gatelet, "/readyz"), ("200".to_owned(), "ok".to_owned()));
+    assert_eq!(gatelet.admin_page("/readyz"), (200, "ok\n".to_owned()));
 
     let Some(held) = Held::threads(&gatelet, "proxy-0").pop() else { return };
     let (_, text) =
-        eventually("it is not ready", || Some(admin(&gatelet, "/readyz")).filter(|(code, _)| code == "503"));
+        eventually("it is not ready", || Some(gatelet.admin_page("/readyz")).filter(|(code, _)| *code == 503));
     assert!(text.starts_with("not ready: core 0 has not turned for 1"), "{text}");
-    assert_eq!(admin(&gatelet, "/healthz").0, "503");
+    assert_eq!(gatelet.admin_page("/healthz").0, 503);
 
     // What was sent before it was seen is still to be read; then nothing comes.
     systemd.set_nonblocking(true).expect("a flag");
@@ -111,7 +103,7 @@ fn a_core_that_hangs_fails_the_health_checks() {
     assert!(gatelet.log().contains("a core of the data plane does not turn"), "{}", gatelet.log());
 
     held.release();
-    eventually("it is ready", || (admin(&gatelet, "/readyz").0 == "200").then_some(()));
+    eventually("it is ready", || (gatelet.admin_page("/readyz").0 == 200).then_some(()));
     eventually("the watchdog is fed again", || fed(&systemd).filter(|fed| *fed));
 }
 

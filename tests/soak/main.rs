@@ -23,7 +23,7 @@ use std::{
 
 use support::{
     Backend, Connection, Gatelet,
-    clients::{Kind, Timeouts, Transport, kinds},
+    clients::{Kind, Timeouts, Transport, kinds, open_connections},
     eventually, run,
 };
 
@@ -53,14 +53,7 @@ fn memory(gatelet: &Gatelet) -> u64 {
 
 /// Connections that gatelet has with clients.
 fn connections(gatelet: &Gatelet) -> usize {
-    const ESTABLISHED: &str = "01";
-    const CLOSE_WAIT: &str = "08";
-    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
-    let ports = [gatelet.http, gatelet.https].map(|port| format!(":{port:04X}"));
-    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    rows.filter(|row| row.len() > 3 && ports.iter().any(|port| row[1].ends_with(port)))
-        .filter(|row| [ESTABLISHED, CLOSE_WAIT].contains(&row[3]))
-        .count()
+    [gatelet.http, gatelet.https].map(|port| open_connections(port).len()).iter().sum()
 }
 
 /// Asks over so many new connections, with TLS and without, that every core is asked.
@@ -73,8 +66,7 @@ fn every_core_answers(gatelet: &Gatelet) {
         let answer = connection.and_then(|mut connection| connection.get(HOST, "/"));
         assert_eq!(answer.expect("each core answers").status, 200);
     }
-    let ready = format!("http://127.0.0.1:{}/readyz", gatelet.admin);
-    assert_eq!(run(std::process::Command::new("curl").args(["-sS", "-m", "20", &ready])), "ok\n");
+    assert_eq!(gatelet.admin_page("/readyz"), (200, "ok\n".to_owned()));
 }
 
 /// Uses it as ordinary clients do, so that all it keeps once is there.

@@ -357,18 +357,23 @@ fn frame_length(bytes: &[u8]) -> Option<usize> {
 
 /// Whether the server's end of a connection is closed. The client's end cannot tell before it has read everything.
 fn has_ended(tcp: &TcpStream) -> bool {
+    let (Ok(client), Ok(server)) = (tcp.local_addr(), tcp.peer_addr()) else { return true };
+    !open_connections(server.port()).contains(&client.port())
+}
+
+/// The ports of the clients whose connections a server on this port of IPv4 has not closed, as the kernel lists them.
+pub fn open_connections(server: u16) -> Vec<u16> {
     const ESTABLISHED: &str = "01";
     const CLOSE_WAIT: &str = "08";
-    let (Ok(client), Ok(server)) = (tcp.local_addr(), tcp.peer_addr()) else { return true };
+    let port = |addr: &str| u16::from_str_radix(addr.rsplit_once(':')?.1, 16).ok();
     let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
-    let (client, server) = (format!(":{:04X}", client.port()), format!(":{:04X}", server.port()));
 
-    // number, local address, remote address, state
-    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    !rows.any(|row| {
-        row.len() > 3
-            && row[1].ends_with(&server)
-            && row[2].ends_with(&client)
-            && [ESTABLISHED, CLOSE_WAIT].contains(&row[3])
-    })
+    let rows = table.lines().filter_map(|line| {
+        // number, local address, remote address, state
+        let mut row = line.split_whitespace().skip(1);
+        let (local, remote, state) = (row.next()?, row.next()?, row.next()?);
+        let open = [ESTABLISHED, CLOSE_WAIT].contains(&state) && port(local) == Some(server);
+        open.then(|| port(remote)).flatten()
+    });
+    rows.collect()
 }

@@ -169,6 +169,14 @@ impl Gatelet {
         });
     }
 
+    /// Status and text of a page at the admin address.
+    pub fn admin_page(&self, path: &str) -> (u16, String) {
+        let url = format!("http://127.0.0.1:{}{path}", self.admin);
+        let said = run(Command::new("curl").args(["-sS", "-m", "20", "-w", "\n%{http_code}", &url]));
+        let (text, status) = said.rsplit_once('\n').expect("a status");
+        (status.parse().expect("a number"), text.to_owned())
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
     }
