@@ -12,3 +12,5 @@ s/ over [0-9]+[smhdy]+\)/ over AGE)/
 s/ [0-9]+ bytes$/ N bytes/
 s/patch: Invalid value: .*: strict decoding/patch: Invalid value: PATCH: strict decoding/
 s/ deleted from [a-z]+ namespace/ deleted/
+# What the client library logs is about its own timing.
+/^[IWEF][0-9]{4} [0-9:.]+ +[0-9]+ [a-z_]+\.go:[0-9]+\]/d
