@@ -36,9 +36,13 @@ pub trait SharedAccounts: Send + Sync {
 }
 
 impl Engine {
-    /// The accounts, by id, as other replicas take them in by [`Engine::adopt_account`]. They hold private keys.
+    /// The accounts, by id, as other replicas take them in by [`Engine::adopt_account`]. They hold
+    /// private keys.
     pub fn accounts(&self) -> BTreeMap<String, Vec<u8>> {
-        lock(&self.accounts).iter().map(|(id, account)| (id.clone(), record::to_bytes(account))).collect()
+        lock(&self.accounts)
+            .iter()
+            .map(|(id, account)| (id.clone(), record::to_bytes(account)))
+            .collect()
     }
 
     /// Waits until an account was made or changed.
@@ -46,7 +50,8 @@ impl Engine {
         self.accounts_changed.notified().await;
     }
 
-    /// Takes in an account of another replica, in place of an own one. What cannot be read is passed over.
+    /// Takes in an account of another replica, in place of an own one. What cannot be read is
+    /// passed over.
     pub async fn adopt_account(&self, id: &str, bytes: &[u8]) {
         let Some(account) = record::from_bytes::<Account>(bytes) else {
             tracing::warn!(account = id, "an account of another replica cannot be read");
@@ -54,19 +59,25 @@ impl Engine {
         };
         lock(&self.cas).remove(id);
         if let Err(failure) = self.put_account(id, account).await {
-            tracing::warn!(account = id, problem = failure.problem, "an account of another replica was not stored");
+            tracing::warn!(
+                account = id,
+                problem = failure.problem,
+                "an account of another replica was not stored"
+            );
         }
         self.answer_by_accounts();
     }
 
-    /// The keys of the accounts answer CAs on this node as they are now. Where this replica gets the certificates, an
-    /// attempt has said which one answers, and says so again.
+    /// The keys of the accounts answer CAs on this node as they are now. Where this replica gets
+    /// the certificates, an attempt has said which one answers, and says so again.
     pub(super) fn answer_by_accounts(&self) {
-        self.board.wants(&self.wants(), !self.leads(), |want| self.thumbprint_for(want));
+        self.board.wants(&self.wants(), !self.leads(), |want| {
+            self.thumbprint_for(want)
+        });
     }
 
-    /// An account answers for a wish from now on, on all replicas. Without a word it is that of the first issuer that has
-    /// one.
+    /// An account answers for a wish from now on, on all replicas. Without a word it is that of the
+    /// first issuer that has one.
     pub(super) async fn speaks_for(&self, want: &Want, id: &str) -> Result<(), Failure> {
         if self.shared().is_none() || want.issuers.len() < 2 {
             return Ok(());
@@ -74,10 +85,15 @@ impl Engine {
         let is_first = want.issuers[0].account_id().as_deref() == Some(id);
         let mut changed = false;
         for other in want.issuers.iter().filter_map(|issuer| issuer.account_id()) {
-            let Some(mut account) = lock(&self.accounts).get(&other).cloned() else { continue };
+            let Some(mut account) = lock(&self.accounts).get(&other).cloned() else {
+                continue;
+            };
             let differs = if other == id && !is_first {
-                let wanted: BTreeSet<Arc<str>> = self.wants().iter().map(|want| want.id.clone()).collect();
-                account.speaks_for.retain(|known| wanted.contains(known.as_str()));
+                let wanted: BTreeSet<Arc<str>> =
+                    self.wants().iter().map(|want| want.id.clone()).collect();
+                account
+                    .speaks_for
+                    .retain(|known| wanted.contains(known.as_str()));
                 account.speaks_for.insert(want.id.to_string())
             } else {
                 account.speaks_for.remove(&*want.id)
@@ -94,7 +110,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The account of an issuer; made, stored and shared if there is none, before any CA sees its key.
+    /// The account of an issuer; made, stored and shared if there is none, before any CA sees its
+    /// key.
     pub(super) async fn account(&self, id: &str, acme: &AcmeIssuer) -> Result<Account, Failure> {
         let known = lock(&self.accounts).get(id).cloned();
         let account = match known {
@@ -113,9 +130,14 @@ impl Engine {
                 account
             }
         };
-        let Some(shared) = self.shared() else { return Ok(account) };
+        let Some(shared) = self.shared() else {
+            return Ok(account);
+        };
         let ours = record::to_bytes(&account);
-        let kept = shared.offer(id, ours.clone()).await.map_err(|error| not_shared(&error))?;
+        let kept = shared
+            .offer(id, ours.clone())
+            .await
+            .map_err(|error| not_shared(&error))?;
         if kept != ours {
             self.adopt_account(id, &kept).await;
             return Ok(lock(&self.accounts).get(id).cloned().unwrap_or(account));
@@ -127,8 +149,13 @@ impl Engine {
 
     /// Lets all replicas have an account as it is now; with an error they may not.
     pub(super) async fn share_account(&self, id: &str, account: &Account) -> Result<(), Failure> {
-        let Some(shared) = self.shared() else { return Ok(()) };
-        shared.put(id, record::to_bytes(account)).await.map_err(|error| not_shared(&error))
+        let Some(shared) = self.shared() else {
+            return Ok(());
+        };
+        shared
+            .put(id, record::to_bytes(account))
+            .await
+            .map_err(|error| not_shared(&error))
     }
 
     pub(super) async fn put_account(&self, id: &str, account: Account) -> Result<(), Failure> {
@@ -141,12 +168,19 @@ impl Engine {
         Ok(())
     }
 
-    /// The account that stands for a wish on every node: the one that says so, else that of the first issuer that has one.
+    /// The account that stands for a wish on every node: the one that says so, else that of the
+    /// first issuer that has one.
     pub(super) fn thumbprint_for(&self, want: &Want) -> Option<String> {
         let accounts = lock(&self.accounts);
-        let of_issuers = || want.issuers.iter().filter_map(|issuer| accounts.get(&issuer.account_id()?));
+        let of_issuers = || {
+            want.issuers
+                .iter()
+                .filter_map(|issuer| accounts.get(&issuer.account_id()?))
+        };
         let account = of_issuers().find(|account| account.speaks_for.contains(&*want.id));
-        account_key(account.or_else(|| of_issuers().next())?).ok().map(|key| key.thumbprint())
+        account_key(account.or_else(|| of_issuers().next())?)
+            .ok()
+            .map(|key| key.thumbprint())
     }
 }
 
@@ -158,5 +192,8 @@ pub(super) fn account_key(account: &Account) -> Result<AccountKey, Failure> {
 }
 
 fn not_shared(error: &str) -> Failure {
-    Failure::new(Class::Store, format!("the account is not shared with the other replicas: {error}"))
+    Failure::new(
+        Class::Store,
+        format!("the account is not shared with the other replicas: {error}"),
+    )
 }

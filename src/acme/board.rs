@@ -1,5 +1,6 @@
-//! What this node answers to CAs: which account stands for which name, and the certificates of handshakes that CAs wait
-//! for. Everything in one place, so that the map that the data plane reads is always made whole.
+//! What this node answers to CAs: which account stands for which name, and the certificates of
+//! handshakes that CAs wait for. Everything in one place, so that the map that the data plane reads
+//! is always made whole.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -32,23 +33,38 @@ struct Posted {
 
 impl Board {
     pub(super) fn new(challenges: Arc<Challenges>) -> Self {
-        Self { challenges, posted: Mutex::default() }
+        Self {
+            challenges,
+            posted: Mutex::default(),
+        }
     }
 
     pub(super) fn challenges(&self) -> &Challenges {
         &self.challenges
     }
 
-    /// The wishes are these now. `thumbprint` says which account stands for one that nothing is posted for yet, or for any
-    /// of them where the accounts are others.
-    pub(super) fn wants(&self, wants: &[Arc<Want>], others: bool, thumbprint: impl Fn(&Want) -> Option<String>) {
+    /// The wishes are these now. `thumbprint` says which account stands for one that nothing is
+    /// posted for yet, or for any of them where the accounts are others.
+    pub(super) fn wants(
+        &self,
+        wants: &[Arc<Want>],
+        others: bool,
+        thumbprint: impl Fn(&Want) -> Option<String>,
+    ) {
         self.change(|posted| {
             if others {
                 posted.thumbprints.clear();
             }
-            posted.hosts = wants.iter().map(|want| (want.id.clone(), hosts(want))).collect();
-            posted.thumbprints.retain(|id, _| posted.hosts.contains_key(id));
-            posted.handshakes.retain(|id, _| posted.hosts.contains_key(id));
+            posted.hosts = wants
+                .iter()
+                .map(|want| (want.id.clone(), hosts(want)))
+                .collect();
+            posted
+                .thumbprints
+                .retain(|id, _| posted.hosts.contains_key(id));
+            posted
+                .handshakes
+                .retain(|id, _| posted.hosts.contains_key(id));
             for want in wants {
                 if !posted.thumbprints.contains_key(&want.id)
                     && let Some(thumbprint) = thumbprint(want)
@@ -61,13 +77,25 @@ impl Board {
 
     /// This account stands for a wish from now on.
     pub(super) fn answer_http(&self, want: &Arc<str>, thumbprint: &str) {
-        self.change(|posted| drop(posted.thumbprints.insert(want.clone(), thumbprint.to_owned())));
+        self.change(|posted| {
+            drop(
+                posted
+                    .thumbprints
+                    .insert(want.clone(), thumbprint.to_owned()),
+            )
+        });
     }
 
     /// A CA will come for this handshake.
     pub(super) fn answer_tls(&self, want: &Arc<str>, host: Host, certificate: CertifiedKey) {
         let entry = (host, Arc::new(certificate));
-        self.change(|posted| posted.handshakes.entry(want.clone()).or_default().push(entry));
+        self.change(|posted| {
+            posted
+                .handshakes
+                .entry(want.clone())
+                .or_default()
+                .push(entry)
+        });
     }
 
     /// No CA will come for handshakes of a wish any more.
@@ -80,7 +108,9 @@ impl Board {
         change(&mut posted);
         let mut map = ChallengeMap::default();
         for (want, hosts) in &posted.hosts {
-            let Some(thumbprint) = posted.thumbprints.get(want) else { continue };
+            let Some(thumbprint) = posted.thumbprints.get(want) else {
+                continue;
+            };
             for host in hosts {
                 map.answer_http(host.clone(), thumbprint);
             }
@@ -100,5 +130,8 @@ fn hosts(want: &Want) -> Vec<Host> {
         Name::Ip(v4) => Some(v4.to_string()),
         Name::Wildcard(_) => None,
     };
-    want.names.iter().filter_map(|name| Host::parse(&text(name)?).ok()).collect()
+    want.names
+        .iter()
+        .filter_map(|name| Host::parse(&text(name)?).ok())
+        .collect()
 }

@@ -1,5 +1,6 @@
-//! Our own limits, below those that Let's Encrypt publishes, kept over restarts: a crash loop must not spend a week's
-//! worth. What is over the budget is refused here, with a date, before the CA is asked.
+//! Our own limits, below those that Let's Encrypt publishes, kept over restarts: a crash loop must
+//! not spend a week's worth. What is over the budget is refused here, with a date, before the CA is
+//! asked.
 
 use std::collections::BTreeMap;
 
@@ -54,8 +55,8 @@ pub struct Refusal {
 pub enum Purpose {
     /// A certificate that is new, or earlier than it is due.
     New,
-    /// A certificate in place of one that has lived for at least half of its lifetime, in seconds. No limit of ours may
-    /// let that one run out.
+    /// A certificate in place of one that has lived for at least half of its lifetime, in seconds.
+    /// No limit of ours may let that one run out.
     Renewal {
         /// The whole lifetime.
         lifetime: i64,
@@ -63,13 +64,14 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Whether certificates for the same names are counted. Renewals in time stay below every published limit by
-    /// themselves, however short the lifetimes are.
+    /// Whether certificates for the same names are counted. Renewals in time stay below every
+    /// published limit by themselves, however short the lifetimes are.
     fn counts_certificates(self) -> bool {
         self == Self::New
     }
 
-    /// Whether orders are counted. CAs that publish a limit of orders issue for days; a private CA may issue for minutes.
+    /// Whether orders are counted. CAs that publish a limit of orders issue for days; a private CA
+    /// may issue for minutes.
     fn counts_orders(self) -> bool {
         match self {
             Self::New => true,
@@ -82,28 +84,44 @@ impl Budget {
     /// Whether an order for these names may be made at `now`.
     pub fn check(&self, names: &[String], purpose: Purpose, now: i64) -> Result<(), Refusal> {
         for name in names {
-            let Some(failures) = self.failures.get(base(name)) else { continue };
+            let Some(failures) = self.failures.get(base(name)) else {
+                continue;
+            };
             if failures.in_a_row >= FAILURES_IN_A_ROW {
-                let why = format!("validation of {name} failed {} times in a row", failures.in_a_row);
+                let why = format!(
+                    "validation of {name} failed {} times in a row",
+                    failures.in_a_row
+                );
                 return Err(Refusal { why, until: None });
             }
             if let Some(until) = full(&failures.times, FAILURES_PER_HOUR, HOUR, now) {
-                let why = format!("validation of {name} failed {FAILURES_PER_HOUR} times within an hour");
-                return Err(Refusal { why, until: Some(until) });
+                let why =
+                    format!("validation of {name} failed {FAILURES_PER_HOUR} times within an hour");
+                return Err(Refusal {
+                    why,
+                    until: Some(until),
+                });
             }
         }
         if purpose.counts_certificates()
             && let Some(times) = self.issued.get(&set(names))
             && let Some(until) = full(times, CERTIFICATES_PER_WEEK, WEEK, now)
         {
-            let why = format!("{CERTIFICATES_PER_WEEK} certificates for the same names within a week");
-            return Err(Refusal { why, until: Some(until) });
+            let why =
+                format!("{CERTIFICATES_PER_WEEK} certificates for the same names within a week");
+            return Err(Refusal {
+                why,
+                until: Some(until),
+            });
         }
         if purpose.counts_orders()
             && let Some(until) = full(&self.orders, ORDERS_PER_THREE_HOURS, ORDERS_COUNT_FOR, now)
         {
             let why = format!("{ORDERS_PER_THREE_HOURS} orders within three hours");
-            return Err(Refusal { why, until: Some(until) });
+            return Err(Refusal {
+                why,
+                until: Some(until),
+            });
         }
         Ok(())
     }
@@ -128,8 +146,13 @@ impl Budget {
         forget(&mut failures.times, now, HOUR);
         failures.in_a_row = failures.in_a_row.saturating_add(1);
         while self.failures.len() > REMEMBERED {
-            let oldest = self.failures.iter().min_by_key(|(_, failures)| failures.times.last().copied());
-            let Some(name) = oldest.map(|(name, _)| name.clone()) else { break };
+            let oldest = self
+                .failures
+                .iter()
+                .min_by_key(|(_, failures)| failures.times.last().copied());
+            let Some(name) = oldest.map(|(name, _)| name.clone()) else {
+                break;
+            };
             self.failures.remove(&name);
         }
     }
@@ -145,15 +168,23 @@ impl Budget {
             !times.is_empty()
         });
         while self.issued.len() > REMEMBERED {
-            let oldest = self.issued.iter().min_by_key(|(_, times)| times.last().copied());
-            let Some(names) = oldest.map(|(names, _)| names.clone()) else { break };
+            let oldest = self
+                .issued
+                .iter()
+                .min_by_key(|(_, times)| times.last().copied());
+            let Some(names) = oldest.map(|(names, _)| names.clone()) else {
+                break;
+            };
             self.issued.remove(&names);
         }
     }
 
     /// Failed validations of a name that are left within this hour.
     pub fn failures_left(&self, name: &str, now: i64) -> usize {
-        let times = self.failures.get(base(name)).map_or(&[][..], |failures| &failures.times);
+        let times = self
+            .failures
+            .get(base(name))
+            .map_or(&[][..], |failures| &failures.times);
         FAILURES_PER_HOUR.saturating_sub(recent(times, HOUR, now))
     }
 
@@ -190,13 +221,19 @@ fn is_recent(time: i64, width: i64, now: i64) -> bool {
 }
 
 fn recent(times: &[i64], width: i64, now: i64) -> usize {
-    times.iter().filter(|time| is_recent(**time, width, now)).count()
+    times
+        .iter()
+        .filter(|time| is_recent(**time, width, now))
+        .count()
 }
 
 /// From when one more fits, if none does now.
 fn full(times: &[i64], most: usize, width: i64, now: i64) -> Option<i64> {
-    let mut counted: Vec<i64> =
-        times.iter().filter(|time| is_recent(**time, width, now)).map(|t| (*t).min(now)).collect();
+    let mut counted: Vec<i64> = times
+        .iter()
+        .filter(|time| is_recent(**time, width, now))
+        .map(|t| (*t).min(now))
+        .collect();
     counted.sort_unstable();
     let index = counted.len().checked_sub(most)?;
     counted.get(index).map(|time| time + width)

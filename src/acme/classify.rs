@@ -1,4 +1,5 @@
-//! What a CA's answer means for the next attempt. Only a verdict of the protocol is final; what the network does never is.
+//! What a CA's answer means for the next attempt. Only a verdict of the protocol is final; what the
+//! network does never is.
 
 use super::{
     ca::{ClientError, ErrorKind, Problem},
@@ -7,9 +8,13 @@ use super::{
 
 /// The failure behind an error of the client.
 pub(super) fn failure(error: &ClientError) -> Failure {
-    let retry_after = error.retry_after.and_then(|wait| i64::try_from(wait.as_secs()).ok());
+    let retry_after = error
+        .retry_after
+        .and_then(|wait| i64::try_from(wait.as_secs()).ok());
     let mut failure = match &error.kind {
-        ErrorKind::Transport(_) | ErrorKind::Nonsense { .. } => Failure::new(Class::Transport, error.to_string()),
+        ErrorKind::Transport(_) | ErrorKind::Nonsense { .. } => {
+            Failure::new(Class::Transport, error.to_string())
+        }
         ErrorKind::NotOffered(_) => Failure::new(Class::Config, error.to_string()),
         ErrorKind::Problem(problem) => of_problem(problem, retry_after, error.date),
     };
@@ -20,7 +25,11 @@ pub(super) fn failure(error: &ClientError) -> Failure {
 }
 
 /// The failure behind a problem document (RFC 8555 section 6.7), wherever it stood.
-pub(super) fn of_problem(problem: &Problem, retry_after: Option<i64>, date: Option<i64>) -> Failure {
+pub(super) fn of_problem(
+    problem: &Problem,
+    retry_after: Option<i64>,
+    date: Option<i64>,
+) -> Failure {
     let text = describe(problem);
     if let Some(link) = unpause_link(problem) {
         let advice = format!("open {link} to let the CA go on, then renew the certificate by hand");
@@ -49,7 +58,8 @@ pub(super) fn of_problem(problem: &Problem, retry_after: Option<i64>, date: Opti
         "unauthorized" => Failure::new(Class::Account, text).advise("the account at the CA may be deactivated"),
         "caa" => Failure::new(Class::Validation, text).advise("let a CAA record of the domain allow this CA"),
         "connection" | "dns" | "incorrectResponse" | "tls" => Failure::new(Class::Validation, text),
-        // What only one CA knows is a refusal if it says so by its status, and its own trouble otherwise.
+        // What only one CA knows is a refusal if it says so by its status, and its own trouble
+        // otherwise.
         _ if problem.status == 429 => Failure { retry_after, ..Failure::new(Class::Limited, text) },
         _ => Failure::new(Class::Transport, text),
     }
@@ -61,18 +71,26 @@ pub(super) fn describe(problem: &Problem) -> String {
     const LONGEST: usize = 600;
     let mut text = problem.to_string();
     if text.len() > LONGEST {
-        let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let end = (0..=LONGEST)
+            .rev()
+            .find(|at| text.is_char_boundary(*at))
+            .unwrap_or(0);
         text.truncate(end);
         text.push('…');
     }
     text
 }
 
-/// Let's Encrypt pauses names with an error of type `rateLimited` that points to a page where a person lets it go on.
+/// Let's Encrypt pauses names with an error of type `rateLimited` that points to a page where a
+/// person lets it go on.
 fn unpause_link(problem: &Problem) -> Option<&str> {
-    let words = problem.detail.split_whitespace().chain(problem.instance.as_deref());
-    let mut links =
-        words.map(|word| word.trim_matches(['.', ',', '(', ')', '<', '>'])).filter(|word| word.starts_with("https://"));
+    let words = problem
+        .detail
+        .split_whitespace()
+        .chain(problem.instance.as_deref());
+    let mut links = words
+        .map(|word| word.trim_matches(['.', ',', '(', ')', '<', '>']))
+        .filter(|word| word.starts_with("https://"));
     links.find(|link| link.contains("unpause") || problem.detail.contains("paused"))
 }
 
@@ -83,7 +101,10 @@ fn date_in(detail: &str) -> Option<i64> {
     let mut words = rest.split([' ', 'T']);
     let (day, time) = (words.next()?, words.next()?);
     let time = time.trim_end_matches(|c: char| !c.is_ascii_digit());
-    format!("{day}T{time}Z").parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
+    format!("{day}T{time}Z")
+        .parse::<jiff::Timestamp>()
+        .ok()
+        .map(jiff::Timestamp::as_second)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! The engine: keeps what is known, plans, lets attempts run, and hands out what is to be served. One attempt at a time
-//! for each account; everything that must not be lost is in the store before anybody acts on it.
+//! The engine: keeps what is known, plans, lets attempts run, and hands out what is to be served.
+//! One attempt at a time for each account; everything that must not be lost is in the store before
+//! anybody acts on it.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -63,7 +64,8 @@ pub struct Pace {
     pub tick: Duration,
     /// Between two questions for renewal information, where the CA does not say.
     pub renewal_info: Duration,
-    /// Whether DNS is asked about names that a CA did not accept, to tell the operator what it says.
+    /// Whether DNS is asked about names that a CA did not accept, to tell the operator what it
+    /// says.
     pub advice: bool,
     /// Whether anything listens for HTTP.
     pub http: bool,
@@ -124,8 +126,8 @@ pub struct Engine {
     parts: Parts,
     pub(super) board: Board,
     clock: Arc<Mutex<Clock>>,
-    /// While the time is unknown: whether CAs are verified at the floor, or by the wall clock. Either may be the one that
-    /// is nearer to the truth, so they take turns.
+    /// While the time is unknown: whether CAs are verified at the floor, or by the wall clock.
+    /// Either may be the one that is nearer to the truth, so they take turns.
     by_floor: Arc<AtomicBool>,
     pub(super) state: Mutex<State>,
     pub(super) told: Mutex<Told>,
@@ -185,16 +187,29 @@ impl Engine {
         for (account, at) in state.jobs.values().flat_map(|job| job.counted.clone()) {
             state.budgets.entry(account).or_default().recall(at);
         }
-        let orders = state.jobs.values().filter_map(|job| job.order.clone()).collect();
+        let orders = state
+            .jobs
+            .values()
+            .filter_map(|job| job.order.clone())
+            .collect();
         let accounts = record::all::<Account>(store)?.into_iter().collect();
-        let stored = record::all::<Floor>(store)?.into_iter().map(|(_, floor)| floor.floor);
-        // A certificate of a CA has begun. Those that were made here say only what our own clock said.
-        let begun = state.held.values().filter(|held| !held.directory.is_empty()).map(|held| held.not_before);
+        let stored = record::all::<Floor>(store)?
+            .into_iter()
+            .map(|(_, floor)| floor.floor);
+        // A certificate of a CA has begun. Those that were made here say only what our own clock
+        // said.
+        let begun = state
+            .held
+            .values()
+            .filter(|held| !held.directory.is_empty())
+            .map(|held| held.not_before);
         let floor = stored.chain(begun).max().unwrap_or(0);
         let reading = (parts.time)();
         let served = Served::of(&state.held, &BTreeMap::new());
         // What cannot be served is as good as none, and is got again.
-        state.held.retain(|id, _| served.certificates.contains_key(id));
+        state
+            .held
+            .retain(|id, _| served.certificates.contains_key(id));
         Ok(Self {
             board: Board::new(parts.challenges.clone()),
             clock: Arc::new(Mutex::new(Clock::new(floor, reading))),
@@ -219,14 +234,15 @@ impl Engine {
 
     /// The wishes are these from now on.
     pub fn want(&self, wants: Arc<[Arc<Want>]>) {
-        self.board.wants(&wants, false, |want| self.thumbprint_for(want));
+        self.board
+            .wants(&wants, false, |want| self.thumbprint_for(want));
         self.wants.send_replace(wants);
         self.heard.store(true, Ordering::Release);
         self.kick.notify_one();
     }
 
-    /// Whether this replica is the one that gets certificates, as it is without a word. Another one only answers CAs and
-    /// serves what it is given.
+    /// Whether this replica is the one that gets certificates, as it is without a word. Another one
+    /// only answers CAs and serves what it is given.
     pub fn lead(&self, leads: bool) {
         if self.leads.swap(leads, Ordering::AcqRel) != leads {
             self.kick.notify_one();
@@ -250,7 +266,11 @@ impl Engine {
 
     /// What is held for a wish as it is written into a Secret.
     pub fn pem(&self, want: &str) -> Option<Pem> {
-        self.held(want).map(|held| Pem { chain: held.chain, key: held.key, issuer: held.issuer })
+        self.held(want).map(|held| Pem {
+            chain: held.chain,
+            key: held.key,
+            issuer: held.issuer,
+        })
     }
 
     /// Whether anybody has said what is wanted yet: until then nothing is unwanted.
@@ -286,7 +306,12 @@ impl Engine {
         self.board.answer_http(want, thumbprint);
     }
 
-    pub(super) fn answer_tls(&self, want: &Arc<str>, host: Host, certificate: rustls::sign::CertifiedKey) {
+    pub(super) fn answer_tls(
+        &self,
+        want: &Arc<str>,
+        host: Host,
+        certificate: rustls::sign::CertifiedKey,
+    ) {
         self.board.answer_tls(want, host, certificate);
     }
 
@@ -313,7 +338,12 @@ impl Engine {
     }
 
     pub(super) fn now_or_failure(&self) -> Result<i64, Failure> {
-        self.now().ok_or_else(|| Failure::new(Class::Transport, "the time is not known any more: the clock jumped"))
+        self.now().ok_or_else(|| {
+            Failure::new(
+                Class::Transport,
+                "the time is not known any more: the clock jumped",
+            )
+        })
     }
 
     /// The next question for the time trusts the other clock.
@@ -329,15 +359,18 @@ impl Engine {
         }
     }
 
-    /// Stores the floor of the clock if it has risen much; asked for when several other things are stored too. With a single
-    /// one it would cost a block of the disk, and before an attempt ends there is a write of several.
+    /// Stores the floor of the clock if it has risen much; asked for when several other things are
+    /// stored too. With a single one it would cost a block of the disk, and before an attempt ends
+    /// there is a write of several.
     fn with_floor(&self, batch: Batch) -> Batch {
         if batch.len() < 2 {
             return batch;
         }
         // What the wall clock says may be wrong, and would be believed for ever.
         let floor = self.clock().floor();
-        let known = record::all::<Floor>(&*self.parts.store).ok().and_then(|floors| Some(floors.first()?.1.floor));
+        let known = record::all::<Floor>(&*self.parts.store)
+            .ok()
+            .and_then(|floors| Some(floors.first()?.1.floor));
         if known.is_some_and(|known| floor < known + FLOOR_STEP) {
             return batch;
         }
@@ -366,7 +399,10 @@ impl Engine {
     pub(super) fn is_wanted(&self, want: &Want, issuer: &Issuer) -> bool {
         self.wants.borrow().iter().any(|now| {
             now.id == want.id
-                && now.issuers.iter().any(|one| one.name == issuer.name && now.print(one) == want.print(issuer))
+                && now
+                    .issuers
+                    .iter()
+                    .any(|one| one.name == issuer.name && now.print(one) == want.print(issuer))
         })
     }
 
@@ -376,7 +412,10 @@ impl Engine {
         let batch = self.with_floor(batch);
         let done = tokio::task::spawn_blocking(move || store.commit(batch)).await;
         let failed = |error: &dyn fmt::Display| {
-            Failure::new(Class::Store, format!("{error}: nothing is asked of a CA until it can be kept"))
+            Failure::new(
+                Class::Store,
+                format!("{error}: nothing is asked of a CA until it can be kept"),
+            )
         };
         match done {
             Ok(Ok(())) => Ok(()),
@@ -391,8 +430,8 @@ impl Engine {
         Ok(())
     }
 
-    /// An order is about to be made: what it is made of is stored, and that it counts, so that a loop of crashes cannot
-    /// spend more than the budget.
+    /// An order is about to be made: what it is made of is stored, and that it counts, so that a
+    /// loop of crashes cannot spend more than the budget.
     pub(super) async fn ordering(
         &self,
         want: &Arc<str>,
@@ -401,9 +440,15 @@ impl Engine {
         now: i64,
     ) -> Result<(), Failure> {
         let before = self.job(want).filter(|before| before.csr != job.csr);
-        let batch = if before.is_some() { self.with_litter(Batch::new(), want) } else { Batch::new() };
-        job.counted.extend(before.into_iter().flat_map(|before| before.counted));
-        job.counted.retain(|(_, at)| (now - at).abs() < ORDERS_COUNT_FOR);
+        let batch = if before.is_some() {
+            self.with_litter(Batch::new(), want)
+        } else {
+            Batch::new()
+        };
+        job.counted
+            .extend(before.into_iter().flat_map(|before| before.counted));
+        job.counted
+            .retain(|(_, at)| (now - at).abs() < ORDERS_COUNT_FOR);
         job.counted.push((account.to_owned(), now));
         self.commit(record::put(batch, want, job)).await?;
         self.spend(account, |budget| budget.ordered(now));
@@ -435,7 +480,9 @@ impl Engine {
     /// Notes the records in DNS that the job of a wish leaves, to be removed later.
     fn with_litter(&self, batch: Batch, want: &str) -> Batch {
         let state = &mut *self.state();
-        let Some(job) = state.jobs.get(want).filter(|job| !job.dns.is_empty()) else { return batch };
+        let Some(job) = state.jobs.get(want).filter(|job| !job.dns.is_empty()) else {
+            return batch;
+        };
         let litter = state.litter.entry(want.to_owned()).or_default();
         litter.add(job);
         record::put(batch, want, litter)
@@ -452,9 +499,15 @@ impl Engine {
         let mut batch = record::put(Batch::new(), want, &held);
         batch = record::remove::<Vec<Trouble>>(batch, want);
         batch = record::remove::<Suggestion>(batch, want);
-        // Counted when it is kept: what cannot be stored is downloaded again, and is one certificate.
+        // Counted when it is kept: what cannot be stored is downloaded again, and is one
+        // certificate.
         let spent = spent.map(|(account, names)| {
-            let mut budget = self.state().budgets.get(account).cloned().unwrap_or_default();
+            let mut budget = self
+                .state()
+                .budgets
+                .get(account)
+                .cloned()
+                .unwrap_or_default();
             budget.issued(names, now);
             (account, budget)
         });
@@ -501,13 +554,26 @@ impl Engine {
     pub(super) fn ca(&self, issuer: &Issuer, acme: &AcmeIssuer) -> Result<Arc<Ca>, Failure> {
         let account = issuer.account_id().unwrap_or_default();
         // Other roots need another client.
-        if let Some(ca) = lock(&self.cas).get(&account).filter(|ca| ca.roots == acme.roots) {
+        if let Some(ca) = lock(&self.cas)
+            .get(&account)
+            .filter(|ca| ca.roots == acme.roots)
+        {
             return Ok(ca.clone());
         }
-        let (reading, clock, by_floor) = (self.parts.time.clone(), self.clock.clone(), self.by_floor.clone());
+        let (reading, clock, by_floor) = (
+            self.parts.time.clone(),
+            self.clock.clone(),
+            self.by_floor.clone(),
+        );
         let time = move || {
             let (reading, clock) = (reading(), lock(&clock));
-            let guess = || if by_floor.load(Ordering::Relaxed) { clock.floor() } else { clock.guess(reading) };
+            let guess = || {
+                if by_floor.load(Ordering::Relaxed) {
+                    clock.floor()
+                } else {
+                    clock.guess(reading)
+                }
+            };
             let seconds = clock.now(reading).unwrap_or_else(guess);
             UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
         };
@@ -523,7 +589,12 @@ impl Engine {
         };
         let http = Http::new(settings).map_err(|error| wrong(&error))?;
         let client = Client::new(http, &acme.directory).map_err(|error| wrong(&error))?;
-        let ca = Ca { account: account.clone(), client, roots: acme.roots.clone(), session: Mutex::default() };
+        let ca = Ca {
+            account: account.clone(),
+            client,
+            roots: acme.roots.clone(),
+            session: Mutex::default(),
+        };
         let ca = Arc::new(ca);
         lock(&self.cas).insert(account, ca.clone());
         Ok(ca)
@@ -554,11 +625,25 @@ impl Engine {
     /// Tells the owner of a wish, unless too much is waiting to be told already.
     pub(super) fn tell(&self, want: &Arc<str>, reason: NoticeReason, message: String) {
         if reason.is_warning() {
-            tracing::warn!(want = &**want, reason = reason.name(), message, "certificate");
+            tracing::warn!(
+                want = &**want,
+                reason = reason.name(),
+                message,
+                "certificate"
+            );
         } else {
-            tracing::info!(want = &**want, reason = reason.name(), message, "certificate");
+            tracing::info!(
+                want = &**want,
+                reason = reason.name(),
+                message,
+                "certificate"
+            );
         }
-        let _full = self.parts.notices.try_send(Notice { want: want.clone(), reason, message });
+        let _full = self.parts.notices.try_send(Notice {
+            want: want.clone(),
+            reason,
+            message,
+        });
     }
 }
 

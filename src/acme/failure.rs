@@ -1,11 +1,13 @@
-//! Why an attempt failed, and when the next one makes sense. A CA's patience is limited, so each kind of failure has a
-//! backoff of its own, and some wait for a person.
+//! Why an attempt failed, and when the next one makes sense. A CA's patience is limited, so each
+//! kind of failure has a backoff of its own, and some wait for a person.
 
 use serde::{Deserialize, Serialize};
 
-/// The longest wait that a CA's `Retry-After` is believed for, seconds: what asks for more is repeated until then.
+/// The longest wait that a CA's `Retry-After` is believed for, seconds: what asks for more is
+/// repeated until then.
 const LONGEST_WAIT: i64 = 8 * 86_400;
-/// Waits after the first, second and third failed validation, seconds, then daily: what Let's Encrypt recommends.
+/// Waits after the first, second and third failed validation, seconds, then daily: what Let's
+/// Encrypt recommends.
 const VALIDATION: [i64; 3] = [60, 600, 6_000];
 /// Validation that fails for this long stops until somebody looks, seconds.
 const GIVE_UP: i64 = 30 * 86_400;
@@ -33,7 +35,8 @@ pub enum Class {
     Content,
     /// The store could not keep what must not be lost.
     Store,
-    /// The wish was changed or taken back while it was worked on: no failure at all, and never stored.
+    /// The wish was changed or taken back while it was worked on: no failure at all, and never
+    /// stored.
     Changed,
 }
 
@@ -103,16 +106,29 @@ impl Failure {
 
 impl Trouble {
     /// Takes in a failure at `now`. `random` spreads retries.
-    pub fn after(before: Option<&Self>, failure: &Failure, issuer: &str, print: u64, now: i64, random: u64) -> Self {
+    pub fn after(
+        before: Option<&Self>,
+        failure: &Failure,
+        issuer: &str,
+        print: u64,
+        now: i64,
+        random: u64,
+    ) -> Self {
         let before = before.filter(|before| before.print == print && before.issuer == issuer);
         let same = before.filter(|before| before.class == failure.class);
         let attempts = same.map_or(0, |same| same.attempts).saturating_add(1);
         let since = same.map_or(now, |same| {
             // The time that a node was switched off is no time of trying.
             let late = now - same.not_before.unwrap_or(now);
-            if late > AWAY { same.since + late } else { same.since }
+            if late > AWAY {
+                same.since + late
+            } else {
+                same.since
+            }
         });
-        let mut failed_challenges = before.map(|before| before.failed_challenges.clone()).unwrap_or_default();
+        let mut failed_challenges = before
+            .map(|before| before.failed_challenges.clone())
+            .unwrap_or_default();
         match &failure.challenge {
             Some(challenge) if failure.another_way => failed_challenges.push(challenge.clone()),
             Some(_) => failed_challenges.clear(),
@@ -145,28 +161,43 @@ impl Trouble {
 
 /// Seconds to wait, or `None` if waiting does not help.
 fn wait(failure: &Failure, attempts: u32, failing_for: i64, random: u64) -> Option<i64> {
-    let asked = failure.retry_after.map(|seconds| seconds.clamp(0, LONGEST_WAIT));
+    let asked = failure
+        .retry_after
+        .map(|seconds| seconds.clamp(0, LONGEST_WAIT));
     let own = match failure.class {
         Class::Transport | Class::Store | Class::Changed => doubling(30, 3_600, attempts),
         Class::Limited => doubling(600, 86_400, attempts),
         Class::Account => 86_400,
         Class::Content => doubling(3_600, 86_400, attempts),
         Class::Validation if failing_for > GIVE_UP => return None,
-        Class::Validation => {
-            VALIDATION.get(usize::try_from(attempts).unwrap_or(usize::MAX).saturating_sub(1)).copied().unwrap_or(86_400)
-        }
+        Class::Validation => VALIDATION
+            .get(
+                usize::try_from(attempts)
+                    .unwrap_or(usize::MAX)
+                    .saturating_sub(1),
+            )
+            .copied()
+            .unwrap_or(86_400),
         Class::Config | Class::Paused => return None,
     };
     Some(match asked {
         // Exactly what was asked, and a little later, never earlier.
-        Some(asked) if failure.class == Class::Limited => asked + spread(asked.max(60) / 10, random),
+        Some(asked) if failure.class == Class::Limited => {
+            asked + spread(asked.max(60) / 10, random)
+        }
         Some(asked) => asked.max(own - own / 4 + spread(own / 2, random)),
         None => own - own / 4 + spread(own / 2, random),
     })
 }
 
 fn doubling(first: i64, most: i64, attempts: u32) -> i64 {
-    first.saturating_mul(1_i64.checked_shl(attempts.saturating_sub(1).min(40)).unwrap_or(i64::MAX)).min(most)
+    first
+        .saturating_mul(
+            1_i64
+                .checked_shl(attempts.saturating_sub(1).min(40))
+                .unwrap_or(i64::MAX),
+        )
+        .min(most)
 }
 
 /// Something between 0 and `width`.

@@ -9,13 +9,21 @@ use super::{ca::jws::ExternalAccount, dns, want::fnv};
 
 /// The directory of Let's Encrypt.
 pub const LETSENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
-/// The directory of Let's Encrypt's test CA, whose certificates nobody trusts and whose limits are wide.
+/// The directory of Let's Encrypt's test CA, whose certificates nobody trusts and whose limits are
+/// wide.
 pub const LETSENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
 
-/// Issuers that exist without being configured, with the names that users of cert-manager gave them.
+/// Issuers that exist without being configured, with the names that users of cert-manager gave
+/// them.
 pub const PRESETS: [(&str, &[&str]); 4] = [
-    ("letsencrypt", &["letsencrypt-prod", "letsencrypt-production"]),
-    ("letsencrypt-staging", &["letsencrypt-stage", "letsencrypt-test"]),
+    (
+        "letsencrypt",
+        &["letsencrypt-prod", "letsencrypt-production"],
+    ),
+    (
+        "letsencrypt-staging",
+        &["letsencrypt-stage", "letsencrypt-test"],
+    ),
     ("local-ca", &[]),
     ("self-signed", &["selfsigned"]),
 ];
@@ -95,9 +103,14 @@ pub enum ChallengeType {
 impl Issuer {
     /// What is built in under this name or one of its other names.
     pub fn preset(name: &str) -> Option<Self> {
-        let (name, _) = PRESETS.iter().find(|(preset, others)| *preset == name || others.contains(&name))?;
+        let (name, _) = PRESETS
+            .iter()
+            .find(|(preset, others)| *preset == name || others.contains(&name))?;
         let acme = |directory: &str| {
-            IssuerKind::Acme(Box::new(AcmeIssuer { directory: directory.to_owned(), ..AcmeIssuer::default() }))
+            IssuerKind::Acme(Box::new(AcmeIssuer {
+                directory: directory.to_owned(),
+                ..AcmeIssuer::default()
+            }))
         };
         let kind = match *name {
             "letsencrypt" => acme(LETSENCRYPT),
@@ -105,7 +118,10 @@ impl Issuer {
             "local-ca" => IssuerKind::LocalCa,
             _ => IssuerKind::SelfSigned,
         };
-        Some(Self { name: (*name).into(), kind })
+        Some(Self {
+            name: (*name).into(),
+            kind,
+        })
     }
 
     /// The ACME CA, if it is one.
@@ -125,13 +141,20 @@ impl Issuer {
     pub fn account_id(&self) -> Option<String> {
         let acme = self.acme()?;
         let kid = acme.eab.as_ref().map_or("", ExternalAccount::kid);
-        Some(format!("{:016x}", fnv(format!("{} {kid}", acme.directory).as_bytes())))
+        Some(format!(
+            "{:016x}",
+            fnv(format!("{} {kid}", acme.directory).as_bytes())
+        ))
     }
 
     /// What of it makes a certificate another one.
     pub(super) fn print(&self) -> String {
         match &self.kind {
-            IssuerKind::Acme(acme) => format!("{} {}", acme.directory, acme.profile.as_deref().unwrap_or_default()),
+            IssuerKind::Acme(acme) => format!(
+                "{} {}",
+                acme.directory,
+                acme.profile.as_deref().unwrap_or_default()
+            ),
             IssuerKind::LocalCa => "local-ca".to_owned(),
             IssuerKind::SelfSigned => "self-signed".to_owned(),
         }
@@ -139,10 +162,21 @@ impl Issuer {
 
     /// What of it makes an attempt another one, though the certificate would be the same.
     pub(super) fn attempt_print(&self) -> String {
-        let Some(acme) = self.acme() else { return String::new() };
-        let eab = acme.eab.as_ref().map_or(0, |eab| fnv(format!("{} {:?}", eab.kid(), eab.print()).as_bytes()));
-        let roots = fnv(&acme.roots.iter().flat_map(|root| root.iter().copied()).collect::<Vec<u8>>());
-        format!("{:?} {eab:x} {:?} {roots:x} {:?}", acme.contacts, acme.challenges, acme.dns)
+        let Some(acme) = self.acme() else {
+            return String::new();
+        };
+        let eab = acme.eab.as_ref().map_or(0, |eab| {
+            fnv(format!("{} {:?}", eab.kid(), eab.print()).as_bytes())
+        });
+        let roots = fnv(&acme
+            .roots
+            .iter()
+            .flat_map(|root| root.iter().copied())
+            .collect::<Vec<u8>>());
+        format!(
+            "{:?} {eab:x} {:?} {roots:x} {:?}",
+            acme.contacts, acme.challenges, acme.dns
+        )
     }
 }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType,
+};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
@@ -13,15 +15,30 @@ use super::{
 };
 use crate::tls::Certificate;
 
-/// A new key (PKCS#8, PEM), or the one that is to be kept, and a signing request for it (DER, base64).
-pub(super) fn request(want: &Want, key_type: KeyType, keep: Option<&str>) -> Result<(String, String), Failure> {
-    let wrong = |error: rcgen::Error| Failure::new(Class::Config, format!("no key or request can be made: {error}"));
-    let kept = keep.filter(|_| want.terms.keep_key).and_then(|pem| KeyPair::from_pem(pem).ok());
+/// A new key (PKCS#8, PEM), or the one that is to be kept, and a signing request for it (DER,
+/// base64).
+pub(super) fn request(
+    want: &Want,
+    key_type: KeyType,
+    keep: Option<&str>,
+) -> Result<(String, String), Failure> {
+    let wrong = |error: rcgen::Error| {
+        Failure::new(
+            Class::Config,
+            format!("no key or request can be made: {error}"),
+        )
+    };
+    let kept = keep
+        .filter(|_| want.terms.keep_key)
+        .and_then(|pem| KeyPair::from_pem(pem).ok());
     let key = match kept.filter(|key| is_of(key, key_type)) {
         Some(key) => key,
         None => generate(key_type).map_err(wrong)?,
     };
-    let request = params(want).map_err(wrong)?.serialize_request(&key).map_err(wrong)?;
+    let request = params(want)
+        .map_err(wrong)?
+        .serialize_request(&key)
+        .map_err(wrong)?;
     Ok((key.serialize_pem(), STANDARD.encode(request.der())))
 }
 
@@ -32,7 +49,12 @@ pub(super) fn self_signed(
     not_before: i64,
     life: Duration,
 ) -> Result<(String, String), Failure> {
-    let wrong = |error: rcgen::Error| Failure::new(Class::Config, format!("no certificate can be made: {error}"));
+    let wrong = |error: rcgen::Error| {
+        Failure::new(
+            Class::Config,
+            format!("no certificate can be made: {error}"),
+        )
+    };
     let key = generate(key_type).map_err(wrong)?;
     let mut params = params(want).map_err(wrong)?;
     let begin = std::time::UNIX_EPOCH + Duration::from_secs(u64::try_from(not_before).unwrap_or(0));
@@ -42,35 +64,59 @@ pub(super) fn self_signed(
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-/// Reads the chain that came for a request and checks that it is what was asked for. `now` is the time.
+/// Reads the chain that came for a request and checks that it is what was asked for. `now` is the
+/// time.
 ///
 /// # Errors
 /// What is wrong, as a failure of class [`Class::Content`].
 pub(super) fn check(want: &Want, chain: &str, key: &str, now: i64) -> Result<Certificate, Failure> {
-    let wrong = |what: String| Failure::new(Class::Content, format!("the certificate that came is wrong: {what}"));
+    let wrong = |what: String| {
+        Failure::new(
+            Class::Content,
+            format!("the certificate that came is wrong: {what}"),
+        )
+    };
     let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map_err(|error| {
         // Where it says `tls.crt` and `tls.key` it means what the CA sent.
-        wrong(error.to_string().replace("tls.crt", "the chain").replace("tls.key", "the key of the request"))
+        wrong(
+            error
+                .to_string()
+                .replace("tls.crt", "the chain")
+                .replace("tls.key", "the key of the request"),
+        )
     })?;
     let mut wanted: Vec<String> = want.names.iter().map(in_certificate).collect();
-    let mut named: Vec<String> = certificate.names().iter().map(ToString::to_string).collect();
+    let mut named: Vec<String> = certificate
+        .names()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     wanted.sort_unstable();
     named.sort_unstable();
     named.dedup();
     // A name more than was ordered, such as `www`, is some CAs' gift.
     if wanted.iter().any(|name| !named.contains(name)) {
-        return Err(wrong(format!("it is for {} and not for {}", named.join(", "), wanted.join(", "))));
+        return Err(wrong(format!(
+            "it is for {} and not for {}",
+            named.join(", "),
+            wanted.join(", ")
+        )));
     }
     if certificate.not_after() <= now {
         return Err(wrong("it has expired".to_owned()));
     }
-    // CAs begin an hour ago, for clients whose clocks are slow; a day ahead is no slow clock of ours.
+    // CAs begin an hour ago, for clients whose clocks are slow; a day ahead is no slow clock of
+    // ours.
     if certificate.not_before() > now + 86_400 {
         return Err(wrong("it is not valid yet".to_owned()));
     }
-    let issuers = CertificateDer::pem_slice_iter(chain.as_bytes()).count().saturating_sub(1);
+    let issuers = CertificateDer::pem_slice_iter(chain.as_bytes())
+        .count()
+        .saturating_sub(1);
     if issuers == 0 && !is_self_issued(chain) {
-        return Err(wrong("its issuer's certificate did not come with it".to_owned()));
+        return Err(wrong(
+            "its issuer's certificate did not come with it".to_owned(),
+        ));
     }
     Ok(certificate)
 }
@@ -78,7 +124,9 @@ pub(super) fn check(want: &Want, chain: &str, key: &str, now: i64) -> Result<Cer
 /// Whether the first certificate of a chain is its own issuer.
 fn is_self_issued(chain: &str) -> bool {
     use x509_parser::prelude::{FromDer, X509Certificate};
-    let Ok(first) = CertificateDer::from_pem_slice(chain.as_bytes()) else { return false };
+    let Ok(first) = CertificateDer::from_pem_slice(chain.as_bytes()) else {
+        return false;
+    };
     X509Certificate::from_der(&first).is_ok_and(|(_, parsed)| parsed.subject() == parsed.issuer())
 }
 
@@ -100,7 +148,9 @@ fn params(want: &Want) -> Result<CertificateParams, rcgen::Error> {
     }
     params.distinguished_name = DistinguishedName::new();
     if let Some(common_name) = &want.terms.common_name {
-        params.distinguished_name.push(DnType::CommonName, &**common_name);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, &**common_name);
     }
     Ok(params)
 }

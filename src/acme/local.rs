@@ -1,4 +1,5 @@
-//! Certificates that need no CA outside: of the local CA, and self-signed. They do not mind what time it is.
+//! Certificates that need no CA outside: of the local CA, and self-signed. They do not mind what
+//! time it is.
 
 use std::time::Duration;
 
@@ -26,11 +27,19 @@ impl Engine {
         let (chain, key) = match &issuer.kind {
             IssuerKind::LocalCa => {
                 let issued = self.local_ca().issue_for(&names, begin, life + EARLIER);
-                let issued = issued.map_err(|error| Failure::new(Class::Config, error.to_string()))?;
+                let issued =
+                    issued.map_err(|error| Failure::new(Class::Config, error.to_string()))?;
                 (issued.chain_pem, issued.key_pem)
             }
-            IssuerKind::SelfSigned => keys::self_signed(want, want.key_type(issuer), begin, life + EARLIER)?,
-            IssuerKind::Acme(_) => return Err(Failure::new(Class::Config, "the issuer is not on this device")),
+            IssuerKind::SelfSigned => {
+                keys::self_signed(want, want.key_type(issuer), begin, life + EARLIER)?
+            }
+            IssuerKind::Acme(_) => {
+                return Err(Failure::new(
+                    Class::Config,
+                    "the issuer is not on this device",
+                ));
+            }
         };
         let certificate = keys::check(want, &chain, &key, now)?;
         let before = self.held(&want.id);

@@ -1,5 +1,6 @@
-//! Certificates that issue and renew themselves (RFC 8555): what is wanted, what is had, what to do next, and the engine
-//! that does it. Knows nothing of Kubernetes: wishes come in as data, certificates go out as data.
+//! Certificates that issue and renew themselves (RFC 8555): what is wanted, what is had, what to do
+//! next, and the engine that does it. Knows nothing of Kubernetes: wishes come in as data,
+//! certificates go out as data.
 
 mod accounts;
 mod advice;

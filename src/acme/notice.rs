@@ -1,4 +1,5 @@
-//! What the engine has to say to the owner of a wish: data, which others make an Event, a log line and a metric of.
+//! What the engine has to say to the owner of a wish: data, which others make an Event, a log line
+//! and a metric of.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What an operator can ask for: a renewal now, another account key (a revocation is next door). And what a cluster brings along: a
-//! certificate that another replica got.
+//! What an operator can ask for: a renewal now, another account key (a revocation is next door).
+//! And what a cluster brings along: a certificate that another replica got.
 
 use std::sync::Arc;
 
@@ -31,7 +31,9 @@ pub enum OperateError {
     #[error("{0} was not issued by a CA that revokes")]
     Local(String),
     /// Another replica is the one that gets certificates.
-    #[error("this replica does not lead: ask the one that does, whose node the Lease `gatelet` names")]
+    #[error(
+        "this replica does not lead: ask the one that does, whose node the Lease `gatelet` names"
+    )]
     Follows,
     /// The CA refuses, or it cannot be stored.
     #[error("{0}")]
@@ -50,8 +52,8 @@ impl Engine {
         self.kick.notify_one();
     }
 
-    /// Renews now, whatever is left of its life. `name` is the id of a wish or one of its hosts. Earlier failures are
-    /// forgiven: a person looked.
+    /// Renews now, whatever is left of its life. `name` is the id of a wish or one of its hosts.
+    /// Earlier failures are forgiven: a person looked.
     ///
     /// # Errors
     /// [`OperateError::Unknown`], [`OperateError::Follows`].
@@ -70,20 +72,23 @@ impl Engine {
             state.troubles.remove(&*want.id).is_some()
         };
         if was_in_trouble {
-            self.commit(record::remove::<Vec<Trouble>>(Batch::new(), &want.id)).await?;
+            self.commit(record::remove::<Vec<Trouble>>(Batch::new(), &want.id))
+                .await?;
         }
         self.look_again();
         Ok(want.id.clone())
     }
 
-    /// Gives the account of an issuer another key (RFC 8555 section 7.3.5). The new one is stored before the CA sees it, so
-    /// that whichever of the two it has after a crash is found again.
+    /// Gives the account of an issuer another key (RFC 8555 section 7.3.5). The new one is stored
+    /// before the CA sees it, so that whichever of the two it has after a crash is found again.
     ///
     /// # Errors
     /// The CA refuses, or it cannot be stored.
     pub async fn change_key(&self, issuer: &Issuer) -> Result<(), OperateError> {
         self.check_lead()?;
-        let acme = issuer.acme().ok_or_else(|| OperateError::Local(issuer.name.to_string()))?;
+        let acme = issuer
+            .acme()
+            .ok_or_else(|| OperateError::Local(issuer.name.to_string()))?;
         let ca = self.ca(issuer, acme)?;
         self.enter(&ca, acme).await?;
         let mut account = self.account(&ca.account, acme).await?;
@@ -91,8 +96,13 @@ impl Engine {
         account.next_key = Some(STANDARD.encode(next.pkcs8()));
         self.put_account(&ca.account, account.clone()).await?;
         self.share_account(&ca.account, &account).await?;
-        let session = ca.session().ok_or_else(|| OperateError::Failed("there is no account".to_owned()))?;
-        session.change_key(&next).await.map_err(|error| OperateError::from(classify::failure(&error)))?;
+        let session = ca
+            .session()
+            .ok_or_else(|| OperateError::Failed("there is no account".to_owned()))?;
+        session
+            .change_key(&next)
+            .await
+            .map_err(|error| OperateError::from(classify::failure(&error)))?;
         self.settle(&ca, account, true).await?;
         Ok(())
     }
@@ -111,8 +121,13 @@ impl Engine {
 
     /// The account with one key. Where a crash left two, the CA is asked which one it has.
     pub(super) async fn settled(&self, ca: &Ca, account: Account) -> Result<Account, Failure> {
-        let Some(next) = &account.next_key else { return Ok(account) };
-        let changed = Account { key: next.clone(), ..account.clone() };
+        let Some(next) = &account.next_key else {
+            return Ok(account);
+        };
+        let changed = Account {
+            key: next.clone(),
+            ..account.clone()
+        };
         let key = account_key(&changed)?;
         match ca.client.new_account(&key, &[], None, true).await {
             Ok(_) => self.settle(ca, account, true).await,
@@ -122,7 +137,12 @@ impl Engine {
     }
 
     /// Keeps one of two keys.
-    async fn settle(&self, ca: &Ca, mut account: Account, changed: bool) -> Result<Account, Failure> {
+    async fn settle(
+        &self,
+        ca: &Ca,
+        mut account: Account,
+        changed: bool,
+    ) -> Result<Account, Failure> {
         if let Some(next) = account.next_key.take().filter(|_| changed) {
             account.key = next;
         }
@@ -135,19 +155,31 @@ impl Engine {
         Ok(account)
     }
 
-    /// Takes over a certificate that is there already: after the store was lost, or from another replica. Returns whether
-    /// it is of use; one that is no better than what is held is not.
+    /// Takes over a certificate that is there already: after the store was lost, or from another
+    /// replica. Returns whether it is of use; one that is no better than what is held is not.
     pub async fn adopt(&self, want: &Want, issuer: &Issuer, chain: &str, key: &str) -> bool {
         let now = self.clock().guess(self.reading());
-        let Ok(certificate) = keys::check(want, chain, key, now) else { return false };
-        if self.held(&want.id).is_some_and(|held| held.not_before >= certificate.not_before()) {
+        let Ok(certificate) = keys::check(want, chain, key, now) else {
+            return false;
+        };
+        if self
+            .held(&want.id)
+            .is_some_and(|held| held.not_before >= certificate.not_before())
+        {
             return false;
         }
-        let directory = issuer.acme().map(|acme| acme.directory.clone()).unwrap_or_default();
+        let directory = issuer
+            .acme()
+            .map(|acme| acme.directory.clone())
+            .unwrap_or_default();
         let ari = if directory.is_empty() {
             None
         } else {
-            certificate.certified().cert.first().and_then(|leaf| ari_id(leaf))
+            certificate
+                .certified()
+                .cert
+                .first()
+                .and_then(|leaf| ari_id(leaf))
         };
         let held = Held {
             chain: chain.to_owned(),
@@ -164,8 +196,15 @@ impl Engine {
             unwanted: None,
             previous: None,
         };
-        if let Err(failure) = self.commit(record::put(Batch::new(), &want.id, &held)).await {
-            tracing::warn!(want = &*want.id, problem = failure.problem, "a certificate was not stored, but is served");
+        if let Err(failure) = self
+            .commit(record::put(Batch::new(), &want.id, &held))
+            .await
+        {
+            tracing::warn!(
+                want = &*want.id,
+                problem = failure.problem,
+                "a certificate was not stored, but is served"
+            );
         }
         self.state().held.insert(want.id.to_string(), held);
         self.publish();
@@ -175,13 +214,24 @@ impl Engine {
 
     /// What is asked of a replica that only serves would never be done.
     pub(super) fn check_lead(&self) -> Result<(), OperateError> {
-        if self.leads() { Ok(()) } else { Err(OperateError::Follows) }
+        if self.leads() {
+            Ok(())
+        } else {
+            Err(OperateError::Follows)
+        }
     }
 
     pub(super) fn find(&self, name: &str) -> Result<Arc<Want>, OperateError> {
         let wants = self.wants();
         let by_id = wants.iter().find(|want| *want.id == *name);
-        let by_host = || wants.iter().find(|want| want.names.iter().any(|one| one.to_string() == name));
-        by_id.or_else(by_host).cloned().ok_or_else(|| OperateError::Unknown(name.to_owned()))
+        let by_host = || {
+            wants
+                .iter()
+                .find(|want| want.names.iter().any(|one| one.to_string() == name))
+        };
+        by_id
+            .or_else(by_host)
+            .cloned()
+            .ok_or_else(|| OperateError::Unknown(name.to_owned()))
     }
 }

@@ -1,5 +1,6 @@
-//! One certificate from one CA: account, order, validation, finalization, download. Every step is in the store before the
-//! next needs it, and every step begins by reading what the CA has, so that this can stop anywhere and go on later.
+//! One certificate from one CA: account, order, validation, finalization, download. Every step is
+//! in the store before the next needs it, and every step begins by reading what the CA has, so that
+//! this can stop anywhere and go on later.
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,7 +52,11 @@ pub(super) struct Looks {
 
 impl Looks {
     pub(super) fn new(pace: &Pace) -> Self {
-        Self { pause: pace.look, least: pace.look, deadline: Instant::now() + pace.patience }
+        Self {
+            pause: pace.look,
+            least: pace.look,
+            deadline: Instant::now() + pace.patience,
+        }
     }
 
     /// Waits for the next look; `false` when patience is at its end.
@@ -71,7 +76,8 @@ impl Attempt<'_> {
     /// Gets the certificate and keeps it.
     pub(super) async fn run(&self) -> Result<(), Failure> {
         match self.once().await {
-            // A CA that was set up anew in between knows nothing of the account: its key is registered again, once.
+            // A CA that was set up anew in between knows nothing of the account: its key is
+            // registered again, once.
             Err(failure) if failure.class == Class::Account => {
                 self.register_again().await?;
                 self.once().await
@@ -93,7 +99,8 @@ impl Attempt<'_> {
                     self.doing("validating");
                     self.prove(&mut job, &order.value).await?;
                     order = self.look(&order.value.url).await?;
-                    if order.value.status == Status::Pending && !looks.next(order.retry_after).await {
+                    if order.value.status == Status::Pending && !looks.next(order.retry_after).await
+                    {
                         return Err(self.too_slow("the order stays pending", order.retry_after));
                     }
                 }
@@ -124,7 +131,9 @@ impl Attempt<'_> {
                 _ => {
                     self.doing("waiting for the CA");
                     if !looks.next(asked).await {
-                        return Err(self.too_slow("the CA does not come to an end with the order", asked));
+                        return Err(
+                            self.too_slow("the CA does not come to an end with the order", asked)
+                        );
                     }
                     order = self.look(&order.value.url).await?;
                 }
@@ -134,7 +143,9 @@ impl Attempt<'_> {
 
     /// Who speaks for the account.
     pub(super) fn session(&self) -> Result<Session, Failure> {
-        self.ca.session().ok_or_else(|| Failure::new(Class::Account, "there is no account yet"))
+        self.ca
+            .session()
+            .ok_or_else(|| Failure::new(Class::Account, "there is no account yet"))
     }
 
     pub(super) fn doing(&self, what: &str) {
@@ -146,18 +157,26 @@ impl Attempt<'_> {
         self.want.names.iter().map(ToString::to_string).collect()
     }
 
-    /// A wish that was changed or taken back while its order was on the way is not followed to its end.
+    /// A wish that was changed or taken back while its order was on the way is not followed to its
+    /// end.
     pub(super) fn still_wanted(&self) -> Result<(), Failure> {
         if self.engine.is_wanted(self.want, self.issuer) {
             return Ok(());
         }
-        Err(Failure::new(Class::Changed, "the wish was changed or taken back"))
+        Err(Failure::new(
+            Class::Changed,
+            "the wish was changed or taken back",
+        ))
     }
 
-    /// The CA takes its time, or asks for more than is spent on waiting here: the order is looked at again later.
+    /// The CA takes its time, or asks for more than is spent on waiting here: the order is looked
+    /// at again later.
     pub(super) fn too_slow(&self, what: &str, asked: Option<Duration>) -> Failure {
         let retry_after = asked.and_then(|asked| i64::try_from(asked.as_secs()).ok());
-        Failure { retry_after, ..Failure::new(Class::Transport, format!("{what}: looked at again later")) }
+        Failure {
+            retry_after,
+            ..Failure::new(Class::Transport, format!("{what}: looked at again later"))
+        }
     }
 
     // === Account ===
@@ -170,7 +189,8 @@ impl Attempt<'_> {
         if let Some(url) = &account.url {
             let key = Arc::new(account_key(&account)?);
             let session = self.ca.session().unwrap_or_else(|| self.ca.enter(key, url));
-            // Somebody asked for a renewal: whoever has looked at new terms of service agrees to them with that.
+            // Somebody asked for a renewal: whoever has looked at new terms of service agrees to
+            // them with that.
             if self.engine.is_forced(&self.want.id) {
                 return self.register(account, None).await;
             }
@@ -190,24 +210,46 @@ impl Attempt<'_> {
         self.register(account, self.acme.eab.as_ref()).await
     }
 
-    /// Registers the key, or finds the account that has it already. A binding is for an account that is made: CAs accept
-    /// some only once.
-    async fn register(&self, mut account: Account, binding: Option<&ExternalAccount>) -> Result<(), Failure> {
+    /// Registers the key, or finds the account that has it already. A binding is for an account
+    /// that is made: CAs accept some only once.
+    async fn register(
+        &self,
+        mut account: Account,
+        binding: Option<&ExternalAccount>,
+    ) -> Result<(), Failure> {
         self.doing("registering the account");
         let contacts = &self.acme.contacts;
         let key = Arc::new(account_key(&account)?);
-        let mut made = self.ca.client.new_account(&key, contacts, binding, false).await;
+        let mut made = self
+            .ca
+            .client
+            .new_account(&key, contacts, binding, false)
+            .await;
         if binding.is_none()
             && self.acme.eab.is_some()
-            && made.as_ref().is_err_and(|error| error.is("externalAccountRequired"))
+            && made
+                .as_ref()
+                .is_err_and(|error| error.is("externalAccountRequired"))
         {
-            made = self.ca.client.new_account(&key, contacts, self.acme.eab.as_ref(), false).await;
+            made = self
+                .ca
+                .client
+                .new_account(&key, contacts, self.acme.eab.as_ref(), false)
+                .await;
         }
         let made = made.map_err(|error| {
             let failure = self.failed(&error);
             // With a binding it is the binding that a CA refuses in these words.
-            if self.acme.eab.is_some() && ["malformed", "unauthorized"].iter().any(|kind| error.is(kind)) {
-                return Failure { class: Class::Config, ..failure }.advise("check `eab` of this issuer");
+            if self.acme.eab.is_some()
+                && ["malformed", "unauthorized"]
+                    .iter()
+                    .any(|kind| error.is(kind))
+            {
+                return Failure {
+                    class: Class::Config,
+                    ..failure
+                }
+                .advise("check `eab` of this issuer");
             }
             failure
         })?;
@@ -216,13 +258,19 @@ impl Attempt<'_> {
         self.speak_for(account, key, made.value.url).await
     }
 
-    async fn speak_for(&self, mut account: Account, key: Arc<AccountKey>, url: String) -> Result<(), Failure> {
+    async fn speak_for(
+        &self,
+        mut account: Account,
+        key: Arc<AccountKey>,
+        url: String,
+    ) -> Result<(), Failure> {
         self.ca.enter(key, &url);
         account.url = Some(url);
         self.engine.put_account(&self.ca.account, account).await
     }
 
-    /// The CA says of our account that it is wrong: it may be another one by now, which the key finds.
+    /// The CA says of our account that it is wrong: it may be another one by now, which the key
+    /// finds.
     async fn look_up(&self) -> Result<(), Failure> {
         let account = self.engine.account(&self.ca.account, self.acme).await?;
         let key = Arc::new(account_key(&account)?);
@@ -235,14 +283,18 @@ impl Attempt<'_> {
 
     /// The CA does not know the account: the same key is registered again.
     async fn register_again(&self) -> Result<(), Failure> {
-        tracing::warn!(issuer = &*self.issuer.name, "the CA does not know the account: registering its key again");
+        tracing::warn!(
+            issuer = &*self.issuer.name,
+            "the CA does not know the account: registering its key again"
+        );
         let account = self.engine.account(&self.ca.account, self.acme).await?;
         self.register(account, self.acme.eab.as_ref()).await
     }
 
     // === Order ===
 
-    /// The job that is on its way if it is still the right one, else a new one, which is stored before it is ordered.
+    /// The job that is on its way if it is still the right one, else a new one, which is stored
+    /// before it is ordered.
     async fn job(&self) -> Result<Job, Failure> {
         let print = self.want.print(self.issuer);
         let names = self.names();
@@ -258,9 +310,20 @@ impl Attempt<'_> {
         }
         let before = self.engine.held(&self.want.id);
         let key_type = self.want.key_type(self.issuer);
-        let (key, csr) = keys::request(self.want, key_type, before.as_ref().map(|held| &*held.key))?;
+        let (key, csr) =
+            keys::request(self.want, key_type, before.as_ref().map(|held| &*held.key))?;
         let issuer = self.issuer.name.to_string();
-        Ok(Job { issuer, names, key, csr, order: None, created: now, print, dns: Vec::new(), counted: Vec::new() })
+        Ok(Job {
+            issuer,
+            names,
+            key,
+            csr,
+            order: None,
+            created: now,
+            print,
+            dns: Vec::new(),
+            counted: Vec::new(),
+        })
     }
 
     pub(super) async fn put_job(&self, job: &Job) -> Result<(), Failure> {
@@ -273,7 +336,9 @@ impl Attempt<'_> {
             self.doing("looking at the order");
             match self.session()?.order(url).await {
                 Ok(order) => return Ok(order),
-                Err(error) if is_gone(&error) => tracing::info!(want = &*self.want.id, "the order is gone"),
+                Err(error) if is_gone(&error) => {
+                    tracing::info!(want = &*self.want.id, "the order is gone")
+                }
                 Err(error) => return Err(self.failed(&error)),
             }
         }
@@ -281,10 +346,15 @@ impl Attempt<'_> {
         self.still_wanted()?;
         let now = self.engine.now_or_failure()?;
         (job.order, job.created) = (None, now);
-        self.engine.ordering(&self.want.id, job, &self.ca.account, now).await?;
+        self.engine
+            .ordering(&self.want.id, job, &self.ca.account, now)
+            .await?;
         let order = self.order_anew().await?;
         self.engine.witness(order.date);
-        (job.order, job.created) = (Some(order.value.url.clone()), self.engine.now().unwrap_or(now));
+        (job.order, job.created) = (
+            Some(order.value.url.clone()),
+            self.engine.now().unwrap_or(now),
+        );
         self.put_job(job).await?;
         Ok(order)
     }
@@ -295,7 +365,11 @@ impl Attempt<'_> {
         let mut registered = false;
         loop {
             let profile = self.acme.profile.as_deref();
-            match self.session()?.new_order(&identifiers, profile, replaces.as_deref()).await {
+            match self
+                .session()?
+                .new_order(&identifiers, profile, replaces.as_deref())
+                .await
+            {
                 Ok(order) => return Ok(order),
                 Err(error) if error.is(UNKNOWN_ACCOUNT) && !registered => {
                     registered = true;
@@ -315,7 +389,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// The certificate that the new one replaces (RFC 9773 section 5): an order that names it is exempt from limits.
+    /// The certificate that the new one replaces (RFC 9773 section 5): an order that names it is
+    /// exempt from limits.
     fn replaces(&self) -> Option<String> {
         let held = self.engine.held(&self.want.id)?;
         let now = self.engine.now()?;
@@ -325,12 +400,16 @@ impl Attempt<'_> {
     }
 
     async fn look(&self, url: &str) -> Result<Replied<Remote>, Failure> {
-        self.session()?.order(url).await.map_err(|error| self.failed(&error))
+        self.session()?
+            .order(url)
+            .await
+            .map_err(|error| self.failed(&error))
     }
 
     async fn finalize(&self, job: &Job, order: &Remote) -> Result<Replied<Remote>, Failure> {
-        let csr =
-            STANDARD.decode(&job.csr).map_err(|_bad| Failure::new(Class::Content, "the stored request is damaged"))?;
+        let csr = STANDARD
+            .decode(&job.csr)
+            .map_err(|_bad| Failure::new(Class::Content, "the stored request is damaged"))?;
         match self.session()?.finalize(order, &csr).await {
             Ok(order) => Ok(order),
             Err(error) if error.is("orderNotReady") => self.look(&order.url).await,
@@ -356,17 +435,28 @@ impl Attempt<'_> {
             Some(problem) => {
                 let failure = classify::of_problem(problem, None, None);
                 // About an order, `unauthorized` is about its names.
-                let class = if failure.class == Class::Account { Class::Validation } else { failure.class };
+                let class = if failure.class == Class::Account {
+                    Class::Validation
+                } else {
+                    failure.class
+                };
                 Failure { class, ..failure }
             }
-            None => Failure::new(Class::Validation, "the CA calls the order invalid and does not say why"),
+            None => Failure::new(
+                Class::Validation,
+                "the CA calls the order invalid and does not say why",
+            ),
         }
     }
 
     // === Certificate ===
 
     async fn download(&self, job: &Job, url: &str) -> Result<(String, Certificate), Failure> {
-        let first = self.session()?.certificate(url).await.map_err(|error| self.failed(&error))?;
+        let first = self
+            .session()?
+            .certificate(url)
+            .await
+            .map_err(|error| self.failed(&error))?;
         let mut chain = first.value.pem;
         if let Some(preferred) = &self.acme.preferred_chain
             && !has_issuer(&chain, preferred)
@@ -378,30 +468,46 @@ impl Attempt<'_> {
                         break;
                     }
                     Ok(_) => {}
-                    Err(error) => tracing::info!(want = &*self.want.id, %error, "another chain cannot be had"),
+                    Err(error) => {
+                        tracing::info!(want = &*self.want.id, %error, "another chain cannot be had")
+                    }
                 }
             }
             if !has_issuer(&chain, preferred) {
-                let message = format!("the CA offers no chain with the issuer {preferred}: its usual one is served");
-                self.engine.tell(&self.want.id, NoticeReason::PreferredChainMissing, message);
+                let message = format!(
+                    "the CA offers no chain with the issuer {preferred}: its usual one is served"
+                );
+                self.engine
+                    .tell(&self.want.id, NoticeReason::PreferredChainMissing, message);
             }
         }
         let now = self.engine.now_or_failure()?;
         let certificate = keys::check(self.want, &chain, &job.key, now);
         if certificate.is_err() {
             // Of no use, but issued.
-            self.engine.spend(&self.ca.account, |budget| budget.issued(&job.names, now));
+            self.engine
+                .spend(&self.ca.account, |budget| budget.issued(&job.names, now));
         }
         Ok((chain, certificate?))
     }
 
     /// Stores certificate and key in one write, together with what they end.
-    async fn keep(&self, job: &Job, chain: String, certificate: &Certificate) -> Result<(), Failure> {
+    async fn keep(
+        &self,
+        job: &Job,
+        chain: String,
+        certificate: &Certificate,
+    ) -> Result<(), Failure> {
         let now = self.engine.now_or_failure()?;
         let before = self.engine.held(&self.want.id);
         let previous = before.and_then(|held| held.into_previous(&job.names));
         let held = Held {
-            ari: certificate.certified().cert.first().and_then(|leaf| ari_id(leaf)).unwrap_or_default(),
+            ari: certificate
+                .certified()
+                .cert
+                .first()
+                .and_then(|leaf| ari_id(leaf))
+                .unwrap_or_default(),
             chain,
             key: job.key.clone(),
             names: job.names.clone(),
@@ -416,7 +522,9 @@ impl Attempt<'_> {
             previous,
         };
         let names = self.names();
-        self.engine.issued(&self.want.id, held, Some((&self.ca.account, &names)), now).await
+        self.engine
+            .issued(&self.want.id, held, Some((&self.ca.account, &names)), now)
+            .await
     }
 
     /// The failure behind an error, with what it says about the CA noted.
@@ -437,29 +545,40 @@ fn identifier(name: &Name) -> Identifier {
 fn has_issuer(chain: &str, common_name: &str) -> bool {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     use x509_parser::prelude::{FromDer, X509Certificate};
-    CertificateDer::pem_slice_iter(chain.as_bytes()).flatten().any(|der| {
-        X509Certificate::from_der(&der).is_ok_and(|(_, certificate)| {
-            certificate.issuer().iter_common_name().any(|name| name.as_str() == Ok(common_name))
+    CertificateDer::pem_slice_iter(chain.as_bytes())
+        .flatten()
+        .any(|der| {
+            X509Certificate::from_der(&der).is_ok_and(|(_, certificate)| {
+                certificate
+                    .issuer()
+                    .iter_common_name()
+                    .any(|name| name.as_str() == Ok(common_name))
+            })
         })
-    })
 }
 
 /// Whether the CA has no such order, or says that it is another account's, which comes to the same.
 fn is_gone(error: &ClientError) -> bool {
     error.problem().is_some_and(|problem| {
-        matches!(problem.status, 403 | 404 | 410) || matches!(&*problem.kind, "malformed" | UNKNOWN_ACCOUNT)
+        matches!(problem.status, 403 | 404 | 410)
+            || matches!(&*problem.kind, "malformed" | UNKNOWN_ACCOUNT)
     })
 }
 
 /// Whether the CA does not know the account, in words that RFC 8555 has for something else.
 fn is_about_account(error: &ClientError) -> bool {
-    error.is("malformed") && error.problem().is_some_and(|problem| problem.detail.to_lowercase().contains("account"))
+    error.is("malformed")
+        && error
+            .problem()
+            .is_some_and(|problem| problem.detail.to_lowercase().contains("account"))
 }
 
 /// Whether the CA has judged the request itself, and not its sender or the moment.
 pub(super) fn is_verdict(error: &ClientError) -> bool {
     match &error.kind {
-        ErrorKind::Problem(problem) => (400..500).contains(&problem.status) && !error.is("rateLimited"),
+        ErrorKind::Problem(problem) => {
+            (400..500).contains(&problem.status) && !error.is("rateLimited")
+        }
         ErrorKind::Transport(_) | ErrorKind::Nonsense { .. } | ErrorKind::NotOffered(_) => false,
     }
 }

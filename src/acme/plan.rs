@@ -1,4 +1,5 @@
-//! What to do next: a pure function of what is wanted, what is had, and the time. It never asks a CA, a disk or a clock.
+//! What to do next: a pure function of what is wanted, what is had, and the time. It never asks a
+//! CA, a disk or a clock.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -14,7 +15,8 @@ use super::{
     want::Want,
 };
 
-/// A certificate that nobody wants any more is kept this long, seconds: an Ingress that comes back finds it.
+/// A certificate that nobody wants any more is kept this long, seconds: an Ingress that comes back
+/// finds it.
 pub(super) const GRACE: i64 = 14 * 86_400;
 /// With another issuer left, the CA may be unreachable this long before that one is asked, seconds.
 const SWITCH_AFTER: i64 = 3 * 3_600;
@@ -104,7 +106,8 @@ pub struct Plan {
     pub decisions: Vec<Decision>,
     /// Certificates that nobody wants and whose grace time is over.
     pub drop: Vec<String>,
-    /// Certificates that nobody wants, which is not noted yet (`true`), or that are wanted again (`false`).
+    /// Certificates that nobody wants, which is not noted yet (`true`), or that are wanted again
+    /// (`false`).
     pub unwanted: Vec<(String, bool)>,
     /// When the next decision may be another one; seconds since 1970.
     pub wake: Option<i64>,
@@ -118,7 +121,11 @@ pub fn plan(now: Option<i64>, wants: &[Arc<Want>], state: &State) -> Plan {
         if let Step::Wait { until, .. } = &step {
             plan.wake = Some(plan.wake.map_or(*until, |wake| wake.min(*until)));
         }
-        plan.decisions.push(Decision { want: want.clone(), step, urgency });
+        plan.decisions.push(Decision {
+            want: want.clone(),
+            step,
+            urgency,
+        });
     }
     plan.decisions.sort_by_key(|decision| decision.urgency);
     let wanted: HashMap<&str, &Arc<Want>> = wants.iter().map(|want| (&*want.id, want)).collect();
@@ -126,7 +133,9 @@ pub fn plan(now: Option<i64>, wants: &[Arc<Want>], state: &State) -> Plan {
         match (wanted.contains_key(id.as_str()), held.unwanted) {
             (true, Some(_)) => plan.unwanted.push((id.clone(), false)),
             (false, None) => plan.unwanted.push((id.clone(), true)),
-            (false, Some(since)) if now.is_some_and(|now| now - since > GRACE) => plan.drop.push(id.clone()),
+            (false, Some(since)) if now.is_some_and(|now| now - since > GRACE) => {
+                plan.drop.push(id.clone())
+            }
             (true, None) | (false, Some(_)) => {}
         }
     }
@@ -140,7 +149,11 @@ fn decide(now: Option<i64>, want: &Want, state: &State) -> (Step, i64) {
     let urgency = match (now, held, &life) {
         (Some(now), Some(held), Some(life)) if held.not_after > now => {
             // In danger before all that merely are due.
-            if now >= life.danger() { 1 } else { held.not_after }
+            if now >= life.danger() {
+                1
+            } else {
+                held.not_after
+            }
         }
         _ => 0,
     };
@@ -151,7 +164,10 @@ fn decide(now: Option<i64>, want: &Want, state: &State) -> (Step, i64) {
     let Some(now) = now else {
         // What is made here does not mind what time it is.
         let local = want.issuers.iter().all(|issuer| issuer.acme().is_none());
-        let obtain = Step::Obtain { issuer: want.issuers[0].clone(), reason };
+        let obtain = Step::Obtain {
+            issuer: want.issuers[0].clone(),
+            reason,
+        };
         return (if local { obtain } else { Step::Timeless }, urgency);
     };
     let names: Vec<String> = want.names.iter().map(ToString::to_string).collect();
@@ -183,17 +199,25 @@ fn reason(
     life: Option<&Life<'_>>,
     state: &State,
 ) -> Result<Reason, Step> {
-    let (Some(held), Some(life)) = (held, life) else { return Ok(Reason::New) };
+    let (Some(held), Some(life)) = (held, life) else {
+        return Ok(Reason::New);
+    };
     if state.forced.contains(&*want.id) {
         return Ok(Reason::Forced);
     }
     if held.revoked {
         return Ok(Reason::Revoked);
     }
-    if !want.issuers.iter().any(|issuer| want.print(issuer) == held.print) {
+    if !want
+        .issuers
+        .iter()
+        .any(|issuer| want.print(issuer) == held.print)
+    {
         return Ok(Reason::Changed);
     }
-    let Some(now) = now else { return Err(Step::Timeless) };
+    let Some(now) = now else {
+        return Err(Step::Timeless);
+    };
     let (due, why) = life.due();
     if due > now {
         let why = match why {
@@ -201,13 +225,16 @@ fn reason(
             Why::Lifetime => "that much of its life is left then",
             Why::Danger => "its end is near then, whatever the CA suggests",
         };
-        return Err(Step::Wait { until: due, why: why.to_owned() });
+        return Err(Step::Wait {
+            until: due,
+            why: why.to_owned(),
+        });
     }
     Ok(Reason::Due(why))
 }
 
-/// The issuer to ask: the one that issued the last certificate, else the first, unless what is known of it lets another
-/// one take its place.
+/// The issuer to ask: the one that issued the last certificate, else the first, unless what is
+/// known of it lets another one take its place.
 fn choose(
     now: i64,
     want: &Want,
@@ -216,19 +243,29 @@ fn choose(
     state: &State,
 ) -> Result<Arc<Issuer>, Step> {
     let troubles = state.troubles.get(&*want.id).map_or(&[][..], Vec::as_slice);
-    let sticky =
-        held.and_then(|held| want.issuers.iter().position(|issuer| want.print(issuer) == held.print)).unwrap_or(0);
-    let order = std::iter::once(sticky).chain((0..want.issuers.len()).filter(|index| *index != sticky));
+    let sticky = held
+        .and_then(|held| {
+            want.issuers
+                .iter()
+                .position(|issuer| want.print(issuer) == held.print)
+        })
+        .unwrap_or(0);
+    let order =
+        std::iter::once(sticky).chain((0..want.issuers.len()).filter(|index| *index != sticky));
     let mut wait: Option<(i64, &Trouble)> = None;
     let mut blocked: Option<&Trouble> = None;
     for index in order {
         let issuer = &want.issuers[index];
         let print = want.attempt_print(issuer);
         let trouble = troubles.iter().find(|one| one.print == print);
-        let Some(trouble) = trouble else { return Ok(issuer.clone()) };
+        let Some(trouble) = trouble else {
+            return Ok(issuer.clone());
+        };
         match trouble.not_before {
             // What failed in the future failed by a clock that was wrong.
-            Some(moment) if moment <= now || trouble.last > now + CLOCKS_DIFFER => return Ok(issuer.clone()),
+            Some(moment) if moment <= now || trouble.last > now + CLOCKS_DIFFER => {
+                return Ok(issuer.clone());
+            }
             Some(moment) => {
                 if wait.is_none_or(|(earliest, _)| moment < earliest) {
                     wait = Some((moment, trouble));
@@ -241,13 +278,24 @@ fn choose(
         }
     }
     match (wait, blocked) {
-        (Some((until, trouble)), _) => Err(Step::Wait { until, why: trouble.problem.clone() }),
+        (Some((until, trouble)), _) => Err(Step::Wait {
+            until,
+            why: trouble.problem.clone(),
+        }),
         (None, Some(trouble)) => {
-            let advice = if trouble.advice.is_empty() { String::new() } else { format!("; {}", trouble.advice) };
-            Err(Step::Blocked { why: format!("{}{advice}", trouble.problem) })
+            let advice = if trouble.advice.is_empty() {
+                String::new()
+            } else {
+                format!("; {}", trouble.advice)
+            };
+            Err(Step::Blocked {
+                why: format!("{}{advice}", trouble.problem),
+            })
         }
         // Every issuer that is passed over has left one of the two.
-        (None, None) => Err(Step::Blocked { why: "no issuer is left".to_owned() }),
+        (None, None) => Err(Step::Blocked {
+            why: "no issuer is left".to_owned(),
+        }),
     }
 }
 
@@ -259,7 +307,8 @@ fn may_switch(trouble: &Trouble, now: i64, held: Option<&Held>, life: Option<&Li
     });
     match trouble.class {
         Class::Transport | Class::Store | Class::Account | Class::Content => {
-            ending && trouble.last - trouble.since >= SWITCH_AFTER || trouble.class == Class::Content
+            ending && trouble.last - trouble.since >= SWITCH_AFTER
+                || trouble.class == Class::Content
         }
         Class::Limited => {
             let until = trouble.not_before.unwrap_or(i64::MAX);
@@ -271,23 +320,39 @@ fn may_switch(trouble: &Trouble, now: i64, held: Option<&Held>, life: Option<&Li
     }
 }
 
-/// What an order at `now` is for: a certificate that nears its end is renewed whatever has been issued before.
+/// What an order at `now` is for: a certificate that nears its end is renewed whatever has been
+/// issued before.
 fn purpose(held: Option<&Held>, now: i64) -> Purpose {
     match held {
         Some(held) if now >= held.not_before + (held.not_after - held.not_before) / 2 => {
-            Purpose::Renewal { lifetime: held.not_after - held.not_before }
+            Purpose::Renewal {
+                lifetime: held.not_after - held.not_before,
+            }
         }
         _ => Purpose::New,
     }
 }
 
-fn over_budget(issuer: &Issuer, names: &[String], purpose: Purpose, state: &State, now: i64) -> Option<Step> {
-    let IssuerKind::Acme(_) = &issuer.kind else { return None };
+fn over_budget(
+    issuer: &Issuer,
+    names: &[String],
+    purpose: Purpose,
+    state: &State,
+    now: i64,
+) -> Option<Step> {
+    let IssuerKind::Acme(_) = &issuer.kind else {
+        return None;
+    };
     let budget = state.budgets.get(&issuer.account_id()?)?;
     let refusal = budget.check(names, purpose, now).err()?;
     Some(match refusal.until {
-        Some(until) => Step::Wait { until, why: refusal.why },
-        None => Step::Blocked { why: format!("{}; find out why, then renew it by hand", refusal.why) },
+        Some(until) => Step::Wait {
+            until,
+            why: refusal.why,
+        },
+        None => Step::Blocked {
+            why: format!("{}; find out why, then renew it by hand", refusal.why),
+        },
     })
 }
 

@@ -1,5 +1,6 @@
-//! What is stored: whole records of JSON under `acme/`, each with the version of its form. The store checks their bytes;
-//! a record of a form that is not known is left alone and treated as absent.
+//! What is stored: whole records of JSON under `acme/`, each with the version of its form. The
+//! store checks their bytes; a record of a form that is not known is left alone and treated as
+//! absent.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +23,8 @@ pub struct Account {
     pub url: Option<String>,
     /// The contacts that the CA was told last.
     pub contacts: Vec<String>,
-    /// A key that the CA was asked to take instead (RFC 8555 section 7.3.5), until it is known which of the two it has.
+    /// A key that the CA was asked to take instead (RFC 8555 section 7.3.5), until it is known
+    /// which of the two it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key: Option<String>,
     /// Wishes that its key answers for on every replica, though another issuer may be named first.
@@ -30,7 +32,8 @@ pub struct Account {
     pub speaks_for: BTreeSet<String>,
 }
 
-/// An order on its way. Key and request are stored before the order is made, its URL as soon as it is known.
+/// An order on its way. Key and request are stored before the order is made, its URL as soon as it
+/// is known.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Job {
     /// The issuer's name.
@@ -50,8 +53,8 @@ pub struct Job {
     /// Records in DNS that were published and are not removed yet: name and value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<(String, String)>,
-    /// Orders that are in no budget in the store yet: account and time. They are counted here so that the one record can be
-    /// written before each of them.
+    /// Orders that are in no budget in the store yet: account and time. They are counted here so
+    /// that the one record can be written before each of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counted: Vec<(String, i64)>,
 }
@@ -128,10 +131,16 @@ pub struct Held {
 }
 
 impl Held {
-    /// What it is when another one comes for these names: of use only while it has a name that the other has not.
+    /// What it is when another one comes for these names: of use only while it has a name that the
+    /// other has not.
     pub fn into_previous(self, names: &[String]) -> Option<Box<Previous>> {
         let is_covered = self.names.iter().all(|name| names.contains(name));
-        (!is_covered).then(|| Box::new(Previous { chain: self.chain, key: self.key }))
+        (!is_covered).then(|| {
+            Box::new(Previous {
+                chain: self.chain,
+                key: self.key,
+            })
+        })
     }
 }
 
@@ -217,10 +226,15 @@ pub fn put<T: Record>(batch: Batch, id: &str, record: &T) -> Batch {
 
 /// A record as it is stored.
 pub fn to_bytes<T: Record>(record: &T) -> Vec<u8> {
-    serde_json::to_vec(&Written { version: VERSION, record }).expect("records are plain data")
+    serde_json::to_vec(&Written {
+        version: VERSION,
+        record,
+    })
+    .expect("records are plain data")
 }
 
-/// Reads a record that [`to_bytes`] wrote; `None` for what cannot be read, or is of another version.
+/// Reads a record that [`to_bytes`] wrote; `None` for what cannot be read, or is of another
+/// version.
 pub fn from_bytes<T: Record>(bytes: &[u8]) -> Option<T> {
     let read: Read<T> = serde_json::from_slice(bytes).ok()?;
     (read.version == VERSION).then_some(read.record)
@@ -231,16 +245,28 @@ pub fn remove<T: Record>(batch: Batch, id: &str) -> Batch {
     batch.delete(key::<T>(id))
 }
 
-/// All records of a kind, by id. One that cannot be read is logged by its name and left where it is.
+/// All records of a kind, by id. One that cannot be read is logged by its name and left where it
+/// is.
 pub fn all<T: Record>(store: &dyn Store) -> Result<Vec<(String, T)>, StoreError> {
     let prefix = key::<T>("");
     let mut found = Vec::new();
     for (name, bytes) in store.scan(&prefix)? {
         match serde_json::from_slice::<Read<T>>(&bytes) {
-            Ok(read) if read.version == VERSION => found.push((name[prefix.len()..].to_owned(), read.record)),
-            Ok(read) => tracing::warn!(record = name, version = read.version, "a record of an unknown version is left"),
+            Ok(read) if read.version == VERSION => {
+                found.push((name[prefix.len()..].to_owned(), read.record))
+            }
+            Ok(read) => tracing::warn!(
+                record = name,
+                version = read.version,
+                "a record of an unknown version is left"
+            ),
             // The error quotes nothing of the record, but its position says enough.
-            Err(error) => tracing::warn!(record = name, line = error.line(), column = error.column(), "unreadable"),
+            Err(error) => tracing::warn!(
+                record = name,
+                line = error.line(),
+                column = error.column(),
+                "unreadable"
+            ),
         }
     }
     Ok(found)

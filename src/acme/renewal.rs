@@ -1,5 +1,6 @@
-//! When a certificate is to be renewed. Everything follows from the certificate itself, so lifetimes of ninety days and of
-//! six need no setting; the CA's own suggestion (ARI, RFC 9773) comes first, and a danger line behind it ignores the CA.
+//! When a certificate is to be renewed. Everything follows from the certificate itself, so
+//! lifetimes of ninety days and of six need no setting; the CA's own suggestion (ARI, RFC 9773)
+//! comes first, and a danger line behind it ignores the CA.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,16 +25,30 @@ pub struct Suggestion {
 impl Suggestion {
     /// Takes in what the CA says now. The same window keeps its moment; another one is drawn from.
     /// `None` for a window that ends before it starts.
-    pub fn take(before: Option<&Self>, start: i64, end: i64, explanation: Option<String>, random: u64) -> Option<Self> {
+    pub fn take(
+        before: Option<&Self>,
+        start: i64,
+        end: i64,
+        explanation: Option<String>,
+        random: u64,
+    ) -> Option<Self> {
         if end < start {
             return None;
         }
         if let Some(before) = before.filter(|before| (before.start, before.end) == (start, end)) {
-            return Some(Self { explanation, ..before.clone() });
+            return Some(Self {
+                explanation,
+                ..before.clone()
+            });
         }
         let width = u64::try_from(end - start).unwrap_or(0);
         let chosen = start + i64::try_from(random % (width + 1)).unwrap_or(0);
-        Some(Self { start, end, chosen, explanation })
+        Some(Self {
+            start,
+            end,
+            chosen,
+            explanation,
+        })
     }
 }
 
@@ -71,9 +86,15 @@ impl Life<'_> {
             Some(RenewBefore::Time(time)) => {
                 let before = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
                 // A rule that is longer than the life would renew without end.
-                if before < length { self.not_after - before } else { self.usual(length) }
+                if before < length {
+                    self.not_after - before
+                } else {
+                    self.usual(length)
+                }
             }
-            Some(RenewBefore::Percent(percent)) => self.not_after - length / 100 * i64::from(percent.clamp(1, 99)),
+            Some(RenewBefore::Percent(percent)) => {
+                self.not_after - length / 100 * i64::from(percent.clamp(1, 99))
+            }
             None => self.usual(length),
         };
         let (wanted, why) = match self.suggestion {
@@ -82,7 +103,11 @@ impl Life<'_> {
             _ => (base, Why::Lifetime),
         };
         let danger = self.danger();
-        if danger < wanted { (danger, Why::Danger) } else { (wanted, why) }
+        if danger < wanted {
+            (danger, Why::Danger)
+        } else {
+            (wanted, why)
+        }
     }
 
     /// From this moment on the certificate is renewed before all others.
@@ -94,10 +119,14 @@ impl Life<'_> {
         (self.not_after - self.not_before).max(1)
     }
 
-    /// A third of the life is left, or half of a short one; earlier by up to a twentieth, so that the certificates that
-    /// a device got in one hour are not due in one hour.
+    /// A third of the life is left, or half of a short one; earlier by up to a twentieth, so that
+    /// the certificates that a device got in one hour are not due in one hour.
     fn usual(&self, length: i64) -> i64 {
-        let left = if length < SHORT { length / 2 } else { length / 3 };
+        let left = if length < SHORT {
+            length / 2
+        } else {
+            length / 3
+        };
         let width = u64::try_from(length / 20).unwrap_or(0);
         let earlier = i64::try_from(fnv(self.spread_by.as_bytes()) % (width + 1)).unwrap_or(0);
         self.not_after - left - earlier

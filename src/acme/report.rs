@@ -1,5 +1,6 @@
-//! What can be asked of the engine: for every certificate what is held, what is going on, what went wrong last in the CA's
-//! words, when the next attempt is and why then, and what is left of the budget.
+//! What can be asked of the engine: for every certificate what is held, what is going on, what went
+//! wrong last in the CA's words, when the next attempt is and why then, and what is left of the
+//! budget.
 
 use std::sync::atomic::Ordering;
 
@@ -100,8 +101,11 @@ impl Engine {
     pub fn report(&self) -> Vec<Report> {
         let now = self.now();
         let plan = self.plan();
-        let mut reports: Vec<Report> =
-            plan.decisions.iter().map(|decision| self.one(&decision.want, &decision.step, now)).collect();
+        let mut reports: Vec<Report> = plan
+            .decisions
+            .iter()
+            .map(|decision| self.one(&decision.want, &decision.step, now))
+            .collect();
         reports.sort_by(|a, b| a.name.cmp(&b.name));
         reports
     }
@@ -120,17 +124,26 @@ impl Engine {
         let state = self.state();
         let held = state.held.get(&*want.id);
         let first = &want.issuers[0];
-        let trouble = state.troubles.get(&*want.id).and_then(|all| all.iter().max_by_key(|trouble| trouble.last));
+        let trouble = state
+            .troubles
+            .get(&*want.id)
+            .and_then(|all| all.iter().max_by_key(|trouble| trouble.last));
         let names: Vec<String> = want.names.iter().map(ToString::to_string).collect();
-        let budget = first.account_id().and_then(|account| state.budgets.get(&account));
+        let budget = first
+            .account_id()
+            .and_then(|account| state.budgets.get(&account));
         let (next, why) = match step {
             Step::Wait { until, why } => (Some(moment(*until)), why.clone()),
             Step::Blocked { why } => (None, why.clone()),
             Step::Timeless => (None, "the time is not known".to_owned()),
-            Step::Obtain { .. } if !self.leads() => (None, "the replica that leads gets it".to_owned()),
+            Step::Obtain { .. } if !self.leads() => {
+                (None, "the replica that leads gets it".to_owned())
+            }
             Step::Obtain { .. } => (now.map(moment), String::new()),
         };
-        let expired = held.zip(now).is_some_and(|(held, now)| held.not_after <= now);
+        let expired = held
+            .zip(now)
+            .is_some_and(|(held, now)| held.not_after <= now);
         Report {
             name: want.id.to_string(),
             state: match (step, held) {
@@ -149,13 +162,18 @@ impl Engine {
             next,
             why,
             problem: trouble.map(problem),
-            suggestion: state.suggestions.get(&*want.id).map(|one| SuggestionReport {
-                start: moment(one.start),
-                end: moment(one.end),
-                chosen: moment(one.chosen),
-                explanation: one.explanation.clone(),
-            }),
-            budget: now.filter(|_| first.acme().is_some()).map(|now| left(budget, &names, now)),
+            suggestion: state
+                .suggestions
+                .get(&*want.id)
+                .map(|one| SuggestionReport {
+                    start: moment(one.start),
+                    end: moment(one.end),
+                    chosen: moment(one.chosen),
+                    explanation: one.explanation.clone(),
+                }),
+            budget: now
+                .filter(|_| first.acme().is_some())
+                .map(|now| left(budget, &names, now)),
             order: state.jobs.get(&*want.id).and_then(|job| job.order.clone()),
             hosts: names,
         }
@@ -164,7 +182,9 @@ impl Engine {
 
 /// RFC 3339 of seconds since 1970.
 pub(super) fn moment(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map(|at| at.to_string()).unwrap_or_default()
+    jiff::Timestamp::from_second(seconds)
+        .map(|at| at.to_string())
+        .unwrap_or_default()
 }
 
 fn problem(trouble: &Trouble) -> ProblemReport {
@@ -182,7 +202,11 @@ fn left(budget: Option<&Budget>, names: &[String], now: i64) -> BudgetReport {
     let fresh = Budget::default();
     let budget = budget.unwrap_or(&fresh);
     BudgetReport {
-        failures_left: names.iter().map(|name| budget.failures_left(name, now)).min().unwrap_or(0),
+        failures_left: names
+            .iter()
+            .map(|name| budget.failures_left(name, now))
+            .min()
+            .unwrap_or(0),
         certificates_left: budget.certificates_left(names, now),
     }
 }

@@ -1,5 +1,6 @@
-//! Revocation (RFC 8555 section 7.6). The wish for one is stored before the CA is asked, and asked again, after a restart
-//! too, until the CA has answered: a stolen key must not live on because an answer was lost.
+//! Revocation (RFC 8555 section 7.6). The wish for one is stored before the CA is asked, and asked
+//! again, after a restart too, until the CA has answered: a stolen key must not live on because an
+//! answer was lost.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -37,7 +38,9 @@ struct Asking<'a> {
 
 impl<'a> Asking<'a> {
     fn begin(engine: &'a Engine, id: &'a str) -> Option<Self> {
-        lock(&engine.revoking).insert(id.to_owned()).then_some(Self { engine, id })
+        lock(&engine.revoking)
+            .insert(id.to_owned())
+            .then_some(Self { engine, id })
     }
 }
 
@@ -48,17 +51,21 @@ impl Drop for Asking<'_> {
 }
 
 impl Engine {
-    /// Revokes the certificate of a wish for a reason of RFC 5280 section 5.3.1, and gets another one.
+    /// Revokes the certificate of a wish for a reason of RFC 5280 section 5.3.1, and gets another
+    /// one.
     ///
     /// # Errors
     /// There is none, the CA refuses, or it does not answer: then it is asked again later.
     pub async fn revoke(&self, name: &str, reason: Option<u8>) -> Result<Arc<str>, OperateError> {
         self.check_lead()?;
         let want = self.find(name)?;
-        let held = self.held(&want.id).ok_or_else(|| OperateError::Nothing(want.id.to_string()))?;
+        let held = self
+            .held(&want.id)
+            .ok_or_else(|| OperateError::Nothing(want.id.to_string()))?;
         let local = || OperateError::Local(want.id.to_string());
         let issuer = issuer_of(&want, &held.directory).ok_or_else(local)?;
-        let leaf = leaf(&held).ok_or_else(|| OperateError::Failed("the stored certificate is damaged".to_owned()))?;
+        let leaf = leaf(&held)
+            .ok_or_else(|| OperateError::Failed("the stored certificate is damaged".to_owned()))?;
         let revocation = Revocation {
             want: want.id.to_string(),
             directory: held.directory.clone(),
@@ -68,21 +75,40 @@ impl Engine {
         };
         let id = id_of(&leaf);
         let Some(_asking) = Asking::begin(self, &id) else {
-            return Err(OperateError::Failed(format!("the CA of {} is being asked to revoke it already", want.id)));
+            return Err(OperateError::Failed(format!(
+                "the CA of {} is being asked to revoke it already",
+                want.id
+            )));
         };
-        self.commit(record::put(Batch::new(), &id, &revocation)).await?;
-        self.state().revocations.insert(id.clone(), revocation.clone());
+        self.commit(record::put(Batch::new(), &id, &revocation))
+            .await?;
+        self.state()
+            .revocations
+            .insert(id.clone(), revocation.clone());
         self.ask_to_revoke(&id, &revocation, issuer).await?;
         Ok(want.id.clone())
     }
 
     /// Asks the CA. Its refusal ends the matter as well as its consent.
-    async fn ask_to_revoke(&self, id: &str, revocation: &Revocation, issuer: &Issuer) -> Result<(), OperateError> {
-        let acme = issuer.acme().ok_or_else(|| OperateError::Local(revocation.want.clone()))?;
-        let later = |why: String| OperateError::Failed(format!("{why}; it is asked again until it answers"));
-        let session = self.speaker(issuer, acme).await.map_err(|failure| later(failure.problem))?;
+    async fn ask_to_revoke(
+        &self,
+        id: &str,
+        revocation: &Revocation,
+        issuer: &Issuer,
+    ) -> Result<(), OperateError> {
+        let acme = issuer
+            .acme()
+            .ok_or_else(|| OperateError::Local(revocation.want.clone()))?;
+        let later = |why: String| {
+            OperateError::Failed(format!("{why}; it is asked again until it answers"))
+        };
+        let session = self
+            .speaker(issuer, acme)
+            .await
+            .map_err(|failure| later(failure.problem))?;
         let leaf = STANDARD.decode(&revocation.certificate);
-        let leaf = leaf.map_err(|_bad| OperateError::Failed("the stored revocation is damaged".to_owned()))?;
+        let leaf = leaf
+            .map_err(|_bad| OperateError::Failed("the stored revocation is damaged".to_owned()))?;
         let answer = session.revoke(&leaf, revocation.reason).await;
         if let Err(error) = &answer
             && !is_verdict(error)
@@ -95,7 +121,9 @@ impl Engine {
             state.revocations.remove(id);
             let batch = record::remove::<Revocation>(Batch::new(), id);
             match state.held.get_mut(&revocation.want) {
-                Some(held) if answer.is_ok() && self::leaf(held).is_some_and(|now| *now == *leaf) => {
+                Some(held)
+                    if answer.is_ok() && self::leaf(held).is_some_and(|now| *now == *leaf) =>
+                {
                     held.revoked = true;
                     record::put(batch, &revocation.want, held)
                 }
@@ -105,7 +133,11 @@ impl Engine {
         self.commit(batch).await?;
         answer.map_err(|error| OperateError::Failed(classify::failure(&error).problem))?;
         let want: Arc<str> = revocation.want.as_str().into();
-        self.tell(&want, NoticeReason::Revoked, format!("{} revoked the certificate", issuer.name));
+        self.tell(
+            &want,
+            NoticeReason::Revoked,
+            format!("{} revoked the certificate", issuer.name),
+        );
         self.look_again();
         Ok(())
     }
@@ -113,7 +145,8 @@ impl Engine {
     async fn speaker(&self, issuer: &Issuer, acme: &AcmeIssuer) -> Result<Session, Failure> {
         let ca = self.ca(issuer, acme)?;
         self.enter(&ca, acme).await?;
-        ca.session().ok_or_else(|| Failure::new(Class::Account, "there is no account at the CA"))
+        ca.session()
+            .ok_or_else(|| Failure::new(Class::Account, "there is no account at the CA"))
     }
 
     /// What was not answered and is to be asked again now; `next` says when each is due.
@@ -128,8 +161,12 @@ impl Engine {
         let now = Instant::now();
         let mut due = Vec::new();
         for (id, revocation) in open {
-            let issuer = wants.iter().find_map(|want| issuer_of(want, &revocation.directory));
-            let Some(issuer) = issuer.filter(|_| !in_flight.contains(&id)) else { continue };
+            let issuer = wants
+                .iter()
+                .find_map(|want| issuer_of(want, &revocation.directory));
+            let Some(issuer) = issuer.filter(|_| !in_flight.contains(&id)) else {
+                continue;
+            };
             if next.get(&id).is_none_or(|at| *at <= now) {
                 next.insert(id.clone(), now + self.pace().renewal_info / 36 + AGAIN);
                 due.push((id, revocation, issuer.clone()));
@@ -140,12 +177,21 @@ impl Engine {
 
     /// Asks the CA again.
     pub(super) async fn revoke_again(&self, id: &str, revocation: &Revocation, issuer: &Issuer) {
-        let Some(_asking) = Asking::begin(self, id) else { return };
+        let Some(_asking) = Asking::begin(self, id) else {
+            return;
+        };
         // Nobody minds it any more.
         if self.now().is_some_and(|now| now > revocation.not_after) {
             self.state().revocations.remove(id);
-            if let Err(failure) = self.commit(record::remove::<Revocation>(Batch::new(), id)).await {
-                tracing::warn!(want = revocation.want, problem = failure.problem, "not stored");
+            if let Err(failure) = self
+                .commit(record::remove::<Revocation>(Batch::new(), id))
+                .await
+            {
+                tracing::warn!(
+                    want = revocation.want,
+                    problem = failure.problem,
+                    "not stored"
+                );
             }
             return;
         }
@@ -156,8 +202,15 @@ impl Engine {
 }
 
 fn issuer_of<'a>(want: &'a Want, directory: &str) -> Option<&'a Arc<Issuer>> {
-    let is_of = |issuer: &&Arc<Issuer>| issuer.acme().is_some_and(|acme| acme.directory == directory);
-    want.issuers.iter().find(is_of).filter(|_| !directory.is_empty())
+    let is_of = |issuer: &&Arc<Issuer>| {
+        issuer
+            .acme()
+            .is_some_and(|acme| acme.directory == directory)
+    };
+    want.issuers
+        .iter()
+        .find(is_of)
+        .filter(|_| !directory.is_empty())
 }
 
 fn leaf(held: &Held) -> Option<CertificateDer<'static>> {
@@ -167,5 +220,10 @@ fn leaf(held: &Held) -> Option<CertificateDer<'static>> {
 /// The key of its record.
 fn id_of(leaf: &[u8]) -> String {
     let print = digest::digest(&digest::SHA256, leaf);
-    print.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    print
+        .as_ref()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -37,8 +37,15 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// What runs beside the loop.
 #[derive(Debug)]
 enum Done {
-    Attempt { want: Arc<Want>, issuer: Arc<Issuer>, result: Result<(), Failure> },
-    Suggestion { want: Arc<Want>, ask_again: Duration },
+    Attempt {
+        want: Arc<Want>,
+        issuer: Arc<Issuer>,
+        result: Result<(), Failure>,
+    },
+    Suggestion {
+        want: Arc<Want>,
+        ask_again: Duration,
+    },
     Swept,
     Revocation,
     Witness,
@@ -105,8 +112,11 @@ impl Engine {
 
     /// How long to sleep at most: clocks jump, so the loop looks at them now and then.
     fn until(&self, wake: Option<i64>, now: Option<i64>) -> Duration {
-        let wait = wake.zip(now).map(|(wake, now)| u64::try_from(wake - now).unwrap_or(0).max(1));
-        wait.map_or(Duration::MAX, Duration::from_secs).min(self.pace().tick)
+        let wait = wake
+            .zip(now)
+            .map(|(wake, now)| u64::try_from(wake - now).unwrap_or(0).max(1));
+        wait.map_or(Duration::MAX, Duration::from_secs)
+            .min(self.pace().tick)
     }
 
     /// Does what a decision says, or says when it can be done.
@@ -134,11 +144,16 @@ impl Engine {
                 return self.ask_the_time(want, QUESTION, turn);
             }
             Step::Obtain { issuer, .. } if issuer.acme().is_none() => {
-                if let Some(free) = turn.free.get(&*want.id).filter(|free| **free > Instant::now()) {
+                if let Some(free) = turn
+                    .free
+                    .get(&*want.id)
+                    .filter(|free| **free > Instant::now())
+                {
                     return *free;
                 }
                 if let Err(failure) = self.issue_here(want, issuer).await {
-                    turn.free.insert(want.id.to_string(), Instant::now() + self.pace().tick);
+                    turn.free
+                        .insert(want.id.to_string(), Instant::now() + self.pace().tick);
                     self.attempt_failed(want, issuer, &failure).await;
                 }
                 // The plan is another one now.
@@ -152,7 +167,11 @@ impl Engine {
                     }
                     return next;
                 }
-                if let Some(free) = turn.free.get(&account).filter(|free| **free > Instant::now()) {
+                if let Some(free) = turn
+                    .free
+                    .get(&account)
+                    .filter(|free| **free > Instant::now())
+                {
                     return *free;
                 }
                 self.start(want.clone(), issuer.clone(), account, turn);
@@ -161,34 +180,64 @@ impl Engine {
         next
     }
 
-    fn start(self: Arc<Self>, want: Arc<Want>, issuer: Arc<Issuer>, account: String, turn: &mut Turn) -> AbortHandle {
+    fn start(
+        self: Arc<Self>,
+        want: Arc<Want>,
+        issuer: Arc<Issuer>,
+        account: String,
+        turn: &mut Turn,
+    ) -> AbortHandle {
         turn.busy.insert(account.clone());
         turn.attempting.insert(want.id.clone());
         turn.running.spawn(async move {
             let result = self.attempt(&want, &issuer).await;
-            (account, Done::Attempt { want, issuer, result })
+            (
+                account,
+                Done::Attempt {
+                    want,
+                    issuer,
+                    result,
+                },
+            )
         })
     }
 
     async fn attempt(&self, want: &Want, issuer: &Issuer) -> Result<(), Failure> {
-        let Some(acme) = issuer.acme() else { return self.issue_here(want, issuer).await };
+        let Some(acme) = issuer.acme() else {
+            return self.issue_here(want, issuer).await;
+        };
         self.doing(&want.id, "beginning");
         let ca = self.ca(issuer, acme)?;
         let print = want.attempt_print(issuer);
         let failed = self.state().troubles.get(&*want.id).and_then(|troubles| {
-            troubles.iter().find(|trouble| trouble.print == print).map(|trouble| trouble.failed_challenges.clone())
+            troubles
+                .iter()
+                .find(|trouble| trouble.print == print)
+                .map(|trouble| trouble.failed_challenges.clone())
         });
-        let attempt = Attempt { engine: self, want, issuer, acme, ca: &ca, failed: failed.unwrap_or_default() };
+        let attempt = Attempt {
+            engine: self,
+            want,
+            issuer,
+            acme,
+            ca: &ca,
+            failed: failed.unwrap_or_default(),
+        };
         Box::pin(attempt.run()).await
     }
 
     async fn done(&self, account: &str, done: Done, turn: &mut Turn) {
         turn.busy.remove(account);
         match done {
-            Done::Attempt { want, issuer, result } => {
+            Done::Attempt {
+                want,
+                issuer,
+                result,
+            } => {
                 self.idle(&want.id);
                 turn.attempting.remove(&want.id);
-                turn.free.insert(account.to_owned(), Instant::now() + self.pace().gap);
+                turn.free
+                    .insert(account.to_owned(), Instant::now() + self.pace().gap);
                 // A new certificate has a window of its own.
                 turn.suggestions.remove(&want.id);
                 if let Err(failure) = result {
@@ -196,7 +245,8 @@ impl Engine {
                 }
             }
             Done::Suggestion { want, ask_again } => {
-                turn.suggestions.insert(want.id.clone(), Instant::now() + ask_again);
+                turn.suggestions
+                    .insert(want.id.clone(), Instant::now() + ask_again);
             }
             Done::Swept | Done::Revocation | Done::Witness => {}
         }
@@ -211,20 +261,28 @@ impl Engine {
             let batch = self.without_job(Batch::new(), &want.id);
             self.state().jobs.remove(&*want.id);
             if let Err(failure) = self.commit(batch).await {
-                tracing::warn!(want = &*want.id, problem = failure.problem, "the end of an order was not stored");
+                tracing::warn!(
+                    want = &*want.id,
+                    problem = failure.problem,
+                    "the end of an order was not stored"
+                );
             }
             return;
         }
         let (troubles, trouble, budget) = {
             let mut state = self.state();
             let troubles = state.troubles.entry(want.id.to_string()).or_default();
-            let at = troubles.iter().position(|trouble| *trouble.issuer == *issuer.name);
+            let at = troubles
+                .iter()
+                .position(|trouble| *trouble.issuer == *issuer.name);
             let before = at.map(|at| troubles.swap_remove(at));
             let random = u64::from_le_bytes(stamp::random());
-            let trouble = Trouble::after(before.as_ref(), failure, &issuer.name, print, now, random);
+            let trouble =
+                Trouble::after(before.as_ref(), failure, &issuer.name, print, now, random);
             troubles.push(trouble.clone());
             let troubles = troubles.clone();
-            // What an operator asked for goes on until it is there, or until it needs the operator again.
+            // What an operator asked for goes on until it is there, or until it needs the operator
+            // again.
             if trouble.is_blocked() {
                 state.forced.remove(&*want.id);
             }
@@ -234,14 +292,21 @@ impl Engine {
         if let Some(budget) = budget {
             batch = record::put(batch, &account, &budget);
         }
-        let dead = !matches!(failure.class, Class::Transport | Class::Limited | Class::Store | Class::Account);
+        let dead = !matches!(
+            failure.class,
+            Class::Transport | Class::Limited | Class::Store | Class::Account
+        );
         if dead {
             batch = self.without_job(batch, &want.id);
             self.state().jobs.remove(&*want.id);
         }
         // On a disk that takes nothing it is remembered for as long as the process lives.
         if let Err(failure) = self.commit(batch).await {
-            tracing::warn!(want = &*want.id, problem = failure.problem, "a failure was not stored");
+            tracing::warn!(
+                want = &*want.id,
+                problem = failure.problem,
+                "a failure was not stored"
+            );
         }
         if failure.another_way || trouble.is_blocked() {
             return;
@@ -251,7 +316,10 @@ impl Engine {
             message.push_str(&format!("; {}", trouble.advice));
         }
         if let Some(next) = trouble.not_before {
-            message.push_str(&format!("; next attempt at {}", super::report::moment(next)));
+            message.push_str(&format!(
+                "; next attempt at {}",
+                super::report::moment(next)
+            ));
         }
         self.tell(&want.id, NoticeReason::Failed, message);
     }
@@ -266,12 +334,14 @@ impl Engine {
         }
     }
 
-    /// The wall clock contradicts what a CA said before, though time is known: one of the two stood still or was set, and
-    /// only a CA can say which.
+    /// The wall clock contradicts what a CA said before, though time is known: one of the two stood
+    /// still or was set, and only a CA can say which.
     fn doubts(self: Arc<Self>, wants: &[Arc<Want>], turn: &mut Turn) -> Instant {
         let reading = self.reading();
         let is_open = self.now().is_some() && self.clock().trust(reading) != Trust::Trusted;
-        let asked = wants.iter().find(|want| want.issuers.iter().any(|issuer| issuer.acme().is_some()));
+        let asked = wants
+            .iter()
+            .find(|want| want.issuers.iter().any(|issuer| issuer.acme().is_some()));
         match asked.filter(|_| is_open) {
             Some(want) => self.ask_the_time(want, DOUBT, turn),
             None => {
@@ -283,15 +353,24 @@ impl Engine {
         }
     }
 
-    /// Asks a CA what time it is, unless that was done a moment ago. Costs it nothing, and is verified with a moment that
-    /// has certainly passed, or with the wall clock.
-    fn ask_the_time(self: Arc<Self>, want: &Arc<Want>, again: Duration, turn: &mut Turn) -> Instant {
+    /// Asks a CA what time it is, unless that was done a moment ago. Costs it nothing, and is
+    /// verified with a moment that has certainly passed, or with the wall clock.
+    fn ask_the_time(
+        self: Arc<Self>,
+        want: &Arc<Want>,
+        again: Duration,
+        turn: &mut Turn,
+    ) -> Instant {
         let again = again.min(self.pace().renewal_info);
         if let Some(asked) = turn.witness.filter(|asked| asked.elapsed() < again) {
             return asked + again;
         }
         turn.witness = Some(Instant::now());
-        let asked = want.issuers.iter().find(|issuer| issuer.acme().is_some()).cloned();
+        let asked = want
+            .issuers
+            .iter()
+            .find(|issuer| issuer.acme().is_some())
+            .cloned();
         if let Some(issuer) = asked {
             turn.running.spawn(async move {
                 if let Some(Ok(ca)) = issuer.acme().map(|acme| self.ca(&issuer, acme)) {
@@ -343,13 +422,30 @@ impl Engine {
         for (want, Litter { records }) in litter {
             let mut gone = Vec::new();
             for (issuer, fqdn, value) in records {
-                let provider = issuers.get(&issuer).and_then(|issuer| issuer.acme()?.dns.as_ref());
-                // A CA may hand out the same token again, so an order on its way may need the same record.
-                let needed = self.state().jobs.values().any(|job| job.dns.iter().any(|(_, used)| *used == value));
-                let Some(provider) = provider.filter(|_| !needed) else { continue };
-                match provider.remove(&TxtRecord { fqdn: fqdn.clone(), value: value.clone() }).await {
+                let provider = issuers
+                    .get(&issuer)
+                    .and_then(|issuer| issuer.acme()?.dns.as_ref());
+                // A CA may hand out the same token again, so an order on its way may need the same
+                // record.
+                let needed = self
+                    .state()
+                    .jobs
+                    .values()
+                    .any(|job| job.dns.iter().any(|(_, used)| *used == value));
+                let Some(provider) = provider.filter(|_| !needed) else {
+                    continue;
+                };
+                match provider
+                    .remove(&TxtRecord {
+                        fqdn: fqdn.clone(),
+                        value: value.clone(),
+                    })
+                    .await
+                {
                     Ok(()) => gone.push((issuer, fqdn, value)),
-                    Err(error) => tracing::warn!(record = fqdn, %error, "a record of a challenge was not removed"),
+                    Err(error) => {
+                        tracing::warn!(record = fqdn, %error, "a record of a challenge was not removed")
+                    }
                 }
             }
             if gone.is_empty() {
@@ -357,7 +453,9 @@ impl Engine {
             }
             let batch = {
                 let state = &mut *self.state();
-                let Some(litter) = state.litter.get_mut(&want) else { continue };
+                let Some(litter) = state.litter.get_mut(&want) else {
+                    continue;
+                };
                 litter.records.retain(|record| !gone.contains(record));
                 if litter.records.is_empty() {
                     state.litter.remove(&want);
@@ -367,13 +465,17 @@ impl Engine {
                 }
             };
             if let Err(failure) = self.commit(batch).await {
-                tracing::warn!(want, problem = failure.problem, "what was removed from DNS was not noted");
+                tracing::warn!(
+                    want,
+                    problem = failure.problem,
+                    "what was removed from DNS was not noted"
+                );
             }
         }
     }
 
-    /// Asks CAs when they suggest to renew (RFC 9773), one question at a time for each account. Returns when the next one
-    /// is due.
+    /// Asks CAs when they suggest to renew (RFC 9773), one question at a time for each account.
+    /// Returns when the next one is due.
     fn suggestions(self: Arc<Self>, wants: &[Arc<Want>], turn: &mut Turn) -> Instant {
         let mut next = Instant::now() + self.pace().tick;
         if turn.suggestions.len() > wants.len() {
@@ -385,12 +487,24 @@ impl Engine {
             return next;
         }
         for want in wants {
-            let Some(held) = self.held(&want.id).filter(|held| !held.ari.is_empty()) else { continue };
-            let issuer =
-                want.issuers.iter().find(|issuer| issuer.acme().is_some_and(|acme| acme.directory == held.directory));
-            let Some(issuer) = issuer.cloned() else { continue };
-            let first = Duration::from_secs(fnv(want.id.as_bytes()) % self.pace().renewal_info.as_secs().max(6) / 6);
-            let due = *turn.suggestions.entry(want.id.clone()).or_insert_with(|| Instant::now() + first);
+            let Some(held) = self.held(&want.id).filter(|held| !held.ari.is_empty()) else {
+                continue;
+            };
+            let issuer = want.issuers.iter().find(|issuer| {
+                issuer
+                    .acme()
+                    .is_some_and(|acme| acme.directory == held.directory)
+            });
+            let Some(issuer) = issuer.cloned() else {
+                continue;
+            };
+            let first = Duration::from_secs(
+                fnv(want.id.as_bytes()) % self.pace().renewal_info.as_secs().max(6) / 6,
+            );
+            let due = *turn
+                .suggestions
+                .entry(want.id.clone())
+                .or_insert_with(|| Instant::now() + first);
             let account = issuer.account_id().unwrap_or_default();
             if due > Instant::now() {
                 next = next.min(due);
@@ -408,7 +522,9 @@ impl Engine {
     /// Asks for the suggestion for one certificate; returns when to ask again.
     async fn ask_for_suggestion(&self, want: &Arc<Want>, issuer: &Issuer, held: &Held) -> Duration {
         let usual = self.pace().renewal_info;
-        let Some(Ok(ca)) = issuer.acme().map(|acme| self.ca(issuer, acme)) else { return usual };
+        let Some(Ok(ca)) = issuer.acme().map(|acme| self.ca(issuer, acme)) else {
+            return usual;
+        };
         let info = match ca.client.renewal_info(&held.ari).await {
             Ok(info) => info,
             Err(error) => {
@@ -424,27 +540,51 @@ impl Engine {
         let before = self.state().suggestions.get(&*want.id).cloned();
         let random = u64::from_le_bytes(stamp::random());
         let (start, end) = (info.value.start, info.value.end);
-        let now = Suggestion::take(before.as_ref(), start, end, info.value.explanation_url, random);
+        let now = Suggestion::take(
+            before.as_ref(),
+            start,
+            end,
+            info.value.explanation_url,
+            random,
+        );
         if let Some(now) = now.filter(|now| before.as_ref() != Some(now)) {
             // Lazily: what is lost here is asked for again.
             let stored = self.commit(record::put(Batch::new(), &want.id, &now)).await;
             if let Err(failure) = stored {
-                tracing::debug!(want = &*want.id, problem = failure.problem, "the suggestion was not stored");
+                tracing::debug!(
+                    want = &*want.id,
+                    problem = failure.problem,
+                    "the suggestion was not stored"
+                );
             }
             if before.is_some_and(|before| now.chosen < before.chosen) {
-                let page = now.explanation.as_deref().map(|page| format!(" ({page})")).unwrap_or_default();
-                let message = format!("the CA wants it renewed at {} already{page}", super::report::moment(now.chosen));
+                let page = now
+                    .explanation
+                    .as_deref()
+                    .map(|page| format!(" ({page})"))
+                    .unwrap_or_default();
+                let message = format!(
+                    "the CA wants it renewed at {} already{page}",
+                    super::report::moment(now.chosen)
+                );
                 self.tell(&want.id, NoticeReason::RenewalMoved, message);
             }
             self.state().suggestions.insert(want.id.to_string(), now);
         }
-        info.retry_after.map_or(usual, |asked| asked.clamp(usual / 6, usual * 2))
+        info.retry_after
+            .map_or(usual, |asked| asked.clamp(usual / 6, usual * 2))
     }
 
     /// Notes what nobody wants, and drops what nobody has wanted for long.
     async fn tidy(&self, plan: &Plan, now: Option<i64>) {
-        let Some(now) = now.filter(|_| self.has_heard()) else { return };
-        let wanted: HashSet<String> = plan.decisions.iter().map(|decision| decision.want.id.to_string()).collect();
+        let Some(now) = now.filter(|_| self.has_heard()) else {
+            return;
+        };
+        let wanted: HashSet<String> = plan
+            .decisions
+            .iter()
+            .map(|decision| decision.want.id.to_string())
+            .collect();
         let (batch, changed) = {
             let state = &mut *self.state();
             let mut batch = Batch::new();
@@ -461,10 +601,18 @@ impl Engine {
                 state.held.remove(id);
                 state.suggestions.remove(id);
                 changed = true;
-                tracing::info!(want = id, "a certificate that nobody wants any more is dropped");
+                tracing::info!(
+                    want = id,
+                    "a certificate that nobody wants any more is dropped"
+                );
             }
-            // Orders and failures of what nobody wants are kept for as long as they may be of use: a wish may come back.
-            for (id, job) in state.jobs.iter_mut().filter(|(id, _)| !wanted.contains(*id)) {
+            // Orders and failures of what nobody wants are kept for as long as they may be of use:
+            // a wish may come back.
+            for (id, job) in state
+                .jobs
+                .iter_mut()
+                .filter(|(id, _)| !wanted.contains(*id))
+            {
                 if !job.dns.is_empty() {
                     let litter = state.litter.entry(id.clone()).or_default();
                     litter.add(job);
@@ -473,15 +621,30 @@ impl Engine {
                     changed = true;
                 }
             }
-            let old = |id: &String, at: i64, width: i64| !wanted.contains(id) && (now - at).abs() > width;
-            let jobs: Vec<_> = state.jobs.iter().filter(|(id, job)| old(id, job.created, ORDER_LIFE)).collect();
+            let old =
+                |id: &String, at: i64, width: i64| !wanted.contains(id) && (now - at).abs() > width;
+            let jobs: Vec<_> = state
+                .jobs
+                .iter()
+                .filter(|(id, job)| old(id, job.created, ORDER_LIFE))
+                .collect();
             let jobs: Vec<String> = jobs.into_iter().map(|(id, _)| id.clone()).collect();
             for id in jobs {
                 batch = record::remove::<Job>(batch, &id);
                 changed |= state.jobs.remove(&id).is_some();
             }
-            let last = |troubles: &[Trouble]| troubles.iter().map(|trouble| trouble.last).max().unwrap_or(0);
-            let troubles: Vec<_> = state.troubles.iter().filter(|(id, all)| old(id, last(all), GRACE)).collect();
+            let last = |troubles: &[Trouble]| {
+                troubles
+                    .iter()
+                    .map(|trouble| trouble.last)
+                    .max()
+                    .unwrap_or(0)
+            };
+            let troubles: Vec<_> = state
+                .troubles
+                .iter()
+                .filter(|(id, all)| old(id, last(all), GRACE))
+                .collect();
             let troubles: Vec<String> = troubles.into_iter().map(|(id, _)| id.clone()).collect();
             for id in troubles {
                 batch = record::remove::<Vec<Trouble>>(batch, &id);

@@ -36,9 +36,12 @@ pub enum Source {
 }
 
 impl Served {
-    /// Reads what is held; what is in `known` already is not read again. A record that cannot be used is as good as none.
+    /// Reads what is held; what is in `known` already is not read again. A record that cannot be
+    /// used is as good as none.
     pub(super) fn of(held: &BTreeMap<String, Held>, known: &BTreeMap<String, Pair>) -> Self {
-        let read = |chain: &str, key: &str| Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map(Arc::new);
+        let read = |chain: &str, key: &str| {
+            Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map(Arc::new)
+        };
         let mut certificates = BTreeMap::new();
         for (id, held) in held {
             let stamp = fnv(held.chain.as_bytes());
@@ -53,9 +56,17 @@ impl Served {
                     continue;
                 }
             };
-            let previous = held.previous.as_ref().and_then(|previous| read(&previous.chain, &previous.key).ok());
-            let pair =
-                Pair { live, previous, issuer: (&*held.issuer).into(), public: !held.directory.is_empty(), stamp };
+            let previous = held
+                .previous
+                .as_ref()
+                .and_then(|previous| read(&previous.chain, &previous.key).ok());
+            let pair = Pair {
+                live,
+                previous,
+                issuer: (&*held.issuer).into(),
+                public: !held.directory.is_empty(),
+                stamp,
+            };
             certificates.insert(id.clone(), pair);
         }
         Self { certificates }
@@ -63,12 +74,16 @@ impl Served {
 }
 
 impl Pair {
-    /// What a client that asks for the pattern is served: the newest that is for it, however old. An expired certificate
-    /// tells a person more than none, and the clock that calls it expired may be wrong.
+    /// What a client that asks for the pattern is served: the newest that is for it, however old.
+    /// An expired certificate tells a person more than none, and the clock that calls it expired
+    /// may be wrong.
     pub fn choose(&self, pattern: &HostPattern) -> Option<(Source, &Arc<Certificate>)> {
         if self.live.covers(pattern) {
             return Some((Source::Live, &self.live));
         }
-        self.previous.as_ref().filter(|previous| previous.covers(pattern)).map(|previous| (Source::Previous, previous))
+        self.previous
+            .as_ref()
+            .filter(|previous| previous.covers(pattern))
+            .map(|previous| (Source::Previous, previous))
     }
 }

@@ -5,8 +5,8 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use super::issuer::{Issuer, KeyType};
 use crate::routing::HostPattern;
 
-/// A certificate that somebody asks for. The same wish has the same [`Want::id`] for as long as it lasts, whatever
-/// changes in it.
+/// A certificate that somebody asks for. The same wish has the same [`Want::id`] for as long as it
+/// lasts, whatever changes in it.
 #[derive(Clone, Debug)]
 pub struct Want {
     /// `namespace/secret` where a Secret is named, else `namespace/~` and the first name.
@@ -19,7 +19,8 @@ pub struct Want {
     pub terms: Terms,
 }
 
-/// Wishes of one certificate that win over its issuer's settings. Each is `None` where nothing is said.
+/// Wishes of one certificate that win over its issuer's settings. Each is `None` where nothing is
+/// said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Terms {
     /// The subject's common name; one of the names.
@@ -60,8 +61,8 @@ pub enum Name {
 pub struct NameError(String);
 
 impl Want {
-    /// What a certificate of this issuer for this wish is made of: with another print it has to be made anew, whatever
-    /// is left of its life.
+    /// What a certificate of this issuer for this wish is made of: with another print it has to be
+    /// made anew, whatever is left of its life.
     pub fn print(&self, issuer: &Issuer) -> u64 {
         let names: Vec<String> = self.names.iter().map(ToString::to_string).collect();
         let key = self.key_type(issuer).name();
@@ -69,14 +70,17 @@ impl Want {
         fnv(format!("{} {key} {common_name} {}", names.join(" "), issuer.print()).as_bytes())
     }
 
-    /// What an attempt with this issuer depends on: with another print, earlier failures say nothing any more.
+    /// What an attempt with this issuer depends on: with another print, earlier failures say
+    /// nothing any more.
     pub(super) fn attempt_print(&self, issuer: &Issuer) -> u64 {
         fnv(format!("{:016x} {}", self.print(issuer), issuer.attempt_print()).as_bytes())
     }
 
     /// Whether only DNS-01 can prove control of one of the names (RFC 8555 section 7.1.3).
     pub fn has_wildcard(&self) -> bool {
-        self.names.iter().any(|name| matches!(name, Name::Wildcard(_)))
+        self.names
+            .iter()
+            .any(|name| matches!(name, Name::Wildcard(_)))
     }
 
     /// The key type that applies with this issuer.
@@ -93,7 +97,9 @@ impl Name {
             return Ok(Self::Ip(address));
         }
         match HostPattern::parse(text).map_err(|_bad| wrong())? {
-            HostPattern::Exact(host) if is_public_form(host.as_str()) => Ok(Self::Dns(host.as_str().into())),
+            HostPattern::Exact(host) if is_public_form(host.as_str()) => {
+                Ok(Self::Dns(host.as_str().into()))
+            }
             HostPattern::Wildcard(suffix) if is_public_form(suffix.as_str()) => {
                 Ok(Self::Wildcard(suffix.as_str().into()))
             }
@@ -120,13 +126,18 @@ impl fmt::Display for Name {
     }
 }
 
-/// CAs refuse underscores (CA/Browser Forum baseline requirements 7.1.4.2.1), and labels that begin or end with `-`.
+/// CAs refuse underscores (CA/Browser Forum baseline requirements 7.1.4.2.1), and labels that begin
+/// or end with `-`.
 fn is_public_form(host: &str) -> bool {
     !host.starts_with('[')
-        && host.split('.').all(|label| !label.starts_with('-') && !label.ends_with('-') && !label.contains('_'))
+        && host
+            .split('.')
+            .all(|label| !label.starts_with('-') && !label.ends_with('-') && !label.contains('_'))
 }
 
 /// FNV-1a: small, and the same in every version of this program, as what is stored needs it.
 pub(super) fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -1,4 +1,5 @@
-//! Health, readiness, metrics, and inspection of the live process, over plain HTTP/1.1 on a loopback address.
+//! Health, readiness, metrics, and inspection of the live process, over plain HTTP/1.1 on a
+//! loopback address.
 
 mod report;
 
@@ -15,8 +16,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 
 pub use report::{
-    BackendReport, CandidateReport, CertificateReport, CertsReport, EndpointReport, ExplainReport, FindingReport,
-    GuardReport, HostReport, LeaderReport, OtherClassReport, StatusReport, UnreadReport, WantReport,
+    BackendReport, CandidateReport, CertificateReport, CertsReport, EndpointReport, ExplainReport,
+    FindingReport, GuardReport, HostReport, LeaderReport, OtherClassReport, StatusReport,
+    UnreadReport, WantReport,
 };
 
 use crate::{
@@ -42,7 +44,10 @@ pub trait Inspect: Send + Sync + 'static {
     /// Everything about certificates.
     fn certs(&self) -> CertsReport;
     /// Does what an operator asks for; the answer, good or bad, is one sentence.
-    fn operate(&self, operation: Operation) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
+    fn operate(
+        &self,
+        operation: Operation,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
 }
 
 /// Why a process does not serve as it should.
@@ -73,7 +78,10 @@ pub async fn serve(
     inspect: Arc<dyn Inspect>,
     metrics: Arc<Metrics>,
     drain: Drain,
-) -> std::io::Result<(SocketAddr, impl Future<Output = Result<(), String>> + Send + 'static)> {
+) -> std::io::Result<(
+    SocketAddr,
+    impl Future<Output = Result<(), String>> + Send + 'static,
+)> {
     let listener = TcpListener::bind(listen).await?;
     let addr = listener.local_addr()?;
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
@@ -81,7 +89,9 @@ pub async fn serve(
     let accept = async move {
         let mut ending = drain.clone();
         loop {
-            let Ok(permit) = permits.clone().acquire_owned().await else { return Ok(()) };
+            let Ok(permit) = permits.clone().acquire_owned().await else {
+                return Ok(());
+            };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = ending.stopped() => return Ok(()),
@@ -94,7 +104,8 @@ pub async fn serve(
             tokio::spawn(async move {
                 let _permit = permit;
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let operation = (request.method() == Method::POST).then(|| operation(&request, peer));
+                    let operation =
+                        (request.method() == Method::POST).then(|| operation(&request, peer));
                     let response = match &operation {
                         None => answer(&request, loopback, &*inspect, &metrics, &drain),
                         Some(_) => Response::default(),
@@ -130,7 +141,10 @@ fn answer(
     drain: &Drain,
 ) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET, and POST for what changes something\n");
+        return text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET, and POST for what changes something\n",
+        );
     }
     let path = request.uri().path();
     // A web page in the operator's browser must not read this by a name that it makes point here.
@@ -139,12 +153,15 @@ fn answer(
     }
     match path {
         "/healthz" | "/livez" => match inspect.readiness() {
-            Err(stalled @ Unhealthy::Stalled(_)) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{stalled}\n")),
+            Err(stalled @ Unhealthy::Stalled(_)) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, &format!("{stalled}\n"))
+            }
             Ok(()) | Err(Unhealthy::Starting) => text(StatusCode::OK, "ok\n"),
         },
-        "/readyz" if drain.phase() != Phase::Running => {
-            text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the process is ending\n")
-        }
+        "/readyz" if drain.phase() != Phase::Running => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: the process is ending\n",
+        ),
         "/readyz" => match inspect.readiness() {
             Ok(()) => match inspect.note() {
                 note if note.is_empty() => text(StatusCode::OK, "ok\n"),
@@ -154,7 +171,9 @@ fn answer(
         },
         "/metrics" => {
             let mut response = text(StatusCode::OK, &metrics.text());
-            let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+            let kind = HeaderValue::from_static(
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            );
             response.headers_mut().insert(CONTENT_TYPE, kind);
             response
         }
@@ -172,20 +191,28 @@ fn answer(
 }
 
 /// What a POST asks for. Only from this device itself, and not from a page in a browser on it.
-fn operation(request: &Request<Incoming>, peer: SocketAddr) -> Result<Operation, Box<Response<Full<Bytes>>>> {
+fn operation(
+    request: &Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<Operation, Box<Response<Full<Bytes>>>> {
     let refuse = |status, why: &str| Err(Box::new(text(status, why)));
     if !peer.ip().to_canonical().is_loopback() || is_foreign(request) {
         return refuse(StatusCode::FORBIDDEN, "only for local tools\n");
     }
     let asked = request.uri().query().unwrap_or_default();
     let name = query(asked, "name").filter(|name| !name.is_empty());
-    let Some(name) = name else { return refuse(StatusCode::BAD_REQUEST, "the parameter name is missing\n") };
+    let Some(name) = name else {
+        return refuse(StatusCode::BAD_REQUEST, "the parameter name is missing\n");
+    };
     match request.uri().path() {
         "/v1/certs/renew" => Ok(Operation::Renew(name)),
         "/v1/certs/revoke" => match query(asked, "reason").map(|reason| reason.parse()) {
             None => Ok(Operation::Revoke(name, None)),
             Some(Ok(reason @ 0..=10)) if reason != 7 => Ok(Operation::Revoke(name, Some(reason))),
-            Some(_) => refuse(StatusCode::BAD_REQUEST, "the reason is one of 0 to 6 and 8 to 10 (RFC 5280)\n"),
+            Some(_) => refuse(
+                StatusCode::BAD_REQUEST,
+                "the reason is one of 0 to 6 and 8 to 10 (RFC 5280)\n",
+            ),
         },
         "/v1/certs/change-key" => Ok(Operation::ChangeKey(name)),
         _ => refuse(StatusCode::NOT_FOUND, "not found\n"),
@@ -193,14 +220,23 @@ fn operation(request: &Request<Incoming>, peer: SocketAddr) -> Result<Operation,
 }
 
 fn is_foreign(request: &Request<Incoming>) -> bool {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _port)| name).trim_matches(['[', ']']);
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let name = host
+        .rsplit_once(':')
+        .map_or(host, |(name, _port)| name)
+        .trim_matches(['[', ']']);
     let local = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok();
     !local || request.headers().contains_key(ORIGIN)
 }
 
 fn query(query: &str, key: &str) -> Option<String> {
-    let value = query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))?;
+    let value = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))?;
     let mut out = Vec::with_capacity(value.len());
     let mut bytes = value.bytes();
     while let Some(byte) = bytes.next() {
@@ -219,13 +255,18 @@ fn query(query: &str, key: &str) -> Option<String> {
 fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
 fn json(body: &impl serde::Serialize) -> Response<Full<Bytes>> {
     let body = serde_json::to_vec(body).expect("reports are plain data");
     let mut response = Response::new(Full::new(Bytes::from(body)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -69,7 +69,8 @@ pub struct GuardReport {
 /// Which replica of a cluster leads.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct LeaderReport {
-    /// `holderIdentity` of the Lease: the node, `_`, and an id of the process. Empty where that is nobody or not known.
+    /// `holderIdentity` of the Lease: the node, `_`, and an id of the process. Empty where that is
+    /// nobody or not known.
     pub holder: String,
     /// Whether this replica leads.
     pub leads: bool,

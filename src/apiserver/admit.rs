@@ -1,8 +1,11 @@
-//! What happens to every object on its way in, whatever its kind: identity, metadata, generation, status.
+//! What happens to every object on its way in, whatever its kind: identity, metadata, generation,
+//! status.
 
 use serde_json::{Map, Value, json};
 
-use super::{defaults, registry::Resource, request::Target, status::ApiError, validate::FieldError};
+use super::{
+    defaults, registry::Resource, request::Target, status::ApiError, validate::FieldError,
+};
 use crate::{objects::Kind, util::stamp};
 
 /// What a change comes to.
@@ -19,7 +22,10 @@ const ENVELOPE: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
 /// The text at a JSON pointer; empty when there is none.
 pub(crate) fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// Refuses a replacement that does not say the name of the path.
@@ -34,15 +40,26 @@ pub(crate) fn names(object: &Value, name: &str) -> Result<(), ApiError> {
 }
 
 fn other_name(found: &str, name: &str) -> ApiError {
-    ApiError::bad_request(format!("the name of the object ({found}) does not match the name on the URL ({name})"))
+    ApiError::bad_request(format!(
+        "the name of the object ({found}) does not match the name on the URL ({name})"
+    ))
 }
 
 /// Brings kind, name and namespace together with what the path says, or refuses.
-pub(crate) fn identity(target: &Target, name: Option<&str>, object: &mut Value) -> Result<(), ApiError> {
+pub(crate) fn identity(
+    target: &Target,
+    name: Option<&str>,
+    object: &mut Value,
+) -> Result<(), ApiError> {
     let Some(members) = object.as_object_mut() else {
-        return Err(ApiError::bad_request("the object provided is unrecognized (must be of type object)"));
+        return Err(ApiError::bad_request(
+            "the object provided is unrecognized (must be of type object)",
+        ));
     };
-    members.insert("apiVersion".to_owned(), target.resource.kind.api_version().into());
+    members.insert(
+        "apiVersion".to_owned(),
+        target.resource.kind.api_version().into(),
+    );
     members.insert("kind".to_owned(), target.resource.kind.name().into());
     let metadata = members.entry("metadata").or_insert_with(|| json!({}));
     if metadata.is_null() {
@@ -52,13 +69,19 @@ pub(crate) fn identity(target: &Target, name: Option<&str>, object: &mut Value) 
         return Err(ApiError::bad_request("metadata must be an object"));
     };
     if let Some(name) = name {
-        let found = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
+        let found = metadata
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         if !found.is_empty() && found != name {
             return Err(other_name(found, name));
         }
         metadata.insert("name".to_owned(), name.into());
     }
-    let found = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
+    let found = metadata
+        .get("namespace")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     match target.namespace.as_deref() {
         Some(namespace) if found.is_empty() || found == namespace => {
             metadata.insert("namespace".to_owned(), namespace.into());
@@ -77,16 +100,24 @@ pub(crate) fn identity(target: &Target, name: Option<&str>, object: &mut Value) 
     Ok(())
 }
 
-/// Makes a new object complete. A version that it comes with is for the store to judge, which a dry run does not come to:
-/// it answers with the version as it was sent. Nor is one judged that is no number (storage/etcd3 store.go `Create`).
+/// Makes a new object complete. A version that it comes with is for the store to judge, which a dry
+/// run does not come to: it answers with the version as it was sent. Nor is one judged that is no
+/// number (storage/etcd3 store.go `Create`).
 pub(crate) fn new(resource: &Resource, dry_run: bool, object: &mut Value) -> Result<(), ApiError> {
     let version = text(object, "/metadata/resourceVersion").to_owned();
     if !dry_run && version.parse::<u64>().is_ok_and(|version| version > 0) {
-        return Err(ApiError::bare("resourceVersion should not be set on objects to be created"));
+        return Err(ApiError::bare(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     let name = text(object, "/metadata/name").to_owned();
     if let Some(metadata) = object["metadata"].as_object_mut() {
-        for unset in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+        for unset in [
+            "resourceVersion",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "generation",
+        ] {
             metadata.remove(unset);
         }
         if dry_run && !version.is_empty() {
@@ -123,7 +154,11 @@ pub(crate) fn change(
     let (uid, known) = (text(new, "/metadata/uid"), text(old, "/metadata/uid"));
     if !uid.is_empty() && uid != known {
         let message = format!("Invalid value: \"{uid}\": field is immutable");
-        let problem = FieldError { field: "metadata.uid".to_owned(), reason: "FieldValueInvalid", message };
+        let problem = FieldError {
+            field: "metadata.uid".to_owned(),
+            reason: "FieldValueInvalid",
+            message,
+        };
         return Err(ApiError::invalid(resource, name, &[problem]));
     }
     match subresource {
@@ -144,7 +179,13 @@ pub(crate) fn change(
         set(new, "spec", old.get("spec").cloned());
         new["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
     }
-    for kept in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName"] {
+    for kept in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generateName",
+    ] {
         let value = old["metadata"].get(kept).cloned();
         set(&mut new["metadata"], kept, value);
     }
@@ -154,26 +195,45 @@ pub(crate) fn change(
         (true, at) => Some(at.unwrap_or(1) + i64::from(content(new) != content(old))),
         (false, _) => None,
     };
-    set(&mut new["metadata"], "generation", generation.map(Value::from));
+    set(
+        &mut new["metadata"],
+        "generation",
+        generation.map(Value::from),
+    );
     check_finalizers(resource, name, new, old)?;
     let deleting = !text(new, "/metadata/deletionTimestamp").is_empty();
     let free = finalizers(new).is_empty() && resource.kind != Kind::Namespace;
-    Ok(if deleting && free { Change::Finished } else { Change::Keep })
+    Ok(if deleting && free {
+        Change::Finished
+    } else {
+        Change::Keep
+    })
 }
 
-/// A replaced Service keeps the addresses that it was given, unless it names others or becomes an ExternalName; and
-/// where only one of the two fields was changed, the other follows (pkg/registry/core/service normalizeClusterIPs).
+/// A replaced Service keeps the addresses that it was given, unless it names others or becomes an
+/// ExternalName; and where only one of the two fields was changed, the other follows
+/// (pkg/registry/core/service normalizeClusterIPs).
 fn keep_addresses(new: &mut Value, old: &Value) {
-    let (address, known) = (new["clusterIP"].as_str().unwrap_or_default(), &old["clusterIP"]);
+    let (address, known) = (
+        new["clusterIP"].as_str().unwrap_or_default(),
+        &old["clusterIP"],
+    );
     if *known != address && new["clusterIPs"] == old["clusterIPs"] && new["clusterIPs"].is_array() {
         let list = (!address.is_empty()).then(|| {
-            let others = old["clusterIPs"].as_array().into_iter().flatten().skip(1).cloned();
+            let others = old["clusterIPs"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .skip(1)
+                .cloned();
             std::iter::once(address.into()).chain(others).collect()
         });
         set(new, "clusterIPs", list);
     }
     let external_name = new["type"] == "ExternalName" || old["type"] == "ExternalName";
-    let named = ["clusterIP", "clusterIPs"].iter().any(|member| !new[*member].is_null() && new[*member] != "");
+    let named = ["clusterIP", "clusterIPs"]
+        .iter()
+        .any(|member| !new[*member].is_null() && new[*member] != "");
     if external_name || named || !new.is_object() {
         return;
     }
@@ -184,13 +244,21 @@ fn keep_addresses(new: &mut Value, old: &Value) {
     }
 }
 
-fn check_finalizers(resource: &Resource, name: &str, new: &Value, old: &Value) -> Result<(), ApiError> {
+fn check_finalizers(
+    resource: &Resource,
+    name: &str,
+    new: &Value,
+    old: &Value,
+) -> Result<(), ApiError> {
     if text(new, "/metadata/deletionTimestamp").is_empty() {
         return Ok(());
     }
     let known = finalizers(old);
-    let added: Vec<String> =
-        finalizers(new).into_iter().filter(|one| !known.contains(one)).map(|one| format!("{one:?}")).collect();
+    let added: Vec<String> = finalizers(new)
+        .into_iter()
+        .filter(|one| !known.contains(one))
+        .map(|one| format!("{one:?}"))
+        .collect();
     if added.is_empty() {
         return Ok(());
     }
@@ -198,32 +266,50 @@ fn check_finalizers(resource: &Resource, name: &str, new: &Value, old: &Value) -
         "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
         added.join(", ")
     );
-    let problem = FieldError { field: "metadata.finalizers".to_owned(), reason: "FieldValueForbidden", message };
+    let problem = FieldError {
+        field: "metadata.finalizers".to_owned(),
+        reason: "FieldValueForbidden",
+        message,
+    };
     Err(ApiError::invalid(resource, name, &[problem]))
 }
 
 /// The finalizers of an object.
 pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
-    let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(Value::as_str).collect()
+    let list = object
+        .pointer("/metadata/finalizers")
+        .and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// The answer to an object that breaks rules.
 pub(crate) fn refused(resource: &Resource, name: &str, mut problems: Vec<FieldError>) -> ApiError {
     if problems.is_empty() {
         let message = "Required value: name or generateName is required".to_owned();
-        problems.push(FieldError { field: "metadata.name".to_owned(), reason: "FieldValueRequired", message });
+        problems.push(FieldError {
+            field: "metadata.name".to_owned(),
+            reason: "FieldValueRequired",
+            message,
+        });
     }
     ApiError::invalid(resource, name, &problems)
 }
 
 fn content(object: &Value) -> Map<String, Value> {
     let members = object.as_object().into_iter().flatten();
-    members.filter(|(name, _)| !ENVELOPE.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone())).collect()
+    members
+        .filter(|(name, _)| !ENVELOPE.contains(&name.as_str()))
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .collect()
 }
 
 fn set(object: &mut Value, member: &str, value: Option<Value>) {
-    let Some(members) = object.as_object_mut() else { return };
+    let Some(members) = object.as_object_mut() else {
+        return;
+    };
     match value {
         Some(value) => members.insert(member.to_owned(), value),
         None => members.remove(member),

@@ -32,10 +32,15 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(pieces) => pieces.poll_recv(cx).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(pieces) => pieces
+                .poll_recv(cx)
+                .map(|piece| piece.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
@@ -45,7 +50,9 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> http_body::SizeHint {
         match self {
-            Self::Whole(bytes) => http_body::SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Whole(bytes) => {
+                http_body::SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
             Self::Stream(_) => http_body::SizeHint::default(),
         }
     }
@@ -56,18 +63,29 @@ pub(crate) fn json(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     typed(code, "application/json", body)
 }
 
-pub(crate) fn typed(code: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+pub(crate) fn typed(
+    code: StatusCode,
+    media_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
     let mut response = Response::new(Body::Whole(Some(body.into())));
     *response.status_mut() = code;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
 
 pub(crate) fn error(error: &ApiError) -> Response<Body> {
     let (media_type, body) = error.body();
     let mut response = typed(error.code, media_type, body);
-    if matches!(error.code, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    if matches!(
+        error.code,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    ) {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     warn(&mut response, &error.warnings);
     response
@@ -76,7 +94,10 @@ pub(crate) fn error(error: &ApiError) -> Response<Body> {
 /// Adds `Warning` headers.
 pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
     for warning in warnings {
-        let text: String = warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let text: String = warning
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         let text = text.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
             response.headers_mut().append(header::WARNING, value);
@@ -89,7 +110,12 @@ pub(crate) fn warn_first(response: &mut Response<Body>, warning: &str) {
     if warning.is_empty() {
         return;
     }
-    let others: Vec<HeaderValue> = response.headers().get_all(header::WARNING).iter().cloned().collect();
+    let others: Vec<HeaderValue> = response
+        .headers()
+        .get_all(header::WARNING)
+        .iter()
+        .cloned()
+        .collect();
     response.headers_mut().remove(header::WARNING);
     warn(response, &[warning.to_owned()]);
     for other in others {
@@ -106,22 +132,34 @@ fn shown(resource: &Resource, stored: &Bytes) -> Bytes {
     stored.clone()
 }
 
-/// One stored object in the shape that was asked for; `definitions` says whether a Table names its columns.
+/// One stored object in the shape that was asked for; `definitions` says whether a Table names its
+/// columns.
 pub(crate) fn one(resource: &Resource, stored: &Bytes, accept: Accept, definitions: bool) -> Bytes {
     match accept.shape {
         Shape::Object => shown(resource, stored),
         Shape::Partial => partial(stored).to_string().into(),
         Shape::Table(version) => {
             let value = serde_json::from_slice(stored).unwrap_or_default();
-            table(resource, version, [&value], json!({ "resourceVersion": version_of(&value) }), definitions)
-                .to_string()
-                .into()
+            table(
+                resource,
+                version,
+                [&value],
+                json!({ "resourceVersion": version_of(&value) }),
+                definitions,
+            )
+            .to_string()
+            .into()
         }
     }
 }
 
 /// The answer with one object.
-pub(crate) fn object(code: StatusCode, resource: &Resource, stored: &Bytes, accept: Accept) -> Response<Body> {
+pub(crate) fn object(
+    code: StatusCode,
+    resource: &Resource,
+    stored: &Bytes,
+    accept: Accept,
+) -> Response<Body> {
     encode(code, one(resource, stored, accept, true), accept)
 }
 
@@ -137,12 +175,21 @@ pub(crate) fn encode(code: StatusCode, body: Bytes, accept: Accept) -> Response<
 }
 
 /// A list in the shape that was asked for. `metadata` is that of the list.
-pub(crate) fn list(resource: &Resource, items: &[Arc<RawObject>], metadata: Value, accept: Accept) -> Bytes {
+pub(crate) fn list(
+    resource: &Resource,
+    items: &[Arc<RawObject>],
+    metadata: Value,
+    accept: Accept,
+) -> Bytes {
     match accept.shape {
         Shape::Table(version) => {
-            let values: Vec<Value> =
-                items.iter().map(|item| serde_json::from_slice(&item.body).unwrap_or_default()).collect();
-            table(resource, version, &values, metadata, true).to_string().into()
+            let values: Vec<Value> = items
+                .iter()
+                .map(|item| serde_json::from_slice(&item.body).unwrap_or_default())
+                .collect();
+            table(resource, version, &values, metadata, true)
+                .to_string()
+                .into()
         }
         Shape::Partial => {
             let items: Vec<Value> = items.iter().map(|item| partial(&item.body)).collect();
@@ -159,7 +206,9 @@ pub(crate) fn list(resource: &Resource, items: &[Arc<RawObject>], metadata: Valu
             let size: usize = items.iter().map(|item| item.body.len() + 1).sum();
             let mut out = BytesMut::with_capacity(size + 256);
             let (kind, version) = (resource.kind.name(), resource.api_version());
-            let head = format!("{{\"kind\":\"{kind}List\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},");
+            let head = format!(
+                "{{\"kind\":\"{kind}List\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},"
+            );
             out.extend_from_slice(head.as_bytes());
             out.extend_from_slice(b"\"items\":[");
             for (number, item) in items.iter().enumerate() {
@@ -174,7 +223,8 @@ pub(crate) fn list(resource: &Resource, items: &[Arc<RawObject>], metadata: Valu
     }
 }
 
-/// A Table of these objects, read as the store has them; the column definitions only where they are asked for.
+/// A Table of these objects, read as the store has them; the column definitions only where they are
+/// asked for.
 pub(crate) fn table<'v>(
     resource: &Resource,
     version: &str,
@@ -222,5 +272,7 @@ fn partial(body: &[u8]) -> Value {
 }
 
 fn version_of(object: &Value) -> &Value {
-    object.pointer("/metadata/resourceVersion").unwrap_or(&Value::Null)
+    object
+        .pointer("/metadata/resourceVersion")
+        .unwrap_or(&Value::Null)
 }

@@ -48,7 +48,9 @@ impl Api {
         if !discovery::is_known(group, version) {
             return Err(ApiError::no_such_path());
         }
-        if let ("", ["pods"] | ["namespaces", _, "pods"], &Method::GET) = (group, rest, &head.method) {
+        if let ("", ["pods"] | ["namespaces", _, "pods"], &Method::GET) =
+            (group, rest, &head.method)
+        {
             return Ok(endpoints::pods(Accept::parse(&head.headers)?));
         }
 
@@ -66,7 +68,12 @@ impl Api {
     }
 
     /// Answers a request for a resource.
-    async fn serve(&self, target: &Target, head: &Parts, body: &[u8]) -> Result<Response<Body>, ApiError> {
+    async fn serve(
+        &self,
+        target: &Target,
+        head: &Parts,
+        body: &[u8],
+    ) -> Result<Response<Body>, ApiError> {
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let accept = Accept::parse(&head.headers)?;
         let writes = head.method != Method::GET && head.method != Method::HEAD;
@@ -79,13 +86,26 @@ impl Api {
             }
             (&Method::GET | &Method::HEAD, Some(name)) => self.read(target, &name, accept),
             (&Method::GET | &Method::HEAD, None) => self.list(target, &query, accept),
-            (&Method::POST, None) => self.create(target, &query, accept, &head.headers, body).await,
-            (&Method::PUT, Some(name)) => self.replace(target, &name, &query, accept, &head.headers, body).await,
-            (&Method::PATCH, Some(name)) => self.patch(target, &name, &query, accept, &head.headers, body).await,
-            (&Method::DELETE, Some(name)) if target.subresource.is_none() => {
-                self.delete(target, &name, &query, accept, &head.headers, body).await
+            (&Method::POST, None) => {
+                self.create(target, &query, accept, &head.headers, body)
+                    .await
             }
-            (&Method::DELETE, None) => self.delete_collection(target, &query, accept, &head.headers, body).await,
+            (&Method::PUT, Some(name)) => {
+                self.replace(target, &name, &query, accept, &head.headers, body)
+                    .await
+            }
+            (&Method::PATCH, Some(name)) => {
+                self.patch(target, &name, &query, accept, &head.headers, body)
+                    .await
+            }
+            (&Method::DELETE, Some(name)) if target.subresource.is_none() => {
+                self.delete(target, &name, &query, accept, &head.headers, body)
+                    .await
+            }
+            (&Method::DELETE, None) => {
+                self.delete_collection(target, &query, accept, &head.headers, body)
+                    .await
+            }
             _ => Err(ApiError::method_not_allowed()),
         }
     }
@@ -93,5 +113,9 @@ impl Api {
 
 /// A plain text answer.
 pub(crate) fn text(body: &'static str) -> Response<Body> {
-    answer::typed(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(body.as_bytes()))
+    answer::typed(
+        StatusCode::OK,
+        "text/plain; charset=utf-8",
+        Bytes::from_static(body.as_bytes()),
+    )
 }

@@ -16,26 +16,72 @@ pub(crate) struct Column {
 }
 
 const fn text(name: &'static str) -> Column {
-    Column { name, kind: "string", format: "", wide: false }
+    Column {
+        name,
+        kind: "string",
+        format: "",
+        wide: false,
+    }
 }
 
 const fn wide(name: &'static str) -> Column {
-    Column { wide: true, ..text(name) }
+    Column {
+        wide: true,
+        ..text(name)
+    }
 }
 
-const NAME: Column = Column { format: "name", ..text("Name") };
+const NAME: Column = Column {
+    format: "name",
+    ..text("Name")
+};
 const AGE: Column = text("Age");
 
 pub(crate) const NAME_AGE: &[Column] = &[NAME, AGE];
 pub(crate) const NAMESPACE: &[Column] = &[NAME, text("Status"), AGE];
-pub(crate) const CONFIG_MAP: &[Column] = &[NAME, Column { kind: "integer", ..text("Data") }, AGE];
-pub(crate) const SECRET: &[Column] = &[NAME, text("Type"), Column { kind: "integer", ..text("Data") }, AGE];
-pub(crate) const SERVICE: &[Column] =
-    &[NAME, text("Type"), text("Cluster-IP"), text("External-IP"), text("Port(s)"), AGE, wide("Selector")];
+pub(crate) const CONFIG_MAP: &[Column] = &[
+    NAME,
+    Column {
+        kind: "integer",
+        ..text("Data")
+    },
+    AGE,
+];
+pub(crate) const SECRET: &[Column] = &[
+    NAME,
+    text("Type"),
+    Column {
+        kind: "integer",
+        ..text("Data")
+    },
+    AGE,
+];
+pub(crate) const SERVICE: &[Column] = &[
+    NAME,
+    text("Type"),
+    text("Cluster-IP"),
+    text("External-IP"),
+    text("Port(s)"),
+    AGE,
+    wide("Selector"),
+];
 pub(crate) const ENDPOINTS: &[Column] = &[NAME, text("Endpoints"), AGE];
-pub(crate) const ENDPOINT_SLICE: &[Column] = &[NAME, text("AddressType"), text("Ports"), text("Endpoints"), AGE];
+pub(crate) const ENDPOINT_SLICE: &[Column] = &[
+    NAME,
+    text("AddressType"),
+    text("Ports"),
+    text("Endpoints"),
+    AGE,
+];
 pub(crate) const INGRESS_CLASS: &[Column] = &[NAME, text("Controller"), text("Parameters"), AGE];
-pub(crate) const INGRESS: &[Column] = &[NAME, text("Class"), text("Hosts"), text("Address"), text("Ports"), AGE];
+pub(crate) const INGRESS: &[Column] = &[
+    NAME,
+    text("Class"),
+    text("Hosts"),
+    text("Address"),
+    text("Ports"),
+    AGE,
+];
 pub(crate) const EVENT: &[Column] = &[
     text("Last Seen"),
     text("Type"),
@@ -45,8 +91,14 @@ pub(crate) const EVENT: &[Column] = &[
     wide("Source"),
     text("Message"),
     wide("First Seen"),
-    Column { kind: "integer", ..wide("Count") },
-    Column { format: "name", ..wide("Name") },
+    Column {
+        kind: "integer",
+        ..wide("Count")
+    },
+    Column {
+        format: "name",
+        ..wide("Name")
+    },
 ];
 pub(crate) const NODE: &[Column] = &[
     NAME,
@@ -66,15 +118,28 @@ pub(crate) fn name_age(object: &Value, now: i64) -> Vec<Value> {
 }
 
 pub(crate) fn namespace(object: &Value, now: i64) -> Vec<Value> {
-    vec![name(object), string(object, "/status/phase").into(), age(object, now)]
+    vec![
+        name(object),
+        string(object, "/status/phase").into(),
+        age(object, now),
+    ]
 }
 
 pub(crate) fn config_map(object: &Value, now: i64) -> Vec<Value> {
-    vec![name(object), (members(object, "data") + members(object, "binaryData")).into(), age(object, now)]
+    vec![
+        name(object),
+        (members(object, "data") + members(object, "binaryData")).into(),
+        age(object, now),
+    ]
 }
 
 pub(crate) fn secret(object: &Value, now: i64) -> Vec<Value> {
-    vec![name(object), string(object, "/type").into(), members(object, "data").into(), age(object, now)]
+    vec![
+        name(object),
+        string(object, "/type").into(),
+        members(object, "data").into(),
+        age(object, now),
+    ]
 }
 
 pub(crate) fn service(object: &Value, now: i64) -> Vec<Value> {
@@ -82,9 +147,16 @@ pub(crate) fn service(object: &Value, now: i64) -> Vec<Value> {
     let ports: Vec<String> = list(object, "/spec/ports")
         .iter()
         .map(|port| {
-            let (number, node) = (port["port"].as_i64().unwrap_or(0), port["nodePort"].as_i64().unwrap_or(0));
+            let (number, node) = (
+                port["port"].as_i64().unwrap_or(0),
+                port["nodePort"].as_i64().unwrap_or(0),
+            );
             let protocol = port["protocol"].as_str().unwrap_or("TCP");
-            if node > 0 { format!("{number}:{node}/{protocol}") } else { format!("{number}/{protocol}") }
+            if node > 0 {
+                format!("{number}:{node}/{protocol}")
+            } else {
+                format!("{number}/{protocol}")
+            }
         })
         .collect();
     vec![
@@ -105,7 +177,11 @@ fn external_ip(service: &Value) -> Value {
         "LoadBalancer" => addresses = balancer_addresses(service),
         _ => {}
     }
-    addresses.extend(list(service, "/spec/externalIPs").iter().filter_map(Value::as_str));
+    addresses.extend(
+        list(service, "/spec/externalIPs")
+            .iter()
+            .filter_map(Value::as_str),
+    );
     match (addresses.is_empty(), string(service, "/spec/type")) {
         (true, "LoadBalancer") => "<pending>".into(),
         _ => or_none(addresses.join(",")),
@@ -115,12 +191,18 @@ fn external_ip(service: &Value) -> Value {
 pub(crate) fn endpoints(object: &Value, now: i64) -> Vec<Value> {
     let mut pairs = Vec::new();
     for subset in list(object, "/subsets") {
-        let addresses = || list(subset, "/addresses").iter().filter_map(|address| address["ip"].as_str());
+        let addresses = || {
+            list(subset, "/addresses")
+                .iter()
+                .filter_map(|address| address["ip"].as_str())
+        };
         match list(subset, "/ports") {
             [] => pairs.extend(addresses().map(str::to_owned)),
             ports => {
                 for port in ports {
-                    pairs.extend(addresses().map(|ip| host_port(ip, port["port"].as_i64().unwrap_or(0))));
+                    pairs.extend(
+                        addresses().map(|ip| host_port(ip, port["port"].as_i64().unwrap_or(0))),
+                    );
                 }
             }
         }
@@ -137,14 +219,20 @@ pub(crate) fn endpoints(object: &Value, now: i64) -> Vec<Value> {
 
 /// `address:port`, with brackets around IPv6.
 fn host_port(ip: &str, port: i64) -> String {
-    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+    if ip.contains(':') {
+        format!("[{ip}]:{port}")
+    } else {
+        format!("{ip}:{port}")
+    }
 }
 
 pub(crate) fn endpoint_slice(object: &Value, now: i64) -> Vec<Value> {
-    let ports = list(object, "/ports").iter().map(|port| match (port["port"].as_i64(), port["name"].as_str()) {
-        (Some(number), _) => number.to_string(),
-        (None, Some(name)) => name.to_owned(),
-        (None, None) => "*".to_owned(),
+    let ports = list(object, "/ports").iter().map(|port| {
+        match (port["port"].as_i64(), port["name"].as_str()) {
+            (Some(number), _) => number.to_string(),
+            (None, Some(name)) => name.to_owned(),
+            (None, None) => "*".to_owned(),
+        }
     });
     let addresses = list(object, "/endpoints")
         .iter()
@@ -166,7 +254,12 @@ pub(crate) fn ingress_class(object: &Value, now: i64) -> Vec<Value> {
         (Some(kind), None) => format!("{kind}/{}", string(parameters, "/name")),
         (None, _) => String::new(),
     };
-    vec![name(object), string(object, "/spec/controller").into(), or_none(parameters), age(object, now)]
+    vec![
+        name(object),
+        string(object, "/spec/controller").into(),
+        or_none(parameters),
+        age(object, now),
+    ]
 }
 
 pub(crate) fn ingress(object: &Value, now: i64) -> Vec<Value> {
@@ -192,32 +285,63 @@ pub(crate) fn ingress(object: &Value, now: i64) -> Vec<Value> {
         or_none(string(object, "/spec/ingressClassName").to_owned()),
         hosts.into(),
         addresses.join(",").into(),
-        if list(object, "/spec/tls").is_empty() { "80" } else { "80, 443" }.into(),
+        if list(object, "/spec/tls").is_empty() {
+            "80"
+        } else {
+            "80, 443"
+        }
+        .into(),
         age(object, now),
     ]
 }
 
 pub(crate) fn event(object: &Value, now: i64) -> Vec<Value> {
     let time = |paths: &[&str]| {
-        let first = paths.iter().map(|path| string(object, path)).find(|time| !time.is_empty());
+        let first = paths
+            .iter()
+            .map(|path| string(object, path))
+            .find(|time| !time.is_empty());
         since(first.unwrap_or_default(), now)
     };
     let about = &object["involvedObject"];
-    let component = match (string(object, "/source/component"), string(object, "/reportingComponent")) {
+    let component = match (
+        string(object, "/source/component"),
+        string(object, "/reportingComponent"),
+    ) {
         ("", reporting) => reporting,
         (component, _) => component,
     };
-    let host = match (string(object, "/source/host"), string(object, "/reportingInstance")) {
+    let host = match (
+        string(object, "/source/host"),
+        string(object, "/reportingInstance"),
+    ) {
         ("", instance) => instance,
         (host, _) => host,
     };
-    let source = if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") };
-    let count = object.pointer("/series/count").or_else(|| object.get("count")).and_then(Value::as_i64);
+    let source = if host.is_empty() {
+        component.to_owned()
+    } else {
+        format!("{component}, {host}")
+    };
+    let count = object
+        .pointer("/series/count")
+        .or_else(|| object.get("count"))
+        .and_then(Value::as_i64);
     vec![
-        time(&["/series/lastObservedTime", "/lastTimestamp", "/firstTimestamp", "/eventTime"]),
+        time(&[
+            "/series/lastObservedTime",
+            "/lastTimestamp",
+            "/firstTimestamp",
+            "/eventTime",
+        ]),
         string(object, "/type").into(),
         string(object, "/reason").into(),
-        format!("{}/{}", string(about, "/kind").to_lowercase(), string(about, "/name")).into(),
+        format!(
+            "{}/{}",
+            string(about, "/kind").to_lowercase(),
+            string(about, "/name")
+        )
+        .into(),
         string(about, "/fieldPath").into(),
         source.into(),
         string(object, "/message").trim().into(),
@@ -229,21 +353,38 @@ pub(crate) fn event(object: &Value, now: i64) -> Vec<Value> {
 
 pub(crate) fn node(object: &Value, now: i64) -> Vec<Value> {
     const ROLE: &str = "node-role.kubernetes.io/";
-    let ready = list(object, "/status/conditions").iter().find(|condition| condition["type"] == "Ready");
+    let ready = list(object, "/status/conditions")
+        .iter()
+        .find(|condition| condition["type"] == "Ready");
     let status = match ready.map(|condition| string(condition, "/status")) {
         Some("True") => "Ready",
         Some(_) => "NotReady",
         None => "Unknown",
     };
     let labels = object["metadata"]["labels"].as_object();
-    let roles: Vec<&str> =
-        labels.into_iter().flatten().filter_map(|(label, _value)| label.strip_prefix(ROLE)).collect();
+    let roles: Vec<&str> = labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(label, _value)| label.strip_prefix(ROLE))
+        .collect();
     let address = |kind: &str| {
-        let found = list(object, "/status/addresses").iter().find(|address| address["type"] == kind);
-        or_none(found.map(|address| string(address, "/address").to_owned()).unwrap_or_default())
+        let found = list(object, "/status/addresses")
+            .iter()
+            .find(|address| address["type"] == kind);
+        or_none(
+            found
+                .map(|address| string(address, "/address").to_owned())
+                .unwrap_or_default(),
+        )
     };
     let info = |field: &str| string(&object["status"]["nodeInfo"], field).to_owned();
-    let or_unknown = |text: String| if text.is_empty() { "<unknown>".to_owned() } else { text };
+    let or_unknown = |text: String| {
+        if text.is_empty() {
+            "<unknown>".to_owned()
+        } else {
+            text
+        }
+    };
     vec![
         name(object),
         status.into(),
@@ -268,7 +409,11 @@ fn age(object: &Value, now: i64) -> Value {
 
 fn since(time: &str, now: i64) -> Value {
     let then = time.parse::<jiff::Timestamp>();
-    then.map_or_else(|_unset| "<unknown>".to_owned(), |then| duration(now.saturating_sub(then.as_second()))).into()
+    then.map_or_else(
+        |_unset| "<unknown>".to_owned(),
+        |then| duration(now.saturating_sub(then.as_second())),
+    )
+    .into()
 }
 
 /// A duration as people say it: two units at most, fewer the longer it is
@@ -298,7 +443,11 @@ pub(crate) fn duration(seconds: i64) -> String {
 fn balancer_addresses(object: &Value) -> Vec<&str> {
     list(object, "/status/loadBalancer/ingress")
         .iter()
-        .filter_map(|ingress| ingress["ip"].as_str().or_else(|| ingress["hostname"].as_str()))
+        .filter_map(|ingress| {
+            ingress["ip"]
+                .as_str()
+                .or_else(|| ingress["hostname"].as_str())
+        })
         .collect()
 }
 
@@ -312,19 +461,33 @@ fn first_three(all: Vec<String>) -> String {
 
 fn pairs(map: &Value) -> String {
     let pairs = map.as_object().into_iter().flatten();
-    pairs.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",")
+    pairs
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn or_none(text: String) -> Value {
-    if text.is_empty() { "<none>".into() } else { text.into() }
+    if text.is_empty() {
+        "<none>".into()
+    } else {
+        text.into()
+    }
 }
 
 fn string<'v>(object: &'v Value, pointer: &str) -> &'v str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn list<'v>(object: &'v Value, pointer: &str) -> &'v [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }
 
 fn members(object: &Value, field: &str) -> usize {

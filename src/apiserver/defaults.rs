@@ -1,6 +1,8 @@
-//! What the real server fills in (pkg/apis/*/v1/defaults.go), so that an object looks the same each time it is read.
+//! What the real server fills in (pkg/apis/*/v1/defaults.go), so that an object looks the same each
+//! time it is read.
 //!
-//! One difference: a Service without `clusterIP` is headless, because nothing here routes cluster addresses.
+//! One difference: a Service without `clusterIP` is headless, because nothing here routes cluster
+//! addresses.
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +24,10 @@ pub(crate) fn apply(kind: Kind, object: &mut Value) {
             ensure(status, "loadBalancer", json!({}));
         }
         Kind::IngressClass => {
-            if let Some(parameters) = object.pointer_mut("/spec/parameters").filter(|p| p.is_object()) {
+            if let Some(parameters) = object
+                .pointer_mut("/spec/parameters")
+                .filter(|p| p.is_object())
+            {
                 ensure(parameters, "scope", "Cluster".into());
             }
         }
@@ -33,7 +38,9 @@ pub(crate) fn apply(kind: Kind, object: &mut Value) {
 
 /// No defaults, but Go writes these fields in any case.
 fn event(object: &mut Value) {
-    let Some(members) = object.as_object_mut() else { return };
+    let Some(members) = object.as_object_mut() else {
+        return;
+    };
     for time in ["eventTime", "firstTimestamp", "lastTimestamp"] {
         members.entry(time).or_insert(Value::Null);
     }
@@ -45,12 +52,19 @@ fn event(object: &mut Value) {
 
 fn secret(object: &mut Value) {
     ensure(object, "type", "Opaque".into());
-    let Some(members) = object.as_object_mut() else { return };
+    let Some(members) = object.as_object_mut() else {
+        return;
+    };
     if let Some(Value::Object(texts)) = members.remove("stringData") {
-        let data = members.entry("data").or_insert_with(|| Value::Object(Map::new()));
+        let data = members
+            .entry("data")
+            .or_insert_with(|| Value::Object(Map::new()));
         if let Some(data) = data.as_object_mut() {
             for (key, text) in texts {
-                data.insert(key, STANDARD.encode(text.as_str().unwrap_or_default()).into());
+                data.insert(
+                    key,
+                    STANDARD.encode(text.as_str().unwrap_or_default()).into(),
+                );
             }
         }
     }
@@ -69,13 +83,21 @@ fn service(object: &mut Value) {
     {
         members.remove("sessionAffinityConfig");
     }
-    if spec["sessionAffinity"] == "ClientIP" && spec.pointer("/sessionAffinityConfig/clientIP/timeoutSeconds").is_none()
+    if spec["sessionAffinity"] == "ClientIP"
+        && spec
+            .pointer("/sessionAffinityConfig/clientIP/timeoutSeconds")
+            .is_none()
     {
         spec["sessionAffinityConfig"] = json!({ "clientIP": { "timeoutSeconds": 10_800 } });
     }
     ensure(spec, "type", "ClusterIP".into());
     let external_name = spec["type"] == "ExternalName";
-    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+    for port in spec
+        .get_mut("ports")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         ensure(port, "protocol", "TCP".into());
         let number = port.get("port").cloned().unwrap_or_else(|| 0.into());
         let target = port.get("targetPort");
@@ -87,7 +109,10 @@ fn service(object: &mut Value) {
         return;
     }
     ensure(spec, "internalTrafficPolicy", "Cluster".into());
-    let external = spec.get("externalIPs").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
+    let external = spec
+        .get("externalIPs")
+        .and_then(Value::as_array)
+        .is_some_and(|all| !all.is_empty());
     if external || spec["type"] == "NodePort" || spec["type"] == "LoadBalancer" {
         ensure(spec, "externalTrafficPolicy", "Cluster".into());
     }
@@ -96,15 +121,26 @@ fn service(object: &mut Value) {
     }
     let first = spec.pointer("/clusterIPs/0").cloned();
     if spec["clusterIP"].is_null() || spec["clusterIP"] == "" {
-        // Only a Service that says that it is headless may have no ports: without them it is left to be refused.
-        let ports = spec.get("ports").and_then(Value::as_array).is_some_and(|ports| !ports.is_empty());
-        let Some(address) = first.or_else(|| ports.then(|| "None".into())) else { return };
+        // Only a Service that says that it is headless may have no ports: without them it is left
+        // to be refused.
+        let ports = spec
+            .get("ports")
+            .and_then(Value::as_array)
+            .is_some_and(|ports| !ports.is_empty());
+        let Some(address) = first.or_else(|| ports.then(|| "None".into())) else {
+            return;
+        };
         spec["clusterIP"] = address;
     }
     let address = spec["clusterIP"].clone();
     ensure(spec, "clusterIPs", json!([address]));
-    let v6 = spec["clusterIP"].as_str().is_some_and(|address| address.contains(':'));
-    let selects = spec.get("selector").and_then(Value::as_object).is_some_and(|selector| !selector.is_empty());
+    let v6 = spec["clusterIP"]
+        .as_str()
+        .is_some_and(|address| address.contains(':'));
+    let selects = spec
+        .get("selector")
+        .and_then(Value::as_object)
+        .is_some_and(|selector| !selector.is_empty());
     // Without a selector the endpoints may be of both families.
     let (policy, families) = match (spec["clusterIP"] == "None" && !selects, v6) {
         (true, _) => ("RequireDualStack", json!(["IPv4", "IPv6"])),
@@ -116,8 +152,18 @@ fn service(object: &mut Value) {
 }
 
 fn endpoints(object: &mut Value) {
-    for subset in object.get_mut("subsets").and_then(Value::as_array_mut).into_iter().flatten() {
-        for port in subset.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+    for subset in object
+        .get_mut("subsets")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        for port in subset
+            .get_mut("ports")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             ensure(port, "protocol", "TCP".into());
         }
     }
@@ -125,17 +171,28 @@ fn endpoints(object: &mut Value) {
 
 fn endpoint_slice(object: &mut Value) {
     ensure(object, "endpoints", Value::Array(Vec::new()));
-    for endpoint in object.get_mut("endpoints").and_then(Value::as_array_mut).into_iter().flatten() {
+    for endpoint in object
+        .get_mut("endpoints")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         ensure(endpoint, "conditions", json!({}));
     }
     ensure(object, "ports", Value::Array(Vec::new()));
-    for port in object.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+    for port in object
+        .get_mut("ports")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         ensure(port, "name", "".into());
         ensure(port, "protocol", "TCP".into());
     }
 }
 
-/// The member of an object, made if it is absent or null. What is no object stays as it is: it is refused later.
+/// The member of an object, made if it is absent or null. What is no object stays as it is: it is
+/// refused later.
 fn ensure<'v>(object: &'v mut Value, member: &str, default: Value) -> &'v mut Value {
     if !object.is_object() {
         return object;

@@ -49,13 +49,25 @@ impl Api {
         let resource = target.resource;
         match self.remove(target, name, &options).await? {
             Outcome::Gone { stored } if !resource.delete_returns_object => {
-                let uid = serde_json::from_slice::<Value>(&stored).unwrap_or_default()["metadata"]["uid"].clone();
-                Ok(answer::encode(StatusCode::OK, success(resource, name, &uid).to_string().into(), accept))
+                let uid = serde_json::from_slice::<Value>(&stored).unwrap_or_default()["metadata"]
+                    ["uid"]
+                    .clone();
+                Ok(answer::encode(
+                    StatusCode::OK,
+                    success(resource, name, &uid).to_string().into(),
+                    accept,
+                ))
             }
-            Outcome::Gone { stored } => Ok(answer::object(StatusCode::OK, resource, &stored, accept)),
+            Outcome::Gone { stored } => {
+                Ok(answer::object(StatusCode::OK, resource, &stored, accept))
+            }
             Outcome::Marked { stored } => {
                 let waits = options.orphan_dependents == Some(false);
-                let code = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
+                let code = if waits {
+                    StatusCode::ACCEPTED
+                } else {
+                    StatusCode::OK
+                };
                 Ok(answer::object(code, resource, &stored, accept))
             }
         }
@@ -75,8 +87,15 @@ impl Api {
             return Err(ApiError::method_not_allowed());
         }
         let options = DeleteOptions::parse(headers, query, body)?;
-        let selector = Selector::parse(resource, query.text("labelSelector"), query.text("fieldSelector"))?;
-        let mut chosen = self.view.list(resource.kind, target.namespace.as_deref()).items;
+        let selector = Selector::parse(
+            resource,
+            query.text("labelSelector"),
+            query.text("fieldSelector"),
+        )?;
+        let mut chosen = self
+            .view
+            .list(resource.kind, target.namespace.as_deref())
+            .items;
         chosen.retain(|object| selector.matches(object));
         for object in &chosen {
             match self.remove(target, &object.meta.name, &options).await {
@@ -86,16 +105,35 @@ impl Api {
             }
         }
         let metadata = json!({ "resourceVersion": self.view.revision().0.to_string() });
-        Ok(answer::encode(StatusCode::OK, answer::list(resource, &chosen, metadata, accept), accept))
+        Ok(answer::encode(
+            StatusCode::OK,
+            answer::list(resource, &chosen, metadata, accept),
+            accept,
+        ))
     }
 
-    async fn remove(&self, target: &Target, name: &str, options: &DeleteOptions) -> Result<Outcome, ApiError> {
+    async fn remove(
+        &self,
+        target: &Target,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Outcome, ApiError> {
         let resource = target.resource;
         for _attempt in 0..RETRIES {
             let known = self.stored(target, name)?;
-            check(resource, name, options, &known.meta.uid, &known.meta.resource_version)?;
+            check(
+                resource,
+                name,
+                options,
+                &known.meta.uid,
+                &known.meta.resource_version,
+            )?;
             if resource.kind == Kind::Namespace && PROTECTED.contains(&name) {
-                return Err(ApiError::forbidden(resource, name, "this namespace may not be deleted"));
+                return Err(ApiError::forbidden(
+                    resource,
+                    name,
+                    "this namespace may not be deleted",
+                ));
             }
             let mut object: Value = serde_json::from_slice(&known.body).unwrap_or_default();
             let waits = !finalizers(&object).is_empty() || resource.kind == Kind::Namespace;
@@ -107,17 +145,28 @@ impl Api {
                 mark(resource, &mut object);
             }
             if options.dry_run() {
-                return Ok(if waits { Outcome::Marked { stored } } else { Outcome::Gone { stored } });
+                return Ok(if waits {
+                    Outcome::Marked { stored }
+                } else {
+                    Outcome::Gone { stored }
+                });
             }
             let expected = known.meta.resource_version.parse().ok().map(Revision);
             let op = match waits {
-                true => Op::Update { expected, body: object.to_string().into() },
+                true => Op::Update {
+                    expected,
+                    body: object.to_string().into(),
+                },
                 false => Op::Delete { expected },
             };
             match self.propose.propose(Proposal { key, op }).await {
                 Ok(made) => {
                     let stored = made.object.body.clone();
-                    return Ok(if waits { Outcome::Marked { stored } } else { Outcome::Gone { stored } });
+                    return Ok(if waits {
+                        Outcome::Marked { stored }
+                    } else {
+                        Outcome::Gone { stored }
+                    });
                 }
                 Err(ProposeError::Conflict { .. }) => {}
                 Err(error) => return Err(ApiError::propose(resource, error)),
@@ -137,8 +186,11 @@ impl Api {
                     tracing::warn!(namespace = &*namespace.meta.name, %error, "the namespace cannot be emptied yet");
                 }
             }
-            let Ok(mut changes) = self.view.watch(Kind::Namespace, snapshot.revision) else { continue };
-            // A finalizer that goes away, or a disk that has space again, is not seen here: look again now and then.
+            let Ok(mut changes) = self.view.watch(Kind::Namespace, snapshot.revision) else {
+                continue;
+            };
+            // A finalizer that goes away, or a disk that has space again, is not seen here: look
+            // again now and then.
             tokio::select! {
                 _change = changes.next() => {}
                 () = tokio::time::sleep(std::time::Duration::from_secs(5)) => {}
@@ -148,10 +200,21 @@ impl Api {
 
     async fn finish_namespace(&self, name: &str) -> Result<(), ApiError> {
         let mut left = 0;
-        for resource in RESOURCES.iter().filter(|r| r.namespaced && r.group == r.kind.group()) {
-            let target = Target { resource, namespace: Some(name.to_owned()), name: None, subresource: None };
+        for resource in RESOURCES
+            .iter()
+            .filter(|r| r.namespaced && r.group == r.kind.group())
+        {
+            let target = Target {
+                resource,
+                namespace: Some(name.to_owned()),
+                name: None,
+                subresource: None,
+            };
             for object in self.view.list(resource.kind, Some(name)).items {
-                match self.remove(&target, &object.meta.name, &DeleteOptions::default()).await {
+                match self
+                    .remove(&target, &object.meta.name, &DeleteOptions::default())
+                    .await
+                {
                     Ok(Outcome::Gone { .. }) => {}
                     Ok(Outcome::Marked { .. }) => left += 1,
                     Err(error) if error.code == StatusCode::NOT_FOUND => {}
@@ -160,12 +223,23 @@ impl Api {
             }
         }
         let resource = super::registry::of(Kind::Namespace);
-        let target = Target { resource, namespace: None, name: None, subresource: None };
+        let target = Target {
+            resource,
+            namespace: None,
+            name: None,
+            subresource: None,
+        };
         let known = self.stored(&target, name)?;
         let object: Value = serde_json::from_slice(&known.body).unwrap_or_default();
         if left == 0 && finalizers(&object).is_empty() {
-            let proposal = Proposal { key: known.key.clone(), op: Op::Delete { expected: None } };
-            self.propose.propose(proposal).await.map_err(|error| ApiError::propose(resource, error))?;
+            let proposal = Proposal {
+                key: known.key.clone(),
+                op: Op::Delete { expected: None },
+            };
+            self.propose
+                .propose(proposal)
+                .await
+                .map_err(|error| ApiError::propose(resource, error))?;
         }
         Ok(())
     }
@@ -185,8 +259,16 @@ fn mark(resource: &Resource, object: &mut Value) {
     }
 }
 
-fn check(resource: &Resource, name: &str, options: &DeleteOptions, uid: &str, version: &str) -> Result<(), ApiError> {
-    let Some(wanted) = &options.preconditions else { return Ok(()) };
+fn check(
+    resource: &Resource,
+    name: &str,
+    options: &DeleteOptions,
+    uid: &str,
+    version: &str,
+) -> Result<(), ApiError> {
+    let Some(wanted) = &options.preconditions else {
+        return Ok(());
+    };
     if let Some(wanted) = wanted.uid.as_deref().filter(|wanted| *wanted != uid) {
         let why = format!(
             "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have \
@@ -194,7 +276,11 @@ fn check(resource: &Resource, name: &str, options: &DeleteOptions, uid: &str, ve
         );
         return Err(ApiError::precondition(resource, name, &why));
     }
-    if let Some(wanted) = wanted.resource_version.as_deref().filter(|wanted| *wanted != version) {
+    if let Some(wanted) = wanted
+        .resource_version
+        .as_deref()
+        .filter(|wanted| *wanted != version)
+    {
         let why = format!(
             "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record \
              ({version}). The object might have been modified"

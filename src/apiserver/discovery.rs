@@ -17,7 +17,9 @@ const MINOR: &str = "36";
 
 /// Whether a group and version are served.
 pub(crate) fn is_known(group: &str, version: &str) -> bool {
-    RESOURCES.iter().any(|resource| resource.group == group && resource.version == version)
+    RESOURCES
+        .iter()
+        .any(|resource| resource.group == group && resource.version == version)
 }
 
 /// Answers a GET outside of the resources.
@@ -53,7 +55,8 @@ pub(crate) fn answer(head: &Parts, segments: &[&str]) -> Result<Response<Body>, 
         ["openapi", "v3"] => return Ok(answer::json(StatusCode::OK, openapi::index())),
         ["openapi", "v3", path @ ..] => return document(&head.headers, &path.join("/")),
         [] | [""] => {
-            let paths = "/api /api/v1 /apis /healthz /livez /openapi/v2 /openapi/v3 /readyz /version";
+            let paths =
+                "/api /api/v1 /apis /healthz /livez /openapi/v2 /openapi/v3 /readyz /version";
             json!({ "paths": paths.split(' ').collect::<Vec<&str>>() })
         }
         _ => return Err(ApiError::no_such_path()),
@@ -81,7 +84,9 @@ fn group(name: &str) -> Value {
 }
 
 fn in_group<'g>(group: &'g str) -> impl Iterator<Item = &'static Resource> + 'g {
-    RESOURCES.iter().filter(move |resource| resource.group == group)
+    RESOURCES
+        .iter()
+        .filter(move |resource| resource.group == group)
 }
 
 /// `APIResourceList`
@@ -112,20 +117,31 @@ fn resource_list(group: &str, version: &str) -> Value {
             }));
         }
     }
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let group_version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
     json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources })
 }
 
 /// The newest form of aggregated discovery that the client takes.
 fn aggregated_version(headers: &HeaderMap) -> Option<&'static str> {
-    let accepted: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let accepted: Vec<&str> = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
     let accepted = accepted.join(",");
     let wants = |version: &str| {
         accepted.split(',').any(|range| {
-            range.contains("as=APIGroupDiscoveryList") && range.split(';').any(|part| part.trim() == version)
+            range.contains("as=APIGroupDiscoveryList")
+                && range.split(';').any(|part| part.trim() == version)
         })
     };
-    ["v2", "v2beta1"].into_iter().find(|version| wants(&format!("v={version}")))
+    ["v2", "v2beta1"]
+        .into_iter()
+        .find(|version| wants(&format!("v={version}")))
 }
 
 /// `APIGroupDiscoveryList`
@@ -134,8 +150,13 @@ fn group_list(form: &'static str, groups: &[&str]) -> Response<Body> {
         .iter()
         .map(|group| {
             let resources: Vec<Value> = in_group(group).map(discovery_entry).collect();
-            let metadata = if group.is_empty() { json!({}) } else { json!({ "name": group }) };
-            let version = json!({ "version": "v1", "resources": resources, "freshness": "Current" });
+            let metadata = if group.is_empty() {
+                json!({})
+            } else {
+                json!({ "name": group })
+            };
+            let version =
+                json!({ "version": "v1", "resources": resources, "freshness": "Current" });
             json!({ "metadata": metadata, "versions": [version] })
         })
         .collect();
@@ -150,7 +171,9 @@ fn group_list(form: &'static str, groups: &[&str]) -> Response<Body> {
         _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
     };
     let mut response = answer::typed(StatusCode::OK, media_type, list.to_string());
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Accept"));
     response
 }
 
@@ -171,15 +194,19 @@ fn discovery_entry(resource: &'static Resource) -> Value {
     }
     if resource.status {
         let verbs = ["get", "patch", "update"];
-        entry["subresources"] = json!([{ "subresource": "status", "responseKind": kind, "verbs": verbs }]);
+        entry["subresources"] =
+            json!([{ "subresource": "status", "responseKind": kind, "verbs": verbs }]);
     }
     entry
 }
 
-/// OpenAPI v2 without definitions. kubectl wants one before it sends a `List`, or kinds that it does not find; what is
-/// in them is then checked here, when they come.
+/// OpenAPI v2 without definitions. kubectl wants one before it sends a `List`, or kinds that it
+/// does not find; what is in them is then checked here, when they come.
 fn empty_v2(headers: &HeaderMap) -> Response<Body> {
-    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let accepted = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if accepted.contains("proto-openapi") {
         let media_type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
         // Document { swagger: "2.0", info: { title: "Kubernetes", version: "v1" }, paths: {} }
@@ -187,22 +214,32 @@ fn empty_v2(headers: &HeaderMap) -> Response<Body> {
         return answer::typed(StatusCode::OK, media_type, &document[..]);
     }
     let info = json!({ "title": "Kubernetes", "version": "v1" });
-    answer::json(StatusCode::OK, json!({ "swagger": "2.0", "info": info, "paths": {} }).to_string())
+    answer::json(
+        StatusCode::OK,
+        json!({ "swagger": "2.0", "info": info, "paths": {} }).to_string(),
+    )
 }
 
 fn document(headers: &HeaderMap, path: &str) -> Result<Response<Body>, ApiError> {
     let (bytes, tag) = openapi::document(path).ok_or_else(ApiError::no_such_path)?;
     let mut response = answer::json(StatusCode::OK, Bytes::from_static(bytes));
     let fields = response.headers_mut();
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+    if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == tag.as_bytes())
+    {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Body::Whole(None);
         return Ok(response);
     }
-    // Clients name the document by its hash, so it may be kept for ever; kubectl's next apply fetches the index only.
+    // Clients name the document by its hash, so it may be kept for ever; kubectl's next apply
+    // fetches the index only.
     fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     fields.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable, max-age=31536000"));
+    fields.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("public, immutable, max-age=31536000"),
+    );
     if let Ok(tag) = HeaderValue::from_str(tag) {
         fields.insert(header::ETAG, tag);
     }

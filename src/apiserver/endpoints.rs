@@ -1,5 +1,5 @@
-//! What `kubectl describe` asks for beside the served kinds: the endpoints of a Service, which kubectl before 1.31 reads
-//! from an Endpoints object, and a list of no pods.
+//! What `kubectl describe` asks for beside the served kinds: the endpoints of a Service, which
+//! kubectl before 1.31 reads from an Endpoints object, and a list of no pods.
 
 use http::{HeaderMap, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -12,15 +12,31 @@ use super::{
 use crate::objects::{Key, Kind};
 
 impl Api {
-    /// Endpoints made from the EndpointSlices of a Service that has no Endpoints object. Only for `describe` of an old
-    /// kubectl: every other client, and every other command of that one, learns that there is no such object.
-    pub(crate) fn described_endpoints(&self, target: &Target, headers: &HeaderMap) -> Option<Response<Body>> {
-        let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    /// Endpoints made from the EndpointSlices of a Service that has no Endpoints object. Only for
+    /// `describe` of an old kubectl: every other client, and every other command of that one,
+    /// learns that there is no such object.
+    pub(crate) fn described_endpoints(
+        &self,
+        target: &Target,
+        headers: &HeaderMap,
+    ) -> Option<Response<Body>> {
+        let header = |name| {
+            headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+        };
         // What its typed client sends; `get`, `apply` and the like send other types.
-        let describes =
-            header(header::USER_AGENT).starts_with("kubectl") && header(header::ACCEPT) == "application/json, */*";
+        let describes = header(header::USER_AGENT).starts_with("kubectl")
+            && header(header::ACCEPT) == "application/json, */*";
         let (namespace, name) = (target.namespace.as_deref()?, target.name.as_deref()?);
-        let get = |kind| self.view.get(&Key { kind, namespace: namespace.into(), name: name.into() });
+        let get = |kind| {
+            self.view.get(&Key {
+                kind,
+                namespace: namespace.into(),
+                name: name.into(),
+            })
+        };
         if target.resource.kind != Kind::Endpoints || !describes || get(Kind::Endpoints).is_some() {
             return None;
         }
@@ -29,7 +45,13 @@ impl Api {
         let slices = self.view.list(Kind::EndpointSlice, Some(namespace)).items;
         let subsets: Vec<Value> = slices
             .iter()
-            .filter(|slice| slice.meta.labels.get("kubernetes.io/service-name").is_some_and(|of| **of == *name))
+            .filter(|slice| {
+                slice
+                    .meta
+                    .labels
+                    .get("kubernetes.io/service-name")
+                    .is_some_and(|of| **of == *name)
+            })
             .map(|slice| subset(&serde_json::from_slice(&slice.body).unwrap_or_default()))
             .collect();
         let found = json!({
@@ -58,7 +80,11 @@ fn subset(slice: &Value) -> Value {
     let (mut ready, mut others) = (Vec::new(), Vec::new());
     for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
         // Absent counts as ready.
-        let list = if endpoint["conditions"]["ready"] == false { &mut others } else { &mut ready };
+        let list = if endpoint["conditions"]["ready"] == false {
+            &mut others
+        } else {
+            &mut ready
+        };
         let addresses = endpoint["addresses"].as_array().into_iter().flatten();
         list.extend(addresses.map(|address| json!({ "ip": address })));
     }

@@ -1,4 +1,5 @@
-//! The two views of Events: `v1` as stored, and `events.k8s.io/v1` (pkg/apis/events/v1/conversion.go); and their end.
+//! The two views of Events: `v1` as stored, and `events.k8s.io/v1`
+//! (pkg/apis/events/v1/conversion.go); and their end.
 
 use std::time::Duration;
 
@@ -44,7 +45,9 @@ fn rename(
     version: &str,
     direction: fn((&'static str, &'static str)) -> (&'static str, &'static str),
 ) -> Value {
-    let Some(members) = event.as_object_mut() else { return event };
+    let Some(members) = event.as_object_mut() else {
+        return event;
+    };
     for (from, to) in FIELDS.into_iter().chain([COMPONENT]).map(direction) {
         if let Some(value) = members.remove(from) {
             members.insert(to.to_owned(), value);
@@ -61,7 +64,8 @@ impl Api {
     pub(crate) async fn expire_events(&self) {
         loop {
             let kept = i64::try_from(KEPT.as_secs()).unwrap_or(i64::MAX);
-            self.remove_events_before(jiff::Timestamp::now().as_second().saturating_sub(kept)).await;
+            self.remove_events_before(jiff::Timestamp::now().as_second().saturating_sub(kept))
+                .await;
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -74,7 +78,10 @@ impl Api {
                 continue;
             }
             let expected = event.meta.resource_version.parse().ok().map(Revision);
-            let proposal = Proposal { key: event.key.clone(), op: Op::Delete { expected } };
+            let proposal = Proposal {
+                key: event.key.clone(),
+                op: Op::Delete { expected },
+            };
             if let Err(error) = self.propose.propose(proposal).await {
                 tracing::debug!(event = %event.key, %error, "an old Event is still there");
             }
@@ -84,7 +91,16 @@ impl Api {
 
 /// When the Event was last seen or made, as Unix time.
 fn last_seen(event: &Value) -> Option<i64> {
-    let times = ["/metadata/creationTimestamp", "/lastTimestamp", "/series/lastObservedTime", "/eventTime"];
-    let times = times.into_iter().filter_map(|pointer| event.pointer(pointer)?.as_str());
-    times.filter_map(|time| Some(time.parse::<jiff::Timestamp>().ok()?.as_second())).max()
+    let times = [
+        "/metadata/creationTimestamp",
+        "/lastTimestamp",
+        "/series/lastObservedTime",
+        "/eventTime",
+    ];
+    let times = times
+        .into_iter()
+        .filter_map(|pointer| event.pointer(pointer)?.as_str());
+    times
+        .filter_map(|time| Some(time.parse::<jiff::Timestamp>().ok()?.as_second()))
+        .max()
 }

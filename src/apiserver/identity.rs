@@ -1,5 +1,6 @@
-//! Who the API server is and who may talk to it: a CA of its own, a server certificate, the administrator's client
-//! certificate and token, made once and kept by the caller; and the kubeconfig that holds them.
+//! Who the API server is and who may talk to it: a CA of its own, a server certificate, the
+//! administrator's client certificate and token, made once and kept by the caller; and the
+//! kubeconfig that holds them.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -49,20 +50,28 @@ pub struct Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
     }
 }
 
 impl Identity {
-    /// The identity that was kept, or a new one; the flag says whether it has to be kept again, as it is now
-    /// ([`Identity::to_bytes`]). `addresses` are those of the node: when there are others than at the last start, the
-    /// server certificate is made again by the same CA, so that every kubeconfig stays good.
+    /// The identity that was kept, or a new one; the flag says whether it has to be kept again, as
+    /// it is now ([`Identity::to_bytes`]). `addresses` are those of the node: when there are others
+    /// than at the last start, the server certificate is made again by the same CA, so that every
+    /// kubeconfig stays good.
     pub fn load(kept: Option<&[u8]>, addresses: &[IpAddr]) -> Result<(Self, bool), IdentityError> {
         let mut wanted: Vec<IpAddr> = addresses.to_vec();
-        wanted.extend([IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])]);
+        wanted.extend([
+            IpAddr::from([127, 0, 0, 1]),
+            IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        ]);
         wanted.sort_unstable();
         wanted.dedup();
-        let Some(kept) = kept else { return Ok((Self::generate(wanted)?, true)) };
+        let Some(kept) = kept else {
+            return Ok((Self::generate(wanted)?, true));
+        };
         let mut identity: Self = serde_json::from_slice(kept)?;
         if identity.addresses == wanted {
             return Ok((identity, false));
@@ -78,7 +87,10 @@ impl Identity {
         let ca = LocalCa::generate("gatelet API")?;
         let server = server(&ca, &addresses)?;
         let client = ca.issue_client(ADMIN.0, ADMIN.1)?;
-        let token = stamp::random::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = stamp::random::<32>()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         Ok(Self {
             ca: ca.root_pem().to_owned(),
             ca_key: ca.key_pem().to_owned(),
@@ -109,14 +121,19 @@ impl Identity {
     /// The server's TLS: its certificate, and clients with one of the same CA, or with none.
     pub fn server_config(&self) -> Result<ServerConfig, IdentityError> {
         let failed = |error: &dyn fmt::Display| IdentityError::Tls(error.to_string());
-        let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| failed(&e));
+        let certificate =
+            |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| failed(&e));
         let mut roots = RootCertStore::empty();
-        roots.add(certificate(&self.ca)?).map_err(|error| failed(&error))?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider())
-            .allow_unauthenticated()
-            .build()
+        roots
+            .add(certificate(&self.ca)?)
             .map_err(|error| failed(&error))?;
-        let key = PrivateKeyDer::from_pem_slice(self.server_key.as_bytes()).map_err(|error| failed(&error))?;
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider())
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| failed(&error))?;
+        let key = PrivateKeyDer::from_pem_slice(self.server_key.as_bytes())
+            .map_err(|error| failed(&error))?;
         ServerConfig::builder_with_provider(tls::provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| failed(&error))?
@@ -127,12 +144,25 @@ impl Identity {
 
     /// The administrator's kubeconfig for the server at this URL. It holds a key: mode 0600.
     pub fn kubeconfig(&self, server_url: &str) -> String {
-        kubeconfig(server_url, &self.ca, &self.client, &self.client_key, &self.token)
+        kubeconfig(
+            server_url,
+            &self.ca,
+            &self.client,
+            &self.client_key,
+            &self.token,
+        )
     }
 }
 
-/// A kubeconfig with a client certificate and a bearer token: for clients that can do only one of the two.
-pub fn kubeconfig(server_url: &str, ca_pem: &str, client_pem: &str, client_key_pem: &str, token: &str) -> String {
+/// A kubeconfig with a client certificate and a bearer token: for clients that can do only one of
+/// the two.
+pub fn kubeconfig(
+    server_url: &str,
+    ca_pem: &str,
+    client_pem: &str,
+    client_key_pem: &str,
+    token: &str,
+) -> String {
     let encode = |pem: &str| STANDARD.encode(pem);
     format!(
         "apiVersion: v1
@@ -163,5 +193,13 @@ current-context: gatelet
 }
 
 fn server(ca: &LocalCa, addresses: &[IpAddr]) -> Result<tls::Issued, IdentityError> {
-    Ok(ca.issue_server(&["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"], addresses)?)
+    Ok(ca.issue_server(
+        &[
+            "localhost",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+        ],
+        addresses,
+    )?)
 }

@@ -1,5 +1,5 @@
-//! Patches applied to one object: strategic merge (driven by the schema table), JSON merge (RFC 7386), JSON patch
-//! (RFC 6902).
+//! Patches applied to one object: strategic merge (driven by the schema table), JSON merge (RFC
+//! 7386), JSON patch (RFC 6902).
 
 #[cfg(test)]
 mod tests;
@@ -28,7 +28,10 @@ const REMOVE: &str = "$deleteFromPrimitiveList/";
 /// Applies a JSON merge patch.
 pub(crate) fn merge_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     if !patch.is_object() {
-        return Err(PatchError::Malformed(format!("error decoding patch: {}", not_an_object(patch))));
+        return Err(PatchError::Malformed(format!(
+            "error decoding patch: {}",
+            not_an_object(patch)
+        )));
     }
     json_patch::merge(target, patch);
     Ok(())
@@ -37,8 +40,11 @@ pub(crate) fn merge_patch(target: &mut Value, patch: &Value) -> Result<(), Patch
 /// Applies a JSON patch, whole or not at all.
 pub(crate) fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     if let Some(found) = Some(schema::found_as(patch)).filter(|found| *found != "array") {
-        let why = format!("json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp");
-        return Err(PatchError::Malformed(format!("error decoding patch: {why}")));
+        let why =
+            format!("json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp");
+        return Err(PatchError::Malformed(format!(
+            "error decoding patch: {why}"
+        )));
     }
     let patch: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
@@ -52,7 +58,8 @@ pub(crate) fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchE
             continue;
         }
         let one = json_patch::Patch(vec![operation]);
-        json_patch::patch(&mut result, &one).map_err(|error| PatchError::Failed(error.to_string()))?;
+        json_patch::patch(&mut result, &one)
+            .map_err(|error| PatchError::Failed(error.to_string()))?;
     }
     *target = result;
     Ok(())
@@ -67,7 +74,10 @@ pub(crate) fn strategic(kind: Kind, target: &mut Value, patch: &Value) -> Result
 }
 
 fn not_an_object(patch: &Value) -> String {
-    format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", schema::found_as(patch))
+    format!(
+        "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+        schema::found_as(patch)
+    )
 }
 
 fn malformed(why: impl Into<String>) -> PatchError {
@@ -82,7 +92,10 @@ fn merge_object(
     match patch.get(DIRECTIVE).and_then(Value::as_str) {
         Some("replace") => {
             let rest = patch.iter().filter(|(name, _value)| *name != DIRECTIVE);
-            *target = Value::Object(rest.map(|(name, value)| (name.clone(), value.clone())).collect());
+            *target = Value::Object(
+                rest.map(|(name, value)| (name.clone(), value.clone()))
+                    .collect(),
+            );
             return Ok(());
         }
         Some("delete") => {
@@ -95,14 +108,20 @@ fn merge_object(
     if !target.is_object() {
         *target = Value::Object(Map::new());
     }
-    let Some(members) = target.as_object_mut() else { return Ok(()) };
+    let Some(members) = target.as_object_mut() else {
+        return Ok(());
+    };
     if let Some(retained) = patch.get(RETAIN) {
-        let retained = retained.as_array().ok_or_else(|| malformed("$retainKeys must be a list"))?;
+        let retained = retained
+            .as_array()
+            .ok_or_else(|| malformed("$retainKeys must be a list"))?;
         members.retain(|name, _value| retained.iter().any(|kept| kept == name));
     }
     for (name, value) in patch {
         if let Some(list) = name.strip_prefix(REMOVE) {
-            let gone = value.as_array().ok_or_else(|| malformed(format!("{name} must be a list")))?;
+            let gone = value
+                .as_array()
+                .ok_or_else(|| malformed(format!("{name} must be a list")))?;
             if let Some(items) = members.get_mut(list).and_then(Value::as_array_mut) {
                 items.retain(|item| !gone.contains(item));
             }
@@ -126,8 +145,16 @@ fn merge_object(
             }
             Value::Array(items) => match field.filter(|field| merges(field)) {
                 Some(field) => {
-                    let order = patch.get(&format!("{ORDER}{name}")).and_then(Value::as_array).unwrap_or(items);
-                    merge_list(field, members.entry(name).or_insert(Value::Null), items, order)?;
+                    let order = patch
+                        .get(&format!("{ORDER}{name}"))
+                        .and_then(Value::as_array)
+                        .unwrap_or(items);
+                    merge_list(
+                        field,
+                        members.entry(name).or_insert(Value::Null),
+                        items,
+                        order,
+                    )?;
                 }
                 None => {
                     members.insert(name.clone(), value.clone());
@@ -139,31 +166,53 @@ fn merge_object(
         }
     }
     for (name, order) in patch {
-        let Some(list) = name.strip_prefix(ORDER) else { continue };
-        let order = order.as_array().ok_or_else(|| malformed(format!("{name} must be a list")))?;
+        let Some(list) = name.strip_prefix(ORDER) else {
+            continue;
+        };
+        let order = order
+            .as_array()
+            .ok_or_else(|| malformed(format!("{name} must be a list")))?;
         let field = fields.and_then(|fields| fields.get(list));
         if patch.get(list).is_some_and(Value::is_array) && field.is_some_and(merges) {
             continue;
         }
         if let Some(items) = members.get_mut(list).and_then(Value::as_array_mut) {
             let live = items.clone();
-            arrange(items, order, &live, field.and_then(|field| field.merge_key.as_deref()));
+            arrange(
+                items,
+                order,
+                &live,
+                field.and_then(|field| field.merge_key.as_deref()),
+            );
         }
     }
     Ok(())
 }
 
 fn merges(field: &Field) -> bool {
-    field.strategy.split(',').any(|strategy| strategy == "merge")
+    field
+        .strategy
+        .split(',')
+        .any(|strategy| strategy == "merge")
 }
 
 /// Merges the items of a patch into a list, and puts them into this order.
-fn merge_list(field: &Field, target: &mut Value, patch: &[Value], order: &[Value]) -> Result<(), PatchError> {
-    let replace = patch.iter().any(|item| item.get(DIRECTIVE).is_some_and(|directive| directive == "replace"));
+fn merge_list(
+    field: &Field,
+    target: &mut Value,
+    patch: &[Value],
+    order: &[Value],
+) -> Result<(), PatchError> {
+    let replace = patch.iter().any(|item| {
+        item.get(DIRECTIVE)
+            .is_some_and(|directive| directive == "replace")
+    });
     if !target.is_array() || replace {
         *target = Value::Array(Vec::new());
     }
-    let Some(items) = target.as_array_mut() else { return Ok(()) };
+    let Some(items) = target.as_array_mut() else {
+        return Ok(());
+    };
     let live = items.clone();
     let Some(key) = field.merge_key.as_deref() else {
         for item in patch {
@@ -182,13 +231,17 @@ fn merge_list(field: &Field, target: &mut Value, patch: &[Value], order: &[Value
         _ => None,
     };
     for item in patch {
-        let Some(members) = item.as_object() else { return Err(malformed("a list of objects has other items")) };
+        let Some(members) = item.as_object() else {
+            return Err(malformed("a list of objects has other items"));
+        };
         let directive = members.get(DIRECTIVE).and_then(Value::as_str);
         if directive == Some("replace") {
             continue;
         }
         let Some(wanted) = members.get(key) else {
-            return Err(malformed(format!("map: {item} does not contain declared merge key: {key}")));
+            return Err(malformed(format!(
+                "map: {item} does not contain declared merge key: {key}"
+            )));
         };
         let found = items.iter().position(|item| item.get(key) == Some(wanted));
         match (found, directive) {
@@ -205,8 +258,9 @@ fn merge_list(field: &Field, target: &mut Value, patch: &[Value], order: &[Value
     Ok(())
 }
 
-/// Puts items into the order that the patch wants (`normalizeElementOrder`). Those that it does not name keep their
-/// order in the live list, and each goes before the first named one that stands behind it there.
+/// Puts items into the order that the patch wants (`normalizeElementOrder`). Those that it does not
+/// name keep their order in the live list, and each goes before the first named one that stands
+/// behind it there.
 fn arrange(items: &mut Vec<Value>, order: &[Value], live: &[Value], key: Option<&str>) {
     let identity = |item: &Value| match key {
         Some(key) => item.get(key).cloned().unwrap_or(Value::Null),
@@ -214,15 +268,19 @@ fn arrange(items: &mut Vec<Value>, order: &[Value], live: &[Value], key: Option<
     };
     let ranks = |list: &[Value]| list.iter().map(identity).collect::<Vec<Value>>();
     let (order, live) = (ranks(order), ranks(live));
-    let rank = |list: &[Value], item: &Value| list.iter().position(|known| *known == identity(item));
-    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        std::mem::take(items).into_iter().partition(|item| rank(&order, item).is_some());
+    let rank =
+        |list: &[Value], item: &Value| list.iter().position(|known| *known == identity(item));
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) = std::mem::take(items)
+        .into_iter()
+        .partition(|item| rank(&order, item).is_some());
     named.sort_by_key(|item| rank(&order, item));
     others.sort_by_key(|item| rank(&live, item));
     let mut others = others.into_iter().peekable();
     for item in named {
         let place = rank(&live, &item);
-        while let Some(other) = others.next_if(|other| place.is_some() && rank(&live, other) < place) {
+        while let Some(other) =
+            others.next_if(|other| place.is_some() && rank(&live, other) < place)
+        {
             items.push(other);
         }
         items.push(item);

@@ -1,7 +1,7 @@
 //! The Kubernetes-compatible HTTP surface of the mini cluster.
 //!
-//! Pure functions over one object: [`schema`] (bytes to value, strict), [`merge`] (patches), [`defaults`],
-//! [`validate`], [`openapi`].
+//! Pure functions over one object: [`schema`] (bytes to value, strict), [`merge`] (patches),
+//! [`defaults`], [`validate`], [`openapi`].
 
 mod admit;
 mod answer;

@@ -1,4 +1,5 @@
-//! The trimmed OpenAPI v3 documents: what kubectl's checks and `explain` need. `data/generate` makes them.
+//! The trimmed OpenAPI v3 documents: what kubectl's checks and `explain` need. `data/generate`
+//! makes them.
 
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -9,9 +10,18 @@ const INDEX: &str = include_str!("data/index.json");
 
 const DOCUMENTS: [(&str, &[u8]); 4] = [
     ("api/v1", include_bytes!("data/api_v1.json.gz")),
-    ("apis/discovery.k8s.io/v1", include_bytes!("data/apis_discovery.k8s.io_v1.json.gz")),
-    ("apis/events.k8s.io/v1", include_bytes!("data/apis_events.k8s.io_v1.json.gz")),
-    ("apis/networking.k8s.io/v1", include_bytes!("data/apis_networking.k8s.io_v1.json.gz")),
+    (
+        "apis/discovery.k8s.io/v1",
+        include_bytes!("data/apis_discovery.k8s.io_v1.json.gz"),
+    ),
+    (
+        "apis/events.k8s.io/v1",
+        include_bytes!("data/apis_events.k8s.io_v1.json.gz"),
+    ),
+    (
+        "apis/networking.k8s.io/v1",
+        include_bytes!("data/apis_networking.k8s.io_v1.json.gz"),
+    ),
 ];
 
 /// `/openapi/v3`: which documents there are.
@@ -39,8 +49,13 @@ fn tags() -> &'static HashMap<String, String> {
     }
     static TAGS: OnceLock<HashMap<String, String>> = OnceLock::new();
     TAGS.get_or_init(|| {
-        let index: Index = serde_json::from_str(INDEX).expect("the index is made by a script and tested");
+        let index: Index =
+            serde_json::from_str(INDEX).expect("the index is made by a script and tested");
         let tag = |url: &str| format!("\"{}\"", url.rsplit("hash=").next().unwrap_or_default());
-        index.paths.into_iter().map(|(path, entry)| (path, tag(&entry.url))).collect()
+        index
+            .paths
+            .into_iter()
+            .map(|(path, entry)| (path, tag(&entry.url)))
+            .collect()
     })
 }

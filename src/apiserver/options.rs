@@ -67,12 +67,16 @@ impl DeleteOptions {
         if let Some(text) = given("gracePeriodSeconds")
             && text.parse::<i64>().is_err()
         {
-            let why = format!("strconv.ParseInt: parsing {}: invalid syntax", Value::from(text));
+            let why = format!(
+                "strconv.ParseInt: parsing {}: invalid syntax",
+                Value::from(text)
+            );
             return Err(ApiError::bad_request(why));
         }
 
         Ok(Self {
-            orphan_dependents: given("orphanDependents").map(|_text| query.flag("orphanDependents")),
+            orphan_dependents: given("orphanDependents")
+                .map(|_text| query.flag("orphanDependents")),
             propagation_policy: given("propagationPolicy").map(str::to_owned),
             ..Self::default()
         })
@@ -80,12 +84,18 @@ impl DeleteOptions {
 
     fn check(&self) -> Result<(), ApiError> {
         let refuse = |field: &str, reason, message: &str| {
-            Err(ApiError::invalid_options("DeleteOptions", field, reason, message))
+            Err(ApiError::invalid_options(
+                "DeleteOptions",
+                field,
+                reason,
+                message,
+            ))
         };
         if let Some(policy) = &self.propagation_policy {
             if self.orphan_dependents.is_some() {
-                let message =
-                    format!("Invalid value: \"{policy}\": orphanDependents and deletionPropagation cannot be both set");
+                let message = format!(
+                    "Invalid value: \"{policy}\": orphanDependents and deletionPropagation cannot be both set"
+                );
                 return refuse("propagationPolicy", "FieldValueInvalid", &message);
             }
             if !["Foreground", "Background", "Orphan"].contains(&policy.as_str()) {

@@ -1,5 +1,5 @@
-//! Request bodies in protobuf, which kubectl from 1.32 on sends for `create secret` and the like: a decoder to JSON,
-//! driven by the schema table.
+//! Request bodies in protobuf, which kubectl from 1.32 on sends for `create secret` and the like: a
+//! decoder to JSON, driven by the schema table.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
@@ -15,7 +15,9 @@ const MAX_DEPTH: usize = 32;
 /// The bytes are not what they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProtobufError {
-    #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
+    #[error(
+        "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+    )]
     Prefix,
     #[error("proto: the message is cut off or damaged")]
     Damaged,
@@ -33,8 +35,8 @@ enum Wire<'b> {
     Other,
 }
 
-/// Decodes `k8s\0` + `runtime.Unknown { typeMeta { apiVersion, kind }, raw }`; `expected` is the kind of one that says
-/// none.
+/// Decodes `k8s\0` + `runtime.Unknown { typeMeta { apiVersion, kind }, raw }`; `expected` is the
+/// kind of one that says none.
 pub(crate) fn decode(body: &[u8], expected: &str) -> Result<Value, ProtobufError> {
     let envelope = body.strip_prefix(MAGIC).ok_or(ProtobufError::Prefix)?;
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
@@ -59,7 +61,10 @@ pub(crate) fn decode(body: &[u8], expected: &str) -> Result<Value, ProtobufError
         (_, kind) => kind,
     };
     let Some(fields) = schema::message(name) else {
-        return Err(ProtobufError::UnknownKind { kind, version: api_version });
+        return Err(ProtobufError::UnknownKind {
+            kind,
+            version: api_version,
+        });
     };
     let mut object = message(fields, raw, 0)?;
     for (member, text) in [("apiVersion", api_version), ("kind", kind)] {
@@ -70,17 +75,23 @@ pub(crate) fn decode(body: &[u8], expected: &str) -> Result<Value, ProtobufError
     Ok(Value::Object(object))
 }
 
-fn message(fields: &Message, bytes: &[u8], depth: usize) -> Result<Map<String, Value>, ProtobufError> {
+fn message(
+    fields: &Message,
+    bytes: &[u8],
+    depth: usize,
+) -> Result<Map<String, Value>, ProtobufError> {
     if depth > MAX_DEPTH {
         return Err(Damaged);
     }
     let mut object = Map::new();
     each(bytes, |number, wire| {
-        let inlined = fields.values().any(|field| field.number.len() > 1 && field.number[0] == number);
+        let inlined = fields
+            .values()
+            .any(|field| field.number.len() > 1 && field.number[0] == number);
         match wire {
-            Wire::Bytes(inner) if inlined => {
-                each(inner, |inner, wire| put(fields, &[number, inner], wire, depth, &mut object))
-            }
+            Wire::Bytes(inner) if inlined => each(inner, |inner, wire| {
+                put(fields, &[number, inner], wire, depth, &mut object)
+            }),
             wire => put(fields, &[number], wire, depth, &mut object),
         }
     })?;
@@ -94,17 +105,23 @@ fn put(
     depth: usize,
     object: &mut Map<String, Value>,
 ) -> Result<(), ProtobufError> {
-    let Some((name, field)) = fields.iter().find(|(_name, field)| field.number == number) else { return Ok(()) };
+    let Some((name, field)) = fields.iter().find(|(_name, field)| field.number == number) else {
+        return Ok(());
+    };
     match &field.of {
         Type::List(of) => {
             let item = value(of, &wire, depth)?;
-            let list = object.entry(&**name).or_insert_with(|| Value::Array(Vec::new()));
+            let list = object
+                .entry(&**name)
+                .or_insert_with(|| Value::Array(Vec::new()));
             if let (Some(list), Some(item)) = (list.as_array_mut(), item) {
                 list.push(item);
             }
         }
         Type::Map(of) => {
-            let Wire::Bytes(entry) = wire else { return Err(Damaged) };
+            let Wire::Bytes(entry) = wire else {
+                return Err(Damaged);
+            };
             let (mut key, mut found) = (String::new(), None);
             each(entry, |number, wire| {
                 match (number, &wire) {
@@ -114,13 +131,16 @@ fn put(
                 }
                 Ok(())
             })?;
-            let map = object.entry(&**name).or_insert_with(|| Value::Object(Map::new()));
+            let map = object
+                .entry(&**name)
+                .or_insert_with(|| Value::Object(Map::new()));
             if let Some(map) = map.as_object_mut() {
                 map.insert(key, found.unwrap_or_else(|| "".into()));
             }
         }
         of => {
-            // Go writes fields that are no pointers even when they are empty: the schema drops those.
+            // Go writes fields that are no pointers even when they are empty: the schema drops
+            // those.
             if let Some(found) = value(of, &wire, depth)? {
                 object.insert(name.to_string(), found);
             }
@@ -147,23 +167,34 @@ fn value(of: &Type, wire: &Wire<'_>, depth: usize) -> Result<Option<Value>, Prot
                 }
                 Ok(())
             })?;
-            if kind == 0 { number.into() } else { text.into() }
+            if kind == 0 {
+                number.into()
+            } else {
+                text.into()
+            }
         }
         (Type::Time | Type::MicroTime, Wire::Bytes(bytes)) => {
             let (mut second, mut nano) = (None, 0);
             each(bytes, |at, wire| {
                 match (at, wire) {
                     (1, Wire::Number(value)) => second = Some(value.cast_signed()),
-                    (2, Wire::Number(value)) => nano = i32::try_from(value).map_err(|_wide| Damaged)?,
+                    (2, Wire::Number(value)) => {
+                        nano = i32::try_from(value).map_err(|_wide| Damaged)?
+                    }
                     _ => {}
                 }
                 Ok(())
             })?;
-            let Some(second) = second else { return Ok(None) };
+            let Some(second) = second else {
+                return Ok(None);
+            };
             let time = jiff::Timestamp::new(second, nano).map_err(|_range| Damaged)?;
             match of {
                 Type::MicroTime => format!("{time:.6}").into(),
-                _ => jiff::Timestamp::from_second(time.as_second()).map_err(|_range| Damaged)?.to_string().into(),
+                _ => jiff::Timestamp::from_second(time.as_second())
+                    .map_err(|_range| Damaged)?
+                    .to_string()
+                    .into(),
             }
         }
         (Type::Ref(name), Wire::Bytes(bytes)) => match schema::message(name) {

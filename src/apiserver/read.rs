@@ -19,21 +19,46 @@ use crate::objects::{Key, RawObject, Revision};
 impl Api {
     pub(crate) fn key(target: &Target, name: &str) -> Key {
         let namespace = target.namespace.as_deref().unwrap_or_default();
-        Key { kind: target.resource.kind, namespace: namespace.into(), name: name.into() }
+        Key {
+            kind: target.resource.kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     pub(crate) fn stored(&self, target: &Target, name: &str) -> Result<Arc<RawObject>, ApiError> {
-        self.view.get(&Self::key(target, name)).ok_or_else(|| ApiError::not_found(target.resource, name))
+        self.view
+            .get(&Self::key(target, name))
+            .ok_or_else(|| ApiError::not_found(target.resource, name))
     }
 
-    pub(crate) fn read(&self, target: &Target, name: &str, accept: Accept) -> Result<Response<Body>, ApiError> {
+    pub(crate) fn read(
+        &self,
+        target: &Target,
+        name: &str,
+        accept: Accept,
+    ) -> Result<Response<Body>, ApiError> {
         let object = self.stored(target, name)?;
-        Ok(answer::object(StatusCode::OK, target.resource, &object.body, accept))
+        Ok(answer::object(
+            StatusCode::OK,
+            target.resource,
+            &object.body,
+            accept,
+        ))
     }
 
-    pub(crate) fn list(&self, target: &Target, query: &Query, accept: Accept) -> Result<Response<Body>, ApiError> {
+    pub(crate) fn list(
+        &self,
+        target: &Target,
+        query: &Query,
+        accept: Accept,
+    ) -> Result<Response<Body>, ApiError> {
         let resource = target.resource;
-        let selector = Selector::parse(resource, query.text("labelSelector"), query.text("fieldSelector"))?;
+        let selector = Selector::parse(
+            resource,
+            query.text("labelSelector"),
+            query.text("fieldSelector"),
+        )?;
         let snapshot = self.view.list(resource.kind, target.namespace.as_deref());
         let page = Page::parse(query)?;
         check_version(query, snapshot.revision)?;
@@ -49,22 +74,40 @@ impl Api {
             ));
         }
         let start = page.after.as_ref().map(|after| after.start.clone());
-        let chosen = snapshot.items.into_iter().filter(|object| selector.matches(object));
-        let mut items: Vec<_> =
-            chosen.filter(|object| start.as_ref().is_none_or(|start| position(object) > *start)).collect();
-        // A later page answers with the first page's revision: a watch from there shows what changed in between.
-        let revision = page.after.as_ref().map_or(snapshot.revision, Token::revision);
+        let chosen = snapshot
+            .items
+            .into_iter()
+            .filter(|object| selector.matches(object));
+        let mut items: Vec<_> = chosen
+            .filter(|object| start.as_ref().is_none_or(|start| position(object) > *start))
+            .collect();
+        // A later page answers with the first page's revision: a watch from there shows what
+        // changed in between.
+        let revision = page
+            .after
+            .as_ref()
+            .map_or(snapshot.revision, Token::revision);
         let mut metadata = json!({ "resourceVersion": revision.0.to_string() });
         if page.limit > 0 && items.len() > page.limit {
             metadata["remainingItemCount"] = (items.len() - page.limit).into();
             items.truncate(page.limit);
             let start = items.last().map(|last| position(last)).unwrap_or_default();
-            metadata["continue"] = Token { v: "meta.k8s.io/v1".to_owned(), rv: revision.0, start }.encode().into();
+            metadata["continue"] = Token {
+                v: "meta.k8s.io/v1".to_owned(),
+                rv: revision.0,
+                start,
+            }
+            .encode()
+            .into();
             if !selector.is_empty() {
                 metadata["remainingItemCount"].take();
             }
         }
-        Ok(answer::encode(StatusCode::OK, answer::list(resource, &items, metadata, accept), accept))
+        Ok(answer::encode(
+            StatusCode::OK,
+            answer::list(resource, &items, metadata, accept),
+            accept,
+        ))
     }
 }
 
@@ -93,16 +136,27 @@ impl Token {
 
 impl Page {
     fn parse(query: &Query) -> Result<Self, ApiError> {
-        let limit = query.number("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0);
+        let limit = query
+            .number("limit")
+            .and_then(|limit| usize::try_from(limit).ok())
+            .unwrap_or(0);
         let text = query.text("continue");
         if text.is_empty() {
             return Ok(Self { limit, after: None });
         }
-        let bad =
-            |why: &str| ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-        let bytes = STANDARD_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| bad(&error.to_string()))?;
+        let bad = |why: &str| {
+            ApiError::bad_request(format!(
+                "invalid continue token: continue key is not valid: {why}"
+            ))
+        };
+        let bytes = STANDARD_NO_PAD
+            .decode(text.trim_end_matches('='))
+            .map_err(|error| bad(&error.to_string()))?;
         let token = serde_json::from_slice(&bytes).map_err(|error| bad(&error.to_string()))?;
-        Ok(Self { limit, after: Some(token) })
+        Ok(Self {
+            limit,
+            after: Some(token),
+        })
     }
 }
 
@@ -110,31 +164,56 @@ fn position(object: &RawObject) -> String {
     format!("{}/{}\0", object.key.namespace, object.key.name)
 }
 
-/// What the list's `resourceVersion` and `resourceVersionMatch` ask for, against the newest revision.
+/// What the list's `resourceVersion` and `resourceVersionMatch` ask for, against the newest
+/// revision.
 fn check_version(query: &Query, newest: Revision) -> Result<(), ApiError> {
-    let (version, matching) = (query.text("resourceVersion"), query.text("resourceVersionMatch"));
+    let (version, matching) = (
+        query.text("resourceVersion"),
+        query.text("resourceVersionMatch"),
+    );
     let forbidden = |message: &str| {
-        ApiError::invalid_options("ListOptions", "resourceVersionMatch", "FieldValueForbidden", message)
+        ApiError::invalid_options(
+            "ListOptions",
+            "resourceVersionMatch",
+            "FieldValueForbidden",
+            message,
+        )
     };
     if !matching.is_empty() && version.is_empty() {
-        return Err(forbidden("Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"));
+        return Err(forbidden(
+            "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ));
     }
     if !query.text("sendInitialEvents").is_empty() {
         let message = "Forbidden: sendInitialEvents is forbidden for list";
-        return Err(ApiError::invalid_options("ListOptions", "sendInitialEvents", "FieldValueForbidden", message));
+        return Err(ApiError::invalid_options(
+            "ListOptions",
+            "sendInitialEvents",
+            "FieldValueForbidden",
+            message,
+        ));
     }
     if version.is_empty() {
         return Ok(());
     }
     let Ok(asked) = version.parse::<u64>() else {
-        let message = format!("Invalid value: \"{version}\": strconv.ParseUint: parsing \"{version}\": invalid syntax");
-        return Err(ApiError::invalid_options("ListOptions", "resourceVersion", "FieldValueInvalid", &message));
+        let message = format!(
+            "Invalid value: \"{version}\": strconv.ParseUint: parsing \"{version}\": invalid syntax"
+        );
+        return Err(ApiError::invalid_options(
+            "ListOptions",
+            "resourceVersion",
+            "FieldValueInvalid",
+            &message,
+        ));
     };
     if asked > newest.0 {
         return Err(ApiError::future(asked, newest.0));
     }
     if matching == "Exact" && asked != newest.0 {
-        return Err(ApiError::expired("The resourceVersion for the provided list is too old."));
+        return Err(ApiError::expired(
+            "The resourceVersion for the provided list is too old.",
+        ));
     }
     Ok(())
 }

@@ -29,7 +29,8 @@ pub(crate) struct Resource {
     pub(crate) create_on_update: bool,
     /// The `Warning` on every response; empty for kinds that are not deprecated.
     pub(crate) deprecated: &'static str,
-    /// Field selectors beside `metadata.name` and `metadata.namespace`: label, and the JSON pointer of the value.
+    /// Field selectors beside `metadata.name` and `metadata.namespace`: label, and the JSON pointer
+    /// of the value.
     pub(crate) fields: &'static [(&'static str, &'static str)],
     pub(crate) columns: &'static [Column],
     /// The cells of a row, in the order of the columns; the text is the time now.
@@ -37,19 +38,36 @@ pub(crate) struct Resource {
 }
 
 /// Verbs of a writable resource.
-const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const ALL_VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 
 const READ_VERBS: &[&str] = &["get", "list", "watch"];
 
 impl Resource {
     /// `ingresses.networking.k8s.io`, as error texts have it.
     pub(crate) fn qualified(&self) -> String {
-        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() {
+            self.plural.to_owned()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
     }
 
     /// `networking.k8s.io/v1`
     pub(crate) fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     pub(crate) fn verbs(&self) -> &'static [&'static str] {
@@ -84,7 +102,10 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
     ("involvedObject.name", "/involvedObject/name"),
     ("involvedObject.uid", "/involvedObject/uid"),
     ("involvedObject.apiVersion", "/involvedObject/apiVersion"),
-    ("involvedObject.resourceVersion", "/involvedObject/resourceVersion"),
+    (
+        "involvedObject.resourceVersion",
+        "/involvedObject/resourceVersion",
+    ),
     ("involvedObject.fieldPath", "/involvedObject/fieldPath"),
     ("reason", "/reason"),
     ("reportingComponent", "/reportingComponent"),
@@ -167,7 +188,10 @@ pub(crate) static RESOURCES: [Resource; 11] = [
         status: true,
         create_on_update: true,
         delete_returns_object: true,
-        fields: &[("spec.clusterIP", "/spec/clusterIP"), ("spec.type", "/spec/type")],
+        fields: &[
+            ("spec.clusterIP", "/spec/clusterIP"),
+            ("spec.type", "/spec/type"),
+        ],
         columns: columns::SERVICE,
         cells: columns::service,
         ..BASE
@@ -221,17 +245,26 @@ pub(crate) static RESOURCES: [Resource; 11] = [
 
 /// The resource of a path.
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    RESOURCES.iter().find(|r| r.group == group && r.version == version && r.plural == plural)
+    RESOURCES
+        .iter()
+        .find(|r| r.group == group && r.version == version && r.plural == plural)
 }
 
 /// The resource of a kind in its own group.
 pub(crate) fn of(kind: Kind) -> &'static Resource {
-    RESOURCES.iter().find(|r| r.kind == kind && r.group == kind.group()).expect("every kind has an entry")
+    RESOURCES
+        .iter()
+        .find(|r| r.kind == kind && r.group == kind.group())
+        .expect("every kind has an entry")
 }
 
 /// The groups other than the core group, in the order of discovery.
 pub(crate) fn groups() -> Vec<&'static str> {
-    let mut groups: Vec<&str> = RESOURCES.iter().map(|r| r.group).filter(|group| !group.is_empty()).collect();
+    let mut groups: Vec<&str> = RESOURCES
+        .iter()
+        .map(|r| r.group)
+        .filter(|group| !group.is_empty())
+        .collect();
     groups.dedup();
     groups
 }

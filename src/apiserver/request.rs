@@ -21,7 +21,8 @@ pub(crate) struct Target {
 impl Target {
     /// Parses the part after `/api/v1/` or `/apis/GROUP/VERSION/`.
     pub(crate) fn parse(group: &str, version: &str, segments: &[&str]) -> Result<Self, ApiError> {
-        let find = |plural| registry::find(group, version, plural).ok_or_else(ApiError::no_such_resource);
+        let find =
+            |plural| registry::find(group, version, plural).ok_or_else(ApiError::no_such_resource);
         let decoded = |text: &str| percent_decode(text, false);
         let (resource, namespace, rest) = match segments {
             ["namespaces", namespace, plural, rest @ ..]
@@ -38,12 +39,19 @@ impl Target {
             [name, subresource] => (Some(decoded(name)), Some(decoded(subresource))),
             _ => return Err(ApiError::no_such_resource()),
         };
-        let by_name_without_namespace = resource.namespaced && name.is_some() && namespace.is_none();
-        let known = subresource.is_none() || (subresource.as_deref() == Some("status") && resource.status);
+        let by_name_without_namespace =
+            resource.namespaced && name.is_some() && namespace.is_none();
+        let known =
+            subresource.is_none() || (subresource.as_deref() == Some("status") && resource.status);
         if by_name_without_namespace || (namespace.is_some() && !resource.namespaced) || !known {
             return Err(ApiError::no_such_resource());
         }
-        Ok(Self { resource, namespace, name, subresource })
+        Ok(Self {
+            resource,
+            namespace,
+            name,
+            subresource,
+        })
     }
 }
 
@@ -64,7 +72,10 @@ impl Query {
 
     /// The value, empty when it is absent.
     pub(crate) fn text(&self, name: &str) -> &str {
-        self.0.iter().find(|(known, _value)| known == name).map_or("", |(_known, value)| value)
+        self.0
+            .iter()
+            .find(|(known, _value)| known == name)
+            .map_or("", |(_known, value)| value)
     }
 
     pub(crate) fn flag(&self, name: &str) -> bool {
@@ -82,8 +93,14 @@ impl Query {
             "" => Ok(false),
             "All" => Ok(true),
             other => {
-                let message = format!("Unsupported value: [\"{other}\"]: supported values: \"All\"");
-                Err(ApiError::invalid_options(kind, "dryRun", "FieldValueNotSupported", &message))
+                let message =
+                    format!("Unsupported value: [\"{other}\"]: supported values: \"All\"");
+                Err(ApiError::invalid_options(
+                    kind,
+                    "dryRun",
+                    "FieldValueNotSupported",
+                    &message,
+                ))
             }
         }
     }
@@ -94,7 +111,9 @@ fn percent_decode(text: &str, form: bool) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let hex = text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let hex = text
+            .get(at + 1..at + 3)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match (byte, hex) {
             (b'%', Some(decoded)) => {
                 out.push(decoded);
@@ -129,13 +148,22 @@ pub(crate) struct Accept {
 impl Accept {
     /// The first media range of `Accept` that we can answer. JSON when there is no header.
     pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let ranges: Vec<&str> =
-            headers.get_all(http::header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+        let ranges: Vec<&str> = headers
+            .get_all(http::header::ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
         let ranges = ranges.join(",");
         if ranges.trim().is_empty() {
-            return Ok(Self { shape: Shape::Object, yaml: false });
+            return Ok(Self {
+                shape: Shape::Object,
+                yaml: false,
+            });
         }
-        ranges.split(',').find_map(Self::range).ok_or_else(ApiError::not_acceptable)
+        ranges
+            .split(',')
+            .find_map(Self::range)
+            .ok_or_else(ApiError::not_acceptable)
     }
 
     fn range(range: &str) -> Option<Self> {
@@ -166,8 +194,16 @@ impl Accept {
 
 /// The essence of `Content-Type`, lower case, without parameters; empty when it is absent.
 pub(crate) fn media_type(headers: &HeaderMap) -> String {
-    let value = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    let value = headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
 }
 
 /// The form of an object's body. No header counts as JSON: Python's client sends none.

@@ -1,6 +1,8 @@
-//! Request bodies: bytes to a JSON value of the right types, with what strict decoding has to complain about.
+//! Request bodies: bytes to a JSON value of the right types, with what strict decoding has to
+//! complain about.
 //!
-//! One table drives this, the patches and the protobuf decoder: `data/schema.json`, made from Kubernetes' sources.
+//! One table drives this, the patches and the protobuf decoder: `data/schema.json`, made from
+//! Kubernetes' sources.
 
 mod duplicates;
 #[cfg(test)]
@@ -31,7 +33,8 @@ pub(crate) enum ContentType {
 pub(crate) struct Decoded {
     /// The object.
     pub(crate) value: Value,
-    /// Strict problems, each as the real server words it: `unknown field "spec.x"`, `duplicate field "spec.y"`.
+    /// Strict problems, each as the real server words it: `unknown field "spec.x"`, `duplicate
+    /// field "spec.y"`.
     pub(crate) unknown: Vec<String>,
 }
 
@@ -67,7 +70,8 @@ pub(crate) enum Type {
 pub(crate) struct Field {
     #[serde(rename = "type")]
     pub(crate) of: Type,
-    /// Its number in protobuf; two for a field of an inlined message. Empty for `kind` and `apiVersion`.
+    /// Its number in protobuf; two for a field of an inlined message. Empty for `kind` and
+    /// `apiVersion`.
     #[serde(default)]
     pub(crate) number: Vec<u64>,
     /// `x-kubernetes-patch-merge-key`
@@ -94,20 +98,33 @@ pub(crate) type Message = HashMap<Box<str>, Field>;
 pub(crate) fn message(name: &str) -> Option<&'static Message> {
     static TABLE: OnceLock<HashMap<Box<str>, Message>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
-        serde_json::from_str(include_str!("data/schema.json")).expect("the table is made by a script and tested")
+        serde_json::from_str(include_str!("data/schema.json"))
+            .expect("the table is made by a script and tested")
     });
     table.get(name)
 }
 
 /// Decodes a request body.
-pub(crate) fn decode(kind: Kind, content_type: ContentType, body: &[u8]) -> Result<Decoded, DecodeError> {
-    let expected = Expected { kind: kind.name(), message: kind.name(), api_version: kind.api_version() };
+pub(crate) fn decode(
+    kind: Kind,
+    content_type: ContentType,
+    body: &[u8],
+) -> Result<Decoded, DecodeError> {
+    let expected = Expected {
+        kind: kind.name(),
+        message: kind.name(),
+        api_version: kind.api_version(),
+    };
     decode_as(expected, content_type, body)
 }
 
 /// Decodes an Event of the group `events.k8s.io`.
 pub(crate) fn decode_event(content_type: ContentType, body: &[u8]) -> Result<Decoded, DecodeError> {
-    let expected = Expected { kind: Kind::Event.name(), message: "events.Event", api_version: "events.k8s.io/v1" };
+    let expected = Expected {
+        kind: Kind::Event.name(),
+        message: "events.Event",
+        api_version: "events.k8s.io/v1",
+    };
     decode_as(expected, content_type, body)
 }
 
@@ -120,54 +137,91 @@ struct Expected {
     api_version: &'static str,
 }
 
-fn decode_as(expected: Expected, content_type: ContentType, body: &[u8]) -> Result<Decoded, DecodeError> {
+fn decode_as(
+    expected: Expected,
+    content_type: ContentType,
+    body: &[u8],
+) -> Result<Decoded, DecodeError> {
     let kind = expected.kind;
     let unrecognized = |why: &dyn Display| {
         let summary = summarize(body);
-        DecodeError(format!("the object provided is unrecognized (must be of type {kind}): {why} ({summary})"))
+        DecodeError(format!(
+            "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
+        ))
     };
     let mut unknown = Vec::new();
-    let mut value = parse(content_type, body, kind, &mut unknown).map_err(|error| unrecognized(&error))?;
+    let mut value =
+        parse(content_type, body, kind, &mut unknown).map_err(|error| unrecognized(&error))?;
     for member in ["apiVersion", "kind"] {
-        if let Some(found) = value.get(member).filter(|found| !found.is_null() && !found.is_string()) {
+        if let Some(found) = value
+            .get(member)
+            .filter(|found| !found.is_null() && !found.is_string())
+        {
             let found = found_as(found);
-            let why = format!("json: cannot unmarshal {found} into Go struct field .{member} of type string");
+            let why = format!(
+                "json: cannot unmarshal {found} into Go struct field .{member} of type string"
+            );
             return Err(unrecognized(&format!("{JSON_ERROR}{why}")));
         }
     }
 
     let (found, version) = (text(&value, "kind"), text(&value, "apiVersion"));
-    let number = if version.is_empty() { expected.api_version } else { version };
+    let number = if version.is_empty() {
+        expected.api_version
+    } else {
+        version
+    };
     let number = number.rsplit('/').next().unwrap_or_default().to_owned();
     let cannot = |found: &str, why: &str| {
-        DecodeError(format!("{found} in version \"{number}\" cannot be handled as a {kind}: {why}"))
+        DecodeError(format!(
+            "{found} in version \"{number}\" cannot be handled as a {kind}: {why}"
+        ))
     };
-    let events = found == kind && kind == Kind::Event.name() && ["v1", "events.k8s.io/v1"].contains(&version);
+    let events = found == kind
+        && kind == Kind::Event.name()
+        && ["v1", "events.k8s.io/v1"].contains(&version);
     if events && version != expected.api_version {
         return Err(DecodeError(format!(
             "the API version in the data ({version}) does not match the expected API version ({})",
             expected.api_version
         )));
     }
-    if (!found.is_empty() && found != kind) || (!version.is_empty() && version != expected.api_version) {
-        let version = if version.is_empty() { expected.api_version } else { version };
+    if (!found.is_empty() && found != kind)
+        || (!version.is_empty() && version != expected.api_version)
+    {
+        let version = if version.is_empty() {
+            expected.api_version
+        } else {
+            version
+        };
         let found = if found.is_empty() { kind } else { found };
-        let why = format!("no kind \"{found}\" is registered for version \"{version}\" in scheme \"gatelet\"");
+        let why = format!(
+            "no kind \"{found}\" is registered for version \"{version}\" in scheme \"gatelet\""
+        );
         return Err(cannot(found, &why));
     }
 
     if let Some(fields) = message(expected.message) {
-        let mut walk = Walk { path: String::new(), go: String::new(), unknown: &mut unknown };
-        walk.object(expected.message, fields, &mut value).map_err(|why| cannot(kind, &why))?;
+        let mut walk = Walk {
+            path: String::new(),
+            go: String::new(),
+            unknown: &mut unknown,
+        };
+        walk.object(expected.message, fields, &mut value)
+            .map_err(|why| cannot(kind, &why))?;
     }
     Ok(Decoded { value, unknown })
 }
 
-/// The field that keeps a value from being an object of the kind, as strict decoding names it; empty where that is the
-/// whole of it.
+/// The field that keeps a value from being an object of the kind, as strict decoding names it;
+/// empty where that is the whole of it.
 pub(crate) fn undecodable_field(kind: Kind, value: &Value) -> String {
     let mut unknown = Vec::new();
-    let mut walk = Walk { path: String::new(), go: String::new(), unknown: &mut unknown };
+    let mut walk = Walk {
+        path: String::new(),
+        go: String::new(),
+        unknown: &mut unknown,
+    };
     match message(kind.name()).map(|fields| walk.object(kind.name(), fields, &mut value.clone())) {
         // The walk stops where it fails.
         Some(Err(_)) => walk.path,
@@ -175,7 +229,8 @@ pub(crate) fn undecodable_field(kind: Kind, value: &Value) -> String {
     }
 }
 
-/// Decodes `DeleteOptions`, whatever group and version they say that they are of. Unknown fields are passed over.
+/// Decodes `DeleteOptions`, whatever group and version they say that they are of. Unknown fields
+/// are passed over.
 pub(crate) fn decode_options(content_type: ContentType, body: &[u8]) -> Result<Value, DecodeError> {
     const KIND: &str = "DeleteOptions";
     let mut unknown = Vec::new();
@@ -189,7 +244,11 @@ pub(crate) fn decode_options(content_type: ContentType, body: &[u8]) -> Result<V
     }
 
     if let Some(fields) = message(KIND) {
-        let mut walk = Walk { path: String::new(), go: String::new(), unknown: &mut unknown };
+        let mut walk = Walk {
+            path: String::new(),
+            go: String::new(),
+            unknown: &mut unknown,
+        };
         walk.object(KIND, fields, &mut value).map_err(DecodeError)?;
     }
     Ok(value)
@@ -198,26 +257,40 @@ pub(crate) fn decode_options(content_type: ContentType, body: &[u8]) -> Result<V
 /// What the real server says before each error of the JSON itself.
 const JSON_ERROR: &str = "couldn't get version/kind; json parse error: ";
 
-/// The JSON value of a body, which is an object: an empty one where it is null. `kind` is that of a protobuf message
-/// that does not say its own.
-fn parse(content_type: ContentType, body: &[u8], kind: &str, notes: &mut Vec<String>) -> Result<Value, DecodeError> {
+/// The JSON value of a body, which is an object: an empty one where it is null. `kind` is that of a
+/// protobuf message that does not say its own.
+fn parse(
+    content_type: ContentType,
+    body: &[u8],
+    kind: &str,
+    notes: &mut Vec<String>,
+) -> Result<Value, DecodeError> {
     let value: Value = match content_type {
         ContentType::Json => duplicates::parse(body, notes)
             .map_err(|error| DecodeError(format!("{JSON_ERROR}{}", describe_json(&error))))?,
         ContentType::Yaml => serde_saphyr::from_slice(body)
             .map_err(|error| DecodeError(format!("yaml: {}", yaml::describe(&error, 0))))?,
-        ContentType::Protobuf => protobuf::decode(body, kind).map_err(|error| DecodeError(error.to_string()))?,
+        ContentType::Protobuf => {
+            protobuf::decode(body, kind).map_err(|error| DecodeError(error.to_string()))?
+        }
     };
     match value {
         Value::Object(_) => Ok(value),
         Value::Null => Ok(Value::Object(Map::new())),
-        other => Err(DecodeError(format!("{JSON_ERROR}json: cannot unmarshal {} into an object", found_as(&other)))),
+        other => Err(DecodeError(format!(
+            "{JSON_ERROR}json: cannot unmarshal {} into an object",
+            found_as(&other)
+        ))),
     }
 }
 
 /// What is wrong with JSON; Go's words for one that is cut off, which is the case that people meet.
 pub(crate) fn describe_json(error: &serde_json::Error) -> String {
-    if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() }
+    if error.is_eof() {
+        "unexpected end of JSON input".to_owned()
+    } else {
+        error.to_string()
+    }
 }
 
 /// The beginning of a body, for messages (k8s.io/apiserver/pkg/endpoints/handlers `summarizeData`).
@@ -236,7 +309,10 @@ fn summarize(body: &[u8]) -> String {
 }
 
 fn text<'v>(value: &'v Value, member: &str) -> &'v str {
-    value.get(member).and_then(Value::as_str).unwrap_or_default()
+    value
+        .get(member)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// A walk over an object: drops what is unknown, null or an empty list, and stops at a wrong type.
@@ -251,12 +327,15 @@ struct Walk<'u> {
 impl Walk<'_> {
     fn object(&mut self, name: &str, fields: &Message, value: &mut Value) -> Result<(), String> {
         // The caller has looked.
-        let Some(members) = value.as_object_mut() else { return Ok(()) };
+        let Some(members) = value.as_object_mut() else {
+            return Ok(());
+        };
         let mut kept = Map::new();
         for (member, mut value) in std::mem::take(members) {
             let Some(field) = fields.get(member.as_str()) else {
                 let dot = if self.path.is_empty() { "" } else { "." };
-                self.unknown.push(format!("unknown field \"{}{dot}{member}\"", self.path));
+                self.unknown
+                    .push(format!("unknown field \"{}{dot}{member}\"", self.path));
                 continue;
             };
             if value.is_null() {
@@ -285,21 +364,34 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn value(&mut self, parent: &str, field: &Field, of: &Type, value: &mut Value) -> Result<(), String> {
+    fn value(
+        &mut self,
+        parent: &str,
+        field: &Field,
+        of: &Type,
+        value: &mut Value,
+    ) -> Result<(), String> {
         let good = match of {
             Type::Any => true,
             Type::String => value.is_string(),
             Type::Bool => value.is_boolean(),
-            Type::Int32 => value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
+            Type::Int32 => value
+                .as_i64()
+                .is_some_and(|number| i32::try_from(number).is_ok()),
             Type::Int64 => value.is_i64() || value.is_u64(),
             Type::IntOrString => {
-                value.is_string() || value.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
+                value.is_string()
+                    || value
+                        .as_i64()
+                        .is_some_and(|number| i32::try_from(number).is_ok())
             }
             Type::Time | Type::MicroTime => match value.as_str() {
                 Some(time) if time.parse::<jiff::Timestamp>().is_err() => {
                     let time = Value::from(time);
                     let form = "2006-01-02T15:04:05Z07:00";
-                    return Err(format!("parsing time {time} as \"{form}\": cannot parse {time} as \"2006\""));
+                    return Err(format!(
+                        "parsing time {time} as \"{form}\": cannot parse {time} as \"2006\""
+                    ));
                 }
                 found => found.is_some(),
             },
@@ -343,7 +435,11 @@ impl Walk<'_> {
                 None => false,
             },
         };
-        if good { Ok(()) } else { Err(self.wrong(parent, value, &go_type(field, of))) }
+        if good {
+            Ok(())
+        } else {
+            Err(self.wrong(parent, value, &go_type(field, of)))
+        }
     }
 
     fn wrong(&self, parent: &str, value: &Value, wanted: &str) -> String {
@@ -352,7 +448,10 @@ impl Walk<'_> {
             value => found_as(value).to_owned(),
         };
         let parent = go_name(parent);
-        format!("json: cannot unmarshal {found} into Go struct field {parent}.{} of type {wanted}", self.go)
+        format!(
+            "json: cannot unmarshal {found} into Go struct field {parent}.{} of type {wanted}",
+            self.go
+        )
     }
 }
 
@@ -377,10 +476,14 @@ fn push(path: &mut String, member: &str) {
 
 fn base64(text: &str) -> Result<(), String> {
     // Go's decoder skips line breaks.
-    let text: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    let text: Vec<u8> = text
+        .bytes()
+        .filter(|byte| !matches!(byte, b'\r' | b'\n'))
+        .collect();
     STANDARD.decode(&text).map(drop).map_err(|error| {
         let at = match error {
-            base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol { offset: at, .. } => at,
+            base64::DecodeError::InvalidByte(at, _)
+            | base64::DecodeError::InvalidLastSymbol { offset: at, .. } => at,
             _ => text.len(),
         };
         format!("illegal base64 data at input byte {at}")

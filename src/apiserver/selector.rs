@@ -48,7 +48,10 @@ enum Field {
 impl Selector {
     /// Parses `labelSelector` and `fieldSelector`.
     pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, ApiError> {
-        Ok(Self { labels: parse_labels(labels)?, fields: parse_fields(resource, fields)? })
+        Ok(Self {
+            labels: parse_labels(labels)?,
+            fields: parse_fields(resource, fields)?,
+        })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -56,11 +59,17 @@ impl Selector {
     }
 
     pub(crate) fn matches(&self, object: &RawObject) -> bool {
-        self.labels.iter().all(|required| required.matches(&object.meta.labels)) && self.matches_fields(object)
+        self.labels
+            .iter()
+            .all(|required| required.matches(&object.meta.labels))
+            && self.matches_fields(object)
     }
 
     fn matches_fields(&self, object: &RawObject) -> bool {
-        let needs_body = self.fields.iter().any(|required| matches!(required.field, Field::Body(_)));
+        let needs_body = self
+            .fields
+            .iter()
+            .any(|required| matches!(required.field, Field::Body(_)));
         let body: Value = match needs_body {
             true => serde_json::from_slice(&object.body).unwrap_or_default(),
             false => Value::Null,
@@ -69,7 +78,10 @@ impl Selector {
             let found = match required.field {
                 Field::Name => &*object.meta.name,
                 Field::Namespace => &*object.meta.namespace,
-                Field::Body(pointer) => body.pointer(pointer).and_then(Value::as_str).unwrap_or_default(),
+                Field::Body(pointer) => body
+                    .pointer(pointer)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default(),
             };
             (found == required.value) == required.equal
         })
@@ -84,7 +96,9 @@ impl Requirement {
             Op::Exists => found.is_some(),
             Op::Absent => found.is_none(),
             Op::In(values) => found.is_some_and(|found| values.iter().any(|value| value == found)),
-            Op::NotIn(values) => found.is_none_or(|found| !values.iter().any(|value| value == found)),
+            Op::NotIn(values) => {
+                found.is_none_or(|found| !values.iter().any(|value| value == found))
+            }
             Op::Greater(bound) => number().is_some_and(|number| number > *bound),
             Op::Less(bound) => number().is_some_and(|number| number < *bound),
         }
@@ -96,7 +110,8 @@ fn parse_fields(resource: &Resource, text: &str) -> Result<Vec<FieldRequirement>
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let (label, equal, value) = if let Some((label, value)) = part.split_once("!=") {
             (label, false, value)
-        } else if let Some((label, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
+        } else if let Some((label, value)) = part.split_once("==").or_else(|| part.split_once('='))
+        {
             (label, true, value)
         } else {
             let why = format!("invalid selector: '{part}'; can't understand '{part}'");
@@ -110,16 +125,23 @@ fn parse_fields(resource: &Resource, text: &str) -> Result<Vec<FieldRequirement>
                 None => return Err(unknown_field(resource, other)),
             },
         };
-        required.push(FieldRequirement { field, equal, value: value.to_owned() });
+        required.push(FieldRequirement {
+            field,
+            equal,
+            value: value.to_owned(),
+        });
     }
     Ok(required)
 }
 
 fn unknown_field(resource: &Resource, field: &str) -> ApiError {
-    // Kinds without selectors of their own name what they know; the others do not, as the real server does.
+    // Kinds without selectors of their own name what they know; the others do not, as the real
+    // server does.
     if resource.fields.is_empty() {
         let known = r#""metadata.name", "metadata.namespace""#;
-        ApiError::bad_request(format!("\"{field}\" is not a known field selector: only {known}"))
+        ApiError::bad_request(format!(
+            "\"{field}\" is not a known field selector: only {known}"
+        ))
     } else {
         ApiError::bad_request(format!("field label not supported: {field}"))
     }
@@ -162,10 +184,17 @@ impl Tokens<'_> {
                 return token;
             }
         }
-        let end = self.rest.find([' ', '\t', '\r', '\n', '=', '!', '<', '>', ',', '(', ')']).unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find([' ', '\t', '\r', '\n', '=', '!', '<', '>', ',', '(', ')'])
+            .unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
-        if word.is_empty() { Token::End } else { Token::Word(word.to_owned()) }
+        if word.is_empty() {
+            Token::End
+        } else {
+            Token::Word(word.to_owned())
+        }
     }
 
     fn peek(&self) -> Token {
@@ -197,16 +226,24 @@ fn parse_requirement(tokens: &mut Tokens<'_>) -> Result<Requirement, ApiError> {
     let key = match tokens.next() {
         Token::Word(key) if is_label_key(&key) => key,
         Token::Word(key) => {
-            return Err(ApiError::bad_request(format!("key: Invalid value: {key:?}: invalid label key")));
+            return Err(ApiError::bad_request(format!(
+                "key: Invalid value: {key:?}: invalid label key"
+            )));
         }
         other if absent => return Err(unexpected(&other, "identifier")),
         other => return Err(unexpected(&other, "!, identifier, or 'end of string'")),
     };
     if absent {
-        return Ok(Requirement { key, op: Op::Absent });
+        return Ok(Requirement {
+            key,
+            op: Op::Absent,
+        });
     }
     if matches!(tokens.peek(), Token::Comma | Token::End) {
-        return Ok(Requirement { key, op: Op::Exists });
+        return Ok(Requirement {
+            key,
+            op: Op::Exists,
+        });
     }
     let op = match tokens.next() {
         Token::Operator("=" | "==") => Op::In(vec![one_value(tokens)?]),
@@ -272,13 +309,18 @@ fn unexpected(found: &Token, expected: &str) -> ApiError {
         Token::Operator(operator) => operator,
         Token::End => "",
     };
-    ApiError::bad_request(format!("unable to parse requirement: found '{found}', expected: {expected}"))
+    ApiError::bad_request(format!(
+        "unable to parse requirement: found '{found}', expected: {expected}"
+    ))
 }
 
-/// `[prefix/]name`, loosely: what cannot be a label's key can never match and is more likely a mistake.
+/// `[prefix/]name`, loosely: what cannot be a label's key can never match and is more likely a
+/// mistake.
 fn is_label_key(key: &str) -> bool {
     let name = key.rsplit_once('/').map_or(key, |(_prefix, name)| name);
     !name.is_empty()
         && name.len() <= 63
-        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
 }

@@ -44,7 +44,11 @@ pub struct Settings {
 impl Settings {
     /// The bounds for a small device.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, max_connections: 256, max_watches: 512 }
+        Self {
+            listen,
+            max_connections: 256,
+            max_watches: 512,
+        }
     }
 }
 
@@ -57,21 +61,33 @@ pub struct Auth {
 
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").field("tokens", &self.tokens.len()).finish()
+        f.debug_struct("Auth")
+            .field("tokens", &self.tokens.len())
+            .finish()
     }
 }
 
 impl Auth {
     /// These bearer tokens, none of them empty.
     pub fn tokens<'t>(tokens: impl IntoIterator<Item = &'t str>) -> Self {
-        Self { tokens: tokens.into_iter().filter(|token| !token.is_empty()).map(hash).collect() }
+        Self {
+            tokens: tokens
+                .into_iter()
+                .filter(|token| !token.is_empty())
+                .map(hash)
+                .collect(),
+        }
     }
 
     /// Whether the request may come in.
     fn admits(&self, certified: bool, head: &Parts) -> bool {
-        let header = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token =
-            header.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let header = head
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        let token = header
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         // Hashes are compared, so the time it takes says nothing about the token.
         certified || token.is_some_and(|(_scheme, token)| self.tokens.contains(&hash(token.trim())))
     }
@@ -107,7 +123,8 @@ pub struct Running {
 
 /// Serves the API until the drain, on the runtime that this is called on.
 ///
-/// `tls` decides which client certificates are good (it must allow clients to have none, for tokens).
+/// `tls` decides which client certificates are good (it must allow clients to have none, for
+/// tokens).
 pub async fn serve(
     settings: Settings,
     propose: Arc<dyn Propose>,
@@ -122,8 +139,18 @@ pub async fn serve(
     let addr = listener.local_addr().map_err(failed)?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let watches = Arc::new(Semaphore::new(settings.max_watches));
-    let api = Arc::new(Api { propose, view, watches, drain: drain.clone() });
-    let door = Arc::new(Door { api, auth, tls: TlsAcceptor::from(Arc::new(tls)), drain });
+    let api = Arc::new(Api {
+        propose,
+        view,
+        watches,
+        drain: drain.clone(),
+    });
+    let door = Arc::new(Door {
+        api,
+        auth,
+        tls: TlsAcceptor::from(Arc::new(tls)),
+        drain,
+    });
     let join = tokio::spawn(accept(listener, door, settings.max_connections));
     Ok(Running { addr, join })
 }
@@ -139,7 +166,10 @@ async fn accept(listener: TcpListener, door: Arc<Door>, max_connections: usize) 
     let room = Arc::new(Semaphore::new(max_connections));
     let mut drain = door.drain.clone();
     let keeper = door.api.clone();
-    let keeper = tokio::spawn(async move { tokio::join!(keeper.finish_namespaces(), keeper.expire_events()) });
+    let keeper =
+        tokio::spawn(
+            async move { tokio::join!(keeper.finish_namespaces(), keeper.expire_events()) },
+        );
     let grace = loop {
         let permit = tokio::select! {
             grace = drain.draining() => break grace,
@@ -180,7 +210,9 @@ impl Door {
             Err(_too_slow) => return,
         };
         let session = stream.get_ref().1;
-        let certified = session.peer_certificates().is_some_and(|chain| !chain.is_empty());
+        let certified = session
+            .peer_certificates()
+            .is_some_and(|chain| !chain.is_empty());
         let http2 = session.alpn_protocol() == Some(b"h2");
         let door = self.clone();
         let service = service_fn(move |request| {
@@ -228,8 +260,12 @@ impl Door {
         }
         match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
             Ok(Ok(body)) => self.api.handle(&head, body.to_bytes()).await,
-            Ok(Err(error)) if error.is::<LengthLimitError>() => answer::error(&ApiError::body_too_large(MAX_BODY)),
-            Ok(Err(_)) | Err(_) => answer::error(&ApiError::bad_request("the request's body did not come whole")),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                answer::error(&ApiError::body_too_large(MAX_BODY))
+            }
+            Ok(Err(_)) | Err(_) => answer::error(&ApiError::bad_request(
+                "the request's body did not come whole",
+            )),
         }
     }
 }

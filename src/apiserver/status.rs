@@ -31,7 +31,14 @@ impl fmt::Display for ApiError {
 
 impl ApiError {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Map::new(), plain: false, warnings: Vec::new() }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: Map::new(),
+            plain: false,
+            warnings: Vec::new(),
+        }
     }
 
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -41,23 +48,41 @@ impl ApiError {
 
     /// The same with these warnings.
     pub(crate) fn warned(self, warnings: &[String]) -> Self {
-        Self { warnings: warnings.to_vec(), ..self }
+        Self {
+            warnings: warnings.to_vec(),
+            ..self
+        }
     }
 
     fn about(self, resource: &Resource, name: &str) -> Self {
-        let about = if name.is_empty() { self } else { self.with("name", name) };
-        let about = if resource.group.is_empty() { about } else { about.with("group", resource.group) };
+        let about = if name.is_empty() {
+            self
+        } else {
+            self.with("name", name)
+        };
+        let about = if resource.group.is_empty() {
+            about
+        } else {
+            about.with("group", resource.group)
+        };
         about.with("kind", resource.plural)
     }
 
     /// An unknown path: text, as the real server answers.
     pub(crate) fn no_such_path() -> Self {
-        Self { plain: true, ..Self::new(StatusCode::NOT_FOUND, "NotFound", "404 page not found\n") }
+        Self {
+            plain: true,
+            ..Self::new(StatusCode::NOT_FOUND, "NotFound", "404 page not found\n")
+        }
     }
 
     /// An unknown resource of a known group.
     pub(crate) fn no_such_resource() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
     }
 
     pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
@@ -77,16 +102,25 @@ impl ApiError {
     }
 
     pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
+        let message = format!(
+            "Operation cannot be fulfilled on {} \"{name}\": {why}",
+            resource.qualified()
+        );
         Self::new(StatusCode::CONFLICT, "Conflict", message).about(resource, name)
     }
 
     /// A precondition of a deletion does not hold; the real server names the kind here.
     pub(crate) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
         let kind = resource.kind.name();
-        let qualified = if resource.group.is_empty() { kind.to_owned() } else { format!("{kind}.{}", resource.group) };
+        let qualified = if resource.group.is_empty() {
+            kind.to_owned()
+        } else {
+            format!("{kind}.{}", resource.group)
+        };
         let message = format!("Operation cannot be fulfilled on {qualified} \"{name}\": {why}");
-        Self::new(StatusCode::CONFLICT, "Conflict", message).about(resource, name).with("kind", kind)
+        Self::new(StatusCode::CONFLICT, "Conflict", message)
+            .about(resource, name)
+            .with("kind", kind)
     }
 
     pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
@@ -96,7 +130,9 @@ impl ApiError {
 
     /// A new object in a namespace that is going away.
     pub(crate) fn terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
-        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let why = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
         let cause = json!({
             "reason": "NamespaceTerminating",
             "message": format!("namespace {namespace} is being terminated"),
@@ -108,38 +144,69 @@ impl ApiError {
     /// The object breaks rules.
     pub(crate) fn invalid(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
         let kind = resource.kind.name();
-        let kind = if resource.group.is_empty() { kind.to_owned() } else { format!("{kind}.{}", resource.group) };
+        let kind = if resource.group.is_empty() {
+            kind.to_owned()
+        } else {
+            format!("{kind}.{}", resource.group)
+        };
         let error = Self::invalid_fields(&format!("{kind} \"{name}\""), errors);
-        let error = if name.is_empty() { error } else { error.with("name", name) };
-        let error = if resource.group.is_empty() { error } else { error.with("group", resource.group) };
+        let error = if name.is_empty() {
+            error
+        } else {
+            error.with("name", name)
+        };
+        let error = if resource.group.is_empty() {
+            error
+        } else {
+            error.with("group", resource.group)
+        };
         error.with("kind", resource.kind.name())
     }
 
     /// The patch does not give an object of the kind.
     pub(crate) fn invalid_patch(patch: &str, why: &str) -> Self {
         let message = format!("Invalid value: {}: {why}", Value::from(patch));
-        let error = FieldError { field: "patch".to_owned(), reason: "FieldValueInvalid", message };
+        let error = FieldError {
+            field: "patch".to_owned(),
+            reason: "FieldValueInvalid",
+            message,
+        };
         Self::invalid_fields(" \"\"", &[error])
     }
 
     /// The query's options break rules; `kind` is `ListOptions` or another of `meta.k8s.io`.
-    pub(crate) fn invalid_options(kind: &str, field: &str, reason: &'static str, message: &str) -> Self {
-        let error = FieldError { field: field.to_owned(), reason, message: message.to_owned() };
+    pub(crate) fn invalid_options(
+        kind: &str,
+        field: &str,
+        reason: &'static str,
+        message: &str,
+    ) -> Self {
+        let error = FieldError {
+            field: field.to_owned(),
+            reason,
+            message: message.to_owned(),
+        };
         let error = Self::invalid_fields(&format!("{kind}.meta.k8s.io \"\""), &[error]);
         error.with("group", "meta.k8s.io").with("kind", kind)
     }
 
     fn invalid_fields(what: &str, errors: &[FieldError]) -> Self {
-        let lines: Vec<String> = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+        let lines: Vec<String> = errors
+            .iter()
+            .map(|error| format!("{}: {}", error.field, error.message))
+            .collect();
         let all = match lines.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let cause =
-            |error: &FieldError| json!({ "reason": error.reason, "message": error.message, "field": error.field });
+        let cause = |error: &FieldError| json!({ "reason": error.reason, "message": error.message, "field": error.field });
         let causes: Vec<Value> = errors.iter().map(cause).collect();
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", format!("{what} is invalid: {all}"))
-            .with("causes", causes)
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "Invalid",
+            format!("{what} is invalid: {all}"),
+        )
+        .with("causes", causes)
     }
 
     /// An operation of a JSON patch failed.
@@ -162,23 +229,36 @@ impl ApiError {
     }
 
     pub(crate) fn not_acceptable() -> Self {
-        let message = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml";
+        let message =
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml";
         Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
     }
 
     pub(crate) fn unsupported_body() -> Self {
         let message = "the body of the request was in an unknown format - accepted media types include: \
                        application/json, application/yaml, application/vnd.kubernetes.protobuf";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            message,
+        )
     }
 
     pub(crate) fn unsupported_patch(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            message,
+        )
     }
 
     pub(crate) fn body_too_large(limit: usize) -> Self {
         let message = format!("Request entity too large: limit is {limit}");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            message,
+        )
     }
 
     /// The history asked for is gone; the client lists again.
@@ -188,13 +268,15 @@ impl ApiError {
 
     pub(crate) fn too_many(what: &str) -> Self {
         let message = format!("too many {what}, please try again later");
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message).with("retryAfterSeconds", 1)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
+            .with("retryAfterSeconds", 1)
     }
 
     /// A client is ahead of the history (it has seen a state that this server does not know).
     pub(crate) fn future(asked: u64, current: u64) -> Self {
         let message = format!("Too large resource version: {asked}, current: {current}");
-        let cause = json!({ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" });
+        let cause =
+            json!({ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" });
         Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message)
             .with("causes", vec![cause])
             .with("retryAfterSeconds", 1)
@@ -213,7 +295,8 @@ impl ApiError {
             ProposeError::Conflict { key, .. } => Self::modified(resource, &key.name),
             ProposeError::Malformed(why) => Self::bad_request(&*why),
             ProposeError::Unavailable(why) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", &*why).with("retryAfterSeconds", 1)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", &*why)
+                    .with("retryAfterSeconds", 1)
             }
         }
     }
@@ -240,7 +323,10 @@ impl ApiError {
     /// The answer's media type and body.
     pub(crate) fn body(&self) -> (&'static str, Bytes) {
         if self.plain {
-            ("text/plain; charset=utf-8", Bytes::from(self.message.clone()))
+            (
+                "text/plain; charset=utf-8",
+                Bytes::from(self.message.clone()),
+            )
         } else {
             ("application/json", Bytes::from(self.to_value().to_string()))
         }

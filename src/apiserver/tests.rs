@@ -34,11 +34,25 @@ impl Server {
         let cluster = Arc::new(Local::in_memory().unwrap());
         let (signal, drain) = drain::channel();
         let watches = Arc::new(Semaphore::new(4));
-        let api = Arc::new(Api { propose: cluster.clone(), view: cluster, watches, drain });
-        Self { api, _signal: signal }
+        let api = Arc::new(Api {
+            propose: cluster.clone(),
+            view: cluster,
+            watches,
+            drain,
+        });
+        Self {
+            api,
+            _signal: signal,
+        }
     }
 
-    async fn respond(&self, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> http::Response<Body> {
+    async fn respond(
+        &self,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> http::Response<Body> {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -49,12 +63,21 @@ impl Server {
 
     async fn send(&self, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let response = self.respond(method, uri, headers, body).await;
-        let warnings = response.headers().get_all("warning").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+        let warnings = response
+            .headers()
+            .get_all("warning")
+            .iter()
+            .map(|v| v.to_str().unwrap().to_owned())
+            .collect();
         let code = response.status();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        let body =
-            serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
-        Answer { code, body, warnings }
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
+        Answer {
+            code,
+            body,
+            warnings,
+        }
     }
 
     async fn get(&self, uri: &str) -> Answer {
@@ -62,15 +85,33 @@ impl Server {
     }
 
     async fn post(&self, uri: &str, body: &Value) -> Answer {
-        self.send("POST", uri, &[("content-type", "application/json")], &body.to_string()).await
+        self.send(
+            "POST",
+            uri,
+            &[("content-type", "application/json")],
+            &body.to_string(),
+        )
+        .await
     }
 
     async fn put(&self, uri: &str, body: &Value) -> Answer {
-        self.send("PUT", uri, &[("content-type", "application/json")], &body.to_string()).await
+        self.send(
+            "PUT",
+            uri,
+            &[("content-type", "application/json")],
+            &body.to_string(),
+        )
+        .await
     }
 
     async fn merge(&self, uri: &str, body: &Value) -> Answer {
-        self.send("PATCH", uri, &[("content-type", "application/merge-patch+json")], &body.to_string()).await
+        self.send(
+            "PATCH",
+            uri,
+            &[("content-type", "application/merge-patch+json")],
+            &body.to_string(),
+        )
+        .await
     }
 
     async fn delete(&self, uri: &str) -> Answer {
@@ -80,7 +121,10 @@ impl Server {
     async fn watch(&self, uri: &str) -> Lines {
         let response = self.respond("GET", uri, &[], "").await;
         assert_eq!(response.status(), StatusCode::OK);
-        Lines { body: response.into_body(), rest: Vec::new() }
+        Lines {
+            body: response.into_body(),
+            rest: Vec::new(),
+        }
     }
 }
 
@@ -97,9 +141,15 @@ impl Lines {
             if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();
                 let mut event: Value = serde_json::from_slice(&line).unwrap();
-                return Some((event["type"].as_str().unwrap().to_owned(), event["object"].take()));
+                return Some((
+                    event["type"].as_str().unwrap().to_owned(),
+                    event["object"].take(),
+                ));
             }
-            let frame = tokio::time::timeout(Duration::from_secs(20), self.body.frame()).await.unwrap()?.unwrap();
+            let frame = tokio::time::timeout(Duration::from_secs(20), self.body.frame())
+                .await
+                .unwrap()?
+                .unwrap();
             self.rest.extend_from_slice(&frame.into_data().unwrap());
         }
     }

@@ -30,7 +30,11 @@ struct Problems(Vec<FieldError>);
 
 impl Problems {
     fn add(&mut self, field: impl Display, reason: &'static str, message: String) {
-        self.0.push(FieldError { field: field.to_string(), reason, message });
+        self.0.push(FieldError {
+            field: field.to_string(),
+            reason,
+            message,
+        });
     }
 
     fn required(&mut self, field: impl Display, why: &str) {
@@ -39,12 +43,19 @@ impl Problems {
 
     fn invalid(&mut self, field: impl Display, value: impl Into<Value>, why: impl Display) {
         let value: Value = value.into();
-        self.add(field, "FieldValueInvalid", format!("Invalid value: {value}: {why}"));
+        self.add(
+            field,
+            "FieldValueInvalid",
+            format!("Invalid value: {value}: {why}"),
+        );
     }
 
     fn unsupported(&mut self, field: impl Display, value: &str, supported: &[&str]) {
         let supported: Vec<String> = supported.iter().map(|one| format!("\"{one}\"")).collect();
-        let message = format!("Unsupported value: \"{value}\": supported values: {}", supported.join(", "));
+        let message = format!(
+            "Unsupported value: \"{value}\": supported values: {}",
+            supported.join(", ")
+        );
         self.add(field, "FieldValueNotSupported", message);
     }
 
@@ -54,11 +65,19 @@ impl Problems {
 
     fn duplicate(&mut self, field: impl Display, value: impl Into<Value>) {
         let value: Value = value.into();
-        self.add(field, "FieldValueDuplicate", format!("Duplicate value: {value}"));
+        self.add(
+            field,
+            "FieldValueDuplicate",
+            format!("Duplicate value: {value}"),
+        );
     }
 
     fn too_long(&mut self, field: impl Display, limit: usize) {
-        self.add(field, "FieldValueTooLong", format!("Too long: may not be more than {limit} bytes"));
+        self.add(
+            field,
+            "FieldValueTooLong",
+            format!("Too long: may not be more than {limit} bytes"),
+        );
     }
 
     fn too_many(&mut self, field: impl Display, found: usize, limit: usize) {
@@ -102,7 +121,9 @@ pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         _ => return problems.0,
     };
     if new[kept] == old[kept] {
-        problems.0.retain(|problem| !problem.field.starts_with(kept));
+        problems
+            .0
+            .retain(|problem| !problem.field.starts_with(kept));
     }
     problems.0
 }
@@ -110,9 +131,13 @@ pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
 /// What is accepted, but should be said: texts of `Warning` headers.
 pub(crate) fn warnings(kind: Kind, object: &Value) -> Vec<String> {
     match kind {
-        Kind::Ingress if !text(object, "/metadata/annotations/kubernetes.io~1ingress.class").is_empty() => {
+        Kind::Ingress
+            if !text(object, "/metadata/annotations/kubernetes.io~1ingress.class").is_empty() =>
+        {
             let what = "annotation \"kubernetes.io/ingress.class\" is deprecated";
-            vec![format!("{what}, please use 'spec.ingressClassName' instead")]
+            vec![format!(
+                "{what}, please use 'spec.ingressClassName' instead"
+            )]
         }
         Kind::Endpoints => endpoints::warnings(object),
         Kind::EndpointSlice if text(object, "/addressType") == "FQDN" => {
@@ -147,7 +172,11 @@ fn metadata(kind: Kind, object: &Value, problems: &mut Problems) {
     let prefix = text(object, "/metadata/generateName");
     if !prefix.is_empty() {
         // What is appended makes a dash at the end good.
-        problems.all("metadata.generateName", prefix, check(prefix.strip_suffix('-').unwrap_or(prefix)));
+        problems.all(
+            "metadata.generateName",
+            prefix,
+            check(prefix.strip_suffix('-').unwrap_or(prefix)),
+        );
     }
     if name.is_empty() {
         problems.required("metadata.name", "name or generateName is required");
@@ -160,16 +189,30 @@ fn metadata(kind: Kind, object: &Value, problems: &mut Problems) {
     }
     let mut size = 0;
     for (key, value) in pairs(object, "/metadata/annotations") {
-        problems.all("metadata.annotations", key, names::qualified(&key.to_lowercase()));
+        problems.all(
+            "metadata.annotations",
+            key,
+            names::qualified(&key.to_lowercase()),
+        );
         size += key.len() + value.len();
     }
     if size > MAX_ANNOTATIONS {
         problems.too_long("metadata.annotations", MAX_ANNOTATIONS);
     }
-    for (number, finalizer) in list(object, "/metadata/finalizers").iter().filter_map(Value::as_str).enumerate() {
+    for (number, finalizer) in list(object, "/metadata/finalizers")
+        .iter()
+        .filter_map(Value::as_str)
+        .enumerate()
+    {
         let field = format!("metadata.finalizers[{number}]");
-        problems.all("metadata.finalizers", finalizer, names::qualified(finalizer));
-        if !finalizer.contains('/') && !["orphan", "foregroundDeletion", "kubernetes"].contains(&finalizer) {
+        problems.all(
+            "metadata.finalizers",
+            finalizer,
+            names::qualified(finalizer),
+        );
+        if !finalizer.contains('/')
+            && !["orphan", "foregroundDeletion", "kubernetes"].contains(&finalizer)
+        {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             problems.invalid(&field, finalizer, why);
         }
@@ -179,24 +222,42 @@ fn metadata(kind: Kind, object: &Value, problems: &mut Problems) {
 /// A member that stays as it was made.
 fn immutable(new: &Value, old: &Value, member: &str, problems: &mut Problems) {
     if new[member] != old[member] {
-        let field = if member == "controller" { "spec.controller" } else { member };
+        let field = if member == "controller" {
+            "spec.controller"
+        } else {
+            member
+        };
         problems.invalid(field, new[member].clone(), "field is immutable");
     }
 }
 
 fn with(what: &str, why: &str) -> String {
-    if why.is_empty() { what.to_owned() } else { format!("{what}: {why}") }
+    if why.is_empty() {
+        what.to_owned()
+    } else {
+        format!("{what}: {why}")
+    }
 }
 
 fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn list<'v>(object: &'v Value, pointer: &str) -> &'v [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }
 
 fn pairs<'v>(object: &'v Value, pointer: &str) -> impl Iterator<Item = (&'v str, &'v str)> {
     let members = object.pointer(pointer).and_then(Value::as_object);
-    members.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
+    members
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
 }

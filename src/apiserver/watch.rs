@@ -23,7 +23,8 @@ const BOOKMARK: Duration = Duration::from_secs(60);
 /// A watch without `timeoutSeconds` ends after this long; clients begin a new one.
 const TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Lines that wait for a slow client. What comes after that waits in the history, and is lost there if need be.
+/// Lines that wait for a slow client. What comes after that waits in the history, and is lost there
+/// if need be.
 const BUFFER: usize = 64;
 
 const INITIAL_END: &str = "k8s.io/initial-events-end";
@@ -65,11 +66,17 @@ impl Api {
         }
         let selector = Selector::parse(resource, query.text("labelSelector"), &fields)?;
         let from = start(query)?;
-        let permit = self.watches.clone().try_acquire_owned().map_err(|_full| ApiError::too_many("watches"))?;
+        let permit = self
+            .watches
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_full| ApiError::too_many("watches"))?;
         let send_initial = query.flag("sendInitialEvents");
         let (at, initial, watcher) = match from {
             Some(from) if !send_initial => {
-                let Ok(watcher) = self.view.watch(resource.kind, from) else { return Ok(expired(from)) };
+                let Ok(watcher) = self.view.watch(resource.kind, from) else {
+                    return Ok(expired(from));
+                };
                 (from, Vec::new(), watcher)
             }
             Some(_) | None => loop {
@@ -86,7 +93,10 @@ impl Api {
             resource,
             namespace: target.namespace.clone(),
             selector,
-            accept: Accept { yaml: false, ..accept },
+            accept: Accept {
+                yaml: false,
+                ..accept
+            },
             bookmarks: query.flag("allowWatchBookmarks"),
             initial,
             marked: send_initial,
@@ -95,7 +105,9 @@ impl Api {
             defined: false,
             lines,
         };
-        let timeout = query.number("timeoutSeconds").map_or(TIMEOUT, |s| Duration::from_secs(s.clamp(1, 86_400)));
+        let timeout = query
+            .number("timeoutSeconds")
+            .map_or(TIMEOUT, |s| Duration::from_secs(s.clamp(1, 86_400)));
         let mut drain = self.drain.clone();
         // Bounded by the permits.
         tokio::spawn(async move {
@@ -165,7 +177,9 @@ impl Stream {
     async fn change(&mut self, change: Change) -> Result<(), Gone> {
         self.at = change.revision;
         let shown = |object: &RawObject| {
-            self.namespace.as_deref().is_none_or(|namespace| *namespace == *object.key.namespace)
+            self.namespace
+                .as_deref()
+                .is_none_or(|namespace| *namespace == *object.key.namespace)
                 && self.selector.matches(object)
         };
         let now = !change.deleted && shown(&change.object);
@@ -173,9 +187,13 @@ impl Stream {
         match (before, now) {
             (false, true) => self.event("ADDED", &change.object.body).await,
             (true, true) => self.event("MODIFIED", &change.object.body).await,
-            // What left the selection is shown as it last was in it, at the revision that took it away.
+            // What left the selection is shown as it last was in it, at the revision that took it
+            // away.
             (true, false) if !change.deleted => {
-                let previous = change.previous.map(|object| object.body.clone()).unwrap_or_default();
+                let previous = change
+                    .previous
+                    .map(|object| object.body.clone())
+                    .unwrap_or_default();
                 let mut previous: Value = serde_json::from_slice(&previous).unwrap_or_default();
                 previous["metadata"]["resourceVersion"] = change.revision.0.to_string().into();
                 self.event("DELETED", &previous.to_string().into()).await
@@ -202,12 +220,15 @@ impl Stream {
                 }
                 let (kind, version) = match self.accept.shape {
                     Shape::Partial => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
-                    Shape::Object | Shape::Table(_) => (self.resource.kind.name(), self.resource.api_version()),
+                    Shape::Object | Shape::Table(_) => {
+                        (self.resource.kind.name(), self.resource.api_version())
+                    }
                 };
                 json!({ "kind": kind, "apiVersion": version, "metadata": metadata })
             }
         };
-        self.send(line("BOOKMARK", object.to_string().as_bytes())).await
+        self.send(line("BOOKMARK", object.to_string().as_bytes()))
+            .await
     }
 
     async fn send(&self, line: Bytes) -> Result<(), Gone> {
@@ -217,8 +238,13 @@ impl Stream {
 
 /// Where the watch starts: `None` with everything there is.
 fn start(query: &Query) -> Result<Option<Revision>, ApiError> {
-    let (version, matching) = (query.text("resourceVersion"), query.text("resourceVersionMatch"));
-    let option = |field, message: &str| ApiError::invalid_options("ListOptions", field, "FieldValueForbidden", message);
+    let (version, matching) = (
+        query.text("resourceVersion"),
+        query.text("resourceVersionMatch"),
+    );
+    let option = |field, message: &str| {
+        ApiError::invalid_options("ListOptions", field, "FieldValueForbidden", message)
+    };
     match (query.text("sendInitialEvents").is_empty(), matching) {
         (true, "") | (false, "NotOlderThan") => {}
         (true, _) => {
@@ -234,7 +260,9 @@ fn start(query: &Query) -> Result<Option<Revision>, ApiError> {
         "" | "0" => Ok(None),
         _ => match version.parse() {
             Ok(from) => Ok(Some(Revision(from))),
-            Err(_) => Err(ApiError::bad_request(format!("Invalid value: \"{version}\": invalid resource version"))),
+            Err(_) => Err(ApiError::bad_request(format!(
+                "Invalid value: \"{version}\": invalid resource version"
+            ))),
         },
     }
 }

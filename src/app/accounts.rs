@@ -1,5 +1,5 @@
-//! The ACME accounts of a cluster's replicas: all answer CAs by the same keys, and only the one that leads talks to them,
-//! once it has what the one before it had.
+//! The ACME accounts of a cluster's replicas: all answer CAs by the same keys, and only the one
+//! that leads talks to them, once it has what the one before it had.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -45,7 +45,8 @@ impl SharedAccounts for AccountSecret {
     }
 }
 
-/// Keeps what this replica has of accounts, and the Secret, the same, for as long as there may be a leader.
+/// Keeps what this replica has of accounts, and the Secret, the same, for as long as there may be a
+/// leader.
 pub(crate) async fn share(
     engine: Arc<Engine>,
     secret: AccountSecret,
@@ -92,7 +93,11 @@ pub(crate) async fn share(
 /// Takes in what is different in the Secret.
 async fn take_in(engine: &Engine, read: &AccountsRead) {
     let own = engine.accounts();
-    for (id, bytes) in read.accounts.iter().filter(|(id, bytes)| own.get(*id) != Some(*bytes)) {
+    for (id, bytes) in read
+        .accounts
+        .iter()
+        .filter(|(id, bytes)| own.get(*id) != Some(*bytes))
+    {
         engine.adopt_account(id, bytes).await;
     }
 }

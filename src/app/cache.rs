@@ -1,4 +1,5 @@
-//! The local copy of what a real cluster last served, so that a start without the API server serves the same.
+//! The local copy of what a real cluster last served, so that a start without the API server serves
+//! the same.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,7 +27,8 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Reads the copy back as one reset per kind that is in it. What cannot be parsed any more is left out.
+    /// Reads the copy back as one reset per kind that is in it. What cannot be parsed any more is
+    /// left out.
     pub(crate) fn load(store: &dyn Store) -> Result<(Self, Vec<Event>), StoreError> {
         let mut cache = Self::default();
         let mut events = Vec::new();
@@ -38,7 +40,9 @@ impl Cache {
                         cache.stored.insert(object.key.clone(), hash(&object.body));
                         objects.push(Arc::new(object));
                     }
-                    Err(error) => tracing::warn!(key = name, %error, "an object of the local copy cannot be read"),
+                    Err(error) => {
+                        tracing::warn!(key = name, %error, "an object of the local copy cannot be read")
+                    }
                 }
             }
             if !objects.is_empty() {
@@ -57,7 +61,10 @@ impl Cache {
             Event::Reset(kind, objects) => {
                 let listed: HashSet<&Key> = objects.iter().map(|object| &object.key).collect();
                 let known = self.stored.keys().chain(self.dirty.keys());
-                let gone: Vec<Key> = known.filter(|key| key.kind == *kind && !listed.contains(key)).cloned().collect();
+                let gone: Vec<Key> = known
+                    .filter(|key| key.kind == *kind && !listed.contains(key))
+                    .cloned()
+                    .collect();
                 for key in gone {
                     self.remove(&key);
                 }
@@ -75,10 +82,12 @@ impl Cache {
 
     /// The batch that brings the store up to date.
     pub(crate) fn batch(&self) -> Batch {
-        self.dirty.iter().fold(Batch::new(), |batch, (key, object)| match object {
-            Some(object) => batch.put(name(key), object.body.to_vec()),
-            None => batch.delete(name(key)),
-        })
+        self.dirty
+            .iter()
+            .fold(Batch::new(), |batch, (key, object)| match object {
+                Some(object) => batch.put(name(key), object.body.to_vec()),
+                None => batch.delete(name(key)),
+            })
     }
 
     /// The batch was committed.

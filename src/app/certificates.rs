@@ -1,5 +1,6 @@
-//! The certificate engine among the rest: what Ingresses wish for becomes what it wants, what it holds becomes what is
-//! served, and goes into the Secrets that they name; what it has to say becomes Events on them.
+//! The certificate engine among the rest: what Ingresses wish for becomes what it wants, what it
+//! holds becomes what is served, and goes into the Secrets that they name; what it has to say
+//! becomes Events on them.
 
 use std::{
     collections::HashMap,
@@ -78,7 +79,16 @@ impl Certificates {
         let served = engine.served();
         let proved = served.borrow().clone();
         let (wishes, written) = (Vec::new(), HashMap::new());
-        let certificates = Self { engine, issuers, served, proved, listener, wishes, owners, written };
+        let certificates = Self {
+            engine,
+            issuers,
+            served,
+            proved,
+            listener,
+            wishes,
+            owners,
+            written,
+        };
         Ok((certificates, running))
     }
 
@@ -95,22 +105,42 @@ impl Certificates {
         }
     }
 
-    /// Shows that clients get what was published last, by a handshake for each certificate that is new.
+    /// Shows that clients get what was published last, by a handshake for each certificate that is
+    /// new.
     pub(crate) fn prove(&mut self) {
         let now = self.served();
         let before = std::mem::replace(&mut self.proved, now.clone());
-        let Some(listener) = self.listener else { return };
+        let Some(listener) = self.listener else {
+            return;
+        };
         for (id, pair) in &now.certificates {
-            let known = before.certificates.get(id).is_some_and(|known| Arc::ptr_eq(&known.live, &pair.live));
-            let Some(host) = pair.live.names().iter().find(|name| !name.starts_with(['*', '['])).filter(|_| !known)
+            let known = before
+                .certificates
+                .get(id)
+                .is_some_and(|known| Arc::ptr_eq(&known.live, &pair.live));
+            let Some(host) = pair
+                .live
+                .names()
+                .iter()
+                .find(|name| !name.starts_with(['*', '[']))
+                .filter(|_| !known)
             else {
                 continue;
             };
             let (id, host, live) = (id.clone(), host.clone(), pair.live.clone());
             tokio::spawn(async move {
                 match proof::is_served(listener, &host, &live).await {
-                    Ok(()) => tracing::info!(want = id, host = &*host, "a handshake shows the new certificate"),
-                    Err(why) => tracing::error!(want = id, host = &*host, why, "the new certificate is not served"),
+                    Ok(()) => tracing::info!(
+                        want = id,
+                        host = &*host,
+                        "a handshake shows the new certificate"
+                    ),
+                    Err(why) => tracing::error!(
+                        want = id,
+                        host = &*host,
+                        why,
+                        "the new certificate is not served"
+                    ),
                 }
             });
         }
@@ -118,9 +148,13 @@ impl Certificates {
 
     /// The wishes are these from now on.
     pub(crate) async fn wish(&mut self, wishes: Vec<Wish>) {
-        let owners = wishes.iter().map(|wish| (wish.id.clone(), wish.about.clone())).collect();
+        let owners = wishes
+            .iter()
+            .map(|wish| (wish.id.clone(), wish.about.clone()))
+            .collect();
         *self.owners.lock().unwrap_or_else(PoisonError::into_inner) = owners;
-        self.written.retain(|id, _| wishes.iter().any(|wish| wish.id == *id));
+        self.written
+            .retain(|id, _| wishes.iter().any(|wish| wish.id == *id));
         self.wishes = wishes;
         self.want_them().await;
     }
@@ -129,9 +163,18 @@ impl Certificates {
     pub(crate) async fn want_them(&self) {
         let mut wants = Vec::with_capacity(self.wishes.len());
         for wish in &self.wishes {
-            let Some(want) = self.want(wish) else { continue };
-            if let Some((CertificateSource::Secret { chain, private_key, .. }, issuer)) = &wish.existing {
-                self.adopt(&want, chain, &private_key.0, issuer.as_deref()).await;
+            let Some(want) = self.want(wish) else {
+                continue;
+            };
+            if let Some((
+                CertificateSource::Secret {
+                    chain, private_key, ..
+                },
+                issuer,
+            )) = &wish.existing
+            {
+                self.adopt(&want, chain, &private_key.0, issuer.as_deref())
+                    .await;
             }
             wants.push(Arc::new(want));
         }
@@ -142,7 +185,9 @@ impl Certificates {
     pub(crate) fn write_secrets(&mut self, queue: &Queue) {
         for wish in &self.wishes {
             let Some(name) = &wish.secret else { continue };
-            let Some(held) = self.engine.pem(&wish.id) else { continue };
+            let Some(held) = self.engine.pem(&wish.id) else {
+                continue;
+            };
             let existing = match &wish.existing {
                 Some((CertificateSource::Secret { chain, .. }, _)) => &chain[..],
                 _ => &[],
@@ -169,11 +214,19 @@ impl Certificates {
         }
     }
 
-    /// A wish as the engine reads it; `None` if no issuer is known any more, which is a finding already.
+    /// A wish as the engine reads it; `None` if no issuer is known any more, which is a finding
+    /// already.
     fn want(&self, wish: &Wish) -> Option<Want> {
-        let issuers: Vec<Arc<Issuer>> =
-            wish.issuers.iter().filter_map(|name| self.issuers.find_in(&wish.namespace, name)).collect();
-        let mut names: Vec<Name> = wish.hosts.iter().filter_map(|host| Name::parse(host).ok()).collect();
+        let issuers: Vec<Arc<Issuer>> = wish
+            .issuers
+            .iter()
+            .filter_map(|name| self.issuers.find_in(&wish.namespace, name))
+            .collect();
+        let mut names: Vec<Name> = wish
+            .hosts
+            .iter()
+            .filter_map(|host| Name::parse(host).ok())
+            .collect();
         names.sort_unstable();
         names.dedup();
         if issuers.is_empty() || names.is_empty() {
@@ -192,17 +245,31 @@ impl Certificates {
                 WishRenewal::Percent(percent) => RenewBefore::Percent(percent),
             }),
         };
-        Some(Want { id: wish.id.clone(), names: names.into(), issuers: issuers.into(), terms })
+        Some(Want {
+            id: wish.id.clone(),
+            names: names.into(),
+            issuers: issuers.into(),
+            terms,
+        })
     }
 
-    /// What our Secret holds already: of use after the store was lost, or if another replica was quicker.
+    /// What our Secret holds already: of use after the store was lost, or if another replica was
+    /// quicker.
     async fn adopt(&self, want: &Want, chain: &[u8], key: &[u8], issuer: Option<&str>) {
-        let issuer = want.issuers.iter().find(|one| issuer.is_none_or(|name| *one.name == *name));
-        let (Some(issuer), Ok(chain), Ok(key)) = (issuer, std::str::from_utf8(chain), std::str::from_utf8(key)) else {
+        let issuer = want
+            .issuers
+            .iter()
+            .find(|one| issuer.is_none_or(|name| *one.name == *name));
+        let (Some(issuer), Ok(chain), Ok(key)) =
+            (issuer, std::str::from_utf8(chain), std::str::from_utf8(key))
+        else {
             return;
         };
         if self.engine.adopt(want, issuer, chain, key).await {
-            tracing::info!(want = &*want.id, "the certificate in the Secret is taken over");
+            tracing::info!(
+                want = &*want.id,
+                "the certificate in the Secret is taken over"
+            );
         }
     }
 }
@@ -226,7 +293,10 @@ pub(crate) fn parts(
         lookup: Lookup::default(),
         own_addresses: Arc::new(move || {
             let all = addresses.borrow();
-            all.iter().copied().filter(|address| !address.is_loopback()).collect()
+            all.iter()
+                .copied()
+                .filter(|address| !address.is_loopback())
+                .collect()
         }),
         shared: accounts.map(|secret| Arc::new(secret) as Arc<dyn SharedAccounts>),
         notices,
@@ -238,7 +308,8 @@ pub(crate) fn parts(
 /// The time for the verification of servers' certificates.
 pub(crate) fn time() -> Clock {
     Arc::new(|| {
-        let now = crate::util::clock::unix(std::time::SystemTime::now()).max(crate::util::clock::RELEASED);
+        let now = crate::util::clock::unix(std::time::SystemTime::now())
+            .max(crate::util::clock::RELEASED);
         UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or(0)))
     })
 }
@@ -246,11 +317,24 @@ pub(crate) fn time() -> Clock {
 /// Makes Events of what the engine has to say.
 async fn tell(mut told: mpsc::Receiver<Notice>, owners: &Owners, events: &Queue) {
     while let Some(notice) = told.recv().await {
-        let about = owners.lock().unwrap_or_else(PoisonError::into_inner).get(&notice.want).cloned();
+        let about = owners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&notice.want)
+            .cloned();
         for about in about.unwrap_or_default() {
-            let event_type = if notice.reason.is_warning() { EventType::Warning } else { EventType::Normal };
+            let event_type = if notice.reason.is_warning() {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            };
             let message = notice.message.as_str().into();
-            let note = EventNote { about, event_type, reason: notice.reason.name(), message };
+            let note = EventNote {
+                about,
+                event_type,
+                reason: notice.reason.name(),
+                message,
+            };
             events.push(Write::Note(note, 1));
         }
     }

@@ -61,11 +61,17 @@ pub enum CheckError {
     Config(String),
 }
 
-/// Checks files, folders (their `*.yaml`, `*.yml`, `*.json`) and standard input (`-`) as one set of objects.
+/// Checks files, folders (their `*.yaml`, `*.yml`, `*.json`) and standard input (`-`) as one set of
+/// objects.
 ///
-/// Issuers come from the configuration, from the objects and from what is built in. `classes` are served like our own.
-/// Without a configuration every setting has its default, and Ingresses without a class are served.
-pub fn check(paths: &[PathBuf], config: Option<&Config>, classes: &[String]) -> Result<CheckReport, CheckError> {
+/// Issuers come from the configuration, from the objects and from what is built in. `classes` are
+/// served like our own. Without a configuration every setting has its default, and Ingresses
+/// without a class are served.
+pub fn check(
+    paths: &[PathBuf],
+    config: Option<&Config>,
+    classes: &[String],
+) -> Result<CheckReport, CheckError> {
     let sources = Source::find(paths)?;
     let mut check = Check::new(config, classes)?;
     for source in &sources {
@@ -90,21 +96,32 @@ struct Check {
 impl Check {
     fn new(config: Option<&Config>, classes: &[String]) -> Result<Self, CheckError> {
         let time: Clock = Arc::new(UnixTime::now);
-        let defaults = Config { classless: true, ..Config::default() };
+        let defaults = Config {
+            classless: true,
+            ..Config::default()
+        };
         let mut config = config.unwrap_or(&defaults).clone();
         config.classes.extend_from_slice(classes);
         let issuers = Issuers::load(&config, time).map_err(CheckError::Config)?;
 
-        // Without `mode` nothing tells a cluster from the mini cluster. Then Ingresses without a class are served, as in
-        // the mini cluster, and selectors find Pods, as in a cluster: both avoid false alarms.
-        let is_cluster = config.mode == Mode::Kubernetes || (config.mode == Mode::Auto && config.kubeconfig.is_some());
-        let origin = if config.mode == Mode::Standalone { Origin::Mini(None) } else { Origin::Around };
+        // Without `mode` nothing tells a cluster from the mini cluster. Then Ingresses without a
+        // class are served, as in the mini cluster, and selectors find Pods, as in a cluster: both
+        // avoid false alarms.
+        let is_cluster = config.mode == Mode::Kubernetes
+            || (config.mode == Mode::Auto && config.kubeconfig.is_some());
+        let origin = if config.mode == Mode::Standalone {
+            Origin::Mini(None)
+        } else {
+            Origin::Around
+        };
         let mut settings = start::controller_settings(&config, &origin, &Role::alone(Vec::new()));
         settings.issuers = issuers.names();
         settings.default_issuer = issuers.default().map(Into::into);
 
         let parsed = Parsed::default();
-        let inspect = move |chain: &[u8], key: &[u8], pattern: &HostPattern| parsed.inspect(chain, key, pattern);
+        let inspect = move |chain: &[u8], key: &[u8], pattern: &HostPattern| {
+            parsed.inspect(chain, key, pattern)
+        };
         let mut check = Self {
             index: Index::new(settings, Box::new(inspect)),
             issuers,
@@ -147,8 +164,17 @@ impl Check {
             let severity = if source.named { "Warning" } else { "Normal" };
             let message = "it looks like a Helm template and is not checked: render it with `helm template`, and check the \
                            result, for example with `gatelet check -`";
-            let finding = report::finding(severity, source.name().to_string(), "Template", "", message.to_owned());
-            self.report.findings.push(CheckFinding { finding, place: String::new() });
+            let finding = report::finding(
+                severity,
+                source.name().to_string(),
+                "Template",
+                "",
+                message.to_owned(),
+            );
+            self.report.findings.push(CheckFinding {
+                finding,
+                place: String::new(),
+            });
         } else if !has_objects {
             self.report.without_objects.push(source.name().to_string());
         }
@@ -193,7 +219,10 @@ impl Check {
             Sort::Other { kind, part_of } => {
                 self.report.others += 1;
                 let name = name(true, &value);
-                self.passed_over.entry((part_of, kind)).or_default().push(name);
+                self.passed_over
+                    .entry((part_of, kind))
+                    .or_default()
+                    .push(name);
             }
         }
         false
@@ -232,7 +261,8 @@ impl Check {
             self.warn(object.clone(), "Invalid", &problem.field, problem.message);
         }
 
-        // The rules of a refused Ingress have findings already. Other kinds are kept, or they would seem to be missing.
+        // The rules of a refused Ingress have findings already. Other kinds are kept, or they would
+        // seem to be missing.
         if refused && kind == Kind::Ingress {
             return;
         }
@@ -253,7 +283,10 @@ impl Check {
     }
 
     fn place(&self, finding: &FindingReport) -> String {
-        self.places.get(&finding.object).map(ToString::to_string).unwrap_or_default()
+        self.places
+            .get(&finding.object)
+            .map(ToString::to_string)
+            .unwrap_or_default()
     }
 
     /// Compiles the objects and completes the report.
@@ -269,22 +302,37 @@ impl Check {
         let by = |one: &CheckFinding| (one.finding.object.clone(), one.finding.field.clone());
         self.report.findings.sort_by_cached_key(by);
         self.report.passed_over(self.passed_over);
-        self.report.other_classes = self.index.other_classes().iter().map(publish::class_report).collect();
+        self.report.other_classes = self
+            .index
+            .other_classes()
+            .iter()
+            .map(publish::class_report)
+            .collect();
         self.report
     }
 
-    /// Turns a missing Service (or Secret) into a note if the files hold none of its namespace: a cluster can have it.
+    /// Turns a missing Service (or Secret) into a note if the files hold none of its namespace: a
+    /// cluster can have it.
     fn forgive(&self, finding: &mut FindingReport) {
         let kind = match &*finding.reason {
             "UnknownService" => Kind::Service,
             "SecretNotFound" => Kind::Secret,
             _ => return,
         };
-        let namespace = finding.object.split_once(' ').and_then(|(_, name)| Some(name.split_once('/')?.0));
-        if !self.held.contains(&(kind, namespace.unwrap_or_default().to_owned())) {
+        let namespace = finding
+            .object
+            .split_once(' ')
+            .and_then(|(_, name)| Some(name.split_once('/')?.0));
+        if !self
+            .held
+            .contains(&(kind, namespace.unwrap_or_default().to_owned()))
+        {
             "Normal".clone_into(&mut finding.severity);
-            finding.message =
-                finding.message.replacen(" does not exist: ", " is not in these files. Unless the cluster has it: ", 1);
+            finding.message = finding.message.replacen(
+                " does not exist: ",
+                " is not in these files. Unless the cluster has it: ",
+                1,
+            );
         }
     }
 }

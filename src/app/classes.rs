@@ -26,7 +26,12 @@ pub(crate) struct Classes {
 impl Classes {
     /// Knows no class yet. `optional` is true if a setting takes Ingresses without a class.
     pub(crate) fn new(controller: &str, optional: bool) -> Self {
-        Self { controller: controller.into(), optional, known: None, note: Note::default() }
+        Self {
+            controller: controller.into(),
+            optional,
+            known: None,
+            note: Note::default(),
+        }
     }
 
     /// The note, which changes with the classes.
@@ -38,11 +43,17 @@ impl Classes {
     pub(crate) fn observe(&mut self, event: &Event) {
         match event {
             Event::Reset(Kind::IngressClass, all) => {
-                self.known = Some(all.iter().map(|class| (class.key.name.clone(), self.is_ours(class))).collect());
+                self.known = Some(
+                    all.iter()
+                        .map(|class| (class.key.name.clone(), self.is_ours(class)))
+                        .collect(),
+                );
             }
             Event::Apply(class) if class.key.kind == Kind::IngressClass => {
                 let ours = self.is_ours(class);
-                self.known.get_or_insert_default().insert(class.key.name.clone(), ours);
+                self.known
+                    .get_or_insert_default()
+                    .insert(class.key.name.clone(), ours);
             }
             Event::Delete(key) if key.kind == Kind::IngressClass => {
                 self.known.get_or_insert_default().remove(&key.name);
@@ -55,7 +66,9 @@ impl Classes {
     }
 
     fn is_ours(&self, class: &RawObject) -> bool {
-        class.view::<slim::IngressClass>().is_ok_and(|class| *class.spec.controller == *self.controller)
+        class
+            .view::<slim::IngressClass>()
+            .is_ok_and(|class| *class.spec.controller == *self.controller)
     }
 
     fn tell(&self) {
@@ -87,7 +100,9 @@ impl Classes {
             return None;
         }
         // The controller of an existing class cannot be changed, so its name is of no use.
-        let name = ["gatelet", "gatelet-ingress"].into_iter().find(|name| !known.contains_key(*name))?;
+        let name = ["gatelet", "gatelet-ingress"]
+            .into_iter()
+            .find(|name| !known.contains_key(*name))?;
         let class = serde_json::json!({
             "apiVersion": "networking.k8s.io/v1",
             "kind": "IngressClass",
@@ -120,7 +135,10 @@ mod tests {
     fn a_cluster_without_a_class_of_ours_is_told_what_makes_one() {
         let mut classes = Classes::new(OURS, false);
         assert_eq!(note(&classes), "", "nothing is known yet");
-        classes.observe(&Event::Reset(Kind::IngressClass, vec![class("nginx", "k8s.io/ingress-nginx")]));
+        classes.observe(&Event::Reset(
+            Kind::IngressClass,
+            vec![class("nginx", "k8s.io/ingress-nginx")],
+        ));
         assert_eq!(
             note(&classes),
             "no IngressClass has the controller gatelet.dev/ingress-controller, so no Ingress that names a class is \
@@ -133,14 +151,25 @@ mod tests {
         classes.observe(&Event::Delete(class("any", OURS).key.clone()));
         assert_ne!(note(&classes), "");
         classes.observe(&Event::Refused(Kind::IngressClass));
-        assert_eq!(note(&classes), "", "those that may not be read are told of elsewhere");
+        assert_eq!(
+            note(&classes),
+            "",
+            "those that may not be read are told of elsewhere"
+        );
     }
 
     #[test]
     fn a_name_that_is_taken_is_not_proposed() {
         let mut classes = Classes::new(OURS, false);
-        classes.observe(&Event::Reset(Kind::IngressClass, vec![class("gatelet", "other.example/controller")]));
-        assert!(note(&classes).contains(r#"{"name":"gatelet-ingress"}"#), "{}", note(&classes));
+        classes.observe(&Event::Reset(
+            Kind::IngressClass,
+            vec![class("gatelet", "other.example/controller")],
+        ));
+        assert!(
+            note(&classes).contains(r#"{"name":"gatelet-ingress"}"#),
+            "{}",
+            note(&classes)
+        );
     }
 
     #[test]

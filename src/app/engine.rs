@@ -1,5 +1,5 @@
-//! The control loop: events in, compiled tables out. The first change after a quiet time is live at once; what comes
-//! while a compile runs is taken together by the next one.
+//! The control loop: events in, compiled tables out. The first change after a quiet time is live at
+//! once; what comes while a compile runs is taken together by the next one.
 
 use std::{
     collections::HashSet,
@@ -76,7 +76,8 @@ impl Engine {
             self.index.apply(event);
         }
         let mut output = self.index.compile();
-        self.publisher.publish(&mut output, &self.certificates.served());
+        self.publisher
+            .publish(&mut output, &self.certificates.served());
         self.ready.store(true, Ordering::Release);
         tracing::info!("serving from the local copy until the cluster answers");
     }
@@ -86,7 +87,8 @@ impl Engine {
         let mut missing: HashSet<Kind> = Kind::WATCHED.into_iter().collect();
         let mut batch = Vec::with_capacity(64);
         let mut cache_due: Option<Instant> = None;
-        let (mut findings_due, mut last_findings): (Option<Instant>, Option<Instant>) = (None, None);
+        let (mut findings_due, mut last_findings): (Option<Instant>, Option<Instant>) =
+            (None, None);
         loop {
             let open = tokio::select! {
                 received = events.recv_many(&mut batch, BATCH) => received > 0,
@@ -129,9 +131,12 @@ impl Engine {
             let mut other_issuers = false;
             self.tidy.note(batch.iter().map(Event::objects).sum());
             for event in batch.drain(..) {
-                // Without certificates, issuers or classes the rest can be served; without the other kinds nothing can.
+                // Without certificates, issuers or classes the rest can be served; without the
+                // other kinds nothing can.
                 if let Event::Reset(kind, _)
-                | Event::Refused(kind @ (Kind::Secret | Kind::ConfigMap | Kind::IngressClass)) = &event
+                | Event::Refused(
+                    kind @ (Kind::Secret | Kind::ConfigMap | Kind::IngressClass),
+                ) = &event
                 {
                     missing.remove(kind);
                 }
@@ -159,7 +164,8 @@ impl Engine {
                 }
                 self.write_secrets();
                 self.complete_findings(&mut output, other_issuers);
-                self.publisher.publish(&mut output, &self.certificates.served());
+                self.publisher
+                    .publish(&mut output, &self.certificates.served());
                 self.write_back(output);
                 self.ready.store(true, Ordering::Release);
             }
@@ -173,19 +179,25 @@ impl Engine {
         }
     }
 
-    /// Adds what the compiler does not know to the findings: ConfigMaps of issuers, and endpoints whose TLS fails.
+    /// Adds what the compiler does not know to the findings: ConfigMaps of issuers, and endpoints
+    /// whose TLS fails.
     fn complete_findings(&self, output: &mut Output, issuers_changed: bool) {
         let failing = self.publisher.shared.failing();
-        let endpoints_changed = !output.endpoints.is_empty() && failing.values().any(ConnectFailure::is_tls);
+        let endpoints_changed =
+            !output.endpoints.is_empty() && failing.values().any(ConnectFailure::is_tls);
         if output.findings.is_none() && (issuers_changed || endpoints_changed) {
             output.findings = Some(self.index.findings());
         }
-        let Some(findings) = &mut output.findings else { return };
+        let Some(findings) = &mut output.findings else {
+            return;
+        };
         findings.extend(self.certificates.issuers.findings());
         let reference = |origin: &Origin| {
             // Where the default backend of the settings comes from is a Service.
             let ingress = &*origin.field != "default_backend";
-            ingress.then(|| self.index.reference(&origin.namespace, &origin.name)).flatten()
+            ingress
+                .then(|| self.index.reference(&origin.namespace, &origin.name))
+                .flatten()
         };
         findings.extend(health::findings(self.index.table(), failing, reference));
     }
@@ -207,7 +219,9 @@ impl Engine {
                 self.writer.push(Write::Status(status));
             }
         }
-        let Some(findings) = output.findings else { return };
+        let Some(findings) = output.findings else {
+            return;
+        };
         for finding in self.logged.fresh(&findings) {
             log(&finding);
         }
@@ -221,15 +235,21 @@ impl Engine {
                 "" => finding.message.clone(),
                 field => format!("{field}: {}", finding.message).into(),
             };
-            let note =
-                EventNote { about: finding.about, event_type: finding.severity, reason: finding.reason, message };
+            let note = EventNote {
+                about: finding.about,
+                event_type: finding.severity,
+                reason: finding.reason,
+                message,
+            };
             self.writer.push(Write::Note(note, more));
         }
     }
 
     /// Brings the local copy up to date; returns whether it has to be tried again.
     async fn write_cache(&mut self) -> bool {
-        let Some((cache, store)) = &mut self.cache else { return false };
+        let Some((cache, store)) = &mut self.cache else {
+            return false;
+        };
         if !cache.is_dirty() {
             return false;
         }

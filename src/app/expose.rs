@@ -1,5 +1,5 @@
-//! `gatelet expose`: a Service, an EndpointSlice and an Ingress for one address, written through the API of a running
-//! gatelet.
+//! `gatelet expose`: a Service, an EndpointSlice and an Ingress for one address, written through
+//! the API of a running gatelet.
 
 use std::{
     fmt::Write,
@@ -110,11 +110,15 @@ impl Exposure {
             return wrong(format!("the path {:?} does not begin with /", self.path));
         }
         if self.to.port() == 0 || self.to.ip().is_unspecified() {
-            return wrong(format!("{} cannot be connected to; name an address and a port", self.to));
+            return wrong(format!(
+                "{} cannot be connected to; name an address and a port",
+                self.to
+            ));
         }
         let name = self.object_name();
         let labels = json!({ MANAGED_BY.0: MANAGED_BY.1 });
-        let metadata = |name: &str| json!({ "name": name, "namespace": self.namespace, "labels": labels });
+        let metadata =
+            |name: &str| json!({ "name": name, "namespace": self.namespace, "labels": labels });
 
         let service = json!({
             "apiVersion": "v1",
@@ -143,25 +147,42 @@ impl Exposure {
         Ok(vec![service, slice, ingress])
     }
 
-    fn slice(&self, service: &str, device: &Device, mut metadata: Value) -> Result<Value, ExposeError> {
+    fn slice(
+        &self,
+        service: &str,
+        device: &Device,
+        mut metadata: Value,
+    ) -> Result<Value, ExposeError> {
         metadata["labels"]["kubernetes.io/service-name"] = service.into();
         let family = if self.to.is_ipv4() { "IPv4" } else { "IPv6" };
         let mut endpoint = json!({ "addresses": [self.to.ip()] });
         if self.to.ip().is_loopback() {
-            // The real API refuses loopback addresses in EndpointSlices, and so does ours: the device's own address
-            // stands for it, and the annotation has its node dial loopback.
-            let only = if self.to.is_ipv4() { "127.0.0.1" } else { "::1" };
+            // The real API refuses loopback addresses in EndpointSlices, and so does ours: the
+            // device's own address stands for it, and the annotation has its node dial loopback.
+            let only = if self.to.is_ipv4() {
+                "127.0.0.1"
+            } else {
+                "::1"
+            };
             if self.to.ip().to_string() != only {
-                let message = format!("{} is not dialled; of this device it can be {only} alone", self.to.ip());
+                let message = format!(
+                    "{} is not dialled; of this device it can be {only} alone",
+                    self.to.ip()
+                );
                 return Err(ExposeError::Argument(message));
             }
-            let own = device.addresses.iter().find(|ip| ip.is_ipv4() == self.to.is_ipv4()).copied();
+            let own = device
+                .addresses
+                .iter()
+                .find(|ip| ip.is_ipv4() == self.to.is_ipv4())
+                .copied();
             let documentation: IpAddr = match self.to {
                 SocketAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
                 SocketAddr::V6(_) => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
             };
             metadata["annotations"]["gatelet.dev/connect"] = "loopback".into();
-            endpoint = json!({ "addresses": [own.unwrap_or(documentation)], "nodeName": device.node });
+            endpoint =
+                json!({ "addresses": [own.unwrap_or(documentation)], "nodeName": device.node });
         }
         Ok(json!({
             "apiVersion": "discovery.k8s.io/v1",
@@ -175,7 +196,11 @@ impl Exposure {
 
     /// The type of the addresses of a slice cannot be changed: one slice for each.
     fn slice_name(&self, name: &str) -> String {
-        if self.to.is_ipv4() { format!("{name}-ipv4") } else { format!("{name}-ipv6") }
+        if self.to.is_ipv4() {
+            format!("{name}-ipv4")
+        } else {
+            format!("{name}-ipv6")
+        }
     }
 
     /// The name that was given, or host and path with dashes for everything that names do not have.
@@ -183,8 +208,11 @@ impl Exposure {
         if let Some(name) = &self.name {
             return name.clone();
         }
-        let text = format!("{}{}", self.host.replace('*', "wildcard"), self.path).to_ascii_lowercase();
-        let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let text =
+            format!("{}{}", self.host.replace('*', "wildcard"), self.path).to_ascii_lowercase();
+        let words = text
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .filter(|word| !word.is_empty());
         let mut name = words.collect::<Vec<&str>>().join("-");
         if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
             name.insert_str(0, "host-");
@@ -200,20 +228,36 @@ impl Exposure {
 
 /// What is known of the device without asking: for objects that are only printed.
 pub fn device(node: &str) -> Device {
-    Device { node: node.to_owned(), addresses: super::start::own_address().into_iter().collect() }
+    Device {
+        node: node.to_owned(),
+        addresses: super::start::own_address().into_iter().collect(),
+    }
 }
 
-/// Writes the objects through the API that the kubeconfig in `state` is for. Returns them, and what was done to each.
-pub fn expose(state: &Path, exposure: &Exposure) -> Result<(Vec<Value>, Vec<Written>), ExposeError> {
+/// Writes the objects through the API that the kubeconfig in `state` is for. Returns them, and what
+/// was done to each.
+pub fn expose(
+    state: &Path,
+    exposure: &Exposure,
+) -> Result<(Vec<Value>, Vec<Written>), ExposeError> {
     let failed = |error: &dyn std::fmt::Display| ExposeError::NoGatelet(error.to_string());
     crate::tls::install();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(&error))?;
     runtime.block_on(write(state, exposure))
 }
 
-async fn write(state: &Path, exposure: &Exposure) -> Result<(Vec<Value>, Vec<Written>), ExposeError> {
+async fn write(
+    state: &Path,
+    exposure: &Exposure,
+) -> Result<(Vec<Value>, Vec<Written>), ExposeError> {
     // What is wrong with the arguments is said before anything is asked.
-    exposure.objects(&Device { node: String::new(), addresses: Vec::new() })?;
+    exposure.objects(&Device {
+        node: String::new(),
+        addresses: Vec::new(),
+    })?;
     let kubeconfig = files::kubeconfig_path(state);
     if let Err(error) = std::fs::File::open(&kubeconfig) {
         return Err(ExposeError::NoGatelet(format!(
@@ -221,7 +265,9 @@ async fn write(state: &Path, exposure: &Exposure) -> Result<(Vec<Value>, Vec<Wri
             kubeconfig.display()
         )));
     }
-    let client = k8s::connect(Some(&kubeconfig)).await.map_err(|error| ExposeError::NoGatelet(error.to_string()))?;
+    let client = k8s::connect(Some(&kubeconfig))
+        .await
+        .map_err(|error| ExposeError::NoGatelet(error.to_string()))?;
     let api = Objects::new(client);
     let nodes = api.list(Kind::Node).await.map_err(|error| {
         ExposeError::NoGatelet(format!(
@@ -234,7 +280,10 @@ async fn write(state: &Path, exposure: &Exposure) -> Result<(Vec<Value>, Vec<Wri
     let keys: Vec<Key> = objects.iter().filter_map(key).collect();
     let mut known = Vec::new();
     for key in &keys {
-        let there = api.find(key).await.map_err(|source| ExposeError::Api { object: key.to_string(), source })?;
+        let there = api.find(key).await.map_err(|source| ExposeError::Api {
+            object: key.to_string(),
+            source,
+        })?;
         if let Some(there) = &there {
             ours(exposure, key, there)?;
         }
@@ -254,13 +303,22 @@ async fn write(state: &Path, exposure: &Exposure) -> Result<(Vec<Value>, Vec<Wri
         Some(name) => format!("{name}-ipv6"),
         None => slice.name.replace("-ipv6", "-ipv4"),
     };
-    let other = Key { name: other.into(), ..slice.clone() };
-    let failed = |source| ExposeError::Api { object: other.to_string(), source };
+    let other = Key {
+        name: other.into(),
+        ..slice.clone()
+    };
+    let failed = |source| ExposeError::Api {
+        object: other.to_string(),
+        source,
+    };
     if let Some(there) = api.find(&other).await.map_err(failed)?
         && ours(exposure, &other, &there).is_ok()
     {
         api.delete(&other).await.map_err(failed)?;
-        written.push(Written { object: title(&other), done: "deleted" });
+        written.push(Written {
+            object: title(&other),
+            done: "deleted",
+        });
     }
     Ok((objects, written))
 }
@@ -268,45 +326,84 @@ async fn write(state: &Path, exposure: &Exposure) -> Result<(Vec<Value>, Vec<Wri
 /// The device that the mini cluster runs on: its only Node.
 fn node(nodes: &[Value]) -> Result<Device, ExposeError> {
     let [node] = nodes else {
-        return Err(ExposeError::NoGatelet("this is not the API of a gatelet: it has not exactly one Node".to_owned()));
+        return Err(ExposeError::NoGatelet(
+            "this is not the API of a gatelet: it has not exactly one Node".to_owned(),
+        ));
     };
-    let listed = node["status"]["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let internal = listed.iter().filter(|one| one["type"] == "InternalIP").filter_map(|one| one["address"].as_str());
+    let listed = node["status"]["addresses"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let internal = listed
+        .iter()
+        .filter(|one| one["type"] == "InternalIP")
+        .filter_map(|one| one["address"].as_str());
     Ok(Device {
-        node: node["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
-        addresses: internal.filter_map(|address| address.parse().ok()).collect(),
+        node: node["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        addresses: internal
+            .filter_map(|address| address.parse().ok())
+            .collect(),
     })
 }
 
-/// Whether an object that is there may be changed: this command wrote it, for the same host and path or under a name
-/// that was given.
+/// Whether an object that is there may be changed: this command wrote it, for the same host and
+/// path or under a name that was given.
 fn ours(exposure: &Exposure, key: &Key, there: &Value) -> Result<(), ExposeError> {
     if there["metadata"]["labels"][MANAGED_BY.0] != MANAGED_BY.1 {
-        let message =
-            format!("{key} is there and was not written by `gatelet expose`; choose another name with --name");
+        let message = format!(
+            "{key} is there and was not written by `gatelet expose`; choose another name with --name"
+        );
         return Err(ExposeError::Taken(message));
     }
     let rule = &there["spec"]["rules"][0];
     let (host, path) = (&rule["host"], &rule["http"]["paths"][0]["path"]);
-    let same = host.as_str().is_some_and(|host| host.eq_ignore_ascii_case(&exposure.host)) && *path == *exposure.path;
+    let same = host
+        .as_str()
+        .is_some_and(|host| host.eq_ignore_ascii_case(&exposure.host))
+        && *path == *exposure.path;
     if key.kind == Kind::Ingress && exposure.name.is_none() && !same {
-        let taken = format!("{}{}", host.as_str().unwrap_or_default(), path.as_str().unwrap_or_default());
-        return Err(ExposeError::Taken(format!("{key} is there for {taken}; choose another name with --name")));
+        let taken = format!(
+            "{}{}",
+            host.as_str().unwrap_or_default(),
+            path.as_str().unwrap_or_default()
+        );
+        return Err(ExposeError::Taken(format!(
+            "{key} is there for {taken}; choose another name with --name"
+        )));
     }
     Ok(())
 }
 
-async fn put(api: &Objects, key: &Key, object: &Value, there: Option<&Value>) -> Result<Written, ExposeError> {
-    let failed = |source| ExposeError::Api { object: key.to_string(), source };
+async fn put(
+    api: &Objects,
+    key: &Key,
+    object: &Value,
+    there: Option<&Value>,
+) -> Result<Written, ExposeError> {
+    let failed = |source| ExposeError::Api {
+        object: key.to_string(),
+        source,
+    };
     let Some(there) = there else {
         api.create(key, object).await.map_err(|error| match error {
-            WriteError::Refused(StatusCode::NOT_FOUND, message) if message.contains("namespaces") => {
-                let message = format!("{message}; make it first: kubectl create namespace {}", key.namespace);
+            WriteError::Refused(StatusCode::NOT_FOUND, message)
+                if message.contains("namespaces") =>
+            {
+                let message = format!(
+                    "{message}; make it first: kubectl create namespace {}",
+                    key.namespace
+                );
                 failed(WriteError::Refused(StatusCode::NOT_FOUND, message))
             }
             other => failed(other),
         })?;
-        return Ok(Written { object: title(key), done: "created" });
+        return Ok(Written {
+            object: title(key),
+            done: "created",
+        });
     };
     let mut patch = object.clone();
     if key.kind == Kind::EndpointSlice && patch["metadata"]["annotations"].is_null() {
@@ -320,14 +417,25 @@ async fn put(api: &Objects, key: &Key, object: &Value, there: Option<&Value>) ->
     }
     let after = api.merge(key, &patch).await.map_err(failed)?;
     let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
-    let done = if version(there) == version(&after) { "unchanged" } else { "configured" };
-    Ok(Written { object: title(key), done })
+    let done = if version(there) == version(&after) {
+        "unchanged"
+    } else {
+        "configured"
+    };
+    Ok(Written {
+        object: title(key),
+        done,
+    })
 }
 
 fn key(object: &Value) -> Option<Key> {
     let kind = Kind::find(object["apiVersion"].as_str()?, object["kind"].as_str()?)?;
     let text = |key: &str| object["metadata"][key].as_str().map(Arc::from);
-    Some(Key { kind, namespace: text("namespace")?, name: text("name")? })
+    Some(Key {
+        kind,
+        namespace: text("namespace")?,
+        name: text("name")?,
+    })
 }
 
 fn title(key: &Key) -> String {

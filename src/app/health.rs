@@ -22,17 +22,26 @@ pub(crate) struct Health {
 
 impl Health {
     pub(crate) fn new(shared: &Shared) -> Self {
-        let stats = shared.endpoints().into_iter().map(|endpoint| (endpoint.addr, endpoint)).collect();
-        Self { stats, ejected: shared.ejected(), failing: shared.failing() }
+        let stats = shared
+            .endpoints()
+            .into_iter()
+            .map(|endpoint| (endpoint.addr, endpoint))
+            .collect();
+        Self {
+            stats,
+            ejected: shared.ejected(),
+            failing: shared.failing(),
+        }
     }
 
     /// The endpoints of a backend.
     pub(crate) fn of(&self, backend: &Backend) -> Vec<EndpointReport> {
         match &**backend.endpoints() {
             EndpointSet::Empty => Vec::new(),
-            EndpointSet::Addresses(list) => {
-                list.iter().map(|endpoint| self.of_address(endpoint.addr, backend.protocol)).collect()
-            }
+            EndpointSet::Addresses(list) => list
+                .iter()
+                .map(|endpoint| self.of_address(endpoint.addr, backend.protocol))
+                .collect(),
             EndpointSet::Name { host, port } => {
                 let failing = first(&self.failing, backend);
                 let health = match failing {
@@ -40,18 +49,34 @@ impl Health {
                     None => "by DNS".to_owned(),
                 };
                 let failure = failing.map(|(_, failure)| failure.to_string());
-                vec![EndpointReport { address: format!("{host}:{port}"), health, failure, ..EndpointReport::default() }]
+                vec![EndpointReport {
+                    address: format!("{host}:{port}"),
+                    health,
+                    failure,
+                    ..EndpointReport::default()
+                }]
             }
         }
     }
 
     fn of_address(&self, addr: SocketAddr, protocol: Protocol) -> EndpointReport {
         let known = self.stats.get(&addr);
-        let failure = self.failing.get(&EndpointKey { addr, protocol, name: None }).map(ToString::to_string);
+        let failure = self
+            .failing
+            .get(&EndpointKey {
+                addr,
+                protocol,
+                name: None,
+            })
+            .map(ToString::to_string);
         let why = failure.as_deref();
         let health = match known {
-            _ if self.ejected.contains(&addr) => format!("passed over: {}", why.unwrap_or("connections failed")),
-            Some(known) if known.ejected_on > 0 => format!("tried again: {}", why.unwrap_or("connections failed")),
+            _ if self.ejected.contains(&addr) => {
+                format!("passed over: {}", why.unwrap_or("connections failed"))
+            }
+            Some(known) if known.ejected_on > 0 => {
+                format!("tried again: {}", why.unwrap_or("connections failed"))
+            }
             _ if let Some(why) = why => format!("fails: {why}"),
             Some(_) => "ok".to_owned(),
             None => "not used yet".to_owned(),
@@ -81,22 +106,36 @@ pub(crate) fn findings<'a>(
 
     let mut found = BTreeMap::new();
     let mut look = |route: &Route| {
-        let Action::Forward(backend) = &route.action else { return };
-        let Some((_, failure)) = first(&failing, backend) else { return };
-        let Some(about) = reference(&route.origin) else { return };
-        found.entry((about.clone(), route.origin.field.clone())).or_insert_with(|| Finding {
-            about: about.clone(),
-            severity: EventType::Warning,
-            reason: "TlsHandshakeFailed",
-            field: route.origin.field.clone(),
-            message: format!("no connection to {}: {failure}", backend.id).into(),
-        });
+        let Action::Forward(backend) = &route.action else {
+            return;
+        };
+        let Some((_, failure)) = first(&failing, backend) else {
+            return;
+        };
+        let Some(about) = reference(&route.origin) else {
+            return;
+        };
+        found
+            .entry((about.clone(), route.origin.field.clone()))
+            .or_insert_with(|| Finding {
+                about: about.clone(),
+                severity: EventType::Warning,
+                reason: "TlsHandshakeFailed",
+                field: route.origin.field.clone(),
+                message: format!("no connection to {}: {failure}", backend.id).into(),
+            });
     };
     for host in table.hosts() {
-        host.rules().iter().map(|(_, route)| &**route).for_each(&mut look);
+        host.rules()
+            .iter()
+            .map(|(_, route)| &**route)
+            .for_each(&mut look);
         host.fallback().into_iter().for_each(|route| look(route));
     }
-    table.default_route().into_iter().for_each(|route| look(route));
+    table
+        .default_route()
+        .into_iter()
+        .for_each(|route| look(route));
     found.into_values().collect()
 }
 
@@ -109,16 +148,26 @@ fn first<'f>(
     let protocol = backend.protocol;
     match &**backend.endpoints() {
         EndpointSet::Empty => None,
-        EndpointSet::Addresses(list) => list
-            .iter()
-            .find_map(|endpoint| failing.get_key_value(&EndpointKey { addr: endpoint.addr, protocol, name: None })),
+        EndpointSet::Addresses(list) => list.iter().find_map(|endpoint| {
+            failing.get_key_value(&EndpointKey {
+                addr: endpoint.addr,
+                protocol,
+                name: None,
+            })
+        }),
         EndpointSet::Name { host, port } => {
-            let addr = host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, *port));
+            let addr = host
+                .parse()
+                .ok()
+                .map(|ip: IpAddr| SocketAddr::new(ip, *port));
             let is_it = |key: &EndpointKey| match addr {
                 Some(addr) => key.addr == addr,
                 None => key.addr.port() == *port && key.name.as_deref() == Some(&**host),
             };
-            failing.iter().filter(|(key, _)| key.protocol == protocol && is_it(key)).min_by_key(|(key, _)| *key)
+            failing
+                .iter()
+                .filter(|(key, _)| key.protocol == protocol && is_it(key))
+                .min_by_key(|(key, _)| *key)
         }
     }
 }
@@ -136,7 +185,14 @@ mod tests {
     const SPOKEN: Protocol = Protocol::Https;
 
     fn backend(name: &str, ports: &[u16]) -> Arc<Backend> {
-        let backend = Backend::new(BackendId { namespace: "n".into(), service: name.into(), port: 443 }, SPOKEN);
+        let backend = Backend::new(
+            BackendId {
+                namespace: "n".into(),
+                service: name.into(),
+                port: 443,
+            },
+            SPOKEN,
+        );
         let endpoint = |port: &u16| Endpoint { addr: addr(*port) };
         backend.set_endpoints(EndpointSet::Addresses(ports.iter().map(endpoint).collect()));
         Arc::new(backend)
@@ -147,17 +203,40 @@ mod tests {
     }
 
     fn route(field: &str, backend: &Arc<Backend>) -> Arc<Route> {
-        let origin = Origin { namespace: "n".into(), name: "i".into(), field: field.into() };
-        Arc::new(Route { origin, action: Action::Forward(backend.clone()), filters: [].into() })
+        let origin = Origin {
+            namespace: "n".into(),
+            name: "i".into(),
+            field: field.into(),
+        };
+        Arc::new(Route {
+            origin,
+            action: Action::Forward(backend.clone()),
+            filters: [].into(),
+        })
     }
 
     #[test]
     fn each_path_to_an_endpoint_whose_tls_fails_has_a_finding() {
         let (bad, down) = (backend("bad", &[1, 2, 3]), backend("down", &[4]));
-        let named = Backend::new(BackendId { namespace: "n".into(), service: "named".into(), port: 443 }, SPOKEN);
-        named.set_endpoints(EndpointSet::Name { host: "x.example".into(), port: 5 });
-        let rules = [("/a", "f1", &bad), ("/b", "f2", &down), ("/c", "f3", &Arc::new(named))];
-        let rules = rules.map(|(path, field, backend)| (PathMatch::Exact(path.into()), route(field, backend)));
+        let named = Backend::new(
+            BackendId {
+                namespace: "n".into(),
+                service: "named".into(),
+                port: 443,
+            },
+            SPOKEN,
+        );
+        named.set_endpoints(EndpointSet::Name {
+            host: "x.example".into(),
+            port: 5,
+        });
+        let rules = [
+            ("/a", "f1", &bad),
+            ("/b", "f2", &down),
+            ("/c", "f3", &Arc::new(named)),
+        ];
+        let rules = rules
+            .map(|(path, field, backend)| (PathMatch::Exact(path.into()), route(field, backend)));
         let pattern = HostPattern::parse("a.example").expect("a pattern");
         let (routes, _) = HostRoutes::new(pattern, rules, Some(route("f4", &bad)));
         let mut table = RoutingTable::default();
@@ -165,8 +244,11 @@ mod tests {
         table.set_default(Some(route("f5", &backend("good", &[6]))));
 
         let tls = |why: &str| ConnectFailure::Tls(why.into());
-        let key =
-            |port, name: Option<&str>| EndpointKey { addr: addr(port), protocol: SPOKEN, name: name.map(Into::into) };
+        let key = |port, name: Option<&str>| EndpointKey {
+            addr: addr(port),
+            protocol: SPOKEN,
+            name: name.map(Into::into),
+        };
         let failing = HashMap::from([
             (key(2, None), tls("two")),
             (key(3, None), tls("three")),
@@ -174,10 +256,20 @@ mod tests {
             (key(5, Some("x.example")), tls("named")),
             (key(6, Some("y.example")), tls("of another name")),
         ]);
-        let key = Key { kind: Kind::Ingress, namespace: "n".into(), name: "i".into() };
-        let ingress = ObjectRef { key, uid: "u".into() };
+        let key = Key {
+            kind: Kind::Ingress,
+            namespace: "n".into(),
+            name: "i".into(),
+        };
+        let ingress = ObjectRef {
+            key,
+            uid: "u".into(),
+        };
         let found = findings(&table, failing.clone(), |_| Some(&ingress));
-        let found: Vec<_> = found.iter().map(|one| (&*one.field, &*one.message)).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|one| (&*one.field, &*one.message))
+            .collect();
         let two = "no connection to n/bad:443: the TLS handshake failed: two";
         let named = "no connection to n/named:443: the TLS handshake failed: named";
         assert_eq!(found, [("f1", two), ("f3", named), ("f4", two)]);

@@ -16,8 +16,8 @@ use super::{certificates::Owners, classes::Note, health::Health, publish::Live, 
 use crate::{
     acme::{self, report::Report},
     admin::{
-        BackendReport, CandidateReport, CertsReport, ExplainReport, FindingReport, HostReport, Inspect, LeaderReport,
-        Operation, StatusReport, Unhealthy, UnreadReport, WantReport,
+        BackendReport, CandidateReport, CertsReport, ExplainReport, FindingReport, HostReport,
+        Inspect, LeaderReport, Operation, StatusReport, Unhealthy, UnreadReport, WantReport,
     },
     k8s::Unread,
     proxy::Shared,
@@ -57,18 +57,27 @@ impl Inspect for Inspector {
     }
 
     fn note(&self) -> String {
-        self.note.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.note
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn certs(&self) -> CertsReport {
         let served = self.acme.served().borrow().clone();
         let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         let want = |issuance: Report| {
-            let about = owners.get(issuance.name.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let about = owners
+                .get(issuance.name.as_str())
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             let pair = served.certificates.get(&issuance.name);
             let leaf = pair.and_then(|pair| pair.live.certified().cert.first());
             WantReport {
-                wanted_by: about.iter().map(|one| format!("{}/{}", one.key.namespace, one.key.name)).collect(),
+                wanted_by: about
+                    .iter()
+                    .map(|one| format!("{}/{}", one.key.namespace, one.key.name))
+                    .collect(),
                 served: pair.map_or_else(|| "local CA".to_owned(), |pair| pair.issuer.to_string()),
                 fingerprint: leaf.map(|leaf| fingerprint(leaf)).unwrap_or_default(),
                 issuance,
@@ -77,25 +86,40 @@ impl Inspect for Inspector {
         CertsReport {
             clock: self.acme.clock_state().to_owned(),
             wanted: self.acme.report().into_iter().map(want).collect(),
-            hosts: self.live.lock().unwrap_or_else(PoisonError::into_inner).certificates.clone(),
+            hosts: self
+                .live
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .certificates
+                .clone(),
         }
     }
 
-    fn operate(&self, operation: Operation) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> {
+    fn operate(
+        &self,
+        operation: Operation,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> {
         let engine = self.acme.clone();
         Box::pin(async move {
             let done = match operation {
-                Operation::Renew(name) => engine.renew(&name).await.map(|id| format!("{id} is renewed now")),
-                Operation::Revoke(name, reason) => {
-                    engine.revoke(&name, reason).await.map(|id| format!("{id} is revoked; another one is got now"))
-                }
+                Operation::Renew(name) => engine
+                    .renew(&name)
+                    .await
+                    .map(|id| format!("{id} is renewed now")),
+                Operation::Revoke(name, reason) => engine
+                    .revoke(&name, reason)
+                    .await
+                    .map(|id| format!("{id} is revoked; another one is got now")),
                 Operation::ChangeKey(name) => {
                     let wants = engine.wants();
                     let mut issuers = wants.iter().flat_map(|want| &want.issuers);
                     let Some(issuer) = issuers.find(|issuer| *issuer.name == *name) else {
                         return Err(format!("no certificate is wanted of an issuer {name}"));
                     };
-                    engine.change_key(issuer).await.map(|()| format!("the account at {name} has another key"))
+                    engine
+                        .change_key(issuer)
+                        .await
+                        .map(|()| format!("the account at {name} has another key"))
                 }
             };
             done.map_err(|error| error.to_string())
@@ -106,12 +130,20 @@ impl Inspect for Inspector {
         let table = self.shared.table.load();
         let mut hosts: Vec<HostReport> = table
             .hosts()
-            .map(|routes| HostReport { host: routes.pattern().to_string(), rules: routes.rules().len() })
+            .map(|routes| HostReport {
+                host: routes.pattern().to_string(),
+                rules: routes.rules().len(),
+            })
             .collect();
         hosts.sort();
         let mut backends: HashMap<String, &Arc<Backend>> = HashMap::new();
-        let routes =
-            table.hosts().flat_map(|routes| routes.rules().iter().map(|(_, route)| route).chain(routes.fallback()));
+        let routes = table.hosts().flat_map(|routes| {
+            routes
+                .rules()
+                .iter()
+                .map(|(_, route)| route)
+                .chain(routes.fallback())
+        });
         for route in routes.chain(table.default_route()) {
             if let Action::Forward(backend) = &route.action {
                 backends.insert(backend.id.to_string(), backend);
@@ -133,16 +165,18 @@ impl Inspect for Inspector {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: self.node.clone(),
             source: self.source.clone(),
-            leader: self
-                .role
-                .holder
-                .as_ref()
-                .map(|holder| LeaderReport { holder: holder.borrow().clone(), leads: *self.role.leads.borrow() }),
+            leader: self.role.holder.as_ref().map(|holder| LeaderReport {
+                holder: holder.borrow().clone(),
+                leads: *self.role.leads.borrow(),
+            }),
             unread: self
                 .unread
                 .list()
                 .into_iter()
-                .map(|(kind, why)| UnreadReport { kind: kind.name().to_owned(), why })
+                .map(|(kind, why)| UnreadReport {
+                    kind: kind.name().to_owned(),
+                    why,
+                })
                 .collect(),
             uptime_seconds: self.started.elapsed().as_secs(),
             ready: self.readiness().is_ok(),
@@ -167,12 +201,15 @@ impl Inspect for Inspector {
             None => (false, url),
         };
         let (authority, target) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-        let authority = Authority::parse(authority.as_bytes()).map_err(|error| error.to_string())?;
+        let authority =
+            Authority::parse(authority.as_bytes()).map_err(|error| error.to_string())?;
         let target = target.split(['?', '#']).next().unwrap_or("/");
         let path = path::normalize(target).map_err(|error| error.to_string())?;
         let table = self.shared.table.load();
         let candidates = table.explain(Some(&authority.host), &path);
-        let tls = table.host(Some(&authority.host)).is_some_and(|routes| routes.has_tls());
+        let tls = table
+            .host(Some(&authority.host))
+            .is_some_and(|routes| routes.has_tls());
         let mut report = ExplainReport {
             host: authority.host.to_string(),
             path: path.to_string(),
@@ -182,8 +219,14 @@ impl Inspect for Inspector {
         for candidate in &candidates {
             let origin = &candidate.route.origin;
             report.candidates.push(CandidateReport {
-                host: candidate.pattern.map(ToString::to_string).unwrap_or_default(),
-                path: candidate.path.map(|path| format!("{} {}", path.path_type(), path.as_str())).unwrap_or_default(),
+                host: candidate
+                    .pattern
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                path: candidate
+                    .path
+                    .map(|path| format!("{} {}", path.path_type(), path.as_str()))
+                    .unwrap_or_default(),
                 ingress: format!("{}/{}", origin.namespace, origin.name),
                 field: origin.field.to_string(),
                 matches: candidate.matches,
@@ -207,11 +250,23 @@ impl Inspect for Inspector {
         }
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(winner) = candidates.iter().find(|candidate| candidate.wins) {
-            report.findings = live.findings.iter().filter(|finding| concerns(finding, winner.route)).cloned().collect();
+            report.findings = live
+                .findings
+                .iter()
+                .filter(|finding| concerns(finding, winner.route))
+                .cloned()
+                .collect();
         }
-        let covers = |pattern: &str| HostPattern::parse(pattern).is_ok_and(|pattern| pattern.matches(&authority.host));
-        let exact = live.certificates.iter().find(|one| one.host == *authority.host);
-        report.certificate = exact.or_else(|| live.certificates.iter().find(|one| covers(&one.host))).cloned();
+        let covers = |pattern: &str| {
+            HostPattern::parse(pattern).is_ok_and(|pattern| pattern.matches(&authority.host))
+        };
+        let exact = live
+            .certificates
+            .iter()
+            .find(|one| one.host == *authority.host);
+        report.certificate = exact
+            .or_else(|| live.certificates.iter().find(|one| covers(&one.host)))
+            .cloned();
         Ok(report)
     }
 }
@@ -221,16 +276,20 @@ fn concerns(finding: &FindingReport, route: &Route) -> bool {
     let origin = &route.origin;
     let of_rule = finding.object == format!("Ingress {}/{}", origin.namespace, origin.name)
         && finding.field.starts_with(&*origin.field);
-    let of_service =
-        |backend: &Backend| finding.object == format!("Service {}/{}", backend.id.namespace, backend.id.service);
+    let of_service = |backend: &Backend| {
+        finding.object == format!("Service {}/{}", backend.id.namespace, backend.id.service)
+    };
     of_rule || matches!(&route.action, Action::Forward(backend) if of_service(backend))
 }
 
 /// SHA-256 in hexadecimal.
 fn fingerprint(certificate: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
-    digest.as_ref().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    digest
+        .as_ref()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::writer::Write;
 use crate::{
     objects::{
-        EventNote, EventType, Key, Kind, Op, Proposal, Propose, ProposeError, Revision, SecretPatch, StatusPatch, View,
+        EventNote, EventType, Key, Kind, Op, Proposal, Propose, ProposeError, Revision,
+        SecretPatch, StatusPatch, View,
     },
     util::stamp,
 };
@@ -28,14 +29,21 @@ pub(crate) struct MiniWriter {
 
 impl MiniWriter {
     pub(crate) fn new(propose: Arc<dyn Propose>, view: Arc<dyn View>, node: Box<str>) -> Self {
-        Self { propose, view, node }
+        Self {
+            propose,
+            view,
+            node,
+        }
     }
 
     /// Makes one write; what cannot be written is logged and left, the next compile asks again.
     pub(crate) async fn write(&self, write: Write) {
         let (about, done) = match write {
             Write::Status(StatusPatch::IngressAddresses { about, addresses }) => {
-                let list: Vec<Value> = addresses.iter().map(|ip| json!({ "ip": ip.to_string() })).collect();
+                let list: Vec<Value> = addresses
+                    .iter()
+                    .map(|ip| json!({ "ip": ip.to_string() }))
+                    .collect();
                 let result = self.status(&about.key, &about.uid, &list).await;
                 (about.key, result)
             }
@@ -49,9 +57,15 @@ impl MiniWriter {
 
     async fn status(&self, key: &Key, uid: &str, addresses: &[Value]) -> Result<(), ProposeError> {
         for _attempt in 0..CONFLICT_RETRIES {
-            let Some(object) = self.view.get(key).filter(|object| &*object.meta.uid == uid) else { return Ok(()) };
-            let Ok(mut body) = serde_json::from_slice::<Value>(&object.body) else { return Ok(()) };
-            let Some(root) = body.as_object_mut() else { return Ok(()) };
+            let Some(object) = self.view.get(key).filter(|object| &*object.meta.uid == uid) else {
+                return Ok(());
+            };
+            let Ok(mut body) = serde_json::from_slice::<Value>(&object.body) else {
+                return Ok(());
+            };
+            let Some(root) = body.as_object_mut() else {
+                return Ok(());
+            };
             let status = match addresses {
                 [] => json!({ "loadBalancer": {} }),
                 some => json!({ "loadBalancer": { "ingress": some } }),
@@ -61,8 +75,18 @@ impl MiniWriter {
             }
             root.insert("status".to_owned(), status);
             let expected = object.meta.resource_version.parse().ok().map(Revision);
-            let op = Op::Update { expected, body: Bytes::from(body.to_string()) };
-            match self.propose.propose(Proposal { key: key.clone(), op }).await {
+            let op = Op::Update {
+                expected,
+                body: Bytes::from(body.to_string()),
+            };
+            match self
+                .propose
+                .propose(Proposal {
+                    key: key.clone(),
+                    op,
+                })
+                .await
+            {
                 Err(ProposeError::Conflict { .. }) => {}
                 Err(ProposeError::NotFound(_)) => return Ok(()),
                 other => return other.map(|_committed| ()),
@@ -76,10 +100,17 @@ impl MiniWriter {
         for _attempt in 0..CONFLICT_RETRIES {
             let op = match self.view.get(&key) {
                 Some(known) => {
-                    let Ok(body) = serde_json::from_slice::<Value>(&known.body) else { return Ok(()) };
-                    let Some(body) = patch.put_into(&body) else { return Ok(()) };
+                    let Ok(body) = serde_json::from_slice::<Value>(&known.body) else {
+                        return Ok(());
+                    };
+                    let Some(body) = patch.put_into(&body) else {
+                        return Ok(());
+                    };
                     let expected = known.meta.resource_version.parse().ok().map(Revision);
-                    Op::Update { expected, body: Bytes::from(body.to_string()) }
+                    Op::Update {
+                        expected,
+                        body: Bytes::from(body.to_string()),
+                    }
                 }
                 None => {
                     let mut body = patch.body();
@@ -88,8 +119,19 @@ impl MiniWriter {
                     Op::Create(Bytes::from(body.to_string()))
                 }
             };
-            match self.propose.propose(Proposal { key: key.clone(), op }).await {
-                Err(ProposeError::Conflict { .. } | ProposeError::Exists(_) | ProposeError::NotFound(_)) => {}
+            match self
+                .propose
+                .propose(Proposal {
+                    key: key.clone(),
+                    op,
+                })
+                .await
+            {
+                Err(
+                    ProposeError::Conflict { .. }
+                    | ProposeError::Exists(_)
+                    | ProposeError::NotFound(_),
+                ) => {}
                 other => return other.map(|_committed| ()),
             }
         }
@@ -103,24 +145,41 @@ impl MiniWriter {
         for _attempt in 0..CONFLICT_RETRIES {
             let op = match self.view.get(&key) {
                 Some(known) => {
-                    let Ok(mut body) = serde_json::from_slice::<Value>(&known.body) else { return Ok(()) };
+                    let Ok(mut body) = serde_json::from_slice::<Value>(&known.body) else {
+                        return Ok(());
+                    };
                     let count = body["count"].as_u64().unwrap_or(1).saturating_add(more);
                     body["count"] = count.into();
                     body["lastTimestamp"] = now.clone().into();
                     let expected = known.meta.resource_version.parse().ok().map(Revision);
-                    Op::Update { expected, body: Bytes::from(body.to_string()) }
+                    Op::Update {
+                        expected,
+                        body: Bytes::from(body.to_string()),
+                    }
                 }
                 None => Op::Create(Bytes::from(self.event(&key, note, &now).to_string())),
             };
-            match self.propose.propose(Proposal { key: key.clone(), op }).await {
-                Err(ProposeError::Conflict { .. } | ProposeError::Exists(_) | ProposeError::NotFound(_)) => {}
+            match self
+                .propose
+                .propose(Proposal {
+                    key: key.clone(),
+                    op,
+                })
+                .await
+            {
+                Err(
+                    ProposeError::Conflict { .. }
+                    | ProposeError::Exists(_)
+                    | ProposeError::NotFound(_),
+                ) => {}
                 other => return other.map(|_committed| ()),
             }
         }
         Ok(())
     }
 
-    /// The same note about the same object has the same name, so that it counts up instead of piling up.
+    /// The same note about the same object has the same name, so that it counts up instead of
+    /// piling up.
     fn event_key(&self, note: &EventNote) -> Key {
         let mut hash = DefaultHasher::new();
         (&note.about.uid, note.reason, &note.message).hash(&mut hash);
@@ -129,7 +188,11 @@ impl MiniWriter {
             _ => note.about.key.namespace.clone(),
         };
         let name = format!("{}.{:016x}", note.about.key.name, hash.finish());
-        Key { kind: Kind::Event, namespace, name: name.into() }
+        Key {
+            kind: Kind::Event,
+            namespace,
+            name: name.into(),
+        }
     }
 
     fn event(&self, key: &Key, note: &EventNote, now: &str) -> Value {

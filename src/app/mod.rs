@@ -1,4 +1,5 @@
-//! Composition root: builds everything from `Config`, joins channels, supervises named tasks, drains.
+//! Composition root: builds everything from `Config`, joins channels, supervises named tasks,
+//! drains.
 
 mod accounts;
 mod cache;

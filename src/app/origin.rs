@@ -17,7 +17,8 @@ const K3S: &str = "/etc/rancher/k3s/k3s.yaml";
 /// Where objects come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The mini cluster; and why not the k3s that is here too, where nobody said that it is not meant.
+    /// The mini cluster; and why not the k3s that is here too, where nobody said that it is not
+    /// meant.
     Mini(Option<String>),
     /// The cluster of this kubeconfig.
     Kubeconfig(PathBuf),
@@ -28,7 +29,12 @@ pub(super) enum Origin {
 impl Origin {
     /// As the configuration says, and what is there.
     pub(super) fn find(config: &Config) -> Self {
-        choose(config.mode, config.kubeconfig.as_deref(), k8s::in_cluster(), Path::new(K3S))
+        choose(
+            config.mode,
+            config.kubeconfig.as_deref(),
+            k8s::in_cluster(),
+            Path::new(K3S),
+        )
     }
 
     /// The kubeconfig of a cluster that is not around this process.
@@ -69,21 +75,34 @@ mod tests {
 
     #[test]
     fn a_cluster_is_taken_as_it_is_named_or_found_and_one_that_cannot_be_read_is_told() {
-        let (there, absent, unreadable) =
-            (Path::new("/dev/null"), Path::new("/absent"), Path::new("/dev/null/k3s.yaml"));
-        let (named, kubeconfig) = (Some(Path::new("/named")), |path: &Path| Origin::Kubeconfig(path.to_owned()));
+        let (there, absent, unreadable) = (
+            Path::new("/dev/null"),
+            Path::new("/absent"),
+            Path::new("/dev/null/k3s.yaml"),
+        );
+        let (named, kubeconfig) = (Some(Path::new("/named")), |path: &Path| {
+            Origin::Kubeconfig(path.to_owned())
+        });
         let choose = |mode, named, k3s| choose(mode, named, false, k3s);
         for k3s in [there, absent, unreadable] {
             assert_eq!(choose(Mode::Standalone, named, k3s), Origin::Mini(None));
-            assert_eq!(choose(Mode::Auto, named, k3s), kubeconfig(Path::new("/named")));
+            assert_eq!(
+                choose(Mode::Auto, named, k3s),
+                kubeconfig(Path::new("/named"))
+            );
             assert_eq!(super::choose(Mode::Auto, None, true, k3s), Origin::Around);
         }
         assert_eq!(choose(Mode::Auto, None, there), kubeconfig(there));
         assert_eq!(choose(Mode::Kubernetes, None, there), kubeconfig(there));
         assert_eq!(choose(Mode::Auto, None, absent), Origin::Mini(None));
         assert_eq!(choose(Mode::Kubernetes, None, absent), Origin::Around);
-        assert_eq!(choose(Mode::Kubernetes, None, unreadable), kubeconfig(unreadable));
-        let Origin::Mini(Some(why)) = choose(Mode::Auto, None, unreadable) else { panic!("it is passed over") };
+        assert_eq!(
+            choose(Mode::Kubernetes, None, unreadable),
+            kubeconfig(unreadable)
+        );
+        let Origin::Mini(Some(why)) = choose(Mode::Auto, None, unreadable) else {
+            panic!("it is passed over")
+        };
         assert!(why.starts_with("/dev/null/k3s.yaml: "), "{why}");
     }
 }

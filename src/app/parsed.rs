@@ -1,5 +1,5 @@
-//! Certificates of Secrets, parsed once: the compiler asks whether they fit, and the publisher serves them. Parsing one
-//! costs as much as a handshake.
+//! Certificates of Secrets, parsed once: the compiler asks whether they fit, and the publisher
+//! serves them. Parsing one costs as much as a handshake.
 
 use std::{
     collections::HashMap,
@@ -32,31 +32,51 @@ impl Parsed {
         both.update(key);
         let id: Id = both.finish().as_ref().try_into().unwrap_or_default();
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = || Certificate::from_pem(chain, key).map(Arc::new).map_err(|error| error.to_string());
+        let read = || {
+            Certificate::from_pem(chain, key)
+                .map(Arc::new)
+                .map_err(|error| error.to_string())
+        };
         let (pair, asked) = pairs.entry(id).or_insert_with(|| (read(), true));
         *asked = true;
         pair.clone()
     }
 
     /// What the compiler asks about a pair.
-    pub(crate) fn inspect(&self, chain: &[u8], key: &[u8], pattern: &HostPattern) -> Result<(), String> {
+    pub(crate) fn inspect(
+        &self,
+        chain: &[u8],
+        key: &[u8],
+        pattern: &HostPattern,
+    ) -> Result<(), String> {
         let certificate = self.get(chain, key)?;
         if certificate.covers(pattern) {
             return Ok(());
         }
         Err(match certificate.names() {
             [] => {
-                format!("mismatch: its certificate names no host (subjectAltName), so no client takes it for {pattern}")
+                format!(
+                    "mismatch: its certificate names no host (subjectAltName), so no client takes it for {pattern}"
+                )
             }
-            names => format!("mismatch: its certificate is for {}, not for {pattern}", names.join(", ")),
+            names => format!(
+                "mismatch: its certificate is for {}, not for {pattern}",
+                names.join(", ")
+            ),
         })
     }
 
     /// Forgets what is not served, unless it was asked for since the last call.
     pub(crate) fn sweep(&self) {
-        self.pairs.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (pair, asked)| {
-            std::mem::take(asked) || pair.as_ref().is_ok_and(|certificate| Arc::strong_count(certificate) > 1)
-        });
+        self.pairs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, (pair, asked)| {
+                std::mem::take(asked)
+                    || pair
+                        .as_ref()
+                        .is_ok_and(|certificate| Arc::strong_count(certificate) > 1)
+            });
     }
 }
 
@@ -73,7 +93,11 @@ mod tests {
     fn a_pair_is_parsed_once_and_forgotten_when_it_is_neither_served_nor_asked_for() {
         let parsed = Parsed::default();
         let (chain, key) = pair("a.example");
-        let get = || parsed.get(chain.as_bytes(), key.as_bytes()).expect("a pair");
+        let get = || {
+            parsed
+                .get(chain.as_bytes(), key.as_bytes())
+                .expect("a pair")
+        };
         let known = || parsed.pairs.lock().expect("no panic").len();
         let served = get();
         assert!(Arc::ptr_eq(&served, &get()));
@@ -92,7 +116,10 @@ mod tests {
         assert!(parsed.get(chain.as_bytes(), other.as_bytes()).is_err());
         assert!(parsed.get(chain.as_bytes(), key.as_bytes()).is_ok());
         let pattern = |host: &str| HostPattern::parse(host).expect("a host");
-        assert_eq!(parsed.inspect(chain.as_bytes(), key.as_bytes(), &pattern("a.example")), Ok(()));
+        assert_eq!(
+            parsed.inspect(chain.as_bytes(), key.as_bytes(), &pattern("a.example")),
+            Ok(())
+        );
         let refused = parsed.inspect(chain.as_bytes(), key.as_bytes(), &pattern("c.example"));
         assert!(refused.is_err_and(|why| why.starts_with("mismatch: ")));
     }

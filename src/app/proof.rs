@@ -11,10 +11,15 @@ use crate::tls::{self, Certificate};
 /// For one handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whether a client that asks the listener for the host is shown the certificate; `Err` says what it was shown instead,
-/// or why there was no handshake.
-pub(crate) async fn is_served(listener: SocketAddr, host: &str, certificate: &Certificate) -> Result<(), String> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_bad| format!("{host} is no server name"))?;
+/// Whether a client that asks the listener for the host is shown the certificate; `Err` says what
+/// it was shown instead, or why there was no handshake.
+pub(crate) async fn is_served(
+    listener: SocketAddr,
+    host: &str,
+    certificate: &Certificate,
+) -> Result<(), String> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_bad| format!("{host} is no server name"))?;
     let shown = timeout(PATIENCE, shown(listener, name)).await;
     let shown = shown.map_err(|_late| "no handshake in time".to_owned())??;
     match certificate.certified().cert.first() {
@@ -31,6 +36,9 @@ async fn shown(listener: SocketAddr, name: ServerName<'static>) -> Result<Vec<u8
     let connector = TlsConnector::from(Arc::clone(&tls::upstream_config(false, false)));
     let stream = connector.connect(name, stream).await.map_err(said)?;
     let (_, connection) = stream.get_ref();
-    let leaf = connection.peer_certificates().and_then(|chain| chain.first());
-    leaf.map(|leaf| leaf.to_vec()).ok_or_else(|| "no certificate was shown".to_owned())
+    let leaf = connection
+        .peer_certificates()
+        .and_then(|chain| chain.first());
+    leaf.map(|leaf| leaf.to_vec())
+        .ok_or_else(|| "no certificate was shown".to_owned())
 }

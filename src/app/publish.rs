@@ -40,10 +40,18 @@ impl Publisher {
         live: Arc<Mutex<Live>>,
         parsed: Arc<Parsed>,
     ) -> Self {
-        Self { shared, resolver, metrics, live, hosts: Vec::new(), parsed }
+        Self {
+            shared,
+            resolver,
+            metrics,
+            live,
+            hosts: Vec::new(),
+            parsed,
+        }
     }
 
-    /// Makes an output live, and keeps its certificates; `served` is what the certificate engine holds.
+    /// Makes an output live, and keeps its certificates; `served` is what the certificate engine
+    /// holds.
     pub(crate) fn publish(&mut self, output: &mut Output, served: &Served) {
         for update in &output.endpoints {
             update.backend.set_endpoints(update.endpoints.clone());
@@ -54,7 +62,9 @@ impl Publisher {
             self.certificates(served);
         }
         if let Some(table) = &output.table {
-            self.metrics.hosts.set(i64::try_from(table.hosts().count()).unwrap_or(i64::MAX));
+            self.metrics
+                .hosts
+                .set(i64::try_from(table.hosts().count()).unwrap_or(i64::MAX));
             self.metrics.generations.inc();
             self.shared.table.store(table.clone());
         }
@@ -63,7 +73,10 @@ impl Publisher {
         }
         if let Some(classes) = &output.other_classes {
             let reports = classes.iter().map(class_report).collect();
-            self.live.lock().unwrap_or_else(PoisonError::into_inner).other_classes = reports;
+            self.live
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .other_classes = reports;
         }
         self.parsed.sweep();
     }
@@ -77,10 +90,16 @@ impl Publisher {
             let mut report = CertificateReport {
                 host: host.pattern.to_string(),
                 source: "local CA".to_owned(),
-                wanted_by: format!("{}/{}", host.wanted_by.key.namespace, host.wanted_by.key.name),
+                wanted_by: format!(
+                    "{}/{}",
+                    host.wanted_by.key.namespace, host.wanted_by.key.name
+                ),
                 ..CertificateReport::default()
             };
-            let pair = host.wish.as_ref().and_then(|id| served.certificates.get(&**id));
+            let pair = host
+                .wish
+                .as_ref()
+                .and_then(|id| served.certificates.get(&**id));
             if let Some((source, certificate)) = pair.and_then(|pair| pair.choose(&host.pattern)) {
                 map.insert(&host.pattern, certificate);
                 let issuer = pair.map(|pair| &*pair.issuer).unwrap_or_default();
@@ -94,9 +113,16 @@ impl Publisher {
             }
             let certificate = match &host.source {
                 CertificateSource::Local => None,
-                CertificateSource::Secret { key, chain, private_key, .. } => {
-                    self.parsed.get(chain, &private_key.0).ok().map(|certificate| (key, certificate))
-                }
+                CertificateSource::Secret {
+                    key,
+                    chain,
+                    private_key,
+                    ..
+                } => self
+                    .parsed
+                    .get(chain, &private_key.0)
+                    .ok()
+                    .map(|certificate| (key, certificate)),
             };
             match certificate {
                 Some((key, certificate)) => {
@@ -109,7 +135,10 @@ impl Publisher {
             reports.push(report);
         }
         self.resolver.swap(map);
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).certificates = reports;
+        self.live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .certificates = reports;
     }
 
     /// Completes the report on a host with what is served for it, and counts it.
@@ -117,18 +146,30 @@ impl Publisher {
         report.issuer = certificate.issuer().to_owned();
         let end = jiff::Timestamp::from_second(certificate.not_after());
         report.not_after = end.map(|at| at.to_string()).unwrap_or_default();
-        let labels = vec![("host".to_owned(), report.host.clone()), ("secret".to_owned(), report.source.clone())];
-        self.metrics.certificates.get_or_create(&labels).set(certificate.not_after());
+        let labels = vec![
+            ("host".to_owned(), report.host.clone()),
+            ("secret".to_owned(), report.source.clone()),
+        ];
+        self.metrics
+            .certificates
+            .get_or_create(&labels)
+            .set(certificate.not_after());
     }
 
     fn findings(&self, findings: &[Finding]) {
         self.metrics.findings.clear();
         let mut reports = Vec::new();
         for finding in findings {
-            self.metrics.findings.get_or_create(&vec![("reason".to_owned(), finding.reason.to_owned())]).inc();
+            self.metrics
+                .findings
+                .get_or_create(&vec![("reason".to_owned(), finding.reason.to_owned())])
+                .inc();
             reports.push(report(finding));
         }
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).findings = reports;
+        self.live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .findings = reports;
     }
 }
 
@@ -154,6 +195,11 @@ pub(crate) fn class_report(class: &OtherClass) -> OtherClassReport {
         class: class.class.to_string(),
         ingresses: class.ingresses,
         guarded: class.guarded,
-        guards: guards.map(|(name, count)| GuardReport { annotation: name.to_string(), ingresses: *count }).collect(),
+        guards: guards
+            .map(|(name, count)| GuardReport {
+                annotation: name.to_string(),
+                ingresses: *count,
+            })
+            .collect(),
     }
 }

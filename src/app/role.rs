@@ -9,7 +9,8 @@ use tokio::sync::watch;
 pub(crate) struct Role {
     /// Only the leader writes statuses and Events, and talks to a CA.
     pub(crate) leads: watch::Receiver<bool>,
-    /// Who holds the Lease, empty where that is nobody or not known; `None` where there is no other replica.
+    /// Who holds the Lease, empty where that is nobody or not known; `None` where there is no other
+    /// replica.
     pub(crate) holder: Option<watch::Receiver<String>>,
     /// For the status of Ingresses; none while they are not known.
     pub(crate) addresses: watch::Receiver<Vec<IpAddr>>,
@@ -24,7 +25,11 @@ pub(crate) enum Change {
 impl Role {
     /// Always the leader: there is no other.
     pub(crate) fn alone(addresses: Vec<IpAddr>) -> Self {
-        Self { leads: watch::channel(true).1, holder: None, addresses: watch::channel(addresses).1 }
+        Self {
+            leads: watch::channel(true).1,
+            holder: None,
+            addresses: watch::channel(addresses).1,
+        }
     }
 
     /// Waits for a change; for ever where nothing can change any more.

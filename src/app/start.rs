@@ -130,7 +130,10 @@ impl Process {
         let (signal, drain) = drain::channel();
         let signal = Arc::new(signal);
         let mut signals = Signals::listen(signal.clone()).map_err(start("signals"))?;
-        let keys = SealKeys::read(config.store.seal_key_file.as_deref(), &config.store.old_seal_key_files)?;
+        let keys = SealKeys::read(
+            config.store.seal_key_file.as_deref(),
+            &config.store.old_seal_key_files,
+        )?;
         let (store, health) = store::open_sealed(&config.state, keys)?;
         let store_state = report(&health);
         let addresses = match config.address.as_slice() {
@@ -176,27 +179,44 @@ impl Process {
         let (source, target, role) = match &origin {
             Origin::Mini(passed_over) => {
                 let (propose, view) = mini_cluster(&store).await?;
-                let this = mini::node(&config.node, &addresses, concat!("v", env!("CARGO_PKG_VERSION")));
+                let this = mini::node(
+                    &config.node,
+                    &addresses,
+                    concat!("v", env!("CARGO_PKG_VERSION")),
+                );
                 node = Some((propose.clone(), this));
                 if let Listen(Some(addr)) = config.api {
                     let (propose, view) = (propose.clone(), view.clone());
-                    api = Some(serve_api(&config, addr, &*store, own, propose, view, &drain).await?);
+                    api =
+                        Some(serve_api(&config, addr, &*store, own, propose, view, &drain).await?);
                 }
                 for kind in Kind::WATCHED {
-                    tasks.spawn("mini cluster", source::follow(view.clone(), kind, events_tx.clone()));
+                    tasks.spawn(
+                        "mini cluster",
+                        source::follow(view.clone(), kind, events_tx.clone()),
+                    );
                 }
                 mirrored = Some((propose.clone(), view.clone()));
                 let writer = MiniWriter::new(propose, view, config.node.as_str().into());
-                (mini_source(passed_over.as_deref()), Target::Mini(writer), Role::alone(published(&config, addresses)))
+                (
+                    mini_source(passed_over.as_deref()),
+                    Target::Mini(writer),
+                    Role::alone(published(&config, addresses)),
+                )
             }
             Origin::Kubeconfig(_) | Origin::Around => {
                 let kubeconfig = origin.kubeconfig();
-                let client = k8s::connect(kubeconfig).await.map_err(start("kubeconfig"))?;
+                let client = k8s::connect(kubeconfig)
+                    .await
+                    .map_err(start("kubeconfig"))?;
                 let (kept, events) = Cache::load(&*store).map_err(start("the local copy"))?;
                 (cache, copy) = (Some((kept, store.clone())), events);
                 metrics.collect(Box::new(metrics::Kinds(unread.clone())));
                 for kind in Kind::WATCHED {
-                    tasks.spawn("cluster", k8s::follow(client.clone(), kind, events_tx.clone(), unread.clone()));
+                    tasks.spawn(
+                        "cluster",
+                        k8s::follow(client.clone(), kind, events_tx.clone(), unread.clone()),
+                    );
                 }
                 let source = match kubeconfig {
                     Some(path) => format!("the cluster of {}", path.display()),
@@ -219,19 +239,33 @@ impl Process {
         if let Some((propose, view)) = mirrored {
             let queue = queue.clone();
             let tell = move |note| queue.push(writer::Write::Note(note, 1));
-            tasks.spawn("mirror of Endpoints", mini::mirror_endpoints(propose, view, tell));
+            tasks.spawn(
+                "mirror of Endpoints",
+                mini::mirror_endpoints(propose, view, tell),
+            );
         }
 
         let issuers = Issuers::load(&config, certificates::time()).map_err(RunError::Start)?;
         let mut settings = controller_settings(&config, &origin, &role);
         settings.issuers = issuers.names();
         settings.default_issuer = issuers.default().map(Into::into);
-        let pace = Pace { http: !listeners.http.is_empty(), https: !listeners.https.is_empty(), ..Pace::default() };
+        let pace = Pace {
+            http: !listeners.http.is_empty(),
+            https: !listeners.https.is_empty(),
+            ..Pace::default()
+        };
         let (challenges, addresses) = (shared.challenges.clone(), role.addresses.clone());
-        let parts = certificates::parts(store.clone(), ca, challenges, account_secret.clone(), addresses, pace);
+        let parts = certificates::parts(
+            store.clone(),
+            ca,
+            challenges,
+            account_secret.clone(),
+            addresses,
+            pace,
+        );
         let listener = own_listener(&config, &listeners.https);
-        let (certificates, running) =
-            Certificates::load(parts, issuers, listener, queue.clone()).map_err(start("the certificates"))?;
+        let (certificates, running) = Certificates::load(parts, issuers, listener, queue.clone())
+            .map_err(start("the certificates"))?;
         let (acme, owners) = (certificates.engine.clone(), certificates.owners.clone());
         metrics.collect(Box::new(metrics::Certificates(acme.clone())));
         if config.cert_manager_metrics {
@@ -239,12 +273,18 @@ impl Process {
         }
         tasks.spawn("certificates", running);
         if let Some(secret) = account_secret {
-            tasks.spawn("ACME accounts", accounts::share(acme.clone(), secret, leads));
+            tasks.spawn(
+                "ACME accounts",
+                accounts::share(acme.clone(), secret, leads),
+            );
         }
         let mut engine_role = role.clone();
         let leading = *engine_role.leads.borrow_and_update();
         let parsed = Arc::new(Parsed::default());
-        let classes = Classes::new(&config.controller, config.classless || !config.classes.is_empty());
+        let classes = Classes::new(
+            &config.controller,
+            config.classless || !config.classes.is_empty(),
+        );
         let note = classes.note();
         let mut engine = Engine {
             classes,
@@ -252,7 +292,13 @@ impl Process {
                 let parsed = parsed.clone();
                 Box::new(move |chain, key, pattern| parsed.inspect(chain, key, pattern))
             }),
-            publisher: Publisher::new(shared.clone(), resolver, metrics.clone(), live.clone(), parsed),
+            publisher: Publisher::new(
+                shared.clone(),
+                resolver,
+                metrics.clone(),
+                live.clone(),
+                parsed,
+            ),
             certificates,
             writer: queue,
             leading,
@@ -268,7 +314,10 @@ impl Process {
         tasks.spawn("controller", engine.run(events_rx));
         // Waits for the disk: serving does not wait for that.
         if let Some((propose, this)) = node {
-            propose.propose(this).await.map_err(start("the Node object"))?;
+            propose
+                .propose(this)
+                .await
+                .map_err(start("the Node object"))?;
         }
 
         let inspector = Arc::new(Inspector {
@@ -294,12 +343,18 @@ impl Process {
             tracing::info!(%addr, "admin");
             tasks.spawn("admin", serving);
         }
-        let list = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let list = |all: &[SocketAddr]| {
+            all.iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         let (http, https) = (list(&listeners.http), list(&listeners.https));
         tracing::info!(%http, %https, api = %list(api.as_slice()), "serving");
         // Outside systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        let outcome = until_told_to_stop(&mut tasks, &mut signals, &signal, config.grace, listeners).await;
+        let outcome =
+            until_told_to_stop(&mut tasks, &mut signals, &signal, config.grace, listeners).await;
         role.ended().await;
         tasks.shutdown().await;
         outcome
@@ -321,18 +376,41 @@ fn replicate(
     let holder = Some(holder);
     tasks.spawn(
         "leader election",
-        k8s::elect(client.clone(), namespace.clone(), config.node.clone(), leader, holds, drain.clone()),
+        k8s::elect(
+            client.clone(),
+            namespace.clone(),
+            config.node.clone(),
+            leader,
+            holds,
+            drain.clone(),
+        ),
     );
     if !config.publish.is_empty() {
-        return Role { leads, holder, ..Role::alone(config.publish.clone()) };
+        return Role {
+            leads,
+            holder,
+            ..Role::alone(config.publish.clone())
+        };
     }
     let (found, addresses) = watch::channel(Vec::new());
     let own = published(config, own);
     tasks.spawn(
         "addresses",
-        k8s::announce(client.clone(), namespace, config.node.clone(), own, leads.clone(), found, drain.clone()),
+        k8s::announce(
+            client.clone(),
+            namespace,
+            config.node.clone(),
+            own,
+            leads.clone(),
+            found,
+            drain.clone(),
+        ),
     );
-    Role { leads, holder, addresses }
+    Role {
+        leads,
+        holder,
+        addresses,
+    }
 }
 
 /// The addresses for the status of Ingresses, as far as this node knows.
@@ -359,10 +437,14 @@ fn mini_source(passed_over: Option<&str>) -> String {
     }
 }
 
-async fn mini_cluster(store: &Arc<dyn Store>) -> Result<(Arc<dyn Propose>, Arc<dyn View>), RunError> {
+async fn mini_cluster(
+    store: &Arc<dyn Store>,
+) -> Result<(Arc<dyn Propose>, Arc<dyn View>), RunError> {
     let store = store.clone();
     let opened = tokio::task::spawn_blocking(move || Local::open(store)).await;
-    let local = opened.map_err(start("the mini cluster"))?.map_err(start("the mini cluster"))?;
+    let local = opened
+        .map_err(start("the mini cluster"))?
+        .map_err(start("the mini cluster"))?;
     let local = Arc::new(local);
     Ok((local.clone(), local))
 }
@@ -391,26 +473,39 @@ async fn serve_api(
     view: Arc<dyn View>,
     drain: &Drain,
 ) -> Result<SocketAddr, RunError> {
-    let kept = store.get(API_IDENTITY).map_err(start("the API's identity"))?;
-    let addresses: Vec<IpAddr> = own.into_iter().chain(Some(addr.ip()).filter(|ip| !ip.is_unspecified())).collect();
-    let (identity, changed) =
-        apiserver::Identity::load(kept.as_deref(), &addresses).map_err(start("the API's identity"))?;
+    let kept = store
+        .get(API_IDENTITY)
+        .map_err(start("the API's identity"))?;
+    let addresses: Vec<IpAddr> = own
+        .into_iter()
+        .chain(Some(addr.ip()).filter(|ip| !ip.is_unspecified()))
+        .collect();
+    let (identity, changed) = apiserver::Identity::load(kept.as_deref(), &addresses)
+        .map_err(start("the API's identity"))?;
     if changed {
         let batch = Batch::new().put(API_IDENTITY, identity.to_bytes());
         store.commit(batch).map_err(start("the API's identity"))?;
     }
-    let server = identity.server_config().map_err(start("the API's identity"))?;
+    let server = identity
+        .server_config()
+        .map_err(start("the API's identity"))?;
     let auth = apiserver::Auth::tokens([identity.token()]);
     let settings = apiserver::Settings::new(addr);
     let running = apiserver::serve(settings, propose, view, server, auth, drain.clone()).await;
     let running =
-        running.map_err(|apiserver::ServeError::Listen { listen, source }| RunError::Api { listen, source })?;
+        running.map_err(
+            |apiserver::ServeError::Listen { listen, source }| RunError::Api { listen, source },
+        )?;
     let host = match running.addr.ip() {
         ip if ip.is_unspecified() => own.unwrap_or_else(|| IpAddr::from([127, 0, 0, 1])),
         ip => ip,
     };
     let url = format!("https://{}", SocketAddr::new(host, running.addr.port()));
-    if let Err(error) = files::write(&files::kubeconfig_path(&config.state), &identity.kubeconfig(&url), 0o600) {
+    if let Err(error) = files::write(
+        &files::kubeconfig_path(&config.state),
+        &identity.kubeconfig(&url),
+        0o600,
+    ) {
         // Serving matters more, and on a disk that went read-only the one that is there is right.
         tracing::error!(%error, "the kubeconfig was not written");
     }
@@ -423,8 +518,11 @@ fn local_ca(store: &dyn Store, config: &Config) -> Result<LocalCa, RunError> {
         let pem = |bytes| String::from_utf8(bytes).map_err(start("the local CA"));
         return LocalCa::from_pem(&pem(certificate)?, &pem(key)?).map_err(start("the local CA"));
     }
-    let ca = LocalCa::generate(&format!("gatelet local CA of {}", config.node)).map_err(start("the local CA"))?;
-    let batch = Batch::new().put(CA_CERTIFICATE, ca.root_pem()).put(CA_KEY, ca.key_pem());
+    let ca = LocalCa::generate(&format!("gatelet local CA of {}", config.node))
+        .map_err(start("the local CA"))?;
+    let batch = Batch::new()
+        .put(CA_CERTIFICATE, ca.root_pem())
+        .put(CA_KEY, ca.key_pem());
     store.commit(batch).map_err(start("the local CA"))?;
     Ok(ca)
 }
@@ -438,16 +536,33 @@ fn proxy_start(
 ) -> Result<proxy::Running, RunError> {
     // Both families on one socket, where there is IPv6 at all.
     let v6 = UdpSocket::bind(("::", 0)).is_ok();
-    let every = if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let every = if v6 {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    };
     let any = |port| SocketAddr::new(every, port);
     let attempt = |http_port, https_port| {
         let mut settings = proxy_settings(config);
-        settings.http = config.http.map_or_else(|| vec![any(http_port)], |Listen(addr)| addr.into_iter().collect());
-        settings.https = config.https.map_or_else(|| vec![any(https_port)], |Listen(addr)| addr.into_iter().collect());
-        proxy::start(settings, shared.clone(), Some(server_tls.clone()), drain.clone())
+        settings.http = config.http.map_or_else(
+            || vec![any(http_port)],
+            |Listen(addr)| addr.into_iter().collect(),
+        );
+        settings.https = config.https.map_or_else(
+            || vec![any(https_port)],
+            |Listen(addr)| addr.into_iter().collect(),
+        );
+        proxy::start(
+            settings,
+            shared.clone(),
+            Some(server_tls.clone()),
+            drain.clone(),
+        )
     };
     match attempt(80, 443) {
-        Err(StartError::Listen { addr, denied: true, .. }) if config.http.is_none() || config.https.is_none() => {
+        Err(StartError::Listen {
+            addr, denied: true, ..
+        }) if config.http.is_none() || config.https.is_none() => {
             tracing::warn!(%addr, "not allowed to listen here: using ports 8080 and 8443 instead");
             Ok(attempt(8080, 8443)?)
         }
@@ -495,17 +610,30 @@ fn proxy_settings(config: &Config) -> Settings {
     }
 }
 
-pub(super) fn controller_settings(config: &Config, origin: &Origin, role: &Role) -> controller::Settings {
+pub(super) fn controller_settings(
+    config: &Config,
+    origin: &Origin,
+    role: &Role,
+) -> controller::Settings {
     controller::Settings {
         controller: config.controller.as_str().into(),
-        classes: config.classes.iter().map(|class| class.as_str().into()).collect(),
+        classes: config
+            .classes
+            .iter()
+            .map(|class| class.as_str().into())
+            .collect(),
         classless: config.classless,
         standalone: matches!(origin, Origin::Mini(_)),
         default_backend: config.default_backend.as_deref().map(Into::into),
         ssl_redirect: config.ssl_redirect,
         hsts: config.hsts.as_deref().map(Into::into),
-        // In a cluster whoever may write EndpointSlices would reach what listens on the nodes' loopback.
-        node: if matches!(origin, Origin::Mini(_)) { config.node.as_str().into() } else { "".into() },
+        // In a cluster whoever may write EndpointSlices would reach what listens on the nodes'
+        // loopback.
+        node: if matches!(origin, Origin::Mini(_)) {
+            config.node.as_str().into()
+        } else {
+            "".into()
+        },
         addresses: role.addresses.borrow().clone(),
         // Filled in by whoever knows the issuers.
         issuers: BTreeSet::new(),
@@ -517,27 +645,38 @@ pub(super) fn controller_settings(config: &Config, origin: &Origin, role: &Role)
     }
 }
 
-/// The HTTPS listener as a client on this device reaches it; `None` where there is none, or where such a client would have
-/// to speak the PROXY protocol.
+/// The HTTPS listener as a client on this device reaches it; `None` where there is none, or where
+/// such a client would have to speak the PROXY protocol.
 fn own_listener(config: &Config, https: &[SocketAddr]) -> Option<SocketAddr> {
     let mut listener = *https.first()?;
     if listener.ip().is_unspecified() {
         listener.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    let proxied = config.proxy.proxy_protocol_from.iter().any(|net| net.contains(&listener.ip()));
+    let proxied = config
+        .proxy
+        .proxy_protocol_from
+        .iter()
+        .any(|net| net.contains(&listener.ip()));
     (!proxied).then_some(listener)
 }
 
-/// The address that this node is reached at: the one that packets to the outside would come from. Nothing is sent.
+/// The address that this node is reached at: the one that packets to the outside would come from.
+/// Nothing is sent.
 pub(super) fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
     socket.connect(("192.0.2.1", 9)).ok()?;
-    socket.local_addr().ok().map(|addr| addr.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+    socket
+        .local_addr()
+        .ok()
+        .map(|addr| addr.ip())
+        .filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
 fn cannot_listen(addr: SocketAddr, error: &std::io::Error, flag: &str) -> String {
     match error.kind() {
-        std::io::ErrorKind::AddrInUse => format!("cannot listen on {addr}: {}", port::taken(addr, flag)),
+        std::io::ErrorKind::AddrInUse => {
+            format!("cannot listen on {addr}: {}", port::taken(addr, flag))
+        }
         _ => format!("cannot listen on {addr}: {error}; choose another address with {flag}"),
     }
 }
@@ -546,15 +685,25 @@ fn report(health: &Health) -> String {
     match health {
         Health::Good => "good".to_owned(),
         Health::Repaired { records } => {
-            tracing::warn!(records, "the store lacked records that its mirror had; they were brought back");
+            tracing::warn!(
+                records,
+                "the store lacked records that its mirror had; they were brought back"
+            );
             format!("repaired: {records} records came back from the mirror")
         }
         Health::Rebuilt { aside, records } => {
             tracing::error!(aside = %aside.display(), records, "the store was damaged: set aside, and rebuilt from its mirror");
-            format!("rebuilt: the damaged store is at {}, {records} records came back", aside.display())
+            format!(
+                "rebuilt: the damaged store is at {}, {records} records came back",
+                aside.display()
+            )
         }
         Health::MemoryOnly { why, records } => {
-            tracing::error!(why, records, "state cannot be kept: what changes now is gone after a restart");
+            tracing::error!(
+                why,
+                records,
+                "state cannot be kept: what changes now is gone after a restart"
+            );
             format!("in memory only, with {records} records of before: {why}")
         }
     }

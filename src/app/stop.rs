@@ -1,4 +1,5 @@
-//! The end of the process: signals, the grace time, and an end that comes even where something hangs.
+//! The end of the process: signals, the grace time, and an end that comes even where something
+//! hangs.
 
 use std::{
     io, process,
@@ -26,7 +27,8 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// SIGTERM and SIGINT as they come.
 ///
-/// A thread of its own hears them, so that a second signal ends the process whatever the other threads do.
+/// A thread of its own hears them, so that a second signal ends the process whatever the other
+/// threads do.
 #[derive(Debug)]
 pub(super) struct Signals {
     /// How many have come.
@@ -41,9 +43,14 @@ impl Signals {
         // Registered before anything else starts: a signal from now on is heard.
         let sources = {
             let _inside = runtime.enter();
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+            )
         };
-        thread::Builder::new().name("signals".to_owned()).spawn(move || hear(&runtime, sources, &heard, &drain))?;
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || hear(&runtime, sources, &heard, &drain))?;
         Ok(Self { count })
     }
 
@@ -89,10 +96,18 @@ fn hear(
     process::exit(1);
 }
 
-/// Drains: no new connections, and requests in flight may finish within the grace time. Returns when the data plane is
-/// over, when it has used up its time, or at the second signal.
-pub(super) async fn drain(signals: &mut Signals, drain: &drain::Signal, grace: Duration, data_plane: proxy::Running) {
-    tracing::info!(?grace, "draining: no new connections, requests in flight may finish");
+/// Drains: no new connections, and requests in flight may finish within the grace time. Returns
+/// when the data plane is over, when it has used up its time, or at the second signal.
+pub(super) async fn drain(
+    signals: &mut Signals,
+    drain: &drain::Signal,
+    grace: Duration,
+    data_plane: proxy::Running,
+) {
+    tracing::info!(
+        ?grace,
+        "draining: no new connections, requests in flight may finish"
+    );
     // A grace time beyond the unit's own limit: it would be killed with requests in flight.
     let patience = grace.saturating_add(STOP_MARGIN);
     let extend = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
@@ -118,7 +133,9 @@ pub(super) async fn drain(signals: &mut Signals, drain: &drain::Signal, grace: D
 /// Ends the process after `patience` if it has not ended by then.
 fn insist(patience: Duration) {
     // No deadline that far is ever reached.
-    let Some(_end) = Instant::now().checked_add(patience) else { return };
+    let Some(_end) = Instant::now().checked_add(patience) else {
+        return;
+    };
     let insist = move || {
         thread::sleep(patience);
         tracing::error!("the process has not ended within its grace time: something in it hangs");

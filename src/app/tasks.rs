@@ -1,4 +1,5 @@
-//! Named tasks of the control side: each is meant to run until the process ends; one that ends early ends the process.
+//! Named tasks of the control side: each is meant to run until the process ends; one that ends
+//! early ends the process.
 
 use std::future::Future;
 
@@ -13,7 +14,10 @@ pub(crate) struct Tasks {
 
 impl Tasks {
     pub(crate) fn new(handle: Handle) -> Self {
-        Self { handle, running: JoinSet::new() }
+        Self {
+            handle,
+            running: JoinSet::new(),
+        }
     }
 
     /// Starts a task. `Ok` is a planned end (drain); `Err` says why it could not go on.
@@ -22,10 +26,12 @@ impl Tasks {
         name: &'static str,
         task: impl Future<Output = Result<(), String>> + Send + 'static,
     ) {
-        self.running.spawn_on(async move { (name, task.await) }, &self.handle);
+        self.running
+            .spawn_on(async move { (name, task.await) }, &self.handle);
     }
 
-    /// Waits for the first task that fails; planned ends are passed over. Pends for ever when none is left.
+    /// Waits for the first task that fails; planned ends are passed over. Pends for ever when none
+    /// is left.
     pub(crate) async fn failure(&mut self) -> String {
         loop {
             match self.running.join_next().await {

@@ -1,5 +1,6 @@
-//! Memory goes back to the system when much has changed and then nothing any more: a first list of thousands of objects,
-//! or a whole directory applied, leaves behind about half as much again as is kept.
+//! Memory goes back to the system when much has changed and then nothing any more: a first list of
+//! thousands of objects, or a whole directory applied, leaves behind about half as much again as is
+//! kept.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +23,11 @@ pub(crate) struct Tidy {
 
 impl Tidy {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, changed: 0, due: None }
+        Self {
+            store,
+            changed: 0,
+            due: None,
+        }
     }
 
     /// Notes that so many objects have changed.

@@ -1,5 +1,5 @@
-//! Memory goes back to the system when connections have ended that took much of it. The allocator would keep it: it
-//! cannot know that the next thousand clients come tomorrow.
+//! Memory goes back to the system when connections have ended that took much of it. The allocator
+//! would keep it: it cannot know that the next thousand clients come tomorrow.
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -37,10 +37,16 @@ struct Trimmer {
 
 impl Trimmer {
     fn new(resident: u64) -> Self {
-        Self { least: resident, requests: 0, wait: 0, pause: 1 }
+        Self {
+            least: resident,
+            requests: 0,
+            wait: 0,
+            pause: 1,
+        }
     }
 
-    /// Whether to give memory back now, with so much resident memory and so many requests since the start.
+    /// Whether to give memory back now, with so much resident memory and so many requests since the
+    /// start.
     fn is_due(&mut self, resident: u64, requests: u64) -> bool {
         let quiet = requests.saturating_sub(self.requests) <= QUIET;
         self.requests = requests;
@@ -54,7 +60,11 @@ impl Trimmer {
 
     /// Takes note of what an attempt has gained, in bytes.
     fn tried(&mut self, gain: u64) {
-        self.pause = if gain >= GAIN { 1 } else { (self.pause * 2).min(MAX_PAUSE) };
+        self.pause = if gain >= GAIN {
+            1
+        } else {
+            (self.pause * 2).min(MAX_PAUSE)
+        };
         self.wait = self.pause;
     }
 }
@@ -62,11 +72,15 @@ impl Trimmer {
 /// Watches until the process ends.
 pub(super) async fn watch(shared: Arc<Shared>) -> Result<(), String> {
     // Outside Linux nothing is known, and nothing is done.
-    let Some(resident_at_start) = resident() else { return Ok(()) };
+    let Some(resident_at_start) = resident() else {
+        return Ok(());
+    };
     let mut trimmer = Trimmer::new(resident_at_start);
     loop {
         tokio::time::sleep(LOOK).await;
-        let Some(before) = resident() else { return Ok(()) };
+        let Some(before) = resident() else {
+            return Ok(());
+        };
         let answered = |core: &Arc<Counters>| core.requests.iter().map(Count::value).sum::<u64>();
         if !trimmer.is_due(before, shared.counters().iter().map(answered).sum()) {
             continue;
@@ -82,7 +96,9 @@ pub(super) async fn watch(shared: Arc<Shared>) -> Result<(), String> {
 /// The resident memory of this process, in bytes.
 fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -96,7 +112,10 @@ mod tests {
         let mut trimmer = Trimmer::new(WORTH);
         assert!(!trimmer.is_due(3 * WORTH, 2000), "busy");
         assert!(trimmer.is_due(3 * WORTH, 2000 + QUIET));
-        assert!(!trimmer.is_due(2 * WORTH - 1, 2000 + QUIET), "little has grown");
+        assert!(
+            !trimmer.is_due(2 * WORTH - 1, 2000 + QUIET),
+            "little has grown"
+        );
     }
 
     #[test]
@@ -114,7 +133,10 @@ mod tests {
             attempts - before
         };
 
-        assert!((5..10).contains(&hour(&mut trimmer, 0)), "the pause doubles");
+        assert!(
+            (5..10).contains(&hour(&mut trimmer, 0)),
+            "the pause doubles"
+        );
         assert!(hour(&mut trimmer, 0) <= 1);
         hour(&mut trimmer, GAIN);
         assert_eq!(hour(&mut trimmer, GAIN), MAX_PAUSE);

@@ -1,5 +1,5 @@
-//! Watches the cores of the data plane. Says so when one does not turn, and feeds the watchdog of systemd only while
-//! all do: systemd then starts a process anew in which one hangs.
+//! Watches the cores of the data plane. Says so when one does not turn, and feeds the watchdog of
+//! systemd only while all do: systemd then starts a process anew in which one hangs.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -28,7 +28,11 @@ pub(super) async fn watch(shared: Arc<Shared>, drain: Drain) -> Result<(), Strin
         }
 
         for one in stalled.iter().filter(|one| !known.contains(&one.core)) {
-            tracing::error!(core = one.core, seconds = one.since.as_secs(), "a core of the data plane does not turn");
+            tracing::error!(
+                core = one.core,
+                seconds = one.since.as_secs(),
+                "a core of the data plane does not turn"
+            );
         }
         let now: BTreeSet<usize> = stalled.iter().map(|one| one.core).collect();
         for core in known.difference(&now) {

@@ -1,4 +1,5 @@
-//! The way back to the objects: statuses and Events, queued, written by one task, never in the way of a compile.
+//! The way back to the objects: statuses and Events, queued, written by one task, never in the way
+//! of a compile.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -27,8 +28,8 @@ const ATTEMPTS: u32 = 6;
 pub(crate) enum Write {
     Status(StatusPatch),
     Secret(SecretPatch),
-    /// An Event, and how many more one that is there counts: 1 for what has happened, 0 for what holds, maybe since
-    /// before this process leads.
+    /// An Event, and how many more one that is there counts: 1 for what has happened, 0 for what
+    /// holds, maybe since before this process leads.
     Note(EventNote, u64),
 }
 
@@ -51,8 +52,15 @@ struct Waiting {
 impl Waiting {
     /// Statuses first: people wait for them.
     fn take(&mut self) -> Option<Write> {
-        let status = self.statuses.pop_first().map(|(_, status)| Write::Status(status));
-        let secret = || self.secrets.pop_first().map(|(_, secret)| Write::Secret(secret));
+        let status = self
+            .statuses
+            .pop_first()
+            .map(|(_, status)| Write::Status(status));
+        let secret = || {
+            self.secrets
+                .pop_first()
+                .map(|(_, secret)| Write::Secret(secret))
+        };
         status.or_else(secret).or_else(|| self.notes.pop_front())
     }
 }
@@ -84,15 +92,18 @@ impl Queue {
     }
 }
 
-/// The queue and the task that empties it. What waits while this replica does not lead is dropped, and has to be asked
-/// for again when it does.
+/// The queue and the task that empties it. What waits while this replica does not lead is dropped,
+/// and has to be asked for again when it does.
 pub(crate) fn start(
     target: Target,
     mut leads: watch::Receiver<bool>,
 ) -> (Queue, impl Future<Output = Result<(), String>> + Send) {
     let (more, mut told) = mpsc::channel(1);
     let waiting = Arc::new(Mutex::new(Waiting::default()));
-    let queue = Queue { waiting: waiting.clone(), more };
+    let queue = Queue {
+        waiting: waiting.clone(),
+        more,
+    };
     let task = async move {
         while told.recv().await.is_some() {
             loop {
@@ -100,7 +111,13 @@ pub(crate) fn start(
                     *waiting.lock().unwrap_or_else(PoisonError::into_inner) = Waiting::default();
                     break;
                 }
-                let Some(write) = waiting.lock().unwrap_or_else(PoisonError::into_inner).take() else { break };
+                let Some(write) = waiting
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take()
+                else {
+                    break;
+                };
                 let writing = async {
                     match &target {
                         Target::Mini(mini) => mini.write(write).await,
@@ -118,7 +135,8 @@ pub(crate) fn start(
     (queue, task)
 }
 
-/// Writes to a real cluster. Waits for one that does not answer: nobody would ask for this write again.
+/// Writes to a real cluster. Waits for one that does not answer: nobody would ask for this write
+/// again.
 async fn kubernetes(writer: &k8s::Writer, write: Write) {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     for attempt in 1.. {
@@ -135,7 +153,8 @@ async fn kubernetes(writer: &k8s::Writer, write: Write) {
             WriteError::Refused(status, _) => {
                 // The credentials will be renewed, or another replica leads.
                 *status == StatusCode::UNAUTHORIZED
-                    || attempt < ATTEMPTS && (status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS)
+                    || attempt < ATTEMPTS
+                        && (status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS)
             }
         };
         if !again {
@@ -154,7 +173,8 @@ async fn kubernetes(writer: &k8s::Writer, write: Write) {
 pub(crate) struct Announced(Option<HashSet<Finding>>);
 
 impl Announced {
-    /// Whether nothing was announced so far: what is fresh now may hold for long, and have been announced by another.
+    /// Whether nothing was announced so far: what is fresh now may hold for long, and have been
+    /// announced by another.
     pub(crate) fn begins(&self) -> bool {
         self.0.is_none()
     }

@@ -1,5 +1,5 @@
-//! Choosing an endpoint: round robin, least request, and which endpoints to pass over. Time and randomness are
-//! arguments.
+//! Choosing an endpoint: round robin, least request, and which endpoints to pass over. Time and
+//! randomness are arguments.
 
 use std::time::{Duration, Instant};
 
@@ -21,13 +21,17 @@ pub struct Outlier {
 }
 
 impl Outlier {
-    /// A connection was refused or timed out. Returns whether the endpoint is now passed over that was not before.
+    /// A connection was refused or timed out. Returns whether the endpoint is now passed over that
+    /// was not before.
     pub fn failed(&mut self, now: Instant, policy: EjectPolicy) -> bool {
         self.in_a_row = self.in_a_row.saturating_add(1);
         if self.in_a_row < policy.after || self.is_ejected(now) {
             return false;
         }
-        let factor = 1_u32.checked_shl(self.ejections).unwrap_or(u32::MAX).min(10);
+        let factor = 1_u32
+            .checked_shl(self.ejections)
+            .unwrap_or(u32::MAX)
+            .min(10);
         self.ejections = self.ejections.saturating_add(1);
         self.until = Some(now + policy.first * factor);
         true
@@ -48,11 +52,13 @@ impl Outlier {
 
 /// The next index in turn after `turn` that is usable.
 pub fn round_robin(turn: usize, len: usize, usable: impl Fn(usize) -> bool) -> Option<usize> {
-    (0..len).map(|step| (turn.wrapping_add(step)) % len).find(|index| usable(*index))
+    (0..len)
+        .map(|step| (turn.wrapping_add(step)) % len)
+        .find(|index| usable(*index))
 }
 
-/// Of two usable indices picked by `random`, the one with the smaller load; the exact pick falls back to a scan when
-/// few are usable.
+/// Of two usable indices picked by `random`, the one with the smaller load; the exact pick falls
+/// back to a scan when few are usable.
 pub fn least_request(
     random: u64,
     len: usize,
@@ -61,7 +67,11 @@ pub fn least_request(
 ) -> Option<usize> {
     let first = round_robin((random & 0xffff_ffff) as usize, len, &usable)?;
     let second = round_robin((random >> 32) as usize, len, &usable)?;
-    Some(if load(second) < load(first) { second } else { first })
+    Some(if load(second) < load(first) {
+        second
+    } else {
+        first
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 use super::*;
 
-const POLICY: EjectPolicy = EjectPolicy { after: 3, first: Duration::from_secs(5) };
+const POLICY: EjectPolicy = EjectPolicy {
+    after: 3,
+    first: Duration::from_secs(5),
+};
 
 #[test]
 fn an_endpoint_is_passed_over_after_failures_in_a_row_and_comes_back() {
@@ -63,17 +66,26 @@ fn least_request_never_picks_an_unusable_endpoint_and_prefers_the_idle_one() {
     for _ in 0..1000 {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let pick =
-            least_request(mixed ^ (mixed >> 27), 4, |index| index != 3, |index| load[index]).expect("some usable");
+        let pick = least_request(
+            mixed ^ (mixed >> 27),
+            4,
+            |index| index != 3,
+            |index| load[index],
+        )
+        .expect("some usable");
         assert_ne!(pick, 3);
         idle += usize::from(pick == 1);
     }
     // One of four picks it, two picks are made: 7 of 16.
-    assert!(idle > 380, "the idle endpoint was picked {idle} times of 1000");
+    assert!(
+        idle > 380,
+        "the idle endpoint was picked {idle} times of 1000"
+    );
 }
 
-/// Endpoints that fail and recover at random, seen by a proxy that chooses, counts and passes over as the data plane
-/// does: requests go on being answered, no endpoint is forgotten for good, and the load stays even.
+/// Endpoints that fail and recover at random, seen by a proxy that chooses, counts and passes over
+/// as the data plane does: requests go on being answered, no endpoint is forgotten for good, and
+/// the load stays even.
 #[test]
 fn in_a_simulation_the_healthy_endpoints_carry_the_load_and_the_recovered_come_back() {
     const ENDPOINTS: usize = 6;
@@ -118,7 +130,13 @@ fn in_a_simulation_the_healthy_endpoints_carry_the_load_and_the_recovered_come_b
                 outliers[pick].succeeded();
             }
         }
-        assert!(wasted < 1_000, "seed {seed}: {wasted} of 20000 attempts went to endpoints that refuse");
-        assert!(served.iter().all(|count| *count >= 60), "seed {seed}: {served:?} of 600");
+        assert!(
+            wasted < 1_000,
+            "seed {seed}: {wasted} of 20000 attempts went to endpoints that refuse"
+        );
+        assert!(
+            served.iter().all(|count| *count >= 60),
+            "seed {seed}: {served:?} of 600"
+        );
     }
 }

@@ -29,8 +29,12 @@ fn ask(method: &str, addr: &str, path: &str) -> Result<String, Failure> {
     let stranger = || Failure::Unreachable(format!("what answers on {addr} is not a gatelet"));
     let mut stream = TcpStream::connect(addr).map_err(unreachable)?;
     // A CA that is asked something on the way may take its time.
-    stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(unreachable)?;
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: {addr}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .map_err(unreachable)?;
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).map_err(unreachable)?;
     let mut answer = BufReader::new(stream.take(LARGEST));
     let mut head = Vec::new();
@@ -40,9 +44,14 @@ fn ask(method: &str, addr: &str, path: &str) -> Result<String, Failure> {
         }
     }
     let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
     let mut body = Vec::new();
-    answer.take(length.ok_or_else(stranger)?).read_to_end(&mut body).map_err(unreachable)?;
+    answer
+        .take(length.ok_or_else(stranger)?)
+        .read_to_end(&mut body)
+        .map_err(unreachable)?;
     let body = String::from_utf8(body).map_err(|_not_text| stranger())?;
     match head.split(' ').nth(1) {
         Some("200") => Ok(body),
@@ -57,7 +66,9 @@ fn ask(method: &str, addr: &str, path: &str) -> Result<String, Failure> {
 pub(super) fn escape(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
             other => format!("%{other:02X}"),
         })
         .collect()

@@ -37,10 +37,12 @@ pub(super) struct ExposeArguments {
     /// Namespace of the objects
     #[arg(short, long, default_value = "default")]
     namespace: String,
-    /// Redirect plain HTTP to HTTPS; `auto` with a certificate that is got and renewed, others with what there is
+    /// Redirect plain HTTP to HTTPS; `auto` with a certificate that is got and renewed, others with
+    /// what there is
     #[arg(long, value_name = "auto", num_args = 0..=1, default_missing_value = "", value_parser = tls)]
     tls: Option<Tls>,
-    /// Who issues that certificate; means --tls auto [default: the default issuer of the configuration, or letsencrypt]
+    /// Who issues that certificate; means --tls auto [default: the default issuer of the
+    /// configuration, or letsencrypt]
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
     /// Print the objects and write nothing
@@ -65,19 +67,31 @@ fn tls(text: &str) -> Result<Tls, String> {
     match text {
         "" => Ok(Tls::Redirect),
         "auto" => Ok(Tls::Auto),
-        _ => Err("only `auto` can be its value; the host goes before it: gatelet expose HOST --tls".to_owned()),
+        _ => Err(
+            "only `auto` can be its value; the host goes before it: gatelet expose HOST --tls"
+                .to_owned(),
+        ),
     }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+    if let Some(port) = text
+        .strip_prefix("localhost:")
+        .and_then(|port| port.parse().ok())
+    {
         return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
-    text.parse().map_err(|_bad| format!("{text:?} is not an address with a port (127.0.0.1:3000, [2001:db8::5]:80)"))
+    text.parse().map_err(|_bad| {
+        format!("{text:?} is not an address with a port (127.0.0.1:3000, [2001:db8::5]:80)")
+    })
 }
 
 pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
-    let flags = Flags { config: arguments.state.config, state: arguments.state.state, ..Flags::default() };
+    let flags = Flags {
+        config: arguments.state.config,
+        state: arguments.state.state,
+        ..Flags::default()
+    };
     let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
     let exposure = Exposure {
         host: arguments.host,
@@ -96,8 +110,17 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
         },
     };
     if arguments.dry_run {
-        let objects = exposure.objects(&app::device(&config.node)).map_err(failure)?;
-        return print(&objects, if arguments.output == Output::Table { Output::Yaml } else { arguments.output });
+        let objects = exposure
+            .objects(&app::device(&config.node))
+            .map_err(failure)?;
+        return print(
+            &objects,
+            if arguments.output == Output::Table {
+                Output::Yaml
+            } else {
+                arguments.output
+            },
+        );
     }
     let (objects, written) = app::expose(&config.state, &exposure).map_err(failure)?;
     match arguments.output {
@@ -107,7 +130,10 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
     if exposure.to.ip().is_loopback()
         && let Err(error) = TcpStream::connect_timeout(&exposure.to, Duration::from_secs(1))
     {
-        eprintln!("note: nothing answers on {} yet ({error}): requests get 502 until it does", exposure.to);
+        eprintln!(
+            "note: nothing answers on {} yet ({error}): requests get 502 until it does",
+            exposure.to
+        );
     }
     Ok(())
 }
@@ -116,7 +142,11 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
 fn print(objects: &[Value], output: Output) -> Result<(), Failure> {
     if output == Output::Json {
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
-        println!("{}", serde_json::to_string_pretty(&list).map_err(|error| Failure::Failed(error.to_string()))?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&list)
+                .map_err(|error| Failure::Failed(error.to_string()))?
+        );
         return Ok(());
     }
     for (number, object) in objects.iter().enumerate() {

@@ -1,5 +1,9 @@
 //! Arguments, subcommands and exit codes.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks on its standard streams")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line speaks on its standard streams"
+)]
 
 mod client;
 mod expose;
@@ -7,7 +11,9 @@ mod render;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource};
+use clap::{
+    ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource,
+};
 
 use crate::{
     app,
@@ -30,7 +36,9 @@ const NO_GATELET: &str = "what answers is not a gatelet";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve: listeners, API, admin
-    #[command(after_help = "Example: gatelet run --http 127.0.0.1:8080 --https 127.0.0.1:8443 --state /tmp/gatelet")]
+    #[command(
+        after_help = "Example: gatelet run --http 127.0.0.1:8080 --https 127.0.0.1:8443 --state /tmp/gatelet"
+    )]
     Run(Flags),
     /// Serve an address under a host: writes a Service, an EndpointSlice and an Ingress
     #[command(after_help = expose::EXAMPLES, override_usage = expose::USAGE)]
@@ -203,14 +211,15 @@ enum Failure {
 /// Runs the command line and returns the exit code of the process.
 pub fn main() -> ExitCode {
     let parsed = Arguments::command().try_get_matches();
-    let (arguments, matches) = match parsed.and_then(|all| Ok((Arguments::from_arg_matches(&all)?, all))) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            // Where even this cannot be printed there is nothing left to say.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
-    };
+    let (arguments, matches) =
+        match parsed.and_then(|all| Ok((Arguments::from_arg_matches(&all)?, all))) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                // Where even this cannot be printed there is nothing left to say.
+                let _ = error.print();
+                return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            }
+        };
     let (code, message) = match dispatch(arguments.command, &matches) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Failed(message)) => (1, message),
@@ -234,27 +243,48 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             let report = client::get(&admin(&running)?, "/v1/status")?;
             print(&report, output, render::status)
         }
-        Command::Explain { url, running, output } => {
+        Command::Explain {
+            url,
+            running,
+            output,
+        } => {
             let path = format!("/v1/explain?url={}", client::escape(&url));
             let report = client::get(&admin(&running)?, &path)?;
             print(&report, output, render::explain)
         }
-        Command::Check { paths, config, classes, output } => {
-            let flags = config.map(|config| Flags { config: Some(config), ..Flags::default() });
+        Command::Check {
+            paths,
+            config,
+            classes,
+            output,
+        } => {
+            let flags = config.map(|config| Flags {
+                config: Some(config),
+                ..Flags::default()
+            });
             let config = flags.map(|flags| Config::load(&flags)).transpose();
             let config = config.map_err(|error| Failure::Usage(error.to_string()))?;
-            let report = app::check(&paths, config.as_ref(), &classes).map_err(|error| match error {
-                app::CheckError::Read(error) => Failure::Failed(error.to_string()),
-                app::CheckError::Config(message) => Failure::Usage(message),
-            })?;
-            let json = serde_json::to_string(&report).map_err(|error| Failure::Failed(error.to_string()))?;
+            let report =
+                app::check(&paths, config.as_ref(), &classes).map_err(|error| match error {
+                    app::CheckError::Read(error) => Failure::Failed(error.to_string()),
+                    app::CheckError::Config(message) => Failure::Usage(message),
+                })?;
+            let json = serde_json::to_string(&report)
+                .map_err(|error| Failure::Failed(error.to_string()))?;
             print(&json, output, render::check)?;
-            if report.has_warnings() { Err(Failure::Failed(String::new())) } else { Ok(()) }
+            if report.has_warnings() {
+                Err(Failure::Failed(String::new()))
+            } else {
+                Ok(())
+            }
         }
         Command::Certs { command, list } => certs(command.unwrap_or(CertsCommand::List(list))),
         Command::Kubeconfig(flags) => file(&flags, app::kubeconfig_path),
-        Command::Config { command: ConfigCommand::Check(flags) } => {
-            let (_, file) = Config::explain(&flags, &|_| None).map_err(|error| Failure::Usage(error.to_string()))?;
+        Command::Config {
+            command: ConfigCommand::Check(flags),
+        } => {
+            let (_, file) = Config::explain(&flags, &|_| None)
+                .map_err(|error| Failure::Usage(error.to_string()))?;
             let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
             app::check_issuers(&config).map_err(|error| match &file {
                 Some(path) => Failure::Usage(format!("{}: {error}", path.display())),
@@ -262,15 +292,25 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             })?;
             match file {
                 Some(path) => println!("{}: good", path.display()),
-                None => println!("there is no configuration file: defaults, environment and flags are good"),
+                None => println!(
+                    "there is no configuration file: defaults, environment and flags are good"
+                ),
             }
             Ok(())
         }
-        Command::Config { command: ConfigCommand::Print { flags, output } } => {
-            let matches = matches.subcommand().and_then(|(_, config)| config.subcommand()).map(|(_, print)| print);
-            let settings = Config::explain(&flags, &|key| matches.and_then(|matches| typed(matches, key)));
+        Command::Config {
+            command: ConfigCommand::Print { flags, output },
+        } => {
+            let matches = matches
+                .subcommand()
+                .and_then(|(_, config)| config.subcommand())
+                .map(|(_, print)| print);
+            let settings = Config::explain(&flags, &|key| {
+                matches.and_then(|matches| typed(matches, key))
+            });
             let (settings, _) = settings.map_err(|error| Failure::Usage(error.to_string()))?;
-            let json = serde_json::to_string(&settings).map_err(|error| Failure::Failed(error.to_string()))?;
+            let json = serde_json::to_string(&settings)
+                .map_err(|error| Failure::Failed(error.to_string()))?;
             print(&json, output, render::settings)
         }
         Command::Version => {
@@ -286,28 +326,51 @@ fn certs(command: CertsCommand) -> Result<(), Failure> {
         client::post(&admin(running)?, &path).map(|done| print!("{done}"))
     };
     match command {
-        CertsCommand::List(CertsFlags { running, output }) => {
-            print(&client::get(&admin(&running)?, "/v1/certs")?, output, render::certs)
-        }
-        CertsCommand::Show { name, flags: CertsFlags { running, output } } => {
+        CertsCommand::List(CertsFlags { running, output }) => print(
+            &client::get(&admin(&running)?, "/v1/certs")?,
+            output,
+            render::certs,
+        ),
+        CertsCommand::Show {
+            name,
+            flags: CertsFlags { running, output },
+        } => {
             let report = client::get(&admin(&running)?, "/v1/certs")?;
             let report: serde_json::Value = serde_json::from_str(&report)
                 .map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))?;
-            let wanted = report["wanted"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let wanted = report["wanted"]
+                .as_array()
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             let is_host = |one: &serde_json::Value| {
-                one["hosts"].as_array().is_some_and(|all| all.contains(&name.as_str().into()))
+                one["hosts"]
+                    .as_array()
+                    .is_some_and(|all| all.contains(&name.as_str().into()))
             };
             let found = wanted
                 .iter()
                 .find(|one| one["name"] == name.as_str())
                 .or_else(|| wanted.iter().find(|one| is_host(one)));
-            let unknown =
-                || Failure::Failed(format!("there is no certificate {name}; `gatelet certs` lists those there are"));
-            print(&found.ok_or_else(unknown)?.to_string(), output, render::certificate)
+            let unknown = || {
+                Failure::Failed(format!(
+                    "there is no certificate {name}; `gatelet certs` lists those there are"
+                ))
+            };
+            print(
+                &found.ok_or_else(unknown)?.to_string(),
+                output,
+                render::certificate,
+            )
         }
         CertsCommand::Renew { name, running } => ask(&running, "renew", &name, ""),
-        CertsCommand::Revoke { name, reason, running } => {
-            let reason = reason.map(|reason| format!("&reason={reason}")).unwrap_or_default();
+        CertsCommand::Revoke {
+            name,
+            reason,
+            running,
+        } => {
+            let reason = reason
+                .map(|reason| format!("&reason={reason}"))
+                .unwrap_or_default();
             ask(&running, "revoke", &name, &reason)
         }
         CertsCommand::ChangeKey { issuer, running } => ask(&running, "change-key", &issuer, ""),
@@ -319,7 +382,11 @@ fn certs(command: CertsCommand) -> Result<(), Failure> {
 fn typed(matches: &ArgMatches, key: &str) -> Option<String> {
     // A flag has no section in its name.
     let flag = key.rsplit('.').next().unwrap_or(key);
-    match matches.try_contains_id(key).ok().and_then(|_known| matches.value_source(key))? {
+    match matches
+        .try_contains_id(key)
+        .ok()
+        .and_then(|_known| matches.value_source(key))?
+    {
         ValueSource::CommandLine => Some(format!("--{}", flag.replace('_', "-"))),
         ValueSource::EnvVariable => Some(format!("GATELET_{}", flag.to_ascii_uppercase())),
         _ => None,
@@ -327,16 +394,26 @@ fn typed(matches: &ArgMatches, key: &str) -> Option<String> {
 }
 
 fn admin(flags: &RunningFlags) -> Result<String, Failure> {
-    let flags = Flags { config: flags.config.clone(), admin: flags.admin, ..Flags::default() };
+    let flags = Flags {
+        config: flags.config.clone(),
+        admin: flags.admin,
+        ..Flags::default()
+    };
     let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
     match config.admin {
         Listen(Some(addr)) => Ok(addr.to_string()),
-        Listen(None) => Err(Failure::Usage("the admin address is off; name one with --admin".to_owned())),
+        Listen(None) => Err(Failure::Usage(
+            "the admin address is off; name one with --admin".to_owned(),
+        )),
     }
 }
 
 fn file(flags: &StateFlags, which: fn(&std::path::Path) -> PathBuf) -> Result<(), Failure> {
-    let flags = Flags { config: flags.config.clone(), state: flags.state.clone(), ..Flags::default() };
+    let flags = Flags {
+        config: flags.config.clone(),
+        state: flags.state.clone(),
+        ..Flags::default()
+    };
     let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
     let path = which(&config.state);
     let text = std::fs::read_to_string(&path).map_err(|error| {
@@ -347,13 +424,20 @@ fn file(flags: &StateFlags, which: fn(&std::path::Path) -> PathBuf) -> Result<()
     Ok(())
 }
 
-fn print(json: &str, output: Output, table: fn(&serde_json::Value) -> String) -> Result<(), Failure> {
+fn print(
+    json: &str,
+    output: Output,
+    table: fn(&serde_json::Value) -> String,
+) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
-    let value: serde_json::Value =
-        serde_json::from_str(json).map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))?;
+    let value: serde_json::Value = serde_json::from_str(json)
+        .map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))?;
     match output {
         Output::Table => print!("{}", table(&value)),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&value).map_err(|error| failed(&error))?),
+        Output::Json => println!(
+            "{}",
+            serde_json::to_string_pretty(&value).map_err(|error| failed(&error))?
+        ),
         Output::Yaml => print!("{}", yaml(&value)?),
     }
     Ok(())

@@ -16,21 +16,34 @@ pub(super) fn status(report: &Value) -> String {
         ["leader".to_owned(), leader(&report["leader"])],
         ["ready".to_owned(), text(&report["ready"])],
         ["note".to_owned(), text(&report["note"])],
-        ["uptime".to_owned(), format!("{} s", text(&report["uptime_seconds"]))],
+        [
+            "uptime".to_owned(),
+            format!("{} s", text(&report["uptime_seconds"])),
+        ],
         ["store".to_owned(), text(&report["store"])],
         ["http".to_owned(), list("http")],
         ["https".to_owned(), list("https")],
         ["api".to_owned(), text(&report["api"])],
     ];
     let optional = |key: &str| ["leader", "note"].contains(&key);
-    let rows: Vec<Vec<String>> =
-        rows.into_iter().filter(|[key, value]| !optional(key) || !value.is_empty()).map(Vec::from).collect();
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .filter(|[key, value]| !optional(key) || !value.is_empty())
+        .map(Vec::from)
+        .collect();
     out.push_str(&table(&[], &rows));
-    let unread: Vec<Vec<String>> =
-        array(&report["unread"]).map(|one| vec![text(&one["kind"]), text(&one["why"])]).collect();
-    section(&mut out, "Not read from the cluster", &["KIND", "WHY"], &unread);
-    let hosts: Vec<Vec<String>> =
-        array(&report["hosts"]).map(|host| vec![text(&host["host"]), text(&host["rules"])]).collect();
+    let unread: Vec<Vec<String>> = array(&report["unread"])
+        .map(|one| vec![text(&one["kind"]), text(&one["why"])])
+        .collect();
+    section(
+        &mut out,
+        "Not read from the cluster",
+        &["KIND", "WHY"],
+        &unread,
+    );
+    let hosts: Vec<Vec<String>> = array(&report["hosts"])
+        .map(|host| vec![text(&host["host"]), text(&host["rules"])])
+        .collect();
     section(&mut out, "Hosts", &["HOST", "RULES"], &hosts);
     let mut backends = Vec::new();
     for backend in array(&report["backends"]) {
@@ -44,15 +57,33 @@ pub(super) fn status(report: &Value) -> String {
             ]);
         }
         for endpoint in endpoints {
-            let cells = [&backend["id"], &backend["protocol"]].into_iter().map(text).chain(endpoint_row(endpoint));
+            let cells = [&backend["id"], &backend["protocol"]]
+                .into_iter()
+                .map(text)
+                .chain(endpoint_row(endpoint));
             backends.push(cells.collect());
         }
     }
-    section(&mut out, "Backends", &[&["BACKEND", "PROTOCOL"], ENDPOINT_COLUMNS].concat(), &backends);
-    section(&mut out, "Certificates", CERTIFICATE_COLUMNS, &certificate_rows(&report["certificates"]));
+    section(
+        &mut out,
+        "Backends",
+        &[&["BACKEND", "PROTOCOL"], ENDPOINT_COLUMNS].concat(),
+        &backends,
+    );
+    section(
+        &mut out,
+        "Certificates",
+        CERTIFICATE_COLUMNS,
+        &certificate_rows(&report["certificates"]),
+    );
     section(&mut out, "Findings", FINDING_COLUMNS, &finding_rows(report));
     let classes: Vec<Vec<String>> = array(&report["other_classes"]).map(class_row).collect();
-    section(&mut out, "Ingresses of other classes: not served (docs/migrating.md)", CLASS_COLUMNS, &classes);
+    section(
+        &mut out,
+        "Ingresses of other classes: not served (docs/migrating.md)",
+        CLASS_COLUMNS,
+        &classes,
+    );
     out
 }
 
@@ -63,16 +94,29 @@ fn class_row(one: &Value) -> Vec<String> {
         class => class,
     };
     let guards: Vec<String> = array(&one["guards"])
-        .map(|guard| format!("{} ({})", text(&guard["annotation"]), text(&guard["ingresses"])))
+        .map(|guard| {
+            format!(
+                "{} ({})",
+                text(&guard["annotation"]),
+                text(&guard["ingresses"])
+            )
+        })
         .collect();
-    vec![class, text(&one["ingresses"]), text(&one["guarded"]), guards.join(", ")]
+    vec![
+        class,
+        text(&one["ingresses"]),
+        text(&one["guarded"]),
+        guards.join(", "),
+    ]
 }
 
 /// Empty where there can be no other replica.
 fn leader(report: &Value) -> String {
     match (report["leads"].as_bool(), text(&report["holder"])) {
         (None, _) => String::new(),
-        (Some(true), holder) if holder.is_empty() => "this one: there is no Lease to agree by".to_owned(),
+        (Some(true), holder) if holder.is_empty() => {
+            "this one: there is no Lease to agree by".to_owned()
+        }
         (Some(true), holder) => format!("{holder} (this one)"),
         (Some(false), holder) if holder.is_empty() => "not known".to_owned(),
         (Some(false), holder) => holder,
@@ -86,12 +130,16 @@ pub(super) fn certs(report: &Value) -> String {
                 (doing, _) if !doing.is_empty() => doing,
                 (_, next) => next,
             };
-            let problem = match [text(&one["problem"]["message"]), text(&one["problem"]["advice"])] {
+            let problem = match [
+                text(&one["problem"]["message"]),
+                text(&one["problem"]["advice"]),
+            ] {
                 [problem, _] if problem.is_empty() => text(&one["why"]),
                 [problem, advice] if advice.is_empty() => problem,
                 [problem, advice] => format!("{problem}; {advice}"),
             };
-            let [name, state, served, until] = ["name", "state", "served", "not_after"].map(|key| text(&one[key]));
+            let [name, state, served, until] =
+                ["name", "state", "served", "not_after"].map(|key| text(&one[key]));
             vec![name, state, served, until, next, problem]
         })
         .collect();
@@ -101,9 +149,24 @@ pub(super) fn certs(report: &Value) -> String {
         let _ = writeln!(out, "The clock of this device is {clock}");
     }
     if !rows.is_empty() {
-        out += &table(&["NAME", "STATE", "SERVED", "VALID UNTIL", "NEXT", "WHY, OR WHAT WENT WRONG"], &rows);
+        out += &table(
+            &[
+                "NAME",
+                "STATE",
+                "SERVED",
+                "VALID UNTIL",
+                "NEXT",
+                "WHY, OR WHAT WENT WRONG",
+            ],
+            &rows,
+        );
     }
-    section(&mut out, "Hosts", CERTIFICATE_COLUMNS, &certificate_rows(&report["hosts"]));
+    section(
+        &mut out,
+        "Hosts",
+        CERTIFICATE_COLUMNS,
+        &certificate_rows(&report["hosts"]),
+    );
     out
 }
 
@@ -143,7 +206,10 @@ pub(super) fn certificate(one: &Value) -> String {
     }
     let window = &one["suggestion"];
     if window.is_object() {
-        line("CA suggests", format!("{} to {}", text(&window["start"]), text(&window["end"])));
+        line(
+            "CA suggests",
+            format!("{} to {}", text(&window["start"]), text(&window["end"])),
+        );
         line("Explained at", text(&window["explanation"]));
     }
     let budget = &one["budget"];
@@ -162,7 +228,12 @@ pub(super) fn certificate(one: &Value) -> String {
 }
 
 pub(super) fn explain(report: &Value) -> String {
-    let mut out = format!("{}{}: {}\n", text(&report["host"]), text(&report["path"]), text(&report["outcome"]));
+    let mut out = format!(
+        "{}{}: {}\n",
+        text(&report["host"]),
+        text(&report["path"]),
+        text(&report["outcome"])
+    );
     let rows: Vec<Vec<String>> = array(&report["candidates"])
         .map(|one| {
             let verdict = match (one["wins"].as_bool(), one["matches"].as_bool()) {
@@ -183,40 +254,71 @@ pub(super) fn explain(report: &Value) -> String {
             ]
         })
         .collect();
-    section(&mut out, "Rules in order", &["HOST", "PATH", "INGRESS", "FIELD", "VERDICT"], &rows);
+    section(
+        &mut out,
+        "Rules in order",
+        &["HOST", "PATH", "INGRESS", "FIELD", "VERDICT"],
+        &rows,
+    );
     let endpoints: Vec<Vec<String>> = array(&report["endpoints"]).map(endpoint_row).collect();
     section(&mut out, "Endpoints", ENDPOINT_COLUMNS, &endpoints);
     if report["certificate"].is_object() {
-        section(&mut out, "Certificate", CERTIFICATE_COLUMNS, &[certificate_row(&report["certificate"])]);
+        section(
+            &mut out,
+            "Certificate",
+            CERTIFICATE_COLUMNS,
+            &[certificate_row(&report["certificate"])],
+        );
     }
     section(&mut out, "Findings", FINDING_COLUMNS, &finding_rows(report));
     out
 }
 
 pub(super) fn settings(settings: &Value) -> String {
-    let value = |one: &Value| if one.is_null() { "-".to_owned() } else { one.to_string() };
-    let rows: Vec<Vec<String>> =
-        array(settings).map(|one| vec![text(&one["key"]), value(&one["value"]), text(&one["from"])]).collect();
+    let value = |one: &Value| {
+        if one.is_null() {
+            "-".to_owned()
+        } else {
+            one.to_string()
+        }
+    };
+    let rows: Vec<Vec<String>> = array(settings)
+        .map(|one| vec![text(&one["key"]), value(&one["value"]), text(&one["from"])])
+        .collect();
     table(&["KEY", "VALUE", "FROM"], &rows)
 }
 
 pub(super) fn written(written: &[Written]) -> String {
-    written.iter().map(|one| format!("{} {}\n", one.object, one.done)).collect()
+    written
+        .iter()
+        .map(|one| format!("{} {}\n", one.object, one.done))
+        .collect()
 }
 
 pub(super) fn check(report: &Value) -> String {
     let keys = ["severity", "place", "object", "reason", "field", "message"];
-    let rows: Vec<Vec<String>> =
-        array(&report["findings"]).map(|one| keys.map(|key| text(&one[key])).to_vec()).collect();
-    let mut out = table(&["SEVERITY", "FILE", "OBJECT", "REASON", "FIELD", "MESSAGE"], &rows);
+    let rows: Vec<Vec<String>> = array(&report["findings"])
+        .map(|one| keys.map(|key| text(&one[key])).to_vec())
+        .collect();
+    let mut out = table(
+        &["SEVERITY", "FILE", "OBJECT", "REASON", "FIELD", "MESSAGE"],
+        &rows,
+    );
     for line in passed_over(report) {
         out += &line;
         out.push('\n');
     }
-    let count = array(&report["findings"]).filter(|finding| finding["severity"] == "Warning").count();
+    let count = array(&report["findings"])
+        .filter(|finding| finding["severity"] == "Warning")
+        .count();
     let objects = report["objects"].as_u64().unwrap_or_default();
     // Writing into a string cannot fail.
-    let _ = writeln!(out, "{} checked, {}", counted(objects, "object"), counted(count as u64, "warning"));
+    let _ = writeln!(
+        out,
+        "{} checked, {}",
+        counted(objects, "object"),
+        counted(count as u64, "warning")
+    );
     out
 }
 
@@ -230,20 +332,35 @@ fn counted(number: u64, noun: &str) -> String {
 fn passed_over(report: &Value) -> Vec<String> {
     let mut lines: Vec<String> = array(&report["other_classes"]).map(other_class).collect();
 
-    let mut programs: Vec<&str> = array(&report["not_served"]).filter_map(|one| one["part_of"].as_str()).collect();
+    let mut programs: Vec<&str> = array(&report["not_served"])
+        .filter_map(|one| one["part_of"].as_str())
+        .collect();
     programs.sort_unstable();
     programs.dedup();
     for program in programs {
         let kinds = array(&report["not_served"]).filter(|one| one["part_of"] == program);
         let kinds: Vec<String> = kinds
-            .map(|one| format!("{} {} ({})", text(&one["count"]), text(&one["kind"]), some(&strings(&one["names"]))))
+            .map(|one| {
+                format!(
+                    "{} {} ({})",
+                    text(&one["count"]),
+                    text(&one["kind"]),
+                    some(&strings(&one["names"]))
+                )
+            })
             .collect();
         lines.push(format!("Not served, of {program}: {}", kinds.join(", ")));
     }
 
-    let kinds = array(&report["other_kinds"]).map(|one| format!("{} {}", text(&one["count"]), text(&one["kind"])));
-    let lists = [("Other kinds", kinds.collect()), ("No objects in", strings(&report["without_objects"]))];
-    let lists = lists.into_iter().filter(|(_, list): &(_, Vec<String>)| !list.is_empty());
+    let kinds = array(&report["other_kinds"])
+        .map(|one| format!("{} {}", text(&one["count"]), text(&one["kind"])));
+    let lists = [
+        ("Other kinds", kinds.collect()),
+        ("No objects in", strings(&report["without_objects"])),
+    ];
+    let lists = lists
+        .into_iter()
+        .filter(|(_, list): &(_, Vec<String>)| !list.is_empty());
     lines.extend(lists.map(|(title, list)| format!("{title}: {}", some(&list))));
     lines
 }
@@ -251,17 +368,25 @@ fn passed_over(report: &Value) -> Vec<String> {
 /// The Ingresses of a class that is not served.
 fn other_class(one: &Value) -> String {
     let count = one["ingresses"].as_u64().unwrap_or_default();
-    let ingresses = if count == 1 { "1 Ingress".to_owned() } else { format!("{count} Ingresses") };
+    let ingresses = if count == 1 {
+        "1 Ingress".to_owned()
+    } else {
+        format!("{count} Ingresses")
+    };
     let of = match text(&one["class"]) {
         none if none.is_empty() => "without a class".to_owned(),
-        class => format!("of class {class} (see docs/migrating.md, and `gatelet check --class {class}`)"),
+        class => {
+            format!("of class {class} (see docs/migrating.md, and `gatelet check --class {class}`)")
+        }
     };
     let closed = match one["guarded"].as_u64().unwrap_or_default() {
         0 => String::new(),
         guarded => {
             let guards = array(&one["guards"]).map(|guard| text(&guard["annotation"]));
             let guards = some(&guards.collect::<Vec<_>>());
-            format!("; {guarded} of them would answer 503, because of guards that are not supported: {guards}")
+            format!(
+                "; {guarded} of them would answer 503, because of guards that are not supported: {guards}"
+            )
         }
     };
     format!("Not served: {ingresses} {of}{closed}")
@@ -278,7 +403,12 @@ fn some(list: &[String]) -> String {
 
 const CERTIFICATE_COLUMNS: &[&str] = &["HOST", "SERVED FROM", "NOT AFTER", "ISSUER", "WANTED BY"];
 const ENDPOINT_COLUMNS: &[&str] = &["ENDPOINT", "HEALTH", "REQUESTS", "FAILED CONNECTS"];
-const CLASS_COLUMNS: &[&str] = &["CLASS", "INGRESSES", "WITH GUARDS", "ANNOTATIONS THAT WOULD CLOSE PATHS"];
+const CLASS_COLUMNS: &[&str] = &[
+    "CLASS",
+    "INGRESSES",
+    "WITH GUARDS",
+    "ANNOTATIONS THAT WOULD CLOSE PATHS",
+];
 const FINDING_COLUMNS: &[&str] = &["SEVERITY", "OBJECT", "REASON", "FIELD", "MESSAGE"];
 
 fn certificate_rows(certificates: &Value) -> Vec<Vec<String>> {
@@ -286,15 +416,23 @@ fn certificate_rows(certificates: &Value) -> Vec<Vec<String>> {
 }
 
 fn certificate_row(one: &Value) -> Vec<String> {
-    ["host", "source", "not_after", "issuer", "wanted_by"].map(|key| text(&one[key])).to_vec()
+    ["host", "source", "not_after", "issuer", "wanted_by"]
+        .map(|key| text(&one[key]))
+        .to_vec()
 }
 
 fn endpoint_row(one: &Value) -> Vec<String> {
-    ["address", "health", "requests", "failures"].map(|key| text(&one[key])).to_vec()
+    ["address", "health", "requests", "failures"]
+        .map(|key| text(&one[key]))
+        .to_vec()
 }
 
 fn finding_rows(report: &Value) -> Vec<Vec<String>> {
-    let row = |one: &Value| ["severity", "object", "reason", "field", "message"].map(|key| text(&one[key])).to_vec();
+    let row = |one: &Value| {
+        ["severity", "object", "reason", "field", "message"]
+            .map(|key| text(&one[key]))
+            .to_vec()
+    };
     array(&report["findings"]).map(row).collect()
 }
 
@@ -307,9 +445,18 @@ fn section(out: &mut String, title: &str, columns: &[&str], rows: &[Vec<String>]
 /// Columns as wide as their widest cell; nothing at all without rows.
 fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
     let header: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
-    let lines: Vec<&Vec<String>> =
-        (!columns.is_empty() && !rows.is_empty()).then_some(&header).into_iter().chain(rows).collect();
-    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
+    let lines: Vec<&Vec<String>> = (!columns.is_empty() && !rows.is_empty())
+        .then_some(&header)
+        .into_iter()
+        .chain(rows)
+        .collect();
+    let width = |column: usize| {
+        lines
+            .iter()
+            .filter_map(|line| line.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
     let mut out = String::new();
     for line in &lines {
         let mut text = String::new();

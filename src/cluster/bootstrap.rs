@@ -1,5 +1,5 @@
-//! What is there from the first start: the namespaces `default` and `kube-system`, and the IngressClass `gatelet`.
-//! They are made once; what the owner deletes later stays deleted.
+//! What is there from the first start: the namespaces `default` and `kube-system`, and the
+//! IngressClass `gatelet`. They are made once; what the owner deletes later stays deleted.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -42,6 +42,13 @@ fn create(kind: Kind, mut object: Value) -> Proposal {
     object["metadata"]["uid"] = stamp::uid().into();
     object["metadata"]["creationTimestamp"] = stamp::now().into();
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let key = Key { kind, namespace: "".into(), name: name.into() };
-    Proposal { key, op: Op::Create(Bytes::from(object.to_string())) }
+    let key = Key {
+        kind,
+        namespace: "".into(),
+        name: name.into(),
+    };
+    Proposal {
+        key,
+        op: Op::Create(Bytes::from(object.to_string())),
+    }
 }

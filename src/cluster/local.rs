@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     objects::{
-        Change, Committed, Expired, Key, Kind, Proposal, Propose, ProposeError, RawObject, Revision, Snapshot, View,
-        Watcher, traits::BoxFuture,
+        Change, Committed, Expired, Key, Kind, Proposal, Propose, ProposeError, RawObject,
+        Revision, Snapshot, View, Watcher, traits::BoxFuture,
     },
     store::{Store, StoreError},
 };
@@ -50,7 +50,10 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(machine: Machine) -> Self {
-        Self { machine: RwLock::new(machine), bells: Kind::ALL.iter().map(|_kind| watch::channel(()).0).collect() }
+        Self {
+            machine: RwLock::new(machine),
+            bells: Kind::ALL.iter().map(|_kind| watch::channel(()).0).collect(),
+        }
     }
 
     pub(super) fn machine(&self) -> RwLockReadGuard<'_, Machine> {
@@ -63,17 +66,23 @@ impl Shared {
 
     /// Lets changes be seen.
     pub(super) fn publish(&self, changes: Vec<Change>) {
-        let mut touched: Vec<Kind> = changes.iter().map(|change| change.object.key.kind).collect();
+        let mut touched: Vec<Kind> = changes
+            .iter()
+            .map(|change| change.object.key.kind)
+            .collect();
         touched.dedup();
-        self.machine.write().unwrap_or_else(PoisonError::into_inner).apply(changes);
+        self.machine
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .apply(changes);
         for kind in touched {
             self.bells[kind as usize].send_replace(());
         }
     }
 }
 
-/// The mini cluster of one device: [`Propose`] and [`View`] over a store. Dropping it waits for the writes that are
-/// under way.
+/// The mini cluster of one device: [`Propose`] and [`View`] over a store. Dropping it waits for the
+/// writes that are under way.
 pub struct Local {
     shared: Arc<Shared>,
     queue: Option<mpsc::Sender<Waiting>>,
@@ -83,13 +92,15 @@ pub struct Local {
 
 impl fmt::Debug for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local").field("revision", &self.revision()).finish_non_exhaustive()
+        f.debug_struct("Local")
+            .field("revision", &self.revision())
+            .finish_non_exhaustive()
     }
 }
 
 impl Local {
-    /// Loads all objects of the store; at the first start ever, makes the namespaces and the IngressClass that are
-    /// there from the beginning. Blocks on the disk.
+    /// Loads all objects of the store; at the first start ever, makes the namespaces and the
+    /// IngressClass that are there from the beginning. Blocks on the disk.
     pub fn open(store: Arc<dyn Store>) -> Result<Self, OpenError> {
         let ceiling = store.get(CEILING)?;
         let mut objects = Vec::new();
@@ -100,8 +111,13 @@ impl Local {
                 None => tracing::warn!(key, "a stored object cannot be read and is not served"),
             }
         }
-        let newest = objects.iter().filter_map(|object| object.meta.resource_version.parse::<u64>().ok()).max();
-        let said = ceiling.as_deref().and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
+        let newest = objects
+            .iter()
+            .filter_map(|object| object.meta.resource_version.parse::<u64>().ok())
+            .max();
+        let said = ceiling
+            .as_deref()
+            .and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
         let start = Revision(newest.max(said).unwrap_or(0));
         Self::start(Some(store), ceiling.is_none(), start, MAX_CHANGES, objects)
     }
@@ -133,15 +149,31 @@ impl Local {
             .name("cluster-writer".to_owned())
             .spawn(move || writer.run(&waiting))
             .map_err(|error| OpenError::Thread(error.to_string().into()))?;
-        Ok(Self { shared, queue: Some(queue), permits: Arc::new(Semaphore::new(QUEUE)), thread: Some(thread) })
+        Ok(Self {
+            shared,
+            queue: Some(queue),
+            permits: Arc::new(Semaphore::new(QUEUE)),
+            thread: Some(thread),
+        })
     }
 
     async fn submit(&self, proposal: Proposal) -> Result<Committed, ProposeError> {
         let stopped = || ProposeError::Unavailable("the writer has stopped".into());
-        let permit = self.permits.clone().acquire_owned().await.map_err(|_closed| stopped())?;
+        let permit = self
+            .permits
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_closed| stopped())?;
         let (answer, answered) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
-        queue.send(Waiting { proposal, answer, _permit: permit }).map_err(|_gone| stopped())?;
+        queue
+            .send(Waiting {
+                proposal,
+                answer,
+                _permit: permit,
+            })
+            .map_err(|_gone| stopped())?;
         answered.await.map_err(|_gone| stopped())?
     }
 }

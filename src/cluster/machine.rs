@@ -1,5 +1,5 @@
-//! The state machine: decides whether a write's expectation holds, assigns revisions, keeps objects and history.
-//! No clock, no disk: the same writes give the same state.
+//! The state machine: decides whether a write's expectation holds, assigns revisions, keeps objects
+//! and history. No clock, no disk: the same writes give the same state.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,7 +7,9 @@ use std::{
 };
 
 use super::{record, ring::Ring};
-use crate::objects::{Change, Committed, Key, Kind, Op, Proposal, ProposeError, RawObject, Revision, Snapshot};
+use crate::objects::{
+    Change, Committed, Key, Kind, Op, Proposal, ProposeError, RawObject, Revision, Snapshot,
+};
 
 type Names = BTreeMap<(Arc<str>, Arc<str>), Arc<RawObject>>;
 
@@ -27,12 +29,25 @@ pub(super) struct Machine {
 
 impl Machine {
     /// A machine with these objects, whose history begins at `start`.
-    pub(super) fn new(start: Revision, ring: usize, objects: impl IntoIterator<Item = RawObject>) -> Self {
-        let shelf = |_kind| Shelf { objects: Names::new(), ring: Ring::new(start, ring) };
-        let mut machine = Self { revision: start, shelves: Kind::ALL.into_iter().map(shelf).collect() };
+    pub(super) fn new(
+        start: Revision,
+        ring: usize,
+        objects: impl IntoIterator<Item = RawObject>,
+    ) -> Self {
+        let shelf = |_kind| Shelf {
+            objects: Names::new(),
+            ring: Ring::new(start, ring),
+        };
+        let mut machine = Self {
+            revision: start,
+            shelves: Kind::ALL.into_iter().map(shelf).collect(),
+        };
         for object in objects {
             let name = (object.key.namespace.clone(), object.key.name.clone());
-            machine.shelf_mut(object.key.kind).objects.insert(name, Arc::new(object));
+            machine
+                .shelf_mut(object.key.kind)
+                .objects
+                .insert(name, Arc::new(object));
         }
         machine
     }
@@ -42,7 +57,9 @@ impl Machine {
     }
 
     pub(super) fn object(&self, key: &Key) -> Option<&Arc<RawObject>> {
-        self.shelf(key.kind).objects.get(&(key.namespace.clone(), key.name.clone()))
+        self.shelf(key.kind)
+            .objects
+            .get(&(key.namespace.clone(), key.name.clone()))
     }
 
     pub(super) fn count(&self, kind: Kind) -> usize {
@@ -59,11 +76,16 @@ impl Machine {
             None => objects.values().cloned().collect(),
             Some(namespace) => {
                 let from: (Arc<str>, Arc<str>) = (namespace.into(), "".into());
-                let in_it = objects.range(from..).take_while(|((of, _name), _object)| &**of == namespace);
+                let in_it = objects
+                    .range(from..)
+                    .take_while(|((of, _name), _object)| &**of == namespace);
                 in_it.map(|(_name, object)| object.clone()).collect()
             }
         };
-        Snapshot { revision: self.revision, items }
+        Snapshot {
+            revision: self.revision,
+            items,
+        }
     }
 
     /// Makes changes that were planned on this very state.
@@ -104,7 +126,12 @@ pub(super) struct Plan<'m> {
 
 impl<'m> Plan<'m> {
     pub(super) fn new(machine: &'m Machine) -> Self {
-        Self { machine, revision: machine.revision, overlay: HashMap::new(), changes: Vec::new() }
+        Self {
+            machine,
+            revision: machine.revision,
+            overlay: HashMap::new(),
+            changes: Vec::new(),
+        }
     }
 
     /// Plans one write, or says why it is refused. A write that changes nothing keeps the revision.
@@ -123,14 +150,18 @@ impl<'m> Plan<'m> {
                 let (previous, at) = expect(&key, known, expected)?;
                 let same = record::stamp(key.kind, &body, at).map_err(|error| malformed(&error))?;
                 if same.body == previous.body {
-                    return Ok(Committed { revision: at, object: previous });
+                    return Ok(Committed {
+                        revision: at,
+                        object: previous,
+                    });
                 }
                 self.put(key, &body, Some(previous))
             }
             Op::Delete { expected } => {
                 let (previous, _at) = expect(&key, known, expected)?;
                 let revision = self.next();
-                let object = record::stamp(key.kind, &previous.body, revision).map_err(|error| malformed(&error))?;
+                let object = record::stamp(key.kind, &previous.body, revision)
+                    .map_err(|error| malformed(&error))?;
                 Ok(self.push(key, object, Some(previous), true))
             }
         }
@@ -144,19 +175,38 @@ impl<'m> Plan<'m> {
         self.changes
     }
 
-    fn put(&mut self, key: Key, body: &[u8], previous: Option<Arc<RawObject>>) -> Result<Committed, ProposeError> {
-        let object = record::stamp(key.kind, body, self.next()).map_err(|error| malformed(&error))?;
+    fn put(
+        &mut self,
+        key: Key,
+        body: &[u8],
+        previous: Option<Arc<RawObject>>,
+    ) -> Result<Committed, ProposeError> {
+        let object =
+            record::stamp(key.kind, body, self.next()).map_err(|error| malformed(&error))?;
         if object.key != key {
-            return Err(ProposeError::Malformed(format!("it says that it is {}, not {key}", object.key).into()));
+            return Err(ProposeError::Malformed(
+                format!("it says that it is {}, not {key}", object.key).into(),
+            ));
         }
         Ok(self.push(key, object, previous, false))
     }
 
-    fn push(&mut self, key: Key, object: RawObject, previous: Option<Arc<RawObject>>, deleted: bool) -> Committed {
+    fn push(
+        &mut self,
+        key: Key,
+        object: RawObject,
+        previous: Option<Arc<RawObject>>,
+        deleted: bool,
+    ) -> Committed {
         let (revision, object) = (self.next(), Arc::new(object));
         self.revision = revision;
         self.overlay.insert(key, (!deleted).then(|| object.clone()));
-        self.changes.push(Change { revision, object: object.clone(), previous, deleted });
+        self.changes.push(Change {
+            revision,
+            object: object.clone(),
+            previous,
+            deleted,
+        });
         Committed { revision, object }
     }
 
@@ -174,7 +224,11 @@ fn expect(
     let known = known.ok_or_else(|| ProposeError::NotFound(key.clone()))?;
     let at = Revision(known.meta.resource_version.parse().unwrap_or(0));
     match expected {
-        Some(expected) if expected != at => Err(ProposeError::Conflict { key: key.clone(), expected, at }),
+        Some(expected) if expected != at => Err(ProposeError::Conflict {
+            key: key.clone(),
+            expected,
+            at,
+        }),
         Some(_) | None => Ok((known, at)),
     }
 }

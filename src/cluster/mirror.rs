@@ -19,8 +19,8 @@ use self::{
 };
 use crate::{
     objects::{
-        Change, EventNote, EventType, Expired, Key, Kind, Op, Proposal, Propose, ProposeError, RawObject, Revision,
-        View, Watcher,
+        Change, EventNote, EventType, Expired, Key, Kind, Op, Proposal, Propose, ProposeError,
+        RawObject, Revision, View, Watcher,
     },
     util::{backoff::Backoff, stamp},
 };
@@ -45,10 +45,16 @@ pub async fn mirror_endpoints(
     view: Arc<dyn View>,
     tell: impl Fn(EventNote) + Send + Sync + 'static,
 ) -> Result<(), String> {
-    let mirror = Mirror { propose, view, tell: Box::new(tell) };
+    let mirror = Mirror {
+        propose,
+        view,
+        tell: Box::new(tell),
+    };
     loop {
         let Expired = mirror.follow().await;
-        tracing::warn!("the mirror of Endpoints fell behind the mini cluster and reads all objects again");
+        tracing::warn!(
+            "the mirror of Endpoints fell behind the mini cluster and reads all objects again"
+        );
     }
 }
 
@@ -61,7 +67,9 @@ struct Mirror {
 impl Mirror {
     /// Brings all slices up to date, then follows the changes until one of them is lost.
     async fn follow(&self) -> Expired {
-        let Ok([mut endpoints, mut services, mut slices]) = self.watch() else { return Expired };
+        let Ok([mut endpoints, mut services, mut slices]) = self.watch() else {
+            return Expired;
+        };
         let mut waiting = self.names();
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         loop {
@@ -89,15 +97,23 @@ impl Mirror {
         // Taken before the objects are listed, so that no change falls in between.
         let from = self.view.revision();
         let watch = |kind| self.view.watch(kind, from);
-        Ok([watch(Kind::Endpoints)?, watch(Kind::Service)?, watch(Kind::EndpointSlice)?])
+        Ok([
+            watch(Kind::Endpoints)?,
+            watch(Kind::Service)?,
+            watch(Kind::EndpointSlice)?,
+        ])
     }
 
     /// The names of all Endpoints and of all mirrored slices.
     fn names(&self) -> BTreeSet<Name> {
         let endpoints = self.view.list(Kind::Endpoints, None).items;
         let slices = self.view.list(Kind::EndpointSlice, None).items;
-        let names = endpoints.iter().map(|one| (one.meta.namespace.clone(), one.meta.name.clone()));
-        names.chain(slices.iter().filter_map(|slice| mirrored_of(slice))).collect()
+        let names = endpoints
+            .iter()
+            .map(|one| (one.meta.namespace.clone(), one.meta.name.clone()));
+        names
+            .chain(slices.iter().filter_map(|slice| mirrored_of(slice)))
+            .collect()
     }
 
     /// Returns the names whose writes failed.
@@ -120,7 +136,10 @@ impl Mirror {
         let mut told = false;
         'plan: for _attempt in 0..RETRIES {
             let slices = self.view.list(Kind::EndpointSlice, Some(&*name.0)).items;
-            let existing: Vec<_> = slices.into_iter().filter(|of| mirrored_of(of).as_ref() == Some(name)).collect();
+            let existing: Vec<_> = slices
+                .into_iter()
+                .filter(|of| mirrored_of(of).as_ref() == Some(name))
+                .collect();
             let steps = match self.to_mirror(name) {
                 None => existing.into_iter().map(Step::Delete).collect(),
                 Some((endpoints, desired)) => {
@@ -136,7 +155,11 @@ impl Mirror {
             for step in steps {
                 match self.propose.propose(proposal(step)).await {
                     Ok(_made) => {}
-                    Err(ProposeError::Conflict { .. } | ProposeError::Exists(_) | ProposeError::NotFound(_)) => {
+                    Err(
+                        ProposeError::Conflict { .. }
+                        | ProposeError::Exists(_)
+                        | ProposeError::NotFound(_),
+                    ) => {
                         continue 'plan;
                     }
                     Err(error) => return Err(error),
@@ -150,16 +173,30 @@ impl Mirror {
 
     /// The Endpoints of this name and their slices; `None` if they must not be mirrored.
     fn to_mirror(&self, name: &Name) -> Option<(Arc<RawObject>, Desired)> {
-        let get = |kind| self.view.get(&Key { kind, namespace: name.0.clone(), name: name.1.clone() });
+        let get = |kind| {
+            self.view.get(&Key {
+                kind,
+                namespace: name.0.clone(),
+                name: name.1.clone(),
+            })
+        };
         let endpoints = get(Kind::Endpoints)?;
         let service = get(Kind::Service)?;
-        let namespace = Key { kind: Kind::Namespace, namespace: "".into(), name: name.0.clone() };
+        let namespace = Key {
+            kind: Kind::Namespace,
+            namespace: "".into(),
+            name: name.0.clone(),
+        };
         let ends = |object: &RawObject| !object.meta.deletion_timestamp.is_empty();
         if ends(&endpoints) || ends(&*self.view.get(&namespace)?) {
             return None;
         }
 
-        let skipped = endpoints.meta.labels.get(SKIP).is_some_and(|value| &**value == "true");
+        let skipped = endpoints
+            .meta
+            .labels
+            .get(SKIP)
+            .is_some_and(|value| &**value == "true");
         if skipped || endpoints.meta.annotations.contains_key(LOCK) || has_selector(&service) {
             return None;
         }
@@ -179,9 +216,21 @@ impl Mirror {
         if service.kind != Kind::Service || !change.deleted || self.view.get(service).is_some() {
             return;
         }
-        let key = Key { kind: Kind::Endpoints, ..service.clone() };
-        let Some(endpoints) = self.view.get(&key) else { return };
-        if let Err(error) = self.propose.propose(Proposal { key, op: removal(&endpoints) }).await {
+        let key = Key {
+            kind: Kind::Endpoints,
+            ..service.clone()
+        };
+        let Some(endpoints) = self.view.get(&key) else {
+            return;
+        };
+        if let Err(error) = self
+            .propose
+            .propose(Proposal {
+                key,
+                op: removal(&endpoints),
+            })
+            .await
+        {
             tracing::warn!(endpoints = %endpoints.key, %error, "the Endpoints of a deleted Service are still there");
         }
     }
@@ -193,7 +242,11 @@ fn touched(change: &Change) -> Vec<Name> {
     if object.key.kind != Kind::EndpointSlice {
         return vec![(object.key.namespace.clone(), object.key.name.clone())];
     }
-    [Some(object), change.previous.as_ref()].into_iter().flatten().filter_map(|slice| mirrored_of(slice)).collect()
+    [Some(object), change.previous.as_ref()]
+        .into_iter()
+        .flatten()
+        .filter_map(|slice| mirrored_of(slice))
+        .collect()
 }
 
 /// The name of the Endpoints that a slice mirrors; `None` for slices that others write.
@@ -205,7 +258,9 @@ fn mirrored_of(slice: &RawObject) -> Option<Name> {
 
 fn has_selector(service: &RawObject) -> bool {
     let body: Value = serde_json::from_slice(&service.body).unwrap_or_default();
-    body["spec"]["selector"].as_object().is_some_and(|selector| !selector.is_empty())
+    body["spec"]["selector"]
+        .as_object()
+        .is_some_and(|selector| !selector.is_empty())
 }
 
 fn proposal(step: Step) -> Proposal {
@@ -217,14 +272,30 @@ fn proposal(step: Step) -> Proposal {
             metadata["uid"] = stamp::uid().into();
             metadata["creationTimestamp"] = stamp::now().into();
             let namespace = metadata["namespace"].as_str().unwrap_or_default();
-            let key = Key { kind: Kind::EndpointSlice, namespace: namespace.into(), name: name.into() };
-            Proposal { key, op: Op::Create(Bytes::from(object.to_string())) }
+            let key = Key {
+                kind: Kind::EndpointSlice,
+                namespace: namespace.into(),
+                name: name.into(),
+            };
+            Proposal {
+                key,
+                op: Op::Create(Bytes::from(object.to_string())),
+            }
         }
         Step::Update(known, object) => {
-            let op = Op::Update { expected: revision(&known), body: Bytes::from(object.to_string()) };
-            Proposal { key: known.key.clone(), op }
+            let op = Op::Update {
+                expected: revision(&known),
+                body: Bytes::from(object.to_string()),
+            };
+            Proposal {
+                key: known.key.clone(),
+                op,
+            }
         }
-        Step::Delete(known) => Proposal { key: known.key.clone(), op: removal(&known) },
+        Step::Delete(known) => Proposal {
+            key: known.key.clone(),
+            op: removal(&known),
+        },
     }
 }
 
@@ -232,7 +303,9 @@ fn proposal(step: Step) -> Proposal {
 fn removal(object: &RawObject) -> Op {
     let expected = revision(object);
     let mut body: Value = serde_json::from_slice(&object.body).unwrap_or_default();
-    let held = body["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
+    let held = body["metadata"]["finalizers"]
+        .as_array()
+        .is_some_and(|all| !all.is_empty());
     if !held {
         return Op::Delete { expected };
     }
@@ -240,7 +313,10 @@ fn removal(object: &RawObject) -> Op {
         body["metadata"]["deletionTimestamp"] = stamp::now().into();
         body["metadata"]["deletionGracePeriodSeconds"] = 0.into();
     }
-    Op::Update { expected, body: Bytes::from(body.to_string()) }
+    Op::Update {
+        expected,
+        body: Bytes::from(body.to_string()),
+    }
 }
 
 fn revision(object: &RawObject) -> Option<Revision> {

@@ -14,9 +14,14 @@ pub fn node(name: &str, addresses: &[IpAddr], version: &str) -> Proposal {
     let now = stamp::now();
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let system = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let system = system.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or_default();
-    let mut listed: Vec<Value> =
-        addresses.iter().map(|ip| json!({ "type": "InternalIP", "address": ip.to_string() })).collect();
+    let system = system
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))
+        .unwrap_or_default();
+    let mut listed: Vec<Value> = addresses
+        .iter()
+        .map(|ip| json!({ "type": "InternalIP", "address": ip.to_string() }))
+        .collect();
     listed.push(json!({ "type": "Hostname", "address": name }));
     let object = json!({
         "apiVersion": "v1",
@@ -57,8 +62,15 @@ pub fn node(name: &str, addresses: &[IpAddr], version: &str) -> Proposal {
             },
         },
     });
-    let key = Key { kind: Kind::Node, namespace: "".into(), name: name.into() };
-    Proposal { key, op: Op::Create(object.to_string().into()) }
+    let key = Key {
+        kind: Kind::Node,
+        namespace: "".into(),
+        name: name.into(),
+    };
+    Proposal {
+        key,
+        op: Op::Create(object.to_string().into()),
+    }
 }
 
 /// The architecture as Go names it.

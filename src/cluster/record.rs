@@ -1,4 +1,5 @@
-//! Objects as they are stored: the JSON of the object with its `resourceVersion`, built once per write.
+//! Objects as they are stored: the JSON of the object with its `resourceVersion`, built once per
+//! write.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +18,13 @@ const VERSION: u8 = b'1';
 /// Where the objects are in the store.
 pub(super) const OBJECTS: &str = "cluster/object/";
 
-/// The object with `metadata.resourceVersion` set. Members are sorted by name, so that equal objects are equal bytes.
-pub(super) fn stamp(kind: Kind, body: &[u8], revision: Revision) -> Result<RawObject, serde_json::Error> {
+/// The object with `metadata.resourceVersion` set. Members are sorted by name, so that equal
+/// objects are equal bytes.
+pub(super) fn stamp(
+    kind: Kind,
+    body: &[u8],
+    revision: Revision,
+) -> Result<RawObject, serde_json::Error> {
     let version = RawValue::from_string(format!("\"{}\"", revision.0))?;
     let mut members: Members<'_> = serde_json::from_slice(body)?;
     let mut meta: Members<'_> = match members.get("metadata") {
@@ -38,13 +44,22 @@ pub(super) fn decode(kind: Kind, body: Bytes) -> Result<RawObject, serde_json::E
         metadata: Meta,
     }
     let Envelope { metadata: meta } = serde_json::from_slice(&body)?;
-    let key = Key { kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
+    let key = Key {
+        kind,
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+    };
     Ok(RawObject { key, meta, body })
 }
 
 /// The key of an object in the store.
 pub(super) fn store_key(key: &Key) -> String {
-    format!("{OBJECTS}{}/{}/{}", key.kind.plural(), key.namespace, key.name)
+    format!(
+        "{OBJECTS}{}/{}/{}",
+        key.kind.plural(),
+        key.namespace,
+        key.name
+    )
 }
 
 /// The value of an object in the store.
@@ -55,7 +70,8 @@ pub(super) fn store_value(object: &RawObject) -> Vec<u8> {
     value
 }
 
-/// The object of a pair of the store; `None` when it cannot be read (damaged, or written by a later version).
+/// The object of a pair of the store; `None` when it cannot be read (damaged, or written by a later
+/// version).
 pub(super) fn load(key: &str, value: Vec<u8>) -> Option<RawObject> {
     let plural = key.strip_prefix(OBJECTS)?.split('/').next()?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == plural)?;

@@ -12,7 +12,9 @@ use serde_json::json;
 
 use super::{local::Shared, machine::Machine, ring::MAX_CHANGES, writer::Writer, *};
 use crate::{
-    objects::{Expired, Key, Kind, Op, Proposal, Propose, ProposeError, RawObject, Revision, View, Watcher},
+    objects::{
+        Expired, Key, Kind, Op, Proposal, Propose, ProposeError, RawObject, Revision, View, Watcher,
+    },
     store::{Batch, Store, StoreError},
 };
 
@@ -31,7 +33,11 @@ impl Store for Disk {
 
     fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         let pairs = self.pairs.lock().unwrap();
-        Ok(pairs.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect())
+        Ok(pairs
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect())
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
@@ -52,7 +58,11 @@ impl Store for Disk {
 
 fn key(kind: Kind, name: &str) -> Key {
     let namespace = if kind.namespaced() { "default" } else { "" };
-    Key { kind, namespace: namespace.into(), name: name.into() }
+    Key {
+        kind,
+        namespace: namespace.into(),
+        name: name.into(),
+    }
 }
 
 fn body(key: &Key, data: &str) -> Bytes {
@@ -64,16 +74,28 @@ fn body(key: &Key, data: &str) -> Bytes {
 
 fn create(name: &str, data: &str) -> Proposal {
     let key = key(Kind::ConfigMap, name);
-    Proposal { op: Op::Create(body(&key, data)), key }
+    Proposal {
+        op: Op::Create(body(&key, data)),
+        key,
+    }
 }
 
 fn update(name: &str, data: &str, expected: Option<u64>) -> Proposal {
     let key = key(Kind::ConfigMap, name);
-    Proposal { op: Op::Update { expected: expected.map(Revision), body: body(&key, data) }, key }
+    Proposal {
+        op: Op::Update {
+            expected: expected.map(Revision),
+            body: body(&key, data),
+        },
+        key,
+    }
 }
 
 fn delete(name: &str) -> Proposal {
-    Proposal { key: key(Kind::ConfigMap, name), op: Op::Delete { expected: None } }
+    Proposal {
+        key: key(Kind::ConfigMap, name),
+        op: Op::Delete { expected: None },
+    }
 }
 
 fn data(object: &RawObject) -> String {
@@ -86,7 +108,10 @@ async fn what_was_acknowledged_is_there_after_a_restart_with_its_revision() {
     let disk: std::sync::Arc<dyn Store> = std::sync::Arc::new(Disk::default());
     let first = Local::open(disk.clone()).unwrap();
     let made = first.propose(create("a", "1")).await.unwrap();
-    let changed = first.propose(update("a", "2", Some(made.revision.0))).await.unwrap();
+    let changed = first
+        .propose(update("a", "2", Some(made.revision.0)))
+        .await
+        .unwrap();
     first.propose(create("b", "1")).await.unwrap();
     first.propose(delete("b")).await.unwrap();
     let newest = first.revision();
@@ -94,11 +119,18 @@ async fn what_was_acknowledged_is_there_after_a_restart_with_its_revision() {
 
     let second = Local::open(disk).unwrap();
     let found = second.get(&key(Kind::ConfigMap, "a")).unwrap();
-    assert_eq!(found.meta.resource_version, changed.object.meta.resource_version);
+    assert_eq!(
+        found.meta.resource_version,
+        changed.object.meta.resource_version
+    );
     assert_eq!(data(&found), "2");
     assert!(second.get(&key(Kind::ConfigMap, "b")).is_none());
     assert!(second.revision() >= newest, "no revision may be used twice");
-    assert_eq!(second.watch(Kind::ConfigMap, made.revision).err(), Some(Expired), "the history before is not kept");
+    assert_eq!(
+        second.watch(Kind::ConfigMap, made.revision).err(),
+        Some(Expired),
+        "the history before is not kept"
+    );
 }
 
 #[tokio::test]
@@ -107,7 +139,13 @@ async fn revisions_are_never_used_twice_although_events_are_not_stored() {
     let first = Local::open(disk.clone()).unwrap();
     for number in 0..1500 {
         let key = key(Kind::Event, &format!("e{number}"));
-        first.propose(Proposal { op: Op::Create(body(&key, "x")), key }).await.unwrap();
+        first
+            .propose(Proposal {
+                op: Op::Create(body(&key, "x")),
+                key,
+            })
+            .await
+            .unwrap();
     }
     let newest = first.revision();
     drop(first);
@@ -122,9 +160,18 @@ async fn the_first_objects_are_made_once_and_stay_deleted() {
     let first = Local::open(disk.clone()).unwrap();
     let class = key(Kind::IngressClass, "gatelet");
     let made = first.get(&class).unwrap();
-    assert_eq!(made.meta.annotations["ingressclass.kubernetes.io/is-default-class"].as_ref(), "true");
+    assert_eq!(
+        made.meta.annotations["ingressclass.kubernetes.io/is-default-class"].as_ref(),
+        "true"
+    );
     assert_eq!(first.list(Kind::Namespace, None).items.len(), 2);
-    first.propose(Proposal { key: class.clone(), op: Op::Delete { expected: None } }).await.unwrap();
+    first
+        .propose(Proposal {
+            key: class.clone(),
+            op: Op::Delete { expected: None },
+        })
+        .await
+        .unwrap();
     drop(first);
     assert!(Local::open(disk).unwrap().get(&class).is_none());
 }
@@ -133,13 +180,30 @@ async fn the_first_objects_are_made_once_and_stay_deleted() {
 async fn a_write_is_refused_unless_its_expectation_holds() {
     let cluster = Local::in_memory().unwrap();
     let made = cluster.propose(create("a", "1")).await.unwrap();
-    assert!(matches!(cluster.propose(create("a", "2")).await, Err(ProposeError::Exists(_))));
-    let stale = cluster.propose(update("a", "2", Some(made.revision.0 - 1))).await;
+    assert!(matches!(
+        cluster.propose(create("a", "2")).await,
+        Err(ProposeError::Exists(_))
+    ));
+    let stale = cluster
+        .propose(update("a", "2", Some(made.revision.0 - 1)))
+        .await;
     assert!(matches!(stale, Err(ProposeError::Conflict { at, .. }) if at == made.revision));
-    assert!(matches!(cluster.propose(update("x", "2", None)).await, Err(ProposeError::NotFound(_))));
-    assert!(matches!(cluster.propose(delete("x")).await, Err(ProposeError::NotFound(_))));
-    let wrong = Proposal { key: key(Kind::ConfigMap, "c"), op: Op::Create(body(&key(Kind::ConfigMap, "d"), "1")) };
-    assert!(matches!(cluster.propose(wrong).await, Err(ProposeError::Malformed(_))));
+    assert!(matches!(
+        cluster.propose(update("x", "2", None)).await,
+        Err(ProposeError::NotFound(_))
+    ));
+    assert!(matches!(
+        cluster.propose(delete("x")).await,
+        Err(ProposeError::NotFound(_))
+    ));
+    let wrong = Proposal {
+        key: key(Kind::ConfigMap, "c"),
+        op: Op::Create(body(&key(Kind::ConfigMap, "d"), "1")),
+    };
+    assert!(matches!(
+        cluster.propose(wrong).await,
+        Err(ProposeError::Malformed(_))
+    ));
     assert_eq!(cluster.revision(), made.revision);
 }
 
@@ -158,11 +222,17 @@ async fn a_full_disk_changes_nothing_and_the_next_write_works_again() {
     let cluster = Local::open(disk.clone()).unwrap();
     let before = cluster.revision();
     disk.full.store(true, Ordering::SeqCst);
-    assert!(matches!(cluster.propose(create("a", "1")).await, Err(ProposeError::Unavailable(_))));
+    assert!(matches!(
+        cluster.propose(create("a", "1")).await,
+        Err(ProposeError::Unavailable(_))
+    ));
     assert!(cluster.get(&key(Kind::ConfigMap, "a")).is_none());
     assert_eq!(cluster.revision(), before);
     disk.full.store(false, Ordering::SeqCst);
-    assert_eq!(cluster.propose(create("a", "1")).await.unwrap().revision, Revision(before.0 + 1));
+    assert_eq!(
+        cluster.propose(create("a", "1")).await.unwrap().revision,
+        Revision(before.0 + 1)
+    );
 }
 
 #[test]
@@ -170,7 +240,12 @@ fn writes_that_wait_together_are_stored_together_and_see_each_other() {
     let disk = std::sync::Arc::new(Disk::default());
     let shared = std::sync::Arc::new(Shared::new(Machine::new(Revision(0), MAX_CHANGES, [])));
     let mut writer = Writer::new(shared.clone(), Some(disk.clone()), Revision(0));
-    let results = writer.commit(vec![create("a", "1"), update("a", "2", Some(1)), create("a", "3"), delete("a")]);
+    let results = writer.commit(vec![
+        create("a", "1"),
+        update("a", "2", Some(1)),
+        create("a", "3"),
+        delete("a"),
+    ]);
     assert!(results[0].is_ok() && results[1].is_ok() && results[3].is_ok());
     assert!(matches!(results[2], Err(ProposeError::Exists(_))));
     assert_eq!(disk.commits.load(Ordering::SeqCst), 1);
@@ -183,7 +258,10 @@ fn events_are_bounded_by_number_and_by_age() {
     let mut writer = Writer::new(shared.clone(), None, Revision(0));
     let event = |number: usize| {
         let key = key(Kind::Event, &format!("e{number:04}"));
-        Proposal { op: Op::Create(body(&key, "x")), key }
+        Proposal {
+            op: Op::Create(body(&key, "x")),
+            key,
+        }
     };
     for number in 0..1100 {
         writer.commit(vec![event(number)]);
@@ -201,11 +279,23 @@ async fn a_watcher_that_fell_behind_is_told_so_and_takes_no_memory() {
     let cluster = Local::start(None, false, Revision(0), 8, Vec::new()).unwrap();
     let mut slow = cluster.watch(Kind::ConfigMap, Revision(0)).unwrap();
     for number in 0..9 {
-        cluster.propose(create(&format!("c{number}"), "1")).await.unwrap();
+        cluster
+            .propose(create(&format!("c{number}"), "1"))
+            .await
+            .unwrap();
     }
-    assert_eq!(slow.next().await.map(|change| change.revision), Err(Expired));
-    assert_eq!(cluster.watch(Kind::ConfigMap, Revision(0)).err(), Some(Expired));
-    assert!(cluster.watch(Kind::ConfigMap, Revision(1)).is_ok(), "what is kept can be resumed from");
+    assert_eq!(
+        slow.next().await.map(|change| change.revision),
+        Err(Expired)
+    );
+    assert_eq!(
+        cluster.watch(Kind::ConfigMap, Revision(0)).err(),
+        Some(Expired)
+    );
+    assert!(
+        cluster.watch(Kind::ConfigMap, Revision(1)).is_ok(),
+        "what is kept can be resumed from"
+    );
 }
 
 /// A small generator, so that a failing case can be run again by its seed.
@@ -220,11 +310,13 @@ impl Random {
     }
 }
 
-/// Followers that list, watch, stop in the middle and resume (some from old places) must all end with the state of
-/// the cluster, having seen each change of their span once and in order.
+/// Followers that list, watch, stop in the middle and resume (some from old places) must all end
+/// with the state of the cluster, having seen each change of their span once and in order.
 #[test]
 fn no_change_is_lost_or_seen_twice_however_watches_stop_and_resume() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     for seed in 1..=60 {
         runtime.block_on(simulate(seed));
     }
@@ -249,7 +341,11 @@ async fn simulate(seed: u64) {
         let which = random.below(4) as usize;
         match random.below(10) {
             0 => followers[which].watcher = None,
-            1..=4 => followers[which].follow(&cluster, random.below(6), seed).await,
+            1..=4 => {
+                followers[which]
+                    .follow(&cluster, random.below(6), seed)
+                    .await
+            }
             _ => {}
         }
     }
@@ -264,7 +360,11 @@ async fn simulate(seed: u64) {
             follower.follow(&cluster, 1, seed).await;
         }
         assert_eq!(follower.state, truth, "seed {seed}");
-        let span: Vec<_> = history.iter().filter(|(revision, ..)| *revision > follower.listed).cloned().collect();
+        let span: Vec<_> = history
+            .iter()
+            .filter(|(revision, ..)| *revision > follower.listed)
+            .cloned()
+            .collect();
         assert_eq!(follower.seen, span, "seed {seed}");
     }
 }
@@ -293,11 +393,19 @@ impl Follower {
             }
             match self.watcher.as_mut().unwrap().next().await {
                 Ok(change) => {
-                    assert!(change.revision.0 > self.at, "seed {seed}: {} after {}", change.revision.0, self.at);
+                    assert!(
+                        change.revision.0 > self.at,
+                        "seed {seed}: {} after {}",
+                        change.revision.0,
+                        self.at
+                    );
                     self.at = change.revision.0;
                     let name = change.object.meta.name.to_string();
                     let value = (!change.deleted).then(|| data(&change.object));
-                    assert_eq!(change.previous.map(|object| data(&object)), self.state.get(&name).cloned());
+                    assert_eq!(
+                        change.previous.map(|object| data(&object)),
+                        self.state.get(&name).cloned()
+                    );
                     match &value {
                         Some(value) => self.state.insert(name.clone(), value.clone()),
                         None => self.state.remove(&name),
@@ -314,7 +422,11 @@ impl Follower {
 
     fn list(&mut self, cluster: &Local) {
         let snapshot = cluster.list(Kind::ConfigMap, None);
-        self.state = snapshot.items.iter().map(|o| (o.meta.name.to_string(), data(o))).collect();
+        self.state = snapshot
+            .items
+            .iter()
+            .map(|o| (o.meta.name.to_string(), data(o)))
+            .collect();
         (self.listed, self.at) = (snapshot.revision.0, snapshot.revision.0);
         self.seen.clear();
     }

@@ -21,13 +21,24 @@ impl RingWatcher {
     pub(super) fn new(shared: Arc<Shared>, kind: Kind, from: Revision) -> Result<Self, Expired> {
         let bell = shared.bell(kind);
         let place = shared.machine().ring(kind).position(from)?;
-        Ok(Self { shared, kind, place, from, bell })
+        Ok(Self {
+            shared,
+            kind,
+            place,
+            from,
+            bell,
+        })
     }
 
     async fn advance(&mut self) -> Result<Change, Expired> {
         loop {
             self.bell.mark_unchanged();
-            let next = self.shared.machine().ring(self.kind).at(self.place)?.cloned();
+            let next = self
+                .shared
+                .machine()
+                .ring(self.kind)
+                .at(self.place)?
+                .cloned();
             match next {
                 Some(change) => {
                     self.place = self.place.saturating_add(1);

@@ -1,4 +1,5 @@
-//! The one thread that writes: takes what waits, plans it, stores it in one commit, then lets it be seen.
+//! The one thread that writes: takes what waits, plans it, stores it in one commit, then lets it be
+//! seen.
 
 use std::{
     collections::VecDeque,
@@ -20,8 +21,9 @@ use crate::{
 /// Where the revision is kept up to which the counter may go without a write.
 pub(super) const CEILING: &str = "cluster/meta/ceiling";
 
-/// How far ahead of the counter the stored ceiling is set. After a restart the counter goes on from the ceiling, so
-/// that no revision is used twice although most changes of kinds in memory are never stored.
+/// How far ahead of the counter the stored ceiling is set. After a restart the counter goes on from
+/// the ceiling, so that no revision is used twice although most changes of kinds in memory are
+/// never stored.
 const HEADROOM: u64 = 1000;
 
 /// What is committed at once: as many writes, and as many bytes of objects.
@@ -48,13 +50,23 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     store: Option<Arc<dyn Store>>,
     ceiling: Revision,
-    /// Events in the order of their changes; entries of Events that changed again since are skipped.
+    /// Events in the order of their changes; entries of Events that changed again since are
+    /// skipped.
     events: VecDeque<(Instant, Key, Revision)>,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, store: Option<Arc<dyn Store>>, ceiling: Revision) -> Self {
-        Self { shared, store, ceiling, events: VecDeque::new() }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        store: Option<Arc<dyn Store>>,
+        ceiling: Revision,
+    ) -> Self {
+        Self {
+            shared,
+            store,
+            ceiling,
+            events: VecDeque::new(),
+        }
     }
 
     /// Works until the last sender is gone.
@@ -75,8 +87,10 @@ impl Writer {
                 bytes = bytes.saturating_add(size(&next));
                 batch.push(next);
             }
-            let (proposals, answers): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|waiting| (waiting.proposal, (waiting.answer, waiting._permit))).unzip();
+            let (proposals, answers): (Vec<_>, Vec<_>) = batch
+                .into_iter()
+                .map(|waiting| (waiting.proposal, (waiting.answer, waiting._permit)))
+                .unzip();
             let results = self.commit(proposals);
             for ((answer, _permit), result) in answers.into_iter().zip(results) {
                 // Nobody may be waiting any more: the write is made all the same.
@@ -86,14 +100,22 @@ impl Writer {
         }
     }
 
-    /// Makes these writes in one commit. Each gets its own answer; when the commit fails, none was made.
-    pub(super) fn commit(&mut self, proposals: Vec<Proposal>) -> Vec<Result<Committed, ProposeError>> {
+    /// Makes these writes in one commit. Each gets its own answer; when the commit fails, none was
+    /// made.
+    pub(super) fn commit(
+        &mut self,
+        proposals: Vec<Proposal>,
+    ) -> Vec<Result<Committed, ProposeError>> {
         let shared = self.shared.clone();
-        // Nobody but this thread writes, so the state that is planned on is the state that is changed.
+        // Nobody but this thread writes, so the state that is planned on is the state that is
+        // changed.
         let (results, changes, reached) = {
             let machine = shared.machine();
             let mut plan = Plan::new(&machine);
-            let results: Vec<_> = proposals.into_iter().map(|proposal| plan.step(proposal)).collect();
+            let results: Vec<_> = proposals
+                .into_iter()
+                .map(|proposal| plan.step(proposal))
+                .collect();
             let reached = plan.revision();
             (results, plan.into_changes(), reached)
         };
@@ -102,26 +124,51 @@ impl Writer {
         }
         if let Err(error) = self.save(&changes, reached) {
             let error = ProposeError::Unavailable(error.to_string().into());
-            return results.into_iter().map(|_made_or_refused| Err(error.clone())).collect();
+            return results
+                .into_iter()
+                .map(|_made_or_refused| Err(error.clone()))
+                .collect();
         }
         let now = Instant::now();
-        let written = changes.iter().filter(|change| change.object.key.kind == Kind::Event && !change.deleted);
-        self.events.extend(written.map(|change| (now, change.object.key.clone(), change.revision)));
+        let written = changes
+            .iter()
+            .filter(|change| change.object.key.kind == Kind::Event && !change.deleted);
+        self.events
+            .extend(written.map(|change| (now, change.object.key.clone(), change.revision)));
         shared.publish(changes);
         results
     }
 
-    fn save(&mut self, changes: &[Change], reached: Revision) -> Result<(), crate::store::StoreError> {
-        let Some(store) = &self.store else { return Ok(()) };
-        let durable = changes.iter().filter(|change| !in_memory(change.object.key.kind));
+    fn save(
+        &mut self,
+        changes: &[Change],
+        reached: Revision,
+    ) -> Result<(), crate::store::StoreError> {
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        let durable = changes
+            .iter()
+            .filter(|change| !in_memory(change.object.key.kind));
         let mut batch = durable.fold(Batch::new(), |batch, change| {
             let key = record::store_key(&change.object.key);
-            if change.deleted { batch.delete(key) } else { batch.put(key, record::store_value(&change.object)) }
+            if change.deleted {
+                batch.delete(key)
+            } else {
+                batch.put(key, record::store_value(&change.object))
+            }
         });
-        let ceiling = if reached > self.ceiling { Revision(reached.0.saturating_add(HEADROOM)) } else { self.ceiling };
+        let ceiling = if reached > self.ceiling {
+            Revision(reached.0.saturating_add(HEADROOM))
+        } else {
+            self.ceiling
+        };
         if ceiling != self.ceiling {
             batch = batch.put(CEILING, ceiling.0.to_string());
-        } else if changes.iter().all(|change| in_memory(change.object.key.kind)) {
+        } else if changes
+            .iter()
+            .all(|change| in_memory(change.object.key.kind))
+        {
             return Ok(());
         }
         store.commit(batch)?;
@@ -135,10 +182,13 @@ impl Writer {
         {
             let machine = self.shared.machine();
             let current = |key: &Key, revision: Revision| {
-                machine.object(key).is_some_and(|event| event.meta.resource_version.parse() == Ok(revision.0))
+                machine
+                    .object(key)
+                    .is_some_and(|event| event.meta.resource_version.parse() == Ok(revision.0))
             };
             if self.events.len() > 2 * MAX_EVENTS {
-                self.events.retain(|(_since, key, revision)| current(key, *revision));
+                self.events
+                    .retain(|(_since, key, revision)| current(key, *revision));
             }
             while let Some((since, key, revision)) = self.events.front() {
                 let live = current(key, *revision);
@@ -147,7 +197,12 @@ impl Writer {
                     break;
                 }
                 if live {
-                    gone.push(Proposal { key: key.clone(), op: Op::Delete { expected: Some(*revision) } });
+                    gone.push(Proposal {
+                        key: key.clone(),
+                        op: Op::Delete {
+                            expected: Some(*revision),
+                        },
+                    });
                 }
                 self.events.pop_front();
             }
@@ -159,8 +214,13 @@ impl Writer {
         for (key, result) in keys.into_iter().zip(self.commit(gone)) {
             // The ceiling could not be stored: they go at a later sweep.
             if let Err(ProposeError::Unavailable(_)) = result {
-                let at = self.shared.machine().object(&key).and_then(|event| event.meta.resource_version.parse().ok());
-                self.events.push_front((now, key, Revision(at.unwrap_or(0))));
+                let at = self
+                    .shared
+                    .machine()
+                    .object(&key)
+                    .and_then(|event| event.meta.resource_version.parse().ok());
+                self.events
+                    .push_front((now, key, Revision(at.unwrap_or(0))));
             }
         }
     }

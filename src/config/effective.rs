@@ -11,7 +11,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use toml::de::{DeTable, DeValue};
 
-use super::{Balance, Config, Listen, LogFormat, Mode, TlsVersion, UnknownSni, UnsupportedGuards, issuers::is_secret};
+use super::{
+    Balance, Config, Listen, LogFormat, Mode, TlsVersion, UnknownSni, UnsupportedGuards,
+    issuers::is_secret,
+};
 use crate::util::units::{Size, Span};
 
 /// A key with its value.
@@ -53,8 +56,8 @@ impl Serialize for Origin {
 }
 
 impl Config {
-    /// Every key but those of [`issuers`], in the order of the reference file. `lines` are the keys that the file sets, with their lines;
-    /// `typed` names the flag or variable that sets a key.
+    /// Every key but those of [`issuers`], in the order of the reference file. `lines` are the keys
+    /// that the file sets, with their lines; `typed` names the flag or variable that sets a key.
     pub(super) fn settings(
         &self,
         file: &Path,
@@ -76,7 +79,8 @@ impl Config {
     fn values(&self) -> Vec<(&'static str, Value)> {
         let (tls, log, proxy) = (&self.tls, &self.log, &self.proxy);
         let span = |duration| json!(Span(duration).to_string());
-        let listen = |listen: Option<Listen>| listen.map_or(Value::Null, |listen| json!(listen.to_string()));
+        let listen =
+            |listen: Option<Listen>| listen.map_or(Value::Null, |listen| json!(listen.to_string()));
         vec![
             ("state", json!(self.state)),
             ("http", listen(self.http)),
@@ -114,7 +118,10 @@ impl Config {
             ("default_issuer", json!(self.default_issuer)),
             ("grace", span(self.grace)),
             ("store.seal_key_file", json!(self.store.seal_key_file)),
-            ("store.old_seal_key_files", json!(self.store.old_seal_key_files)),
+            (
+                "store.old_seal_key_files",
+                json!(self.store.old_seal_key_files),
+            ),
             (
                 "tls.min_version",
                 json!(match tls.min_version {
@@ -138,24 +145,57 @@ impl Config {
                 }),
             ),
             ("log.access", json!(log.access)),
-            ("proxy.trusted_proxies", json!(texts(&proxy.trusted_proxies))),
-            ("proxy.external_https_port", json!(proxy.external_https_port)),
-            ("proxy.proxy_protocol_from", json!(texts(&proxy.proxy_protocol_from))),
-            ("proxy.client_header_timeout", span(proxy.client_header_timeout)),
+            (
+                "proxy.trusted_proxies",
+                json!(texts(&proxy.trusted_proxies)),
+            ),
+            (
+                "proxy.external_https_port",
+                json!(proxy.external_https_port),
+            ),
+            (
+                "proxy.proxy_protocol_from",
+                json!(texts(&proxy.proxy_protocol_from)),
+            ),
+            (
+                "proxy.client_header_timeout",
+                span(proxy.client_header_timeout),
+            ),
             ("proxy.client_idle_timeout", span(proxy.client_idle_timeout)),
             ("proxy.handshake_timeout", span(proxy.handshake_timeout)),
             ("proxy.connect_timeout", span(proxy.connect_timeout)),
-            ("proxy.response_header_timeout", span(proxy.response_header_timeout)),
+            (
+                "proxy.response_header_timeout",
+                span(proxy.response_header_timeout),
+            ),
             ("proxy.stream_idle_timeout", span(proxy.stream_idle_timeout)),
-            ("proxy.upstream_idle_timeout", span(proxy.upstream_idle_timeout)),
-            ("proxy.request_timeout", proxy.request_timeout.map_or(Value::Null, span)),
-            ("proxy.max_header_bytes", json!(Size(proxy.max_header_bytes).to_string())),
+            (
+                "proxy.upstream_idle_timeout",
+                span(proxy.upstream_idle_timeout),
+            ),
+            (
+                "proxy.request_timeout",
+                proxy.request_timeout.map_or(Value::Null, span),
+            ),
+            (
+                "proxy.max_header_bytes",
+                json!(Size(proxy.max_header_bytes).to_string()),
+            ),
             ("proxy.max_headers", json!(proxy.max_headers)),
-            ("proxy.max_body_bytes", json!(proxy.max_body_bytes.map(|size| Size(size).to_string()))),
+            (
+                "proxy.max_body_bytes",
+                json!(proxy.max_body_bytes.map(|size| Size(size).to_string())),
+            ),
             ("proxy.max_connections", json!(proxy.max_connections)),
-            ("proxy.max_connections_per_client", json!(proxy.max_connections_per_client)),
+            (
+                "proxy.max_connections_per_client",
+                json!(proxy.max_connections_per_client),
+            ),
             ("proxy.max_streams", json!(proxy.max_streams)),
-            ("proxy.max_idle_per_endpoint", json!(proxy.max_idle_per_endpoint)),
+            (
+                "proxy.max_idle_per_endpoint",
+                json!(proxy.max_idle_per_endpoint),
+            ),
             ("proxy.max_attempts", json!(proxy.max_attempts)),
             ("proxy.eject_after", json!(proxy.eject_after)),
             ("proxy.eject_for", span(proxy.eject_for)),
@@ -172,7 +212,8 @@ impl Config {
     }
 }
 
-/// The keys that a file sets, with their sections, and their lines, counted from 1. The text is TOML.
+/// The keys that a file sets, with their sections, and their lines, counted from 1. The text is
+/// TOML.
 pub(super) fn lines(text: &str) -> BTreeMap<String, usize> {
     let leaves = leaves(text).into_iter();
     leaves.map(|leaf| (leaf.key, leaf.line)).collect()
@@ -183,9 +224,16 @@ pub(super) fn place(text: &str, field: &str) -> Option<usize> {
     let leaves = leaves(text);
     let mut near = field;
     loop {
-        let below =
-            |key: &str| key.strip_prefix(near).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-        if let Some(line) = leaves.iter().filter(|leaf| below(&leaf.key)).map(|leaf| leaf.line).min() {
+        let below = |key: &str| {
+            key.strip_prefix(near)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        if let Some(line) = leaves
+            .iter()
+            .filter(|leaf| below(&leaf.key))
+            .map(|leaf| leaf.line)
+            .min()
+        {
             return Some(line);
         }
         near = &near[..near.rfind(['.', '['])?];
@@ -194,11 +242,17 @@ pub(super) fn place(text: &str, field: &str) -> Option<usize> {
 
 /// What a file says of issuers, key by key, in its order. Only the file can.
 pub(super) fn issuers(file: &Path, text: &str) -> Vec<Setting> {
-    let leaves = leaves(text).into_iter().filter(|leaf| leaf.key.starts_with("issuers["));
+    let leaves = leaves(text)
+        .into_iter()
+        .filter(|leaf| leaf.key.starts_with("issuers["));
     let setting = |Leaf { key, line, value }| {
         let hidden = key.rsplit('.').next().is_some_and(is_secret);
         let value = if hidden { json!("<hidden>") } else { value };
-        Setting { key: key.into(), value, from: Origin::File(file.to_owned(), line) }
+        Setting {
+            key: key.into(),
+            value,
+            from: Origin::File(file.to_owned(), line),
+        }
     };
     leaves.map(setting).collect()
 }
@@ -227,7 +281,9 @@ fn descend(table: &DeTable<'_>, above: &str, text: &str, found: &mut Vec<Leaf>) 
         let path = format!("{above}{}", key.get_ref());
         match value.get_ref() {
             DeValue::Table(inner) => descend(inner, &format!("{path}."), text, found),
-            DeValue::Array(list) if !list.is_empty() && list.iter().all(|one| one.get_ref().is_table()) => {
+            DeValue::Array(list)
+                if !list.is_empty() && list.iter().all(|one| one.get_ref().is_table()) =>
+            {
                 for (index, one) in list.iter().enumerate() {
                     if let DeValue::Table(inner) = one.get_ref() {
                         descend(inner, &format!("{path}[{index}]."), text, found);
@@ -235,8 +291,15 @@ fn descend(table: &DeTable<'_>, above: &str, text: &str, found: &mut Vec<Leaf>) 
                 }
             }
             other => {
-                let line = text[..key.span().start.min(text.len())].matches('\n').count() + 1;
-                found.push(Leaf { key: path, line, value: value_of(other) });
+                let line = text[..key.span().start.min(text.len())]
+                    .matches('\n')
+                    .count()
+                    + 1;
+                found.push(Leaf {
+                    key: path,
+                    line,
+                    value: value_of(other),
+                });
             }
         }
     }

@@ -10,7 +10,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::{
-    Balance, Config, ConfigError, Listen, LogFormat, Mode, TlsVersion, UnknownSni, UnsupportedGuards,
+    Balance, Config, ConfigError, Listen, LogFormat, Mode, TlsVersion, UnknownSni,
+    UnsupportedGuards,
     issuers::{self, IssuerTable},
 };
 use crate::util::units::{Size, Span};

@@ -1,4 +1,5 @@
-//! Issuers of certificates as the file has them: read loosely, so that each mistake can be named, then made strict.
+//! Issuers of certificates as the file has them: read loosely, so that each mistake can be named,
+//! then made strict.
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
@@ -199,7 +200,8 @@ pub enum Propagation {
 /// What is wrong with an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerProblem {
-    /// The key, below the issuer's table: `dns.server`; empty where the text is no TOML of an issuer.
+    /// The key, below the issuer's table: `dns.server`; empty where the text is no TOML of an
+    /// issuer.
     pub field: String,
     /// What is wrong, with the allowed values.
     pub message: String,
@@ -318,20 +320,27 @@ impl fmt::Display for IssuerProblem {
 }
 
 impl Issuer {
-    /// Reads the keys of one `[[issuers]]` table that stands alone. `name` is the name if the text has none; it may
-    /// have no other.
+    /// Reads the keys of one `[[issuers]]` table that stands alone. `name` is the name if the text
+    /// has none; it may have no other.
     ///
     /// # Errors
-    /// The first thing that is wrong. The text's own words are not repeated where they may be secret.
+    /// The first thing that is wrong. The text's own words are not repeated where they may be
+    /// secret.
     pub fn parse(name: &str, text: &str) -> Result<Self, IssuerProblem> {
         let table: Result<IssuerTable, _> = toml::from_str(text);
         let mut table = table.map_err(|error| {
-            let line = text[..error.span().map_or(0, |span| span.start).min(text.len())].matches('\n').count() + 1;
+            let line = text[..error.span().map_or(0, |span| span.start).min(text.len())]
+                .matches('\n')
+                .count()
+                + 1;
             wrong("", format!("line {line}: {}", error.message()))
         })?;
         let own = table.name.get_or_insert_with(|| name.to_owned());
         if own != name {
-            return Err(wrong("name", format!("{own:?} is not the object's name, {name:?}; it can be left out")));
+            return Err(wrong(
+                "name",
+                format!("{own:?} is not the object's name, {name:?}; it can be left out"),
+            ));
         }
         table.strict()
     }
@@ -347,34 +356,51 @@ pub(super) fn strict(tables: Vec<IssuerTable>) -> Result<Vec<Issuer>, ConfigErro
         };
         let issuer = table.strict().map_err(at)?;
         if issuers.iter().any(|other| other.name == issuer.name) {
-            return Err(at(wrong("name", format!("another issuer is named {:?} already", issuer.name))));
+            return Err(at(wrong(
+                "name",
+                format!("another issuer is named {:?} already", issuer.name),
+            )));
         }
         issuers.push(issuer);
     }
     Ok(issuers)
 }
 
-/// Whether an issuer can have this name: a label as in DNS (RFC 1123), so that annotations and objects can spell it.
+/// Whether an issuer can have this name: a label as in DNS (RFC 1123), so that annotations and
+/// objects can spell it.
 pub fn is_issuer_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('-') && !name.ends_with('-')
+    (1..=63).contains(&name.len())
+        && name.bytes().all(plain)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }
 
 /// What every message about a name says.
 pub(super) fn not_a_name(name: &str) -> String {
-    format!("{name:?} is not of 1 to 63 lower-case letters, digits and -, which neither begins nor ends it")
+    format!(
+        "{name:?} is not of 1 to 63 lower-case letters, digits and -, which neither begins nor ends it"
+    )
 }
 
 impl IssuerTable {
     fn strict(self) -> Result<Issuer, IssuerProblem> {
-        let Some(name) = self.name.clone() else { return Err(needed("name", "the issuer")) };
+        let Some(name) = self.name.clone() else {
+            return Err(needed("name", "the issuer"));
+        };
         if !is_issuer_name(&name) {
             return Err(wrong("name", not_a_name(&name)));
         }
         let kind = self.kind.unwrap_or_default();
-        for (reserved, only) in [("local-ca", Kind::LocalCa), ("self-signed", Kind::SelfSigned)] {
+        for (reserved, only) in [
+            ("local-ca", Kind::LocalCa),
+            ("self-signed", Kind::SelfSigned),
+        ] {
             if name == reserved && kind != only {
-                return Err(wrong("name", format!("an issuer that is named {reserved:?} is of this kind")));
+                return Err(wrong(
+                    "name",
+                    format!("an issuer that is named {reserved:?} is of this kind"),
+                ));
             }
         }
         let kind = match kind {
@@ -409,7 +435,10 @@ impl IssuerTable {
         let directory = directory(self.directory, name)?;
         let contacts = self.contacts.unwrap_or_default();
         if let Some(contact) = contacts.iter().find(|contact| !is_mailto(contact)) {
-            return Err(wrong("contacts", format!("{contact:?} is not of the form mailto:ops@example.net")));
+            return Err(wrong(
+                "contacts",
+                format!("{contact:?} is not of the form mailto:ops@example.net"),
+            ));
         }
         let challenges = self.challenges.unwrap_or_default();
         if (1..challenges.len()).any(|at| challenges[..at].contains(&challenges[at])) {
@@ -418,12 +447,21 @@ impl IssuerTable {
         let dns = self.dns.map(DnsTable::strict).transpose()?;
         let with_dns = challenges.contains(&Challenge::Dns01);
         if with_dns && dns.is_none() {
-            return Err(wrong("challenges", "\"dns-01\" needs `dns`, which says how records are published"));
+            return Err(wrong(
+                "challenges",
+                "\"dns-01\" needs `dns`, which says how records are published",
+            ));
         }
         if dns.is_some() && !challenges.is_empty() && !with_dns {
-            return Err(wrong("dns", "it is not used unless `challenges` has \"dns-01\""));
+            return Err(wrong(
+                "dns",
+                "it is not used unless `challenges` has \"dns-01\"",
+            ));
         }
-        for (field, value) in [("profile", &self.profile), ("preferred_chain", &self.preferred_chain)] {
+        for (field, value) in [
+            ("profile", &self.profile),
+            ("preferred_chain", &self.preferred_chain),
+        ] {
             if value.as_ref().is_some_and(|value| value.trim().is_empty()) {
                 return Err(wrong(field, "it is empty"));
             }
@@ -445,15 +483,23 @@ impl IssuerTable {
 
 impl EabTable {
     fn strict(self) -> Result<Eab, IssuerProblem> {
-        let kid = self.kid.filter(|kid| !kid.is_empty()).ok_or_else(|| needed("eab.kid", "`eab`"))?;
-        Ok(Eab { kid, hmac: one_of("eab.hmac", "eab.hmac_file", self.hmac, self.hmac_file)? })
+        let kid = self
+            .kid
+            .filter(|kid| !kid.is_empty())
+            .ok_or_else(|| needed("eab.kid", "`eab`"))?;
+        Ok(Eab {
+            kid,
+            hmac: one_of("eab.hmac", "eab.hmac_file", self.hmac, self.hmac_file)?,
+        })
     }
 }
 
 impl DnsTable {
     fn strict(self) -> Result<Dns, IssuerProblem> {
         const PROVIDERS: &str = "one of \"rfc2136\", \"cloudflare\", \"webhook\", \"command\"";
-        let provider = self.provider.ok_or_else(|| wrong("dns.provider", format!("it is needed: {PROVIDERS}")))?;
+        let provider = self
+            .provider
+            .ok_or_else(|| wrong("dns.provider", format!("it is needed: {PROVIDERS}")))?;
         let (name, own): (&str, &[&str]) = match provider {
             Provider::Rfc2136 => ("rfc2136", &["server", "zone", "key"]),
             Provider::Cloudflare => ("cloudflare", &["token_file", "zone_id", "base"]),
@@ -473,8 +519,14 @@ impl DnsTable {
             ("program", self.program.is_some()),
             ("arguments", self.arguments.is_some()),
         ];
-        if let Some((key, _)) = set.into_iter().find(|(key, set)| *set && !own.contains(key)) {
-            let message = format!("the provider {name:?} has no such key, only {}", own.join(", "));
+        if let Some((key, _)) = set
+            .into_iter()
+            .find(|(key, set)| *set && !own.contains(key))
+        {
+            let message = format!(
+                "the provider {name:?} has no such key, only {}",
+                own.join(", ")
+            );
             return Err(wrong(&format!("dns.{key}"), message));
         }
         let whose = format!("the provider {name:?}");
@@ -485,7 +537,9 @@ impl DnsTable {
                 key: self.key.map(KeyTable::strict).transpose()?,
             },
             Provider::Cloudflare => DnsProvider::Cloudflare {
-                token_file: self.token_file.ok_or_else(|| needed("dns.token_file", &whose))?,
+                token_file: self
+                    .token_file
+                    .ok_or_else(|| needed("dns.token_file", &whose))?,
                 zone_id: self.zone_id,
                 base: self.base,
             },
@@ -517,7 +571,12 @@ impl KeyTable {
         Ok(TsigKey {
             name: self.name.ok_or_else(|| needed("dns.key.name", "`key`"))?,
             algorithm: self.algorithm.unwrap_or_default(),
-            secret: one_of("dns.key.secret", "dns.key.secret_file", self.secret, self.secret_file)?,
+            secret: one_of(
+                "dns.key.secret",
+                "dns.key.secret_file",
+                self.secret,
+                self.secret_file,
+            )?,
         })
     }
 }
@@ -529,10 +588,13 @@ fn directory(directory: Option<String>, name: &str) -> Result<Directory, IssuerP
         return Ok(Directory::Preset(preset));
     }
     let allowed = format!("an https URL, {:?} or {:?}", PRESETS[0], PRESETS[1]);
-    let Some(text) = directory else { return Err(wrong("directory", format!("it is needed: {allowed}"))) };
+    let Some(text) = directory else {
+        return Err(wrong("directory", format!("it is needed: {allowed}")));
+    };
     let url: Option<http::Uri> = text.parse().ok();
     let https = |url: &http::Uri| {
-        url.scheme_str() == Some("https") && url.authority().is_some_and(|at| !at.as_str().contains('@'))
+        url.scheme_str() == Some("https")
+            && url.authority().is_some_and(|at| !at.as_str().contains('@'))
     };
     match url.is_some_and(|url| https(&url)) {
         true => Ok(Directory::Url(text)),
@@ -542,22 +604,40 @@ fn directory(directory: Option<String>, name: &str) -> Result<Directory, IssuerP
 
 /// One address and no header fields (RFC 8555 section 7.3).
 fn is_mailto(contact: &str) -> bool {
-    let address = contact.strip_prefix("mailto:").and_then(|address| address.split_once('@'));
-    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !b",?@".contains(&b));
+    let address = contact
+        .strip_prefix("mailto:")
+        .and_then(|address| address.split_once('@'));
+    let plain = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !b",?@".contains(&b))
+    };
     address.is_some_and(|(user, host)| plain(user) && plain(host))
 }
 
-fn one_of(inline: &str, file: &str, secret: Option<Hidden>, path: Option<PathBuf>) -> Result<Secret, IssuerProblem> {
+fn one_of(
+    inline: &str,
+    file: &str,
+    secret: Option<Hidden>,
+    path: Option<PathBuf>,
+) -> Result<Secret, IssuerProblem> {
     match (secret, path) {
         (Some(Hidden(secret)), None) => Ok(Secret::Inline(secret)),
         (None, Some(path)) => Ok(Secret::File(path)),
-        (Some(_), Some(_)) => Err(wrong(file, format!("only one of it and {inline} can be set"))),
+        (Some(_), Some(_)) => Err(wrong(
+            file,
+            format!("only one of it and {inline} can be set"),
+        )),
         (None, None) => Err(wrong(file, format!("it is needed, or {inline}"))),
     }
 }
 
 fn wrong(field: &str, message: impl Into<String>) -> IssuerProblem {
-    IssuerProblem { field: field.to_owned(), message: message.into() }
+    IssuerProblem {
+        field: field.to_owned(),
+        message: message.into(),
+    }
 }
 
 fn needed(field: &str, whose: &str) -> IssuerProblem {
@@ -572,5 +652,9 @@ pub(super) fn is_secret(key: &str) -> bool {
 /// A line of a file as an error may show it.
 pub(super) fn shown(line: &str) -> String {
     let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    if words.any(is_secret) { "(not shown, it may hold a secret)".to_owned() } else { line.trim().to_owned() }
+    if words.any(is_secret) {
+        "(not shown, it may hold a secret)".to_owned()
+    } else {
+        line.trim().to_owned()
+    }
 }

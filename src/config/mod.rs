@@ -1,5 +1,5 @@
-//! File, environment and flags into one typed [`Config`]. Flags win over the environment, it wins over the file, it
-//! wins over the defaults, which are all in this module.
+//! File, environment and flags into one typed [`Config`]. Flags win over the environment, it wins
+//! over the file, it wins over the defaults, which are all in this module.
 
 mod effective;
 mod file;
@@ -20,8 +20,8 @@ use serde::Deserialize;
 pub use effective::{Origin, Setting};
 use file::File;
 pub use issuers::{
-    Acme, Challenge, Directory, Dns, DnsProvider, Eab, Issuer, IssuerKind, IssuerProblem, KeyType, Propagation, Secret,
-    TsigAlgorithm, TsigKey, is_issuer_name,
+    Acme, Challenge, Directory, Dns, DnsProvider, Eab, Issuer, IssuerKind, IssuerProblem, KeyType,
+    Propagation, Secret, TsigAlgorithm, TsigKey, is_issuer_name,
 };
 
 /// An address to listen on, or `off`.
@@ -100,14 +100,20 @@ pub enum LogFormat {
 /// What is typed on the command line of `run`; each also from the environment.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Flags {
-    /// Configuration file [default: /etc/gatelet/gatelet.toml, or the one under XDG_CONFIG_HOME without root]
+    /// Configuration file [default: /etc/gatelet/gatelet.toml, or the one under XDG_CONFIG_HOME
+    /// without root]
     #[arg(long, env = "GATELET_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// State directory [default: /var/lib/gatelet, or the one under XDG_STATE_HOME without root]
     #[arg(long, env = "GATELET_STATE", value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// File with the key that private keys in the state directory are sealed with
-    #[arg(id = "store.seal_key_file", long = "seal-key-file", env = "GATELET_SEAL_KEY_FILE", value_name = "FILE")]
+    #[arg(
+        id = "store.seal_key_file",
+        long = "seal-key-file",
+        env = "GATELET_SEAL_KEY_FILE",
+        value_name = "FILE"
+    )]
     pub seal_key_file: Option<PathBuf>,
     /// Address for HTTP [default: port 80 on all, or 8080 where 80 is not allowed]
     #[arg(long, env = "GATELET_HTTP", value_name = "ADDR:PORT|off")]
@@ -134,19 +140,39 @@ pub struct Flags {
     #[arg(long, env = "GATELET_NODE", value_name = "NAME")]
     pub node: Option<String>,
     /// Addresses that this node is reached at [default: found out]
-    #[arg(long, env = "GATELET_ADDRESS", value_name = "IP,...", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "GATELET_ADDRESS",
+        value_name = "IP,...",
+        value_delimiter = ','
+    )]
     pub address: Vec<IpAddr>,
     /// Namespace in a cluster for what replicas share [default: the pod's, or kube-system]
     #[arg(long, env = "GATELET_NAMESPACE", value_name = "NAME")]
     pub namespace: Option<String>,
     /// Addresses written into the status of Ingresses [default: those of all nodes]
-    #[arg(long, env = "GATELET_PUBLISH", value_name = "IP,...", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "GATELET_PUBLISH",
+        value_name = "IP,...",
+        value_delimiter = ','
+    )]
     pub publish: Vec<IpAddr>,
     /// Names of IngressClasses to serve beside our own [default: none]
-    #[arg(long, env = "GATELET_CLASSES", value_name = "NAME,...", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "GATELET_CLASSES",
+        value_name = "NAME,...",
+        value_delimiter = ','
+    )]
     pub classes: Vec<String>,
-    /// Refuse paths whose login or other guard is not supported, or serve them without it [default: refuse]
-    #[arg(id = "unsupported_guards", long = "unsupported-guards", env = "GATELET_UNSUPPORTED_GUARDS")]
+    /// Refuse paths whose login or other guard is not supported, or serve them without it [default:
+    /// refuse]
+    #[arg(
+        id = "unsupported_guards",
+        long = "unsupported-guards",
+        env = "GATELET_UNSUPPORTED_GUARDS"
+    )]
     pub unsupported_guards: Option<UnsupportedGuards>,
 }
 
@@ -204,7 +230,8 @@ pub struct Config {
     pub namespace: Option<String>,
     /// Addresses written into the status of Ingresses; empty for those of all nodes.
     pub publish: Vec<IpAddr>,
-    /// The issuer of certificates that name none; without it the local CA answers for them, and nothing is ordered.
+    /// The issuer of certificates that name none; without it the local CA answers for them, and
+    /// nothing is ordered.
     pub default_issuer: Option<String>,
     /// How long requests in flight may take after SIGTERM.
     pub grace: Duration,
@@ -327,10 +354,19 @@ pub enum ConfigError {
 impl ConfigError {
     /// The same error with the line of the file that sets the value.
     fn in_file(self, path: &Path, text: &str) -> Self {
-        let Self::Value { field, message } = self else { return self };
-        let Some(line) = effective::place(text, &field) else { return Self::Value { field, message } };
+        let Self::Value { field, message } = self else {
+            return self;
+        };
+        let Some(line) = effective::place(text, &field) else {
+            return Self::Value { field, message };
+        };
         let shown = issuers::shown(text.lines().nth(line - 1).unwrap_or_default());
-        Self::Parse { path: path.to_owned(), line, message: format!("{field}: {message}"), text: shown }
+        Self::Parse {
+            path: path.to_owned(),
+            line,
+            message: format!("{field}: {message}"),
+            text: shown,
+        }
     }
 }
 
@@ -358,7 +394,9 @@ impl fmt::Display for Listen {
 
 impl<'de> Deserialize<'de> for Listen {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(from)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -366,7 +404,11 @@ impl Default for Config {
     fn default() -> Self {
         let root = is_root();
         Self {
-            state: if root { PathBuf::from("/var/lib/gatelet") } else { home("XDG_STATE_HOME", ".local/state") },
+            state: if root {
+                PathBuf::from("/var/lib/gatelet")
+            } else {
+                home("XDG_STATE_HOME", ".local/state")
+            },
             store: Store::default(),
             http: None,
             https: None,
@@ -390,7 +432,11 @@ impl Default for Config {
             default_issuer: None,
             grace: Duration::from_secs(30),
             tls: Tls::default(),
-            log: Log { level: "info".to_owned(), format: LogFormat::Text, access: None },
+            log: Log {
+                level: "info".to_owned(),
+                format: LogFormat::Text,
+                access: None,
+            },
             proxy: Proxy {
                 trusted_proxies: Vec::new(),
                 external_https_port: None,
@@ -423,13 +469,14 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the file that is named, or the one at the usual place if there is one, and puts the flags over it.
+    /// Reads the file that is named, or the one at the usual place if there is one, and puts the
+    /// flags over it.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
         Self::read(flags).map(|(config, _file)| config)
     }
 
-    /// The same, as a list of every key with its value and where that comes from. `typed` names the flag or variable
-    /// that sets a key of [`Flags`]. Beside it the file, if there is one.
+    /// The same, as a list of every key with its value and where that comes from. `typed` names the
+    /// flag or variable that sets a key of [`Flags`]. Beside it the file, if there is one.
     pub fn explain(
         flags: &Flags,
         typed: &dyn Fn(&str) -> Option<String>,
@@ -453,10 +500,15 @@ impl Config {
         let file = match std::fs::read_to_string(&path) {
             Ok(text) => {
                 let file = File::parse(&path, &text)?;
-                file.put_over(&mut config).map_err(|error| error.in_file(&path, &text))?;
+                file.put_over(&mut config)
+                    .map_err(|error| error.in_file(&path, &text))?;
                 Some((path, text))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && flags.config.is_none() => None,
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound && flags.config.is_none() =>
+            {
+                None
+            }
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
         config.flags(flags);
@@ -474,7 +526,10 @@ impl Config {
             }
         }
         set(&mut self.state, &flags.state);
-        self.store.seal_key_file = flags.seal_key_file.clone().or_else(|| self.store.seal_key_file.take());
+        self.store.seal_key_file = flags
+            .seal_key_file
+            .clone()
+            .or_else(|| self.store.seal_key_file.take());
         set(&mut self.api, &flags.api);
         set(&mut self.admin, &flags.admin);
         set(&mut self.mode, &flags.mode);
@@ -484,7 +539,10 @@ impl Config {
         if !flags.classes.is_empty() {
             self.classes.clone_from(&flags.classes);
         }
-        for (to, from) in [(&mut self.address, &flags.address), (&mut self.publish, &flags.publish)] {
+        for (to, from) in [
+            (&mut self.address, &flags.address),
+            (&mut self.publish, &flags.publish),
+        ] {
             if !from.is_empty() {
                 to.clone_from(from);
             }
@@ -496,28 +554,57 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let wrong = |field: &str, message: String| Err(ConfigError::Value { field: field.to_owned(), message });
+        let wrong = |field: &str, message: String| {
+            Err(ConfigError::Value {
+                field: field.to_owned(),
+                message,
+            })
+        };
         const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
         if !LEVELS.contains(&self.log.level.as_str()) {
-            return wrong("log.level", format!("{:?} is not one of {}", self.log.level, LEVELS.join(", ")));
+            return wrong(
+                "log.level",
+                format!("{:?} is not one of {}", self.log.level, LEVELS.join(", ")),
+            );
         }
-        if self.log.access.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
-            return wrong("log.access", "it is a share of requests, from 0.0 to 1.0".to_owned());
+        if self
+            .log
+            .access
+            .is_some_and(|share| !(0.0..=1.0).contains(&share))
+        {
+            return wrong(
+                "log.access",
+                "it is a share of requests, from 0.0 to 1.0".to_owned(),
+            );
         }
         if let Some(backend) = &self.default_backend
             && !matches!(backend.split_once('/'), Some((namespace, rest)) if !namespace.is_empty() && rest.contains(':'))
         {
-            return wrong("default_backend", format!("{backend:?} is not of the form namespace/service:port"));
+            return wrong(
+                "default_backend",
+                format!("{backend:?} is not of the form namespace/service:port"),
+            );
         }
         // The annotation of old Ingresses may hold more than names of objects do, but never blanks.
-        if let Some(class) = self.classes.iter().find(|class| class.is_empty() || class.contains(char::is_whitespace)) {
+        if let Some(class) = self
+            .classes
+            .iter()
+            .find(|class| class.is_empty() || class.contains(char::is_whitespace))
+        {
             return wrong("classes", format!("{class:?} is not the name of a class"));
         }
-        if let Some(issuer) = self.default_issuer.as_ref().filter(|name| !is_issuer_name(name)) {
+        if let Some(issuer) = self
+            .default_issuer
+            .as_ref()
+            .filter(|name| !is_issuer_name(name))
+        {
             return wrong("default_issuer", issuers::not_a_name(issuer));
         }
         if self.proxy.max_attempts == 0 {
-            return wrong("proxy.max_attempts", "it counts the first attempt too, so it is at least 1".to_owned());
+            return wrong(
+                "proxy.max_attempts",
+                "it counts the first attempt too, so it is at least 1".to_owned(),
+            );
         }
         if self.proxy.max_header_bytes < 8192 {
             return wrong("proxy.max_header_bytes", "it is at least 8KiB".to_owned());
@@ -528,11 +615,17 @@ impl Config {
 
 fn default_file() -> PathBuf {
     let system = PathBuf::from("/etc/gatelet/gatelet.toml");
-    if is_root() || system.exists() { system } else { home("XDG_CONFIG_HOME", ".config").join("gatelet.toml") }
+    if is_root() || system.exists() {
+        system
+    } else {
+        home("XDG_CONFIG_HOME", ".config").join("gatelet.toml")
+    }
 }
 
 fn home(variable: &str, below: &str) -> PathBuf {
-    let base = std::env::var_os(variable).filter(|dir| Path::new(dir).is_absolute()).map(PathBuf::from);
+    let base = std::env::var_os(variable)
+        .filter(|dir| Path::new(dir).is_absolute())
+        .map(PathBuf::from);
     let base = base.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(below)));
     base.unwrap_or_else(std::env::temp_dir).join("gatelet")
 }
@@ -548,7 +641,11 @@ fn is_root() -> bool {
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim().to_ascii_lowercase();
-    if name.is_empty() { "localhost".to_owned() } else { name }
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! The annotations of Ingresses that are read: one table from their names to what reads them, which is also on the page
-//! for users (`docs/annotations.md`). Those of other controllers are in `peers`.
+//! The annotations of Ingresses that are read: one table from their names to what reads them, which
+//! is also on the page for users (`docs/annotations.md`). Those of other controllers are in
+//! `peers`.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
@@ -24,7 +25,8 @@ const MAX_DURATION: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 /// An annotation of Ingresses that is known here.
 #[derive(Debug)]
 pub struct Annotation {
-    /// The prefixes that it is read under. Where several are there, the first that makes sense holds.
+    /// The prefixes that it is read under. Where several are there, the first that makes sense
+    /// holds.
     pub prefixes: &'static [&'static str],
     /// Its name behind the prefix; `*` at the end stands for every rest.
     pub name: &'static str,
@@ -85,7 +87,9 @@ pub const ANNOTATIONS: &[Annotation] = &[
         |asked, _, value| {
             let guards = guards(value);
             asked.guards = Some(guards.unwrap_or_default());
-            guards.map(|_valid| ()).ok_or_else(|| none_of(value, "refuse, ignore"))
+            guards
+                .map(|_valid| ())
+                .ok_or_else(|| none_of(value, "refuse, ignore"))
         },
     ),
     row(
@@ -94,8 +98,14 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "names with commas between, none",
         "Who issues the certificates of `spec.tls`, in the order of preference; `none`: nobody.",
         |asked, name, value| {
-            asked.issuer =
-                Some((name.into(), if value == "none" { Choice::Nobody } else { Choice::Named(issuers(value)?) }));
+            asked.issuer = Some((
+                name.into(),
+                if value == "none" {
+                    Choice::Nobody
+                } else {
+                    Choice::Named(issuers(value)?)
+                },
+            ));
             Ok(())
         },
     ),
@@ -136,7 +146,11 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "The certificate is for these too.",
         |asked, _, value| {
             let addresses: Result<_, String> = list(value)
-                .map(|address| address.parse().map_err(|_bad| format!("{address:?} is not an address")))
+                .map(|address| {
+                    address
+                        .parse()
+                        .map_err(|_bad| format!("{address:?} is not an address"))
+                })
                 .collect();
             asked.addresses = addresses?;
             Ok(())
@@ -217,7 +231,10 @@ pub const ANNOTATIONS: &[Annotation] = &[
                 "ECDSA" => {}
                 "RSA" | "ED25519" => {
                     asked.key_type = Some(WishKey::P256);
-                    asked.unsupported(name, &format!("{value} keys are not made: one of ECDSA on P-256 is"));
+                    asked.unsupported(
+                        name,
+                        &format!("{value} keys are not made: one of ECDSA on P-256 is"),
+                    );
                 }
                 _ => return Err(none_of(value, "ECDSA, RSA, Ed25519")),
             }
@@ -238,18 +255,48 @@ pub const ANNOTATIONS: &[Annotation] = &[
             Ok(())
         },
     ),
-    row(CERT_MANAGER, "private-key-encoding", "PKCS1, PKCS8", "None: it is PKCS#8.", |_, _, value| match value {
-        "PKCS1" | "PKCS8" => Ok(()),
-        _ => Err(none_of(value, "PKCS1, PKCS8")),
-    }),
-    row(CERT_MANAGER, "email-sans", "anything", "None, and a finding says so.", left_out),
-    row(CERT_MANAGER, "uri-sans", "anything", "None, and a finding says so.", left_out),
+    row(
+        CERT_MANAGER,
+        "private-key-encoding",
+        "PKCS1, PKCS8",
+        "None: it is PKCS#8.",
+        |_, _, value| match value {
+            "PKCS1" | "PKCS8" => Ok(()),
+            _ => Err(none_of(value, "PKCS1, PKCS8")),
+        },
+    ),
+    row(
+        CERT_MANAGER,
+        "email-sans",
+        "anything",
+        "None, and a finding says so.",
+        left_out,
+    ),
+    row(
+        CERT_MANAGER,
+        "uri-sans",
+        "anything",
+        "None, and a finding says so.",
+        left_out,
+    ),
     row(CERT_MANAGER, "issuer-kind", "anything", "None.", nothing),
     row(CERT_MANAGER, "issuer-group", "anything", "None.", nothing),
     row(CERT_MANAGER, "usages", "anything", "None.", nothing),
     row(CERT_MANAGER, "subject-*", "anything", "None.", nothing),
-    row(CERT_MANAGER, "revision-history-limit", "anything", "None.", nothing),
-    row(CERT_MANAGER, "secret-template", "anything", "None.", nothing),
+    row(
+        CERT_MANAGER,
+        "revision-history-limit",
+        "anything",
+        "None.",
+        nothing,
+    ),
+    row(
+        CERT_MANAGER,
+        "secret-template",
+        "anything",
+        "None.",
+        nothing,
+    ),
     row(
         CERT_MANAGER,
         "issue-temporary-certificate",
@@ -257,7 +304,13 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "None: the local CA answers until there is a certificate.",
         nothing,
     ),
-    row(&["acme.cert-manager.io/"], "*", "anything", "None: gatelet itself answers a CA's challenges.", nothing),
+    row(
+        &["acme.cert-manager.io/"],
+        "*",
+        "anything",
+        "None: gatelet itself answers a CA's challenges.",
+        nothing,
+    ),
 ];
 
 const fn row(
@@ -267,7 +320,13 @@ const fn row(
     effect: &'static str,
     read: fn(&mut Asked, &str, &str) -> Result<(), String>,
 ) -> Annotation {
-    Annotation { prefixes, name, values, effect, read }
+    Annotation {
+        prefixes,
+        name,
+        values,
+        effect,
+        read,
+    }
 }
 
 /// What the annotations of an Ingress ask for.
@@ -315,7 +374,9 @@ pub(super) struct Complaint {
 
 impl Annotation {
     fn is(&self, rest: &str) -> bool {
-        self.name.strip_suffix('*').map_or(self.name == rest, |start| rest.starts_with(start))
+        self.name
+            .strip_suffix('*')
+            .map_or(self.name == rest, |start| rest.starts_with(start))
     }
 }
 
@@ -325,8 +386,12 @@ pub(super) fn is_known(name: &str) -> bool {
 }
 
 /// Returns the decision of a Service about unsupported guards. An invalid value refuses.
-pub(super) fn guards_of_service(annotations: &BTreeMap<Box<str>, Box<str>>) -> Option<UnsupportedGuards> {
-    annotations.get("gatelet.dev/unsupported-guards").map(|value| guards(value.trim()).unwrap_or_default())
+pub(super) fn guards_of_service(
+    annotations: &BTreeMap<Box<str>, Box<str>>,
+) -> Option<UnsupportedGuards> {
+    annotations
+        .get("gatelet.dev/unsupported-guards")
+        .map(|value| guards(value.trim()).unwrap_or_default())
 }
 
 /// Reads the annotations that were kept.
@@ -351,7 +416,8 @@ pub(super) fn read(annotations: &[(Box<str>, Box<str>)]) -> Asked {
             asked.complain(EventType::Warning, "InvalidAnnotation", name, message);
         }
     }
-    if let (Some(whole), Some((name, WishRenewal::Time(before)))) = (asked.duration, &asked.renew_before)
+    if let (Some(whole), Some((name, WishRenewal::Time(before)))) =
+        (asked.duration, &asked.renew_before)
         && *before >= whole
     {
         let name = name.clone();
@@ -368,19 +434,41 @@ pub(super) fn read(annotations: &[(Box<str>, Box<str>)]) -> Asked {
 
 /// The row and prefix of an annotation.
 fn find(name: &str) -> Option<(usize, usize)> {
-    ANNOTATIONS.iter().enumerate().find_map(|(row, annotation)| {
-        let is = |prefix: &&str| name.strip_prefix(*prefix).is_some_and(|rest| annotation.is(rest));
-        Some((row, annotation.prefixes.iter().position(is)?))
-    })
+    ANNOTATIONS
+        .iter()
+        .enumerate()
+        .find_map(|(row, annotation)| {
+            let is = |prefix: &&str| {
+                name.strip_prefix(*prefix)
+                    .is_some_and(|rest| annotation.is(rest))
+            };
+            Some((row, annotation.prefixes.iter().position(is)?))
+        })
 }
 
 impl Asked {
-    fn complain(&mut self, severity: EventType, reason: &'static str, annotation: &str, message: String) {
-        self.complaints.push(Complaint { severity, reason, annotation: annotation.into(), message });
+    fn complain(
+        &mut self,
+        severity: EventType,
+        reason: &'static str,
+        annotation: &str,
+        message: String,
+    ) {
+        self.complaints.push(Complaint {
+            severity,
+            reason,
+            annotation: annotation.into(),
+            message,
+        });
     }
 
     fn unsupported(&mut self, annotation: &str, message: &str) {
-        self.complain(EventType::Normal, "UnsupportedAnnotation", annotation, message.to_owned());
+        self.complain(
+            EventType::Normal,
+            "UnsupportedAnnotation",
+            annotation,
+            message.to_owned(),
+        );
     }
 }
 
@@ -391,7 +479,10 @@ fn nothing(_: &mut Asked, _: &str, _: &str) -> Result<(), String> {
 }
 
 fn left_out(asked: &mut Asked, name: &str, _: &str) -> Result<(), String> {
-    asked.unsupported(name, "certificates are for hosts and addresses only: these names are left out");
+    asked.unsupported(
+        name,
+        "certificates are for hosts and addresses only: these names are left out",
+    );
     Ok(())
 }
 
@@ -419,8 +510,12 @@ fn issuers(value: &str) -> Result<Vec<Box<str>>, String> {
 fn common_name(value: &str) -> Result<Box<str>, String> {
     match HostPattern::parse(value) {
         Ok(HostPattern::Any) => Err("it is empty".to_owned()),
-        Ok(pattern) if pattern.to_string().len() <= MAX_COMMON_NAME => Ok(pattern.to_string().into()),
-        Ok(_) => Err(format!("a common name has {MAX_COMMON_NAME} characters at most")),
+        Ok(pattern) if pattern.to_string().len() <= MAX_COMMON_NAME => {
+            Ok(pattern.to_string().into())
+        }
+        Ok(_) => Err(format!(
+            "a common name has {MAX_COMMON_NAME} characters at most"
+        )),
         Err(error) => Err(format!("{value:?}: {error}")),
     }
 }
@@ -475,7 +570,9 @@ fn duration(value: &str) -> Result<Duration, String> {
         rest = after;
     }
     let duration = Duration::try_from_secs_f64(seconds).ok();
-    duration.filter(|duration| !duration.is_zero() && *duration <= MAX_DURATION).ok_or_else(wrong)
+    duration
+        .filter(|duration| !duration.is_zero() && *duration <= MAX_DURATION)
+        .ok_or_else(wrong)
 }
 
 fn list(value: &str) -> impl Iterator<Item = &str> {

@@ -12,28 +12,42 @@ const REST: &str = "(others)";
 const MAX_GUARDS: usize = 16;
 
 impl Index {
-    /// Returns whether the Ingress is for us: `ingressClassName` decides, else the old annotation, else the default
-    /// class or the setting for classless objects. A class is ours by its IngressClass or by the settings.
+    /// Returns whether the Ingress is for us: `ingressClassName` decides, else the old annotation,
+    /// else the default class or the setting for classless objects. A class is ours by its
+    /// IngressClass or by the settings.
     pub(super) fn is_ours(&self, fact: &IngressFact) -> bool {
         let taken = |name: &str| self.settings.classes.iter().any(|class| **class == *name);
-        let ours = |name: &str| taken(name) || self.classes.get(name).is_some_and(|class| class.ours);
+        let ours =
+            |name: &str| taken(name) || self.classes.get(name).is_some_and(|class| class.ours);
         match (&fact.spec.ingress_class_name, old_class(fact)) {
             (Some(class), _) => ours(class),
-            // Before IngressClass objects, the value was a word that controllers agreed on with their users.
+            // Before IngressClass objects, the value was a word that controllers agreed on with
+            // their users.
             (None, Some(class)) => ours(class) || class == "gatelet",
             (None, None) => {
-                self.settings.classless || self.classes.iter().any(|(name, class)| class.default && ours(name))
+                self.settings.classless
+                    || self
+                        .classes
+                        .iter()
+                        .any(|(name, class)| class.default && ours(name))
             }
         }
     }
 
-    /// Summarizes the Ingresses that are not served because of their class, as of the last compile: the class with
-    /// the most Ingresses first, and a bounded number of classes.
+    /// Summarizes the Ingresses that are not served because of their class, as of the last compile:
+    /// the class with the most Ingresses first, and a bounded number of classes.
     pub fn other_classes(&self) -> Vec<OtherClass> {
         let mut classes: BTreeMap<&str, (OtherClass, BTreeMap<&str, usize>)> = BTreeMap::new();
         for (name, _) in self.compiled.iter().filter(|(_, compiled)| !compiled.ours) {
-            let Some(fact) = self.ingresses.get(name) else { continue };
-            let class = fact.spec.ingress_class_name.as_deref().or_else(|| old_class(fact)).unwrap_or_default();
+            let Some(fact) = self.ingresses.get(name) else {
+                continue;
+            };
+            let class = fact
+                .spec
+                .ingress_class_name
+                .as_deref()
+                .or_else(|| old_class(fact))
+                .unwrap_or_default();
             let (summary, guards) = classes.entry(class).or_default();
             summary.ingresses += 1;
             let closing = fact.peers.iter().filter(|one| one.meaning.closes());
@@ -44,11 +58,17 @@ impl Index {
         }
 
         let told = |(class, (summary, guards)): (&str, (OtherClass, BTreeMap<&str, usize>))| {
-            let mut guards: Vec<(Box<str>, usize)> =
-                guards.into_iter().map(|(name, count)| (name.into(), count)).collect();
+            let mut guards: Vec<(Box<str>, usize)> = guards
+                .into_iter()
+                .map(|(name, count)| (name.into(), count))
+                .collect();
             guards.sort_by_key(|(_, count)| Reverse(*count));
             guards.truncate(MAX_GUARDS);
-            OtherClass { class: class.into(), guards, ..summary }
+            OtherClass {
+                class: class.into(),
+                guards,
+                ..summary
+            }
         };
         let mut classes: Vec<OtherClass> = classes.into_iter().map(told).collect();
         classes.sort_by_key(|one| Reverse(one.ingresses));
@@ -78,5 +98,8 @@ impl Index {
 
 /// Returns the class that the annotation names, from before `ingressClassName`.
 fn old_class(fact: &IngressFact) -> Option<&str> {
-    fact.annotations.iter().find(|(name, _)| **name == *OLD_CLASS).map(|(_, class)| &**class)
+    fact.annotations
+        .iter()
+        .find(|(name, _)| **name == *OLD_CLASS)
+        .map(|(_, class)| &**class)
 }

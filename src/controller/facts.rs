@@ -89,7 +89,11 @@ impl ClassFact {
         let class: IngressClass = object.view()?;
         Ok(Self {
             ours: *class.spec.controller == *controller,
-            default: object.meta.annotations.get(DEFAULT_CLASS).is_some_and(|value| **value == *"true"),
+            default: object
+                .meta
+                .annotations
+                .get(DEFAULT_CLASS)
+                .is_some_and(|value| **value == *"true"),
         })
     }
 }
@@ -98,14 +102,23 @@ impl IngressFact {
     pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
         let mut ingress: Ingress = object.view()?;
         shrink(&mut ingress.spec);
-        let annotations = object.meta.annotations.iter().filter(|(name, _)| annotations::is_known(name));
+        let annotations = object
+            .meta
+            .annotations
+            .iter()
+            .filter(|(name, _)| annotations::is_known(name));
         let status = &ingress.status.load_balancer.ingress;
-        let mut addresses: Vec<IpAddr> = status.iter().filter_map(|entry| entry.ip.parse().ok()).collect();
+        let mut addresses: Vec<IpAddr> = status
+            .iter()
+            .filter_map(|entry| entry.ip.parse().ok())
+            .collect();
         addresses.sort_unstable();
         Ok(Self {
             about: object.reference(),
             created: object.meta.creation_timestamp.clone(),
-            annotations: annotations.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            annotations: annotations
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
             peers: peers::read(&object.meta.annotations, On::Ingress),
             declares_regex: regex::is_declared(&object.meta.annotations),
             spec: ingress.spec,
@@ -117,46 +130,93 @@ impl IngressFact {
 impl ServiceFact {
     pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
         let service: Service = object.view()?;
-        let external = (*service.spec.service_type == *"ExternalName").then_some(service.spec.external_name);
-        let ports = service.spec.ports.into_iter().filter(|port| is_tcp(&port.protocol)).collect();
+        let external =
+            (*service.spec.service_type == *"ExternalName").then_some(service.spec.external_name);
+        let ports = service
+            .spec
+            .ports
+            .into_iter()
+            .filter(|port| is_tcp(&port.protocol))
+            .collect();
         let annotations = &object.meta.annotations;
-        let (peers, guards) = (peers::read(annotations, On::Service), annotations::guards_of_service(annotations));
-        Ok(Self { uid: object.meta.uid.clone(), selects: service.spec.selects, ports, external, peers, guards })
+        let (peers, guards) = (
+            peers::read(annotations, On::Service),
+            annotations::guards_of_service(annotations),
+        );
+        Ok(Self {
+            uid: object.meta.uid.clone(),
+            selects: service.spec.selects,
+            ports,
+            external,
+            peers,
+            guards,
+        })
     }
 }
 
 impl SliceFact {
     /// `None` for a slice that belongs to no Service.
     pub(super) fn read(object: &RawObject, node: &str) -> Result<Option<Self>, ObjectError> {
-        let Some(service) = object.meta.labels.get(SERVICE_NAME) else { return Ok(None) };
+        let Some(service) = object.meta.labels.get(SERVICE_NAME) else {
+            return Ok(None);
+        };
         let slice: EndpointSlice = object.view()?;
-        let loopback =
-            !node.is_empty() && object.meta.annotations.get(CONNECT).is_some_and(|value| **value == *"loopback");
+        let loopback = !node.is_empty()
+            && object
+                .meta
+                .annotations
+                .get(CONNECT)
+                .is_some_and(|value| **value == *"loopback");
         let mut endpoints = Vec::new();
         for endpoint in &slice.endpoints {
             let conditions = &endpoint.conditions;
             let terminating = conditions.terminating.unwrap_or(false);
             let ready = conditions.ready.unwrap_or(true) && !terminating;
             let last_resort = !ready && terminating && conditions.serving.unwrap_or(false);
-            for address in endpoint.addresses.iter().filter_map(|address| address.parse().ok()) {
+            for address in endpoint
+                .addresses
+                .iter()
+                .filter_map(|address| address.parse().ok())
+            {
                 let address = match address {
-                    IpAddr::V4(_) if loopback && *endpoint.node_name == *node => IpAddr::from([127, 0, 0, 1]),
-                    IpAddr::V6(_) if loopback && *endpoint.node_name == *node => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+                    IpAddr::V4(_) if loopback && *endpoint.node_name == *node => {
+                        IpAddr::from([127, 0, 0, 1])
+                    }
+                    IpAddr::V6(_) if loopback && *endpoint.node_name == *node => {
+                        IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])
+                    }
                     other => other,
                 };
-                endpoints.push(SliceAddress { address, ready, last_resort });
+                endpoints.push(SliceAddress {
+                    address,
+                    ready,
+                    last_resort,
+                });
             }
         }
-        let ports = slice.ports.into_iter().filter(|port| is_tcp(&port.protocol));
-        let ports = ports.filter_map(|port| Some((port.name, port.port?))).collect();
-        Ok(Some(Self { service: Arc::from(&**service), ports, endpoints: endpoints.into() }))
+        let ports = slice
+            .ports
+            .into_iter()
+            .filter(|port| is_tcp(&port.protocol));
+        let ports = ports
+            .filter_map(|port| Some((port.name, port.port?)))
+            .collect();
+        Ok(Some(Self {
+            service: Arc::from(&**service),
+            ports,
+            endpoints: endpoints.into(),
+        }))
     }
 }
 
 impl SecretFact {
     pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
         let secret: Secret<'_> = object.view()?;
-        let holds = match (&*secret.secret_type, secret.value("tls.crt"), secret.value("tls.key")) {
+        let holds = match (
+            &*secret.secret_type,
+            secret.value("tls.crt"),
+            secret.value("tls.key"),
+        ) {
             ("kubernetes.io/tls", Some(chain), Some(key)) => Ok(CertificateSource::Secret {
                 key: object.key.clone(),
                 version: object.meta.resource_version.clone(),
@@ -166,13 +226,20 @@ impl SecretFact {
             ("kubernetes.io/tls", ..) => Err("it lacks tls.crt or tls.key, or they are not base64"),
             _ => Err("it is not of type kubernetes.io/tls"),
         };
-        Ok(Self { holds, ..Self::unreadable(object) })
+        Ok(Self {
+            holds,
+            ..Self::unreadable(object)
+        })
     }
 
     /// One that is there, whatever is in it.
     pub(super) fn unreadable(object: &RawObject) -> Self {
         Self {
-            ours: object.meta.labels.get(MANAGED).is_some_and(|value| **value == *"true"),
+            ours: object
+                .meta
+                .labels
+                .get(MANAGED)
+                .is_some_and(|value| **value == *"true"),
             issuer: object.meta.annotations.get(ISSUER_NAME).cloned(),
             holds: Err("it cannot be read"),
         }

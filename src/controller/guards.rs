@@ -42,8 +42,14 @@ pub(super) struct Decision {
 impl Decision {
     pub(super) fn new(of_object: Option<UnsupportedGuards>, setting: UnsupportedGuards) -> Self {
         match of_object {
-            Some(guards) => Self { guards, by: ANNOTATION },
-            None => Self { guards: setting, by: SETTING },
+            Some(guards) => Self {
+                guards,
+                by: ANNOTATION,
+            },
+            None => Self {
+                guards: setting,
+                by: SETTING,
+            },
         }
     }
 
@@ -58,7 +64,9 @@ pub(super) fn judge(annotations: &[PeerAnnotation], decision: Decision) -> Verdi
     if annotations.iter().any(|one| one.meaning == Meaning::Canary) {
         // It is not served, so its other annotations make no difference.
         verdict.is_canary = true;
-        let canaries = annotations.iter().filter(|one| one.meaning == Meaning::Canary);
+        let canaries = annotations
+            .iter()
+            .filter(|one| one.meaning == Meaning::Canary);
         verdict.complaints = canaries.map(not_served).collect();
         return verdict;
     }
@@ -83,15 +91,21 @@ pub(super) fn judge(annotations: &[PeerAnnotation], decision: Decision) -> Verdi
             Meaning::Detail(_) if is_guarded => {}
             Meaning::Detail(of) => {
                 let message = format!("it has no effect without {of}");
-                verdict.complaints.push(told(annotation, "UnsupportedAnnotation", message));
+                verdict
+                    .complaints
+                    .push(told(annotation, "UnsupportedAnnotation", message));
             }
             Meaning::Unsupported(effect) => {
                 let message = format!("it has no effect here: {effect}");
-                verdict.complaints.push(told(annotation, "UnsupportedAnnotation", message));
+                verdict
+                    .complaints
+                    .push(told(annotation, "UnsupportedAnnotation", message));
             }
             Meaning::Unknown => {
                 let message = "this annotation is not known here and has no effect".to_owned();
-                verdict.complaints.push(told(annotation, "UnknownAnnotation", message));
+                verdict
+                    .complaints
+                    .push(told(annotation, "UnknownAnnotation", message));
             }
             Meaning::Canary | Meaning::Nothing => {}
         }
@@ -133,8 +147,14 @@ pub(super) fn judge_service(
                 closed(annotation)
             }
         };
-        let message = format!("{} of Service {service}: {}", annotation.name, complaint.message);
-        complaints.push(Complaint { message, ..complaint });
+        let message = format!(
+            "{} of Service {service}: {}",
+            annotation.name, complaint.message
+        );
+        complaints.push(Complaint {
+            message,
+            ..complaint
+        });
     }
     (outcome, complaints)
 }
@@ -155,7 +175,11 @@ fn asked(meaning: Meaning) -> &'static str {
 }
 
 fn closed(annotation: &PeerAnnotation) -> Complaint {
-    let reach = if annotation.meaning.is_of_hosts() { "and everything else on these hosts " } else { "" };
+    let reach = if annotation.meaning.is_of_hosts() {
+        "and everything else on these hosts "
+    } else {
+        ""
+    };
     Complaint {
         severity: EventType::Warning,
         reason: "UnsupportedGuard",
@@ -170,8 +194,10 @@ fn closed(annotation: &PeerAnnotation) -> Complaint {
 
 fn ignored(annotation: &PeerAnnotation, decision: Decision) -> Complaint {
     let what = asked(annotation.meaning);
-    let message =
-        format!("it asks for {what}, which is not supported: the paths are served without it, as {} says", decision.by);
+    let message = format!(
+        "it asks for {what}, which is not supported: the paths are served without it, as {} says",
+        decision.by
+    );
     told(annotation, "UnsupportedGuard", message)
 }
 
@@ -187,14 +213,20 @@ fn not_served(annotation: &PeerAnnotation) -> Complaint {
 }
 
 fn told(annotation: &PeerAnnotation, reason: &'static str, message: String) -> Complaint {
-    Complaint { severity: EventType::Normal, reason, annotation: annotation.name.clone(), message }
+    Complaint {
+        severity: EventType::Normal,
+        reason,
+        annotation: annotation.name.clone(),
+        message,
+    }
 }
 
 // === Whole hosts ===
 
 /// The Ingresses that close a host, oldest first, each with the refusal.
 pub(super) struct ClosedHost<'a> {
-    /// The namespace that had the host first. Ingresses of others close their own namespace's rules only.
+    /// The namespace that had the host first. Ingresses of others close their own namespace's rules
+    /// only.
     owner: Option<&'a str>,
     by: Vec<(&'a Name, Refusal)>,
 }
@@ -202,7 +234,9 @@ pub(super) struct ClosedHost<'a> {
 impl ClosedHost<'_> {
     /// Finds the Ingress that closes the rules of another on this host.
     fn closer(&self, of: &Name) -> Option<&(&Name, Refusal)> {
-        self.by.iter().find(|(by, _)| by.0 == of.0 || self.owner == Some(&*by.0))
+        self.by
+            .iter()
+            .find(|(by, _)| by.0 == of.0 || self.owner == Some(&*by.0))
     }
 
     /// Returns the route of an Ingress as it is on this host.
@@ -218,11 +252,18 @@ impl Index {
     /// Finds the Ingresses that close a host, among all that have it, oldest first.
     pub(super) fn closed_hosts<'a>(&self, names: &[&'a Name]) -> ClosedHost<'a> {
         let closes = |name: &&'a Name| Some((*name, self.compiled.get(*name)?.closes_hosts?));
-        ClosedHost { owner: names.first().map(|name| &*name.0), by: names.iter().filter_map(closes).collect() }
+        ClosedHost {
+            owner: names.first().map(|name| &*name.0),
+            by: names.iter().filter_map(closes).collect(),
+        }
     }
 
     /// Returns findings for Ingresses whose rules another one closes.
-    pub(super) fn closed_by_others(&self, names: &[&Name], closed: &ClosedHost<'_>) -> Vec<Finding> {
+    pub(super) fn closed_by_others(
+        &self,
+        names: &[&Name],
+        closed: &ClosedHost<'_>,
+    ) -> Vec<Finding> {
         let findings = names.iter().filter_map(|name| {
             if self.compiled.get(*name)?.closes_hosts.is_some() {
                 return None;

@@ -25,7 +25,9 @@ impl Index {
         let (namespace, name) = elder;
         match self.created(elder).cmp(&self.created(younger)) {
             Ordering::Less => format!("the older Ingress {namespace}/{name}"),
-            _ => format!("the Ingress {namespace}/{name}, which is as old and comes first by its name"),
+            _ => format!(
+                "the Ingress {namespace}/{name}, which is as old and comes first by its name"
+            ),
         }
     }
 
@@ -46,22 +48,40 @@ impl Index {
         let mut rules: Vec<(PathMatch, Arc<Route>)> = Vec::new();
         let mut fallback = None;
         for name in names.iter().copied() {
-            let Some(compiled) = self.compiled.get(name) else { continue };
+            let Some(compiled) = self.compiled.get(name) else {
+                continue;
+            };
             let close = |route: &Arc<Route>| closed.apply(name, route);
-            let mine = compiled.rules.iter().filter(|(pattern, ..)| pattern == host);
+            let mine = compiled
+                .rules
+                .iter()
+                .filter(|(pattern, ..)| pattern == host);
             rules.extend(mine.map(|(_, path, route)| (path.clone(), close(route))));
             fallback = fallback.or_else(|| compiled.fallbacks.get(host).map(close));
         }
         let covered = regex::cover(&mut rules);
         let (mut routes, losers) = HostRoutes::new(host.clone(), rules, fallback);
 
-        // Whether a host has TLS is said in the namespace that had it first; others decide for their own rules only.
+        // Whether a host has TLS is said in the namespace that had it first; others decide for
+        // their own rules only.
         let owners = names.iter().copied().filter(|name| name.0 == names[0].0);
-        routes.set_tls(owners.filter_map(|name| self.compiled.get(name)).any(|one| one.has_tls(host)));
+        routes.set_tls(
+            owners
+                .filter_map(|name| self.compiled.get(name))
+                .any(|one| one.has_tls(host)),
+        );
 
         let mut findings = self.closed_by_others(&names, &closed);
-        findings.extend(losers.iter().filter_map(|loser| self.path_taken(host, loser)));
-        findings.extend(covered.iter().filter_map(|covered| self.path_covered(host, covered)));
+        findings.extend(
+            losers
+                .iter()
+                .filter_map(|loser| self.path_taken(host, loser)),
+        );
+        findings.extend(
+            covered
+                .iter()
+                .filter_map(|covered| self.path_covered(host, covered)),
+        );
         findings.extend(self.host_taken(host, &names));
         if !findings.is_empty() {
             self.losers.insert(host.clone(), findings);
@@ -77,15 +97,34 @@ impl Index {
             return None;
         }
 
-        let what = format!("{} {} on host {host}", loser.path.path_type(), loser.path.as_str());
+        let what = format!(
+            "{} {} on host {host}",
+            loser.path.path_type(),
+            loser.path.as_str()
+        );
         let message = if mine.is_of_same_object(theirs) {
-            format!("this Ingress has {what} more than once: the first, {}, is served", theirs.field)
+            format!(
+                "this Ingress has {what} more than once: the first, {}, is served",
+                theirs.field
+            )
         } else {
-            let name = |origin: &crate::routing::Origin| (origin.namespace.clone(), origin.name.clone());
-            format!("{what} is taken by {}", self.elder(&name(theirs), &name(mine)))
+            let name =
+                |origin: &crate::routing::Origin| (origin.namespace.clone(), origin.name.clone());
+            format!(
+                "{what} is taken by {}",
+                self.elder(&name(theirs), &name(mine))
+            )
         };
-        let mut finding = self.finding(&mine.namespace, &mine.name, "PathTaken", &mine.field, message)?;
-        if mine.is_of_same_object(theirs) && go_to_the_same(&loser.route.action, &loser.winner.action) {
+        let mut finding = self.finding(
+            &mine.namespace,
+            &mine.name,
+            "PathTaken",
+            &mine.field,
+            message,
+        )?;
+        if mine.is_of_same_object(theirs)
+            && go_to_the_same(&loser.route.action, &loser.winner.action)
+        {
             finding.severity = EventType::Normal;
         }
         Some(finding)
@@ -103,15 +142,26 @@ impl Index {
             by.origin.namespace,
             by.origin.name,
         );
-        self.finding(&mine.namespace, &mine.name, "UnsupportedPath", &mine.field, message)
+        self.finding(
+            &mine.namespace,
+            &mine.name,
+            "UnsupportedPath",
+            &mine.field,
+            message,
+        )
     }
 
     /// Reports the Ingresses whose host belongs to an Ingress of another namespace.
     fn host_taken(&self, host: &HostPattern, names: &[&Name]) -> Vec<Finding> {
-        let Some((owner, rest)) = names.split_first().filter(|_| *host != HostPattern::Any) else { return Vec::new() };
+        let Some((owner, rest)) = names.split_first().filter(|_| *host != HostPattern::Any) else {
+            return Vec::new();
+        };
         let others = rest.iter().filter(|other| other.0 != owner.0);
         let told = others.filter_map(|other| {
-            let message = format!("host {host} is also in use by {}, of another namespace", self.elder(owner, other));
+            let message = format!(
+                "host {host} is also in use by {}, of another namespace",
+                self.elder(owner, other)
+            );
             self.finding(&other.0, &other.1, "HostTaken", "spec.rules", message)
         });
         told.collect()
@@ -122,7 +172,9 @@ impl Index {
 fn go_to_the_same(one: &Action, other: &Action) -> bool {
     match (one, other) {
         (Action::Forward(one), Action::Forward(other)) => Arc::ptr_eq(one, other),
-        (Action::Refuse(one), Action::Refuse(other)) => *one == *other && *one != Refusal::UnsupportedPath,
+        (Action::Refuse(one), Action::Refuse(other)) => {
+            *one == *other && *one != Refusal::UnsupportedPath
+        }
         (Action::Forward(_), Action::Refuse(_)) | (Action::Refuse(_), Action::Forward(_)) => false,
     }
 }

@@ -1,4 +1,5 @@
-//! The index: facts about every object that matters, what depends on what, and what a change touched.
+//! The index: facts about every object that matters, what depends on what, and what a change
+//! touched.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -15,14 +16,17 @@ use super::{
 };
 use crate::{
     objects::{Event, EventType, Key, Kind, ObjectRef, RawObject, StatusPatch},
-    routing::{Backend, BackendId, Endpoint, EndpointSet, Filter, HostPattern, Protocol, Route, RoutingTable},
+    routing::{
+        Backend, BackendId, Endpoint, EndpointSet, Filter, HostPattern, Protocol, Route,
+        RoutingTable,
+    },
 };
 
 /// Namespace and name.
 pub(super) type Name = (Arc<str>, Arc<str>);
 
-/// Looks at a certificate and key (PEM) for a host; says what is wrong. Given from outside, because this module knows
-/// nothing of X.509.
+/// Looks at a certificate and key (PEM) for a host; says what is wrong. Given from outside, because
+/// this module knows nothing of X.509.
 pub type Inspect = Box<dyn Fn(&[u8], &[u8], &HostPattern) -> Result<(), String> + Send>;
 
 /// The compiler's model of the cluster.
@@ -51,7 +55,8 @@ pub struct Index {
     pub(super) on_host: BTreeMap<HostPattern, Vec<Name>>,
     pub(super) losers: BTreeMap<HostPattern, Vec<Finding>>,
     undecodable: BTreeMap<Key, Finding>,
-    /// The lists of filters that routes share. They follow from settings and a few flags, so there are never many.
+    /// The lists of filters that routes share. They follow from settings and a few flags, so there
+    /// are never many.
     pub(super) filters: Vec<Arc<[Filter]>>,
     pub(super) table: RoutingTable,
     touched: Touched,
@@ -95,7 +100,13 @@ impl Index {
             undecodable: BTreeMap::new(),
             filters: Vec::new(),
             table: RoutingTable::default(),
-            touched: Touched { first: true, default: true, certificates: true, findings: true, ..Touched::default() },
+            touched: Touched {
+                first: true,
+                default: true,
+                certificates: true,
+                findings: true,
+                ..Touched::default()
+            },
         }
     }
 
@@ -110,7 +121,8 @@ impl Index {
                 if kind == Kind::Secret {
                     self.refuse_secrets(false);
                 }
-                let listed: BTreeSet<Key> = objects.iter().map(|object| object.key.clone()).collect();
+                let listed: BTreeSet<Key> =
+                    objects.iter().map(|object| object.key.clone()).collect();
                 for key in self.known(kind) {
                     if !listed.contains(&key) {
                         self.remove(&key);
@@ -123,7 +135,8 @@ impl Index {
         }
     }
 
-    /// Tells which issuers there are now; the Ingresses that this makes a difference to are compiled next.
+    /// Tells which issuers there are now; the Ingresses that this makes a difference to are
+    /// compiled next.
     pub fn set_issuers(&mut self, names: BTreeSet<Box<str>>) {
         let before = mem::replace(&mut self.settings.issuers, names);
         let after = &self.settings.issuers;
@@ -134,8 +147,13 @@ impl Index {
         // Who names an unknown one is told which there are.
         let concerned = |name: &str| changed.contains(name) || !before.contains(name);
         if !changed.is_empty() {
-            let touched = self.compiled.iter().filter(|(_, one)| one.issuers.iter().any(|name| concerned(name)));
-            self.touched.ingresses.extend(touched.map(|(name, _)| name.clone()));
+            let touched = self
+                .compiled
+                .iter()
+                .filter(|(_, one)| one.issuers.iter().any(|name| concerned(name)));
+            self.touched
+                .ingresses
+                .extend(touched.map(|(name, _)| name.clone()));
         }
     }
 
@@ -149,13 +167,17 @@ impl Index {
         let mut other_classes = touched.first;
         for name in &touched.ingresses {
             let before = self.compiled.remove(name);
-            let after = self.ingresses.contains_key(name).then(|| rules::compile(self, name));
+            let after = self
+                .ingresses
+                .contains_key(name)
+                .then(|| rules::compile(self, name));
             for one in before.iter().chain(after.as_ref()) {
                 hosts.extend(one.hosts().iter().cloned());
                 default |= one.catch_all.is_some();
                 other_classes |= !one.ours;
             }
-            certificates |= before.as_ref().map(Compiled::certificates) != after.as_ref().map(Compiled::certificates);
+            certificates |= before.as_ref().map(Compiled::certificates)
+                != after.as_ref().map(Compiled::certificates);
             self.relink(name, before.as_ref(), after.as_ref());
             if let Some(after) = after {
                 self.compiled.insert(name.clone(), after);
@@ -204,8 +226,8 @@ impl Index {
         }
     }
 
-    /// Lets the next compile return all findings, and every status that is not as it should be: somebody listens who
-    /// did not before.
+    /// Lets the next compile return all findings, and every status that is not as it should be:
+    /// somebody listens who did not before.
     pub fn restate(&mut self) {
         self.touched.findings = true;
         self.touched.statuses.extend(self.ingresses.keys().cloned());
@@ -220,7 +242,9 @@ impl Index {
 
     fn refuse_secrets(&mut self, refused: bool) {
         if mem::replace(&mut self.secrets_refused, refused) != refused {
-            self.touched.ingresses.extend(self.users_of_secret.values().flatten().cloned());
+            self.touched
+                .ingresses
+                .extend(self.users_of_secret.values().flatten().cloned());
         }
     }
 
@@ -243,12 +267,16 @@ impl Index {
                     self.touch_service(&name);
                 }
             }),
-            Kind::EndpointSlice => SliceFact::read(object, &self.settings.node).map(|fact| self.put_slice(&name, fact)),
+            Kind::EndpointSlice => {
+                SliceFact::read(object, &self.settings.node).map(|fact| self.put_slice(&name, fact))
+            }
             Kind::Secret => SecretFact::read(object).map(|fact| {
                 self.secrets.insert(name.clone(), fact);
                 self.touch_secret(&name);
             }),
-            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => Ok(()),
+            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => {
+                Ok(())
+            }
         };
         let known = self.undecodable.remove(&object.key).is_some();
         self.touched.findings |= known;
@@ -256,7 +284,8 @@ impl Index {
             // What was known of it is out of date: only its own rules go.
             self.remove(&object.key);
             if object.key.kind == Kind::Secret {
-                self.secrets.insert(name.clone(), SecretFact::unreadable(object));
+                self.secrets
+                    .insert(name.clone(), SecretFact::unreadable(object));
                 self.touch_secret(&name);
             }
             self.undecodable.insert(
@@ -303,15 +332,29 @@ impl Index {
     }
 
     fn known(&self, kind: Kind) -> Vec<Key> {
-        let key = |(namespace, name): &Name| Key { kind, namespace: namespace.clone(), name: name.clone() };
-        let undecodable = self.undecodable.keys().filter(|key| key.kind == kind).cloned();
+        let key = |(namespace, name): &Name| Key {
+            kind,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        let undecodable = self
+            .undecodable
+            .keys()
+            .filter(|key| key.kind == kind)
+            .cloned();
         let names: Vec<Key> = match kind {
-            Kind::IngressClass => self.classes.keys().map(|name| key(&("".into(), name.clone()))).collect(),
+            Kind::IngressClass => self
+                .classes
+                .keys()
+                .map(|name| key(&("".into(), name.clone())))
+                .collect(),
             Kind::Ingress => self.ingresses.keys().map(key).collect(),
             Kind::Service => self.services.keys().map(key).collect(),
             Kind::EndpointSlice => self.slices.keys().map(key).collect(),
             Kind::Secret => self.secrets.keys().map(key).collect(),
-            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => Vec::new(),
+            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => {
+                Vec::new()
+            }
         };
         names.into_iter().chain(undecodable).collect()
     }
@@ -332,14 +375,19 @@ impl Index {
         }
         if let Some(fact) = fact {
             let service = (name.0.clone(), fact.service.clone());
-            self.slices_of.entry(service.clone()).or_default().insert(name.1.clone());
+            self.slices_of
+                .entry(service.clone())
+                .or_default()
+                .insert(name.1.clone());
             self.touched.endpoints.insert(service);
             self.slices.insert(name.clone(), fact);
         }
     }
 
     fn touch_all(&mut self) {
-        self.touched.ingresses.extend(self.ingresses.keys().cloned());
+        self.touched
+            .ingresses
+            .extend(self.ingresses.keys().cloned());
         self.touched.default = true;
     }
 
@@ -361,7 +409,11 @@ impl Index {
     // === Assembly ===
 
     fn relink(&mut self, name: &Name, before: Option<&Compiled>, after: Option<&Compiled>) {
-        fn unlink<K: std::hash::Hash + Eq>(map: &mut HashMap<K, BTreeSet<Name>>, key: &K, name: &Name) {
+        fn unlink<K: std::hash::Hash + Eq>(
+            map: &mut HashMap<K, BTreeSet<Name>>,
+            key: &K,
+            name: &Name,
+        ) {
             if let Some(users) = map.get_mut(key) {
                 users.remove(name);
                 if users.is_empty() {
@@ -389,14 +441,24 @@ impl Index {
         }
         if let Some(after) = after {
             for service in &after.services {
-                self.users_of_service.entry(service.clone()).or_default().insert(name.clone());
+                self.users_of_service
+                    .entry(service.clone())
+                    .or_default()
+                    .insert(name.clone());
             }
             for secret in &after.secrets {
-                self.users_of_secret.entry(secret.clone()).or_default().insert(name.clone());
+                self.users_of_secret
+                    .entry(secret.clone())
+                    .or_default()
+                    .insert(name.clone());
             }
             for host in after.hosts() {
-                // Nearly all have one: a list with room for four, or a set, would take several times as much.
-                let users = self.on_host.entry(host.clone()).or_insert_with(|| Vec::with_capacity(1));
+                // Nearly all have one: a list with room for four, or a set, would take several
+                // times as much.
+                let users = self
+                    .on_host
+                    .entry(host.clone())
+                    .or_insert_with(|| Vec::with_capacity(1));
                 if let Err(at) = users.binary_search(name) {
                     users.insert(at, name.clone());
                 }
@@ -412,12 +474,26 @@ impl Index {
         field: &str,
         message: String,
     ) -> Option<Finding> {
-        let about = self.ingresses.get(&(namespace.clone(), name.clone()))?.about.clone();
-        Some(Finding { about, severity: EventType::Warning, reason, field: field.into(), message: message.into() })
+        let about = self
+            .ingresses
+            .get(&(namespace.clone(), name.clone()))?
+            .about
+            .clone();
+        Some(Finding {
+            about,
+            severity: EventType::Warning,
+            reason,
+            field: field.into(),
+            message: message.into(),
+        })
     }
 
     fn default_route(&mut self) -> Option<Arc<Route>> {
-        let catchers = self.compiled.iter().filter(|(_, one)| one.catch_all.is_some()).map(|(name, _)| name);
+        let catchers = self
+            .compiled
+            .iter()
+            .filter(|(_, one)| one.catch_all.is_some())
+            .map(|(name, _)| name);
         let oldest = self.by_age(catchers).into_iter().next();
         let caught = oldest.and_then(|name| self.compiled.get(name)?.catch_all.clone());
         caught.or_else(|| rules::controller_default(self))
@@ -426,32 +502,65 @@ impl Index {
     // === Endpoints ===
 
     /// Makes or finds the backend for a Service port.
-    pub(super) fn backend(&mut self, service: &Name, port: u16, protocol: Protocol) -> Arc<Backend> {
-        let id = BackendId { namespace: service.0.clone(), service: service.1.clone(), port };
-        let backend =
-            self.backends.entry((id.clone(), protocol)).or_insert_with(|| Arc::new(Backend::new(id, protocol)));
-        self.backends_of.entry(service.clone()).or_default().insert((port, protocol as u8));
+    pub(super) fn backend(
+        &mut self,
+        service: &Name,
+        port: u16,
+        protocol: Protocol,
+    ) -> Arc<Backend> {
+        let id = BackendId {
+            namespace: service.0.clone(),
+            service: service.1.clone(),
+            port,
+        };
+        let backend = self
+            .backends
+            .entry((id.clone(), protocol))
+            .or_insert_with(|| Arc::new(Backend::new(id, protocol)));
+        self.backends_of
+            .entry(service.clone())
+            .or_default()
+            .insert((port, protocol as u8));
         backend.clone()
     }
 
     /// Services with a backend that has no endpoints yet.
     fn fresh_backends(&self) -> BTreeSet<Name> {
-        let empty = self.backends.values().filter(|backend| matches!(**backend.endpoints(), EndpointSet::Empty));
-        empty.map(|backend| (backend.id.namespace.clone(), backend.id.service.clone())).collect()
+        let empty = self
+            .backends
+            .values()
+            .filter(|backend| matches!(**backend.endpoints(), EndpointSet::Empty));
+        empty
+            .map(|backend| (backend.id.namespace.clone(), backend.id.service.clone()))
+            .collect()
     }
 
     fn endpoint_updates(&self, services: &BTreeSet<Name>) -> Vec<EndpointUpdate> {
         let mut updates = Vec::new();
         for service in services {
-            let Some(ports) = self.backends_of.get(service) else { continue };
+            let Some(ports) = self.backends_of.get(service) else {
+                continue;
+            };
             for port in ports.iter().map(|(port, _)| *port).collect::<BTreeSet<_>>() {
                 let endpoints = self.endpoints(service, port);
-                for protocol in [Protocol::Http1, Protocol::H2c, Protocol::Https, Protocol::H2] {
-                    let id = BackendId { namespace: service.0.clone(), service: service.1.clone(), port };
+                for protocol in [
+                    Protocol::Http1,
+                    Protocol::H2c,
+                    Protocol::Https,
+                    Protocol::H2,
+                ] {
+                    let id = BackendId {
+                        namespace: service.0.clone(),
+                        service: service.1.clone(),
+                        port,
+                    };
                     if let Some(backend) = self.backends.get(&(id, protocol))
                         && **backend.endpoints() != endpoints
                     {
-                        updates.push(EndpointUpdate { backend: backend.clone(), endpoints: endpoints.clone() });
+                        updates.push(EndpointUpdate {
+                            backend: backend.clone(),
+                            endpoints: endpoints.clone(),
+                        });
                     }
                 }
             }
@@ -460,15 +569,24 @@ impl Index {
     }
 
     fn endpoints(&self, service: &Name, port: u16) -> EndpointSet {
-        let Some(fact) = self.services.get(service) else { return EndpointSet::Empty };
+        let Some(fact) = self.services.get(service) else {
+            return EndpointSet::Empty;
+        };
         if let Some(host) = &fact.external {
-            return EndpointSet::Name { host: host.trim_end_matches('.').into(), port };
+            return EndpointSet::Name {
+                host: host.trim_end_matches('.').into(),
+                port,
+            };
         }
-        let Some(named) = fact.ports.iter().find(|candidate| candidate.port == port) else { return EndpointSet::Empty };
+        let Some(named) = fact.ports.iter().find(|candidate| candidate.port == port) else {
+            return EndpointSet::Empty;
+        };
         let mut ready = BTreeSet::new();
         let mut last_resort = BTreeSet::new();
         for (_, slice) in self.slices_of(service) {
-            let Some((_, target)) = slice.ports.iter().find(|(name, _)| *name == named.name) else { continue };
+            let Some((_, target)) = slice.ports.iter().find(|(name, _)| *name == named.name) else {
+                continue;
+            };
             for endpoint in &slice.endpoints {
                 let addr = std::net::SocketAddr::new(endpoint.address, *target);
                 if endpoint.ready {
@@ -488,12 +606,18 @@ impl Index {
     /// The slices of a Service, by name.
     pub(super) fn slices_of(&self, service: &Name) -> Vec<(&Arc<str>, &SliceFact)> {
         let names = self.slices_of.get(service).into_iter().flatten();
-        names.filter_map(|name| Some((name, self.slices.get(&(service.0.clone(), name.clone()))?))).collect()
+        names
+            .filter_map(|name| Some((name, self.slices.get(&(service.0.clone(), name.clone()))?)))
+            .collect()
     }
 
     /// Forgets backends that only the index still holds.
     fn drop_unused_backends(&mut self) {
-        let Self { backends, backends_of, .. } = self;
+        let Self {
+            backends,
+            backends_of,
+            ..
+        } = self;
         backends.retain(|(id, protocol), backend| {
             let used = Arc::strong_count(backend) > 1;
             if !used {
@@ -518,11 +642,17 @@ impl Index {
             return patches;
         }
         for name in names {
-            let (Some(fact), Some(compiled)) = (self.ingresses.get(name), self.compiled.get(name)) else { continue };
+            let (Some(fact), Some(compiled)) = (self.ingresses.get(name), self.compiled.get(name))
+            else {
+                continue;
+            };
             let mut wanted = self.settings.addresses.clone();
             wanted.sort_unstable();
             if compiled.ours && *fact.addresses != *wanted {
-                patches.push(StatusPatch::IngressAddresses { about: fact.about.clone(), addresses: wanted });
+                patches.push(StatusPatch::IngressAddresses {
+                    about: fact.about.clone(),
+                    addresses: wanted,
+                });
             }
         }
         patches
@@ -530,17 +660,37 @@ impl Index {
 
     /// All findings as of the last compile.
     pub fn findings(&self) -> Vec<Finding> {
-        let ingresses = self.compiled.values().flat_map(|compiled| &compiled.findings);
-        let missing = self.compiled.values().flat_map(|compiled| &compiled.missing);
+        let ingresses = self
+            .compiled
+            .values()
+            .flat_map(|compiled| &compiled.findings);
+        let missing = self
+            .compiled
+            .values()
+            .flat_map(|compiled| &compiled.missing);
         // A Secret that is asked for is on its way.
-        let missing = missing.filter(|(id, _)| !self.wishes.all.contains_key(id)).map(|(_, finding)| finding);
-        let others = self.losers.values().flatten().chain(&self.wishes.findings).chain(self.undecodable.values());
+        let missing = missing
+            .filter(|(id, _)| !self.wishes.all.contains_key(id))
+            .map(|(_, finding)| finding);
+        let others = self
+            .losers
+            .values()
+            .flatten()
+            .chain(&self.wishes.findings)
+            .chain(self.undecodable.values());
         let services = self.unserved.values().flatten();
-        ingresses.chain(missing).chain(others).chain(services).cloned().collect()
+        ingresses
+            .chain(missing)
+            .chain(others)
+            .chain(services)
+            .cloned()
+            .collect()
     }
 
     /// The object that a key stands for, as far as it is known.
     pub fn reference(&self, namespace: &str, name: &str) -> Option<&ObjectRef> {
-        self.ingresses.get(&(namespace.into(), name.into())).map(|fact| &fact.about)
+        self.ingresses
+            .get(&(namespace.into(), name.into()))
+            .map(|fact| &fact.about)
     }
 }

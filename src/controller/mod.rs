@@ -1,11 +1,13 @@
-//! The pure compiler: Kubernetes objects in, routing table, endpoint sets, wanted certificates, statuses and findings
-//! out. No tokio, no client, no clock: whoever drives it hands events in and takes [`Output`] out.
+//! The pure compiler: Kubernetes objects in, routing table, endpoint sets, wanted certificates,
+//! statuses and findings out. No tokio, no client, no clock: whoever drives it hands events in and
+//! takes [`Output`] out.
 //!
-//! `facts` is what is kept of each object, `annotations` what those of an Ingress say, `peers` what those of other
-//! controllers mean and `guards` what that closes, `classes` says which Ingresses are served, `rules` compiles one,
-//! `regex` reads paths that are regular expressions, `index` knows what depends on what, `hosts` assembles the rules of a
-//! host, `endpoints` diagnoses Services without endpoints, `wishes` puts together which certificates there are and which
-//! are asked for.
+//! `facts` is what is kept of each object, `annotations` what those of an Ingress say, `peers` what
+//! those of other controllers mean and `guards` what that closes, `classes` says which Ingresses
+//! are served, `rules` compiles one, `regex` reads paths that are regular expressions, `index`
+//! knows what depends on what, `hosts` assembles the rules of a host, `endpoints` diagnoses
+//! Services without endpoints, `wishes` puts together which certificates there are and which are
+//! asked for.
 
 mod annotations;
 mod classes;
@@ -23,8 +25,8 @@ mod wishes;
 pub use annotations::{ANNOTATIONS, Annotation};
 pub use index::{Index, Inspect};
 pub use output::{
-    CertificateSource, EndpointUpdate, Finding, OtherClass, Output, Secretive, Settings, TlsHost, UnsupportedGuards,
-    Wish, WishKey, WishRenewal,
+    CertificateSource, EndpointUpdate, Finding, OtherClass, Output, Secretive, Settings, TlsHost,
+    UnsupportedGuards, Wish, WishKey, WishRenewal,
 };
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ pub struct Settings {
     pub classes: Vec<Box<str>>,
     /// Serve Ingresses that name no class at all, even where no class is marked as default.
     pub classless: bool,
-    /// The objects come from the mini cluster, which has no Pods: nothing fills the endpoints of a Service with a
-    /// selector.
+    /// The objects come from the mini cluster, which has no Pods: nothing fills the endpoints of a
+    /// Service with a selector.
     pub standalone: bool,
     /// `namespace/name:port` that takes every request no rule matches; `None` answers 404.
     pub default_backend: Option<Box<str>>,
@@ -25,13 +25,14 @@ pub struct Settings {
     pub ssl_redirect: bool,
     /// `Strict-Transport-Security` for hosts under `spec.tls`; `None` sends none.
     pub hsts: Option<Box<str>>,
-    /// The name of this node: endpoints of slices annotated `gatelet.dev/connect: loopback` whose `nodeName` is this
-    /// one are dialled on loopback. Empty: none are.
+    /// The name of this node: endpoints of slices annotated `gatelet.dev/connect: loopback` whose
+    /// `nodeName` is this one are dialled on loopback. Empty: none are.
     pub node: Box<str>,
-    /// The addresses written into `status.loadBalancer` of the Ingresses served here. Empty: not known yet, and no
-    /// status is asked for.
+    /// The addresses written into `status.loadBalancer` of the Ingresses served here. Empty: not
+    /// known yet, and no status is asked for.
     pub addresses: Vec<IpAddr>,
-    /// The names of the issuers that there are: those for all namespaces, and with `namespace/` before those for one.
+    /// The names of the issuers that there are: those for all namespaces, and with `namespace/`
+    /// before those for one.
     pub issuers: BTreeSet<Box<str>>,
     /// Who issues for hosts under `spec.tls` of Ingresses that do not say; `None`: nobody.
     pub default_issuer: Option<Box<str>>,
@@ -52,7 +53,8 @@ pub enum UnsupportedGuards {
 /// Where the certificate of a host comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateSource {
-    /// A Secret of type `kubernetes.io/tls`: its PEM as stored. Shared between the hosts that use it.
+    /// A Secret of type `kubernetes.io/tls`: its PEM as stored. Shared between the hosts that use
+    /// it.
     Secret {
         /// The Secret.
         key: Key,
@@ -80,8 +82,9 @@ impl std::fmt::Debug for Secretive {
 /// A host that wants TLS, and what it is served with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsHost {
-    /// The host or wildcard under `spec.tls[].hosts`, or under a rule of an Ingress with `tls` that lists no hosts. Where
-    /// there is no host there either it is [`HostPattern::Any`]: the certificate for those that ask for no known host.
+    /// The host or wildcard under `spec.tls[].hosts`, or under a rule of an Ingress with `tls` that
+    /// lists no hosts. Where there is no host there either it is [`HostPattern::Any`]: the
+    /// certificate for those that ask for no known host.
     pub pattern: HostPattern,
     /// Where its certificate comes from.
     pub source: CertificateSource,
@@ -93,7 +96,8 @@ pub struct TlsHost {
     pub wish: Option<Arc<str>>,
 }
 
-/// A certificate that Ingresses ask for. For one that somebody else's Secret is there for, nothing is asked.
+/// A certificate that Ingresses ask for. For one that somebody else's Secret is there for, nothing
+/// is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
     /// `namespace/secret`, or `namespace/~` and the first host where no Secret is named.
@@ -106,8 +110,8 @@ pub struct Wish {
     pub secret: Option<Arc<str>>,
     /// Hosts, wildcards and addresses that it is to be for: sorted, each once, 1 to 100.
     pub hosts: Vec<Box<str>>,
-    /// Who may issue it, in the order of preference, as the namespace calls them: each is in [`Settings::issuers`], with or
-    /// without the namespace before it. Not empty.
+    /// Who may issue it, in the order of preference, as the namespace calls them: each is in
+    /// [`Settings::issuers`], with or without the namespace before it. Not empty.
     pub issuers: Vec<Box<str>>,
     /// The common name, one of the hosts.
     pub common_name: Option<Box<str>>,
@@ -157,7 +161,8 @@ pub struct Finding {
     pub about: ObjectRef,
     /// Warning for what takes a rule down or weakens it, Normal for what is merely worth knowing.
     pub severity: EventType,
-    /// CamelCase, stable (`UnknownService`, `InvalidPath`, `HostTaken`, ...). Listed in `docs/findings.md`.
+    /// CamelCase, stable (`UnknownService`, `InvalidPath`, `HostTaken`, ...). Listed in
+    /// `docs/findings.md`.
     pub reason: &'static str,
     /// The field concerned (`spec.rules[0].http.paths[0].path`); empty for the whole object.
     pub field: Box<str>,
@@ -168,8 +173,8 @@ pub struct Finding {
 /// Summary of a class that is not served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OtherClass {
-    /// Name of the class: `spec.ingressClassName`, else the annotation `kubernetes.io/ingress.class`. Empty for those
-    /// without any.
+    /// Name of the class: `spec.ingressClassName`, else the annotation
+    /// `kubernetes.io/ingress.class`. Empty for those without any.
     pub class: Box<str>,
     /// Number of its Ingresses.
     pub ingresses: usize,
@@ -194,7 +199,8 @@ pub struct Output {
     pub statuses: Vec<StatusPatch>,
     /// All findings that hold now, if they changed.
     pub findings: Option<Vec<Finding>>,
-    /// The classes with Ingresses that are not served here, if they changed; see [`Index::other_classes`].
+    /// The classes with Ingresses that are not served here, if they changed; see
+    /// [`Index::other_classes`].
     ///
     /// [`Index::other_classes`]: super::Index::other_classes
     pub other_classes: Option<Vec<OtherClass>>,

@@ -150,7 +150,10 @@ pub(super) fn read(annotations: &BTreeMap<Box<str>, Box<str>>, on: On) -> Box<[P
         }
         for meaning in meanings(annotations, name, value.trim(), on) {
             if on == On::Ingress || meaning.closes() || meaning == Meaning::Canary {
-                found.push(PeerAnnotation { name: name.clone(), meaning });
+                found.push(PeerAnnotation {
+                    name: name.clone(),
+                    meaning,
+                });
             }
         }
     }
@@ -158,17 +161,30 @@ pub(super) fn read(annotations: &BTreeMap<Box<str>, Box<str>>, on: On) -> Box<[P
 }
 
 /// Returns the meanings of one annotation, rarely more than one.
-fn meanings(annotations: &BTreeMap<Box<str>, Box<str>>, name: &str, value: &str, on: On) -> Vec<Meaning> {
+fn meanings(
+    annotations: &BTreeMap<Box<str>, Box<str>>,
+    name: &str,
+    value: &str,
+    on: On,
+) -> Vec<Meaning> {
     // Traefik takes its names in any case.
     let lower = name.to_ascii_lowercase();
     let mut is_of_a_peer = false;
     let mut is_known = false;
     let mut found = Vec::new();
 
-    for peer in PEERS.iter().filter(|peer| on == On::Ingress || peer.services) {
+    for peer in PEERS
+        .iter()
+        .filter(|peer| on == On::Ingress || peer.services)
+    {
         for prefix in peer.prefixes {
-            let Some(rest) = lower.strip_prefix(prefix) else { continue };
-            let siblings = Siblings { annotations, prefix };
+            let Some(rest) = lower.strip_prefix(prefix) else {
+                continue;
+            };
+            let siblings = Siblings {
+                annotations,
+                prefix,
+            };
             is_of_a_peer |= !prefix.is_empty();
             for row in peer.rows.iter().filter(|row| row.has(rest)) {
                 is_known = true;
@@ -181,15 +197,26 @@ fn meanings(annotations: &BTreeMap<Box<str>, Box<str>>, name: &str, value: &str,
 
     if is_of_a_peer && !is_known {
         let is_guard = !value.is_empty() && speaks_of_access(&lower);
-        return vec![if is_guard { Meaning::Guard(UNKNOWN_GUARD, Scope::Paths) } else { Meaning::Unknown }];
+        return vec![if is_guard {
+            Meaning::Guard(UNKNOWN_GUARD, Scope::Paths)
+        } else {
+            Meaning::Unknown
+        }];
     }
     // Under a shared prefix one controller may ignore what another enforces: the strictest counts.
     if let Some(closing) = found.iter().find(|meaning| meaning.closes()) {
         return vec![*closing];
     }
-    let does_something = |meaning: &&Meaning| matches!(meaning, Meaning::Canary | Meaning::HttpsOnly);
-    let is_told = |meaning: &&Meaning| matches!(meaning, Meaning::Detail(_) | Meaning::Unsupported(_));
-    found.iter().filter(does_something).chain(found.iter().find(is_told)).copied().collect()
+    let does_something =
+        |meaning: &&Meaning| matches!(meaning, Meaning::Canary | Meaning::HttpsOnly);
+    let is_told =
+        |meaning: &&Meaning| matches!(meaning, Meaning::Detail(_) | Meaning::Unsupported(_));
+    found
+        .iter()
+        .filter(does_something)
+        .chain(found.iter().find(is_told))
+        .copied()
+        .collect()
 }
 
 fn speaks_of_access(name: &str) -> bool {
@@ -213,7 +240,11 @@ impl Meaning {
         match self {
             Self::Guard(what, Scope::Mergeable) => {
                 let kind = siblings.get("mergeable-ingress-type").unwrap_or_default();
-                let scope = if kind.eq_ignore_ascii_case("master") { Scope::Hosts } else { Scope::Paths };
+                let scope = if kind.eq_ignore_ascii_case("master") {
+                    Scope::Hosts
+                } else {
+                    Scope::Paths
+                };
                 Self::Guard(what, scope)
             }
             other => other,
@@ -228,11 +259,13 @@ impl Row {
     }
 
     fn has(&self, rest: &str) -> bool {
-        self.names.iter().any(|name| match (name.strip_prefix('*'), name.strip_suffix('*')) {
-            (Some(end), _) => rest.ends_with(end),
-            (None, Some(start)) => rest.starts_with(start),
-            (None, None) => *name == rest,
-        })
+        self.names.iter().any(
+            |name| match (name.strip_prefix('*'), name.strip_suffix('*')) {
+                (Some(end), _) => rest.ends_with(end),
+                (None, Some(start)) => rest.starts_with(start),
+                (None, None) => *name == rest,
+            },
+        )
     }
 }
 
@@ -242,34 +275,66 @@ const fn guard(names: &'static [&'static str], what: &'static str) -> Row {
 }
 
 const fn guard_when(names: &'static [&'static str], when: When, what: &'static str) -> Row {
-    Row { names, when, meaning: Meaning::Guard(what, Scope::Paths) }
+    Row {
+        names,
+        when,
+        meaning: Meaning::Guard(what, Scope::Paths),
+    }
 }
 
 const fn host_guard(names: &'static [&'static str], when: When, what: &'static str) -> Row {
-    Row { names, when, meaning: Meaning::Guard(what, Scope::Hosts) }
+    Row {
+        names,
+        when,
+        meaning: Meaning::Guard(what, Scope::Hosts),
+    }
 }
 
 const fn passthrough(names: &'static [&'static str]) -> Row {
-    Row { names, when: When::TRUE, meaning: Meaning::Passthrough }
+    Row {
+        names,
+        when: When::TRUE,
+        meaning: Meaning::Passthrough,
+    }
 }
 
 const fn canary(names: &'static [&'static str], when: When) -> Row {
-    Row { names, when, meaning: Meaning::Canary }
+    Row {
+        names,
+        when,
+        meaning: Meaning::Canary,
+    }
 }
 
 const fn https_only(names: &'static [&'static str], when: When) -> Row {
-    Row { names, when, meaning: Meaning::HttpsOnly }
+    Row {
+        names,
+        when,
+        meaning: Meaning::HttpsOnly,
+    }
 }
 
 /// `of` is the annotation that it belongs to.
 const fn detail(names: &'static [&'static str], of: &'static str) -> Row {
-    Row { names, when: When::Always, meaning: Meaning::Detail(of) }
+    Row {
+        names,
+        when: When::Always,
+        meaning: Meaning::Detail(of),
+    }
 }
 
 const fn unsupported(names: &'static [&'static str], effect: &'static str) -> Row {
-    Row { names, when: When::Always, meaning: Meaning::Unsupported(effect) }
+    Row {
+        names,
+        when: When::Always,
+        meaning: Meaning::Unsupported(effect),
+    }
 }
 
 const fn nothing(names: &'static [&'static str]) -> Row {
-    Row { names, when: When::Always, meaning: Meaning::Nothing }
+    Row {
+        names,
+        when: When::Always,
+        meaning: Meaning::Nothing,
+    }
 }

@@ -17,8 +17,14 @@ const DECLARING: &[(&str, &[&str])] = &[
     ("nginx.ingress.kubernetes.io/use-regex", TRUE),
     ("nginx.ingress.kubernetes.io/rewrite-target", &[]),
     ("haproxy-ingress.github.io/path-type", &["regex"]),
-    ("nginx.org/path-regex", &["case_sensitive", "case_insensitive", "exact"]),
-    ("traefik.ingress.kubernetes.io/router.pathmatcher", &["PathRegexp"]),
+    (
+        "nginx.org/path-regex",
+        &["case_sensitive", "case_insensitive", "exact"],
+    ),
+    (
+        "traefik.ingress.kubernetes.io/router.pathmatcher",
+        &["PathRegexp"],
+    ),
     ("alb.ingress.kubernetes.io/use-regex-path-match", TRUE),
 ];
 
@@ -50,27 +56,44 @@ pub(super) fn is_pattern(path: &str, declared: bool) -> bool {
 pub(super) fn could_match(text: &str) -> Vec<PathMatch> {
     let mut all: Vec<Closed> = Vec::new();
     // Kong marks an expression with a prefix that is not part of it.
-    let expression = text.strip_prefix("/~").filter(|rest| rest.starts_with('/')).unwrap_or(text);
+    let expression = text
+        .strip_prefix("/~")
+        .filter(|rest| rest.starts_with('/'))
+        .unwrap_or(text);
     for alternative in split(expression) {
-        let expanded = match alternative.trim_start_matches("(?i)").trim_start_matches('^') {
+        let expanded = match alternative
+            .trim_start_matches("(?i)")
+            .trim_start_matches('^')
+        {
             anchored if anchored.starts_with('/') => Expansion::of(anchored),
             // Only the first alternative is anchored.
-            _ => Expansion { texts: vec!["/".to_owned()], elements: false },
+            _ => Expansion {
+                texts: vec!["/".to_owned()],
+                elements: false,
+            },
         };
         for prefix in expanded.texts {
-            let closed = Closed { text: text.into(), prefix: normal(&prefix), elements: expanded.elements };
+            let closed = Closed {
+                text: text.into(),
+                prefix: normal(&prefix),
+                elements: expanded.elements,
+            };
             if !all.contains(&closed) {
                 all.push(closed);
             }
         }
     }
-    all.into_iter().map(|closed| PathMatch::Closed(Box::new(closed))).collect()
+    all.into_iter()
+        .map(|closed| PathMatch::Closed(Box::new(closed)))
+        .collect()
 }
 
 /// Describes closed paths in a message.
 pub(super) fn shown(closed: &[PathMatch]) -> String {
     let words = closed.iter().filter_map(|path| match path {
-        PathMatch::Closed(closed) if closed.elements => Some(format!("{} and what is below it", closed.prefix)),
+        PathMatch::Closed(closed) if closed.elements => {
+            Some(format!("{} and what is below it", closed.prefix))
+        }
         PathMatch::Closed(closed) => Some(format!("all that begins with {}", closed.prefix)),
         _ => None,
     });
@@ -88,8 +111,11 @@ pub(super) struct Covered {
 /// evaluating the expression, a request cannot be assigned to one of the two. An expression of
 /// another namespace removes nothing.
 pub(super) fn cover(rules: &mut Vec<(PathMatch, Arc<Route>)>) -> Vec<Covered> {
-    let expressions: Vec<(PathMatch, Arc<Route>)> =
-        rules.iter().filter(|(path, _)| matches!(path, PathMatch::Closed(_))).cloned().collect();
+    let expressions: Vec<(PathMatch, Arc<Route>)> = rules
+        .iter()
+        .filter(|(path, _)| matches!(path, PathMatch::Closed(_)))
+        .cloned()
+        .collect();
     if expressions.is_empty() {
         return Vec::new();
     }
@@ -97,10 +123,16 @@ pub(super) fn cover(rules: &mut Vec<(PathMatch, Arc<Route>)>) -> Vec<Covered> {
     let mut covered = Vec::new();
     rules.retain(|(path, route)| {
         let by = expressions.iter().find(|(expression, by)| {
-            let PathMatch::Closed(closed) = expression else { return false };
+            let PathMatch::Closed(closed) = expression else {
+                return false;
+            };
             by.origin.namespace == route.origin.namespace && path.is_as_long_as(closed)
         });
-        covered.extend(by.map(|by| Covered { path: path.clone(), route: route.clone(), by: by.clone() }));
+        covered.extend(by.map(|by| Covered {
+            path: path.clone(),
+            route: route.clone(),
+            by: by.clone(),
+        }));
         by.is_none()
     });
     covered
@@ -112,7 +144,16 @@ fn normal(prefix: &str) -> Box<str> {
         // A prefix may end within an escape; the text before it is a prefix, too.
         path::normalize(prefix.split('%').next().unwrap_or("/"))
     });
-    normal.map_or_else(|_cannot_be| "/".into(), |normal| if normal.is_empty() { "/".into() } else { normal.into() })
+    normal.map_or_else(
+        |_cannot_be| "/".into(),
+        |normal| {
+            if normal.is_empty() {
+                "/".into()
+            } else {
+                normal.into()
+            }
+        },
+    )
 }
 
 /// The literal prefixes of an expression.
@@ -124,14 +165,19 @@ struct Expansion {
 
 impl Expansion {
     fn of(expression: &str) -> Self {
-        let mut expansion = Self { texts: vec![String::new()], elements: false };
+        let mut expansion = Self {
+            texts: vec![String::new()],
+            elements: false,
+        };
         let mut rest = expression;
         while !rest.is_empty() {
             if ends_element(rest) {
                 expansion.elements = true;
                 return expansion;
             }
-            let Some((atom, length)) = atom(rest) else { return expansion };
+            let Some((atom, length)) = atom(rest) else {
+                return expansion;
+            };
             rest = &rest[length..];
 
             if is_optional(rest) || !expansion.append(&atom) {
@@ -150,8 +196,11 @@ impl Expansion {
         if self.texts.len() * alternatives.len() > MAX_PREFIXES {
             return false;
         }
-        self.texts =
-            self.texts.iter().flat_map(|text| alternatives.iter().map(move |more| format!("{text}{more}"))).collect();
+        self.texts = self
+            .texts
+            .iter()
+            .flat_map(|text| alternatives.iter().map(move |more| format!("{text}{more}")))
+            .collect();
         true
     }
 }
@@ -159,12 +208,16 @@ impl Expansion {
 /// Returns whether the atom before the rest of an expression is optional.
 fn is_optional(rest: &str) -> bool {
     rest.starts_with(['*', '?'])
-        || rest.strip_prefix('{').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        || rest
+            .strip_prefix('{')
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// Returns whether a match can only end before the rest of an expression or continue with a slash.
 fn ends_element(rest: &str) -> bool {
-    const ENDS: [&str; 8] = ["(/|$)", "($|/)", "(?:/|$)", "(?:$|/)", "(/.*)?", "(?:/.*)?", "(/.*|$)", "/?$"];
+    const ENDS: [&str; 8] = [
+        "(/|$)", "($|/)", "(?:/|$)", "(?:$|/)", "(/.*)?", "(?:/.*)?", "(/.*|$)", "/?$",
+    ];
     rest.starts_with('$') || ENDS.iter().any(|end| rest.starts_with(end))
 }
 
@@ -173,7 +226,10 @@ fn atom(rest: &str) -> Option<(Vec<String>, usize)> {
     let first = rest.chars().next()?;
     match first {
         '\\' => {
-            let escaped = rest[1..].chars().next().filter(|escaped| !escaped.is_alphanumeric())?;
+            let escaped = rest[1..]
+                .chars()
+                .next()
+                .filter(|escaped| !escaped.is_alphanumeric())?;
             Some((vec![escaped.to_string()], 1 + escaped.len_utf8()))
         }
         '(' => group(rest),
@@ -186,8 +242,13 @@ fn atom(rest: &str) -> Option<(Vec<String>, usize)> {
 /// Reads a group of literal alternatives.
 fn group(rest: &str) -> Option<(Vec<String>, usize)> {
     let end = rest.find(')')?;
-    let inner = rest[1..end].strip_prefix("?:").unwrap_or_else(|| &rest[1..end]);
-    let alternatives = inner.split('|').map(literal).collect::<Option<Vec<String>>>()?;
+    let inner = rest[1..end]
+        .strip_prefix("?:")
+        .unwrap_or_else(|| &rest[1..end]);
+    let alternatives = inner
+        .split('|')
+        .map(literal)
+        .collect::<Option<Vec<String>>>()?;
     Some((alternatives, end + 1))
 }
 
@@ -251,15 +312,24 @@ mod tests {
                 "/(api|auth|)/v1/.*",
                 "all that begins with /api/v1/, all that begins with /auth/v1/, all that begins with //v1/",
             ),
-            ("/(?:api|auth)(/|$)(.*)", "/api and what is below it, /auth and what is below it"),
+            (
+                "/(?:api|auth)(/|$)(.*)",
+                "/api and what is below it, /auth and what is below it",
+            ),
             ("/a+b", "all that begins with /a"),
             ("/v[0-9]+/x", "all that begins with /v"),
-            ("/x\\.(jpg|png)$", "/x.jpg and what is below it, /x.png and what is below it"),
+            (
+                "/x\\.(jpg|png)$",
+                "/x.jpg and what is below it, /x.png and what is below it",
+            ),
             ("/~/users/\\d+$", "all that begins with /users/"),
             ("/users/{id}", "all that begins with /users/"),
             ("/users/a{2}", "all that begins with /users/"),
             ("/\\d+", "all that begins with /"),
-            ("/a|/b/.*", "all that begins with /a, all that begins with /b/"),
+            (
+                "/a|/b/.*",
+                "all that begins with /a, all that begins with /b/",
+            ),
             ("/a|b", "all that begins with /a, all that begins with /"),
             ("/(?i)x", "all that begins with /"),
             ("/(a(b)c)/d", "all that begins with /"),
@@ -292,7 +362,11 @@ mod tests {
             ("/\\d", true, true),
             ("^/a", true, true),
         ] {
-            assert_eq!((is_pattern(path, false), is_pattern(path, true)), (plain, declared), "{path}");
+            assert_eq!(
+                (is_pattern(path, false), is_pattern(path, true)),
+                (plain, declared),
+                "{path}"
+            );
         }
     }
 

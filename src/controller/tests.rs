@@ -37,11 +37,12 @@ fn settings() -> Settings {
 }
 
 fn index() -> Index {
-    let inspect = |chain: &[u8], _key: &[u8], pattern: &HostPattern| match std::str::from_utf8(chain) {
-        Ok("broken") => Err("not a certificate".to_owned()),
-        Ok(name) if pattern.to_string() == name => Ok(()),
-        other => Err(format!("mismatch: {other:?} is not for {pattern}")),
-    };
+    let inspect =
+        |chain: &[u8], _key: &[u8], pattern: &HostPattern| match std::str::from_utf8(chain) {
+            Ok("broken") => Err("not a certificate".to_owned()),
+            Ok(name) if pattern.to_string() == name => Ok(()),
+            other => Err(format!("mismatch: {other:?} is not for {pattern}")),
+        };
     let mut index = Index::new(settings(), Box::new(inspect));
     index.apply(apply(json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
@@ -52,7 +53,10 @@ fn index() -> Index {
 }
 
 fn object(mut value: Value) -> Arc<RawObject> {
-    let kind = Kind::find(value["apiVersion"].as_str().expect("a version"), value["kind"].as_str().expect("a kind"));
+    let kind = Kind::find(
+        value["apiVersion"].as_str().expect("a version"),
+        value["kind"].as_str().expect("a kind"),
+    );
     let kind = kind.expect("a known kind");
     if kind.namespaced() && value["metadata"]["namespace"].is_null() {
         value["metadata"]["namespace"] = "default".into();
@@ -65,7 +69,11 @@ fn apply(value: Value) -> Event {
 }
 
 fn delete(kind: Kind, name: &str) -> Event {
-    Event::Delete(Key { kind, namespace: "default".into(), name: name.into() })
+    Event::Delete(Key {
+        kind,
+        namespace: "default".into(),
+        name: name.into(),
+    })
 }
 
 fn service(name: &str) -> Value {
@@ -106,9 +114,11 @@ fn met(index: &Index, host: &str, path: &str) -> String {
             Action::Forward(backend) => match &**backend.endpoints() {
                 EndpointSet::Empty => "empty".to_owned(),
                 EndpointSet::Name { host, port } => format!("{host}:{port}"),
-                EndpointSet::Addresses(list) => {
-                    list.iter().map(|endpoint| endpoint.addr.to_string()).collect::<Vec<_>>().join(" ")
-                }
+                EndpointSet::Addresses(list) => list
+                    .iter()
+                    .map(|endpoint| endpoint.addr.to_string())
+                    .collect::<Vec<_>>()
+                    .join(" "),
             },
         },
     }
@@ -116,8 +126,10 @@ fn met(index: &Index, host: &str, path: &str) -> String {
 
 fn reasons(output: &Output) -> Vec<(String, &'static str)> {
     let findings = output.findings.as_ref().expect("findings");
-    let mut reasons: Vec<_> =
-        findings.iter().map(|finding| (finding.about.key.name.to_string(), finding.reason)).collect();
+    let mut reasons: Vec<_> = findings
+        .iter()
+        .map(|finding| (finding.about.key.name.to_string(), finding.reason))
+        .collect();
     reasons.sort();
     reasons
 }
@@ -126,13 +138,22 @@ fn reasons(output: &Output) -> Vec<(String, &'static str)> {
 fn an_ingress_a_service_and_a_slice_become_a_route() {
     let mut index = index();
     index.apply(apply(service("web")));
-    index.apply(apply(slice("web-1", "web", json!([{"addresses": ["10.0.0.2"]}, {"addresses": ["10.0.0.1"]}]))));
+    index.apply(apply(slice(
+        "web-1",
+        "web",
+        json!([{"addresses": ["10.0.0.2"]}, {"addresses": ["10.0.0.1"]}]),
+    )));
     index.apply(apply(ingress("web", "a.example", "/", "web")));
     let output = index.compile();
     live(&output);
-    assert_eq!(met(&index, "a.example", "/x"), "10.0.0.1:8080 10.0.0.2:8080");
+    assert_eq!(
+        met(&index, "a.example", "/x"),
+        "10.0.0.1:8080 10.0.0.2:8080"
+    );
     assert_eq!(met(&index, "b.example", "/x"), "404");
-    assert!(matches!(&output.statuses[..], [StatusPatch::IngressAddresses { addresses, .. }] if addresses.len() == 1));
+    assert!(
+        matches!(&output.statuses[..], [StatusPatch::IngressAddresses { addresses, .. }] if addresses.len() == 1)
+    );
     assert!(reasons(&output).is_empty());
 }
 
@@ -143,7 +164,11 @@ fn endpoint_churn_makes_no_new_table() {
     index.apply(apply(ingress("web", "a.example", "/", "web")));
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/"), "empty");
-    index.apply(apply(slice("web-1", "web", json!([{"addresses": ["10.0.0.1"]}]))));
+    index.apply(apply(slice(
+        "web-1",
+        "web",
+        json!([{"addresses": ["10.0.0.1"]}]),
+    )));
     let output = index.compile();
     assert!(output.table.is_none() && output.certificates.is_none() && output.findings.is_none());
     live(&output);
@@ -158,11 +183,14 @@ fn ready_endpoints_first_then_those_that_serve_while_terminating() {
     let mut index = index();
     index.apply(apply(service("web")));
     index.apply(apply(ingress("web", "a.example", "/", "web")));
-    let terminating =
-        json!({"addresses": ["10.0.0.9"], "conditions": {"ready": false, "serving": true, "terminating": true}});
+    let terminating = json!({"addresses": ["10.0.0.9"], "conditions": {"ready": false, "serving": true, "terminating": true}});
     let gone = json!({"addresses": ["10.0.0.8"], "conditions": {"ready": false}});
     index.apply(apply(slice("s1", "web", json!([terminating, gone]))));
-    index.apply(apply(slice("s2", "web", json!([{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}]))));
+    index.apply(apply(slice(
+        "s2",
+        "web",
+        json!([{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}]),
+    )));
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:8080");
     index.apply(delete(Kind::EndpointSlice, "s2"));
@@ -192,12 +220,16 @@ fn only_tcp_ports_are_meant_whatever_stands_beside_them() {
     index.apply(apply(mixed));
     index.apply(apply(ingress("web", "a.example", "/", "web")));
     let mut dns = ingress("dns", "dns.example", "/", "web");
-    dns["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["port"] = json!({"name": "dns"});
+    dns["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["port"] =
+        json!({"name": "dns"});
     index.apply(apply(dns));
     let output = index.compile();
     live(&output);
     assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:8080");
-    assert_eq!(met(&index, "dns.example", "/"), format!("{:?}", Refusal::UnknownPort));
+    assert_eq!(
+        met(&index, "dns.example", "/"),
+        format!("{:?}", Refusal::UnknownPort)
+    );
     assert_eq!(reasons(&output), [("dns".to_owned(), "UnknownPort")]);
 }
 
@@ -220,8 +252,14 @@ fn each_app_protocol_has_its_way_to_speak() {
         index.apply(apply(spoken));
         index.apply(apply(ingress("web", "a.example", "/", "web")));
         index.compile();
-        let route = index.table().find(Some("a.example"), "/").expect("a route").route;
-        let Action::Forward(backend) = &route.action else { panic!("{name}: {:?}", route.action) };
+        let route = index
+            .table()
+            .find(Some("a.example"), "/")
+            .expect("a route")
+            .route;
+        let Action::Forward(backend) = &route.action else {
+            panic!("{name}: {:?}", route.action)
+        };
         assert_eq!(backend.protocol, expected, "{name}");
     }
 }
@@ -236,7 +274,8 @@ fn all_slices_of_a_service_count_by_the_name_of_its_port() {
     ]);
     index.apply(apply(two));
     let mut by_name = ingress("web", "a.example", "/", "web");
-    by_name["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["port"] = json!({"name": "metrics"});
+    by_name["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["port"] =
+        json!({"name": "metrics"});
     index.apply(apply(by_name));
     index.apply(apply(ingress("number", "b.example", "/", "web")));
     let on = |name: &str, family: &str, address: &str, web: u16, metrics: u16| {
@@ -245,13 +284,20 @@ fn all_slices_of_a_service_count_by_the_name_of_its_port() {
         one["ports"] = json!([{"name": "metrics", "port": metrics}, {"name": "web", "port": web}]);
         apply(one)
     };
-    // Pods of one Service may give a named port different numbers: each number is a slice of its own.
+    // Pods of one Service may give a named port different numbers: each number is a slice of its
+    // own.
     index.apply(on("s1", "IPv4", "10.0.0.1", 8080, 9100));
     index.apply(on("s2", "IPv4", "10.0.0.2", 8081, 9100));
     index.apply(on("s3", "IPv6", "fd00::3", 8080, 9100));
     live(&index.compile());
-    assert_eq!(met(&index, "b.example", "/"), "10.0.0.1:8080 10.0.0.2:8081 [fd00::3]:8080");
-    assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:9100 10.0.0.2:9100 [fd00::3]:9100");
+    assert_eq!(
+        met(&index, "b.example", "/"),
+        "10.0.0.1:8080 10.0.0.2:8081 [fd00::3]:8080"
+    );
+    assert_eq!(
+        met(&index, "a.example", "/"),
+        "10.0.0.1:9100 10.0.0.2:9100 [fd00::3]:9100"
+    );
 }
 
 #[test]
@@ -267,14 +313,21 @@ fn loopback_is_dialled_only_for_endpoints_of_this_node() {
     local["metadata"]["annotations"] = json!({"gatelet.dev/connect": "loopback"});
     index.apply(apply(local));
     live(&index.compile());
-    assert_eq!(met(&index, "a.example", "/"), "127.0.0.1:8080 192.0.2.2:8080");
+    assert_eq!(
+        met(&index, "a.example", "/"),
+        "127.0.0.1:8080 192.0.2.2:8080"
+    );
 }
 
 #[test]
 fn unknown_services_and_ports_refuse_their_path_only_and_come_back() {
     let mut index = index();
     index.apply(apply(service("web")));
-    index.apply(apply(slice("s", "web", json!([{"addresses": ["10.0.0.1"]}]))));
+    index.apply(apply(slice(
+        "s",
+        "web",
+        json!([{"addresses": ["10.0.0.1"]}]),
+    )));
     let mut three = ingress("web", "a.example", "/", "web");
     let path = |path: &str, service: &str, port: Value| json!({"path": path, "pathType": "Prefix", "backend": {"service": {"name": service, "port": port}}});
     three["spec"]["rules"][0]["http"]["paths"] = json!([
@@ -288,11 +341,31 @@ fn unknown_services_and_ports_refuse_their_path_only_and_come_back() {
     let output = index.compile();
     live(&output);
     assert_eq!(met(&index, "a.example", "/ok"), "10.0.0.1:8080");
-    assert_eq!(met(&index, "a.example", "/none"), format!("{:?}", Refusal::UnknownService));
-    assert_eq!(met(&index, "a.example", "/port"), format!("{:?}", Refusal::UnknownPort));
-    assert_eq!(met(&index, "a.example", "/res"), format!("{:?}", Refusal::UnsupportedBackend));
-    let found: Vec<_> = reasons(&output).into_iter().map(|(_, reason)| reason).collect();
-    assert_eq!(found, ["InvalidPath", "UnknownPort", "UnknownService", "UnsupportedBackend"]);
+    assert_eq!(
+        met(&index, "a.example", "/none"),
+        format!("{:?}", Refusal::UnknownService)
+    );
+    assert_eq!(
+        met(&index, "a.example", "/port"),
+        format!("{:?}", Refusal::UnknownPort)
+    );
+    assert_eq!(
+        met(&index, "a.example", "/res"),
+        format!("{:?}", Refusal::UnsupportedBackend)
+    );
+    let found: Vec<_> = reasons(&output)
+        .into_iter()
+        .map(|(_, reason)| reason)
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "InvalidPath",
+            "UnknownPort",
+            "UnknownService",
+            "UnsupportedBackend"
+        ]
+    );
     index.apply(apply(service("missing")));
     let output = index.compile();
     live(&output);
@@ -351,11 +424,22 @@ fn classes_decide_which_ingresses_are_ours() {
     named("classless.example", None, None);
     live(&index.compile());
     let served = |index: &Index| {
-        ["ours", "theirs", "unknown", "old-ours", "old-theirs", "classless"]
-            .map(|name| u8::from(met(index, &format!("{name}.example"), "/") != "404"))
+        [
+            "ours",
+            "theirs",
+            "unknown",
+            "old-ours",
+            "old-theirs",
+            "classless",
+        ]
+        .map(|name| u8::from(met(index, &format!("{name}.example"), "/") != "404"))
     };
     assert_eq!(served(&index), [1, 0, 0, 1, 0, 1]);
-    index.apply(Event::Delete(Key { kind: Kind::IngressClass, namespace: "".into(), name: "gatelet".into() }));
+    index.apply(Event::Delete(Key {
+        kind: Kind::IngressClass,
+        namespace: "".into(),
+        name: "gatelet".into(),
+    }));
     index.compile();
     assert_eq!(served(&index), [0, 0, 0, 1, 0, 0]);
     // A class that is ours without being the default.
@@ -366,7 +450,11 @@ fn classes_decide_which_ingresses_are_ours() {
     index.apply(apply(class.clone()));
     index.compile();
     assert_eq!(served(&index), [1, 0, 0, 1, 0, 0]);
-    index.apply(Event::Delete(Key { kind: Kind::IngressClass, namespace: "".into(), name: "gatelet".into() }));
+    index.apply(Event::Delete(Key {
+        kind: Kind::IngressClass,
+        namespace: "".into(),
+        name: "gatelet".into(),
+    }));
     index.settings.classless = true;
     index.apply(apply(class));
     index.compile();
@@ -383,7 +471,11 @@ fn secret(name: &str, chain: &str) -> Value {
 
 fn source(output: &Output, host: &str) -> &'static str {
     let hosts = output.certificates.as_ref().expect("certificates");
-    match hosts.iter().find(|one| one.pattern.to_string() == host).map(|one| &one.source) {
+    match hosts
+        .iter()
+        .find(|one| one.pattern.to_string() == host)
+        .map(|one| &one.source)
+    {
         None => "none",
         Some(CertificateSource::Local) => "local",
         Some(CertificateSource::Secret { .. }) => "secret",
@@ -398,15 +490,26 @@ fn tls_hosts_get_their_secret_or_the_local_ca_and_findings_say_why() {
     one["spec"]["tls"] = json!([{"hosts": ["a.example"], "secretName": "cert"}]);
     index.apply(apply(one));
     let output = index.compile();
-    assert_eq!((source(&output, "a.example"), reasons(&output)), ("local", vec![("web".to_owned(), "SecretNotFound")]));
+    assert_eq!(
+        (source(&output, "a.example"), reasons(&output)),
+        ("local", vec![("web".to_owned(), "SecretNotFound")])
+    );
     for (chain, served, expected) in [
         ("a.example", "secret", vec![]),
         ("broken", "local", vec![("web".to_owned(), "InvalidSecret")]),
-        ("b.example", "secret", vec![("web".to_owned(), "CertificateMismatch")]),
+        (
+            "b.example",
+            "secret",
+            vec![("web".to_owned(), "CertificateMismatch")],
+        ),
     ] {
         index.apply(apply(secret("cert", chain)));
         let output = index.compile();
-        assert_eq!((source(&output, "a.example"), reasons(&output)), (served, expected), "{chain}");
+        assert_eq!(
+            (source(&output, "a.example"), reasons(&output)),
+            (served, expected),
+            "{chain}"
+        );
     }
     assert!(!format!("{:?}", index.compile()).contains("a2V5"));
 }
@@ -425,10 +528,18 @@ fn tls_for_no_host_in_particular_is_the_certificate_for_all_others() {
         all["spec"] = spec.clone();
         index.apply(apply(all));
         let output = index.compile();
-        assert_eq!((source(&output, "*"), source(&output, "a.example")), ("none", "local"), "{spec}");
+        assert_eq!(
+            (source(&output, "*"), source(&output, "a.example")),
+            ("none", "local"),
+            "{spec}"
+        );
         index.apply(apply(secret("cert", "*")));
         let output = index.compile();
-        assert_eq!((source(&output, "*"), source(&output, "a.example")), ("secret", "local"), "{spec}");
+        assert_eq!(
+            (source(&output, "*"), source(&output, "a.example")),
+            ("secret", "local"),
+            "{spec}"
+        );
         let redirects = |host: &str| {
             let found = index.table().find(Some(host), "/").expect("a route");
             found.route.redirect(found.tls).is_some()
@@ -463,7 +574,10 @@ fn a_wildcard_under_tls_serves_the_hosts_of_the_rules_below_it() {
     }
     index.apply(delete(Kind::Secret, "cert"));
     let output = index.compile();
-    assert_eq!((source(&output, "*.example"), source(&output, "app.example")), ("local", "local"));
+    assert_eq!(
+        (source(&output, "*.example"), source(&output, "app.example")),
+        ("local", "local")
+    );
 }
 
 #[test]
@@ -482,7 +596,10 @@ fn an_undecodable_object_takes_down_its_own_rules_only() {
     assert_eq!(met(&index, "good.example", "/"), "empty");
     assert_eq!(reasons(&output), [("bad".to_owned(), "Undecodable")]);
     let finding = &output.findings.as_ref().expect("findings")[0];
-    assert_eq!((&*finding.field, &*finding.message), ("spec.rules", "expected a list, found a string"));
+    assert_eq!(
+        (&*finding.field, &*finding.message),
+        ("spec.rules", "expected a list, found a string")
+    );
     index.apply(apply(ingress("bad", "bad.example", "/", "web")));
     assert!(reasons(&index.compile()).is_empty());
 }
@@ -512,16 +629,24 @@ fn default_backends_answer_what_no_rule_takes() {
     // The controller's own, by the name of a port, comes and goes with its Service.
     index.settings.default_backend = Some("default/late:web".into());
     index.apply(apply(service("late")));
-    index.apply(apply(slice("late", "late", json!([{"addresses": ["10.0.0.1"]}]))));
+    index.apply(apply(slice(
+        "late",
+        "late",
+        json!([{"addresses": ["10.0.0.1"]}]),
+    )));
     live(&index.compile());
     assert_eq!(met(&index, "other.example", "/"), "10.0.0.1:8080");
     assert_eq!(met(&index, "a.example", "/other"), "own.example.net:8080");
     index.apply(delete(Kind::Service, "late"));
     index.compile();
-    assert_eq!(met(&index, "other.example", "/"), format!("{:?}", Refusal::UnknownService));
+    assert_eq!(
+        met(&index, "other.example", "/"),
+        format!("{:?}", Refusal::UnknownService)
+    );
 }
 
-/// A seeded walk: whatever order changes come in, compiling step by step ends where compiling once does.
+/// A seeded walk: whatever order changes come in, compiling step by step ends where compiling once
+/// does.
 #[test]
 fn compiling_step_by_step_equals_compiling_from_scratch() {
     for seed in 0..40_u64 {
@@ -541,7 +666,11 @@ fn compiling_step_by_step_equals_compiling_from_scratch() {
                     let address = format!("10.0.0.{}", random(200));
                     (
                         Kind::EndpointSlice,
-                        slice(&format!("e{number}"), &format!("s{}", random(4)), json!([{"addresses": [address]}])),
+                        slice(
+                            &format!("e{number}"),
+                            &format!("s{}", random(4)),
+                            json!([{"addresses": [address]}]),
+                        ),
                     )
                 }
                 2 => {
@@ -558,14 +687,18 @@ fn compiling_step_by_step_equals_compiling_from_scratch() {
                         &format!("/p{}", random(2)),
                         &format!("s{}", random(4)),
                     );
-                    one["metadata"]["creationTimestamp"] = format!("2026-01-0{}T00:00:00Z", 1 + random(3)).into();
+                    one["metadata"]["creationTimestamp"] =
+                        format!("2026-01-0{}T00:00:00Z", 1 + random(3)).into();
                     let issuer = ["none", "lab", "letsencrypt", "unknown"][random(4) as usize];
                     one["metadata"]["annotations"] = json!({"gatelet.dev/issuer": issuer});
                     one["spec"]["tls"] = json!([{"hosts": [format!("h{}.example", random(3))], "secretName": format!("c{}", random(4))}]);
                     (Kind::Ingress, one)
                 }
             };
-            let name = value["metadata"]["name"].as_str().expect("a name").to_owned();
+            let name = value["metadata"]["name"]
+                .as_str()
+                .expect("a name")
+                .to_owned();
             if random(3) == 0 {
                 now.remove(&(kind, name.clone()));
                 step.apply(delete(kind, &name));
@@ -579,8 +712,15 @@ fn compiling_step_by_step_equals_compiling_from_scratch() {
         }
         live(&step.compile());
         let mut whole = index();
-        for kind in Kind::WATCHED.into_iter().filter(|kind| *kind != Kind::IngressClass) {
-            let objects = now.iter().filter(|((k, _), _)| *k == kind).map(|(_, value)| object(value.clone())).collect();
+        for kind in Kind::WATCHED
+            .into_iter()
+            .filter(|kind| *kind != Kind::IngressClass)
+        {
+            let objects = now
+                .iter()
+                .filter(|((k, _), _)| *k == kind)
+                .map(|(_, value)| object(value.clone()))
+                .collect();
             whole.apply(Event::Reset(kind, objects));
         }
         let output = whole.compile();
@@ -588,18 +728,34 @@ fn compiling_step_by_step_equals_compiling_from_scratch() {
         for host in 0..3 {
             for path in ["/p0", "/p1", "/other"] {
                 let host = format!("h{host}.example");
-                assert_eq!(met(&step, &host, path), met(&whole, &host, path), "seed {seed}: {host}{path}");
+                assert_eq!(
+                    met(&step, &host, path),
+                    met(&whole, &host, path),
+                    "seed {seed}: {host}{path}"
+                );
             }
         }
         assert_eq!(step.wishes.all, whole.wishes.all, "seed {seed}");
         // A reset with the same objects changes nothing that is seen.
-        for kind in Kind::WATCHED.into_iter().filter(|kind| *kind != Kind::IngressClass) {
-            let objects = now.iter().filter(|((k, _), _)| *k == kind).map(|(_, value)| object(value.clone())).collect();
+        for kind in Kind::WATCHED
+            .into_iter()
+            .filter(|kind| *kind != Kind::IngressClass)
+        {
+            let objects = now
+                .iter()
+                .filter(|((k, _), _)| *k == kind)
+                .map(|(_, value)| object(value.clone()))
+                .collect();
             step.apply(Event::Reset(kind, objects));
         }
         let again = step.compile();
         let sorted = |output: &Output| {
-            let mut all: Vec<String> = output.findings.iter().flatten().map(|finding| format!("{finding:?}")).collect();
+            let mut all: Vec<String> = output
+                .findings
+                .iter()
+                .flatten()
+                .map(|finding| format!("{finding:?}"))
+                .collect();
             all.sort();
             all
         };

@@ -51,13 +51,23 @@ pub(super) struct Wishes {
 }
 
 /// What a certificate for hosts and addresses is for. A host of no name is left out.
-pub(super) fn names(hosts: &[HostPattern], addresses: &[IpAddr]) -> Result<BTreeSet<Box<str>>, String> {
-    let mut names: BTreeSet<Box<str>> = addresses.iter().map(|address| address.to_string().into()).collect();
+pub(super) fn names(
+    hosts: &[HostPattern],
+    addresses: &[IpAddr],
+) -> Result<BTreeSet<Box<str>>, String> {
+    let mut names: BTreeSet<Box<str>> = addresses
+        .iter()
+        .map(|address| address.to_string().into())
+        .collect();
     for pattern in hosts {
         names.extend(match pattern {
             HostPattern::Any => None,
-            HostPattern::Exact(host) if host.ip().is_none() && !has_public_form(host) => return Err(refused(pattern)),
-            HostPattern::Wildcard(suffix) if !has_public_form(suffix) => return Err(refused(pattern)),
+            HostPattern::Exact(host) if host.ip().is_none() && !has_public_form(host) => {
+                return Err(refused(pattern));
+            }
+            HostPattern::Wildcard(suffix) if !has_public_form(suffix) => {
+                return Err(refused(pattern));
+            }
             HostPattern::Exact(_) | HostPattern::Wildcard(_) => Some(name(pattern)),
         });
     }
@@ -67,7 +77,9 @@ pub(super) fn names(hosts: &[HostPattern], addresses: &[IpAddr]) -> Result<BTree
 /// A host as it stands in a certificate: addresses have no brackets there.
 fn name(pattern: &HostPattern) -> Box<str> {
     match pattern {
-        HostPattern::Exact(host) => host.ip().map_or_else(|| host.as_str().into(), |ip| ip.to_string().into()),
+        HostPattern::Exact(host) => host
+            .ip()
+            .map_or_else(|| host.as_str().into(), |ip| ip.to_string().into()),
         HostPattern::Wildcard(_) | HostPattern::Any => pattern.to_string().into(),
     }
 }
@@ -76,9 +88,11 @@ fn refused(pattern: &HostPattern) -> String {
     format!("{pattern} is not a name that a certificate can be for: nothing is asked for")
 }
 
-/// No CA takes underscores, addresses behind `*.`, and labels that begin or end with `-` (RFC 1123 section 2.1).
+/// No CA takes underscores, addresses behind `*.`, and labels that begin or end with `-` (RFC 1123
+/// section 2.1).
 fn has_public_form(host: &Host) -> bool {
-    let is_good = |label: &str| !label.starts_with('-') && !label.ends_with('-') && !label.contains('_');
+    let is_good =
+        |label: &str| !label.starts_with('-') && !label.ends_with('-') && !label.contains('_');
     host.ip().is_none() && host.as_str().split('.').all(is_good)
 }
 
@@ -88,11 +102,18 @@ impl Terms {
         let parts = [
             ("issuer", self.issuers != other.issuers),
             ("common name", self.common_name != other.common_name),
-            ("key", (self.key_type, self.keep_key) != (other.key_type, other.keep_key)),
+            (
+                "key",
+                (self.key_type, self.keep_key) != (other.key_type, other.keep_key),
+            ),
             ("duration", self.duration != other.duration),
             ("renewal", self.renew_before != other.renew_before),
         ];
-        let differing: Vec<&str> = parts.iter().filter(|(_, differs)| *differs).map(|(part, _)| *part).collect();
+        let differing: Vec<&str> = parts
+            .iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(part, _)| *part)
+            .collect();
         differing.join(", ")
     }
 }
@@ -103,9 +124,18 @@ impl Index {
         let mut wishes = Wishes::default();
         // The terms that hold, and whose they are.
         let mut terms: BTreeMap<&Arc<str>, (&Terms, &Name)> = BTreeMap::new();
-        let asking = self.compiled.iter().filter(|(_, one)| !one.asks.is_empty()).map(|(name, _)| name);
+        let asking = self
+            .compiled
+            .iter()
+            .filter(|(_, one)| !one.asks.is_empty())
+            .map(|(name, _)| name);
         for name in self.by_age(asking) {
-            for ask in self.compiled.get(name).into_iter().flat_map(|one| &one.asks) {
+            for ask in self
+                .compiled
+                .get(name)
+                .into_iter()
+                .flat_map(|one| &one.asks)
+            {
                 let known = wishes.all.get(&ask.id);
                 let mut hosts = ask.hosts.clone();
                 hosts.extend(known.iter().flat_map(|wish| wish.hosts.iter().cloned()));
@@ -114,7 +144,13 @@ impl Index {
                         "the certificate would be for {} names, and {MAX_NAMES} is the most: these are not asked for",
                         hosts.len()
                     );
-                    let finding = self.finding(&name.0, &name.1, "InvalidCertificateRequest", &ask.field, message);
+                    let finding = self.finding(
+                        &name.0,
+                        &name.1,
+                        "InvalidCertificateRequest",
+                        &ask.field,
+                        message,
+                    );
                     wishes.findings.extend(finding);
                     continue;
                 }
@@ -125,7 +161,13 @@ impl Index {
                         self.elder(oldest, name),
                         holding.differences(&ask.terms)
                     );
-                    wishes.findings.extend(self.finding(&name.0, &name.1, "CertificateConflict", &ask.field, message));
+                    wishes.findings.extend(self.finding(
+                        &name.0,
+                        &name.1,
+                        "CertificateConflict",
+                        &ask.field,
+                        message,
+                    ));
                 }
                 let mut about = known.map(|wish| wish.about.clone()).unwrap_or_default();
                 about.push(ask.about.clone());
@@ -144,9 +186,20 @@ impl Index {
         hosts: Vec<Box<str>>,
         terms: &Terms,
     ) -> Wish {
-        let secret = ask.secret.as_ref().and_then(|secret| self.secrets.get(&(namespace.clone(), secret.clone())));
-        let existing = secret.and_then(|secret| Some((secret.holds.as_ref().ok()?.clone(), secret.issuer.clone())));
-        let Terms { issuers, common_name, key_type, keep_key, duration, renew_before } = terms.clone();
+        let secret = ask
+            .secret
+            .as_ref()
+            .and_then(|secret| self.secrets.get(&(namespace.clone(), secret.clone())));
+        let existing = secret
+            .and_then(|secret| Some((secret.holds.as_ref().ok()?.clone(), secret.issuer.clone())));
+        let Terms {
+            issuers,
+            common_name,
+            key_type,
+            keep_key,
+            duration,
+            renew_before,
+        } = terms.clone();
         Wish {
             id: ask.id.clone(),
             about,
@@ -170,7 +223,10 @@ impl Index {
         // Something to serve is better than something that is on its way.
         let rank = |host: &TlsHost| (host.source != CertificateSource::Local, host.wish.is_some());
         for name in self.by_age(self.compiled.keys()) {
-            let (Some(compiled), Some(fact)) = (self.compiled.get(name), self.ingresses.get(name)) else { continue };
+            let (Some(compiled), Some(fact)) = (self.compiled.get(name), self.ingresses.get(name))
+            else {
+                continue;
+            };
             for tls in &compiled.tls {
                 if tls.asked {
                     asked.insert(&tls.pattern);
@@ -186,7 +242,10 @@ impl Index {
                 if tls.pattern == HostPattern::Any && host.source == CertificateSource::Local {
                     continue;
                 }
-                if hosts.get(&tls.pattern).is_none_or(|known| rank(&host) > rank(known)) {
+                if hosts
+                    .get(&tls.pattern)
+                    .is_none_or(|known| rank(&host) > rank(known))
+                {
                     hosts.insert(tls.pattern.clone(), host);
                 }
             }
@@ -195,15 +254,25 @@ impl Index {
         let wild: BTreeMap<HostPattern, (bool, Option<Arc<str>>)> = hosts
             .iter()
             .filter(|(pattern, _)| matches!(pattern, HostPattern::Wildcard(_)))
-            .map(|(pattern, host)| (pattern.clone(), (host.source != CertificateSource::Local, host.wish.clone())))
+            .map(|(pattern, host)| {
+                (
+                    pattern.clone(),
+                    (host.source != CertificateSource::Local, host.wish.clone()),
+                )
+            })
             .collect();
         hosts.retain(|pattern, host| {
             let above = match pattern {
-                HostPattern::Exact(host) => host.as_str().split_once('.').map(|(_, suffix)| format!("*.{suffix}")),
+                HostPattern::Exact(host) => host
+                    .as_str()
+                    .split_once('.')
+                    .map(|(_, suffix)| format!("*.{suffix}")),
                 HostPattern::Wildcard(_) | HostPattern::Any => None,
             };
             let above = above.and_then(|above| wild.get(&HostPattern::parse(&above).ok()?));
-            let Some((served, wish)) = above.filter(|_| !asked.contains(pattern)) else { return true };
+            let Some((served, wish)) = above.filter(|_| !asked.contains(pattern)) else {
+                return true;
+            };
             host.wish.clone_from(wish);
             !served
         });
@@ -211,12 +280,18 @@ impl Index {
     }
 
     fn tls_source(&self, namespace: &Arc<str>, secret: Option<&Arc<str>>) -> CertificateSource {
-        let secret = secret.and_then(|secret| self.secrets.get(&(namespace.clone(), secret.clone())));
-        secret.and_then(|secret| secret.holds.clone().ok()).unwrap_or(CertificateSource::Local)
+        let secret =
+            secret.and_then(|secret| self.secrets.get(&(namespace.clone(), secret.clone())));
+        secret
+            .and_then(|secret| secret.holds.clone().ok())
+            .unwrap_or(CertificateSource::Local)
     }
 
     /// Whether a wish has come to be, for this host too.
     fn covers(&self, id: &Arc<str>, pattern: &HostPattern) -> bool {
-        self.wishes.all.get(id).is_some_and(|wish| wish.hosts.binary_search(&name(pattern)).is_ok())
+        self.wishes
+            .all
+            .get(id)
+            .is_some_and(|wish| wish.hosts.binary_search(&name(pattern)).is_ok())
     }
 }

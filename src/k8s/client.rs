@@ -1,5 +1,5 @@
-//! The client of a cluster. Its credentials are read again when they are no longer accepted: a certificate that ran out
-//! and a kubeconfig that was replaced need no restart.
+//! The client of a cluster. Its credentials are read again when they are no longer accepted: a
+//! certificate that ran out and a kubeconfig that was replaced need no restart.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +18,8 @@ use tokio::{sync::Mutex, time::Instant};
 
 use crate::util::{backoff::Backoff, stamp};
 
-/// Between two readings of credentials that are not accepted: a kubeconfig may name a program that gets them.
+/// Between two readings of credentials that are not accepted: a kubeconfig may name a program that
+/// gets them.
 const SOONEST: Duration = Duration::from_secs(5);
 const LATEST: Duration = Duration::from_secs(60);
 
@@ -45,12 +46,20 @@ struct Renewal {
     untried: bool,
 }
 
-/// A client of the cluster that the kubeconfig is for, or of the one that this process runs in. Nothing is sent yet:
-/// the cluster may be away.
+/// A client of the cluster that the kubeconfig is for, or of the one that this process runs in.
+/// Nothing is sent yet: the cluster may be away.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
     let current = ArcSwap::from_pointee(read(kubeconfig).await?);
-    let renewal = Renewal { backoff: Backoff::new(SOONEST, LATEST), next: Instant::now(), untried: false };
-    Ok(Client(Arc::new(Shared { kubeconfig: kubeconfig.map(Path::to_owned), current, renewal: Mutex::new(renewal) })))
+    let renewal = Renewal {
+        backoff: Backoff::new(SOONEST, LATEST),
+        next: Instant::now(),
+        untried: false,
+    };
+    Ok(Client(Arc::new(Shared {
+        kubeconfig: kubeconfig.map(Path::to_owned),
+        current,
+        renewal: Mutex::new(renewal),
+    })))
 }
 
 impl Client {
@@ -59,14 +68,23 @@ impl Client {
         self.0.current.load().default_namespace().to_owned()
     }
 
-    /// Sends a request; once more, if it is refused for its credentials and there may be others by now.
-    pub(super) async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, kube::Error> {
+    /// Sends a request; once more, if it is refused for its credentials and there may be others by
+    /// now.
+    pub(super) async fn send(
+        &self,
+        request: Request<Vec<u8>>,
+    ) -> Result<Response<Body>, kube::Error> {
         let used = self.0.current.load_full();
         let response = used.send(request.clone().map(Body::from)).await?;
         if response.status() != StatusCode::UNAUTHORIZED || !self.renew(&used).await {
             return Ok(response);
         }
-        let response = self.0.current.load_full().send(request.map(Body::from)).await?;
+        let response = self
+            .0
+            .current
+            .load_full()
+            .send(request.map(Body::from))
+            .await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             let mut renewal = self.0.renewal.lock().await;
             if std::mem::take(&mut renewal.untried) {
@@ -106,16 +124,20 @@ impl Client {
 async fn read(kubeconfig: Option<&Path>) -> Result<kube::Client, ConnectError> {
     let config = match kubeconfig {
         Some(path) => {
-            let wrong = |error: &dyn std::fmt::Display| ConnectError(format!("{}: {error}", path.display()));
+            let wrong = |error: &dyn std::fmt::Display| {
+                ConnectError(format!("{}: {error}", path.display()))
+            };
             let file = Kubeconfig::read_from(path).map_err(|error| wrong(&error))?;
             let options = KubeConfigOptions::default();
-            Config::from_custom_kubeconfig(file, &options).await.map_err(|error| wrong(&error))?
+            Config::from_custom_kubeconfig(file, &options)
+                .await
+                .map_err(|error| wrong(&error))?
         }
-        None => {
-            Config::incluster().map_err(|error| ConnectError(format!("no cluster around this process: {error}")))?
-        }
+        None => Config::incluster()
+            .map_err(|error| ConnectError(format!("no cluster around this process: {error}")))?,
     };
     // It may run a program and wait for it.
     let made = tokio::task::spawn_blocking(move || kube::Client::try_from(config)).await;
-    made.map_err(|error| ConnectError(error.to_string()))?.map_err(|error| ConnectError(error.to_string()))
+    made.map_err(|error| ConnectError(error.to_string()))?
+        .map_err(|error| ConnectError(error.to_string()))
 }

@@ -1,5 +1,5 @@
-//! One replica leads: it writes statuses and Events, and talks to the CA. Which one is agreed on by a Lease, with the
-//! rules of client-go's leader election.
+//! One replica leads: it writes statuses and Events, and talks to the CA. Which one is agreed on by
+//! a Lease, with the rules of client-go's leader election.
 
 use std::time::Duration;
 
@@ -32,15 +32,16 @@ const RETRY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// For the release at the end.
 const RELEASE: Duration = Duration::from_secs(2);
-/// A server that is just starting refuses at first what it will allow: only after so many refusals is it meant.
+/// A server that is just starting refuses at first what it will allow: only after so many refusals
+/// is it meant.
 const REFUSALS: u32 = 4;
 /// Whether Leases are allowed by now is looked at this often.
 const FORBIDDEN: Duration = Duration::from_secs(10);
 
-/// Takes part in the election until draining begins. `leader` says whether this replica leads. It leads too if the
-/// cluster does not let it have a Lease: it is then taken for the only one. `holder` is who has the Lease
-/// (`holderIdentity`), empty where that is nobody or not known. At the end the Lease is released, so that the next one
-/// need not wait, and `leader` is dropped.
+/// Takes part in the election until draining begins. `leader` says whether this replica leads. It
+/// leads too if the cluster does not let it have a Lease: it is then taken for the only one.
+/// `holder` is who has the Lease (`holderIdentity`), empty where that is nobody or not known. At
+/// the end the Lease is released, so that the next one need not wait, and `leader` is dropped.
 pub async fn elect(
     client: Client,
     namespace: String,
@@ -65,7 +66,9 @@ pub async fn elect(
     }
     candidate.leader.send_replace(false);
     if timeout(RELEASE, candidate.release()).await.is_err() {
-        tracing::info!("the Lease was not released in time: the next leader waits until it runs out");
+        tracing::info!(
+            "the Lease was not released in time: the next leader waits until it runs out"
+        );
     }
     Ok(())
 }
@@ -89,7 +92,9 @@ impl Candidate {
             let began = Instant::now();
             let give_up = self.election.give_up().filter(|at| *at > began);
             let limit = give_up.map_or(began + PATIENCE, |at| at.min(began + PATIENCE));
-            let done = timeout_at(limit, self.attempt()).await.unwrap_or(Err(WriteError::Timeout));
+            let done = timeout_at(limit, self.attempt())
+                .await
+                .unwrap_or(Err(WriteError::Timeout));
             self.judge(done);
             let now = Instant::now();
             let leads = self.election.leads(now);
@@ -115,7 +120,9 @@ impl Candidate {
         };
         let began = Instant::now();
         let mut lease = found.unwrap_or_else(|| json!({}));
-        let Some(spec) = self.election.see(began, &lease["spec"], &micro_time()) else { return Ok(()) };
+        let Some(spec) = self.election.see(began, &lease["spec"], &micro_time()) else {
+            return Ok(());
+        };
         lease["spec"] = spec;
         // Where somebody else was quicker, what is there now is looked at next time.
         let written = self.leases.put(NAME, lease).await?;
@@ -146,13 +153,19 @@ impl Candidate {
 
     fn tell(&self, leads: bool) {
         // Of a Lease that cannot be read nothing is known but our own part in it.
-        let holder = if self.alone || !leads && self.failures > 0 { "" } else { self.election.holder() };
+        let holder = if self.alone || !leads && self.failures > 0 {
+            ""
+        } else {
+            self.election.holder()
+        };
         self.holder.send_if_modified(|known| {
             let changed = known != holder;
             holder.clone_into(known);
             changed
         });
-        let changed = self.leader.send_if_modified(|known| std::mem::replace(known, leads) != leads);
+        let changed = self
+            .leader
+            .send_if_modified(|known| std::mem::replace(known, leads) != leads);
         match (changed, leads) {
             (false, _) => {}
             (true, true) => tracing::info!("this gatelet leads: it writes statuses and Events"),
@@ -160,11 +173,16 @@ impl Candidate {
         }
     }
 
-    /// Gives a Lease that is ours back. A write of before may still be under way, so it is looked at again.
+    /// Gives a Lease that is ours back. A write of before may still be under way, so it is looked
+    /// at again.
     async fn release(&mut self) {
         loop {
-            let Ok(Some(mut lease)) = self.leases.find(NAME).await else { return };
-            let Some(spec) = self.election.release(&lease["spec"], &micro_time()) else { return };
+            let Ok(Some(mut lease)) = self.leases.find(NAME).await else {
+                return;
+            };
+            let Some(spec) = self.election.release(&lease["spec"], &micro_time()) else {
+                return;
+            };
             lease["spec"] = spec;
             match self.leases.put(NAME, lease).await {
                 Err(error) if error.conflicts() => {}
@@ -174,8 +192,8 @@ impl Candidate {
     }
 }
 
-/// What one candidate knows. The wall clocks of others are never looked at: a Lease runs out when it has not changed
-/// for its duration by our own clock.
+/// What one candidate knows. The wall clocks of others are never looked at: a Lease runs out when
+/// it has not changed for its duration by our own clock.
 #[derive(Debug)]
 struct Election {
     identity: String,
@@ -187,11 +205,15 @@ struct Election {
 
 impl Election {
     fn new(identity: String) -> Self {
-        Self { identity, seen: None, renewed: None }
+        Self {
+            identity,
+            seen: None,
+            renewed: None,
+        }
     }
 
-    /// Takes in the `spec` of the Lease (null if there is none) and returns the one to write, if the Lease is ours or
-    /// free. `time` is what is written into it.
+    /// Takes in the `spec` of the Lease (null if there is none) and returns the one to write, if
+    /// the Lease is ours or free. `time` is what is written into it.
     fn see(&mut self, now: Instant, spec: &Value, time: &str) -> Option<Value> {
         let since = match &self.seen {
             Some((seen, since)) if seen == spec => *since,
@@ -209,7 +231,9 @@ impl Election {
         if !holder.is_empty() && now < since + asked.clamp(DURATION, LONGEST) {
             return None;
         }
-        let transitions = spec["leaseTransitions"].as_u64().map_or(0, |before| before.saturating_add(1));
+        let transitions = spec["leaseTransitions"]
+            .as_u64()
+            .map_or(0, |before| before.saturating_add(1));
         Some(json!({
             "holderIdentity": self.identity,
             "leaseDurationSeconds": DURATION.as_secs(),
@@ -232,15 +256,18 @@ impl Election {
 
     /// Who had the Lease when it was looked at last; empty for nobody.
     fn holder(&self) -> &str {
-        self.seen.as_ref().and_then(|(spec, _)| spec["holderIdentity"].as_str()).unwrap_or_default()
+        self.seen
+            .as_ref()
+            .and_then(|(spec, _)| spec["holderIdentity"].as_str())
+            .unwrap_or_default()
     }
 
     fn leads(&self, now: Instant) -> bool {
         self.give_up().is_some_and(|end| now < end)
     }
 
-    /// The `spec` to write at the end, if the Lease is ours: without a holder, and of the shortest duration, as others
-    /// that follow the same rules expect it.
+    /// The `spec` to write at the end, if the Lease is ours: without a holder, and of the shortest
+    /// duration, as others that follow the same rules expect it.
     fn release(&mut self, spec: &Value, time: &str) -> Option<Value> {
         self.renewed = None;
         if spec["holderIdentity"].as_str() != Some(&self.identity) {

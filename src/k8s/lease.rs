@@ -18,12 +18,24 @@ pub(super) struct Leases {
 impl Leases {
     pub(super) fn new(client: Client, namespace: &str) -> Self {
         let url = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
-        Self { objects: Objects::new(client), url }
+        Self {
+            objects: Objects::new(client),
+            url,
+        }
     }
 
     /// The Lease, or `None` if there is none.
     pub(super) async fn find(&self, name: &str) -> Result<Option<Value>, WriteError> {
-        match self.objects.send(Method::GET, &format!("{}/{name}", self.url), JSON, &Value::Null).await {
+        match self
+            .objects
+            .send(
+                Method::GET,
+                &format!("{}/{name}", self.url),
+                JSON,
+                &Value::Null,
+            )
+            .await
+        {
             Ok(lease) => checked(lease).map(Some),
             Err(WriteError::Refused(StatusCode::NOT_FOUND, _)) => Ok(None),
             Err(error) => Err(error),
@@ -33,11 +45,18 @@ impl Leases {
     /// All with a label.
     pub(super) async fn list(&self, label: &str) -> Result<Vec<Value>, WriteError> {
         let url = format!("{}?labelSelector={}", self.url, label.replace('/', "%2F"));
-        let mut list = self.objects.send(Method::GET, &url, JSON, &Value::Null).await?;
-        Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
+        let mut list = self
+            .objects
+            .send(Method::GET, &url, JSON, &Value::Null)
+            .await?;
+        Ok(list["items"]
+            .as_array_mut()
+            .map(std::mem::take)
+            .unwrap_or_default())
     }
 
-    /// Creates a Lease, or updates it if it has a `resourceVersion`: 409 if it is not as it was read any more.
+    /// Creates a Lease, or updates it if it has a `resourceVersion`: 409 if it is not as it was
+    /// read any more.
     pub(super) async fn put(&self, name: &str, mut lease: Value) -> Result<Value, WriteError> {
         let (method, url) = match lease["metadata"]["resourceVersion"].is_string() {
             true => (Method::PUT, format!("{}/{name}", self.url)),
@@ -51,14 +70,20 @@ impl Leases {
 
     /// Deletes a Lease if it is as it was read.
     pub(super) async fn delete(&self, lease: &Value) -> Result<(), WriteError> {
-        let (name, version) = (&lease["metadata"]["name"], &lease["metadata"]["resourceVersion"]);
+        let (name, version) = (
+            &lease["metadata"]["name"],
+            &lease["metadata"]["resourceVersion"],
+        );
         let url = format!("{}/{}", self.url, name.as_str().unwrap_or_default());
         let options = json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "preconditions": { "resourceVersion": version },
         });
-        self.objects.send(Method::DELETE, &url, JSON, &options).await.map(drop)
+        self.objects
+            .send(Method::DELETE, &url, JSON, &options)
+            .await
+            .map(drop)
     }
 }
 
@@ -69,5 +94,9 @@ pub(super) fn micro_time() -> String {
 
 /// An answer that can be changed and sent back.
 fn checked(lease: Value) -> Result<Value, WriteError> {
-    if lease["metadata"].is_object() { Ok(lease) } else { Err(WriteError::Client("the answer is no Lease".to_owned())) }
+    if lease["metadata"].is_object() {
+        Ok(lease)
+    } else {
+        Err(WriteError::Client("the answer is no Lease".to_owned()))
+    }
 }

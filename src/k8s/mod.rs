@@ -1,5 +1,5 @@
-//! A real cluster: its watches into `objects::Event`s, its status and Events written, and what several replicas need to
-//! know of each other.
+//! A real cluster: its watches into `objects::Event`s, its status and Events written, and what
+//! several replicas need to know of each other.
 
 mod client;
 mod leader;
@@ -28,7 +28,8 @@ pub fn in_cluster() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
-/// The namespace for what replicas share: the one that is set, else that of the pod, else `kube-system`.
+/// The namespace for what replicas share: the one that is set, else that of the pod, else
+/// `kube-system`.
 pub fn namespace(set: Option<&str>, client: &Client, kubeconfig: Option<&Path>) -> String {
     match (set, kubeconfig) {
         (Some(namespace), _) => namespace.to_owned(),

@@ -37,7 +37,10 @@ impl WriteError {
 
     /// Whether the rights are missing, or what the URL names.
     pub fn forbids(&self) -> bool {
-        matches!(self, Self::Refused(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND, _))
+        matches!(
+            self,
+            Self::Refused(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND, _)
+        )
     }
 }
 
@@ -57,12 +60,23 @@ impl Objects {
 
     /// The same, whose writes are checked and answered and not made.
     pub fn dry_run(&self) -> Self {
-        Self { client: self.client.clone(), query: "?dryRun=All" }
+        Self {
+            client: self.client.clone(),
+            query: "?dryRun=All",
+        }
     }
 
     /// The object, or `None` if there is none.
     pub async fn find(&self, key: &Key) -> Result<Option<Value>, WriteError> {
-        match self.send(Method::GET, &paths::object(key), "application/json", &Value::Null).await {
+        match self
+            .send(
+                Method::GET,
+                &paths::object(key),
+                "application/json",
+                &Value::Null,
+            )
+            .await
+        {
             Ok(object) => Ok(Some(object)),
             Err(WriteError::Refused(StatusCode::NOT_FOUND, _)) => Ok(None),
             Err(error) => Err(error),
@@ -71,40 +85,87 @@ impl Objects {
 
     /// All objects of a kind without namespaces, of which there are few.
     pub async fn list(&self, kind: Kind) -> Result<Vec<Value>, WriteError> {
-        let mut list = self.send(Method::GET, &paths::collection(kind), "application/json", &Value::Null).await?;
-        Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
+        let mut list = self
+            .send(
+                Method::GET,
+                &paths::collection(kind),
+                "application/json",
+                &Value::Null,
+            )
+            .await?;
+        Ok(list["items"]
+            .as_array_mut()
+            .map(std::mem::take)
+            .unwrap_or_default())
     }
 
     /// Creates an object; 409 if it is there.
     pub async fn create(&self, key: &Key, object: &Value) -> Result<Value, WriteError> {
-        self.send(Method::POST, &paths::namespaced(key), "application/json", object).await
+        self.send(
+            Method::POST,
+            &paths::namespaced(key),
+            "application/json",
+            object,
+        )
+        .await
     }
 
     /// Changes an object by a merge patch (RFC 7386).
     pub async fn merge(&self, key: &Key, patch: &Value) -> Result<Value, WriteError> {
-        self.send(Method::PATCH, &paths::object(key), "application/merge-patch+json", patch).await
+        self.send(
+            Method::PATCH,
+            &paths::object(key),
+            "application/merge-patch+json",
+            patch,
+        )
+        .await
     }
 
     /// Changes the status of an object by a merge patch.
     pub async fn merge_status(&self, key: &Key, patch: &Value) -> Result<Value, WriteError> {
         let url = format!("{}/status", paths::object(key));
-        self.send(Method::PATCH, &url, "application/merge-patch+json", patch).await
+        self.send(Method::PATCH, &url, "application/merge-patch+json", patch)
+            .await
     }
 
     /// Deletes an object; 404 if it is not there.
     pub async fn delete(&self, key: &Key) -> Result<Value, WriteError> {
-        self.send(Method::DELETE, &paths::object(key), "application/json", &Value::Null).await
+        self.send(
+            Method::DELETE,
+            &paths::object(key),
+            "application/json",
+            &Value::Null,
+        )
+        .await
     }
 
     /// Sends a request for any URL of the API.
-    pub(super) async fn send(&self, method: Method, url: &str, kind: &str, body: &Value) -> Result<Value, WriteError> {
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        kind: &str,
+        body: &Value,
+    ) -> Result<Value, WriteError> {
         let lost = |error: &dyn Error| WriteError::Client(root(error));
-        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let bytes = if body.is_null() {
+            Vec::new()
+        } else {
+            body.to_string().into_bytes()
+        };
         let url = format!("{url}{}", self.query);
-        let request = Request::builder().method(method).uri(url).header(CONTENT_TYPE, kind).body(bytes);
+        let request = Request::builder()
+            .method(method)
+            .uri(url)
+            .header(CONTENT_TYPE, kind)
+            .body(bytes);
         let request = request.map_err(|error| lost(&error))?;
         let answered = async {
-            let response = self.client.send(request).await.map_err(|error| lost(&error))?;
+            let response = self
+                .client
+                .send(request)
+                .await
+                .map_err(|error| lost(&error))?;
             let status = response.status();
             let text = Limited::new(response.into_body(), LARGEST).collect().await;
             let text = text.map_err(|error| lost(&*error))?.to_bytes();
@@ -112,9 +173,14 @@ impl Objects {
             if status.is_success() {
                 return Ok(value);
             }
-            Err(WriteError::Refused(status, value["message"].as_str().unwrap_or_default().to_owned()))
+            Err(WriteError::Refused(
+                status,
+                value["message"].as_str().unwrap_or_default().to_owned(),
+            ))
         };
-        timeout(PATIENCE, answered).await.map_err(|_elapsed| WriteError::Timeout)?
+        timeout(PATIENCE, answered)
+            .await
+            .map_err(|_elapsed| WriteError::Timeout)?
     }
 }
 

@@ -11,7 +11,11 @@ pub(super) fn collection(kind: Kind) -> String {
 pub(super) fn namespaced(key: &Key) -> String {
     match &*key.namespace {
         "" => collection(key.kind),
-        namespace => format!("{}/namespaces/{namespace}/{}", root(key.kind), key.kind.plural()),
+        namespace => format!(
+            "{}/namespaces/{namespace}/{}",
+            root(key.kind),
+            key.kind.plural()
+        ),
     }
 }
 

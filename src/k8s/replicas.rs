@@ -1,4 +1,5 @@
-//! The addresses of all replicas: each says its own in a Lease of its own, and the leader reads them.
+//! The addresses of all replicas: each says its own in a Lease of its own, and the leader reads
+//! them.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -34,8 +35,9 @@ const LEAVE: Duration = Duration::from_secs(2);
 /// How often a write is tried again when somebody else changed the Lease in between.
 const CONFLICT_RETRIES: usize = 3;
 
-/// Says until draining begins that this node is there, under these addresses. While it leads, `addresses` has those of
-/// all nodes, sorted; before they are known, and while it does not lead, none.
+/// Says until draining begins that this node is there, under these addresses. While it leads,
+/// `addresses` has those of all nodes, sorted; before they are known, and while it does not lead,
+/// none.
 pub async fn announce(
     client: Client,
     namespace: String,
@@ -87,7 +89,11 @@ struct Replica {
 }
 
 impl Replica {
-    async fn round(&mut self, leading: bool, addresses: &watch::Sender<Vec<IpAddr>>) -> Result<(), WriteError> {
+    async fn round(
+        &mut self,
+        leading: bool,
+        addresses: &watch::Sender<Vec<IpAddr>>,
+    ) -> Result<(), WriteError> {
         if !leading {
             tell(addresses, BTreeSet::new());
         }
@@ -99,7 +105,14 @@ impl Replica {
                 Err(error) if error.forbids() => Found::default(),
                 Err(error) => return Err(error),
             };
-            tell(addresses, found.live.into_iter().chain(self.own.iter().copied()).collect());
+            tell(
+                addresses,
+                found
+                    .live
+                    .into_iter()
+                    .chain(self.own.iter().copied())
+                    .collect(),
+            );
             for gone in &found.stale {
                 self.leases.delete(gone).await?;
             }
@@ -114,7 +127,11 @@ impl Replica {
     async fn renew(&self) -> Result<(), WriteError> {
         let mut last = Ok(());
         for _attempt in 0..CONFLICT_RETRIES {
-            let mut lease = self.leases.find(&self.name).await?.unwrap_or_else(|| json!({}));
+            let mut lease = self
+                .leases
+                .find(&self.name)
+                .await?
+                .unwrap_or_else(|| json!({}));
             let own: Vec<String> = self.own.iter().map(IpAddr::to_string).collect();
             lease["metadata"]["labels"] = json!({ LABEL: "" });
             lease["metadata"]["annotations"] = json!({ ADDRESS: own.join(",") });
@@ -165,7 +182,9 @@ impl Others {
         let mut found = Found::default();
         let mut seen = HashMap::with_capacity(leases.len());
         for lease in leases {
-            let Some(name) = lease["metadata"]["name"].as_str() else { continue };
+            let Some(name) = lease["metadata"]["name"].as_str() else {
+                continue;
+            };
             let spec = lease["spec"].clone();
             let since = match self.0.get(name) {
                 Some((before, since)) if *before == spec => *since,
@@ -176,8 +195,13 @@ impl Others {
                 found.stale.push(lease);
                 continue;
             }
-            let said = lease["metadata"]["annotations"][ADDRESS].as_str().unwrap_or_default();
-            found.live.extend(said.split(',').filter_map(|address| address.parse::<IpAddr>().ok()));
+            let said = lease["metadata"]["annotations"][ADDRESS]
+                .as_str()
+                .unwrap_or_default();
+            found.live.extend(
+                said.split(',')
+                    .filter_map(|address| address.parse::<IpAddr>().ok()),
+            );
         }
         self.0 = seen;
         found

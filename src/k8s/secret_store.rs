@@ -40,29 +40,50 @@ pub struct AccountsRead {
 impl AccountSecret {
     /// The one in this namespace, which need not be there yet.
     pub fn new(client: Client, namespace: &str) -> Self {
-        let key = Key { kind: Kind::Secret, namespace: namespace.into(), name: NAME.into() };
-        Self { objects: Objects::new(client.clone()), client, key }
+        let key = Key {
+            kind: Kind::Secret,
+            namespace: namespace.into(),
+            name: NAME.into(),
+        };
+        Self {
+            objects: Objects::new(client.clone()),
+            client,
+            key,
+        }
     }
 
     /// What is there now.
     pub async fn load(&self) -> Result<AccountsRead, WriteError> {
-        let Some(secret) = self.objects.find(&self.key).await? else { return Ok(AccountsRead::default()) };
-        let version = secret["metadata"]["resourceVersion"].as_str().map(str::to_owned);
-        Ok(AccountsRead { accounts: accounts(&secret), version })
+        let Some(secret) = self.objects.find(&self.key).await? else {
+            return Ok(AccountsRead::default());
+        };
+        let version = secret["metadata"]["resourceVersion"]
+            .as_str()
+            .map(str::to_owned);
+        Ok(AccountsRead {
+            accounts: accounts(&secret),
+            version,
+        })
     }
 
-    /// Waits until something else is there than was read; also returns when the server has ended the watch.
+    /// Waits until something else is there than was read; also returns when the server has ended
+    /// the watch.
     pub async fn changed(&self, read: &AccountsRead) -> Result<(), WriteError> {
-        let url = format!("{}?fieldSelector=metadata.name%3D{NAME}", paths::namespaced(&self.key));
+        let url = format!(
+            "{}?fieldSelector=metadata.name%3D{NAME}",
+            paths::namespaced(&self.key)
+        );
         source::changed(&self.client, &url, read.version.as_deref()).await
     }
 
-    /// Puts one record beside the others, over the one with the same id. Once this returns, all replicas can have it.
+    /// Puts one record beside the others, over the one with the same id. Once this returns, all
+    /// replicas can have it.
     pub async fn put(&self, id: &str, bytes: &[u8]) -> Result<(), WriteError> {
         self.write(id, bytes, true).await.map(drop)
     }
 
-    /// Puts one record beside the others, unless there is one with this id. Returns the one that is there then.
+    /// Puts one record beside the others, unless there is one with this id. Returns the one that is
+    /// there then.
     pub async fn offer(&self, id: &str, bytes: &[u8]) -> Result<Vec<u8>, WriteError> {
         self.write(id, bytes, false).await
     }
@@ -104,5 +125,6 @@ impl AccountSecret {
 
 fn accounts(secret: &Value) -> Accounts {
     let data = secret["data"].as_object().into_iter().flatten();
-    data.filter_map(|(id, value)| Some((id.clone(), STANDARD.decode(value.as_str()?).ok()?))).collect()
+    data.filter_map(|(id, value)| Some((id.clone(), STANDARD.decode(value.as_str()?).ok()?)))
+        .collect()
 }

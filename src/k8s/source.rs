@@ -1,4 +1,5 @@
-//! One kind of a real cluster, followed: list in pages, then watch, with everything that can go wrong between.
+//! One kind of a real cluster, followed: list in pages, then watch, with everything that can go
+//! wrong between.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +27,8 @@ use crate::{
 
 /// Objects per page of a list.
 const PAGE: usize = 500;
-/// A page or a line of a watch larger than this is no answer of an API server: objects are at most 1.5 MiB.
+/// A page or a line of a watch larger than this is no answer of an API server: objects are at most
+/// 1.5 MiB.
 const LARGEST_PAGE: usize = 256 * 1024 * 1024;
 const LARGEST_LINE: usize = 8 * 1024 * 1024;
 /// The server ends a watch after this; silence for longer means that the connection is dead.
@@ -35,7 +37,8 @@ const WATCH: Duration = Duration::from_secs(290);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A watch that lasted this long may be opened again at once.
 const SOUND: Duration = Duration::from_secs(5);
-/// A server that is just starting refuses at first what it will allow: only after so many refusals is it meant.
+/// A server that is just starting refuses at first what it will allow: only after so many refusals
+/// is it meant.
 const REFUSALS: u32 = 4;
 
 /// What ends a round of list and watch.
@@ -81,11 +84,24 @@ struct Line<'a> {
     object: &'a RawValue,
 }
 
-/// Follows a kind for ever: a reset with everything there is, then each change. Ends when nobody listens any more.
-/// What goes wrong meanwhile is in `unread`.
-pub async fn follow(client: Client, kind: Kind, events: mpsc::Sender<Event>, unread: Unread) -> Result<(), String> {
+/// Follows a kind for ever: a reset with everything there is, then each change. Ends when nobody
+/// listens any more. What goes wrong meanwhile is in `unread`.
+pub async fn follow(
+    client: Client,
+    kind: Kind,
+    events: mpsc::Sender<Event>,
+    unread: Unread,
+) -> Result<(), String> {
     let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
-    let mut follower = Follower { client, kind, events, backoff, unread, told: None, refusals: 0 };
+    let mut follower = Follower {
+        client,
+        kind,
+        events,
+        backoff,
+        unread,
+        told: None,
+        refusals: 0,
+    };
     loop {
         let ended = match follower.round().await {
             Trouble::Closed => return Ok(()),
@@ -126,7 +142,11 @@ impl Follower {
         };
         self.answers();
         loop {
-            let opened = timeout(PATIENCE, open(&self.client, &watch_url(self.kind, &version))).await;
+            let opened = timeout(
+                PATIENCE,
+                open(&self.client, &watch_url(self.kind, &version)),
+            )
+            .await;
             let body = match opened.unwrap_or(Err(Trouble::Timeout)) {
                 Ok(body) => body,
                 Err(Trouble::Expired) => return Trouble::Expired,
@@ -143,8 +163,12 @@ impl Follower {
             match watch(self.kind, body, &mut version, &self.events).await {
                 // The server ended it in order: go on from where it was.
                 Ok(()) => {}
-                Err(trouble @ (Trouble::Expired | Trouble::Closed | Trouble::Malformed(_))) => return trouble,
-                Err(trouble) => tracing::debug!(kind = self.kind.name(), error = %trouble, "watch broke off"),
+                Err(trouble @ (Trouble::Expired | Trouble::Closed | Trouble::Malformed(_))) => {
+                    return trouble;
+                }
+                Err(trouble) => {
+                    tracing::debug!(kind = self.kind.name(), error = %trouble, "watch broke off")
+                }
             }
             if began.elapsed() >= SOUND {
                 self.backoff.succeeded();
@@ -179,7 +203,10 @@ impl Follower {
                 return Ok(());
             }
             if self.refusals == REFUSALS {
-                self.events.send(Event::Refused(self.kind)).await.map_err(|_closed| Trouble::Closed)?;
+                self.events
+                    .send(Event::Refused(self.kind))
+                    .await
+                    .map_err(|_closed| Trouble::Closed)?;
             }
         }
         if self.told.replace(told) != Some(told) {
@@ -205,7 +232,11 @@ impl Follower {
 }
 
 /// Lists everything and sends it as a reset; returns the version to watch from.
-async fn list(client: &Client, kind: Kind, events: &mpsc::Sender<Event>) -> Result<String, Trouble> {
+async fn list(
+    client: &Client,
+    kind: Kind,
+    events: &mpsc::Sender<Event>,
+) -> Result<String, Trouble> {
     let mut objects = Vec::new();
     let mut next = String::new();
     loop {
@@ -213,24 +244,42 @@ async fn list(client: &Client, kind: Kind, events: &mpsc::Sender<Event>) -> Resu
         if !next.is_empty() {
             url.push_str(&format!("&continue={}", escape(&next)));
         }
-        let body = timeout(PATIENCE, whole(client, &url)).await.map_err(|_elapsed| Trouble::Timeout)??;
-        let page: Page<'_> = serde_json::from_slice(&body).map_err(|error| Trouble::Malformed(error.to_string()))?;
-        objects.extend(page.items.unwrap_or_default().into_iter().filter_map(|item| read(kind, item)));
+        let body = timeout(PATIENCE, whole(client, &url))
+            .await
+            .map_err(|_elapsed| Trouble::Timeout)??;
+        let page: Page<'_> =
+            serde_json::from_slice(&body).map_err(|error| Trouble::Malformed(error.to_string()))?;
+        objects.extend(
+            page.items
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|item| read(kind, item)),
+        );
         if page.metadata.next.is_empty() {
-            events.send(Event::Reset(kind, objects)).await.map_err(|_closed| Trouble::Closed)?;
+            events
+                .send(Event::Reset(kind, objects))
+                .await
+                .map_err(|_closed| Trouble::Closed)?;
             return Ok(page.metadata.resource_version);
         }
         next = page.metadata.next;
     }
 }
 
-/// Watches one object until it is another one than of this version, or the server ends the watch. The URL selects it and
-/// has a query.
-pub(super) async fn changed(client: &Client, url: &str, version: Option<&str>) -> Result<(), WriteError> {
-    // Without a version the watch begins with what is there: that of an object may be forgotten long ago.
+/// Watches one object until it is another one than of this version, or the server ends the watch.
+/// The URL selects it and has a query.
+pub(super) async fn changed(
+    client: &Client,
+    url: &str,
+    version: Option<&str>,
+) -> Result<(), WriteError> {
+    // Without a version the watch begins with what is there: that of an object may be forgotten
+    // long ago.
     let url = format!("{url}&watch=true&timeoutSeconds={}", WATCH.as_secs());
     let watching = async {
-        let body = timeout(PATIENCE, open(client, &url)).await.map_err(|_elapsed| Trouble::Timeout)??;
+        let body = timeout(PATIENCE, open(client, &url))
+            .await
+            .map_err(|_elapsed| Trouble::Timeout)??;
         let mut lines = Lines::of(body);
         while let Some(line) = lines.next().await? {
             if version_in(line)?.as_deref() != version {
@@ -248,9 +297,15 @@ pub(super) async fn changed(client: &Client, url: &str, version: Option<&str>) -
 
 /// The version of the object in a line of a watch.
 fn version_in(line: &[u8]) -> Result<Option<String>, Trouble> {
-    let mut line: Value = serde_json::from_slice(line).map_err(|error| Trouble::Malformed(error.to_string()))?;
+    let mut line: Value =
+        serde_json::from_slice(line).map_err(|error| Trouble::Malformed(error.to_string()))?;
     if line["type"] == "ERROR" {
-        return Err(Trouble::Broken(line["object"]["message"].as_str().unwrap_or("an error in the watch").to_owned()));
+        return Err(Trouble::Broken(
+            line["object"]["message"]
+                .as_str()
+                .unwrap_or("an error in the watch")
+                .to_owned(),
+        ));
     }
     Ok(match line["object"]["metadata"]["resourceVersion"].take() {
         Value::String(version) => Some(version),
@@ -268,7 +323,11 @@ struct Lines {
 
 impl Lines {
     fn of(body: Body) -> Self {
-        Self { body, buffer: Vec::new(), done: 0 }
+        Self {
+            body,
+            buffer: Vec::new(),
+            done: 0,
+        }
     }
 
     /// The next line; `None` where the server has ended the watch.
@@ -283,9 +342,13 @@ impl Lines {
             }
             self.buffer.drain(..std::mem::take(&mut self.done));
             if self.buffer.len() > LARGEST_LINE {
-                return Err(Trouble::Malformed("a line of the watch is too long".to_owned()));
+                return Err(Trouble::Malformed(
+                    "a line of the watch is too long".to_owned(),
+                ));
             }
-            let Some(data) = data(&mut self.body).await? else { return Ok(None) };
+            let Some(data) = data(&mut self.body).await? else {
+                return Ok(None);
+            };
             self.buffer.extend_from_slice(&data);
         }
     }
@@ -317,7 +380,12 @@ fn watch_url(kind: Kind, version: &str) -> String {
 }
 
 /// Reads a watch until the server ends it.
-async fn watch(kind: Kind, body: Body, version: &mut String, events: &mpsc::Sender<Event>) -> Result<(), Trouble> {
+async fn watch(
+    kind: Kind,
+    body: Body,
+    version: &mut String,
+    events: &mpsc::Sender<Event>,
+) -> Result<(), Trouble> {
     let mut lines = Lines::of(body);
     while let Some(line) = lines.next().await? {
         take(kind, line, version, events).await?;
@@ -326,7 +394,12 @@ async fn watch(kind: Kind, body: Body, version: &mut String, events: &mpsc::Send
 }
 
 /// Takes in one line of a watch.
-async fn take(kind: Kind, line: &[u8], version: &mut String, events: &mpsc::Sender<Event>) -> Result<(), Trouble> {
+async fn take(
+    kind: Kind,
+    line: &[u8],
+    version: &mut String,
+    events: &mpsc::Sender<Event>,
+) -> Result<(), Trouble> {
     let malformed = |error: serde_json::Error| Trouble::Malformed(error.to_string());
     let Line { change, object } = serde_json::from_slice(line).map_err(malformed)?;
     let event = match change {
@@ -341,7 +414,12 @@ async fn take(kind: Kind, line: &[u8], version: &mut String, events: &mpsc::Send
             let status: Value = serde_json::from_str(object.get()).map_err(malformed)?;
             return Err(match status["code"].as_u64() {
                 Some(410) => Trouble::Expired,
-                _ => Trouble::Broken(status["message"].as_str().unwrap_or("an error in the watch").to_owned()),
+                _ => Trouble::Broken(
+                    status["message"]
+                        .as_str()
+                        .unwrap_or("an error in the watch")
+                        .to_owned(),
+                ),
             });
         }
         // One object that cannot be read harms no other; the next change of it may be readable.
@@ -365,19 +443,27 @@ fn read(kind: Kind, object: &RawValue) -> Option<Arc<RawObject>> {
     let complain = |error: &dyn std::fmt::Display| {
         tracing::warn!(kind = kind.name(), %error, "an object of the cluster cannot be read and is passed over");
     };
-    let mut value: Value = serde_json::from_str(object.get()).inspect_err(|error| complain(error)).ok()?;
+    let mut value: Value = serde_json::from_str(object.get())
+        .inspect_err(|error| complain(error))
+        .ok()?;
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
-        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        if let Some(annotations) = metadata
+            .get_mut("annotations")
+            .and_then(Value::as_object_mut)
+        {
             annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         }
     }
     let body = Bytes::from(value.to_string());
-    RawObject::parse(kind, body).inspect_err(|error| complain(error)).ok().map(Arc::new)
+    RawObject::parse(kind, body)
+        .inspect_err(|error| complain(error))
+        .ok()
+        .map(Arc::new)
 }
 
-/// Of Secrets only those with certificates, of ConfigMaps only those with issuers ([`crate::objects::ISSUER_LABEL`]): no
-/// right to others is used.
+/// Of Secrets only those with certificates, of ConfigMaps only those with issuers
+/// ([`crate::objects::ISSUER_LABEL`]): no right to others is used.
 fn selector(kind: Kind) -> &'static str {
     match kind {
         Kind::Secret => "&fieldSelector=type%3Dkubernetes.io%2Ftls",
@@ -387,9 +473,14 @@ fn selector(kind: Kind) -> &'static str {
 }
 
 async fn open(client: &Client, url: &str) -> Result<Body, Trouble> {
-    let request = Request::get(url).header(http::header::ACCEPT, "application/json").body(Vec::new());
+    let request = Request::get(url)
+        .header(http::header::ACCEPT, "application/json")
+        .body(Vec::new());
     let request = request.map_err(|error| Trouble::Malformed(error.to_string()))?;
-    let response = client.send(request).await.map_err(|error| Trouble::Client(objects::root(&error)))?;
+    let response = client
+        .send(request)
+        .await
+        .map_err(|error| Trouble::Client(objects::root(&error)))?;
     let status = response.status();
     let body = response.into_body();
     match status {
@@ -398,7 +489,10 @@ async fn open(client: &Client, url: &str) -> Result<Body, Trouble> {
         _ => {
             let text = collect(body, 64 * 1024).await.unwrap_or_default();
             let message = serde_json::from_slice::<Value>(&text).ok();
-            let message = message.as_ref().and_then(|status| status["message"].as_str()).unwrap_or_default();
+            let message = message
+                .as_ref()
+                .and_then(|status| status["message"].as_str())
+                .unwrap_or_default();
             Err(Trouble::Status(status, message.to_owned()))
         }
     }
@@ -425,7 +519,9 @@ async fn collect(mut body: Body, most: usize) -> Result<Vec<u8>, Trouble> {
 fn escape(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
             other => format!("%{other:02X}"),
         })
         .collect()

@@ -24,13 +24,19 @@ pub struct Writer {
 impl Writer {
     /// Writes as `node`.
     pub fn new(client: Client, node: Box<str>) -> Self {
-        Self { objects: Objects::new(client), node }
+        Self {
+            objects: Objects::new(client),
+            node,
+        }
     }
 
     /// Writes a status. That the object is gone is no error.
     pub async fn status(&self, patch: &StatusPatch) -> Result<(), WriteError> {
         let StatusPatch::IngressAddresses { about, addresses } = patch;
-        let list: Vec<Value> = addresses.iter().map(|ip| json!({ "ip": ip.to_string() })).collect();
+        let list: Vec<Value> = addresses
+            .iter()
+            .map(|ip| json!({ "ip": ip.to_string() }))
+            .collect();
         let body = json!({ "metadata": { "uid": &*about.uid }, "status": { "loadBalancer": { "ingress": list } } });
         match self.objects.merge_status(&about.key, &body).await {
             Err(WriteError::Refused(StatusCode::NOT_FOUND, _)) => Ok(()),
@@ -38,16 +44,22 @@ impl Writer {
         }
     }
 
-    /// Writes a certificate into its Secret, made if it is not there. One that is not ours is left alone.
+    /// Writes a certificate into its Secret, made if it is not there. One that is not ours is left
+    /// alone.
     pub async fn secret(&self, patch: &SecretPatch) -> Result<(), WriteError> {
         let key = patch.secret();
         match self.objects.create(&key, &patch.body()).await {
             Err(WriteError::Refused(StatusCode::CONFLICT, _)) => {}
             other => return other.map(|_answer| ()),
         }
-        let Some(known) = self.objects.find(&key).await? else { return Ok(()) };
-        let Some(changed) = patch.put_into(&known) else { return Ok(()) };
-        // Only as it was read: if somebody else writes it at the same moment, this is asked for again.
+        let Some(known) = self.objects.find(&key).await? else {
+            return Ok(());
+        };
+        let Some(changed) = patch.put_into(&known) else {
+            return Ok(());
+        };
+        // Only as it was read: if somebody else writes it at the same moment, this is asked for
+        // again.
         let version = &changed["metadata"]["resourceVersion"];
         let merge = json!({
             "metadata": { "resourceVersion": version, "annotations": &changed["metadata"]["annotations"] },
@@ -65,7 +77,9 @@ impl Writer {
             Err(WriteError::Refused(StatusCode::CONFLICT, _)) => {}
             other => return other.map(|_answer| ()),
         }
-        let Some(known) = self.objects.find(&key).await? else { return Ok(()) };
+        let Some(known) = self.objects.find(&key).await? else {
+            return Ok(());
+        };
         let count = known["count"].as_u64().unwrap_or(1).saturating_add(more);
         let patch = json!({ "count": count, "lastTimestamp": now });
         self.objects.merge(&key, &patch).await.map(|_answer| ())
@@ -105,5 +119,9 @@ fn event_key(note: &EventNote) -> Key {
         "" => Arc::from("default"),
         _ => note.about.key.namespace.clone(),
     };
-    Key { kind: Kind::Event, namespace, name: format!("{}.{:016x}", note.about.key.name, hash.finish()).into() }
+    Key {
+        kind: Kind::Event,
+        namespace,
+        name: format!("{}.{:016x}", note.about.key.name, hash.finish()).into(),
+    }
 }

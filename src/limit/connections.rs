@@ -12,7 +12,8 @@ use std::{
 /// Locks that share the addresses out; more than cores, so that two rarely meet.
 const SHARDS: usize = 16;
 
-/// The counters. The map of addresses holds only addresses with a connection, so it is bounded by the total.
+/// The counters. The map of addresses holds only addresses with a connection, so it is bounded by
+/// the total.
 #[derive(Debug)]
 pub struct Connections {
     max: usize,
@@ -40,9 +41,15 @@ pub enum Refused {
 }
 
 impl Connections {
-    /// Counters that admit `max` connections in all, and `max_per_client` of one address (0 for no limit).
+    /// Counters that admit `max` connections in all, and `max_per_client` of one address (0 for no
+    /// limit).
     pub fn new(max: usize, max_per_client: usize) -> Arc<Self> {
-        Arc::new(Self { max, max_per_client, total: AtomicUsize::new(0), clients: Default::default() })
+        Arc::new(Self {
+            max,
+            max_per_client,
+            total: AtomicUsize::new(0),
+            clients: Default::default(),
+        })
     }
 
     /// Connections now.
@@ -50,13 +57,19 @@ impl Connections {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Counts one more connection, unless there are as many as allowed. Its client is not known yet.
+    /// Counts one more connection, unless there are as many as allowed. Its client is not known
+    /// yet.
     pub fn admit(self: &Arc<Self>) -> Result<Permit, Refused> {
         let counted = self
             .total
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |total| (total < self.max).then_some(total + 1));
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |total| {
+                (total < self.max).then_some(total + 1)
+            });
         match counted {
-            Ok(_) => Ok(Permit { of: Arc::clone(self), client: None }),
+            Ok(_) => Ok(Permit {
+                of: Arc::clone(self),
+                client: None,
+            }),
             Err(_) => Err(Refused::Total),
         }
     }
@@ -66,12 +79,15 @@ impl Connections {
             IpAddr::V4(address) => address.octets()[3],
             IpAddr::V6(address) => address.octets()[7],
         };
-        self.clients[usize::from(low) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+        self.clients[usize::from(low) % SHARDS]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Permit {
-    /// Counts this connection for its client too. An IPv6 client is its /64, which one subscriber owns whole.
+    /// Counts this connection for its client too. An IPv6 client is its /64, which one subscriber
+    /// owns whole.
     pub fn count_client(&mut self, client: IpAddr) -> Result<(), Refused> {
         let max = self.of.max_per_client;
         if max == 0 || self.client.is_some() {

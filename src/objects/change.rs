@@ -1,19 +1,23 @@
-//! Changes as data: what a source tells the controller, and what the controller asks to be written back.
+//! Changes as data: what a source tells the controller, and what the controller asks to be written
+//! back.
 
 use std::{net::IpAddr, sync::Arc};
 
 use super::{Key, Kind, RawObject};
 
-/// A change that a source (the mini cluster's hub, or a real API server's watch) hands to the controller.
+/// A change that a source (the mini cluster's hub, or a real API server's watch) hands to the
+/// controller.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The object was made or changed.
     Apply(Arc<RawObject>),
     /// The object is gone.
     Delete(Key),
-    /// These are all objects of the kind: whatever else was known is gone. Sent at start and after each resync.
+    /// These are all objects of the kind: whatever else was known is gone. Sent at start and after
+    /// each resync.
     Reset(Kind, Vec<Arc<RawObject>>),
-    /// The source is not allowed to read this kind: nothing of it will come until that changes. What was known stays.
+    /// The source is not allowed to read this kind: nothing of it will come until that changes.
+    /// What was known stays.
     Refused(Kind),
 }
 

@@ -14,14 +14,23 @@ pub(super) struct Problem {
 /// Explains the error that serde returned for `body`.
 pub(super) fn explain(body: &[u8], error: &serde_json::Error) -> Problem {
     let text = error.to_string();
-    let text = text.rsplit_once(" at line ").map_or(&*text, |(text, _place)| text);
+    let text = text
+        .rsplit_once(" at line ")
+        .map_or(&*text, |(text, _place)| text);
     if !error.is_data() {
-        return Problem { field: String::new(), why: format!("it is not JSON: {text}") };
+        return Problem {
+            field: String::new(),
+            why: format!("it is not JSON: {text}"),
+        };
     }
 
     let field = field_at(body, offset(body, error.line(), error.column()));
     let why = match text.rsplit_once(", expected ") {
-        Some((found, expected)) => format!("expected {}, found {}", expected_word(expected), found_word(found)),
+        Some((found, expected)) => format!(
+            "expected {}, found {}",
+            expected_word(expected),
+            found_word(found)
+        ),
         None => text.replace('`', "\""),
     };
     Problem { field, why }
@@ -50,7 +59,9 @@ fn found_word(found: &str) -> String {
     };
     let (kind, value) = found.split_once(' ').unwrap_or((found, ""));
     match kind {
-        "integer" | "floating" if out_of_range => value.trim_start_matches("point ").replace('`', ""),
+        "integer" | "floating" if out_of_range => {
+            value.trim_start_matches("point ").replace('`', "")
+        }
         "integer" | "floating" => "a number".to_owned(),
         "string" => "a string".to_owned(),
         "boolean" => "true or false".to_owned(),
@@ -63,7 +74,11 @@ fn found_word(found: &str) -> String {
 /// Converts serde's position to an offset. It lies behind a scalar that serde refused, and before a
 /// list or an object.
 fn offset(body: &[u8], line: usize, column: usize) -> usize {
-    let start: usize = body.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum();
+    let start: usize = body
+        .split_inclusive(|byte| *byte == b'\n')
+        .take(line.saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum();
     start.saturating_add(column).min(body.len())
 }
 
@@ -166,48 +181,103 @@ mod tests {
         };
         let port = "spec.rules[1].http.paths[1].backend.service.port.number";
         for (text, field, why) in [
-            (path("\"eighty\""), port, "expected a number from 0 to 65535, found a string"),
-            (path("80000"), port, "expected a number from 0 to 65535, found 80000"),
-            (path("-1"), port, "expected a number from 0 to 65535, found -1"),
-            (path("8.5"), port, "expected a number from 0 to 65535, found a number"),
-            (path("[80]"), port, "expected a number from 0 to 65535, found a list"),
-            (r#""spec": "none""#.to_owned(), "spec", "expected an object, found a string"),
-            (r#""spec": {"rules": {}}"#.to_owned(), "spec.rules", "expected a list, found an object"),
-            (r#""spec": {"rules": ["a"]}"#.to_owned(), "spec.rules[0]", "expected an object, found a string"),
+            (
+                path("\"eighty\""),
+                port,
+                "expected a number from 0 to 65535, found a string",
+            ),
+            (
+                path("80000"),
+                port,
+                "expected a number from 0 to 65535, found 80000",
+            ),
+            (
+                path("-1"),
+                port,
+                "expected a number from 0 to 65535, found -1",
+            ),
+            (
+                path("8.5"),
+                port,
+                "expected a number from 0 to 65535, found a number",
+            ),
+            (
+                path("[80]"),
+                port,
+                "expected a number from 0 to 65535, found a list",
+            ),
+            (
+                r#""spec": "none""#.to_owned(),
+                "spec",
+                "expected an object, found a string",
+            ),
+            (
+                r#""spec": {"rules": {}}"#.to_owned(),
+                "spec.rules",
+                "expected a list, found an object",
+            ),
+            (
+                r#""spec": {"rules": ["a"]}"#.to_owned(),
+                "spec.rules[0]",
+                "expected an object, found a string",
+            ),
             (
                 r#""spec": {"tls": [{}, {"hosts": [true]}]}"#.to_owned(),
                 "spec.tls[1].hosts[0]",
                 "expected a string, found true or false",
             ),
         ] {
-            assert_eq!(refused::<Ingress>(Kind::Ingress, &text), (field.to_owned(), why.to_owned()), "{text}");
+            assert_eq!(
+                refused::<Ingress>(Kind::Ingress, &text),
+                (field.to_owned(), why.to_owned()),
+                "{text}"
+            );
         }
         let ready = r#""endpoints": [{"addresses": [], "conditions": {"ready": "yes"}}]"#;
         assert_eq!(
             refused::<EndpointSlice>(Kind::EndpointSlice, ready),
-            ("endpoints[0].conditions.ready".to_owned(), "expected true or false, found a string".to_owned())
+            (
+                "endpoints[0].conditions.ready".to_owned(),
+                "expected true or false, found a string".to_owned()
+            )
         );
-        assert_eq!(refused::<Service>(Kind::Service, r#""spec": {"ports": "many"}"#).0, "spec.ports");
+        assert_eq!(
+            refused::<Service>(Kind::Service, r#""spec": {"ports": "many"}"#).0,
+            "spec.ports"
+        );
     }
 
     #[test]
     fn a_value_of_a_secret_is_not_repeated() {
         let body = br#"{"metadata": {"name": "s"}, "data": {"tls.key": 424242}}"#;
         let object = RawObject::parse(Kind::Secret, Bytes::from_static(body)).expect("an object");
-        let error = object.view::<Secret<'_>>().expect_err("a number is no string");
-        assert_eq!((&*error.field, &*error.why), ("data[tls.key]", "expected a string, found a number"));
-        assert_eq!(error.to_string(), "Secret s: data[tls.key]: expected a string, found a number");
+        let error = object
+            .view::<Secret<'_>>()
+            .expect_err("a number is no string");
+        assert_eq!(
+            (&*error.field, &*error.why),
+            ("data[tls.key]", "expected a string, found a number")
+        );
+        assert_eq!(
+            error.to_string(),
+            "Secret s: data[tls.key]: expected a string, found a number"
+        );
     }
 
     #[test]
     fn metadata_that_cannot_be_read_names_its_field_too() {
-        let parse = |body: &'static str| RawObject::parse(Kind::Ingress, Bytes::from_static(body.as_bytes()));
+        let parse = |body: &'static str| {
+            RawObject::parse(Kind::Ingress, Bytes::from_static(body.as_bytes()))
+        };
         let problem = |body| parse(body).map(drop).expect_err("no object").to_string();
         assert_eq!(
             problem(r#"{"metadata": {"name": "web", "labels": {"a": 1}}}"#),
             "Ingress: metadata.labels.a: expected a string, found a number"
         );
-        assert_eq!(problem(r#"{"metadata": {}}"#), "Ingress: metadata.name: it is missing");
+        assert_eq!(
+            problem(r#"{"metadata": {}}"#),
+            "Ingress: metadata.name: it is missing"
+        );
         assert!(problem("{").starts_with("Ingress: it is not JSON: EOF"));
         assert_eq!(problem("{}"), "Ingress: missing field \"metadata\"");
     }

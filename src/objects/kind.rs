@@ -44,8 +44,14 @@ impl Kind {
     ];
 
     /// The kinds that are followed. Of ConfigMaps only those with [`ISSUER_LABEL`].
-    pub const WATCHED: [Self; 6] =
-        [Self::IngressClass, Self::ConfigMap, Self::Secret, Self::Service, Self::EndpointSlice, Self::Ingress];
+    pub const WATCHED: [Self; 6] = [
+        Self::IngressClass,
+        Self::ConfigMap,
+        Self::Secret,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Ingress,
+    ];
 
     /// `kind` in manifests.
     pub fn name(self) -> &'static str {
@@ -80,7 +86,9 @@ impl Kind {
 
     /// The API group; empty for the core group.
     pub fn group(self) -> &'static str {
-        self.api_version().rsplit_once('/').map_or("", |(group, _version)| group)
+        self.api_version()
+            .rsplit_once('/')
+            .map_or("", |(group, _version)| group)
     }
 
     /// The plural in URLs.
@@ -106,6 +114,8 @@ impl Kind {
 
     /// The kind with these manifest fields.
     pub fn find(api_version: &str, kind: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|k| k.name() == kind && k.api_version() == api_version)
+        Self::ALL
+            .into_iter()
+            .find(|k| k.name() == kind && k.api_version() == api_version)
     }
 }

@@ -1,5 +1,6 @@
-//! Kubernetes objects as gatelet needs them: the raw object (metadata parsed, body kept as bytes), slim views of the
-//! kinds that are read, changes as data, and the traits that the mini cluster is written against.
+//! Kubernetes objects as gatelet needs them: the raw object (metadata parsed, body kept as bytes),
+//! slim views of the kinds that are read, changes as data, and the traits that the mini cluster is
+//! written against.
 
 pub mod change;
 mod decode;
@@ -13,4 +14,7 @@ pub use change::{Event, EventNote, EventType, ObjectRef, StatusPatch};
 pub use kind::{ISSUER_LABEL, Kind};
 pub use raw::{Key, Meta, ObjectError, RawObject};
 pub use secret::SecretPatch;
-pub use traits::{Change, Committed, Expired, Op, Proposal, Propose, ProposeError, Revision, Snapshot, View, Watcher};
+pub use traits::{
+    Change, Committed, Expired, Op, Proposal, Propose, ProposeError, Revision, Snapshot, View,
+    Watcher,
+};

@@ -31,8 +31,8 @@ impl fmt::Display for Key {
     }
 }
 
-/// The metadata that is read without decoding the body. Everything else (managed fields, owner references) stays in
-/// the body.
+/// The metadata that is read without decoding the body. Everything else (managed fields, owner
+/// references) stays in the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Meta {
@@ -65,7 +65,8 @@ pub struct Meta {
     pub annotations: BTreeMap<Box<str>, Box<str>>,
 }
 
-/// One object. `body` is its JSON as its source sent or stored it; slim views are decoded from it on demand.
+/// One object. `body` is its JSON as its source sent or stored it; slim views are decoded from it
+/// on demand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawObject {
     /// Identity.
@@ -92,13 +93,24 @@ pub struct ObjectError {
 
 impl ObjectError {
     fn new(kind: Kind, name: String, problem: Problem) -> Self {
-        Self { kind, name: name.into(), field: problem.field.into(), why: problem.why.into() }
+        Self {
+            kind,
+            name: name.into(),
+            field: problem.field.into(),
+            why: problem.why.into(),
+        }
     }
 
     fn text(&self) -> String {
         let place = if self.name.is_empty() { "" } else { " " };
         let colon = if self.field.is_empty() { "" } else { ": " };
-        format!("{}{place}{}: {}{colon}{}", self.kind.name(), self.name, self.field, self.why)
+        format!(
+            "{}{place}{}: {}{colon}{}",
+            self.kind.name(),
+            self.name,
+            self.field,
+            self.why
+        )
     }
 }
 
@@ -114,12 +126,19 @@ impl RawObject {
             serde_json::from_slice(&body).map_err(|bad| error(explain(&body, &bad)))?;
         if meta.name.is_empty() {
             let why = "it is missing".to_owned();
-            return Err(error(Problem { field: "metadata.name".to_owned(), why }));
+            return Err(error(Problem {
+                field: "metadata.name".to_owned(),
+                why,
+            }));
         }
         if !kind.namespaced() {
             meta.namespace = Arc::from("");
         }
-        let key = Key { kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
+        let key = Key {
+            kind,
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+        };
         Ok(Self { key, meta, body })
     }
 
@@ -136,16 +155,26 @@ impl RawObject {
 
     /// Whether it is a ConfigMap that describes an issuer of certificates.
     pub fn is_issuer(&self) -> bool {
-        self.key.kind == Kind::ConfigMap && self.meta.labels.get(ISSUER_LABEL).is_some_and(|value| **value == *"true")
+        self.key.kind == Kind::ConfigMap
+            && self
+                .meta
+                .labels
+                .get(ISSUER_LABEL)
+                .is_some_and(|value| **value == *"true")
     }
 
     /// The object for Events and statuses.
     pub fn reference(&self) -> super::ObjectRef {
-        super::ObjectRef { key: self.key.clone(), uid: self.meta.uid.clone() }
+        super::ObjectRef {
+            key: self.key.clone(),
+            uid: self.meta.uid.clone(),
+        }
     }
 }
 
 /// `null` counts as absent: clients write it, and the real API server takes it.
-pub(super) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+pub(super) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
     Option::deserialize(from).map(Option::unwrap_or_default)
 }

@@ -1,5 +1,5 @@
-//! The Secret of a certificate, as it is written: with the annotations of cert-manager, so that what reads those goes on
-//! reading them.
+//! The Secret of a certificate, as it is written: with the annotations of cert-manager, so that
+//! what reads those goes on reading them.
 
 use std::{fmt, sync::Arc};
 
@@ -41,13 +41,20 @@ impl fmt::Debug for SecretPatch {
 impl SecretPatch {
     /// The Secret's key.
     pub fn secret(&self) -> Key {
-        Key { kind: Kind::Secret, namespace: self.namespace.clone(), name: self.name.clone() }
+        Key {
+            kind: Kind::Secret,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
     }
 
     /// What has to be in the object: the whole of a new one, or a merge patch for one that is ours.
     pub fn body(&self) -> Value {
-        let (addresses, names): (Vec<&str>, Vec<&str>) =
-            self.hosts.iter().map(|host| &**host).partition(|host| host.parse::<std::net::IpAddr>().is_ok());
+        let (addresses, names): (Vec<&str>, Vec<&str>) = self
+            .hosts
+            .iter()
+            .map(|host| &**host)
+            .partition(|host| host.parse::<std::net::IpAddr>().is_ok());
         json!({
             "apiVersion": "v1",
             "kind": "Secret",
@@ -81,8 +88,10 @@ impl SecretPatch {
         let mut changed = object.clone();
         let body = self.body();
         changed["data"] = body["data"].clone();
-        let annotations =
-            changed["metadata"].as_object_mut()?.entry("annotations").or_insert(Value::Object(Map::new()));
+        let annotations = changed["metadata"]
+            .as_object_mut()?
+            .entry("annotations")
+            .or_insert(Value::Object(Map::new()));
         for (name, value) in body["metadata"]["annotations"].as_object()? {
             annotations[name] = value.clone();
         }
@@ -124,10 +133,16 @@ mod tests {
         ours["data"]["tls.crt"] = "b2xk".into();
         let changed = patch().put_into(&ours).expect("a change");
         assert_eq!(
-            (&changed["data"]["tls.crt"], &changed["metadata"]["labels"]["team"]),
+            (
+                &changed["data"]["tls.crt"],
+                &changed["metadata"]["labels"]["team"]
+            ),
             (&"Y2hhaW4=".into(), &"web".into())
         );
-        ours["metadata"]["labels"].as_object_mut().expect("an object").remove(MANAGED);
+        ours["metadata"]["labels"]
+            .as_object_mut()
+            .expect("an object")
+            .remove(MANAGED);
         assert_eq!(patch().put_into(&ours), None);
         assert_eq!(patch().put_into(&json!({ "metadata": {} })), None);
     }

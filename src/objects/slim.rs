@@ -1,5 +1,5 @@
-//! Slim views: of each kind only the fields that are read, in the smallest form. `null` counts as absent, unknown
-//! fields are passed over.
+//! Slim views: of each kind only the fields that are read, in the smallest form. `null` counts as
+//! absent, unknown fields are passed over.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -295,6 +295,8 @@ fn is_filled<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
 
 impl std::fmt::Debug for Secret<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Secret").field("keys", &self.data.keys()).finish_non_exhaustive()
+        f.debug_struct("Secret")
+            .field("keys", &self.data.keys())
+            .finish_non_exhaustive()
     }
 }

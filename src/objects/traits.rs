@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{Key, Kind, RawObject};
 
-/// A position in the history of the mini cluster: one counter for all kinds, raised by one for every changed object.
-/// It is what clients see as `resourceVersion`.
+/// A position in the history of the mini cluster: one counter for all kinds, raised by one for
+/// every changed object. It is what clients see as `resourceVersion`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Revision(pub u64);
 
@@ -20,7 +20,8 @@ pub enum Op {
     Update {
         /// The revision it must be at.
         expected: Option<Revision>,
-        /// The new object as JSON, without `metadata.resourceVersion`: the state machine writes that.
+        /// The new object as JSON, without `metadata.resourceVersion`: the state machine writes
+        /// that.
         body: Bytes,
     },
     /// The object must exist, at this revision if one is given.
@@ -98,9 +99,11 @@ pub struct Snapshot {
 pub struct Change {
     /// The revision it made.
     pub revision: Revision,
-    /// The object after the change; for a deletion, as it last was, with the deletion's `resourceVersion`.
+    /// The object after the change; for a deletion, as it last was, with the deletion's
+    /// `resourceVersion`.
     pub object: Arc<RawObject>,
-    /// The object before the change; `None` when it was made. Lets a watch with selectors tell what left its view.
+    /// The object before the change; `None` when it was made. Lets a watch with selectors tell what
+    /// left its view.
     pub previous: Option<Arc<RawObject>>,
     /// Whether the object is gone.
     pub deleted: bool,

@@ -1,5 +1,5 @@
-//! The access log: one line per request, when its answer is over. Written through `tracing` (target `access`), so
-//! that it ends where the other logs do.
+//! The access log: one line per request, when its answer is over. Written through `tracing` (target
+//! `access`), so that it ends where the other logs do.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -34,7 +34,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(conn: &ConnInfo, method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Self {
+    pub(super) fn new(
+        conn: &ConnInfo,
+        method: &Method,
+        uri: &Uri,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> Self {
         Self {
             began: Instant::now(),
             client: conn.client,
@@ -67,9 +73,15 @@ impl Drop for Record {
             return;
         }
         let text = |value: &Option<HeaderValue>| {
-            value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
+            value
+                .as_ref()
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+                .unwrap_or_default()
         };
-        let host = self.uri.authority().map_or_else(|| text(&self.host), ToString::to_string);
+        let host = self
+            .uri
+            .authority()
+            .map_or_else(|| text(&self.host), ToString::to_string);
         tracing::info!(
             target: "access",
             client = %self.client.ip(),

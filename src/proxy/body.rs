@@ -1,4 +1,5 @@
-//! The two bodies: what goes to an upstream, and what goes to the client. Both stream frame by frame; nothing is kept.
+//! The two bodies: what goes to an upstream, and what goes to the client. Both stream frame by
+//! frame; nothing is kept.
 
 use std::{
     cell::Cell,
@@ -13,8 +14,8 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName,
     header::{
-        AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST,
-        MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+        AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+        CONTENT_TYPE, HOST, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
     },
 };
 use http_body::{Body as _, Frame, SizeHint};
@@ -128,10 +129,13 @@ pub(super) enum Received {
 }
 
 impl Fate {
-    /// What is left of `idle` since anything moved in either direction: one may be silent for long while the other is
-    /// busy.
+    /// What is left of `idle` since anything moved in either direction: one may be silent for long
+    /// while the other is busy.
     fn left(&self, idle: Duration) -> Option<Duration> {
-        self.moved.get().and_then(|moved| idle.checked_sub(moved.elapsed())).filter(|left| !left.is_zero())
+        self.moved
+            .get()
+            .and_then(|moved| idle.checked_sub(moved.elapsed()))
+            .filter(|left| !left.is_zero())
     }
 }
 
@@ -162,8 +166,13 @@ impl http_body::Body for Outgoing {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(stream) = &mut self.0 else { return Poll::Ready(None) };
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(stream) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
         stream.fate.started.set(true);
         let polled = Pin::new(&mut stream.incoming).poll_frame(cx);
         stream.fate.waiting.set(polled.is_pending());
@@ -182,11 +191,12 @@ impl http_body::Body for Outgoing {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                let kind = if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-                    Kind::ClientGone
-                } else {
-                    Kind::BadRequest("bad request body")
-                };
+                let kind =
+                    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+                        Kind::ClientGone
+                    } else {
+                        Kind::BadRequest("bad request body")
+                    };
                 stream.fail(kind, BodyError::Broken(error))
             }
             Poll::Ready(Some(Ok(mut frame))) => {
@@ -208,11 +218,16 @@ impl http_body::Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|stream| stream.incoming.is_end_stream())
+        self.0
+            .as_ref()
+            .is_none_or(|stream| stream.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |stream| stream.incoming.size_hint())
+        self.0.as_ref().map_or_else(
+            || SizeHint::with_exact(0),
+            |stream| stream.incoming.size_hint(),
+        )
     }
 }
 
@@ -227,13 +242,21 @@ impl Stream {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        let source = if bytes.is_empty() { Source::Empty } else { Source::Own(bytes) };
-        Self { source, ..Self::default() }
+        let source = if bytes.is_empty() {
+            Source::Empty
+        } else {
+            Source::Own(bytes)
+        };
+        Self {
+            source,
+            ..Self::default()
+        }
     }
 }
 
 impl Body {
-    /// The body of an upstream's answer, to be over by `latest`. The body of the request may still be on its way.
+    /// The body of an upstream's answer, to be over by `latest`. The body of the request may still
+    /// be on its way.
     pub(super) fn relay(
         mut from: Received,
         lease: Lease,
@@ -241,7 +264,8 @@ impl Body {
         latest: Option<Instant>,
         fate: Option<Rc<Fate>>,
     ) -> Self {
-        // Most answers are whole when their head is: the connection can serve another request at once.
+        // Most answers are whole when their head is: the connection can serve another request at
+        // once.
         let whole = match &mut from {
             Received::H1(answer) => answer.whole(),
             Received::H2(incoming) => incoming.is_end_stream().then(Bytes::new),
@@ -260,7 +284,10 @@ impl Body {
             latest,
             fate: fate.filter(|fate| !fate.done.get()),
         };
-        Self { source: Source::Relay(Box::new(relay)), ..Self::default() }
+        Self {
+            source: Source::Relay(Box::new(relay)),
+            ..Self::default()
+        }
     }
 }
 
@@ -268,7 +295,10 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if let Some(progress) = &this.progress {
             progress.asked();
@@ -284,7 +314,9 @@ impl http_body::Body for Body {
         };
         if let (Some(record), Poll::Ready(frame)) = (&mut this.record, &frame) {
             match frame {
-                Some(Ok(frame)) => record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+                Some(Ok(frame)) => {
+                    record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64)
+                }
                 Some(Err(_)) => record.broken = true,
                 None => {}
             }
@@ -315,11 +347,13 @@ impl http_body::Body for Body {
 impl Received {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
-            Self::H1(answer) => answer.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Answer))),
+            Self::H1(answer) => answer
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(BodyError::Answer))),
             Self::Over => Poll::Ready(None),
-            Self::H2(incoming) => {
-                Pin::new(incoming).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Broken)))
-            }
+            Self::H2(incoming) => Pin::new(incoming)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(BodyError::Broken))),
         }
     }
 
@@ -358,7 +392,9 @@ impl Received {
 
 impl Relay {
     fn give_back(&mut self) {
-        let Some(lease) = self.lease.take() else { return };
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
         lease.finish(std::mem::take(&mut self.from).into_connection());
     }
 
@@ -369,13 +405,19 @@ impl Relay {
                     return Poll::Pending;
                 }
                 let late = self.latest.is_some_and(|latest| latest <= Instant::now());
-                if !late && let Some(left) = self.fate.as_ref().and_then(|fate| fate.left(self.idle)) {
+                if !late
+                    && let Some(left) = self.fate.as_ref().and_then(|fate| fate.left(self.idle))
+                {
                     self.deadline.moved();
                     self.deadline.is_over(cx, left, self.latest);
                     return Poll::Pending;
                 }
                 self.lease = None;
-                Poll::Ready(Some(Err(if late { BodyError::Deadline } else { BodyError::Stalled })))
+                Poll::Ready(Some(Err(if late {
+                    BodyError::Deadline
+                } else {
+                    BodyError::Stalled
+                })))
             }
             Poll::Ready(None) => {
                 self.give_back();
@@ -405,8 +447,8 @@ impl Relay {
     }
 }
 
-/// Fields that have no place in trailers, because a reader may already have acted on what the head says (RFC 9110 section
-/// 6.5.1): framing, routing, authentication, and what describes the content.
+/// Fields that have no place in trailers, because a reader may already have acted on what the head
+/// says (RFC 9110 section 6.5.1): framing, routing, authentication, and what describes the content.
 static NOT_IN_TRAILERS: [HeaderName; 12] = [
     AUTHORIZATION,
     CACHE_CONTROL,

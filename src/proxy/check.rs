@@ -1,5 +1,5 @@
-//! What a parsed request head must be before it is routed: the form of its target (RFC 9112 section 3.2), its host,
-//! what it asks of the connection, and how long its body is.
+//! What a parsed request head must be before it is routed: the form of its target (RFC 9112 section
+//! 3.2), its host, what it asks of the connection, and how long its body is.
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Version,
@@ -15,9 +15,11 @@ use crate::routing::host::Authority;
 /// Where a request wants to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target<'a> {
-    /// The host in canonical form and the port as the client wrote it; `None` only for HTTP/1.0 without `Host`.
+    /// The host in canonical form and the port as the client wrote it; `None` only for HTTP/1.0
+    /// without `Host`.
     pub(crate) authority: Option<Authority<'a>>,
-    /// The host and port as the client wrote them, from the target or `Host`; empty if there are none.
+    /// The host and port as the client wrote them, from the target or `Host`; empty if there are
+    /// none.
     pub(crate) host: &'a [u8],
     /// The path as sent; `*` for `OPTIONS *`.
     pub(crate) path: &'a str,
@@ -25,8 +27,8 @@ pub(crate) struct Target<'a> {
     pub(crate) query: Option<&'a str>,
 }
 
-/// The length of a request body. It is decided once, where the head is checked: a second reading of the fields may come
-/// to another result, and then the endpoint's connection is out of step.
+/// The length of a request body. It is decided once, where the head is checked: a second reading of
+/// the fields may come to another result, and then the endpoint's connection is out of step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyLength {
     /// There is no body.
@@ -46,8 +48,9 @@ impl BodyLength {
 
 /// Decides how long the body of a request is; `ended` says that nothing follows its head.
 ///
-/// Over HTTP/1 the guard has refused a length that is unclear. The HTTP/2 server resets the stream of most, but takes an
-/// empty one for 0: it is malformed as well (RFC 9113 section 8.1.1, RFC 9110 section 8.6).
+/// Over HTTP/1 the guard has refused a length that is unclear. The HTTP/2 server resets the stream
+/// of most, but takes an empty one for 0: it is malformed as well (RFC 9113 section 8.1.1, RFC 9110
+/// section 8.6).
 ///
 /// # Errors
 /// 400 unless every `Content-Length` is the same decimal number, and that of the body.
@@ -69,13 +72,17 @@ pub(crate) fn body_length(headers: &HeaderMap, ended: bool) -> Result<BodyLength
     }
 }
 
-/// Checks a request head. To be called first; nothing of a request that fails may reach an upstream.
+/// Checks a request head. To be called first; nothing of a request that fails may reach an
+/// upstream.
 pub(crate) fn check<B>(request: &Request<B>) -> Result<Target<'_>, Error> {
     let uri = request.uri();
     if request.method() == Method::CONNECT {
         return Err(Error::client(Kind::MethodNotAllowed));
     }
-    if uri.scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
+    if uri
+        .scheme_str()
+        .is_some_and(|scheme| scheme != "http" && scheme != "https")
+    {
         return Err(bad("unknown scheme in target"));
     }
     let path = uri.path();
@@ -88,14 +95,16 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Target<'_>, Error> {
     if hosts.next().is_some() {
         return Err(bad("more than one Host"));
     }
-    let in_target = uri.authority().map(|authority| authority.as_str().as_bytes());
+    let in_target = uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
     let host = match (in_target, field) {
         (Some(target), None) => target,
         (None, Some(field)) => field,
         (None, None) if request.version() < Version::HTTP_11 => b"",
         (None, None) => return Err(bad("no Host")),
-        // RFC 9112 section 3.2.2 lets the target win; RFC 9113 section 8.3.1 calls it malformed. Two readers may
-        // choose differently, so it goes no further.
+        // RFC 9112 section 3.2.2 lets the target win; RFC 9113 section 8.3.1 calls it malformed.
+        // Two readers may choose differently, so it goes no further.
         (Some(target), Some(field)) if same(target, field)? => target,
         (Some(_), Some(_)) => return Err(bad("the target's host is not that of Host")),
     };
@@ -104,11 +113,16 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Target<'_>, Error> {
         _ => Some(parse(host)?),
     };
     expectation(request.headers())?;
-    Ok(Target { authority, host, path, query: uri.query() })
+    Ok(Target {
+        authority,
+        host,
+        path,
+        query: uri.query(),
+    })
 }
 
-/// The `Upgrade` field to pass on: `None` unless HTTP/1.1 names `upgrade` in `Connection` and a protocol besides
-/// `h2c`. Behind a proxy, `h2c` would be a tunnel past its rules.
+/// The `Upgrade` field to pass on: `None` unless HTTP/1.1 names `upgrade` in `Connection` and a
+/// protocol besides `h2c`. Behind a proxy, `h2c` would be a tunnel past its rules.
 pub(crate) fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
     let headers = request.headers();
     if request.version() != Version::HTTP_11
@@ -120,17 +134,30 @@ pub(crate) fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
     let refused = |protocol: &[u8]| protocol.eq_ignore_ascii_case(b"h2c") || protocol.is_empty();
     let mut fields = headers.get_all(UPGRADE).iter();
     if let (Some(only), None) = (fields.next(), fields.next())
-        && !only.as_bytes().split(|&byte| byte == b',').any(|protocol| refused(protocol.trim_ascii()))
+        && !only
+            .as_bytes()
+            .split(|&byte| byte == b',')
+            .any(|protocol| refused(protocol.trim_ascii()))
     {
         return Some(only.clone());
     }
-    let kept: Vec<_> = elements(headers, &UPGRADE).filter(|protocol| !refused(protocol)).collect();
-    if kept.is_empty() { None } else { HeaderValue::from_bytes(&kept.join(&b", "[..])).ok() }
+    let kept: Vec<_> = elements(headers, &UPGRADE)
+        .filter(|protocol| !refused(protocol))
+        .collect();
+    if kept.is_empty() {
+        None
+    } else {
+        HeaderValue::from_bytes(&kept.join(&b", "[..])).ok()
+    }
 }
 
 /// RFC 9110 section 10.1.1: what is not `100-continue` may be answered 417.
 fn expectation(headers: &HeaderMap) -> Result<(), Error> {
-    match headers.get_all(EXPECT).iter().find(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    match headers
+        .get_all(EXPECT)
+        .iter()
+        .find(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
         Some(_) => Err(Error::client(Kind::ExpectationFailed)),
         None => Ok(()),
     }
@@ -153,7 +180,12 @@ fn parse(host: &[u8]) -> Result<Authority<'_>, Error> {
 /// The elements of a list-valued field.
 fn elements<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let values = headers.get_all(name).iter();
-    values.flat_map(|value| value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii))
+    values.flat_map(|value| {
+        value
+            .as_bytes()
+            .split(|&byte| byte == b',')
+            .map(<[u8]>::trim_ascii)
+    })
 }
 
 fn bad(why: &'static str) -> Error {

@@ -114,9 +114,16 @@ impl Condition {
         }
 
         let now = Instant::now();
-        if state.logged.is_none_or(|logged| now.duration_since(logged) >= QUIET) {
+        if state
+            .logged
+            .is_none_or(|logged| now.duration_since(logged) >= QUIET)
+        {
             (state.logged, state.log_end) = (Some(now), true);
-            let EndpointKey { addr, protocol, name } = &self.key;
+            let EndpointKey {
+                addr,
+                protocol,
+                name,
+            } = &self.key;
             let name = name.as_deref();
             tracing::warn!(endpoint = %addr, name, %protocol, reason = %failure, "no connection to an endpoint");
         }
@@ -140,11 +147,19 @@ impl Condition {
 
     /// Why there is no connection to it.
     pub(super) fn failure(&self) -> Option<ConnectFailure> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).failure.clone()
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failure
+            .clone()
     }
 
     fn tell(&self, before: Option<&ConnectFailure>, after: Option<&ConnectFailure>) {
-        if [before, after].into_iter().flatten().any(ConnectFailure::is_tls) {
+        if [before, after]
+            .into_iter()
+            .flatten()
+            .any(ConnectFailure::is_tls)
+        {
             self.changes.send_modify(|count| *count += 1);
         }
     }
@@ -161,7 +176,12 @@ impl Conditions {
         known.retain(|_, one| Arc::strong_count(one) > 1 || !full && one.failing.load(Relaxed));
 
         let (failing, state) = (AtomicBool::new(false), Mutex::default());
-        let condition = Arc::new(Condition { key: key.clone(), failing, state, changes: self.changes.clone() });
+        let condition = Arc::new(Condition {
+            key: key.clone(),
+            failing,
+            state,
+            changes: self.changes.clone(),
+        });
         if known.len() < MAX_KNOWN {
             known.insert(key, condition.clone());
         }
@@ -171,7 +191,10 @@ impl Conditions {
     /// All endpoints without a connection, and why.
     pub(super) fn failing(&self) -> HashMap<EndpointKey, ConnectFailure> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().filter_map(|(key, one)| Some((key.clone(), one.failure()?))).collect()
+        known
+            .iter()
+            .filter_map(|(key, one)| Some((key.clone(), one.failure()?)))
+            .collect()
     }
 
     /// Changes whenever TLS begins or ends to fail with an endpoint, or fails for another reason.
@@ -185,7 +208,11 @@ mod tests {
     use super::*;
 
     fn key(port: u16) -> EndpointKey {
-        EndpointKey { addr: SocketAddr::from(([192, 0, 2, 1], port)), protocol: Protocol::Https, name: None }
+        EndpointKey {
+            addr: SocketAddr::from(([192, 0, 2, 1], port)),
+            protocol: Protocol::Https,
+            name: None,
+        }
     }
 
     #[test]
@@ -194,7 +221,10 @@ mod tests {
         let mut changes = conditions.changes();
         let condition = conditions.of(key(1));
         condition.failed(ConnectFailure::Refused);
-        assert!(!changes.has_changed().expect("open"), "that happens to every pod that starts");
+        assert!(
+            !changes.has_changed().expect("open"),
+            "that happens to every pod that starts"
+        );
         condition.failed(ConnectFailure::Tls("x".into()));
         assert!(changes.has_changed().expect("open"));
         changes.mark_unchanged();
@@ -203,7 +233,10 @@ mod tests {
 
         drop(condition);
         conditions.of(key(2));
-        assert_eq!(conditions.failing(), HashMap::from([(key(1), ConnectFailure::Tls("x".into()))]));
+        assert_eq!(
+            conditions.failing(),
+            HashMap::from([(key(1), ConnectFailure::Tls("x".into()))])
+        );
         conditions.of(key(1)).works();
         assert!(changes.has_changed().expect("open"));
         assert_eq!(conditions.failing(), HashMap::new());
@@ -216,7 +249,10 @@ mod tests {
             conditions.of(key(port)).failed(ConnectFailure::Refused);
         }
         assert!(conditions.failing().len() <= MAX_KNOWN);
-        assert!(conditions.failing().contains_key(&key(u16::MAX)), "the newest is known");
+        assert!(
+            conditions.failing().contains_key(&key(u16::MAX)),
+            "the newest is known"
+        );
     }
 
     #[test]
@@ -231,7 +267,11 @@ mod tests {
             (105, None),
         ] {
             let failure = ConnectFailure::of_connect(&io::Error::from_raw_os_error(number));
-            assert_eq!(failure.map(|failure| failure.to_string()).as_deref(), expected, "{number}");
+            assert_eq!(
+                failure.map(|failure| failure.to_string()).as_deref(),
+                expected,
+                "{number}"
+            );
         }
     }
 }

@@ -16,12 +16,13 @@ pub struct ConnInfo {
     pub peer: SocketAddr,
     /// The local address the client connected to (as PROXY protocol said, if it did).
     pub local: SocketAddr,
-    /// The port of our listener, if the client itself connected to it; `None` if a balancer did that speaks the PROXY
-    /// protocol.
+    /// The port of our listener, if the client itself connected to it; `None` if a balancer did
+    /// that speaks the PROXY protocol.
     pub listener: Option<u16>,
     /// `client.ip()` as a header value, prepared once per connection.
     pub client_ip: HeaderValue,
-    /// Whether `client` is in the list of trusted proxies: behind PROXY protocol it is the hop before the balancer.
+    /// Whether `client` is in the list of trusted proxies: behind PROXY protocol it is the hop
+    /// before the balancer.
     pub trusted: bool,
     /// What TLS agreed on; `None` on a plain connection.
     pub tls: Option<TlsInfo>,

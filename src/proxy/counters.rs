@@ -1,4 +1,5 @@
-//! Counters of one core. Only that core writes them, so they cost no shared cache line; a scrape adds them up.
+//! Counters of one core. Only that core writes them, so they cost no shared cache line; a scrape
+//! adds them up.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,7 +17,9 @@ use crate::routing::Protocol;
 pub const UPSTREAM_ERRORS: [&str; 3] = ["bad_gateway", "unavailable", "timeout"];
 
 /// Upper bounds of the latency buckets, in seconds; one more bucket has what is slower.
-pub const LATENCY_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+pub const LATENCY_BUCKETS: [f64; 11] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+];
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -86,8 +89,19 @@ pub struct EndpointHealth {
 pub(super) fn endpoints(cores: &[Arc<Counters>]) -> Vec<EndpointHealth> {
     let mut sums = BTreeMap::new();
     for core in cores {
-        for ((addr, _), stats) in core.endpoints.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let empty = EndpointHealth { addr: *addr, requests: 0, in_flight: 0, failures: 0, ejected_on: 0 };
+        for ((addr, _), stats) in core
+            .endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            let empty = EndpointHealth {
+                addr: *addr,
+                requests: 0,
+                in_flight: 0,
+                failures: 0,
+                ejected_on: 0,
+            };
             let sum = sums.entry(*addr).or_insert(empty);
             sum.requests += stats.begun.value();
             sum.in_flight += stats.begun.value().saturating_sub(stats.ended.value());
@@ -113,7 +127,10 @@ impl Count {
 impl Counters {
     /// The cell of an endpoint. What nobody else holds belongs to one that is gone.
     pub(super) fn endpoint(&self, addr: SocketAddr, protocol: Protocol) -> Arc<EndpointStats> {
-        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut endpoints = self
+            .endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         endpoints.retain(|_, stats| Arc::strong_count(stats) > 1);
         endpoints.entry((addr, protocol)).or_default().clone()
     }
@@ -132,8 +149,12 @@ impl Counters {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         self.requests[class].add(1);
         let seconds = took.as_secs_f64();
-        let bucket = LATENCY_BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(LATENCY_BUCKETS.len());
+        let bucket = LATENCY_BUCKETS
+            .iter()
+            .position(|bound| seconds <= *bound)
+            .unwrap_or(LATENCY_BUCKETS.len());
         self.latency[bucket].add(1);
-        self.latency_micros.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.latency_micros
+            .add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 }

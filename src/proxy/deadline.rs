@@ -1,5 +1,6 @@
-//! Coarse deadlines: one ticker per core for everything that waits, instead of a timer per wait. Precise to [`TICK`],
-//! which is enough for timeouts of seconds, and free of cost for what does not wait.
+//! Coarse deadlines: one ticker per core for everything that waits, instead of a timer per wait.
+//! Precise to [`TICK`], which is enough for timeouts of seconds, and free of cost for what does not
+//! wait.
 
 use std::{
     cell::{Cell, RefCell},
@@ -60,7 +61,11 @@ impl Deadlines {
 impl Deadline {
     /// A waiter that does not wait yet.
     pub(super) fn new(of: &Rc<Deadlines>) -> Self {
-        Self { of: of.clone(), slot: None, at: None }
+        Self {
+            of: of.clone(),
+            slot: None,
+            at: None,
+        }
     }
 
     /// Something moved: the next wait begins anew.
@@ -70,9 +75,14 @@ impl Deadline {
         }
     }
 
-    /// Nothing is there: whether `idle` has passed since the first such call after something moved, or `latest` is
-    /// past. If not, the task is woken when one of them is.
-    pub(super) fn is_over(&mut self, cx: &Context<'_>, idle: Duration, latest: Option<Instant>) -> bool {
+    /// Nothing is there: whether `idle` has passed since the first such call after something moved,
+    /// or `latest` is past. If not, the task is woken when one of them is.
+    pub(super) fn is_over(
+        &mut self,
+        cx: &Context<'_>,
+        idle: Duration,
+        latest: Option<Instant>,
+    ) -> bool {
         let now = Instant::now();
         let at = *self.at.get_or_insert(now + idle);
         let at = latest.map_or(at, |latest| latest.min(at));

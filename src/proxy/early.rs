@@ -1,6 +1,7 @@
-//! A socket to a backend that lets an answer be read after writing has failed. A backend may answer before it has read
-//! the whole request and close: what it said lies in our receive buffer, but the HTTP client gives up at the failed
-//! write. So a failed write just waits, and the reading side finds the answer, then the end.
+//! A socket to a backend that lets an answer be read after writing has failed. A backend may answer
+//! before it has read the whole request and close: what it said lies in our receive buffer, but the
+//! HTTP client gives up at the failed write. So a failed write just waits, and the reading side
+//! finds the answer, then the end.
 
 use std::{
     io::{self, IoSlice},
@@ -26,7 +27,12 @@ pub(super) struct Early {
 
 impl Early {
     pub(super) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, broken: false, ended: false, writer: None }
+        Self {
+            tcp,
+            broken: false,
+            ended: false,
+            writer: None,
+        }
     }
 
     /// A socket that was reset is always readable, so the end comes soon.
@@ -38,10 +44,17 @@ impl Early {
         Poll::Pending
     }
 
-    fn judge(&mut self, cx: &Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn judge(
+        &mut self,
+        cx: &Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Err(error))
-                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
             {
                 self.broken = true;
                 self.write_later(cx)
@@ -52,7 +65,11 @@ impl Early {
 }
 
 impl AsyncRead for Early {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
         let ended = match &read {
@@ -71,7 +88,11 @@ impl AsyncRead for Early {
 }
 
 impl AsyncWrite for Early {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.broken {
             return self.write_later(cx);
         }

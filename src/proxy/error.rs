@@ -1,5 +1,5 @@
-//! What can go wrong with a request, whose fault it is, and whether it may be retried. This file alone turns it into
-//! a response.
+//! What can go wrong with a request, whose fault it is, and whether it may be retried. This file
+//! alone turns it into a response.
 
 use std::fmt;
 
@@ -73,8 +73,8 @@ pub struct Error {
     pub retry: Retry,
 }
 
-/// What the asker of a failed request understands; to be taken from the head before it is given away. Read only when a
-/// request fails.
+/// What the asker of a failed request understands; to be taken from the head before it is given
+/// away. Read only when a request fails.
 #[derive(Clone, Debug, Default)]
 pub struct Ask {
     accept: Option<HeaderValue>,
@@ -103,7 +103,10 @@ impl Kind {
     /// Why, in a few words.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::BadRequest(why) | Self::BadGateway(why) | Self::Unavailable(why) | Self::GatewayTimeout(why) => why,
+            Self::BadRequest(why)
+            | Self::BadGateway(why)
+            | Self::Unavailable(why)
+            | Self::GatewayTimeout(why) => why,
             Self::NoRoute => "no route for this host and path",
             Self::MethodNotAllowed => "CONNECT is not offered",
             Self::RequestTimeout => "the request did not arrive in time",
@@ -116,8 +119,8 @@ impl Kind {
         }
     }
 
-    /// Whether the connection cannot be used any further: it is not known where the next request would begin, or
-    /// the rest of this one is not wanted.
+    /// Whether the connection cannot be used any further: it is not known where the next request
+    /// would begin, or the rest of this one is not wanted.
     fn closes(self) -> bool {
         matches!(
             self,
@@ -133,7 +136,8 @@ impl Kind {
         )
     }
 
-    /// gRPC's own mapping from HTTP statuses (its `http-grpc-status-mapping`), and RESOURCE_EXHAUSTED for limits.
+    /// gRPC's own mapping from HTTP statuses (its `http-grpc-status-mapping`), and
+    /// RESOURCE_EXHAUSTED for limits.
     fn grpc(self) -> HeaderValue {
         HeaderValue::from_static(match self.status().as_u16() {
             413 | 431 => "8",
@@ -148,20 +152,33 @@ impl Kind {
 impl Error {
     /// The client's fault.
     pub fn client(kind: Kind) -> Self {
-        Self { kind, side: Side::Client, retry: Retry::Never }
+        Self {
+            kind,
+            side: Side::Client,
+            retry: Retry::Never,
+        }
     }
 
     /// The upstream's fault.
     pub fn upstream(kind: Kind, retry: Retry) -> Self {
-        Self { kind, side: Side::Upstream, retry }
+        Self {
+            kind,
+            side: Side::Upstream,
+            retry,
+        }
     }
 
     /// Our fault, or the configuration's.
     pub fn us(kind: Kind) -> Self {
-        Self { kind, side: Side::Us, retry: Retry::Never }
+        Self {
+            kind,
+            side: Side::Us,
+            retry: Retry::Never,
+        }
     }
 
-    /// The answer. Small; `Connection: close` (which HTTP/2 does not carry) where framing is in doubt.
+    /// The answer. Small; `Connection: close` (which HTTP/2 does not carry) where framing is in
+    /// doubt.
     pub fn response(&self, ask: &Ask) -> Response<Bytes> {
         let status = self.kind.status();
         let reason = self.kind.reason();
@@ -178,10 +195,16 @@ impl Error {
         let (content_type, body) = if ask.is_json() {
             (
                 "application/json",
-                format!("{{\"status\":{},\"error\":\"{name}\",\"reason\":\"{reason}\"}}\n", status.as_u16()),
+                format!(
+                    "{{\"status\":{},\"error\":\"{name}\",\"reason\":\"{reason}\"}}\n",
+                    status.as_u16()
+                ),
             )
         } else {
-            ("text/plain; charset=utf-8", format!("{} {name}: {reason}\n", status.as_u16()))
+            (
+                "text/plain; charset=utf-8",
+                format!("{} {name}: {reason}\n", status.as_u16()),
+            )
         };
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = status;
@@ -189,7 +212,10 @@ impl Error {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.kind == Kind::MethodNotAllowed {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"));
+            headers.insert(
+                ALLOW,
+                HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"),
+            );
         }
         self.close(headers);
         response
@@ -223,14 +249,20 @@ impl fmt::Display for Side {
 impl Ask {
     /// From the head of a request.
     pub fn of(headers: &HeaderMap) -> Self {
-        Self { accept: headers.get(ACCEPT).cloned(), content_type: headers.get(CONTENT_TYPE).cloned() }
+        Self {
+            accept: headers.get(ACCEPT).cloned(),
+            content_type: headers.get(CONTENT_TYPE).cloned(),
+        }
     }
 
     /// By the content type of the request.
     fn is_grpc(&self) -> bool {
         let starts = |prefix: &[u8]| {
             self.content_type.as_ref().is_some_and(|value| {
-                value.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+                value
+                    .as_bytes()
+                    .get(..prefix.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
             })
         };
         starts(b"application/grpc") && !starts(b"application/grpc-web")
@@ -239,7 +271,9 @@ impl Ask {
     /// If `Accept` names it and no web page.
     fn is_json(&self) -> bool {
         let accepts = |media: &[u8]| {
-            self.accept.as_ref().is_some_and(|value| memchr::memmem::find(value.as_bytes(), media).is_some())
+            self.accept
+                .as_ref()
+                .is_some_and(|value| memchr::memmem::find(value.as_bytes(), media).is_some())
         };
         accepts(b"json") && !accepts(b"text/html")
     }

@@ -1,5 +1,6 @@
-//! HTTP/1.1 towards an endpoint (RFC 9112). The task that answers a client writes the request and reads the answer
-//! itself, on a connection that it alone holds: no other task, channel or copy of the head is between them.
+//! HTTP/1.1 towards an endpoint (RFC 9112). The task that answers a client writes the request and
+//! reads the answer itself, on a connection that it alone holds: no other task, channel or copy of
+//! the head is between them.
 
 mod answer;
 mod head;
@@ -41,7 +42,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + fmt::Debug> Transport for T {}
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Shared with a task of its own only while a request is still being sent when its answer has begun.
+    /// Shared with a task of its own only while a request is still being sent when its answer has
+    /// begun.
     transport: Rc<RefCell<dyn Transport>>,
     /// Received, and not taken yet.
     received: BytesMut,
@@ -70,12 +72,21 @@ pub(super) enum Failed {
 impl Connection {
     /// A connection over `transport`, on which nothing was said yet.
     pub(super) fn new(transport: impl Transport + 'static) -> Self {
-        Self { transport: Rc::new(RefCell::new(transport)), received: BytesMut::new(), searched: 0, step: STEP }
+        Self {
+            transport: Rc::new(RefCell::new(transport)),
+            received: BytesMut::new(),
+            searched: 0,
+            step: STEP,
+        }
     }
 
-    /// Sends a request and receives the head of its answer. If the answer is there before the whole request was sent,
-    /// the rest is still to be sent: [`Answer::new`].
-    pub(super) async fn exchange(&mut self, upload: &mut Upload, limits: Limits) -> Result<Head, Failed> {
+    /// Sends a request and receives the head of its answer. If the answer is there before the whole
+    /// request was sent, the rest is still to be sent: [`Answer::new`].
+    pub(super) async fn exchange(
+        &mut self,
+        upload: &mut Upload,
+        limits: Limits,
+    ) -> Result<Head, Failed> {
         let mut informational = 0;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(Err(failed)) = upload.poll(cx, &self.transport) {
@@ -88,7 +99,9 @@ impl Connection {
                     }
                     informational += 1;
                     if informational > MAX_INFORMATIONAL {
-                        return Poll::Ready(Err(Failed::Malformed("the backend's answer does not begin")));
+                        return Poll::Ready(Err(Failed::Malformed(
+                            "the backend's answer does not begin",
+                        )));
                     }
                     continue;
                 }
@@ -97,7 +110,10 @@ impl Connection {
                     continue;
                 }
                 let silent = self.received.is_empty() && informational == 0;
-                let refused = received.err().filter(|_| silent).and_then(|error| refused_later(&error));
+                let refused = received
+                    .err()
+                    .filter(|_| silent)
+                    .and_then(|error| refused_later(&error));
                 return Poll::Ready(Err(match refused {
                     Some(why) => Failed::Tls(why.into()),
                     None if !upload.is_begun() => Failed::Unsent,
@@ -109,14 +125,20 @@ impl Connection {
         .await
     }
 
-    /// Whether nothing has come since the last answer: neither bytes, which would be taken for the next one, nor the end.
+    /// Whether nothing has come since the last answer: neither bytes, which would be taken for the
+    /// next one, nor the end.
     pub(super) fn is_quiet(&self) -> bool {
         let mut byte = [0];
         let mut transport = self.transport.borrow_mut();
-        let read = std::future::poll_fn(|cx| Pin::new(&mut *transport).poll_read(cx, &mut ReadBuf::new(&mut byte)));
+        let read = std::future::poll_fn(|cx| {
+            Pin::new(&mut *transport).poll_read(cx, &mut ReadBuf::new(&mut byte))
+        });
         // Without constraint: a task that has used up its turn is told that nothing is there.
         let read = pin!(tokio::task::unconstrained(read));
-        self.received.is_empty() && read.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        self.received.is_empty()
+            && read
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
     }
 
     /// Closes an idle connection, with TLS's farewell if it can be said at once.
@@ -126,16 +148,29 @@ impl Connection {
     }
 
     /// Takes a complete head off what was received.
-    fn take_head(&mut self, upload: &mut Upload, limits: Limits) -> Result<Option<Head>, &'static str> {
+    fn take_head(
+        &mut self,
+        upload: &mut Upload,
+        limits: Limits,
+    ) -> Result<Option<Head>, &'static str> {
         let Some(end) = head::end(&self.received, self.searched) else {
             self.searched = self.received.len();
-            return if self.received.len() > limits.bytes { Err(head::TOO_LARGE) } else { Ok(None) };
+            return if self.received.len() > limits.bytes {
+                Err(head::TOO_LARGE)
+            } else {
+                Ok(None)
+            };
         };
         self.searched = 0;
         if end > limits.bytes {
             return Err(head::TOO_LARGE);
         }
-        Head::parse(&self.received.split_to(end).freeze(), upload.is_head(), upload.spare()).map(Some)
+        Head::parse(
+            &self.received.split_to(end).freeze(),
+            upload.is_head(),
+            upload.spare(),
+        )
+        .map(Some)
     }
 
     /// Receives up to about `room` bytes. Ready with their number, 0 at the end.
@@ -157,9 +192,14 @@ impl Connection {
     }
 }
 
-/// After a switch of protocols the connection is a stream of bytes, beginning with those that came with the answer.
+/// After a switch of protocols the connection is a stream of bytes, beginning with those that came
+/// with the answer.
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.received.is_empty() {
             return Pin::new(&mut *self.transport.borrow_mut()).poll_read(cx, buf);
         }
@@ -174,7 +214,11 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.transport.borrow_mut()).poll_write(cx, bytes)
     }
 

@@ -1,4 +1,5 @@
-//! From a matched request to the answer of an endpoint: choose, connect, send, try again where that is safe.
+//! From a matched request to the answer of an endpoint: choose, connect, send, try again where that
+//! is safe.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -55,7 +56,8 @@ pub(super) struct Matched<'a> {
     pub(super) request_id: HeaderValue,
 }
 
-/// Forwards a request, whose head is taken, and returns the head of the answer with its streaming body, and who gave it.
+/// Forwards a request, whose head is taken, and returns the head of the answer with its streaming
+/// body, and who gave it.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
@@ -72,7 +74,10 @@ pub(super) async fn forward(
     }
     let deadline = settings.request_timeout.map(|limit| Instant::now() + limit);
     let backend = matched.backend;
-    let client_upgrade = matched.upgrade.is_some().then(|| hyper::upgrade::on(&mut *request));
+    let client_upgrade = matched
+        .upgrade
+        .is_some()
+        .then(|| hyper::upgrade::on(&mut *request));
     let client_version = request.version();
     let (mut head, ()) = std::mem::take(request).into_parts();
     let (body, fate) = if length.is_empty() {
@@ -86,7 +91,13 @@ pub(super) async fn forward(
         Protocol::Http1 | Protocol::Https => {
             pin = conn.pins.of(backend, &head.headers);
             let written = head_h1(settings, conn, matched, &mut head);
-            Sent::H1(Some(Upload::new(head.method, written, head.headers, length, body)))
+            Sent::H1(Some(Upload::new(
+                head.method,
+                written,
+                head.headers,
+                length,
+                body,
+            )))
         }
         Protocol::H2c | Protocol::H2 => {
             head_h2(settings, conn, matched, &mut head)?;
@@ -100,36 +111,83 @@ pub(super) async fn forward(
         };
         attempts(worker, conn, backend, &mut request, claim, fate.as_ref()).await
     });
-    let (Answered { mut parts, received, upgrade }, lease) = match deadline {
+    let (
+        Answered {
+            mut parts,
+            received,
+            upgrade,
+        },
+        lease,
+    ) = match deadline {
         None => sent.await?,
         Some(at) => tokio::time::timeout_at(at.into(), sent.as_mut())
             .await
-            .map_err(|_late| Error::upstream(Kind::GatewayTimeout("the request took too long"), Retry::Never))??,
+            .map_err(|_late| {
+                Error::upstream(
+                    Kind::GatewayTimeout("the request took too long"),
+                    Retry::Never,
+                )
+            })??,
     };
     let endpoint = lease.upstream().key.addr;
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        let (Some(client), Some(protocol), Some(upstream)) = (client_upgrade, upgrade, received.into_stream()) else {
-            return Err(Error::upstream(Kind::BadGateway("the backend switched protocols unasked"), Retry::Never));
+        let (Some(client), Some(protocol), Some(upstream)) =
+            (client_upgrade, upgrade, received.into_stream())
+        else {
+            return Err(Error::upstream(
+                Kind::BadGateway("the backend switched protocols unasked"),
+                Retry::Never,
+            ));
         };
         parts.headers.insert(UPGRADE, protocol);
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        parts
+            .headers
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
         conn.switched();
         worker.counters.upgrades.add(1);
         upgrade::tunnel(worker, client, upstream, lease);
         return Ok((Response::from_parts(parts, Body::default()), endpoint));
     }
-    // In an answer to HTTP/1.0 the server writes that version itself, with the keep-alive that was asked for.
-    parts.version = if client_version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
-    Ok((Response::from_parts(parts, Body::relay(received, lease, worker, deadline, fate.clone())), endpoint))
+    // In an answer to HTTP/1.0 the server writes that version itself, with the keep-alive that was
+    // asked for.
+    parts.version = if client_version == Version::HTTP_2 {
+        Version::HTTP_2
+    } else {
+        Version::HTTP_11
+    };
+    Ok((
+        Response::from_parts(
+            parts,
+            Body::relay(received, lease, worker, deadline, fate.clone()),
+        ),
+        endpoint,
+    ))
 }
 
-/// Writes the head for an HTTP/1.1 endpoint, but for what frames the body, straight from the fields that came: changing a
-/// map of fields costs much more.
-fn head_h1(settings: &Settings, conn: &ConnInfo, matched: Matched<'_>, parts: &mut Parts) -> HeadWriter {
-    let Matched { host, outside, target, upgrade, request_id, .. } = matched;
+/// Writes the head for an HTTP/1.1 endpoint, but for what frames the body, straight from the fields
+/// that came: changing a map of fields costs much more.
+fn head_h1(
+    settings: &Settings,
+    conn: &ConnInfo,
+    matched: Matched<'_>,
+    parts: &mut Parts,
+) -> HeadWriter {
+    let Matched {
+        host,
+        outside,
+        target,
+        upgrade,
+        request_id,
+        ..
+    } = matched;
     let mut head = HeadWriter::new(&parts.method, &target);
     head.field(&HOST, &host);
-    let client = headers::Client { conn, trusted: &settings.trusted_proxies, host: &host, outside };
+    let client = headers::Client {
+        conn,
+        trusted: &settings.trusted_proxies,
+        host: &host,
+        outside,
+    };
     headers::write(&mut head, &mut parts.headers, client, request_id);
     if let Some(protocol) = upgrade {
         head.field(&UPGRADE, &protocol);
@@ -139,12 +197,30 @@ fn head_h1(settings: &Settings, conn: &ConnInfo, matched: Matched<'_>, parts: &m
 }
 
 /// Makes a head that of a request to an HTTP/2 endpoint.
-fn head_h2(settings: &Settings, conn: &ConnInfo, matched: Matched<'_>, parts: &mut Parts) -> Result<(), Error> {
-    let Matched { backend, host, outside, target, length, request_id, .. } = matched;
+fn head_h2(
+    settings: &Settings,
+    conn: &ConnInfo,
+    matched: Matched<'_>,
+    parts: &mut Parts,
+) -> Result<(), Error> {
+    let Matched {
+        backend,
+        host,
+        outside,
+        target,
+        length,
+        request_id,
+        ..
+    } = matched;
     let trailers = headers::wants_trailers(&parts.headers);
     let fields = &mut parts.headers;
     headers::strip(fields);
-    let client = headers::Client { conn, trusted: &settings.trusted_proxies, host: &host, outside };
+    let client = headers::Client {
+        conn,
+        trusted: &settings.trusted_proxies,
+        host: &host,
+        outside,
+    };
     headers::forwarded(fields, client, || request_id);
     fields.remove(HOST);
     match length {
@@ -154,12 +230,17 @@ fn head_h2(settings: &Settings, conn: &ConnInfo, matched: Matched<'_>, parts: &m
     if trailers {
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
-    let scheme = if backend.protocol == Protocol::H2 { Scheme::HTTPS } else { Scheme::HTTP };
-    let authority =
-        http::uri::Authority::try_from(host.as_bytes()).map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?;
+    let scheme = if backend.protocol == Protocol::H2 {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
+    };
+    let authority = http::uri::Authority::try_from(host.as_bytes())
+        .map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?;
     let mut uri = http::uri::Parts::default();
     (uri.scheme, uri.authority, uri.path_and_query) = (Some(scheme), Some(authority), Some(target));
-    parts.uri = Uri::from_parts(uri).map_err(|_bad| Error::client(Kind::BadRequest("bad target")))?;
+    parts.uri =
+        Uri::from_parts(uri).map_err(|_bad| Error::client(Kind::BadRequest("bad target")))?;
     parts.version = Version::HTTP_2;
     parts.extensions.clear();
     Ok(())
@@ -168,8 +249,8 @@ fn head_h2(settings: &Settings, conn: &ConnInfo, matched: Matched<'_>, parts: &m
 /// A request in the form that its endpoints take. It is gone once it has an answer.
 enum Sent {
     H1(Option<Upload>),
-    /// It stays in its place, and is moved only when it is sent: it is large, and each future it passed through would
-    /// have room for it.
+    /// It stays in its place, and is moved only when it is sent: it is large, and each future it
+    /// passed through would have room for it.
     H2(Option<Request<Outgoing>>),
 }
 
@@ -184,12 +265,16 @@ struct Answered {
 /// Waits until no other request of the client is on its pinned connection.
 async fn turn(worker: &Worker, pin: &Rc<pin::Pin>) -> Result<Claim, Error> {
     let waiting = tokio::time::timeout(worker.settings.response_header_timeout, pin.claim());
-    let late = Kind::GatewayTimeout("an earlier request on the client's own connection to the backend is not over");
-    waiting.await.map_err(|_late| Error::upstream(late, Retry::Never))
+    let late = Kind::GatewayTimeout(
+        "an earlier request on the client's own connection to the backend is not over",
+    );
+    waiting
+        .await
+        .map_err(|_late| Error::upstream(late, Retry::Never))
 }
 
-/// Sends `request` to one endpoint after another, until one answers or it may not be sent again. With `claim`, over the
-/// connection that is pinned, or one that is pinned from then on.
+/// Sends `request` to one endpoint after another, until one answers or it may not be sent again.
+/// With `claim`, over the connection that is pinned, or one that is pinned from then on.
 async fn attempts(
     worker: &Rc<Worker>,
     conn: &ConnInfo,
@@ -234,15 +319,22 @@ async fn attempts(
         if !again || attempt >= worker.settings.max_attempts {
             return Err(error);
         }
-        // A reused connection that had died says nothing about its endpoint: the same one, newly connected.
+        // A reused connection that had died says nothing about its endpoint: the same one, newly
+        // connected.
         fresh = error.retry == Retry::IfReused;
         attempt += 1;
         worker.counters.retries.add(1);
     }
 }
 
-/// Who keeps the connection that an answer came over; `None` for the pool, or if it is a shared one.
-fn keeper(conn: &ConnInfo, backend: &Backend, claim: Option<Claim>, answered: &Answered) -> Option<Keeper> {
+/// Who keeps the connection that an answer came over; `None` for the pool, or if it is a shared
+/// one.
+fn keeper(
+    conn: &ConnInfo,
+    backend: &Backend,
+    claim: Option<Claim>,
+    answered: &Answered,
+) -> Option<Keeper> {
     if !matches!(answered.received, Received::H1(_)) {
         return None;
     }
@@ -253,11 +345,16 @@ fn keeper(conn: &ConnInfo, backend: &Backend, claim: Option<Claim>, answered: &A
         return None;
     }
     // Another request of the client may have begun to authenticate at the same time.
-    Some(conn.pins.open(backend).try_claim().map_or(Keeper::Nobody, Keeper::Client))
+    Some(
+        conn.pins
+            .open(backend)
+            .try_claim()
+            .map_or(Keeper::Nobody, Keeper::Client),
+    )
 }
 
-/// One attempt at one HTTP/1.1 endpoint, over the connection that is `kept` if there is one. The request stays where it is
-/// unless there is an answer.
+/// One attempt at one HTTP/1.1 endpoint, over the connection that is `kept` if there is one. The
+/// request stays where it is unless there is an answer.
 async fn once_h1(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
@@ -276,10 +373,20 @@ async fn once_h1(
     if !reused {
         worker.counters.connects.add(1);
     }
-    let limits = Limits { bytes: worker.settings.max_header_bytes, fields: MAX_FIELDS };
+    let limits = Limits {
+        bytes: worker.settings.max_header_bytes,
+        fields: MAX_FIELDS,
+    };
     let upload = request.as_mut().expect("a request to send");
     let exchange = connection.exchange(upload, limits);
-    let failed = match in_time(worker, worker.settings.response_header_timeout, exchange, fate).await {
+    let failed = match in_time(
+        worker,
+        worker.settings.response_header_timeout,
+        exchange,
+        fate,
+    )
+    .await
+    {
         None => return Err(late(fate)),
         Some(Ok(head)) => {
             upstream.succeeded();
@@ -287,31 +394,48 @@ async fn once_h1(
             let received = Received::H1(Answer::new(connection, &head, upload, limits));
             let (mut parts, ()) = Response::new(()).into_parts();
             (parts.status, parts.headers) = (head.status, head.headers);
-            return Ok((Answered { parts, received, upgrade: head.upgrade }, lease));
+            return Ok((
+                Answered {
+                    parts,
+                    received,
+                    upgrade: head.upgrade,
+                },
+                lease,
+            ));
         }
         Some(Err(failed)) => failed,
     };
     if let Some(kind) = fate.and_then(|fate| fate.failed.get()) {
         return Err(Error::client(kind));
     }
-    // A connection that waited in the pool may die under the request. It is sent again if the endpoint has not seen it,
-    // or if it may see it twice (RFC 9110 section 9.2.2).
+    // A connection that waited in the pool may die under the request. It is sent again if the
+    // endpoint has not seen it, or if it may see it twice (RFC 9110 section 9.2.2).
     let broken = "the backend broke off";
     let (again, why) = match failed {
         Failed::Tls(why) => {
             let error = upstream.failed(ConnectFailure::Tls(why));
             worker.failed(upstream, &error);
-            return Err(Error { retry: Retry::Never, ..error });
+            return Err(Error {
+                retry: Retry::Never,
+                ..error
+            });
         }
         Failed::Unsent => (upload.rewind(), broken),
-        Failed::NoAnswer => (reused && fate.is_none() && upload.is_idempotent() && upload.rewind(), broken),
+        Failed::NoAnswer => (
+            reused && fate.is_none() && upload.is_idempotent() && upload.rewind(),
+            broken,
+        ),
         Failed::Malformed(why) => (false, why),
         Failed::Broken | Failed::Body => (false, broken),
     };
-    Err(Error::upstream(Kind::BadGateway(why), if again { Retry::IfReused } else { Retry::Never }))
+    Err(Error::upstream(
+        Kind::BadGateway(why),
+        if again { Retry::IfReused } else { Retry::Never },
+    ))
 }
 
-/// One attempt at one HTTP/2 endpoint. When it fails and may be repeated, the request is back in its place.
+/// One attempt at one HTTP/2 endpoint. When it fails and may be repeated, the request is back in
+/// its place.
 async fn once_h2(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
@@ -319,12 +443,14 @@ async fn once_h2(
     fate: Option<&Rc<Fate>>,
 ) -> Result<(Answered, Lease), Error> {
     let acquired = upstream.stream(worker).await;
-    let (mut sender, mut lease, reused) = acquired.inspect_err(|error| worker.failed(upstream, error))?;
+    let (mut sender, mut lease, reused) =
+        acquired.inspect_err(|error| worker.failed(upstream, error))?;
     if !reused {
         worker.counters.connects.add(1);
     }
     let sent = request.take().expect("a request to send");
-    let again = (reused && fate.is_none() && sent.method().is_idempotent()).then(|| head_again(&sent));
+    let again =
+        (reused && fate.is_none() && sent.method().is_idempotent()).then(|| head_again(&sent));
     let limit = worker.settings.response_header_timeout;
     match in_time(worker, limit, sender.try_send_request(sent), fate).await {
         None => {
@@ -336,7 +462,14 @@ async fn once_h2(
             upstream.succeeded();
             let (mut parts, incoming) = answer.into_parts();
             headers::strip(&mut parts.headers);
-            Ok((Answered { parts, received: Received::H2(incoming), upgrade: None }, lease))
+            Ok((
+                Answered {
+                    parts,
+                    received: Received::H2(incoming),
+                    upgrade: None,
+                },
+                lease,
+            ))
         }
         Some(Err(mut error)) => {
             lease.retire();
@@ -344,9 +477,18 @@ async fn once_h2(
                 return Err(Error::client(kind));
             }
             let unsent = error.take_message();
-            *request = unsent.filter(|_| fate.is_none_or(|fate| !fate.started.get())).or(again);
-            let retry = if request.is_some() { Retry::IfReused } else { Retry::Never };
-            Err(Error::upstream(Kind::BadGateway("the backend broke off"), retry))
+            *request = unsent
+                .filter(|_| fate.is_none_or(|fate| !fate.started.get()))
+                .or(again);
+            let retry = if request.is_some() {
+                Retry::IfReused
+            } else {
+                Retry::Never
+            };
+            Err(Error::upstream(
+                Kind::BadGateway("the backend broke off"),
+                retry,
+            ))
         }
     }
 }
@@ -364,11 +506,14 @@ fn head_again(request: &Request<Outgoing>) -> Request<Outgoing> {
 /// Why a request has no answer when the time for it is over.
 fn late(fate: Option<&Rc<Fate>>) -> Error {
     let late = Kind::GatewayTimeout("the backend did not answer in time");
-    Error::upstream(fate.and_then(|fate| fate.failed.get()).unwrap_or(late), Retry::Never)
+    Error::upstream(
+        fate.and_then(|fate| fate.failed.get()).unwrap_or(late),
+        Retry::Never,
+    )
 }
 
-/// The answer to a request, or `None` when it does not begin within `limit` of the last byte of the request. While the
-/// client still sends, it is not the backend that is late.
+/// The answer to a request, or `None` when it does not begin within `limit` of the last byte of the
+/// request. While the client still sends, it is not the backend that is late.
 async fn in_time<T>(
     worker: &Worker,
     limit: Duration,
@@ -384,20 +529,26 @@ async fn in_time<T>(
         if !deadline.is_over(cx, limit, None) {
             return Poll::Pending;
         }
-        let Some(fate) = fate else { return Poll::Ready(None) };
+        let Some(fate) = fate else {
+            return Poll::Ready(None);
+        };
         let left = match fate.moved.get() {
             _ if fate.waiting.get() && !fate.done.get() => limit,
             Some(moved) => limit.saturating_sub(moved.elapsed()),
             None => Duration::ZERO,
         };
         deadline.moved();
-        if deadline.is_over(cx, left, None) { Poll::Ready(None) } else { Poll::Pending }
+        if deadline.is_over(cx, left, None) {
+            Poll::Ready(None)
+        } else {
+            Poll::Pending
+        }
     })
     .await
 }
 
-/// Chooses an endpoint: in turn or by load, passing over those that were tried or refuse connections. When all refuse,
-/// one is tried all the same: a guess is better than a certain 503.
+/// Chooses an endpoint: in turn or by load, passing over those that were tried or refuse
+/// connections. When all refuse, one is tried all the same: a guess is better than a certain 503.
 async fn pick(
     worker: &Rc<Worker>,
     backend: &Arc<Backend>,
@@ -405,7 +556,11 @@ async fn pick(
     again: bool,
 ) -> Result<(Rc<Upstream>, bool), Error> {
     let endpoints = backend.endpoints();
-    let key = |addr: SocketAddr, name| UpstreamKey { addr, protocol: backend.protocol, name };
+    let key = |addr: SocketAddr, name| UpstreamKey {
+        addr,
+        protocol: backend.protocol,
+        name,
+    };
     let chosen = match &**endpoints {
         EndpointSet::Addresses(list) if !list.is_empty() => {
             let at = |index: usize| -> Rc<Upstream> {
@@ -418,12 +573,15 @@ async fn pick(
             let now = Instant::now();
             let seen = *tried;
             let untried = |index: usize| index >= 64 || seen & (1 << index) == 0;
-            let healthy = |index: usize| untried(index) && !at(index).outlier.borrow().is_ejected(now);
+            let healthy =
+                |index: usize| untried(index) && !at(index).outlier.borrow().is_ejected(now);
             let turn = worker.turn(backend).wrapping_sub(usize::from(again));
             let index = match worker.settings.balance {
                 BalanceSetting::RoundRobin => balance::round_robin(turn, list.len(), healthy),
                 BalanceSetting::LeastRequest => {
-                    balance::least_request(worker.random(), list.len(), healthy, |index| at(index).in_flight.get())
+                    balance::least_request(worker.random(), list.len(), healthy, |index| {
+                        at(index).in_flight.get()
+                    })
                 }
             };
             let index = index
@@ -435,7 +593,10 @@ async fn pick(
             (at(index), false)
         }
         EndpointSet::Empty | EndpointSet::Addresses(_) => {
-            return Err(Error::upstream(Kind::Unavailable("the service has no endpoints"), Retry::Never));
+            return Err(Error::upstream(
+                Kind::Unavailable("the service has no endpoints"),
+                Retry::Never,
+            ));
         }
         EndpointSet::Name { host, port } => {
             let (host, port) = (host.clone(), *port);
@@ -446,24 +607,38 @@ async fn pick(
             let allowed = |addr: &&IpAddr| worker.settings.local_names || !is_local(**addr);
             let addresses: Vec<IpAddr> = found.iter().filter(allowed).copied().collect();
             if addresses.is_empty() {
-                return Err(unavailable("the backend's name has no address that is allowed"));
+                return Err(unavailable(
+                    "the backend's name has no address that is allowed",
+                ));
             }
             let turn = worker.turn(backend) % addresses.len().max(1);
             let name = host.parse::<IpAddr>().is_err().then(|| Rc::from(&*host));
-            (worker.upstream(key(SocketAddr::new(addresses[turn], port), name)), addresses.len() == 1)
+            (
+                worker.upstream(key(SocketAddr::new(addresses[turn], port), name)),
+                addresses.len() == 1,
+            )
         }
     };
     Ok(chosen)
 }
 
-/// Loopback, link-local and other addresses that mean something else on every device: the API refuses them as
-/// endpoints, and a name must not lead there either.
+/// Loopback, link-local and other addresses that mean something else on every device: the API
+/// refuses them as endpoints, and a name must not lead there either.
 fn is_local(addr: IpAddr) -> bool {
     match addr.to_canonical() {
         IpAddr::V4(v4) => {
-            v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
+            v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || v4.is_multicast()
+                || v4.is_broadcast()
         }
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
+        IpAddr::V6(v6) => {
+            v6.is_loopback()
+                || v6.is_unicast_link_local()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+        }
     }
 }
 

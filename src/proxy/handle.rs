@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{
-        CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+        CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, STRICT_TRANSPORT_SECURITY,
+        X_CONTENT_TYPE_OPTIONS,
     },
     uri::PathAndQuery,
 };
@@ -31,18 +32,23 @@ use crate::routing::{Action, Route, path};
 const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 
 /// Answers one request of a client connection.
-pub(crate) async fn handle(worker: &Rc<Worker>, conn: &Rc<ConnInfo>, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn handle(
+    worker: &Rc<Worker>,
+    conn: &Rc<ConnInfo>,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let began = Instant::now();
     let ask = Ask::of(request.headers());
-    // The head stays in its place until it is given to an endpoint: it is large, and each future it passed through would
-    // have room for it.
+    // The head stays in its place until it is given to an endpoint: it is large, and each future it
+    // passed through would have room for it.
     let (head, incoming) = request.into_parts();
     let mut request = Request::from_parts(head, ());
     let mut record = match worker.settings.access_log {
         AccessLog::Off => None,
         AccessLog::Text(share) | AccessLog::Json(share) => {
             let (parts, headers) = (&request, request.headers());
-            let mut record = Record::new(conn, parts.method(), parts.uri(), parts.version(), headers);
+            let mut record =
+                Record::new(conn, parts.method(), parts.uri(), parts.version(), headers);
             record.errors_only = !worker.sampled(share);
             Some(Box::new(record))
         }
@@ -108,19 +114,29 @@ async fn answer(
     if target.path == "*" {
         return Ok(ping());
     }
-    let path = path::normalize(target.path).map_err(|_why| Error::client(Kind::BadRequest("bad path")))?;
+    let path =
+        path::normalize(target.path).map_err(|_why| Error::client(Kind::BadRequest("bad path")))?;
     let host = target.authority.as_ref().map(|authority| &*authority.host);
-    let host_port = target.authority.as_ref().and_then(|authority| authority.port);
+    let host_port = target
+        .authority
+        .as_ref()
+        .and_then(|authority| authority.port);
     let outside = Outside::of(conn, request.headers(), host_port, &worker.settings);
     // With us, or with the trusted proxy before us.
     let secure = conn.tls.is_some() || outside.scheme == Scheme::Https;
     if let Some(answer) = challenge(worker, conn, request.method(), host, &path) {
         return Ok(answer);
     }
-    let theirs = if conn.trusted { request.headers().get(X_REQUEST_ID).cloned() } else { None };
+    let theirs = if conn.trusted {
+        request.headers().get(X_REQUEST_ID).cloned()
+    } else {
+        None
+    };
     let request_id = theirs.unwrap_or_else(|| worker.request_id());
     let table = worker.shared.table.load();
-    let found = table.find(host, &path).ok_or_else(|| Error::us(Kind::NoRoute))?;
+    let found = table
+        .find(host, &path)
+        .ok_or_else(|| Error::us(Kind::NoRoute))?;
     let (route, tls) = (found.route.clone(), found.tls);
     drop(table);
     if let Some(record) = &mut record {
@@ -130,44 +146,65 @@ async fn answer(
         }
         record.request_id = Some(request_id.clone());
     }
-    if !secure && let Some(status) = route.redirect(tls).filter(|_| !path.starts_with(ACME_CHALLENGE)) {
+    if !secure
+        && let Some(status) = route
+            .redirect(tls)
+            .filter(|_| !path.starts_with(ACME_CHALLENGE))
+    {
         return redirect(status, &target, outside.https_port);
     }
     let backend = match &route.action {
         Action::Forward(backend) => backend,
         Action::Refuse(refusal) => return Err(Error::us(Kind::Unavailable(refusal.reason()))),
     };
-    let hsts = if secure { hsts(conn, &route, host, tls) } else { None };
+    let hsts = if secure {
+        hsts(conn, &route, host, tls)
+    } else {
+        None
+    };
     let host = match request.headers().get(HOST) {
         Some(field) if field.as_bytes() == target.host => field.clone(),
-        _ => HeaderValue::from_bytes(target.host).map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?,
+        _ => HeaderValue::from_bytes(target.host)
+            .map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?,
     };
     let unchanged = matches!(path, std::borrow::Cow::Borrowed(_));
     let target = match request.uri().path_and_query() {
         Some(same) if unchanged => same.clone(),
         _ => with_query(&path, target.query)?,
     };
-    let matched = Matched { backend, host, outside, target, length, upgrade, request_id };
+    let matched = Matched {
+        backend,
+        host,
+        outside,
+        target,
+        length,
+        upgrade,
+        request_id,
+    };
     let (mut response, endpoint) = forward(worker, conn, matched, request, incoming).await?;
     if let Some(record) = record {
         record.endpoint = Some(endpoint);
     }
     if let Some(value) = hsts {
-        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, value);
+        response
+            .headers_mut()
+            .insert(STRICT_TRANSPORT_SECURITY, value);
     }
     Ok(response)
 }
 
-/// The answer to `OPTIONS *` (RFC 9110 section 9.3.7): it asks the server itself whether it is there, and no rule of an
-/// Ingress has a path for it.
+/// The answer to `OPTIONS *` (RFC 9110 section 9.3.7): it asks the server itself whether it is
+/// there, and no rule of an Ingress has a path for it.
 fn ping() -> Response<Body> {
     let mut response = Response::new(Body::default());
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
 }
 
-/// The answer to HTTP-01 for a host of ours. Everything else below the path is the backend's: it may have an ACME
-/// client of its own.
+/// The answer to HTTP-01 for a host of ours. Everything else below the path is the backend's: it
+/// may have an ACME client of its own.
 fn challenge(
     worker: &Worker,
     conn: &ConnInfo,
@@ -179,7 +216,11 @@ fn challenge(
     if method != Method::GET && method != Method::HEAD {
         return None;
     }
-    let authorization = worker.shared.challenges.http(host?, token, conn.client.ip().to_canonical())?;
+    let authorization =
+        worker
+            .shared
+            .challenges
+            .http(host?, token, conn.client.ip().to_canonical())?;
     let mut response = Response::new(Body::from(Bytes::from(authorization)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -188,21 +229,41 @@ fn challenge(
     Some(response)
 }
 
-/// The route's HSTS, unless a browser that heeds it could not come back: who has been let past a certificate that nobody
-/// vouches for is not let past it again.
+/// The route's HSTS, unless a browser that heeds it could not come back: who has been let past a
+/// certificate that nobody vouches for is not let past it again.
 fn hsts(conn: &ConnInfo, route: &Route, host: Option<&str>, tls: bool) -> Option<HeaderValue> {
-    let own = || conn.tls.as_ref().is_some_and(|tls| tls.resolver.is_own(host.unwrap_or_default()));
+    let own = || {
+        conn.tls
+            .as_ref()
+            .is_some_and(|tls| tls.resolver.is_own(host.unwrap_or_default()))
+    };
     route.hsts(tls).filter(|_| !own()).cloned()
 }
 
-/// The redirect to HTTPS. Where it cannot be made, the request is refused: it must not go on in the clear.
-fn redirect(status: StatusCode, target: &check::Target<'_>, port: u16) -> Result<Response<Body>, Error> {
+/// The redirect to HTTPS. Where it cannot be made, the request is refused: it must not go on in the
+/// clear.
+fn redirect(
+    status: StatusCode,
+    target: &check::Target<'_>,
+    port: u16,
+) -> Result<Response<Body>, Error> {
     let bad = |why| Error::client(Kind::BadRequest(why));
-    let host = &target.authority.as_ref().ok_or_else(|| bad("no Host"))?.host;
-    let port = if port == 443 { String::new() } else { format!(":{port}") };
-    let query = target.query.map(|query| format!("?{query}")).unwrap_or_default();
-    let location =
-        HeaderValue::try_from(format!("https://{host}{port}{}{query}", target.path)).map_err(|_bad| bad("bad path"))?;
+    let host = &target
+        .authority
+        .as_ref()
+        .ok_or_else(|| bad("no Host"))?
+        .host;
+    let port = if port == 443 {
+        String::new()
+    } else {
+        format!(":{port}")
+    };
+    let query = target
+        .query
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
+    let location = HeaderValue::try_from(format!("https://{host}{port}{}{query}", target.path))
+        .map_err(|_bad| bad("bad path"))?;
     let mut response = Response::new(Body::default());
     *response.status_mut() = status;
     response.headers_mut().insert(LOCATION, location);
@@ -214,6 +275,10 @@ fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Error> {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
-    let uri: Uri = text.parse().map_err(|_bad| Error::client(Kind::BadRequest("bad path")))?;
-    uri.path_and_query().cloned().ok_or_else(|| Error::client(Kind::BadRequest("bad path")))
+    let uri: Uri = text
+        .parse()
+        .map_err(|_bad| Error::client(Kind::BadRequest("bad path")))?;
+    uri.path_and_query()
+        .cloned()
+        .ok_or_else(|| Error::client(Kind::BadRequest("bad path")))
 }

@@ -1,5 +1,5 @@
-//! The TLS handshake: the common configuration, but for a CA that checks a name by TLS-ALPN-01, and for addresses with
-//! a certificate of their own.
+//! The TLS handshake: the common configuration, but for a CA that checks a name by TLS-ALPN-01, and
+//! for addresses with a certificate of their own.
 
 use std::{io, net::IpAddr};
 
@@ -8,7 +8,8 @@ use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, rustls::server::Acceptor, se
 
 use crate::tls::{Challenges, Server};
 
-/// A handshake to its end. `None` if it was a CA's, which wanted nothing more. `client` connected to `local`.
+/// A handshake to its end. `None` if it was a CA's, which wanted nothing more. `client` connected
+/// to `local`.
 pub(super) async fn handshake(
     stream: TcpStream,
     server: &Server,
@@ -17,7 +18,10 @@ pub(super) async fn handshake(
     local: IpAddr,
 ) -> io::Result<Option<TlsStream<TcpStream>>> {
     if !challenges.await_tls() && !server.resolver().has_addresses() {
-        return TlsAcceptor::from(server.config().clone()).accept(stream).await.map(Some);
+        return TlsAcceptor::from(server.config().clone())
+            .accept(stream)
+            .await
+            .map(Some);
     }
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let challenge = challenges.tls(&start.client_hello(), client);

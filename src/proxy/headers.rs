@@ -1,5 +1,5 @@
-//! Header fields: hop-by-hop fields go, forwarded fields are set. Names are constants; values are prepared per
-//! connection where they can be.
+//! Header fields: hop-by-hop fields go, forwarded fields are set. Names are constants; values are
+//! prepared per connection where they can be.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -34,8 +34,8 @@ pub(super) struct Client<'a> {
     pub(super) outside: Outside,
 }
 
-/// Removes the hop-by-hop fields. One look at all names is much cheaper than asking the map for each name that is usually
-/// not there.
+/// Removes the hop-by-hop fields. One look at all names is much cheaper than asking the map for
+/// each name that is usually not there.
 pub(super) fn strip(headers: &mut HeaderMap) {
     if !headers.keys().any(hop_by_hop) {
         return;
@@ -49,7 +49,13 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 
 /// The fields that a `Connection` field names, besides those that are about the connection anyway.
 pub(super) fn named(connection: &HeaderValue) -> impl Iterator<Item = HeaderName> {
-    const USUAL: [&[u8]; 5] = [b"keep-alive", b"close", b"Keep-Alive", b"upgrade", b"Upgrade"];
+    const USUAL: [&[u8]; 5] = [
+        b"keep-alive",
+        b"close",
+        b"Keep-Alive",
+        b"upgrade",
+        b"Upgrade",
+    ];
     Some(connection.as_bytes())
         .filter(|value| !USUAL.contains(value))
         .into_iter()
@@ -59,9 +65,14 @@ pub(super) fn named(connection: &HeaderValue) -> impl Iterator<Item = HeaderName
         .filter(|name| ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name))
 }
 
-/// Writes the fields of a request for an HTTP/1.1 endpoint, with what it is told about the client, but for `Host` and what
-/// frames the body or speaks of the connection.
-pub(super) fn write(head: &mut HeadWriter, headers: &mut HeaderMap, client: Client<'_>, request_id: HeaderValue) {
+/// Writes the fields of a request for an HTTP/1.1 endpoint, with what it is told about the client,
+/// but for `Host` and what frames the body or speaks of the connection.
+pub(super) fn write(
+    head: &mut HeadWriter,
+    headers: &mut HeaderMap,
+    client: Client<'_>,
+    request_id: HeaderValue,
+) {
     let stranger = !client.conn.trusted;
     let mut named = Vec::new();
     if stranger {
@@ -72,13 +83,16 @@ pub(super) fn write(head: &mut HeadWriter, headers: &mut HeaderMap, client: Clie
     }
     for (name, value) in &*headers {
         let ours = *name == HOST || *name == CONTENT_LENGTH;
-        if !ours && !(stranger && (hop_by_hop(name) || about_client(name) || named.contains(name))) {
+        if !ours && !(stranger && (hop_by_hop(name) || about_client(name) || named.contains(name)))
+        {
             head.field(name, value);
         }
     }
     if stranger {
         let port = client.outside.port_field();
-        told(client, &port, &request_id).iter().for_each(|(name, value)| head.field(name, value));
+        told(client, &port, &request_id)
+            .iter()
+            .for_each(|(name, value)| head.field(name, value));
     }
 }
 
@@ -101,19 +115,20 @@ fn told<'a>(
     ]
 }
 
-/// Whether a field says something about the client that only a trusted one may say. Whatever its name says: backends
-/// believe `X-Forwarded-Ssl` and `X-Forwarded-User` too.
+/// Whether a field says something about the client that only a trusted one may say. Whatever its
+/// name says: backends believe `X-Forwarded-Ssl` and `X-Forwarded-User` too.
 fn about_client(name: &HeaderName) -> bool {
     let text = name.as_str();
     *name == FORWARDED
         || text.starts_with("x-")
-            && (text.starts_with("x-forwarded-") || matches!(text, "x-real-ip" | "x-scheme" | "x-request-id"))
+            && (text.starts_with("x-forwarded-")
+                || matches!(text, "x-real-ip" | "x-scheme" | "x-request-id"))
         || is_underscore_twin(name)
 }
 
-/// Whether a field speaks of one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
-/// `Trailer` stays: it tells what follows a chunked body, and trailers pass. The server side answers `Expect` when the
-/// body is first asked for.
+/// Whether a field speaks of one connection only (RFC 9110 section 7.6.1), besides those that
+/// `Connection` names. `Trailer` stays: it tells what follows a chunked body, and trailers pass.
+/// The server side answers `Expect` when the body is first asked for.
 pub(super) fn hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -133,19 +148,33 @@ pub(super) fn hop_by_hop(name: &HeaderName) -> bool {
 
 /// Whether the client asks for trailers (`te: trailers`), which gRPC insists on.
 pub(super) fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(TE).iter().any(|value| has_token(value, b"trailers"))
+    headers
+        .get_all(TE)
+        .iter()
+        .any(|value| has_token(value, b"trailers"))
 }
 
 /// Whether a list has `token` in it, in upper or lower case.
 pub(super) fn has_token(list: &HeaderValue, token: &[u8]) -> bool {
     let elements = list.as_bytes().split(|byte| *byte == b',');
-    elements.map(<[u8]>::trim_ascii).any(|element| element.eq_ignore_ascii_case(token))
+    elements
+        .map(<[u8]>::trim_ascii)
+        .any(|element| element.eq_ignore_ascii_case(token))
 }
 
-/// Sets what a backend is told about the client. What an untrusted peer claims is replaced; a trusted peer's is
-/// believed and extended.
-pub(super) fn forwarded(headers: &mut HeaderMap, client: Client<'_>, request_id: impl FnOnce() -> HeaderValue) {
-    let Client { conn, trusted, host, outside } = client;
+/// Sets what a backend is told about the client. What an untrusted peer claims is replaced; a
+/// trusted peer's is believed and extended.
+pub(super) fn forwarded(
+    headers: &mut HeaderMap,
+    client: Client<'_>,
+    request_id: impl FnOnce() -> HeaderValue,
+) {
+    let Client {
+        conn,
+        trusted,
+        host,
+        outside,
+    } = client;
     if !conn.trusted {
         drop_where(headers, about_client);
         for (name, value) in told(client, &outside.port_field(), &request_id()) {
@@ -155,9 +184,14 @@ pub(super) fn forwarded(headers: &mut HeaderMap, client: Client<'_>, request_id:
     }
 
     drop_where(headers, is_underscore_twin);
-    let before = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
+    let before = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect::<Vec<_>>();
     let mut chain = before.join(&b", "[..]);
-    let nearest = nearest_untrusted(&chain, trusted).and_then(|addr| HeaderValue::try_from(addr.to_string()).ok());
+    let nearest = nearest_untrusted(&chain, trusted)
+        .and_then(|addr| HeaderValue::try_from(addr.to_string()).ok());
     if !chain.is_empty() {
         chain.extend_from_slice(b", ");
     }
@@ -187,8 +221,9 @@ pub(super) fn forwarded(headers: &mut HeaderMap, client: Client<'_>, request_id:
     }
 }
 
-/// Joins the `Cookie` fields of a request that came over HTTP/2, where each crumb may be a field of its own (RFC 9113
-/// section 8.2.3). To be done before fields are counted: the client did not choose how many there are, its HTTP/2 did.
+/// Joins the `Cookie` fields of a request that came over HTTP/2, where each crumb may be a field of
+/// its own (RFC 9113 section 8.2.3). To be done before fields are counted: the client did not
+/// choose how many there are, its HTTP/2 did.
 pub(super) fn join_cookies(headers: &mut HeaderMap, version: Version) {
     if version != Version::HTTP_2 {
         return;
@@ -197,18 +232,24 @@ pub(super) fn join_cookies(headers: &mut HeaderMap, version: Version) {
     if crumbs.next().is_none() || crumbs.next().is_none() {
         return;
     }
-    let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let all: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
     }
 }
 
-/// The last address of a chain that is no trusted proxy: the client as the outermost of them saw it. If all are trusted,
-/// the first. Beyond what is no address nothing is believed.
+/// The last address of a chain that is no trusted proxy: the client as the outermost of them saw
+/// it. If all are trusted, the first. Beyond what is no address nothing is believed.
 fn nearest_untrusted(chain: &[u8], trusted: &[IpNet]) -> Option<IpAddr> {
     let mut nearest = None;
     for part in chain.split(|byte| *byte == b',').rev() {
-        let Some(addr) = address(part.trim_ascii()) else { break };
+        let Some(addr) = address(part.trim_ascii()) else {
+            break;
+        };
         nearest = Some(addr);
         if !trusted.iter().any(|net| net.contains(&addr)) {
             break;
@@ -217,23 +258,42 @@ fn nearest_untrusted(chain: &[u8], trusted: &[IpNet]) -> Option<IpAddr> {
     nearest
 }
 
-/// An address as proxies write it: of either family, in brackets or not, with a port or not. IPv4 that is mapped into IPv6
-/// is IPv4.
+/// An address as proxies write it: of either family, in brackets or not, with a port or not. IPv4
+/// that is mapped into IPv6 is IPv4.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     let socket = || text.parse::<SocketAddr>().ok().map(|addr| addr.ip());
-    let brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
-    let addr = text.parse::<IpAddr>().ok().or_else(socket).or_else(brackets)?;
+    let brackets = || {
+        text.strip_prefix('[')?
+            .strip_suffix(']')?
+            .parse::<Ipv6Addr>()
+            .ok()
+            .map(IpAddr::V6)
+    };
+    let addr = text
+        .parse::<IpAddr>()
+        .ok()
+        .or_else(socket)
+        .or_else(brackets)?;
     Some(addr.to_canonical())
 }
 
-/// `X_Forwarded_For` becomes the same CGI variable as `X-Forwarded-For`: a way to smuggle a client address, or a length
-/// that is not that of the body.
+/// `X_Forwarded_For` becomes the same CGI variable as `X-Forwarded-For`: a way to smuggle a client
+/// address, or a length that is not that of the body.
 fn is_underscore_twin(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     matches!(name, [b'x' | b'c' | b't', ..]) && name.contains(&b'_') && {
-        let dashed: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
-        let alone: [&[u8]; 5] = [b"x-real-ip", b"x-scheme", b"x-request-id", b"content-length", b"transfer-encoding"];
+        let dashed: Vec<u8> = name
+            .iter()
+            .map(|byte| if *byte == b'_' { b'-' } else { *byte })
+            .collect();
+        let alone: [&[u8]; 5] = [
+            b"x-real-ip",
+            b"x-scheme",
+            b"x-request-id",
+            b"content-length",
+            b"transfer-encoding",
+        ];
         dashed.starts_with(b"x-forwarded-") || alone.contains(&&*dashed)
     }
 }

@@ -1,4 +1,5 @@
-//! Listeners: bound before anything starts, so that what is in the way is said at once; accepting, until the drain.
+//! Listeners: bound before anything starts, so that what is in the way is said at once; accepting,
+//! until the drain.
 
 use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
@@ -70,7 +71,8 @@ pub(super) fn bind(
     Ok((bound, sockets))
 }
 
-/// A socket that takes IPv4 too where it is for all addresses of IPv6, whatever the system's default for that is.
+/// A socket that takes IPv4 too where it is for all addresses of IPv6, whatever the system's
+/// default for that is.
 fn socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -98,8 +100,8 @@ fn free(addr: SocketAddr) -> Result<(), StartError> {
 
 fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener, StartError> {
     let socket = socket(addr)?;
-    // Accepted connections inherit both. The kernel finds clients that are gone without a word: no PING over HTTP/2
-    // has to wait behind data that a slow client has yet to take.
+    // Accepted connections inherit both. The kernel finds clients that are gone without a word: no
+    // PING over HTTP/2 has to wait behind data that a slow client has yet to take.
     let idle = settings.client_idle_timeout.clamp(KEEPALIVE.0, KEEPALIVE.1);
     let keepalive = TcpKeepalive::new().with_time(idle).with_interval(PROBE);
     socket.set_tcp_keepalive(&keepalive)?;
@@ -114,8 +116,14 @@ fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener
 }
 
 /// Accepts until the drain begins.
-pub(super) async fn accept(listener: std::net::TcpListener, tls: Option<Arc<Server>>, mut door: Door) {
-    let Ok(listener) = TcpListener::from_std(listener) else { return };
+pub(super) async fn accept(
+    listener: std::net::TcpListener,
+    tls: Option<Arc<Server>>,
+    mut door: Door,
+) {
+    let Ok(listener) = TcpListener::from_std(listener) else {
+        return;
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -128,10 +136,13 @@ pub(super) async fn accept(listener: std::net::TcpListener, tls: Option<Arc<Serv
             Err(_) => {}
         }
     }
-    // Closing the listener resets what waits in it; their clients have done nothing wrong. So the door is shut first, and
-    // then all who are inside are let in; who knocks meanwhile knocks again, and finds the port closed or a successor.
+    // Closing the listener resets what waits in it; their clients have done nothing wrong. So the
+    // door is shut first, and then all who are inside are let in; who knocks meanwhile knocks
+    // again, and finds the port closed or a successor.
     let _ = SockRef::from(&listener).attach_filter(&[SockFilter::new(BPF_RET, 0, 0, 0)]);
-    let Ok(listener) = listener.into_std() else { return };
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
     while let Ok((stream, peer)) = listener.accept() {
         if stream.set_nonblocking(true).is_ok()
             && let Ok(stream) = TcpStream::from_std(stream)
@@ -146,7 +157,12 @@ impl Door {
         let Ok(permit) = self.connections.admit() else {
             return self.worker.counters.connections_refused.add(1);
         };
-        let Self { worker, open, drain, .. } = self.clone();
+        let Self {
+            worker,
+            open,
+            drain,
+            ..
+        } = self.clone();
         open.set(open.get() + 1);
         tokio::task::spawn_local(async move {
             serve(stream, peer, tls, permit, worker, drain).await;
@@ -161,5 +177,8 @@ pub(super) fn is_exhausted(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     const ENOBUFS: i32 = 105;
-    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | ENOBUFS))
+    matches!(
+        error.raw_os_error(),
+        Some(ENOMEM | ENFILE | EMFILE | ENOBUFS)
+    )
 }

@@ -1,9 +1,9 @@
-//! The data plane: accept, TLS, HTTP server, filters, forward, upstream pools, upgrades, error answers, drain.
-//! It knows `routing`, not Kubernetes.
+//! The data plane: accept, TLS, HTTP server, filters, forward, upstream pools, upgrades, error
+//! answers, drain. It knows `routing`, not Kubernetes.
 //!
-//! One current-thread runtime per core, each with its own listeners (SO_REUSEPORT) and its own [`worker::Worker`]
-//! (pools, endpoint state). A request crosses these files in this order: `listen` → `serve` (→ `guard`) → `handle` →
-//! `forward` → `exchange` (HTTP/1.1) or hyper (HTTP/2).
+//! One current-thread runtime per core, each with its own listeners (SO_REUSEPORT) and its own
+//! [`worker::Worker`] (pools, endpoint state). A request crosses these files in this order:
+//! `listen` → `serve` (→ `guard`) → `handle` → `forward` → `exchange` (HTTP/1.1) or hyper (HTTP/2).
 
 mod access;
 mod body;
@@ -37,8 +37,8 @@ mod worker;
 
 pub use condition::{ConnectFailure, EndpointKey};
 pub use counters::EndpointHealth;
-/// Of a body on an HTTP/2 stream, waiting to be written. hyper's own 400 KiB and more, for each of a hundred streams of a
-/// client that reads nothing, are too much for a small board.
+/// Of a body on an HTTP/2 stream, waiting to be written. hyper's own 400 KiB and more, for each of
+/// a hundred streams of a client that reads nothing, are too much for a small board.
 const SEND_BUFFER: usize = 64 * 1024;
 
 pub use listen::StartError;

@@ -1,5 +1,6 @@
-//! Names of backends (ExternalName) to addresses, by DNS, kept for as long as the answer says. A request waits for DNS
-//! only when nothing at all is known of a name: what has run out is used on while it is asked for again.
+//! Names of backends (ExternalName) to addresses, by DNS, kept for as long as the answer says. A
+//! request waits for DNS only when nothing at all is known of a name: what has run out is used on
+//! while it is asked for again.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -14,8 +15,8 @@ use tokio::{sync::Mutex, time::timeout};
 
 /// Names kept at most; beyond it all are asked for again.
 const KEPT: usize = 1024;
-/// An answer is used for at least this long, whatever its lifetime says, and for at most an hour. A failure is kept for
-/// the shortest time.
+/// An answer is used for at least this long, whatever its lifetime says, and for at most an hour. A
+/// failure is kept for the shortest time.
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -44,7 +45,11 @@ impl std::fmt::Debug for Names {
 
 impl Names {
     /// The addresses of a host; an IP literal is its own. DNS is given `limit` for an answer.
-    pub(super) async fn resolve(self: &Rc<Self>, host: &str, limit: Duration) -> Option<Rc<[IpAddr]>> {
+    pub(super) async fn resolve(
+        self: &Rc<Self>,
+        host: &str,
+        limit: Duration,
+    ) -> Option<Rc<[IpAddr]>> {
         if let Ok(literal) = host.parse::<IpAddr>() {
             return Some(Rc::new([literal]));
         }
@@ -64,7 +69,11 @@ impl Names {
             }
             _ => {
                 let _one = entry.asking.lock().await;
-                if entry.until.get().is_none_or(|until| until <= Instant::now()) {
+                if entry
+                    .until
+                    .get()
+                    .is_none_or(|until| until <= Instant::now())
+                {
                     self.ask(host, &entry, limit).await;
                 }
             }

@@ -72,9 +72,18 @@ impl Outside {
     ///
     /// A balancer that speaks the PROXY protocol tells the port itself. If that is 443 and there is
     /// no TLS, the balancer has ended it, as ingress-nginx takes it, too.
-    pub(super) fn of(conn: &ConnInfo, headers: &HeaderMap, host_port: Option<u16>, settings: &Settings) -> Self {
+    pub(super) fn of(
+        conn: &ConnInfo,
+        headers: &HeaderMap,
+        host_port: Option<u16>,
+        settings: &Settings,
+    ) -> Self {
         let balancer = conn.listener.is_none().then(|| conn.local.port());
-        let own = if conn.tls.is_some() || balancer == Some(443) { Scheme::Https } else { Scheme::Http };
+        let own = if conn.tls.is_some() || balancer == Some(443) {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
         let told = if conn.trusted { scheme(headers) } else { None };
         let proxied = conn.trusted && (told.is_some() || headers.contains_key(X_FORWARDED_FOR));
         let scheme = told.unwrap_or(own);
@@ -119,7 +128,9 @@ fn scheme(headers: &HeaderMap) -> Option<Scheme> {
 /// scheme.
 pub(super) fn is_scheme_unclear(headers: &HeaderMap) -> bool {
     let mut said = headers.get_all(X_FORWARDED_PROTO).iter();
-    said.next().is_some_and(|first| Scheme::parse(first.as_bytes()).is_none()) || said.next().is_some()
+    said.next()
+        .is_some_and(|first| Scheme::parse(first.as_bytes()).is_none())
+        || said.next().is_some()
 }
 
 #[cfg(test)]

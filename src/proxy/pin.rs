@@ -45,7 +45,8 @@ impl Pins {
     /// The pin that a request to `backend` has to use: the one that is there, or one for the
     /// authentication in its fields.
     pub(super) fn of(&self, backend: &Backend, headers: &HeaderMap) -> Option<Rc<Pin>> {
-        self.find(backend).or_else(|| is_bound(headers.get_all(AUTHORIZATION)).then(|| self.open(backend)))
+        self.find(backend)
+            .or_else(|| is_bound(headers.get_all(AUTHORIZATION)).then(|| self.open(backend)))
     }
 
     /// The pin of `backend`, made if there is none.
@@ -72,7 +73,9 @@ impl Pins {
 
     fn find(&self, backend: &Backend) -> Option<Rc<Pin>> {
         let pins = self.0.borrow();
-        pins.iter().find(|pin| pin.backend.0 == backend.id && pin.backend.1 == backend.protocol).cloned()
+        pins.iter()
+            .find(|pin| pin.backend.0 == backend.id && pin.backend.1 == backend.protocol)
+            .cloned()
     }
 }
 
@@ -98,7 +101,9 @@ impl Claim {
     pub(super) fn take(&self, backend: &Backend) -> Option<(Rc<Upstream>, Connection)> {
         let (upstream, connection) = self.0.kept.take()?;
         let known = match &**backend.endpoints() {
-            EndpointSet::Addresses(list) => list.iter().any(|endpoint| endpoint.addr == upstream.key.addr),
+            EndpointSet::Addresses(list) => list
+                .iter()
+                .any(|endpoint| endpoint.addr == upstream.key.addr),
             EndpointSet::Name { port, .. } => *port == upstream.key.addr.port(),
             EndpointSet::Empty => false,
         };
@@ -126,10 +131,17 @@ pub(super) fn is_asked_for(status: StatusCode, headers: &HeaderMap) -> bool {
 /// Whether one of these challenges or credentials is of NTLM or Negotiate. What looks like one
 /// inside of a quoted string counts too: that costs no more than a connection.
 fn is_bound<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
-    values.into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|challenge| {
-        let scheme = challenge.trim_ascii().split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
-        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
-    })
+    values
+        .into_iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|challenge| {
+            let scheme = challenge
+                .trim_ascii()
+                .split(|byte| byte.is_ascii_whitespace())
+                .next()
+                .unwrap_or_default();
+            scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+        })
 }
 
 #[cfg(test)]
@@ -153,7 +165,10 @@ mod tests {
             (&[""], false),
             (&[], false),
         ] {
-            let values: Vec<_> = values.iter().map(|value| HeaderValue::from_static(value)).collect();
+            let values: Vec<_> = values
+                .iter()
+                .map(|value| HeaderValue::from_static(value))
+                .collect();
             assert_eq!(is_bound(&values), expected, "{values:?}");
         }
     }

@@ -1,5 +1,5 @@
-//! Upstream connections of one core: per endpoint and protocol a list of idle HTTP/1.1 connections, or one shared
-//! HTTP/2 connection.
+//! Upstream connections of one core: per endpoint and protocol a list of idle HTTP/1.1 connections,
+//! or one shared HTTP/2 connection.
 
 use std::{
     cell::{Cell, RefCell},
@@ -38,9 +38,11 @@ const STREAMS: usize = 100;
 /// HTTP/2 connections to one endpoint; beyond that, requests queue.
 const MAX_SHARED: usize = 8;
 
-/// How much of an answer an HTTP/2 backend may send ahead: what a backend nearby needs for full speed.
+/// How much of an answer an HTTP/2 backend may send ahead: what a backend nearby needs for full
+/// speed.
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// The same for all answers of a connection. As many as share one may stop being read without stopping the others.
+/// The same for all answers of a connection. As many as share one may stop being read without
+/// stopping the others.
 const CONNECTION_WINDOW: u32 = 128 * STREAM_WINDOW;
 
 /// What tells upstream connections apart.
@@ -123,7 +125,11 @@ impl Upstream {
     ) -> Rc<Self> {
         let name = key.name.as_deref().map(Into::into);
         Rc::new(Self {
-            condition: shared.condition(EndpointKey { addr: key.addr, protocol: key.protocol, name }),
+            condition: shared.condition(EndpointKey {
+                addr: key.addr,
+                protocol: key.protocol,
+                name,
+            }),
             stats: counters.endpoint(key.addr, key.protocol),
             counters: counters.clone(),
             key,
@@ -137,8 +143,8 @@ impl Upstream {
         })
     }
 
-    /// An HTTP/1.1 connection, and whether it was used before. An idle one whose peer has closed or has sent anything is
-    /// closed here. With `fresh`, a new one.
+    /// An HTTP/1.1 connection, and whether it was used before. An idle one whose peer has closed or
+    /// has sent anything is closed here. With `fresh`, a new one.
     pub(super) async fn connection(
         self: &Rc<Self>,
         worker: &Worker,
@@ -148,7 +154,8 @@ impl Upstream {
         if !fresh && let Some(connection) = self.take_idle() {
             return Ok((connection, lease, true));
         }
-        // Boxed, here and below: a connection is rare, and every request in flight has room for this future.
+        // Boxed, here and below: a connection is rare, and every request in flight has room for
+        // this future.
         let connection = Box::pin(self.connect_h1(worker)).await?;
         Ok((connection, lease, false))
     }
@@ -169,14 +176,19 @@ impl Upstream {
         let sender = Box::pin(self.connect_h2(worker)).await?;
         let streams = Rc::new(());
         lease.streams = Some(streams.clone());
-        self.shared.borrow_mut().push(Shared { sender: sender.clone(), streams });
+        self.shared.borrow_mut().push(Shared {
+            sender: sender.clone(),
+            streams,
+        });
         Ok((sender, lease, false))
     }
 
     /// The idle connection that was used last.
     fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        std::iter::from_fn(|| idle.pop()).map(|idle| idle.connection).find(Connection::is_quiet)
+        std::iter::from_fn(|| idle.pop())
+            .map(|idle| idle.connection)
+            .find(Connection::is_quiet)
     }
 
     /// It answered.
@@ -193,7 +205,9 @@ impl Upstream {
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| !shared.sender.is_closed());
         let full = shared.len() >= MAX_SHARED;
-        let least = shared.iter().min_by_key(|shared| Rc::strong_count(&shared.streams))?;
+        let least = shared
+            .iter()
+            .min_by_key(|shared| Rc::strong_count(&shared.streams))?;
         if !full && Rc::strong_count(&least.streams) > STREAMS {
             return None;
         }
@@ -205,7 +219,10 @@ impl Upstream {
     pub(super) fn sweep(&self, now: Instant, settings: &Settings) -> bool {
         let old = |since: Instant| now.duration_since(since) >= settings.upstream_idle_timeout;
         let over = |idle: &mut Idle| old(idle.since) || !idle.connection.is_quiet();
-        self.idle.borrow_mut().extract_if(.., over).for_each(|idle| idle.connection.close());
+        self.idle
+            .borrow_mut()
+            .extract_if(.., over)
+            .for_each(|idle| idle.connection.close());
         let unused = self.in_flight.get() == 0 && old(self.last_used.get());
         if unused {
             self.shared.borrow_mut().clear();
@@ -225,7 +242,10 @@ impl Upstream {
         let limit = worker.settings.connect_timeout;
         let tcp = self.tcp(limit).await?;
         match self.key.protocol {
-            Protocol::H2 => self.handshake_h2(self.tls(tcp, worker, true).await?, &worker.settings).await,
+            Protocol::H2 => {
+                self.handshake_h2(self.tls(tcp, worker, true).await?, &worker.settings)
+                    .await
+            }
             _ => self.handshake_h2(tcp, &worker.settings).await,
         }
     }
@@ -243,7 +263,9 @@ impl Upstream {
             }
             Ok(Err(error)) => match ConnectFailure::of_connect(&error) {
                 Some(failure) => Err(self.failed(failure)),
-                None => Err(Error::us(Kind::Unavailable("no descriptor, port or memory is left for a connection"))),
+                None => Err(Error::us(Kind::Unavailable(
+                    "no descriptor, port or memory is left for a connection",
+                ))),
             },
             Err(_elapsed) => Err(self.failed(ConnectFailure::TimedOut)),
         }
@@ -256,19 +278,33 @@ impl Upstream {
         h2: bool,
     ) -> Result<tokio_rustls::client::TlsStream<Early>, Error> {
         let name = match &self.key.name {
-            Some(name) => ServerName::try_from(name.to_string())
-                .map_err(|_bad| self.failed(ConnectFailure::Tls("its name is no name for a server".into())))?,
+            Some(name) => ServerName::try_from(name.to_string()).map_err(|_bad| {
+                self.failed(ConnectFailure::Tls(
+                    "its name is no name for a server".into(),
+                ))
+            })?,
             None => ServerName::IpAddress(self.key.addr.ip().into()),
         };
         let connector = worker.tls(h2);
-        match timeout(worker.settings.connect_timeout, connector.connect(name, tcp)).await {
+        match timeout(
+            worker.settings.connect_timeout,
+            connector.connect(name, tcp),
+        )
+        .await
+        {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(self.failed(ConnectFailure::Tls(handshake_failure(&error).into()))),
+            Ok(Err(error)) => {
+                Err(self.failed(ConnectFailure::Tls(handshake_failure(&error).into())))
+            }
             Err(_elapsed) => Err(self.failed(ConnectFailure::TlsTimedOut)),
         }
     }
 
-    async fn handshake_h2<T>(&self, io: T, settings: &Settings) -> Result<http2::SendRequest<Outgoing>, Error>
+    async fn handshake_h2<T>(
+        &self,
+        io: T,
+        settings: &Settings,
+    ) -> Result<http2::SendRequest<Outgoing>, Error>
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -289,14 +325,19 @@ impl Upstream {
         Ok(sender)
     }
 
-    /// Takes note of why there is no connection. The client is told less than the operator: nothing of the inside.
+    /// Takes note of why there is no connection. The client is told less than the operator: nothing
+    /// of the inside.
     pub(super) fn failed(&self, failure: ConnectFailure) -> Error {
         let kind = match &failure {
             ConnectFailure::Network(_) => Kind::BadGateway("the backend cannot be reached"),
             ConnectFailure::Refused => Kind::BadGateway("the backend refuses connections"),
-            ConnectFailure::TimedOut => Kind::GatewayTimeout("the backend did not accept a connection in time"),
+            ConnectFailure::TimedOut => {
+                Kind::GatewayTimeout("the backend did not accept a connection in time")
+            }
             ConnectFailure::Tls(_) => Kind::BadGateway("the TLS handshake with the backend failed"),
-            ConnectFailure::TlsTimedOut => Kind::GatewayTimeout("the TLS handshake with the backend took too long"),
+            ConnectFailure::TlsTimedOut => {
+                Kind::GatewayTimeout("the TLS handshake with the backend took too long")
+            }
             ConnectFailure::NotHttp2 => Kind::BadGateway("the backend does not speak HTTP/2"),
         };
         self.condition.failed(failure);
@@ -309,7 +350,11 @@ impl Lease {
         upstream.in_flight.set(upstream.in_flight.get() + 1);
         upstream.last_used.set(Instant::now());
         upstream.stats.begun.add(1);
-        Self { upstream, streams: None, keeper: Keeper::Pool }
+        Self {
+            upstream,
+            streams: None,
+            keeper: Keeper::Pool,
+        }
     }
 
     pub(super) fn upstream(&self) -> &Rc<Upstream> {
@@ -319,7 +364,10 @@ impl Lease {
     /// The connection failed its request: no other is put on it.
     pub(super) fn retire(&mut self) {
         if let Some(streams) = self.streams.take() {
-            self.upstream.shared.borrow_mut().retain(|shared| !Rc::ptr_eq(&shared.streams, &streams));
+            self.upstream
+                .shared
+                .borrow_mut()
+                .retain(|shared| !Rc::ptr_eq(&shared.streams, &streams));
         }
     }
 
@@ -337,7 +385,10 @@ impl Lease {
             Keeper::Pool => {
                 let mut idle = self.upstream.idle.borrow_mut();
                 if idle.len() < self.upstream.max_idle {
-                    idle.push(Idle { connection, since: Instant::now() });
+                    idle.push(Idle {
+                        connection,
+                        since: Instant::now(),
+                    });
                 }
             }
         }
@@ -346,12 +397,18 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.upstream.in_flight.set(self.upstream.in_flight.get().saturating_sub(1));
+        self.upstream
+            .in_flight
+            .set(self.upstream.in_flight.get().saturating_sub(1));
         self.upstream.stats.ended.add(1);
     }
 }
 
-/// Three unanswered probes end a connection that was silent for a minute. gRPC servers do not count them.
+/// Three unanswered probes end a connection that was silent for a minute. gRPC servers do not count
+/// them.
 fn keepalive() -> TcpKeepalive {
-    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(3)
+    TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(3)
 }

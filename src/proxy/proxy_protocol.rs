@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2, as HAProxy's `doc/proxy-protocol.txt` has it: who the client behind a
-//! layer-4 load balancer is.
+//! The PROXY protocol, versions 1 and 2, as HAProxy's `doc/proxy-protocol.txt` has it: who the
+//! client behind a layer-4 load balancer is.
 
 use std::{
     io,
@@ -15,8 +15,8 @@ const MAX_LINE: usize = 107;
 /// Addresses and extensions of version 2 that are read (and ignored but for the addresses).
 const MAX_V2: usize = 4096;
 
-/// What a header says: the client and the address it connected to; `None` where the proxy speaks for itself (a health
-/// check) or does not know.
+/// What a header says: the client and the address it connected to; `None` where the proxy speaks
+/// for itself (a health check) or does not know.
 pub(super) type Said = Option<(SocketAddr, SocketAddr)>;
 
 /// Reads the header, and not one byte more.
@@ -58,17 +58,27 @@ fn version_1(line: &[u8]) -> io::Result<Said> {
         Ok(ip) if ip.is_ipv6() == v6 => Ok(ip),
         _ => Err(bad("bad address in PROXY line")),
     };
-    let port = |text: &str| text.parse::<u16>().map_err(|_not| bad("bad port in PROXY line"));
+    let port = |text: &str| {
+        text.parse::<u16>()
+            .map_err(|_not| bad("bad port in PROXY line"))
+    };
     let (from, to) = (ip(word()?)?, ip(word()?)?);
     let (from_port, to_port) = (port(word()?)?, port(word()?)?);
     if words.next().is_some() {
         return Err(bad("PROXY line too long"));
     }
-    Ok(Some((SocketAddr::new(from, from_port), SocketAddr::new(to, to_port))))
+    Ok(Some((
+        SocketAddr::new(from, from_port),
+        SocketAddr::new(to, to_port),
+    )))
 }
 
 async fn version_2<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Said> {
-    let (command, family, length) = (io.read_u8().await?, io.read_u8().await?, usize::from(io.read_u16().await?));
+    let (command, family, length) = (
+        io.read_u8().await?,
+        io.read_u8().await?,
+        usize::from(io.read_u16().await?),
+    );
     if length > MAX_V2 {
         return Err(bad("PROXY header too long"));
     }
@@ -83,7 +93,14 @@ async fn version_2<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Said> {
     match family {
         0x11 => {
             let (ips, ports) = rest.get(..12).ok_or_else(short)?.split_at(8);
-            let ip = |at: usize| IpAddr::V4(Ipv4Addr::new(ips[at], ips[at + 1], ips[at + 2], ips[at + 3]));
+            let ip = |at: usize| {
+                IpAddr::V4(Ipv4Addr::new(
+                    ips[at],
+                    ips[at + 1],
+                    ips[at + 2],
+                    ips[at + 3],
+                ))
+            };
             Ok(Some(ends(ip(0), ip(4), ports)))
         }
         0x21 => {
@@ -94,7 +111,8 @@ async fn version_2<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Said> {
             };
             Ok(Some(ends(ip(0), ip(16), ports)))
         }
-        // Unspecified, datagrams, Unix sockets: nothing that could be the client of this connection.
+        // Unspecified, datagrams, Unix sockets: nothing that could be the client of this
+        // connection.
         _ => Ok(None),
     }
 }

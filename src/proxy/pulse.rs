@@ -8,7 +8,8 @@ use std::{
 /// How often a core that turns says so.
 const BEAT: Duration = Duration::from_secs(2);
 
-/// A core that has not turned for this long is stalled. A busy board may keep a thread waiting for a while.
+/// A core that has not turned for this long is stalled. A busy board may keep a thread waiting for
+/// a while.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// When a core turned last. Written by that core alone.
@@ -31,7 +32,11 @@ pub struct Stalled {
 
 impl Pulse {
     pub(super) fn new(core: usize) -> Self {
-        Self { core, born: Instant::now(), last: AtomicU64::new(0) }
+        Self {
+            core,
+            born: Instant::now(),
+            last: AtomicU64::new(0),
+        }
     }
 
     /// Beats for as long as the core runs.
@@ -51,13 +56,21 @@ impl Pulse {
     pub(super) fn stalled(&self) -> Option<Stalled> {
         let last = Duration::from_millis(self.last.load(Relaxed));
         let since = self.born.elapsed().saturating_sub(last);
-        (since >= STALLED_AFTER).then_some(Stalled { core: self.core, since })
+        (since >= STALLED_AFTER).then_some(Stalled {
+            core: self.core,
+            since,
+        })
     }
 }
 
 impl std::fmt::Display for Stalled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "core {} has not turned for {} s", self.core, self.since.as_secs())
+        write!(
+            f,
+            "core {} has not turned for {} s",
+            self.core,
+            self.since.as_secs()
+        )
     }
 }
 
@@ -70,7 +83,10 @@ mod tests {
         let pulse = Pulse::new(3);
         assert_eq!(pulse.stalled(), None);
 
-        let pulse = Pulse { born: Instant::now() - Duration::from_secs(60), ..pulse };
+        let pulse = Pulse {
+            born: Instant::now() - Duration::from_secs(60),
+            ..pulse
+        };
         let stalled = pulse.stalled().unwrap();
         assert_eq!(stalled.to_string(), "core 3 has not turned for 60 s");
 

@@ -71,7 +71,11 @@ pub fn start(
     let mut http = Vec::new();
     let mut https = Vec::new();
     let mut doors: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
-    let wanted = settings.http.iter().map(|addr| (*addr, false)).chain(settings.https.iter().map(|addr| (*addr, true)));
+    let wanted = settings
+        .http
+        .iter()
+        .map(|addr| (*addr, false))
+        .chain(settings.https.iter().map(|addr| (*addr, true)));
     for (addr, secure) in wanted {
         let (bound, sockets) = listen::bind(addr, cores, &settings)?;
         if secure { &mut https } else { &mut http }.push(bound);
@@ -81,8 +85,15 @@ pub fn start(
         }
     }
     // With the ports that the system chose.
-    let settings = Arc::new(Settings { http: http.clone(), https: https.clone(), ..settings });
-    let connections = Connections::new(settings.max_connections, settings.max_connections_per_client);
+    let settings = Arc::new(Settings {
+        http: http.clone(),
+        https: https.clone(),
+        ..settings
+    });
+    let connections = Connections::new(
+        settings.max_connections,
+        settings.max_connections_per_client,
+    );
     let mut threads = Vec::new();
     let (running, over) = mpsc::channel();
     for (index, listeners) in doors.into_iter().enumerate() {
@@ -93,22 +104,39 @@ pub fn start(
         // A local runtime, made on its thread: one scheduler less than with a `LocalSet` between.
         let core = move || {
             let _running = running;
-            let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            let runtime = match Builder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default())
+            {
                 Ok(runtime) => runtime,
                 Err(error) => return built.send(Err(error)).unwrap_or_default(),
             };
             drop(built);
             runtime.block_on(async move {
                 let worker = Worker::new(index, settings, shared);
-                let door = Door { worker, connections, open: Rc::new(Cell::new(0)), drain };
+                let door = Door {
+                    worker,
+                    connections,
+                    open: Rc::new(Cell::new(0)),
+                    drain,
+                };
                 run(listeners, door).await;
             });
         };
-        threads.push(std::thread::Builder::new().name(format!("proxy-{index}")).spawn(core)?);
+        threads.push(
+            std::thread::Builder::new()
+                .name(format!("proxy-{index}"))
+                .spawn(core)?,
+        );
         // Nothing is sent when all is well.
         outcome.recv().unwrap_or(Ok(()))?;
     }
-    Ok(Running { http, https, threads, over })
+    Ok(Running {
+        http,
+        https,
+        threads,
+        over,
+    })
 }
 
 /// One core, until it has drained.

@@ -1,4 +1,5 @@
-//! The life of one client connection: PROXY protocol, TLS, the guarded HTTP server, its deadlines, its drain.
+//! The life of one client connection: PROXY protocol, TLS, the guarded HTTP server, its deadlines,
+//! its drain.
 
 use std::{
     convert::Infallible,
@@ -62,12 +63,23 @@ pub(super) async fn serve(
     let settings = worker.settings.clone();
     // Only latency is lost when this fails.
     let _ = stream.set_nodelay(true);
-    let Ok(local) = stream.local_addr() else { return };
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
     let peer_ip = peer.ip().to_canonical();
     let mut ends = (peer, local);
     let mut listener = Some(local.port());
-    if settings.proxy_protocol_from.iter().any(|net| net.contains(&peer_ip)) {
-        match timeout(settings.client_header_timeout, proxy_protocol::read(&mut stream)).await {
+    if settings
+        .proxy_protocol_from
+        .iter()
+        .any(|net| net.contains(&peer_ip))
+    {
+        match timeout(
+            settings.client_header_timeout,
+            proxy_protocol::read(&mut stream),
+        )
+        .await
+        {
             Ok(Ok(Some(said))) => (ends, listener) = (said, None),
             Ok(Ok(None)) => {}
             Ok(Err(error)) => {
@@ -82,7 +94,9 @@ pub(super) async fn serve(
     if permit.count_client(ip).is_err() {
         return worker.counters.connections_refused.add(1);
     }
-    let Ok(client_ip) = HeaderValue::from_str(&ip.to_string()) else { return };
+    let Ok(client_ip) = HeaderValue::from_str(&ip.to_string()) else {
+        return;
+    };
     let conn = ConnInfo {
         client: SocketAddr::new(ip, ends.0.port()),
         peer,
@@ -95,16 +109,29 @@ pub(super) async fn serve(
         pins: Pins::default(),
     };
     let signal = conn.signal.clone();
-    // From here on a connection is one allocation of the size of its kind, not room for every kind there is.
+    // From here on a connection is one allocation of the size of its kind, not room for every kind
+    // there is.
     let connection = match tls {
         None => {
-            let Some((h2, first)) = protocol(&stream, settings.client_header_timeout, drain.clone()).await else {
+            let Some((h2, first)) =
+                protocol(&stream, settings.client_header_timeout, drain.clone()).await
+            else {
                 return;
             };
-            if h2 { http2(stream, first, conn, permit, &worker) } else { http1(stream, &first, conn, permit, &worker) }
+            if h2 {
+                http2(stream, first, conn, permit, &worker)
+            } else {
+                http1(stream, &first, conn, permit, &worker)
+            }
         }
         Some(server) => {
-            let handshake = Box::pin(handshake(stream, &server, &worker.shared.challenges, ip, ends.1.ip()));
+            let handshake = Box::pin(handshake(
+                stream,
+                &server,
+                &worker.shared.challenges,
+                ip,
+                ends.1.ip(),
+            ));
             let stream = match timeout(settings.handshake_timeout, handshake).await {
                 Ok(Ok(Some(stream))) => stream,
                 Ok(Ok(None)) => return,
@@ -117,7 +144,11 @@ pub(super) async fn serve(
                 _ => "TLSv1.3",
             };
             let sni = session.server_name().map(Into::into);
-            let tls = Some(TlsInfo { sni, version, resolver: server.resolver().clone() });
+            let tls = Some(TlsInfo {
+                sni,
+                version,
+                resolver: server.resolver().clone(),
+            });
             let conn = ConnInfo { tls, ..conn };
             if h2 {
                 http2(stream, Vec::new(), conn, permit, &worker)
@@ -132,8 +163,8 @@ pub(super) async fn serve(
     }
 }
 
-/// Whether a plain connection begins as HTTP/2 does (prior knowledge, RFC 9113 section 3.3), and what was read to
-/// learn that. `None` if it ended, or said nothing in time.
+/// Whether a plain connection begins as HTTP/2 does (prior knowledge, RFC 9113 section 3.3), and
+/// what was read to learn that. `None` if it ended, or said nothing in time.
 async fn protocol(stream: &TcpStream, time: Duration, mut drain: Drain) -> Option<(bool, Vec<u8>)> {
     let mut first = Vec::new();
     let known = async {
@@ -174,7 +205,8 @@ trait Served {
     /// Serves it on; ready when it is over.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Tells the client that no request may follow, where the protocol has a way beside the answers.
+    /// Tells the client that no request may follow, where the protocol has a way beside the
+    /// answers.
     fn goodbye(self: Pin<&mut Self>);
 }
 
@@ -205,16 +237,25 @@ where
     }
 }
 
-fn http1<I>(io: I, first: &[u8], conn: ConnInfo, permit: Permit, worker: &Rc<Worker>) -> Pin<Box<dyn Served>>
+fn http1<I>(
+    io: I,
+    first: &[u8],
+    conn: ConnInfo,
+    permit: Permit,
+    worker: &Rc<Worker>,
+) -> Pin<Box<dyn Served>>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let settings = &worker.settings;
-    let limits = Limits { bytes: settings.max_header_bytes, fields: settings.max_headers };
+    let limits = Limits {
+        bytes: settings.max_header_bytes,
+        fields: settings.max_headers,
+    };
     let guard = GuardH1::new(io, first, conn.signal.clone(), limits, permit);
     let mut builder = conn::http1::Builder::new();
-    // The guard has refused what is larger. hyper's own limit is 100 fields; any number that is set costs an
-    // allocation per request.
+    // The guard has refused what is larger. hyper's own limit is 100 fields; any number that is set
+    // costs an allocation per request.
     if settings.max_headers > 100 {
         builder.max_headers(settings.max_headers);
     }
@@ -227,17 +268,30 @@ where
             let mut response = handle(&worker, &conn, request).await;
             response.body_mut().flight = Some(flight);
             if conn.signal.is_draining() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response)
         })
     });
-    // Not `pipeline_flush`: with it hyper takes any amount into its write buffer, however slowly the client reads.
+    // Not `pipeline_flush`: with it hyper takes any amount into its write buffer, however slowly
+    // the client reads.
     builder.header_read_timeout(None).max_buf_size(max_buf_size);
-    Box::pin(builder.serve_connection(TokioIo::new(guard), service).with_upgrades())
+    Box::pin(
+        builder
+            .serve_connection(TokioIo::new(guard), service)
+            .with_upgrades(),
+    )
 }
 
-fn http2<I>(io: I, first: Vec<u8>, conn: ConnInfo, permit: Permit, worker: &Rc<Worker>) -> Pin<Box<dyn Served>>
+fn http2<I>(
+    io: I,
+    first: Vec<u8>,
+    conn: ConnInfo,
+    permit: Permit,
+    worker: &Rc<Worker>,
+) -> Pin<Box<dyn Served>>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -269,8 +323,9 @@ where
 
 /// Runs a connection under the deadlines of its signal.
 ///
-/// A deadline that has passed is acted on once. The connection then has [`LAST`] to end by itself, and is dropped after
-/// that: a client that does not take part in the end of its connection must not keep it.
+/// A deadline that has passed is acted on once. The connection then has [`LAST`] to end by itself,
+/// and is dropped after that: a client that does not take part in the end of its connection must
+/// not keep it.
 async fn drive(mut connection: Pin<Box<dyn Served>>, signal: &Signal, mut drain: Drain) {
     let mut draining = pin!(drain.draining());
     let mut timer: Pin<&mut Sleep> = pin!(sleep(Duration::ZERO));
@@ -316,7 +371,8 @@ async fn drive(mut connection: Pin<Box<dyn Served>>, signal: &Signal, mut drain:
                 },
             };
 
-            // A deadline that moved away is looked at when the old one passes: no timer is set anew per request.
+            // A deadline that moved away is looked at when the old one passes: no timer is set anew
+            // per request.
             if wake_at < armed || timer.is_elapsed() {
                 timer.as_mut().reset(wake_at);
                 armed = wake_at;

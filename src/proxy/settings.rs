@@ -13,13 +13,16 @@ pub struct Settings {
     pub https: Vec<SocketAddr>,
     /// Data-plane cores; 0 for all.
     pub workers: usize,
-    /// Peers (CIDR) whose `X-Forwarded-*`, `Forwarded` and `X-Real-IP` are believed and extended; others' are replaced.
+    /// Peers (CIDR) whose `X-Forwarded-*`, `Forwarded` and `X-Real-IP` are believed and extended;
+    /// others' are replaced.
     pub trusted_proxies: Vec<IpNet>,
     /// The port of HTTPS that clients see behind a port mapping or a balancer; `None` for 443.
     pub external_https_port: Option<u16>,
-    /// Peers (CIDR) that must begin each connection with a PROXY protocol header (v1 or v2); empty expects none.
+    /// Peers (CIDR) that must begin each connection with a PROXY protocol header (v1 or v2); empty
+    /// expects none.
     pub proxy_protocol_from: Vec<IpNet>,
-    /// From the first byte of a request (or the start of the connection) to the end of its head: 408.
+    /// From the first byte of a request (or the start of the connection) to the end of its head:
+    /// 408.
     pub client_header_timeout: Duration,
     /// A keep-alive connection without a request in flight is closed after this.
     pub client_idle_timeout: Duration,
@@ -35,7 +38,8 @@ pub struct Settings {
     pub upstream_idle_timeout: Duration,
     /// Between two pings of an HTTP/2 connection to an endpoint that has a request on it.
     pub upstream_ping_interval: Duration,
-    /// From the request head to the last byte of the answer; `None` for no limit. Upgraded connections are exempt.
+    /// From the request head to the last byte of the answer; `None` for no limit. Upgraded
+    /// connections are exempt.
     pub request_timeout: Option<Duration>,
     /// Bytes of a request head: 431 above (414 when it is the target that is too long).
     pub max_header_bytes: usize,
@@ -55,11 +59,13 @@ pub struct Settings {
     pub max_attempts: u32,
     /// Refused connections in a row after which an endpoint is passed over.
     pub eject_after: u32,
-    /// For how long it is passed over, the first time; doubled each further time up to ten times this.
+    /// For how long it is passed over, the first time; doubled each further time up to ten times
+    /// this.
     pub eject_for: Duration,
     /// How an endpoint is chosen.
     pub balance: BalanceSetting,
-    /// Verify the certificates of TLS backends against the web's roots. Off by default, as with ingress-nginx.
+    /// Verify the certificates of TLS backends against the web's roots. Off by default, as with
+    /// ingress-nginx.
     pub verify_backends: bool,
     /// Backends known by a name may be on this device (loopback) or have link-local addresses.
     pub local_names: bool,
@@ -82,7 +88,8 @@ pub enum BalanceSetting {
 pub enum AccessLog {
     /// Nothing.
     Off,
-    /// One line of text per request, for this share of requests (0 to 1). Errors (5xx) are always written.
+    /// One line of text per request, for this share of requests (0 to 1). Errors (5xx) are always
+    /// written.
     Text(f64),
     /// The same as JSON.
     Json(f64),
@@ -104,7 +111,8 @@ impl Default for Settings {
             response_header_timeout: Duration::from_secs(60),
             stream_idle_timeout: Duration::from_secs(300),
             upstream_idle_timeout: Duration::from_secs(60),
-            // gRPC servers count pings that come more often than every 5 minutes, and end the connection after a few.
+            // gRPC servers count pings that come more often than every 5 minutes, and end the
+            // connection after a few.
             upstream_ping_interval: Duration::from_secs(310),
             request_timeout: None,
             max_header_bytes: 32 * 1024,

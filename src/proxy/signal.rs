@@ -1,8 +1,8 @@
-//! What the guard, the service and the driver of one client connection tell each other, and the deadlines that follow
-//! from it.
+//! What the guard, the service and the driver of one client connection tell each other, and the
+//! deadlines that follow from it.
 //!
-//! All three run on one thread, but the HTTP server demands that the transport (and so the guard in it) can be sent;
-//! hence atomics, all relaxed, which cost what plain memory costs.
+//! All three run on one thread, but the HTTP server demands that the transport (and so the guard in
+//! it) can be sent; hence atomics, all relaxed, which cost what plain memory costs.
 
 use std::{
     sync::{
@@ -18,17 +18,19 @@ use tokio::time::Instant;
 
 use super::{Settings, error::Kind};
 
-/// The method of the request that the guard puts in the place of a refused head. A client may send it too: it is a
-/// refusal only where one was noted.
+/// The method of the request that the guard puts in the place of a refused head. A client may send
+/// it too: it is a refusal only where one was noted.
 pub(super) const REFUSED: &str = "GATELET-REFUSED";
 
-/// While draining, a connection that just had an answer may bring one more request for this long: its client could
-/// not know yet, and would see a request fail.
+/// While draining, a connection that just had an answer may bring one more request for this long:
+/// its client could not know yet, and would see a request fail.
 pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(1);
-/// After the client's end of stream its pending answers may still come for this long. A client that closed and one
-/// that only ended its own direction look the same; the first wants its request cancelled.
+/// After the client's end of stream its pending answers may still come for this long. A client that
+/// closed and one that only ended its own direction look the same; the first wants its request
+/// cancelled.
 const HALF_CLOSED: Duration = Duration::from_secs(3);
-/// For how long a closing connection still takes what its client sends, so that it can read our last answer.
+/// For how long a closing connection still takes what its client sends, so that it can read our
+/// last answer.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Where a connection is in reading requests.
@@ -183,7 +185,8 @@ impl Signal {
         }
     }
 
-    /// A part of a response is with the transport. A client that takes the last of them slowly is not idle.
+    /// A part of a response is with the transport. A client that takes the last of them slowly is
+    /// not idle.
     pub(super) fn responded(&self) {
         if self.in_flight.load(Relaxed) == 0 {
             self.idle_since.store(self.now(), Relaxed);
@@ -242,7 +245,8 @@ impl Signal {
 
     /// A request was taken up.
     pub(super) fn request_begins(&self) {
-        self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);
+        self.in_flight
+            .store(self.in_flight.load(Relaxed) + 1, Relaxed);
         self.unflushed.store(true, Relaxed);
         self.used.store(true, Relaxed);
     }
@@ -327,17 +331,34 @@ impl Signal {
             Phase::Switched => return None,
             // The client still takes the last response.
             Phase::Idle if blocked != 0 => {}
-            // A request in flight has deadlines of its own. Behind it, a head or a body waits for its turn.
+            // A request in flight has deadlines of its own. Behind it, a head or a body waits for
+            // its turn.
             Phase::Idle | Phase::Head | Phase::Body | Phase::Closing if busy => {}
             Phase::Head => {
-                consider(since.max(self.idle_since.load(Relaxed)), self.timeouts.head, Verdict::SlowHead);
+                consider(
+                    since.max(self.idle_since.load(Relaxed)),
+                    self.timeouts.head,
+                    Verdict::SlowHead,
+                );
             }
             Phase::Closing => consider(since, LINGER, Verdict::End),
-            Phase::Body => consider(since.max(self.idle_since.load(Relaxed)), self.timeouts.head, Verdict::End),
+            Phase::Body => consider(
+                since.max(self.idle_since.load(Relaxed)),
+                self.timeouts.head,
+                Verdict::End,
+            ),
             Phase::Idle => {
                 let idle = self.idle_since.load(Relaxed);
-                let wait = if self.used.load(Relaxed) { self.timeouts.idle } else { self.timeouts.head };
-                let wait = if self.is_draining() { wait.min(DRAIN_IDLE) } else { wait };
+                let wait = if self.used.load(Relaxed) {
+                    self.timeouts.idle
+                } else {
+                    self.timeouts.head
+                };
+                let wait = if self.is_draining() {
+                    wait.min(DRAIN_IDLE)
+                } else {
+                    wait
+                };
                 consider(idle, wait, Verdict::Idle);
             }
         }
@@ -353,7 +374,8 @@ impl Signal {
         first.map(|(at, verdict)| (self.born + Duration::from_millis(at.min(1 << 40)), verdict))
     }
 
-    /// Once the client has ended, nothing of its transport wakes the connection: its own progress must.
+    /// Once the client has ended, nothing of its transport wakes the connection: its own progress
+    /// must.
     fn wake_after_end(&self) {
         if self.ended.load(Relaxed) != 0 || self.is_draining() {
             self.wake();
@@ -368,8 +390,9 @@ impl Signal {
     }
 }
 
-/// A request in flight, to be begun as soon as its head is handed over (the server looks for the end of the stream
-/// before it polls the service), until its answer was given whole or never will be.
+/// A request in flight, to be begun as soon as its head is handed over (the server looks for the
+/// end of the stream before it polls the service), until its answer was given whole or never will
+/// be.
 #[derive(Debug)]
 pub(crate) struct Flight(Arc<Signal>);
 

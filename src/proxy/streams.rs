@@ -1,7 +1,8 @@
 //! The streams of a client's HTTP/2 connection, and the time that a client has to take a response.
 //!
-//! The HTTP server polls the body of a response only while the client's flow-control window is open, so a body cannot
-//! watch a client that reads nothing. The task of the stream watches instead.
+//! The HTTP server polls the body of a response only while the client's flow-control window is
+//! open, so a body cannot watch a client that reads nothing. The task of the stream watches
+//! instead.
 
 use std::{
     cell::{Cell, RefCell},
@@ -47,7 +48,10 @@ impl Progress {
 
 impl Streams {
     pub(super) fn new(worker: &Rc<Worker>) -> Self {
-        Self { worker: worker.clone(), current: Rc::default() }
+        Self {
+            worker: worker.clone(),
+            current: Rc::default(),
+        }
     }
 
     /// The stream whose request is being handled now.
@@ -61,8 +65,9 @@ impl Streams {
 }
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
-    /// Runs a stream until it ends, or until its client has taken nothing of a response for `stream_idle_timeout`. The
-    /// stream is reset then (RFC 9113 section 5.4.2); the connection goes on.
+    /// Runs a stream until it ends, or until its client has taken nothing of a response for
+    /// `stream_idle_timeout`. The stream is reset then (RFC 9113 section 5.4.2); the connection
+    /// goes on.
     fn execute(&self, stream: F) {
         let mut stream = Box::pin(stream);
         let progress = Rc::new(Progress::default());

@@ -1,5 +1,5 @@
-//! Upgraded connections (WebSocket and every other protocol): after 101, bytes in both directions until both sides
-//! have ended or nothing moved for too long.
+//! Upgraded connections (WebSocket and every other protocol): after 101, bytes in both directions
+//! until both sides have ended or nothing moved for too long.
 
 use std::{
     cell::Cell,
@@ -23,15 +23,24 @@ use super::{exchange::Connection, pool::Lease, worker::Worker};
 const BUFFER: usize = 8 * 1024;
 
 /// Joins both sides in a task of its own; the lease counts as a request in flight until it ends.
-pub(super) fn tunnel(worker: &Rc<Worker>, client: OnUpgrade, mut upstream: Connection, lease: Lease) {
+pub(super) fn tunnel(
+    worker: &Rc<Worker>,
+    client: OnUpgrade,
+    mut upstream: Connection,
+    lease: Lease,
+) {
     let (idle, open) = (worker.settings.stream_idle_timeout, Open::new(worker));
     tokio::task::spawn_local(async move {
         let _open = open;
         let _lease = lease;
         let Ok(client) = client.await else { return };
         let last = Rc::new(Cell::new(Instant::now()));
-        let mut client = Watched { io: TokioIo::new(client), last: last.clone() };
-        let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER);
+        let mut client = Watched {
+            io: TokioIo::new(client),
+            last: last.clone(),
+        };
+        let copy =
+            tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER);
         tokio::select! {
             _ended = copy => {}
             () = stalled(&last, idle) => tracing::debug!("upgraded connection closed: nothing moved"),
@@ -81,14 +90,22 @@ impl<T> Watched<T> {
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
         self.note(polled)
     }
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
         self.note(polled)
     }

@@ -62,7 +62,8 @@ pub(crate) struct Worker {
     pub(super) names: Rc<Names>,
     pub(super) deadlines: Rc<Deadlines>,
     upstreams: RefCell<BTreeMap<UpstreamKey, Rc<Upstream>>>,
-    /// Turns of round robin per backend, by its address in memory: a stale entry costs nothing but its place.
+    /// Turns of round robin per backend, by its address in memory: a stale entry costs nothing but
+    /// its place.
     turns: RefCell<HashMap<usize, usize>>,
     random: Cell<u64>,
     /// Room for further request ids.
@@ -81,10 +82,14 @@ impl std::fmt::Debug for Connector {
 impl Shared {
     /// The counters of every core that has run.
     pub fn counters(&self) -> Vec<Arc<Counters>> {
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.counters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
-    /// Every endpoint that requests were sent to lately, summed over the cores, in order of address.
+    /// Every endpoint that requests were sent to lately, summed over the cores, in order of
+    /// address.
     pub fn endpoints(&self) -> Vec<EndpointHealth> {
         counters::endpoints(&self.counters())
     }
@@ -122,13 +127,22 @@ impl Worker {
     /// The worker of core `index`.
     pub(crate) fn new(index: usize, settings: Arc<Settings>, shared: Arc<Shared>) -> Rc<Self> {
         let counters = Arc::new(Counters::default());
-        shared.counters.lock().unwrap_or_else(PoisonError::into_inner).push(counters.clone());
+        shared
+            .counters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(counters.clone());
         let pulse = Arc::new(Pulse::new(index));
-        shared.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(pulse.clone());
+        shared
+            .pulses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(pulse.clone());
         tokio::task::spawn_local(async move { pulse.run().await });
 
         let verify = settings.verify_backends;
-        let tls = [false, true].map(|h2| Connector(TlsConnector::from(crate::tls::upstream_config(verify, h2))));
+        let tls = [false, true]
+            .map(|h2| Connector(TlsConnector::from(crate::tls::upstream_config(verify, h2))));
         let worker = Rc::new(Self {
             settings,
             shared,
@@ -168,7 +182,8 @@ impl Worker {
     /// The next turn of a backend.
     pub(super) fn turn(&self, backend: &Arc<Backend>) -> usize {
         let mut turns = self.turns.borrow_mut();
-        // Far more than live backends: what edits left behind is forgotten, at the price of one uneven turn.
+        // Far more than live backends: what edits left behind is forgotten, at the price of one
+        // uneven turn.
         if turns.len() > 65_536 {
             turns.clear();
         }
@@ -178,10 +193,14 @@ impl Worker {
     }
 
     pub(super) fn policy(&self) -> EjectPolicy {
-        EjectPolicy { after: self.settings.eject_after, first: self.settings.eject_for }
+        EjectPolicy {
+            after: self.settings.eject_after,
+            first: self.settings.eject_for,
+        }
     }
 
-    /// No connection could be made, for the reason in `error`. A fault of ours does not count against the endpoint.
+    /// No connection could be made, for the reason in `error`. A fault of ours does not count
+    /// against the endpoint.
     pub(super) fn failed(&self, upstream: &Upstream, error: &Error) {
         if error.side == Side::Us {
             return;
@@ -192,9 +211,16 @@ impl Worker {
         if upstream.outlier.borrow_mut().failed(now, self.policy()) {
             self.counters.ejections.add(1);
             upstream.stats.ejected.store(true, Relaxed);
-            let reason = upstream.condition.failure().map(|failure| failure.to_string());
+            let reason = upstream
+                .condition
+                .failure()
+                .map(|failure| failure.to_string());
             tracing::warn!(endpoint = %upstream.key.addr, reason, "endpoint passed over");
-            let mut ejected = self.shared.ejected.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut ejected = self
+                .shared
+                .ejected
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if ejected.len() < 4096 {
                 ejected.insert(upstream.key.addr, now + self.settings.eject_for);
             }
@@ -236,16 +262,21 @@ impl Worker {
 
     /// Addresses of a name; see [`Names`].
     pub(super) async fn resolve(&self, host: &str) -> Option<Rc<[IpAddr]>> {
-        self.names.resolve(host, self.settings.connect_timeout).await
+        self.names
+            .resolve(host, self.settings.connect_timeout)
+            .await
     }
 
     fn sweep(&self) {
         let now = Instant::now();
-        self.upstreams.borrow_mut().retain(|_, upstream| upstream.sweep(now, &self.settings));
+        self.upstreams
+            .borrow_mut()
+            .retain(|_, upstream| upstream.sweep(now, &self.settings));
     }
 }
 
-/// The 16 digits of a number in hexadecimal, lowest first; all at once, four bits in each of 16 bytes.
+/// The 16 digits of a number in hexadecimal, lowest first; all at once, four bits in each of 16
+/// bytes.
 fn hex(bits: u64) -> [u8; 16] {
     let spread = |half: u64| {
         let pairs = (half | half << 16) & 0x0000_ffff_0000_ffff;

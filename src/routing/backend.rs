@@ -4,7 +4,8 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-/// The stable identity of a backend. Pools, ejection state and counters are keyed by it, so that they survive edits.
+/// The stable identity of a backend. Pools, ejection state and counters are keyed by it, so that
+/// they survive edits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackendId {
     /// Namespace of the Service.
@@ -71,7 +72,8 @@ pub enum EndpointSet {
     },
 }
 
-/// A backend. Its endpoints live in a cell of their own, so that endpoint churn never makes a new routing table.
+/// A backend. Its endpoints live in a cell of their own, so that endpoint churn never makes a new
+/// routing table.
 #[derive(Debug)]
 pub struct Backend {
     /// Stable identity.
@@ -84,7 +86,11 @@ pub struct Backend {
 impl Backend {
     /// A backend without endpoints.
     pub fn new(id: BackendId, protocol: Protocol) -> Self {
-        Self { id, protocol, endpoints: ArcSwap::default() }
+        Self {
+            id,
+            protocol,
+            endpoints: ArcSwap::default(),
+        }
     }
 
     /// The endpoints now. One atomic load.

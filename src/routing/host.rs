@@ -10,7 +10,8 @@ use std::{
 /// The longest host name (RFC 1035 section 2.3.4).
 const MAX_HOST: usize = 253;
 
-/// A host name in canonical form: lower case, without port and trailing dot. An IPv6 literal keeps its brackets.
+/// A host name in canonical form: lower case, without port and trailing dot. An IPv6 literal keeps
+/// its brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Host(Arc<str>);
 
@@ -57,7 +58,8 @@ pub enum HostError {
 // === Host ===
 
 impl Host {
-    /// Parses a host without port. Upper case and one trailing dot are brought to the canonical form.
+    /// Parses a host without port. Upper case and one trailing dot are brought to the canonical
+    /// form.
     pub fn parse(text: &str) -> Result<Self, HostError> {
         canonical(text.as_bytes()).map(|host| Self(host.into()))
     }
@@ -69,7 +71,11 @@ impl Host {
 
     /// The address, if the host is one.
     pub fn ip(&self) -> Option<IpAddr> {
-        self.0.trim_start_matches('[').trim_end_matches(']').parse().ok()
+        self.0
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse()
+            .ok()
     }
 }
 
@@ -129,11 +135,18 @@ impl fmt::Display for HostPattern {
 // === Authority ===
 
 impl<'a> Authority<'a> {
-    /// Checks the bytes of a `Host` field or `:authority`. Allocates only to bring upper case to lower.
+    /// Checks the bytes of a `Host` field or `:authority`. Allocates only to bring upper case to
+    /// lower.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, HostError> {
         let end = match bytes.first() {
             None => return Err(HostError::Empty),
-            Some(b'[') => bytes.iter().position(|b| *b == b']').ok_or(HostError::Ipv6)? + 1,
+            Some(b'[') => {
+                bytes
+                    .iter()
+                    .position(|b| *b == b']')
+                    .ok_or(HostError::Ipv6)?
+                    + 1
+            }
             Some(_) => bytes.iter().position(|b| *b == b':').unwrap_or(bytes.len()),
         };
         let (host, rest) = bytes.split_at(end);
@@ -142,20 +155,27 @@ impl<'a> Authority<'a> {
             [b':', digits @ ..] => Some(port(digits)?),
             _ => return Err(HostError::Character),
         };
-        Ok(Self { host: canonical(host)?, port })
+        Ok(Self {
+            host: canonical(host)?,
+            port,
+        })
     }
 }
 
 /// What is left of a host behind its first label; `None` for a single label.
 pub(super) fn wildcard_suffix(host: &str) -> Option<&str> {
-    host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, suffix)| suffix)
+    host.split_once('.')
+        .filter(|(label, _)| !label.is_empty())
+        .map(|(_, suffix)| suffix)
 }
 
 fn port(digits: &[u8]) -> Result<u16, HostError> {
     if digits.len() > 5 || !digits.iter().all(u8::is_ascii_digit) {
         return Err(HostError::Port);
     }
-    let number = digits.iter().fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0'));
+    let number = digits
+        .iter()
+        .fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0'));
     u16::try_from(number).map_err(|_too_large| HostError::Port)
 }
 
@@ -170,8 +190,10 @@ fn canonical(host: &[u8]) -> Result<Cow<'_, str>, HostError> {
     // Only ASCII passes below, so this cannot refuse what they would take.
     let text = std::str::from_utf8(host).map_err(|_not_ascii| HostError::Character)?;
     if let Some(literal) = text.strip_prefix('[') {
-        let address: Ipv6Addr =
-            literal.strip_suffix(']').and_then(|inner| inner.parse().ok()).ok_or(HostError::Ipv6)?;
+        let address: Ipv6Addr = literal
+            .strip_suffix(']')
+            .and_then(|inner| inner.parse().ok())
+            .ok_or(HostError::Ipv6)?;
         return Ok(Cow::Owned(format!("[{address}]")));
     }
     let mut upper = false;
@@ -195,7 +217,11 @@ fn canonical(host: &[u8]) -> Result<Cow<'_, str>, HostError> {
     if label == 0 {
         return Err(HostError::Character);
     }
-    Ok(if upper { Cow::Owned(text.to_ascii_lowercase()) } else { Cow::Borrowed(text) })
+    Ok(if upper {
+        Cow::Owned(text.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(text)
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! The vocabulary of routing and the pure matcher. No async, no I/O, no Kubernetes words beyond names in
-//! [`Origin`], which exist only to be shown to people.
+//! The vocabulary of routing and the pure matcher. No async, no I/O, no Kubernetes words beyond
+//! names in [`Origin`], which exist only to be shown to people.
 //!
-//! A [`RoutingTable`] is immutable. An edit makes a new table that shares every host it did not touch.
+//! A [`RoutingTable`] is immutable. An edit makes a new table that shares every host it did not
+//! touch.
 
 pub mod backend;
 pub mod host;

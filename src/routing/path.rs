@@ -7,10 +7,11 @@ use std::{borrow::Cow, cmp::Reverse};
 pub enum PathMatch {
     /// The whole path, case-sensitive (`pathType: Exact`).
     Exact(Box<str>),
-    /// By elements split at `/`; `/foo` takes `/foo`, `/foo/` and `/foo/bar`, not `/foobar` (`pathType: Prefix`).
+    /// By elements split at `/`; `/foo` takes `/foo`, `/foo/` and `/foo/bar`, not `/foobar`
+    /// (`pathType: Prefix`).
     Prefix(Box<str>),
-    /// The paths below an element without the element itself: a Prefix with a trailing slash, if its object also has
-    /// the Prefix without it.
+    /// The paths below an element without the element itself: a Prefix with a trailing slash, if
+    /// its object also has the Prefix without it.
     Below(Box<str>),
     /// As a plain string prefix (`pathType: ImplementationSpecific`, as ingress-nginx does).
     Start(Box<str>),
@@ -18,8 +19,8 @@ pub enum PathMatch {
     Closed(Box<Closed>),
 }
 
-/// The paths that a regular expression could match: those that begin with its literal prefix. Upper and lower case are
-/// the same, as in the expressions of ingress-nginx.
+/// The paths that a regular expression could match: those that begin with its literal prefix. Upper
+/// and lower case are the same, as in the expressions of ingress-nginx.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Closed {
     /// The regular expression.
@@ -56,11 +57,12 @@ impl PathMatch {
             Self::Exact(exact) => **exact == *path,
             Self::Prefix(prefix) => {
                 let prefix = prefix.trim_end_matches('/');
-                path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                path.strip_prefix(prefix)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
-            Self::Below(prefix) => {
-                path.strip_prefix(prefix.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
-            }
+            Self::Below(prefix) => path
+                .strip_prefix(prefix.trim_end_matches('/'))
+                .is_some_and(|rest| rest.starts_with('/')),
             Self::Start(start) => path.starts_with(&**start),
             Self::Closed(closed) => closed.matches(path),
         }
@@ -84,8 +86,8 @@ impl PathMatch {
         }
     }
 
-    /// Order of precedence: Exact first, then longer before shorter, then the match that takes fewer paths. Every path
-    /// begins with `/`, so ImplementationSpecific `/` equals Prefix `/`.
+    /// Order of precedence: Exact first, then longer before shorter, then the match that takes
+    /// fewer paths. Every path begins with `/`, so ImplementationSpecific `/` equals Prefix `/`.
     pub(super) fn precedence(&self) -> (u8, Reverse<usize>, u8) {
         let length = Reverse(self.comparable().len());
         match self {
@@ -108,10 +110,14 @@ impl PathMatch {
         }
     }
 
-    /// Returns whether a literal path is the literal prefix of a regular expression, so that precedence does not
-    /// decide between the two.
+    /// Returns whether a literal path is the literal prefix of a regular expression, so that
+    /// precedence does not decide between the two.
     pub fn is_as_long_as(&self, closed: &Closed) -> bool {
-        let prefix = if *closed.prefix == *"/" { "" } else { &*closed.prefix };
+        let prefix = if *closed.prefix == *"/" {
+            ""
+        } else {
+            &*closed.prefix
+        };
         !matches!(self, Self::Exact(_) | Self::Closed(_)) && self.comparable() == prefix
     }
 }
@@ -119,15 +125,17 @@ impl PathMatch {
 impl Closed {
     fn matches(&self, path: &str) -> bool {
         let length = self.prefix.len();
-        let begins =
-            path.as_bytes().get(..length).is_some_and(|start| start.eq_ignore_ascii_case(self.prefix.as_bytes()));
+        let begins = path
+            .as_bytes()
+            .get(..length)
+            .is_some_and(|start| start.eq_ignore_ascii_case(self.prefix.as_bytes()));
         begins && (!self.elements || matches!(path.as_bytes().get(length), None | Some(b'/')))
     }
 }
 
-/// Brings a request path to the form that is matched and sent on: escapes of unreserved characters decoded (RFC 3986
-/// section 6.2.2.2), dot segments removed (5.2.4), other escapes and `//` left alone. Allocates only when something
-/// changes.
+/// Brings a request path to the form that is matched and sent on: escapes of unreserved characters
+/// decoded (RFC 3986 section 6.2.2.2), dot segments removed (5.2.4), other escapes and `//` left
+/// alone. Allocates only when something changes.
 pub fn normalize(path: &str) -> Result<Cow<'_, str>, PathError> {
     if !path.starts_with('/') {
         return Err(PathError::Relative);
@@ -149,13 +157,21 @@ fn decode_unreserved(bytes: &[u8]) -> Result<String, PathError> {
         match byte {
             0 => return Err(PathError::Nul),
             b'%' => {
-                let (Some(high), Some(low)) = (tail.first().and_then(hex), tail.get(1).and_then(hex)) else {
+                let (Some(high), Some(low)) =
+                    (tail.first().and_then(hex), tail.get(1).and_then(hex))
+                else {
                     return Err(PathError::Encoding);
                 };
                 rest = &tail[2..];
                 match high << 4 | low {
                     0 => return Err(PathError::Nul),
-                    plain @ (b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~') => out.push(plain),
+                    plain @ (b'a'..=b'z'
+                    | b'A'..=b'Z'
+                    | b'0'..=b'9'
+                    | b'-'
+                    | b'.'
+                    | b'_'
+                    | b'~') => out.push(plain),
                     _ => out.extend_from_slice(&[b'%', tail[0], tail[1]]),
                 }
             }
@@ -167,7 +183,9 @@ fn decode_unreserved(bytes: &[u8]) -> Result<String, PathError> {
 }
 
 fn hex(digit: &u8) -> Option<u8> {
-    char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(*digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
 
 fn remove_dot_segments(path: &str) -> Result<String, PathError> {

@@ -48,9 +48,15 @@ impl Refusal {
             Self::UnknownService => "the service of this route does not exist",
             Self::UnknownPort => "the service of this route has no such port",
             Self::UnsupportedBackend => "the backend of this route is of an unsupported kind",
-            Self::UnsupportedGuard => "access to this route is restricted in a way that is not supported",
-            Self::UnsupportedPassthrough => "TLS passthrough, which this route asks for, is not supported",
-            Self::UnsupportedPath => "the path of this route is a regular expression, which is not supported",
+            Self::UnsupportedGuard => {
+                "access to this route is restricted in a way that is not supported"
+            }
+            Self::UnsupportedPassthrough => {
+                "TLS passthrough, which this route asks for, is not supported"
+            }
+            Self::UnsupportedPath => {
+                "the path of this route is a regular expression, which is not supported"
+            }
         }
     }
 }
@@ -64,8 +70,9 @@ pub enum Action {
     Refuse(Refusal),
 }
 
-/// A step between match and forward, prepared when the table was compiled. Any may answer the request. Where one is not
-/// `always` to be taken, it is for hosts that have TLS ([`HostRoutes::has_tls`](super::HostRoutes::has_tls)).
+/// A step between match and forward, prepared when the table was compiled. Any may answer the
+/// request. Where one is not `always` to be taken, it is for hosts that have TLS
+/// ([`HostRoutes::has_tls`](super::HostRoutes::has_tls)).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Filter {
     /// Answer a plain-HTTP request with a redirect to `https://` of the same host, path and query.
@@ -98,11 +105,15 @@ pub struct Route {
 impl Route {
     /// Creates a route that refuses every request at once, without a redirect.
     pub fn refused(origin: Origin, refusal: Refusal) -> Self {
-        Self { origin, action: Action::Refuse(refusal), filters: Arc::new([]) }
+        Self {
+            origin,
+            action: Action::Refuse(refusal),
+            filters: Arc::new([]),
+        }
     }
 
-    /// The status of the redirect that plain HTTP gets; `tls` says whether the host has TLS. Its port depends on how the
-    /// client came.
+    /// The status of the redirect that plain HTTP gets; `tls` says whether the host has TLS. Its
+    /// port depends on how the client came.
     pub fn redirect(&self, tls: bool) -> Option<StatusCode> {
         self.filters.iter().find_map(|filter| match filter {
             Filter::HttpsRedirect { status, always } if *always || tls => Some(*status),

@@ -1,8 +1,9 @@
 //! The routing table and its lookup.
 //!
-//! The most specific host pattern decides: the exact host, then the wildcard one label up, then the rules without a
-//! host. When that pattern has no matching path, its own fallback answers, then the default of the table; other
-//! patterns are not asked. This is what server blocks do in ingress-nginx, and it keeps a host in its owner's hands.
+//! The most specific host pattern decides: the exact host, then the wildcard one label up, then the
+//! rules without a host. When that pattern has no matching path, its own fallback answers, then the
+//! default of the table; other patterns are not asked. This is what server blocks do in
+//! ingress-nginx, and it keeps a host in its owner's hands.
 
 use std::{
     collections::HashMap,
@@ -26,7 +27,8 @@ pub struct HostRoutes {
     tls: bool,
 }
 
-/// All rules of the process at one moment. Cloning it copies pointers; generations share what did not change.
+/// All rules of the process at one moment. Cloning it copies pointers; generations share what did
+/// not change.
 #[derive(Clone, Debug)]
 pub struct RoutingTable {
     hash: RandomState,
@@ -76,17 +78,20 @@ pub struct Candidate<'a> {
 // === HostRoutes ===
 
 impl HostRoutes {
-    /// Puts rules into order of precedence. Of rules with the same match the first given wins; the others are returned.
+    /// Puts rules into order of precedence. Of rules with the same match the first given wins; the
+    /// others are returned.
     ///
-    /// `/foo` and `/foo/` are the same Prefix, because Ingress v1 ignores the trailing slash. If one object has both,
-    /// `/foo/` takes the paths below `/foo`, and `/foo` takes only itself.
+    /// `/foo` and `/foo/` are the same Prefix, because Ingress v1 ignores the trailing slash. If
+    /// one object has both, `/foo/` takes the paths below `/foo`, and `/foo` takes only itself.
     pub fn new(
         pattern: HostPattern,
         rules: impl IntoIterator<Item = (PathMatch, Arc<Route>)>,
         fallback: Option<Arc<Route>>,
     ) -> (Self, Vec<Loser>) {
         let mut sorted: Vec<(PathMatch, Arc<Route>)> = rules.into_iter().collect();
-        sorted.sort_by(|(a, _), (b, _)| (a.precedence(), a.comparable()).cmp(&(b.precedence(), b.comparable())));
+        sorted.sort_by(|(a, _), (b, _)| {
+            (a.precedence(), a.comparable()).cmp(&(b.precedence(), b.comparable()))
+        });
 
         let mut kept = Vec::with_capacity(sorted.len());
         let mut losers = Vec::new();
@@ -97,8 +102,20 @@ impl HostRoutes {
             settle(equal, &mut kept, &mut losers);
         }
 
-        let exact = kept.iter().take_while(|(path, _)| matches!(path, PathMatch::Exact(_))).count();
-        (Self { pattern, rules: kept.into(), exact, fallback, tls: false }, losers)
+        let exact = kept
+            .iter()
+            .take_while(|(path, _)| matches!(path, PathMatch::Exact(_)))
+            .count();
+        (
+            Self {
+                pattern,
+                rules: kept.into(),
+                exact,
+                fallback,
+                tls: false,
+            },
+            losers,
+        )
     }
 
     /// Says that the host has TLS: what is for such hosts applies to all that is asked of it.
@@ -132,24 +149,43 @@ impl HostRoutes {
         if let Ok(index) = exact.binary_search_by(|(rule, _)| rule.as_str().cmp(path)) {
             return Some(&exact[index].1);
         }
-        rest.iter().find(|(rule, _)| rule.matches(path)).map(|(_, route)| route).or(self.fallback.as_ref())
+        rest.iter()
+            .find(|(rule, _)| rule.matches(path))
+            .map(|(_, route)| route)
+            .or(self.fallback.as_ref())
     }
 }
 
 /// Decides between rules with the same match; the first wins.
-fn settle(equal: &[(PathMatch, Arc<Route>)], kept: &mut Vec<(PathMatch, Arc<Route>)>, losers: &mut Vec<Loser>) {
-    let Some(((path, winner), rest)) = equal.split_first() else { return };
+fn settle(
+    equal: &[(PathMatch, Arc<Route>)],
+    kept: &mut Vec<(PathMatch, Arc<Route>)>,
+    losers: &mut Vec<Loser>,
+) {
+    let Some(((path, winner), rest)) = equal.split_first() else {
+        return;
+    };
     let is_twin = |(other, route): &&(PathMatch, Arc<Route>)| {
-        let ends = |path: &PathMatch| matches!(path, PathMatch::Prefix(path) if path.ends_with('/'));
+        let ends =
+            |path: &PathMatch| matches!(path, PathMatch::Prefix(path) if path.ends_with('/'));
         matches!((path, other), (PathMatch::Prefix(_), PathMatch::Prefix(_)))
             && ends(path) != ends(other)
             && route.origin.is_of_same_object(&winner.origin)
     };
     let twin = rest.iter().find(is_twin);
 
-    for (other, route) in rest.iter().filter(|(_, route)| twin.is_none_or(|(_, twin)| !Arc::ptr_eq(twin, route))) {
-        let winner = twin.filter(|(path, _)| path == other).map_or(winner, |(_, twin)| twin);
-        losers.push(Loser { path: other.clone(), route: route.clone(), winner: winner.clone() });
+    for (other, route) in rest
+        .iter()
+        .filter(|(_, route)| twin.is_none_or(|(_, twin)| !Arc::ptr_eq(twin, route)))
+    {
+        let winner = twin
+            .filter(|(path, _)| path == other)
+            .map_or(winner, |(_, twin)| twin);
+        losers.push(Loser {
+            path: other.clone(),
+            route: route.clone(),
+            winner: winner.clone(),
+        });
     }
     match (path, twin) {
         (path, None) => kept.push((path.clone(), winner.clone())),
@@ -170,7 +206,13 @@ fn settle(equal: &[(PathMatch, Arc<Route>)], kept: &mut Vec<(PathMatch, Arc<Rout
 impl Default for RoutingTable {
     fn default() -> Self {
         let empty = || vec![None; SHARDS].into_boxed_slice();
-        Self { hash: RandomState::new(), exact: empty(), wildcard: empty(), any: None, default: None }
+        Self {
+            hash: RandomState::new(),
+            exact: empty(),
+            wildcard: empty(),
+            any: None,
+            default: None,
+        }
     }
 }
 
@@ -178,15 +220,21 @@ impl RoutingTable {
     /// The route for a canonical host (`None` where the request names none) and a normalised path.
     pub fn find(&self, host: Option<&str>, path: &str) -> Option<Found<'_>> {
         let routes = self.host(host);
-        let route = routes.and_then(|routes| routes.find(path)).or(self.default.as_ref())?;
-        Some(Found { route, tls: routes.is_some_and(|routes| routes.tls) })
+        let route = routes
+            .and_then(|routes| routes.find(path))
+            .or(self.default.as_ref())?;
+        Some(Found {
+            route,
+            tls: routes.is_some_and(|routes| routes.tls),
+        })
     }
 
     /// The rules of the most specific pattern that takes the host.
     pub fn host(&self, host: Option<&str>) -> Option<&Arc<HostRoutes>> {
         host.and_then(|host| {
-            self.shard(&self.exact, host)
-                .or_else(|| wildcard_suffix(host).and_then(|suffix| self.shard(&self.wildcard, suffix)))
+            self.shard(&self.exact, host).or_else(|| {
+                wildcard_suffix(host).and_then(|suffix| self.shard(&self.wildcard, suffix))
+            })
         })
         .or(self.any.as_ref())
     }
@@ -198,7 +246,13 @@ impl RoutingTable {
             let pattern = Some(&routes.pattern);
             for (rule, route) in &routes.rules {
                 let matches = rule.matches(path);
-                candidates.push(Candidate { pattern, path: Some(rule), route, matches, wins: false });
+                candidates.push(Candidate {
+                    pattern,
+                    path: Some(rule),
+                    route,
+                    matches,
+                    wins: false,
+                });
             }
             candidates.extend(routes.fallback.iter().map(|route| Candidate {
                 pattern,
@@ -237,10 +291,12 @@ impl RoutingTable {
         match routes.pattern.clone() {
             HostPattern::Any => self.any = Some(routes),
             HostPattern::Exact(host) => {
-                self.edit(false, host.as_str()).insert(host.as_str().into(), routes);
+                self.edit(false, host.as_str())
+                    .insert(host.as_str().into(), routes);
             }
             HostPattern::Wildcard(host) => {
-                self.edit(true, host.as_str()).insert(host.as_str().into(), routes);
+                self.edit(true, host.as_str())
+                    .insert(host.as_str().into(), routes);
             }
         }
     }
@@ -250,7 +306,9 @@ impl RoutingTable {
         match pattern {
             HostPattern::Any => self.any = None,
             HostPattern::Exact(host) => drop(self.edit(false, host.as_str()).remove(host.as_str())),
-            HostPattern::Wildcard(host) => drop(self.edit(true, host.as_str()).remove(host.as_str())),
+            HostPattern::Wildcard(host) => {
+                drop(self.edit(true, host.as_str()).remove(host.as_str()))
+            }
         }
     }
 
@@ -265,7 +323,11 @@ impl RoutingTable {
 
     fn edit(&mut self, wildcard: bool, host: &str) -> &mut HashMap<Box<str>, Arc<HostRoutes>> {
         let index = self.index(host);
-        let shards = if wildcard { &mut self.wildcard } else { &mut self.exact };
+        let shards = if wildcard {
+            &mut self.wildcard
+        } else {
+            &mut self.exact
+        };
         Arc::make_mut(shards[index].get_or_insert_default())
     }
 

@@ -1,10 +1,11 @@
 //! What is known of the keys below a prefix: what has to be kept twice, and what lies in pieces.
 
-/// Areas that can be had again from elsewhere: they are in the database and not in the mirror, which saves a write and a
-/// sync of the disk each time.
+/// Areas that can be had again from elsewhere: they are in the database and not in the mirror,
+/// which saves a write and a sync of the disk each time.
 ///
 /// - `cache/` is a copy of what the Kubernetes API has.
-/// - `acme/job/`, an order on its way: lost with the database, another one is made. Its key proves nothing yet.
+/// - `acme/job/`, an order on its way: lost with the database, another one is made. Its key proves
+///   nothing yet.
 /// - `acme/suggestion/`, when a CA wants a renewal: it is asked again.
 const REPLACEABLE: [&str; 3] = ["acme/job/", "acme/suggestion/", "cache/"];
 /// Areas that may be written together with what comes next: a crash before that costs a question.
@@ -12,8 +13,8 @@ const LAZY: [&str; 1] = ["acme/suggestion/"];
 /// Areas of large records that lie in pieces always.
 const PIECEWISE: [&str; 1] = ["acme/certificate/"];
 
-/// The longest value that lies in one piece. sled now and then writes all of a page anew, which has up to 16 entries:
-/// large ones would make that cost many times what was changed.
+/// The longest value that lies in one piece. sled now and then writes all of a page anew, which has
+/// up to 16 entries: large ones would make that cost many times what was changed.
 const WHOLE: usize = 3 * 1024;
 
 /// Whether the mirror has it.

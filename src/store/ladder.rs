@@ -1,5 +1,5 @@
-//! Opening: the database; else, set aside, a new one filled from the mirror; else memory, filled from the mirror if it
-//! can be read. Serving goes on in any case.
+//! Opening: the database; else, set aside, a new one filled from the mirror; else memory, filled
+//! from the mirror if it can be read. Serving goes on in any case.
 
 use std::{
     collections::BTreeMap,
@@ -34,8 +34,8 @@ pub enum Health {
         /// Records that came back.
         records: usize,
     },
-    /// The database opened without records that the mirror has: they were brought back. One write in flight when the
-    /// power went is normal; more is a disk that loses data.
+    /// The database opened without records that the mirror has: they were brought back. One write
+    /// in flight when the power went is normal; more is a disk that loses data.
     Repaired {
         /// Records that came back.
         records: usize,
@@ -83,15 +83,24 @@ enum Database {
     Closed,
 }
 
-/// Opens the store in `dir`, made if it is not there (mode 0700). Private keys lie in it as they are.
+/// Opens the store in `dir`, made if it is not there (mode 0700). Private keys lie in it as they
+/// are.
 pub fn open(dir: &Path) -> Result<(Arc<dyn Store>, Health), OpenError> {
     open_sealed(dir, SealKeys::default())
 }
 
-/// The same, with private keys sealed. What is there is sealed anew if it was not, or with an older key.
+/// The same, with private keys sealed. What is there is sealed anew if it was not, or with an older
+/// key.
 pub fn open_sealed(dir: &Path, keys: SealKeys) -> Result<(Arc<dyn Store>, Health), OpenError> {
     let (store, health) = open_raw(dir, &keys)?;
-    Ok((if keys.is_empty() { store } else { Arc::new(Sealed::new(store, keys)) }, health))
+    Ok((
+        if keys.is_empty() {
+            store
+        } else {
+            Arc::new(Sealed::new(store, keys))
+        },
+        health,
+    ))
 }
 
 fn open_raw(dir: &Path, keys: &SealKeys) -> Result<(Arc<dyn Store>, Health), OpenError> {
@@ -102,10 +111,16 @@ fn open_raw(dir: &Path, keys: &SealKeys) -> Result<(Arc<dyn Store>, Health), Ope
         Err(Failure::Store(error)) => {
             // A disk that went read-only, or is full, still has what was served before.
             let kept = Mirror::read(&dir.join("mirror"));
-            if kept.iter().any(|(name, value)| keys.is_as_wanted(name, value).is_none()) {
+            if kept
+                .iter()
+                .any(|(name, value)| keys.is_as_wanted(name, value).is_none())
+            {
                 return Err(OpenError::Sealed(dir.to_owned()));
             }
-            let health = Health::MemoryOnly { why: format!("{}: {error}", dir.display()), records: kept.len() };
+            let health = Health::MemoryOnly {
+                why: format!("{}: {error}", dir.display()),
+                records: kept.len(),
+            };
             Ok((Arc::new(Memory::from(kept)), health))
         }
     }
@@ -144,9 +159,13 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
     let sled = match Sled::open(&path) {
         Ok((sled, records)) => {
             is_as_wanted &= as_wanted(keys, records.iter().map(|(name, value)| (name, value)))?;
-            let mut live: BTreeMap<_, _> = records.into_iter().filter(|(key, _)| is_mirrored(key)).collect();
+            let mut live: BTreeMap<_, _> = records
+                .into_iter()
+                .filter(|(key, _)| is_mirrored(key))
+                .collect();
             let missing = live.keys().filter(|key| !kept.contains_key(*key)).count();
-            // sled takes a damaged segment for a torn write and opens without it: only the mirror can tell.
+            // sled takes a damaged segment for a torn write and opens without it: only the mirror
+            // can tell.
             let mut lost = Batch::new();
             for (key, value) in kept {
                 match live.get(&key) {
@@ -158,11 +177,16 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
                 }
             }
             if !lost.ops.is_empty() {
-                health = Health::Repaired { records: lost.len() };
+                health = Health::Repaired {
+                    records: lost.len(),
+                };
                 sled.commit(lost)?;
             }
             if !whole || missing > 0 {
-                tracing::warn!(missing, "the mirror of the state is damaged: it is written anew");
+                tracing::warn!(
+                    missing,
+                    "the mirror of the state is damaged: it is written anew"
+                );
                 mirror.compact(&live.into_iter().collect::<Vec<_>>())?;
             }
             sled
@@ -170,7 +194,10 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
         Err(StoreError::Damaged(_)) => {
             let aside = set_aside(dir, &path).map_err(io)?;
             let (sled, _nothing) = Sled::open(&path)?;
-            health = Health::Rebuilt { aside, records: kept.len() };
+            health = Health::Rebuilt {
+                aside,
+                records: kept.len(),
+            };
             for (key, value) in kept {
                 sled.commit(Batch::new().put(key, value))?;
             }
@@ -178,9 +205,21 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
         }
         Err(error) => return Err(error.into()),
     };
-    let sled = if is_as_wanted { sled } else { seal_anew(dir, sled, &mut mirror, keys)? };
+    let sled = if is_as_wanted {
+        sled
+    } else {
+        seal_anew(dir, sled, &mut mirror, keys)?
+    };
     let database = RwLock::new(Database::Open(sled));
-    Ok((Mirrored { database, mirror: Mutex::new(mirror), dir: dir.to_owned(), _lock: lock }, health))
+    Ok((
+        Mirrored {
+            database,
+            mirror: Mutex::new(mirror),
+            dir: dir.to_owned(),
+            _lock: lock,
+        },
+        health,
+    ))
 }
 
 /// Whether every record is sealed, or not, as is wanted.
@@ -210,8 +249,14 @@ fn after_sealing(dir: &Path) -> std::io::Result<bool> {
     Ok(begins_anew)
 }
 
-/// Writes everything anew as it is wanted. In place, the old values would lie in free parts of the files for long.
-fn seal_anew(dir: &Path, sled: Sled, mirror: &mut Mirror, keys: &SealKeys) -> Result<Sled, Failure> {
+/// Writes everything anew as it is wanted. In place, the old values would lie in free parts of the
+/// files for long.
+fn seal_anew(
+    dir: &Path,
+    sled: Sled,
+    mirror: &mut Mirror,
+    keys: &SealKeys,
+) -> Result<Sled, Failure> {
     let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
     let (path, next, last) = (dir.join("store"), dir.join(NEXT), dir.join(LAST));
     let mut batch = Batch::new();
@@ -222,8 +267,15 @@ fn seal_anew(dir: &Path, sled: Sled, mirror: &mut Mirror, keys: &SealKeys) -> Re
     let (made, _nothing) = Sled::open(&next)?;
     made.commit(batch.clone())?;
     drop(made);
-    let mirrored = batch.ops.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    mirror.compact(&mirrored.filter(|(name, _)| is_mirrored(name)).collect::<Vec<_>>())?;
+    let mirrored = batch
+        .ops
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    mirror.compact(
+        &mirrored
+            .filter(|(name, _)| is_mirrored(name))
+            .collect::<Vec<_>>(),
+    )?;
     drop(sled);
     fs::rename(&path, &last).map_err(io)?;
     fs::rename(next, &path).map_err(io)?;
@@ -245,7 +297,11 @@ fn open_mirror(path: &Path) -> Result<(Mirror, BTreeMap<String, Vec<u8>>), Store
 
 /// Everything that belongs into the mirror.
 fn precious(sled: &Sled) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-    Ok(sled.scan("")?.into_iter().filter(|(key, _)| is_mirrored(key)).collect())
+    Ok(sled
+        .scan("")?
+        .into_iter()
+        .filter(|(key, _)| is_mirrored(key))
+        .collect())
 }
 
 fn set_aside(dir: &Path, path: &Path) -> std::io::Result<PathBuf> {
@@ -279,16 +335,24 @@ impl Mirrored {
     }
 
     /// Uses the database, which has to be open.
-    fn with_open<T>(&self, using: impl FnOnce(&Sled) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn with_open<T>(
+        &self,
+        using: impl FnOnce(&Sled) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
             Database::Open(sled) => using(sled),
-            Database::Failed(_) | Database::Closed => Err(StoreError::Io("the database is not open".to_owned())),
+            Database::Failed(_) | Database::Closed => {
+                Err(StoreError::Io("the database is not open".to_owned()))
+            }
         }
     }
 
     /// A write failed.
     fn fail(&self) {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let mut database = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Database::Open(sled) = std::mem::replace(&mut *database, Database::Closed) {
             *database = Database::Failed(sled);
         }
@@ -296,10 +360,16 @@ impl Mirrored {
 
     /// Opens the database anew after a failed write; an error says that the disk is no better.
     fn mend(&self) -> Result<(), StoreError> {
-        if matches!(*self.database.read().unwrap_or_else(PoisonError::into_inner), Database::Open(_)) {
+        if matches!(
+            *self.database.read().unwrap_or_else(PoisonError::into_inner),
+            Database::Open(_)
+        ) {
             return Ok(());
         }
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let mut database = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         // Closed first: no two of them can have the files.
         *database = Database::Closed;
         let (sled, _records) = Sled::open(&self.dir.join("store"))?;
@@ -324,21 +394,34 @@ impl Store for Mirrored {
     fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         self.read(
             |sled| sled.scan(prefix),
-            |kept| kept.into_iter().filter(|(key, _)| key.starts_with(prefix)).collect(),
+            |kept| {
+                kept.into_iter()
+                    .filter(|(key, _)| key.starts_with(prefix))
+                    .collect()
+            },
         )
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         super::check(&batch)?;
-        let wanted: Vec<_> = batch.ops.iter().filter(|(key, _)| is_mirrored(key)).cloned().collect();
+        let wanted: Vec<_> = batch
+            .ops
+            .iter()
+            .filter(|(key, _)| is_mirrored(key))
+            .cloned()
+            .collect();
         let mut mirror = self.mirror.lock().unwrap_or_else(PoisonError::into_inner);
         self.mend()?;
         // First the mirror: whatever the database has is in it too.
         mirror.append(&wanted)?;
-        let stored = self.with_open(|sled| sled.commit(batch)).inspect_err(|_failed| self.fail());
+        let stored = self
+            .with_open(|sled| sled.commit(batch))
+            .inspect_err(|_failed| self.fail());
         if stored.is_ok()
             && mirror.is_stale()
-            && let Err(error) = self.with_open(precious).and_then(|live| mirror.compact(&live))
+            && let Err(error) = self
+                .with_open(precious)
+                .and_then(|live| mirror.compact(&live))
         {
             tracing::warn!(%error, "the mirror of the state was not made smaller");
         }

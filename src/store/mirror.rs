@@ -1,5 +1,6 @@
-//! The mirror: a plain append-only file with everything that cannot be had again from elsewhere. sled can become
-//! unopenable by one flipped byte; this file loses the record with the flipped byte and no other.
+//! The mirror: a plain append-only file with everything that cannot be had again from elsewhere.
+//! sled can become unopenable by one flipped byte; this file loses the record with the flipped byte
+//! and no other.
 
 use std::{
     collections::BTreeMap,
@@ -33,20 +34,41 @@ impl Mirror {
     pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<String, Vec<u8>>), StoreError> {
         let mut bytes = Vec::new();
         match File::open(path) {
-            Ok(mut file) => drop(file.read_to_end(&mut bytes).map_err(|error| from_io(&error))?),
+            Ok(mut file) => drop(
+                file.read_to_end(&mut bytes)
+                    .map_err(|error| from_io(&error))?,
+            ),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(from_io(&error)),
         }
         let (live, whole) = read(&bytes);
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path);
         let file = file.map_err(|error| from_io(&error))?;
-        let sum = live.iter().map(|(key, value)| (HEAD + key.len() + value.len()) as u64).sum();
-        Ok((Self { path: path.to_owned(), file, size: bytes.len() as u64, live: sum, whole }, live))
+        let sum = live
+            .iter()
+            .map(|(key, value)| (HEAD + key.len() + value.len()) as u64)
+            .sum();
+        Ok((
+            Self {
+                path: path.to_owned(),
+                file,
+                size: bytes.len() as u64,
+                live: sum,
+                whole,
+            },
+            live,
+        ))
     }
 
     /// What can be read of the mirror where it cannot be written.
     pub(super) fn read(path: &Path) -> BTreeMap<String, Vec<u8>> {
-        fs::read(path).map(|bytes| read(&bytes).0).unwrap_or_default()
+        fs::read(path)
+            .map(|bytes| read(&bytes).0)
+            .unwrap_or_default()
     }
 
     /// Whether every record was readable. If not, a value in it may be older than the newest.
@@ -63,7 +85,10 @@ impl Mirror {
         if bytes.is_empty() {
             return Ok(());
         }
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        let written = self
+            .file
+            .write_all(&bytes)
+            .and_then(|()| self.file.sync_data());
         self.size += bytes.len() as u64;
         written.map_err(|error| from_io(&error))
     }
@@ -81,7 +106,10 @@ impl Mirror {
         }
         let next = self.path.with_extension("next");
         replace(&next, &self.path, &bytes).map_err(|error| from_io(&error))?;
-        self.file = OpenOptions::new().append(true).open(&self.path).map_err(|error| from_io(&error))?;
+        self.file = OpenOptions::new()
+            .append(true)
+            .open(&self.path)
+            .map_err(|error| from_io(&error))?;
         (self.size, self.live) = (bytes.len() as u64, bytes.len() as u64);
         self.whole = true;
         Ok(())
@@ -93,7 +121,8 @@ fn replace(next: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(next, path)?;
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    path.parent()
+        .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 fn write(out: &mut Vec<u8>, key: &str, value: Option<&[u8]>) {
@@ -144,7 +173,9 @@ fn parse(rest: &[u8]) -> Option<(String, Option<Vec<u8>>, usize)> {
     if crc32fast::hash(whole) != sum {
         return None;
     }
-    let key = std::str::from_utf8(&rest[HEAD..HEAD + key_length]).ok()?.to_owned();
+    let key = std::str::from_utf8(&rest[HEAD..HEAD + key_length])
+        .ok()?
+        .to_owned();
     let value = (rest[8] == 1).then(|| rest[HEAD + key_length..length].to_vec());
     Some((key, value, length))
 }

@@ -1,4 +1,5 @@
-//! Durable state: `trait Store` with its guarantees in prose, sled behind it, and an in-memory twin for tests.
+//! Durable state: `trait Store` with its guarantees in prose, sled behind it, and an in-memory twin
+//! for tests.
 
 mod area;
 mod ladder;
@@ -26,15 +27,15 @@ pub use seal::{SealError, SealKeys};
 /// Keys are paths of the form `area/...`, at most 1 KiB; values are at most 2 MiB.
 ///
 /// - **Atomic**: a [`Batch`] is applied whole or not at all, also across a power cut.
-/// - **Durable**: when [`Store::commit`] returns `Ok`, the batch survives a power cut (the data reached the disk, not
-///   only the kernel).
-///   One that only says when CAs suggest to renew (`acme/suggestion/`) does with the next one that says more: it can be
-///   asked again, and is not worth a write of its own.
-/// - **Ordered**: batches become durable in the order in which their commits returned; [`Store::scan`] yields keys in
-///   byte order.
+/// - **Durable**: when [`Store::commit`] returns `Ok`, the batch survives a power cut (the data
+///   reached the disk, not only the kernel). One that only says when CAs suggest to renew
+///   (`acme/suggestion/`) does with the next one that says more: it can be asked again, and is not
+///   worth a write of its own.
+/// - **Ordered**: batches become durable in the order in which their commits returned;
+///   [`Store::scan`] yields keys in byte order.
 /// - **Isolated**: a reader sees a batch whole or not at all.
-/// - An error of `commit` says that the batch may or may not be there after a restart; until then readers do not see
-///   it.
+/// - An error of `commit` says that the batch may or may not be there after a restart; until then
+///   readers do not see it.
 ///
 /// Calls may block on the disk: call `commit` from a thread that may.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
@@ -60,7 +61,13 @@ pub struct Batch {
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Values may be private keys: never printed.
-        f.debug_list().entries(self.ops.iter().map(|(key, value)| (key, value.as_ref().map(Vec::len)))).finish()
+        f.debug_list()
+            .entries(
+                self.ops
+                    .iter()
+                    .map(|(key, value)| (key, value.as_ref().map(Vec::len))),
+            )
+            .finish()
     }
 }
 
@@ -127,10 +134,14 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 fn check(batch: &Batch) -> Result<(), StoreError> {
     for (key, value) in &batch.ops {
         if key.is_empty() || key.len() > MAX_KEY || key.starts_with('\u{1}') {
-            return Err(StoreError::TooLarge(format!("the key {key:.40} is not one of 1 to {MAX_KEY} bytes")));
+            return Err(StoreError::TooLarge(format!(
+                "the key {key:.40} is not one of 1 to {MAX_KEY} bytes"
+            )));
         }
         if value.as_ref().is_some_and(|value| value.len() > MAX_VALUE) {
-            return Err(StoreError::TooLarge(format!("the value of {key} is over {MAX_VALUE} bytes")));
+            return Err(StoreError::TooLarge(format!(
+                "the value of {key} is over {MAX_VALUE} bytes"
+            )));
         }
     }
     Ok(())
@@ -138,13 +149,15 @@ fn check(batch: &Batch) -> Result<(), StoreError> {
 
 fn from_io(error: &io::Error) -> StoreError {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => StoreError::Full,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            StoreError::Full
+        }
         _ => StoreError::Io(error.to_string()),
     }
 }
 
-/// Tries until there is an answer, for at most a second: a lock outlives its owner for as long as a process that the
-/// owner just forked has not become another program yet.
+/// Tries until there is an answer, for at most a second: a lock outlives its owner for as long as a
+/// process that the owner just forked has not become another program yet.
 fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     for _ in 0..LOCK_ATTEMPTS {
         if let Some(answer) = attempt() {
@@ -157,7 +170,12 @@ fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
 
 /// A new file that only we may read.
 fn private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// A directory that only we may read.
@@ -165,7 +183,10 @@ fn private_dir(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! How a value lies in the store: a version, a checksum, the bytes. Whoever reads it back knows whether it is whole.
+//! How a value lies in the store: a version, a checksum, the bytes. Whoever reads it back knows
+//! whether it is whole.
 
 use super::StoreError;
 

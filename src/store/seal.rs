@@ -1,8 +1,9 @@
-//! Private keys at rest: what holds them is encrypted with a key that lies outside the state directory (ChaCha20-Poly1305,
-//! RFC 8439), so that a disk or a backup of the directory does not give them away.
+//! Private keys at rest: what holds them is encrypted with a key that lies outside the state
+//! directory (ChaCha20-Poly1305, RFC 8439), so that a disk or a backup of the directory does not
+//! give them away.
 //!
-//! A sealed value says which key it was sealed with, and is bound to the name of its record: it cannot be moved to
-//! another one.
+//! A sealed value says which key it was sealed with, and is bound to the name of its record: it
+//! cannot be moved to another one.
 
 use std::{
     fmt, fs,
@@ -75,13 +76,21 @@ impl SealKey {
         hash.update(bytes);
         let mut id = [0; ID];
         id.copy_from_slice(&hash.finish().as_ref()[..ID]);
-        let key = UnboundKey::new(&CHACHA20_POLY1305, bytes).expect("32 bytes are a key of this algorithm");
-        Self { id, key: Arc::new(LessSafeKey::new(key)) }
+        let key = UnboundKey::new(&CHACHA20_POLY1305, bytes)
+            .expect("32 bytes are a key of this algorithm");
+        Self {
+            id,
+            key: Arc::new(LessSafeKey::new(key)),
+        }
     }
 
     /// Reads 32 bytes: as they are, or as base64 or hexadecimal text.
     fn read(setting: &'static str, path: &Path) -> Result<Self, SealError> {
-        let wrong = |why: String| SealError::File { setting, path: path.to_owned(), why };
+        let wrong = |why: String| SealError::File {
+            setting,
+            path: path.to_owned(),
+            why,
+        };
         let bytes = fs::read(path).map_err(|error| wrong(error.to_string()))?;
         if fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o077 != 0) {
             tracing::warn!(file = %path.display(), "others than the owner may read the key that the state is sealed with");
@@ -114,8 +123,13 @@ impl SealKeys {
     /// A file cannot be read, or holds no key.
     pub fn read(current: Option<&Path>, old: &[PathBuf]) -> Result<Self, SealError> {
         Ok(Self {
-            current: current.map(|path| SealKey::read(KEY_SETTING, path)).transpose()?,
-            old: old.iter().map(|path| SealKey::read(OLD_SETTING, path)).collect::<Result<_, _>>()?,
+            current: current
+                .map(|path| SealKey::read(KEY_SETTING, path))
+                .transpose()?,
+            old: old
+                .iter()
+                .map(|path| SealKey::read(OLD_SETTING, path))
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -123,11 +137,14 @@ impl SealKeys {
         self.current.is_none() && self.old.is_empty()
     }
 
-    /// Whether the value of a record is sealed, or not, as is wanted now; `None` if it is sealed with an unknown key.
+    /// Whether the value of a record is sealed, or not, as is wanted now; `None` if it is sealed
+    /// with an unknown key.
     pub(super) fn is_as_wanted(&self, name: &str, value: &[u8]) -> Option<bool> {
         match sealed(value) {
             None => Some(self.current.is_none() || !holds_keys(name)),
-            Some((id, _)) if self.current.as_ref().is_some_and(|key| key.id == id) => Some(holds_keys(name)),
+            Some((id, _)) if self.current.as_ref().is_some_and(|key| key.id == id) => {
+                Some(holds_keys(name))
+            }
             Some((id, _)) => self.old.iter().any(|key| key.id == id).then_some(false),
         }
     }
@@ -141,23 +158,39 @@ impl SealKeys {
     }
 
     fn seal(&self, name: &str, mut value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        let Some(key) = self.current.as_ref().filter(|_| holds_keys(name)) else { return Ok(value) };
-        let failed = |_unspecified| StoreError::Io("a record cannot be sealed: there is no randomness".to_owned());
+        let Some(key) = self.current.as_ref().filter(|_| holds_keys(name)) else {
+            return Ok(value);
+        };
+        let failed = |_unspecified| {
+            StoreError::Io("a record cannot be sealed: there is no randomness".to_owned())
+        };
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).map_err(failed)?;
         let aad = Aad::from(name.as_bytes());
-        key.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut value).map_err(failed)?;
+        key.key
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut value)
+            .map_err(failed)?;
         Ok([MAGIC, &key.id, &nonce, &value].concat())
     }
 
     fn unseal(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        let Some((id, rest)) = sealed(&value) else { return Ok(value) };
+        let Some((id, rest)) = sealed(&value) else {
+            return Ok(value);
+        };
         let damaged = || StoreError::Damaged(format!("record {name} cannot be unsealed"));
-        let key = self.current.iter().chain(&self.old).find(|key| key.id == id).ok_or_else(damaged)?;
+        let key = self
+            .current
+            .iter()
+            .chain(&self.old)
+            .find(|key| key.id == id)
+            .ok_or_else(damaged)?;
         let (nonce, content) = rest.split_at_checked(NONCE_LEN).ok_or_else(damaged)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_short| damaged())?;
         let mut content = content.to_vec();
-        let plain = key.key.open_in_place(nonce, Aad::from(name.as_bytes()), &mut content).map_err(|_bad| damaged())?;
+        let plain = key
+            .key
+            .open_in_place(nonce, Aad::from(name.as_bytes()), &mut content)
+            .map_err(|_bad| damaged())?;
         Ok(plain.to_vec())
     }
 }
@@ -182,7 +215,10 @@ impl Sealed {
 
 impl Store for Sealed {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.get(key)?.map(|value| self.keys.unseal(key, value)).transpose()
+        self.inner
+            .get(key)?
+            .map(|value| self.keys.unseal(key, value))
+            .transpose()
     }
 
     fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {

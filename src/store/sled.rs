@@ -1,8 +1,8 @@
 //! sled behind the trait; the only file that names it.
 //!
-//! sled's `flush` ends in `sync_file_range`, which leaves data in the disk's cache: after it we call `fdatasync` on
-//! sled's own file. Large values are cut into small chunks, because sled writes whole pages of up to 16 entries anew, and
-//! puts large pages into files that it never syncs.
+//! sled's `flush` ends in `sync_file_range`, which leaves data in the disk's cache: after it we
+//! call `fdatasync` on sled's own file. Large values are cut into small chunks, because sled writes
+//! whole pages of up to 16 entries anew, and puts large pages into files that it never syncs.
 
 use std::{
     fs::File,
@@ -35,7 +35,8 @@ pub(super) struct Sled {
 }
 
 impl Sled {
-    /// Opens or makes the database in `dir`; returns all that is in it, which shows that it can be read.
+    /// Opens or makes the database in `dir`; returns all that is in it, which shows that it can be
+    /// read.
     pub(super) fn open(dir: &Path) -> Result<(Self, Vec<(String, Vec<u8>)>), StoreError> {
         super::private_dir(dir).map_err(|error| from_io(&error))?;
         // sled panics on some damaged files.
@@ -52,11 +53,19 @@ impl Sled {
             })
             .unwrap_or_else(|| Err(StoreError::Io("the database is in use".to_owned())))?;
             let file = File::open(dir.join("db")).map_err(|error| from_io(&error))?;
-            let store = Self { db, file, writing: RwLock::new(()) };
+            let store = Self {
+                db,
+                file,
+                writing: RwLock::new(()),
+            };
             let records = store.scan("")?;
             Ok((store, records))
         }));
-        opened.unwrap_or_else(|_panic| Err(StoreError::Damaged("the database cannot be opened".to_owned())))
+        opened.unwrap_or_else(|_panic| {
+            Err(StoreError::Damaged(
+                "the database cannot be opened".to_owned(),
+            ))
+        })
     }
 
     fn read(&self, key: &str, entry: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -65,10 +74,14 @@ impl Sled {
             Some((&CHUNKED, _)) => {
                 let _still = self.writing.read().unwrap_or_else(PoisonError::into_inner);
                 // It may have been replaced since the entry was read.
-                let Some(entry) = self.db.get(key).map_err(from_sled)? else { return Ok(None) };
+                let Some(entry) = self.db.get(key).map_err(from_sled)? else {
+                    return Ok(None);
+                };
                 match record::open(key, &entry)? {
                     [WHOLE, value @ ..] => Ok(Some(value.to_vec())),
-                    [CHUNKED, low, high] => self.join(key, u16::from_le_bytes([*low, *high])).map(Some),
+                    [CHUNKED, low, high] => {
+                        self.join(key, u16::from_le_bytes([*low, *high])).map(Some)
+                    }
                     _ => Err(StoreError::Damaged(format!("record {key}"))),
                 }
             }
@@ -96,7 +109,9 @@ impl Sled {
 
     /// In how many chunks a value lies; `None` if there is none.
     fn chunks_of(&self, key: &str) -> Result<Option<u16>, StoreError> {
-        let Some(entry) = self.db.get(key).map_err(from_sled)? else { return Ok(None) };
+        let Some(entry) = self.db.get(key).map_err(from_sled)? else {
+            return Ok(None);
+        };
         Ok(Some(match record::open(key, &entry) {
             Ok([CHUNKED, low, high]) => u16::from_le_bytes([*low, *high]),
             _ => 0,
@@ -149,7 +164,8 @@ impl Sled {
         self.db.insert(key, entry).expect("inserted");
     }
 
-    /// All of it or nothing. A batch costs a block of the disk for its mark, which a single change does without.
+    /// All of it or nothing. A batch costs a block of the disk for its mark, which a single change
+    /// does without.
     fn put(&self, mut ops: Vec<(String, Option<Vec<u8>>)>) -> ::sled::Result<()> {
         if ops.len() == 1
             && let Some((key, value)) = ops.pop()
@@ -171,8 +187,8 @@ impl Sled {
 }
 
 impl Store for Sled {
-    /// sled frees what was replaced while it is used: each 128th use looks at some of what waits. Left alone after many
-    /// commits, it keeps all of that.
+    /// sled frees what was replaced while it is used: each 128th use looks at some of what waits.
+    /// Left alone after many commits, it keeps all of that.
     fn tidy(&self) {
         const USES: usize = 32 * 1024;
         for _ in 0..USES {
@@ -191,7 +207,8 @@ impl Store for Sled {
         let mut found = Vec::new();
         for pair in self.db.scan_prefix(prefix) {
             let (key, entry) = pair.map_err(from_sled)?;
-            let key = std::str::from_utf8(&key).map_err(|_bad| StoreError::Damaged("a key".to_owned()))?;
+            let key = std::str::from_utf8(&key)
+                .map_err(|_bad| StoreError::Damaged("a key".to_owned()))?;
             if !key.starts_with(CHUNKS)
                 && let Some(value) = self.read(key, &entry)?
             {

@@ -34,16 +34,37 @@ fn what_is_committed_is_there_after_opening_again() {
     {
         let (store, health) = opened(&dir);
         assert_eq!(health, Health::Good);
-        store.commit(Batch::new().put("a/1", "one").put("a/2", large.clone()).put("b/1", "x")).expect("stored");
-        store.commit(Batch::new().delete("b/1").put("a/3", "")).expect("stored");
+        store
+            .commit(
+                Batch::new()
+                    .put("a/1", "one")
+                    .put("a/2", large.clone())
+                    .put("b/1", "x"),
+            )
+            .expect("stored");
+        store
+            .commit(Batch::new().delete("b/1").put("a/3", ""))
+            .expect("stored");
     }
     let (store, health) = opened(&dir);
     assert_eq!(health, Health::Good);
-    assert_eq!(store.get("a/2").expect("readable").as_deref(), Some(&*large));
-    let keys: Vec<String> = store.scan("a/").expect("readable").into_iter().map(|(key, _)| key).collect();
+    assert_eq!(
+        store.get("a/2").expect("readable").as_deref(),
+        Some(&*large)
+    );
+    let keys: Vec<String> = store
+        .scan("a/")
+        .expect("readable")
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
     assert_eq!(keys, ["a/1", "a/2", "a/3"]);
     assert_eq!(store.get("b/1").expect("readable"), None);
-    assert_eq!(store.scan("").expect("readable").len(), 3, "chunks are not keys");
+    assert_eq!(
+        store.scan("").expect("readable").len(),
+        3,
+        "chunks are not keys"
+    );
 }
 
 #[test]
@@ -51,8 +72,13 @@ fn a_large_value_that_shrinks_leaves_no_chunks_behind() {
     let dir = Dir::new("shrink");
     let (store, _nothing) = sled::Sled::open(&dir.0).expect("opens");
     for size in [300_000, 100_000, 10, 70_000, 0] {
-        store.commit(Batch::new().put("k", vec![7; size])).expect("stored");
-        assert_eq!(store.get("k").expect("readable").map(|value| value.len()), Some(size));
+        store
+            .commit(Batch::new().put("k", vec![7; size]))
+            .expect("stored");
+        assert_eq!(
+            store.get("k").expect("readable").map(|value| value.len()),
+            Some(size)
+        );
     }
 }
 
@@ -66,7 +92,13 @@ fn certificates_lie_in_pieces_however_short_and_those_of_older_databases_are_rea
     store.insert_as_it_is(key, record::seal(&before));
     assert_eq!(store.get(key).expect("readable").as_deref(), Some(&*long));
     for value in [&long[..], b"short", &long] {
-        store.commit(Batch::new().put(key, value).put(format!("{key}/00000"), "another")).expect("stored");
+        store
+            .commit(
+                Batch::new()
+                    .put(key, value)
+                    .put(format!("{key}/00000"), "another"),
+            )
+            .expect("stored");
         assert_eq!(store.get(key).expect("readable").as_deref(), Some(value));
         assert_eq!(store.scan("").expect("readable").len(), 2);
     }
@@ -77,21 +109,36 @@ fn what_can_be_had_again_is_not_in_the_mirror_and_does_not_come_back_from_an_old
     let dir = Dir::new("replaceable");
     {
         let (store, _) = opened(&dir);
-        let batch =
-            Batch::new().put("acme/job/a", "order").put("acme/suggestion/a", "when").put("acme/account/a", "key");
+        let batch = Batch::new()
+            .put("acme/job/a", "order")
+            .put("acme/suggestion/a", "when")
+            .put("acme/account/a", "key");
         store.commit(batch).expect("stored");
-        store.commit(Batch::new().delete("acme/job/a")).expect("stored");
-        store.commit(Batch::new().put("acme/suggestion/b", "last")).expect("stored");
+        store
+            .commit(Batch::new().delete("acme/job/a"))
+            .expect("stored");
+        store
+            .commit(Batch::new().put("acme/suggestion/b", "last"))
+            .expect("stored");
     }
     let path = dir.0.join("mirror");
     let (mut mirror, kept) = mirror::Mirror::open(&path).expect("opens");
     assert_eq!(kept.keys().collect::<Vec<_>>(), ["acme/account/a"]);
-    mirror.append(&[("acme/job/a".to_owned(), Some(b"of an older one".to_vec()))]).expect("written");
+    mirror
+        .append(&[("acme/job/a".to_owned(), Some(b"of an older one".to_vec()))])
+        .expect("written");
     let (store, health) = opened(&dir);
     assert_eq!(health, Health::Good);
     assert_eq!(store.get("acme/job/a").expect("readable"), None);
-    assert_eq!(store.get("acme/suggestion/a").expect("readable").as_deref(), Some(&b"when"[..]));
-    assert_eq!(store.get("acme/suggestion/b").expect("readable").as_deref(), Some(&b"last"[..]), "a stop keeps it");
+    assert_eq!(
+        store.get("acme/suggestion/a").expect("readable").as_deref(),
+        Some(&b"when"[..])
+    );
+    assert_eq!(
+        store.get("acme/suggestion/b").expect("readable").as_deref(),
+        Some(&b"last"[..]),
+        "a stop keeps it"
+    );
 }
 
 #[test]
@@ -99,7 +146,10 @@ fn a_directory_in_use_is_refused_by_name() {
     let dir = Dir::new("busy");
     let (_store, _) = opened(&dir);
     let error = open(&dir.0).expect_err("in use").to_string();
-    assert!(error.contains(&dir.0.display().to_string()) && error.contains("--state"), "{error}");
+    assert!(
+        error.contains(&dir.0.display().to_string()) && error.contains("--state"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -107,7 +157,9 @@ fn a_damaged_database_is_set_aside_and_filled_from_the_mirror() {
     let dir = Dir::new("damaged");
     {
         let (store, _) = opened(&dir);
-        store.commit(Batch::new().put("ca/key", "secret").put("cache/x", "again")).expect("stored");
+        store
+            .commit(Batch::new().put("ca/key", "secret").put("cache/x", "again"))
+            .expect("stored");
     }
     let file = dir.0.join("store/db");
     let mut bytes = fs::read(&file).expect("sled's file");
@@ -116,18 +168,26 @@ fn a_damaged_database_is_set_aside_and_filled_from_the_mirror() {
         *byte ^= 0x5a;
     }
     fs::write(&file, &bytes).expect("damaged");
-    for entry in fs::read_dir(dir.0.join("store")).expect("readable").flatten() {
+    for entry in fs::read_dir(dir.0.join("store"))
+        .expect("readable")
+        .flatten()
+    {
         if entry.file_name().to_string_lossy().starts_with("snap") {
             fs::write(entry.path(), b"no snapshot").expect("damaged");
         }
     }
     let (store, health) = opened(&dir);
     match health {
-        Health::Rebuilt { aside, records: 1 } => assert!(aside.ends_with("store.damaged-1") && aside.is_dir()),
+        Health::Rebuilt { aside, records: 1 } => {
+            assert!(aside.ends_with("store.damaged-1") && aside.is_dir())
+        }
         Health::Repaired { records: 1 } => {}
         other => panic!("{other:?}"),
     }
-    assert_eq!(store.get("ca/key").expect("readable").as_deref(), Some(&b"secret"[..]));
+    assert_eq!(
+        store.get("ca/key").expect("readable").as_deref(),
+        Some(&b"secret"[..])
+    );
     assert_eq!(store.get("cache/x").expect("readable"), None);
 }
 
@@ -136,18 +196,39 @@ fn a_database_that_sled_refuses_is_set_aside() {
     let dir = Dir::new("refused");
     {
         let (store, _) = opened(&dir);
-        store.commit(Batch::new().put("ca/key", "secret")).expect("stored");
+        store
+            .commit(Batch::new().put("ca/key", "secret"))
+            .expect("stored");
     }
-    for (round, damage) in
-        [&b"segment_size: nonsense"[..], &[0xff; 900], b"segment_size: x", &[0xff; 80]].iter().enumerate()
+    for (round, damage) in [
+        &b"segment_size: nonsense"[..],
+        &[0xff; 900],
+        b"segment_size: x",
+        &[0xff; 80],
+    ]
+    .iter()
+    .enumerate()
     {
         fs::write(dir.0.join("store/conf"), damage).expect("damaged");
         let (store, health) = opened(&dir);
-        assert!(matches!(&health, Health::Rebuilt { records: 1, .. }), "{round}: {health:?}");
-        assert_eq!(store.get("ca/key").expect("readable").as_deref(), Some(&b"secret"[..]));
+        assert!(
+            matches!(&health, Health::Rebuilt { records: 1, .. }),
+            "{round}: {health:?}"
+        );
+        assert_eq!(
+            store.get("ca/key").expect("readable").as_deref(),
+            Some(&b"secret"[..])
+        );
     }
     let kept = fs::read_dir(&dir.0).expect("there").flatten();
-    let kept = kept.filter(|entry| entry.file_name().to_string_lossy().starts_with("store.damaged-")).count();
+    let kept = kept
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("store.damaged-")
+        })
+        .count();
     assert_eq!(kept, 2);
 }
 
@@ -158,7 +239,9 @@ fn the_mirror_loses_the_damaged_record_and_no_other() {
     let path = dir.0.join("mirror");
     let (mut mirror, _) = mirror::Mirror::open(&path).expect("opens");
     for number in 0..10 {
-        mirror.append(&[(format!("k/{number}"), Some(vec![b'v'; 100]))]).expect("written");
+        mirror
+            .append(&[(format!("k/{number}"), Some(vec![b'v'; 100]))])
+            .expect("written");
     }
     mirror.append(&[("k/3".to_owned(), None)]).expect("written");
     let whole = fs::read(&path).expect("there");
@@ -181,7 +264,10 @@ fn a_disk_that_cannot_be_written_is_reported_and_serving_goes_on_from_memory() {
     let (store, health) = opened(&dir);
     assert!(matches!(health, Health::MemoryOnly { .. }), "{health:?}");
     store.commit(Batch::new().put("a", "b")).expect("in memory");
-    assert_eq!(store.get("a").expect("readable").as_deref(), Some(&b"b"[..]));
+    assert_eq!(
+        store.get("a").expect("readable").as_deref(),
+        Some(&b"b"[..])
+    );
     fs::remove_file(&dir.0).expect("removed");
 }
 
@@ -204,7 +290,13 @@ fn a_damaged_mirror_is_written_anew_from_the_database() {
         let dir = Dir::new("mended");
         {
             let (store, _) = opened(&dir);
-            store.commit(Batch::new().put("ca/key", "secret").put("ca/certificate", "public")).expect("stored");
+            store
+                .commit(
+                    Batch::new()
+                        .put("ca/key", "secret")
+                        .put("ca/certificate", "public"),
+                )
+                .expect("stored");
         }
         let path = dir.0.join("mirror");
         damage(&path);
@@ -212,7 +304,11 @@ fn a_damaged_mirror_is_written_anew_from_the_database() {
         assert_eq!(health, Health::Good, "{round}");
         store.commit(Batch::new().put("more", "m")).expect("stored");
         let (mirror, kept) = mirror::Mirror::open(&path).expect("readable");
-        assert!(mirror.is_whole() && kept.len() == 3, "{round}: {:?}", kept.keys());
+        assert!(
+            mirror.is_whole() && kept.len() == 3,
+            "{round}: {:?}",
+            kept.keys()
+        );
     }
 }
 
@@ -221,13 +317,21 @@ fn what_the_mirror_has_is_served_where_the_database_cannot_be_used() {
     let dir = Dir::new("unusable");
     {
         let (store, _) = opened(&dir);
-        store.commit(Batch::new().put("ca/key", "secret").put("cache/x", "y")).expect("stored");
+        store
+            .commit(Batch::new().put("ca/key", "secret").put("cache/x", "y"))
+            .expect("stored");
     }
     fs::remove_file(dir.0.join("lock")).expect("there");
     fs::create_dir(dir.0.join("lock")).expect("in the way");
     let (store, health) = opened(&dir);
-    assert!(matches!(health, Health::MemoryOnly { records: 1, .. }), "{health:?}");
-    assert_eq!(store.get("ca/key").expect("readable").as_deref(), Some(&b"secret"[..]));
+    assert!(
+        matches!(health, Health::MemoryOnly { records: 1, .. }),
+        "{health:?}"
+    );
+    assert_eq!(
+        store.get("ca/key").expect("readable").as_deref(),
+        Some(&b"secret"[..])
+    );
 }
 
 #[test]
@@ -239,10 +343,14 @@ fn values_never_show_in_debug_output() {
 /// Not a test of its own: the child of the next one, which is killed while it writes.
 #[test]
 fn child_that_writes_until_it_is_killed() {
-    let Ok(dir) = std::env::var("GATELET_TEST_WRITER") else { return };
+    let Ok(dir) = std::env::var("GATELET_TEST_WRITER") else {
+        return;
+    };
     let (store, _) = open(Path::new(&dir)).expect("not in use");
     for number in 0..1_000_000_u32 {
-        store.commit(Batch::new().put(format!("n/{number:07}"), vec![b'x'; 2000])).expect("stored");
+        store
+            .commit(Batch::new().put(format!("n/{number:07}"), vec![b'x'; 2000]))
+            .expect("stored");
         println!("stored {number}");
     }
 }
@@ -254,7 +362,11 @@ fn every_acknowledged_write_survives_sigkill() {
     let mut acknowledged = 0;
     for round in 0..3 {
         let mut child = Command::new(&exe)
-            .args(["--exact", "store::tests::child_that_writes_until_it_is_killed", "--nocapture"])
+            .args([
+                "--exact",
+                "store::tests::child_that_writes_until_it_is_killed",
+                "--nocapture",
+            ])
             .env("GATELET_TEST_WRITER", &dir.0)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -274,10 +386,17 @@ fn every_acknowledged_write_survives_sigkill() {
         child.wait().expect("gone");
         acknowledged = acknowledged.max(last.expect("it wrote"));
         let (store, health) = opened(&dir);
-        assert!(matches!(health, Health::Good | Health::Repaired { records: 1 }), "{health:?}");
+        assert!(
+            matches!(health, Health::Good | Health::Repaired { records: 1 }),
+            "{health:?}"
+        );
         for number in 0..=acknowledged {
             let value = store.get(&format!("n/{number:07}")).expect("readable");
-            assert_eq!(value.map(|value| value.len()), Some(2000), "write {number} is lost");
+            assert_eq!(
+                value.map(|value| value.len()),
+                Some(2000),
+                "write {number} is lost"
+            );
         }
     }
 }

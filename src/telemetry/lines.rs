@@ -1,5 +1,5 @@
-//! Log lines leave through a bounded queue and a thread of its own: a terminal or journal that takes nothing must not
-//! hold up a request. Lines beyond the queue are counted and lost.
+//! Log lines leave through a bounded queue and a thread of its own: a terminal or journal that
+//! takes nothing must not hold up a request. Lines beyond the queue are counted and lost.
 
 use std::{
     io::{self, Write},
@@ -46,13 +46,16 @@ impl Lines {
         let (queue, waiting) = mpsc::sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = lost.clone();
-        thread::Builder::new().name("log".to_owned()).spawn(move || write(out, &waiting, &counted))?;
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write(out, &waiting, &counted))?;
         let _first_wins = QUEUED.set(queue.clone());
         Ok(Self { queue, lost })
     }
 }
 
-/// Waits until the lines logged so far are written, but not for long. To be called before the process ends.
+/// Waits until the lines logged so far are written, but not for long. To be called before the
+/// process ends.
 pub fn flush() {
     let Some(queue) = QUEUED.get() else { return };
     let began = Instant::now();
@@ -80,7 +83,10 @@ fn write(mut out: impl Write, waiting: &Receiver<Item>, lost: &AtomicU64) {
         }
         let missing = lost.swap(0, Relaxed);
         if missing > 0 {
-            let _ = writeln!(out, "{missing} log lines were lost: they came faster than they could be written");
+            let _ = writeln!(
+                out,
+                "{missing} log lines were lost: they came faster than they could be written"
+            );
         }
     }
 }
@@ -139,6 +145,10 @@ mod tests {
         let text = String::from_utf8(gate.0.lock().expect("gate").clone()).expect("text");
         let written = text.lines().filter(|line| *line == "line").count();
         assert!((QUEUE..QUEUE + 2).contains(&written), "{written}");
-        assert!(text.contains(&format!("{} log lines were lost", QUEUE * 2 - written)), "{}", text.len());
+        assert!(
+            text.contains(&format!("{} log lines were lost", QUEUE * 2 - written)),
+            "{}",
+            text.len()
+        );
     }
 }

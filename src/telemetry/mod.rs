@@ -15,7 +15,8 @@ use prometheus_client::{
 };
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
-    Layer, filter::Targets, fmt::writer::BoxMakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
+    Layer, filter::Targets, fmt::writer::BoxMakeWriter, layer::SubscriberExt,
+    util::SubscriberInitExt,
 };
 
 use lines::Lines;
@@ -30,8 +31,9 @@ pub enum Format {
     Json,
 }
 
-/// Starts logging to standard error. `level` is one of `off`, `error`, `warn`, `info`, `debug`, `trace`; libraries are
-/// held one step quieter. The access log (target `access`) is always let through: it has a switch of its own.
+/// Starts logging to standard error. `level` is one of `off`, `error`, `warn`, `info`, `debug`,
+/// `trace`; libraries are held one step quieter. The access log (target `access`) is always let
+/// through: it has a switch of its own.
 pub fn start(level: &str, format: Format) {
     let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
     let libraries = level.min(LevelFilter::WARN);
@@ -54,7 +56,9 @@ pub fn start(level: &str, format: Format) {
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
     // A second start in one process (tests) keeps the first.
-    let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(layer.with_filter(targets))
+        .try_init();
 }
 
 /// The metrics of the control side, and whatever else is registered.
@@ -79,26 +83,56 @@ impl Default for Metrics {
         let findings = Family::default();
         let certificates = Family::default();
         let (hosts, generations) = (Gauge::default(), Gauge::default());
-        registry.register("findings", "Findings that hold now, by reason", findings.clone());
-        registry.register("certificate_not_after_seconds", "End of validity, seconds since 1970", certificates.clone());
+        registry.register(
+            "findings",
+            "Findings that hold now, by reason",
+            findings.clone(),
+        );
+        registry.register(
+            "certificate_not_after_seconds",
+            "End of validity, seconds since 1970",
+            certificates.clone(),
+        );
         registry.register("hosts", "Host patterns in the routing table", hosts.clone());
-        registry.register("table_generation", "Routing tables made live since the start", generations.clone());
+        registry.register(
+            "table_generation",
+            "Routing tables made live since the start",
+            generations.clone(),
+        );
         let build: Family<Vec<(String, String)>, Gauge> = Family::default();
-        build.get_or_create(&vec![("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]).set(1);
+        build
+            .get_or_create(&vec![(
+                "version".to_owned(),
+                env!("CARGO_PKG_VERSION").to_owned(),
+            )])
+            .set(1);
         registry.register("build", "Version of this process", build);
-        Self { registry: Mutex::new(registry), plain: Mutex::default(), findings, certificates, hosts, generations }
+        Self {
+            registry: Mutex::new(registry),
+            plain: Mutex::default(),
+            findings,
+            certificates,
+            hosts,
+            generations,
+        }
     }
 }
 
 impl Metrics {
     /// Adds a collector that is asked at each scrape.
     pub fn collect(&self, collector: Box<dyn Collector>) {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
+        self.registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .register_collector(collector);
     }
 
     /// Adds a collector whose names are used as they are.
     pub fn collect_plain(&self, collector: Box<dyn Collector>) {
-        self.plain.lock().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
+        self.plain
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .register_collector(collector);
     }
 
     /// All metrics in the text format of OpenMetrics.

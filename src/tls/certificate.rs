@@ -45,16 +45,22 @@ pub enum CertificateError {
     #[error("tls.crt has more than {MAX_CHAIN} certificates")]
     TooLong,
     /// The certificate allows only a kind of signature that rustls does not make with it.
-    #[error("the first certificate in tls.crt is for signatures by RSASSA-PSS only, which are not supported")]
+    #[error(
+        "the first certificate in tls.crt is for signatures by RSASSA-PSS only, which are not supported"
+    )]
     PssOnly,
     /// `tls.key` has no private key.
     #[error("tls.key has no PEM private key{0}")]
     NoKey(Found),
     /// The key needs a passphrase.
-    #[error("tls.key is encrypted: store it without a passphrase (openssl pkey -in FILE -out FILE)")]
+    #[error(
+        "tls.key is encrypted: store it without a passphrase (openssl pkey -in FILE -out FILE)"
+    )]
     EncryptedKey,
     /// `tls.key` cannot be read.
-    #[error("tls.key is broken: what is between its BEGIN and END is not base64, or there is no END")]
+    #[error(
+        "tls.key is broken: what is between its BEGIN and END is not base64, or there is no END"
+    )]
     BadKey,
     /// A kind of key that cannot be used.
     #[error(
@@ -65,7 +71,9 @@ pub enum CertificateError {
     #[error("tls.key cannot be used: its contents are not those of a valid private key")]
     InvalidKey,
     /// The key is that of another certificate of the chain.
-    #[error("tls.key is the key of certificate {0} in tls.crt: the certificate of the host has to be the first")]
+    #[error(
+        "tls.key is the key of certificate {0} in tls.crt: the certificate of the host has to be the first"
+    )]
     WrongOrder(usize),
     /// The key is not the certificate's.
     #[error("tls.key is not the key of the first certificate in tls.crt")]
@@ -73,8 +81,8 @@ pub enum CertificateError {
 }
 
 impl Certificate {
-    /// Reads a chain (the host's certificate first) and its key from PEM. Only the first certificate is parsed. X.509
-    /// v1 is served like v3: clients decide what they accept.
+    /// Reads a chain (the host's certificate first) and its key from PEM. Only the first
+    /// certificate is parsed. X.509 v1 is served like v3: clients decide what they accept.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
         let certificates = pem::chain(chain)?;
         Self::from_der(certificates, pem::key(key)?)
@@ -87,9 +95,12 @@ impl Certificate {
         if certificates.len() > MAX_CHAIN {
             return Err(CertificateError::TooLong);
         }
-        let leaf = certificates.first().ok_or(CertificateError::NoCertificate(Found::Nothing))?;
+        let leaf = certificates
+            .first()
+            .ok_or(CertificateError::NoCertificate(Found::Nothing))?;
         let (names, not_before, not_after, issuer, self_signed, serial) = {
-            let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_bad| CertificateError::NotX509)?;
+            let (_, parsed) =
+                X509Certificate::from_der(leaf).map_err(|_bad| CertificateError::NotX509)?;
             let validity = parsed.validity();
             (
                 names(&parsed),
@@ -102,13 +113,24 @@ impl Certificate {
         };
 
         let kind = KeyKind::of(&key);
-        let key = super::provider().key_provider.load_private_key(key).map_err(|_bad| match kind {
-            Some(kind) if !kind.is_supported() => CertificateError::UnsupportedKey(kind),
-            _ => CertificateError::InvalidKey,
-        })?;
+        let key = super::provider()
+            .key_provider
+            .load_private_key(key)
+            .map_err(|_bad| match kind {
+                Some(kind) if !kind.is_supported() => CertificateError::UnsupportedKey(kind),
+                _ => CertificateError::InvalidKey,
+            })?;
         belong_together(&certificates, &*key)?;
         let certified = CertifiedKey::new(certificates, key);
-        Ok(Self { certified: Arc::new(certified), names, not_before, not_after, issuer, self_signed, serial })
+        Ok(Self {
+            certified: Arc::new(certified),
+            names,
+            not_before,
+            not_after,
+            issuer,
+            self_signed,
+            serial,
+        })
     }
 
     /// What rustls serves.
@@ -146,17 +168,21 @@ impl Certificate {
         &self.serial
     }
 
-    /// Whether a client that asks for what the pattern stands for accepts its names (RFC 6125 section 6.4.3).
+    /// Whether a client that asks for what the pattern stands for accepts its names (RFC 6125
+    /// section 6.4.3).
     pub fn covers(&self, pattern: &HostPattern) -> bool {
         match pattern {
             HostPattern::Any => true,
-            HostPattern::Wildcard(suffix) => {
-                self.names.iter().any(|name| name.strip_prefix("*.") == Some(suffix.as_str()))
-            }
+            HostPattern::Wildcard(suffix) => self
+                .names
+                .iter()
+                .any(|name| name.strip_prefix("*.") == Some(suffix.as_str())),
             HostPattern::Exact(host) => self.names.iter().any(|name| {
                 **name == *host.as_str()
                     || name.strip_prefix("*.").is_some_and(|suffix| {
-                        host.as_str().split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == suffix)
+                        host.as_str()
+                            .split_once('.')
+                            .is_some_and(|(label, rest)| !label.is_empty() && rest == suffix)
                     })
             }),
         }
@@ -172,13 +198,22 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// Checks that the key is that of the first certificate. rustls has a check of its own, but it refuses X.509 v1.
-fn belong_together(certificates: &[CertificateDer<'_>], key: &dyn SigningKey) -> Result<(), CertificateError> {
-    let Some(own) = key.public_key() else { return Ok(()) };
-    let Ok((_, own)) = SubjectPublicKeyInfo::from_der(&own) else { return Ok(()) };
+/// Checks that the key is that of the first certificate. rustls has a check of its own, but it
+/// refuses X.509 v1.
+fn belong_together(
+    certificates: &[CertificateDer<'_>],
+    key: &dyn SigningKey,
+) -> Result<(), CertificateError> {
+    let Some(own) = key.public_key() else {
+        return Ok(());
+    };
+    let Ok((_, own)) = SubjectPublicKeyInfo::from_der(&own) else {
+        return Ok(());
+    };
     let is_its_key = |certificate: &CertificateDer<'_>| {
-        X509Certificate::from_der(certificate)
-            .is_ok_and(|(_, parsed)| parsed.public_key().subject_public_key.data == own.subject_public_key.data)
+        X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| {
+            parsed.public_key().subject_public_key.data == own.subject_public_key.data
+        })
     };
     match certificates.iter().position(is_its_key) {
         Some(0) => {}
@@ -186,7 +221,9 @@ fn belong_together(certificates: &[CertificateDer<'_>], key: &dyn SigningKey) ->
         None => return Err(CertificateError::Mismatch),
     }
 
-    let leaf = certificates.first().and_then(|leaf| X509Certificate::from_der(leaf).ok());
+    let leaf = certificates
+        .first()
+        .and_then(|leaf| X509Certificate::from_der(leaf).ok());
     match leaf.map(|(_, leaf)| leaf.public_key().algorithm.algorithm == OID_PKCS1_RSASSAPSS) {
         Some(true) => Err(CertificateError::PssOnly),
         Some(false) | None => Ok(()),
@@ -194,17 +231,28 @@ fn belong_together(certificates: &[CertificateDer<'_>], key: &dyn SigningKey) ->
 }
 
 fn names(certificate: &X509Certificate<'_>) -> Box<[Box<str>]> {
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Box::default() };
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
+        return Box::default();
+    };
     let text = |name: &GeneralName<'_>| -> Option<Box<str>> {
         match name {
             GeneralName::DNSName(name) => Some(name.to_ascii_lowercase().into()),
             GeneralName::IPAddress(bytes) => match bytes.len() {
-                4 => <[u8; 4]>::try_from(*bytes).ok().map(|v4| std::net::Ipv4Addr::from(v4).to_string().into()),
-                16 => <[u8; 16]>::try_from(*bytes).ok().map(|v6| format!("[{}]", std::net::Ipv6Addr::from(v6)).into()),
+                4 => <[u8; 4]>::try_from(*bytes)
+                    .ok()
+                    .map(|v4| std::net::Ipv4Addr::from(v4).to_string().into()),
+                16 => <[u8; 16]>::try_from(*bytes)
+                    .ok()
+                    .map(|v6| format!("[{}]", std::net::Ipv6Addr::from(v6)).into()),
                 _ => None,
             },
             _ => None,
         }
     };
-    extension.value.general_names.iter().filter_map(text).collect()
+    extension
+        .value
+        .general_names
+        .iter()
+        .filter_map(text)
+        .collect()
 }

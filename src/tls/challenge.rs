@@ -1,4 +1,5 @@
-//! What a CA finds when it checks that names are ours (RFC 8555 section 8): the answers, by host, and who came for them.
+//! What a CA finds when it checks that names are ours (RFC 8555 section 8): the answers, by host,
+//! and who came for them.
 
 use std::{
     collections::HashMap,
@@ -44,7 +45,8 @@ pub struct Hits {
     pub from: Option<IpAddr>,
 }
 
-/// The answers, swapped live. What is not in it is nobody's: such requests and handshakes go the way of all others.
+/// The answers, swapped live. What is not in it is nobody's: such requests and handshakes go the
+/// way of all others.
 #[derive(Debug, Default)]
 pub struct Challenges {
     map: ArcSwap<ChallengeMap>,
@@ -78,20 +80,34 @@ struct Tls {
 pub struct ChallengeError(#[from] rcgen::Error);
 
 impl ChallengeMap {
-    /// Answers HTTP-01 for a host (or an address as host) with the thumbprint of the account's key (RFC 7638, in
-    /// base64url). That proves our account and no other, so it can be said to anybody, for any token, by any node.
+    /// Answers HTTP-01 for a host (or an address as host) with the thumbprint of the account's key
+    /// (RFC 7638, in base64url). That proves our account and no other, so it can be said to
+    /// anybody, for any token, by any node.
     pub fn answer_http(&mut self, host: Host, thumbprint: &str) {
-        self.http.insert(host, Http { thumbprint: thumbprint.into(), seen: Seen::default() });
+        self.http.insert(
+            host,
+            Http {
+                thumbprint: thumbprint.into(),
+                seen: Seen::default(),
+            },
+        );
     }
 
-    /// Answers TLS-ALPN-01 for a host (or an address as host) with what [`challenge_certificate`] made for it.
+    /// Answers TLS-ALPN-01 for a host (or an address as host) with what [`challenge_certificate`]
+    /// made for it.
     pub fn answer_tls(&mut self, host: &Host, certificate: impl Into<Arc<CertifiedKey>>) {
         let mut config = super::base_config(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.into())));
         config.alpn_protocols = vec![ACME_TLS.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        self.tls.insert(server_name(host), Tls { config: Arc::new(config), seen: Seen::default() });
+        self.tls.insert(
+            server_name(host),
+            Tls {
+                config: Arc::new(config),
+                seen: Seen::default(),
+            },
+        );
     }
 }
 
@@ -112,8 +128,8 @@ impl Challenges {
         self.map.store(Arc::new(map));
     }
 
-    /// The key authorization for a token (RFC 8555 section 8.1), if the host has an account that answers. `from` is the
-    /// client.
+    /// The key authorization for a token (RFC 8555 section 8.1), if the host has an account that
+    /// answers. `from` is the client.
     pub fn http(&self, host: &str, token: &str, from: IpAddr) -> Option<String> {
         let map = self.map.load();
         let entry = map.http.get(host)?;
@@ -129,8 +145,8 @@ impl Challenges {
         !self.map.load().tls.is_empty()
     }
 
-    /// What to speak with a CA that comes for TLS-ALPN-01: it offers that protocol and no other (RFC 8737 section 3).
-    /// `from` is the client.
+    /// What to speak with a CA that comes for TLS-ALPN-01: it offers that protocol and no other
+    /// (RFC 8737 section 3). `from` is the client.
     pub fn tls(&self, hello: &ClientHello<'_>, from: IpAddr) -> Option<Arc<ServerConfig>> {
         if !hello.alpn()?.eq([ACME_TLS]) {
             return None;
@@ -148,28 +164,38 @@ impl Challenges {
             ChallengeKind::Http01 => map.http.get(host).map(|entry| &entry.seen),
             ChallengeKind::TlsAlpn01 => map.tls.get(&server_name(host)).map(|entry| &entry.seen),
         };
-        seen.map(|seen| *seen.lock().unwrap_or_else(PoisonError::into_inner)).unwrap_or_default()
+        seen.map(|seen| *seen.lock().unwrap_or_else(PoisonError::into_inner))
+            .unwrap_or_default()
     }
 }
 
-/// The certificate that answers TLS-ALPN-01 (RFC 8737 section 3): self-signed, for the host alone, with the digest of
-/// the key authorization. To be shown to a CA only.
-pub fn challenge_certificate(host: &Host, key_authorization: &str) -> Result<CertifiedKey, ChallengeError> {
-    let name = host.ip().map_or_else(|| host.to_string(), |ip| ip.to_string());
+/// The certificate that answers TLS-ALPN-01 (RFC 8737 section 3): self-signed, for the host alone,
+/// with the digest of the key authorization. To be shown to a CA only.
+pub fn challenge_certificate(
+    host: &Host,
+    key_authorization: &str,
+) -> Result<CertifiedKey, ChallengeError> {
+    let name = host
+        .ip()
+        .map_or_else(|| host.to_string(), |ip| ip.to_string());
     let mut params = CertificateParams::new(vec![name])?;
     params.distinguished_name = super::distinguished("ACME challenge");
     let digest = ring::digest::digest(&ring::digest::SHA256, key_authorization.as_bytes());
-    params.custom_extensions.push(CustomExtension::new_acme_identifier(digest.as_ref()));
+    params
+        .custom_extensions
+        .push(CustomExtension::new_acme_identifier(digest.as_ref()));
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let key =
-        super::provider().key_provider.load_private_key(key).map_err(|_never| rcgen::Error::CouldNotParseKeyPair)?;
+    let key = super::provider()
+        .key_provider
+        .load_private_key(key)
+        .map_err(|_never| rcgen::Error::CouldNotParseKeyPair)?;
     Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
 }
 
-/// What a CA sends as server name for a host. A server name cannot be an address, so there it is the name of the
-/// reverse zone (RFC 8738 section 6).
+/// What a CA sends as server name for a host. A server name cannot be an address, so there it is
+/// the name of the reverse zone (RFC 8738 section 6).
 fn server_name(host: &Host) -> Box<str> {
     match host.ip() {
         None => host.as_str().into(),
@@ -178,7 +204,11 @@ fn server_name(host: &Host) -> Box<str> {
             format!("{d}.{c}.{b}.{a}.in-addr.arpa").into()
         }
         Some(IpAddr::V6(v6)) => {
-            let nibbles = v6.octets().into_iter().rev().map(|byte| format!("{:x}.{:x}.", byte & 15, byte >> 4));
+            let nibbles = v6
+                .octets()
+                .into_iter()
+                .rev()
+                .map(|byte| format!("{:x}.{:x}.", byte & 15, byte >> 4));
             (nibbles.collect::<String>() + "ip6.arpa").into()
         }
     }
@@ -186,13 +216,20 @@ fn server_name(host: &Host) -> Box<str> {
 
 fn hit(seen: &Seen, from: IpAddr) {
     let mut hits = seen.lock().unwrap_or_else(PoisonError::into_inner);
-    *hits = Hits { count: hits.count + 1, last: Some(Instant::now()), from: Some(from) };
+    *hits = Hits {
+        count: hits.count + 1,
+        last: Some(Instant::now()),
+        from: Some(from),
+    };
 }
 
-/// Nothing but base64url is repeated to a client (RFC 8555 section 8.3: a token has no other character).
+/// Nothing but base64url is repeated to a client (RFC 8555 section 8.3: a token has no other
+/// character).
 fn is_token(text: &str) -> bool {
     (1..=MAX_TOKEN).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ pub fn handshake_failure(error: &io::Error) -> String {
     let Some(tls) = of(error) else {
         return match error.kind() {
             io::ErrorKind::UnexpectedEof => "it ended the connection".to_owned(),
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "it reset the connection".to_owned(),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                "it reset the connection".to_owned()
+            }
             _ => error.to_string(),
         };
     };
@@ -18,7 +20,9 @@ pub fn handshake_failure(error: &io::Error) -> String {
         Error::AlertReceived(received) => alert(*received),
         Error::InvalidCertificate(why) => certificate(why),
         Error::PeerIncompatible(why) => incompatible(why).to_owned(),
-        Error::NoApplicationProtocol => "it does not offer the version of HTTP that is asked for".to_owned(),
+        Error::NoApplicationProtocol => {
+            "it does not offer the version of HTTP that is asked for".to_owned()
+        }
         Error::NoCertificatesPresented => "it showed no certificate".to_owned(),
         _ => "it broke the rules of TLS".to_owned(),
     }
@@ -44,7 +48,10 @@ fn alert(received: AlertDescription) -> String {
         10 => ("unexpected_message", ""),
         20 => ("bad_record_mac", ""),
         22 => ("record_overflow", ""),
-        40 => ("handshake_failure", ": no version, cipher suite or key in common, or it wants a client certificate"),
+        40 => (
+            "handshake_failure",
+            ": no version, cipher suite or key in common, or it wants a client certificate",
+        ),
         42 => ("bad_certificate", ": it wants a client certificate"),
         43 => ("unsupported_certificate", ""),
         44 => ("certificate_revoked", ""),
@@ -55,7 +62,10 @@ fn alert(received: AlertDescription) -> String {
         49 => ("access_denied", ""),
         50 => ("decode_error", ""),
         51 => ("decrypt_error", ""),
-        70 => ("protocol_version", ": it speaks other versions of TLS than 1.2 and 1.3"),
+        70 => (
+            "protocol_version",
+            ": it speaks other versions of TLS than 1.2 and 1.3",
+        ),
         71 => ("insufficient_security", ""),
         80 => ("internal_error", ""),
         86 => ("inappropriate_fallback", ""),
@@ -63,7 +73,10 @@ fn alert(received: AlertDescription) -> String {
         110 => ("unsupported_extension", ""),
         112 => ("unrecognized_name", ": it does not know the server name"),
         116 => ("certificate_required", ": it wants a client certificate"),
-        120 => ("no_application_protocol", ": it does not offer the version of HTTP that is asked for"),
+        120 => (
+            "no_application_protocol",
+            ": it does not offer the version of HTTP that is asked for",
+        ),
         _ => return format!("it sent alert {code}"),
     };
     format!("it sent the alert {name}{hint}")
@@ -72,7 +85,9 @@ fn alert(received: AlertDescription) -> String {
 fn certificate(why: &CertificateError) -> String {
     match why {
         CertificateError::UnknownIssuer => "its certificate is of no trusted issuer".to_owned(),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".to_owned(),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired".to_owned()
+        }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "its certificate is not valid yet".to_owned()
         }
@@ -81,7 +96,9 @@ fn certificate(why: &CertificateError) -> String {
         }
         CertificateError::Revoked => "its certificate is revoked".to_owned(),
         CertificateError::BadEncoding => "its certificate cannot be read".to_owned(),
-        CertificateError::UnhandledCriticalExtension => "its certificate has an unknown critical extension".to_owned(),
+        CertificateError::UnhandledCriticalExtension => {
+            "its certificate has an unknown critical extension".to_owned()
+        }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "its certificate is not for servers".to_owned()
         }
@@ -96,13 +113,16 @@ fn certificate(why: &CertificateError) -> String {
 
 fn incompatible(why: &PeerIncompatible) -> &'static str {
     match why {
-        PeerIncompatible::ServerDoesNotSupportTls12Or13 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
+        PeerIncompatible::ServerDoesNotSupportTls12Or13
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
             "it speaks other versions of TLS than 1.2 and 1.3"
         }
         PeerIncompatible::NoCipherSuitesInCommon => "no cipher suite in common",
         PeerIncompatible::NoKxGroupsInCommon => "no group for the key exchange in common",
         PeerIncompatible::NoSignatureSchemesInCommon
-        | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => "no signature scheme in common",
+        | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => {
+            "no signature scheme in common"
+        }
         _ => "it lacks a part of TLS that is needed",
     }
 }
@@ -117,23 +137,35 @@ mod tests {
     fn every_reason_is_in_words() {
         let tls = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         for (error, expected) in [
-            (tls(Error::InvalidMessage(InvalidMessage::InvalidContentType)), "it does not speak TLS on this port"),
+            (
+                tls(Error::InvalidMessage(InvalidMessage::InvalidContentType)),
+                "it does not speak TLS on this port",
+            ),
             (
                 tls(Error::AlertReceived(AlertDescription::ProtocolVersion)),
                 "it sent the alert protocol_version: it speaks other versions of TLS than 1.2 and 1.3",
             ),
-            (tls(Error::AlertReceived(AlertDescription::Unknown(200))), "it sent alert 200"),
+            (
+                tls(Error::AlertReceived(AlertDescription::Unknown(200))),
+                "it sent alert 200",
+            ),
             (
                 tls(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
                 "its certificate is of no trusted issuer",
             ),
-            (io::ErrorKind::UnexpectedEof.into(), "it ended the connection"),
+            (
+                io::ErrorKind::UnexpectedEof.into(),
+                "it ended the connection",
+            ),
             (io::Error::from_raw_os_error(104), "it reset the connection"),
         ] {
             assert_eq!(handshake_failure(&error), expected);
         }
         for code in 0..=255 {
-            assert!(alert(AlertDescription::from(code)).starts_with("it sent "), "{code}");
+            assert!(
+                alert(AlertDescription::from(code)).starts_with("it sent "),
+                "{code}"
+            );
         }
         assert_eq!(refused_later(&io::ErrorKind::UnexpectedEof.into()), None);
     }

@@ -1,5 +1,6 @@
-//! The local CA: HTTPS always answers, also for hosts that have no certificate yet. One key serves all leaves, and a
-//! leaf is signed when it is first asked for, so hosts that nobody visits cost nothing.
+//! The local CA: HTTPS always answers, also for hosts that have no certificate yet. One key serves
+//! all leaves, and a leaf is signed when it is first asked for, so hosts that nobody visits cost
+//! nothing.
 
 use std::{
     collections::HashMap,
@@ -10,8 +11,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
@@ -23,7 +24,8 @@ use super::distinguished;
 
 /// Validity begins here: a board without a clock boots in the past.
 const NOT_BEFORE: (i32, u8, u8) = (2020, 1, 1);
-/// Leaves live at most this long: what clients accept (398 days from 2020 on, from private CAs too on some).
+/// Leaves live at most this long: what clients accept (398 days from 2020 on, from private CAs too
+/// on some).
 const LEAF_LIFE: Duration = Duration::from_secs(397 * 86_400);
 /// A leaf with less life than this left is signed anew.
 const LEAF_RENEW: Duration = Duration::from_secs(30 * 86_400);
@@ -64,8 +66,11 @@ impl LocalCa {
         let mut params = CertificateParams::default();
         params.distinguished_name = distinguished(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages =
-            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         params.not_before = rcgen::date_time_ymd(NOT_BEFORE.0, NOT_BEFORE.1, NOT_BEFORE.2);
         params.not_after = rcgen::date_time_ymd(2050, 1, 1);
         let root = params.self_signed(&key)?;
@@ -76,11 +81,12 @@ impl LocalCa {
     pub fn from_pem(root_pem: &str, key_pem: &str) -> Result<Self, LocalCaError> {
         let key = KeyPair::from_pem(key_pem)?;
         let issuer = Issuer::from_ca_cert_pem(root_pem, key)?;
-        let root_der: CertificateDer<'static> = rustls::pki_types::pem::PemObject::from_pem_slice(root_pem.as_bytes())
-            .map_err(|_bad| rcgen::Error::CouldNotParseCertificate)?;
+        let root_der: CertificateDer<'static> =
+            rustls::pki_types::pem::PemObject::from_pem_slice(root_pem.as_bytes())
+                .map_err(|_bad| rcgen::Error::CouldNotParseCertificate)?;
         let name = {
-            let (_, root) =
-                X509Certificate::from_der(&root_der).map_err(|_bad| rcgen::Error::CouldNotParseCertificate)?;
+            let (_, root) = X509Certificate::from_der(&root_der)
+                .map_err(|_bad| rcgen::Error::CouldNotParseCertificate)?;
             root.subject().to_string().into()
         };
         Ok(Self {
@@ -110,17 +116,33 @@ impl LocalCa {
     }
 
     /// A certificate for a server of these names and addresses.
-    pub fn issue_server(&self, names: &[&str], addresses: &[IpAddr]) -> Result<Issued, LocalCaError> {
-        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
-        params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
+    pub fn issue_server(
+        &self,
+        names: &[&str],
+        addresses: &[IpAddr],
+    ) -> Result<Issued, LocalCaError> {
+        let mut params = CertificateParams::new(
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>(),
+        )?;
+        params
+            .subject_alt_names
+            .extend(addresses.iter().copied().map(SanType::IpAddress));
         params.distinguished_name = distinguished(names.first().copied().unwrap_or(FALLBACK));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.issue(params)
     }
 
-    /// A certificate for servers of these names, wildcards and addresses, valid for `life` from `not_before` (seconds since
-    /// 1970) on.
-    pub fn issue_for(&self, names: &[String], not_before: i64, life: Duration) -> Result<Issued, LocalCaError> {
+    /// A certificate for servers of these names, wildcards and addresses, valid for `life` from
+    /// `not_before` (seconds since 1970) on.
+    pub fn issue_for(
+        &self,
+        names: &[String],
+        not_before: i64,
+        life: Duration,
+    ) -> Result<Issued, LocalCaError> {
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = distinguished(names.first().map_or(FALLBACK, String::as_str));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -129,11 +151,14 @@ impl LocalCa {
         self.sign(&params)
     }
 
-    /// A client certificate: `user` is the common name, `group` the organisation, as Kubernetes reads them.
+    /// A client certificate: `user` is the common name, `group` the organisation, as Kubernetes
+    /// reads them.
     pub fn issue_client(&self, user: &str, group: &str) -> Result<Issued, LocalCaError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = distinguished(user);
-        params.distinguished_name.push(DnType::OrganizationName, group);
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, group);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(params)
     }
@@ -143,13 +168,17 @@ impl LocalCa {
         let now = SystemTime::now();
         let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((leaf, until)) = leaves.get(host)
-            && until.duration_since(now).is_ok_and(|left| left > LEAF_RENEW)
+            && until
+                .duration_since(now)
+                .is_ok_and(|left| left > LEAF_RENEW)
         {
             return Some(leaf.clone());
         }
         let until = now.max(UNIX_EPOCH + Duration::from_secs(1_577_836_800)) + LEAF_LIFE;
-        let leaf =
-            self.leaf(host, until).inspect_err(|error| tracing::warn!(host, %error, "no local certificate")).ok()?;
+        let leaf = self
+            .leaf(host, until)
+            .inspect_err(|error| tracing::warn!(host, %error, "no local certificate"))
+            .ok()?;
         if leaves.len() >= KEPT {
             leaves.clear();
         }
@@ -176,7 +205,10 @@ impl LocalCa {
             .key_provider
             .load_private_key(key)
             .map_err(|_never| rcgen::Error::CouldNotParseKeyPair)?;
-        Ok(Arc::new(CertifiedKey::new(vec![signed.der().clone(), self.root_der.clone()], key)))
+        Ok(Arc::new(CertifiedKey::new(
+            vec![signed.der().clone(), self.root_der.clone()],
+            key,
+        )))
     }
 
     fn issue(&self, mut params: CertificateParams) -> Result<Issued, LocalCaError> {
@@ -188,7 +220,10 @@ impl LocalCa {
     fn sign(&self, params: &CertificateParams) -> Result<Issued, LocalCaError> {
         let key = KeyPair::generate()?;
         let signed = params.signed_by(&key, &self.issuer)?;
-        Ok(Issued { chain_pem: format!("{}{}", signed.pem(), self.root_pem), key_pem: key.serialize_pem() })
+        Ok(Issued {
+            chain_pem: format!("{}{}", signed.pem(), self.root_pem),
+            key_pem: key.serialize_pem(),
+        })
     }
 }
 

@@ -1,5 +1,5 @@
-//! Certificates in memory: PEM to key pair, the SNI map, the rustls resolver, tickets, the local CA; and the answers to
-//! a CA's challenges.
+//! Certificates in memory: PEM to key pair, the SNI map, the rustls resolver, tickets, the local
+//! CA; and the answers to a CA's challenges.
 
 mod certificate;
 mod challenge;
@@ -14,11 +14,14 @@ use std::sync::Arc;
 
 use rcgen::{DistinguishedName, DnType};
 use rustls::{
-    CipherSuite, ConfigBuilder, ServerConfig, SupportedProtocolVersion, crypto::CryptoProvider, server::WantsServerCert,
+    CipherSuite, ConfigBuilder, ServerConfig, SupportedProtocolVersion, crypto::CryptoProvider,
+    server::WantsServerCert,
 };
 
 pub use certificate::{Certificate, CertificateError};
-pub use challenge::{ChallengeError, ChallengeKind, ChallengeMap, Challenges, Hits, challenge_certificate};
+pub use challenge::{
+    ChallengeError, ChallengeKind, ChallengeMap, Challenges, Hits, challenge_certificate,
+};
 pub use failure::{handshake_failure, refused_later};
 pub use local_ca::{Issued, LocalCa, LocalCaError};
 pub use pem::{Found, KeyKind};
@@ -36,16 +39,20 @@ pub enum MinVersion {
     Tls13,
 }
 
-/// The one crypto provider of the process, with the cipher suites in the order of what they cost here.
+/// The one crypto provider of the process, with the cipher suites in the order of what they cost
+/// here.
 pub fn provider() -> Arc<CryptoProvider> {
     let mut provider = rustls::crypto::ring::default_provider();
     let aes = has_aes();
-    provider.cipher_suites.sort_by_key(|suite| cost(suite.suite(), aes));
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| cost(suite.suite(), aes));
     Arc::new(provider)
 }
 
-/// AES-256 brings SHA-384, which no processor of a small board helps with, and guards nothing that AES-128 does not.
-/// Without AES in the processor (a Raspberry Pi 4 has none) ChaCha20 is several times cheaper than either.
+/// AES-256 brings SHA-384, which no processor of a small board helps with, and guards nothing that
+/// AES-128 does not. Without AES in the processor (a Raspberry Pi 4 has none) ChaCha20 is several
+/// times cheaper than either.
 fn cost(suite: CipherSuite, aes: bool) -> u8 {
     match suite {
         CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
@@ -74,14 +81,15 @@ fn has_aes() -> bool {
     return false;
 }
 
-/// Makes [`provider`] the default of libraries that look for one. To be called once, at the start of the process.
+/// Makes [`provider`] the default of libraries that look for one. To be called once, at the start
+/// of the process.
 pub fn install() {
     // An error says that there is a default already, which can only be this one.
     let _ = CryptoProvider::install_default(Arc::unwrap_or_clone(provider()));
 }
 
-/// The configuration of the HTTPS listeners. Session tickets belong to it, not to a certificate, so resumption goes on
-/// when certificates are swapped.
+/// The configuration of the HTTPS listeners. Session tickets belong to it, not to a certificate, so
+/// resumption goes on when certificates are swapped.
 pub fn server_config(resolver: Arc<Resolver>, min: MinVersion) -> Arc<ServerConfig> {
     let versions: &[&SupportedProtocolVersion] = match min {
         MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
@@ -94,7 +102,9 @@ pub fn server_config(resolver: Arc<Resolver>, min: MinVersion) -> Arc<ServerConf
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     match rustls::crypto::ring::Ticketer::new() {
         Ok(ticketer) => config.ticketer = ticketer,
-        Err(error) => tracing::warn!(%error, "no session tickets: every TLS connection is a full handshake"),
+        Err(error) => {
+            tracing::warn!(%error, "no session tickets: every TLS connection is a full handshake")
+        }
     }
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(1024);
     // One ticket is enough for a browser that comes back; each more costs a write and 300 bytes.
@@ -102,7 +112,9 @@ pub fn server_config(resolver: Arc<Resolver>, min: MinVersion) -> Arc<ServerConf
     Arc::new(config)
 }
 
-fn base_config(versions: &[&'static SupportedProtocolVersion]) -> ConfigBuilder<ServerConfig, WantsServerCert> {
+fn base_config(
+    versions: &[&'static SupportedProtocolVersion],
+) -> ConfigBuilder<ServerConfig, WantsServerCert> {
     ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .expect("ring offers suites for both versions")

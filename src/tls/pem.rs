@@ -95,8 +95,9 @@ impl KeyKind {
             PrivateKeyDer::Sec1(key) => {
                 // ECPrivateKey (RFC 5915): the curve is the element tagged [0].
                 let parts = parts(key.secret_sec1_der())?;
-                let parameters =
-                    parts.iter().find(|part| part.tag().0 == 0 && part.class() == Class::ContextSpecific)?;
+                let parameters = parts
+                    .iter()
+                    .find(|part| part.tag().0 == 0 && part.class() == Class::ContextSpecific)?;
                 curve(parameters.data)
             }
             PrivateKeyDer::Pkcs8(key) => {
@@ -154,12 +155,16 @@ fn rsa(der: &[u8]) -> Option<KeyKind> {
     let modulus = parts.get(1)?.data;
     let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
     let first = modulus.get(zeros)?;
-    Some(KeyKind::Rsa((modulus.len() - zeros) * 8 - first.leading_zeros() as usize))
+    Some(KeyKind::Rsa(
+        (modulus.len() - zeros) * 8 - first.leading_zeros() as usize,
+    ))
 }
 
 /// Names the curve of an object identifier.
 fn curve(parameters: &[u8]) -> Option<KeyKind> {
-    let Ok((_, oid)) = Oid::from_der(parameters) else { return Some(KeyKind::Ec("written out as numbers")) };
+    let Ok((_, oid)) = Oid::from_der(parameters) else {
+        return Some(KeyKind::Ec("written out as numbers"));
+    };
     Some(KeyKind::Ec(match &*oid.to_id_string() {
         "1.2.840.10045.3.1.7" => "P-256",
         "1.3.132.0.34" => "P-384",
@@ -173,14 +178,18 @@ fn curve(parameters: &[u8]) -> Option<KeyKind> {
 /// Returns whether the key is encrypted (RFC 5958 section 3, or OpenSSL's older form).
 fn is_encrypted(text: &[u8]) -> bool {
     let header = b"Proc-Type: 4,ENCRYPTED";
-    labels(text).any(|label| label == "ENCRYPTED PRIVATE KEY") || text.windows(header.len()).any(|part| part == header)
+    labels(text).any(|label| label == "ENCRYPTED PRIVATE KEY")
+        || text.windows(header.len()).any(|part| part == header)
 }
 
 /// Lists the labels of the PEM sections in a text.
 fn labels(text: &[u8]) -> impl Iterator<Item = String> {
     let lines = text.split(|byte| matches!(byte, b'\n' | b'\r'));
     lines.filter_map(|line| {
-        let label = line.trim_ascii().strip_prefix(b"-----BEGIN ")?.strip_suffix(b"-----")?;
+        let label = line
+            .trim_ascii()
+            .strip_prefix(b"-----BEGIN ")?
+            .strip_suffix(b"-----")?;
         Some(String::from_utf8_lossy(label).into_owned())
     })
 }

@@ -65,15 +65,17 @@ pub struct Resolver {
 }
 
 impl SniMap {
-    /// Serves the certificate for a pattern. An address as host stands for clients without SNI that connected to it.
+    /// Serves the certificate for a pattern. An address as host stands for clients without SNI that
+    /// connected to it.
     pub fn insert(&mut self, pattern: &HostPattern, certificate: &Certificate) {
         self.put(pattern, Entry::Certificate(certificate.into()));
     }
 
-    /// Serves the certificate to clients without SNI that connected to a local address; where the address is translated
-    /// on the way (NAT), that is another one than the certificate names.
+    /// Serves the certificate to clients without SNI that connected to a local address; where the
+    /// address is translated on the way (NAT), that is another one than the certificate names.
     pub fn insert_address(&mut self, local: IpAddr, certificate: &Certificate) {
-        self.addresses.insert(local.to_canonical(), Entry::Certificate(certificate.into()));
+        self.addresses
+            .insert(local.to_canonical(), Entry::Certificate(certificate.into()));
     }
 
     /// Lets the local CA issue for a pattern.
@@ -106,7 +108,9 @@ impl SniMap {
     fn find(&self, name: &str) -> Option<&Entry> {
         self.exact.get(name).or_else(|| {
             let (label, suffix) = name.split_once('.')?;
-            (!label.is_empty()).then(|| self.wildcard.get(suffix)).flatten()
+            (!label.is_empty())
+                .then(|| self.wildcard.get(suffix))
+                .flatten()
         })
     }
 }
@@ -114,7 +118,11 @@ impl SniMap {
 impl Resolver {
     /// An empty map; everything unknown is answered as told.
     pub fn new(local: Arc<LocalCa>, unknown: UnknownSni) -> Self {
-        Self { map: ArcSwap::default(), local, unknown }
+        Self {
+            map: ArcSwap::default(),
+            local,
+            unknown,
+        }
     }
 
     /// Replaces the map for all handshakes from now on.
@@ -126,13 +134,15 @@ impl Resolver {
     pub fn certificate(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
         let map = self.map.load();
         match name {
-            // rustls hands the name over in lower case and without a trailing dot (RFC 6066 section 3).
+            // rustls hands the name over in lower case and without a trailing dot (RFC 6066 section
+            // 3).
             Some(name) => match map.find(name) {
                 Some(Entry::Certificate(served)) => return Some(served.certified.clone()),
                 Some(Entry::Local) => return self.local.for_host(name),
                 None => {}
             },
-            // A client without SNI has no way to say what it wants: refusing it would refuse health checks by address.
+            // A client without SNI has no way to say what it wants: refusing it would refuse health
+            // checks by address.
             None => return self.default(&map),
         }
         match self.unknown {
@@ -141,12 +151,14 @@ impl Resolver {
         }
     }
 
-    /// Whether any local address has a certificate of its own: the one case in which it matters for a handshake.
+    /// Whether any local address has a certificate of its own: the one case in which it matters for
+    /// a handshake.
     pub fn has_addresses(&self) -> bool {
         !self.map.load().addresses.is_empty()
     }
 
-    /// The certificate for clients without SNI that connected to a local address, if it has one of its own.
+    /// The certificate for clients without SNI that connected to a local address, if it has one of
+    /// its own.
     pub fn for_address(&self, local: IpAddr) -> Option<Arc<CertifiedKey>> {
         let local = local.to_canonical();
         match self.map.load().addresses.get(&local)? {
@@ -155,8 +167,9 @@ impl Resolver {
         }
     }
 
-    /// Whether nobody but ourselves vouches for the certificate of a host: it is of the local CA, or self-signed.
-    /// Browsers let their user past that, but not for a host that has said HSTS (RFC 6797 section 12.1).
+    /// Whether nobody but ourselves vouches for the certificate of a host: it is of the local CA,
+    /// or self-signed. Browsers let their user past that, but not for a host that has said HSTS
+    /// (RFC 6797 section 12.1).
     pub fn is_own(&self, host: &str) -> bool {
         let map = self.map.load();
         let served = match map.find(host) {
@@ -168,7 +181,10 @@ impl Resolver {
     }
 
     fn default(&self, map: &SniMap) -> Option<Arc<CertifiedKey>> {
-        map.default.as_ref().map(|served| served.certified.clone()).or_else(|| self.local.fallback())
+        map.default
+            .as_ref()
+            .map(|served| served.certified.clone())
+            .or_else(|| self.local.fallback())
     }
 }
 

@@ -16,7 +16,10 @@ pub struct Server {
 impl Server {
     /// Serves what the resolver finds.
     pub fn new(resolver: Arc<Resolver>, min: MinVersion) -> Self {
-        Self { config: server_config(resolver.clone(), min), resolver }
+        Self {
+            config: server_config(resolver.clone(), min),
+            resolver,
+        }
     }
 
     /// The configuration for all but the connections that [`Self::config_for`] is about.
@@ -29,11 +32,18 @@ impl Server {
         &self.resolver
     }
 
-    /// The configuration for a client that sent this server name to this local address of ours. Addresses are no server
-    /// names (RFC 6066 section 3): the certificate for one is chosen by where its client connected to.
+    /// The configuration for a client that sent this server name to this local address of ours.
+    /// Addresses are no server names (RFC 6066 section 3): the certificate for one is chosen by
+    /// where its client connected to.
     pub fn config_for(&self, name: Option<&str>, local: IpAddr) -> Arc<ServerConfig> {
-        let own = if name.is_none() { self.resolver.for_address(local) } else { None };
-        let Some(own) = own else { return self.config.clone() };
+        let own = if name.is_none() {
+            self.resolver.for_address(local)
+        } else {
+            None
+        };
+        let Some(own) = own else {
+            return self.config.clone();
+        };
         let mut config = ServerConfig::clone(&self.config);
         config.cert_resolver = Arc::new(SingleCertAndKey::from(own));
         Arc::new(config)

@@ -9,9 +9,9 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-/// The configuration for TLS to backends. Without `verify` any certificate is accepted, as ingress-nginx does by
-/// default (`proxy-ssl-verify: off`): pods have self-made ones, and devices have old ones. With it, the system's roots
-/// decide.
+/// The configuration for TLS to backends. Without `verify` any certificate is accepted, as
+/// ingress-nginx does by default (`proxy-ssl-verify: off`): pods have self-made ones, and devices
+/// have old ones. With it, the system's roots decide.
 pub fn upstream_config(verify: bool, h2: bool) -> Arc<ClientConfig> {
     let provider = super::provider();
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -23,16 +23,25 @@ pub fn upstream_config(verify: bool, h2: bool) -> Arc<ClientConfig> {
         roots.add_parsable_certificates(found.certs);
         builder.with_root_certificates(roots).with_no_client_auth()
     } else {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))).with_no_client_auth()
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            .with_no_client_auth()
     };
-    config.alpn_protocols = if h2 { vec![b"h2".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    config.alpn_protocols = if h2 {
+        vec![b"h2".to_vec()]
+    } else {
+        vec![b"http/1.1".to_vec()]
+    };
     Arc::new(config)
 }
 
-/// Accepts any certificate, whatever its version, its key and its extensions are, as OpenSSL does without verification.
+/// Accepts any certificate, whatever its version, its key and its extensions are, as OpenSSL does
+/// without verification.
 ///
-/// The signature of the handshake is not verified either. It would prove that the peer has the key of a certificate that
-/// anybody can make, and could not be verified for every key that OpenSSL takes.
+/// The signature of the handshake is not verified either. It would prove that the peer has the key
+/// of a certificate that anybody can make, and could not be verified for every key that OpenSSL
+/// takes.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

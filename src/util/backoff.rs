@@ -13,12 +13,20 @@ pub struct Backoff {
 impl Backoff {
     /// Waits between `first` and `most`.
     pub fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, failures: 0 }
+        Self {
+            first,
+            most,
+            failures: 0,
+        }
     }
 
-    /// How long to wait now: between half of the step and all of it, so that many waiters spread out.
+    /// How long to wait now: between half of the step and all of it, so that many waiters spread
+    /// out.
     pub fn failed(&mut self, random: u64) -> Duration {
-        let step = self.first.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.most);
+        let step = self
+            .first
+            .saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX))
+            .min(self.most);
         self.failures = self.failures.saturating_add(1).min(31);
         let half = step / 2;
         let share = (random % 1024) as u32;

@@ -1,5 +1,6 @@
-//! Time on a board whose clock can be wrong. A Raspberry Pi has no battery: it boots in the past, and jumps when the
-//! network tells it the time. Serving never depends on this clock; what spends a CA's patience does.
+//! Time on a board whose clock can be wrong. A Raspberry Pi has no battery: it boots in the past,
+//! and jumps when the network tells it the time. Serving never depends on this clock; what spends a
+//! CA's patience does.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -46,14 +47,23 @@ pub struct Clock {
 impl Reading {
     /// Looks at the machine's clocks; `start` is the moment the monotonic part counts from.
     pub fn now(start: std::time::Instant) -> Self {
-        Self { wall: unix(SystemTime::now()), monotonic: start.elapsed() }
+        Self {
+            wall: unix(SystemTime::now()),
+            monotonic: start.elapsed(),
+        }
     }
 }
 
 impl Clock {
     /// A clock that knows that `floor` (seconds since 1970) has passed, and [`RELEASED`].
     pub fn new(floor: i64, reading: Reading) -> Self {
-        Self { floor: floor.max(RELEASED), anchor: reading, jumped: false, witness: None, doubted: None }
+        Self {
+            floor: floor.max(RELEASED),
+            anchor: reading,
+            jumped: false,
+            witness: None,
+            doubted: None,
+        }
     }
 
     /// Something dated `moment` exists already, so that moment has passed.
@@ -73,22 +83,31 @@ impl Clock {
             return;
         }
         // A jump to where a witness says the time is, is a repair.
-        self.jumped = self.witness.is_none_or(|witness| (reading.wall - expected(witness, reading)).abs() > DRIFT);
+        self.jumped = self
+            .witness
+            .is_none_or(|witness| (reading.wall - expected(witness, reading)).abs() > DRIFT);
         self.anchor = reading;
     }
 
-    /// A party whose certificate was verified says that it is `moment` now (the `Date` of a CA's answer). Where that
-    /// contradicts both the wall clock and a time that is known, it counts once it was said twice: one wrong answer must
-    /// not move the floor for ever.
+    /// A party whose certificate was verified says that it is `moment` now (the `Date` of a CA's
+    /// answer). Where that contradicts both the wall clock and a time that is known, it counts once
+    /// it was said twice: one wrong answer must not move the floor for ever.
     pub fn witness(&mut self, moment: i64, reading: Reading) {
         if moment < self.floor - DRIFT {
             return;
         }
         self.observe(reading);
-        let said = Reading { wall: moment, monotonic: reading.monotonic };
+        let said = Reading {
+            wall: moment,
+            monotonic: reading.monotonic,
+        };
         let fits = |time: i64| (time - moment).abs() <= DRIFT;
         let is_known = self.now(reading).is_none_or(fits) || fits(reading.wall);
-        if !is_known && !self.doubted.is_some_and(|before| fits(expected(before, reading))) {
+        if !is_known
+            && !self
+                .doubted
+                .is_some_and(|before| fits(expected(before, reading)))
+        {
             self.doubted = Some(said);
             return;
         }
@@ -120,8 +139,8 @@ impl Clock {
         }
     }
 
-    /// The time, if it is known: the wall clock where it can be trusted, else what a witness said plus what has passed
-    /// since.
+    /// The time, if it is known: the wall clock where it can be trusted, else what a witness said
+    /// plus what has passed since.
     pub fn now(&self, reading: Reading) -> Option<i64> {
         match (self.trust(reading), self.witness) {
             (Trust::Trusted, _) => Some(reading.wall),
@@ -130,14 +149,17 @@ impl Clock {
         }
     }
 
-    /// The best guess, for what must be judged on any clock (the certificate of a CA that is asked for the time).
+    /// The best guess, for what must be judged on any clock (the certificate of a CA that is asked
+    /// for the time).
     pub fn guess(&self, reading: Reading) -> i64 {
-        self.now(reading).unwrap_or_else(|| reading.wall.max(self.floor))
+        self.now(reading)
+            .unwrap_or_else(|| reading.wall.max(self.floor))
     }
 
     /// By how much the wall clock is ahead of what a witness said, in seconds.
     pub fn offset(&self, reading: Reading) -> Option<i64> {
-        self.witness.map(|witness| reading.wall - expected(witness, reading))
+        self.witness
+            .map(|witness| reading.wall - expected(witness, reading))
     }
 }
 
@@ -145,14 +167,17 @@ impl Clock {
 pub fn unix(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
+        Err(before) => {
+            i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds)
+        }
     }
 }
 
 /// What a wall clock that was right at `from` shows at `at`.
 fn expected(from: Reading, at: Reading) -> i64 {
     let passed = at.monotonic.saturating_sub(from.monotonic).as_secs();
-    from.wall.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
+    from.wall
+        .saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 pub enum Phase {
     /// Serving normally.
     Running,
-    /// No new connections; what is in flight may finish within the grace time, counted from the change of phase.
+    /// No new connections; what is in flight may finish within the grace time, counted from the
+    /// change of phase.
     Draining {
         /// How long work in flight may still take.
         grace: Duration,
@@ -63,9 +64,15 @@ impl Drain {
         *self.0.borrow()
     }
 
-    /// Waits until draining has begun (or everything stopped) and returns the grace time left to work in flight.
+    /// Waits until draining has begun (or everything stopped) and returns the grace time left to
+    /// work in flight.
     pub async fn draining(&mut self) -> Duration {
-        match self.0.wait_for(|phase| *phase != Phase::Running).await.map(|phase| *phase) {
+        match self
+            .0
+            .wait_for(|phase| *phase != Phase::Running)
+            .await
+            .map(|phase| *phase)
+        {
             Ok(Phase::Draining { grace }) => grace,
             Ok(Phase::Running | Phase::Stopped) | Err(_) => Duration::ZERO,
         }

@@ -1,16 +1,23 @@
-//! What the system's allocator keeps though nobody uses it. Only glibc's can be told; others do without.
+//! What the system's allocator keeps though nobody uses it. Only glibc's can be told; others do
+//! without.
 
-/// Tells the allocator that `busy` threads need memory of their own, and the rest can share. To be called before there are
-/// threads.
+/// Tells the allocator that `busy` threads need memory of their own, and the rest can share. To be
+/// called before there are threads.
 ///
 /// Left alone, glibc makes eight heaps for each core, each with its own waste.
-#[cfg_attr(not(all(target_os = "linux", target_env = "gnu")), allow(unused_variables, reason = "nothing to tell"))]
+#[cfg_attr(
+    not(all(target_os = "linux", target_env = "gnu")),
+    allow(unused_variables, reason = "nothing to tell")
+)]
 pub fn set_up(busy: usize) {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code, reason = "there is no safe way to say it")]
     // SAFETY: it takes numbers, and refuses those that it does not like.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, i32::try_from(busy + 1).unwrap_or(i32::MAX));
+        libc::mallopt(
+            libc::M_ARENA_MAX,
+            i32::try_from(busy + 1).unwrap_or(i32::MAX),
+        );
     }
 }
 
@@ -18,7 +25,8 @@ pub fn set_up(busy: usize) {
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code, reason = "there is no safe way to say it")]
-    // SAFETY: any argument will do, and it touches nothing but what is free, under the allocator's own locks.
+    // SAFETY: any argument will do, and it touches nothing but what is free, under the allocator's
+    // own locks.
     unsafe {
         libc::malloc_trim(0);
     }

@@ -1,4 +1,5 @@
-//! Small generic parts: backoff, the drain signal, IP sets, units. Nothing here knows what gatelet is.
+//! Small generic parts: backoff, the drain signal, IP sets, units. Nothing here knows what gatelet
+//! is.
 
 pub mod backoff;
 pub mod clock;

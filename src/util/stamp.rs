@@ -5,7 +5,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// The wall clock's time as `metadata.creationTimestamp` has it: RFC 3339, whole seconds, UTC.
 pub fn now() -> String {
     let second = jiff::Timestamp::now().as_second();
-    jiff::Timestamp::from_second(second).unwrap_or_default().to_string()
+    jiff::Timestamp::from_second(second)
+        .unwrap_or_default()
+        .to_string()
 }
 
 /// A random UUID (RFC 9562 version 4).
@@ -14,17 +16,28 @@ pub fn uid() -> String {
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-")
 }
 
-/// Five characters for `metadata.generateName`, of the alphabet that Kubernetes uses (no vowels, so no words).
+/// Five characters for `metadata.generateName`, of the alphabet that Kubernetes uses (no vowels, so
+/// no words).
 fn name_suffix() -> String {
     const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-    random::<5>().iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect()
+    random::<5>()
+        .iter()
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]))
+        .collect()
 }
 
-/// A name that begins with `metadata.generateName`. A long prefix is cut, so that the name fits into a label
-/// (k8s.io/apiserver/pkg/storage/names).
+/// A name that begins with `metadata.generateName`. A long prefix is cut, so that the name fits
+/// into a label (k8s.io/apiserver/pkg/storage/names).
 pub fn generate_name(prefix: &str) -> String {
     const LONGEST_PREFIX: usize = 63 - 5;
     let prefix: String = prefix.chars().take(LONGEST_PREFIX).collect();
@@ -34,6 +47,8 @@ pub fn generate_name(prefix: &str) -> String {
 /// Random bytes of the operating system.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).expect("the operating system has random numbers");
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the operating system has random numbers");
     bytes
 }

@@ -21,10 +21,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let mut total = Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0).ok_or_else(error)?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .filter(|at| *at > 0)
+            .ok_or_else(error)?;
         let (number, unit) = rest.split_at(digits);
         let number: u64 = number.parse().map_err(|_too_large| error())?;
-        let end = unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len());
+        let end = unit
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(unit.len());
         let (unit, next) = unit.split_at(end);
         let millis = match unit {
             "ms" => 1,
@@ -38,13 +43,19 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         total = total.checked_add(part).ok_or_else(error)?;
         rest = next;
     }
-    if text.is_empty() { Err(error()) } else { Ok(total) }
+    if text.is_empty() {
+        Err(error())
+    } else {
+        Ok(total)
+    }
 }
 
 /// Parses a [`Size`].
 pub fn bytes(text: &str) -> Result<u64, String> {
     let error = || format!("{text:?} is not a size (examples: 512, 64KiB, 1MiB)");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_bad| error())?;
     let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
@@ -63,7 +74,13 @@ impl fmt::Display for Span {
         if rest < 600_000 && rest.is_multiple_of(1000) {
             return write!(f, "{}s", rest / 1000);
         }
-        for (unit, millis) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+        for (unit, millis) in [
+            ("d", 86_400_000),
+            ("h", 3_600_000),
+            ("m", 60_000),
+            ("s", 1000),
+            ("ms", 1),
+        ] {
             if rest >= millis {
                 write!(f, "{}{unit}", rest / millis)?;
                 rest %= millis;
@@ -76,7 +93,10 @@ impl fmt::Display for Span {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-        match units.into_iter().find(|(_, bytes)| self.0 > 0 && self.0.is_multiple_of(*bytes)) {
+        match units
+            .into_iter()
+            .find(|(_, bytes)| self.0 > 0 && self.0.is_multiple_of(*bytes))
+        {
             Some((unit, bytes)) => write!(f, "{}{unit}", self.0 / bytes),
             None => self.0.fmt(f),
         }
@@ -85,18 +105,26 @@ impl fmt::Display for Size {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Text("a duration such as \"30s\"", duration, |n| Ok(Duration::from_secs(n)))).map(Self)
+        from.deserialize_any(Text("a duration such as \"30s\"", duration, |n| {
+            Ok(Duration::from_secs(n))
+        }))
+        .map(Self)
     }
 }
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Text("a size such as \"64KiB\"", bytes, Ok)).map(Self)
+        from.deserialize_any(Text("a size such as \"64KiB\"", bytes, Ok))
+            .map(Self)
     }
 }
 
 /// Reads a string with one function and a plain number with another.
-struct Text<T>(&'static str, fn(&str) -> Result<T, String>, fn(u64) -> Result<T, String>);
+struct Text<T>(
+    &'static str,
+    fn(&str) -> Result<T, String>,
+    fn(u64) -> Result<T, String>,
+);
 
 impl<T> de::Visitor<'_> for Text<T> {
     type Value = T;
@@ -114,7 +142,9 @@ impl<T> de::Visitor<'_> for Text<T> {
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
-        u64::try_from(number).map_err(|_negative| E::custom("it must not be negative")).and_then(|n| self.visit_u64(n))
+        u64::try_from(number)
+            .map_err(|_negative| E::custom("it must not be negative"))
+            .and_then(|n| self.visit_u64(n))
     }
 }
 

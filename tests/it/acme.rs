@@ -44,7 +44,11 @@ impl Site {
         ));
         gatelet.spawn();
         gatelet.wait_ready();
-        Self { pebble, gatelet, roots: Folder::new() }
+        Self {
+            pebble,
+            gatelet,
+            roots: Folder::new(),
+        }
     }
 
     /// Applies an Ingress `name` for hosts, all under one `tls` entry with the Secret `name-tls`.
@@ -68,7 +72,11 @@ impl Site {
     pub fn certificate(&self, name: &str) -> Option<Value> {
         let output = self.gatelet.command(&["certs", "-o", "json"]);
         let report: Value = serde_json::from_slice(&output.stdout).ok()?;
-        report["wanted"].as_array()?.iter().find(|one| one["name"] == name).cloned()
+        report["wanted"]
+            .as_array()?
+            .iter()
+            .find(|one| one["name"] == name)
+            .cloned()
     }
 
     /// Waits until a certificate is held and no longer due; its fingerprint.
@@ -90,15 +98,22 @@ impl Site {
 
     /// A file with Pebble's roots. They are others after it was started again.
     pub fn root(&self) -> PathBuf {
-        self.roots.write("roots.pem", &self.pebble.manage("/roots/0"))
+        self.roots
+            .write("roots.pem", &self.pebble.manage("/roots/0"))
     }
 
-    /// What curl gets over HTTPS, trusting only Pebble. There is no backend behind these Ingresses: 503 comes over a
-    /// connection that was trusted.
+    /// What curl gets over HTTPS, trusting only Pebble. There is no backend behind these Ingresses:
+    /// 503 comes over a connection that was trusted.
     pub fn trusted(&self, host: &str) -> bool {
         let mut command = Command::new("curl");
         command.args(["-sS", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}"]);
-        command.args(["--resolve", &format!("{host}:{}:127.0.0.1", self.gatelet.https), "--cacert"]).arg(self.root());
+        command
+            .args([
+                "--resolve",
+                &format!("{host}:{}:127.0.0.1", self.gatelet.https),
+                "--cacert",
+            ])
+            .arg(self.root());
         command.arg(format!("https://{host}:{}/", self.gatelet.https));
         let output = command.output().expect("curl");
         output.status.success() && output.stdout == b"503"
@@ -111,11 +126,19 @@ impl Site {
             self.gatelet.https
         );
         let said = run(Command::new("sh").args(["-c", &script]));
-        said.trim().rsplit('=').next().unwrap_or_default().replace(':', "").to_ascii_lowercase()
+        said.trim()
+            .rsplit('=')
+            .next()
+            .unwrap_or_default()
+            .replace(':', "")
+            .to_ascii_lowercase()
     }
 
     /// How many certificates Pebble issued, as its log says.
     pub fn issuances(&self) -> usize {
-        self.pebble.log().matches("Issued certificate serial").count()
+        self.pebble
+            .log()
+            .matches("Issued certificate serial")
+            .count()
     }
 }

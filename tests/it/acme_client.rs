@@ -14,18 +14,32 @@ use super::support::{Pebble, pebble::Options};
 
 fn settings(root: &Path) -> HttpSettings {
     let root = CertificateDer::from_pem_file(root).expect("a root");
-    HttpSettings { extra_roots: vec![root], ..HttpSettings::new(Arc::new(UnixTime::now)) }
+    HttpSettings {
+        extra_roots: vec![root],
+        ..HttpSettings::new(Arc::new(UnixTime::now))
+    }
 }
 
 fn client(pebble: &Pebble) -> Client {
-    Client::new(Http::new(settings(&pebble.root())).expect("roots"), &pebble.directory()).expect("a URL")
+    Client::new(
+        Http::new(settings(&pebble.root())).expect("roots"),
+        &pebble.directory(),
+    )
+    .expect("a URL")
 }
 
 async fn account(client: &Client, external: Option<&ExternalAccount>) -> Session {
     let key = Arc::new(AccountKey::generate());
     let contacts = ["mailto:ops@gatelet.test".to_owned()];
-    let account = client.new_account(&key, &contacts, external, false).await.expect("an account").value;
-    assert_eq!((account.status, &*account.contact), (Status::Valid, &contacts[..]));
+    let account = client
+        .new_account(&key, &contacts, external, false)
+        .await
+        .expect("an account")
+        .value;
+    assert_eq!(
+        (account.status, &*account.contact),
+        (Status::Valid, &contacts[..])
+    );
     client.session(key, &account.url)
 }
 
@@ -35,8 +49,18 @@ fn dns(name: &str) -> Identifier {
 
 fn csr(names: &[&str]) -> Vec<u8> {
     let key = rcgen::KeyPair::generate().expect("a key");
-    let params = rcgen::CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-    params.expect("names").serialize_request(&key).expect("a CSR").der().to_vec()
+    let params = rcgen::CertificateParams::new(
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>(),
+    );
+    params
+        .expect("names")
+        .serialize_request(&key)
+        .expect("a CSR")
+        .der()
+        .to_vec()
 }
 
 /// Asks until the status is another than `not`, as the CA says when.
@@ -46,13 +70,17 @@ async fn after(session: &Session, order: Order, not: &[Status]) -> Replied<Order
         if !not.contains(&read.value.status) {
             return read;
         }
-        let wait = read.retry_after.unwrap_or_default().clamp(Duration::from_millis(100), Duration::from_secs(5));
+        let wait = read
+            .retry_after
+            .unwrap_or_default()
+            .clamp(Duration::from_millis(100), Duration::from_secs(5));
         tokio::time::sleep(wait).await;
     }
     panic!("{} is still one of {not:?}", order.url)
 }
 
-/// Proves everything by HTTP-01 and downloads: the certificate in DER, and the URLs of the other chains.
+/// Proves everything by HTTP-01 and downloads: the certificate in DER, and the URLs of the other
+/// chains.
 async fn issued(
     session: &Session,
     pebble: &Pebble,
@@ -60,11 +88,19 @@ async fn issued(
     names: &[&str],
 ) -> (CertificateDer<'static>, Vec<String>) {
     for url in &order.authorizations {
-        let authorization = session.authorization(url).await.expect("an authorization").value;
+        let authorization = session
+            .authorization(url)
+            .await
+            .expect("an authorization")
+            .value;
         if authorization.status == Status::Valid {
             continue;
         }
-        let challenge = authorization.challenges.iter().find(|challenge| challenge.kind == "http-01").expect("offered");
+        let challenge = authorization
+            .challenges
+            .iter()
+            .find(|challenge| challenge.kind == "http-01")
+            .expect("offered");
         let token = challenge.token.as_deref().expect("a token");
         let content = format!("{token}.{}", session.key().thumbprint());
         pebble.tell_dns("/add-http01", &json!({"token": token, "content": content}));
@@ -72,12 +108,29 @@ async fn issued(
     }
     let ready = after(session, order, &[Status::Pending]).await.value;
     assert_eq!(ready.status, Status::Ready, "{:?}", ready.error);
-    let finalized = session.finalize(&ready, &csr(names)).await.expect("taken").value;
-    let valid = after(session, finalized, &[Status::Processing, Status::Ready]).await.value;
+    let finalized = session
+        .finalize(&ready, &csr(names))
+        .await
+        .expect("taken")
+        .value;
+    let valid = after(session, finalized, &[Status::Processing, Status::Ready])
+        .await
+        .value;
     assert_eq!(valid.status, Status::Valid, "{:?}", valid.error);
-    let chain = session.certificate(&valid.certificate.expect("its URL")).await.expect("a chain").value;
-    assert_eq!(chain.pem.matches("BEGIN CERTIFICATE").count(), 2, "certificate and intermediate");
-    (CertificateDer::from_pem_slice(chain.pem.as_bytes()).expect("PEM"), chain.alternates)
+    let chain = session
+        .certificate(&valid.certificate.expect("its URL"))
+        .await
+        .expect("a chain")
+        .value;
+    assert_eq!(
+        chain.pem.matches("BEGIN CERTIFICATE").count(),
+        2,
+        "certificate and intermediate"
+    );
+    (
+        CertificateDer::from_pem_slice(chain.pem.as_bytes()).expect("PEM"),
+        chain.alternates,
+    )
 }
 
 const EXTERNAL: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
@@ -99,30 +152,75 @@ async fn a_certificate_is_issued_and_revoked_while_half_of_all_nonces_are_refuse
         ..Options::default()
     });
     let client = client(&pebble);
-    assert!(client.directory().await.expect("a directory").meta.external_account_required);
-    let refused = client.new_account(&AccountKey::generate(), &[], None, false).await.expect_err("no credentials");
+    assert!(
+        client
+            .directory()
+            .await
+            .expect("a directory")
+            .meta
+            .external_account_required
+    );
+    let refused = client
+        .new_account(&AccountKey::generate(), &[], None, false)
+        .await
+        .expect_err("no credentials");
     assert!(refused.is("externalAccountRequired"), "{refused}");
 
     let external = ExternalAccount::new("kid-1", EXTERNAL).expect("base64url");
     let session = account(&client, Some(&external)).await;
     let names = ["a.gatelet.test", "*.gatelet.test"];
-    let order = session.new_order(&names.map(dns), None, None).await.expect("an order");
+    let order = session
+        .new_order(&names.map(dns), None, None)
+        .await
+        .expect("an order");
     assert!(order.date.is_some());
-    let wildcard = session.authorization(order.value.authorizations.last().expect("two")).await.expect("one").value;
-    let first = session.authorization(&order.value.authorizations[0]).await.expect("one").value;
+    let wildcard = session
+        .authorization(order.value.authorizations.last().expect("two"))
+        .await
+        .expect("one")
+        .value;
+    let first = session
+        .authorization(&order.value.authorizations[0])
+        .await
+        .expect("one")
+        .value;
     let wildcard = if wildcard.wildcard { wildcard } else { first };
-    assert_eq!((wildcard.wildcard, &wildcard.identifier), (true, &dns("gatelet.test")));
+    assert_eq!(
+        (wildcard.wildcard, &wildcard.identifier),
+        (true, &dns("gatelet.test"))
+    );
 
     let identifiers = [dns("a.gatelet.test"), Identifier::Ip([127, 0, 0, 1].into())];
-    let order = session.new_order(&identifiers, None, None).await.expect("an order").value;
-    let (certificate, alternates) = issued(&session, &pebble, order, &["a.gatelet.test", "127.0.0.1"]).await;
+    let order = session
+        .new_order(&identifiers, None, None)
+        .await
+        .expect("an order")
+        .value;
+    let (certificate, alternates) =
+        issued(&session, &pebble, order, &["a.gatelet.test", "127.0.0.1"]).await;
     assert_eq!(alternates.len(), 2);
-    let other = session.certificate(&alternates[0]).await.expect("another chain").value;
-    assert_eq!(CertificateDer::from_pem_slice(other.pem.as_bytes()).expect("PEM"), certificate);
+    let other = session
+        .certificate(&alternates[0])
+        .await
+        .expect("another chain")
+        .value;
+    assert_eq!(
+        CertificateDer::from_pem_slice(other.pem.as_bytes()).expect("PEM"),
+        certificate
+    );
 
-    session.revoke(&certificate, Some(4)).await.expect("revoked");
-    session.revoke(&certificate, None).await.expect("revoked already");
-    let refused = session.new_order(&[dns("blocked.test")], None, None).await.expect_err("on its list");
+    session
+        .revoke(&certificate, Some(4))
+        .await
+        .expect("revoked");
+    session
+        .revoke(&certificate, None)
+        .await
+        .expect("revoked already");
+    let refused = session
+        .new_order(&[dns("blocked.test")], None, None)
+        .await
+        .expect_err("on its list");
     assert!(refused.is("rejectedIdentifier"), "{refused:?}");
 }
 
@@ -131,52 +229,103 @@ async fn an_account_changes_its_key_and_its_contacts() {
     let mut pebble = Pebble::start(Options::default());
     let client = client(&pebble);
     let session = account(&client, None).await;
-    let found = client.new_account(session.key(), &[], None, true).await.expect("known by its key").value;
+    let found = client
+        .new_account(session.key(), &[], None, true)
+        .await
+        .expect("known by its key")
+        .value;
 
     let new = Arc::new(AccountKey::generate());
-    let unknown = client.new_account(&new, &[], None, true).await.expect_err("not known yet");
+    let unknown = client
+        .new_account(&new, &[], None, true)
+        .await
+        .expect_err("not known yet");
     assert!(unknown.is("accountDoesNotExist"), "{unknown}");
     session.change_key(&new).await.expect("changed");
-    let by_new = client.new_account(&new, &[], None, true).await.expect("known by the new key").value;
+    let by_new = client
+        .new_account(&new, &[], None, true)
+        .await
+        .expect("known by the new key")
+        .value;
     assert_eq!(by_new.url, found.url);
-    let old = session.new_order(&[dns("a.gatelet.test")], None, None).await.expect_err("the old key counts no more");
+    let old = session
+        .new_order(&[dns("a.gatelet.test")], None, None)
+        .await
+        .expect_err("the old key counts no more");
     assert!(matches!(old.kind, ErrorKind::Problem(_)), "{old:?}");
 
     let other = account(&client, None).await;
     let session = client.session(new.clone(), &found.url);
-    let taken = other.change_key(&new).await.expect_err("the key of another account");
+    let taken = other
+        .change_key(&new)
+        .await
+        .expect_err("the key of another account");
     assert!(taken.problem().is_some(), "{taken:?}");
 
     let contacts = ["mailto:new@gatelet.test".to_owned()];
-    assert_eq!(session.update_account(&contacts).await.expect("updated").value.contact, contacts);
-    session.new_order(&[dns("a.gatelet.test")], None, None).await.expect("the account goes on");
+    assert_eq!(
+        session
+            .update_account(&contacts)
+            .await
+            .expect("updated")
+            .value
+            .contact,
+        contacts
+    );
+    session
+        .new_order(&[dns("a.gatelet.test")], None, None)
+        .await
+        .expect("the account goes on");
 
     // It forgets everything: an unknown account, and an empty 404 for an unknown order.
-    let order = other.new_order(&[dns("a.gatelet.test")], None, None).await.expect("an order").value;
+    let order = other
+        .new_order(&[dns("a.gatelet.test")], None, None)
+        .await
+        .expect("an order")
+        .value;
     pebble.stop();
     let gone = other.order(&order.url).await.expect_err("nobody there");
-    assert!(matches!(gone.kind, ErrorKind::Transport(HttpError::Connect { .. })), "{gone}");
+    assert!(
+        matches!(gone.kind, ErrorKind::Transport(HttpError::Connect { .. })),
+        "{gone}"
+    );
     pebble.go_on();
     let forgotten = other.order(&order.url).await.expect_err("forgotten");
     assert!(forgotten.is("accountDoesNotExist"), "{forgotten:?}");
     let again = account(&client, None).await;
     let unknown = again.order(&order.url).await.expect_err("unknown");
-    assert_eq!((unknown.status(), &*unknown.to_string()), (Some(404), "HTTP 404 Not Found"));
+    assert_eq!(
+        (unknown.status(), &*unknown.to_string()),
+        (Some(404), "HTTP 404 Not Found")
+    );
 }
 
 #[tokio::test]
 async fn a_ca_that_hangs_is_given_up_in_time() {
     let pebble = Pebble::start(Options::default());
     let total_timeout = Duration::from_secs(5);
-    let http = Http::new(HttpSettings { total_timeout, ..settings(&pebble.root()) }).expect("roots");
+    let http = Http::new(HttpSettings {
+        total_timeout,
+        ..settings(&pebble.root())
+    })
+    .expect("roots");
     let client = Client::new(http, &pebble.directory()).expect("a URL");
     let key = AccountKey::generate();
     client.directory().await.expect("it answers");
     pebble.freeze(true);
-    let late = client.new_account(&key, &[], None, false).await.expect_err("it hangs");
-    assert!(matches!(late.kind, ErrorKind::Transport(HttpError::Timeout { .. })), "{late}");
+    let late = client
+        .new_account(&key, &[], None, false)
+        .await
+        .expect_err("it hangs");
+    assert!(
+        matches!(late.kind, ErrorKind::Transport(HttpError::Timeout { .. })),
+        "{late}"
+    );
     pebble.freeze(false);
-    client.new_account(&key, &[], None, false).await.expect("it goes on");
+    client
+        .new_account(&key, &[], None, false)
+        .await
+        .expect("it goes on");
 }
 
 #[tokio::test]
@@ -191,15 +340,33 @@ async fn renewal_information_profiles_and_waits_are_read() {
         answers_http: true,
         ..Options::default()
     };
-    let Some(pebble) = Pebble::start_newest(options) else { return };
+    let Some(pebble) = Pebble::start_newest(options) else {
+        return;
+    };
     let client = client(&pebble);
-    let offered = client.directory().await.expect("a directory").meta.profiles.clone();
-    assert_eq!(offered.get("shortlived").map(String::as_str), Some("6 days"));
+    let offered = client
+        .directory()
+        .await
+        .expect("a directory")
+        .meta
+        .profiles
+        .clone();
+    assert_eq!(
+        offered.get("shortlived").map(String::as_str),
+        Some("6 days")
+    );
 
     let session = account(&client, None).await;
-    let unknown = session.new_order(&[dns("a.gatelet.test")], Some("tall"), None).await.expect_err("no such profile");
+    let unknown = session
+        .new_order(&[dns("a.gatelet.test")], Some("tall"), None)
+        .await
+        .expect_err("no such profile");
     assert!(unknown.is("invalidProfile"), "{unknown:?}");
-    let order = session.new_order(&[dns("a.gatelet.test")], Some("shortlived"), None).await.expect("an order").value;
+    let order = session
+        .new_order(&[dns("a.gatelet.test")], Some("shortlived"), None)
+        .await
+        .expect("an order")
+        .value;
     assert_eq!(order.profile.as_deref(), Some("shortlived"));
     let read = session.order(&order.url).await.expect("the order");
     assert_eq!(read.value.status, Status::Pending);
@@ -210,17 +377,39 @@ async fn renewal_information_profiles_and_waits_are_read() {
     let now = info.date.expect("a date");
     assert!(info.retry_after.is_some());
     let (start, end) = (info.value.start, info.value.end);
-    assert!(now < start && start < end && end < now + 518_400, "{now} {info:?}");
+    assert!(
+        now < start && start < end && end < now + 518_400,
+        "{now} {info:?}"
+    );
 
-    let renewal =
-        session.new_order(&[dns("a.gatelet.test")], Some("shortlived"), Some(&id)).await.expect("an order").value;
+    let renewal = session
+        .new_order(&[dns("a.gatelet.test")], Some("shortlived"), Some(&id))
+        .await
+        .expect("an order")
+        .value;
     assert_eq!(renewal.replaces.as_deref(), Some(&*id));
     issued(&session, &pebble, renewal, &["a.gatelet.test"]).await;
-    let twice = session.new_order(&[dns("a.gatelet.test")], None, Some(&id)).await.expect_err("replaced already");
-    assert_eq!((twice.status(), twice.is("alreadyReplaced")), (Some(409), true), "{twice:?}");
-    session.revoke(&certificate, Some(1)).await.expect("revoked");
-    session.revoke(&certificate, Some(1)).await.expect("revoked already");
-    let unknown = client.renewal_info("AAAA.AAAA").await.expect_err("no such certificate");
+    let twice = session
+        .new_order(&[dns("a.gatelet.test")], None, Some(&id))
+        .await
+        .expect_err("replaced already");
+    assert_eq!(
+        (twice.status(), twice.is("alreadyReplaced")),
+        (Some(409), true),
+        "{twice:?}"
+    );
+    session
+        .revoke(&certificate, Some(1))
+        .await
+        .expect("revoked");
+    session
+        .revoke(&certificate, Some(1))
+        .await
+        .expect("revoked already");
+    let unknown = client
+        .renewal_info("AAAA.AAAA")
+        .await
+        .expect_err("no such certificate");
     assert!(unknown.is("malformed"), "{unknown:?}");
 }
 
@@ -234,11 +423,24 @@ async fn an_order_costs_pebble_few_requests() {
     let client = client(&pebble);
     let session = account(&client, None).await;
     let names = ["a.gatelet.test", "b.gatelet.test"];
-    let order = session.new_order(&names.map(dns), None, None).await.expect("an order").value;
+    let order = session
+        .new_order(&names.map(dns), None, None)
+        .await
+        .expect("an order")
+        .value;
     issued(&session, &pebble, order, &names).await;
     // How often the order is read depends on how fast Pebble is.
     let log = pebble.log();
-    let calls: Vec<_> = log.lines().filter(|line| line.contains("-> calling handler()")).collect();
-    let count = calls.iter().filter(|line| !line.contains("/my-order/")).count();
-    assert!(count <= 12, "a fifth more than 10, which are needed: {calls:#?}");
+    let calls: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("-> calling handler()"))
+        .collect();
+    let count = calls
+        .iter()
+        .filter(|line| !line.contains("/my-order/"))
+        .count();
+    assert!(
+        count <= 12,
+        "a fifth more than 10, which are needed: {calls:#?}"
+    );
 }

@@ -1,5 +1,5 @@
-//! Records of DNS-01 challenges, published and removed on a real DNS server (knot), through web services and by
-//! programs.
+//! Records of DNS-01 challenges, published and removed on a real DNS server (knot), through web
+//! services and by programs.
 
 mod services;
 
@@ -8,8 +8,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use gatelet::acme::{
     ca::http::{Http, HttpSettings},
     dns::{
-        Ask, Lookup, PersistPolicy, Provider, ProviderContext, ProviderSettings, Rfc2136Settings, Secret, TsigKey,
-        TxtRecord, advice, caa_allows, persist_record, persisted, visible,
+        Ask, Lookup, PersistPolicy, Provider, ProviderContext, ProviderSettings, Rfc2136Settings,
+        Secret, TsigKey, TxtRecord, advice, caa_allows, persist_record, persisted, visible,
     },
 };
 use rustls::pki_types::UnixTime;
@@ -30,24 +30,44 @@ below NS ns.elsewhere.test.",
 );
 
 fn run<T>(test: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(test)
 }
 
 fn context(lookup: Lookup) -> ProviderContext {
     let http = Http::new(HttpSettings::new(Arc::new(UnixTime::now))).expect("a client");
-    ProviderContext { lookup, follow_cname: true, http, time: Arc::new(UnixTime::now) }
+    ProviderContext {
+        lookup,
+        follow_cname: true,
+        http,
+        time: Arc::new(UnixTime::now),
+    }
 }
 
 fn lookup(server: &DnsServer) -> Lookup {
-    Lookup { resolvers: vec![server.address()], ask: Ask::Authoritative { port: server.port } }
+    Lookup {
+        resolvers: vec![server.address()],
+        ask: Ask::Authoritative { port: server.port },
+    }
 }
 
 fn key(name: &str, secret: &str) -> Option<TsigKey> {
-    Some(TsigKey { name: name.to_owned(), algorithm: "hmac-sha256".to_owned(), secret: Secret::new(secret) })
+    Some(TsigKey {
+        name: name.to_owned(),
+        algorithm: "hmac-sha256".to_owned(),
+        secret: Secret::new(secret),
+    })
 }
 
 fn update(server: SocketAddr, key: Option<TsigKey>) -> ProviderSettings {
-    ProviderSettings::Rfc2136(Rfc2136Settings { server, zone: None, key })
+    ProviderSettings::Rfc2136(Rfc2136Settings {
+        server,
+        zone: None,
+        key,
+    })
 }
 
 /// A provider that updates the server with a key.
@@ -71,14 +91,29 @@ fn two_values_of_a_name_come_and_go_by_signed_updates_and_are_seen_when_they_are
         provider.present(&wildcard).await.expect("published");
         provider.present(&wildcard).await.expect("published again");
         assert_eq!(values(), ["value-of-the-base", "value-of-the-wildcard"]);
-        assert_eq!((visible(&base, &lookup).await, visible(&wildcard, &lookup).await), (Ok(true), Ok(true)));
-        let resolved = Lookup { ask: Ask::Resolvers, ..lookup.clone() };
+        assert_eq!(
+            (
+                visible(&base, &lookup).await,
+                visible(&wildcard, &lookup).await
+            ),
+            (Ok(true), Ok(true))
+        );
+        let resolved = Lookup {
+            ask: Ask::Resolvers,
+            ..lookup.clone()
+        };
         assert_eq!(visible(&base, &resolved).await, Ok(true));
 
         provider.remove(&base).await.expect("removed");
         provider.remove(&base).await.expect("removed again");
         assert_eq!(values(), ["value-of-the-wildcard"]);
-        assert_eq!((visible(&base, &lookup).await, visible(&wildcard, &lookup).await), (Ok(false), Ok(true)));
+        assert_eq!(
+            (
+                visible(&base, &lookup).await,
+                visible(&wildcard, &lookup).await
+            ),
+            (Ok(false), Ok(true))
+        );
         provider.remove(&wildcard).await.expect("removed");
         assert!(values().is_empty());
     });
@@ -95,7 +130,10 @@ fn an_update_goes_where_a_cname_delegates_the_challenge() {
         assert_eq!(visible(&record, &lookup(&server)).await, Ok(true));
         provider.remove(&record).await.expect("removed");
         assert!(server.ask("delegated.other.test", "TXT").is_empty());
-        let error = provider.present(&TxtRecord::challenge("loop.example.test", "v")).await.expect_err("no end");
+        let error = provider
+            .present(&TxtRecord::challenge("loop.example.test", "v"))
+            .await
+            .expect_err("no end");
         assert!(error.to_string().contains("too many CNAMEs"), "{error}");
     });
 }
@@ -108,31 +146,84 @@ fn every_reason_why_a_server_refuses_an_update_is_told_apart() {
         let error = provider.present(record).await.expect_err(reason);
         let line = error.to_string();
         assert!(line.contains(reason), "{line}");
-        assert!(line.starts_with("rfc2136 127.0.0.1:") && line.contains(&record.fqdn), "{line}");
+        assert!(
+            line.starts_with("rfc2136 127.0.0.1:") && line.contains(&record.fqdn),
+            "{line}"
+        );
         assert!(!line.contains(SECRET) && !line.contains('\n'), "{line}");
         assert_eq!(error.is_permanent(), permanent, "{line}");
     };
     run(async {
         let of = |key| provider(&server, key);
-        says(&of(key("nobody", SECRET)), &record, true, "does not know the key nobody., or").await;
-        says(&of(key(KEY, "d3Jvbmc=")), &record, true, "the key acme. is not the server's (BADSIG)").await;
-        says(&of(key(POWERLESS_KEY, SECRET)), &record, true, "does not accept it here (BADKEY)").await;
-        says(&of(None), &record, true, "example.test., or wants a signature (NOTAUTH)").await;
-        let plain = ProviderContext { follow_cname: false, ..context(lookup(&server)) };
-        let good = Provider::new(update(server.address(), key(KEY, SECRET)), plain).expect("good settings");
-        says(&good, &TxtRecord::challenge("other.test", "v"), true, "answers for no zone").await;
-        says(&good, &TxtRecord::challenge("a.below.example.test", "v"), true, "others answer for").await;
+        says(
+            &of(key("nobody", SECRET)),
+            &record,
+            true,
+            "does not know the key nobody., or",
+        )
+        .await;
+        says(
+            &of(key(KEY, "d3Jvbmc=")),
+            &record,
+            true,
+            "the key acme. is not the server's (BADSIG)",
+        )
+        .await;
+        says(
+            &of(key(POWERLESS_KEY, SECRET)),
+            &record,
+            true,
+            "does not accept it here (BADKEY)",
+        )
+        .await;
+        says(
+            &of(None),
+            &record,
+            true,
+            "example.test., or wants a signature (NOTAUTH)",
+        )
+        .await;
+        let plain = ProviderContext {
+            follow_cname: false,
+            ..context(lookup(&server))
+        };
+        let good = Provider::new(update(server.address(), key(KEY, SECRET)), plain)
+            .expect("good settings");
+        says(
+            &good,
+            &TxtRecord::challenge("other.test", "v"),
+            true,
+            "answers for no zone",
+        )
+        .await;
+        says(
+            &good,
+            &TxtRecord::challenge("a.below.example.test", "v"),
+            true,
+            "others answer for",
+        )
+        .await;
 
-        let two_hours_ago = || UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs() - 7200));
-        let late = ProviderContext { time: Arc::new(two_hours_ago), ..context(lookup(&server)) };
-        let late = Provider::new(update(server.address(), key(KEY, SECRET)), late).expect("good settings");
+        let two_hours_ago =
+            || UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs() - 7200));
+        let late = ProviderContext {
+            time: Arc::new(two_hours_ago),
+            ..context(lookup(&server))
+        };
+        let late =
+            Provider::new(update(server.address(), key(KEY, SECRET)), late).expect("good settings");
         says(&late, &record, false, "the clocks differ: it is 20").await;
 
         let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let nobody = Provider::new(update(nobody, key(KEY, SECRET)), context(lookup(&server))).expect("good settings");
+        let nobody = Provider::new(update(nobody, key(KEY, SECRET)), context(lookup(&server)))
+            .expect("good settings");
         says(&nobody, &record, false, "Connection refused").await;
     });
-    assert!(server.ask("_acme-challenge.www.example.test", "TXT").is_empty());
+    assert!(
+        server
+            .ask("_acme-challenge.www.example.test", "TXT")
+            .is_empty()
+    );
 }
 
 #[test]
@@ -141,17 +232,30 @@ fn a_secret_is_read_from_its_file_whenever_it_is_needed() {
     // Not the server's yet, as after a change there that is not made here.
     let file = folder.write("secret", "d3Jvbmc=");
     let secret = Secret::read(&file).expect("a file");
-    let key = TsigKey { name: KEY.to_owned(), algorithm: "hmac-sha256".to_owned(), secret };
+    let key = TsigKey {
+        name: KEY.to_owned(),
+        algorithm: "hmac-sha256".to_owned(),
+        secret,
+    };
     let provider = provider(&server, Some(key));
     let record = TxtRecord::challenge("www.example.test", "value");
     run(async {
-        let error = provider.present(&record).await.expect_err("another key").to_string();
+        let error = provider
+            .present(&record)
+            .await
+            .expect_err("another key")
+            .to_string();
         assert!(error.contains("is not the server's (BADSIG)"), "{error}");
         folder.write("secret", &format!("{SECRET}\n"));
         provider.present(&record).await.expect("published");
         std::fs::remove_file(&file).expect("it is there");
         let error = provider.remove(&record).await.expect_err("no file");
-        assert!(error.to_string().contains(&format!("{}: No such file", file.display())), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("{}: No such file", file.display())),
+            "{error}"
+        );
         assert!(!error.is_permanent());
         folder.write("secret", SECRET);
         provider.remove(&record).await.expect("removed");
@@ -163,9 +267,19 @@ fn a_check_says_when_no_server_of_the_zone_answers() {
     let server = DnsServer::start(&[ZONE]);
     let record = TxtRecord::challenge("www.example.test", "value");
     run(async {
-        let wrong_port = Lookup { ask: Ask::Authoritative { port: free_port() }, ..lookup(&server) };
-        let error = visible(&record, &wrong_port).await.expect_err("nobody there");
-        assert!(error.to_string().contains("no server of the zone example.test. answers"), "{error}");
+        let wrong_port = Lookup {
+            ask: Ask::Authoritative { port: free_port() },
+            ..lookup(&server)
+        };
+        let error = visible(&record, &wrong_port)
+            .await
+            .expect_err("nobody there");
+        assert!(
+            error
+                .to_string()
+                .contains("no server of the zone example.test. answers"),
+            "{error}"
+        );
         assert!(!error.is_permanent());
     });
 }
@@ -175,25 +289,62 @@ fn advice_has_the_addresses_of_a_name_and_the_caa_records_that_count_for_it() {
     let server = DnsServer::start(&[ZONE]);
     let facts = run(advice("*.alias.example.test", &lookup(&server)));
     assert_eq!(facts.problems, []);
-    assert_eq!(facts.ipv4, ["192.0.2.1".parse::<std::net::Ipv4Addr>().expect("an address")]);
-    assert_eq!(facts.ipv6, ["2001:db8::1".parse::<std::net::Ipv6Addr>().expect("an address")]);
+    assert_eq!(
+        facts.ipv4,
+        ["192.0.2.1"
+            .parse::<std::net::Ipv4Addr>()
+            .expect("an address")]
+    );
+    assert_eq!(
+        facts.ipv6,
+        ["2001:db8::1"
+            .parse::<std::net::Ipv6Addr>()
+            .expect("an address")]
+    );
     assert_eq!(facts.caa_at.as_deref(), Some("example.test"));
-    assert!(caa_allows(&facts.caa, &["ca.example"], false, None, "dns-01"));
-    assert!(!caa_allows(&facts.caa, &["ca.example"], true, None, "dns-01"));
-    assert!(!caa_allows(&facts.caa, &["other.example"], false, None, "dns-01"));
+    assert!(caa_allows(
+        &facts.caa,
+        &["ca.example"],
+        false,
+        None,
+        "dns-01"
+    ));
+    assert!(!caa_allows(
+        &facts.caa,
+        &["ca.example"],
+        true,
+        None,
+        "dns-01"
+    ));
+    assert!(!caa_allows(
+        &facts.caa,
+        &["other.example"],
+        false,
+        None,
+        "dns-01"
+    ));
 
     let facts = run(advice("nothing.example.test", &lookup(&server)));
     assert!(facts.ipv4.is_empty() && facts.ipv6.is_empty() && facts.problems.is_empty());
-    let nobody = Lookup { resolvers: vec![SocketAddr::from(([127, 0, 0, 1], free_port()))], ..Lookup::default() };
+    let nobody = Lookup {
+        resolvers: vec![SocketAddr::from(([127, 0, 0, 1], free_port()))],
+        ..Lookup::default()
+    };
     assert_eq!(run(advice("www.example.test", &nobody)).problems.len(), 3);
 }
 
 #[test]
 fn a_record_for_dns_persist_01_is_found_once_the_operator_has_made_it() {
-    let policy =
-        PersistPolicy { issuer_domains: &["ca.example"], account_uri: "https://ca.example/acct/1", wildcard: true };
+    let policy = PersistPolicy {
+        issuer_domains: &["ca.example"],
+        account_uri: "https://ca.example/acct/1",
+        wildcard: true,
+    };
     let record = persist_record("*.www.example.test", &policy, Some(2_000_000_000));
-    let zone = format!("www A 192.0.2.1\n_validation-persist.www TXT \"{}\"", record.value);
+    let zone = format!(
+        "www A 192.0.2.1\n_validation-persist.www TXT \"{}\"",
+        record.value
+    );
     let server = DnsServer::start(&[("example.test", &zone)]);
     run(async {
         let asked = async |name, now| persisted(name, &policy, now, &lookup(&server)).await;

@@ -12,13 +12,25 @@ use super::support::{Backend, Gatelet, eventually, peers, run, said};
 #[test]
 fn only_the_kubeconfig_opens_the_door() {
     let gatelet = Gatelet::start();
-    let mode = fs::metadata(gatelet.kubeconfig()).expect("it is there").permissions().mode();
+    let mode = fs::metadata(gatelet.kubeconfig())
+        .expect("it is there")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     let printed = gatelet.command(&["kubeconfig"]);
     assert!(printed.status.success(), "{}", said(&printed));
-    assert_eq!(printed.stdout, fs::read(gatelet.kubeconfig()).expect("it is there"));
+    assert_eq!(
+        printed.stdout,
+        fs::read(gatelet.kubeconfig()).expect("it is there")
+    );
 
-    let token = gatelet.kubectl(&["config", "view", "--raw", "-o", "jsonpath={.users[0].user.token}"]);
+    let token = gatelet.kubectl(&[
+        "config",
+        "view",
+        "--raw",
+        "-o",
+        "jsonpath={.users[0].user.token}",
+    ]);
     assert_eq!(token.len(), 64, "{token}");
     assert_eq!(ask(&gatelet, "/api/v1/secrets", Some(&token)).0, 200);
     for nobody in [None, Some("wrong"), Some("")] {
@@ -28,32 +40,58 @@ fn only_the_kubeconfig_opens_the_door() {
     }
     // Without the token: the client certificate alone.
     let whole = fs::read_to_string(gatelet.kubeconfig()).expect("it is there");
-    let certificate: String = whole.lines().filter(|line| !line.contains("token:")).map(|l| format!("{l}\n")).collect();
+    let certificate: String = whole
+        .lines()
+        .filter(|line| !line.contains("token:"))
+        .map(|l| format!("{l}\n"))
+        .collect();
     assert_ne!(certificate, whole);
     let file = gatelet.folder.write("certificate", &certificate);
     let mut kubectl = peers::kubectl();
-    kubectl.arg("--kubeconfig").arg(file).args(["get", "secrets", "-A"]).env("HOME", gatelet.folder.path());
+    kubectl
+        .arg("--kubeconfig")
+        .arg(file)
+        .args(["get", "secrets", "-A"])
+        .env("HOME", gatelet.folder.path());
     run(&mut kubectl);
 }
 
 #[test]
 fn a_watch_of_any_kubectl_shows_each_change() {
     let gatelet = Gatelet::start();
-    for (number, kubectl) in [Some(peers::kubectl()), peers::oldest_kubectl()].into_iter().flatten().enumerate() {
+    for (number, kubectl) in [Some(peers::kubectl()), peers::oldest_kubectl()]
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
         let name = format!("watched-{number}");
-        let mut watch = Watch::start(&gatelet, &kubectl, &["configmap", "-l", "watched", "--output-watch-events"]);
+        let mut watch = Watch::start(
+            &gatelet,
+            &kubectl,
+            &["configmap", "-l", "watched", "--output-watch-events"],
+        );
         let table = Watch::start(&gatelet, &kubectl, &["namespace", "--no-headers"]);
         table.wait_for("default");
         gatelet.kubectl(&["create", "configmap", &name, "--from-literal=a=1"]);
         gatelet.kubectl(&["label", "configmap", &name, "watched=yes"]);
         watch.wait_for(&format!("ADDED      {name}   1"));
-        gatelet.kubectl(&["patch", "configmap", &name, "--type=merge", "-p", r#"{"data":{"b":"2"}}"#]);
+        gatelet.kubectl(&[
+            "patch",
+            "configmap",
+            &name,
+            "--type=merge",
+            "-p",
+            r#"{"data":{"b":"2"}}"#,
+        ]);
         watch.wait_for(&format!("MODIFIED   {name}   2"));
         gatelet.kubectl(&["label", "configmap", &name, "watched-"]);
         watch.wait_for(&format!("DELETED    {name}   2"));
         gatelet.kubectl(&["create", "namespace", &name]);
         table.wait_for(&name);
-        assert!(watch.child.try_wait().expect("its status").is_none(), "the watch goes on");
+        assert!(
+            watch.child.try_wait().expect("its status").is_none(),
+            "the watch goes on"
+        );
     }
 }
 
@@ -61,33 +99,59 @@ fn a_watch_of_any_kubectl_shows_each_change() {
 fn a_watch_from_before_the_history_is_told_to_list_again() {
     let mut gatelet = Gatelet::start();
     gatelet.kubectl(&["create", "configmap", "one"]);
-    let at = gatelet.kubectl(&["get", "configmap", "one", "-o", "jsonpath={.metadata.resourceVersion}"]);
-    let watch =
-        |at: &str| format!("/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&resourceVersion={at}");
-    assert_eq!(gatelet.kubectl(&["get", "--raw", &watch(&at)]), "", "nothing has changed since");
+    let at = gatelet.kubectl(&[
+        "get",
+        "configmap",
+        "one",
+        "-o",
+        "jsonpath={.metadata.resourceVersion}",
+    ]);
+    let watch = |at: &str| {
+        format!(
+            "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&resourceVersion={at}"
+        )
+    };
+    assert_eq!(
+        gatelet.kubectl(&["get", "--raw", &watch(&at)]),
+        "",
+        "nothing has changed since"
+    );
     gatelet.kill();
     gatelet.spawn();
     gatelet.wait_ready();
     let told = gatelet.kubectl(&["get", "--raw", &watch("1")]);
-    assert!(told.contains(r#""type":"ERROR""#) && told.contains(r#""code":410"#), "{told}");
+    assert!(
+        told.contains(r#""type":"ERROR""#) && told.contains(r#""code":410"#),
+        "{told}"
+    );
     assert!(told.contains(r#""reason":"Expired""#), "{told}");
     let list = gatelet.kubectl(&["get", "--raw", "/api/v1/namespaces/default/configmaps"]);
     let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
     assert_eq!(list["items"][0]["metadata"]["resourceVersion"], *at);
-    let now = list["metadata"]["resourceVersion"].as_str().expect("a text");
+    let now = list["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("a text");
     assert_eq!(gatelet.kubectl(&["get", "--raw", &watch(now)]), "");
 }
 
 #[test]
 fn server_side_apply_is_refused_with_the_reason() {
     let gatelet = Gatelet::start();
-    let file = gatelet.folder.write("one.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: one}}");
+    let file = gatelet.folder.write(
+        "one.yaml",
+        "{apiVersion: v1, kind: ConfigMap, metadata: {name: one}}",
+    );
     let file = file.to_str().expect("a plain path");
-    let output = gatelet.kubectl_command(&["apply", "--server-side", "-f", file]).output().expect("kubectl");
+    let output = gatelet
+        .kubectl_command(&["apply", "--server-side", "-f", file])
+        .output()
+        .expect("kubectl");
     assert!(!output.status.success());
     let said = said(&output);
     assert!(
-        said.contains("server-side apply is not supported: use kubectl apply without --server-side, helm"),
+        said.contains(
+            "server-side apply is not supported: use kubectl apply without --server-side, helm"
+        ),
         "{said}"
     );
 }
@@ -113,70 +177,142 @@ fn what_is_served_is_what_discovery_names() {
         ]
     );
     let versions = gatelet.kubectl(&["api-versions"]);
-    let expected = ["discovery.k8s.io/v1", "events.k8s.io/v1", "networking.k8s.io/v1", "v1"];
+    let expected = [
+        "discovery.k8s.io/v1",
+        "events.k8s.io/v1",
+        "networking.k8s.io/v1",
+        "v1",
+    ];
     assert_eq!(versions.split_whitespace().collect::<Vec<_>>(), expected);
-    for kubectl in [Some(peers::kubectl()), peers::oldest_kubectl()].into_iter().flatten() {
+    for kubectl in [Some(peers::kubectl()), peers::oldest_kubectl()]
+        .into_iter()
+        .flatten()
+    {
         for name in names.split_whitespace() {
-            let output = with(&gatelet, &kubectl).args(["get", name, "-A", "-o", "wide"]).output().expect("kubectl");
+            let output = with(&gatelet, &kubectl)
+                .args(["get", name, "-A", "-o", "wide"])
+                .output()
+                .expect("kubectl");
             assert!(output.status.success(), "{name}: {}", said(&output));
             if name.starts_with("events.") {
                 continue; // kubectl takes that for a field of events
             }
-            let output = with(&gatelet, &kubectl).args(["explain", name]).output().expect("kubectl");
-            assert!(said(&output).contains("FIELDS:"), "{name}: {}", said(&output));
+            let output = with(&gatelet, &kubectl)
+                .args(["explain", name])
+                .output()
+                .expect("kubectl");
+            assert!(
+                said(&output).contains("FIELDS:"),
+                "{name}: {}",
+                said(&output)
+            );
         }
-        let all = with(&gatelet, &kubectl).args(["get", "all", "-A"]).output().expect("kubectl");
+        let all = with(&gatelet, &kubectl)
+            .args(["get", "all", "-A"])
+            .output()
+            .expect("kubectl");
         assert!(all.status.success(), "{}", said(&all));
     }
     let node = gatelet.kubectl(&["describe", "node", super::support::gatelet::NODE]);
     assert!(node.contains("Ready") && node.contains("gatelet"), "{node}");
-    let refused =
-        gatelet.kubectl_command(&["delete", "node", super::support::gatelet::NODE]).output().expect("kubectl");
-    assert!(said(&refused).contains("the server does not allow this method on the requested resource"));
+    let refused = gatelet
+        .kubectl_command(&["delete", "node", super::support::gatelet::NODE])
+        .output()
+        .expect("kubectl");
+    assert!(
+        said(&refused).contains("the server does not allow this method on the requested resource")
+    );
 }
 
 #[test]
 fn an_ingress_has_its_address_and_events_of_its_findings() {
     let (backend, gatelet) = (Backend::start("found"), Gatelet::start());
     gatelet.apply(&backend.manifests("found", "found.example.com"));
-    gatelet.kubectl(&["wait", "ingress/found", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "--timeout=20s"]);
+    gatelet.kubectl(&[
+        "wait",
+        "ingress/found",
+        "--for=jsonpath={.status.loadBalancer.ingress[0].ip}",
+        "--timeout=20s",
+    ]);
     let rows = gatelet.kubectl(&["get", "ingress", "found", "--no-headers"]);
     let columns: Vec<&str> = rows.split_whitespace().collect();
-    assert_eq!((columns[1], columns[2], columns.len()), ("gatelet", "found.example.com", 6), "{rows}");
+    assert_eq!(
+        (columns[1], columns[2], columns.len()),
+        ("gatelet", "found.example.com", 6),
+        "{rows}"
+    );
     gatelet.apply(
         "{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: lost}, spec: {rules: [{host: lost.example.com, \
          http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: nowhere, port: {number: 80}}}}]}}]}}",
     );
-    for kubectl in [Some(peers::kubectl()), peers::oldest_kubectl()].into_iter().flatten() {
+    for kubectl in [Some(peers::kubectl()), peers::oldest_kubectl()]
+        .into_iter()
+        .flatten()
+    {
         eventually("the finding is an Event of the Ingress", || {
-            let output = with(&gatelet, &kubectl).args(["describe", "ingress", "lost"]).output().expect("kubectl");
+            let output = with(&gatelet, &kubectl)
+                .args(["describe", "ingress", "lost"])
+                .output()
+                .expect("kubectl");
             let said = said(&output);
-            (said.contains("Warning") && said.contains("nowhere") && said.contains("Events:")).then_some(())
+            (said.contains("Warning") && said.contains("nowhere") && said.contains("Events:"))
+                .then_some(())
         });
-        let described = with(&gatelet, &kubectl).args(["describe", "ingress", "found"]).output().expect("kubectl");
+        let described = with(&gatelet, &kubectl)
+            .args(["describe", "ingress", "found"])
+            .output()
+            .expect("kubectl");
         let described = said(&described);
-        assert!(described.contains(&format!("found:80 (192.0.2.1:{})", backend.port)), "{described}");
+        assert!(
+            described.contains(&format!("found:80 (192.0.2.1:{})", backend.port)),
+            "{described}"
+        );
         assert!(described.trim_end().ends_with("<none>"), "{described}");
     }
     let events = gatelet.kubectl(&["events", "--for", "ingress/lost", "--no-headers"]);
     assert_eq!(events.lines().count(), 1, "{events}");
-    let metrics = run(Command::new("curl").args(["-sf", &format!("http://127.0.0.1:{}/metrics", gatelet.admin)]));
-    assert!(metrics.contains("gatelet_findings{reason=\"UnknownService\"} 1\n"), "{metrics}");
+    let metrics = run(Command::new("curl").args([
+        "-sf",
+        &format!("http://127.0.0.1:{}/metrics", gatelet.admin),
+    ]));
+    assert!(
+        metrics.contains("gatelet_findings{reason=\"UnknownService\"} 1\n"),
+        "{metrics}"
+    );
     let log = gatelet.log();
-    let told = log.lines().find(|line| line.contains("UnknownService")).expect("a line in the log");
-    assert!(told.contains("WARN") && told.contains("default/lost") && told.contains("nowhere"), "{told}");
+    let told = log
+        .lines()
+        .find(|line| line.contains("UnknownService"))
+        .expect("a line in the log");
+    assert!(
+        told.contains("WARN") && told.contains("default/lost") && told.contains("nowhere"),
+        "{told}"
+    );
     // One that is merely worth knowing is no warning.
     gatelet.kubectl(&["annotate", "ingress", "found", "gatelet.dev/nothing=1"]);
     let told = eventually("it is logged", || {
-        gatelet.log().lines().find(|line| line.contains("UnknownAnnotation")).map(str::to_owned)
+        gatelet
+            .log()
+            .lines()
+            .find(|line| line.contains("UnknownAnnotation"))
+            .map(str::to_owned)
     });
-    assert!(told.contains(" INFO ") && told.contains("default/found"), "{told}");
+    assert!(
+        told.contains(" INFO ") && told.contains("default/found"),
+        "{told}"
+    );
     gatelet.kubectl(&["annotate", "ingress", "found", "gatelet.dev/nothing-"]);
     assert_eq!(gatelet.status_of("lost.example.com", "/"), 503);
     // Gone and back again, it is the same Event, counted up.
-    gatelet.apply("{apiVersion: v1, kind: Service, metadata: {name: nowhere}, spec: {ports: [{port: 80}]}}");
+    gatelet.apply(
+        "{apiVersion: v1, kind: Service, metadata: {name: nowhere}, spec: {ports: [{port: 80}]}}",
+    );
     eventually("the finding is gone", || {
-        gatelet.status()["findings"].as_array().expect("a list").is_empty().then_some(())
+        gatelet.status()["findings"]
+            .as_array()
+            .expect("a list")
+            .is_empty()
+            .then_some(())
     });
     gatelet.kubectl(&["delete", "service", "nowhere"]);
     eventually("it is counted up", || {
@@ -190,7 +326,9 @@ fn an_ingress_has_its_address_and_events_of_its_findings() {
 fn other_clients_than_kubectl_find_what_they_expect() {
     let gatelet = Gatelet::start();
     let mut python = peers::script("kubernetes_client.py");
-    let said = run(python.arg(gatelet.kubeconfig()).env("HOME", gatelet.folder.path()));
+    let said = run(python
+        .arg(gatelet.kubeconfig())
+        .env("HOME", gatelet.folder.path()));
     assert_eq!(said.lines().last(), Some("done"), "{said}");
 }
 
@@ -206,21 +344,54 @@ fn hundreds_of_ingresses_in_one_file_are_all_there_and_listed_in_parts() {
              backend: {{service: {{name: many, port: {{number: 80}}}}}}}}]}}}}]}}\n---\n"
         )
     };
-    let file = gatelet.folder.write("many.yaml", &(0..MANY).map(ingress).collect::<String>());
+    let file = gatelet
+        .folder
+        .write("many.yaml", &(0..MANY).map(ingress).collect::<String>());
     let file = file.to_str().expect("a plain path");
     let applied = gatelet.kubectl(&["apply", "-f", file]);
-    assert_eq!(applied.lines().filter(|line| line.ends_with(" created")).count(), MANY);
-    let names: Vec<String> = (0..MANY).map(|number| format!("ingress.networking.k8s.io/many-{number:03}")).collect();
+    assert_eq!(
+        applied
+            .lines()
+            .filter(|line| line.ends_with(" created"))
+            .count(),
+        MANY
+    );
+    let names: Vec<String> = (0..MANY)
+        .map(|number| format!("ingress.networking.k8s.io/many-{number:03}"))
+        .collect();
     for size in ["0", "1000", "300", "299", "100"] {
-        let listed = gatelet.kubectl(&["get", "ingress", "-l", "many", "-o", "name", "--chunk-size", size]);
-        assert_eq!(listed.lines().collect::<Vec<_>>(), names, "in parts of {size}");
+        let listed = gatelet.kubectl(&[
+            "get",
+            "ingress",
+            "-l",
+            "many",
+            "-o",
+            "name",
+            "--chunk-size",
+            size,
+        ]);
+        assert_eq!(
+            listed.lines().collect::<Vec<_>>(),
+            names,
+            "in parts of {size}"
+        );
     }
     // A list in parts is of one moment, though the objects change meanwhile.
     let page = |token: &str| {
-        let path = format!("/apis/networking.k8s.io/v1/ingresses?limit=100&labelSelector=many&continue={token}");
-        let page: serde_json::Value = serde_json::from_str(&gatelet.kubectl(&["get", "--raw", &path])).expect("JSON");
-        let token = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
-        (page["items"].as_array().expect("a list").len(), page["metadata"]["resourceVersion"].clone(), token)
+        let path = format!(
+            "/apis/networking.k8s.io/v1/ingresses?limit=100&labelSelector=many&continue={token}"
+        );
+        let page: serde_json::Value =
+            serde_json::from_str(&gatelet.kubectl(&["get", "--raw", &path])).expect("JSON");
+        let token = page["metadata"]["continue"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        (
+            page["items"].as_array().expect("a list").len(),
+            page["metadata"]["resourceVersion"].clone(),
+            token,
+        )
     };
     let (first, version, token) = page("");
     gatelet.kubectl(&["delete", "ingress", "many-000"]);
@@ -229,28 +400,53 @@ fn hundreds_of_ingresses_in_one_file_are_all_there_and_listed_in_parts() {
     assert_eq!((first, second, third, &*end), (100, 100, 100, ""));
     assert_eq!(version, same_version);
 
-    eventually("the last one is served", || (gatelet.status_of("m299.example.com", "/") == 200).then_some(()));
+    eventually("the last one is served", || {
+        (gatelet.status_of("m299.example.com", "/") == 200).then_some(())
+    });
     for host in ["m1.example.com", "m150.example.com"] {
         assert_eq!(gatelet.status_of(host, "/"), 200);
     }
     let again = gatelet.kubectl(&["apply", "-f", file]);
-    assert_eq!(again.lines().filter(|line| line.ends_with(" unchanged")).count(), MANY - 1);
+    assert_eq!(
+        again
+            .lines()
+            .filter(|line| line.ends_with(" unchanged"))
+            .count(),
+        MANY - 1
+    );
     let collection = "/apis/networking.k8s.io/v1/namespaces/default/ingresses?labelSelector=many";
     gatelet.kubectl(&["delete", "--raw", collection]);
-    assert_eq!(gatelet.kubectl(&["get", "ingress", "-o", "name"]).trim(), "ingress.networking.k8s.io/many");
-    eventually("none is served", || (gatelet.status_of("m150.example.com", "/") == 404).then_some(()));
+    assert_eq!(
+        gatelet.kubectl(&["get", "ingress", "-o", "name"]).trim(),
+        "ingress.networking.k8s.io/many"
+    );
+    eventually("none is served", || {
+        (gatelet.status_of("m150.example.com", "/") == 404).then_some(())
+    });
 }
 
 #[test]
 fn thousands_of_ingresses_written_by_several_clients_are_all_there_after_sigkill() {
     let (backend, mut gatelet) = (Backend::start("thousands"), Gatelet::start());
     gatelet.apply(&backend.manifests("thousands", "thousands.example.com"));
-    let token = gatelet.kubectl(&["config", "view", "--raw", "-o", "jsonpath={.users[0].user.token}"]);
+    let token = gatelet.kubectl(&[
+        "config",
+        "view",
+        "--raw",
+        "-o",
+        "jsonpath={.users[0].user.token}",
+    ]);
     let script = gatelet.folder.write("write.py", WRITE);
     let mut python = peers::python();
-    python.arg(script).arg(gatelet.api.to_string()).arg(certificate(&gatelet)).args([&*token, "2000"]);
+    python
+        .arg(script)
+        .arg(gatelet.api.to_string())
+        .arg(certificate(&gatelet))
+        .args([&*token, "2000"]);
     assert_eq!(run(&mut python).trim(), "2000 created");
-    eventually("the last one is served", || (gatelet.status_of("i1999.example.com", "/") == 200).then_some(()));
+    eventually("the last one is served", || {
+        (gatelet.status_of("i1999.example.com", "/") == 200).then_some(())
+    });
     gatelet.kill();
     gatelet.spawn();
     gatelet.wait_ready();
@@ -293,15 +489,30 @@ struct Watch {
 
 impl Watch {
     fn start(gatelet: &Gatelet, kubectl: &Command, arguments: &[&str]) -> Self {
-        let file = gatelet.folder.path().join(format!("watch-{}", super::support::free_port()));
+        let file = gatelet
+            .folder
+            .path()
+            .join(format!("watch-{}", super::support::free_port()));
         let out = File::create(&file).expect("a file");
         let mut command = with(gatelet, kubectl);
-        command.args(["get", "-w"]).args(arguments).stdin(Stdio::null()).stdout(out);
-        Self { child: command.spawn().expect("kubectl starts"), file }
+        command
+            .args(["get", "-w"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(out);
+        Self {
+            child: command.spawn().expect("kubectl starts"),
+            file,
+        }
     }
 
     fn wait_for(&self, text: &str) {
-        eventually(text, || fs::read_to_string(&self.file).expect("it is there").contains(text).then_some(()));
+        eventually(text, || {
+            fs::read_to_string(&self.file)
+                .expect("it is there")
+                .contains(text)
+                .then_some(())
+        });
     }
 }
 
@@ -315,7 +526,10 @@ impl Drop for Watch {
 /// This kubectl on the mini cluster.
 fn with(gatelet: &Gatelet, kubectl: &Command) -> Command {
     let mut command = Command::new(kubectl.get_program());
-    command.arg("--kubeconfig").arg(gatelet.kubeconfig()).env("HOME", gatelet.folder.path());
+    command
+        .arg("--kubeconfig")
+        .arg(gatelet.kubeconfig())
+        .env("HOME", gatelet.folder.path());
     command
 }
 
@@ -331,7 +545,8 @@ fn certificate(gatelet: &Gatelet) -> PathBuf {
 /// The status and body that the API gives a client with this token.
 fn ask(gatelet: &Gatelet, path: &str, token: Option<&str>) -> (u16, String) {
     let mut curl = Command::new("curl");
-    curl.args(["-sS", "-m", "20", "-w", "\n%{http_code}", "--cacert"]).arg(certificate(gatelet));
+    curl.args(["-sS", "-m", "20", "-w", "\n%{http_code}", "--cacert"])
+        .arg(certificate(gatelet));
     if let Some(token) = token {
         curl.args(["-H", &format!("Authorization: Bearer {token}")]);
     }

@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Backend, Gatelet, backend, control_plane::ControlPlane, eventually, gatelet::NODE};
+use super::support::{
+    Backend, Gatelet, backend, control_plane::ControlPlane, eventually, gatelet::NODE,
+};
 
 /// A Service without selector, and Endpoints of its name with these subsets.
 fn manifests(name: &str, subsets: &Value) -> String {
@@ -39,17 +41,34 @@ fn here(port: u16) -> Value {
 
 #[test]
 fn a_service_is_served_at_the_addresses_of_its_endpoints() {
-    let (one, two, gatelet) = (Backend::start("one"), Backend::start("two"), Gatelet::start());
+    let (one, two, gatelet) = (
+        Backend::start("one"),
+        Backend::start("two"),
+        Gatelet::start(),
+    );
     let ingress = backend::ingress("far", "far.example.com", "");
     gatelet.apply(&format!("{}{ingress}", manifests("far", &here(one.port))));
-    eventually("it is served", || (gatelet.status_of("far.example.com", "/") == 200).then_some(()));
+    eventually("it is served", || {
+        (gatelet.status_of("far.example.com", "/") == 200).then_some(())
+    });
     assert!(gatelet.get("far.example.com", "/").starts_with("one\n"));
     let name = slices(&gatelet, "far")[0]["metadata"]["name"].clone();
     gatelet.apply(&manifests("far", &here(two.port)));
-    eventually("the change is served", || gatelet.get("far.example.com", "/").starts_with("two\n").then_some(()));
-    assert_eq!(slices(&gatelet, "far")[0]["metadata"]["name"], name, "the slice is the same one");
+    eventually("the change is served", || {
+        gatelet
+            .get("far.example.com", "/")
+            .starts_with("two\n")
+            .then_some(())
+    });
+    assert_eq!(
+        slices(&gatelet, "far")[0]["metadata"]["name"],
+        name,
+        "the slice is the same one"
+    );
     gatelet.kubectl(&["delete", "endpoints", "far"]);
-    eventually("it has no endpoints", || (gatelet.status_of("far.example.com", "/") == 503).then_some(()));
+    eventually("it has no endpoints", || {
+        (gatelet.status_of("far.example.com", "/") == 503).then_some(())
+    });
     assert_eq!(slices(&gatelet, "far"), Vec::<Value>::new());
 }
 
@@ -67,7 +86,9 @@ fn what_is_mirrored_already_is_not_written_again() {
     gatelet.wait_ready();
     gatelet.apply(&manifests("far", &here(80)));
     gatelet.apply(&manifests("other", &here(80)));
-    eventually("the other one is mirrored", || slices(&gatelet, "other").pop());
+    eventually("the other one is mirrored", || {
+        slices(&gatelet, "other").pop()
+    });
     assert_eq!(slices(&gatelet, "far"), [before]);
     assert_eq!(endpoints(&gatelet), kept);
 }
@@ -76,10 +97,29 @@ fn what_is_mirrored_already_is_not_written_again() {
 fn a_namespace_ends_with_its_endpoints_and_their_slices() {
     let gatelet = Gatelet::start();
     gatelet.kubectl(&["create", "namespace", "ending"]);
-    let file = gatelet.folder.write("far.yaml", &manifests("far", &here(80)));
-    gatelet.kubectl(&["apply", "-n", "ending", "-f", file.to_str().expect("a plain path")]);
-    let all = || gatelet.kubectl(&["get", "endpoints,endpointslice", "-n", "ending", "-o", "name"]);
-    eventually("it is mirrored", || all().contains("endpointslice").then_some(()));
+    let file = gatelet
+        .folder
+        .write("far.yaml", &manifests("far", &here(80)));
+    gatelet.kubectl(&[
+        "apply",
+        "-n",
+        "ending",
+        "-f",
+        file.to_str().expect("a plain path"),
+    ]);
+    let all = || {
+        gatelet.kubectl(&[
+            "get",
+            "endpoints,endpointslice",
+            "-n",
+            "ending",
+            "-o",
+            "name",
+        ])
+    };
+    eventually("it is mirrored", || {
+        all().contains("endpointslice").then_some(())
+    });
     gatelet.kubectl(&["delete", "namespace", "ending", "--timeout=60s"]);
     eventually("nothing is left", || all().is_empty().then_some(()));
 }
@@ -87,11 +127,14 @@ fn a_namespace_ends_with_its_endpoints_and_their_slices() {
 #[test]
 fn more_addresses_than_a_slice_may_have_are_told() {
     let gatelet = Gatelet::start();
-    let addresses: Vec<Value> =
-        (0..1001).map(|number| json!({ "ip": format!("10.1.{}.{}", number / 250, number % 250 + 1) })).collect();
+    let addresses: Vec<Value> = (0..1001)
+        .map(|number| json!({ "ip": format!("10.1.{}.{}", number / 250, number % 250 + 1) }))
+        .collect();
     let subsets = json!([{ "addresses": addresses, "ports": [{ "name": "main", "port": 80 }] }]);
     // Too big for the annotation of `kubectl apply`.
-    let file = gatelet.folder.write("many.yaml", &manifests("many", &subsets));
+    let file = gatelet
+        .folder
+        .write("many.yaml", &manifests("many", &subsets));
     gatelet.kubectl(&["create", "-f", file.to_str().expect("a plain path")]);
     let told = eventually("it is told", || {
         let path = "jsonpath={range .items[*]}{.involvedObject.kind} {.involvedObject.name} {.reason}: {.message}{end}";
@@ -110,10 +153,19 @@ fn cases() -> Vec<(&'static str, Value)> {
     let both = || json!([{ "name": "http", "port": 80 }, { "name": "more", "port": 81, "protocol": "UDP" }]);
     let reference = json!({ "kind": "Node", "name": "n", "uid": "u" });
     vec![
-        ("plain", json!([{ "addresses": [{ "ip": "192.0.2.1" }], "ports": http() }])),
+        (
+            "plain",
+            json!([{ "addresses": [{ "ip": "192.0.2.1" }], "ports": http() }]),
+        ),
         ("none", json!([])),
-        ("portless", json!([{ "addresses": [{ "ip": "192.0.2.1" }] }])),
-        ("families", json!([{ "addresses": [{ "ip": "192.0.2.1" }, { "ip": "2001:db8::1" }], "ports": both() }])),
+        (
+            "portless",
+            json!([{ "addresses": [{ "ip": "192.0.2.1" }] }]),
+        ),
+        (
+            "families",
+            json!([{ "addresses": [{ "ip": "192.0.2.1" }, { "ip": "2001:db8::1" }], "ports": both() }]),
+        ),
         (
             "states",
             json!([
@@ -136,24 +188,40 @@ fn cases() -> Vec<(&'static str, Value)> {
                 "ports": [{ "port": 80, "appProtocol": "kubernetes.io/h2c" }],
             }]),
         ),
-        ("doubled", json!([{ "addresses": [{ "ip": "192.0.2.1" }, { "ip": "192.0.2.1" }], "ports": http() }])),
+        (
+            "doubled",
+            json!([{ "addresses": [{ "ip": "192.0.2.1" }, { "ip": "192.0.2.1" }], "ports": http() }]),
+        ),
     ]
 }
 
 #[test]
 fn the_mirror_does_as_the_real_controller() {
-    let Some(real) = ControlPlane::start() else { return };
+    let Some(real) = ControlPlane::start() else {
+        return;
+    };
     let gatelet = Gatelet::start();
-    let mut text: String = cases().iter().map(|(name, subsets)| manifests(name, subsets)).collect();
+    let mut text: String = cases()
+        .iter()
+        .map(|(name, subsets)| manifests(name, subsets))
+        .collect();
     for (name, metadata) in [
-        ("skipped", json!({ "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" } })),
-        ("kept", json!({ "labels": { "endpointslice.kubernetes.io/skip-mirror": "false" } })),
-        ("locked", json!({ "annotations": { "control-plane.alpha.kubernetes.io/leader": "{}" } })),
+        (
+            "skipped",
+            json!({ "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" } }),
+        ),
+        (
+            "kept",
+            json!({ "labels": { "endpointslice.kubernetes.io/skip-mirror": "false" } }),
+        ),
+        (
+            "locked",
+            json!({ "annotations": { "control-plane.alpha.kubernetes.io/leader": "{}" } }),
+        ),
     ] {
         let mut metadata = metadata;
         metadata["name"] = name.into();
-        let endpoints =
-            json!({ "apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": cases()[0].1 });
+        let endpoints = json!({ "apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": cases()[0].1 });
         text += &format!("{}{endpoints}\n---\n", backend::service(name, ""));
     }
     // One without a Service. For a Service with a selector the real endpoints controller makes the
@@ -170,7 +238,9 @@ fn the_mirror_does_as_the_real_controller() {
         };
         let mut slices: Vec<Value> = list(text).iter().filter(managed).map(essence).collect();
         slices.sort_by_key(Value::to_string);
-        let last = slices.iter().any(|slice| slice["metadata"]["generateName"] == "zz-last-");
+        let last = slices
+            .iter()
+            .any(|slice| slice["metadata"]["generateName"] == "zz-last-");
         last.then_some(slices)
     };
     let all = ["get", "endpointslice", "-o", "json"];
@@ -180,7 +250,9 @@ fn the_mirror_does_as_the_real_controller() {
         real.kubectl(&all).contains("first-").then_some(())
     });
     real.kubectl(&["delete", "service", "first"]);
-    eventually("it follows", || (!real.kubectl(&all).contains("first-")).then_some(()));
+    eventually("it follows", || {
+        (!real.kubectl(&all).contains("first-")).then_some(())
+    });
     real.apply(&text);
     gatelet.apply(&text);
     let expected = eventually("the real controller has mirrored them", || {
@@ -196,7 +268,13 @@ fn the_mirror_does_as_the_real_controller() {
 fn essence(slice: &Value) -> Value {
     let mut slice = slice.clone();
     let metadata = slice["metadata"].as_object_mut().expect("it is there");
-    for member in ["name", "uid", "creationTimestamp", "resourceVersion", "managedFields"] {
+    for member in [
+        "name",
+        "uid",
+        "creationTimestamp",
+        "resourceVersion",
+        "managedFields",
+    ] {
         metadata.remove(member);
     }
     slice["metadata"]["ownerReferences"][0]["uid"].take();

@@ -24,13 +24,28 @@ impl TlsServer {
     fn start(chain: &Path, key: &Path, arguments: &[&str]) -> Self {
         let port = free_port();
         let mut command = Command::new("openssl");
-        command.args(["s_server", "-quiet", "-www", "-accept", &format!("127.0.0.1:{port}")]).args(arguments);
+        command
+            .args([
+                "s_server",
+                "-quiet",
+                "-www",
+                "-accept",
+                &format!("127.0.0.1:{port}"),
+            ])
+            .args(arguments);
         // As old devices are: today's defaults do not take their keys.
         command.args(["-cipher", "DEFAULT@SECLEVEL=0"]);
         command.arg("-cert").arg(chain).arg("-key").arg(key);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("openssl");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl");
         let server = Self { port, child };
-        eventually("openssl listens", || TcpStream::connect(("127.0.0.1", port)).ok());
+        eventually("openssl listens", || {
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
         server
     }
 }
@@ -44,37 +59,76 @@ impl Drop for TlsServer {
 
 /// A self-signed certificate: arguments for its key, and for itself.
 fn certificate(gatelet: &Gatelet, name: &str, key: &[&str], more: &[&str]) -> (PathBuf, PathBuf) {
-    let (chain, private) = (gatelet.folder.path().join(format!("{name}.crt")), gatelet.folder.path().join(name));
+    let (chain, private) = (
+        gatelet.folder.path().join(format!("{name}.crt")),
+        gatelet.folder.path().join(name),
+    );
     let mut command = Command::new("openssl");
-    command.args(["req", "-x509", "-nodes", "-days", "30", "-subj", "/CN=device"]).args(more).arg("-newkey").args(key);
+    command
+        .args([
+            "req",
+            "-x509",
+            "-nodes",
+            "-days",
+            "30",
+            "-subj",
+            "/CN=device",
+        ])
+        .args(more)
+        .arg("-newkey")
+        .args(key);
     run(command.arg("-keyout").arg(&private).arg("-out").arg(&chain));
     (chain, private)
 }
 
 /// One of version 1, without any extension.
 fn version_1(gatelet: &Gatelet) -> (PathBuf, PathBuf) {
-    let [chain, key, request] = ["v1.crt", "v1.key", "v1.csr"].map(|name| gatelet.folder.path().join(name));
+    let [chain, key, request] =
+        ["v1.crt", "v1.key", "v1.csr"].map(|name| gatelet.folder.path().join(name));
     let mut command = Command::new("openssl");
-    command.args(["req", "-new", "-nodes", "-subj", "/CN=device", "-newkey", "rsa:2048"]);
+    command.args([
+        "req",
+        "-new",
+        "-nodes",
+        "-subj",
+        "/CN=device",
+        "-newkey",
+        "rsa:2048",
+    ]);
     run(command.arg("-keyout").arg(&key).arg("-out").arg(&request));
     let mut command = Command::new("openssl");
-    command.args(["x509", "-req", "-days", "30", "-in"]).arg(&request).arg("-signkey").arg(&key);
+    command
+        .args(["x509", "-req", "-days", "30", "-in"])
+        .arg(&request)
+        .arg("-signkey")
+        .arg(&key);
     run(command.arg("-out").arg(&chain));
-    let text = run(Command::new("openssl").args(["x509", "-noout", "-text", "-in"]).arg(&chain));
+    let text = run(Command::new("openssl")
+        .args(["x509", "-noout", "-text", "-in"])
+        .arg(&chain));
     assert!(text.contains("Version: 1 "), "{text}");
     (chain, key)
 }
 
 /// A Service with an endpoint, and an Ingress that says how to speak to it.
 fn manifests(port: u16, annotation: &str) -> String {
-    let ingress = backend::ingress("tls", HOST, "")
-        .replace("metadata: {name: tls}", &format!("metadata: {{name: tls, annotations: {{{annotation}}}}}"));
-    format!("{}{}{ingress}", backend::service("tls", ""), backend::slice("tls", &[port]))
+    let ingress = backend::ingress("tls", HOST, "").replace(
+        "metadata: {name: tls}",
+        &format!("metadata: {{name: tls, annotations: {{{annotation}}}}}"),
+    );
+    format!(
+        "{}{}{ingress}",
+        backend::service("tls", ""),
+        backend::slice("tls", &[port])
+    )
 }
 
 fn live(gatelet: &Gatelet, port: u16) {
     eventually("the endpoint is live", || {
-        gatelet.status()["backends"].to_string().contains(&format!("127.0.0.1:{port}")).then_some(())
+        gatelet.status()["backends"]
+            .to_string()
+            .contains(&format!("127.0.0.1:{port}"))
+            .then_some(())
     });
 }
 
@@ -82,16 +136,30 @@ fn live(gatelet: &Gatelet, port: u16) {
 fn any_certificate_is_accepted_where_none_is_verified() {
     let gatelet = Gatelet::start();
     let curve = |name| ["ec", "-pkeyopt", name];
-    let (p256, p521) = (curve("ec_paramgen_curve:P-256"), curve("ec_paramgen_curve:P-521"));
+    let (p256, p521) = (
+        curve("ec_paramgen_curve:P-256"),
+        curve("ec_paramgen_curve:P-521"),
+    );
     for (name, (chain, key)) in [
         ("version 1", version_1(&gatelet)),
-        ("RSA with 1024 bits", certificate(&gatelet, "rsa1024", &["rsa:1024"], &[])),
+        (
+            "RSA with 1024 bits",
+            certificate(&gatelet, "rsa1024", &["rsa:1024"], &[]),
+        ),
         ("P-521", certificate(&gatelet, "p521", &p521, &[])),
         ("Ed448", certificate(&gatelet, "ed448", &["ed448"], &[])),
-        ("SHA-1", certificate(&gatelet, "sha1", &["rsa:2048"], &["-sha1"])),
+        (
+            "SHA-1",
+            certificate(&gatelet, "sha1", &["rsa:2048"], &["-sha1"]),
+        ),
         (
             "an unknown extension that is critical",
-            certificate(&gatelet, "unknown", &p256, &["-addext", "1.2.3.4=critical,ASN1:UTF8String:x"]),
+            certificate(
+                &gatelet,
+                "unknown",
+                &p256,
+                &["-addext", "1.2.3.4=critical,ASN1:UTF8String:x"],
+            ),
         ),
     ] {
         for version in ["-tls1_2", "-tls1_3"] {
@@ -117,8 +185,13 @@ fn plain() -> u16 {
         for mut stream in listener.incoming().flatten() {
             let mut seen = [0; 4096];
             let length = stream.read(&mut seen).unwrap_or(0);
-            let status = if seen[..length].starts_with(b"GET ") { "200 OK" } else { "400 Bad Request" };
-            let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            let status = if seen[..length].starts_with(b"GET ") {
+                "200 OK"
+            } else {
+                "400 Bad Request"
+            };
+            let answer =
+                format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
             let _ = stream.write_all(answer.as_bytes());
         }
     });
@@ -129,7 +202,10 @@ fn plain() -> u16 {
 fn text(gatelet: &Gatelet, arguments: &[&str]) -> String {
     let output = gatelet.command(arguments);
     assert!(output.status.success(), "{}", said(&output));
-    String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ")
+    String::from_utf8_lossy(&output.stdout)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[test]
@@ -145,8 +221,12 @@ fn a_failed_handshake_is_told_with_its_reason_everywhere() {
         let said = text(&gatelet, arguments);
         assert!(said.contains(&row), "{arguments:?}: {said}");
     }
-    let finding = format!("TlsHandshakeFailed spec.rules[0].http.paths[0] no connection to default/tls:80: {reason}");
-    eventually("the finding is there", || text(&gatelet, &["status"]).contains(&finding).then_some(()));
+    let finding = format!(
+        "TlsHandshakeFailed spec.rules[0].http.paths[0] no connection to default/tls:80: {reason}"
+    );
+    eventually("the finding is there", || {
+        text(&gatelet, &["status"]).contains(&finding).then_some(())
+    });
     eventually("an Event is there", || {
         let events = gatelet.kubectl(&["get", "events", "-o", "jsonpath={.items[*].message}"]);
         events.contains(reason).then_some(())
@@ -156,12 +236,23 @@ fn a_failed_handshake_is_told_with_its_reason_everywhere() {
         assert_eq!(gatelet.status_of(HOST, "/"), 502);
     }
     let log = gatelet.log();
-    let warnings = || log.lines().filter(|line| line.contains("no connection to an endpoint"));
-    assert_eq!(warnings().filter(|line| line.contains("WARN") && line.contains(reason)).count(), 1, "{log}");
+    let warnings = || {
+        log.lines()
+            .filter(|line| line.contains("no connection to an endpoint"))
+    };
+    assert_eq!(
+        warnings()
+            .filter(|line| line.contains("WARN") && line.contains(reason))
+            .count(),
+        1,
+        "{log}"
+    );
 
     // It is over as soon as the backend is as it is said to be.
     gatelet.apply(&manifests(port, ""));
-    eventually("the finding is gone", || (!text(&gatelet, &["status"]).contains(&finding)).then_some(()));
+    eventually("the finding is gone", || {
+        (!text(&gatelet, &["status"]).contains(&finding)).then_some(())
+    });
     assert_eq!(gatelet.status_of(HOST, "/"), 200);
 }
 
@@ -175,16 +266,29 @@ fn the_reason_of_a_failed_connection_is_the_real_one() {
     let nothing = free_port();
     for (port, annotation, reason) in [
         (nothing, HTTPS, "connection refused"),
-        (wants.port, HTTPS, "the TLS handshake failed: it sent the alert certificate_required: it wants a client"),
-        (old.port, HTTPS, "the TLS handshake failed: it sent the alert protocol_version: it speaks other versions"),
+        (
+            wants.port,
+            HTTPS,
+            "the TLS handshake failed: it sent the alert certificate_required: it wants a client",
+        ),
+        (
+            old.port,
+            HTTPS,
+            "the TLS handshake failed: it sent the alert protocol_version: it speaks other versions",
+        ),
     ] {
         gatelet.apply(&manifests(port, annotation));
         live(&gatelet, port);
         assert_eq!(gatelet.status_of(HOST, "/"), 502);
         let said = text(&gatelet, &["status"]);
-        assert!(said.contains(&format!("127.0.0.1:{port} fails: {reason}")), "{reason}: {said}");
+        assert!(
+            said.contains(&format!("127.0.0.1:{port} fails: {reason}")),
+            "{reason}: {said}"
+        );
         assert_eq!(
-            gatelet.status()["backends"][0]["endpoints"][0]["failure"].as_str().map(|why| why.starts_with(reason)),
+            gatelet.status()["backends"][0]["endpoints"][0]["failure"]
+                .as_str()
+                .map(|why| why.starts_with(reason)),
             Some(true)
         );
     }

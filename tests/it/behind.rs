@@ -14,14 +14,22 @@ fn served(settings: &str, arguments: &[&str]) -> (Gatelet, Backend) {
     let server = Backend::start("behind");
     let tls = format!("  tls: [{{hosts: [{HOST}]}}]");
     let ingress = backend::ingress("behind", HOST, &tls);
-    gatelet.apply(&format!("{}{}{ingress}", backend::service("behind", ""), backend::slice("behind", &[server.port])));
-    eventually("the host is served", || (gatelet.status_of(HOST, "/") == 308).then_some(()));
+    gatelet.apply(&format!(
+        "{}{}{ingress}",
+        backend::service("behind", ""),
+        backend::slice("behind", &[server.port])
+    ));
+    eventually("the host is served", || {
+        (gatelet.status_of(HOST, "/") == 308).then_some(())
+    });
     (gatelet, server)
 }
 
 fn ask(gatelet: &Gatelet, host: &str, fields: &str) -> Answer {
     let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
-    connection.send(format!("GET /a?b=c HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n").as_bytes()).expect("sent");
+    connection
+        .send(format!("GET /a?b=c HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n").as_bytes())
+        .expect("sent");
     connection.answer().expect("an answer")
 }
 
@@ -29,7 +37,10 @@ fn ask(gatelet: &Gatelet, host: &str, fields: &str) -> Answer {
 fn sent_to(gatelet: &Gatelet, port: &str, fields: &str) -> String {
     let answer = ask(gatelet, &format!("{HOST}{port}"), fields);
     assert_eq!(answer.status, 308, "{answer:?}");
-    answer.field("location").expect("a location").replace(HOST, "HOST")
+    answer
+        .field("location")
+        .expect("a location")
+        .replace(HOST, "HOST")
 }
 
 #[test]
@@ -39,20 +50,32 @@ fn a_redirect_leads_to_a_port_that_its_client_can_reach() {
     assert_eq!(sent_to(&gatelet, "", ""), "https://HOST/a?b=c");
     assert_eq!(sent_to(&gatelet, ":80", ""), "https://HOST/a?b=c");
     assert_eq!(sent_to(&gatelet, ":30080", ""), "https://HOST/a?b=c");
-    assert_eq!(sent_to(&gatelet, &http, ""), format!("https://HOST:{https}/a?b=c"));
+    assert_eq!(
+        sent_to(&gatelet, &http, ""),
+        format!("https://HOST:{https}/a?b=c")
+    );
     // A stranger's word changes nothing.
-    assert_eq!(sent_to(&gatelet, &http, "X-Forwarded-Proto: https\r\n"), format!("https://HOST:{https}/a?b=c"));
+    assert_eq!(
+        sent_to(&gatelet, &http, "X-Forwarded-Proto: https\r\n"),
+        format!("https://HOST:{https}/a?b=c")
+    );
 
     let (gatelet, _server) = served("[proxy]\nexternal_https_port = 30443\n", &[]);
     let (http, https) = (format!(":{}", gatelet.http), gatelet.https);
     assert_eq!(sent_to(&gatelet, "", ""), "https://HOST:30443/a?b=c");
     assert_eq!(sent_to(&gatelet, ":30080", ""), "https://HOST:30443/a?b=c");
-    assert_eq!(sent_to(&gatelet, &http, ""), format!("https://HOST:{https}/a?b=c"));
+    assert_eq!(
+        sent_to(&gatelet, &http, ""),
+        format!("https://HOST:{https}/a?b=c")
+    );
 }
 
 #[test]
 fn a_trusted_proxy_that_ends_tls_is_believed() {
-    let (gatelet, _server) = served("[proxy]\ntrusted_proxies = [\"127.0.0.0/8\"]\n", &["--https", "off"]);
+    let (gatelet, _server) = served(
+        "[proxy]\ntrusted_proxies = [\"127.0.0.0/8\"]\n",
+        &["--https", "off"],
+    );
     let told = "X-Forwarded-For: 203.0.113.7:4711\r\nX-Forwarded-Proto:";
     for (host, proto, port) in [
         (HOST.to_owned(), "https", "443"),
@@ -72,15 +95,31 @@ fn a_trusted_proxy_that_ends_tls_is_believed() {
             "x-forwarded-for: 203.0.113.7:4711, 127.0.0.1\r\n".to_owned(),
             "x-real-ip: 203.0.113.7\r\n".to_owned(),
         ] {
-            assert!(body.contains(&field), "{field} for {host} by {proto}: {body}");
+            assert!(
+                body.contains(&field),
+                "{field} for {host} by {proto}: {body}"
+            );
         }
     }
-    let answer = ask(&gatelet, HOST, &format!("{told} https\r\nX-Forwarded-Port: 4443\r\n"));
-    assert!(answer.text().contains("x-forwarded-port: 4443\r\n"), "{answer:?}");
+    let answer = ask(
+        &gatelet,
+        HOST,
+        &format!("{told} https\r\nX-Forwarded-Port: 4443\r\n"),
+    );
+    assert!(
+        answer.text().contains("x-forwarded-port: 4443\r\n"),
+        "{answer:?}"
+    );
     // Who came without TLS is sent to the proxy's HTTPS, whatever port is ours.
     for port in [String::new(), format!(":{}", gatelet.http)] {
-        assert_eq!(sent_to(&gatelet, &port, &format!("{told} http\r\n")), "https://HOST/a?b=c");
-        assert_eq!(sent_to(&gatelet, &port, &format!("{told} http, https\r\n")), "https://HOST/a?b=c");
+        assert_eq!(
+            sent_to(&gatelet, &port, &format!("{told} http\r\n")),
+            "https://HOST/a?b=c"
+        );
+        assert_eq!(
+            sent_to(&gatelet, &port, &format!("{told} http, https\r\n")),
+            "https://HOST/a?b=c"
+        );
     }
 }
 
@@ -91,7 +130,13 @@ fn a_backend_is_told_the_port_that_its_client_uses() {
     gatelet.serve(&server.manifests("port", HOST), HOST);
     for (port, expected) in [("", "80"), (":80", "80"), (":30080", "30080")] {
         let answer = ask(&gatelet, &format!("{HOST}{port}"), "");
-        let (told, host) = (format!("x-forwarded-port: {expected}\r\n"), format!("x-forwarded-host: {HOST}{port}\r\n"));
-        assert!(answer.text().contains(&told) && answer.text().contains(&host), "{answer:?}");
+        let (told, host) = (
+            format!("x-forwarded-port: {expected}\r\n"),
+            format!("x-forwarded-host: {HOST}{port}\r\n"),
+        );
+        assert!(
+            answer.text().contains(&told) && answer.text().contains(&host),
+            "{answer:?}"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! A real cluster instead of the mini cluster: followed through edits, restarts, lost rights and broken objects. The
-//! API servers are another gatelet, a real control plane, and a server that says what neither would say.
+//! A real cluster instead of the mini cluster: followed through edits, restarts, lost rights and
+//! broken objects. The API servers are another gatelet, a real control plane, and a server that
+//! says what neither would say.
 
 mod classes;
 mod real;
@@ -28,7 +29,8 @@ spec: {{type: ExternalName, externalName: localhost}}
 
 /// A gatelet for the cluster of a kubeconfig, not started, which lets names lead to this device.
 fn following(kubeconfig: &Path) -> Gatelet {
-    let mut gatelet = Gatelet::prepare(&["--kubeconfig", kubeconfig.to_str().expect("a plain path")]);
+    let mut gatelet =
+        Gatelet::prepare(&["--kubeconfig", kubeconfig.to_str().expect("a plain path")]);
     gatelet.configure("[proxy]\nlocal_names = true\n");
     gatelet
 }
@@ -48,29 +50,48 @@ fn another_gatelet_is_followed_over_its_end_and_a_start_that_forgot_its_history(
     gatelet.spawn();
     gatelet.wait_ready();
     assert!(gatelet.get("one.example.com", "/").starts_with("other\n"));
-    assert_eq!(gatelet.status()["source"], format!("the cluster of {}", copy.display()));
+    assert_eq!(
+        gatelet.status()["source"],
+        format!("the cluster of {}", copy.display())
+    );
 
     // Each change, as it is made.
     cluster.apply(&external("two", "two.example.com", backend.port));
-    eventually("a new one", || (gatelet.status_of("two.example.com", "/") == 200).then_some(()));
+    eventually("a new one", || {
+        (gatelet.status_of("two.example.com", "/") == 200).then_some(())
+    });
     cluster.kubectl(&["patch", "ingress", "two", "--type=json", "-p", CHANGE_HOST]);
-    eventually("a changed one", || (gatelet.status_of("new.example.com", "/") == 200).then_some(()));
+    eventually("a changed one", || {
+        (gatelet.status_of("new.example.com", "/") == 200).then_some(())
+    });
     assert_eq!(gatelet.status_of("two.example.com", "/"), 404);
     cluster.kubectl(&["delete", "ingress", "two"]);
-    eventually("a deleted one", || (gatelet.status_of("new.example.com", "/") == 404).then_some(()));
+    eventually("a deleted one", || {
+        (gatelet.status_of("new.example.com", "/") == 404).then_some(())
+    });
 
     // While the server is away, what is known is served, and the log says so once for each kind.
     cluster.kill();
-    told(&gatelet, "the cluster does not answer; what is known is served on");
+    told(
+        &gatelet,
+        "the cluster does not answer; what is known is served on",
+    );
     assert_eq!(gatelet.status_of("one.example.com", "/"), 200);
     eventually("each kind is named in the status", || {
-        (gatelet.status()["unread"].as_array().expect("a list").len() == Kind::WATCHED.len()).then_some(())
+        (gatelet.status()["unread"].as_array().expect("a list").len() == Kind::WATCHED.len())
+            .then_some(())
     });
     let table = String::from_utf8_lossy(&gatelet.command(&["status"]).stdout).into_owned();
-    assert!(table.contains("Not read from the cluster") && table.contains("Connection refused"), "{table}");
+    assert!(
+        table.contains("Not read from the cluster") && table.contains("Connection refused"),
+        "{table}"
+    );
     let counted = || {
         let mut curl = Command::new("curl");
-        let metrics = run(curl.args(["-sf", &format!("http://127.0.0.1:{}/metrics", gatelet.admin)]));
+        let metrics = run(curl.args([
+            "-sf",
+            &format!("http://127.0.0.1:{}/metrics", gatelet.admin),
+        ]));
         let unread = |value| format!("gatelet_kind_unread{{kind=\"Secret\"}} {value}\n");
         (metrics.contains(&unread(0)), metrics.contains(&unread(1)))
     };
@@ -79,7 +100,11 @@ fn another_gatelet_is_followed_over_its_end_and_a_start_that_forgot_its_history(
     cluster.wait_ready();
     told(&gatelet, "the cluster answers again");
     eventually("none is named any more", || {
-        gatelet.status()["unread"].as_array().expect("a list").is_empty().then_some(())
+        gatelet.status()["unread"]
+            .as_array()
+            .expect("a list")
+            .is_empty()
+            .then_some(())
     });
     assert_eq!(counted(), (true, false));
 
@@ -91,13 +116,23 @@ fn another_gatelet_is_followed_over_its_end_and_a_start_that_forgot_its_history(
     cluster.spawn();
     cluster.wait_ready();
     gatelet.signal("CONT");
-    eventually("what was made meanwhile", || (gatelet.status_of("three.example.com", "/") == 200).then_some(()));
-    eventually("what was deleted meanwhile", || (gatelet.status_of("one.example.com", "/") == 404).then_some(()));
-    let wait = ["wait", "ingress/three", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "--timeout=20s"];
+    eventually("what was made meanwhile", || {
+        (gatelet.status_of("three.example.com", "/") == 200).then_some(())
+    });
+    eventually("what was deleted meanwhile", || {
+        (gatelet.status_of("one.example.com", "/") == 404).then_some(())
+    });
+    let wait = [
+        "wait",
+        "ingress/three",
+        "--for=jsonpath={.status.loadBalancer.ingress[0].ip}",
+        "--timeout=20s",
+    ];
     cluster.kubectl(&wait);
 }
 
-const CHANGE_HOST: &str = r#"[{"op": "replace", "path": "/spec/rules/0/host", "value": "new.example.com"}]"#;
+const CHANGE_HOST: &str =
+    r#"[{"op": "replace", "path": "/spec/rules/0/host", "value": "new.example.com"}]"#;
 
 #[test]
 fn a_cluster_that_is_not_there_at_the_first_start_is_waited_for() {
@@ -123,18 +158,30 @@ fn credentials_that_are_renewed_are_taken_without_a_restart() {
     cluster.apply(&external("one", "one.example.com", backend.port));
     let good = fs::read_to_string(cluster.kubeconfig()).expect("a file");
     let copy = cluster.folder.path().join("copy");
-    let outdated = good.lines().filter(|line| !line.contains("client-")).map(|line| match line.split_once("token: ") {
-        Some((indent, _token)) => format!("{indent}token: outdated\n"),
-        None => format!("{line}\n"),
-    });
+    let outdated = good
+        .lines()
+        .filter(|line| !line.contains("client-"))
+        .map(|line| match line.split_once("token: ") {
+            Some((indent, _token)) => format!("{indent}token: outdated\n"),
+            None => format!("{line}\n"),
+        });
     fs::write(&copy, outdated.collect::<String>()).expect("a file");
     let mut gatelet = following(&copy);
     gatelet.spawn();
-    told(&gatelet, "the cluster does not accept the credentials: renew them, they are read again");
+    told(
+        &gatelet,
+        "the cluster does not accept the credentials: renew them, they are read again",
+    );
     fs::write(&copy, &good[..good.len() / 2]).expect("a file");
     told(&gatelet, "the credentials cannot be read again");
     fs::write(&copy, &good).expect("a file");
     gatelet.wait_ready();
     assert!(gatelet.get("one.example.com", "/").starts_with("renewed\n"));
-    assert_eq!(gatelet.log().matches("the credentials were read again, and are accepted").count(), 1);
+    assert_eq!(
+        gatelet
+            .log()
+            .matches("the credentials were read again, and are accepted")
+            .count(),
+        1
+    );
 }

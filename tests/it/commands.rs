@@ -12,7 +12,9 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use super::support::{Backend, Folder, Gatelet, can_mount, eventually, free_port, gatelet::program, said};
+use super::support::{
+    Backend, Folder, Gatelet, can_mount, eventually, free_port, gatelet::program, said,
+};
 
 /// Standard output of a command that went well.
 fn good(output: Output) -> String {
@@ -50,13 +52,33 @@ fn version_and_help_say_what_there_is() {
     let version = good(program().arg("version").output().expect("gatelet runs"));
     assert_eq!(version, format!("gatelet {}\n", env!("CARGO_PKG_VERSION")));
     let help = good(program().arg("--help").output().expect("gatelet runs"));
-    for command in ["run", "expose", "status", "explain", "check", "certs", "kubeconfig", "config", "version"] {
-        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help}");
-        let own = good(program().args([command, "--help"]).output().expect("gatelet runs"));
+    for command in [
+        "run",
+        "expose",
+        "status",
+        "explain",
+        "check",
+        "certs",
+        "kubeconfig",
+        "config",
+        "version",
+    ] {
+        assert!(
+            help.lines()
+                .any(|line| line.trim_start().starts_with(command)),
+            "{command}: {help}"
+        );
+        let own = good(
+            program()
+                .args([command, "--help"])
+                .output()
+                .expect("gatelet runs"),
+        );
         assert!(own.contains("Usage: gatelet"), "{own}");
     }
     assert!(help.contains("Exit codes: "), "{help}");
     assert!(
-        bad(&program().arg("serve").output().expect("gatelet runs"), 2).contains("unrecognized subcommand 'serve'")
+        bad(&program().arg("serve").output().expect("gatelet runs"), 2)
+            .contains("unrecognized subcommand 'serve'")
     );
 }

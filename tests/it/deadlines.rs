@@ -1,5 +1,5 @@
-//! No client stops a core, or stays beyond its deadline: every idle, slow, silent and unread kind, with short times.
-//! `tests/soak` does the same with the defaults.
+//! No client stops a core, or stays beyond its deadline: every idle, slow, silent and unread kind,
+//! with short times. `tests/soak` does the same with the defaults.
 
 use std::{
     io::Read,
@@ -22,7 +22,12 @@ const SLACK: Duration = Duration::from_secs(20);
 #[test]
 fn every_kind_of_client_ends_with_its_deadline() {
     let seconds = Duration::from_secs;
-    let timeouts = Timeouts { handshake: seconds(2), header: seconds(3), idle: seconds(4), stream: seconds(6) };
+    let timeouts = Timeouts {
+        handshake: seconds(2),
+        header: seconds(3),
+        idle: seconds(4),
+        stream: seconds(6),
+    };
     let gatelet = Gatelet::configured(
         "workers = 2\n[proxy]\nhandshake_timeout = \"2s\"\nclient_header_timeout = \"3s\"\n\
          client_idle_timeout = \"4s\"\nstream_idle_timeout = \"6s\"\n",
@@ -35,13 +40,23 @@ fn every_kind_of_client_ends_with_its_deadline() {
         .map(|kind| {
             let (http, https) = (gatelet.http_addr(), gatelet.https_addr());
             let patience = (kind.ends_after)(&timeouts) + Duration::from_secs(2) + SLACK;
-            (kind, thread::spawn(move || kind.run(http, https, HOST, patience)))
+            (
+                kind,
+                thread::spawn(move || kind.run(http, https, HOST, patience)),
+            )
         })
         .collect();
     for (kind, client) in clients {
-        let ended = client.join().expect("no panic").unwrap_or_else(|| panic!("{kind:?} was not ended"));
+        let ended = client
+            .join()
+            .expect("no panic")
+            .unwrap_or_else(|| panic!("{kind:?} was not ended"));
         let due = (kind.ends_after)(&timeouts);
-        assert!(ended.after >= due.mul_f32(0.9), "{kind:?} was ended too early: {:?}", ended.after);
+        assert!(
+            ended.after >= due.mul_f32(0.9),
+            "{kind:?} was ended too early: {:?}",
+            ended.after
+        );
     }
 
     // Each core still answers: connections are spread over them by chance.
@@ -74,10 +89,13 @@ fn a_client_that_reads_slowly_gets_everything() {
         move || {
             use std::io::Write;
             let mut stream = TcpStream::connect(addr).expect("a connection");
-            let request = format!("GET /bytes/8000000 HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
+            let request =
+                format!("GET /bytes/8000000 HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
             stream.write_all(request.as_bytes()).expect("sent");
             let mut response = Vec::new();
-            Slowly(stream).read_to_end(&mut response).expect("all of it");
+            Slowly(stream)
+                .read_to_end(&mut response)
+                .expect("all of it");
             response.len()
         }
     });
@@ -85,9 +103,21 @@ fn a_client_that_reads_slowly_gets_everything() {
     // HTTP/2: many small responses are whole at once, and wait in buffers.
     let mut client = frames::Client::with(gatelet.http_addr(), &[]).expect("a connection");
     client.receive_little();
-    client.send(&frames::frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())).expect("sent");
+    client
+        .send(&frames::frame(
+            WINDOW_UPDATE,
+            0,
+            0,
+            &(1_u32 << 30).to_be_bytes(),
+        ))
+        .expect("sent");
     for stream in 0..STREAMS {
-        let fields = [(":method", "GET"), (":scheme", "http"), (":path", "/bytes/60000"), (":authority", HOST)];
+        let fields = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":path", "/bytes/60000"),
+            (":authority", HOST),
+        ];
         client.request(2 * stream + 1, &fields, true).expect("sent");
     }
     let (mut ended, mut bytes) = (0, 0);

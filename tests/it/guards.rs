@@ -21,34 +21,73 @@ fn a_login_of_ingress_nginx_closes_its_paths_and_says_why() {
     let gatelet = Gatelet::start();
     gatelet.serve(&backend.manifests("app", HOST), HOST);
     let before = backend.count();
-    gatelet.kubectl(&["annotate", "ingress", "app", AUTH, "nginx.ingress.kubernetes.io/auth-secret=users"]);
-    eventually("it is closed", || (gatelet.status_of(HOST, "/") == 503).then_some(()));
+    gatelet.kubectl(&[
+        "annotate",
+        "ingress",
+        "app",
+        AUTH,
+        "nginx.ingress.kubernetes.io/auth-secret=users",
+    ]);
+    eventually("it is closed", || {
+        (gatelet.status_of(HOST, "/") == 503).then_some(())
+    });
 
     // To the client, to the operator, and to the owner of the object.
     let reason = "access to this route is restricted in a way that is not supported";
     let answer = run(gatelet.curl(HOST, "/").arg("-i"));
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains(reason), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains(reason),
+        "{answer}"
+    );
     assert_eq!(outcome(&gatelet), format!("503: {reason}"));
     let findings = gatelet.status()["findings"].clone();
     let field = "metadata.annotations[nginx.ingress.kubernetes.io/auth-type]";
     assert_eq!(findings.as_array().expect("a list").len(), 1, "{findings}");
-    for (key, value) in [("severity", "Warning"), ("reason", "UnsupportedGuard"), ("field", field)] {
+    for (key, value) in [
+        ("severity", "Warning"),
+        ("reason", "UnsupportedGuard"),
+        ("field", field),
+    ] {
         assert_eq!(findings[0][key], value, "{findings}");
     }
-    let message = "it asks for a login by name and password, which is not supported: the paths return 503";
-    assert!(findings[0]["message"].as_str().expect("text").starts_with(message), "{findings}");
+    let message =
+        "it asks for a login by name and password, which is not supported: the paths return 503";
+    assert!(
+        findings[0]["message"]
+            .as_str()
+            .expect("text")
+            .starts_with(message),
+        "{findings}"
+    );
     eventually("the Event is there", || {
         let described = gatelet.kubectl(&["describe", "ingress", "app"]);
-        (described.contains("Warning") && described.contains("UnsupportedGuard") && described.contains(message))
-            .then_some(())
+        (described.contains("Warning")
+            && described.contains("UnsupportedGuard")
+            && described.contains(message))
+        .then_some(())
     });
-    assert_eq!(run(gatelet.curl_tls(HOST, "/").args(["-o", "/dev/null", "-w", "%{http_code}"])), "503");
+    assert_eq!(
+        run(gatelet
+            .curl_tls(HOST, "/")
+            .args(["-o", "/dev/null", "-w", "%{http_code}"])),
+        "503"
+    );
     assert!(backend.count() <= before + 1, "nothing came through");
 
-    gatelet.kubectl(&["annotate", "ingress", "app", "gatelet.dev/unsupported-guards=ignore"]);
-    eventually("it is open by decision", || (gatelet.status_of(HOST, "/") == 200).then_some(()));
+    gatelet.kubectl(&[
+        "annotate",
+        "ingress",
+        "app",
+        "gatelet.dev/unsupported-guards=ignore",
+    ]);
+    eventually("it is open by decision", || {
+        (gatelet.status_of(HOST, "/") == 200).then_some(())
+    });
     let findings = gatelet.status()["findings"].clone();
-    assert_eq!((&findings[0]["severity"], &findings[0]["reason"]), (&json!("Normal"), &json!("UnsupportedGuard")));
+    assert_eq!(
+        (&findings[0]["severity"], &findings[0]["reason"]),
+        (&json!("Normal"), &json!("UnsupportedGuard"))
+    );
 }
 
 #[test]
@@ -58,7 +97,11 @@ fn a_setting_serves_all_without_their_guards() {
         (&[][..], "", 503),
         (&[], "unsupported_guards = \"ignore\"", 200),
         (&["--unsupported-guards", "ignore"], "", 200),
-        (&["--unsupported-guards", "refuse"], "unsupported_guards = \"ignore\"", 503),
+        (
+            &["--unsupported-guards", "refuse"],
+            "unsupported_guards = \"ignore\"",
+            503,
+        ),
     ] {
         let mut gatelet = Gatelet::prepare(flags);
         gatelet.configure(file);
@@ -69,7 +112,9 @@ fn a_setting_serves_all_without_their_guards() {
             "kind: Ingress\nmetadata: {name: app, annotations: {haproxy.org/allow-list: 10.0.0.0/8}}",
         );
         gatelet.apply(&guarded);
-        eventually("it is decided", || (gatelet.status_of(HOST, "/") == expected).then_some(()));
+        eventually("it is decided", || {
+            (gatelet.status_of(HOST, "/") == expected).then_some(())
+        });
     }
 }
 
@@ -78,24 +123,36 @@ fn other_classes_are_told_and_can_be_taken_over() {
     let backend = Backend::start("app");
     let gatelet = Gatelet::start();
     let of_nginx = |name: &str, host: &str, annotations: &str| {
-        let manifests =
-            backend.manifests(name, host).replace("spec:\n  rules:", "spec:\n  ingressClassName: nginx\n  rules:");
+        let manifests = backend.manifests(name, host).replace(
+            "spec:\n  rules:",
+            "spec:\n  ingressClassName: nginx\n  rules:",
+        );
         manifests.replace(
             &format!("kind: Ingress\nmetadata: {{name: {name}}}"),
             &format!("kind: Ingress\nmetadata: {{name: {name}, annotations: {{{annotations}}}}}"),
         )
     };
     gatelet.apply(&of_nginx("app", HOST, ""));
-    gatelet.apply(&of_nginx("safe", "safe.example.com", "nginx.ingress.kubernetes.io/auth-type: basic"));
+    gatelet.apply(&of_nginx(
+        "safe",
+        "safe.example.com",
+        "nginx.ingress.kubernetes.io/auth-type: basic",
+    ));
     let told = eventually("they are told", || {
         let status = gatelet.status();
         (status["other_classes"][0]["ingresses"] == 2).then(|| status["other_classes"].clone())
     });
     let guards = json!([{"annotation": "nginx.ingress.kubernetes.io/auth-type", "ingresses": 1}]);
-    assert_eq!(told, json!([{"class": "nginx", "ingresses": 2, "guarded": 1, "guards": guards}]));
+    assert_eq!(
+        told,
+        json!([{"class": "nginx", "ingresses": 2, "guarded": 1, "guards": guards}])
+    );
     let text = run(&mut gatelet.command_line(&["status"]));
     let row = "nginx  2          1            nginx.ingress.kubernetes.io/auth-type (1)";
-    assert!(text.contains("Ingresses of other classes: not served (docs/migrating.md)\n"), "{text}");
+    assert!(
+        text.contains("Ingresses of other classes: not served (docs/migrating.md)\n"),
+        "{text}"
+    );
     assert!(text.lines().any(|line| line == row), "{text}");
     assert_eq!(gatelet.status_of(HOST, "/"), 404);
 
@@ -104,7 +161,9 @@ fn other_classes_are_told_and_can_be_taken_over() {
     gatelet.signal("TERM");
     gatelet.wait();
     let gatelet = gatelet.again(&["--classes", "nginx"]);
-    eventually("it is served", || (gatelet.status_of(HOST, "/") == 200).then_some(()));
+    eventually("it is served", || {
+        (gatelet.status_of(HOST, "/") == 200).then_some(())
+    });
     assert_eq!(gatelet.status_of("safe.example.com", "/"), 503);
     assert_eq!(gatelet.status()["other_classes"], json!([]));
 }
@@ -117,13 +176,30 @@ fn check_fails_for_a_guard_that_is_not_supported() {
         "kind: Ingress\nmetadata: {name: app, annotations: {nginx.ingress.kubernetes.io/ssl-passthrough: 'true'}}",
     );
     let path = folder.write("app.yaml", &guarded);
-    let check = || program().arg("check").arg(&path).output().expect("gatelet runs");
+    let check = || {
+        program()
+            .arg("check")
+            .arg(&path)
+            .output()
+            .expect("gatelet runs")
+    };
     let output = check();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(said(&output).contains("UnsupportedGuard"), "{}", said(&output));
+    assert!(
+        said(&output).contains("UnsupportedGuard"),
+        "{}",
+        said(&output)
+    );
 
-    folder.write("app.yaml", &guarded.replace("'true'", "'true', gatelet.dev/unsupported-guards: ignore"));
+    folder.write(
+        "app.yaml",
+        &guarded.replace("'true'", "'true', gatelet.dev/unsupported-guards: ignore"),
+    );
     let output = check();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert!(said(&output).contains("served without it"), "{}", said(&output));
+    assert!(
+        said(&output).contains("served without it"),
+        "{}",
+        said(&output)
+    );
 }

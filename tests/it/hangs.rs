@@ -23,11 +23,13 @@ impl Held {
     /// Holds the threads of this name; none, said loudly, where the system does not let us.
     fn threads(gatelet: &Gatelet, name: &str) -> Vec<Self> {
         let tasks = format!("/proc/{}/task", gatelet.pid());
-        let threads = fs::read_dir(tasks).expect("its threads").filter_map(|task| {
-            let path = task.expect("a thread").path();
-            let comm = fs::read_to_string(path.join("comm")).ok()?;
-            (comm.trim() == name).then(|| path.file_name().expect("a number").to_owned())
-        });
+        let threads = fs::read_dir(tasks)
+            .expect("its threads")
+            .filter_map(|task| {
+                let path = task.expect("a thread").path();
+                let comm = fs::read_to_string(path.join("comm")).ok()?;
+                (comm.trim() == name).then(|| path.file_name().expect("a number").to_owned())
+            });
         let held: Vec<_> = threads.map(|thread| Self::thread(&thread)).collect();
         assert!(!held.is_empty(), "no thread is called {name}");
         held.into_iter().collect::<Option<_>>().unwrap_or_default()
@@ -54,7 +56,12 @@ impl Held {
     }
 
     fn release(mut self) {
-        self.holder.stdin.take().expect("piped").write_all(b"\n").expect("it waits");
+        self.holder
+            .stdin
+            .take()
+            .expect("piped")
+            .write_all(b"\n")
+            .expect("it waits");
         let mut line = String::new();
         self.said.read_line(&mut line).expect("a line");
         assert_eq!(line.trim(), "released");
@@ -74,7 +81,9 @@ fn a_core_that_hangs_fails_the_health_checks() {
     let mut gatelet = Gatelet::prepare(&[]);
     let path = gatelet.folder.path().join("notify");
     let systemd = UnixDatagram::bind(&path).expect("a socket");
-    systemd.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    systemd
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a timeout");
     gatelet.environment("NOTIFY_SOCKET", path.to_str().expect("a plain path"));
     gatelet.environment("WATCHDOG_USEC", "2000000");
     gatelet.spawn();
@@ -88,23 +97,45 @@ fn a_core_that_hangs_fails_the_health_checks() {
     eventually("the watchdog is fed", || fed(&systemd).filter(|fed| *fed));
     assert_eq!(gatelet.admin_page("/readyz"), (200, "ok\n".to_owned()));
 
-    let Some(held) = Held::threads(&gatelet, "proxy-0").pop() else { return };
-    let (_, text) =
-        eventually("it is not ready", || Some(gatelet.admin_page("/readyz")).filter(|(code, _)| *code == 503));
-    assert!(text.starts_with("not ready: core 0 has not turned for 1"), "{text}");
+    let Some(held) = Held::threads(&gatelet, "proxy-0").pop() else {
+        return;
+    };
+    let (_, text) = eventually("it is not ready", || {
+        Some(gatelet.admin_page("/readyz")).filter(|(code, _)| *code == 503)
+    });
+    assert!(
+        text.starts_with("not ready: core 0 has not turned for 1"),
+        "{text}"
+    );
     assert_eq!(gatelet.admin_page("/healthz").0, 503);
 
     // What was sent before it was seen is still to be read; then nothing comes.
     systemd.set_nonblocking(true).expect("a flag");
     while fed(&systemd).is_some() {}
     systemd.set_nonblocking(false).expect("a flag");
-    systemd.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
-    assert_eq!(fed(&systemd), None, "the watchdog is fed although a core hangs");
-    assert!(gatelet.log().contains("a core of the data plane does not turn"), "{}", gatelet.log());
+    systemd
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout");
+    assert_eq!(
+        fed(&systemd),
+        None,
+        "the watchdog is fed although a core hangs"
+    );
+    assert!(
+        gatelet
+            .log()
+            .contains("a core of the data plane does not turn"),
+        "{}",
+        gatelet.log()
+    );
 
     held.release();
-    eventually("it is ready", || (gatelet.admin_page("/readyz").0 == 200).then_some(()));
-    eventually("the watchdog is fed again", || fed(&systemd).filter(|fed| *fed));
+    eventually("it is ready", || {
+        (gatelet.admin_page("/readyz").0 == 200).then_some(())
+    });
+    eventually("the watchdog is fed again", || {
+        fed(&systemd).filter(|fed| *fed)
+    });
 }
 
 #[test]
@@ -118,7 +149,11 @@ fn a_core_that_hangs_does_not_outlive_the_grace_time() {
     gatelet.signal("TERM");
 
     assert!(gatelet.wait().success(), "{}", gatelet.log());
-    assert!(gatelet.log().contains("does not end: it is left behind"), "{}", gatelet.log());
+    assert!(
+        gatelet.log().contains("does not end: it is left behind"),
+        "{}",
+        gatelet.log()
+    );
 }
 
 #[test]
@@ -130,7 +165,9 @@ fn a_second_signal_ends_a_process_whose_core_hangs() {
     }
 
     gatelet.signal("TERM");
-    eventually("it drains", || gatelet.log().contains("draining").then_some(()));
+    eventually("it drains", || {
+        gatelet.log().contains("draining").then_some(())
+    });
     gatelet.signal("TERM");
 
     gatelet.wait();

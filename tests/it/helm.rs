@@ -19,12 +19,16 @@ struct Helm {
 impl Helm {
     /// `None`, loudly, where Helm is not there.
     fn start() -> Option<Self> {
-        Some(Self { helm: peers::helm()?, gatelet: Gatelet::start() })
+        Some(Self {
+            helm: peers::helm()?,
+            gatelet: Gatelet::start(),
+        })
     }
 
     fn run(&self, arguments: &[&str]) -> String {
         let mut helm = std::process::Command::new(self.helm.get_program());
-        helm.args(arguments).env("KUBECONFIG", self.gatelet.kubeconfig());
+        helm.args(arguments)
+            .env("KUBECONFIG", self.gatelet.kubeconfig());
         run(helm.env("HOME", self.gatelet.folder.path()))
     }
 
@@ -35,11 +39,17 @@ impl Helm {
     /// The revisions that there are, oldest first.
     fn revisions(&self) -> Vec<u64> {
         let history = self.json(&["history", "web"]);
-        history.as_array().expect("a list").iter().map(|one| one["revision"].as_u64().expect("a number")).collect()
+        history
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|one| one["revision"].as_u64().expect("a number"))
+            .collect()
     }
 
     fn words(&self) -> String {
-        self.gatelet.kubectl(&["get", "configmap", "web", "-o", "jsonpath={.data.words}"])
+        self.gatelet
+            .kubectl(&["get", "configmap", "web", "-o", "jsonpath={.data.words}"])
     }
 }
 
@@ -54,27 +64,67 @@ fn helm_installs_upgrades_rolls_back_and_uninstalls() {
     let chart = chart();
     let chart = chart.to_str().expect("a plain path");
     let port = format!("port={}", backend.port);
-    helm.run(&["install", "web", chart, "--server-side=false", "--wait", "--timeout=60s", "--set", &port]);
-    eventually("the release is served", || (helm.gatelet.status_of("web.example.com", "/") == 200).then_some(()));
+    helm.run(&[
+        "install",
+        "web",
+        chart,
+        "--server-side=false",
+        "--wait",
+        "--timeout=60s",
+        "--set",
+        &port,
+    ]);
+    eventually("the release is served", || {
+        (helm.gatelet.status_of("web.example.com", "/") == 200).then_some(())
+    });
     assert_eq!(helm.words(), "first");
-    let kinds = ["service/web", "endpointslice/web-1", "ingress/web", "configmap/web", "secret/web"];
+    let kinds = [
+        "service/web",
+        "endpointslice/web-1",
+        "ingress/web",
+        "configmap/web",
+        "secret/web",
+    ];
     helm.gatelet.kubectl(&[&["get"], &kinds[..]].concat());
 
     // From the eleventh revision on, each upgrade deletes the oldest one.
     for number in 2..=13 {
         let words = format!("words=number {number}");
-        helm.run(&["upgrade", "web", chart, "--wait", "--timeout=60s", "--set", &port, "--set", &words]);
+        helm.run(&[
+            "upgrade",
+            "web",
+            chart,
+            "--wait",
+            "--timeout=60s",
+            "--set",
+            &port,
+            "--set",
+            &words,
+        ]);
     }
     assert_eq!(helm.words(), "number 13");
     assert_eq!(helm.revisions(), (4..=13).collect::<Vec<_>>());
-    let hook = ["get", "configmap", "web-before", "-o", "jsonpath={.data.revision}"];
+    let hook = [
+        "get",
+        "configmap",
+        "web-before",
+        "-o",
+        "jsonpath={.data.revision}",
+    ];
     assert_eq!(helm.gatelet.kubectl(&hook), "13");
 
     let releases = helm.json(&["list"]);
-    assert_eq!((&releases[0]["name"], &releases[0]["revision"]), (&"web".into(), &"13".into()), "{releases}");
+    assert_eq!(
+        (&releases[0]["name"], &releases[0]["revision"]),
+        (&"web".into(), &"13".into()),
+        "{releases}"
+    );
     assert_eq!(helm.json(&["status", "web"])["info"]["status"], "deployed");
     assert_eq!(helm.json(&["get", "values", "web"])["words"], "number 13");
-    assert!(helm.run(&["get", "notes", "web"]).contains("http://web.example.com/"));
+    assert!(
+        helm.run(&["get", "notes", "web"])
+            .contains("http://web.example.com/")
+    );
 
     helm.run(&["rollback", "web", "5", "--wait", "--timeout=60s"]);
     assert_eq!(helm.words(), "number 5");
@@ -82,10 +132,17 @@ fn helm_installs_upgrades_rolls_back_and_uninstalls() {
     assert_eq!(helm.gatelet.status_of("web.example.com", "/"), 200);
 
     helm.run(&["uninstall", "web", "--wait", "--timeout=60s"]);
-    let left = ["get", "service,endpointslice,ingress,secret,configmap", "-o", "name"];
+    let left = [
+        "get",
+        "service,endpointslice,ingress,secret,configmap",
+        "-o",
+        "name",
+    ];
     // Hooks are left by Helm, as they always are.
     assert_eq!(helm.gatelet.kubectl(&left).trim(), "configmap/web-before");
-    eventually("it is not served any more", || (helm.gatelet.status_of("web.example.com", "/") == 404).then_some(()));
+    eventually("it is not served any more", || {
+        (helm.gatelet.status_of("web.example.com", "/") == 404).then_some(())
+    });
 }
 
 #[test]
@@ -93,8 +150,18 @@ fn helm_is_told_how_to_do_without_server_side_apply() {
     let Some(helm) = Helm::start() else { return };
     let chart = chart();
     let mut install = std::process::Command::new(helm.helm.get_program());
-    install.arg("install").arg("web").arg(chart).env("KUBECONFIG", helm.gatelet.kubeconfig());
-    let output = install.env("HOME", helm.gatelet.folder.path()).output().expect("helm");
+    install
+        .arg("install")
+        .arg("web")
+        .arg(chart)
+        .env("KUBECONFIG", helm.gatelet.kubeconfig());
+    let output = install
+        .env("HOME", helm.gatelet.folder.path())
+        .output()
+        .expect("helm");
     let said = super::support::said(&output);
-    assert!(!output.status.success() && said.contains("helm with --server-side=false"), "{said}");
+    assert!(
+        !output.status.success() && said.contains("helm with --server-side=false"),
+        "{said}"
+    );
 }

@@ -32,10 +32,20 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, (u32, u64, Vec<u8>)> {
     let mut all = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for path in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        for path in fs::read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").path())
+        {
             let about = fs::metadata(&path).expect("it is there");
-            let text = if about.is_dir() { Vec::new() } else { fs::read(&path).expect("it can be read") };
-            all.insert(path.clone(), (about.permissions().mode() & 0o7777, about.ino(), text));
+            let text = if about.is_dir() {
+                Vec::new()
+            } else {
+                fs::read(&path).expect("it can be read")
+            };
+            all.insert(
+                path.clone(),
+                (about.permissions().mode() & 0o7777, about.ino(), text),
+            );
             if about.is_dir() {
                 folders.push(path);
             }
@@ -62,11 +72,20 @@ fn refused(output: &Output, code: i32, why: &str) {
 fn it_installs_upgrades_and_goes_again() {
     let (root, aside) = (Folder::new(), Folder::new());
     let other = another_binary(&aside);
-    let mode = |name: &str| fs::metadata(root.path().join(name)).expect("it is there").permissions().mode() & 0o777;
+    let mode = |name: &str| {
+        fs::metadata(root.path().join(name))
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o777
+    };
     let text = |name: &str| fs::read_to_string(root.path().join(name)).expect("text");
 
     run(&mut install(&root, &[&other]));
-    assert_eq!((mode(PROGRAM), mode(CONFIG), mode(UNIT), mode(STATE)), (0o755, 0o644, 0o644, 0o700));
+    assert_eq!(
+        (mode(PROGRAM), mode(CONFIG), mode(UNIT), mode(STATE)),
+        (0o755, 0o644, 0o644, 0o700)
+    );
     assert_eq!(text(CONFIG), include_str!("../../configs/gatelet.toml"));
     assert_eq!(text(UNIT), include_str!("../../systemd/gatelet.service"));
     assert!(run(Command::new(root.path().join(PROGRAM)).arg("version")).starts_with("gatelet "));
@@ -80,12 +99,20 @@ fn it_installs_upgrades_and_goes_again() {
     fs::write(root.path().join(CONFIG), "grace = \"5s\"\n").expect("it is ours");
     fs::write(root.path().join(STATE).join("ca.pem"), "kept").expect("it is ours");
     run(&mut install(&root, &[env!("CARGO_BIN_EXE_gatelet")]));
-    assert_eq!(fs::metadata(root.path().join(PROGRAM)).expect("it is there").len(), binary_length());
+    assert_eq!(
+        fs::metadata(root.path().join(PROGRAM))
+            .expect("it is there")
+            .len(),
+        binary_length()
+    );
     assert_eq!(text(CONFIG), "grace = \"5s\"\n");
 
     run(&mut install(&root, &["--uninstall"]));
     assert!(!root.path().join(PROGRAM).exists() && !root.path().join(UNIT).exists());
-    assert_eq!((text(CONFIG), text("var/lib/gatelet/ca.pem")), ("grace = \"5s\"\n".to_owned(), "kept".to_owned()));
+    assert_eq!(
+        (text(CONFIG), text("var/lib/gatelet/ca.pem")),
+        ("grace = \"5s\"\n".to_owned(), "kept".to_owned())
+    );
     run(&mut install(&root, &["--uninstall"]));
 
     run(&mut install(&root, &["--uninstall", "--purge"]));
@@ -98,7 +125,9 @@ fn it_installs_upgrades_and_goes_again() {
 }
 
 fn binary_length() -> u64 {
-    fs::metadata(env!("CARGO_BIN_EXE_gatelet")).expect("it is there").len()
+    fs::metadata(env!("CARGO_BIN_EXE_gatelet"))
+        .expect("it is there")
+        .len()
 }
 
 #[test]
@@ -108,14 +137,23 @@ fn a_dry_run_says_what_it_would_do_and_changes_nothing() {
     let dry = run(&mut install(&root, &["--dry-run", &other]));
     assert!(contents(root.path()).is_empty(), "{dry}");
     let wet = run(&mut install(&root, &[&other]));
-    let would: Vec<&str> = dry.lines().map(|line| line.trim_start_matches("would run: ")).collect();
+    let would: Vec<&str> = dry
+        .lines()
+        .map(|line| line.trim_start_matches("would run: "))
+        .collect();
     assert_eq!(would, wet.lines().collect::<Vec<&str>>());
 
     let before = contents(root.path());
-    let dry = run(&mut install(&root, &["--dry-run", "--uninstall", "--purge"]));
+    let dry = run(&mut install(
+        &root,
+        &["--dry-run", "--uninstall", "--purge"],
+    ));
     assert!(contents(root.path()) == before, "{dry}");
     let wet = run(&mut install(&root, &["--uninstall", "--purge"]));
-    let would: Vec<&str> = dry.lines().map(|line| line.trim_start_matches("would run: ")).collect();
+    let would: Vec<&str> = dry
+        .lines()
+        .map(|line| line.trim_start_matches("would run: "))
+        .collect();
     assert_eq!(would, wet.lines().collect::<Vec<&str>>());
 }
 
@@ -124,12 +162,32 @@ fn what_cannot_be_done_is_refused_before_anything_changes() {
     let (root, aside) = (Folder::new(), Folder::new());
     let other = another_binary(&aside);
     let attempt = |arguments: &[&str]| install(&root, arguments).output().expect("sh");
-    refused(&attempt(&["/nowhere/gatelet"]), 1, "/nowhere/gatelet: no such file");
-    refused(&attempt(&["/bin/echo"]), 1, "/bin/echo is not gatelet: it says \"version\"");
-    refused(&attempt(&["--frobnicate"]), 2, "unknown option --frobnicate");
+    refused(
+        &attempt(&["/nowhere/gatelet"]),
+        1,
+        "/nowhere/gatelet: no such file",
+    );
+    refused(
+        &attempt(&["/bin/echo"]),
+        1,
+        "/bin/echo is not gatelet: it says \"version\"",
+    );
+    refused(
+        &attempt(&["--frobnicate"]),
+        2,
+        "unknown option --frobnicate",
+    );
     refused(&attempt(&["--purge"]), 2, "--purge goes with --uninstall");
-    refused(&attempt(&["--uninstall", &other]), 2, "--uninstall takes no binary");
-    refused(&attempt(&["--root", "/nowhere"]), 1, "--root: /nowhere is not a folder");
+    refused(
+        &attempt(&["--uninstall", &other]),
+        2,
+        "--uninstall takes no binary",
+    );
+    refused(
+        &attempt(&["--root", "/nowhere"]),
+        1,
+        "--root: /nowhere is not a folder",
+    );
     refused(&attempt(&["--root", "/"]), 2, "--root / is this machine");
     assert!(contents(root.path()).is_empty());
 
@@ -138,15 +196,25 @@ fn what_cannot_be_done_is_refused_before_anything_changes() {
     let before = contents(root.path());
     let output = attempt(&[env!("CARGO_BIN_EXE_gatelet")]);
     refused(&output, 1, "nothing was changed");
-    assert!(said(&output).contains("gatelet.toml, line 2: log.level: \"loud\" is not one of"), "{}", said(&output));
+    assert!(
+        said(&output).contains("gatelet.toml, line 2: log.level: \"loud\" is not one of"),
+        "{}",
+        said(&output)
+    );
     assert!(contents(root.path()) == before);
 }
 
-/// With the real `useradd` and `systemctl`, where /etc, /usr/local/bin and /var are copies that only this process sees.
+/// With the real `useradd` and `systemctl`, where /etc, /usr/local/bin and /var are copies that
+/// only this process sees.
 #[test]
 fn as_root_it_makes_the_user_and_enables_the_service() {
     let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
-    if !root || !Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
+    if !root
+        || !Command::new("unshare")
+            .args(["--mount", "true"])
+            .status()
+            .is_ok_and(|status| status.success())
+    {
         eprintln!("LEFT OUT: mounts need root");
         return;
     }
@@ -171,13 +239,28 @@ fn as_root_it_makes_the_user_and_enables_the_service() {
     "#;
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-ec", script]);
-    command.env("ASIDE", aside.path()).env("INSTALL", here().join("install.sh"));
+    command
+        .env("ASIDE", aside.path())
+        .env("INSTALL", here().join("install.sh"));
     command.env("BINARY", another_binary(&aside));
     let text = run(&mut command);
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.iter().filter(|line| **line == "gatelet:gatelet 700").count(), 2, "{text}");
-    let user = lines.iter().find(|line| line.starts_with("gatelet:x:")).expect("its entry");
-    assert!(user.ends_with(":/var/lib/gatelet:/usr/sbin/nologin"), "{user}");
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| **line == "gatelet:gatelet 700")
+            .count(),
+        2,
+        "{text}"
+    );
+    let user = lines
+        .iter()
+        .find(|line| line.starts_with("gatelet:x:"))
+        .expect("its entry");
+    assert!(
+        user.ends_with(":/var/lib/gatelet:/usr/sbin/nologin"),
+        "{user}"
+    );
     for line in ["enabled", "2", "gatelet", "gone"] {
         assert!(lines.contains(&line), "{line} in {text}");
     }
@@ -189,16 +272,31 @@ fn systemd_takes_the_unit_and_finds_it_confined() {
     run(&mut install(&root, &[env!("CARGO_BIN_EXE_gatelet")]));
     let unit = fs::read_to_string(root.path().join(UNIT)).expect("text");
     let program = root.path().join(PROGRAM);
-    let unit = root.write("gatelet.service", &unit.replace("/usr/local/bin/gatelet", program.to_str().expect("plain")));
-    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).output().expect("systemd");
+    let unit = root.write(
+        "gatelet.service",
+        &unit.replace("/usr/local/bin/gatelet", program.to_str().expect("plain")),
+    );
+    let output = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .arg(&unit)
+        .output()
+        .expect("systemd");
     // What it does not know it only tells.
-    assert!(output.status.success() && said(&output).is_empty(), "{}", said(&output));
-    run(Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=20"]).arg(&unit));
+    assert!(
+        output.status.success() && said(&output).is_empty(),
+        "{}",
+        said(&output)
+    );
+    run(Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--threshold=20"])
+        .arg(&unit));
 }
 
 #[test]
 fn the_script_is_plain_shell() {
-    run(Command::new("shellcheck").args(["-s", "sh"]).arg(here().join("install.sh")));
+    run(Command::new("shellcheck")
+        .args(["-s", "sh"])
+        .arg(here().join("install.sh")));
 }
 
 #[test]
@@ -206,7 +304,9 @@ fn the_service_manager_is_told_of_the_start_and_of_how_long_the_stop_may_take() 
     let mut gatelet = Gatelet::prepare(&[]);
     let path = gatelet.folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("a socket");
     let told = || {
         let mut text = [0; 256];
         let length = socket.recv(&mut text).expect("it is told");

@@ -1,5 +1,6 @@
-//! `configs/k3s/gatelet.yaml` on a real control plane, and gatelet as its pod would run: the same arguments, user and
-//! system controls, a read-only root, and the token of its ServiceAccount as the only right.
+//! `configs/k3s/gatelet.yaml` on a real control plane, and gatelet as its pod would run: the same
+//! arguments, user and system controls, a read-only root, and the token of its ServiceAccount as
+//! the only right.
 
 use std::{
     fs::{self, File},
@@ -8,7 +9,9 @@ use std::{
 
 use serde_json::Value;
 
-use super::support::{Certificate, Folder, certificates, control_plane::ControlPlane, eventually, peers, run, said};
+use super::support::{
+    Certificate, Folder, certificates, control_plane::ControlPlane, eventually, peers, run, said,
+};
 
 const ACCOUNT: &str = "system:serviceaccount:gatelet:gatelet";
 /// An address of the test's namespace, as a pod has one.
@@ -28,21 +31,40 @@ impl Pod {
     fn start(real: &ControlPlane, template: &Value) -> Self {
         let folder = Folder::new();
         fs::create_dir(folder.path().join("account")).expect("a folder");
-        folder.write("account/token", &real.kubectl(&["-n", "gatelet", "create", "token", "gatelet"]));
+        folder.write(
+            "account/token",
+            &real.kubectl(&["-n", "gatelet", "create", "token", "gatelet"]),
+        );
         let pki = real.kubeconfig().with_file_name("pki");
-        fs::copy(pki.join("ca.crt"), folder.path().join("account/ca.crt")).expect("it can be copied");
+        fs::copy(pki.join("ca.crt"), folder.path().join("account/ca.crt"))
+            .expect("it can be copied");
         folder.write("account/namespace", "gatelet");
 
         let container = &template["containers"][0];
         let security = &template["securityContext"];
-        assert_eq!(container["image"], concat!("gatelet:", env!("CARGO_PKG_VERSION")));
+        assert_eq!(
+            container["image"],
+            concat!("gatelet:", env!("CARGO_PKG_VERSION"))
+        );
         assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
-        assert_eq!(container["securityContext"]["capabilities"], serde_json::json!({ "drop": ["ALL"] }));
-        let controls = security["sysctls"].as_array().expect("a list").iter().map(|control| {
-            let name = control["name"].as_str().expect("a name").replace('.', "/");
-            format!("echo {} >/proc/sys/{name}\n", control["value"].as_str().expect("a value"))
-        });
-        let state = container["volumeMounts"][0]["mountPath"].as_str().expect("a path");
+        assert_eq!(
+            container["securityContext"]["capabilities"],
+            serde_json::json!({ "drop": ["ALL"] })
+        );
+        let controls = security["sysctls"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|control| {
+                let name = control["name"].as_str().expect("a name").replace('.', "/");
+                format!(
+                    "echo {} >/proc/sys/{name}\n",
+                    control["value"].as_str().expect("a value")
+                )
+            });
+        let state = container["volumeMounts"][0]["mountPath"]
+            .as_str()
+            .expect("a path");
         let user = security["runAsUser"].as_u64().expect("a number");
         assert!(include_str!("../../Dockerfile").contains(&format!("\nUSER {user}:{user}\n")));
         let script = format!(
@@ -59,33 +81,75 @@ impl Pod {
         );
         // Nothing of this machine's environment.
         let mut command = Command::new("env");
-        command.args(["-i", "HOME=/", "KUBERNETES_SERVICE_HOST=127.0.0.1", "KUBERNETES_SERVICE_PORT=16443"]);
-        command.arg(format!("PATH={}", std::env::var("PATH").unwrap_or_default()));
-        command.arg(format!("FOLDER={}", folder.path().display())).arg(format!("STATE={state}"));
+        command.args([
+            "-i",
+            "HOME=/",
+            "KUBERNETES_SERVICE_HOST=127.0.0.1",
+            "KUBERNETES_SERVICE_PORT=16443",
+        ]);
+        command.arg(format!(
+            "PATH={}",
+            std::env::var("PATH").unwrap_or_default()
+        ));
+        command
+            .arg(format!("FOLDER={}", folder.path().display()))
+            .arg(format!("STATE={state}"));
         for variable in container["env"].as_array().expect("a list") {
             let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
                 Some("spec.nodeName") => "node1",
                 Some("status.hostIP") => "192.0.2.10",
                 other => panic!("no value for {other:?}"),
             };
-            command.arg(format!("{}={value}", variable["name"].as_str().expect("a name")));
+            command.arg(format!(
+                "{}={value}",
+                variable["name"].as_str().expect("a name")
+            ));
         }
-        command.args(["unshare", "--mount", "--propagation", "private", "sh", "-ec", &script]);
+        command.args([
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-ec",
+            &script,
+        ]);
         command.arg(env!("CARGO_BIN_EXE_gatelet"));
-        command.args(container["args"].as_array().expect("a list").iter().map(|word| word.as_str().expect("a word")));
+        command.args(
+            container["args"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|word| word.as_str().expect("a word")),
+        );
         let log = File::create(folder.path().join("log")).expect("the log");
         let mut command = real.beside(&command);
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log")).stderr(log);
-        let mut pod = Self { child: command.spawn().expect("it starts"), folder };
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the log"))
+            .stderr(log);
+        let mut pod = Self {
+            child: command.spawn().expect("it starts"),
+            folder,
+        };
         let probes = [&container["livenessProbe"], &container["readinessProbe"]];
         for probe in probes.map(|probe| &probe["httpGet"]) {
-            let port = container["ports"].as_array().expect("a list").iter().find(|port| port["name"] == probe["port"]);
+            let port = container["ports"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .find(|port| port["name"] == probe["port"]);
             let port = &port.expect("its port")["containerPort"];
-            let url = format!("http://{POD}:{port}{}", probe["path"].as_str().expect("a path"));
+            let url = format!(
+                "http://{POD}:{port}{}",
+                probe["path"].as_str().expect("a path")
+            );
             eventually("the probe succeeds", || {
                 let status = pod.child.try_wait().expect("its status");
                 assert!(status.is_none(), "gatelet ended: {}", pod.log());
-                let answered = real.beside(Command::new("curl").args(["-sf", "-m", "2", &url])).output();
+                let answered = real
+                    .beside(Command::new("curl").args(["-sf", "-m", "2", &url]))
+                    .output();
                 answered.expect("curl").status.success().then_some(())
             });
         }
@@ -112,12 +176,28 @@ struct Backend(Child);
 
 impl Backend {
     fn start(real: &ControlPlane, folder: &Folder) -> Self {
-        run(&mut real.beside(Command::new("ip").args(["addr", "add", &format!("{POD}/32"), "dev", "lo"])));
+        run(&mut real.beside(Command::new("ip").args([
+            "addr",
+            "add",
+            &format!("{POD}/32"),
+            "dev",
+            "lo",
+        ])));
         folder.write("index.html", "the backend\n");
         let mut command = peers::python();
-        command.args(["-m", "http.server", "--bind", POD, "--directory"]).arg(folder.path()).arg("8080");
+        command
+            .args(["-m", "http.server", "--bind", POD, "--directory"])
+            .arg(folder.path())
+            .arg("8080");
         let mut command = real.beside(&command);
-        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("python"))
+        Self(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("python"),
+        )
     }
 }
 
@@ -134,13 +214,20 @@ fn json(real: &ControlPlane, arguments: &[&str]) -> Value {
 
 #[test]
 fn the_manifest_is_all_that_gatelet_needs_and_no_more() {
-    let Some(real) = ControlPlane::start() else { return };
+    let Some(real) = ControlPlane::start() else {
+        return;
+    };
     let folder = Folder::new();
     let _backend = Backend::start(&real, &folder);
     real.kubectl(&["apply", "-f", manifest()]);
     let again = real.kubectl(&["apply", "-f", manifest()]);
-    assert!(again.lines().all(|line| line.ends_with(" unchanged")), "{again}");
-    let template = json(&real, &["-n", "gatelet", "get", "daemonset", "gatelet"])["spec"]["template"]["spec"].take();
+    assert!(
+        again.lines().all(|line| line.ends_with(" unchanged")),
+        "{again}"
+    );
+    let template =
+        json(&real, &["-n", "gatelet", "get", "daemonset", "gatelet"])["spec"]["template"]["spec"]
+            .take();
     let pod = Pod::start(&real, &template);
 
     let certificate = Certificate::make(&folder, "web", &["k3s.example.com"], certificates::ECDSA);
@@ -189,41 +276,88 @@ spec:
     ));
     // Over HTTPS with the certificate of the Secret, and redirected there to the node's port.
     let mut curl = Command::new("curl");
-    curl.args(["-sSL", "-m", "20", "--connect-to", &format!("::{POD}:"), "http://k3s.example.com/"]);
+    curl.args([
+        "-sSL",
+        "-m",
+        "20",
+        "--connect-to",
+        &format!("::{POD}:"),
+        "http://k3s.example.com/",
+    ]);
     curl.arg("--cacert").arg(&certificate.chain);
     let curl = || real.beside(&curl).output().expect("curl");
-    eventually("the Ingress is served", || (curl().stdout == b"the backend\n").then_some(()));
+    eventually("the Ingress is served", || {
+        (curl().stdout == b"the backend\n").then_some(())
+    });
     for name in ["web", "wrong"] {
         eventually("the Ingress has its address", || {
             let status = json(&real, &["get", "ingress", name])["status"].take();
             (status["loadBalancer"]["ingress"][0]["ip"] == "192.0.2.10").then_some(())
         });
     }
-    // The certificate that it got itself is in its Secret, and the one that somebody else made is as it was.
+    // The certificate that it got itself is in its Secret, and the one that somebody else made is
+    // as it was.
     let written = eventually("the Secret is written", || {
-        let all = json(&real, &["get", "secrets", "-l", "gatelet.dev/managed=true"])["items"].take();
+        let all =
+            json(&real, &["get", "secrets", "-l", "gatelet.dev/managed=true"])["items"].take();
         all.as_array().filter(|all| !all.is_empty()).cloned()
     });
     assert_eq!(written.len(), 1, "{written:?}");
-    assert_eq!((&written[0]["metadata"]["name"], &written[0]["type"]), (&"own".into(), &"kubernetes.io/tls".into()));
+    assert_eq!(
+        (&written[0]["metadata"]["name"], &written[0]["type"]),
+        (&"own".into(), &"kubernetes.io/tls".into())
+    );
 
-    let events = || json(&real, &["get", "events", "--field-selector=involvedObject.name=wrong"])["items"].take();
-    eventually("the finding has an Event", || (events()[0]["count"] == 1).then_some(()));
-    assert!(events()[0]["message"].as_str().is_some_and(|text| text.contains("nowhere")), "{}", events());
+    let events = || {
+        json(
+            &real,
+            &[
+                "get",
+                "events",
+                "--field-selector=involvedObject.name=wrong",
+            ],
+        )["items"]
+            .take()
+    };
+    eventually("the finding has an Event", || {
+        (events()[0]["count"] == 1).then_some(())
+    });
+    assert!(
+        events()[0]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("nowhere")),
+        "{}",
+        events()
+    );
     assert_eq!(events()[0]["source"]["host"], "node1");
-    assert!(!pod.log().contains("forbidden") && !pod.log().contains("not written"), "{}", pod.log());
+    assert!(
+        !pod.log().contains("forbidden") && !pod.log().contains("not written"),
+        "{}",
+        pod.log()
+    );
 
     // The folder was made for it, open to everyone: what it puts there is not.
     let state = format!("/proc/{}/root/var/lib/gatelet", pod.child.id());
-    let open =
-        run(Command::new("find").args([&state, "-mindepth", "1", "-maxdepth", "1", "-perm", "/077", "-printf", "%f"]));
+    let open = run(Command::new("find").args([
+        &state,
+        "-mindepth",
+        "1",
+        "-maxdepth",
+        "1",
+        "-perm",
+        "/077",
+        "-printf",
+        "%f",
+    ]));
     assert_eq!(open, "ca.pem");
 
     // The next pod says that it still holds.
     let before = events();
     drop(pod);
     let pod = Pod::start(&real, &template);
-    eventually("the Event goes on", || (events()[0]["lastTimestamp"] != before[0]["lastTimestamp"]).then_some(()));
+    eventually("the Event goes on", || {
+        (events()[0]["lastTimestamp"] != before[0]["lastTimestamp"]).then_some(())
+    });
     assert_eq!(events()[0]["count"], 1);
     assert_eq!(curl().stdout, b"the backend\n");
 
@@ -233,10 +367,18 @@ spec:
         rows.sort_unstable();
         rows
     };
-    allowed(&real, "default", &with(&["secrets [] [] [create get list patch watch]"]));
+    allowed(
+        &real,
+        "default",
+        &with(&["secrets [] [] [create get list patch watch]"]),
+    );
     refused(&real, &pod);
     // As the manifest says for who makes all Secrets by other means.
-    real.kubectl(&["delete", "clusterrole,clusterrolebinding", "gatelet-certificates"]);
+    real.kubectl(&[
+        "delete",
+        "clusterrole,clusterrolebinding",
+        "gatelet-certificates",
+    ]);
     allowed(&real, "default", &EVERYWHERE);
     let own = [
         "leases.coordination.k8s.io [] [] [create delete get list update]",
@@ -249,14 +391,24 @@ spec:
 
 /// The whole list of what the account may do in a namespace, but for what every account may.
 fn allowed(real: &ControlPlane, namespace: &str, expected: &[&str]) {
-    let everyone = |line: &&str| line.contains("selfsubject") || line.contains(" [/") || line.starts_with("Resources");
-    // The server takes its time with changed rights, and has no order for verbs that come from several roles.
-    eventually(&format!("the account may do {expected:?} in {namespace}"), || {
-        let list = real.kubectl(&["auth", "can-i", "--list", "--as", ACCOUNT, "-n", namespace]);
-        let mut rows: Vec<String> = list.lines().filter(|line| !everyone(line)).map(row).collect();
-        rows.sort();
-        (rows == expected).then_some(())
-    });
+    let everyone = |line: &&str| {
+        line.contains("selfsubject") || line.contains(" [/") || line.starts_with("Resources")
+    };
+    // The server takes its time with changed rights, and has no order for verbs that come from
+    // several roles.
+    eventually(
+        &format!("the account may do {expected:?} in {namespace}"),
+        || {
+            let list = real.kubectl(&["auth", "can-i", "--list", "--as", ACCOUNT, "-n", namespace]);
+            let mut rows: Vec<String> = list
+                .lines()
+                .filter(|line| !everyone(line))
+                .map(row)
+                .collect();
+            rows.sort();
+            (rows == expected).then_some(())
+        },
+    );
 }
 
 /// A line of the list with its verbs in order.
@@ -264,7 +416,11 @@ fn row(line: &str) -> String {
     let (what, verbs) = line.trim_end().rsplit_once('[').expect("verbs");
     let mut verbs: Vec<&str> = verbs.trim_end_matches(']').split_whitespace().collect();
     verbs.sort_unstable();
-    format!("{} [{}]", what.split_whitespace().collect::<Vec<&str>>().join(" "), verbs.join(" "))
+    format!(
+        "{} [{}]",
+        what.split_whitespace().collect::<Vec<&str>>().join(" "),
+        verbs.join(" ")
+    )
 }
 
 const EVERYWHERE: [&str; 8] = [
@@ -314,10 +470,24 @@ fn refused(real: &ControlPlane, pod: &Pod) {
 
 /// Ports of the node are all that Pod Security has against it.
 fn restricted(real: &ControlPlane) {
-    real.kubectl(&["label", "namespace", "gatelet", "pod-security.kubernetes.io/warn=restricted"]);
+    real.kubectl(&[
+        "label",
+        "namespace",
+        "gatelet",
+        "pod-security.kubernetes.io/warn=restricted",
+    ]);
     let mut command = real.kubectl_command(&["replace", "--dry-run=server", "-f", manifest()]);
     let text = said(&command.stdin(Stdio::null()).output().expect("kubectl"));
-    let warning = text.lines().find(|line| line.starts_with("Warning: ")).expect("a warning");
-    let warning = warning.split_once(": hostPort (").map(|(before, _ports)| before);
-    assert_eq!(warning, Some("Warning: would violate PodSecurity \"restricted:latest\""), "{text}");
+    let warning = text
+        .lines()
+        .find(|line| line.starts_with("Warning: "))
+        .expect("a warning");
+    let warning = warning
+        .split_once(": hostPort (")
+        .map(|(before, _ports)| before);
+    assert_eq!(
+        warning,
+        Some("Warning: would violate PodSecurity \"restricted:latest\""),
+        "{text}"
+    );
 }

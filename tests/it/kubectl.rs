@@ -1,5 +1,6 @@
-//! kubectl, newest and oldest, against the mini cluster. What it must say was recorded from a real control plane
-//! (`kubectl/*.said`), and is compared with a real control plane again where there is one.
+//! kubectl, newest and oldest, against the mini cluster. What it must say was recorded from a real
+//! control plane (`kubectl/*.said`), and is compared with a real control plane again where there is
+//! one.
 
 use std::{
     fs,
@@ -36,22 +37,29 @@ fn the_newest_kubectl_is_refused_what_is_wrong() {
 
 #[test]
 fn the_oldest_kubectl_does_the_same() {
-    let Some(kubectl) = peers::oldest_kubectl() else { return };
+    let Some(kubectl) = peers::oldest_kubectl() else {
+        return;
+    };
     plays(&kubectl, &["apply", "read", "change"]);
 }
 
-/// Its version is pinned, so part of it is enough each time. `GATELET_RECORDED=check` compares everything, and
-/// `GATELET_RECORDED=write` writes down what it says instead.
+/// Its version is pinned, so part of it is enough each time. `GATELET_RECORDED=check` compares
+/// everything, and `GATELET_RECORDED=write` writes down what it says instead.
 #[test]
 fn the_real_server_says_the_same() {
-    let Some(real) = ControlPlane::start() else { return };
+    let Some(real) = ControlPlane::start() else {
+        return;
+    };
     real.apply(
         "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: gatelet}, \
          spec: {controller: gatelet.dev/ingress-controller}}",
     );
     let mode = std::env::var("GATELET_RECORDED").unwrap_or_default();
-    let parts =
-        if mode.is_empty() { &["change"][..] } else { &["apply", "change", "endpoints", "read", "refuse", "describe"] };
+    let parts = if mode.is_empty() {
+        &["change"][..]
+    } else {
+        &["apply", "change", "endpoints", "read", "refuse", "describe"]
+    };
     let folder = Folder::new();
     std::thread::scope(|scope| {
         for &part in parts {
@@ -71,7 +79,10 @@ fn the_real_server_says_the_same() {
 fn plays(kubectl: &Command, parts: &[&str]) {
     let (gatelet, folder) = (Gatelet::start(), Folder::new());
     for part in parts {
-        same(part, &output(play(kubectl, part, &folder, &gatelet.kubeconfig())));
+        same(
+            part,
+            &output(play(kubectl, part, &folder, &gatelet.kubeconfig())),
+        );
     }
 }
 
@@ -79,16 +90,26 @@ fn plays(kubectl: &Command, parts: &[&str]) {
 fn play(kubectl: &Command, part: &str, folder: &Folder, kubeconfig: &Path) -> Command {
     let programs = folder.path().join("bin");
     fs::create_dir_all(&programs).expect("a folder");
-    let _there_already = std::os::unix::fs::symlink(kubectl.get_program(), programs.join("kubectl"));
-    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
+    let _there_already =
+        std::os::unix::fs::symlink(kubectl.get_program(), programs.join("kubectl"));
+    let path = format!(
+        "{}:{}",
+        programs.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
     let mut command = Command::new(here().join("play"));
-    command.arg(here().join(format!("{part}.steps"))).arg(folder.path().join(part));
+    command
+        .arg(here().join(format!("{part}.steps")))
+        .arg(folder.path().join(part));
     command.env("PATH", path).env("KUBECONFIG", kubeconfig);
     command
 }
 
 fn output(mut command: Command) -> String {
-    let output = command.stdin(Stdio::null()).output().expect("it can be started");
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .expect("it can be started");
     assert!(output.status.success(), "{command:?}: {}", said(&output));
     said(&output)
 }
@@ -99,7 +120,10 @@ fn same(part: &str, said: &str) {
         return;
     }
     let (found, wanted): (Vec<&str>, Vec<&str>) = (steps(said), steps(&expected));
-    let different = found.iter().zip(&wanted).find(|(found, wanted)| found != wanted);
+    let different = found
+        .iter()
+        .zip(&wanted)
+        .find(|(found, wanted)| found != wanted);
     match different {
         Some((found, wanted)) => panic!("{part}: said\n{found}\nand not\n{wanted}"),
         None => panic!("{part}: {} steps and not {}", found.len(), wanted.len()),
@@ -108,9 +132,17 @@ fn same(part: &str, said: &str) {
 
 /// Each step with what was said.
 fn steps(text: &str) -> Vec<&str> {
-    let starts: Vec<usize> = text.match_indices("$ ").map(|(at, _)| at).filter(|at| begins_line(text, *at)).collect();
+    let starts: Vec<usize> = text
+        .match_indices("$ ")
+        .map(|(at, _)| at)
+        .filter(|at| begins_line(text, *at))
+        .collect();
     let ends = starts.iter().skip(1).copied().chain([text.len()]);
-    starts.iter().zip(ends).map(|(start, end)| &text[*start..end]).collect()
+    starts
+        .iter()
+        .zip(ends)
+        .map(|(start, end)| &text[*start..end])
+        .collect()
 }
 
 fn begins_line(text: &str, at: usize) -> bool {

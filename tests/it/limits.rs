@@ -1,4 +1,5 @@
-//! What is refused or cannot be answered: limits, deadlines, backends that are not there, and how errors are told.
+//! What is refused or cannot be answered: limits, deadlines, backends that are not there, and how
+//! errors are told.
 
 use std::{
     io::{Read, Write},
@@ -26,15 +27,18 @@ fn rude(answer: &'static [u8]) -> u16 {
 
 #[test]
 fn limits_of_requests_have_their_statuses_and_spare_the_backend() {
-    let gatelet =
-        Gatelet::configured("[proxy]\nmax_body_bytes = \"1MiB\"\nmax_header_bytes = \"16KiB\"\nmax_headers = 50\n");
+    let gatelet = Gatelet::configured(
+        "[proxy]\nmax_body_bytes = \"1MiB\"\nmax_header_bytes = \"16KiB\"\nmax_headers = 50\n",
+    );
     let backend = Backend::start("limits");
     gatelet.serve(&backend.manifests("limits", HOST), HOST);
     let before = backend.count();
     let long = "l".repeat(20_000);
     let large = gatelet.folder.write("large", &"x".repeat(1024 * 1024 + 1));
     let large = format!("@{}", large.display());
-    let many: Vec<String> = (0..60).flat_map(|n| ["-H".to_owned(), format!("X-{n}: y")]).collect();
+    let many: Vec<String> = (0..60)
+        .flat_map(|n| ["-H".to_owned(), format!("X-{n}: y")])
+        .collect();
     let field = format!("X-Long: {long}");
     let cases: [(&str, &str, Vec<&str>); 4] = [
         ("413", "/", vec!["--data-binary", &large]),
@@ -47,18 +51,42 @@ fn limits_of_requests_have_their_statuses_and_spare_the_backend() {
             if version == "--http2" && *status == "413" {
                 // curl gives up when an answer comes before it has sent everything.
                 let mut command = Command::new("nghttp");
-                command.args(["-v", "--data", &large[1..], "-H", &format!(":authority: {HOST}")]);
+                command.args([
+                    "-v",
+                    "--data",
+                    &large[1..],
+                    "-H",
+                    &format!(":authority: {HOST}"),
+                ]);
                 let said = run(command.arg(format!("https://127.0.0.1:{}/", gatelet.https)));
-                assert!(said.contains(":status: 413") && said.contains("error_code=NO_ERROR"), "{said}");
+                assert!(
+                    said.contains(":status: 413") && said.contains("error_code=NO_ERROR"),
+                    "{said}"
+                );
                 continue;
             }
             let mut command = gatelet.curl_tls(HOST, path);
-            command.args(arguments).args([version, "-o", "/dev/null", "-w", "%{http_code}", "-H", "Expect:"]);
+            command.args(arguments).args([
+                version,
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                "-H",
+                "Expect:",
+            ]);
             let output = command.output().expect("curl");
             // Over HTTP/2 a head that is too large is 431, whatever part of it.
-            let expected = if version == "--http2" && *status == "414" { "431" } else { status };
+            let expected = if version == "--http2" && *status == "414" {
+                "431"
+            } else {
+                status
+            };
             let said = String::from_utf8_lossy(&output.stdout);
-            assert_eq!(said, expected, "{version} {path:.10} {arguments:.40?}: {output:?}");
+            assert_eq!(
+                said, expected,
+                "{version} {path:.10} {arguments:.40?}: {output:?}"
+            );
         }
     }
     assert_eq!(backend.count(), before);
@@ -66,7 +94,10 @@ fn limits_of_requests_have_their_statuses_and_spare_the_backend() {
     // A body of unknown length is let through until it is too long; the backend never sees its end.
     let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
     connection
-        .send(format!("PUT / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n").as_bytes())
+        .send(
+            format!("PUT / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n")
+                .as_bytes(),
+        )
         .expect("sent");
     let chunk = format!("10000\r\n{}\r\n", "c".repeat(0x10000));
     for _ in 0..17 {
@@ -74,11 +105,16 @@ fn limits_of_requests_have_their_statuses_and_spare_the_backend() {
     }
     let answer = connection.answer().expect("an answer");
     assert_eq!((answer.status, answer.closes()), (413, true), "{answer:?}");
-    eventually("the backend is told", || (backend.abandoned() == 1).then_some(()));
+    eventually("the backend is told", || {
+        (backend.abandoned() == 1).then_some(())
+    });
     assert_eq!(gatelet.status_of(HOST, "/"), 200);
     // Exactly at the limit.
     let largest = gatelet.folder.write("largest", &"x".repeat(1024 * 1024));
-    let said = run(gatelet.curl(HOST, "/").arg("--data-binary").arg(format!("@{}", largest.display())));
+    let said = run(gatelet
+        .curl(HOST, "/")
+        .arg("--data-binary")
+        .arg(format!("@{}", largest.display())));
     assert!(said.ends_with("\n1048576 bytes"), "{said:.200}");
 }
 
@@ -87,14 +123,25 @@ fn connections_are_counted_in_all_and_per_client() {
     let gatelet = Gatelet::configured("[proxy]\nmax_connections_per_client = 5\n");
     let backend = Backend::start("limits");
     gatelet.serve(&backend.manifests("limits", HOST), HOST);
-    let mut held: Vec<_> = (0..5).map(|_| Connection::open(gatelet.http_addr()).expect("a connection")).collect();
+    let mut held: Vec<_> = (0..5)
+        .map(|_| Connection::open(gatelet.http_addr()).expect("a connection"))
+        .collect();
     for connection in &mut held {
         assert_eq!(connection.get(HOST, "/").expect("an answer").status, 200);
     }
     let mut sixth = Connection::open(gatelet.http_addr()).expect("a connection");
-    assert!(sixth.get(HOST, "/").is_err(), "the sixth of one client is closed");
-    let from_another =
-        run(gatelet.curl(HOST, "/").args(["--interface", "127.0.0.7", "-o", "/dev/null", "-w", "%{http_code}"]));
+    assert!(
+        sixth.get(HOST, "/").is_err(),
+        "the sixth of one client is closed"
+    );
+    let from_another = run(gatelet.curl(HOST, "/").args([
+        "--interface",
+        "127.0.0.7",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+    ]));
     assert_eq!(from_another, "200");
     assert_eq!(held[0].get(HOST, "/").expect("an answer").status, 200);
     held.pop();
@@ -105,13 +152,17 @@ fn connections_are_counted_in_all_and_per_client() {
     // In all: what is silent counts too.
     let gatelet = Gatelet::configured("[proxy]\nmax_connections = 20\n");
     gatelet.serve(&backend.manifests("limits", HOST), HOST);
-    let silent: Vec<_> = (0..30).map(|_| TcpStream::connect(gatelet.http_addr()).expect("a connection")).collect();
+    let silent: Vec<_> = (0..30)
+        .map(|_| TcpStream::connect(gatelet.http_addr()).expect("a connection"))
+        .collect();
     eventually("the connections are full", || {
         let output = gatelet.curl(HOST, "/").output().expect("curl");
         (!output.status.success()).then_some(())
     });
     drop(silent);
-    eventually("there is room again", || (gatelet.status_of(HOST, "/") == 200).then_some(()));
+    eventually("there is room again", || {
+        (gatelet.status_of(HOST, "/") == 200).then_some(())
+    });
 }
 
 #[test]
@@ -138,28 +189,58 @@ fn what_backends_fail_to_do_is_told_with_the_right_status() {
     let rude_ports: Vec<_> = cases.iter().map(|(answer, ..)| rude(answer)).collect();
     let manifests: String = (0..)
         .zip(&rude_ports)
-        .map(|(n, port)| backend::manifests(&format!("rude-{n}"), &format!("rude-{n}.example.com"), *port))
+        .map(|(n, port)| {
+            backend::manifests(
+                &format!("rude-{n}"),
+                &format!("rude-{n}.example.com"),
+                *port,
+            )
+        })
         .collect();
     gatelet.apply(&manifests);
     for (n, (_, status, what)) in (0..).zip(&cases) {
         let host = format!("rude-{n}.example.com");
-        eventually("it is routed", || (gatelet.status_of(&host, "/") != 404).then_some(()));
+        eventually("it is routed", || {
+            (gatelet.status_of(&host, "/") != 404).then_some(())
+        });
         assert_eq!(gatelet.status_of(&host, "/"), *status, "{what}");
     }
 
     let broken: [(&'static [u8], &str); 3] = [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", "a short body"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n", "no last chunk"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "a bad chunk"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
+            "a short body",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
+            "no last chunk",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            "a bad chunk",
+        ),
     ];
     for (n, (answer, what)) in (0..).zip(broken) {
         let host = format!("broken-{n}.example.com");
-        gatelet.apply(&backend::manifests(&format!("broken-{n}"), &host, rude(answer)));
-        eventually("it is routed", || (gatelet.status_of(&host, "/") != 404).then_some(()));
+        gatelet.apply(&backend::manifests(
+            &format!("broken-{n}"),
+            &host,
+            rude(answer),
+        ));
+        eventually("it is routed", || {
+            (gatelet.status_of(&host, "/") != 404).then_some(())
+        });
         for version in ["--http1.1", "--http2"] {
-            let output = gatelet.curl_tls(&host, "/").arg(version).output().expect("curl");
+            let output = gatelet
+                .curl_tls(&host, "/")
+                .arg(version)
+                .output()
+                .expect("curl");
             // 18 is a partial file, 52 no answer, 56 a failure to receive, 92 a stream error.
-            assert!(matches!(output.status.code(), Some(18 | 52 | 56 | 92)), "{version} {what}: {output:?}");
+            assert!(
+                matches!(output.status.code(), Some(18 | 52 | 56 | 92)),
+                "{version} {what}: {output:?}"
+            );
         }
     }
     let stalled = gatelet.curl(HOST, "/drip/1").output().expect("curl");
@@ -176,7 +257,9 @@ fn without_an_endpoint_the_answer_is_503_and_with_a_refusing_one_502() {
         ingress("empty"),
         backend::manifests("closed", "closed.example.com", free_port()),
         ingress("missing"),
-        ingress("port").replace("number: 80", "number: 81").replace("service: {name: port", "service: {name: empty"),
+        ingress("port")
+            .replace("number: 80", "number: 81")
+            .replace("service: {name: port", "service: {name: empty"),
     ));
     for (host, status, reason) in [
         ("empty.example.com", 503, "no endpoints"),
@@ -184,15 +267,33 @@ fn without_an_endpoint_the_answer_is_503_and_with_a_refusing_one_502() {
         ("missing.example.com", 503, "does not exist"),
         ("port.example.com", 503, "no such port"),
     ] {
-        eventually("it is routed", || (gatelet.status_of(host, "/") != 404).then_some(()));
+        eventually("it is routed", || {
+            (gatelet.status_of(host, "/") != 404).then_some(())
+        });
         let said = run(gatelet.curl(host, "/").args(["-w", " %{http_code}"]));
-        assert!(said.ends_with(&format!(" {status}")) && said.contains(reason), "{host}: {said}");
+        assert!(
+            said.ends_with(&format!(" {status}")) && said.contains(reason),
+            "{host}: {said}"
+        );
     }
     let findings = gatelet.status()["findings"].to_string();
-    assert!(findings.contains("UnknownService") && findings.contains("UnknownPort"), "{findings}");
-    let events =
-        gatelet.kubectl(&["get", "events", "-o", "custom-columns=R:.reason,N:.involvedObject.name", "--no-headers"]);
-    assert!(events.lines().any(|line| line.starts_with("UnknownService") && line.ends_with("missing")), "{events}");
+    assert!(
+        findings.contains("UnknownService") && findings.contains("UnknownPort"),
+        "{findings}"
+    );
+    let events = gatelet.kubectl(&[
+        "get",
+        "events",
+        "-o",
+        "custom-columns=R:.reason,N:.involvedObject.name",
+        "--no-headers",
+    ]);
+    assert!(
+        events
+            .lines()
+            .any(|line| line.starts_with("UnknownService") && line.ends_with("missing")),
+        "{events}"
+    );
 }
 
 #[test]
@@ -201,24 +302,41 @@ fn when_one_endpoint_refuses_another_is_tried_and_the_first_is_passed_over() {
     let (one, two) = (Backend::start("one"), Backend::start("two"));
     let (refusing, late) = (free_port(), free_port());
     let slices = backend::slice("retry", &[refusing, one.port, two.port]);
-    gatelet.serve(&format!("{}{slices}{}", backend::service("retry", ""), backend::ingress("retry", HOST, "")), HOST);
+    gatelet.serve(
+        &format!(
+            "{}{slices}{}",
+            backend::service("retry", ""),
+            backend::ingress("retry", HOST, "")
+        ),
+        HOST,
+    );
     for n in 0..30 {
         let body = format!("body-{n}");
-        let said = run(gatelet.curl(HOST, "/").args(["-f", "-X", "POST", "-d", &body]));
+        let said = run(gatelet
+            .curl(HOST, "/")
+            .args(["-f", "-X", "POST", "-d", &body]));
         assert!(said.ends_with(&body), "{said}");
     }
     eventually("the refusing one is passed over", || {
-        gatelet.status()["backends"].to_string().contains("passed over").then_some(())
+        gatelet.status()["backends"]
+            .to_string()
+            .contains("passed over")
+            .then_some(())
     });
     // One that goes and comes back is used again.
     gatelet.apply(&backend::slice("retry", &[late, one.port, two.port]));
     let late = Backend::on("late", late);
-    eventually("the new one gets requests", || (gatelet.status_of(HOST, "/") == 200 && late.count() > 3).then_some(()));
+    eventually("the new one gets requests", || {
+        (gatelet.status_of(HOST, "/") == 200 && late.count() > 3).then_some(())
+    });
     let (before_one, before_two) = (one.count(), two.count());
     for _ in 0..30 {
         assert_eq!(gatelet.status_of(HOST, "/"), 200);
     }
-    assert!(one.count() - before_one >= 5 && two.count() - before_two >= 5, "they share the load");
+    assert!(
+        one.count() - before_one >= 5 && two.count() - before_two >= 5,
+        "they share the load"
+    );
     // A backend that closes what is idle: nobody notices.
     late.stop();
     for _ in 0..20 {
@@ -231,19 +349,42 @@ fn errors_are_told_in_the_form_that_was_asked_for() {
     let gatelet = Gatelet::start();
     let ask = |arguments: &[&str]| {
         let mut command = gatelet.curl("nobody.example.com", "/");
-        run(command.args(arguments).args(["-w", "%{http_code} %{content_type}"]))
+        run(command
+            .args(arguments)
+            .args(["-w", "%{http_code} %{content_type}"]))
     };
     let plain = ask(&[]);
-    assert_eq!(plain, "404 Not Found: no route for this host and path\n404 text/plain; charset=utf-8");
+    assert_eq!(
+        plain,
+        "404 Not Found: no route for this host and path\n404 text/plain; charset=utf-8"
+    );
     let json = ask(&["-H", "Accept: application/json"]);
     let (body, rest) = json.split_once('\n').expect("two lines");
     let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
-    assert_eq!((body["status"].as_u64(), rest), (Some(404), "404 application/json"));
-    let browser = ask(&["-H", "Accept: text/html,application/xhtml+xml,application/json;q=0.9,*/*;q=0.8"]);
+    assert_eq!(
+        (body["status"].as_u64(), rest),
+        (Some(404), "404 application/json")
+    );
+    let browser = ask(&[
+        "-H",
+        "Accept: text/html,application/xhtml+xml,application/json;q=0.9,*/*;q=0.8",
+    ]);
     assert!(browser.ends_with("text/plain; charset=utf-8"), "{browser}");
     let mut grpc = Command::new("curl");
     // Without a body: curl fails where the answer comes before it has sent everything.
-    grpc.args(["-sS", "-D", "-", "--http2-prior-knowledge", "-H", "Content-Type: application/grpc", "-X", "POST"]);
+    grpc.args([
+        "-sS",
+        "-D",
+        "-",
+        "--http2-prior-knowledge",
+        "-H",
+        "Content-Type: application/grpc",
+        "-X",
+        "POST",
+    ]);
     let said = run(grpc.arg(format!("http://127.0.0.1:{}/test.Peer/Echo", gatelet.http)));
-    assert!(said.starts_with("HTTP/2 200") && said.contains("grpc-status: 12\r\n"), "{said}");
+    assert!(
+        said.starts_with("HTTP/2 200") && said.contains("grpc-status: 12\r\n"),
+        "{said}"
+    );
 }

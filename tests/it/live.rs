@@ -1,4 +1,5 @@
-//! Changes while traffic goes on: edits, endpoint changes, certificate swaps, SIGTERM, SIGKILL. No request is lost.
+//! Changes while traffic goes on: edits, endpoint changes, certificate swaps, SIGTERM, SIGKILL. No
+//! request is lost.
 
 use std::{
     io::{BufRead, BufReader},
@@ -13,7 +14,8 @@ use std::{
 };
 
 use super::support::{
-    Backend, Certificate, Connection, Gatelet, backend, certificates, eventually, http::client_config, said,
+    Backend, Certificate, Connection, Gatelet, backend, certificates, eventually,
+    http::client_config, said,
 };
 
 const HOST: &str = "live.example.com";
@@ -32,9 +34,19 @@ fn edits_endpoint_changes_and_certificate_swaps_lose_no_request_and_close_no_con
         )
     };
     let slice = |backend: &Backend| backend::slice("live", &[backend.port]);
-    gatelet.apply(&format!("{}{}{}{}", backend::service("live", ""), slice(&old), first.secret("live"), ingress("")));
-    eventually("the host is served", || (gatelet.status_of(HOST, "/") == 200).then_some(()));
-    eventually("its certificate is shown", || (certificates::shown(gatelet.https, HOST) == first.serial).then_some(()));
+    gatelet.apply(&format!(
+        "{}{}{}{}",
+        backend::service("live", ""),
+        slice(&old),
+        first.secret("live"),
+        ingress("")
+    ));
+    eventually("the host is served", || {
+        (gatelet.status_of(HOST, "/") == 200).then_some(())
+    });
+    eventually("its certificate is shown", || {
+        (certificates::shown(gatelet.https, HOST) == first.serial).then_some(())
+    });
 
     let over = Arc::new(AtomicBool::new(false));
     let plain = h2load(&["--h1"], "http", gatelet.http, &over);
@@ -59,17 +71,23 @@ fn edits_endpoint_changes_and_certificate_swaps_lose_no_request_and_close_no_con
         });
     }
     gatelet.apply(&ingress(""));
-    eventually("the last edit is live", || (gatelet.status_of("other-2.example.com", "/2") == 404).then_some(()));
+    eventually("the last edit is live", || {
+        (gatelet.status_of("other-2.example.com", "/2") == 404).then_some(())
+    });
 
     // Certificates: new handshakes get the new one, connections go on.
     for (file, certificate) in [("second", &second), ("first", &first), ("second", &second)] {
         gatelet.apply(&certificate.secret("live"));
-        eventually(file, || (certificates::shown(gatelet.https, HOST) == certificate.serial).then_some(()));
+        eventually(file, || {
+            (certificates::shown(gatelet.https, HOST) == certificate.serial).then_some(())
+        });
     }
 
     // Endpoints: one more, the old one out, and only then is it taken away.
     gatelet.apply(&backend::slice("live", &[old.port, new.port]));
-    eventually("the new endpoint gets requests", || (new.count() > 50).then_some(()));
+    eventually("the new endpoint gets requests", || {
+        (new.count() > 50).then_some(())
+    });
     gatelet.kubectl(&["delete", "endpointslice", "live-1"]);
     eventually("the old endpoint gets no more", || {
         let before = old.count();
@@ -79,11 +97,16 @@ fn edits_endpoint_changes_and_certificate_swaps_lose_no_request_and_close_no_con
     old.stop();
     let third = Backend::start("third");
     gatelet.apply(&slice(&third));
-    eventually("the third endpoint gets requests", || (third.count() > 50).then_some(()));
+    eventually("the third endpoint gets requests", || {
+        (third.count() > 50).then_some(())
+    });
 
     over.store(true, SeqCst);
     let (asked, asked_secure) = (kept.stop(), kept_secure.stop());
-    assert!(asked > 100 && asked_secure > 100, "{asked} and {asked_secure} requests");
+    assert!(
+        asked > 100 && asked_secure > 100,
+        "{asked} and {asked_secure} requests"
+    );
     plain.join().expect("no request was lost");
     secure.join().expect("no request was lost");
 }
@@ -93,7 +116,9 @@ fn sigterm_under_load_fails_no_request_and_ends_with_0() {
     let mut gatelet = Gatelet::configured("grace = \"20s\"\n");
     let backend = Backend::start("drain");
     gatelet.apply(&backend.manifests("drain", HOST));
-    eventually("the host is served", || (gatelet.status_of(HOST, "/") == 200).then_some(()));
+    eventually("the host is served", || {
+        (gatelet.status_of(HOST, "/") == 200).then_some(())
+    });
     let kept = Drained::start(6, gatelet.http_addr(), None);
     let kept_secure = Drained::start(3, gatelet.https_addr(), Some(HOST));
     let asked_multiplexed = Arc::new(AtomicU64::new(0));
@@ -101,17 +126,32 @@ fn sigterm_under_load_fails_no_request_and_ends_with_0() {
     let mut slow = Connection::open(gatelet.http_addr()).expect("a connection");
     let mut upload = Connection::open(gatelet.http_addr()).expect("a connection");
     eventually("all of them ask", || {
-        (kept.asked().min(kept_secure.asked()).min(asked_multiplexed.load(SeqCst)) > 100).then_some(())
+        (kept
+            .asked()
+            .min(kept_secure.asked())
+            .min(asked_multiplexed.load(SeqCst))
+            > 100)
+            .then_some(())
     });
-    slow.send(format!("GET /slow/1500 HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes()).expect("sent");
-    upload.send(format!("PUT /up HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nab").as_bytes()).expect("sent");
-    eventually("the upload has begun", || (backend.received() >= 2).then_some(()));
+    slow.send(format!("GET /slow/1500 HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes())
+        .expect("sent");
+    upload
+        .send(format!("PUT /up HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nab").as_bytes())
+        .expect("sent");
+    eventually("the upload has begun", || {
+        (backend.received() >= 2).then_some(())
+    });
 
     gatelet.signal("TERM");
-    eventually("nothing is accepted any more", || Connection::open(gatelet.http_addr()).is_err().then_some(()));
+    eventually("nothing is accepted any more", || {
+        Connection::open(gatelet.http_addr()).is_err().then_some(())
+    });
     upload.send(b"cd").expect("the connection is still there");
     let answer = upload.answer().expect("the upload is answered");
-    assert!(answer.status == 200 && answer.text().ends_with("abcd") && answer.closes(), "{answer:?}");
+    assert!(
+        answer.status == 200 && answer.text().ends_with("abcd") && answer.closes(),
+        "{answer:?}"
+    );
     let answer = slow.answer().expect("the slow request is answered");
     assert!(answer.status == 200 && answer.closes(), "{answer:?}");
     assert_eq!(gatelet.wait().code(), Some(0));
@@ -127,12 +167,20 @@ fn a_second_signal_ends_at_once() {
     let mut gatelet = Gatelet::configured("grace = \"10m\"\n");
     let backend = Backend::start("hang");
     gatelet.apply(&backend.manifests("hang", HOST));
-    eventually("the host is served", || (gatelet.status_of(HOST, "/") == 200).then_some(()));
+    eventually("the host is served", || {
+        (gatelet.status_of(HOST, "/") == 200).then_some(())
+    });
     let mut stuck = Connection::open(gatelet.http_addr()).expect("a connection");
-    stuck.send(format!("GET /hang HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes()).expect("sent");
-    eventually("the backend has the request", || (backend.count() == 2).then_some(()));
+    stuck
+        .send(format!("GET /hang HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes())
+        .expect("sent");
+    eventually("the backend has the request", || {
+        (backend.count() == 2).then_some(())
+    });
     gatelet.signal("TERM");
-    eventually("it drains", || gatelet.log().contains("draining").then_some(()));
+    eventually("it drains", || {
+        gatelet.log().contains("draining").then_some(())
+    });
     assert!(gatelet.is_running(), "a request is in flight");
     gatelet.signal("TERM");
     gatelet.wait();
@@ -144,25 +192,42 @@ fn what_was_acknowledged_before_sigkill_is_there_and_served_after_it() {
     const OBJECTS: usize = 300;
     let mut gatelet = Gatelet::start();
     let backend = Backend::start("kept");
-    gatelet.apply(&format!("{}{}", backend::service("kept", ""), backend::slice("kept", &[backend.port])));
+    gatelet.apply(&format!(
+        "{}{}",
+        backend::service("kept", ""),
+        backend::slice("kept", &[backend.port])
+    ));
     let many: String = (0..OBJECTS)
         .map(|n| {
-            backend::ingress(&format!("kept-{n}"), &format!("kept-{n}.example.com"), "")
-                .replace(&format!("service: {{name: kept-{n}"), "service: {name: kept")
+            backend::ingress(&format!("kept-{n}"), &format!("kept-{n}.example.com"), "").replace(
+                &format!("service: {{name: kept-{n}"),
+                "service: {name: kept",
+            )
         })
         .collect();
     let path = gatelet.folder.write("many.yaml", &many);
     let mut apply = gatelet.kubectl_command(&["apply", "-f", path.to_str().expect("a plain path")]);
-    let mut apply = apply.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kubectl");
+    let mut apply = apply
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("kubectl");
     let mut acknowledged = Vec::new();
     for line in BufReader::new(apply.stdout.take().expect("a pipe")).lines() {
         let line = line.expect("text");
-        acknowledged.push(line.strip_suffix(" created").expect("it was created").to_owned());
+        acknowledged.push(
+            line.strip_suffix(" created")
+                .expect("it was created")
+                .to_owned(),
+        );
         if acknowledged.len() == OBJECTS / 3 {
             gatelet.kill();
         }
     }
-    assert!(!apply.wait().expect("its status").success(), "it was killed in the middle");
+    assert!(
+        !apply.wait().expect("its status").success(),
+        "it was killed in the middle"
+    );
     assert!(acknowledged.len() < OBJECTS, "{}", acknowledged.len());
 
     gatelet.spawn();
@@ -171,19 +236,35 @@ fn what_was_acknowledged_before_sigkill_is_there_and_served_after_it() {
     let there: std::collections::BTreeSet<_> = there.lines().collect();
     let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
     for name in &acknowledged {
-        assert!(there.contains(name.as_str()), "{name} was acknowledged and is gone");
+        assert!(
+            there.contains(name.as_str()),
+            "{name} was acknowledged and is gone"
+        );
         let host = format!("{}.example.com", name.rsplit('/').next().expect("a name"));
-        assert_eq!(connection.get(&host, "/").expect("an answer").status, 200, "{host}");
+        assert_eq!(
+            connection.get(&host, "/").expect("an answer").status,
+            200,
+            "{host}"
+        );
     }
     let again = gatelet.apply(&many);
-    assert_eq!(again.lines().count(), OBJECTS, "the rest can be applied: {again}");
+    assert_eq!(
+        again.lines().count(),
+        OBJECTS,
+        "the rest can be applied: {again}"
+    );
 }
 
-/// h2load in the background on eight connections, for a few seconds again and again until it is over.
+/// h2load in the background on eight connections, for a few seconds again and again until it is
+/// over.
 fn h2load(arguments: &[&str], scheme: &str, port: u16, over: &Arc<AtomicBool>) -> JoinHandle<()> {
     let mut command = Command::new("h2load");
-    command.args(["-c", "8", "-t", "1", "-D", "5"]).args(arguments);
-    command.arg(format!("--connect-to=127.0.0.1:{port}")).arg(format!("{scheme}://{HOST}:{port}/"));
+    command
+        .args(["-c", "8", "-t", "1", "-D", "5"])
+        .args(arguments);
+    command
+        .arg(format!("--connect-to=127.0.0.1:{port}"))
+        .arg(format!("{scheme}://{HOST}:{port}/"));
     let over = over.clone();
     thread::spawn(move || {
         while !over.load(SeqCst) {
@@ -195,12 +276,31 @@ fn h2load(arguments: &[&str], scheme: &str, port: u16, over: &Arc<AtomicBool>) -
 fn assert_lossless(output: &Output) {
     let said = said(output);
     let number = |before: &str, after: &str| -> u64 {
-        let line = said.lines().find(|line| line.starts_with(before)).unwrap_or_else(|| panic!("{said}"));
-        let part = line.split(", ").find(|part| part.ends_with(after)).unwrap_or_else(|| panic!("{said}"));
-        part.trim_start_matches(before).trim().split(' ').next().and_then(|n| n.parse().ok()).expect("a number")
+        let line = said
+            .lines()
+            .find(|line| line.starts_with(before))
+            .unwrap_or_else(|| panic!("{said}"));
+        let part = line
+            .split(", ")
+            .find(|part| part.ends_with(after))
+            .unwrap_or_else(|| panic!("{said}"));
+        part.trim_start_matches(before)
+            .trim()
+            .split(' ')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .expect("a number")
     };
-    assert_eq!((number("requests:", "failed"), number("requests:", "errored")), (0, 0), "{said}");
-    // A status counts when the head is there, success at the end: when time is up they need not be the same.
+    assert_eq!(
+        (
+            number("requests:", "failed"),
+            number("requests:", "errored")
+        ),
+        (0, 0),
+        "{said}"
+    );
+    // A status counts when the head is there, success at the end: when time is up they need not be
+    // the same.
     for class in ["3xx", "4xx", "5xx"] {
         assert_eq!(number("status codes:", class), 0, "{said}");
     }
@@ -238,16 +338,23 @@ impl Kept {
                 asked
             })
         };
-        Self { threads: (0..clients).map(client).collect(), stop }
+        Self {
+            threads: (0..clients).map(client).collect(),
+            stop,
+        }
     }
 
     fn stop(self) -> u64 {
         self.stop.store(true, SeqCst);
-        self.threads.into_iter().map(|thread| thread.join().expect("no request was lost")).sum()
+        self.threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no request was lost"))
+            .sum()
     }
 }
 
-/// Clients that ask until they are told, by `Connection: close` or by a refused connection, that it is over.
+/// Clients that ask until they are told, by `Connection: close` or by a refused connection, that it
+/// is over.
 struct Drained {
     asked: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
@@ -256,7 +363,10 @@ struct Drained {
 
 impl Drained {
     fn start(clients: usize, addr: SocketAddr, name: Option<&'static str>) -> Self {
-        let (asked, failures) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (asked, failures) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(Mutex::new(Vec::new())),
+        );
         let client = |_| {
             let (asked, failures) = (asked.clone(), failures.clone());
             thread::spawn(move || {
@@ -270,14 +380,21 @@ impl Drained {
                                 }
                             }
                             failed => {
-                                return failures.lock().expect("no panic").push(format!("{name:?}: {failed:?}"));
+                                return failures
+                                    .lock()
+                                    .expect("no panic")
+                                    .push(format!("{name:?}: {failed:?}"));
                             }
                         }
                     }
                 }
             })
         };
-        Self { threads: (0..clients).map(client).collect(), asked, failures }
+        Self {
+            threads: (0..clients).map(client).collect(),
+            asked,
+            failures,
+        }
     }
 
     fn asked(&self) -> u64 {
@@ -293,8 +410,9 @@ impl Drained {
     }
 }
 
-/// Asks over HTTP/2, four requests at a time, until GOAWAY says that it is over; counts what is answered, returns what
-/// failed. A request that the server says it never took up may be sent elsewhere and has not failed.
+/// Asks over HTTP/2, four requests at a time, until GOAWAY says that it is over; counts what is
+/// answered, returns what failed. A request that the server says it never took up may be sent
+/// elsewhere and has not failed.
 fn multiplexed(addr: SocketAddr, asked: &Arc<AtomicU64>) -> JoinHandle<Vec<String>> {
     use http_body_util::BodyExt as _;
     use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -302,10 +420,17 @@ fn multiplexed(addr: SocketAddr, asked: &Arc<AtomicU64>) -> JoinHandle<Vec<Strin
 
     async fn client(addr: SocketAddr, asked: Arc<AtomicU64>) -> Vec<String> {
         let connector = tokio_rustls::TlsConnector::from(Arc::new(client_config(&["h2"])));
-        let tcp = tokio::net::TcpStream::connect(addr).await.expect("a connection");
-        let stream = connector.connect(HOST.try_into().expect("a name"), tcp).await.expect("TLS");
+        let tcp = tokio::net::TcpStream::connect(addr)
+            .await
+            .expect("a connection");
+        let stream = connector
+            .connect(HOST.try_into().expect("a name"), tcp)
+            .await
+            .expect("TLS");
         let (sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .expect("HTTP/2");
         let driver = tokio::spawn(connection);
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..4 {
@@ -315,12 +440,16 @@ fn multiplexed(addr: SocketAddr, asked: &Arc<AtomicU64>) -> JoinHandle<Vec<Strin
                     if sender.ready().await.is_err() {
                         return None;
                     }
-                    let request = http::Request::get(format!("https://{HOST}/h2")).body(Empty::new()).expect("valid");
+                    let request = http::Request::get(format!("https://{HOST}/h2"))
+                        .body(Empty::new())
+                        .expect("valid");
                     match sender.try_send_request(request).await {
-                        Ok(answer) if answer.status() == 200 => match answer.into_body().collect().await {
-                            Ok(_) => drop(asked.fetch_add(1, SeqCst)),
-                            Err(error) => return Some(format!("body: {error:?}")),
-                        },
+                        Ok(answer) if answer.status() == 200 => {
+                            match answer.into_body().collect().await {
+                                Ok(_) => drop(asked.fetch_add(1, SeqCst)),
+                                Err(error) => return Some(format!("body: {error:?}")),
+                            }
+                        }
                         Ok(answer) => return Some(answer.status().to_string()),
                         Err(mut error) => {
                             let unsent = error.take_message().is_some();
@@ -341,7 +470,10 @@ fn multiplexed(addr: SocketAddr, asked: &Arc<AtomicU64>) -> JoinHandle<Vec<Strin
 
     let asked = asked.clone();
     thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         runtime.block_on(client(addr, asked))
     })
 }

@@ -1,5 +1,6 @@
-//! Whole processes against real peers: the gatelet binary, real kubectl versions, Helm, curl, h2load, WebSocket and gRPC
-//! clients, a real control plane, and Pebble. `tests/run` installs the peers first.
+//! Whole processes against real peers: the gatelet binary, real kubectl versions, Helm, curl,
+//! h2load, WebSocket and gRPC clients, a real control plane, and Pebble. `tests/run` installs the
+//! peers first.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,

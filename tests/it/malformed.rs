@@ -119,11 +119,28 @@ const HEADS: &[(u16, &[u8])] = &[
 fn malformed_heads_are_refused_and_nothing_behind_them_is_read() {
     let (gatelet, backend) = served();
     let before = backend.count();
-    let long = [b"GET /".to_vec(), vec![b'a'; 70_000], b" HTTP/1.1\r\nHost: m.example.com\r\n\r\n".to_vec()].concat();
-    let large =
-        [b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: ".to_vec(), vec![b'a'; 70_000], b"\r\n\r\n".to_vec()].concat();
-    let many = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{}\r\n", "X: y\r\n".repeat(200)).into_bytes();
-    let unending = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{}", "X: y\r\n".repeat(200)).into_bytes();
+    let long = [
+        b"GET /".to_vec(),
+        vec![b'a'; 70_000],
+        b" HTTP/1.1\r\nHost: m.example.com\r\n\r\n".to_vec(),
+    ]
+    .concat();
+    let large = [
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: ".to_vec(),
+        vec![b'a'; 70_000],
+        b"\r\n\r\n".to_vec(),
+    ]
+    .concat();
+    let many = format!(
+        "GET / HTTP/1.1\r\nHost: {HOST}\r\n{}\r\n",
+        "X: y\r\n".repeat(200)
+    )
+    .into_bytes();
+    let unending = format!(
+        "GET / HTTP/1.1\r\nHost: {HOST}\r\n{}",
+        "X: y\r\n".repeat(200)
+    )
+    .into_bytes();
     let own: [(u16, &[u8]); 4] = [(414, &long), (431, &large), (431, &many), (431, &unending)];
     // What a smuggler would have read as the next request.
     let smuggled = format!("GET /smuggled HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
@@ -135,11 +152,22 @@ fn malformed_heads_are_refused_and_nothing_behind_them_is_read() {
             } else {
                 Connection::open(gatelet.http_addr()).expect("a connection")
             };
-            connection.send(&[head, smuggled.as_bytes()].concat()).expect("sent");
-            let answer = connection.answer().unwrap_or_else(|error| panic!("{shown:?} (TLS: {secure}): {error}"));
-            assert_eq!(answer.status, *status, "{shown:?} (TLS: {secure}): {answer:?}");
+            connection
+                .send(&[head, smuggled.as_bytes()].concat())
+                .expect("sent");
+            let answer = connection
+                .answer()
+                .unwrap_or_else(|error| panic!("{shown:?} (TLS: {secure}): {error}"));
+            assert_eq!(
+                answer.status, *status,
+                "{shown:?} (TLS: {secure}): {answer:?}"
+            );
             assert!(answer.closes(), "{shown:?}: {answer:?}");
-            assert_eq!(connection.rest().unwrap_or_default(), b"", "{shown:?}: nothing more is answered");
+            assert_eq!(
+                connection.rest().unwrap_or_default(),
+                b"",
+                "{shown:?}: nothing more is answered"
+            );
         }
     }
     assert_eq!(backend.count(), before, "the backend has seen none of them");
@@ -176,10 +204,21 @@ fn malformed_chunks_break_their_request_off() {
         let shown = String::from_utf8_lossy(body);
         let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
         let head = format!("PUT / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n");
-        connection.send(&[head.as_bytes(), body, smuggled.as_bytes()].concat()).expect("sent");
-        let answer = connection.answer().unwrap_or_else(|error| panic!("{shown:?}: {error}"));
-        assert!(answer.status == 400 && answer.closes(), "{shown:?}: {answer:?}");
-        assert_eq!(connection.rest().unwrap_or_default(), b"", "{shown:?}: nothing more is answered");
+        connection
+            .send(&[head.as_bytes(), body, smuggled.as_bytes()].concat())
+            .expect("sent");
+        let answer = connection
+            .answer()
+            .unwrap_or_else(|error| panic!("{shown:?}: {error}"));
+        assert!(
+            answer.status == 400 && answer.closes(),
+            "{shown:?}: {answer:?}"
+        );
+        assert_eq!(
+            connection.rest().unwrap_or_default(),
+            b"",
+            "{shown:?}: nothing more is answered"
+        );
         // The head may have been on its way already; its body must not end as if it were whole.
         eventually(&format!("{shown:?} is broken off at the backend"), || {
             (backend.count() - backend.abandoned() == well).then_some(())
@@ -187,26 +226,45 @@ fn malformed_chunks_break_their_request_off() {
     }
     // One may arrive late, but none is there twice, and what was smuggled would not be broken off.
     assert!(backend.abandoned() <= bodies.len() as u64);
-    eventually("none is left whole", || (backend.count() - backend.abandoned() == well).then_some(()));
+    eventually("none is left whole", || {
+        (backend.count() - backend.abandoned() == well).then_some(())
+    });
     // And what is allowed: extensions, trailers, upper case, leading zeros.
     let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
     let head = format!("PUT / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: CHUNKED\r\n\r\n");
     connection
-        .send(format!("{head}003;a=\"b\"\r\nabc\r\nA\r\n0123456789\r\n0\r\nX-T: t\r\n\r\n").as_bytes())
+        .send(
+            format!("{head}003;a=\"b\"\r\nabc\r\nA\r\n0123456789\r\n0\r\nX-T: t\r\n\r\n")
+                .as_bytes(),
+        )
         .expect("sent");
     let answer = connection.answer().expect("an answer");
-    assert!(answer.status == 200 && answer.text().ends_with("\nabc0123456789"), "{answer:?}");
+    assert!(
+        answer.status == 200 && answer.text().ends_with("\nabc0123456789"),
+        "{answer:?}"
+    );
 }
 
 #[test]
 fn malformed_http2_requests_are_refused_each_on_its_own() {
     let (gatelet, backend) = served();
     let before = backend.count();
-    let good = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", HOST)];
+    let good = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", HOST),
+    ];
     let with = |more: &[(&'static str, &'static str)]| [&good[..], more].concat();
-    let without = |name: &str| good.into_iter().filter(|(other, _)| *other != name).collect::<Vec<_>>();
+    let without = |name: &str| {
+        good.into_iter()
+            .filter(|(other, _)| *other != name)
+            .collect::<Vec<_>>()
+    };
     let instead = |name: &'static str, value: &'static str| {
-        good.into_iter().map(|pair| if pair.0 == name { (name, value) } else { pair }).collect::<Vec<_>>()
+        good.into_iter()
+            .map(|pair| if pair.0 == name { (name, value) } else { pair })
+            .collect::<Vec<_>>()
     };
     let cases: Vec<Vec<(&str, &str)>> = vec![
         without(":method"),
@@ -261,7 +319,9 @@ fn malformed_http2_requests_are_refused_each_on_its_own() {
         assert!(
             matches!(
                 answer,
-                frames::Outcome::Status(400 | 405 | 417) | frames::Outcome::Reset(_) | frames::Outcome::Gone
+                frames::Outcome::Status(400 | 405 | 417)
+                    | frames::Outcome::Reset(_)
+                    | frames::Outcome::Gone
             ),
             "{case:?}: {answer:?}"
         );
@@ -279,22 +339,37 @@ fn malformed_http2_requests_are_refused_each_on_its_own() {
         let (count, abandoned) = (backend.count(), backend.abandoned());
         let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
         let lengths = said.iter().map(|length| ("content-length", *length));
-        let fields: Vec<_> = instead(":method", "PUT").into_iter().chain(lengths).collect();
+        let fields: Vec<_> = instead(":method", "PUT")
+            .into_iter()
+            .chain(lengths)
+            .collect();
         client.request(1, &fields, false).expect("sent");
-        client.send(&frames::frame(frames::DATA, frames::END_STREAM, 1, sent)).expect("sent");
+        client
+            .send(&frames::frame(frames::DATA, frames::END_STREAM, 1, sent))
+            .expect("sent");
         let answer = client.outcome(1);
-        assert!(matches!(answer, frames::Outcome::Status(400) | frames::Outcome::Reset(_)), "{said:?}: {answer:?}");
+        assert!(
+            matches!(
+                answer,
+                frames::Outcome::Status(400) | frames::Outcome::Reset(_)
+            ),
+            "{said:?}: {answer:?}"
+        );
         eventually("it is broken off at the backend", || {
             (backend.count() - count == backend.abandoned() - abandoned).then_some(())
         });
     }
     let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
     client.request(1, &good, true).expect("sent");
-    assert_eq!(client.outcome(1), frames::Outcome::Status(200), "the client here can do it right");
+    assert_eq!(
+        client.outcome(1),
+        frames::Outcome::Status(200),
+        "the client here can do it right"
+    );
 }
 
-/// A backend that reads a length that is none as 0, as many do, and answers every head with its first line. It answers
-/// what is no request too, as soon as more has come.
+/// A backend that reads a length that is none as 0, as many do, and answers every head with its
+/// first line. It answers what is no request too, as soon as more has come.
 fn lenient() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("its address").port();
@@ -303,13 +378,18 @@ fn lenient() -> u16 {
             thread::spawn(move || {
                 let mut reader = BufReader::new(&stream);
                 while let Some(head) = head(&mut reader) {
-                    let said = field(&head, "content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+                    let said = field(&head, "content-length")
+                        .and_then(|text| text.parse().ok())
+                        .unwrap_or(0);
                     let _ = std::io::copy(&mut reader.by_ref().take(said), &mut std::io::sink());
                     let line = head.lines().next().unwrap_or_default();
                     if !line.ends_with(" HTTP/1.1") {
                         let _ = reader.fill_buf();
                     }
-                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{line}", line.len());
+                    let answer = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{line}",
+                        line.len()
+                    );
                     let _ = (&stream).write_all(answer.as_bytes());
                 }
             });
@@ -322,22 +402,52 @@ fn lenient() -> u16 {
 fn an_unclear_length_over_http2_gives_no_client_a_wrong_answer() {
     let gatelet = Gatelet::configured("workers = 1\n");
     gatelet.serve(&manifests("lenient", HOST, lenient()), HOST);
-    let lengths: &[&[&str]] = &[&[""], &["", ""], &["0", ""], &["5, 5"], &["+5"], &[" 5"], &["18446744073709551616"]];
+    let lengths: &[&[&str]] = &[
+        &[""],
+        &["", ""],
+        &["0", ""],
+        &["5, 5"],
+        &["+5"],
+        &[" 5"],
+        &["18446744073709551616"],
+    ];
     for said in lengths {
         for body in ["", "GET /smuggled HTTP/1.1\r\n\r\n"] {
             let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
-            let asks = [(":method", "PUT"), (":scheme", "http"), (":path", "/attack"), (":authority", HOST)];
-            let fields: Vec<_> =
-                asks.into_iter().chain(said.iter().map(|length| ("content-length", *length))).collect();
+            let asks = [
+                (":method", "PUT"),
+                (":scheme", "http"),
+                (":path", "/attack"),
+                (":authority", HOST),
+            ];
+            let fields: Vec<_> = asks
+                .into_iter()
+                .chain(said.iter().map(|length| ("content-length", *length)))
+                .collect();
             client.request(1, &fields, false).expect("sent");
             // The stream may be reset already.
-            let _ = client.send(&frames::frame(frames::DATA, frames::END_STREAM, 1, body.as_bytes()));
+            let _ = client.send(&frames::frame(
+                frames::DATA,
+                frames::END_STREAM,
+                1,
+                body.as_bytes(),
+            ));
             let attack = client.outcome(1);
             for own in ["/first", "/second"] {
                 let answer = gatelet.get(HOST, own);
-                assert_eq!(answer, format!("GET {own} HTTP/1.1"), "after {said:?} with {body:?}");
+                assert_eq!(
+                    answer,
+                    format!("GET {own} HTTP/1.1"),
+                    "after {said:?} with {body:?}"
+                );
             }
-            assert!(matches!(attack, frames::Outcome::Status(400) | frames::Outcome::Reset(1)), "{said:?}: {attack:?}");
+            assert!(
+                matches!(
+                    attack,
+                    frames::Outcome::Status(400) | frames::Outcome::Reset(1)
+                ),
+                "{said:?}: {attack:?}"
+            );
         }
     }
 }
@@ -346,15 +456,29 @@ fn an_unclear_length_over_http2_gives_no_client_a_wrong_answer() {
 fn crumbs_of_a_cookie_count_as_one_field() {
     let (gatelet, _backend) = served();
     let crumbs: Vec<String> = (0..150).map(|number| format!("c{number}=v")).collect();
-    let asks = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", HOST)];
-    let fields: Vec<_> = asks.into_iter().chain(crumbs.iter().map(|crumb| ("cookie", &**crumb))).collect();
+    let asks = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", HOST),
+    ];
+    let fields: Vec<_> = asks
+        .into_iter()
+        .chain(crumbs.iter().map(|crumb| ("cookie", &**crumb)))
+        .collect();
     let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
     client.request(1, &fields, true).expect("sent");
     assert_eq!(client.outcome(1), frames::Outcome::Status(200));
     let answer = client.body(1);
-    assert!(answer.contains(&format!("cookie: {}\r\n", crumbs.join("; "))), "{answer}");
+    assert!(
+        answer.contains(&format!("cookie: {}\r\n", crumbs.join("; "))),
+        "{answer}"
+    );
     // Other fields are counted each.
-    let fields: Vec<_> = asks.into_iter().chain((0..150).map(|_| ("x-many", "v"))).collect();
+    let fields: Vec<_> = asks
+        .into_iter()
+        .chain((0..150).map(|_| ("x-many", "v")))
+        .collect();
     client.request(3, &fields, true).expect("sent");
     assert_eq!(client.outcome(3), frames::Outcome::Status(431));
 }
@@ -365,7 +489,8 @@ fn a_fragment_over_http2_resets_its_stream_and_no_other() {
     let (gatelet, backend) = served();
     let before = backend.count();
     let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
-    // GET, http, the authority into the table, and the path: Huffman-coded `/#`, and as an entry of the table.
+    // GET, http, the authority into the table, and the path: Huffman-coded `/#`, and as an entry of
+    // the table.
     let authority = [&[0x41, HOST.len() as u8], HOST.as_bytes()].concat();
     let with = |path: &[u8]| [&[0x82, 0x86], path, &*authority].concat();
     // 6 bits of `/`, 12 of `#`, and 6 of padding.
@@ -380,7 +505,12 @@ fn a_fragment_over_http2_resets_its_stream_and_no_other() {
     ] {
         let block = with(path);
         client
-            .send(&frames::frame(frames::HEADERS, frames::END_HEADERS | frames::END_STREAM, stream, &block))
+            .send(&frames::frame(
+                frames::HEADERS,
+                frames::END_HEADERS | frames::END_STREAM,
+                stream,
+                &block,
+            ))
             .expect("sent");
         assert_eq!(client.outcome(stream), expected, "{path:?}");
     }

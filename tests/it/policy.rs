@@ -1,13 +1,21 @@
 //! What is decided about a request: where it goes, what the backend is told, redirects, log lines.
 
-use super::support::{Backend, Certificate, Connection, Gatelet, backend, certificates, eventually, run};
+use super::support::{
+    Backend, Certificate, Connection, Gatelet, backend, certificates, eventually, run,
+};
 
 const HOST: &str = "policy.example.com";
 
 /// The values of a field in what the backend was asked.
 fn told<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
-    let named = |line: &'a str| line.split_once(": ").filter(|(field, _)| field.eq_ignore_ascii_case(name));
-    answer.lines().filter_map(|line| Some(named(line)?.1)).collect()
+    let named = |line: &'a str| {
+        line.split_once(": ")
+            .filter(|(field, _)| field.eq_ignore_ascii_case(name))
+    };
+    answer
+        .lines()
+        .filter_map(|line| Some(named(line)?.1))
+        .collect()
 }
 
 #[test]
@@ -42,7 +50,10 @@ fn backends_are_told_who_asked_and_nobody_can_pretend() {
         command.args(["-H", lie]);
     }
     let answer = run(command.args(["-H", "X-Kept: yes", "-H", "X_Kept: too"]));
-    assert!(!answer.contains("1.2.3.4") && !answer.contains("lie"), "{answer}");
+    assert!(
+        !answer.contains("1.2.3.4") && !answer.contains("lie"),
+        "{answer}"
+    );
     for (name, value) in [
         ("X-Forwarded-For", "127.0.0.1"),
         ("X-Real-IP", "127.0.0.1"),
@@ -60,13 +71,20 @@ fn backends_are_told_who_asked_and_nobody_can_pretend() {
     assert_eq!(told(&secure, "x-forwarded-proto"), ["https"], "{secure}");
     assert_ne!(told(&secure, "x-request-id"), told(&answer, "x-request-id"));
     // Cookies come in crumbs over HTTP/2 and go out as one field.
-    let cookies = run(gatelet.curl_tls(HOST, "/").args(["--http2", "-H", "Cookie: a=1", "-H", "Cookie: b=2"]));
+    let cookies = run(gatelet.curl_tls(HOST, "/").args([
+        "--http2",
+        "-H",
+        "Cookie: a=1",
+        "-H",
+        "Cookie: b=2",
+    ]));
     assert_eq!(told(&cookies, "cookie"), ["a=1; b=2"], "{cookies}");
 }
 
 #[test]
 fn a_trusted_proxy_is_believed_and_its_chain_extended() {
-    let gatelet = Gatelet::configured("[proxy]\ntrusted_proxies = [\"127.0.0.1/32\", \"10.0.0.0/8\"]\n");
+    let gatelet =
+        Gatelet::configured("[proxy]\ntrusted_proxies = [\"127.0.0.1/32\", \"10.0.0.0/8\"]\n");
     let backend = Backend::start("policy");
     let tls = format!("  tls: [{{hosts: [{HOST}]}}]\n");
     gatelet.apply(&format!(
@@ -82,13 +100,27 @@ fn a_trusted_proxy_is_believed_and_its_chain_extended() {
         "-H",
         "X-Request-ID: mine",
     ];
-    eventually("the host is served", || (gatelet.status_of(HOST, "/") == 308).then_some(()));
+    eventually("the host is served", || {
+        (gatelet.status_of(HOST, "/") == 308).then_some(())
+    });
     let answer = run(gatelet.curl(HOST, "/").args(said));
-    assert_eq!(told(&answer, "x-forwarded-for"), ["6.6.6.6, 1.2.3.4, 10.1.1.1, 127.0.0.1"], "{answer}");
-    assert_eq!(told(&answer, "x-real-ip"), ["1.2.3.4"], "the last that is no proxy: {answer}");
+    assert_eq!(
+        told(&answer, "x-forwarded-for"),
+        ["6.6.6.6, 1.2.3.4, 10.1.1.1, 127.0.0.1"],
+        "{answer}"
+    );
+    assert_eq!(
+        told(&answer, "x-real-ip"),
+        ["1.2.3.4"],
+        "the last that is no proxy: {answer}"
+    );
     assert_eq!(told(&answer, "x-request-id"), ["mine"], "{answer}");
     // Another peer is not believed: it is redirected, because it does not speak TLS.
-    let other = gatelet.curl(HOST, "/").args(said).args(["--interface", "127.0.0.9", "-w", "%{http_code}"]).output();
+    let other = gatelet
+        .curl(HOST, "/")
+        .args(said)
+        .args(["--interface", "127.0.0.9", "-w", "%{http_code}"])
+        .output();
     assert_eq!(String::from_utf8_lossy(&other.expect("curl").stdout), "308");
 }
 
@@ -98,11 +130,21 @@ fn the_proxy_protocol_names_the_client() {
     let backend = Backend::start("policy");
     gatelet.apply(&backend.manifests("policy", HOST));
     let answer = eventually("the host is served", || {
-        let output = gatelet.curl(HOST, "/").args(["-f", "--haproxy-protocol"]).output().expect("curl");
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        let output = gatelet
+            .curl(HOST, "/")
+            .args(["-f", "--haproxy-protocol"])
+            .output()
+            .expect("curl");
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     });
     assert_eq!(told(&answer, "x-forwarded-for"), ["127.0.0.1"], "{answer}");
-    assert!(run(gatelet.curl_tls(HOST, "/").arg("--haproxy-protocol")).starts_with("policy\n"), "before TLS too");
+    assert!(
+        run(gatelet.curl_tls(HOST, "/").arg("--haproxy-protocol")).starts_with("policy\n"),
+        "before TLS too"
+    );
     let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
     let ask = |header: &[u8]| {
         let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
@@ -110,13 +152,25 @@ fn the_proxy_protocol_names_the_client() {
         connection.answer()
     };
     let mut v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0f".to_vec();
-    v2.extend([192, 0, 2, 7, 192, 0, 2, 8, 0x30, 0x39, 0x01, 0xbb, 0x04, 0, 0]);
+    v2.extend([
+        192, 0, 2, 7, 192, 0, 2, 8, 0x30, 0x39, 0x01, 0xbb, 0x04, 0, 0,
+    ]);
     let mut v2_six = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\x00\x24".to_vec();
-    v2_six.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0x20, 1, 0xd, 0xb8]);
+    v2_six.extend([
+        0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0x20, 1, 0xd, 0xb8,
+    ]);
     v2_six.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0x30, 0x39, 0x01, 0xbb]);
     for (header, client, port) in [
-        (&b"PROXY TCP4 192.0.2.7 192.0.2.8 12345 443\r\n"[..], "192.0.2.7", "443"),
-        (b"PROXY TCP6 2001:db8::7 2001:db8::8 12345 443\r\n", "2001:db8::7", "443"),
+        (
+            &b"PROXY TCP4 192.0.2.7 192.0.2.8 12345 443\r\n"[..],
+            "192.0.2.7",
+            "443",
+        ),
+        (
+            b"PROXY TCP6 2001:db8::7 2001:db8::8 12345 443\r\n",
+            "2001:db8::7",
+            "443",
+        ),
         (&v2, "192.0.2.7", "443"),
         (&v2_six, "2001:db8::7", "443"),
     ] {
@@ -125,11 +179,18 @@ fn the_proxy_protocol_names_the_client() {
         assert_eq!(told(&answer, "x-forwarded-port"), [port], "{answer}");
     }
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
-    assert_eq!(told(&ask(local).expect("an answer").text(), "x-forwarded-for"), ["127.0.0.1"], "a health check");
+    assert_eq!(
+        told(&ask(local).expect("an answer").text(), "x-forwarded-for"),
+        ["127.0.0.1"],
+        "a health check"
+    );
     let before = backend.count();
-    for bad in
-        [&b""[..], b"PROXY TCP4 192.0.2.7\r\n", b"PROXY TCP4 x y 1 2\r\n", b"\r\n\r\n\0\r\nQUIT\n\x31\x11\x00\x0c"]
-    {
+    for bad in [
+        &b""[..],
+        b"PROXY TCP4 192.0.2.7\r\n",
+        b"PROXY TCP4 x y 1 2\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x31\x11\x00\x0c",
+    ] {
         assert!(ask(bad).is_err(), "{bad:?}");
     }
     assert_eq!(backend.count(), before);
@@ -141,22 +202,38 @@ fn hosts_with_tls_are_redirected_and_pinned() {
     let backend = Backend::start("policy");
     let ingress = |name: &str, annotation: &str, tls: bool| {
         let host = format!("{name}.example.com");
-        let tls = if tls { format!("  tls: [{{hosts: [{host}]}}]\n") } else { String::new() };
+        let tls = if tls {
+            format!("  tls: [{{hosts: [{host}]}}]\n")
+        } else {
+            String::new()
+        };
         let annotated = format!("metadata: {{name: {name}, annotations: {{{annotation}}}}}");
         backend::ingress(name, &host, &tls)
             .replace(&format!("metadata: {{name: {name}}}"), &annotated)
-            .replace(&format!("service: {{name: {name}"), "service: {name: policy")
+            .replace(
+                &format!("service: {{name: {name}"),
+                "service: {name: policy",
+            )
     };
     let all = [
         ingress("secure", "", true),
         ingress("none", "", false),
         ingress("free", "gatelet.dev/ssl-redirect: \"false\"", true),
-        ingress("nginx-free", "nginx.ingress.kubernetes.io/ssl-redirect: \"false\"", true),
-        ingress("forced", "nginx.ingress.kubernetes.io/force-ssl-redirect: \"true\"", false),
+        ingress(
+            "nginx-free",
+            "nginx.ingress.kubernetes.io/ssl-redirect: \"false\"",
+            true,
+        ),
+        ingress(
+            "forced",
+            "nginx.ingress.kubernetes.io/force-ssl-redirect: \"true\"",
+            false,
+        ),
     ];
     // What else is asked of a host with TLS: its default backend, and what another object adds.
-    let guest =
-        ingress("secure", "", false).replace("{name: secure,", "{name: added,").replace("path: /,", "path: /added,");
+    let guest = ingress("secure", "", false)
+        .replace("{name: secure,", "{name: added,")
+        .replace("path: /,", "path: /added,");
     let rest = "metadata: {name: rest}
 spec:
   defaultBackend: {service: {name: policy, port: {number: 80}}}
@@ -165,7 +242,11 @@ spec:
 ---
 ";
     let rest = format!("apiVersion: networking.k8s.io/v1\nkind: Ingress\n{rest}");
-    let manifests = format!("{}{}{guest}{rest}", backend.manifests("policy", HOST), all.concat());
+    let manifests = format!(
+        "{}{}{guest}{rest}",
+        backend.manifests("policy", HOST),
+        all.concat()
+    );
     gatelet.serve(&manifests, "none.example.com");
     let ask = |gatelet: &Gatelet, host: &str, path: &str| {
         run(gatelet.curl(&format!("{host}.example.com"), path).args([
@@ -187,27 +268,59 @@ spec:
     }
     assert!(ask(&gatelet, "secure", "/added").starts_with("308 "));
     assert!(ask(&gatelet, "rest", "/").starts_with("308 "));
-    assert_eq!(ask(&gatelet, "secure", "/.well-known/acme-challenge/token"), "200 ", "never for ACME");
+    assert_eq!(
+        ask(&gatelet, "secure", "/.well-known/acme-challenge/token"),
+        "200 ",
+        "never for ACME"
+    );
     let hsts = |command: &mut std::process::Command| {
         run(command.args(["-o", "/dev/null", "-D", "-"]))
             .to_lowercase()
             .contains("strict-transport-security: max-age=31536000\r\n")
     };
-    assert!(!hsts(&mut gatelet.curl_tls("secure.example.com", "/")), "not with the local CA's certificate");
+    assert!(
+        !hsts(&mut gatelet.curl_tls("secure.example.com", "/")),
+        "not with the local CA's certificate"
+    );
     let ca = Certificate::make(&gatelet.folder, "ca", &["ca"], certificates::ECDSA);
     for (file, certificate, pinned) in [
-        ("signed", ca.signed_by(&gatelet.folder, "signed", &["secure.example.com"]), true),
-        ("own", Certificate::make(&gatelet.folder, "own", &["secure.example.com"], certificates::ECDSA), false),
+        (
+            "signed",
+            ca.signed_by(&gatelet.folder, "signed", &["secure.example.com"]),
+            true,
+        ),
+        (
+            "own",
+            Certificate::make(
+                &gatelet.folder,
+                "own",
+                &["secure.example.com"],
+                certificates::ECDSA,
+            ),
+            false,
+        ),
     ] {
-        let secure = ingress("secure", "", true).replace("hosts: [", &format!("secretName: {file}, hosts: ["));
+        let secure = ingress("secure", "", true)
+            .replace("hosts: [", &format!("secretName: {file}, hosts: ["));
         gatelet.apply(&format!("{}{secure}", certificate.secret(file)));
         eventually("it is served", || {
-            (certificates::shown(gatelet.https, "secure.example.com") == certificate.serial).then_some(())
+            (certificates::shown(gatelet.https, "secure.example.com") == certificate.serial)
+                .then_some(())
         });
-        assert_eq!(hsts(gatelet.curl_tls("secure.example.com", "/").arg("-k")), pinned, "{file}");
+        assert_eq!(
+            hsts(gatelet.curl_tls("secure.example.com", "/").arg("-k")),
+            pinned,
+            "{file}"
+        );
     }
-    assert!(!hsts(&mut gatelet.curl_tls("none.example.com", "/")), "no TLS is asked for");
-    assert!(!hsts(&mut gatelet.curl("free.example.com", "/")), "never over plain HTTP");
+    assert!(
+        !hsts(&mut gatelet.curl_tls("none.example.com", "/")),
+        "no TLS is asked for"
+    );
+    assert!(
+        !hsts(&mut gatelet.curl("free.example.com", "/")),
+        "never over plain HTTP"
+    );
     // The port of the client's own Host is left out; the method stays with 308.
     let answer = run(gatelet.curl("secure.example.com:8080", "/x").args([
         "-d",
@@ -225,7 +338,10 @@ spec:
     gatelet.spawn();
     gatelet.wait_ready();
     assert_eq!(ask(&gatelet, "secure", "/"), "200 ", "off for all");
-    assert!(ask(&gatelet, "forced", "/").starts_with("308 "), "unless it is forced");
+    assert!(
+        ask(&gatelet, "forced", "/").starts_with("308 "),
+        "unless it is forced"
+    );
 }
 
 #[test]
@@ -234,7 +350,9 @@ fn requests_are_logged_as_text_or_json_or_not_at_all() {
     let lines = |configuration: &str| {
         let mut gatelet = Gatelet::configured(configuration);
         gatelet.serve(&backend.manifests("policy", HOST), HOST);
-        run(gatelet.curl(HOST, "/logged?q=1").args(["-A", "agent \"007\"\t"]));
+        run(gatelet
+            .curl(HOST, "/logged?q=1")
+            .args(["-A", "agent \"007\"\t"]));
         gatelet.curl(HOST, "/status/500").output().expect("curl");
         gatelet.signal("TERM");
         gatelet.wait();
@@ -246,7 +364,14 @@ fn requests_are_logged_as_text_or_json_or_not_at_all() {
     };
     let text = lines("[log]\naccess = 1.0\n");
     assert_eq!(text.len(), 2, "{text:?}");
-    for part in ["client=127.0.0.1", "method=GET", HOST, "/logged?q=1", "status=200", "default/policy"] {
+    for part in [
+        "client=127.0.0.1",
+        "method=GET",
+        HOST,
+        "/logged?q=1",
+        "status=200",
+        "default/policy",
+    ] {
         assert!(text[0].contains(part), "{part}: {}", text[0]);
     }
     assert!(text[1].contains("status=500"), "{text:?}");
@@ -256,13 +381,21 @@ fn requests_are_logged_as_text_or_json_or_not_at_all() {
     assert_eq!(line["target"], "access", "{line}");
     assert_eq!(line["status"], 200, "{line}");
     assert_eq!(line["route"], "default/policy", "{line}");
-    for (field, value) in
-        [("host", HOST), ("path", "/logged?q=1"), ("protocol", "HTTP/1.1"), ("agent", "agent \"007\""), ("referer", "")]
-    {
+    for (field, value) in [
+        ("host", HOST),
+        ("path", "/logged?q=1"),
+        ("protocol", "HTTP/1.1"),
+        ("agent", "agent \"007\""),
+        ("referer", ""),
+    ] {
         assert_eq!(line[field], value, "{line}");
     }
 
-    assert_eq!(lines("[log]\naccess = 0.0\n").len(), 1, "errors are written whatever the share");
+    assert_eq!(
+        lines("[log]\naccess = 0.0\n").len(),
+        1,
+        "errors are written whatever the share"
+    );
     assert_eq!(lines("").len(), 0);
 
     // A share of them: 400 coins that all fall within 12 standard deviations.
@@ -270,11 +403,18 @@ fn requests_are_logged_as_text_or_json_or_not_at_all() {
     gatelet.serve(&backend.manifests("policy", HOST), HOST);
     let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
     for _ in 0..400 {
-        assert_eq!(connection.get(HOST, "/sampled").expect("an answer").status, 200);
+        assert_eq!(
+            connection.get(HOST, "/sampled").expect("an answer").status,
+            200
+        );
     }
     gatelet.signal("TERM");
     gatelet.wait();
-    let sampled = gatelet.log().lines().filter(|line| line.contains("/sampled")).count();
+    let sampled = gatelet
+        .log()
+        .lines()
+        .filter(|line| line.contains("/sampled"))
+        .count();
     assert!((1..200).contains(&sampled), "{sampled} of 400");
 }
 
@@ -285,7 +425,11 @@ fn hosts_and_paths_find_their_backends() {
     let backends = names.map(Backend::start);
     let mut manifests = String::new();
     for (name, backend) in names.iter().zip(&backends) {
-        manifests += &format!("{}{}", backend::service(name, ""), backend::slice(name, &[backend.port]));
+        manifests += &format!(
+            "{}{}",
+            backend::service(name, ""),
+            backend::slice(name, &[backend.port])
+        );
     }
     manifests += &backend::ingress("exact", "a.example.com", "");
     manifests += &backend::ingress("wild", "*.example.com", "");
@@ -296,7 +440,14 @@ spec: {defaultBackend: {service: {name: any, port: {number: 80}}}}
 ---
 ";
     gatelet.serve(&manifests, "a.example.com");
-    let who = |host: &str, path: &str| gatelet.get(host, path).lines().next().expect("a line").to_owned();
+    let who = |host: &str, path: &str| {
+        gatelet
+            .get(host, path)
+            .lines()
+            .next()
+            .expect("a line")
+            .to_owned()
+    };
     for (host, expected) in [
         ("a.example.com", "exact"),
         ("A.EXAMPLE.COM", "exact"),
@@ -311,16 +462,28 @@ spec: {defaultBackend: {service: {name: any, port: {number: 80}}}}
         assert_eq!(who(host, "/"), expected, "{host}");
     }
     gatelet.apply(nameless);
-    eventually("the nameless one is there", || (who("example.org", "/") == "any").then_some(()));
+    eventually("the nameless one is there", || {
+        (who("example.org", "/") == "any").then_some(())
+    });
     // Paths are matched and sent on in their normal form.
-    for (sent, arrives) in [("/a/../b/./c", "/b/c"), ("/%61%2f", "/a%2f"), ("//x", "//x"), ("/?q=/../", "/?q=/../")] {
+    for (sent, arrives) in [
+        ("/a/../b/./c", "/b/c"),
+        ("/%61%2f", "/a%2f"),
+        ("//x", "//x"),
+        ("/?q=/../", "/?q=/../"),
+    ] {
         let answer = gatelet.get("a.example.com", sent);
         let line = answer.lines().nth(1).expect("a line").to_owned();
         assert_eq!(line, format!("GET {arrives} HTTP/1.1"), "{sent}");
     }
     // Absolute form, as proxies are asked.
     let mut command = std::process::Command::new("curl");
-    command.args(["-sS", "-x", &format!("http://127.0.0.1:{}", gatelet.http), "http://a.example.com/proxied"]);
+    command.args([
+        "-sS",
+        "-x",
+        &format!("http://127.0.0.1:{}", gatelet.http),
+        "http://a.example.com/proxied",
+    ]);
     assert!(run(&mut command).starts_with("exact\nGET /proxied HTTP/1.1"));
 }
 
@@ -328,11 +491,26 @@ spec: {defaultBackend: {service: {name: any, port: {number: 80}}}}
 fn backends_may_speak_tls_or_be_known_by_name() {
     let gatelet = Gatelet::configured("[proxy]\nlocal_names = true\n");
     let backend = Backend::start("named");
-    let certificate = Certificate::make(&gatelet.folder, "backend", &["backend.example.com"], certificates::RSA);
+    let certificate = Certificate::make(
+        &gatelet.folder,
+        "backend",
+        &["backend.example.com"],
+        certificates::RSA,
+    );
     let port = super::support::free_port();
     let mut server = std::process::Command::new("openssl");
-    server.args(["s_server", "-quiet", "-www", "-accept", &format!("127.0.0.1:{port}"), "-cert"]);
-    server.arg(&certificate.chain).arg("-key").arg(&certificate.key);
+    server.args([
+        "s_server",
+        "-quiet",
+        "-www",
+        "-accept",
+        &format!("127.0.0.1:{port}"),
+        "-cert",
+    ]);
+    server
+        .arg(&certificate.chain)
+        .arg("-key")
+        .arg(&certificate.key);
     let mut server = server.spawn().expect("openssl");
     let secure = backend::manifests("secure", "secure.example.com", port).replace(
         "kind: Ingress\nmetadata: {name: secure}",
@@ -345,14 +523,21 @@ metadata: {{name: named}}
 spec: {{type: ExternalName, externalName: localhost}}
 ---
 {}",
-        backend::ingress("named", "named.example.com", "").replace("number: 80", &format!("number: {}", backend.port))
+        backend::ingress("named", "named.example.com", "")
+            .replace("number: 80", &format!("number: {}", backend.port))
     );
     gatelet.apply(&format!("{secure}{named}"));
-    eventually("the name is resolved", || (gatelet.status_of("named.example.com", "/") == 200).then_some(()));
+    eventually("the name is resolved", || {
+        (gatelet.status_of("named.example.com", "/") == 200).then_some(())
+    });
     assert!(
-        gatelet.get("named.example.com", "/x").starts_with("named\nGET /x HTTP/1.1\r\nhost: named.example.com\r\n")
+        gatelet
+            .get("named.example.com", "/x")
+            .starts_with("named\nGET /x HTTP/1.1\r\nhost: named.example.com\r\n")
     );
-    eventually("TLS is spoken", || (gatelet.status_of("secure.example.com", "/") == 200).then_some(()));
+    eventually("TLS is spoken", || {
+        (gatelet.status_of("secure.example.com", "/") == 200).then_some(())
+    });
     assert!(gatelet.get("secure.example.com", "/").contains("s_server"));
     server.kill().expect("it runs");
     server.wait().expect("its status");

@@ -11,12 +11,20 @@ const OBJECTS: &str = include_str!("peers/objects.json");
 
 #[test]
 fn what_a_real_server_writes_as_protobuf_is_the_same_object_here() {
-    let Some(real) = ControlPlane::start() else { return };
+    let Some(real) = ControlPlane::start() else {
+        return;
+    };
     let (gatelet, folder) = (Gatelet::start(), Folder::new());
     let objects: Vec<(String, Value)> = serde_json::from_str(OBJECTS).expect("JSON");
     let keys = real.kubeconfig().with_file_name("pki");
     let decoded = |name: &str, field: &str| {
-        let encoded = gatelet.kubectl(&["config", "view", "--raw", "-o", &format!("jsonpath={{{field}}}")]);
+        let encoded = gatelet.kubectl(&[
+            "config",
+            "view",
+            "--raw",
+            "-o",
+            &format!("jsonpath={{{field}}}"),
+        ]);
         let encoded = folder.write("encoded", &encoded);
         folder.write(name, &run(Command::new("base64").arg("-d").arg(encoded)))
     };
@@ -25,7 +33,11 @@ fn what_a_real_server_writes_as_protobuf_is_the_same_object_here() {
         certificate: &decoded("certificate", ".users[0].user.client-certificate-data"),
         key: &decoded("key", ".users[0].user.client-key-data"),
     };
-    let theirs = Keys { ca: &keys.join("ca.crt"), certificate: &keys.join("admin.crt"), key: &keys.join("admin.key") };
+    let theirs = Keys {
+        ca: &keys.join("ca.crt"),
+        certificate: &keys.join("admin.crt"),
+        key: &keys.join("admin.key"),
+    };
     for (path, object) in objects {
         // Not kept anywhere: the answer has no resource version, and can be created again.
         let path = format!("{path}?dryRun=All");
@@ -34,14 +46,25 @@ fn what_a_real_server_writes_as_protobuf_is_the_same_object_here() {
         let url = format!("https://127.0.0.1:16443{path}");
         let mut ask = theirs.post(&url, &body, "application/json");
         run(&mut real.beside(
-            ask.args(["--fail-with-body", "-H", "Accept: application/vnd.kubernetes.protobuf", "-o"]).arg(&answer),
+            ask.args([
+                "--fail-with-body",
+                "-H",
+                "Accept: application/vnd.kubernetes.protobuf",
+                "-o",
+            ])
+            .arg(&answer),
         ));
         let said = run(&mut real.beside(&theirs.post(&url, &body, "application/json")));
         let said_file = folder.write("said", &said);
         let url = format!("https://127.0.0.1:{}{path}", gatelet.api);
-        let from_protobuf = run(&mut ours.post(&url, &answer, "application/vnd.kubernetes.protobuf"));
+        let from_protobuf =
+            run(&mut ours.post(&url, &answer, "application/vnd.kubernetes.protobuf"));
         let from_json = run(&mut ours.post(&url, &said_file, "application/json"));
-        assert_eq!(essence(&from_protobuf), essence(&said), "{path}: as the real server has it");
+        assert_eq!(
+            essence(&from_protobuf),
+            essence(&said),
+            "{path}: as the real server has it"
+        );
         assert_eq!(essence(&from_protobuf), essence(&from_json), "{path}");
     }
 }
@@ -66,9 +89,22 @@ struct Keys<'p> {
 impl Keys<'_> {
     fn post(&self, url: &str, body: &Path, content_type: &str) -> Command {
         let mut curl = Command::new("curl");
-        curl.args(["-sS", "-m", "20", "-H", &format!("Content-Type: {content_type}")]);
-        curl.arg("--cacert").arg(self.ca).arg("--cert").arg(self.certificate).arg("--key").arg(self.key);
-        curl.arg("--data-binary").arg(format!("@{}", body.display())).arg(url);
+        curl.args([
+            "-sS",
+            "-m",
+            "20",
+            "-H",
+            &format!("Content-Type: {content_type}"),
+        ]);
+        curl.arg("--cacert")
+            .arg(self.ca)
+            .arg("--cert")
+            .arg(self.certificate)
+            .arg("--key")
+            .arg(self.key);
+        curl.arg("--data-binary")
+            .arg(format!("@{}", body.display()))
+            .arg(url);
         curl
     }
 }

@@ -1,4 +1,5 @@
-//! What lives longer than a request and an answer: WebSocket and gRPC, with real clients and servers.
+//! What lives longer than a request and an answer: WebSocket and gRPC, with real clients and
+//! servers.
 
 use super::support::{
     Certificate, Gatelet, backend, certificates, eventually,
@@ -10,29 +11,46 @@ const HOST: &str = "sockets.example.com";
 
 /// A Service whose port is of this kind, one endpoint of it, and an Ingress with an annotation.
 fn manifests(port: u16, kind: &str, annotation: &str) -> String {
-    let ingress = backend::ingress("sockets", HOST, "")
-        .replace("metadata: {name: sockets}", &format!("metadata: {{name: sockets, annotations: {{{annotation}}}}}"));
-    format!("{}{}{ingress}", backend::service("sockets", kind), backend::slice("sockets", &[port]))
+    let ingress = backend::ingress("sockets", HOST, "").replace(
+        "metadata: {name: sockets}",
+        &format!("metadata: {{name: sockets, annotations: {{{annotation}}}}}"),
+    );
+    format!(
+        "{}{}{ingress}",
+        backend::service("sockets", kind),
+        backend::slice("sockets", &[port])
+    )
 }
 
 fn live(gatelet: &Gatelet, port: u16) {
     eventually("the backend is live", || {
         let backends = gatelet.status()["backends"].to_string();
-        backends.contains(&format!("127.0.0.1:{port}")).then_some(())
+        backends
+            .contains(&format!("127.0.0.1:{port}"))
+            .then_some(())
     });
 }
 
 #[test]
 fn websockets_pass_plain_and_over_tls_and_outlive_idle_connections() {
-    let gatelet = Gatelet::configured("[proxy]\nclient_idle_timeout = \"1s\"\nupstream_idle_timeout = \"1s\"\n");
+    let gatelet = Gatelet::configured(
+        "[proxy]\nclient_idle_timeout = \"1s\"\nupstream_idle_timeout = \"1s\"\n",
+    );
     let server = Server::start("websocket_server.py", &[]);
     gatelet.apply(&manifests(server.ports[0], "", ""));
     live(&gatelet, server.ports[0]);
     let ca = gatelet.state().join("ca.pem");
-    let plain = script("websocket_client.py").args([HOST, &gatelet.http.to_string()]).output();
-    let saw = run(script("websocket_client.py").args([HOST, &gatelet.https.to_string()]).arg(ca));
+    let plain = script("websocket_client.py")
+        .args([HOST, &gatelet.http.to_string()])
+        .output();
+    let saw = run(script("websocket_client.py")
+        .args([HOST, &gatelet.https.to_string()])
+        .arg(ca));
     assert!(plain.expect("python").status.success());
-    assert!(saw.to_lowercase().contains("x-forwarded-proto: https"), "{saw}");
+    assert!(
+        saw.to_lowercase().contains("x-forwarded-proto: https"),
+        "{saw}"
+    );
     assert!(saw.to_lowercase().contains("upgrade: websocket"), "{saw}");
     eventually("both ends know how each connection ended", || {
         let said = server.said();
@@ -40,8 +58,8 @@ fn websockets_pass_plain_and_over_tls_and_outlive_idle_connections() {
         (count("over /echo 4001") == 2 && count("over /abrupt 1006") == 2).then_some(())
     });
     // None of them is left behind.
-    let metrics =
-        run(std::process::Command::new("curl").args(["-s", &format!("http://127.0.0.1:{}/metrics", gatelet.admin)]));
+    let metrics = run(std::process::Command::new("curl")
+        .args(["-s", &format!("http://127.0.0.1:{}/metrics", gatelet.admin)]));
     assert!(metrics.contains("upgrades_total 6"), "{metrics}");
 }
 
@@ -50,10 +68,22 @@ fn what_is_no_upgrade_for_the_backend_stays_an_answer() {
     let gatelet = Gatelet::start();
     let backend = super::support::Backend::start("plain");
     gatelet.serve(&backend.manifests("plain", HOST), HOST);
-    let answer = run(gatelet.curl(HOST, "/").args(["-H", "Connection: Upgrade", "-H", "Upgrade: websocket"]));
-    assert!(answer.to_lowercase().contains("\nupgrade: websocket\r\n"), "{answer}");
+    let answer = run(gatelet.curl(HOST, "/").args([
+        "-H",
+        "Connection: Upgrade",
+        "-H",
+        "Upgrade: websocket",
+    ]));
+    assert!(
+        answer.to_lowercase().contains("\nupgrade: websocket\r\n"),
+        "{answer}"
+    );
     // h2c is never passed on, alone or in a list.
-    for (offered, passed) in [("h2c", None), ("h2c, websocket", Some("websocket")), ("HTTP2-Settings", None)] {
+    for (offered, passed) in [
+        ("h2c", None),
+        ("h2c, websocket", Some("websocket")),
+        ("HTTP2-Settings", None),
+    ] {
         let upgrade = format!("Upgrade: {offered}");
         let mut command = gatelet.curl(HOST, "/");
         command.args([
@@ -65,9 +95,15 @@ fn what_is_no_upgrade_for_the_backend_stays_an_answer() {
             "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA",
         ]);
         let answer = run(&mut command).to_lowercase();
-        assert!(!answer.contains("h2c") && !answer.contains("\nhttp2-settings:"), "{offered}: {answer}");
+        assert!(
+            !answer.contains("h2c") && !answer.contains("\nhttp2-settings:"),
+            "{offered}: {answer}"
+        );
         if let Some(passed) = passed {
-            assert!(answer.contains(&format!("\nupgrade: {passed}\r\n")), "{offered}: {answer}");
+            assert!(
+                answer.contains(&format!("\nupgrade: {passed}\r\n")),
+                "{offered}: {answer}"
+            );
         }
     }
 }
@@ -75,10 +111,20 @@ fn what_is_no_upgrade_for_the_backend_stays_an_answer() {
 #[test]
 fn grpc_passes_with_trailers_errors_and_deadlines() {
     let gatelet = Gatelet::start();
-    let certificate = Certificate::make(&gatelet.folder, "backend", &["backend.example.com"], certificates::ECDSA);
-    let (chain, key) = (certificate.chain.display().to_string(), certificate.key.display().to_string());
+    let certificate = Certificate::make(
+        &gatelet.folder,
+        "backend",
+        &["backend.example.com"],
+        certificates::ECDSA,
+    );
+    let (chain, key) = (
+        certificate.chain.display().to_string(),
+        certificate.key.display().to_string(),
+    );
     let server = Server::start("grpc_server.py", &[&chain, &key]);
-    let [plain, secure] = server.ports[..] else { panic!("{:?}", server.ports) };
+    let [plain, secure] = server.ports[..] else {
+        panic!("{:?}", server.ports)
+    };
     let client = |port: u16, tls: bool, what: &str| {
         let mut command = script("grpc_client.py");
         command.args([HOST, &port.to_string(), what]);
@@ -87,18 +133,37 @@ fn grpc_passes_with_trailers_errors_and_deadlines() {
         }
         run(&mut command)
     };
-    assert!(client(gatelet.http, false, "UNIMPLEMENTED").contains("no route"), "before there is a route");
+    assert!(
+        client(gatelet.http, false, "UNIMPLEMENTED").contains("no route"),
+        "before there is a route"
+    );
     let kinds = [
         (plain, "appProtocol: kubernetes.io/h2c", ""),
-        (plain, "", "nginx.ingress.kubernetes.io/backend-protocol: GRPC"),
-        (secure, "", "nginx.ingress.kubernetes.io/backend-protocol: GRPCS"),
+        (
+            plain,
+            "",
+            "nginx.ingress.kubernetes.io/backend-protocol: GRPC",
+        ),
+        (
+            secure,
+            "",
+            "nginx.ingress.kubernetes.io/backend-protocol: GRPCS",
+        ),
     ];
     for (round, (port, kind, annotation)) in (1..).zip(kinds) {
         gatelet.apply(&manifests(port, kind, annotation));
         live(&gatelet, port);
-        assert_eq!(client(gatelet.https, true, "all"), "ok\n", "{kind}{annotation}");
+        assert_eq!(
+            client(gatelet.https, true, "all"),
+            "ok\n",
+            "{kind}{annotation}"
+        );
         if round == 1 {
-            assert_eq!(client(gatelet.http, false, "all"), "ok\n", "with prior knowledge");
+            assert_eq!(
+                client(gatelet.http, false, "all"),
+                "ok\n",
+                "with prior knowledge"
+            );
         }
         eventually("the late call was cancelled at the server", || {
             let over = server.said().len();
@@ -106,7 +171,10 @@ fn grpc_passes_with_trailers_errors_and_deadlines() {
         });
     }
     drop(server);
-    assert!(!client(gatelet.https, true, "UNAVAILABLE").is_empty(), "a refused connection");
+    assert!(
+        !client(gatelet.https, true, "UNAVAILABLE").is_empty(),
+        "a refused connection"
+    );
     gatelet.kubectl(&["delete", "endpointslice", "sockets-1"]);
     eventually("it has no endpoints", || {
         let mut command = script("grpc_client.py");
@@ -120,8 +188,15 @@ fn grpc_passes_with_trailers_errors_and_deadlines() {
 fn a_grpc_stream_may_be_silent_for_longer_than_connections_idle() {
     let gatelet = Gatelet::configured("[proxy]\nupstream_idle_timeout = \"1s\"\n");
     let server = Server::start("grpc_server.py", &[]);
-    gatelet.apply(&manifests(server.ports[0], "appProtocol: kubernetes.io/h2c", ""));
+    gatelet.apply(&manifests(
+        server.ports[0],
+        "appProtocol: kubernetes.io/h2c",
+        "",
+    ));
     live(&gatelet, server.ports[0]);
     let mut command = script("grpc_client.py");
-    assert_eq!(run(command.args([HOST, &gatelet.http.to_string(), "quiet 8"])), "ok\n");
+    assert_eq!(
+        run(command.args([HOST, &gatelet.http.to_string(), "quiet 8"])),
+        "ok\n"
+    );
 }

@@ -1,6 +1,9 @@
-//! The state folder: served from without anything else, damaged, full, read-only, in use, left alone.
+//! The state folder: served from without anything else, damaged, full, read-only, in use, left
+//! alone.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, thread, time::Duration};
+use std::{
+    fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, thread, time::Duration,
+};
 
 use super::support::{Backend, Connection, Gatelet, backend, can_mount, eventually, run, said};
 
@@ -11,35 +14,63 @@ fn without_its_api_it_serves_what_it_has() {
     let mut gatelet = Gatelet::start();
     let backend = Backend::start("store");
     gatelet.serve(&backend.manifests("store", HOST), HOST);
-    let private =
-        |name: &str| fs::metadata(gatelet.state().join(name)).expect("it is there").permissions().mode() & 0o777;
-    assert_eq!((private("."), private("kubeconfig"), private("ca.pem")), (0o700, 0o600, 0o644));
-    assert_eq!((private("store"), private("mirror"), private("lock")), (0o700, 0o600, 0o600));
+    let private = |name: &str| {
+        fs::metadata(gatelet.state().join(name))
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!(
+        (private("."), private("kubeconfig"), private("ca.pem")),
+        (0o700, 0o600, 0o644)
+    );
+    assert_eq!(
+        (private("store"), private("mirror"), private("lock")),
+        (0o700, 0o600, 0o600)
+    );
     let root = run(Command::new("cat").arg(gatelet.state().join("ca.pem")));
     gatelet.signal("TERM");
     assert_eq!(gatelet.wait().code(), Some(0));
     let mut gatelet = gatelet.again(&["--api", "off"]);
     assert_eq!(gatelet.status_of(HOST, "/"), 200);
-    assert_eq!(run(Command::new("cat").arg(gatelet.state().join("ca.pem"))), root, "the same local CA");
+    assert_eq!(
+        run(Command::new("cat").arg(gatelet.state().join("ca.pem"))),
+        root,
+        "the same local CA"
+    );
     assert!(run(&mut gatelet.curl_tls(HOST, "/")).starts_with("store\n"));
     gatelet.kill();
 }
 
 /// Whether one of these is in a file of the store or of its mirror.
 fn is_on_disk(gatelet: &Gatelet, texts: &[&str]) -> bool {
-    let store = fs::read_dir(gatelet.state().join("store")).expect("readable").flatten().map(|entry| entry.path());
-    store.chain([gatelet.state().join("mirror")]).filter(|path| path.is_file()).any(|path| {
-        let bytes = fs::read(path).expect("readable");
-        texts.iter().any(|text| bytes.windows(text.len()).any(|found| found == text.as_bytes()))
-    })
+    let store = fs::read_dir(gatelet.state().join("store"))
+        .expect("readable")
+        .flatten()
+        .map(|entry| entry.path());
+    store
+        .chain([gatelet.state().join("mirror")])
+        .filter(|path| path.is_file())
+        .any(|path| {
+            let bytes = fs::read(path).expect("readable");
+            texts.iter().any(|text| {
+                bytes
+                    .windows(text.len())
+                    .any(|found| found == text.as_bytes())
+            })
+        })
 }
 
 #[test]
 fn a_sealed_state_shows_no_private_key_and_is_served_from_with_its_key_only() {
     // A PEM key as it is and in base64, and what the Secret below holds.
-    const KEYS: [&str; 3] = ["PRIVATE KEY", "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t", "c2VjcmV0IG9mIHRoZSB0ZXN0"];
-    const SECRET: &str =
-        "apiVersion: v1\nkind: Secret\nmetadata: {name: NAME}\ndata: {key: c2VjcmV0IG9mIHRoZSB0ZXN0}\n";
+    const KEYS: [&str; 3] = [
+        "PRIVATE KEY",
+        "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t",
+        "c2VjcmV0IG9mIHRoZSB0ZXN0",
+    ];
+    const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: NAME}\ndata: {key: c2VjcmV0IG9mIHRoZSB0ZXN0}\n";
     let mut gatelet = Gatelet::start();
     let backend = Backend::start("sealed");
     gatelet.serve(&backend.manifests("sealed", HOST), HOST);
@@ -48,7 +79,10 @@ fn a_sealed_state_shows_no_private_key_and_is_served_from_with_its_key_only() {
     gatelet.signal("TERM");
     assert_eq!(gatelet.wait().code(), Some(0));
     for text in KEYS {
-        assert!(is_on_disk(&gatelet, &[text]) || text.starts_with("LS0"), "{text}");
+        assert!(
+            is_on_disk(&gatelet, &[text]) || text.starts_with("LS0"),
+            "{text}"
+        );
     }
     let [key, other] = [("key", [7; 32]), ("other", [8; 32])].map(|(name, bytes)| {
         let path = gatelet.folder.path().join(name);
@@ -57,7 +91,11 @@ fn a_sealed_state_shows_no_private_key_and_is_served_from_with_its_key_only() {
     });
     gatelet.environment("GATELET_SEAL_KEY_FILE", &key);
     let mut gatelet = gatelet.again(&[]);
-    assert_eq!(fs::read(gatelet.state().join("ca.pem")).expect("the local CA"), root, "the same local CA");
+    assert_eq!(
+        fs::read(gatelet.state().join("ca.pem")).expect("the local CA"),
+        root,
+        "the same local CA"
+    );
     assert!(run(&mut gatelet.curl_tls(HOST, "/")).starts_with("sealed\n"));
     gatelet.apply(&SECRET.replace("NAME", "after"));
     gatelet.kill();
@@ -68,7 +106,11 @@ fn a_sealed_state_shows_no_private_key_and_is_served_from_with_its_key_only() {
     for command in &mut commands {
         let output = command.output().expect("gatelet runs");
         assert!(!output.status.success());
-        assert!(said(&output).contains("store.seal_key_file"), "{}", said(&output));
+        assert!(
+            said(&output).contains("store.seal_key_file"),
+            "{}",
+            said(&output)
+        );
     }
     let gatelet = gatelet.again(&[]);
     assert_eq!(gatelet.status_of(HOST, "/"), 200);
@@ -85,17 +127,20 @@ metadata: {name: copy}
 spec: {type: ExternalName, externalName: localhost}
 ---
 ";
-    let ingress = backend::ingress("copy", HOST, "").replace("number: 80", &format!("number: {}", backend.port));
+    let ingress = backend::ingress("copy", HOST, "")
+        .replace("number: 80", &format!("number: {}", backend.port));
     cluster.serve(&format!("{external}{ingress}"), HOST);
     let kubeconfig = cluster.kubeconfig();
-    let mut gatelet = Gatelet::prepare(&["--kubeconfig", kubeconfig.to_str().expect("a plain path")]);
+    let mut gatelet =
+        Gatelet::prepare(&["--kubeconfig", kubeconfig.to_str().expect("a plain path")]);
     gatelet.configure(SETTINGS);
     gatelet.spawn();
     gatelet.wait_ready();
     assert_eq!(gatelet.status_of(HOST, "/"), 200);
     // The copy is written after a few seconds.
     eventually("the copy is written", || {
-        let store = String::from_utf8_lossy(&fs::read(gatelet.state().join("store/db")).ok()?).into_owned();
+        let store =
+            String::from_utf8_lossy(&fs::read(gatelet.state().join("store/db")).ok()?).into_owned();
         store.contains("cache/").then_some(())
     });
     let copied = fs::read(&kubeconfig).expect("the kubeconfig");
@@ -104,8 +149,15 @@ spec: {type: ExternalName, externalName: localhost}
     drop(cluster);
     gatelet.kill();
     let gatelet = gatelet.again(&["--kubeconfig", kept.to_str().expect("a plain path")]);
-    assert!(gatelet.get(HOST, "/x").starts_with("copy\nGET /x"), "served without the cluster");
-    assert!(gatelet.log().contains("serving from the local copy"), "{}", gatelet.log());
+    assert!(
+        gatelet.get(HOST, "/x").starts_with("copy\nGET /x"),
+        "served without the cluster"
+    );
+    assert!(
+        gatelet.log().contains("serving from the local copy"),
+        "{}",
+        gatelet.log()
+    );
 }
 
 #[test]
@@ -113,7 +165,10 @@ fn damaged_files_are_set_aside_or_mended_and_everything_is_still_served() {
     let mut gatelet = Gatelet::start();
     let backend = Backend::start("store");
     let hosts: Vec<_> = (0..20).map(|n| format!("s{n}.example.com")).collect();
-    let manifests: String = (0..).zip(&hosts).map(|(n, host)| backend.manifests(&format!("store-{n}"), host)).collect();
+    let manifests: String = (0..)
+        .zip(&hosts)
+        .map(|(n, host)| backend.manifests(&format!("store-{n}"), host))
+        .collect();
     gatelet.serve(&manifests, &hosts[19]);
     gatelet.kill();
     let state = gatelet.state();
@@ -126,7 +181,9 @@ fn damaged_files_are_set_aside_or_mended_and_everything_is_still_served() {
         ("cut in half", |bytes| bytes.truncate(bytes.len() / 2)),
         ("zeroed", |bytes| bytes.fill(0)),
         ("garbage", |bytes| {
-            (0_u32..).zip(bytes).for_each(|(n, byte)| *byte = (n.wrapping_mul(2_654_435_761) >> 13) as u8);
+            (0_u32..)
+                .zip(bytes)
+                .for_each(|(n, byte)| *byte = (n.wrapping_mul(2_654_435_761) >> 13) as u8);
         }),
         ("a flipped byte in the middle", |bytes| {
             let middle = bytes.len() / 2;
@@ -136,7 +193,10 @@ fn damaged_files_are_set_aside_or_mended_and_everything_is_still_served() {
         }),
     ];
     let files = ["store/db", "store/conf", "mirror"];
-    for (file, (what, damage)) in files.iter().flat_map(|file| damages.iter().map(move |damage| (file, damage))) {
+    for (file, (what, damage)) in files
+        .iter()
+        .flat_map(|file| damages.iter().map(move |damage| (file, damage)))
+    {
         fs::remove_dir_all(&state).expect("it is there");
         copy(&whole, &state);
         let path = state.join(file);
@@ -147,7 +207,11 @@ fn damaged_files_are_set_aside_or_mended_and_everything_is_still_served() {
         gatelet.wait_ready();
         let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
         for host in &hosts {
-            assert_eq!(connection.get(host, "/").expect("an answer").status, 200, "{file} {what}: {host}");
+            assert_eq!(
+                connection.get(host, "/").expect("an answer").status,
+                200,
+                "{file} {what}: {host}"
+            );
         }
         // What is written now is kept.
         gatelet.apply(&backend.manifests("more", "more.example.com"));
@@ -155,14 +219,20 @@ fn damaged_files_are_set_aside_or_mended_and_everything_is_still_served() {
         gatelet.spawn();
         gatelet.wait_ready();
         for host in [&hosts[0], &hosts[19], "more.example.com"] {
-            assert_eq!(gatelet.status_of(host, "/"), 200, "{file} {what}, restarted: {host}");
+            assert_eq!(
+                gatelet.status_of(host, "/"),
+                200,
+                "{file} {what}, restarted: {host}"
+            );
         }
         gatelet.kill();
     }
     let log = gatelet.log();
-    for text in
-        ["set aside, and rebuilt from its mirror", "they were brought back", "the mirror of the state is damaged"]
-    {
+    for text in [
+        "set aside, and rebuilt from its mirror",
+        "they were brought back",
+        "the mirror of the state is damaged",
+    ] {
         assert!(log.contains(text), "{text}: {log}");
     }
 
@@ -187,7 +257,10 @@ fn files_made_for_others_are_made_again() {
     fs::write(gatelet.state().join("ca.pem"), "").expect("it is there");
     gatelet.spawn();
     gatelet.wait_ready();
-    assert_eq!(fs::read_to_string(gatelet.kubeconfig()).expect("a kubeconfig"), before);
+    assert_eq!(
+        fs::read_to_string(gatelet.kubeconfig()).expect("a kubeconfig"),
+        before
+    );
     assert!(run(&mut gatelet.curl_tls(HOST, "/")).starts_with("store\n"));
 }
 
@@ -203,26 +276,49 @@ fn a_full_disk_refuses_writes_and_goes_on_serving() {
     let backend = Backend::start("full");
     gatelet.serve(&backend.manifests("full", HOST), HOST);
     let filler = gatelet.inner_state().join("filler");
-    let fill = || Command::new("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}", filler.display())).output();
+    let fill = || {
+        Command::new("dd")
+            .args(["if=/dev/zero", "bs=4k"])
+            .arg(format!("of={}", filler.display()))
+            .output()
+    };
     fill().expect("dd");
     let secret = |name: &str| {
-        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: {}}}\n", "x".repeat(200_000))
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: {}}}\n",
+            "x".repeat(200_000)
+        )
     };
     let path = gatelet.folder.write("big.yaml", &secret("big"));
     let create = |gatelet: &Gatelet| {
-        gatelet.kubectl_command(&["create", "-f", path.to_str().expect("a plain path")]).output().expect("kubectl")
+        gatelet
+            .kubectl_command(&["create", "-f", path.to_str().expect("a plain path")])
+            .output()
+            .expect("kubectl")
     };
     let refused = create(&gatelet);
     assert!(!refused.status.success(), "{}", said(&refused));
-    assert!(said(&refused).contains("no space left"), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("no space left"),
+        "{}",
+        said(&refused)
+    );
     assert_eq!(gatelet.status_of(HOST, "/"), 200, "what there is is served");
     assert!(run(&mut gatelet.curl_tls(HOST, "/")).starts_with("full\n"));
-    assert_eq!(gatelet.kubectl(&["get", "configmap", "-o", "name"]), "", "what was refused is not there");
+    assert_eq!(
+        gatelet.kubectl(&["get", "configmap", "-o", "name"]),
+        "",
+        "what was refused is not there"
+    );
     // With room again, writes are taken again, without a restart.
     fs::remove_file(&filler).expect("it is there");
-    eventually("writes are taken again", || create(&gatelet).status.success().then_some(()));
+    eventually("writes are taken again", || {
+        create(&gatelet).status.success().then_some(())
+    });
     gatelet.apply(&backend.manifests("later", "later.example.com"));
-    eventually("it is served", || (gatelet.status_of("later.example.com", "/") == 200).then_some(()));
+    eventually("it is served", || {
+        (gatelet.status_of("later.example.com", "/") == 200).then_some(())
+    });
 }
 
 #[test]
@@ -245,17 +341,29 @@ fn a_disk_that_is_full_or_read_only_from_the_start_is_reported_and_what_it_has_i
     ];
     for (prepare, spoil, has_state) in cases {
         let mut gatelet = Gatelet::prepare(&[]);
-        gatelet.mounts(&format!("mount -t tmpfs -o size=8m none \"$STATE\"\n{prepare}\n{spoil}"));
+        gatelet.mounts(&format!(
+            "mount -t tmpfs -o size=8m none \"$STATE\"\n{prepare}\n{spoil}"
+        ));
         gatelet.spawn();
         gatelet.wait_ready();
         let expected = if has_state { 200 } else { 404 };
         assert_eq!(gatelet.status_of(HOST, "/"), expected, "{prepare} {spoil}");
         if has_state {
-            assert!(run(&mut gatelet.curl_tls(HOST, "/")).starts_with("disk\n"), "{prepare} {spoil}");
+            assert!(
+                run(&mut gatelet.curl_tls(HOST, "/")).starts_with("disk\n"),
+                "{prepare} {spoil}"
+            );
         }
         let state = gatelet.status()["store"].to_string();
-        assert!(state.contains("in memory only"), "{prepare} {spoil}: {state}");
-        assert!(gatelet.log().contains("state cannot be kept"), "{prepare} {spoil}: {}", gatelet.log());
+        assert!(
+            state.contains("in memory only"),
+            "{prepare} {spoil}: {state}"
+        );
+        assert!(
+            gatelet.log().contains("state cannot be kept"),
+            "{prepare} {spoil}: {}",
+            gatelet.log()
+        );
     }
 }
 
@@ -278,7 +386,10 @@ fn one_folder_is_for_one_process() {
     let output = command.arg(gatelet.state()).output().expect("gatelet");
     assert!(!output.status.success());
     let text = said(&output);
-    assert!(text.contains("in use by another gatelet") && text.contains("--state"), "{text}");
+    assert!(
+        text.contains("in use by another gatelet") && text.contains("--state"),
+        "{text}"
+    );
     assert_eq!(gatelet.status_of(HOST, "/"), 404, "the first goes on");
 }
 
@@ -290,7 +401,10 @@ fn an_idle_process_writes_nothing_to_the_disk() {
     let written = || {
         let io = fs::read_to_string(format!("/proc/{}/io", gatelet.pid())).expect("it runs");
         let field = |name: &str| -> u64 {
-            let line = io.lines().find_map(|line| line.strip_prefix(name)).expect("it is there");
+            let line = io
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .expect("it is there");
             line.trim().parse().expect("a number")
         };
         field("write_bytes: ")
@@ -308,5 +422,9 @@ fn an_idle_process_writes_nothing_to_the_disk() {
     }
     gatelet.kubectl(&["get", "ingress", "-A"]);
     gatelet.apply(&backend.manifests("idle", HOST));
-    assert_eq!(written(), before, "neither time, requests, reads nor applying the same write anything");
+    assert_eq!(
+        written(),
+        before,
+        "neither time, requests, reads nor applying the same write anything"
+    );
 }

@@ -1,5 +1,6 @@
-//! Six minutes with the defaults and the real times: every idle, slow, silent and unread kind of client at once. All the
-//! while every core answers, and at the end connections and memory are back and SIGTERM ends the process.
+//! Six minutes with the defaults and the real times: every idle, slow, silent and unread kind of
+//! client at once. All the while every core answers, and at the end connections and memory are back
+//! and SIGTERM ends the process.
 //!
 //! `tests/run` runs it beside the other tests; by itself: `cargo test --test soak -- --ignored`.
 #![allow(
@@ -34,26 +35,37 @@ const SLOW_HOST: &str = "slow.example.com";
 /// Clients of each kind at once.
 const EACH: usize = 3;
 
-/// New connections by which each core is asked: the kernel spreads them over the cores by their addresses.
+/// New connections by which each core is asked: the kernel spreads them over the cores by their
+/// addresses.
 const PROBES: usize = 40;
 
 /// What a busy machine may add to a deadline.
 const SLACK: Duration = Duration::from_secs(30);
 
-/// What may stay of the memory of some hundred connections, in KiB: gatelet looks for growth of 8 MiB.
+/// What may stay of the memory of some hundred connections, in KiB: gatelet looks for growth of 8
+/// MiB.
 const MEMORY_LEFT: u64 = 9 * 1024;
 
 /// Memory that is the process's own, in KiB.
 fn memory(gatelet: &Gatelet) -> u64 {
     let path = format!("/proc/{}/smaps_rollup", gatelet.pid());
     let text = fs::read_to_string(path).expect("it runs");
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("it is there");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:"))
+        .expect("it is there");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number")
 }
 
 /// Connections that gatelet has with clients.
 fn connections(gatelet: &Gatelet) -> usize {
-    [gatelet.http, gatelet.https].map(|port| open_connections(port).len()).iter().sum()
+    [gatelet.http, gatelet.https]
+        .map(|port| open_connections(port).len())
+        .iter()
+        .sum()
 }
 
 /// Asks over so many new connections, with TLS and without, that every core is asked.
@@ -73,15 +85,31 @@ fn every_core_answers(gatelet: &Gatelet) {
 fn warm_up(gatelet: &Gatelet) {
     for (scheme, port) in [("http", gatelet.http), ("https", gatelet.https)] {
         let mut load = std::process::Command::new("h2load");
-        load.args(["-n", "2000", "-c", "20", "-m", "10", "-H", &format!(":authority: {HOST}")]);
+        load.args([
+            "-n",
+            "2000",
+            "-c",
+            "20",
+            "-m",
+            "10",
+            "-H",
+            &format!(":authority: {HOST}"),
+        ]);
         let said = run(load.arg(format!("{scheme}://127.0.0.1:{port}/")));
         assert!(said.contains("2000 succeeded"), "{said}");
     }
 }
 
-fn start(gatelet: &Gatelet, kind: Kind, patience: Duration) -> thread::JoinHandle<Option<Duration>> {
+fn start(
+    gatelet: &Gatelet,
+    kind: Kind,
+    patience: Duration,
+) -> thread::JoinHandle<Option<Duration>> {
     let (http, https) = (gatelet.http_addr(), gatelet.https_addr());
-    thread::spawn(move || kind.run(http, https, HOST, patience).map(|ended| ended.after))
+    thread::spawn(move || {
+        kind.run(http, https, HOST, patience)
+            .map(|ended| ended.after)
+    })
 }
 
 #[test]
@@ -93,7 +121,9 @@ fn six_minutes_with_every_kind_of_client() {
     let slow = Backend::start("slow");
     gatelet.serve(&slow.manifests("slow", SLOW_HOST), SLOW_HOST);
     warm_up(&gatelet);
-    let before = eventually("the warm-up's connections end", || (connections(&gatelet) == 0).then(|| memory(&gatelet)));
+    let before = eventually("the warm-up's connections end", || {
+        (connections(&gatelet) == 0).then(|| memory(&gatelet))
+    });
 
     // All kinds at once, and ordinary clients between them.
     let timeouts = Timeouts::default();
@@ -112,19 +142,28 @@ fn six_minutes_with_every_kind_of_client() {
                 sleep(Duration::from_secs(3));
             }
         });
-        let ended = clients.into_iter().map(|(kind, client)| (kind, client.join().expect("no panic"))).collect();
+        let ended = clients
+            .into_iter()
+            .map(|(kind, client)| (kind, client.join().expect("no panic")))
+            .collect();
         over.store(true, Relaxed);
         ended
     });
     for (kind, after) in ended {
         let due = (kind.ends_after)(&timeouts);
-        let after = after.unwrap_or_else(|| panic!("{kind:?} was not ended within {due:?} and {SLACK:?}"));
-        assert!(after >= due.mul_f32(0.9), "{kind:?} was ended too early: after {after:?}, due after {due:?}");
+        let after =
+            after.unwrap_or_else(|| panic!("{kind:?} was not ended within {due:?} and {SLACK:?}"));
+        assert!(
+            after >= due.mul_f32(0.9),
+            "{kind:?} was ended too early: after {after:?}, due after {due:?}"
+        );
     }
 
     // What they took is given back.
     every_core_answers(&gatelet);
-    eventually("the connections end", || (connections(&gatelet) == 0).then_some(()));
+    eventually("the connections end", || {
+        (connections(&gatelet) == 0).then_some(())
+    });
     let peak = memory(&gatelet);
     let mut after = peak;
     let limit = before + MEMORY_LEFT;
@@ -133,21 +172,35 @@ fn six_minutes_with_every_kind_of_client() {
         after = memory(&gatelet);
         (after <= limit).then_some(())
     });
-    eprintln!("memory: {before} KiB before, {peak} KiB when the last client left, {after} KiB in the end");
+    eprintln!(
+        "memory: {before} KiB before, {peak} KiB when the last client left, {after} KiB in the end"
+    );
 
     // SIGTERM while all kinds are there again: what is in flight is finished, and the process ends.
-    let clients: Vec<_> = kinds().into_iter().map(|kind| start(&gatelet, kind, Duration::from_secs(60))).collect();
-    let quiet = kinds().iter().filter(|kind| kind.transport == Transport::Plain).count();
-    eventually("they are connected", || (connections(&gatelet) >= quiet).then_some(()));
+    let clients: Vec<_> = kinds()
+        .into_iter()
+        .map(|kind| start(&gatelet, kind, Duration::from_secs(60)))
+        .collect();
+    let quiet = kinds()
+        .iter()
+        .filter(|kind| kind.transport == Transport::Plain)
+        .count();
+    eventually("they are connected", || {
+        (connections(&gatelet) >= quiet).then_some(())
+    });
     let asked = slow.count();
     let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
     let request = format!("GET /slow/5000 HTTP/1.1\r\nHost: {SLOW_HOST}\r\n\r\n");
     connection.send(request.as_bytes()).expect("sent");
-    eventually("the request is in flight", || (slow.count() > asked).then_some(()));
+    eventually("the request is in flight", || {
+        (slow.count() > asked).then_some(())
+    });
 
     gatelet.signal("TERM");
 
-    let answer = connection.answer().expect("the request in flight is answered");
+    let answer = connection
+        .answer()
+        .expect("the request in flight is answered");
     assert_eq!((answer.status, answer.closes()), (200, true));
     assert!(gatelet.wait().success(), "{}", gatelet.log());
     drop(clients);

@@ -6,7 +6,10 @@ fn address(text: &str) -> IpAddr {
 }
 
 fn said(addresses: &[&str], own: &[&str]) -> String {
-    let mut found = dns::Advice { addresses_known: true, ..dns::Advice::default() };
+    let mut found = dns::Advice {
+        addresses_known: true,
+        ..dns::Advice::default()
+    };
     for text in addresses {
         match address(text) {
             IpAddr::V4(v4) => found.ipv4.push(v4),
@@ -27,7 +30,11 @@ fn said(addresses: &[&str], own: &[&str]) -> String {
 #[test]
 fn where_a_name_leads_is_held_against_what_this_node_has() {
     for (addresses, own, expected) in [
-        (&[][..], &["192.0.2.1"][..], "a.test has neither an A nor an AAAA record"),
+        (
+            &[][..],
+            &["192.0.2.1"][..],
+            "a.test has neither an A nor an AAAA record",
+        ),
         (
             &["203.0.113.7"],
             &["192.168.1.5"],
@@ -64,7 +71,15 @@ fn where_a_name_leads_is_held_against_what_this_node_has() {
 
 #[test]
 fn addresses_that_only_neighbours_reach_are_told_apart() {
-    for text in ["10.1.2.3", "127.0.0.1", "169.254.1.1", "100.64.0.1", "::1", "fe80::1", "fd00::1"] {
+    for text in [
+        "10.1.2.3",
+        "127.0.0.1",
+        "169.254.1.1",
+        "100.64.0.1",
+        "::1",
+        "fe80::1",
+        "fd00::1",
+    ] {
         assert!(is_private(address(text)), "{text}");
     }
     for text in ["100.128.0.1", "172.32.0.1", "198.51.100.1", "2001:db8::1"] {
@@ -75,9 +90,26 @@ fn addresses_that_only_neighbours_reach_are_told_apart() {
 
 #[test]
 fn caa_records_that_shut_the_ca_out_are_named_whatever_the_challenge() {
-    let caa = vec![Caa { critical: false, tag: "issue".to_owned(), value: "other.test".to_owned() }];
-    let found = dns::Advice { caa, caa_at: Some("test".to_owned()), ..dns::Advice::default() };
+    let caa = vec![Caa {
+        critical: false,
+        tag: "issue".to_owned(),
+        value: "other.test".to_owned(),
+    }];
+    let found = dns::Advice {
+        caa,
+        caa_at: Some("test".to_owned()),
+        ..dns::Advice::default()
+    };
     let identities = ["ca.test".to_owned()];
-    let failed = Failed { name: "a.test", wildcard: true, method: "dns-01", port: None, identities: &identities };
-    assert_eq!(sentences(&failed, &found, &[]), ["the CAA records of test do not let ca.test issue"]);
+    let failed = Failed {
+        name: "a.test",
+        wildcard: true,
+        method: "dns-01",
+        port: None,
+        identities: &identities,
+    };
+    assert_eq!(
+        sentences(&failed, &found, &[]),
+        ["the CAA records of test do not let ca.test issue"]
+    );
 }

@@ -10,27 +10,47 @@ fn names(names: &[&str]) -> Vec<String> {
 fn the_fifth_failure_of_a_name_within_an_hour_is_not_asked_for() {
     let mut budget = Budget::default();
     for failure in 0..4 {
-        assert_eq!(budget.check(&names(&["a.example"]), Purpose::New, NOW + failure), Ok(()), "{failure}");
+        assert_eq!(
+            budget.check(&names(&["a.example"]), Purpose::New, NOW + failure),
+            Ok(()),
+            "{failure}"
+        );
         budget.failed("a.example", NOW + failure);
     }
     assert_eq!(budget.failures_left("a.example", NOW + 10), 0);
-    let refusal = budget.check(&names(&["b.example", "a.example"]), Purpose::New, NOW + 10).expect_err("over");
+    let refusal = budget
+        .check(&names(&["b.example", "a.example"]), Purpose::New, NOW + 10)
+        .expect_err("over");
     assert_eq!(refusal.until, Some(NOW + HOUR));
     assert!(refusal.why.contains("a.example"));
-    assert_eq!(budget.check(&names(&["b.example"]), Purpose::New, NOW + 10), Ok(()));
-    assert_eq!(budget.check(&names(&["a.example"]), Purpose::New, NOW + HOUR), Ok(()));
+    assert_eq!(
+        budget.check(&names(&["b.example"]), Purpose::New, NOW + 10),
+        Ok(())
+    );
+    assert_eq!(
+        budget.check(&names(&["a.example"]), Purpose::New, NOW + HOUR),
+        Ok(())
+    );
 }
 
 #[test]
 fn the_fifth_certificate_for_the_same_names_within_a_week_is_not_asked_for() {
     let mut budget = Budget::default();
     for day in 0..4 {
-        assert_eq!(budget.check(&names(&["a", "b"]), Purpose::New, NOW + day * 86_400), Ok(()));
+        assert_eq!(
+            budget.check(&names(&["a", "b"]), Purpose::New, NOW + day * 86_400),
+            Ok(())
+        );
         budget.issued(&names(&["b", "a"]), NOW + day * 86_400);
     }
-    let refusal = budget.check(&names(&["a", "b"]), Purpose::New, NOW + 4 * 86_400).expect_err("over");
+    let refusal = budget
+        .check(&names(&["a", "b"]), Purpose::New, NOW + 4 * 86_400)
+        .expect_err("over");
     assert_eq!(refusal.until, Some(NOW + WEEK));
-    assert_eq!(budget.check(&names(&["a"]), Purpose::New, NOW + 4 * 86_400), Ok(()));
+    assert_eq!(
+        budget.check(&names(&["a"]), Purpose::New, NOW + 4 * 86_400),
+        Ok(())
+    );
     assert_eq!(budget.certificates_left(&names(&["a", "b"]), NOW + WEEK), 1);
 }
 
@@ -41,7 +61,13 @@ fn a_success_forgets_failures_and_a_person_forgives_them() {
         budget.failed("a", NOW + failure * HOUR);
     }
     let later = NOW + 1000 * HOUR;
-    assert_eq!(budget.check(&names(&["a"]), Purpose::New, later).expect_err("in a row").until, None);
+    assert_eq!(
+        budget
+            .check(&names(&["a"]), Purpose::New, later)
+            .expect_err("in a row")
+            .until,
+        None
+    );
     budget.forgive(&names(&["a"]));
     assert_eq!(budget.check(&names(&["a"]), Purpose::New, later), Ok(()));
     budget.failed("a", later);
@@ -55,8 +81,13 @@ fn times_of_a_clock_that_ran_ahead_do_not_refuse_for_years() {
     for _ in 0..4 {
         budget.failed("a", NOW + 10 * 365 * 86_400);
     }
-    let refusal = budget.check(&names(&["a"]), Purpose::New, NOW).expect_err("over");
-    assert!(refusal.until.is_some_and(|until| until <= NOW + HOUR), "{refusal:?}");
+    let refusal = budget
+        .check(&names(&["a"]), Purpose::New, NOW)
+        .expect_err("over");
+    assert!(
+        refusal.until.is_some_and(|until| until <= NOW + HOUR),
+        "{refusal:?}"
+    );
 }
 
 #[test]
@@ -67,7 +98,10 @@ fn what_is_remembered_is_bounded() {
         budget.issued(&names(&[&format!("{number}.other")]), NOW + number);
         budget.ordered(NOW);
     }
-    assert_eq!((budget.failures.len(), budget.issued.len()), (REMEMBERED, REMEMBERED));
+    assert_eq!(
+        (budget.failures.len(), budget.issued.len()),
+        (REMEMBERED, REMEMBERED)
+    );
     assert!(budget.orders.len() <= 1_000);
 }
 
@@ -91,13 +125,21 @@ fn a_renewal_in_time_is_made_whatever_was_issued_before() {
         budget.ordered(now);
         budget.issued(&names(&["a"]), now);
     }
-    assert!(budget.check(&names(&["a"]), Purpose::New, NOW + 10 * DAY).is_err());
+    assert!(
+        budget
+            .check(&names(&["a"]), Purpose::New, NOW + 10 * DAY)
+            .is_err()
+    );
 
     // One that issues for a minute.
     let minute = Purpose::Renewal { lifetime: 60 };
     for renewal in 0..1000 {
         let now = NOW + 10 * DAY + renewal * 30;
-        assert_eq!(budget.check(&names(&["a"]), minute, now), Ok(()), "{renewal}");
+        assert_eq!(
+            budget.check(&names(&["a"]), minute, now),
+            Ok(()),
+            "{renewal}"
+        );
         budget.ordered(now);
     }
 }
@@ -108,6 +150,8 @@ fn many_long_lived_certificates_that_are_due_at_once_are_spread() {
     for _ in 0..ORDERS_PER_THREE_HOURS {
         budget.ordered(NOW);
     }
-    let refusal = budget.check(&names(&["a"]), Purpose::Renewal { lifetime: 90 * DAY }, NOW).expect_err("over");
+    let refusal = budget
+        .check(&names(&["a"]), Purpose::Renewal { lifetime: 90 * DAY }, NOW)
+        .expect_err("over");
     assert_eq!(refusal.until, Some(NOW + ORDERS_COUNT_FOR));
 }

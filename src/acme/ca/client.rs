@@ -21,8 +21,8 @@ use super::{
     wire::{Wire, exchange},
 };
 
-/// How often a request is sent again with a nonce that the CA likes better: enough for a CA of several servers behind
-/// one name that know half of each other's nonces.
+/// How often a request is sent again with a nonce that the CA likes better: enough for a CA of
+/// several servers behind one name that know half of each other's nonces.
 const NONCE_RETRIES: usize = 20;
 /// How long a nonce may be.
 const NONCE_LENGTH: usize = 512;
@@ -54,7 +54,8 @@ pub(super) type Resource = (&'static str, fn(&Directory) -> Option<&str>);
 const NEW_NONCE: Resource = ("newNonce", |directory| Some(&directory.new_nonce));
 const NEW_ACCOUNT: Resource = ("newAccount", |directory| Some(&directory.new_account));
 pub(super) const NEW_ORDER: Resource = ("newOrder", |directory| Some(&directory.new_order));
-pub(super) const REVOKE_CERT: Resource = ("revokeCert", |directory| directory.revoke_cert.as_deref());
+pub(super) const REVOKE_CERT: Resource =
+    ("revokeCert", |directory| directory.revoke_cert.as_deref());
 pub(super) const KEY_CHANGE: Resource = ("keyChange", |directory| directory.key_change.as_deref());
 const RENEWAL_INFO: Resource = ("renewalInfo", |directory| directory.renewal_info.as_deref());
 
@@ -65,7 +66,12 @@ impl Client {
     /// A URL that is none.
     pub fn new(http: Http, directory: &str) -> Result<Self, ClientError> {
         let url = directory.parse().map_err(|_bad| HttpError::Url)?;
-        Ok(Self(Arc::new(Inner { http, url, directory: tokio::sync::Mutex::default(), nonce: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            http,
+            url,
+            directory: tokio::sync::Mutex::default(),
+            nonce: Mutex::default(),
+        })))
     }
 
     /// The CA's directory; at most a day old.
@@ -93,8 +99,9 @@ impl Client {
         Ok(header::date(&self.get(&self.0.url).await?.headers))
     }
 
-    /// Makes an account, or finds the one that the key has (RFC 8555 section 7.3); agrees to the terms of service. With
-    /// `only_existing`, none is made: the CA says `accountDoesNotExist` instead (section 7.3.1).
+    /// Makes an account, or finds the one that the key has (RFC 8555 section 7.3); agrees to the
+    /// terms of service. With `only_existing`, none is made: the CA says `accountDoesNotExist`
+    /// instead (section 7.3.1).
     ///
     /// # Errors
     /// The CA refuses or does not answer.
@@ -105,7 +112,8 @@ impl Client {
         external: Option<&ExternalAccount>,
         only_existing: bool,
     ) -> Result<Replied<Account>, ClientError> {
-        // The crate makes an account with a key that is stored already, but neither with contacts nor with a binding.
+        // The crate makes an account with a key that is stored already, but neither with contacts
+        // nor with a binding.
         let ours = !only_existing && (external.is_some() || !contacts.is_empty());
         let mut place = self.place(NEW_ACCOUNT).await?;
         let reply = loop {
@@ -114,7 +122,8 @@ impl Client {
                 if let Some(external) = external {
                     payload["externalAccountBinding"] = external.binding(key, &place.url);
                 }
-                self.post(key, Signer::Key, &place.url, &payload.to_string()).await
+                self.post(key, Signer::Key, &place.url, &payload.to_string())
+                    .await
             } else {
                 exchange!(self.by_key(key, only_existing)).map(|(_, reply)| reply)
             };
@@ -145,23 +154,31 @@ impl Client {
         Session::new(self.clone(), key, account_url)
     }
 
-    /// When a certificate should be replaced (RFC 9773); `id` comes from [`types::ari_id`](super::types::ari_id).
+    /// When a certificate should be replaced (RFC 9773); `id` comes from
+    /// [`types::ari_id`](super::types::ari_id).
     ///
     /// # Errors
     /// The CA offers no such information, refuses, or does not answer.
     pub async fn renewal_info(&self, id: &str) -> Result<Replied<RenewalInfo>, ClientError> {
         self.resource(RENEWAL_INFO).await?;
         // It is asked without an account, but the crate wants one.
-        let nobody = self.session(Arc::new(AccountKey::generate()), "").speaker().await?;
+        let nobody = self
+            .session(Arc::new(AccountKey::generate()), "")
+            .speaker()
+            .await?;
         let id = certificate_id(id);
         let asked = exchange!(nobody.renewal_info(&id));
-        if asked.as_ref().is_err_and(|error| error.status() == Some(404)) {
+        if asked
+            .as_ref()
+            .is_err_and(|error| error.status() == Some(404))
+        {
             self.forget_directory().await;
         }
         let (_, reply) = asked?;
         // The crate wants to be told when to ask again, too.
         let read = parsed::<instant_acme::RenewalInfo>(&reply, "no renewal window")?.value;
-        let window = RenewalInfo::of(read).ok_or_else(|| ClientError::nonsense(&reply, "no renewal window"))?;
+        let window = RenewalInfo::of(read)
+            .ok_or_else(|| ClientError::nonsense(&reply, "no renewal window"))?;
         Ok(Replied::of(window, &reply))
     }
 
@@ -173,7 +190,9 @@ impl Client {
     /// The URL of a resource.
     async fn resource(&self, (name, of): Resource) -> Result<String, ClientError> {
         let directory = self.directory().await?;
-        of(&directory).map(str::to_owned).ok_or_else(|| ClientError::not_offered(name))
+        of(&directory)
+            .map(str::to_owned)
+            .ok_or_else(|| ClientError::not_offered(name))
     }
 
     async fn forget_directory(&self) {
@@ -192,13 +211,22 @@ impl Client {
 
     async fn get(&self, url: &Uri) -> Result<Reply, ClientError> {
         let reply = self.send(Method::GET, url.clone(), Bytes::new()).await?;
-        if reply.status.is_success() { Ok(reply) } else { Err(ClientError::refused(&reply)) }
+        if reply.status.is_success() {
+            Ok(reply)
+        } else {
+            Err(ClientError::refused(&reply))
+        }
     }
 
     /// Where a resource is.
     pub(super) async fn place(&self, resource: Resource) -> Result<Place<'_>, ClientError> {
         let url = self.resource(resource).await?;
-        Ok(Place { client: self, resource, url, has_moved: false })
+        Ok(Place {
+            client: self,
+            resource,
+            url,
+            has_moved: false,
+        })
     }
 
     /// A signed request. `payload` is JSON, or empty for POST-as-GET.
@@ -226,7 +254,12 @@ impl Client {
         }
     }
 
-    pub(super) async fn send(&self, method: Method, url: Uri, body: Bytes) -> Result<Reply, ClientError> {
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: Uri,
+        body: Bytes,
+    ) -> Result<Reply, ClientError> {
         let mut request = Request::new(body);
         let is_signed = method == Method::POST;
         if is_signed {
@@ -270,9 +303,17 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Whether to ask again: after a 404, the directory is read once more, and the resource may be elsewhere.
-    pub(super) async fn has_moved<T>(&mut self, answer: &Result<T, ClientError>) -> Result<bool, ClientError> {
-        if self.has_moved || !answer.as_ref().is_err_and(|error| error.status() == Some(404)) {
+    /// Whether to ask again: after a 404, the directory is read once more, and the resource may be
+    /// elsewhere.
+    pub(super) async fn has_moved<T>(
+        &mut self,
+        answer: &Result<T, ClientError>,
+    ) -> Result<bool, ClientError> {
+        if self.has_moved
+            || !answer
+                .as_ref()
+                .is_err_and(|error| error.status() == Some(404))
+        {
             return Ok(false);
         }
         self.client.forget_directory().await;
@@ -284,12 +325,19 @@ impl Place<'_> {
 
 impl<T> Replied<T> {
     pub(super) fn of(value: T, reply: &Reply) -> Self {
-        Self { value, retry_after: header::retry_after(&reply.headers), date: header::date(&reply.headers) }
+        Self {
+            value,
+            retry_after: header::retry_after(&reply.headers),
+            date: header::date(&reply.headers),
+        }
     }
 }
 
 /// The body of a success.
-pub(super) fn parsed<T: DeserializeOwned>(reply: &Reply, otherwise: &'static str) -> Result<Replied<T>, ClientError> {
+pub(super) fn parsed<T: DeserializeOwned>(
+    reply: &Reply,
+    otherwise: &'static str,
+) -> Result<Replied<T>, ClientError> {
     let value = document(&reply.body).and_then(|body| T::deserialize(body).ok());
     let value = value.ok_or_else(|| ClientError::nonsense(reply, otherwise))?;
     Ok(Replied::of(value, reply))
@@ -298,13 +346,17 @@ pub(super) fn parsed<T: DeserializeOwned>(reply: &Reply, otherwise: &'static str
 /// The nonce that an answer brought (RFC 8555 section 6.5.1).
 fn replay_nonce(reply: &Reply) -> Option<String> {
     let nonce = header::text(&reply.headers, "replay-nonce")?;
-    (1..=NONCE_LENGTH).contains(&nonce.len()).then(|| nonce.to_owned())
+    (1..=NONCE_LENGTH)
+        .contains(&nonce.len())
+        .then(|| nonce.to_owned())
 }
 
 /// The URL of what was made.
 pub(super) fn location(reply: &Reply) -> Result<String, ClientError> {
     let location = header::text(&reply.headers, name::LOCATION.as_str());
-    location.map(str::to_owned).ok_or_else(|| ClientError::nonsense(reply, "no Location"))
+    location
+        .map(str::to_owned)
+        .ok_or_else(|| ClientError::nonsense(reply, "no Location"))
 }
 
 #[cfg(test)]

@@ -54,12 +54,13 @@ pub enum ErrorKind {
     NotOffered(&'static str),
 }
 
-/// A problem document (RFC 9457) with the subproblems of ACME (RFC 8555 section 6.7). Made of the status alone when the
-/// body is none.
+/// A problem document (RFC 9457) with the subproblems of ACME (RFC 8555 section 6.7). Made of the
+/// status alone when the body is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Raw")]
 pub struct Problem {
-    /// The error type without `urn:ietf:params:acme:error:`, such as `rateLimited`. Empty when the CA names none.
+    /// The error type without `urn:ietf:params:acme:error:`, such as `rateLimited`. Empty when the
+    /// CA names none.
     pub kind: String,
     /// What the CA says, on one line.
     pub detail: String,
@@ -96,7 +97,12 @@ impl fmt::Display for Problem {
         if !self.kind.is_empty() {
             write!(f, " ({})", self.kind)?;
         }
-        for Subproblem { identifier, kind, detail } in &self.subproblems {
+        for Subproblem {
+            identifier,
+            kind,
+            detail,
+        } in &self.subproblems
+        {
             f.write_str("; ")?;
             if let Some(identifier) = identifier {
                 write!(f, "{identifier}: ")?;
@@ -136,12 +142,23 @@ impl ClientError {
     }
 
     pub(super) fn not_offered(what: &'static str) -> Self {
-        Self { kind: ErrorKind::NotOffered(what), retry_after: None, date: None }
+        Self {
+            kind: ErrorKind::NotOffered(what),
+            retry_after: None,
+            date: None,
+        }
     }
 
     pub(super) fn nonsense(reply: &Reply, why: &'static str) -> Self {
         let head = line(&String::from_utf8_lossy(&reply.body), HEAD);
-        Self::with(&reply.headers, ErrorKind::Nonsense { status: reply.status.as_u16(), why, head })
+        Self::with(
+            &reply.headers,
+            ErrorKind::Nonsense {
+                status: reply.status.as_u16(),
+                why,
+                head,
+            },
+        )
     }
 
     /// Of an answer that is no success.
@@ -149,17 +166,28 @@ impl ClientError {
         if reply.status.as_u16() < 400 {
             return Self::nonsense(reply, "neither a success nor an error");
         }
-        Self::with(&reply.headers, ErrorKind::Problem(Box::new(Problem::of(reply))))
+        Self::with(
+            &reply.headers,
+            ErrorKind::Problem(Box::new(Problem::of(reply))),
+        )
     }
 
     fn with(headers: &HeaderMap, kind: ErrorKind) -> Self {
-        Self { kind, retry_after: retry_after(headers), date: date(headers) }
+        Self {
+            kind,
+            retry_after: retry_after(headers),
+            date: date(headers),
+        }
     }
 }
 
 impl From<HttpError> for ClientError {
     fn from(error: HttpError) -> Self {
-        Self { kind: ErrorKind::Transport(error), retry_after: None, date: None }
+        Self {
+            kind: ErrorKind::Transport(error),
+            retry_after: None,
+            date: None,
+        }
     }
 }
 
@@ -192,26 +220,55 @@ struct Raw {
 
 impl From<Raw> for Problem {
     fn from(raw: Raw) -> Self {
-        let subproblem = |Raw { identifier, kind, detail, .. }| Subproblem {
+        let subproblem = |Raw {
+                              identifier,
+                              kind,
+                              detail,
+                              ..
+                          }| Subproblem {
             identifier,
             kind: short(&kind),
             detail: line(&detail, WORDS),
         };
         Self {
             kind: short(&raw.kind),
-            detail: line(if raw.detail.is_empty() { &raw.title } else { &raw.detail }, WORDS),
+            detail: line(
+                if raw.detail.is_empty() {
+                    &raw.title
+                } else {
+                    &raw.detail
+                },
+                WORDS,
+            ),
             // A number, or one in quotes.
-            status: raw.status.to_string().trim_matches('"').parse().unwrap_or(0),
+            status: raw
+                .status
+                .to_string()
+                .trim_matches('"')
+                .parse()
+                .unwrap_or(0),
             instance: raw.instance.map(|instance| line(&instance, WORDS)),
-            subproblems: raw.subproblems.into_iter().take(SUBPROBLEMS).map(subproblem).collect(),
+            subproblems: raw
+                .subproblems
+                .into_iter()
+                .take(SUBPROBLEMS)
+                .map(subproblem)
+                .collect(),
         }
     }
 }
 
-/// The error type without what all have in common. `about:blank` says nothing (RFC 9457 section 4.2.1).
+/// The error type without what all have in common. `about:blank` says nothing (RFC 9457 section
+/// 4.2.1).
 fn short(kind: &str) -> String {
-    let own = kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or(kind);
-    if own == "about:blank" { String::new() } else { line(own, HEAD) }
+    let own = kind
+        .strip_prefix("urn:ietf:params:acme:error:")
+        .unwrap_or(kind);
+    if own == "about:blank" {
+        String::new()
+    } else {
+        line(own, HEAD)
+    }
 }
 
 /// At most `limit` characters, printable and on one line.

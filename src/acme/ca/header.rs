@@ -21,8 +21,8 @@ pub(super) fn date(headers: &HeaderMap) -> Option<i64> {
     text(headers, "date").and_then(http_date)
 }
 
-/// `Retry-After` (RFC 9110 section 10.2.3). A date is measured against the answer's own `Date`, so that a wrong clock here
-/// does not matter; without one it says nothing.
+/// `Retry-After` (RFC 9110 section 10.2.3). A date is measured against the answer's own `Date`, so
+/// that a wrong clock here does not matter; without one it says nothing.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = text(headers, header::RETRY_AFTER.as_str())?.trim();
     let seconds = if value.bytes().all(|byte| byte.is_ascii_digit()) && !value.is_empty() {
@@ -42,15 +42,23 @@ fn http_date(text: &str) -> Option<i64> {
 /// The targets of `Link` headers of a relation (RFC 8288), as absolute URLs.
 pub(super) fn links(headers: &HeaderMap, relation: &str, base: &Uri) -> Vec<String> {
     let mut found = Vec::new();
-    for value in headers.get_all(header::LINK).iter().filter_map(|value| value.to_str().ok()) {
+    for value in headers
+        .get_all(header::LINK)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+    {
         // What is between `<` and `>` may hold commas and semicolons.
         for link in value.split('<').skip(1) {
-            let Some((target, parameters)) = link.split_once('>') else { continue };
+            let Some((target, parameters)) = link.split_once('>') else {
+                continue;
+            };
             let is_it = parameters.split([';', ',']).any(|parameter| {
                 parameter.split_once('=').is_some_and(|(name, value)| {
                     let relations = value.trim().trim_matches('"');
                     name.trim().eq_ignore_ascii_case("rel")
-                        && relations.split_ascii_whitespace().any(|one| one.eq_ignore_ascii_case(relation))
+                        && relations
+                            .split_ascii_whitespace()
+                            .any(|one| one.eq_ignore_ascii_case(relation))
                 })
             });
             if is_it

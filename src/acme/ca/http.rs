@@ -1,5 +1,6 @@
-//! HTTP to certificate authorities and webhooks: HTTP/1.1 over TLS with built-in roots, through proxies where the
-//! environment names them, with limits on time and size. Headers and bodies of every status come back as they are.
+//! HTTP to certificate authorities and webhooks: HTTP/1.1 over TLS with built-in roots, through
+//! proxies where the environment names them, with limits on time and size. Headers and bodies of
+//! every status come back as they are.
 
 mod dial;
 mod error;
@@ -107,26 +108,43 @@ struct Failed {
 }
 
 impl Http {
-    /// Makes a client. Trusts Mozilla's roots, which are built in, those of the system where there are any, and those of
-    /// the settings.
+    /// Makes a client. Trusts Mozilla's roots, which are built in, those of the system where there
+    /// are any, and those of the settings.
     ///
     /// # Errors
     /// [`HttpError::Roots`].
     pub fn new(settings: HttpSettings) -> Result<Self, HttpError> {
-        let HttpSettings { extra_roots, connect_timeout, total_timeout, max_body, proxy, time } = settings;
-        let mut tls = ClientConfig::builder_with_details(crate::tls::provider(), Arc::new(TimeOf(time)))
-            .with_safe_default_protocol_versions()
-            .expect("ring offers suites for both versions")
-            .with_root_certificates(roots(extra_roots)?)
-            .with_no_client_auth();
+        let HttpSettings {
+            extra_roots,
+            connect_timeout,
+            total_timeout,
+            max_body,
+            proxy,
+            time,
+        } = settings;
+        let mut tls =
+            ClientConfig::builder_with_details(crate::tls::provider(), Arc::new(TimeOf(time)))
+                .with_safe_default_protocol_versions()
+                .expect("ring offers suites for both versions")
+                .with_root_certificates(roots(extra_roots)?)
+                .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let dialer = Dialer { tls: Arc::new(tls), proxy, connect_timeout };
-        Ok(Self(Arc::new(Inner { dialer, total_timeout, max_body, idle: Mutex::default() })))
+        let dialer = Dialer {
+            tls: Arc::new(tls),
+            proxy,
+            connect_timeout,
+        };
+        Ok(Self(Arc::new(Inner {
+            dialer,
+            total_timeout,
+            max_body,
+            idle: Mutex::default(),
+        })))
     }
 
-    /// Sends a request with an absolute URL and waits for all of the answer. GET and HEAD follow up to three redirects,
-    /// never from https to http. When a connection that was kept dies without a byte of an answer, the request is sent
-    /// once more on a new one; so a server may see it twice.
+    /// Sends a request with an absolute URL and waits for all of the answer. GET and HEAD follow up
+    /// to three redirects, never from https to http. When a connection that was kept dies without a
+    /// byte of an answer, the request is sent once more on a new one; so a server may see it twice.
     ///
     /// # Errors
     /// No answer in time, none at all, or one too large. An answer of any status is no error here.
@@ -134,21 +152,39 @@ impl Http {
         let origin = Origin::of(request.uri())?;
         let after = self.0.total_timeout;
         let answer = Box::pin(tokio::time::timeout(after, self.follow(request))).await;
-        answer.unwrap_or_else(|_late| Err(HttpError::Timeout { host: origin.authority(), after }))
+        answer.unwrap_or_else(|_late| {
+            Err(HttpError::Timeout {
+                host: origin.authority(),
+                after,
+            })
+        })
     }
 
     async fn follow(&self, mut request: Request<Bytes>) -> Result<Reply, HttpError> {
         let follows = matches!(*request.method(), Method::GET | Method::HEAD);
         for _ in 0..REDIRECTS {
             let reply = self.exchange(&request).await?;
-            let location = reply.headers.get(header::LOCATION).filter(|_| follows && redirects(reply.status));
-            let Some(location) = location else { return Ok(reply) };
+            let location = reply
+                .headers
+                .get(header::LOCATION)
+                .filter(|_| follows && redirects(reply.status));
+            let Some(location) = location else {
+                return Ok(reply);
+            };
             let from = Origin::of(request.uri())?;
-            let there = location.to_str().ok().and_then(|location| relative_to(request.uri(), location));
-            let Some(there) = there else { return Err(HttpError::broken(&from.authority(), "redirect to no URL")) };
+            let there = location
+                .to_str()
+                .ok()
+                .and_then(|location| relative_to(request.uri(), location));
+            let Some(there) = there else {
+                return Err(HttpError::broken(&from.authority(), "redirect to no URL"));
+            };
             let to = Origin::of(&there)?;
             if from.tls && !to.tls {
-                return Err(HttpError::broken(&from.authority(), "redirect from https to http"));
+                return Err(HttpError::broken(
+                    &from.authority(),
+                    "redirect from https to http",
+                ));
             }
             if from != to {
                 // What proves something to one server is no business of another.
@@ -165,20 +201,32 @@ impl Http {
         let outgoing = self.outgoing(&origin, request)?;
         if let Some(sender) = self.take_idle(&origin) {
             match self.on(sender, &origin, outgoing.clone()).await {
-                Err(Failed { silent: true, error }) => tracing::debug!(%error, "a kept connection was dead"),
+                Err(Failed {
+                    silent: true,
+                    error,
+                }) => tracing::debug!(%error, "a kept connection was dead"),
                 other => return other.map_err(|failed| failed.error),
             }
         }
         let sender = self.0.dialer.dial(&origin).await?;
-        self.on(sender, &origin, outgoing).await.map_err(|failed| failed.error)
+        self.on(sender, &origin, outgoing)
+            .await
+            .map_err(|failed| failed.error)
     }
 
     /// The request as it goes over the wire: path only, or the whole URL for a proxy in plain text.
-    fn outgoing(&self, origin: &Origin, request: &Request<Bytes>) -> Result<Request<Full<Bytes>>, HttpError> {
+    fn outgoing(
+        &self,
+        origin: &Origin,
+        request: &Request<Bytes>,
+    ) -> Result<Request<Full<Bytes>>, HttpError> {
         let mut outgoing = Request::new(Full::new(request.body().clone()));
         *outgoing.method_mut() = request.method().clone();
         *outgoing.headers_mut() = request.headers().clone();
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let path = request
+            .uri()
+            .path_and_query()
+            .map_or("/", |path| path.as_str());
         let headers = outgoing.headers_mut();
         headers.insert(header::HOST, origin.host_header()?);
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
@@ -195,26 +243,47 @@ impl Http {
         Ok(outgoing)
     }
 
-    async fn on(&self, mut sender: Sender, origin: &Origin, request: Request<Full<Bytes>>) -> Result<Reply, Failed> {
+    async fn on(
+        &self,
+        mut sender: Sender,
+        origin: &Origin,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Reply, Failed> {
         let host = origin.authority();
         let failed = |error: hyper::Error| {
-            let silent = error.is_canceled() || error.is_closed() || error.is_incomplete_message() || is_io(&error);
-            Failed { error: HttpError::broken(&host, chain(&error)), silent }
+            let silent = error.is_canceled()
+                || error.is_closed()
+                || error.is_incomplete_message()
+                || is_io(&error);
+            Failed {
+                error: HttpError::broken(&host, chain(&error)),
+                silent,
+            }
         };
         sender.ready().await.map_err(failed)?;
         let answer = sender.send_request(request).await.map_err(failed)?;
         let (head, body) = answer.into_parts();
         let limit = self.0.max_body;
-        let body = Limited::new(body, limit).collect().await.map_err(|error| Failed {
-            error: if error.is::<LengthLimitError>() {
-                HttpError::TooLarge { host: host.clone(), limit }
-            } else {
-                HttpError::broken(&host, chain(&*error))
-            },
-            silent: false,
-        })?;
+        let body = Limited::new(body, limit)
+            .collect()
+            .await
+            .map_err(|error| Failed {
+                error: if error.is::<LengthLimitError>() {
+                    HttpError::TooLarge {
+                        host: host.clone(),
+                        limit,
+                    }
+                } else {
+                    HttpError::broken(&host, chain(&*error))
+                },
+                silent: false,
+            })?;
         self.keep(origin, sender);
-        Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
+        Ok(Reply {
+            status: head.status,
+            headers: head.headers,
+            body: body.to_bytes(),
+        })
     }
 
     fn take_idle(&self, origin: &Origin) -> Option<Sender> {
@@ -247,11 +316,15 @@ impl TimeProvider for TimeOf {
 }
 
 fn roots(extra: Vec<CertificateDer<'static>>) -> Result<RootCertStore, HttpError> {
-    let mut all = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut all = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
     let mut system = RootCertStore::empty();
     system.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     for root in extra {
-        system.add(root).map_err(|error| HttpError::Roots(error::one_line(error)))?;
+        system
+            .add(root)
+            .map_err(|error| HttpError::Roots(error::one_line(error)))?;
     }
     // Most systems have the same roots as are built in; they are not kept twice.
     for root in system.roots {

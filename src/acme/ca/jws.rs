@@ -1,11 +1,14 @@
-//! Account keys and what is signed with them: JSON Web Signatures as ACME wants them (RFC 8555 section 6.2).
+//! Account keys and what is signed with them: JSON Web Signatures as ACME wants them (RFC 8555
+//! section 6.2).
 
 use std::fmt;
 
 use base64::{
     Engine,
     alphabet::URL_SAFE,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::URL_SAFE_NO_PAD},
+    engine::{
+        DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::URL_SAFE_NO_PAD,
+    },
 };
 use ring::{
     digest, hmac,
@@ -45,7 +48,8 @@ impl fmt::Debug for AccountKey {
     }
 }
 
-/// How the receiver finds the key: the key itself, for requests that make or look for an account, or the account's URL.
+/// How the receiver finds the key: the key itself, for requests that make or look for an account,
+/// or the account's URL.
 #[derive(Clone, Copy, Debug)]
 pub enum Signer<'a> {
     /// `jwk`.
@@ -71,7 +75,11 @@ impl AccountKey {
         let random = SystemRandom::new();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random)
             .map_err(|_rejected| KeyError::Pkcs8)?;
-        Ok(Self { pair, pkcs8: pkcs8.into(), random })
+        Ok(Self {
+            pair,
+            pkcs8: pkcs8.into(),
+            random,
+        })
     }
 
     /// The private key, for the store only.
@@ -88,19 +96,21 @@ impl AccountKey {
     /// What stands for the key in answers to challenges (RFC 7638, RFC 8555 section 8.1).
     pub fn thumbprint(&self) -> String {
         let (x, y) = self.coordinates();
-        thumbprint(&format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#))
+        thumbprint(&format!(
+            r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#
+        ))
     }
 
-    /// The body of a request to `url`: a flattened JWS. `payload` is JSON, or empty for POST-as-GET (RFC 8555 section
-    /// 6.3).
+    /// The body of a request to `url`: a flattened JWS. `payload` is JSON, or empty for POST-as-GET
+    /// (RFC 8555 section 6.3).
     pub fn request(&self, signer: Signer<'_>, nonce: &str, url: &str, payload: &str) -> String {
         let mut protected = self.protected(signer, url);
         protected["nonce"] = nonce.into();
         self.sign(&protected, payload)
     }
 
-    /// The payload that moves the account from the key `old` to this one; goes to `url`, signed by `old` (RFC 8555
-    /// section 7.3.5).
+    /// The payload that moves the account from the key `old` to this one; goes to `url`, signed by
+    /// `old` (RFC 8555 section 7.3.5).
     pub fn takes_over(&self, old: &Self, account: &str, url: &str) -> String {
         let payload = json!({"account": account, "oldKey": old.jwk()});
         self.sign(&self.protected(Signer::Key, url), &payload.to_string())
@@ -115,7 +125,9 @@ impl AccountKey {
 
     fn sign(&self, protected: &Value, payload: &str) -> String {
         flattened(protected, payload, |input| {
-            self.pair.sign(&self.random, input).expect("the operating system has random numbers")
+            self.pair
+                .sign(&self.random, input)
+                .expect("the operating system has random numbers")
         })
     }
 
@@ -145,8 +157,15 @@ impl ExternalAccount {
     /// # Errors
     /// [`KeyError::Hmac`].
     pub fn new(kid: &str, key: &str) -> Result<Self, KeyError> {
-        let bytes = EITHER.decode(key.trim()).ok().filter(|bytes| !bytes.is_empty()).ok_or(KeyError::Hmac)?;
-        Ok(Self { kid: kid.to_owned(), key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) })
+        let bytes = EITHER
+            .decode(key.trim())
+            .ok()
+            .filter(|bytes| !bytes.is_empty())
+            .ok_or(KeyError::Hmac)?;
+        Ok(Self {
+            kid: kid.to_owned(),
+            key: hmac::Key::new(hmac::HMAC_SHA256, &bytes),
+        })
     }
 
     /// The name of its key.
@@ -160,15 +179,22 @@ impl ExternalAccount {
         tag.as_ref()[..8].try_into().expect("a tag has 32 bytes")
     }
 
-    /// `externalAccountBinding` for a new account with this key, made at `url` (RFC 8555 section 7.3.4).
+    /// `externalAccountBinding` for a new account with this key, made at `url` (RFC 8555 section
+    /// 7.3.4).
     pub fn binding(&self, account: &AccountKey, url: &str) -> Value {
         let protected = json!({"alg": "HS256", "kid": self.kid, "url": url});
-        let signed = flattened(&protected, &account.jwk().to_string(), |input| hmac::sign(&self.key, input));
+        let signed = flattened(&protected, &account.jwk().to_string(), |input| {
+            hmac::sign(&self.key, input)
+        });
         serde_json::from_str(&signed).expect("made of JSON")
     }
 }
 
-fn flattened<S: AsRef<[u8]>>(protected: &Value, payload: &str, sign: impl FnOnce(&[u8]) -> S) -> String {
+fn flattened<S: AsRef<[u8]>>(
+    protected: &Value,
+    payload: &str,
+    sign: impl FnOnce(&[u8]) -> S,
+) -> String {
     #[derive(Serialize)]
     struct Flattened {
         protected: String,
@@ -179,7 +205,12 @@ fn flattened<S: AsRef<[u8]>>(protected: &Value, payload: &str, sign: impl FnOnce
     let protected = URL_SAFE_NO_PAD.encode(protected.to_string());
     let payload = URL_SAFE_NO_PAD.encode(payload);
     let signature = URL_SAFE_NO_PAD.encode(sign(format!("{protected}.{payload}").as_bytes()));
-    serde_json::to_string(&Flattened { protected, payload, signature }).expect("three strings")
+    serde_json::to_string(&Flattened {
+        protected,
+        payload,
+        signature,
+    })
+    .expect("three strings")
 }
 
 /// Of a JWK with its members in alphabetical order and nothing else.

@@ -15,5 +15,6 @@ pub use client::Client;
 pub use error::{ClientError, ErrorKind, Problem, Subproblem};
 pub use session::Session;
 pub use types::{
-    Account, Authorization, Chain, Challenge, Directory, Identifier, Meta, Order, RenewalInfo, Replied, Status, ari_id,
+    Account, Authorization, Chain, Challenge, Directory, Identifier, Meta, Order, RenewalInfo,
+    Replied, Status, ari_id,
 };

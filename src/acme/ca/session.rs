@@ -8,7 +8,8 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Uri;
 use instant_acme::{
-    Account as Speaker, Error, NewOrder, Order as Handle, OrderStatus, RevocationReason, RevocationRequest,
+    Account as Speaker, Error, NewOrder, Order as Handle, OrderStatus, RevocationReason,
+    RevocationRequest,
 };
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::json;
@@ -44,7 +45,12 @@ impl fmt::Debug for Session {
 
 impl Session {
     pub(super) fn new(client: Client, key: Arc<AccountKey>, url: &str) -> Self {
-        Self { client, key, url: url.into(), order: Arc::default() }
+        Self {
+            client,
+            key,
+            url: url.into(),
+            order: Arc::default(),
+        }
     }
 
     /// The account's key.
@@ -56,7 +62,10 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session`] says.
-    pub async fn update_account(&self, contacts: &[String]) -> Result<Replied<Account>, ClientError> {
+    pub async fn update_account(
+        &self,
+        contacts: &[String],
+    ) -> Result<Replied<Account>, ClientError> {
         let account = self.speaker().await?;
         let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
         let (_, reply) = exchange!(account.update_contacts(&contacts))?;
@@ -74,7 +83,12 @@ impl Session {
     pub async fn change_key(&self, new: &AccountKey) -> Result<Replied<()>, ClientError> {
         let mut place = self.client.place(KEY_CHANGE).await?;
         loop {
-            let answer = self.post(&place.url, &new.takes_over(&self.key, &self.url, &place.url)).await;
+            let answer = self
+                .post(
+                    &place.url,
+                    &new.takes_over(&self.key, &self.url, &place.url),
+                )
+                .await;
             if !place.has_moved(&answer).await? {
                 return Ok(Replied::of((), &answer?));
             }
@@ -136,8 +150,16 @@ impl Session {
     /// # Errors
     /// As [`Session`] says.
     pub async fn authorization(&self, url: &str) -> Result<Replied<Authorization>, ClientError> {
-        let has = |handle: &mut Handle| handle.state().authorizations.iter().any(|one| one.url == url);
-        let Some(mut handle) = self.take(has) else { return authorization(&self.post(url, "").await?) };
+        let has = |handle: &mut Handle| {
+            handle
+                .state()
+                .authorizations
+                .iter()
+                .any(|one| one.url == url)
+        };
+        let Some(mut handle) = self.take(has) else {
+            return authorization(&self.post(url, "").await?);
+        };
         let answer = exchange!(read(&mut handle, url));
         *self.at_hand() = Some(handle);
         authorization(&answer?.1)
@@ -149,8 +171,13 @@ impl Session {
     /// As [`Session`] says.
     pub async fn respond(&self, challenge_url: &str) -> Result<Replied<Challenge>, ClientError> {
         let has = |handle: &mut Handle| {
-            let read = handle.state().authorizations.iter().filter_map(|one| one.state.as_ref());
-            read.flat_map(|state| &state.challenges).any(|one| one.url == challenge_url)
+            let read = handle
+                .state()
+                .authorizations
+                .iter()
+                .filter_map(|one| one.state.as_ref());
+            read.flat_map(|state| &state.challenges)
+                .any(|one| one.url == challenge_url)
         };
         let Some(mut handle) = self.take(has) else {
             return parsed(&self.post(challenge_url, "{}").await?, "no challenge");
@@ -164,10 +191,19 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session`] says.
-    pub async fn finalize(&self, unfinished: &Order, csr: &[u8]) -> Result<Replied<Order>, ClientError> {
+    pub async fn finalize(
+        &self,
+        unfinished: &Order,
+        csr: &[u8],
+    ) -> Result<Replied<Order>, ClientError> {
         let Some(mut handle) = self.take(|handle| handle.url() == unfinished.url) else {
             let payload = json!({"csr": URL_SAFE_NO_PAD.encode(csr)});
-            return order(&self.post(&unfinished.finalize, &payload.to_string()).await?, &unfinished.url);
+            return order(
+                &self
+                    .post(&unfinished.finalize, &payload.to_string())
+                    .await?,
+                &unfinished.url,
+            );
         };
         let answer = exchange!(handle.finalize_csr(csr));
         *self.at_hand() = Some(handle);
@@ -181,7 +217,11 @@ impl Session {
     pub async fn certificate(&self, url: &str) -> Result<Replied<Chain>, ClientError> {
         let is = |handle: &mut Handle| {
             let state = handle.state();
-            (state.status, state.error.is_none(), state.certificate.as_deref()) == (OrderStatus::Valid, true, Some(url))
+            (
+                state.status,
+                state.error.is_none(),
+                state.certificate.as_deref(),
+            ) == (OrderStatus::Valid, true, Some(url))
         };
         let reply = match self.take(is) {
             None => self.post(url, "").await?,
@@ -191,10 +231,17 @@ impl Session {
                 answer?.1
             }
         };
-        let pem = std::str::from_utf8(&reply.body).ok().filter(|text| text.contains("-----BEGIN CERTIFICATE-----"));
-        let Some(pem) = pem else { return Err(ClientError::nonsense(&reply, "no certificate")) };
+        let pem = std::str::from_utf8(&reply.body)
+            .ok()
+            .filter(|text| text.contains("-----BEGIN CERTIFICATE-----"));
+        let Some(pem) = pem else {
+            return Err(ClientError::nonsense(&reply, "no certificate"));
+        };
         let base: Uri = self.client.checked(url)?;
-        let chain = Chain { pem: pem.to_owned(), alternates: header::links(&reply.headers, "alternate", &base) };
+        let chain = Chain {
+            pem: pem.to_owned(),
+            alternates: header::links(&reply.headers, "alternate", &base),
+        };
         Ok(Replied::of(chain, &reply))
     }
 
@@ -205,7 +252,10 @@ impl Session {
     /// As [`Session`] says.
     pub async fn revoke(&self, certificate: &[u8], reason: Option<u8>) -> Result<(), ClientError> {
         let known = reason.map(revocation_reason);
-        let request = RevocationRequest { certificate: &certificate.into(), reason: known.clone().flatten() };
+        let request = RevocationRequest {
+            certificate: &certificate.into(),
+            reason: known.clone().flatten(),
+        };
         let mut place = self.client.place(REVOKE_CERT).await?;
         let answer = loop {
             let account = self.speaker().await?;
@@ -234,7 +284,9 @@ impl Session {
         self.client.directory().await?;
         let key = PrivatePkcs8KeyDer::from(self.key.pkcs8());
         let builder = Speaker::builder_with_http(Box::new(Wire(self.client.clone())));
-        let made = builder.from_parts(self.url.to_string(), key, directory).await;
+        let made = builder
+            .from_parts(self.url.to_string(), key, directory)
+            .await;
         made.map_err(|_no_directory| HttpError::Url.into())
     }
 
@@ -249,7 +301,9 @@ impl Session {
     }
 
     async fn post(&self, url: &str, payload: &str) -> Result<Reply, ClientError> {
-        self.client.post(&self.key, Signer::Account(&self.url), url, payload).await
+        self.client
+            .post(&self.key, Signer::Account(&self.url), url, payload)
+            .await
     }
 }
 
@@ -283,7 +337,11 @@ async fn tell(order: &mut Handle, url: &str) -> Result<(), Error> {
     let mut all = order.authorizations();
     while let Some(one) = all.next().await {
         let mut one = one?;
-        let kind = one.challenges.iter().find(|challenge| challenge.url == url).map(|this| this.r#type.clone());
+        let kind = one
+            .challenges
+            .iter()
+            .find(|challenge| challenge.url == url)
+            .map(|this| this.r#type.clone());
         if let Some(mut challenge) = kind.and_then(|kind| one.challenge(kind)) {
             return challenge.set_ready().await;
         }
@@ -294,7 +352,22 @@ async fn tell(order: &mut Handle, url: &str) -> Result<(), Error> {
 /// RFC 5280 section 5.3.1.
 fn revocation_reason(code: u8) -> Option<RevocationReason> {
     use RevocationReason::*;
-    let known = [Unspecified, KeyCompromise, CaCompromise, AffiliationChanged, Superseded, CessationOfOperation];
-    let more = [CertificateHold, RemoveFromCrl, PrivilegeWithdrawn, AaCompromise];
-    known.into_iter().chain(more).find(|reason| reason.clone() as u8 == code)
+    let known = [
+        Unspecified,
+        KeyCompromise,
+        CaCompromise,
+        AffiliationChanged,
+        Superseded,
+        CessationOfOperation,
+    ];
+    let more = [
+        CertificateHold,
+        RemoveFromCrl,
+        PrivilegeWithdrawn,
+        AaCompromise,
+    ];
+    known
+        .into_iter()
+        .chain(more)
+        .find(|reason| reason.clone() as u8 == code)
 }

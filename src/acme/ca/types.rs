@@ -1,5 +1,5 @@
-//! The resources of RFC 8555 as they arrive. Whatever a CA may extend is open: a word that is not known here is kept, not
-//! an error.
+//! The resources of RFC 8555 as they arrive. Whatever a CA may extend is open: a word that is not
+//! known here is kept, not an error.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
@@ -91,7 +91,8 @@ impl From<&Identifier> for instant_acme::Identifier {
     }
 }
 
-/// The state of an account, order, authorization or challenge (RFC 8555 section 7.1.6). Not each has all.
+/// The state of an account, order, authorization or challenge (RFC 8555 section 7.1.6). Not each
+/// has all.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -154,7 +155,8 @@ pub struct Order {
     /// Why it is invalid.
     #[serde(default, deserialize_with = "lenient")]
     pub error: Option<Problem>,
-    /// The certificate that it replaces (RFC 9773 section 5). A CA that ignored the wish leaves it out.
+    /// The certificate that it replaces (RFC 9773 section 5). A CA that ignored the wish leaves it
+    /// out.
     #[serde(default, deserialize_with = "lenient")]
     pub replaces: Option<String>,
     /// The profile that the CA took.
@@ -225,12 +227,18 @@ pub struct RenewalInfo {
 impl RenewalInfo {
     /// What the crate read, unless its window ends before it begins.
     pub(super) fn of(read: instant_acme::RenewalInfo) -> Option<Self> {
-        let [start, end] = [read.suggested_window.start, read.suggested_window.end].map(|time| time.unix_timestamp());
-        (start < end).then_some(Self { start, end, explanation_url: read.explanation_url })
+        let [start, end] = [read.suggested_window.start, read.suggested_window.end]
+            .map(|time| time.unix_timestamp());
+        (start < end).then_some(Self {
+            start,
+            end,
+            explanation_url: read.explanation_url,
+        })
     }
 }
 
-/// A body in JSON; an empty one has no members. Servers written in Go say `null` for what is empty: it is left out.
+/// A body in JSON; an empty one has no members. Servers written in Go say `null` for what is empty:
+/// it is left out.
 pub(super) fn document(body: &[u8]) -> Option<Value> {
     fn tidy(value: &mut Value) {
         match value {
@@ -248,16 +256,21 @@ pub(super) fn document(body: &[u8]) -> Option<Value> {
     Some(value)
 }
 
-/// The identifier of a certificate by its issuer's key and its serial number (RFC 9773 section 4.1). `None` if the
-/// certificate cannot be read or does not name its issuer's key.
+/// The identifier of a certificate by its issuer's key and its serial number (RFC 9773 section
+/// 4.1). `None` if the certificate cannot be read or does not name its issuer's key.
 pub fn ari_id(certificate: &[u8]) -> Option<String> {
-    CertificateIdentifier::try_from(&CertificateDer::from(certificate)).ok().map(|id| id.to_string())
+    CertificateIdentifier::try_from(&CertificateDer::from(certificate))
+        .ok()
+        .map(|id| id.to_string())
 }
 
 /// What [`ari_id`] says, for the crate.
 pub(super) fn certificate_id(id: &str) -> CertificateIdentifier<'_> {
     let (issuer, serial) = id.split_once('.').unwrap_or((id, ""));
-    CertificateIdentifier { authority_key_identifier: issuer.into(), serial: serial.into() }
+    CertificateIdentifier {
+        authority_key_identifier: issuer.into(),
+        serial: serial.into(),
+    }
 }
 
 fn pending() -> Status {
@@ -269,14 +282,21 @@ fn valid() -> Status {
 }
 
 /// What a CA may leave out does no harm in another shape either.
-fn lenient<'de, T: DeserializeOwned + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+fn lenient<'de, T: DeserializeOwned + Default, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(T::deserialize(Value::deserialize(deserializer)?).unwrap_or_default())
 }
 
 /// The entries of a list that can be read.
-fn readable<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+fn readable<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     let entries: Vec<Value> = lenient(deserializer)?;
-    Ok(entries.into_iter().filter_map(|entry| T::deserialize(entry).ok()).collect())
+    Ok(entries
+        .into_iter()
+        .filter_map(|entry| T::deserialize(entry).ok())
+        .collect())
 }
 
 #[cfg(test)]

@@ -52,13 +52,19 @@ pub(super) use exchange;
 
 /// Makes a call of the crate's. Returns the CA's answer, which is a success, and what the crate
 /// made of it, if it could.
-pub(super) async fn round<T>(call: impl Future<Output = Result<T, Error>>) -> Result<(Option<T>, Reply), ClientError> {
+pub(super) async fn round<T>(
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<(Option<T>, Reply), ClientError> {
     let record = Arc::<Mutex<Record>>::default();
     let made = RECORD.scope(record.clone(), Box::pin(call)).await.ok();
     let answer = lock(&record).answer.take();
     // Without an answer, the crate could not make a request of the URL.
     let reply = answer.unwrap_or_else(|| Err(HttpError::Url.into()))?;
-    if reply.status.is_success() { Ok((made, reply)) } else { Err(ClientError::refused(&reply)) }
+    if reply.status.is_success() {
+        Ok((made, reply))
+    } else {
+        Err(ClientError::refused(&reply))
+    }
 }
 
 /// Whether the call that this task makes asked for this URL last.
@@ -78,7 +84,11 @@ impl HttpClient for Wire {
         let client = self.0.clone();
         Box::pin(async move {
             let (head, body) = request.into_parts();
-            let body = body.collect().await.unwrap_or_else(|never| match never {}).to_bytes();
+            let body = body
+                .collect()
+                .await
+                .unwrap_or_else(|never| match never {})
+                .to_bytes();
             match answer(&client, head.method, head.uri, body).await {
                 Ok(response) => Ok(response.into()),
                 Err(error) => {
@@ -90,18 +100,29 @@ impl HttpClient for Wire {
     }
 }
 
-async fn answer(client: &Client, method: Method, url: Uri, body: Bytes) -> Result<Response<Full<Bytes>>, ClientError> {
+async fn answer(
+    client: &Client,
+    method: Method,
+    url: Uri,
+    body: Bytes,
+) -> Result<Response<Full<Bytes>>, ClientError> {
     if method == Method::HEAD {
         let response = Response::builder().header("replay-nonce", client.nonce().await?);
-        return response.body(Full::default()).map_err(|_bad| HttpError::Url.into());
+        return response
+            .body(Full::default())
+            .map_err(|_bad| HttpError::Url.into());
     }
     // The crate asks for it with each account.
     if url == *client.url() {
-        return Ok(Response::new(json!(*client.directory().await?).to_string().into()));
+        return Ok(Response::new(
+            json!(*client.directory().await?).to_string().into(),
+        ));
     }
 
     note(|record| record.asked = Some(url.clone()));
-    let reply = client.send(method, client.checked(&url.to_string())?, body).await?;
+    let reply = client
+        .send(method, client.checked(&url.to_string())?, body)
+        .await?;
     let mut response = Response::new(readable(&reply).into());
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers.clone();
@@ -116,7 +137,9 @@ async fn answer(client: &Client, method: Method, url: Uri, body: Bytes) -> Resul
 fn readable(reply: &Reply) -> Bytes {
     if !reply.status.is_success() {
         let Problem { kind, detail, .. } = Problem::of(reply);
-        return json!({"type": format!("urn:ietf:params:acme:error:{kind}"), "detail": detail}).to_string().into();
+        return json!({"type": format!("urn:ietf:params:acme:error:{kind}"), "detail": detail})
+            .to_string()
+            .into();
     }
     document(&reply.body).map_or_else(|| reply.body.clone(), |body| body.to_string().into())
 }

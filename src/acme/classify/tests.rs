@@ -1,7 +1,12 @@
 use super::*;
 
 fn problem(kind: &str, detail: &str, status: u16) -> Problem {
-    Problem { kind: kind.to_owned(), detail: detail.to_owned(), status, ..Problem::default() }
+    Problem {
+        kind: kind.to_owned(),
+        detail: detail.to_owned(),
+        status,
+        ..Problem::default()
+    }
 }
 
 #[test]
@@ -23,7 +28,11 @@ fn each_problem_has_its_class() {
         ("somethingNew", 400, Class::Transport),
         ("", 502, Class::Transport),
     ] {
-        assert_eq!(of_problem(&problem(kind, "words", status), None, None).class, class, "{kind} {status}");
+        assert_eq!(
+            of_problem(&problem(kind, "words", status), None, None).class,
+            class,
+            "{kind} {status}"
+        );
     }
 }
 
@@ -32,23 +41,46 @@ fn the_link_that_ends_a_pause_is_found_in_the_text_and_beside_it() {
     let text = "prevented from requesting certificates. Please visit: https://portal.ca.test/sfe/v1/unpause?jwt=abc.";
     let failure = of_problem(&problem("rateLimited", text, 429), Some(60), None);
     assert_eq!(failure.class, Class::Paused);
-    assert!(failure.advice.contains("https://portal.ca.test/sfe/v1/unpause?jwt=abc "), "{}", failure.advice);
-    let beside =
-        Problem { instance: Some("https://ca.test/p".to_owned()), ..problem("rateLimited", "names paused", 429) };
+    assert!(
+        failure
+            .advice
+            .contains("https://portal.ca.test/sfe/v1/unpause?jwt=abc "),
+        "{}",
+        failure.advice
+    );
+    let beside = Problem {
+        instance: Some("https://ca.test/p".to_owned()),
+        ..problem("rateLimited", "names paused", 429)
+    };
     assert_eq!(of_problem(&beside, None, None).class, Class::Paused);
     let other = "too many certificates, see https://letsencrypt.org/docs/rate-limits/";
-    assert_eq!(of_problem(&problem("rateLimited", other, 429), None, None).class, Class::Limited);
+    assert_eq!(
+        of_problem(&problem("rateLimited", other, 429), None, None).class,
+        Class::Limited
+    );
 }
 
 #[test]
 fn a_moment_in_the_text_is_measured_against_the_cas_own_time() {
     let text = "too many certificates (5) already issued, retry after 2026-11-26 12:00:00 UTC: see https://ca.test/";
-    let at_ten = "2026-11-26T10:00:00Z".parse::<jiff::Timestamp>().expect("a moment").as_second();
+    let at_ten = "2026-11-26T10:00:00Z"
+        .parse::<jiff::Timestamp>()
+        .expect("a moment")
+        .as_second();
     let limited = problem("rateLimited", text, 429);
-    assert_eq!(of_problem(&limited, None, Some(at_ten)).retry_after, Some(7200));
-    assert_eq!(of_problem(&limited, Some(30), Some(at_ten)).retry_after, Some(30));
+    assert_eq!(
+        of_problem(&limited, None, Some(at_ten)).retry_after,
+        Some(7200)
+    );
+    assert_eq!(
+        of_problem(&limited, Some(30), Some(at_ten)).retry_after,
+        Some(30)
+    );
     assert_eq!(of_problem(&limited, None, None).retry_after, None);
-    assert_eq!(of_problem(&limited, None, Some(at_ten + 100_000)).retry_after, Some(0));
+    assert_eq!(
+        of_problem(&limited, None, Some(at_ten + 100_000)).retry_after,
+        Some(0)
+    );
     let garbage = problem("rateLimited", "retry after the war, é", 429);
     assert_eq!(of_problem(&garbage, None, Some(at_ten)).retry_after, None);
 }

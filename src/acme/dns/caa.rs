@@ -11,9 +11,9 @@ pub struct Caa {
     pub value: String,
 }
 
-/// Whether these records, all of the closest name that has any, let a CA issue. `issuer_domains` are the names that the
-/// CA goes by (`caaIdentities` of its directory), `method` the challenge's (`dns-01`). Without an account yet, a
-/// restriction to accounts is not judged.
+/// Whether these records, all of the closest name that has any, let a CA issue. `issuer_domains`
+/// are the names that the CA goes by (`caaIdentities` of its directory), `method` the challenge's
+/// (`dns-01`). Without an account yet, a restriction to accounts is not judged.
 pub fn caa_allows(
     records: &[Caa],
     issuer_domains: &[&str],
@@ -21,9 +21,19 @@ pub fn caa_allows(
     account_uri: Option<&str>,
     method: &str,
 ) -> bool {
-    const KNOWN: [&str; 6] = ["issue", "issuewild", "issuemail", "issuevmc", "iodef", "contactemail"];
+    const KNOWN: [&str; 6] = [
+        "issue",
+        "issuewild",
+        "issuemail",
+        "issuevmc",
+        "iodef",
+        "contactemail",
+    ];
     let is = |record: &Caa, tag: &str| record.tag.eq_ignore_ascii_case(tag);
-    if records.iter().any(|record| record.critical && !KNOWN.iter().any(|tag| is(record, tag))) {
+    if records
+        .iter()
+        .any(|record| record.critical && !KNOWN.iter().any(|tag| is(record, tag)))
+    {
         return false;
     }
     // RFC 8659 4.3: with any issuewild, issue says nothing about wildcards.
@@ -35,10 +45,16 @@ pub fn caa_allows(
     }
     relevant.any(|record| {
         // RFC 8659 4.2: a value that cannot be read is as good as an empty one.
-        let Some(value) = IssueValue::parse(&record.value) else { return false };
+        let Some(value) = IssueValue::parse(&record.value) else {
+            return false;
+        };
         value.is_of(issuer_domains)
-            && value.parameter("accounturi").is_met(|uri| account_uri.is_none_or(|ours| ours == uri))
-            && value.parameter("validationmethods").is_met(|list| list.split(',').any(|one| one.trim() == method))
+            && value
+                .parameter("accounturi")
+                .is_met(|uri| account_uri.is_none_or(|ours| ours == uri))
+            && value
+                .parameter("validationmethods")
+                .is_met(|list| list.split(',').any(|one| one.trim() == method))
     })
 }
 
@@ -73,7 +89,10 @@ impl<'a> IssueValue<'a> {
         let trim = |part: &'a str| part.trim_matches([' ', '\t']);
         let mut parts = text.split(';').map(trim);
         let issuer = parts.next()?;
-        if !issuer.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')) {
+        if !issuer
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
+        {
             return None;
         }
         let mut parameters = Vec::new();
@@ -93,11 +112,17 @@ impl<'a> IssueValue<'a> {
 
     /// Whether it is for a CA of one of these names.
     pub(super) fn is_of(&self, names: &[&str]) -> bool {
-        !self.issuer.is_empty() && names.iter().any(|name| self.issuer.eq_ignore_ascii_case(name.trim_end_matches('.')))
+        !self.issuer.is_empty()
+            && names
+                .iter()
+                .any(|name| self.issuer.eq_ignore_ascii_case(name.trim_end_matches('.')))
     }
 
     pub(super) fn parameter(&self, tag: &str) -> Parameter<'a> {
-        let mut values = self.parameters.iter().filter(|(name, _)| name.eq_ignore_ascii_case(tag));
+        let mut values = self
+            .parameters
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(tag));
         match (values.next(), values.next()) {
             (None, _) => Parameter::None,
             (Some((_, value)), None) => Parameter::One(value),

@@ -21,7 +21,8 @@ const EXISTS: [u64; 2] = [81057, 81058];
 pub struct CloudflareSettings {
     /// An API token with the permissions Zone:Read and DNS:Edit.
     pub token: Secret,
-    /// The zone's ID; without it the zone is looked for by name. With it the token needs DNS:Edit only.
+    /// The zone's ID; without it the zone is looked for by name. With it the token needs DNS:Edit
+    /// only.
     pub zone_id: Option<String>,
     /// Another base URL than Cloudflare's own.
     pub base: Option<String>,
@@ -74,15 +75,26 @@ struct Refusal {
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self { status: StatusCode::OK, codes: Vec::new(), failure }
+        Self {
+            status: StatusCode::OK,
+            codes: Vec::new(),
+            failure,
+        }
     }
 }
 
 impl Cloudflare {
     pub(super) fn new(settings: &CloudflareSettings, http: Http) -> Result<Self, Failure> {
-        let base = settings.base.as_deref().unwrap_or(BASE).trim_end_matches('/').to_owned();
+        let base = settings
+            .base
+            .as_deref()
+            .unwrap_or(BASE)
+            .trim_end_matches('/')
+            .to_owned();
         if settings.zone_id.as_deref().is_some_and(|id| !is_id(id)) {
-            return Err(Failure::permanent("the zone ID is not one of letters and digits"));
+            return Err(Failure::permanent(
+                "the zone ID is not one of letters and digits",
+            ));
         }
         Ok(Self {
             place: place(&url(&base)?),
@@ -98,32 +110,58 @@ impl Cloudflare {
     }
 
     /// Adds or deletes one value, unless there is nothing to do. `name` has no dot at its end.
-    pub(super) async fn change(&self, action: Action, name: &str, value: &str) -> Result<(), Failure> {
+    pub(super) async fn change(
+        &self,
+        action: Action,
+        name: &str,
+        value: &str,
+    ) -> Result<(), Failure> {
         let zone = match &self.zone_id {
             Some(zone) => zone.clone(),
             None => self.find_zone(name).await?,
         };
         let records = format!("/zones/{zone}/dns_records");
         let list = format!("{records}?type=TXT&name={name}&per_page=100");
-        let found: Vec<Found> = self.call(Method::GET, &list, None).await.map_err(|refusal| refusal.failure)?;
+        let found: Vec<Found> = self
+            .call(Method::GET, &list, None)
+            .await
+            .map_err(|refusal| refusal.failure)?;
         // Older records have no quotes.
-        let mut ours = found.into_iter().filter(|found| found.content.trim_matches('"') == value);
+        let mut ours = found
+            .into_iter()
+            .filter(|found| found.content.trim_matches('"') == value);
         match action {
             Action::Present if ours.next().is_some() => Ok(()),
             Action::Present => {
                 let record = json!({ "type": "TXT", "name": name, "content": format!("\"{value}\""), "ttl": TTL });
-                match self.call::<Found>(Method::POST, &records, Some(record.to_string())).await {
-                    Err(refusal) if !refusal.codes.iter().any(|code| EXISTS.contains(code)) => Err(refusal.failure),
+                match self
+                    .call::<Found>(Method::POST, &records, Some(record.to_string()))
+                    .await
+                {
+                    Err(refusal) if !refusal.codes.iter().any(|code| EXISTS.contains(code)) => {
+                        Err(refusal.failure)
+                    }
                     _ => Ok(()),
                 }
             }
             Action::Cleanup => {
                 for Found { id, .. } in ours {
                     if !is_id(&id) {
-                        return Err(Failure::passing("the API names a record with an impossible ID"));
+                        return Err(Failure::passing(
+                            "the API names a record with an impossible ID",
+                        ));
                     }
-                    match self.call::<serde::de::IgnoredAny>(Method::DELETE, &format!("{records}/{id}"), None).await {
-                        Err(refusal) if refusal.status != StatusCode::NOT_FOUND => return Err(refusal.failure),
+                    match self
+                        .call::<serde::de::IgnoredAny>(
+                            Method::DELETE,
+                            &format!("{records}/{id}"),
+                            None,
+                        )
+                        .await
+                    {
+                        Err(refusal) if refusal.status != StatusCode::NOT_FOUND => {
+                            return Err(refusal.failure);
+                        }
                         _ => {}
                     }
                 }
@@ -137,16 +175,29 @@ impl Cloudflare {
         let mut at = name;
         while at.contains('.') {
             let path = format!("/zones?name={at}");
-            let zones: Vec<Zone> = self.call(Method::GET, &path, None).await.map_err(|refusal| refusal.failure)?;
-            if let Some(zone) = zones.into_iter().find(|zone| zone.name.eq_ignore_ascii_case(at) && is_id(&zone.id)) {
+            let zones: Vec<Zone> = self
+                .call(Method::GET, &path, None)
+                .await
+                .map_err(|refusal| refusal.failure)?;
+            if let Some(zone) = zones
+                .into_iter()
+                .find(|zone| zone.name.eq_ignore_ascii_case(at) && is_id(&zone.id))
+            {
                 return Ok(zone.id);
             }
             at = at.split_once('.').map_or("", |(_, parent)| parent);
         }
-        Err(Failure::permanent(format!("the token can see no zone of {name}")))
+        Err(Failure::permanent(format!(
+            "the token can see no zone of {name}"
+        )))
     }
 
-    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<String>) -> Result<T, Refusal> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<T, Refusal> {
         let request = Request::builder()
             .method(&method)
             .uri(format!("{}{path}", self.base))
@@ -159,16 +210,28 @@ impl Cloudflare {
         let envelope: Envelope<T> = serde_json::from_slice(&reply.body).map_err(|_| {
             // An error page of a proxy, or an API that is not Cloudflare's.
             let said = String::from_utf8_lossy(&reply.body).into_owned();
-            Refusal { status: reply.status, ..by_status(&reply, &format!("{what}: {}: {said}", reply.status)).into() }
+            Refusal {
+                status: reply.status,
+                ..by_status(&reply, &format!("{what}: {}: {said}", reply.status)).into()
+            }
         })?;
         match envelope.result {
-            Some(result) if reply.status.is_success() && envelope.success != Some(false) => Ok(result),
+            Some(result) if reply.status.is_success() && envelope.success != Some(false) => {
+                Ok(result)
+            }
             _ => {
-                let problems: Vec<_> =
-                    envelope.errors.iter().map(|problem| format!("{} ({})", problem.message, problem.code)).collect();
+                let problems: Vec<_> = envelope
+                    .errors
+                    .iter()
+                    .map(|problem| format!("{} ({})", problem.message, problem.code))
+                    .collect();
                 let reason = format!("{what}: {}: {}", reply.status, problems.join(", "));
                 let codes = envelope.errors.iter().map(|problem| problem.code).collect();
-                Err(Refusal { status: reply.status, codes, failure: by_status(&reply, &reason) })
+                Err(Refusal {
+                    status: reply.status,
+                    codes,
+                    failure: by_status(&reply, &reason),
+                })
             }
         }
     }

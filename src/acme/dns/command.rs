@@ -39,19 +39,33 @@ impl Command {
     }
 
     /// Runs it with only `PATH` in its environment. It must end with status 0.
-    pub(super) async fn change(&self, action: Action, fqdn: &str, value: &str) -> Result<(), Failure> {
+    pub(super) async fn change(
+        &self,
+        action: Action,
+        fqdn: &str,
+        value: &str,
+    ) -> Result<(), Failure> {
         let mut process = Process::new(&self.0.program);
-        process.args(&self.0.arguments).args([action.as_str(), fqdn, value]).env_clear().kill_on_drop(true);
+        process
+            .args(&self.0.arguments)
+            .args([action.as_str(), fqdn, value])
+            .env_clear()
+            .kill_on_drop(true);
         if let Some(path) = std::env::var_os("PATH") {
             process.env("PATH", path);
         }
-        process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child =
-            process.spawn().map_err(|error| Failure::permanent(format!("the program cannot be started: {error}")))?;
+        process
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = process.spawn().map_err(|error| {
+            Failure::permanent(format!("the program cannot be started: {error}"))
+        })?;
         let pipes = (child.stdout.take(), child.stderr.take());
         let (mut output, mut errors) = (Vec::new(), Vec::new());
         let ended = {
-            let reading = async { tokio::join!(head(pipes.0, &mut output), head(pipes.1, &mut errors)) };
+            let reading =
+                async { tokio::join!(head(pipes.0, &mut output), head(pipes.1, &mut errors)) };
             let (mut reading, mut all_read) = (pin!(reading), false);
             let running = async {
                 tokio::select! {
@@ -75,9 +89,14 @@ impl Command {
         let said = String::from_utf8_lossy(&errors);
         match ended {
             Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(Failure::passing(format!("the program ended with {status}: {said}"))),
+            Ok(Ok(status)) => Err(Failure::passing(format!(
+                "the program ended with {status}: {said}"
+            ))),
             Ok(Err(error)) => Err(Failure::passing(format!("the program got lost: {error}"))),
-            Err(_) => Err(Failure::passing(format!("the program ran longer than {} s: {said}", LIMIT.as_secs()))),
+            Err(_) => Err(Failure::passing(format!(
+                "the program ran longer than {} s: {said}",
+                LIMIT.as_secs()
+            ))),
         }
     }
 }

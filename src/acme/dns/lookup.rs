@@ -45,7 +45,8 @@ pub enum Ask {
         /// 53 but for tests.
         port: u16,
     },
-    /// The resolvers, where a firewall lets nothing else through. They may remember for a while that there was no record.
+    /// The resolvers, where a firewall lets nothing else through. They may remember for a while
+    /// that there was no record.
     Resolvers,
 }
 
@@ -71,7 +72,8 @@ impl Lookup {
 
     fn resolver(&self) -> Result<TokioResolver, Failure> {
         let mut builder = if self.resolvers.is_empty() {
-            TokioResolver::builder_tokio().map_err(|error| Failure::passing(format!("no system resolver: {error}")))?
+            TokioResolver::builder_tokio()
+                .map_err(|error| Failure::passing(format!("no system resolver: {error}")))?
         } else {
             let servers = self.resolvers.iter().map(|address| {
                 let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
@@ -96,7 +98,11 @@ impl Lookup {
 
     fn at(&self) -> String {
         let named: Vec<_> = self.resolvers.iter().map(SocketAddr::to_string).collect();
-        if named.is_empty() { "system resolvers".to_owned() } else { named.join(", ") }
+        if named.is_empty() {
+            "system resolvers".to_owned()
+        } else {
+            named.join(", ")
+        }
     }
 
     fn error(&self, record: &str, failure: Failure) -> DnsError {
@@ -104,8 +110,8 @@ impl Lookup {
     }
 }
 
-/// Whether a CA that asks for the record now finds it: all servers of its zone that answer have the value, CNAMEs
-/// followed. To be repeated until it is true. Takes at most 20 s.
+/// Whether a CA that asks for the record now finds it: all servers of its zone that answer have the
+/// value, CNAMEs followed. To be repeated until it is true. Takes at most 20 s.
 ///
 /// # Errors
 /// No server of the zone answers, or the resolvers do not know any.
@@ -121,7 +127,12 @@ pub async fn visible(record: &TxtRecord, lookup: &Lookup) -> Result<bool, DnsErr
         }
     };
     let found = Box::pin(timeout(CHECK, check)).await;
-    let found = found.unwrap_or_else(|_| Err(Failure::passing(format!("no answer within {} s", CHECK.as_secs()))));
+    let found = found.unwrap_or_else(|_| {
+        Err(Failure::passing(format!(
+            "no answer within {} s",
+            CHECK.as_secs()
+        )))
+    });
     found.map_err(|failure| lookup.error(&record.fqdn, failure))
 }
 
@@ -131,7 +142,9 @@ pub(super) async fn texts(fqdn: &str, lookup: &Lookup) -> Result<Vec<String>, Dn
         let answers = records(&lookup.resolver()?, &parse_name(fqdn)?, RecordType::TXT).await?;
         Ok(values(&answers).collect())
     };
-    Box::pin(ask).await.map_err(|failure| lookup.error(fqdn, failure))
+    Box::pin(ask)
+        .await
+        .map_err(|failure| lookup.error(fqdn, failure))
 }
 
 /// What DNS says of a name before a CA is asked. Facts, not a verdict.
@@ -197,7 +210,12 @@ pub async fn advice(name: &str, lookup: &Lookup) -> Advice {
 
 async fn in_time<T>(ask: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let answer = timeout(ADVICE, ask).await;
-    answer.unwrap_or_else(|_| Err(Failure::passing(format!("no answer within {} s", ADVICE.as_secs()))))
+    answer.unwrap_or_else(|_| {
+        Err(Failure::passing(format!(
+            "no answer within {} s",
+            ADVICE.as_secs()
+        )))
+    })
 }
 
 /// The CAA records of the closest name that has any.
@@ -223,11 +241,17 @@ async fn climb(resolver: &TokioResolver, name: &Name) -> Result<Option<(Name, Ve
 }
 
 /// The records that a resolver has for a question; none when there are none.
-async fn records(resolver: &TokioResolver, name: &Name, kind: RecordType) -> Result<Vec<Record>, Failure> {
+async fn records(
+    resolver: &TokioResolver,
+    name: &Name,
+    kind: RecordType,
+) -> Result<Vec<Record>, Failure> {
     match resolver.lookup(name.clone(), kind).await {
         Ok(lookup) => Ok(lookup.answers().to_vec()),
         Err(error) if error.is_no_records_found() => Ok(Vec::new()),
-        Err(error) => Err(Failure::passing(format!("the lookup of {kind} for {name} failed: {error}"))),
+        Err(error) => Err(Failure::passing(format!(
+            "the lookup of {kind} for {name} failed: {error}"
+        ))),
     }
 }
 
@@ -245,7 +269,12 @@ fn alias(records: &[Record], name: &Name) -> Option<Name> {
     })
 }
 
-async fn at_servers(resolver: &TokioResolver, mut name: Name, value: &str, port: u16) -> Result<bool, Failure> {
+async fn at_servers(
+    resolver: &TokioResolver,
+    mut name: Name,
+    value: &str,
+    port: u16,
+) -> Result<bool, Failure> {
     for _ in 0..HOPS {
         let (zone, servers) = servers(resolver, &name).await?;
         let mut asked = JoinSet::new();
@@ -255,26 +284,40 @@ async fn at_servers(resolver: &TokioResolver, mut name: Name, value: &str, port:
         }
         let answers: Vec<Message> = asked.join_all().await.into_iter().flatten().collect();
         if answers.is_empty() {
-            return Err(Failure::passing(format!("no server of the zone {zone} answers at port {port}")));
+            return Err(Failure::passing(format!(
+                "no server of the zone {zone} answers at port {port}"
+            )));
         }
-        if let Some(next) = answers.iter().find_map(|answer| alias(&answer.answers, &name)) {
+        if let Some(next) = answers
+            .iter()
+            .find_map(|answer| alias(&answer.answers, &name))
+        {
             name = next;
             continue;
         }
-        return Ok(answers.iter().all(|answer| values(&answer.answers).any(|found| found == value)));
+        return Ok(answers
+            .iter()
+            .all(|answer| values(&answer.answers).any(|found| found == value)));
     }
     Err(Failure::permanent("too many CNAMEs in a row"))
 }
 
-/// The TXT records of a name as one server has them. A server that is broken or does not know the zone is passed over, as
-/// a CA does it.
+/// The TXT records of a name as one server has them. A server that is broken or does not know the
+/// zone is passed over, as a CA does it.
 async fn ask_one(addresses: &[IpAddr], port: u16, name: &Name) -> Option<Message> {
     for address in addresses {
         match wire::ask(SocketAddr::new(*address, port), name, RecordType::TXT).await {
-            Ok(answer) if matches!(answer.response_code, ResponseCode::NoError | ResponseCode::NXDomain) => {
+            Ok(answer)
+                if matches!(
+                    answer.response_code,
+                    ResponseCode::NoError | ResponseCode::NXDomain
+                ) =>
+            {
                 return Some(answer);
             }
-            Ok(answer) => tracing::debug!(%address, %name, code = %answer.response_code, "name server is no use"),
+            Ok(answer) => {
+                tracing::debug!(%address, %name, code = %answer.response_code, "name server is no use")
+            }
             Err(error) => tracing::debug!(%address, %name, %error, "name server does not answer"),
         }
     }
@@ -282,7 +325,10 @@ async fn ask_one(addresses: &[IpAddr], port: u16, name: &Name) -> Option<Message
 }
 
 /// The zone of a name and the addresses of each of its servers.
-async fn servers(resolver: &TokioResolver, name: &Name) -> Result<(Name, Vec<Vec<IpAddr>>), Failure> {
+async fn servers(
+    resolver: &TokioResolver,
+    name: &Name,
+) -> Result<(Name, Vec<Vec<IpAddr>>), Failure> {
     let mut zone = name.clone();
     let names: Vec<Name> = loop {
         let answers = records(resolver, &zone, RecordType::NS).await?;

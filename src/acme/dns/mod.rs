@@ -1,5 +1,6 @@
-//! The DNS side of certificates: publishing the record of a DNS-01 challenge (RFC 8555 8.4) and removing it, watching
-//! for it as the CA will, dns-persist-01, and what DNS says of a name before a CA is asked.
+//! The DNS side of certificates: publishing the record of a DNS-01 challenge (RFC 8555 8.4) and
+//! removing it, watching for it as the CA will, dns-persist-01, and what DNS says of a name before
+//! a CA is asked.
 
 mod caa;
 mod cloudflare;
@@ -36,7 +37,8 @@ use webhook::Webhook;
 
 /// How long publishing or removing a record may take.
 const LIMIT: Duration = Duration::from_secs(30);
-/// The lifetime of a published record in caches, in seconds: the shortest that every provider takes.
+/// The lifetime of a published record in caches, in seconds: the shortest that every provider
+/// takes.
 const TTL: u32 = 60;
 /// CNAMEs that are followed one after the other.
 const HOPS: usize = 8;
@@ -54,7 +56,10 @@ impl TxtRecord {
     /// The record of a DNS-01 challenge for a name, with or without `*.` in front.
     pub fn challenge(name: &str, value: &str) -> Self {
         let name = name.strip_prefix("*.").unwrap_or(name);
-        Self { fqdn: format!("_acme-challenge.{name}"), value: value.to_owned() }
+        Self {
+            fqdn: format!("_acme-challenge.{name}"),
+            value: value.to_owned(),
+        }
     }
 
     /// The name, when both parts can go into every kind of message and command line as they are.
@@ -62,7 +67,9 @@ impl TxtRecord {
         let name = parse_name(&self.fqdn)?;
         let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
         if self.value.is_empty() || self.value.len() > 255 || !self.value.bytes().all(plain) {
-            return Err(Failure::permanent("the value is not one of 1 to 255 plain characters"));
+            return Err(Failure::permanent(
+                "the value is not one of 1 to 255 plain characters",
+            ));
         }
         Ok(name)
     }
@@ -85,10 +92,16 @@ impl ProviderSettings {
     /// The same with what the files of secrets hold now.
     fn refreshed(mut self) -> Result<Self, String> {
         match &mut self {
-            Self::Rfc2136(settings) => settings.key.iter_mut().try_for_each(|key| key.secret.refresh())?,
+            Self::Rfc2136(settings) => settings
+                .key
+                .iter_mut()
+                .try_for_each(|key| key.secret.refresh())?,
             Self::Cloudflare(settings) => settings.token.refresh()?,
             Self::Webhook(settings) => {
-                settings.login.iter_mut().try_for_each(|(_user, password)| password.refresh())?;
+                settings
+                    .login
+                    .iter_mut()
+                    .try_for_each(|(_user, password)| password.refresh())?;
             }
             Self::Command(_) => {}
         }
@@ -101,8 +114,8 @@ impl ProviderSettings {
 pub struct ProviderContext {
     /// Where CNAMEs and the records themselves are looked up.
     pub lookup: Lookup,
-    /// Whether a CNAME at the record's name says where the record belongs (delegation). It does not when it comes from a
-    /// wildcard record that has nothing to do with challenges.
+    /// Whether a CNAME at the record's name says where the record belongs (delegation). It does not
+    /// when it comes from a wildcard record that has nothing to do with challenges.
     pub follow_cname: bool,
     /// For web services.
     pub http: Http,
@@ -131,8 +144,12 @@ impl Way {
     fn new(settings: &ProviderSettings, context: &ProviderContext) -> Result<Self, Failure> {
         let http = || context.http.clone();
         Ok(match settings {
-            ProviderSettings::Rfc2136(settings) => Self::Rfc2136(Rfc2136::new(settings, context.time.clone())?),
-            ProviderSettings::Cloudflare(settings) => Self::Cloudflare(Cloudflare::new(settings, http())?),
+            ProviderSettings::Rfc2136(settings) => {
+                Self::Rfc2136(Rfc2136::new(settings, context.time.clone())?)
+            }
+            ProviderSettings::Cloudflare(settings) => {
+                Self::Cloudflare(Cloudflare::new(settings, http())?)
+            }
             ProviderSettings::Webhook(settings) => Self::Webhook(Webhook::new(settings, http())?),
             ProviderSettings::Command(settings) => Self::Command(Command::new(settings.clone())),
         })
@@ -164,7 +181,8 @@ impl Provider {
     /// Makes one; nobody is asked yet.
     ///
     /// # Errors
-    /// Settings that cannot be right: an unknown or weak algorithm, a key that is not base64, a URL without host.
+    /// Settings that cannot be right: an unknown or weak algorithm, a key that is not base64, a URL
+    /// without host.
     pub fn new(settings: ProviderSettings, context: ProviderContext) -> Result<Self, DnsError> {
         let way = Way::new(&settings, &context).map_err(|failure| {
             let (kind, at) = match &settings {
@@ -175,7 +193,11 @@ impl Provider {
             };
             DnsError::new(kind, &at, None, failure)
         })?;
-        Ok(Self { settings, context, way })
+        Ok(Self {
+            settings,
+            context,
+            way,
+        })
     }
 
     /// Where its records are looked up.
@@ -183,8 +205,8 @@ impl Provider {
         &self.context.lookup
     }
 
-    /// Publishes a value beside those that its name has already. Once it is there, doing it again changes nothing.
-    /// Takes at most 30 s.
+    /// Publishes a value beside those that its name has already. Once it is there, doing it again
+    /// changes nothing. Takes at most 30 s.
     ///
     /// # Errors
     /// Nobody answers, or refuses.
@@ -202,14 +224,23 @@ impl Provider {
 
     async fn run(&self, action: Action, record: &TxtRecord) -> Result<(), DnsError> {
         let done = Box::pin(timeout(LIMIT, self.change(action, record))).await;
-        let done = done.unwrap_or_else(|_| Err(Failure::passing(format!("not done within {} s", LIMIT.as_secs()))));
-        done.map_err(|failure| DnsError::new(self.kind(), &self.at(), Some(record.fqdn.clone()), failure))
+        let done = done.unwrap_or_else(|_| {
+            Err(Failure::passing(format!(
+                "not done within {} s",
+                LIMIT.as_secs()
+            )))
+        });
+        done.map_err(|failure| {
+            DnsError::new(self.kind(), &self.at(), Some(record.fqdn.clone()), failure)
+        })
     }
 
     /// The way with secrets as they are at this moment.
     async fn way_now(&self) -> Result<Way, Failure> {
         let settings = self.settings.clone();
-        let refreshed = tokio::task::spawn_blocking(move || settings.refreshed()).await.map_err(Failure::passing)?;
+        let refreshed = tokio::task::spawn_blocking(move || settings.refreshed())
+            .await
+            .map_err(Failure::passing)?;
         Way::new(&refreshed.map_err(Failure::passing)?, &self.context)
     }
 
@@ -219,7 +250,10 @@ impl Provider {
         let value = &record.value;
         match &way {
             Way::Rfc2136(server) => server.change(action, &name, value).await,
-            Way::Cloudflare(api) => api.change(action, name.to_ascii().trim_end_matches('.'), value).await,
+            Way::Cloudflare(api) => {
+                api.change(action, name.to_ascii().trim_end_matches('.'), value)
+                    .await
+            }
             Way::Webhook(service) => service.change(action, &name.to_ascii(), value).await,
             Way::Command(program) => program.change(action, &name.to_ascii(), value).await,
         }

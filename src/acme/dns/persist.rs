@@ -1,4 +1,5 @@
-//! dns-persist-01 (draft-ietf-acme-dns-persist): a record that stays, made by the operator, in place of a challenge.
+//! dns-persist-01 (draft-ietf-acme-dns-persist): a record that stays, made by the operator, in
+//! place of a challenge.
 
 use super::{
     DnsError, Lookup, TxtRecord,
@@ -9,7 +10,8 @@ use super::{
 /// What a record must let a CA do.
 #[derive(Clone, Copy, Debug)]
 pub struct PersistPolicy<'a> {
-    /// The names that the CA goes by: `issuer-domain-names` of its challenge. The first goes into a new record.
+    /// The names that the CA goes by: `issuer-domain-names` of its challenge. The first goes into a
+    /// new record.
     pub issuer_domains: &'a [&'a str],
     /// Our account's URL at that CA.
     pub account_uri: &'a str,
@@ -17,8 +19,8 @@ pub struct PersistPolicy<'a> {
     pub wildcard: bool,
 }
 
-/// The record that the operator is to make for a name (`*.` in front is left out), to be valid until a Unix time in
-/// seconds or for as long as it is there.
+/// The record that the operator is to make for a name (`*.` in front is left out), to be valid
+/// until a Unix time in seconds or for as long as it is there.
 pub fn persist_record(name: &str, policy: &PersistPolicy<'_>, until: Option<u64>) -> TxtRecord {
     let issuer = policy.issuer_domains.first().copied().unwrap_or_default();
     let mut value = format!("{issuer}; accounturi={}", policy.account_uri);
@@ -28,29 +30,45 @@ pub fn persist_record(name: &str, policy: &PersistPolicy<'_>, until: Option<u64>
     if let Some(until) = until {
         value.push_str(&format!("; persistUntil={until}"));
     }
-    TxtRecord { fqdn: fqdn(name), value }
+    TxtRecord {
+        fqdn: fqdn(name),
+        value,
+    }
 }
 
-/// Whether DNS has a record for the name that is good for what is wanted at the time `now` (Unix, seconds).
+/// Whether DNS has a record for the name that is good for what is wanted at the time `now` (Unix,
+/// seconds).
 ///
 /// # Errors
 /// DNS does not answer.
-pub async fn persisted(name: &str, policy: &PersistPolicy<'_>, now: u64, lookup: &Lookup) -> Result<bool, DnsError> {
+pub async fn persisted(
+    name: &str,
+    policy: &PersistPolicy<'_>,
+    now: u64,
+    lookup: &Lookup,
+) -> Result<bool, DnsError> {
     let values = lookup::texts(&fqdn(name), lookup).await?;
     Ok(values.iter().any(|value| suffices(value, policy, now)))
 }
 
 fn fqdn(name: &str) -> String {
-    format!("_validation-persist.{}", name.strip_prefix("*.").unwrap_or(name))
+    format!(
+        "_validation-persist.{}",
+        name.strip_prefix("*.").unwrap_or(name)
+    )
 }
 
 fn suffices(value: &str, policy: &PersistPolicy<'_>, now: u64) -> bool {
-    let Some(value) = IssueValue::parse(value) else { return false };
+    let Some(value) = IssueValue::parse(value) else {
+        return false;
+    };
     value.is_of(policy.issuer_domains)
         && value.parameter("accounturi") == Parameter::One(policy.account_uri)
         && (!policy.wildcard
             || matches!(value.parameter("policy"), Parameter::One(scope) if scope.eq_ignore_ascii_case("wildcard")))
-        && value.parameter("persistUntil").is_met(|until| until.parse().is_ok_and(|until: u64| now < until))
+        && value
+            .parameter("persistUntil")
+            .is_met(|until| until.parse().is_ok_and(|until: u64| now < until))
 }
 
 #[cfg(test)]
@@ -65,19 +83,51 @@ mod tests {
 
     #[test]
     fn the_record_shown_to_the_operator_is_one_that_suffices() {
-        let record = persist_record("*.Example.org", &PersistPolicy { wildcard: true, ..POLICY }, Some(2_000_000_000));
+        let record = persist_record(
+            "*.Example.org",
+            &PersistPolicy {
+                wildcard: true,
+                ..POLICY
+            },
+            Some(2_000_000_000),
+        );
         assert_eq!(record.fqdn, "_validation-persist.Example.org");
         let value = "ca.example; accounturi=https://ca.example/acct/1; policy=wildcard; persistUntil=2000000000";
         assert_eq!(record.value, value);
-        assert!(suffices(value, &PersistPolicy { wildcard: true, ..POLICY }, 1_999_999_999));
-        assert!(!suffices(value, &PersistPolicy { wildcard: true, ..POLICY }, 2_000_000_000));
-        assert!(suffices(&persist_record("a", &POLICY, None).value, &POLICY, u64::MAX));
+        assert!(suffices(
+            value,
+            &PersistPolicy {
+                wildcard: true,
+                ..POLICY
+            },
+            1_999_999_999
+        ));
+        assert!(!suffices(
+            value,
+            &PersistPolicy {
+                wildcard: true,
+                ..POLICY
+            },
+            2_000_000_000
+        ));
+        assert!(suffices(
+            &persist_record("a", &POLICY, None).value,
+            &POLICY,
+            u64::MAX
+        ));
     }
 
     #[test]
     fn records_of_others_and_for_less_do_not_suffice() {
-        let wild = PersistPolicy { wildcard: true, ..POLICY };
-        assert!(suffices("OLD.example;accounturi = https://ca.example/acct/1;policy=Wildcard", &wild, 0));
+        let wild = PersistPolicy {
+            wildcard: true,
+            ..POLICY
+        };
+        assert!(suffices(
+            "OLD.example;accounturi = https://ca.example/acct/1;policy=Wildcard",
+            &wild,
+            0
+        ));
         for value in [
             "",
             "ca.example",

@@ -58,7 +58,12 @@ impl Rfc2136 {
     pub(super) fn new(settings: &Rfc2136Settings, time: Clock) -> Result<Self, Failure> {
         let zone = settings.zone.as_deref().map(parse_name).transpose()?;
         let key = settings.key.as_ref().map(signer).transpose()?;
-        Ok(Self { server: settings.server, zone, key, time })
+        Ok(Self {
+            server: settings.server,
+            zone,
+            key,
+            time,
+        })
     }
 
     pub(super) fn at(&self) -> String {
@@ -69,7 +74,9 @@ impl Rfc2136 {
     pub(super) async fn canonical(&self, name: &Name) -> Result<(Name, bool), Failure> {
         let mut name = name.clone();
         for _ in 0..HOPS {
-            let answer = self.send(wire::question(&name, RecordType::CNAME), First::Udp).await?;
+            let answer = self
+                .send(wire::question(&name, RecordType::CNAME), First::Udp)
+                .await?;
             if !answer.authoritative {
                 return Ok((name, false));
             }
@@ -85,16 +92,28 @@ impl Rfc2136 {
         Err(Failure::permanent("too many CNAMEs in a row"))
     }
 
-    /// Adds or deletes one value. Adding what is there and deleting what is not change nothing (RFC 2136 3.4.2).
-    pub(super) async fn change(&self, action: Action, name: &Name, value: &str) -> Result<(), Failure> {
+    /// Adds or deletes one value. Adding what is there and deleting what is not change nothing (RFC
+    /// 2136 3.4.2).
+    pub(super) async fn change(
+        &self,
+        action: Action,
+        name: &Name,
+        value: &str,
+    ) -> Result<(), Failure> {
         let zone = match &self.zone {
             Some(zone) => zone.clone(),
             None => self.find_zone(name).await?,
         };
         if !zone.zone_of(name) {
-            return Err(Failure::permanent(format!("{name} is not in the zone {zone}")));
+            return Err(Failure::permanent(format!(
+                "{name} is not in the zone {zone}"
+            )));
         }
-        let record = Record::from_rdata(name.clone(), TTL, RData::TXT(TXT::new(vec![value.to_owned()])));
+        let record = Record::from_rdata(
+            name.clone(),
+            TTL,
+            RData::TXT(TXT::new(vec![value.to_owned()])),
+        );
         let records = RecordSet::from(record);
         let message = match action {
             Action::Present => update_message::append(records, zone.clone(), false, false),
@@ -103,16 +122,29 @@ impl Rfc2136 {
         let answer = self.send(message, First::Tcp).await?;
         match answer.response_code {
             ResponseCode::NoError => Ok(()),
-            ResponseCode::ServFail => Err(Failure::passing(format!("the server failed to update {zone} (SERVFAIL)"))),
+            ResponseCode::ServFail => Err(Failure::passing(format!(
+                "the server failed to update {zone} (SERVFAIL)"
+            ))),
             ResponseCode::Refused => Err(Failure::permanent(match &self.key {
-                Some(key) => format!("the server does not let the key {} update {zone} (REFUSED)", key.signer_name()),
+                Some(key) => format!(
+                    "the server does not let the key {} update {zone} (REFUSED)",
+                    key.signer_name()
+                ),
                 None => format!("the server does not let us update {zone} without a key (REFUSED)"),
             })),
             ResponseCode::NotAuth => {
-                let or = if self.key.is_none() { ", or wants a signature" } else { "" };
-                Err(Failure::permanent(format!("the server does not answer for the zone {zone}{or} (NOTAUTH)")))
+                let or = if self.key.is_none() {
+                    ", or wants a signature"
+                } else {
+                    ""
+                };
+                Err(Failure::permanent(format!(
+                    "the server does not answer for the zone {zone}{or} (NOTAUTH)"
+                )))
             }
-            other => Err(Failure::permanent(format!("the server answers {other} to an update of {zone}"))),
+            other => Err(Failure::permanent(format!(
+                "the server answers {other} to an update of {zone}"
+            ))),
         }
     }
 
@@ -120,28 +152,47 @@ impl Rfc2136 {
     async fn find_zone(&self, name: &Name) -> Result<Name, Failure> {
         let (mut at, mut last) = (name.clone(), ResponseCode::NoError);
         while !at.is_root() {
-            let answer = self.send(wire::question(&at, RecordType::SOA), First::Udp).await?;
+            let answer = self
+                .send(wire::question(&at, RecordType::SOA), First::Udp)
+                .await?;
             if answer.response_code == ResponseCode::ServFail {
-                return Err(Failure::passing(format!("the server fails to look for the zone of {name} (SERVFAIL)")));
+                return Err(Failure::passing(format!(
+                    "the server fails to look for the zone of {name} (SERVFAIL)"
+                )));
             }
             let sections = answer.answers.iter().chain(&answer.authorities);
-            let zone = sections.filter(|record| record.record_type() == RecordType::SOA && record.name.zone_of(name));
+            let zone = sections.filter(|record| {
+                record.record_type() == RecordType::SOA && record.name.zone_of(name)
+            });
             // Another server's SOA, which a resolver would pass on, is of no use.
-            if let Some(zone) = zone.max_by_key(|record| record.name.num_labels()).filter(|_| answer.authoritative) {
+            if let Some(zone) = zone
+                .max_by_key(|record| record.name.num_labels())
+                .filter(|_| answer.authoritative)
+            {
                 return Ok(zone.name.clone());
             }
-            let elsewhere = answer.authorities.iter().find(|record| record.record_type() == RecordType::NS);
-            if let Some(elsewhere) = elsewhere.filter(|_| !answer.authoritative && answer.answers.is_empty()) {
+            let elsewhere = answer
+                .authorities
+                .iter()
+                .find(|record| record.record_type() == RecordType::NS);
+            if let Some(elsewhere) =
+                elsewhere.filter(|_| !answer.authoritative && answer.answers.is_empty())
+            {
                 let zone = &elsewhere.name;
-                return Err(Failure::permanent(format!("the server says that others answer for {name} (in {zone})")));
+                return Err(Failure::permanent(format!(
+                    "the server says that others answer for {name} (in {zone})"
+                )));
             }
             last = answer.response_code;
             at = at.base_name();
         }
-        Err(Failure::permanent(format!("the server answers for no zone of {name} (last answer: {last})")))
+        Err(Failure::permanent(format!(
+            "the server answers for no zone of {name} (last answer: {last})"
+        )))
     }
 
-    /// One exchange, signed when there is a key, in which case the answer must be signed with it, too.
+    /// One exchange, signed when there is a key, in which case the answer must be signed with it,
+    /// too.
     async fn send(&self, mut message: Message, first: First) -> Result<Message, Failure> {
         let now = (self.time)().as_secs();
         let verifier = match &self.key {
@@ -154,11 +205,16 @@ impl Rfc2136 {
             .map_err(|error| Failure::passing(format!("no exchange with the server: {error}")))?;
         let answer = wire::parse(&message, &bytes)
             .map_err(|error| Failure::passing(format!("the answer cannot be used: {error}")))?;
-        let (Some(key), Some(mut verifier)) = (&self.key, verifier) else { return Ok(answer) };
+        let (Some(key), Some(mut verifier)) = (&self.key, verifier) else {
+            return Ok(answer);
+        };
         let Some(signature) = answer.signature() else {
             return match answer.response_code {
-                ResponseCode::NoError | ResponseCode::NXDomain => Err(Failure::passing("the answer is not signed")),
-                // Servers do not sign what they refuse before they look at the key. It can do no harm.
+                ResponseCode::NoError | ResponseCode::NXDomain => {
+                    Err(Failure::passing("the answer is not signed"))
+                }
+                // Servers do not sign what they refuse before they look at the key. It can do no
+                // harm.
                 _ => Ok(answer),
             };
         };
@@ -166,11 +222,13 @@ impl Rfc2136 {
             return Err(failure);
         }
         if signature.data.time < u64::from(signature.data.fudge) {
-            return Err(Failure::passing("the answer was signed at no possible time"));
+            return Err(Failure::passing(
+                "the answer was signed at no possible time",
+            ));
         }
-        verifier
-            .verify(&bytes)
-            .map_err(|error| Failure::passing(format!("the signature of the answer is wrong: {error}")))?;
+        verifier.verify(&bytes).map_err(|error| {
+            Failure::passing(format!("the signature of the answer is wrong: {error}"))
+        })?;
         Ok(answer)
     }
 }
@@ -179,48 +237,70 @@ impl Rfc2136 {
 fn refused(answer: &TSIG, key: &TSigner, now: u64) -> Option<Failure> {
     let name = key.signer_name();
     Some(match answer.error? {
-        TsigError::BadKey => {
-            Failure::permanent(format!("the server does not know the key {name}, or does not accept it here (BADKEY)"))
-        }
-        TsigError::BadSig => {
-            Failure::permanent(format!("the secret or algorithm of the key {name} is not the server's (BADSIG)"))
-        }
+        TsigError::BadKey => Failure::permanent(format!(
+            "the server does not know the key {name}, or does not accept it here (BADKEY)"
+        )),
+        TsigError::BadSig => Failure::permanent(format!(
+            "the secret or algorithm of the key {name} is not the server's (BADSIG)"
+        )),
         TsigError::BadTime => {
             // RFC 8945 5.2.3: the server's time, as 48 bits.
-            let server = answer.other.iter().fold(0u64, |time, byte| time << 8 | u64::from(*byte));
+            let server = answer
+                .other
+                .iter()
+                .fold(0u64, |time, byte| time << 8 | u64::from(*byte));
             let (ours, theirs) = (date(now), date(server));
-            Failure::passing(format!("the clocks differ: it is {theirs} at the server, {ours} here (BADTIME)"))
+            Failure::passing(format!(
+                "the clocks differ: it is {theirs} at the server, {ours} here (BADTIME)"
+            ))
         }
-        TsigError::BadTrunc => Failure::permanent("the server wants another length of signatures (BADTRUNC)"),
-        TsigError::Unknown(code) => Failure::permanent(format!("the server refuses the signature with error {code}")),
+        TsigError::BadTrunc => {
+            Failure::permanent("the server wants another length of signatures (BADTRUNC)")
+        }
+        TsigError::Unknown(code) => Failure::permanent(format!(
+            "the server refuses the signature with error {code}"
+        )),
     })
 }
 
 fn date(seconds: u64) -> String {
-    let stamp = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let stamp = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     stamp.map_or_else(|| format!("second {seconds}"), |stamp| stamp.to_string())
 }
 
 fn signer(key: &TsigKey) -> Result<TSigner, Failure> {
-    let algorithm = match key.algorithm.trim_end_matches('.').to_ascii_lowercase().as_str() {
+    let algorithm = match key
+        .algorithm
+        .trim_end_matches('.')
+        .to_ascii_lowercase()
+        .as_str()
+    {
         "hmac-sha256" => TsigAlgorithm::HmacSha256,
         "hmac-sha384" => TsigAlgorithm::HmacSha384,
         "hmac-sha512" => TsigAlgorithm::HmacSha512,
         weak @ ("hmac-sha1" | "hmac-md5" | "hmac-md5.sig-alg.reg.int") => {
-            return Err(Failure::permanent(format!("{weak} is too weak, use hmac-sha256 or hmac-sha512")));
+            return Err(Failure::permanent(format!(
+                "{weak} is too weak, use hmac-sha256 or hmac-sha512"
+            )));
         }
         other => {
             let known = "hmac-sha256, hmac-sha384 and hmac-sha512 are possible";
-            return Err(Failure::permanent(format!("unknown TSIG algorithm {other:?}, {known}")));
+            return Err(Failure::permanent(format!(
+                "unknown TSIG algorithm {other:?}, {known}"
+            )));
         }
     };
     let name = parse_name(&key.name)?;
     // The decoder's own words would show a character of the secret.
-    let secret = BASE64_STANDARD
-        .decode(key.secret.expose())
-        .map_err(|_| Failure::permanent(format!("the secret of the TSIG key {name} is not base64")))?;
+    let secret = BASE64_STANDARD.decode(key.secret.expose()).map_err(|_| {
+        Failure::permanent(format!("the secret of the TSIG key {name} is not base64"))
+    })?;
     if secret.is_empty() {
-        return Err(Failure::permanent(format!("the secret of the TSIG key {name} is empty")));
+        return Err(Failure::permanent(format!(
+            "the secret of the TSIG key {name} is empty"
+        )));
     }
     TSigner::new(secret, algorithm, name, FUDGE).map_err(Failure::permanent)
 }

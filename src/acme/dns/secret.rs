@@ -16,7 +16,10 @@ pub struct Secret {
 impl Secret {
     /// Wraps a value, without the white space around it.
     pub fn new(value: &str) -> Self {
-        Self { value: value.trim().to_owned(), file: None }
+        Self {
+            value: value.trim().to_owned(),
+            file: None,
+        }
     }
 
     /// Reads one from a file that holds nothing else. It is read again whenever it is needed.
@@ -28,7 +31,10 @@ impl Secret {
         if secret.value.is_empty() {
             return Err(io::Error::other("the file is empty"));
         }
-        Ok(Self { file: Some(path.to_owned()), ..secret })
+        Ok(Self {
+            file: Some(path.to_owned()),
+            ..secret
+        })
     }
 
     /// Reads its file again, if it is from one.

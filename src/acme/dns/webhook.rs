@@ -44,31 +44,53 @@ impl Webhook {
         place(&self.present)
     }
 
-    pub(super) async fn change(&self, action: Action, fqdn: &str, value: &str) -> Result<(), Failure> {
+    pub(super) async fn change(
+        &self,
+        action: Action,
+        fqdn: &str,
+        value: &str,
+    ) -> Result<(), Failure> {
         let url = match action {
             Action::Present => &self.present,
             Action::Cleanup => &self.cleanup,
         };
-        let body = serde_json::json!({ "action": action.as_str(), "fqdn": fqdn, "value": value }).to_string();
+        let body = serde_json::json!({ "action": action.as_str(), "fqdn": fqdn, "value": value })
+            .to_string();
         let mut request = Request::post(url).header(header::CONTENT_TYPE, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let request = request.body(Bytes::from(body)).map_err(Failure::permanent)?;
+        let request = request
+            .body(Bytes::from(body))
+            .map_err(Failure::permanent)?;
         let reply = self.http.send(request).await.map_err(Failure::passing)?;
         if reply.status.is_success() {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&reply.body).into_owned();
-        Err(by_status(&reply, &format!("the service answers {} to {}: {said}", reply.status, action.as_str())))
+        Err(by_status(
+            &reply,
+            &format!(
+                "the service answers {} to {}: {said}",
+                reply.status,
+                action.as_str()
+            ),
+        ))
     }
 }
 
 /// A failure that an answer's status makes permanent or not.
 pub(super) fn by_status(reply: &Reply, reason: &str) -> Failure {
-    let wait = matches!(reply.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+    let wait = matches!(
+        reply.status,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+    );
     let ours = reply.status.is_client_error() || reply.status.is_redirection();
-    if ours && !wait { Failure::permanent(reason) } else { Failure::passing(reason) }
+    if ours && !wait {
+        Failure::permanent(reason)
+    } else {
+        Failure::passing(reason)
+    }
 }
 
 pub(super) fn url(text: &str) -> Result<Uri, Failure> {
@@ -81,13 +103,17 @@ pub(super) fn url(text: &str) -> Result<Uri, Failure> {
 }
 
 pub(super) fn sensitive(value: &str) -> Result<HeaderValue, Failure> {
-    let mut value =
-        HeaderValue::from_str(value).map_err(|_| Failure::permanent("the secret has characters HTTP cannot carry"))?;
+    let mut value = HeaderValue::from_str(value)
+        .map_err(|_| Failure::permanent("the secret has characters HTTP cannot carry"))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
 /// A URL without what may be secret in it.
 pub(super) fn place(url: &Uri) -> String {
-    format!("{}://{}", url.scheme_str().unwrap_or_default(), url.authority().map_or("", |host| host.as_str()))
+    format!(
+        "{}://{}",
+        url.scheme_str().unwrap_or_default(),
+        url.authority().map_or("", |host| host.as_str())
+    )
 }

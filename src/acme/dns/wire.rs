@@ -22,7 +22,8 @@ const DATAGRAMS: usize = 2;
 /// How long a TCP connection may take, and the answer on it.
 const CONNECT_WAIT: Duration = Duration::from_secs(3);
 const STREAM_WAIT: Duration = Duration::from_secs(5);
-/// RFC 1035 4.1.1: the header, which has the ID first, then QR (an answer), OPCODE, AA, TC (cut off), RD.
+/// RFC 1035 4.1.1: the header, which has the ID first, then QR (an answer), OPCODE, AA, TC (cut
+/// off), RD.
 const HEADER: usize = 12;
 const QR: u8 = 0x80;
 const TC: u8 = 0x02;
@@ -62,7 +63,11 @@ pub(super) fn parse(message: &Message, answer: &[u8]) -> io::Result<Message> {
 }
 
 /// Sends a message and gives back the bytes of its answer, whatever that says. Bounded in time.
-pub(super) async fn exchange(server: SocketAddr, message: &[u8], first: First) -> io::Result<Vec<u8>> {
+pub(super) async fn exchange(
+    server: SocketAddr,
+    message: &[u8],
+    first: First,
+) -> io::Result<Vec<u8>> {
     match first {
         First::Udp => match datagram(server, message).await {
             Ok(answer) if answer[2] & TC == 0 => Ok(answer),
@@ -80,8 +85,11 @@ fn answers(message: &[u8], answer: &[u8]) -> bool {
 }
 
 async fn datagram(server: SocketAddr, message: &[u8]) -> io::Result<Vec<u8>> {
-    let from: SocketAddr =
-        if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let from: SocketAddr = if server.is_ipv4() {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    } else {
+        (Ipv6Addr::UNSPECIFIED, 0).into()
+    };
     let socket = UdpSocket::bind(from).await?;
     socket.connect(server).await?;
     let mut buffer = vec![0; 4096];
@@ -104,7 +112,9 @@ async fn datagram(server: SocketAddr, message: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 async fn stream(server: SocketAddr, message: &[u8]) -> io::Result<Vec<u8>> {
-    let mut stream = timeout(CONNECT_WAIT, TcpStream::connect(server)).await.map_err(|_| late())??;
+    let mut stream = timeout(CONNECT_WAIT, TcpStream::connect(server))
+        .await
+        .map_err(|_| late())??;
     let talk = async {
         let length = u16::try_from(message.len()).map_err(io::Error::other)?;
         let mut packet = length.to_be_bytes().to_vec();
@@ -112,7 +122,11 @@ async fn stream(server: SocketAddr, message: &[u8]) -> io::Result<Vec<u8>> {
         stream.write_all(&packet).await?;
         let mut answer = vec![0; stream.read_u16().await?.into()];
         stream.read_exact(&mut answer).await?;
-        if answers(message, &answer) { Ok(answer) } else { Err(io::Error::other("not an answer")) }
+        if answers(message, &answer) {
+            Ok(answer)
+        } else {
+            Err(io::Error::other("not an answer"))
+        }
     };
     timeout(STREAM_WAIT, talk).await.map_err(|_| late())?
 }

@@ -23,9 +23,20 @@ fn waits(class: Class, count: usize) -> Vec<Option<i64>> {
 #[test]
 fn each_kind_has_its_ladder() {
     // Without randomness a wait is a quarter shorter.
-    let quarter_less = |waits: &[i64]| waits.iter().map(|wait| Some(wait - wait / 4)).collect::<Vec<_>>();
-    assert_eq!(waits(Class::Transport, 9), quarter_less(&[30, 60, 120, 240, 480, 960, 1920, 3600, 3600]));
-    assert_eq!(waits(Class::Validation, 5), quarter_less(&[60, 600, 6000, 86_400, 86_400]));
+    let quarter_less = |waits: &[i64]| {
+        waits
+            .iter()
+            .map(|wait| Some(wait - wait / 4))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        waits(Class::Transport, 9),
+        quarter_less(&[30, 60, 120, 240, 480, 960, 1920, 3600, 3600])
+    );
+    assert_eq!(
+        waits(Class::Validation, 5),
+        quarter_less(&[60, 600, 6000, 86_400, 86_400])
+    );
     assert_eq!(waits(Class::Account, 2), quarter_less(&[86_400, 86_400]));
     for class in [Class::Config, Class::Paused] {
         assert_eq!(waits(class, 2), [None, None]);
@@ -53,24 +64,51 @@ fn time_switched_off_is_no_time_of_trying() {
 #[test]
 fn what_the_ca_asks_for_is_kept_and_never_undercut() {
     for asked in [0, 5, 3_600, 7 * 86_400] {
-        let limited = Failure { retry_after: Some(asked), ..Failure::new(Class::Limited, "slow down") };
+        let limited = Failure {
+            retry_after: Some(asked),
+            ..Failure::new(Class::Limited, "slow down")
+        };
         let wait = again(None, &limited, NOW).not_before.expect("a wait") - NOW;
-        assert!(wait >= asked && wait <= asked + asked.max(60) / 10, "{asked}: {wait}");
+        assert!(
+            wait >= asked && wait <= asked + asked.max(60) / 10,
+            "{asked}: {wait}"
+        );
     }
-    let endless = Failure { retry_after: Some(i64::MAX), ..Failure::new(Class::Limited, "never") };
+    let endless = Failure {
+        retry_after: Some(i64::MAX),
+        ..Failure::new(Class::Limited, "never")
+    };
     assert!(again(None, &endless, NOW).not_before.expect("a wait") - NOW <= LONGEST_WAIT * 11 / 10);
-    let busy = Failure { retry_after: Some(120), ..Failure::new(Class::Transport, "503") };
+    let busy = Failure {
+        retry_after: Some(120),
+        ..Failure::new(Class::Transport, "503")
+    };
     assert!(again(None, &busy, NOW).not_before.expect("a wait") - NOW >= 120);
 }
 
 #[test]
 fn another_kind_or_another_wish_starts_afresh() {
     let first = again(None, &Failure::new(Class::Transport, "down"), NOW);
-    let second = again(Some(&first), &Failure::new(Class::Transport, "down"), NOW + 100);
+    let second = again(
+        Some(&first),
+        &Failure::new(Class::Transport, "down"),
+        NOW + 100,
+    );
     assert_eq!((second.attempts, second.since), (2, NOW));
-    let other = again(Some(&second), &Failure::new(Class::Validation, "wrong"), NOW + 200);
+    let other = again(
+        Some(&second),
+        &Failure::new(Class::Validation, "wrong"),
+        NOW + 200,
+    );
     assert_eq!((other.attempts, other.since), (1, NOW + 200));
-    let changed = Trouble::after(Some(&second), &Failure::new(Class::Transport, "down"), "ca", 2, NOW + 300, 0);
+    let changed = Trouble::after(
+        Some(&second),
+        &Failure::new(Class::Transport, "down"),
+        "ca",
+        2,
+        NOW + 300,
+        0,
+    );
     assert_eq!(changed.attempts, 1);
 }
 
@@ -80,7 +118,10 @@ fn another_challenge_is_tried_at_once_and_only_once_each() {
     failure.challenge = Some("http-01".to_owned());
     failure.another_way = true;
     let first = again(None, &failure, NOW);
-    assert_eq!((first.not_before, &first.failed_challenges[..]), (Some(NOW), &["http-01".to_owned()][..]));
+    assert_eq!(
+        (first.not_before, &first.failed_challenges[..]),
+        (Some(NOW), &["http-01".to_owned()][..])
+    );
     failure.challenge = Some("tls-alpn-01".to_owned());
     failure.another_way = false;
     let second = again(Some(&first), &failure, NOW);

@@ -11,7 +11,10 @@ const NOW: i64 = 1_800_000_000;
 fn want(names: &[&str]) -> Want {
     Want {
         id: "default/web".into(),
-        names: names.iter().map(|name| Name::parse(name).expect("a name")).collect(),
+        names: names
+            .iter()
+            .map(|name| Name::parse(name).expect("a name"))
+            .collect(),
         issuers: [Arc::new(Issuer::preset("local-ca").expect("built in"))].into(),
         terms: Terms::default(),
     }
@@ -20,7 +23,9 @@ fn want(names: &[&str]) -> Want {
 fn issued(names: &[&str], not_before: i64, days: u64) -> (String, String) {
     let ca = LocalCa::generate("test").expect("a CA");
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let issued = ca.issue_for(&names, not_before, Duration::from_secs(days * 86_400)).expect("issued");
+    let issued = ca
+        .issue_for(&names, not_before, Duration::from_secs(days * 86_400))
+        .expect("issued");
     (issued.chain_pem, issued.key_pem)
 }
 
@@ -31,12 +36,14 @@ fn what_came_is_what_was_asked_for_or_is_named() {
     let (chain, key) = issued(&names, NOW - 100, 90);
     let certificate = check(&want, &chain, &key, NOW).expect("right");
     assert_eq!(certificate.names().len(), 4);
-    let wrong = |chain: &str, key: &str, now| check(&want, chain, key, now).expect_err("wrong").problem;
+    let wrong =
+        |chain: &str, key: &str, now| check(&want, chain, key, now).expect_err("wrong").problem;
     let (_, other) = issued(&names, NOW - 100, 90);
     assert!(wrong(&chain, &other, NOW).contains("the key of the request is not the key"));
     assert!(wrong(&chain, &key, NOW + 91 * 86_400).contains("expired"));
     assert!(wrong(&chain, &key, NOW - 3 * 86_400).contains("not valid yet"));
-    let leaf = &chain[..chain.find("-----END").expect("an end") + "-----END CERTIFICATE-----\n".len()];
+    let leaf =
+        &chain[..chain.find("-----END").expect("an end") + "-----END CERTIFICATE-----\n".len()];
     assert!(wrong(leaf, &key, NOW).contains("issuer's certificate"));
     let (fewer, key) = issued(&["a.example"], NOW - 100, 90);
     assert!(wrong(&fewer, &key, NOW).contains("is for a.example and not for"));
@@ -60,12 +67,32 @@ fn a_request_names_everything_and_nobody_else() {
 fn keys_are_new_unless_they_are_to_be_kept() {
     let mut wish = want(&["a.example"]);
     let (first, _) = request(&wish, KeyType::P256, None).expect("a request");
-    assert_ne!(request(&wish, KeyType::P256, Some(&first)).expect("a request").0, first);
+    assert_ne!(
+        request(&wish, KeyType::P256, Some(&first))
+            .expect("a request")
+            .0,
+        first
+    );
     wish.terms.keep_key = true;
-    assert_eq!(request(&wish, KeyType::P256, Some(&first)).expect("a request").0, first);
+    assert_eq!(
+        request(&wish, KeyType::P256, Some(&first))
+            .expect("a request")
+            .0,
+        first
+    );
     // Another type, or what is no key, makes a new one.
-    assert_ne!(request(&wish, KeyType::P384, Some(&first)).expect("a request").0, first);
-    assert_ne!(request(&wish, KeyType::P256, Some("damaged")).expect("a request").0, first);
+    assert_ne!(
+        request(&wish, KeyType::P384, Some(&first))
+            .expect("a request")
+            .0,
+        first
+    );
+    assert_ne!(
+        request(&wish, KeyType::P256, Some("damaged"))
+            .expect("a request")
+            .0,
+        first
+    );
 }
 
 #[test]
@@ -74,5 +101,8 @@ fn a_self_signed_certificate_is_for_its_names_and_its_time() {
     let life = Duration::from_secs(30 * 86_400);
     let (chain, key) = self_signed(&want, KeyType::P384, NOW, life).expect("made");
     let certificate = check(&want, &chain, &key, NOW).expect("right");
-    assert_eq!((certificate.not_before(), certificate.not_after()), (NOW, NOW + 30 * 86_400));
+    assert_eq!(
+        (certificate.not_before(), certificate.not_after()),
+        (NOW, NOW + 30 * 86_400)
+    );
 }

@@ -11,14 +11,23 @@ const DAY: i64 = 86_400;
 const NOW: i64 = 1_800_000_000;
 
 fn ca(name: &str) -> Arc<Issuer> {
-    let acme = AcmeIssuer { directory: format!("https://{name}.example/directory"), ..AcmeIssuer::default() };
-    Arc::new(Issuer { name: name.into(), kind: IssuerKind::Acme(Box::new(acme)) })
+    let acme = AcmeIssuer {
+        directory: format!("https://{name}.example/directory"),
+        ..AcmeIssuer::default()
+    };
+    Arc::new(Issuer {
+        name: name.into(),
+        kind: IssuerKind::Acme(Box::new(acme)),
+    })
 }
 
 fn want(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<Want> {
     Arc::new(Want {
         id: format!("default/{}", names[0]).into(),
-        names: names.iter().map(|name| Name::parse(name).expect("a name")).collect(),
+        names: names
+            .iter()
+            .map(|name| Name::parse(name).expect("a name"))
+            .collect(),
         issuers: issuers.into(),
         terms: Terms::default(),
     })
@@ -48,7 +57,14 @@ fn only(plan: &Plan) -> &Step {
 }
 
 fn trouble(want: &Want, issuer: &Issuer, class: Class, now: i64) -> Trouble {
-    Trouble::after(None, &Failure::new(class, "it failed"), &issuer.name, want.attempt_print(issuer), now, 0)
+    Trouble::after(
+        None,
+        &Failure::new(class, "it failed"),
+        &issuer.name,
+        want.attempt_print(issuer),
+        now,
+        0,
+    )
 }
 
 #[test]
@@ -56,12 +72,35 @@ fn what_is_not_there_is_got_and_what_is_fresh_is_left_alone() {
     let (issuer, mut state) = (ca("one"), State::default());
     let want = want(&["a.example"], std::slice::from_ref(&issuer));
     let obtain = plan(Some(NOW), std::slice::from_ref(&want), &state);
-    assert!(matches!(only(&obtain), Step::Obtain { reason: Reason::New, .. }), "{obtain:?}");
-    state.held.insert(want.id.to_string(), held(&want, &issuer, NOW, 90));
+    assert!(
+        matches!(
+            only(&obtain),
+            Step::Obtain {
+                reason: Reason::New,
+                ..
+            }
+        ),
+        "{obtain:?}"
+    );
+    state
+        .held
+        .insert(want.id.to_string(), held(&want, &issuer, NOW, 90));
     let wait = plan(Some(NOW), std::slice::from_ref(&want), &state);
-    assert!(matches!(only(&wait), Step::Wait { until, .. } if wait.wake == Some(*until)), "{wait:?}");
+    assert!(
+        matches!(only(&wait), Step::Wait { until, .. } if wait.wake == Some(*until)),
+        "{wait:?}"
+    );
     let due = plan(Some(NOW + 61 * DAY), std::slice::from_ref(&want), &state);
-    assert!(matches!(only(&due), Step::Obtain { reason: Reason::Due(Why::Lifetime), .. }), "{due:?}");
+    assert!(
+        matches!(
+            only(&due),
+            Step::Obtain {
+                reason: Reason::Due(Why::Lifetime),
+                ..
+            }
+        ),
+        "{due:?}"
+    );
 }
 
 #[test]
@@ -69,33 +108,65 @@ fn other_names_another_issuer_a_revocation_or_the_operator_make_it_anew() {
     let (one, two) = (ca("one"), ca("two"));
     let before = want(&["a.example"], std::slice::from_ref(&one));
     let mut state = State::default();
-    state.held.insert(before.id.to_string(), held(&before, &one, NOW, 90));
+    state
+        .held
+        .insert(before.id.to_string(), held(&before, &one, NOW, 90));
     for after in [
         want(&["a.example", "b.example"], std::slice::from_ref(&one)),
         want(&["a.example"], std::slice::from_ref(&two)),
     ] {
         let plan = plan(Some(NOW), &[after], &state);
-        assert!(matches!(only(&plan), Step::Obtain { reason: Reason::Changed, .. }), "{plan:?}");
+        assert!(
+            matches!(
+                only(&plan),
+                Step::Obtain {
+                    reason: Reason::Changed,
+                    ..
+                }
+            ),
+            "{plan:?}"
+        );
     }
     // A second issuer behind the first changes nothing.
     let same = plan(Some(NOW), &[want(&["a.example"], &[one, two])], &state);
     assert!(matches!(only(&same), Step::Wait { .. }), "{same:?}");
     state.forced.insert(before.id.to_string());
     let forced = plan(Some(NOW), std::slice::from_ref(&before), &state);
-    assert!(matches!(only(&forced), Step::Obtain { reason: Reason::Forced, .. }));
+    assert!(matches!(
+        only(&forced),
+        Step::Obtain {
+            reason: Reason::Forced,
+            ..
+        }
+    ));
     state.forced.clear();
     state.held.get_mut(&*before.id).expect("there").revoked = true;
     let revoked = plan(Some(NOW), &[before], &state);
-    assert!(matches!(only(&revoked), Step::Obtain { reason: Reason::Revoked, .. }));
+    assert!(matches!(
+        only(&revoked),
+        Step::Obtain {
+            reason: Reason::Revoked,
+            ..
+        }
+    ));
 }
 
 #[test]
 fn nothing_is_ordered_at_an_unknown_time_but_local_issuers_do_not_mind() {
     let remote = want(&["a.example"], &[ca("one")]);
-    assert!(matches!(only(&plan(None, &[remote], &State::default())), Step::Timeless));
+    assert!(matches!(
+        only(&plan(None, &[remote], &State::default())),
+        Step::Timeless
+    ));
     let local = Arc::new(Issuer::preset("local-ca").expect("built in"));
     let plan = plan(None, &[want(&["a.example"], &[local])], &State::default());
-    assert!(matches!(only(&plan), Step::Obtain { reason: Reason::New, .. }));
+    assert!(matches!(
+        only(&plan),
+        Step::Obtain {
+            reason: Reason::New,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -107,17 +178,32 @@ fn trouble_waits_blocks_or_lets_the_next_issuer_take_over() {
         let mut trouble = trouble(&want, &one, class, NOW);
         trouble.since = NOW - since;
         state.troubles.insert(want.id.to_string(), vec![trouble]);
-        state.held.extend(held.map(|held| (want.id.to_string(), held)));
-        plan(Some(NOW), std::slice::from_ref(&want), &state).decisions.remove(0).step
+        state
+            .held
+            .extend(held.map(|held| (want.id.to_string(), held)));
+        plan(Some(NOW), std::slice::from_ref(&want), &state)
+            .decisions
+            .remove(0)
+            .step
     };
-    let goes_to_two = |step: &Step| matches!(step, Step::Obtain { issuer, .. } if *issuer.name == *"two");
+    let goes_to_two =
+        |step: &Step| matches!(step, Step::Obtain { issuer, .. } if *issuer.name == *"two");
     let dying = || Some(held(&want, &one, NOW - 85 * DAY, 90));
     let due = || Some(held(&want, &one, NOW - 61 * DAY, 90));
-    assert!(matches!(step(Class::Transport, 60, None), Step::Wait { .. }));
+    assert!(matches!(
+        step(Class::Transport, 60, None),
+        Step::Wait { .. }
+    ));
     assert!(goes_to_two(&step(Class::Transport, SWITCH_AFTER, None)));
     assert!(goes_to_two(&step(Class::Transport, SWITCH_AFTER, dying())));
-    assert!(matches!(step(Class::Transport, SWITCH_AFTER, due()), Step::Wait { .. }));
-    assert!(matches!(step(Class::Validation, 10 * DAY, None), Step::Wait { .. }));
+    assert!(matches!(
+        step(Class::Transport, SWITCH_AFTER, due()),
+        Step::Wait { .. }
+    ));
+    assert!(matches!(
+        step(Class::Validation, 10 * DAY, None),
+        Step::Wait { .. }
+    ));
     assert!(goes_to_two(&step(Class::Config, 0, None)));
     assert!(goes_to_two(&step(Class::Paused, 0, due())));
     assert!(matches!(step(Class::Limited, 0, due()), Step::Wait { .. }));
@@ -128,26 +214,56 @@ fn a_person_is_told_what_has_to_be_done() {
     let one = ca("one");
     let want = want(&["a.example"], std::slice::from_ref(&one));
     let mut state = State::default();
-    let failure = Failure::new(Class::Config, "the CA does not issue for a.example").advise("use another issuer");
+    let failure = Failure::new(Class::Config, "the CA does not issue for a.example")
+        .advise("use another issuer");
     let trouble = Trouble::after(None, &failure, "one", want.attempt_print(&one), NOW, 0);
     state.troubles.insert(want.id.to_string(), vec![trouble]);
     let plan = plan(Some(NOW + 100 * DAY), std::slice::from_ref(&want), &state);
-    let Step::Blocked { why } = only(&plan) else { panic!("{plan:?}") };
-    assert_eq!(why, "the CA does not issue for a.example; use another issuer");
+    let Step::Blocked { why } = only(&plan) else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(
+        why,
+        "the CA does not issue for a.example; use another issuer"
+    );
 }
 
 #[test]
 fn those_that_are_expired_or_in_danger_come_first() {
     let one = ca("one");
-    let names = ["fresh.example", "due.example", "danger.example", "expired.example", "new.example"];
-    let wants: Vec<_> = names.iter().map(|name| want(&[name], std::slice::from_ref(&one))).collect();
+    let names = [
+        "fresh.example",
+        "due.example",
+        "danger.example",
+        "expired.example",
+        "new.example",
+    ];
+    let wants: Vec<_> = names
+        .iter()
+        .map(|name| want(&[name], std::slice::from_ref(&one)))
+        .collect();
     let mut state = State::default();
     for (want, age) in wants.iter().zip([0, 62, 87, 95]) {
-        state.held.insert(want.id.to_string(), held(want, &one, NOW - age * DAY, 90));
+        state
+            .held
+            .insert(want.id.to_string(), held(want, &one, NOW - age * DAY, 90));
     }
     let plan = plan(Some(NOW), &wants, &state);
-    let order: Vec<_> = plan.decisions.iter().map(|one| one.want.names[0].to_string()).collect();
-    assert_eq!(order, ["expired.example", "new.example", "danger.example", "due.example", "fresh.example"]);
+    let order: Vec<_> = plan
+        .decisions
+        .iter()
+        .map(|one| one.want.names[0].to_string())
+        .collect();
+    assert_eq!(
+        order,
+        [
+            "expired.example",
+            "new.example",
+            "danger.example",
+            "due.example",
+            "fresh.example"
+        ]
+    );
 }
 
 #[test]
@@ -155,14 +271,25 @@ fn what_nobody_wants_is_kept_for_its_grace_time_and_then_dropped() {
     let one = ca("one");
     let gone = want(&["a.example"], std::slice::from_ref(&one));
     let mut state = State::default();
-    state.held.insert(gone.id.to_string(), held(&gone, &one, NOW, 90));
-    assert_eq!(plan(Some(NOW), &[], &state).unwanted, [(gone.id.to_string(), true)]);
+    state
+        .held
+        .insert(gone.id.to_string(), held(&gone, &one, NOW, 90));
+    assert_eq!(
+        plan(Some(NOW), &[], &state).unwanted,
+        [(gone.id.to_string(), true)]
+    );
     state.held.get_mut(&*gone.id).expect("there").unwanted = Some(NOW);
     let noted = plan(Some(NOW + GRACE), &[], &state);
     assert!(noted.unwanted.is_empty() && noted.drop.is_empty());
-    assert_eq!(plan(Some(NOW + GRACE + 1), &[], &state).drop, [gone.id.to_string()]);
+    assert_eq!(
+        plan(Some(NOW + GRACE + 1), &[], &state).drop,
+        [gone.id.to_string()]
+    );
     assert_eq!(plan(None, &[], &state).drop, [] as [String; 0]);
-    assert_eq!(plan(Some(NOW), std::slice::from_ref(&gone), &state).unwanted, [(gone.id.to_string(), false)]);
+    assert_eq!(
+        plan(Some(NOW), std::slice::from_ref(&gone), &state).unwanted,
+        [(gone.id.to_string(), false)]
+    );
 }
 
 /// What a CA of the simulation does with an order.
@@ -187,7 +314,8 @@ fn answers() -> impl Strategy<Value = Vec<Answer>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Three years of a device with three certificates and a CA that answers as it likes, then works.
+    /// Three years of a device with three certificates and a CA that answers as it likes, then
+    /// works.
     #[test]
     fn limits_hold_and_every_certificate_gets_there(answers in answers(), days in 6_i64..100, seed: u64) {
         let one = ca("one");

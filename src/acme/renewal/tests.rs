@@ -7,7 +7,13 @@ use super::*;
 const DAY: i64 = 86_400;
 
 fn life(days: i64) -> Life<'static> {
-    Life { not_before: 0, not_after: days * DAY, suggestion: None, renew_before: None, spread_by: "default/web" }
+    Life {
+        not_before: 0,
+        not_after: days * DAY,
+        suggestion: None,
+        renew_before: None,
+        spread_by: "default/web",
+    }
 }
 
 fn suggestion(start: i64, end: i64) -> Suggestion {
@@ -19,7 +25,10 @@ fn a_third_of_the_life_is_left_or_half_of_a_short_one() {
     for (days, left) in [(90, 30), (45, 15), (6, 3)] {
         let (due, why) = life(days).due();
         let latest = (days - left) * DAY;
-        assert!(due <= latest && due >= latest - days * DAY / 20, "{days}: {due}");
+        assert!(
+            due <= latest && due >= latest - days * DAY / 20,
+            "{days}: {due}"
+        );
         assert_eq!(why, Why::Lifetime);
     }
 }
@@ -27,21 +36,39 @@ fn a_third_of_the_life_is_left_or_half_of_a_short_one() {
 #[test]
 fn the_ca_comes_first_and_the_danger_line_ignores_it() {
     let early = suggestion(10 * DAY, 11 * DAY);
-    let (due, why) = Life { suggestion: Some(&early), ..life(90) }.due();
+    let (due, why) = Life {
+        suggestion: Some(&early),
+        ..life(90)
+    }
+    .due();
     assert!((10 * DAY..=11 * DAY).contains(&due));
     assert_eq!(why, Why::Suggested);
     let past = suggestion(-10 * DAY, -9 * DAY);
-    assert!(Life { suggestion: Some(&past), ..life(90) }.due().0 < 0);
+    assert!(
+        Life {
+            suggestion: Some(&past),
+            ..life(90)
+        }
+        .due()
+        .0 < 0
+    );
     let late = suggestion(89 * DAY, 120 * DAY);
-    let ending = Life { suggestion: Some(&late), ..life(90) };
+    let ending = Life {
+        suggestion: Some(&late),
+        ..life(90)
+    };
     assert_eq!(ending.due(), (ending.danger(), Why::Danger));
 }
 
 #[test]
 fn the_same_window_keeps_its_moment_and_another_one_draws_anew() {
     let first = suggestion(DAY, 2 * DAY);
-    let again = Suggestion::take(Some(&first), DAY, 2 * DAY, Some("why".to_owned()), 99).expect("a window");
-    assert_eq!((again.chosen, again.explanation.as_deref()), (first.chosen, Some("why")));
+    let again =
+        Suggestion::take(Some(&first), DAY, 2 * DAY, Some("why".to_owned()), 99).expect("a window");
+    assert_eq!(
+        (again.chosen, again.explanation.as_deref()),
+        (first.chosen, Some("why"))
+    );
     let moved = Suggestion::take(Some(&first), 0, 10, None, 99).expect("a window");
     assert!((0..=10).contains(&moved.chosen));
     assert_eq!(Suggestion::take(Some(&first), 10, 0, None, 1), None);
@@ -49,14 +76,25 @@ fn the_same_window_keeps_its_moment_and_another_one_draws_anew() {
 
 #[test]
 fn a_rule_of_the_wish_is_kept_unless_it_is_longer_than_the_life() {
-    let with = |rule| Life { renew_before: Some(rule), ..life(90) };
+    let with = |rule| Life {
+        renew_before: Some(rule),
+        ..life(90)
+    };
     let days = |days: u64| RenewBefore::Time(Duration::from_secs(days * 86_400));
     assert_eq!(with(days(10)).due().0, 80 * DAY);
     assert_eq!(with(RenewBefore::Percent(50)).due().0, 45 * DAY);
     assert_eq!(with(days(90)).due(), life(90).due());
     // A CA that wants it earlier (a revocation to come) is heard.
     let early = suggestion(DAY, 2 * DAY);
-    assert_eq!(Life { suggestion: Some(&early), ..with(days(10)) }.due().1, Why::Suggested);
+    assert_eq!(
+        Life {
+            suggestion: Some(&early),
+            ..with(days(10))
+        }
+        .due()
+        .1,
+        Why::Suggested
+    );
 }
 
 proptest! {

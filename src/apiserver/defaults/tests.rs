@@ -45,7 +45,11 @@ fn defaults_are_those_of_the_real_server_and_stable() {
             json!({ "subsets": [{ "addresses": [{ "ip": "192.0.2.1" }], "ports": [{ "port": 80 }] }] }),
             json!({ "subsets": [{ "addresses": [{ "ip": "192.0.2.1" }], "ports": [{ "port": 80, "protocol": "TCP" }] }] }),
         ),
-        (Kind::Ingress, json!({ "spec": {} }), json!({ "spec": {}, "status": { "loadBalancer": {} } })),
+        (
+            Kind::Ingress,
+            json!({ "spec": {} }),
+            json!({ "spec": {}, "status": { "loadBalancer": {} } }),
+        ),
         (
             Kind::IngressClass,
             json!({ "spec": { "parameters": { "kind": "K", "name": "n" } } }),
@@ -63,7 +67,11 @@ fn defaults_are_those_of_the_real_server_and_stable() {
 #[test]
 fn nothing_panics_on_what_is_no_object() {
     for kind in Kind::ALL {
-        for mut odd in [json!(3), json!([]), json!({ "spec": 3, "status": "x", "endpoints": {}, "ports": [1] })] {
+        for mut odd in [
+            json!(3),
+            json!([]),
+            json!({ "spec": 3, "status": "x", "endpoints": {}, "ports": [1] }),
+        ] {
             apply(kind, &mut odd);
         }
     }

@@ -9,7 +9,11 @@ use serde_json::{Map, Value};
 pub(super) fn parse(body: &[u8], notes: &mut Vec<String>) -> Result<Value, serde_json::Error> {
     let mut parser = serde_json::Deserializer::from_slice(body);
     let mut path = String::new();
-    let value = Seed { path: &mut path, notes }.deserialize(&mut parser)?;
+    let value = Seed {
+        path: &mut path,
+        notes,
+    }
+    .deserialize(&mut parser)?;
     parser.end()?;
     Ok(value)
 }
@@ -68,7 +72,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let length = path.len();
         loop {
             path.push_str(&format!("[{}]", list.len()));
-            let item = items.next_element_seed(Seed { path: &mut *path, notes: &mut *notes })?;
+            let item = items.next_element_seed(Seed {
+                path: &mut *path,
+                notes: &mut *notes,
+            })?;
             path.truncate(length);
             match item {
                 Some(item) => list.push(item),
@@ -83,7 +90,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let length = path.len();
         while let Some(name) = members.next_key::<String>()? {
             super::push(path, &name);
-            let value = members.next_value_seed(Seed { path: &mut *path, notes: &mut *notes })?;
+            let value = members.next_value_seed(Seed {
+                path: &mut *path,
+                notes: &mut *notes,
+            })?;
             if object.insert(name, value).is_some() {
                 notes.push(format!("duplicate field \"{path}\""));
             }

@@ -18,7 +18,10 @@ fn unknown_and_doubled_fields_are_noted_with_their_place() {
             r#"unknown field "x""#,
         ]
     );
-    assert_eq!(decoded.value["spec"]["rules"][0]["http"]["paths"][0], json!({ "path": "/a", "backend": {} }));
+    assert_eq!(
+        decoded.value["spec"]["rules"][0]["http"]["paths"][0],
+        json!({ "path": "/a", "backend": {} })
+    );
 }
 
 #[test]
@@ -29,11 +32,21 @@ fn a_wrong_type_is_said_as_go_says_it() {
         "Ingress in version \"v1\" cannot be handled as a Ingress: json: cannot unmarshal string into Go struct field \
          ServiceBackendPort.spec.rules.IngressRuleValue.http.paths.backend.service.port.number of type int32"
     );
-    let service = "Service in version \"v1\" cannot be handled as a Service: json: cannot unmarshal ";
+    let service =
+        "Service in version \"v1\" cannot be handled as a Service: json: cannot unmarshal ";
     for (body, why) in [
-        (r#"{"spec":3}"#, "number into Go struct field Service.spec of type v1.ServiceSpec"),
-        (r#"{"spec":{"ports":"x"}}"#, "string into Go struct field ServiceSpec.spec.ports of type []v1.ServicePort"),
-        (r#"{"spec":{"ports":[3]}}"#, "number into Go struct field ServiceSpec.spec.ports of type v1.ServicePort"),
+        (
+            r#"{"spec":3}"#,
+            "number into Go struct field Service.spec of type v1.ServiceSpec",
+        ),
+        (
+            r#"{"spec":{"ports":"x"}}"#,
+            "string into Go struct field ServiceSpec.spec.ports of type []v1.ServicePort",
+        ),
+        (
+            r#"{"spec":{"ports":[3]}}"#,
+            "number into Go struct field ServiceSpec.spec.ports of type v1.ServicePort",
+        ),
         (
             r#"{"spec":{"ports":[{"protocol":3}]}}"#,
             "number into Go struct field ServicePort.spec.ports.protocol of type v1.Protocol",
@@ -42,18 +55,36 @@ fn a_wrong_type_is_said_as_go_says_it() {
             r#"{"spec":{"ports":[{"targetPort":1.5}]}}"#,
             "number 1.5 into Go struct field ServicePort.spec.ports.targetPort of type int32",
         ),
-        (r#"{"metadata":[]}"#, "array into Go struct field Service.metadata of type v1.ObjectMeta"),
+        (
+            r#"{"metadata":[]}"#,
+            "array into Go struct field Service.metadata of type v1.ObjectMeta",
+        ),
     ] {
-        assert_eq!(strict(Kind::Service, body).unwrap_err(), format!("{service}{why}"));
+        assert_eq!(
+            strict(Kind::Service, body).unwrap_err(),
+            format!("{service}{why}")
+        );
     }
     let port = r#"{"subsets":[{"ports":[{"port":"x"}]}]}"#;
-    assert!(strict(Kind::Endpoints, port).unwrap_err().contains("field EndpointPort.subsets.ports.port of type int32"));
+    assert!(
+        strict(Kind::Endpoints, port)
+            .unwrap_err()
+            .contains("field EndpointPort.subsets.ports.port of type int32")
+    );
     let body = r#"{"data":{"a":"!"}}"#;
     let error = strict(Kind::Secret, body).unwrap_err();
-    assert_eq!(error, "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte 0");
-    for bad in
-        [r#"{"spec":3}"#, r#"{"spec":{"ports":{}}}"#, r#"{"spec":{"ports":[3]}}"#, r#"{"metadata":[]}"#, "[", "3"]
-    {
+    assert_eq!(
+        error,
+        "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte 0"
+    );
+    for bad in [
+        r#"{"spec":3}"#,
+        r#"{"spec":{"ports":{}}}"#,
+        r#"{"spec":{"ports":[3]}}"#,
+        r#"{"metadata":[]}"#,
+        "[",
+        "3",
+    ] {
         strict(Kind::Service, bad).unwrap_err();
     }
 }
@@ -63,9 +94,21 @@ fn a_body_that_is_no_object_is_shown_by_its_beginning() {
     let object = "the object provided is unrecognized (must be of type ConfigMap): ";
     let json = "couldn't get version/kind; json parse error: ";
     for (form, body, why) in [
-        (ContentType::Json, "", format!("{json}unexpected end of JSON input (<empty>)")),
-        (ContentType::Json, "{", format!("{json}unexpected end of JSON input ({{)")),
-        (ContentType::Json, "[]", format!("{json}json: cannot unmarshal array into an object (5b5d)")),
+        (
+            ContentType::Json,
+            "",
+            format!("{json}unexpected end of JSON input (<empty>)"),
+        ),
+        (
+            ContentType::Json,
+            "{",
+            format!("{json}unexpected end of JSON input ({{)"),
+        ),
+        (
+            ContentType::Json,
+            "[]",
+            format!("{json}json: cannot unmarshal array into an object (5b5d)"),
+        ),
         (
             ContentType::Json,
             r#"{"apiVersion":"v1","kind":3,"data":{}}"#,
@@ -74,9 +117,15 @@ fn a_body_that_is_no_object_is_shown_by_its_beginning() {
                  ({{\"apiVersion\":\"v1\",\"kind\":3,\"d ...)"
             ),
         ),
-        (ContentType::Yaml, "a: [", "yaml: line 1: unclosed bracket '[' (613a205b)".to_owned()),
+        (
+            ContentType::Yaml,
+            "a: [",
+            "yaml: line 1: unclosed bracket '[' (613a205b)".to_owned(),
+        ),
     ] {
-        let error = decode(Kind::ConfigMap, form, body.as_bytes()).unwrap_err().to_string();
+        let error = decode(Kind::ConfigMap, form, body.as_bytes())
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, format!("{object}{why}"));
     }
 }
@@ -84,15 +133,27 @@ fn a_body_that_is_no_object_is_shown_by_its_beginning() {
 #[test]
 fn an_event_of_its_own_group_is_read_by_its_own_names() {
     let event = |body: &str| decode_event(ContentType::Json, body.as_bytes());
-    let decoded = event(r#"{"apiVersion":"events.k8s.io/v1","kind":"Event","note":"n","message":"m"}"#).unwrap();
+    let decoded =
+        event(r#"{"apiVersion":"events.k8s.io/v1","kind":"Event","note":"n","message":"m"}"#)
+            .unwrap();
     assert_eq!(
         (&decoded.value["note"], &*decoded.unknown),
         (&json!("n"), &[r#"unknown field "message""#.to_owned()][..])
     );
-    let wrong = event(r#"{"reportingController":3}"#).unwrap_err().to_string();
-    assert!(wrong.ends_with("Go struct field Event.reportingController of type string"), "{wrong}");
-    let other = event(r#"{"apiVersion":"v1","kind":"Event"}"#).unwrap_err().to_string();
-    assert_eq!(other, "the API version in the data (v1) does not match the expected API version (events.k8s.io/v1)");
+    let wrong = event(r#"{"reportingController":3}"#)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        wrong.ends_with("Go struct field Event.reportingController of type string"),
+        "{wrong}"
+    );
+    let other = event(r#"{"apiVersion":"v1","kind":"Event"}"#)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        other,
+        "the API version in the data (v1) does not match the expected API version (events.k8s.io/v1)"
+    );
 }
 
 #[test]
@@ -101,20 +162,29 @@ fn empty_values_count_as_absent_where_go_has_no_pointers() {
         "ports":[{"name":"","protocol":"","nodePort":0,"port":0,"appProtocol":""}]}}"#;
     let value = strict(Kind::Service, body).unwrap().value;
     // `port` is written whatever it is, and `appProtocol` is a pointer.
-    assert_eq!(value, json!({ "metadata": {}, "spec": { "ports": [{ "port": 0, "appProtocol": "" }] } }));
+    assert_eq!(
+        value,
+        json!({ "metadata": {}, "spec": { "ports": [{ "port": 0, "appProtocol": "" }] } })
+    );
 }
 
 #[test]
 fn nulls_are_dropped_where_go_has_pointers() {
     let body = r#"{"metadata":{"creationTimestamp":null,"labels":{"a":null}},"data":null}"#;
-    assert_eq!(strict(Kind::ConfigMap, body).unwrap().value, json!({ "metadata": { "labels": { "a": "" } } }));
+    assert_eq!(
+        strict(Kind::ConfigMap, body).unwrap().value,
+        json!({ "metadata": { "labels": { "a": "" } } })
+    );
 }
 
 #[test]
 fn yaml_is_the_same_as_json() {
     let yaml = "kind: Service\nspec:\n  ports:\n  - port: 80\n    targetPort: web\n    wrong: 1\n";
     let decoded = decode(Kind::Service, ContentType::Yaml, yaml.as_bytes()).unwrap();
-    assert_eq!(decoded.value["spec"]["ports"], json!([{ "port": 80, "targetPort": "web" }]));
+    assert_eq!(
+        decoded.value["spec"]["ports"],
+        json!([{ "port": 80, "targetPort": "web" }])
+    );
     assert_eq!(decoded.unknown, [r#"unknown field "spec.ports[0].wrong""#]);
 }
 
@@ -128,20 +198,41 @@ fn every_reference_of_the_table_leads_somewhere() {
         }
     }
     for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Node) {
-        message(kind.name()).unwrap().values().for_each(|field| check(&field.of));
+        message(kind.name())
+            .unwrap()
+            .values()
+            .for_each(|field| check(&field.of));
     }
 }
 
 /// What kubectl 1.32 sends for `create secret generic s --from-literal=a=b`.
 fn protobuf_secret() -> Vec<u8> {
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-        [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat()
+        [
+            &[number << 3 | 2, u8::try_from(bytes.len()).unwrap()],
+            bytes,
+        ]
+        .concat()
     }
     let type_meta = [field(1, b"v1"), field(2, b"Secret")].concat();
-    let metadata = [field(1, b"s"), field(2, b""), field(3, b"default"), vec![0x38, 0], field(8, b"")].concat();
+    let metadata = [
+        field(1, b"s"),
+        field(2, b""),
+        field(3, b"default"),
+        vec![0x38, 0],
+        field(8, b""),
+    ]
+    .concat();
     let data = [field(1, b"a"), field(2, b"b")].concat();
     let secret = [field(1, &metadata), field(2, &data), field(3, b"Opaque")].concat();
-    [b"k8s\0".to_vec(), field(1, &type_meta), field(2, &secret), field(3, b""), field(4, b"")].concat()
+    [
+        b"k8s\0".to_vec(),
+        field(1, &type_meta),
+        field(2, &secret),
+        field(3, b""),
+        field(4, b""),
+    ]
+    .concat()
 }
 
 #[test]
@@ -152,8 +243,13 @@ fn a_protobuf_message_that_names_no_kind_is_of_the_expected_one() {
     let decoded = decode(Kind::ConfigMap, ContentType::Protobuf, &body).unwrap();
     assert_eq!(decoded.value, json!({ "data": { "a": "b" } }));
     let unknown = b"k8s\0\x0a\x0d\x0a\x02v1\x12\x07Nothing";
-    let error = decode(Kind::ConfigMap, ContentType::Protobuf, unknown).unwrap_err().to_string();
-    assert!(error.contains(r#"no kind "Nothing" is registered for version "v1""#), "{error}");
+    let error = decode(Kind::ConfigMap, ContentType::Protobuf, unknown)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(r#"no kind "Nothing" is registered for version "v1""#),
+        "{error}"
+    );
 }
 
 #[test]

@@ -28,8 +28,14 @@ async fn listener() -> Listener {
     let settings = Settings::new("127.0.0.1:0".parse().unwrap());
     let auth = Auth::tokens([identity.token()]);
     let tls = identity.server_config().unwrap();
-    let running = serve(settings, cluster.clone(), cluster, tls, auth, drain).await.unwrap();
-    Listener { identity, running, signal }
+    let running = serve(settings, cluster.clone(), cluster, tls, auth, drain)
+        .await
+        .unwrap();
+    Listener {
+        identity,
+        running,
+        signal,
+    }
 }
 
 async fn request(listener: &Listener, certified: bool, token: Option<&str>) -> (StatusCode, Value) {
@@ -40,27 +46,44 @@ async fn request(listener: &Listener, certified: bool, token: Option<&str>) -> (
         STANDARD.decode(line.rsplit(' ').next().unwrap()).unwrap()
     };
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(&field("certificate-authority-data")).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_slice(&field("certificate-authority-data")).unwrap())
+        .unwrap();
     let config = ClientConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
     let config = if certified {
-        let chain = CertificateDer::pem_slice_iter(&field("client-certificate-data")).map(Result::unwrap).collect();
-        config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(&field("client-key-data")).unwrap()).unwrap()
+        let chain = CertificateDer::pem_slice_iter(&field("client-certificate-data"))
+            .map(Result::unwrap)
+            .collect();
+        config
+            .with_client_auth_cert(
+                chain,
+                PrivateKeyDer::from_pem_slice(&field("client-key-data")).unwrap(),
+            )
+            .unwrap()
     } else {
         config.with_no_client_auth()
     };
     let stream = TcpStream::connect(listener.running.addr).await.unwrap();
     let name = ServerName::try_from("127.0.0.1").unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     let connection = tokio::spawn(connection);
     let mut request = Request::get("/api/v1/namespaces/default").header("host", "x");
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    let response = sender.send_request(request.body(Full::new(Bytes::new())).unwrap()).await.unwrap();
+    let response = sender
+        .send_request(request.body(Full::new(Bytes::new())).unwrap())
+        .await
+        .unwrap();
     let code = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     drop(sender);
@@ -73,11 +96,17 @@ async fn a_certificate_or_a_token_opens_the_door_and_nothing_else() {
     let listener = listener().await;
     assert_eq!(request(&listener, true, None).await.0, StatusCode::OK);
     let token = listener.identity.token().to_owned();
-    assert_eq!(request(&listener, false, Some(&token)).await.0, StatusCode::OK);
+    assert_eq!(
+        request(&listener, false, Some(&token)).await.0,
+        StatusCode::OK
+    );
     for wrong in [None, Some("wrong"), Some("")] {
         let (code, status) = request(&listener, false, wrong).await;
         assert_eq!(code, StatusCode::UNAUTHORIZED);
-        assert_eq!((&status["kind"], &status["reason"]), (&json!("Status"), &json!("Unauthorized")));
+        assert_eq!(
+            (&status["kind"], &status["reason"]),
+            (&json!("Status"), &json!("Unauthorized"))
+        );
     }
 }
 
@@ -96,7 +125,10 @@ async fn draining_ends_the_server_and_frees_the_address() {
     let listener = listener().await;
     assert_eq!(request(&listener, true, None).await.0, StatusCode::OK);
     listener.signal.drain(Duration::from_secs(20));
-    tokio::time::timeout(Duration::from_secs(20), listener.running.join).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), listener.running.join)
+        .await
+        .unwrap()
+        .unwrap();
     let free: SocketAddr = listener.running.addr;
     tokio::net::TcpListener::bind(free).await.unwrap();
 }
@@ -109,7 +141,11 @@ fn the_identity_is_kept_and_follows_the_addresses_of_the_node() {
     assert!(same == first && !changed);
     let (moved, changed) = Identity::load(Some(&kept), &["192.0.2.9".parse().unwrap()]).unwrap();
     assert!(changed);
-    assert_eq!(moved.kubeconfig("u"), first.kubeconfig("u"), "the kubeconfig stays good");
+    assert_eq!(
+        moved.kubeconfig("u"),
+        first.kubeconfig("u"),
+        "the kubeconfig stays good"
+    );
     assert_ne!(moved, first);
     assert!(!format!("{moved:?}").contains("KEY"));
 }

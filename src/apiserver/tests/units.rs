@@ -14,14 +14,32 @@ use crate::{
 };
 
 fn labelled(pairs: &[(&str, &str)]) -> RawObject {
-    let labels = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-    let key = Key { kind: Kind::Secret, namespace: "n".into(), name: "x".into() };
-    let meta = Meta { name: "x".into(), namespace: "n".into(), labels, ..Meta::default() };
-    RawObject { key, meta, body: Bytes::from_static(br#"{"type":"kubernetes.io/tls"}"#) }
+    let labels = pairs
+        .iter()
+        .map(|(k, v)| ((*k).into(), (*v).into()))
+        .collect();
+    let key = Key {
+        kind: Kind::Secret,
+        namespace: "n".into(),
+        name: "x".into(),
+    };
+    let meta = Meta {
+        name: "x".into(),
+        namespace: "n".into(),
+        labels,
+        ..Meta::default()
+    };
+    RawObject {
+        key,
+        meta,
+        body: Bytes::from_static(br#"{"type":"kubernetes.io/tls"}"#),
+    }
 }
 
 fn selects(labels: &str, fields: &str, object: &RawObject) -> bool {
-    Selector::parse(registry::of(Kind::Secret), labels, fields).unwrap().matches(object)
+    Selector::parse(registry::of(Kind::Secret), labels, fields)
+        .unwrap()
+        .matches(object)
 }
 
 #[test]
@@ -46,11 +64,33 @@ fn label_selectors_follow_the_grammar() {
     ] {
         assert!(selects(yes, "", &object), "{yes}");
     }
-    for no in ["gone", "app=db", "app!=web", "!app", "app in (db)", "app notin (web)", "tier>3", "app=web,tier=4"] {
+    for no in [
+        "gone",
+        "app=db",
+        "app!=web",
+        "!app",
+        "app in (db)",
+        "app notin (web)",
+        "tier>3",
+        "app=web,tier=4",
+    ] {
         assert!(!selects(no, "", &object), "{no}");
     }
-    for bad in ["=x", "app in web", "app in (web", "a b", "app=web,", "app,,x", "(", "tier>x", "app === x"] {
-        assert!(Selector::parse(registry::of(Kind::Secret), bad, "").is_err(), "{bad}");
+    for bad in [
+        "=x",
+        "app in web",
+        "app in (web",
+        "a b",
+        "app=web,",
+        "app,,x",
+        "(",
+        "tier>x",
+        "app === x",
+    ] {
+        assert!(
+            Selector::parse(registry::of(Kind::Secret), bad, "").is_err(),
+            "{bad}"
+        );
     }
     let error = Selector::parse(registry::of(Kind::Secret), "a b", "").unwrap_err();
     assert_eq!(
@@ -62,7 +102,12 @@ fn label_selectors_follow_the_grammar() {
 #[test]
 fn field_selectors_know_the_fields_of_their_kind() {
     let object = labelled(&[]);
-    for yes in ["metadata.name=x", "metadata.namespace==n", "type=kubernetes.io/tls", "type!=Opaque,metadata.name=x"] {
+    for yes in [
+        "metadata.name=x",
+        "metadata.namespace==n",
+        "type=kubernetes.io/tls",
+        "type!=Opaque,metadata.name=x",
+    ] {
         assert!(selects("", yes, &object), "{yes}");
     }
     assert!(!selects("", "metadata.name!=x", &object));
@@ -103,12 +148,20 @@ fn json_anywhere_in_the_list_is_json() {
     let accept = |value: &str| {
         let mut headers = HeaderMap::new();
         headers.insert("accept", value.parse().unwrap());
-        Accept::parse(&headers).map(|accept| (accept.shape, accept.yaml)).ok()
+        Accept::parse(&headers)
+            .map(|accept| (accept.shape, accept.yaml))
+            .ok()
     };
-    assert_eq!(accept("application/vnd.kubernetes.protobuf,application/json"), Some((Shape::Object, false)));
+    assert_eq!(
+        accept("application/vnd.kubernetes.protobuf,application/json"),
+        Some((Shape::Object, false))
+    );
     let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
     assert_eq!(accept(table), Some((Shape::Table("meta.k8s.io/v1"), false)));
-    assert_eq!(accept("application/json;as=Other;v=v1,*/*"), Some((Shape::Object, false)));
+    assert_eq!(
+        accept("application/json;as=Other;v=v1,*/*"),
+        Some((Shape::Object, false))
+    );
     assert_eq!(
         accept("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),
         Some((Shape::Partial, false))
@@ -126,13 +179,34 @@ fn paths_name_resources() {
             .map(|t| (t.resource.plural, t.namespace, t.name, t.subresource))
     };
     let some = |text: &str| Some(text.to_owned());
-    assert_eq!(parse("", "namespaces/a/services/b"), Some(("services", some("a"), some("b"), None)));
-    assert_eq!(parse("", "namespaces/a/services/b/status"), Some(("services", some("a"), some("b"), some("status"))));
-    assert_eq!(parse("", "namespaces/a/status"), Some(("namespaces", None, some("a"), some("status"))));
+    assert_eq!(
+        parse("", "namespaces/a/services/b"),
+        Some(("services", some("a"), some("b"), None))
+    );
+    assert_eq!(
+        parse("", "namespaces/a/services/b/status"),
+        Some(("services", some("a"), some("b"), some("status")))
+    );
+    assert_eq!(
+        parse("", "namespaces/a/status"),
+        Some(("namespaces", None, some("a"), some("status")))
+    );
     assert_eq!(parse("", "secrets"), Some(("secrets", None, None, None)));
-    assert_eq!(parse("", "namespaces/a/services/b%2Dc"), Some(("services", some("a"), some("b-c"), None)));
-    for unknown in ["pods", "namespaces/a/pods", "secrets/x", "namespaces/a/secrets/x/status", "namespaces/a/nodes"] {
+    assert_eq!(
+        parse("", "namespaces/a/services/b%2Dc"),
+        Some(("services", some("a"), some("b-c"), None))
+    );
+    for unknown in [
+        "pods",
+        "namespaces/a/pods",
+        "secrets/x",
+        "namespaces/a/secrets/x/status",
+        "namespaces/a/nodes",
+    ] {
         assert_eq!(parse("", unknown), None, "{unknown}");
     }
-    assert_eq!(Query::parse("?&limit=5&x=a%20b+c&watch=1").text("x"), "a b c");
+    assert_eq!(
+        Query::parse("?&limit=5&x=a%20b+c&watch=1").text("x"),
+        "a b c"
+    );
 }

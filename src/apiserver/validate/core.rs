@@ -15,7 +15,12 @@ pub(super) fn secret(object: &Value, problems: &mut Problems) {
     let mut size = 0;
     for (key, value) in pairs(object, "/data") {
         problems.all(format!("data[{key}]"), key, names::data_key(key));
-        let padding = value.bytes().rev().take_while(|byte| *byte == b'=').count().min(2);
+        let padding = value
+            .bytes()
+            .rev()
+            .take_while(|byte| *byte == b'=')
+            .count()
+            .min(2);
         size += (value.len() / 4 * 3).saturating_sub(padding);
     }
     if size > MAX_DATA {
@@ -64,7 +69,10 @@ pub(super) fn immutable_data(new: &Value, old: &Value, members: &[&str], problem
     if new["immutable"] != true {
         problems.forbidden("immutable", WHY);
     }
-    for member in members.iter().filter(|member| new[**member] != old[**member]) {
+    for member in members
+        .iter()
+        .filter(|member| new[**member] != old[**member])
+    {
         problems.forbidden(member, WHY);
     }
 }
@@ -74,7 +82,11 @@ pub(super) fn secret_warnings(object: &Value) -> Vec<String> {
     if text(object, "/type") != "kubernetes.io/tls" {
         return Vec::new();
     }
-    let data = |key: &str| STANDARD.decode(object["data"][key].as_str().unwrap_or_default()).unwrap_or_default();
+    let data = |key: &str| {
+        STANDARD
+            .decode(object["data"][key].as_str().unwrap_or_default())
+            .unwrap_or_default()
+    };
     let (chain, key) = (data("tls.crt"), data("tls.key"));
     if !chain.windows(11).any(|window| window == b"-----BEGIN ") {
         return vec!["tls: failed to find any PEM data in certificate input".to_owned()];
@@ -96,8 +108,14 @@ pub(super) fn config_map(object: &Value, problems: &mut Problems) {
             size += value.len();
         }
     }
-    for (key, _value) in pairs(object, "/data").filter(|(key, _)| !object["binaryData"][*key].is_null()) {
-        problems.invalid(format!("data[{key}]"), key, "duplicate of key present in binaryData");
+    for (key, _value) in
+        pairs(object, "/data").filter(|(key, _)| !object["binaryData"][*key].is_null())
+    {
+        problems.invalid(
+            format!("data[{key}]"),
+            key,
+            "duplicate of key present in binaryData",
+        );
     }
     if size > MAX_DATA {
         problems.too_long("", MAX_DATA);
@@ -142,7 +160,11 @@ pub(super) fn service(object: &Value, problems: &mut Problems) {
         }
         let protocol = text(port, "/protocol");
         if !["TCP", "UDP", "SCTP"].contains(&protocol) {
-            problems.unsupported(format!("{field}.protocol"), protocol, &["SCTP", "TCP", "UDP"]);
+            problems.unsupported(
+                format!("{field}.protocol"),
+                protocol,
+                &["SCTP", "TCP", "UDP"],
+            );
         }
         match &port["targetPort"] {
             Value::Number(target) => {
@@ -150,11 +172,19 @@ pub(super) fn service(object: &Value, problems: &mut Problems) {
                     problems.invalid(format!("{field}.targetPort"), target.clone(), why);
                 }
             }
-            Value::String(target) => problems.all(format!("{field}.targetPort"), target, names::port_name(target)),
+            Value::String(target) => problems.all(
+                format!("{field}.targetPort"),
+                target,
+                names::port_name(target),
+            ),
             _ => {}
         }
         if let Some(application) = port["appProtocol"].as_str() {
-            problems.all(format!("{field}.appProtocol"), application, names::qualified(application));
+            problems.all(
+                format!("{field}.appProtocol"),
+                application,
+                names::qualified(application),
+            );
         }
         if !seen_ports.insert((number, protocol)) {
             problems.duplicate(&field, port.clone());
@@ -165,7 +195,11 @@ pub(super) fn service(object: &Value, problems: &mut Problems) {
         problems.all("spec.selector", value, names::label_value(value));
     }
     if !["None", "ClientIP"].contains(&text(spec, "/sessionAffinity")) {
-        problems.unsupported("spec.sessionAffinity", text(spec, "/sessionAffinity"), &["ClientIP", "None"]);
+        problems.unsupported(
+            "spec.sessionAffinity",
+            text(spec, "/sessionAffinity"),
+            &["ClientIP", "None"],
+        );
     }
     if let Some(timeout) = spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"].as_i64()
         && !(1..=86_400).contains(&timeout)
@@ -183,16 +217,27 @@ fn policies(spec: &Value, problems: &mut Problems) {
     let words: [(&str, &[&str]); 3] = [
         ("externalTrafficPolicy", &["Cluster", "Local"]),
         ("internalTrafficPolicy", &["Cluster", "Local"]),
-        ("ipFamilyPolicy", &["PreferDualStack", "RequireDualStack", "SingleStack"]),
+        (
+            "ipFamilyPolicy",
+            &["PreferDualStack", "RequireDualStack", "SingleStack"],
+        ),
     ];
     for (member, known) in words {
         if let Some(word) = spec[member].as_str().filter(|word| !known.contains(word)) {
             problems.unsupported(format!("spec.{member}"), word, known);
         }
     }
-    for (number, family) in list(spec, "/ipFamilies").iter().filter_map(Value::as_str).enumerate() {
+    for (number, family) in list(spec, "/ipFamilies")
+        .iter()
+        .filter_map(Value::as_str)
+        .enumerate()
+    {
         if !["IPv4", "IPv6"].contains(&family) {
-            problems.unsupported(format!("spec.ipFamilies[{number}]"), family, &["IPv4", "IPv6"]);
+            problems.unsupported(
+                format!("spec.ipFamilies[{number}]"),
+                family,
+                &["IPv4", "IPv6"],
+            );
         }
     }
 }
@@ -207,7 +252,11 @@ fn load_balancer(spec: &Value, kind: &str, problems: &mut Problems) {
         for (number, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
             if !names::is_cidr(range) {
                 let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-                problems.invalid(format!("spec.LoadBalancerSourceRanges[{number}]"), range, why);
+                problems.invalid(
+                    format!("spec.LoadBalancerSourceRanges[{number}]"),
+                    range,
+                    why,
+                );
             }
         }
     }
@@ -220,9 +269,16 @@ fn load_balancer(spec: &Value, kind: &str, problems: &mut Problems) {
 }
 
 fn addresses(spec: &Value, kind: &str, problems: &mut Problems) {
-    for (number, address) in list(spec, "/clusterIPs").iter().filter_map(Value::as_str).enumerate() {
+    for (number, address) in list(spec, "/clusterIPs")
+        .iter()
+        .filter_map(Value::as_str)
+        .enumerate()
+    {
         if kind == "ExternalName" {
-            problems.forbidden(format!("spec.clusterIPs[{number}]"), "may not be set when `type` is 'ExternalName'");
+            problems.forbidden(
+                format!("spec.clusterIPs[{number}]"),
+                "may not be set when `type` is 'ExternalName'",
+            );
         } else if address != "None"
             && let Err(why) = names::ip(address)
         {
@@ -231,9 +287,17 @@ fn addresses(spec: &Value, kind: &str, problems: &mut Problems) {
     }
     let (first, listed) = (text(spec, "/clusterIP"), text(spec, "/clusterIPs/0"));
     if first != listed && kind != "ExternalName" {
-        problems.invalid("spec.clusterIPs", spec["clusterIPs"].clone(), "first value must match `clusterIP`");
+        problems.invalid(
+            "spec.clusterIPs",
+            spec["clusterIPs"].clone(),
+            "first value must match `clusterIP`",
+        );
     }
-    for (number, address) in list(spec, "/externalIPs").iter().filter_map(Value::as_str).enumerate() {
+    for (number, address) in list(spec, "/externalIPs")
+        .iter()
+        .filter_map(Value::as_str)
+        .enumerate()
+    {
         if let Err(why) = names::ip(address) {
             problems.invalid(format!("spec.externalIPs[{number}]"), address, why);
         }
@@ -245,8 +309,13 @@ pub(super) fn service_update(new: &Value, old: &Value, problems: &mut Problems) 
     let (new, old) = (&new["spec"], &old["spec"]);
     let first = new["clusterIPs"][0].as_str();
     // An address that is none is complained about as such.
-    let address = first.is_none_or(|first| matches!(first, "" | "None") || names::ip(first).is_ok());
+    let address =
+        first.is_none_or(|first| matches!(first, "" | "None") || names::ip(first).is_ok());
     if fixed(new) && fixed(old) && address && new["clusterIPs"][0] != old["clusterIPs"][0] {
-        problems.invalid("spec.clusterIPs[0]", new["clusterIPs"].clone(), "may not change once set");
+        problems.invalid(
+            "spec.clusterIPs[0]",
+            new["clusterIPs"].clone(),
+            "may not change once set",
+        );
     }
 }

@@ -17,7 +17,10 @@ const MAX_ADDRESSES: usize = 100;
 pub(super) fn endpoints(object: &Value, problems: &mut Problems) {
     for (number, subset) in list(object, "/subsets").iter().enumerate() {
         let field = format!("subsets[{number}]");
-        let (ready, others) = (list(subset, "/addresses"), list(subset, "/notReadyAddresses"));
+        let (ready, others) = (
+            list(subset, "/addresses"),
+            list(subset, "/notReadyAddresses"),
+        );
         if ready.is_empty() && others.is_empty() {
             problems.required(&field, "must specify `addresses` or `notReadyAddresses`");
         }
@@ -30,7 +33,12 @@ pub(super) fn endpoints(object: &Value, problems: &mut Problems) {
 
         let ports = list(subset, "/ports");
         for (at, port) in ports.iter().enumerate() {
-            endpoint_port(port, ports.len() > 1, &format!("{field}.ports[{at}]"), problems);
+            endpoint_port(
+                port,
+                ports.len() > 1,
+                &format!("{field}.ports[{at}]"),
+                problems,
+            );
         }
     }
 }
@@ -43,7 +51,11 @@ fn endpoint_address(address: &Value, field: &str, problems: &mut Problems) {
     }
     let hostname = text(address, "/hostname");
     if !hostname.is_empty() {
-        problems.all(format!("{field}.hostname"), hostname, names::label(hostname));
+        problems.all(
+            format!("{field}.hostname"),
+            hostname,
+            names::label(hostname),
+        );
     }
     if let Some(node) = address["nodeName"].as_str() {
         problems.all(format!("{field}.nodeName"), node, names::subdomain(node));
@@ -72,10 +84,18 @@ fn endpoint_port(port: &Value, named: bool, field: &str, problems: &mut Problems
 fn protocol(port: &Value, field: &str, problems: &mut Problems) {
     let protocol = text(port, "/protocol");
     if !["TCP", "UDP", "SCTP"].contains(&protocol) {
-        problems.unsupported(format!("{field}.protocol"), protocol, &["SCTP", "TCP", "UDP"]);
+        problems.unsupported(
+            format!("{field}.protocol"),
+            protocol,
+            &["SCTP", "TCP", "UDP"],
+        );
     }
     if let Some(application) = port["appProtocol"].as_str() {
-        problems.all(format!("{field}.appProtocol"), application, names::qualified(application));
+        problems.all(
+            format!("{field}.appProtocol"),
+            application,
+            names::qualified(application),
+        );
     }
 }
 
@@ -98,7 +118,11 @@ pub(super) fn warnings(object: &Value) -> Vec<String> {
 
 /// The canonical form of an IPv6 address that is in another one.
 fn canonical(text: &str) -> Option<String> {
-    let better = text.parse::<IpAddr>().ok().filter(IpAddr::is_ipv6)?.to_string();
+    let better = text
+        .parse::<IpAddr>()
+        .ok()
+        .filter(IpAddr::is_ipv6)?
+        .to_string();
     (better != text).then_some(better)
 }
 
@@ -154,7 +178,11 @@ fn slice_endpoint(kind: &str, endpoint: &Value, field: &str, problems: &mut Prob
         problems.all(format!("{field}.nodeName"), node, names::subdomain(node));
     }
     if let Some(hostname) = endpoint["hostname"].as_str() {
-        problems.all(format!("{field}.hostname"), hostname, names::label(hostname));
+        problems.all(
+            format!("{field}.hostname"),
+            hostname,
+            names::label(hostname),
+        );
     }
 }
 
@@ -163,7 +191,11 @@ fn slice_address(kind: &str, one: &str, field: &str, all: &str, problems: &mut P
         let name = one.strip_suffix('.').unwrap_or(one);
         let wrong = names::subdomain(name);
         if wrong.is_empty() && !name.contains('.') {
-            problems.invalid(field, one, "should be a domain with at least two segments separated by dots");
+            problems.invalid(
+                field,
+                one,
+                "should be a domain with at least two segments separated by dots",
+            );
         }
         return problems.all(field, one, wrong);
     }
@@ -183,18 +215,33 @@ fn slice_address(kind: &str, one: &str, field: &str, all: &str, problems: &mut P
 fn reachable(ip: IpAddr, one: &str, field: &str, problems: &mut Problems) {
     let (link_local, multicast) = match ip {
         IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
-        IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.segments()[0] & 0xff0f == 0xff02),
+        IpAddr::V6(ip) => (
+            ip.is_unicast_link_local(),
+            ip.segments()[0] & 0xff0f == 0xff02,
+        ),
     };
     if ip.is_unspecified() {
         problems.invalid(field, one, format!("may not be unspecified ({one})"));
     }
     if ip.is_loopback() {
-        problems.invalid(field, one, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
+        problems.invalid(
+            field,
+            one,
+            "may not be in the loopback range (127.0.0.0/8, ::1/128)",
+        );
     }
     if link_local {
-        problems.invalid(field, one, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
+        problems.invalid(
+            field,
+            one,
+            "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
+        );
     }
     if multicast {
-        problems.invalid(field, one, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
+        problems.invalid(
+            field,
+            one,
+            "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)",
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Names of all sorts (k8s.io/apimachinery/pkg/util/validation): each returns what is wrong, in the real words.
+//! Names of all sorts (k8s.io/apimachinery/pkg/util/validation): each returns what is wrong, in the
+//! real words.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,7 +7,11 @@ const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const QUALIFIED: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 
 fn regex_error(what: &str, regex: &str, examples: &[&str]) -> String {
-    let examples = examples.iter().map(|example| format!("'{example}'")).collect::<Vec<_>>().join(",  or ");
+    let examples = examples
+        .iter()
+        .map(|example| format!("'{example}'"))
+        .collect::<Vec<_>>()
+        .join(",  or ");
     format!("{what} (e.g. {examples}, regex used for validation is '{regex}')")
 }
 
@@ -15,11 +20,15 @@ fn too_long(limit: usize) -> String {
 }
 
 fn is_label(text: &str) -> bool {
-    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let edge = |byte: Option<&u8>| {
+        byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
     let bytes = text.as_bytes();
     edge(bytes.first())
         && edge(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
 }
 
 /// RFC 1123 label: names of Services and Namespaces.
@@ -49,7 +58,11 @@ pub(super) fn subdomain(text: &str) -> Vec<String> {
     if !text.split('.').all(is_label) {
         let what = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and \
                     must start and end with an alphanumeric character";
-        wrong.push(regex_error(what, &format!("{LABEL}(\\.{LABEL})*"), &["example.com"]));
+        wrong.push(regex_error(
+            what,
+            &format!("{LABEL}(\\.{LABEL})*"),
+            &["example.com"],
+        ));
     }
     wrong
 }
@@ -60,10 +73,17 @@ pub(super) fn wildcard(text: &str) -> Vec<String> {
     if text.len() > 253 {
         wrong.push(too_long(253));
     }
-    if !text.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_label)) {
+    if !text
+        .strip_prefix("*.")
+        .is_some_and(|rest| rest.split('.').all(is_label))
+    {
         let what = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \
                     consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
-        wrong.push(regex_error(what, &format!("\\*\\.{LABEL}(\\.{LABEL})*"), &["*.example.com"]));
+        wrong.push(regex_error(
+            what,
+            &format!("\\*\\.{LABEL}(\\.{LABEL})*"),
+            &["*.example.com"],
+        ));
     }
     wrong
 }
@@ -73,7 +93,9 @@ fn is_qualified_name(text: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     edge(bytes.first())
         && edge(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
 /// `[prefix/]name`: keys of labels and annotations.
@@ -86,12 +108,18 @@ pub(super) fn qualified(text: &str) -> Vec<String> {
             let what = "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and \
                         end with an alphanumeric character";
             let error = regex_error(what, QUALIFIED, &["MyName", "my.name", "123-abc"]);
-            return vec![format!("{error} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')")];
+            return vec![format!(
+                "{error} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            )];
         }
     };
     match prefix {
         Some("") => wrong.push("prefix part must be non-empty".to_owned()),
-        Some(prefix) => wrong.extend(subdomain(prefix).into_iter().map(|why| format!("prefix part {why}"))),
+        Some(prefix) => wrong.extend(
+            subdomain(prefix)
+                .into_iter()
+                .map(|why| format!("prefix part {why}")),
+        ),
         None => {}
     }
     if name.is_empty() {
@@ -102,7 +130,11 @@ pub(super) fn qualified(text: &str) -> Vec<String> {
     if !is_qualified_name(name) {
         let what = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
                     alphanumeric character";
-        wrong.push(regex_error(what, QUALIFIED, &["MyName", "my.name", "123-abc"]));
+        wrong.push(regex_error(
+            what,
+            QUALIFIED,
+            &["MyName", "my.name", "123-abc"],
+        ));
     }
     wrong
 }
@@ -128,10 +160,16 @@ pub(super) fn data_key(text: &str) -> Vec<String> {
     if text.len() > 253 {
         wrong.push(too_long(253));
     }
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+    if text.is_empty()
+        || !text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    {
         let what = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
         let examples = "'key.name',  or 'KEY_NAME',  or 'key-name'";
-        wrong.push(format!("{what} (e.g. {examples}, regex used for validation is '[-._a-zA-Z0-9]+')"));
+        wrong.push(format!(
+            "{what} (e.g. {examples}, regex used for validation is '[-._a-zA-Z0-9]+')"
+        ));
     } else if text == "." || text == ".." {
         wrong.push(format!("must not be '{text}'"));
     } else if text.starts_with("..") {
@@ -148,7 +186,9 @@ pub(super) fn port_name(text: &str) -> Vec<String> {
         wrong.push(too_long(15));
     }
     if text.is_empty() || !text.bytes().all(known) {
-        wrong.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
+        wrong.push(
+            "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned(),
+        );
     }
     if !text.bytes().any(|byte| byte.is_ascii_lowercase()) {
         wrong.push("must contain at least one letter (a-z)".to_owned());
@@ -170,7 +210,9 @@ pub(super) fn port_number(number: i64) -> Option<&'static str> {
 /// An IP address, or why it is not one (pkg/util/validation/ip.go with `StrictIPCIDRValidation`).
 pub(super) fn ip(text: &str) -> Result<IpAddr, &'static str> {
     match text.parse::<IpAddr>() {
-        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => Err("must not be an IPv4-mapped IPv6 address"),
+        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
+            Err("must not be an IPv4-mapped IPv6 address")
+        }
         Ok(ip) => Ok(ip),
         Err(_) if sloppy_ip(text).is_some() => Err("must not have leading 0s"),
         Err(_) => Err("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
@@ -179,15 +221,19 @@ pub(super) fn ip(text: &str) -> Result<IpAddr, &'static str> {
 
 /// Whether it is an address, `/`, and the length of a prefix.
 pub(super) fn is_cidr(text: &str) -> bool {
-    let Some((address, length)) = text.trim().split_once('/') else { return false };
+    let Some((address, length)) = text.trim().split_once('/') else {
+        return false;
+    };
     match address.parse::<IpAddr>() {
-        Ok(ip) => length.parse::<u8>().is_ok_and(|length| length <= if ip.is_ipv4() { 32 } else { 128 }),
+        Ok(ip) => length
+            .parse::<u8>()
+            .is_ok_and(|length| length <= if ip.is_ipv4() { 32 } else { 128 }),
         Err(_) => false,
     }
 }
 
-/// An IP address as Go once read it: numbers of an IPv4 address may have leading zeros, and an IPv4-mapped IPv6
-/// address is an IPv4 address.
+/// An IP address as Go once read it: numbers of an IPv4 address may have leading zeros, and an
+/// IPv4-mapped IPv6 address is an IPv4 address.
 pub(super) fn sloppy_ip(text: &str) -> Option<IpAddr> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Some(ip.to_canonical());
@@ -195,8 +241,13 @@ pub(super) fn sloppy_ip(text: &str) -> Option<IpAddr> {
     let mut octets = [0; 4];
     let mut parts = text.split('.');
     for octet in &mut octets {
-        let part = parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?;
+        let part = parts
+            .next()
+            .filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?;
         *octet = part.parse().ok()?;
     }
-    parts.next().is_none().then(|| Ipv4Addr::from(octets).into())
+    parts
+        .next()
+        .is_none()
+        .then(|| Ipv4Addr::from(octets).into())
 }

@@ -13,7 +13,11 @@ pub(super) fn ingress(object: &Value, problems: &mut Problems) {
     let rules = list(spec, "/rules");
     if rules.is_empty() && spec["defaultBackend"].is_null() {
         let rules = spec.get("rules").cloned().unwrap_or_default();
-        problems.invalid("spec", rules, "either `defaultBackend` or `rules` must be specified");
+        problems.invalid(
+            "spec",
+            rules,
+            "either `defaultBackend` or `rules` must be specified",
+        );
     }
     if !spec["defaultBackend"].is_null() {
         backend(&spec["defaultBackend"], "spec.defaultBackend", problems);
@@ -24,7 +28,11 @@ pub(super) fn ingress(object: &Value, problems: &mut Problems) {
         if !name.is_empty() {
             host(name, &format!("{field}.host"), problems);
             if name.parse::<IpAddr>().is_ok() {
-                problems.invalid(format!("{field}.host"), name, "must be a DNS name, not an IP address");
+                problems.invalid(
+                    format!("{field}.host"),
+                    name,
+                    "must be a DNS name, not an IP address",
+                );
             }
         }
         if rule["http"].is_null() {
@@ -39,12 +47,20 @@ pub(super) fn ingress(object: &Value, problems: &mut Problems) {
         }
     }
     for (number, tls) in list(spec, "/tls").iter().enumerate() {
-        for (at, name) in list(tls, "/hosts").iter().filter_map(Value::as_str).enumerate() {
+        for (at, name) in list(tls, "/hosts")
+            .iter()
+            .filter_map(Value::as_str)
+            .enumerate()
+        {
             host(name, &format!("spec.tls[{number}].hosts[{at}]"), problems);
         }
         let secret = text(tls, "/secretName");
         if !secret.is_empty() {
-            problems.all(format!("spec.tls[{number}].secretName"), secret, names::subdomain(secret));
+            problems.all(
+                format!("spec.tls[{number}].secretName"),
+                secret,
+                names::subdomain(secret),
+            );
         }
     }
     let class = spec["ingressClassName"].as_str();
@@ -58,7 +74,10 @@ pub(super) fn ingress(object: &Value, problems: &mut Problems) {
         let why = "must match `ingressClassName` when both are specified";
         problems.invalid("annotations.kubernetes.io/ingress.class", annotated, why);
     }
-    for (number, address) in list(object, "/status/loadBalancer/ingress").iter().enumerate() {
+    for (number, address) in list(object, "/status/loadBalancer/ingress")
+        .iter()
+        .enumerate()
+    {
         let field = format!("status.loadBalancer.ingress[{number}]");
         let (ip, name) = (text(address, "/ip"), text(address, "/hostname"));
         if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
@@ -79,14 +98,20 @@ pub(super) fn ingress(object: &Value, problems: &mut Problems) {
 }
 
 fn host(name: &str, field: &str, problems: &mut Problems) {
-    let wrong = if name.contains('*') { names::wildcard(name) } else { names::subdomain(name) };
+    let wrong = if name.contains('*') {
+        names::wildcard(name)
+    } else {
+        names::subdomain(name)
+    };
     problems.all(field, name, wrong);
 }
 
 fn path(path: &Value, field: &str, problems: &mut Problems) {
     let (kind, at) = (path["pathType"].as_str(), text(path, "/path"));
     match kind {
-        None => return problems.required(format!("{field}.pathType"), "pathType must be specified"),
+        None => {
+            return problems.required(format!("{field}.pathType"), "pathType must be specified");
+        }
         Some("Exact" | "Prefix") => {
             let field = format!("{field}.path");
             if !at.starts_with('/') {
@@ -111,7 +136,11 @@ fn path(path: &Value, field: &str, problems: &mut Problems) {
             }
         }
         Some(other) => {
-            problems.unsupported(format!("{field}.pathType"), other, &["Exact", "ImplementationSpecific", "Prefix"]);
+            problems.unsupported(
+                format!("{field}.pathType"),
+                other,
+                &["Exact", "ImplementationSpecific", "Prefix"],
+            );
         }
     }
     backend(&path["backend"], &format!("{field}.backend"), problems);
@@ -120,11 +149,19 @@ fn path(path: &Value, field: &str, problems: &mut Problems) {
 fn backend(backend: &Value, field: &str, problems: &mut Problems) {
     let (resource, service) = (!backend["resource"].is_null(), &backend["service"]);
     match (resource, service.is_null()) {
-        (true, false) => return problems.invalid(field, "", "cannot set both resource and service backends"),
-        (false, true) => return problems.invalid(field, "", "resource or service backend is required"),
+        (true, false) => {
+            return problems.invalid(field, "", "cannot set both resource and service backends");
+        }
+        (false, true) => {
+            return problems.invalid(field, "", "resource or service backend is required");
+        }
         (true, true) => {
             if let Some(group) = backend["resource"]["apiGroup"].as_str() {
-                problems.all(format!("{field}.resource.apiGroup"), group, names::subdomain(group));
+                problems.all(
+                    format!("{field}.resource.apiGroup"),
+                    group,
+                    names::subdomain(group),
+                );
             }
             for member in ["kind", "name"] {
                 if text(&backend["resource"], &format!("/{member}")).is_empty() {
@@ -141,7 +178,10 @@ fn backend(backend: &Value, field: &str, problems: &mut Problems) {
     } else {
         problems.all(format!("{field}.service.name"), name, names::label(name));
     }
-    let (port_name, number) = (text(service, "/port/name"), service["port"]["number"].as_i64().unwrap_or(0));
+    let (port_name, number) = (
+        text(service, "/port/name"),
+        service["port"]["number"].as_i64().unwrap_or(0),
+    );
     match (port_name, number) {
         ("", 0) => problems.required(field, "port name or number is required"),
         ("", number) => {
@@ -149,7 +189,11 @@ fn backend(backend: &Value, field: &str, problems: &mut Problems) {
                 problems.invalid(format!("{field}.service.port.number"), number, why);
             }
         }
-        (name, 0) => problems.all(format!("{field}.service.port.name"), name, names::port_name(name)),
+        (name, 0) => problems.all(
+            format!("{field}.service.port.name"),
+            name,
+            names::port_name(name),
+        ),
         _ => problems.invalid(field, "", "cannot set both port name & port number"),
     }
 }
@@ -182,18 +226,33 @@ pub(super) fn ingress_class(object: &Value, problems: &mut Problems) {
             problems.required(format!("spec.parameters.{member}"), "");
         }
     }
-    match (text(parameters, "/scope"), parameters["namespace"].is_null()) {
+    match (
+        text(parameters, "/scope"),
+        parameters["namespace"].is_null(),
+    ) {
         ("Namespace", true) => {
-            problems.required("spec.parameters.namespace", "`parameters.scope` is set to 'Namespace'");
+            problems.required(
+                "spec.parameters.namespace",
+                "`parameters.scope` is set to 'Namespace'",
+            );
         }
         ("Cluster", false) => {
-            problems.forbidden("spec.parameters.namespace", "`parameters.scope` is set to 'Cluster'");
+            problems.forbidden(
+                "spec.parameters.namespace",
+                "`parameters.scope` is set to 'Cluster'",
+            );
         }
         ("Namespace", false) => {
             let namespace = text(parameters, "/namespace");
-            problems.all("spec.parameters.namespace", namespace, names::label(namespace));
+            problems.all(
+                "spec.parameters.namespace",
+                namespace,
+                names::label(namespace),
+            );
         }
         ("Cluster", true) => {}
-        (other, _) => problems.unsupported("spec.parameters.scope", other, &["Cluster", "Namespace"]),
+        (other, _) => {
+            problems.unsupported("spec.parameters.scope", other, &["Cluster", "Namespace"])
+        }
     }
 }

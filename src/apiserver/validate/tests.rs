@@ -12,7 +12,10 @@ fn problems(kind: Kind, mut object: Value) -> Vec<String> {
         object["metadata"]["name"] = "t".into();
     }
     super::super::defaults::apply(kind, &mut object);
-    create(kind, &object).into_iter().map(|error| format!("{}: {}", error.field, error.message)).collect()
+    create(kind, &object)
+        .into_iter()
+        .map(|error| format!("{}: {}", error.field, error.message))
+        .collect()
 }
 
 fn with_path(path: &Value) -> Value {
@@ -63,7 +66,9 @@ fn paths_and_backends_of_an_ingress_are_refused_as_by_the_real_server() {
         ),
         (
             json!({ "path": "/", "pathType": "Prefix", "backend": { "service": backend()["service"], "resource": { "kind": "a", "name": "b" } } }),
-            format!(r#"{at}.backend: Invalid value: "": cannot set both resource and service backends"#),
+            format!(
+                r#"{at}.backend: Invalid value: "": cannot set both resource and service backends"#
+            ),
         ),
         (
             json!({ "path": "/", "pathType": "Prefix", "backend": { "service": { "name": "s" } } }),
@@ -75,7 +80,9 @@ fn paths_and_backends_of_an_ingress_are_refused_as_by_the_real_server() {
         ),
         (
             json!({ "path": "/", "pathType": "Prefix", "backend": { "service": { "name": "s", "port": { "number": 70_000 } } } }),
-            format!("{at}.backend.service.port.number: Invalid value: 70000: must be between 1 and 65535, inclusive"),
+            format!(
+                "{at}.backend.service.port.number: Invalid value: 70000: must be between 1 and 65535, inclusive"
+            ),
         ),
     ];
     for (path, expected) in cases {
@@ -88,7 +95,8 @@ fn paths_and_backends_of_an_ingress_are_refused_as_by_the_real_server() {
 #[test]
 fn hosts_and_names_of_an_ingress_are_refused_as_by_the_real_server() {
     let host = |host: &str| {
-        let mut object = with_path(&json!({ "path": "/", "pathType": "Prefix", "backend": backend() }));
+        let mut object =
+            with_path(&json!({ "path": "/", "pathType": "Prefix", "backend": backend() }));
         object["spec"]["rules"][0]["host"] = host.into();
         problems(Kind::Ingress, object)
     };
@@ -99,9 +107,17 @@ fn hosts_and_names_of_an_ingress_are_refused_as_by_the_real_server() {
         host("1.2.3.4"),
         [r#"spec.rules[0].host: Invalid value: "1.2.3.4": must be a DNS name, not an IP address"#]
     );
-    assert_eq!(host("A.example"), [format!("spec.rules[0].host: Invalid value: \"A.example\": {SUBDOMAIN}")]);
+    assert_eq!(
+        host("A.example"),
+        [format!(
+            "spec.rules[0].host: Invalid value: \"A.example\": {SUBDOMAIN}"
+        )]
+    );
     for wild in ["a.*.example", "*", "*.*.a"] {
-        assert!(host(wild)[0].contains("a wildcard DNS-1123 subdomain must start with '*.'"), "{wild}");
+        assert!(
+            host(wild)[0].contains("a wildcard DNS-1123 subdomain must start with '*.'"),
+            "{wild}"
+        );
     }
     assert_eq!(
         problems(Kind::Ingress, json!({ "spec": {} })),
@@ -110,7 +126,10 @@ fn hosts_and_names_of_an_ingress_are_refused_as_by_the_real_server() {
     let tls = json!({ "spec": { "defaultBackend": backend(), "tls": [{ "hosts": ["a_b"], "secretName": "X_y" }], "ingressClassName": "" } });
     let found = problems(Kind::Ingress, tls);
     assert_eq!(found.len(), 3);
-    assert_eq!(found[0], format!("spec.tls[0].hosts[0]: Invalid value: \"a_b\": {SUBDOMAIN}"));
+    assert_eq!(
+        found[0],
+        format!("spec.tls[0].hosts[0]: Invalid value: \"a_b\": {SUBDOMAIN}")
+    );
     let both = json!({ "metadata": { "annotations": { "kubernetes.io/ingress.class": "x" } },
         "spec": { "defaultBackend": backend(), "ingressClassName": "y" } });
     assert_eq!(
@@ -146,15 +165,27 @@ fn metadata_is_refused_as_by_the_real_server() {
 #[test]
 fn secrets_and_config_maps_are_refused_as_by_the_real_server() {
     let tls = json!({ "type": "kubernetes.io/tls", "data": { "tls.crt": "" } });
-    assert_eq!(problems(Kind::Secret, tls), ["data[tls.key]: Required value"]);
+    assert_eq!(
+        problems(Kind::Secret, tls),
+        ["data[tls.key]: Required value"]
+    );
     let found = problems(Kind::Secret, json!({ "data": { "a/b": "" } }));
-    assert!(found[0].starts_with("data[a/b]: Invalid value: \"a/b\": a valid config key must consist of"), "{found:?}");
+    assert!(
+        found[0]
+            .starts_with("data[a/b]: Invalid value: \"a/b\": a valid config key must consist of"),
+        "{found:?}"
+    );
     let big = json!({ "data": { "a": "QUFB".repeat(350_000) } });
-    assert_eq!(problems(Kind::Secret, big), ["data: Too long: may not be more than 1048576 bytes"]);
+    assert_eq!(
+        problems(Kind::Secret, big),
+        ["data: Too long: may not be more than 1048576 bytes"]
+    );
     let old = json!({ "metadata": { "name": "s" }, "type": "Opaque", "immutable": true, "data": { "a": "" } });
     let new = json!({ "metadata": { "name": "s" }, "type": "x", "immutable": true, "data": {} });
-    let found: Vec<String> =
-        update(Kind::Secret, &new, &old).into_iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+    let found: Vec<String> = update(Kind::Secret, &new, &old)
+        .into_iter()
+        .map(|e| format!("{}: {}", e.field, e.message))
+        .collect();
     assert_eq!(
         found,
         [
@@ -167,46 +198,75 @@ fn secrets_and_config_maps_are_refused_as_by_the_real_server() {
         problems(Kind::ConfigMap, both),
         [r#"data[a]: Invalid value: "a": duplicate of key present in binaryData"#]
     );
-    let garbage = json!({ "type": "kubernetes.io/tls", "data": { "tls.crt": "eA==", "tls.key": "eA==" } });
-    assert_eq!(warnings(Kind::Secret, &garbage), ["tls: failed to find any PEM data in certificate input"]);
+    let garbage =
+        json!({ "type": "kubernetes.io/tls", "data": { "tls.crt": "eA==", "tls.key": "eA==" } });
+    assert_eq!(
+        warnings(Kind::Secret, &garbage),
+        ["tls: failed to find any PEM data in certificate input"]
+    );
 }
 
 #[test]
 fn services_are_refused_as_by_the_real_server() {
     let given = json!({ "spec": { "clusterIP": "10.43.0.9" } });
-    assert_eq!(problems(Kind::Service, given), ["spec.ports: Required value"]);
-    assert_eq!(problems(Kind::Service, json!({ "spec": {} })), ["spec.ports: Required value"]);
+    assert_eq!(
+        problems(Kind::Service, given),
+        ["spec.ports: Required value"]
+    );
+    assert_eq!(
+        problems(Kind::Service, json!({ "spec": {} })),
+        ["spec.ports: Required value"]
+    );
     let unnamed = json!({ "spec": { "ports": [{ "port": 1 }, { "port": 2 }] } });
     assert_eq!(
         problems(Kind::Service, unnamed),
-        ["spec.ports[0].name: Required value", "spec.ports[1].name: Required value"]
+        [
+            "spec.ports[0].name: Required value",
+            "spec.ports[1].name: Required value"
+        ]
     );
     for good in ["h.example", "localhost", "192.0.2.1", "h.example."] {
         let service = json!({ "spec": { "type": "ExternalName", "externalName": good } });
         assert!(problems(Kind::Service, service).is_empty(), "{good}");
     }
     assert!(
-        problems(Kind::Service, json!({ "metadata": { "name": "1s" }, "spec": { "clusterIP": "None" } })).is_empty()
+        problems(
+            Kind::Service,
+            json!({ "metadata": { "name": "1s" }, "spec": { "clusterIP": "None" } })
+        )
+        .is_empty()
     );
     let spec = |address: &str| json!({ "metadata": { "name": "s" }, "spec": { "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address], "sessionAffinity": "None", "ports": [{ "port": 1, "protocol": "TCP" }] } });
     let changed = update(Kind::Service, &spec("10.43.9.9"), &spec("10.43.0.1"));
     assert_eq!(changed[0].field, "spec.clusterIPs[0]");
-    assert_eq!(changed[0].message, r#"Invalid value: ["10.43.9.9"]: may not change once set"#);
+    assert_eq!(
+        changed[0].message,
+        r#"Invalid value: ["10.43.9.9"]: may not change once set"#
+    );
 }
 
 #[test]
 fn endpoint_slices_are_refused_as_by_the_real_server() {
     let slice = |kind: &str, address: &str| {
         let endpoints = json!([{ "addresses": [address] }]);
-        problems(Kind::EndpointSlice, json!({ "addressType": kind, "endpoints": endpoints, "ports": [{ "port": 80 }] }))
+        problems(
+            Kind::EndpointSlice,
+            json!({ "addressType": kind, "endpoints": endpoints, "ports": [{ "port": 80 }] }),
+        )
     };
-    for (kind, address) in [("IPv4", "192.0.2.1"), ("IPv6", "2001:db8::1"), ("FQDN", "a.example")] {
+    for (kind, address) in [
+        ("IPv4", "192.0.2.1"),
+        ("IPv6", "2001:db8::1"),
+        ("FQDN", "a.example"),
+    ] {
         assert!(slice(kind, address).is_empty(), "{address}");
     }
     let at = "endpoints[0].addresses";
     assert_eq!(
         slice("IPv4", "127.0.0.1"),
-        [format!(r#"{at}[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)"#)]
+        [format!(
+            r#"{at}[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)"#
+        )]
     );
     assert_eq!(
         slice("IPv4", "169.254.1.1"),
@@ -216,7 +276,9 @@ fn endpoint_slices_are_refused_as_by_the_real_server() {
     );
     assert_eq!(
         slice("IPv4", "2001:db8::1"),
-        [format!(r#"{at}: Invalid value: "2001:db8::1": must be an IPv4 address"#)]
+        [format!(
+            r#"{at}: Invalid value: "2001:db8::1": must be an IPv4 address"#
+        )]
     );
     assert_eq!(
         slice("FQDN", "localhost"),
@@ -224,7 +286,10 @@ fn endpoint_slices_are_refused_as_by_the_real_server() {
             r#"{at}[0]: Invalid value: "localhost": should be a domain with at least two segments separated by dots"#
         )]
     );
-    assert_eq!(problems(Kind::EndpointSlice, json!({})), ["addressType: Required value"]);
+    assert_eq!(
+        problems(Kind::EndpointSlice, json!({})),
+        ["addressType: Required value"]
+    );
 }
 
 #[test]
@@ -236,25 +301,45 @@ fn endpoints_are_refused_as_by_the_real_server() {
     }
     let field = "subsets[0].addresses[0].ip: Invalid value";
     for (ip, why) in [
-        ("127.0.0.1", "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
-        ("::1", "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
-        ("169.254.1.1", "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
-        ("224.0.0.1", "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+        (
+            "127.0.0.1",
+            "may not be in the loopback range (127.0.0.0/8, ::1/128)",
+        ),
+        (
+            "::1",
+            "may not be in the loopback range (127.0.0.0/8, ::1/128)",
+        ),
+        (
+            "169.254.1.1",
+            "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
+        ),
+        (
+            "224.0.0.1",
+            "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)",
+        ),
         ("0.0.0.0", "may not be unspecified (0.0.0.0)"),
         ("192.0.2.01", "must not have leading 0s"),
-        ("::ffff:192.0.2.1", "must not be an IPv4-mapped IPv6 address"),
+        (
+            "::ffff:192.0.2.1",
+            "must not be an IPv4-mapped IPv6 address",
+        ),
     ] {
         assert_eq!(address(ip), [format!("{field}: \"{ip}\": {why}")]);
     }
     assert_eq!(
         address("name.example"),
         [
-            format!("{field}: \"name.example\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+            format!(
+                "{field}: \"name.example\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+            ),
             format!("{field}: \"name.example\": must be a valid IP address"),
         ]
     );
     let none = endpoints(json!({ "ports": [{ "port": 80 }] }));
-    assert_eq!(none, ["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"]);
+    assert_eq!(
+        none,
+        ["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"]
+    );
     let ports = endpoints(
         json!({ "addresses": [{ "ip": "192.0.2.1" }], "ports": [{ "port": 0 }, { "name": "a", "port": 1 }] }),
     );
@@ -278,9 +363,15 @@ fn an_empty_text_is_refused_where_the_real_server_has_no_default() {
         problems(Kind::Service, json!({ "spec": spec }))
     };
     let policy = r#"Unsupported value: "": supported values: "Cluster", "Local""#;
-    assert_eq!(service("internalTrafficPolicy"), [format!("spec.internalTrafficPolicy: {policy}")]);
+    assert_eq!(
+        service("internalTrafficPolicy"),
+        [format!("spec.internalTrafficPolicy: {policy}")]
+    );
     let families = r#"Unsupported value: "": supported values: "PreferDualStack", "RequireDualStack", "SingleStack""#;
-    assert_eq!(service("ipFamilyPolicy"), [format!("spec.ipFamilyPolicy: {families}")]);
+    assert_eq!(
+        service("ipFamilyPolicy"),
+        [format!("spec.ipFamilyPolicy: {families}")]
+    );
     assert_eq!(
         service("loadBalancerClass"),
         ["spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'"]
@@ -288,7 +379,9 @@ fn an_empty_text_is_refused_where_the_real_server_has_no_default() {
     let slice = json!({ "addressType": "IPv4", "endpoints": [{ "addresses": ["192.0.2.1"], "nodeName": "" }] });
     assert_eq!(
         problems(Kind::EndpointSlice, slice),
-        [format!(r#"endpoints[0].nodeName: Invalid value: "": {SUBDOMAIN}"#)]
+        [format!(
+            r#"endpoints[0].nodeName: Invalid value: "": {SUBDOMAIN}"#
+        )]
     );
     let parameters = json!({ "apiGroup": "", "kind": "K", "name": "n" });
     let class = json!({ "spec": { "controller": "a.b/c", "parameters": parameters } });

@@ -12,8 +12,12 @@ pub(super) enum Sort {
     Object(Kind),
     /// An object of such a kind in a removed version.
     Old(Kind),
-    /// An object of another kind, with the program that it belongs to if that routes, guards or certifies.
-    Other { kind: String, part_of: Option<&'static str> },
+    /// An object of another kind, with the program that it belongs to if that routes, guards or
+    /// certifies.
+    Other {
+        kind: String,
+        part_of: Option<&'static str>,
+    },
     /// Values, a kustomization or the like.
     Data,
     /// An incomplete object, with the missing part.
@@ -43,7 +47,9 @@ const ROUTING: &[(&str, &str)] = &[
 
 /// Classifies a document.
 pub(super) fn sort(value: &Value) -> Sort {
-    let Some(members) = value.as_object() else { return Sort::Data };
+    let Some(members) = value.as_object() else {
+        return Sort::Data;
+    };
     let text = |key: &str| members.get(key).and_then(Value::as_str).unwrap_or_default();
     let (version, kind) = (text("apiVersion"), text("kind"));
     let (is_versioned, has_spec) = (!version.is_empty(), members.contains_key("spec"));
@@ -66,7 +72,10 @@ pub(super) fn sort(value: &Value) -> Sort {
         Some(_) => Sort::Wrong("it has no metadata"),
         None => match old(version, kind) {
             Some(kind) => Sort::Old(kind),
-            None => Sort::Other { kind: kind.to_owned(), part_of: part_of(version) },
+            None => Sort::Other {
+                kind: kind.to_owned(),
+                part_of: part_of(version),
+            },
         },
     }
 }
@@ -85,7 +94,10 @@ pub(super) fn advice(kind: Kind, version: &str) -> String {
         Kind::EndpointSlice => "1.25",
         _ => "1.22",
     };
-    format!("Kubernetes {gone} removed {version}, and it is not read: write {}{change}", kind.api_version())
+    format!(
+        "Kubernetes {gone} removed {version}, and it is not read: write {}{change}",
+        kind.api_version()
+    )
 }
 
 /// Returns the kind of an object in a removed version.
@@ -104,8 +116,15 @@ fn old(version: &str, kind: &str) -> Option<Kind> {
 
 fn part_of(version: &str) -> Option<&'static str> {
     let (group, _version) = version.split_once('/')?;
-    let is_below = |parent: &str| group.strip_suffix(parent).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    ROUTING.iter().find(|(parent, _)| is_below(parent)).map(|(_, part_of)| *part_of)
+    let is_below = |parent: &str| {
+        group
+            .strip_suffix(parent)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    ROUTING
+        .iter()
+        .find(|(parent, _)| is_below(parent))
+        .map(|(_, part_of)| *part_of)
 }
 
 #[cfg(test)]
@@ -116,22 +135,40 @@ mod tests {
 
     #[test]
     fn each_document_is_told_for_what_it_is() {
-        let other = |kind: &str, part_of| Sort::Other { kind: kind.to_owned(), part_of };
+        let other = |kind: &str, part_of| Sort::Other {
+            kind: kind.to_owned(),
+            part_of,
+        };
         let meta = json!({"name": "a"});
         for (value, expected) in [
-            (json!({"apiVersion": "v1", "kind": "Service", "metadata": meta}), Sort::Object(Kind::Service)),
+            (
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": meta}),
+                Sort::Object(Kind::Service),
+            ),
             (
                 json!({"apiVersion": "extensions/v1beta1", "kind": "Ingress", "metadata": meta}),
                 Sort::Old(Kind::Ingress),
             ),
-            (json!({"apiVersion": "networking.k8s.io/v1beta1", "kind": "Ingress"}), Sort::Old(Kind::Ingress)),
-            (json!({"apiVersion": "networking.k8s.io/v1beta1", "kind": "IngressClass"}), Sort::Old(Kind::IngressClass)),
+            (
+                json!({"apiVersion": "networking.k8s.io/v1beta1", "kind": "Ingress"}),
+                Sort::Old(Kind::Ingress),
+            ),
+            (
+                json!({"apiVersion": "networking.k8s.io/v1beta1", "kind": "IngressClass"}),
+                Sort::Old(Kind::IngressClass),
+            ),
             (
                 json!({"apiVersion": "discovery.k8s.io/v1beta1", "kind": "EndpointSlice"}),
                 Sort::Old(Kind::EndpointSlice),
             ),
-            (json!({"apiVersion": "extensions/v1beta1", "kind": "Deployment"}), other("Deployment", None)),
-            (json!({"apiVersion": "serving.knative.dev/v1", "kind": "Service"}), other("Service", None)),
+            (
+                json!({"apiVersion": "extensions/v1beta1", "kind": "Deployment"}),
+                other("Deployment", None),
+            ),
+            (
+                json!({"apiVersion": "serving.knative.dev/v1", "kind": "Service"}),
+                other("Service", None),
+            ),
             (
                 json!({"apiVersion": "traefik.io/v1alpha1", "kind": "IngressRoute"}),
                 other("IngressRoute", Some("Traefik")),
@@ -140,17 +177,50 @@ mod tests {
                 json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute"}),
                 other("HTTPRoute", Some("Gateway API")),
             ),
-            (json!({"apiVersion": "acme.cert-manager.io/v1", "kind": "Order"}), other("Order", Some("cert-manager"))),
-            (json!({"apiVersion": "notcert-manager.io/v1", "kind": "Order"}), other("Order", None)),
-            (json!({"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}), Sort::Data),
-            (json!({"kind": "Kustomization", "resources": []}), Sort::Data),
-            (json!({"apiVersion": "v2", "name": "chart", "version": "1.0.0"}), Sort::Data),
-            (json!({"ingress": {"enabled": true}, "metadata": {}}), Sort::Data),
-            (json!({"apiVersion": "v1", "metadata": meta}), Sort::Wrong("it has no kind")),
-            (json!({"metadata": meta, "spec": {}}), Sort::Wrong("it has no kind")),
-            (json!({"kind": "Service", "metadata": meta}), Sort::Wrong("it has no apiVersion")),
-            (json!({"apiVersion": "v1", "kind": "Service"}), Sort::Wrong("it has no metadata")),
-            (json!({"apiVersion": "v1", "kind": "Service", "metadata": "web"}), Sort::Wrong("it has no metadata")),
+            (
+                json!({"apiVersion": "acme.cert-manager.io/v1", "kind": "Order"}),
+                other("Order", Some("cert-manager")),
+            ),
+            (
+                json!({"apiVersion": "notcert-manager.io/v1", "kind": "Order"}),
+                other("Order", None),
+            ),
+            (
+                json!({"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}),
+                Sort::Data,
+            ),
+            (
+                json!({"kind": "Kustomization", "resources": []}),
+                Sort::Data,
+            ),
+            (
+                json!({"apiVersion": "v2", "name": "chart", "version": "1.0.0"}),
+                Sort::Data,
+            ),
+            (
+                json!({"ingress": {"enabled": true}, "metadata": {}}),
+                Sort::Data,
+            ),
+            (
+                json!({"apiVersion": "v1", "metadata": meta}),
+                Sort::Wrong("it has no kind"),
+            ),
+            (
+                json!({"metadata": meta, "spec": {}}),
+                Sort::Wrong("it has no kind"),
+            ),
+            (
+                json!({"kind": "Service", "metadata": meta}),
+                Sort::Wrong("it has no apiVersion"),
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "Service"}),
+                Sort::Wrong("it has no metadata"),
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": "web"}),
+                Sort::Wrong("it has no metadata"),
+            ),
             (json!(["a"]), Sort::Data),
             (json!("text"), Sort::Data),
             (json!({"kind": 5}), Sort::Data),

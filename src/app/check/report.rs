@@ -51,15 +51,29 @@ pub struct KindReport {
 impl CheckReport {
     /// Returns whether any finding is a warning.
     pub fn has_warnings(&self) -> bool {
-        self.findings.iter().any(|one| one.finding.severity == "Warning")
+        self.findings
+            .iter()
+            .any(|one| one.finding.severity == "Warning")
     }
 
     /// Adds the kinds that were not checked, the most frequent first.
-    pub(super) fn passed_over(&mut self, kinds: BTreeMap<(Option<&'static str>, String), Vec<String>>) {
+    pub(super) fn passed_over(
+        &mut self,
+        kinds: BTreeMap<(Option<&'static str>, String), Vec<String>>,
+    ) {
         for ((part_of, kind), mut names) in kinds {
             names.sort();
-            let list = if part_of.is_some() { &mut self.not_served } else { &mut self.other_kinds };
-            list.push(KindReport { kind, part_of: part_of.unwrap_or_default(), count: names.len(), names });
+            let list = if part_of.is_some() {
+                &mut self.not_served
+            } else {
+                &mut self.other_kinds
+            };
+            list.push(KindReport {
+                kind,
+                part_of: part_of.unwrap_or_default(),
+                count: names.len(),
+                names,
+            });
         }
         for list in [&mut self.not_served, &mut self.other_kinds] {
             list.sort_by_key(|one| std::cmp::Reverse(one.count));
@@ -67,6 +81,18 @@ impl CheckReport {
     }
 }
 
-pub(super) fn finding(severity: &str, object: String, reason: &str, field: &str, message: String) -> FindingReport {
-    FindingReport { severity: severity.to_owned(), object, reason: reason.to_owned(), field: field.to_owned(), message }
+pub(super) fn finding(
+    severity: &str,
+    object: String,
+    reason: &str,
+    field: &str,
+    message: String,
+) -> FindingReport {
+    FindingReport {
+        severity: severity.to_owned(),
+        object,
+        reason: reason.to_owned(),
+        field: field.to_owned(),
+        message,
+    }
 }

@@ -61,17 +61,26 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Resolves arguments to sources: files, folders with their `*.yaml`, `*.yml` and `*.json`, and `-` for standard
-    /// input.
+    /// Resolves arguments to sources: files, folders with their `*.yaml`, `*.yml` and `*.json`, and
+    /// `-` for standard input.
     pub(super) fn find(arguments: &[PathBuf]) -> Result<Vec<Self>, ReadError> {
         let mut sources = Vec::new();
         for path in arguments {
             if path.as_os_str() == "-" {
-                sources.push(Self { path: None, named: true });
-            } else if fs::metadata(path).map_err(|source| cannot_read(path, source))?.is_dir() {
+                sources.push(Self {
+                    path: None,
+                    named: true,
+                });
+            } else if fs::metadata(path)
+                .map_err(|source| cannot_read(path, source))?
+                .is_dir()
+            {
                 collect(path, &mut sources)?;
             } else {
-                sources.push(Self { path: Some(path.clone()), named: true });
+                sources.push(Self {
+                    path: Some(path.clone()),
+                    named: true,
+                });
             }
         }
         Ok(sources)
@@ -87,11 +96,21 @@ impl Source {
 
     /// Reads its documents and unpacks lists. Comments alone are not a document.
     pub(super) fn documents(&self) -> Result<Vec<Document>, ReadError> {
-        let path = self.path.as_deref().unwrap_or_else(|| Path::new("standard input"));
+        let path = self
+            .path
+            .as_deref()
+            .unwrap_or_else(|| Path::new("standard input"));
         let bytes = self.read().map_err(|source| cannot_read(path, source))?;
         let whole = |content| {
-            let place = Place { file: self.name(), document: 1, line: 1 };
-            Ok(vec![Document { place, content: Content::Broken(content) }])
+            let place = Place {
+                file: self.name(),
+                document: 1,
+                line: 1,
+            };
+            Ok(vec![Document {
+                place,
+                content: Content::Broken(content),
+            }])
         };
         if bytes.len() as u64 > MAX_FILE {
             return whole(format!("it is over {MAX_FILE} bytes"));
@@ -114,7 +133,10 @@ impl Source {
 }
 
 fn cannot_read(path: &Path, source: io::Error) -> ReadError {
-    ReadError { path: path.to_owned(), source }
+    ReadError {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Collects the files below a folder in order. Hidden folders and links to folders are skipped.
@@ -125,12 +147,19 @@ fn collect(folder: &Path, sources: &mut Vec<Source>) -> Result<(), ReadError> {
 
     for entry in entries {
         let is_folder = fs::symlink_metadata(&entry).is_ok_and(|found| found.is_dir());
-        let is_hidden = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let is_known = entry.extension().is_some_and(|ext| ext == "yaml" || ext == "yml" || ext == "json");
+        let is_hidden = entry
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_known = entry
+            .extension()
+            .is_some_and(|ext| ext == "yaml" || ext == "yml" || ext == "json");
         if is_folder && !is_hidden {
             collect(&entry, sources)?;
         } else if is_known && entry.is_file() {
-            sources.push(Source { path: Some(entry), named: false });
+            sources.push(Source {
+                path: Some(entry),
+                named: false,
+            });
         }
     }
     Ok(())
@@ -141,7 +170,11 @@ fn parse(file: &Arc<str>, text: &str) -> Vec<Document> {
     let mut documents = Vec::new();
     let mut is_broken = false;
     for (number, (line, part)) in (1..).zip(split(text)) {
-        let place = Place { file: file.clone(), document: number, line };
+        let place = Place {
+            file: file.clone(),
+            document: number,
+            line,
+        };
         let content = match yaml(part, line) {
             Ok(value) => Content::Value(value),
             Err(_) if part.contains("{{") && part.contains("}}") => Content::Template,
@@ -153,11 +186,17 @@ fn parse(file: &Arc<str>, text: &str) -> Vec<Document> {
 
     // YAML includes nearly all JSON, but not tabs as indentation, nor several values in a row.
     if is_broken && text.trim_start().starts_with(['{', '[']) {
-        let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text).into_iter().collect();
+        let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text)
+            .into_iter()
+            .collect();
         if let Ok(values) = values {
             documents.clear();
             for (number, value) in (1..).zip(values) {
-                let place = Place { file: file.clone(), document: number, line: 1 };
+                let place = Place {
+                    file: file.clone(),
+                    document: number,
+                    line: 1,
+                };
                 unpack(place, Content::Value(value), 0, &mut documents);
             }
         }
@@ -165,14 +204,17 @@ fn parse(file: &Arc<str>, text: &str) -> Vec<Document> {
     documents
 }
 
-/// Splits a YAML stream at its `---` lines, and returns each part with its first line. No other line of YAML may begin
-/// with that marker, not even in a block scalar (YAML 1.2.2, section 9.1.2). Parts without content are dropped.
+/// Splits a YAML stream at its `---` lines, and returns each part with its first line. No other
+/// line of YAML may begin with that marker, not even in a block scalar (YAML 1.2.2, section 9.1.2).
+/// Parts without content are dropped.
 fn split(text: &str) -> Vec<(usize, &str)> {
     let mut parts = Vec::new();
     let (mut start, mut first) = (0, 1);
     let mut offset = 0;
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-        let marker = line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        let marker = line
+            .strip_prefix("---")
+            .filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         if let Some(rest) = marker {
             parts.push((first, &text[start..offset]));
             // A document can begin on the line of the marker.
@@ -209,16 +251,31 @@ fn unpack(place: Place, content: Content, depth: usize, documents: &mut Vec<Docu
     let mut value = match content {
         Content::Value(Value::Null) => return,
         Content::Value(value) => value,
-        other => return documents.push(Document { place, content: other }),
+        other => {
+            return documents.push(Document {
+                place,
+                content: other,
+            });
+        }
     };
-    let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
-    match value.get_mut("items").and_then(Value::as_array_mut).filter(|_| is_list && depth < MAX_DEPTH) {
+    let is_list = value
+        .get("kind")
+        .and_then(Value::as_str)
+        .is_some_and(|kind| kind.ends_with("List"));
+    match value
+        .get_mut("items")
+        .and_then(Value::as_array_mut)
+        .filter(|_| is_list && depth < MAX_DEPTH)
+    {
         Some(items) => {
             for item in std::mem::take(items) {
                 unpack(place.clone(), Content::Value(item), depth + 1, documents);
             }
         }
-        None => documents.push(Document { place, content: Content::Value(value) }),
+        None => documents.push(Document {
+            place,
+            content: Content::Value(value),
+        }),
     }
 }
 
@@ -246,23 +303,41 @@ mod tests {
         for (text, expected) in [
             ("", vec![]),
             ("# only\n\n# comments\n---\n# here\n...\n", vec![]),
-            ("a: 1\n---\nb: 2\n", vec![(1, 1, "{\"a\":1}"), (2, 3, "{\"b\":2}")]),
-            ("---\r\na: 1\r\n---\r\nb: 2\r\n", vec![(1, 2, "{\"a\":1}"), (2, 4, "{\"b\":2}")]),
+            (
+                "a: 1\n---\nb: 2\n",
+                vec![(1, 1, "{\"a\":1}"), (2, 3, "{\"b\":2}")],
+            ),
+            (
+                "---\r\na: 1\r\n---\r\nb: 2\r\n",
+                vec![(1, 2, "{\"a\":1}"), (2, 4, "{\"b\":2}")],
+            ),
             (
                 "--- {a: 1}\n--- # a comment\nb: |\n  ---\n  x\n",
                 vec![(1, 1, "{\"a\":1}"), (2, 3, "{\"b\":\"---\\nx\\n\"}")],
             ),
-            ("%YAML 1.2\n---\n\n# first\na: 1\n...\n", vec![(1, 5, "{\"a\":1}")]),
+            (
+                "%YAML 1.2\n---\n\n# first\na: 1\n...\n",
+                vec![(1, 5, "{\"a\":1}")],
+            ),
             ("---x: 1\n", vec![(1, 1, "{\"---x\":1}")]),
             ("~\n---\nnull\n---\na: 1\n", vec![(3, 5, "{\"a\":1}")]),
-            ("{\"a\": 1}\n{\"b\": 2}\n", vec![(1, 1, "{\"a\":1}"), (2, 1, "{\"b\":2}")]),
+            (
+                "{\"a\": 1}\n{\"b\": 2}\n",
+                vec![(1, 1, "{\"a\":1}"), (2, 1, "{\"b\":2}")],
+            ),
             ("{\n\t\"a\":\t[\n\t\t1\n\t]\n}", vec![(1, 1, "{\"a\":[1]}")]),
             (
                 "kind: List\nitems: [{kind: ServiceList, items: [{a: 1}]}, {kind: X, items: [2]}, null]\n",
-                vec![(1, 1, "{\"a\":1}"), (1, 1, "{\"items\":[2],\"kind\":\"X\"}")],
+                vec![
+                    (1, 1, "{\"a\":1}"),
+                    (1, 1, "{\"items\":[2],\"kind\":\"X\"}"),
+                ],
             ),
         ] {
-            let expected: Vec<_> = expected.into_iter().map(|(n, line, said)| (n, line, said.to_owned())).collect();
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(n, line, said)| (n, line, said.to_owned()))
+                .collect();
             assert_eq!(read(text), expected, "{text:?}");
         }
     }
@@ -270,10 +345,16 @@ mod tests {
     #[test]
     fn a_broken_document_names_its_line_and_leaves_the_others() {
         let read = read("a: 1\n---\n\nb: 2\nc: [1\nd: {\n---\ne: 3\n");
-        let [first, broken, last] = &read[..] else { panic!("{read:?}") };
+        let [first, broken, last] = &read[..] else {
+            panic!("{read:?}")
+        };
         assert_eq!((first.0, last), (1, &(3, 8, "{\"e\":3}".to_owned())));
         assert_eq!((broken.0, broken.1), (2, 4));
-        assert!(broken.2.starts_with("broken: ") && broken.2.contains("line 6"), "{}", broken.2);
+        assert!(
+            broken.2.starts_with("broken: ") && broken.2.contains("line 6"),
+            "{}",
+            broken.2
+        );
         assert!(!broken.2.contains('\n'));
     }
 

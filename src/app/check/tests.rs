@@ -13,7 +13,9 @@ impl Files {
     fn new(files: &[(&str, &str)]) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = Self(std::env::temp_dir().join(format!("gatelet-check-{}-{number}", std::process::id())));
+        let folder = Self(
+            std::env::temp_dir().join(format!("gatelet-check-{}-{number}", std::process::id())),
+        );
         for (name, text) in files {
             let path = folder.0.join(name);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -46,7 +48,13 @@ fn findings(report: &CheckReport) -> Vec<[String; 5]> {
     let findings = report.findings.iter().map(|one| &one.finding);
     findings
         .map(|one| {
-            [one.severity.clone(), short(&one.object), one.reason.clone(), one.field.clone(), one.message.clone()]
+            [
+                one.severity.clone(),
+                short(&one.object),
+                one.reason.clone(),
+                one.field.clone(),
+                one.message.clone(),
+            ]
         })
         .collect()
 }
@@ -54,17 +62,25 @@ fn findings(report: &CheckReport) -> Vec<[String; 5]> {
 /// The name of a file; other text as it is.
 fn base(text: &str) -> String {
     if text.starts_with('/') {
-        Path::new(text).file_name().expect("a name").to_string_lossy().into()
+        Path::new(text)
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into()
     } else {
         text.into()
     }
 }
 
 fn reasons(report: &CheckReport) -> Vec<(String, String, String)> {
-    findings(report).into_iter().map(|[severity, object, reason, ..]| (severity, object, reason)).collect()
+    findings(report)
+        .into_iter()
+        .map(|[severity, object, reason, ..]| (severity, object, reason))
+        .collect()
 }
 
-const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n";
+const SERVICE: &str =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n";
 
 fn ingress(spec: &str) -> String {
     format!(
@@ -81,14 +97,26 @@ fn an_old_version_is_a_warning_that_says_what_to_change() {
             "old.yaml",
             "apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata: {name: old, namespace: shop}\nspec: {}\n",
         ),
-        ("class.yaml", "apiVersion: networking.k8s.io/v1beta1\nkind: IngressClass\nmetadata: {name: old}\n"),
+        (
+            "class.yaml",
+            "apiVersion: networking.k8s.io/v1beta1\nkind: IngressClass\nmetadata: {name: old}\n",
+        ),
     ]);
     let report = files.check();
     assert!(report.has_warnings());
     let found = findings(&report);
-    let [ingress, class] = &found[..] else { panic!("{found:?}") };
-    assert_eq!(ingress[..4], ["Warning", "Ingress shop/old", "OldVersion", "apiVersion"].map(String::from));
-    assert!(ingress[4].contains("write networking.k8s.io/v1, `backend.service.name`"), "{}", ingress[4]);
+    let [ingress, class] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!(
+        ingress[..4],
+        ["Warning", "Ingress shop/old", "OldVersion", "apiVersion"].map(String::from)
+    );
+    assert!(
+        ingress[4].contains("write networking.k8s.io/v1, `backend.service.name`"),
+        "{}",
+        ingress[4]
+    );
     assert_eq!(class[1], "IngressClass old");
     assert_eq!((report.objects, report.others), (0, 0));
 }
@@ -112,7 +140,17 @@ fn kinds_that_are_not_served_are_told_by_count_and_name() {
     assert!(report.findings.is_empty() && !report.has_warnings());
     assert_eq!(report.others, 7);
     let told = |list: &[KindReport]| -> Vec<String> {
-        list.iter().map(|one| format!("{} {} {} {}", one.count, one.kind, one.part_of, one.names.join(" "))).collect()
+        list.iter()
+            .map(|one| {
+                format!(
+                    "{} {} {} {}",
+                    one.count,
+                    one.kind,
+                    one.part_of,
+                    one.names.join(" ")
+                )
+            })
+            .collect()
     };
     assert_eq!(
         told(&report.not_served),
@@ -122,7 +160,13 @@ fn kinds_that_are_not_served_are_told_by_count_and_name() {
             "1 Certificate cert-manager default/tls"
         ]
     );
-    assert_eq!(told(&report.other_kinds), ["2 Deployment  default/db default/web", "1 CronJob  default/backup"]);
+    assert_eq!(
+        told(&report.other_kinds),
+        [
+            "2 Deployment  default/db default/web",
+            "1 CronJob  default/backup"
+        ]
+    );
 }
 
 #[test]
@@ -138,18 +182,42 @@ fn files_without_objects_are_no_error() {
     ]);
     let report = files.check();
     assert_eq!((findings(&report), report.objects), (vec![], 1));
-    let names: Vec<_> = report.without_objects.iter().map(|path| base(path)).collect();
-    assert_eq!(names, ["Chart.yaml", "comments.yaml", "empty.yaml", "kustomization.yaml", "values.yaml"]);
+    let names: Vec<_> = report
+        .without_objects
+        .iter()
+        .map(|path| base(path))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "Chart.yaml",
+            "comments.yaml",
+            "empty.yaml",
+            "kustomization.yaml",
+            "values.yaml"
+        ]
+    );
 }
 
 #[test]
 fn one_bad_document_does_not_drop_the_others_of_its_file() {
-    let text = format!("{SERVICE}---\na: [\n---\nmetadata: {{name: x}}\nspec: {{}}\n---\n{}", ingress(""));
+    let text = format!(
+        "{SERVICE}---\na: [\n---\nmetadata: {{name: x}}\nspec: {{}}\n---\n{}",
+        ingress("")
+    );
     let report = Files::new(&[("all.yaml", &text)]).check();
     let found = findings(&report);
-    let [broken, headless] = &found[..] else { panic!("{found:?}") };
-    assert_eq!(broken[..4], ["Warning", "all.yaml, document 2", "Unreadable", ""].map(String::from));
-    assert_eq!(headless[..3], ["Warning", "all.yaml, document 3", "Unreadable"].map(String::from));
+    let [broken, headless] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!(
+        broken[..4],
+        ["Warning", "all.yaml, document 2", "Unreadable", ""].map(String::from)
+    );
+    assert_eq!(
+        headless[..3],
+        ["Warning", "all.yaml, document 3", "Unreadable"].map(String::from)
+    );
     assert_eq!(headless[4], "it has no kind");
     let places: Vec<_> = report.findings.iter().map(|one| base(&one.place)).collect();
     assert_eq!(places, ["all.yaml:6", "all.yaml:8"]);
@@ -163,7 +231,13 @@ fn an_undecodable_object_names_its_field() {
     let found = findings(&report);
     assert_eq!(
         found[0][..4],
-        ["Warning", "Service default/web", "Undecodable", "spec.ports[1].port"].map(String::from)
+        [
+            "Warning",
+            "Service default/web",
+            "Undecodable",
+            "spec.ports[1].port"
+        ]
+        .map(String::from)
     );
     assert_eq!(base(&report.findings[0].place), "web.yaml:2");
 }
@@ -196,15 +270,24 @@ fn what_the_files_cannot_know_is_a_note() {
         (secret.to_owned(), ["Normal", "Warning"]),
     ] {
         let report = Files::new(&[("web.yaml", &format!("{}{more}", ingress(tls)))]).check();
-        let severities: Vec<_> = findings(&report).into_iter().map(|[severity, ..]| severity).collect();
+        let severities: Vec<_> = findings(&report)
+            .into_iter()
+            .map(|[severity, ..]| severity)
+            .collect();
         assert_eq!(severities, expected, "{more}");
-        let messages: Vec<_> = findings(&report).into_iter().map(|[.., message]| message).collect();
+        let messages: Vec<_> = findings(&report)
+            .into_iter()
+            .map(|[.., message]| message)
+            .collect();
         let (service, secret) = (&messages[0], &messages[1]);
         if expected == ["Normal", "Normal"] {
-            assert_eq!(service, "Service web is not in these files. Unless the cluster has it: 503 for this path");
-            assert!(
-                secret.starts_with("Secret tls is not in these files. Unless the cluster has it: the local CA answers")
+            assert_eq!(
+                service,
+                "Service web is not in these files. Unless the cluster has it: 503 for this path"
             );
+            assert!(secret.starts_with(
+                "Secret tls is not in these files. Unless the cluster has it: the local CA answers"
+            ));
         }
     }
 }
@@ -213,14 +296,20 @@ fn what_the_files_cannot_know_is_a_note() {
 fn a_template_is_a_warning_only_where_it_was_named() {
     let chart = "{{- if .Values.ingress.enabled }}\nkind: Ingress\n---\nspec: {{ .Values.spec }}\n{{- end }}\n";
     let quoted = ingress("").replace("host: a.example", "host: \"{{ .Values.host }}\"");
-    let files = Files::new(&[("templates/chart.yaml", chart), ("templates/quoted.yaml", &quoted)]);
+    let files = Files::new(&[
+        ("templates/chart.yaml", chart),
+        ("templates/quoted.yaml", &quoted),
+    ]);
     let report = files.check();
     let note = |file: &str| ("Normal".to_owned(), file.to_owned(), "Template".to_owned());
     assert_eq!(reasons(&report), [note("chart.yaml"), note("quoted.yaml")]);
     assert!(report.findings[0].finding.message.contains("helm template"));
     for file in ["templates/chart.yaml", "templates/quoted.yaml"] {
         let report = check(&[files.path(file)], None, &[]).expect("a report");
-        assert!(report.has_warnings() && report.findings.len() == 1, "{file}");
+        assert!(
+            report.has_warnings() && report.findings.len() == 1,
+            "{file}"
+        );
     }
 }
 
@@ -233,12 +322,20 @@ fn a_configuration_decides_as_it_does_when_serving() {
     let served = |config: &str, text: &str| {
         let files = Files::new(&[
             ("gatelet.toml", config),
-            ("o/all.yaml", &text.replace("name: web, port", "name: gone, port")),
+            (
+                "o/all.yaml",
+                &text.replace("name: web, port", "name: gone, port"),
+            ),
         ]);
-        let flags = Flags { config: Some(files.path("gatelet.toml")), ..Flags::default() };
+        let flags = Flags {
+            config: Some(files.path("gatelet.toml")),
+            ..Flags::default()
+        };
         let config = Config::load(&flags).expect("a configuration");
         let report = check(&[files.path("o")], Some(&config), &[]).expect("a report");
-        reasons(&report).iter().any(|(_, _, reason)| reason == "UnknownService")
+        reasons(&report)
+            .iter()
+            .any(|(_, _, reason)| reason == "UnknownService")
     };
     for (config, text, expected) in [
         ("", &classless, true),
@@ -260,16 +357,32 @@ fn a_configuration_decides_as_it_does_when_serving() {
 
     let reasons_with = |config: &str, text: &str| {
         let files = Files::new(&[("gatelet.toml", config), ("o/all.yaml", text)]);
-        let flags = Flags { config: Some(files.path("gatelet.toml")), ..Flags::default() };
+        let flags = Flags {
+            config: Some(files.path("gatelet.toml")),
+            ..Flags::default()
+        };
         let config = Config::load(&flags).expect("a configuration");
         reasons(&check(&[files.path("o")], Some(&config), &[]).expect("a report"))
     };
-    let told = ("Warning".to_owned(), "Service default/web".to_owned(), "SelectorWithoutPods".to_owned());
+    let told = (
+        "Warning".to_owned(),
+        "Service default/web".to_owned(),
+        "SelectorWithoutPods".to_owned(),
+    );
     let with_ingress = format!("{selecting}---\n{}", ingress(""));
-    assert_eq!(reasons_with("mode = \"standalone\"", &with_ingress), std::slice::from_ref(&told));
+    assert_eq!(
+        reasons_with("mode = \"standalone\"", &with_ingress),
+        std::slice::from_ref(&told)
+    );
     assert_eq!(reasons_with("mode = \"kubernetes\"", &with_ingress), []);
     // The default backend is a user of its Service, too.
-    assert_eq!(reasons_with("mode = \"standalone\"\ndefault_backend = \"default/web:80\"", &selecting), [told]);
+    assert_eq!(
+        reasons_with(
+            "mode = \"standalone\"\ndefault_backend = \"default/web:80\"",
+            &selecting
+        ),
+        [told]
+    );
     assert_eq!(reasons_with("mode = \"standalone\"", &selecting), []);
 }
 
@@ -277,10 +390,14 @@ fn a_configuration_decides_as_it_does_when_serving() {
 fn a_class_on_the_command_line_is_ours_whatever_the_files_say() {
     let class = "---\napiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: nginx}\nspec: {controller: k8s.io/ingress-nginx}\n";
     let modern = ingress("  ingressClassName: nginx\n") + class + "---\n" + SERVICE;
-    let old = ingress("").replace("{name: web}", "{name: web, annotations: {kubernetes.io/ingress.class: nginx}}");
-    for text in
-        [modern.replace("number: 80", "number: 81"), (old + "---\n" + SERVICE).replace("number: 80", "number: 81")]
-    {
+    let old = ingress("").replace(
+        "{name: web}",
+        "{name: web, annotations: {kubernetes.io/ingress.class: nginx}}",
+    );
+    for text in [
+        modern.replace("number: 80", "number: 81"),
+        (old + "---\n" + SERVICE).replace("number: 80", "number: 81"),
+    ] {
         let files = Files::new(&[("web.yaml", &text)]);
         let reasons = |classes: &[&str]| {
             let classes: Vec<String> = classes.iter().map(|class| (*class).to_owned()).collect();
@@ -288,7 +405,9 @@ fn a_class_on_the_command_line_is_ours_whatever_the_files_say() {
         };
         assert_eq!(reasons(&[]), []);
         assert_eq!(reasons(&["other"]), []);
-        let [(severity, _, reason)] = &reasons(&["other", "nginx"])[..] else { panic!("{text}") };
+        let [(severity, _, reason)] = &reasons(&["other", "nginx"])[..] else {
+            panic!("{text}")
+        };
         assert_eq!((&**severity, &**reason), ("Warning", "UnknownPort"));
     }
 }
@@ -297,22 +416,39 @@ fn a_class_on_the_command_line_is_ours_whatever_the_files_say() {
 fn classes_that_are_not_served_are_told_with_their_guards() {
     let guard = "nginx.ingress.kubernetes.io/auth-url";
     let of = |name: &str, annotation: &str| {
-        ingress("  ingressClassName: nginx\n")
-            .replace("{name: web}", &format!("{{name: {name}, annotations: {{{annotation}}}}}"))
+        ingress("  ingressClassName: nginx\n").replace(
+            "{name: web}",
+            &format!("{{name: {name}, annotations: {{{annotation}}}}}"),
+        )
     };
-    let text =
-        [of("a", &format!("{guard}: http://auth.example")), of("b", "example.com/note: some"), SERVICE.to_owned()]
-            .join("---\n");
+    let text = [
+        of("a", &format!("{guard}: http://auth.example")),
+        of("b", "example.com/note: some"),
+        SERVICE.to_owned(),
+    ]
+    .join("---\n");
     let files = Files::new(&[("all.yaml", &text)]);
     let report = files.check();
-    let [class] = &report.other_classes[..] else { panic!("{:?}", report.other_classes) };
-    assert_eq!((&*class.class, class.ingresses, class.guarded), ("nginx", 2, 1));
+    let [class] = &report.other_classes[..] else {
+        panic!("{:?}", report.other_classes)
+    };
+    assert_eq!(
+        (&*class.class, class.ingresses, class.guarded),
+        ("nginx", 2, 1)
+    );
     assert_eq!(class.guards[0].annotation, guard);
     assert!(!report.has_warnings());
 
-    let taken = check(std::slice::from_ref(&files.0), None, &["nginx".to_owned()]).expect("a report");
+    let taken =
+        check(std::slice::from_ref(&files.0), None, &["nginx".to_owned()]).expect("a report");
     assert!(taken.other_classes.is_empty() && taken.has_warnings());
-    let told = |reason: &str| taken.findings.iter().filter(|one| one.finding.reason == reason).count();
+    let told = |reason: &str| {
+        taken
+            .findings
+            .iter()
+            .filter(|one| one.finding.reason == reason)
+            .count()
+    };
     assert_eq!((told("UnsupportedGuard"), told("PathTaken")), (1, 1));
 }
 
@@ -322,7 +458,11 @@ fn a_slice_with_another_port_name_is_a_warning() {
                  metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}\n\
                  endpoints: [{addresses: [192.0.2.1]}]\nports: [{name: http, port: 8080}]\n---\n";
     let report = Files::new(&[("web.yaml", &format!("{SERVICE}{slice}{}", ingress("")))]).check();
-    let told = ("Warning".to_owned(), "Service default/web".to_owned(), "EndpointPortMismatch".to_owned());
+    let told = (
+        "Warning".to_owned(),
+        "Service default/web".to_owned(),
+        "EndpointPortMismatch".to_owned(),
+    );
     assert_eq!(reasons(&report), [told]);
     assert_eq!(base(&report.findings[0].place), "web.yaml:1");
 }

@@ -13,7 +13,10 @@ fn exposure(host: &str, path: &str, to: &str) -> Exposure {
 }
 
 fn device() -> Device {
-    Device { node: "pi1".to_owned(), addresses: vec!["192.168.1.7".parse().expect("an address")] }
+    Device {
+        node: "pi1".to_owned(),
+        addresses: vec!["192.168.1.7".parse().expect("an address")],
+    }
 }
 
 #[test]
@@ -36,16 +39,34 @@ fn names_come_from_host_and_path_and_are_labels() {
 
 #[test]
 fn loopback_becomes_the_device_and_nothing_else_does() {
-    let objects = exposure("app.example.com", "/", "127.0.0.1:3000").objects(&device()).expect("good");
+    let objects = exposure("app.example.com", "/", "127.0.0.1:3000")
+        .objects(&device())
+        .expect("good");
     let slice = &objects[1];
-    assert_eq!(slice["metadata"]["annotations"]["gatelet.dev/connect"], "loopback");
-    assert_eq!(slice["endpoints"], json!([{ "addresses": ["192.168.1.7"], "nodeName": "pi1" }]));
+    assert_eq!(
+        slice["metadata"]["annotations"]["gatelet.dev/connect"],
+        "loopback"
+    );
+    assert_eq!(
+        slice["endpoints"],
+        json!([{ "addresses": ["192.168.1.7"], "nodeName": "pi1" }])
+    );
     assert_eq!(slice["ports"], json!([{ "name": "http", "port": 3000 }]));
-    let objects = exposure("app.example.com", "/", "[::1]:3000").objects(&device()).expect("good");
-    assert_eq!(objects[1]["endpoints"][0]["addresses"], json!(["2001:db8::1"]));
-    let objects = exposure("app.example.com", "/", "10.0.0.5:80").objects(&device()).expect("good");
+    let objects = exposure("app.example.com", "/", "[::1]:3000")
+        .objects(&device())
+        .expect("good");
+    assert_eq!(
+        objects[1]["endpoints"][0]["addresses"],
+        json!(["2001:db8::1"])
+    );
+    let objects = exposure("app.example.com", "/", "10.0.0.5:80")
+        .objects(&device())
+        .expect("good");
     assert_eq!(objects[1]["metadata"]["annotations"], Value::Null);
-    assert_eq!(objects[1]["endpoints"], json!([{ "addresses": ["10.0.0.5"] }]));
+    assert_eq!(
+        objects[1]["endpoints"],
+        json!([{ "addresses": ["10.0.0.5"] }])
+    );
 }
 
 #[test]
@@ -55,12 +76,35 @@ fn arguments_that_make_no_sense_are_refused() {
         ("a b", "/", "127.0.0.1:1", "not allowed"),
         ("10.0.0.1", "/", "127.0.0.1:1", "is an address"),
         ("[::1]", "/", "127.0.0.1:1", "is an address"),
-        ("app.example.com", "api", "127.0.0.1:1", "does not begin with /"),
-        ("app.example.com", "/", "127.0.0.1:0", "cannot be connected to"),
-        ("app.example.com", "/", "0.0.0.0:80", "cannot be connected to"),
-        ("app.example.com", "/", "127.0.0.2:80", "it can be 127.0.0.1 alone"),
+        (
+            "app.example.com",
+            "api",
+            "127.0.0.1:1",
+            "does not begin with /",
+        ),
+        (
+            "app.example.com",
+            "/",
+            "127.0.0.1:0",
+            "cannot be connected to",
+        ),
+        (
+            "app.example.com",
+            "/",
+            "0.0.0.0:80",
+            "cannot be connected to",
+        ),
+        (
+            "app.example.com",
+            "/",
+            "127.0.0.2:80",
+            "it can be 127.0.0.1 alone",
+        ),
     ] {
-        let error = exposure(host, path, to).objects(&device()).expect_err(message).to_string();
+        let error = exposure(host, path, to)
+            .objects(&device())
+            .expect_err(message)
+            .to_string();
         assert!(error.contains(message), "{error}");
     }
 }
@@ -69,15 +113,25 @@ fn arguments_that_make_no_sense_are_refused() {
 fn a_certificate_is_asked_for_by_the_name_of_its_issuer() {
     for (tls, entries, annotations) in [
         (ExposeTls::Optional, Value::Null, Value::Null),
-        (ExposeTls::Required, json!([{ "hosts": ["app.example.com"] }]), Value::Null),
+        (
+            ExposeTls::Required,
+            json!([{ "hosts": ["app.example.com"] }]),
+            Value::Null,
+        ),
         (
             ExposeTls::Issued("lab".to_owned()),
             json!([{ "hosts": ["app.example.com"] }]),
             json!({ "gatelet.dev/issuer": "lab" }),
         ),
     ] {
-        let exposure = Exposure { tls, ..exposure("app.example.com", "/", "10.0.0.5:80") };
+        let exposure = Exposure {
+            tls,
+            ..exposure("app.example.com", "/", "10.0.0.5:80")
+        };
         let ingress = &exposure.objects(&device()).expect("good")[2];
-        assert_eq!((&ingress["spec"]["tls"], &ingress["metadata"]["annotations"]), (&entries, &annotations));
+        assert_eq!(
+            (&ingress["spec"]["tls"], &ingress["metadata"]["annotations"]),
+            (&entries, &annotations)
+        );
     }
 }

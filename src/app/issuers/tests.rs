@@ -21,7 +21,8 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("gatelet-issuers-{name}-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("gatelet-issuers-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).expect("a folder");
         Self(path)
     }
@@ -41,9 +42,15 @@ impl Drop for Folder {
 
 /// What a configuration file comes to.
 fn file(text: &str) -> Result<Issuers, String> {
-    let folder = Folder::new(&format!("file-{:x}", u64::from_le_bytes(crate::util::stamp::random())));
+    let folder = Folder::new(&format!(
+        "file-{:x}",
+        u64::from_le_bytes(crate::util::stamp::random())
+    ));
     let path = folder.write("gatelet.toml", text);
-    let flags = config::Flags { config: Some(path.into()), ..config::Flags::default() };
+    let flags = config::Flags {
+        config: Some(path.into()),
+        ..config::Flags::default()
+    };
     Issuers::load(&Config::load(&flags).expect("a good file"), clock())
 }
 
@@ -73,14 +80,26 @@ fn what_is_built_in_is_found_by_all_its_names() {
     let issuers = none();
     for name in ["letsencrypt", "letsencrypt-prod", "letsencrypt-production"] {
         assert_eq!(where_is(issuers.find(name)), LETSENCRYPT);
-        assert_eq!(&*issuers.find_in("team", name).expect("there").name, "letsencrypt");
+        assert_eq!(
+            &*issuers.find_in("team", name).expect("there").name,
+            "letsencrypt"
+        );
     }
     assert!(where_is(issuers.find("letsencrypt-test")).contains("staging"));
-    assert_eq!([issuers.find("local-ca"), issuers.find("selfsigned")].map(where_is), ["here", "itself"]);
+    assert_eq!(
+        [issuers.find("local-ca"), issuers.find("selfsigned")].map(where_is),
+        ["here", "itself"]
+    );
     assert_eq!(where_is(issuers.find("letsencript")), "nowhere");
     let names = issuers.names();
-    assert!(names.contains("self-signed") && names.contains("letsencrypt-prod"), "{names:?}");
-    assert!(names.iter().all(|name| issuers.find(name).is_some()), "{names:?}");
+    assert!(
+        names.contains("self-signed") && names.contains("letsencrypt-prod"),
+        "{names:?}"
+    );
+    assert!(
+        names.iter().all(|name| issuers.find(name).is_some()),
+        "{names:?}"
+    );
     assert_eq!(issuers.default(), None);
 }
 
@@ -96,10 +115,16 @@ fn an_issuer_of_the_file_takes_the_place_of_what_is_built_in() {
     for name in ["letsencrypt", "letsencrypt-prod"] {
         let found = issuers.find(name).expect("there");
         let acme = found.acme().expect("an ACME CA");
-        assert_eq!((&*acme.directory, acme.key_type), (LETSENCRYPT, KeyType::P384));
+        assert_eq!(
+            (&*acme.directory, acme.key_type),
+            (LETSENCRYPT, KeyType::P384)
+        );
         assert_eq!(acme.contacts, ["mailto:a@example.net"]);
     }
-    assert_eq!(where_is(issuers.find("letsencrypt-test")), "https://ca.example.net/test");
+    assert_eq!(
+        where_is(issuers.find("letsencrypt-test")),
+        "https://ca.example.net/test"
+    );
     assert!(where_is(issuers.find("letsencrypt-staging")).contains("acme-staging"));
     assert_eq!(issuers.default(), Some("lab"));
     assert_eq!(where_is(issuers.find("lab")), "itself");
@@ -111,8 +136,10 @@ fn everything_of_the_file_reaches_the_issuer() {
     let folder = Folder::new("all");
     let ca = LocalCa::generate("lab").expect("a CA");
     let roots = folder.write("roots.pem", ca.root_pem());
-    let (hmac, secret) =
-        (folder.write("hmac", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajV\n"), folder.write("tsig", "c2VjcmV0\n"));
+    let (hmac, secret) = (
+        folder.write("hmac", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajV\n"),
+        folder.write("tsig", "c2VjcmV0\n"),
+    );
     let issuers = file(&format!(
         "[[issuers]]\nname = \"lab\"\ndirectory = \"https://ca.example.net\"\nroots = \"{roots}\"\n\
          eab = {{ kid = \"key-1\", hmac_file = \"{hmac}\" }}\nprofile = \"shortlived\"\npreferred_chain = \"X\"\n\
@@ -128,20 +155,44 @@ fn everything_of_the_file_reaches_the_issuer() {
     .expect("good");
     let lab = issuers.find("lab").expect("there");
     let acme = lab.acme().expect("an ACME CA");
-    assert_eq!((acme.roots.len(), acme.profile.as_deref()), (1, Some("shortlived")));
+    assert_eq!(
+        (acme.roots.len(), acme.profile.as_deref()),
+        (1, Some("shortlived"))
+    );
     assert_eq!(acme.preferred_chain.as_deref(), Some("X"));
     assert_eq!(acme.eab.as_ref().map(ExternalAccount::kid), Some("key-1"));
-    let challenges: Vec<&str> = acme.challenges.iter().map(|challenge| challenge.name()).collect();
-    assert_eq!(challenges, ["dns-01", "http-01", "tls-alpn-01", "dns-persist-01"]);
+    let challenges: Vec<&str> = acme
+        .challenges
+        .iter()
+        .map(|challenge| challenge.name())
+        .collect();
+    assert_eq!(
+        challenges,
+        ["dns-01", "http-01", "tls-alpn-01", "dns-persist-01"]
+    );
     let lookup = acme.dns.as_ref().expect("a provider").lookup();
     assert_eq!(
         (lookup.ask, &lookup.resolvers[..]),
-        (Ask::Resolvers, &["192.0.2.1:53".parse().expect("an address")][..])
+        (
+            Ask::Resolvers,
+            &["192.0.2.1:53".parse().expect("an address")][..]
+        )
     );
-    let provider = |name| format!("{:?}", issuers.find(name).expect("there").acme().expect("ACME").dns);
+    let provider = |name| {
+        format!(
+            "{:?}",
+            issuers.find(name).expect("there").acme().expect("ACME").dns
+        )
+    };
     assert_eq!(provider("lab"), "Some(Provider(rfc2136 192.0.2.53:53))");
-    assert_eq!(provider("cf"), "Some(Provider(cloudflare https://api.cloudflare.com))");
-    assert_eq!(provider("hook"), "Some(Provider(webhook http://192.0.2.1:8053))");
+    assert_eq!(
+        provider("cf"),
+        "Some(Provider(cloudflare https://api.cloudflare.com))"
+    );
+    assert_eq!(
+        provider("hook"),
+        "Some(Provider(webhook http://192.0.2.1:8053))"
+    );
     assert_eq!(provider("script"), "Some(Provider(command dns))");
 }
 
@@ -149,7 +200,10 @@ fn everything_of_the_file_reaches_the_issuer() {
 fn what_cannot_be_made_of_the_file_names_issuer_key_file_and_reason() {
     let folder = Folder::new("wrong");
     let (empty, odd) = (folder.write("empty", "\n"), folder.write("odd", "geheim!"));
-    let broken = folder.write("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let broken = folder.write(
+        "broken.pem",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    );
     for (keys, parts) in [
         ("roots = \"/nowhere/ca.pem\"".to_owned(), ["roots: /nowhere/ca.pem: No such file", ""]),
         (format!("roots = \"{empty}\""), [&*format!("roots: {empty}: "), "no certificate in PEM"]),
@@ -190,12 +244,30 @@ fn what_cannot_be_made_of_the_file_names_issuer_key_file_and_reason() {
 #[test]
 fn configmaps_come_change_and_go() {
     let mut issuers = none();
-    assert!(apply(&mut issuers, "kube-system", "lab", "directory = \"https://one.example.net\""));
+    assert!(apply(
+        &mut issuers,
+        "kube-system",
+        "lab",
+        "directory = \"https://one.example.net\""
+    ));
     let first = issuers.find("lab").expect("there");
     assert_eq!(&*first.name, "lab");
-    assert!(!apply(&mut issuers, "kube-system", "lab", "directory = \"https://one.example.net\""));
-    assert!(Arc::ptr_eq(&first, &issuers.find("lab").expect("there")), "the same text is the same issuer");
-    assert!(apply(&mut issuers, "kube-system", "lab", "kind = \"self-signed\""));
+    assert!(!apply(
+        &mut issuers,
+        "kube-system",
+        "lab",
+        "directory = \"https://one.example.net\""
+    ));
+    assert!(
+        Arc::ptr_eq(&first, &issuers.find("lab").expect("there")),
+        "the same text is the same issuer"
+    );
+    assert!(apply(
+        &mut issuers,
+        "kube-system",
+        "lab",
+        "kind = \"self-signed\""
+    ));
     assert_eq!(where_is(issuers.find("lab")), "itself");
 
     // Without its label it is any ConfigMap.
@@ -208,7 +280,10 @@ fn configmaps_come_change_and_go() {
     assert_eq!(where_is(issuers.find("lab")), "nowhere");
 
     // A reset is all there is; other kinds' are nothing.
-    let listed = vec![map("kube-system", "a", "true", STAGING), map("kube-system", "b", "true", STAGING)];
+    let listed = vec![
+        map("kube-system", "a", "true", STAGING),
+        map("kube-system", "b", "true", STAGING),
+    ];
     assert!(issuers.apply(&Event::Reset(Kind::ConfigMap, listed.clone())));
     assert!(!issuers.apply(&Event::Reset(Kind::ConfigMap, listed.clone())));
     assert!(!issuers.apply(&Event::Reset(Kind::Secret, Vec::new())));
@@ -229,7 +304,12 @@ fn a_configmap_is_for_its_namespace_and_that_of_kube_system_for_all() {
         ("team", "own", "https://own.example.net"),
         ("team", "fixed", "https://other.example.net"),
     ] {
-        assert!(apply(&mut issuers, namespace, name, &format!("directory = \"{directory}\"")));
+        assert!(apply(
+            &mut issuers,
+            namespace,
+            name,
+            &format!("directory = \"{directory}\"")
+        ));
     }
     for (namespace, name, found) in [
         (None, "lab", "https://all.example.net"),
@@ -241,18 +321,34 @@ fn a_configmap_is_for_its_namespace_and_that_of_kube_system_for_all() {
         (Some("other"), "team/own", "nowhere"),
         (None, "team/own", "https://own.example.net"),
         (None, "letsencrypt-prod", "https://mirror.example.net"),
-        (Some("team"), "letsencrypt-prod", "https://mirror.example.net"),
+        (
+            Some("team"),
+            "letsencrypt-prod",
+            "https://mirror.example.net",
+        ),
         (None, "fixed", "here"),
         (Some("team"), "fixed", "here"),
     ] {
-        let one = namespace.map_or_else(|| issuers.find(name), |namespace| issuers.find_in(namespace, name));
+        let one = namespace.map_or_else(
+            || issuers.find(name),
+            |namespace| issuers.find_in(namespace, name),
+        );
         assert_eq!(where_is(one), found, "{namespace:?} {name}");
     }
     // Two of one name are not one issuer.
-    assert_eq!(&*issuers.find_in("team", "lab").expect("there").name, "team/lab");
+    assert_eq!(
+        &*issuers.find_in("team", "lab").expect("there").name,
+        "team/lab"
+    );
     let names = issuers.names();
-    assert!(names.contains("lab") && names.contains("team/lab") && !names.contains("own"), "{names:?}");
-    assert!(names.iter().all(|name| issuers.find(name).is_some()), "{names:?}");
+    assert!(
+        names.contains("lab") && names.contains("team/lab") && !names.contains("own"),
+        "{names:?}"
+    );
+    assert!(
+        names.iter().all(|name| issuers.find(name).is_some()),
+        "{names:?}"
+    );
 }
 
 #[test]
@@ -266,50 +362,119 @@ fn a_broken_configmap_takes_only_itself_down_and_its_finding_names_the_field() {
     for (text, field, part) in [
         (String::new(), "data.issuer", "missing"),
         ("directory = ".to_owned(), "data.issuer", "line 1: "),
-        (format!("{STAGING}secret_ref = \"x\""), "data.issuer", "unknown field `secret_ref`"),
-        ("kind = \"acme\"".to_owned(), "data.issuer.directory", "it is needed"),
-        (format!("{STAGING}name = \"other\""), "data.issuer.name", "not the object's name"),
-        (format!("{STAGING}roots = \"/etc/shadow\""), "data.issuer.roots", "roots_pem"),
-        (format!("{STAGING}roots_pem = \"x\""), "data.issuer.roots_pem", "no certificate"),
-        (format!("{STAGING}eab = {{ kid = \"k\", hmac = \"x\" }}"), "data.issuer.eab.hmac", "configuration file"),
-        (format!("{STAGING}eab = {{ kid = \"k\", hmac_file = \"x\" }}"), "data.issuer.eab.hmac_file", "name files"),
-        (dns("provider = \"cloudflare\", token_file = \"/etc/shadow\""), "data.issuer.dns.token_file", "name files"),
-        (dns("provider = \"command\", program = \"reboot\""), "data.issuer.dns.program", "start programs"),
-        (dns("provider = \"webhook\", url = \"http://127.0.0.1:9254\""), "data.issuer.dns.url", "https"),
         (
-            dns("provider = \"webhook\", url = \"https://x\", user = \"u\", password_file = \"/etc/shadow\""),
+            format!("{STAGING}secret_ref = \"x\""),
+            "data.issuer",
+            "unknown field `secret_ref`",
+        ),
+        (
+            "kind = \"acme\"".to_owned(),
+            "data.issuer.directory",
+            "it is needed",
+        ),
+        (
+            format!("{STAGING}name = \"other\""),
+            "data.issuer.name",
+            "not the object's name",
+        ),
+        (
+            format!("{STAGING}roots = \"/etc/shadow\""),
+            "data.issuer.roots",
+            "roots_pem",
+        ),
+        (
+            format!("{STAGING}roots_pem = \"x\""),
+            "data.issuer.roots_pem",
+            "no certificate",
+        ),
+        (
+            format!("{STAGING}eab = {{ kid = \"k\", hmac = \"x\" }}"),
+            "data.issuer.eab.hmac",
+            "configuration file",
+        ),
+        (
+            format!("{STAGING}eab = {{ kid = \"k\", hmac_file = \"x\" }}"),
+            "data.issuer.eab.hmac_file",
+            "name files",
+        ),
+        (
+            dns("provider = \"cloudflare\", token_file = \"/etc/shadow\""),
+            "data.issuer.dns.token_file",
+            "name files",
+        ),
+        (
+            dns("provider = \"command\", program = \"reboot\""),
+            "data.issuer.dns.program",
+            "start programs",
+        ),
+        (
+            dns("provider = \"webhook\", url = \"http://127.0.0.1:9254\""),
+            "data.issuer.dns.url",
+            "https",
+        ),
+        (
+            dns(
+                "provider = \"webhook\", url = \"https://x\", user = \"u\", password_file = \"/etc/shadow\"",
+            ),
             "data.issuer.dns.password_file",
             "name files",
         ),
         (
-            dns("provider = \"rfc2136\", server = \"192.0.2.1:53\", key = { name = \"k\", secret = \"x\" }"),
+            dns(
+                "provider = \"rfc2136\", server = \"192.0.2.1:53\", key = { name = \"k\", secret = \"x\" }",
+            ),
             "data.issuer.dns.key.secret",
             "no place for secrets",
         ),
         (
-            dns("provider = \"rfc2136\", server = \"192.0.2.1:53\", key = { name = \"k\", secret_file = \"x\" }"),
+            dns(
+                "provider = \"rfc2136\", server = \"192.0.2.1:53\", key = { name = \"k\", secret_file = \"x\" }",
+            ),
             "data.issuer.dns.key.secret_file",
             "name files",
         ),
     ] {
         assert!(apply(&mut issuers, "team", "lab", &text), "{text}");
-        let [finding] = &issuers.findings()[..] else { panic!("not one finding: {text}") };
-        assert_eq!((finding.reason, &*finding.field), ("InvalidIssuer", field), "{}", finding.message);
+        let [finding] = &issuers.findings()[..] else {
+            panic!("not one finding: {text}")
+        };
+        assert_eq!(
+            (finding.reason, &*finding.field),
+            ("InvalidIssuer", field),
+            "{}",
+            finding.message
+        );
         assert_eq!(finding.about.key.to_string(), "ConfigMap team/lab");
         assert!(finding.message.contains(part), "{}", finding.message);
-        assert!(issuers.find_in("team", "lab").is_none() && issuers.find_in("team", "good").is_some());
+        assert!(
+            issuers.find_in("team", "lab").is_none() && issuers.find_in("team", "good").is_some()
+        );
         assert!(!issuers.names().contains("team/lab"));
     }
-    let metadata = json!({ "namespace": "team", "name": "lab", "labels": { "gatelet.dev/issuer": "true" } });
+    let metadata =
+        json!({ "namespace": "team", "name": "lab", "labels": { "gatelet.dev/issuer": "true" } });
     let body = json!({ "metadata": metadata, "data": { "issuer": 5 } }).to_string();
     let object = Arc::new(RawObject::parse(Kind::ConfigMap, Bytes::from(body)).expect("an object"));
     assert!(issuers.apply(&Event::Apply(object)));
     let finding = &issuers.findings()[0];
-    assert_eq!((&*finding.field, &*finding.message), ("data.issuer", "expected a string, found a number"));
+    assert_eq!(
+        (&*finding.field, &*finding.message),
+        ("data.issuer", "expected a string, found a number")
+    );
 
     // What is left is allowed, and a repaired one is back.
-    assert!(apply(&mut issuers, "team", "lab", &dns("provider = \"webhook\", url = \"https://dns.example.net\"")));
-    assert!(apply(&mut issuers, "team", "lab", &dns("provider = \"rfc2136\", server = \"192.0.2.1:53\"")));
+    assert!(apply(
+        &mut issuers,
+        "team",
+        "lab",
+        &dns("provider = \"webhook\", url = \"https://dns.example.net\"")
+    ));
+    assert!(apply(
+        &mut issuers,
+        "team",
+        "lab",
+        &dns("provider = \"rfc2136\", server = \"192.0.2.1:53\"")
+    ));
     assert_eq!(issuers.findings(), []);
     assert!(issuers.find_in("team", "lab").is_some());
 

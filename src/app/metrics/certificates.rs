@@ -1,5 +1,5 @@
-//! What the certificate engine does, as metrics: of our own, and under the names of cert-manager for dashboards that have
-//! those.
+//! What the certificate engine does, as metrics: of our own, and under the names of cert-manager
+//! for dashboards that have those.
 
 use std::{fmt, sync::Arc};
 
@@ -17,40 +17,82 @@ pub(crate) struct Certificates(pub(crate) Arc<Engine>);
 pub(crate) struct AsCertManager(pub(crate) Arc<Engine>);
 
 /// States that a report can have.
-const STATES: [&str; 6] = ["valid", "obtaining", "waiting", "expired", "blocked", "clock"];
+const STATES: [&str; 6] = [
+    "valid",
+    "obtaining",
+    "waiting",
+    "expired",
+    "blocked",
+    "clock",
+];
 
 impl Collector for Certificates {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let reports = self.0.report();
-        let about = |report: &Report| vec![("name", report.name.clone()), ("issuer", report.issuer.clone())];
+        let about = |report: &Report| {
+            vec![
+                ("name", report.name.clone()),
+                ("issuer", report.issuer.clone()),
+            ]
+        };
         let moments: [(&str, &str, fn(&Report) -> Option<i64>); 3] = [
-            ("issued_not_before_seconds", "Begin of validity, seconds since 1970", |report| moment(&report.not_before)),
-            ("issued_not_after_seconds", "End of validity, seconds since 1970", |report| moment(&report.not_after)),
-            ("next_attempt_seconds", "When the next attempt is, seconds since 1970", |report| {
-                report.next.as_deref().and_then(moment)
-            }),
+            (
+                "issued_not_before_seconds",
+                "Begin of validity, seconds since 1970",
+                |report| moment(&report.not_before),
+            ),
+            (
+                "issued_not_after_seconds",
+                "End of validity, seconds since 1970",
+                |report| moment(&report.not_after),
+            ),
+            (
+                "next_attempt_seconds",
+                "When the next attempt is, seconds since 1970",
+                |report| report.next.as_deref().and_then(moment),
+            ),
         ];
         for (name, help, of) in moments {
-            let values = reports.iter().filter_map(|report| Some((about(report), of(report)?)));
+            let values = reports
+                .iter()
+                .filter_map(|report| Some((about(report), of(report)?)));
             gauges(&mut encoder, &format!("certificate_{name}"), help, values)?;
         }
         let states = reports.iter().flat_map(|report| {
             STATES.iter().map(|state| {
-                let labels = vec![("name", report.name.clone()), ("state", (*state).to_owned())];
+                let labels = vec![
+                    ("name", report.name.clone()),
+                    ("state", (*state).to_owned()),
+                ];
                 (labels, i64::from(report.state == *state))
             })
         });
-        gauges(&mut encoder, "certificate_state", "1 for the state that a certificate is in", states)?;
+        gauges(
+            &mut encoder,
+            "certificate_state",
+            "1 for the state that a certificate is in",
+            states,
+        )?;
         let failures = reports.iter().filter_map(|report| {
             let problem = report.problem.as_ref()?;
             Some((about(report), i64::from(problem.attempts)))
         });
-        gauges(&mut encoder, "certificate_failures_in_a_row", "Failed attempts since the last good one", failures)?;
+        gauges(
+            &mut encoder,
+            "certificate_failures_in_a_row",
+            "Failed attempts since the last good one",
+            failures,
+        )?;
         let left = reports.iter().filter_map(|report| {
             let left = report.budget.as_ref()?.failures_left;
             Some((about(report), i64::try_from(left).unwrap_or(i64::MAX)))
         });
-        gauges(&mut encoder, "certificate_failures_left", "Failed validations left within this hour", left)?;
+        gauges(
+            &mut encoder,
+            "certificate_failures_left",
+            "Failed validations left within this hour",
+            left,
+        )?;
         let trusted = i64::from(self.0.clock_state() == "trusted");
         gauges(
             &mut encoder,
@@ -75,13 +117,26 @@ impl Collector for AsCertManager {
             ]
         };
         let moments: [(&str, &str, fn(&Report) -> Option<i64>); 3] = [
-            ("not_before", "Begin of validity", |report| moment(&report.not_before)),
-            ("expiration", "End of validity", |report| moment(&report.not_after)),
-            ("renewal", "When it is renewed", |report| report.next.as_deref().and_then(moment)),
+            ("not_before", "Begin of validity", |report| {
+                moment(&report.not_before)
+            }),
+            ("expiration", "End of validity", |report| {
+                moment(&report.not_after)
+            }),
+            ("renewal", "When it is renewed", |report| {
+                report.next.as_deref().and_then(moment)
+            }),
         ];
         for (name, help, of) in moments {
-            let values = reports.iter().filter_map(|report| Some((about(report), of(report)?)));
-            gauges(&mut encoder, &format!("certmanager_certificate_{name}_timestamp_seconds"), help, values)?;
+            let values = reports
+                .iter()
+                .filter_map(|report| Some((about(report), of(report)?)));
+            gauges(
+                &mut encoder,
+                &format!("certmanager_certificate_{name}_timestamp_seconds"),
+                help,
+                values,
+            )?;
         }
         let ready = reports.iter().flat_map(|report| {
             let is_ready = report.state == "valid";
@@ -96,11 +151,18 @@ impl Collector for AsCertManager {
                 (labels, i64::from(holds))
             })
         });
-        gauges(&mut encoder, "certmanager_certificate_ready_status", "Whether it is ready", ready)
+        gauges(
+            &mut encoder,
+            "certmanager_certificate_ready_status",
+            "Whether it is ready",
+            ready,
+        )
     }
 }
 
 /// Seconds since 1970 of RFC 3339; `None` for what is empty.
 fn moment(text: &str) -> Option<i64> {
-    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
+    text.parse::<jiff::Timestamp>()
+        .ok()
+        .map(jiff::Timestamp::as_second)
 }

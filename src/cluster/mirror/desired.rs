@@ -92,10 +92,15 @@ pub(super) fn desired(endpoints: &RawObject) -> Result<Desired, ObjectError> {
     let Endpoints { subsets } = endpoints.view()?;
     let offers = Offers::read(&subsets);
 
-    let mut desired = Desired { skipped: offers.skipped, ..Desired::default() };
+    let mut desired = Desired {
+        skipped: offers.skipped,
+        ..Desired::default()
+    };
     for (ports, addresses) in offers.by_addresses() {
-        let mut order: Vec<(&Address, bool)> =
-            addresses.iter().map(|(&number, &ready)| (offers.addresses[number], ready)).collect();
+        let mut order: Vec<(&Address, bool)> = addresses
+            .iter()
+            .map(|(&number, &ready)| (offers.addresses[number], ready))
+            .collect();
         order.sort_by_key(|(address, ready)| (!ready, &address.ip, uid(address)));
         desired.skipped += order.len().saturating_sub(MAX_ADDRESSES);
         order.truncate(MAX_ADDRESSES);
@@ -104,7 +109,11 @@ pub(super) fn desired(endpoints: &RawObject) -> Result<Desired, ObjectError> {
         for family in [Family::V4, Family::V6] {
             let endpoints = of_family(family, &order);
             if !endpoints.is_empty() {
-                desired.slices.push(Slice { family, endpoints, ports: ports.clone() });
+                desired.slices.push(Slice {
+                    family,
+                    endpoints,
+                    ports: ports.clone(),
+                });
             }
         }
     }
@@ -127,7 +136,10 @@ impl<'e> Offers<'e> {
         let (mut numbers, mut places, mut pairs) = (HashMap::new(), HashMap::new(), 0_usize);
         for subset in subsets {
             let ready = subset.addresses.iter().map(|address| (address, true));
-            let others = subset.not_ready_addresses.iter().map(|address| (address, false));
+            let others = subset
+                .not_ready_addresses
+                .iter()
+                .map(|address| (address, false));
             for (address, ready) in ready.chain(others) {
                 pairs += subset.ports.len().max(1);
                 if pairs > MAX_PAIRS {
@@ -135,10 +147,12 @@ impl<'e> Offers<'e> {
                     continue;
                 }
 
-                let number = *numbers.entry((address.ip.as_str(), uid(address))).or_insert_with(|| {
-                    offers.addresses.push(address);
-                    offers.addresses.len() - 1
-                });
+                let number = *numbers
+                    .entry((address.ip.as_str(), uid(address)))
+                    .or_insert_with(|| {
+                        offers.addresses.push(address);
+                        offers.addresses.len() - 1
+                    });
                 let ports = subset.ports.iter().map(Some);
                 for port in ports.chain(subset.ports.is_empty().then_some(None)) {
                     let place = *places.entry(port).or_insert_with(|| {
@@ -185,7 +199,11 @@ fn uid(address: &Address) -> &str {
 }
 
 fn reference<'a>(address: &'a Address, member: &str) -> &'a str {
-    address.target_ref.as_ref().and_then(|of| of[member].as_str()).unwrap_or_default()
+    address
+        .target_ref
+        .as_ref()
+        .and_then(|of| of[member].as_str())
+        .unwrap_or_default()
 }
 
 /// The endpoints of one family. The last one wins among those that a slice cannot tell apart.
@@ -193,13 +211,20 @@ fn of_family(family: Family, addresses: &[(&Address, bool)]) -> Vec<Value> {
     let (mut endpoints, mut places) = (Vec::new(), HashMap::new());
     for (address, ready) in addresses {
         // The API takes IP addresses only.
-        let Ok(ip) = address.ip.parse::<IpAddr>() else { continue };
+        let Ok(ip) = address.ip.parse::<IpAddr>() else {
+            continue;
+        };
         if ip.is_ipv4() != (family == Family::V4) {
             continue;
         }
 
         let endpoint = endpoint(ip, address, *ready);
-        let same = (ip, &address.hostname, reference(address, "namespace"), reference(address, "name"));
+        let same = (
+            ip,
+            &address.hostname,
+            reference(address, "namespace"),
+            reference(address, "name"),
+        );
         match places.get(&same) {
             Some(&place) => endpoints[place] = endpoint,
             None => {

@@ -15,8 +15,10 @@ pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub(super) const CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
 
 /// Annotations that describe the Endpoints object itself and are not copied.
-const OWN_ANNOTATIONS: [&str; 2] =
-    ["endpoints.kubernetes.io/last-change-trigger-time", "kubectl.kubernetes.io/last-applied-configuration"];
+const OWN_ANNOTATIONS: [&str; 2] = [
+    "endpoints.kubernetes.io/last-change-trigger-time",
+    "kubectl.kubernetes.io/last-applied-configuration",
+];
 
 /// One write. The objects have no `metadata.resourceVersion`.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +32,11 @@ pub(super) enum Step {
 }
 
 /// The steps from the existing slices to the wanted ones; empty if nothing differs.
-pub(super) fn plan(endpoints: &RawObject, wanted: Vec<Slice>, existing: &[Arc<RawObject>]) -> Vec<Step> {
+pub(super) fn plan(
+    endpoints: &RawObject,
+    wanted: Vec<Slice>,
+    existing: &[Arc<RawObject>],
+) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut known: Vec<(&Arc<RawObject>, Value)> = Vec::new();
     for slice in existing {
@@ -45,21 +51,29 @@ pub(super) fn plan(endpoints: &RawObject, wanted: Vec<Slice>, existing: &[Arc<Ra
     // because one update is cheaper than a creation and a deletion.
     let mut unmatched = Vec::new();
     for slice in wanted {
-        let same =
-            |body: &Value| body["addressType"] == slice.family.name() && same_ports(&body["ports"], &slice.ports);
+        let same = |body: &Value| {
+            body["addressType"] == slice.family.name() && same_ports(&body["ports"], &slice.ports)
+        };
         match known.iter().position(|(_slice, body)| same(body)) {
             Some(at) => steps.extend(update(endpoints, slice, known.remove(at))),
             None => unmatched.push(slice),
         }
     }
     for slice in unmatched {
-        match known.iter().position(|(_slice, body)| body["addressType"] == slice.family.name()) {
+        match known
+            .iter()
+            .position(|(_slice, body)| body["addressType"] == slice.family.name())
+        {
             Some(at) => steps.extend(update(endpoints, slice, known.remove(at))),
             None => steps.push(Step::Create(object(endpoints, slice))),
         }
     }
 
-    steps.extend(known.into_iter().map(|(slice, _body)| Step::Delete(slice.clone())));
+    steps.extend(
+        known
+            .into_iter()
+            .map(|(slice, _body)| Step::Delete(slice.clone())),
+    );
     steps
 }
 
@@ -74,7 +88,11 @@ fn same_ports(known: &Value, wanted: &[Value]) -> bool {
     known.len() == wanted.len() && sorted(known) == sorted(wanted)
 }
 
-fn update(endpoints: &RawObject, slice: Slice, (known, mut body): (&Arc<RawObject>, Value)) -> Option<Step> {
+fn update(
+    endpoints: &RawObject,
+    slice: Slice,
+    (known, mut body): (&Arc<RawObject>, Value),
+) -> Option<Step> {
     let mut new = object(endpoints, slice);
     for member in ["name", "uid", "creationTimestamp", "generateName"] {
         copy(&body["metadata"], &mut new["metadata"], member);
@@ -99,13 +117,22 @@ fn copy(from: &Value, to: &mut Value, member: &str) {
 /// The slice as an object, without name, uid and time.
 fn object(endpoints: &RawObject, slice: Slice) -> Value {
     let name = &*endpoints.meta.name;
-    let mut labels: Map<String, Value> =
-        endpoints.meta.labels.iter().map(|(key, value)| (key.to_string(), (&**value).into())).collect();
+    let mut labels: Map<String, Value> = endpoints
+        .meta
+        .labels
+        .iter()
+        .map(|(key, value)| (key.to_string(), (&**value).into()))
+        .collect();
     labels.insert(SERVICE_NAME.to_owned(), name.into());
     labels.insert(MANAGED_BY.to_owned(), CONTROLLER.into());
-    let annotations = endpoints.meta.annotations.iter().filter(|(key, _value)| !OWN_ANNOTATIONS.contains(&&***key));
-    let annotations: Map<String, Value> =
-        annotations.map(|(key, value)| (key.to_string(), (&**value).into())).collect();
+    let annotations = endpoints
+        .meta
+        .annotations
+        .iter()
+        .filter(|(key, _value)| !OWN_ANNOTATIONS.contains(&&***key));
+    let annotations: Map<String, Value> = annotations
+        .map(|(key, value)| (key.to_string(), (&**value).into()))
+        .collect();
 
     let mut object = json!({
         "apiVersion": Kind::EndpointSlice.api_version(),

@@ -56,7 +56,11 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let local = Local::in_memory().unwrap();
-        let cluster = Arc::new(Counted { local, writes: AtomicUsize::new(0), full: AtomicBool::new(false) });
+        let cluster = Arc::new(Counted {
+            local,
+            writes: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
+        });
         let told = Arc::new(Mutex::new(Vec::new()));
         let notes = told.clone();
         let mirror = Mirror {
@@ -64,7 +68,11 @@ impl Fixture {
             view: cluster.clone(),
             tell: Box::new(move |note| notes.lock().unwrap().push(note)),
         };
-        Self { cluster, mirror: Arc::new(mirror), told }
+        Self {
+            cluster,
+            mirror: Arc::new(mirror),
+            told,
+        }
     }
 
     /// Creates or updates an object.
@@ -76,31 +84,59 @@ impl Fixture {
         let key = key(kind, object["metadata"]["name"].as_str().unwrap());
         let body = Bytes::from(object.to_string());
         let op = match self.cluster.get(&key) {
-            Some(_known) => Op::Update { expected: None, body },
+            Some(_known) => Op::Update {
+                expected: None,
+                body,
+            },
             None => Op::Create(body),
         };
-        self.cluster.local.propose(Proposal { key, op }).await.unwrap();
+        self.cluster
+            .local
+            .propose(Proposal { key, op })
+            .await
+            .unwrap();
     }
 
     async fn delete(&self, kind: Kind, name: &str) {
         let op = Op::Delete { expected: None };
-        self.cluster.local.propose(Proposal { key: key(kind, name), op }).await.unwrap();
+        self.cluster
+            .local
+            .propose(Proposal {
+                key: key(kind, name),
+                op,
+            })
+            .await
+            .unwrap();
     }
 
     /// A Service `web` without a selector, and these Endpoints, mirrored.
     async fn web(&self, subsets: Value) {
-        self.put(Kind::Service, json!({ "metadata": { "name": "web" }, "spec": {} })).await;
-        self.put(Kind::Endpoints, json!({ "metadata": { "name": "web" }, "subsets": subsets })).await;
+        self.put(
+            Kind::Service,
+            json!({ "metadata": { "name": "web" }, "spec": {} }),
+        )
+        .await;
+        self.put(
+            Kind::Endpoints,
+            json!({ "metadata": { "name": "web" }, "subsets": subsets }),
+        )
+        .await;
         self.reconcile().await;
     }
 
     async fn reconcile(&self) {
-        self.mirror.reconcile(&("default".into(), "web".into())).await.unwrap();
+        self.mirror
+            .reconcile(&("default".into(), "web".into()))
+            .await
+            .unwrap();
     }
 
     fn slices(&self) -> Vec<Value> {
         let slices = self.cluster.list(Kind::EndpointSlice, None).items;
-        slices.iter().map(|slice| serde_json::from_slice(&slice.body).unwrap()).collect()
+        slices
+            .iter()
+            .map(|slice| serde_json::from_slice(&slice.body).unwrap())
+            .collect()
     }
 
     /// Family, ports and addresses of each slice; `!` marks addresses that are not ready.
@@ -116,20 +152,35 @@ impl Fixture {
 }
 
 fn key(kind: Kind, name: &str) -> Key {
-    Key { kind, namespace: "default".into(), name: name.into() }
+    Key {
+        kind,
+        namespace: "default".into(),
+        name: name.into(),
+    }
 }
 
 fn show(slice: &Value) -> String {
     let list = |member: &str| slice[member].as_array().unwrap().clone();
-    let ports: Vec<String> =
-        list("ports").iter().map(|port| format!("{}:{}", port["name"].as_str().unwrap(), port["port"])).collect();
+    let ports: Vec<String> = list("ports")
+        .iter()
+        .map(|port| format!("{}:{}", port["name"].as_str().unwrap(), port["port"]))
+        .collect();
     let endpoints = list("endpoints");
     let addresses = endpoints.iter().map(|endpoint| {
-        let mark = if endpoint["conditions"]["ready"] == true { "" } else { "!" };
+        let mark = if endpoint["conditions"]["ready"] == true {
+            ""
+        } else {
+            "!"
+        };
         format!("{mark}{}", endpoint["addresses"][0].as_str().unwrap())
     });
     let addresses: Vec<String> = addresses.collect();
-    format!("{} {} {}", slice["addressType"].as_str().unwrap(), ports.join(","), addresses.join(","))
+    format!(
+        "{} {} {}",
+        slice["addressType"].as_str().unwrap(),
+        ports.join(","),
+        addresses.join(",")
+    )
 }
 
 fn http() -> Value {
@@ -143,7 +194,12 @@ fn addresses(all: &[&str]) -> Value {
 #[tokio::test]
 async fn endpoints_become_a_slice_with_labels_and_an_owner() {
     let fixture = Fixture::new();
-    fixture.put(Kind::Service, json!({ "metadata": { "name": "web" }, "spec": {} })).await;
+    fixture
+        .put(
+            Kind::Service,
+            json!({ "metadata": { "name": "web" }, "spec": {} }),
+        )
+        .await;
     let node = json!({ "ip": "192.0.2.1", "hostname": "one", "nodeName": "n", "targetRef": { "kind": "Node" } });
     let port = json!({ "name": "http", "port": 80, "protocol": "TCP", "appProtocol": "http" });
     let metadata = json!({
@@ -151,14 +207,18 @@ async fn endpoints_become_a_slice_with_labels_and_an_owner() {
         "labels": { "app": "web", MANAGED_BY: "me" },
         "annotations": { "example.com/note": "kept", OWN: "not kept", TRIGGER: "not kept" },
     });
-    let endpoints = json!({ "metadata": metadata, "subsets": [{ "addresses": [node], "ports": [port] }] });
+    let endpoints =
+        json!({ "metadata": metadata, "subsets": [{ "addresses": [node], "ports": [port] }] });
     fixture.put(Kind::Endpoints, endpoints).await;
     fixture.reconcile().await;
 
     let mut slice = fixture.slices().remove(0);
     let metadata = slice["metadata"].as_object_mut().unwrap();
     let name = metadata["name"].as_str().unwrap().to_owned();
-    assert!(name.starts_with("web-") && name.len() == "web-".len() + 5, "{name}");
+    assert!(
+        name.starts_with("web-") && name.len() == "web-".len() + 5,
+        "{name}"
+    );
     for made in ["name", "uid", "creationTimestamp", "resourceVersion"] {
         assert!(metadata.remove(made).is_some(), "{made}");
     }
@@ -208,7 +268,12 @@ async fn families_and_sets_of_ports_have_slices_of_their_own() {
     fixture.web(both).await;
     assert_eq!(
         fixture.shown(),
-        ["IPv4  192.0.2.8", "IPv4 http:80 192.0.2.1,192.0.2.2", "IPv4 other:81 192.0.2.9", "IPv6 http:80 2001:db8::1",]
+        [
+            "IPv4  192.0.2.8",
+            "IPv4 http:80 192.0.2.1,192.0.2.2",
+            "IPv4 other:81 192.0.2.9",
+            "IPv6 http:80 2001:db8::1",
+        ]
     );
 }
 
@@ -232,17 +297,24 @@ async fn an_address_that_is_not_ready_anywhere_is_not_ready() {
         { "notReadyAddresses": addresses(&["192.0.2.1", "192.0.2.3"]), "ports": http() },
     ]);
     fixture.web(subsets).await;
-    assert_eq!(fixture.shown(), ["IPv4 http:80 192.0.2.2,!192.0.2.1,!192.0.2.3"]);
+    assert_eq!(
+        fixture.shown(),
+        ["IPv4 http:80 192.0.2.2,!192.0.2.1,!192.0.2.3"]
+    );
 }
 
 #[tokio::test]
 async fn what_is_the_same_is_not_written_again() {
     let fixture = Fixture::new();
     let subset = |ips: &[&str]| json!([{ "addresses": addresses(ips), "ports": http() }]);
-    fixture.web(subset(&["192.0.2.2", "192.0.2.1", "2001:db8::1"])).await;
+    fixture
+        .web(subset(&["192.0.2.2", "192.0.2.1", "2001:db8::1"]))
+        .await;
     assert_eq!(fixture.writes(), 2);
     fixture.reconcile().await;
-    fixture.web(subset(&["192.0.2.1", "192.0.2.2", "2001:db8::1"])).await;
+    fixture
+        .web(subset(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]))
+        .await;
     assert_eq!(fixture.writes(), 2, "another order is no change");
 }
 
@@ -252,7 +324,10 @@ async fn a_change_is_written_into_the_slice_that_is_there() {
     let subsets = |ip: &str, port: u16| json!([{ "addresses": addresses(&[ip]), "ports": [{ "name": "", "port": port, "protocol": "TCP" }] }]);
     fixture.web(subsets("192.0.2.1", 80)).await;
     let name = fixture.slices()[0]["metadata"]["name"].clone();
-    for (step, (ip, port)) in [("192.0.2.2", 80), ("192.0.2.2", 81)].into_iter().enumerate() {
+    for (step, (ip, port)) in [("192.0.2.2", 80), ("192.0.2.2", 81)]
+        .into_iter()
+        .enumerate()
+    {
         fixture.web(subsets(ip, port)).await;
         let slices = fixture.slices();
         assert_eq!(show(&slices[0]), format!("IPv4 :{port} {ip}"));
@@ -267,8 +342,18 @@ async fn what_the_store_refuses_is_tried_again() {
     let fixture = Fixture::new();
     fixture.cluster.full.store(true, Ordering::SeqCst);
     let subsets = json!([{ "addresses": addresses(&["192.0.2.1"]), "ports": http() }]);
-    fixture.put(Kind::Service, json!({ "metadata": { "name": "web" }, "spec": {} })).await;
-    fixture.put(Kind::Endpoints, json!({ "metadata": { "name": "web" }, "subsets": subsets })).await;
+    fixture
+        .put(
+            Kind::Service,
+            json!({ "metadata": { "name": "web" }, "spec": {} }),
+        )
+        .await;
+    fixture
+        .put(
+            Kind::Endpoints,
+            json!({ "metadata": { "name": "web" }, "subsets": subsets }),
+        )
+        .await;
     let left = fixture.mirror.reconcile_all(fixture.mirror.names()).await;
     assert_eq!(left, [("default".into(), "web".into())].into());
 
@@ -280,15 +365,26 @@ async fn what_the_store_refuses_is_tried_again() {
 #[tokio::test]
 async fn edits_of_a_mirrored_slice_are_undone() {
     let fixture = Fixture::new();
-    fixture.web(json!([{ "addresses": addresses(&["192.0.2.1"]), "ports": http() }])).await;
+    fixture
+        .web(json!([{ "addresses": addresses(&["192.0.2.1"]), "ports": http() }]))
+        .await;
     let mut slice = fixture.slices().remove(0);
     let made = slice["metadata"]["labels"].clone();
     slice["metadata"]["labels"]["extra"] = "x".into();
     slice["endpoints"] = json!([]);
-    slice["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    slice["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("resourceVersion");
     let name = slice["metadata"]["name"].as_str().unwrap().to_owned();
-    let op = Op::Update { expected: None, body: Bytes::from(slice.to_string()) };
-    let made_by_hand = Proposal { key: key(Kind::EndpointSlice, &name), op };
+    let op = Op::Update {
+        expected: None,
+        body: Bytes::from(slice.to_string()),
+    };
+    let made_by_hand = Proposal {
+        key: key(Kind::EndpointSlice, &name),
+        op,
+    };
     fixture.cluster.local.propose(made_by_hand).await.unwrap();
     fixture.reconcile().await;
     assert_eq!(fixture.shown(), ["IPv4 http:80 192.0.2.1"]);
@@ -297,12 +393,18 @@ async fn edits_of_a_mirrored_slice_are_undone() {
 
 #[tokio::test]
 async fn slices_go_when_they_are_not_to_be_mirrored_any_more() {
-    let subsets = json!([{ "addresses": addresses(&["192.0.2.1", "2001:db8::1"]), "ports": http() }]);
+    let subsets =
+        json!([{ "addresses": addresses(&["192.0.2.1", "2001:db8::1"]), "ports": http() }]);
     let marked = |metadata: Value| json!({ "metadata": metadata, "subsets": subsets });
     let label = marked(json!({ "name": "web", "labels": { SKIP: "true" } }));
     let lock = marked(json!({ "name": "web", "annotations": { LOCK: "{}" } }));
-    let selecting = json!({ "metadata": { "name": "web" }, "spec": { "selector": { "app": "web" } } });
-    for (kind, other) in [(Kind::Endpoints, label), (Kind::Endpoints, lock), (Kind::Service, selecting)] {
+    let selecting =
+        json!({ "metadata": { "name": "web" }, "spec": { "selector": { "app": "web" } } });
+    for (kind, other) in [
+        (Kind::Endpoints, label),
+        (Kind::Endpoints, lock),
+        (Kind::Service, selecting),
+    ] {
         let fixture = Fixture::new();
         fixture.web(subsets.clone()).await;
         assert_eq!(fixture.slices().len(), 2);
@@ -329,7 +431,9 @@ async fn slices_that_others_wrote_are_left_alone() {
         "ports": [],
     });
     fixture.put(Kind::EndpointSlice, by_hand).await;
-    fixture.web(json!([{ "addresses": addresses(&["192.0.2.1"]), "ports": http() }])).await;
+    fixture
+        .web(json!([{ "addresses": addresses(&["192.0.2.1"]), "ports": http() }]))
+        .await;
     assert_eq!(fixture.slices().len(), 2);
     fixture.delete(Kind::Endpoints, "web").await;
     fixture.reconcile().await;
@@ -339,26 +443,46 @@ async fn slices_that_others_wrote_are_left_alone() {
 #[tokio::test]
 async fn more_than_a_thousand_addresses_are_cut_and_told() {
     let fixture = Fixture::new();
-    let many: Vec<String> = (0..1003).map(|number| format!("10.0.{}.{}", number / 250, number % 250 + 1)).collect();
+    let many: Vec<String> = (0..1003)
+        .map(|number| format!("10.0.{}.{}", number / 250, number % 250 + 1))
+        .collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    fixture.web(json!([{ "addresses": addresses(&many), "ports": http() }])).await;
-    assert_eq!(fixture.slices()[0]["endpoints"].as_array().unwrap().len(), 1000);
+    fixture
+        .web(json!([{ "addresses": addresses(&many), "ports": http() }]))
+        .await;
+    assert_eq!(
+        fixture.slices()[0]["endpoints"].as_array().unwrap().len(),
+        1000
+    );
     fixture.reconcile().await;
     let told = fixture.told.lock().unwrap();
     assert_eq!(told.len(), 1, "it is told once");
     assert_eq!(told[0].reason, "TooManyAddressesToMirror");
-    assert!(told[0].message.ends_with(" 3 addresses were skipped"), "{}", told[0].message);
+    assert!(
+        told[0].message.ends_with(" 3 addresses were skipped"),
+        "{}",
+        told[0].message
+    );
 }
 
 #[tokio::test]
 async fn many_ports_of_many_addresses_take_no_memory() {
     let fixture = Fixture::new();
-    let many: Vec<String> = (0..1000).map(|number| format!("10.0.{}.{}", number / 250, number % 250 + 1)).collect();
+    let many: Vec<String> = (0..1000)
+        .map(|number| format!("10.0.{}.{}", number / 250, number % 250 + 1))
+        .collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let port = |number: i32| json!({ "name": format!("p{number}"), "port": number, "protocol": "TCP" });
+    let port =
+        |number: i32| json!({ "name": format!("p{number}"), "port": number, "protocol": "TCP" });
     let ports: Value = (1..=2000).map(port).collect();
-    fixture.web(json!([{ "addresses": addresses(&many), "ports": ports }])).await;
-    let mirrored: usize = fixture.slices().iter().map(|slice| slice["endpoints"].as_array().unwrap().len()).sum();
+    fixture
+        .web(json!([{ "addresses": addresses(&many), "ports": ports }]))
+        .await;
+    let mirrored: usize = fixture
+        .slices()
+        .iter()
+        .map(|slice| slice["endpoints"].as_array().unwrap().len())
+        .sum();
     assert_eq!(mirrored, MAX_PAIRS / 2000);
     assert_eq!(fixture.told.lock().unwrap().len(), 1);
 }
@@ -368,20 +492,38 @@ async fn the_running_mirror_follows_every_kind_that_matters() {
     let fixture = Fixture::new();
     let mirror = fixture.mirror.clone();
     let running = tokio::spawn(async move { mirror.follow().await });
-    let mut seen = fixture.cluster.watch(Kind::EndpointSlice, Revision(0)).unwrap();
+    let mut seen = fixture
+        .cluster
+        .watch(Kind::EndpointSlice, Revision(0))
+        .unwrap();
     let subsets = json!([{ "addresses": addresses(&["192.0.2.1"]), "ports": http() }]);
-    fixture.put(Kind::Endpoints, json!({ "metadata": { "name": "web" }, "subsets": subsets })).await;
-    fixture.put(Kind::Service, json!({ "metadata": { "name": "web" }, "spec": {} })).await;
+    fixture
+        .put(
+            Kind::Endpoints,
+            json!({ "metadata": { "name": "web" }, "subsets": subsets }),
+        )
+        .await;
+    fixture
+        .put(
+            Kind::Service,
+            json!({ "metadata": { "name": "web" }, "spec": {} }),
+        )
+        .await;
     let made = seen.next().await.unwrap();
     assert!(!made.deleted);
 
     // Deleted by hand, it is made again.
-    fixture.delete(Kind::EndpointSlice, &made.object.key.name).await;
+    fixture
+        .delete(Kind::EndpointSlice, &made.object.key.name)
+        .await;
     assert!(seen.next().await.unwrap().deleted);
     assert!(!seen.next().await.unwrap().deleted);
 
     // Without its Service, the Endpoints go too.
-    let mut endpoints = fixture.cluster.watch(Kind::Endpoints, fixture.cluster.revision()).unwrap();
+    let mut endpoints = fixture
+        .cluster
+        .watch(Kind::Endpoints, fixture.cluster.revision())
+        .unwrap();
     fixture.delete(Kind::Service, "web").await;
     assert!(endpoints.next().await.unwrap().deleted);
     assert!(seen.next().await.unwrap().deleted);
@@ -394,9 +536,20 @@ fn what_finalizers_hold_is_marked_and_not_deleted() {
         let body = json!({ "metadata": metadata });
         RawObject::parse(Kind::Endpoints, Bytes::from(body.to_string())).unwrap()
     };
-    assert!(matches!(removal(&object(json!({ "name": "web" }))), Op::Delete { .. }));
-    let Op::Update { body, .. } = removal(&object(json!({ "name": "web", "finalizers": ["a.b/c"] }))) else {
+    assert!(matches!(
+        removal(&object(json!({ "name": "web" }))),
+        Op::Delete { .. }
+    ));
+    let Op::Update { body, .. } =
+        removal(&object(json!({ "name": "web", "finalizers": ["a.b/c"] })))
+    else {
         panic!("it is held");
     };
-    assert!(RawObject::parse(Kind::Endpoints, body).unwrap().meta.deletion_timestamp.ends_with('Z'));
+    assert!(
+        RawObject::parse(Kind::Endpoints, body)
+            .unwrap()
+            .meta
+            .deletion_timestamp
+            .ends_with('Z')
+    );
 }

@@ -6,29 +6,49 @@ use super::*;
 fn acme(text: &str) -> Acme {
     let config = parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     match &config.issuers[..] {
-        [Issuer { kind: IssuerKind::Acme(acme), .. }] => (**acme).clone(),
+        [
+            Issuer {
+                kind: IssuerKind::Acme(acme),
+                ..
+            },
+        ] => (**acme).clone(),
         other => panic!("{other:?}"),
     }
 }
 
 fn dns(text: &str) -> Dns {
-    acme(&format!("[[issuers]]\nname = \"letsencrypt\"\n[issuers.dns]\n{text}")).dns.expect("set")
+    acme(&format!(
+        "[[issuers]]\nname = \"letsencrypt\"\n[issuers.dns]\n{text}"
+    ))
+    .dns
+    .expect("set")
 }
 
 #[test]
 fn an_issuer_with_a_well_known_name_needs_nothing_else() {
     let all = acme("[[issuers]]\nname = \"letsencrypt-staging\"\n");
     assert_eq!(all.directory, Directory::Preset("letsencrypt-staging"));
-    assert_eq!((all.key_type, &all.challenges, &all.dns, &all.eab), (KeyType::P256, &Vec::new(), &None, &None));
+    assert_eq!(
+        (all.key_type, &all.challenges, &all.dns, &all.eab),
+        (KeyType::P256, &Vec::new(), &None, &None)
+    );
     assert_eq!(
         acme("[[issuers]]\nname = \"mine\"\ndirectory = \"letsencrypt\"\n").directory,
         Directory::Preset("letsencrypt")
     );
-    let own = acme("[[issuers]]\nname = \"letsencrypt\"\ndirectory = \"https://ca.example.net/dir\"\n");
-    assert_eq!(own.directory, Directory::Url("https://ca.example.net/dir".to_owned()));
-    let others =
-        "[[issuers]]\nname = \"local-ca\"\nkind = \"local-ca\"\n[[issuers]]\nname = \"own\"\nkind = \"self-signed\"";
-    let kinds: Vec<IssuerKind> = parse(others).expect("good").issuers.into_iter().map(|issuer| issuer.kind).collect();
+    let own =
+        acme("[[issuers]]\nname = \"letsencrypt\"\ndirectory = \"https://ca.example.net/dir\"\n");
+    assert_eq!(
+        own.directory,
+        Directory::Url("https://ca.example.net/dir".to_owned())
+    );
+    let others = "[[issuers]]\nname = \"local-ca\"\nkind = \"local-ca\"\n[[issuers]]\nname = \"own\"\nkind = \"self-signed\"";
+    let kinds: Vec<IssuerKind> = parse(others)
+        .expect("good")
+        .issuers
+        .into_iter()
+        .map(|issuer| issuer.kind)
+        .collect();
     assert_eq!(kinds, [IssuerKind::LocalCa, IssuerKind::SelfSigned]);
 }
 
@@ -36,15 +56,24 @@ fn an_issuer_with_a_well_known_name_needs_nothing_else() {
 fn every_key_of_an_issuer_is_read() {
     let config: Vec<&str> = REFERENCE.lines().map(uncomment).collect();
     let issuers = parse(&config.join("\n")).expect("good").issuers;
-    let IssuerKind::Acme(lab) = &issuers[1].kind else { panic!("{issuers:?}") };
+    let IssuerKind::Acme(lab) = &issuers[1].kind else {
+        panic!("{issuers:?}")
+    };
     let secret = Secret::File("/etc/gatelet/tsig-secret".into());
-    let key = TsigKey { name: "gatelet".to_owned(), algorithm: TsigAlgorithm::HmacSha256, secret };
+    let key = TsigKey {
+        name: "gatelet".to_owned(),
+        algorithm: TsigAlgorithm::HmacSha256,
+        secret,
+    };
     let expected = Acme {
         directory: Directory::Url("https://ca.example.net/directory".to_owned()),
         roots: Some("/etc/gatelet/lab-ca.pem".into()),
         roots_pem: None,
         contacts: vec!["mailto:ops@example.net".to_owned()],
-        eab: Some(Eab { kid: "key-1".to_owned(), hmac: Secret::File("/etc/gatelet/lab-hmac".into()) }),
+        eab: Some(Eab {
+            kid: "key-1".to_owned(),
+            hmac: Secret::File("/etc/gatelet/lab-hmac".into()),
+        }),
         profile: Some("shortlived".to_owned()),
         preferred_chain: Some("Lab Root X1".to_owned()),
         key_type: KeyType::P256,
@@ -55,16 +84,31 @@ fn every_key_of_an_issuer_is_read() {
                 zone: Some("example.net".to_owned()),
                 key: Some(key),
             },
-            resolvers: ["192.0.2.1:53", "[2001:db8::1]:53"].map(|at| at.parse().expect("an address")).to_vec(),
+            resolvers: ["192.0.2.1:53", "[2001:db8::1]:53"]
+                .map(|at| at.parse().expect("an address"))
+                .to_vec(),
             propagation: Propagation::Authoritative,
             follow_cname: true,
         }),
     };
     assert_eq!(**lab, expected);
-    let provider = dns("provider = \"webhook\"\nurl = \"https://dns.example.net\"\nfollow_cname = false").provider;
-    assert_eq!(provider, DnsProvider::Webhook { url: "https://dns.example.net".to_owned(), login: None });
-    let asked = dns("provider = \"command\"\nprogram = \"x\"\npropagation = \"resolvers\"\nfollow_cname = false");
-    assert_eq!((asked.propagation, asked.follow_cname), (Propagation::Resolvers, false));
+    let provider =
+        dns("provider = \"webhook\"\nurl = \"https://dns.example.net\"\nfollow_cname = false")
+            .provider;
+    assert_eq!(
+        provider,
+        DnsProvider::Webhook {
+            url: "https://dns.example.net".to_owned(),
+            login: None
+        }
+    );
+    let asked = dns(
+        "provider = \"command\"\nprogram = \"x\"\npropagation = \"resolvers\"\nfollow_cname = false",
+    );
+    assert_eq!(
+        (asked.propagation, asked.follow_cname),
+        (Propagation::Resolvers, false)
+    );
     let DnsProvider::Rfc2136 { key, .. } = dns(
         "provider = \"rfc2136\"\nserver = \"[::1]:53\"\nkey = { name = \"k\", algorithm = \"hmac-sha512\", secret = \"c2VjcmV0\" }",
     )
@@ -82,19 +126,51 @@ fn every_mistake_in_an_issuer_names_line_key_and_what_is_allowed() {
     let head = "[[issuers]]\nname = \"lab\"\ndirectory = \"https://ca.example.net/dir\"\n";
     let dns = |text: &str| format!("{head}[issuers.dns]\n{text}");
     for (text, line, parts) in [
-        ("[[issuers]]\nkind = \"acme\"\n".to_owned(), 2, &["issuers[0].name", "needs it"][..]),
-        ("[[issuers]]\nname = \"a.b\"\n".to_owned(), 2, &["issuers[0].name", "\"a.b\" is not of 1 to 63 lower-case"]),
-        (format!("{head}{head}"), 5, &["issuers[1].name", "another issuer is named \"lab\""]),
-        ("[[issuers]]\nname = \"local-ca\"\n".to_owned(), 2, &["issuers[0].name", "of this kind"]),
-        ("[[issuers]]\nname = \"self-signed\"\nkind = \"local-ca\"\n".to_owned(), 2, &["issuers[0].name", "this kind"]),
-        ("[[issuers]]\nname = \"a\"\nkind = \"vault\"\n".to_owned(), 3, &["`vault`", "`acme`", "`local-ca`"]),
+        (
+            "[[issuers]]\nkind = \"acme\"\n".to_owned(),
+            2,
+            &["issuers[0].name", "needs it"][..],
+        ),
+        (
+            "[[issuers]]\nname = \"a.b\"\n".to_owned(),
+            2,
+            &["issuers[0].name", "\"a.b\" is not of 1 to 63 lower-case"],
+        ),
+        (
+            format!("{head}{head}"),
+            5,
+            &["issuers[1].name", "another issuer is named \"lab\""],
+        ),
+        (
+            "[[issuers]]\nname = \"local-ca\"\n".to_owned(),
+            2,
+            &["issuers[0].name", "of this kind"],
+        ),
+        (
+            "[[issuers]]\nname = \"self-signed\"\nkind = \"local-ca\"\n".to_owned(),
+            2,
+            &["issuers[0].name", "this kind"],
+        ),
+        (
+            "[[issuers]]\nname = \"a\"\nkind = \"vault\"\n".to_owned(),
+            3,
+            &["`vault`", "`acme`", "`local-ca`"],
+        ),
         (
             "[[issuers]]\nname = \"a\"\nkind = \"local-ca\"\nprofile = \"x\"\n".to_owned(),
             4,
             &["issuers[0].profile", "kind \"acme\" only"],
         ),
-        (format!("{head}secret_ref = \"x\"\n"), 4, &["unknown field `secret_ref`", "`roots_pem`"]),
-        ("[[issuers]]\nname = \"a\"\n".to_owned(), 2, &["issuers[0].directory", "needed", "\"letsencrypt-staging\""]),
+        (
+            format!("{head}secret_ref = \"x\"\n"),
+            4,
+            &["unknown field `secret_ref`", "`roots_pem`"],
+        ),
+        (
+            "[[issuers]]\nname = \"a\"\n".to_owned(),
+            2,
+            &["issuers[0].directory", "needed", "\"letsencrypt-staging\""],
+        ),
         (
             "[[issuers]]\nname = \"a\"\ndirectory = \"http://ca.example.net\"\n".to_owned(),
             3,
@@ -105,33 +181,103 @@ fn every_mistake_in_an_issuer_names_line_key_and_what_is_allowed() {
             3,
             &["issuers[0].directory", "an https URL"],
         ),
-        (format!("{head}contacts = [\"ops@example.net\"]\n"), 4, &["issuers[0].contacts", "mailto:ops@example.net"]),
-        (format!("{head}contacts = [\"mailto:a@b,c@d\"]\n"), 4, &["issuers[0].contacts", "mailto:"]),
-        (format!("{head}profile = \" \"\n"), 4, &["issuers[0].profile", "empty"]),
-        (format!("{head}preferred_chain = \"\"\n"), 4, &["issuers[0].preferred_chain", "empty"]),
-        (format!("{head}key_type = \"rsa\"\n"), 4, &["`rsa`", "`p256`", "`p384`"]),
-        (format!("{head}challenges = [\"http\"]\n"), 4, &["`http`", "`http-01`", "`dns-persist-01`"]),
-        (format!("{head}challenges = [\"http-01\", \"http-01\"]\n"), 4, &["issuers[0].challenges", "twice"]),
-        (format!("{head}challenges = [\"dns-01\"]\n"), 4, &["issuers[0].challenges", "needs `dns`"]),
         (
-            format!("{head}challenges = [\"http-01\"]\ndns = {{ provider = \"command\", program = \"x\" }}\n"),
+            format!("{head}contacts = [\"ops@example.net\"]\n"),
+            4,
+            &["issuers[0].contacts", "mailto:ops@example.net"],
+        ),
+        (
+            format!("{head}contacts = [\"mailto:a@b,c@d\"]\n"),
+            4,
+            &["issuers[0].contacts", "mailto:"],
+        ),
+        (
+            format!("{head}profile = \" \"\n"),
+            4,
+            &["issuers[0].profile", "empty"],
+        ),
+        (
+            format!("{head}preferred_chain = \"\"\n"),
+            4,
+            &["issuers[0].preferred_chain", "empty"],
+        ),
+        (
+            format!("{head}key_type = \"rsa\"\n"),
+            4,
+            &["`rsa`", "`p256`", "`p384`"],
+        ),
+        (
+            format!("{head}challenges = [\"http\"]\n"),
+            4,
+            &["`http`", "`http-01`", "`dns-persist-01`"],
+        ),
+        (
+            format!("{head}challenges = [\"http-01\", \"http-01\"]\n"),
+            4,
+            &["issuers[0].challenges", "twice"],
+        ),
+        (
+            format!("{head}challenges = [\"dns-01\"]\n"),
+            4,
+            &["issuers[0].challenges", "needs `dns`"],
+        ),
+        (
+            format!(
+                "{head}challenges = [\"http-01\"]\ndns = {{ provider = \"command\", program = \"x\" }}\n"
+            ),
             5,
             &["issuers[0].dns", "unless `challenges` has \"dns-01\""],
         ),
-        (format!("{head}[issuers.eab]\nhmac_file = \"/x\"\n"), 5, &["issuers[0].eab.kid", "needs it"]),
-        (format!("{head}[issuers.eab]\nkid = \"k\"\n"), 5, &["issuers[0].eab.hmac_file", "or eab.hmac"]),
+        (
+            format!("{head}[issuers.eab]\nhmac_file = \"/x\"\n"),
+            5,
+            &["issuers[0].eab.kid", "needs it"],
+        ),
+        (
+            format!("{head}[issuers.eab]\nkid = \"k\"\n"),
+            5,
+            &["issuers[0].eab.hmac_file", "or eab.hmac"],
+        ),
         (
             format!("{head}[issuers.eab]\nkid = \"k\"\nhmac = \"a\"\nhmac_file = \"b\"\n"),
             7,
             &["issuers[0].eab.hmac_file", "only one"],
         ),
-        (dns("zone = \"example.net\"\n"), 5, &["issuers[0].dns.provider", "\"rfc2136\", \"cloudflare\""]),
-        (dns("provider = \"route53\"\n"), 5, &["`route53`", "`webhook`"]),
-        (dns("provider = \"rfc2136\"\n"), 5, &["issuers[0].dns.server", "\"rfc2136\" needs it"]),
-        (dns("provider = \"rfc2136\"\nserver = \"ns1\"\n"), 6, &["socket address", "server = "]),
-        (dns("provider = \"rfc2136\"\nserver = \"[::1]:53\"\nurl = \"x\"\n"), 7, &["issuers[0].dns.url", "zone, key"]),
-        (dns("provider = \"cloudflare\"\n"), 5, &["issuers[0].dns.token_file", "needs it"]),
-        (dns("provider = \"webhook\"\n"), 5, &["issuers[0].dns.url", "needs it"]),
+        (
+            dns("zone = \"example.net\"\n"),
+            5,
+            &["issuers[0].dns.provider", "\"rfc2136\", \"cloudflare\""],
+        ),
+        (
+            dns("provider = \"route53\"\n"),
+            5,
+            &["`route53`", "`webhook`"],
+        ),
+        (
+            dns("provider = \"rfc2136\"\n"),
+            5,
+            &["issuers[0].dns.server", "\"rfc2136\" needs it"],
+        ),
+        (
+            dns("provider = \"rfc2136\"\nserver = \"ns1\"\n"),
+            6,
+            &["socket address", "server = "],
+        ),
+        (
+            dns("provider = \"rfc2136\"\nserver = \"[::1]:53\"\nurl = \"x\"\n"),
+            7,
+            &["issuers[0].dns.url", "zone, key"],
+        ),
+        (
+            dns("provider = \"cloudflare\"\n"),
+            5,
+            &["issuers[0].dns.token_file", "needs it"],
+        ),
+        (
+            dns("provider = \"webhook\"\n"),
+            5,
+            &["issuers[0].dns.url", "needs it"],
+        ),
         (
             dns("provider = \"webhook\"\nurl = \"https://x\"\nuser = \"u\"\n"),
             5,
@@ -142,11 +288,25 @@ fn every_mistake_in_an_issuer_names_line_key_and_what_is_allowed() {
             5,
             &["issuers[0].dns.user", "`password_file` needs it"],
         ),
-        (dns("provider = \"command\"\n"), 5, &["issuers[0].dns.program", "needs it"]),
-        (dns("provider = \"command\"\nprogram = \"x\"\nresolvers = [\"1.1.1.1\"]\n"), 7, &["socket address"]),
-        (dns("provider = \"command\"\nprogram = \"x\"\npropagation = \"all\"\n"), 7, &["`all`", "`resolvers`"]),
         (
-            dns("provider = \"rfc2136\"\nserver = \"[::1]:53\"\n[issuers.dns.key]\nsecret = \"x\"\n"),
+            dns("provider = \"command\"\n"),
+            5,
+            &["issuers[0].dns.program", "needs it"],
+        ),
+        (
+            dns("provider = \"command\"\nprogram = \"x\"\nresolvers = [\"1.1.1.1\"]\n"),
+            7,
+            &["socket address"],
+        ),
+        (
+            dns("provider = \"command\"\nprogram = \"x\"\npropagation = \"all\"\n"),
+            7,
+            &["`all`", "`resolvers`"],
+        ),
+        (
+            dns(
+                "provider = \"rfc2136\"\nserver = \"[::1]:53\"\n[issuers.dns.key]\nsecret = \"x\"\n",
+            ),
             8,
             &["issuers[0].dns.key.name", "needs it"],
         ),
@@ -156,17 +316,30 @@ fn every_mistake_in_an_issuer_names_line_key_and_what_is_allowed() {
             &["issuers[0].dns.key.secret_file", "or dns.key.secret"],
         ),
         (
-            dns("provider = \"rfc2136\"\nserver = \"[::1]:53\"\nkey = { name = \"k\", algorithm = \"hmac-md5\" }\n"),
+            dns(
+                "provider = \"rfc2136\"\nserver = \"[::1]:53\"\nkey = { name = \"k\", algorithm = \"hmac-md5\" }\n",
+            ),
             7,
             &["`hmac-md5`", "`hmac-sha256`"],
         ),
     ] {
         let error = parse(&text).expect_err(&text).to_string();
-        assert!(error.starts_with(&format!("gatelet.toml, line {line}: ")), "{error}\n{text}");
-        assert!(parts.iter().all(|part| error.contains(part)), "{error}\n{text}");
+        assert!(
+            error.starts_with(&format!("gatelet.toml, line {line}: ")),
+            "{error}\n{text}"
+        );
+        assert!(
+            parts.iter().all(|part| error.contains(part)),
+            "{error}\n{text}"
+        );
     }
-    let error = parse("default_issuer = \"Let's Encrypt\"").expect_err("no name").to_string();
-    assert!(error.starts_with("default_issuer: \"Let's Encrypt\" is not of 1 to 63 lower-case"), "{error}");
+    let error = parse("default_issuer = \"Let's Encrypt\"")
+        .expect_err("no name")
+        .to_string();
+    assert!(
+        error.starts_with("default_issuer: \"Let's Encrypt\" is not of 1 to 63 lower-case"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -178,14 +351,26 @@ fn secrets_are_neither_in_errors_nor_in_what_is_printed() {
     ] {
         let error = parse(text).expect_err(text);
         assert!(error.to_string().contains("not shown"), "{error}");
-        assert!(!format!("{error} {error:?}").contains("geheim"), "{error:?}");
+        assert!(
+            !format!("{error} {error:?}").contains("geheim"),
+            "{error:?}"
+        );
     }
     let text = "[[issuers]]\nname = \"letsencrypt\"\neab = { kid = \"k\", hmac = \"geheim\" }\n";
     let shown = effective::issuers(Path::new("gatelet.toml"), text);
-    let shown: Vec<(&str, String)> = shown.iter().map(|one| (&*one.key, one.value.to_string())).collect();
-    let expected =
-        [("issuers[0].name", "letsencrypt"), ("issuers[0].eab.kid", "k"), ("issuers[0].eab.hmac", "<hidden>")];
-    assert_eq!(shown, expected.map(|(key, value)| (key, format!("{value:?}"))));
+    let shown: Vec<(&str, String)> = shown
+        .iter()
+        .map(|one| (&*one.key, one.value.to_string()))
+        .collect();
+    let expected = [
+        ("issuers[0].name", "letsencrypt"),
+        ("issuers[0].eab.kid", "k"),
+        ("issuers[0].eab.hmac", "<hidden>"),
+    ];
+    assert_eq!(
+        shown,
+        expected.map(|(key, value)| (key, format!("{value:?}")))
+    );
     assert!(!format!("{:?}", parse(text).expect("good")).contains("geheim"));
 }
 
@@ -193,10 +378,23 @@ fn secrets_are_neither_in_errors_nor_in_what_is_printed() {
 fn a_table_that_stands_alone_takes_its_name_from_outside() {
     let parse = |text| Issuer::parse("team", text);
     assert_eq!(parse("kind = \"local-ca\"").expect("good").name, "team");
-    assert_eq!(parse("name = \"team\"\nkind = \"local-ca\"").expect("good").kind, IssuerKind::LocalCa);
+    assert_eq!(
+        parse("name = \"team\"\nkind = \"local-ca\"")
+            .expect("good")
+            .kind,
+        IssuerKind::LocalCa
+    );
     for (text, field, part) in [
-        ("name = \"other\"", "name", "\"other\" is not the object's name, \"team\""),
-        ("\nkind = \"vault\"", "", "line 2: unknown variant `vault`, expected one of `acme`"),
+        (
+            "name = \"other\"",
+            "name",
+            "\"other\" is not the object's name, \"team\"",
+        ),
+        (
+            "\nkind = \"vault\"",
+            "",
+            "line 2: unknown variant `vault`, expected one of `acme`",
+        ),
         ("[[issuers]]", "", "line 1: unknown field `issuers`"),
         ("", "directory", "it is needed"),
     ] {

@@ -21,29 +21,50 @@ pub(super) const APP_PROTECT_PEER: Peer = Peer {
 
 const ROWS: &[Row] = &[
     // === Who may come in. What the master of a mergeable Ingress says is for its minions too. ===
-    mergeable(&["basic-auth-secret"], When::ANY, "a login by name and password"),
+    mergeable(
+        &["basic-auth-secret"],
+        When::ANY,
+        "a login by name and password",
+    ),
     detail(&["basic-auth-realm"], "basic-auth-secret"),
     mergeable(&["jwt-key"], When::ANY, "a JSON Web Token"),
     detail(&["jwt-realm", "jwt-token", "jwt-login-url"], "jwt-key"),
-    mergeable(&["policies"], When::ANY, "policies, which may restrict access"),
+    mergeable(
+        &["policies"],
+        When::ANY,
+        "policies, which may restrict access",
+    ),
     mergeable(
         &["server-snippets", "location-snippets"],
         When::Snippet,
         "configuration of nginx, which may restrict access",
     ),
-    unsupported(&["server-snippets", "location-snippets"], "configuration of nginx is not applied"),
-    mergeable(&["listen-ports", "listen-ports-ssl"], OTHER_PORTS, "ports of its own only"),
+    unsupported(
+        &["server-snippets", "location-snippets"],
+        "configuration of nginx is not applied",
+    ),
+    mergeable(
+        &["listen-ports", "listen-ports-ssl"],
+        OTHER_PORTS,
+        "ports of its own only",
+    ),
     // === Everything else ===
     // The Ingresses of a host are put together anyway.
     nothing(&["mergeable-ingress-type"]),
     unsupported(&["rewrites", "rewrite-target"], "paths are not rewritten"),
-    unsupported(&["path-regex"], "regular expressions are not evaluated: such paths answer 503"),
+    unsupported(
+        &["path-regex"],
+        "regular expressions are not evaluated: such paths answer 503",
+    ),
     unsupported(&["app-root"], "the path / is not redirected to another one"),
     unsupported(
         &["redirect-to-https", "ssl-redirect", "http-redirect-code"],
         "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
     ),
-    unsupported(&["proxy-redirect-from", "proxy-redirect-to"], "Location in responses is not rewritten"),
+    unsupported(
+        &["proxy-redirect-from", "proxy-redirect-to"],
+        "Location in responses is not rewritten",
+    ),
     unsupported(
         &[
             "add-header",
@@ -55,12 +76,24 @@ const ROWS: &[Row] = &[
         ],
         "the fields of requests and responses are not changed",
     ),
-    unsupported(&["hsts", "hsts-*"], "hsts in the settings says what is sent"),
-    unsupported(&["ssl-ciphers", "ssl-prefer-server-ciphers"], "tls in the settings says what is spoken"),
-    unsupported(&["ssl-services", "grpc-services"], "gatelet.dev/backend-protocol says what backends speak"),
+    unsupported(
+        &["hsts", "hsts-*"],
+        "hsts in the settings says what is sent",
+    ),
+    unsupported(
+        &["ssl-ciphers", "ssl-prefer-server-ciphers"],
+        "tls in the settings says what is spoken",
+    ),
+    unsupported(
+        &["ssl-services", "grpc-services"],
+        "gatelet.dev/backend-protocol says what backends speak",
+    ),
     // WebSocket is always passed on.
     nothing(&["websocket-services"]),
-    unsupported(&["client-max-body-size"], "proxy.max_body_bytes in the settings limits bodies"),
+    unsupported(
+        &["client-max-body-size"],
+        "proxy.max_body_bytes in the settings limits bodies",
+    ),
     unsupported(
         &[
             "client-body-buffer-size",
@@ -73,29 +106,63 @@ const ROWS: &[Row] = &[
         "bodies are passed on as they come, and not collected",
     ),
     unsupported(
-        &["proxy-connect-timeout", "proxy-read-timeout", "proxy-send-timeout"],
+        &[
+            "proxy-connect-timeout",
+            "proxy-read-timeout",
+            "proxy-send-timeout",
+        ],
         "the timeouts under [proxy] in the settings hold",
     ),
     unsupported(
-        &["proxy-next-upstream", "proxy-next-upstream-timeout", "proxy-next-upstream-tries"],
+        &[
+            "proxy-next-upstream",
+            "proxy-next-upstream-timeout",
+            "proxy-next-upstream-tries",
+        ],
         "proxy.max_attempts in the settings says how often a request is tried",
     ),
-    unsupported(&["custom-http-errors"], "errors of backends are passed on as they are"),
-    unsupported(&["limit-req-*", "max-conns"], "requests are not limited"),
-    unsupported(&["lb-method", "slow-start"], "proxy.balance in the settings says how endpoints are chosen"),
-    unsupported(&["sticky-cookie-services"], "clients do not stick to an endpoint"),
     unsupported(
-        &["health-checks", "health-checks-mandatory", "health-checks-mandatory-queue"],
+        &["custom-http-errors"],
+        "errors of backends are passed on as they are",
+    ),
+    unsupported(&["limit-req-*", "max-conns"], "requests are not limited"),
+    unsupported(
+        &["lb-method", "slow-start"],
+        "proxy.balance in the settings says how endpoints are chosen",
+    ),
+    unsupported(
+        &["sticky-cookie-services"],
+        "clients do not stick to an endpoint",
+    ),
+    unsupported(
+        &[
+            "health-checks",
+            "health-checks-mandatory",
+            "health-checks-mandatory-queue",
+        ],
         "endpoints are not checked: one that refuses connections is left out for a while",
     ),
-    unsupported(&["max-fails", "fail-timeout"], "proxy.eject_after in the settings says when an endpoint is left out"),
-    unsupported(&["keepalive"], "proxy.max_idle_per_endpoint in the settings says how many are kept"),
-    unsupported(&["use-cluster-ip"], "requests go to the endpoints, not to the address of the Service"),
+    unsupported(
+        &["max-fails", "fail-timeout"],
+        "proxy.eject_after in the settings says when an endpoint is left out",
+    ),
+    unsupported(
+        &["keepalive"],
+        "proxy.max_idle_per_endpoint in the settings says how many are kept",
+    ),
+    unsupported(
+        &["use-cluster-ip"],
+        "requests go to the endpoints, not to the address of the Service",
+    ),
     nothing(&["upstream-zone-size"]),
 ];
 
 const APP_PROTECT_ROWS: &[Row] = &[
-    guard_when(&["app-protect-enable"], When::TRUE, "a web application firewall"),
+    guard_when(
+        &["app-protect-enable"],
+        When::TRUE,
+        "a web application firewall",
+    ),
     detail(
         &[
             "app-protect-policy",
@@ -105,9 +172,16 @@ const APP_PROTECT_ROWS: &[Row] = &[
         ],
         "app-protect-enable",
     ),
-    unsupported(&["app-protect-dos-resource", "app-protect-dos-enable"], "requests are not limited"),
+    unsupported(
+        &["app-protect-dos-resource", "app-protect-dos-enable"],
+        "requests are not limited",
+    ),
 ];
 
 const fn mergeable(names: &'static [&'static str], when: When, what: &'static str) -> Row {
-    Row { names, when, meaning: Meaning::Guard(what, Scope::Mergeable) }
+    Row {
+        names,
+        when,
+        meaning: Meaning::Guard(what, Scope::Mergeable),
+    }
 }

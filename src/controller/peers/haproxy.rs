@@ -38,11 +38,23 @@ const INGRESS_ROWS: &[Row] = &[
         "auth-url",
     ),
     // A value that it does not know denies everything there.
-    Row { when: When::Always, ..guard(&["oauth"], "a login with OAuth") },
+    Row {
+        when: When::Always,
+        ..guard(&["oauth"], "a login with OAuth")
+    },
     detail(&["oauth-headers", "oauth-uri-prefix"], "oauth"),
-    host_guard(&["auth-tls-secret"], CLIENT_CERTIFICATES, "client certificates"),
+    host_guard(
+        &["auth-tls-secret"],
+        CLIENT_CERTIFICATES,
+        "client certificates",
+    ),
     detail(
-        &["auth-tls-cert-header", "auth-tls-error-page", "auth-tls-strict", "auth-tls-verify-client"],
+        &[
+            "auth-tls-cert-header",
+            "auth-tls-error-page",
+            "auth-tls-strict",
+            "auth-tls-verify-client",
+        ],
         "auth-tls-secret",
     ),
     guard_when(
@@ -51,7 +63,10 @@ const INGRESS_ROWS: &[Row] = &[
         "clients from certain addresses only",
     ),
     detail(&["allowlist-source-header"], "allowlist-source-range"),
-    guard(&["denylist-source-range"], "no clients from certain addresses"),
+    guard(
+        &["denylist-source-range"],
+        "no clients from certain addresses",
+    ),
     guard_when(
         &["waf"],
         When::Asked(
@@ -62,10 +77,18 @@ const INGRESS_ROWS: &[Row] = &[
     ),
     detail(&["waf-mode"], "waf"),
     guard(
-        &["config-backend", "config-backend-early", "config-backend-late", "config-tcp-service"],
+        &[
+            "config-backend",
+            "config-backend-early",
+            "config-backend-late",
+            "config-tcp-service",
+        ],
         "configuration of HAProxy, which may restrict access",
     ),
-    guard(&["redirect-to"], "a redirect of every request, so that none reaches the backend"),
+    guard(
+        &["redirect-to"],
+        "a redirect of every request, so that none reaches the backend",
+    ),
     detail(&["redirect-to-code"], "redirect-to"),
     guard(&["http-frontend"], "ports of its own only"),
     detail(
@@ -81,8 +104,14 @@ const INGRESS_ROWS: &[Row] = &[
         ],
         "http-frontend",
     ),
-    guard(&["tcp-service-port"], "a TCP port of its own instead of HTTP"),
-    detail(&["tcp-service-log-format", "tcp-service-proxy-protocol"], "tcp-service-port"),
+    guard(
+        &["tcp-service-port"],
+        "a TCP port of its own instead of HTTP",
+    ),
+    detail(
+        &["tcp-service-log-format", "tcp-service-proxy-protocol"],
+        "tcp-service-port",
+    ),
     passthrough(&["ssl-passthrough"]),
     detail(&["ssl-passthrough-http-port"], "ssl-passthrough"),
     canary(&["http-header-match", "http-header-match-regex"], When::ANY),
@@ -95,33 +124,63 @@ const INGRESS_ROWS: &[Row] = &[
     unsupported(&["rewrite-target"], "paths are not rewritten"),
     unsupported(&["app-root"], "the path / is not redirected to another one"),
     unsupported(
-        &["redirect-from", "redirect-from-code", "redirect-from-regex", "server-alias", "server-alias-regex"],
+        &[
+            "redirect-from",
+            "redirect-from-code",
+            "redirect-from-regex",
+            "server-alias",
+            "server-alias-regex",
+        ],
         "the further hosts are not served",
     ),
     unsupported(
-        &["ssl-redirect", "ssl-always-add-https", "ssl-always-follow-redirect"],
+        &[
+            "ssl-redirect",
+            "ssl-always-add-https",
+            "ssl-always-follow-redirect",
+        ],
         "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
     ),
     // === Backends ===
-    unsupported(&["backend-protocol", "secure-backends"], "gatelet.dev/backend-protocol says what backends speak"),
     unsupported(
-        &["secure-crt-secret", "secure-sni", "secure-verify-ca-secret", "secure-verify-hostname"],
+        &["backend-protocol", "secure-backends"],
+        "gatelet.dev/backend-protocol says what backends speak",
+    ),
+    unsupported(
+        &[
+            "secure-crt-secret",
+            "secure-sni",
+            "secure-verify-ca-secret",
+            "secure-verify-hostname",
+        ],
         "proxy.verify_backends in the settings says whether certificates of backends are verified",
     ),
     unsupported(&["fcgi-app"], "FastCGI is not spoken"),
     unsupported(&["proxy-protocol"], "backends get no PROXY protocol"),
-    unsupported(&["service-upstream"], "requests go to the endpoints, not to the address of the Service"),
+    unsupported(
+        &["service-upstream"],
+        "requests go to the endpoints, not to the address of the Service",
+    ),
     unsupported(
         &["balance-algorithm", "initial-weight"],
         "proxy.balance in the settings says how endpoints are chosen",
     ),
-    unsupported(&["affinity", "session-cookie-*"], "clients do not stick to an endpoint"),
+    unsupported(
+        &["affinity", "session-cookie-*"],
+        "clients do not stick to an endpoint",
+    ),
     unsupported(
         &["agent-check-*", "backend-check-interval", "health-check-*"],
         "endpoints are not checked: one that refuses connections is left out for a while",
     ),
     unsupported(
-        &["maxconn-server", "maxqueue-server", "limit-connections", "limit-rps", "limit-whitelist"],
+        &[
+            "maxconn-server",
+            "maxqueue-server",
+            "limit-connections",
+            "limit-rps",
+            "limit-whitelist",
+        ],
         "requests are not limited",
     ),
     unsupported(
@@ -151,7 +210,10 @@ const INGRESS_ROWS: &[Row] = &[
         "the timeouts under [proxy] in the settings hold",
     ),
     // === Bodies, fields, TLS ===
-    unsupported(&["proxy-body-size"], "proxy.max_body_bytes in the settings limits bodies"),
+    unsupported(
+        &["proxy-body-size"],
+        "proxy.max_body_bytes in the settings limits bodies",
+    ),
     unsupported(&["cors-*"], "responses get no CORS fields"),
     unsupported(
         &[
@@ -165,9 +227,18 @@ const INGRESS_ROWS: &[Row] = &[
         ],
         "the fields of requests and responses are not changed",
     ),
-    unsupported(&["hsts", "hsts-*"], "hsts in the settings says what is sent"),
-    unsupported(&["http-response-*"], "responses of gatelet itself are not changed"),
-    unsupported(&["acme-preferred-chain", "cert-signer"], "gatelet.dev/issuer says who issues certificates"),
+    unsupported(
+        &["hsts", "hsts-*"],
+        "hsts in the settings says what is sent",
+    ),
+    unsupported(
+        &["http-response-*"],
+        "responses of gatelet itself are not changed",
+    ),
+    unsupported(
+        &["acme-preferred-chain", "cert-signer"],
+        "gatelet.dev/issuer says who issues certificates",
+    ),
     unsupported(
         &[
             "ssl-cipher-suites",
@@ -188,15 +259,25 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
     // === Who may come in ===
     guard(&["auth-type"], "a login by name and password"),
     detail(&["auth-secret", "auth-realm"], "auth-type"),
-    guard_when(&["allow-list", "whitelist"], When::Addresses { empty: false }, "clients from certain addresses only"),
-    guard(&["deny-list", "blacklist"], "no clients from certain addresses"),
+    guard_when(
+        &["allow-list", "whitelist"],
+        When::Addresses { empty: false },
+        "clients from certain addresses only",
+    ),
+    guard(
+        &["deny-list", "blacklist"],
+        "no clients from certain addresses",
+    ),
     guard(&["client-ca"], "client certificates"),
     detail(&["client-crt-optional", "client-strict-sni"], "client-ca"),
     guard(
         &["backend-config-snippet", "frontend-config-snippet"],
         "configuration of HAProxy, which may restrict access",
     ),
-    guard(&["request-redirect"], "a redirect of every request, so that none reaches the backend"),
+    guard(
+        &["request-redirect"],
+        "a redirect of every request, so that none reaches the backend",
+    ),
     detail(&["request-redirect-code"], "request-redirect"),
     passthrough(&["ssl-passthrough"]),
     canary(&["route-acl"], When::ANY),
@@ -205,9 +286,17 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
         &["ssl-redirect", "ssl-redirect-code", "ssl-redirect-port"],
         "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
     ),
-    unsupported(&["path-rewrite", "set-host"], "paths and Host are not rewritten"),
     unsupported(
-        &["request-set-header", "response-set-header", "forwarded-for", "src-ip-header"],
+        &["path-rewrite", "set-host"],
+        "paths and Host are not rewritten",
+    ),
+    unsupported(
+        &[
+            "request-set-header",
+            "response-set-header",
+            "forwarded-for",
+            "src-ip-header",
+        ],
         "the fields of requests and responses are not changed",
     ),
     unsupported(&["cors-*"], "responses get no CORS fields"),
@@ -222,20 +311,38 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
         ],
         "requests are not limited",
     ),
-    unsupported(&["load-balance"], "proxy.balance in the settings says how endpoints are chosen"),
-    unsupported(&["cookie-persistence", "cookie-persistence-no-dynamic"], "clients do not stick to an endpoint"),
+    unsupported(
+        &["load-balance"],
+        "proxy.balance in the settings says how endpoints are chosen",
+    ),
+    unsupported(
+        &["cookie-persistence", "cookie-persistence-no-dynamic"],
+        "clients do not stick to an endpoint",
+    ),
     unsupported(
         &["check", "check-http", "check-interval", "timeout-check"],
         "endpoints are not checked: one that refuses connections is left out for a while",
     ),
-    unsupported(&["timeout-server", "timeout-server-fin"], "the timeouts under [proxy] in the settings hold"),
-    unsupported(&["server-ssl", "server-proto"], "gatelet.dev/backend-protocol says what backends speak"),
+    unsupported(
+        &["timeout-server", "timeout-server-fin"],
+        "the timeouts under [proxy] in the settings hold",
+    ),
+    unsupported(
+        &["server-ssl", "server-proto"],
+        "gatelet.dev/backend-protocol says what backends speak",
+    ),
     unsupported(
         &["server-ca", "server-crt"],
         "proxy.verify_backends in the settings says whether certificates of backends are verified",
     ),
     unsupported(&["send-proxy-protocol"], "backends get no PROXY protocol"),
-    unsupported(&["request-capture", "request-capture-len"], "log in the settings says what is logged"),
-    unsupported(&["ssl-certificate"], "spec.tls says which certificate is served"),
+    unsupported(
+        &["request-capture", "request-capture-len"],
+        "log in the settings says what is logged",
+    ),
+    unsupported(
+        &["ssl-certificate"],
+        "spec.tls says which certificate is served",
+    ),
     nothing(&["standalone-backend", "scale-server-slots", "abortonclose"]),
 ];

@@ -16,7 +16,10 @@ pub(super) const PEER: Peer = Peer {
 const ROWS: &[Row] = &[
     // === Who may come in ===
     guard(&["auth-type"], "a login by name and password"),
-    detail(&["auth-secret", "auth-secret-type", "auth-realm"], "auth-type"),
+    detail(
+        &["auth-secret", "auth-secret-type", "auth-realm"],
+        "auth-type",
+    ),
     guard(&["auth-url"], "a login that another server checks"),
     detail(
         &[
@@ -36,9 +39,17 @@ const ROWS: &[Row] = &[
         ],
         "auth-url",
     ),
-    guard_when(&["enable-global-auth"], When::TRUE, "the login that is set for the whole controller"),
+    guard_when(
+        &["enable-global-auth"],
+        When::TRUE,
+        "the login that is set for the whole controller",
+    ),
     detail(&["satisfy"], "another guard"),
-    host_guard(&["auth-tls-secret"], CLIENT_CERTIFICATES, "client certificates"),
+    host_guard(
+        &["auth-tls-secret"],
+        CLIENT_CERTIFICATES,
+        "client certificates",
+    ),
     detail(
         &[
             "auth-tls-verify-client",
@@ -55,21 +66,56 @@ const ROWS: &[Row] = &[
         When::Addresses { empty: true },
         "clients from certain addresses only",
     ),
-    Row { when: When::Always, ..guard(&["denylist-source-range"], "no clients from certain addresses") },
-    guard_when(&["enable-modsecurity", "enable-owasp-core-rules"], When::TRUE, "a web application firewall"),
-    guard(&["modsecurity-snippet"], "rules of a web application firewall"),
+    Row {
+        when: When::Always,
+        ..guard(
+            &["denylist-source-range"],
+            "no clients from certain addresses",
+        )
+    },
+    guard_when(
+        &["enable-modsecurity", "enable-owasp-core-rules"],
+        When::TRUE,
+        "a web application firewall",
+    ),
+    guard(
+        &["modsecurity-snippet"],
+        "rules of a web application firewall",
+    ),
     detail(&["modsecurity-transaction-id"], "enable-modsecurity"),
-    guard_when(&["lua-resty-waf"], When::Unless(&["off", "inactive", "simulate"]), "a web application firewall"),
+    guard_when(
+        &["lua-resty-waf"],
+        When::Unless(&["off", "inactive", "simulate"]),
+        "a web application firewall",
+    ),
     detail(&["lua-resty-waf-*"], "lua-resty-waf"),
-    guard_when(&["configuration-snippet"], When::Snippet, "configuration of nginx, which may restrict access"),
-    host_guard(&["server-snippet"], When::Snippet, "configuration of nginx, which may restrict access"),
-    guard(&["auth-snippet", "stream-snippet"], "configuration of nginx, which may restrict access"),
-    unsupported(&["configuration-snippet", "server-snippet"], "configuration of nginx is not applied"),
+    guard_when(
+        &["configuration-snippet"],
+        When::Snippet,
+        "configuration of nginx, which may restrict access",
+    ),
+    host_guard(
+        &["server-snippet"],
+        When::Snippet,
+        "configuration of nginx, which may restrict access",
+    ),
+    guard(
+        &["auth-snippet", "stream-snippet"],
+        "configuration of nginx, which may restrict access",
+    ),
+    unsupported(
+        &["configuration-snippet", "server-snippet"],
+        "configuration of nginx is not applied",
+    ),
     guard(
         &["permanent-redirect", "temporal-redirect"],
         "a redirect of every request, so that none reaches the backend",
     ),
-    guard_when(&["rewrite-target"], ABSOLUTE_URL, "a redirect of every request, so that none reaches the backend"),
+    guard_when(
+        &["rewrite-target"],
+        ABSOLUTE_URL,
+        "a redirect of every request, so that none reaches the backend",
+    ),
     passthrough(&["ssl-passthrough"]),
     canary(&["canary"], When::TRUE),
     detail(
@@ -85,29 +131,62 @@ const ROWS: &[Row] = &[
         "canary",
     ),
     // === Redirects and paths ===
-    unsupported(&["rewrite-target", "add-base-url", "base-url-scheme"], "paths are not rewritten"),
-    unsupported(&["use-regex"], "regular expressions are not evaluated: such paths answer 503"),
+    unsupported(
+        &["rewrite-target", "add-base-url", "base-url-scheme"],
+        "paths are not rewritten",
+    ),
+    unsupported(
+        &["use-regex"],
+        "regular expressions are not evaluated: such paths answer 503",
+    ),
     unsupported(&["app-root"], "the path / is not redirected to another one"),
-    unsupported(&["from-to-www-redirect"], "the name with www. or without is not redirected to the other"),
+    unsupported(
+        &["from-to-www-redirect"],
+        "the name with www. or without is not redirected to the other",
+    ),
     detail(&["permanent-redirect-code"], "permanent-redirect"),
     detail(&["temporal-redirect-code"], "temporal-redirect"),
     unsupported(
-        &["preserve-trailing-slash", "relative-redirects", "use-port-in-redirects"],
+        &[
+            "preserve-trailing-slash",
+            "relative-redirects",
+            "use-port-in-redirects",
+        ],
         "redirects to HTTPS keep the path as it is, and are absolute",
     ),
-    unsupported(&["proxy-redirect-from", "proxy-redirect-to"], "Location in responses is not rewritten"),
+    unsupported(
+        &["proxy-redirect-from", "proxy-redirect-to"],
+        "Location in responses is not rewritten",
+    ),
     unsupported(&["x-forwarded-prefix"], "X-Forwarded-Prefix is not sent"),
     unsupported(&["server-alias"], "the further hosts are not served"),
-    unsupported(&["upstream-vhost"], "backends get the Host that the client sent"),
-    // === Backends ===
-    unsupported(&["service-upstream"], "requests go to the endpoints, not to the address of the Service"),
-    unsupported(&["secure-backends", "grpc-backend"], "backend-protocol says what backends speak"),
     unsupported(
-        &["proxy-connect-timeout", "proxy-read-timeout", "proxy-send-timeout"],
+        &["upstream-vhost"],
+        "backends get the Host that the client sent",
+    ),
+    // === Backends ===
+    unsupported(
+        &["service-upstream"],
+        "requests go to the endpoints, not to the address of the Service",
+    ),
+    unsupported(
+        &["secure-backends", "grpc-backend"],
+        "backend-protocol says what backends speak",
+    ),
+    unsupported(
+        &[
+            "proxy-connect-timeout",
+            "proxy-read-timeout",
+            "proxy-send-timeout",
+        ],
         "the timeouts under [proxy] in the settings hold",
     ),
     unsupported(
-        &["proxy-next-upstream", "proxy-next-upstream-timeout", "proxy-next-upstream-tries"],
+        &[
+            "proxy-next-upstream",
+            "proxy-next-upstream-timeout",
+            "proxy-next-upstream-tries",
+        ],
         "proxy.max_attempts in the settings says how often a request is tried",
     ),
     unsupported(
@@ -128,17 +207,39 @@ const ROWS: &[Row] = &[
         ],
         "proxy.verify_backends in the settings says whether certificates of backends are verified",
     ),
-    unsupported(&["proxy-ssl-secret"], "backends are shown no client certificate, and no CA of its own verifies them"),
-    unsupported(&["proxy-ssl-protocols", "proxy-ssl-ciphers"], "TLS 1.2 and 1.3 are spoken to backends"),
-    unsupported(&["fastcgi-index", "fastcgi-params-configmap"], "FastCGI is not spoken"),
-    unsupported(&["load-balance"], "proxy.balance in the settings says how endpoints are chosen"),
     unsupported(
-        &["upstream-hash-by", "upstream-hash-by-subset", "upstream-hash-by-subset-size"],
+        &["proxy-ssl-secret"],
+        "backends are shown no client certificate, and no CA of its own verifies them",
+    ),
+    unsupported(
+        &["proxy-ssl-protocols", "proxy-ssl-ciphers"],
+        "TLS 1.2 and 1.3 are spoken to backends",
+    ),
+    unsupported(
+        &["fastcgi-index", "fastcgi-params-configmap"],
+        "FastCGI is not spoken",
+    ),
+    unsupported(
+        &["load-balance"],
+        "proxy.balance in the settings says how endpoints are chosen",
+    ),
+    unsupported(
+        &[
+            "upstream-hash-by",
+            "upstream-hash-by-subset",
+            "upstream-hash-by-subset-size",
+        ],
         "requests are not spread by a hash",
     ),
-    unsupported(&["affinity", "affinity-mode", "session-cookie-*"], "clients do not stick to an endpoint"),
+    unsupported(
+        &["affinity", "affinity-mode", "session-cookie-*"],
+        "clients do not stick to an endpoint",
+    ),
     // === Bodies, fields and errors ===
-    unsupported(&["proxy-body-size"], "proxy.max_body_bytes in the settings limits bodies"),
+    unsupported(
+        &["proxy-body-size"],
+        "proxy.max_body_bytes in the settings limits bodies",
+    ),
     unsupported(
         &[
             "proxy-request-buffering",
@@ -155,12 +256,19 @@ const ROWS: &[Row] = &[
         &["large-client-header-buffers", "client-header-buffer-size"],
         "proxy.max_header_bytes in the settings limits heads",
     ),
-    unsupported(&["proxy-cookie-domain", "proxy-cookie-path"], "cookies of backends are not rewritten"),
+    unsupported(
+        &["proxy-cookie-domain", "proxy-cookie-path"],
+        "cookies of backends are not rewritten",
+    ),
     unsupported(&["enable-cors", "cors-*"], "responses get no CORS fields"),
     unsupported(&["custom-headers"], "responses get no further fields"),
     unsupported(&["proxy-set-headers"], "requests get no further fields"),
     unsupported(
-        &["custom-http-errors", "default-backend", "disable-proxy-intercept-errors"],
+        &[
+            "custom-http-errors",
+            "default-backend",
+            "disable-proxy-intercept-errors",
+        ],
         "errors of backends are passed on as they are",
     ),
     unsupported(&["http2-push-preload"], "nothing is pushed"),
@@ -177,8 +285,14 @@ const ROWS: &[Row] = &[
         ],
         "requests are not limited",
     ),
-    unsupported(&["limit-rate", "limit-rate-after"], "the rate of responses is not limited"),
-    unsupported(&["enable-access-log", "enable-rewrite-log"], "log in the settings says what is logged"),
+    unsupported(
+        &["limit-rate", "limit-rate-after"],
+        "the rate of responses is not limited",
+    ),
+    unsupported(
+        &["enable-access-log", "enable-rewrite-log"],
+        "log in the settings says what is logged",
+    ),
     unsupported(
         &[
             "enable-opentelemetry",
@@ -191,9 +305,22 @@ const ROWS: &[Row] = &[
         ],
         "requests are not traced",
     ),
-    unsupported(&["mirror-target", "mirror-request-body", "mirror-host"], "requests are not mirrored"),
-    unsupported(&["ssl-ciphers", "ssl-prefer-server-ciphers"], "tls in the settings says what is spoken"),
-    unsupported(&["hsts", "hsts-*"], "hsts in the settings says what is sent"),
+    unsupported(
+        &["mirror-target", "mirror-request-body", "mirror-host"],
+        "requests are not mirrored",
+    ),
+    unsupported(
+        &["ssl-ciphers", "ssl-prefer-server-ciphers"],
+        "tls in the settings says what is spoken",
+    ),
+    unsupported(
+        &["hsts", "hsts-*"],
+        "hsts in the settings says what is sent",
+    ),
     // WebSocket is always passed on.
-    nothing(&["enable-websocket", "enable-websockets", "websocket-services"]),
+    nothing(&[
+        "enable-websocket",
+        "enable-websockets",
+        "websocket-services",
+    ]),
 ];

@@ -8,12 +8,20 @@ use super::{
     values::{When, has_any},
 };
 
-pub(super) const KONG_PEER: Peer =
-    Peer { name: "Kong", prefixes: &["konghq.com/", "configuration.konghq.com/"], services: true, rows: KONG_ROWS };
+pub(super) const KONG_PEER: Peer = Peer {
+    name: "Kong",
+    prefixes: &["konghq.com/", "configuration.konghq.com/"],
+    services: true,
+    rows: KONG_ROWS,
+};
 
 /// Its names before version 0.8, which have no prefix.
-pub(super) const OLD_KONG_PEER: Peer =
-    Peer { name: "Kong before 0.8", prefixes: &[""], services: true, rows: OLD_KONG_ROWS };
+pub(super) const OLD_KONG_PEER: Peer = Peer {
+    name: "Kong before 0.8",
+    prefixes: &[""],
+    services: true,
+    rows: OLD_KONG_ROWS,
+};
 
 pub(super) const ALB_PEER: Peer = Peer {
     name: "AWS Load Balancer Controller",
@@ -22,20 +30,37 @@ pub(super) const ALB_PEER: Peer = Peer {
     rows: ALB_ROWS,
 };
 
-pub(super) const GCE_PEER: Peer =
-    Peer { name: "ingress-gce", prefixes: &["kubernetes.io/ingress."], services: false, rows: GCE_ROWS };
+pub(super) const GCE_PEER: Peer = Peer {
+    name: "ingress-gce",
+    prefixes: &["kubernetes.io/ingress."],
+    services: false,
+    rows: GCE_ROWS,
+};
 
-/// Annotations that several controllers read under the oldest prefix, and the status of ingress-gce.
-pub(super) const SHARED_PEER: Peer =
-    Peer { name: "Several controllers", prefixes: &["ingress.kubernetes.io/"], services: false, rows: SHARED_ROWS };
+/// Annotations that several controllers read under the oldest prefix, and the status of
+/// ingress-gce.
+pub(super) const SHARED_PEER: Peer = Peer {
+    name: "Several controllers",
+    prefixes: &["ingress.kubernetes.io/"],
+    services: false,
+    rows: SHARED_ROWS,
+};
 
 /// Has no rows: the table is in `annotations`. An unknown name that sounds like a guard closes its
 /// paths too.
-pub(super) const OWN_PEER: Peer = Peer { name: "gatelet", prefixes: &["gatelet.dev/"], services: true, rows: &[] };
+pub(super) const OWN_PEER: Peer = Peer {
+    name: "gatelet",
+    prefixes: &["gatelet.dev/"],
+    services: true,
+    rows: &[],
+};
 
 const KONG_ROWS: &[Row] = &[
     guard(&["plugins"], "plugins, which may restrict access"),
-    guard(&["override"], "settings of a KongIngress, which may restrict access"),
+    guard(
+        &["override"],
+        "settings of a KongIngress, which may restrict access",
+    ),
     guard(&["methods"], "requests of certain methods only"),
     guard(&["snis"], "clients that ask for certain server names only"),
     canary(&["headers.*"], When::ANY),
@@ -60,33 +85,71 @@ const KONG_ROWS: &[Row] = &[
         "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
     ),
     unsupported(
-        &["strip-path", "path", "rewrite", "preserve-host", "host-header", "path-handling"],
+        &[
+            "strip-path",
+            "path",
+            "rewrite",
+            "preserve-host",
+            "host-header",
+            "path-handling",
+        ],
         "paths and Host are not rewritten",
     ),
-    unsupported(&["regex-prefix", "regex-priority"], "regular expressions are not evaluated: such paths answer 503"),
-    unsupported(&["host-aliases"], "the further hosts are not served"),
-    unsupported(&["protocol"], "gatelet.dev/backend-protocol says what backends speak"),
     unsupported(
-        &["client-cert", "ca-certificates-secrets", "ca-certificates-configmaps", "tls-verify", "tls-verify-depth"],
+        &["regex-prefix", "regex-priority"],
+        "regular expressions are not evaluated: such paths answer 503",
+    ),
+    unsupported(&["host-aliases"], "the further hosts are not served"),
+    unsupported(
+        &["protocol"],
+        "gatelet.dev/backend-protocol says what backends speak",
+    ),
+    unsupported(
+        &[
+            "client-cert",
+            "ca-certificates-secrets",
+            "ca-certificates-configmaps",
+            "tls-verify",
+            "tls-verify-depth",
+        ],
         "proxy.verify_backends in the settings says whether certificates of backends are verified",
     ),
-    unsupported(&["upstream-policy"], "proxy.balance in the settings says how endpoints are chosen"),
-    unsupported(&["retries"], "proxy.max_attempts in the settings says how often a request is tried"),
+    unsupported(
+        &["upstream-policy"],
+        "proxy.balance in the settings says how endpoints are chosen",
+    ),
+    unsupported(
+        &["retries"],
+        "proxy.max_attempts in the settings says how often a request is tried",
+    ),
     unsupported(
         &["connect-timeout", "read-timeout", "write-timeout"],
         "the timeouts under [proxy] in the settings hold",
     ),
-    unsupported(&["request-buffering", "response-buffering"], "bodies are passed on as they come, and not collected"),
+    unsupported(
+        &["request-buffering", "response-buffering"],
+        "bodies are passed on as they come, and not collected",
+    ),
     nothing(&["tags"]),
 ];
 
 const OLD_KONG_ROWS: &[Row] = &[
-    guard(&["plugins.konghq.com", "*.plugin.konghq.com"], "plugins, which may restrict access"),
-    guard(&["configuration.konghq.com"], "settings of a KongIngress, which may restrict access"),
+    guard(
+        &["plugins.konghq.com", "*.plugin.konghq.com"],
+        "plugins, which may restrict access",
+    ),
+    guard(
+        &["configuration.konghq.com"],
+        "settings of a KongIngress, which may restrict access",
+    ),
 ];
 
 const ALB_ROWS: &[Row] = &[
-    guard_when(&["auth-type"], When::Unless(&["none"]), "a login with OpenID Connect"),
+    guard_when(
+        &["auth-type"],
+        When::Unless(&["none"]),
+        "a login with OpenID Connect",
+    ),
     detail(
         &[
             "auth-idp-cognito",
@@ -107,34 +170,73 @@ const ALB_ROWS: &[Row] = &[
         ),
         "client certificates",
     ),
-    guard_when(&["inbound-cidrs"], When::Addresses { empty: false }, "clients from certain addresses only"),
-    guard(&["security-groups", "security-group-prefix-lists"], "clients from certain addresses only"),
-    guard_when(&["scheme"], When::Unless(&["internet-facing"]), "clients of the internal network only"),
     guard_when(
-        &["wafv2-acl-arn", "wafv2-acl-name", "waf-acl-id", "web-acl-id"],
+        &["inbound-cidrs"],
+        When::Addresses { empty: false },
+        "clients from certain addresses only",
+    ),
+    guard(
+        &["security-groups", "security-group-prefix-lists"],
+        "clients from certain addresses only",
+    ),
+    guard_when(
+        &["scheme"],
+        When::Unless(&["internet-facing"]),
+        "clients of the internal network only",
+    ),
+    guard_when(
+        &[
+            "wafv2-acl-arn",
+            "wafv2-acl-name",
+            "waf-acl-id",
+            "web-acl-id",
+        ],
         When::Unless(&["none"]),
         "a web application firewall",
     ),
     guard(&["conditions.*"], "requests under further conditions only"),
     https_only(
         &["listen-ports"],
-        When::Asked(|value, _| listens_to_https_only(value), "a list with HTTPS and without HTTP"),
+        When::Asked(
+            |value, _| listens_to_https_only(value),
+            "a list with HTTPS and without HTTP",
+        ),
     ),
-    unsupported(&["actions.*"], "the action is not taken: 503 for the paths that name it"),
+    unsupported(
+        &["actions.*"],
+        "the action is not taken: 503 for the paths that name it",
+    ),
     unsupported(&["transforms.*"], "paths and Host are not rewritten"),
-    unsupported(&["ssl-redirect"], "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected"),
-    unsupported(&["use-regex-path-match"], "regular expressions are not evaluated: such paths answer 503"),
+    unsupported(
+        &["ssl-redirect"],
+        "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
+    ),
+    unsupported(
+        &["use-regex-path-match"],
+        "regular expressions are not evaluated: such paths answer 503",
+    ),
     unsupported(
         &["backend-protocol", "backend-protocol-version"],
         "gatelet.dev/backend-protocol says what backends speak",
     ),
-    unsupported(&["certificate-arn", "create-acm-cert", "acm-*"], "spec.tls says which certificate is served"),
+    unsupported(
+        &["certificate-arn", "create-acm-cert", "acm-*"],
+        "spec.tls says which certificate is served",
+    ),
     unsupported(&["ssl-policy"], "tls in the settings says what is spoken"),
     unsupported(
-        &["healthcheck-*", "healthy-threshold-count", "unhealthy-threshold-count", "success-codes"],
+        &[
+            "healthcheck-*",
+            "healthy-threshold-count",
+            "unhealthy-threshold-count",
+            "success-codes",
+        ],
         "endpoints are not checked: one that refuses connections is left out for a while",
     ),
-    unsupported(&["target-group-attributes"], "the settings say how endpoints are chosen"),
+    unsupported(
+        &["target-group-attributes"],
+        "the settings say how endpoints are chosen",
+    ),
     unsupported(&["shield-advanced-protection"], "requests are not limited"),
     unsupported(
         &[
@@ -172,7 +274,10 @@ const SHARED_ROWS: &[Row] = &[
         &["force-ssl-redirect", "ssl-redirect"],
         "gatelet.dev/force-ssl-redirect and gatelet.dev/ssl-redirect say what is redirected",
     ),
-    unsupported(&["backend-protocol", "secure-backends"], "gatelet.dev/backend-protocol says what backends speak"),
+    unsupported(
+        &["backend-protocol", "secure-backends"],
+        "gatelet.dev/backend-protocol says what backends speak",
+    ),
     nothing(&[
         "backends",
         "forwarding-rule",
@@ -189,15 +294,26 @@ const SHARED_ROWS: &[Row] = &[
 
 /// True if no listener asks for client certificates: a list of objects, each with the mode `off`.
 fn is_off(value: &str) -> bool {
-    let Ok(Value::Array(listeners)) = serde_json::from_str(value) else { return false };
+    let Ok(Value::Array(listeners)) = serde_json::from_str(value) else {
+        return false;
+    };
     listeners.iter().all(|listener| {
-        listener.get("mode").is_some_and(|mode| mode.as_str().is_some_and(|mode| mode.eq_ignore_ascii_case("off")))
+        listener.get("mode").is_some_and(|mode| {
+            mode.as_str()
+                .is_some_and(|mode| mode.eq_ignore_ascii_case("off"))
+        })
     })
 }
 
 /// True if a list of objects from protocol to port has HTTPS and no HTTP.
 fn listens_to_https_only(value: &str) -> bool {
-    let Ok(Value::Array(listeners)) = serde_json::from_str::<Value>(value) else { return false };
-    let has = |protocol: &str| listeners.iter().any(|listener| listener.get(protocol).is_some());
+    let Ok(Value::Array(listeners)) = serde_json::from_str::<Value>(value) else {
+        return false;
+    };
+    let has = |protocol: &str| {
+        listeners
+            .iter()
+            .any(|listener| listener.get(protocol).is_some())
+    };
     has("HTTPS") && !has("HTTP")
 }

@@ -5,8 +5,12 @@ use super::{
     values::{When, has_any},
 };
 
-pub(super) const PEER: Peer =
-    Peer { name: "Traefik 2 and 3", prefixes: &["traefik.ingress.kubernetes.io/"], services: true, rows: ROWS };
+pub(super) const PEER: Peer = Peer {
+    name: "Traefik 2 and 3",
+    prefixes: &["traefik.ingress.kubernetes.io/"],
+    services: true,
+    rows: ROWS,
+};
 
 /// It took each name with its own word before the prefix and without.
 pub(super) const FIRST_PEER: Peer = Peer {
@@ -33,13 +37,23 @@ const OWN_ENTRY_POINTS: When = When::Asked(
 );
 
 const ROWS: &[Row] = &[
-    guard(&["router.middlewares", "service.middlewares"], "middlewares, which may restrict access"),
+    guard(
+        &["router.middlewares", "service.middlewares"],
+        "middlewares, which may restrict access",
+    ),
     Row {
         names: &["router.tls.options"],
         when: When::Unless(&["default"]),
-        meaning: Meaning::Guard("TLS options, which may ask for client certificates", Scope::Hosts),
+        meaning: Meaning::Guard(
+            "TLS options, which may ask for client certificates",
+            Scope::Hosts,
+        ),
     },
-    guard_when(&["router.entrypoints"], OWN_ENTRY_POINTS, "entry points of its own only"),
+    guard_when(
+        &["router.entrypoints"],
+        OWN_ENTRY_POINTS,
+        "entry points of its own only",
+    ),
     https_only(&["router.entrypoints"], SECURE_ONLY),
     https_only(&["router.tls"], When::TRUE),
     https_only(&["router.tls.certresolver"], When::ANY),
@@ -48,12 +62,27 @@ const ROWS: &[Row] = &[
         "gatelet.dev/issuer says who issues certificates, and spec.tls for which names",
     ),
     unsupported(&["router.priority"], "the longest path wins"),
-    unsupported(&["router.rulesyntax", "router.pathmatcher"], "pathType says how paths match"),
-    unsupported(&["router.observability.*"], "the settings say what is logged and measured"),
+    unsupported(
+        &["router.rulesyntax", "router.pathmatcher"],
+        "pathType says how paths match",
+    ),
+    unsupported(
+        &["router.observability.*"],
+        "the settings say what is logged and measured",
+    ),
     unsupported(&["service.sticky*"], "clients do not stick to an endpoint"),
-    unsupported(&["service.serversscheme"], "gatelet.dev/backend-protocol says what backends speak"),
-    unsupported(&["service.serverstransport"], "the timeouts and proxy.verify_backends in the settings hold"),
-    unsupported(&["service.passhostheader"], "backends get the Host that the client sent"),
+    unsupported(
+        &["service.serversscheme"],
+        "gatelet.dev/backend-protocol says what backends speak",
+    ),
+    unsupported(
+        &["service.serverstransport"],
+        "the timeouts and proxy.verify_backends in the settings hold",
+    ),
+    unsupported(
+        &["service.passhostheader"],
+        "backends get the Host that the client sent",
+    ),
     unsupported(
         &["service.nativelb", "service.nodeportlb"],
         "requests go to the endpoints, not to the address of the Service",
@@ -75,7 +104,11 @@ const FIRST_ROWS: &[Row] = &[
         ],
         "auth-type",
     ),
-    guard_when(&["whitelist-source-range"], When::Addresses { empty: false }, "clients from certain addresses only"),
+    guard_when(
+        &["whitelist-source-range"],
+        When::Addresses { empty: false },
+        "clients from certain addresses only",
+    ),
     detail(
         &[
             "whitelist-ipstrategy",
@@ -92,11 +125,21 @@ const FIRST_ROWS: &[Row] = &[
     ),
     https_only(
         &["frontend-entry-points"],
-        When::Asked(|value, _| has_any(value, SECURE) && !has_any(value, PLAIN), "a list with https, and without http"),
+        When::Asked(
+            |value, _| has_any(value, SECURE) && !has_any(value, PLAIN),
+            "a list with https, and without http",
+        ),
     ),
-    guard_when(&["frontend-entry-points"], OWN_ENTRY_POINTS, "entry points of its own only"),
+    guard_when(
+        &["frontend-entry-points"],
+        OWN_ENTRY_POINTS,
+        "entry points of its own only",
+    ),
     detail(&["auth-tls-secret"], "auth-url"),
-    unsupported(&["rewrite-target", "request-modifier", "rule-type"], "paths are not rewritten"),
+    unsupported(
+        &["rewrite-target", "request-modifier", "rule-type"],
+        "paths are not rewritten",
+    ),
     unsupported(&["app-root"], "the path / is not redirected to another one"),
     unsupported(
         &[
@@ -129,16 +172,43 @@ const FIRST_ROWS: &[Row] = &[
         ],
         "requests and responses get no further fields",
     ),
-    unsupported(&["hsts-*", "force-hsts"], "hsts in the settings says what is sent"),
+    unsupported(
+        &["hsts-*", "force-hsts"],
+        "hsts in the settings says what is sent",
+    ),
     // The hosts of the rules are the ones that are allowed.
     nothing(&["allowed-hosts"]),
-    unsupported(&["preserve-host"], "backends get the Host that the client sent"),
+    unsupported(
+        &["preserve-host"],
+        "backends get the Host that the client sent",
+    ),
     unsupported(&["priority"], "the longest path wins"),
-    unsupported(&["circuit-breaker-expression", "max-conn-*", "rate-limit"], "requests are not limited"),
-    unsupported(&["load-balancer-method"], "proxy.balance in the settings says how endpoints are chosen"),
-    unsupported(&["affinity", "session-cookie-name"], "clients do not stick to an endpoint"),
-    unsupported(&["error-pages"], "errors of backends are passed on as they are"),
-    unsupported(&["buffering"], "bodies are passed on as they come, and not collected"),
-    unsupported(&["service-weights"], "requests are not split by weight: only the Services of the rules get any"),
-    unsupported(&["protocol"], "gatelet.dev/backend-protocol says what backends speak"),
+    unsupported(
+        &["circuit-breaker-expression", "max-conn-*", "rate-limit"],
+        "requests are not limited",
+    ),
+    unsupported(
+        &["load-balancer-method"],
+        "proxy.balance in the settings says how endpoints are chosen",
+    ),
+    unsupported(
+        &["affinity", "session-cookie-name"],
+        "clients do not stick to an endpoint",
+    ),
+    unsupported(
+        &["error-pages"],
+        "errors of backends are passed on as they are",
+    ),
+    unsupported(
+        &["buffering"],
+        "bodies are passed on as they come, and not collected",
+    ),
+    unsupported(
+        &["service-weights"],
+        "requests are not split by weight: only the Services of the rules get any",
+    ),
+    unsupported(
+        &["protocol"],
+        "gatelet.dev/backend-protocol says what backends speak",
+    ),
 ];

@@ -100,7 +100,9 @@ pub(super) struct Siblings<'a> {
 impl Siblings<'_> {
     /// The value of another annotation, without white space around it.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.annotations.get(&*format!("{}{name}", self.prefix)).map(|value| value.trim())
+        self.annotations
+            .get(&*format!("{}{name}", self.prefix))
+            .map(|value| value.trim())
     }
 }
 
@@ -115,7 +117,9 @@ impl When {
     pub(super) fn holds(self, value: &str, siblings: &Siblings<'_>) -> bool {
         match self {
             Self::Always => true,
-            Self::Unless(words) => !value.is_empty() && !words.iter().any(|word| value.eq_ignore_ascii_case(word)),
+            Self::Unless(words) => {
+                !value.is_empty() && !words.iter().any(|word| value.eq_ignore_ascii_case(word))
+            }
             Self::Addresses { empty } if value.is_empty() => empty,
             Self::Addresses { .. } => !holds_everybody(value),
             Self::Snippet => !value.is_empty() && !is_harmless_snippet(value),
@@ -131,8 +135,12 @@ impl When {
             Self::Unless(words) if words == NO => "true".to_owned(),
             Self::Unless(words) => format!("any value but an empty one and {}", words.join(", ")),
             Self::Addresses { empty: true } => "a list that does not hold everybody".to_owned(),
-            Self::Addresses { empty: false } => "a list that is not empty and does not hold everybody".to_owned(),
-            Self::Snippet => "one that configures more than responses, buffers and timeouts".to_owned(),
+            Self::Addresses { empty: false } => {
+                "a list that is not empty and does not hold everybody".to_owned()
+            }
+            Self::Snippet => {
+                "one that configures more than responses, buffers and timeouts".to_owned()
+            }
             Self::Asked(_holds, words) => words.to_owned(),
         }
     }
@@ -141,7 +149,11 @@ impl When {
 /// True if a list of addresses and networks holds all of IPv4 or all of IPv6. A list with anything
 /// else in it does not count.
 fn holds_everybody(value: &str) -> bool {
-    let parsed: Option<Vec<IpNet>> = value.split([',', ' ', '\n']).filter(|one| !one.is_empty()).map(network).collect();
+    let parsed: Option<Vec<IpNet>> = value
+        .split([',', ' ', '\n'])
+        .filter(|one| !one.is_empty())
+        .map(network)
+        .collect();
     let Some(networks) = parsed else { return false };
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for network in networks {
@@ -150,20 +162,30 @@ fn holds_everybody(value: &str) -> bool {
             IpNet::V6(network) => v6.push(network),
         }
     }
-    Ipv4Net::aggregate(&v4).iter().any(|one| one.prefix_len() == 0)
-        || Ipv6Net::aggregate(&v6).iter().any(|one| one.prefix_len() == 0)
+    Ipv4Net::aggregate(&v4)
+        .iter()
+        .any(|one| one.prefix_len() == 0)
+        || Ipv6Net::aggregate(&v6)
+            .iter()
+            .any(|one| one.prefix_len() == 0)
 }
 
 fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// True if every directive of a snippet is known to restrict nobody. A snippet with blocks, or one
 /// that cannot be parsed, is not harmless.
 fn is_harmless_snippet(snippet: &str) -> bool {
-    let Some(directives) = directives(snippet) else { return false };
+    let Some(directives) = directives(snippet) else {
+        return false;
+    };
     directives.iter().all(|words| match &**words {
-        [name, field, ..] if name == "proxy_set_header" => HARMLESS_FIELDS.contains(&&*field.to_ascii_lowercase()),
+        [name, field, ..] if name == "proxy_set_header" => {
+            HARMLESS_FIELDS.contains(&&*field.to_ascii_lowercase())
+        }
         [name, ..] => HARMLESS_DIRECTIVES.contains(&&**name),
         [] => true,
     })
@@ -235,11 +257,20 @@ pub(super) const ABSOLUTE_URL: When = When::Asked(
 
 /// Lists of ports that lack the usual ones.
 pub(super) const OTHER_PORTS: When = When::Asked(
-    |value, _| !value.is_empty() && !value.split(',').any(|port| ["80", "443"].contains(&port.trim())),
+    |value, _| {
+        !value.is_empty()
+            && !value
+                .split(',')
+                .any(|port| ["80", "443"].contains(&port.trim()))
+    },
     "ports without 80 and 443",
 );
 
 /// True if a list with commas has one of the words.
 pub(super) fn has_any(list: &str, words: &[&str]) -> bool {
-    list.split(',').any(|one| words.iter().any(|word| one.trim().eq_ignore_ascii_case(word)))
+    list.split(',').any(|one| {
+        words
+            .iter()
+            .any(|word| one.trim().eq_ignore_ascii_case(word))
+    })
 }

@@ -13,39 +13,98 @@ use super::{
 /// What a value of an annotation comes to: what it sets, and the reasons of what is said about it.
 fn read(name: &str, value: &str) -> (String, Vec<&'static str>) {
     let mut asked = annotations::read(&[(name.into(), value.into())]);
-    let reasons = std::mem::take(&mut asked.complaints).iter().map(|one| one.reason).collect();
+    let reasons = std::mem::take(&mut asked.complaints)
+        .iter()
+        .map(|one| one.reason)
+        .collect();
     (format!("{asked:?}"), reasons)
 }
 
-/// For each row: values that set something, that are taken without an effect, and that make no sense.
+/// For each row: values that set something, that are taken without an effect, and that make no
+/// sense.
 const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
     (
         "ssl-redirect",
-        &["true", "True", "TRUE", "t", "T", "1", "false", "False", "FALSE", "f", "F", "0"],
+        &[
+            "true", "True", "TRUE", "t", "T", "1", "false", "False", "FALSE", "f", "F", "0",
+        ],
         &[],
         &["", "maybe", "tRue", "yes", "on", "01"],
     ),
-    ("force-ssl-redirect", &["true", " true ", "1"], &["false", "0"], &["", "2"]),
-    ("backend-protocol", &["HTTP", "https", "GRPC", "GRPCS", "AUTO_HTTP"], &[], &["", "FCGI"]),
+    (
+        "force-ssl-redirect",
+        &["true", " true ", "1"],
+        &["false", "0"],
+        &["", "2"],
+    ),
+    (
+        "backend-protocol",
+        &["HTTP", "https", "GRPC", "GRPCS", "AUTO_HTTP"],
+        &[],
+        &["", "FCGI"],
+    ),
     ("ingress.allow-http", &["false"], &["true"], &["", "maybe"]),
     ("issuer", &["lab", "lab,letsencrypt"], &[], &[""]),
     ("cluster-issuer", &["lab"], &[], &["", " "]),
     ("tls-acme", &["true", "T"], &["false", "F"], &["", "yes"]),
-    ("common-name", &["a.example", "*.a.example"], &[], &["", "a b", "a.example/"]),
-    ("ip-sans", &["192.0.2.1", "192.0.2.1, 2001:db8::1"], &[], &["", "192.0.2", "192.0.2.1,", "a.example"]),
+    (
+        "common-name",
+        &["a.example", "*.a.example"],
+        &[],
+        &["", "a b", "a.example/"],
+    ),
+    (
+        "ip-sans",
+        &["192.0.2.1", "192.0.2.1, 2001:db8::1"],
+        &[],
+        &["", "192.0.2", "192.0.2.1,", "a.example"],
+    ),
     (
         "duration",
         &["2160h", "1h30m", "1.5h", "90m0.5s", "10ms", "5us", "5µs"],
         &[],
-        &["", "0s", "90", "90d", "h", "-1h", "1h 30m", ".h", "1..5h", "9999999999h", "1e3h", "NaNs"],
+        &[
+            "",
+            "0s",
+            "90",
+            "90d",
+            "h",
+            "-1h",
+            "1h 30m",
+            ".h",
+            "1..5h",
+            "9999999999h",
+            "1e3h",
+            "NaNs",
+        ],
     ),
     ("renew-before", &["720h"], &[], &["", "33%", "0"]),
-    ("renew-before-percentage", &["1", "33", "99"], &[], &["", "0", "100", "33%", "-1", "1.5"]),
+    (
+        "renew-before-percentage",
+        &["1", "33", "99"],
+        &[],
+        &["", "0", "100", "33%", "-1", "1.5"],
+    ),
     ("key-type", &["p256", "P384"], &[], &["", "rsa2048"]),
-    ("private-key-size", &["256", "384"], &["2048", "4096"], &["", "0", "255", "P256"]),
+    (
+        "private-key-size",
+        &["256", "384"],
+        &["2048", "4096"],
+        &["", "0", "255", "P256"],
+    ),
     ("private-key-algorithm", &[], &["ECDSA"], &["", "DSA"]),
-    ("private-key-rotation-policy", &["Never"], &["Always"], &["", "never"]),
-    ("private-key-encoding", &[], &["PKCS1", "PKCS8"], &["", "DER"]),
+    (
+        "private-key-rotation-policy",
+        &["Never"],
+        &["Always"],
+        &["", "never"],
+    ),
+    (
+        "private-key-encoding",
+        &[],
+        &["PKCS1", "PKCS8"],
+        &["", "DER"],
+    ),
     ("issuer-kind", &[], &["ClusterIssuer", ""], &[]),
     ("issuer-group", &[], &["cert-manager.io"], &[]),
     ("usages", &[], &["server auth"], &[]),
@@ -60,23 +119,40 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
 fn every_row_reads_its_values_and_says_what_makes_no_sense() {
     let nothing = format!("{:?}", annotations::Asked::default());
     for row in ANNOTATIONS {
-        let names = row.prefixes.iter().map(|prefix| format!("{prefix}{}", row.name.replace('*', "countries")));
+        let names = row
+            .prefixes
+            .iter()
+            .map(|prefix| format!("{prefix}{}", row.name.replace('*', "countries")));
         for name in names {
             let values = VALUES.iter().find(|(named, ..)| *named == row.name);
             let Some((_, setting, idle, nonsense)) = values else {
                 // Those that something is said about come below.
-                assert!(["email-sans", "uri-sans", "unsupported-guards"].contains(&row.name), "{name}");
+                assert!(
+                    ["email-sans", "uri-sans", "unsupported-guards"].contains(&row.name),
+                    "{name}"
+                );
                 continue;
             };
             for value in *setting {
                 let (asked, reasons) = read(&name, value);
-                assert!(asked != nothing && reasons.is_empty(), "{name}: {value:?}: {reasons:?}");
+                assert!(
+                    asked != nothing && reasons.is_empty(),
+                    "{name}: {value:?}: {reasons:?}"
+                );
             }
             for value in *idle {
-                assert_eq!(read(&name, value), (nothing.clone(), vec![]), "{name}: {value:?}");
+                assert_eq!(
+                    read(&name, value),
+                    (nothing.clone(), vec![]),
+                    "{name}: {value:?}"
+                );
             }
             for value in *nonsense {
-                assert_eq!(read(&name, value), (nothing.clone(), vec!["InvalidAnnotation"]), "{name}: {value:?}");
+                assert_eq!(
+                    read(&name, value),
+                    (nothing.clone(), vec!["InvalidAnnotation"]),
+                    "{name}: {value:?}"
+                );
             }
         }
     }
@@ -89,7 +165,10 @@ fn every_row_reads_its_values_and_says_what_makes_no_sense() {
     ] {
         assert_eq!(read(name, value).1, ["UnsupportedAnnotation"], "{name}");
     }
-    assert_eq!(read("cert-manager.io/alt-names", "x"), (nothing, vec!["UnknownAnnotation"]));
+    assert_eq!(
+        read("cert-manager.io/alt-names", "x"),
+        (nothing, vec!["UnknownAnnotation"])
+    );
 }
 
 #[test]
@@ -101,27 +180,47 @@ fn a_decision_about_guards_that_makes_no_sense_refuses() {
         ("", UnsupportedGuards::Refuse, 1),
     ] {
         let asked = annotations::read(&[("gatelet.dev/unsupported-guards".into(), value.into())]);
-        assert_eq!((asked.guards, asked.complaints.len()), (Some(guards), complaints), "{value:?}");
+        assert_eq!(
+            (asked.guards, asked.complaints.len()),
+            (Some(guards), complaints),
+            "{value:?}"
+        );
     }
 }
 
 #[test]
 fn durations_are_read_as_go_writes_them() {
-    for (value, seconds) in
-        [("2160h", 7_776_000.0), ("2160h0m0s", 7_776_000.0), ("1h30m", 5400.0), ("1.5h", 5400.0), ("1m0.5s", 60.5)]
-    {
+    for (value, seconds) in [
+        ("2160h", 7_776_000.0),
+        ("2160h0m0s", 7_776_000.0),
+        ("1h30m", 5400.0),
+        ("1.5h", 5400.0),
+        ("1m0.5s", 60.5),
+    ] {
         let asked = annotations::read(&[("gatelet.dev/duration".into(), value.into())]);
-        assert_eq!(asked.duration, Some(Duration::from_secs_f64(seconds)), "{value}");
+        assert_eq!(
+            asked.duration,
+            Some(Duration::from_secs_f64(seconds)),
+            "{value}"
+        );
     }
 }
 
 #[test]
 fn of_several_that_set_the_same_the_upper_one_holds_if_it_makes_sense() {
     let asked = |all: &[(&str, &str)]| {
-        annotations::read(&all.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect::<Vec<_>>())
+        annotations::read(
+            &all.iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect::<Vec<_>>(),
+        )
     };
     let both = |ours: &str| {
-        asked(&[("gatelet.dev/ssl-redirect", ours), ("nginx.ingress.kubernetes.io/ssl-redirect", "true")]).redirect
+        asked(&[
+            ("gatelet.dev/ssl-redirect", ours),
+            ("nginx.ingress.kubernetes.io/ssl-redirect", "true"),
+        ])
+        .redirect
     };
     assert_eq!((both("false"), both("maybe")), (Some(false), Some(true)));
     let key = asked(&[
@@ -130,19 +229,40 @@ fn of_several_that_set_the_same_the_upper_one_holds_if_it_makes_sense() {
         ("gatelet.dev/key-type", "p256"),
     ]);
     assert_eq!(key.key_type, Some(WishKey::P256));
-    let mut renewal = vec![("cert-manager.io/renew-before-percentage", "20"), ("gatelet.dev/renew-before", "30h")];
-    assert_eq!(asked(&renewal).renew_before.map(|(_, is)| is), Some(WishRenewal::Time(Duration::from_secs(108_000))));
+    let mut renewal = vec![
+        ("cert-manager.io/renew-before-percentage", "20"),
+        ("gatelet.dev/renew-before", "30h"),
+    ];
+    assert_eq!(
+        asked(&renewal).renew_before.map(|(_, is)| is),
+        Some(WishRenewal::Time(Duration::from_secs(108_000)))
+    );
     renewal.push(("cert-manager.io/duration", "30h"));
     let asked = asked(&renewal);
-    assert_eq!((asked.renew_before.is_none(), asked.complaints.len()), (true, 1), "it would be renewed for ever");
+    assert_eq!(
+        (asked.renew_before.is_none(), asked.complaints.len()),
+        (true, 1),
+        "it would be renewed for ever"
+    );
 }
 
 /// The page, from the table.
 fn page() -> String {
     let mut page = "| annotation | values | effect |\n|---|---|---|\n".to_owned();
     for row in ANNOTATIONS {
-        let names: Vec<String> = row.prefixes.iter().map(|prefix| format!("`{prefix}{}`", row.name)).collect();
-        writeln!(page, "| {} | {} | {} |", names.join(" "), row.values, row.effect).expect("memory");
+        let names: Vec<String> = row
+            .prefixes
+            .iter()
+            .map(|prefix| format!("`{prefix}{}`", row.name))
+            .collect();
+        writeln!(
+            page,
+            "| {} | {} | {} |",
+            names.join(" "),
+            row.values,
+            row.effect
+        )
+        .expect("memory");
     }
     page
 }
@@ -151,10 +271,15 @@ fn page() -> String {
 fn effect(meaning: Meaning) -> String {
     match meaning {
         Meaning::Guard(what, Scope::Paths) => format!("**503**: it asks for {what}"),
-        Meaning::Guard(what, Scope::Hosts) => format!("**503 on the whole host**: it asks for {what}"),
-        Meaning::Guard(what, Scope::Mergeable) => format!("**503**, of a master on the whole host: it asks for {what}"),
+        Meaning::Guard(what, Scope::Hosts) => {
+            format!("**503 on the whole host**: it asks for {what}")
+        }
+        Meaning::Guard(what, Scope::Mergeable) => {
+            format!("**503**, of a master on the whole host: it asks for {what}")
+        }
         Meaning::Passthrough => {
-            "**503 on the whole host**: it asks for TLS that the backend terminates itself".to_owned()
+            "**503 on the whole host**: it asks for TLS that the backend terminates itself"
+                .to_owned()
         }
         Meaning::Canary => "**not served**: it asks for a part of the requests".to_owned(),
         Meaning::HttpsOnly => "plain HTTP is redirected to HTTPS".to_owned(),
@@ -167,16 +292,33 @@ fn effect(meaning: Meaning) -> String {
 
 /// The part of the page about a controller.
 fn section(peer: &Peer) -> String {
-    let quoted = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" ");
+    let quoted = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     let prefixes = match peer.prefixes {
         [""] => "Without a prefix".to_owned(),
         prefixes => format!("Under {}", quoted(prefixes)),
     };
-    let services = if peer.services { ", on Services too" } else { "" };
+    let services = if peer.services {
+        ", on Services too"
+    } else {
+        ""
+    };
     let mut section = format!("### {}\n\n{prefixes}{services}:\n\n", peer.name);
     section += "| annotation | with | effect here |\n|---|---|---|\n";
     for row in peer.rows {
-        writeln!(section, "| {} | {} | {} |", quoted(row.names), row.values(), effect(row.meaning)).expect("memory");
+        writeln!(
+            section,
+            "| {} | {} | {} |",
+            quoted(row.names),
+            row.values(),
+            effect(row.meaning)
+        )
+        .expect("memory");
     }
     section
 }
@@ -187,9 +329,15 @@ fn the_page_of_annotations_is_the_tables() {
     let peers = PEERS.iter().filter(|peer| !peer.rows.is_empty());
     let sections: Vec<String> = peers.map(|peer| section(peer)).collect();
     for part in [page(), sections.join("\n")] {
-        assert!(text.contains(&part), "docs/annotations.md lacks this:\n{part}");
+        assert!(
+            text.contains(&part),
+            "docs/annotations.md lacks this:\n{part}"
+        );
     }
     for word in GUARD_WORDS {
-        assert!(text.contains(&format!("`{word}`")), "docs/annotations.md does not name {word}");
+        assert!(
+            text.contains(&format!("`{word}`")),
+            "docs/annotations.md does not name {word}"
+        );
     }
 }

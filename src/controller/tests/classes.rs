@@ -16,7 +16,10 @@ fn of_class(name: &str, class: Option<&str>, old: Option<&str>) -> Value {
 
 /// Class and number of Ingresses.
 fn counts(classes: &[OtherClass]) -> Vec<(&str, usize)> {
-    classes.iter().map(|one| (&*one.class, one.ingresses)).collect()
+    classes
+        .iter()
+        .map(|one| (&*one.class, one.ingresses))
+        .collect()
 }
 
 #[test]
@@ -33,7 +36,10 @@ fn ingresses_of_other_classes_are_counted() {
     index.apply(apply(of_class("ours", Some("gatelet"), None)));
     assert_eq!(index.compile().other_classes, None);
     index.apply(delete(Kind::Ingress, "c"));
-    assert_eq!(counts(&index.compile().other_classes.expect("they changed")), [("nginx", 2)]);
+    assert_eq!(
+        counts(&index.compile().other_classes.expect("they changed")),
+        [("nginx", 2)]
+    );
     assert_eq!(counts(&index.other_classes()), [("nginx", 2)]);
 }
 
@@ -41,7 +47,11 @@ fn ingresses_of_other_classes_are_counted() {
 fn many_classes_are_put_together() {
     let mut index = index();
     for number in 0..20 {
-        index.apply(apply(of_class(&format!("i{number}"), Some(&format!("class-{number}")), None)));
+        index.apply(apply(of_class(
+            &format!("i{number}"),
+            Some(&format!("class-{number}")),
+            None,
+        )));
     }
     let told = index.compile().other_classes.expect("they are new");
     assert_eq!(told.len(), 16);
@@ -66,7 +76,15 @@ fn guards_of_other_classes_are_counted() {
         ("nginx.ingress.kubernetes.io/auth-type".into(), 2),
         ("nginx.ingress.kubernetes.io/ssl-passthrough".into(), 1),
     ];
-    assert_eq!(told, [OtherClass { class: "nginx".into(), ingresses: 4, guarded: 3, guards: guards.into() }]);
+    assert_eq!(
+        told,
+        [OtherClass {
+            class: "nginx".into(),
+            ingresses: 4,
+            guarded: 3,
+            guards: guards.into()
+        }]
+    );
 }
 
 #[test]
@@ -90,7 +108,11 @@ fn classes_of_the_settings_are_taken_over() {
         })));
     }
     // Ingresses without a class are of the default one.
-    index.apply(Event::Delete(Key { kind: Kind::IngressClass, namespace: "".into(), name: "gatelet".into() }));
+    index.apply(Event::Delete(Key {
+        kind: Kind::IngressClass,
+        namespace: "".into(),
+        name: "gatelet".into(),
+    }));
     index.apply(apply(of_class("none", None, None)));
     index.compile();
     assert_eq!(met(&index, "none.example", "/"), "empty");

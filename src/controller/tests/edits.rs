@@ -1,4 +1,5 @@
-//! What an edit costs: only what it touches is compiled anew; and what a kind that is not given comes to.
+//! What an edit costs: only what it touches is compiled anew; and what a kind that is not given
+//! comes to.
 
 use super::*;
 
@@ -6,8 +7,16 @@ use super::*;
 fn one_changed_ingress_of_ten_thousand_compiles_its_own_host_only() {
     let mut index = index();
     index.apply(apply(service("web")));
-    let objects =
-        (0..10_000).map(|n| object(ingress(&format!("i{n}"), &format!("h{n}.example"), "/", "web"))).collect();
+    let objects = (0..10_000)
+        .map(|n| {
+            object(ingress(
+                &format!("i{n}"),
+                &format!("h{n}.example"),
+                "/",
+                "web",
+            ))
+        })
+        .collect();
     index.apply(Event::Reset(Kind::Ingress, objects));
     index.compile();
     let before = index.table().clone();
@@ -17,7 +26,9 @@ fn one_changed_ingress_of_ten_thousand_compiles_its_own_host_only() {
     let changed: Vec<String> = (0..10_000)
         .map(|n| format!("h{n}.example"))
         .filter(|host| {
-            let of = |table: &crate::routing::RoutingTable| table.host(Some(host)).expect("its rules").clone();
+            let of = |table: &crate::routing::RoutingTable| {
+                table.host(Some(host)).expect("its rules").clone()
+            };
             !Arc::ptr_eq(&of(&before), &of(after))
         })
         .collect();
@@ -27,7 +38,11 @@ fn one_changed_ingress_of_ten_thousand_compiles_its_own_host_only() {
     // And a request looks at the rules of its own host, however many others there are.
     assert_eq!(after.explain(Some("h77.example"), "/new").len(), 1);
     // A Service that all use touches all, an edit of its endpoints none.
-    index.apply(apply(slice("s", "web", json!([{"addresses": ["10.0.0.1"]}]))));
+    index.apply(apply(slice(
+        "s",
+        "web",
+        json!([{"addresses": ["10.0.0.1"]}]),
+    )));
     assert!(index.compile().table.is_none());
 }
 
@@ -40,15 +55,33 @@ fn a_secret_is_not_called_missing_where_none_can_be_read() {
         ingress["spec"]["tls"] = json!([{"hosts": [host], "secretName": host}]);
         index.apply(apply(ingress));
     }
-    index.apply(Event::Reset(Kind::Secret, vec![object(secret("b.example", "b.example"))]));
-    assert_eq!(reasons(&index.compile()), [("one".to_owned(), "SecretNotFound")]);
+    index.apply(Event::Reset(
+        Kind::Secret,
+        vec![object(secret("b.example", "b.example"))],
+    ));
+    assert_eq!(
+        reasons(&index.compile()),
+        [("one".to_owned(), "SecretNotFound")]
+    );
     // The right to read them is lost, and given back: what was known is served on meanwhile.
     index.apply(Event::Refused(Kind::Secret));
     let output = index.compile();
     assert_eq!(reasons(&output), [("one".to_owned(), "SecretsForbidden")]);
     let message = &output.findings.as_ref().expect("findings")[0].message;
-    assert!(message.contains("does not allow gatelet to read Secrets"), "{message}");
-    assert!(output.certificates.is_none(), "the same certificates as before");
-    index.apply(Event::Reset(Kind::Secret, vec![object(secret("a.example", "a.example"))]));
-    assert_eq!(reasons(&index.compile()), [("two".to_owned(), "SecretNotFound")]);
+    assert!(
+        message.contains("does not allow gatelet to read Secrets"),
+        "{message}"
+    );
+    assert!(
+        output.certificates.is_none(),
+        "the same certificates as before"
+    );
+    index.apply(Event::Reset(
+        Kind::Secret,
+        vec![object(secret("a.example", "a.example"))],
+    ));
+    assert_eq!(
+        reasons(&index.compile()),
+        [("two".to_owned(), "SecretNotFound")]
+    );
 }

@@ -4,8 +4,20 @@ use super::*;
 
 /// The findings about Services.
 fn said(output: &Output) -> Vec<(String, &'static str, String)> {
-    let findings = output.findings.iter().flatten().filter(|finding| finding.about.key.kind == Kind::Service);
-    findings.map(|finding| (finding.about.key.name.to_string(), finding.reason, finding.message.to_string())).collect()
+    let findings = output
+        .findings
+        .iter()
+        .flatten()
+        .filter(|finding| finding.about.key.kind == Kind::Service);
+    findings
+        .map(|finding| {
+            (
+                finding.about.key.name.to_string(),
+                finding.reason,
+                finding.message.to_string(),
+            )
+        })
+        .collect()
 }
 
 fn named(mut slice: Value, port: &str) -> Value {
@@ -30,7 +42,14 @@ fn a_slice_with_another_name_for_the_port_is_a_finding() {
     assert_eq!(met(&index, "a.example", "/"), "empty");
     let expected = "no endpoints for port 80, 503: its name in the Service is \"web\", and EndpointSlice web-1 has \
                     \"http\". Give it the same name in both";
-    assert_eq!(said(&output), [("web".to_owned(), "EndpointPortMismatch", expected.to_owned())]);
+    assert_eq!(
+        said(&output),
+        [(
+            "web".to_owned(),
+            "EndpointPortMismatch",
+            expected.to_owned()
+        )]
+    );
     let about = &output.findings.as_ref().expect("findings")[0].about;
     assert_eq!((about.key.kind, &*about.uid), (Kind::Service, "uid-web"));
 
@@ -38,7 +57,10 @@ fn a_slice_with_another_name_for_the_port_is_a_finding() {
     index.apply(apply(slice("web-2", "web", endpoints())));
     let output = index.compile();
     live(&output);
-    assert_eq!((met(&index, "a.example", "/"), said(&output)), ("10.0.0.1:8080".to_owned(), vec![]));
+    assert_eq!(
+        (met(&index, "a.example", "/"), said(&output)),
+        ("10.0.0.1:8080".to_owned(), vec![])
+    );
     index.apply(delete(Kind::EndpointSlice, "web-2"));
     live(&index.compile());
     index.apply(delete(Kind::Ingress, "web"));
@@ -58,7 +80,11 @@ fn each_form_of_another_port_name_is_said() {
             json!([{"port": 1}]),
             "is \"web\", and EndpointSlice s has without a name",
         ),
-        (json!({"name": "web", "port": 80}), json!([]), "is \"web\", and EndpointSlice s has no TCP port"),
+        (
+            json!({"name": "web", "port": 80}),
+            json!([]),
+            "is \"web\", and EndpointSlice s has no TCP port",
+        ),
         (
             json!({"name": "web", "port": 80}),
             json!([{"name": "web", "port": 1, "protocol": "UDP"}]),
@@ -85,7 +111,10 @@ fn a_service_without_ready_pods_is_no_finding() {
     index.apply(apply(service("unused")));
     index.apply(apply(ingress("web", "a.example", "/", "web")));
     index.apply(apply(named(slice("web-1", "web", json!([])), "http")));
-    index.apply(apply(named(slice("unused-1", "unused", endpoints()), "http")));
+    index.apply(apply(named(
+        slice("unused-1", "unused", endpoints()),
+        "http",
+    )));
     assert_eq!(said(&index.compile()), []);
 }
 
@@ -110,7 +139,9 @@ fn a_selector_in_the_mini_cluster_is_a_finding() {
         if let [(name, reason, message)] = &said(&output)[..] {
             assert_eq!((&**name, *reason), ("web", "SelectorWithoutPods"));
             assert!(
-                message.contains("write an EndpointSlice with the label kubernetes.io/service-name: web"),
+                message.contains(
+                    "write an EndpointSlice with the label kubernetes.io/service-name: web"
+                ),
                 "{message}"
             );
         }
@@ -118,7 +149,11 @@ fn a_selector_in_the_mini_cluster_is_a_finding() {
         // Somebody filled in the endpoints all the same.
         index.apply(apply(slice("web-1", "web", endpoints())));
         let output = index.compile();
-        assert_eq!((output.findings.is_some(), said(&output).len()), (expected == 1, 0), "{selector} {standalone}");
+        assert_eq!(
+            (output.findings.is_some(), said(&output).len()),
+            (expected == 1, 0),
+            "{selector} {standalone}"
+        );
     }
 }
 
@@ -135,7 +170,12 @@ fn the_services_of_default_backends_are_looked_at_too() {
     let mut all = ingress("all", "", "/", "all");
     all["spec"] = json!({"defaultBackend": {"service": {"name": "all", "port": {"number": 80}}}});
     index.apply(apply(all));
-    let names = |output: &Output| said(output).into_iter().map(|(name, ..)| name).collect::<Vec<_>>();
+    let names = |output: &Output| {
+        said(output)
+            .into_iter()
+            .map(|(name, ..)| name)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(&index.compile()), ["all"]);
     index.apply(delete(Kind::Ingress, "all"));
     assert_eq!(names(&index.compile()), ["last"]);

@@ -32,7 +32,13 @@ fn with(annotations: &[(&str, &str)]) -> (String, Said) {
 fn said(output: &Output) -> Said {
     let findings = output.findings.iter().flatten();
     findings
-        .map(|one| (one.reason, one.severity == crate::objects::EventType::Warning, one.field.to_string()))
+        .map(|one| {
+            (
+                one.reason,
+                one.severity == crate::objects::EventType::Warning,
+                one.field.to_string(),
+            )
+        })
         .collect()
 }
 
@@ -45,15 +51,35 @@ fn samples(row: &Row) -> (Vec<&'static str>, Vec<&'static str>) {
     match &*row.values() {
         "any value" => (vec!["x", ""], vec![]),
         "any value but an empty one" => (vec!["x", "false"], vec!["", " "]),
-        "true" => (vec!["true", "True", "1", "yes"], vec!["", "false", "False", "0", "off", "no"]),
+        "true" => (
+            vec!["true", "True", "1", "yes"],
+            vec!["", "false", "False", "0", "off", "no"],
+        ),
         "any value but an empty one and none" => (vec!["oidc"], vec!["none", ""]),
         "any value but an empty one and default" => (vec!["mtls@file"], vec!["default", ""]),
-        "any value but an empty one and internet-facing" => (vec!["internal"], vec!["internet-facing", ""]),
-        "any value but an empty one and off, inactive, simulate" => (vec!["active"], vec!["off", "simulate", ""]),
+        "any value but an empty one and internet-facing" => {
+            (vec!["internal"], vec!["internet-facing", ""])
+        }
+        "any value but an empty one and off, inactive, simulate" => {
+            (vec!["active"], vec!["off", "simulate", ""])
+        }
         "a list that does not hold everybody" => (vec!["10.0.0.0/8", "", "x"], vec!["0.0.0.0/0"]),
         "a list that is not empty and does not hold everybody" => (
-            vec!["10.0.0.0/8", "192.0.2.1, 2001:db8::/32", "x", "0.0.0.0/0,x", "patterns/ips", "0.0.0.0/0,!10.0.0.0/8"],
-            vec!["", "0.0.0.0/0", "::/0", "10.0.0.0/8, 0.0.0.0/0, ::/0", "0.0.0.0/1,128.0.0.0/1"],
+            vec![
+                "10.0.0.0/8",
+                "192.0.2.1, 2001:db8::/32",
+                "x",
+                "0.0.0.0/0,x",
+                "patterns/ips",
+                "0.0.0.0/0,!10.0.0.0/8",
+            ],
+            vec![
+                "",
+                "0.0.0.0/0",
+                "::/0",
+                "10.0.0.0/8, 0.0.0.0/0, ::/0",
+                "0.0.0.0/1,128.0.0.0/1",
+            ],
         ),
         "one that configures more than responses, buffers and timeouts" => (
             vec![
@@ -82,25 +108,40 @@ fn samples(row: &Row) -> (Vec<&'static str>, Vec<&'static str>) {
         "any value but an empty one, unless `auth-tls-verify-client` is off without `auth-tls-match-cn`" => {
             (vec!["default/ca"], vec![""])
         }
-        "any value but an empty one, unless `waf-mode` is detect" => (vec!["modsecurity"], vec![""]),
-        "a whole URL" => (vec!["https://b.example/", "HTTP://b.example/x"], vec!["/", "/$1", ""]),
-        "ports without 80 and 443" => (vec!["8080", "8080,8443"], vec!["", "80", "8443, 443"]),
-        "a list without web, http, websecure and https" => (vec!["internal", "a,b"], vec!["", "web", "x,websecure"]),
-        "a list with websecure or https, and without web and http" => {
-            (vec!["websecure", "websecure,internal", "HTTPS"], vec!["", "web", "web,websecure"])
+        "any value but an empty one, unless `waf-mode` is detect" => {
+            (vec!["modsecurity"], vec![""])
         }
+        "a whole URL" => (
+            vec!["https://b.example/", "HTTP://b.example/x"],
+            vec!["/", "/$1", ""],
+        ),
+        "ports without 80 and 443" => (vec!["8080", "8080,8443"], vec!["", "80", "8443, 443"]),
+        "a list without web, http, websecure and https" => {
+            (vec!["internal", "a,b"], vec!["", "web", "x,websecure"])
+        }
+        "a list with websecure or https, and without web and http" => (
+            vec!["websecure", "websecure,internal", "HTTPS"],
+            vec!["", "web", "web,websecure"],
+        ),
         "a list with https, and without http" => (vec!["https"], vec!["", "http", "http,https"]),
-        "a list without http, https, grpc and grpcs" => (vec!["tls_passthrough", "tcp"], vec!["", "http", "https"]),
+        "a list without http, https, grpc and grpcs" => {
+            (vec!["tls_passthrough", "tcp"], vec!["", "http", "https"])
+        }
         "a list with https or grpcs, and without http and grpc" => {
             (vec!["https", "grpcs,https"], vec!["", "http,https"])
         }
         "any value but an empty one, unless every mode is off" => (
-            vec!["[{\"port\": 443, \"mode\": \"verify\"}]", "x", "[{\"mode\":\"off\"},{\"mode\":\"passthrough\"}]"],
+            vec![
+                "[{\"port\": 443, \"mode\": \"verify\"}]",
+                "x",
+                "[{\"mode\":\"off\"},{\"mode\":\"passthrough\"}]",
+            ],
             vec!["", "[{\"port\": 443, \"mode\": \"off\"}]"],
         ),
-        "a list with HTTPS and without HTTP" => {
-            (vec!["[{\"HTTPS\": 443}]"], vec!["", "[{\"HTTP\": 80}, {\"HTTPS\": 443}]", "x"])
-        }
+        "a list with HTTPS and without HTTP" => (
+            vec!["[{\"HTTPS\": 443}]"],
+            vec!["", "[{\"HTTP\": 80}, {\"HTTPS\": 443}]", "x"],
+        ),
         other => panic!("no samples of {other:?}"),
     }
 }
@@ -110,7 +151,9 @@ fn every_name() -> impl Iterator<Item = (&'static Peer, &'static Row, String)> {
     PEERS.iter().flat_map(|peer| {
         peer.rows.iter().flat_map(move |row| {
             let names = row.names.iter().flat_map(move |name| {
-                peer.prefixes.iter().map(move |prefix| format!("{prefix}{}", name.replace('*', "x")))
+                peer.prefixes
+                    .iter()
+                    .map(move |prefix| format!("{prefix}{}", name.replace('*', "x")))
             });
             names.map(move |name| (*peer, row, name))
         })
@@ -125,15 +168,33 @@ fn each_guard_closes_with_its_values_only() {
         let (guarded, harmless) = samples(row);
         for value in guarded {
             let (met, said) = with(&[(&name, value)]);
-            assert!(met == "UnsupportedGuard" || met == "UnsupportedPassthrough", "{name}: {value:?}: {met}");
-            assert_eq!(said, [("UnsupportedGuard", true, field(&name))], "{name}: {value:?}");
+            assert!(
+                met == "UnsupportedGuard" || met == "UnsupportedPassthrough",
+                "{name}: {value:?}: {met}"
+            );
+            assert_eq!(
+                said,
+                [("UnsupportedGuard", true, field(&name))],
+                "{name}: {value:?}"
+            );
         }
         // Under a shared prefix another controller may see a guard in it.
-        let is_shared = PEERS.iter().filter(|one| one.prefixes.iter().any(|one| name.starts_with(*one))).count() > 2;
-        for value in harmless.iter().filter(|_| !is_shared && !peer.name.is_empty()) {
+        let is_shared = PEERS
+            .iter()
+            .filter(|one| one.prefixes.iter().any(|one| name.starts_with(*one)))
+            .count()
+            > 2;
+        for value in harmless
+            .iter()
+            .filter(|_| !is_shared && !peer.name.is_empty())
+        {
             let (met, said) = with(&[(&name, value)]);
             assert_eq!(met, "empty", "{name}: {value:?}: {said:?}");
-            assert!(said.iter().all(|(reason, ..)| *reason == "UnsupportedAnnotation"), "{name}: {said:?}");
+            assert!(
+                said.iter()
+                    .all(|(reason, ..)| *reason == "UnsupportedAnnotation"),
+                "{name}: {said:?}"
+            );
         }
     }
     assert!(guards > 80, "{guards}");
@@ -146,36 +207,59 @@ fn closes(meaning: Meaning) -> bool {
 #[test]
 fn each_unsupported_annotation_is_told_with_its_effect() {
     for (_, row, name) in every_name() {
-        let (Meaning::Unsupported(effect) | Meaning::Detail(effect)) = row.meaning else { continue };
-        assert!(effect.len() >= 2 && !effect.ends_with('.'), "{name}: {effect:?}");
-        let value = if name.contains("snippet") { "add_header A b;" } else { "/x" };
+        let (Meaning::Unsupported(effect) | Meaning::Detail(effect)) = row.meaning else {
+            continue;
+        };
+        assert!(
+            effect.len() >= 2 && !effect.ends_with('.'),
+            "{name}: {effect:?}"
+        );
+        let value = if name.contains("snippet") {
+            "add_header A b;"
+        } else {
+            "/x"
+        };
         let (met, said) = with(&[(&name, value)]);
         // Another controller may see a guard in it.
         if name.starts_with("ingress.kubernetes.io/") && met != "empty" {
             continue;
         }
         assert_eq!(met, "empty", "{name}");
-        assert_eq!(said, [("UnsupportedAnnotation", false, field(&name))], "{name}");
+        assert_eq!(
+            said,
+            [("UnsupportedAnnotation", false, field(&name))],
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn what_asks_for_nothing_is_not_told() {
     for (_, _, name) in every_name().filter(|(_, row, _)| row.meaning == Meaning::Nothing) {
-        assert_eq!(with(&[(&name, "true")]), ("empty".to_owned(), vec![]), "{name}");
+        assert_eq!(
+            with(&[(&name, "true")]),
+            ("empty".to_owned(), vec![]),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn no_annotation_is_in_two_tables() {
     for (_, row, name) in every_name() {
-        assert!(!annotations::is_known(&name), "{name} is read in annotations.rs");
+        assert!(
+            !annotations::is_known(&name),
+            "{name} is read in annotations.rs"
+        );
         assert_eq!(name, name.to_ascii_lowercase());
         let same = every_name().filter(|(_, other, other_name)| {
-            *other_name == name && std::mem::discriminant(&other.meaning) == std::mem::discriminant(&row.meaning)
+            *other_name == name
+                && std::mem::discriminant(&other.meaning) == std::mem::discriminant(&row.meaning)
         });
         // One of each kind in each table.
-        let tables = PEERS.iter().filter(|peer| peer.prefixes.iter().any(|prefix| name.starts_with(*prefix)));
+        let tables = PEERS
+            .iter()
+            .filter(|peer| peer.prefixes.iter().any(|prefix| name.starts_with(*prefix)));
         assert!(same.count() <= tables.count(), "{name}");
     }
 }
@@ -199,40 +283,91 @@ fn a_name_that_is_not_known_closes_if_it_speaks_of_access() {
         ("gatelet.dev/magic", "x"),
         ("haproxy.org/magic", "x"),
     ] {
-        assert_eq!(with(&[(name, value)]), ("empty".to_owned(), vec![("UnknownAnnotation", false, field(name))]));
+        assert_eq!(
+            with(&[(name, value)]),
+            (
+                "empty".to_owned(),
+                vec![("UnknownAnnotation", false, field(name))]
+            )
+        );
     }
 }
 
 #[test]
 fn annotations_of_other_programs_are_left_alone() {
-    for name in ["example.com/auth-type", "auth-type", "external-dns.alpha.kubernetes.io/hostname", "kubernetes.io/x"] {
-        assert_eq!(with(&[(name, "basic")]), ("empty".to_owned(), vec![]), "{name}");
+    for name in [
+        "example.com/auth-type",
+        "auth-type",
+        "external-dns.alpha.kubernetes.io/hostname",
+        "kubernetes.io/x",
+    ] {
+        assert_eq!(
+            with(&[(name, "basic")]),
+            ("empty".to_owned(), vec![]),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn what_belongs_to_a_guard_is_told_only_without_it() {
     let name = |rest: &str| format!("nginx.ingress.kubernetes.io/{rest}");
-    let (kind, secret, verify, ca) =
-        (name("auth-type"), name("auth-secret"), name("auth-tls-verify-client"), name("auth-tls-secret"));
+    let (kind, secret, verify, ca) = (
+        name("auth-type"),
+        name("auth-secret"),
+        name("auth-tls-verify-client"),
+        name("auth-tls-secret"),
+    );
     let both = with(&[(&kind, "basic"), (&secret, "users")]);
-    assert_eq!(both, ("UnsupportedGuard".to_owned(), vec![("UnsupportedGuard", true, field(&kind))]));
-    assert_eq!(with(&[(&secret, "users")]).1, [("UnsupportedAnnotation", false, field(&secret))]);
+    assert_eq!(
+        both,
+        (
+            "UnsupportedGuard".to_owned(),
+            vec![("UnsupportedGuard", true, field(&kind))]
+        )
+    );
+    assert_eq!(
+        with(&[(&secret, "users")]).1,
+        [("UnsupportedAnnotation", false, field(&secret))]
+    );
 
     // Nobody is asked for a certificate. Who may leave it out is told apart by the backend alone.
-    for (value, expected) in [("off", "empty"), ("on", "UnsupportedGuard"), ("optional", "UnsupportedGuard")] {
-        assert_eq!(with(&[(&ca, "default/ca"), (&verify, value)]).0, expected, "{value}");
+    for (value, expected) in [
+        ("off", "empty"),
+        ("on", "UnsupportedGuard"),
+        ("optional", "UnsupportedGuard"),
+    ] {
+        assert_eq!(
+            with(&[(&ca, "default/ca"), (&verify, value)]).0,
+            expected,
+            "{value}"
+        );
     }
-    let name_only = with(&[(&ca, "default/ca"), (&verify, "off"), (&name("auth-tls-match-cn"), "CN=x")]);
+    let name_only = with(&[
+        (&ca, "default/ca"),
+        (&verify, "off"),
+        (&name("auth-tls-match-cn"), "CN=x"),
+    ]);
     assert_eq!(name_only.0, "UnsupportedGuard");
     // With HAProxy Ingress the Secret is enough, under the prefix that both have too.
     for prefix in ["haproxy-ingress.github.io", "ingress.kubernetes.io"] {
-        assert_eq!(with(&[(&format!("{prefix}/auth-secret"), "users")]).0, "UnsupportedGuard", "{prefix}");
+        assert_eq!(
+            with(&[(&format!("{prefix}/auth-secret"), "users")]).0,
+            "UnsupportedGuard",
+            "{prefix}"
+        );
     }
     let waf = |mode| {
-        with(&[("haproxy-ingress.github.io/waf", "modsecurity"), ("haproxy-ingress.github.io/waf-mode", mode)]).0
+        with(&[
+            ("haproxy-ingress.github.io/waf", "modsecurity"),
+            ("haproxy-ingress.github.io/waf-mode", mode),
+        ])
+        .0
     };
-    assert_eq!((waf("deny"), waf("detect")), ("UnsupportedGuard".to_owned(), "empty".to_owned()));
+    assert_eq!(
+        (waf("deny"), waf("detect")),
+        ("UnsupportedGuard".to_owned(), "empty".to_owned())
+    );
 }
 
 #[test]
@@ -249,8 +384,14 @@ fn a_guard_is_ignored_by_decision_and_that_is_told() {
         let output = index.compile();
         (met(&index, "a.example", "/"), said(&output))
     };
-    let refused = ("UnsupportedGuard".to_owned(), vec![("UnsupportedGuard", true, field(GUARD))]);
-    let ignored = ("empty".to_owned(), vec![("UnsupportedGuard", false, field(GUARD))]);
+    let refused = (
+        "UnsupportedGuard".to_owned(),
+        vec![("UnsupportedGuard", true, field(GUARD))],
+    );
+    let ignored = (
+        "empty".to_owned(),
+        vec![("UnsupportedGuard", false, field(GUARD))],
+    );
     assert_eq!(with(UnsupportedGuards::Refuse, None), refused);
     assert_eq!(with(UnsupportedGuards::Refuse, Some("ignore")), ignored);
     assert_eq!(with(UnsupportedGuards::Ignore, None), ignored);
@@ -265,15 +406,31 @@ fn all_of_a_guarded_ingress_is_refused_without_a_redirect() {
     let mut index = index();
     index.apply(apply(service("web")));
     let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
-    let mut one = annotated("web", &[("nginx.ingress.kubernetes.io/auth-url", "http://auth.example/")]);
+    let mut one = annotated(
+        "web",
+        &[(
+            "nginx.ingress.kubernetes.io/auth-url",
+            "http://auth.example/",
+        )],
+    );
     one["spec"]["defaultBackend"] = backend.clone();
     one["spec"]["tls"] = json!([{"hosts": ["a.example"]}]);
     index.apply(apply(one));
-    let mut all = annotated("all", &[("traefik.ingress.kubernetes.io/router.middlewares", "auth@file")]);
+    let mut all = annotated(
+        "all",
+        &[(
+            "traefik.ingress.kubernetes.io/router.middlewares",
+            "auth@file",
+        )],
+    );
     all["spec"] = json!({"defaultBackend": backend});
     index.apply(apply(all));
     let output = index.compile();
-    for (host, path) in [("a.example", "/"), ("a.example", "/other"), ("b.example", "/")] {
+    for (host, path) in [
+        ("a.example", "/"),
+        ("a.example", "/other"),
+        ("b.example", "/"),
+    ] {
         assert_eq!(met(&index, host, path), "UnsupportedGuard", "{host}{path}");
         let found = index.table().find(Some(host), path).expect("a route");
         assert!(found.route.redirect(true).is_none() && found.route.hsts(true).is_none());
@@ -292,16 +449,27 @@ fn a_guard_on_a_service_closes_the_paths_to_it() {
         index.apply(apply(safe));
         let mut both = annotated("web", on_ingress);
         let path = |path: &str, service: &str| json!({"path": path, "pathType": "Prefix", "backend": {"service": {"name": service, "port": {"number": 80}}}});
-        both["spec"]["rules"][0]["http"]["paths"] = json!([path("/", "web"), path("/safe", "safe")]);
+        both["spec"]["rules"][0]["http"]["paths"] =
+            json!([path("/", "web"), path("/safe", "safe")]);
         index.apply(apply(both));
         let output = index.compile();
-        (met(&index, "a.example", "/"), met(&index, "a.example", "/safe"), said(&output))
+        (
+            met(&index, "a.example", "/"),
+            met(&index, "a.example", "/safe"),
+            said(&output),
+        )
     };
     let path = "spec.rules[0].http.paths[1].backend.service".to_owned();
     for (name, value) in [
-        ("haproxy-ingress.github.io/allowlist-source-range", "10.0.0.0/8"),
+        (
+            "haproxy-ingress.github.io/allowlist-source-range",
+            "10.0.0.0/8",
+        ),
         ("ingress.kubernetes.io/auth-secret", "users"),
-        ("traefik.ingress.kubernetes.io/service.middlewares", "auth@file"),
+        (
+            "traefik.ingress.kubernetes.io/service.middlewares",
+            "auth@file",
+        ),
         ("konghq.com/plugins", "key-auth"),
         ("alb.ingress.kubernetes.io/auth-type", "oidc"),
     ] {
@@ -310,20 +478,39 @@ fn a_guard_on_a_service_closes_the_paths_to_it() {
         assert_eq!(said, [("UnsupportedGuard", true, path.clone())], "{name}");
         // Both the Service and the Ingress may decide.
         let decision = json!({name: value, "gatelet.dev/unsupported-guards": "ignore"});
-        let ignored = ("empty".to_owned(), "empty".to_owned(), vec![("UnsupportedGuard", false, path.clone())]);
+        let ignored = (
+            "empty".to_owned(),
+            "empty".to_owned(),
+            vec![("UnsupportedGuard", false, path.clone())],
+        );
         assert_eq!(guarded(decision, &[]), ignored, "{name}");
-        assert_eq!(guarded(json!({name: value}), &[("gatelet.dev/unsupported-guards", "ignore")]), ignored, "{name}");
+        assert_eq!(
+            guarded(
+                json!({name: value}),
+                &[("gatelet.dev/unsupported-guards", "ignore")]
+            ),
+            ignored,
+            "{name}"
+        );
     }
     // Not a guard, and not read on Services.
-    let harmless = json!({"haproxy.org/check": "true", "nginx.ingress.kubernetes.io/auth-type": "basic"});
-    assert_eq!(guarded(harmless, &[]), ("empty".to_owned(), "empty".to_owned(), vec![]));
+    let harmless =
+        json!({"haproxy.org/check": "true", "nginx.ingress.kubernetes.io/auth-type": "basic"});
+    assert_eq!(
+        guarded(harmless, &[]),
+        ("empty".to_owned(), "empty".to_owned(), vec![])
+    );
 }
 
 #[test]
 fn a_canary_never_takes_the_main_traffic() {
     let canary = |name: &str, on_service: bool| {
         let mut index = index();
-        index.apply(apply(slice("s", "web", json!([{"addresses": ["10.0.0.1"]}]))));
+        index.apply(apply(slice(
+            "s",
+            "web",
+            json!([{"addresses": ["10.0.0.1"]}]),
+        )));
         index.apply(apply(service("web")));
         let mut next = service("next");
         let mut old = ingress("canary", "a.example", "/", "next");
@@ -338,7 +525,11 @@ fn a_canary_never_takes_the_main_traffic() {
         let output = index.compile();
         live(&output);
         assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:8080", "{name}");
-        assert_eq!(reasons(&output), [("canary".to_owned(), "UnsupportedCanary")], "{name}");
+        assert_eq!(
+            reasons(&output),
+            [("canary".to_owned(), "UnsupportedCanary")],
+            "{name}"
+        );
         assert_eq!(source(&output, "a.example"), "local", "{name}");
         index.apply(delete(Kind::Ingress, "main"));
         index.compile();
@@ -354,15 +545,25 @@ fn a_canary_never_takes_the_main_traffic() {
 fn what_is_for_https_only_redirects_plain_http() {
     for (name, value) in [
         ("kubernetes.io/ingress.allow-http", "false"),
-        ("traefik.ingress.kubernetes.io/router.entrypoints", "websecure"),
+        (
+            "traefik.ingress.kubernetes.io/router.entrypoints",
+            "websecure",
+        ),
         ("traefik.ingress.kubernetes.io/router.tls", "true"),
         ("konghq.com/protocols", "https"),
-        ("alb.ingress.kubernetes.io/listen-ports", "[{\"HTTPS\": 443}]"),
+        (
+            "alb.ingress.kubernetes.io/listen-ports",
+            "[{\"HTTPS\": 443}]",
+        ),
     ] {
         let mut index = index();
         index.apply(apply(service("web")));
         // Nothing else that is said opens it again.
-        let all = [(name, value), ("gatelet.dev/ssl-redirect", "false"), ("gatelet.dev/force-ssl-redirect", "false")];
+        let all = [
+            (name, value),
+            ("gatelet.dev/ssl-redirect", "false"),
+            ("gatelet.dev/force-ssl-redirect", "false"),
+        ];
         index.apply(apply(annotated("web", &all)));
         let output = index.compile();
         assert!(said(&output).is_empty(), "{name}: {output:?}");

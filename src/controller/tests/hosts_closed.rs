@@ -2,9 +2,11 @@
 
 use super::*;
 
-const CLIENT_CERTIFICATES: (&str, &str) = ("nginx.ingress.kubernetes.io/auth-tls-secret", "default/ca");
+const CLIENT_CERTIFICATES: (&str, &str) =
+    ("nginx.ingress.kubernetes.io/auth-tls-secret", "default/ca");
 
-/// An index where `open` and the guarded `safe` share a host, in their namespaces; `safe` is younger.
+/// An index where `open` and the guarded `safe` share a host, in their namespaces; `safe` is
+/// younger.
 fn shared(guard: (&str, &str), safe_namespace: &str) -> (Index, Output) {
     let mut index = index();
     for namespace in ["default", "other"] {
@@ -32,14 +34,24 @@ fn client_certificates_are_for_the_whole_host() {
         ("nginx.ingress.kubernetes.io/server-snippet", "deny all;"),
         ("nginx.ingress.kubernetes.io/ssl-passthrough", "true"),
         ("haproxy.org/ssl-passthrough", "true"),
-        ("traefik.ingress.kubernetes.io/router.tls.options", "mtls@file"),
+        (
+            "traefik.ingress.kubernetes.io/router.tls.options",
+            "mtls@file",
+        ),
     ] {
         let (mut index, output) = shared(guard, "default");
-        let refused = if guard.0.ends_with("passthrough") { "UnsupportedPassthrough" } else { "UnsupportedGuard" };
+        let refused = if guard.0.ends_with("passthrough") {
+            "UnsupportedPassthrough"
+        } else {
+            "UnsupportedGuard"
+        };
         assert_eq!(met(&index, "a.example", "/safe"), refused, "{guard:?}");
         assert_eq!(met(&index, "a.example", "/open"), refused, "{guard:?}");
         assert_eq!(met(&index, "b.example", "/"), "empty", "{guard:?}");
-        let expected = [("open".to_owned(), "UnsupportedGuard"), ("safe".to_owned(), "UnsupportedGuard")];
+        let expected = [
+            ("open".to_owned(), "UnsupportedGuard"),
+            ("safe".to_owned(), "UnsupportedGuard"),
+        ];
         assert_eq!(reasons(&output), expected, "{guard:?}");
         index.apply(delete(Kind::Ingress, "safe"));
         let output = index.compile();
@@ -50,7 +62,10 @@ fn client_certificates_are_for_the_whole_host() {
 
 #[test]
 fn a_guard_on_paths_leaves_the_rest_of_the_host_open() {
-    let (index, output) = shared(("nginx.ingress.kubernetes.io/auth-type", "basic"), "default");
+    let (index, output) = shared(
+        ("nginx.ingress.kubernetes.io/auth-type", "basic"),
+        "default",
+    );
     assert_eq!(met(&index, "a.example", "/safe"), "UnsupportedGuard");
     assert_eq!(met(&index, "a.example", "/open"), "empty");
     assert_eq!(reasons(&output), [("safe".to_owned(), "UnsupportedGuard")]);
@@ -67,12 +82,14 @@ fn another_namespace_cannot_close_a_host_that_it_does_not_own() {
 fn a_decision_to_ignore_opens_the_whole_host() {
     let (mut index, _) = shared(CLIENT_CERTIFICATES, "default");
     let mut safe = ingress("safe", "a.example", "/safe", "web");
-    safe["metadata"]["annotations"] =
-        json!({CLIENT_CERTIFICATES.0: CLIENT_CERTIFICATES.1, "gatelet.dev/unsupported-guards": "ignore"});
+    safe["metadata"]["annotations"] = json!({CLIENT_CERTIFICATES.0: CLIENT_CERTIFICATES.1, "gatelet.dev/unsupported-guards": "ignore"});
     index.apply(apply(safe));
     index.compile();
     assert_eq!(
-        (met(&index, "a.example", "/safe"), met(&index, "a.example", "/open")),
+        (
+            met(&index, "a.example", "/safe"),
+            met(&index, "a.example", "/open")
+        ),
         ("empty".into(), "empty".into())
     );
 }
@@ -82,11 +99,14 @@ fn a_master_of_f5_closes_its_minions() {
     for (kind, open) in [("master", "UnsupportedGuard"), ("minion", "empty")] {
         let (mut index, _) = shared(("nginx.org/basic-auth-secret", "users"), "default");
         let mut safe = ingress("safe", "a.example", "/safe", "web");
-        safe["metadata"]["annotations"] =
-            json!({"nginx.org/basic-auth-secret": "users", "nginx.org/mergeable-ingress-type": kind});
+        safe["metadata"]["annotations"] = json!({"nginx.org/basic-auth-secret": "users", "nginx.org/mergeable-ingress-type": kind});
         index.apply(apply(safe));
         index.compile();
-        assert_eq!(met(&index, "a.example", "/safe"), "UnsupportedGuard", "{kind}");
+        assert_eq!(
+            met(&index, "a.example", "/safe"),
+            "UnsupportedGuard",
+            "{kind}"
+        );
         assert_eq!(met(&index, "a.example", "/open"), open, "{kind}");
     }
 }

@@ -5,7 +5,10 @@ use super::*;
 /// Whether plain HTTP is redirected, and whether answers over TLS have HSTS.
 fn policy(index: &Index, host: &str, path: &str) -> (bool, bool) {
     let found = index.table().find(Some(host), path).expect("a route");
-    (found.route.redirect(found.tls).is_some(), found.route.hsts(found.tls).is_some())
+    (
+        found.route.redirect(found.tls).is_some(),
+        found.route.hsts(found.tls).is_some(),
+    )
 }
 
 fn redirects(index: &Index, host: &str, path: &str) -> bool {
@@ -34,8 +37,14 @@ fn hosts_under_tls_redirect_unless_the_object_says_no() {
     for (annotation, expected) in [
         (None, true),
         (Some(("gatelet.dev/ssl-redirect", "false")), false),
-        (Some(("nginx.ingress.kubernetes.io/ssl-redirect", "false")), false),
-        (Some(("nginx.ingress.kubernetes.io/ssl-redirect", "maybe")), true),
+        (
+            Some(("nginx.ingress.kubernetes.io/ssl-redirect", "false")),
+            false,
+        ),
+        (
+            Some(("nginx.ingress.kubernetes.io/ssl-redirect", "maybe")),
+            true,
+        ),
     ] {
         let mut index = index();
         index.apply(apply(service("web")));
@@ -46,7 +55,11 @@ fn hosts_under_tls_redirect_unless_the_object_says_no() {
         }));
         index.apply(apply(ingress("plain", "b.test", "/", "web")));
         index.compile();
-        assert_eq!(redirects(&index, "a.example", "/"), expected, "{annotation:?}");
+        assert_eq!(
+            redirects(&index, "a.example", "/"),
+            expected,
+            "{annotation:?}"
+        );
         assert!(!redirects(&index, "b.test", "/"));
     }
 }
@@ -62,11 +75,23 @@ fn a_host_with_tls_redirects_its_default_backend_and_what_others_of_its_namespac
     first["spec"]["defaultBackend"] = backend.clone();
     index.apply(apply(first));
     index.apply(apply(ingress("second", "a.example", "/second", "web")));
-    let free = annotated(ingress("free", "a.example", "/free", "web"), "gatelet.dev/ssl-redirect", "false");
+    let free = annotated(
+        ingress("free", "a.example", "/free", "web"),
+        "gatelet.dev/ssl-redirect",
+        "false",
+    );
     index.apply(apply(free));
-    index.apply(apply(elsewhere(ingress("guest", "a.example", "/guest", "web"))));
+    index.apply(apply(elsewhere(ingress(
+        "guest",
+        "a.example",
+        "/guest",
+        "web",
+    ))));
     // No rule takes its other paths: the controller's default backend does.
-    index.apply(apply(with_tls(ingress("bare", "b.example", "/x", "web"), "b.example")));
+    index.apply(apply(with_tls(
+        ingress("bare", "b.example", "/x", "web"),
+        "b.example",
+    )));
     index.compile();
     for (host, path, expected) in [
         ("a.example", "/x", (true, true)),
@@ -85,7 +110,11 @@ fn a_host_with_tls_redirects_its_default_backend_and_what_others_of_its_namespac
     index.apply(apply(all.clone()));
     index.compile();
     assert!(redirects(&index, "b.example", "/other") && !redirects(&index, "c.example", "/"));
-    index.apply(apply(annotated(all, "gatelet.dev/force-ssl-redirect", "true")));
+    index.apply(apply(annotated(
+        all,
+        "gatelet.dev/force-ssl-redirect",
+        "true",
+    )));
     index.compile();
     assert!(redirects(&index, "c.example", "/"));
     // Without its `tls` a host is like any other.
@@ -99,11 +128,23 @@ fn another_namespace_cannot_put_a_host_under_tls_that_it_does_not_own() {
     let mut index = index();
     index.apply(apply(service("web")));
     index.apply(apply(ingress("owner", "a.example", "/", "web")));
-    index.apply(apply(elsewhere(with_tls(ingress("guest", "a.example", "/guest", "web"), "a.example"))));
+    index.apply(apply(elsewhere(with_tls(
+        ingress("guest", "a.example", "/guest", "web"),
+        "a.example",
+    ))));
     let output = index.compile();
-    assert_eq!(reasons(&output), [("guest".to_owned(), "HostTaken"), ("guest".to_owned(), "UnknownService")]);
+    assert_eq!(
+        reasons(&output),
+        [
+            ("guest".to_owned(), "HostTaken"),
+            ("guest".to_owned(), "UnknownService")
+        ]
+    );
     assert!(!redirects(&index, "a.example", "/"));
-    assert!(redirects(&index, "a.example", "/guest"), "its own rules are its own affair");
+    assert!(
+        redirects(&index, "a.example", "/guest"),
+        "its own rules are its own affair"
+    );
 }
 
 #[test]
@@ -111,12 +152,19 @@ fn redirects_may_be_off_for_all_and_forced_by_an_object() {
     let mut index = index();
     index.settings.ssl_redirect = false;
     index.apply(apply(service("web")));
-    index.apply(apply(with_tls(ingress("off", "off.example", "/", "web"), "off.example")));
-    for (name, annotation) in
-        [("on", "gatelet.dev/ssl-redirect"), ("forced", "nginx.ingress.kubernetes.io/force-ssl-redirect")]
-    {
+    index.apply(apply(with_tls(
+        ingress("off", "off.example", "/", "web"),
+        "off.example",
+    )));
+    for (name, annotation) in [
+        ("on", "gatelet.dev/ssl-redirect"),
+        ("forced", "nginx.ingress.kubernetes.io/force-ssl-redirect"),
+    ] {
         let host = format!("{name}.example");
-        index.apply(apply(with_tls(annotated(ingress(name, &host, "/", "web"), annotation, "true"), &host)));
+        index.apply(apply(with_tls(
+            annotated(ingress(name, &host, "/", "web"), annotation, "true"),
+            &host,
+        )));
     }
     index.apply(apply(annotated(
         ingress("bare", "bare.example", "/", "web"),
@@ -124,9 +172,12 @@ fn redirects_may_be_off_for_all_and_forced_by_an_object() {
         "true",
     )));
     index.compile();
-    for (host, expected) in
-        [("off.example", false), ("on.example", true), ("forced.example", true), ("bare.example", true)]
-    {
+    for (host, expected) in [
+        ("off.example", false),
+        ("on.example", true),
+        ("forced.example", true),
+        ("bare.example", true),
+    ] {
         assert_eq!(redirects(&index, host, "/"), expected, "{host}");
     }
 }

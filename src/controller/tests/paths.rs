@@ -8,8 +8,15 @@ fn with_paths(index: &mut Index, name: &str, paths: &[(&str, &str, &str)]) -> Va
     let mut one = ingress(name, "a.example", "/", "web");
     let paths = paths.iter().map(|(path, path_type, service_name)| {
         index.apply(apply(service(service_name)));
-        let endpoint = format!("10.0.0.{}", service_name.bytes().last().expect("a name") - b'a');
-        index.apply(apply(slice(service_name, service_name, json!([{"addresses": [endpoint]}]))));
+        let endpoint = format!(
+            "10.0.0.{}",
+            service_name.bytes().last().expect("a name") - b'a'
+        );
+        index.apply(apply(slice(
+            service_name,
+            service_name,
+            json!([{"addresses": [endpoint]}]),
+        )));
         let backend = json!({"service": {"name": service_name, "port": {"number": 80}}});
         json!({"path": path, "pathType": path_type, "backend": backend})
     });
@@ -21,7 +28,15 @@ fn compiled(index: &mut Index) -> Vec<(String, &'static str, String)> {
     let output = index.compile();
     live(&output);
     let findings = output.findings.into_iter().flatten();
-    findings.map(|one| (one.about.key.name.to_string(), one.reason, one.message.to_string())).collect()
+    findings
+        .map(|one| {
+            (
+                one.about.key.name.to_string(),
+                one.reason,
+                one.message.to_string(),
+            )
+        })
+        .collect()
 }
 
 const A: &str = "10.0.0.0:8080";
@@ -30,10 +45,19 @@ const B: &str = "10.0.0.1:8080";
 #[test]
 fn a_path_with_a_slash_at_its_end_and_one_without_are_both_served() {
     let mut index = index();
-    let one = with_paths(&mut index, "web", &[("/foo/bar", "Prefix", "a"), ("/foo/bar/", "Prefix", "b")]);
+    let one = with_paths(
+        &mut index,
+        "web",
+        &[("/foo/bar", "Prefix", "a"), ("/foo/bar/", "Prefix", "b")],
+    );
     index.apply(apply(one));
     assert_eq!(compiled(&mut index), []);
-    for (path, expected) in [("/foo/bar", A), ("/foo/bar/", B), ("/foo/bar/x", B), ("/foo/barx", "404")] {
+    for (path, expected) in [
+        ("/foo/bar", A),
+        ("/foo/bar/", B),
+        ("/foo/bar/x", B),
+        ("/foo/barx", "404"),
+    ] {
         assert_eq!(met(&index, "a.example", path), expected, "{path}");
     }
 }
@@ -41,13 +65,24 @@ fn a_path_with_a_slash_at_its_end_and_one_without_are_both_served() {
 #[test]
 fn a_path_that_is_there_twice_in_one_object_is_said_so() {
     let mut index = index();
-    let one = with_paths(&mut index, "web", &[("/x", "Prefix", "a"), ("/x", "Prefix", "b"), ("/x", "Prefix", "a")]);
+    let one = with_paths(
+        &mut index,
+        "web",
+        &[
+            ("/x", "Prefix", "a"),
+            ("/x", "Prefix", "b"),
+            ("/x", "Prefix", "a"),
+        ],
+    );
     index.apply(apply(one));
     let output = index.compile();
     live(&output);
     assert_eq!(met(&index, "a.example", "/x"), A);
     let findings = output.findings.expect("findings");
-    let told: Vec<_> = findings.iter().map(|one| (one.severity, &*one.field, &*one.message)).collect();
+    let told: Vec<_> = findings
+        .iter()
+        .map(|one| (one.severity, &*one.field, &*one.message))
+        .collect();
     let message = "this Ingress has Prefix /x on host a.example more than once: the first, \
                    spec.rules[0].http.paths[0], is served";
     let expected = [
@@ -60,7 +95,11 @@ fn a_path_that_is_there_twice_in_one_object_is_said_so() {
 #[test]
 fn the_winner_of_a_path_is_called_older_only_where_it_is() {
     let mut index = index();
-    for (name, created) in [("b-old", "2026-01-01"), ("c-same", "2026-01-01"), ("a-young", "2026-02-01")] {
+    for (name, created) in [
+        ("b-old", "2026-01-01"),
+        ("c-same", "2026-01-01"),
+        ("a-young", "2026-02-01"),
+    ] {
         let mut one = with_paths(&mut index, name, &[("/x", "Prefix", "a")]);
         one["metadata"]["creationTimestamp"] = format!("{created}T00:00:00Z").into();
         index.apply(apply(one));
@@ -68,12 +107,21 @@ fn the_winner_of_a_path_is_called_older_only_where_it_is() {
     // An Exact rule does not own the Prefix.
     let exact = with_paths(&mut index, "d", &[("/x", "Exact", "a")]);
     index.apply(apply(exact));
-    let mut told: Vec<_> = compiled(&mut index).into_iter().map(|(name, _, message)| (name, message)).collect();
+    let mut told: Vec<_> = compiled(&mut index)
+        .into_iter()
+        .map(|(name, _, message)| (name, message))
+        .collect();
     told.sort();
     let taken = |by: &str| format!("Prefix /x on host a.example is taken by {by}");
     let expected = [
-        ("a-young".to_owned(), taken("the older Ingress default/b-old")),
-        ("c-same".to_owned(), taken("the Ingress default/b-old, which is as old and comes first by its name")),
+        (
+            "a-young".to_owned(),
+            taken("the older Ingress default/b-old"),
+        ),
+        (
+            "c-same".to_owned(),
+            taken("the Ingress default/b-old, which is as old and comes first by its name"),
+        ),
     ];
     assert_eq!(told, expected);
 }
@@ -83,21 +131,38 @@ fn a_regular_expression_closes_what_it_could_match() {
     for (annotation, path_type) in [
         (None, "ImplementationSpecific"),
         (None, "Prefix"),
-        (Some(("nginx.ingress.kubernetes.io/use-regex", "true")), "Prefix"),
-        (Some(("nginx.ingress.kubernetes.io/use-regex", "true")), "Exact"),
-        (Some(("nginx.ingress.kubernetes.io/rewrite-target", "/$2")), "ImplementationSpecific"),
+        (
+            Some(("nginx.ingress.kubernetes.io/use-regex", "true")),
+            "Prefix",
+        ),
+        (
+            Some(("nginx.ingress.kubernetes.io/use-regex", "true")),
+            "Exact",
+        ),
+        (
+            Some(("nginx.ingress.kubernetes.io/rewrite-target", "/$2")),
+            "ImplementationSpecific",
+        ),
     ] {
         let mut index = index();
-        let root = with_paths(&mut index, "root", &[("/", "Prefix", "a"), ("/api/open", "Prefix", "b")]);
+        let root = with_paths(
+            &mut index,
+            "root",
+            &[("/", "Prefix", "a"), ("/api/open", "Prefix", "b")],
+        );
         index.apply(apply(root));
         let mut api = with_paths(&mut index, "api", &[("/api(/|$)(.*)", path_type, "b")]);
         if let Some((name, value)) = annotation {
             api["metadata"]["annotations"] = json!({name: value});
         }
         index.apply(apply(api));
-        let told: Vec<_> =
-            compiled(&mut index).into_iter().filter(|(_, reason, _)| *reason == "UnsupportedPath").collect();
-        let [(name, _, message)] = &told[..] else { panic!("{told:?}") };
+        let told: Vec<_> = compiled(&mut index)
+            .into_iter()
+            .filter(|(_, reason, _)| *reason == "UnsupportedPath")
+            .collect();
+        let [(name, _, message)] = &told[..] else {
+            panic!("{told:?}")
+        };
         assert_eq!(name, "api");
         assert_eq!(
             message,
@@ -113,7 +178,11 @@ fn a_regular_expression_closes_what_it_could_match() {
             ("/api/open/x", B),
             ("/api/(.*)", &closed),
         ] {
-            assert_eq!(met(&index, "a.example", path), expected, "{path} {annotation:?} {path_type}");
+            assert_eq!(
+                met(&index, "a.example", path),
+                expected,
+                "{path} {annotation:?} {path_type}"
+            );
         }
     }
 }
@@ -124,31 +193,63 @@ fn an_exact_path_with_odd_characters_is_taken_literally_and_said_so() {
     let odd = with_paths(
         &mut index,
         "odd",
-        &[("/a[0]", "Exact", "a"), ("/$metadata", "Prefix", "b"), ("/c++", "Prefix", "b")],
+        &[
+            ("/a[0]", "Exact", "a"),
+            ("/$metadata", "Prefix", "b"),
+            ("/c++", "Prefix", "b"),
+        ],
     );
     index.apply(apply(odd));
     let told = compiled(&mut index);
-    let [(_, "UnsupportedPath", message)] = &told[..] else { panic!("{told:?}") };
-    assert_eq!(message, "\"/a[0]\" is compared character by character, not evaluated as a pattern");
-    for (path, expected) in [("/a[0]", A), ("/a0", "404"), ("/$metadata/x", B), ("/c++", B)] {
+    let [(_, "UnsupportedPath", message)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        message,
+        "\"/a[0]\" is compared character by character, not evaluated as a pattern"
+    );
+    for (path, expected) in [
+        ("/a[0]", A),
+        ("/a0", "404"),
+        ("/$metadata/x", B),
+        ("/c++", B),
+    ] {
         assert_eq!(met(&index, "a.example", path), expected, "{path}");
     }
 }
 
 #[test]
 fn an_expression_closes_the_path_it_begins_like_in_its_own_namespace() {
-    for (namespace, expected) in [("default", Refusal::UnsupportedPath.reason()), ("other", "")] {
+    for (namespace, expected) in [
+        ("default", Refusal::UnsupportedPath.reason()),
+        ("other", ""),
+    ] {
         let mut index = index();
-        let root = with_paths(&mut index, "root", &[("/", "Prefix", "a"), ("/login", "Prefix", "b")]);
+        let root = with_paths(
+            &mut index,
+            "root",
+            &[("/", "Prefix", "a"), ("/login", "Prefix", "b")],
+        );
         index.apply(apply(root));
-        let mut guard = with_paths(&mut index, "guard", &[("/[a-z]+/admin", "ImplementationSpecific", "b")]);
+        let mut guard = with_paths(
+            &mut index,
+            "guard",
+            &[("/[a-z]+/admin", "ImplementationSpecific", "b")],
+        );
         guard["metadata"]["namespace"] = namespace.into();
         guard["metadata"]["creationTimestamp"] = "2026-02-01T00:00:00Z".into();
         index.apply(apply(guard));
         let told = compiled(&mut index);
-        let covered: Vec<_> =
-            told.iter().filter(|(name, ..)| name == "root").map(|(_, _, message)| &**message).collect();
-        let found = index.table().find(Some("a.example"), "/x/admin").expect("a rule").route;
+        let covered: Vec<_> = told
+            .iter()
+            .filter(|(name, ..)| name == "root")
+            .map(|(_, _, message)| &**message)
+            .collect();
+        let found = index
+            .table()
+            .find(Some("a.example"), "/x/admin")
+            .expect("a rule")
+            .route;
         let reason = match &found.action {
             Action::Refuse(refusal) => refusal.reason(),
             Action::Forward(_) => "",
@@ -158,11 +259,16 @@ fn an_expression_closes_the_path_it_begins_like_in_its_own_namespace() {
         match namespace {
             "default" => assert_eq!(
                 covered,
-                ["Prefix / on host a.example answers 503: the regular expression /[a-z]+/admin of Ingress \
+                [
+                    "Prefix / on host a.example answers 503: the regular expression /[a-z]+/admin of Ingress \
                   default/guard begins with the same path and is not evaluated, so a request cannot be assigned to \
-                  one of them"]
+                  one of them"
+                ]
             ),
-            _ => assert!(covered.is_empty(), "a neighbour's object closes nothing of this one: {covered:?}"),
+            _ => assert!(
+                covered.is_empty(),
+                "a neighbour's object closes nothing of this one: {covered:?}"
+            ),
         }
     }
 }
@@ -173,6 +279,10 @@ fn plain_paths_of_an_object_with_use_regex_are_served() {
     let mut one = with_paths(&mut index, "web", &[("/a.b/c-d", "Prefix", "a")]);
     one["metadata"]["annotations"] = json!({"nginx.ingress.kubernetes.io/use-regex": "true"});
     index.apply(apply(one));
-    assert!(compiled(&mut index).iter().all(|(_, reason, _)| *reason != "UnsupportedPath"));
+    assert!(
+        compiled(&mut index)
+            .iter()
+            .all(|(_, reason, _)| *reason != "UnsupportedPath")
+    );
     assert_eq!(met(&index, "a.example", "/a.b/c-d/e"), A);
 }

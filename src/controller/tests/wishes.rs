@@ -39,7 +39,12 @@ fn wanted(output: &Output) -> &[Wish] {
 
 /// Id, hosts, issuers.
 fn short(wish: &Wish) -> String {
-    format!("{} [{}] {}", wish.id, wish.hosts.join(" "), wish.issuers.join(","))
+    format!(
+        "{} [{}] {}",
+        wish.id,
+        wish.hosts.join(" "),
+        wish.issuers.join(",")
+    )
 }
 
 fn all(output: &Output) -> Vec<String> {
@@ -48,7 +53,12 @@ fn all(output: &Output) -> Vec<String> {
 
 fn wish_of(output: &Output, host: &str) -> Option<String> {
     let hosts = output.certificates.as_ref().expect("certificates");
-    hosts.iter().find(|one| one.pattern.to_string() == host)?.wish.as_deref().map(str::to_owned)
+    hosts
+        .iter()
+        .find(|one| one.pattern.to_string() == host)?
+        .wish
+        .as_deref()
+        .map(str::to_owned)
 }
 
 #[test]
@@ -69,20 +79,43 @@ fn the_issuer_is_chosen_by_the_annotation_that_is_nearest() {
         (&CHAIN[3..], Some("lab"), Some("lab")),
         (&[("kubernetes.io/tls-acme", "false")], None, None),
         (&[("gatelet.dev/issuer", "none")], Some("lab"), None),
-        (&[("gatelet.dev/issuer", "none"), ("cert-manager.io/issuer", "lab")], Some("lab"), None),
+        (
+            &[
+                ("gatelet.dev/issuer", "none"),
+                ("cert-manager.io/issuer", "lab"),
+            ],
+            Some("lab"),
+            None,
+        ),
         (&[("gatelet.dev/issuer", "lab,lab")], None, Some("lab")),
         // What makes no sense is as if it were not there.
-        (&[("gatelet.dev/issuer", "none,lab"), ("cert-manager.io/issuer", "letsencrypt")], None, Some("letsencrypt")),
+        (
+            &[
+                ("gatelet.dev/issuer", "none,lab"),
+                ("cert-manager.io/issuer", "letsencrypt"),
+            ],
+            None,
+            Some("letsencrypt"),
+        ),
     ] {
         let mut index = serving();
         index.settings.default_issuer = default.map(Into::into);
-        index.apply(apply(asking("web", 1, annotations, &[("cert", &["a.example"])])));
+        index.apply(apply(asking(
+            "web",
+            1,
+            annotations,
+            &[("cert", &["a.example"])],
+        )));
         let output = index.compile();
         let chosen = wanted(&output).first().map(|wish| wish.issuers.join(","));
         assert_eq!(chosen.as_deref(), expected, "{annotations:?} {default:?}");
         assert_eq!(wish_of(&output, "a.example").is_some(), expected.is_some());
         let told = reasons(&output).contains(&("web".to_owned(), "SecretNotFound"));
-        assert_eq!(told, expected.is_none(), "a Secret that is asked for is on its way");
+        assert_eq!(
+            told,
+            expected.is_none(),
+            "a Secret that is asked for is on its way"
+        );
     }
 }
 
@@ -90,23 +123,47 @@ fn the_issuer_is_chosen_by_the_annotation_that_is_nearest() {
 fn an_unknown_issuer_is_told_once_and_asked_when_it_comes() {
     let mut index = serving();
     let tls: &[(&str, &[&str])] = &[("one", &["a.example"]), ("two", &["b.example"])];
-    index.apply(apply(asking("web", 1, &[("cert-manager.io/cluster-issuer", "late")], tls)));
-    index.apply(apply(asking("plain", 1, &[("cert-manager.io/cluster-issuer", "late")], &[])));
+    index.apply(apply(asking(
+        "web",
+        1,
+        &[("cert-manager.io/cluster-issuer", "late")],
+        tls,
+    )));
+    index.apply(apply(asking(
+        "plain",
+        1,
+        &[("cert-manager.io/cluster-issuer", "late")],
+        &[],
+    )));
     index.apply(apply(asking("other", 1, LAB, &[("three", &["c.example"])])));
     let output = index.compile();
     assert_eq!(all(&output), ["default/three [c.example] lab"]);
     let findings = output.findings.expect("findings");
-    let [finding] = &findings.iter().filter(|one| one.reason == "UnknownIssuer").collect::<Vec<_>>()[..] else {
+    let [finding] = &findings
+        .iter()
+        .filter(|one| one.reason == "UnknownIssuer")
+        .collect::<Vec<_>>()[..]
+    else {
         panic!("{findings:?}")
     };
-    assert_eq!(&*finding.field, "metadata.annotations[cert-manager.io/cluster-issuer]");
-    assert_eq!(&*finding.message, "there is no issuer late; there are lab, letsencrypt: no certificate is asked for");
+    assert_eq!(
+        &*finding.field,
+        "metadata.annotations[cert-manager.io/cluster-issuer]"
+    );
+    assert_eq!(
+        &*finding.message,
+        "there is no issuer late; there are lab, letsencrypt: no certificate is asked for"
+    );
 
     index.set_issuers(["lab", "late", "letsencrypt"].map(Into::into).into());
     let output = index.compile();
     assert_eq!(
         all(&output),
-        ["default/one [a.example] late", "default/three [c.example] lab", "default/two [b.example] late"]
+        [
+            "default/one [a.example] late",
+            "default/three [c.example] lab",
+            "default/two [b.example] late"
+        ]
     );
     assert!(reasons(&output).is_empty());
     // The same again, and one that nobody names, compile nothing.
@@ -116,7 +173,13 @@ fn an_unknown_issuer_is_told_once_and_asked_when_it_comes() {
     index.set_issuers(["late"].map(Into::into).into());
     let output = index.compile();
     assert_eq!(all(&output).len(), 2);
-    assert_eq!(reasons(&output), [("other".to_owned(), "SecretNotFound"), ("other".to_owned(), "UnknownIssuer")]);
+    assert_eq!(
+        reasons(&output),
+        [
+            ("other".to_owned(), "SecretNotFound"),
+            ("other".to_owned(), "UnknownIssuer")
+        ]
+    );
     // The default is one too.
     index.settings.default_issuer = Some("gone".into());
     index.apply(apply(asking("third", 1, &[], &[("", &["d.example"])])));
@@ -127,14 +190,31 @@ fn an_unknown_issuer_is_told_once_and_asked_when_it_comes() {
 fn an_issuer_of_a_namespace_is_for_that_namespace() {
     let mut index = serving();
     for (name, issuer) in [("own", "late"), ("theirs", "far"), ("spelled", "other/far")] {
-        index.apply(apply(asking(name, 1, &[("gatelet.dev/issuer", issuer)], &[("", &["a.example"])])));
+        index.apply(apply(asking(
+            name,
+            1,
+            &[("gatelet.dev/issuer", issuer)],
+            &[("", &["a.example"])],
+        )));
     }
     assert!(wanted(&index.compile()).is_empty());
     index.set_issuers(["lab", "default/late", "other/far"].map(Into::into).into());
     let output = index.compile();
     assert_eq!(all(&output), ["default/~a.example [a.example] late"]);
-    assert_eq!(reasons(&output), [("spelled".to_owned(), "UnknownIssuer"), ("theirs".to_owned(), "UnknownIssuer")]);
-    assert!(output.findings.expect("findings").iter().all(|one| one.message.contains("there are lab, late:")));
+    assert_eq!(
+        reasons(&output),
+        [
+            ("spelled".to_owned(), "UnknownIssuer"),
+            ("theirs".to_owned(), "UnknownIssuer")
+        ]
+    );
+    assert!(
+        output
+            .findings
+            .expect("findings")
+            .iter()
+            .all(|one| one.message.contains("there are lab, late:"))
+    );
     index.set_issuers(["lab"].map(Into::into).into());
     assert!(wanted(&index.compile()).is_empty());
 }
@@ -151,13 +231,26 @@ fn names_come_from_tls_or_the_rules_and_must_have_a_public_form() {
             &["default/cert [a.example b.example] lab"][..],
             &[][..],
         ),
-        ("", &[("", &["*.example", "a.example"])], &["default/~*.example [*.example a.example] lab"], &[]),
+        (
+            "",
+            &[("", &["*.example", "a.example"])],
+            &["default/~*.example [*.example a.example] lab"],
+            &[],
+        ),
         ("", &[("cert", &[])], &["default/cert [web.test] lab"], &[]),
-        ("", &[("cert", &["a.example"]), ("cert", &["b.example"])], &["default/cert [a.example b.example] lab"], &[]),
+        (
+            "",
+            &[("cert", &["a.example"]), ("cert", &["b.example"])],
+            &["default/cert [a.example b.example] lab"],
+            &[],
+        ),
         (
             "",
             &[("", &["b.example"]), ("", &["a.example"])],
-            &["default/~a.example [a.example] lab", "default/~b.example [b.example] lab"],
+            &[
+                "default/~a.example [a.example] lab",
+                "default/~b.example [b.example] lab",
+            ],
             &[],
         ),
         (
@@ -169,27 +262,53 @@ fn names_come_from_tls_or_the_rules_and_must_have_a_public_form() {
         ("", &[], &[], &[]),
         (
             "",
-            &[("cert", &["a.example", "under_score.example"]), ("good", &["a.example"])],
+            &[
+                ("cert", &["a.example", "under_score.example"]),
+                ("good", &["a.example"]),
+            ],
             &["default/good [a.example] lab"],
             bad,
         ),
         ("", &[("cert", &["-a.example"])], &[], bad),
         ("", &[("cert", &["*.under_score.example"])], &[], bad),
-        ("", &[("cert", &["a.example", "b example"])], &["default/cert [a.example] lab"], &["InvalidHost"]),
-        ("", &[("cert", &long[1..]), ("long", &long)], &["default/cert [..100] lab"], bad),
+        (
+            "",
+            &[("cert", &["a.example", "b example"])],
+            &["default/cert [a.example] lab"],
+            &["InvalidHost"],
+        ),
+        (
+            "",
+            &[("cert", &long[1..]), ("long", &long)],
+            &["default/cert [..100] lab"],
+            bad,
+        ),
     ] {
         let mut index = serving();
-        let annotations = [("gatelet.dev/issuer", "lab"), ("cert-manager.io/ip-sans", addresses)];
-        let annotations = if addresses.is_empty() { &annotations[..1] } else { &annotations };
+        let annotations = [
+            ("gatelet.dev/issuer", "lab"),
+            ("cert-manager.io/ip-sans", addresses),
+        ];
+        let annotations = if addresses.is_empty() {
+            &annotations[..1]
+        } else {
+            &annotations
+        };
         index.apply(apply(asking("web", 1, annotations, tls)));
         let output = index.compile();
         let short = |wish: &Wish| match wish.hosts.len() {
             many if many > 3 => format!("{} [..{many}] {}", wish.id, wish.issuers.join(",")),
             _ => short(wish),
         };
-        assert_eq!(wanted(&output).iter().map(short).collect::<Vec<_>>(), expected, "{tls:?}");
-        let told_of =
-            reasons(&output).into_iter().map(|(_, reason)| reason).filter(|reason| *reason != "SecretNotFound");
+        assert_eq!(
+            wanted(&output).iter().map(short).collect::<Vec<_>>(),
+            expected,
+            "{tls:?}"
+        );
+        let told_of = reasons(&output)
+            .into_iter()
+            .map(|(_, reason)| reason)
+            .filter(|reason| *reason != "SecretNotFound");
         assert_eq!(told_of.collect::<Vec<_>>(), told, "{tls:?}");
     }
     // For every host there is: a certificate needs names.
@@ -201,7 +320,10 @@ fn names_come_from_tls_or_the_rules_and_must_have_a_public_form() {
         index.apply(apply(all));
         let output = index.compile();
         assert!(wanted(&output).is_empty());
-        assert_eq!(reasons(&output).contains(&("all".to_owned(), "InvalidCertificateRequest")), told);
+        assert_eq!(
+            reasons(&output).contains(&("all".to_owned(), "InvalidCertificateRequest")),
+            told
+        );
     }
 }
 
@@ -216,10 +338,20 @@ fn annotations_are_the_terms_of_the_wish() {
         ("cert-manager.io/private-key-algorithm", "RSA"),
         ("cert-manager.io/private-key-rotation-policy", "Never"),
     ];
-    index.apply(apply(asking("web", 1, &annotations, &[("one", &["a.example"]), ("two", &["b.example"])])));
+    index.apply(apply(asking(
+        "web",
+        1,
+        &annotations,
+        &[("one", &["a.example"]), ("two", &["b.example"])],
+    )));
     let output = index.compile();
-    let [one, two] = wanted(&output) else { panic!("{:?}", output.wanted) };
-    assert_eq!((one.common_name.as_deref(), two.common_name.as_deref()), (Some("a.example"), None));
+    let [one, two] = wanted(&output) else {
+        panic!("{:?}", output.wanted)
+    };
+    assert_eq!(
+        (one.common_name.as_deref(), two.common_name.as_deref()),
+        (Some("a.example"), None)
+    );
     for wish in [one, two] {
         assert_eq!((wish.key_type, wish.keep_key), (Some(WishKey::P256), true));
         assert_eq!(wish.duration, Some(std::time::Duration::from_secs(172_800)));
@@ -227,11 +359,28 @@ fn annotations_are_the_terms_of_the_wish() {
         assert_eq!((wish.about.len(), &*wish.namespace), (1, "default"));
         assert!(wish.existing.is_none());
     }
-    assert_eq!(reasons(&output), [("web".to_owned(), "UnsupportedAnnotation")]);
-    assert!(output.findings.expect("findings").iter().all(|one| one.severity == crate::objects::EventType::Normal));
+    assert_eq!(
+        reasons(&output),
+        [("web".to_owned(), "UnsupportedAnnotation")]
+    );
+    assert!(
+        output
+            .findings
+            .expect("findings")
+            .iter()
+            .all(|one| one.severity == crate::objects::EventType::Normal)
+    );
     // A name that the certificate is not for.
-    let annotations = [("gatelet.dev/issuer", "lab"), ("gatelet.dev/common-name", "c.example")];
-    index.apply(apply(asking("web", 1, &annotations, &[("one", &["a.example"])])));
+    let annotations = [
+        ("gatelet.dev/issuer", "lab"),
+        ("gatelet.dev/common-name", "c.example"),
+    ];
+    index.apply(apply(asking(
+        "web",
+        1,
+        &annotations,
+        &[("one", &["a.example"])],
+    )));
     let output = index.compile();
     assert_eq!(wanted(&output)[0].common_name, None);
     assert_eq!(reasons(&output), [("web".to_owned(), "InvalidAnnotation")]);
@@ -240,19 +389,45 @@ fn annotations_are_the_terms_of_the_wish() {
 #[test]
 fn ingresses_that_name_the_same_secret_share_a_certificate_and_the_oldest_sets_the_terms() {
     let mut index = serving();
-    let other = [("gatelet.dev/issuer", "letsencrypt"), ("gatelet.dev/key-type", "p384")];
-    index.apply(apply(asking("a-young", 3, &other, &[("cert", &["a.example"])])));
-    index.apply(apply(asking("old", 1, LAB, &[("cert", &["b.example", "a.example"])])));
+    let other = [
+        ("gatelet.dev/issuer", "letsencrypt"),
+        ("gatelet.dev/key-type", "p384"),
+    ];
+    index.apply(apply(asking(
+        "a-young",
+        3,
+        &other,
+        &[("cert", &["a.example"])],
+    )));
+    index.apply(apply(asking(
+        "old",
+        1,
+        LAB,
+        &[("cert", &["b.example", "a.example"])],
+    )));
     index.apply(apply(asking("silent", 2, &[], &[("cert", &["c.example"])])));
     let output = index.compile();
     assert_eq!(all(&output), ["default/cert [a.example b.example] lab"]);
-    let about: Vec<&str> = wanted(&output)[0].about.iter().map(|about| &*about.key.name).collect();
+    let about: Vec<&str> = wanted(&output)[0]
+        .about
+        .iter()
+        .map(|about| &*about.key.name)
+        .collect();
     assert_eq!(about, ["old", "a-young"]);
-    assert_eq!(reasons(&output), [("a-young".to_owned(), "CertificateConflict")]);
+    assert_eq!(
+        reasons(&output),
+        [("a-young".to_owned(), "CertificateConflict")]
+    );
     let message = &output.findings.as_ref().expect("findings")[0].message;
-    assert!(message.contains("default/old asks") && message.contains("another issuer, key:"), "{message}");
+    assert!(
+        message.contains("default/old asks") && message.contains("another issuer, key:"),
+        "{message}"
+    );
     // Who asks nobody is in no certificate, though the Secret is on its way.
-    assert_eq!([wish_of(&output, "a.example"), wish_of(&output, "c.example")], [Some("default/cert".to_owned()), None]);
+    assert_eq!(
+        [wish_of(&output, "a.example"), wish_of(&output, "c.example")],
+        [Some("default/cert".to_owned()), None]
+    );
     // With the oldest go its terms and its hosts.
     index.apply(delete(Kind::Ingress, "old"));
     let output = index.compile();
@@ -264,7 +439,10 @@ fn ingresses_that_name_the_same_secret_share_a_certificate_and_the_oldest_sets_t
     index.apply(apply(asking("late", 4, &other, &[("cert", &many)])));
     let output = index.compile();
     assert!(output.wanted.is_none());
-    assert_eq!(reasons(&output), [("late".to_owned(), "InvalidCertificateRequest")]);
+    assert_eq!(
+        reasons(&output),
+        [("late".to_owned(), "InvalidCertificateRequest")]
+    );
     index.apply(delete(Kind::Ingress, "a-young"));
     assert_eq!(wanted(&index.compile())[0].hosts.len(), 100);
 }
@@ -281,7 +459,11 @@ fn a_secret_of_somebody_else_is_never_asked_for_and_ours_is_what_exists_already(
     opaque["type"] = "Opaque".into();
     for (theirs, served, told) in [
         (secret("cert", "a.example"), "secret", &[][..]),
-        (secret("cert", "b.example"), "secret", &["CertificateMismatch"]),
+        (
+            secret("cert", "b.example"),
+            "secret",
+            &["CertificateMismatch"],
+        ),
         (secret("cert", "broken"), "local", &["InvalidSecret"]),
         (opaque, "local", &["InvalidSecret"]),
         (unreadable, "local", &["Undecodable", "InvalidSecret"]),
@@ -289,23 +471,46 @@ fn a_secret_of_somebody_else_is_never_asked_for_and_ours_is_what_exists_already(
         index.apply(apply(theirs.clone()));
         let output = index.compile();
         assert!(index.wishes.all.is_empty(), "{theirs}");
-        assert_eq!((source(&output, "a.example"), wish_of(&output, "a.example")), (served, None));
-        assert_eq!(reasons(&output).into_iter().map(|(_, reason)| reason).collect::<Vec<_>>(), told, "{theirs}");
+        assert_eq!(
+            (source(&output, "a.example"), wish_of(&output, "a.example")),
+            (served, None)
+        );
+        assert_eq!(
+            reasons(&output)
+                .into_iter()
+                .map(|(_, reason)| reason)
+                .collect::<Vec<_>>(),
+            told,
+            "{theirs}"
+        );
         index.apply(apply(ours(secret("cert", "a.example"))));
         let output = index.compile();
         assert_eq!(
-            (source(&output, "a.example"), wish_of(&output, "a.example").as_deref()),
+            (
+                source(&output, "a.example"),
+                wish_of(&output, "a.example").as_deref()
+            ),
             ("secret", Some("default/cert"))
         );
         let existing = wanted(&output)[0].existing.as_ref().expect("what is there");
-        assert!(matches!(existing, (CertificateSource::Secret { .. }, Some(issuer)) if **issuer == *"lab"));
+        assert!(
+            matches!(existing, (CertificateSource::Secret { .. }, Some(issuer)) if **issuer == *"lab")
+        );
     }
     // One more host: ours does not fit until it is made anew, which is nothing to tell.
-    index.apply(apply(asking("web", 1, LAB, &[("cert", &["a.example", "b.example"])])));
+    index.apply(apply(asking(
+        "web",
+        1,
+        LAB,
+        &[("cert", &["a.example", "b.example"])],
+    )));
     let output = index.compile();
     assert_eq!(
         (all(&output), source(&output, "b.example")),
-        (vec!["default/cert [a.example b.example] lab".to_owned()], "secret")
+        (
+            vec!["default/cert [a.example b.example] lab".to_owned()],
+            "secret"
+        )
     );
     assert!(reasons(&output).is_empty());
     // Ours that is damaged is told, and made anew.
@@ -325,11 +530,20 @@ fn the_hosts_of_rules_below_a_wildcard_are_covered_by_its_wish() {
     index.apply(apply(asking("wild", 1, LAB, &[("", &["*.example"])])));
     index.apply(apply(ingress("app", "app.example", "/", "web")));
     index.apply(apply(ingress("deep", "a.b.example", "/", "web")));
-    index.apply(apply(asking("own", 1, &[("gatelet.dev/issuer", "none")], &[("", &["own.example"])])));
+    index.apply(apply(asking(
+        "own",
+        1,
+        &[("gatelet.dev/issuer", "none")],
+        &[("", &["own.example"])],
+    )));
     let output = index.compile();
     assert_eq!(all(&output), ["default/~*.example [*.example] lab"]);
-    for (host, covered) in [("*.example", true), ("app.example", true), ("a.b.example", false), ("own.example", false)]
-    {
+    for (host, covered) in [
+        ("*.example", true),
+        ("app.example", true),
+        ("a.b.example", false),
+        ("own.example", false),
+    ] {
         assert_eq!(source(&output, host), "local");
         assert_eq!(wish_of(&output, host).is_some(), covered, "{host}");
     }

@@ -16,7 +16,10 @@ fn take(candidate: &mut Election, now: Instant, lease: &Value, time: &str) -> Va
 #[test]
 fn the_first_takes_a_lease_that_is_not_there_and_the_second_waits() {
     let start = Instant::now();
-    let (mut one, mut two) = (Election::new("one".to_owned()), Election::new("two".to_owned()));
+    let (mut one, mut two) = (
+        Election::new("one".to_owned()),
+        Election::new("two".to_owned()),
+    );
     let lease = take(&mut one, start, &Value::Null, TIME);
     let expected = json!({
         "holderIdentity": "one",
@@ -34,28 +37,48 @@ fn the_first_takes_a_lease_that_is_not_there_and_the_second_waits() {
 #[test]
 fn a_lease_runs_out_by_the_time_since_it_was_seen_to_change_whatever_it_says_itself() {
     let start = Instant::now();
-    let (mut one, mut two) = (Election::new("one".to_owned()), Election::new("two".to_owned()));
+    let (mut one, mut two) = (
+        Election::new("one".to_owned()),
+        Election::new("two".to_owned()),
+    );
     // A wall clock 30 years behind, and one far ahead.
-    for (round, time) in ["1996-01-01T00:00:00.000000Z", "2099-01-01T00:00:00.000000Z"].into_iter().enumerate() {
+    for (round, time) in ["1996-01-01T00:00:00.000000Z", "2099-01-01T00:00:00.000000Z"]
+        .into_iter()
+        .enumerate()
+    {
         let start = at(start, 1000 * round as u64);
         let lease = take(&mut one, start, &Value::Null, time);
         // It was two seconds old when it was seen first.
         assert_eq!(two.see(at(start, 2), &lease, TIME), None);
         assert_eq!(two.see(at(start, 16), &lease, TIME), None);
         let taken = two.see(at(start, 17), &lease, TIME).expect("it ran out");
-        assert_eq!((&taken["holderIdentity"], &taken["leaseTransitions"]), (&json!("two"), &json!(1)));
+        assert_eq!(
+            (&taken["holderIdentity"], &taken["leaseTransitions"]),
+            (&json!("two"), &json!(1))
+        );
     }
 }
 
 #[test]
 fn each_renewal_lets_others_wait_anew() {
     let start = Instant::now();
-    let (mut one, mut two) = (Election::new("one".to_owned()), Election::new("two".to_owned()));
+    let (mut one, mut two) = (
+        Election::new("one".to_owned()),
+        Election::new("two".to_owned()),
+    );
     let mut lease = take(&mut one, start, &Value::Null, TIME);
     for second in (5..100).step_by(5) {
         assert_eq!(two.see(at(start, second - 1), &lease, TIME), None);
-        let renewed = take(&mut one, at(start, second), &lease, &format!("2026-11-26T12:00:{second:02}.000000Z"));
-        assert_eq!((&renewed["acquireTime"], &renewed["leaseTransitions"]), (&lease["acquireTime"], &json!(0)));
+        let renewed = take(
+            &mut one,
+            at(start, second),
+            &lease,
+            &format!("2026-11-26T12:00:{second:02}.000000Z"),
+        );
+        assert_eq!(
+            (&renewed["acquireTime"], &renewed["leaseTransitions"]),
+            (&lease["acquireTime"], &json!(0))
+        );
         lease = renewed;
     }
     assert_eq!(two.see(at(start, 96), &lease, TIME), None);
@@ -64,7 +87,10 @@ fn each_renewal_lets_others_wait_anew() {
 #[test]
 fn a_leader_that_cannot_renew_gives_up_before_anybody_can_take_over() {
     let start = Instant::now();
-    let (mut one, mut two) = (Election::new("one".to_owned()), Election::new("two".to_owned()));
+    let (mut one, mut two) = (
+        Election::new("one".to_owned()),
+        Election::new("two".to_owned()),
+    );
     let lease = take(&mut one, start, &Value::Null, TIME);
     // The other saw the write at the very moment it was begun: nobody can be earlier.
     assert_eq!(two.see(start, &lease, TIME), None);
@@ -89,25 +115,43 @@ fn a_leader_that_sees_another_holder_leads_no_more() {
 #[test]
 fn a_released_lease_is_taken_at_once_and_only_its_holder_releases_it() {
     let start = Instant::now();
-    let (mut one, mut two) = (Election::new("one".to_owned()), Election::new("two".to_owned()));
+    let (mut one, mut two) = (
+        Election::new("one".to_owned()),
+        Election::new("two".to_owned()),
+    );
     let lease = take(&mut one, start, &Value::Null, TIME);
     assert_eq!(two.see(start, &lease, TIME), None);
     assert_eq!(two.release(&lease, TIME), None);
     let released = one.release(&lease, TIME).expect("it is its own");
     assert!(!one.leads(start));
     let taken = two.see(at(start, 1), &released, TIME).expect("it is free");
-    assert_eq!((&taken["holderIdentity"], &taken["leaseTransitions"]), (&json!("two"), &json!(1)));
+    assert_eq!(
+        (&taken["holderIdentity"], &taken["leaseTransitions"]),
+        (&json!("two"), &json!(1))
+    );
 }
 
 #[test]
 fn a_longer_lease_of_another_version_is_kept_to_within_limits_and_nonsense_is_not() {
     let start = Instant::now();
     for (spec, seconds) in [
-        (json!({ "holderIdentity": "new", "leaseDurationSeconds": 40 }), 40),
-        (json!({ "holderIdentity": "new", "leaseDurationSeconds": u64::MAX }), 60),
-        (json!({ "holderIdentity": "new", "leaseDurationSeconds": -1 }), 15),
+        (
+            json!({ "holderIdentity": "new", "leaseDurationSeconds": 40 }),
+            40,
+        ),
+        (
+            json!({ "holderIdentity": "new", "leaseDurationSeconds": u64::MAX }),
+            60,
+        ),
+        (
+            json!({ "holderIdentity": "new", "leaseDurationSeconds": -1 }),
+            15,
+        ),
         (json!({ "holderIdentity": "new" }), 15),
-        (json!({ "holderIdentity": 7, "leaseTransitions": u64::MAX }), 0),
+        (
+            json!({ "holderIdentity": 7, "leaseTransitions": u64::MAX }),
+            0,
+        ),
         (json!("text"), 0),
     ] {
         let mut one = Election::new("one".to_owned());
@@ -122,5 +166,8 @@ fn a_longer_lease_of_another_version_is_kept_to_within_limits_and_nonsense_is_no
 #[test]
 fn times_have_six_digits_of_a_second() {
     let time = micro_time();
-    assert!(time.len() == 27 && time.as_bytes()[19] == b'.' && time.ends_with('Z'), "{time}");
+    assert!(
+        time.len() == 27 && time.as_bytes()[19] == b'.' && time.ends_with('Z'),
+        "{time}"
+    );
 }

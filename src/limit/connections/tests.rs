@@ -21,7 +21,10 @@ fn one_client_gets_no_more_than_its_share() {
     let mut permits: Vec<_> = (0..3).map(|_| connections.admit().unwrap()).collect();
     assert_eq!(permits[0].count_client(ip("192.0.2.1")), Ok(()));
     assert_eq!(permits[1].count_client(ip("::ffff:192.0.2.1")), Ok(()));
-    assert_eq!(permits[2].count_client(ip("192.0.2.1")), Err(Refused::Client));
+    assert_eq!(
+        permits[2].count_client(ip("192.0.2.1")),
+        Err(Refused::Client)
+    );
     assert_eq!(permits[2].count_client(ip("192.0.2.2")), Ok(()));
     permits.remove(0);
     let mut again = connections.admit().unwrap();
@@ -34,7 +37,10 @@ fn an_ipv6_client_is_its_64() {
     let mut first = connections.admit().unwrap();
     let mut second = connections.admit().unwrap();
     assert_eq!(first.count_client(ip("2001:db8:1:2::1")), Ok(()));
-    assert_eq!(second.count_client(ip("2001:db8:1:2:ffff::9")), Err(Refused::Client));
+    assert_eq!(
+        second.count_client(ip("2001:db8:1:2:ffff::9")),
+        Err(Refused::Client)
+    );
     assert_eq!(second.count_client(ip("2001:db8:1:3::1")), Ok(()));
 }
 

@@ -1,7 +1,15 @@
 use super::*;
 
-fn request(version: Version, method: &str, target: &str, host: Option<&'static str>) -> Request<()> {
-    let mut builder = Request::builder().version(version).method(method).uri(target);
+fn request(
+    version: Version,
+    method: &str,
+    target: &str,
+    host: Option<&'static str>,
+) -> Request<()> {
+    let mut builder = Request::builder()
+        .version(version)
+        .method(method)
+        .uri(target);
     if let Some(host) = host {
         builder = builder.header(HOST, host);
     }
@@ -35,7 +43,11 @@ fn hosts_are_checked_by_grammar() {
         ("exa\tmple", 400),
         ("example.com, other.com", 400),
     ] {
-        assert_eq!(status(Version::HTTP_11, "GET", "/", Some(host)), expected, "{host:?}");
+        assert_eq!(
+            status(Version::HTTP_11, "GET", "/", Some(host)),
+            expected,
+            "{host:?}"
+        );
     }
     assert_eq!(status(Version::HTTP_11, "GET", "/", None), 400);
     assert_eq!(status(Version::HTTP_10, "GET", "/", None), 200);
@@ -90,29 +102,64 @@ fn an_absolute_target_and_host_must_agree() {
         ("http://u:p@a.example/x", Some("a.example"), 400),
         ("ftp://a.example/x", Some("a.example"), 400),
     ] {
-        assert_eq!(status(Version::HTTP_11, "GET", target, host), expected, "{target} {host:?}");
-        assert_eq!(status(Version::HTTP_2, "GET", target, host), expected, "{target} {host:?}");
+        assert_eq!(
+            status(Version::HTTP_11, "GET", target, host),
+            expected,
+            "{target} {host:?}"
+        );
+        assert_eq!(
+            status(Version::HTTP_2, "GET", target, host),
+            expected,
+            "{target} {host:?}"
+        );
     }
 }
 
 #[test]
 fn two_hosts_are_refused() {
-    let mut request = request(Version::HTTP_2, "GET", "http://a.example/", Some("a.example"));
-    request.headers_mut().append(HOST, HeaderValue::from_static("a.example"));
+    let mut request = request(
+        Version::HTTP_2,
+        "GET",
+        "http://a.example/",
+        Some("a.example"),
+    );
+    request
+        .headers_mut()
+        .append(HOST, HeaderValue::from_static("a.example"));
     assert!(check(&request).is_err());
 }
 
 #[test]
 fn targets_are_of_the_four_forms() {
-    assert_eq!(status(Version::HTTP_11, "CONNECT", "a.example:443", Some("a.example:443")), 405);
-    assert_eq!(status(Version::HTTP_11, "OPTIONS", "*", Some("a.example")), 200);
+    assert_eq!(
+        status(
+            Version::HTTP_11,
+            "CONNECT",
+            "a.example:443",
+            Some("a.example:443")
+        ),
+        405
+    );
+    assert_eq!(
+        status(Version::HTTP_11, "OPTIONS", "*", Some("a.example")),
+        200
+    );
     assert_eq!(status(Version::HTTP_11, "GET", "*", Some("a.example")), 400);
-    assert_eq!(status(Version::HTTP_11, "GET", "a.example:443", Some("a.example")), 400);
+    assert_eq!(
+        status(Version::HTTP_11, "GET", "a.example:443", Some("a.example")),
+        400
+    );
     let request = request(Version::HTTP_11, "GET", "http://A.example:81/p/q?x=1", None);
     let target = check(&request).unwrap();
     let authority = target.authority.unwrap();
-    assert_eq!((authority.host.as_ref(), authority.port), ("a.example", Some(81)));
-    assert_eq!((target.host, target.path, target.query), (&b"A.example:81"[..], "/p/q", Some("x=1")));
+    assert_eq!(
+        (authority.host.as_ref(), authority.port),
+        ("a.example", Some(81))
+    );
+    assert_eq!(
+        (target.host, target.path, target.query),
+        (&b"A.example:81"[..], "/p/q", Some("x=1"))
+    );
 }
 
 #[test]
@@ -120,17 +167,31 @@ fn h2c_is_never_passed_on() {
     for (connection, values, expected) in [
         ("upgrade", &["websocket"][..], Some("websocket")),
         ("Upgrade, HTTP2-Settings", &["h2c"], None),
-        ("keep-alive, Upgrade", &["h2c, websocket"], Some("websocket")),
+        (
+            "keep-alive, Upgrade",
+            &["h2c, websocket"],
+            Some("websocket"),
+        ),
         ("upgrade", &["H2C", "foo/2"], Some("foo/2")),
         ("keep-alive", &["websocket"], None),
         ("upgrade", &[], None),
     ] {
         let mut request = request(Version::HTTP_11, "GET", "/", Some("a.example"));
-        request.headers_mut().insert(CONNECTION, HeaderValue::from_static(connection));
+        request
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static(connection));
         for value in values {
-            request.headers_mut().append(UPGRADE, HeaderValue::from_static(value));
+            request
+                .headers_mut()
+                .append(UPGRADE, HeaderValue::from_static(value));
         }
-        assert_eq!(upgrade(&request).as_ref().map(|value| value.to_str().unwrap()), expected, "{values:?}");
+        assert_eq!(
+            upgrade(&request)
+                .as_ref()
+                .map(|value| value.to_str().unwrap()),
+            expected,
+            "{values:?}"
+        );
         *request.version_mut() = Version::HTTP_10;
         assert_eq!(upgrade(&request), None);
     }
@@ -139,8 +200,12 @@ fn h2c_is_never_passed_on() {
 #[test]
 fn only_the_known_expectation_is_met() {
     let mut request = request(Version::HTTP_11, "POST", "/", Some("a.example"));
-    request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-Continue"));
+    request
+        .headers_mut()
+        .insert(EXPECT, HeaderValue::from_static("100-Continue"));
     assert!(check(&request).is_ok());
-    request.headers_mut().insert(EXPECT, HeaderValue::from_static("fish"));
+    request
+        .headers_mut()
+        .insert(EXPECT, HeaderValue::from_static("fish"));
     assert_eq!(check(&request).unwrap_err().kind, Kind::ExpectationFailed);
 }

@@ -3,7 +3,10 @@ use std::{future::poll_fn, task::Poll};
 use super::*;
 
 fn local(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime");
     tokio::task::LocalSet::new().block_on(&runtime, test);
 }
 
@@ -17,11 +20,21 @@ fn who_waits_is_woken_and_leaves_its_slot_to_the_next() {
         for _ in 0..3 {
             let start = Instant::now();
             let mut deadline = Deadline::new(&all);
-            poll_fn(|cx| if deadline.is_over(cx, idle, None) { Poll::Ready(()) } else { Poll::Pending }).await;
+            poll_fn(|cx| {
+                if deadline.is_over(cx, idle, None) {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
             assert!(start.elapsed() >= idle);
         }
         let slots = all.slots.borrow();
-        assert_eq!((all.armed.get(), slots.entries.len(), slots.free.len()), (0, 1, 1));
+        assert_eq!(
+            (all.armed.get(), slots.entries.len(), slots.free.len()),
+            (0, 1, 1)
+        );
     });
 }
 

@@ -37,12 +37,22 @@ fn grpc_gets_its_status_without_a_body() {
         assert_eq!(response.headers()["grpc-status"], status, "{kind:?}");
         assert!(response.body().is_empty());
     }
-    assert_eq!(Error::us(Kind::NoRoute).response(&ask("content-type", "application/grpc-web")).status(), 404);
+    assert_eq!(
+        Error::us(Kind::NoRoute)
+            .response(&ask("content-type", "application/grpc-web"))
+            .status(),
+        404
+    );
 }
 
 #[test]
 fn the_connection_closes_where_framing_is_in_doubt_only() {
-    let closes = |kind| Error::client(kind).response(&Ask::default()).headers().contains_key(CONNECTION);
+    let closes = |kind| {
+        Error::client(kind)
+            .response(&Ask::default())
+            .headers()
+            .contains_key(CONNECTION)
+    };
     assert!(closes(Kind::BadRequest("bare LF in head")));
     assert!(closes(Kind::BodyTooLarge));
     assert!(!closes(Kind::NoRoute));

@@ -55,8 +55,8 @@ pub(in crate::proxy) enum Broken {
     Chunks(&'static str),
 }
 
-/// The rest of a request that is sent while its answer comes: an endpoint that gives the answer as it reads the
-/// request waits for it, also while the client takes nothing.
+/// The rest of a request that is sent while its answer comes: an endpoint that gives the answer as
+/// it reads the request waits for it, also while the client takes nothing.
 #[derive(Debug)]
 struct Rest(JoinHandle<()>);
 
@@ -67,15 +67,27 @@ impl Drop for Rest {
 }
 
 impl Answer {
-    /// The answer that begins with `head`. What `upload` has not sent yet is sent by a task of its own for as long as
-    /// the answer lasts.
-    pub(in crate::proxy) fn new(connection: Connection, head: &Head, upload: Upload, limits: Limits) -> Self {
+    /// The answer that begins with `head`. What `upload` has not sent yet is sent by a task of its
+    /// own for as long as the answer lasts.
+    pub(in crate::proxy) fn new(
+        connection: Connection,
+        head: &Head,
+        upload: Upload,
+        limits: Limits,
+    ) -> Self {
         let rest = (!upload.is_done()).then(|| {
             let (transport, mut upload) = (connection.transport.clone(), upload);
             Rest(tokio::task::spawn_local(async move {
-                if std::future::poll_fn(|cx| upload.poll(cx, &transport)).await.is_err() {
-                    // The endpoint is told that no more comes; what it makes of it shows in the answer.
-                    let _ = std::future::poll_fn(|cx| Pin::new(&mut *transport.borrow_mut()).poll_shutdown(cx)).await;
+                if std::future::poll_fn(|cx| upload.poll(cx, &transport))
+                    .await
+                    .is_err()
+                {
+                    // The endpoint is told that no more comes; what it makes of it shows in the
+                    // answer.
+                    let _ = std::future::poll_fn(|cx| {
+                        Pin::new(&mut *transport.borrow_mut()).poll_shutdown(cx)
+                    })
+                    .await;
                 }
             }))
         });
@@ -85,13 +97,23 @@ impl Answer {
             Framing::Chunked => Body::Chunked(Box::new((Chunks::new(), Vec::new()))),
             Framing::UntilClose => Body::UntilClose,
         };
-        Self { connection, body, persistent: head.persistent, limits, rest }
+        Self {
+            connection,
+            body,
+            persistent: head.persistent,
+            limits,
+            rest,
+        }
     }
 
     /// All of the body, if it came with the head.
     pub(in crate::proxy) fn whole(&mut self) -> Option<Bytes> {
-        let Body::Length(left) = &mut self.body else { return None };
-        let length = usize::try_from(*left).ok().filter(|length| *length <= self.connection.received.len())?;
+        let Body::Length(left) = &mut self.body else {
+            return None;
+        };
+        let length = usize::try_from(*left)
+            .ok()
+            .filter(|length| *length <= self.connection.received.len())?;
         *left = 0;
         Some(self.connection.received.split_to(length).freeze())
     }
@@ -124,11 +146,14 @@ impl Answer {
     }
 
     /// The next piece of the body.
-    pub(in crate::proxy) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    pub(in crate::proxy) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
             if let Body::Broken(error, waited) = &mut self.body {
-                // The server drops what it has not written when it hears of an error, and the client would not see that
-                // there was an answer. So it gets a turn to write first.
+                // The server drops what it has not written when it hears of an error, and the
+                // client would not see that there was an answer. So it gets a turn to write first.
                 if !std::mem::replace(waited, true) {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -163,7 +188,9 @@ impl Answer {
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Body::Chunked(_) => {
-                    let Some(data) = self.next_chunk()? else { continue };
+                    let Some(data) = self.next_chunk()? else {
+                        continue;
+                    };
                     // What frames the chunk, and perhaps the end, has often come with it.
                     while self.framing_next() {
                         if let Err(error) = self.next_chunk() {
@@ -188,15 +215,20 @@ impl Answer {
 
     /// Whether more of the framing of chunks was received, and no data before it.
     fn framing_next(&self) -> bool {
-        matches!(&self.body, Body::Chunked(chunked) if !chunked.0.in_data()) && !self.connection.received.is_empty()
+        matches!(&self.body, Body::Chunked(chunked) if !chunked.0.in_data())
+            && !self.connection.received.is_empty()
     }
 
     /// Takes the next part of a chunked body off what was received; with data, if it is that.
     fn next_chunk(&mut self) -> Result<Option<Bytes>, Broken> {
-        let Body::Chunked(chunked) = &mut self.body else { return Ok(None) };
+        let Body::Chunked(chunked) = &mut self.body else {
+            return Ok(None);
+        };
         let (chunks, section) = &mut **chunked;
         let received = &mut self.connection.received;
-        let part = chunks.next(received, self.limits).map_err(|kind| Broken::Chunks(kind.reason()))?;
+        let part = chunks
+            .next(received, self.limits)
+            .map_err(|kind| Broken::Chunks(kind.reason()))?;
         match part {
             Part::Data(length) => return Ok(Some(take(received, length))),
             Part::Framing(length) => drop(received.split_to(length)),
@@ -204,7 +236,11 @@ impl Answer {
             Part::End(length) => {
                 section.extend_from_slice(&received.split_to(length));
                 let trailers = trailers(section).ok_or(Broken::Chunks("bad trailer"))?;
-                self.body = if trailers.is_empty() { Body::Length(0) } else { Body::Trailers(Box::new(trailers)) };
+                self.body = if trailers.is_empty() {
+                    Body::Length(0)
+                } else {
+                    Body::Trailers(Box::new(trailers))
+                };
             }
         }
         Ok(None)
@@ -218,7 +254,9 @@ fn take(received: &mut BytesMut, length: usize) -> Bytes {
 /// A trailer section, with the empty line at its end.
 fn trailers(section: &[u8]) -> Option<HeaderMap> {
     let mut fields = [httparse::EMPTY_HEADER; super::head::MAX_FIELDS];
-    let httparse::Status::Complete((_, fields)) = httparse::parse_headers(section, &mut fields).ok()? else {
+    let httparse::Status::Complete((_, fields)) =
+        httparse::parse_headers(section, &mut fields).ok()?
+    else {
         return None;
     };
     let mut trailers = HeaderMap::with_capacity(fields.len());

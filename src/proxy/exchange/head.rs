@@ -1,4 +1,5 @@
-//! The head of an answer: where it ends, what it says, and how its body is framed (RFC 9112 sections 4 to 6).
+//! The head of an answer: where it ends, what it says, and how its body is framed (RFC 9112
+//! sections 4 to 6).
 
 use std::mem::MaybeUninit;
 
@@ -47,7 +48,8 @@ pub(in crate::proxy) enum Framing {
     UntilClose,
 }
 
-/// The length of the head that `bytes` begin with, if it is complete. `searched` bytes were looked at before.
+/// The length of the head that `bytes` begin with, if it is complete. `searched` bytes were looked
+/// at before.
 pub(super) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
     let mut from = searched.saturating_sub(2);
     while let Some(found) = memchr(b'\n', bytes.get(from..)?) {
@@ -63,21 +65,33 @@ pub(super) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
 
 impl Head {
     /// Parses a complete head, of the answer to HEAD or another request, into an empty map.
-    pub(super) fn parse(bytes: &Bytes, to_head: bool, mut headers: HeaderMap) -> Result<Self, &'static str> {
+    pub(super) fn parse(
+        bytes: &Bytes,
+        to_head: bool,
+        mut headers: HeaderMap,
+    ) -> Result<Self, &'static str> {
         let mut fields = [MaybeUninit::uninit(); MAX_FIELDS];
         let mut parsed = httparse::Response::new(&mut []);
-        match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
+        match httparse::ParserConfig::default().parse_response_with_uninit_headers(
+            &mut parsed,
+            bytes,
+            &mut fields,
+        ) {
             Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
             Err(httparse::Error::TooManyHeaders) => return Err(TOO_LARGE),
             Ok(_) | Err(_) => return Err(MALFORMED),
         }
-        let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(MALFORMED)?;
+        let status = parsed
+            .code
+            .and_then(|code| StatusCode::from_u16(code).ok())
+            .ok_or(MALFORMED)?;
         let http_10 = parsed.version == Some(0);
         let mut said = Said::default();
         headers.reserve(parsed.headers.len());
         for field in &*parsed.headers {
             let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_bad| MALFORMED)?;
-            let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_bad| MALFORMED)?;
+            let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
+                .map_err(|_bad| MALFORMED)?;
             if said.note(&name, &value)? {
                 headers.append(name, value);
             }
@@ -86,8 +100,15 @@ impl Head {
             headers.remove(name);
         }
         let framing = said.framing(status, to_head, http_10)?;
-        let persistent = framing != Framing::UntilClose && !said.close && (!http_10 || said.keep_alive);
-        Ok(Self { status, headers, upgrade: said.upgrade, framing, persistent })
+        let persistent =
+            framing != Framing::UntilClose && !said.close && (!http_10 || said.keep_alive);
+        Ok(Self {
+            status,
+            headers,
+            upgrade: said.upgrade,
+            framing,
+            persistent,
+        })
     }
 
     /// Whether another head follows this one (RFC 9110 section 15.2).
@@ -109,7 +130,8 @@ struct Said {
 }
 
 impl Said {
-    /// Takes note of a field. False if it goes no further: it is about the connection, or says once more what was said.
+    /// Takes note of a field. False if it goes no further: it is about the connection, or says once
+    /// more what was said.
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, &'static str> {
         if *name == CONTENT_LENGTH {
             let length = decimal(value.as_bytes()).ok_or(UNCLEAR)?;
@@ -135,12 +157,18 @@ impl Said {
         Ok(!hop_by_hop(name))
     }
 
-    fn framing(&self, status: StatusCode, to_head: bool, http_10: bool) -> Result<Framing, &'static str> {
+    fn framing(
+        &self,
+        status: StatusCode,
+        to_head: bool,
+        http_10: bool,
+    ) -> Result<Framing, &'static str> {
         if self.chunked && (http_10 || self.length.is_some()) {
             return Err(UNCLEAR);
         }
-        let empty =
-            to_head || status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let empty = to_head
+            || status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         Ok(match self.length {
             _ if empty => Framing::None,
             _ if self.chunked => Framing::Chunked,

@@ -7,7 +7,10 @@ use super::{
     *,
 };
 
-const LIMITS: Limits = Limits { bytes: 4096, fields: MAX_FIELDS };
+const LIMITS: Limits = Limits {
+    bytes: 4096,
+    fields: MAX_FIELDS,
+};
 
 /// All that came of one answer.
 #[derive(Debug, PartialEq)]
@@ -19,17 +22,27 @@ struct Seen {
 }
 
 fn local<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime");
     tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
 fn request(method: &str) -> Upload {
     let method = Method::from_bytes(method.as_bytes()).expect("a method");
     let head = HeadWriter::new(&method, &PathAndQuery::from_static("/"));
-    Upload::new(method, head, HeaderMap::new(), BodyLength::None, Outgoing::empty())
+    Upload::new(
+        method,
+        head,
+        HeaderMap::new(),
+        BodyLength::None,
+        Outgoing::empty(),
+    )
 }
 
-/// An endpoint that says `bytes`, so many at a time, to whatever it is asked, and then closes or not.
+/// An endpoint that says `bytes`, so many at a time, to whatever it is asked, and then closes or
+/// not.
 fn endpoint(bytes: &[u8], step: usize, close: bool) -> Connection {
     let (ours, mut theirs) = tokio::io::duplex(256 * 1024);
     let bytes = bytes.to_vec();
@@ -49,13 +62,20 @@ async fn ask(method: &str, mut connection: Connection) -> Result<Result<Seen, Br
     let mut upload = request(method);
     let head = connection.exchange(&mut upload, LIMITS).await?;
     let mut answer = Answer::new(connection, &head, upload, LIMITS);
-    let mut seen = Seen { status: head.status.as_u16(), body: Vec::new(), trailers: None, reusable: false };
+    let mut seen = Seen {
+        status: head.status.as_u16(),
+        body: Vec::new(),
+        trailers: None,
+        reusable: false,
+    };
     if let Some(whole) = answer.whole() {
         seen.body.extend_from_slice(&whole);
     }
     while let Some(frame) = std::future::poll_fn(|cx| answer.poll_frame(cx)).await {
         match frame {
-            Ok(frame) if frame.is_data() => seen.body.extend_from_slice(&frame.into_data().expect("data")),
+            Ok(frame) if frame.is_data() => seen
+                .body
+                .extend_from_slice(&frame.into_data().expect("data")),
             Ok(frame) => seen.trailers = frame.into_trailers().ok(),
             Err(error) => return Ok(Err(error)),
         }
@@ -79,17 +99,37 @@ fn get(bytes: &[u8]) -> Result<Seen, String> {
 }
 
 fn whole(status: u16, body: &str) -> Result<Seen, String> {
-    Ok(Seen { status, body: body.into(), trailers: None, reusable: true })
+    Ok(Seen {
+        status,
+        body: body.into(),
+        trailers: None,
+        reusable: true,
+    })
 }
 
 #[test]
 fn a_body_ends_where_its_framing_says() {
-    assert_eq!(get(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), whole(200, "ok"));
-    assert_eq!(get(b"HTTP/1.1 404 \r\nContent-Length: 0\r\n\r\n"), whole(404, ""));
+    assert_eq!(
+        get(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        whole(200, "ok")
+    );
+    assert_eq!(
+        get(b"HTTP/1.1 404 \r\nContent-Length: 0\r\n\r\n"),
+        whole(404, "")
+    );
     assert_eq!(get(b"HTTP/1.1 204 No Content\r\n\r\n"), whole(204, ""));
-    assert_eq!(get(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"), whole(304, ""));
-    assert_eq!(get(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok"), whole(200, "ok"));
-    assert_eq!(get(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok"), whole(200, "ok"));
+    assert_eq!(
+        get(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"),
+        whole(304, "")
+    );
+    assert_eq!(
+        get(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok"),
+        whole(200, "ok")
+    );
+    assert_eq!(
+        get(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok"),
+        whole(200, "ok")
+    );
     assert_eq!(
         get(b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n2;x=y\r\nok\r\n1\r\n!\r\n0\r\n\r\n"),
         whole(200, "ok!")
@@ -105,27 +145,64 @@ fn trailers_come_after_the_body() {
     let seen =
         get(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\nX-Sum: 8\r\n\r\n");
     let seen = seen.expect("an answer");
-    let sums: Vec<_> = seen.trailers.iter().flat_map(|trailers| trailers.get_all("x-sum")).collect();
+    let sums: Vec<_> = seen
+        .trailers
+        .iter()
+        .flat_map(|trailers| trailers.get_all("x-sum"))
+        .collect();
     assert_eq!(
         (sums, &*seen.body, seen.reusable),
-        (vec![&HeaderValue::from_static("7"), &HeaderValue::from_static("8")], b"ok".as_slice(), true)
+        (
+            vec![
+                &HeaderValue::from_static("7"),
+                &HeaderValue::from_static("8")
+            ],
+            b"ok".as_slice(),
+            true
+        )
     );
 }
 
 #[test]
 fn a_connection_that_ends_with_its_answer_is_not_used_again() {
-    for fields in ["Connection: close\r\nContent-Length: 2\r\n", "Connection: x, Close\r\nContent-Length: 2\r\n", ""] {
+    for fields in [
+        "Connection: close\r\nContent-Length: 2\r\n",
+        "Connection: x, Close\r\nContent-Length: 2\r\n",
+        "",
+    ] {
         let bytes = format!("HTTP/1.1 200 OK\r\n{fields}\r\nok");
         let seen = local(async { ask("GET", endpoint(bytes.as_bytes(), 9, true)).await });
-        let expected = Seen { status: 200, body: b"ok".into(), trailers: None, reusable: false };
-        assert_eq!(seen.expect("a head").expect("a body"), expected, "{fields:?}");
+        let expected = Seen {
+            status: 200,
+            body: b"ok".into(),
+            trailers: None,
+            reusable: false,
+        };
+        assert_eq!(
+            seen.expect("a head").expect("a body"),
+            expected,
+            "{fields:?}"
+        );
     }
-    assert!(!get(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("an answer").reusable);
+    assert!(
+        !get(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .expect("an answer")
+            .reusable
+    );
     let persistent = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok";
     assert!(get(persistent).expect("an answer").reusable);
     // What follows the answer would be taken for the next one.
-    let seen =
-        local(async { ask("GET", endpoint(b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\n", 99, false)).await });
+    let seen = local(async {
+        ask(
+            "GET",
+            endpoint(
+                b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\n",
+                99,
+                false,
+            ),
+        )
+        .await
+    });
     assert!(!seen.expect("a head").expect("a body").reusable);
 }
 
@@ -133,7 +210,11 @@ fn a_connection_that_ends_with_its_answer_is_not_used_again() {
 fn what_an_answer_says_about_its_connection_goes_no_further() {
     let bytes = b"HTTP/1.1 200 OK\r\nX-Own: 1\r\nConnection: X-Own, Content-Length\r\nKeep-Alive: 5\r\nServer: x\r\n\
         Content-Length: 0\r\nX-OWN: 2\r\nUpgrade: h2c\r\n\r\n";
-    let head = local(async { endpoint(bytes, 99, false).exchange(&mut request("GET"), LIMITS).await });
+    let head = local(async {
+        endpoint(bytes, 99, false)
+            .exchange(&mut request("GET"), LIMITS)
+            .await
+    });
     let head = head.expect("a head");
     let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
@@ -144,7 +225,10 @@ fn what_an_answer_says_about_its_connection_goes_no_further() {
 fn the_answer_to_head_has_no_body() {
     let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n";
     let seen = local(async { ask("HEAD", endpoint(bytes, 5, false)).await });
-    assert_eq!(seen.expect("a head").expect("a body"), whole(200, "").expect("an answer"));
+    assert_eq!(
+        seen.expect("a head").expect("a body"),
+        whole(200, "").expect("an answer")
+    );
 }
 
 #[test]
@@ -163,12 +247,19 @@ fn what_is_no_answer_is_refused() {
         "HTTP/2.0 200 OK\r\n\r\n",
         "HTTP/1.1 2000 OK\r\n\r\n",
         "SSH-2.0-OpenSSH_9.2\r\n\r\n",
-        &format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_FIELDS + 1)),
+        &format!(
+            "HTTP/1.1 200 OK\r\n{}\r\n",
+            "A: b\r\n".repeat(MAX_FIELDS + 1)
+        ),
         &format!("HTTP/1.1 200 OK\r\nA: {}", "b".repeat(LIMITS.bytes)),
         &"HTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_INFORMATIONAL + 1),
     ] {
         let seen = get(bytes.as_bytes());
-        assert!(seen.as_ref().is_err_and(|error| error.starts_with("Malformed")), "{bytes:?}: {seen:?}");
+        assert!(
+            seen.as_ref()
+                .is_err_and(|error| error.starts_with("Malformed")),
+            "{bytes:?}: {seen:?}"
+        );
     }
 }
 
@@ -184,17 +275,24 @@ fn a_body_that_breaks_off_is_an_error() {
     ] {
         for step in [1, 1000] {
             let seen = local(async { ask("GET", endpoint(bytes.as_bytes(), step, true)).await });
-            assert!(seen.as_ref().is_ok_and(Result::is_err), "{bytes:?}: {seen:?}");
+            assert!(
+                seen.as_ref().is_ok_and(Result::is_err),
+                "{bytes:?}: {seen:?}"
+            );
         }
     }
 }
 
 #[test]
 fn how_far_a_request_got_is_known() {
-    let failed = |bytes: &'static [u8]| local(async { ask("GET", endpoint(bytes, 99, true)).await }).err();
+    let failed =
+        |bytes: &'static [u8]| local(async { ask("GET", endpoint(bytes, 99, true)).await }).err();
     assert_eq!(failed(b""), Some(Failed::NoAnswer));
     assert_eq!(failed(b"HTTP/1.1 200"), Some(Failed::Broken));
-    assert_eq!(failed(b"HTTP/1.1 100 Continue\r\n\r\n"), Some(Failed::Broken));
+    assert_eq!(
+        failed(b"HTTP/1.1 100 Continue\r\n\r\n"),
+        Some(Failed::Broken)
+    );
     let unsent = local(async {
         let (ours, theirs) = tokio::io::duplex(64);
         drop(theirs);
@@ -205,12 +303,18 @@ fn how_far_a_request_got_is_known() {
 
 #[test]
 fn another_protocol_begins_right_after_the_head_that_switches_to_it() {
-    let bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nContent-Length: 3\r\n\r\nhello";
+    let bytes =
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nContent-Length: 3\r\n\r\nhello";
     let said = local(async {
         let mut connection = endpoint(bytes, 1000, true);
         let mut upload = request("GET");
-        let head = connection.exchange(&mut upload, LIMITS).await.expect("a head");
-        let mut stream = Answer::new(connection, &head, upload, LIMITS).into_stream().expect("a stream");
+        let head = connection
+            .exchange(&mut upload, LIMITS)
+            .await
+            .expect("a head");
+        let mut stream = Answer::new(connection, &head, upload, LIMITS)
+            .into_stream()
+            .expect("a stream");
         let mut said = String::new();
         stream.read_to_string(&mut said).await.expect("text");
         said

@@ -20,7 +20,8 @@ use super::{
 const ROOM: usize = 1024;
 const CRLF: &[u8] = b"\r\n";
 
-/// A request. What is written next are `before`, `data` and `after`, of which `written` bytes are gone.
+/// A request. What is written next are `before`, `data` and `after`, of which `written` bytes are
+/// gone.
 #[derive(Debug)]
 pub(in crate::proxy) struct Upload {
     before: Vec<u8>,
@@ -43,7 +44,8 @@ pub(in crate::proxy) struct Upload {
 }
 
 impl Upload {
-    /// A request whose head is written but for what frames `body`. The map of the fields that it had is used again.
+    /// A request whose head is written but for what frames `body`. The map of the fields that it
+    /// had is used again.
     pub(in crate::proxy) fn new(
         method: Method,
         mut head: HeadWriter,
@@ -59,7 +61,11 @@ impl Upload {
             after: b"",
             written: 0,
             body,
-            left: if let BodyLength::Known(length) = length { Some(length) } else { None },
+            left: if let BodyLength::Known(length) = length {
+                Some(length)
+            } else {
+                None
+            },
             ended: length.is_empty(),
             started: false,
             begun: false,
@@ -105,7 +111,11 @@ impl Upload {
     }
 
     /// Writes what can be written now. Ready when it is done, or cannot go on.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, to: &RefCell<dyn Transport>) -> Poll<Result<(), Failed>> {
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &RefCell<dyn Transport>,
+    ) -> Poll<Result<(), Failed>> {
         loop {
             if self.is_written() {
                 (self.data, self.after) = (Bytes::new(), b"");
@@ -125,10 +135,15 @@ impl Upload {
             }
             if self.is_written() {
                 if !self.flushed {
-                    ready!(Pin::new(&mut *to.borrow_mut()).poll_flush(cx)).map_err(|_broken| self.failed())?;
+                    ready!(Pin::new(&mut *to.borrow_mut()).poll_flush(cx))
+                        .map_err(|_broken| self.failed())?;
                     self.flushed = true;
                 }
-                return if self.ended { Poll::Ready(Ok(())) } else { Poll::Pending };
+                return if self.ended {
+                    Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
+                };
             }
             match ready!(self.poll_write(cx, to)) {
                 Ok(1..) => {}
@@ -142,14 +157,25 @@ impl Upload {
     }
 
     fn failed(&self) -> Failed {
-        if self.begun { Failed::NoAnswer } else { Failed::Unsent }
+        if self.begun {
+            Failed::NoAnswer
+        } else {
+            Failed::Unsent
+        }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, to: &RefCell<dyn Transport>) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &RefCell<dyn Transport>,
+    ) -> Poll<io::Result<usize>> {
         let before = self.before.get(self.written..).unwrap_or_default();
         let gone = self.written.saturating_sub(self.before.len());
         let data = self.data.get(gone..).unwrap_or_default();
-        let after = self.after.get(gone.saturating_sub(self.data.len())..).unwrap_or_default();
+        let after = self
+            .after
+            .get(gone.saturating_sub(self.data.len())..)
+            .unwrap_or_default();
         let mut to = to.borrow_mut();
         let to = Pin::new(&mut *to);
         let n = if data.is_empty() && after.is_empty() {

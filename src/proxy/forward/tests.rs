@@ -33,11 +33,23 @@ struct Proxy {
 }
 
 fn table(endpoints: EndpointSet, protocol: Protocol, filters: Vec<Filter>) -> RoutingTable {
-    let id = BackendId { namespace: "n".into(), service: "s".into(), port: 80 };
+    let id = BackendId {
+        namespace: "n".into(),
+        service: "s".into(),
+        port: 80,
+    };
     let backend = Backend::new(id, protocol);
     backend.set_endpoints(endpoints);
-    let origin = Origin { namespace: "n".into(), name: "i".into(), field: "f".into() };
-    let route = Route { origin, action: Action::Forward(Arc::new(backend)), filters: filters.into() };
+    let origin = Origin {
+        namespace: "n".into(),
+        name: "i".into(),
+        field: "f".into(),
+    };
+    let route = Route {
+        origin,
+        action: Action::Forward(Arc::new(backend)),
+        filters: filters.into(),
+    };
     let mut table = RoutingTable::default();
     table.set_default(Some(Arc::new(route)));
     table
@@ -48,11 +60,17 @@ fn addresses(list: &[SocketAddr]) -> EndpointSet {
 }
 
 fn to(endpoints: &[SocketAddr]) -> Proxy {
-    start(Settings::default(), table(addresses(endpoints), Protocol::Http1, Vec::new()))
+    start(
+        Settings::default(),
+        table(addresses(endpoints), Protocol::Http1, Vec::new()),
+    )
 }
 
 fn with(settings: Settings, endpoint: SocketAddr) -> Proxy {
-    start(settings, table(addresses(&[endpoint]), Protocol::Http1, Vec::new()))
+    start(
+        settings,
+        table(addresses(&[endpoint]), Protocol::Http1, Vec::new()),
+    )
 }
 
 fn start(settings: Settings, table: RoutingTable) -> Proxy {
@@ -63,7 +81,10 @@ fn start(settings: Settings, table: RoutingTable) -> Proxy {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let of_worker = shared.clone();
     thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("runtime");
         tokio::task::LocalSet::new().block_on(&runtime, async move {
             let worker = Worker::new(0, Arc::new(settings), of_worker);
             listener.set_nonblocking(true).expect("non-blocking");
@@ -77,7 +98,11 @@ fn start(settings: Settings, table: RoutingTable) -> Proxy {
             let _ = stopped.await;
         });
     });
-    Proxy { addr, shared, _stop: stop }
+    Proxy {
+        addr,
+        shared,
+        _stop: stop,
+    }
 }
 
 /// One client connection: HTTP/2 if it begins like it, else HTTP/1.1.
@@ -101,9 +126,13 @@ async fn serve(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAd
     });
     let io = TokioIo::new(stream);
     if &first == b"PRI" {
-        let _ = hyper::server::conn::http2::Builder::new(Local).serve_connection(io, service).await;
+        let _ = hyper::server::conn::http2::Builder::new(Local)
+            .serve_connection(io, service)
+            .await;
     } else {
-        let server = hyper::server::conn::http1::Builder::new().half_close(true).serve_connection(io, service);
+        let server = hyper::server::conn::http1::Builder::new()
+            .half_close(true)
+            .serve_connection(io, service);
         let _ = server.with_upgrades().await;
     }
 }
@@ -124,7 +153,10 @@ fn backend(each: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> SocketAdd
 
 /// An address where nothing listens.
 fn refusing() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("address")
+    TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("address")
 }
 
 /// Reads up to the end of a head; empty at the end of the stream.
@@ -145,7 +177,9 @@ fn exactly(stream: &mut TcpStream, length: usize) -> String {
 
 fn client(proxy: &Proxy) -> TcpStream {
     let stream = TcpStream::connect(proxy.addr).expect("the proxy");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .expect("timeout");
     stream
 }
 
@@ -157,7 +191,10 @@ fn say(stream: &mut TcpStream, text: &str) {
 fn ask(proxy: &Proxy, request: &str) -> String {
     let mut stream = client(proxy);
     let (line, rest) = request.split_once("\r\n").expect("a request line");
-    say(&mut stream, &format!("{line}\r\nHost: a.example\r\nConnection: close\r\n{rest}"));
+    say(
+        &mut stream,
+        &format!("{line}\r\nHost: a.example\r\nConnection: close\r\n{rest}"),
+    );
     let mut all = String::new();
     let _ = stream.read_to_string(&mut all);
     all
@@ -195,7 +232,10 @@ fn an_idempotent_request_is_sent_again_when_a_reused_connection_dies_and_others_
         head(&mut stream);
     })]);
     assert_eq!(status(&get(&proxy)), "200");
-    assert_eq!(status(&ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")), "502");
+    assert_eq!(
+        status(&ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")),
+        "502"
+    );
 }
 
 #[test]
@@ -224,7 +264,10 @@ fn conflicting_framing_of_an_answer_is_502() {
     ] {
         let proxy = to(&[backend(move |_, mut stream| {
             head(&mut stream);
-            say(&mut stream, &format!("HTTP/1.1 200 OK\r\n{fields}\r\n0\r\n\r\n"));
+            say(
+                &mut stream,
+                &format!("HTTP/1.1 200 OK\r\n{fields}\r\n0\r\n\r\n"),
+            );
         })]);
         assert_eq!(status(&get(&proxy)), "502", "{fields:?}");
     }
@@ -234,23 +277,35 @@ fn conflicting_framing_of_an_answer_is_502() {
 fn an_answer_that_breaks_off_is_visibly_broken() {
     let proxy = to(&[backend(|_, mut stream| {
         head(&mut stream);
-        say(&mut stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        say(
+            &mut stream,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        );
     })]);
     let answer = get(&proxy);
     assert_eq!(status(&answer), "200");
-    assert!(answer.contains("hello") && !answer.ends_with("0\r\n\r\n"), "{answer:?}");
+    assert!(
+        answer.contains("hello") && !answer.ends_with("0\r\n\r\n"),
+        "{answer:?}"
+    );
 }
 
 #[test]
 fn an_answer_that_comes_before_the_body_was_sent_is_passed_on() {
     let proxy = to(&[backend(|_, mut stream| {
         head(&mut stream);
-        say(&mut stream, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+        say(
+            &mut stream,
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno",
+        );
         let _ = stream.read_to_end(&mut Vec::new());
     })]);
     for _ in 0..3 {
         let mut stream = client(&proxy);
-        say(&mut stream, "PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000\r\n\r\nsome");
+        say(
+            &mut stream,
+            "PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000\r\n\r\nsome",
+        );
         assert_eq!(status(&head(&mut stream)), "403");
         assert_eq!(exactly(&mut stream, 2), "no");
     }
@@ -263,11 +318,17 @@ fn an_early_answer_survives_its_backend_closing_on_the_rest_of_the_body() {
     let proxy = to(&[backend(|_, mut stream| {
         head(&mut stream);
         exactly(&mut stream, 1000);
-        say(&mut stream, "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
+        say(
+            &mut stream,
+            "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno",
+        );
     })]);
     for _ in 0..10 {
         let mut stream = client(&proxy);
-        say(&mut stream, "PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 50000000\r\n\r\n");
+        say(
+            &mut stream,
+            "PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 50000000\r\n\r\n",
+        );
         let mut upload = stream.try_clone().expect("clone");
         let sending = thread::spawn(move || {
             let part = [b'x'; 65536];
@@ -289,20 +350,32 @@ fn an_upload_goes_on_while_its_answer_waits_for_the_client() {
         head(&mut stream);
         let mut answering = stream.try_clone().expect("clone");
         thread::spawn(move || {
-            say(&mut answering, &format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 256 << 20));
+            say(
+                &mut answering,
+                &format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 256 << 20),
+            );
             while answering.write_all(&[0; 65536]).is_ok() {}
         });
         let taken = std::io::copy(&mut stream.take(UPLOAD as u64), &mut std::io::sink()).ok();
-        tx.lock().expect("lock").send(taken).expect("the test listens");
+        tx.lock()
+            .expect("lock")
+            .send(taken)
+            .expect("the test listens");
     })]);
     let mut stream = client(&proxy);
-    say(&mut stream, &format!("PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {UPLOAD}\r\n\r\n"));
+    say(
+        &mut stream,
+        &format!("PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {UPLOAD}\r\n\r\n"),
+    );
     assert_eq!(status(&head(&mut stream)), "200");
     // The client reads nothing more, until it has sent everything.
     for _ in 0..UPLOAD / 65536 {
         stream.write_all(&[b'x'; 65536]).expect("taken");
     }
-    assert_eq!(rx.recv_timeout(Duration::from_secs(60)), Ok(Some(UPLOAD as u64)));
+    assert_eq!(
+        rx.recv_timeout(Duration::from_secs(60)),
+        Ok(Some(UPLOAD as u64))
+    );
 }
 
 #[test]
@@ -317,14 +390,23 @@ fn a_client_that_goes_away_cancels_its_request() {
         let _ = stream.read(&mut [0]);
         tx.send("cancelled").expect("the test listens");
     })]);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime");
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let io = TokioIo::new(tokio::net::TcpStream::connect(proxy.addr).await.expect("the proxy"));
+        let io = TokioIo::new(
+            tokio::net::TcpStream::connect(proxy.addr)
+                .await
+                .expect("the proxy"),
+        );
         let (mut sender, connection) = http2::handshake(Local, io).await.expect("handshake");
         tokio::task::spawn_local(connection);
-        let request = Request::get("http://a.example/").body(http_body_util::Empty::<bytes::Bytes>::new());
+        let request =
+            Request::get("http://a.example/").body(http_body_util::Empty::<bytes::Bytes>::new());
         let asked = tokio::task::spawn_local(sender.send_request(request.expect("request")));
-        let rx = tokio::task::spawn_blocking(move || (rx.recv_timeout(Duration::from_secs(20)), rx));
+        let rx =
+            tokio::task::spawn_blocking(move || (rx.recv_timeout(Duration::from_secs(20)), rx));
         let (first, rx) = rx.await.expect("no panic");
         assert_eq!(first, Ok("asked"));
         asked.abort();
@@ -339,18 +421,31 @@ fn a_client_that_does_not_read_stops_its_backend() {
     let tx = Mutex::new(tx);
     let proxy = to(&[backend(move |_, mut stream| {
         head(&mut stream);
-        say(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 268435456\r\n\r\n");
-        stream.set_write_timeout(Some(Duration::from_millis(500))).expect("timeout");
+        say(
+            &mut stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: 268435456\r\n\r\n",
+        );
+        stream
+            .set_write_timeout(Some(Duration::from_millis(500)))
+            .expect("timeout");
         let mut taken = 0;
         while let Ok(n @ 1..) = stream.write(&[0; 65536]) {
             taken += n;
         }
-        tx.lock().expect("lock").send(taken).expect("the test listens");
+        tx.lock()
+            .expect("lock")
+            .send(taken)
+            .expect("the test listens");
     })]);
     let mut stream = client(&proxy);
     say(&mut stream, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
-    let taken = rx.recv_timeout(Duration::from_secs(60)).expect("the backend is stopped");
-    assert!(taken < 64 << 20, "{taken} bytes of 256 MiB were taken from the backend");
+    let taken = rx
+        .recv_timeout(Duration::from_secs(60))
+        .expect("the backend is stopped");
+    assert!(
+        taken < 64 << 20,
+        "{taken} bytes of 256 MiB were taken from the backend"
+    );
 }
 
 #[test]
@@ -358,10 +453,18 @@ fn an_upgraded_connection_carries_bytes_both_ways_and_half_closes() {
     let (tx, rx): (Tx<String>, Receiver<String>) = mpsc::channel();
     let tx = Mutex::new(tx);
     let proxy = to(&[backend(move |_, mut stream| {
-        tx.lock().expect("lock").send(head(&mut stream)).expect("the test listens");
-        say(&mut stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nhello ");
+        tx.lock()
+            .expect("lock")
+            .send(head(&mut stream))
+            .expect("the test listens");
+        say(
+            &mut stream,
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nhello ",
+        );
         let mut all = Vec::new();
-        stream.read_to_end(&mut all).expect("until the client ends its direction");
+        stream
+            .read_to_end(&mut all)
+            .expect("until the client ends its direction");
         stream.write_all(&all).expect("write");
     })]);
     let mut stream = client(&proxy);
@@ -374,22 +477,35 @@ fn an_upgraded_connection_carries_bytes_both_ways_and_half_closes() {
     say(&mut stream, "there");
     stream.shutdown(Shutdown::Write).expect("half-close");
     let mut all = String::new();
-    stream.read_to_string(&mut all).expect("until the backend ends");
+    stream
+        .read_to_string(&mut all)
+        .expect("until the backend ends");
     assert_eq!(all, "hello there");
     let seen = rx.recv().expect("a head");
-    assert!(seen.contains("upgrade: echo\r\n") && !seen.contains("h2c") && !seen.contains("http2-settings"), "{seen}");
+    assert!(
+        seen.contains("upgrade: echo\r\n")
+            && !seen.contains("h2c")
+            && !seen.contains("http2-settings"),
+        "{seen}"
+    );
 }
 
 #[test]
 fn an_upgraded_connection_ends_when_its_backend_dies() {
     let proxy = to(&[backend(|_, mut stream| {
         head(&mut stream);
-        say(&mut stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+        say(
+            &mut stream,
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+        );
         // Closed with data unread: a reset.
         exactly(&mut stream, 1);
     })]);
     let mut stream = client(&proxy);
-    say(&mut stream, "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    say(
+        &mut stream,
+        "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+    );
     assert_eq!(status(&head(&mut stream)), "101");
     // Ends, because the proxy takes no more from a client whose backend is gone.
     while stream.write_all(&[b'x'; 65536]).is_ok() {}
@@ -399,7 +515,10 @@ fn an_upgraded_connection_ends_when_its_backend_dies() {
 fn a_switch_of_protocols_that_nobody_asked_for_is_502() {
     let proxy = to(&[backend(|_, mut stream| {
         head(&mut stream);
-        say(&mut stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+        say(
+            &mut stream,
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+        );
     })]);
     assert_eq!(status(&get(&proxy)), "502");
 }
@@ -424,7 +543,10 @@ fn refused_connections_go_to_another_endpoint_and_are_then_passed_over() {
 
 #[test]
 fn an_upload_may_take_longer_than_the_answer_to_it() {
-    let settings = Settings { response_header_timeout: Duration::from_millis(400), ..Settings::default() };
+    let settings = Settings {
+        response_header_timeout: Duration::from_millis(400),
+        ..Settings::default()
+    };
     let proxy = with(
         settings,
         backend(|_, mut stream| {
@@ -434,7 +556,10 @@ fn an_upload_may_take_longer_than_the_answer_to_it() {
         }),
     );
     let mut stream = client(&proxy);
-    say(&mut stream, "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 10\r\n\r\n");
+    say(
+        &mut stream,
+        "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 10\r\n\r\n",
+    );
     for _ in 0..10 {
         // The pace of a slow client is what is tested here.
         thread::sleep(Duration::from_millis(120));
@@ -445,7 +570,10 @@ fn an_upload_may_take_longer_than_the_answer_to_it() {
 
 #[test]
 fn one_direction_may_be_silent_while_the_other_is_busy() {
-    let settings = || Settings { stream_idle_timeout: Duration::from_millis(400), ..Settings::default() };
+    let settings = || Settings {
+        stream_idle_timeout: Duration::from_millis(400),
+        ..Settings::default()
+    };
     let begins = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n.\r\n";
     // The pace of both is what is tested here.
     let pause = || thread::sleep(Duration::from_millis(120));
@@ -495,12 +623,36 @@ fn a_silent_backend_is_504_and_a_silent_client_is_408() {
             let _ = stream.read_to_end(&mut Vec::new());
         })
     };
-    let proxy = with(Settings { response_header_timeout: short, ..Settings::default() }, silent());
+    let proxy = with(
+        Settings {
+            response_header_timeout: short,
+            ..Settings::default()
+        },
+        silent(),
+    );
     assert_eq!(status(&get(&proxy)), "504");
-    let proxy = with(Settings { request_timeout: Some(short), ..Settings::default() }, silent());
+    let proxy = with(
+        Settings {
+            request_timeout: Some(short),
+            ..Settings::default()
+        },
+        silent(),
+    );
     assert_eq!(status(&get(&proxy)), "504");
-    let proxy = with(Settings { stream_idle_timeout: short, ..Settings::default() }, silent());
-    assert_eq!(status(&ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf")), "408");
+    let proxy = with(
+        Settings {
+            stream_idle_timeout: short,
+            ..Settings::default()
+        },
+        silent(),
+    );
+    assert_eq!(
+        status(&ask(
+            &proxy,
+            "POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf"
+        )),
+        "408"
+    );
 }
 
 #[test]
@@ -511,7 +663,9 @@ fn answers_without_a_body_keep_their_length() {
             let answer = match head.split(' ').nth(1) {
                 Some("/length") => "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n",
                 Some("/chunked") => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-                Some("/304") => "HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\nETag: \"a\"\r\n\r\n",
+                Some("/304") => {
+                    "HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\nETag: \"a\"\r\n\r\n"
+                }
                 Some("/204") => "HTTP/1.1 204 No Content\r\n\r\n",
                 _ => return,
             };
@@ -524,7 +678,10 @@ fn answers_without_a_body_keep_their_length() {
     assert!(!chunked.contains("content-length"), "{chunked}");
     assert!(lower("GET /304 HTTP/1.1\r\n\r\n").contains("etag: \"a\"\r\n"));
     let empty = lower("GET /204 HTTP/1.1\r\n\r\n");
-    assert!(!empty.contains("content-length") && !empty.contains("transfer-encoding"), "{empty}");
+    assert!(
+        !empty.contains("content-length") && !empty.contains("transfer-encoding"),
+        "{empty}"
+    );
     assert_eq!(proxy.shared.counters()[0].connects.value(), 1);
 }
 
@@ -536,17 +693,38 @@ fn only_a_request_that_is_taken_is_told_to_continue() {
         exactly(&mut stream, 4);
         say(&mut stream, OK);
     });
-    let proxy = with(Settings { max_body_bytes: Some(4), ..Settings::default() }, addr);
+    let proxy = with(
+        Settings {
+            max_body_bytes: Some(4),
+            ..Settings::default()
+        },
+        addr,
+    );
     let mut stream = client(&proxy);
-    say(&mut stream, "POST / HTTP/1.1\r\nHost: a.example\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    say(
+        &mut stream,
+        "POST / HTTP/1.1\r\nHost: a.example\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n",
+    );
     assert_eq!(status(&head(&mut stream)), "100");
     say(&mut stream, "body");
     assert_eq!(status(&head(&mut stream)), "200");
-    assert_eq!(status(&ask(&proxy, "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")), "413");
+    assert_eq!(
+        status(&ask(
+            &proxy,
+            "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+        )),
+        "413"
+    );
     let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     assert_eq!(status(&ask(&proxy, chunked)), "413");
     let refused = to(&[refusing()]);
-    assert_eq!(status(&ask(&refused, "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")), "502");
+    assert_eq!(
+        status(&ask(
+            &refused,
+            "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+        )),
+        "502"
+    );
 }
 
 #[test]
@@ -556,7 +734,10 @@ fn trailers_of_http1_pass_both_ways_without_framing_fields() {
     let proxy = to(&[backend(move |_, mut stream| {
         head(&mut stream);
         exactly(&mut stream, "2\r\nhi\r\n0\r\n".len());
-        tx.lock().expect("lock").send(head(&mut stream)).expect("the test listens");
+        tx.lock()
+            .expect("lock")
+            .send(head(&mut stream))
+            .expect("the test listens");
         say(
             &mut stream,
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\n\
@@ -568,7 +749,12 @@ fn trailers_of_http1_pass_both_ways_without_framing_fields() {
         "POST / HTTP/1.1\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: X-Check, Host\r\n\r\n2\r\nhi\r\n0\r\n\
          X-Check: 5\r\nHost: evil.example\r\n\r\n",
     );
-    assert!(answer.to_ascii_lowercase().ends_with("0\r\nx-sum: 7\r\n\r\n"), "{answer:?}");
+    assert!(
+        answer
+            .to_ascii_lowercase()
+            .ends_with("0\r\nx-sum: 7\r\n\r\n"),
+        "{answer:?}"
+    );
     assert_eq!(rx.recv().expect("trailers"), "x-check: 5\r\n\r\n");
 }
 
@@ -577,7 +763,10 @@ fn the_path_is_sent_as_it_was_matched_and_our_fields_are_set() {
     let (tx, rx) = mpsc::channel();
     let tx = Mutex::new(tx);
     let proxy = to(&[backend(move |_, mut stream| {
-        tx.lock().expect("lock").send(head(&mut stream)).expect("the test listens");
+        tx.lock()
+            .expect("lock")
+            .send(head(&mut stream))
+            .expect("the test listens");
         say(&mut stream, OK);
     })]);
     ask(
@@ -586,8 +775,14 @@ fn the_path_is_sent_as_it_was_matched_and_our_fields_are_set() {
     );
     let seen = rx.recv().expect("a head");
     assert!(seen.starts_with("get /b?q=%62 http/1.1\r\n"), "{seen}");
-    assert!(seen.contains("x-forwarded-for: 127.0.0.1\r\n") && !seen.contains("10.9.9.9"), "{seen}");
-    assert!(!seen.contains("\r\nproxy:") && !seen.contains("connection:"), "{seen}");
+    assert!(
+        seen.contains("x-forwarded-for: 127.0.0.1\r\n") && !seen.contains("10.9.9.9"),
+        "{seen}"
+    );
+    assert!(
+        !seen.contains("\r\nproxy:") && !seen.contains("connection:"),
+        "{seen}"
+    );
 }
 
 #[test]
@@ -597,20 +792,32 @@ fn an_idle_connection_that_turns_readable_is_closed() {
     let proxy = to(&[backend(move |_, mut stream| {
         head(&mut stream);
         say(&mut stream, OK);
-        say(&mut stream, "HTTP/1.1 299 Evil\r\nContent-Length: 0\r\n\r\n");
+        say(
+            &mut stream,
+            "HTTP/1.1 299 Evil\r\nContent-Length: 0\r\n\r\n",
+        );
         let rest = stream.read_to_end(&mut Vec::new()).ok();
-        tx.lock().expect("lock").send(rest).expect("the test listens");
+        tx.lock()
+            .expect("lock")
+            .send(rest)
+            .expect("the test listens");
     })]);
     for _ in 0..3 {
         assert_eq!(status(&get(&proxy)), "200");
         // Closed without a byte of another request (a reset is as good).
-        assert!(matches!(rx.recv_timeout(Duration::from_secs(20)), Ok(Some(0) | None)));
+        assert!(matches!(
+            rx.recv_timeout(Duration::from_secs(20)),
+            Ok(Some(0) | None)
+        ));
     }
 }
 
 #[test]
 fn an_answer_with_too_large_a_head_is_502_and_one_that_ends_with_its_connection_is_whole() {
-    for fields in ["X: y\r\n".repeat(200), format!("X: {}\r\n", "y".repeat(100_000))] {
+    for fields in [
+        "X: y\r\n".repeat(200),
+        format!("X: {}\r\n", "y".repeat(100_000)),
+    ] {
         let proxy = to(&[backend(move |_, mut stream| {
             head(&mut stream);
             let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes());
@@ -619,60 +826,129 @@ fn an_answer_with_too_large_a_head_is_502_and_one_that_ends_with_its_connection_
     }
     let proxy = to(&[backend(|_, mut stream| {
         head(&mut stream);
-        say(&mut stream, "HTTP/1.0 200 OK\r\nKeep-Alive: 5\r\n\r\nto the end");
+        say(
+            &mut stream,
+            "HTTP/1.0 200 OK\r\nKeep-Alive: 5\r\n\r\nto the end",
+        );
     })]);
     let answer = get(&proxy);
-    assert!(answer.contains("to the end") && !answer.to_ascii_lowercase().contains("keep-alive"), "{answer}");
+    assert!(
+        answer.contains("to the end") && !answer.to_ascii_lowercase().contains("keep-alive"),
+        "{answer}"
+    );
 }
 
 #[test]
 fn an_upgraded_connection_on_which_nothing_moves_is_closed() {
-    let settings = Settings { stream_idle_timeout: Duration::from_millis(200), ..Settings::default() };
+    let settings = Settings {
+        stream_idle_timeout: Duration::from_millis(200),
+        ..Settings::default()
+    };
     let proxy = with(
         settings,
         backend(|_, mut stream| {
             head(&mut stream);
-            say(&mut stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+            say(
+                &mut stream,
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+            );
             let _ = stream.read_to_end(&mut Vec::new());
         }),
     );
     let mut stream = client(&proxy);
-    say(&mut stream, "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    say(
+        &mut stream,
+        "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+    );
     assert_eq!(status(&head(&mut stream)), "101");
     assert_eq!(stream.read(&mut [0]).expect("the end"), 0);
 }
 
 #[test]
 fn plain_http_is_redirected_and_a_challenge_is_answered_before_that() {
-    let redirect = Filter::HttpsRedirect { status: StatusCode::PERMANENT_REDIRECT, always: true };
-    let settings = Settings { external_https_port: Some(8443), ..Settings::default() };
-    let proxy = start(settings, table(addresses(&[refusing()]), Protocol::Http1, vec![redirect]));
+    let redirect = Filter::HttpsRedirect {
+        status: StatusCode::PERMANENT_REDIRECT,
+        always: true,
+    };
+    let settings = Settings {
+        external_https_port: Some(8443),
+        ..Settings::default()
+    };
+    let proxy = start(
+        settings,
+        table(addresses(&[refusing()]), Protocol::Http1, vec![redirect]),
+    );
     let answer = ask(&proxy, "GET /a?b=c HTTP/1.1\r\n\r\n").to_ascii_lowercase();
     assert_eq!(status(&answer), "308");
-    assert!(answer.contains("location: https://a.example:8443/a?b=c\r\n"), "{answer}");
-    assert_eq!(status(&ask(&proxy, "GET /.well-known/acme-challenge/t HTTP/1.1\r\n\r\n")), "502");
+    assert!(
+        answer.contains("location: https://a.example:8443/a?b=c\r\n"),
+        "{answer}"
+    );
+    assert_eq!(
+        status(&ask(
+            &proxy,
+            "GET /.well-known/acme-challenge/t HTTP/1.1\r\n\r\n"
+        )),
+        "502"
+    );
     let mut map = ChallengeMap::default();
     map.answer_http(Host::parse("a.example").expect("a host"), "print");
     proxy.shared.challenges.swap(map);
-    for path in ["/.well-known/acme-challenge/t?x", "/x/../.well-known/acme-challenge/./%74"] {
+    for path in [
+        "/.well-known/acme-challenge/t?x",
+        "/x/../.well-known/acme-challenge/./%74",
+    ] {
         let answer = ask(&proxy, &format!("GET {path} HTTP/1.1\r\n\r\n"));
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nt.print"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nt.print"),
+            "{answer}"
+        );
         let answer = answer.to_ascii_lowercase();
-        for field in ["content-type: text/plain", "cache-control: no-store", "x-content-type-options: nosniff"] {
-            assert!(answer.contains(&format!("\r\n{field}\r\n")), "{field}: {answer}");
+        for field in [
+            "content-type: text/plain",
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+        ] {
+            assert!(
+                answer.contains(&format!("\r\n{field}\r\n")),
+                "{field}: {answer}"
+            );
         }
     }
-    let answer = ask(&proxy, "HEAD /.well-known/acme-challenge/t HTTP/1.1\r\n\r\n").to_ascii_lowercase();
-    assert!(answer.starts_with("http/1.1 200 ok\r\n") && answer.contains("content-length: 7\r\n"), "{answer}");
+    let answer = ask(
+        &proxy,
+        "HEAD /.well-known/acme-challenge/t HTTP/1.1\r\n\r\n",
+    )
+    .to_ascii_lowercase();
+    assert!(
+        answer.starts_with("http/1.1 200 ok\r\n") && answer.contains("content-length: 7\r\n"),
+        "{answer}"
+    );
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
     // The backend's: another method, no token, and hosts that are not ours.
-    for request in ["POST /.well-known/acme-challenge/t", "GET /.well-known/acme-challenge/a.b"] {
-        assert_eq!(status(&ask(&proxy, &format!("{request} HTTP/1.1\r\n\r\n"))), "502", "{request}");
+    for request in [
+        "POST /.well-known/acme-challenge/t",
+        "GET /.well-known/acme-challenge/a.b",
+    ] {
+        assert_eq!(
+            status(&ask(&proxy, &format!("{request} HTTP/1.1\r\n\r\n"))),
+            "502",
+            "{request}"
+        );
     }
-    let hits = proxy.shared.challenges.hits(&Host::parse("a.example").expect("a host"), ChallengeKind::Http01);
+    let hits = proxy.shared.challenges.hits(
+        &Host::parse("a.example").expect("a host"),
+        ChallengeKind::Http01,
+    );
     assert_eq!((hits.count, hits.from), (3, Some([127, 0, 0, 1].into())));
     proxy.shared.challenges.swap(ChallengeMap::default());
-    assert_eq!(status(&ask(&proxy, "GET /.well-known/acme-challenge/t HTTP/1.1\r\n\r\n")), "502");
+    assert_eq!(
+        status(&ask(
+            &proxy,
+            "GET /.well-known/acme-challenge/t HTTP/1.1\r\n\r\n"
+        )),
+        "502"
+    );
 }
 
 #[test]
@@ -683,42 +959,81 @@ fn what_happens_is_counted() {
         say(&mut stream, OK);
     });
     let proxy = to(&[addr]);
-    assert_eq!(status(&ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody")), "200");
+    assert_eq!(
+        status(&ask(
+            &proxy,
+            "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody"
+        )),
+        "200"
+    );
     let counters = &proxy.shared.counters()[0];
-    assert_eq!((counters.bytes_in.value(), counters.bytes_out.value(), counters.requests[1].value()), (4, 2, 1));
+    assert_eq!(
+        (
+            counters.bytes_in.value(),
+            counters.bytes_out.value(),
+            counters.requests[1].value()
+        ),
+        (4, 2, 1)
+    );
     let seen = proxy.shared.endpoints();
-    assert_eq!((seen[0].addr, seen[0].requests, seen[0].in_flight, seen[0].ejected_on), (addr, 1, 0, 0));
+    assert_eq!(
+        (
+            seen[0].addr,
+            seen[0].requests,
+            seen[0].in_flight,
+            seen[0].ejected_on
+        ),
+        (addr, 1, 0, 0)
+    );
     let proxy = to(&[refusing()]);
     assert_eq!(status(&get(&proxy)), "502");
     assert_eq!(proxy.shared.counters()[0].upstream_errors[0].value(), 1);
     assert_eq!(proxy.shared.endpoints()[0].failures, 1);
 }
 
-/// Backends that close, break off, answer early, send too much, in every mixture: whatever a client gets, it is the
-/// answer to its own request.
+/// Backends that close, break off, answer early, send too much, in every mixture: whatever a client
+/// gets, it is the answer to its own request.
 #[test]
 fn nobody_ever_gets_the_answer_to_another_request() {
     let addr = backend(|index, mut stream| {
         let mut state = index as u64 + 1;
         loop {
             let head = head(&mut stream);
-            let Some(id) = head.split(' ').nth(1).map(|path| path[1..].to_owned()) else { return };
+            let Some(id) = head.split(' ').nth(1).map(|path| path[1..].to_owned()) else {
+                return;
+            };
             if head.contains("content-length: 5000") && index % 2 == 0 {
                 exactly(&mut stream, 5000);
             }
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let length = id.len();
             let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{id}");
             let (answer, goes_on) = match (state >> 33) % 8 {
                 0 => (
-                    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{id}\r\n0\r\n\r\n"),
+                    format!(
+                        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{id}\r\n0\r\n\r\n"
+                    ),
                     true,
                 ),
-                1 => (format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{id}", length + 5), false),
-                2 => (format!("{whole}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"), true),
+                1 => (
+                    format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{id}",
+                        length + 5
+                    ),
+                    false,
+                ),
+                2 => (
+                    format!("{whole}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"),
+                    true,
+                ),
                 3 => (format!("HTTP/1.1 200 OK\r\n\r\n{id}"), false),
                 4 => (String::new(), false),
-                5 => (format!("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n{whole}"), true),
+                5 => (
+                    format!("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n{whole}"),
+                    true,
+                ),
                 _ => (whole, true),
             };
             if stream.write_all(answer.as_bytes()).is_err() || !goes_on {
@@ -736,7 +1051,10 @@ fn nobody_ever_gets_the_answer_to_another_request() {
                     let id = format!("id-{client}-{request}");
                     let answer = if request % 3 == 0 {
                         let body = "x".repeat(5000);
-                        ask(&proxy, &format!("POST /{id} HTTP/1.1\r\nContent-Length: 5000\r\n\r\n{body}"))
+                        ask(
+                            &proxy,
+                            &format!("POST /{id} HTTP/1.1\r\nContent-Length: 5000\r\n\r\n{body}"),
+                        )
                     } else {
                         ask(&proxy, &format!("GET /{id} HTTP/1.1\r\n\r\n"))
                     };
@@ -752,7 +1070,10 @@ fn nobody_ever_gets_the_answer_to_another_request() {
             })
         })
         .collect();
-    let answered: i32 = clients.into_iter().map(|client| client.join().expect("no wrong answer")).sum();
+    let answered: i32 = clients
+        .into_iter()
+        .map(|client| client.join().expect("no wrong answer"))
+        .sum();
     assert!(answered > 400, "{answered} of 800");
 }
 

@@ -2,7 +2,8 @@
 
 use super::{super::error::Kind, head::Limits};
 
-/// Bytes of all chunk extensions of one body: they say nothing, and are a known way to keep a server busy.
+/// Bytes of all chunk extensions of one body: they say nothing, and are a known way to keep a
+/// server busy.
 const MAX_EXTENSIONS: usize = 8 * 1024;
 
 /// Where in a chunked body the bytes are.
@@ -73,7 +74,13 @@ pub(in crate::proxy) enum Part {
 
 impl Chunks {
     pub(in crate::proxy) fn new() -> Self {
-        Self { state: State::Size(0), size: 0, extensions: 0, trailer_bytes: 0, trailer_fields: 0 }
+        Self {
+            state: State::Size(0),
+            size: 0,
+            extensions: 0,
+            trailer_bytes: 0,
+            trailer_fields: 0,
+        }
     }
 
     /// Looks at the next bytes of the body.
@@ -81,7 +88,9 @@ impl Chunks {
         let mut at = 0;
         while at < bytes.len() {
             match self.next(&bytes[at..], limits) {
-                Ok(Part::Data(length) | Part::Framing(length) | Part::Trailers(length)) => at += length,
+                Ok(Part::Data(length) | Part::Framing(length) | Part::Trailers(length)) => {
+                    at += length
+                }
                 Ok(Part::End(length)) => return Seen::End(at + length),
                 Err(kind) => return Seen::Bad(at, kind),
             }
@@ -89,18 +98,22 @@ impl Chunks {
         Seen::All
     }
 
-    /// The part of the body that `bytes` begin with, for those who take it apart. There is at least one byte.
+    /// The part of the body that `bytes` begin with, for those who take it apart. There is at least
+    /// one byte.
     pub(in crate::proxy) fn next(&mut self, bytes: &[u8], limits: Limits) -> Result<Part, Kind> {
         if self.state == State::Data {
-            let length = usize::try_from(self.size).map_or(bytes.len(), |size| size.min(bytes.len()));
+            let length =
+                usize::try_from(self.size).map_or(bytes.len(), |size| size.min(bytes.len()));
             self.size -= length as u64;
             if self.size == 0 {
                 self.state = State::DataCr;
             }
             return Ok(Part::Data(length));
         }
-        let trailers =
-            matches!(self.state, State::Trailer | State::Name | State::Value | State::TrailerLf | State::EndLf);
+        let trailers = matches!(
+            self.state,
+            State::Trailer | State::Name | State::Value | State::TrailerLf | State::EndLf
+        );
         for (at, byte) in bytes.iter().enumerate() {
             self.state = self.step(*byte, limits)?;
             match self.state {
@@ -110,7 +123,11 @@ impl Chunks {
                 _ => {}
             }
         }
-        Ok(if trailers { Part::Trailers(bytes.len()) } else { Part::Framing(bytes.len()) })
+        Ok(if trailers {
+            Part::Trailers(bytes.len())
+        } else {
+            Part::Framing(bytes.len())
+        })
     }
 
     /// Whether data comes next.
@@ -137,8 +154,14 @@ impl Chunks {
                 self.count_extension()?;
                 Ok(State::Extension)
             }
-            (State::Size(_) | State::Space | State::Extension, _) => Err(Kind::BadRequest("bad chunk size")),
-            (State::SizeLf, b'\n') => Ok(if self.size == 0 { State::Trailer } else { State::Data }),
+            (State::Size(_) | State::Space | State::Extension, _) => {
+                Err(Kind::BadRequest("bad chunk size"))
+            }
+            (State::SizeLf, b'\n') => Ok(if self.size == 0 {
+                State::Trailer
+            } else {
+                State::Data
+            }),
             (State::DataCr, b'\r') => Ok(State::DataLf),
             (State::DataLf, b'\n') => {
                 self.size = 0;
@@ -164,7 +187,11 @@ impl Chunks {
         match (state, byte) {
             (State::Trailer, b'!'..=b'9' | b';'..=b'~') => {
                 self.trailer_fields += 1;
-                if self.trailer_fields > limits.fields { Err(Kind::HeadersTooLarge) } else { Ok(State::Name) }
+                if self.trailer_fields > limits.fields {
+                    Err(Kind::HeadersTooLarge)
+                } else {
+                    Ok(State::Name)
+                }
             }
             (State::Name, b'!'..=b'9' | b';'..=b'~') => Ok(State::Name),
             (State::Name, b':') | (State::Value, b'\t' | b' '..=b'~' | 0x80..) => Ok(State::Value),
@@ -176,6 +203,10 @@ impl Chunks {
 
     fn count_extension(&mut self) -> Result<(), Kind> {
         self.extensions += 1;
-        if self.extensions > MAX_EXTENSIONS { Err(Kind::BadRequest("too many chunk extensions")) } else { Ok(()) }
+        if self.extensions > MAX_EXTENSIONS {
+            Err(Kind::BadRequest("too many chunk extensions"))
+        } else {
+            Ok(())
+        }
     }
 }

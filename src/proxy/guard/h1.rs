@@ -1,8 +1,9 @@
-//! The guard of an HTTP/1 connection: a transport that hands the HTTP server only heads which are complete and
-//! unambiguous. Bodies pass untouched and are only counted.
+//! The guard of an HTTP/1 connection: a transport that hands the HTTP server only heads which are
+//! complete and unambiguous. Bodies pass untouched and are only counted.
 //!
-//! A head that is refused is replaced by a request of our own ([`REFUSAL`]), so that the refusal is answered in
-//! its turn, by the same code as every other answer, and nothing of the original reaches it.
+//! A head that is refused is replaced by a request of our own ([`REFUSAL`]), so that the refusal is
+//! answered in its turn, by the same code as every other answer, and nothing of the original
+//! reaches it.
 
 use std::{
     io,
@@ -28,7 +29,8 @@ const STEP: usize = 2048;
 /// Taken from a client at most while it is lingered for.
 const MAX_LINGER: usize = 1024 * 1024;
 /// The request in whose place a refusal is answered; its method is [`REFUSED`].
-const REFUSAL: &[u8] = b"GATELET-REFUSED / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
+const REFUSAL: &[u8] =
+    b"GATELET-REFUSED / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
 
 /// The transport of an HTTP/1 connection, guarded.
 #[derive(Debug)]
@@ -37,8 +39,8 @@ pub(in crate::proxy) struct GuardH1<I, T> {
     signal: Arc<Signal>,
     framing: Framing,
     limits: Limits,
-    /// Bytes read and not handed on: `held[passed..ready]` may go, the rest is an incomplete head or waits for an
-    /// answer to a request for upgrade.
+    /// Bytes read and not handed on: `held[passed..ready]` may go, the rest is an incomplete head
+    /// or waits for an answer to a request for upgrade.
     held: Vec<u8>,
     passed: usize,
     ready: usize,
@@ -68,8 +70,15 @@ enum Framing {
 }
 
 impl<I, T> GuardH1<I, T> {
-    /// Guards `inner`. `first` was read from it already; `token` is kept until the connection is over.
-    pub(in crate::proxy) fn new(inner: I, first: &[u8], signal: Arc<Signal>, limits: Limits, token: T) -> Self {
+    /// Guards `inner`. `first` was read from it already; `token` is kept until the connection is
+    /// over.
+    pub(in crate::proxy) fn new(
+        inner: I,
+        first: &[u8],
+        signal: Arc<Signal>,
+        limits: Limits,
+        token: T,
+    ) -> Self {
         let mut guard = Self {
             inner,
             signal,
@@ -167,7 +176,9 @@ impl<I: AsyncRead + Unpin, T> GuardH1<I, T> {
                 self.refuse(Kind::RequestTimeout);
                 None
             }
-            (Verdict::Idle, Framing::Head(_) | Framing::Undecided) if !self.signal.busy() => Some(Ok(())),
+            (Verdict::Idle, Framing::Head(_) | Framing::Undecided) if !self.signal.busy() => {
+                Some(Ok(()))
+            }
             _ => None,
         }
     }
@@ -186,7 +197,8 @@ impl<I: AsyncRead + Unpin, T> GuardH1<I, T> {
             return Poll::Ready(Ok(true));
         }
         self.signal.hold();
-        // A client has to wait for the answer before it sends anything; what comes early is kept, to a limit.
+        // A client has to wait for the answer before it sends anything; what comes early is kept,
+        // to a limit.
         while self.held.len() < self.limits.bytes {
             if ready!(self.poll_hold(cx, STEP))? == 0 {
                 return Poll::Ready(Ok(false));
@@ -197,7 +209,11 @@ impl<I: AsyncRead + Unpin, T> GuardH1<I, T> {
 }
 
 impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH1<I, T> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let verdict = this.signal.verdict();
         loop {
@@ -212,7 +228,9 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH1<I, T> {
             match &this.framing {
                 Framing::Switched => return Pin::new(&mut this.inner).poll_read(cx, buf),
                 Framing::Refused => return Poll::Pending,
-                Framing::Broken(why) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, *why))),
+                Framing::Broken(why) => {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, *why)));
+                }
                 Framing::Undecided => match this.poll_undecided(cx) {
                     Poll::Ready(Ok(true)) => continue,
                     Poll::Ready(Ok(false)) => return this.end(),
@@ -265,9 +283,16 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH1<I, T> {
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        note_write(&this.signal, Pin::new(&mut this.inner).poll_write(cx, bytes))
+        note_write(
+            &this.signal,
+            Pin::new(&mut this.inner).poll_write(cx, bytes),
+        )
     }
 
     fn poll_write_vectored(
@@ -276,7 +301,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        note_write(&this.signal, Pin::new(&mut this.inner).poll_write_vectored(cx, slices))
+        note_write(
+            &this.signal,
+            Pin::new(&mut this.inner).poll_write_vectored(cx, slices),
+        )
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -299,8 +327,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
         }
         this.signal.enter(Phase::Closing);
         ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
-        // Closing a socket with bytes unread resets it, and the client may lose the answer it was about to read.
-        let clean = matches!(&this.framing, Framing::Head(_) | Framing::Undecided) && this.held.is_empty();
+        // Closing a socket with bytes unread resets it, and the client may lose the answer it was
+        // about to read.
+        let clean =
+            matches!(&this.framing, Framing::Head(_) | Framing::Undecided) && this.held.is_empty();
         if clean || this.ended {
             return Poll::Ready(Ok(()));
         }
@@ -317,8 +347,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
 }
 
 impl Framing {
-    /// Looks at the next bytes: how many may go, and why those behind them may not. In [`Framing::Head`] the bytes
-    /// begin where the head begins; afterwards those that may not go are an incomplete head, or undecided.
+    /// Looks at the next bytes: how many may go, and why those behind them may not. In
+    /// [`Framing::Head`] the bytes begin where the head begins; afterwards those that may not go
+    /// are an incomplete head, or undecided.
     fn scan(&mut self, bytes: &[u8], limits: Limits) -> (usize, Option<Kind>) {
         let mut at = 0;
         while at < bytes.len() {
@@ -365,7 +396,11 @@ impl Framing {
     }
 
     fn after(upgrade: bool) -> Self {
-        if upgrade { Self::Undecided } else { Self::Head(Head::default()) }
+        if upgrade {
+            Self::Undecided
+        } else {
+            Self::Head(Head::default())
+        }
     }
 }
 

@@ -1,10 +1,12 @@
-//! The guard of an HTTP/2 connection: counts the frames of the decrypted stream and ends a connection that keeps us
-//! busy without asking for anything. Beside that, it refuses request targets with a fragment (`hpack`).
+//! The guard of an HTTP/2 connection: counts the frames of the decrypted stream and ends a
+//! connection that keeps us busy without asking for anything. Beside that, it refuses request
+//! targets with a fragment (`hpack`).
 //!
-//! A connection has a credit. Frames that cost us work and carry none (resets, settings, pings, priorities, empty
-//! data, continuations, unknown ones) use it up; time and payload in either direction give it back. Resets of streams
-//! that were opened (CVE-2023-44487), continuation floods (CVE-2024-27316), settings and ping floods
-//! (CVE-2019-9512, -9515) and empty frames (CVE-2019-9518) all end there.
+//! A connection has a credit. Frames that cost us work and carry none (resets, settings, pings,
+//! priorities, empty data, continuations, unknown ones) use it up; time and payload in either
+//! direction give it back. Resets of streams that were opened (CVE-2023-44487), continuation floods
+//! (CVE-2024-27316), settings and ping floods (CVE-2019-9512, -9515) and empty frames
+//! (CVE-2019-9518) all end there.
 
 use std::{
     io,
@@ -23,8 +25,8 @@ use crate::proxy::signal::Signal;
 pub(in crate::proxy) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Frames that may come at once.
 const CREDIT: u32 = 2_000;
-/// Frames a second that may go on coming. A client that measures its bandwidth pings once a round trip, and one that
-/// types ahead resets once a key.
+/// Frames a second that may go on coming. A client that measures its bandwidth pings once a round
+/// trip, and one that types ahead resets once a key.
 const PER_SECOND: u32 = 200;
 /// Bytes in either direction that pay for one frame.
 const BYTES_PER_FRAME: u64 = 1024;
@@ -68,21 +70,34 @@ struct Frames {
 }
 
 impl<I, T> GuardH2<I, T> {
-    /// Guards `inner`. `first` was read from it already; `token` is kept until the connection is over.
+    /// Guards `inner`. `first` was read from it already; `token` is kept until the connection is
+    /// over.
     pub(in crate::proxy) fn new(inner: I, first: Vec<u8>, signal: Arc<Signal>, token: T) -> Self {
         let (frames, targets) = (Frames::new(), Targets::new());
-        Self { inner, signal, frames, targets, sent: Heads::new(0), first, _token: token }
+        Self {
+            inner,
+            signal,
+            frames,
+            targets,
+            sent: Heads::new(0),
+            first,
+            _token: token,
+        }
     }
 }
 
 impl Heads {
     /// The first head comes after so many bytes.
     pub(super) fn new(skip: usize) -> Self {
-        Self { skip, head: [0; HEAD], have: 0 }
+        Self {
+            skip,
+            head: [0; HEAD],
+            have: 0,
+        }
     }
 
-    /// Takes from `bytes` up to the end of the next head. Returns its type and flags; `skip` is the length of its
-    /// payload then. `None` if it is not complete yet.
+    /// Takes from `bytes` up to the end of the next head. Returns its type and flags; `skip` is the
+    /// length of its payload then. `None` if it is not complete yet.
     pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<(u8, u8)> {
         let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;
@@ -123,7 +138,12 @@ impl Heads {
 
 impl Frames {
     fn new() -> Self {
-        Self { heads: Heads::new(PREFACE.len()), credit: CREDIT, payload: 0, filled: Instant::now() }
+        Self {
+            heads: Heads::new(PREFACE.len()),
+            credit: CREDIT,
+            payload: 0,
+            filled: Instant::now(),
+        }
     }
 
     /// Looks at the next bytes; whether the connection may go on.
@@ -136,7 +156,8 @@ impl Frames {
         true
     }
 
-    /// Whether a frame asks for nothing. What a DATA or HEADERS frame carries is counted as payload instead.
+    /// Whether a frame asks for nothing. What a DATA or HEADERS frame carries is counted as payload
+    /// instead.
     fn is_idle(&mut self, kind: u8, flags: u8) -> bool {
         const END_STREAM: u8 = 1;
         match kind {
@@ -160,7 +181,8 @@ impl Frames {
             let frames = (self.payload / BYTES_PER_FRAME) as u32;
             self.payload %= BYTES_PER_FRAME;
             let since = self.filled.elapsed();
-            let gained = (since.as_millis() * u128::from(PER_SECOND) / 1000).min(u128::from(CREDIT)) as u32;
+            let gained =
+                (since.as_millis() * u128::from(PER_SECOND) / 1000).min(u128::from(CREDIT)) as u32;
             if gained > 0 {
                 self.filled = Instant::now();
             }
@@ -177,7 +199,11 @@ impl Frames {
 }
 
 impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH2<I, T> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let start = buf.filled().len();
         if this.first.is_empty() {
@@ -198,14 +224,24 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH2<I, T> {
         }
         tracing::debug!("HTTP/2 connection ended: a flood of frames");
         this.signal.flooded();
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "a flood of HTTP/2 frames")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a flood of HTTP/2 frames",
+        )))
     }
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = note_write(&this.signal, Pin::new(&mut this.inner).poll_write(cx, bytes));
+        let polled = note_write(
+            &this.signal,
+            Pin::new(&mut this.inner).poll_write(cx, bytes),
+        );
         this.wrote(polled, &[io::IoSlice::new(bytes)])
     }
 
@@ -215,7 +251,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = note_write(&this.signal, Pin::new(&mut this.inner).poll_write_vectored(cx, slices));
+        let polled = note_write(
+            &this.signal,
+            Pin::new(&mut this.inner).poll_write_vectored(cx, slices),
+        );
         this.wrote(polled, slices)
     }
 
@@ -239,7 +278,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
 
 impl<I, T> GuardH2<I, T> {
     /// Takes note of what was written of `slices`.
-    fn wrote(&mut self, polled: Poll<io::Result<usize>>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn wrote(
+        &mut self,
+        polled: Poll<io::Result<usize>>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(n)) = &polled {
             self.frames.paid(*n as u64);
             let mut left = *n;

@@ -1,7 +1,8 @@
 //! The framing rules of an HTTP/1 request head, on its bytes (RFC 9112 sections 2 to 6).
 //!
-//! The HTTP server parses heads more kindly than a proxy may: it takes bare line feeds, repeated hosts, and a length
-//! beside a transfer coding. Whatever two readers could understand differently is refused here.
+//! The HTTP server parses heads more kindly than a proxy may: it takes bare line feeds, repeated
+//! hosts, and a length beside a transfer coding. Whatever two readers could understand differently
+//! is refused here.
 
 use memchr::{memchr, memchr3};
 
@@ -38,7 +39,8 @@ pub(super) struct Complete {
     pub(super) upgrade: bool,
 }
 
-/// A head while its bytes arrive. It is always shown all bytes since the head's first, and looks at each only once.
+/// A head while its bytes arrive. It is always shown all bytes since the head's first, and looks at
+/// each only once.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     /// Where the line begins that is not complete yet.
@@ -64,7 +66,11 @@ impl Head {
             };
             let at = self.searched + found;
             if bytes[at] != b'\r' {
-                return Err(Kind::BadRequest(if bytes[at] == 0 { "NUL in head" } else { "bare LF in head" }));
+                return Err(Kind::BadRequest(if bytes[at] == 0 {
+                    "NUL in head"
+                } else {
+                    "bare LF in head"
+                }));
             }
             let Some(next) = bytes.get(at + 1) else {
                 self.searched = at;
@@ -97,11 +103,19 @@ impl Head {
             self.line = end;
             self.searched = end;
         }
-        if bytes.len() > limits.bytes { Err(self.too_large()) } else { Ok(None) }
+        if bytes.len() > limits.bytes {
+            Err(self.too_large())
+        } else {
+            Ok(None)
+        }
     }
 
     fn too_large(&self) -> Kind {
-        if self.started { Kind::HeadersTooLarge } else { Kind::UriTooLong }
+        if self.started {
+            Kind::HeadersTooLarge
+        } else {
+            Kind::UriTooLong
+        }
     }
 
     fn request_line(&mut self, line: &[u8]) -> Result<(), Kind> {
@@ -112,7 +126,17 @@ impl Head {
         match version {
             b" HTTP/1.1" => {}
             b" HTTP/1.0" => self.http_10 = true,
-            [b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            [
+                b' ',
+                b'H',
+                b'T',
+                b'T',
+                b'P',
+                b'/',
+                b'0'..=b'9',
+                b'.',
+                b'0'..=b'9',
+            ] => {
                 return Err(Kind::VersionNotSupported);
             }
             _ => return Err(Kind::BadRequest("bad request line")),
@@ -122,10 +146,17 @@ impl Head {
             return Err(Kind::BadRequest("bad request line"));
         };
         let target = &rest[space + 1..];
-        if space == 0 || target.is_empty() || rest[..space].iter().chain(target).any(|&b| b <= b' ' || b == 0x7f) {
+        if space == 0
+            || target.is_empty()
+            || rest[..space]
+                .iter()
+                .chain(target)
+                .any(|&b| b <= b' ' || b == 0x7f)
+        {
             return Err(Kind::BadRequest("bad request line"));
         }
-        // No target has a fragment (RFC 9112 section 3.2): one reader cuts it off, another takes it for the path.
+        // No target has a fragment (RFC 9112 section 3.2): one reader cuts it off, another takes it
+        // for the path.
         if memchr(b'#', target).is_some() {
             return Err(Kind::BadRequest("fragment in target"));
         }
@@ -153,7 +184,8 @@ impl Head {
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = decimal(value.trim_ascii()).ok_or(Kind::BadRequest("bad Content-Length"))?;
+                let length =
+                    decimal(value.trim_ascii()).ok_or(Kind::BadRequest("bad Content-Length"))?;
                 if self.length.is_some_and(|first| first != length) {
                     return Err(Kind::BadRequest("conflicting Content-Length"));
                 }
@@ -175,17 +207,26 @@ impl Head {
             return Err(Kind::BadRequest("no Host"));
         }
         let body = match (self.chunked, self.length) {
-            (true, Some(_)) => return Err(Kind::BadRequest("Transfer-Encoding with Content-Length")),
-            (true, None) if self.http_10 => return Err(Kind::BadRequest("Transfer-Encoding in HTTP/1.0")),
+            (true, Some(_)) => {
+                return Err(Kind::BadRequest("Transfer-Encoding with Content-Length"));
+            }
+            (true, None) if self.http_10 => {
+                return Err(Kind::BadRequest("Transfer-Encoding in HTTP/1.0"));
+            }
             (true, None) => Body::Chunked,
             (false, None | Some(0)) => Body::None,
             (false, Some(length)) => Body::Length(length),
         };
-        Ok(Complete { len, body, upgrade: self.upgrade && !self.http_10 })
+        Ok(Complete {
+            len,
+            body,
+            upgrade: self.upgrade && !self.http_10,
+        })
     }
 }
 
-/// A number of digits only, without sign, that leaves the HTTP server room for its own marks at the top.
+/// A number of digits only, without sign, that leaves the HTTP server room for its own marks at the
+/// top.
 pub(in crate::proxy) fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;

@@ -18,16 +18,19 @@ const TABLE_SIZE: usize = 4096;
 const ENTRY: usize = 32;
 /// Lengths of the names in the static table (RFC 7541 appendix A).
 const STATIC_NAMES: [u8; 61] = [
-    10, 7, 7, 5, 5, 7, 7, 7, 7, 7, 7, 7, 7, 7, 14, 15, 15, 13, 6, 27, 3, 5, 13, 13, 19, 16, 16, 14, 16, 13, 12, 6, 4,
-    4, 6, 7, 4, 4, 8, 17, 13, 8, 19, 13, 4, 8, 12, 18, 19, 5, 7, 7, 11, 6, 10, 25, 17, 10, 4, 3, 16,
+    10, 7, 7, 5, 5, 7, 7, 7, 7, 7, 7, 7, 7, 7, 14, 15, 15, 13, 6, 27, 3, 5, 13, 13, 19, 16, 16, 14,
+    16, 13, 12, 6, 4, 4, 6, 7, 4, 4, 8, 17, 13, 8, 19, 13, 4, 8, 12, 18, 19, 5, 7, 7, 11, 6, 10,
+    25, 17, 10, 4, 3, 16,
 ];
 /// Of these, the ones that are `:path`.
 const STATIC_PATHS: [usize; 2] = [4, 5];
 
 /// How many codes of Huffman's code have 0, 1, 2 and more bits (RFC 7541 appendix B). The code is
 /// canonical, so this is all of it but which symbol a code is for.
-const CODES: [u32; 31] =
-    [0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19, 29, 0, 4];
+const CODES: [u32; 31] = [
+    0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19,
+    29, 0, 4,
+];
 /// The first code of each length.
 const FIRST: [u32; 31] = {
     let mut first = [0; 31];
@@ -44,7 +47,13 @@ type Symbol = (u8, u32, usize);
 
 /// The code of `>` is that of `#` with its last bit set.
 const HASH: Symbol = (b'#', 0xffa, 12);
-const NAME: [Symbol; 5] = [(b':', 0x5c, 7), (b'p', 0x2b, 6), (b'a', 0x3, 5), (b't', 0x9, 5), (b'h', 0x27, 6)];
+const NAME: [Symbol; 5] = [
+    (b':', 0x5c, 7),
+    (b'p', 0x2b, 6),
+    (b'a', 0x3, 5),
+    (b't', 0x9, 5),
+    (b'h', 0x27, 6),
+];
 
 /// Looks through what a client sends.
 #[derive(Debug)]
@@ -150,7 +159,12 @@ struct Malformed;
 impl Targets {
     pub(super) fn new() -> Self {
         let (frame, fields) = (Frame::default(), Fields::default());
-        Self { heads: Heads::new(PREFACE.len()), frame, fields, lost: false }
+        Self {
+            heads: Heads::new(PREFACE.len()),
+            frame,
+            fields,
+            lost: false,
+        }
     }
 
     /// Looks at the next bytes, and puts a `>` in the place of each `#` in a request target.
@@ -187,7 +201,10 @@ impl Targets {
         const END_HEADERS: u8 = 4;
         const PADDED: u8 = 8;
         const PRIORITY: u8 = 32;
-        self.frame = Frame { ends: flags & END_HEADERS != 0, ..Frame::default() };
+        self.frame = Frame {
+            ends: flags & END_HEADERS != 0,
+            ..Frame::default()
+        };
         if kind == HEADERS {
             self.frame.padded = flags & PADDED != 0;
             self.frame.priority = if flags & PRIORITY != 0 { 5 } else { 0 };
@@ -198,7 +215,9 @@ impl Targets {
     fn payload(&mut self, mut bytes: &mut [u8]) -> Result<bool, Malformed> {
         let mut left = self.heads.skip;
         if std::mem::take(&mut self.frame.padded) {
-            let Some((padding, rest)) = bytes.split_first_mut() else { return Ok(false) };
+            let Some((padding, rest)) = bytes.split_first_mut() else {
+                return Ok(false);
+            };
             self.frame.padding = usize::from(*padding);
             (bytes, left) = (rest, left - 1);
             if self.frame.padding + self.frame.priority > left {
@@ -252,7 +271,10 @@ impl Fields {
                     0x20.. => (Meaning::Resize, 5),
                     _ => (Meaning::Name, 4),
                 };
-                self.line = Line { kept: byte & 0xc0 == 0x40, ..Line::default() };
+                self.line = Line {
+                    kept: byte & 0xc0 == 0x40,
+                    ..Line::default()
+                };
                 self.integer(meaning, byte, prefix)
             }
             Step::String(part) => self.integer(Meaning::Length(part, byte & 0x80 != 0), byte, 7),
@@ -297,7 +319,15 @@ impl Fields {
                 Step::String(Part::Value)
             }
             Meaning::Length(part, huffman) => {
-                let text = Text { part, huffman, left: value, length: 0, is_path: true, code: 0, bits: 0 };
+                let text = Text {
+                    part,
+                    huffman,
+                    left: value,
+                    length: 0,
+                    is_path: true,
+                    code: 0,
+                    bits: 0,
+                };
                 if value == 0 {
                     self.end_text(text);
                     return Ok(());
@@ -313,25 +343,36 @@ impl Fields {
         if let Some(length) = STATIC_NAMES.get(index.checked_sub(1)?) {
             return Some((usize::from(*length), STATIC_PATHS.contains(&index)));
         }
-        self.table.get(index - STATIC_NAMES.len() - 1).map(|entry| (entry.name, entry.is_path))
+        self.table
+            .get(index - STATIC_NAMES.len() - 1)
+            .map(|entry| (entry.name, entry.is_path))
     }
 
     fn end_text(&mut self, text: Text) {
         if text.part == Part::Name {
-            (self.line.name, self.line.is_path) = (text.length, text.is_path && text.length == NAME.len());
+            (self.line.name, self.line.is_path) =
+                (text.length, text.is_path && text.length == NAME.len());
             self.step = Step::String(Part::Value);
             return;
         }
 
         self.step = Step::Line;
-        let Line { kept, name, is_path } = self.line;
+        let Line {
+            kept,
+            name,
+            is_path,
+        } = self.line;
         if kept {
             let size = name + text.length + ENTRY;
             self.evict(size);
             // One that is larger than the table just empties it.
             if self.size + size <= TABLE_SIZE - self.shrunk {
                 self.size += size;
-                self.table.push_front(Entry { name, size, is_path });
+                self.table.push_front(Entry {
+                    name,
+                    size,
+                    is_path,
+                });
             }
         }
     }
@@ -339,7 +380,9 @@ impl Fields {
     /// Makes room for an entry of this size (RFC 7541 section 4.4).
     fn evict(&mut self, size: usize) {
         while self.size + size > TABLE_SIZE - self.shrunk {
-            let Some(oldest) = self.table.pop_back() else { return };
+            let Some(oldest) = self.table.pop_back() else {
+                return;
+            };
             self.size -= oldest.size;
         }
     }
@@ -370,7 +413,9 @@ impl Text {
                 self.code = self.code << 1 | u32::from(*byte >> bit & 1);
                 self.bits += 1;
                 // What is no code is padding, or malformed.
-                let Some(codes) = CODES.get(self.bits) else { continue };
+                let Some(codes) = CODES.get(self.bits) else {
+                    continue;
+                };
                 if self.code.wrapping_sub(FIRST[self.bits]) >= *codes {
                     continue;
                 }

@@ -1,5 +1,5 @@
-//! Guards between the transport and the HTTP server: they follow the framing of the decrypted bytes and end what is
-//! ambiguous or floods, before the HTTP server acts on it.
+//! Guards between the transport and the HTTP server: they follow the framing of the decrypted bytes
+//! and end what is ambiguous or floods, before the HTTP server acts on it.
 
 pub(super) mod chunk;
 pub(super) mod h1;

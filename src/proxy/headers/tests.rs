@@ -19,11 +19,21 @@ fn conn(trusted: bool) -> ConnInfo {
 fn client<'a>(conn: &'a ConnInfo, trusted: &'a [IpNet], headers: &HeaderMap) -> Client<'a> {
     static HOST: HeaderValue = HeaderValue::from_static("a.example");
     let outside = Outside::of(conn, headers, None, &crate::proxy::Settings::default());
-    Client { conn, trusted, host: &HOST, outside }
+    Client {
+        conn,
+        trusted,
+        host: &HOST,
+        outside,
+    }
 }
 
 fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-    let pairs = fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    let pairs = fields.iter().map(|(name, value)| {
+        (
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        )
+    });
     let mut map = HeaderMap::new();
     for (name, value) in pairs {
         map.append(name, value);
@@ -103,7 +113,10 @@ fn what_a_trusted_proxy_says_is_believed_and_extended() {
     let conn = conn(true);
     let client = client(&conn, &trusted, &headers);
     forwarded(&mut headers, client, || HeaderValue::from_static("id"));
-    assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 198.51.100.7, 192.0.2.77, 192.0.2.9");
+    assert_eq!(
+        headers["x-forwarded-for"],
+        "6.6.6.6, 198.51.100.7, 192.0.2.77, 192.0.2.9"
+    );
     assert_eq!(headers["x-forwarded-proto"], "https");
     assert_eq!(headers["x-scheme"], "https");
     assert_eq!(headers["x-forwarded-port"], "443");
@@ -131,7 +144,13 @@ fn addresses_are_read_as_proxies_write_them() {
         ("[2001:db8::1", None),
         ("a.example", None),
     ] {
-        assert_eq!(address(text.as_bytes()).map(|addr| addr.to_string()).as_deref(), expected, "{text:?}");
+        assert_eq!(
+            address(text.as_bytes())
+                .map(|addr| addr.to_string())
+                .as_deref(),
+            expected,
+            "{text:?}"
+        );
     }
 }
 
@@ -156,7 +175,13 @@ fn the_client_is_the_last_that_no_trusted_proxy_is() {
         let client = client(&conn, &trusted, &headers);
         forwarded(&mut headers, client, || HeaderValue::from_static("id"));
         assert_eq!(headers["x-real-ip"], expected, "{chain:?}");
-        assert!(headers["x-forwarded-for"].to_str().expect("text").ends_with("192.0.2.9"), "{headers:?}");
+        assert!(
+            headers["x-forwarded-for"]
+                .to_str()
+                .expect("text")
+                .ends_with("192.0.2.9"),
+            "{headers:?}"
+        );
     }
 }
 
@@ -164,7 +189,13 @@ fn the_client_is_the_last_that_no_trusted_proxy_is() {
 fn backends_are_told_one_scheme() {
     for (fields, expected) in [
         (&[("x-forwarded-proto", "https, http")][..], "https"),
-        (&[("x-forwarded-proto", "https"), ("x-forwarded-proto", "http")], "https"),
+        (
+            &[
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-proto", "http"),
+            ],
+            "https",
+        ),
         (&[("x-forwarded-proto", "nonsense")], "http"),
         (&[("x-forwarded-proto", "wss")], "wss"),
         (&[], "http"),
@@ -173,7 +204,14 @@ fn backends_are_told_one_scheme() {
         let conn = conn(true);
         let client = client(&conn, &[], &headers);
         forwarded(&mut headers, client, || HeaderValue::from_static("id"));
-        assert_eq!(headers.get_all("x-forwarded-proto").iter().collect::<Vec<_>>(), [expected], "{fields:?}");
+        assert_eq!(
+            headers
+                .get_all("x-forwarded-proto")
+                .iter()
+                .collect::<Vec<_>>(),
+            [expected],
+            "{fields:?}"
+        );
     }
 }
 
@@ -183,11 +221,14 @@ fn rfc9113_8_2_3_cookie_crumbs_are_joined() {
     join_cookies(&mut headers, Version::HTTP_11);
     assert_eq!(headers.len(), 2, "HTTP/1.1 has no crumbs");
     join_cookies(&mut headers, Version::HTTP_2);
-    assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    assert_eq!(
+        headers.get_all("cookie").iter().collect::<Vec<_>>(),
+        ["a=1; b=2"]
+    );
 }
 
-/// What goes to an HTTP/1.1 endpoint is written straight from the client's fields; it is what the map for an HTTP/2
-/// endpoint says.
+/// What goes to an HTTP/1.1 endpoint is written straight from the client's fields; it is what the
+/// map for an HTTP/2 endpoint says.
 #[test]
 fn endpoints_of_both_kinds_are_told_the_same() {
     let fields = map(&[
@@ -218,11 +259,17 @@ fn endpoints_of_both_kinds_are_told_the_same() {
         // Whoever frames the body says its length.
         mapped.remove(HOST);
         mapped.remove(CONTENT_LENGTH);
-        let mut head = HeadWriter::new(&http::Method::GET, &http::uri::PathAndQuery::from_static("/"));
+        let mut head = HeadWriter::new(
+            &http::Method::GET,
+            &http::uri::PathAndQuery::from_static("/"),
+        );
         write(&mut head, &mut written, client, id);
         let mut lines: Vec<String> = head.text().lines().skip(1).map(str::to_owned).collect();
         let text = |value: &HeaderValue| value.to_str().expect("text").to_owned();
-        let mut expected: Vec<_> = mapped.iter().map(|(name, value)| format!("{name}: {}", text(value))).collect();
+        let mut expected: Vec<_> = mapped
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", text(value)))
+            .collect();
         lines.sort_unstable();
         expected.sort_unstable();
         assert_eq!(lines, expected, "trusted: {trusted}");

@@ -17,12 +17,22 @@ fn conn(listener: Option<u16>, trusted: bool) -> ConnInfo {
 }
 
 fn listeners(https: Option<u16>, external_https_port: Option<u16>) -> Settings {
-    let https = https.map(|port| SocketAddr::from(([0, 0, 0, 0], port))).into_iter().collect();
-    Settings { https, external_https_port, ..Settings::default() }
+    let https = https
+        .map(|port| SocketAddr::from(([0, 0, 0, 0], port)))
+        .into_iter()
+        .collect();
+    Settings {
+        https,
+        external_https_port,
+        ..Settings::default()
+    }
 }
 
 fn fields(fields: &[(HeaderName, &'static str)]) -> HeaderMap {
-    fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    fields
+        .iter()
+        .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+        .collect()
 }
 
 #[test]
@@ -47,8 +57,16 @@ fn the_port_of_https_follows_from_host_and_listeners() {
         (Some(8080), 8080, None, None, 443),
         (Some(8080), 8080, None, Some(8443), 8443),
     ] {
-        let seen = Outside::of(&conn(Some(listener), false), &HeaderMap::new(), host, &listeners(https, external));
-        assert_eq!(seen.https_port, expected, "{host:?} {listener} {https:?} {external:?}");
+        let seen = Outside::of(
+            &conn(Some(listener), false),
+            &HeaderMap::new(),
+            host,
+            &listeners(https, external),
+        );
+        assert_eq!(
+            seen.https_port, expected,
+            "{host:?} {listener} {https:?} {external:?}"
+        );
     }
 }
 
@@ -64,13 +82,24 @@ fn the_port_of_a_balancer_is_not_ours_whatever_its_number() {
     }
     // The PROXY protocol says the port itself.
     let seen = Outside::of(&conn(None, false), &HeaderMap::new(), None, &settings);
-    assert_eq!((seen.scheme, seen.https_port, seen.port), (Scheme::Http, 443, 8080));
+    assert_eq!(
+        (seen.scheme, seen.https_port, seen.port),
+        (Scheme::Http, 443, 8080)
+    );
     let mut ends_tls = conn(None, false);
     ends_tls.local.set_port(443);
     let seen = Outside::of(&ends_tls, &HeaderMap::new(), None, &settings);
-    assert_eq!((seen.scheme, seen.https_port, seen.port), (Scheme::Https, 443, 443));
+    assert_eq!(
+        (seen.scheme, seen.https_port, seen.port),
+        (Scheme::Https, 443, 443)
+    );
     // One that is trusted and says nothing of a client is the client.
-    let seen = Outside::of(&conn(Some(8080), true), &HeaderMap::new(), Some(8080), &settings);
+    let seen = Outside::of(
+        &conn(Some(8080), true),
+        &HeaderMap::new(),
+        Some(8080),
+        &settings,
+    );
     assert_eq!(seen.https_port, 8443);
 }
 
@@ -93,7 +122,11 @@ fn the_first_scheme_of_a_trusted_proxy_is_that_of_the_client() {
         let seen = Outside::of(&conn(Some(8080), true), &headers, None, &settings);
         assert_eq!((seen.scheme, seen.port), (scheme, port), "{value:?}");
         let seen = Outside::of(&conn(Some(8080), false), &headers, None, &settings);
-        assert_eq!((seen.scheme, seen.port), (Scheme::Http, 80), "{value:?} of a stranger");
+        assert_eq!(
+            (seen.scheme, seen.port),
+            (Scheme::Http, 80),
+            "{value:?} of a stranger"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! Client connections as they come: over real sockets, through the running data plane, to a backend that counts.
+//! Client connections as they come: over real sockets, through the running data plane, to a backend
+//! that counts.
 
 use std::{
     io::{Read, Write},
@@ -13,12 +14,16 @@ use std::{
 
 use crate::{
     proxy::{Running, Settings, Shared, start},
-    routing::{Action, Backend, BackendId, Endpoint, EndpointSet, Filter, Origin, Protocol, Route, RoutingTable},
+    routing::{
+        Action, Backend, BackendId, Endpoint, EndpointSet, Filter, Origin, Protocol, Route,
+        RoutingTable,
+    },
     tls::{LocalCa, MinVersion, Resolver, Server, UnknownSni},
     util::drain,
 };
 
-/// A data plane with one route to a backend that answers each request, after `delay`, with the number of requests.
+/// A data plane with one route to a backend that answers each request, after `delay`, with the
+/// number of requests.
 struct Front {
     http: SocketAddr,
     https: SocketAddr,
@@ -34,12 +39,27 @@ impl Front {
     fn new(settings: Settings, delay: Duration) -> Self {
         let requests = Arc::new(AtomicUsize::new(0));
         let addr = backend(requests.clone(), delay);
-        let id = BackendId { namespace: "n".into(), service: "s".into(), port: 80 };
+        let id = BackendId {
+            namespace: "n".into(),
+            service: "s".into(),
+            port: 80,
+        };
         let backend = Backend::new(id, Protocol::Http1);
         backend.set_endpoints(EndpointSet::Addresses([Endpoint { addr }].into()));
-        let origin = Origin { namespace: "n".into(), name: "i".into(), field: "f".into() };
-        let hsts = Filter::Hsts { value: http::HeaderValue::from_static("max-age=300"), always: true };
-        let route = Route { origin, action: Action::Forward(Arc::new(backend)), filters: [hsts].into() };
+        let origin = Origin {
+            namespace: "n".into(),
+            name: "i".into(),
+            field: "f".into(),
+        };
+        let hsts = Filter::Hsts {
+            value: http::HeaderValue::from_static("max-age=300"),
+            always: true,
+        };
+        let route = Route {
+            origin,
+            action: Action::Forward(Arc::new(backend)),
+            filters: [hsts].into(),
+        };
         let mut table = RoutingTable::default();
         table.set_default(Some(Arc::new(route)));
         let shared = Arc::new(Shared::default());
@@ -49,10 +69,24 @@ impl Front {
         let tls = Arc::new(Server::new(resolver.clone(), MinVersion::default()));
         let (signal, drain) = drain::channel();
         let any = vec!["127.0.0.1:0".parse().unwrap()];
-        let settings = Settings { http: any.clone(), https: any, workers: 1, ..settings };
+        let settings = Settings {
+            http: any.clone(),
+            https: any,
+            workers: 1,
+            ..settings
+        };
         let running = start(settings, shared.clone(), Some(tls), drain).unwrap();
         let (http, https) = (running.http[0], running.https[0]);
-        Self { http, https, requests, shared, resolver, ca, signal, running: Some(running) }
+        Self {
+            http,
+            https,
+            requests,
+            shared,
+            resolver,
+            ca,
+            signal,
+            running: Some(running),
+        }
     }
 
     fn simple() -> Self {
@@ -61,7 +95,9 @@ impl Front {
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.http).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         stream
     }
 
@@ -102,7 +138,15 @@ fn one(stream: &mut TcpStream) -> String {
         answer.push(byte[0]);
     }
     let head = String::from_utf8(answer).unwrap();
-    let length = head.to_ascii_lowercase().split("content-length: ").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let length = head
+        .to_ascii_lowercase()
+        .split("content-length: ")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap()
+        .to_owned();
     let mut body = vec![0; length.parse().unwrap()];
     stream.read_exact(&mut body).unwrap();
     head + &String::from_utf8_lossy(&body)
@@ -124,7 +168,11 @@ fn backend(requests: Arc<AtomicUsize>, delay: Duration) -> SocketAddr {
                         let count = requests.fetch_add(1, SeqCst) + 1;
                         thread::sleep(delay);
                         let body = format!("request {count}");
-                        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                        let _ = write!(
+                            stream,
+                            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                            body.len()
+                        );
                     }
                 }
             });
@@ -146,23 +194,38 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
 #[test]
 fn a_refused_head_gets_its_status_and_never_reaches_the_backend() {
     let front = Front::simple();
-    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(200));
+    let many = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+        "X: y\r\n".repeat(200)
+    );
     let target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "y".repeat(40_000));
     for (bytes, status) in [
         ("GET / HTTP/1.1\nHost: a\n\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "400"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400"),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "400",
+        ),
         ("GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
-        ("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n", "405"),
+        (
+            "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n",
+            "405",
+        ),
         ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", "505"),
         (&*many, "431"),
         (&*target, "414"),
     ] {
         let answer = front.talk(bytes.as_bytes());
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{bytes:.80}: {answer}");
-        assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{bytes:.80}: {answer}"
+        );
+        assert!(
+            answer.to_ascii_lowercase().contains("connection: close"),
+            "{answer}"
+        );
     }
     assert_eq!(front.requests(), 0);
 }
@@ -171,7 +234,10 @@ fn a_refused_head_gets_its_status_and_never_reaches_the_backend() {
 fn requests_in_a_row_are_answered_before_the_refusal_of_the_next() {
     let front = Front::simple();
     let answer = front.talk(&[GET, GET, b"GET / HTTP/1.1\nHost: a\n\n", GET].concat());
-    let statuses: Vec<&str> = answer.match_indices("HTTP/1.1 ").map(|(at, _)| &answer[at + 9..at + 12]).collect();
+    let statuses: Vec<&str> = answer
+        .match_indices("HTTP/1.1 ")
+        .map(|(at, _)| &answer[at + 9..at + 12])
+        .collect();
     assert_eq!(statuses, ["200", "200", "400"], "{answer}");
     assert_eq!(front.requests(), 2);
 }
@@ -201,7 +267,11 @@ fn a_slow_head_gets_408_and_an_idle_connection_is_closed() {
     stream.write_all(GET).unwrap();
     assert!(one(&mut stream).ends_with("request 2"));
     assert_eq!(all(stream), "");
-    assert!(began.elapsed() >= Duration::from_millis(1000), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_millis(1000),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
@@ -244,10 +314,24 @@ fn the_proxy_protocol_is_demanded_from_those_it_is_expected_of() {
     // Connections are counted for the client behind the balancer, not for the balancer.
     assert_eq!(front.talk(&[header, GET].concat()), "");
     let mut other = front.connect();
-    other.write_all(&[b"PROXY TCP4 192.0.2.8 192.0.2.1 4711 80\r\n".as_slice(), GET].concat()).unwrap();
+    other
+        .write_all(
+            &[
+                b"PROXY TCP4 192.0.2.8 192.0.2.1 4711 80\r\n".as_slice(),
+                GET,
+            ]
+            .concat(),
+        )
+        .unwrap();
     assert!(one(&mut other).ends_with("request 2"));
     let counters = &front.shared.counters()[0];
-    assert_eq!((counters.bad_connections.value(), counters.connections_refused.value()), (1, 1));
+    assert_eq!(
+        (
+            counters.bad_connections.value(),
+            counters.connections_refused.value()
+        ),
+        (1, 1)
+    );
 }
 
 #[test]
@@ -264,11 +348,17 @@ fn a_drain_answers_what_is_in_flight_and_closes_the_idle() {
     }
     front.signal.drain(Duration::from_secs(10));
     let answer = all(busy);
-    assert!(answer.contains("connection: close") && answer.ends_with("request 2"), "{answer}");
+    assert!(
+        answer.contains("connection: close") && answer.ends_with("request 2"),
+        "{answer}"
+    );
     // Its client could not know: one more request is taken.
     used.write_all(GET).unwrap();
     let answer = all(used);
-    assert!(answer.contains("connection: close") && answer.ends_with("request 3"), "{answer}");
+    assert!(
+        answer.contains("connection: close") && answer.ends_with("request 3"),
+        "{answer}"
+    );
     assert_eq!(all(idle), "");
     let began = Instant::now();
     assert!(front.running.take().unwrap().join(Duration::from_secs(60)));
@@ -279,16 +369,23 @@ fn a_drain_answers_what_is_in_flight_and_closes_the_idle() {
 fn http2_without_tls_is_spoken_to_those_who_begin_with_it() {
     let front = Front::simple();
     let answers = Arc::new(AtomicUsize::new(0));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let (addr, counted) = (front.http, answers.clone());
     tokio::task::LocalSet::new().block_on(&runtime, async move {
         let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
         let io = hyper_util::rt::TokioIo::new(stream);
         let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(crate::proxy::pool::Local, io).await.unwrap();
+            hyper::client::conn::http2::handshake(crate::proxy::pool::Local, io)
+                .await
+                .unwrap();
         tokio::task::spawn_local(connection);
         for _ in 0..3 {
-            let request = http::Request::get("http://a.example/").body(String::new()).unwrap();
+            let request = http::Request::get("http://a.example/")
+                .body(String::new())
+                .unwrap();
             let response = sender.send_request(request).await.unwrap();
             assert_eq!(response.status(), 200);
             counted.fetch_add(1, SeqCst);
@@ -316,7 +413,11 @@ fn an_http2_flood_ends_its_connection_and_is_counted() {
 #[test]
 fn timeouts_that_the_kernel_does_not_take_are_no_obstacle() {
     let ages = Duration::from_secs(100 * 24 * 3600);
-    let settings = Settings { client_idle_timeout: ages, stream_idle_timeout: ages, ..Settings::default() };
+    let settings = Settings {
+        client_idle_timeout: ages,
+        stream_idle_timeout: ages,
+        ..Settings::default()
+    };
     let front = Front::new(settings, Duration::ZERO);
     let mut stream = front.connect();
     stream.write_all(GET).unwrap();
@@ -325,7 +426,13 @@ fn timeouts_that_the_kernel_does_not_take_are_no_obstacle() {
 
 #[test]
 fn connections_over_the_limit_are_closed_at_once() {
-    let front = Front::new(Settings { max_connections: 2, ..Settings::default() }, Duration::ZERO);
+    let front = Front::new(
+        Settings {
+            max_connections: 2,
+            ..Settings::default()
+        },
+        Duration::ZERO,
+    );
     let mut held: Vec<TcpStream> = (0..2).map(|_| front.connect()).collect();
     for stream in &mut held {
         stream.write_all(GET).unwrap();
@@ -334,7 +441,16 @@ fn connections_over_the_limit_are_closed_at_once() {
     assert_eq!(front.talk(GET), "");
     drop(held);
     let began = Instant::now();
-    while front.talk(&[GET.strip_suffix(b"\r\n").unwrap(), b"Connection: close\r\n\r\n"].concat()).is_empty() {
+    while front
+        .talk(
+            &[
+                GET.strip_suffix(b"\r\n").unwrap(),
+                b"Connection: close\r\n\r\n",
+            ]
+            .concat(),
+        )
+        .is_empty()
+    {
         assert!(began.elapsed() < Duration::from_secs(10));
     }
 }

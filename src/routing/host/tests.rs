@@ -17,7 +17,8 @@ fn rfc9112_3_2_good_authorities_reach_their_canonical_form() {
         ("my_host.lan", "my_host.lan", None),
         ("localhost", "localhost", None),
     ] {
-        let authority = Authority::parse(given.as_bytes()).unwrap_or_else(|error| panic!("{given}: {error}"));
+        let authority =
+            Authority::parse(given.as_bytes()).unwrap_or_else(|error| panic!("{given}: {error}"));
         assert_eq!((&*authority.host, authority.port), (host, port), "{given}");
     }
 }
@@ -48,10 +49,19 @@ fn rfc9112_3_2_bad_authorities_are_refused() {
         ".example.com",
         "example.com..",
     ] {
-        assert!(Authority::parse(given.as_bytes()).is_err(), "{given:?} was taken");
+        assert!(
+            Authority::parse(given.as_bytes()).is_err(),
+            "{given:?} was taken"
+        );
     }
-    assert_eq!(Authority::parse("a".repeat(64).as_bytes()), Err(HostError::TooLong));
-    assert_eq!(Authority::parse("a.".repeat(130).as_bytes()), Err(HostError::TooLong));
+    assert_eq!(
+        Authority::parse("a".repeat(64).as_bytes()),
+        Err(HostError::TooLong)
+    );
+    assert_eq!(
+        Authority::parse("a.".repeat(130).as_bytes()),
+        Err(HostError::TooLong)
+    );
 }
 
 #[test]

@@ -79,7 +79,8 @@ proptest! {
     #[test]
     fn the_normal_form_is_its_own_normal_form(path in "/[a-z%./0-9]{0,40}") {
         if let Ok(normal) = normalize(&path) {
-            // An escape may decode to what escapes again (`%2565`): one pass is what RFC 3986 asks for.
+            // An escape may decode to what escapes again (`%2565`): one pass is what RFC 3986 asks
+            // for.
             prop_assume!(!path.contains("%25"));
             let again = normalize(&normal);
             prop_assert_eq!(again.as_deref(), Ok(&*normal));

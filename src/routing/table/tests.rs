@@ -5,7 +5,11 @@ use crate::routing::{Action, Origin, Refusal};
 
 fn route(name: &str) -> Arc<Route> {
     Arc::new(Route {
-        origin: Origin { namespace: "default".into(), name: name.into(), field: "".into() },
+        origin: Origin {
+            namespace: "default".into(),
+            name: name.into(),
+            field: "".into(),
+        },
         action: Action::Refuse(Refusal::UnknownService),
         filters: Arc::default(),
     })
@@ -17,7 +21,10 @@ fn table(rules: &[(&str, PathMatch, &str)]) -> RoutingTable {
     hosts.dedup();
     let mut table = RoutingTable::default();
     for host in hosts {
-        let mine = rules.iter().filter(|rule| rule.0 == host).map(|(_, path, name)| (path.clone(), route(name)));
+        let mine = rules
+            .iter()
+            .filter(|rule| rule.0 == host)
+            .map(|(_, path, name)| (path.clone(), route(name)));
         let pattern = HostPattern::parse(host).expect("a pattern");
         table.set(Arc::new(HostRoutes::new(pattern, mine, None).0));
     }
@@ -25,7 +32,9 @@ fn table(rules: &[(&str, PathMatch, &str)]) -> RoutingTable {
 }
 
 fn found<'a>(table: &'a RoutingTable, host: &str, path: &str) -> Option<&'a str> {
-    table.find(Some(host), path).map(|found| &*found.route.origin.name)
+    table
+        .find(Some(host), path)
+        .map(|found| &*found.route.origin.name)
 }
 
 #[test]
@@ -64,7 +73,9 @@ fn the_fallback_of_a_host_comes_before_the_default_of_the_table() {
     table.set_default(Some(route("default")));
     let rules = [(PathMatch::Exact("/x".into()), route("x"))];
     let pattern = HostPattern::parse("a.example").expect("a pattern");
-    table.set(Arc::new(HostRoutes::new(pattern.clone(), rules, Some(route("fallback"))).0));
+    table.set(Arc::new(
+        HostRoutes::new(pattern.clone(), rules, Some(route("fallback"))).0,
+    ));
     assert_eq!(found(&table, "a.example", "/x"), Some("x"));
     assert_eq!(found(&table, "a.example", "/y"), Some("fallback"));
     assert_eq!(found(&table, "b.example", "/y"), Some("default"));
@@ -87,7 +98,11 @@ fn a_host_with_tls_has_it_for_all_that_is_asked_of_it() {
         ("b.example", "/", ("default", false)),
     ] {
         let found = table.find(Some(host), path).expect("a route");
-        assert_eq!((&*found.route.origin.name, found.tls), expected, "{host}{path}");
+        assert_eq!(
+            (&*found.route.origin.name, found.tls),
+            expected,
+            "{host}{path}"
+        );
     }
 }
 
@@ -102,32 +117,56 @@ fn of_two_equal_rules_the_first_given_wins_and_the_other_is_named() {
     let (routes, losers) = HostRoutes::new(HostPattern::Any, rules, None);
     assert_eq!(&*routes.find("/a/b").expect("a route").origin.name, "first");
     assert_eq!(&*routes.find("/a").expect("a route").origin.name, "exact");
-    let mut names: Vec<_> = losers.iter().map(|one| (&*one.route.origin.name, &*one.winner.origin.name)).collect();
+    let mut names: Vec<_> = losers
+        .iter()
+        .map(|one| (&*one.route.origin.name, &*one.winner.origin.name))
+        .collect();
     names.sort_unstable();
     assert_eq!(names, [("late", "exact"), ("second", "first")]);
 }
 
 /// A rule of an object, in one of its fields.
 fn rule(path: PathMatch, object: &str, field: &str) -> (PathMatch, Arc<Route>) {
-    let origin = Origin { namespace: "default".into(), name: object.into(), field: field.into() };
+    let origin = Origin {
+        namespace: "default".into(),
+        name: object.into(),
+        field: field.into(),
+    };
     let action = Action::Refuse(Refusal::UnknownService);
-    (path, Arc::new(Route { origin, action, filters: Arc::default() }))
+    (
+        path,
+        Arc::new(Route {
+            origin,
+            action,
+            filters: Arc::default(),
+        }),
+    )
 }
 
 #[test]
 fn a_prefix_with_a_slash_and_one_without_are_both_served() {
     let prefix = |path: &str| PathMatch::Prefix(path.into());
     for rules in [
-        [rule(prefix("/foo/bar"), "app", "plain"), rule(prefix("/foo/bar/"), "app", "slash")],
-        [rule(prefix("/foo/bar/"), "app", "slash"), rule(prefix("/foo/bar"), "app", "plain")],
+        [
+            rule(prefix("/foo/bar"), "app", "plain"),
+            rule(prefix("/foo/bar/"), "app", "slash"),
+        ],
+        [
+            rule(prefix("/foo/bar/"), "app", "slash"),
+            rule(prefix("/foo/bar"), "app", "plain"),
+        ],
     ] {
         let root = rule(prefix("/"), "app", "root");
-        let (routes, losers) = HostRoutes::new(HostPattern::Any, rules.into_iter().chain([root]), None);
+        let (routes, losers) =
+            HostRoutes::new(HostPattern::Any, rules.into_iter().chain([root]), None);
         let found = |path: &str| routes.find(path).map(|route| &*route.origin.field);
         assert!(losers.is_empty());
-        for (path, field) in
-            [("/foo/bar", "plain"), ("/foo/bar/", "slash"), ("/foo/bar/x", "slash"), ("/foo/barx", "root")]
-        {
+        for (path, field) in [
+            ("/foo/bar", "plain"),
+            ("/foo/bar/", "slash"),
+            ("/foo/bar/x", "slash"),
+            ("/foo/barx", "root"),
+        ] {
             assert_eq!(found(path), Some(field), "{path}");
         }
     }
@@ -144,13 +183,30 @@ fn the_slash_at_the_end_divides_nothing_between_two_objects() {
         rule(prefix("/foo"), "old", "again"),
     ];
     let (routes, losers) = HostRoutes::new(HostPattern::Any, rules, None);
-    let served: Vec<_> = routes.rules().iter().map(|(_, route)| (&*route.origin.name, &*route.origin.field)).collect();
+    let served: Vec<_> = routes
+        .rules()
+        .iter()
+        .map(|(_, route)| (&*route.origin.name, &*route.origin.field))
+        .collect();
     assert_eq!(served, [("old", "slash"), ("old", "plain")]);
     let lost: Vec<_> = losers
         .iter()
-        .map(|one| (&*one.route.origin.name, &*one.route.origin.field, &*one.winner.origin.field))
+        .map(|one| {
+            (
+                &*one.route.origin.name,
+                &*one.route.origin.field,
+                &*one.winner.origin.field,
+            )
+        })
         .collect();
-    assert_eq!(lost, [("young", "plain", "plain"), ("young", "slash", "slash"), ("old", "again", "plain")]);
+    assert_eq!(
+        lost,
+        [
+            ("young", "plain", "plain"),
+            ("young", "slash", "slash"),
+            ("old", "again", "plain")
+        ]
+    );
 }
 
 #[test]
@@ -169,7 +225,11 @@ fn any_path_type_of_the_root_is_the_same_match() {
 #[test]
 fn what_a_regular_expression_could_match_is_closed() {
     let closed = |text: &str, prefix: &str, elements: bool| {
-        PathMatch::Closed(Box::new(crate::routing::Closed { text: text.into(), prefix: prefix.into(), elements }))
+        PathMatch::Closed(Box::new(crate::routing::Closed {
+            text: text.into(),
+            prefix: prefix.into(),
+            elements,
+        }))
     };
     let rules = [
         rule(PathMatch::Prefix("/".into()), "app", "root"),
@@ -188,7 +248,11 @@ fn what_a_regular_expression_could_match_is_closed() {
         ("/file", "root"),
         ("/\u{e4}", "root"),
     ] {
-        assert_eq!(routes.find(path).map(|route| &*route.origin.field), Some(field), "{path}");
+        assert_eq!(
+            routes.find(path).map(|route| &*route.origin.field),
+            Some(field),
+            "{path}"
+        );
     }
 }
 
@@ -197,18 +261,31 @@ fn one_changed_host_of_ten_thousand_leaves_the_others_shared() {
     let mut before = RoutingTable::default();
     for index in 0..10_000 {
         let pattern = HostPattern::parse(&format!("h{index}.example")).expect("a pattern");
-        before.set(Arc::new(HostRoutes::new(pattern, [(PathMatch::Prefix("/".into()), route("a"))], None).0));
+        before.set(Arc::new(
+            HostRoutes::new(pattern, [(PathMatch::Prefix("/".into()), route("a"))], None).0,
+        ));
     }
     let mut after = before.clone();
     let pattern = HostPattern::parse("h77.example").expect("a pattern");
-    after.set(Arc::new(HostRoutes::new(pattern, [(PathMatch::Prefix("/".into()), route("b"))], None).0));
+    after.set(Arc::new(
+        HostRoutes::new(pattern, [(PathMatch::Prefix("/".into()), route("b"))], None).0,
+    ));
     let shared_maps = before.exact.iter().zip(&after.exact);
-    let copied =
-        shared_maps.filter(|(a, b)| !Arc::ptr_eq(a.as_ref().expect("full"), b.as_ref().expect("full"))).count();
+    let copied = shared_maps
+        .filter(|(a, b)| !Arc::ptr_eq(a.as_ref().expect("full"), b.as_ref().expect("full")))
+        .count();
     assert_eq!(copied, 1);
-    let same =
-        |host: &str| Arc::ptr_eq(before.host(Some(host)).expect("there"), after.host(Some(host)).expect("there"));
-    assert!((0..10_000).filter(|index| *index != 77).all(|index| same(&format!("h{index}.example"))));
+    let same = |host: &str| {
+        Arc::ptr_eq(
+            before.host(Some(host)).expect("there"),
+            after.host(Some(host)).expect("there"),
+        )
+    };
+    assert!(
+        (0..10_000)
+            .filter(|index| *index != 77)
+            .all(|index| same(&format!("h{index}.example")))
+    );
     assert!(!same("h77.example"));
     assert_eq!(found(&before, "h77.example", "/"), Some("a"));
 }
@@ -220,13 +297,18 @@ fn explain_names_the_winner_that_find_returns() {
         ("a.example", PathMatch::Prefix("/api".into()), "api"),
     ]);
     let candidates = table.explain(Some("a.example"), "/api/x");
-    let names: Vec<_> = candidates.iter().map(|c| (&*c.route.origin.name, c.matches, c.wins)).collect();
+    let names: Vec<_> = candidates
+        .iter()
+        .map(|c| (&*c.route.origin.name, c.matches, c.wins))
+        .collect();
     assert_eq!(names, [("api", true, true), ("root", true, false)]);
 }
 
 /// The specification read aloud: all rules of the host, Exact before others, longest first.
 fn slow<'a>(rules: &'a [(PathMatch, Arc<Route>)], path: &str) -> Option<&'a Arc<Route>> {
-    let exact = rules.iter().find(|(rule, _)| matches!(rule, PathMatch::Exact(p) if **p == *path));
+    let exact = rules
+        .iter()
+        .find(|(rule, _)| matches!(rule, PathMatch::Exact(p) if **p == *path));
     if let Some((_, route)) = exact {
         return Some(route);
     }
@@ -240,7 +322,10 @@ fn slow<'a>(rules: &'a [(PathMatch, Arc<Route>)], path: &str) -> Option<&'a Arc<
             PathMatch::Start(text) => (text, 0),
             PathMatch::Below(_) | PathMatch::Closed(_) => unreachable!("no rule is made of these"),
         };
-        let wanted: Vec<&str> = text.split('/').filter(|element| !element.is_empty()).collect();
+        let wanted: Vec<&str> = text
+            .split('/')
+            .filter(|element| !element.is_empty())
+            .collect();
         let trimmed = text.trim_end_matches('/');
         let takes = match rule {
             PathMatch::Start(start) => path.starts_with(&**start),

@@ -18,15 +18,30 @@ fn answers(hosts: &[&str], thumbprint: &str) -> ChallengeMap {
 fn any_token_is_answered_with_the_thumbprint_for_hosts_that_have_one() {
     let challenges = Challenges::default();
     assert_eq!(challenges.http("a.example", "t", FROM), None);
-    challenges.swap(answers(&["a.example", "192.0.2.1", "[2001:db8::1]"], "print"));
+    challenges.swap(answers(
+        &["a.example", "192.0.2.1", "[2001:db8::1]"],
+        "print",
+    ));
     let longest = "x".repeat(MAX_TOKEN);
     for token in ["t", "aZ09-_", &longest] {
         for host in ["a.example", "192.0.2.1", "[2001:db8::1]"] {
-            assert_eq!(challenges.http(host, token, FROM), Some(format!("{token}.print")));
+            assert_eq!(
+                challenges.http(host, token, FROM),
+                Some(format!("{token}.print"))
+            );
         }
     }
     assert_eq!(challenges.http("b.example", "t", FROM), None);
-    for token in ["", "a.b", "a/b", "a=", "a%41", "<a>", "ä", &"x".repeat(MAX_TOKEN + 1)] {
+    for token in [
+        "",
+        "a.b",
+        "a/b",
+        "a=",
+        "a%41",
+        "<a>",
+        "ä",
+        &"x".repeat(MAX_TOKEN + 1),
+    ] {
         assert_eq!(challenges.http("a.example", token, FROM), None, "{token}");
     }
 }
@@ -45,7 +60,10 @@ fn hits_are_counted_by_host_and_survive_a_swap() {
     challenges.swap(answers(&["a.example"], "two"));
     assert_eq!(hits("a.example"), first);
     let other = IpAddr::from([198, 51, 100, 1]);
-    assert_eq!(challenges.http("a.example", "t", other).as_deref(), Some("t.two"));
+    assert_eq!(
+        challenges.http("a.example", "t", other).as_deref(),
+        Some("t.two")
+    );
     let second = hits("a.example");
     assert_eq!((second.count, second.from), (2, Some(other)));
     assert!(second.last >= first.last);

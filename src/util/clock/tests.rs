@@ -5,7 +5,10 @@ const DAY: i64 = 86_400;
 const NOW: i64 = RELEASED + 100 * DAY;
 
 fn at(wall: i64, seconds: u64) -> Reading {
-    Reading { wall, monotonic: Duration::from_secs(seconds) }
+    Reading {
+        wall,
+        monotonic: Duration::from_secs(seconds),
+    }
 }
 
 #[test]
@@ -18,7 +21,10 @@ fn a_clock_that_nothing_speaks_against_is_trusted() {
 #[test]
 fn a_boot_in_1970_is_unknown_until_a_witness_speaks_and_right_after_it() {
     let mut clock = Clock::new(NOW, at(5, 0));
-    assert_eq!((clock.trust(at(6, 1)), clock.now(at(6, 1))), (Trust::Unknown, None));
+    assert_eq!(
+        (clock.trust(at(6, 1)), clock.now(at(6, 1))),
+        (Trust::Unknown, None)
+    );
     assert_eq!(clock.guess(at(6, 1)), NOW);
     clock.witness(NOW + 3 * DAY, at(20, 15));
     assert_eq!(clock.now(at(30, 25)), Some(NOW + 3 * DAY + 10));
@@ -26,14 +32,20 @@ fn a_boot_in_1970_is_unknown_until_a_witness_speaks_and_right_after_it() {
     // The network sets the clock.
     let right = NOW + 3 * DAY + 20;
     clock.observe(at(right, 35));
-    assert_eq!((clock.trust(at(right, 35)), clock.now(at(right, 35))), (Trust::Trusted, Some(right)));
+    assert_eq!(
+        (clock.trust(at(right, 35)), clock.now(at(right, 35))),
+        (Trust::Trusted, Some(right))
+    );
 }
 
 #[test]
 fn a_clock_ten_years_ahead_is_suspect_and_time_comes_from_the_witness() {
     let ahead = NOW + 3650 * DAY;
     let mut clock = Clock::new(NOW, at(ahead, 0));
-    assert_eq!((clock.trust(at(ahead, 0)), clock.now(at(ahead, 0))), (Trust::Suspect, None));
+    assert_eq!(
+        (clock.trust(at(ahead, 0)), clock.now(at(ahead, 0))),
+        (Trust::Suspect, None)
+    );
     clock.witness(NOW + 60, at(ahead + 10, 10));
     assert_eq!(clock.now(at(ahead + 20, 20)), Some(NOW + 70));
     assert_eq!(clock.offset(at(ahead + 20, 20)), Some(ahead - NOW - 50));
@@ -59,7 +71,10 @@ fn small_steps_are_no_jumps_however_many_there_are() {
     let mut clock = Clock::new(NOW, at(NOW, 0));
     for step in 1..=100 {
         let minute = step * 60;
-        clock.observe(at(NOW + minute + step, u64::try_from(minute).expect("positive")));
+        clock.observe(at(
+            NOW + minute + step,
+            u64::try_from(minute).expect("positive"),
+        ));
     }
     assert_eq!(clock.trust(at(NOW + 6100, 6000)), Trust::Trusted);
 }
@@ -84,7 +99,10 @@ fn the_floor_never_falls() {
 fn one_witness_alone_does_not_overthrow_what_is_known() {
     let mut clock = Clock::new(NOW - DAY, at(NOW, 0));
     clock.witness(NOW + 3650 * DAY, at(NOW + 1, 1));
-    assert_eq!((clock.now(at(NOW + 2, 2)), clock.floor()), (Some(NOW + 2), NOW - DAY));
+    assert_eq!(
+        (clock.now(at(NOW + 2, 2)), clock.floor()),
+        (Some(NOW + 2), NOW - DAY)
+    );
     // The next answer is right again.
     clock.witness(NOW + 3, at(NOW + 3, 3));
     clock.witness(NOW + 3650 * DAY, at(NOW + 4, 4));

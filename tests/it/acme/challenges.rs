@@ -29,30 +29,55 @@ fn http_01_proves_names_and_addresses_although_half_of_all_nonces_are_refused() 
         },
         "challenges = [\"http-01\"]\ncontacts = [\"mailto:ops@gatelet.test\"]",
     );
-    site.ingress("web", &["a.gatelet.test", "b.gatelet.test"], "cert-manager.io/ip-sans: 127.0.0.1");
+    site.ingress(
+        "web",
+        &["a.gatelet.test", "b.gatelet.test"],
+        "cert-manager.io/ip-sans: 127.0.0.1",
+    );
     site.issued("default/web-tls");
     for host in ["a.gatelet.test", "b.gatelet.test"] {
         eventually("curl trusts it", || site.trusted(host).then_some(()));
     }
     let certificate = site.certificate("default/web-tls").unwrap();
-    assert_eq!(certificate["hosts"], json!(["a.gatelet.test", "b.gatelet.test", "127.0.0.1"]), "{certificate}");
+    assert_eq!(
+        certificate["hosts"],
+        json!(["a.gatelet.test", "b.gatelet.test", "127.0.0.1"]),
+        "{certificate}"
+    );
     // Everybody else's requests below that path go where they went before.
-    assert_eq!(site.gatelet.status_of("other.gatelet.test", "/.well-known/acme-challenge/token"), 404);
+    assert_eq!(
+        site.gatelet
+            .status_of("other.gatelet.test", "/.well-known/acme-challenge/token"),
+        404
+    );
 }
 
 #[test]
 fn an_ingress_that_is_closed_gets_its_certificate() {
     let site = Site::start(
-        Options { environment: vec![("PEBBLE_VA_NOSLEEP", "1")], ..Options::default() },
+        Options {
+            environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
+            ..Options::default()
+        },
         "challenges = [\"http-01\"]",
     );
-    site.ingress("web", &["a.gatelet.test"], "nginx.ingress.kubernetes.io/auth-type: basic");
+    site.ingress(
+        "web",
+        &["a.gatelet.test"],
+        "nginx.ingress.kubernetes.io/auth-type: basic",
+    );
     site.issued("default/web-tls");
-    eventually("curl trusts it", || site.trusted("a.gatelet.test").then_some(()));
-    assert_eq!(site.gatelet.status()["findings"][0]["reason"], "UnsupportedGuard");
+    eventually("curl trusts it", || {
+        site.trusted("a.gatelet.test").then_some(())
+    });
+    assert_eq!(
+        site.gatelet.status()["findings"][0]["reason"],
+        "UnsupportedGuard"
+    );
 }
 
-/// What stands before a gatelet and sends everything to HTTPS, as many routers and load balancers do. Counts.
+/// What stands before a gatelet and sends everything to HTTPS, as many routers and load balancers
+/// do. Counts.
 fn to_https(port: u16, https: u16) -> Arc<AtomicUsize> {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let seen = Arc::new(AtomicUsize::new(0));
@@ -63,7 +88,10 @@ fn to_https(port: u16, https: u16) -> Arc<AtomicUsize> {
             let length = (&stream).read(&mut head).unwrap_or(0);
             let text = String::from_utf8_lossy(&head[..length]).into_owned();
             let path = text.split(' ').nth(1).unwrap_or("/");
-            let host = text.lines().find_map(|line| line.strip_prefix("Host: ")).unwrap_or_default();
+            let host = text
+                .lines()
+                .find_map(|line| line.strip_prefix("Host: "))
+                .unwrap_or_default();
             let host = host.split(':').next().unwrap_or_default();
             count.fetch_add(1, Ordering::SeqCst);
             let _ = write!(
@@ -77,24 +105,41 @@ fn to_https(port: u16, https: u16) -> Arc<AtomicUsize> {
 
 #[test]
 fn http_01_is_answered_over_https_to_a_ca_that_a_frontend_redirects_there() {
-    let pebble = Pebble::start(Options { environment: vec![("PEBBLE_VA_NOSLEEP", "1")], ..Options::default() });
+    let pebble = Pebble::start(Options {
+        environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
+        ..Options::default()
+    });
     let redirected = to_https(pebble.http_port, pebble.tls_port);
     let site = Site::listening(pebble, "challenges = [\"http-01\"]", free_port());
-    site.ingress("web", &["a.gatelet.test"], "gatelet.dev/ssl-redirect: \"true\"");
+    site.ingress(
+        "web",
+        &["a.gatelet.test"],
+        "gatelet.dev/ssl-redirect: \"true\"",
+    );
     site.issued("default/web-tls");
     assert!(redirected.load(Ordering::SeqCst) > 0);
 
-    // A redirect of ours is for everything else: the answer is the same on both ports, also to a client that was sent.
+    // A redirect of ours is for everything else: the answer is the same on both ports, also to a
+    // client that was sent.
     let path = "/.well-known/acme-challenge/some-token";
     let answer = site.gatelet.get("a.gatelet.test", path);
-    assert!(answer.starts_with("some-token.") && answer.len() == "some-token.".len() + 43, "{answer}");
+    assert!(
+        answer.starts_with("some-token.") && answer.len() == "some-token.".len() + 43,
+        "{answer}"
+    );
     assert_eq!(site.gatelet.status_of("a.gatelet.test", path), 200);
     assert_eq!(site.gatelet.status_of("a.gatelet.test", "/"), 308);
     // What is no challenge of ours is the backend's, in the clear too. There is none here.
-    assert_eq!(site.gatelet.status_of("a.gatelet.test", "/.well-known/acme-challenge/not.a.token"), 503);
+    assert_eq!(
+        site.gatelet
+            .status_of("a.gatelet.test", "/.well-known/acme-challenge/not.a.token"),
+        503
+    );
     let url = format!("http://a.gatelet.test:{}{path}", site.pebble.http_port);
     let mut curl = Command::new("curl");
-    curl.args(["-sSL", "-m", "10", "--cacert"]).arg(site.root()).arg(&url);
+    curl.args(["-sSL", "-m", "10", "--cacert"])
+        .arg(site.root())
+        .arg(&url);
     for port in [site.pebble.http_port, site.pebble.tls_port] {
         curl.args(["--resolve", &format!("a.gatelet.test:{port}:127.0.0.1")]);
     }
@@ -104,12 +149,21 @@ fn http_01_is_answered_over_https_to_a_ca_that_a_frontend_redirects_there() {
 #[test]
 fn tls_alpn_01_proves_names_and_addresses() {
     let site = Site::start(
-        Options { environment: vec![("PEBBLE_VA_NOSLEEP", "1")], ..Options::default() },
+        Options {
+            environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
+            ..Options::default()
+        },
         "challenges = [\"tls-alpn-01\"]",
     );
-    site.ingress("web", &["a.gatelet.test"], "cert-manager.io/ip-sans: 127.0.0.1");
+    site.ingress(
+        "web",
+        &["a.gatelet.test"],
+        "cert-manager.io/ip-sans: 127.0.0.1",
+    );
     site.issued("default/web-tls");
-    eventually("curl trusts it", || site.trusted("a.gatelet.test").then_some(()));
+    eventually("curl trusts it", || {
+        site.trusted("a.gatelet.test").then_some(())
+    });
 }
 
 #[test]
@@ -127,9 +181,14 @@ fn dns_01_proves_a_wildcard_through_a_real_dns_server() {
     let site = Site::with(pebble, &dns);
     site.ingress("wild", &["*.gatelet.test", "gatelet.test"], "");
     site.issued("default/wild-tls");
-    eventually("curl trusts it", || site.trusted("x.gatelet.test").then_some(()));
+    eventually("curl trusts it", || {
+        site.trusted("x.gatelet.test").then_some(())
+    });
     // Nothing is left behind.
-    assert_eq!(zone.ask("_acme-challenge.gatelet.test", "TXT"), [] as [String; 0]);
+    assert_eq!(
+        zone.ask("_acme-challenge.gatelet.test", "TXT"),
+        [] as [String; 0]
+    );
 }
 
 #[test]
@@ -140,7 +199,10 @@ fn an_external_account_is_bound_and_a_wrong_one_is_said_to_be() {
         environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
         ..Options::default()
     };
-    let site = Site::start(options(), &format!("eab = {{ kid = \"kid-1\", hmac = \"{HMAC}\" }}"));
+    let site = Site::start(
+        options(),
+        &format!("eab = {{ kid = \"kid-1\", hmac = \"{HMAC}\" }}"),
+    );
     site.ingress("web", &["a.gatelet.test"], "");
     site.issued("default/web-tls");
 
@@ -150,10 +212,15 @@ fn an_external_account_is_bound_and_a_wrong_one_is_said_to_be() {
         let one = site.certificate("default/web-tls")?;
         (one["state"] == "blocked").then(|| one["why"].as_str().unwrap().to_owned())
     });
-    assert!(why.contains("externalAccountRequired") && why.contains("eab"), "{why}");
+    assert!(
+        why.contains("externalAccountRequired") && why.contains("eab"),
+        "{why}"
+    );
     // On the object itself too.
     let events = eventually("an Event", || {
-        let events = site.gatelet.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]);
+        let events = site
+            .gatelet
+            .kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]);
         events.contains("CertificateBlocked").then_some(events)
     });
     assert!(!events.contains("CertificateIssued"), "{events}");
@@ -175,11 +242,26 @@ fn the_newest_pebble_gives_profiles_and_renewal_information() {
     site.ingress("web", &["a.gatelet.test"], "");
     site.issued("default/web-tls");
     let one = site.certificate("default/web-tls").unwrap();
-    let at = |key: &str| one[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_second();
-    assert!((at("not_after") - at("not_before") - 518_400).abs() < 10, "{one}");
+    let at = |key: &str| {
+        one[key]
+            .as_str()
+            .unwrap()
+            .parse::<jiff::Timestamp>()
+            .unwrap()
+            .as_second()
+    };
+    assert!(
+        (at("not_after") - at("not_before") - 518_400).abs() < 10,
+        "{one}"
+    );
     // A renewal names the certificate that it replaces, which this CA checks.
     let before = one["fingerprint"].as_str().unwrap();
-    assert!(site.gatelet.command(&["certs", "renew", "a.gatelet.test"]).status.success());
+    assert!(
+        site.gatelet
+            .command(&["certs", "renew", "a.gatelet.test"])
+            .status
+            .success()
+    );
     site.reissued("default/web-tls", before);
     let log = site.gatelet.log();
     assert!(!log.contains("without naming the predecessor"), "{log}");
@@ -187,7 +269,9 @@ fn the_newest_pebble_gives_profiles_and_renewal_information() {
 
 #[test]
 fn what_dns_says_of_a_name_that_failed_is_where_people_look() {
-    let Some(zone) = DnsServer::at_port_53(&[("gatelet.test", "a A 127.0.0.1")]) else { return };
+    let Some(zone) = DnsServer::at_port_53(&[("gatelet.test", "a A 127.0.0.1")]) else {
+        return;
+    };
     let pebble = Pebble::start(Options {
         environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
         dns_server: Some(zone.address()),
@@ -198,7 +282,9 @@ fn what_dns_says_of_a_name_that_failed_is_where_people_look() {
     zone.resolves_for(&mut gatelet);
     let site = Site::of(pebble, gatelet, "challenges = [\"http-01\"]");
     site.ingress("web", &["a.gatelet.test"], "");
-    eventually("it fails", || (site.certificate("default/web-tls")?["problem"]["class"] == "validation").then_some(()));
+    eventually("it fails", || {
+        (site.certificate("default/web-tls")?["problem"]["class"] == "validation").then_some(())
+    });
     let said = "a.gatelet.test points to 127.0.0.1, which nobody outside reaches";
     for arguments in [&["certs"][..], &["certs", "show", "a.gatelet.test"]] {
         let output = site.gatelet.command(arguments);
@@ -208,14 +294,21 @@ fn what_dns_says_of_a_name_that_failed_is_where_people_look() {
     for reason in ["ChallengeNeverSeen", "CertificateFailed"] {
         eventually("the Event", || {
             let path = format!("jsonpath={{.items[?(@.reason==\"{reason}\")].message}}");
-            site.gatelet.kubectl(&["get", "events", "-o", &path]).contains(said).then_some(())
+            site.gatelet
+                .kubectl(&["get", "events", "-o", &path])
+                .contains(said)
+                .then_some(())
         });
     }
 }
 
 #[test]
-fn dns_persist_01_proves_a_wildcard_for_good_once_the_operator_has_made_the_record_that_is_asked_for() {
-    let Some(zone) = DnsServer::at_port_53(&[("gatelet.test", "* A 127.0.0.1\n@ A 127.0.0.1")]) else { return };
+fn dns_persist_01_proves_a_wildcard_for_good_once_the_operator_has_made_the_record_that_is_asked_for()
+ {
+    let Some(zone) = DnsServer::at_port_53(&[("gatelet.test", "* A 127.0.0.1\n@ A 127.0.0.1")])
+    else {
+        return;
+    };
     let Some(pebble) = Pebble::start_newest(Options {
         environment: vec![("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_AUTHZREUSE", "0")],
         dns_server: Some(zone.address()),
@@ -234,14 +327,35 @@ fn dns_persist_01_proves_a_wildcard_for_good_once_the_operator_has_made_the_reco
     });
     // One record is enough for both names.
     let record = "make the TXT record _validation-persist.gatelet.test with the value \"";
-    let value = why.split_once(record).unwrap_or_else(|| panic!("{why}")).1.split('"').next().unwrap();
-    assert!(value.contains("; accounturi=https://") && value.ends_with("; policy=wildcard"), "{value}");
+    let value = why
+        .split_once(record)
+        .unwrap_or_else(|| panic!("{why}"))
+        .1
+        .split('"')
+        .next()
+        .unwrap();
+    assert!(
+        value.contains("; accounturi=https://") && value.ends_with("; policy=wildcard"),
+        "{value}"
+    );
     zone.add_txt("gatelet.test", "_validation-persist.gatelet.test", value);
 
-    assert!(site.gatelet.command(&["certs", "renew", "default/wild-tls"]).status.success());
+    assert!(
+        site.gatelet
+            .command(&["certs", "renew", "default/wild-tls"])
+            .status
+            .success()
+    );
     let first = site.issued("default/wild-tls");
-    eventually("curl trusts it", || site.trusted("x.gatelet.test").then_some(()));
-    assert!(site.gatelet.command(&["certs", "renew", "default/wild-tls"]).status.success());
+    eventually("curl trusts it", || {
+        site.trusted("x.gatelet.test").then_some(())
+    });
+    assert!(
+        site.gatelet
+            .command(&["certs", "renew", "default/wild-tls"])
+            .status
+            .success()
+    );
     site.reissued("default/wild-tls", &first);
     assert_eq!(zone.ask("_validation-persist.gatelet.test", "TXT").len(), 1);
     assert_eq!(site.pebble.log().matches(" accounts in memory").count(), 1);

@@ -1,4 +1,5 @@
-//! What happens to certificates over time: renewals, revocation, crashes, CAs that come and go, Secrets that others own.
+//! What happens to certificates over time: renewals, revocation, crashes, CAs that come and go,
+//! Secrets that others own.
 
 use std::{process::Command, time::Duration};
 
@@ -6,7 +7,10 @@ use super::{Options, Site, eventually, run};
 use crate::support::certificates::{Certificate, ECDSA};
 
 fn quick() -> Options {
-    Options { environment: vec![("PEBBLE_VA_NOSLEEP", "1")], ..Options::default() }
+    Options {
+        environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
+        ..Options::default()
+    }
 }
 
 #[test]
@@ -14,30 +18,52 @@ fn a_certificate_is_kept_over_sigkill_renewed_revoked_and_its_account_key_change
     let mut site = Site::start(quick(), "");
     site.ingress("web", &["a.gatelet.test"], "");
     let first = site.issued("default/web-tls");
-    eventually("it is served", || (site.served("a.gatelet.test") == first).then_some(()));
+    eventually("it is served", || {
+        (site.served("a.gatelet.test") == first).then_some(())
+    });
 
     // Shown by a handshake with ourselves, and to who watches over it.
-    eventually("a handshake", || site.gatelet.log().contains("a handshake shows the new certificate").then_some(()));
+    eventually("a handshake", || {
+        site.gatelet
+            .log()
+            .contains("a handshake shows the new certificate")
+            .then_some(())
+    });
     let url = format!("http://127.0.0.1:{}/metrics", site.gatelet.admin);
     let metrics = run(Command::new("curl").args(["-sSf", &url]));
     for line in [
         r#"gatelet_certificate_state{name="default/web-tls",state="valid"} 1"#,
         r#"certmanager_certificate_ready_status{name="web-tls",namespace="default",issuer_name="pebble",issuer_kind="ClusterIssuer",issuer_group="cert-manager.io",condition="True"} 1"#,
     ] {
-        assert!(metrics.lines().any(|metric| metric == line), "{line}\n{metrics}");
+        assert!(
+            metrics.lines().any(|metric| metric == line),
+            "{line}\n{metrics}"
+        );
     }
-    assert!(metrics.contains("\ncertmanager_certificate_expiration_timestamp_seconds{name=\"web-tls\""), "{metrics}");
+    assert!(
+        metrics.contains("\ncertmanager_certificate_expiration_timestamp_seconds{name=\"web-tls\""),
+        "{metrics}"
+    );
 
     // In the Secret too, for others to read, marked as ours.
     let secret = eventually("the Secret", || {
-        let output = site.gatelet.kubectl_command(&["get", "secret", "web-tls", "-o", "json"]).output().ok()?;
+        let output = site
+            .gatelet
+            .kubectl_command(&["get", "secret", "web-tls", "-o", "json"])
+            .output()
+            .ok()?;
         serde_json::from_slice::<serde_json::Value>(&output.stdout).ok()
     });
     assert_eq!(secret["type"], "kubernetes.io/tls");
     assert_eq!(secret["metadata"]["labels"]["gatelet.dev/managed"], "true");
-    assert_eq!(secret["metadata"]["annotations"]["cert-manager.io/issuer-name"], "pebble");
+    assert_eq!(
+        secret["metadata"]["annotations"]["cert-manager.io/issuer-name"],
+        "pebble"
+    );
     let reasons = eventually("an Event", || {
-        let reasons = site.gatelet.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]);
+        let reasons = site
+            .gatelet
+            .kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]);
         reasons.contains("CertificateIssued").then_some(reasons)
     });
     assert!(!reasons.contains("SecretNotFound"), "{reasons}");
@@ -51,24 +77,46 @@ fn a_certificate_is_kept_over_sigkill_renewed_revoked_and_its_account_key_change
     let renewed = site.gatelet.command(&["certs", "renew", "a.gatelet.test"]);
     assert!(renewed.status.success(), "{renewed:?}");
     let second = site.reissued("default/web-tls", &first);
-    eventually("it is served", || (site.served("a.gatelet.test") == second).then_some(()));
+    eventually("it is served", || {
+        (site.served("a.gatelet.test") == second).then_some(())
+    });
 
-    let revoked = site.gatelet.command(&["certs", "revoke", "default/web-tls", "--reason", "4"]);
+    let revoked = site
+        .gatelet
+        .command(&["certs", "revoke", "default/web-tls", "--reason", "4"]);
     assert!(revoked.status.success(), "{revoked:?}");
     let third = site.reissued("default/web-tls", &second);
-    eventually("it is served", || (site.served("a.gatelet.test") == third).then_some(()));
+    eventually("it is served", || {
+        (site.served("a.gatelet.test") == third).then_some(())
+    });
 
     let changed = site.gatelet.command(&["certs", "change-key", "pebble"]);
     assert!(changed.status.success(), "{changed:?}");
-    assert!(site.gatelet.command(&["certs", "renew", "a.gatelet.test"]).status.success());
+    assert!(
+        site.gatelet
+            .command(&["certs", "renew", "a.gatelet.test"])
+            .status
+            .success()
+    );
     site.reissued("default/web-tls", &third);
-    let unknown = site.gatelet.command(&["certs", "renew", "nobody.gatelet.test"]);
-    assert!(!unknown.status.success() && String::from_utf8_lossy(&unknown.stderr).contains("nobody.gatelet.test"));
+    let unknown = site
+        .gatelet
+        .command(&["certs", "renew", "nobody.gatelet.test"]);
+    assert!(
+        !unknown.status.success()
+            && String::from_utf8_lossy(&unknown.stderr).contains("nobody.gatelet.test")
+    );
 }
 
 #[test]
 fn a_ca_that_forgets_everything_in_mid_order_gets_another_order() {
-    let mut site = Site::start(Options { environment: vec![("PEBBLE_VA_SLEEPTIME", "3")], ..Options::default() }, "");
+    let mut site = Site::start(
+        Options {
+            environment: vec![("PEBBLE_VA_SLEEPTIME", "3")],
+            ..Options::default()
+        },
+        "",
+    );
     site.ingress("web", &["a.gatelet.test"], "");
     eventually("it validates", || {
         (site.certificate("default/web-tls")?["doing"].as_str()? == "validating").then_some(())
@@ -77,12 +125,20 @@ fn a_ca_that_forgets_everything_in_mid_order_gets_another_order() {
     site.pebble.go_on();
     site.gatelet.command(&["certs", "renew", "a.gatelet.test"]);
     site.issued("default/web-tls");
-    eventually("curl trusts it", || site.trusted("a.gatelet.test").then_some(()));
+    eventually("curl trusts it", || {
+        site.trusted("a.gatelet.test").then_some(())
+    });
 }
 
 #[test]
 fn a_ca_that_hangs_in_mid_order_is_waited_for() {
-    let site = Site::start(Options { environment: vec![("PEBBLE_VA_SLEEPTIME", "2")], ..Options::default() }, "");
+    let site = Site::start(
+        Options {
+            environment: vec![("PEBBLE_VA_SLEEPTIME", "2")],
+            ..Options::default()
+        },
+        "",
+    );
     site.ingress("web", &["a.gatelet.test"], "");
     eventually("it validates", || {
         (site.certificate("default/web-tls")?["doing"].as_str()? == "validating").then_some(())
@@ -98,7 +154,13 @@ fn a_ca_that_hangs_in_mid_order_is_waited_for() {
 
 #[test]
 fn a_sigkill_in_mid_order_costs_no_second_certificate() {
-    let mut site = Site::start(Options { environment: vec![("PEBBLE_VA_SLEEPTIME", "2")], ..Options::default() }, "");
+    let mut site = Site::start(
+        Options {
+            environment: vec![("PEBBLE_VA_SLEEPTIME", "2")],
+            ..Options::default()
+        },
+        "",
+    );
     site.ingress("web", &["a.gatelet.test"], "");
     let order = eventually("an order is open", || {
         let one = site.certificate("default/web-tls")?;
@@ -112,11 +174,15 @@ fn a_sigkill_in_mid_order_costs_no_second_certificate() {
     eventually("the certificate comes by the same order", || {
         let one = site.certificate("default/web-tls")?;
         if one["state"] == "waiting" {
-            // The CA came in the moment in which nobody was there: another order, without waiting for its time.
+            // The CA came in the moment in which nobody was there: another order, without waiting
+            // for its time.
             missed = true;
             site.gatelet.command(&["certs", "renew", "default/web-tls"]);
         }
-        assert!(missed || one["order"].is_null() || one["order"] == *order, "{one}");
+        assert!(
+            missed || one["order"].is_null() || one["order"] == *order,
+            "{one}"
+        );
         (one["state"] == "valid").then_some(())
     });
     site.issued("default/web-tls");
@@ -144,26 +210,48 @@ fn what_others_own_is_served_and_never_written() {
     let before = site.served("a.gatelet.test");
     assert_eq!(site.issuances(), 1);
     // Given to us, it is served as it is until it is due, and then renewed by us.
-    site.gatelet.kubectl(&["label", "secret", "web-tls", "gatelet.dev/managed=true"]);
+    site.gatelet
+        .kubectl(&["label", "secret", "web-tls", "gatelet.dev/managed=true"]);
     let taken = site.issued("default/web-tls");
     assert_eq!((&*taken, site.issuances()), (&*before, 1));
-    assert!(site.gatelet.command(&["certs", "renew", "default/web-tls"]).status.success());
+    assert!(
+        site.gatelet
+            .command(&["certs", "renew", "default/web-tls"])
+            .status
+            .success()
+    );
     site.reissued("default/web-tls", &before);
-    eventually("it is served", || (site.served("a.gatelet.test") != before).then_some(()));
+    eventually("it is served", || {
+        (site.served("a.gatelet.test") != before).then_some(())
+    });
 }
 
 #[test]
 fn local_issuers_need_no_ca_outside() {
     let site = Site::start(quick(), "");
-    site.ingress("local", &["local.gatelet.test"], "gatelet.dev/issuer: local-ca");
-    site.ingress("selfish", &["selfish.gatelet.test"], "gatelet.dev/issuer: self-signed");
-    for (name, issuer) in [("default/local-tls", "local-ca"), ("default/selfish-tls", "self-signed")] {
+    site.ingress(
+        "local",
+        &["local.gatelet.test"],
+        "gatelet.dev/issuer: local-ca",
+    );
+    site.ingress(
+        "selfish",
+        &["selfish.gatelet.test"],
+        "gatelet.dev/issuer: self-signed",
+    );
+    for (name, issuer) in [
+        ("default/local-tls", "local-ca"),
+        ("default/selfish-tls", "self-signed"),
+    ] {
         eventually(name, || {
             let one = site.certificate(name)?;
             (one["state"] == "valid" && one["served"] == issuer).then_some(())
         });
     }
     let mut curl = site.gatelet.curl_tls("local.gatelet.test", "/");
-    assert!(curl.output().unwrap().status.success(), "the root of `certs ca` is enough");
+    assert!(
+        curl.output().unwrap().status.success(),
+        "the root of `certs ca` is enough"
+    );
     assert_eq!(site.issuances(), 0);
 }

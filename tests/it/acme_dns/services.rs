@@ -7,8 +7,8 @@ use std::{
 };
 
 use gatelet::acme::dns::{
-    CloudflareSettings, CommandSettings, Lookup, Provider, ProviderContext, ProviderSettings, Secret, TxtRecord,
-    WebhookSettings,
+    CloudflareSettings, CommandSettings, Lookup, Provider, ProviderContext, ProviderSettings,
+    Secret, TxtRecord, WebhookSettings,
 };
 use serde_json::{Value, json};
 
@@ -17,13 +17,20 @@ use crate::support::{Folder, WebService, web_service::Asked};
 
 /// No CNAMEs: there is no resolver here.
 fn provider(settings: ProviderSettings) -> Provider {
-    let context = ProviderContext { follow_cname: false, ..context(Lookup::default()) };
+    let context = ProviderContext {
+        follow_cname: false,
+        ..context(Lookup::default())
+    };
     Provider::new(settings, context).expect("good settings")
 }
 
 fn cloudflare(service: &WebService, token: &str) -> Provider {
     let base = Some(format!("{}/client/v4", service.url()));
-    provider(ProviderSettings::Cloudflare(CloudflareSettings { token: Secret::new(token), zone_id: None, base }))
+    provider(ProviderSettings::Cloudflare(CloudflareSettings {
+        token: Secret::new(token),
+        zone_id: None,
+        base,
+    }))
 }
 
 type Records = Arc<Mutex<Vec<(String, String)>>>;
@@ -35,10 +42,18 @@ fn api(records: Records) -> WebService {
         next += 1;
         format!("rec{next}")
     });
-    let good = |result: Value| (200, json!({ "success": true, "errors": [], "result": result }).to_string());
+    let good = |result: Value| {
+        (
+            200,
+            json!({ "success": true, "errors": [], "result": result }).to_string(),
+        )
+    };
     let bad = |status, code, message: &str| {
         let errors = json!([{ "code": code, "message": message }]);
-        (status, json!({ "success": false, "errors": errors, "result": null }).to_string())
+        (
+            status,
+            json!({ "success": false, "errors": errors, "result": null }).to_string(),
+        )
     };
     WebService::start(move |asked: &Asked| {
         let mut records = records.lock().expect("no panic");
@@ -46,11 +61,23 @@ fn api(records: Records) -> WebService {
             return bad(403, 9109, "Invalid access token");
         }
         let of = "name=_acme-challenge.www.example.test";
-        match (asked.method.as_str(), asked.path.strip_prefix("/client/v4/").expect("the base path")) {
-            ("GET", "zones?name=example.test") => good(json!([{ "id": "zone1", "name": "example.test" }])),
+        match (
+            asked.method.as_str(),
+            asked
+                .path
+                .strip_prefix("/client/v4/")
+                .expect("the base path"),
+        ) {
+            ("GET", "zones?name=example.test") => {
+                good(json!([{ "id": "zone1", "name": "example.test" }]))
+            }
             ("GET", path) if path.starts_with("zones?name=") => good(json!([])),
-            ("GET", path) if *path == format!("zones/zone1/dns_records?type=TXT&{of}&per_page=100") => {
-                let found = records.iter().map(|(id, content)| json!({ "id": id, "content": content }));
+            ("GET", path)
+                if *path == format!("zones/zone1/dns_records?type=TXT&{of}&per_page=100") =>
+            {
+                let found = records
+                    .iter()
+                    .map(|(id, content)| json!({ "id": id, "content": content }));
                 good(found.collect())
             }
             ("POST", "zones/zone1/dns_records") => {
@@ -68,7 +95,9 @@ fn api(records: Records) -> WebService {
                 good(json!({ "id": id, "content": content }))
             }
             ("DELETE", path) => {
-                let id = path.strip_prefix("zones/zone1/dns_records/").expect("a record");
+                let id = path
+                    .strip_prefix("zones/zone1/dns_records/")
+                    .expect("a record");
                 records.retain(|(one, _)| one != id);
                 (200, json!({ "result": { "id": id } }).to_string())
             }
@@ -80,10 +109,20 @@ fn api(records: Records) -> WebService {
 #[test]
 fn cloudflare_gets_two_values_once_each_and_loses_one_at_a_time() {
     let records = Records::default();
-    records.lock().expect("no panic").push(("old".to_owned(), "left-over".to_owned()));
+    records
+        .lock()
+        .expect("no panic")
+        .push(("old".to_owned(), "left-over".to_owned()));
     let service = api(records.clone());
     let provider = cloudflare(&service, "right");
-    let contents = || records.lock().expect("no panic").iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
+    let contents = || {
+        records
+            .lock()
+            .expect("no panic")
+            .iter()
+            .map(|(_, text)| text.clone())
+            .collect::<Vec<_>>()
+    };
     let record = |value| TxtRecord::challenge("www.example.test", value);
     run(async {
         for value in ["one", "two", "one", "left-over", "elsewhere"] {
@@ -94,25 +133,42 @@ fn cloudflare_gets_two_values_once_each_and_loses_one_at_a_time() {
             provider.remove(&record(value)).await.expect("removed");
         }
         assert_eq!(contents(), ["\"two\""]);
-        let error = provider.present(&TxtRecord::challenge("other.test", "v")).await.expect_err("no such zone");
-        assert!(error.is_permanent() && error.to_string().contains("can see no zone of"), "{error}");
+        let error = provider
+            .present(&TxtRecord::challenge("other.test", "v"))
+            .await
+            .expect_err("no such zone");
+        assert!(
+            error.is_permanent() && error.to_string().contains("can see no zone of"),
+            "{error}"
+        );
     });
 }
 
 #[test]
 fn tokens_and_passwords_are_read_from_their_files_whenever_they_are_needed() {
-    let (folder, record) = (Folder::new(), TxtRecord::challenge("www.example.test", "value"));
+    let (folder, record) = (
+        Folder::new(),
+        TxtRecord::challenge("www.example.test", "value"),
+    );
     let file = folder.write("token", "hunter2");
     let read = || Secret::read(&file).expect("a file");
     let service = api(Records::default());
     let base = Some(format!("{}/client/v4", service.url()));
-    let cloudflare = provider(ProviderSettings::Cloudflare(CloudflareSettings { token: read(), zone_id: None, base }));
+    let cloudflare = provider(ProviderSettings::Cloudflare(CloudflareSettings {
+        token: read(),
+        zone_id: None,
+        base,
+    }));
     let webhook = WebService::start(|asked: &Asked| {
-        let good = asked.headers.get("authorization").map(String::as_str) == Some("Basic dXNlcjpyaWdodA==");
+        let good = asked.headers.get("authorization").map(String::as_str)
+            == Some("Basic dXNlcjpyaWdodA==");
         (if good { 200 } else { 401 }, String::new())
     });
     let login = Some(("user".to_owned(), read()));
-    let webhook = provider(ProviderSettings::Webhook(WebhookSettings { url: webhook.url(), login }));
+    let webhook = provider(ProviderSettings::Webhook(WebhookSettings {
+        url: webhook.url(),
+        login,
+    }));
     run(async {
         for provider in [&cloudflare, &webhook] {
             folder.write("token", "hunter2");
@@ -132,10 +188,15 @@ fn what_cloudflare_says_is_in_the_error_and_the_token_is_not() {
     let line = error.to_string();
     let place = service.url();
     assert!(
-        line.starts_with(&format!("cloudflare {place}, _acme-challenge.www.example.test: GET /zones: 403")),
+        line.starts_with(&format!(
+            "cloudflare {place}, _acme-challenge.www.example.test: GET /zones: 403"
+        )),
         "{line}"
     );
-    assert!(line.contains("Invalid access token (9109)") && error.is_permanent(), "{line}");
+    assert!(
+        line.contains("Invalid access token (9109)") && error.is_permanent(),
+        "{line}"
+    );
     assert!(!format!("{line}{error:?}{provider:?}").contains("hunter2"));
 
     for (status, permanent) in [(502, false), (429, false), (200, false), (404, true)] {
@@ -151,23 +212,41 @@ fn a_webhook_is_called_as_legos_httpreq_calls_it() {
     let (tell, told) = mpsc::channel();
     let service = WebService::start(move |asked| {
         let _ = tell.send(asked.clone());
-        if asked.body.contains("refuse") { (422, "no such\nzone".to_owned()) } else { (200, String::new()) }
+        if asked.body.contains("refuse") {
+            (422, "no such\nzone".to_owned())
+        } else {
+            (200, String::new())
+        }
     });
     let login = Some(("user".to_owned(), Secret::new("hunter2")));
-    let settings = WebhookSettings { url: format!("{}/dns/", service.url()), login };
+    let settings = WebhookSettings {
+        url: format!("{}/dns/", service.url()),
+        login,
+    };
     assert!(!format!("{settings:?}").contains("hunter2"));
     let provider = provider(ProviderSettings::Webhook(settings));
     let record = TxtRecord::challenge("www.example.test", "value");
     run(async {
         provider.present(&record).await.expect("published");
         provider.remove(&record).await.expect("removed");
-        let error = provider.present(&TxtRecord::challenge("www.example.test", "refuse")).await.expect_err("refused");
-        assert!(error.to_string().ends_with("422 Unprocessable Entity to present: no such zone"), "{error}");
+        let error = provider
+            .present(&TxtRecord::challenge("www.example.test", "refuse"))
+            .await
+            .expect_err("refused");
+        assert!(
+            error
+                .to_string()
+                .ends_with("422 Unprocessable Entity to present: no such zone"),
+            "{error}"
+        );
         assert!(error.is_permanent());
     });
     for action in ["present", "cleanup"] {
         let asked = told.recv().expect("a request");
-        assert_eq!((asked.method.as_str(), asked.path), ("POST", format!("/dns/{action}")));
+        assert_eq!(
+            (asked.method.as_str(), asked.path),
+            ("POST", format!("/dns/{action}"))
+        );
         assert_eq!(asked.headers["authorization"], "Basic dXNlcjpodW50ZXIy");
         assert_eq!(asked.headers["content-type"], "application/json");
         let body: Value = serde_json::from_str(&asked.body).expect("JSON");
@@ -180,7 +259,10 @@ fn script(folder: &Folder, text: &str) -> Provider {
     let program = folder.write("hook", &format!("#!/bin/sh\n{text}\n"));
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
     let arguments = vec!["dns".to_owned()];
-    provider(ProviderSettings::Command(CommandSettings { program, arguments }))
+    provider(ProviderSettings::Command(CommandSettings {
+        program,
+        arguments,
+    }))
 }
 
 #[test]
@@ -189,7 +271,10 @@ fn a_command_is_run_as_legos_exec_runs_it_with_an_empty_environment() {
     let out = folder.path().join("out");
     let provider = script(
         &folder,
-        &format!("echo \"$@\" >> {0}\nenv | cut -d= -f1 | grep -v -x -e _ -e PWD >> {0}", out.display()),
+        &format!(
+            "echo \"$@\" >> {0}\nenv | cut -d= -f1 | grep -v -x -e _ -e PWD >> {0}",
+            out.display()
+        ),
     );
     let record = TxtRecord::challenge("www.example.test", "-value");
     run(async {
@@ -206,14 +291,26 @@ fn what_a_failing_command_says_is_in_the_error_in_bounds() {
     let folder = Folder::new();
     let record = TxtRecord::challenge("www.example.test", "value");
     // What it leaves behind keeps the pipes open.
-    let failing = script(&folder, "echo wrong zone >&2; head -c 1000000 /dev/zero | tr '\\0' x; sleep 40 & exit 3");
+    let failing = script(
+        &folder,
+        "echo wrong zone >&2; head -c 1000000 /dev/zero | tr '\\0' x; sleep 40 & exit 3",
+    );
     let error = run(failing.present(&record)).expect_err("it fails");
     let line = error.to_string();
-    assert!(line.contains("the program ended with exit status: 3: wrong zone xxx"), "{line}");
+    assert!(
+        line.contains("the program ended with exit status: 3: wrong zone xxx"),
+        "{line}"
+    );
     assert!(!error.is_permanent() && line.len() < 2000, "{line}");
 
     let program = folder.path().join("absent");
-    let absent = provider(ProviderSettings::Command(CommandSettings { program, arguments: Vec::new() }));
+    let absent = provider(ProviderSettings::Command(CommandSettings {
+        program,
+        arguments: Vec::new(),
+    }));
     let error = run(absent.present(&record)).expect_err("no such program");
-    assert!(error.is_permanent() && error.to_string().contains("cannot be started"), "{error}");
+    assert!(
+        error.is_permanent() && error.to_string().contains("cannot be started"),
+        "{error}"
+    );
 }

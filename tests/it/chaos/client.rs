@@ -43,13 +43,20 @@ pub struct Key(EcdsaKeyPair);
 impl Key {
     pub fn new() -> Self {
         let random = SystemRandom::new();
-        let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
-        Self(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_ref(), &random).expect("a key"))
+        let der =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
+        Self(
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_ref(), &random)
+                .expect("a key"),
+        )
     }
 
     pub fn jwk(&self) -> Value {
         let point = self.0.public_key().as_ref();
-        let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..]));
+        let (x, y) = (
+            URL_SAFE_NO_PAD.encode(&point[1..33]),
+            URL_SAFE_NO_PAD.encode(&point[33..]),
+        );
         json!({"crv": "P-256", "kty": "EC", "x": x, "y": y})
     }
 
@@ -61,7 +68,10 @@ impl Key {
     pub fn sign(&self, header: &Value, payload: &str) -> Value {
         let (protected, payload) = (encode(&header.to_string()), encode(payload));
         let input = format!("{protected}.{payload}");
-        let signature = self.0.sign(&SystemRandom::new(), input.as_bytes()).expect("a signature");
+        let signature = self
+            .0
+            .sign(&SystemRandom::new(), input.as_bytes())
+            .expect("a signature");
         json!({"protected": protected, "payload": payload, "signature": URL_SAFE_NO_PAD.encode(signature)})
     }
 }
@@ -77,9 +87,14 @@ impl Client {
     /// With the directory and a nonce, and no account.
     pub fn new(ca: &ChaosCa) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(ca.root_pem().as_bytes()).expect("PEM")).expect("a root");
+        roots
+            .add(CertificateDer::from_pem_slice(ca.root_pem().as_bytes()).expect("PEM"))
+            .expect("a root");
         let url = ca.directory();
-        let port = url.split([':', '/']).find_map(|part| part.parse().ok()).expect("a port");
+        let port = url
+            .split([':', '/'])
+            .find_map(|part| part.parse().ok())
+            .expect("a port");
         let (directory, nonce) = (Value::Null, String::new());
         let mut client = Self {
             directory,
@@ -98,7 +113,9 @@ impl Client {
 
     pub fn registered(ca: &ChaosCa) -> Self {
         let mut client = Self::new(ca);
-        let answer = client.register(json!({"termsOfServiceAgreed": true})).expect("an account");
+        let answer = client
+            .register(json!({"termsOfServiceAgreed": true}))
+            .expect("an account");
         assert_eq!(answer.status, 201, "{}", answer.text());
         client
     }
@@ -115,7 +132,10 @@ impl Client {
     }
 
     pub fn url(&self, name: &str) -> String {
-        self.directory[name].as_str().expect("in the directory").to_owned()
+        self.directory[name]
+            .as_str()
+            .expect("in the directory")
+            .to_owned()
     }
 
     pub fn get(&self, url: &str) -> io::Result<Answer> {
@@ -141,7 +161,12 @@ impl Client {
     }
 
     pub fn post_raw(&mut self, url: &str, signed: &Value) -> io::Result<Answer> {
-        let answer = self.send(url, "POST", "Content-Type: application/jose+json\r\n", &signed.to_string())?;
+        let answer = self.send(
+            url,
+            "POST",
+            "Content-Type: application/jose+json\r\n",
+            &signed.to_string(),
+        )?;
         if let Some(nonce) = answer.field("replay-nonce") {
             self.nonce = nonce.to_owned();
         }
@@ -153,7 +178,11 @@ impl Client {
         let mut connection = kept.map_or_else(|| self.connect(&[]), Ok)?;
         let path = url.splitn(4, '/').nth(3).expect("a path");
         let length = content.len();
-        let agent = if fields.contains("User-Agent") { "" } else { "User-Agent: test\r\n" };
+        let agent = if fields.contains("User-Agent") {
+            ""
+        } else {
+            "User-Agent: test\r\n"
+        };
         connection.send(
             format!(
                 "{method} /{path} HTTP/1.1\r\nHost: ca\r\n{agent}{fields}Content-Length: {length}\r\n\r\n{content}"
@@ -167,12 +196,16 @@ impl Client {
 
     /// A connection that trusts the CA's root only.
     pub fn connect(&self, protocols: &[&str]) -> io::Result<Connection> {
-        let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring knows them")
-            .with_root_certificates(self.roots.clone())
-            .with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let mut config =
+            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("ring knows them")
+                .with_root_certificates(self.roots.clone())
+                .with_no_client_auth();
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|protocol| protocol.as_bytes().to_vec())
+            .collect();
         Connection::tls_with(([127, 0, 0, 1], self.port).into(), "127.0.0.1", config)
     }
 
@@ -180,7 +213,10 @@ impl Client {
     pub fn order(&mut self, names: &[&str], more: Value) -> io::Result<Answer> {
         let identifiers: Vec<_> = names.iter().map(|name| identifier(name)).collect();
         let mut asked = json!({"identifiers": identifiers});
-        asked.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        asked
+            .as_object_mut()
+            .expect("an object")
+            .extend(more.as_object().expect("an object").clone());
         self.post_new("newOrder", asked)
     }
 
@@ -215,7 +251,11 @@ impl Client {
         }
         let url = answer.field("location").expect("a location").to_owned();
         if body(&answer)["status"] == "pending" {
-            let kind = if names[0].starts_with('*') { "dns-01" } else { "http-01" };
+            let kind = if names[0].starts_with('*') {
+                "dns-01"
+            } else {
+                "http-01"
+            };
             self.respond(&body(&answer), kind)?;
         }
         let order = self.settled(&url);
@@ -224,9 +264,15 @@ impl Client {
             return Ok(Err(answer));
         }
         let order = self.settled(&url);
-        let Some(certificate) = order["certificate"].as_str() else { return Ok(Err(answer)) };
+        let Some(certificate) = order["certificate"].as_str() else {
+            return Ok(Err(answer));
+        };
         let answer = self.post(certificate, "")?;
-        Ok(if answer.status == 200 { Ok(answer.text()) } else { Err(answer) })
+        Ok(if answer.status == 200 {
+            Ok(answer.text())
+        } else {
+            Err(answer)
+        })
     }
 }
 
@@ -235,8 +281,13 @@ pub fn csr(names: &[&str]) -> String {
 }
 
 pub fn csr_for(names: &[&str], key: &KeyPair) -> String {
-    let mut params =
-        CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("names");
+    let mut params = CertificateParams::new(
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>(),
+    )
+    .expect("names");
     params.distinguished_name = rcgen::DistinguishedName::new();
     let request = params.serialize_request(key).expect("a request");
     URL_SAFE_NO_PAD.encode(request.der())
@@ -244,33 +295,52 @@ pub fn csr_for(names: &[&str], key: &KeyPair) -> String {
 
 pub fn challenge(authz: &Value, kind: &str) -> Value {
     let list = authz["challenges"].as_array().expect("challenges");
-    list.iter().find(|challenge| challenge["type"] == kind).unwrap_or_else(|| panic!("no {kind}: {authz}")).clone()
+    list.iter()
+        .find(|challenge| challenge["type"] == kind)
+        .unwrap_or_else(|| panic!("no {kind}: {authz}"))
+        .clone()
 }
 
 /// An external account binding.
 pub fn binding(url: &str, key: &Key, kid: &str, secret: &[u8]) -> Value {
     let protected = encode(&json!({"alg": "HS256", "kid": kid, "url": url}).to_string());
     let payload = encode(&key.jwk().to_string());
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), format!("{protected}.{payload}").as_bytes());
+    let tag = hmac::sign(
+        &hmac::Key::new(hmac::HMAC_SHA256, secret),
+        format!("{protected}.{payload}").as_bytes(),
+    );
     json!({"protected": protected, "payload": payload, "signature": URL_SAFE_NO_PAD.encode(tag)})
 }
 
 pub fn body(answer: &Answer) -> Value {
-    serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {}{}", answer.head, answer.text()))
+    serde_json::from_slice(&answer.body)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", answer.head, answer.text()))
 }
 
 /// The status with the problem's type.
 pub fn refusal(answer: &Answer) -> (u16, String) {
     let kind = body(answer)["type"].as_str().unwrap_or_default().to_owned();
-    (answer.status, kind.trim_start_matches("urn:ietf:params:acme:error:").to_owned())
+    (
+        answer.status,
+        kind.trim_start_matches("urn:ietf:params:acme:error:")
+            .to_owned(),
+    )
 }
 
 pub fn strings(list: &Value) -> Vec<String> {
-    list.as_array().expect("a list").iter().map(|item| item.as_str().expect("text").to_owned()).collect()
+    list.as_array()
+        .expect("a list")
+        .iter()
+        .map(|item| item.as_str().expect("text").to_owned())
+        .collect()
 }
 
 fn identifier(name: &str) -> Value {
-    let kind = if name.parse::<std::net::IpAddr>().is_ok() { "ip" } else { "dns" };
+    let kind = if name.parse::<std::net::IpAddr>().is_ok() {
+        "ip"
+    } else {
+        "dns"
+    };
     json!({"type": kind, "value": name})
 }
 

@@ -24,7 +24,9 @@ use crate::support::{
 };
 
 fn sha256(text: &str) -> Vec<u8> {
-    digest::digest(&digest::SHA256, text.as_bytes()).as_ref().to_vec()
+    digest::digest(&digest::SHA256, text.as_bytes())
+        .as_ref()
+        .to_vec()
 }
 
 /// A web server that gives one answer; its port.
@@ -36,9 +38,18 @@ fn web(status: &'static str, content: String) -> u16 {
             let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
             let asked: Vec<_> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
             let right = asked[0].starts_with("GET /.well-known/acme-challenge/");
-            assert!(right && asked.iter().any(|line| line.eq_ignore_ascii_case("host: www.example.test")), "{asked:?}");
+            assert!(
+                right
+                    && asked
+                        .iter()
+                        .any(|line| line.eq_ignore_ascii_case("host: www.example.test")),
+                "{asked:?}"
+            );
             let length = content.len();
-            let _ = write!(&stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{content}");
+            let _ = write!(
+                &stream,
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{content}"
+            );
         }
     });
     port
@@ -51,8 +62,11 @@ fn tls(name: &str, digest: &[u8]) -> u16 {
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let certificate = params.self_signed(&key).expect("a certificate");
     let provider = rustls::crypto::ring::default_provider();
-    let private = provider.key_provider.load_private_key(PrivatePkcs8KeyDer::from(key.serialize_der()).into());
-    // Not checked against each other: rustls does not read a certificate with a critical extension that it does not know.
+    let private = provider
+        .key_provider
+        .load_private_key(PrivatePkcs8KeyDer::from(key.serialize_der()).into());
+    // Not checked against each other: rustls does not read a certificate with a critical extension
+    // that it does not know.
     let certified = CertifiedKey::new(vec![certificate.der().clone()], private.expect("a key"));
     let mut config = ServerConfig::builder_with_provider(provider.into())
         .with_safe_default_protocol_versions()
@@ -71,12 +85,22 @@ fn tls(name: &str, digest: &[u8]) -> u16 {
     port
 }
 
-/// Orders a name, lets `prepare` make an answer from the challenge's key authorization, and gives the order's end.
+/// Orders a name, lets `prepare` make an answer from the challenge's key authorization, and gives
+/// the order's end.
 fn tried(client: &mut Client, name: &str, kind: &str, prepare: impl FnOnce(&str)) -> Value {
-    let answer = client.order(&[name], json!({"profile": "shortlived"})).expect("an order");
+    let answer = client
+        .order(&[name], json!({"profile": "shortlived"}))
+        .expect("an order");
     let order = body(&answer);
-    let authz = body(&client.post(&strings(&order["authorizations"])[0], "").expect("an authorization"));
-    let token = challenge(&authz, kind)["token"].as_str().unwrap_or_default().to_owned();
+    let authz = body(
+        &client
+            .post(&strings(&order["authorizations"])[0], "")
+            .expect("an authorization"),
+    );
+    let token = challenge(&authz, kind)["token"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     prepare(&client.key.authorize(&token));
     client.respond(&order, kind).expect("a challenge");
     client.settled(answer.field("location").expect("a location"))
@@ -84,32 +108,80 @@ fn tried(client: &mut Client, name: &str, kind: &str, prepare: impl FnOnce(&str)
 
 fn problem(order: &Value) -> (&str, &str) {
     let kind = order["error"]["type"].as_str().unwrap_or_default();
-    (order["status"].as_str().expect("a status"), kind.trim_start_matches("urn:ietf:params:acme:error:"))
+    (
+        order["status"].as_str().expect("a status"),
+        kind.trim_start_matches("urn:ietf:params:acme:error:"),
+    )
 }
 
 #[test]
 fn http_01_asks_the_server_and_compares_the_answer() {
     let (ca, mut client) = start(Options::default());
-    let on = |http_port| ca.set_validation(Validation::Real { http_port, tls_port: 1 });
-    let mut tried = |prepare: &dyn Fn(&str)| tried(&mut client, "www.example.test", "http-01", prepare);
-    assert_eq!(problem(&tried(&|_key| on(free_port()))), ("invalid", "connection"));
-    assert_eq!(problem(&tried(&|_key| on(web("404 Not Found", "none".into())))), ("invalid", "unauthorized"));
-    assert_eq!(problem(&tried(&|_key| on(web("200 OK", "something".into())))), ("invalid", "unauthorized"));
-    assert_eq!(problem(&tried(&|key| on(web("200 OK", format!("{key}\n"))))), ("ready", ""));
+    let on = |http_port| {
+        ca.set_validation(Validation::Real {
+            http_port,
+            tls_port: 1,
+        })
+    };
+    let mut tried =
+        |prepare: &dyn Fn(&str)| tried(&mut client, "www.example.test", "http-01", prepare);
+    assert_eq!(
+        problem(&tried(&|_key| on(free_port()))),
+        ("invalid", "connection")
+    );
+    assert_eq!(
+        problem(&tried(&|_key| on(web("404 Not Found", "none".into())))),
+        ("invalid", "unauthorized")
+    );
+    assert_eq!(
+        problem(&tried(&|_key| on(web("200 OK", "something".into())))),
+        ("invalid", "unauthorized")
+    );
+    assert_eq!(
+        problem(&tried(&|key| on(web("200 OK", format!("{key}\n"))))),
+        ("ready", "")
+    );
 }
 
 #[test]
 fn tls_alpn_01_looks_at_the_certificate() {
     let (ca, mut client) = start(Options::default());
-    let on = |tls_port| ca.set_validation(Validation::Real { http_port: 1, tls_port });
+    let on = |tls_port| {
+        ca.set_validation(Validation::Real {
+            http_port: 1,
+            tls_port,
+        })
+    };
     let name = "www.example.test";
-    let mut tried = |name: &str, prepare: &dyn Fn(&str)| tried(&mut client, name, "tls-alpn-01", prepare);
-    assert_eq!(problem(&tried(name, &|_key| on(free_port()))), ("invalid", "connection"));
-    assert_eq!(problem(&tried(name, &|_key| on(tls(name, &[7; 32])))), ("invalid", "unauthorized"));
-    assert_eq!(problem(&tried(name, &|key| on(tls("another.test", &sha256(key))))), ("invalid", "unauthorized"));
-    assert_eq!(problem(&tried(name, &|key| on(tls(name, &sha256(key))))), ("ready", ""));
-    assert_eq!(problem(&tried("127.0.0.1", &|key| on(tls("127.0.0.1", &sha256(key))))), ("ready", ""));
-    assert_eq!(problem(&tried("::1", &|key| on(tls("::1", &sha256(key))))), ("ready", ""));
+    let mut tried =
+        |name: &str, prepare: &dyn Fn(&str)| tried(&mut client, name, "tls-alpn-01", prepare);
+    assert_eq!(
+        problem(&tried(name, &|_key| on(free_port()))),
+        ("invalid", "connection")
+    );
+    assert_eq!(
+        problem(&tried(name, &|_key| on(tls(name, &[7; 32])))),
+        ("invalid", "unauthorized")
+    );
+    assert_eq!(
+        problem(&tried(name, &|key| on(tls("another.test", &sha256(key))))),
+        ("invalid", "unauthorized")
+    );
+    assert_eq!(
+        problem(&tried(name, &|key| on(tls(name, &sha256(key))))),
+        ("ready", "")
+    );
+    assert_eq!(
+        problem(&tried("127.0.0.1", &|key| on(tls(
+            "127.0.0.1",
+            &sha256(key)
+        )))),
+        ("ready", "")
+    );
+    assert_eq!(
+        problem(&tried("::1", &|key| on(tls("::1", &sha256(key))))),
+        ("ready", "")
+    );
 }
 
 #[test]
@@ -118,28 +190,54 @@ fn dns_challenges_look_for_records() {
     let records = zone.clone();
     let lookup = move |name: &str| {
         let records = records.lock().unwrap();
-        records.iter().filter(|(owner, _)| owner == name).map(|(_, text)| text.clone()).collect()
+        records
+            .iter()
+            .filter(|(owner, _)| owner == name)
+            .map(|(_, text)| text.clone())
+            .collect()
     };
     let challenges = vec!["dns-01", "dns-persist-01"];
-    let validation = Validation::Real { http_port: 1, tls_port: 1 };
-    let options = Options { txt: Some(Arc::new(lookup)), challenges, validation, ..Options::default() };
+    let validation = Validation::Real {
+        http_port: 1,
+        tls_port: 1,
+    };
+    let options = Options {
+        txt: Some(Arc::new(lookup)),
+        challenges,
+        validation,
+        ..Options::default()
+    };
     let (ca, mut client) = start(options);
     let add = |name: &str, text: String| zone.lock().unwrap().push((name.to_owned(), text));
 
-    let order = tried(&mut client, "*.example.test", "dns-01", |_key| add("_acme-challenge.example.test", "x".into()));
+    let order = tried(&mut client, "*.example.test", "dns-01", |_key| {
+        add("_acme-challenge.example.test", "x".into())
+    });
     assert_eq!(problem(&order), ("invalid", "unauthorized"));
     let order = tried(&mut client, "*.example.test", "dns-01", |key| {
-        add("_acme-challenge.example.test", URL_SAFE_NO_PAD.encode(sha256(key)));
+        add(
+            "_acme-challenge.example.test",
+            URL_SAFE_NO_PAD.encode(sha256(key)),
+        );
     });
     assert_eq!(problem(&order), ("ready", ""));
 
     let account = client.kid.clone().expect("an account");
     let ended = ca.now().as_second() - 1;
     for (text, status) in [
-        ("ca.test; accounturi=https://another.test/1; policy=wildcard".to_owned(), "invalid"),
-        (format!("ca.test; accounturi={account}; policy=wildcard; persistUntil={ended}"), "invalid"),
+        (
+            "ca.test; accounturi=https://another.test/1; policy=wildcard".to_owned(),
+            "invalid",
+        ),
+        (
+            format!("ca.test; accounturi={account}; policy=wildcard; persistUntil={ended}"),
+            "invalid",
+        ),
         (format!("ca.test; accounturi={account}"), "invalid"),
-        (format!("ca.test; accounturi={account}; policy=wildcard"), "ready"),
+        (
+            format!("ca.test; accounturi={account}; policy=wildcard"),
+            "ready",
+        ),
     ] {
         let order = tried(&mut client, "*.persist.test", "dns-persist-01", |_key| {
             add("_validation-persist.persist.test", text.clone());
@@ -151,7 +249,16 @@ fn dns_challenges_look_for_records() {
 #[test]
 fn a_name_can_be_validated_in_a_way_of_its_own() {
     let (ca, mut client) = start(Options::default());
-    ca.set_validation_of("bad.test", Validation::Fail(crate::support::chaos::Problem::new("caa", "forbidden")));
-    assert_eq!(problem(&tried(&mut client, "bad.test", "http-01", |_key| {})), ("invalid", "caa"));
-    assert_eq!(problem(&tried(&mut client, "good.test", "http-01", |_key| {})), ("ready", ""));
+    ca.set_validation_of(
+        "bad.test",
+        Validation::Fail(crate::support::chaos::Problem::new("caa", "forbidden")),
+    );
+    assert_eq!(
+        problem(&tried(&mut client, "bad.test", "http-01", |_key| {})),
+        ("invalid", "caa")
+    );
+    assert_eq!(
+        problem(&tried(&mut client, "good.test", "http-01", |_key| {})),
+        ("ready", "")
+    );
 }

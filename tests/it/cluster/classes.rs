@@ -7,12 +7,14 @@ use super::{
     following, told,
 };
 
-const TOLD: &str = "no IngressClass is ours, so no Ingress that names a class is served; the command makes one";
+const TOLD: &str =
+    "no IngressClass is ours, so no Ingress that names a class is served; the command makes one";
 
 /// What `/readyz` answers, with its code in the last line.
 fn readyz(gatelet: &Gatelet) -> Command {
     let mut curl = Command::new("curl");
-    curl.args(["-s", "-m", "5", "-w", "%{http_code}"]).arg(format!("http://127.0.0.1:{}/readyz", gatelet.admin));
+    curl.args(["-s", "-m", "5", "-w", "%{http_code}"])
+        .arg(format!("http://127.0.0.1:{}/readyz", gatelet.admin));
     curl
 }
 
@@ -25,10 +27,21 @@ fn command(note: &str) -> &str {
 /// Runs a line in a shell, with this kubeconfig and the newest kubectl.
 fn shell(line: &str, kubeconfig: &std::path::Path) -> Command {
     let kubectl = peers::kubectl();
-    let folder = std::path::Path::new(kubectl.get_program()).parent().expect("a folder").to_owned();
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default());
+    let folder = std::path::Path::new(kubectl.get_program())
+        .parent()
+        .expect("a folder")
+        .to_owned();
+    let path = format!(
+        "{}:{}",
+        folder.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
     let mut shell = Command::new("sh");
-    shell.args(["-c", line]).env("PATH", path).env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
+    shell
+        .args(["-c", line])
+        .env("PATH", path)
+        .env("KUBECONFIG", kubeconfig)
+        .stdin(Stdio::null());
     shell
 }
 
@@ -43,12 +56,25 @@ fn a_cluster_without_a_class_of_ours_says_how_to_make_one() {
     // It serves nothing, which is legal: `/readyz` is good, and says so.
     told(&gatelet, TOLD);
     let ready = run(&mut readyz(&gatelet));
-    assert!(ready.starts_with("ok\nno IngressClass has the controller gatelet.dev/ingress-controller, so "), "{ready}");
+    assert!(
+        ready.starts_with(
+            "ok\nno IngressClass has the controller gatelet.dev/ingress-controller, so "
+        ),
+        "{ready}"
+    );
     assert!(ready.ends_with("\n200"), "{ready}");
-    let note = gatelet.status()["note"].as_str().expect("a text").to_owned();
+    let note = gatelet.status()["note"]
+        .as_str()
+        .expect("a text")
+        .to_owned();
     assert!(ready.contains(&note), "{ready}");
     let status = said(&gatelet.command(&["status"]));
-    assert!(status.lines().any(|line| line.starts_with("note ") && line.ends_with(&note)), "{status}");
+    assert!(
+        status
+            .lines()
+            .any(|line| line.starts_with("note ") && line.ends_with(&note)),
+        "{status}"
+    );
 
     run(shell(command(&note), &cluster.kubeconfig()).env("HOME", cluster.folder.path()));
     told(&gatelet, "an IngressClass is ours now");
@@ -73,8 +99,13 @@ fn settings_that_take_ingresses_without_a_class_need_none() {
 
 #[test]
 fn the_command_makes_a_class_in_a_real_cluster() {
-    let Some(real) = ControlPlane::start() else { return };
-    let mut gatelet = Gatelet::prepare(&["--kubeconfig", real.kubeconfig().to_str().expect("a plain path")]);
+    let Some(real) = ControlPlane::start() else {
+        return;
+    };
+    let mut gatelet = Gatelet::prepare(&[
+        "--kubeconfig",
+        real.kubeconfig().to_str().expect("a plain path"),
+    ]);
     gatelet.spawn_command(real.beside(&gatelet.run_command()));
     told(&gatelet, TOLD);
     let ready = eventually("it is ready", || {
@@ -84,6 +115,12 @@ fn the_command_makes_a_class_in_a_real_cluster() {
     let note = ready.lines().nth(1).expect("a note");
     run(&mut real.beside(&shell(command(note), &real.kubeconfig())));
     told(&gatelet, "an IngressClass is ours now");
-    let controller = ["get", "ingressclass", "gatelet", "-o", "jsonpath={.spec.controller}"];
+    let controller = [
+        "get",
+        "ingressclass",
+        "gatelet",
+        "-o",
+        "jsonpath={.spec.controller}",
+    ];
     assert_eq!(real.kubectl(&controller), "gatelet.dev/ingress-controller");
 }

@@ -5,7 +5,8 @@ use std::{
 
 use super::{
     super::support::{
-        Certificate, Folder, Gatelet, backend, certificates, control_plane::ControlPlane, eventually, peers, run,
+        Certificate, Folder, Gatelet, backend, certificates, control_plane::ControlPlane,
+        eventually, peers, run,
     },
     told,
 };
@@ -34,19 +35,38 @@ impl Beside {
         let real = ControlPlane::start()?;
         let folder = Folder::new();
         folder.write("who", "the pod");
-        run(&mut real.beside(Command::new("ip").args(["addr", "add", &format!("{POD}/32"), "dev", "lo"])));
+        run(&mut real.beside(Command::new("ip").args([
+            "addr",
+            "add",
+            &format!("{POD}/32"),
+            "dev",
+            "lo",
+        ])));
         let mut server = peers::python();
-        server.args(["-m", "http.server", "8000", "--bind", POD, "--directory"]).arg(folder.path());
-        let server = real.beside(&server).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("python");
+        server
+            .args(["-m", "http.server", "8000", "--bind", POD, "--directory"])
+            .arg(folder.path());
+        let server = real
+            .beside(&server)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("python");
         real.apply(rights);
         real.apply(
             "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: gatelet}, \
              spec: {controller: gatelet.dev/ingress-controller}}",
         );
         let kubeconfig = write_kubeconfig(&real, &folder);
-        let mut gatelet = Gatelet::prepare(&["--kubeconfig", kubeconfig.to_str().expect("a plain path")]);
+        let mut gatelet =
+            Gatelet::prepare(&["--kubeconfig", kubeconfig.to_str().expect("a plain path")]);
         gatelet.spawn_command(real.beside(&gatelet.run_command()));
-        Some(Self { real, gatelet, backend: server, folder })
+        Some(Self {
+            real,
+            gatelet,
+            backend: server,
+            folder,
+        })
     }
 
     /// Puts another token into the kubeconfig.
@@ -55,7 +75,11 @@ impl Beside {
     }
 
     fn said(&self, command: &Command) -> String {
-        let output = self.real.beside(command).output().expect("it can be started");
+        let output = self
+            .real
+            .beside(command)
+            .output()
+            .expect("it can be started");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -66,14 +90,24 @@ impl Beside {
     }
 
     fn wait_for(&self, host: &str, status: &str) {
-        eventually(&format!("{host}: {status}"), || (self.status_of(host) == status).then_some(()));
+        eventually(&format!("{host}: {status}"), || {
+            (self.status_of(host) == status).then_some(())
+        });
     }
 
     /// Whether HTTPS shows this certificate.
     fn shows(&self, certificate: &Certificate) -> bool {
         let mut curl = Command::new("curl");
-        curl.args(["-sS", "-m", "20", "--resolve", &format!("{HOST}:{}:127.0.0.1", self.gatelet.https), "--cacert"]);
-        curl.arg(&certificate.chain).arg(format!("https://{HOST}:{}/who", self.gatelet.https));
+        curl.args([
+            "-sS",
+            "-m",
+            "20",
+            "--resolve",
+            &format!("{HOST}:{}:127.0.0.1", self.gatelet.https),
+            "--cacert",
+        ]);
+        curl.arg(&certificate.chain)
+            .arg(format!("https://{HOST}:{}/who", self.gatelet.https));
         self.said(&curl) == "the pod"
     }
 }
@@ -81,8 +115,14 @@ impl Beside {
 /// A kubeconfig with a token of the ServiceAccount.
 fn write_kubeconfig(real: &ControlPlane, folder: &Folder) -> PathBuf {
     let token = eventually("the ServiceAccount is there", || {
-        let output = real.kubectl_command(&["create", "token", "gatelet"]).output().expect("kubectl");
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        let output = real
+            .kubectl_command(&["create", "token", "gatelet"])
+            .output()
+            .expect("kubectl");
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     });
     let authority = real.kubeconfig().with_file_name("pki/ca.crt");
     folder.write(
@@ -140,11 +180,15 @@ fn ingress(name: &str, host: &str, tls: &str) -> String {
 
 #[test]
 fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
-    let Some(mut beside) = Beside::start(&rights("[ingressclasses, services, endpointslices, ingresses]")) else {
+    let Some(mut beside) = Beside::start(&rights(
+        "[ingressclasses, services, endpointslices, ingresses]",
+    )) else {
         return;
     };
     let certificate = Certificate::make(&beside.folder, "real", &[HOST], certificates::ECDSA);
-    let slice = backend::slice("web", &[8000]).replace("192.0.2.1", POD).replace(", nodeName: test", "");
+    let slice = backend::slice("web", &[8000])
+        .replace("192.0.2.1", POD)
+        .replace(", nodeName: test", "");
     let tls = format!("  tls: [{{hosts: [{HOST}], secretName: real}}]\n");
     beside.real.apply(&format!(
         "{}{slice}{}{}",
@@ -152,36 +196,71 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
         certificate.secret("real"),
         ingress("real", HOST, &tls)
     ));
-    beside.real.kubectl(&["annotate", "ingress", "real", "gatelet.dev/ssl-redirect=false"]);
+    beside.real.kubectl(&[
+        "annotate",
+        "ingress",
+        "real",
+        "gatelet.dev/ssl-redirect=false",
+    ]);
 
     // Without the right to read Secrets all else is served, and the log says what to grant.
     beside.wait_for(HOST, "200");
-    told(&beside.gatelet, "the cluster does not allow this kind to be read: grant list and watch; all else goes on");
+    told(
+        &beside.gatelet,
+        "the cluster does not allow this kind to be read: grant list and watch; all else goes on",
+    );
     told(&beside.gatelet, "secrets is forbidden");
     assert!(!beside.shows(&certificate));
     told(&beside.gatelet, "SecretsForbidden");
     assert!(!beside.gatelet.log().contains("SecretNotFound"));
-    beside.real.apply(&rights("[ingressclasses, services, endpointslices, ingresses, secrets]"));
-    eventually("the certificate is shown once it may be read", || beside.shows(&certificate).then_some(()));
+    beside.real.apply(&rights(
+        "[ingressclasses, services, endpointslices, ingresses, secrets]",
+    ));
+    eventually("the certificate is shown once it may be read", || {
+        beside.shows(&certificate).then_some(())
+    });
 
     // Its status and its findings are written back.
-    let wait = ["wait", "ingress/real", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "--timeout=20s"];
+    let wait = [
+        "wait",
+        "ingress/real",
+        "--for=jsonpath={.status.loadBalancer.ingress[0].ip}",
+        "--timeout=20s",
+    ];
     beside.real.kubectl(&wait);
-    let lost = ingress("lost", "lost.example.com", "").replace("service: {name: web", "service: {name: nowhere");
+    let lost = ingress("lost", "lost.example.com", "")
+        .replace("service: {name: web", "service: {name: nowhere");
     beside.real.apply(&lost);
     // Its count, and when it was seen last.
     let event = || {
         let path = "jsonpath={range .items[*]}{.reason} {.count},{.lastTimestamp}{end}";
-        let event = beside.real.kubectl(&["get", "events", "--field-selector=involvedObject.name=lost", "-o", path]);
-        event.split_once(',').map(|(told, at)| (told.to_owned(), at.to_owned())).unwrap_or_default()
+        let event = beside.real.kubectl(&[
+            "get",
+            "events",
+            "--field-selector=involvedObject.name=lost",
+            "-o",
+            path,
+        ]);
+        event
+            .split_once(',')
+            .map(|(told, at)| (told.to_owned(), at.to_owned()))
+            .unwrap_or_default()
     };
-    let before = eventually("the finding was told", || Some(event()).filter(|(told, _)| told == "UnknownService 1"));
+    let before = eventually("the finding was told", || {
+        Some(event()).filter(|(told, _)| told == "UnknownService 1")
+    });
 
     // Nor were Leases allowed: it took itself for the only one, until they are.
-    told(&beside.gatelet, "the cluster does not give a Lease: this gatelet acts as the only one");
+    told(
+        &beside.gatelet,
+        "the cluster does not give a Lease: this gatelet acts as the only one",
+    );
     eventually("the status says so", || {
         let status = beside.said(&beside.gatelet.command_line(&["status"]));
-        status.lines().any(|line| line == "leader   this one: there is no Lease to agree by").then_some(())
+        status
+            .lines()
+            .any(|line| line == "leader   this one: there is no Lease to agree by")
+            .then_some(())
     });
     beside.real.apply(LEASES);
     told(&beside.gatelet, "Leases are allowed now: one replica leads");
@@ -191,35 +270,59 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     let again = beside.real.beside(&beside.gatelet.run_command());
     beside.gatelet.spawn_command(again);
     beside.wait_for(HOST, "200");
-    eventually("the finding is seen again", || (event().1 != before.1).then_some(()));
+    eventually("the finding is seen again", || {
+        (event().1 != before.1).then_some(())
+    });
     assert_eq!(event().0, "UnknownService 1");
-    beside.real.apply(&lost.replace("name: nowhere", "name: web"));
+    beside
+        .real
+        .apply(&lost.replace("name: nowhere", "name: web"));
     beside.wait_for("lost.example.com", "200");
     beside.real.apply(&lost);
-    eventually("the finding is told again", || (event().0 == "UnknownService 2").then_some(()));
+    eventually("the finding is told again", || {
+        (event().0 == "UnknownService 2").then_some(())
+    });
 
     // The API server is away, and comes back.
     let mut again = beside.real.kill_api_server();
-    told(&beside.gatelet, "the cluster does not answer; what is known is served on");
+    told(
+        &beside.gatelet,
+        "the cluster does not answer; what is known is served on",
+    );
     assert_eq!(beside.status_of(HOST), "200");
     beside.real.spawn(&mut again);
     let more = ingress("more", "more.example.com", "");
     let file = beside.folder.write("more.yaml", &more);
     eventually("the API server is back", || {
-        let mut apply = beside.real.kubectl_command(&["apply", "-f", file.to_str().expect("a plain path")]);
-        apply.output().expect("kubectl").status.success().then_some(())
+        let mut apply =
+            beside
+                .real
+                .kubectl_command(&["apply", "-f", file.to_str().expect("a plain path")]);
+        apply
+            .output()
+            .expect("kubectl")
+            .status
+            .success()
+            .then_some(())
     });
     beside.wait_for("more.example.com", "200");
     beside.real.kubectl(&["delete", "ingress", "more"]);
     beside.wait_for("more.example.com", "404");
 
-    // The token is no longer good: what is known is served on, and the log says why there is no more.
-    beside.real.kubectl(&["delete", "serviceaccount", "gatelet"]);
+    // The token is no longer good: what is known is served on, and the log says why there is no
+    // more.
+    beside
+        .real
+        .kubectl(&["delete", "serviceaccount", "gatelet"]);
     let mut again = beside.real.kill_api_server();
     beside.real.spawn(&mut again);
     eventually("the API server is back", || {
         let mut get = beside.real.kubectl_command(&["get", "ingressclass"]);
-        get.output().expect("kubectl").status.success().then_some(())
+        get.output()
+            .expect("kubectl")
+            .status
+            .success()
+            .then_some(())
     });
     told(
         &beside.gatelet,

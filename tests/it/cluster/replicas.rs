@@ -15,7 +15,11 @@ pub(super) struct Nodes {
 impl Nodes {
     pub(super) fn start() -> Option<Self> {
         let (real, folder) = (ControlPlane::start()?, Folder::new());
-        real.kubectl(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/configs/k3s/gatelet.yaml")]);
+        real.kubectl(&[
+            "apply",
+            "-f",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/configs/k3s/gatelet.yaml"),
+        ]);
         let token = real.kubectl(&["-n", "gatelet", "create", "token", "gatelet"]);
         folder.write(
             "kubeconfig",
@@ -42,22 +46,37 @@ impl Nodes {
     }
 
     pub(super) fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.real.kubectl(&[arguments, &["-o", "json"]].concat())).expect("JSON")
+        serde_json::from_str(&self.real.kubectl(&[arguments, &["-o", "json"]].concat()))
+            .expect("JSON")
     }
 
     /// Null before anybody has asked to lead.
     fn lease(&self) -> Value {
-        let arguments = ["-n", "gatelet", "get", "lease", "gatelet", "--ignore-not-found", "-o", "json"];
+        let arguments = [
+            "-n",
+            "gatelet",
+            "get",
+            "lease",
+            "gatelet",
+            "--ignore-not-found",
+            "-o",
+            "json",
+        ];
         serde_json::from_str::<Value>(&self.real.kubectl(&arguments))
             .map_or(Value::Null, |mut lease| lease["spec"].take())
     }
 
     fn holder(&self) -> String {
-        self.lease()["holderIdentity"].as_str().unwrap_or_default().to_owned()
+        self.lease()["holderIdentity"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     pub(super) fn led_by(&self, node: &str) {
-        eventually(&format!("{node} leads"), || self.holder().starts_with(&format!("{node}_")).then_some(()));
+        eventually(&format!("{node} leads"), || {
+            self.holder().starts_with(&format!("{node}_")).then_some(())
+        });
     }
 
     /// Waits until `status` says this of who leads.
@@ -73,7 +92,16 @@ impl Nodes {
     pub(super) fn announced(&self, node: &str) {
         let name = format!("gatelet-node-{node}");
         eventually(&format!("{node} is announced"), || {
-            let lease = ["-n", "gatelet", "get", "lease", &name, "--ignore-not-found", "-o", "name"];
+            let lease = [
+                "-n",
+                "gatelet",
+                "get",
+                "lease",
+                &name,
+                "--ignore-not-found",
+                "-o",
+                "name",
+            ];
             (!self.real.kubectl(&lease).is_empty()).then_some(())
         });
     }
@@ -81,12 +109,19 @@ impl Nodes {
     /// The addresses of the Ingress.
     fn addresses(&self) -> Vec<String> {
         let ingress = self.json(&["get", "ingress", "web"]);
-        let list = ingress["status"]["loadBalancer"]["ingress"].as_array().cloned().unwrap_or_default();
-        list.iter().filter_map(|one| one["ip"].as_str().map(str::to_owned)).collect()
+        let list = ingress["status"]["loadBalancer"]["ingress"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        list.iter()
+            .filter_map(|one| one["ip"].as_str().map(str::to_owned))
+            .collect()
     }
 
     fn has_addresses(&self, expected: &[&str]) {
-        eventually(&format!("the addresses are {expected:?}"), || (self.addresses() == expected).then_some(()));
+        eventually(&format!("the addresses are {expected:?}"), || {
+            (self.addresses() == expected).then_some(())
+        });
     }
 
     /// The Event of the finding.
@@ -100,14 +135,19 @@ impl Nodes {
             let event = self.event();
             (event["lastTimestamp"] != before["lastTimestamp"]).then_some(event)
         });
-        assert_eq!((&event["count"], &event["metadata"]["uid"]), (&1.into(), &before["metadata"]["uid"]));
+        assert_eq!(
+            (&event["count"], &event["metadata"]["uid"]),
+            (&1.into(), &before["metadata"]["uid"])
+        );
     }
 
     /// Waits until the leader has renewed its Lease so often.
     fn renewed(&self, times: usize) {
         for _ in 0..times {
             let before = self.lease()["renewTime"].clone();
-            eventually("the Lease is renewed", || (self.lease()["renewTime"] != before).then_some(()));
+            eventually("the Lease is renewed", || {
+                (self.lease()["renewTime"] != before).then_some(())
+            });
         }
     }
 }
@@ -116,19 +156,27 @@ impl Nodes {
 fn one_of_two_replicas_writes_and_the_other_takes_over_after_a_stop_and_after_a_crash() {
     let Some(nodes) = Nodes::start() else { return };
     let ingress = backend::ingress("web", "web.example.com", "");
-    nodes.real.apply(&ingress.replace("spec:\n", "spec:\n  ingressClassName: gatelet\n"));
+    nodes
+        .real
+        .apply(&ingress.replace("spec:\n", "spec:\n  ingressClassName: gatelet\n"));
     let mut one = nodes.prepare("node1", "192.0.2.1");
     nodes.spawn(&mut one);
     nodes.led_by("node1");
     nodes.has_addresses(&["192.0.2.1"]);
-    eventually("the missing Service has an Event", || (nodes.event()["count"] == 1).then_some(()));
+    eventually("the missing Service has an Event", || {
+        (nodes.event()["count"] == 1).then_some(())
+    });
 
-    // The second adds its address, and writes nothing itself; what is as it should be is not written again.
+    // The second adds its address, and writes nothing itself; what is as it should be is not
+    // written again.
     let mut two = nodes.prepare("node2", "192.0.2.2");
     nodes.spawn(&mut two);
     nodes.has_addresses(&["192.0.2.1", "192.0.2.2"]);
     let (ingress, event) = (nodes.json(&["get", "ingress", "web"]), nodes.event());
-    assert_eq!((&event["count"], &event["source"]["host"]), (&1.into(), &"node1".into()));
+    assert_eq!(
+        (&event["count"], &event["source"]["host"]),
+        (&1.into(), &"node1".into())
+    );
     nodes.renewed(3);
     assert_eq!(nodes.json(&["get", "ingress", "web"]), ingress);
     assert_eq!(nodes.event(), event);
@@ -146,7 +194,8 @@ fn one_of_two_replicas_writes_and_the_other_takes_over_after_a_stop_and_after_a_
     nodes.led_by("node2");
     nodes.says(&two, &format!("{} (this one)", nodes.holder()));
     nodes.has_addresses(&["192.0.2.2"]);
-    // Whoever leads anew says that what holds still does: it is the same Event, and not another time.
+    // Whoever leads anew says that what holds still does: it is the same Event, and not another
+    // time.
     nodes.goes_on(&event);
     let event = nodes.event();
     assert_eq!(nodes.lease()["leaseTransitions"], 1);
@@ -174,12 +223,22 @@ fn one_of_two_replicas_writes_and_the_other_takes_over_after_a_stop_and_after_a_
 fn accounts_that_replicas_put_into_the_secret_at_the_same_time_are_all_there() {
     let cluster = Gatelet::start();
     tls::install();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let kubeconfig = cluster.kubeconfig();
         let client = || k8s::connect(Some(&kubeconfig));
         let replica = k8s::AccountSecret::new(client().await.expect("a client"), "default");
-        assert!(replica.load().await.expect("it can be read").accounts.is_empty());
+        assert!(
+            replica
+                .load()
+                .await
+                .expect("it can be read")
+                .accounts
+                .is_empty()
+        );
         let mut writing = tokio::task::JoinSet::new();
         for id in 0..4 {
             let replica = k8s::AccountSecret::new(client().await.expect("a client"), "default");
@@ -188,9 +247,15 @@ fn accounts_that_replicas_put_into_the_secret_at_the_same_time_are_all_there() {
         while let Some(done) = writing.join_next().await {
             done.expect("no panic").expect("it is written");
         }
-        replica.put(&format!("{:016x}", 0), b"another key").await.expect("it is written");
+        replica
+            .put(&format!("{:016x}", 0), b"another key")
+            .await
+            .expect("it is written");
         // Who comes late is told what is there; who watches is told that it changes.
-        let there = replica.offer(&format!("{:016x}", 0), b"late").await.expect("it is answered");
+        let there = replica
+            .offer(&format!("{:016x}", 0), b"late")
+            .await
+            .expect("it is answered");
         assert_eq!(there, b"another key");
         let read = replica.load().await.expect("it can be read");
         let other = format!("{:016x}", 1);
@@ -200,6 +265,9 @@ fn accounts_that_replicas_put_into_the_secret_at_the_same_time_are_all_there() {
         let found = replica.load().await.expect("it can be read").accounts;
         let sizes: Vec<usize> = found.values().map(Vec::len).collect();
         assert_eq!(sizes, [11, 100, 100, 100]);
-        assert_eq!(cluster.kubectl(&["get", "secret", "gatelet-acme", "-o", "jsonpath={.type}"]), "Opaque");
+        assert_eq!(
+            cluster.kubectl(&["get", "secret", "gatelet-acme", "-o", "jsonpath={.type}"]),
+            "Opaque"
+        );
     });
 }

@@ -1,4 +1,5 @@
-//! Certificates of two replicas: one gets them, by an account that both have, and both answer the CA and serve them.
+//! Certificates of two replicas: one gets them, by an account that both have, and both answer the
+//! CA and serve them.
 
 use std::{
     fs::File,
@@ -29,10 +30,26 @@ impl Site {
             ..Options::default()
         });
         let output = File::create(folder.path().join("changes")).expect("a file");
-        let watch = ["get", "secrets", "--field-selector=metadata.name=web-tls", "--watch", "--output-watch-events"];
+        let watch = [
+            "get",
+            "secrets",
+            "--field-selector=metadata.name=web-tls",
+            "--watch",
+            "--output-watch-events",
+        ];
         let mut watch = nodes.real.kubectl_command(&watch);
-        let changes = watch.arg("-ojsonpath={.type} ").stdout(output).stderr(Stdio::null()).spawn().expect("kubectl");
-        Some(Self { pebble, changes, folder, nodes })
+        let changes = watch
+            .arg("-ojsonpath={.type} ")
+            .stdout(output)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("kubectl");
+        Some(Self {
+            pebble,
+            changes,
+            folder,
+            nodes,
+        })
     }
 
     /// A node with the CA as its default issuer, not started.
@@ -48,8 +65,12 @@ impl Site {
 
     /// An Ingress with a certificate.
     fn ingress(&self) {
-        let class = format!("spec:\n  ingressClassName: gatelet\n  tls: [{{hosts: [{HOST}], secretName: web-tls}}]\n");
-        self.nodes.real.apply(&backend::ingress("web", HOST, "").replace("spec:\n", &class));
+        let class = format!(
+            "spec:\n  ingressClassName: gatelet\n  tls: [{{hosts: [{HOST}], secretName: web-tls}}]\n"
+        );
+        self.nodes
+            .real
+            .apply(&backend::ingress("web", HOST, "").replace("spec:\n", &class));
     }
 
     /// Serial number of the certificate that a node serves, if it serves one.
@@ -58,22 +79,36 @@ impl Site {
             "openssl s_client -connect 127.0.0.1:{} -servername {HOST} </dev/null 2>/dev/null | openssl x509 -noout -serial",
             gatelet.https
         );
-        let output = self.nodes.real.beside(Command::new("sh").args(["-c", &script])).output().expect("sh");
-        Some(String::from_utf8_lossy(&output.stdout).trim().strip_prefix("serial=")?.to_ascii_lowercase())
+        let output = self
+            .nodes
+            .real
+            .beside(Command::new("sh").args(["-c", &script]))
+            .output()
+            .expect("sh");
+        Some(
+            String::from_utf8_lossy(&output.stdout)
+                .trim()
+                .strip_prefix("serial=")?
+                .to_ascii_lowercase(),
+        )
     }
 
     /// Serial numbers of the certificates that the CA issued.
     fn issued(&self) -> Vec<String> {
         let log = self.pebble.log();
         let after = log.split("Issued certificate serial ").skip(1);
-        after.filter_map(|rest| Some(rest.split_whitespace().next()?.to_ascii_lowercase())).collect()
+        after
+            .filter_map(|rest| Some(rest.split_whitespace().next()?.to_ascii_lowercase()))
+            .collect()
     }
 
     /// Waits until both nodes serve the certificate of this number, counted from one.
     fn served_by(&self, gatelets: &[&Gatelet], number: usize) {
         let serial = eventually("it is issued", || self.issued().get(number - 1).cloned());
         for gatelet in gatelets {
-            eventually("it is served", || (self.shown(gatelet).as_ref() == Some(&serial)).then_some(()));
+            eventually("it is served", || {
+                (self.shown(gatelet).as_ref() == Some(&serial)).then_some(())
+            });
         }
     }
 
@@ -95,14 +130,23 @@ impl Site {
 
     /// So many orders by one account, each written into the Secret once.
     fn has_seen(&self, orders: usize) {
-        eventually("every write is seen", || (self.writes() >= orders).then_some(()));
-        assert_eq!((self.orders(), self.accounts(), self.writes()), (orders, 1, orders));
+        eventually("every write is seen", || {
+            (self.writes() >= orders).then_some(())
+        });
+        assert_eq!(
+            (self.orders(), self.accounts(), self.writes()),
+            (orders, 1, orders)
+        );
     }
 
     /// `gatelet certs` of a node.
     fn certs(&self, gatelet: &Gatelet, arguments: &[&str]) -> Output {
         let command = gatelet.command_line(&[&["certs"], arguments].concat());
-        self.nodes.real.beside(&command).output().expect("gatelet runs")
+        self.nodes
+            .real
+            .beside(&command)
+            .output()
+            .expect("gatelet runs")
     }
 }
 
@@ -117,7 +161,8 @@ impl Drop for Site {
 }
 
 #[test]
-fn replicas_of_one_account_get_one_certificate_and_whoever_leads_next_renews_it_by_the_same_account() {
+fn replicas_of_one_account_get_one_certificate_and_whoever_leads_next_renews_it_by_the_same_account()
+ {
     let Some(site) = Site::start() else { return };
     let mut one = site.prepare("node1", "192.0.2.1");
     site.nodes.spawn(&mut one);
@@ -133,7 +178,10 @@ fn replicas_of_one_account_get_one_certificate_and_whoever_leads_next_renews_it_
 
     // What is asked of the other one would never be done, and it says so.
     let refused = site.certs(&two, &["renew", HOST]);
-    assert!(!refused.status.success() && said(&refused).contains("the Lease `gatelet`"), "{refused:?}");
+    assert!(
+        !refused.status.success() && said(&refused).contains("the Lease `gatelet`"),
+        "{refused:?}"
+    );
     // Another key, which the other one answers by too.
     let changed = site.certs(&one, &["change-key", "pebble"]);
     assert!(changed.status.success(), "{changed:?}");
@@ -143,7 +191,12 @@ fn replicas_of_one_account_get_one_certificate_and_whoever_leads_next_renews_it_
 
     one.kill();
     site.nodes.led_by("node2");
-    eventually("it takes the renewal", || site.certs(&two, &["renew", HOST]).status.success().then_some(()));
+    eventually("it takes the renewal", || {
+        site.certs(&two, &["renew", HOST])
+            .status
+            .success()
+            .then_some(())
+    });
     site.served_by(&[&two], 3);
     // The one before comes back, and takes what it finds.
     site.nodes.spawn(&mut one);

@@ -11,7 +11,8 @@ use super::{
     following, told,
 };
 
-/// An API server without TLS that answers lists and watches with what it was given, and refuses the first write.
+/// An API server without TLS that answers lists and watches with what it was given, and refuses the
+/// first write.
 struct Server {
     port: u16,
     /// Method and path of each write.
@@ -49,15 +50,23 @@ fn answer(
             return None;
         }
     }
-    let length = backend::field(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let length = backend::field(&head, "content-length")
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(0);
     reader.read_exact(&mut vec![0; length]).ok()?;
     let mut words = head.split(' ');
     let (method, url) = (words.next()?, words.next()?);
     let (path, query) = url.split_once('?').unwrap_or((url, ""));
     let plural = path.rsplit('/').next()?;
     let (status, body) = if query.contains("watch=true") {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n").ok()?;
-        let lines = watches.lock().expect("no panic").remove(plural).unwrap_or_default();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+            .ok()?;
+        let lines = watches
+            .lock()
+            .expect("no panic")
+            .remove(plural)
+            .unwrap_or_default();
         stream.write_all(lines.as_bytes()).ok()?;
         if lines.is_empty() {
             // Until the other side is gone.
@@ -68,13 +77,23 @@ fn answer(
         ("404 Not Found", "no object\n".to_owned())
     } else if method == "GET" {
         let items = lists.get(plural).map_or("[]", String::as_str);
-        ("200 OK", format!(r#"{{"metadata":{{"resourceVersion":"9"}},"items":{items}}}"#))
+        (
+            "200 OK",
+            format!(r#"{{"metadata":{{"resourceVersion":"9"}},"items":{items}}}"#),
+        )
     } else {
         let mut written = written.lock().expect("no panic");
         written.push(format!("{method} {path}"));
-        if written.len() == 1 { ("503 Service Unavailable", "{}".to_owned()) } else { ("200 OK", "{}".to_owned()) }
+        if written.len() == 1 {
+            ("503 Service Unavailable", "{}".to_owned())
+        } else {
+            ("200 OK", "{}".to_owned())
+        }
     };
-    let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     stream.write_all((head + &body).as_bytes()).ok()
 }
 
@@ -97,7 +116,8 @@ fn what_cannot_be_read_harms_nothing_else_and_a_refused_write_is_made_again() {
     const ODD: &str = r#"{"metadata":{"name":"odd","namespace":"default","uid":"odd","resourceVersion":"8"},"spec":{"rules":"text"}}"#;
     let backend = Backend::start("strange");
     let (one, two) = (ingress("one", backend.port), ingress("two", backend.port));
-    let class = r#"{"metadata":{"name":"gatelet"},"spec":{"controller":"gatelet.dev/ingress-controller"}}"#;
+    let class =
+        r#"{"metadata":{"name":"gatelet"},"spec":{"controller":"gatelet.dev/ingress-controller"}}"#;
     let service = r#"{"metadata":{"name":"web","namespace":"default"},"spec":{"type":"ExternalName","externalName":"localhost"}}"#;
     let lists = HashMap::from([
         ("ingressclasses", format!("[7,{class}]")),
@@ -105,13 +125,23 @@ fn what_cannot_be_read_harms_nothing_else_and_a_refused_write_is_made_again() {
         ("secrets", "null".to_owned()),
         ("ingresses", format!("[{UNNAMED},{ODD},{one},[]]")),
     ]);
-    let expired = r#"{"kind":"Status","status":"Failure","code":410,"reason":"Expired","message":"too old"}"#;
+    let expired =
+        r#"{"kind":"Status","status":"Failure","code":410,"reason":"Expired","message":"too old"}"#;
     let watches = HashMap::from([
         (
             "ingresses",
-            [event("MODIFIED", UNNAMED), event("ADDED", "7"), event("MODIFIED", ODD), event("ADDED", &two)].concat(),
+            [
+                event("MODIFIED", UNNAMED),
+                event("ADDED", "7"),
+                event("MODIFIED", ODD),
+                event("ADDED", &two),
+            ]
+            .concat(),
         ),
-        ("services", [event("ADDED", UNNAMED), event("ERROR", expired)].concat()),
+        (
+            "services",
+            [event("ADDED", UNNAMED), event("ERROR", expired)].concat(),
+        ),
         // No watch at all.
         ("endpointslices", "<html>\n".to_owned()),
     ]);
@@ -129,20 +159,32 @@ fn what_cannot_be_read_harms_nothing_else_and_a_refused_write_is_made_again() {
     gatelet.spawn();
     gatelet.wait_ready();
     assert_eq!(gatelet.status_of("one.example.com", "/"), 200);
-    eventually("what came after the unreadable", || (gatelet.status_of("two.example.com", "/") == 200).then_some(()));
-    assert_eq!(gatelet.status_of("one.example.com", "/"), 200);
-    told(&gatelet, "an object of the cluster cannot be read and is passed over");
-    let findings = gatelet.status()["findings"].to_string();
-    assert!(findings.contains("Undecodable") && findings.contains("odd"), "{findings}");
-    eventually("both statuses and the Event are written, though the first write was refused", || {
-        let written = server.written.lock().expect("no panic").clone();
-        let count = |of: &str| written.iter().filter(|write| write.contains(of)).count();
-        let each = [
-            count("ingresses/one/status"),
-            count("ingresses/two/status"),
-            count("POST /api/v1/namespaces/default/events"),
-        ];
-        (each.iter().all(|&times| times > 0) && written.iter().filter(|&write| *write == written[0]).count() > 1)
-            .then_some(())
+    eventually("what came after the unreadable", || {
+        (gatelet.status_of("two.example.com", "/") == 200).then_some(())
     });
+    assert_eq!(gatelet.status_of("one.example.com", "/"), 200);
+    told(
+        &gatelet,
+        "an object of the cluster cannot be read and is passed over",
+    );
+    let findings = gatelet.status()["findings"].to_string();
+    assert!(
+        findings.contains("Undecodable") && findings.contains("odd"),
+        "{findings}"
+    );
+    eventually(
+        "both statuses and the Event are written, though the first write was refused",
+        || {
+            let written = server.written.lock().expect("no panic").clone();
+            let count = |of: &str| written.iter().filter(|write| write.contains(of)).count();
+            let each = [
+                count("ingresses/one/status"),
+                count("ingresses/two/status"),
+                count("POST /api/v1/namespaces/default/events"),
+            ];
+            (each.iter().all(|&times| times > 0)
+                && written.iter().filter(|&write| *write == written[0]).count() > 1)
+                .then_some(())
+        },
+    );
 }

@@ -11,7 +11,12 @@ use super::{
 };
 
 fn check(paths: &[PathBuf]) -> Output {
-    program().arg("check").args(paths).args(["-o", "json"]).output().expect("gatelet runs")
+    program()
+        .arg("check")
+        .args(paths)
+        .args(["-o", "json"])
+        .output()
+        .expect("gatelet runs")
 }
 
 #[test]
@@ -20,17 +25,26 @@ fn good_manifests_pass_in_files_and_folders() {
     let certificate = Certificate::make(&folder, "tls", &["app.example.com"], ECDSA);
     let manifests_dir = folder.path().join("manifests/app");
     std::fs::create_dir_all(&manifests_dir).expect("a folder");
-    let tls = manifests("app", "app.example.com", 3000)
-        .replace("spec:\n  rules:", "spec:\n  tls: [{hosts: [app.example.com], secretName: app-tls}]\n  rules:");
+    let tls = manifests("app", "app.example.com", 3000).replace(
+        "spec:\n  rules:",
+        "spec:\n  tls: [{hosts: [app.example.com], secretName: app-tls}]\n  rules:",
+    );
     folder.write("manifests/app/app.yaml", &tls);
     folder.write("manifests/secret.yml", &certificate.secret("app-tls"));
-    folder.write("manifests/deployment.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app}\n");
+    folder.write(
+        "manifests/deployment.yaml",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app}\n",
+    );
     let list = r#"{"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "listed"}, "spec": {"ports": [{"port": 80}]}}]}"#;
     folder.write("manifests/list.json", list);
     folder.write("manifests/notes.txt", "not: [looked at");
     let report = json(check(&[folder.path().join("manifests")]));
-    assert_eq!((&report["objects"], &report["others"]), (&5.into(), &1.into()), "{report}");
+    assert_eq!(
+        (&report["objects"], &report["others"]),
+        (&5.into(), &1.into()),
+        "{report}"
+    );
     assert_eq!(report["findings"], serde_json::json!([]));
 
     let mut command = program();
@@ -49,14 +63,20 @@ fn good_manifests_pass_in_files_and_folders() {
 fn each_kind_of_error_names_object_reason_and_field() {
     let folder = Folder::new();
     let own = Certificate::make(&folder, "own", &["other.example.com"], ECDSA);
-    let secret = |text: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: tls}}\n{text}\n---\n");
-    let with_tls = ingress("app", "app.example.com", "")
-        .replace("spec:\n  rules:", "spec:\n  tls: [{hosts: [app.example.com], secretName: tls}]\n  rules:");
+    let secret = |text: &str| {
+        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: tls}}\n{text}\n---\n")
+    };
+    let with_tls = ingress("app", "app.example.com", "").replace(
+        "spec:\n  rules:",
+        "spec:\n  tls: [{hosts: [app.example.com], secretName: tls}]\n  rules:",
+    );
     let (backed, other) = (service("app", ""), service("other", ""));
     let other_secret = secret("type: Opaque").replace("{name: tls}", "{name: other}");
     let annotated = |text: &str| {
-        ingress("app", "app.example.com", "")
-            .replace("metadata: {name: app}", &format!("metadata: {{name: app, annotations: {{{text}}}}}"))
+        ingress("app", "app.example.com", "").replace(
+            "metadata: {name: app}",
+            &format!("metadata: {{name: app, annotations: {{{text}}}}}"),
+        )
     };
     let app = "Ingress default/app";
     let path = "spec.rules[0].http.paths[0]";
@@ -166,8 +186,15 @@ fn each_kind_of_error_names_object_reason_and_field() {
         assert!(!found["message"].as_str().expect("text").is_empty());
     }
 
-    let file = folder.write("wrong.yaml", &(other + &ingress("app", "app.example.com", "")));
-    let output = program().arg("check").arg(&file).output().expect("gatelet runs");
+    let file = folder.write(
+        "wrong.yaml",
+        &(other + &ingress("app", "app.example.com", "")),
+    );
+    let output = program()
+        .arg("check")
+        .arg(&file)
+        .output()
+        .expect("gatelet runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let expected = format!(
         "Warning {}:6 Ingress default/app UnknownService {path}.backend.service Service app does not exist: 503 for this \
@@ -182,20 +209,34 @@ fn each_kind_of_error_names_object_reason_and_field() {
 fn piped(arguments: &[&str], text: &str) -> Output {
     use std::{io::Write, process::Stdio};
     let mut command = program();
-    command.arg("check").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .arg("check")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut running = command.spawn().expect("gatelet runs");
-    running.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it is read");
+    running
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(text.as_bytes())
+        .expect("it is read");
     running.wait_with_output().expect("it ends")
 }
 
 #[test]
 fn standard_input_is_checked_and_exit_codes_say_how_it_went() {
     let text = service("app", "") + &ingress("app", "app.example.com", "");
-    assert_eq!(good(piped(&["-"], &text)), "2 objects checked, 0 warnings\n");
+    assert_eq!(
+        good(piped(&["-"], &text)),
+        "2 objects checked, 0 warnings\n"
+    );
     // A note is no failure: a cluster may have what the text does not.
     let note = good(piped(&["-"], &ingress("app", "app.example.com", "")));
     assert!(
-        row(note.lines().nth(1).expect("a row")).starts_with("Normal standard input:1 Ingress default/app "),
+        row(note.lines().nth(1).expect("a row"))
+            .starts_with("Normal standard input:1 Ingress default/app "),
         "{note}"
     );
     assert!(note.ends_with("1 object checked, 0 warnings\n"), "{note}");
@@ -209,12 +250,24 @@ fn standard_input_is_checked_and_exit_codes_say_how_it_went() {
     assert_ne!(guarded, text);
     let closed = piped(&["-"], &guarded);
     assert_eq!(closed.status.code(), Some(1), "{}", said(&closed));
-    assert!(String::from_utf8_lossy(&closed.stdout).contains(" UnsupportedGuard "), "{}", said(&closed));
+    assert!(
+        String::from_utf8_lossy(&closed.stdout).contains(" UnsupportedGuard "),
+        "{}",
+        said(&closed)
+    );
     assert_eq!(piped(&["-"], "a: [").status.code(), Some(1));
     assert_eq!(piped(&[], "").status.code(), Some(2));
-    assert_eq!(piped(&["-", "--config", "/nowhere"], "").status.code(), Some(2));
+    assert_eq!(
+        piped(&["-", "--config", "/nowhere"], "").status.code(),
+        Some(2)
+    );
     assert_eq!(piped(&["/nowhere"], "").status.code(), Some(1));
-    let help = good(program().args(["check", "--help"]).output().expect("gatelet runs"));
+    let help = good(
+        program()
+            .args(["check", "--help"])
+            .output()
+            .expect("gatelet runs"),
+    );
     assert!(help.contains("Exit codes: 0 nothing is wrong"), "{help}");
 }
 
@@ -230,12 +283,20 @@ fn what_was_not_looked_at_is_said_in_lines_of_its_own() {
         + &other("extensions/v1beta1", "Ingress", "old");
     folder.write("all.yaml", &text);
     let values = folder.write("values.yaml", "replicas: 1\n");
-    let output = program().arg("check").arg(folder.path()).output().expect("gatelet runs");
+    let output = program()
+        .arg("check")
+        .arg(folder.path())
+        .output()
+        .expect("gatelet runs");
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines: Vec<&str> = text.lines().collect();
-    let [_columns, old, rest @ ..] = &lines[..] else { panic!("{text}") };
-    assert!(row(old).contains("Ingress default/old OldVersion apiVersion Kubernetes 1.22 removed extensions/v1beta1"));
+    let [_columns, old, rest @ ..] = &lines[..] else {
+        panic!("{text}")
+    };
+    assert!(row(old).contains(
+        "Ingress default/old OldVersion apiVersion Kubernetes 1.22 removed extensions/v1beta1"
+    ));
     assert_eq!(
         rest,
         [
@@ -249,20 +310,28 @@ fn what_was_not_looked_at_is_said_in_lines_of_its_own() {
 
 #[test]
 fn a_class_is_looked_at_as_if_it_were_ours() {
-    let nginx = ingress("app", "app.example.com", "").replace("spec:\n", "spec:\n  ingressClassName: nginx\n");
+    let nginx = ingress("app", "app.example.com", "")
+        .replace("spec:\n", "spec:\n  ingressClassName: nginx\n");
     let text = service("app", "") + &nginx.replace("number: 80", "number: 81");
     let told = "Not served: 1 Ingress of class nginx (see docs/migrating.md, and `gatelet check --class nginx`)";
     assert!(good(piped(&["-"], &text)).lines().any(|line| line == told));
     let output = piped(&["--class", "other", "--class", "nginx", "-"], &text);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(String::from_utf8_lossy(&output.stdout).contains(" UnknownPort "), "{}", said(&output));
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains(" UnknownPort "),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]
 fn what_cannot_be_read_is_said_and_hides_nothing_else() {
     let folder = Folder::new();
     let broken = folder.write("a.yaml", "kind: [\n");
-    folder.write("b.yaml", &(service("other", "") + &ingress("app", "app.example.com", "")));
+    folder.write(
+        "b.yaml",
+        &(service("other", "") + &ingress("app", "app.example.com", "")),
+    );
     folder.write("c.yaml", "metadata: {name: app}\nspec: {}\n");
     folder.write("d.yaml", "just: text\n");
     let output = check(&[folder.path().to_owned()]);
@@ -272,11 +341,23 @@ fn what_cannot_be_read_is_said_and_hides_nothing_else() {
         .as_array()
         .expect("a list")
         .iter()
-        .map(|one| (one["object"].to_string(), one["reason"].as_str().expect("text").to_owned()))
+        .map(|one| {
+            (
+                one["object"].to_string(),
+                one["reason"].as_str().expect("text").to_owned(),
+            )
+        })
         .collect();
     let reasons: Vec<&str> = findings.iter().map(|(_, reason)| &**reason).collect();
-    assert_eq!(reasons, ["Unreadable", "Unreadable", "UnknownService"], "{report:#}");
-    assert!(findings[0].0.contains(&broken.display().to_string()), "{findings:?}");
+    assert_eq!(
+        reasons,
+        ["Unreadable", "Unreadable", "UnknownService"],
+        "{report:#}"
+    );
+    assert!(
+        findings[0].0.contains(&broken.display().to_string()),
+        "{findings:?}"
+    );
     let missing = folder.path().join("missing.yaml");
     let output = check(std::slice::from_ref(&missing));
     assert!(bad(&output, 1).contains(&missing.display().to_string()));
@@ -291,7 +372,12 @@ fn checking_needs_nothing_but_the_files() {
     std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o500)).expect("its mode");
     let file = folder.write("good.yaml", &service("app", ""));
     let mut command = std::process::Command::new("unshare");
-    command.args(["--net"]).arg(env!("CARGO_BIN_EXE_gatelet")).arg("check").arg(file).env("HOME", &home);
+    command
+        .args(["--net"])
+        .arg(env!("CARGO_BIN_EXE_gatelet"))
+        .arg("check")
+        .arg(file)
+        .env("HOME", &home);
     match command.output() {
         Ok(output) if said(&output).contains("unshare failed") => {
             eprintln!("LEFT OUT: no network namespace can be made here");
@@ -308,10 +394,26 @@ fn issuers_of_a_configuration_are_known_to_the_check() {
     let tls = "metadata: {name: app, annotations: {gatelet.dev/issuer: lab}}\nspec:\n  tls: [{hosts: [app.example.com], secretName: tls}]\n";
     let text = ingress("app", "app.example.com", "").replace("metadata: {name: app}\nspec:\n", tls);
     let file = folder.write("app.yaml", &(service("app", "") + &text));
-    let config = folder.write("gatelet.toml", "[[issuers]]\nname = \"lab\"\nkind = \"local-ca\"\n");
-    let check = |flags: &[&str]| program().arg("check").arg(&file).args(flags).output().expect("gatelet runs");
+    let config = folder.write(
+        "gatelet.toml",
+        "[[issuers]]\nname = \"lab\"\nkind = \"local-ca\"\n",
+    );
+    let check = |flags: &[&str]| {
+        program()
+            .arg("check")
+            .arg(&file)
+            .args(flags)
+            .output()
+            .expect("gatelet runs")
+    };
     assert!(bad(&check(&["--config", "/nowhere"]), 2).contains("/nowhere"));
     let output = check(&[]);
-    assert!(String::from_utf8_lossy(&output.stdout).contains("there is no issuer lab; there are letsencrypt,"));
-    assert_eq!(good(check(&["--config", &config.display().to_string()])), "2 objects checked, 0 warnings\n");
+    assert!(
+        String::from_utf8_lossy(&output.stdout)
+            .contains("there is no issuer lab; there are letsencrypt,")
+    );
+    assert_eq!(
+        good(check(&["--config", &config.display().to_string()])),
+        "2 objects checked, 0 warnings\n"
+    );
 }

@@ -12,43 +12,95 @@ fn configs() -> PathBuf {
 
 /// Every file below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    let entries = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
 }
 
 #[test]
 fn every_file_of_configs_is_good_alone_and_with_the_others() {
     for file in files(&configs()) {
-        let (command, flag): (&[&str], &[&str]) = match file.extension().and_then(|extension| extension.to_str()) {
-            Some("yaml") => (&["check"], &[]),
-            Some("toml") => (&["config", "check"], &["--config"]),
-            _ => panic!("nothing checks {}", file.display()),
-        };
-        let text = good(program().args(command).args(flag).arg(&file).output().expect("gatelet runs"));
-        assert!(text.ends_with(" 0 warnings\n") || text.ends_with(": good\n"), "{}: {text}", file.display());
+        let (command, flag): (&[&str], &[&str]) =
+            match file.extension().and_then(|extension| extension.to_str()) {
+                Some("yaml") => (&["check"], &[]),
+                Some("toml") => (&["config", "check"], &["--config"]),
+                _ => panic!("nothing checks {}", file.display()),
+            };
+        let text = good(
+            program()
+                .args(command)
+                .args(flag)
+                .arg(&file)
+                .output()
+                .expect("gatelet runs"),
+        );
+        assert!(
+            text.ends_with(" 0 warnings\n") || text.ends_with(": good\n"),
+            "{}: {text}",
+            file.display()
+        );
     }
-    let report = json(program().arg("check").arg(configs()).args(["-o", "json"]).output().expect("gatelet runs"));
+    let report = json(
+        program()
+            .arg("check")
+            .arg(configs())
+            .args(["-o", "json"])
+            .output()
+            .expect("gatelet runs"),
+    );
     assert_eq!(report["findings"], serde_json::json!([]), "{report:#}");
 }
 
 #[test]
 fn the_examples_show_every_kind_that_is_written_and_every_annotation() {
-    let examples: String =
-        files(&configs().join("examples")).iter().map(|file| std::fs::read_to_string(file).expect("text")).collect();
+    let examples: String = files(&configs().join("examples"))
+        .iter()
+        .map(|file| std::fs::read_to_string(file).expect("text"))
+        .collect();
     // gatelet writes these itself.
-    for kind in Kind::ALL.into_iter().filter(|kind| !matches!(kind, Kind::Node | Kind::Event)) {
-        assert!(examples.lines().any(|line| line == format!("kind: {}", kind.name())), "{}", kind.name());
+    for kind in Kind::ALL
+        .into_iter()
+        .filter(|kind| !matches!(kind, Kind::Node | Kind::Event))
+    {
+        assert!(
+            examples
+                .lines()
+                .any(|line| line == format!("kind: {}", kind.name())),
+            "{}",
+            kind.name()
+        );
     }
-    for annotation in ANNOTATIONS.iter().filter(|annotation| annotation.prefixes[0] == "gatelet.dev/") {
-        assert!(examples.contains(&format!("    gatelet.dev/{}: ", annotation.name)), "{}", annotation.name);
+    for annotation in ANNOTATIONS
+        .iter()
+        .filter(|annotation| annotation.prefixes[0] == "gatelet.dev/")
+    {
+        assert!(
+            examples.contains(&format!("    gatelet.dev/{}: ", annotation.name)),
+            "{}",
+            annotation.name
+        );
     }
 }
 
 #[test]
 fn the_examples_are_taken_with_kubectl_and_served() {
     let gatelet = Gatelet::start();
-    gatelet.kubectl(&["apply", "-f", configs().join("examples").to_str().expect("a plain path")]);
-    // 503 where the backend is good and has no endpoints here; the default backend takes what nothing else takes.
+    gatelet.kubectl(&[
+        "apply",
+        "-f",
+        configs().join("examples").to_str().expect("a plain path"),
+    ]);
+    // 503 where the backend is good and has no endpoints here; the default backend takes what
+    // nothing else takes.
     for (host, status) in [
         ("secure.example.com", 308),
         ("trusted.example.com", 308),
@@ -57,13 +109,18 @@ fn the_examples_are_taken_with_kubectl_and_served() {
         ("any.apps.example.com", 503),
         ("nobody.example.com", 503),
     ] {
-        eventually(host, || (gatelet.status_of(host, "/") == status).then_some(()));
+        eventually(host, || {
+            (gatelet.status_of(host, "/") == status).then_some(())
+        });
     }
     // They are for a cluster: here there are no Pods for a selector. Nothing else is wrong.
     eventually("all is well", || {
         let status = gatelet.status();
         let findings = status["findings"].as_array().expect("a list");
-        findings.iter().all(|finding| finding["reason"] == "SelectorWithoutPods").then_some(())
+        findings
+            .iter()
+            .all(|finding| finding["reason"] == "SelectorWithoutPods")
+            .then_some(())
     });
     let explained = gatelet.command(&["explain", "http://any.apps.example.com/", "-o", "json"]);
     assert_eq!(json(explained)["candidates"][0]["ingress"], "default/apps");

@@ -19,23 +19,32 @@ fn status_shows_listeners_routes_endpoints_certificates_and_findings() {
     let refusing = free_port();
     let gatelet = Gatelet::start();
     let empty = gatelet.status();
-    assert_eq!((&empty["ready"], &empty["hosts"], &empty["findings"]), (&json!(true), &json!([]), &json!([])));
+    assert_eq!(
+        (&empty["ready"], &empty["hosts"], &empty["findings"]),
+        (&json!(true), &json!([]), &json!([]))
+    );
 
     let certificate = Certificate::make(&gatelet.folder, "tls", &["app.example.com"], ECDSA);
     gatelet.apply(&certificate.secret("app-tls"));
     gatelet.apply(&manifests("down", "down.example.com", refusing));
     gatelet.apply(&(service("empty", "") + &ingress("empty", "empty.example.com", "")));
     gatelet.apply(&ingress("lost", "lost.example.com", ""));
-    let tls =
-        "  tls: [{hosts: [app.example.com], secretName: app-tls}, {hosts: [other.example.com], secretName: none}]\n";
-    let with_tls =
-        backend.manifests("app", "app.example.com").replace("spec:\n  rules:", &format!("spec:\n{tls}  rules:"));
+    let tls = "  tls: [{hosts: [app.example.com], secretName: app-tls}, {hosts: [other.example.com], secretName: none}]\n";
+    let with_tls = backend
+        .manifests("app", "app.example.com")
+        .replace("spec:\n  rules:", &format!("spec:\n{tls}  rules:"));
     gatelet.apply(&with_tls);
-    eventually("the last object is served", || (gatelet.status_of("app.example.com", "/") == 308).then_some(()));
+    eventually("the last object is served", || {
+        (gatelet.status_of("app.example.com", "/") == 308).then_some(())
+    });
     assert!(run(gatelet.curl_tls("app.example.com", "/").arg("-k")).starts_with("app\n"));
     eventually("a refusing endpoint is passed over", || {
         assert!([502, 503].contains(&gatelet.status_of("down.example.com", "/")));
-        gatelet.status().to_string().contains("passed over").then_some(())
+        gatelet
+            .status()
+            .to_string()
+            .contains("passed over")
+            .then_some(())
     });
 
     let text = good(gatelet.command(&["status"]));
@@ -54,43 +63,101 @@ fn status_shows_listeners_routes_endpoints_certificates_and_findings() {
     assert!(!text.contains("leader"), "there is no other: {text}");
     assert_eq!(
         rows(&text, "Hosts"),
-        ["app.example.com 1", "down.example.com 1", "empty.example.com 1", "lost.example.com 1"]
+        [
+            "app.example.com 1",
+            "down.example.com 1",
+            "empty.example.com 1",
+            "lost.example.com 1"
+        ]
     );
     let backends = rows(&text, "Backends");
-    assert_eq!(backends[0], format!("default/app:80 HTTP/1.1 127.0.0.1:{} ok 1 0", backend.port));
-    let passed_over = format!("default/down:80 HTTP/1.1 127.0.0.1:{refusing} passed over: connection refused");
-    assert!(backends[1].starts_with(&passed_over) || backends[1].contains("tried again"), "{text}");
-    assert!(backends[2].starts_with("default/empty:80 HTTP/1.1 - no endpoints: 503"), "{text}");
+    assert_eq!(
+        backends[0],
+        format!("default/app:80 HTTP/1.1 127.0.0.1:{} ok 1 0", backend.port)
+    );
+    let passed_over =
+        format!("default/down:80 HTTP/1.1 127.0.0.1:{refusing} passed over: connection refused");
+    assert!(
+        backends[1].starts_with(&passed_over) || backends[1].contains("tried again"),
+        "{text}"
+    );
+    assert!(
+        backends[2].starts_with("default/empty:80 HTTP/1.1 - no endpoints: 503"),
+        "{text}"
+    );
     let certificates = rows(&text, "Certificates");
-    assert!(certificates.iter().any(|row| row.starts_with("app.example.com default/app-tls 20")), "{text}");
-    assert!(certificates.iter().any(|row| row.starts_with("other.example.com local CA")), "{text}");
+    assert!(
+        certificates
+            .iter()
+            .any(|row| row.starts_with("app.example.com default/app-tls 20")),
+        "{text}"
+    );
+    assert!(
+        certificates
+            .iter()
+            .any(|row| row.starts_with("other.example.com local CA")),
+        "{text}"
+    );
     let findings = rows(&text, "Findings");
-    let lost = "Warning Ingress default/lost UnknownService spec.rules[0].http.paths[0].backend.service";
+    let lost =
+        "Warning Ingress default/lost UnknownService spec.rules[0].http.paths[0].backend.service";
     assert!(findings.iter().any(|row| row.starts_with(lost)), "{text}");
     let none = "Warning Ingress default/app SecretNotFound spec.tls[1].secretName Secret none does not exist";
     assert!(findings.iter().any(|row| row.starts_with(none)), "{text}");
 
-    let (as_json, as_yaml) =
-        (json(gatelet.command(&["status", "-o", "json"])), yaml(gatelet.command(&["status", "-o", "yaml"])));
-    for key in ["hosts", "backends", "certificates", "findings", "http", "https", "api", "node", "version"] {
+    let (as_json, as_yaml) = (
+        json(gatelet.command(&["status", "-o", "json"])),
+        yaml(gatelet.command(&["status", "-o", "yaml"])),
+    );
+    for key in [
+        "hosts",
+        "backends",
+        "certificates",
+        "findings",
+        "http",
+        "https",
+        "api",
+        "node",
+        "version",
+    ] {
         assert_eq!(as_json[key], as_yaml[key], "{key}");
     }
     assert_eq!(as_json["backends"][0]["endpoints"][0]["requests"], 1);
     assert_eq!(as_json["backends"][0]["protocol"], "HTTP/1.1");
     let report = json(gatelet.command(&["explain", "lost.example.com", "-o", "json"]));
-    assert_eq!(report["outcome"], "503: the service of this route does not exist");
+    assert_eq!(
+        report["outcome"],
+        "503: the service of this route does not exist"
+    );
 
     // The words for what else may be spoken.
-    for (protocol, word) in [("GRPC", "h2c"), ("HTTPS", "HTTP/1.1 over TLS"), ("GRPCS", "HTTP/2 over TLS")] {
+    for (protocol, word) in [
+        ("GRPC", "h2c"),
+        ("HTTPS", "HTTP/1.1 over TLS"),
+        ("GRPCS", "HTTP/2 over TLS"),
+    ] {
         let annotation = format!("nginx.ingress.kubernetes.io/backend-protocol={protocol}");
         gatelet.kubectl(&["annotate", "ingress", "empty", "--overwrite", &annotation]);
-        eventually(word, || (gatelet.status()["backends"][2]["protocol"] == word).then_some(()));
+        eventually(word, || {
+            (gatelet.status()["backends"][2]["protocol"] == word).then_some(())
+        });
     }
 
     let listed = good(gatelet.command(&["certs", "list"]));
-    assert!(listed.lines().any(|line| row(line).starts_with("app.example.com default/app-tls 20")), "{listed}");
-    assert_eq!(json(gatelet.command(&["certs", "list", "-o", "json"]))["hosts"], as_json["certificates"]);
-    assert_eq!(yaml(gatelet.command(&["certs", "-o", "yaml"]))["hosts"], as_json["certificates"]);
+    assert!(
+        listed
+            .lines()
+            .any(|line| row(line).starts_with("app.example.com default/app-tls 20")),
+        "{listed}"
+    );
+    assert_eq!(
+        json(gatelet.command(&["certs", "list", "-o", "json"]))["hosts"],
+        as_json["certificates"]
+    );
+    assert_eq!(
+        yaml(gatelet.command(&["certs", "-o", "yaml"]))["hosts"],
+        as_json["certificates"]
+    );
 }
 
 #[test]
@@ -107,7 +174,9 @@ fn explain_shows_each_rule_in_order_and_why_one_wins() {
   - host: '*.example.com'
     http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: wild, port: {number: 80}}}}]}
 ";
-    let meta = |name: &str| format!("apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}}}\n");
+    let meta = |name: &str| {
+        format!("apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}}}\n")
+    };
     let catch_all = "spec: {defaultBackend: {service: {name: web, port: {number: 80}}}}\n";
     let secure = "spec:
   tls: [{hosts: [secure.example.com]}]
@@ -145,34 +214,70 @@ fn explain_shows_each_rule_in_order_and_why_one_wins() {
             + &meta("secure")
             + secure),
     );
-    eventually("everything is served", || (gatelet.status_of("secure.example.com", "/") == 308).then_some(()));
+    eventually("everything is served", || {
+        (gatelet.status_of("secure.example.com", "/") == 308).then_some(())
+    });
 
     let explain = |url: &str| json(gatelet.command(&["explain", url, "-o", "json"]));
     let winner = |report: &Value| {
         let all = report["candidates"].as_array().expect("a list").clone();
         let wins: Vec<&Value> = all.iter().filter(|one| one["wins"] == true).collect();
         assert!(wins.len() <= 1, "{report}");
-        assert!(wins.first().is_none_or(|one| one["matches"] == true), "{report}");
+        assert!(
+            wins.first().is_none_or(|one| one["matches"] == true),
+            "{report}"
+        );
         wins.first().map(|one| {
-            (one["ingress"].as_str().expect("text").to_owned(), one["field"].as_str().expect("text").to_owned())
+            (
+                one["ingress"].as_str().expect("text").to_owned(),
+                one["field"].as_str().expect("text").to_owned(),
+            )
         })
     };
-    let rule = |r: usize, p: usize| Some(("default/paths".to_owned(), format!("spec.rules[{r}].http.paths[{p}]")));
+    let rule = |r: usize, p: usize| {
+        Some((
+            "default/paths".to_owned(),
+            format!("spec.rules[{r}].http.paths[{p}]"),
+        ))
+    };
 
-    // Exact before Prefix, the longer path before the shorter, and what is answered is what is explained.
+    // Exact before Prefix, the longer path before the shorter, and what is answered is what is
+    // explained.
     let report = explain("http://app.example.com/api/v1");
     assert_eq!(winner(&report), rule(0, 2));
-    let order: Vec<&str> =
-        report["candidates"].as_array().expect("a list").iter().filter_map(|one| one["path"].as_str()).collect();
-    assert_eq!(order[..3], ["Exact /api/v1", "Prefix /api", "Prefix /"], "{report}");
+    let order: Vec<&str> = report["candidates"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|one| one["path"].as_str())
+        .collect();
+    assert_eq!(
+        order[..3],
+        ["Exact /api/v1", "Prefix /api", "Prefix /"],
+        "{report}"
+    );
     assert_eq!(report["outcome"], "forwarded to default/api:80 (HTTP/1.1)");
-    assert_eq!(report["endpoints"][0]["address"], format!("127.0.0.1:{}", api.port));
-    assert!(gatelet.get("app.example.com", "/api/v1").starts_with("api\n"));
+    assert_eq!(
+        report["endpoints"][0]["address"],
+        format!("127.0.0.1:{}", api.port)
+    );
+    assert!(
+        gatelet
+            .get("app.example.com", "/api/v1")
+            .starts_with("api\n")
+    );
     let report = explain("http://app.example.com/api/v1/x");
     assert_eq!(winner(&report), rule(0, 1));
     assert_eq!(report["candidates"][0]["matches"], false);
-    assert!(gatelet.get("app.example.com", "/api/v1/x").starts_with("api\n"));
-    assert_eq!(winner(&explain("http://APP.example.com:8080/apix?q=/api")), rule(0, 0));
+    assert!(
+        gatelet
+            .get("app.example.com", "/api/v1/x")
+            .starts_with("api\n")
+    );
+    assert_eq!(
+        winner(&explain("http://APP.example.com:8080/apix?q=/api")),
+        rule(0, 0)
+    );
     assert!(gatelet.get("app.example.com", "/apix").starts_with("web\n"));
 
     // A wildcard takes one label; a Service without endpoints is 503.
@@ -181,32 +286,68 @@ fn explain_shows_each_rule_in_order_and_why_one_wins() {
     assert_eq!(report["outcome"], "503: default/wild:80 has no endpoints");
     assert_eq!(gatelet.status_of("any.example.com", "/"), 503);
     let report = explain("http://two.labels.example.com/");
-    assert_eq!(winner(&report), Some(("default/rest".to_owned(), "spec.defaultBackend".to_owned())));
-    assert!(gatelet.get("two.labels.example.com", "/").starts_with("web\n"));
+    assert_eq!(
+        winner(&report),
+        Some(("default/rest".to_owned(), "spec.defaultBackend".to_owned()))
+    );
+    assert!(
+        gatelet
+            .get("two.labels.example.com", "/")
+            .starts_with("web\n")
+    );
 
-    // Plain HTTP to a host with TLS is redirected; over HTTPS the rule and the certificate are shown.
+    // Plain HTTP to a host with TLS is redirected; over HTTPS the rule and the certificate are
+    // shown.
     let report = explain("http://secure.example.com/");
     assert_eq!(report["outcome"], "308 to https");
     let report = explain("https://secure.example.com/");
     assert_eq!(report["outcome"], "forwarded to default/web:80 (HTTP/1.1)");
     assert_eq!(
-        (&report["certificate"]["host"], &report["certificate"]["source"]),
+        (
+            &report["certificate"]["host"],
+            &report["certificate"]["source"]
+        ),
         (&json!("secure.example.com"), &json!("local CA"))
     );
 
     let text = good(gatelet.command(&["explain", "http://app.example.com/api/v1/x"]));
-    assert!(text.starts_with("app.example.com/api/v1/x: forwarded to default/api:80 (HTTP/1.1)\n"), "{text}");
+    assert!(
+        text.starts_with("app.example.com/api/v1/x: forwarded to default/api:80 (HTTP/1.1)\n"),
+        "{text}"
+    );
     let rules = rows(&text, "Rules in order");
-    assert_eq!(rules[0], "app.example.com Exact /api/v1 default/paths spec.rules[0].http.paths[2] does not match");
-    assert_eq!(rules[1], "app.example.com Prefix /api default/paths spec.rules[0].http.paths[1] wins");
-    assert_eq!(rules[2], "app.example.com Prefix / default/paths spec.rules[0].http.paths[0] matches, comes later");
+    assert_eq!(
+        rules[0],
+        "app.example.com Exact /api/v1 default/paths spec.rules[0].http.paths[2] does not match"
+    );
+    assert_eq!(
+        rules[1],
+        "app.example.com Prefix /api default/paths spec.rules[0].http.paths[1] wins"
+    );
+    assert_eq!(
+        rules[2],
+        "app.example.com Prefix / default/paths spec.rules[0].http.paths[0] matches, comes later"
+    );
     assert_eq!(rows(&text, "Endpoints").len(), 1);
-    assert_eq!(yaml(gatelet.command(&["explain", "app.example.com/api", "-o", "yaml"]))["path"], "/api");
+    assert_eq!(
+        yaml(gatelet.command(&["explain", "app.example.com/api", "-o", "yaml"]))["path"],
+        "/api"
+    );
 
     gatelet.kubectl(&["delete", "ingress", "rest"]);
-    eventually("nothing takes it", || (explain("nobody.test/")["outcome"] == "404: no rule takes it").then_some(()));
-    for url in ["ftp://app.example.com/", "http://a b/", "http:///", "http://app.example.com/%zz"] {
-        assert!(!bad(&gatelet.command(&["explain", url]), 2).is_empty(), "{url}");
+    eventually("nothing takes it", || {
+        (explain("nobody.test/")["outcome"] == "404: no rule takes it").then_some(())
+    });
+    for url in [
+        "ftp://app.example.com/",
+        "http://a b/",
+        "http:///",
+        "http://app.example.com/%zz",
+    ] {
+        assert!(
+            !bad(&gatelet.command(&["explain", url]), 2).is_empty(),
+            "{url}"
+        );
     }
 }
 
@@ -214,17 +355,31 @@ fn explain_shows_each_rule_in_order_and_why_one_wins() {
 fn the_local_ca_and_the_kubeconfig_are_those_that_the_process_uses() {
     let backend = Backend::start("app");
     let gatelet = Gatelet::start();
-    gatelet.serve(&backend.manifests("app", "app.example.com"), "app.example.com");
-    let root = gatelet.folder.write("root.pem", &good(gatelet.command(&["certs", "ca"])));
+    gatelet.serve(
+        &backend.manifests("app", "app.example.com"),
+        "app.example.com",
+    );
+    let root = gatelet
+        .folder
+        .write("root.pem", &good(gatelet.command(&["certs", "ca"])));
     let mut curl = Command::new("curl");
-    curl.args(["-sS", "-m", "20", "--resolve", &format!("app.example.com:{}:127.0.0.1", gatelet.https)])
-        .arg("--cacert")
-        .arg(root);
+    curl.args([
+        "-sS",
+        "-m",
+        "20",
+        "--resolve",
+        &format!("app.example.com:{}:127.0.0.1", gatelet.https),
+    ])
+    .arg("--cacert")
+    .arg(root);
     curl.arg(format!("https://app.example.com:{}/", gatelet.https));
     assert!(run(&mut curl).starts_with("app\n"));
 
     let text = good(gatelet.command(&["kubeconfig"]));
-    let mode = std::fs::metadata(gatelet.kubeconfig()).expect("it is there").permissions().mode();
+    let mode = std::fs::metadata(gatelet.kubeconfig())
+        .expect("it is there")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600, "it holds a key");
     let elsewhere = gatelet.folder.write("elsewhere", &text);
     let mut kubectl = peers::kubectl();

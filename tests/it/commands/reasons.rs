@@ -1,4 +1,5 @@
-//! Why something is not served: said in `status`, by `explain` and as Events, where it once was a silent 503 or 404.
+//! Why something is not served: said in `status`, by `explain` and as Events, where it once was a
+//! silent 503 or 404.
 
 use serde_json::json;
 
@@ -13,15 +14,22 @@ fn told(gatelet: &Gatelet, kind: &str, name: &str, reason: &str) -> String {
     let message = eventually(reason, || {
         let status = gatelet.status();
         let findings = status["findings"].as_array().expect("a list");
-        let found = findings.iter().find(|one| one["object"] == *object && one["reason"] == reason)?;
+        let found = findings
+            .iter()
+            .find(|one| one["object"] == *object && one["reason"] == reason)?;
         found["message"].as_str().map(str::to_owned)
     });
     eventually("its Event", || {
         let events = gatelet.kubectl(&["get", "events", "-o", "json"]);
         let events: Value = serde_json::from_str(&events).expect("JSON");
         let all = events["items"].as_array().expect("a list");
-        let about = |event: &&Value| event["involvedObject"]["name"] == name && event["involvedObject"]["kind"] == kind;
-        all.iter().filter(about).any(|event| event["reason"] == reason).then_some(())
+        let about = |event: &&Value| {
+            event["involvedObject"]["name"] == name && event["involvedObject"]["kind"] == kind
+        };
+        all.iter()
+            .filter(about)
+            .any(|event| event["reason"] == reason)
+            .then_some(())
     });
     message
 }
@@ -33,28 +41,45 @@ fn explained(gatelet: &Gatelet, url: &str) -> Value {
 #[test]
 fn a_service_without_endpoints_is_told_why() {
     let gatelet = Gatelet::start();
-    let renamed = manifests("renamed", "renamed.example.com", 3000)
-        .replace("ports: [{name: main, port: 3000", "ports: [{name: http, port: 3000");
+    let renamed = manifests("renamed", "renamed.example.com", 3000).replace(
+        "ports: [{name: main, port: 3000",
+        "ports: [{name: http, port: 3000",
+    );
     let selecting = service("selecting", "").replace("spec: {", "spec: {selector: {app: web}, ");
     gatelet.apply(&(renamed + &selecting + &ingress("selecting", "selecting.example.com", "")));
 
     let message = told(&gatelet, "Service", "renamed", "EndpointPortMismatch");
     assert!(
-        message.contains("its name in the Service is \"main\", and EndpointSlice renamed-1 has \"http\""),
+        message.contains(
+            "its name in the Service is \"main\", and EndpointSlice renamed-1 has \"http\""
+        ),
         "{message}"
     );
     let message = told(&gatelet, "Service", "selecting", "SelectorWithoutPods");
     assert!(message.contains("Remove the selector"), "{message}");
-    for (host, reason) in [("renamed", "EndpointPortMismatch"), ("selecting", "SelectorWithoutPods")] {
+    for (host, reason) in [
+        ("renamed", "EndpointPortMismatch"),
+        ("selecting", "SelectorWithoutPods"),
+    ] {
         assert_eq!(gatelet.status_of(&format!("{host}.example.com"), "/"), 503);
         let report = explained(&gatelet, &format!("{host}.example.com"));
-        assert_eq!(report["outcome"], format!("503: default/{host}:80 has no endpoints"));
         assert_eq!(
-            (report["findings"].as_array().map(Vec::len), &report["findings"][0]["reason"]),
+            report["outcome"],
+            format!("503: default/{host}:80 has no endpoints")
+        );
+        assert_eq!(
+            (
+                report["findings"].as_array().map(Vec::len),
+                &report["findings"][0]["reason"]
+            ),
             (Some(1), &json!(reason))
         );
         let text = good(gatelet.command(&["explain", &format!("{host}.example.com")]));
-        assert!(rows(&text, "Findings")[0].starts_with(&format!("Warning Service default/{host} {reason}")), "{text}");
+        assert!(
+            rows(&text, "Findings")[0]
+                .starts_with(&format!("Warning Service default/{host} {reason}")),
+            "{text}"
+        );
     }
 }
 
@@ -62,7 +87,10 @@ fn a_service_without_endpoints_is_told_why() {
 fn a_regular_expression_is_told_and_closes_what_it_could_match() {
     let gatelet = Gatelet::start();
     let backend = Backend::start("app");
-    gatelet.serve(&backend.manifests("app", "app.example.com"), "app.example.com");
+    gatelet.serve(
+        &backend.manifests("app", "app.example.com"),
+        "app.example.com",
+    );
     let api = ingress("api", "app.example.com", "").replace("path: /,", "path: '/api(/|$)(.*)',");
     let api = api
         .replace("pathType: Prefix", "pathType: ImplementationSpecific")
@@ -70,11 +98,20 @@ fn a_regular_expression_is_told_and_closes_what_it_could_match() {
     gatelet.apply(&api);
 
     let message = told(&gatelet, "Ingress", "api", "UnsupportedPath");
-    assert!(message.contains("503 for /api and what is below it"), "{message}");
+    assert!(
+        message.contains("503 for /api and what is below it"),
+        "{message}"
+    );
     assert_eq!(gatelet.status_of("app.example.com", "/api/x"), 503);
     assert_eq!(gatelet.status_of("app.example.com", "/other"), 200);
     let report = explained(&gatelet, "app.example.com/api/x");
-    assert_eq!(report["outcome"], "503: the path of this route is a regular expression, which is not supported");
-    assert_eq!(report["candidates"][0]["path"], "regular expression /api(/|$)(.*)");
+    assert_eq!(
+        report["outcome"],
+        "503: the path of this route is a regular expression, which is not supported"
+    );
+    assert_eq!(
+        report["candidates"][0]["path"],
+        "regular expression /api(/|$)(.*)"
+    );
     assert_eq!(report["findings"][0]["reason"], "UnsupportedPath");
 }

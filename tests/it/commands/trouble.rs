@@ -12,15 +12,22 @@ fn a_busy_port_says_who_has_it_and_how_to_choose_another() {
     for flag in ["--http", "--https", "--api", "--admin"] {
         let folder = Folder::new();
         let mut command = program();
-        command.args(["run", "--mode", "standalone", "--state"]).arg(folder.path().join("state"));
+        command
+            .args(["run", "--mode", "standalone", "--state"])
+            .arg(folder.path().join("state"));
         for other in ["--http", "--https", "--api", "--admin"] {
             command.args([other, if other == flag { &taken } else { "off" }]);
         }
-        // A child that another test starts has our sockets too, until it is the program that it is to be.
+        // A child that another test starts has our sockets too, until it is the program that it is
+        // to be.
         let message = eventually("we are named", || {
-            Some(bad(&command.output().expect("gatelet runs"), 1)).filter(|message| message.contains(&own))
+            Some(bad(&command.output().expect("gatelet runs"), 1))
+                .filter(|message| message.contains(&own))
         });
-        assert!(message.contains(&format!("cannot listen on {taken}")), "{message}");
+        assert!(
+            message.contains(&format!("cannot listen on {taken}")),
+            "{message}"
+        );
         assert!(message.contains("choose another address with"), "{message}");
         assert!(message.contains(flag), "{message}");
     }
@@ -33,11 +40,28 @@ fn a_second_gatelet_is_refused_the_ports_and_the_state_of_the_first() {
     let elsewhere = gatelet.folder.path().join("elsewhere");
     let mut second = program();
     second
-        .args(["run", "--https", "off", "--api", "off", "--admin", "off", "--mode", "standalone", "--state"])
+        .args([
+            "run",
+            "--https",
+            "off",
+            "--api",
+            "off",
+            "--admin",
+            "off",
+            "--mode",
+            "standalone",
+            "--state",
+        ])
         .arg(&elsewhere);
     second.args(["--http", &format!("127.0.0.1:{}", gatelet.http)]);
     let message = bad(&second.output().expect("gatelet runs"), 1);
-    assert!(message.contains(&format!("gatelet (process {}) listens there", gatelet.pid())), "{message}");
+    assert!(
+        message.contains(&format!(
+            "gatelet (process {}) listens there",
+            gatelet.pid()
+        )),
+        "{message}"
+    );
 
     let mut second = program();
     second.args([
@@ -54,29 +78,61 @@ fn a_second_gatelet_is_refused_the_ports_and_the_state_of_the_first() {
         "standalone",
         "--state",
     ]);
-    let message = bad(&second.arg(gatelet.state()).output().expect("gatelet runs"), 1);
-    let expected = format!("the state directory {} is in use by another gatelet", gatelet.state().display());
-    assert!(message.contains(&expected) && message.contains("--state"), "{message}");
-    assert_eq!(gatelet.status_of("any.example.com", "/"), 404, "the first one serves on");
+    let message = bad(
+        &second.arg(gatelet.state()).output().expect("gatelet runs"),
+        1,
+    );
+    let expected = format!(
+        "the state directory {} is in use by another gatelet",
+        gatelet.state().display()
+    );
+    assert!(
+        message.contains(&expected) && message.contains("--state"),
+        "{message}"
+    );
+    assert_eq!(
+        gatelet.status_of("any.example.com", "/"),
+        404,
+        "the first one serves on"
+    );
 }
 
 #[test]
 fn commands_that_need_a_running_gatelet_say_that_there_is_none() {
     let port = free_port();
     let admin = format!("127.0.0.1:{port}");
-    for command in [&["status"][..], &["status", "-o", "json"], &["explain", "app.example.com/"], &["certs", "list"]] {
-        let output = program().args(command).args(["--admin", &admin]).output().expect("gatelet runs");
+    for command in [
+        &["status"][..],
+        &["status", "-o", "json"],
+        &["explain", "app.example.com/"],
+        &["certs", "list"],
+    ] {
+        let output = program()
+            .args(command)
+            .args(["--admin", &admin])
+            .output()
+            .expect("gatelet runs");
         let message = bad(&output, 3);
         assert!(
-            message.contains(&format!("no gatelet answers on {admin}")) && message.contains("is it running?"),
+            message.contains(&format!("no gatelet answers on {admin}"))
+                && message.contains("is it running?"),
             "{message}"
         );
-        let output = program().args(command).args(["--admin", "off"]).output().expect("gatelet runs");
+        let output = program()
+            .args(command)
+            .args(["--admin", "off"])
+            .output()
+            .expect("gatelet runs");
         assert!(bad(&output, 2).contains("the admin address is off; name one with --admin"));
     }
     let folder = Folder::new();
     for command in [&["certs", "ca"][..], &["kubeconfig"]] {
-        let output = program().args(command).arg("--state").arg(folder.path()).output().expect("gatelet runs");
+        let output = program()
+            .args(command)
+            .arg("--state")
+            .arg(folder.path())
+            .output()
+            .expect("gatelet runs");
         let message = bad(&output, 1);
         assert!(
             message.contains(&folder.path().display().to_string())
@@ -89,16 +145,27 @@ fn commands_that_need_a_running_gatelet_say_that_there_is_none() {
 #[test]
 fn a_stranger_on_the_admin_address_is_not_taken_for_a_gatelet() {
     let stranger = Backend::start("stranger");
-    let output =
-        program().args(["status", "--admin", &format!("127.0.0.1:{}", stranger.port)]).output().expect("gatelet runs");
-    assert!(bad(&output, 3).contains("is not a gatelet"), "{}", said(&output));
+    let output = program()
+        .args(["status", "--admin", &format!("127.0.0.1:{}", stranger.port)])
+        .output()
+        .expect("gatelet runs");
+    assert!(
+        bad(&output, 3).contains("is not a gatelet"),
+        "{}",
+        said(&output)
+    );
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let addr = silent.local_addr().expect("its address").to_string();
     let closing = std::thread::spawn(move || {
         let (stream, _) = silent.accept().expect("the command comes");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("a socket");
     });
-    let output = program().args(["status", "--admin", &addr]).output().expect("gatelet runs");
+    let output = program()
+        .args(["status", "--admin", &addr])
+        .output()
+        .expect("gatelet runs");
     assert!(!bad(&output, 3).is_empty());
     closing.join().expect("it ended");
 }
@@ -126,9 +193,15 @@ fn a_k3s_whose_kubeconfig_cannot_be_read_is_not_passed_over_in_silence() {
     gatelet.spawn();
     gatelet.wait_ready();
     eventually("the log says so", || {
-        gatelet.log().contains("k3s is here, and its kubeconfig cannot be read").then_some(())
+        gatelet
+            .log()
+            .contains("k3s is here, and its kubeconfig cannot be read")
+            .then_some(())
     });
     let expected = "source mini cluster, because the kubeconfig of k3s cannot be read: /etc/rancher/k3s/k3s.yaml: Permission denied";
     let status = good(gatelet.command(&["status"]));
-    assert!(status.lines().any(|line| row(line).starts_with(expected)), "{status}");
+    assert!(
+        status.lines().any(|line| row(line).starts_with(expected)),
+        "{status}"
+    );
 }

@@ -10,12 +10,18 @@ use crate::support::{
     chaos::{ChaosCa, Options, Problem, Validation},
 };
 
-const ZONE: (&str, &str) =
-    ("example.test", "far A 203.0.113.7\nlan A 192.168.7.7\nshut A 203.0.113.7\nshut CAA 0 issue \"other.example\"");
+const ZONE: (&str, &str) = (
+    "example.test",
+    "far A 203.0.113.7\nlan A 192.168.7.7\nshut A 203.0.113.7\nshut CAA 0 issue \"other.example\"",
+);
 
 fn failing() -> ChaosCa {
     let nobody = Problem::new("connection", "Connection refused");
-    ChaosCa::start(Options { validation: Validation::Fail(nobody), challenges: vec!["http-01"], ..Options::default() })
+    ChaosCa::start(Options {
+        validation: Validation::Fail(nobody),
+        challenges: vec!["http-01"],
+        ..Options::default()
+    })
 }
 
 /// What helps, once the CA has refused a name.
@@ -23,7 +29,9 @@ fn helps(bench: &mut Bench, name: &str) -> String {
     bench.want(&[name]);
     let report = bench.until("the failure", || {
         let reports = bench.reports();
-        reports.into_iter().find(|report| report.hosts == [name] && report.state == "waiting")
+        reports
+            .into_iter()
+            .find(|report| report.hosts == [name] && report.state == "waiting")
     });
     // When it is tried again is what it always was.
     assert!(report.next.is_some(), "{report:?}");
@@ -33,7 +41,13 @@ fn helps(bench: &mut Bench, name: &str) -> String {
         let is_it = |notice: &&gatelet::acme::notice::Notice| {
             notice.reason == reason && *notice.want == *format!("default/{name}")
         };
-        let notice = bench.told().iter().find(is_it).expect("it is told").message.clone();
+        let notice = bench
+            .told()
+            .iter()
+            .find(is_it)
+            .expect("it is told")
+            .message
+            .clone();
         assert!(notice.contains(&advice), "{notice}");
     }
     advice
@@ -52,12 +66,24 @@ fn a_name_that_failed_is_held_against_what_dns_says_and_what_the_node_has() {
                  203.0.113.7 must be your router's address, and port 80 of it lead here"
             ),
         ),
-        ("lan.example.test", "192.168.7.7, which nobody outside reaches; this node has 198.51.100.7".to_owned()),
-        ("none.example.test", "none.example.test has neither an A nor an AAAA record".to_owned()),
-        ("shut.example.test", "the CAA records of shut.example.test do not let ca.test issue".to_owned()),
+        (
+            "lan.example.test",
+            "192.168.7.7, which nobody outside reaches; this node has 198.51.100.7".to_owned(),
+        ),
+        (
+            "none.example.test",
+            "none.example.test has neither an A nor an AAAA record".to_owned(),
+        ),
+        (
+            "shut.example.test",
+            "the CAA records of shut.example.test do not let ca.test issue".to_owned(),
+        ),
     ] {
         let advice = helps(&mut bench, name);
-        assert!(advice.contains(nobody) && advice.contains(&expected), "{advice}");
+        assert!(
+            advice.contains(nobody) && advice.contains(&expected),
+            "{advice}"
+        );
     }
     bench.assert_good();
 }
@@ -67,5 +93,8 @@ fn a_dns_server_that_says_nothing_is_not_waited_for_long_and_changes_nothing() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut bench = Bench::asking(failing(), silent.local_addr().unwrap());
     let advice = helps(&mut bench, "far.example.test");
-    assert!(advice.contains("no answer within 5 s") || advice.contains("timed out"), "{advice}");
+    assert!(
+        advice.contains("no answer within 5 s") || advice.contains("timed out"),
+        "{advice}"
+    );
 }

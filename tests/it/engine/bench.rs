@@ -57,14 +57,19 @@ pub struct Time {
 
 impl Time {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { start: Instant::now(), wall: AtomicI64::new(0), passed: AtomicI64::new(0) })
+        Arc::new(Self {
+            start: Instant::now(),
+            wall: AtomicI64::new(0),
+            passed: AtomicI64::new(0),
+        })
     }
 
     /// What the engine sees.
     pub fn reading(&self) -> Reading {
         let passed = self.passed.load(Ordering::SeqCst);
         let wall = unix(std::time::SystemTime::now()) + self.wall.load(Ordering::SeqCst) + passed;
-        let monotonic = self.start.elapsed() + Duration::from_secs(u64::try_from(passed).unwrap_or(0));
+        let monotonic =
+            self.start.elapsed() + Duration::from_secs(u64::try_from(passed).unwrap_or(0));
         Reading { wall, monotonic }
     }
 
@@ -112,22 +117,57 @@ impl Bench {
     }
 
     /// On a store that may hold something already.
-    pub fn on(ca: impl Into<Arc<ChaosCa>>, store: Arc<dyn Store>, time: Arc<Time>, pace: Pace) -> Self {
+    pub fn on(
+        ca: impl Into<Arc<ChaosCa>>,
+        store: Arc<dyn Store>,
+        time: Arc<Time>,
+        pace: Pace,
+    ) -> Self {
         Self::made_of(ca.into(), store, time, pace, NOBODY)
     }
 
     /// With a DNS server, which says what it knows of names that fail.
     pub fn asking(ca: ChaosCa, resolver: SocketAddr) -> Self {
-        let pace = Pace { advice: true, ..PACE };
-        Self::made_of(ca.into(), Arc::new(Memory::default()), Time::new(), pace, resolver)
+        let pace = Pace {
+            advice: true,
+            ..PACE
+        };
+        Self::made_of(
+            ca.into(),
+            Arc::new(Memory::default()),
+            Time::new(),
+            pace,
+            resolver,
+        )
     }
 
-    fn made_of(ca: Arc<ChaosCa>, store: Arc<dyn Store>, time: Arc<Time>, pace: Pace, resolver: SocketAddr) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    fn made_of(
+        ca: Arc<ChaosCa>,
+        store: Arc<dyn Store>,
+        time: Arc<Time>,
+        pace: Pace,
+        resolver: SocketAddr,
+    ) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         ca.freeze();
         let (engine, notices) = engine(&store, &time, pace, resolver);
         let running = runtime.spawn(engine.clone().run());
-        Self { ca, time, store, engine, notices, told: Vec::new(), running, runtime, pace, resolver }
+        Self {
+            ca,
+            time,
+            store,
+            engine,
+            notices,
+            told: Vec::new(),
+            running,
+            runtime,
+            pace,
+            resolver,
+        }
     }
 
     /// The process is gone without a word, and another one starts on the same store.
@@ -166,20 +206,30 @@ impl Bench {
 
     /// Time passes, for the engine and the CA.
     pub fn pass(&self, time: Duration) {
-        self.time.passed.fetch_add(i64::try_from(time.as_secs()).unwrap(), Ordering::SeqCst);
+        self.time
+            .passed
+            .fetch_add(i64::try_from(time.as_secs()).unwrap(), Ordering::SeqCst);
         self.ca.advance(time);
         self.engine.look_again();
     }
 
-    /// Lets time pass whenever the engine waits, until everything has a certificate, somebody has to act, or `most` has
-    /// passed.
+    /// Lets time pass whenever the engine waits, until everything has a certificate, somebody has
+    /// to act, or `most` has passed.
     pub fn settle(&self, most: Duration) -> End {
         let (began, mut passed) = (Instant::now(), Duration::ZERO);
         loop {
-            assert!(began.elapsed() < Duration::from_secs(120), "no end: {:?}\n{:#?}", self.reports(), self.ca.log());
+            assert!(
+                began.elapsed() < Duration::from_secs(120),
+                "no end: {:?}\n{:#?}",
+                self.reports(),
+                self.ca.log()
+            );
             self.look();
             let reports = self.reports();
-            if reports.is_empty() || reports.iter().any(|report| report.doing.is_some() || report.state == "obtaining")
+            if reports.is_empty()
+                || reports
+                    .iter()
+                    .any(|report| report.doing.is_some() || report.state == "obtaining")
             {
                 continue;
             }
@@ -189,12 +239,18 @@ impl Bench {
             // The first that has something to do.
             // One that is valid may be due and in trouble.
             let is_open = |report: &&Report| report.state != "valid" || report.problem.is_some();
-            let waiting = reports.iter().filter(is_open).min_by_key(|report| report.next.clone());
-            let Some(waiting) = waiting else { return End::Live };
+            let waiting = reports
+                .iter()
+                .filter(is_open)
+                .min_by_key(|report| report.next.clone());
+            let Some(waiting) = waiting else {
+                return End::Live;
+            };
             let Some(next) = &waiting.next else { continue };
             let until: jiff::Timestamp = next.parse().unwrap();
             // The CA's clock is right.
-            let wait = u64::try_from(until.as_second() - self.ca.now().as_second()).unwrap_or(0) + 1;
+            let wait =
+                u64::try_from(until.as_second() - self.ca.now().as_second()).unwrap_or(0) + 1;
             passed += Duration::from_secs(wait);
             if passed > most {
                 return End::Waiting(waiting.why.clone());
@@ -221,7 +277,9 @@ impl Bench {
 
     /// Waits until every fault has had its call.
     pub fn call_comes(&self) {
-        self.until("the call comes", || self.ca.faults_left().is_empty().then_some(()));
+        self.until("the call comes", || {
+            self.ca.faults_left().is_empty().then_some(())
+        });
     }
 
     pub fn reports(&self) -> Vec<Report> {
@@ -246,7 +304,10 @@ impl Bench {
     }
 
     /// Lets something of the engine's run.
-    pub fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
         self.runtime.spawn(future)
     }
 
@@ -304,7 +365,10 @@ pub fn parts(
         time: Arc::new(move || time.reading()),
         local_ca: Arc::new(LocalCa::generate("test").unwrap()),
         challenges: Arc::default(),
-        lookup: Lookup { resolvers: vec![resolver], ..Lookup::default() },
+        lookup: Lookup {
+            resolvers: vec![resolver],
+            ..Lookup::default()
+        },
         own_addresses: Arc::new(|| vec![OWN_ADDRESS]),
         shared: None,
         notices,
@@ -317,17 +381,30 @@ pub fn parts(
 pub fn issuer(name: &str, ca: &ChaosCa, change: impl FnOnce(&mut AcmeIssuer)) -> Arc<Issuer> {
     let mut acme = AcmeIssuer {
         directory: ca.directory(),
-        roots: CertificateDer::pem_slice_iter(ca.root_pem().as_bytes()).map(Result::unwrap).collect(),
+        roots: CertificateDer::pem_slice_iter(ca.root_pem().as_bytes())
+            .map(Result::unwrap)
+            .collect(),
         ..AcmeIssuer::default()
     };
     change(&mut acme);
-    Arc::new(Issuer { name: name.into(), kind: IssuerKind::Acme(Box::new(acme)) })
+    Arc::new(Issuer {
+        name: name.into(),
+        kind: IssuerKind::Acme(Box::new(acme)),
+    })
 }
 
 /// A wish; its id is that of its first name.
 pub fn want(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<Want> {
     let id = format!("default/{}", names[0]);
-    let mut names: Vec<Name> = names.iter().map(|name| Name::parse(name).unwrap()).collect();
+    let mut names: Vec<Name> = names
+        .iter()
+        .map(|name| Name::parse(name).unwrap())
+        .collect();
     names.sort();
-    Arc::new(Want { id: id.into(), names: names.into(), issuers: issuers.into(), terms: Terms::default() })
+    Arc::new(Want {
+        id: id.into(),
+        names: names.into(),
+        issuers: issuers.into(),
+        terms: Terms::default(),
+    })
 }

@@ -31,18 +31,29 @@ pub fn folder_of_this_process() -> Option<PathBuf> {
 /// The same test in a process of its own.
 pub fn alone(test: &str, folder: &Path) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", &format!("engine::{test}"), "--nocapture"]).env(ALONE, folder);
+    command
+        .args(["--exact", &format!("engine::{test}"), "--nocapture"])
+        .env(ALONE, folder);
     command
 }
 
 fn on(folder: &Path, ca: &Arc<ChaosCa>, time: &Arc<Time>) -> Bench {
-    Bench::on(ca.clone(), store::open(folder).unwrap().0, time.clone(), PACE)
+    Bench::on(
+        ca.clone(),
+        store::open(folder).unwrap().0,
+        time.clone(),
+        PACE,
+    )
 }
 
 /// Bytes that this process has caused to be written to disks.
 fn written() -> u64 {
     let io = fs::read_to_string("/proc/self/io").unwrap();
-    io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap().parse().unwrap()
+    io.lines()
+        .find_map(|line| line.strip_prefix("write_bytes: "))
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 #[test]
@@ -50,7 +61,13 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
     const MOST: u64 = 64 * 1024;
     let Some(folder) = folder_of_this_process() else {
         let folder = Folder::new();
-        println!("{}", run(&mut alone("disk::one_renewal_writes_little_and_an_idle_day_nothing", folder.path())));
+        println!(
+            "{}",
+            run(&mut alone(
+                "disk::one_renewal_writes_little_and_an_idle_day_nothing",
+                folder.path()
+            ))
+        );
         return;
     };
     let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
@@ -58,7 +75,10 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
     bench.want(&["a.example"]);
     assert_eq!(bench.settle(HOUR), End::Live);
     assert!(written() > 0, "{} is on a disk", folder.display());
-    assert!(bench.engine.pem("default/a.example").unwrap().chain.len() > 2_800, "as long as a public CA's");
+    assert!(
+        bench.engine.pem("default/a.example").unwrap().chain.len() > 2_800,
+        "as long as a public CA's"
+    );
     let renew_when_due = || {
         let (before, issued) = (written(), bench.issued());
         bench.pass(DAY * 70);
@@ -69,12 +89,24 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
     };
     let alone: Vec<u64> = (0..30).map(|_| renew_when_due()).collect();
     // Among many others a page of the database has more to be written anew.
-    let names: Vec<String> = (0..12).map(|number| format!("shop-{number}.example")).collect();
-    bench.engine.want(names.iter().map(|name| want(&[name], &[bench.issuer(|_| {})])).collect());
+    let names: Vec<String> = (0..12)
+        .map(|number| format!("shop-{number}.example"))
+        .collect();
+    bench.engine.want(
+        names
+            .iter()
+            .map(|name| want(&[name], &[bench.issuer(|_| {})]))
+            .collect(),
+    );
     assert_eq!(bench.settle(HOUR), End::Live);
     let suggested = |name: &str| {
         let reports = bench.reports();
-        reports.iter().find(|report| *report.name == *format!("default/{name}")).unwrap().suggestion.is_some()
+        reports
+            .iter()
+            .find(|report| *report.name == *format!("default/{name}"))
+            .unwrap()
+            .suggestion
+            .is_some()
     };
     let renew = |name: &str| {
         bench.pass(DAY * 2);
@@ -88,9 +120,17 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
         assert_eq!(bench.issued(), issued + 1);
         written() - before
     };
-    let among_others: Vec<u64> = names.iter().cycle().take(36).map(|name| renew(name)).collect();
+    let among_others: Vec<u64> = names
+        .iter()
+        .cycle()
+        .take(36)
+        .map(|name| renew(name))
+        .collect();
     println!("bytes for each renewal: {alone:?}, among others {among_others:?}");
-    assert!(alone.iter().chain(&among_others).all(|cost| *cost <= MOST), "{alone:?} {among_others:?}");
+    assert!(
+        alone.iter().chain(&among_others).all(|cost| *cost <= MOST),
+        "{alone:?} {among_others:?}"
+    );
     std::thread::sleep(Duration::from_secs(1));
     let before = written();
     for _hour in 0..24 {
@@ -102,10 +142,14 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
 
 #[test]
 fn a_real_disk_that_fills_up_goes_on_serving_and_renews_after_a_start_with_space() {
-    const NAME: &str = "disk::a_real_disk_that_fills_up_goes_on_serving_and_renews_after_a_start_with_space";
+    const NAME: &str =
+        "disk::a_real_disk_that_fills_up_goes_on_serving_and_renews_after_a_start_with_space";
     let Some(folder) = folder_of_this_process() else {
         if !fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
-            || !Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success())
+            || !Command::new("unshare")
+                .args(["--mount", "true"])
+                .status()
+                .is_ok_and(|status| status.success())
         {
             eprintln!("LEFT OUT: mounts need root");
             return;
@@ -114,8 +158,13 @@ fn a_real_disk_that_fills_up_goes_on_serving_and_renews_after_a_start_with_space
         let test = alone(NAME, folder.path());
         let mut command = Command::new("unshare");
         let script = r#"mount -t tmpfs -o size=4m none "$0" && exec "$@""#;
-        command.args(["--mount", "sh", "-c", script]).arg(folder.path());
-        command.arg(test.get_program()).args(test.get_args()).env(ALONE, folder.path());
+        command
+            .args(["--mount", "sh", "-c", script])
+            .arg(folder.path());
+        command
+            .arg(test.get_program())
+            .args(test.get_args())
+            .env(ALONE, folder.path());
         println!("{}", run(&mut command));
         return;
     };
@@ -124,10 +173,15 @@ fn a_real_disk_that_fills_up_goes_on_serving_and_renews_after_a_start_with_space
     bench.want(&["a.example"]);
     assert_eq!(bench.settle(HOUR), End::Live);
     let filler = folder.join("filler");
-    run(Command::new("sh").args(["-c", r#"dd if=/dev/zero of="$0" bs=4k 2>/dev/null || true"#]).arg(&filler));
+    run(Command::new("sh")
+        .args(["-c", r#"dd if=/dev/zero of="$0" bs=4k 2>/dev/null || true"#])
+        .arg(&filler));
     bench.pass(DAY * 70);
     let end = bench.settle(HOUR * 4);
-    assert!(matches!(&end, End::Waiting(why) if why.contains("no space left")), "{end:?}");
+    assert!(
+        matches!(&end, End::Waiting(why) if why.contains("no space left")),
+        "{end:?}"
+    );
     assert_eq!(bench.engine.served().borrow().certificates.len(), 1);
     fs::remove_file(filler).unwrap();
     // With room again it goes on, without a restart.
@@ -150,7 +204,11 @@ fn a_damaged_database_is_mended_from_its_mirror_without_another_certificate() {
         bytes[from..from + 512].fill(0);
         fs::write(&database, bytes).unwrap();
         let bench = on(folder.path(), &ca, &time);
-        assert_eq!(bench.engine.served().borrow().certificates.len(), 1, "damaged from {from}");
+        assert_eq!(
+            bench.engine.served().borrow().certificates.len(),
+            1,
+            "damaged from {from}"
+        );
         bench.want(&["a.example"]);
         assert_eq!(bench.settle(HOUR), End::Live);
         assert_eq!(bench.issued(), 1, "damaged from {from}");

@@ -72,7 +72,11 @@ impl Store for Gate {
         let mut state = self.state();
         // Nothing of a process that is gone is written.
         if state.stop_after.is_some_and(|stop| state.commits >= stop) {
-            drop(self.changed.wait_while(state, |state| state.stop_after.is_some()).unwrap());
+            drop(
+                self.changed
+                    .wait_while(state, |state| state.stop_after.is_some())
+                    .unwrap(),
+            );
             return Err(StoreError::Full);
         }
         state.commits += 1;

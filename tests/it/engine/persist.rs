@@ -17,7 +17,10 @@ fn nothing_is_asked_of_the_ca_until_the_record_is_there_and_one_that_has_ended_i
     let zone = Arc::new(DnsServer::start(&[("example.test", "a A 192.0.2.1")]));
     let asked = zone.clone();
     let ca = ChaosCa::start(Options {
-        validation: Validation::Real { http_port: 1, tls_port: 1 },
+        validation: Validation::Real {
+            http_port: 1,
+            tls_port: 1,
+        },
         txt: Some(Arc::new(move |name| asked.ask(name, "TXT"))),
         challenges: vec!["http-01", "dns-01", "dns-persist-01"],
         ..Options::default()
@@ -31,19 +34,29 @@ fn nothing_is_asked_of_the_ca_until_the_record_is_there_and_one_that_has_ended_i
         other => panic!("{other:?}"),
     };
     let why = blocked();
-    let value = why.split_once(&format!("{RECORD} with the value \"")).unwrap_or_else(|| panic!("{why}")).1;
+    let value = why
+        .split_once(&format!("{RECORD} with the value \""))
+        .unwrap_or_else(|| panic!("{why}"))
+        .1;
     let value = value.split('"').next().unwrap();
     assert!(!value.contains("policy"), "{value}");
 
-    for other in [format!("{value}; persistUntil=1000000000"), value.replace("acct/", "acct/9")] {
+    for other in [
+        format!("{value}; persistUntil=1000000000"),
+        value.replace("acct/", "acct/9"),
+    ] {
         zone.add_txt("example.test", RECORD, &other);
-        bench.block_on(bench.engine.renew("a.example.test")).unwrap();
+        bench
+            .block_on(bench.engine.renew("a.example.test"))
+            .unwrap();
         assert_eq!(blocked(), why);
     }
     assert_eq!(bench.calls(Endpoint::Challenge), 0);
 
     zone.add_txt("example.test", RECORD, value);
-    bench.block_on(bench.engine.renew("a.example.test")).unwrap();
+    bench
+        .block_on(bench.engine.renew("a.example.test"))
+        .unwrap();
     assert_eq!(bench.settle(Duration::from_secs(60)), End::Live);
     assert_eq!((bench.issued(), bench.calls(Endpoint::Challenge)), (1, 1));
     bench.assert_good();

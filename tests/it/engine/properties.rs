@@ -1,4 +1,5 @@
-//! Whatever a CA, a disk and an operator do: what must always hold, held against scripts that nobody thought of.
+//! Whatever a CA, a disk and an operator do: what must always hold, held against scripts that
+//! nobody thought of.
 
 use std::{
     io,
@@ -22,7 +23,10 @@ use super::{
 };
 use crate::support::{
     Folder,
-    chaos::{Action, Ari, ChaosCa, Door, Endpoint, Fault, Nth, Options, Problem, RetryAfter, Validation, WrongChain},
+    chaos::{
+        Action, Ari, ChaosCa, Door, Endpoint, Fault, Nth, Options, Problem, RetryAfter, Validation,
+        WrongChain,
+    },
     run as run_to_end,
 };
 
@@ -98,7 +102,11 @@ fn fault(random: &mut Random) -> Fault {
         problem("somethingNew"),
     ];
     let call = u32::try_from(random.below(4)).unwrap() + 1;
-    let nth = if random.below(4) == 0 { Nth::Percent(call * 10) } else { Nth::Call(call) };
+    let nth = if random.below(4) == 0 {
+        Nth::Percent(call * 10)
+    } else {
+        Nth::Call(call)
+    };
     Fault::new(endpoint, nth, random.of(&actions))
 }
 
@@ -107,7 +115,10 @@ fn check(reports: &[Report], what: &str) {
     for report in reports {
         let moves = report.next.is_some() || report.doing.is_some() || report.state == "clock";
         match report.state.as_str() {
-            "blocked" => assert!(report.why.split_whitespace().count() >= 3, "{what}: {report:?}"),
+            "blocked" => assert!(
+                report.why.split_whitespace().count() >= 3,
+                "{what}: {report:?}"
+            ),
             _ => assert!(moves, "{what}: {report:?}"),
         }
     }
@@ -117,7 +128,12 @@ fn run(seed: u64) {
     let what = format!("seed {seed}");
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let gate = Gate::new();
-    let mut bench = Bench::on(ChaosCa::start(Options::default()), gate.clone(), Time::new(), PACE);
+    let mut bench = Bench::on(
+        ChaosCa::start(Options::default()),
+        gate.clone(),
+        Time::new(),
+        PACE,
+    );
     let issuer = bench.issuer(|_| {});
     let wishes = [
         want(&["a.example"], std::slice::from_ref(&issuer)),
@@ -125,13 +141,23 @@ fn run(seed: u64) {
     ];
     bench.engine.want(wishes.clone().into());
     for round in 0..4 {
-        bench.ca.set_faults((0..=random.below(4)).map(|_| fault(&mut random)).collect());
+        bench
+            .ca
+            .set_faults((0..=random.below(4)).map(|_| fault(&mut random)).collect());
         match random.below(8) {
-            0 => bench.ca.set_validation(Validation::Fail(Problem::new("connection", "nobody there"))),
+            0 => bench
+                .ca
+                .set_validation(Validation::Fail(Problem::new("connection", "nobody there"))),
             1 => bench.ca.set_door(Door::EndsHandshake),
             2 => gate.fails(gate.commits() + 2..gate.commits() + 5),
             3 => bench.crash(),
-            4 => bench.engine.want([want(&["a.example", "d.example"], std::slice::from_ref(&issuer))].into()),
+            4 => bench.engine.want(
+                [want(
+                    &["a.example", "d.example"],
+                    std::slice::from_ref(&issuer),
+                )]
+                .into(),
+            ),
             5 => drop(bench.block_on(bench.engine.renew("a.example"))),
             6 => drop(bench.block_on(bench.engine.revoke("a.example", None))),
             _ => bench.engine.want(wishes.clone().into()),
@@ -173,7 +199,10 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -206,9 +235,21 @@ impl Store for Keys {
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         self.0.commit(batch)?;
         let mut keys = self.1.lock().unwrap();
-        keys.extend(record::all::<Account>(&self.0)?.into_iter().map(|(_, account)| account.key));
-        keys.extend(record::all::<Job>(&self.0)?.into_iter().map(|(_, job)| job.key));
-        keys.extend(record::all::<Held>(&self.0)?.into_iter().map(|(_, held)| held.key));
+        keys.extend(
+            record::all::<Account>(&self.0)?
+                .into_iter()
+                .map(|(_, account)| account.key),
+        );
+        keys.extend(
+            record::all::<Job>(&self.0)?
+                .into_iter()
+                .map(|(_, job)| job.key),
+        );
+        keys.extend(
+            record::all::<Held>(&self.0)?
+                .into_iter()
+                .map(|(_, held)| held.key),
+        );
         Ok(())
     }
 }
@@ -218,20 +259,31 @@ fn private_keys_are_in_no_log_line() {
     // What is logged, and where to, is one for the whole process.
     if folder_of_this_process().is_none() {
         let folder = Folder::new();
-        run_to_end(&mut alone("properties::private_keys_are_in_no_log_line", folder.path()));
+        run_to_end(&mut alone(
+            "properties::private_keys_are_in_no_log_line",
+            folder.path(),
+        ));
         return;
     }
     let (lines, store) = (Lines::default(), Arc::new(Keys::default()));
-    tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(lines.clone()).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(lines.clone())
+        .init();
     let ca = ChaosCa::start(Options::default());
     ca.set_faults(vec![
-        Fault::once(Endpoint::Finalize, Action::Problem(Problem::new("serverInternal", "broken"))),
+        Fault::once(
+            Endpoint::Finalize,
+            Action::Problem(Problem::new("serverInternal", "broken")),
+        ),
         Fault::once(Endpoint::NewOrder, Action::CutAfter(7)),
     ]);
     let bench = Bench::on(ca, store.clone(), Time::new(), PACE);
     bench.want(&["a.example"]);
     assert_eq!(bench.settle(HOUR), End::Live);
-    bench.block_on(bench.engine.change_key(&bench.issuer(|_| {}))).unwrap();
+    bench
+        .block_on(bench.engine.change_key(&bench.issuer(|_| {})))
+        .unwrap();
     bench.pass(DAY * 70);
     assert_eq!(bench.settle(HOUR), End::Live);
     drop(bench);
@@ -242,7 +294,10 @@ fn private_keys_are_in_no_log_line() {
     keys.dedup();
     assert!(keys.len() >= 4, "{}", keys.len());
     for key in &keys {
-        let body: String = key.lines().filter(|line| !line.starts_with("---")).collect();
+        let body: String = key
+            .lines()
+            .filter(|line| !line.starts_with("---"))
+            .collect();
         // The secret number itself lies in the middle of a PKCS#8 document.
         for part in body.as_bytes().chunks(24).skip(2).take(3) {
             let part = std::str::from_utf8(part).unwrap();

@@ -79,12 +79,21 @@ impl Drop for Replica {
 
 impl Replica {
     fn start(runtime: &Runtime, shelf: &Arc<Shelf>) -> Self {
-        let (mut parts, _told) = parts(&(Arc::new(Memory::default()) as _), &Time::new(), PACE, NOBODY);
+        let (mut parts, _told) = parts(
+            &(Arc::new(Memory::default()) as _),
+            &Time::new(),
+            PACE,
+            NOBODY,
+        );
         let challenges = parts.challenges.clone();
         parts.shared = Some(shelf.clone());
         let engine = Arc::new(Engine::load(parts).unwrap());
         let running = runtime.spawn(engine.clone().run());
-        Self { engine, challenges, running }
+        Self {
+            engine,
+            challenges,
+            running,
+        }
     }
 
     fn want(&self, issuers: &[Arc<Issuer>]) {
@@ -93,13 +102,19 @@ impl Replica {
 
     fn is_live(&self) {
         eventually("it has a certificate", || {
-            self.engine.report().first().is_some_and(|one| one.state == "valid").then_some(())
+            self.engine
+                .report()
+                .first()
+                .is_some_and(|one| one.state == "valid")
+                .then_some(())
         });
     }
 
     /// The account by which it answers a CA.
     fn answers_by(&self) -> Option<String> {
-        let answer = self.challenges.http(NAME, "token", IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        let answer = self
+            .challenges
+            .http(NAME, "token", IpAddr::V4(Ipv4Addr::LOCALHOST))?;
         Some(answer.trim_start_matches("token.").to_owned())
     }
 
@@ -113,18 +128,29 @@ impl Replica {
 }
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 #[test]
 fn no_ca_sees_an_account_that_is_not_shared_and_nobody_makes_a_second_one() {
-    let (runtime, shelf, ca) = (runtime(), Arc::new(Shelf::default()), ChaosCa::start(Options::default()));
+    let (runtime, shelf, ca) = (
+        runtime(),
+        Arc::new(Shelf::default()),
+        ChaosCa::start(Options::default()),
+    );
     let issuers = [issuer("chaos", &ca, |_| {})];
     shelf.is_away.store(true, Ordering::SeqCst);
     let one = Replica::start(&runtime, &shelf);
     one.want(&issuers);
     let problem = eventually("it fails", || one.engine.report().first()?.problem.clone());
-    assert!(problem.class == Class::Store && problem.message.contains("nobody answers"), "{problem:?}");
+    assert!(
+        problem.class == Class::Store && problem.message.contains("nobody answers"),
+        "{problem:?}"
+    );
     assert_eq!(ca.calls(Endpoint::NewAccount), 0);
     shelf.is_away.store(false, Ordering::SeqCst);
     runtime.block_on(one.engine.renew(NAME)).unwrap();
@@ -143,8 +169,14 @@ fn the_account_of_the_issuer_that_is_asked_instead_answers_on_all_replicas() {
     let (runtime, shelf) = (runtime(), Arc::new(Shelf::default()));
     let [first, second] = [(); 2].map(|()| ChaosCa::start(Options::default()));
     let rejected = Problem::new("rejectedIdentifier", "not here").status(400);
-    first.set_faults(vec![Fault::always(Endpoint::NewOrder, Action::Problem(rejected))]);
-    let issuers = [issuer("first", &first, |_| {}), issuer("second", &second, |_| {})];
+    first.set_faults(vec![Fault::always(
+        Endpoint::NewOrder,
+        Action::Problem(rejected),
+    )]);
+    let issuers = [
+        issuer("first", &first, |_| {}),
+        issuer("second", &second, |_| {}),
+    ];
     let follower = Replica::start(&runtime, &shelf);
     follower.engine.lead(false);
     follower.want(&issuers);
@@ -157,9 +189,17 @@ fn the_account_of_the_issuer_that_is_asked_instead_answers_on_all_replicas() {
 
     // And the first one again, once it is the one that is asked.
     let rejected = Problem::new("rejectedIdentifier", "not here").status(400);
-    second.set_faults(vec![Fault::always(Endpoint::NewOrder, Action::Problem(rejected))]);
+    second.set_faults(vec![Fault::always(
+        Endpoint::NewOrder,
+        Action::Problem(rejected),
+    )]);
     first.set_faults(Vec::new());
-    let only = [issuers[0].clone(), issuer("second", &second, |acme| acme.profile = Some("shortlived".to_owned()))];
+    let only = [
+        issuers[0].clone(),
+        issuer("second", &second, |acme| {
+            acme.profile = Some("shortlived".to_owned())
+        }),
+    ];
     let before = leader.answers_by();
     for replica in [&follower, &leader] {
         replica.want(&only);

@@ -13,11 +13,13 @@ use std::{
 
 use super::gatelet::NODE;
 
-/// Listens on a port of 127.0.0.1 and answers every request with its name, the request's head and its body.
+/// Listens on a port of 127.0.0.1 and answers every request with its name, the request's head and
+/// its body.
 ///
-/// Paths make it do something else: `/slow/MS` waits before it answers, `/bytes/N` answers with N bytes, `/drip/N`
-/// sends N chunks of a byte each 50 ms, `/status/CODE` answers with that status, `/hang` never answers, `/stuck` does not
-/// even read the body. A body over 64 KiB is counted, not kept.
+/// Paths make it do something else: `/slow/MS` waits before it answers, `/bytes/N` answers with N
+/// bytes, `/drip/N` sends N chunks of a byte each 50 ms, `/status/CODE` answers with that status,
+/// `/hang` never answers, `/stuck` does not even read the body. A body over 64 KiB is counted, not
+/// kept.
 #[derive(Debug)]
 pub struct Backend {
     pub port: u16,
@@ -89,8 +91,8 @@ impl Backend {
         self.state.abandoned.load(SeqCst)
     }
 
-    /// Takes it away as a terminating pod goes: no new connections, what is in flight is answered, what is idle is
-    /// closed.
+    /// Takes it away as a terminating pod goes: no new connections, what is in flight is answered,
+    /// what is idle is closed.
     pub fn stop(&self) {
         self.state.stopping.store(true, SeqCst);
         // Wakes the accept loop, which ends with its listener.
@@ -108,12 +110,21 @@ impl Backend {
 
 /// The same for any port of 127.0.0.1.
 pub fn manifests(name: &str, host: &str, port: u16) -> String {
-    format!("{}{}{}", service(name, ""), slice(name, &[port]), ingress(name, host, ""))
+    format!(
+        "{}{}{}",
+        service(name, ""),
+        slice(name, &[port]),
+        ingress(name, host, "")
+    )
 }
 
 /// A Service without selector; `more` goes into its port, such as `appProtocol: kubernetes.io/h2c`.
 pub fn service(name: &str, more: &str) -> String {
-    let more = if more.is_empty() { String::new() } else { format!(", {more}") };
+    let more = if more.is_empty() {
+        String::new()
+    } else {
+        format!(", {more}")
+    };
     format!(
         "apiVersion: v1
 kind: Service
@@ -124,8 +135,8 @@ spec: {{ports: [{{name: main, port: 80{more}}}]}}
     )
 }
 
-/// An EndpointSlice with an endpoint for each port of 127.0.0.1. It is for the mini cluster, which alone connects to
-/// loopback. A slice has one list of ports, so each port is a slice of its own.
+/// An EndpointSlice with an endpoint for each port of 127.0.0.1. It is for the mini cluster, which
+/// alone connects to loopback. A slice has one list of ports, so each port is a slice of its own.
 pub fn slice(name: &str, ports: &[u16]) -> String {
     let mut text = String::new();
     for (number, port) in (1..).zip(ports) {
@@ -146,8 +157,8 @@ ports: [{{name: main, port: {port}}}]
     text
 }
 
-/// An Ingress for `host` with the Service of the same name; `more` are further lines of the document, such as a
-/// `tls` list of the spec.
+/// An Ingress for `host` with the Service of the same name; `more` are further lines of the
+/// document, such as a `tls` list of the spec.
 pub fn ingress(name: &str, host: &str, more: &str) -> String {
     format!(
         "apiVersion: networking.k8s.io/v1
@@ -167,12 +178,20 @@ fn serve(stream: &Arc<TcpStream>, id: u64, state: &State) {
     let _ = stream.set_nodelay(true);
     let mut reader = BufReader::with_capacity(64 * 1024, &**stream);
     loop {
-        state.idle.lock().expect("no panic").push((id, stream.clone()));
+        state
+            .idle
+            .lock()
+            .expect("no panic")
+            .push((id, stream.clone()));
         if state.stopping.load(SeqCst) {
             return;
         }
         let head = head(&mut reader);
-        state.idle.lock().expect("no panic").retain(|(other, _)| *other != id);
+        state
+            .idle
+            .lock()
+            .expect("no panic")
+            .retain(|(other, _)| *other != id);
         let Some(head) = head else { return };
         state.requests.fetch_add(1, SeqCst);
         if answer(stream, &mut reader, &head, state).is_none() {
@@ -205,11 +224,21 @@ pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-fn answer(mut stream: &TcpStream, reader: &mut BufReader<&TcpStream>, head: &str, state: &State) -> Option<()> {
+fn answer(
+    mut stream: &TcpStream,
+    reader: &mut BufReader<&TcpStream>,
+    head: &str,
+    state: &State,
+) -> Option<()> {
     let mut words = head.split(' ');
     let method = words.next()?;
     let mut path = words.next()?.split('?').next()?.split('/').skip(1);
-    let (what, number) = (path.next()?, path.next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0));
+    let (what, number) = (
+        path.next()?,
+        path.next()
+            .and_then(|text| text.parse::<u64>().ok())
+            .unwrap_or(0),
+    );
     if what == "stuck" {
         while !state.stopping.load(SeqCst) {
             thread::sleep(Duration::from_millis(20));
@@ -238,7 +267,9 @@ fn answer(mut stream: &TcpStream, reader: &mut BufReader<&TcpStream>, head: &str
             return Some(());
         }
         "drip" => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").ok()?;
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                .ok()?;
             for _ in 0..number {
                 stream.write_all(b"1\r\n.\r\n").ok()?;
                 thread::sleep(Duration::from_millis(50));
@@ -250,8 +281,11 @@ fn answer(mut stream: &TcpStream, reader: &mut BufReader<&TcpStream>, head: &str
     }
     let text = format!("{}\n{head}\n{body}", state.name);
     let status = if what == "status" { number } else { 200 };
-    let length =
-        if matches!(status, 204 | 304) { String::new() } else { format!("Content-Length: {}\r\n", text.len()) };
+    let length = if matches!(status, 204 | 304) {
+        String::new()
+    } else {
+        format!("Content-Length: {}\r\n", text.len())
+    };
     let mut answer = format!("HTTP/1.1 {status} Said\r\nContent-Type: text/plain\r\n{length}\r\n");
     if method != "HEAD" && !length.is_empty() {
         answer += &text;
@@ -286,7 +320,10 @@ fn body(reader: &mut impl BufRead, head: &str, state: &State) -> Option<String> 
             // After the last chunk come trailers, then the empty line.
             loop {
                 line.clear();
-                reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
+                reader
+                    .read_line(&mut line)
+                    .ok()
+                    .filter(|length| *length > 0)?;
                 if line == "\r\n" {
                     break;
                 }
@@ -296,7 +333,16 @@ fn body(reader: &mut impl BufRead, head: &str, state: &State) -> Option<String> 
             }
         }
     } else {
-        take(reader, field(head, "content-length").and_then(|text| text.parse().ok()).unwrap_or(0))?;
+        take(
+            reader,
+            field(head, "content-length")
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0),
+        )?;
     }
-    Some(if total > KEPT { format!("{total} bytes") } else { String::from_utf8_lossy(&kept).into_owned() })
+    Some(if total > KEPT {
+        format!("{total} bytes")
+    } else {
+        String::from_utf8_lossy(&kept).into_owned()
+    })
 }

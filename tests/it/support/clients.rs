@@ -1,5 +1,5 @@
-//! Clients that say nothing, too little, or do not take what they asked for: what an idle browser, a dead phone or an
-//! attacker leaves open. Each runs until gatelet ends it.
+//! Clients that say nothing, too little, or do not take what they asked for: what an idle browser,
+//! a dead phone or an attacker leaves open. Each runs until gatelet ends it.
 
 use std::{
     io::{self, Read, Write},
@@ -66,7 +66,12 @@ impl Default for Timeouts {
     /// The defaults of gatelet.
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { handshake: seconds(10), header: seconds(30), idle: seconds(75), stream: seconds(300) }
+        Self {
+            handshake: seconds(10),
+            header: seconds(30),
+            idle: seconds(75),
+            stream: seconds(300),
+        }
     }
 }
 
@@ -96,13 +101,18 @@ pub fn kinds() -> Vec<Kind> {
             }
             Ok(())
         }),
-        ("sends two requests and half a third", header, |wire, host| {
-            let request = get(host, "/");
-            wire.write_all(&[&request[..], &request, &request[..20]].concat())?;
-            wire.drain()
-        }),
+        (
+            "sends two requests and half a third",
+            header,
+            |wire, host| {
+                let request = get(host, "/");
+                wire.write_all(&[&request[..], &request, &request[..20]].concat())?;
+                wire.drain()
+            },
+        ),
         ("sends half a body", stream, |wire, host| {
-            let head = format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\nbegin");
+            let head =
+                format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\nbegin");
             wire.write_all(head.as_bytes())?;
             wire.drain()
         }),
@@ -128,10 +138,14 @@ pub fn kinds() -> Vec<Kind> {
             wire.write_all(PREFACE)?;
             wire.drain()
         }),
-        ("sends settings and acknowledges nothing", header, |wire, _| {
-            wire.begin(&[])?;
-            wire.drain()
-        }),
+        (
+            "sends settings and acknowledges nothing",
+            header,
+            |wire, _| {
+                wire.begin(&[])?;
+                wire.drain()
+            },
+        ),
         ("sends settings and acknowledges all", header, |wire, _| {
             wire.begin(&[])?;
             wire.acknowledge()
@@ -158,17 +172,26 @@ pub fn kinds() -> Vec<Kind> {
             wire.write_all(&frame(DATA, 0, 1, b"begin"))?;
             wire.acknowledge_until(1)
         }),
-        ("takes no answer and acknowledges all", stream, |wire, host| {
-            // No stream has a window.
-            wire.begin(&[(4, 0)])?;
-            for stream in 0..ANSWERS {
-                wire.request(host, 2 * stream + 1, &format!("/bytes/{SIZE}"), true)?;
-            }
-            wire.acknowledge_until(ANSWERS)
-        }),
+        (
+            "takes no answer and acknowledges all",
+            stream,
+            |wire, host| {
+                // No stream has a window.
+                wire.begin(&[(4, 0)])?;
+                for stream in 0..ANSWERS {
+                    wire.request(host, 2 * stream + 1, &format!("/bytes/{SIZE}"), true)?;
+                }
+                wire.acknowledge_until(ANSWERS)
+            },
+        ),
         ("takes no answer", stream, |wire, host| {
             wire.begin(&[(4, 1 << 24)])?;
-            wire.write_all(&frame(super::frames::WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes()))?;
+            wire.write_all(&frame(
+                super::frames::WINDOW_UPDATE,
+                0,
+                0,
+                &(1_u32 << 30).to_be_bytes(),
+            ))?;
             for stream in 0..ANSWERS {
                 wire.request(host, 2 * stream + 1, &format!("/bytes/{SIZE}"), true)?;
             }
@@ -182,24 +205,47 @@ pub fn kinds() -> Vec<Kind> {
         ends_after: |timeouts| timeouts.handshake,
         act: |wire, _| wire.drain(),
     }];
-    let mut add = |transports: [Transport; 2], (name, ends_after, act): (&'static str, Ends, Act)| {
-        kinds.extend(transports.map(|transport| Kind { name, transport, ends_after, act }));
+    let mut add = |transports: [Transport; 2],
+                   (name, ends_after, act): (&'static str, Ends, Act)| {
+        kinds.extend(transports.map(|transport| Kind {
+            name,
+            transport,
+            ends_after,
+            act,
+        }));
     };
-    http1.into_iter().for_each(|kind| add([Transport::Plain, Transport::Tls("http/1.1")], kind));
-    http2.into_iter().for_each(|kind| add([Transport::Plain, Transport::Tls("h2")], kind));
+    http1
+        .into_iter()
+        .for_each(|kind| add([Transport::Plain, Transport::Tls("http/1.1")], kind));
+    http2
+        .into_iter()
+        .for_each(|kind| add([Transport::Plain, Transport::Tls("h2")], kind));
     kinds
 }
 
 impl Kind {
     /// Runs one until it is over; `None` if it was not ended within `patience`.
-    pub fn run(self, http: SocketAddr, https: SocketAddr, host: &str, patience: Duration) -> Option<Ended> {
-        let addr = if self.transport == Transport::Plain { http } else { https };
+    pub fn run(
+        self,
+        http: SocketAddr,
+        https: SocketAddr,
+        host: &str,
+        patience: Duration,
+    ) -> Option<Ended> {
+        let addr = if self.transport == Transport::Plain {
+            http
+        } else {
+            https
+        };
         let mut wire = Wire::connect(addr, self.transport, host).ok()?;
         let began = Instant::now();
         wire.gives_up = began + patience;
         // Any end will do: a reset too is an end.
         let _ = (self.act)(&mut wire, host);
-        (Instant::now() < wire.gives_up).then(|| Ended { kind: self, after: began.elapsed() })
+        (Instant::now() < wire.gives_up).then(|| Ended {
+            kind: self,
+            after: began.elapsed(),
+        })
     }
 }
 
@@ -215,7 +261,12 @@ fn get(host: &str, path: &str) -> Vec<u8> {
 }
 
 fn fields(host: &str, path: &str) -> Vec<u8> {
-    block(&[(":method", "GET"), (":scheme", "https"), (":path", path), (":authority", host)])
+    block(&[
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":path", path),
+        (":authority", host),
+    ])
 }
 
 impl Wire {
@@ -236,12 +287,18 @@ impl Wire {
             }
         }
         tcp.set_read_timeout(Some(Duration::from_millis(200)))?;
-        Ok(Self { tcp, tls, gives_up: Instant::now() })
+        Ok(Self {
+            tcp,
+            tls,
+            gives_up: Instant::now(),
+        })
     }
 
     fn begin(&mut self, settings: &[(u16, u32)]) -> io::Result<()> {
-        let settings: Vec<u8> =
-            settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
+        let settings: Vec<u8> = settings
+            .iter()
+            .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
+            .collect();
         self.write_all(PREFACE)?;
         self.write_all(&frame(SETTINGS, 0, 0, &settings))
     }
@@ -308,8 +365,12 @@ impl Wire {
             while let Some(length) = frame_length(&seen) {
                 let (kind, flags) = (seen[3], seen[4]);
                 match kind {
-                    SETTINGS if flags & ACK == 0 => self.write_all(&frame(SETTINGS, ACK, 0, &[]))?,
-                    PING if flags & ACK == 0 => self.write_all(&frame(PING, ACK, 0, &seen[9..length]))?,
+                    SETTINGS if flags & ACK == 0 => {
+                        self.write_all(&frame(SETTINGS, ACK, 0, &[]))?
+                    }
+                    PING if flags & ACK == 0 => {
+                        self.write_all(&frame(PING, ACK, 0, &seen[9..length]))?
+                    }
                     RST_STREAM => over += 1,
                     DATA | HEADERS if flags & END_STREAM != 0 && streams != u32::MAX => over += 1,
                     _ => {}
@@ -320,7 +381,8 @@ impl Wire {
         Ok(())
     }
 
-    /// What comes within a moment, perhaps nothing. An end is an error, and so is the end of all patience.
+    /// What comes within a moment, perhaps nothing. An end is an error, and so is the end of all
+    /// patience.
     fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if Instant::now() >= self.gives_up {
             return Err(io::ErrorKind::TimedOut.into());
@@ -331,7 +393,14 @@ impl Wire {
         };
         match read {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(0),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
+                Ok(0)
+            }
             other => other,
         }
     }
@@ -355,13 +424,17 @@ fn frame_length(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= length).then_some(length)
 }
 
-/// Whether the server's end of a connection is closed. The client's end cannot tell before it has read everything.
+/// Whether the server's end of a connection is closed. The client's end cannot tell before it has
+/// read everything.
 fn has_ended(tcp: &TcpStream) -> bool {
-    let (Ok(client), Ok(server)) = (tcp.local_addr(), tcp.peer_addr()) else { return true };
+    let (Ok(client), Ok(server)) = (tcp.local_addr(), tcp.peer_addr()) else {
+        return true;
+    };
     !open_connections(server.port()).contains(&client.port())
 }
 
-/// The ports of the clients whose connections a server on this port of IPv4 has not closed, as the kernel lists them.
+/// The ports of the clients whose connections a server on this port of IPv4 has not closed, as the
+/// kernel lists them.
 pub fn open_connections(server: u16) -> Vec<u16> {
     const ESTABLISHED: &str = "01";
     const CLOSE_WAIT: &str = "08";

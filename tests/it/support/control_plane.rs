@@ -8,8 +8,8 @@ use std::{
 
 use super::{Folder, eventually, peers, run};
 
-/// etcd, kube-apiserver and kube-controller-manager, and a place beside them where nothing but `lo` is. Gone with its
-/// test.
+/// etcd, kube-apiserver and kube-controller-manager, and a place beside them where nothing but `lo`
+/// is. Gone with its test.
 #[derive(Debug)]
 pub struct ControlPlane {
     folder: Folder,
@@ -28,20 +28,43 @@ impl ControlPlane {
         let cluster = peers::control_plane()?;
         let may = Command::new("unshare").args(["--net", "true"]).output();
         if !may.is_ok_and(|output| output.status.success()) {
-            eprintln!("LEFT OUT: no network namespace can be made here (root is needed for the control plane)");
+            eprintln!(
+                "LEFT OUT: no network namespace can be made here (root is needed for the control plane)"
+            );
             return None;
         }
         let folder = Folder::new();
-        let mut up = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubernetes/up"));
-        up.arg(folder.path().join("cluster")).args(["sh", "-c", "echo $$ >inside.new; mv inside.new inside; exec cat"]);
-        up.current_dir(folder.path()).env("CLUSTER", cluster).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut up =
+            Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubernetes/up"));
+        up.arg(folder.path().join("cluster")).args([
+            "sh",
+            "-c",
+            "echo $$ >inside.new; mv inside.new inside; exec cat",
+        ]);
+        up.current_dir(folder.path())
+            .env("CLUSTER", cluster)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
         let mut up = up.spawn().expect("the control plane starts");
         let input = up.stdin.take();
         let inside = eventually("the control plane is ready", || {
-            assert!(up.try_wait().expect("its status").is_none(), "the control plane ended");
-            fs::read_to_string(folder.path().join("inside")).ok()?.trim().parse().ok()
+            assert!(
+                up.try_wait().expect("its status").is_none(),
+                "the control plane ended"
+            );
+            fs::read_to_string(folder.path().join("inside"))
+                .ok()?
+                .trim()
+                .parse()
+                .ok()
         });
-        Some(Self { folder, up, input, again: Vec::new(), inside })
+        Some(Self {
+            folder,
+            up,
+            input,
+            again: Vec::new(),
+            inside,
+        })
     }
 
     /// The kubeconfig of its administrator.
@@ -66,7 +89,11 @@ impl ControlPlane {
 
     pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let mut command = peers::kubectl();
-        command.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments).env("HOME", self.folder.path());
+        command
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .args(arguments)
+            .env("HOME", self.folder.path());
         self.beside(&command)
     }
 
@@ -80,14 +107,22 @@ impl ControlPlane {
     pub fn kill_api_server(&self) -> Command {
         let file = self.folder.path().join("cluster/kube-apiserver.pid");
         let pid = self.again.last().map_or_else(
-            || fs::read_to_string(file).expect("its file").trim().to_owned(),
+            || {
+                fs::read_to_string(file)
+                    .expect("its file")
+                    .trim()
+                    .to_owned()
+            },
             |child| child.id().to_string(),
         );
         let line = fs::read(format!("/proc/{pid}/cmdline")).expect("it runs");
-        let words: Vec<String> =
-            line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        let words: Vec<String> = line
+            .split(|byte| *byte == 0)
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect();
         run(Command::new("kill").args(["-KILL", &pid]));
-        // Its port is free when all its threads are gone; a zombie, if its parent does not look, has no command line.
+        // Its port is free when all its threads are gone; a zombie, if its parent does not look,
+        // has no command line.
         eventually("it is gone", || {
             let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -95,8 +130,13 @@ impl ControlPlane {
         });
         // The kernel may close its listener a moment later.
         eventually("nobody listens on its port", || {
-            let asked = self.kubectl_command(&["get", "--raw", "/version"]).output().expect("kubectl");
-            String::from_utf8_lossy(&asked.stderr).contains("refused").then_some(())
+            let asked = self
+                .kubectl_command(&["get", "--raw", "/version"])
+                .output()
+                .expect("kubectl");
+            String::from_utf8_lossy(&asked.stderr)
+                .contains("refused")
+                .then_some(())
         });
         let mut command = Command::new(&words[0]);
         command.args(&words[1..words.len() - 1]);
@@ -106,7 +146,14 @@ impl ControlPlane {
     /// Starts what was killed.
     pub fn spawn(&mut self, command: &mut Command) {
         let log = fs::File::create(self.folder.path().join("again.log")).expect("a log");
-        self.again.push(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
+        self.again.push(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(log)
+                .spawn()
+                .expect("it starts"),
+        );
     }
 }
 
@@ -124,7 +171,11 @@ impl Drop for ControlPlane {
 /// A command in the network namespace of a process.
 pub fn within(pid: u32, command: &Command) -> Command {
     let mut entered = Command::new("nsenter");
-    entered.arg(format!("--net=/proc/{pid}/ns/net")).arg("--").arg(command.get_program()).args(command.get_args());
+    entered
+        .arg(format!("--net=/proc/{pid}/ns/net"))
+        .arg("--")
+        .arg(command.get_program())
+        .args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
             Some(value) => entered.env(name, value),

@@ -25,16 +25,22 @@ pub struct DnsServer {
 }
 
 impl DnsServer {
-    /// Starts one and waits until it answers. A zone is its name and further records in the format of zone files; SOA, NS
-    /// and `ns`, the server's address, are there already.
+    /// Starts one and waits until it answers. A zone is its name and further records in the format
+    /// of zone files; SOA, NS and `ns`, the server's address, are there already.
     pub fn start(zones: &[(&str, &str)]) -> Self {
         Self::listening(SocketAddr::from(([127, 0, 0, 1], free_port())), zones)
     }
 
-    /// One that can be the system's resolver of a gatelet, see [`Self::resolves_for`]; `None`, loudly, without root.
+    /// One that can be the system's resolver of a gatelet, see [`Self::resolves_for`]; `None`,
+    /// loudly, without root.
     pub fn at_port_53(zones: &[(&str, &str)]) -> Option<Self> {
         static NEXT: AtomicU8 = AtomicU8::new(1);
-        let ip = [127, 53, (std::process::id() % 250) as u8, NEXT.fetch_add(1, Relaxed)];
+        let ip = [
+            127,
+            53,
+            (std::process::id() % 250) as u8,
+            NEXT.fetch_add(1, Relaxed),
+        ];
         let address = SocketAddr::from((ip, 53));
         if !can_mount() {
             return None;
@@ -48,16 +54,22 @@ impl DnsServer {
 
     /// Makes it the system's resolver of a gatelet that is not started yet.
     pub fn resolves_for(&self, gatelet: &mut Gatelet) {
-        let file = gatelet.folder.write("resolv.conf", &format!("nameserver {}\n", self.ip));
+        let file = gatelet
+            .folder
+            .write("resolv.conf", &format!("nameserver {}\n", self.ip));
         gatelet.mounts(&format!("mount --bind {} /etc/resolv.conf", file.display()));
     }
 
     /// Adds a TXT record, as who owns the zone.
     pub fn add_txt(&self, zone: &str, name: &str, text: &str) {
-        let update =
-            format!("server {} {}\nzone {zone}.\nupdate add {name}. 60 TXT \"{text}\"\nsend\n", self.ip, self.port);
+        let update = format!(
+            "server {} {}\nzone {zone}.\nupdate add {name}. 60 TXT \"{text}\"\nsend\n",
+            self.ip, self.port
+        );
         let file = self.folder.write("update", &update);
-        run(Command::new("knsupdate").args(["-y", &format!("hmac-sha256:{KEY}:{SECRET}")]).arg(file));
+        run(Command::new("knsupdate")
+            .args(["-y", &format!("hmac-sha256:{KEY}:{SECRET}")])
+            .arg(file));
     }
 
     /// The same at an address of loopback.
@@ -76,14 +88,23 @@ acl:\n  - id: update\n    key: {KEY}\n    action: update
 zone:\n"
         );
         for (zone, records) in zones {
-            config += &format!("  - domain: {zone}\n    storage: {at}\n    file: {zone}.zone\n    acl: update\n");
-            config += "    zonefile-sync: -1\n    zonefile-load: whole\n    journal-content: changes\n";
-            let start = format!("$ORIGIN {zone}.\n$TTL 60\n@ SOA ns admin 1 60 60 3600 1\n@ NS ns\nns A 127.0.0.1\n");
+            config += &format!(
+                "  - domain: {zone}\n    storage: {at}\n    file: {zone}.zone\n    acl: update\n"
+            );
+            config +=
+                "    zonefile-sync: -1\n    zonefile-load: whole\n    journal-content: changes\n";
+            let start = format!(
+                "$ORIGIN {zone}.\n$TTL 60\n@ SOA ns admin 1 60 60 3600 1\n@ NS ns\nns A 127.0.0.1\n"
+            );
             folder.write(&format!("{zone}.zone"), &format!("{start}{records}\n"));
         }
         let config = folder.write("knot.conf", &config);
         let log = File::create(folder.path().join("log")).expect("a log");
-        let program = if std::path::Path::new("/usr/sbin/knotd").exists() { "/usr/sbin/knotd" } else { "knotd" };
+        let program = if std::path::Path::new("/usr/sbin/knotd").exists() {
+            "/usr/sbin/knotd"
+        } else {
+            "knotd"
+        };
         let child = Command::new(program)
             .arg("-c")
             .arg(config)
@@ -92,11 +113,20 @@ zone:\n"
             .stderr(log)
             .spawn()
             .expect("knotd (Debian: knot), which tests/run installs");
-        let server = Self { port, ip, folder, child };
+        let server = Self {
+            port,
+            ip,
+            folder,
+            child,
+        };
         for (zone, _) in zones {
-            eventually(&format!("knot answers for {zone}: see {}", server.folder.path().display()), || {
-                (!server.ask(zone, "SOA").is_empty()).then_some(())
-            });
+            eventually(
+                &format!(
+                    "knot answers for {zone}: see {}",
+                    server.folder.path().display()
+                ),
+                || (!server.ask(zone, "SOA").is_empty()).then_some(()),
+            );
         }
         server
     }
@@ -119,10 +149,19 @@ zone:\n"
             kind,
         ]);
         // Before it listens, kdig fails.
-        let output = command.output().expect("kdig (Debian: knot-dnsutils), which tests/run installs");
-        let text = if output.status.success() { String::from_utf8_lossy(&output.stdout) } else { "".into() };
-        let mut lines: Vec<_> =
-            text.lines().filter(|line| !line.starts_with(";;")).map(|line| line.trim_matches('"').to_owned()).collect();
+        let output = command
+            .output()
+            .expect("kdig (Debian: knot-dnsutils), which tests/run installs");
+        let text = if output.status.success() {
+            String::from_utf8_lossy(&output.stdout)
+        } else {
+            "".into()
+        };
+        let mut lines: Vec<_> = text
+            .lines()
+            .filter(|line| !line.starts_with(";;"))
+            .map(|line| line.trim_matches('"').to_owned())
+            .collect();
         lines.sort();
         lines
     }

@@ -46,7 +46,10 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// A field block of literals without indexing and without Huffman coding (RFC 7541 section 6.2.2).
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
-    for text in fields.iter().flat_map(|(name, value)| [None, Some(name), Some(value)]) {
+    for text in fields
+        .iter()
+        .flat_map(|(name, value)| [None, Some(name), Some(value)])
+    {
         match text {
             None => block.push(0),
             Some(text) => {
@@ -82,8 +85,10 @@ impl Client {
         let mut stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        let settings: Vec<u8> =
-            settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
+        let settings: Vec<u8> = settings
+            .iter()
+            .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
+            .collect();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")?;
         stream.write_all(&frame(SETTINGS, 0, 0, &settings))?;
         Ok(Self(stream))
@@ -91,7 +96,9 @@ impl Client {
 
     /// Lets the kernel keep little of what comes.
     pub fn receive_little(&self) {
-        socket2::SockRef::from(&self.0).set_recv_buffer_size(32 * 1024).expect("a size");
+        socket2::SockRef::from(&self.0)
+            .set_recv_buffer_size(32 * 1024)
+            .expect("a size");
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -100,7 +107,12 @@ impl Client {
 
     /// Begins a request on a stream, and ends it if there is no body.
     pub fn request(&mut self, stream: u32, fields: &[(&str, &str)], ends: bool) -> io::Result<()> {
-        self.send(&frame(HEADERS, END_HEADERS | u8::from(ends), stream, &block(fields)))
+        self.send(&frame(
+            HEADERS,
+            END_HEADERS | u8::from(ends),
+            stream,
+            &block(fields),
+        ))
     }
 
     /// The next frame: kind, flags, stream, payload.
@@ -117,15 +129,24 @@ impl Client {
     pub fn outcome(&mut self, stream: u32) -> Outcome {
         loop {
             match self.next() {
-                Ok((HEADERS, _, on, block)) if on == stream => return Outcome::Status(status(&block)),
+                Ok((HEADERS, _, on, block)) if on == stream => {
+                    return Outcome::Status(status(&block));
+                }
                 Ok((RST_STREAM, _, on, code)) if on == stream => {
-                    return Outcome::Reset(u32::from_be_bytes(code[..4].try_into().expect("four bytes")));
+                    return Outcome::Reset(u32::from_be_bytes(
+                        code[..4].try_into().expect("four bytes"),
+                    ));
                 }
                 Ok((SETTINGS, 0, ..)) => {
                     let _ = self.send(&frame(SETTINGS, 1, 0, &[]));
                 }
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                    ) =>
+                {
                     panic!("no answer to stream {stream}")
                 }
                 Err(_) => return Outcome::Gone,
@@ -148,8 +169,8 @@ impl Client {
     }
 }
 
-/// The status that begins a field block: an entry of the static table, or a literal with a name from it
-/// (RFC 7541 appendix A: entries 8 to 14).
+/// The status that begins a field block: an entry of the static table, or a literal with a name
+/// from it (RFC 7541 appendix A: entries 8 to 14).
 fn status(block: &[u8]) -> u16 {
     const TABLE: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
     match *block {
@@ -160,14 +181,19 @@ fn status(block: &[u8]) -> u16 {
             let huffman = length & 0x80 != 0;
             digits(&rest[..usize::from(length & 0x7f)], huffman)
         }
-        _ => panic!("a field block begins with {:?}", &block[..block.len().min(8)]),
+        _ => panic!(
+            "a field block begins with {:?}",
+            &block[..block.len().min(8)]
+        ),
     }
 }
 
 /// Three digits, in Huffman's code (RFC 7541 appendix B) or not.
 fn digits(bytes: &[u8], huffman: bool) -> u16 {
     let text = if huffman {
-        let bits = bytes.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+        let bits = bytes
+            .iter()
+            .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
         let mut left = 8 * u32::try_from(bytes.len()).expect("short");
         let mut text = String::new();
         while text.len() < 3 {

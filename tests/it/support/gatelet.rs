@@ -92,12 +92,16 @@ impl Gatelet {
     pub fn inner_state(&self) -> PathBuf {
         match &self.mounts {
             None => self.state(),
-            Some(_) => PathBuf::from(format!("/proc/{}/root{}", self.pid(), self.state().display())),
+            Some(_) => PathBuf::from(format!(
+                "/proc/{}/root{}",
+                self.pid(),
+                self.state().display()
+            )),
         }
     }
 
-    /// Lets it run in a mount namespace of its own, which a shell script prepares, with the state folder as `$STATE`.
-    /// Needs root.
+    /// Lets it run in a mount namespace of its own, which a shell script prepares, with the state
+    /// folder as `$STATE`. Needs root.
     pub fn mounts(&mut self, script: &str) {
         self.mounts = Some(script.to_owned());
     }
@@ -123,7 +127,9 @@ impl Gatelet {
             let gatelet = command;
             command = Command::new("unshare");
             command.args(["--mount", "--propagation", "private", "sh", "-ec"]);
-            command.arg(format!("{script}\nexec \"$0\" \"$@\"")).arg(gatelet.get_program());
+            command
+                .arg(format!("{script}\nexec \"$0\" \"$@\""))
+                .arg(gatelet.get_program());
             command.env("STATE", self.state());
             for (name, value) in gatelet.get_envs() {
                 assert!(value.is_none(), "only removals");
@@ -134,14 +140,19 @@ impl Gatelet {
         if !self.extra.iter().any(|given| given == "--node") {
             command.args(["--node", NODE]);
         }
-        for (flag, port) in
-            [("--http", self.http), ("--https", self.https), ("--api", self.api), ("--admin", self.admin)]
-        {
+        for (flag, port) in [
+            ("--http", self.http),
+            ("--https", self.https),
+            ("--api", self.api),
+            ("--admin", self.admin),
+        ] {
             if !self.extra.iter().any(|given| given == flag) {
                 command.arg(flag).arg(format!("127.0.0.1:{port}"));
             }
         }
-        command.args(&self.extra).envs(self.environment.iter().cloned());
+        command
+            .args(&self.extra)
+            .envs(self.environment.iter().cloned());
         command
     }
 
@@ -151,8 +162,15 @@ impl Gatelet {
 
     /// Starts another command line; its log and its end are those of this gatelet.
     pub fn spawn_command(&mut self, mut command: Command) {
-        let log = File::options().create(true).append(true).open(self.log_path()).expect("the log");
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log")).stderr(log);
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("the log");
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the log"))
+            .stderr(log);
         self.child = Some(command.spawn().expect("gatelet starts"));
     }
 
@@ -164,7 +182,10 @@ impl Gatelet {
             if let Some(status) = child.try_wait().expect("its status") {
                 panic!("gatelet ended with {status}:\n{}", self.log());
             }
-            let answered = Command::new("curl").args(["-sf", "-m", "2", &url]).output().expect("curl");
+            let answered = Command::new("curl")
+                .args(["-sf", "-m", "2", &url])
+                .output()
+                .expect("curl");
             answered.status.success().then_some(())
         });
     }
@@ -172,7 +193,8 @@ impl Gatelet {
     /// Status and text of a page at the admin address.
     pub fn admin_page(&self, path: &str) -> (u16, String) {
         let url = format!("http://127.0.0.1:{}{path}", self.admin);
-        let said = run(Command::new("curl").args(["-sS", "-m", "20", "-w", "\n%{http_code}", &url]));
+        let said =
+            run(Command::new("curl").args(["-sS", "-m", "20", "-w", "\n%{http_code}", &url]));
         let (text, status) = said.rsplit_once('\n').expect("a status");
         (status.parse().expect("a number"), text.to_owned())
     }
@@ -183,7 +205,9 @@ impl Gatelet {
 
     /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        run(Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()));
+        run(Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.pid().to_string()));
     }
 
     /// Waits for its end.
@@ -214,7 +238,10 @@ impl Gatelet {
 
     pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let mut command = peers::kubectl();
-        command.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments);
+        command
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .args(arguments);
         command.env("HOME", self.folder.path());
         command
     }
@@ -233,41 +260,68 @@ impl Gatelet {
     /// The status for a host and path over HTTP.
     pub fn status_of(&self, host: &str, path: &str) -> u16 {
         let mut command = self.curl(host, path);
-        let output = command.args(["-o", "/dev/null", "-w", "%{http_code}"]).output().expect("curl");
-        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
+        let output = command
+            .args(["-o", "/dev/null", "-w", "%{http_code}"])
+            .output()
+            .expect("curl");
+        String::from_utf8_lossy(&output.stdout)
+            .trim()
+            .parse()
+            .unwrap_or(0)
     }
 
     /// What `status -o json` says.
     pub fn status(&self) -> serde_json::Value {
         let output = self.command(&["status", "-o", "json"]);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", super::said(&output)))
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", super::said(&output)))
     }
 
     /// Whether the process still runs.
     pub fn is_running(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| child.try_wait().expect("its status").is_none())
+        self.child
+            .as_mut()
+            .is_some_and(|child| child.try_wait().expect("its status").is_none())
     }
 
     /// Applies manifests and waits until the host gets 200.
     pub fn serve(&self, manifests: &str, host: &str) {
         self.apply(manifests);
-        eventually("the host is served", || (self.status_of(host, "/") == 200).then_some(()));
+        eventually("the host is served", || {
+            (self.status_of(host, "/") == 200).then_some(())
+        });
     }
 
     /// `curl` over HTTPS, which trusts the local CA.
     pub fn curl_tls(&self, host: &str, path: &str) -> Command {
         let mut command = Command::new("curl");
-        command.args(["-sS", "-m", "20", "--path-as-is", "--resolve", &format!("{host}:{}:127.0.0.1", self.https)]);
-        command.arg("--cacert").arg(self.inner_state().join("ca.pem"));
+        command.args([
+            "-sS",
+            "-m",
+            "20",
+            "--path-as-is",
+            "--resolve",
+            &format!("{host}:{}:127.0.0.1", self.https),
+        ]);
+        command
+            .arg("--cacert")
+            .arg(self.inner_state().join("ca.pem"));
         command.arg(format!("https://{host}:{}{path}", self.https));
         command
     }
 
     /// The most memory it ever had, in KiB, since [`Gatelet::forget_peak`].
     pub fn peak(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it is there");
-        line.trim().trim_end_matches(" kB").parse().expect("a number")
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("it is there");
+        line.trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .expect("a number")
     }
 
     /// Lets the peak be what it has now.
@@ -278,7 +332,14 @@ impl Gatelet {
     /// `curl` over HTTP; further arguments may follow.
     pub fn curl(&self, host: &str, path: &str) -> Command {
         let mut command = Command::new("curl");
-        command.args(["-sS", "-m", "20", "--path-as-is", "-H", &format!("Host: {host}")]);
+        command.args([
+            "-sS",
+            "-m",
+            "20",
+            "--path-as-is",
+            "-H",
+            &format!("Host: {host}"),
+        ]);
         command.arg(format!("http://127.0.0.1:{}{path}", self.http));
         command
     }
@@ -292,7 +353,9 @@ impl Gatelet {
     pub fn command_line(&self, arguments: &[&str]) -> Command {
         let mut command = program();
         command.args(arguments);
-        command.env("GATELET_ADMIN", format!("127.0.0.1:{}", self.admin)).env("GATELET_STATE", self.state());
+        command
+            .env("GATELET_ADMIN", format!("127.0.0.1:{}", self.admin))
+            .env("GATELET_STATE", self.state());
         command
     }
 }

@@ -41,7 +41,8 @@ impl Answer {
 
     /// Whether the server said that it closes the connection after this.
     pub fn closes(&self) -> bool {
-        self.field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        self.field("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 }
 
@@ -84,8 +85,16 @@ impl Connection {
     /// The next answer to a request other than HEAD. An end before its last byte is an error.
     pub fn answer(&mut self) -> io::Result<Answer> {
         let head = self.head()?;
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| bad("status line"))?;
-        let mut answer = Answer { status, head, body: Vec::new() };
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .ok_or_else(|| bad("status line"))?;
+        let mut answer = Answer {
+            status,
+            head,
+            body: Vec::new(),
+        };
         if matches!(status, 100..=199 | 204 | 304) {
             return Ok(answer);
         }
@@ -93,7 +102,8 @@ impl Connection {
             loop {
                 let mut line = String::new();
                 self.0.read_line(&mut line)?;
-                let size = usize::from_str_radix(line.trim(), 16).map_err(|_bad| bad("chunk size"))?;
+                let size =
+                    usize::from_str_radix(line.trim(), 16).map_err(|_bad| bad("chunk size"))?;
                 self.exactly(size + 2, &mut answer.body)?;
                 answer.body.truncate(answer.body.len() - 2);
                 if size == 0 {
@@ -102,7 +112,10 @@ impl Connection {
             }
         }
         match answer.field("content-length").map(str::parse) {
-            Some(length) => self.exactly(length.map_err(|_bad| bad("Content-Length"))?, &mut answer.body)?,
+            Some(length) => self.exactly(
+                length.map_err(|_bad| bad("Content-Length"))?,
+                &mut answer.body,
+            )?,
             None => drop(self.0.read_to_end(&mut answer.body)?),
         }
         Ok(answer)
@@ -147,7 +160,10 @@ pub fn client_config(protocols: &[&str]) -> ClientConfig {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Any(provider)))
         .with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|protocol| protocol.as_bytes().to_vec())
+        .collect();
     config
 }
 

@@ -40,7 +40,11 @@ pub struct Folder(PathBuf);
 impl Folder {
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("gatelet-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
+        let name = format!(
+            "gatelet-it-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).expect("a temporary folder");
         Self(path)
@@ -87,27 +91,44 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(began.elapsed() < Duration::from_secs(90), "waited 90 s in vain: {what}");
+        assert!(
+            began.elapsed() < Duration::from_secs(90),
+            "waited 90 s in vain: {what}"
+        );
         sleep(Duration::from_millis(10));
     }
 }
 
 /// Runs a command to its end; its standard output, or a panic with everything it said.
 pub fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?} failed:\n{}", said(&output));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?} failed:\n{}",
+        said(&output)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Everything a command said.
 pub fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// Whether mounts can be made; says loudly what is left out if not.
 pub fn can_mount() -> bool {
     let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
-    let able = root && Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success());
+    let able = root
+        && Command::new("unshare")
+            .args(["--mount", "true"])
+            .status()
+            .is_ok_and(|status| status.success());
     if !able {
         eprintln!("LEFT OUT: mounts need root");
     }

@@ -62,9 +62,18 @@ impl Pebble {
 
     fn of(program: PathBuf, options: Options) -> Self {
         let folder = Folder::new();
-        let [port, management, http_port, tls_port, dns_port, dns_management] = std::array::from_fn(|_| free_port());
+        let [
+            port,
+            management,
+            http_port,
+            tls_port,
+            dns_port,
+            dns_management,
+        ] = std::array::from_fn(|_| free_port());
         let ca = LocalCa::generate("Pebble's own server").expect("a CA");
-        let server = ca.issue_server(&["localhost"], &[[127, 0, 0, 1].into()]).expect("a certificate");
+        let server = ca
+            .issue_server(&["localhost"], &[[127, 0, 0, 1].into()])
+            .expect("a certificate");
         folder.write("root.pem", ca.root_pem());
         let mut config = json!({
             "listenAddress": format!("127.0.0.1:{port}"),
@@ -81,18 +90,38 @@ impl Pebble {
         }
         folder.write("pebble.json", &json!({"pebble": config}).to_string());
 
-        let http = if options.answers_http { format!("127.0.0.1:{http_port}") } else { String::new() };
+        let http = if options.answers_http {
+            format!("127.0.0.1:{http_port}")
+        } else {
+            String::new()
+        };
         // No IPv6 addresses: Pebble would try only them.
         let mut dns = Command::new("pebble-challtestsrv");
-        dns.args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-https01", "", "-tlsalpn01", "", "-http01", &http])
-            .args(["-dns01", &format!("127.0.0.1:{dns_port}")])
-            .args(["-management", &format!("127.0.0.1:{dns_management}")]);
+        dns.args([
+            "-defaultIPv4",
+            "127.0.0.1",
+            "-defaultIPv6",
+            "",
+            "-https01",
+            "",
+            "-tlsalpn01",
+            "",
+            "-http01",
+            &http,
+        ])
+        .args(["-dns01", &format!("127.0.0.1:{dns_port}")])
+        .args(["-management", &format!("127.0.0.1:{dns_management}")]);
         let dns = there(options.inside, dns)
             .stdout(Stdio::null())
             .stderr(File::create(folder.path().join("dns.log")).expect("a log"))
             .spawn()
             .expect("pebble-challtestsrv is installed by tests/run");
-        let Options { environment, dns_server, inside, .. } = options;
+        let Options {
+            environment,
+            dns_server,
+            inside,
+            ..
+        } = options;
         let (program, child) = (program, None);
         let mut pebble = Self {
             http_port,
@@ -132,7 +161,8 @@ impl Pebble {
         run(&mut there(self.inside, curl))
     }
 
-    /// Tells its DNS server something, such as `/set-txt` with `{"host": "_acme-challenge.a.test.", "value": "x"}`.
+    /// Tells its DNS server something, such as `/set-txt` with `{"host": "_acme-challenge.a.test.",
+    /// "value": "x"}`.
     pub fn tell_dns(&self, path: &str, what: &Value) {
         let url = format!("http://127.0.0.1:{}{path}", self.dns_management);
         let mut curl = Command::new("curl");
@@ -155,13 +185,21 @@ impl Pebble {
 
     /// Starts it after [`Self::stop`], on the same ports.
     pub fn go_on(&mut self) {
-        let log = File::options().create(true).append(true).open(self.folder.path().join("pebble.log")).expect("a log");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("pebble.log"))
+            .expect("a log");
         let mut command = Command::new(&self.program);
         command
             .arg("-config")
             .arg(self.folder.path().join("pebble.json"))
             .arg("-dnsserver")
-            .arg(self.dns_server.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], self.dns_port))).to_string())
+            .arg(
+                self.dns_server
+                    .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], self.dns_port)))
+                    .to_string(),
+            )
             .envs(self.environment.iter().copied());
         let child = there(self.inside, command)
             .stdout(log.try_clone().expect("a log"))
@@ -180,7 +218,9 @@ impl Pebble {
         // The signal is on its way; on a busy machine every thread may run on for a while.
         let stopped = |task: std::fs::DirEntry| {
             let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('T'))
         };
         eventually("Pebble stands still or runs", || {
             let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
@@ -210,8 +250,10 @@ fn listens(inside: Option<u32>, port: u16) {
     look.args(["-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}")]);
     eventually(&format!("port {port} open"), || match inside {
         None => TcpStream::connect(("127.0.0.1", port)).ok().map(drop),
-        Some(pid) => {
-            within(pid, &look).stderr(Stdio::null()).status().is_ok_and(|status| status.success()).then_some(())
-        }
+        Some(pid) => within(pid, &look)
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+            .then_some(()),
     });
 }

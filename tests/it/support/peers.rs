@@ -23,7 +23,8 @@ pub fn oldest_kubectl() -> Option<Command> {
     optional("bin/kubectl-1.29")
 }
 
-/// The components of a real control plane in one binary; `None`, loudly, where Go was not there to build it.
+/// The components of a real control plane in one binary; `None`, loudly, where Go was not there to
+/// build it.
 pub fn control_plane() -> Option<PathBuf> {
     optional("bin/cluster").map(|_| folder().join("bin/cluster"))
 }
@@ -50,7 +51,11 @@ pub fn python() -> Command {
 
 fn needed(name: &str) -> Command {
     let path = folder().join(name);
-    assert!(path.exists(), "{} is missing: run tests/run once, it installs the test peers", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run tests/run once, it installs the test peers",
+        path.display()
+    );
     Command::new(path)
 }
 
@@ -59,18 +64,26 @@ fn optional(name: &str) -> Option<Command> {
     if path.exists() {
         return Some(Command::new(path));
     }
-    eprintln!("LEFT OUT: {} is missing (it is built with Go by tests/run)", path.display());
+    eprintln!(
+        "LEFT OUT: {} is missing (it is built with Go by tests/run)",
+        path.display()
+    );
     None
 }
 
 /// A Python script of `tests/it/peers`, not started.
 pub fn script(name: &str) -> Command {
     let mut command = python();
-    command.arg("-u").arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/peers").join(name));
+    command.arg("-u").arg(
+        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/it/peers")
+            .join(name),
+    );
     command
 }
 
-/// A server of `tests/it/peers`, which prints its ports and then what happens to it. Killed with its test.
+/// A server of `tests/it/peers`, which prints its ports and then what happens to it. Killed with
+/// its test.
 #[derive(Debug)]
 pub struct Server {
     pub ports: Vec<u16>,
@@ -80,13 +93,24 @@ pub struct Server {
 
 impl Server {
     pub fn start(name: &str, arguments: &[&str]) -> Self {
-        let mut child = script(name).args(arguments).stdout(Stdio::piped()).spawn().expect("python");
+        let mut child = script(name)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let first = lines.next().expect("it prints its ports").expect("text");
-        let ports = first.split(' ').map(|port| port.parse().expect("a port")).collect();
+        let ports = first
+            .split(' ')
+            .map(|port| port.parse().expect("a port"))
+            .collect();
         let said = Arc::new(Mutex::new(Vec::new()));
         let shared = said.clone();
-        thread::spawn(move || lines.map_while(Result::ok).for_each(|line| shared.lock().expect("no panic").push(line)));
+        thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| shared.lock().expect("no panic").push(line))
+        });
         Self { ports, said, child }
     }
 

@@ -18,7 +18,8 @@ pub struct Asked {
     pub body: String,
 }
 
-/// Listens on a port of 127.0.0.1 and answers each request with the status and the JSON that the test says.
+/// Listens on a port of 127.0.0.1 and answers each request with the status and the JSON that the
+/// test says.
 #[derive(Debug)]
 pub struct WebService {
     pub port: u16,
@@ -34,7 +35,10 @@ impl WebService {
                     let (status, body) = answer(&asked);
                     let head = "Content-Type: application/json\r\nConnection: close";
                     let length = body.len();
-                    let _ = write!(&stream, "HTTP/1.1 {status} X\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}");
+                    let _ = write!(
+                        &stream,
+                        "HTTP/1.1 {status} X\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}"
+                    );
                 }
             }
         });
@@ -56,11 +60,20 @@ fn read(stream: &TcpStream) -> Option<Asked> {
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
         headers.insert(name.to_ascii_lowercase(), value.to_owned());
     }
-    let length = headers.get("content-length").map_or(0, |length| length.parse().expect("a length"));
+    let length = headers
+        .get("content-length")
+        .map_or(0, |length| length.parse().expect("a length"));
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Asked { method, path, headers, body: String::from_utf8(body).ok()? })
+    Some(Asked {
+        method,
+        path,
+        headers,
+        body: String::from_utf8(body).ok()?,
+    })
 }

@@ -30,8 +30,14 @@ async fn server(script: impl FnOnce(&str) -> Script) -> (Client, Arc<Mutex<Vec<S
                     break String::from_utf8_lossy(head).to_lowercase();
                 }
             };
-            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
-            stream.read_exact(&mut vec![0; length.unwrap_or(0)]).await.expect("a body");
+            let length = head
+                .split("content-length: ")
+                .nth(1)
+                .and_then(|rest| rest.lines().next()?.parse().ok());
+            stream
+                .read_exact(&mut vec![0; length.unwrap_or(0)])
+                .await
+                .expect("a body");
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
             let answer = match script.get_mut(&*path) {
                 Some(answers) if answers.len() > 1 => answers.remove(0),
@@ -43,11 +49,17 @@ async fn server(script: impl FnOnce(&str) -> Script) -> (Client, Arc<Mutex<Vec<S
         }
     });
     let http = Http::new(HttpSettings::new(Arc::new(UnixTime::now))).expect("roots");
-    (Client::new(http, &format!("{base}/dir")).expect("a URL"), asked)
+    (
+        Client::new(http, &format!("{base}/dir")).expect("a URL"),
+        asked,
+    )
 }
 
 fn answer(status: u16, headers: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn directory(base: &str, account: &str) -> String {
@@ -62,19 +74,34 @@ fn nonce() -> String {
 }
 
 fn bad_nonce(headers: &str) -> String {
-    answer(400, headers, r#"{"type": "urn:ietf:params:acme:error:badNonce", "detail": "old"}"#)
+    answer(
+        400,
+        headers,
+        r#"{"type": "urn:ietf:params:acme:error:badNonce", "detail": "old"}"#,
+    )
 }
 
 fn made() -> String {
-    answer(201, "location: http://ca.test/acct/1\r\n", r#"{"status": "valid"}"#)
+    answer(
+        201,
+        "location: http://ca.test/acct/1\r\n",
+        r#"{"status": "valid"}"#,
+    )
 }
 
 async fn account(client: &Client) -> Result<Replied<Account>, ClientError> {
-    client.new_account(&AccountKey::generate(), &[], None, false).await
+    client
+        .new_account(&AccountKey::generate(), &[], None, false)
+        .await
 }
 
 fn times(asked: &Mutex<Vec<String>>, path: &str) -> usize {
-    asked.lock().expect("no panic").iter().filter(|asked| *asked == path).count()
+    asked
+        .lock()
+        .expect("no panic")
+        .iter()
+        .filter(|asked| *asked == path)
+        .count()
 }
 
 #[tokio::test]
@@ -91,8 +118,18 @@ async fn refused_nonces_are_replaced_twenty_times_and_no_more() {
         }
     };
     let (client, asked) = server(refused(NONCE_RETRIES)).await;
-    assert_eq!(account(&client).await.expect("made").value.url, "http://ca.test/acct/1");
-    assert_eq!((times(&asked, "/account"), times(&asked, "/nonce"), times(&asked, "/dir")), (21, 21, 1));
+    assert_eq!(
+        account(&client).await.expect("made").value.url,
+        "http://ca.test/acct/1"
+    );
+    assert_eq!(
+        (
+            times(&asked, "/account"),
+            times(&asked, "/nonce"),
+            times(&asked, "/dir")
+        ),
+        (21, 21, 1)
+    );
     let (client, asked) = server(refused(NONCE_RETRIES + 1)).await;
     assert!(account(&client).await.expect_err("given up").is("badNonce"));
     assert_eq!(times(&asked, "/account"), 21);
@@ -104,7 +141,10 @@ async fn the_nonce_of_a_refusal_is_the_next_one() {
         HashMap::from([
             ("/dir", vec![directory(base, "account")]),
             ("/nonce", vec![nonce()]),
-            ("/account", vec![bad_nonce("replay-nonce: better\r\n"), made()]),
+            (
+                "/account",
+                vec![bad_nonce("replay-nonce: better\r\n"), made()],
+            ),
         ])
     })
     .await;
@@ -114,11 +154,23 @@ async fn the_nonce_of_a_refusal_is_the_next_one() {
 
 #[tokio::test]
 async fn a_ca_that_gives_no_nonce_is_an_error() {
-    for headers in ["".to_owned(), "replay-nonce:\r\n".to_owned(), format!("replay-nonce: {}\r\n", "n".repeat(513))] {
+    for headers in [
+        "".to_owned(),
+        "replay-nonce:\r\n".to_owned(),
+        format!("replay-nonce: {}\r\n", "n".repeat(513)),
+    ] {
         let nonce = answer(200, &headers, "");
-        let (client, _) =
-            server(|base| HashMap::from([("/dir", vec![directory(base, "account")]), ("/nonce", vec![nonce])])).await;
-        assert_eq!(account(&client).await.expect_err("no nonce").to_string(), "no nonce (HTTP 200): ");
+        let (client, _) = server(|base| {
+            HashMap::from([
+                ("/dir", vec![directory(base, "account")]),
+                ("/nonce", vec![nonce]),
+            ])
+        })
+        .await;
+        assert_eq!(
+            account(&client).await.expect_err("no nonce").to_string(),
+            "no nonce (HTTP 200): "
+        );
     }
 }
 
@@ -133,16 +185,35 @@ async fn a_resource_that_moved_is_found_in_the_new_directory() {
     })
     .await;
     // In a task of its own, as its callers do it.
-    tokio::spawn(async move { account(&client).await }).await.expect("no panic").expect("made at its new place");
-    assert_eq!((times(&asked, "/old"), times(&asked, "/new"), times(&asked, "/dir")), (1, 1, 2));
+    tokio::spawn(async move { account(&client).await })
+        .await
+        .expect("no panic")
+        .expect("made at its new place");
+    assert_eq!(
+        (
+            times(&asked, "/old"),
+            times(&asked, "/new"),
+            times(&asked, "/dir")
+        ),
+        (1, 1, 2)
+    );
 }
 
 #[tokio::test]
 async fn success_without_sense_is_told_from_a_refusal() {
     for (answered, expected) in [
-        (answer(201, "", r#"{"status": "valid"}"#), r#"no Location (HTTP 201): {"status": "valid"}"#),
-        (answer(200, "location: x\r\n", "<html>\nlog in"), "no account (HTTP 200): <html> log in"),
-        (answer(302, "location: x\r\n", ""), "neither a success nor an error (HTTP 302): "),
+        (
+            answer(201, "", r#"{"status": "valid"}"#),
+            r#"no Location (HTTP 201): {"status": "valid"}"#,
+        ),
+        (
+            answer(200, "location: x\r\n", "<html>\nlog in"),
+            "no account (HTTP 200): <html> log in",
+        ),
+        (
+            answer(302, "location: x\r\n", ""),
+            "neither a success nor an error (HTTP 302): ",
+        ),
     ] {
         let (client, _) = server(|base| {
             HashMap::from([
@@ -152,10 +223,17 @@ async fn success_without_sense_is_told_from_a_refusal() {
             ])
         })
         .await;
-        assert_eq!(account(&client).await.expect_err("nonsense").to_string(), expected);
+        assert_eq!(
+            account(&client).await.expect_err("nonsense").to_string(),
+            expected
+        );
     }
-    let (client, _) = server(|base| HashMap::from([("/dir", vec![directory(base, "account")])])).await;
-    let error = client.renewal_info("a.b").await.expect_err("not in the directory");
+    let (client, _) =
+        server(|base| HashMap::from([("/dir", vec![directory(base, "account")])])).await;
+    let error = client
+        .renewal_info("a.b")
+        .await
+        .expect_err("not in the directory");
     assert_eq!(error.to_string(), "CA does not offer renewalInfo");
 }
 
@@ -165,6 +243,10 @@ fn what_begins_with_https_goes_on_with_https() {
     let client = Client::new(http, "https://ca.test/dir").expect("a URL");
     client.checked("https://other.test/order/1").expect("fine");
     for url in ["http://ca.test/order/1", "/order/1", "ftp://ca.test/", ""] {
-        assert_eq!(client.checked(url).expect_err("not fine").kind, ErrorKind::Transport(HttpError::Url), "{url}");
+        assert_eq!(
+            client.checked(url).expect_err("not fine").kind,
+            ErrorKind::Transport(HttpError::Url),
+            "{url}"
+        );
     }
 }

@@ -71,15 +71,29 @@ impl Dialer {
     async fn stream(&self, origin: &Origin) -> Result<Box<dyn Stream>, HttpError> {
         let stream = timeout(self.connect_timeout, tcp(origin))
             .await
-            .unwrap_or_else(|_late| Err(HttpError::connect(&origin.authority(), "no answer in time")))?;
+            .unwrap_or_else(|_late| {
+                Err(HttpError::connect(&origin.authority(), "no answer in time"))
+            })?;
         // A request is one write; waiting for more of it only costs time.
         let _ = stream.set_nodelay(true);
-        if origin.tls { self.secured(origin, stream).await } else { Ok(Box::new(stream)) }
+        if origin.tls {
+            self.secured(origin, stream).await
+        } else {
+            Ok(Box::new(stream))
+        }
     }
 
-    async fn secured(&self, origin: &Origin, stream: impl Stream + 'static) -> Result<Box<dyn Stream>, HttpError> {
-        let failed = |why: String| HttpError::Tls { host: origin.authority(), why };
-        let name = ServerName::try_from(origin.host.to_string()).map_err(|error| failed(one_line(error)))?;
+    async fn secured(
+        &self,
+        origin: &Origin,
+        stream: impl Stream + 'static,
+    ) -> Result<Box<dyn Stream>, HttpError> {
+        let failed = |why: String| HttpError::Tls {
+            host: origin.authority(),
+            why,
+        };
+        let name = ServerName::try_from(origin.host.to_string())
+            .map_err(|error| failed(one_line(error)))?;
         let stream = TlsConnector::from(self.tls.clone())
             .connect(name, stream)
             .await
@@ -105,7 +119,11 @@ async fn handshake(origin: &Origin, stream: impl Stream + 'static) -> Result<Sen
 }
 
 /// A tunnel to the origin (RFC 9110 section 9.3.6).
-async fn tunnel(proxy: &Server, mut sender: Sender, origin: &Origin) -> Result<impl Stream + use<>, HttpError> {
+async fn tunnel(
+    proxy: &Server,
+    mut sender: Sender,
+    origin: &Origin,
+) -> Result<impl Stream + use<>, HttpError> {
     let host = proxy.origin.authority();
     let mut request = Request::builder()
         .method(Method::CONNECT)
@@ -115,12 +133,22 @@ async fn tunnel(proxy: &Server, mut sender: Sender, origin: &Origin) -> Result<i
     if let Some(authorization) = &proxy.authorization {
         request = request.header(header::PROXY_AUTHORIZATION, authorization);
     }
-    let request = request.body(Full::default()).map_err(|_bad| HttpError::Url)?;
-    let answer = sender.send_request(request).await.map_err(|error| HttpError::broken(&host, error))?;
+    let request = request
+        .body(Full::default())
+        .map_err(|_bad| HttpError::Url)?;
+    let answer = sender
+        .send_request(request)
+        .await
+        .map_err(|error| HttpError::broken(&host, error))?;
     if !answer.status().is_success() {
-        return Err(HttpError::Proxy { host, status: answer.status() });
+        return Err(HttpError::Proxy {
+            host,
+            status: answer.status(),
+        });
     }
-    let upgraded = hyper::upgrade::on(answer).await.map_err(|error| HttpError::broken(&host, error))?;
+    let upgraded = hyper::upgrade::on(answer)
+        .await
+        .map_err(|error| HttpError::broken(&host, error))?;
     Ok(TokioIo::new(upgraded))
 }
 
@@ -160,14 +188,25 @@ async fn resolve(host: &str) -> Result<Vec<IpAddr>, HttpError> {
     if host == "localhost" {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
-    let failed = |why: String| HttpError::Resolve { host: host.to_owned(), why };
-    // Made for every look-up, which are few: a board that booted without network has another resolv.conf by now.
+    let failed = |why: String| HttpError::Resolve {
+        host: host.to_owned(),
+        why,
+    };
+    // Made for every look-up, which are few: a board that booted without network has another
+    // resolv.conf by now.
     let resolver = hickory_resolver::TokioResolver::builder_tokio()
         .and_then(|builder| builder.build())
         .map_err(|error| failed(one_line(error)))?;
     // A name with a dot is complete: search lists would only send it to strangers first.
-    let absolute = if host.contains('.') { format!("{}.", host.trim_end_matches('.')) } else { host.to_owned() };
-    let found = resolver.lookup_ip(absolute).await.map_err(|error| failed(one_line(error)))?;
+    let absolute = if host.contains('.') {
+        format!("{}.", host.trim_end_matches('.'))
+    } else {
+        host.to_owned()
+    };
+    let found = resolver
+        .lookup_ip(absolute)
+        .await
+        .map_err(|error| failed(one_line(error)))?;
     let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = found.iter().partition(IpAddr::is_ipv6);
     let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
     let mut addresses = Vec::new();
@@ -178,5 +217,9 @@ async fn resolve(host: &str) -> Result<Vec<IpAddr>, HttpError> {
         }
         addresses.extend([pair.0, pair.1].into_iter().flatten());
     }
-    if addresses.is_empty() { Err(failed("no addresses".to_owned())) } else { Ok(addresses) }
+    if addresses.is_empty() {
+        Err(failed("no addresses".to_owned()))
+    } else {
+        Ok(addresses)
+    }
 }

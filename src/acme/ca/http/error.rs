@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-/// Why a request got no answer that can be used. Names the host; never what the URL holds beside it.
+/// Why a request got no answer that can be used. Names the host; never what the URL holds beside
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
     /// The request cannot be made: its URL has no host, or is neither http nor https.
@@ -76,15 +77,24 @@ pub enum HttpError {
 
 impl HttpError {
     pub(super) fn broken(host: &str, why: impl std::fmt::Display) -> Self {
-        Self::Broken { host: host.to_owned(), why: one_line(why) }
+        Self::Broken {
+            host: host.to_owned(),
+            why: one_line(why),
+        }
     }
 
     pub(super) fn connect(host: &str, why: impl std::fmt::Display) -> Self {
-        Self::Connect { host: host.to_owned(), why: one_line(why) }
+        Self::Connect {
+            host: host.to_owned(),
+            why: one_line(why),
+        }
     }
 }
 
 /// What other libraries say, on one line.
 pub(super) fn one_line(why: impl std::fmt::Display) -> String {
-    why.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    why.to_string()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }

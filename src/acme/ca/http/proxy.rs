@@ -1,5 +1,5 @@
-//! Proxies on the way out, as the environment names them: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in
-//! small letters or capitals.
+//! Proxies on the way out, as the environment names them: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`,
+//! `NO_PROXY`, in small letters or capitals.
 
 use std::{fmt, net::IpAddr};
 
@@ -52,12 +52,22 @@ impl Proxy {
     pub(super) fn from_variables(read: impl Fn(&str) -> Option<String>) -> Result<Self, HttpError> {
         // Small letters first, as curl does it.
         let get = |name: &str| {
-            let found = |name: &str| read(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
-            found(&name.to_ascii_lowercase()).or_else(|| found(name)).map(|value| (name.to_owned(), value))
+            let found = |name: &str| {
+                read(name)
+                    .map(|value| value.trim().to_owned())
+                    .filter(|value| !value.is_empty())
+            };
+            found(&name.to_ascii_lowercase())
+                .or_else(|| found(name))
+                .map(|value| (name.to_owned(), value))
         };
         let server = |own: &str| {
-            let Some((name, value)) = get(own).or_else(|| get("ALL_PROXY")) else { return Ok(None) };
-            Server::parse(&value).map(Some).ok_or(HttpError::ProxyUrl(name))
+            let Some((name, value)) = get(own).or_else(|| get("ALL_PROXY")) else {
+                return Ok(None);
+            };
+            Server::parse(&value)
+                .map(Some)
+                .ok_or(HttpError::ProxyUrl(name))
         };
         let not = get("NO_PROXY").map(|(_, list)| list).unwrap_or_default();
         Ok(Self {
@@ -69,9 +79,16 @@ impl Proxy {
 
     /// The proxy on the way to a server. What is on this machine is never behind one.
     pub(super) fn towards(&self, origin: &Origin) -> Option<&Server> {
-        let server = if origin.tls { self.https.as_ref() } else { self.http.as_ref() }?;
+        let server = if origin.tls {
+            self.https.as_ref()
+        } else {
+            self.http.as_ref()
+        }?;
         let address: Option<IpAddr> = origin.host.parse().ok();
-        let here = address.map_or_else(|| &*origin.host == "localhost", |address| address.is_loopback());
+        let here = address.map_or_else(
+            || &*origin.host == "localhost",
+            |address| address.is_loopback(),
+        );
         (!here && !self.not.iter().any(|not| not.covers(origin, address))).then_some(server)
     }
 }
@@ -79,19 +96,31 @@ impl Proxy {
 impl Server {
     /// A URL, or a host with a port, which means http.
     fn parse(text: &str) -> Option<Self> {
-        let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let text = if text.contains("://") {
+            text.to_owned()
+        } else {
+            format!("http://{text}")
+        };
         let uri: Uri = text.parse().ok()?;
         let origin = Origin::of(&uri).ok()?;
         let authorization = match uri.authority()?.as_str().rsplit_once('@') {
             None => None,
             Some((user, _)) => {
-                let user = if user.contains(':') { unescaped(user) } else { unescaped(&format!("{user}:")) };
-                let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(user))).ok()?;
+                let user = if user.contains(':') {
+                    unescaped(user)
+                } else {
+                    unescaped(&format!("{user}:"))
+                };
+                let mut value =
+                    HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(user))).ok()?;
                 value.set_sensitive(true);
                 Some(value)
             }
         };
-        Some(Self { origin, authorization })
+        Some(Self {
+            origin,
+            authorization,
+        })
     }
 }
 
@@ -113,7 +142,10 @@ impl Not {
             Some((name, port)) => (name, Some(port.parse().ok()?)),
             None => (item, None),
         };
-        let name = name.trim_start_matches('*').trim_start_matches('.').to_ascii_lowercase();
+        let name = name
+            .trim_start_matches('*')
+            .trim_start_matches('.')
+            .to_ascii_lowercase();
         (!name.is_empty()).then(|| Self::Name(name.into(), port))
     }
 
@@ -122,8 +154,10 @@ impl Not {
             Self::Everything => true,
             Self::Net(net) => address.is_some_and(|address| net.contains(&address)),
             Self::Name(name, port) => {
-                let below =
-                    origin.host.strip_suffix(&**name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+                let below = origin
+                    .host
+                    .strip_suffix(&**name)
+                    .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
                 below && port.is_none_or(|port| port == origin.port)
             }
         }
@@ -136,7 +170,9 @@ fn unescaped(text: &str) -> Vec<u8> {
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
         let byte = match after {
-            [high, low, ..] if *first == b'%' => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+            [high, low, ..] if *first == b'%' => {
+                hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low)
+            }
             _ => None,
         };
         out.push(byte.unwrap_or(*first));
@@ -146,5 +182,7 @@ fn unescaped(text: &str) -> Vec<u8> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }

@@ -20,29 +20,43 @@ impl Origin {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             _ => return Err(HttpError::Url),
         };
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let host = uri
+            .host()
+            .unwrap_or_default()
+            .trim_start_matches('[')
+            .trim_end_matches(']');
         if host.is_empty() {
             return Err(HttpError::Url);
         }
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        Ok(Self { tls, host: host.to_ascii_lowercase().into(), port })
+        Ok(Self {
+            tls,
+            host: host.to_ascii_lowercase().into(),
+            port,
+        })
     }
 
     /// `host:port`, with the brackets that an IPv6 address needs.
     pub(super) fn authority(&self) -> String {
         let Self { host, port, .. } = self;
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        }
     }
 
     /// The `Host` header: the port only where it is not the scheme's own (RFC 9110 section 7.2).
     pub(super) fn host_header(&self) -> Result<HeaderValue, HttpError> {
         let authority = self.authority();
         let own = if self.tls { ":443" } else { ":80" };
-        HeaderValue::from_str(authority.strip_suffix(own).unwrap_or(&authority)).map_err(|_bad| HttpError::Url)
+        HeaderValue::from_str(authority.strip_suffix(own).unwrap_or(&authority))
+            .map_err(|_bad| HttpError::Url)
     }
 }
 
-/// Where a `Location` leads that came from `base`: an absolute URL or an absolute path. Others are not in use.
+/// Where a `Location` leads that came from `base`: an absolute URL or an absolute path. Others are
+/// not in use.
 pub(in crate::acme) fn relative_to(base: &Uri, location: &str) -> Option<Uri> {
     let there: Uri = location.parse().ok()?;
     if there.scheme().is_some() {

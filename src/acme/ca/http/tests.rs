@@ -46,7 +46,10 @@ async fn say(stream: &mut (impl AsyncWrite + Unpin), text: &str) {
 }
 
 fn ok(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// A server in plain text: `serve` gets each connection with its number.
@@ -59,17 +62,24 @@ where
     let address = listener.local_addr().expect("bound");
     tokio::spawn(async move {
         for number in 0.. {
-            let Ok((stream, _)) = listener.accept().await else { return };
+            let Ok((stream, _)) = listener.accept().await else {
+                return;
+            };
             tokio::spawn(serve(stream, number));
         }
     });
     address
 }
 
-/// A server with a certificate of the CA for `ca.test`, `localhost` and 127.0.0.1; answers with the request's head.
+/// A server with a certificate of the CA for `ca.test`, `localhost` and 127.0.0.1; answers with the
+/// request's head.
 async fn tls_server(ca: &LocalCa) -> (SocketAddr, Arc<AtomicUsize>) {
-    let issued = ca.issue_server(&["ca.test", "localhost"], &[[127, 0, 0, 1].into()]).expect("a certificate");
-    let chain = CertificateDer::pem_slice_iter(issued.chain_pem.as_bytes()).collect::<Result<_, _>>().expect("PEM");
+    let issued = ca
+        .issue_server(&["ca.test", "localhost"], &[[127, 0, 0, 1].into()])
+        .expect("a certificate");
+    let chain = CertificateDer::pem_slice_iter(issued.chain_pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .expect("PEM");
     let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("PEM");
     let config = ServerConfig::builder_with_provider(crate::tls::provider())
         .with_safe_default_protocol_versions()
@@ -83,7 +93,9 @@ async fn tls_server(ca: &LocalCa) -> (SocketAddr, Arc<AtomicUsize>) {
     let address = server(move |stream, _| {
         let (acceptor, counted) = (acceptor.clone(), counted.clone());
         async move {
-            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
             counted.fetch_add(1, Relaxed);
             while let Some(head) = head(&mut stream).await {
                 say(&mut stream, &ok(&head)).await;
@@ -96,7 +108,10 @@ async fn tls_server(ca: &LocalCa) -> (SocketAddr, Arc<AtomicUsize>) {
 
 fn trusting(ca: &LocalCa) -> HttpSettings {
     let root = CertificateDer::from_pem_slice(ca.root_pem().as_bytes()).expect("a certificate");
-    HttpSettings { extra_roots: vec![root], ..settings() }
+    HttpSettings {
+        extra_roots: vec![root],
+        ..settings()
+    }
 }
 
 fn text(reply: &Reply) -> String {
@@ -109,11 +124,26 @@ async fn requests_in_a_row_share_a_connection_and_say_who_asks() {
     let (address, connections) = tls_server(&ca).await;
     let http = Http::new(trusting(&ca)).expect("roots");
     for _ in 0..3 {
-        let reply = http.send(get(&format!("https://localhost:{}/dir?x=1", address.port()))).await.expect("answered");
+        let reply = http
+            .send(get(&format!(
+                "https://localhost:{}/dir?x=1",
+                address.port()
+            )))
+            .await
+            .expect("answered");
         let head = text(&reply).to_lowercase();
         assert!(head.starts_with("get /dir?x=1 http/1.1\r\n"), "{head}");
-        assert!(head.contains(&format!("host: localhost:{}\r\n", address.port())), "{head}");
-        assert!(head.contains(&format!("user-agent: gatelet/{}\r\n", env!("CARGO_PKG_VERSION"))), "{head}");
+        assert!(
+            head.contains(&format!("host: localhost:{}\r\n", address.port())),
+            "{head}"
+        );
+        assert!(
+            head.contains(&format!(
+                "user-agent: gatelet/{}\r\n",
+                env!("CARGO_PKG_VERSION")
+            )),
+            "{head}"
+        );
     }
     assert_eq!(connections.load(Relaxed), 1);
 }
@@ -123,12 +153,33 @@ async fn certificates_are_verified_against_known_roots_and_the_time_of_the_setti
     let ca = LocalCa::generate("lab").expect("a CA");
     let (address, _) = tls_server(&ca).await;
     let url = format!("https://127.0.0.1:{}/", address.port());
-    let stranger = Http::new(settings()).expect("roots").send(get(&url)).await.expect_err("unknown root");
-    assert!(matches!(&stranger, HttpError::Tls { why, .. } if why.contains("UnknownIssuer")), "{stranger}");
-    let past = HttpSettings { time: at(0), ..trusting(&ca) };
-    let past = Http::new(past).expect("roots").send(get(&url)).await.expect_err("not valid in 1970");
-    assert!(matches!(&past, HttpError::Tls { why, .. } if why.contains("not valid yet")), "{past}");
-    Http::new(trusting(&ca)).expect("roots").send(get(&url)).await.expect("trusted");
+    let stranger = Http::new(settings())
+        .expect("roots")
+        .send(get(&url))
+        .await
+        .expect_err("unknown root");
+    assert!(
+        matches!(&stranger, HttpError::Tls { why, .. } if why.contains("UnknownIssuer")),
+        "{stranger}"
+    );
+    let past = HttpSettings {
+        time: at(0),
+        ..trusting(&ca)
+    };
+    let past = Http::new(past)
+        .expect("roots")
+        .send(get(&url))
+        .await
+        .expect_err("not valid in 1970");
+    assert!(
+        matches!(&past, HttpError::Tls { why, .. } if why.contains("not valid yet")),
+        "{past}"
+    );
+    Http::new(trusting(&ca))
+        .expect("roots")
+        .send(get(&url))
+        .await
+        .expect("trusted");
 }
 
 #[tokio::test]
@@ -147,7 +198,15 @@ async fn a_kept_connection_that_died_is_replaced_once() {
     let http = Http::new(settings()).expect("roots");
     let url = format!("http://{address}/");
     assert_eq!(text(&http.send(get(&url)).await.expect("answered")), "0");
-    assert_eq!(text(&http.send(get(&url)).await.expect("answered by a new connection")), "1");
+    assert_eq!(
+        text(
+            &http
+                .send(get(&url))
+                .await
+                .expect("answered by a new connection")
+        ),
+        "1"
+    );
 }
 
 #[tokio::test]
@@ -156,8 +215,15 @@ async fn a_new_connection_that_dies_is_an_error() {
         let _ = head(&mut stream).await;
     })
     .await;
-    let error = Http::new(settings()).expect("roots").send(get(&format!("http://{address}/"))).await.expect_err("dead");
-    assert!(matches!(&error, HttpError::Broken { host, .. } if *host == address.to_string()), "{error}");
+    let error = Http::new(settings())
+        .expect("roots")
+        .send(get(&format!("http://{address}/")))
+        .await
+        .expect_err("dead");
+    assert!(
+        matches!(&error, HttpError::Broken { host, .. } if *host == address.to_string()),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -169,21 +235,54 @@ async fn answers_that_are_late_or_large_or_no_http_are_errors() {
         } else if head.starts_with("GET /other") {
             say(&mut stream, "220 mail.example.com ESMTP\r\n").await;
         } else if head.starts_with("GET /short") {
-            say(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await;
+            say(
+                &mut stream,
+                "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+            )
+            .await;
             return;
         }
         std::future::pending::<()>().await;
     })
     .await;
     let total_timeout = Duration::from_millis(200);
-    let slow = Http::new(HttpSettings { total_timeout, ..settings() }).expect("roots");
-    let error = slow.send(get(&format!("http://{address}/never"))).await.expect_err("late");
-    assert_eq!(error, HttpError::Timeout { host: address.to_string(), after: total_timeout });
-    let http = Http::new(HttpSettings { max_body: 64, ..settings() }).expect("roots");
-    let error = http.send(get(&format!("http://{address}/large"))).await.expect_err("large");
-    assert_eq!(error, HttpError::TooLarge { host: address.to_string(), limit: 64 });
+    let slow = Http::new(HttpSettings {
+        total_timeout,
+        ..settings()
+    })
+    .expect("roots");
+    let error = slow
+        .send(get(&format!("http://{address}/never")))
+        .await
+        .expect_err("late");
+    assert_eq!(
+        error,
+        HttpError::Timeout {
+            host: address.to_string(),
+            after: total_timeout
+        }
+    );
+    let http = Http::new(HttpSettings {
+        max_body: 64,
+        ..settings()
+    })
+    .expect("roots");
+    let error = http
+        .send(get(&format!("http://{address}/large")))
+        .await
+        .expect_err("large");
+    assert_eq!(
+        error,
+        HttpError::TooLarge {
+            host: address.to_string(),
+            limit: 64
+        }
+    );
     for path in ["other", "short"] {
-        let error = http.send(get(&format!("http://{address}/{path}"))).await.expect_err("broken");
+        let error = http
+            .send(get(&format!("http://{address}/{path}")))
+            .await
+            .expect_err("broken");
         assert!(matches!(error, HttpError::Broken { .. }), "{error}");
         assert_eq!(error.to_string().lines().count(), 1);
     }
@@ -195,7 +294,9 @@ async fn redirects_are_followed_for_get_and_never_for_post() {
         while let Some(head) = head(&mut stream).await {
             let answer = match head.split(' ').nth(1) {
                 Some("/new") => ok("here"),
-                Some("/round") => "HTTP/1.1 302 Found\r\nlocation: /round\r\ncontent-length: 0\r\n\r\n".to_owned(),
+                Some("/round") => {
+                    "HTTP/1.1 302 Found\r\nlocation: /round\r\ncontent-length: 0\r\n\r\n".to_owned()
+                }
                 _ => "HTTP/1.1 301 Moved\r\nlocation: /new\r\ncontent-length: 0\r\n\r\n".to_owned(),
             };
             say(&mut stream, &answer).await;
@@ -203,24 +304,51 @@ async fn redirects_are_followed_for_get_and_never_for_post() {
     })
     .await;
     let http = Http::new(settings()).expect("roots");
-    assert_eq!(text(&http.send(get(&format!("http://{address}/old"))).await.expect("followed")), "here");
-    assert_eq!(http.send(get(&format!("http://{address}/round"))).await.expect("given up").status, 302);
-    let post = Request::post(format!("http://{address}/old")).body(Bytes::new()).expect("a request");
+    assert_eq!(
+        text(
+            &http
+                .send(get(&format!("http://{address}/old")))
+                .await
+                .expect("followed")
+        ),
+        "here"
+    );
+    assert_eq!(
+        http.send(get(&format!("http://{address}/round")))
+            .await
+            .expect("given up")
+            .status,
+        302
+    );
+    let post = Request::post(format!("http://{address}/old"))
+        .body(Bytes::new())
+        .expect("a request");
     assert_eq!(http.send(post).await.expect("as it is").status, 301);
 }
 
 /// A proxy that asks for a user, and tunnels or says what it was asked for.
 async fn proxy() -> SocketAddr {
     server(|mut stream, _| async move {
-        let Some(head) = head(&mut stream).await else { return };
+        let Some(head) = head(&mut stream).await else {
+            return;
+        };
         // `user:p@ss`
-        if !head.to_lowercase().contains("proxy-authorization: basic dxnlcjpwqhnz\r\n") {
+        if !head
+            .to_lowercase()
+            .contains("proxy-authorization: basic dxnlcjpwqhnz\r\n")
+        {
             return say(&mut stream, "HTTP/1.1 407 Who\r\ncontent-length: 0\r\n\r\n").await;
         }
         let mut words = head.split(' ');
         if words.next() == Some("CONNECT") {
-            let port = words.next().and_then(|host| host.rsplit_once(':')).expect("a host with a port").1;
-            let mut server = TcpStream::connect(format!("127.0.0.1:{port}")).await.expect("there");
+            let port = words
+                .next()
+                .and_then(|host| host.rsplit_once(':'))
+                .expect("a host with a port")
+                .1;
+            let mut server = TcpStream::connect(format!("127.0.0.1:{port}"))
+                .await
+                .expect("there");
             say(&mut stream, "HTTP/1.1 200 OK\r\n\r\n").await;
             let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
         } else {
@@ -232,7 +360,10 @@ async fn proxy() -> SocketAddr {
 
 fn from(variables: &[(&str, &str)]) -> Result<Proxy, HttpError> {
     Proxy::from_variables(|name| {
-        variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        variables
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| (*value).to_owned())
     })
 }
 
@@ -243,18 +374,49 @@ async fn servers_are_reached_through_proxies_that_want_a_password() {
     let proxy = proxy().await;
     let url = format!("http://user:p%40ss@{proxy}");
     let proxied = from(&[("https_proxy", &url), ("HTTP_PROXY", &url)]).expect("URLs");
-    assert!(!format!("{proxied:?}").contains("ss"), "no passwords in logs");
-    let http = Http::new(HttpSettings { proxy: proxied, ..trusting(&ca) }).expect("roots");
-    let reply = http.send(get(&format!("https://ca.test:{}/dir", address.port()))).await.expect("through the tunnel");
+    assert!(
+        !format!("{proxied:?}").contains("ss"),
+        "no passwords in logs"
+    );
+    let http = Http::new(HttpSettings {
+        proxy: proxied,
+        ..trusting(&ca)
+    })
+    .expect("roots");
+    let reply = http
+        .send(get(&format!("https://ca.test:{}/dir", address.port())))
+        .await
+        .expect("through the tunnel");
     let head = text(&reply).to_lowercase();
-    assert!(head.starts_with("get /dir ") && !head.contains("authorization"), "{head}");
-    let plain = text(&http.send(get("http://hook.test/a?b")).await.expect("answered by the proxy"));
-    assert!(plain.starts_with("GET http://hook.test:80/a?b HTTP/1.1\r\n"), "{plain}");
+    assert!(
+        head.starts_with("get /dir ") && !head.contains("authorization"),
+        "{head}"
+    );
+    let plain = text(
+        &http
+            .send(get("http://hook.test/a?b"))
+            .await
+            .expect("answered by the proxy"),
+    );
+    assert!(
+        plain.starts_with("GET http://hook.test:80/a?b HTTP/1.1\r\n"),
+        "{plain}"
+    );
 
     let nobody = from(&[("ALL_PROXY", &proxy.to_string())]).expect("a URL");
-    let http = Http::new(HttpSettings { proxy: nobody, ..trusting(&ca) }).expect("roots");
-    let error = http.send(get("https://ca.test/")).await.expect_err("refused");
-    assert_eq!(error.to_string(), format!("proxy {proxy} answers 407 Proxy Authentication Required"));
+    let http = Http::new(HttpSettings {
+        proxy: nobody,
+        ..trusting(&ca)
+    })
+    .expect("roots");
+    let error = http
+        .send(get("https://ca.test/"))
+        .await
+        .expect_err("refused");
+    assert_eq!(
+        error.to_string(),
+        format!("proxy {proxy} answers 407 Proxy Authentication Required")
+    );
 }
 
 #[test]
@@ -262,39 +424,80 @@ fn no_proxy_exempts_names_addresses_networks_and_this_machine() {
     let all = ("https_proxy", "http://192.0.2.1:3128");
     let proxied = |not: &str, url: &str| {
         let origin = Origin::of(&url.parse().expect("a URL")).expect("a host");
-        from(&[all, ("NO_PROXY", not)]).expect("a URL").towards(&origin).is_some()
+        from(&[all, ("NO_PROXY", not)])
+            .expect("a URL")
+            .towards(&origin)
+            .is_some()
     };
     assert!(proxied("", "https://acme.example/"));
     assert!(!proxied("", "https://127.0.0.9:14000/"));
     assert!(!proxied("", "https://[::1]/"));
     assert!(!proxied("", "https://LOCALHOST/"));
-    assert!(!proxied("", "http://hook.example/"), "the variable is for https");
-    for not in ["*", "example", ".example", "*.example", "a.test, acme.example", "acme.example:443"] {
+    assert!(
+        !proxied("", "http://hook.example/"),
+        "the variable is for https"
+    );
+    for not in [
+        "*",
+        "example",
+        ".example",
+        "*.example",
+        "a.test, acme.example",
+        "acme.example:443",
+    ] {
         assert!(!proxied(not, "https://acme.example/"), "{not}");
     }
-    for not in ["ample", "acme.example:8443", "sub.acme.example", "192.0.2.0/24", ","] {
+    for not in [
+        "ample",
+        "acme.example:8443",
+        "sub.acme.example",
+        "192.0.2.0/24",
+        ",",
+    ] {
         assert!(proxied(not, "https://acme.example/"), "{not}");
     }
     assert!(!proxied("10.0.0.0/8,2001:db8::/32", "https://10.1.2.3/"));
-    assert!(!proxied("10.0.0.0/8,2001:db8::/32", "https://[2001:db8::7]/"));
+    assert!(!proxied(
+        "10.0.0.0/8,2001:db8::/32",
+        "https://[2001:db8::7]/"
+    ));
     assert!(proxied("10.0.0.0/8", "https://11.1.2.3/"));
 }
 
 #[test]
 fn a_proxy_variable_that_is_no_url_is_named_without_its_value() {
     let error = from(&[("ALL_PROXY", "socks5://user:secret@192.0.2.1")]).expect_err("not spoken");
-    assert_eq!(error.to_string(), "ALL_PROXY is not the http or https URL of a proxy");
+    assert_eq!(
+        error.to_string(),
+        "ALL_PROXY is not the http or https URL of a proxy"
+    );
 }
 
 #[tokio::test]
 async fn a_name_or_port_that_nobody_has_is_an_error_that_names_it() {
     let http = Http::new(settings()).expect("roots");
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("bound");
-    let error = http.send(get(&format!("http://{free}/"))).await.expect_err("nobody listens");
-    assert!(error.to_string().starts_with(&format!("cannot connect to {free}: ")), "{error}");
+    let free = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port")
+        .local_addr()
+        .expect("bound");
+    let error = http
+        .send(get(&format!("http://{free}/")))
+        .await
+        .expect_err("nobody listens");
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("cannot connect to {free}: ")),
+        "{error}"
+    );
     for url in ["ftp://ca.test/", "/dir", "https:///"] {
         let request = Request::get(url).body(Bytes::new());
         let Ok(request) = request else { continue };
-        assert_eq!(http.send(request).await.expect_err("no URL"), HttpError::Url, "{url}");
+        assert_eq!(
+            http.send(request).await.expect_err("no URL"),
+            HttpError::Url,
+            "{url}"
+        );
     }
 }

@@ -3,7 +3,9 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use super::*;
 
 fn part(jws: &Value, name: &str) -> Vec<u8> {
-    URL_SAFE_NO_PAD.decode(jws[name].as_str().expect("text")).expect("base64url")
+    URL_SAFE_NO_PAD
+        .decode(jws[name].as_str().expect("text"))
+        .expect("base64url")
 }
 
 fn json(bytes: &[u8]) -> Value {
@@ -15,7 +17,11 @@ fn opened(jws: &Value, jwk: &Value) -> (Value, Vec<u8>) {
     let mut point = vec![4];
     point.extend(part(jwk, "x"));
     point.extend(part(jwk, "y"));
-    let input = format!("{}.{}", jws["protected"].as_str().expect("text"), jws["payload"].as_str().expect("text"));
+    let input = format!(
+        "{}.{}",
+        jws["protected"].as_str().expect("text"),
+        jws["payload"].as_str().expect("text")
+    );
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
         .verify(input.as_bytes(), &part(jws, "signature"))
         .expect("a good signature");
@@ -30,7 +36,10 @@ fn the_thumbprint_is_that_of_rfc_7638() {
         r#"ZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-"#,
         r#"csFCur-kEgU8awapJzKnqDKgw"}"#
     );
-    assert_eq!(thumbprint(canonical), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    assert_eq!(
+        thumbprint(canonical),
+        "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+    );
 }
 
 #[test]
@@ -38,34 +47,64 @@ fn requests_are_signed_by_the_key_that_is_stored() {
     let made = AccountKey::generate();
     let key = AccountKey::from_pkcs8(made.pkcs8()).expect("its own form");
     assert_eq!(key.thumbprint(), made.thumbprint());
-    assert_eq!(thumbprint(&key.jwk().to_string()), key.thumbprint(), "the JWK is in canonical order");
+    assert_eq!(
+        thumbprint(&key.jwk().to_string()),
+        key.thumbprint(),
+        "the JWK is in canonical order"
+    );
 
-    let (protected, payload) =
-        opened(&json(key.request(Signer::Key, "n1", "https://ca.test/new", "{}").as_bytes()), &made.jwk());
-    assert_eq!(protected, json!({"alg": "ES256", "jwk": made.jwk(), "nonce": "n1", "url": "https://ca.test/new"}));
+    let (protected, payload) = opened(
+        &json(
+            key.request(Signer::Key, "n1", "https://ca.test/new", "{}")
+                .as_bytes(),
+        ),
+        &made.jwk(),
+    );
+    assert_eq!(
+        protected,
+        json!({"alg": "ES256", "jwk": made.jwk(), "nonce": "n1", "url": "https://ca.test/new"})
+    );
     assert_eq!(payload, b"{}");
 
     let signer = Signer::Account("https://ca.test/acct/1");
-    let (protected, payload) =
-        opened(&json(key.request(signer, "n2", "https://ca.test/o", "").as_bytes()), &made.jwk());
+    let (protected, payload) = opened(
+        &json(
+            key.request(signer, "n2", "https://ca.test/o", "")
+                .as_bytes(),
+        ),
+        &made.jwk(),
+    );
     let kid = "https://ca.test/acct/1";
-    assert_eq!(protected, json!({"alg": "ES256", "kid": kid, "nonce": "n2", "url": "https://ca.test/o"}));
+    assert_eq!(
+        protected,
+        json!({"alg": "ES256", "kid": kid, "nonce": "n2", "url": "https://ca.test/o"})
+    );
     assert_eq!(payload, b"");
 }
 
 #[test]
 fn a_new_key_takes_over_by_its_own_signature() {
     let (old, new) = (AccountKey::generate(), AccountKey::generate());
-    let inner = json(new.takes_over(&old, "https://ca.test/acct/1", "https://ca.test/change").as_bytes());
+    let inner = json(
+        new.takes_over(&old, "https://ca.test/acct/1", "https://ca.test/change")
+            .as_bytes(),
+    );
     let (protected, payload) = opened(&inner, &new.jwk());
-    assert_eq!(protected, json!({"alg": "ES256", "jwk": new.jwk(), "url": "https://ca.test/change"}));
-    assert_eq!(json(&payload), json!({"account": "https://ca.test/acct/1", "oldKey": old.jwk()}));
+    assert_eq!(
+        protected,
+        json!({"alg": "ES256", "jwk": new.jwk(), "url": "https://ca.test/change"})
+    );
+    assert_eq!(
+        json(&payload),
+        json!({"account": "https://ca.test/acct/1", "oldKey": old.jwk()})
+    );
 }
 
 #[test]
 fn an_external_account_binds_the_account_key() {
     let secret = b"a key of the CA's operator";
-    let external = ExternalAccount::new("kid-1", &URL_SAFE_NO_PAD.encode(secret)).expect("base64url");
+    let external =
+        ExternalAccount::new("kid-1", &URL_SAFE_NO_PAD.encode(secret)).expect("base64url");
     let key = AccountKey::generate();
     let binding = external.binding(&key, "https://ca.test/new");
     assert_eq!(
@@ -73,19 +112,37 @@ fn an_external_account_binds_the_account_key() {
         json!({"alg": "HS256", "kid": "kid-1", "url": "https://ca.test/new"})
     );
     assert_eq!(json(&part(&binding, "payload")), key.jwk());
-    let input = format!("{}.{}", binding["protected"].as_str().unwrap(), binding["payload"].as_str().unwrap());
+    let input = format!(
+        "{}.{}",
+        binding["protected"].as_str().unwrap(),
+        binding["payload"].as_str().unwrap()
+    );
     let verify = hmac::Key::new(hmac::HMAC_SHA256, secret);
-    hmac::verify(&verify, input.as_bytes(), &part(&binding, "signature")).expect("a good signature");
+    hmac::verify(&verify, input.as_bytes(), &part(&binding, "signature"))
+        .expect("a good signature");
 }
 
 #[test]
 fn keys_that_cannot_be_used_are_errors_and_no_key_is_shown() {
-    assert_eq!(AccountKey::from_pkcs8(b"nothing").expect_err("no key"), KeyError::Pkcs8);
+    assert_eq!(
+        AccountKey::from_pkcs8(b"nothing").expect_err("no key"),
+        KeyError::Pkcs8
+    );
     for text in ["", "not base64!", "a"] {
-        assert_eq!(ExternalAccount::new("kid", text).expect_err("no key"), KeyError::Hmac, "{text}");
+        assert_eq!(
+            ExternalAccount::new("kid", text).expect_err("no key"),
+            KeyError::Hmac,
+            "{text}"
+        );
     }
     ExternalAccount::new("kid", "YWI=\n").expect("padding and a line's end are as files have them");
     let key = AccountKey::generate();
-    let shown = format!("{key:?} {:?}", ExternalAccount::new("kid-1", "c2VjcmV0").expect("base64url"));
-    assert_eq!(shown, format!("AccountKey({}) ExternalAccount(kid-1)", key.thumbprint()));
+    let shown = format!(
+        "{key:?} {:?}",
+        ExternalAccount::new("kid-1", "c2VjcmV0").expect("base64url")
+    );
+    assert_eq!(
+        shown,
+        format!("AccountKey({}) ExternalAccount(kid-1)", key.thumbprint())
+    );
 }

@@ -12,12 +12,24 @@ fn words_that_are_not_known_are_kept() {
         {"type": "ip", "value": "home"}, {"value": "a.test", "type": "dns"}]"#;
     let named: Vec<Identifier> = serde_json::from_str(named).expect("identifiers");
     let named: Vec<_> = named.iter().map(ToString::to_string).collect();
-    assert_eq!(named, ["permanent-identifier:x", "2001:db8::1", "ip:home", "a.test"]);
+    assert_eq!(
+        named,
+        ["permanent-identifier:x", "2001:db8::1", "ip:home", "a.test"]
+    );
 }
 
 #[test]
 fn every_status_is_read_as_it_is_written() {
-    for word in ["pending", "processing", "ready", "valid", "invalid", "deactivated", "expired", "revoked"] {
+    for word in [
+        "pending",
+        "processing",
+        "ready",
+        "valid",
+        "invalid",
+        "deactivated",
+        "expired",
+        "revoked",
+    ] {
         let status: Status = serde_json::from_str(&format!("{word:?}")).expect("a word");
         assert!(!matches!(status, Status::Other(_)), "{word}");
         assert_eq!(status.to_string(), word);
@@ -34,22 +46,35 @@ fn an_authorization_keeps_what_its_challenges_say() {
          "error": {"type": "urn:ietf:params:acme:error:connection", "detail": "refused"}}]}"#;
     let read: Authorization = serde_json::from_str(text).expect("an authorization");
     assert!(read.wildcard);
-    let [persist, http] = &*read.challenges else { panic!("two challenges: {read:?}") };
+    let [persist, http] = &*read.challenges else {
+        panic!("two challenges: {read:?}")
+    };
     assert_eq!(persist.issuer_domain_names, ["ca.test", "ca.example"]);
-    assert_eq!(persist.account_uri.as_deref(), Some("https://ca.test/acct/1"));
+    assert_eq!(
+        persist.account_uri.as_deref(),
+        Some("https://ca.test/acct/1")
+    );
     assert_eq!(http.token.as_deref(), Some("t"));
-    assert_eq!(http.error.as_ref().map(ToString::to_string).as_deref(), Some("refused (connection)"));
+    assert_eq!(
+        http.error.as_ref().map(ToString::to_string).as_deref(),
+        Some("refused (connection)")
+    );
 }
 
 #[test]
 fn a_renewal_window_must_end_after_it_begins() {
     let window = |start: &str, end: &str| {
-        let text = format!(r#"{{"suggestedWindow": {{"start": "{start}", "end": "{end}"}}, "explanationURL": "e"}}"#);
+        let text = format!(
+            r#"{{"suggestedWindow": {{"start": "{start}", "end": "{end}"}}, "explanationURL": "e"}}"#
+        );
         RenewalInfo::of(serde_json::from_str(&text).ok()?)
     };
     let (early, late) = ("2026-08-01T00:00:00Z", "2026-08-01T02:00:01.5+02:00");
     let read = window(early, late).expect("a window");
-    assert_eq!((read.start, read.end, read.explanation_url.as_deref()), (1_785_542_400, 1_785_542_401, Some("e")));
+    assert_eq!(
+        (read.start, read.end, read.explanation_url.as_deref()),
+        (1_785_542_400, 1_785_542_401, Some("e"))
+    );
     assert_eq!(window(late, early), None);
     assert_eq!(window(early, early), None);
     assert_eq!(window(early, "soon"), None);
@@ -63,10 +88,23 @@ fn null_free<T: DeserializeOwned>(text: &str) -> Option<T> {
 fn null_is_as_good_as_nothing() {
     let text = r#"{"newNonce": "n", "newAccount": "a", "newOrder": "o", "keyChange": null,
         "meta": {"caaIdentities": null, "profiles": null, "externalAccountRequired": null}}"#;
-    assert_eq!(null_free::<Directory>(text).expect("a directory").meta, Meta::default());
+    assert_eq!(
+        null_free::<Directory>(text).expect("a directory").meta,
+        Meta::default()
+    );
     let text = r#"{"status": "valid", "identifier": {"type": "dns", "value": "a.test"}, "wildcard": null, "challenges": null}"#;
-    assert_eq!(null_free::<Authorization>(text).expect("an authorization").challenges, []);
-    assert_eq!(null_free::<Account>(r#"{"status": "valid", "contact": null}"#).expect("one").contact, [""; 0]);
+    assert_eq!(
+        null_free::<Authorization>(text)
+            .expect("an authorization")
+            .challenges,
+        []
+    );
+    assert_eq!(
+        null_free::<Account>(r#"{"status": "valid", "contact": null}"#)
+            .expect("one")
+            .contact,
+        [""; 0]
+    );
 }
 
 /// The certificate of RFC 9773 appendix A.
@@ -83,7 +121,10 @@ yNQwCgYIKoZIzj0EAwIDRwAwRAIge09+S5TZAlw5tgtiVvuERV6cT4mfutXIlwTb
 #[test]
 fn the_identifier_is_that_of_rfc_9773() {
     let certificate = CertificateDer::from_pem_slice(EXAMPLE.as_bytes()).expect("PEM");
-    assert_eq!(ari_id(&certificate).as_deref(), Some("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"));
+    assert_eq!(
+        ari_id(&certificate).as_deref(),
+        Some("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE")
+    );
 }
 
 #[test]

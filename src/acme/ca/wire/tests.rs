@@ -4,14 +4,19 @@ use super::*;
 
 fn read(status: u16, body: &str) -> String {
     let status = StatusCode::from_u16(status).expect("a status");
-    let reply = Reply { status, headers: HeaderMap::new(), body: body.to_owned().into() };
+    let reply = Reply {
+        status,
+        headers: HeaderMap::new(),
+        body: body.to_owned().into(),
+    };
     String::from_utf8(readable(&reply).to_vec()).expect("text")
 }
 
 #[test]
 fn every_error_is_a_problem_document_for_the_crate() {
-    let expected =
-        |kind: &str, detail: &str| format!(r#"{{"detail":"{detail}","type":"urn:ietf:params:acme:error:{kind}"}}"#);
+    let expected = |kind: &str, detail: &str| {
+        format!(r#"{{"detail":"{detail}","type":"urn:ietf:params:acme:error:{kind}"}}"#)
+    };
     assert_eq!(read(502, "<html>"), expected("", "HTTP 502 Bad Gateway"));
     let quoted = r#"{"type":"urn:ietf:params:acme:error:badNonce","detail":"old","status":"400","subproblems":null}"#;
     assert_eq!(read(400, quoted), expected("badNonce", "old"));
@@ -20,6 +25,12 @@ fn every_error_is_a_problem_document_for_the_crate() {
 #[test]
 fn nothing_is_null_for_the_crate() {
     let order = r#"{"status": "ready", "error": null, "authorizations": [{"wildcard": null}]}"#;
-    assert_eq!(read(200, order), r#"{"authorizations":[{}],"status":"ready"}"#);
-    assert_eq!(read(200, "-----BEGIN CERTIFICATE-----\n"), "-----BEGIN CERTIFICATE-----\n");
+    assert_eq!(
+        read(200, order),
+        r#"{"authorizations":[{}],"status":"ready"}"#
+    );
+    assert_eq!(
+        read(200, "-----BEGIN CERTIFICATE-----\n"),
+        "-----BEGIN CERTIFICATE-----\n"
+    );
 }

@@ -5,8 +5,14 @@ const ACCOUNT: Option<&str> = Some("https://ca.example/acct/1");
 
 fn records(list: &[(&str, &str)]) -> Vec<Caa> {
     let record = |(tag, value): &(&str, &str)| {
-        let (critical, tag) = tag.strip_prefix('!').map_or((false, *tag), |tag| (true, tag));
-        Caa { critical, tag: tag.to_owned(), value: (*value).to_owned() }
+        let (critical, tag) = tag
+            .strip_prefix('!')
+            .map_or((false, *tag), |tag| (true, tag));
+        Caa {
+            critical,
+            tag: tag.to_owned(),
+            value: (*value).to_owned(),
+        }
     };
     list.iter().map(record).collect()
 }
@@ -29,7 +35,10 @@ fn without_a_record_that_says_who_may_issue_everybody_may() {
 
 #[test]
 fn any_matching_issue_record_allows() {
-    assert!(allows(&[("issue", "other.example"), ("ISSUE", " CA.example ; x=y")]));
+    assert!(allows(&[
+        ("issue", "other.example"),
+        ("ISSUE", " CA.example ; x=y")
+    ]));
     assert!(allows(&[("issue", "ca.test")]));
     assert!(!allows(&[("issue", "other.example")]));
     assert!(!allows(&[("issue", ";")]));
@@ -55,9 +64,16 @@ fn an_unknown_critical_tag_forbids_everything() {
 
 #[test]
 fn rfc8657_accounturi_binds_to_one_account() {
-    assert!(allows(&[("issue", "ca.example; accounturi=https://ca.example/acct/1")]));
-    assert!(!allows(&[("issue", "ca.example; accounturi=https://ca.example/acct/2")]));
-    let twice = "ca.example; accounturi=https://ca.example/acct/1; accounturi=https://ca.example/acct/1";
+    assert!(allows(&[(
+        "issue",
+        "ca.example; accounturi=https://ca.example/acct/1"
+    )]));
+    assert!(!allows(&[(
+        "issue",
+        "ca.example; accounturi=https://ca.example/acct/2"
+    )]));
+    let twice =
+        "ca.example; accounturi=https://ca.example/acct/1; accounturi=https://ca.example/acct/1";
     assert!(!allows(&[("issue", twice)]));
     let other = records(&[("issue", "ca.example; accounturi=https://ca.example/acct/2")]);
     assert!(caa_allows(&other, CA, false, None, "dns-01"));
@@ -65,16 +81,27 @@ fn rfc8657_accounturi_binds_to_one_account() {
 
 #[test]
 fn rfc8657_validationmethods_lists_what_may_be_used() {
-    assert!(allows(&[("issue", "ca.example; validationmethods=http-01,dns-01")]));
-    assert!(!allows(&[("issue", "ca.example; validationmethods=http-01")]));
+    assert!(allows(&[(
+        "issue",
+        "ca.example; validationmethods=http-01,dns-01"
+    )]));
+    assert!(!allows(&[(
+        "issue",
+        "ca.example; validationmethods=http-01"
+    )]));
     assert!(!allows(&[("issue", "ca.example; validationmethods=")]));
 }
 
 #[test]
 fn what_cannot_be_read_names_nobody() {
-    for damaged in
-        ["ca.example; accounturi", "ca.example; =x", "ca example", "%%%", "ca.example; a=b c", "ca.example; é=1"]
-    {
+    for damaged in [
+        "ca.example; accounturi",
+        "ca.example; =x",
+        "ca example",
+        "%%%",
+        "ca.example; a=b c",
+        "ca.example; é=1",
+    ] {
         assert!(!allows(&[("issue", damaged)]), "{damaged}");
     }
     assert!(allows(&[("issue", "ca.example;;")]));

@@ -26,22 +26,40 @@ impl http_body::Body for WithTrailers {
 }
 
 fn trailers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-    fields.iter().map(|(name, value)| (name.parse().expect("name"), HeaderValue::from_static(value))).collect()
+    fields
+        .iter()
+        .map(|(name, value)| (name.parse().expect("name"), HeaderValue::from_static(value)))
+        .collect()
 }
 
 pub(super) fn local<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime");
     tokio::task::LocalSet::new().block_on(&runtime, test)
 }
 
 /// Answers with what it was sent, fields of interest and trailers.
 async fn mirror(request: Request<Incoming>) -> Result<Response<WithTrailers>, hyper::Error> {
-    let te = request.headers().get(TE).cloned().unwrap_or(HeaderValue::from_static("none"));
-    let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
-    let hop = ["connection", "host", "keep-alive"].iter().any(|name| request.headers().contains_key(*name));
+    let te = request
+        .headers()
+        .get(TE)
+        .cloned()
+        .unwrap_or(HeaderValue::from_static("none"));
+    let authority = request
+        .uri()
+        .authority()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let hop = ["connection", "host", "keep-alive"]
+        .iter()
+        .any(|name| request.headers().contains_key(*name));
     let version = format!("{:?}", request.version());
     let body = request.into_body().collect().await?;
-    let sum = body.trailers().and_then(|trailers| trailers.get("x-sum").cloned());
+    let sum = body
+        .trailers()
+        .and_then(|trailers| trailers.get("x-sum").cloned());
     let mut after = trailers(&[("grpc-status", "0")]);
     after.insert("x-sum", sum.unwrap_or(HeaderValue::from_static("none")));
     let answer = Response::builder()
@@ -49,7 +67,9 @@ async fn mirror(request: Request<Incoming>) -> Result<Response<WithTrailers>, hy
         .header("seen-authority", authority)
         .header("seen-version", version)
         .header("seen-hop", hop.to_string());
-    Ok(answer.body(WithTrailers(Some(body.to_bytes()), Some(after))).expect("answer"))
+    Ok(answer
+        .body(WithTrailers(Some(body.to_bytes()), Some(after)))
+        .expect("answer"))
 }
 
 /// An HTTP/2 backend without TLS, and how many connections it has had.
@@ -61,7 +81,9 @@ fn h2c_backend() -> (SocketAddr, Arc<AtomicUsize>) {
         stream.set_nonblocking(true).expect("non-blocking");
         local(async move {
             let io = TokioIo::new(tokio::net::TcpStream::from_std(stream).expect("stream"));
-            let _ = hyper::server::conn::http2::Builder::new(Local).serve_connection(io, service_fn(mirror)).await;
+            let _ = hyper::server::conn::http2::Builder::new(Local)
+                .serve_connection(io, service_fn(mirror))
+                .await;
         });
     });
     (addr, connections)
@@ -77,13 +99,19 @@ fn tls_backend() -> SocketAddr {
         let acceptor = tokio_rustls::TlsAcceptor::from(config.clone());
         local(async move {
             let stream = tokio::net::TcpStream::from_std(stream).expect("stream");
-            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let Ok(stream) = acceptor.accept(stream).await else {
+                return;
+            };
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let (io, service) = (TokioIo::new(stream), service_fn(mirror));
             if h2 {
-                let _ = hyper::server::conn::http2::Builder::new(Local).serve_connection(io, service).await;
+                let _ = hyper::server::conn::http2::Builder::new(Local)
+                    .serve_connection(io, service)
+                    .await;
             } else {
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(io, service)
+                    .await;
             }
         });
     })
@@ -94,7 +122,11 @@ where
     B: http_body::Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let io = TokioIo::new(tokio::net::TcpStream::connect(proxy.addr).await.expect("the proxy"));
+    let io = TokioIo::new(
+        tokio::net::TcpStream::connect(proxy.addr)
+            .await
+            .expect("the proxy"),
+    );
     let (sender, connection) = http2::handshake(Local, io).await.expect("handshake");
     tokio::task::spawn_local(async move {
         let _ = connection.await;
@@ -105,12 +137,18 @@ where
 #[test]
 fn grpc_passes_from_http2_to_h2c_with_its_trailers() {
     let (addr, _) = h2c_backend();
-    let proxy = start(Settings::default(), table(addresses(&[addr]), Protocol::H2c, Vec::new()));
+    let proxy = start(
+        Settings::default(),
+        table(addresses(&[addr]), Protocol::H2c, Vec::new()),
+    );
     local(async {
         let mut sender = connect(&proxy).await;
         let request = Request::post("http://a.example/p.S/M")
             .header(TE, "trailers")
-            .body(WithTrailers(Some(Bytes::from_static(b"ping")), Some(trailers(&[("x-sum", "7")]))))
+            .body(WithTrailers(
+                Some(Bytes::from_static(b"ping")),
+                Some(trailers(&[("x-sum", "7")])),
+            ))
             .expect("request");
         let answer = sender.send_request(request).await.expect("answer");
         assert_eq!(answer.status(), 200);
@@ -118,7 +156,10 @@ fn grpc_passes_from_http2_to_h2c_with_its_trailers() {
         assert_eq!(answer.headers()["seen-authority"], "a.example");
         let body = answer.into_body().collect().await.expect("body");
         let after = body.trailers().expect("trailers").clone();
-        assert_eq!((&after["grpc-status"], &after["x-sum"]), (&HeaderValue::from(0), &HeaderValue::from(7)));
+        assert_eq!(
+            (&after["grpc-status"], &after["x-sum"]),
+            (&HeaderValue::from(0), &HeaderValue::from(7))
+        );
         assert_eq!(body.to_bytes(), "ping");
     });
 }
@@ -126,17 +167,27 @@ fn grpc_passes_from_http2_to_h2c_with_its_trailers() {
 #[test]
 fn many_requests_at_once_share_one_connection_to_an_http2_backend() {
     let (addr, connections) = h2c_backend();
-    let proxy = start(Settings::default(), table(addresses(&[addr]), Protocol::H2c, Vec::new()));
+    let proxy = start(
+        Settings::default(),
+        table(addresses(&[addr]), Protocol::H2c, Vec::new()),
+    );
     local(async {
         let sender = connect(&proxy).await;
         let mut all = Vec::new();
         for _ in 0..50 {
             let mut sender = sender.clone();
-            let request = Request::get("http://a.example/").body(Empty::<Bytes>::new()).expect("request");
-            all.push(tokio::task::spawn_local(async move { sender.send_request(request).await }));
+            let request = Request::get("http://a.example/")
+                .body(Empty::<Bytes>::new())
+                .expect("request");
+            all.push(tokio::task::spawn_local(async move {
+                sender.send_request(request).await
+            }));
         }
         for answer in all {
-            assert_eq!(answer.await.expect("no panic").expect("answer").status(), 200);
+            assert_eq!(
+                answer.await.expect("no panic").expect("answer").status(),
+                200
+            );
         }
     });
     assert_eq!(connections.load(Relaxed), 1);
@@ -145,9 +196,19 @@ fn many_requests_at_once_share_one_connection_to_an_http2_backend() {
 #[test]
 fn http1_to_h2c_has_no_fields_of_the_connection() {
     let (addr, _) = h2c_backend();
-    let proxy = start(Settings::default(), table(addresses(&[addr]), Protocol::H2c, Vec::new()));
-    let answer = ask(&proxy, "POST / HTTP/1.1\r\nKeep-Alive: 5\r\nContent-Length: 2\r\n\r\nhi").to_ascii_lowercase();
-    assert!(answer.contains("seen-authority: a.example\r\n") && answer.contains("seen-hop: false\r\n"), "{answer}");
+    let proxy = start(
+        Settings::default(),
+        table(addresses(&[addr]), Protocol::H2c, Vec::new()),
+    );
+    let answer = ask(
+        &proxy,
+        "POST / HTTP/1.1\r\nKeep-Alive: 5\r\nContent-Length: 2\r\n\r\nhi",
+    )
+    .to_ascii_lowercase();
+    assert!(
+        answer.contains("seen-authority: a.example\r\n") && answer.contains("seen-hop: false\r\n"),
+        "{answer}"
+    );
     assert!(answer.contains("hi"), "{answer}");
 }
 
@@ -158,18 +219,29 @@ fn http2_to_http1_joins_cookies_and_sends_a_get_with_its_body() {
     let proxy = to(&[backend(move |_, mut stream| {
         let head = head(&mut stream);
         let body = exactly(&mut stream, "4\r\nbody\r\n0\r\n\r\n".len());
-        tx.lock().expect("lock").send((head, body)).expect("the test listens");
+        tx.lock()
+            .expect("lock")
+            .send((head, body))
+            .expect("the test listens");
         say(&mut stream, OK);
     })]);
     local(async {
         let mut sender = connect(&proxy).await;
         let body = OnceFrame(Some(Bytes::from_static(b"body")));
-        let request = Request::get("http://a.example/x?y").header("cookie", "a=1").header("cookie", "b=2");
-        let answer = sender.send_request(request.body(body).expect("request")).await.expect("answer");
+        let request = Request::get("http://a.example/x?y")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2");
+        let answer = sender
+            .send_request(request.body(body).expect("request"))
+            .await
+            .expect("answer");
         assert_eq!(answer.status(), 200);
     });
     let (head, body) = rx.recv().expect("a request");
-    assert!(head.starts_with("get /x?y http/1.1\r\n") && head.contains("host: a.example\r\n"), "{head}");
+    assert!(
+        head.starts_with("get /x?y http/1.1\r\n") && head.contains("host: a.example\r\n"),
+        "{head}"
+    );
     assert!(head.contains("cookie: a=1; b=2\r\n"), "{head}");
     assert_eq!(body, "4\r\nbody\r\n0\r\n\r\n");
 }
@@ -178,16 +250,30 @@ fn http2_to_http1_joins_cookies_and_sends_a_get_with_its_body() {
 fn an_answer_that_breaks_off_resets_the_stream_and_not_the_connection() {
     let proxy = to(&[backend(|index, mut stream| {
         head(&mut stream);
-        let answer = if index == 0 { "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf" } else { OK };
+        let answer = if index == 0 {
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
+        } else {
+            OK
+        };
         say(&mut stream, answer);
     })]);
     local(async {
         let mut sender = connect(&proxy).await;
-        let get = || Request::get("http://a.example/").body(Full::new(Bytes::new())).expect("request");
+        let get = || {
+            Request::get("http://a.example/")
+                .body(Full::new(Bytes::new()))
+                .expect("request")
+        };
         let answer = sender.send_request(get()).await.expect("answer");
         assert!(answer.into_body().collect().await.is_err());
-        let answer = sender.send_request(get()).await.expect("the connection lives");
-        assert_eq!(answer.into_body().collect().await.expect("body").to_bytes(), "ok");
+        let answer = sender
+            .send_request(get())
+            .await
+            .expect("the connection lives");
+        assert_eq!(
+            answer.into_body().collect().await.expect("body").to_bytes(),
+            "ok"
+        );
     });
 }
 
@@ -195,13 +281,23 @@ fn an_answer_that_breaks_off_resets_the_stream_and_not_the_connection() {
 fn tls_backends_are_spoken_to_in_the_protocol_that_was_asked_for() {
     let addr = tls_backend();
     for (protocol, version) in [(Protocol::Https, "http/1.1"), (Protocol::H2, "http/2.0")] {
-        let proxy = start(Settings::default(), table(addresses(&[addr]), protocol, Vec::new()));
+        let proxy = start(
+            Settings::default(),
+            table(addresses(&[addr]), protocol, Vec::new()),
+        );
         for _ in 0..2 {
-            let answer = ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi").to_ascii_lowercase();
-            assert!(answer.contains(&format!("seen-version: {version}\r\n")) && answer.contains("hi"), "{answer}");
+            let answer =
+                ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi").to_ascii_lowercase();
+            assert!(
+                answer.contains(&format!("seen-version: {version}\r\n")) && answer.contains("hi"),
+                "{answer}"
+            );
         }
         assert_eq!(proxy.shared.counters()[0].connects.value(), 1);
-        let strict = Settings { verify_backends: true, ..Settings::default() };
+        let strict = Settings {
+            verify_backends: true,
+            ..Settings::default()
+        };
         let proxy = start(strict, table(addresses(&[addr]), protocol, Vec::new()));
         assert_eq!(status(&get(&proxy)), "502");
     }
@@ -210,10 +306,22 @@ fn tls_backends_are_spoken_to_in_the_protocol_that_was_asked_for() {
 #[test]
 fn a_backend_with_a_name_is_found_and_connected_to() {
     let (addr, _) = h2c_backend();
-    let named = EndpointSet::Name { host: "localhost".into(), port: addr.port() };
-    let settings = Settings { local_names: true, ..Settings::default() };
+    let named = EndpointSet::Name {
+        host: "localhost".into(),
+        port: addr.port(),
+    };
+    let settings = Settings {
+        local_names: true,
+        ..Settings::default()
+    };
     let proxy = start(settings, table(named, Protocol::H2c, Vec::new()));
-    assert_eq!(status(&ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi")), "200");
+    assert_eq!(
+        status(&ask(
+            &proxy,
+            "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi"
+        )),
+        "200"
+    );
 }
 
 #[test]
@@ -231,10 +339,16 @@ fn a_name_does_not_lead_to_what_is_local_here() {
         "fe80::1",
     ];
     for name in names {
-        let named = EndpointSet::Name { host: name.into(), port: addr.port() };
+        let named = EndpointSet::Name {
+            host: name.into(),
+            port: addr.port(),
+        };
         let proxy = start(Settings::default(), table(named, Protocol::H2c, Vec::new()));
         let answer = get(&proxy);
-        assert!(status(&answer) == "503" && answer.contains("no address that is allowed"), "{name}: {answer}");
+        assert!(
+            status(&answer) == "503" && answer.contains("no address that is allowed"),
+            "{name}: {answer}"
+        );
     }
 }
 
@@ -244,7 +358,8 @@ fn an_http2_connection_that_ended_is_replaced() {
         stream.set_nonblocking(true).expect("non-blocking");
         local(async move {
             let io = TokioIo::new(tokio::net::TcpStream::from_std(stream).expect("stream"));
-            let server = hyper::server::conn::http2::Builder::new(Local).serve_connection(io, service_fn(mirror));
+            let server = hyper::server::conn::http2::Builder::new(Local)
+                .serve_connection(io, service_fn(mirror));
             let mut server = std::pin::pin!(server);
             if index == 0 {
                 // GOAWAY, which lets the first request end.
@@ -254,7 +369,10 @@ fn an_http2_connection_that_ended_is_replaced() {
             let _ = server.await;
         });
     });
-    let proxy = start(Settings::default(), table(addresses(&[addr]), Protocol::H2c, Vec::new()));
+    let proxy = start(
+        Settings::default(),
+        table(addresses(&[addr]), Protocol::H2c, Vec::new()),
+    );
     for _ in 0..5 {
         assert_eq!(status(&get(&proxy)), "200");
     }
@@ -283,7 +401,9 @@ fn pings_to_an_endpoint_come_at_their_own_interval() {
         let tx = tx.lock().expect("lock").clone();
         exactly(&mut stream, 24);
         // SETTINGS of ours, and the acknowledgement of theirs.
-        stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0]).expect("write");
+        stream
+            .write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0])
+            .expect("write");
         let mut head = [0; 9];
         while stream.read_exact(&mut head).is_ok() {
             let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
@@ -292,15 +412,23 @@ fn pings_to_an_endpoint_come_at_their_own_interval() {
                 (1, _) => tx.send("request").expect("the test listens"),
                 (6, 0) => {
                     tx.send("ping").expect("the test listens");
-                    stream.write_all(&[&[0, 0, 8, 6, 1, 0, 0, 0, 0][..], &payload].concat()).expect("write");
+                    stream
+                        .write_all(&[&[0, 0, 8, 6, 1, 0, 0, 0, 0][..], &payload].concat())
+                        .expect("write");
                 }
                 _ => {}
             }
         }
     });
     let short = Duration::from_millis(50);
-    let settings = Settings { upstream_ping_interval: short, ..Settings::default() };
-    let proxy = start(settings, table(addresses(&[addr]), Protocol::H2c, Vec::new()));
+    let settings = Settings {
+        upstream_ping_interval: short,
+        ..Settings::default()
+    };
+    let proxy = start(
+        settings,
+        table(addresses(&[addr]), Protocol::H2c, Vec::new()),
+    );
     let mut stream = client(&proxy);
     say(&mut stream, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
     for expected in ["request", "ping", "ping", "ping"] {
@@ -322,11 +450,19 @@ fn after_a_late_answer_no_request_is_put_on_its_connection() {
                 }
                 mirror(request).await
             });
-            let _ = hyper::server::conn::http2::Builder::new(Local).serve_connection(io, service).await;
+            let _ = hyper::server::conn::http2::Builder::new(Local)
+                .serve_connection(io, service)
+                .await;
         });
     });
-    let settings = Settings { response_header_timeout: Duration::from_millis(200), ..Settings::default() };
-    let proxy = start(settings, table(addresses(&[addr]), Protocol::H2c, Vec::new()));
+    let settings = Settings {
+        response_header_timeout: Duration::from_millis(200),
+        ..Settings::default()
+    };
+    let proxy = start(
+        settings,
+        table(addresses(&[addr]), Protocol::H2c, Vec::new()),
+    );
     assert_eq!(status(&get(&proxy)), "504");
     assert_eq!(status(&get(&proxy)), "200");
 }

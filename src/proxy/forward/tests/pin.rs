@@ -20,7 +20,9 @@ fn ntlm() -> SocketAddr {
             if head.is_empty() {
                 return;
             }
-            let said = head.lines().find_map(|line| line.strip_prefix("authorization: ntlm "));
+            let said = head
+                .lines()
+                .find_map(|line| line.strip_prefix("authorization: ntlm "));
             let ask = match said {
                 _ if head.starts_with("get /public ") => None,
                 Some("hello") => {
@@ -36,7 +38,9 @@ fn ntlm() -> SocketAddr {
             };
             let body = format!("{} on {index}", user.as_deref().unwrap_or("nobody"));
             let answer = match ask {
-                Some(ask) => format!("401 Unauthorized\r\nWWW-Authenticate: {ask}Content-Length: 2\r\n\r\nno"),
+                Some(ask) => format!(
+                    "401 Unauthorized\r\nWWW-Authenticate: {ask}Content-Length: 2\r\n\r\nno"
+                ),
                 None => format!("200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
             };
             say(&mut stream, &format!("HTTP/1.1 {answer}"));
@@ -46,10 +50,21 @@ fn ntlm() -> SocketAddr {
 
 /// One request on a client connection: status and body.
 fn next(stream: &mut TcpStream, path: &str, authorization: &str) -> (String, String) {
-    let field = if authorization.is_empty() { String::new() } else { format!("Authorization: {authorization}\r\n") };
-    say(stream, &format!("GET {path} HTTP/1.1\r\nHost: a.example\r\n{field}\r\n"));
+    let field = if authorization.is_empty() {
+        String::new()
+    } else {
+        format!("Authorization: {authorization}\r\n")
+    };
+    say(
+        stream,
+        &format!("GET {path} HTTP/1.1\r\nHost: a.example\r\n{field}\r\n"),
+    );
     let head = head(stream);
-    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).expect("a length");
+    let length = head
+        .split("content-length: ")
+        .nth(1)
+        .and_then(|rest| rest.lines().next())
+        .expect("a length");
     let body = exactly(stream, length.parse().expect("a number"));
     (status(&head).to_owned(), body)
 }
@@ -60,7 +75,9 @@ fn log_in(stream: &mut TcpStream, user: &str) -> String {
     assert_eq!(next(stream, "/", "NTLM hello").0, "401");
     let (status, body) = next(stream, "/", &format!("NTLM {user}"));
     assert_eq!(status, "200", "the three steps are on one connection");
-    body.strip_prefix(&format!("{user} on ")).unwrap_or_else(|| panic!("{body} is not for {user}")).to_owned()
+    body.strip_prefix(&format!("{user} on "))
+        .unwrap_or_else(|| panic!("{body} is not for {user}"))
+        .to_owned()
 }
 
 #[test]
@@ -69,7 +86,11 @@ fn each_client_sees_only_itself_behind_ntlm() {
     let (mut alice, mut bob, mut eve) = (client(&proxy), client(&proxy), client(&proxy));
     let of_alice = log_in(&mut alice, "alice");
     for _ in 0..4 {
-        assert_eq!(next(&mut eve, "/", "").0, "401", "whoever asks after Alice is not Alice");
+        assert_eq!(
+            next(&mut eve, "/", "").0,
+            "401",
+            "whoever asks after Alice is not Alice"
+        );
     }
     let of_bob = log_in(&mut bob, "bob");
     assert_ne!(of_alice, of_bob);
@@ -80,7 +101,10 @@ fn each_client_sees_only_itself_behind_ntlm() {
     }
     // Others still share connections.
     for _ in 0..4 {
-        assert_eq!(next(&mut client(&proxy), "/public", ""), ("200".to_owned(), "nobody on 3".to_owned()));
+        assert_eq!(
+            next(&mut client(&proxy), "/public", ""),
+            ("200".to_owned(), "nobody on 3".to_owned())
+        );
     }
 }
 
@@ -94,10 +118,19 @@ fn credentials_pin_their_connection_before_they_are_answered() {
             if head.is_empty() {
                 return;
             }
-            if let Some(name) = head.lines().find_map(|line| line.strip_prefix("authorization: negotiate ")) {
+            if let Some(name) = head
+                .lines()
+                .find_map(|line| line.strip_prefix("authorization: negotiate "))
+            {
                 user = name.to_owned();
             }
-            say(&mut stream, &format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{user}", user.len()));
+            say(
+                &mut stream,
+                &format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{user}",
+                    user.len()
+                ),
+            );
         }
     })]);
     let (mut alice, mut eve) = (client(&proxy), client(&proxy));
@@ -113,7 +146,10 @@ fn a_pinned_connection_ends_with_its_client() {
     let tx = Mutex::new(tx);
     let proxy = to(&[backend(move |_, mut stream| {
         while !head(&mut stream).is_empty() {
-            say(&mut stream, "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n");
+            say(
+                &mut stream,
+                "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n",
+            );
         }
         tx.lock().expect("lock").send(()).expect("the test listens");
     })]);
@@ -121,15 +157,20 @@ fn a_pinned_connection_ends_with_its_client() {
     assert_eq!(next(&mut stream, "/", "").0, "401");
     assert_eq!(next(&mut stream, "/", "").0, "401");
     assert_eq!(proxy.shared.counters()[0].connects.value(), 1);
-    assert!(rx.try_recv().is_err(), "it is there for the client's next request");
+    assert!(
+        rx.try_recv().is_err(),
+        "it is there for the client's next request"
+    );
     drop(stream);
-    rx.recv_timeout(Duration::from_secs(20)).expect("it is closed");
+    rx.recv_timeout(Duration::from_secs(20))
+        .expect("it is closed");
 }
 
 #[test]
 fn a_dead_pinned_connection_is_replaced_by_a_pinned_one() {
     let proxy = to(&[backend(|index, mut stream| {
-        let asks = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Negotiate\r\nContent-Length: 0\r\n\r\n";
+        let asks =
+            "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Negotiate\r\nContent-Length: 0\r\n\r\n";
         let answers = if index == 0 { 1 } else { usize::MAX };
         for _ in 0..answers {
             if head(&mut stream).is_empty() {
@@ -151,14 +192,19 @@ fn a_dead_pinned_connection_is_replaced_by_a_pinned_one() {
 fn an_endpoint_that_is_gone_gets_no_more_of_a_pinned_client() {
     let backends = [ntlm(), ntlm()];
     let table = table(addresses(&backends[..1]), Protocol::Http1, Vec::new());
-    let Some(Action::Forward(backend)) = table.default_route().map(|route| route.action.clone()) else {
+    let Some(Action::Forward(backend)) = table.default_route().map(|route| route.action.clone())
+    else {
         panic!("a route to a backend")
     };
     let proxy = start(Settings::default(), table);
     let mut alice = client(&proxy);
     log_in(&mut alice, "alice");
     backend.set_endpoints(addresses(&backends[1..]));
-    assert_eq!(next(&mut alice, "/", "").0, "401", "the other endpoint does not know Alice");
+    assert_eq!(
+        next(&mut alice, "/", "").0,
+        "401",
+        "the other endpoint does not know Alice"
+    );
     log_in(&mut alice, "alice");
 }
 
@@ -169,9 +215,16 @@ fn requests_over_http2_take_turns_on_a_pinned_connection() {
         let mut clients = Vec::new();
         for user in ["alice", "bob"] {
             let mut sender = connect::<Empty<Bytes>>(&proxy).await;
-            for (authorization, expected) in [("NTLM hello".to_owned(), 401), (format!("NTLM {user}"), 200)] {
-                let request = Request::get("http://a.example/").header(AUTHORIZATION, authorization);
-                let answer = sender.send_request(request.body(Empty::new()).expect("request")).await.expect("answer");
+            for (authorization, expected) in [
+                ("NTLM hello".to_owned(), 401),
+                (format!("NTLM {user}"), 200),
+            ] {
+                let request =
+                    Request::get("http://a.example/").header(AUTHORIZATION, authorization);
+                let answer = sender
+                    .send_request(request.body(Empty::new()).expect("request"))
+                    .await
+                    .expect("answer");
                 assert_eq!(answer.status(), expected, "{user}");
                 answer.into_body().collect().await.expect("body");
             }
@@ -180,7 +233,9 @@ fn requests_over_http2_take_turns_on_a_pinned_connection() {
         let mut all = Vec::new();
         for number in 0..40 {
             let (user, mut sender) = clients[number % 2].clone();
-            let request = Request::get("http://a.example/").body(Empty::new()).expect("request");
+            let request = Request::get("http://a.example/")
+                .body(Empty::new())
+                .expect("request");
             all.push(tokio::task::spawn_local(async move {
                 let answer = sender.send_request(request).await.expect("answer");
                 assert_eq!(answer.status(), 200);

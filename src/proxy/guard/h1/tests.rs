@@ -1,6 +1,9 @@
 use super::*;
 
-const LIMITS: Limits = Limits { bytes: 1024, fields: 20 };
+const LIMITS: Limits = Limits {
+    bytes: 1024,
+    fields: 20,
+};
 
 /// What the HTTP server would get to read, and why the rest was refused.
 fn pass(bytes: &[u8], step: usize) -> (Vec<u8>, Option<&'static str>) {
@@ -22,7 +25,11 @@ fn pass(bytes: &[u8], step: usize) -> (Vec<u8>, Option<&'static str>) {
 
 #[test]
 fn what_is_right_passes_unchanged_however_it_is_cut() {
-    let long = [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n".as_slice(), &[b'\n'; 3000]].concat();
+    let long = [
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n".as_slice(),
+        &[b'\n'; 3000],
+    ]
+    .concat();
     for bytes in [
         b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".as_slice(),
         b"\r\nGET / HTTP/1.0\r\n\r\n",
@@ -43,39 +50,90 @@ fn what_is_right_passes_unchanged_however_it_is_cut() {
 #[test]
 fn what_two_readers_could_understand_differently_is_refused_however_it_is_cut() {
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(30));
-    let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(2000));
+    let large = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "y".repeat(2000)
+    );
     let target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "y".repeat(2000));
     let with = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
     let chunked = |body: &str| with(&format!("Transfer-Encoding: chunked\r\n\r\n{body}"));
     for (bytes, why) in [
         ("GET / HTTP/1.1\nHost: a\n\n".to_owned(), "bare LF in head"),
-        ("GET / HTTP/1.1\r\nHost: a\n\r\n".to_owned(), "bare LF in head"),
-        ("GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n".to_owned(), "bare CR in head"),
-        ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n".to_owned(), "NUL in head"),
+        (
+            "GET / HTTP/1.1\r\nHost: a\n\r\n".to_owned(),
+            "bare LF in head",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n".to_owned(),
+            "bare CR in head",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n".to_owned(),
+            "NUL in head",
+        ),
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), "no Host"),
         (with("Host: b"), "more than one Host"),
-        ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "fragment in target"),
-        ("GET /?a#b HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "fragment in target"),
-        ("GET http://a/# HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "fragment in target"),
+        (
+            "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "fragment in target",
+        ),
+        (
+            "GET /?a#b HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "fragment in target",
+        ),
+        (
+            "GET http://a/# HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "fragment in target",
+        ),
         (with("X: a\r\n folded"), "folded field line"),
         (with("X : a"), "bad field name"),
         (with("nonsense"), "field line without colon"),
-        (with("Content-Length: 1\r\nContent-Length: 2"), "conflicting Content-Length"),
+        (
+            with("Content-Length: 1\r\nContent-Length: 2"),
+            "conflicting Content-Length",
+        ),
         (with("Content-Length: 1, 1"), "bad Content-Length"),
         (with("Content-Length: +1"), "bad Content-Length"),
         (with("Content-Length: 0x1"), "bad Content-Length"),
         (with("Content-Length:"), "bad Content-Length"),
-        (with("Content-Length: 99999999999999999999"), "bad Content-Length"),
-        (with("Content-Length: 3\r\nTransfer-Encoding: chunked"), "Transfer-Encoding with Content-Length"),
-        (with("Transfer-Encoding: gzip, chunked"), "bad Transfer-Encoding"),
+        (
+            with("Content-Length: 99999999999999999999"),
+            "bad Content-Length",
+        ),
+        (
+            with("Content-Length: 3\r\nTransfer-Encoding: chunked"),
+            "Transfer-Encoding with Content-Length",
+        ),
+        (
+            with("Transfer-Encoding: gzip, chunked"),
+            "bad Transfer-Encoding",
+        ),
         (with("Transfer-Encoding: identity"), "bad Transfer-Encoding"),
-        (with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"), "bad Transfer-Encoding"),
-        ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), "Transfer-Encoding in HTTP/1.0"),
-        ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n".to_owned(), "bad request line"),
-        ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "bad request line"),
-        ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "bad request line"),
+        (
+            with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+            "bad Transfer-Encoding",
+        ),
+        (
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+            "Transfer-Encoding in HTTP/1.0",
+        ),
+        (
+            "GET / HTTP/1.1 \r\nHost: a\r\n\r\n".to_owned(),
+            "bad request line",
+        ),
+        (
+            "GET  / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "bad request line",
+        ),
+        (
+            "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "bad request line",
+        ),
         ("GET /\r\nHost: a\r\n\r\n".to_owned(), "bad request line"),
-        ("GET / HTTP/3.0\r\nHost: a\r\n\r\n".to_owned(), "HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here"),
+        (
+            "GET / HTTP/3.0\r\nHost: a\r\n\r\n".to_owned(),
+            "HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here",
+        ),
         (many, "the request head is too large"),
         (large, "the request head is too large"),
         (target, "the request target is too long"),
@@ -90,7 +148,11 @@ fn what_two_readers_could_understand_differently_is_refused_however_it_is_cut() 
         (chunked("0\r\nT: a\nb\r\n\r\n"), "bad trailer"),
     ] {
         for step in [1, 3, 10_000] {
-            assert_eq!(pass(bytes.as_bytes(), step).1, Some(why), "{bytes:?} in steps of {step}");
+            assert_eq!(
+                pass(bytes.as_bytes(), step).1,
+                Some(why),
+                "{bytes:?} in steps of {step}"
+            );
         }
     }
 }
@@ -98,7 +160,10 @@ fn what_two_readers_could_understand_differently_is_refused_however_it_is_cut() 
 #[test]
 fn nothing_of_a_refused_head_is_passed() {
     let good = "GET /good HTTP/1.1\r\nHost: a\r\n\r\n";
-    let (passed, refused) = pass(format!("{good}GET /bad HTTP/1.1\nHost: a\n\n").as_bytes(), 10_000);
+    let (passed, refused) = pass(
+        format!("{good}GET /bad HTTP/1.1\nHost: a\n\n").as_bytes(),
+        10_000,
+    );
     assert_eq!(String::from_utf8(passed).as_deref(), Ok(good));
     assert!(refused.is_some());
 }

@@ -7,7 +7,8 @@ fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
     bytes
 }
 
-/// How many of a frame go through a connection in one burst, up to 10,000; fed in pieces of `step` bytes.
+/// How many of a frame go through a connection in one burst, up to 10,000; fed in pieces of `step`
+/// bytes.
 fn survives(frame: &[u8], step: usize) -> usize {
     let mut frames = Frames::new();
     assert!(frames.scan(PREFACE));
@@ -24,7 +25,10 @@ fn frames_that_ask_for_nothing_end_the_connection() {
     for (kind, payload) in [(0, 0), (2, 5), (3, 4), (4, 6), (6, 8), (9, 10), (0x55, 100)] {
         for step in [1, 4, 9, 1000] {
             let count = survives(&frame(kind, 0, payload), step);
-            assert!((CREDIT as usize..CREDIT as usize + 500).contains(&count), "frame type {kind}: {count}");
+            assert!(
+                (CREDIT as usize..CREDIT as usize + 500).contains(&count),
+                "frame type {kind}: {count}"
+            );
         }
     }
 }

@@ -27,7 +27,10 @@ fn string(text: &str, huffman: bool) -> Vec<u8> {
     if huffman {
         let (mut bits, mut have) = (0_u64, 0);
         for byte in text.bytes() {
-            let (_, code, length) = SOME.into_iter().find(|(symbol, ..)| *symbol == byte).expect("a known code");
+            let (_, code, length) = SOME
+                .into_iter()
+                .find(|(symbol, ..)| *symbol == byte)
+                .expect("a known code");
             (bits, have) = (bits << length | u64::from(code), have + length);
             while have >= 8 {
                 have -= 8;
@@ -64,14 +67,22 @@ fn integer(value: usize, prefix: u32, flags: u8) -> Vec<u8> {
 fn literal(kept: bool, name: Result<usize, &str>, value: &str, huffman: bool) -> Vec<u8> {
     let (prefix, flags) = if kept { (6, 0x40) } else { (4, 0) };
     let mut field = integer(name.unwrap_or(0), prefix, flags);
-    field.extend(name.err().map(|name| string(name, huffman)).unwrap_or_default());
+    field.extend(
+        name.err()
+            .map(|name| string(name, huffman))
+            .unwrap_or_default(),
+    );
     field.extend(string(value, huffman));
     field
 }
 
 fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
-    [&[length[1], length[2], length[3], kind, flags, 0, 0, 0, 1], payload].concat()
+    [
+        &[length[1], length[2], length[3], kind, flags, 0, 0, 0, 1],
+        payload,
+    ]
+    .concat()
 }
 
 /// Whether a block has a `#` in `:path`; the same however it is cut, and then that is all that is
@@ -101,7 +112,11 @@ fn the_code_has_no_gap() {
     assert_eq!(u64::from(FIRST[30] + CODES[30]), 1 << 30);
     assert_eq!(CODES.iter().sum::<u32>(), 257);
     for (symbol, code, bits) in SOME.into_iter().chain([HASH]).chain(NAME) {
-        assert!((FIRST[bits]..FIRST[bits] + CODES[bits]).contains(&code), "{}", char::from(symbol));
+        assert!(
+            (FIRST[bits]..FIRST[bits] + CODES[bits]).contains(&code),
+            "{}",
+            char::from(symbol)
+        );
         assert!(SOME.contains(&(symbol, code, bits)));
     }
 }
@@ -120,14 +135,37 @@ fn a_fragment_is_found_in_every_form_of_a_path() {
                     ("/>a", false),
                     ("", false),
                 ] {
-                    assert_eq!(found(&[&literal(kept, name, value, huffman)]), Some(expected), "{name:?} {value:?}");
+                    assert_eq!(
+                        found(&[&literal(kept, name, value, huffman)]),
+                        Some(expected),
+                        "{name:?} {value:?}"
+                    );
                 }
             }
             // Other fields may have it.
-            for name in [Ok(1), Ok(51), Ok(32), Err(":pat"), Err(":paths"), Err("path"), Err("Xpath"), Err("x")] {
-                let name = name.map_err(|name| if huffman { name.trim_end_matches('s') } else { name });
+            for name in [
+                Ok(1),
+                Ok(51),
+                Ok(32),
+                Err(":pat"),
+                Err(":paths"),
+                Err("path"),
+                Err("Xpath"),
+                Err("x"),
+            ] {
+                let name = name.map_err(|name| {
+                    if huffman {
+                        name.trim_end_matches('s')
+                    } else {
+                        name
+                    }
+                });
                 let is_path = name == Err(":path");
-                assert_eq!(found(&[&literal(kept, name, "/#", huffman)]), Some(is_path), "{name:?}");
+                assert_eq!(
+                    found(&[&literal(kept, name, "/#", huffman)]),
+                    Some(is_path),
+                    "{name:?}"
+                );
             }
         }
     }
@@ -141,12 +179,21 @@ fn a_name_in_the_dynamic_table_is_known() {
     assert_eq!(found(&[&own, &with(62)]), Some(true));
     assert_eq!(found(&[&own, &other, &with(62)]), Some(false));
     assert_eq!(found(&[&own, &other, &with(63)]), Some(true));
-    assert_eq!(found(&[&own, &other, &with(64)]), None, "there is no such entry");
+    assert_eq!(
+        found(&[&own, &other, &with(64)]),
+        None,
+        "there is no such entry"
+    );
 
     // 4096 bytes hold 4 entries of 1024, and no more.
     let large = literal(true, Ok(62), &"x".repeat(1024 - ENTRY - 5), false);
     let first = literal(true, Err(":path"), &"x".repeat(1024 - ENTRY - 5), false);
-    for (count, index, expected) in [(3, 65, Some(true)), (3, 66, None), (4, 65, Some(true)), (4, 66, None)] {
+    for (count, index, expected) in [
+        (3, 65, Some(true)),
+        (3, 66, None),
+        (4, 65, Some(true)),
+        (4, 66, None),
+    ] {
         let mut blocks = vec![&*first];
         blocks.extend(std::iter::repeat_n(&*large, count));
         let last = with(index);
@@ -157,7 +204,14 @@ fn a_name_in_the_dynamic_table_is_known() {
     // A smaller table, and one larger than allowed.
     let shrink = integer(0, 5, 0x20);
     assert_eq!(found(&[&own, &shrink, &with(62)]), None);
-    assert_eq!(found(&[&own, &[&*shrink, &*integer(4096, 5, 0x20), &*own].concat(), &with(62)]), Some(true));
+    assert_eq!(
+        found(&[
+            &own,
+            &[&*shrink, &*integer(4096, 5, 0x20), &*own].concat(),
+            &with(62)
+        ]),
+        Some(true)
+    );
     assert_eq!(found(&[&integer(4097, 5, 0x20)]), None);
     // One that has no room empties the table.
     let huge = literal(true, Err("x"), &"x".repeat(5000), false);
@@ -169,11 +223,39 @@ fn blocks_are_found_in_their_frames() {
     let block = literal(false, Ok(4), "/aaa#a", true);
     let (one, two) = block.split_at(3);
     for (frames, expected) in [
-        ([frame(HEADERS, 4 | 8, &[&[3], &*block, &[0; 3]].concat()), Vec::new()], true),
-        ([frame(HEADERS, 4 | 32, &[&[0; 5], &*block].concat()), Vec::new()], true),
-        ([frame(HEADERS, 4 | 8 | 32, &[&[2, 0, 0, 0, 0, 0], &*block, &[0; 2]].concat()), Vec::new()], true),
+        (
+            [
+                frame(HEADERS, 4 | 8, &[&[3], &*block, &[0; 3]].concat()),
+                Vec::new(),
+            ],
+            true,
+        ),
+        (
+            [
+                frame(HEADERS, 4 | 32, &[&[0; 5], &*block].concat()),
+                Vec::new(),
+            ],
+            true,
+        ),
+        (
+            [
+                frame(
+                    HEADERS,
+                    4 | 8 | 32,
+                    &[&[2, 0, 0, 0, 0, 0], &*block, &[0; 2]].concat(),
+                ),
+                Vec::new(),
+            ],
+            true,
+        ),
         ([frame(HEADERS, 0, one), frame(CONTINUATION, 4, two)], true),
-        ([frame(HEADERS, 8, &[&[2], one, &[9; 2]].concat()), frame(CONTINUATION, 4, two)], true),
+        (
+            [
+                frame(HEADERS, 8, &[&[2], one, &[9; 2]].concat()),
+                frame(CONTINUATION, 4, two),
+            ],
+            true,
+        ),
         ([frame(HEADERS, 4, b""), frame(HEADERS, 4, &block)], true),
         ([frame(0, 0, &block), frame(6, 0, &block)], false),
     ] {
@@ -182,7 +264,9 @@ fn blocks_are_found_in_their_frames() {
             targets.scan(&mut PREFACE.to_vec());
             let mut bytes = frames.concat();
             // Not `any`, which stops at the first.
-            let found = bytes.chunks_mut(step).fold(false, |found, piece| targets.scan(piece) | found);
+            let found = bytes
+                .chunks_mut(step)
+                .fold(false, |found, piece| targets.scan(piece) | found);
             assert_eq!((found, targets.lost), (expected, false), "{frames:?}");
         }
     }
@@ -192,19 +276,27 @@ fn blocks_are_found_in_their_frames() {
 /// would not have the entries that it names.
 #[test]
 fn the_table_of_a_real_client_is_followed() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime");
     let targets = tokio::task::LocalSet::new().block_on(&runtime, async {
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(Local, TokioIo::new(ours)).await.expect("handshake");
+            hyper::client::conn::http2::handshake(Local, TokioIo::new(ours))
+                .await
+                .expect("handshake");
         tokio::task::spawn_local(connection);
         for number in 0_u32..95 {
-            let mut request = http::Request::get(format!("http://a{}.example/{number}", number % 7));
+            let mut request =
+                http::Request::get(format!("http://a{}.example/{number}", number % 7));
             for field in 0..number % 9 {
                 let value = "v#".repeat(((number * 37 + field * 61) % 150) as usize);
                 request = request.header(format!("x-{}", (number + field * 5) % 40), value);
             }
-            let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).expect("a request");
+            let request = request
+                .body(http_body_util::Empty::<bytes::Bytes>::new())
+                .expect("a request");
             tokio::task::spawn_local(sender.send_request(request));
         }
         let mut targets = Targets::new();
@@ -221,7 +313,11 @@ fn the_table_of_a_real_client_is_followed() {
         targets
     });
     assert!(!targets.lost);
-    assert!(targets.fields.size > 2000 && targets.fields.size <= TABLE_SIZE, "{}", targets.fields.size);
+    assert!(
+        targets.fields.size > 2000 && targets.fields.size <= TABLE_SIZE,
+        "{}",
+        targets.fields.size
+    );
 }
 
 proptest! {

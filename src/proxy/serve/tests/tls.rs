@@ -1,5 +1,5 @@
-//! Handshakes that are not the common one: a CA's that checks a name, and those for an address; and what follows from
-//! the certificate that is served.
+//! Handshakes that are not the common one: a CA's that checks a name, and those for an address; and
+//! what follows from the certificate that is served.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,9 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use super::*;
 use crate::{
     routing::{Host, HostPattern},
-    tls::{Certificate, ChallengeKind, ChallengeMap, Issued, SniMap, challenge_certificate, provider},
+    tls::{
+        Certificate, ChallengeKind, ChallengeMap, Issued, SniMap, challenge_certificate, provider,
+    },
 };
 
 /// The oid of the extension with the digest (RFC 8737 section 6.1).
@@ -26,7 +28,8 @@ fn host(text: &str) -> Host {
     Host::parse(text).unwrap()
 }
 
-/// Trusts anybody, and looks at no certificate: a challenge's has an extension that may be ignored by nobody else.
+/// Trusts anybody, and looks at no certificate: a challenge's has an extension that may be ignored
+/// by nobody else.
 #[derive(Debug)]
 struct Anybody;
 
@@ -61,7 +64,9 @@ impl ServerCertVerifier for Anybody {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -73,19 +78,32 @@ fn client(name: &str, alpn: &[&str]) -> ClientConnection {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anybody))
         .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    config.alpn_protocols = alpn
+        .iter()
+        .map(|protocol| protocol.as_bytes().to_vec())
+        .collect();
     config.resumption = Resumption::disabled();
-    ClientConnection::new(Arc::new(config), ServerName::try_from(name.to_owned()).unwrap()).unwrap()
+    ClientConnection::new(
+        Arc::new(config),
+        ServerName::try_from(name.to_owned()).unwrap(),
+    )
+    .unwrap()
 }
 
 fn open(front: &Front) -> TcpStream {
     let stream = TcpStream::connect(front.https).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     stream
 }
 
 /// The handshake as its client sees it.
-fn shake(front: &Front, name: &str, alpn: &[&str]) -> Result<StreamOwned<ClientConnection, TcpStream>, std::io::Error> {
+fn shake(
+    front: &Front,
+    name: &str,
+    alpn: &[&str],
+) -> Result<StreamOwned<ClientConnection, TcpStream>, std::io::Error> {
     let mut stream = StreamOwned::new(client(name, alpn), open(front));
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock)?;
@@ -93,7 +111,8 @@ fn shake(front: &Front, name: &str, alpn: &[&str]) -> Result<StreamOwned<ClientC
     Ok(stream)
 }
 
-/// The DNS names and addresses of the certificate that the server has shown, and the digest if it has one.
+/// The DNS names and addresses of the certificate that the server has shown, and the digest if it
+/// has one.
 fn shown(connection: &ClientConnection) -> (String, Option<Vec<u8>>) {
     let leaf = &connection.peer_certificates().unwrap()[0];
     let (_, parsed) = X509Certificate::from_der(leaf).unwrap();
@@ -107,7 +126,10 @@ fn shown(connection: &ClientConnection) -> (String, Option<Vec<u8>>) {
         other => other.to_string(),
     };
     let names: Vec<String> = names.value.general_names.iter().map(name).collect();
-    let digest = parsed.extensions().iter().find(|extension| extension.oid.to_id_string() == ACME_IDENTIFIER);
+    let digest = parsed
+        .extensions()
+        .iter()
+        .find(|extension| extension.oid.to_id_string() == ACME_IDENTIFIER);
     if let Some(digest) = digest {
         assert!(digest.critical && parsed.subject() == parsed.issuer());
     }
@@ -117,7 +139,10 @@ fn shown(connection: &ClientConnection) -> (String, Option<Vec<u8>>) {
 fn challenge(front: &Front, names: &[&str]) {
     let mut map = ChallengeMap::default();
     for name in names {
-        map.answer_tls(&host(name), challenge_certificate(&host(name), "t.print").unwrap());
+        map.answer_tls(
+            &host(name),
+            challenge_certificate(&host(name), "t.print").unwrap(),
+        );
     }
     front.shared.challenges.swap(map);
 }
@@ -136,13 +161,31 @@ fn a_ca_that_checks_by_tls_alpn_sees_the_digest_and_is_let_go() {
         (v6, "[2001:db8::1]", "2001:db8::1"),
     ];
     for (name, host_name, named) in cases {
-        let before = front.shared.challenges.hits(&host(host_name), ChallengeKind::TlsAlpn01).count;
+        let before = front
+            .shared
+            .challenges
+            .hits(&host(host_name), ChallengeKind::TlsAlpn01)
+            .count;
         let mut stream = shake(&front, name, &["acme-tls/1"]).unwrap();
         assert_eq!(stream.conn.alpn_protocol(), Some(b"acme-tls/1".as_slice()));
-        assert_eq!(shown(&stream.conn), (named.to_owned(), Some(value.clone())), "{name}");
-        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "nothing is spoken after the handshake");
-        let hits = front.shared.challenges.hits(&host(host_name), ChallengeKind::TlsAlpn01);
-        assert_eq!((hits.count, hits.from), (before + 1, Some([127, 0, 0, 1].into())));
+        assert_eq!(
+            shown(&stream.conn),
+            (named.to_owned(), Some(value.clone())),
+            "{name}"
+        );
+        assert_eq!(
+            stream.read(&mut [0]).unwrap(),
+            0,
+            "nothing is spoken after the handshake"
+        );
+        let hits = front
+            .shared
+            .challenges
+            .hits(&host(host_name), ChallengeKind::TlsAlpn01);
+        assert_eq!(
+            (hits.count, hits.from),
+            (before + 1, Some([127, 0, 0, 1].into()))
+        );
     }
     assert_eq!(front.requests(), 0);
 }
@@ -152,13 +195,21 @@ fn nobody_else_gets_the_certificate_of_a_challenge_or_its_protocol() {
     let front = Front::simple();
     for waiting in [&["a.example"][..], &[]] {
         challenge(&front, waiting);
-        for alpn in [&["h2"][..], &["http/1.1", "acme-tls/1"], &["acme-tls/1", "http/1.1"], &[]] {
+        for alpn in [
+            &["h2"][..],
+            &["http/1.1", "acme-tls/1"],
+            &["acme-tls/1", "http/1.1"],
+            &[],
+        ] {
             let stream = shake(&front, "a.example", alpn).unwrap();
             assert_ne!(stream.conn.alpn_protocol(), Some(b"acme-tls/1".as_slice()));
             assert_eq!(shown(&stream.conn).1, None, "{alpn:?}");
         }
         let refused = shake(&front, "b.example", &["acme-tls/1"]).unwrap_err();
-        assert!(refused.to_string().contains("NoApplicationProtocol"), "{refused}");
+        assert!(
+            refused.to_string().contains("NoApplicationProtocol"),
+            "{refused}"
+        );
         // The page is there all the while.
         let mut stream = shake(&front, "a.example", &["http/1.1"]).unwrap();
         stream.write_all(GET).unwrap();
@@ -166,7 +217,14 @@ fn nobody_else_gets_the_certificate_of_a_challenge_or_its_protocol() {
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200");
     }
-    assert_eq!(front.shared.challenges.hits(&host("a.example"), ChallengeKind::TlsAlpn01).count, 0);
+    assert_eq!(
+        front
+            .shared
+            .challenges
+            .hits(&host("a.example"), ChallengeKind::TlsAlpn01)
+            .count,
+        0
+    );
 }
 
 #[test]
@@ -192,11 +250,16 @@ fn a_client_hello_in_pieces_is_put_together() {
 
 #[test]
 fn a_handshake_that_does_not_end_is_closed_also_while_a_challenge_waits() {
-    let settings = Settings { handshake_timeout: Duration::from_millis(200), ..Settings::default() };
+    let settings = Settings {
+        handshake_timeout: Duration::from_millis(200),
+        ..Settings::default()
+    };
     let front = Front::new(settings, Duration::ZERO);
     challenge(&front, &["a.example"]);
     let mut hello = Vec::new();
-    client("a.example", &["acme-tls/1"]).write_tls(&mut hello).unwrap();
+    client("a.example", &["acme-tls/1"])
+        .write_tls(&mut hello)
+        .unwrap();
     for sent in [0, 20, hello.len()] {
         let mut stream = open(&front);
         stream.write_all(&hello[..sent]).unwrap();
@@ -219,7 +282,10 @@ fn certificate(issued: &Issued) -> Certificate {
 }
 
 fn issued(ca: &LocalCa, names: &[&str], addresses: &[&str]) -> Certificate {
-    let addresses: Vec<_> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    let addresses: Vec<_> = addresses
+        .iter()
+        .map(|address| address.parse().unwrap())
+        .collect();
     certificate(&ca.issue_server(names, &addresses).unwrap())
 }
 
@@ -229,13 +295,22 @@ fn pattern(text: &str) -> HostPattern {
 
 #[test]
 fn a_client_without_server_name_gets_the_certificate_of_the_address_it_came_to() {
-    let settings = Settings { proxy_protocol_from: vec!["127.0.0.0/8".parse().unwrap()], ..Settings::default() };
+    let settings = Settings {
+        proxy_protocol_from: vec!["127.0.0.0/8".parse().unwrap()],
+        ..Settings::default()
+    };
     let front = Front::new(settings, Duration::ZERO);
     let ca = LocalCa::generate("public").unwrap();
     let served = |name: &str, to: &str| {
         let mut stream = open(&front);
-        let family = if to.contains(':') { "TCP6 2001:db8::9" } else { "TCP4 198.51.100.9" };
-        stream.write_all(format!("PROXY {family} {to} 4711 443\r\n").as_bytes()).unwrap();
+        let family = if to.contains(':') {
+            "TCP6 2001:db8::9"
+        } else {
+            "TCP4 198.51.100.9"
+        };
+        stream
+            .write_all(format!("PROXY {family} {to} 4711 443\r\n").as_bytes())
+            .unwrap();
         let mut connection = client(name, &["http/1.1"]);
         while connection.is_handshaking() {
             connection.complete_io(&mut stream).unwrap();
@@ -246,8 +321,14 @@ fn a_client_without_server_name_gets_the_certificate_of_the_address_it_came_to()
     assert_eq!(served("192.0.2.1", "192.0.2.1"), "gatelet.local");
     let mut map = SniMap::default();
     map.insert(&pattern("192.0.2.1"), &issued(&ca, &[], &["192.0.2.1"]));
-    map.insert(&pattern("[2001:db8::1]"), &issued(&ca, &[], &["2001:db8::1"]));
-    map.insert_address("10.0.0.1".parse().unwrap(), &issued(&ca, &[], &["203.0.113.1"]));
+    map.insert(
+        &pattern("[2001:db8::1]"),
+        &issued(&ca, &[], &["2001:db8::1"]),
+    );
+    map.insert_address(
+        "10.0.0.1".parse().unwrap(),
+        &issued(&ca, &[], &["203.0.113.1"]),
+    );
     map.insert_local(&pattern("192.0.2.3"));
     map.insert(&pattern("a.example"), &issued(&ca, &["a.example"], &[]));
     front.resolver.swap(map);
@@ -270,16 +351,27 @@ fn hsts_is_said_only_for_hosts_whose_certificate_somebody_else_vouches_for() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        answer.to_ascii_lowercase().contains("\r\nstrict-transport-security: max-age=300\r\n")
+        answer
+            .to_ascii_lowercase()
+            .contains("\r\nstrict-transport-security: max-age=300\r\n")
     };
-    assert!(!ask("a.example"), "the local CA's, for whoever has no other");
+    assert!(
+        !ask("a.example"),
+        "the local CA's, for whoever has no other"
+    );
     let public = LocalCa::generate("public").unwrap();
     let own = rcgen::generate_simple_self_signed(vec!["self.example".to_owned()]).unwrap();
-    let own = Issued { chain_pem: own.cert.pem(), key_pem: own.signing_key.serialize_pem() };
+    let own = Issued {
+        chain_pem: own.cert.pem(),
+        key_pem: own.signing_key.serialize_pem(),
+    };
     let mut map = SniMap::default();
     map.insert(&pattern("a.example"), &issued(&public, &["a.example"], &[]));
     map.insert_local(&pattern("local.example"));
-    map.insert(&pattern("stored.example"), &issued(&front.ca, &["stored.example"], &[]));
+    map.insert(
+        &pattern("stored.example"),
+        &issued(&front.ca, &["stored.example"], &[]),
+    );
     map.insert(&pattern("self.example"), &certificate(&own));
     front.resolver.swap(map.clone());
     for (host, said) in [
@@ -295,5 +387,8 @@ fn hsts_is_said_only_for_hosts_whose_certificate_somebody_else_vouches_for() {
     front.resolver.swap(map);
     assert!(ask("other.example"));
     let plain = front.talk(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n");
-    assert!(!plain.to_ascii_lowercase().contains("strict-transport"), "{plain}");
+    assert!(
+        !plain.to_ascii_lowercase().contains("strict-transport"),
+        "{plain}"
+    );
 }

@@ -28,7 +28,8 @@ pub(super) fn directory(state: &State, call: &Call) -> Reply {
         "somethingNew": state.url("news"),
     });
     for profile in &state.options.profiles {
-        directory["meta"]["profiles"][profile.name] = Value::from(state.url(format_args!("profiles/{}", profile.name)));
+        directory["meta"]["profiles"][profile.name] =
+            Value::from(state.url(format_args!("profiles/{}", profile.name)));
     }
     if state.options.terms {
         directory["meta"]["termsOfService"] = Value::from(terms(state));
@@ -37,7 +38,10 @@ pub(super) fn directory(state: &State, call: &Call) -> Reply {
         directory["meta"]["externalAccountRequired"] = Value::from(true);
     }
     if call.has(&Action::Ari(Ari::Missing)) {
-        directory.as_object_mut().expect("an object").remove("renewalInfo");
+        directory
+            .as_object_mut()
+            .expect("an object")
+            .remove("renewalInfo");
     }
     Reply::json(200, &directory)
 }
@@ -49,14 +53,22 @@ pub(super) fn terms(state: &State) -> String {
 
 /// Refuses accounts that are deactivated or have not agreed to the terms.
 pub(super) fn may_act(state: &mut State, call: &Call, signed: &Signed) -> Result<(), Problem> {
-    let Ok(id) = signed.account() else { return Ok(()) };
+    let Ok(id) = signed.account() else {
+        return Ok(());
+    };
     let account = state.accounts.get_mut(&id).expect("it has signed");
     account.deactivated |= call.has(&Action::AccountDeactivated);
     if account.deactivated {
-        return Err(Problem::new("unauthorized", "account is not valid, has status \"deactivated\""));
+        return Err(Problem::new(
+            "unauthorized",
+            "account is not valid, has status \"deactivated\"",
+        ));
     }
     if state.options.terms && account.agreed != state.terms && call.endpoint != Endpoint::Account {
-        return Err(Problem::new("userActionRequired", "the terms of service have changed"));
+        return Err(Problem::new(
+            "userActionRequired",
+            "the terms of service have changed",
+        ));
     }
     Ok(())
 }
@@ -64,9 +76,16 @@ pub(super) fn may_act(state: &mut State, call: &Call, signed: &Signed) -> Result
 pub(super) fn new(state: &mut State, call: &Call, signed: &Signed) -> Result<Reply, Problem> {
     let asked = signed.json()?;
     let agrees = asked["termsOfServiceAgreed"] == true;
-    if let Some((id, account)) = state.accounts.iter_mut().find(|(_, account)| account.key == signed.key) {
+    if let Some((id, account)) = state
+        .accounts
+        .iter_mut()
+        .find(|(_, account)| account.key == signed.key)
+    {
         if account.deactivated {
-            return Err(Problem::new("unauthorized", "an account with this key is deactivated"));
+            return Err(Problem::new(
+                "unauthorized",
+                "an account with this key is deactivated",
+            ));
         }
         // Google's are good for one account.
         if !asked["externalAccountBinding"].is_null() {
@@ -79,7 +98,10 @@ pub(super) fn new(state: &mut State, call: &Call, signed: &Signed) -> Result<Rep
         return Ok(answer(state, id, 200));
     }
     if asked["onlyReturnExisting"] == true {
-        return Err(Problem::new("accountDoesNotExist", "no account with this key"));
+        return Err(Problem::new(
+            "accountDoesNotExist",
+            "no account with this key",
+        ));
     }
     let contact = contact(&asked)?.unwrap_or_else(|| json!([]));
     if state.options.terms && !agrees {
@@ -87,7 +109,12 @@ pub(super) fn new(state: &mut State, call: &Call, signed: &Signed) -> Result<Rep
     }
     match &asked["externalAccountBinding"] {
         Value::Null if state.options.eab.is_empty() => {}
-        Value::Null => return Err(Problem::new("externalAccountRequired", "an external account binding is needed")),
+        Value::Null => {
+            return Err(Problem::new(
+                "externalAccountRequired",
+                "an external account binding is needed",
+            ));
+        }
         eab => jws::bound(eab, &call.url, &signed.key, &state.options.eab)?,
     }
     let now = state.now();
@@ -97,7 +124,15 @@ pub(super) fn new(state: &mut State, call: &Call, signed: &Signed) -> Result<Rep
     }
     let id = state.id();
     let agreed = if agrees { state.terms } else { 0 };
-    state.accounts.insert(id, Account { key: signed.key.clone(), contact, deactivated: false, agreed });
+    state.accounts.insert(
+        id,
+        Account {
+            key: signed.key.clone(),
+            contact,
+            deactivated: false,
+            agreed,
+        },
+    );
     Ok(answer(state, id, 201))
 }
 
@@ -119,24 +154,39 @@ pub(super) fn update(state: &mut State, call: &Call, signed: &Signed) -> Result<
     Ok(answer(state, id, 200))
 }
 
-pub(super) fn key_change(state: &mut State, call: &Call, signed: &Signed) -> Result<Reply, Problem> {
+pub(super) fn key_change(
+    state: &mut State,
+    call: &Call,
+    signed: &Signed,
+) -> Result<Reply, Problem> {
     let id = signed.account()?;
     let url = state.url(format_args!("acct/{id}"));
     let key = jws::new_key(&signed.payload, &call.url, &url, &signed.key)?;
-    if let Some((taken, _)) = state.accounts.iter().find(|(_, account)| account.key == key) {
+    if let Some((taken, _)) = state
+        .accounts
+        .iter()
+        .find(|(_, account)| account.key == key)
+    {
         let problem = Problem::malformed("another account has this key").status(409);
-        return Ok(Reply::problem(&problem).header("Location", state.url(format_args!("acct/{taken}"))));
+        return Ok(
+            Reply::problem(&problem).header("Location", state.url(format_args!("acct/{taken}")))
+        );
     }
     state.accounts.get_mut(&id).expect("it has signed").key = key;
     Ok(answer(state, id, 200))
 }
 
 fn contact(asked: &Value) -> Result<Option<Value>, Problem> {
-    let Some(contacts) = asked["contact"].as_array() else { return Ok(None) };
+    let Some(contacts) = asked["contact"].as_array() else {
+        return Ok(None);
+    };
     for contact in contacts {
         match contact.as_str().and_then(|text| text.split_once(':')) {
-            Some(("mailto", address)) if address.contains('@') && !address.contains([',', '?']) => {}
-            Some(("mailto", _)) | None => return Err(Problem::new("invalidContact", contact.to_string())),
+            Some(("mailto", address)) if address.contains('@') && !address.contains([',', '?']) => {
+            }
+            Some(("mailto", _)) | None => {
+                return Err(Problem::new("invalidContact", contact.to_string()));
+            }
             Some(_) => return Err(Problem::new("unsupportedContact", contact.to_string())),
         }
     }
@@ -145,7 +195,12 @@ fn contact(asked: &Value) -> Result<Option<Value>, Problem> {
 
 fn answer(state: &State, id: u64, status: u16) -> Reply {
     let account = &state.accounts[&id];
-    let text = if account.deactivated { "deactivated" } else { "valid" };
-    let body = json!({"status": text, "contact": account.contact, "key": Value::from(&account.key)});
+    let text = if account.deactivated {
+        "deactivated"
+    } else {
+        "valid"
+    };
+    let body =
+        json!({"status": text, "contact": account.contact, "key": Value::from(&account.key)});
     Reply::json(status, &body).header("Location", state.url(format_args!("acct/{id}")))
 }

@@ -1,5 +1,5 @@
-//! The script of faults: which call goes wrong, and how. Faults that meet on one call act together, so a problem and a
-//! `Retry-After` make one answer.
+//! The script of faults: which call goes wrong, and how. Faults that meet on one call act together,
+//! so a problem and a `Retry-After` make one answer.
 
 use std::time::Duration;
 
@@ -153,7 +153,11 @@ pub enum WrongChain {
 
 impl Fault {
     pub fn new(endpoint: Endpoint, nth: Nth, action: Action) -> Self {
-        Self { endpoint, nth, action }
+        Self {
+            endpoint,
+            nth,
+            action,
+        }
     }
 
     /// At the first call.
@@ -200,6 +204,10 @@ impl Script {
 
     /// Faults that have not acted yet.
     pub(super) fn left(&self) -> Vec<Fault> {
-        self.0.iter().filter(|(_, _, acted)| *acted == 0).map(|(fault, ..)| fault.clone()).collect()
+        self.0
+            .iter()
+            .filter(|(_, _, acted)| *acted == 0)
+            .map(|(fault, ..)| fault.clone())
+            .collect()
     }
 }

@@ -1,12 +1,14 @@
-//! Keys and certificates of the CA: two roots, one intermediate that both have signed, and what its web server shows.
+//! Keys and certificates of the CA: two roots, one intermediate that both have signed, and what its
+//! web server shows.
 
 use std::time::SystemTime;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CustomExtension, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CustomExtension,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SanType,
 };
 use ring::rand::SecureRandom as _;
 use rustls::{
@@ -48,10 +50,18 @@ impl Authority {
             let root_key = KeyPair::generate().expect("a key");
             let root = ca(name, BasicConstraints::Unconstrained);
             let pem = root.self_signed(&root_key).expect("a root").pem();
-            let signed = params.signed_by(&key, &Issuer::new(root, root_key)).expect("an intermediate");
-            Root { pem, intermediate: signed.pem() }
+            let signed = params
+                .signed_by(&key, &Issuer::new(root, root_key))
+                .expect("an intermediate");
+            Root {
+                pem,
+                intermediate: signed.pem(),
+            }
         });
-        Self { issuer: Issuer::new(params, key), roots }
+        Self {
+            issuer: Issuer::new(params, key),
+            roots,
+        }
     }
 
     pub(super) fn roots(&self) -> Vec<String> {
@@ -73,11 +83,15 @@ impl Authority {
         let mut not_after = not_before + profile.life;
         let mut names: Vec<SanType> = names.iter().map(san).collect();
         match wrong {
-            Some(WrongChain::Expired) => (not_before, not_after) = (now - hours(30 * 24), now - hours(24)),
+            Some(WrongChain::Expired) => {
+                (not_before, not_after) = (now - hours(30 * 24), now - hours(24))
+            }
             Some(WrongChain::NotYetValid) => not_before = now + hours(7 * 24),
             Some(WrongChain::OneDayLife) => not_after = not_before + hours(24),
             Some(WrongChain::ExtraName) => names.push(san(&Identifier::of("www.extra.test"))),
-            Some(WrongChain::OtherNames) => names = vec![san(&Identifier::of("somebody-else.test"))],
+            Some(WrongChain::OtherNames) => {
+                names = vec![san(&Identifier::of("somebody-else.test"))]
+            }
             Some(WrongChain::OtherKey | WrongChain::MissingIntermediate) | None => {}
         }
         let mut params = CertificateParams::default();
@@ -109,7 +123,8 @@ impl Authority {
     }
 }
 
-/// Reads a CSR whose signature holds and which is for exactly these names, with a key that is not the account's.
+/// Reads a CSR whose signature holds and which is for exactly these names, with a key that is not
+/// the account's.
 pub(super) fn read_csr(
     der: Vec<u8>,
     names: &[Identifier],
@@ -129,36 +144,58 @@ pub(super) fn read_csr(
     asked.sort();
     asked.dedup();
     if asked != names {
-        return Err(bad(format!("its names are {asked:?}, the order's {names:?}")));
+        return Err(bad(format!(
+            "its names are {asked:?}, the order's {names:?}"
+        )));
     }
     let common = csr.params.distinguished_name.get(&DnType::CommonName);
     if let Some(rcgen::DnValue::Utf8String(name)) = common
         && !names.contains(&Identifier::of(name))
     {
-        return Err(bad(format!("the common name {name} is not one of the order's names")));
+        return Err(bad(format!(
+            "the common name {name} is not one of the order's names"
+        )));
     }
     if csr.public_key.der_bytes() == account_key {
-        return Err(Problem::new("badPublicKey", "the account's key in a certificate"));
+        return Err(Problem::new(
+            "badPublicKey",
+            "the account's key in a certificate",
+        ));
     }
     Ok(csr)
 }
 
-/// The configuration of the CA's web server and the root to trust for it. `expired` is for a certificate of the past.
-pub(super) fn web_server(expired: bool, root: &CertificateParams, root_key: &KeyPair) -> ServerConfig {
+/// The configuration of the CA's web server and the root to trust for it. `expired` is for a
+/// certificate of the past.
+pub(super) fn web_server(
+    expired: bool,
+    root: &CertificateParams,
+    root_key: &KeyPair,
+) -> ServerConfig {
     let key = KeyPair::generate().expect("a key");
-    let names = ["localhost".to_owned(), "ca.test".to_owned(), "127.0.0.1".to_owned()];
+    let names = [
+        "localhost".to_owned(),
+        "ca.test".to_owned(),
+        "127.0.0.1".to_owned(),
+    ];
     let mut params = CertificateParams::new(names).expect("names");
     if expired {
         params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         params.not_before = rcgen::date_time_ymd(2019, 1, 1);
     }
-    let signed = params.signed_by(&key, &Issuer::from_params(root, root_key)).expect("a certificate");
-    let mut config = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .expect("ring knows them")
-        .with_no_client_auth()
-        .with_single_cert(vec![signed.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
-        .expect("the key fits");
+    let signed = params
+        .signed_by(&key, &Issuer::from_params(root, root_key))
+        .expect("a certificate");
+    let mut config =
+        ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("ring knows them")
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![signed.der().clone()],
+                PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            )
+            .expect("the key fits");
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config
 }
@@ -176,23 +213,37 @@ pub(super) fn ca(name: &str, constraints: BasicConstraints) -> CertificateParams
 /// Public CAs say more in their certificates, which counts where bytes do.
 fn as_large_as_a_public_one(missing: usize) -> CustomExtension {
     let mut content = vec![0; missing];
-    ring::rand::SystemRandom::new().fill(&mut content).expect("random");
+    ring::rand::SystemRandom::new()
+        .fill(&mut content)
+        .expect("random");
     CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99_999, 1], content)
 }
 
 fn ari_id(der: &CertificateDer<'_>) -> String {
     let (_, parsed) = x509_parser::parse_x509_certificate(der).expect("we made it");
-    let authority = parsed.iter_extensions().find_map(|extension| match extension.parsed_extension() {
-        x509_parser::extensions::ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref(),
-        _ => None,
-    });
+    let authority =
+        parsed
+            .iter_extensions()
+            .find_map(|extension| match extension.parsed_extension() {
+                x509_parser::extensions::ParsedExtension::AuthorityKeyIdentifier(id) => {
+                    id.key_identifier.as_ref()
+                }
+                _ => None,
+            });
     let key = URL_SAFE_NO_PAD.encode(authority.expect("we put it there").0);
-    format!("{key}.{}", URL_SAFE_NO_PAD.encode(parsed.tbs_certificate.raw_serial()))
+    format!(
+        "{key}.{}",
+        URL_SAFE_NO_PAD.encode(parsed.tbs_certificate.raw_serial())
+    )
 }
 
 fn san(name: &Identifier) -> SanType {
     match name {
-        Identifier::Dns(name) => SanType::DnsName(name.as_str().try_into().expect("checked when it was ordered")),
+        Identifier::Dns(name) => SanType::DnsName(
+            name.as_str()
+                .try_into()
+                .expect("checked when it was ordered"),
+        ),
         Identifier::Ip(address) => SanType::IpAddress(*address),
     }
 }

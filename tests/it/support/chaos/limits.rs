@@ -24,7 +24,11 @@ pub(super) const ORDER_RATE: Limit = limit("new-order requests per second", 300,
 pub(super) const DIRECTORY_RATE: Limit = limit("directory requests per second", 40, 25);
 
 const fn limit(name: &'static str, size: i64, refill: i64) -> Limit {
-    Limit { name, size, refill: SignedDuration::from_millis(refill) }
+    Limit {
+        name,
+        size,
+        refill: SignedDuration::from_millis(refill),
+    }
 }
 
 /// The counters.
@@ -62,7 +66,8 @@ impl Limits {
     ) -> Result<(), Problem> {
         for name in names {
             if self.paused.contains(&(account, name.base())) {
-                self.violations.push(format!("paused: {} of account {account}", name.base()));
+                self.violations
+                    .push(format!("paused: {} of account {account}", name.base()));
                 return Err(Problem::new("rateLimited", paused(&name.base())));
             }
         }
@@ -78,7 +83,12 @@ impl Limits {
         self.check(EXACT_SET, &set_key(names), now)
     }
 
-    pub(super) fn issued(&mut self, names: &[Identifier], renews: bool, now: Timestamp) -> Result<(), Problem> {
+    pub(super) fn issued(
+        &mut self,
+        names: &[Identifier],
+        renews: bool,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
         self.spend(EXACT_SET, &set_key(names), now)?;
         let domains: HashSet<String> = names.iter().map(Identifier::registered).collect();
         for domain in domains.iter().filter(|_| !renews) {
@@ -88,10 +98,19 @@ impl Limits {
     }
 
     /// A failed authorization; more than `pause_after` in a row pause the name.
-    pub(super) fn failed(&mut self, account: u64, name: &Identifier, pause_after: u32, now: Timestamp) {
+    pub(super) fn failed(
+        &mut self,
+        account: u64,
+        name: &Identifier,
+        pause_after: u32,
+        now: Timestamp,
+    ) {
         // Refused or not, the failure has happened: the refusal is for the next order.
         let _ = self.spend(FAILURES, &failures_key(account, name), now);
-        let (count, last) = self.in_a_row.entry((account, name.base())).or_insert((0, now));
+        let (count, last) = self
+            .in_a_row
+            .entry((account, name.base()))
+            .or_insert((0, now));
         let days = u32::try_from(now.duration_since(*last).as_hours() / 24).unwrap_or(0);
         *count = count.saturating_sub(days) + 1;
         *last = now;
@@ -111,8 +130,10 @@ impl Limits {
     }
 
     fn check(&mut self, limit: Limit, key: &str, now: Timestamp) -> Result<(), Problem> {
-        let missing =
-            self.full_at.get(&(limit, key.to_owned())).map_or(SignedDuration::ZERO, |at| at.duration_since(now));
+        let missing = self
+            .full_at
+            .get(&(limit, key.to_owned()))
+            .map_or(SignedDuration::ZERO, |at| at.duration_since(now));
         let wait = missing - limit.refill * i32::try_from(limit.size - 1).expect("small");
         if wait <= SignedDuration::ZERO {
             return Ok(());
@@ -120,8 +141,14 @@ impl Limits {
         self.violations.push(format!("{}: {key}", limit.name));
         let seconds = wait.as_secs().unsigned_abs() + 1;
         let after = now + SignedDuration::from_secs(seconds.cast_signed());
-        let detail = format!("too many {} ({}) for {key}, retry after {after}", limit.name, limit.size);
-        Err(Problem { retry_after: Some(seconds), ..Problem::new("rateLimited", detail) })
+        let detail = format!(
+            "too many {} ({}) for {key}, retry after {after}",
+            limit.name, limit.size
+        );
+        Err(Problem {
+            retry_after: Some(seconds),
+            ..Problem::new("rateLimited", detail)
+        })
     }
 }
 
@@ -137,5 +164,9 @@ fn failures_key(account: u64, name: &Identifier) -> String {
 }
 
 fn set_key(names: &[Identifier]) -> String {
-    names.iter().map(Identifier::text).collect::<Vec<_>>().join(",")
+    names
+        .iter()
+        .map(Identifier::text)
+        .collect::<Vec<_>>()
+        .join(",")
 }

@@ -1,6 +1,6 @@
-//! A certificate authority for tests: ACME (RFC 8555) with ARI (RFC 9773) and profiles, real signatures, real
-//! validation, a clock of its own, and a script of faults. It counts as Let's Encrypt does, and says what Let's Encrypt
-//! would have refused.
+//! A certificate authority for tests: ACME (RFC 8555) with ARI (RFC 9773) and profiles, real
+//! signatures, real validation, a clock of its own, and a script of faults. It counts as Let's
+//! Encrypt does, and says what Let's Encrypt would have refused.
 
 mod account;
 mod certificate;
@@ -190,35 +190,59 @@ impl Profile {
             max_names: 25,
             addresses: false,
         };
-        let short = Self { name: "shortlived", life: hours(160), addresses: true, ..server };
+        let short = Self {
+            name: "shortlived",
+            life: hours(160),
+            addresses: true,
+            ..server
+        };
         vec![long, server, short]
     }
 
     /// What a private CA has: certificates of a day.
     pub fn of_a_day() -> Self {
-        Self { name: "day", life: SignedDuration::from_hours(24), ..Self::lets_encrypt().remove(0) }
+        Self {
+            name: "day",
+            life: SignedDuration::from_hours(24),
+            ..Self::lets_encrypt().remove(0)
+        }
     }
 }
 
 impl ChaosCa {
     pub fn start(options: Options) -> Self {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        listener.set_nonblocking(true).expect("a listener that does not block");
+        listener
+            .set_nonblocking(true)
+            .expect("a listener that does not block");
         let base = format!("https://{}", listener.local_addr().expect("its address"));
         let key = rcgen::KeyPair::generate().expect("a key");
         let root = issue::ca("Chaos Web Root", rcgen::BasicConstraints::Unconstrained);
         let root_pem = root.self_signed(&key).expect("a root").pem();
         let [good, expired] = [false, true].map(|expired| issue::web_server(expired, &root, &key));
-        let shared = Arc::new(server::Shared::new(State::new(options, base.clone()), good, expired));
+        let shared = Arc::new(server::Shared::new(
+            State::new(options, base.clone()),
+            good,
+            expired,
+        ));
         let (doors, changes) = tokio::sync::mpsc::channel(1);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         let served = shared.clone();
         let thread = std::thread::spawn(move || {
             runtime.block_on(server::run(served, listener, changes));
             // Lookups of the test may hang; nobody waits for them.
             runtime.shutdown_background();
         });
-        Self { shared, doors: Some(doors), thread: Some(thread), base, root_pem }
+        Self {
+            shared,
+            doors: Some(doors),
+            thread: Some(thread),
+            base,
+            root_pem,
+        }
     }
 
     /// The directory's URL.
@@ -231,7 +255,8 @@ impl ChaosCa {
         &self.root_pem
     }
 
-    /// The roots of the certificates it signs, the default one first: "Chaos Root X1" and "Chaos Root X2".
+    /// The roots of the certificates it signs, the default one first: "Chaos Root X1" and "Chaos
+    /// Root X2".
     pub fn issuer_roots(&self) -> Vec<String> {
         self.shared.state().authority.roots()
     }
@@ -253,7 +278,10 @@ impl ChaosCa {
 
     /// Validates one name in another way.
     pub fn set_validation_of(&self, name: &str, validation: Validation) {
-        self.shared.state().validation_of.insert(name.to_owned(), validation);
+        self.shared
+            .state()
+            .validation_of
+            .insert(name.to_owned(), validation);
     }
 
     /// Takes connections in this way from now on; those that there are end.
@@ -302,7 +330,12 @@ impl ChaosCa {
 
     /// Calls to an endpoint so far.
     pub fn calls(&self, endpoint: Endpoint) -> usize {
-        self.shared.state().log.iter().filter(|line| line.endpoint == endpoint).count()
+        self.shared
+            .state()
+            .log
+            .iter()
+            .filter(|line| line.endpoint == endpoint)
+            .count()
     }
 
     /// Every certificate so far, oldest first.

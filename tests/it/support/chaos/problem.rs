@@ -21,13 +21,23 @@ impl Problem {
     /// With the status that Boulder uses for the type.
     pub fn new(kind: &str, detail: impl Into<String>) -> Self {
         let status = match kind {
-            "unauthorized" | "userActionRequired" | "externalAccountRequired" | "orderNotReady" | "caa" => 403,
+            "unauthorized"
+            | "userActionRequired"
+            | "externalAccountRequired"
+            | "orderNotReady"
+            | "caa" => 403,
             "alreadyReplaced" => 409,
             "rateLimited" => 429,
             "serverInternal" => 500,
             _ => 400,
         };
-        Self { kind: kind.to_owned(), detail: detail.into(), status, subproblems: Vec::new(), retry_after: None }
+        Self {
+            kind: kind.to_owned(),
+            detail: detail.into(),
+            status,
+            subproblems: Vec::new(),
+            retry_after: None,
+        }
     }
 
     pub fn malformed(detail: impl Into<String>) -> Self {
@@ -44,13 +54,15 @@ impl Problem {
     }
 
     pub fn subproblem(mut self, name: &str, kind: &str, detail: &str) -> Self {
-        self.subproblems.push((name.to_owned(), kind.to_owned(), detail.to_owned()));
+        self.subproblems
+            .push((name.to_owned(), kind.to_owned(), detail.to_owned()));
         self
     }
 
     pub(super) fn json(&self) -> Value {
         let urn = |kind: &str| format!("urn:ietf:params:acme:error:{kind}");
-        let mut document = json!({"type": urn(&self.kind), "detail": self.detail, "status": self.status});
+        let mut document =
+            json!({"type": urn(&self.kind), "detail": self.detail, "status": self.status});
         if self.kind == "badSignatureAlgorithm" {
             document["algorithms"] = json!(["ES256"]);
         }

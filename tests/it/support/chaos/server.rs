@@ -73,7 +73,11 @@ pub(super) type DoorChange = (Door, std::sync::mpsc::Sender<()>);
 
 impl Shared {
     pub(super) fn new(state: State, good: ServerConfig, expired: ServerConfig) -> Self {
-        Self { state: Mutex::new(state), good: Arc::new(good), expired: Arc::new(expired) }
+        Self {
+            state: Mutex::new(state),
+            good: Arc::new(good),
+            expired: Arc::new(expired),
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -100,11 +104,19 @@ impl Call {
 impl Reply {
     pub(super) fn json(status: u16, body: &Value) -> Self {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
-        Self { status, headers, body: body.to_string().into_bytes() }
+        Self {
+            status,
+            headers,
+            body: body.to_string().into_bytes(),
+        }
     }
 
     pub(super) fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new() }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -114,7 +126,10 @@ impl Reply {
 
     pub(super) fn problem(problem: &Problem) -> Self {
         let mut reply = Self::json(problem.status, &problem.json());
-        reply.headers = vec![("Content-Type".to_owned(), "application/problem+json".to_owned())];
+        reply.headers = vec![(
+            "Content-Type".to_owned(),
+            "application/problem+json".to_owned(),
+        )];
         match problem.retry_after {
             Some(seconds) => reply.header("Retry-After", seconds.to_string()),
             None => reply,
@@ -123,9 +138,14 @@ impl Reply {
 }
 
 /// Serves until the other side of `doors` is gone.
-pub(super) async fn run(shared: Arc<Shared>, listener: std::net::TcpListener, mut doors: mpsc::Receiver<DoorChange>) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    listener: std::net::TcpListener,
+    mut doors: mpsc::Receiver<DoorChange>,
+) {
     let address = listener.local_addr().expect("a bound listener");
-    let mut listener = Some(TcpListener::from_std(listener).expect("a listener that does not block"));
+    let mut listener =
+        Some(TcpListener::from_std(listener).expect("a listener that does not block"));
     let mut door = Door::Open;
     let mut connections = JoinSet::new();
     loop {
@@ -151,7 +171,9 @@ pub(super) async fn run(shared: Arc<Shared>, listener: std::net::TcpListener, mu
 }
 
 async fn accept(listener: Option<&TcpListener>) -> TcpStream {
-    let Some(listener) = listener else { return std::future::pending().await };
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
     loop {
         if let Ok((stream, _)) = listener.accept().await {
             return stream;
@@ -166,22 +188,27 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, door: Door) {
         Door::EndsHandshake => return,
         Door::Silent => std::future::pending().await,
     };
-    let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else { return };
+    let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else {
+        return;
+    };
     let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let enough = Arc::new(Notify::new());
     let last = enough.clone();
     let service = service_fn(move |request| answer(shared.clone(), request, last.clone()));
     // How a connection ends is the client's to notice.
     if two {
-        let mut serving =
-            pin!(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service));
+        let mut serving = pin!(
+            http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+        );
         tokio::select! {
             _ = serving.as_mut() => return,
             () = enough.notified() => serving.as_mut().graceful_shutdown(),
         }
         let _ = serving.await;
     } else {
-        let mut serving = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        let mut serving =
+            pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             _ = serving.as_mut() => return,
             () = enough.notified() => serving.as_mut().graceful_shutdown(),
@@ -193,7 +220,11 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, door: Door) {
 /// Answers one request; an error ends its connection.
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>, enough: Arc<Notify>) -> Done {
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, 65_536).collect().await.map_err(io::Error::other)?.to_bytes();
+    let body = Limited::new(body, 65_536)
+        .collect()
+        .await
+        .map_err(io::Error::other)?
+        .to_bytes();
     let mut call = route(&shared, head.method, head.uri.path(), &head.headers, body);
     if let Some(call) = &mut call {
         call.actions = shared.state().script.at(call.endpoint);
@@ -215,7 +246,10 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>, enough: Arc<Not
     for job in jobs {
         tokio::spawn(validate::run(shared.clone(), job));
     }
-    if call.as_ref().is_some_and(|call| call.has(&Action::HangAfterCommit)) {
+    if call
+        .as_ref()
+        .is_some_and(|call| call.has(&Action::HangAfterCommit))
+    {
         std::future::pending::<()>().await;
     }
     let mut reply = reply?;
@@ -229,18 +263,32 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>, enough: Arc<Not
     *response.status_mut() = StatusCode::from_u16(reply.status).map_err(io::Error::other)?;
     for (name, value) in reply.headers {
         let name = http::HeaderName::try_from(name).map_err(io::Error::other)?;
-        response.headers_mut().append(name, value.try_into().map_err(io::Error::other)?);
+        response
+            .headers_mut()
+            .append(name, value.try_into().map_err(io::Error::other)?);
     }
-    let cut = call
-        .as_ref()
-        .and_then(|call| call.find(|action| if let Action::CutAfter(length) = action { Some(*length) } else { None }));
+    let cut = call.as_ref().and_then(|call| {
+        call.find(|action| {
+            if let Action::CutAfter(length) = action {
+                Some(*length)
+            } else {
+                None
+            }
+        })
+    });
     Ok(response.map(|body| match cut {
         Some(length) => Cut::new(&body, length).boxed(),
         None => Full::from(body).map_err(|never| match never {}).boxed(),
     }))
 }
 
-fn route(shared: &Shared, method: Method, path: &str, headers: &HeaderMap, body: Bytes) -> Option<Call> {
+fn route(
+    shared: &Shared,
+    method: Method,
+    path: &str,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Option<Call> {
     let (base, moved) = {
         let state = shared.state();
         (state.base.clone(), state.moved.to_string())
@@ -269,22 +317,47 @@ fn route(shared: &Shared, method: Method, path: &str, headers: &HeaderMap, body:
         ["ari", id] => (Endpoint::RenewalInfo, id, None),
         _ => return None,
     };
-    let content_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let content_type = headers
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
     let (id, sub) = (id.to_owned(), sub.map(str::to_owned));
-    Some(Call { endpoint, id, sub, method, url: format!("{base}{path}"), content_type, body, actions: Vec::new() })
+    Some(Call {
+        endpoint,
+        id,
+        sub,
+        method,
+        url: format!("{base}{path}"),
+        content_type,
+        body,
+        actions: Vec::new(),
+    })
 }
 
 /// Handles a call, gives the answer the fields that all have, and writes it down.
 fn whole(state: &mut State, call: &Call, agent: bool) -> Result<Reply, io::Error> {
     let now = state.now();
-    let mut line =
-        LogLine { endpoint: call.endpoint, account: None, names: Vec::new(), status: None, problem: None, at: now };
+    let mut line = LogLine {
+        endpoint: call.endpoint,
+        account: None,
+        names: Vec::new(),
+        status: None,
+        problem: None,
+        at: now,
+    };
     if call.has(&Action::CloseBeforeCommit) {
         state.log.push(line);
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
     let result = in_front(call).map_or_else(
-        || if agent { handle(state, call, &mut line) } else { Err(Problem::malformed("no User-Agent")) },
+        || {
+            if agent {
+                handle(state, call, &mut line)
+            } else {
+                Err(Problem::malformed("no User-Agent"))
+            }
+        },
         Ok,
     );
     let mut reply = result.unwrap_or_else(|problem| {
@@ -292,13 +365,20 @@ fn whole(state: &mut State, call: &Call, agent: bool) -> Result<Reply, io::Error
         let terms = format!("<{}>;rel=\"terms-of-service\"", account::terms(state));
         let needs_terms = problem.kind == "userActionRequired";
         line.problem = Some(problem.kind);
-        if needs_terms { reply.header("Link", terms) } else { reply }
+        if needs_terms {
+            reply.header("Link", terms)
+        } else {
+            reply
+        }
     });
     if call.has(&Action::OddMembers) && reply.status < 300 {
         odd_members(call.endpoint, &mut reply);
     }
     let is_new_nonce = call.endpoint == Endpoint::NewNonce;
-    if (call.method == Method::POST || is_new_nonce) && in_front(call).is_none() && !call.has(&Action::NoNonce) {
+    if (call.method == Method::POST || is_new_nonce)
+        && in_front(call).is_none()
+        && !call.has(&Action::NoNonce)
+    {
         reply = reply.header("Replay-Nonce", state.nonce());
     }
     let mut date = now;
@@ -309,14 +389,23 @@ fn whole(state: &mut State, call: &Call, agent: bool) -> Result<Reply, io::Error
             _ => {}
         }
     }
-    reply = reply.header("Date", http_date(date)).header("Cache-Control", "no-store");
+    reply = reply
+        .header("Date", http_date(date))
+        .header("Cache-Control", "no-store");
     if call.endpoint != Endpoint::Directory {
-        reply = reply.header("Link", format!("<{}>;rel=\"index\"", state.url("directory")));
+        reply = reply.header(
+            "Link",
+            format!("<{}>;rel=\"index\"", state.url("directory")),
+        );
     }
     let lost = call.has(&Action::CloseAfterCommit);
     line.status = (!lost).then_some(reply.status);
     state.log.push(line);
-    if lost { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(reply) }
+    if lost {
+        Err(io::ErrorKind::ConnectionAborted.into())
+    } else {
+        Ok(reply)
+    }
 }
 
 /// What may be left out becomes odd; of an account, only its `Location` stays.
@@ -325,8 +414,12 @@ fn odd_members(endpoint: Endpoint, reply: &mut Reply) {
         reply.body.clear();
         return;
     }
-    let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body) else { return };
-    let Some(members) = body.as_object_mut() else { return };
+    let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body) else {
+        return;
+    };
+    let Some(members) = body.as_object_mut() else {
+        return;
+    };
     for (name, value) in [
         ("contact", json!("mailto:a@b.test")),
         ("error", json!("none")),
@@ -339,8 +432,13 @@ fn odd_members(endpoint: Endpoint, reply: &mut Reply) {
     ] {
         members.insert(name.to_owned(), value);
     }
-    if let Some(challenges) = members.get_mut("challenges").and_then(|list| list.as_array_mut()) {
-        challenges.iter_mut().for_each(|one| one["error"] = json!([]));
+    if let Some(challenges) = members
+        .get_mut("challenges")
+        .and_then(|list| list.as_array_mut())
+    {
+        challenges
+            .iter_mut()
+            .for_each(|one| one["error"] = json!([]));
         challenges.extend([json!(null), json!({"type": "odd-01"}), json!("dns-01")]);
     }
     reply.body = body.to_string().into_bytes();
@@ -349,9 +447,15 @@ fn odd_members(endpoint: Endpoint, reply: &mut Reply) {
 /// An answer of something in front of the CA.
 fn in_front(call: &Call) -> Option<Reply> {
     call.find(|action| match action {
-        Action::Answer { status, headers, body } => {
-            Some(Reply { status: *status, headers: headers.clone(), body: body.clone() })
-        }
+        Action::Answer {
+            status,
+            headers,
+            body,
+        } => Some(Reply {
+            status: *status,
+            headers: headers.clone(),
+            body: body.clone(),
+        }),
         Action::Redirect(to) => Some(Reply::empty(307).header("Location", to)),
         _ => None,
     })
@@ -359,8 +463,15 @@ fn in_front(call: &Call) -> Option<Reply> {
 
 fn handle(state: &mut State, call: &Call, line: &mut LogLine) -> Result<Reply, Problem> {
     let now = state.now();
-    let open = matches!(call.endpoint, Endpoint::Directory | Endpoint::NewNonce | Endpoint::RenewalInfo);
-    let allowed: &[Method] = if open { &[Method::GET, Method::HEAD] } else { &[Method::POST] };
+    let open = matches!(
+        call.endpoint,
+        Endpoint::Directory | Endpoint::NewNonce | Endpoint::RenewalInfo
+    );
+    let allowed: &[Method] = if open {
+        &[Method::GET, Method::HEAD]
+    } else {
+        &[Method::POST]
+    };
     if !allowed.contains(&call.method) {
         return Err(Problem::malformed(format!("{} is not for this", call.method)).status(405));
     }
@@ -373,7 +484,13 @@ fn handle(state: &mut State, call: &Call, line: &mut LogLine) -> Result<Reply, P
     if call.has(&Action::DirectoryMoved) {
         state.moved += 1;
     }
-    let refusal = call.find(|action| if let Action::Problem(problem) = action { Some(problem.clone()) } else { None });
+    let refusal = call.find(|action| {
+        if let Action::Problem(problem) = action {
+            Some(problem.clone())
+        } else {
+            None
+        }
+    });
     if open {
         if let Some(problem) = refusal {
             return Err(problem);
@@ -385,13 +502,20 @@ fn handle(state: &mut State, call: &Call, line: &mut LogLine) -> Result<Reply, P
             }
             Endpoint::NewNonce => {
                 rate(state, limits::NONCE_RATE)?;
-                Ok(Reply::empty(if call.method == Method::HEAD { 200 } else { 204 }))
+                Ok(Reply::empty(if call.method == Method::HEAD {
+                    200
+                } else {
+                    204
+                }))
             }
             _ => certificate::renewal_info(state, call, now),
         };
     }
     let signed = jws::verify(state, call)?;
-    line.account = signed.account().ok().map(|id| state.url(format_args!("acct/{id}")));
+    line.account = signed
+        .account()
+        .ok()
+        .map(|id| state.url(format_args!("acct/{id}")));
     account::may_act(state, call, &signed)?;
     if let Some(problem) = refusal {
         return Err(problem);
@@ -399,7 +523,12 @@ fn handle(state: &mut State, call: &Call, line: &mut LogLine) -> Result<Reply, P
     dispatch(state, call, &signed, line)
 }
 
-fn dispatch(state: &mut State, call: &Call, signed: &Signed, line: &mut LogLine) -> Result<Reply, Problem> {
+fn dispatch(
+    state: &mut State,
+    call: &Call,
+    signed: &Signed,
+    line: &mut LogLine,
+) -> Result<Reply, Problem> {
     match call.endpoint {
         Endpoint::NewAccount => account::new(state, call, signed),
         Endpoint::Account => account::update(state, call, signed),
@@ -423,8 +552,15 @@ fn dispatch(state: &mut State, call: &Call, signed: &Signed, line: &mut LogLine)
 /// Counts a request; refuses it only if the CA enforces its limits.
 fn rate(state: &mut State, limit: Limit) -> Result<(), Problem> {
     let now = state.now();
-    let refused = state.limits.spend(limit, "127.0.0.1", now).map_err(|problem| problem.status(503));
-    if state.options.enforce_limits { refused } else { Ok(()) }
+    let refused = state
+        .limits
+        .spend(limit, "127.0.0.1", now)
+        .map_err(|problem| problem.status(503));
+    if state.options.enforce_limits {
+        refused
+    } else {
+        Ok(())
+    }
 }
 
 fn retry_after(how: RetryAfter, now: Timestamp) -> String {
@@ -437,7 +573,9 @@ fn retry_after(how: RetryAfter, now: Timestamp) -> String {
 }
 
 fn http_date(at: Timestamp) -> String {
-    DateTimePrinter::new().timestamp_to_rfc9110_string(&at).expect("a year of four digits")
+    DateTimePrinter::new()
+        .timestamp_to_rfc9110_string(&at)
+        .expect("a year of four digits")
 }
 
 /// A body that promises all of itself and ends in between.
@@ -452,7 +590,11 @@ impl Cut {
     fn new(body: &[u8], length: usize) -> Self {
         let part = Bytes::copy_from_slice(&body[..length.min(body.len())]);
         let pause = Box::pin(sleep(Duration::from_millis(20)));
-        Self { promised: body.len() as u64 + 1, part: (!part.is_empty()).then_some(part), pause }
+        Self {
+            promised: body.len() as u64 + 1,
+            part: (!part.is_empty()).then_some(part),
+            pause,
+        }
     }
 }
 
@@ -460,11 +602,17 @@ impl Body for Cut {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if let Some(part) = self.part.take() {
             return Poll::Ready(Some(Ok(Frame::data(part))));
         }
-        self.pause.as_mut().poll(context).map(|()| Some(Err(io::ErrorKind::ConnectionAborted.into())))
+        self.pause
+            .as_mut()
+            .poll(context)
+            .map(|()| Some(Err(io::ErrorKind::ConnectionAborted.into())))
     }
 
     fn size_hint(&self) -> SizeHint {

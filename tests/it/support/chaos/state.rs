@@ -11,8 +11,8 @@ use ring::rand::SecureRandom;
 use serde_json::{Value, json};
 
 use super::{
-    Issued, LogLine, Options, Profile, Validation, faults::Script, issue::Authority, jws::Key, limits::Limits,
-    problem::Problem, validate::Job,
+    Issued, LogLine, Options, Profile, Validation, faults::Script, issue::Authority, jws::Key,
+    limits::Limits, problem::Problem, validate::Job,
 };
 
 /// A name or an address in an order.
@@ -162,14 +162,18 @@ impl State {
 
     /// How a name is validated.
     pub(super) fn validation(&self, name: &Identifier) -> Validation {
-        self.validation_of.get(&name.base()).unwrap_or(&self.options.validation).clone()
+        self.validation_of
+            .get(&name.base())
+            .unwrap_or(&self.options.validation)
+            .clone()
     }
 }
 
 impl Identifier {
     /// A name as people write it.
     pub fn of(text: &str) -> Self {
-        text.parse().map_or_else(|_name| Self::Dns(text.to_ascii_lowercase()), Self::Ip)
+        text.parse()
+            .map_or_else(|_name| Self::Dns(text.to_ascii_lowercase()), Self::Ip)
     }
 
     pub fn text(&self) -> String {
@@ -198,7 +202,11 @@ impl Identifier {
     }
 
     pub(super) fn json(&self) -> Value {
-        let kind = if matches!(self, Self::Dns(_)) { "dns" } else { "ip" };
+        let kind = if matches!(self, Self::Dns(_)) {
+            "dns"
+        } else {
+            "ip"
+        };
         json!({"type": kind, "value": self.text()})
     }
 }
@@ -223,6 +231,8 @@ impl Status {
 /// 128 random bits.
 pub(super) fn token() -> String {
     let mut bytes = [0; 16];
-    ring::rand::SystemRandom::new().fill(&mut bytes).expect("randomness");
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("randomness");
     URL_SAFE_NO_PAD.encode(bytes)
 }
