@@ -146,7 +146,7 @@ fn files_stay_small() {
         match text.lines().count() {
             lines if lines > 1000 => wrong.push(format!("{}: {lines} lines", path.display())),
             lines if lines > 600 => {
-                println!("{}: {lines} lines, think of splitting it", path.display())
+                println!("{}: {lines} lines, think of splitting it", path.display());
             }
             _ => {}
         }

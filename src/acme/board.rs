@@ -82,7 +82,7 @@ impl Board {
                 posted
                     .thumbprints
                     .insert(want.clone(), thumbprint.to_owned()),
-            )
+            );
         });
     }
 
@@ -94,7 +94,7 @@ impl Board {
                 .handshakes
                 .entry(want.clone())
                 .or_default()
-                .push(entry)
+                .push(entry);
         });
     }
 

@@ -337,7 +337,7 @@ impl Attempt<'_> {
             match self.session()?.order(url).await {
                 Ok(order) => return Ok(order),
                 Err(error) if is_gone(&error) => {
-                    tracing::info!(want = &*self.want.id, "the order is gone")
+                    tracing::info!(want = &*self.want.id, "the order is gone");
                 }
                 Err(error) => return Err(self.failed(&error)),
             }
@@ -469,7 +469,7 @@ impl Attempt<'_> {
                     }
                     Ok(_) => {}
                     Err(error) => {
-                        tracing::info!(want = &*self.want.id, %error, "another chain cannot be had")
+                        tracing::info!(want = &*self.want.id, %error, "another chain cannot be had");
                     }
                 }
             }

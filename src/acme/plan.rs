@@ -134,7 +134,7 @@ pub fn plan(now: Option<i64>, wants: &[Arc<Want>], state: &State) -> Plan {
             (true, Some(_)) => plan.unwanted.push((id.clone(), false)),
             (false, None) => plan.unwanted.push((id.clone(), true)),
             (false, Some(since)) if now.is_some_and(|now| now - since > GRACE) => {
-                plan.drop.push(id.clone())
+                plan.drop.push(id.clone());
             }
             (true, None) | (false, Some(_)) => {}
         }

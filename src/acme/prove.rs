@@ -322,7 +322,7 @@ impl Attempt<'_> {
                     Ok(true) => break,
                     Ok(false) => {}
                     Err(error) => {
-                        tracing::debug!(record = fqdn, %error, "the record was not looked up")
+                        tracing::debug!(record = fqdn, %error, "the record was not looked up");
                     }
                 }
                 if !looks.next(None).await {

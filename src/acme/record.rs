@@ -253,7 +253,7 @@ pub fn all<T: Record>(store: &dyn Store) -> Result<Vec<(String, T)>, StoreError>
     for (name, bytes) in store.scan(&prefix)? {
         match serde_json::from_slice::<Read<T>>(&bytes) {
             Ok(read) if read.version == VERSION => {
-                found.push((name[prefix.len()..].to_owned(), read.record))
+                found.push((name[prefix.len()..].to_owned(), read.record));
             }
             Ok(read) => tracing::warn!(
                 record = name,

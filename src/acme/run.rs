@@ -444,7 +444,7 @@ impl Engine {
                 {
                     Ok(()) => gone.push((issuer, fqdn, value)),
                     Err(error) => {
-                        tracing::warn!(record = fqdn, %error, "a record of a challenge was not removed")
+                        tracing::warn!(record = fqdn, %error, "a record of a challenge was not removed");
                     }
                 }
             }

@@ -179,7 +179,7 @@ fn value(of: &Type, wire: &Wire<'_>, depth: usize) -> Result<Option<Value>, Prot
                 match (at, wire) {
                     (1, Wire::Number(value)) => second = Some(value.cast_signed()),
                     (2, Wire::Number(value)) => {
-                        nano = i32::try_from(value).map_err(|_wide| Damaged)?
+                        nano = i32::try_from(value).map_err(|_wide| Damaged)?;
                     }
                     _ => {}
                 }

@@ -41,7 +41,7 @@ impl Cache {
                         objects.push(Arc::new(object));
                     }
                     Err(error) => {
-                        tracing::warn!(key = name, %error, "an object of the local copy cannot be read")
+                        tracing::warn!(key = name, %error, "an object of the local copy cannot be read");
                     }
                 }
             }

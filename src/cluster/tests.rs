@@ -344,7 +344,7 @@ async fn simulate(seed: u64) {
             1..=4 => {
                 followers[which]
                     .follow(&cluster, random.below(6), seed)
-                    .await
+                    .await;
             }
             _ => {}
         }

@@ -167,7 +167,7 @@ impl Follower {
                     return trouble;
                 }
                 Err(trouble) => {
-                    tracing::debug!(kind = self.kind.name(), error = %trouble, "watch broke off")
+                    tracing::debug!(kind = self.kind.name(), error = %trouble, "watch broke off");
                 }
             }
             if began.elapsed() >= SOUND {

@@ -315,7 +315,7 @@ impl http_body::Body for Body {
         if let (Some(record), Poll::Ready(frame)) = (&mut this.record, &frame) {
             match frame {
                 Some(Ok(frame)) => {
-                    record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64)
+                    record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 }
                 Some(Err(_)) => record.broken = true,
                 None => {}

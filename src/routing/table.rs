@@ -307,7 +307,7 @@ impl RoutingTable {
             HostPattern::Any => self.any = None,
             HostPattern::Exact(host) => drop(self.edit(false, host.as_str()).remove(host.as_str())),
             HostPattern::Wildcard(host) => {
-                drop(self.edit(true, host.as_str()).remove(host.as_str()))
+                drop(self.edit(true, host.as_str()).remove(host.as_str()));
             }
         }
     }

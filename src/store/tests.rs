@@ -179,7 +179,7 @@ fn a_damaged_database_is_set_aside_and_filled_from_the_mirror() {
     let (store, health) = opened(&dir);
     match health {
         Health::Rebuilt { aside, records: 1 } => {
-            assert!(aside.ends_with("store.damaged-1") && aside.is_dir())
+            assert!(aside.ends_with("store.damaged-1") && aside.is_dir());
         }
         Health::Repaired { records: 1 } => {}
         other => panic!("{other:?}"),

@@ -103,7 +103,7 @@ pub fn server_config(resolver: Arc<Resolver>, min: MinVersion) -> Arc<ServerConf
     match rustls::crypto::ring::Ticketer::new() {
         Ok(ticketer) => config.ticketer = ticketer,
         Err(error) => {
-            tracing::warn!(%error, "no session tickets: every TLS connection is a full handshake")
+            tracing::warn!(%error, "no session tickets: every TLS connection is a full handshake");
         }
     }
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(1024);

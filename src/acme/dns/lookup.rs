@@ -316,7 +316,7 @@ async fn ask_one(addresses: &[IpAddr], port: u16, name: &Name) -> Option<Message
                 return Some(answer);
             }
             Ok(answer) => {
-                tracing::debug!(%address, %name, code = %answer.response_code, "name server is no use")
+                tracing::debug!(%address, %name, code = %answer.response_code, "name server is no use");
             }
             Err(error) => tracing::debug!(%address, %name, %error, "name server does not answer"),
         }

@@ -252,7 +252,7 @@ pub(super) fn ingress_class(object: &Value, problems: &mut Problems) {
         }
         ("Cluster", true) => {}
         (other, _) => {
-            problems.unsupported("spec.parameters.scope", other, &["Cluster", "Namespace"])
+            problems.unsupported("spec.parameters.scope", other, &["Cluster", "Namespace"]);
         }
     }
 }

@@ -89,7 +89,7 @@ impl Chunks {
         while at < bytes.len() {
             match self.next(&bytes[at..], limits) {
                 Ok(Part::Data(length) | Part::Framing(length) | Part::Trailers(length)) => {
-                    at += length
+                    at += length;
                 }
                 Ok(Part::End(length)) => return Seen::End(at + length),
                 Err(kind) => return Seen::Bad(at, kind),

@@ -121,7 +121,7 @@ fn http_01_asks_the_server_and_compares_the_answer() {
         ca.set_validation(Validation::Real {
             http_port,
             tls_port: 1,
-        })
+        });
     };
     let mut tried =
         |prepare: &dyn Fn(&str)| tried(&mut client, "www.example.test", "http-01", prepare);
@@ -150,7 +150,7 @@ fn tls_alpn_01_looks_at_the_certificate() {
         ca.set_validation(Validation::Real {
             http_port: 1,
             tls_port,
-        })
+        });
     };
     let name = "www.example.test";
     let mut tried =
@@ -211,7 +211,7 @@ fn dns_challenges_look_for_records() {
     let add = |name: &str, text: String| zone.lock().unwrap().push((name.to_owned(), text));
 
     let order = tried(&mut client, "*.example.test", "dns-01", |_key| {
-        add("_acme-challenge.example.test", "x".into())
+        add("_acme-challenge.example.test", "x".into());
     });
     assert_eq!(problem(&order), ("invalid", "unauthorized"));
     let order = tried(&mut client, "*.example.test", "dns-01", |key| {

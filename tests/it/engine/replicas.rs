@@ -197,7 +197,7 @@ fn the_account_of_the_issuer_that_is_asked_instead_answers_on_all_replicas() {
     let only = [
         issuers[0].clone(),
         issuer("second", &second, |acme| {
-            acme.profile = Some("shortlived".to_owned())
+            acme.profile = Some("shortlived".to_owned());
         }),
     ];
     let before = leader.answers_by();

@@ -366,10 +366,10 @@ impl Wire {
                 let (kind, flags) = (seen[3], seen[4]);
                 match kind {
                     SETTINGS if flags & ACK == 0 => {
-                        self.write_all(&frame(SETTINGS, ACK, 0, &[]))?
+                        self.write_all(&frame(SETTINGS, ACK, 0, &[]))?;
                     }
                     PING if flags & ACK == 0 => {
-                        self.write_all(&frame(PING, ACK, 0, &seen[9..length]))?
+                        self.write_all(&frame(PING, ACK, 0, &seen[9..length]))?;
                     }
                     RST_STREAM => over += 1,
                     DATA | HEADERS if flags & END_STREAM != 0 && streams != u32::MAX => over += 1,

@@ -109,7 +109,7 @@ impl Server {
         thread::spawn(move || {
             lines
                 .map_while(Result::ok)
-                .for_each(|line| shared.lock().expect("no panic").push(line))
+                .for_each(|line| shared.lock().expect("no panic").push(line));
         });
         Self { ports, said, child }
     }

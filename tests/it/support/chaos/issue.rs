@@ -84,13 +84,13 @@ impl Authority {
         let mut names: Vec<SanType> = names.iter().map(san).collect();
         match wrong {
             Some(WrongChain::Expired) => {
-                (not_before, not_after) = (now - hours(30 * 24), now - hours(24))
+                (not_before, not_after) = (now - hours(30 * 24), now - hours(24));
             }
             Some(WrongChain::NotYetValid) => not_before = now + hours(7 * 24),
             Some(WrongChain::OneDayLife) => not_after = not_before + hours(24),
             Some(WrongChain::ExtraName) => names.push(san(&Identifier::of("www.extra.test"))),
             Some(WrongChain::OtherNames) => {
-                names = vec![san(&Identifier::of("somebody-else.test"))]
+                names = vec![san(&Identifier::of("somebody-else.test"))];
             }
             Some(WrongChain::OtherKey | WrongChain::MissingIntermediate) | None => {}
         }
