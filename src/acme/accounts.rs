@@ -16,7 +16,7 @@ use super::{
     failure::{Class, Failure},
     issuer::AcmeIssuer,
     record::{self, Account},
-    want::Want,
+    spec::CertificateSpec,
 };
 use crate::store::Batch;
 
@@ -78,7 +78,7 @@ impl Engine {
 
     /// An account answers for a wish from now on, on all replicas. Without a word it is that of the
     /// first issuer that has one.
-    pub(super) async fn speaks_for(&self, want: &Want, id: &str) -> Result<(), Failure> {
+    pub(super) async fn speaks_for(&self, want: &CertificateSpec, id: &str) -> Result<(), Failure> {
         if self.shared().is_none() || want.issuers.len() < 2 {
             return Ok(());
         }
@@ -170,7 +170,7 @@ impl Engine {
 
     /// The account that stands for a wish on every node: the one that says so, else that of the
     /// first issuer that has one.
-    pub(super) fn thumbprint_for(&self, want: &Want) -> Option<String> {
+    pub(super) fn thumbprint_for(&self, want: &CertificateSpec) -> Option<String> {
         let accounts = lock(&self.accounts);
         let of_issuers = || {
             want.issuers

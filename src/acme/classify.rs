@@ -38,7 +38,7 @@ pub(super) fn of_problem(
     match problem.kind.as_str() {
         "rateLimited" => {
             let until = retry_after.or_else(|| Some((date_in(&problem.detail)? - date?).max(0)));
-            Failure { retry_after: until, ..Failure::new(Class::Limited, text) }
+            Failure { retry_after: until, ..Failure::new(Class::RateLimited, text) }
         }
         "userActionRequired" => Failure::new(Class::Paused, text).advise(
             "do what the CA asks for; if it has new terms of service, renewing the certificate by hand agrees to them",
@@ -60,7 +60,7 @@ pub(super) fn of_problem(
         "connection" | "dns" | "incorrectResponse" | "tls" => Failure::new(Class::Validation, text),
         // What only one CA knows is a refusal if it says so by its status, and its own trouble
         // otherwise.
-        _ if problem.status == 429 => Failure { retry_after, ..Failure::new(Class::Limited, text) },
+        _ if problem.status == 429 => Failure { retry_after, ..Failure::new(Class::RateLimited, text) },
         _ => Failure::new(Class::Transport, text),
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     accounts::SharedAccounts,
-    board::Board,
+    active::ActiveCertificates,
     budget::{Budget, ORDERS_COUNT_FOR},
     ca::{
         Client, Session,
@@ -29,15 +29,17 @@ use super::{
         jws::AccountKey,
     },
     dns::Lookup,
-    failure::{Class, Failure, Trouble},
+    failure::{Class, Failure, FailureState},
     issuer::{AcmeIssuer, Issuer},
     notice::{Notice, NoticeReason},
     plan::{Plan, State},
-    record::{self, Account, Floor, Held, Job, Litter, Revocation},
+    record::{
+        self, Account, Floor, OrphanedDnsRecords, PendingOrder, Revocation, StoredCertificate,
+    },
     renewal::Suggestion,
-    served::Served,
-    told::Told,
-    want::Want,
+    responder::ChallengeResponder,
+    spec::CertificateSpec,
+    triggered::TriggeredChallenges,
 };
 use crate::{
     routing::Host,
@@ -51,13 +53,13 @@ const FLOOR_STEP: i64 = 6 * 3_600;
 
 /// How fast things go. Tests are in a hurry; everybody else takes the default.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct Timing {
     /// Between two orders at one CA.
     pub gap: Duration,
     /// For one thing that the CA works on: a validation, a finalization.
-    pub patience: Duration,
+    pub poll_timeout: Duration,
     /// Before the first look at something that the CA works on; the next pauses are longer.
-    pub look: Duration,
+    pub poll_interval: Duration,
     /// For one answer of a CA.
     pub answer: Duration,
     /// Between two looks at the clock while nothing is to be done.
@@ -73,12 +75,12 @@ pub struct Pace {
     pub https: bool,
 }
 
-impl Default for Pace {
+impl Default for Timing {
     fn default() -> Self {
         Self {
             gap: Duration::from_secs(5),
-            patience: Duration::from_secs(300),
-            look: Duration::from_millis(500),
+            poll_timeout: Duration::from_secs(300),
+            poll_interval: Duration::from_millis(500),
             answer: Duration::from_secs(30),
             tick: Duration::from_secs(60),
             renewal_info: Duration::from_secs(6 * 3_600),
@@ -93,7 +95,7 @@ impl Default for Pace {
 pub struct Parts {
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
-    /// Looks at the machine's clocks.
+    /// Poller at the machine's clocks.
     pub time: Arc<dyn Fn() -> Reading + Send + Sync>,
     /// Issues what the issuer `local-ca` is asked for.
     pub local_ca: Arc<LocalCa>,
@@ -108,7 +110,7 @@ pub struct Parts {
     /// Takes what is to be told to the owners of wishes.
     pub notices: mpsc::Sender<Notice>,
     /// How fast things go.
-    pub pace: Pace,
+    pub pace: Timing,
 }
 
 /// A certificate and its key, PEM.
@@ -124,21 +126,21 @@ pub struct Pem {
 /// See the module.
 pub struct Engine {
     parts: Parts,
-    pub(super) board: Board,
+    pub(super) board: ChallengeResponder,
     clock: Arc<Mutex<Clock>>,
     /// While the time is unknown: whether CAs are verified at the floor, or by the wall clock.
     /// Either may be the one that is nearer to the truth, so they take turns.
     by_floor: Arc<AtomicBool>,
     pub(super) state: Mutex<State>,
-    pub(super) told: Mutex<Told>,
+    pub(super) told: Mutex<TriggeredChallenges>,
     /// Revocations that a CA is being asked for.
     pub(super) revoking: Mutex<HashSet<String>>,
     pub(super) accounts: Mutex<BTreeMap<String, Account>>,
     pub(super) cas: Mutex<HashMap<String, Arc<Ca>>>,
-    wants: watch::Sender<Arc<[Arc<Want>]>>,
+    wants: watch::Sender<Arc<[Arc<CertificateSpec>]>>,
     /// Whether anybody has said what is wanted yet.
     heard: AtomicBool,
-    served: watch::Sender<Arc<Served>>,
+    served: watch::Sender<Arc<ActiveCertificates>>,
     doing: Mutex<BTreeMap<String, String>>,
     plan: Mutex<Plan>,
     /// How often the loop has looked at everything.
@@ -175,12 +177,18 @@ impl Engine {
     pub fn load(parts: Parts) -> Result<Self, StoreError> {
         let store = &*parts.store;
         let mut state = State {
-            held: record::all::<Held>(store)?.into_iter().collect(),
-            jobs: record::all::<Job>(store)?.into_iter().collect(),
-            troubles: record::all::<Vec<Trouble>>(store)?.into_iter().collect(),
+            held: record::all::<StoredCertificate>(store)?
+                .into_iter()
+                .collect(),
+            jobs: record::all::<PendingOrder>(store)?.into_iter().collect(),
+            troubles: record::all::<Vec<FailureState>>(store)?
+                .into_iter()
+                .collect(),
             suggestions: record::all::<Suggestion>(store)?.into_iter().collect(),
             budgets: record::all::<Budget>(store)?.into_iter().collect(),
-            litter: record::all::<Litter>(store)?.into_iter().collect(),
+            litter: record::all::<OrphanedDnsRecords>(store)?
+                .into_iter()
+                .collect(),
             revocations: record::all::<Revocation>(store)?.into_iter().collect(),
             forced: HashSet::new(),
         };
@@ -205,18 +213,18 @@ impl Engine {
             .map(|held| held.not_before);
         let floor = stored.chain(begun).max().unwrap_or(0);
         let reading = (parts.time)();
-        let served = Served::of(&state.held, &BTreeMap::new());
+        let served = ActiveCertificates::of(&state.held, &BTreeMap::new());
         // What cannot be served is as good as none, and is got again.
         state
             .held
             .retain(|id, _| served.certificates.contains_key(id));
         Ok(Self {
-            board: Board::new(parts.challenges.clone()),
+            board: ChallengeResponder::new(parts.challenges.clone()),
             clock: Arc::new(Mutex::new(Clock::new(floor, reading))),
             by_floor: Arc::default(),
             state: Mutex::new(state),
             revoking: Mutex::default(),
-            told: Mutex::new(Told::new(orders, Instant::now())),
+            told: Mutex::new(TriggeredChallenges::new(orders, Instant::now())),
             accounts: Mutex::new(accounts),
             cas: Mutex::default(),
             wants: watch::Sender::new(Arc::from([])),
@@ -233,7 +241,7 @@ impl Engine {
     }
 
     /// The wishes are these from now on.
-    pub fn want(&self, wants: Arc<[Arc<Want>]>) {
+    pub fn want(&self, wants: Arc<[Arc<CertificateSpec>]>) {
         self.board
             .wants(&wants, false, |want| self.thumbprint_for(want));
         self.wants.send_replace(wants);
@@ -255,12 +263,12 @@ impl Engine {
     }
 
     /// The certificates that are held, and each change of them.
-    pub fn served(&self) -> watch::Receiver<Arc<Served>> {
+    pub fn served(&self) -> watch::Receiver<Arc<ActiveCertificates>> {
         self.served.subscribe()
     }
 
     /// The wishes as they are.
-    pub fn wants(&self) -> Arc<[Arc<Want>]> {
+    pub fn wants(&self) -> Arc<[Arc<CertificateSpec>]> {
         self.wants.borrow().clone()
     }
 
@@ -278,7 +286,7 @@ impl Engine {
         self.heard.load(Ordering::Acquire)
     }
 
-    pub(super) fn pace(&self) -> &Pace {
+    pub(super) fn pace(&self) -> &Timing {
         &self.parts.pace
     }
 
@@ -383,7 +391,7 @@ impl Engine {
         lock(&self.state)
     }
 
-    pub(super) fn held(&self, want: &str) -> Option<Held> {
+    pub(super) fn held(&self, want: &str) -> Option<StoredCertificate> {
         self.state().held.get(want).cloned()
     }
 
@@ -391,18 +399,17 @@ impl Engine {
         self.state().forced.contains(want)
     }
 
-    pub(super) fn job(&self, want: &str) -> Option<Job> {
+    pub(super) fn job(&self, want: &str) -> Option<PendingOrder> {
         self.state().jobs.get(want).cloned()
     }
 
     /// Whether the same is still wanted of the same issuer.
-    pub(super) fn is_wanted(&self, want: &Want, issuer: &Issuer) -> bool {
+    pub(super) fn is_wanted(&self, want: &CertificateSpec, issuer: &Issuer) -> bool {
         self.wants.borrow().iter().any(|now| {
             now.id == want.id
-                && now
-                    .issuers
-                    .iter()
-                    .any(|one| one.name == issuer.name && now.print(one) == want.print(issuer))
+                && now.issuers.iter().any(|one| {
+                    one.name == issuer.name && now.fingerprint(one) == want.fingerprint(issuer)
+                })
         })
     }
 
@@ -424,7 +431,7 @@ impl Engine {
         }
     }
 
-    pub(super) async fn put_job(&self, want: &Arc<str>, job: Job) -> Result<(), Failure> {
+    pub(super) async fn put_job(&self, want: &Arc<str>, job: PendingOrder) -> Result<(), Failure> {
         self.commit(record::put(Batch::new(), want, &job)).await?;
         self.state().jobs.insert(want.to_string(), job);
         Ok(())
@@ -435,7 +442,7 @@ impl Engine {
     pub(super) async fn ordering(
         &self,
         want: &Arc<str>,
-        job: &mut Job,
+        job: &mut PendingOrder,
         account: &str,
         now: i64,
     ) -> Result<(), Failure> {
@@ -474,7 +481,7 @@ impl Engine {
                 }
             }
         }
-        self.with_litter(record::remove::<Job>(batch, want), want)
+        self.with_litter(record::remove::<PendingOrder>(batch, want), want)
     }
 
     /// Notes the records in DNS that the job of a wish leaves, to be removed later.
@@ -492,12 +499,12 @@ impl Engine {
     pub(super) async fn issued(
         &self,
         want: &Arc<str>,
-        held: Held,
+        held: StoredCertificate,
         spent: Option<(&str, &[String])>,
         now: i64,
     ) -> Result<(), Failure> {
         let mut batch = record::put(Batch::new(), want, &held);
-        batch = record::remove::<Vec<Trouble>>(batch, want);
+        batch = record::remove::<Vec<FailureState>>(batch, want);
         batch = record::remove::<Suggestion>(batch, want);
         // Counted when it is kept: what cannot be stored is downloaded again, and is one
         // certificate.
@@ -523,7 +530,7 @@ impl Engine {
             "{} issued a certificate for {}, valid until {}",
             held.issuer,
             held.names.join(", "),
-            super::report::moment(held.not_after)
+            super::report::rfc3339(held.not_after)
         );
         {
             let mut state = self.state();
@@ -544,7 +551,7 @@ impl Engine {
     /// Hands out what is held now.
     pub(super) fn publish(&self) {
         let known = self.served.borrow().clone();
-        let served = Served::of(&self.state().held, &known.certificates);
+        let served = ActiveCertificates::of(&self.state().held, &known.certificates);
         self.served.send_replace(Arc::new(served));
     }
 

@@ -22,7 +22,8 @@ pub enum Class {
     /// The CA was not reached, broke off, answered 5xx, or in a way that makes no sense.
     Transport,
     /// The CA asks to wait (429, or 503 with `Retry-After`).
-    Limited,
+    #[serde(alias = "limited")]
+    RateLimited,
     /// The CA could not confirm control of a name.
     Validation,
     /// What is asked for is refused and will be until somebody changes it.
@@ -42,7 +43,7 @@ pub enum Class {
 
 /// What is remembered of failed attempts with one issuer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
+pub struct FailureState {
     /// The issuer's name.
     pub issuer: String,
     /// The last failure's kind.
@@ -59,7 +60,7 @@ pub struct Trouble {
     pub problem: String,
     /// What the operator can do about it; may be empty.
     pub advice: String,
-    /// [`Want::print`](super::want::Want::print) at the time: another wish starts afresh.
+    /// [`CertificateSpec::print`](super::spec::CertificateSpec::print) at the time: another wish starts afresh.
     pub print: u64,
     /// Challenge types that failed, so that another one is tried.
     #[serde(default)]
@@ -104,7 +105,7 @@ impl Failure {
     }
 }
 
-impl Trouble {
+impl FailureState {
     /// Takes in a failure at `now`. `random` spreads retries.
     pub fn after(
         before: Option<&Self>,
@@ -166,7 +167,7 @@ fn wait(failure: &Failure, attempts: u32, failing_for: i64, random: u64) -> Opti
         .map(|seconds| seconds.clamp(0, LONGEST_WAIT));
     let own = match failure.class {
         Class::Transport | Class::Store | Class::Changed => doubling(30, 3_600, attempts),
-        Class::Limited => doubling(600, 86_400, attempts),
+        Class::RateLimited => doubling(600, 86_400, attempts),
         Class::Account => 86_400,
         Class::Content => doubling(3_600, 86_400, attempts),
         Class::Validation if failing_for > GIVE_UP => return None,
@@ -182,7 +183,7 @@ fn wait(failure: &Failure, attempts: u32, failing_for: i64, random: u64) -> Opti
     };
     Some(match asked {
         // Exactly what was asked, and a little later, never earlier.
-        Some(asked) if failure.class == Class::Limited => {
+        Some(asked) if failure.class == Class::RateLimited => {
             asked + spread(asked.max(60) / 10, random)
         }
         Some(asked) => asked.max(own - own / 4 + spread(own / 2, random)),

@@ -5,7 +5,7 @@ use std::fmt;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use super::{ca::jws::ExternalAccount, dns, want::fnv};
+use super::{ca::jws::ExternalAccount, dns, spec::fnv};
 
 /// The directory of Let's Encrypt.
 pub const LETSENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -148,7 +148,7 @@ impl Issuer {
     }
 
     /// What of it makes a certificate another one.
-    pub(super) fn print(&self) -> String {
+    pub(super) fn fingerprint(&self) -> String {
         match &self.kind {
             IssuerKind::Acme(acme) => format!(
                 "{} {}",
@@ -161,12 +161,12 @@ impl Issuer {
     }
 
     /// What of it makes an attempt another one, though the certificate would be the same.
-    pub(super) fn attempt_print(&self) -> String {
+    pub(super) fn attempt_fingerprint(&self) -> String {
         let Some(acme) = self.acme() else {
             return String::new();
         };
         let eab = acme.eab.as_ref().map_or(0, |eab| {
-            fnv(format!("{} {:?}", eab.kid(), eab.print()).as_bytes())
+            fnv(format!("{} {:?}", eab.kid(), eab.fingerprint()).as_bytes())
         });
         let roots = fnv(&acme
             .roots

@@ -11,14 +11,14 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use super::{
     failure::{Class, Failure},
     issuer::KeyType,
-    want::{Name, Want},
+    spec::{CertificateSpec, Name},
 };
 use crate::tls::Certificate;
 
 /// A new key (PKCS#8, PEM), or the one that is to be kept, and a signing request for it (DER,
 /// base64).
 pub(super) fn request(
-    want: &Want,
+    want: &CertificateSpec,
     key_type: KeyType,
     keep: Option<&str>,
 ) -> Result<(String, String), Failure> {
@@ -44,7 +44,7 @@ pub(super) fn request(
 
 /// A certificate that is its own issuer: chain and key, PEM.
 pub(super) fn self_signed(
-    want: &Want,
+    want: &CertificateSpec,
     key_type: KeyType,
     not_before: i64,
     life: Duration,
@@ -69,7 +69,12 @@ pub(super) fn self_signed(
 ///
 /// # Errors
 /// What is wrong, as a failure of class [`Class::Content`].
-pub(super) fn check(want: &Want, chain: &str, key: &str, now: i64) -> Result<Certificate, Failure> {
+pub(super) fn check(
+    want: &CertificateSpec,
+    chain: &str,
+    key: &str,
+    now: i64,
+) -> Result<Certificate, Failure> {
     let wrong = |what: String| {
         Failure::new(
             Class::Content,
@@ -138,7 +143,7 @@ fn in_certificate(name: &Name) -> String {
     }
 }
 
-fn params(want: &Want) -> Result<CertificateParams, rcgen::Error> {
+fn params(want: &CertificateSpec) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::default();
     for name in &want.names {
         params.subject_alt_names.push(match name {

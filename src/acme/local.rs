@@ -8,8 +8,8 @@ use super::{
     failure::{Class, Failure},
     issuer::{Issuer, IssuerKind},
     keys,
-    record::Held,
-    want::Want,
+    record::StoredCertificate,
+    spec::CertificateSpec,
 };
 
 /// How long they live where nobody says.
@@ -19,7 +19,11 @@ const EARLIER: Duration = Duration::from_secs(86_400);
 
 impl Engine {
     /// Makes a certificate here and keeps it.
-    pub(super) async fn issue_here(&self, want: &Want, issuer: &Issuer) -> Result<(), Failure> {
+    pub(super) async fn issue_here(
+        &self,
+        want: &CertificateSpec,
+        issuer: &Issuer,
+    ) -> Result<(), Failure> {
         let now = self.clock().guess(self.reading());
         let begin = now - i64::try_from(EARLIER.as_secs()).unwrap_or(0);
         let life = want.terms.duration.unwrap_or(LIFE);
@@ -44,7 +48,7 @@ impl Engine {
         let certificate = keys::check(want, &chain, &key, now)?;
         let before = self.held(&want.id);
         let previous = before.and_then(|held| held.into_previous(&names));
-        let held = Held {
+        let held = StoredCertificate {
             chain,
             key,
             names,
@@ -53,7 +57,7 @@ impl Engine {
             not_before: certificate.not_before(),
             not_after: certificate.not_after(),
             stored: now,
-            print: want.print(issuer),
+            print: want.fingerprint(issuer),
             ari: String::new(),
             revoked: false,
             unwanted: None,

@@ -3,11 +3,11 @@
 //! certificates go out as data.
 
 mod accounts;
-mod advice;
-mod board;
+pub mod active;
 pub mod budget;
 pub mod ca;
 mod classify;
+mod diagnose;
 pub mod dns;
 mod engine;
 pub mod failure;
@@ -22,12 +22,12 @@ mod prove;
 pub mod record;
 pub mod renewal;
 pub mod report;
+mod responder;
 mod revoke;
 mod run;
-pub mod served;
-mod told;
-pub mod want;
+pub mod spec;
+mod triggered;
 
 pub use accounts::SharedAccounts;
-pub use engine::{Engine, Pace, Parts};
+pub use engine::{Engine, Parts, Timing};
 pub use operate::OperateError;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// Something happened to a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// [`Want::id`](super::want::Want::id) of the wish.
+    /// [`CertificateSpec::id`](super::spec::CertificateSpec::id) of the wish.
     pub want: Arc<str>,
     /// CamelCase, stable; listed in `docs/certificates.md`.
     pub reason: NoticeReason,

@@ -10,11 +10,11 @@ use super::{
     ca::{ari_id, jws::AccountKey},
     classify,
     engine::{Ca, Engine},
-    failure::{Failure, Trouble},
+    failure::{Failure, FailureState},
     issuer::{AcmeIssuer, Issuer},
     keys,
-    record::{self, Account, Held},
-    want::Want,
+    record::{self, Account, StoredCertificate},
+    spec::CertificateSpec,
 };
 use crate::store::Batch;
 
@@ -72,7 +72,7 @@ impl Engine {
             state.troubles.remove(&*want.id).is_some()
         };
         if was_in_trouble {
-            self.commit(record::remove::<Vec<Trouble>>(Batch::new(), &want.id))
+            self.commit(record::remove::<Vec<FailureState>>(Batch::new(), &want.id))
                 .await?;
         }
         self.look_again();
@@ -157,7 +157,13 @@ impl Engine {
 
     /// Takes over a certificate that is there already: after the store was lost, or from another
     /// replica. Returns whether it is of use; one that is no better than what is held is not.
-    pub async fn adopt(&self, want: &Want, issuer: &Issuer, chain: &str, key: &str) -> bool {
+    pub async fn adopt(
+        &self,
+        want: &CertificateSpec,
+        issuer: &Issuer,
+        chain: &str,
+        key: &str,
+    ) -> bool {
         let now = self.clock().guess(self.reading());
         let Ok(certificate) = keys::check(want, chain, key, now) else {
             return false;
@@ -181,7 +187,7 @@ impl Engine {
                 .first()
                 .and_then(|leaf| ari_id(leaf))
         };
-        let held = Held {
+        let held = StoredCertificate {
             chain: chain.to_owned(),
             key: key.to_owned(),
             names: want.names.iter().map(ToString::to_string).collect(),
@@ -190,7 +196,7 @@ impl Engine {
             not_before: certificate.not_before(),
             not_after: certificate.not_after(),
             stored: now,
-            print: want.print(issuer),
+            print: want.fingerprint(issuer),
             ari: ari.unwrap_or_default(),
             revoked: false,
             unwanted: None,
@@ -221,7 +227,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn find(&self, name: &str) -> Result<Arc<Want>, OperateError> {
+    pub(super) fn find(&self, name: &str) -> Result<Arc<CertificateSpec>, OperateError> {
         let wants = self.wants();
         let by_id = wants.iter().find(|want| *want.id == *name);
         let by_host = || {

@@ -14,13 +14,13 @@ use super::{
         jws::{AccountKey, ExternalAccount},
     },
     classify,
-    engine::{Ca, Engine, Pace},
+    engine::{Ca, Engine, Timing},
     failure::{Class, Failure},
     issuer::{AcmeIssuer, Issuer},
     keys,
     notice::NoticeReason,
-    record::{Account, Held, Job},
-    want::{Name, Want},
+    record::{Account, PendingOrder, StoredCertificate},
+    spec::{CertificateSpec, Name},
 };
 use crate::tls::Certificate;
 
@@ -35,7 +35,7 @@ const UNKNOWN_ACCOUNT: &str = "accountDoesNotExist";
 /// An attempt to get one certificate.
 pub(super) struct Attempt<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) want: &'a Want,
+    pub(super) want: &'a CertificateSpec,
     pub(super) issuer: &'a Issuer,
     pub(super) acme: &'a AcmeIssuer,
     pub(super) ca: &'a Ca,
@@ -44,18 +44,18 @@ pub(super) struct Attempt<'a> {
 }
 
 /// Waits between looks: what the CA asks for, else a little longer each time, until the deadline.
-pub(super) struct Looks {
+pub(super) struct Poller {
     pause: Duration,
     least: Duration,
     deadline: Instant,
 }
 
-impl Looks {
-    pub(super) fn new(pace: &Pace) -> Self {
+impl Poller {
+    pub(super) fn new(pace: &Timing) -> Self {
         Self {
-            pause: pace.look,
-            least: pace.look,
-            deadline: Instant::now() + pace.patience,
+            pause: pace.poll_interval,
+            least: pace.poll_interval,
+            deadline: Instant::now() + pace.poll_timeout,
         }
     }
 
@@ -90,7 +90,7 @@ impl Attempt<'_> {
         self.account().await?;
         let mut job = self.job().await?;
         let mut order = self.open(&mut job).await?;
-        let mut looks = Looks::new(self.engine.pace());
+        let mut looks = Poller::new(self.engine.pace());
         loop {
             self.still_wanted()?;
             let asked = order.retry_after;
@@ -295,8 +295,8 @@ impl Attempt<'_> {
 
     /// The job that is on its way if it is still the right one, else a new one, which is stored
     /// before it is ordered.
-    async fn job(&self) -> Result<Job, Failure> {
-        let print = self.want.print(self.issuer);
+    async fn job(&self) -> Result<PendingOrder, Failure> {
+        let print = self.want.fingerprint(self.issuer);
         let names = self.names();
         let now = self.engine.now_or_failure()?;
         if let Some(mut job) = self.engine.job(&self.want.id)
@@ -313,7 +313,7 @@ impl Attempt<'_> {
         let (key, csr) =
             keys::request(self.want, key_type, before.as_ref().map(|held| &*held.key))?;
         let issuer = self.issuer.name.to_string();
-        Ok(Job {
+        Ok(PendingOrder {
             issuer,
             names,
             key,
@@ -326,12 +326,12 @@ impl Attempt<'_> {
         })
     }
 
-    pub(super) async fn put_job(&self, job: &Job) -> Result<(), Failure> {
+    pub(super) async fn put_job(&self, job: &PendingOrder) -> Result<(), Failure> {
         self.engine.put_job(&self.want.id, job.clone()).await
     }
 
     /// The order of the job as the CA has it, or a new one.
-    async fn open(&self, job: &mut Job) -> Result<Replied<Remote>, Failure> {
+    async fn open(&self, job: &mut PendingOrder) -> Result<Replied<Remote>, Failure> {
         if let Some(url) = &job.order {
             self.doing("looking at the order");
             match self.session()?.order(url).await {
@@ -406,7 +406,11 @@ impl Attempt<'_> {
             .map_err(|error| self.failed(&error))
     }
 
-    async fn finalize(&self, job: &Job, order: &Remote) -> Result<Replied<Remote>, Failure> {
+    async fn finalize(
+        &self,
+        job: &PendingOrder,
+        order: &Remote,
+    ) -> Result<Replied<Remote>, Failure> {
         let csr = STANDARD
             .decode(&job.csr)
             .map_err(|_bad| Failure::new(Class::Content, "the stored request is damaged"))?;
@@ -451,7 +455,11 @@ impl Attempt<'_> {
 
     // === Certificate ===
 
-    async fn download(&self, job: &Job, url: &str) -> Result<(String, Certificate), Failure> {
+    async fn download(
+        &self,
+        job: &PendingOrder,
+        url: &str,
+    ) -> Result<(String, Certificate), Failure> {
         let first = self
             .session()?
             .certificate(url)
@@ -494,14 +502,14 @@ impl Attempt<'_> {
     /// Stores certificate and key in one write, together with what they end.
     async fn keep(
         &self,
-        job: &Job,
+        job: &PendingOrder,
         chain: String,
         certificate: &Certificate,
     ) -> Result<(), Failure> {
         let now = self.engine.now_or_failure()?;
         let before = self.engine.held(&self.want.id);
         let previous = before.and_then(|held| held.into_previous(&job.names));
-        let held = Held {
+        let held = StoredCertificate {
             ari: certificate
                 .certified()
                 .cert

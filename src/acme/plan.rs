@@ -8,11 +8,11 @@ use std::{
 
 use super::{
     budget::{Budget, Purpose},
-    failure::{Class, Trouble},
+    failure::{Class, FailureState},
     issuer::{Issuer, IssuerKind},
-    record::{Held, Job, Litter, Revocation},
+    record::{OrphanedDnsRecords, PendingOrder, Revocation, StoredCertificate},
     renewal::{Life, Suggestion, Why},
-    want::Want,
+    spec::CertificateSpec,
 };
 
 /// A certificate that nobody wants any more is kept this long, seconds: an Ingress that comes back
@@ -30,17 +30,17 @@ const CLOCKS_DIFFER: i64 = 600;
 #[derive(Debug, Default)]
 pub struct State {
     /// Certificates by wish.
-    pub held: BTreeMap<String, Held>,
+    pub held: BTreeMap<String, StoredCertificate>,
     /// Orders on their way by wish.
-    pub jobs: BTreeMap<String, Job>,
+    pub jobs: BTreeMap<String, PendingOrder>,
     /// Failures by wish, one for each issuer that failed.
-    pub troubles: BTreeMap<String, Vec<Trouble>>,
+    pub troubles: BTreeMap<String, Vec<FailureState>>,
     /// The CAs' suggestions by wish.
     pub suggestions: BTreeMap<String, Suggestion>,
     /// What is spent, by account.
     pub budgets: BTreeMap<String, Budget>,
     /// Records in DNS that were left over, by wish.
-    pub litter: BTreeMap<String, Litter>,
+    pub litter: BTreeMap<String, OrphanedDnsRecords>,
     /// Certificates that are to be revoked, by id.
     pub revocations: BTreeMap<String, Revocation>,
     /// Wishes that the operator wants renewed now.
@@ -70,7 +70,7 @@ pub enum Step {
         why: String,
     },
     /// The time is not known, and it has to be before a CA is asked.
-    Timeless,
+    ClockUnknown,
 }
 
 /// Why a certificate is got.
@@ -92,7 +92,7 @@ pub enum Reason {
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// The wish.
-    pub want: Arc<Want>,
+    pub want: Arc<CertificateSpec>,
     /// What to do.
     pub step: Step,
     /// The smaller, the sooner among those that can be done now.
@@ -114,7 +114,7 @@ pub struct Plan {
 }
 
 /// Makes the plan. `now` is the time, if it is known.
-pub fn plan(now: Option<i64>, wants: &[Arc<Want>], state: &State) -> Plan {
+pub fn plan(now: Option<i64>, wants: &[Arc<CertificateSpec>], state: &State) -> Plan {
     let mut plan = Plan::default();
     for want in wants {
         let (step, urgency) = decide(now, want, state);
@@ -128,7 +128,8 @@ pub fn plan(now: Option<i64>, wants: &[Arc<Want>], state: &State) -> Plan {
         });
     }
     plan.decisions.sort_by_key(|decision| decision.urgency);
-    let wanted: HashMap<&str, &Arc<Want>> = wants.iter().map(|want| (&*want.id, want)).collect();
+    let wanted: HashMap<&str, &Arc<CertificateSpec>> =
+        wants.iter().map(|want| (&*want.id, want)).collect();
     for (id, held) in &state.held {
         match (wanted.contains_key(id.as_str()), held.unwanted) {
             (true, Some(_)) => plan.unwanted.push((id.clone(), false)),
@@ -143,7 +144,7 @@ pub fn plan(now: Option<i64>, wants: &[Arc<Want>], state: &State) -> Plan {
 }
 
 /// The step for one wish, and how urgent it is.
-fn decide(now: Option<i64>, want: &Want, state: &State) -> (Step, i64) {
+fn decide(now: Option<i64>, want: &CertificateSpec, state: &State) -> (Step, i64) {
     let held = state.held.get(&*want.id);
     let life = held.map(|held| life(want, held, state.suggestions.get(&*want.id)));
     let urgency = match (now, held, &life) {
@@ -168,7 +169,7 @@ fn decide(now: Option<i64>, want: &Want, state: &State) -> (Step, i64) {
             issuer: want.issuers[0].clone(),
             reason,
         };
-        return (if local { obtain } else { Step::Timeless }, urgency);
+        return (if local { obtain } else { Step::ClockUnknown }, urgency);
     };
     let names: Vec<String> = want.names.iter().map(ToString::to_string).collect();
     let step = match choose(now, want, held, life.as_ref(), state) {
@@ -181,7 +182,11 @@ fn decide(now: Option<i64>, want: &Want, state: &State) -> (Step, i64) {
     (step, urgency)
 }
 
-fn life<'a>(want: &'a Want, held: &Held, suggestion: Option<&'a Suggestion>) -> Life<'a> {
+fn life<'a>(
+    want: &'a CertificateSpec,
+    held: &StoredCertificate,
+    suggestion: Option<&'a Suggestion>,
+) -> Life<'a> {
     Life {
         not_before: held.not_before,
         not_after: held.not_after,
@@ -194,8 +199,8 @@ fn life<'a>(want: &'a Want, held: &Held, suggestion: Option<&'a Suggestion>) -> 
 /// Why a certificate has to be got, or what to do instead.
 fn reason(
     now: Option<i64>,
-    want: &Want,
-    held: Option<&Held>,
+    want: &CertificateSpec,
+    held: Option<&StoredCertificate>,
     life: Option<&Life<'_>>,
     state: &State,
 ) -> Result<Reason, Step> {
@@ -211,12 +216,12 @@ fn reason(
     if !want
         .issuers
         .iter()
-        .any(|issuer| want.print(issuer) == held.print)
+        .any(|issuer| want.fingerprint(issuer) == held.print)
     {
         return Ok(Reason::Changed);
     }
     let Some(now) = now else {
-        return Err(Step::Timeless);
+        return Err(Step::ClockUnknown);
     };
     let (due, why) = life.due();
     if due > now {
@@ -237,8 +242,8 @@ fn reason(
 /// known of it lets another one take its place.
 fn choose(
     now: i64,
-    want: &Want,
-    held: Option<&Held>,
+    want: &CertificateSpec,
+    held: Option<&StoredCertificate>,
     life: Option<&Life<'_>>,
     state: &State,
 ) -> Result<Arc<Issuer>, Step> {
@@ -247,16 +252,16 @@ fn choose(
         .and_then(|held| {
             want.issuers
                 .iter()
-                .position(|issuer| want.print(issuer) == held.print)
+                .position(|issuer| want.fingerprint(issuer) == held.print)
         })
         .unwrap_or(0);
     let order =
         std::iter::once(sticky).chain((0..want.issuers.len()).filter(|index| *index != sticky));
-    let mut wait: Option<(i64, &Trouble)> = None;
-    let mut blocked: Option<&Trouble> = None;
+    let mut wait: Option<(i64, &FailureState)> = None;
+    let mut blocked: Option<&FailureState> = None;
     for index in order {
         let issuer = &want.issuers[index];
-        let print = want.attempt_print(issuer);
+        let print = want.attempt_fingerprint(issuer);
         let trouble = troubles.iter().find(|one| one.print == print);
         let Some(trouble) = trouble else {
             return Ok(issuer.clone());
@@ -300,7 +305,12 @@ fn choose(
 }
 
 /// Whether the next issuer may be asked while this one is in trouble.
-fn may_switch(trouble: &Trouble, now: i64, held: Option<&Held>, life: Option<&Life<'_>>) -> bool {
+fn may_switch(
+    trouble: &FailureState,
+    now: i64,
+    held: Option<&StoredCertificate>,
+    life: Option<&Life<'_>>,
+) -> bool {
     let ending = held.is_none_or(|held| {
         let quarter = (held.not_after - held.not_before) / 4;
         now >= held.not_after - quarter || life.is_some_and(|life| now >= life.danger())
@@ -310,7 +320,7 @@ fn may_switch(trouble: &Trouble, now: i64, held: Option<&Held>, life: Option<&Li
             ending && trouble.last - trouble.since >= SWITCH_AFTER
                 || trouble.class == Class::Content
         }
-        Class::Limited => {
+        Class::RateLimited => {
             let until = trouble.not_before.unwrap_or(i64::MAX);
             held.map_or(until - now > LONG_WAIT, |held| held.not_after <= until)
         }
@@ -322,7 +332,7 @@ fn may_switch(trouble: &Trouble, now: i64, held: Option<&Held>, life: Option<&Li
 
 /// What an order at `now` is for: a certificate that nears its end is renewed whatever has been
 /// issued before.
-fn purpose(held: Option<&Held>, now: i64) -> Purpose {
+fn purpose(held: Option<&StoredCertificate>, now: i64) -> Purpose {
     match held {
         Some(held) if now >= held.not_before + (held.not_after - held.not_before) / 2 => {
             Purpose::Renewal {

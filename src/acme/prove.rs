@@ -8,16 +8,16 @@ use ring::digest;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    advice::{self, Failed},
     ca::{Authorization, Challenge, Identifier, Order as Remote, Status},
     classify,
+    diagnose::{self, Failed},
     dns::{self, Lookup, PersistPolicy, Provider, TxtRecord, visible},
-    engine::{Pace, lock},
+    engine::{Timing, lock},
     failure::{Class, Failure},
     issuer::ChallengeType,
-    order::{Attempt, LONGEST_LOOK, Looks},
-    record::Job,
-    want::Name,
+    order::{Attempt, LONGEST_LOOK, Poller},
+    record::PendingOrder,
+    spec::Name,
 };
 use crate::{
     routing::Host,
@@ -44,7 +44,11 @@ pub(super) struct Tried<'a> {
 
 impl Attempt<'_> {
     /// Proves control of every name of the order that is not proved yet.
-    pub(super) async fn prove(&self, job: &mut Job, order: &Remote) -> Result<(), Failure> {
+    pub(super) async fn prove(
+        &self,
+        job: &mut PendingOrder,
+        order: &Remote,
+    ) -> Result<(), Failure> {
         let mut pending = Vec::new();
         let mut seen = HashSet::new();
         for url in order.authorizations.iter().filter(|url| seen.insert(*url)) {
@@ -71,7 +75,7 @@ impl Attempt<'_> {
 
     async fn prove_all(
         &self,
-        job: &mut Job,
+        job: &mut PendingOrder,
         order: &str,
         pending: &[(String, Authorization)],
     ) -> Result<(), Failure> {
@@ -186,7 +190,7 @@ impl Attempt<'_> {
     /// Puts the answer where the CA looks.
     async fn publish(
         &self,
-        job: &mut Job,
+        job: &mut PendingOrder,
         authorization: &Authorization,
         kind: ChallengeType,
         challenge: &Challenge,
@@ -302,14 +306,14 @@ impl Attempt<'_> {
 
     /// Waits until every server of the zones has the records. A board behind a resolver that lies
     /// cannot see that, so this is patience and never a gate.
-    async fn wait_for_dns(&self, job: &Job) {
+    async fn wait_for_dns(&self, job: &PendingOrder) {
         if job.dns.is_empty() {
             return;
         }
         self.doing("waiting for the record in DNS");
         let lookup = self.lookup();
-        let mut looks = Looks::new(&Pace {
-            patience: PUBLISHED_WITHIN.min(self.engine.pace().patience),
+        let mut looks = Poller::new(&Timing {
+            poll_timeout: PUBLISHED_WITHIN.min(self.engine.pace().poll_timeout),
             ..*self.engine.pace()
         });
         for (fqdn, value) in &job.dns {
@@ -337,7 +341,7 @@ impl Attempt<'_> {
     }
 
     /// Removes the records that were made, also those of an attempt before a crash.
-    pub(super) async fn clean(&self, job: &mut Job) {
+    pub(super) async fn clean(&self, job: &mut PendingOrder) {
         if job.dns.is_empty() {
             return;
         }
@@ -362,7 +366,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Looks at an authorization for as long as the CA may be at work because of what it was told
+    /// Poller at an authorization for as long as the CA may be at work because of what it was told
     /// before; `false` if it was not told.
     async fn comes_to_a_verdict(
         &self,
@@ -375,7 +379,7 @@ impl Attempt<'_> {
         let Some(settled) = settled.filter(|_| challenge.status == Status::Pending) else {
             return Ok(false);
         };
-        let mut pause = self.engine.pace().look;
+        let mut pause = self.engine.pace().poll_interval;
         while Instant::now() < settled {
             self.still_wanted()?;
             sleep(pause.min(settled.duration_since(Instant::now()))).await;
@@ -394,7 +398,7 @@ impl Attempt<'_> {
 
     /// How long a CA takes at most to come to its verdict.
     fn verdict_within(&self) -> Duration {
-        self.engine.pace().patience / 10
+        self.engine.pace().poll_timeout / 10
     }
 
     /// Whether an authorization is valid; a failure if it never will be.
@@ -408,7 +412,7 @@ impl Attempt<'_> {
 
     /// Waits for the CA's verdict on one authorization.
     async fn verdict_on(&self, url: &str, tried: &Tried<'_>) -> Result<(), Failure> {
-        let mut looks = Looks::new(self.engine.pace());
+        let mut looks = Poller::new(self.engine.pace());
         let (mut asked, mut last) = (None, None);
         loop {
             if !looks.next(asked).await {
@@ -559,7 +563,7 @@ impl Attempt<'_> {
                 port,
                 identities: &identities,
             };
-            advice::sentences(&failed, &found, &self.engine.own_addresses())
+            diagnose::sentences(&failed, &found, &self.engine.own_addresses())
         };
         let said = timeout(ADVICE_WITHIN, looked).await.unwrap_or_default();
         if !said.is_empty() {

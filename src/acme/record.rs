@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{budget::Budget, failure::Trouble, renewal::Suggestion};
+use super::{budget::Budget, failure::FailureState, renewal::Suggestion};
 use crate::store::{Batch, Store, StoreError};
 
 /// The form of records that this program writes.
@@ -35,7 +35,7 @@ pub struct Account {
 /// An order on its way. Key and request are stored before the order is made, its URL as soon as it
 /// is known.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Job {
+pub struct PendingOrder {
     /// The issuer's name.
     pub issuer: String,
     /// The names, sorted.
@@ -48,7 +48,7 @@ pub struct Job {
     pub order: Option<String>,
     /// When the order was made, seconds since 1970.
     pub created: i64,
-    /// [`Want::print`](super::want::Want::print) of what is being made.
+    /// [`CertificateSpec::print`](super::spec::CertificateSpec::print) of what is being made.
     pub print: u64,
     /// Records in DNS that were published and are not removed yet: name and value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -77,14 +77,14 @@ pub struct Revocation {
 
 /// Records in DNS that were made for challenges of a wish and are not removed yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Litter {
+pub struct OrphanedDnsRecords {
     /// Issuer's name, whose provider made it; name and value.
     pub records: Vec<(String, String, String)>,
 }
 
-impl Litter {
+impl OrphanedDnsRecords {
     /// Takes over what a job leaves.
-    pub fn add(&mut self, job: &Job) {
+    pub fn add(&mut self, job: &PendingOrder) {
         for (name, value) in &job.dns {
             let record = (job.issuer.clone(), name.clone(), value.clone());
             if !self.records.contains(&record) {
@@ -96,7 +96,7 @@ impl Litter {
 
 /// A certificate with its key: one record, switched together.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Held {
+pub struct StoredCertificate {
     /// The chain, PEM, the certificate itself first.
     pub chain: String,
     /// Its key, PKCS#8, PEM.
@@ -114,7 +114,7 @@ pub struct Held {
     pub not_after: i64,
     /// When it was stored.
     pub stored: i64,
-    /// [`Want::print`](super::want::Want::print) of what it was made for.
+    /// [`CertificateSpec::print`](super::spec::CertificateSpec::print) of what it was made for.
     pub print: u64,
     /// Its name for renewal information (RFC 9773 section 4.1); empty where there is none.
     #[serde(default)]
@@ -130,7 +130,7 @@ pub struct Held {
     pub previous: Option<Box<Previous>>,
 }
 
-impl Held {
+impl StoredCertificate {
     /// What it is when another one comes for these names: of use only while it has a name that the
     /// other has not.
     pub fn into_previous(self, names: &[String]) -> Option<Box<Previous>> {
@@ -170,11 +170,11 @@ impl Record for Account {
     const AREA: &'static str = "account";
 }
 
-impl Record for Job {
+impl Record for PendingOrder {
     const AREA: &'static str = "job";
 }
 
-impl Record for Litter {
+impl Record for OrphanedDnsRecords {
     const AREA: &'static str = "litter";
 }
 
@@ -182,11 +182,11 @@ impl Record for Revocation {
     const AREA: &'static str = "revocation";
 }
 
-impl Record for Held {
+impl Record for StoredCertificate {
     const AREA: &'static str = "certificate";
 }
 
-impl Record for Vec<Trouble> {
+impl Record for Vec<FailureState> {
     const AREA: &'static str = "trouble";
 }
 
@@ -282,4 +282,4 @@ macro_rules! debug_without_keys {
     )*};
 }
 
-debug_without_keys!(Account, Job, Held, Previous);
+debug_without_keys!(Account, PendingOrder, StoredCertificate, Previous);

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::want::{RenewBefore, fnv};
+use super::spec::{RenewBefore, fnv};
 
 /// Certificates that live shorter than this are renewed at half of their life, seconds.
 const SHORT: i64 = 10 * 86_400;

@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::{
     budget::Budget,
     engine::Engine,
-    failure::{Class, Trouble},
+    failure::{Class, FailureState},
     plan::{Plan, Step},
-    want::Want,
+    spec::CertificateSpec,
 };
 use crate::util::clock::Trust;
 
@@ -120,7 +120,7 @@ impl Engine {
         }
     }
 
-    fn one(&self, want: &Want, step: &Step, now: Option<i64>) -> Report {
+    fn one(&self, want: &CertificateSpec, step: &Step, now: Option<i64>) -> Report {
         let state = self.state();
         let held = state.held.get(&*want.id);
         let first = &want.issuers[0];
@@ -133,13 +133,13 @@ impl Engine {
             .account_id()
             .and_then(|account| state.budgets.get(&account));
         let (next, why) = match step {
-            Step::Wait { until, why } => (Some(moment(*until)), why.clone()),
+            Step::Wait { until, why } => (Some(rfc3339(*until)), why.clone()),
             Step::Blocked { why } => (None, why.clone()),
-            Step::Timeless => (None, "the time is not known".to_owned()),
+            Step::ClockUnknown => (None, "the time is not known".to_owned()),
             Step::Obtain { .. } if !self.leads() => {
                 (None, "the replica that leads gets it".to_owned())
             }
-            Step::Obtain { .. } => (now.map(moment), String::new()),
+            Step::Obtain { .. } => (now.map(rfc3339), String::new()),
         };
         let expired = held
             .zip(now)
@@ -149,15 +149,17 @@ impl Engine {
             state: match (step, held) {
                 (Step::Obtain { .. }, _) => "obtaining",
                 (Step::Blocked { .. }, _) => "blocked",
-                (Step::Timeless, _) => "clock",
+                (Step::ClockUnknown, _) => "clock",
                 (Step::Wait { .. }, Some(_)) if expired => "expired",
                 (Step::Wait { .. }, Some(_)) => "valid",
                 (Step::Wait { .. }, None) => "waiting",
             }
             .to_owned(),
             issuer: held.map_or_else(|| first.name.to_string(), |held| held.issuer.clone()),
-            not_before: held.map(|held| moment(held.not_before)).unwrap_or_default(),
-            not_after: held.map(|held| moment(held.not_after)).unwrap_or_default(),
+            not_before: held
+                .map(|held| rfc3339(held.not_before))
+                .unwrap_or_default(),
+            not_after: held.map(|held| rfc3339(held.not_after)).unwrap_or_default(),
             doing: self.doing_now(&want.id),
             next,
             why,
@@ -166,9 +168,9 @@ impl Engine {
                 .suggestions
                 .get(&*want.id)
                 .map(|one| SuggestionReport {
-                    start: moment(one.start),
-                    end: moment(one.end),
-                    chosen: moment(one.chosen),
+                    start: rfc3339(one.start),
+                    end: rfc3339(one.end),
+                    chosen: rfc3339(one.chosen),
                     explanation: one.explanation.clone(),
                 }),
             budget: now
@@ -181,20 +183,20 @@ impl Engine {
 }
 
 /// RFC 3339 of seconds since 1970.
-pub(super) fn moment(seconds: i64) -> String {
+pub(super) fn rfc3339(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds)
         .map(|at| at.to_string())
         .unwrap_or_default()
 }
 
-fn problem(trouble: &Trouble) -> ProblemReport {
+fn problem(trouble: &FailureState) -> ProblemReport {
     ProblemReport {
         issuer: trouble.issuer.clone(),
         class: trouble.class,
         message: trouble.problem.clone(),
         advice: trouble.advice.clone(),
         attempts: trouble.attempts,
-        at: moment(trouble.last),
+        at: rfc3339(trouble.last),
     }
 }
 

@@ -22,8 +22,8 @@ use super::{
     notice::NoticeReason,
     operate::OperateError,
     order::is_verdict,
-    record::{self, Held, Revocation},
-    want::Want,
+    record::{self, Revocation, StoredCertificate},
+    spec::CertificateSpec,
 };
 use crate::store::Batch;
 
@@ -152,7 +152,7 @@ impl Engine {
     /// What was not answered and is to be asked again now; `next` says when each is due.
     pub(super) fn unanswered(
         &self,
-        wants: &[Arc<Want>],
+        wants: &[Arc<CertificateSpec>],
         next: &mut HashMap<String, Instant>,
     ) -> Vec<(String, Revocation, Arc<Issuer>)> {
         let open = self.state().revocations.clone();
@@ -201,7 +201,7 @@ impl Engine {
     }
 }
 
-fn issuer_of<'a>(want: &'a Want, directory: &str) -> Option<&'a Arc<Issuer>> {
+fn issuer_of<'a>(want: &'a CertificateSpec, directory: &str) -> Option<&'a Arc<Issuer>> {
     let is_of = |issuer: &&Arc<Issuer>| {
         issuer
             .acme()
@@ -213,7 +213,7 @@ fn issuer_of<'a>(want: &'a Want, directory: &str) -> Option<&'a Arc<Issuer>> {
         .filter(|_| !directory.is_empty())
 }
 
-fn leaf(held: &Held) -> Option<CertificateDer<'static>> {
+fn leaf(held: &StoredCertificate) -> Option<CertificateDer<'static>> {
     CertificateDer::from_pem_slice(held.chain.as_bytes()).ok()
 }
 

@@ -14,14 +14,14 @@ use tokio::{
 use super::{
     dns::TxtRecord,
     engine::Engine,
-    failure::{Class, Failure, Trouble},
+    failure::{Class, Failure, FailureState},
     issuer::Issuer,
     notice::NoticeReason,
     order::{Attempt, ORDER_LIFE},
     plan::{Decision, GRACE, Plan, Step, plan},
-    record::{self, Held, Job, Litter},
+    record::{self, OrphanedDnsRecords, PendingOrder, StoredCertificate},
     renewal::Suggestion,
-    want::{Want, fnv},
+    spec::{CertificateSpec, fnv},
 };
 use crate::{
     store::Batch,
@@ -38,12 +38,12 @@ const SWEEP: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 enum Done {
     Attempt {
-        want: Arc<Want>,
+        want: Arc<CertificateSpec>,
         issuer: Arc<Issuer>,
         result: Result<(), Failure>,
     },
     Suggestion {
-        want: Arc<Want>,
+        want: Arc<CertificateSpec>,
         ask_again: Duration,
     },
     Swept,
@@ -139,7 +139,7 @@ impl Engine {
                     self.tell(&want.id, NoticeReason::Blocked, why.clone());
                 }
             }
-            Step::Timeless => {
+            Step::ClockUnknown => {
                 self.tell_of_the_clock(&want.id, turn);
                 return self.ask_the_time(want, QUESTION, turn);
             }
@@ -182,7 +182,7 @@ impl Engine {
 
     fn start(
         self: Arc<Self>,
-        want: Arc<Want>,
+        want: Arc<CertificateSpec>,
         issuer: Arc<Issuer>,
         account: String,
         turn: &mut Turn,
@@ -202,13 +202,13 @@ impl Engine {
         })
     }
 
-    async fn attempt(&self, want: &Want, issuer: &Issuer) -> Result<(), Failure> {
+    async fn attempt(&self, want: &CertificateSpec, issuer: &Issuer) -> Result<(), Failure> {
         let Some(acme) = issuer.acme() else {
             return self.issue_here(want, issuer).await;
         };
         self.doing(&want.id, "beginning");
         let ca = self.ca(issuer, acme)?;
-        let print = want.attempt_print(issuer);
+        let print = want.attempt_fingerprint(issuer);
         let failed = self.state().troubles.get(&*want.id).and_then(|troubles| {
             troubles
                 .iter()
@@ -253,9 +253,9 @@ impl Engine {
     }
 
     /// Notes a failed attempt, and what has to be forgotten with it.
-    async fn attempt_failed(&self, want: &Want, issuer: &Issuer, failure: &Failure) {
+    async fn attempt_failed(&self, want: &CertificateSpec, issuer: &Issuer, failure: &Failure) {
         let now = self.clock().guess(self.reading());
-        let print = want.attempt_print(issuer);
+        let print = want.attempt_fingerprint(issuer);
         let account = issuer.account_id().unwrap_or_default();
         if failure.class == Class::Changed {
             let batch = self.without_job(Batch::new(), &want.id);
@@ -278,7 +278,7 @@ impl Engine {
             let before = at.map(|at| troubles.swap_remove(at));
             let random = u64::from_le_bytes(stamp::random());
             let trouble =
-                Trouble::after(before.as_ref(), failure, &issuer.name, print, now, random);
+                FailureState::after(before.as_ref(), failure, &issuer.name, print, now, random);
             troubles.push(trouble.clone());
             let troubles = troubles.clone();
             // What an operator asked for goes on until it is there, or until it needs the operator
@@ -294,7 +294,7 @@ impl Engine {
         }
         let dead = !matches!(
             failure.class,
-            Class::Transport | Class::Limited | Class::Store | Class::Account
+            Class::Transport | Class::RateLimited | Class::Store | Class::Account
         );
         if dead {
             batch = self.without_job(batch, &want.id);
@@ -318,7 +318,7 @@ impl Engine {
         if let Some(next) = trouble.not_before {
             message.push_str(&format!(
                 "; next attempt at {}",
-                super::report::moment(next)
+                super::report::rfc3339(next)
             ));
         }
         self.tell(&want.id, NoticeReason::Failed, message);
@@ -336,7 +336,7 @@ impl Engine {
 
     /// The wall clock contradicts what a CA said before, though time is known: one of the two stood
     /// still or was set, and only a CA can say which.
-    fn doubts(self: Arc<Self>, wants: &[Arc<Want>], turn: &mut Turn) -> Instant {
+    fn doubts(self: Arc<Self>, wants: &[Arc<CertificateSpec>], turn: &mut Turn) -> Instant {
         let reading = self.reading();
         let is_open = self.now().is_some() && self.clock().trust(reading) != Trust::Trusted;
         let asked = wants
@@ -357,7 +357,7 @@ impl Engine {
     /// verified with a moment that has certainly passed, or with the wall clock.
     fn ask_the_time(
         self: Arc<Self>,
-        want: &Arc<Want>,
+        want: &Arc<CertificateSpec>,
         again: Duration,
         turn: &mut Turn,
     ) -> Instant {
@@ -389,7 +389,7 @@ impl Engine {
     }
 
     /// Asks for revocations again whose answers are missing.
-    fn revocations(self: Arc<Self>, wants: &[Arc<Want>], turn: &mut Turn) {
+    fn revocations(self: Arc<Self>, wants: &[Arc<CertificateSpec>], turn: &mut Turn) {
         for (id, revocation, issuer) in self.unanswered(wants, &mut turn.revocations) {
             let engine = self.clone();
             turn.running.spawn(async move {
@@ -400,7 +400,7 @@ impl Engine {
     }
 
     /// Removes what was left in DNS, with the providers that are known now.
-    fn sweep(self: Arc<Self>, wants: &[Arc<Want>], turn: &mut Turn) {
+    fn sweep(self: Arc<Self>, wants: &[Arc<CertificateSpec>], turn: &mut Turn) {
         let again = self.pace().renewal_info / 6;
         if self.state().litter.is_empty() || turn.sweep.is_some_and(|next| next > Instant::now()) {
             return;
@@ -419,7 +419,7 @@ impl Engine {
 
     async fn remove_litter(&self, issuers: &BTreeMap<String, Arc<Issuer>>) {
         let litter = self.state().litter.clone();
-        for (want, Litter { records }) in litter {
+        for (want, OrphanedDnsRecords { records }) in litter {
             let mut gone = Vec::new();
             for (issuer, fqdn, value) in records {
                 let provider = issuers
@@ -459,7 +459,7 @@ impl Engine {
                 litter.records.retain(|record| !gone.contains(record));
                 if litter.records.is_empty() {
                     state.litter.remove(&want);
-                    record::remove::<Litter>(Batch::new(), &want)
+                    record::remove::<OrphanedDnsRecords>(Batch::new(), &want)
                 } else {
                     record::put(Batch::new(), &want, litter)
                 }
@@ -476,7 +476,7 @@ impl Engine {
 
     /// Asks CAs when they suggest to renew (RFC 9773), one question at a time for each account.
     /// Returns when the next one is due.
-    fn suggestions(self: Arc<Self>, wants: &[Arc<Want>], turn: &mut Turn) -> Instant {
+    fn suggestions(self: Arc<Self>, wants: &[Arc<CertificateSpec>], turn: &mut Turn) -> Instant {
         let mut next = Instant::now() + self.pace().tick;
         if turn.suggestions.len() > wants.len() {
             let wanted: HashSet<&str> = wants.iter().map(|want| &*want.id).collect();
@@ -520,7 +520,12 @@ impl Engine {
     }
 
     /// Asks for the suggestion for one certificate; returns when to ask again.
-    async fn ask_for_suggestion(&self, want: &Arc<Want>, issuer: &Issuer, held: &Held) -> Duration {
+    async fn ask_for_suggestion(
+        &self,
+        want: &Arc<CertificateSpec>,
+        issuer: &Issuer,
+        held: &StoredCertificate,
+    ) -> Duration {
         let usual = self.pace().renewal_info;
         let Some(Ok(ca)) = issuer.acme().map(|acme| self.ca(issuer, acme)) else {
             return usual;
@@ -565,7 +570,7 @@ impl Engine {
                     .unwrap_or_default();
                 let message = format!(
                     "the CA wants it renewed at {} already{page}",
-                    super::report::moment(now.chosen)
+                    super::report::rfc3339(now.chosen)
                 );
                 self.tell(&want.id, NoticeReason::RenewalMoved, message);
             }
@@ -596,7 +601,7 @@ impl Engine {
                 }
             }
             for id in &plan.drop {
-                batch = record::remove::<Held>(batch, id);
+                batch = record::remove::<StoredCertificate>(batch, id);
                 batch = record::remove::<Suggestion>(batch, id);
                 state.held.remove(id);
                 state.suggestions.remove(id);
@@ -630,10 +635,10 @@ impl Engine {
                 .collect();
             let jobs: Vec<String> = jobs.into_iter().map(|(id, _)| id.clone()).collect();
             for id in jobs {
-                batch = record::remove::<Job>(batch, &id);
+                batch = record::remove::<PendingOrder>(batch, &id);
                 changed |= state.jobs.remove(&id).is_some();
             }
-            let last = |troubles: &[Trouble]| {
+            let last = |troubles: &[FailureState]| {
                 troubles
                     .iter()
                     .map(|trouble| trouble.last)
@@ -647,7 +652,7 @@ impl Engine {
                 .collect();
             let troubles: Vec<String> = troubles.into_iter().map(|(id, _)| id.clone()).collect();
             for id in troubles {
-                batch = record::remove::<Vec<Trouble>>(batch, &id);
+                batch = record::remove::<Vec<FailureState>>(batch, &id);
                 changed |= state.troubles.remove(&id).is_some();
             }
             (batch, changed)

@@ -20,15 +20,15 @@ use super::{
 };
 use crate::{
     acme::{
-        self, Pace, Parts, SharedAccounts,
+        self, Parts, SharedAccounts, Timing,
+        active::ActiveCertificates,
         ca::http::Clock,
         dns::Lookup,
         issuer::{Issuer, KeyType},
         notice::Notice,
-        served::Served,
-        want::{Name, RenewBefore, Terms, Want},
+        spec::{CertificateSpec, Name, RenewBefore, Terms},
     },
-    controller::{CertificateSource, Wish, WishKey, WishRenewal},
+    controller::{self, CertificateSource, DesiredCertificate},
     k8s::AccountSecret,
     objects::{EventNote, EventType, ObjectRef, SecretPatch},
     store::{Store, StoreError},
@@ -46,12 +46,12 @@ pub(crate) type Owners = Arc<Mutex<HashMap<Arc<str>, Vec<ObjectRef>>>>;
 pub(crate) struct Certificates {
     pub(crate) engine: Arc<acme::Engine>,
     pub(crate) issuers: Issuers,
-    served: watch::Receiver<Arc<Served>>,
+    served: watch::Receiver<Arc<ActiveCertificates>>,
     /// What clients were shown to get.
-    proved: Arc<Served>,
+    proved: Arc<ActiveCertificates>,
     /// Our own HTTPS listener, as a client on this device reaches it.
     listener: Option<SocketAddr>,
-    wishes: Vec<Wish>,
+    wishes: Vec<DesiredCertificate>,
     pub(crate) owners: Owners,
     /// What was asked to be written into a Secret, and what was in it then.
     written: HashMap<Arc<str>, u64>,
@@ -93,7 +93,7 @@ impl Certificates {
     }
 
     /// What is held at this moment.
-    pub(crate) fn served(&self) -> Arc<Served> {
+    pub(crate) fn served(&self) -> Arc<ActiveCertificates> {
         self.served.borrow().clone()
     }
 
@@ -147,7 +147,7 @@ impl Certificates {
     }
 
     /// The wishes are these from now on.
-    pub(crate) async fn wish(&mut self, wishes: Vec<Wish>) {
+    pub(crate) async fn wish(&mut self, wishes: Vec<DesiredCertificate>) {
         let owners = wishes
             .iter()
             .map(|wish| (wish.id.clone(), wish.about.clone()))
@@ -216,7 +216,7 @@ impl Certificates {
 
     /// A wish as the engine reads it; `None` if no issuer is known any more, which is a finding
     /// already.
-    fn want(&self, wish: &Wish) -> Option<Want> {
+    fn want(&self, wish: &DesiredCertificate) -> Option<CertificateSpec> {
         let issuers: Vec<Arc<Issuer>> = wish
             .issuers
             .iter()
@@ -235,17 +235,17 @@ impl Certificates {
         let terms = Terms {
             common_name: wish.common_name.clone(),
             key_type: wish.key_type.map(|key| match key {
-                WishKey::P256 => KeyType::P256,
-                WishKey::P384 => KeyType::P384,
+                controller::KeyType::P256 => KeyType::P256,
+                controller::KeyType::P384 => KeyType::P384,
             }),
             keep_key: wish.keep_key,
             duration: wish.duration,
             renew_before: wish.renew_before.map(|rule| match rule {
-                WishRenewal::Time(time) => RenewBefore::Time(time),
-                WishRenewal::Percent(percent) => RenewBefore::Percent(percent),
+                controller::RenewBefore::Time(time) => RenewBefore::Time(time),
+                controller::RenewBefore::Percent(percent) => RenewBefore::Percent(percent),
             }),
         };
-        Some(Want {
+        Some(CertificateSpec {
             id: wish.id.clone(),
             names: names.into(),
             issuers: issuers.into(),
@@ -255,7 +255,7 @@ impl Certificates {
 
     /// What our Secret holds already: of use after the store was lost, or if another replica was
     /// quicker.
-    async fn adopt(&self, want: &Want, chain: &[u8], key: &[u8], issuer: Option<&str>) {
+    async fn adopt(&self, want: &CertificateSpec, chain: &[u8], key: &[u8], issuer: Option<&str>) {
         let issuer = want
             .issuers
             .iter()
@@ -281,7 +281,7 @@ pub(crate) fn parts(
     challenges: Arc<Challenges>,
     accounts: Option<AccountSecret>,
     addresses: watch::Receiver<Vec<IpAddr>>,
-    pace: Pace,
+    pace: Timing,
 ) -> (Parts, mpsc::Receiver<Notice>) {
     let start = Instant::now();
     let (notices, told) = mpsc::channel(NOTICES);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::parsed::Parsed;
 use crate::{
-    acme::served::{Served, Source},
+    acme::active::{ActiveCertificates, Source},
     admin::{CertificateReport, FindingReport, GuardReport, OtherClassReport},
     controller::{CertificateSource, Finding, OtherClass, Output, TlsHost},
     objects::EventType,
@@ -52,7 +52,7 @@ impl Publisher {
 
     /// Makes an output live, and keeps its certificates; `served` is what the certificate engine
     /// holds.
-    pub(crate) fn publish(&mut self, output: &mut Output, served: &Served) {
+    pub(crate) fn publish(&mut self, output: &mut Output, served: &ActiveCertificates) {
         for update in &output.endpoints {
             update.backend.set_endpoints(update.endpoints.clone());
         }
@@ -82,7 +82,7 @@ impl Publisher {
     }
 
     /// Makes other certificates live for the same hosts.
-    pub(crate) fn certificates(&self, served: &Served) {
+    pub(crate) fn certificates(&self, served: &ActiveCertificates) {
         let mut map = SniMap::default();
         let mut reports = Vec::with_capacity(self.hosts.len());
         self.metrics.certificates.clear();

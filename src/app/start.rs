@@ -33,7 +33,7 @@ use super::{
     writer::{self, Announced, Target},
 };
 use crate::{
-    acme::Pace,
+    acme::Timing,
     admin, apiserver,
     cluster::{self as mini, Local},
     config::{self, Config, Listen},
@@ -249,10 +249,10 @@ impl Process {
         let mut settings = controller_settings(&config, &origin, &role);
         settings.issuers = issuers.names();
         settings.default_issuer = issuers.default().map(Into::into);
-        let pace = Pace {
+        let pace = Timing {
             http: !listeners.http.is_empty(),
             https: !listeners.https.is_empty(),
-            ..Pace::default()
+            ..Timing::default()
         };
         let (challenges, addresses) = (shared.challenges.clone(), role.addresses.clone());
         let parts = certificates::parts(

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use super::{UnsupportedGuards, WishKey, WishRenewal};
+use super::{KeyType, RenewBefore, UnsupportedGuards};
 use crate::{
     objects::EventType,
     routing::{HostPattern, Protocol},
@@ -172,7 +172,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "a duration, shorter than that",
         "How long before its end it is renewed, where the CA does not say when.",
         |asked, name, value| {
-            asked.renew_before = Some((name.into(), WishRenewal::Time(duration(value)?)));
+            asked.renew_before = Some((name.into(), RenewBefore::Time(duration(value)?)));
             Ok(())
         },
     ),
@@ -184,7 +184,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         |asked, name, value| {
             let share = value.parse().ok().filter(|share| (1..=99).contains(share));
             let share = share.ok_or_else(|| format!("{value:?} is not a number from 1 to 99"))?;
-            asked.renew_before = Some((name.into(), WishRenewal::Percent(share)));
+            asked.renew_before = Some((name.into(), RenewBefore::Percent(share)));
             Ok(())
         },
     ),
@@ -195,8 +195,8 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "The curve of its ECDSA key; without it the issuer's setting decides.",
         |asked, _, value| {
             asked.key_type = Some(match value.to_ascii_lowercase().as_str() {
-                "p256" => WishKey::P256,
-                "p384" => WishKey::P384,
+                "p256" => KeyType::P256,
+                "p384" => KeyType::P384,
                 _ => return Err(none_of(value, "p256, p384")),
             });
             Ok(())
@@ -209,10 +209,10 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "The same. P-384 stands in for 521; sizes of RSA keys have no effect.",
         |asked, name, value| {
             match value {
-                "256" => asked.key_type = Some(WishKey::P256),
-                "384" => asked.key_type = Some(WishKey::P384),
+                "256" => asked.key_type = Some(KeyType::P256),
+                "384" => asked.key_type = Some(KeyType::P384),
                 "521" => {
-                    asked.key_type = Some(WishKey::P384);
+                    asked.key_type = Some(KeyType::P384);
                     asked.unsupported(name, "CAs take no keys on P-521: one on P-384 is made");
                 }
                 "2048" | "3072" | "4096" | "8192" => {}
@@ -230,7 +230,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
             match value.to_ascii_uppercase().as_str() {
                 "ECDSA" => {}
                 "RSA" | "ED25519" => {
-                    asked.key_type = Some(WishKey::P256);
+                    asked.key_type = Some(KeyType::P256);
                     asked.unsupported(
                         name,
                         &format!("{value} keys are not made: one of ECDSA on P-256 is"),
@@ -346,8 +346,8 @@ pub(super) struct Asked {
     pub(super) addresses: Vec<IpAddr>,
     pub(super) duration: Option<Duration>,
     /// The annotation that says it, and what it says.
-    pub(super) renew_before: Option<(Box<str>, WishRenewal)>,
-    pub(super) key_type: Option<WishKey>,
+    pub(super) renew_before: Option<(Box<str>, RenewBefore)>,
+    pub(super) key_type: Option<KeyType>,
     pub(super) keep_key: bool,
     pub(super) complaints: Vec<Complaint>,
 }
@@ -416,7 +416,7 @@ pub(super) fn read(annotations: &[(Box<str>, Box<str>)]) -> Asked {
             asked.complain(EventType::Warning, "InvalidAnnotation", name, message);
         }
     }
-    if let (Some(whole), Some((name, WishRenewal::Time(before)))) =
+    if let (Some(whole), Some((name, RenewBefore::Time(before)))) =
         (asked.duration, &asked.renew_before)
         && *before >= whole
     {

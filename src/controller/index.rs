@@ -10,9 +10,9 @@ use std::{
 
 use super::{
     EndpointUpdate, Finding, OtherClass, Output, Settings,
+    certificates::Wishes,
     facts::{ClassFact, IngressFact, SecretFact, ServiceFact, SliceFact},
-    rules::{self, Compiled},
-    wishes::Wishes,
+    ingress::{self, Compiled},
 };
 use crate::{
     objects::{Event, EventType, Key, Kind, ObjectRef, RawObject, StatusPatch},
@@ -170,7 +170,7 @@ impl Index {
             let after = self
                 .ingresses
                 .contains_key(name)
-                .then(|| rules::compile(self, name));
+                .then(|| ingress::compile(self, name));
             for one in before.iter().chain(after.as_ref()) {
                 hosts.extend(one.hosts().iter().cloned());
                 default |= one.catch_all.is_some();
@@ -496,7 +496,7 @@ impl Index {
             .map(|(name, _)| name);
         let oldest = self.by_age(catchers).into_iter().next();
         let caught = oldest.and_then(|name| self.compiled.get(name)?.catch_all.clone());
-        caught.or_else(|| rules::controller_default(self))
+        caught.or_else(|| ingress::controller_default(self))
     }
 
     // === Endpoints ===

@@ -10,23 +10,23 @@
 //! asked for.
 
 mod annotations;
+mod certificates;
 mod classes;
 mod endpoints;
 mod facts;
 mod guards;
 mod hosts;
 mod index;
+mod ingress;
 mod output;
 pub mod peers;
 mod regex;
-mod rules;
-mod wishes;
 
 pub use annotations::{ANNOTATIONS, Annotation};
 pub use index::{Index, Inspect};
 pub use output::{
-    CertificateSource, EndpointUpdate, Finding, OtherClass, Output, Secretive, Settings, TlsHost,
-    UnsupportedGuards, Wish, WishKey, WishRenewal,
+    CertificateSource, DesiredCertificate, EndpointUpdate, Finding, KeyType, OtherClass, Output,
+    RenewBefore, Secretive, Settings, TlsHost, UnsupportedGuards,
 };
 
 #[cfg(test)]

@@ -92,14 +92,14 @@ pub struct TlsHost {
     pub wanted_by: ObjectRef,
     /// The Secret that was asked for (`spec.tls[].secretName`), whether it is usable or not.
     pub secret_name: Option<Box<str>>,
-    /// [`Wish::id`] of the certificate that is asked for and covers it.
+    /// [`DesiredCertificate::id`] of the certificate that is asked for and covers it.
     pub wish: Option<Arc<str>>,
 }
 
 /// A certificate that Ingresses ask for. For one that somebody else's Secret is there for, nothing
 /// is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct DesiredCertificate {
     /// `namespace/secret`, or `namespace/~` and the first host where no Secret is named.
     pub id: Arc<str>,
     /// The Ingresses that ask, oldest first.
@@ -116,20 +116,20 @@ pub struct Wish {
     /// The common name, one of the hosts.
     pub common_name: Option<Box<str>>,
     /// Kind of its key; `None` leaves it to the issuer.
-    pub key_type: Option<WishKey>,
+    pub key_type: Option<KeyType>,
     /// Keep the key over renewals.
     pub keep_key: bool,
     /// How long it is to be valid.
     pub duration: Option<Duration>,
     /// When it is renewed, where the CA does not say.
-    pub renew_before: Option<WishRenewal>,
+    pub renew_before: Option<RenewBefore>,
     /// What our Secret of that name holds already, and the name of the issuer noted on it.
     pub existing: Option<(CertificateSource, Option<Box<str>>)>,
 }
 
 /// Kinds of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WishKey {
+pub enum KeyType {
     /// ECDSA on P-256.
     P256,
     /// ECDSA on P-384.
@@ -138,7 +138,7 @@ pub enum WishKey {
 
 /// How long before its end a certificate is renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WishRenewal {
+pub enum RenewBefore {
     /// This long.
     Time(Duration),
     /// This share of its lifetime, in percent, 1 to 99.
@@ -194,7 +194,7 @@ pub struct Output {
     /// All hosts with TLS, if any of them or their Secrets changed.
     pub certificates: Option<Vec<TlsHost>>,
     /// All certificates that are asked for, sorted by id, if any of them changed.
-    pub wanted: Option<Vec<Wish>>,
+    pub wanted: Option<Vec<DesiredCertificate>>,
     /// Statuses to write.
     pub statuses: Vec<StatusPatch>,
     /// All findings that hold now, if they changed.

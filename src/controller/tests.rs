@@ -1,4 +1,5 @@
 mod annotations;
+mod certificates;
 mod classes;
 mod edits;
 mod endpoints;
@@ -6,7 +7,6 @@ mod guards;
 mod hosts_closed;
 mod https;
 mod paths;
-mod wishes;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -43,7 +43,7 @@ const REFUSALS: u32 = 4;
 
 /// What ends a round of list and watch.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+enum WatchError {
     #[error("{0}")]
     Client(String),
     #[error("the API server answered {0}: {1}")]
@@ -104,8 +104,8 @@ pub async fn follow(
     };
     loop {
         let ended = match follower.round().await {
-            Trouble::Closed => return Ok(()),
-            Trouble::Expired => Ok(()),
+            WatchError::Closed => return Ok(()),
+            WatchError::Expired => Ok(()),
             trouble => follower.tell(&trouble).await,
         };
         if ended.is_err() {
@@ -117,7 +117,7 @@ pub async fn follow(
 
 /// What the log was told last, so that it is told once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum LastLogged {
     Away,
     Refused(StatusCode),
 }
@@ -128,14 +128,14 @@ struct Follower {
     events: mpsc::Sender<Event>,
     backoff: Backoff,
     unread: Unread,
-    told: Option<Told>,
+    told: Option<LastLogged>,
     /// In a row.
     refusals: u32,
 }
 
 impl Follower {
     /// Lists, then watches until it has to be listed again.
-    async fn round(&mut self) -> Trouble {
+    async fn round(&mut self) -> WatchError {
         let mut version = match list(&self.client, self.kind, &self.events).await {
             Ok(version) => version,
             Err(trouble) => return trouble,
@@ -147,9 +147,9 @@ impl Follower {
                 open(&self.client, &watch_url(self.kind, &version)),
             )
             .await;
-            let body = match opened.unwrap_or(Err(Trouble::Timeout)) {
+            let body = match opened.unwrap_or(Err(WatchError::Timeout)) {
                 Ok(body) => body,
-                Err(Trouble::Expired) => return Trouble::Expired,
+                Err(WatchError::Expired) => return WatchError::Expired,
                 Err(trouble) => {
                     if let Err(closed) = self.tell(&trouble).await {
                         return closed;
@@ -163,7 +163,9 @@ impl Follower {
             match watch(self.kind, body, &mut version, &self.events).await {
                 // The server ended it in order: go on from where it was.
                 Ok(()) => {}
-                Err(trouble @ (Trouble::Expired | Trouble::Closed | Trouble::Malformed(_))) => {
+                Err(
+                    trouble @ (WatchError::Expired | WatchError::Closed | WatchError::Malformed(_)),
+                ) => {
                     return trouble;
                 }
                 Err(trouble) => {
@@ -191,13 +193,13 @@ impl Follower {
     }
 
     /// Tells the log what is wrong, and the controller if it will not get this kind.
-    async fn tell(&mut self, trouble: &Trouble) -> Result<(), Trouble> {
+    async fn tell(&mut self, trouble: &WatchError) -> Result<(), WatchError> {
         let told = match trouble {
-            Trouble::Status(status, _) => Told::Refused(*status),
-            _ => Told::Away,
+            WatchError::Status(status, _) => LastLogged::Refused(*status),
+            _ => LastLogged::Away,
         };
         self.unread.set(self.kind, trouble.to_string());
-        if let Told::Refused(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) = told {
+        if let LastLogged::Refused(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) = told {
             self.refusals = self.refusals.saturating_add(1);
             if self.refusals < REFUSALS {
                 return Ok(());
@@ -206,23 +208,23 @@ impl Follower {
                 self.events
                     .send(Event::Refused(self.kind))
                     .await
-                    .map_err(|_closed| Trouble::Closed)?;
+                    .map_err(|_closed| WatchError::Closed)?;
             }
         }
         if self.told.replace(told) != Some(told) {
             let kind = self.kind.name();
             match told {
-                Told::Refused(StatusCode::FORBIDDEN) => tracing::error!(
+                LastLogged::Refused(StatusCode::FORBIDDEN) => tracing::error!(
                     kind,
                     error = %trouble,
                     "the cluster does not allow this kind to be read: grant list and watch; all else goes on"
                 ),
-                Told::Refused(StatusCode::UNAUTHORIZED) => tracing::error!(
+                LastLogged::Refused(StatusCode::UNAUTHORIZED) => tracing::error!(
                     kind,
                     error = %trouble,
                     "the cluster does not accept the credentials: renew them, they are read again; what is known is served on"
                 ),
-                Told::Refused(_) | Told::Away => {
+                LastLogged::Refused(_) | LastLogged::Away => {
                     tracing::warn!(kind, error = %trouble, "the cluster does not answer; what is known is served on");
                 }
             }
@@ -236,7 +238,7 @@ async fn list(
     client: &Client,
     kind: Kind,
     events: &mpsc::Sender<Event>,
-) -> Result<String, Trouble> {
+) -> Result<String, WatchError> {
     let mut objects = Vec::new();
     let mut next = String::new();
     loop {
@@ -246,9 +248,9 @@ async fn list(
         }
         let body = timeout(PATIENCE, whole(client, &url))
             .await
-            .map_err(|_elapsed| Trouble::Timeout)??;
-        let page: Page<'_> =
-            serde_json::from_slice(&body).map_err(|error| Trouble::Malformed(error.to_string()))?;
+            .map_err(|_elapsed| WatchError::Timeout)??;
+        let page: Page<'_> = serde_json::from_slice(&body)
+            .map_err(|error| WatchError::Malformed(error.to_string()))?;
         objects.extend(
             page.items
                 .unwrap_or_default()
@@ -259,7 +261,7 @@ async fn list(
             events
                 .send(Event::Reset(kind, objects))
                 .await
-                .map_err(|_closed| Trouble::Closed)?;
+                .map_err(|_closed| WatchError::Closed)?;
             return Ok(page.metadata.resource_version);
         }
         next = page.metadata.next;
@@ -279,7 +281,7 @@ pub(super) async fn changed(
     let watching = async {
         let body = timeout(PATIENCE, open(client, &url))
             .await
-            .map_err(|_elapsed| Trouble::Timeout)??;
+            .map_err(|_elapsed| WatchError::Timeout)??;
         let mut lines = Lines::of(body);
         while let Some(line) = lines.next().await? {
             if version_in(line)?.as_deref() != version {
@@ -289,18 +291,18 @@ pub(super) async fn changed(
         Ok(())
     };
     watching.await.map_err(|trouble| match trouble {
-        Trouble::Status(status, message) => WriteError::Refused(status, message),
-        Trouble::Timeout => WriteError::Timeout,
+        WatchError::Status(status, message) => WriteError::Refused(status, message),
+        WatchError::Timeout => WriteError::Timeout,
         other => WriteError::Client(other.to_string()),
     })
 }
 
 /// The version of the object in a line of a watch.
-fn version_in(line: &[u8]) -> Result<Option<String>, Trouble> {
+fn version_in(line: &[u8]) -> Result<Option<String>, WatchError> {
     let mut line: Value =
-        serde_json::from_slice(line).map_err(|error| Trouble::Malformed(error.to_string()))?;
+        serde_json::from_slice(line).map_err(|error| WatchError::Malformed(error.to_string()))?;
     if line["type"] == "ERROR" {
-        return Err(Trouble::Broken(
+        return Err(WatchError::Broken(
             line["object"]["message"]
                 .as_str()
                 .unwrap_or("an error in the watch")
@@ -331,7 +333,7 @@ impl Lines {
     }
 
     /// The next line; `None` where the server has ended the watch.
-    async fn next(&mut self) -> Result<Option<&[u8]>, Trouble> {
+    async fn next(&mut self) -> Result<Option<&[u8]>, WatchError> {
         loop {
             while let Some(length) = memchr::memchr(b'\n', &self.buffer[self.done..]) {
                 let line = self.done..self.done + length;
@@ -342,7 +344,7 @@ impl Lines {
             }
             self.buffer.drain(..std::mem::take(&mut self.done));
             if self.buffer.len() > LARGEST_LINE {
-                return Err(Trouble::Malformed(
+                return Err(WatchError::Malformed(
                     "a line of the watch is too long".to_owned(),
                 ));
             }
@@ -355,12 +357,12 @@ impl Lines {
 }
 
 /// The next data of a watch; `None` where the server has ended it.
-async fn data(body: &mut Body) -> Result<Option<Bytes>, Trouble> {
+async fn data(body: &mut Body) -> Result<Option<Bytes>, WatchError> {
     loop {
         match timeout(WATCH + PATIENCE, body.frame()).await {
-            Err(_elapsed) => return Err(Trouble::Timeout),
+            Err(_elapsed) => return Err(WatchError::Timeout),
             Ok(None) => return Ok(None),
-            Ok(Some(Err(error))) => return Err(Trouble::Broken(error.to_string())),
+            Ok(Some(Err(error))) => return Err(WatchError::Broken(error.to_string())),
             Ok(Some(Ok(frame))) => {
                 if let Ok(data) = frame.into_data() {
                     return Ok(Some(data));
@@ -385,7 +387,7 @@ async fn watch(
     body: Body,
     version: &mut String,
     events: &mpsc::Sender<Event>,
-) -> Result<(), Trouble> {
+) -> Result<(), WatchError> {
     let mut lines = Lines::of(body);
     while let Some(line) = lines.next().await? {
         take(kind, line, version, events).await?;
@@ -399,8 +401,8 @@ async fn take(
     line: &[u8],
     version: &mut String,
     events: &mpsc::Sender<Event>,
-) -> Result<(), Trouble> {
-    let malformed = |error: serde_json::Error| Trouble::Malformed(error.to_string());
+) -> Result<(), WatchError> {
+    let malformed = |error: serde_json::Error| WatchError::Malformed(error.to_string());
     let Line { change, object } = serde_json::from_slice(line).map_err(malformed)?;
     let event = match change {
         "BOOKMARK" => {
@@ -413,8 +415,8 @@ async fn take(
         "ERROR" => {
             let status: Value = serde_json::from_str(object.get()).map_err(malformed)?;
             return Err(match status["code"].as_u64() {
-                Some(410) => Trouble::Expired,
-                _ => Trouble::Broken(
+                Some(410) => WatchError::Expired,
+                _ => WatchError::Broken(
                     status["message"]
                         .as_str()
                         .unwrap_or("an error in the watch")
@@ -435,7 +437,10 @@ async fn take(
             }
         },
     };
-    events.send(event).await.map_err(|_closed| Trouble::Closed)
+    events
+        .send(event)
+        .await
+        .map_err(|_closed| WatchError::Closed)
 }
 
 /// An object without what is never looked at: half of its size.
@@ -472,20 +477,20 @@ fn selector(kind: Kind) -> &'static str {
     }
 }
 
-async fn open(client: &Client, url: &str) -> Result<Body, Trouble> {
+async fn open(client: &Client, url: &str) -> Result<Body, WatchError> {
     let request = Request::get(url)
         .header(http::header::ACCEPT, "application/json")
         .body(Vec::new());
-    let request = request.map_err(|error| Trouble::Malformed(error.to_string()))?;
+    let request = request.map_err(|error| WatchError::Malformed(error.to_string()))?;
     let response = client
         .send(request)
         .await
-        .map_err(|error| Trouble::Client(objects::root(&error)))?;
+        .map_err(|error| WatchError::Client(objects::root(&error)))?;
     let status = response.status();
     let body = response.into_body();
     match status {
         StatusCode::OK => Ok(body),
-        StatusCode::GONE => Err(Trouble::Expired),
+        StatusCode::GONE => Err(WatchError::Expired),
         _ => {
             let text = collect(body, 64 * 1024).await.unwrap_or_default();
             let message = serde_json::from_slice::<Value>(&text).ok();
@@ -493,24 +498,24 @@ async fn open(client: &Client, url: &str) -> Result<Body, Trouble> {
                 .as_ref()
                 .and_then(|status| status["message"].as_str())
                 .unwrap_or_default();
-            Err(Trouble::Status(status, message.to_owned()))
+            Err(WatchError::Status(status, message.to_owned()))
         }
     }
 }
 
-async fn whole(client: &Client, url: &str) -> Result<Vec<u8>, Trouble> {
+async fn whole(client: &Client, url: &str) -> Result<Vec<u8>, WatchError> {
     collect(open(client, url).await?, LARGEST_PAGE).await
 }
 
-async fn collect(mut body: Body, most: usize) -> Result<Vec<u8>, Trouble> {
+async fn collect(mut body: Body, most: usize) -> Result<Vec<u8>, WatchError> {
     let mut out = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Trouble::Broken(error.to_string()))?;
+        let frame = frame.map_err(|error| WatchError::Broken(error.to_string()))?;
         if let Ok(data) = frame.into_data() {
             out.extend_from_slice(&data);
         }
         if out.len() > most {
-            return Err(Trouble::Malformed("the answer is too long".to_owned()));
+            return Err(WatchError::Malformed("the answer is too long".to_owned()));
         }
     }
     Ok(out)

@@ -2,10 +2,10 @@
 //! for tests.
 
 mod area;
-mod ladder;
 mod memory;
 mod mirror;
 mod record;
+mod recovery;
 mod seal;
 mod sled;
 
@@ -18,8 +18,8 @@ use std::{
     time::Duration,
 };
 
-pub use ladder::{Health, OpenError, open, open_sealed};
 pub use memory::Memory;
+pub use recovery::{Health, OpenError, open, open_sealed};
 pub use seal::{SealError, SealKeys};
 
 /// Where bytes live between two starts.

@@ -3,13 +3,13 @@
 //! Encrypt would never have refused or paused us.
 
 mod advice;
-mod bench;
 mod clock;
 mod crashes;
 mod disk;
 mod edges;
+mod failpoint_store;
 mod faults;
-mod gate;
+mod harness;
 mod persist;
 mod properties;
 mod replicas;

@@ -1,5 +1,5 @@
 //! kubectl, newest and oldest, against the mini cluster. What it must say was recorded from a real
-//! control plane (`kubectl/*.said`), and is compared with a real control plane again where there is
+//! control plane (`kubectl/*.golden`), and is compared with a real control plane again where there is
 //! one.
 
 use std::{
@@ -150,7 +150,7 @@ fn begins_line(text: &str, at: usize) -> bool {
 }
 
 fn recorded(part: &str) -> PathBuf {
-    here().join(format!("{part}.said"))
+    here().join(format!("{part}.golden"))
 }
 
 fn here() -> PathBuf {

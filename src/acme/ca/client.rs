@@ -36,7 +36,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     http: Http,
     url: Uri,
-    /// Held while the directory is asked for, so that many ask once.
+    /// StoredCertificate while the directory is asked for, so that many ask once.
     directory: tokio::sync::Mutex<Option<(Arc<Directory>, Instant)>>,
     /// Of the last answer (RFC 8555 section 6.5).
     nonce: Mutex<Option<String>>,

@@ -174,7 +174,7 @@ impl ExternalAccount {
     }
 
     /// Tells one key from another and nothing about either.
-    pub(in crate::acme) fn print(&self) -> [u8; 8] {
+    pub(in crate::acme) fn fingerprint(&self) -> [u8; 8] {
         let tag = hmac::sign(&self.key, b"print");
         tag.as_ref()[..8].try_into().expect("a tag has 32 bytes")
     }

@@ -12,8 +12,8 @@ fn problem(kind: &str, detail: &str, status: u16) -> Problem {
 #[test]
 fn each_problem_has_its_class() {
     for (kind, status, class) in [
-        ("rateLimited", 429, Class::Limited),
-        ("", 429, Class::Limited),
+        ("rateLimited", 429, Class::RateLimited),
+        ("", 429, Class::RateLimited),
         ("rejectedIdentifier", 400, Class::Config),
         ("externalAccountRequired", 403, Class::Config),
         ("invalidProfile", 400, Class::Config),
@@ -56,7 +56,7 @@ fn the_link_that_ends_a_pause_is_found_in_the_text_and_beside_it() {
     let other = "too many certificates, see https://letsencrypt.org/docs/rate-limits/";
     assert_eq!(
         of_problem(&problem("rateLimited", other, 429), None, None).class,
-        Class::Limited
+        Class::RateLimited
     );
 }
 

@@ -164,7 +164,7 @@ pub struct Advice {
     pub problems: Vec<DnsError>,
 }
 
-/// Looks up a name's addresses and CAA records; `*.` in front is left out. Takes at most 5 s.
+/// Poller up a name's addresses and CAA records; `*.` in front is left out. Takes at most 5 s.
 pub async fn advice(name: &str, lookup: &Lookup) -> Advice {
     let bare = name.strip_prefix("*.").unwrap_or(name);
     let mut advice = Advice::default();

@@ -2,14 +2,14 @@ use super::*;
 
 const NOW: i64 = 1_800_000_000;
 
-fn again(before: Option<&Trouble>, failure: &Failure, now: i64) -> Trouble {
-    Trouble::after(before, failure, "ca", 1, now, 0)
+fn again(before: Option<&FailureState>, failure: &Failure, now: i64) -> FailureState {
+    FailureState::after(before, failure, "ca", 1, now, 0)
 }
 
 /// Waits of so many failures of a kind, each at the earliest moment.
 fn waits(class: Class, count: usize) -> Vec<Option<i64>> {
     let mut now = NOW;
-    let mut trouble: Option<Trouble> = None;
+    let mut trouble: Option<FailureState> = None;
     let mut waits = Vec::new();
     for _ in 0..count {
         let next = again(trouble.as_ref(), &Failure::new(class, "no"), now);
@@ -66,7 +66,7 @@ fn what_the_ca_asks_for_is_kept_and_never_undercut() {
     for asked in [0, 5, 3_600, 7 * 86_400] {
         let limited = Failure {
             retry_after: Some(asked),
-            ..Failure::new(Class::Limited, "slow down")
+            ..Failure::new(Class::RateLimited, "slow down")
         };
         let wait = again(None, &limited, NOW).not_before.expect("a wait") - NOW;
         assert!(
@@ -76,7 +76,7 @@ fn what_the_ca_asks_for_is_kept_and_never_undercut() {
     }
     let endless = Failure {
         retry_after: Some(i64::MAX),
-        ..Failure::new(Class::Limited, "never")
+        ..Failure::new(Class::RateLimited, "never")
     };
     assert!(again(None, &endless, NOW).not_before.expect("a wait") - NOW <= LONGEST_WAIT * 11 / 10);
     let busy = Failure {
@@ -101,7 +101,7 @@ fn another_kind_or_another_wish_starts_afresh() {
         NOW + 200,
     );
     assert_eq!((other.attempts, other.since), (1, NOW + 200));
-    let changed = Trouble::after(
+    let changed = FailureState::after(
         Some(&second),
         &Failure::new(Class::Transport, "down"),
         "ca",

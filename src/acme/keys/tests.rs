@@ -2,14 +2,14 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    acme::{issuer::Issuer, want::Terms},
+    acme::{issuer::Issuer, spec::Terms},
     tls::LocalCa,
 };
 
 const NOW: i64 = 1_800_000_000;
 
-fn want(names: &[&str]) -> Want {
-    Want {
+fn want(names: &[&str]) -> CertificateSpec {
+    CertificateSpec {
         id: "default/web".into(),
         names: names
             .iter()

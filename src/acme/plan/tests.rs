@@ -4,7 +4,7 @@ use super::*;
 use crate::acme::{
     failure::Failure,
     issuer::AcmeIssuer,
-    want::{Name, Terms},
+    spec::{Name, Terms},
 };
 
 const DAY: i64 = 86_400;
@@ -21,8 +21,8 @@ fn ca(name: &str) -> Arc<Issuer> {
     })
 }
 
-fn want(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<Want> {
-    Arc::new(Want {
+fn want(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<CertificateSpec> {
+    Arc::new(CertificateSpec {
         id: format!("default/{}", names[0]).into(),
         names: names
             .iter()
@@ -33,8 +33,8 @@ fn want(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<Want> {
     })
 }
 
-fn held(want: &Want, issuer: &Issuer, not_before: i64, days: i64) -> Held {
-    Held {
+fn held(want: &CertificateSpec, issuer: &Issuer, not_before: i64, days: i64) -> StoredCertificate {
+    StoredCertificate {
         chain: String::new(),
         key: String::new(),
         names: want.names.iter().map(ToString::to_string).collect(),
@@ -43,7 +43,7 @@ fn held(want: &Want, issuer: &Issuer, not_before: i64, days: i64) -> Held {
         not_before,
         not_after: not_before + days * DAY,
         stored: not_before,
-        print: want.print(issuer),
+        print: want.fingerprint(issuer),
         ari: String::new(),
         revoked: false,
         unwanted: None,
@@ -56,12 +56,12 @@ fn only(plan: &Plan) -> &Step {
     &plan.decisions[0].step
 }
 
-fn trouble(want: &Want, issuer: &Issuer, class: Class, now: i64) -> Trouble {
-    Trouble::after(
+fn trouble(want: &CertificateSpec, issuer: &Issuer, class: Class, now: i64) -> FailureState {
+    FailureState::after(
         None,
         &Failure::new(class, "it failed"),
         &issuer.name,
-        want.attempt_print(issuer),
+        want.attempt_fingerprint(issuer),
         now,
         0,
     )
@@ -156,7 +156,7 @@ fn nothing_is_ordered_at_an_unknown_time_but_local_issuers_do_not_mind() {
     let remote = want(&["a.example"], &[ca("one")]);
     assert!(matches!(
         only(&plan(None, &[remote], &State::default())),
-        Step::Timeless
+        Step::ClockUnknown
     ));
     let local = Arc::new(Issuer::preset("local-ca").expect("built in"));
     let plan = plan(None, &[want(&["a.example"], &[local])], &State::default());
@@ -173,7 +173,7 @@ fn nothing_is_ordered_at_an_unknown_time_but_local_issuers_do_not_mind() {
 fn trouble_waits_blocks_or_lets_the_next_issuer_take_over() {
     let (one, two) = (ca("one"), ca("two"));
     let want = want(&["a.example"], &[one.clone(), two]);
-    let step = |class, since: i64, held: Option<Held>| {
+    let step = |class, since: i64, held: Option<StoredCertificate>| {
         let mut state = State::default();
         let mut trouble = trouble(&want, &one, class, NOW);
         trouble.since = NOW - since;
@@ -206,7 +206,10 @@ fn trouble_waits_blocks_or_lets_the_next_issuer_take_over() {
     ));
     assert!(goes_to_two(&step(Class::Config, 0, None)));
     assert!(goes_to_two(&step(Class::Paused, 0, due())));
-    assert!(matches!(step(Class::Limited, 0, due()), Step::Wait { .. }));
+    assert!(matches!(
+        step(Class::RateLimited, 0, due()),
+        Step::Wait { .. }
+    ));
 }
 
 #[test]
@@ -216,7 +219,14 @@ fn a_person_is_told_what_has_to_be_done() {
     let mut state = State::default();
     let failure = Failure::new(Class::Config, "the CA does not issue for a.example")
         .advise("use another issuer");
-    let trouble = Trouble::after(None, &failure, "one", want.attempt_print(&one), NOW, 0);
+    let trouble = FailureState::after(
+        None,
+        &failure,
+        "one",
+        want.attempt_fingerprint(&one),
+        NOW,
+        0,
+    );
     state.troubles.insert(want.id.to_string(), vec![trouble]);
     let plan = plan(Some(NOW + 100 * DAY), std::slice::from_ref(&want), &state);
     let Step::Blocked { why } = only(&plan) else {
@@ -348,7 +358,7 @@ proptest! {
                             }
                             Answer::Down => Failure::new(Class::Transport, "down"),
                             Answer::Limited(seconds) =>
-                                Failure { retry_after: Some(seconds), ..Failure::new(Class::Limited, "slow") },
+                                Failure { retry_after: Some(seconds), ..Failure::new(Class::RateLimited, "slow") },
                             Answer::Invalid => {
                                 budget.failed(&name, now);
                                 failures.push((name, now));
@@ -356,13 +366,13 @@ proptest! {
                             }
                         };
                         let before = state.troubles.get(&id).and_then(|troubles| troubles.first());
-                        let print = decision.want.print(issuer);
-                        let next = Trouble::after(before, &failure, &issuer.name, print, now, random);
+                        let print = decision.want.fingerprint(issuer);
+                        let next = FailureState::after(before, &failure, &issuer.name, print, now, random);
                         state.troubles.insert(id, vec![next]);
                     }
                     Step::Wait { until, why } => prop_assert!(*until > now && !why.is_empty()),
                     Step::Blocked { why } => prop_assert!(!why.is_empty()),
-                    Step::Timeless => prop_assert!(false, "the time is known"),
+                    Step::ClockUnknown => prop_assert!(false, "the time is known"),
                 }
             }
             now = match plan.wake {

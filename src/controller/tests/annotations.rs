@@ -228,14 +228,14 @@ fn of_several_that_set_the_same_the_upper_one_holds_if_it_makes_sense() {
         ("cert-manager.io/private-key-size", "384"),
         ("gatelet.dev/key-type", "p256"),
     ]);
-    assert_eq!(key.key_type, Some(WishKey::P256));
+    assert_eq!(key.key_type, Some(KeyType::P256));
     let mut renewal = vec![
         ("cert-manager.io/renew-before-percentage", "20"),
         ("gatelet.dev/renew-before", "30h"),
     ];
     assert_eq!(
         asked(&renewal).renew_before.map(|(_, is)| is),
-        Some(WishRenewal::Time(Duration::from_secs(108_000)))
+        Some(RenewBefore::Time(Duration::from_secs(108_000)))
     );
     renewal.push(("cert-manager.io/duration", "30h"));
     let asked = asked(&renewal);

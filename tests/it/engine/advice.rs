@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 
 use gatelet::acme::notice::NoticeReason;
 
-use super::bench::{Bench, OWN_ADDRESS};
+use super::harness::{Harness, OWN_ADDRESS};
 use crate::support::{
     DnsServer,
     chaos::{ChaosCa, Options, Problem, Validation},
@@ -25,10 +25,10 @@ fn failing() -> ChaosCa {
 }
 
 /// What helps, once the CA has refused a name.
-fn helps(bench: &mut Bench, name: &str) -> String {
-    bench.want(&[name]);
-    let report = bench.until("the failure", || {
-        let reports = bench.reports();
+fn helps(harness: &mut Harness, name: &str) -> String {
+    harness.want(&[name]);
+    let report = harness.until("the failure", || {
+        let reports = harness.reports();
         reports
             .into_iter()
             .find(|report| report.hosts == [name] && report.state == "waiting")
@@ -41,7 +41,7 @@ fn helps(bench: &mut Bench, name: &str) -> String {
         let is_it = |notice: &&gatelet::acme::notice::Notice| {
             notice.reason == reason && *notice.want == *format!("default/{name}")
         };
-        let notice = bench
+        let notice = harness
             .told()
             .iter()
             .find(is_it)
@@ -56,7 +56,7 @@ fn helps(bench: &mut Bench, name: &str) -> String {
 #[test]
 fn a_name_that_failed_is_held_against_what_dns_says_and_what_the_node_has() {
     let zone = DnsServer::start(&[ZONE]);
-    let mut bench = Bench::asking(failing(), zone.address());
+    let mut harness = Harness::asking(failing(), zone.address());
     let nobody = "nobody came to this device";
     for (name, expected) in [
         (
@@ -79,20 +79,20 @@ fn a_name_that_failed_is_held_against_what_dns_says_and_what_the_node_has() {
             "the CAA records of shut.example.test do not let ca.test issue".to_owned(),
         ),
     ] {
-        let advice = helps(&mut bench, name);
+        let advice = helps(&mut harness, name);
         assert!(
             advice.contains(nobody) && advice.contains(&expected),
             "{advice}"
         );
     }
-    bench.assert_good();
+    harness.assert_good();
 }
 
 #[test]
 fn a_dns_server_that_says_nothing_is_not_waited_for_long_and_changes_nothing() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let mut bench = Bench::asking(failing(), silent.local_addr().unwrap());
-    let advice = helps(&mut bench, "far.example.test");
+    let mut harness = Harness::asking(failing(), silent.local_addr().unwrap());
+    let advice = helps(&mut harness, "far.example.test");
     assert!(
         advice.contains("no answer within 5 s") || advice.contains("timed out"),
         "{advice}"

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use gatelet::acme::notice::NoticeReason;
 
 use super::{
-    bench::{Bench, End, PACE, Time, want},
-    gate::Gate,
+    failpoint_store::Gate,
+    harness::{End, Harness, PACE, Time, want},
 };
 use crate::support::chaos::{ChaosCa, Door, Endpoint, Options};
 
@@ -15,120 +15,122 @@ const DAY: Duration = Duration::from_secs(86_400);
 const DAYS: i64 = 86_400;
 const YEARS: i64 = 365 * DAYS;
 
-/// A bench whose clock is wrong from the start.
-fn wrong_by(seconds: i64) -> Bench {
+/// A harness whose clock is wrong from the start.
+fn wrong_by(seconds: i64) -> Harness {
     let time = Time::new();
     time.jump(seconds);
-    Bench::on(ChaosCa::start(Options::default()), Gate::new(), time, PACE)
+    Harness::on(ChaosCa::start(Options::default()), Gate::new(), time, PACE)
 }
 
 #[test]
 fn a_boot_in_1970_orders_once_a_ca_says_the_time_and_goes_on_when_the_clock_is_set() {
-    let mut bench = wrong_by(-56 * YEARS);
-    bench.ca.set_door(Door::Refuses);
-    bench.want(&["a.example"]);
+    let mut harness = wrong_by(-56 * YEARS);
+    harness.ca.set_door(Door::Refuses);
+    harness.want(&["a.example"]);
     crate::support::eventually("it is told", || {
-        bench.was_told(NoticeReason::ClockSuspect).then_some(())
+        harness.was_told(NoticeReason::ClockSuspect).then_some(())
     });
-    assert_eq!(bench.report().state, "clock");
-    assert!(bench.engine.clock_state().starts_with("unknown"));
-    bench.ca.set_door(Door::Open);
-    bench.until("it is there", || (bench.issued() == 1).then_some(()));
-    assert_eq!(bench.settle(HOUR), End::Live);
-    bench.time.jump(56 * YEARS);
-    bench.until("it is trusted", || {
-        (bench.engine.clock_state() == "trusted").then_some(())
+    assert_eq!(harness.report().state, "clock");
+    assert!(harness.engine.clock_state().starts_with("unknown"));
+    harness.ca.set_door(Door::Open);
+    harness.until("it is there", || (harness.issued() == 1).then_some(()));
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness.time.jump(56 * YEARS);
+    harness.until("it is trusted", || {
+        (harness.engine.clock_state() == "trusted").then_some(())
     });
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!(bench.issued(), 1);
-    bench.assert_good();
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!(harness.issued(), 1);
+    harness.assert_good();
 }
 
 #[test]
 fn ten_years_ahead_orders_nothing_until_a_ca_says_the_time_and_nothing_stays_of_it() {
-    let mut bench = Bench::new(Options::default());
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
+    let mut harness = Harness::new(Options::default());
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
     // The device is off, and its clock comes back wrong.
-    bench.stop();
-    bench.ca.set_door(Door::Refuses);
-    bench.time.jump(10 * YEARS);
-    bench.start_again();
-    bench.want(&["a.example"]);
-    bench.until("it is planned", || {
-        (bench.reports().first()?.state == "clock").then_some(())
+    harness.stop();
+    harness.ca.set_door(Door::Refuses);
+    harness.time.jump(10 * YEARS);
+    harness.start_again();
+    harness.want(&["a.example"]);
+    harness.until("it is planned", || {
+        (harness.reports().first()?.state == "clock").then_some(())
     });
     assert_eq!(
-        bench.engine.served().borrow().certificates.len(),
+        harness.engine.served().borrow().certificates.len(),
         1,
         "it is served on any clock"
     );
-    bench.ca.set_door(Door::Open);
+    harness.ca.set_door(Door::Open);
     // The CA's own certificate has expired by the wall clock, and not by what is certain.
-    assert_eq!(bench.settle(HOUR), End::Live);
-    bench.time.jump(-10 * YEARS);
-    bench.until("it is trusted", || {
-        (bench.engine.clock_state() == "trusted").then_some(())
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness.time.jump(-10 * YEARS);
+    harness.until("it is trusted", || {
+        (harness.engine.clock_state() == "trusted").then_some(())
     });
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!(bench.issued(), 1);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!(harness.issued(), 1);
     // Nothing of it is left: it is renewed when it is due.
-    bench.pass(DAY * 70);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!(bench.issued(), 2);
-    bench.assert_good();
+    harness.pass(DAY * 70);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!(harness.issued(), 2);
+    harness.assert_good();
 }
 
 #[test]
 fn failures_on_a_clock_that_ran_ahead_do_not_wait_for_its_time_to_come() {
-    let bench = wrong_by(300 * DAYS);
-    bench.ca.set_door(Door::Refuses);
-    bench.want(&["a.example"]);
-    bench.until("it has failed", || bench.reports().first()?.problem.clone());
-    bench.time.jump(-300 * DAYS);
-    bench.ca.set_door(Door::Open);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!(bench.issued(), 1);
-    bench.assert_good();
+    let harness = wrong_by(300 * DAYS);
+    harness.ca.set_door(Door::Refuses);
+    harness.want(&["a.example"]);
+    harness.until("it has failed", || {
+        harness.reports().first()?.problem.clone()
+    });
+    harness.time.jump(-300 * DAYS);
+    harness.ca.set_door(Door::Open);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!(harness.issued(), 1);
+    harness.assert_good();
 }
 
 #[test]
 fn steps_of_an_hour_change_nothing() {
-    let bench = Bench::new(Options::default());
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
+    let harness = Harness::new(Options::default());
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
     for hour in [1, -1, -1, 1, 1, 1, -1, -1] {
-        bench.time.jump(hour * 3_600);
-        bench.pass(HOUR);
-        assert_eq!(bench.settle(HOUR), End::Live);
+        harness.time.jump(hour * 3_600);
+        harness.pass(HOUR);
+        assert_eq!(harness.settle(HOUR), End::Live);
     }
-    assert_eq!(bench.issued(), 1);
-    bench.pass(DAY * 70);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!(bench.issued(), 2);
-    bench.assert_good();
+    assert_eq!(harness.issued(), 1);
+    harness.pass(DAY * 70);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!(harness.issued(), 2);
+    harness.assert_good();
 }
 
 #[test]
 fn after_a_suspension_in_which_the_monotonic_clock_stood_still_what_became_due_is_renewed() {
-    let bench = Bench::new(Options::default());
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    bench.until("a suggestion", || bench.report().suggestion);
-    bench.look();
-    let next: jiff::Timestamp = bench.report().next.unwrap().parse().unwrap();
-    let wait = u64::try_from(next.as_second() - bench.time.reading().wall).unwrap();
-    bench.pass(Duration::from_secs(wait) - DAY * 2);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!(bench.issued(), 1);
-    bench.time.jump(3 * DAYS);
-    bench.ca.advance(DAY * 3);
-    bench.until("a CA was asked, and it is renewed", || {
-        (bench.issued() == 2).then_some(())
+    let harness = Harness::new(Options::default());
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness.until("a suggestion", || harness.report().suggestion);
+    harness.look();
+    let next: jiff::Timestamp = harness.report().next.unwrap().parse().unwrap();
+    let wait = u64::try_from(next.as_second() - harness.time.reading().wall).unwrap();
+    harness.pass(Duration::from_secs(wait) - DAY * 2);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!(harness.issued(), 1);
+    harness.time.jump(3 * DAYS);
+    harness.ca.advance(DAY * 3);
+    harness.until("a CA was asked, and it is renewed", || {
+        (harness.issued() == 2).then_some(())
     });
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!(bench.engine.clock_state(), "trusted");
-    bench.assert_good();
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!(harness.engine.clock_state(), "trusted");
+    harness.assert_good();
 }
 
 #[test]
@@ -139,14 +141,14 @@ fn one_wrong_date_of_a_ca_moves_nothing() {
             Endpoint::NewOrder,
             Action::DateOffset(years * YEARS),
         )];
-        let bench = Bench::with(Options::default(), offset);
-        bench.want(&["a.example"]);
-        assert_eq!(bench.settle(HOUR), End::Live);
-        assert_eq!(bench.engine.clock_state(), "trusted", "{years}");
-        bench.pass(DAY * 70);
-        assert_eq!(bench.settle(HOUR), End::Live);
-        assert_eq!(bench.issued(), 2);
-        bench.assert_good();
+        let harness = Harness::with(Options::default(), offset);
+        harness.want(&["a.example"]);
+        assert_eq!(harness.settle(HOUR), End::Live);
+        assert_eq!(harness.engine.clock_state(), "trusted", "{years}");
+        harness.pass(DAY * 70);
+        assert_eq!(harness.settle(HOUR), End::Live);
+        assert_eq!(harness.issued(), 2);
+        harness.assert_good();
     }
 }
 
@@ -157,26 +159,26 @@ fn fifty_names_after_four_months_off_are_renewed_one_by_one() {
         Gate::new(),
         Time::new(),
     );
-    let mut bench = Bench::on(ca, store, time, PACE);
-    let issuer = bench.issuer(|_| {});
+    let mut harness = Harness::on(ca, store, time, PACE);
+    let issuer = harness.issuer(|_| {});
     let wants: Vec<_> = (0..50)
         .map(|n| want(&[&format!("n{n}.example")], std::slice::from_ref(&issuer)))
         .collect();
-    bench.engine.want(wants.into());
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!(bench.issued(), 50);
-    let log = bench.ca.log().len();
-    bench.pass(DAY * 120);
-    bench.crash();
+    harness.engine.want(wants.into());
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!(harness.issued(), 50);
+    let log = harness.ca.log().len();
+    harness.pass(DAY * 120);
+    harness.crash();
     assert_eq!(
-        bench.engine.served().borrow().certificates.len(),
+        harness.engine.served().borrow().certificates.len(),
         50,
         "expired ones are served"
     );
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!(bench.issued(), 100);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!(harness.issued(), 100);
     let mut open: Option<Vec<String>> = None;
-    for line in &bench.ca.log()[log..] {
+    for line in &harness.ca.log()[log..] {
         match (line.endpoint, &open) {
             (Endpoint::NewOrder, Some(names)) => {
                 panic!("{names:?} was on its way when {:?} began", line.names)
@@ -186,6 +188,6 @@ fn fifty_names_after_four_months_off_are_renewed_one_by_one() {
             _ => {}
         }
     }
-    assert_eq!(bench.calls(Endpoint::NewAccount), 1);
-    bench.assert_good();
+    assert_eq!(harness.calls(Endpoint::NewAccount), 1);
+    harness.assert_good();
 }

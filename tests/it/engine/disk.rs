@@ -11,7 +11,7 @@ use std::{
 
 use gatelet::store;
 
-use super::bench::{Bench, End, PACE, Time, want};
+use super::harness::{End, Harness, PACE, Time, want};
 use crate::support::{
     Folder,
     chaos::{ChaosCa, Options},
@@ -37,8 +37,8 @@ pub fn alone(test: &str, folder: &Path) -> Command {
     command
 }
 
-fn on(folder: &Path, ca: &Arc<ChaosCa>, time: &Arc<Time>) -> Bench {
-    Bench::on(
+fn on(folder: &Path, ca: &Arc<ChaosCa>, time: &Arc<Time>) -> Harness {
+    Harness::on(
         ca.clone(),
         store::open(folder).unwrap().0,
         time.clone(),
@@ -71,20 +71,20 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
         return;
     };
     let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
-    let bench = on(&folder, &ca, &time);
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
+    let harness = on(&folder, &ca, &time);
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
     assert!(written() > 0, "{} is on a disk", folder.display());
     assert!(
-        bench.engine.pem("default/a.example").unwrap().chain.len() > 2_800,
+        harness.engine.pem("default/a.example").unwrap().chain.len() > 2_800,
         "as long as a public CA's"
     );
     let renew_when_due = || {
-        let (before, issued) = (written(), bench.issued());
-        bench.pass(DAY * 70);
-        assert_eq!(bench.settle(HOUR), End::Live);
-        assert_eq!(bench.issued(), issued + 1);
-        bench.until("a suggestion", || bench.report().suggestion);
+        let (before, issued) = (written(), harness.issued());
+        harness.pass(DAY * 70);
+        assert_eq!(harness.settle(HOUR), End::Live);
+        assert_eq!(harness.issued(), issued + 1);
+        harness.until("a suggestion", || harness.report().suggestion);
         written() - before
     };
     let alone: Vec<u64> = (0..30).map(|_| renew_when_due()).collect();
@@ -92,15 +92,15 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
     let names: Vec<String> = (0..12)
         .map(|number| format!("shop-{number}.example"))
         .collect();
-    bench.engine.want(
+    harness.engine.want(
         names
             .iter()
-            .map(|name| want(&[name], &[bench.issuer(|_| {})]))
+            .map(|name| want(&[name], &[harness.issuer(|_| {})]))
             .collect(),
     );
-    assert_eq!(bench.settle(HOUR), End::Live);
+    assert_eq!(harness.settle(HOUR), End::Live);
     let suggested = |name: &str| {
-        let reports = bench.reports();
+        let reports = harness.reports();
         reports
             .iter()
             .find(|report| *report.name == *format!("default/{name}"))
@@ -109,15 +109,15 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
             .is_some()
     };
     let renew = |name: &str| {
-        bench.pass(DAY * 2);
-        assert_eq!(bench.settle(HOUR), End::Live);
-        bench.until("a suggestion", || suggested(name).then_some(()));
-        let (before, issued) = (written(), bench.issued());
-        bench.block_on(bench.engine.renew(name)).unwrap();
-        bench.until("another one", || (bench.issued() > issued).then_some(()));
-        assert_eq!(bench.settle(HOUR), End::Live);
-        bench.until("a suggestion", || suggested(name).then_some(()));
-        assert_eq!(bench.issued(), issued + 1);
+        harness.pass(DAY * 2);
+        assert_eq!(harness.settle(HOUR), End::Live);
+        harness.until("a suggestion", || suggested(name).then_some(()));
+        let (before, issued) = (written(), harness.issued());
+        harness.block_on(harness.engine.renew(name)).unwrap();
+        harness.until("another one", || (harness.issued() > issued).then_some(()));
+        assert_eq!(harness.settle(HOUR), End::Live);
+        harness.until("a suggestion", || suggested(name).then_some(()));
+        assert_eq!(harness.issued(), issued + 1);
         written() - before
     };
     let among_others: Vec<u64> = names
@@ -134,7 +134,7 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
     std::thread::sleep(Duration::from_secs(1));
     let before = written();
     for _hour in 0..24 {
-        bench.pass(HOUR);
+        harness.pass(HOUR);
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(written(), before, "an idle day");
@@ -169,25 +169,25 @@ fn a_real_disk_that_fills_up_goes_on_serving_and_renews_after_a_start_with_space
         return;
     };
     let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
-    let bench = on(&folder, &ca, &time);
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
+    let harness = on(&folder, &ca, &time);
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
     let filler = folder.join("filler");
     run(Command::new("sh")
         .args(["-c", r#"dd if=/dev/zero of="$0" bs=4k 2>/dev/null || true"#])
         .arg(&filler));
-    bench.pass(DAY * 70);
-    let end = bench.settle(HOUR * 4);
+    harness.pass(DAY * 70);
+    let end = harness.settle(HOUR * 4);
     assert!(
         matches!(&end, End::Waiting(why) if why.contains("no space left")),
         "{end:?}"
     );
-    assert_eq!(bench.engine.served().borrow().certificates.len(), 1);
+    assert_eq!(harness.engine.served().borrow().certificates.len(), 1);
     fs::remove_file(filler).unwrap();
     // With room again it goes on, without a restart.
-    assert_eq!(bench.settle(HOUR * 3), End::Live);
-    assert_eq!(bench.issued(), 2);
-    bench.assert_good();
+    assert_eq!(harness.settle(HOUR * 3), End::Live);
+    assert_eq!(harness.issued(), 2);
+    harness.assert_good();
 }
 
 #[test]
@@ -195,23 +195,23 @@ fn a_damaged_database_is_mended_from_its_mirror_without_another_certificate() {
     for from in [0, 100, 700] {
         let folder = Folder::new();
         let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
-        let bench = on(folder.path(), &ca, &time);
-        bench.want(&["a.example"]);
-        assert_eq!(bench.settle(HOUR), End::Live);
-        drop(bench);
+        let harness = on(folder.path(), &ca, &time);
+        harness.want(&["a.example"]);
+        assert_eq!(harness.settle(HOUR), End::Live);
+        drop(harness);
         let database = folder.path().join("store/db");
         let mut bytes = fs::read(&database).unwrap();
         bytes[from..from + 512].fill(0);
         fs::write(&database, bytes).unwrap();
-        let bench = on(folder.path(), &ca, &time);
+        let harness = on(folder.path(), &ca, &time);
         assert_eq!(
-            bench.engine.served().borrow().certificates.len(),
+            harness.engine.served().borrow().certificates.len(),
             1,
             "damaged from {from}"
         );
-        bench.want(&["a.example"]);
-        assert_eq!(bench.settle(HOUR), End::Live);
-        assert_eq!(bench.issued(), 1, "damaged from {from}");
-        bench.assert_good();
+        harness.want(&["a.example"]);
+        assert_eq!(harness.settle(HOUR), End::Live);
+        assert_eq!(harness.issued(), 1, "damaged from {from}");
+        harness.assert_good();
     }
 }

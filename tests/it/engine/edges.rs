@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gatelet::acme::{Pace, ca::jws::ExternalAccount, notice::NoticeReason};
+use gatelet::acme::{Timing, ca::jws::ExternalAccount, notice::NoticeReason};
 
 use super::{
-    bench::{Bench, End, PACE, Time, issuer, want},
-    gate::Gate,
+    failpoint_store::Gate,
+    harness::{End, Harness, PACE, Time, issuer, want},
 };
 use crate::support::{
     chaos::{Action, Ari, ChaosCa, Door, Endpoint, Fault, Options, Problem, Profile, RetryAfter},
@@ -25,43 +25,43 @@ const ORDER_CALLS: [Endpoint; 6] = [
     Endpoint::Certificate,
 ];
 
-fn live(options: Options) -> Bench {
-    let bench = Bench::new(options);
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    bench
+fn live(options: Options) -> Harness {
+    let harness = Harness::new(options);
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness
 }
 
 #[test]
 fn a_directory_with_other_urls_is_read_again() {
-    let bench = live(Options::default());
-    bench.ca.set_faults(vec![Fault::once(
+    let harness = live(Options::default());
+    harness.ca.set_faults(vec![Fault::once(
         Endpoint::RenewalInfo,
         Action::DirectoryMoved,
     )]);
-    bench.until("it has moved", || {
-        bench.ca.faults_left().is_empty().then_some(())
+    harness.until("it has moved", || {
+        harness.ca.faults_left().is_empty().then_some(())
     });
-    bench.pass(DAY * 70);
-    assert_eq!(bench.settle(HOUR), End::Live, "{:#?}", bench.ca.log());
-    assert_eq!(bench.issued(), 2);
-    bench.assert_good();
+    harness.pass(DAY * 70);
+    assert_eq!(harness.settle(HOUR), End::Live, "{:#?}", harness.ca.log());
+    assert_eq!(harness.issued(), 2);
+    harness.assert_good();
 }
 
 #[test]
 fn connections_that_the_ca_closes_after_each_answer_are_opened_again() {
-    let bench = Bench::with(
+    let harness = Harness::with(
         Options::default(),
         vec![Fault::always(Endpoint::Any, Action::GoAway)],
     );
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(Duration::from_secs(1)), End::Live);
-    bench.assert_good();
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(Duration::from_secs(1)), End::Live);
+    harness.assert_good();
 }
 
 #[test]
 fn a_ca_that_hangs_is_left_and_asked_again() {
-    let pace = Pace {
+    let pace = Timing {
         answer: Duration::from_millis(1_500),
         ..PACE
     };
@@ -72,23 +72,23 @@ fn a_ca_that_hangs_is_left_and_asked_again() {
     ]) {
         let ca = ChaosCa::start(Options::default());
         ca.set_faults(vec![Fault::once(endpoint, Action::Delay(DAY))]);
-        let bench = Bench::on(ca, Gate::new(), Time::new(), pace);
-        bench.want(&["a.example"]);
+        let harness = Harness::on(ca, Gate::new(), Time::new(), pace);
+        harness.want(&["a.example"]);
         assert_eq!(
-            bench.settle(HOUR),
+            harness.settle(HOUR),
             End::Live,
             "{endpoint:?}: {:#?}",
-            bench.ca.log()
+            harness.ca.log()
         );
-        assert_eq!(bench.issued(), 1, "{endpoint:?}");
-        assert_eq!(bench.ca.faults_left(), [], "{endpoint:?}");
-        bench.assert_good();
+        assert_eq!(harness.issued(), 1, "{endpoint:?}");
+        assert_eq!(harness.ca.faults_left(), [], "{endpoint:?}");
+        harness.assert_good();
     }
 }
 
 #[test]
 fn a_ca_that_stands_still_in_mid_order_finishes_the_same_order() {
-    let pace = Pace {
+    let pace = Timing {
         answer: Duration::from_millis(1_500),
         ..PACE
     };
@@ -97,36 +97,38 @@ fn a_ca_that_stands_still_in_mid_order_finishes_the_same_order() {
         Endpoint::Authz,
         Action::Delay(Duration::from_millis(300)),
     )]);
-    let bench = Bench::on(ca, Gate::new(), Time::new(), pace);
-    bench.want(&["a.example"]);
-    bench.until("an order is open", || {
-        (bench.calls(Endpoint::NewOrder) == 1).then_some(())
+    let harness = Harness::on(ca, Gate::new(), Time::new(), pace);
+    harness.want(&["a.example"]);
+    harness.until("an order is open", || {
+        (harness.calls(Endpoint::NewOrder) == 1).then_some(())
     });
-    bench.ca.set_door(Door::Silent);
-    bench.until("it is noticed", || bench.reports().first()?.problem.clone());
-    bench.ca.set_door(Door::Open);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!((bench.issued(), bench.ca.orders().len()), (1, 1));
-    bench.assert_good();
+    harness.ca.set_door(Door::Silent);
+    harness.until("it is noticed", || {
+        harness.reports().first()?.problem.clone()
+    });
+    harness.ca.set_door(Door::Open);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!((harness.issued(), harness.ca.orders().len()), (1, 1));
+    harness.assert_good();
 }
 
 #[test]
 fn an_order_that_has_expired_is_followed_by_another() {
     for endpoint in [Endpoint::Authz, Endpoint::Challenge, Endpoint::Finalize] {
-        let mut bench = Bench::with(
+        let mut harness = Harness::with(
             Options::default(),
             vec![Fault::once(endpoint, Action::Delay(DAY))],
         );
-        bench.want(&["a.example"]);
-        bench.call_comes();
-        bench.stop();
-        bench.ca.set_faults(Vec::new());
-        bench.pass(DAY * 8);
-        bench.start_again();
-        bench.want(&["a.example"]);
-        assert_eq!(bench.settle(HOUR), End::Live, "{endpoint:?}");
-        assert_eq!(bench.issued(), 1);
-        bench.assert_good();
+        harness.want(&["a.example"]);
+        harness.call_comes();
+        harness.stop();
+        harness.ca.set_faults(Vec::new());
+        harness.pass(DAY * 8);
+        harness.start_again();
+        harness.want(&["a.example"]);
+        assert_eq!(harness.settle(HOUR), End::Live, "{endpoint:?}");
+        assert_eq!(harness.issued(), 1);
+        harness.assert_good();
     }
 }
 
@@ -139,26 +141,26 @@ fn an_order_that_is_invalid_at_any_stage_is_followed_by_another() {
         Endpoint::Finalize,
     ] {
         let invalid = Problem::new("serverInternal", "broken");
-        let bench = Bench::with(
+        let harness = Harness::with(
             Options::default(),
             vec![Fault::once(endpoint, Action::OrderInvalid(invalid))],
         );
-        bench.want(&["a.example"]);
+        harness.want(&["a.example"]);
         assert_eq!(
-            bench.settle(HOUR * 3),
+            harness.settle(HOUR * 3),
             End::Live,
             "{endpoint:?}: {:#?}",
-            bench.ca.log()
+            harness.ca.log()
         );
-        assert_eq!(bench.ca.faults_left(), [], "{endpoint:?}");
-        assert_eq!(bench.issued(), 1);
-        bench.assert_good();
+        assert_eq!(harness.ca.faults_left(), [], "{endpoint:?}");
+        assert_eq!(harness.issued(), 1);
+        harness.assert_good();
     }
 }
 
 #[test]
 fn what_a_poll_is_asked_to_wait_is_waited_with_the_order_kept() {
-    let bench = Bench::with(
+    let harness = Harness::with(
         Options::default(),
         vec![
             Fault::once(Endpoint::Finalize, Action::Stall(2)),
@@ -168,14 +170,14 @@ fn what_a_poll_is_asked_to_wait_is_waited_with_the_order_kept() {
             ),
         ],
     );
-    bench.want(&["a.example"]);
-    bench.until("it waits", || {
-        let next: jiff::Timestamp = bench.reports().first()?.next.as_ref()?.parse().unwrap();
-        (next.as_second() - bench.time.reading().wall >= 3_900).then_some(())
+    harness.want(&["a.example"]);
+    harness.until("it waits", || {
+        let next: jiff::Timestamp = harness.reports().first()?.next.as_ref()?.parse().unwrap();
+        (next.as_second() - harness.time.reading().wall >= 3_900).then_some(())
     });
-    assert_eq!(bench.settle(HOUR * 2), End::Live);
-    assert_eq!((bench.issued(), bench.ca.orders().len()), (1, 1));
-    bench.assert_good();
+    assert_eq!(harness.settle(HOUR * 2), End::Live);
+    assert_eq!((harness.issued(), harness.ca.orders().len()), (1, 1));
+    harness.assert_good();
 }
 
 #[test]
@@ -184,60 +186,63 @@ fn a_wrong_external_account_blocks_until_it_is_another_one() {
         eab: vec![("kid-1".to_owned(), vec![7; 32])],
         ..Options::default()
     };
-    let bench = Bench::new(options);
+    let harness = Harness::new(options);
     let with = |key: &str| {
         let eab = ExternalAccount::new("kid-1", key).unwrap();
-        want(&["a.example"], &[bench.issuer(|acme| acme.eab = Some(eab))])
+        want(
+            &["a.example"],
+            &[harness.issuer(|acme| acme.eab = Some(eab))],
+        )
     };
-    bench
+    harness
         .engine
         .want([with("d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmc")].into());
-    let end = bench.settle(DAY * 3);
+    let end = harness.settle(DAY * 3);
     assert!(
         matches!(&end, End::Blocked(why) if why.contains("eab")),
         "{end:?}"
     );
-    assert_eq!(bench.calls(Endpoint::NewAccount), 1);
+    assert_eq!(harness.calls(Endpoint::NewAccount), 1);
     // 32 times a 7.
-    bench
+    harness
         .engine
         .want([with("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc")].into());
-    bench.until("it is looked at again", || {
-        (bench.reports().first()?.state != "blocked").then_some(())
+    harness.until("it is looked at again", || {
+        (harness.reports().first()?.state != "blocked").then_some(())
     });
-    assert_eq!(bench.settle(HOUR), End::Live);
-    bench.assert_good();
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness.assert_good();
 }
 
 #[test]
 fn new_terms_of_service_wait_for_a_person_and_are_agreed_to_by_renewing() {
-    let bench = live(Options::default());
-    bench
+    let harness = live(Options::default());
+    harness
         .ca
         .set_faults(vec![Fault::once(Endpoint::NewOrder, Action::TosChanged)]);
-    bench.pass(DAY * 70);
-    let end = bench.settle(DAY);
+    harness.pass(DAY * 70);
+    let end = harness.settle(DAY);
     assert!(
         matches!(&end, End::Blocked(why) if why.contains("terms of service")),
         "{end:?}"
     );
-    assert_eq!(bench.engine.served().borrow().certificates.len(), 1);
-    bench.block_on(bench.engine.renew("a.example")).unwrap();
-    bench.until("it is renewed", || (bench.issued() == 2).then_some(()));
-    assert_eq!(bench.settle(HOUR), End::Live);
-    bench.assert_good();
+    assert_eq!(harness.engine.served().borrow().certificates.len(), 1);
+    harness.block_on(harness.engine.renew("a.example")).unwrap();
+    harness.until("it is renewed", || (harness.issued() == 2).then_some(()));
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness.assert_good();
 }
 
 #[test]
 fn a_renewal_that_the_ca_wants_earlier_is_told_with_its_page() {
-    let mut bench = live(Options::default());
-    let before = bench.until("a suggestion", || bench.report().suggestion);
-    bench.ca.set_faults(vec![Fault::always(
+    let mut harness = live(Options::default());
+    let before = harness.until("a suggestion", || harness.report().suggestion);
+    harness.ca.set_faults(vec![Fault::always(
         Endpoint::RenewalInfo,
         Action::Ari(Ari::Moved),
     )]);
-    let now = bench.until("another one", || {
-        bench
+    let now = harness.until("another one", || {
+        harness
             .report()
             .suggestion
             .filter(|now| now.chosen != before.chosen)
@@ -247,13 +252,13 @@ fn a_renewal_that_the_ca_wants_earlier_is_told_with_its_page() {
         "{now:?}"
     );
     eventually("it is told", || {
-        bench.was_told(NoticeReason::RenewalMoved).then_some(())
+        harness.was_told(NoticeReason::RenewalMoved).then_some(())
     });
     // The plan is made again after that.
-    bench.until("it is planned", || {
-        (bench.report().next.as_ref() == Some(&now.chosen)).then_some(())
+    harness.until("it is planned", || {
+        (harness.report().next.as_ref() == Some(&now.chosen)).then_some(())
     });
-    bench.assert_good();
+    harness.assert_good();
 }
 
 #[test]
@@ -262,17 +267,17 @@ fn a_full_disk_at_any_write_delays_and_costs_no_second_certificate() {
         for length in [1, 8] {
             let gate = Gate::new();
             gate.fails(commit..commit + length);
-            let bench = Bench::on(
+            let harness = Harness::on(
                 ChaosCa::start(Options::default()),
                 gate.clone(),
                 Time::new(),
                 PACE,
             );
-            bench.want(&["a.example"]);
-            assert_eq!(bench.settle(DAY), End::Live, "write {commit}");
+            harness.want(&["a.example"]);
+            assert_eq!(harness.settle(DAY), End::Live, "write {commit}");
             assert!(gate.commits() >= commit + length - 1);
-            assert_eq!(bench.issued(), 1, "write {commit}, {length} times");
-            bench.assert_good();
+            assert_eq!(harness.issued(), 1, "write {commit}, {length} times");
+            harness.assert_good();
         }
     }
 }
@@ -280,42 +285,42 @@ fn a_full_disk_at_any_write_delays_and_costs_no_second_certificate() {
 #[test]
 fn what_is_served_is_served_on_a_disk_that_takes_nothing_and_no_ca_is_asked() {
     let gate = Gate::new();
-    let bench = Bench::on(
+    let harness = Harness::on(
         ChaosCa::start(Options::default()),
         gate.clone(),
         Time::new(),
         PACE,
     );
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
     let commits = gate.commits();
     gate.fails(commits + 1..usize::MAX);
-    bench.pass(DAY * 70);
-    let orders = bench.calls(Endpoint::NewOrder);
-    let end = bench.settle(HOUR * 10);
+    harness.pass(DAY * 70);
+    let orders = harness.calls(Endpoint::NewOrder);
+    let end = harness.settle(HOUR * 10);
     assert!(
         matches!(&end, End::Waiting(why) if why.contains("until it can be kept")),
         "{end:?}"
     );
-    assert_eq!(bench.calls(Endpoint::NewOrder), orders);
-    assert_eq!(bench.engine.served().borrow().certificates.len(), 1);
+    assert_eq!(harness.calls(Endpoint::NewOrder), orders);
+    assert_eq!(harness.engine.served().borrow().certificates.len(), 1);
     gate.fails(0..0);
-    assert_eq!(bench.settle(HOUR * 2), End::Live);
-    assert_eq!(bench.issued(), 2);
+    assert_eq!(harness.settle(HOUR * 2), End::Live);
+    assert_eq!(harness.issued(), 2);
     // From the start.
     let gate = Gate::new();
     gate.fails(1..usize::MAX);
-    let bench = Bench::on(ChaosCa::start(Options::default()), gate, Time::new(), PACE);
-    bench.want(&["a.example"]);
-    assert!(matches!(bench.settle(HOUR * 10), End::Waiting(_)));
-    assert_eq!(bench.ca.log().len(), 0);
+    let harness = Harness::on(ChaosCa::start(Options::default()), gate, Time::new(), PACE);
+    harness.want(&["a.example"]);
+    assert!(matches!(harness.settle(HOUR * 10), End::Waiting(_)));
+    assert_eq!(harness.ca.log().len(), 0);
 }
 
 #[test]
 fn two_leaders_cost_one_certificate_more_and_nothing_else() {
     let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
-    let one = Bench::on(ca.clone(), Gate::new(), time.clone(), PACE);
-    let two = Bench::on(ca, Gate::new(), time, PACE);
+    let one = Harness::on(ca.clone(), Gate::new(), time.clone(), PACE);
+    let two = Harness::on(ca, Gate::new(), time, PACE);
     one.want(&["a.example"]);
     two.want(&["a.example"]);
     assert_eq!((one.settle(HOUR), two.settle(HOUR)), (End::Live, End::Live));
@@ -327,27 +332,27 @@ fn two_leaders_cost_one_certificate_more_and_nothing_else() {
 #[test]
 fn another_issuer_in_mid_order_waits_until_the_first_order_is_let_go() {
     let second = ChaosCa::start(Options::default());
-    let bench = Bench::with(
+    let harness = Harness::with(
         Options::default(),
         vec![Fault::always(
             Endpoint::Authz,
             Action::Delay(Duration::from_millis(500)),
         )],
     );
-    bench.want(&["a.example"]);
-    bench.until("an order is open", || {
-        (bench.calls(Endpoint::NewOrder) == 1).then_some(())
+    harness.want(&["a.example"]);
+    harness.until("an order is open", || {
+        (harness.calls(Endpoint::NewOrder) == 1).then_some(())
     });
-    bench
+    harness
         .engine
         .want([want(&["a.example"], &[issuer("second", &second, |_| {})])].into());
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!((bench.issued(), second.issued().len()), (0, 1));
-    let let_go = bench.ca.log().len();
-    assert_eq!(bench.report().issuer, "second");
-    assert_eq!(bench.report().order, None);
-    assert_eq!(bench.ca.log().len(), let_go);
-    bench.assert_good();
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!((harness.issued(), second.issued().len()), (0, 1));
+    let let_go = harness.ca.log().len();
+    assert_eq!(harness.report().issuer, "second");
+    assert_eq!(harness.report().order, None);
+    assert_eq!(harness.ca.log().len(), let_go);
+    harness.assert_good();
 }
 
 #[test]
@@ -357,46 +362,46 @@ fn a_stop_in_any_state_is_immediate() {
         Endpoint::NewNonce,
         Endpoint::NewAccount,
     ]) {
-        let mut bench = Bench::with(
+        let mut harness = Harness::with(
             Options::default(),
             vec![Fault::once(endpoint, Action::Delay(DAY))],
         );
-        bench.want(&["a.example"]);
-        bench.call_comes();
+        harness.want(&["a.example"]);
+        harness.call_comes();
         // It returns, though the CA does not answer for a day.
-        bench.stop();
+        harness.stop();
     }
 }
 
 #[test]
 fn a_short_restart_writes_nothing_before_anybody_says_what_is_wanted() {
     let gate = Gate::new();
-    let mut bench = Bench::on(
+    let mut harness = Harness::on(
         ChaosCa::start(Options::default()),
         gate.clone(),
         Time::new(),
         PACE,
     );
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    bench.until("a suggestion", || bench.report().suggestion);
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness.until("a suggestion", || harness.report().suggestion);
     let commits = gate.commits();
-    bench.stop();
-    bench.start_again();
+    harness.stop();
+    harness.start_again();
     std::thread::sleep(Duration::from_millis(300));
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
     // An idle day: the CA says the same whenever it is asked.
-    let asked = bench.calls(Endpoint::RenewalInfo);
+    let asked = harness.calls(Endpoint::RenewalInfo);
     for _hour in 0..24 {
-        bench.pass(HOUR);
+        harness.pass(HOUR);
         std::thread::sleep(Duration::from_millis(30));
     }
-    bench.until("it was asked", || {
-        (bench.calls(Endpoint::RenewalInfo) > asked + 1).then_some(())
+    harness.until("it was asked", || {
+        (harness.calls(Endpoint::RenewalInfo) > asked + 1).then_some(())
     });
     assert_eq!(gate.commits(), commits);
-    bench.assert_good();
+    harness.assert_good();
 }
 
 #[test]
@@ -405,33 +410,35 @@ fn an_external_account_is_named_only_when_an_account_is_made() {
         eab: vec![("kid-1".to_owned(), vec![7; 32])],
         ..Options::default()
     };
-    let bench = Bench::new(options);
+    let harness = Harness::new(options);
     let eab = ExternalAccount::new("kid-1", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc").unwrap();
-    bench.engine.want(
+    harness.engine.want(
         [want(
             &["a.example"],
-            &[bench.issuer(|acme| acme.eab = Some(eab))],
+            &[harness.issuer(|acme| acme.eab = Some(eab))],
         )]
         .into(),
     );
-    assert_eq!(bench.settle(HOUR), End::Live);
+    assert_eq!(harness.settle(HOUR), End::Live);
     // The CA accepts each binding once.
-    bench.block_on(bench.engine.renew("a.example")).unwrap();
-    bench.until("it is renewed", || (bench.issued() == 2).then_some(()));
+    harness.block_on(harness.engine.renew("a.example")).unwrap();
+    harness.until("it is renewed", || (harness.issued() == 2).then_some(()));
     // It knows nothing any more: an account is made again.
-    bench.ca.forget();
-    bench.pass(DAY * 80);
-    assert_eq!(bench.settle(DAY), End::Live);
-    bench.assert_good();
+    harness.ca.forget();
+    harness.pass(DAY * 80);
+    assert_eq!(harness.settle(DAY), End::Live);
+    harness.assert_good();
 }
 
 #[test]
 fn a_preferred_chain_that_does_not_exist_is_a_warning() {
-    let mut bench = Bench::new(Options::default());
-    let issuer = bench.issuer(|acme| acme.preferred_chain = Some("No Such Root".to_owned()));
-    bench.engine.want([want(&["a.example"], &[issuer])].into());
-    assert_eq!(bench.settle(HOUR), End::Live);
-    let told = bench
+    let mut harness = Harness::new(Options::default());
+    let issuer = harness.issuer(|acme| acme.preferred_chain = Some("No Such Root".to_owned()));
+    harness
+        .engine
+        .want([want(&["a.example"], &[issuer])].into());
+    assert_eq!(harness.settle(HOUR), End::Live);
+    let told = harness
         .told()
         .iter()
         .find(|notice| notice.reason.name() == "PreferredChainMissing")
@@ -441,24 +448,24 @@ fn a_preferred_chain_that_does_not_exist_is_a_warning() {
 
 #[test]
 fn certificates_of_a_day_never_run_out() {
-    let bench = Bench::new(Options {
+    let harness = Harness::new(Options {
         profiles: vec![Profile::of_a_day()],
         ..Options::default()
     });
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    let mut last = bench.report().not_after;
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    let mut last = harness.report().not_after;
 
     // Two weeks: far more certificates than a public CA gives for the same names without ARI.
     for renewal in 1..=21 {
-        bench.pass(HOUR * 16);
-        assert_eq!(bench.settle(HOUR), End::Live, "renewal {renewal}");
-        let next = bench.report().not_after;
+        harness.pass(HOUR * 16);
+        assert_eq!(harness.settle(HOUR), End::Live, "renewal {renewal}");
+        let next = harness.report().not_after;
         assert!(
             next > last,
             "renewal {renewal}: {next:?} is not after {last:?}"
         );
         last = next;
     }
-    bench.assert_good();
+    harness.assert_good();
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gatelet::acme::notice::NoticeReason;
 
-use super::bench::{Bench, End, issuer, want};
+use super::harness::{End, Harness, issuer, want};
 use crate::support::chaos::{
     Action, Ari, ChaosCa, Door, Endpoint, Fault, Nth, Options, Problem, RetryAfter, Validation,
     WrongChain,
@@ -13,54 +13,54 @@ use crate::support::chaos::{
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// With these faults, and nobody's help, a certificate comes within so much time. Returns the bench
+/// With these faults, and nobody's help, a certificate comes within so much time. Returns the harness
 /// for more questions.
-fn gets_there(what: &str, faults: Vec<Fault>, within: Duration) -> Bench {
-    let bench = Bench::with(Options::default(), faults);
-    bench.want(&["a.example"]);
+fn gets_there(what: &str, faults: Vec<Fault>, within: Duration) -> Harness {
+    let harness = Harness::with(Options::default(), faults);
+    harness.want(&["a.example"]);
     assert_eq!(
-        bench.settle(within),
+        harness.settle(within),
         End::Live,
         "{what}: {:#?}",
-        bench.ca.log()
+        harness.ca.log()
     );
     assert_eq!(
-        bench.ca.faults_left(),
+        harness.ca.faults_left(),
         [] as [Fault; 0],
         "{what} never happened"
     );
-    bench.assert_good();
-    bench
+    harness.assert_good();
+    harness
 }
 
 /// With these faults somebody has to act, and is told so.
-fn is_blocked(what: &str, faults: Vec<Fault>, words: &str) -> Bench {
-    let mut bench = Bench::with(Options::default(), faults);
-    bench.want(&["a.example"]);
-    let end = bench.settle(DAY * 40);
+fn is_blocked(what: &str, faults: Vec<Fault>, words: &str) -> Harness {
+    let mut harness = Harness::with(Options::default(), faults);
+    harness.want(&["a.example"]);
+    let end = harness.settle(DAY * 40);
     assert!(
         matches!(&end, End::Blocked(why) if why.contains(words)),
         "{what}: {end:?}"
     );
-    assert!(bench.was_told(NoticeReason::Blocked), "{what}");
-    bench.assert_good();
-    bench
+    assert!(harness.was_told(NoticeReason::Blocked), "{what}");
+    harness.assert_good();
+    harness
 }
 
 #[test]
 fn a_certificate_comes_and_is_renewed_in_time() {
-    let bench = Bench::new(Options::default());
-    bench.want(&["a.example", "b.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!(bench.issued(), 1);
-    let first = bench.report();
+    let harness = Harness::new(Options::default());
+    harness.want(&["a.example", "b.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!(harness.issued(), 1);
+    let first = harness.report();
     for _month in 0..6 {
-        bench.pass(DAY * 30);
-        assert_eq!(bench.settle(HOUR), End::Live);
+        harness.pass(DAY * 30);
+        assert_eq!(harness.settle(HOUR), End::Live);
     }
-    assert!(bench.issued() >= 3, "{}", bench.issued());
-    assert_ne!(bench.report().not_after, first.not_after);
-    bench.assert_good();
+    assert!(harness.issued() >= 3, "{}", harness.issued());
+    assert_ne!(harness.report().not_after, first.not_after);
+    harness.assert_good();
 }
 
 #[test]
@@ -96,16 +96,16 @@ fn what_the_network_does_is_never_final() {
                 action.clone(),
             )
         });
-        let bench = Bench::with(Options::default(), faults.collect());
-        bench.want(&["a.example"]);
+        let harness = Harness::with(Options::default(), faults.collect());
+        harness.want(&["a.example"]);
         assert_eq!(
-            bench.settle(DAY),
+            harness.settle(DAY),
             End::Live,
             "{endpoint:?}: {:#?}",
-            bench.ca.log()
+            harness.ca.log()
         );
-        assert!(bench.issued() <= 2, "{endpoint:?}");
-        bench.assert_good();
+        assert!(harness.issued() <= 2, "{endpoint:?}");
+        harness.assert_good();
     }
 }
 
@@ -116,23 +116,23 @@ fn closed_doors_are_tried_again() {
         Door::EndsHandshake,
         Door::ShowsExpiredCertificate,
     ] {
-        let bench = Bench::new(Options::default());
-        bench.ca.set_door(door);
-        bench.want(&["a.example"]);
+        let harness = Harness::new(Options::default());
+        harness.ca.set_door(door);
+        harness.want(&["a.example"]);
         assert!(
-            matches!(bench.settle(HOUR * 2), End::Waiting(_)),
+            matches!(harness.settle(HOUR * 2), End::Waiting(_)),
             "{door:?}"
         );
-        bench.ca.set_door(Door::Open);
-        assert_eq!(bench.settle(HOUR * 3), End::Live, "{door:?}");
-        bench.assert_good();
+        harness.ca.set_door(Door::Open);
+        assert_eq!(harness.settle(HOUR * 3), End::Live, "{door:?}");
+        harness.assert_good();
     }
 }
 
 #[test]
 fn bad_nonces_are_answered_with_new_ones() {
     for percent in [5, 50] {
-        let bench = Bench::with(
+        let harness = Harness::with(
             Options::default(),
             vec![Fault::new(
                 Endpoint::Any,
@@ -140,16 +140,16 @@ fn bad_nonces_are_answered_with_new_ones() {
                 Action::BadNonce,
             )],
         );
-        bench.want(&["a.example"]);
-        assert_eq!(bench.settle(DAY), End::Live, "{percent} %");
-        bench.assert_good();
+        harness.want(&["a.example"]);
+        assert_eq!(harness.settle(DAY), End::Live, "{percent} %");
+        harness.assert_good();
     }
     let every = vec![Fault::always(Endpoint::NewOrder, Action::BadNonce)];
-    let bench = Bench::with(Options::default(), every);
-    bench.want(&["a.example"]);
-    assert!(matches!(bench.settle(HOUR * 5), End::Waiting(_)));
-    assert_eq!(bench.issued(), 0);
-    bench.assert_good();
+    let harness = Harness::with(Options::default(), every);
+    harness.want(&["a.example"]);
+    assert!(matches!(harness.settle(HOUR * 5), End::Waiting(_)));
+    assert_eq!(harness.issued(), 0);
+    harness.assert_good();
 }
 
 #[test]
@@ -200,16 +200,16 @@ fn what_the_ca_asks_to_wait_is_waited() {
         ),
         ("nothing", limited(None, "slow down"), 1),
     ] {
-        let bench = Bench::with(Options::default(), faults);
-        bench.want(&["a.example"]);
-        bench.until("it waits", || bench.reports().first()?.problem.clone());
-        bench.look();
-        let next = bench.report().next.unwrap();
+        let harness = Harness::with(Options::default(), faults);
+        harness.want(&["a.example"]);
+        harness.until("it waits", || harness.reports().first()?.problem.clone());
+        harness.look();
+        let next = harness.report().next.unwrap();
         let next: jiff::Timestamp = next.parse().unwrap();
-        let wait = next.as_second() - bench.time.reading().wall;
+        let wait = next.as_second() - harness.time.reading().wall;
         assert!(wait >= at_least - 2, "{what}: {wait}");
-        assert_eq!(bench.settle(DAY * 10), End::Live, "{what}");
-        bench.assert_good();
+        assert_eq!(harness.settle(DAY * 10), End::Live, "{what}");
+        harness.assert_good();
     }
     // 503 with Retry-After, elsewhere.
     let busy = Problem::new("serverInternal", "busy").status(503);
@@ -234,19 +234,19 @@ fn a_pause_is_told_with_its_link_and_nothing_more_is_asked() {
         Endpoint::NewOrder,
         Action::Problem(Problem::new("rateLimited", text).status(429)),
     )];
-    let bench = is_blocked(
+    let harness = is_blocked(
         "paused",
         paused,
         "https://unpause.ca.test/sfe/v1/unpause?jwt=abc",
     );
-    let calls = bench.calls(Endpoint::NewOrder);
-    bench.pass(DAY * 30);
-    assert!(matches!(bench.settle(HOUR), End::Blocked(_)));
-    assert_eq!(bench.calls(Endpoint::NewOrder), calls);
+    let calls = harness.calls(Endpoint::NewOrder);
+    harness.pass(DAY * 30);
+    assert!(matches!(harness.settle(HOUR), End::Blocked(_)));
+    assert_eq!(harness.calls(Endpoint::NewOrder), calls);
     // A person looked.
-    bench.ca.set_faults(Vec::new());
-    bench.block_on(bench.engine.renew("a.example")).unwrap();
-    assert_eq!(bench.settle(HOUR), End::Live);
+    harness.ca.set_faults(Vec::new());
+    harness.block_on(harness.engine.renew("a.example")).unwrap();
+    assert_eq!(harness.settle(HOUR), End::Live);
 }
 
 #[test]
@@ -263,12 +263,12 @@ fn what_only_a_person_can_change_is_not_repeated() {
             Endpoint::NewOrder
         };
         let refused = Problem::new(kind, "not like this").status(400);
-        let bench = is_blocked(
+        let harness = is_blocked(
             kind,
             vec![Fault::always(endpoint, Action::Problem(refused))],
             "not like this",
         );
-        assert_eq!(bench.calls(endpoint), 1, "{kind}");
+        assert_eq!(harness.calls(endpoint), 1, "{kind}");
     }
     let refused = Problem::new("badCSR", "what a request").status(400);
     is_blocked(
@@ -305,19 +305,19 @@ fn validation_that_fails_climbs_its_ladder_within_the_cas_limits() {
             validation: Validation::Fail(Problem::new(kind, "it did not work")),
             ..Options::default()
         };
-        let mut bench = Bench::new(options);
-        bench.want(&["a.example"]);
-        let end = bench.settle(DAY * 5);
+        let mut harness = Harness::new(options);
+        harness.want(&["a.example"]);
+        let end = harness.settle(DAY * 5);
         assert!(
             matches!(&end, End::Waiting(why) if why.contains("it did not work")),
             "{kind}: {end:?}"
         );
-        assert!(bench.was_told(NoticeReason::Failed), "{kind}");
-        bench.assert_good();
+        assert!(harness.was_told(NoticeReason::Failed), "{kind}");
+        harness.assert_good();
         // It works again: the next attempt gets there.
-        bench.ca.set_validation(Validation::AlwaysValid);
-        assert_eq!(bench.settle(DAY * 2), End::Live, "{kind}");
-        bench.assert_good();
+        harness.ca.set_validation(Validation::AlwaysValid);
+        assert_eq!(harness.settle(DAY * 2), End::Live, "{kind}");
+        harness.assert_good();
     }
 }
 
@@ -327,14 +327,14 @@ fn a_month_of_failed_validation_stops_until_somebody_looks() {
         validation: Validation::Fail(Problem::new("dns", "no such name")),
         ..Options::default()
     };
-    let bench = Bench::new(options);
-    bench.want(&["a.example"]);
-    let end = bench.settle(DAY * 60);
+    let harness = Harness::new(options);
+    harness.want(&["a.example"]);
+    let end = harness.settle(DAY * 60);
     assert!(
         matches!(&end, End::Blocked(why) if why.contains("no such name")),
         "{end:?}"
     );
-    bench.assert_good();
+    harness.assert_good();
 }
 
 #[test]
@@ -343,10 +343,10 @@ fn nobody_who_came_is_said_as_such() {
         validation: Validation::Fail(Problem::new("connection", "timeout")),
         ..Options::default()
     };
-    let mut bench = Bench::new(options);
-    bench.want(&["a.example"]);
-    assert!(matches!(bench.settle(HOUR), End::Waiting(_)));
-    let told = bench
+    let mut harness = Harness::new(options);
+    harness.want(&["a.example"]);
+    assert!(matches!(harness.settle(HOUR), End::Waiting(_)));
+    let told = harness
         .told()
         .iter()
         .find(|notice| notice.reason == NoticeReason::ChallengeNeverSeen)
@@ -360,15 +360,20 @@ fn another_challenge_is_tried_once_when_the_first_fails() {
         validation: Validation::Fail(Problem::new("connection", "closed")),
         ..Options::default()
     };
-    let bench = Bench::new(options);
-    bench.want(&["a.example"]);
+    let harness = Harness::new(options);
+    harness.want(&["a.example"]);
     assert!(matches!(
-        bench.settle(Duration::from_secs(30)),
+        harness.settle(Duration::from_secs(30)),
         End::Waiting(_)
     ));
     // http-01, then tls-alpn-01, each in an order of its own, and then patience.
-    assert_eq!(bench.calls(Endpoint::NewOrder), 2, "{:#?}", bench.ca.log());
-    bench.assert_good();
+    assert_eq!(
+        harness.calls(Endpoint::NewOrder),
+        2,
+        "{:#?}",
+        harness.ca.log()
+    );
+    harness.assert_good();
 }
 
 #[test]
@@ -378,14 +383,14 @@ fn a_challenge_that_stays_pending_with_an_error_has_failed() {
         Endpoint::Challenge,
         Action::StaysPending("http-01", problem),
     );
-    let mut bench = gets_there("pending with an error", vec![stays], HOUR);
+    let mut harness = gets_there("pending with an error", vec![stays], HOUR);
     assert!(
-        bench.was_told(NoticeReason::ChallengeNeverSeen),
+        harness.was_told(NoticeReason::ChallengeNeverSeen),
         "{:?}",
-        bench.told()
+        harness.told()
     );
     // By http-01, then by tls-alpn-01.
-    assert_eq!(bench.calls(Endpoint::Challenge), 2);
+    assert_eq!(harness.calls(Endpoint::Challenge), 2);
 }
 
 #[test]
@@ -397,22 +402,24 @@ fn certificates_that_are_not_what_was_asked_for_are_never_served() {
         WrongChain::OtherKey,
         WrongChain::OtherNames,
     ] {
-        let bench = Bench::with(
+        let harness = Harness::with(
             Options::default(),
             vec![Fault::once(Endpoint::Finalize, Action::Chain(wrong))],
         );
-        bench.want(&["a.example"]);
-        let problem = bench.until("it is noticed", || bench.reports().first()?.problem.clone());
+        harness.want(&["a.example"]);
+        let problem = harness.until("it is noticed", || {
+            harness.reports().first()?.problem.clone()
+        });
         assert!(
             problem.message.contains("is wrong"),
             "{wrong:?}: {problem:?}"
         );
         assert!(
-            bench.engine.served().borrow().certificates.is_empty(),
+            harness.engine.served().borrow().certificates.is_empty(),
             "{wrong:?}"
         );
-        assert_eq!(bench.settle(DAY), End::Live, "{wrong:?}");
-        bench.assert_good();
+        assert_eq!(harness.settle(DAY), End::Live, "{wrong:?}");
+        harness.assert_good();
     }
     // A short life is not wrong, nor is a name more.
     let extra = gets_there(
@@ -438,29 +445,29 @@ fn certificates_that_are_not_what_was_asked_for_are_never_served() {
 fn an_order_that_becomes_invalid_is_followed_by_another() {
     for endpoint in [Endpoint::Order, Endpoint::Finalize] {
         let invalid = Problem::new("serverInternal", "broken");
-        let bench = Bench::with(
+        let harness = Harness::with(
             Options::default(),
             vec![Fault::once(endpoint, Action::OrderInvalid(invalid))],
         );
-        bench.want(&["a.example"]);
+        harness.want(&["a.example"]);
         assert_eq!(
-            bench.settle(DAY),
+            harness.settle(DAY),
             End::Live,
             "{endpoint:?}: {:#?}",
-            bench.ca.log()
+            harness.ca.log()
         );
-        bench.assert_good();
+        harness.assert_good();
     }
 }
 
 #[test]
 fn what_is_proved_already_is_not_proved_again() {
-    let bench = gets_there(
+    let harness = gets_there(
         "reuse",
         vec![Fault::once(Endpoint::NewOrder, Action::AuthzReuse)],
         HOUR,
     );
-    assert_eq!(bench.calls(Endpoint::Challenge), 0);
+    assert_eq!(harness.calls(Endpoint::Challenge), 0);
 }
 
 #[test]
@@ -469,16 +476,18 @@ fn a_ca_that_asks_for_other_names_is_told_nothing() {
         reuse: false,
         ..Options::default()
     };
-    let bench = Bench::with(
+    let harness = Harness::with(
         options,
         vec![Fault::once(Endpoint::NewOrder, Action::AuthzOfAnother)],
     );
-    bench.want(&["a.example"]);
-    let problem = bench.until("it is noticed", || bench.reports().first()?.problem.clone());
+    harness.want(&["a.example"]);
+    let problem = harness.until("it is noticed", || {
+        harness.reports().first()?.problem.clone()
+    });
     assert!(problem.message.contains("was not ordered"), "{problem:?}");
-    assert_eq!(bench.calls(Endpoint::Challenge), 0);
-    bench.ca.set_faults(Vec::new());
-    assert_eq!(bench.settle(DAY), End::Live);
+    assert_eq!(harness.calls(Endpoint::Challenge), 0);
+    harness.ca.set_faults(Vec::new());
+    assert_eq!(harness.settle(DAY), End::Live);
 }
 
 #[test]
@@ -491,86 +500,89 @@ fn renewal_information_moves_a_renewal_and_never_breaks_one() {
         (Ari::BeyondExpiry, false),
         (Ari::NoRetryAfter, false),
     ] {
-        let bench = Bench::new(Options::default());
+        let harness = Harness::new(Options::default());
         let endpoint = if ari == Ari::Missing {
             Endpoint::Directory
         } else {
             Endpoint::RenewalInfo
         };
-        bench
+        harness
             .ca
             .set_faults(vec![Fault::always(endpoint, Action::Ari(ari))]);
-        bench.want(&["a.example"]);
-        assert_eq!(bench.settle(HOUR), End::Live, "{ari:?}");
+        harness.want(&["a.example"]);
+        assert_eq!(harness.settle(HOUR), End::Live, "{ari:?}");
         if renews {
-            bench.until("it is renewed", || (bench.issued() >= 2).then_some(()));
-            bench.ca.set_faults(Vec::new());
+            harness.until("it is renewed", || (harness.issued() >= 2).then_some(()));
+            harness.ca.set_faults(Vec::new());
         } else {
             std::thread::sleep(Duration::from_secs(1));
-            assert_eq!(bench.issued(), 1, "{ari:?}");
+            assert_eq!(harness.issued(), 1, "{ari:?}");
         }
         // Whatever was said, it is renewed before its end.
-        bench.pass(DAY * 89);
-        assert_eq!(bench.settle(HOUR), End::Live, "{ari:?}");
-        assert!(bench.issued() >= 2, "{ari:?}");
-        bench.assert_good();
+        harness.pass(DAY * 89);
+        assert_eq!(harness.settle(HOUR), End::Live, "{ari:?}");
+        assert!(harness.issued() >= 2, "{ari:?}");
+        harness.assert_good();
     }
 }
 
 #[test]
 fn a_predecessor_that_the_ca_does_not_accept_never_stops_a_renewal() {
-    let bench = Bench::new(Options::default());
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
+    let harness = Harness::new(Options::default());
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
     let replaced = Problem::new("alreadyReplaced", "has a replacement").status(409);
-    bench.ca.set_faults(vec![
+    harness.ca.set_faults(vec![
         Fault::once(Endpoint::NewOrder, Action::Problem(replaced)),
         Fault::new(Endpoint::NewOrder, Nth::Call(2), Action::ReplacesNotEchoed),
     ]);
-    bench.pass(DAY * 80);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!(bench.issued(), 2);
-    let orders = bench.ca.orders();
+    harness.pass(DAY * 80);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!(harness.issued(), 2);
+    let orders = harness.ca.orders();
     assert_eq!(orders.last().unwrap().replaces, None, "{orders:?}");
-    bench.assert_good();
+    harness.assert_good();
 }
 
 #[test]
 fn a_renewal_names_what_it_replaces() {
-    let bench = Bench::new(Options::default());
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    bench.pass(DAY * 70);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    let issued = bench.ca.issued();
+    let harness = Harness::new(Options::default());
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness.pass(DAY * 70);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    let issued = harness.ca.issued();
     assert_eq!(issued[1].replaces.as_deref(), Some(&*issued[0].id));
 }
 
 #[test]
 fn an_account_that_the_ca_lost_is_registered_again_with_the_same_key() {
-    let bench = Bench::new(Options::default());
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    bench.ca.forget();
-    bench.pass(DAY * 80);
-    assert_eq!(bench.settle(DAY), End::Live);
-    assert_eq!(bench.calls(Endpoint::NewAccount), 2);
-    bench.assert_good();
+    let harness = Harness::new(Options::default());
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness.ca.forget();
+    harness.pass(DAY * 80);
+    assert_eq!(harness.settle(DAY), End::Live);
+    assert_eq!(harness.calls(Endpoint::NewAccount), 2);
+    harness.assert_good();
 }
 
 #[test]
 fn odd_members_of_resources_do_no_harm() {
-    let mut bench = gets_there(
+    let mut harness = gets_there(
         "odd members",
         vec![Fault::always(Endpoint::Any, Action::OddMembers)],
         HOUR,
     );
     assert!(
-        !bench.was_told(NoticeReason::Failed),
+        !harness.was_told(NoticeReason::Failed),
         "{:#?}",
-        bench.ca.log()
+        harness.ca.log()
     );
-    assert_eq!((bench.issued(), bench.calls(Endpoint::NewOrder)), (1, 1));
+    assert_eq!(
+        (harness.issued(), harness.calls(Endpoint::NewOrder)),
+        (1, 1)
+    );
 }
 
 #[test]
@@ -585,101 +597,103 @@ fn an_account_that_the_ca_calls_malformed_is_looked_up_once() {
                 Action::Problem(unknown.clone()),
             )
         });
-        let mut bench = gets_there("unknown account", faults.collect(), HOUR);
+        let mut harness = gets_there("unknown account", faults.collect(), HOUR);
         assert_eq!(
-            bench.was_told(NoticeReason::Failed),
+            harness.was_told(NoticeReason::Failed),
             times == 2,
             "{:#?}",
-            bench.ca.log()
+            harness.ca.log()
         );
-        assert_eq!(bench.calls(Endpoint::NewAccount), 2);
+        assert_eq!(harness.calls(Endpoint::NewAccount), 2);
     }
 }
 
 #[test]
 fn a_deactivated_account_is_said_and_asked_for_daily_at_most() {
-    let bench = Bench::new(Options::default());
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    bench.ca.set_faults(vec![Fault::once(
+    let harness = Harness::new(Options::default());
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness.ca.set_faults(vec![Fault::once(
         Endpoint::NewOrder,
         Action::AccountDeactivated,
     )]);
-    bench.pass(DAY * 80);
-    let before = bench.calls(Endpoint::NewOrder);
-    assert!(matches!(bench.settle(DAY * 5), End::Waiting(_)));
+    harness.pass(DAY * 80);
+    let before = harness.calls(Endpoint::NewOrder);
+    assert!(matches!(harness.settle(DAY * 5), End::Waiting(_)));
     // Twice each time: with and without the predecessor, which may be somebody else's.
     assert!(
-        bench.calls(Endpoint::NewOrder) - before <= 14,
+        harness.calls(Endpoint::NewOrder) - before <= 14,
         "{:#?}",
-        bench.ca.log()
+        harness.ca.log()
     );
-    bench.assert_good();
+    harness.assert_good();
 }
 
 #[test]
 fn the_next_ca_takes_over_where_the_first_will_not() {
     let second = ChaosCa::start(Options::default());
-    let bench = Bench::new(Options::default());
+    let harness = Harness::new(Options::default());
     let both = [
-        issuer("first", &bench.ca, |_| {}),
+        issuer("first", &harness.ca, |_| {}),
         issuer("second", &second, |_| {}),
     ];
     let rejected = Problem::new("rejectedIdentifier", "not here").status(400);
-    bench.ca.set_faults(vec![Fault::always(
+    harness.ca.set_faults(vec![Fault::always(
         Endpoint::NewOrder,
         Action::Problem(rejected),
     )]);
-    bench.engine.want([want(&["a.example"], &both)].into());
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!((bench.issued(), second.issued().len()), (0, 1));
-    assert_eq!(bench.report().issuer, "second");
-    bench.assert_good();
+    harness.engine.want([want(&["a.example"], &both)].into());
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!((harness.issued(), second.issued().len()), (0, 1));
+    assert_eq!(harness.report().issuer, "second");
+    harness.assert_good();
 }
 
 #[test]
 fn a_wish_that_changes_in_mid_order_is_followed_by_what_it_became() {
-    let bench = Bench::with(
+    let harness = Harness::with(
         Options::default(),
         vec![Fault::always(
             Endpoint::Authz,
             Action::Delay(Duration::from_millis(300)),
         )],
     );
-    bench.want(&["a.example"]);
-    bench.until("an order is open", || {
-        (bench.calls(Endpoint::NewOrder) == 1).then_some(())
+    harness.want(&["a.example"]);
+    harness.until("an order is open", || {
+        (harness.calls(Endpoint::NewOrder) == 1).then_some(())
     });
-    let changed = want(&["a.example", "b.example"], &[bench.issuer(|_| {})]);
-    bench.engine.want([changed].into());
-    bench.ca.set_faults(Vec::new());
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!(bench.report().hosts, ["a.example", "b.example"]);
-    let served = bench.engine.served().borrow().clone();
+    let changed = want(&["a.example", "b.example"], &[harness.issuer(|_| {})]);
+    harness.engine.want([changed].into());
+    harness.ca.set_faults(Vec::new());
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!(harness.report().hosts, ["a.example", "b.example"]);
+    let served = harness.engine.served().borrow().clone();
     assert_eq!(
         served.certificates["default/a.example"].live.names().len(),
         2
     );
     // Taken back altogether.
-    bench.ca.set_faults(vec![Fault::always(
+    harness.ca.set_faults(vec![Fault::always(
         Endpoint::Authz,
         Action::Delay(Duration::from_millis(300)),
     )]);
-    let orders = bench.calls(Endpoint::NewOrder);
-    bench
+    let orders = harness.calls(Endpoint::NewOrder);
+    harness
         .engine
-        .want([want(&["c.example"], &[bench.issuer(|_| {})])].into());
-    bench.until("an order is open", || {
-        (bench.calls(Endpoint::NewOrder) > orders).then_some(())
+        .want([want(&["c.example"], &[harness.issuer(|_| {})])].into());
+    harness.until("an order is open", || {
+        (harness.calls(Endpoint::NewOrder) > orders).then_some(())
     });
-    bench.engine.want([].into());
-    bench.until("it is let go", || bench.reports().is_empty().then_some(()));
-    bench.assert_good();
+    harness.engine.want([].into());
+    harness.until("it is let go", || {
+        harness.reports().is_empty().then_some(())
+    });
+    harness.assert_good();
 }
 
 #[test]
 fn profiles_that_are_unknown_are_named_and_those_that_are_ignored_do_no_harm() {
-    let ignored = Bench::with(
+    let ignored = Harness::with(
         Options::default(),
         vec![Fault::always(Endpoint::NewOrder, Action::ProfileIgnored)],
     );
@@ -688,7 +702,7 @@ fn profiles_that_are_unknown_are_named_and_those_that_are_ignored_do_no_harm() {
         .engine
         .want([want(&["a.example"], &[issuer])].into());
     assert_eq!(ignored.settle(HOUR), End::Live);
-    let unknown = Bench::new(Options::default());
+    let unknown = Harness::new(Options::default());
     let issuer = unknown.issuer(|acme| acme.profile = Some("no-such-profile".to_owned()));
     unknown
         .engine
@@ -698,36 +712,41 @@ fn profiles_that_are_unknown_are_named_and_those_that_are_ignored_do_no_harm() {
 
 #[test]
 fn six_day_certificates_need_no_setting() {
-    let bench = Bench::new(Options::default());
-    let issuer = bench.issuer(|acme| acme.profile = Some("shortlived".to_owned()));
-    bench
+    let harness = Harness::new(Options::default());
+    let issuer = harness.issuer(|acme| acme.profile = Some("shortlived".to_owned()));
+    harness
         .engine
         .want([want(&["a.example", "192.0.2.1"], &[issuer])].into());
-    assert_eq!(bench.settle(HOUR), End::Live);
+    assert_eq!(harness.settle(HOUR), End::Live);
     for _day in 0..30 {
-        bench.pass(DAY);
-        assert_eq!(bench.settle(HOUR), End::Live);
+        harness.pass(DAY);
+        assert_eq!(harness.settle(HOUR), End::Live);
     }
-    assert!((6..=14).contains(&bench.issued()), "{}", bench.issued());
-    bench.assert_good();
+    assert!((6..=14).contains(&harness.issued()), "{}", harness.issued());
+    harness.assert_good();
 }
 
 #[test]
 fn revoking_gets_another_one_and_changing_the_account_key_goes_on_with_the_account() {
-    let bench = Bench::new(Options::default());
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    bench
-        .block_on(bench.engine.revoke("a.example", Some(4)))
+    let harness = Harness::new(Options::default());
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness
+        .block_on(harness.engine.revoke("a.example", Some(4)))
         .unwrap();
-    bench.until("another one comes", || (bench.issued() == 2).then_some(()));
-    assert_eq!(bench.ca.issued()[0].revoked, Some(4));
-    assert_eq!(bench.settle(HOUR), End::Live);
-    bench
-        .block_on(bench.engine.change_key(&bench.issuer(|_| {})))
+    harness.until("another one comes", || {
+        (harness.issued() == 2).then_some(())
+    });
+    assert_eq!(harness.ca.issued()[0].revoked, Some(4));
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness
+        .block_on(harness.engine.change_key(&harness.issuer(|_| {})))
         .unwrap();
-    bench.pass(DAY * 80);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    assert_eq!((bench.issued(), bench.calls(Endpoint::NewAccount)), (3, 1));
-    bench.assert_good();
+    harness.pass(DAY * 80);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    assert_eq!(
+        (harness.issued(), harness.calls(Endpoint::NewAccount)),
+        (3, 1)
+    );
+    harness.assert_good();
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use gatelet::acme::issuer::ChallengeType;
 
-use super::bench::{Bench, End, want};
+use super::harness::{End, Harness, want};
 use crate::support::{
     DnsServer,
     chaos::{ChaosCa, Endpoint, Options, Validation},
@@ -25,11 +25,11 @@ fn nothing_is_asked_of_the_ca_until_the_record_is_there_and_one_that_has_ended_i
         challenges: vec!["http-01", "dns-01", "dns-persist-01"],
         ..Options::default()
     });
-    let bench = Bench::asking(ca, zone.address());
-    let issuer = bench.issuer(|acme| acme.challenges = vec![ChallengeType::DnsPersist01]);
+    let harness = Harness::asking(ca, zone.address());
+    let issuer = harness.issuer(|acme| acme.challenges = vec![ChallengeType::DnsPersist01]);
     let wish = want(&["a.example.test"], &[issuer]);
-    bench.engine.want([wish].into());
-    let blocked = || match bench.settle(Duration::from_secs(60)) {
+    harness.engine.want([wish].into());
+    let blocked = || match harness.settle(Duration::from_secs(60)) {
         End::Blocked(why) => why,
         other => panic!("{other:?}"),
     };
@@ -46,18 +46,21 @@ fn nothing_is_asked_of_the_ca_until_the_record_is_there_and_one_that_has_ended_i
         value.replace("acct/", "acct/9"),
     ] {
         zone.add_txt("example.test", RECORD, &other);
-        bench
-            .block_on(bench.engine.renew("a.example.test"))
+        harness
+            .block_on(harness.engine.renew("a.example.test"))
             .unwrap();
         assert_eq!(blocked(), why);
     }
-    assert_eq!(bench.calls(Endpoint::Challenge), 0);
+    assert_eq!(harness.calls(Endpoint::Challenge), 0);
 
     zone.add_txt("example.test", RECORD, value);
-    bench
-        .block_on(bench.engine.renew("a.example.test"))
+    harness
+        .block_on(harness.engine.renew("a.example.test"))
         .unwrap();
-    assert_eq!(bench.settle(Duration::from_secs(60)), End::Live);
-    assert_eq!((bench.issued(), bench.calls(Endpoint::Challenge)), (1, 1));
-    bench.assert_good();
+    assert_eq!(harness.settle(Duration::from_secs(60)), End::Live);
+    assert_eq!(
+        (harness.issued(), harness.calls(Endpoint::Challenge)),
+        (1, 1)
+    );
+    harness.assert_good();
 }

@@ -9,7 +9,7 @@ use std::{
 
 use gatelet::{
     acme::{
-        record::{self, Account, Held, Job},
+        record::{self, Account, PendingOrder, StoredCertificate},
         report::Report,
     },
     store::{Batch, Memory, Store, StoreError},
@@ -17,9 +17,9 @@ use gatelet::{
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{
-    bench::{Bench, End, PACE, Time, want},
     disk::{alone, folder_of_this_process},
-    gate::Gate,
+    failpoint_store::Gate,
+    harness::{End, Harness, PACE, Time, want},
 };
 use crate::support::{
     Folder,
@@ -128,60 +128,60 @@ fn run(seed: u64) {
     let what = format!("seed {seed}");
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let gate = Gate::new();
-    let mut bench = Bench::on(
+    let mut harness = Harness::on(
         ChaosCa::start(Options::default()),
         gate.clone(),
         Time::new(),
         PACE,
     );
-    let issuer = bench.issuer(|_| {});
+    let issuer = harness.issuer(|_| {});
     let wishes = [
         want(&["a.example"], std::slice::from_ref(&issuer)),
         want(&["b.example", "c.example"], std::slice::from_ref(&issuer)),
     ];
-    bench.engine.want(wishes.clone().into());
+    harness.engine.want(wishes.clone().into());
     for round in 0..4 {
-        bench
+        harness
             .ca
             .set_faults((0..=random.below(4)).map(|_| fault(&mut random)).collect());
         match random.below(8) {
-            0 => bench
+            0 => harness
                 .ca
                 .set_validation(Validation::Fail(Problem::new("connection", "nobody there"))),
-            1 => bench.ca.set_door(Door::EndsHandshake),
+            1 => harness.ca.set_door(Door::EndsHandshake),
             2 => gate.fails(gate.commits() + 2..gate.commits() + 5),
-            3 => bench.crash(),
-            4 => bench.engine.want(
+            3 => harness.crash(),
+            4 => harness.engine.want(
                 [want(
                     &["a.example", "d.example"],
                     std::slice::from_ref(&issuer),
                 )]
                 .into(),
             ),
-            5 => drop(bench.block_on(bench.engine.renew("a.example"))),
-            6 => drop(bench.block_on(bench.engine.revoke("a.example", None))),
-            _ => bench.engine.want(wishes.clone().into()),
+            5 => drop(harness.block_on(harness.engine.renew("a.example"))),
+            6 => drop(harness.block_on(harness.engine.revoke("a.example", None))),
+            _ => harness.engine.want(wishes.clone().into()),
         }
         let days = u32::try_from(random.below(40)).unwrap();
-        bench.settle(DAY * days.min(3));
-        check(&bench.reports(), &format!("{what}, round {round}"));
-        bench.pass(DAY * days);
-        bench.ca.set_door(Door::Open);
-        bench.ca.set_validation(Validation::AlwaysValid);
+        harness.settle(DAY * days.min(3));
+        check(&harness.reports(), &format!("{what}, round {round}"));
+        harness.pass(DAY * days);
+        harness.ca.set_door(Door::Open);
+        harness.ca.set_validation(Validation::AlwaysValid);
     }
     // Everything is well again, and a person has looked.
-    bench.ca.set_faults(Vec::new());
+    harness.ca.set_faults(Vec::new());
     gate.fails(0..0);
-    bench.engine.want(wishes.clone().into());
-    bench.look();
+    harness.engine.want(wishes.clone().into());
+    harness.look();
     for wish in &wishes {
-        bench.block_on(bench.engine.renew(&wish.id)).unwrap();
+        harness.block_on(harness.engine.renew(&wish.id)).unwrap();
     }
-    let end = bench.settle(DAY * 12);
-    assert_eq!(end, End::Live, "{what}: {:#?}", bench.reports());
-    assert_eq!(bench.ca.violations(), [] as [String; 0], "{what}");
-    bench.assert_good();
-    let held = record::all::<Held>(&*bench.store).unwrap();
+    let end = harness.settle(DAY * 12);
+    assert_eq!(end, End::Live, "{what}: {:#?}", harness.reports());
+    assert_eq!(harness.ca.violations(), [] as [String; 0], "{what}");
+    harness.assert_good();
+    let held = record::all::<StoredCertificate>(&*harness.store).unwrap();
     assert!(held.len() >= wishes.len(), "{what}");
 }
 
@@ -241,12 +241,12 @@ impl Store for Keys {
                 .map(|(_, account)| account.key),
         );
         keys.extend(
-            record::all::<Job>(&self.0)?
+            record::all::<PendingOrder>(&self.0)?
                 .into_iter()
                 .map(|(_, job)| job.key),
         );
         keys.extend(
-            record::all::<Held>(&self.0)?
+            record::all::<StoredCertificate>(&self.0)?
                 .into_iter()
                 .map(|(_, held)| held.key),
         );
@@ -278,15 +278,15 @@ fn private_keys_are_in_no_log_line() {
         ),
         Fault::once(Endpoint::NewOrder, Action::CutAfter(7)),
     ]);
-    let bench = Bench::on(ca, store.clone(), Time::new(), PACE);
-    bench.want(&["a.example"]);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    bench
-        .block_on(bench.engine.change_key(&bench.issuer(|_| {})))
+    let harness = Harness::on(ca, store.clone(), Time::new(), PACE);
+    harness.want(&["a.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness
+        .block_on(harness.engine.change_key(&harness.issuer(|_| {})))
         .unwrap();
-    bench.pass(DAY * 70);
-    assert_eq!(bench.settle(HOUR), End::Live);
-    drop(bench);
+    harness.pass(DAY * 70);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    drop(harness);
     let log = String::from_utf8_lossy(&lines.0.lock().unwrap()).into_owned();
     assert!(log.contains("CertificateIssued"), "{log}");
     let mut keys = store.1.lock().unwrap().clone();

@@ -17,7 +17,7 @@ use gatelet::{
 };
 use tokio::{runtime::Runtime, task::JoinHandle};
 
-use super::bench::{NOBODY, PACE, Time, issuer, parts, want};
+use super::harness::{NOBODY, PACE, Time, issuer, parts, want};
 use crate::support::{
     chaos::{Action, ChaosCa, Endpoint, Fault, Options, Problem},
     eventually,

@@ -9,7 +9,7 @@ use std::{
 
 use rustls::sign::CertifiedKey;
 
-use super::want::{Name, Want};
+use super::spec::{CertificateSpec, Name};
 use crate::{
     routing::Host,
     tls::{ChallengeMap, Challenges},
@@ -17,7 +17,7 @@ use crate::{
 
 /// The answers by wish.
 #[derive(Debug, Default)]
-pub(super) struct Board {
+pub(super) struct ChallengeResponder {
     challenges: Arc<Challenges>,
     posted: Mutex<Posted>,
 }
@@ -31,7 +31,7 @@ struct Posted {
     handshakes: BTreeMap<Arc<str>, Vec<(Host, Arc<CertifiedKey>)>>,
 }
 
-impl Board {
+impl ChallengeResponder {
     pub(super) fn new(challenges: Arc<Challenges>) -> Self {
         Self {
             challenges,
@@ -47,9 +47,9 @@ impl Board {
     /// posted for yet, or for any of them where the accounts are others.
     pub(super) fn wants(
         &self,
-        wants: &[Arc<Want>],
+        wants: &[Arc<CertificateSpec>],
         others: bool,
-        thumbprint: impl Fn(&Want) -> Option<String>,
+        thumbprint: impl Fn(&CertificateSpec) -> Option<String>,
     ) {
         self.change(|posted| {
             if others {
@@ -123,7 +123,7 @@ impl Board {
 }
 
 /// The hosts of a wish that a CA can ask for over HTTP.
-fn hosts(want: &Want) -> Vec<Host> {
+fn hosts(want: &CertificateSpec) -> Vec<Host> {
     let text = |name: &Name| match name {
         Name::Dns(name) => Some(name.to_string()),
         Name::Ip(std::net::IpAddr::V6(v6)) => Some(format!("[{v6}]")),

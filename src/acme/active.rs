@@ -2,19 +2,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{record::Held, want::fnv};
+use super::{record::StoredCertificate, spec::fnv};
 use crate::{routing::HostPattern, tls::Certificate};
 
 /// Certificates by the id of their wish.
 #[derive(Clone, Debug, Default)]
-pub struct Served {
+pub struct ActiveCertificates {
     /// See there.
-    pub certificates: BTreeMap<String, Pair>,
+    pub certificates: BTreeMap<String, CertificatePair>,
 }
 
 /// The certificate of a wish, and the one before it.
 #[derive(Clone, Debug)]
-pub struct Pair {
+pub struct CertificatePair {
     /// The newest one.
     pub live: Arc<Certificate>,
     /// The one before it.
@@ -35,10 +35,13 @@ pub enum Source {
     Previous,
 }
 
-impl Served {
+impl ActiveCertificates {
     /// Reads what is held; what is in `known` already is not read again. A record that cannot be
     /// used is as good as none.
-    pub(super) fn of(held: &BTreeMap<String, Held>, known: &BTreeMap<String, Pair>) -> Self {
+    pub(super) fn of(
+        held: &BTreeMap<String, StoredCertificate>,
+        known: &BTreeMap<String, CertificatePair>,
+    ) -> Self {
         let read = |chain: &str, key: &str| {
             Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map(Arc::new)
         };
@@ -60,7 +63,7 @@ impl Served {
                 .previous
                 .as_ref()
                 .and_then(|previous| read(&previous.chain, &previous.key).ok());
-            let pair = Pair {
+            let pair = CertificatePair {
                 live,
                 previous,
                 issuer: (&*held.issuer).into(),
@@ -73,7 +76,7 @@ impl Served {
     }
 }
 
-impl Pair {
+impl CertificatePair {
     /// What a client that asks for the pattern is served: the newest that is for it, however old.
     /// An expired certificate tells a person more than none, and the clock that calls it expired
     /// may be wrong.

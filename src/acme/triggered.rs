@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// What the CAs were told.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct TriggeredChallenges {
     /// Orders of another process, which may have told the CA anything until it ended.
     inherited: HashSet<String>,
     began: Instant,
@@ -22,7 +22,7 @@ pub(super) struct Told {
     challenges: HashMap<String, Instant>,
 }
 
-impl Told {
+impl TriggeredChallenges {
     /// With the orders that are found at the start, by URL.
     pub(super) fn new(inherited: HashSet<String>, began: Instant) -> Self {
         Self {
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn only_what_may_have_been_told_is_waited_for() {
         let began = Instant::now();
-        let mut told = Told::new(["found".to_owned()].into(), began);
+        let mut told = TriggeredChallenges::new(["found".to_owned()].into(), began);
         assert_eq!(told.settled("new", "challenge", WITHIN), None);
         assert_eq!(
             told.settled("found", "challenge", WITHIN),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    CertificateSource, Finding, TlsHost, Wish, WishKey, WishRenewal,
+    CertificateSource, DesiredCertificate, Finding, KeyType, RenewBefore, TlsHost,
     index::{Index, Name},
 };
 use crate::{
@@ -19,9 +19,9 @@ use crate::{
 /// No CA puts more names into a certificate than the one that most ask.
 const MAX_NAMES: usize = 100;
 
-/// What one Ingress asks for: a part of a [`Wish`].
+/// What one Ingress asks for: a part of a [`DesiredCertificate`].
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Ask {
+pub(super) struct CertificateClaim {
     pub(super) id: Arc<str>,
     /// The Ingress: one that was deleted and made anew is another.
     pub(super) about: ObjectRef,
@@ -37,16 +37,16 @@ pub(super) struct Ask {
 pub(super) struct Terms {
     pub(super) issuers: Vec<Box<str>>,
     pub(super) common_name: Option<Box<str>>,
-    pub(super) key_type: Option<WishKey>,
+    pub(super) key_type: Option<KeyType>,
     pub(super) keep_key: bool,
     pub(super) duration: Option<Duration>,
-    pub(super) renew_before: Option<WishRenewal>,
+    pub(super) renew_before: Option<RenewBefore>,
 }
 
 /// The wishes of all Ingresses.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
-    pub(super) all: BTreeMap<Arc<str>, Wish>,
+    pub(super) all: BTreeMap<Arc<str>, DesiredCertificate>,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -181,11 +181,11 @@ impl Index {
     fn wish(
         &self,
         namespace: &Arc<str>,
-        ask: &Ask,
+        ask: &CertificateClaim,
         about: Vec<ObjectRef>,
         hosts: Vec<Box<str>>,
         terms: &Terms,
-    ) -> Wish {
+    ) -> DesiredCertificate {
         let secret = ask
             .secret
             .as_ref()
@@ -200,7 +200,7 @@ impl Index {
             duration,
             renew_before,
         } = terms.clone();
-        Wish {
+        DesiredCertificate {
             id: ask.id.clone(),
             about,
             namespace: namespace.clone(),

@@ -1,4 +1,4 @@
-//! An engine on a bench: its own store, clock and CA.
+//! An engine on a harness: its own store, clock and CA.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -11,12 +11,12 @@ use std::{
 
 use gatelet::{
     acme::{
-        Engine, Pace, Parts,
+        Engine, Parts, Timing,
         dns::Lookup,
         issuer::{AcmeIssuer, Issuer, IssuerKind},
         notice::{Notice, NoticeReason},
         report::Report,
-        want::{Name, Terms, Want},
+        spec::{CertificateSpec, Name, Terms},
     },
     store::{Memory, Store},
     tls::LocalCa,
@@ -28,10 +28,10 @@ use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
 use crate::support::chaos::{ChaosCa, Endpoint, Fault, Options};
 
 /// In a hurry.
-pub const PACE: Pace = Pace {
+pub const PACE: Timing = Timing {
     gap: Duration::ZERO,
-    patience: Duration::from_secs(5),
-    look: Duration::from_millis(10),
+    poll_timeout: Duration::from_secs(5),
+    poll_interval: Duration::from_millis(10),
     answer: Duration::from_secs(3),
     tick: Duration::from_millis(50),
     renewal_info: Duration::from_millis(300),
@@ -91,7 +91,7 @@ pub enum End {
 }
 
 /// See the module.
-pub struct Bench {
+pub struct Harness {
     pub ca: Arc<ChaosCa>,
     pub time: Arc<Time>,
     pub store: Arc<dyn Store>,
@@ -100,11 +100,11 @@ pub struct Bench {
     told: Vec<Notice>,
     running: JoinHandle<Result<(), String>>,
     runtime: Runtime,
-    pace: Pace,
+    pace: Timing,
     resolver: SocketAddr,
 }
 
-impl Bench {
+impl Harness {
     pub fn new(options: Options) -> Self {
         Self::with(options, Vec::new())
     }
@@ -121,14 +121,14 @@ impl Bench {
         ca: impl Into<Arc<ChaosCa>>,
         store: Arc<dyn Store>,
         time: Arc<Time>,
-        pace: Pace,
+        pace: Timing,
     ) -> Self {
         Self::made_of(ca.into(), store, time, pace, NOBODY)
     }
 
     /// With a DNS server, which says what it knows of names that fail.
     pub fn asking(ca: ChaosCa, resolver: SocketAddr) -> Self {
-        let pace = Pace {
+        let pace = Timing {
             advice: true,
             ..PACE
         };
@@ -145,7 +145,7 @@ impl Bench {
         ca: Arc<ChaosCa>,
         store: Arc<dyn Store>,
         time: Arc<Time>,
-        pace: Pace,
+        pace: Timing,
         resolver: SocketAddr,
     ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -198,7 +198,7 @@ impl Bench {
     }
 
     /// Wants one certificate of this CA for the names.
-    pub fn want(&self, names: &[&str]) -> Arc<Want> {
+    pub fn want(&self, names: &[&str]) -> Arc<CertificateSpec> {
         let want = want(names, &[self.issuer(|_| {})]);
         self.engine.want([want.clone()].into());
         want
@@ -335,7 +335,7 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for Harness {
     fn drop(&mut self) {
         self.running.abort();
     }
@@ -344,7 +344,7 @@ impl Drop for Bench {
 fn engine(
     store: &Arc<dyn Store>,
     time: &Arc<Time>,
-    pace: Pace,
+    pace: Timing,
     resolver: SocketAddr,
 ) -> (Arc<Engine>, mpsc::Receiver<Notice>) {
     let (parts, told) = parts(store, time, pace, resolver);
@@ -355,7 +355,7 @@ fn engine(
 pub fn parts(
     store: &Arc<dyn Store>,
     time: &Arc<Time>,
-    pace: Pace,
+    pace: Timing,
     resolver: SocketAddr,
 ) -> (Parts, mpsc::Receiver<Notice>) {
     let (notices, told) = mpsc::channel(1_000);
@@ -394,14 +394,14 @@ pub fn issuer(name: &str, ca: &ChaosCa, change: impl FnOnce(&mut AcmeIssuer)) ->
 }
 
 /// A wish; its id is that of its first name.
-pub fn want(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<Want> {
+pub fn want(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<CertificateSpec> {
     let id = format!("default/{}", names[0]);
     let mut names: Vec<Name> = names
         .iter()
         .map(|name| Name::parse(name).unwrap())
         .collect();
     names.sort();
-    Arc::new(Want {
+    Arc::new(CertificateSpec {
         id: id.into(),
         names: names.into(),
         issuers: issuers.into(),

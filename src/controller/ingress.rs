@@ -11,11 +11,11 @@ use http::{HeaderValue, StatusCode};
 use super::{
     CertificateSource, Finding,
     annotations::{self, Asked, Choice},
+    certificates::{self, CertificateClaim, Terms},
     facts::{IngressFact, SecretFact},
     guards::{self, Decision, ServiceOutcome, Verdict},
     index::{Index, Name},
     regex,
-    wishes::{self, Ask, Terms},
 };
 use crate::{
     objects::{
@@ -36,13 +36,13 @@ pub(super) struct Compiled {
     pub(super) fallbacks: BTreeMap<HostPattern, Arc<Route>>,
     /// `defaultBackend` without rules: for everything.
     pub(super) catch_all: Option<Arc<Route>>,
-    pub(super) tls: Vec<TlsWish>,
+    pub(super) tls: Vec<TlsEntry>,
     /// Services and Secrets that it names, sorted, each once.
     pub(super) services: Vec<Name>,
     pub(super) secrets: Vec<Name>,
     pub(super) findings: Vec<Finding>,
     /// Certificates that it asks for.
-    pub(super) asks: Vec<Ask>,
+    pub(super) asks: Vec<CertificateClaim>,
     /// Issuers that it names, or means by naming none, whether they exist or not.
     pub(super) issuers: BTreeSet<Box<str>>,
     /// Findings about Secrets that do not exist, which hold unless the wish of this id has come to
@@ -57,7 +57,7 @@ pub(super) struct Compiled {
 
 /// A host that wants TLS.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TlsWish {
+pub(super) struct TlsEntry {
     pub(super) pattern: HostPattern,
     /// Whether `tls` names it. The host of a rule without that is answered over TLS too, with
     /// whatever fits.
@@ -89,7 +89,7 @@ impl Compiled {
     }
 
     /// What of it makes a difference to certificates.
-    pub(super) fn certificates(&self) -> (&[TlsWish], &[Ask]) {
+    pub(super) fn certificates(&self) -> (&[TlsEntry], &[CertificateClaim]) {
         (&self.tls, &self.asks)
     }
 
@@ -243,7 +243,7 @@ impl Compiler<'_> {
                 }
             }
             if rule.host.is_empty() || !self.out.with_tls.contains(&pattern) {
-                self.wants(TlsWish {
+                self.wants(TlsEntry {
                     pattern,
                     asked: false,
                     secret: None,
@@ -344,7 +344,7 @@ impl Compiler<'_> {
                     },
                 };
                 patterns.insert(pattern.clone());
-                self.wants(TlsWish {
+                self.wants(TlsEntry {
                     pattern,
                     asked: true,
                     secret: secret.clone(),
@@ -379,7 +379,7 @@ impl Compiler<'_> {
         }
         let issuers = self.issuers()?;
         let field = format!("spec.tls[{t}]");
-        let names = match wishes::names(hosts, &self.asked.addresses) {
+        let names = match certificates::names(hosts, &self.asked.addresses) {
             Ok(names) => names,
             Err(message) => {
                 self.warn(
@@ -420,7 +420,7 @@ impl Compiler<'_> {
                 .map(|(_, renewal)| *renewal),
         };
         let about = self.fact.about.clone();
-        self.out.asks.push(Ask {
+        self.out.asks.push(CertificateClaim {
             id: id.clone(),
             about,
             secret: secret.cloned(),
@@ -553,7 +553,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn wants(&mut self, tls: TlsWish) {
+    fn wants(&mut self, tls: TlsEntry) {
         if tls.asked || tls.pattern != HostPattern::Any {
             self.out.tls.push(tls);
         }

@@ -5,10 +5,10 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use super::issuer::{Issuer, KeyType};
 use crate::routing::HostPattern;
 
-/// A certificate that somebody asks for. The same wish has the same [`Want::id`] for as long as it
+/// A certificate that somebody asks for. The same wish has the same [`CertificateSpec::id`] for as long as it
 /// lasts, whatever changes in it.
 #[derive(Clone, Debug)]
-pub struct Want {
+pub struct CertificateSpec {
     /// `namespace/secret` where a Secret is named, else `namespace/~` and the first name.
     pub id: Arc<str>,
     /// What the certificate must be for, sorted, each once. Not empty.
@@ -60,20 +60,30 @@ pub enum Name {
 #[error("{0:?} is not a name or address that a certificate can be for")]
 pub struct NameError(String);
 
-impl Want {
+impl CertificateSpec {
     /// What a certificate of this issuer for this wish is made of: with another print it has to be
     /// made anew, whatever is left of its life.
-    pub fn print(&self, issuer: &Issuer) -> u64 {
+    pub fn fingerprint(&self, issuer: &Issuer) -> u64 {
         let names: Vec<String> = self.names.iter().map(ToString::to_string).collect();
         let key = self.key_type(issuer).name();
         let common_name = self.terms.common_name.as_deref().unwrap_or_default();
-        fnv(format!("{} {key} {common_name} {}", names.join(" "), issuer.print()).as_bytes())
+        fnv(format!(
+            "{} {key} {common_name} {}",
+            names.join(" "),
+            issuer.fingerprint()
+        )
+        .as_bytes())
     }
 
     /// What an attempt with this issuer depends on: with another print, earlier failures say
     /// nothing any more.
-    pub(super) fn attempt_print(&self, issuer: &Issuer) -> u64 {
-        fnv(format!("{:016x} {}", self.print(issuer), issuer.attempt_print()).as_bytes())
+    pub(super) fn attempt_fingerprint(&self, issuer: &Issuer) -> u64 {
+        fnv(format!(
+            "{:016x} {}",
+            self.fingerprint(issuer),
+            issuer.attempt_fingerprint()
+        )
+        .as_bytes())
     }
 
     /// Whether only DNS-01 can prove control of one of the names (RFC 8555 section 7.1.3).

@@ -33,12 +33,12 @@ fn ours(mut secret: Value) -> Value {
     secret
 }
 
-fn wanted(output: &Output) -> &[Wish] {
+fn wanted(output: &Output) -> &[DesiredCertificate] {
     output.wanted.as_deref().expect("wishes")
 }
 
 /// Id, hosts, issuers.
-fn short(wish: &Wish) -> String {
+fn short(wish: &DesiredCertificate) -> String {
     format!(
         "{} [{}] {}",
         wish.id,
@@ -296,7 +296,7 @@ fn names_come_from_tls_or_the_rules_and_must_have_a_public_form() {
         };
         index.apply(apply(asking("web", 1, annotations, tls)));
         let output = index.compile();
-        let short = |wish: &Wish| match wish.hosts.len() {
+        let short = |wish: &DesiredCertificate| match wish.hosts.len() {
             many if many > 3 => format!("{} [..{many}] {}", wish.id, wish.issuers.join(",")),
             _ => short(wish),
         };
@@ -353,9 +353,9 @@ fn annotations_are_the_terms_of_the_wish() {
         (Some("a.example"), None)
     );
     for wish in [one, two] {
-        assert_eq!((wish.key_type, wish.keep_key), (Some(WishKey::P256), true));
+        assert_eq!((wish.key_type, wish.keep_key), (Some(KeyType::P256), true));
         assert_eq!(wish.duration, Some(std::time::Duration::from_secs(172_800)));
-        assert_eq!(wish.renew_before, Some(WishRenewal::Percent(25)));
+        assert_eq!(wish.renew_before, Some(RenewBefore::Percent(25)));
         assert_eq!((wish.about.len(), &*wish.namespace), (1, "default"));
         assert!(wish.existing.is_none());
     }
