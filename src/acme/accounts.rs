@@ -12,13 +12,13 @@ use tokio::time::sleep;
 
 use super::{
     ca::jws::AccountKey,
-    engine::{Engine, lock},
+    engine::Engine,
     failure::{Class, Failure},
     issuer::AcmeIssuer,
     record::{self, Account},
     spec::CertificateSpec,
 };
-use crate::store::Batch;
+use crate::{store::Batch, util::sync::lock};
 
 /// Other replicas have taken in a new account after this long.
 const TAKEN_IN: Duration = Duration::from_secs(2);

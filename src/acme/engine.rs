@@ -7,7 +7,7 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -45,7 +45,10 @@ use crate::{
     routing::Host,
     store::{Batch, Store, StoreError},
     tls::{Challenges, LocalCa},
-    util::clock::{Clock, Reading},
+    util::{
+        clock::{Clock, Reading},
+        sync::lock,
+    },
 };
 
 /// The floor of the clock is stored when it has risen by this much, seconds.
@@ -666,8 +669,4 @@ impl Ca {
     pub(super) fn session(&self) -> Option<Session> {
         lock(&self.session).clone()
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

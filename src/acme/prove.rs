@@ -12,7 +12,7 @@ use super::{
     classify,
     diagnose::{self, Failed},
     dns::{self, Lookup, PersistPolicy, Provider, TxtRecord, visible},
-    engine::{Timing, lock},
+    engine::Timing,
     failure::{Class, Failure},
     issuer::ChallengeType,
     order::{Attempt, LONGEST_LOOK, Poller},
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     routing::Host,
     tls::{ChallengeKind, Hits},
+    util::sync::lock,
 };
 
 /// How long a record may take to be on every server of its zone before the CA is told all the same.

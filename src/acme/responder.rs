@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use rustls::sign::CertifiedKey;
@@ -13,6 +13,7 @@ use super::spec::{CertificateSpec, Name};
 use crate::{
     routing::Host,
     tls::{ChallengeMap, Challenges},
+    util::sync::lock,
 };
 
 /// The answers by wish.
@@ -104,7 +105,7 @@ impl ChallengeResponder {
     }
 
     fn change(&self, change: impl FnOnce(&mut Posted)) {
-        let mut posted = self.posted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut posted = lock(&self.posted);
         change(&mut posted);
         let mut map = ChallengeMap::default();
         for (want, hosts) in &posted.hosts {

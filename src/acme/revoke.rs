@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{
     ca::Session,
     classify,
-    engine::{Engine, lock},
+    engine::Engine,
     failure::{Class, Failure},
     issuer::{AcmeIssuer, Issuer},
     notice::NoticeReason,
@@ -25,7 +25,7 @@ use super::{
     record::{self, Revocation, StoredCertificate},
     spec::CertificateSpec,
 };
-use crate::store::Batch;
+use crate::{store::Batch, util::sync::lock};
 
 /// Between two questions, at least.
 const AGAIN: Duration = Duration::from_secs(1);

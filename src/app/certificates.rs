@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -33,7 +33,7 @@ use crate::{
     objects::{EventNote, EventType, ObjectRef, SecretPatch},
     store::{Store, StoreError},
     tls::{Challenges, LocalCa},
-    util::clock::Reading,
+    util::{clock::Reading, sync::lock},
 };
 
 /// What the engine may have to say before somebody listens.
@@ -152,7 +152,7 @@ impl Certificates {
             .iter()
             .map(|wish| (wish.id.clone(), wish.about.clone()))
             .collect();
-        *self.owners.lock().unwrap_or_else(PoisonError::into_inner) = owners;
+        *lock(&self.owners) = owners;
         self.written
             .retain(|id, _| wishes.iter().any(|wish| wish.id == *id));
         self.wishes = wishes;
@@ -317,11 +317,7 @@ pub(crate) fn time() -> Clock {
 /// Makes Events of what the engine has to say.
 async fn tell(mut told: mpsc::Receiver<Notice>, owners: &Owners, events: &Queue) {
     while let Some(notice) = told.recv().await {
-        let about = owners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&notice.want)
-            .cloned();
+        let about = lock(owners).get(&notice.want).cloned();
         for about in about.unwrap_or_default() {
             let event_type = if notice.reason.is_warning() {
                 EventType::Warning

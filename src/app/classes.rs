@@ -3,10 +3,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
-use crate::objects::{Event, Kind, RawObject, slim};
+use crate::{
+    objects::{Event, Kind, RawObject, slim},
+    util::sync::lock,
+};
 
 /// A note for the operator, shared with `status` and `/readyz`; empty if all is well.
 pub(crate) type Note = Arc<Mutex<String>>;
@@ -73,7 +76,7 @@ impl Classes {
 
     fn tell(&self) {
         let command = self.missing();
-        let mut note = self.note.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut note = lock(&self.note);
         match &command {
             Some(command) if note.is_empty() => tracing::warn!(
                 controller = &*self.controller,

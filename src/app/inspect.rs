@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -22,6 +22,7 @@ use crate::{
     k8s::Unread,
     proxy::Shared,
     routing::{Action, Authority, Backend, HostPattern, Route, path},
+    util::sync::lock,
 };
 
 /// Everything that `status` and `explain` look at.
@@ -57,15 +58,12 @@ impl Inspect for Inspector {
     }
 
     fn note(&self) -> String {
-        self.note
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.note).clone()
     }
 
     fn certs(&self) -> CertsReport {
         let served = self.acme.served().borrow().clone();
-        let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let owners = lock(&self.owners);
         let want = |issuance: Report| {
             let about = owners
                 .get(issuance.name.as_str())
@@ -86,12 +84,7 @@ impl Inspect for Inspector {
         CertsReport {
             clock: self.acme.clock_state().to_owned(),
             wanted: self.acme.report().into_iter().map(want).collect(),
-            hosts: self
-                .live
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .certificates
-                .clone(),
+            hosts: lock(&self.live).certificates.clone(),
         }
     }
 
@@ -159,7 +152,7 @@ impl Inspect for Inspector {
             })
             .collect();
         backends.sort_by(|a, b| a.id.cmp(&b.id));
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = lock(&self.live);
         let text = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
         StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -248,7 +241,7 @@ impl Inspect for Inspector {
                 }
             };
         }
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = lock(&self.live);
         if let Some(winner) = candidates.iter().find(|candidate| candidate.wins) {
             report.findings = live
                 .findings

@@ -3,12 +3,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use ring::digest;
 
-use crate::{routing::HostPattern, tls::Certificate};
+use crate::{
+    util::sync::lock,
+    {routing::HostPattern, tls::Certificate},
+};
 
 /// What tells pairs of chain and key apart.
 type Id = [u8; 32];
@@ -31,7 +34,7 @@ impl Parsed {
         both.update(chain);
         both.update(key);
         let id: Id = both.finish().as_ref().try_into().unwrap_or_default();
-        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pairs = lock(&self.pairs);
         let read = || {
             Certificate::from_pem(chain, key)
                 .map(Arc::new)
@@ -68,15 +71,12 @@ impl Parsed {
 
     /// Forgets what is not served, unless it was asked for since the last call.
     pub(crate) fn sweep(&self) {
-        self.pairs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|_, (pair, asked)| {
-                std::mem::take(asked)
-                    || pair
-                        .as_ref()
-                        .is_ok_and(|certificate| Arc::strong_count(certificate) > 1)
-            });
+        lock(&self.pairs).retain(|_, (pair, asked)| {
+            std::mem::take(asked)
+                || pair
+                    .as_ref()
+                    .is_ok_and(|certificate| Arc::strong_count(certificate) > 1)
+        });
     }
 }
 

@@ -1,6 +1,6 @@
 //! Compiled output made live: endpoints, then the table, then certificates.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::parsed::Parsed;
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     proxy::Shared,
     telemetry::Metrics,
     tls::{Certificate, Resolver, SniMap},
+    util::sync::lock,
 };
 
 /// What was made live last, for inspection.
@@ -73,10 +74,7 @@ impl Publisher {
         }
         if let Some(classes) = &output.other_classes {
             let reports = classes.iter().map(class_report).collect();
-            self.live
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .other_classes = reports;
+            lock(&self.live).other_classes = reports;
         }
         self.parsed.sweep();
     }
@@ -135,10 +133,7 @@ impl Publisher {
             reports.push(report);
         }
         self.resolver.swap(map);
-        self.live
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .certificates = reports;
+        lock(&self.live).certificates = reports;
     }
 
     /// Completes the report on a host with what is served for it, and counts it.
@@ -166,10 +161,7 @@ impl Publisher {
                 .inc();
             reports.push(report(finding));
         }
-        self.live
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .findings = reports;
+        lock(&self.live).findings = reports;
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use crate::{
     controller::Finding,
     k8s::{self, WriteError},
     objects::{EventNote, Key, SecretPatch, StatusPatch},
-    util::{backoff::Backoff, stamp},
+    util::{backoff::Backoff, stamp, sync::lock},
 };
 
 /// Events that may wait to be written. Statuses need no bound: one waits for each object.
@@ -75,7 +75,7 @@ pub(crate) struct Queue {
 impl Queue {
     /// Queues a write without waiting.
     pub(crate) fn push(&self, write: Write) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         match write {
             Write::Status(patch @ StatusPatch::IngressAddresses { .. }) => {
                 let StatusPatch::IngressAddresses { about, .. } = &patch;
@@ -108,14 +108,10 @@ pub(crate) fn start(
         while told.recv().await.is_some() {
             loop {
                 if !*leads.borrow_and_update() {
-                    *waiting.lock().unwrap_or_else(PoisonError::into_inner) = Waiting::default();
+                    *lock(&waiting) = Waiting::default();
                     break;
                 }
-                let Some(write) = waiting
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take()
-                else {
+                let Some(write) = lock(&waiting).take() else {
                     break;
                 };
                 let writing = async {

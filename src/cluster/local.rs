@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, mpsc},
+    sync::{Arc, RwLock, RwLockReadGuard, mpsc},
     thread::JoinHandle,
 };
 
@@ -22,6 +22,7 @@ use crate::{
         Revision, Snapshot, View, Watcher, traits::BoxFuture,
     },
     store::{Store, StoreError},
+    util::sync::{read, write},
 };
 
 /// Writes that may wait for the writer.
@@ -57,7 +58,7 @@ impl Shared {
     }
 
     pub(super) fn machine(&self) -> RwLockReadGuard<'_, Machine> {
-        self.machine.read().unwrap_or_else(PoisonError::into_inner)
+        read(&self.machine)
     }
 
     pub(super) fn bell(&self, kind: Kind) -> watch::Receiver<()> {
@@ -71,10 +72,7 @@ impl Shared {
             .map(|change| change.object.key.kind)
             .collect();
         touched.dedup();
-        self.machine
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .apply(changes);
+        write(&self.machine).apply(changes);
         for kind in touched {
             self.bells[kind as usize].send_replace(());
         }

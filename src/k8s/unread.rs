@@ -2,10 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use crate::objects::Kind;
+use crate::{objects::Kind, util::sync::lock};
 
 /// Which kinds cannot be read, and why.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,6 @@ impl Unread {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Kind, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

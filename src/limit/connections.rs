@@ -4,10 +4,12 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
 };
+
+use crate::util::sync::lock;
 
 /// Locks that share the addresses out; more than cores, so that two rarely meet.
 const SHARDS: usize = 16;
@@ -79,9 +81,7 @@ impl Connections {
             IpAddr::V4(address) => address.octets()[3],
             IpAddr::V6(address) => address.octets()[7],
         };
-        self.clients[usize::from(low) % SHARDS]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.clients[usize::from(low) % SHARDS])
     }
 }
 

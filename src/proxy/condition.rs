@@ -6,7 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::listen::is_exhausted;
-use crate::routing::Protocol;
+use crate::{routing::Protocol, util::sync::lock};
 
 /// Endpoints that are remembered.
 const MAX_KNOWN: usize = 4096;
@@ -107,7 +107,7 @@ impl ConnectFailure {
 impl Condition {
     /// No connection could be made.
     pub(super) fn failed(&self, failure: ConnectFailure) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         self.failing.store(true, Relaxed);
         if state.failure.as_ref() == Some(&failure) {
             return;
@@ -136,7 +136,7 @@ impl Condition {
         if !self.failing.load(Relaxed) {
             return;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         self.failing.store(false, Relaxed);
         let before = state.failure.take();
         if std::mem::take(&mut state.log_end) {
@@ -147,11 +147,7 @@ impl Condition {
 
     /// Why there is no connection to it.
     pub(super) fn failure(&self) -> Option<ConnectFailure> {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .failure
-            .clone()
+        lock(&self.state).failure.clone()
     }
 
     fn tell(&self, before: Option<&ConnectFailure>, after: Option<&ConnectFailure>) {
@@ -168,7 +164,7 @@ impl Condition {
 impl Conditions {
     /// That of an endpoint. One that no core uses is forgotten, unless it fails.
     pub(super) fn of(&self, key: EndpointKey) -> Arc<Condition> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         if let Some(condition) = known.get(&key) {
             return condition.clone();
         }
@@ -190,7 +186,7 @@ impl Conditions {
 
     /// All endpoints without a connection, and why.
     pub(super) fn failing(&self) -> HashMap<EndpointKey, ConnectFailure> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.known);
         known
             .iter()
             .filter_map(|(key, one)| Some((key.clone(), one.failure()?)))

@@ -5,13 +5,13 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
 use super::error::{Error, Kind, Side};
-use crate::routing::Protocol;
+use crate::{routing::Protocol, util::sync::lock};
 
 /// What upstreams do wrong, as metrics call it; the indices of [`Counters::upstream_errors`].
 pub const UPSTREAM_ERRORS: [&str; 3] = ["bad_gateway", "unavailable", "timeout"];
@@ -89,12 +89,7 @@ pub struct EndpointHealth {
 pub(super) fn endpoints(cores: &[Arc<Counters>]) -> Vec<EndpointHealth> {
     let mut sums = BTreeMap::new();
     for core in cores {
-        for ((addr, _), stats) in core
-            .endpoints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-        {
+        for ((addr, _), stats) in lock(&core.endpoints).iter() {
             let empty = EndpointHealth {
                 addr: *addr,
                 requests: 0,
@@ -127,10 +122,7 @@ impl Count {
 impl Counters {
     /// The cell of an endpoint. What nobody else holds belongs to one that is gone.
     pub(super) fn endpoint(&self, addr: SocketAddr, protocol: Protocol) -> Arc<EndpointStats> {
-        let mut endpoints = self
-            .endpoints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut endpoints = lock(&self.endpoints);
         endpoints.retain(|_, stats| Arc::strong_count(stats) > 1);
         endpoints.entry((addr, protocol)).or_default().clone()
     }

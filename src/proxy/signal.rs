@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::Waker,
@@ -17,6 +17,7 @@ use http::Request;
 use tokio::time::Instant;
 
 use super::{Settings, error::Kind};
+use crate::util::sync::lock;
 
 /// The method of the request that the guard puts in the place of a refused head. A client may send
 /// it too: it is a refusal only where one was noted.
@@ -222,7 +223,7 @@ impl Signal {
 
     /// A head was refused; [`REFUSED`] follows in its place.
     pub(super) fn refuse(&self, kind: Kind) {
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
+        *lock(&self.refusal) = Some(kind);
         self.refused.store(true, Relaxed);
     }
 
@@ -270,7 +271,7 @@ impl Signal {
         if !self.refused.load(Relaxed) || request.method().as_str() != REFUSED {
             return None;
         }
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.refusal)
     }
 
     /// An answer switches the protocol.
@@ -287,7 +288,7 @@ impl Signal {
 
     /// Remembers the task of the connection.
     pub(super) fn set_waker(&self, waker: &Waker) {
-        let mut known = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.waker);
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *known = Some(waker.clone());
         }
@@ -383,7 +384,7 @@ impl Signal {
     }
 
     fn wake(&self) {
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        let waker = lock(&self.waker);
         if let Some(waker) = &*waker {
             waker.wake_by_ref();
         }

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -30,6 +30,7 @@ use crate::{
     balance::EjectPolicy,
     routing::{Backend, RoutingTable},
     tls::Challenges,
+    util::sync::lock,
 };
 
 /// How often idle upstream connections are looked through.
@@ -82,10 +83,7 @@ impl std::fmt::Debug for Connector {
 impl Shared {
     /// The counters of every core that has run.
     pub fn counters(&self) -> Vec<Arc<Counters>> {
-        self.counters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.counters).clone()
     }
 
     /// Every endpoint that requests were sent to lately, summed over the cores, in order of
@@ -96,7 +94,7 @@ impl Shared {
 
     /// Cores that have not turned for too long.
     pub fn stalled(&self) -> Vec<Stalled> {
-        let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        let pulses = lock(&self.pulses);
         pulses.iter().filter_map(|pulse| pulse.stalled()).collect()
     }
 
@@ -117,7 +115,7 @@ impl Shared {
     /// Endpoints that at least one core passes over now.
     pub fn ejected(&self) -> Vec<SocketAddr> {
         let now = Instant::now();
-        let mut ejected = self.ejected.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ejected = lock(&self.ejected);
         ejected.retain(|_, until| *until > now);
         ejected.keys().copied().collect()
     }
@@ -127,17 +125,9 @@ impl Worker {
     /// The worker of core `index`.
     pub(crate) fn new(index: usize, settings: Arc<Settings>, shared: Arc<Shared>) -> Rc<Self> {
         let counters = Arc::new(Counters::default());
-        shared
-            .counters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(counters.clone());
+        lock(&shared.counters).push(counters.clone());
         let pulse = Arc::new(Pulse::new(index));
-        shared
-            .pulses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(pulse.clone());
+        lock(&shared.pulses).push(pulse.clone());
         tokio::task::spawn_local(async move { pulse.run().await });
 
         let verify = settings.verify_backends;
@@ -216,11 +206,7 @@ impl Worker {
                 .failure()
                 .map(|failure| failure.to_string());
             tracing::warn!(endpoint = %upstream.key.addr, reason, "endpoint passed over");
-            let mut ejected = self
-                .shared
-                .ejected
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut ejected = lock(&self.shared.ejected);
             if ejected.len() < 4096 {
                 ejected.insert(upstream.key.addr, now + self.settings.eject_for);
             }

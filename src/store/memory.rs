@@ -1,11 +1,9 @@
 //! The twin in memory: for tests, and for a device whose disk can no longer be used.
 
-use std::{
-    collections::BTreeMap,
-    sync::{PoisonError, RwLock},
-};
+use std::{collections::BTreeMap, sync::RwLock};
 
 use super::{Batch, Store, StoreError};
+use crate::util::sync::{read, write};
 
 /// A store that is gone with the process.
 #[derive(Default)]
@@ -25,16 +23,11 @@ impl std::fmt::Debug for Memory {
 
 impl Store for Memory {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self
-            .0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned())
+        Ok(read(&self.0).get(key).cloned())
     }
 
     fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let map = read(&self.0);
         let from = map.range(prefix.to_owned()..);
         Ok(from
             .take_while(|(key, _)| key.starts_with(prefix))
@@ -44,7 +37,7 @@ impl Store for Memory {
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         super::check(&batch)?;
-        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut map = write(&self.0);
         for (key, value) in batch.ops {
             match value {
                 Some(value) => drop(map.insert(key, value)),

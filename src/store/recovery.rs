@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, RwLock},
 };
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     seal::{KEY_SETTING, OLD_SETTING, SealKeys, Sealed},
     sled::Sled,
 };
+use crate::util::sync::{lock, read, write};
 
 /// Damaged databases kept for a post-mortem.
 const KEPT: usize = 2;
@@ -328,7 +329,7 @@ impl Mirrored {
         from: impl FnOnce(&Sled) -> Result<T, StoreError>,
         otherwise: impl FnOnce(BTreeMap<String, Vec<u8>>) -> T,
     ) -> Result<T, StoreError> {
-        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+        match &*read(&self.database) {
             Database::Open(sled) | Database::Failed(sled) => from(sled),
             Database::Closed => Ok(otherwise(Mirror::read(&self.dir.join("mirror")))),
         }
@@ -339,7 +340,7 @@ impl Mirrored {
         &self,
         using: impl FnOnce(&Sled) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+        match &*read(&self.database) {
             Database::Open(sled) => using(sled),
             Database::Failed(_) | Database::Closed => {
                 Err(StoreError::Io("the database is not open".to_owned()))
@@ -349,10 +350,7 @@ impl Mirrored {
 
     /// A write failed.
     fn fail(&self) {
-        let mut database = self
-            .database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut database = write(&self.database);
         if let Database::Open(sled) = std::mem::replace(&mut *database, Database::Closed) {
             *database = Database::Failed(sled);
         }
@@ -360,16 +358,10 @@ impl Mirrored {
 
     /// Opens the database anew after a failed write; an error says that the disk is no better.
     fn mend(&self) -> Result<(), StoreError> {
-        if matches!(
-            *self.database.read().unwrap_or_else(PoisonError::into_inner),
-            Database::Open(_)
-        ) {
+        if matches!(*read(&self.database), Database::Open(_)) {
             return Ok(());
         }
-        let mut database = self
-            .database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut database = write(&self.database);
         // Closed first: no two of them can have the files.
         *database = Database::Closed;
         let (sled, _records) = Sled::open(&self.dir.join("store"))?;
@@ -410,7 +402,7 @@ impl Store for Mirrored {
             .filter(|(key, _)| is_mirrored(key))
             .cloned()
             .collect();
-        let mut mirror = self.mirror.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mirror = lock(&self.mirror);
         self.mend()?;
         // First the mirror: whatever the database has is in it too.
         mirror.append(&wanted)?;

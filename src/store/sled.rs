@@ -8,7 +8,7 @@ use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{PoisonError, RwLock},
+    sync::RwLock,
 };
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
     area::{is_cut, is_lazy},
     record,
 };
+use crate::util::sync::{read, write};
 
 /// Length of a chunk. Those of older databases are longer.
 const CHUNK: usize = 512;
@@ -72,7 +73,7 @@ impl Sled {
         match record::open(key, entry)?.split_first() {
             Some((&WHOLE, value)) => Ok(Some(value.to_vec())),
             Some((&CHUNKED, _)) => {
-                let _still = self.writing.read().unwrap_or_else(PoisonError::into_inner);
+                let _still = read(&self.writing);
                 // It may have been replaced since the entry was read.
                 let Some(entry) = self.db.get(key).map_err(from_sled)? else {
                     return Ok(None);
@@ -119,7 +120,7 @@ impl Sled {
     }
 
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
-        let _one = self.writing.write().unwrap_or_else(PoisonError::into_inner);
+        let _one = write(&self.writing);
         let can_wait = batch.ops.iter().all(|(key, _)| is_lazy(key));
         let mut ops = Vec::with_capacity(batch.ops.len());
         for (key, value) in batch.ops {

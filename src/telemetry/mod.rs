@@ -2,10 +2,7 @@
 
 mod lines;
 
-use std::{
-    io::IsTerminal,
-    sync::{Mutex, PoisonError},
-};
+use std::{io::IsTerminal, sync::Mutex};
 
 use prometheus_client::{
     collector::Collector,
@@ -20,6 +17,8 @@ use tracing_subscriber::{
 };
 
 use lines::Lines;
+
+use crate::util::sync::lock;
 pub use lines::flush;
 
 /// The form of log lines.
@@ -121,25 +120,19 @@ impl Default for Metrics {
 impl Metrics {
     /// Adds a collector that is asked at each scrape.
     pub fn collect(&self, collector: Box<dyn Collector>) {
-        self.registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .register_collector(collector);
+        lock(&self.registry).register_collector(collector);
     }
 
     /// Adds a collector whose names are used as they are.
     pub fn collect_plain(&self, collector: Box<dyn Collector>) {
-        self.plain
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .register_collector(collector);
+        lock(&self.plain).register_collector(collector);
     }
 
     /// All metrics in the text format of OpenMetrics.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = lock(&self.registry);
+        let plain = lock(&self.plain);
         // Writing into a string cannot fail.
         let _ = encode_registry(&mut text, &plain).and_then(|()| encode(&mut text, &registry));
         text

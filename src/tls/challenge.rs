@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
@@ -17,7 +17,7 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
-use crate::routing::Host;
+use crate::{routing::Host, util::sync::lock};
 
 /// The protocol that TLS-ALPN-01 is asked for by (RFC 8737 section 6.2).
 const ACME_TLS: &[u8] = b"acme-tls/1";
@@ -164,8 +164,7 @@ impl Challenges {
             ChallengeKind::Http01 => map.http.get(host).map(|entry| &entry.seen),
             ChallengeKind::TlsAlpn01 => map.tls.get(&server_name(host)).map(|entry| &entry.seen),
         };
-        seen.map(|seen| *seen.lock().unwrap_or_else(PoisonError::into_inner))
-            .unwrap_or_default()
+        seen.map(|seen| *lock(seen)).unwrap_or_default()
     }
 }
 
@@ -215,7 +214,7 @@ fn server_name(host: &Host) -> Box<str> {
 }
 
 fn hit(seen: &Seen, from: IpAddr) {
-    let mut hits = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut hits = lock(seen);
     *hits = Hits {
         count: hits.count + 1,
         last: Some(Instant::now()),

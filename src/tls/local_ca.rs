@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -21,6 +21,7 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::distinguished;
+use crate::util::sync::lock;
 
 /// Validity begins here: a board without a clock boots in the past.
 const NOT_BEFORE: (i32, u8, u8) = (2020, 1, 1);
@@ -166,7 +167,7 @@ impl LocalCa {
     /// The certificate for a host that has no other, signed when first asked for.
     pub fn for_host(&self, host: &str) -> Option<Arc<CertifiedKey>> {
         let now = SystemTime::now();
-        let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leaves = lock(&self.leaves);
         if let Some((leaf, until)) = leaves.get(host)
             && until
                 .duration_since(now)

@@ -7,5 +7,6 @@ pub mod drain;
 pub mod memory;
 pub mod port;
 pub mod stamp;
+pub mod sync;
 pub mod units;
 pub mod yaml;

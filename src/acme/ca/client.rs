@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,7 @@ use super::{
     types::{certificate_id, document},
     wire::{Wire, exchange},
 };
+use crate::util::sync::lock;
 
 /// How often a request is sent again with a nonce that the CA likes better: enough for a CA of
 /// several servers behind one name that know half of each other's nonces.
@@ -290,7 +291,7 @@ impl Client {
     }
 
     fn last_nonce(&self) -> MutexGuard<'_, Option<String>> {
-        self.0.nonce.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.nonce)
     }
 }
 

@@ -10,7 +10,7 @@ mod target;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,8 @@ pub use proxy::Proxy;
 
 use dial::{Dialer, Sender};
 use target::Origin;
+
+use crate::util::sync::lock;
 pub(in crate::acme) use target::relative_to;
 
 const USER_AGENT: &str = concat!("gatelet/", env!("CARGO_PKG_VERSION"));
@@ -287,13 +289,13 @@ impl Http {
     }
 
     fn take_idle(&self, origin: &Origin) -> Option<Sender> {
-        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.0.idle);
         idle.retain(|_, (sender, since)| since.elapsed() < IDLE && !sender.is_closed());
         idle.remove(origin).map(|(sender, _)| sender)
     }
 
     fn keep(&self, origin: &Origin, sender: Sender) {
-        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.0.idle);
         if !sender.is_closed() && (idle.len() < KEPT || idle.contains_key(origin)) {
             idle.insert(origin.clone(), (sender, Instant::now()));
         }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -23,6 +23,7 @@ use super::{
     types::certificate_id,
     wire::{Wire, asked, exchange},
 };
+use crate::util::sync::lock;
 
 /// An account at a CA. Every method is one request (more when the CA wants another nonce) and fails
 /// when the CA refuses, answers nonsense, or does not answer. Clones share the account and its
@@ -297,7 +298,7 @@ impl Session {
     }
 
     fn at_hand(&self) -> MutexGuard<'_, Option<Handle>> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.order)
     }
 
     async fn post(&self, url: &str, payload: &str) -> Result<Reply, ClientError> {

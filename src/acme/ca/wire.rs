@@ -4,7 +4,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use super::{
     http::{HttpError, Reply},
     types::document,
 };
+use crate::util::sync::lock;
 
 /// The crate asks three times where a CA refuses nonces; so often it is made to.
 pub(super) const ROUNDS: usize = 7;
@@ -147,10 +148,6 @@ fn readable(reply: &Reply) -> Bytes {
 /// Outside of [`round`] only the directory is asked for, which needs no record.
 fn note(change: impl FnOnce(&mut Record)) {
     let _outside = RECORD.try_with(|record| change(&mut lock(record)));
-}
-
-fn lock(record: &Mutex<Record>) -> MutexGuard<'_, Record> {
-    record.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
