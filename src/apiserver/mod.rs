@@ -12,6 +12,8 @@ mod delete;
 mod discovery;
 mod endpoints;
 mod events;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod identity;
 pub(crate) mod merge;
 pub(crate) mod openapi;

@@ -14,6 +14,8 @@ mod certificates;
 mod classes;
 mod endpoints;
 mod facts;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod guards;
 mod hosts;
 mod index;

@@ -3,6 +3,8 @@
 //! the head is between them.
 
 mod answer;
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 mod head;
 mod upload;
 

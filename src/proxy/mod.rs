@@ -16,6 +16,8 @@ mod early;
 pub mod error;
 mod exchange;
 mod forward;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod guard;
 mod handle;
 mod handshake;

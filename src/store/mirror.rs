@@ -125,7 +125,7 @@ fn replace(next: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
-fn write(out: &mut Vec<u8>, key: &str, value: Option<&[u8]>) {
+pub(super) fn write(out: &mut Vec<u8>, key: &str, value: Option<&[u8]>) {
     let bytes = value.unwrap_or_default();
     let mut rest = vec![u8::from(value.is_some())];
     rest.extend_from_slice(&u16::try_from(key.len()).unwrap_or(u16::MAX).to_le_bytes());
@@ -138,7 +138,7 @@ fn write(out: &mut Vec<u8>, key: &str, value: Option<&[u8]>) {
 }
 
 /// Every whole record in order; what is damaged is passed over.
-fn read(bytes: &[u8]) -> (BTreeMap<String, Vec<u8>>, bool) {
+pub(super) fn read(bytes: &[u8]) -> (BTreeMap<String, Vec<u8>>, bool) {
     let mut live = BTreeMap::new();
     let mut at = 0;
     let mut whole = true;

@@ -2,6 +2,8 @@
 //! for tests.
 
 mod area;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod memory;
 mod mirror;
 mod record;

@@ -4,6 +4,8 @@
 
 mod client;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod header;
 pub mod http;
 pub mod jws;

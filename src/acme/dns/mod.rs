@@ -6,6 +6,8 @@ mod caa;
 mod cloudflare;
 mod command;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod lookup;
 mod persist;
 mod rfc2136;

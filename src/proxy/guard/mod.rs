@@ -2,6 +2,8 @@
 //! and end what is ambiguous or floods, before the HTTP server acts on it.
 
 pub(super) mod chunk;
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 pub(super) mod h1;
 pub(super) mod h2;
 pub(super) mod head;

@@ -1,0 +1,64 @@
+//! Entry points for `fuzz/`: request bodies, patches and selectors of clients. Each panics when an
+//! invariant does not hold.
+
+use serde_json::Value;
+
+use super::{
+    merge,
+    schema::{self, ContentType},
+};
+use crate::objects::Kind;
+
+fn body(content_type: ContentType, data: &[u8]) {
+    let Some((kind, body)) = data.split_first() else {
+        return;
+    };
+    let kind = Kind::ALL[usize::from(*kind) % Kind::ALL.len()];
+    if let Ok(decoded) = schema::decode(kind, content_type, body) {
+        // A decoded object is plain JSON, and decodes to itself.
+        let json = serde_json::to_vec(&decoded.value).expect("a value is JSON");
+        let again = schema::decode(kind, ContentType::Json, &json).expect("it was decoded before");
+        assert_eq!(decoded.value, again.value);
+    }
+    drop(schema::decode_options(content_type, body));
+}
+
+/// Decodes a JSON body of any kind.
+pub fn json(data: &[u8]) {
+    body(ContentType::Json, data);
+}
+
+/// Decodes a YAML body of any kind.
+pub fn yaml(data: &[u8]) {
+    body(ContentType::Yaml, data);
+}
+
+/// Decodes a protobuf body of any kind.
+pub fn protobuf(data: &[u8]) {
+    body(ContentType::Protobuf, data);
+}
+
+/// Applies two JSON documents, separated by a NUL byte, to each other as patches of every type.
+pub fn patch(data: &[u8]) {
+    let Some(at) = data.iter().position(|byte| *byte == 0) else {
+        return;
+    };
+    let (Ok(target), Ok(patch)) = (
+        serde_json::from_slice::<Value>(&data[..at]),
+        serde_json::from_slice::<Value>(&data[at + 1..]),
+    ) else {
+        return;
+    };
+    for kind in Kind::ALL {
+        drop(merge::strategic(kind, &mut target.clone(), &patch));
+    }
+    drop(merge::merge_patch(&mut target.clone(), &patch));
+
+    let mut patched = target.clone();
+    if merge::json_patch(&mut patched, &patch).is_err() {
+        assert_eq!(
+            patched, target,
+            "a JSON patch is applied whole or not at all"
+        );
+    }
+}

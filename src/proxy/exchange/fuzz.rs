@@ -1,0 +1,17 @@
+//! Entry points for `fuzz/`: bytes of backends.
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::head;
+
+/// Parses the head of a backend's HTTP/1 response.
+pub fn response_head(data: &[u8]) {
+    let Some((method, data)) = data.split_first() else {
+        return;
+    };
+    if let Some(length) = head::end(data, 0) {
+        let bytes = Bytes::copy_from_slice(&data[..length]);
+        drop(head::Head::parse(&bytes, method % 2 == 0, HeaderMap::new()));
+    }
+}

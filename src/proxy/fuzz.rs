@@ -1,0 +1,15 @@
+//! Entry points for `fuzz/`: the parsers of bytes from clients, backends and load balancers.
+
+use super::proxy_protocol;
+pub use super::{
+    exchange::fuzz::response_head,
+    guard::fuzz::{chunks, http2_targets, request_head},
+};
+
+/// Reads a PROXY protocol header.
+pub fn proxy_protocol(mut data: &[u8]) {
+    let mut reading = std::pin::pin!(proxy_protocol::read(&mut data));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    // A slice is always ready, so one poll ends it.
+    assert!(reading.as_mut().poll(&mut context).is_ready());
+}
