@@ -2,30 +2,30 @@
 
 use std::{
     fmt,
-    sync::{Arc, RwLock, RwLockReadGuard, mpsc},
+    sync::{Arc, mpsc},
     thread::JoinHandle,
 };
 
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     bootstrap,
+    commit::{CEILING, Committer, Waiting},
     machine::Machine,
     record,
     ring::MAX_CHANGES,
+    shared::Shared,
     watch::RingWatcher,
-    writer::{CEILING, Waiting, Writer},
 };
 use crate::{
     objects::{
-        Change, Committed, Expired, Key, Kind, Proposal, Propose, ProposeError, RawObject,
-        Revision, Snapshot, View, Watcher, traits::BoxFuture,
+        Committed, Expired, Key, Kind, Proposal, Propose, ProposeError, RawObject, Revision,
+        Snapshot, View, Watcher, traits::BoxFuture,
     },
     store::{Store, StoreError},
-    util::sync::{read, write},
 };
 
-/// Writes that may wait for the writer.
+/// Writes that may wait for the committer.
 const QUEUE: usize = 1024;
 
 /// Why the cluster cannot be opened.
@@ -37,46 +37,9 @@ pub enum OpenError {
     /// The first objects cannot be written.
     #[error("first start: {0}")]
     Bootstrap(#[from] ProposeError),
-    /// The writer's thread cannot be started.
+    /// The committer's thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(Arc<str>),
-}
-
-/// What readers and the writer share.
-pub(super) struct Shared {
-    machine: RwLock<Machine>,
-    /// One per kind, rung after each change.
-    bells: Vec<watch::Sender<()>>,
-}
-
-impl Shared {
-    pub(super) fn new(machine: Machine) -> Self {
-        Self {
-            machine: RwLock::new(machine),
-            bells: Kind::ALL.iter().map(|_kind| watch::channel(()).0).collect(),
-        }
-    }
-
-    pub(super) fn machine(&self) -> RwLockReadGuard<'_, Machine> {
-        read(&self.machine)
-    }
-
-    pub(super) fn bell(&self, kind: Kind) -> watch::Receiver<()> {
-        self.bells[kind as usize].subscribe()
-    }
-
-    /// Lets changes be seen.
-    pub(super) fn publish(&self, changes: Vec<Change>) {
-        let mut touched: Vec<Kind> = changes
-            .iter()
-            .map(|change| change.object.key.kind)
-            .collect();
-        touched.dedup();
-        write(&self.machine).apply(changes);
-        for kind in touched {
-            self.bells[kind as usize].send_replace(());
-        }
-    }
 }
 
 /// The mini cluster of one device: [`Propose`] and [`View`] over a store. Dropping it waits for the
@@ -133,9 +96,9 @@ impl Local {
         objects: Vec<RawObject>,
     ) -> Result<Self, OpenError> {
         let shared = Arc::new(Shared::new(Machine::new(start, ring, objects)));
-        let mut writer = Writer::new(shared.clone(), store, start);
+        let mut committer = Committer::new(shared.clone(), store, start);
         if first {
-            for result in writer.commit(bootstrap::objects()) {
+            for result in committer.commit(bootstrap::objects()) {
                 match result {
                     Ok(_) | Err(ProposeError::Exists(_)) => {}
                     Err(error) => return Err(error.into()),
@@ -144,8 +107,8 @@ impl Local {
         }
         let (queue, waiting) = mpsc::channel();
         let thread = std::thread::Builder::new()
-            .name("cluster-writer".to_owned())
-            .spawn(move || writer.run(&waiting))
+            .name("cluster-commit".to_owned())
+            .spawn(move || committer.run(&waiting))
             .map_err(|error| OpenError::Thread(error.to_string().into()))?;
         Ok(Self {
             shared,
@@ -156,7 +119,7 @@ impl Local {
     }
 
     async fn submit(&self, proposal: Proposal) -> Result<Committed, ProposeError> {
-        let stopped = || ProposeError::Unavailable("the writer has stopped".into());
+        let stopped = || ProposeError::Unavailable("the committer has stopped".into());
         let permit = self
             .permits
             .clone()

@@ -6,16 +6,17 @@
 //! watcher that is too slow loses its place, never the memory of the device.
 
 mod bootstrap;
+mod commit;
 mod local;
 mod machine;
 mod mirror;
 mod node;
 mod record;
 mod ring;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod watch;
-mod writer;
 
 pub use local::{Local, OpenError};
 pub use mirror::mirror_endpoints;

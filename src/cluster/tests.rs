@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{local::Shared, machine::Machine, ring::MAX_CHANGES, writer::Writer, *};
+use super::{commit::Committer, machine::Machine, ring::MAX_CHANGES, shared::Shared, *};
 use crate::{
     objects::{
         Expired, Key, Kind, Op, Proposal, Propose, ProposeError, RawObject, Revision, View, Watcher,
@@ -239,8 +239,8 @@ async fn a_full_disk_changes_nothing_and_the_next_write_works_again() {
 fn writes_that_wait_together_are_stored_together_and_see_each_other() {
     let disk = std::sync::Arc::new(Disk::default());
     let shared = std::sync::Arc::new(Shared::new(Machine::new(Revision(0), MAX_CHANGES, [])));
-    let mut writer = Writer::new(shared.clone(), Some(disk.clone()), Revision(0));
-    let results = writer.commit(vec![
+    let mut committer = Committer::new(shared.clone(), Some(disk.clone()), Revision(0));
+    let results = committer.commit(vec![
         create("a", "1"),
         update("a", "2", Some(1)),
         create("a", "3"),
@@ -255,7 +255,7 @@ fn writes_that_wait_together_are_stored_together_and_see_each_other() {
 #[test]
 fn events_are_bounded_by_number_and_by_age() {
     let shared = std::sync::Arc::new(Shared::new(Machine::new(Revision(0), MAX_CHANGES, [])));
-    let mut writer = Writer::new(shared.clone(), None, Revision(0));
+    let mut committer = Committer::new(shared.clone(), None, Revision(0));
     let event = |number: usize| {
         let key = key(Kind::Event, &format!("e{number:04}"));
         Proposal {
@@ -264,13 +264,13 @@ fn events_are_bounded_by_number_and_by_age() {
         }
     };
     for number in 0..1100 {
-        writer.commit(vec![event(number)]);
+        committer.commit(vec![event(number)]);
     }
-    writer.sweep(Instant::now());
+    committer.sweep(Instant::now());
     let left = shared.machine().snapshot(Kind::Event, None).items;
     assert_eq!(left.len(), 1000);
     assert_eq!(&*left[0].meta.name, "e0100", "the oldest go first");
-    writer.sweep(Instant::now() + Duration::from_secs(3601));
+    committer.sweep(Instant::now() + Duration::from_secs(3601));
     assert_eq!(shared.machine().count(Kind::Event), 0);
 }
 

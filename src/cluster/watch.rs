@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::local::Shared;
+use super::shared::Shared;
 use crate::objects::{Change, Expired, Kind, Revision, Watcher, traits::BoxFuture};
 
 /// A running watch. It holds no changes itself.

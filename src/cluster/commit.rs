@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{local::Shared, machine::Plan, record};
+use super::{machine::Plan, record, shared::Shared};
 use crate::{
     objects::{Change, Committed, Key, Kind, Op, Proposal, ProposeError, Revision},
     store::{Batch, Store},
@@ -46,7 +46,7 @@ pub(super) struct Waiting {
 }
 
 /// The thread's own state.
-pub(super) struct Writer {
+pub(super) struct Committer {
     shared: Arc<Shared>,
     store: Option<Arc<dyn Store>>,
     ceiling: Revision,
@@ -55,7 +55,7 @@ pub(super) struct Writer {
     events: VecDeque<(Instant, Key, Revision)>,
 }
 
-impl Writer {
+impl Committer {
     pub(super) fn new(
         shared: Arc<Shared>,
         store: Option<Arc<dyn Store>>,
