@@ -13,11 +13,7 @@ use std::{
 use rustls::pki_types::UnixTime;
 use tokio::sync::{mpsc, watch};
 
-use super::{
-    issuers::Issuers,
-    proof,
-    writer::{Queue, Write},
-};
+use super::{issuers::Issuers, proof, writer::Queue};
 use crate::{
     acme::{
         self, Parts, SharedAccounts, Timing,
@@ -30,7 +26,7 @@ use crate::{
     },
     controller::{self, CertificateSource, DesiredCertificate},
     k8s::AccountSecret,
-    objects::{EventNote, EventType, ObjectRef, SecretPatch},
+    objects::{EventNote, EventType, ObjectRef, SecretPatch, Write},
     store::{Store, StoreError},
     tls::{Challenges, LocalCa},
     util::{clock::Reading, sync::lock},

@@ -23,11 +23,11 @@ use super::{
     publish::Publisher,
     role::{Change, Role},
     tidy::Tidy,
-    writer::{Announced, Queue, Write},
+    writer::{Announced, Queue},
 };
 use crate::{
     controller::{Finding, Index, Output},
-    objects::{Event, EventNote, EventType, Kind},
+    objects::{Event, EventNote, EventType, Kind, Write},
     proxy::ConnectFailure,
     routing::Origin,
     store::Store,

@@ -20,12 +20,10 @@ use super::{
     inspect::Inspector,
     issuers::Issuers,
     metrics::{self, DataPlane},
-    mini::MiniWriter,
     origin::Origin,
     parsed::Parsed,
     publish::{Live, Publisher},
     role::Role,
-    source,
     stop::{self, Signals},
     tasks::Tasks,
     tidy::Tidy,
@@ -39,7 +37,7 @@ use crate::{
     config::{self, Config, Listen},
     controller::{self, Index},
     k8s::{self, AccountSecret},
-    objects::{Kind, Propose, View},
+    objects::{Kind, Propose, View, Write},
     proxy::{
         self, Settings, Shared, StartError,
         settings::{AccessLog, BalanceSetting},
@@ -193,11 +191,11 @@ impl Process {
                 for kind in Kind::WATCHED {
                     tasks.spawn(
                         "mini cluster",
-                        source::follow(view.clone(), kind, events_tx.clone()),
+                        mini::follow(view.clone(), kind, events_tx.clone()),
                     );
                 }
                 mirrored = Some((propose.clone(), view.clone()));
-                let writer = MiniWriter::new(propose, view, config.node.as_str().into());
+                let writer = mini::Writer::new(propose, view, config.node.as_str().into());
                 (
                     mini_source(passed_over.as_deref()),
                     Target::Mini(writer),
@@ -238,7 +236,7 @@ impl Process {
         tasks.spawn("status writer", writing);
         if let Some((propose, view)) = mirrored {
             let queue = queue.clone();
-            let tell = move |note| queue.push(writer::Write::Note(note, 1));
+            let tell = move |note| queue.push(Write::Note(note, 1));
             tasks.spawn(
                 "mirror of Endpoints",
                 mini::mirror_endpoints(propose, view, tell),

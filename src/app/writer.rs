@@ -10,11 +10,11 @@ use std::{
 use http::StatusCode;
 use tokio::sync::{mpsc, watch};
 
-use super::mini::MiniWriter;
 use crate::{
+    cluster,
     controller::Finding,
     k8s::{self, WriteError},
-    objects::{EventNote, Key, SecretPatch, StatusPatch},
+    objects::{Key, SecretPatch, StatusPatch, Write},
     util::{backoff::Backoff, stamp, sync::lock},
 };
 
@@ -23,19 +23,9 @@ const NOTES: usize = 4096;
 /// How often an API server that has trouble of its own is asked to write the same thing.
 const ATTEMPTS: u32 = 6;
 
-/// One thing to be written.
-#[derive(Clone, Debug)]
-pub(crate) enum Write {
-    Status(StatusPatch),
-    Secret(SecretPatch),
-    /// An Event, and how many more one that is there counts: 1 for what has happened, 0 for what
-    /// holds, maybe since before this process leads.
-    Note(EventNote, u64),
-}
-
 /// Where it is written to.
 pub(crate) enum Target {
-    Mini(MiniWriter),
+    Mini(cluster::Writer),
     Kubernetes(k8s::Writer),
 }
 

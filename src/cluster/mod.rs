@@ -14,10 +14,14 @@ mod node;
 mod record;
 mod ring;
 mod shared;
+mod source;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod writer;
 
 pub use local::{Local, OpenError};
 pub use mirror::mirror_endpoints;
 pub use node::node;
+pub use source::follow;
+pub use writer::Writer;

@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Key, Kind, RawObject};
+use super::{Key, Kind, RawObject, SecretPatch};
 
 /// A change that a source (the mini cluster's hub, or a real API server's watch) hands to the
 /// controller.
@@ -73,4 +73,16 @@ pub enum StatusPatch {
         /// The addresses, sorted; empty removes them.
         addresses: Vec<IpAddr>,
     },
+}
+
+/// One write back to the cluster that the objects come from.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A status.
+    Status(StatusPatch),
+    /// A certificate for its Secret.
+    Secret(SecretPatch),
+    /// A Kubernetes Event, and by how much to raise the count of one that exists: 1 for something
+    /// that has happened, 0 for a state that may have been reported before this process led.
+    Note(EventNote, u64),
 }

@@ -10,7 +10,7 @@ pub mod secret;
 pub mod slim;
 pub mod traits;
 
-pub use change::{Event, EventNote, EventType, ObjectRef, StatusPatch};
+pub use change::{Event, EventNote, EventType, ObjectRef, StatusPatch, Write};
 pub use kind::{ISSUER_LABEL, Kind};
 pub use raw::{Key, Meta, ObjectError, RawObject};
 pub use secret::SecretPatch;

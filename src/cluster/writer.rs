@@ -8,11 +8,10 @@ use std::{
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::writer::Write;
 use crate::{
     objects::{
         EventNote, EventType, Key, Kind, Op, Proposal, Propose, ProposeError, Revision,
-        SecretPatch, StatusPatch, View,
+        SecretPatch, StatusPatch, View, Write,
     },
     util::stamp,
 };
@@ -21,14 +20,15 @@ use crate::{
 const CONFLICT_RETRIES: usize = 5;
 
 /// Writes into the mini cluster.
-pub(crate) struct MiniWriter {
+pub struct Writer {
     propose: Arc<dyn Propose>,
     view: Arc<dyn View>,
     node: Box<str>,
 }
 
-impl MiniWriter {
-    pub(crate) fn new(propose: Arc<dyn Propose>, view: Arc<dyn View>, node: Box<str>) -> Self {
+impl Writer {
+    /// Writes as `node`.
+    pub fn new(propose: Arc<dyn Propose>, view: Arc<dyn View>, node: Box<str>) -> Self {
         Self {
             propose,
             view,
@@ -37,7 +37,7 @@ impl MiniWriter {
     }
 
     /// Makes one write; what cannot be written is logged and left, the next compile asks again.
-    pub(crate) async fn write(&self, write: Write) {
+    pub async fn write(&self, write: Write) {
         let (about, done) = match write {
             Write::Status(StatusPatch::IngressAddresses { about, addresses }) => {
                 let list: Vec<Value> = addresses

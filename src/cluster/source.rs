@@ -8,7 +8,7 @@ use crate::objects::{Change, Event, Kind, RawObject, View};
 
 /// Follows one kind, of ConfigMaps only those with issuers: a reset with everything there is, then
 /// each change; a new reset whenever it fell behind. Returns when nobody listens any more.
-pub(crate) async fn follow(
+pub async fn follow(
     view: Arc<dyn View>,
     kind: Kind,
     events: mpsc::Sender<Event>,
