@@ -28,7 +28,7 @@ use super::{
     tasks::Tasks,
     tidy::Tidy,
     trim, watchdog,
-    writer::{self, Announced, Target},
+    writer::{self, Announced},
 };
 use crate::{
     acme::Timing,
@@ -37,7 +37,7 @@ use crate::{
     config::{self, Config, Listen},
     controller::{self, Index},
     k8s::{self, AccountSecret},
-    objects::{Kind, Propose, View, Write},
+    objects::{Kind, Propose, View, Write, WriteBack},
     proxy::{
         self, Settings, Shared, StartError,
         settings::{AccessLog, BalanceSetting},
@@ -174,7 +174,8 @@ impl Process {
         let mut account_secret = None;
         let unread = k8s::Unread::default();
         let origin = Origin::find(&config);
-        let (source, target, role) = match &origin {
+        let writer: Box<dyn WriteBack>;
+        let (source, role) = match &origin {
             Origin::Mini(passed_over) => {
                 let (propose, view) = mini_cluster(&store).await?;
                 let this = mini::node(
@@ -188,17 +189,18 @@ impl Process {
                     api =
                         Some(serve_api(&config, addr, &*store, own, propose, view, &drain).await?);
                 }
-                for kind in Kind::WATCHED {
-                    tasks.spawn(
-                        "mini cluster",
-                        mini::follow(view.clone(), kind, events_tx.clone()),
-                    );
-                }
                 mirrored = Some((propose.clone(), view.clone()));
-                let writer = mini::Writer::new(propose, view, config.node.as_str().into());
+                for kind in Kind::WATCHED {
+                    let following = mini::follow(view.clone(), kind, events_tx.clone());
+                    tasks.spawn_infallible("mini cluster", following);
+                }
+                writer = Box::new(mini::Writer::new(
+                    propose,
+                    view,
+                    config.node.as_str().into(),
+                ));
                 (
                     mini_source(passed_over.as_deref()),
-                    Target::Mini(writer),
                     Role::alone(published(&config, addresses)),
                 )
             }
@@ -211,10 +213,9 @@ impl Process {
                 (cache, copy) = (Some((kept, store.clone())), events);
                 metrics.collect(Box::new(metrics::Kinds(unread.clone())));
                 for kind in Kind::WATCHED {
-                    tasks.spawn(
-                        "cluster",
-                        k8s::follow(client.clone(), kind, events_tx.clone(), unread.clone()),
-                    );
+                    let (events, unread) = (events_tx.clone(), unread.clone());
+                    let following = k8s::follow(client.clone(), kind, events, unread);
+                    tasks.spawn_infallible("cluster", following);
                 }
                 let source = match kubeconfig {
                     Some(path) => format!("the cluster of {}", path.display()),
@@ -223,8 +224,8 @@ impl Process {
                 let namespace = k8s::namespace(config.namespace.as_deref(), &client, kubeconfig);
                 account_secret = Some(AccountSecret::new(client.clone(), &namespace));
                 let role = replicate(&mut tasks, &config, &client, kubeconfig, addresses, &drain);
-                let writer = k8s::Writer::new(client, config.node.as_str().into());
-                (source, Target::Kubernetes(writer), role)
+                writer = Box::new(k8s::Writer::new(client, config.node.as_str().into()));
+                (source, role)
             }
         };
         drop(events_tx);
@@ -232,12 +233,12 @@ impl Process {
         tasks.spawn("memory", trim::watch(shared.clone()));
         // For all that only one replica may do.
         let leads = role.leads.clone();
-        let (queue, writing) = writer::start(target, leads.clone());
+        let (queue, writing) = writer::start(writer, leads.clone());
         tasks.spawn("status writer", writing);
         if let Some((propose, view)) = mirrored {
             let queue = queue.clone();
             let tell = move |note| queue.push(Write::Note(note, 1));
-            tasks.spawn(
+            tasks.spawn_infallible(
                 "mirror of Endpoints",
                 mini::mirror_endpoints(propose, view, tell),
             );
@@ -372,7 +373,7 @@ fn replicate(
     let (leader, leads) = watch::channel(false);
     let (holds, holder) = watch::channel(String::new());
     let holder = Some(holder);
-    tasks.spawn(
+    tasks.spawn_infallible(
         "leader election",
         k8s::elect(
             client.clone(),
@@ -392,7 +393,7 @@ fn replicate(
     }
     let (found, addresses) = watch::channel(Vec::new());
     let own = published(config, own);
-    tasks.spawn(
+    tasks.spawn_infallible(
         "addresses",
         k8s::announce(
             client.clone(),

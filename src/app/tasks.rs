@@ -30,6 +30,18 @@ impl Tasks {
             .spawn_on(async move { (name, task.await) }, &self.handle);
     }
 
+    /// Starts a task that cannot fail: its end is planned.
+    pub(crate) fn spawn_infallible(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.spawn(name, async move {
+            task.await;
+            Ok(())
+        });
+    }
+
     /// Waits for the first task that fails; planned ends are passed over. Pends for ever when none
     /// is left.
     pub(crate) async fn failure(&mut self) -> String {

@@ -4,31 +4,18 @@
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
-use http::StatusCode;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    cluster,
     controller::Finding,
-    k8s::{self, WriteError},
-    objects::{Key, SecretPatch, StatusPatch, Write},
-    util::{backoff::Backoff, stamp, sync::lock},
+    objects::{Key, SecretPatch, StatusPatch, Write, WriteBack},
+    util::sync::lock,
 };
 
 /// Events that may wait to be written. Statuses need no bound: one waits for each object.
 const NOTES: usize = 4096;
-/// How often an API server that has trouble of its own is asked to write the same thing.
-const ATTEMPTS: u32 = 6;
-
-/// Where it is written to.
-pub(crate) enum Target {
-    Mini(cluster::Writer),
-    Kubernetes(k8s::Writer),
-}
-
 /// What waits to be written.
 #[derive(Debug, Default)]
 struct Waiting {
@@ -85,7 +72,7 @@ impl Queue {
 /// The queue and the task that empties it. What waits while this replica does not lead is dropped,
 /// and has to be asked for again when it does.
 pub(crate) fn start(
-    target: Target,
+    writer: Box<dyn WriteBack>,
     mut leads: watch::Receiver<bool>,
 ) -> (Queue, impl Future<Output = Result<(), String>> + Send) {
     let (more, mut told) = mpsc::channel(1);
@@ -104,14 +91,8 @@ pub(crate) fn start(
                 let Some(write) = lock(&waiting).take() else {
                     break;
                 };
-                let writing = async {
-                    match &target {
-                        Target::Mini(mini) => mini.write(write).await,
-                        Target::Kubernetes(writer) => kubernetes(writer, write).await,
-                    }
-                };
                 tokio::select! {
-                    () = writing => {}
+                    () = writer.write(write) => {}
                     Ok(()) = leads.changed() => {}
                 }
             }
@@ -119,39 +100,6 @@ pub(crate) fn start(
         Ok(())
     };
     (queue, task)
-}
-
-/// Writes to a real cluster. Waits for one that does not answer: nobody would ask for this write
-/// again.
-async fn kubernetes(writer: &k8s::Writer, write: Write) {
-    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-    for attempt in 1.. {
-        let (about, done) = match &write {
-            Write::Status(patch @ StatusPatch::IngressAddresses { about, .. }) => {
-                (about.key.clone(), writer.status(patch).await)
-            }
-            Write::Secret(patch) => (patch.secret(), writer.secret(patch).await),
-            Write::Note(note, more) => (note.about.key.clone(), writer.note(note, *more).await),
-        };
-        let Err(error) = done else { return };
-        let again = match &error {
-            WriteError::Client(_) | WriteError::Timeout => true,
-            WriteError::Refused(status, _) => {
-                // The credentials will be renewed, or another replica leads.
-                *status == StatusCode::UNAUTHORIZED
-                    || attempt < ATTEMPTS
-                        && (status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS)
-            }
-        };
-        if !again {
-            tracing::warn!(object = %about, %error, "status, Secret or Event not written");
-            return;
-        }
-        if attempt == 1 {
-            tracing::info!(object = %about, %error, "what is to be written waits until the cluster takes it");
-        }
-        tokio::time::sleep(backoff.failed(u64::from_le_bytes(stamp::random()))).await;
-    }
 }
 
 /// Turns findings into Events, each once as long as it holds.

@@ -44,7 +44,7 @@ pub async fn mirror_endpoints(
     propose: Arc<dyn Propose>,
     view: Arc<dyn View>,
     tell: impl Fn(EventNote) + Send + Sync + 'static,
-) -> Result<(), String> {
+) {
     let mirror = Mirror {
         propose,
         view,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     objects::{
         EventNote, EventType, Key, Kind, Op, Proposal, Propose, ProposeError, Revision,
-        SecretPatch, StatusPatch, View, Write,
+        SecretPatch, StatusPatch, View, Write, WriteBack, traits::BoxFuture,
     },
     util::stamp,
 };
@@ -26,6 +26,12 @@ pub struct Writer {
     node: Box<str>,
 }
 
+impl WriteBack for Writer {
+    fn write(&self, write: Write) -> BoxFuture<'_, ()> {
+        Box::pin(self.make(write))
+    }
+}
+
 impl Writer {
     /// Writes as `node`.
     pub fn new(propose: Arc<dyn Propose>, view: Arc<dyn View>, node: Box<str>) -> Self {
@@ -36,8 +42,8 @@ impl Writer {
         }
     }
 
-    /// Makes one write; what cannot be written is logged and left, the next compile asks again.
-    pub async fn write(&self, write: Write) {
+    /// Makes one write. A failure is logged: the next compile repeats the write if it still differs.
+    async fn make(&self, write: Write) {
         let (about, done) = match write {
             Write::Status(StatusPatch::IngressAddresses { about, addresses }) => {
                 let list: Vec<Value> = addresses

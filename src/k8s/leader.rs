@@ -49,7 +49,7 @@ pub async fn elect(
     leader: watch::Sender<bool>,
     holder: watch::Sender<String>,
     mut drain: Drain,
-) -> Result<(), String> {
+) {
     let identity = format!("{node}_{}", stamp::uid());
     let mut candidate = Candidate {
         leases: Leases::new(client, &namespace),
@@ -70,7 +70,6 @@ pub async fn elect(
             "the Lease was not released in time: the next leader waits until it runs out"
         );
     }
-    Ok(())
 }
 
 struct Candidate {

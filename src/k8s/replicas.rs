@@ -46,7 +46,7 @@ pub async fn announce(
     mut leads: watch::Receiver<bool>,
     addresses: watch::Sender<Vec<IpAddr>>,
     mut drain: Drain,
-) -> Result<(), String> {
+) {
     let mut replica = Replica {
         leases: Leases::new(client, &namespace),
         name: format!("gatelet-node-{node}"),
@@ -77,7 +77,6 @@ pub async fn announce(
     }
     // Whether or not this comes through in time: it is stale soon.
     let _ = timeout(LEAVE, replica.leave()).await;
-    Ok(())
 }
 
 struct Replica {

@@ -84,32 +84,26 @@ struct Line<'a> {
     object: &'a RawValue,
 }
 
-/// Follows a kind for ever: a reset with everything there is, then each change. Ends when nobody
-/// listens any more. What goes wrong meanwhile is in `unread`.
-pub async fn follow(
-    client: Client,
-    kind: Kind,
-    events: mpsc::Sender<Event>,
-    unread: Unread,
-) -> Result<(), String> {
-    let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+/// Follows one kind: sends a reset with all objects, then each change, and another reset whenever
+/// changes were lost. Ends when `events` is closed. While the kind cannot be read, `unread` says why.
+pub async fn follow(client: Client, kind: Kind, events: mpsc::Sender<Event>, unread: Unread) {
     let mut follower = Follower {
         client,
         kind,
         events,
-        backoff,
+        backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(10)),
         unread,
         told: None,
         refusals: 0,
     };
     loop {
         let ended = match follower.round().await {
-            WatchError::Closed => return Ok(()),
+            WatchError::Closed => return,
             WatchError::Expired => Ok(()),
             trouble => follower.tell(&trouble).await,
         };
         if ended.is_err() {
-            return Ok(());
+            return;
         }
         follower.wait().await;
     }

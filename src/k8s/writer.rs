@@ -3,6 +3,7 @@
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
+    time::Duration,
 };
 
 use http::StatusCode;
@@ -11,14 +12,26 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::objects::{Objects, WriteError};
 use crate::{
-    objects::{EventNote, EventType, Key, Kind, SecretPatch, StatusPatch},
-    util::stamp,
+    objects::{
+        EventNote, EventType, Key, Kind, SecretPatch, StatusPatch, Write, WriteBack,
+        traits::BoxFuture,
+    },
+    util::{backoff::Backoff, stamp},
 };
+
+/// How often a write is sent to an API server that answers with errors of its own.
+const ATTEMPTS: u32 = 6;
 
 /// Writes for one node.
 pub struct Writer {
     objects: Objects,
     node: Box<str>,
+}
+
+impl WriteBack for Writer {
+    fn write(&self, write: Write) -> BoxFuture<'_, ()> {
+        Box::pin(self.make(write))
+    }
 }
 
 impl Writer {
@@ -30,8 +43,42 @@ impl Writer {
         }
     }
 
+    /// Makes one write. Waits for a cluster that does not respond: no later compile repeats the
+    /// write.
+    async fn make(&self, write: Write) {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        for attempt in 1.. {
+            let (about, done) = match &write {
+                Write::Status(patch @ StatusPatch::IngressAddresses { about, .. }) => {
+                    (about.key.clone(), self.status(patch).await)
+                }
+                Write::Secret(patch) => (patch.secret(), self.secret(patch).await),
+                Write::Note(note, more) => (note.about.key.clone(), self.note(note, *more).await),
+            };
+            let Err(error) = done else { return };
+            let again = match &error {
+                WriteError::Client(_) | WriteError::Timeout => true,
+                WriteError::Refused(status, _) => {
+                    // The credentials will be renewed, or another replica leads.
+                    *status == StatusCode::UNAUTHORIZED
+                        || attempt < ATTEMPTS
+                            && (status.is_server_error()
+                                || *status == StatusCode::TOO_MANY_REQUESTS)
+                }
+            };
+            if !again {
+                tracing::warn!(object = %about, %error, "status, Secret or Event not written");
+                return;
+            }
+            if attempt == 1 {
+                tracing::info!(object = %about, %error, "what is to be written waits until the cluster takes it");
+            }
+            tokio::time::sleep(backoff.failed(u64::from_le_bytes(stamp::random()))).await;
+        }
+    }
+
     /// Writes a status. That the object is gone is no error.
-    pub async fn status(&self, patch: &StatusPatch) -> Result<(), WriteError> {
+    async fn status(&self, patch: &StatusPatch) -> Result<(), WriteError> {
         let StatusPatch::IngressAddresses { about, addresses } = patch;
         let list: Vec<Value> = addresses
             .iter()
@@ -46,7 +93,7 @@ impl Writer {
 
     /// Writes a certificate into its Secret, made if it is not there. One that is not ours is left
     /// alone.
-    pub async fn secret(&self, patch: &SecretPatch) -> Result<(), WriteError> {
+    async fn secret(&self, patch: &SecretPatch) -> Result<(), WriteError> {
         let key = patch.secret();
         match self.objects.create(&key, &patch.body()).await {
             Err(WriteError::Refused(StatusCode::CONFLICT, _)) => {}
@@ -69,7 +116,7 @@ impl Writer {
     }
 
     /// Writes an Event; one that is there counts `more`.
-    pub async fn note(&self, note: &EventNote, more: u64) -> Result<(), WriteError> {
+    async fn note(&self, note: &EventNote, more: u64) -> Result<(), WriteError> {
         let key = event_key(note);
         let now = stamp::now();
         let body = self.event(&key, note, &now);

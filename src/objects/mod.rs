@@ -1,6 +1,5 @@
 //! Kubernetes objects as gatelet needs them: the raw object (metadata parsed, body kept as bytes),
-//! slim views of the kinds that are read, changes as data, and the traits that the mini cluster is
-//! written against.
+//! slim views of the kinds that are read, changes as data, and the traits that clusters implement.
 
 pub mod change;
 mod decode;
@@ -16,5 +15,5 @@ pub use raw::{Key, Meta, ObjectError, RawObject};
 pub use secret::SecretPatch;
 pub use traits::{
     Change, Committed, Expired, Op, Proposal, Propose, ProposeError, Revision, Snapshot, View,
-    Watcher,
+    Watcher, WriteBack,
 };

@@ -1,10 +1,11 @@
-//! The two traits that the API server of the mini cluster is written against.
+//! The traits that clusters implement: [`Propose`] and [`View`] the mini cluster, which the API
+//! server is written against; [`WriteBack`] every cluster that objects come from.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Key, Kind, RawObject};
+use super::{Key, Kind, RawObject, Write};
 
 /// A position in the history of the mini cluster: one counter for all kinds, raised by one for
 /// every changed object. It is what clients see as `resourceVersion`.
@@ -133,4 +134,11 @@ pub trait View: Send + Sync + 'static {
 
     /// The newest revision.
     fn revision(&self) -> Revision;
+}
+
+/// The way back to the cluster that objects come from.
+pub trait WriteBack: Send + Sync + 'static {
+    /// Makes one write. Retries failures that may pass, and logs the others: the caller has nothing
+    /// left to do either way. May be dropped at any time.
+    fn write(&self, write: Write) -> BoxFuture<'_, ()>;
 }
