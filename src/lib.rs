@@ -17,6 +17,7 @@ pub mod controller;
 pub mod k8s;
 pub mod limit;
 pub mod objects;
+pub mod pki;
 pub mod proxy;
 pub mod routing;
 pub mod store;

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{record::StoredCertificate, spec::fnv};
-use crate::{routing::HostPattern, tls::Certificate};
+use super::record::StoredCertificate;
+use crate::{routing::HostPattern, tls::Certificate, util::hash::fnv1a};
 
 /// Certificates by the id of their wish.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +47,7 @@ impl ActiveCertificates {
         };
         let mut certificates = BTreeMap::new();
         for (id, held) in held {
-            let stamp = fnv(held.chain.as_bytes());
+            let stamp = fnv1a(held.chain.as_bytes());
             if let Some(same) = known.get(id).filter(|known| known.stamp == stamp) {
                 certificates.insert(id.clone(), same.clone());
                 continue;

@@ -5,7 +5,8 @@ use std::fmt;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use super::{ca::jws::ExternalAccount, dns, spec::fnv};
+use super::{ca::jws::ExternalAccount, dns};
+use crate::{pki::KeyType, util::hash::fnv1a};
 
 /// The directory of Let's Encrypt.
 pub const LETSENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -71,18 +72,6 @@ pub struct AcmeIssuer {
     pub dns: Option<dns::Provider>,
 }
 
-/// Kinds of private keys for certificates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum KeyType {
-    /// ECDSA on P-256: small, fast on every board, known to every client.
-    #[default]
-    #[serde(rename = "p256")]
-    P256,
-    /// ECDSA on P-384.
-    #[serde(rename = "p384")]
-    P384,
-}
-
 /// How control of a name is proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ChallengeType {
@@ -143,7 +132,7 @@ impl Issuer {
         let kid = acme.eab.as_ref().map_or("", ExternalAccount::kid);
         Some(format!(
             "{:016x}",
-            fnv(format!("{} {kid}", acme.directory).as_bytes())
+            fnv1a(format!("{} {kid}", acme.directory).as_bytes())
         ))
     }
 
@@ -166,27 +155,19 @@ impl Issuer {
             return String::new();
         };
         let eab = acme.eab.as_ref().map_or(0, |eab| {
-            fnv(format!("{} {:?}", eab.kid(), eab.fingerprint()).as_bytes())
+            fnv1a(format!("{} {:?}", eab.kid(), eab.fingerprint()).as_bytes())
         });
-        let roots = fnv(&acme
-            .roots
-            .iter()
-            .flat_map(|root| root.iter().copied())
-            .collect::<Vec<u8>>());
+        let roots = fnv1a(
+            &acme
+                .roots
+                .iter()
+                .flat_map(|root| root.iter().copied())
+                .collect::<Vec<u8>>(),
+        );
         format!(
             "{:?} {eab:x} {:?} {roots:x} {:?}",
             acme.contacts, acme.challenges, acme.dns
         )
-    }
-}
-
-impl KeyType {
-    /// Its name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::P256 => "p256",
-            Self::P384 => "p384",
-        }
     }
 }
 

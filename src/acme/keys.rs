@@ -10,10 +10,12 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
     failure::{Class, Failure},
-    issuer::KeyType,
-    spec::{CertificateSpec, Name},
+    spec::CertificateSpec,
 };
-use crate::tls::Certificate;
+use crate::{
+    pki::{CertificateName, KeyType},
+    tls::Certificate,
+};
 
 /// A new key (PKCS#8, PEM), or the one that is to be kept, and a signing request for it (DER,
 /// base64).
@@ -136,9 +138,9 @@ fn is_self_issued(chain: &str) -> bool {
 }
 
 /// How [`Certificate::names`] spells a name.
-fn in_certificate(name: &Name) -> String {
+fn in_certificate(name: &CertificateName) -> String {
     match name {
-        Name::Ip(std::net::IpAddr::V6(v6)) => format!("[{v6}]"),
+        CertificateName::Ip(std::net::IpAddr::V6(v6)) => format!("[{v6}]"),
         other => other.to_string(),
     }
 }
@@ -147,7 +149,7 @@ fn params(want: &CertificateSpec) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::default();
     for name in &want.names {
         params.subject_alt_names.push(match name {
-            Name::Ip(address) => SanType::IpAddress(*address),
+            CertificateName::Ip(address) => SanType::IpAddress(*address),
             dns => SanType::DnsName(dns.to_string().try_into()?),
         });
     }

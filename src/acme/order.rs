@@ -20,9 +20,9 @@ use super::{
     keys,
     notice::NoticeReason,
     record::{Account, PendingOrder, StoredCertificate},
-    spec::{CertificateSpec, Name},
+    spec::CertificateSpec,
 };
-use crate::tls::Certificate;
+use crate::{pki::CertificateName, tls::Certificate};
 
 /// An order is as good as gone after this many seconds (Let's Encrypt keeps it for eight hours).
 pub(super) const ORDER_LIFE: i64 = 7 * 3_600;
@@ -542,9 +542,9 @@ impl Attempt<'_> {
     }
 }
 
-fn identifier(name: &Name) -> Identifier {
+fn identifier(name: &CertificateName) -> Identifier {
     match name {
-        Name::Ip(address) => Identifier::Ip(*address),
+        CertificateName::Ip(address) => Identifier::Ip(*address),
         dns => Identifier::Dns(dns.to_string()),
     }
 }

@@ -17,9 +17,9 @@ use super::{
     issuer::ChallengeType,
     order::{Attempt, LONGEST_LOOK, Poller},
     record::PendingOrder,
-    spec::Name,
 };
 use crate::{
+    pki::CertificateName,
     routing::Host,
     tls::{ChallengeKind, Hits},
     util::sync::lock,
@@ -279,11 +279,9 @@ impl Attempt<'_> {
             issuer_domains: &issuer_domains,
             account_uri: challenge.account_uri.as_deref().unwrap_or(&ours),
             // One record for the name and its wildcard, if both are wanted.
-            wildcard: self
-                .want
-                .names
-                .iter()
-                .any(|wanted| matches!(wanted, Name::Wildcard(base) if **base == **name)),
+            wildcard: self.want.names.iter().any(
+                |wanted| matches!(wanted, CertificateName::Wildcard(base) if **base == **name),
+            ),
         };
         let now = u64::try_from(self.engine.now_or_failure()?).unwrap_or(0);
         match dns::persisted(name, &policy, now, self.lookup()).await {

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{RenewBefore, fnv};
+use crate::{pki::RenewBefore, util::hash::fnv1a};
 
 /// Certificates that live shorter than this are renewed at half of their life, seconds.
 const SHORT: i64 = 10 * 86_400;
@@ -128,7 +128,7 @@ impl Life<'_> {
             length / 3
         };
         let width = u64::try_from(length / 20).unwrap_or(0);
-        let earlier = i64::try_from(fnv(self.spread_by.as_bytes()) % (width + 1)).unwrap_or(0);
+        let earlier = i64::try_from(fnv1a(self.spread_by.as_bytes()) % (width + 1)).unwrap_or(0);
         self.not_after - left - earlier
     }
 }

@@ -9,8 +9,9 @@ use std::{
 
 use rustls::sign::CertifiedKey;
 
-use super::spec::{CertificateSpec, Name};
+use super::spec::CertificateSpec;
 use crate::{
+    pki::CertificateName,
     routing::Host,
     tls::{ChallengeMap, Challenges},
     util::sync::lock,
@@ -125,11 +126,11 @@ impl ChallengeResponder {
 
 /// The hosts of a wish that a CA can ask for over HTTP.
 fn hosts(want: &CertificateSpec) -> Vec<Host> {
-    let text = |name: &Name| match name {
-        Name::Dns(name) => Some(name.to_string()),
-        Name::Ip(std::net::IpAddr::V6(v6)) => Some(format!("[{v6}]")),
-        Name::Ip(v4) => Some(v4.to_string()),
-        Name::Wildcard(_) => None,
+    let text = |name: &CertificateName| match name {
+        CertificateName::Dns(name) => Some(name.to_string()),
+        CertificateName::Ip(std::net::IpAddr::V6(v6)) => Some(format!("[{v6}]")),
+        CertificateName::Ip(v4) => Some(v4.to_string()),
+        CertificateName::Wildcard(_) => None,
     };
     want.names
         .iter()

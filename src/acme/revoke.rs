@@ -25,7 +25,10 @@ use super::{
     record::{self, Revocation, StoredCertificate},
     spec::CertificateSpec,
 };
-use crate::{store::Batch, util::sync::lock};
+use crate::{
+    store::Batch,
+    util::{hex, sync::lock},
+};
 
 /// Between two questions, at least.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -219,11 +222,6 @@ fn leaf(held: &StoredCertificate) -> Option<CertificateDer<'static>> {
 
 /// The key of its record.
 fn id_of(leaf: &[u8]) -> String {
-    let print = digest::digest(&digest::SHA256, leaf);
-    print
-        .as_ref()
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let fingerprint = digest::digest(&digest::SHA256, leaf);
+    hex::encode(&fingerprint.as_ref()[..16])
 }

@@ -21,11 +21,11 @@ use super::{
     plan::{Decision, GRACE, Plan, Step, plan},
     record::{self, OrphanedDnsRecords, PendingOrder, StoredCertificate},
     renewal::Suggestion,
-    spec::{CertificateSpec, fnv},
+    spec::CertificateSpec,
 };
 use crate::{
     store::Batch,
-    util::{clock::Trust, stamp},
+    util::{clock::Trust, hash::fnv1a, stamp},
 };
 
 /// Between two questions for the time while it is not known, and while it is in doubt.
@@ -499,7 +499,7 @@ impl Engine {
                 continue;
             };
             let first = Duration::from_secs(
-                fnv(want.id.as_bytes()) % self.pace().renewal_info.as_secs().max(6) / 6,
+                fnv1a(want.id.as_bytes()) % self.pace().renewal_info.as_secs().max(6) / 6,
             );
             let due = *turn
                 .suggestions

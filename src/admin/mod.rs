@@ -23,7 +23,10 @@ pub use report::{
 
 use crate::{
     telemetry::Metrics,
-    util::drain::{Drain, Phase},
+    util::{
+        drain::{Drain, Phase},
+        percent,
+    },
 };
 
 /// Connections at a time.
@@ -237,19 +240,7 @@ fn query(query: &str, key: &str) -> Option<String> {
     let value = query
         .split('&')
         .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))?;
-    let mut out = Vec::with_capacity(value.len());
-    let mut bytes = value.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'+' => out.push(b' '),
-            b'%' => {
-                let digits = [bytes.next()?, bytes.next()?];
-                out.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-            }
-            _ => out.push(byte),
-        }
-    }
-    String::from_utf8(out).ok()
+    percent::decode_form_strict(value)
 }
 
 fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {

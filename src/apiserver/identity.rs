@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     tls::{self, LocalCa},
-    util::stamp,
+    util::{hex, stamp},
 };
 
 /// The name of the administrator in its client certificate, and the group that may do everything.
@@ -87,10 +87,7 @@ impl Identity {
         let ca = LocalCa::generate("gatelet API")?;
         let server = server(&ca, &addresses)?;
         let client = ca.issue_client(ADMIN.0, ADMIN.1)?;
-        let token = stamp::random::<32>()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let token = hex::encode(&stamp::random::<32>());
         Ok(Self {
             ca: ca.root_pem().to_owned(),
             ca_key: ca.key_pem().to_owned(),

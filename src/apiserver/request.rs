@@ -7,6 +7,7 @@ use super::{
     schema::ContentType,
     status::ApiError,
 };
+use crate::util::percent;
 
 /// A resource's path.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ impl Target {
     pub(crate) fn parse(group: &str, version: &str, segments: &[&str]) -> Result<Self, ApiError> {
         let find =
             |plural| registry::find(group, version, plural).ok_or_else(ApiError::no_such_resource);
-        let decoded = |text: &str| percent_decode(text, false);
+        let decoded = |text: &str| lossy(percent::decode(text));
         let (resource, namespace, rest) = match segments {
             ["namespaces", namespace, plural, rest @ ..]
                 if !namespace.is_empty() && registry::find(group, version, plural).is_some() =>
@@ -65,7 +66,12 @@ impl Query {
         Self(
             pairs
                 .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-                .map(|(name, value)| (percent_decode(name, true), percent_decode(value, true)))
+                .map(|(name, value)| {
+                    (
+                        lossy(percent::decode_form(name)),
+                        lossy(percent::decode_form(value)),
+                    )
+                })
                 .collect(),
         )
     }
@@ -106,25 +112,8 @@ impl Query {
     }
 }
 
-fn percent_decode(text: &str, form: bool) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let hex = text
-            .get(at + 1..at + 3)
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (byte, hex) {
-            (b'%', Some(decoded)) => {
-                out.push(decoded);
-                at += 2;
-            }
-            (b'+', _) if form => out.push(b' '),
-            _ => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
+fn lossy(octets: Vec<u8>) -> String {
+    String::from_utf8_lossy(&octets).into_owned()
 }
 
 /// How the answer is to look.

@@ -15,7 +15,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::protobuf;
-use crate::{objects::Kind, util::yaml};
+use crate::{
+    objects::Kind,
+    util::{hex, yaml},
+};
 
 /// The form of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -301,10 +304,7 @@ fn summarize(body: &[u8]) -> String {
     match body.first() {
         None => "<empty>".to_owned(),
         Some(b'{') => format!("{}{more}", String::from_utf8_lossy(begin)),
-        Some(_) => {
-            let hex: String = begin.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{hex}{more}")
-        }
+        Some(_) => format!("{}{more}", hex::encode(begin)),
     }
 }
 

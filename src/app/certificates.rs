@@ -16,17 +16,13 @@ use tokio::sync::{mpsc, watch};
 use super::{issuers::Issuers, proof, writer::Queue};
 use crate::{
     acme::{
-        self, Parts, SharedAccounts, Timing,
-        active::ActiveCertificates,
-        ca::http::Clock,
-        dns::Lookup,
-        issuer::{Issuer, KeyType},
-        notice::Notice,
-        spec::{CertificateSpec, Name, RenewBefore, Terms},
+        self, Parts, SharedAccounts, Timing, active::ActiveCertificates, ca::http::Clock,
+        dns::Lookup, issuer::Issuer, notice::Notice, spec::CertificateSpec,
     },
-    controller::{self, CertificateSource, DesiredCertificate},
+    controller::{CertificateSource, DesiredCertificate},
     k8s::AccountSecret,
     objects::{EventNote, EventType, ObjectRef, SecretPatch, Write},
+    pki::CertificateName,
     store::{Store, StoreError},
     tls::{Challenges, LocalCa},
     util::{clock::Reading, sync::lock},
@@ -205,7 +201,7 @@ impl Certificates {
                 key: held.key.into(),
                 issuer: held.issuer.into(),
                 hosts: wish.hosts.clone(),
-                common_name: wish.common_name.clone().unwrap_or_default(),
+                common_name: wish.terms.common_name.clone().unwrap_or_default(),
             }));
         }
     }
@@ -218,34 +214,21 @@ impl Certificates {
             .iter()
             .filter_map(|name| self.issuers.find_in(&wish.namespace, name))
             .collect();
-        let mut names: Vec<Name> = wish
+        let mut names: Vec<CertificateName> = wish
             .hosts
             .iter()
-            .filter_map(|host| Name::parse(host).ok())
+            .filter_map(|host| CertificateName::parse(host).ok())
             .collect();
         names.sort_unstable();
         names.dedup();
         if issuers.is_empty() || names.is_empty() {
             return None;
         }
-        let terms = Terms {
-            common_name: wish.common_name.clone(),
-            key_type: wish.key_type.map(|key| match key {
-                controller::KeyType::P256 => KeyType::P256,
-                controller::KeyType::P384 => KeyType::P384,
-            }),
-            keep_key: wish.keep_key,
-            duration: wish.duration,
-            renew_before: wish.renew_before.map(|rule| match rule {
-                controller::RenewBefore::Time(time) => RenewBefore::Time(time),
-                controller::RenewBefore::Percent(percent) => RenewBefore::Percent(percent),
-            }),
-        };
         Some(CertificateSpec {
             id: wish.id.clone(),
             names: names.into(),
             issuers: issuers.into(),
-            terms,
+            terms: wish.terms.clone(),
         })
     }
 

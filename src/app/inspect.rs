@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fmt::Write,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -22,7 +21,7 @@ use crate::{
     k8s::Unread,
     proxy::Shared,
     routing::{Action, Authority, Backend, HostPattern, Route, path},
-    util::sync::lock,
+    util::{hex, sync::lock},
 };
 
 /// Everything that `status` and `explain` look at.
@@ -277,12 +276,5 @@ fn concerns(finding: &FindingReport, route: &Route) -> bool {
 
 /// SHA-256 in hexadecimal.
 fn fingerprint(certificate: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
-    digest
-        .as_ref()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    hex::encode(ring::digest::digest(&ring::digest::SHA256, certificate).as_ref())
 }

@@ -26,7 +26,7 @@ use crate::{
             Ask, CloudflareSettings, CommandSettings, Lookup, Provider, ProviderContext,
             ProviderSettings, Rfc2136Settings, Secret, TsigKey, WebhookSettings,
         },
-        issuer::{AcmeIssuer, ChallengeType, Issuer, IssuerKind, KeyType, PRESETS},
+        issuer::{AcmeIssuer, ChallengeType, Issuer, IssuerKind, PRESETS},
     },
     config::{self, Config},
     controller::Finding,
@@ -302,10 +302,7 @@ impl Workshop {
             eab: eab.transpose()?,
             profile: acme.profile.clone(),
             preferred_chain: acme.preferred_chain.clone(),
-            key_type: match acme.key_type {
-                config::KeyType::P256 => KeyType::P256,
-                config::KeyType::P384 => KeyType::P384,
-            },
+            key_type: acme.key_type,
             challenges: acme.challenges.iter().copied().map(challenge).collect(),
             dns: acme
                 .dns

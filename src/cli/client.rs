@@ -61,15 +61,3 @@ fn ask(method: &str, addr: &str, path: &str) -> Result<String, Failure> {
         _ => Err(stranger()),
     }
 }
-
-/// Percent-encodes a query value (RFC 3986 section 2.1).
-pub(super) fn escape(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                char::from(byte).to_string()
-            }
-            other => format!("%{other:02X}"),
-        })
-        .collect()
-}

@@ -1,16 +1,13 @@
 //! Statuses and Events written into the mini cluster.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::{
     objects::{
-        EventNote, EventType, Key, Kind, Op, Proposal, Propose, ProposeError, Revision,
+        EventNote, EventType, Key, Op, Proposal, Propose, ProposeError, Revision,
         SecretPatch, StatusPatch, View, Write, WriteBack, traits::BoxFuture,
     },
     util::stamp,
@@ -146,7 +143,7 @@ impl Writer {
 
     /// Writes an Event; one that is there counts `more`.
     async fn note(&self, note: &EventNote, more: u64) -> Result<(), ProposeError> {
-        let key = self.event_key(note);
+        let key = note.event_key();
         let now = stamp::now();
         for _attempt in 0..CONFLICT_RETRIES {
             let op = match self.view.get(&key) {
@@ -182,23 +179,6 @@ impl Writer {
             }
         }
         Ok(())
-    }
-
-    /// The same note about the same object has the same name, so that it counts up instead of
-    /// piling up.
-    fn event_key(&self, note: &EventNote) -> Key {
-        let mut hash = DefaultHasher::new();
-        (&note.about.uid, note.reason, &note.message).hash(&mut hash);
-        let namespace = match &*note.about.key.namespace {
-            "" => Arc::from("default"),
-            _ => note.about.key.namespace.clone(),
-        };
-        let name = format!("{}.{:016x}", note.about.key.name, hash.finish());
-        Key {
-            kind: Kind::Event,
-            namespace,
-            name: name.into(),
-        }
     }
 
     fn event(&self, key: &Key, note: &EventNote, now: &str) -> Value {

@@ -6,6 +6,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::pki::KeyType;
 
 /// Directories that have a name of their own.
 const PRESETS: [&str; 2] = ["letsencrypt", "letsencrypt-staging"];
@@ -80,17 +81,6 @@ pub enum Secret {
     File(PathBuf),
     /// In the configuration itself.
     Inline(String),
-}
-
-/// Kind of a private key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyType {
-    /// ECDSA on P-256.
-    #[default]
-    P256,
-    /// ECDSA on P-384.
-    P384,
 }
 
 /// How control of a name is proved.

@@ -20,7 +20,7 @@ use serde::Deserialize;
 pub use effective::{Origin, Setting};
 use file::File;
 pub use issuers::{
-    Acme, Challenge, Directory, Dns, DnsProvider, Eab, Issuer, IssuerKind, IssuerProblem, KeyType,
+    Acme, Challenge, Directory, Dns, DnsProvider, Eab, Issuer, IssuerKind, IssuerProblem,
     Propagation, Secret, TsigAlgorithm, TsigKey, is_issuer_name,
 };
 

@@ -4,9 +4,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use super::{KeyType, RenewBefore, UnsupportedGuards};
+use super::UnsupportedGuards;
 use crate::{
     objects::EventType,
+    pki::{KeyType, RenewBefore},
     routing::{HostPattern, Protocol},
 };
 

@@ -4,15 +4,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
-    time::Duration,
 };
 
 use super::{
-    CertificateSource, DesiredCertificate, Finding, KeyType, RenewBefore, TlsHost,
+    CertificateSource, DesiredCertificate, Finding, TlsHost,
     index::{Index, Name},
 };
 use crate::{
     objects::ObjectRef,
+    pki::CertificateTerms,
     routing::{Host, HostPattern},
 };
 
@@ -29,18 +29,9 @@ pub(super) struct CertificateClaim {
     /// The entry under `spec.tls`, the first of several.
     pub(super) field: Box<str>,
     pub(super) hosts: BTreeSet<Box<str>>,
-    pub(super) terms: Terms,
-}
-
-/// How a certificate is to be. For one Secret there can be only one answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Terms {
     pub(super) issuers: Vec<Box<str>>,
-    pub(super) common_name: Option<Box<str>>,
-    pub(super) key_type: Option<KeyType>,
-    pub(super) keep_key: bool,
-    pub(super) duration: Option<Duration>,
-    pub(super) renew_before: Option<RenewBefore>,
+    /// One Secret has one set of issuers and terms: those of the oldest claim.
+    pub(super) terms: CertificateTerms,
 }
 
 /// The wishes of all Ingresses.
@@ -96,19 +87,25 @@ fn has_public_form(host: &Host) -> bool {
     host.ip().is_none() && host.as_str().split('.').all(is_good)
 }
 
-impl Terms {
-    /// What is another in these, for people.
+impl CertificateClaim {
+    fn has_terms_of(&self, other: &Self) -> bool {
+        (&self.issuers, &self.terms) == (&other.issuers, &other.terms)
+    }
+
+    /// Lists the terms in which the two differ, for people.
     fn differences(&self, other: &Self) -> String {
+        let (ours, theirs) = (&self.terms, &other.terms);
         let parts = [
             ("issuer", self.issuers != other.issuers),
-            ("common name", self.common_name != other.common_name),
+            ("common name", ours.common_name != theirs.common_name),
             (
                 "key",
-                (self.key_type, self.keep_key) != (other.key_type, other.keep_key),
+                (ours.key_type, ours.keep_key) != (theirs.key_type, theirs.keep_key),
             ),
-            ("duration", self.duration != other.duration),
-            ("renewal", self.renew_before != other.renew_before),
+            ("duration", ours.duration != theirs.duration),
+            ("renewal", ours.renew_before != theirs.renew_before),
         ];
+
         let differing: Vec<&str> = parts
             .iter()
             .filter(|(_, differs)| *differs)
@@ -122,8 +119,8 @@ impl Index {
     /// Puts together what the Ingresses ask for, oldest first.
     pub(super) fn wishes(&self) -> Wishes {
         let mut wishes = Wishes::default();
-        // The terms that hold, and whose they are.
-        let mut terms: BTreeMap<&Arc<str>, (&Terms, &Name)> = BTreeMap::new();
+        // The claim whose terms hold, and its Ingress.
+        let mut oldest_claims: BTreeMap<&Arc<str>, (&CertificateClaim, &Name)> = BTreeMap::new();
         let asking = self
             .compiled
             .iter()
@@ -154,12 +151,12 @@ impl Index {
                     wishes.findings.extend(finding);
                     continue;
                 }
-                let (holding, oldest) = *terms.entry(&ask.id).or_insert((&ask.terms, name));
-                if *holding != ask.terms {
+                let (holding, oldest) = *oldest_claims.entry(&ask.id).or_insert((ask, name));
+                if !holding.has_terms_of(ask) {
                     let message = format!(
                         "{} asks for the same certificate with another {}: it is made as that says",
                         self.elder(oldest, name),
-                        holding.differences(&ask.terms)
+                        holding.differences(ask)
                     );
                     wishes.findings.extend(self.finding(
                         &name.0,
@@ -184,7 +181,7 @@ impl Index {
         ask: &CertificateClaim,
         about: Vec<ObjectRef>,
         hosts: Vec<Box<str>>,
-        terms: &Terms,
+        holding: &CertificateClaim,
     ) -> DesiredCertificate {
         let secret = ask
             .secret
@@ -192,26 +189,14 @@ impl Index {
             .and_then(|secret| self.secrets.get(&(namespace.clone(), secret.clone())));
         let existing = secret
             .and_then(|secret| Some((secret.holds.as_ref().ok()?.clone(), secret.issuer.clone())));
-        let Terms {
-            issuers,
-            common_name,
-            key_type,
-            keep_key,
-            duration,
-            renew_before,
-        } = terms.clone();
         DesiredCertificate {
             id: ask.id.clone(),
             about,
             namespace: namespace.clone(),
             secret: ask.secret.clone(),
             hosts,
-            issuers,
-            common_name,
-            key_type,
-            keep_key,
-            duration,
-            renew_before,
+            issuers: holding.issuers.clone(),
+            terms: holding.terms.clone(),
             existing,
         }
     }

@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 use super::{
     CertificateSource, Finding,
     annotations::{self, Asked, Choice},
-    certificates::{self, CertificateClaim, Terms},
+    certificates::{self, CertificateClaim},
     facts::{IngressFact, SecretFact},
     guards::{self, Decision, ServiceOutcome, Verdict},
     index::{Index, Name},
@@ -22,6 +22,7 @@ use crate::{
         EventType,
         slim::{BackendPort, IngressBackend, IngressPath, ServicePort},
     },
+    pki::CertificateTerms,
     routing::{Action, Filter, HostPattern, Origin, PathMatch, Protocol, Refusal, Route, path},
 };
 
@@ -407,8 +408,7 @@ impl Compiler<'_> {
             known.hosts.extend(names);
             return Some(id);
         }
-        let terms = Terms {
-            issuers,
+        let terms = CertificateTerms {
             common_name: None,
             key_type: self.asked.key_type,
             keep_key: self.asked.keep_key,
@@ -426,6 +426,7 @@ impl Compiler<'_> {
             secret: secret.cloned(),
             field: field.into(),
             hosts: names,
+            issuers,
             terms,
         });
         Some(id)

@@ -27,8 +27,8 @@ mod regex;
 pub use annotations::{ANNOTATIONS, Annotation};
 pub use index::{Index, Inspect};
 pub use output::{
-    CertificateSource, DesiredCertificate, EndpointUpdate, Finding, KeyType, OtherClass, Output,
-    RenewBefore, Secretive, Settings, TlsHost, UnsupportedGuards,
+    CertificateSource, DesiredCertificate, EndpointUpdate, Finding, OtherClass, Output, Secretive,
+    Settings, TlsHost, UnsupportedGuards,
 };
 
 #[cfg(test)]

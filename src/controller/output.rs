@@ -1,9 +1,10 @@
 //! What the compiler is told beside the objects, and what it returns.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use crate::{
     objects::{EventType, Key, ObjectRef, StatusPatch},
+    pki::CertificateTerms,
     routing::{Backend, EndpointSet, HostPattern, RoutingTable},
 };
 
@@ -113,36 +114,10 @@ pub struct DesiredCertificate {
     /// Who may issue it, in the order of preference, as the namespace calls them: each is in
     /// [`Settings::issuers`], with or without the namespace before it. Not empty.
     pub issuers: Vec<Box<str>>,
-    /// The common name, one of the hosts.
-    pub common_name: Option<Box<str>>,
-    /// Kind of its key; `None` leaves it to the issuer.
-    pub key_type: Option<KeyType>,
-    /// Keep the key over renewals.
-    pub keep_key: bool,
-    /// How long it is to be valid.
-    pub duration: Option<Duration>,
-    /// When it is renewed, where the CA does not say.
-    pub renew_before: Option<RenewBefore>,
+    /// Settings that override those of the issuer.
+    pub terms: CertificateTerms,
     /// What our Secret of that name holds already, and the name of the issuer noted on it.
     pub existing: Option<(CertificateSource, Option<Box<str>>)>,
-}
-
-/// Kinds of keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyType {
-    /// ECDSA on P-256.
-    P256,
-    /// ECDSA on P-384.
-    P384,
-}
-
-/// How long before its end a certificate is renewed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RenewBefore {
-    /// This long.
-    Time(Duration),
-    /// This share of its lifetime, in percent, 1 to 99.
-    Percent(u8),
 }
 
 /// New endpoints for a backend that is in the table already.

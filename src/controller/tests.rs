@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     objects::{Event, Key, Kind, RawObject, StatusPatch},
+    pki::{KeyType, RenewBefore},
     routing::{Action, EndpointSet, HostPattern, Protocol, Refusal},
 };
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     objects::{Event, Kind, RawObject},
-    util::{backoff::Backoff, stamp},
+    util::{backoff::Backoff, percent, stamp},
 };
 
 /// Objects per page of a list.
@@ -238,7 +238,7 @@ async fn list(
     loop {
         let mut url = format!("{}?limit={PAGE}{}", paths::collection(kind), selector(kind));
         if !next.is_empty() {
-            url.push_str(&format!("&continue={}", escape(&next)));
+            url.push_str(&format!("&continue={}", percent::encode(&next)));
         }
         let body = timeout(PATIENCE, whole(client, &url))
             .await
@@ -513,15 +513,4 @@ async fn collect(mut body: Body, most: usize) -> Result<Vec<u8>, WatchError> {
         }
     }
     Ok(out)
-}
-
-fn escape(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                char::from(byte).to_string()
-            }
-            other => format!("%{other:02X}"),
-        })
-        .collect()
 }

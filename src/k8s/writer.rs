@@ -1,10 +1,6 @@
 //! Statuses, Secrets and Events written into a real cluster.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-    time::Duration,
-};
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -13,7 +9,7 @@ use super::client::Client;
 use super::objects::{Objects, WriteError};
 use crate::{
     objects::{
-        EventNote, EventType, Key, Kind, SecretPatch, StatusPatch, Write, WriteBack,
+        EventNote, EventType, Key, SecretPatch, StatusPatch, Write, WriteBack,
         traits::BoxFuture,
     },
     util::{backoff::Backoff, stamp},
@@ -117,7 +113,7 @@ impl Writer {
 
     /// Writes an Event; one that is there counts `more`.
     async fn note(&self, note: &EventNote, more: u64) -> Result<(), WriteError> {
-        let key = event_key(note);
+        let key = note.event_key();
         let now = stamp::now();
         let body = self.event(&key, note, &now);
         match self.objects.create(&key, &body).await {
@@ -155,20 +151,5 @@ impl Writer {
             "reportingComponent": "gatelet.dev/ingress-controller",
             "reportingInstance": &*self.node,
         })
-    }
-}
-
-/// The same note about the same object has the same name.
-fn event_key(note: &EventNote) -> Key {
-    let mut hash = DefaultHasher::new();
-    (&note.about.uid, note.reason, &note.message).hash(&mut hash);
-    let namespace = match &*note.about.key.namespace {
-        "" => Arc::from("default"),
-        _ => note.about.key.namespace.clone(),
-    };
-    Key {
-        kind: Kind::Event,
-        namespace,
-        name: format!("{}.{:016x}", note.about.key.name, hash.finish()).into(),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, cmp::Reverse};
 
+use crate::util::percent;
+
 /// How a rule matches the normalised path of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PathMatch {
@@ -157,21 +159,11 @@ fn decode_unreserved(bytes: &[u8]) -> Result<String, PathError> {
         match byte {
             0 => return Err(PathError::Nul),
             b'%' => {
-                let (Some(high), Some(low)) =
-                    (tail.first().and_then(hex), tail.get(1).and_then(hex))
-                else {
-                    return Err(PathError::Encoding);
-                };
+                let octet = percent::escaped_octet(tail).ok_or(PathError::Encoding)?;
                 rest = &tail[2..];
-                match high << 4 | low {
+                match octet {
                     0 => return Err(PathError::Nul),
-                    plain @ (b'a'..=b'z'
-                    | b'A'..=b'Z'
-                    | b'0'..=b'9'
-                    | b'-'
-                    | b'.'
-                    | b'_'
-                    | b'~') => out.push(plain),
+                    plain if percent::is_unreserved(plain) => out.push(plain),
                     _ => out.extend_from_slice(&[b'%', tail[0], tail[1]]),
                 }
             }
@@ -180,12 +172,6 @@ fn decode_unreserved(bytes: &[u8]) -> Result<String, PathError> {
     }
     // Only whole ASCII escapes were replaced by ASCII, so what was UTF-8 still is.
     String::from_utf8(out).map_err(|_cannot_be| PathError::Encoding)
-}
-
-fn hex(digit: &u8) -> Option<u8> {
-    char::from(*digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
 }
 
 fn remove_dot_segments(path: &str) -> Result<String, PathError> {

@@ -20,6 +20,7 @@ use ring::{
 };
 
 use super::{Batch, Store, StoreError, area::holds_keys};
+use crate::util::hex;
 
 /// Begins a sealed value. No record begins like this: they are text, or text behind a digit.
 const MAGIC: &[u8] = b"\x02gts1";
@@ -106,14 +107,10 @@ fn parse(bytes: &[u8]) -> Option<[u8; KEY]> {
         return Some(raw);
     }
     let text = std::str::from_utf8(bytes).ok()?.trim();
-    if text.len() == 2 * KEY && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let mut key = [0; KEY];
-        for (byte, pair) in key.iter_mut().zip(text.as_bytes().chunks(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        return Some(key);
-    }
-    STANDARD.decode(text).ok()?.try_into().ok()
+    // 64 digits are never base64 of 32 bytes, which has 43 or 44 characters.
+    hex::decode(text)
+        .and_then(|key| key.try_into().ok())
+        .or_else(|| STANDARD.decode(text).ok()?.try_into().ok())
 }
 
 impl SealKeys {

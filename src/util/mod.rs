@@ -1,10 +1,13 @@
-//! Small generic parts: backoff, the drain signal, IP sets, units. Nothing here knows what gatelet
-//! is.
+//! Small generic parts: backoff, clocks, codecs, the drain signal, units. They know nothing of
+//! certificates, routes or Kubernetes.
 
 pub mod backoff;
 pub mod clock;
 pub mod drain;
+pub mod hash;
+pub mod hex;
 pub mod memory;
+pub mod percent;
 pub mod port;
 pub mod stamp;
 pub mod sync;

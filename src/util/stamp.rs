@@ -2,6 +2,8 @@
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use super::hex;
+
 /// The wall clock's time as `metadata.creationTimestamp` has it: RFC 3339, whole seconds, UTC.
 pub fn now() -> String {
     let second = jiff::Timestamp::now().as_second();
@@ -15,7 +17,7 @@ pub fn uid() -> String {
     let mut bytes = random::<16>();
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(&bytes);
     [
         &hex[..8],
         &hex[8..12],

@@ -1,10 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::{
-    acme::{issuer::Issuer, spec::Terms},
-    tls::LocalCa,
-};
+use crate::{acme::issuer::Issuer, pki::CertificateTerms, tls::LocalCa};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -13,10 +10,10 @@ fn want(names: &[&str]) -> CertificateSpec {
         id: "default/web".into(),
         names: names
             .iter()
-            .map(|name| Name::parse(name).expect("a name"))
+            .map(|name| CertificateName::parse(name).expect("a name"))
             .collect(),
         issuers: [Arc::new(Issuer::preset("local-ca").expect("built in"))].into(),
-        terms: Terms::default(),
+        terms: CertificateTerms::default(),
     }
 }
 

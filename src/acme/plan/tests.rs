@@ -1,10 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::acme::{
-    failure::Failure,
-    issuer::AcmeIssuer,
-    spec::{Name, Terms},
+use crate::{
+    acme::{failure::Failure, issuer::AcmeIssuer},
+    pki::{CertificateName, CertificateTerms},
 };
 
 const DAY: i64 = 86_400;
@@ -26,10 +25,10 @@ fn want(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<CertificateSpec> {
         id: format!("default/{}", names[0]).into(),
         names: names
             .iter()
-            .map(|name| Name::parse(name).expect("a name"))
+            .map(|name| CertificateName::parse(name).expect("a name"))
             .collect(),
         issuers: issuers.into(),
-        terms: Terms::default(),
+        terms: CertificateTerms::default(),
     })
 }
 

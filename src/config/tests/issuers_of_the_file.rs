@@ -1,6 +1,7 @@
 //! `[[issuers]]`: what it comes to, and how each mistake in it is told.
 
 use super::*;
+use crate::pki::KeyType;
 
 /// The ACME settings of the only issuer.
 fn acme(text: &str) -> Acme {

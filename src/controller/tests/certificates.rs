@@ -349,13 +349,22 @@ fn annotations_are_the_terms_of_the_wish() {
         panic!("{:?}", output.wanted)
     };
     assert_eq!(
-        (one.common_name.as_deref(), two.common_name.as_deref()),
+        (
+            one.terms.common_name.as_deref(),
+            two.terms.common_name.as_deref()
+        ),
         (Some("a.example"), None)
     );
     for wish in [one, two] {
-        assert_eq!((wish.key_type, wish.keep_key), (Some(KeyType::P256), true));
-        assert_eq!(wish.duration, Some(std::time::Duration::from_secs(172_800)));
-        assert_eq!(wish.renew_before, Some(RenewBefore::Percent(25)));
+        assert_eq!(
+            (wish.terms.key_type, wish.terms.keep_key),
+            (Some(KeyType::P256), true)
+        );
+        assert_eq!(
+            wish.terms.duration,
+            Some(std::time::Duration::from_secs(172_800))
+        );
+        assert_eq!(wish.terms.renew_before, Some(RenewBefore::Percent(25)));
         assert_eq!((wish.about.len(), &*wish.namespace), (1, "default"));
         assert!(wish.existing.is_none());
     }
@@ -382,7 +391,7 @@ fn annotations_are_the_terms_of_the_wish() {
         &[("one", &["a.example"])],
     )));
     let output = index.compile();
-    assert_eq!(wanted(&output)[0].common_name, None);
+    assert_eq!(wanted(&output)[0].terms.common_name, None);
     assert_eq!(reasons(&output), [("web".to_owned(), "InvalidAnnotation")]);
 }
 

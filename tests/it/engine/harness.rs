@@ -16,8 +16,9 @@ use gatelet::{
         issuer::{AcmeIssuer, Issuer, IssuerKind},
         notice::{Notice, NoticeReason},
         report::Report,
-        spec::{CertificateSpec, Name, Terms},
+        spec::CertificateSpec,
     },
+    pki::{CertificateName, CertificateTerms},
     store::{Memory, Store},
     tls::LocalCa,
     util::clock::{Reading, unix},
@@ -396,15 +397,15 @@ pub fn issuer(name: &str, ca: &ChaosCa, change: impl FnOnce(&mut AcmeIssuer)) ->
 /// A wish; its id is that of its first name.
 pub fn want(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<CertificateSpec> {
     let id = format!("default/{}", names[0]);
-    let mut names: Vec<Name> = names
+    let mut names: Vec<CertificateName> = names
         .iter()
-        .map(|name| Name::parse(name).unwrap())
+        .map(|name| CertificateName::parse(name).unwrap())
         .collect();
     names.sort();
     Arc::new(CertificateSpec {
         id: id.into(),
         names: names.into(),
         issuers: issuers.into(),
-        terms: Terms::default(),
+        terms: CertificateTerms::default(),
     })
 }

@@ -8,6 +8,7 @@ use http::{HeaderValue, Uri};
 use ipnet::IpNet;
 
 use super::{HttpError, target::Origin};
+use crate::util::percent;
 
 /// Which servers are reached through which proxy. The default is none.
 #[derive(Clone, Debug, Default)]
@@ -107,9 +108,9 @@ impl Server {
             None => None,
             Some((user, _)) => {
                 let user = if user.contains(':') {
-                    unescaped(user)
+                    percent::decode(user)
                 } else {
-                    unescaped(&format!("{user}:"))
+                    percent::decode(&format!("{user}:"))
                 };
                 let mut value =
                     HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(user))).ok()?;
@@ -162,27 +163,4 @@ impl Not {
             }
         }
     }
-}
-
-/// Percent-encoding undone (RFC 3986 section 2.1); what is not well formed stays as it is.
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let byte = match after {
-            [high, low, ..] if *first == b'%' => {
-                hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low)
-            }
-            _ => None,
-        };
-        out.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    out
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
 }
