@@ -48,6 +48,7 @@ use crate::{
     util::{
         clock::{Clock, Reading},
         sync::lock,
+        time::UnixSeconds,
     },
 };
 
@@ -223,7 +224,7 @@ impl Engine {
             .retain(|id, _| served.certificates.contains_key(id));
         Ok(Self {
             board: ChallengeResponder::new(parts.challenges.clone()),
-            clock: Arc::new(Mutex::new(Clock::new(floor, reading))),
+            clock: Arc::new(Mutex::new(Clock::new(UnixSeconds(floor), reading))),
             by_floor: Arc::default(),
             state: Mutex::new(state),
             revoking: Mutex::default(),
@@ -345,7 +346,7 @@ impl Engine {
         let reading = self.reading();
         let mut clock = self.clock();
         clock.observe(reading);
-        clock.now(reading)
+        clock.now(reading).map(|time| time.0)
     }
 
     pub(super) fn now_or_failure(&self) -> Result<i64, Failure> {
@@ -366,7 +367,7 @@ impl Engine {
     pub(super) fn witness(&self, date: Option<i64>) {
         if let Some(date) = date {
             let reading = self.reading();
-            self.clock().witness(date, reading);
+            self.clock().witness(UnixSeconds(date), reading);
         }
     }
 
@@ -378,7 +379,7 @@ impl Engine {
             return batch;
         }
         // What the wall clock says may be wrong, and would be believed for ever.
-        let floor = self.clock().floor();
+        let floor = self.clock().floor().0;
         let known = record::all::<Floor>(&*self.parts.store)
             .ok()
             .and_then(|floors| Some(floors.first()?.1.floor));
@@ -526,7 +527,8 @@ impl Engine {
         }
         batch = self.without_job(batch, want);
         if !held.directory.is_empty() {
-            self.clock().raise_floor(held.not_before.min(now));
+            self.clock()
+                .raise_floor(UnixSeconds(held.not_before.min(now)));
         }
         self.commit(batch).await?;
         let message = format!(
@@ -585,7 +587,7 @@ impl Engine {
                 }
             };
             let seconds = clock.now(reading).unwrap_or_else(guess);
-            UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+            UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds.0).unwrap_or(0)))
         };
         let wrong = |error: &dyn fmt::Display| Failure::new(Class::Config, error.to_string());
         let proxy = Proxy::from_environment().map_err(|error| wrong(&error))?;

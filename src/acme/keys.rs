@@ -109,12 +109,12 @@ pub(super) fn check(
             wanted.join(", ")
         )));
     }
-    if certificate.not_after() <= now {
+    if certificate.not_after().0 <= now {
         return Err(wrong("it has expired".to_owned()));
     }
     // CAs begin an hour ago, for clients whose clocks are slow; a day ahead is no slow clock of
     // ours.
-    if certificate.not_before() > now + 86_400 {
+    if certificate.not_before().0 > now + 86_400 {
         return Err(wrong("it is not valid yet".to_owned()));
     }
     let issuers = CertificateDer::pem_slice_iter(chain.as_bytes())

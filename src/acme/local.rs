@@ -11,6 +11,7 @@ use super::{
     record::StoredCertificate,
     spec::CertificateSpec,
 };
+use crate::util::time::UnixSeconds;
 
 /// How long they live where nobody says.
 const LIFE: Duration = Duration::from_secs(397 * 86_400);
@@ -24,13 +25,15 @@ impl Engine {
         want: &CertificateSpec,
         issuer: &Issuer,
     ) -> Result<(), Failure> {
-        let now = self.clock().guess(self.reading());
+        let now = self.clock().guess(self.reading()).0;
         let begin = now - i64::try_from(EARLIER.as_secs()).unwrap_or(0);
         let life = want.terms.duration.unwrap_or(LIFE);
         let names: Vec<String> = want.names.iter().map(ToString::to_string).collect();
         let (chain, key) = match &issuer.kind {
             IssuerKind::LocalCa => {
-                let issued = self.local_ca().issue_for(&names, begin, life + EARLIER);
+                let issued = self
+                    .local_ca()
+                    .issue_for(&names, UnixSeconds(begin), life + EARLIER);
                 let issued =
                     issued.map_err(|error| Failure::new(Class::Config, error.to_string()))?;
                 (issued.chain_pem, issued.key_pem)
@@ -54,8 +57,8 @@ impl Engine {
             names,
             issuer: issuer.name.to_string(),
             directory: String::new(),
-            not_before: certificate.not_before(),
-            not_after: certificate.not_after(),
+            not_before: certificate.not_before().0,
+            not_after: certificate.not_after().0,
             stored: now,
             print: want.fingerprint(issuer),
             ari: String::new(),

@@ -164,13 +164,13 @@ impl Engine {
         chain: &str,
         key: &str,
     ) -> bool {
-        let now = self.clock().guess(self.reading());
+        let now = self.clock().guess(self.reading()).0;
         let Ok(certificate) = keys::check(want, chain, key, now) else {
             return false;
         };
         if self
             .held(&want.id)
-            .is_some_and(|held| held.not_before >= certificate.not_before())
+            .is_some_and(|held| held.not_before >= certificate.not_before().0)
         {
             return false;
         }
@@ -193,8 +193,8 @@ impl Engine {
             names: want.names.iter().map(ToString::to_string).collect(),
             issuer: issuer.name.to_string(),
             directory,
-            not_before: certificate.not_before(),
-            not_after: certificate.not_after(),
+            not_before: certificate.not_before().0,
+            not_after: certificate.not_after().0,
             stored: now,
             print: want.fingerprint(issuer),
             ari: ari.unwrap_or_default(),

@@ -13,7 +13,7 @@ use super::{
     plan::{Plan, Step},
     spec::CertificateSpec,
 };
-use crate::util::clock::Trust;
+use crate::util::{clock::Trust, time::UnixSeconds};
 
 /// One certificate.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -184,9 +184,7 @@ impl Engine {
 
 /// RFC 3339 of seconds since 1970.
 pub(super) fn rfc3339(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds)
-        .map(|at| at.to_string())
-        .unwrap_or_default()
+    UnixSeconds(seconds).to_string()
 }
 
 fn problem(trouble: &FailureState) -> ProblemReport {

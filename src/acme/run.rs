@@ -254,7 +254,7 @@ impl Engine {
 
     /// Notes a failed attempt, and what has to be forgotten with it.
     async fn attempt_failed(&self, want: &CertificateSpec, issuer: &Issuer, failure: &Failure) {
-        let now = self.clock().guess(self.reading());
+        let now = self.clock().guess(self.reading()).0;
         let print = want.attempt_fingerprint(issuer);
         let account = issuer.account_id().unwrap_or_default();
         if failure.class == Class::Changed {

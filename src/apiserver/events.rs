@@ -6,7 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Api;
-use crate::objects::{Kind, Op, Proposal, Revision};
+use crate::{
+    objects::{Kind, Op, Proposal, Revision},
+    util::time::UnixSeconds,
+};
 
 /// How long an Event is kept, as the real server's `--event-ttl`.
 const KEPT: Duration = Duration::from_secs(3600);
@@ -63,15 +66,13 @@ impl Api {
     /// Removes Events some time after they were last seen. Runs as long as the server does.
     pub(crate) async fn expire_events(&self) {
         loop {
-            let kept = i64::try_from(KEPT.as_secs()).unwrap_or(i64::MAX);
-            self.remove_events_before(jiff::Timestamp::now().as_second().saturating_sub(kept))
-                .await;
+            self.remove_events_before(UnixSeconds::now() - KEPT).await;
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// Removes the Events that were last seen before this Unix time.
-    pub(crate) async fn remove_events_before(&self, time: i64) {
+    /// Removes the Events that were last seen before this moment.
+    pub(crate) async fn remove_events_before(&self, time: UnixSeconds) {
         for event in self.view.list(Kind::Event, None).items {
             let body: Value = serde_json::from_slice(&event.body).unwrap_or_default();
             if last_seen(&body).is_none_or(|seen| seen >= time) {
@@ -89,8 +90,8 @@ impl Api {
     }
 }
 
-/// When the Event was last seen or made, as Unix time.
-fn last_seen(event: &Value) -> Option<i64> {
+/// When the Event was last seen or made.
+fn last_seen(event: &Value) -> Option<UnixSeconds> {
     let times = [
         "/metadata/creationTimestamp",
         "/lastTimestamp",
@@ -100,7 +101,5 @@ fn last_seen(event: &Value) -> Option<i64> {
     let times = times
         .into_iter()
         .filter_map(|pointer| event.pointer(pointer)?.as_str());
-    times
-        .filter_map(|time| Some(time.parse::<jiff::Timestamp>().ok()?.as_second()))
-        .max()
+    times.filter_map(|time| time.parse().ok()).max()
 }

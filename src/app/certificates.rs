@@ -25,7 +25,11 @@ use crate::{
     pki::CertificateName,
     store::{Store, StoreError},
     tls::{Challenges, LocalCa},
-    util::{clock::Reading, sync::lock},
+    util::{
+        clock::{RELEASED, Reading},
+        sync::lock,
+        time::UnixSeconds,
+    },
 };
 
 /// What the engine may have to say before somebody listens.
@@ -287,9 +291,8 @@ pub(crate) fn parts(
 /// The time for the verification of servers' certificates.
 pub(crate) fn time() -> Clock {
     Arc::new(|| {
-        let now = crate::util::clock::unix(std::time::SystemTime::now())
-            .max(crate::util::clock::RELEASED);
-        UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or(0)))
+        let now = UnixSeconds::now().max(RELEASED);
+        UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.0).unwrap_or(0)))
     })
 }
 

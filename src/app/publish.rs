@@ -139,8 +139,7 @@ impl Publisher {
     /// Completes the report on a host with what is served for it, and counts it.
     fn describe(&self, report: &mut CertificateReport, certificate: &Certificate) {
         report.issuer = certificate.issuer().to_owned();
-        let end = jiff::Timestamp::from_second(certificate.not_after());
-        report.not_after = end.map(|at| at.to_string()).unwrap_or_default();
+        report.not_after = certificate.not_after().to_string();
         let labels = vec![
             ("host".to_owned(), report.host.clone()),
             ("secret".to_owned(), report.source.clone()),
@@ -148,7 +147,7 @@ impl Publisher {
         self.metrics
             .certificates
             .get_or_create(&labels)
-            .set(certificate.not_after());
+            .set(certificate.not_after().0);
     }
 
     fn findings(&self, findings: &[Finding]) {

@@ -12,7 +12,7 @@ use x509_parser::{
 };
 
 use super::pem::{self, Found, KeyKind};
-use crate::routing::HostPattern;
+use crate::{routing::HostPattern, util::time::UnixSeconds};
 
 /// Chains longer than this are refused: the web's have three.
 const MAX_CHAIN: usize = 16;
@@ -22,14 +22,14 @@ const MAX_CHAIN: usize = 16;
 pub struct Certificate {
     certified: Arc<CertifiedKey>,
     names: Box<[Box<str>]>,
-    not_before: i64,
-    not_after: i64,
+    not_before: UnixSeconds,
+    not_after: UnixSeconds,
     issuer: Box<str>,
     self_signed: bool,
     serial: Box<str>,
 }
 
-/// What is wrong with a certificate or its key. Never shows key material.
+/// A problem of a certificate or its key. Never shows key material.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
     /// `tls.crt` has no certificate.
@@ -46,7 +46,8 @@ pub enum CertificateError {
     TooLong,
     /// The certificate allows only a kind of signature that rustls does not make with it.
     #[error(
-        "the first certificate in tls.crt is for signatures by RSASSA-PSS only, which are not supported"
+        "the first certificate in tls.crt is for signatures by RSASSA-PSS only, \
+         which are not supported"
     )]
     PssOnly,
     /// `tls.key` has no private key.
@@ -64,7 +65,8 @@ pub enum CertificateError {
     BadKey,
     /// A kind of key that cannot be used.
     #[error(
-        "tls.key is {0}, which is not supported: use ECDSA on P-256 or P-384, Ed25519, or RSA of 2048 to 8192 bits"
+        "tls.key is {0}, which is not supported: \
+         use ECDSA on P-256 or P-384, Ed25519, or RSA of 2048 to 8192 bits"
     )]
     UnsupportedKey(KeyKind),
     /// A key of a supported kind that is invalid.
@@ -72,7 +74,8 @@ pub enum CertificateError {
     InvalidKey,
     /// The key is that of another certificate of the chain.
     #[error(
-        "tls.key is the key of certificate {0} in tls.crt: the certificate of the host has to be the first"
+        "tls.key is the key of certificate {0} in tls.crt: \
+         the certificate of the host has to be the first"
     )]
     WrongOrder(usize),
     /// The key is not the certificate's.
@@ -104,8 +107,8 @@ impl Certificate {
             let validity = parsed.validity();
             (
                 names(&parsed),
-                validity.not_before.timestamp(),
-                validity.not_after.timestamp(),
+                UnixSeconds(validity.not_before.timestamp()),
+                UnixSeconds(validity.not_after.timestamp()),
                 parsed.issuer().to_string().into(),
                 parsed.issuer() == parsed.subject(),
                 parsed.raw_serial_as_string().into(),
@@ -133,7 +136,7 @@ impl Certificate {
         })
     }
 
-    /// What rustls serves.
+    /// Returns the form that rustls serves.
     pub fn certified(&self) -> &Arc<CertifiedKey> {
         &self.certified
     }
@@ -144,12 +147,12 @@ impl Certificate {
     }
 
     /// Begin of validity, seconds since 1970.
-    pub fn not_before(&self) -> i64 {
+    pub fn not_before(&self) -> UnixSeconds {
         self.not_before
     }
 
     /// End of validity, seconds since 1970.
-    pub fn not_after(&self) -> i64 {
+    pub fn not_after(&self) -> UnixSeconds {
         self.not_after
     }
 
@@ -158,7 +161,7 @@ impl Certificate {
         &self.issuer
     }
 
-    /// Whether it names itself as its issuer: no CA vouches for it.
+    /// Reports whether it names itself as its issuer.
     pub fn is_self_signed(&self) -> bool {
         self.self_signed
     }
@@ -168,8 +171,7 @@ impl Certificate {
         &self.serial
     }
 
-    /// Whether a client that asks for what the pattern stands for accepts its names (RFC 6125
-    /// section 6.4.3).
+    /// Reports whether its names are valid for every host of the pattern (RFC 6125 section 6.4.3).
     pub fn covers(&self, pattern: &HostPattern) -> bool {
         match pattern {
             HostPattern::Any => true,

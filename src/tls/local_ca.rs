@@ -1,5 +1,5 @@
 //! The local CA: HTTPS always answers, also for hosts that have no certificate yet. One key serves
-//! all leaves, and a leaf is signed when it is first asked for, so hosts that nobody visits cost
+//! all leaves, and a leaf is signed at the first handshake for it, so hosts without clients cost
 //! nothing.
 
 use std::{
@@ -21,14 +21,14 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::distinguished;
-use crate::util::sync::lock;
+use crate::util::{sync::lock, time::UnixSeconds};
 
 /// Validity begins here: a board without a clock boots in the past.
 const NOT_BEFORE: (i32, u8, u8) = (2020, 1, 1);
 /// Leaves live at most this long: what clients accept (398 days from 2020 on, from private CAs too
 /// on some).
 const LEAF_LIFE: Duration = Duration::from_secs(397 * 86_400);
-/// A leaf with less life than this left is signed anew.
+/// A leaf with less life than this left is replaced.
 const LEAF_RENEW: Duration = Duration::from_secs(30 * 86_400);
 /// Leaves kept; beyond it all are forgotten and signed again when asked for.
 const KEPT: usize = 1024;
@@ -61,7 +61,7 @@ pub struct Issued {
 pub struct LocalCaError(#[from] rcgen::Error);
 
 impl LocalCa {
-    /// A new CA, with its name made of `name`.
+    /// Generates a CA whose subject is `name`.
     pub fn generate(name: &str) -> Result<Self, LocalCaError> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
@@ -101,22 +101,22 @@ impl LocalCa {
         })
     }
 
-    /// The CA's name as [`Certificate::issuer`](super::Certificate::issuer) has it.
+    /// Returns the CA's name as [`Certificate::issuer`](super::Certificate::issuer) has it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The root certificate, for people to trust.
+    /// Returns the root certificate, for people to trust.
     pub fn root_pem(&self) -> &str {
         &self.root_pem
     }
 
-    /// The CA's key, for the store only.
+    /// Returns the CA's key, for the store only.
     pub fn key_pem(&self) -> &str {
         &self.key_pem
     }
 
-    /// A certificate for a server of these names and addresses.
+    /// Issues a certificate for a server of these names and addresses.
     pub fn issue_server(
         &self,
         names: &[&str],
@@ -136,24 +136,24 @@ impl LocalCa {
         self.issue(params)
     }
 
-    /// A certificate for servers of these names, wildcards and addresses, valid for `life` from
-    /// `not_before` (seconds since 1970) on.
+    /// Issues a certificate for servers of these names, wildcards and addresses, valid for `life`
+    /// from `not_before` on.
     pub fn issue_for(
         &self,
         names: &[String],
-        not_before: i64,
+        not_before: UnixSeconds,
         life: Duration,
     ) -> Result<Issued, LocalCaError> {
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = distinguished(names.first().map_or(FALLBACK, String::as_str));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let begin = UNIX_EPOCH + Duration::from_secs(u64::try_from(not_before).unwrap_or(0));
+        let begin = UNIX_EPOCH + Duration::from_secs(u64::try_from(not_before.0).unwrap_or(0));
         (params.not_before, params.not_after) = (begin.into(), (begin + life).into());
         self.sign(&params)
     }
 
-    /// A client certificate: `user` is the common name, `group` the organisation, as Kubernetes
-    /// reads them.
+    /// Issues a client certificate: `user` is the common name, `group` the organisation, as
+    /// Kubernetes reads them.
     pub fn issue_client(&self, user: &str, group: &str) -> Result<Issued, LocalCaError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = distinguished(user);
@@ -164,7 +164,7 @@ impl LocalCa {
         self.issue(params)
     }
 
-    /// The certificate for a host that has no other, signed when first asked for.
+    /// Returns the certificate for a host that has no other; signs it at the first call.
     pub fn for_host(&self, host: &str) -> Option<Arc<CertifiedKey>> {
         let now = SystemTime::now();
         let mut leaves = lock(&self.leaves);
@@ -175,11 +175,13 @@ impl LocalCa {
         {
             return Some(leaf.clone());
         }
+
         let until = now.max(UNIX_EPOCH + Duration::from_secs(1_577_836_800)) + LEAF_LIFE;
         let leaf = self
             .leaf(host, until)
             .inspect_err(|error| tracing::warn!(host, %error, "no local certificate"))
             .ok()?;
+
         if leaves.len() >= KEPT {
             leaves.clear();
         }
@@ -187,7 +189,7 @@ impl LocalCa {
         Some(leaf)
     }
 
-    /// The certificate for clients that name no host.
+    /// Returns the certificate for clients that name no host.
     pub fn fallback(&self) -> Option<Arc<CertifiedKey>> {
         self.for_host(FALLBACK)
     }
@@ -201,6 +203,7 @@ impl LocalCa {
         let begin = rcgen::date_time_ymd(NOT_BEFORE.0, NOT_BEFORE.1, NOT_BEFORE.2);
         params.not_before = begin.max((until - LEAF_LIFE - Duration::from_secs(86_400)).into());
         let signed = params.signed_by(&self.leaf_key, &self.issuer)?;
+
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf_key.serialize_der()));
         let key = super::provider()
             .key_provider

@@ -11,5 +11,6 @@ pub mod percent;
 pub mod port;
 pub mod stamp;
 pub mod sync;
+pub mod time;
 pub mod units;
 pub mod yaml;

@@ -1,18 +1,15 @@
-//! What new Kubernetes objects are stamped with: the time, a uid, a random name suffix.
+//! Metadata of new Kubernetes objects: the time, a uid, a random name suffix.
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::hex;
+use super::{hex, time::UnixSeconds};
 
-/// The wall clock's time as `metadata.creationTimestamp` has it: RFC 3339, whole seconds, UTC.
+/// Returns the wall clock's time for `metadata.creationTimestamp`: RFC 3339, whole seconds, UTC.
 pub fn now() -> String {
-    let second = jiff::Timestamp::now().as_second();
-    jiff::Timestamp::from_second(second)
-        .unwrap_or_default()
-        .to_string()
+    UnixSeconds::now().to_string()
 }
 
-/// A random UUID (RFC 9562 version 4).
+/// Returns a random UUID (RFC 9562 version 4).
 pub fn uid() -> String {
     let mut bytes = random::<16>();
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
@@ -28,8 +25,8 @@ pub fn uid() -> String {
     .join("-")
 }
 
-/// Five characters for `metadata.generateName`, of the alphabet that Kubernetes uses (no vowels, so
-/// no words).
+/// Returns five characters for `metadata.generateName`, of the alphabet that Kubernetes uses (no
+/// vowels, so no words).
 fn name_suffix() -> String {
     const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     random::<5>()
@@ -38,15 +35,15 @@ fn name_suffix() -> String {
         .collect()
 }
 
-/// A name that begins with `metadata.generateName`. A long prefix is cut, so that the name fits
-/// into a label (k8s.io/apiserver/pkg/storage/names).
+/// Returns a name that begins with `metadata.generateName`. Cuts a long prefix, so that the name
+/// fits into a label (k8s.io/apiserver/pkg/storage/names).
 pub fn generate_name(prefix: &str) -> String {
     const LONGEST_PREFIX: usize = 63 - 5;
     let prefix: String = prefix.chars().take(LONGEST_PREFIX).collect();
     format!("{prefix}{}", name_suffix())
 }
 
-/// Random bytes of the operating system.
+/// Returns random bytes of the operating system.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRandom::new()

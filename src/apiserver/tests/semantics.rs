@@ -1,6 +1,7 @@
 //! The verbs, as clients see them.
 
 use super::*;
+use crate::util::time::UnixSeconds;
 
 #[tokio::test]
 async fn an_object_is_made_read_changed_and_deleted() {
@@ -600,12 +601,18 @@ async fn events_are_kept_for_a_while_after_they_were_last_seen() {
         let event = json!({ "metadata": { "name": name }, "involvedObject": about, "lastTimestamp": seen.to_string() });
         assert_eq!(server.post(events, &event).await.code, StatusCode::CREATED);
     }
-    server.api.remove_events_before(now.as_second() - 10).await;
+    server
+        .api
+        .remove_events_before(UnixSeconds(now.as_second() - 10))
+        .await;
     assert_eq!(
         server.get(&format!("{events}/old")).await.code,
         StatusCode::OK
     );
-    server.api.remove_events_before(now.as_second() + 50).await;
+    server
+        .api
+        .remove_events_before(UnixSeconds(now.as_second() + 50))
+        .await;
     assert_eq!(
         server.get(&format!("{events}/old")).await.code,
         StatusCode::NOT_FOUND

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{Problems, list, names, pairs, text};
-use crate::tls::Certificate;
+use crate::{tls::Certificate, util::time::UnixSeconds};
 
 /// Bytes of the data of a Secret or ConfigMap.
 const MAX_DATA: usize = 1 << 20;
@@ -93,7 +93,7 @@ pub(super) fn secret_warnings(object: &Value) -> Vec<String> {
     }
     match Certificate::from_pem(&chain, &key) {
         Err(error) => vec![format!("tls: {error}")],
-        Ok(certificate) if certificate.not_after() < jiff::Timestamp::now().as_second() => {
+        Ok(certificate) if certificate.not_after() < UnixSeconds::now() => {
             vec!["tls: the certificate has expired".to_owned()]
         }
         Ok(_) => Vec::new(),

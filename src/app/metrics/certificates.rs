@@ -6,7 +6,10 @@ use std::{fmt, sync::Arc};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use super::gauges;
-use crate::acme::{Engine, report::Report};
+use crate::{
+    acme::{Engine, report::Report},
+    util::time::UnixSeconds,
+};
 
 /// Asks the engine at each scrape.
 #[derive(Debug)]
@@ -160,9 +163,8 @@ impl Collector for AsCertManager {
     }
 }
 
-/// Seconds since 1970 of RFC 3339; `None` for what is empty.
+/// Parses RFC 3339 into seconds since 1970; `None` for an empty text.
 fn moment(text: &str) -> Option<i64> {
-    text.parse::<jiff::Timestamp>()
-        .ok()
-        .map(jiff::Timestamp::as_second)
+    let time: UnixSeconds = text.parse().ok()?;
+    Some(time.0)
 }

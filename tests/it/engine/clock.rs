@@ -119,7 +119,7 @@ fn after_a_suspension_in_which_the_monotonic_clock_stood_still_what_became_due_i
     harness.until("a suggestion", || harness.report().suggestion);
     harness.look();
     let next: jiff::Timestamp = harness.report().next.unwrap().parse().unwrap();
-    let wait = u64::try_from(next.as_second() - harness.time.reading().wall).unwrap();
+    let wait = u64::try_from(next.as_second() - harness.time.reading().wall.0).unwrap();
     harness.pass(Duration::from_secs(wait) - DAY * 2);
     assert_eq!(harness.settle(HOUR), End::Live);
     assert_eq!(harness.issued(), 1);

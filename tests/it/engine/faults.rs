@@ -206,7 +206,7 @@ fn what_the_ca_asks_to_wait_is_waited() {
         harness.look();
         let next = harness.report().next.unwrap();
         let next: jiff::Timestamp = next.parse().unwrap();
-        let wait = next.as_second() - harness.time.reading().wall;
+        let wait = next.as_second() - harness.time.reading().wall.0;
         assert!(wait >= at_least - 2, "{what}: {wait}");
         assert_eq!(harness.settle(DAY * 10), End::Live, "{what}");
         harness.assert_good();

@@ -21,7 +21,7 @@ use gatelet::{
     pki::{CertificateName, CertificateTerms},
     store::{Memory, Store},
     tls::LocalCa,
-    util::clock::{Reading, unix},
+    util::{clock::Reading, time::UnixSeconds},
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
@@ -68,7 +68,7 @@ impl Time {
     /// What the engine sees.
     pub fn reading(&self) -> Reading {
         let passed = self.passed.load(Ordering::SeqCst);
-        let wall = unix(std::time::SystemTime::now()) + self.wall.load(Ordering::SeqCst) + passed;
+        let wall = UnixSeconds::now().plus_seconds(self.wall.load(Ordering::SeqCst) + passed);
         let monotonic =
             self.start.elapsed() + Duration::from_secs(u64::try_from(passed).unwrap_or(0));
         Reading { wall, monotonic }
