@@ -48,7 +48,7 @@ impl Tidy {
         (self.changed, self.due) = (0, None);
         let store = self.store.clone();
         tokio::task::spawn_blocking(move || {
-            store.tidy();
+            store.trim_memory();
             memory::give_back();
         });
     }

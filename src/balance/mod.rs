@@ -12,7 +12,7 @@ pub struct EjectPolicy {
     pub first: Duration,
 }
 
-/// What is remembered about an endpoint's failures.
+/// Failures of one endpoint and its ejection.
 #[derive(Clone, Debug, Default)]
 pub struct Outlier {
     in_a_row: u32,
@@ -44,7 +44,7 @@ impl Outlier {
         }
     }
 
-    /// Whether the endpoint is to be passed over now.
+    /// Reports whether the endpoint is ejected at this time.
     pub fn is_ejected(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }
@@ -57,8 +57,8 @@ pub fn round_robin(turn: usize, len: usize, usable: impl Fn(usize) -> bool) -> O
         .find(|index| usable(*index))
 }
 
-/// Of two usable indices picked by `random`, the one with the smaller load; the exact pick falls
-/// back to a scan when few are usable.
+/// Returns the one with the smaller load of two usable indices picked by `random`. Falls back to a
+/// scan when few are usable.
 pub fn least_request(
     random: u64,
     len: usize,

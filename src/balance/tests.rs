@@ -6,7 +6,7 @@ const POLICY: EjectPolicy = EjectPolicy {
 };
 
 #[test]
-fn an_endpoint_is_passed_over_after_failures_in_a_row_and_comes_back() {
+fn failures_in_a_row_eject_an_endpoint_for_a_time() {
     let start = Instant::now();
     let mut outlier = Outlier::default();
     assert!(!outlier.failed(start, POLICY));
@@ -59,7 +59,7 @@ fn round_robin_visits_every_usable_endpoint_equally_often() {
 }
 
 #[test]
-fn least_request_never_picks_an_unusable_endpoint_and_prefers_the_idle_one() {
+fn least_request_prefers_idle_and_skips_unusable_endpoints() {
     let load = [9, 0, 9, 9];
     let mut state = 42_u64;
     let mut idle = 0;
@@ -87,7 +87,7 @@ fn least_request_never_picks_an_unusable_endpoint_and_prefers_the_idle_one() {
 /// as the data plane does: requests go on being answered, no endpoint is forgotten for good, and
 /// the load stays even.
 #[test]
-fn in_a_simulation_the_healthy_endpoints_carry_the_load_and_the_recovered_come_back() {
+fn healthy_endpoints_carry_the_load_of_a_simulation() {
     const ENDPOINTS: usize = 6;
     for seed in 1..=20_u64 {
         let mut state = seed;
@@ -103,7 +103,7 @@ fn in_a_simulation_the_healthy_endpoints_carry_the_load_and_the_recovered_come_b
         let (mut wasted, mut served) = (0_u32, [0_u32; ENDPOINTS]);
         for turn in 0..26_600 {
             now += Duration::from_millis(10);
-            // Then all recover, the longest ejection runs out, and the rest is counted anew.
+            // Then all recover, the longest ejection runs out, and counting starts over.
             match turn {
                 20_000 => broken = [false; ENDPOINTS],
                 26_000 => served = [0; ENDPOINTS],

@@ -1,4 +1,4 @@
-//! How many client connections there are, in all and per client address, over all cores.
+//! Counts client connections, in all and per client address, over all cores.
 
 use std::{
     collections::HashMap,

@@ -23,7 +23,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// How many objects it brings or takes away.
+    /// Returns the number of objects that it adds or removes.
     pub fn objects(&self) -> usize {
         match self {
             Self::Apply(_) | Self::Delete(_) => 1,

@@ -175,8 +175,14 @@ mod tests {
     fn undecodable_objects_name_the_field() {
         let path = |port: &str| {
             format!(
-                r#""spec": {{"tls": [{{"hosts": ["a,b", "\"}}]"]}}], "rules": [{{"host": "x"}}, {{"http": {{"paths": [
-                {{"path": "/"}}, {{"backend": {{"service": {{"name": "web", "port": {{"number": {port}}}}}}}}}]}}}}]}}"#
+                r#""spec": {{
+                "tls": [{{"hosts": ["a,b", "\"}}]"]}}],
+                "rules": [{{"host": "x"}}, {{"http": {{"paths": [
+                    {{"path": "/"}},
+                    {{"backend": {{"service": {{
+                        "name": "web", "port": {{"number": {port}}}
+                    }}}}}}
+                ]}}}}]}}"#
             )
         };
         let port = "spec.rules[1].http.paths[1].backend.service.port.number";

@@ -107,7 +107,7 @@ impl Kind {
         }
     }
 
-    /// Whether objects of this kind live in a namespace.
+    /// Reports whether objects of this kind live in a namespace.
     pub fn namespaced(self) -> bool {
         !matches!(self, Self::Namespace | Self::IngressClass | Self::Node)
     }

@@ -87,7 +87,7 @@ pub struct ObjectError {
     pub name: Box<str>,
     /// The field (`spec.rules[0].host`); empty for the whole object.
     pub field: Box<str>,
-    /// What is wrong there.
+    /// The problem with the field, for people.
     pub why: Box<str>,
 }
 
@@ -153,7 +153,7 @@ impl RawObject {
         })
     }
 
-    /// Whether it is a ConfigMap that describes an issuer of certificates.
+    /// Reports whether it is a ConfigMap that describes an issuer of certificates.
     pub fn is_issuer(&self) -> bool {
         self.key.kind == Kind::ConfigMap
             && self

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Key, Kind};
 
-/// Label of the Secrets that are ours to write. Without it a Secret is somebody else's.
+/// Label of the Secrets that are ours to write. Gatelet never writes a Secret without it.
 pub const MANAGED: &str = "gatelet.dev/managed";
 /// Annotation with the name of the issuer, as cert-manager writes it.
 pub const ISSUER_NAME: &str = "cert-manager.io/issuer-name";
@@ -48,7 +48,7 @@ impl SecretPatch {
         }
     }
 
-    /// What has to be in the object: the whole of a new one, or a merge patch for one that is ours.
+    /// Returns the body of a new Secret, which is also the merge patch for one that is ours.
     pub fn body(&self) -> Value {
         let (addresses, names): (Vec<&str>, Vec<&str>) = self
             .hosts

@@ -177,7 +177,7 @@ pub struct ServiceSpec {
     /// `externalName`
     #[serde(deserialize_with = "nullable")]
     pub external_name: Box<str>,
-    /// Whether `selector` has any label.
+    /// True if `selector` has a label.
     #[serde(rename = "selector", deserialize_with = "is_filled")]
     pub selects: bool,
     /// `ports`

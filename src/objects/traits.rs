@@ -12,7 +12,8 @@ use super::{Key, Kind, RawObject, Write};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Revision(pub u64);
 
-/// What a write expects and does. The state machine alone decides whether the expectation holds.
+/// The expectation and the effect of a write. The state machine alone decides whether the
+/// expectation holds.
 #[derive(Clone, Debug)]
 pub enum Op {
     /// The object must not exist.
@@ -37,11 +38,11 @@ pub enum Op {
 pub struct Proposal {
     /// The object.
     pub key: Key,
-    /// What to do.
+    /// The write itself.
     pub op: Op,
 }
 
-/// The answer to an accepted write.
+/// The result of an accepted write.
 #[derive(Clone, Debug)]
 pub struct Committed {
     /// The revision at which it happened.
@@ -50,7 +51,7 @@ pub struct Committed {
     pub object: Arc<RawObject>,
 }
 
-/// Why a write was not accepted.
+/// The reason why a write was refused.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ProposeError {
     /// [`Op::Create`] of an object that exists.
@@ -64,9 +65,9 @@ pub enum ProposeError {
     Conflict {
         /// The object.
         key: Key,
-        /// What was expected.
+        /// The revision that the write expected.
         expected: Revision,
-        /// What it is at.
+        /// Its revision.
         at: Revision,
     },
     /// The object is not an object, or not the one that its key says.
@@ -80,9 +81,9 @@ pub enum ProposeError {
 /// A boxed future, so that the traits can be used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Writing: one object at a time, durable before the answer.
+/// Write access: one object at a time, durable when the future resolves.
 pub trait Propose: Send + Sync + 'static {
-    /// Makes the write, or says why not.
+    /// Makes the write.
     fn propose(&self, proposal: Proposal) -> BoxFuture<'_, Result<Committed, ProposeError>>;
 }
 
@@ -106,7 +107,7 @@ pub struct Change {
     /// The object before the change; `None` when it was made. Lets a watch with selectors tell what
     /// left its view.
     pub previous: Option<Arc<RawObject>>,
-    /// Whether the object is gone.
+    /// True if the change deleted the object.
     pub deleted: bool,
 }
 
@@ -121,7 +122,7 @@ pub trait Watcher: Send + Sync {
     fn next(&mut self) -> BoxFuture<'_, Result<Change, Expired>>;
 }
 
-/// Reading.
+/// Read access.
 pub trait View: Send + Sync + 'static {
     /// One object.
     fn get(&self, key: &Key) -> Option<Arc<RawObject>>;

@@ -1,4 +1,4 @@
-//! What stands behind a route: a backend and the cell that holds its endpoints.
+//! The target of a route: a backend and the cell that holds its endpoints.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -22,7 +22,7 @@ impl fmt::Display for BackendId {
     }
 }
 
-/// What is spoken to the endpoints.
+/// The protocol of the connections to endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// HTTP/1.1 in the clear (also WebSocket).
@@ -36,7 +36,7 @@ pub enum Protocol {
     H2,
 }
 
-/// As operators read it, and tools: these words stay.
+/// Operators and tools read these words: they are part of the interface.
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -51,7 +51,7 @@ impl fmt::Display for Protocol {
 /// One address that may be chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// Where to connect to.
+    /// The address to connect to.
     pub addr: SocketAddr,
 }
 
@@ -78,13 +78,13 @@ pub enum EndpointSet {
 pub struct Backend {
     /// Stable identity.
     pub id: BackendId,
-    /// What is spoken to it.
+    /// Protocol of its endpoints.
     pub protocol: Protocol,
     endpoints: ArcSwap<EndpointSet>,
 }
 
 impl Backend {
-    /// A backend without endpoints.
+    /// Returns a backend without endpoints.
     pub fn new(id: BackendId, protocol: Protocol) -> Self {
         Self {
             id,
@@ -93,7 +93,7 @@ impl Backend {
         }
     }
 
-    /// The endpoints now. One atomic load.
+    /// Returns the current endpoints. One atomic load.
     pub fn endpoints(&self) -> arc_swap::Guard<Arc<EndpointSet>> {
         self.endpoints.load()
     }

@@ -22,7 +22,7 @@ pub enum HostPattern {
     Exact(Host),
     /// `*.suffix`: exactly one more label in front of the suffix, which is kept here without `*.`.
     Wildcard(Host),
-    /// Every host that no other pattern takes.
+    /// Every host that no other pattern matches.
     Any,
 }
 
@@ -35,10 +35,10 @@ pub struct Authority<'a> {
     pub port: Option<u16>,
 }
 
-/// Why a host is not one.
+/// The reason why a host is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// Nothing there.
+    /// No characters.
     #[error("the host is empty")]
     Empty,
     /// Over 253 characters, or a label over 63.
@@ -64,12 +64,12 @@ impl Host {
         canonical(text.as_bytes()).map(|host| Self(host.into()))
     }
 
-    /// The canonical text.
+    /// Returns the canonical text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The address, if the host is one.
+    /// Returns the address, if the host is one.
     pub fn ip(&self) -> Option<IpAddr> {
         self.0
             .trim_start_matches('[')
@@ -112,7 +112,7 @@ impl HostPattern {
         }
     }
 
-    /// Whether the pattern takes a canonical host.
+    /// Reports whether the pattern matches a canonical host.
     pub fn matches(&self, host: &str) -> bool {
         match self {
             Self::Exact(exact) => exact.as_str() == host,
@@ -162,7 +162,7 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// What is left of a host behind its first label; `None` for a single label.
+/// Returns the part of a host behind its first label; `None` for a single label.
 pub(super) fn wildcard_suffix(host: &str) -> Option<&str> {
     host.split_once('.')
         .filter(|(label, _)| !label.is_empty())
@@ -187,7 +187,7 @@ fn canonical(host: &[u8]) -> Result<Cow<'_, str>, HostError> {
     if host.len() > MAX_HOST {
         return Err(HostError::TooLong);
     }
-    // Only ASCII passes below, so this cannot refuse what they would take.
+    // The loop below accepts only ASCII, so this refuses nothing that it would accept.
     let text = std::str::from_utf8(host).map_err(|_not_ascii| HostError::Character)?;
     if let Some(literal) = text.strip_prefix('[') {
         let address: Ipv6Addr = literal

@@ -4,7 +4,7 @@ use std::{borrow::Cow, cmp::Reverse};
 
 use crate::util::percent;
 
-/// How a rule matches the normalised path of a request.
+/// The condition of a rule on the normalised path of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PathMatch {
     /// The whole path, case-sensitive (`pathType: Exact`).
@@ -29,11 +29,11 @@ pub struct Closed {
     pub text: Box<str>,
     /// The literal prefix of every path that it matches.
     pub prefix: Box<str>,
-    /// Whether the prefix ends where an element of the path ends (`/foo(/|$)`).
+    /// True if the prefix ends at the end of an element of the path (`/foo(/|$)`).
     pub elements: bool,
 }
 
-/// Why a request path is refused (400).
+/// The reason why a request path is refused (400).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// It does not begin with a slash.
@@ -53,7 +53,7 @@ pub enum PathError {
 // === PathMatch ===
 
 impl PathMatch {
-    /// Whether the match takes a normalised path.
+    /// Reports whether it matches a normalised path.
     pub fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => **exact == *path,
@@ -70,7 +70,7 @@ impl PathMatch {
         }
     }
 
-    /// The path as the rule has it.
+    /// Returns the path as it stands in the rule.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Exact(path) | Self::Prefix(path) | Self::Below(path) | Self::Start(path) => path,
@@ -78,7 +78,7 @@ impl PathMatch {
         }
     }
 
-    /// The name of the match in Ingress v1 (`pathType`).
+    /// Returns the name of the match in Ingress v1 (`pathType`).
     pub fn path_type(&self) -> &'static str {
         match self {
             Self::Exact(_) => "Exact",
@@ -88,8 +88,9 @@ impl PathMatch {
         }
     }
 
-    /// Order of precedence: Exact first, then longer before shorter, then the match that takes
-    /// fewer paths. Every path begins with `/`, so ImplementationSpecific `/` equals Prefix `/`.
+    /// Returns the order of precedence: Exact first, then longer before shorter, then the match
+    /// that takes fewer paths. Every path begins with `/`, so ImplementationSpecific `/` equals
+    /// Prefix `/`.
     pub(super) fn precedence(&self) -> (u8, Reverse<usize>, u8) {
         let length = Reverse(self.comparable().len());
         match self {
@@ -102,7 +103,7 @@ impl PathMatch {
         }
     }
 
-    /// The part of the path that decides a tie: `/foo/` and `/foo` are the same Prefix.
+    /// Returns the part of the path that decides a tie: `/foo/` and `/foo` are the same Prefix.
     pub(super) fn comparable(&self) -> &str {
         match self {
             Self::Prefix(path) | Self::Below(path) => path.trim_end_matches('/'),
@@ -142,11 +143,13 @@ pub fn normalize(path: &str) -> Result<Cow<'_, str>, PathError> {
     if !path.starts_with('/') {
         return Err(PathError::Relative);
     }
+
     let bytes = path.as_bytes();
     let suspicious = bytes.iter().any(|b| matches!(b, b'%' | 0)) || path.contains("/.");
     if !suspicious {
         return Ok(Cow::Borrowed(path));
     }
+
     let decoded = decode_unreserved(bytes)?;
     remove_dot_segments(&decoded).map(Cow::Owned)
 }
@@ -170,6 +173,7 @@ fn decode_unreserved(bytes: &[u8]) -> Result<String, PathError> {
             _ => out.push(byte),
         }
     }
+
     // Only whole ASCII escapes were replaced by ASCII, so what was UTF-8 still is.
     String::from_utf8(out).map_err(|_cannot_be| PathError::Encoding)
 }
@@ -191,6 +195,7 @@ fn remove_dot_segments(path: &str) -> Result<String, PathError> {
             other => kept.push(other),
         }
     }
+
     let mut out = String::with_capacity(path.len());
     for segment in &kept {
         out.push('/');

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::Backend;
 
-/// Where a rule came from, to be shown in `explain`, logs and metrics.
+/// The object and field of a rule, shown in `explain`, logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin {
     /// Namespace of the object.
@@ -18,7 +18,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Whether another rule came from the same object.
+    /// Reports whether both rules came from the same object.
     pub fn is_of_same_object(&self, other: &Self) -> bool {
         (&self.namespace, &self.name) == (&other.namespace, &other.name)
     }
@@ -42,7 +42,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The reason in the answer, and wherever else it is told.
+    /// The reason in the response, in `explain` and in the access log.
     pub fn reason(self) -> &'static str {
         match self {
             Self::UnknownService => "the service of this route does not exist",
@@ -61,7 +61,7 @@ impl Refusal {
     }
 }
 
-/// What happens to a request that matched.
+/// The treatment of a request that matched.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Send it to an endpoint of this backend.
@@ -96,7 +96,7 @@ pub enum Filter {
 pub struct Route {
     /// The rule it came from.
     pub origin: Origin,
-    /// What to do.
+    /// The treatment of its requests.
     pub action: Action,
     /// Steps before that, in order. Most routes share one list.
     pub filters: Arc<[Filter]>,

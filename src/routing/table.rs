@@ -21,7 +21,7 @@ const SHARDS: usize = 256;
 pub struct HostRoutes {
     pattern: HostPattern,
     rules: Box<[(PathMatch, Arc<Route>)]>,
-    /// How many of `rules`, at the front, are [`PathMatch::Exact`], sorted by path.
+    /// Number of `rules` at the front that are [`PathMatch::Exact`], sorted by path.
     exact: usize,
     fallback: Option<Arc<Route>>,
     tls: bool,
@@ -38,12 +38,12 @@ pub struct RoutingTable {
     default: Option<Arc<Route>>,
 }
 
-/// What takes a request.
+/// The rule that matches a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {
     /// The rule.
     pub route: &'a Arc<Route>,
-    /// Whether the host has TLS, whichever rule it is.
+    /// True if the host has TLS, whichever rule matched.
     pub tls: bool,
 }
 
@@ -69,9 +69,9 @@ pub struct Candidate<'a> {
     pub path: Option<&'a PathMatch>,
     /// The rule.
     pub route: &'a Arc<Route>,
-    /// Whether it would take the request.
+    /// True if it matches the request.
     pub matches: bool,
-    /// Whether it does: the first that matches.
+    /// True if it is the first that matches.
     pub wins: bool,
 }
 
@@ -123,7 +123,7 @@ impl HostRoutes {
         self.tls = tls;
     }
 
-    /// Whether the host has TLS.
+    /// Reports whether the host has TLS.
     pub fn has_tls(&self) -> bool {
         self.tls
     }
@@ -138,7 +138,7 @@ impl HostRoutes {
         &self.rules
     }
 
-    /// What answers when no path matches.
+    /// Returns the route for requests that no path matches.
     pub fn fallback(&self) -> Option<&Arc<Route>> {
         self.fallback.as_ref()
     }
@@ -281,7 +281,7 @@ impl RoutingTable {
         maps.flat_map(|map| map.values()).chain(&self.any)
     }
 
-    /// What takes the requests that no host pattern takes.
+    /// Returns the route for requests that no host pattern matches.
     pub fn default_route(&self) -> Option<&Arc<Route>> {
         self.default.as_ref()
     }

@@ -1,4 +1,4 @@
-//! The mirror: a plain append-only file with everything that cannot be had again from elsewhere.
+//! The mirror: a plain append-only file with every record that cannot be restored otherwise.
 //! sled can become unopenable by one flipped byte; this file loses the record with the flipped byte
 //! and no other.
 
@@ -16,7 +16,7 @@ use super::{StoreError, from_io};
 const MAGIC: [u8; 4] = *b"gtm1";
 /// Magic, checksum, kind, length of key, length of value.
 const HEAD: usize = 4 + 4 + 1 + 2 + 4;
-/// The file is written anew when it is larger than this and four times what is live in it.
+/// The file is compacted when it is larger than this and than four times its live records.
 const SMALL: u64 = 1024 * 1024;
 
 /// The open file.
@@ -30,7 +30,7 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    /// Opens or makes the mirror and returns what is in it.
+    /// Opens or creates the mirror and returns its records.
     pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<String, Vec<u8>>), StoreError> {
         let mut bytes = Vec::new();
         match File::open(path) {
@@ -64,14 +64,14 @@ impl Mirror {
         ))
     }
 
-    /// What can be read of the mirror where it cannot be written.
+    /// Returns the readable records of a mirror, for a directory that cannot be written.
     pub(super) fn read(path: &Path) -> BTreeMap<String, Vec<u8>> {
         fs::read(path)
             .map(|bytes| read(&bytes).0)
             .unwrap_or_default()
     }
 
-    /// Whether every record was readable. If not, a value in it may be older than the newest.
+    /// Reports whether every record was readable. If not, a value in it may be out of date.
     pub(super) fn is_whole(&self) -> bool {
         self.whole
     }
@@ -93,12 +93,12 @@ impl Mirror {
         written.map_err(|error| from_io(&error))
     }
 
-    /// Whether so much of the file is out of date that it should be written anew.
+    /// Reports whether so much of the file is out of date that it should be compacted.
     pub(super) fn is_stale(&self) -> bool {
         self.size > SMALL && self.size > self.live.saturating_mul(4)
     }
 
-    /// Writes the file anew from what is live.
+    /// Replaces the file with one that holds only the live records.
     pub(super) fn compact(&mut self, live: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
         let mut bytes = Vec::new();
         for (key, value) in live {
@@ -137,7 +137,7 @@ pub(super) fn write(out: &mut Vec<u8>, key: &str, value: Option<&[u8]>) {
     out.extend_from_slice(&rest);
 }
 
-/// Every whole record in order; what is damaged is passed over.
+/// Returns the newest value of every key and skips damaged records; false if there were any.
 pub(super) fn read(bytes: &[u8]) -> (BTreeMap<String, Vec<u8>>, bool) {
     let mut live = BTreeMap::new();
     let mut at = 0;

@@ -24,15 +24,15 @@ pub use memory::Memory;
 pub use recovery::{Health, OpenError, open, open_sealed};
 pub use seal::{SealError, SealKeys};
 
-/// Where bytes live between two starts.
+/// Bytes that survive a restart, by keys.
 ///
 /// Keys are paths of the form `area/...`, at most 1 KiB; values are at most 2 MiB.
 ///
 /// - **Atomic**: a [`Batch`] is applied whole or not at all, also across a power cut.
 /// - **Durable**: when [`Store::commit`] returns `Ok`, the batch survives a power cut (the data
-///   reached the disk, not only the kernel). One that only says when CAs suggest to renew
-///   (`acme/suggestion/`) does with the next one that says more: it can be asked again, and is not
-///   worth a write of its own.
+///   reached the disk, not only the kernel). A batch of lazy keys alone (`acme/suggestion/`)
+///   survives it once a later batch is durable: the CA can be asked again, which is cheaper than a
+///   sync of the disk.
 /// - **Ordered**: batches become durable in the order in which their commits returned;
 ///   [`Store::scan`] yields keys in byte order.
 /// - **Isolated**: a reader sees a batch whole or not at all.
@@ -41,17 +41,17 @@ pub use seal::{SealError, SealKeys};
 ///
 /// Calls may block on the disk: call `commit` from a thread that may.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// The value under `key`.
+    /// Returns the value of `key`.
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// All pairs whose key begins with `prefix`, in order of the keys.
+    /// Returns all pairs whose key begins with `prefix`, in order of the keys.
     fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
 
     /// Applies a batch; see the guarantees above.
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
 
-    /// Frees the memory that past commits hold on to. Changes nothing; takes some milliseconds.
-    fn tidy(&self) {}
+    /// Frees memory that past commits still occupy. Takes some milliseconds.
+    fn trim_memory(&self) {}
 }
 
 /// Writes that belong together.
@@ -74,7 +74,7 @@ impl fmt::Debug for Batch {
 }
 
 impl Batch {
-    /// An empty batch.
+    /// Returns an empty batch.
     pub fn new() -> Self {
         Self::default()
     }
@@ -86,17 +86,17 @@ impl Batch {
         self
     }
 
-    /// Whether `key` is in it.
+    /// Reports whether it changes `key`.
     pub fn has(&self, key: &str) -> bool {
         self.ops.iter().any(|(one, _)| one == key)
     }
 
-    /// How many keys it changes.
+    /// Returns the number of its changes.
     pub fn len(&self) -> usize {
         self.ops.len()
     }
 
-    /// Whether it changes none.
+    /// Reports whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
     }
@@ -109,7 +109,7 @@ impl Batch {
     }
 }
 
-/// Why the store could not do what it was asked for.
+/// The reason why an operation of the store failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The disk is full.
@@ -118,7 +118,7 @@ pub enum StoreError {
     /// The disk or the file system fails, or is read-only.
     #[error("state directory: {0}")]
     Io(String),
-    /// What is there cannot be read back.
+    /// A record cannot be read back.
     #[error("state is damaged: {0}")]
     Damaged(String),
     /// A key or value is over the limit.
@@ -129,7 +129,7 @@ pub enum StoreError {
 /// Longest key and value.
 const MAX_KEY: usize = 1024;
 const MAX_VALUE: usize = 2 * 1024 * 1024;
-/// How often and at what distance a lock is tried that somebody else has.
+/// Attempts to take a lock that another process holds, and the pause between them.
 const LOCK_ATTEMPTS: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -158,19 +158,19 @@ fn from_io(error: &io::Error) -> StoreError {
     }
 }
 
-/// Tries until there is an answer, for at most a second: a lock outlives its owner for as long as a
-/// process that the owner just forked has not become another program yet.
-fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+/// Retries for at most a second: a lock outlives its owner while a process that the owner forked
+/// has not executed its program yet.
+fn retry<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     for _ in 0..LOCK_ATTEMPTS {
-        if let Some(answer) = attempt() {
-            return Some(answer);
+        if let Some(result) = attempt() {
+            return Some(result);
         }
         std::thread::sleep(LOCK_PAUSE);
     }
     attempt()
 }
 
-/// A new file that only we may read.
+/// Creates or empties a file that only our user may read.
 fn private(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .create(true)
@@ -180,7 +180,7 @@ fn private(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// A directory that only we may read.
+/// Creates a directory that only our user may read, if it does not exist.
 fn private_dir(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());

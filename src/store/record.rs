@@ -1,12 +1,11 @@
-//! How a value lies in the store: a version, a checksum, the bytes. Whoever reads it back knows
-//! whether it is whole.
+//! The form of a value in the store: a version, a checksum, the bytes. The checksum shows damage.
 
 use super::StoreError;
 
 const VERSION: u8 = 1;
 const HEAD: usize = 5;
 
-/// Bytes with version and checksum in front.
+/// Returns the bytes behind a version and a checksum.
 pub(super) fn seal(value: &[u8]) -> Vec<u8> {
     let mut record = Vec::with_capacity(HEAD + value.len());
     record.push(VERSION);
@@ -15,7 +14,7 @@ pub(super) fn seal(value: &[u8]) -> Vec<u8> {
     record
 }
 
-/// The bytes of a record, if it is whole.
+/// Returns the bytes of a record, or an error if it is damaged.
 pub(super) fn open<'a>(key: &str, record: &'a [u8]) -> Result<&'a [u8], StoreError> {
     let damaged = || StoreError::Damaged(format!("record {key}"));
     let (head, value) = record.split_at_checked(HEAD).ok_or_else(damaged)?;

@@ -1,5 +1,6 @@
-//! Opening: the database; else, set aside, a new one filled from the mirror; else memory, filled
-//! from the mirror if it can be read. Serving goes on in any case.
+//! Opens the store in steps: the database; or, if it is damaged, a new one filled from the mirror;
+//! or, if the disk cannot be written, a store in memory with the records of the mirror. The process
+//! serves in any case.
 
 use std::{
     collections::BTreeMap,
@@ -19,33 +20,33 @@ use crate::util::sync::{lock, read, write};
 
 /// Damaged databases kept for a post-mortem.
 const KEPT: usize = 2;
-/// A database that is being written anew, and the one before it.
+/// Names of a database while it is rewritten, and of the one that it replaces.
 const NEXT: &str = "store.next";
 const LAST: &str = "store.last";
 
-/// How opening went.
+/// The result of opening.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// As it should.
+    /// Nothing is wrong.
     Good,
     /// The database was damaged and set aside; a new one has what the mirror had.
     Rebuilt {
-        /// Where the damaged one lies.
+        /// Path of the damaged database.
         aside: PathBuf,
-        /// Records that came back.
+        /// Number of restored records.
         records: usize,
     },
     /// The database opened without records that the mirror has: they were brought back. One write
     /// in flight when the power went is normal; more is a disk that loses data.
     Repaired {
-        /// Records that came back.
+        /// Number of restored records.
         records: usize,
     },
-    /// Nothing can be written: what changes is gone with the process.
+    /// The disk cannot be written: changes are lost when the process ends.
     MemoryOnly {
-        /// Why.
+        /// The directory and the error.
         why: String,
-        /// Records that could be read all the same.
+        /// Number of records read from the mirror.
         records: usize,
     },
 }
@@ -53,13 +54,19 @@ pub enum Health {
 /// The state directory cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it.
-    #[error("the state directory {} is in use by another gatelet; stop that one, or choose another directory with --state", .0.display())]
-    InUse(PathBuf),
-    /// What is there is sealed, and not with a key that is set.
+    /// A process that runs has locked it.
     #[error(
-        "the state directory {} is sealed with a key that is not there: name the file with the key in {KEY_SETTING}, or \
-         in {OLD_SETTING} if another one is to be used, or none; nothing was changed", .0.display()
+        "the state directory {} is in use by another gatelet; \
+         stop that one, or choose another directory with --state",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// Its records are sealed with a key that is not configured.
+    #[error(
+        "the state directory {} is sealed with a key that is not there: \
+         name the file with the key in {KEY_SETTING}, or \
+         in {OLD_SETTING} if another one is to be used, or none; nothing was changed",
+        .0.display()
     )]
     Sealed(PathBuf),
 }
@@ -78,20 +85,20 @@ struct Mirrored {
 #[derive(Debug)]
 enum Database {
     Open(Sled),
-    /// A write failed: sled takes no other before it is opened anew.
+    /// A write failed: sled refuses further writes until it is reopened.
     Failed(Sled),
-    /// It could not be opened anew yet: what there is is read from the mirror.
+    /// Reopening failed so far: reads use the mirror.
     Closed,
 }
 
-/// Opens the store in `dir`, made if it is not there (mode 0700). Private keys lie in it as they
-/// are.
+/// Opens the store in `dir`, and creates the directory if needed (mode 0700). Private keys are not
+/// sealed.
 pub fn open(dir: &Path) -> Result<(Arc<dyn Store>, Health), OpenError> {
     open_sealed(dir, SealKeys::default())
 }
 
-/// The same, with private keys sealed. What is there is sealed anew if it was not, or with an older
-/// key.
+/// Opens the store in `dir` with private keys sealed. Rewrites records that are not sealed, or with
+/// an older key.
 pub fn open_sealed(dir: &Path, keys: SealKeys) -> Result<(Arc<dyn Store>, Health), OpenError> {
     let (store, health) = open_raw(dir, &keys)?;
     Ok((
@@ -114,7 +121,7 @@ fn open_raw(dir: &Path, keys: &SealKeys) -> Result<(Arc<dyn Store>, Health), Ope
             let kept = Mirror::read(&dir.join("mirror"));
             if kept
                 .iter()
-                .any(|(name, value)| keys.is_as_wanted(name, value).is_none())
+                .any(|(name, value)| keys.is_as_configured(name, value).is_none())
             {
                 return Err(OpenError::Sealed(dir.to_owned()));
             }
@@ -143,23 +150,24 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
     let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
     super::private_dir(dir).map_err(io)?;
     let lock = super::private(&dir.join("lock")).map_err(io)?;
-    super::patiently(|| match lock.try_lock() {
+    super::retry(|| match lock.try_lock() {
         Ok(()) => Some(Ok(())),
         Err(fs::TryLockError::WouldBlock) => None,
         Err(fs::TryLockError::Error(error)) => Some(Err(io(error))),
     })
     .unwrap_or(Err(Failure::InUse))?;
     let path = dir.join("store");
-    let is_half_sealed = after_sealing(dir).map_err(io)?;
+    let is_half_sealed = finish_reseal(dir).map_err(io)?;
     let mut health = Health::Good;
     let (mut mirror, mut kept) = open_mirror(&dir.join("mirror"))?;
-    // Of a time when more was mirrored.
+    // Older releases mirrored more areas.
     kept.retain(|key, _| is_mirrored(key));
-    let mut is_as_wanted = !is_half_sealed & as_wanted(keys, &kept)?;
+    let mut is_as_configured = !is_half_sealed & as_configured(keys, &kept)?;
     let whole = mirror.is_whole();
     let sled = match Sled::open(&path) {
         Ok((sled, records)) => {
-            is_as_wanted &= as_wanted(keys, records.iter().map(|(name, value)| (name, value)))?;
+            is_as_configured &=
+                as_configured(keys, records.iter().map(|(name, value)| (name, value)))?;
             let mut live: BTreeMap<_, _> = records
                 .into_iter()
                 .filter(|(key, _)| is_mirrored(key))
@@ -184,10 +192,7 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
                 sled.commit(lost)?;
             }
             if !whole || missing > 0 {
-                tracing::warn!(
-                    missing,
-                    "the mirror of the state is damaged: it is written anew"
-                );
+                tracing::warn!(missing, "the mirror of the state is damaged: rewriting it");
                 mirror.compact(&live.into_iter().collect::<Vec<_>>())?;
             }
             sled
@@ -206,10 +211,10 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
         }
         Err(error) => return Err(error.into()),
     };
-    let sled = if is_as_wanted {
+    let sled = if is_as_configured {
         sled
     } else {
-        seal_anew(dir, sled, &mut mirror, keys)?
+        reseal(dir, sled, &mut mirror, keys)?
     };
     let database = RwLock::new(Database::Open(sled));
     Ok((
@@ -223,23 +228,23 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
     ))
 }
 
-/// Whether every record is sealed, or not, as is wanted.
-fn as_wanted<'a>(
+/// Reports whether every record is sealed, or not, as configured.
+fn as_configured<'a>(
     keys: &SealKeys,
     records: impl IntoIterator<Item = (&'a String, &'a Vec<u8>)>,
 ) -> Result<bool, Failure> {
     let mut all = true;
     for (name, value) in records {
-        all &= keys.is_as_wanted(name, value).ok_or(Failure::Sealed)?;
+        all &= keys.is_as_configured(name, value).ok_or(Failure::Sealed)?;
     }
     Ok(all)
 }
 
-/// Cleans up where [`seal_anew`] broke off; returns whether it has to begin anew.
-fn after_sealing(dir: &Path) -> std::io::Result<bool> {
+/// Cleans up after an interrupted [`reseal`]; returns whether it has to start over.
+fn finish_reseal(dir: &Path) -> std::io::Result<bool> {
     let (path, next, last) = (dir.join("store"), dir.join(NEXT), dir.join(LAST));
-    let begins_anew = next.exists() && path.exists();
-    if begins_anew {
+    let starts_over = next.exists() && path.exists();
+    if starts_over {
         fs::remove_dir_all(next)?;
     } else if next.exists() {
         fs::rename(next, path)?;
@@ -247,17 +252,12 @@ fn after_sealing(dir: &Path) -> std::io::Result<bool> {
     if last.exists() {
         fs::remove_dir_all(last)?;
     }
-    Ok(begins_anew)
+    Ok(starts_over)
 }
 
-/// Writes everything anew as it is wanted. In place, the old values would lie in free parts of the
-/// files for long.
-fn seal_anew(
-    dir: &Path,
-    sled: Sled,
-    mirror: &mut Mirror,
-    keys: &SealKeys,
-) -> Result<Sled, Failure> {
+/// Rewrites all records as configured. Overwriting them in place would leave the old values in free
+/// parts of the files for long.
+fn reseal(dir: &Path, sled: Sled, mirror: &mut Mirror, keys: &SealKeys) -> Result<Sled, Failure> {
     let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
     let (path, next, last) = (dir.join("store"), dir.join(NEXT), dir.join(LAST));
     let mut batch = Batch::new();
@@ -286,18 +286,22 @@ fn seal_anew(
     Ok(Sled::open(&path)?.0)
 }
 
-/// The mirror, or a new one where it cannot be read: what it had is in the database.
+/// Opens the mirror, or a new one if it cannot be read: the database has the same records.
 fn open_mirror(path: &Path) -> Result<(Mirror, BTreeMap<String, Vec<u8>>), StoreError> {
     Mirror::open(path).or_else(|error| {
         let aside = path.with_extension("damaged");
-        tracing::warn!(%error, aside = %aside.display(), "the mirror of the state cannot be read: it is set aside");
+        tracing::warn!(
+            %error,
+            aside = %aside.display(),
+            "the mirror of the state cannot be read: it is set aside"
+        );
         fs::rename(path, &aside).map_err(|_stuck| error)?;
         Mirror::open(path)
     })
 }
 
-/// Everything that belongs into the mirror.
-fn precious(sled: &Sled) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+/// Returns the records that belong into the mirror.
+fn mirrored_records(sled: &Sled) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
     Ok(sled
         .scan("")?
         .into_iter()
@@ -323,7 +327,7 @@ fn set_aside(dir: &Path, path: &Path) -> std::io::Result<PathBuf> {
 }
 
 impl Mirrored {
-    /// Reads from the database, or from the mirror while there is none.
+    /// Reads from the database, or from the mirror while the database is closed.
     fn read<T>(
         &self,
         from: impl FnOnce(&Sled) -> Result<T, StoreError>,
@@ -348,7 +352,7 @@ impl Mirrored {
         }
     }
 
-    /// A write failed.
+    /// Marks the database as failed after a write error.
     fn fail(&self) {
         let mut database = write(&self.database);
         if let Database::Open(sled) = std::mem::replace(&mut *database, Database::Closed) {
@@ -356,13 +360,13 @@ impl Mirrored {
         }
     }
 
-    /// Opens the database anew after a failed write; an error says that the disk is no better.
-    fn mend(&self) -> Result<(), StoreError> {
+    /// Reopens the database after a failed write; fails if the disk still does.
+    fn reopen(&self) -> Result<(), StoreError> {
         if matches!(*read(&self.database), Database::Open(_)) {
             return Ok(());
         }
         let mut database = write(&self.database);
-        // Closed first: no two of them can have the files.
+        // Close first: sled locks its files.
         *database = Database::Closed;
         let (sled, _records) = Sled::open(&self.dir.join("store"))?;
         *database = Database::Open(sled);
@@ -372,9 +376,9 @@ impl Mirrored {
 }
 
 impl Store for Mirrored {
-    fn tidy(&self) {
+    fn trim_memory(&self) {
         let _ = self.with_open(|sled| {
-            sled.tidy();
+            sled.trim_memory();
             Ok(())
         });
     }
@@ -403,8 +407,8 @@ impl Store for Mirrored {
             .cloned()
             .collect();
         let mut mirror = lock(&self.mirror);
-        self.mend()?;
-        // First the mirror: whatever the database has is in it too.
+        self.reopen()?;
+        // The mirror comes first, so that it never lacks a record of the database.
         mirror.append(&wanted)?;
         let stored = self
             .with_open(|sled| sled.commit(batch))
@@ -412,7 +416,7 @@ impl Store for Mirrored {
         if stored.is_ok()
             && mirror.is_stale()
             && let Err(error) = self
-                .with_open(precious)
+                .with_open(mirrored_records)
                 .and_then(|live| mirror.compact(&live))
         {
             tracing::warn!(%error, "the mirror of the state was not made smaller");

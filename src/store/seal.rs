@@ -24,13 +24,13 @@ use crate::util::hex;
 
 /// Begins a sealed value. No record begins like this: they are text, or text behind a digit.
 const MAGIC: &[u8] = b"\x02gts1";
-/// What of a key's hash names it.
+/// Length of the part of a key's hash that identifies it.
 const ID: usize = 8;
 const KEY: usize = 32;
-/// What the hash that names a key begins with, so that it is the hash of nothing else.
+/// Prefix of the hashed bytes, so that the hash identifies a key for this purpose only.
 const NAMING: &[u8] = b"gatelet seal key\0";
 
-/// Why a key cannot be used.
+/// The reason why a key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// The file cannot be read.
@@ -40,7 +40,7 @@ pub enum SealError {
         setting: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem with it.
         why: String,
     },
 }
@@ -50,7 +50,7 @@ pub(super) const KEY_SETTING: &str = "store.seal_key_file";
 /// Setting of the keys that are only read with.
 pub(super) const OLD_SETTING: &str = "store.old_seal_key_files";
 
-/// The keys: one that seals, if that is wanted, and those that were used before.
+/// The keys: one that seals, if one is configured, and those that were used before.
 #[derive(Clone, Debug, Default)]
 pub struct SealKeys {
     current: Option<SealKey>,
@@ -94,10 +94,17 @@ impl SealKey {
         };
         let bytes = fs::read(path).map_err(|error| wrong(error.to_string()))?;
         if fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o077 != 0) {
-            tracing::warn!(file = %path.display(), "others than the owner may read the key that the state is sealed with");
+            tracing::warn!(
+                file = %path.display(),
+                "others than the owner may read the key that the state is sealed with"
+            );
         }
         parse(&bytes).map(|bytes| Self::new(&bytes)).ok_or_else(|| {
-            wrong("it has to hold 32 bytes, as they are or in base64; `openssl rand -base64 32` makes such".to_owned())
+            wrong(
+                "it has to hold 32 bytes, as they are or in base64; \
+                 `openssl rand -base64 32` makes such"
+                    .to_owned(),
+            )
         })
     }
 }
@@ -134,9 +141,9 @@ impl SealKeys {
         self.current.is_none() && self.old.is_empty()
     }
 
-    /// Whether the value of a record is sealed, or not, as is wanted now; `None` if it is sealed
-    /// with an unknown key.
-    pub(super) fn is_as_wanted(&self, name: &str, value: &[u8]) -> Option<bool> {
+    /// Reports whether the value of a record is sealed, or not, as configured; `None` if it is
+    /// sealed with an unknown key.
+    pub(super) fn is_as_configured(&self, name: &str, value: &[u8]) -> Option<bool> {
         match sealed(value) {
             None => Some(self.current.is_none() || !holds_keys(name)),
             Some((id, _)) if self.current.as_ref().is_some_and(|key| key.id == id) => {
@@ -146,9 +153,9 @@ impl SealKeys {
         }
     }
 
-    /// The value as it is wanted now.
+    /// Returns the value sealed, or not, as configured.
     pub(super) fn convert(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        if self.is_as_wanted(name, &value) == Some(true) {
+        if self.is_as_configured(name, &value) == Some(true) {
             return Ok(value);
         }
         self.seal(name, self.unseal(name, value)?)
@@ -192,7 +199,7 @@ impl SealKeys {
     }
 }
 
-/// The name of the key that a value is sealed with, and the rest.
+/// Splits a sealed value into the id of its key and the rest; `None` if it is not sealed.
 fn sealed(value: &[u8]) -> Option<(&[u8], &[u8])> {
     value.strip_prefix(MAGIC)?.split_at_checked(ID)
 }
@@ -238,8 +245,8 @@ impl Store for Sealed {
         self.inner.commit(batch)
     }
 
-    fn tidy(&self) {
-        self.inner.tidy();
+    fn trim_memory(&self) {
+        self.inner.trim_memory();
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! sled's `flush` ends in `sync_file_range`, which leaves data in the disk's cache: after it we
 //! call `fdatasync` on sled's own file. Large values are cut into small chunks, because sled writes
-//! whole pages of up to 16 entries anew, and puts large pages into files that it never syncs.
+//! rewrites whole pages of up to 16 entries, and puts large pages into files that it never syncs.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Batch, Store, StoreError,
-    area::{is_cut, is_lazy},
+    area::{is_chunked, is_lazy},
     record,
 };
 use crate::util::sync::{read, write};
@@ -31,7 +31,7 @@ const CHUNKED: u8 = 1;
 pub(super) struct Sled {
     db: ::sled::Db,
     file: File,
-    /// One commit at a time, for the order; and nobody reads chunks that are replaced meanwhile.
+    /// Orders commits, and keeps readers from chunks that are being replaced.
     writing: RwLock<()>,
 }
 
@@ -47,8 +47,9 @@ impl Sled {
                 .cache_capacity(1024 * 1024)
                 .flush_every_ms(None)
                 .mode(::sled::Mode::LowSpace);
-            // The directory is ours: whoever still has the database open is about to close it.
-            let db = super::patiently(|| match config.open() {
+            // We hold the lock of the directory: a process that still has the database open is
+            // about to close it.
+            let db = super::retry(|| match config.open() {
                 Err(::sled::Error::Io(error)) if is_locked(&error) => None,
                 opened => Some(opened.map_err(from_sled)),
             })
@@ -108,7 +109,7 @@ impl Sled {
         Ok(value)
     }
 
-    /// In how many chunks a value lies; `None` if there is none.
+    /// Returns the number of chunks of a value; `None` if the key does not exist.
     fn chunks_of(&self, key: &str) -> Result<Option<u16>, StoreError> {
         let Some(entry) = self.db.get(key).map_err(from_sled)? else {
             return Ok(None);
@@ -126,11 +127,12 @@ impl Sled {
         for (key, value) in batch.ops {
             let had = self.chunks_of(&key)?;
             let mut has = 0;
+
             match value {
-                // Nothing to remove is nothing to write.
+                // The key does not exist: nothing has to be removed.
                 None if had.is_none() => {}
                 None => ops.push((key.clone(), None)),
-                Some(value) if !is_cut(&key, &value) => {
+                Some(value) if !is_chunked(&key, &value) => {
                     let mut entry = Vec::with_capacity(1 + value.len());
                     entry.push(WHOLE);
                     entry.extend_from_slice(&value);
@@ -145,10 +147,13 @@ impl Sled {
                     ops.push((key.clone(), Some(record::seal(&[CHUNKED, low, high]))));
                 }
             }
+
+            // Chunks that a longer value left.
             for number in has..had.unwrap_or(0) {
                 ops.push((chunk(&key, number), None));
             }
         }
+
         if ops.is_empty() {
             return Ok(());
         }
@@ -156,6 +161,7 @@ impl Sled {
         if can_wait {
             return Ok(());
         }
+
         self.db.flush().map_err(from_sled)?;
         self.file.sync_data().map_err(|error| from_io(&error))
     }
@@ -165,8 +171,8 @@ impl Sled {
         self.db.insert(key, entry).expect("inserted");
     }
 
-    /// All of it or nothing. A batch costs a block of the disk for its mark, which a single change
-    /// does without.
+    /// Writes all changes or none. A batch costs a block of the disk for its mark, which a single
+    /// change does without.
     fn put(&self, mut ops: Vec<(String, Option<Vec<u8>>)>) -> ::sled::Result<()> {
         if ops.len() == 1
             && let Some((key, value)) = ops.pop()
@@ -176,6 +182,7 @@ impl Sled {
                 None => self.db.remove(key).map(drop),
             };
         }
+
         let mut batch = ::sled::Batch::default();
         for (key, value) in ops {
             match value {
@@ -190,7 +197,7 @@ impl Sled {
 impl Store for Sled {
     /// sled frees what was replaced while it is used: each 128th use looks at some of what waits.
     /// Left alone after many commits, it keeps all of that.
-    fn tidy(&self) {
+    fn trim_memory(&self) {
         const USES: usize = 32 * 1024;
         for _ in 0..USES {
             if self.db.contains_key("").is_err() {

@@ -83,7 +83,7 @@ fn a_large_value_that_shrinks_leaves_no_chunks_behind() {
 }
 
 #[test]
-fn certificates_lie_in_pieces_however_short_and_those_of_older_databases_are_read() {
+fn certificates_are_chunked_and_older_forms_are_read() {
     let dir = Dir::new("pieces");
     let (key, long) = ("acme/certificate/a", vec![3; 1_300]);
     let (store, _nothing) = sled::Sled::open(&dir.0).expect("opens");
@@ -105,7 +105,7 @@ fn certificates_lie_in_pieces_however_short_and_those_of_older_databases_are_rea
 }
 
 #[test]
-fn what_can_be_had_again_is_not_in_the_mirror_and_does_not_come_back_from_an_older_one() {
+fn replaceable_records_are_not_mirrored_nor_restored() {
     let dir = Dir::new("replaceable");
     {
         let (store, _) = opened(&dir);
@@ -258,7 +258,7 @@ fn the_mirror_loses_the_damaged_record_and_no_other() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_written_is_reported_and_serving_goes_on_from_memory() {
+fn a_disk_that_cannot_be_written_leads_to_a_store_in_memory() {
     let dir = Dir::new("file");
     fs::write(&dir.0, b"not a directory").expect("written");
     let (store, health) = opened(&dir);
@@ -313,7 +313,7 @@ fn a_damaged_mirror_is_written_anew_from_the_database() {
 }
 
 #[test]
-fn what_the_mirror_has_is_served_where_the_database_cannot_be_used() {
+fn the_mirror_is_read_while_the_database_is_unusable() {
     let dir = Dir::new("unusable");
     {
         let (store, _) = opened(&dir);

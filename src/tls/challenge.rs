@@ -1,5 +1,5 @@
-//! What a CA finds when it checks that names are ours (RFC 8555 section 8): the answers, by host,
-//! and who came for them.
+//! Responses to the challenges of a CA (RFC 8555 section 8), by host, and counters of the clients
+//! that fetched them.
 
 use std::{
     collections::HashMap,
@@ -34,25 +34,24 @@ pub enum ChallengeKind {
     TlsAlpn01,
 }
 
-/// How often a CA, or somebody who behaves like one, came for an answer and got it.
+/// Fetches of a challenge response, by a CA or a client that behaves like one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hits {
-    /// Times since the host has an answer of this kind.
+    /// Number of fetches since the host has a response of this kind.
     pub count: u64,
-    /// The last time.
+    /// Time of the last one.
     pub last: Option<Instant>,
-    /// Who came then (as PROXY protocol said, if it did).
+    /// Its client, as the PROXY protocol names it where that is used.
     pub from: Option<IpAddr>,
 }
 
-/// The answers, swapped live. What is not in it is nobody's: such requests and handshakes go the
-/// way of all others.
+/// The challenge responses, swapped live. Other requests and handshakes are routed as usual.
 #[derive(Debug, Default)]
 pub struct Challenges {
     map: ArcSwap<ChallengeMap>,
 }
 
-/// The answers at one moment.
+/// The challenge responses at one moment.
 #[derive(Debug, Default)]
 pub struct ChallengeMap {
     http: HashMap<Host, Http>,
@@ -74,15 +73,15 @@ struct Tls {
     seen: Seen,
 }
 
-/// Why there is no certificate for a challenge.
+/// An error while generating the certificate for a challenge.
 #[derive(Debug, thiserror::Error)]
 #[error("challenge certificate: {0}")]
 pub struct ChallengeError(#[from] rcgen::Error);
 
 impl ChallengeMap {
-    /// Answers HTTP-01 for a host (or an address as host) with the thumbprint of the account's key
-    /// (RFC 7638, in base64url). That proves our account and no other, so it can be said to
-    /// anybody, for any token, by any node.
+    /// Responds to HTTP-01 for a host (or an address as host) with the thumbprint of the account's
+    /// key (RFC 7638, in base64url). It proves our account alone, so every node may send it
+    /// to every client, for any token.
     pub fn answer_http(&mut self, host: Host, thumbprint: &str) {
         self.http.insert(
             host,
@@ -93,8 +92,8 @@ impl ChallengeMap {
         );
     }
 
-    /// Answers TLS-ALPN-01 for a host (or an address as host) with what [`challenge_certificate`]
-    /// made for it.
+    /// Responds to TLS-ALPN-01 for a host (or an address as host) with a certificate of
+    /// [`challenge_certificate`].
     pub fn answer_tls(&mut self, host: &Host, certificate: impl Into<Arc<CertifiedKey>>) {
         let mut config = super::base_config(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.into())));
@@ -112,7 +111,7 @@ impl ChallengeMap {
 }
 
 impl Challenges {
-    /// Replaces all answers. Hosts that have one before and after keep their hits.
+    /// Replaces all responses. Hosts that have one before and after keep their hits.
     pub fn swap(&self, mut map: ChallengeMap) {
         let now = self.map.load();
         for (host, entry) in &mut map.http {
@@ -128,8 +127,8 @@ impl Challenges {
         self.map.store(Arc::new(map));
     }
 
-    /// The key authorization for a token (RFC 8555 section 8.1), if the host has an account that
-    /// answers. `from` is the client.
+    /// Returns the key authorization for a token (RFC 8555 section 8.1), if the host has a
+    /// response. `from` is the client.
     pub fn http(&self, host: &str, token: &str, from: IpAddr) -> Option<String> {
         let map = self.map.load();
         let entry = map.http.get(host)?;
@@ -140,13 +139,13 @@ impl Challenges {
         Some(format!("{token}.{}", entry.thumbprint))
     }
 
-    /// Whether any host waits for TLS-ALPN-01: the one case in which a handshake need be looked at.
+    /// Reports whether any host waits for TLS-ALPN-01. Only then are handshakes inspected.
     pub fn await_tls(&self) -> bool {
         !self.map.load().tls.is_empty()
     }
 
-    /// What to speak with a CA that comes for TLS-ALPN-01: it offers that protocol and no other
-    /// (RFC 8737 section 3). `from` is the client.
+    /// Returns the configuration for a CA that validates TLS-ALPN-01: it offers that protocol and
+    /// no other (RFC 8737 section 3). `from` is the client.
     pub fn tls(&self, hello: &ClientHello<'_>, from: IpAddr) -> Option<Arc<ServerConfig>> {
         if !hello.alpn()?.eq([ACME_TLS]) {
             return None;
@@ -157,7 +156,7 @@ impl Challenges {
         Some(entry.config.clone())
     }
 
-    /// Who came for the answer of a host.
+    /// Returns the fetches of a host's response.
     pub fn hits(&self, host: &Host, kind: ChallengeKind) -> Hits {
         let map = self.map.load();
         let seen = match kind {
@@ -168,8 +167,8 @@ impl Challenges {
     }
 }
 
-/// The certificate that answers TLS-ALPN-01 (RFC 8737 section 3): self-signed, for the host alone,
-/// with the digest of the key authorization. To be shown to a CA only.
+/// Generates the certificate for TLS-ALPN-01 (RFC 8737 section 3): self-signed, for the host alone,
+/// with the digest of the key authorization. It is served to a CA only.
 pub fn challenge_certificate(
     host: &Host,
     key_authorization: &str,
@@ -193,8 +192,8 @@ pub fn challenge_certificate(
     Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
 }
 
-/// What a CA sends as server name for a host. A server name cannot be an address, so there it is
-/// the name of the reverse zone (RFC 8738 section 6).
+/// Returns the server name that a CA sends for a host. A server name cannot be an address, so the
+/// CA sends the name in the reverse zone (RFC 8738 section 6).
 fn server_name(host: &Host) -> Box<str> {
     match host.ip() {
         None => host.as_str().into(),

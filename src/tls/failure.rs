@@ -143,7 +143,8 @@ mod tests {
             ),
             (
                 tls(Error::AlertReceived(AlertDescription::ProtocolVersion)),
-                "it sent the alert protocol_version: it speaks other versions of TLS than 1.2 and 1.3",
+                "it sent the alert protocol_version: \
+                 it speaks other versions of TLS than 1.2 and 1.3",
             ),
             (
                 tls(Error::AlertReceived(AlertDescription::Unknown(200))),

@@ -71,7 +71,7 @@ fn cost(suite: CipherSuite, aes: bool) -> u8 {
     }
 }
 
-/// Whether the processor has instructions for AES.
+/// Reports whether the processor has instructions for AES.
 fn has_aes() -> bool {
     #[cfg(target_arch = "x86_64")]
     return std::arch::is_x86_feature_detected!("aes");

@@ -71,7 +71,7 @@ pub enum KeyKind {
     Ec(&'static str),
     /// Ed25519.
     Ed25519,
-    /// Another algorithm.
+    /// An algorithm that is not supported, by its name.
     Other(&'static str),
 }
 

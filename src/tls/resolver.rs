@@ -1,4 +1,5 @@
-//! Which certificate a client gets: by SNI, swapped live while connections go on.
+//! Selects the certificate of a handshake by SNI, from a map that is swapped while connections
+//! continue.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -11,7 +12,7 @@ use rustls::{
 use super::{Certificate, LocalCa};
 use crate::routing::{Host, HostPattern};
 
-/// What a client gets that names a host nobody knows, or none.
+/// Treatment of handshakes for an unknown host, or without a server name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownSni {
     /// The default certificate: the one set, else one of the local CA.
@@ -38,7 +39,7 @@ enum Entry {
     Local,
 }
 
-/// A certificate, and what tells whether anybody else vouches for it.
+/// A certificate, and the fields that tell whether a public CA issued it.
 #[derive(Clone, Debug)]
 struct Served {
     certified: Arc<CertifiedKey>,
@@ -56,7 +57,7 @@ impl From<&Certificate> for Served {
     }
 }
 
-/// Answers rustls' question for a certificate.
+/// Selects certificates for rustls.
 #[derive(Debug)]
 pub struct Resolver {
     map: ArcSwap<SniMap>,
@@ -116,7 +117,7 @@ impl SniMap {
 }
 
 impl Resolver {
-    /// An empty map; everything unknown is answered as told.
+    /// Returns a resolver with an empty map.
     pub fn new(local: Arc<LocalCa>, unknown: UnknownSni) -> Self {
         Self {
             map: ArcSwap::default(),
@@ -130,7 +131,7 @@ impl Resolver {
         self.map.store(Arc::new(map));
     }
 
-    /// The certificate for a server name, as a handshake would get it.
+    /// Returns the certificate for a server name, as a handshake would get it.
     pub fn certificate(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
         let map = self.map.load();
         match name {
@@ -141,8 +142,8 @@ impl Resolver {
                 Some(Entry::Local) => return self.local.for_host(name),
                 None => {}
             },
-            // A client without SNI has no way to say what it wants: refusing it would refuse health
-            // checks by address.
+            // A client without SNI cannot name a host: refusing it would refuse health checks by
+            // address.
             None => return self.default(&map),
         }
         match self.unknown {
@@ -151,14 +152,14 @@ impl Resolver {
         }
     }
 
-    /// Whether any local address has a certificate of its own: the one case in which it matters for
-    /// a handshake.
+    /// Reports whether any local address has a certificate of its own. Only then does the local
+    /// address of a connection matter.
     pub fn has_addresses(&self) -> bool {
         !self.map.load().addresses.is_empty()
     }
 
-    /// The certificate for clients without SNI that connected to a local address, if it has one of
-    /// its own.
+    /// Returns the certificate for clients without SNI that connected to a local address, if the
+    /// address has one of its own.
     pub fn for_address(&self, local: IpAddr) -> Option<Arc<CertifiedKey>> {
         let local = local.to_canonical();
         match self.map.load().addresses.get(&local)? {
@@ -167,9 +168,8 @@ impl Resolver {
         }
     }
 
-    /// Whether nobody but ourselves vouches for the certificate of a host: it is of the local CA,
-    /// or self-signed. Browsers let their user past that, but not for a host that has said HSTS
-    /// (RFC 6797 section 12.1).
+    /// Reports whether the certificate of a host is self-signed or of the local CA. Browsers let
+    /// their user continue then, but not for a host with HSTS (RFC 6797 section 12.1).
     pub fn is_own(&self, host: &str) -> bool {
         let map = self.map.load();
         let served = match map.find(host) {

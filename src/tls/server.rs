@@ -1,4 +1,5 @@
-//! What the HTTPS listeners speak, and with which certificate where the server name does not say.
+//! The TLS configuration of the HTTPS listeners, and the certificate for clients that connect to an
+//! address.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -14,7 +15,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves what the resolver finds.
+    /// Returns a server that serves the certificates of the resolver.
     pub fn new(resolver: Arc<Resolver>, min: MinVersion) -> Self {
         Self {
             config: server_config(resolver.clone(), min),
@@ -22,19 +23,19 @@ impl Server {
         }
     }
 
-    /// The configuration for all but the connections that [`Self::config_for`] is about.
+    /// Returns the configuration that selects by server name; see [`Self::config_for`].
     pub fn config(&self) -> &Arc<ServerConfig> {
         &self.config
     }
 
-    /// Who chooses the certificates.
+    /// Returns the resolver, which selects the certificates.
     pub fn resolver(&self) -> &Arc<Resolver> {
         &self.resolver
     }
 
-    /// The configuration for a client that sent this server name to this local address of ours.
-    /// Addresses are no server names (RFC 6066 section 3): the certificate for one is chosen by
-    /// where its client connected to.
+    /// Returns the configuration for a client that sent this server name to this local address.
+    /// Addresses are no server names (RFC 6066 section 3): their certificate is selected by the
+    /// address that the client connected to.
     pub fn config_for(&self, name: Option<&str>, local: IpAddr) -> Arc<ServerConfig> {
         let own = if name.is_none() {
             self.resolver.for_address(local)

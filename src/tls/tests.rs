@@ -12,7 +12,7 @@ fn issued(names: &[&str]) -> Certificate {
 }
 
 #[test]
-fn a_certificate_covers_its_names_and_one_label_of_its_wildcards() {
+fn a_certificate_covers_its_names_and_one_wildcard_label() {
     let certificate = issued(&["a.example", "*.b.example"]);
     for (host, covered) in [
         ("a.example", true),
@@ -81,7 +81,7 @@ fn broken_certificates_say_which_part_is_wrong() {
     );
 }
 
-/// What openssl makes of these arguments, in the folder.
+/// Runs openssl in the folder and returns its output.
 fn openssl(folder: &std::path::Path, arguments: &str) -> String {
     let made = std::process::Command::new("openssl")
         .args(arguments.split(' '))
@@ -149,7 +149,7 @@ fn certificates_of_v1_and_every_supported_key_are_read() {
             "x509 -req -in request -signkey key -days 30 -out chain",
         );
         if !openssl(&folder.0, "x509 -in chain -noout -text").contains("Version: 1 ") {
-            // OpenSSL 3.2 and later make v3 unless told otherwise.
+            // OpenSSL 3.2 and later make v3 by default.
             openssl(
                 &folder.0,
                 "req -x509 -x509v1 -new -key key -subj /CN=a.example -days 30 -out chain",

@@ -9,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-/// The configuration for TLS to backends. Without `verify` any certificate is accepted, as
+/// Returns the configuration for TLS to backends. Without `verify` any certificate is accepted, as
 /// ingress-nginx does by default (`proxy-ssl-verify: off`): pods have self-made ones, and devices
 /// have old ones. With it, the system's roots decide.
 pub fn upstream_config(verify: bool, h2: bool) -> Arc<ClientConfig> {
@@ -40,12 +40,12 @@ pub fn upstream_config(verify: bool, h2: bool) -> Arc<ClientConfig> {
 /// without verification.
 ///
 /// The signature of the handshake is not verified either. It would prove that the peer has the key
-/// of a certificate that anybody can make, and could not be verified for every key that OpenSSL
-/// takes.
+/// of a certificate that anyone can make, and could not be verified for every key that OpenSSL
+/// accepts.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
-/// What OpenSSL offers beside the provider's schemes; peers choose the first that they can.
+/// Schemes that OpenSSL offers beside the provider's; peers choose the first that they support.
 const FURTHER_SCHEMES: [SignatureScheme; 4] = [
     SignatureScheme::ECDSA_NISTP521_SHA512,
     SignatureScheme::ED448,

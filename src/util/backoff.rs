@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Grows from `first` to `most`, doubling; a success starts it anew.
+/// Grows from `first` to `most`, doubling; a success resets it.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -20,8 +20,8 @@ impl Backoff {
         }
     }
 
-    /// How long to wait now: between half of the step and all of it, so that many waiters spread
-    /// out.
+    /// Returns the time to wait: between half of the step and all of it, so that many waiters
+    /// spread out.
     pub fn failed(&mut self, random: u64) -> Duration {
         let step = self
             .first

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How far the process is on its way out.
+/// Progress of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Serving normally.
@@ -11,7 +11,7 @@ pub enum Phase {
     /// No new connections; what is in flight may finish within the grace time, counted from the
     /// change of phase.
     Draining {
-        /// How long work in flight may still take.
+        /// Time that work in flight may still take.
         grace: Duration,
     },
     /// End at once.
@@ -49,7 +49,7 @@ impl Signal {
         self.0.send_replace(Phase::Stopped);
     }
 
-    /// Another watcher.
+    /// Returns a further watcher.
     pub fn subscribe(&self) -> Drain {
         Drain(self.0.subscribe())
     }

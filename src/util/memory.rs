@@ -1,5 +1,4 @@
-//! What the system's allocator keeps though nobody uses it. Only glibc's can be told; others do
-//! without.
+//! Returns unused memory of the allocator to the system. Has an effect with glibc only.
 
 /// Tells the allocator that `busy` threads need memory of their own, and the rest can share. To be
 /// called before there are threads.

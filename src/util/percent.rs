@@ -8,8 +8,8 @@ pub fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Encodes every byte that is not unreserved, so that the result fits into a path segment or a query
-/// value.
+/// Encodes every byte that is not unreserved, so that the result fits into a path segment or a
+/// query value.
 pub fn encode(text: &str) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = String::with_capacity(text.len());

@@ -1,4 +1,4 @@
-//! Who listens on a port that we would like to have.
+//! Finds the process that listens on a port.
 
 use std::{fs, net::SocketAddr, path::Path};
 
@@ -10,15 +10,16 @@ pub fn taken(addr: SocketAddr, flag: &str) -> String {
         None => {
             let port = addr.port();
             format!(
-                "something else listens there (as root, `ss -ltnp 'sport = :{port}'` shows what); stop it"
+                "something else listens there \
+                 (as root, `ss -ltnp 'sport = :{port}'` shows what); stop it"
             )
         }
     };
     format!("{holder}, or choose another address with {flag}")
 }
 
-/// Name and id of the process that listens on a TCP port; `None` where it is somebody else's and
-/// hidden from us.
+/// Returns name and id of the process that listens on a TCP port; `None` if this process may not
+/// see it.
 fn holder(proc: &Path, port: u16) -> Option<String> {
     let sockets: Vec<String> = ["net/tcp", "net/tcp6"]
         .into_iter()

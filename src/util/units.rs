@@ -12,12 +12,28 @@ pub struct Span(pub Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
+/// A text or number that is no duration or size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    /// The text is not a duration, or too long a one.
+    #[error("{0:?} is not a duration (examples: 500ms, 30s, 1h30m)")]
+    Duration(String),
+    /// The text is not a size, or too large a one.
+    #[error("{0:?} is not a size (examples: 512, 64KiB, 1MiB)")]
+    Size(String),
+    /// The number is below zero.
+    #[error("it must not be negative")]
+    Negative,
+}
+
 /// Parses a [`Span`].
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let error = || format!("{text:?} is not a duration (examples: 500ms, 30s, 1h30m)");
+pub fn duration(text: &str) -> Result<Duration, UnitError> {
+    let error = || UnitError::Duration(text.to_owned());
     if let Ok(seconds) = text.parse() {
         return Ok(Duration::from_secs(seconds));
     }
+
+    // Pairs of a number and a unit.
     let mut total = Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() {
@@ -31,6 +47,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             .find(|c: char| c.is_ascii_digit())
             .unwrap_or(unit.len());
         let (unit, next) = unit.split_at(end);
+
         let millis = match unit {
             "ms" => 1,
             "s" => 1000,
@@ -43,6 +60,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         total = total.checked_add(part).ok_or_else(error)?;
         rest = next;
     }
+
     if text.is_empty() {
         Err(error())
     } else {
@@ -51,8 +69,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses a [`Size`].
-pub fn bytes(text: &str) -> Result<u64, String> {
-    let error = || format!("{text:?} is not a size (examples: 512, 64KiB, 1MiB)");
+pub fn bytes(text: &str) -> Result<u64, UnitError> {
+    let error = || UnitError::Size(text.to_owned());
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
@@ -119,11 +137,11 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-/// Reads a string with one function and a plain number with another.
+/// Deserializes with one function for strings and one for plain numbers.
 struct Text<T>(
     &'static str,
-    fn(&str) -> Result<T, String>,
-    fn(u64) -> Result<T, String>,
+    fn(&str) -> Result<T, UnitError>,
+    fn(u64) -> Result<T, UnitError>,
 );
 
 impl<T> de::Visitor<'_> for Text<T> {
@@ -143,7 +161,7 @@ impl<T> de::Visitor<'_> for Text<T> {
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
         u64::try_from(number)
-            .map_err(|_negative| E::custom("it must not be negative"))
+            .map_err(|_negative| E::custom(UnitError::Negative))
             .and_then(|n| self.visit_u64(n))
     }
 }

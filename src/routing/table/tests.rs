@@ -107,7 +107,7 @@ fn a_host_with_tls_has_it_for_all_that_is_asked_of_it() {
 }
 
 #[test]
-fn of_two_equal_rules_the_first_given_wins_and_the_other_is_named() {
+fn the_first_of_two_equal_rules_wins_and_names_the_loser() {
     let rules = [
         (PathMatch::Prefix("/a".into()), route("first")),
         (PathMatch::Prefix("/a/".into()), route("second")),
@@ -355,7 +355,11 @@ proptest! {
         rules in proptest::collection::vec(path_match(), 0..12),
         path in "(/[ab]{0,2}){1,4}",
     ) {
-        let rules: Vec<_> = rules.into_iter().enumerate().map(|(i, rule)| (rule, route(&i.to_string()))).collect();
+        let rules: Vec<_> = rules
+            .into_iter()
+            .enumerate()
+            .map(|(i, rule)| (rule, route(&i.to_string())))
+            .collect();
         let expected = slow(&rules, &path).map(|route| route.origin.name.clone());
         let (routes, _) = HostRoutes::new(HostPattern::Any, rules, None);
         prop_assert_eq!(routes.find(&path).map(|route| route.origin.name.clone()), expected);

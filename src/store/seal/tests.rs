@@ -20,7 +20,7 @@ fn keys(current: Option<u8>, old: &[u8]) -> SealKeys {
     }
 }
 
-/// Whether the secret is in any file of the directory.
+/// Reports whether the secret is in any file of the directory.
 fn shows(dir: &Path) -> bool {
     fs::read_dir(dir)
         .expect("readable")
@@ -68,7 +68,7 @@ fn assert_filled(dir: &Dir, keys: SealKeys) {
 }
 
 #[test]
-fn keys_are_not_on_the_disk_whether_it_was_sealed_from_the_start_or_later() {
+fn sealed_keys_are_not_on_the_disk_even_if_sealed_later() {
     for from_the_start in [true, false] {
         let dir = Dir::new("sealed");
         {

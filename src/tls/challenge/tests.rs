@@ -15,7 +15,7 @@ fn answers(hosts: &[&str], thumbprint: &str) -> ChallengeMap {
 }
 
 #[test]
-fn any_token_is_answered_with_the_thumbprint_for_hosts_that_have_one() {
+fn any_token_of_a_host_with_a_thumbprint_is_accepted() {
     let challenges = Challenges::default();
     assert_eq!(challenges.http("a.example", "t", FROM), None);
     challenges.swap(answers(

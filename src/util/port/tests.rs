@@ -28,7 +28,8 @@ fn a_port_that_nobody_is_seen_on_has_advice() {
         listening("  sl  local_address rem_address   st tx_queue", 80),
         None
     );
-    let line = "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 0";
+    let line = "   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 \
+                00000000     0        0 4242 1 0";
     assert_eq!(listening(line, 80).as_deref(), Some("4242"));
     assert_eq!(listening(line, 81), None);
 }
