@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::{
     objects::{
-        EventNote, EventType, Key, Op, Proposal, Propose, ProposeError, Revision,
-        SecretPatch, StatusPatch, View, Write, WriteBack, traits::BoxFuture,
+        EventNote, EventType, Key, Op, Proposal, Propose, ProposeError, Revision, SecretPatch,
+        StatusPatch, View, Write, WriteBack, traits::BoxFuture,
     },
     util::stamp,
 };

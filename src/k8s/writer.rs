@@ -9,8 +9,7 @@ use super::client::Client;
 use super::objects::{Objects, WriteError};
 use crate::{
     objects::{
-        EventNote, EventType, Key, SecretPatch, StatusPatch, Write, WriteBack,
-        traits::BoxFuture,
+        EventNote, EventType, Key, SecretPatch, StatusPatch, Write, WriteBack, traits::BoxFuture,
     },
     util::{backoff::Backoff, stamp},
 };

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::{acme::issuer::Issuer, pki::CertificateTerms, tls::LocalCa};
+use crate::{acme::issuer::Issuer, pki::CertificateTerms, tls::LocalCa, util::time::UnixSeconds};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -21,7 +21,11 @@ fn issued(names: &[&str], not_before: i64, days: u64) -> (String, String) {
     let ca = LocalCa::generate("test").expect("a CA");
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let issued = ca
-        .issue_for(&names, not_before, Duration::from_secs(days * 86_400))
+        .issue_for(
+            &names,
+            UnixSeconds(not_before),
+            Duration::from_secs(days * 86_400),
+        )
         .expect("issued");
     (issued.chain_pem, issued.key_pem)
 }
