@@ -101,6 +101,7 @@ fn healthy_endpoints_carry_the_load_of_a_simulation() {
         let mut outliers = vec![Outlier::default(); ENDPOINTS];
         let mut broken = [false; ENDPOINTS];
         let (mut wasted, mut served) = (0_u32, [0_u32; ENDPOINTS]);
+
         for turn in 0..26_600 {
             now += Duration::from_millis(10);
             // Then all recover, the longest ejection runs out, and counting starts over.
@@ -114,6 +115,7 @@ fn healthy_endpoints_carry_the_load_of_a_simulation() {
                 // One always works.
                 broken[index] = index != 0 && !broken[index];
             }
+
             let usable = |index: usize| !outliers[index].is_ejected(now);
             let pick = if seed % 2 == 0 {
                 round_robin(turn, ENDPOINTS, usable)
@@ -122,6 +124,7 @@ fn healthy_endpoints_carry_the_load_of_a_simulation() {
             };
             // With all of them passed over, any is tried.
             let pick = pick.unwrap_or(turn % ENDPOINTS);
+
             if broken[pick] {
                 wasted += 1;
                 outliers[pick].failed(now, POLICY);
@@ -130,6 +133,7 @@ fn healthy_endpoints_carry_the_load_of_a_simulation() {
                 outliers[pick].succeeded();
             }
         }
+
         assert!(
             wasted < 1_000,
             "seed {seed}: {wasted} of 20000 attempts went to endpoints that refuse"

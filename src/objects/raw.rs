@@ -121,6 +121,7 @@ impl RawObject {
         struct Envelope {
             metadata: Meta,
         }
+
         let error = |problem| ObjectError::new(kind, String::new(), problem);
         let Envelope { metadata: mut meta } =
             serde_json::from_slice(&body).map_err(|bad| error(explain(&body, &bad)))?;
@@ -131,6 +132,7 @@ impl RawObject {
                 why,
             }));
         }
+
         if !kind.namespaced() {
             meta.namespace = Arc::from("");
         }

@@ -55,6 +55,7 @@ impl SecretPatch {
             .iter()
             .map(|host| &**host)
             .partition(|host| host.parse::<std::net::IpAddr>().is_ok());
+
         json!({
             "apiVersion": "v1",
             "kind": "Secret",

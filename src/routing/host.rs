@@ -149,6 +149,7 @@ impl<'a> Authority<'a> {
             }
             Some(_) => bytes.iter().position(|b| *b == b':').unwrap_or(bytes.len()),
         };
+
         let (host, rest) = bytes.split_at(end);
         let port = match rest {
             [] | [b':'] => None,
@@ -187,6 +188,7 @@ fn canonical(host: &[u8]) -> Result<Cow<'_, str>, HostError> {
     if host.len() > MAX_HOST {
         return Err(HostError::TooLong);
     }
+
     // The loop below accepts only ASCII, so this refuses nothing that it would accept.
     let text = std::str::from_utf8(host).map_err(|_not_ascii| HostError::Character)?;
     if let Some(literal) = text.strip_prefix('[') {
@@ -196,6 +198,7 @@ fn canonical(host: &[u8]) -> Result<Cow<'_, str>, HostError> {
             .ok_or(HostError::Ipv6)?;
         return Ok(Cow::Owned(format!("[{address}]")));
     }
+
     let mut upper = false;
     let mut label = 0;
     for byte in host {
@@ -217,6 +220,7 @@ fn canonical(host: &[u8]) -> Result<Cow<'_, str>, HostError> {
     if label == 0 {
         return Err(HostError::Character);
     }
+
     Ok(if upper {
         Cow::Owned(text.to_ascii_lowercase())
     } else {

@@ -262,6 +262,7 @@ impl RoutingTable {
                 wins: false,
             }));
         }
+
         candidates.extend(self.default.iter().map(|route| Candidate {
             pattern: None,
             path: None,
@@ -269,6 +270,7 @@ impl RoutingTable {
             matches: true,
             wins: false,
         }));
+
         if let Some(first) = candidates.iter_mut().find(|candidate| candidate.matches) {
             first.wins = true;
         }

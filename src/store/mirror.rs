@@ -41,6 +41,7 @@ impl Mirror {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(from_io(&error)),
         }
+
         let (live, whole) = read(&bytes);
         let file = OpenOptions::new()
             .create(true)
@@ -48,6 +49,7 @@ impl Mirror {
             .mode(0o600)
             .open(path);
         let file = file.map_err(|error| from_io(&error))?;
+
         let sum = live
             .iter()
             .map(|(key, value)| (HEAD + key.len() + value.len()) as u64)
@@ -104,12 +106,14 @@ impl Mirror {
         for (key, value) in live {
             write(&mut bytes, key, Some(value));
         }
+
         let next = self.path.with_extension("next");
         replace(&next, &self.path, &bytes).map_err(|error| from_io(&error))?;
         self.file = OpenOptions::new()
             .append(true)
             .open(&self.path)
             .map_err(|error| from_io(&error))?;
+
         (self.size, self.live) = (bytes.len() as u64, bytes.len() as u64);
         self.whole = true;
         Ok(())
@@ -157,6 +161,7 @@ pub(super) fn read(bytes: &[u8]) -> (BTreeMap<String, Vec<u8>>, bool) {
             }
         }
     }
+
     // A torn record at the end may be shorter than its head.
     (live, whole && at == bytes.len())
 }
@@ -169,10 +174,12 @@ fn parse(rest: &[u8]) -> Option<(String, Option<Vec<u8>>, usize)> {
     let key_length = usize::from(u16::from_le_bytes(rest[9..11].try_into().ok()?));
     let value_length = u32::from_le_bytes(rest[11..15].try_into().ok()?) as usize;
     let length = HEAD.checked_add(key_length)?.checked_add(value_length)?;
+
     let whole = rest.get(8..length)?;
     if crc32fast::hash(whole) != sum {
         return None;
     }
+
     let key = std::str::from_utf8(&rest[HEAD..HEAD + key_length])
         .ok()?
         .to_owned();

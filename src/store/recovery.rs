@@ -149,6 +149,54 @@ impl From<StoreError> for Failure {
 fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
     let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
     super::private_dir(dir).map_err(io)?;
+    let lock = lock_directory(dir)?;
+    let path = dir.join("store");
+    let is_half_sealed = finish_reseal(dir).map_err(io)?;
+
+    let (mut mirror, mut kept) = open_mirror(&dir.join("mirror"))?;
+    // Older releases mirrored more areas.
+    kept.retain(|key, _| is_mirrored(key));
+    let mut is_as_configured = !is_half_sealed & as_configured(keys, &kept)?;
+
+    let (sled, health) = match Sled::open(&path) {
+        Ok((sled, records)) => {
+            let pairs = records.iter().map(|(name, value)| (name, value));
+            is_as_configured &= as_configured(keys, pairs)?;
+            let health = match reconcile(&sled, records, &mut mirror, kept)? {
+                0 => Health::Good,
+                records => Health::Repaired { records },
+            };
+            (sled, health)
+        }
+        Err(StoreError::Damaged(_)) => {
+            let aside = set_aside(dir, &path).map_err(io)?;
+            let (sled, _nothing) = Sled::open(&path)?;
+            let records = kept.len();
+            for (key, value) in kept {
+                sled.commit(Batch::new().put(key, value))?;
+            }
+            (sled, Health::Rebuilt { aside, records })
+        }
+        Err(error) => return Err(error.into()),
+    };
+
+    let sled = if is_as_configured {
+        sled
+    } else {
+        reseal(dir, sled, &mut mirror, keys)?
+    };
+    let mirrored = Mirrored {
+        database: RwLock::new(Database::Open(sled)),
+        mirror: Mutex::new(mirror),
+        dir: dir.to_owned(),
+        _lock: lock,
+    };
+    Ok((mirrored, health))
+}
+
+/// Locks the directory for this process, for as long as the file is open.
+fn lock_directory(dir: &Path) -> Result<File, Failure> {
+    let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
     let lock = super::private(&dir.join("lock")).map_err(io)?;
     super::retry(|| match lock.try_lock() {
         Ok(()) => Some(Ok(())),
@@ -156,76 +204,46 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
         Err(fs::TryLockError::Error(error)) => Some(Err(io(error))),
     })
     .unwrap_or(Err(Failure::InUse))?;
-    let path = dir.join("store");
-    let is_half_sealed = finish_reseal(dir).map_err(io)?;
-    let mut health = Health::Good;
-    let (mut mirror, mut kept) = open_mirror(&dir.join("mirror"))?;
-    // Older releases mirrored more areas.
-    kept.retain(|key, _| is_mirrored(key));
-    let mut is_as_configured = !is_half_sealed & as_configured(keys, &kept)?;
+    Ok(lock)
+}
+
+/// Restores records that the database has lost from the mirror, and completes the mirror. Returns
+/// the number of restored records.
+fn reconcile(
+    sled: &Sled,
+    records: Vec<(String, Vec<u8>)>,
+    mirror: &mut Mirror,
+    kept: BTreeMap<String, Vec<u8>>,
+) -> Result<usize, StoreError> {
     let whole = mirror.is_whole();
-    let sled = match Sled::open(&path) {
-        Ok((sled, records)) => {
-            is_as_configured &=
-                as_configured(keys, records.iter().map(|(name, value)| (name, value)))?;
-            let mut live: BTreeMap<_, _> = records
-                .into_iter()
-                .filter(|(key, _)| is_mirrored(key))
-                .collect();
-            let missing = live.keys().filter(|key| !kept.contains_key(*key)).count();
-            // sled takes a damaged segment for a torn write and opens without it: only the mirror
-            // can tell.
-            let mut lost = Batch::new();
-            for (key, value) in kept {
-                match live.get(&key) {
-                    Some(same) if *same == value || !whole => {}
-                    _ => {
-                        live.insert(key.clone(), value.clone());
-                        lost = lost.put(key, value);
-                    }
-                }
+    let mut live: BTreeMap<_, _> = records
+        .into_iter()
+        .filter(|(key, _)| is_mirrored(key))
+        .collect();
+    let missing = live.keys().filter(|key| !kept.contains_key(*key)).count();
+
+    // sled takes a damaged segment for a torn write and opens without it: only the mirror can tell.
+    // A mirror with damaged records may have lost the newest value of a key.
+    let mut lost = Batch::new();
+    for (key, value) in kept {
+        match live.get(&key) {
+            Some(same) if *same == value || !whole => {}
+            _ => {
+                live.insert(key.clone(), value.clone());
+                lost = lost.put(key, value);
             }
-            if !lost.ops.is_empty() {
-                health = Health::Repaired {
-                    records: lost.len(),
-                };
-                sled.commit(lost)?;
-            }
-            if !whole || missing > 0 {
-                tracing::warn!(missing, "the mirror of the state is damaged: rewriting it");
-                mirror.compact(&live.into_iter().collect::<Vec<_>>())?;
-            }
-            sled
         }
-        Err(StoreError::Damaged(_)) => {
-            let aside = set_aside(dir, &path).map_err(io)?;
-            let (sled, _nothing) = Sled::open(&path)?;
-            health = Health::Rebuilt {
-                aside,
-                records: kept.len(),
-            };
-            for (key, value) in kept {
-                sled.commit(Batch::new().put(key, value))?;
-            }
-            sled
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let sled = if is_as_configured {
-        sled
-    } else {
-        reseal(dir, sled, &mut mirror, keys)?
-    };
-    let database = RwLock::new(Database::Open(sled));
-    Ok((
-        Mirrored {
-            database,
-            mirror: Mutex::new(mirror),
-            dir: dir.to_owned(),
-            _lock: lock,
-        },
-        health,
-    ))
+    }
+    let restored = lost.len();
+    if restored > 0 {
+        sled.commit(lost)?;
+    }
+
+    if !whole || missing > 0 {
+        tracing::warn!(missing, "the mirror of the state is damaged: rewriting it");
+        mirror.compact(&live.into_iter().collect::<Vec<_>>())?;
+    }
+    Ok(restored)
 }
 
 /// Reports whether every record is sealed, or not, as configured.
@@ -265,6 +283,8 @@ fn reseal(dir: &Path, sled: Sled, mirror: &mut Mirror, keys: &SealKeys) -> Resul
         let value = keys.convert(&name, value)?;
         batch = batch.put(name, value);
     }
+
+    // The new database and the mirror are complete before the old database goes.
     let (made, _nothing) = Sled::open(&next)?;
     made.commit(batch.clone())?;
     drop(made);
@@ -277,6 +297,7 @@ fn reseal(dir: &Path, sled: Sled, mirror: &mut Mirror, keys: &SealKeys) -> Resul
             .filter(|(name, _)| is_mirrored(name))
             .collect::<Vec<_>>(),
     )?;
+
     drop(sled);
     fs::rename(&path, &last).map_err(io)?;
     fs::rename(next, &path).map_err(io)?;
@@ -315,6 +336,8 @@ fn set_aside(dir: &Path, path: &Path) -> std::io::Result<PathBuf> {
     while name(number).exists() {
         number += 1;
     }
+
+    // The oldest goes, and the others move up.
     if number > KEPT {
         fs::remove_dir_all(name(1))?;
         for old in 2..number {
@@ -406,6 +429,7 @@ impl Store for Mirrored {
             .filter(|(key, _)| is_mirrored(key))
             .cloned()
             .collect();
+
         let mut mirror = lock(&self.mirror);
         self.reopen()?;
         // The mirror comes first, so that it never lacks a record of the database.
@@ -413,6 +437,7 @@ impl Store for Mirrored {
         let stored = self
             .with_open(|sled| sled.commit(batch))
             .inspect_err(|_failed| self.fail());
+
         if stored.is_ok()
             && mirror.is_stale()
             && let Err(error) = self

@@ -168,8 +168,11 @@ impl SealKeys {
         let failed = |_unspecified| {
             StoreError::Io("a record cannot be sealed: there is no randomness".to_owned())
         };
+
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).map_err(failed)?;
+
+        // The name of the record binds the value to it.
         let aad = Aad::from(name.as_bytes());
         key.key
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut value)
@@ -182,6 +185,7 @@ impl SealKeys {
             return Ok(value);
         };
         let damaged = || StoreError::Damaged(format!("record {name} cannot be unsealed"));
+
         let key = self
             .current
             .iter()
@@ -190,6 +194,7 @@ impl SealKeys {
             .ok_or_else(damaged)?;
         let (nonce, content) = rest.split_at_checked(NONCE_LEN).ok_or_else(damaged)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_short| damaged())?;
+
         let mut content = content.to_vec();
         let plain = key
             .key

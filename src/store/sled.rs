@@ -63,6 +63,7 @@ impl Sled {
             let records = store.scan("")?;
             Ok((store, records))
         }));
+
         opened.unwrap_or_else(|_panic| {
             Err(StoreError::Damaged(
                 "the database cannot be opened".to_owned(),

@@ -46,6 +46,7 @@ fn what_is_committed_is_there_after_opening_again() {
             .commit(Batch::new().delete("b/1").put("a/3", ""))
             .expect("stored");
     }
+
     let (store, health) = opened(&dir);
     assert_eq!(health, Health::Good);
     assert_eq!(
@@ -121,12 +122,14 @@ fn replaceable_records_are_not_mirrored_nor_restored() {
             .commit(Batch::new().put("acme/suggestion/b", "last"))
             .expect("stored");
     }
+
     let path = dir.0.join("mirror");
     let (mut mirror, kept) = mirror::Mirror::open(&path).expect("opens");
     assert_eq!(kept.keys().collect::<Vec<_>>(), ["acme/account/a"]);
     mirror
         .append(&[("acme/job/a".to_owned(), Some(b"of an older one".to_vec()))])
         .expect("written");
+
     let (store, health) = opened(&dir);
     assert_eq!(health, Health::Good);
     assert_eq!(store.get("acme/job/a").expect("readable"), None);
@@ -161,6 +164,7 @@ fn a_damaged_database_is_set_aside_and_filled_from_the_mirror() {
             .commit(Batch::new().put("ca/key", "secret").put("cache/x", "again"))
             .expect("stored");
     }
+
     let file = dir.0.join("store/db");
     let mut bytes = fs::read(&file).expect("sled's file");
     let length = bytes.len();
@@ -176,6 +180,7 @@ fn a_damaged_database_is_set_aside_and_filled_from_the_mirror() {
             fs::write(entry.path(), b"no snapshot").expect("damaged");
         }
     }
+
     let (store, health) = opened(&dir);
     match health {
         Health::Rebuilt { aside, records: 1 } => {
@@ -200,6 +205,7 @@ fn a_database_that_sled_refuses_is_set_aside() {
             .commit(Batch::new().put("ca/key", "secret"))
             .expect("stored");
     }
+
     for (round, damage) in [
         &b"segment_size: nonsense"[..],
         &[0xff; 900],
@@ -220,6 +226,7 @@ fn a_database_that_sled_refuses_is_set_aside() {
             Some(&b"secret"[..])
         );
     }
+
     let kept = fs::read_dir(&dir.0).expect("there").flatten();
     let kept = kept
         .filter(|entry| {
@@ -244,6 +251,7 @@ fn the_mirror_loses_the_damaged_record_and_no_other() {
             .expect("written");
     }
     mirror.append(&[("k/3".to_owned(), None)]).expect("written");
+
     let whole = fs::read(&path).expect("there");
     for at in (0..whole.len()).step_by(7) {
         let mut bytes = whole.clone();
@@ -272,7 +280,7 @@ fn a_disk_that_cannot_be_written_leads_to_a_store_in_memory() {
 }
 
 #[test]
-fn a_damaged_mirror_is_written_anew_from_the_database() {
+fn a_damaged_mirror_is_rewritten_from_the_database() {
     let damages: [fn(&Path); 4] = [
         |path| fs::write(path, b"").expect("emptied"),
         |path| fs::write(path, [7; 5000]).expect("garbage"),
@@ -286,6 +294,7 @@ fn a_damaged_mirror_is_written_anew_from_the_database() {
             fs::create_dir(path).expect("unreadable");
         },
     ];
+
     for (round, damage) in damages.iter().enumerate() {
         let dir = Dir::new("mended");
         {
@@ -298,6 +307,7 @@ fn a_damaged_mirror_is_written_anew_from_the_database() {
                 )
                 .expect("stored");
         }
+
         let path = dir.0.join("mirror");
         damage(&path);
         let (store, health) = opened(&dir);
@@ -372,6 +382,7 @@ fn every_acknowledged_write_survives_sigkill() {
             .stderr(Stdio::null())
             .spawn()
             .expect("a child");
+
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut last = None;
         for line in lines.map_while(Result::ok) {
@@ -382,9 +393,11 @@ fn every_acknowledged_write_survives_sigkill() {
                 break;
             }
         }
+
         child.kill().expect("SIGKILL");
         child.wait().expect("gone");
         acknowledged = acknowledged.max(last.expect("it wrote"));
+
         let (store, health) = opened(&dir);
         assert!(
             matches!(health, Health::Good | Health::Repaired { records: 1 }),

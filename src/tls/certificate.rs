@@ -212,6 +212,7 @@ fn belong_together(
     let Ok((_, own)) = SubjectPublicKeyInfo::from_der(&own) else {
         return Ok(());
     };
+
     let is_its_key = |certificate: &CertificateDer<'_>| {
         X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| {
             parsed.public_key().subject_public_key.data == own.subject_public_key.data
@@ -251,6 +252,7 @@ fn names(certificate: &X509Certificate<'_>) -> Box<[Box<str>]> {
             _ => None,
         }
     };
+
     extension
         .value
         .general_names

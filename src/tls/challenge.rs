@@ -98,6 +98,7 @@ impl ChallengeMap {
         let mut config = super::base_config(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.into())));
         config.alpn_protocols = vec![ACME_TLS.to_vec()];
+        // A session must not outlive its challenge.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         self.tls.insert(
@@ -119,11 +120,13 @@ impl Challenges {
                 entry.seen = before.seen.clone();
             }
         }
+
         for (name, entry) in &mut map.tls {
             if let Some(before) = now.tls.get(name) {
                 entry.seen = before.seen.clone();
             }
         }
+
         self.map.store(Arc::new(map));
     }
 
@@ -178,10 +181,12 @@ pub fn challenge_certificate(
         .map_or_else(|| host.to_string(), |ip| ip.to_string());
     let mut params = CertificateParams::new(vec![name])?;
     params.distinguished_name = super::distinguished("ACME challenge");
+
     let digest = ring::digest::digest(&ring::digest::SHA256, key_authorization.as_bytes());
     params
         .custom_extensions
         .push(CustomExtension::new_acme_identifier(digest.as_ref()));
+
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));

@@ -74,6 +74,7 @@ impl LocalCa {
         ];
         params.not_before = rcgen::date_time_ymd(NOT_BEFORE.0, NOT_BEFORE.1, NOT_BEFORE.2);
         params.not_after = rcgen::date_time_ymd(2050, 1, 1);
+
         let root = params.self_signed(&key)?;
         Self::from_pem(&root.pem(), &key.serialize_pem())
     }
@@ -90,6 +91,7 @@ impl LocalCa {
                 .map_err(|_bad| rcgen::Error::CouldNotParseCertificate)?;
             root.subject().to_string().into()
         };
+
         Ok(Self {
             name,
             issuer,

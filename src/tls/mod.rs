@@ -96,16 +96,19 @@ pub fn server_config(resolver: Arc<Resolver>, min: MinVersion) -> Arc<ServerConf
         MinVersion::Tls13 => &[&rustls::version::TLS13],
     };
     let mut config = base_config(versions).with_cert_resolver(resolver);
+
     // The client's order says what is cheap for it; most say what OpenSSL was built with.
     config.ignore_client_order = true;
     // curl and other old-fashioned clients offer nothing but `http/1.0` when they are to speak it.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+
     match rustls::crypto::ring::Ticketer::new() {
         Ok(ticketer) => config.ticketer = ticketer,
         Err(error) => {
             tracing::warn!(%error, "no session tickets: every TLS connection is a full handshake");
         }
     }
+
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(1024);
     // One ticket is enough for a browser that comes back; each more costs a write and 300 bytes.
     config.send_tls13_tickets = 1;

@@ -28,6 +28,7 @@ pub fn upstream_config(verify: bool, h2: bool) -> Arc<ClientConfig> {
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
             .with_no_client_auth()
     };
+
     config.alpn_protocols = if h2 {
         vec![b"h2".to_vec()]
     } else {

@@ -84,6 +84,7 @@ impl Clock {
             self.anchor = reading;
             return;
         }
+
         // A jump to the time of a witness is a correction.
         self.jumped = self
             .witness
@@ -103,6 +104,7 @@ impl Clock {
             wall: moment,
             monotonic: reading.monotonic,
         };
+
         let fits = |time| agree(time, moment);
         let is_known = self.now(reading).is_none_or(fits) || fits(reading.wall);
         if !is_known
@@ -113,6 +115,7 @@ impl Clock {
             self.doubted = Some(witnessed);
             return;
         }
+
         self.doubted = None;
         self.witness = Some(witnessed);
         self.raise_floor(moment);

@@ -32,6 +32,7 @@ fn holder(proc: &Path, port: u16) -> Option<String> {
         })
         .map(|inode| format!("socket:[{inode}]"))
         .collect();
+
     let processes = fs::read_dir(proc).ok()?.flatten().map(|entry| entry.path());
     for process in processes.filter(|path| {
         path.file_name()
