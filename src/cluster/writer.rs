@@ -1,4 +1,4 @@
-//! Statuses and Events written into the mini cluster.
+//! Statuses, Secrets and Events written into the mini cluster.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 
 use crate::{
     objects::{
-        EventNote, EventType, Key, Op, Proposal, Propose, ProposeError, Revision, SecretPatch,
+        EventNote, Key, Op, Proposal, Propose, ProposeError, RawObject, Revision, SecretPatch,
         StatusPatch, View, Write, WriteBack, traits::BoxFuture,
     },
     util::stamp,
 };
 
-/// How often a write is tried again when somebody else changed the object in between.
-const CONFLICT_RETRIES: usize = 5;
+/// The number of attempts to write an object that other writers change at the same time.
+const CONFLICT_TRIES: usize = 5;
 
-/// Writes into the mini cluster.
+/// Writes for one node.
 pub struct Writer {
     propose: Arc<dyn Propose>,
     view: Arc<dyn View>,
@@ -39,9 +39,9 @@ impl Writer {
         }
     }
 
-    /// Makes one write. A failure is logged: the next compile repeats the write if it still differs.
+    /// Makes one write. A failure is logged and not retried: the next compile repeats a status.
     async fn make(&self, write: Write) {
-        let (about, done) = match write {
+        let (about, result) = match write {
             Write::Status(StatusPatch::IngressAddresses { about, addresses }) => {
                 let list: Vec<Value> = addresses
                     .iter()
@@ -53,165 +53,98 @@ impl Writer {
             Write::Secret(patch) => (patch.secret(), self.secret(&patch).await),
             Write::Note(note, more) => (note.about.key.clone(), self.note(&note, more).await),
         };
-        if let Err(error) = done {
+        if let Err(error) = result {
             tracing::warn!(object = %about, %error, "status, Secret or Event not written");
         }
     }
 
+    /// Writes a status, unless the object is gone or is another one of the same name.
     async fn status(&self, key: &Key, uid: &str, addresses: &[Value]) -> Result<(), ProposeError> {
-        for _attempt in 0..CONFLICT_RETRIES {
-            let Some(object) = self.view.get(key).filter(|object| &*object.meta.uid == uid) else {
-                return Ok(());
-            };
-            let Ok(mut body) = serde_json::from_slice::<Value>(&object.body) else {
-                return Ok(());
-            };
-            let Some(root) = body.as_object_mut() else {
-                return Ok(());
-            };
-            let status = match addresses {
-                [] => json!({ "loadBalancer": {} }),
-                some => json!({ "loadBalancer": { "ingress": some } }),
-            };
+        let status = match addresses {
+            [] => json!({ "loadBalancer": {} }),
+            some => json!({ "loadBalancer": { "ingress": some } }),
+        };
+        self.change(key, |known| {
+            let known = known.filter(|object| &*object.meta.uid == uid)?;
+            let mut body: Value = serde_json::from_slice(&known.body).ok()?;
+            let root = body.as_object_mut()?;
             if root.get("status") == Some(&status) {
-                return Ok(());
+                return None;
             }
-            root.insert("status".to_owned(), status);
-            let expected = object.meta.resource_version.parse().ok().map(Revision);
-            let op = Op::Update {
-                expected,
-                body: Bytes::from(body.to_string()),
-            };
-            match self
-                .propose
-                .propose(Proposal {
-                    key: key.clone(),
-                    op,
-                })
-                .await
-            {
-                Err(ProposeError::Conflict { .. }) => {}
-                Err(ProposeError::NotFound(_)) => return Ok(()),
-                other => return other.map(|_committed| ()),
-            }
-        }
-        Ok(())
-    }
-
-    async fn secret(&self, patch: &SecretPatch) -> Result<(), ProposeError> {
-        let key = patch.secret();
-        for _attempt in 0..CONFLICT_RETRIES {
-            let op = match self.view.get(&key) {
-                Some(known) => {
-                    let Ok(body) = serde_json::from_slice::<Value>(&known.body) else {
-                        return Ok(());
-                    };
-                    let Some(body) = patch.put_into(&body) else {
-                        return Ok(());
-                    };
-                    let expected = known.meta.resource_version.parse().ok().map(Revision);
-                    Op::Update {
-                        expected,
-                        body: Bytes::from(body.to_string()),
-                    }
-                }
-                None => {
-                    let mut body = patch.body();
-                    body["metadata"]["uid"] = stamp::uid().into();
-                    body["metadata"]["creationTimestamp"] = stamp::now().into();
-                    Op::Create(Bytes::from(body.to_string()))
-                }
-            };
-            match self
-                .propose
-                .propose(Proposal {
-                    key: key.clone(),
-                    op,
-                })
-                .await
-            {
-                Err(
-                    ProposeError::Conflict { .. }
-                    | ProposeError::Exists(_)
-                    | ProposeError::NotFound(_),
-                ) => {}
-                other => return other.map(|_committed| ()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes an Event; one that is there counts `more`.
-    async fn note(&self, note: &EventNote, more: u64) -> Result<(), ProposeError> {
-        let key = note.event_key();
-        let now = stamp::now();
-        for _attempt in 0..CONFLICT_RETRIES {
-            let op = match self.view.get(&key) {
-                Some(known) => {
-                    let Ok(mut body) = serde_json::from_slice::<Value>(&known.body) else {
-                        return Ok(());
-                    };
-                    let count = body["count"].as_u64().unwrap_or(1).saturating_add(more);
-                    body["count"] = count.into();
-                    body["lastTimestamp"] = now.clone().into();
-                    let expected = known.meta.resource_version.parse().ok().map(Revision);
-                    Op::Update {
-                        expected,
-                        body: Bytes::from(body.to_string()),
-                    }
-                }
-                None => Op::Create(Bytes::from(self.event(&key, note, &now).to_string())),
-            };
-            match self
-                .propose
-                .propose(Proposal {
-                    key: key.clone(),
-                    op,
-                })
-                .await
-            {
-                Err(
-                    ProposeError::Conflict { .. }
-                    | ProposeError::Exists(_)
-                    | ProposeError::NotFound(_),
-                ) => {}
-                other => return other.map(|_committed| ()),
-            }
-        }
-        Ok(())
-    }
-
-    fn event(&self, key: &Key, note: &EventNote, now: &str) -> Value {
-        let about = &note.about.key;
-        let mut involved = json!({
-            "apiVersion": about.kind.api_version(),
-            "kind": about.kind.name(),
-            "name": &*about.name,
-            "uid": &*note.about.uid,
-        });
-        if !about.namespace.is_empty() {
-            involved["namespace"] = (&*about.namespace).into();
-        }
-        json!({
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {
-                "name": &*key.name,
-                "namespace": &*key.namespace,
-                "uid": stamp::uid(),
-                "creationTimestamp": now,
-            },
-            "involvedObject": involved,
-            "reason": note.reason,
-            "message": &*note.message,
-            "type": match note.event_type { EventType::Normal => "Normal", EventType::Warning => "Warning" },
-            "source": { "component": "gatelet", "host": &*self.node },
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-            "eventTime": null,
-            "reportingComponent": "gatelet.dev/ingress-controller",
-            "reportingInstance": &*self.node,
+            root.insert("status".to_owned(), status.clone());
+            Some(body)
         })
+        .await
     }
+
+    /// Writes a certificate into its Secret, which is created if it is missing. A Secret of another
+    /// owner is left alone.
+    async fn secret(&self, patch: &SecretPatch) -> Result<(), ProposeError> {
+        self.change(&patch.secret(), |known| match known {
+            Some(known) => patch.put_into(&serde_json::from_slice(&known.body).ok()?),
+            None => Some(created(patch.body(), &stamp::now())),
+        })
+        .await
+    }
+
+    /// Writes an Event, or raises the count of the same Event by `more`.
+    async fn note(&self, note: &EventNote, more: u64) -> Result<(), ProposeError> {
+        let now = stamp::now();
+        self.change(&note.key(), |known| match known {
+            Some(known) => {
+                let mut body: Value = serde_json::from_slice(&known.body).ok()?;
+                let count = body["count"].as_u64().unwrap_or(1).saturating_add(more);
+                body["count"] = count.into();
+                body["lastTimestamp"] = now.clone().into();
+                Some(body)
+            }
+            None => Some(created(note.to_event(&self.node, &now), &now)),
+        })
+        .await
+    }
+
+    /// Writes what `edit` makes of an object, or of its absence; nothing if `edit` returns `None`.
+    /// Calls `edit` again when another writer changed the object in between; gives up silently after
+    /// [`CONFLICT_TRIES`].
+    async fn change(
+        &self,
+        key: &Key,
+        edit: impl Fn(Option<&RawObject>) -> Option<Value>,
+    ) -> Result<(), ProposeError> {
+        for _try in 0..CONFLICT_TRIES {
+            let known = self.view.get(key);
+            let Some(body) = edit(known.as_deref()) else {
+                return Ok(());
+            };
+            let body = Bytes::from(body.to_string());
+            let op = match &known {
+                Some(known) => Op::Update {
+                    expected: known.meta.resource_version.parse().ok().map(Revision),
+                    body,
+                },
+                None => Op::Create(body),
+            };
+
+            let proposal = Proposal {
+                key: key.clone(),
+                op,
+            };
+            match self.propose.propose(proposal).await {
+                Err(
+                    ProposeError::Conflict { .. }
+                    | ProposeError::Exists(_)
+                    | ProposeError::NotFound(_),
+                ) => {}
+                other => return other.map(|_committed| ()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds what an API server fills in when an object is created.
+fn created(mut body: Value, now: &str) -> Value {
+    body["metadata"]["uid"] = stamp::uid().into();
+    body["metadata"]["creationTimestamp"] = now.into();
+    body
 }

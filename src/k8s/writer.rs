@@ -5,17 +5,20 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::client::Client;
-use super::objects::{Objects, WriteError};
+use super::{
+    client::Client,
+    objects::{Objects, WriteError},
+};
 use crate::{
-    objects::{
-        EventNote, EventType, Key, SecretPatch, StatusPatch, Write, WriteBack, traits::BoxFuture,
-    },
+    objects::{EventNote, SecretPatch, StatusPatch, Write, WriteBack, traits::BoxFuture},
     util::{backoff::Backoff, stamp},
 };
 
-/// How often a write is sent to an API server that answers with errors of its own.
+/// The number of attempts to write something that the API server fails with an error of its own.
 const ATTEMPTS: u32 = 6;
+
+/// The shortest and the longest wait before the next attempt.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// Writes for one node.
 pub struct Writer {
@@ -38,117 +41,108 @@ impl Writer {
         }
     }
 
-    /// Makes one write. Waits for a cluster that does not respond: no later compile repeats the
-    /// write.
+    /// Makes one write. Waits for a cluster that does not respond, because no later compile repeats
+    /// the write.
     async fn make(&self, write: Write) {
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         for attempt in 1.. {
-            let (about, done) = match &write {
+            let (about, result) = match &write {
                 Write::Status(patch @ StatusPatch::IngressAddresses { about, .. }) => {
                     (about.key.clone(), self.status(patch).await)
                 }
                 Write::Secret(patch) => (patch.secret(), self.secret(patch).await),
                 Write::Note(note, more) => (note.about.key.clone(), self.note(note, *more).await),
             };
-            let Err(error) = done else { return };
-            let again = match &error {
-                WriteError::Client(_) | WriteError::Timeout => true,
-                WriteError::Refused(status, _) => {
-                    // The credentials will be renewed, or another replica leads.
-                    *status == StatusCode::UNAUTHORIZED
-                        || attempt < ATTEMPTS
-                            && (status.is_server_error()
-                                || *status == StatusCode::TOO_MANY_REQUESTS)
-                }
-            };
-            if !again {
+            let Err(error) = result else { return };
+
+            if !may_pass(&error, attempt) {
                 tracing::warn!(object = %about, %error, "status, Secret or Event not written");
                 return;
             }
             if attempt == 1 {
-                tracing::info!(object = %about, %error, "what is to be written waits until the cluster takes it");
+                tracing::info!(
+                    object = %about,
+                    %error,
+                    "status, Secret or Event not written yet: retrying until the cluster accepts it"
+                );
             }
             tokio::time::sleep(backoff.failed(u64::from_le_bytes(stamp::random()))).await;
         }
     }
 
-    /// Writes a status. That the object is gone is no error.
+    /// Writes a status. A missing object is no error.
     async fn status(&self, patch: &StatusPatch) -> Result<(), WriteError> {
         let StatusPatch::IngressAddresses { about, addresses } = patch;
         let list: Vec<Value> = addresses
             .iter()
             .map(|ip| json!({ "ip": ip.to_string() }))
             .collect();
-        let body = json!({ "metadata": { "uid": &*about.uid }, "status": { "loadBalancer": { "ingress": list } } });
+        let body = json!({
+            "metadata": { "uid": &*about.uid },
+            "status": { "loadBalancer": { "ingress": list } },
+        });
         match self.objects.merge_status(&about.key, &body).await {
             Err(WriteError::Refused(StatusCode::NOT_FOUND, _)) => Ok(()),
-            other => other.map(|_answer| ()),
+            other => other.map(drop),
         }
     }
 
-    /// Writes a certificate into its Secret, made if it is not there. One that is not ours is left
-    /// alone.
+    /// Writes a certificate into its Secret, which is created if it is missing. A Secret of another
+    /// owner is left alone.
     async fn secret(&self, patch: &SecretPatch) -> Result<(), WriteError> {
         let key = patch.secret();
         match self.objects.create(&key, &patch.body()).await {
             Err(WriteError::Refused(StatusCode::CONFLICT, _)) => {}
-            other => return other.map(|_answer| ()),
+            other => return other.map(drop),
         }
+
         let Some(known) = self.objects.find(&key).await? else {
             return Ok(());
         };
         let Some(changed) = patch.put_into(&known) else {
             return Ok(());
         };
-        // Only as it was read: if somebody else writes it at the same moment, this is asked for
-        // again.
-        let version = &changed["metadata"]["resourceVersion"];
+        // With the version that was read: after a conflict the control loop sends the patch again.
+        let metadata = &changed["metadata"];
         let merge = json!({
-            "metadata": { "resourceVersion": version, "annotations": &changed["metadata"]["annotations"] },
+            "metadata": {
+                "resourceVersion": &metadata["resourceVersion"],
+                "annotations": &metadata["annotations"],
+            },
             "data": &changed["data"],
         });
-        self.objects.merge(&key, &merge).await.map(|_answer| ())
+        self.objects.merge(&key, &merge).await.map(drop)
     }
 
-    /// Writes an Event; one that is there counts `more`.
+    /// Writes an Event, or raises the count of the same Event by `more`.
     async fn note(&self, note: &EventNote, more: u64) -> Result<(), WriteError> {
-        let key = note.event_key();
+        let key = note.key();
         let now = stamp::now();
-        let body = self.event(&key, note, &now);
-        match self.objects.create(&key, &body).await {
+        let event = note.to_event(&self.node, &now);
+        match self.objects.create(&key, &event).await {
             Err(WriteError::Refused(StatusCode::CONFLICT, _)) => {}
-            other => return other.map(|_answer| ()),
+            other => return other.map(drop),
         }
+
         let Some(known) = self.objects.find(&key).await? else {
             return Ok(());
         };
         let count = known["count"].as_u64().unwrap_or(1).saturating_add(more);
         let patch = json!({ "count": count, "lastTimestamp": now });
-        self.objects.merge(&key, &patch).await.map(|_answer| ())
+        self.objects.merge(&key, &patch).await.map(drop)
     }
+}
 
-    fn event(&self, key: &Key, note: &EventNote, now: &str) -> Value {
-        let about = &note.about.key;
-        json!({
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": { "name": &*key.name, "namespace": &*key.namespace },
-            "involvedObject": {
-                "apiVersion": about.kind.api_version(),
-                "kind": about.kind.name(),
-                "name": &*about.name,
-                "namespace": &*about.namespace,
-                "uid": &*note.about.uid,
-            },
-            "reason": note.reason,
-            "message": &*note.message,
-            "type": match note.event_type { EventType::Normal => "Normal", EventType::Warning => "Warning" },
-            "source": { "component": "gatelet", "host": &*self.node },
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-            "reportingComponent": "gatelet.dev/ingress-controller",
-            "reportingInstance": &*self.node,
-        })
+/// Returns whether a write that failed `attempt` times may succeed later.
+fn may_pass(error: &WriteError, attempt: u32) -> bool {
+    match error {
+        // On 401, the credentials will be renewed or another replica will lead.
+        WriteError::Client(_)
+        | WriteError::Timeout
+        | WriteError::Refused(StatusCode::UNAUTHORIZED, _) => true,
+        WriteError::Refused(status, _) => {
+            let passes = status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS;
+            passes && attempt < ATTEMPTS
+        }
     }
 }

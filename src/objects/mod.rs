@@ -4,6 +4,7 @@
 pub mod change;
 mod decode;
 pub mod kind;
+mod note;
 pub mod raw;
 pub mod secret;
 pub mod slim;
