@@ -1,5 +1,5 @@
-//! The client of a cluster. Its credentials are read again when they are no longer accepted: a
-//! certificate that ran out and a kubeconfig that was replaced need no restart.
+//! The client of a cluster. It reads its credentials again when they are no longer accepted, so
+//! that an expired certificate or a replaced kubeconfig needs no restart.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,17 +18,16 @@ use tokio::{sync::Mutex, time::Instant};
 
 use crate::util::{backoff::Backoff, stamp};
 
-/// Between two readings of credentials that are not accepted: a kubeconfig may name a program that
-/// gets them.
-const SOONEST: Duration = Duration::from_secs(5);
-const LATEST: Duration = Duration::from_secs(60);
+/// The shortest and the longest wait between two readings of credentials that are not accepted. A
+/// kubeconfig may name a program that fetches them.
+const RENEW: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
-/// Why there is no client.
+/// The reason why no client could be made.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConnectError(String);
 
-/// A client whose credentials are those that are there now.
+/// A client that keeps its credentials up to date. Clones share them.
 #[derive(Clone)]
 pub struct Client(Arc<Shared>);
 
@@ -40,18 +39,18 @@ struct Shared {
 
 struct Renewal {
     backoff: Backoff,
-    /// Not to be read again before this.
+    /// The earliest time of the next reading.
     next: Instant,
-    /// What was read last was not accepted yet.
+    /// True until the credentials that were read last are accepted.
     untried: bool,
 }
 
-/// A client of the cluster that the kubeconfig is for, or of the one that this process runs in.
-/// Nothing is sent yet: the cluster may be away.
+/// Makes a client of the cluster that the kubeconfig names, or of the one that this process runs
+/// in. Sends nothing yet: the cluster may be unreachable.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
     let current = ArcSwap::from_pointee(read(kubeconfig).await?);
     let renewal = Renewal {
-        backoff: Backoff::new(SOONEST, LATEST),
+        backoff: Backoff::new(RENEW.0, RENEW.1),
         next: Instant::now(),
         untried: false,
     };
@@ -63,13 +62,12 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
 }
 
 impl Client {
-    /// The namespace that the credentials name, else `default`.
+    /// Returns the namespace that the credentials name, else `default`.
     pub(super) fn default_namespace(&self) -> String {
         self.0.current.load().default_namespace().to_owned()
     }
 
-    /// Sends a request; once more, if it is refused for its credentials and there may be others by
-    /// now.
+    /// Sends a request, and a second time with newer credentials if the first response is 401.
     pub(super) async fn send(
         &self,
         request: Request<Vec<u8>>,
@@ -79,23 +77,26 @@ impl Client {
         if response.status() != StatusCode::UNAUTHORIZED || !self.renew(&used).await {
             return Ok(response);
         }
+
         let response = self
             .0
             .current
             .load_full()
             .send(request.map(Body::from))
             .await?;
+
         if response.status() != StatusCode::UNAUTHORIZED {
             let mut renewal = self.0.renewal.lock().await;
             if std::mem::take(&mut renewal.untried) {
                 renewal.backoff.succeeded();
-                tracing::info!("the credentials were read again, and are accepted");
+                tracing::info!("the credentials were read again and are accepted");
             }
         }
         Ok(response)
     }
 
-    /// Whether there are others now than those that were used.
+    /// Reads the credentials again, unless that was done since `used` was taken. Returns whether
+    /// `used` is outdated.
     async fn renew(&self, used: &Arc<kube::Client>) -> bool {
         let mut renewal = self.0.renewal.lock().await;
         if !Arc::ptr_eq(used, &self.0.current.load()) {
@@ -104,6 +105,7 @@ impl Client {
         if Instant::now() < renewal.next {
             return false;
         }
+
         let read = read(self.0.kubeconfig.as_deref()).await;
         renewal.next = Instant::now() + renewal.backoff.failed(u64::from_le_bytes(stamp::random()));
         match read {
@@ -112,7 +114,7 @@ impl Client {
                 renewal.untried = true;
                 true
             }
-            // Maybe half written.
+            // The file may be half written: keep the client.
             Err(error) => {
                 tracing::warn!(%error, "the credentials cannot be read again");
                 false
@@ -124,19 +126,21 @@ impl Client {
 async fn read(kubeconfig: Option<&Path>) -> Result<kube::Client, ConnectError> {
     let config = match kubeconfig {
         Some(path) => {
-            let wrong = |error: &dyn std::fmt::Display| {
+            let invalid = |error: &dyn std::fmt::Display| {
                 ConnectError(format!("{}: {error}", path.display()))
             };
-            let file = Kubeconfig::read_from(path).map_err(|error| wrong(&error))?;
+            let file = Kubeconfig::read_from(path).map_err(|error| invalid(&error))?;
             let options = KubeConfigOptions::default();
             Config::from_custom_kubeconfig(file, &options)
                 .await
-                .map_err(|error| wrong(&error))?
+                .map_err(|error| invalid(&error))?
         }
-        None => Config::incluster()
-            .map_err(|error| ConnectError(format!("no cluster around this process: {error}")))?,
+        None => Config::incluster().map_err(|error| {
+            ConnectError(format!("this process does not run in a cluster: {error}"))
+        })?,
     };
-    // It may run a program and wait for it.
+
+    // This may run a program of the kubeconfig and wait for it.
     let made = tokio::task::spawn_blocking(move || kube::Client::try_from(config)).await;
     made.map_err(|error| ConnectError(error.to_string()))?
         .map_err(|error| ConnectError(error.to_string()))

@@ -1,5 +1,5 @@
-//! One replica leads: it writes statuses and Events, and talks to the CA. Which one is agreed on by
-//! a Lease, with the rules of client-go's leader election.
+//! Elects the replica that leads: it writes statuses and Events, and talks to the CA. The replicas
+//! agree by a Lease, with the rules of client-go's leader election.
 
 use std::time::Duration;
 
@@ -16,32 +16,34 @@ use super::{
 };
 use crate::util::{drain::Drain, stamp};
 
-/// Its name.
+/// The name of the Lease.
 const NAME: &str = "gatelet";
-/// For this long after its last change a Lease is its holder's (`leaseDurationSeconds`).
+/// The time that a Lease belongs to its holder after its last change (`leaseDurationSeconds`).
 const DURATION: Duration = Duration::from_secs(15);
-/// A Lease of another version of this program may ask for more, up to this.
-const LONGEST: Duration = Duration::from_secs(60);
-/// A leader that could not renew for this long leads no more. Well before others may take over.
+/// The longest duration that is accepted from a Lease of another version of gatelet.
+const MAX_DURATION: Duration = Duration::from_secs(60);
+/// The time after which a leader that cannot renew stops leading, well before others take over.
 const GIVE_UP: Duration = Duration::from_secs(10);
-/// A leader renews this often.
+/// The interval between renewals by the leader.
 const RENEW: Duration = Duration::from_secs(5);
-/// Between two looks at the Lease, and two attempts.
+/// The interval between attempts of the others, and of a leader that failed to renew.
 const RETRY: Duration = Duration::from_secs(2);
-/// For one attempt.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// For the release at the end.
-const RELEASE: Duration = Duration::from_secs(2);
-/// A server that is just starting refuses at first what it will allow: only after so many refusals
-/// is it meant.
+/// The time limit for one attempt.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time limit for the release at the end.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The number of refusals in a row after which one is believed: a server that is just starting
+/// refuses requests that it allows later.
 const REFUSALS: u32 = 4;
-/// Whether Leases are allowed by now is looked at this often.
-const FORBIDDEN: Duration = Duration::from_secs(10);
+/// The interval between attempts while Leases are not allowed.
+const RETRY_FORBIDDEN: Duration = Duration::from_secs(10);
 
-/// Takes part in the election until draining begins. `leader` says whether this replica leads. It
-/// leads too if the cluster does not let it have a Lease: it is then taken for the only one.
-/// `holder` is who has the Lease (`holderIdentity`), empty where that is nobody or not known. At
-/// the end the Lease is released, so that the next one need not wait, and `leader` is dropped.
+/// Takes part in the election until draining begins.
+///
+/// `leader` is true while this replica leads, and also while the cluster does not allow Leases:
+/// gatelet then acts as the only replica. `holder` is the `holderIdentity` of the Lease, empty if
+/// the Lease has no holder or cannot be read. At the end the Lease is released, so that the next
+/// leader need not wait, and `leader` is dropped.
 pub async fn elect(
     client: Client,
     namespace: String,
@@ -54,20 +56,22 @@ pub async fn elect(
     let mut candidate = Candidate {
         leases: Leases::new(client, &namespace),
         election: Election::new(identity),
-        kept: None,
+        written: None,
         leader,
         holder,
         failures: 0,
         alone: false,
     };
+
     tokio::select! {
         () = candidate.run() => {}
         _grace = drain.draining() => {}
     }
+
     candidate.leader.send_replace(false);
-    if timeout(RELEASE, candidate.release()).await.is_err() {
+    if timeout(RELEASE_TIMEOUT, candidate.release()).await.is_err() {
         tracing::info!(
-            "the Lease was not released in time: the next leader waits until it runs out"
+            "the Lease was not released in time: the next leader waits until it expires"
         );
     }
 }
@@ -75,13 +79,13 @@ pub async fn elect(
 struct Candidate {
     leases: Leases,
     election: Election,
-    /// The Lease as it was written last.
-    kept: Option<Value>,
+    /// The Lease as this replica wrote it last.
+    written: Option<Value>,
     leader: watch::Sender<bool>,
     holder: watch::Sender<String>,
-    /// Attempts that failed, in a row.
+    /// The number of failed attempts in a row.
     failures: u32,
-    /// Leases are not allowed.
+    /// True while Leases are not allowed.
     alone: bool,
 }
 
@@ -90,68 +94,80 @@ impl Candidate {
         loop {
             let began = Instant::now();
             let give_up = self.election.give_up().filter(|at| *at > began);
-            let limit = give_up.map_or(began + PATIENCE, |at| at.min(began + PATIENCE));
-            let done = timeout_at(limit, self.attempt())
+            let limit = began + ATTEMPT_TIMEOUT;
+            let limit = give_up.map_or(limit, |at| at.min(limit));
+            let result = timeout_at(limit, self.attempt())
                 .await
                 .unwrap_or(Err(WriteError::Timeout));
-            self.judge(done);
+            self.note(result);
+
             let now = Instant::now();
             let leads = self.election.leads(now);
-            self.tell(leads || self.alone);
-            // The next attempt begins in time for the end of a leadership that cannot be renewed.
+            self.publish(leads || self.alone);
+
+            // A leadership that cannot be renewed must end on time, not with the next attempt.
             let next = match (leads, self.failures) {
                 (true, 0) => began + RENEW,
-                (false, _) if self.alone => now + FORBIDDEN,
+                (false, _) if self.alone => now + RETRY_FORBIDDEN,
                 _ => now + RETRY,
             };
             let end = self.election.give_up().filter(|at| *at > now);
             sleep_until(end.map_or(next, |at| at.min(next))).await;
-            self.tell(self.election.leads(Instant::now()) || self.alone);
+            self.publish(self.election.leads(Instant::now()) || self.alone);
         }
     }
 
-    /// Looks at the Lease, and takes or renews it if it may.
+    /// Reads the Lease, and takes or renews it if this replica may.
     async fn attempt(&mut self) -> Result<(), WriteError> {
-        // A leader knows what it wrote.
-        let found = match self.kept.take() {
-            Some(kept) => Some(kept),
+        // A leader need not read what it wrote itself.
+        let found = match self.written.take() {
+            Some(written) => Some(written),
             None => self.leases.find(NAME).await?,
         };
+
         let began = Instant::now();
         let mut lease = found.unwrap_or_else(|| json!({}));
         let Some(spec) = self.election.see(began, &lease["spec"], &micro_time()) else {
             return Ok(());
         };
         lease["spec"] = spec;
-        // Where somebody else was quicker, what is there now is looked at next time.
+
+        // If another replica wrote first, this fails, and the next attempt reads its Lease.
         let written = self.leases.put(NAME, lease).await?;
         self.election.wrote(began, &written["spec"]);
-        self.kept = Some(written);
+        self.written = Some(written);
         Ok(())
     }
 
-    fn judge(&mut self, done: Result<(), WriteError>) {
-        let Err(error) = done else {
+    /// Counts failures in a row, and decides whether this replica has to act alone.
+    fn note(&mut self, result: Result<(), WriteError>) {
+        let Err(error) = result else {
             if self.alone {
                 tracing::info!("Leases are allowed now: one replica leads");
             }
             (self.failures, self.alone) = (0, false);
             return;
         };
+
         self.failures = self.failures.saturating_add(1);
         if error.forbids() && self.failures >= REFUSALS && !self.alone {
             self.alone = true;
             tracing::warn!(
                 %error,
-                "the cluster does not give a Lease: this gatelet acts as the only one; grant get, create and update"
+                "the cluster does not allow Leases: this gatelet acts as the only replica; \
+                 grant get, create and update"
             );
         } else if !error.forbids() && self.failures == REFUSALS {
-            tracing::warn!(%error, "the Lease cannot be had: statuses, Events and certificates wait");
+            tracing::warn!(
+                %error,
+                "the Lease cannot be read or written: statuses, Events and certificates wait"
+            );
         }
     }
 
-    fn tell(&self, leads: bool) {
-        // Of a Lease that cannot be read nothing is known but our own part in it.
+    /// Publishes the state of the election where it changed.
+    fn publish(&self, leads: bool) {
+        // If the Lease is unreadable, we only know whether we hold it.
         let holder = if self.alone || !leads && self.failures > 0 {
             ""
         } else {
@@ -162,18 +178,19 @@ impl Candidate {
             holder.clone_into(known);
             changed
         });
+
         let changed = self
             .leader
             .send_if_modified(|known| std::mem::replace(known, leads) != leads);
         match (changed, leads) {
             (false, _) => {}
             (true, true) => tracing::info!("this gatelet leads: it writes statuses and Events"),
-            (true, false) => tracing::info!("this gatelet leads no more"),
+            (true, false) => tracing::info!("this gatelet no longer leads"),
         }
     }
 
-    /// Gives a Lease that is ours back. A write of before may still be under way, so it is looked
-    /// at again.
+    /// Releases the Lease if this replica holds it. Reads it first, because an earlier write may
+    /// still have arrived.
     async fn release(&mut self) {
         loop {
             let Ok(Some(mut lease)) = self.leases.find(NAME).await else {
@@ -191,14 +208,14 @@ impl Candidate {
     }
 }
 
-/// What one candidate knows. The wall clocks of others are never looked at: a Lease runs out when
-/// it has not changed for its duration by our own clock.
+/// The election as one candidate sees it. It ignores the wall clocks of others: a Lease expires
+/// when it has not changed for its duration by our own clock.
 #[derive(Debug)]
 struct Election {
     identity: String,
-    /// The `spec` seen last, and when it was first seen so.
+    /// The `spec` that was seen last, and the time since which it has not changed.
     seen: Option<(Value, Instant)>,
-    /// When the last write of ours that succeeded was begun. Nobody can have seen it earlier.
+    /// The time when our last successful write began. No other replica can have seen it earlier.
     renewed: Option<Instant>,
 }
 
@@ -211,25 +228,29 @@ impl Election {
         }
     }
 
-    /// Takes in the `spec` of the Lease (null if there is none) and returns the one to write, if
-    /// the Lease is ours or free. `time` is what is written into it.
+    /// Observes the `spec` of the Lease (null if it does not exist) and returns the one to write,
+    /// with `time` in it, if the Lease is ours or free.
     fn see(&mut self, now: Instant, spec: &Value, time: &str) -> Option<Value> {
         let since = match &self.seen {
             Some((seen, since)) if seen == spec => *since,
             _ => now,
         };
         self.seen = Some((spec.clone(), since));
+
         let holder = spec["holderIdentity"].as_str().unwrap_or_default();
         if holder == self.identity {
             let mut renewed = spec.clone();
             renewed["renewTime"] = time.into();
             return Some(renewed);
         }
+
         self.renewed = None;
-        let asked = Duration::from_secs(spec["leaseDurationSeconds"].as_u64().unwrap_or(0));
-        if !holder.is_empty() && now < since + asked.clamp(DURATION, LONGEST) {
+        let seconds = spec["leaseDurationSeconds"].as_u64().unwrap_or(0);
+        let duration = Duration::from_secs(seconds).clamp(DURATION, MAX_DURATION);
+        if !holder.is_empty() && now < since + duration {
             return None;
         }
+
         let transitions = spec["leaseTransitions"]
             .as_u64()
             .map_or(0, |before| before.saturating_add(1));
@@ -242,18 +263,18 @@ impl Election {
         }))
     }
 
-    /// A write that was begun then has succeeded.
+    /// Records that a write that began at `began` has succeeded.
     fn wrote(&mut self, began: Instant, spec: &Value) {
         self.seen = Some((spec.clone(), began));
         self.renewed = Some(began);
     }
 
-    /// When a leadership that is not renewed ends.
+    /// Returns the time at which a leadership ends that is not renewed; `None` if not leading.
     fn give_up(&self) -> Option<Instant> {
         self.renewed.map(|at| at + GIVE_UP)
     }
 
-    /// Who had the Lease when it was looked at last; empty for nobody.
+    /// Returns the holder of the Lease as seen last; empty if it has no holder.
     fn holder(&self) -> &str {
         self.seen
             .as_ref()
@@ -265,8 +286,8 @@ impl Election {
         self.give_up().is_some_and(|end| now < end)
     }
 
-    /// The `spec` to write at the end, if the Lease is ours: without a holder, and of the shortest
-    /// duration, as others that follow the same rules expect it.
+    /// Returns the `spec` that releases the Lease, if it is ours: without a holder, and with the
+    /// shortest duration, as client-go does it.
     fn release(&mut self, spec: &Value, time: &str) -> Option<Value> {
         self.renewed = None;
         if spec["holderIdentity"].as_str() != Some(&self.identity) {

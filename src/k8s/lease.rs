@@ -1,12 +1,12 @@
-//! Leases of one namespace, read and written (`coordination.k8s.io/v1`).
+//! Reads and writes the Leases of one namespace (`coordination.k8s.io/v1`).
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::client::Client;
-use super::objects::{Objects, WriteError};
-
-const JSON: &str = "application/json";
+use super::{
+    client::Client,
+    objects::{JSON, Objects, WriteError},
+};
 
 /// The Leases of a namespace.
 #[derive(Clone)]
@@ -24,25 +24,21 @@ impl Leases {
         }
     }
 
-    /// The Lease, or `None` if there is none.
+    /// Returns the Lease, or `None` if it does not exist.
     pub(super) async fn find(&self, name: &str) -> Result<Option<Value>, WriteError> {
-        match self
+        let url = format!("{}/{name}", self.url);
+        let found = self
             .objects
-            .send(
-                Method::GET,
-                &format!("{}/{name}", self.url),
-                JSON,
-                &Value::Null,
-            )
-            .await
-        {
+            .send(Method::GET, &url, JSON, &Value::Null)
+            .await;
+        match found {
             Ok(lease) => checked(lease).map(Some),
             Err(WriteError::Refused(StatusCode::NOT_FOUND, _)) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// All with a label.
+    /// Returns all Leases with a label.
     pub(super) async fn list(&self, label: &str) -> Result<Vec<Value>, WriteError> {
         let url = format!("{}?labelSelector={}", self.url, label.replace('/', "%2F"));
         let mut list = self
@@ -55,8 +51,8 @@ impl Leases {
             .unwrap_or_default())
     }
 
-    /// Creates a Lease, or updates it if it has a `resourceVersion`: 409 if it is not as it was
-    /// read any more.
+    /// Creates a Lease, or updates it if it has a `resourceVersion`: 409 if it changed after it was
+    /// read.
     pub(super) async fn put(&self, name: &str, mut lease: Value) -> Result<Value, WriteError> {
         let (method, url) = match lease["metadata"]["resourceVersion"].is_string() {
             true => (Method::PUT, format!("{}/{name}", self.url)),
@@ -68,7 +64,7 @@ impl Leases {
         checked(self.objects.send(method, &url, JSON, &lease).await?)
     }
 
-    /// Deletes a Lease if it is as it was read.
+    /// Deletes a Lease unless it changed after it was read.
     pub(super) async fn delete(&self, lease: &Value) -> Result<(), WriteError> {
         let (name, version) = (
             &lease["metadata"]["name"],
@@ -87,16 +83,17 @@ impl Leases {
     }
 }
 
-/// The time as a Lease has it: RFC 3339 with exactly six digits of a second (`metav1.MicroTime`).
+/// Returns the current time as in a Lease: RFC 3339 with six digits of a second
+/// (`metav1.MicroTime`).
 pub(super) fn micro_time() -> String {
     format!("{:.6}", jiff::Timestamp::now())
 }
 
-/// An answer that can be changed and sent back.
+/// Returns a response that can be changed and sent back.
 fn checked(lease: Value) -> Result<Value, WriteError> {
     if lease["metadata"].is_object() {
         Ok(lease)
     } else {
-        Err(WriteError::Client("the answer is no Lease".to_owned()))
+        Err(WriteError::Client("the response is not a Lease".to_owned()))
     }
 }

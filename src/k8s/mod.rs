@@ -1,5 +1,5 @@
-//! A real cluster: its watches into `objects::Event`s, its status and Events written, and what
-//! several replicas need to know of each other.
+//! A real cluster: watches its objects, writes statuses, Secrets and Events back, and lets replicas
+//! agree on a leader, their addresses and their ACME accounts.
 
 mod client;
 mod leader;
@@ -23,13 +23,13 @@ pub use source::follow;
 pub use unread::Unread;
 pub use writer::Writer;
 
-/// Whether this process runs in a pod (the variables that a kubelet sets).
+/// Returns whether this process runs in a pod, by the variables that a kubelet sets.
 pub fn in_cluster() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
-/// The namespace for what replicas share: the one that is set, else that of the pod, else
-/// `kube-system`.
+/// Returns the namespace for the objects that replicas share: the one that is set, else that of the
+/// pod, else `kube-system`.
 pub fn namespace(set: Option<&str>, client: &Client, kubeconfig: Option<&Path>) -> String {
     match (set, kubeconfig) {
         (Some(namespace), _) => namespace.to_owned(),

@@ -1,4 +1,4 @@
-//! Single objects of an API server, read and written.
+//! Reads and writes single objects of an API server.
 
 use std::{error::Error, time::Duration};
 
@@ -10,32 +10,36 @@ use tokio::time::timeout;
 use super::{client::Client, paths};
 use crate::objects::{Key, Kind};
 
-/// For one request.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// An answer is one object, or a short list.
-const LARGEST: usize = 4 * 1024 * 1024;
+/// The time limit for one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// The largest response that is read, in bytes: one object, or a short list.
+const MAX_RESPONSE: usize = 4 * 1024 * 1024;
 
-/// Why something was not read or written.
+/// Content types of requests.
+pub(super) const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// The reason why an object was not read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The request did not get through.
+    /// The request was not sent, or its response was lost.
     #[error("{0}")]
     Client(String),
-    /// The API server refused it.
-    #[error("the API server answered {0}: {1}")]
+    /// The API server refused the request.
+    #[error("the API server responded {0}: {1}")]
     Refused(StatusCode, String),
-    /// No answer.
-    #[error("the API server did not answer in time")]
+    /// The API server did not respond in time.
+    #[error("the API server did not respond in time")]
     Timeout,
 }
 
 impl WriteError {
-    /// Whether somebody else was quicker: it is there already, or not any more as it was read.
+    /// Returns true for 409: the object exists already, or changed after it was read.
     pub(super) fn conflicts(&self) -> bool {
         matches!(self, Self::Refused(StatusCode::CONFLICT, _))
     }
 
-    /// Whether the rights are missing, or what the URL names.
+    /// Returns true for 403 and 404: rights are missing, or the object or its kind is.
     pub fn forbids(&self) -> bool {
         matches!(
             self,
@@ -44,21 +48,21 @@ impl WriteError {
     }
 }
 
-/// The objects behind an API server.
+/// Access to the objects of an API server.
 #[derive(Clone)]
 pub struct Objects {
     client: Client,
-    /// Put after every URL.
+    /// Appended to every URL.
     query: &'static str,
 }
 
 impl Objects {
-    /// Speaks through this client.
+    /// Sends requests through `client`.
     pub fn new(client: Client) -> Self {
         Self { client, query: "" }
     }
 
-    /// The same, whose writes are checked and answered and not made.
+    /// Returns a copy whose writes the server checks but does not make.
     pub fn dry_run(&self) -> Self {
         Self {
             client: self.client.clone(),
@@ -66,88 +70,60 @@ impl Objects {
         }
     }
 
-    /// The object, or `None` if there is none.
+    /// Returns the object, or `None` if it does not exist.
     pub async fn find(&self, key: &Key) -> Result<Option<Value>, WriteError> {
-        match self
-            .send(
-                Method::GET,
-                &paths::object(key),
-                "application/json",
-                &Value::Null,
-            )
-            .await
-        {
+        let url = paths::object(key);
+        match self.send(Method::GET, &url, JSON, &Value::Null).await {
             Ok(object) => Ok(Some(object)),
             Err(WriteError::Refused(StatusCode::NOT_FOUND, _)) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// All objects of a kind without namespaces, of which there are few.
+    /// Returns all objects of a kind. Without pages: for kinds that have few objects.
     pub async fn list(&self, kind: Kind) -> Result<Vec<Value>, WriteError> {
-        let mut list = self
-            .send(
-                Method::GET,
-                &paths::collection(kind),
-                "application/json",
-                &Value::Null,
-            )
-            .await?;
+        let url = paths::collection(kind);
+        let mut list = self.send(Method::GET, &url, JSON, &Value::Null).await?;
         Ok(list["items"]
             .as_array_mut()
             .map(std::mem::take)
             .unwrap_or_default())
     }
 
-    /// Creates an object; 409 if it is there.
+    /// Creates an object; 409 if it exists.
     pub async fn create(&self, key: &Key, object: &Value) -> Result<Value, WriteError> {
-        self.send(
-            Method::POST,
-            &paths::namespaced(key),
-            "application/json",
-            object,
-        )
-        .await
+        let url = paths::namespaced(key);
+        self.send(Method::POST, &url, JSON, object).await
     }
 
     /// Changes an object by a merge patch (RFC 7386).
     pub async fn merge(&self, key: &Key, patch: &Value) -> Result<Value, WriteError> {
-        self.send(
-            Method::PATCH,
-            &paths::object(key),
-            "application/merge-patch+json",
-            patch,
-        )
-        .await
+        let url = paths::object(key);
+        self.send(Method::PATCH, &url, MERGE_PATCH, patch).await
     }
 
     /// Changes the status of an object by a merge patch.
     pub async fn merge_status(&self, key: &Key, patch: &Value) -> Result<Value, WriteError> {
         let url = format!("{}/status", paths::object(key));
-        self.send(Method::PATCH, &url, "application/merge-patch+json", patch)
-            .await
+        self.send(Method::PATCH, &url, MERGE_PATCH, patch).await
     }
 
-    /// Deletes an object; 404 if it is not there.
+    /// Deletes an object; 404 if it does not exist.
     pub async fn delete(&self, key: &Key) -> Result<Value, WriteError> {
-        self.send(
-            Method::DELETE,
-            &paths::object(key),
-            "application/json",
-            &Value::Null,
-        )
-        .await
+        let url = paths::object(key);
+        self.send(Method::DELETE, &url, JSON, &Value::Null).await
     }
 
-    /// Sends a request for any URL of the API.
+    /// Sends a request to any URL of the API. `Null` as `body` is an empty body.
     pub(super) async fn send(
         &self,
         method: Method,
         url: &str,
-        kind: &str,
+        content_type: &str,
         body: &Value,
     ) -> Result<Value, WriteError> {
         let lost = |error: &dyn Error| WriteError::Client(root(error));
+
         let bytes = if body.is_null() {
             Vec::new()
         } else {
@@ -157,34 +133,35 @@ impl Objects {
         let request = Request::builder()
             .method(method)
             .uri(url)
-            .header(CONTENT_TYPE, kind)
+            .header(CONTENT_TYPE, content_type)
             .body(bytes);
         let request = request.map_err(|error| lost(&error))?;
-        let answered = async {
+
+        let response = async {
             let response = self
                 .client
                 .send(request)
                 .await
                 .map_err(|error| lost(&error))?;
             let status = response.status();
-            let text = Limited::new(response.into_body(), LARGEST).collect().await;
+            let text = Limited::new(response.into_body(), MAX_RESPONSE)
+                .collect()
+                .await;
             let text = text.map_err(|error| lost(&*error))?.to_bytes();
             let value: Value = serde_json::from_slice(&text).unwrap_or_default();
             if status.is_success() {
                 return Ok(value);
             }
-            Err(WriteError::Refused(
-                status,
-                value["message"].as_str().unwrap_or_default().to_owned(),
-            ))
+            let message = value["message"].as_str().unwrap_or_default();
+            Err(WriteError::Refused(status, message.to_owned()))
         };
-        timeout(PATIENCE, answered)
+        timeout(REQUEST_TIMEOUT, response)
             .await
             .map_err(|_elapsed| WriteError::Timeout)?
     }
 }
 
-/// The innermost cause: "connection refused" says more than "client error".
+/// Returns the message of the innermost cause: "connection refused" says more than "client error".
 pub(super) fn root(mut error: &dyn Error) -> String {
     while let Some(source) = error.source() {
         error = source;

@@ -1,13 +1,13 @@
-//! URLs of the real API.
+//! URL paths of the Kubernetes API.
 
 use crate::objects::{Key, Kind};
 
-/// Of all objects of a kind, in all namespaces.
+/// Returns the path of all objects of a kind, in all namespaces.
 pub(super) fn collection(kind: Kind) -> String {
     format!("{}/{}", root(kind), kind.plural())
 }
 
-/// Of all objects of a kind in the namespace of a key.
+/// Returns the path of all objects of a kind in the namespace of `key`.
 pub(super) fn namespaced(key: &Key) -> String {
     match &*key.namespace {
         "" => collection(key.kind),
@@ -19,7 +19,7 @@ pub(super) fn namespaced(key: &Key) -> String {
     }
 }
 
-/// Of one object.
+/// Returns the path of one object.
 pub(super) fn object(key: &Key) -> String {
     format!("{}/{}", namespaced(key), key.name)
 }

@@ -1,5 +1,5 @@
-//! The addresses of all replicas: each says its own in a Lease of its own, and the leader reads
-//! them.
+//! The addresses of all replicas: each publishes its own in a Lease of its own, and the leader
+//! reads all of these.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -20,24 +20,24 @@ use super::{
 };
 use crate::util::drain::Drain;
 
-/// The label of these Leases.
+/// The label that marks these Leases.
 const LABEL: &str = "gatelet.dev/replica";
-/// The annotation with the addresses, separated by commas.
+/// The annotation with the addresses of a replica, separated by commas.
 const ADDRESS: &str = "gatelet.dev/address";
-/// Each says this often that it lives, and the leader looks.
-const EVERY: Duration = Duration::from_secs(15);
-/// One that has not said so for this long is gone (`leaseDurationSeconds`).
+/// The interval between renewals, and between the leader's readings of all Leases.
+const INTERVAL: Duration = Duration::from_secs(15);
+/// The time after which a Lease that was not renewed counts as gone (`leaseDurationSeconds`).
 const STALE: Duration = Duration::from_secs(60);
-/// After a failure.
+/// The wait after a failure.
 const RETRY: Duration = Duration::from_secs(2);
-/// For taking leave.
-const LEAVE: Duration = Duration::from_secs(2);
-/// How often a write is tried again when somebody else changed the Lease in between.
-const CONFLICT_RETRIES: usize = 3;
+/// The time limit for the deletion of our own Lease at the end.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The number of attempts to write a Lease that other writers change at the same time.
+const CONFLICT_TRIES: usize = 3;
 
-/// Says until draining begins that this node is there, under these addresses. While it leads,
-/// `addresses` has those of all nodes, sorted; before they are known, and while it does not lead,
-/// none.
+/// Publishes the addresses `own` of this node until draining begins. While this replica leads,
+/// `addresses` holds those of all nodes, sorted. It is empty until they are known, and while this
+/// replica does not lead.
 pub async fn announce(
     client: Client,
     namespace: String,
@@ -54,14 +54,15 @@ pub async fn announce(
         own,
         others: Others::default(),
     };
+
     let running = async {
         let mut elected = true;
         loop {
             let leading = *leads.borrow_and_update();
             let wait = match replica.round(leading, &addresses).await {
-                Ok(()) => EVERY,
+                Ok(()) => INTERVAL,
                 Err(error) => {
-                    tracing::debug!(%error, "the addresses of the other replicas are not known");
+                    tracing::debug!(%error, "the addresses of the other replicas are unknown");
                     RETRY
                 }
             };
@@ -71,12 +72,14 @@ pub async fn announce(
             }
         }
     };
+
     tokio::select! {
         () = running => {}
         _grace = drain.draining() => {}
     }
-    // Whether or not this comes through in time: it is stale soon.
-    let _ = timeout(LEAVE, replica.leave()).await;
+
+    // If this fails, the Lease is stale within a minute.
+    let _ = timeout(LEAVE_TIMEOUT, replica.leave()).await;
 }
 
 struct Replica {
@@ -88,36 +91,32 @@ struct Replica {
 }
 
 impl Replica {
+    /// Renews our own Lease and, as the leader, reads all others and deletes the stale ones.
     async fn round(
         &mut self,
         leading: bool,
         addresses: &watch::Sender<Vec<IpAddr>>,
     ) -> Result<(), WriteError> {
         if !leading {
-            tell(addresses, BTreeSet::new());
+            publish(addresses, BTreeSet::new());
         }
         let renewed = self.renew().await;
+
         if leading {
-            let listed = self.leases.list(LABEL).await;
-            let found = match listed {
+            let found = match self.leases.list(LABEL).await {
                 Ok(leases) => self.others.see(Instant::now(), leases),
-                Err(error) if error.forbids() => Found::default(),
+                Err(error) if error.forbids() => Replicas::default(),
                 Err(error) => return Err(error),
             };
-            tell(
-                addresses,
-                found
-                    .live
-                    .into_iter()
-                    .chain(self.own.iter().copied())
-                    .collect(),
-            );
+            let own = self.own.iter().copied();
+            publish(addresses, found.live.into_iter().chain(own).collect());
             for gone in &found.stale {
                 self.leases.delete(gone).await?;
             }
         }
+
         match renewed {
-            // The leader's log says so already.
+            // The election logs missing rights already.
             Err(error) if !error.forbids() => Err(error),
             _ => Ok(()),
         }
@@ -125,12 +124,13 @@ impl Replica {
 
     async fn renew(&self) -> Result<(), WriteError> {
         let mut last = Ok(());
-        for _attempt in 0..CONFLICT_RETRIES {
+        for _attempt in 0..CONFLICT_TRIES {
             let mut lease = self
                 .leases
                 .find(&self.name)
                 .await?
                 .unwrap_or_else(|| json!({}));
+
             let own: Vec<String> = self.own.iter().map(IpAddr::to_string).collect();
             lease["metadata"]["labels"] = json!({ LABEL: "" });
             lease["metadata"]["annotations"] = json!({ ADDRESS: own.join(",") });
@@ -139,6 +139,7 @@ impl Replica {
                 "leaseDurationSeconds": STALE.as_secs(),
                 "renewTime": micro_time(),
             });
+
             last = self.leases.put(&self.name, lease).await.map(drop);
             if !last.as_ref().is_err_and(WriteError::conflicts) {
                 break;
@@ -155,7 +156,7 @@ impl Replica {
     }
 }
 
-fn tell(addresses: &watch::Sender<Vec<IpAddr>>, found: BTreeSet<IpAddr>) {
+fn publish(addresses: &watch::Sender<Vec<IpAddr>>, found: BTreeSet<IpAddr>) {
     let found: Vec<IpAddr> = found.into_iter().collect();
     addresses.send_if_modified(|known| {
         let changed = *known != found;
@@ -164,21 +165,24 @@ fn tell(addresses: &watch::Sender<Vec<IpAddr>>, found: BTreeSet<IpAddr>) {
     });
 }
 
-/// The Leases of all nodes, and since when each has not changed by our own clock.
+/// The Leases of all nodes: the `spec` of each, and the time since which it has not changed by our
+/// own clock.
 #[derive(Debug, Default)]
 struct Others(HashMap<String, (Value, Instant)>);
 
-/// What a look at them found.
+/// The replicas that have Leases.
 #[derive(Debug, Default)]
-struct Found {
+struct Replicas {
+    /// The addresses of all live replicas.
     live: BTreeSet<IpAddr>,
-    /// The Leases of nodes that are gone.
+    /// The Leases of replicas that are gone.
     stale: Vec<Value>,
 }
 
 impl Others {
-    fn see(&mut self, now: Instant, leases: Vec<Value>) -> Found {
-        let mut found = Found::default();
+    /// Observes all Leases as listed at `now`.
+    fn see(&mut self, now: Instant, leases: Vec<Value>) -> Replicas {
+        let mut found = Replicas::default();
         let mut seen = HashMap::with_capacity(leases.len());
         for lease in leases {
             let Some(name) = lease["metadata"]["name"].as_str() else {
@@ -190,17 +194,18 @@ impl Others {
                 _ => now,
             };
             seen.insert(name.to_owned(), (spec, since));
+
             if now.duration_since(since) >= STALE {
                 found.stale.push(lease);
                 continue;
             }
-            let said = lease["metadata"]["annotations"][ADDRESS]
+            let list = lease["metadata"]["annotations"][ADDRESS]
                 .as_str()
                 .unwrap_or_default();
-            found.live.extend(
-                said.split(',')
-                    .filter_map(|address| address.parse::<IpAddr>().ok()),
-            );
+            let addresses = list
+                .split(',')
+                .filter_map(|text| text.parse::<IpAddr>().ok());
+            found.live.extend(addresses);
         }
         self.0 = seen;
         found

@@ -1,4 +1,4 @@
-//! The ACME accounts that all replicas share: one Secret in our own namespace.
+//! The ACME accounts that all replicas share, in one Secret of gatelet's own namespace.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +12,15 @@ use super::{
 };
 use crate::objects::{Key, Kind};
 
-/// Its name.
+/// The name of the Secret.
 const NAME: &str = "gatelet-acme";
-/// How often a write is tried when somebody else changes the Secret in between.
+/// The number of attempts to write the Secret while other replicas change it.
 const CONFLICT_TRIES: usize = 5;
 
-/// Records of accounts by the account's id.
+/// Records of accounts, by the account's id.
 pub type Accounts = BTreeMap<String, Vec<u8>>;
 
-/// The Secret `gatelet-acme`. It holds private keys: what is read from it belongs into no log.
+/// The Secret `gatelet-acme`. It holds private keys: never log its content.
 #[derive(Clone)]
 pub struct AccountSecret {
     client: Client,
@@ -31,14 +31,14 @@ pub struct AccountSecret {
 /// The Secret as it was read.
 #[derive(Clone, Default)]
 pub struct AccountsRead {
-    /// What is in it; nothing if there is no such Secret yet.
+    /// The accounts; empty if the Secret does not exist.
     pub accounts: Accounts,
-    /// Its `resourceVersion`, if there is one.
+    /// The `resourceVersion` of the Secret; `None` if it does not exist.
     version: Option<String>,
 }
 
 impl AccountSecret {
-    /// The one in this namespace, which need not be there yet.
+    /// Names the Secret in a namespace. It need not exist.
     pub fn new(client: Client, namespace: &str) -> Self {
         let key = Key {
             kind: Kind::Secret,
@@ -52,7 +52,7 @@ impl AccountSecret {
         }
     }
 
-    /// What is there now.
+    /// Reads the Secret.
     pub async fn load(&self) -> Result<AccountsRead, WriteError> {
         let Some(secret) = self.objects.find(&self.key).await? else {
             return Ok(AccountsRead::default());
@@ -66,8 +66,8 @@ impl AccountSecret {
         })
     }
 
-    /// Waits until something else is there than was read; also returns when the server has ended
-    /// the watch.
+    /// Waits until the Secret differs from `read`. May return early, when the server ends the
+    /// watch.
     pub async fn changed(&self, read: &AccountsRead) -> Result<(), WriteError> {
         let url = format!(
             "{}?fieldSelector=metadata.name%3D{NAME}",
@@ -76,23 +76,22 @@ impl AccountSecret {
         source::changed(&self.client, &url, read.version.as_deref()).await
     }
 
-    /// Puts one record beside the others, over the one with the same id. Once this returns, all
-    /// replicas can have it.
+    /// Adds a record, or replaces the one with the same id. Once this returns `Ok`, all replicas
+    /// can read it.
     pub async fn put(&self, id: &str, bytes: &[u8]) -> Result<(), WriteError> {
         self.write(id, bytes, true).await.map(drop)
     }
 
-    /// Puts one record beside the others, unless there is one with this id. Returns the one that is
-    /// there then.
+    /// Adds a record unless one with this id exists. Returns the record that the Secret has then.
     pub async fn offer(&self, id: &str, bytes: &[u8]) -> Result<Vec<u8>, WriteError> {
         self.write(id, bytes, false).await
     }
 
-    async fn write(&self, id: &str, bytes: &[u8], over: bool) -> Result<Vec<u8>, WriteError> {
+    async fn write(&self, id: &str, bytes: &[u8], replace: bool) -> Result<Vec<u8>, WriteError> {
         let data = json!({ id: STANDARD.encode(bytes) });
         let mut tries = 0;
         loop {
-            let done = match self.objects.find(&self.key).await? {
+            let result = match self.objects.find(&self.key).await? {
                 None => {
                     let metadata = json!({ "name": NAME, "namespace": &*self.key.namespace });
                     let secret = json!({
@@ -105,16 +104,17 @@ impl AccountSecret {
                     self.objects.create(&self.key, &secret).await
                 }
                 Some(known) => {
-                    if let Some(there) = accounts(&known).remove(id).filter(|_| !over) {
-                        return Ok(there);
+                    if let Some(existing) = accounts(&known).remove(id).filter(|_| !replace) {
+                        return Ok(existing);
                     }
                     let version = &known["metadata"]["resourceVersion"];
                     let patch = json!({ "metadata": { "resourceVersion": version }, "data": data });
                     self.objects.merge(&self.key, &patch).await
                 }
             };
+
             tries += 1;
-            match done {
+            match result {
                 Ok(_) => return Ok(bytes.to_vec()),
                 Err(error) if error.conflicts() && tries < CONFLICT_TRIES => {}
                 Err(error) => return Err(error),
@@ -123,6 +123,7 @@ impl AccountSecret {
     }
 }
 
+/// Returns the records of a Secret, without those that are not base64.
 fn accounts(secret: &Value) -> Accounts {
     let data = secret["data"].as_object().into_iter().flatten();
     data.filter_map(|(id, value)| Some((id.clone(), STANDARD.decode(value.as_str()?).ok()?)))

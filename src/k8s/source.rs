@@ -1,5 +1,5 @@
-//! One kind of a real cluster, followed: list in pages, then watch, with everything that can go
-//! wrong between.
+//! A real cluster as a source of objects: lists one kind in pages, then watches it, and recovers
+//! from everything that can go wrong between.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,36 +27,36 @@ use crate::{
 
 /// Objects per page of a list.
 const PAGE: usize = 500;
-/// A page or a line of a watch larger than this is no answer of an API server: objects are at most
-/// 1.5 MiB.
-const LARGEST_PAGE: usize = 256 * 1024 * 1024;
-const LARGEST_LINE: usize = 8 * 1024 * 1024;
+/// The largest page and the largest line of a watch that are read, in bytes. An API server sends
+/// less: objects are at most 1.5 MiB.
+const MAX_PAGE: usize = 256 * 1024 * 1024;
+const MAX_LINE: usize = 8 * 1024 * 1024;
 /// The server ends a watch after this; silence for longer means that the connection is dead.
 const WATCH: Duration = Duration::from_secs(290);
-/// For a list, and for the head of a watch's answer.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// A watch that lasted this long may be opened again at once.
+/// The time limit for a page of a list, and for the head of a watch's response.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// A watch that lasted this long is reopened at once.
 const SOUND: Duration = Duration::from_secs(5);
-/// A server that is just starting refuses at first what it will allow: only after so many refusals
-/// is it meant.
+/// The number of refusals in a row after which one is believed: a server that is just starting
+/// refuses requests that it allows later.
 const REFUSALS: u32 = 4;
 
-/// What ends a round of list and watch.
+/// The reason why a round of list and watch ended.
 #[derive(Debug, thiserror::Error)]
 enum WatchError {
     #[error("{0}")]
     Client(String),
-    #[error("the API server answered {0}: {1}")]
+    #[error("the API server responded {0}: {1}")]
     Status(StatusCode, String),
-    #[error("the API server did not answer in time")]
+    #[error("the API server did not respond in time")]
     Timeout,
-    #[error("the answer broke off: {0}")]
+    #[error("the response broke off: {0}")]
     Broken(String),
-    #[error("not an answer of an API server: {0}")]
+    #[error("not a response of an API server: {0}")]
     Malformed(String),
     #[error("the resource version is no longer kept")]
     Expired,
-    #[error("nobody listens")]
+    #[error("the receiver of the events is gone")]
     Closed,
 }
 
@@ -85,7 +85,8 @@ struct Line<'a> {
 }
 
 /// Follows one kind: sends a reset with all objects, then each change, and another reset whenever
-/// changes were lost. Ends when `events` is closed. While the kind cannot be read, `unread` says why.
+/// changes were lost. Ends when `events` is closed. While the kind cannot be read, `unread` says
+/// why.
 pub async fn follow(client: Client, kind: Kind, events: mpsc::Sender<Event>, unread: Unread) {
     let mut follower = Follower {
         client,
@@ -93,14 +94,14 @@ pub async fn follow(client: Client, kind: Kind, events: mpsc::Sender<Event>, unr
         events,
         backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(10)),
         unread,
-        told: None,
+        last_logged: None,
         refusals: 0,
     };
     loop {
         let ended = match follower.round().await {
             WatchError::Closed => return,
             WatchError::Expired => Ok(()),
-            trouble => follower.tell(&trouble).await,
+            error => follower.report(&error).await,
         };
         if ended.is_err() {
             return;
@@ -109,7 +110,7 @@ pub async fn follow(client: Client, kind: Kind, events: mpsc::Sender<Event>, unr
     }
 }
 
-/// What the log was told last, so that it is told once.
+/// The failure that was logged last, so that it is logged once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LastLogged {
     Away,
@@ -122,48 +123,47 @@ struct Follower {
     events: mpsc::Sender<Event>,
     backoff: Backoff,
     unread: Unread,
-    told: Option<LastLogged>,
-    /// In a row.
+    last_logged: Option<LastLogged>,
+    /// The number of refusals in a row.
     refusals: u32,
 }
 
 impl Follower {
-    /// Lists, then watches until it has to be listed again.
+    /// Lists, then watches until the kind has to be listed again.
     async fn round(&mut self) -> WatchError {
         let mut version = match list(&self.client, self.kind, &self.events).await {
             Ok(version) => version,
-            Err(trouble) => return trouble,
+            Err(error) => return error,
         };
-        self.answers();
+        self.succeeded();
+
         loop {
-            let opened = timeout(
-                PATIENCE,
-                open(&self.client, &watch_url(self.kind, &version)),
-            )
-            .await;
+            let url = watch_url(self.kind, &version);
+            let opened = timeout(REQUEST_TIMEOUT, open(&self.client, &url)).await;
             let body = match opened.unwrap_or(Err(WatchError::Timeout)) {
                 Ok(body) => body,
                 Err(WatchError::Expired) => return WatchError::Expired,
-                Err(trouble) => {
-                    if let Err(closed) = self.tell(&trouble).await {
+                Err(error) => {
+                    if let Err(closed) = self.report(&error).await {
                         return closed;
                     }
                     self.wait().await;
                     continue;
                 }
             };
-            self.answers();
+            self.succeeded();
+
             let began = Instant::now();
             match watch(self.kind, body, &mut version, &self.events).await {
-                // The server ended it in order: go on from where it was.
+                // The server ended the watch as planned: continue from the last version.
                 Ok(()) => {}
                 Err(
-                    trouble @ (WatchError::Expired | WatchError::Closed | WatchError::Malformed(_)),
+                    error @ (WatchError::Expired | WatchError::Closed | WatchError::Malformed(_)),
                 ) => {
-                    return trouble;
+                    return error;
                 }
-                Err(trouble) => {
-                    tracing::debug!(kind = self.kind.name(), error = %trouble, "watch broke off");
+                Err(error) => {
+                    tracing::debug!(kind = self.kind.name(), %error, "watch broke off");
                 }
             }
             if began.elapsed() >= SOUND {
@@ -178,22 +178,25 @@ impl Follower {
         tokio::time::sleep(self.backoff.failed(u64::from_le_bytes(stamp::random()))).await;
     }
 
-    fn answers(&mut self) {
+    /// Notes that the cluster responded as it should.
+    fn succeeded(&mut self) {
         self.refusals = 0;
         self.unread.clear(self.kind);
-        if self.told.take().is_some() {
-            tracing::info!(kind = self.kind.name(), "the cluster answers again");
+        if self.last_logged.take().is_some() {
+            tracing::info!(kind = self.kind.name(), "the cluster responds again");
         }
     }
 
-    /// Tells the log what is wrong, and the controller if it will not get this kind.
-    async fn tell(&mut self, trouble: &WatchError) -> Result<(), WatchError> {
-        let told = match trouble {
+    /// Logs a failure once, and tells the controller if this kind will not come. Fails with
+    /// [`WatchError::Closed`] only.
+    async fn report(&mut self, error: &WatchError) -> Result<(), WatchError> {
+        let failure = match error {
             WatchError::Status(status, _) => LastLogged::Refused(*status),
             _ => LastLogged::Away,
         };
-        self.unread.set(self.kind, trouble.to_string());
-        if let LastLogged::Refused(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) = told {
+        self.unread.set(self.kind, error.to_string());
+
+        if let LastLogged::Refused(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) = failure {
             self.refusals = self.refusals.saturating_add(1);
             if self.refusals < REFUSALS {
                 return Ok(());
@@ -205,29 +208,35 @@ impl Follower {
                     .map_err(|_closed| WatchError::Closed)?;
             }
         }
-        if self.told.replace(told) != Some(told) {
-            let kind = self.kind.name();
-            match told {
-                LastLogged::Refused(StatusCode::FORBIDDEN) => tracing::error!(
-                    kind,
-                    error = %trouble,
-                    "the cluster does not allow this kind to be read: grant list and watch; all else goes on"
-                ),
-                LastLogged::Refused(StatusCode::UNAUTHORIZED) => tracing::error!(
-                    kind,
-                    error = %trouble,
-                    "the cluster does not accept the credentials: renew them, they are read again; what is known is served on"
-                ),
-                LastLogged::Refused(_) | LastLogged::Away => {
-                    tracing::warn!(kind, error = %trouble, "the cluster does not answer; what is known is served on");
-                }
-            }
+
+        if self.last_logged.replace(failure) == Some(failure) {
+            return Ok(());
+        }
+        let kind = self.kind.name();
+        match failure {
+            LastLogged::Refused(StatusCode::FORBIDDEN) => tracing::error!(
+                kind,
+                %error,
+                "the cluster does not allow this kind to be read: grant list and watch; \
+                 everything else continues"
+            ),
+            LastLogged::Refused(StatusCode::UNAUTHORIZED) => tracing::error!(
+                kind,
+                %error,
+                "the cluster does not accept the credentials: renew them, they are read again; \
+                 continuing to serve the last known state"
+            ),
+            LastLogged::Refused(_) | LastLogged::Away => tracing::warn!(
+                kind,
+                %error,
+                "the cluster does not respond; continuing to serve the last known state"
+            ),
         }
         Ok(())
     }
 }
 
-/// Lists everything and sends it as a reset; returns the version to watch from.
+/// Lists all objects and sends them as a reset. Returns the version to watch from.
 async fn list(
     client: &Client,
     kind: Kind,
@@ -240,7 +249,7 @@ async fn list(
         if !next.is_empty() {
             url.push_str(&format!("&continue={}", percent::encode(&next)));
         }
-        let body = timeout(PATIENCE, whole(client, &url))
+        let body = timeout(REQUEST_TIMEOUT, fetch(client, &url))
             .await
             .map_err(|_elapsed| WatchError::Timeout)??;
         let page: Page<'_> = serde_json::from_slice(&body)
@@ -251,6 +260,7 @@ async fn list(
                 .into_iter()
                 .filter_map(|item| read(kind, item)),
         );
+
         if page.metadata.next.is_empty() {
             events
                 .send(Event::Reset(kind, objects))
@@ -262,18 +272,18 @@ async fn list(
     }
 }
 
-/// Watches one object until it is another one than of this version, or the server ends the watch.
-/// The URL selects it and has a query.
+/// Watches one object until its version differs from `version`, or until the server ends the watch.
+/// `url` selects the object and has a query.
 pub(super) async fn changed(
     client: &Client,
     url: &str,
     version: Option<&str>,
 ) -> Result<(), WriteError> {
-    // Without a version the watch begins with what is there: that of an object may be forgotten
-    // long ago.
+    // Without a `resourceVersion` the watch begins with the current state. The version of an object
+    // may be too old for the server to resume from.
     let url = format!("{url}&watch=true&timeoutSeconds={}", WATCH.as_secs());
     let watching = async {
-        let body = timeout(PATIENCE, open(client, &url))
+        let body = timeout(REQUEST_TIMEOUT, open(client, &url))
             .await
             .map_err(|_elapsed| WatchError::Timeout)??;
         let mut lines = Lines::of(body);
@@ -284,14 +294,15 @@ pub(super) async fn changed(
         }
         Ok(())
     };
-    watching.await.map_err(|trouble| match trouble {
+
+    watching.await.map_err(|error| match error {
         WatchError::Status(status, message) => WriteError::Refused(status, message),
         WatchError::Timeout => WriteError::Timeout,
         other => WriteError::Client(other.to_string()),
     })
 }
 
-/// The version of the object in a line of a watch.
+/// Returns the version of the object in a line of a watch; `None` if it has no version.
 fn version_in(line: &[u8]) -> Result<Option<String>, WatchError> {
     let mut line: Value =
         serde_json::from_slice(line).map_err(|error| WatchError::Malformed(error.to_string()))?;
@@ -303,17 +314,18 @@ fn version_in(line: &[u8]) -> Result<Option<String>, WatchError> {
                 .to_owned(),
         ));
     }
+
     Ok(match line["object"]["metadata"]["resourceVersion"].take() {
         Value::String(version) => Some(version),
         _ => None,
     })
 }
 
-/// The lines of a watch, but for empty ones.
+/// The lines of a watch, without the empty ones.
 struct Lines {
     body: Body,
     buffer: Vec<u8>,
-    /// Handed out already.
+    /// The number of bytes at the start of `buffer` that were returned already.
     done: usize,
 }
 
@@ -326,7 +338,7 @@ impl Lines {
         }
     }
 
-    /// The next line; `None` where the server has ended the watch.
+    /// Returns the next line; `None` when the server has ended the watch.
     async fn next(&mut self) -> Result<Option<&[u8]>, WatchError> {
         loop {
             while let Some(length) = memchr::memchr(b'\n', &self.buffer[self.done..]) {
@@ -336,8 +348,9 @@ impl Lines {
                     return Ok(Some(&self.buffer[line]));
                 }
             }
+
             self.buffer.drain(..std::mem::take(&mut self.done));
-            if self.buffer.len() > LARGEST_LINE {
+            if self.buffer.len() > MAX_LINE {
                 return Err(WatchError::Malformed(
                     "a line of the watch is too long".to_owned(),
                 ));
@@ -350,10 +363,10 @@ impl Lines {
     }
 }
 
-/// The next data of a watch; `None` where the server has ended it.
+/// Returns the next data of a watch; `None` when the server has ended it.
 async fn data(body: &mut Body) -> Result<Option<Bytes>, WatchError> {
     loop {
-        match timeout(WATCH + PATIENCE, body.frame()).await {
+        match timeout(WATCH + REQUEST_TIMEOUT, body.frame()).await {
             Err(_elapsed) => return Err(WatchError::Timeout),
             Ok(None) => return Ok(None),
             Ok(Some(Err(error))) => return Err(WatchError::Broken(error.to_string())),
@@ -384,13 +397,13 @@ async fn watch(
 ) -> Result<(), WatchError> {
     let mut lines = Lines::of(body);
     while let Some(line) = lines.next().await? {
-        take(kind, line, version, events).await?;
+        apply(kind, line, version, events).await?;
     }
     Ok(())
 }
 
-/// Takes in one line of a watch.
-async fn take(
+/// Sends the event of one line of a watch, and advances `version`.
+async fn apply(
     kind: Kind,
     line: &[u8],
     version: &mut String,
@@ -398,6 +411,7 @@ async fn take(
 ) -> Result<(), WatchError> {
     let malformed = |error: serde_json::Error| WatchError::Malformed(error.to_string());
     let Line { change, object } = serde_json::from_slice(line).map_err(malformed)?;
+
     let event = match change {
         "BOOKMARK" => {
             let value: Value = serde_json::from_str(object.get()).map_err(malformed)?;
@@ -418,7 +432,7 @@ async fn take(
                 ),
             });
         }
-        // One object that cannot be read harms no other; the next change of it may be readable.
+        // An unreadable object must not stop the others; its next change may be readable.
         _ => match (read(kind, object), change) {
             (None, _) => return Ok(()),
             (Some(object), "DELETED") => {
@@ -431,20 +445,27 @@ async fn take(
             }
         },
     };
+
     events
         .send(event)
         .await
         .map_err(|_closed| WatchError::Closed)
 }
 
-/// An object without what is never looked at: half of its size.
+/// Parses an object, without the members that gatelet never reads: these are half of its size.
+/// Returns `None` and logs why if it cannot be parsed.
 fn read(kind: Kind, object: &RawValue) -> Option<Arc<RawObject>> {
-    let complain = |error: &dyn std::fmt::Display| {
-        tracing::warn!(kind = kind.name(), %error, "an object of the cluster cannot be read and is passed over");
+    let warn = |error: &dyn std::fmt::Display| {
+        tracing::warn!(
+            kind = kind.name(),
+            %error,
+            "an object of the cluster cannot be read and is skipped"
+        );
     };
     let mut value: Value = serde_json::from_str(object.get())
-        .inspect_err(|error| complain(error))
+        .inspect_err(|error| warn(error))
         .ok()?;
+
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
         if let Some(annotations) = metadata
@@ -454,15 +475,16 @@ fn read(kind: Kind, object: &RawValue) -> Option<Arc<RawObject>> {
             annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         }
     }
+
     let body = Bytes::from(value.to_string());
     RawObject::parse(kind, body)
-        .inspect_err(|error| complain(error))
+        .inspect_err(|error| warn(error))
         .ok()
         .map(Arc::new)
 }
 
-/// Of Secrets only those with certificates, of ConfigMaps only those with issuers
-/// ([`crate::objects::ISSUER_LABEL`]): no right to others is used.
+/// Restricts a kind to the objects that gatelet needs, so that it uses no right to others: Secrets
+/// with certificates, and ConfigMaps with issuers ([`crate::objects::ISSUER_LABEL`]).
 fn selector(kind: Kind) -> &'static str {
     match kind {
         Kind::Secret => "&fieldSelector=type%3Dkubernetes.io%2Ftls",
@@ -471,6 +493,7 @@ fn selector(kind: Kind) -> &'static str {
     }
 }
 
+/// Sends a GET request and returns the body of a 200 response.
 async fn open(client: &Client, url: &str) -> Result<Body, WatchError> {
     let request = Request::get(url)
         .header(http::header::ACCEPT, "application/json")
@@ -480,6 +503,7 @@ async fn open(client: &Client, url: &str) -> Result<Body, WatchError> {
         .send(request)
         .await
         .map_err(|error| WatchError::Client(objects::root(&error)))?;
+
     let status = response.status();
     let body = response.into_body();
     match status {
@@ -497,19 +521,20 @@ async fn open(client: &Client, url: &str) -> Result<Body, WatchError> {
     }
 }
 
-async fn whole(client: &Client, url: &str) -> Result<Vec<u8>, WatchError> {
-    collect(open(client, url).await?, LARGEST_PAGE).await
+async fn fetch(client: &Client, url: &str) -> Result<Vec<u8>, WatchError> {
+    collect(open(client, url).await?, MAX_PAGE).await
 }
 
-async fn collect(mut body: Body, most: usize) -> Result<Vec<u8>, WatchError> {
+/// Reads a body of at most `limit` bytes.
+async fn collect(mut body: Body, limit: usize) -> Result<Vec<u8>, WatchError> {
     let mut out = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| WatchError::Broken(error.to_string()))?;
         if let Ok(data) = frame.into_data() {
             out.extend_from_slice(&data);
         }
-        if out.len() > most {
-            return Err(WatchError::Malformed("the answer is too long".to_owned()));
+        if out.len() > limit {
+            return Err(WatchError::Malformed("the response is too long".to_owned()));
         }
     }
     Ok(out)

@@ -1,4 +1,4 @@
-//! The kinds that cannot be read at the moment, for people who ask.
+//! The kinds that cannot be read at the moment, for inspection.
 
 use std::{
     collections::BTreeMap,
@@ -7,12 +7,12 @@ use std::{
 
 use crate::{objects::Kind, util::sync::lock};
 
-/// Which kinds cannot be read, and why.
+/// The kinds that cannot be read, each with the reason.
 #[derive(Clone, Debug, Default)]
 pub struct Unread(Arc<Mutex<BTreeMap<Kind, String>>>);
 
 impl Unread {
-    /// As of now.
+    /// Returns the kinds that cannot be read now.
     pub fn list(&self) -> BTreeMap<Kind, String> {
         self.lock().clone()
     }

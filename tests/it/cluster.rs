@@ -74,7 +74,7 @@ fn another_gatelet_is_followed_over_its_end_and_a_start_that_forgot_its_history(
     cluster.kill();
     told(
         &gatelet,
-        "the cluster does not answer; what is known is served on",
+        "the cluster does not respond; continuing to serve the last known state",
     );
     assert_eq!(gatelet.status_of("one.example.com", "/"), 200);
     eventually("each kind is named in the status", || {
@@ -98,7 +98,7 @@ fn another_gatelet_is_followed_over_its_end_and_a_start_that_forgot_its_history(
     assert_eq!(counted(), (false, true));
     cluster.spawn();
     cluster.wait_ready();
-    told(&gatelet, "the cluster answers again");
+    told(&gatelet, "the cluster responds again");
     eventually("none is named any more", || {
         gatelet.status()["unread"]
             .as_array()
@@ -144,7 +144,7 @@ fn a_cluster_that_is_not_there_at_the_first_start_is_waited_for() {
     cluster.kill();
     let mut gatelet = following(&copy);
     gatelet.spawn();
-    told(&gatelet, "the cluster does not answer");
+    told(&gatelet, "the cluster does not respond");
     let ready = || gatelet.admin_page("/readyz").0;
     assert_eq!(ready(), 503);
     cluster.spawn();
@@ -180,7 +180,7 @@ fn credentials_that_are_renewed_are_taken_without_a_restart() {
     assert_eq!(
         gatelet
             .log()
-            .matches("the credentials were read again, and are accepted")
+            .matches("the credentials were read again and are accepted")
             .count(),
         1
     );

@@ -6,7 +6,7 @@ fn at(start: Instant, seconds: u64) -> Instant {
     start + Duration::from_secs(seconds)
 }
 
-/// The Lease after the write of a candidate, which must be allowed to.
+/// Returns the Lease after a write of `candidate`, which must be allowed to write.
 fn take(candidate: &mut Election, now: Instant, lease: &Value, time: &str) -> Value {
     let spec = candidate.see(now, lease, time).expect("it may write");
     candidate.wrote(now, &spec);
@@ -14,7 +14,7 @@ fn take(candidate: &mut Election, now: Instant, lease: &Value, time: &str) -> Va
 }
 
 #[test]
-fn the_first_takes_a_lease_that_is_not_there_and_the_second_waits() {
+fn a_missing_lease_is_taken_and_the_second_candidate_waits() {
     let start = Instant::now();
     let (mut one, mut two) = (
         Election::new("one".to_owned()),
@@ -35,7 +35,7 @@ fn the_first_takes_a_lease_that_is_not_there_and_the_second_waits() {
 }
 
 #[test]
-fn a_lease_runs_out_by_the_time_since_it_was_seen_to_change_whatever_it_says_itself() {
+fn a_lease_expires_by_our_clock_whatever_its_times_say() {
     let start = Instant::now();
     let (mut one, mut two) = (
         Election::new("one".to_owned()),
@@ -48,10 +48,10 @@ fn a_lease_runs_out_by_the_time_since_it_was_seen_to_change_whatever_it_says_its
     {
         let start = at(start, 1000 * round as u64);
         let lease = take(&mut one, start, &Value::Null, time);
-        // It was two seconds old when it was seen first.
+        // The Lease is two seconds old when it is first seen.
         assert_eq!(two.see(at(start, 2), &lease, TIME), None);
         assert_eq!(two.see(at(start, 16), &lease, TIME), None);
-        let taken = two.see(at(start, 17), &lease, TIME).expect("it ran out");
+        let taken = two.see(at(start, 17), &lease, TIME).expect("it expired");
         assert_eq!(
             (&taken["holderIdentity"], &taken["leaseTransitions"]),
             (&json!("two"), &json!(1))
@@ -60,7 +60,7 @@ fn a_lease_runs_out_by_the_time_since_it_was_seen_to_change_whatever_it_says_its
 }
 
 #[test]
-fn each_renewal_lets_others_wait_anew() {
+fn each_renewal_restarts_the_wait_of_the_others() {
     let start = Instant::now();
     let (mut one, mut two) = (
         Election::new("one".to_owned()),
@@ -85,25 +85,27 @@ fn each_renewal_lets_others_wait_anew() {
 }
 
 #[test]
-fn a_leader_that_cannot_renew_gives_up_before_anybody_can_take_over() {
+fn a_leader_gives_up_before_others_can_take_over() {
     let start = Instant::now();
     let (mut one, mut two) = (
         Election::new("one".to_owned()),
         Election::new("two".to_owned()),
     );
     let lease = take(&mut one, start, &Value::Null, TIME);
-    // The other saw the write at the very moment it was begun: nobody can be earlier.
+
+    // The other saw the write at the moment it began: it cannot be earlier.
     assert_eq!(two.see(start, &lease, TIME), None);
     assert_eq!(one.give_up(), Some(at(start, 10)));
     assert!(one.leads(at(start, 9)) && !one.leads(at(start, 10)));
     assert_eq!(two.see(at(start, 14), &lease, TIME), None);
     assert!(two.see(at(start, 15), &lease, TIME).is_some());
-    // If nobody did, it takes up its own again.
+
+    // If no other replica took over, the first takes its own Lease again.
     assert!(one.see(at(start, 30), &lease, TIME).is_some());
 }
 
 #[test]
-fn a_leader_that_sees_another_holder_leads_no_more() {
+fn a_leader_that_sees_another_holder_stops_leading() {
     let start = Instant::now();
     let mut one = Election::new("one".to_owned());
     let mut lease = take(&mut one, start, &Value::Null, TIME);
@@ -113,7 +115,7 @@ fn a_leader_that_sees_another_holder_leads_no_more() {
 }
 
 #[test]
-fn a_released_lease_is_taken_at_once_and_only_its_holder_releases_it() {
+fn only_its_holder_releases_a_lease_which_is_then_free() {
     let start = Instant::now();
     let (mut one, mut two) = (
         Election::new("one".to_owned()),
@@ -122,6 +124,7 @@ fn a_released_lease_is_taken_at_once_and_only_its_holder_releases_it() {
     let lease = take(&mut one, start, &Value::Null, TIME);
     assert_eq!(two.see(start, &lease, TIME), None);
     assert_eq!(two.release(&lease, TIME), None);
+
     let released = one.release(&lease, TIME).expect("it is its own");
     assert!(!one.leads(start));
     let taken = two.see(at(start, 1), &released, TIME).expect("it is free");
@@ -132,7 +135,7 @@ fn a_released_lease_is_taken_at_once_and_only_its_holder_releases_it() {
 }
 
 #[test]
-fn a_longer_lease_of_another_version_is_kept_to_within_limits_and_nonsense_is_not() {
+fn durations_of_other_versions_hold_within_limits() {
     let start = Instant::now();
     for (spec, seconds) in [
         (

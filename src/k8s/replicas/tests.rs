@@ -7,12 +7,12 @@ fn lease(node: &str, address: &str, renewed: u64) -> Value {
     })
 }
 
-fn live(found: &Found) -> Vec<String> {
+fn live(found: &Replicas) -> Vec<String> {
     found.live.iter().map(IpAddr::to_string).collect()
 }
 
 #[test]
-fn a_node_counts_as_long_as_its_lease_changes() {
+fn a_node_is_live_while_its_lease_changes() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     let mut others = Others::default();
@@ -24,6 +24,7 @@ fn a_node_counts_as_long_as_its_lease_changes() {
         live(&others.see(start, both)),
         ["192.0.2.1", "192.0.2.2", "2001:db8::2"]
     );
+
     let renewed = vec![
         lease("a", "192.0.2.1", 59),
         lease("b", "192.0.2.2,2001:db8::2", 0),
@@ -35,7 +36,8 @@ fn a_node_counts_as_long_as_its_lease_changes() {
     let found = others.see(at(60), renewed);
     assert_eq!(live(&found), ["192.0.2.1"]);
     assert_eq!(found.stale, [lease("b", "192.0.2.2,2001:db8::2", 0)]);
-    // It is back.
+
+    // The node is back.
     let found = others.see(at(61), vec![lease("b", "192.0.2.3", 61)]);
     assert_eq!(
         (live(&found), found.stale),
@@ -44,7 +46,7 @@ fn a_node_counts_as_long_as_its_lease_changes() {
 }
 
 #[test]
-fn leases_that_say_nonsense_harm_no_other() {
+fn unreadable_leases_do_not_affect_the_others() {
     let strange = [
         json!(7),
         json!({ "metadata": { "name": "x" } }),

@@ -207,7 +207,8 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     beside.wait_for(HOST, "200");
     told(
         &beside.gatelet,
-        "the cluster does not allow this kind to be read: grant list and watch; all else goes on",
+        "the cluster does not allow this kind to be read: grant list and watch; \
+         everything else continues",
     );
     told(&beside.gatelet, "secrets is forbidden");
     assert!(!beside.shows(&certificate));
@@ -253,7 +254,7 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     // Nor were Leases allowed: it took itself for the only one, until they are.
     told(
         &beside.gatelet,
-        "the cluster does not give a Lease: this gatelet acts as the only one",
+        "the cluster does not allow Leases: this gatelet acts as the only replica",
     );
     eventually("the status says so", || {
         let status = beside.said(&beside.gatelet.command_line(&["status"]));
@@ -287,7 +288,7 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     let mut again = beside.real.kill_api_server();
     told(
         &beside.gatelet,
-        "the cluster does not answer; what is known is served on",
+        "the cluster does not respond; continuing to serve the last known state",
     );
     assert_eq!(beside.status_of(HOST), "200");
     beside.real.spawn(&mut again);
@@ -326,7 +327,8 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     });
     told(
         &beside.gatelet,
-        "the cluster does not accept the credentials: renew them, they are read again; what is known is served on",
+        "the cluster does not accept the credentials: renew them, they are read again; \
+         continuing to serve the last known state",
     );
     assert_eq!(beside.status_of(HOST), "200");
     assert!(beside.shows(&certificate));

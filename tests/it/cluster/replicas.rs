@@ -215,7 +215,7 @@ fn one_of_two_replicas_writes_and_the_other_takes_over_after_a_stop_and_after_a_
     one.signal("STOP");
     nodes.led_by("node2");
     one.signal("CONT");
-    told(&one, "this gatelet leads no more");
+    told(&one, "this gatelet no longer leads");
     assert!(nodes.holder().starts_with("node2_"));
 }
 

@@ -165,7 +165,7 @@ fn what_cannot_be_read_harms_nothing_else_and_a_refused_write_is_made_again() {
     assert_eq!(gatelet.status_of("one.example.com", "/"), 200);
     told(
         &gatelet,
-        "an object of the cluster cannot be read and is passed over",
+        "an object of the cluster cannot be read and is skipped",
     );
     let findings = gatelet.status()["findings"].to_string();
     assert!(
