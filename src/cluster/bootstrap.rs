@@ -1,5 +1,5 @@
-//! What is there from the first start: the namespaces `default` and `kube-system`, and the
-//! IngressClass `gatelet`. They are made once; what the owner deletes later stays deleted.
+//! The objects of the first start: the namespaces `default` and `kube-system`, and the IngressClass
+//! `gatelet`. They are created once: those that the owner deletes stay deleted.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::{
     util::stamp,
 };
 
-/// The writes of the first start.
+/// Returns the writes of the first start.
 pub(super) fn objects() -> Vec<Proposal> {
     let class = json!({
         "apiVersion": "networking.k8s.io/v1",

@@ -1,5 +1,5 @@
-//! The one thread that writes: takes what waits, plans it, stores it in one commit, then lets it be
-//! seen.
+//! The one thread that writes: takes the waiting writes, plans them, stores them in one commit,
+//! then makes them visible.
 
 use std::{
     collections::VecDeque,
@@ -18,40 +18,40 @@ use crate::{
     store::{Batch, Store},
 };
 
-/// Where the revision is kept up to which the counter may go without a write.
+/// The store's key of the ceiling: the revision that the counter may reach without a write.
 pub(super) const CEILING: &str = "cluster/meta/ceiling";
 
-/// How far ahead of the counter the stored ceiling is set. After a restart the counter goes on from
-/// the ceiling, so that no revision is used twice although most changes of kinds in memory are
-/// never stored.
+/// The distance from the counter to a new ceiling. After a restart the counter continues from the
+/// ceiling, so that no revision is used twice although changes of kinds in memory are not stored.
 const HEADROOM: u64 = 1000;
 
-/// What is committed at once: as many writes, and as many bytes of objects.
+/// The most writes, and bytes of objects, in one commit.
 const BATCH_WRITES: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Events kept, and for how long after their last change.
+/// The most Events that are kept, and the time for which they are kept after their last change.
 const MAX_EVENTS: usize = 1000;
 const EVENT_LIFE: Duration = Duration::from_secs(3600);
 
-/// How often old Events are looked for.
+/// The interval between searches for old Events.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// A write that waits, and who waits for its answer.
+/// A waiting write.
 pub(super) struct Waiting {
     pub(super) proposal: Proposal,
-    pub(super) answer: oneshot::Sender<Result<Committed, ProposeError>>,
-    /// Bounds how many can wait.
+    /// The channel for its result.
+    pub(super) reply: oneshot::Sender<Result<Committed, ProposeError>>,
+    /// A place in the bounded queue.
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
-/// The thread's own state.
+/// The state of the thread.
 pub(super) struct Committer {
     shared: Arc<Shared>,
     store: Option<Arc<dyn Store>>,
     ceiling: Revision,
-    /// Events in the order of their changes; entries of Events that changed again since are
-    /// skipped.
+    /// Events in the order of their changes. An Event that changed again has several entries, of
+    /// which only the newest counts.
     events: VecDeque<(Instant, Key, Revision)>,
 }
 
@@ -69,7 +69,7 @@ impl Committer {
         }
     }
 
-    /// Works until the last sender is gone.
+    /// Runs until the last sender is gone.
     pub(super) fn run(mut self, queue: &Receiver<Waiting>) {
         loop {
             let first = match queue.recv_timeout(SWEEP) {
@@ -80,6 +80,7 @@ impl Committer {
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             };
+
             let mut bytes = size(&first);
             let mut batch = vec![first];
             while batch.len() < BATCH_WRITES && bytes < BATCH_BYTES {
@@ -87,28 +88,28 @@ impl Committer {
                 bytes = bytes.saturating_add(size(&next));
                 batch.push(next);
             }
-            let (proposals, answers): (Vec<_>, Vec<_>) = batch
+
+            let (proposals, replies): (Vec<_>, Vec<_>) = batch
                 .into_iter()
-                .map(|waiting| (waiting.proposal, (waiting.answer, waiting._permit)))
+                .map(|waiting| (waiting.proposal, (waiting.reply, waiting._permit)))
                 .unzip();
             let results = self.commit(proposals);
-            for ((answer, _permit), result) in answers.into_iter().zip(results) {
-                // Nobody may be waiting any more: the write is made all the same.
-                let _nobody_waits = answer.send(result);
+            for ((reply, _permit), result) in replies.into_iter().zip(results) {
+                // The write stands, even if its sender no longer waits.
+                let _receiver_gone = reply.send(result);
             }
             self.sweep(Instant::now());
         }
     }
 
-    /// Makes these writes in one commit. Each gets its own answer; when the commit fails, none was
-    /// made.
+    /// Makes writes in one commit, and returns the result of each. If the commit fails, all of them
+    /// fail and nothing changes.
     pub(super) fn commit(
         &mut self,
         proposals: Vec<Proposal>,
     ) -> Vec<Result<Committed, ProposeError>> {
         let shared = self.shared.clone();
-        // Nobody but this thread writes, so the state that is planned on is the state that is
-        // changed.
+        // Only this thread writes, so the state that the plan reads is the state that it changes.
         let (results, changes, reached) = {
             let machine = shared.machine();
             let mut plan = Plan::new(&machine);
@@ -122,6 +123,7 @@ impl Committer {
         if changes.is_empty() {
             return results;
         }
+
         if let Err(error) = self.save(&changes, reached) {
             let error = ProposeError::Unavailable(error.to_string().into());
             return results
@@ -129,6 +131,7 @@ impl Committer {
                 .map(|_made_or_refused| Err(error.clone()))
                 .collect();
         }
+
         let now = Instant::now();
         let written = changes
             .iter()
@@ -139,6 +142,7 @@ impl Committer {
         results
     }
 
+    /// Stores the changes of durable kinds, and a new ceiling if `reached` is above the old one.
     fn save(
         &mut self,
         changes: &[Change],
@@ -147,6 +151,7 @@ impl Committer {
         let Some(store) = &self.store else {
             return Ok(());
         };
+
         let durable = changes
             .iter()
             .filter(|change| !in_memory(change.object.key.kind));
@@ -158,6 +163,7 @@ impl Committer {
                 batch.put(key, record::store_value(&change.object))
             }
         });
+
         let ceiling = if reached > self.ceiling {
             Revision(reached.0.saturating_add(HEADROOM))
         } else {
@@ -178,41 +184,13 @@ impl Committer {
 
     /// Drops Events that are too many or too old.
     pub(super) fn sweep(&mut self, now: Instant) {
-        let mut gone = Vec::new();
-        {
-            let machine = self.shared.machine();
-            let current = |key: &Key, revision: Revision| {
-                machine
-                    .object(key)
-                    .is_some_and(|event| event.meta.resource_version.parse() == Ok(revision.0))
-            };
-            if self.events.len() > 2 * MAX_EVENTS {
-                self.events
-                    .retain(|(_since, key, revision)| current(key, *revision));
-            }
-            while let Some((since, key, revision)) = self.events.front() {
-                let live = current(key, *revision);
-                let surplus = machine.count(Kind::Event).saturating_sub(gone.len()) > MAX_EVENTS;
-                if live && !surplus && now.saturating_duration_since(*since) < EVENT_LIFE {
-                    break;
-                }
-                if live {
-                    gone.push(Proposal {
-                        key: key.clone(),
-                        op: Op::Delete {
-                            expected: Some(*revision),
-                        },
-                    });
-                }
-                self.events.pop_front();
-            }
-        }
+        let gone = self.surplus_events(now);
         if gone.is_empty() {
             return;
         }
         let keys: Vec<_> = gone.iter().map(|proposal| proposal.key.clone()).collect();
         for (key, result) in keys.into_iter().zip(self.commit(gone)) {
-            // The ceiling could not be stored: they go at a later sweep.
+            // The ceiling could not be stored: a later sweep deletes the Event.
             if let Err(ProposeError::Unavailable(_)) = result {
                 let at = self
                     .shared
@@ -224,13 +202,49 @@ impl Committer {
             }
         }
     }
+
+    /// Removes the entries of Events that are too many or too old, and returns the writes that
+    /// delete them.
+    fn surplus_events(&mut self, now: Instant) -> Vec<Proposal> {
+        let machine = self.shared.machine();
+        let current = |key: &Key, revision: Revision| {
+            machine
+                .object(key)
+                .is_some_and(|event| event.meta.resource_version.parse() == Ok(revision.0))
+        };
+        // Entries of Events that changed again must not pile up.
+        if self.events.len() > 2 * MAX_EVENTS {
+            self.events
+                .retain(|(_since, key, revision)| current(key, *revision));
+        }
+
+        let mut gone = Vec::new();
+        while let Some((since, key, revision)) = self.events.front() {
+            let live = current(key, *revision);
+            let surplus = machine.count(Kind::Event).saturating_sub(gone.len()) > MAX_EVENTS;
+            if live && !surplus && now.saturating_duration_since(*since) < EVENT_LIFE {
+                break;
+            }
+            if live {
+                gone.push(Proposal {
+                    key: key.clone(),
+                    op: Op::Delete {
+                        expected: Some(*revision),
+                    },
+                });
+            }
+            self.events.pop_front();
+        }
+        gone
+    }
 }
 
-/// Whether a kind is kept in memory only.
+/// Returns whether a kind is kept in memory only.
 fn in_memory(kind: Kind) -> bool {
     matches!(kind, Kind::Event | Kind::Node)
 }
 
+/// Returns the bytes of the object in a write.
 fn size(waiting: &Waiting) -> usize {
     match &waiting.proposal.op {
         Op::Create(body) | Op::Update { body, .. } => body.len(),

@@ -1,4 +1,4 @@
-//! The cluster of one device.
+//! The mini cluster of one device, as the rest of gatelet uses it.
 
 use std::{
     fmt,
@@ -25,10 +25,10 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Writes that may wait for the committer.
+/// The most writes that wait for the committer. Further writers wait for a place.
 const QUEUE: usize = 1024;
 
-/// Why the cluster cannot be opened.
+/// The reason why the cluster cannot be opened.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OpenError {
     /// The store cannot be read, or the first objects cannot be written.
@@ -42,8 +42,8 @@ pub enum OpenError {
     Thread(Arc<str>),
 }
 
-/// The mini cluster of one device: [`Propose`] and [`View`] over a store. Dropping it waits for the
-/// writes that are under way.
+/// The mini cluster of one device: [`Propose`] and [`View`] over a store. Dropping it waits for all
+/// writes that were submitted.
 pub struct Local {
     shared: Arc<Shared>,
     queue: Option<mpsc::Sender<Waiting>>,
@@ -60,34 +60,36 @@ impl fmt::Debug for Local {
 }
 
 impl Local {
-    /// Loads all objects of the store; at the first start ever, makes the namespaces and the
-    /// IngressClass that are there from the beginning. Blocks on the disk.
+    /// Loads all objects of the store. At the very first start, creates the namespaces and the
+    /// IngressClass that every mini cluster begins with. Blocks on the disk.
     pub fn open(store: Arc<dyn Store>) -> Result<Self, OpenError> {
         let ceiling = store.get(CEILING)?;
         let mut objects = Vec::new();
         for (key, value) in store.scan(record::OBJECTS)? {
             match record::load(&key, value) {
                 Some(object) => objects.push(object),
-                // Left in the store: a later version may be able to read it.
+                // Keep it in the store: another version may be able to read it.
                 None => tracing::warn!(key, "a stored object cannot be read and is not served"),
             }
         }
+
         let newest = objects
             .iter()
             .filter_map(|object| object.meta.resource_version.parse::<u64>().ok())
             .max();
-        let said = ceiling
+        let stored = ceiling
             .as_deref()
             .and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
-        let start = Revision(newest.max(said).unwrap_or(0));
+        let start = Revision(newest.max(stored).unwrap_or(0));
         Self::start(Some(store), ceiling.is_none(), start, MAX_CHANGES, objects)
     }
 
-    /// A cluster that is gone when it is dropped, as it is at a first start; for tests.
+    /// Makes a cluster without a store, as at the first start; for tests.
     pub fn in_memory() -> Result<Self, OpenError> {
         Self::start(None, true, Revision(0), MAX_CHANGES, Vec::new())
     }
 
+    /// Starts the committer over `objects`. `ring` is the number of changes kept for each kind.
     pub(super) fn start(
         store: Option<Arc<dyn Store>>,
         first: bool,
@@ -105,6 +107,7 @@ impl Local {
                 }
             }
         }
+
         let (queue, waiting) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("cluster-commit".to_owned())
@@ -118,6 +121,7 @@ impl Local {
         })
     }
 
+    /// Queues a write and waits for its result.
     async fn submit(&self, proposal: Proposal) -> Result<Committed, ProposeError> {
         let stopped = || ProposeError::Unavailable("the committer has stopped".into());
         let permit = self
@@ -126,16 +130,17 @@ impl Local {
             .acquire_owned()
             .await
             .map_err(|_closed| stopped())?;
-        let (answer, answered) = oneshot::channel();
+
+        let (reply, result) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
         queue
             .send(Waiting {
                 proposal,
-                answer,
+                reply,
                 _permit: permit,
             })
             .map_err(|_gone| stopped())?;
-        answered.await.map_err(|_gone| stopped())?
+        result.await.map_err(|_gone| stopped())?
     }
 }
 

@@ -1,5 +1,5 @@
-//! The state machine: decides whether a write's expectation holds, assigns revisions, keeps objects
-//! and history. No clock, no disk: the same writes give the same state.
+//! The state machine: decides whether the expectation of a write holds, assigns revisions, and
+//! keeps objects and history. It uses no clock and no disk: the same writes give the same state.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,7 +20,7 @@ struct Shelf {
     ring: Ring,
 }
 
-/// The state.
+/// The objects of all kinds at one revision, and their recent history.
 #[derive(Debug)]
 pub(super) struct Machine {
     revision: Revision,
@@ -28,7 +28,8 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// A machine with these objects, whose history begins at `start`.
+    /// Makes a machine with these objects, whose history begins at `start` and keeps `ring` changes
+    /// of each kind.
     pub(super) fn new(
         start: Revision,
         ring: usize,
@@ -42,6 +43,7 @@ impl Machine {
             revision: start,
             shelves: Kind::ALL.into_iter().map(shelf).collect(),
         };
+
         for object in objects {
             let name = (object.key.namespace.clone(), object.key.name.clone());
             machine
@@ -88,7 +90,7 @@ impl Machine {
         }
     }
 
-    /// Makes changes that were planned on this very state.
+    /// Applies changes that were planned on this very state.
     pub(super) fn apply(&mut self, changes: Vec<Change>) {
         for change in changes {
             debug_assert!(change.revision > self.revision);
@@ -114,12 +116,12 @@ impl Machine {
     }
 }
 
-/// Changes planned on top of a machine that stays as it is until they are stored.
+/// Changes planned on top of a machine, which does not change until they are stored.
 #[derive(Debug)]
 pub(super) struct Plan<'m> {
     machine: &'m Machine,
     revision: Revision,
-    /// What the planned changes leave: the object, or `None` for one that is gone.
+    /// The objects after the planned changes; `None` for a deleted one.
     overlay: HashMap<Key, Option<Arc<RawObject>>>,
     changes: Vec<Change>,
 }
@@ -134,13 +136,15 @@ impl<'m> Plan<'m> {
         }
     }
 
-    /// Plans one write, or says why it is refused. A write that changes nothing keeps the revision.
+    /// Plans one write, or returns the reason why it is refused. A write that changes nothing keeps
+    /// the revision.
     pub(super) fn step(&mut self, proposal: Proposal) -> Result<Committed, ProposeError> {
         let Proposal { key, op } = proposal;
         let known = match self.overlay.get(&key) {
             Some(planned) => planned.clone(),
             None => self.machine.object(&key).cloned(),
         };
+
         match op {
             Op::Create(body) => match known {
                 Some(_) => Err(ProposeError::Exists(key)),
@@ -185,7 +189,7 @@ impl<'m> Plan<'m> {
             record::stamp(key.kind, body, self.next()).map_err(|error| malformed(&error))?;
         if object.key != key {
             return Err(ProposeError::Malformed(
-                format!("it says that it is {}, not {key}", object.key).into(),
+                format!("its metadata is that of {}, not of {key}", object.key).into(),
             ));
         }
         Ok(self.push(key, object, previous, false))
@@ -215,7 +219,8 @@ impl<'m> Plan<'m> {
     }
 }
 
-/// The object that a write is about, if it is there and at the revision that the write expects.
+/// Returns the object that a write is about and its revision, if it exists at the revision that the
+/// write expects.
 fn expect(
     key: &Key,
     known: Option<Arc<RawObject>>,

@@ -30,7 +30,7 @@ const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
 /// Annotation on Endpoints that serve as a lock for the election of a leader.
 const LOCK: &str = "control-plane.alpha.kubernetes.io/leader";
 
-/// How often the writes are planned again after a conflict with another writer.
+/// The number of times that the writes are planned, if they conflict with another writer.
 const RETRIES: usize = 5;
 
 /// The shortest and the longest wait before the next try while the store refuses writes.
@@ -39,16 +39,16 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Namespace and name, which a Service shares with its Endpoints.
 type Name = (Arc<str>, Arc<str>);
 
-/// Keeps the mirrored EndpointSlices up to date until the process ends. `tell` writes an Event.
+/// Keeps the mirrored EndpointSlices up to date until the process ends. Passes Events to `report`.
 pub async fn mirror_endpoints(
     propose: Arc<dyn Propose>,
     view: Arc<dyn View>,
-    tell: impl Fn(EventNote) + Send + Sync + 'static,
+    report: impl Fn(EventNote) + Send + Sync + 'static,
 ) {
     let mirror = Mirror {
         propose,
         view,
-        tell: Box::new(tell),
+        report: Box::new(report),
     };
     loop {
         let Expired = mirror.follow().await;
@@ -61,11 +61,11 @@ pub async fn mirror_endpoints(
 struct Mirror {
     propose: Arc<dyn Propose>,
     view: Arc<dyn View>,
-    tell: Box<dyn Fn(EventNote) + Send + Sync>,
+    report: Box<dyn Fn(EventNote) + Send + Sync>,
 }
 
 impl Mirror {
-    /// Brings all slices up to date, then follows the changes until one of them is lost.
+    /// Brings all slices up to date, then follows the changes until some are lost.
     async fn follow(&self) -> Expired {
         let Ok([mut endpoints, mut services, mut slices]) = self.watch() else {
             return Expired;
@@ -94,7 +94,7 @@ impl Mirror {
     }
 
     fn watch(&self) -> Result<[Box<dyn Watcher>; 3], Expired> {
-        // Taken before the objects are listed, so that no change falls in between.
+        // The revision is read before the objects, so that no change is missed in between.
         let from = self.view.revision();
         let watch = |kind| self.view.watch(kind, from);
         Ok([
@@ -104,7 +104,7 @@ impl Mirror {
         ])
     }
 
-    /// The names of all Endpoints and of all mirrored slices.
+    /// Returns the names of all Endpoints and of all mirrored slices.
     fn names(&self) -> BTreeSet<Name> {
         let endpoints = self.view.list(Kind::Endpoints, None).items;
         let slices = self.view.list(Kind::EndpointSlice, None).items;
@@ -116,9 +116,9 @@ impl Mirror {
             .collect()
     }
 
-    /// Returns the names whose writes failed.
+    /// Reconciles `names`, and returns those whose writes failed.
     async fn reconcile_all(&self, names: BTreeSet<Name>) -> BTreeSet<Name> {
-        let mut left = BTreeSet::new();
+        let mut failed = BTreeSet::new();
         for name in names {
             if let Err(error) = self.reconcile(&name).await {
                 tracing::warn!(
@@ -126,14 +126,15 @@ impl Mirror {
                     %error,
                     "the EndpointSlices that mirror these Endpoints are not up to date"
                 );
-                left.insert(name);
+                failed.insert(name);
             }
         }
-        left
+        failed
     }
 
+    /// Makes the writes that bring the slices of one name up to date.
     async fn reconcile(&self, name: &Name) -> Result<(), ProposeError> {
-        let mut told = false;
+        let mut reported = false;
         'plan: for _attempt in 0..RETRIES {
             let slices = self.view.list(Kind::EndpointSlice, Some(&*name.0)).items;
             let existing: Vec<_> = slices
@@ -145,8 +146,8 @@ impl Mirror {
                 Some((endpoints, desired)) => {
                     let skipped = desired.skipped;
                     let steps = plan::plan(&endpoints, desired.slices, &existing);
-                    if skipped > 0 && !steps.is_empty() && !std::mem::replace(&mut told, true) {
-                        (self.tell)(too_many(&endpoints, skipped));
+                    if skipped > 0 && !steps.is_empty() && !std::mem::replace(&mut reported, true) {
+                        (self.report)(too_many(&endpoints, skipped));
                     }
                     steps
                 }
@@ -167,11 +168,11 @@ impl Mirror {
             }
             return Ok(());
         }
-        // The other write is a change too, and brings this name up again.
+        // The conflicting write is a change as well, which brings this name here again.
         Ok(())
     }
 
-    /// The Endpoints of this name and their slices; `None` if they must not be mirrored.
+    /// Returns the Endpoints of this name and their slices; `None` if they must not be mirrored.
     fn to_mirror(&self, name: &Name) -> Option<(Arc<RawObject>, Desired)> {
         let get = |kind| {
             self.view.get(&Key {
@@ -180,6 +181,7 @@ impl Mirror {
                 name: name.1.clone(),
             })
         };
+
         let endpoints = get(Kind::Endpoints)?;
         let service = get(Kind::Service)?;
         let namespace = Key {
@@ -187,8 +189,8 @@ impl Mirror {
             namespace: "".into(),
             name: name.0.clone(),
         };
-        let ends = |object: &RawObject| !object.meta.deletion_timestamp.is_empty();
-        if ends(&endpoints) || ends(&*self.view.get(&namespace)?) {
+        let deleting = |object: &RawObject| !object.meta.deletion_timestamp.is_empty();
+        if deleting(&endpoints) || deleting(&*self.view.get(&namespace)?) {
             return None;
         }
 
@@ -223,20 +225,19 @@ impl Mirror {
         let Some(endpoints) = self.view.get(&key) else {
             return;
         };
-        if let Err(error) = self
-            .propose
-            .propose(Proposal {
-                key,
-                op: removal(&endpoints),
-            })
-            .await
-        {
-            tracing::warn!(endpoints = %endpoints.key, %error, "the Endpoints of a deleted Service are still there");
+
+        let op = removal(&endpoints);
+        if let Err(error) = self.propose.propose(Proposal { key, op }).await {
+            tracing::warn!(
+                endpoints = %endpoints.key,
+                %error,
+                "the Endpoints of a deleted Service were not deleted"
+            );
         }
     }
 }
 
-/// The names whose slices may need an update after this change.
+/// Returns the names whose slices may need an update after this change.
 fn touched(change: &Change) -> Vec<Name> {
     let object = &change.object;
     if object.key.kind != Kind::EndpointSlice {
@@ -249,7 +250,7 @@ fn touched(change: &Change) -> Vec<Name> {
         .collect()
 }
 
-/// The name of the Endpoints that a slice mirrors; `None` for slices that others write.
+/// Returns the name of the Endpoints that a slice mirrors; `None` for slices of other writers.
 fn mirrored_of(slice: &RawObject) -> Option<Name> {
     let label = |name| slice.meta.labels.get(name).map(|value| &**value);
     let service = label(SERVICE_NAME).filter(|_name| label(MANAGED_BY) == Some(CONTROLLER))?;
@@ -263,6 +264,7 @@ fn has_selector(service: &RawObject) -> bool {
         .is_some_and(|selector| !selector.is_empty())
 }
 
+/// Returns the write of a step. A new slice gets its name, uid and time here.
 fn proposal(step: Step) -> Proposal {
     match step {
         Step::Create(mut object) => {
@@ -271,6 +273,7 @@ fn proposal(step: Step) -> Proposal {
             metadata["name"] = name.as_str().into();
             metadata["uid"] = stamp::uid().into();
             metadata["creationTimestamp"] = stamp::now().into();
+
             let namespace = metadata["namespace"].as_str().unwrap_or_default();
             let key = Key {
                 kind: Kind::EndpointSlice,
@@ -299,7 +302,7 @@ fn proposal(step: Step) -> Proposal {
     }
 }
 
-/// The write that deletes an object, or marks it while finalizers hold it.
+/// Returns the write that deletes an object, or that marks it for deletion while it has finalizers.
 fn removal(object: &RawObject) -> Op {
     let expected = revision(object);
     let mut body: Value = serde_json::from_slice(&object.body).unwrap_or_default();
@@ -323,10 +326,11 @@ fn revision(object: &RawObject) -> Option<Revision> {
     object.meta.resource_version.parse().ok().map(Revision)
 }
 
+/// Returns the Event for addresses beyond the limits, in the words of kube-controller-manager.
 fn too_many(endpoints: &RawObject, skipped: usize) -> EventNote {
     let message = format!(
-        "A max of {MAX_ADDRESSES} addresses can be mirrored to EndpointSlices per Endpoints subset. {skipped} addresses \
-         were skipped"
+        "A max of {MAX_ADDRESSES} addresses can be mirrored to EndpointSlices per Endpoints \
+         subset. {skipped} addresses were skipped"
     );
     EventNote {
         about: endpoints.reference(),
@@ -336,7 +340,7 @@ fn too_many(endpoints: &RawObject, skipped: usize) -> EventNote {
     }
 }
 
-/// Waits until this moment, or for ever without one.
+/// Waits until `moment`; never returns if it is `None`.
 async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,

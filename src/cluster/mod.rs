@@ -1,9 +1,10 @@
-//! The replicated state machine behind `Propose` and `View`; today one device, local.
+//! The mini cluster of one device: the state machine behind `Propose` and `View`, and its objects
+//! as a source and a target of writes, like those of a real cluster in `k8s`.
 //!
-//! All objects are in memory, as bytes; every accepted write is in the
-//! [`Store`](crate::store::Store) before it is answered or seen. Events and Nodes are in memory
-//! only. The history of each kind is kept in a bounded ring, from which watches are served: a
-//! watcher that is too slow loses its place, never the memory of the device.
+//! All objects are in memory, as bytes. Every accepted write is in the
+//! [`Store`](crate::store::Store) before it is acknowledged or visible; Events and Nodes are in
+//! memory only. The history of each kind is a bounded ring, which watches read: a watcher that is
+//! too slow loses its place, and never costs memory.
 
 mod bootstrap;
 mod commit;

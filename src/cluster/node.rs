@@ -1,4 +1,5 @@
-//! The Node object of this device: read-only for clients, in memory, written by the process.
+//! The Node object of this device. gatelet creates it at each start, in memory; clients only read
+//! it.
 
 use std::net::IpAddr;
 
@@ -9,7 +10,7 @@ use crate::{
     util::stamp,
 };
 
-/// The write that makes the Node of this device. `version` is what `kubectl get nodes` shows.
+/// Returns the write that creates the Node of this device. `kubectl get nodes` shows `version`.
 pub fn node(name: &str, addresses: &[IpAddr], version: &str) -> Proposal {
     let now = stamp::now();
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -18,11 +19,13 @@ pub fn node(name: &str, addresses: &[IpAddr], version: &str) -> Proposal {
         .lines()
         .find_map(|line| line.strip_prefix("PRETTY_NAME="))
         .unwrap_or_default();
+
     let mut listed: Vec<Value> = addresses
         .iter()
         .map(|ip| json!({ "type": "InternalIP", "address": ip.to_string() }))
         .collect();
     listed.push(json!({ "type": "Hostname", "address": name }));
+
     let object = json!({
         "apiVersion": "v1",
         "kind": "Node",
@@ -62,6 +65,7 @@ pub fn node(name: &str, addresses: &[IpAddr], version: &str) -> Proposal {
             },
         },
     });
+
     let key = Key {
         kind: Kind::Node,
         namespace: "".into(),
@@ -73,7 +77,7 @@ pub fn node(name: &str, addresses: &[IpAddr], version: &str) -> Proposal {
     }
 }
 
-/// The architecture as Go names it.
+/// Returns the architecture by the name that Go uses.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

@@ -1,5 +1,4 @@
-//! Objects as they are stored: the JSON of the object with its `resourceVersion`, built once per
-//! write.
+//! Stored objects: the JSON of the object with its `resourceVersion`, built once for each write.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +8,17 @@ use serde_json::value::RawValue;
 
 use crate::objects::{Key, Kind, Meta, RawObject, Revision};
 
-/// The members of a JSON object in the order of their names, their values as they came.
+/// The members of a JSON object in the order of their names, with the text of their values.
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
-/// First byte of a stored value: the version of the record's form.
+/// The first byte of a stored value: the version of the format.
 const VERSION: u8 = b'1';
 
-/// Where the objects are in the store.
+/// The prefix of the store's keys of objects.
 pub(super) const OBJECTS: &str = "cluster/object/";
 
-/// The object with `metadata.resourceVersion` set. Members are sorted by name, so that equal
-/// objects are equal bytes.
+/// Returns the object of `body` with `metadata.resourceVersion` set. Sorts members by name, so that
+/// equal objects are equal bytes.
 pub(super) fn stamp(
     kind: Kind,
     body: &[u8],
@@ -37,12 +36,13 @@ pub(super) fn stamp(
     decode(kind, serde_json::to_vec(&members)?.into())
 }
 
-/// The object of these bytes.
+/// Parses an object. Keeps `body` as it is.
 pub(super) fn decode(kind: Kind, body: Bytes) -> Result<RawObject, serde_json::Error> {
     #[derive(Deserialize)]
     struct Envelope {
         metadata: Meta,
     }
+
     let Envelope { metadata: meta } = serde_json::from_slice(&body)?;
     let key = Key {
         kind,
@@ -52,7 +52,7 @@ pub(super) fn decode(kind: Kind, body: Bytes) -> Result<RawObject, serde_json::E
     Ok(RawObject { key, meta, body })
 }
 
-/// The key of an object in the store.
+/// Returns the key of an object in the store.
 pub(super) fn store_key(key: &Key) -> String {
     format!(
         "{OBJECTS}{}/{}/{}",
@@ -62,7 +62,7 @@ pub(super) fn store_key(key: &Key) -> String {
     )
 }
 
-/// The value of an object in the store.
+/// Returns the value of an object in the store.
 pub(super) fn store_value(object: &RawObject) -> Vec<u8> {
     let mut value = Vec::with_capacity(object.body.len().saturating_add(1));
     value.push(VERSION);
@@ -70,8 +70,8 @@ pub(super) fn store_value(object: &RawObject) -> Vec<u8> {
     value
 }
 
-/// The object of a pair of the store; `None` when it cannot be read (damaged, or written by a later
-/// version).
+/// Returns the object of a key and a value of the store; `None` if it is damaged or in the format
+/// of a later version.
 pub(super) fn load(key: &str, value: Vec<u8>) -> Option<RawObject> {
     let plural = key.strip_prefix(OBJECTS)?.split('/').next()?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == plural)?;

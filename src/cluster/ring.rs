@@ -4,27 +4,27 @@ use std::collections::VecDeque;
 
 use crate::objects::{Change, Expired, Revision};
 
-/// Changes kept per kind.
+/// The most changes that are kept for each kind.
 pub(super) const MAX_CHANGES: usize = 4096;
 
-/// Bytes of object bodies kept per kind, beside those that are the newest version anyway.
+/// The most bytes of object bodies that are kept for each kind.
 pub(super) const MAX_BYTES: usize = 8 << 20;
 
-/// The last changes, oldest first. A change has a sequence number (its place in the whole history
-/// since the start), which is what a watcher remembers.
+/// The last changes, oldest first. Watchers remember the place of a change: its sequence number in
+/// the whole history since the start.
 #[derive(Debug)]
 pub(super) struct Ring {
     changes: VecDeque<Change>,
-    /// The sequence number of the front.
+    /// The place of the oldest change.
     first: u64,
-    /// Everything up to here may have been dropped.
+    /// Changes up to this revision may have been dropped.
     compacted: Revision,
     bytes: usize,
     max_changes: usize,
 }
 
 impl Ring {
-    /// An empty history that begins after `start`.
+    /// Makes an empty history that begins after `start`.
     pub(super) fn new(start: Revision, max_changes: usize) -> Self {
         Self {
             changes: VecDeque::new(),
@@ -35,7 +35,7 @@ impl Ring {
         }
     }
 
-    /// Appends a change, dropping the oldest ones that no longer fit.
+    /// Appends a change, and drops the oldest ones beyond the limits.
     pub(super) fn push(&mut self, change: Change) {
         debug_assert!(
             self.changes
@@ -56,7 +56,7 @@ impl Ring {
         }
     }
 
-    /// The place of the first change after `from`.
+    /// Returns the place of the first change after `from`.
     pub(super) fn position(&self, from: Revision) -> Result<u64, Expired> {
         if from < self.compacted {
             return Err(Expired);
@@ -67,7 +67,7 @@ impl Ring {
         Ok(self.first.saturating_add(skipped as u64))
     }
 
-    /// The change at a place: `None` when it has not happened yet.
+    /// Returns the change at a place; `None` if it has not happened yet.
     pub(super) fn at(&self, place: u64) -> Result<Option<&Change>, Expired> {
         let index = place.checked_sub(self.first).ok_or(Expired)?;
         Ok(usize::try_from(index)

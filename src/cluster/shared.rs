@@ -13,7 +13,7 @@ use crate::{
 /// The state machine, and a bell for each kind.
 pub(super) struct Shared {
     machine: RwLock<Machine>,
-    /// One per kind, rung after each change.
+    /// One bell for each kind, rung after each change.
     bells: Vec<watch::Sender<()>>,
 }
 
@@ -33,7 +33,7 @@ impl Shared {
         self.bells[kind as usize].subscribe()
     }
 
-    /// Lets changes be seen.
+    /// Makes changes visible and wakes the watches of their kinds.
     pub(super) fn publish(&self, changes: Vec<Change>) {
         let mut touched: Vec<Kind> = changes
             .iter()

@@ -67,9 +67,13 @@ fn key(kind: Kind, name: &str) -> Key {
 
 fn body(key: &Key, data: &str) -> Bytes {
     let meta = json!({ "name": &*key.name, "namespace": &*key.namespace, "uid": "u" });
-    json!({ "apiVersion": key.kind.api_version(), "kind": key.kind.name(), "metadata": meta, "data": { "v": data } })
-        .to_string()
-        .into()
+    let object = json!({
+        "apiVersion": key.kind.api_version(),
+        "kind": key.kind.name(),
+        "metadata": meta,
+        "data": { "v": data },
+    });
+    object.to_string().into()
 }
 
 fn create(name: &str, data: &str) -> Proposal {
@@ -104,7 +108,7 @@ fn data(object: &RawObject) -> String {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_is_there_after_a_restart_with_its_revision() {
+async fn acknowledged_writes_survive_a_restart_with_their_revisions() {
     let disk: std::sync::Arc<dyn Store> = std::sync::Arc::new(Disk::default());
     let first = Local::open(disk.clone()).unwrap();
     let made = first.propose(create("a", "1")).await.unwrap();
@@ -129,12 +133,12 @@ async fn what_was_acknowledged_is_there_after_a_restart_with_its_revision() {
     assert_eq!(
         second.watch(Kind::ConfigMap, made.revision).err(),
         Some(Expired),
-        "the history before is not kept"
+        "the history of before the start is not kept"
     );
 }
 
 #[tokio::test]
-async fn revisions_are_never_used_twice_although_events_are_not_stored() {
+async fn no_revision_is_used_twice_although_events_are_not_stored() {
     let disk: std::sync::Arc<dyn Store> = std::sync::Arc::new(Disk::default());
     let first = Local::open(disk.clone()).unwrap();
     for number in 0..1500 {
@@ -149,13 +153,14 @@ async fn revisions_are_never_used_twice_although_events_are_not_stored() {
     }
     let newest = first.revision();
     drop(first);
+
     let second = Local::open(disk).unwrap();
     assert!(second.revision() >= newest);
     assert_eq!(second.list(Kind::Event, None).items.len(), 0);
 }
 
 #[tokio::test]
-async fn the_first_objects_are_made_once_and_stay_deleted() {
+async fn the_first_objects_are_created_once_and_stay_deleted() {
     let disk: std::sync::Arc<dyn Store> = std::sync::Arc::new(Disk::default());
     let first = Local::open(disk.clone()).unwrap();
     let class = key(Kind::IngressClass, "gatelet");
@@ -165,6 +170,7 @@ async fn the_first_objects_are_made_once_and_stay_deleted() {
         "true"
     );
     assert_eq!(first.list(Kind::Namespace, None).items.len(), 2);
+
     first
         .propose(Proposal {
             key: class.clone(),
@@ -180,6 +186,7 @@ async fn the_first_objects_are_made_once_and_stay_deleted() {
 async fn a_write_is_refused_unless_its_expectation_holds() {
     let cluster = Local::in_memory().unwrap();
     let made = cluster.propose(create("a", "1")).await.unwrap();
+
     assert!(matches!(
         cluster.propose(create("a", "2")).await,
         Err(ProposeError::Exists(_))
@@ -196,6 +203,7 @@ async fn a_write_is_refused_unless_its_expectation_holds() {
         cluster.propose(delete("x")).await,
         Err(ProposeError::NotFound(_))
     ));
+
     let wrong = Proposal {
         key: key(Kind::ConfigMap, "c"),
         op: Op::Create(body(&key(Kind::ConfigMap, "d"), "1")),
@@ -208,7 +216,7 @@ async fn a_write_is_refused_unless_its_expectation_holds() {
 }
 
 #[tokio::test]
-async fn a_write_that_changes_nothing_keeps_the_revision_and_wakes_nobody() {
+async fn a_write_that_changes_nothing_keeps_the_revision() {
     let cluster = Local::in_memory().unwrap();
     let made = cluster.propose(create("a", "1")).await.unwrap();
     let same = cluster.propose(update("a", "1", None)).await.unwrap();
@@ -217,7 +225,7 @@ async fn a_write_that_changes_nothing_keeps_the_revision_and_wakes_nobody() {
 }
 
 #[tokio::test]
-async fn a_full_disk_changes_nothing_and_the_next_write_works_again() {
+async fn a_full_disk_refuses_a_write_and_the_next_one_works() {
     let disk = std::sync::Arc::new(Disk::default());
     let cluster = Local::open(disk.clone()).unwrap();
     let before = cluster.revision();
@@ -228,6 +236,7 @@ async fn a_full_disk_changes_nothing_and_the_next_write_works_again() {
     ));
     assert!(cluster.get(&key(Kind::ConfigMap, "a")).is_none());
     assert_eq!(cluster.revision(), before);
+
     disk.full.store(false, Ordering::SeqCst);
     assert_eq!(
         cluster.propose(create("a", "1")).await.unwrap().revision,
@@ -236,7 +245,7 @@ async fn a_full_disk_changes_nothing_and_the_next_write_works_again() {
 }
 
 #[test]
-fn writes_that_wait_together_are_stored_together_and_see_each_other() {
+fn waiting_writes_are_stored_together_and_see_each_other() {
     let disk = std::sync::Arc::new(Disk::default());
     let shared = std::sync::Arc::new(Shared::new(Machine::new(Revision(0), MAX_CHANGES, [])));
     let mut committer = Committer::new(shared.clone(), Some(disk.clone()), Revision(0));
@@ -263,6 +272,7 @@ fn events_are_bounded_by_number_and_by_age() {
             key,
         }
     };
+
     for number in 0..1100 {
         committer.commit(vec![event(number)]);
     }
@@ -270,12 +280,13 @@ fn events_are_bounded_by_number_and_by_age() {
     let left = shared.machine().snapshot(Kind::Event, None).items;
     assert_eq!(left.len(), 1000);
     assert_eq!(&*left[0].meta.name, "e0100", "the oldest go first");
+
     committer.sweep(Instant::now() + Duration::from_secs(3601));
     assert_eq!(shared.machine().count(Kind::Event), 0);
 }
 
 #[tokio::test]
-async fn a_watcher_that_fell_behind_is_told_so_and_takes_no_memory() {
+async fn a_watcher_that_fell_behind_expires_and_takes_no_memory() {
     let cluster = Local::start(None, false, Revision(0), 8, Vec::new()).unwrap();
     let mut slow = cluster.watch(Kind::ConfigMap, Revision(0)).unwrap();
     for number in 0..9 {
@@ -284,6 +295,7 @@ async fn a_watcher_that_fell_behind_is_told_so_and_takes_no_memory() {
             .await
             .unwrap();
     }
+
     assert_eq!(
         slow.next().await.map(|change| change.revision),
         Err(Expired)
@@ -294,11 +306,11 @@ async fn a_watcher_that_fell_behind_is_told_so_and_takes_no_memory() {
     );
     assert!(
         cluster.watch(Kind::ConfigMap, Revision(1)).is_ok(),
-        "what is kept can be resumed from"
+        "a watch can resume from a revision that is kept"
     );
 }
 
-/// A small generator, so that a failing case can be run again by its seed.
+/// A small random generator: a failing case can be repeated by its seed.
 struct Random(u64);
 
 impl Random {
@@ -310,10 +322,10 @@ impl Random {
     }
 }
 
-/// Followers that list, watch, stop in the middle and resume (some from old places) must all end
-/// with the state of the cluster, having seen each change of their span once and in order.
+/// Runs followers that list, watch, stop in the middle and resume, some from old places. All must
+/// end with the state of the cluster, and see each change of their span once and in order.
 #[test]
-fn no_change_is_lost_or_seen_twice_however_watches_stop_and_resume() {
+fn watches_that_stop_and_resume_see_each_change_once() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -327,6 +339,7 @@ async fn simulate(seed: u64) {
     let cluster = Local::start(None, false, Revision(0), 16, Vec::new()).unwrap();
     let mut history: Vec<(u64, String, Option<String>)> = Vec::new();
     let mut followers: Vec<Follower> = (0..4).map(|_| Follower::default()).collect();
+
     for step in 0..200 {
         let name = format!("n{}", random.below(5));
         let proposal = match random.below(3) {
@@ -338,6 +351,7 @@ async fn simulate(seed: u64) {
         if let Ok(made) = cluster.propose(proposal).await {
             history.push((made.revision.0, name, (!deleted).then(|| step.to_string())));
         }
+
         let which = random.below(4) as usize;
         match random.below(10) {
             0 => followers[which].watcher = None,
@@ -349,12 +363,14 @@ async fn simulate(seed: u64) {
             _ => {}
         }
     }
+
     let truth: BTreeMap<String, String> = cluster
         .list(Kind::ConfigMap, Some("default"))
         .items
         .iter()
         .map(|object| (object.meta.name.to_string(), data(object)))
         .collect();
+
     for follower in &mut followers {
         while follower.at < cluster.revision().0 {
             follower.follow(&cluster, 1, seed).await;
@@ -391,6 +407,7 @@ impl Follower {
                     Err(Expired) => return self.list(cluster),
                 }
             }
+
             match self.watcher.as_mut().unwrap().next().await {
                 Ok(change) => {
                     assert!(

@@ -1,4 +1,4 @@
-//! A watch: a place in the history of a kind, and a bell.
+//! Watches over the history of a kind.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use tokio::sync::watch;
 use super::shared::Shared;
 use crate::objects::{Change, Expired, Kind, Revision, Watcher, traits::BoxFuture};
 
-/// A running watch. It holds no changes itself.
+/// A running watch: a place in the history and a bell. It holds no changes itself.
 pub(super) struct RingWatcher {
     shared: Arc<Shared>,
     kind: Kind,
     place: u64,
-    /// Changes up to here are not shown: what a client that is ahead of the history knows already.
+    /// Changes up to this revision are skipped, because the client knows them already.
     from: Revision,
     bell: watch::Receiver<()>,
 }
@@ -30,6 +30,7 @@ impl RingWatcher {
         })
     }
 
+    /// Returns the next change after `self.from`; waits for it.
     async fn advance(&mut self) -> Result<Change, Expired> {
         loop {
             self.bell.mark_unchanged();
@@ -39,6 +40,7 @@ impl RingWatcher {
                 .ring(self.kind)
                 .at(self.place)?
                 .cloned();
+
             match next {
                 Some(change) => {
                     self.place = self.place.saturating_add(1);

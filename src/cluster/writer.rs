@@ -104,8 +104,8 @@ impl Writer {
     }
 
     /// Writes what `edit` makes of an object, or of its absence; nothing if `edit` returns `None`.
-    /// Calls `edit` again when another writer changed the object in between; gives up silently after
-    /// [`CONFLICT_TRIES`].
+    /// Calls `edit` again when another writer changed the object in between; gives up silently
+    /// after [`CONFLICT_TRIES`].
     async fn change(
         &self,
         key: &Key,

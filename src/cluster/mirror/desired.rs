@@ -1,4 +1,4 @@
-//! The EndpointSlices that an Endpoints object stands for.
+//! The EndpointSlices that mirror an Endpoints object.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,7 +25,7 @@ pub(super) enum Family {
 }
 
 impl Family {
-    /// As `addressType` has it.
+    /// Returns the value of `addressType`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
@@ -43,11 +43,11 @@ pub(super) struct Slice {
     pub(super) ports: Vec<Value>,
 }
 
-/// The slices that an Endpoints object asks for.
+/// The slices that an Endpoints object requires.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Desired {
     pub(super) slices: Vec<Slice>,
-    /// Number of addresses beyond the limits.
+    /// The number of addresses beyond the limits.
     pub(super) skipped: usize,
 }
 
@@ -84,10 +84,10 @@ struct Port {
     app_protocol: Option<String>,
 }
 
-/// Addresses by their number, and whether each is ready.
+/// The readiness of each address, by its number in [`Offers::addresses`].
 type Addresses = BTreeMap<usize, bool>;
 
-/// Makes one slice for each family and each set of ports with the same addresses.
+/// Returns one slice for each family and each set of ports with the same addresses.
 pub(super) fn desired(endpoints: &RawObject) -> Result<Desired, ObjectError> {
     let Endpoints { subsets } = endpoints.view()?;
     let offers = Offers::read(&subsets);
@@ -120,7 +120,7 @@ pub(super) fn desired(endpoints: &RawObject) -> Result<Desired, ObjectError> {
     Ok(desired)
 }
 
-/// Which addresses offer which port, over all subsets (pkg/api/v1/endpoints `RepackSubsets`).
+/// The addresses that offer each port, over all subsets (pkg/api/v1/endpoints `RepackSubsets`).
 #[derive(Debug, Default)]
 struct Offers<'e> {
     /// Each address once, even if several subsets have it.

@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use super::desired::Slice;
 use crate::objects::{Kind, RawObject};
 
-/// Label of an EndpointSlice with the name of its Service.
+/// The label of an EndpointSlice with the name of its Service.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// Label of an EndpointSlice with the controller that writes it.
+/// The label of an EndpointSlice with the controller that writes it.
 pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`] of mirrored slices.
 pub(super) const CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
@@ -23,7 +23,7 @@ const OWN_ANNOTATIONS: [&str; 2] = [
 /// One write. The objects have no `metadata.resourceVersion`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A new slice. It gets its name, uid and time when it is written.
+    /// A new slice. Its name, uid and time are set when it is written.
     Create(Value),
     /// New content for an existing slice.
     Update(Arc<RawObject>, Value),
@@ -31,10 +31,10 @@ pub(super) enum Step {
     Delete(Arc<RawObject>),
 }
 
-/// The steps from the existing slices to the wanted ones; empty if nothing differs.
+/// Returns the steps from the existing slices to the desired ones; empty if nothing differs.
 pub(super) fn plan(
     endpoints: &RawObject,
-    wanted: Vec<Slice>,
+    desired: Vec<Slice>,
     existing: &[Arc<RawObject>],
 ) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -50,7 +50,7 @@ pub(super) fn plan(
     // A slice with the same ports keeps its place. Otherwise any slice of the family is reused,
     // because one update is cheaper than a creation and a deletion.
     let mut unmatched = Vec::new();
-    for slice in wanted {
+    for slice in desired {
         let same = |body: &Value| {
             body["addressType"] == slice.family.name() && same_ports(&body["ports"], &slice.ports)
         };
@@ -78,14 +78,14 @@ pub(super) fn plan(
 }
 
 /// Compares ports without regard to their order.
-fn same_ports(known: &Value, wanted: &[Value]) -> bool {
+fn same_ports(known: &Value, desired: &[Value]) -> bool {
     let known = known.as_array().map(Vec::as_slice).unwrap_or_default();
     let sorted = |ports: &[Value]| {
         let mut texts: Vec<String> = ports.iter().map(Value::to_string).collect();
         texts.sort_unstable();
         texts
     };
-    known.len() == wanted.len() && sorted(known) == sorted(wanted)
+    known.len() == desired.len() && sorted(known) == sorted(desired)
 }
 
 fn update(
@@ -114,7 +114,7 @@ fn copy(from: &Value, to: &mut Value, member: &str) {
     }
 }
 
-/// The slice as an object, without name, uid and time.
+/// Returns the slice as an object, without name, uid and time.
 fn object(endpoints: &RawObject, slice: Slice) -> Value {
     let name = &*endpoints.meta.name;
     let mut labels: Map<String, Value> = endpoints

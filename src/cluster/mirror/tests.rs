@@ -46,11 +46,11 @@ impl View for Counted {
     }
 }
 
-/// The mirror over a cluster in memory.
+/// A mirror over a cluster in memory.
 struct Fixture {
     cluster: Arc<Counted>,
     mirror: Arc<Mirror>,
-    told: Arc<Mutex<Vec<EventNote>>>,
+    reported: Arc<Mutex<Vec<EventNote>>>,
 }
 
 impl Fixture {
@@ -61,17 +61,17 @@ impl Fixture {
             writes: AtomicUsize::new(0),
             full: AtomicBool::new(false),
         });
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let notes = told.clone();
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let notes = reported.clone();
         let mirror = Mirror {
             propose: cluster.clone(),
             view: cluster.clone(),
-            tell: Box::new(move |note| notes.lock().unwrap().push(note)),
+            report: Box::new(move |note| notes.lock().unwrap().push(note)),
         };
         Self {
             cluster,
             mirror: Arc::new(mirror),
-            told,
+            reported,
         }
     }
 
@@ -109,7 +109,7 @@ impl Fixture {
             .unwrap();
     }
 
-    /// A Service `web` without a selector, and these Endpoints, mirrored.
+    /// Writes a Service `web` without a selector and its Endpoints, and mirrors them.
     async fn web(&self, subsets: Value) {
         self.put(
             Kind::Service,
@@ -139,7 +139,7 @@ impl Fixture {
             .collect()
     }
 
-    /// Family, ports and addresses of each slice; `!` marks addresses that are not ready.
+    /// Returns family, ports and addresses of each slice. `!` marks addresses that are not ready.
     fn shown(&self) -> Vec<String> {
         let mut shown: Vec<String> = self.slices().iter().map(show).collect();
         shown.sort();
@@ -200,7 +200,12 @@ async fn endpoints_become_a_slice_with_labels_and_an_owner() {
             json!({ "metadata": { "name": "web" }, "spec": {} }),
         )
         .await;
-    let node = json!({ "ip": "192.0.2.1", "hostname": "one", "nodeName": "n", "targetRef": { "kind": "Node" } });
+    let node = json!({
+        "ip": "192.0.2.1",
+        "hostname": "one",
+        "nodeName": "n",
+        "targetRef": { "kind": "Node" },
+    });
     let port = json!({ "name": "http", "port": 80, "protocol": "TCP", "appProtocol": "http" });
     let metadata = json!({
         "name": "web",
@@ -260,9 +265,10 @@ const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 #[tokio::test]
 async fn families_and_sets_of_ports_have_slices_of_their_own() {
     let fixture = Fixture::new();
+    let other = json!([{ "name": "other", "port": 81, "protocol": "TCP" }]);
     let both = json!([
         { "addresses": addresses(&["192.0.2.2", "2001:db8::1", "192.0.2.1"]), "ports": http() },
-        { "addresses": addresses(&["192.0.2.9"]), "ports": [{ "name": "other", "port": 81, "protocol": "TCP" }] },
+        { "addresses": addresses(&["192.0.2.9"]), "ports": other },
         { "addresses": addresses(&["192.0.2.8"]) },
     ]);
     fixture.web(both).await;
@@ -304,7 +310,7 @@ async fn an_address_that_is_not_ready_anywhere_is_not_ready() {
 }
 
 #[tokio::test]
-async fn what_is_the_same_is_not_written_again() {
+async fn unchanged_slices_are_not_written_again() {
     let fixture = Fixture::new();
     let subset = |ips: &[&str]| json!([{ "addresses": addresses(ips), "ports": http() }]);
     fixture
@@ -319,9 +325,12 @@ async fn what_is_the_same_is_not_written_again() {
 }
 
 #[tokio::test]
-async fn a_change_is_written_into_the_slice_that_is_there() {
+async fn a_change_is_written_into_the_existing_slice() {
     let fixture = Fixture::new();
-    let subsets = |ip: &str, port: u16| json!([{ "addresses": addresses(&[ip]), "ports": [{ "name": "", "port": port, "protocol": "TCP" }] }]);
+    let subsets = |ip: &str, port: u16| {
+        let ports = json!([{ "name": "", "port": port, "protocol": "TCP" }]);
+        json!([{ "addresses": addresses(&[ip]), "ports": ports }])
+    };
     fixture.web(subsets("192.0.2.1", 80)).await;
     let name = fixture.slices()[0]["metadata"]["name"].clone();
     for (step, (ip, port)) in [("192.0.2.2", 80), ("192.0.2.2", 81)]
@@ -338,7 +347,7 @@ async fn a_change_is_written_into_the_slice_that_is_there() {
 }
 
 #[tokio::test]
-async fn what_the_store_refuses_is_tried_again() {
+async fn refused_writes_are_retried() {
     let fixture = Fixture::new();
     fixture.cluster.full.store(true, Ordering::SeqCst);
     let subsets = json!([{ "addresses": addresses(&["192.0.2.1"]), "ports": http() }]);
@@ -354,11 +363,11 @@ async fn what_the_store_refuses_is_tried_again() {
             json!({ "metadata": { "name": "web" }, "subsets": subsets }),
         )
         .await;
-    let left = fixture.mirror.reconcile_all(fixture.mirror.names()).await;
-    assert_eq!(left, [("default".into(), "web".into())].into());
+    let failed = fixture.mirror.reconcile_all(fixture.mirror.names()).await;
+    assert_eq!(failed, [("default".into(), "web".into())].into());
 
     fixture.cluster.full.store(false, Ordering::SeqCst);
-    assert!(fixture.mirror.reconcile_all(left).await.is_empty());
+    assert!(fixture.mirror.reconcile_all(failed).await.is_empty());
     assert_eq!(fixture.shown(), ["IPv4 http:80 192.0.2.1"]);
 }
 
@@ -368,6 +377,7 @@ async fn edits_of_a_mirrored_slice_are_undone() {
     fixture
         .web(json!([{ "addresses": addresses(&["192.0.2.1"]), "ports": http() }]))
         .await;
+
     let mut slice = fixture.slices().remove(0);
     let made = slice["metadata"]["labels"].clone();
     slice["metadata"]["labels"]["extra"] = "x".into();
@@ -386,13 +396,14 @@ async fn edits_of_a_mirrored_slice_are_undone() {
         op,
     };
     fixture.cluster.local.propose(made_by_hand).await.unwrap();
+
     fixture.reconcile().await;
     assert_eq!(fixture.shown(), ["IPv4 http:80 192.0.2.1"]);
     assert_eq!(fixture.slices()[0]["metadata"]["labels"], made);
 }
 
 #[tokio::test]
-async fn slices_go_when_they_are_not_to_be_mirrored_any_more() {
+async fn slices_are_deleted_when_endpoints_are_no_longer_mirrored() {
     let subsets =
         json!([{ "addresses": addresses(&["192.0.2.1", "2001:db8::1"]), "ports": http() }]);
     let marked = |metadata: Value| json!({ "metadata": metadata, "subsets": subsets });
@@ -400,6 +411,7 @@ async fn slices_go_when_they_are_not_to_be_mirrored_any_more() {
     let lock = marked(json!({ "name": "web", "annotations": { LOCK: "{}" } }));
     let selecting =
         json!({ "metadata": { "name": "web" }, "spec": { "selector": { "app": "web" } } });
+
     for (kind, other) in [
         (Kind::Endpoints, label),
         (Kind::Endpoints, lock),
@@ -412,6 +424,7 @@ async fn slices_go_when_they_are_not_to_be_mirrored_any_more() {
         fixture.reconcile().await;
         assert_eq!(fixture.shown(), Vec::<String>::new());
     }
+
     for kind in [Kind::Endpoints, Kind::Service] {
         let fixture = Fixture::new();
         fixture.web(subsets.clone()).await;
@@ -422,7 +435,7 @@ async fn slices_go_when_they_are_not_to_be_mirrored_any_more() {
 }
 
 #[tokio::test]
-async fn slices_that_others_wrote_are_left_alone() {
+async fn slices_of_other_writers_are_left_alone() {
     let fixture = Fixture::new();
     let by_hand = json!({
         "metadata": { "name": "web-1", "labels": { SERVICE_NAME: "web" } },
@@ -435,13 +448,14 @@ async fn slices_that_others_wrote_are_left_alone() {
         .web(json!([{ "addresses": addresses(&["192.0.2.1"]), "ports": http() }]))
         .await;
     assert_eq!(fixture.slices().len(), 2);
+
     fixture.delete(Kind::Endpoints, "web").await;
     fixture.reconcile().await;
     assert_eq!(fixture.slices()[0]["metadata"]["name"], "web-1");
 }
 
 #[tokio::test]
-async fn more_than_a_thousand_addresses_are_cut_and_told() {
+async fn addresses_beyond_a_thousand_are_skipped_and_reported() {
     let fixture = Fixture::new();
     let many: Vec<String> = (0..1003)
         .map(|number| format!("10.0.{}.{}", number / 250, number % 250 + 1))
@@ -455,13 +469,14 @@ async fn more_than_a_thousand_addresses_are_cut_and_told() {
         1000
     );
     fixture.reconcile().await;
-    let told = fixture.told.lock().unwrap();
-    assert_eq!(told.len(), 1, "it is told once");
-    assert_eq!(told[0].reason, "TooManyAddressesToMirror");
+
+    let reported = fixture.reported.lock().unwrap();
+    assert_eq!(reported.len(), 1, "it is reported once");
+    assert_eq!(reported[0].reason, "TooManyAddressesToMirror");
     assert!(
-        told[0].message.ends_with(" 3 addresses were skipped"),
+        reported[0].message.ends_with(" 3 addresses were skipped"),
         "{}",
-        told[0].message
+        reported[0].message
     );
 }
 
@@ -484,7 +499,7 @@ async fn many_ports_of_many_addresses_take_no_memory() {
         .map(|slice| slice["endpoints"].as_array().unwrap().len())
         .sum();
     assert_eq!(mirrored, MAX_PAIRS / 2000);
-    assert_eq!(fixture.told.lock().unwrap().len(), 1);
+    assert_eq!(fixture.reported.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -512,14 +527,14 @@ async fn the_running_mirror_follows_every_kind_that_matters() {
     let made = seen.next().await.unwrap();
     assert!(!made.deleted);
 
-    // Deleted by hand, it is made again.
+    // A slice that was deleted by hand is created again.
     fixture
         .delete(Kind::EndpointSlice, &made.object.key.name)
         .await;
     assert!(seen.next().await.unwrap().deleted);
     assert!(!seen.next().await.unwrap().deleted);
 
-    // Without its Service, the Endpoints go too.
+    // The Endpoints of a deleted Service are deleted too.
     let mut endpoints = fixture
         .cluster
         .watch(Kind::Endpoints, fixture.cluster.revision())
@@ -531,7 +546,7 @@ async fn the_running_mirror_follows_every_kind_that_matters() {
 }
 
 #[test]
-fn what_finalizers_hold_is_marked_and_not_deleted() {
+fn objects_with_finalizers_are_marked_and_not_deleted() {
     let object = |metadata: Value| {
         let body = json!({ "metadata": metadata });
         RawObject::parse(Kind::Endpoints, Bytes::from(body.to_string())).unwrap()
@@ -543,7 +558,7 @@ fn what_finalizers_hold_is_marked_and_not_deleted() {
     let Op::Update { body, .. } =
         removal(&object(json!({ "name": "web", "finalizers": ["a.b/c"] })))
     else {
-        panic!("it is held");
+        panic!("it is updated");
     };
     assert!(
         RawObject::parse(Kind::Endpoints, body)
