@@ -4,7 +4,6 @@
 use std::{net::IpAddr, sync::Arc};
 
 use super::{Key, Kind, RawObject, SecretPatch};
-use crate::util::hash::fnv1a_fields;
 
 /// A change that a source (the mini cluster's hub, or a real API server's watch) hands to the
 /// controller.
@@ -62,25 +61,6 @@ pub struct EventNote {
     pub reason: &'static str,
     /// One sentence for people, naming the field and the cause.
     pub message: Box<str>,
-}
-
-impl EventNote {
-    /// Returns the identity of its Event. Equal notes about one object share an Event, which counts
-    /// them; the name is the same in every release, so that an update does not begin a second one.
-    pub fn event_key(&self) -> Key {
-        let about = &self.about.key;
-        let namespace = match &*about.namespace {
-            "" => Arc::from("default"),
-            _ => about.namespace.clone(),
-        };
-        let hash = fnv1a_fields(&[&self.about.uid, self.reason, &self.message]);
-
-        Key {
-            kind: Kind::Event,
-            namespace,
-            name: format!("{}.{hash:016x}", about.name).into(),
-        }
-    }
 }
 
 /// A status to be written, if it differs from what is there.

@@ -1,20 +1,17 @@
 //! Notes as `v1` Event objects, equal for every cluster that they are written to.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::{EventNote, EventType, Key, Kind};
+use crate::util::hash::fnv1a_fields;
 
 impl EventNote {
     /// Returns the key of the Event. The same note about the same object has the same name, so that
     /// it counts up instead of piling up.
     pub fn key(&self) -> Key {
-        let mut hash = DefaultHasher::new();
-        (&self.about.uid, self.reason, &self.message).hash(&mut hash);
+        let hash = fnv1a_fields(&[&self.about.uid, self.reason, &self.message]);
         let namespace = match &*self.about.key.namespace {
             "" => Arc::from("default"),
             _ => self.about.key.namespace.clone(),
@@ -22,7 +19,7 @@ impl EventNote {
         Key {
             kind: Kind::Event,
             namespace,
-            name: format!("{}.{:016x}", self.about.key.name, hash.finish()).into(),
+            name: format!("{}.{hash:016x}", self.about.key.name).into(),
         }
     }
 
