@@ -4,94 +4,16 @@ mod core;
 mod endpoints;
 mod names;
 mod networking;
+mod problems;
 #[cfg(test)]
 mod tests;
-
-use std::fmt::Display;
 
 use serde_json::Value;
 
 use crate::objects::Kind;
 
-/// One problem of one field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FieldError {
-    /// Path of the field: `spec.rules[0].host`.
-    pub(crate) field: String,
-    /// The machine's word: `FieldValueRequired`, `FieldValueInvalid`, ...
-    pub(crate) reason: &'static str,
-    /// The sentence without the field: `Required value: name is required`.
-    pub(crate) message: String,
-}
-
-/// Problems, as they are found.
-#[derive(Debug, Default)]
-struct Problems(Vec<FieldError>);
-
-impl Problems {
-    fn add(&mut self, field: impl Display, reason: &'static str, message: String) {
-        self.0.push(FieldError {
-            field: field.to_string(),
-            reason,
-            message,
-        });
-    }
-
-    fn required(&mut self, field: impl Display, why: &str) {
-        self.add(field, "FieldValueRequired", with("Required value", why));
-    }
-
-    fn invalid(&mut self, field: impl Display, value: impl Into<Value>, why: impl Display) {
-        let value: Value = value.into();
-        self.add(
-            field,
-            "FieldValueInvalid",
-            format!("Invalid value: {value}: {why}"),
-        );
-    }
-
-    fn unsupported(&mut self, field: impl Display, value: &str, supported: &[&str]) {
-        let supported: Vec<String> = supported.iter().map(|one| format!("\"{one}\"")).collect();
-        let message = format!(
-            "Unsupported value: \"{value}\": supported values: {}",
-            supported.join(", ")
-        );
-        self.add(field, "FieldValueNotSupported", message);
-    }
-
-    fn forbidden(&mut self, field: impl Display, why: &str) {
-        self.add(field, "FieldValueForbidden", format!("Forbidden: {why}"));
-    }
-
-    fn duplicate(&mut self, field: impl Display, value: impl Into<Value>) {
-        let value: Value = value.into();
-        self.add(
-            field,
-            "FieldValueDuplicate",
-            format!("Duplicate value: {value}"),
-        );
-    }
-
-    fn too_long(&mut self, field: impl Display, limit: usize) {
-        self.add(
-            field,
-            "FieldValueTooLong",
-            format!("Too long: may not be more than {limit} bytes"),
-        );
-    }
-
-    fn too_many(&mut self, field: impl Display, found: usize, limit: usize) {
-        let message = format!("Too many: {found}: must have at most {limit} items");
-        self.add(field, "FieldValueTooMany", message);
-    }
-
-    /// Invalid for each of these reasons.
-    fn all(&mut self, field: impl Display, value: &str, reasons: Vec<String>) {
-        for why in reasons {
-            self.invalid(&field, value, why);
-        }
-    }
-}
+pub(crate) use problems::FieldError;
+use problems::{Problems, immutable, list, pairs, text};
 
 /// Problems of an object to be made.
 pub(crate) fn create(kind: Kind, object: &Value) -> Vec<FieldError> {
@@ -217,47 +139,4 @@ fn metadata(kind: Kind, object: &Value, problems: &mut Problems) {
             problems.invalid(&field, finalizer, why);
         }
     }
-}
-
-/// A member that stays as it was made.
-fn immutable(new: &Value, old: &Value, member: &str, problems: &mut Problems) {
-    if new[member] != old[member] {
-        let field = if member == "controller" {
-            "spec.controller"
-        } else {
-            member
-        };
-        problems.invalid(field, new[member].clone(), "field is immutable");
-    }
-}
-
-fn with(what: &str, why: &str) -> String {
-    if why.is_empty() {
-        what.to_owned()
-    } else {
-        format!("{what}: {why}")
-    }
-}
-
-fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-}
-
-fn list<'v>(object: &'v Value, pointer: &str) -> &'v [Value] {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default()
-}
-
-fn pairs<'v>(object: &'v Value, pointer: &str) -> impl Iterator<Item = (&'v str, &'v str)> {
-    let members = object.pointer(pointer).and_then(Value::as_object);
-    members
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
 }

@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-use super::{Problems, list, names, pairs, text};
+use super::{
+    names,
+    problems::{Problems, immutable, list, pairs, text},
+};
 use crate::{tls::Certificate, util::time::UnixSeconds};
 
 /// Bytes of the data of a Secret or ConfigMap.
@@ -56,7 +59,7 @@ pub(super) fn secret(object: &Value, problems: &mut Problems) {
 }
 
 pub(super) fn secret_update(new: &Value, old: &Value, problems: &mut Problems) {
-    super::immutable(new, old, "type", problems);
+    immutable(new, old, "type", problems);
     immutable_data(new, old, &["data"], problems);
 }
 

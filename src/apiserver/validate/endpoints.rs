@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{Problems, list, names, text};
+use super::{
+    names,
+    problems::{Problems, list, text},
+};
 
 /// Entries of `endpoints` of an EndpointSlice, and of `ports`.
 const MAX_ENDPOINTS: usize = 1000;

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{Problems, list, names, text};
+use super::{
+    names,
+    problems::{Problems, list, text},
+};
 
 const CLASS_ANNOTATION: &str = "/metadata/annotations/kubernetes.io~1ingress.class";
 
