@@ -29,7 +29,7 @@ pub(crate) fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
 }
 
 /// Refuses a replacement that does not say the name of the path.
-pub(crate) fn names(object: &Value, name: &str) -> Result<(), ApiError> {
+pub(crate) fn check_name(object: &Value, name: &str) -> Result<(), ApiError> {
     match text(object, "/metadata/name") {
         "" => Err(ApiError::bad_request(format!(
             "the name of the object ({name} based on URL) was undeterminable: name must be provided"

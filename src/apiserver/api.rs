@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, request::Parts};
+use http::{Method, Response, request::Parts};
 use tokio::sync::Semaphore;
 
 use super::{
-    answer::{self, Body},
     discovery, endpoints,
     request::{Accept, Query, Target},
+    response::{self, Body},
     status::ApiError,
 };
 use crate::{
@@ -30,7 +30,7 @@ impl Api {
     /// Answers a request of an authenticated client.
     pub(crate) async fn handle(&self, head: &Parts, body: Bytes) -> Response<Body> {
         let response = self.route(head, body).await;
-        response.unwrap_or_else(|error| answer::error(&error))
+        response.unwrap_or_else(|error| response::error(&error))
     }
 
     async fn route(&self, head: &Parts, body: Bytes) -> Result<Response<Body>, ApiError> {
@@ -41,7 +41,7 @@ impl Api {
             ["api", "v1", rest @ ..] if !rest.is_empty() => ("", "v1", rest),
             ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
             _ if head.method == Method::GET || head.method == Method::HEAD => {
-                return discovery::answer(head, &segments);
+                return discovery::get(head, &segments);
             }
             _ => return Err(ApiError::no_such_path()),
         };
@@ -62,8 +62,8 @@ impl Api {
         }
 
         let response = self.serve(&target, head, &body).await;
-        let mut response = response.unwrap_or_else(|error| answer::error(&error));
-        answer::warn_first(&mut response, target.resource.deprecated);
+        let mut response = response.unwrap_or_else(|error| response::error(&error));
+        response::warn_first(&mut response, target.resource.deprecated);
         Ok(response)
     }
 
@@ -109,13 +109,4 @@ impl Api {
             _ => Err(ApiError::method_not_allowed()),
         }
     }
-}
-
-/// A plain text answer.
-pub(crate) fn text(body: &'static str) -> Response<Body> {
-    answer::typed(
-        StatusCode::OK,
-        "text/plain; charset=utf-8",
-        Bytes::from_static(body.as_bytes()),
-    )
 }

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::{
     Api,
     admit::finalizers,
-    answer::{self, Body},
     options::DeleteOptions,
     registry::{RESOURCES, Resource},
     request::{Accept, Query, Target},
+    response::{self, Body},
     selector::Selector,
     status::ApiError,
     write::RETRIES,
@@ -52,14 +52,14 @@ impl Api {
                 let uid = serde_json::from_slice::<Value>(&stored).unwrap_or_default()["metadata"]
                     ["uid"]
                     .clone();
-                Ok(answer::encode(
+                Ok(response::encode(
                     StatusCode::OK,
                     success(resource, name, &uid).to_string().into(),
                     accept,
                 ))
             }
             Outcome::Gone { stored } => {
-                Ok(answer::object(StatusCode::OK, resource, &stored, accept))
+                Ok(response::object(StatusCode::OK, resource, &stored, accept))
             }
             Outcome::Marked { stored } => {
                 let waits = options.orphan_dependents == Some(false);
@@ -68,7 +68,7 @@ impl Api {
                 } else {
                     StatusCode::OK
                 };
-                Ok(answer::object(code, resource, &stored, accept))
+                Ok(response::object(code, resource, &stored, accept))
             }
         }
     }
@@ -105,9 +105,9 @@ impl Api {
             }
         }
         let metadata = json!({ "resourceVersion": self.view.revision().0.to_string() });
-        Ok(answer::encode(
+        Ok(response::encode(
             StatusCode::OK,
-            answer::list(resource, &chosen, metadata, accept),
+            response::list(resource, &chosen, metadata, accept),
             accept,
         ))
     }

@@ -5,10 +5,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts}
 use serde_json::{Value, json};
 
 use super::{
-    answer::{self, Body},
-    api::text,
     openapi,
     registry::{self, RESOURCES, Resource},
+    response::{self, Body},
     status::ApiError,
 };
 
@@ -23,11 +22,11 @@ pub(crate) fn is_known(group: &str, version: &str) -> bool {
 }
 
 /// Answers a GET outside of the resources.
-pub(crate) fn answer(head: &Parts, segments: &[&str]) -> Result<Response<Body>, ApiError> {
+pub(crate) fn get(head: &Parts, segments: &[&str]) -> Result<Response<Body>, ApiError> {
     let aggregated = aggregated_version(&head.headers);
     let found = match segments {
         ["version"] => version(),
-        ["healthz" | "readyz" | "livez", ..] => return Ok(text("ok")),
+        ["healthz" | "readyz" | "livez", ..] => return Ok(response::text("ok")),
         ["api"] => match aggregated {
             Some(form) => return Ok(group_list(form, &[""])),
             None => json!({
@@ -52,7 +51,7 @@ pub(crate) fn answer(head: &Parts, segments: &[&str]) -> Result<Response<Body>, 
         }
         ["apis", name, "v1"] if is_known(name, "v1") => resource_list(name, "v1"),
         ["openapi", "v2"] => return Ok(empty_v2(&head.headers)),
-        ["openapi", "v3"] => return Ok(answer::json(StatusCode::OK, openapi::index())),
+        ["openapi", "v3"] => return Ok(response::json(StatusCode::OK, openapi::index())),
         ["openapi", "v3", path @ ..] => return document(&head.headers, &path.join("/")),
         [] | [""] => {
             let paths =
@@ -61,7 +60,7 @@ pub(crate) fn answer(head: &Parts, segments: &[&str]) -> Result<Response<Body>, 
         }
         _ => return Err(ApiError::no_such_path()),
     };
-    Ok(answer::json(StatusCode::OK, found.to_string()))
+    Ok(response::json(StatusCode::OK, found.to_string()))
 }
 
 fn version() -> Value {
@@ -170,7 +169,7 @@ fn group_list(form: &'static str, groups: &[&str]) -> Response<Body> {
         "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
         _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
     };
-    let mut response = answer::typed(StatusCode::OK, media_type, list.to_string());
+    let mut response = response::typed(StatusCode::OK, media_type, list.to_string());
     response
         .headers_mut()
         .insert(header::VARY, HeaderValue::from_static("Accept"));
@@ -211,10 +210,10 @@ fn empty_v2(headers: &HeaderMap) -> Response<Body> {
         let media_type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
         // Document { swagger: "2.0", info: { title: "Kubernetes", version: "v1" }, paths: {} }
         let document = b"\x0a\x032.0\x12\x10\x0a\x0aKubernetes\x12\x02v1\x42\x00";
-        return answer::typed(StatusCode::OK, media_type, &document[..]);
+        return response::typed(StatusCode::OK, media_type, &document[..]);
     }
     let info = json!({ "title": "Kubernetes", "version": "v1" });
-    answer::json(
+    response::json(
         StatusCode::OK,
         json!({ "swagger": "2.0", "info": info, "paths": {} }).to_string(),
     )
@@ -222,7 +221,7 @@ fn empty_v2(headers: &HeaderMap) -> Response<Body> {
 
 fn document(headers: &HeaderMap, path: &str) -> Result<Response<Body>, ApiError> {
     let (bytes, tag) = openapi::document(path).ok_or_else(ApiError::no_such_path)?;
-    let mut response = answer::json(StatusCode::OK, Bytes::from_static(bytes));
+    let mut response = response::json(StatusCode::OK, Bytes::from_static(bytes));
     let fields = response.headers_mut();
     if headers
         .get(header::IF_NONE_MATCH)

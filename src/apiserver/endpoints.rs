@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     Api,
-    answer::{self, Body},
     request::{Accept, Target},
+    response::{self, Body},
 };
 use crate::objects::{Key, Kind};
 
@@ -66,14 +66,14 @@ impl Api {
             },
             "subsets": subsets,
         });
-        Some(answer::json(StatusCode::OK, found.to_string()))
+        Some(response::json(StatusCode::OK, found.to_string()))
     }
 }
 
 /// The pods: there are none.
 pub(super) fn pods(accept: Accept) -> Response<Body> {
     let list = json!({ "kind": "PodList", "apiVersion": "v1", "metadata": { "resourceVersion": "1" }, "items": [] });
-    answer::encode(StatusCode::OK, list.to_string().into(), accept)
+    response::encode(StatusCode::OK, list.to_string().into(), accept)
 }
 
 fn subset(slice: &Value) -> Value {

@@ -6,7 +6,10 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-use super::schema::{self, Field, Message, Type};
+use super::schema::{
+    self,
+    table::{self, Field, Message, Type},
+};
 use crate::objects::Kind;
 
 /// Why a patch cannot be applied.
@@ -70,7 +73,7 @@ pub(crate) fn strategic(kind: Kind, target: &mut Value, patch: &Value) -> Result
     let Some(patch) = patch.as_object() else {
         return Err(PatchError::Malformed(not_an_object(patch)));
     };
-    merge_object(schema::message(kind.name()), target, patch)
+    merge_object(table::message(kind.name()), target, patch)
 }
 
 fn not_an_object(patch: &Value) -> String {
@@ -138,7 +141,7 @@ fn merge_object(
             }
             Value::Object(patch) => {
                 let inner = match field.map(|field| &field.of) {
-                    Some(Type::Ref(name)) => schema::message(name),
+                    Some(Type::Ref(name)) => table::message(name),
                     _ => None,
                 };
                 merge_object(inner, members.entry(name).or_insert(Value::Null), patch)?;
@@ -225,7 +228,7 @@ fn merge_list(
     };
     let inner = match &field.of {
         Type::List(of) => match &**of {
-            Type::Ref(name) => schema::message(name),
+            Type::Ref(name) => table::message(name),
             _ => None,
         },
         _ => None,

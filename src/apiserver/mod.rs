@@ -4,7 +4,6 @@
 //! [`defaults`], [`validate`], [`openapi`].
 
 mod admit;
-mod answer;
 mod api;
 mod columns;
 pub(crate) mod defaults;
@@ -18,10 +17,12 @@ mod identity;
 pub(crate) mod merge;
 pub(crate) mod openapi;
 mod options;
+mod patch;
 mod protobuf;
 mod read;
 mod registry;
 mod request;
+mod response;
 pub(crate) mod schema;
 mod selector;
 mod server;

@@ -4,7 +4,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
-use super::schema::{self, Message, Type};
+use super::schema::table::{self, Message, Type};
 
 /// What every body begins with.
 const MAGIC: &[u8] = b"k8s\0";
@@ -60,7 +60,7 @@ pub(crate) fn decode(body: &[u8], expected: &str) -> Result<Value, ProtobufError
         (_, "") => expected,
         (_, kind) => kind,
     };
-    let Some(fields) = schema::message(name) else {
+    let Some(fields) = table::message(name) else {
         return Err(ProtobufError::UnknownKind {
             kind,
             version: api_version,
@@ -197,7 +197,7 @@ fn value(of: &Type, wire: &Wire<'_>, depth: usize) -> Result<Option<Value>, Prot
                     .into(),
             }
         }
-        (Type::Ref(name), Wire::Bytes(bytes)) => match schema::message(name) {
+        (Type::Ref(name), Wire::Bytes(bytes)) => match table::message(name) {
             Some(fields) => Value::Object(message(fields, bytes, depth + 1)?),
             None => return Ok(None),
         },

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::{
     Api,
-    answer::{self, Body},
     request::{Accept, Query, Target},
+    response::{self, Body},
     selector::Selector,
     status::ApiError,
 };
@@ -39,7 +39,7 @@ impl Api {
         accept: Accept,
     ) -> Result<Response<Body>, ApiError> {
         let object = self.stored(target, name)?;
-        Ok(answer::object(
+        Ok(response::object(
             StatusCode::OK,
             target.resource,
             &object.body,
@@ -103,9 +103,9 @@ impl Api {
                 metadata["remainingItemCount"].take();
             }
         }
-        Ok(answer::encode(
+        Ok(response::encode(
             StatusCode::OK,
-            answer::list(resource, &items, metadata, accept),
+            response::list(resource, &items, metadata, accept),
             accept,
         ))
     }

@@ -63,6 +63,12 @@ pub(crate) fn json(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     typed(code, "application/json", body)
 }
 
+/// Returns a response of plain text.
+pub(crate) fn text(body: &'static str) -> Response<Body> {
+    typed(StatusCode::OK, "text/plain; charset=utf-8", body)
+}
+
+/// Returns a response with this body and media type.
 pub(crate) fn typed(
     code: StatusCode,
     media_type: &'static str,

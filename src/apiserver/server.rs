@@ -15,8 +15,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    answer::{self, Body},
     api::Api,
+    response::{self, Body},
     status::ApiError,
 };
 use crate::{
@@ -145,27 +145,27 @@ pub async fn serve(
         watches,
         drain: drain.clone(),
     });
-    let door = Arc::new(Door {
+    let acceptor = Arc::new(Acceptor {
         api,
         auth,
         tls: TlsAcceptor::from(Arc::new(tls)),
         drain,
     });
-    let join = tokio::spawn(accept(listener, door, settings.max_connections));
+    let join = tokio::spawn(accept(listener, acceptor, settings.max_connections));
     Ok(Running { addr, join })
 }
 
-struct Door {
+struct Acceptor {
     api: Arc<Api>,
     auth: Auth,
     tls: TlsAcceptor,
     drain: Drain,
 }
 
-async fn accept(listener: TcpListener, door: Arc<Door>, max_connections: usize) {
+async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections: usize) {
     let room = Arc::new(Semaphore::new(max_connections));
-    let mut drain = door.drain.clone();
-    let keeper = door.api.clone();
+    let mut drain = acceptor.drain.clone();
+    let keeper = acceptor.api.clone();
     let keeper =
         tokio::spawn(
             async move { tokio::join!(keeper.finish_namespaces(), keeper.expire_events()) },
@@ -181,11 +181,11 @@ async fn accept(listener: TcpListener, door: Arc<Door>, max_connections: usize) 
         };
         match stream {
             Ok((stream, _peer)) => {
-                let door = door.clone();
+                let acceptor = acceptor.clone();
                 // Bounded by the permits.
                 tokio::spawn(async move {
                     let _permit = permit;
-                    door.connection(stream).await;
+                    acceptor.connection(stream).await;
                 });
             }
             Err(error) => {
@@ -201,7 +201,7 @@ async fn accept(listener: TcpListener, door: Arc<Door>, max_connections: usize) 
     let _some_are_cut_off = tokio::time::timeout(grace, room.acquire_many(all)).await;
 }
 
-impl Door {
+impl Acceptor {
     async fn connection(self: Arc<Self>, stream: TcpStream) {
         let _delay_only = stream.set_nodelay(true);
         let stream = match tokio::time::timeout(PATIENCE, self.tls.accept(stream)).await {
@@ -214,10 +214,10 @@ impl Door {
             .peer_certificates()
             .is_some_and(|chain| !chain.is_empty());
         let http2 = session.alpn_protocol() == Some(b"h2");
-        let door = self.clone();
+        let acceptor = self.clone();
         let service = service_fn(move |request| {
-            let door = door.clone();
-            async move { Ok::<_, std::convert::Infallible>(door.request(certified, request).await) }
+            let acceptor = acceptor.clone();
+            async move { Ok::<_, std::convert::Infallible>(acceptor.request(certified, request).await) }
         });
         let (io, mut drain) = (TokioIo::new(stream), self.drain.clone());
         if http2 {
@@ -256,14 +256,14 @@ impl Door {
     async fn request(&self, certified: bool, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
         if !self.auth.admits(certified, &head) {
-            return answer::error(&ApiError::unauthorized());
+            return response::error(&ApiError::unauthorized());
         }
         match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
             Ok(Ok(body)) => self.api.handle(&head, body.to_bytes()).await,
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                answer::error(&ApiError::body_too_large(MAX_BODY))
+                response::error(&ApiError::body_too_large(MAX_BODY))
             }
-            Ok(Err(_)) | Err(_) => answer::error(&ApiError::bad_request(
+            Ok(Err(_)) | Err(_) => response::error(&ApiError::bad_request(
                 "the request's body did not come whole",
             )),
         }

@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{answer::Body, *};
+use super::{response::Body, *};
 use crate::{
     cluster::Local,
     util::drain::{self, Signal},
@@ -22,8 +22,8 @@ struct Server {
     _signal: Signal,
 }
 
-/// An answer: its code, its body, its warnings.
-struct Answer {
+/// A response: its code, its body and its warnings.
+struct TestResponse {
     code: StatusCode,
     body: Value,
     warnings: Vec<String>,
@@ -61,7 +61,13 @@ impl Server {
         self.api.handle(&head, Bytes::from(body.to_owned())).await
     }
 
-    async fn send(&self, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    async fn send(
+        &self,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> TestResponse {
         let response = self.respond(method, uri, headers, body).await;
         let warnings = response
             .headers()
@@ -73,18 +79,18 @@ impl Server {
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
-        Answer {
+        TestResponse {
             code,
             body,
             warnings,
         }
     }
 
-    async fn get(&self, uri: &str) -> Answer {
+    async fn get(&self, uri: &str) -> TestResponse {
         self.send("GET", uri, &[], "").await
     }
 
-    async fn post(&self, uri: &str, body: &Value) -> Answer {
+    async fn post(&self, uri: &str, body: &Value) -> TestResponse {
         self.send(
             "POST",
             uri,
@@ -94,7 +100,7 @@ impl Server {
         .await
     }
 
-    async fn put(&self, uri: &str, body: &Value) -> Answer {
+    async fn put(&self, uri: &str, body: &Value) -> TestResponse {
         self.send(
             "PUT",
             uri,
@@ -104,7 +110,7 @@ impl Server {
         .await
     }
 
-    async fn merge(&self, uri: &str, body: &Value) -> Answer {
+    async fn merge(&self, uri: &str, body: &Value) -> TestResponse {
         self.send(
             "PATCH",
             uri,
@@ -114,7 +120,7 @@ impl Server {
         .await
     }
 
-    async fn delete(&self, uri: &str) -> Answer {
+    async fn delete(&self, uri: &str) -> TestResponse {
         self.send("DELETE", uri, &[], "").await
     }
 

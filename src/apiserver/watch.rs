@@ -9,9 +9,9 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Api,
-    answer::{self, Body},
     registry::Resource,
     request::{Accept, Query, Shape, Target},
+    response::{self, Body},
     selector::Selector,
     status::ApiError,
 };
@@ -118,7 +118,7 @@ impl Api {
                 _grace = drain.draining() => {}
             }
         });
-        let mut response = answer::json(StatusCode::OK, Bytes::new());
+        let mut response = response::json(StatusCode::OK, Bytes::new());
         *response.body_mut() = Body::Stream(body);
         Ok(response)
     }
@@ -204,7 +204,7 @@ impl Stream {
     }
 
     async fn event(&mut self, kind: &str, stored: &Bytes) -> Result<(), Gone> {
-        let object = answer::one(self.resource, stored, self.accept, !self.defined);
+        let object = response::one(self.resource, stored, self.accept, !self.defined);
         self.defined = true;
         self.send(line(kind, &object)).await
     }
@@ -212,7 +212,7 @@ impl Stream {
     async fn bookmark(&self, initial_end: bool) -> Result<(), Gone> {
         let mut metadata = json!({ "resourceVersion": self.at.0.to_string() });
         let object = match self.accept.shape {
-            Shape::Table(version) => answer::table(self.resource, version, [], metadata, false),
+            Shape::Table(version) => response::table(self.resource, version, [], metadata, false),
             Shape::Object | Shape::Partial => {
                 metadata["creationTimestamp"] = Value::Null;
                 if initial_end {
@@ -284,5 +284,5 @@ fn expired_line(from: Revision) -> Bytes {
 
 /// A watch from a place that is no longer kept: 200, and the one event says so.
 fn expired(from: Revision) -> Response<Body> {
-    answer::json(StatusCode::OK, expired_line(from))
+    response::json(StatusCode::OK, expired_line(from))
 }

@@ -1,39 +1,44 @@
-//! create, replace and patch.
+//! The verbs create and replace, and what every change of an object goes through.
 
+use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 
 use super::{
     Api,
     admit::{self, Change},
-    answer::{self, Body},
-    events, merge,
+    events,
     registry::{self, Resource},
-    request::{Accept, Query, Target, content_type, media_type},
-    schema::{self, ContentType},
+    request::{Accept, Query, Target, content_type},
+    response::{self, Body},
+    schema::{self, Decoded},
     status::ApiError,
     validate,
 };
 use crate::{
-    objects::{Committed, Key, Kind, Op, Proposal, ProposeError, Revision},
+    objects::{Committed, Key, Kind, Op, Proposal, ProposeError, RawObject, Revision},
     util::stamp,
 };
 
-/// How often a write without an expectation of the client's is tried again when another one came
-/// first.
+/// Attempts at a write for which the client expects no revision, when other writes come first.
 pub(crate) const RETRIES: usize = 8;
 
-/// `fieldValidation`
+/// The query parameter `fieldValidation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FieldValidation {
+pub(crate) enum FieldValidation {
     Ignore,
     Warn,
     Strict,
 }
 
+/// The reason for which strict validation refuses a body.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct StrictError(String);
+
 impl FieldValidation {
-    /// `kind` is the kind of options that an error names.
-    fn parse(query: &Query, kind: &str) -> Result<Self, ApiError> {
+    /// Parses the query; `kind` is the kind of options that an error names.
+    pub(crate) fn parse(query: &Query, kind: &str) -> Result<Self, ApiError> {
         match query.text("fieldValidation") {
             "" | "Warn" => Ok(Self::Warn),
             "Ignore" => Ok(Self::Ignore),
@@ -50,10 +55,26 @@ impl FieldValidation {
             }
         }
     }
+
+    /// Returns the object of a decoded body, and adds a warning for each member that was dropped.
+    pub(crate) fn check(
+        self,
+        decoded: Decoded,
+        warnings: &mut Vec<String>,
+    ) -> Result<Value, StrictError> {
+        match (self, decoded.strict_error()) {
+            (Self::Strict, Some(why)) => return Err(StrictError(why)),
+            (Self::Warn, Some(_)) => {
+                warnings.extend(decoded.problems.iter().map(ToString::to_string));
+            }
+            _ => {}
+        }
+        Ok(decoded.value)
+    }
 }
 
 impl Api {
-    /// POST on a collection.
+    /// Creates an object: POST on a collection.
     pub(crate) async fn create(
         &self,
         target: &Target,
@@ -65,12 +86,12 @@ impl Api {
         let (dry_run, mut warnings) = (query.dry_run("CreateOptions")?, Vec::new());
         let validation = FieldValidation::parse(query, "CreateOptions")?;
         let object = decode(target.resource, headers, body, validation, &mut warnings)?;
-        self.make(target, None, object, dry_run, accept, warnings)
+        self.create_object(target, None, object, dry_run, accept, warnings)
             .await
     }
 
-    /// Makes a new object; `name` is the one of the path, where that has one.
-    async fn make(
+    /// Creates an object. `name` is that of the path, if the path has one.
+    async fn create_object(
         &self,
         target: &Target,
         name: Option<&str>,
@@ -83,6 +104,8 @@ impl Api {
         admit::identity(target, name, &mut object)?;
         let generated = admit::text(&object, "/metadata/name").is_empty();
         let prefix = admit::text(&object, "/metadata/generateName").to_owned();
+
+        // A generated name may be in use: only then there is a second attempt.
         for attempt in 0..RETRIES {
             if generated && !prefix.is_empty() {
                 object["metadata"]["name"] = stamp::generate_name(&prefix).into();
@@ -93,6 +116,7 @@ impl Api {
                 admit::new(resource, dry_run, &mut object)?;
                 self.default_class(resource.kind, &mut object);
             }
+
             let problems = validate::create(resource.kind, &object);
             if !problems.is_empty() || name.is_empty() {
                 return Err(admit::refused(resource, &name, problems).warned(&warnings));
@@ -100,24 +124,12 @@ impl Api {
             if attempt == 0 {
                 warnings.extend(validate::warnings(resource.kind, &object));
             }
-            let key = Self::key(target, &name);
-            let made = if dry_run {
-                match self.view.get(&key) {
-                    Some(_) => Err(ProposeError::Exists(key)),
-                    None => Ok(object.to_string().into()),
-                }
-            } else {
-                let op = Op::Create(object.to_string().into());
-                self.propose
-                    .propose(Proposal { key, op })
-                    .await
-                    .map(|made| made.object.body.clone())
-            };
-            match made {
+
+            match self.store_new(target, &name, &object, dry_run).await {
                 Ok(stored) => {
                     let mut response =
-                        answer::object(StatusCode::CREATED, resource, &stored, accept);
-                    answer::warn(&mut response, &warnings);
+                        response::object(StatusCode::CREATED, resource, &stored, accept);
+                    response::warn(&mut response, &warnings);
                     return Ok(response);
                 }
                 Err(ProposeError::Exists(_)) if generated => {}
@@ -127,7 +139,30 @@ impl Api {
         Err(ApiError::exists(resource, &prefix))
     }
 
-    /// PUT on an object or its status.
+    /// Stores a new object and returns its bytes. A dry run checks only that the name is free.
+    async fn store_new(
+        &self,
+        target: &Target,
+        name: &str,
+        object: &Value,
+        dry_run: bool,
+    ) -> Result<Bytes, ProposeError> {
+        let key = Self::key(target, name);
+        let body: Bytes = object.to_string().into();
+        if dry_run {
+            return match self.view.get(&key) {
+                Some(_) => Err(ProposeError::Exists(key)),
+                None => Ok(body),
+            };
+        }
+        let op = Op::Create(body);
+        self.propose
+            .propose(Proposal { key, op })
+            .await
+            .map(stored_body)
+    }
+
+    /// Replaces an object or its status: PUT.
     pub(crate) async fn replace(
         &self,
         target: &Target,
@@ -140,7 +175,7 @@ impl Api {
         let (dry_run, mut warnings) = (query.dry_run("UpdateOptions")?, Vec::new());
         let validation = FieldValidation::parse(query, "UpdateOptions")?;
         let mut new = decode(target.resource, headers, body, validation, &mut warnings)?;
-        admit::names(&new, name)?;
+        admit::check_name(&new, name)?;
         let uid = admit::text(&new, "/metadata/uid");
 
         let creates = target.resource.create_on_update && target.subresource.is_none();
@@ -153,7 +188,7 @@ impl Api {
                 metadata.remove("resourceVersion");
             }
             return self
-                .make(target, Some(name), new, dry_run, accept, warnings)
+                .create_object(target, Some(name), new, dry_run, accept, warnings)
                 .await;
         }
 
@@ -172,98 +207,9 @@ impl Api {
         .await
     }
 
-    /// PATCH on an object or its status.
-    pub(crate) async fn patch(
-        &self,
-        target: &Target,
-        name: &str,
-        query: &Query,
-        accept: Accept,
-        headers: &HeaderMap,
-        body: &[u8],
-    ) -> Result<Response<Body>, ApiError> {
-        let media_type = media_type(headers);
-        let apply: fn(Kind, &mut Value, &Value) -> Result<(), merge::PatchError> = match media_type
-            .as_str()
-        {
-            "application/strategic-merge-patch+json" => merge::strategic,
-            "application/merge-patch+json" => {
-                |_kind, target, patch| merge::merge_patch(target, patch)
-            }
-            "application/json-patch+json" => {
-                |_kind, target, patch| merge::json_patch(target, patch)
-            }
-            "application/apply-patch+yaml" => {
-                let message = "server-side apply is not supported: use kubectl apply without --server-side, helm with --server-side=false";
-                return Err(ApiError::unsupported_patch(message));
-            }
-            _ => return Err(ApiError::unsupported_patch("415: Unsupported Media Type")),
-        };
-        let resource = target.resource;
-        let strategic = media_type == "application/strategic-merge-patch+json";
-        let patch: Value = serde_json::from_slice(body).map_err(|error| {
-            ApiError::bad_request(format!(
-                "error decoding patch: {}",
-                schema::describe_json(&error)
-            ))
-        })?;
-        let dry_run = query.dry_run("PatchOptions")?;
-        let validation = FieldValidation::parse(query, "PatchOptions")?;
-        let edit = |old: &Value, warnings: &mut Vec<String>| {
-            let events_v1 = resource.group == "events.k8s.io";
-            let mut new = if events_v1 {
-                events::to_events_v1(old.clone())
-            } else {
-                old.clone()
-            };
-            apply(resource.kind, &mut new, &patch).map_err(|error| match error {
-                merge::PatchError::Malformed(why) => ApiError::bad_request(why),
-                merge::PatchError::Failed(_) => ApiError::unprocessable(),
-            })?;
-            let new = if events_v1 {
-                events::from_events_v1(new)
-            } else {
-                new
-            };
-            let result = new.to_string();
-            // As the real server does: the patch where it can be read as an object, else what came
-            // out of it.
-            let shown = if strategic {
-                String::from_utf8_lossy(body)
-            } else {
-                result.as_str().into()
-            };
-            let invalid = |why: &str| ApiError::invalid_patch(&shown, why);
-            let decoded = schema::decode(resource.kind, ContentType::Json, result.as_bytes())
-                .map_err(|error| {
-                    let error = error.to_string();
-                    let handled = format!("cannot be handled as a {}: ", resource.kind.name());
-                    invalid(
-                        error
-                            .split_once(&handled)
-                            .map_or(&*error, |(_which, why)| why),
-                    )
-                })?;
-            warnings.clear();
-            match validation {
-                FieldValidation::Strict if !decoded.unknown.is_empty() => Err(invalid(&format!(
-                    "strict decoding error: {}",
-                    decoded.unknown.join(", ")
-                ))),
-                FieldValidation::Warn => {
-                    *warnings = decoded.unknown;
-                    Ok(decoded.value)
-                }
-                FieldValidation::Strict | FieldValidation::Ignore => Ok(decoded.value),
-            }
-        };
-        self.change(target, name, dry_run, accept, Vec::new(), edit)
-            .await
-    }
-
-    /// Makes a change: `edit` gives the new object from the one that is there. When another write
-    /// came in between, and the client did not say which revision it means, it is tried again.
-    async fn change(
+    /// Changes an object: `edit` makes the new object from the stored one. After a conflict with
+    /// another write it starts again, unless the client named the revision that it expects.
+    pub(crate) async fn change(
         &self,
         target: &Target,
         name: &str,
@@ -278,48 +224,27 @@ impl Api {
             let old: Value = serde_json::from_slice(&stored.body).unwrap_or_default();
             let mut new = edit(&old, &mut warnings)?;
             admit::identity(target, Some(name), &mut new)?;
-            // The client's own expectation; a patch that does not touch it carries the one of the
-            // stored object.
-            let expected = admit::text(&new, "/metadata/resourceVersion");
-            if !expected.is_empty() && expected != &*stored.meta.resource_version {
-                if expected.parse::<u64>().is_err() {
-                    let why = "strconv.ParseUint: parsing";
-                    return Err(ApiError::bare(format!(
-                        "{why} \"{expected}\": invalid syntax"
-                    )));
-                }
-                return Err(ApiError::modified(resource, name));
-            }
+            check_expected_version(resource, name, &new, &stored.meta.resource_version)?;
+
             let change = admit::change(resource, target.subresource.as_deref(), &mut new, &old)?;
             let problems = validate::update(resource.kind, &new, &old);
             if !problems.is_empty() {
                 return Err(admit::refused(resource, name, problems).warned(&warnings));
             }
-            let mut said = warnings.clone();
-            said.extend(validate::warnings(resource.kind, &new));
-            let key = Self::key(target, name);
-            let at = stored.meta.resource_version.parse().ok().map(Revision);
-            let made = match (dry_run, change) {
-                (true, _) => Ok(new.to_string().into()),
-                (false, Change::Keep) => {
-                    let op = Op::Update {
-                        expected: at,
-                        body: new.to_string().into(),
-                    };
-                    self.propose.propose(Proposal { key, op }).await.map(body)
-                }
-                (false, Change::Finished) => {
-                    let op = Op::Delete { expected: at };
-                    self.propose
-                        .propose(Proposal { key, op })
-                        .await
-                        .map(|_gone| new.to_string().into())
-                }
+            let mut all_warnings = warnings.clone();
+            all_warnings.extend(validate::warnings(resource.kind, &new));
+
+            let new = new.to_string().into();
+            let written = if dry_run {
+                Ok(new)
+            } else {
+                self.store_change(Self::key(target, name), &stored, change, new)
+                    .await
             };
-            match made {
-                Ok(stored) => {
-                    let mut response = answer::object(StatusCode::OK, resource, &stored, accept);
-                    answer::warn(&mut response, &said);
+            match written {
+                Ok(body) => {
+                    let mut response = response::object(StatusCode::OK, resource, &body, accept);
+                    response::warn(&mut response, &all_warnings);
                     return Ok(response);
                 }
                 Err(ProposeError::Conflict { .. }) => {}
@@ -329,8 +254,36 @@ impl Api {
         Err(ApiError::modified(resource, name))
     }
 
-    /// A replacement is for another object of the same name.
-    fn other_uid(target: &Target, name: &str, wanted: &str, found: &str) -> ApiError {
+    /// Stores a changed object, or removes one whose last finalizer is gone. Returns its bytes.
+    async fn store_change(
+        &self,
+        key: Key,
+        stored: &RawObject,
+        change: Change,
+        new: Bytes,
+    ) -> Result<Bytes, ProposeError> {
+        let expected = stored.meta.resource_version.parse().ok().map(Revision);
+        match change {
+            Change::Keep => {
+                let op = Op::Update {
+                    expected,
+                    body: new,
+                };
+                self.propose
+                    .propose(Proposal { key, op })
+                    .await
+                    .map(stored_body)
+            }
+            Change::Finished => {
+                let op = Op::Delete { expected };
+                self.propose.propose(Proposal { key, op }).await?;
+                Ok(new)
+            }
+        }
+    }
+
+    /// Returns the error for a replacement of another object of the same name.
+    fn other_uid(target: &Target, name: &str, expected: &str, found: &str) -> ApiError {
         let Target {
             resource,
             namespace,
@@ -341,14 +294,15 @@ impl Api {
             .map(|namespace| format!("{namespace}/"))
             .unwrap_or_default();
         let why = format!(
-            "StorageError: invalid object, Code: 4, Key: /registry/{}/{namespace}{name}, ResourceVersion: 0, \
-             AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}",
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{namespace}{name}, \
+             ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+             UID in precondition: {expected}, UID in object meta: {found}",
             resource.plural
         );
         ApiError::conflict(resource, name, &why)
     }
 
-    /// A namespace must be there, and not be going away, before something is made in it.
+    /// Refuses a new object in a namespace that does not exist or is being deleted.
     fn check_namespace(&self, target: &Target, name: &str) -> Result<(), ApiError> {
         let Some(namespace) = target.namespace.as_deref() else {
             return match target.resource.namespaced {
@@ -358,6 +312,7 @@ impl Api {
                 false => Ok(()),
             };
         };
+
         let key = Key {
             kind: Kind::Namespace,
             namespace: "".into(),
@@ -368,7 +323,7 @@ impl Api {
                 registry::of(Kind::Namespace),
                 namespace,
             )),
-            // Events may still tell how it goes.
+            // Events may still report how the deletion proceeds.
             Some(found)
                 if !found.meta.deletion_timestamp.is_empty()
                     && target.resource.kind != Kind::Event =>
@@ -379,7 +334,7 @@ impl Api {
         }
     }
 
-    /// Gives an Ingress without class the default one: the newest, if several are marked
+    /// Sets the default class of an Ingress without a class: the newest, if several are marked
     /// (plugin/pkg/admission/network/defaultingressclass).
     fn default_class(&self, kind: Kind, object: &mut Value) {
         let annotated = object
@@ -391,6 +346,7 @@ impl Api {
         if kind != Kind::Ingress || annotated || classed || !object["spec"].is_object() {
             return;
         }
+
         let classes = self.view.list(Kind::IngressClass, None).items;
         let marked = classes.iter().filter(|class| {
             let mark = class
@@ -409,11 +365,31 @@ impl Api {
     }
 }
 
-fn body(made: Committed) -> bytes::Bytes {
-    made.object.body.clone()
+/// Refuses a change that expects another version than the stored one. A patch that does not touch
+/// the version carries that of the stored object.
+fn check_expected_version(
+    resource: &Resource,
+    name: &str,
+    new: &Value,
+    stored: &str,
+) -> Result<(), ApiError> {
+    let expected = admit::text(new, "/metadata/resourceVersion");
+    if expected.is_empty() || expected == stored {
+        return Ok(());
+    }
+    if expected.parse::<u64>().is_err() {
+        return Err(ApiError::bare(format!(
+            "strconv.ParseUint: parsing \"{expected}\": invalid syntax"
+        )));
+    }
+    Err(ApiError::modified(resource, name))
 }
 
-/// Decodes a body, as strictly as the client asks.
+fn stored_body(committed: Committed) -> Bytes {
+    committed.object.body.clone()
+}
+
+/// Decodes a body as strictly as the client asks.
 fn decode(
     resource: &Resource,
     headers: &HeaderMap,
@@ -428,26 +404,16 @@ fn decode(
         false => schema::decode(resource.kind, form, body),
     };
     let decoded = decoded.map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let kind = resource.kind.name();
-    let cannot = |found: &str, why: &str| {
-        let number = resource.version;
+
+    let object = validation.check(decoded, warnings).map_err(|why| {
+        let (kind, version) = (resource.kind.name(), resource.version);
         ApiError::bad_request(format!(
-            "{found} in version \"{number}\" cannot be handled as a {kind}: {why}"
+            "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
         ))
-    };
-    match validation {
-        FieldValidation::Strict if !decoded.unknown.is_empty() => {
-            return Err(cannot(
-                kind,
-                &format!("strict decoding error: {}", decoded.unknown.join(", ")),
-            ));
-        }
-        FieldValidation::Warn => warnings.extend(decoded.unknown),
-        FieldValidation::Strict | FieldValidation::Ignore => {}
-    }
+    })?;
     Ok(if events_v1 {
-        events::from_events_v1(decoded.value)
+        events::from_events_v1(object)
     } else {
-        decoded.value
+        object
     })
 }

@@ -244,14 +244,12 @@ impl Check {
         let decoded = match schema::decode(kind, ContentType::Json, value.to_string().as_bytes()) {
             Ok(decoded) => decoded,
             Err(error) => {
-                let field = schema::undecodable_field(kind, &value);
-                return self.warn(object, "Undecodable", &field, error.to_string());
+                return self.warn(object, "Undecodable", error.field(), error.to_string());
             }
         };
-        for problem in decoded.unknown {
-            // As the real server words it: unknown field "spec.x".
-            let field = problem.split('"').nth(1).unwrap_or_default().to_owned();
-            self.warn(object.clone(), "UnknownField", &field, problem);
+        for problem in decoded.problems {
+            let text = problem.to_string();
+            self.warn(object.clone(), "UnknownField", problem.field(), text);
         }
         let mut value = decoded.value;
         defaults::apply(kind, &mut value);

@@ -1,17 +1,22 @@
-//! A JSON parser that notices members that are there twice.
+//! A JSON parser that reports duplicate members.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Parses JSON; of members that are there twice the last one counts, and each is noted.
-pub(super) fn parse(body: &[u8], notes: &mut Vec<String>) -> Result<Value, serde_json::Error> {
+use super::{error::StrictProblem, table::push};
+
+/// Parses JSON. Of duplicate members the last one counts, and each is reported.
+pub(super) fn parse(
+    body: &[u8],
+    problems: &mut Vec<StrictProblem>,
+) -> Result<Value, serde_json::Error> {
     let mut parser = serde_json::Deserializer::from_slice(body);
     let mut path = String::new();
     let value = Seed {
         path: &mut path,
-        notes,
+        problems,
     }
     .deserialize(&mut parser)?;
     parser.end()?;
@@ -20,7 +25,7 @@ pub(super) fn parse(body: &[u8], notes: &mut Vec<String>) -> Result<Value, serde
 
 struct Seed<'s> {
     path: &'s mut String,
-    notes: &'s mut Vec<String>,
+    problems: &'s mut Vec<StrictProblem>,
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
@@ -67,14 +72,14 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let Self { path, notes } = self;
+        let Self { path, problems } = self;
         let mut list = Vec::new();
         let length = path.len();
         loop {
             path.push_str(&format!("[{}]", list.len()));
             let item = items.next_element_seed(Seed {
                 path: &mut *path,
-                notes: &mut *notes,
+                problems: &mut *problems,
             })?;
             path.truncate(length);
             match item {
@@ -85,17 +90,17 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let Self { path, notes } = self;
+        let Self { path, problems } = self;
         let mut object = Map::new();
         let length = path.len();
         while let Some(name) = members.next_key::<String>()? {
-            super::push(path, &name);
+            push(path, &name);
             let value = members.next_value_seed(Seed {
                 path: &mut *path,
-                notes: &mut *notes,
+                problems: &mut *problems,
             })?;
             if object.insert(name, value).is_some() {
-                notes.push(format!("duplicate field \"{path}\""));
+                problems.push(StrictProblem::Duplicate(path.clone()));
             }
             path.truncate(length);
         }

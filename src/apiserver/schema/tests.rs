@@ -1,9 +1,16 @@
 use serde_json::json;
 
-use super::*;
+use super::{
+    table::{Type, message},
+    *,
+};
 
 fn strict(kind: Kind, body: &str) -> Result<Decoded, String> {
     decode(kind, ContentType::Json, body.as_bytes()).map_err(|error| error.to_string())
+}
+
+fn problems(decoded: &Decoded) -> Vec<String> {
+    decoded.problems.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -11,7 +18,7 @@ fn unknown_and_doubled_fields_are_noted_with_their_place() {
     let body = r#"{"spec":{"rules":[{"http":{"paths":[{"pathTyp":"x","path":"/","path":"/a","backend":{}}]}}]},"x":1}"#;
     let decoded = strict(Kind::Ingress, body).unwrap();
     assert_eq!(
-        decoded.unknown,
+        problems(&decoded),
         [
             r#"duplicate field "spec.rules[0].http.paths[0].path""#,
             r#"unknown field "spec.rules[0].http.paths[0].pathTyp""#,
@@ -137,7 +144,7 @@ fn an_event_of_its_own_group_is_read_by_its_own_names() {
         event(r#"{"apiVersion":"events.k8s.io/v1","kind":"Event","note":"n","message":"m"}"#)
             .unwrap();
     assert_eq!(
-        (&decoded.value["note"], &*decoded.unknown),
+        (&decoded.value["note"], &*problems(&decoded)),
         (&json!("n"), &[r#"unknown field "message""#.to_owned()][..])
     );
     let wrong = event(r#"{"reportingController":3}"#)
@@ -185,7 +192,10 @@ fn yaml_is_the_same_as_json() {
         decoded.value["spec"]["ports"],
         json!([{ "port": 80, "targetPort": "web" }])
     );
-    assert_eq!(decoded.unknown, [r#"unknown field "spec.ports[0].wrong""#]);
+    assert_eq!(
+        problems(&decoded),
+        [r#"unknown field "spec.ports[0].wrong""#]
+    );
 }
 
 #[test]
@@ -282,4 +292,20 @@ fn damaged_protobuf_is_refused_wherever_it_is_cut() {
         }
     }
     assert!(decode(Kind::Secret, ContentType::Protobuf, b"nonsense").is_err());
+}
+
+#[test]
+fn an_error_names_the_field_that_it_is_about() {
+    for (body, field) in [
+        (r#"{"spec":{"ports":[{"port":"x"}]}}"#, "spec.ports[0].port"),
+        (r#"{"metadata":{"labels":{"a":3}}}"#, "metadata.labels.a"),
+        (r#"{"kind":3}"#, "kind"),
+        (r#"{"kind":"Secret"}"#, ""),
+        ("[]", ""),
+    ] {
+        let error = decode(Kind::Service, ContentType::Json, body.as_bytes()).unwrap_err();
+        assert_eq!(error.field(), field, "{body}");
+    }
+    let decoded = strict(Kind::Service, r#"{"spec":{"x":1}}"#).unwrap();
+    assert_eq!(decoded.problems[0].field(), "spec.x");
 }

@@ -445,8 +445,8 @@ async fn lists_come_in_pages_and_selections() {
         object["metadata"]["labels"] = json!({ "name": name });
         server.post(CONFIG_MAPS, &object).await;
     }
-    let names = |answer: &Answer| -> Vec<String> {
-        let items = answer.body["items"].as_array().unwrap();
+    let names = |response: &TestResponse| -> Vec<String> {
+        let items = response.body["items"].as_array().unwrap();
         items
             .iter()
             .map(|item| item["metadata"]["name"].as_str().unwrap().to_owned())
@@ -685,12 +685,12 @@ async fn what_is_not_there_or_not_allowed_is_said_as_the_real_server_says_it() {
     let wrong = server.post(INGRESSES, &config_map("a")).await;
     assert_eq!(wrong.code, StatusCode::BAD_REQUEST);
     for broken in ["", "[]", "nonsense", "{\"metadata\":3}"] {
-        let answer = server.send("POST", CONFIG_MAPS, &[], broken).await;
+        let response = server.send("POST", CONFIG_MAPS, &[], broken).await;
         assert_eq!(
-            answer.code,
+            response.code,
             StatusCode::BAD_REQUEST,
             "{broken}: {}",
-            answer.body
+            response.body
         );
     }
     assert_eq!(
