@@ -1,5 +1,4 @@
-//! What happens to every object on its way in, whatever its kind: identity, metadata, generation,
-//! status.
+//! Completes every object that is written, of any kind: identity, metadata, generation, status.
 
 use serde_json::{Map, Value, json};
 
@@ -8,19 +7,19 @@ use super::{
 };
 use crate::{objects::Kind, util::stamp};
 
-/// What a change comes to.
+/// The effect of a change on the stored object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// The object is written.
     Keep,
-    /// It was marked for deletion, and its last finalizer is gone.
+    /// The object is removed: it was marked for deletion, and the change removes its last finalizer.
     Finished,
 }
 
-/// Members of an object that are not its content.
+/// Members of an object whose changes do not count in its generation.
 const ENVELOPE: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
-/// The text at a JSON pointer; empty when there is none.
+/// Returns the text at a JSON pointer, empty if it is absent.
 pub(crate) fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
     object
         .pointer(pointer)
@@ -28,7 +27,7 @@ pub(crate) fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
         .unwrap_or_default()
 }
 
-/// Refuses a replacement that does not say the name of the path.
+/// Refuses a replacement whose name is not that of the path.
 pub(crate) fn check_name(object: &Value, name: &str) -> Result<(), ApiError> {
     match text(object, "/metadata/name") {
         "" => Err(ApiError::bad_request(format!(
@@ -45,7 +44,7 @@ fn other_name(found: &str, name: &str) -> ApiError {
     ))
 }
 
-/// Brings kind, name and namespace together with what the path says, or refuses.
+/// Sets the kind, name and namespace of the path. Refuses an object that names another one.
 pub(crate) fn identity(
     target: &Target,
     name: Option<&str>,
@@ -61,6 +60,7 @@ pub(crate) fn identity(
         target.resource.kind.api_version().into(),
     );
     members.insert("kind".to_owned(), target.resource.kind.name().into());
+
     let metadata = members.entry("metadata").or_insert_with(|| json!({}));
     if metadata.is_null() {
         *metadata = json!({});
@@ -68,6 +68,7 @@ pub(crate) fn identity(
     let Some(metadata) = metadata.as_object_mut() else {
         return Err(ApiError::bad_request("metadata must be an object"));
     };
+
     if let Some(name) = name {
         let found = metadata
             .get("name")
@@ -78,6 +79,7 @@ pub(crate) fn identity(
         }
         metadata.insert("name".to_owned(), name.into());
     }
+
     let found = metadata
         .get("namespace")
         .and_then(Value::as_str)
@@ -90,19 +92,22 @@ pub(crate) fn identity(
             metadata.remove("namespace");
         }
         _ => {
-            let why = "the namespace of the provided object does not match the namespace sent on the request";
-            return Err(ApiError::bad_request(why));
+            return Err(ApiError::bad_request(
+                "the namespace of the provided object does not match \
+                 the namespace sent on the request",
+            ));
         }
     }
+
     metadata.remove("managedFields");
     metadata.remove("selfLink");
     metadata.retain(|_name, value| !value.is_null());
     Ok(())
 }
 
-/// Makes a new object complete. A version that it comes with is for the store to judge, which a dry
-/// run does not come to: it answers with the version as it was sent. Nor is one judged that is no
-/// number (storage/etcd3 store.go `Create`).
+/// Completes a new object. Refuses one with a version, as a real store does (storage/etcd3 store.go
+/// `Create`): a dry run does not reach the store and returns the version as it was sent, and a
+/// version that is no number is ignored.
 pub(crate) fn new(resource: &Resource, dry_run: bool, object: &mut Value) -> Result<(), ApiError> {
     let version = text(object, "/metadata/resourceVersion").to_owned();
     if !dry_run && version.parse::<u64>().is_ok_and(|version| version > 0) {
@@ -110,6 +115,7 @@ pub(crate) fn new(resource: &Resource, dry_run: bool, object: &mut Value) -> Res
             "resourceVersion should not be set on objects to be created",
         ));
     }
+
     let name = text(object, "/metadata/name").to_owned();
     if let Some(metadata) = object["metadata"].as_object_mut() {
         for unset in [
@@ -129,21 +135,25 @@ pub(crate) fn new(resource: &Resource, dry_run: bool, object: &mut Value) -> Res
             metadata.insert("generation".to_owned(), 1.into());
         }
     }
+
     if resource.status
         && let Some(members) = object.as_object_mut()
     {
         members.remove("status");
     }
+
     if resource.kind == Kind::Namespace {
         object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
         object["spec"] = json!({ "finalizers": ["kubernetes"] });
         object["status"] = json!({ "phase": "Active" });
     }
+
     defaults::apply(resource.kind, object);
     Ok(())
 }
 
-/// Keeps of the old object what a change on this path cannot change.
+/// Completes a changed object: restores the members of the old one that a change on this path
+/// cannot change.
 pub(crate) fn change(
     resource: &Resource,
     subresource: Option<&str>,
@@ -161,6 +171,7 @@ pub(crate) fn change(
         };
         return Err(ApiError::invalid(resource, name, &[problem]));
     }
+
     match subresource {
         Some(_status) => {
             let status = new.get("status").cloned();
@@ -172,6 +183,7 @@ pub(crate) fn change(
         None if resource.status => set(new, "status", old.get("status").cloned()),
         None => {}
     }
+
     if resource.kind == Kind::Service {
         keep_addresses(&mut new["spec"], &old["spec"]);
     }
@@ -179,6 +191,7 @@ pub(crate) fn change(
         set(new, "spec", old.get("spec").cloned());
         new["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
     }
+
     for kept in [
         "uid",
         "creationTimestamp",
@@ -189,6 +202,7 @@ pub(crate) fn change(
         let value = old["metadata"].get(kept).cloned();
         set(&mut new["metadata"], kept, value);
     }
+
     defaults::apply(resource.kind, new);
     let generation = old["metadata"].get("generation").and_then(Value::as_i64);
     let generation = match (resource.generation, generation) {
@@ -200,6 +214,7 @@ pub(crate) fn change(
         "generation",
         generation.map(Value::from),
     );
+
     check_finalizers(resource, name, new, old)?;
     let deleting = !text(new, "/metadata/deletionTimestamp").is_empty();
     let free = finalizers(new).is_empty() && resource.kind != Kind::Namespace;
@@ -210,9 +225,9 @@ pub(crate) fn change(
     })
 }
 
-/// A replaced Service keeps the addresses that it was given, unless it names others or becomes an
-/// ExternalName; and where only one of the two fields was changed, the other follows
-/// (pkg/registry/core/service normalizeClusterIPs).
+/// Keeps the addresses of a replaced Service, unless it names others or becomes an ExternalName. If
+/// only one of the two address fields was changed, the other follows (pkg/registry/core/service
+/// normalizeClusterIPs).
 fn keep_addresses(new: &mut Value, old: &Value) {
     let (address, known) = (
         new["clusterIP"].as_str().unwrap_or_default(),
@@ -230,6 +245,7 @@ fn keep_addresses(new: &mut Value, old: &Value) {
         });
         set(new, "clusterIPs", list);
     }
+
     let external_name = new["type"] == "ExternalName" || old["type"] == "ExternalName";
     let named = ["clusterIP", "clusterIPs"]
         .iter()
@@ -244,6 +260,7 @@ fn keep_addresses(new: &mut Value, old: &Value) {
     }
 }
 
+/// Refuses new finalizers of an object that is being deleted.
 fn check_finalizers(
     resource: &Resource,
     name: &str,
@@ -253,6 +270,7 @@ fn check_finalizers(
     if text(new, "/metadata/deletionTimestamp").is_empty() {
         return Ok(());
     }
+
     let known = finalizers(old);
     let added: Vec<String> = finalizers(new)
         .into_iter()
@@ -262,8 +280,10 @@ fn check_finalizers(
     if added.is_empty() {
         return Ok(());
     }
+
     let message = format!(
-        "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        "Forbidden: no new finalizers can be added if the object is being deleted, \
+         found new finalizers []string{{{}}}",
         added.join(", ")
     );
     let problem = FieldError {
@@ -274,7 +294,7 @@ fn check_finalizers(
     Err(ApiError::invalid(resource, name, &[problem]))
 }
 
-/// The finalizers of an object.
+/// Returns the finalizers of an object.
 pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
     let list = object
         .pointer("/metadata/finalizers")
@@ -285,7 +305,7 @@ pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// The answer to an object that breaks rules.
+/// Returns the error for an invalid object. Without a problem, the object has no name.
 pub(crate) fn refused(resource: &Resource, name: &str, mut problems: Vec<FieldError>) -> ApiError {
     if problems.is_empty() {
         let message = "Required value: name or generateName is required".to_owned();
@@ -298,6 +318,7 @@ pub(crate) fn refused(resource: &Resource, name: &str, mut problems: Vec<FieldEr
     ApiError::invalid(resource, name, &problems)
 }
 
+/// Returns the members whose changes count in the generation.
 fn content(object: &Value) -> Map<String, Value> {
     let members = object.as_object().into_iter().flatten();
     members
@@ -306,6 +327,7 @@ fn content(object: &Value) -> Map<String, Value> {
         .collect()
 }
 
+/// Sets a member, or removes it if there is no value.
 fn set(object: &mut Value, member: &str, value: Option<Value>) {
     let Some(members) = object.as_object_mut() else {
         return;

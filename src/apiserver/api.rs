@@ -1,4 +1,4 @@
-//! One request: from its head and body to its answer.
+//! Routes a request to its verb and returns the response.
 
 use std::sync::Arc;
 
@@ -17,17 +17,17 @@ use crate::{
     util::drain::Drain,
 };
 
-/// Everything a request needs.
+/// The dependencies of request handling.
 pub(crate) struct Api {
     pub(crate) propose: Arc<dyn Propose>,
     pub(crate) view: Arc<dyn View>,
-    /// Bounds the running watches.
+    /// The permits of running watches.
     pub(crate) watches: Arc<Semaphore>,
     pub(crate) drain: Drain,
 }
 
 impl Api {
-    /// Answers a request of an authenticated client.
+    /// Handles a request of an authenticated client.
     pub(crate) async fn handle(&self, head: &Parts, body: Bytes) -> Response<Body> {
         let response = self.route(head, body).await;
         response.unwrap_or_else(|error| response::error(&error))
@@ -37,6 +37,7 @@ impl Api {
         let path = head.uri.path();
         let path = path.strip_suffix('/').unwrap_or(path);
         let segments: Vec<&str> = path.split('/').skip(1).collect();
+
         let (group, version, rest) = match segments.as_slice() {
             ["api", "v1", rest @ ..] if !rest.is_empty() => ("", "v1", rest),
             ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
@@ -45,9 +46,11 @@ impl Api {
             }
             _ => return Err(ApiError::no_such_path()),
         };
+
         if !discovery::is_known(group, version) {
             return Err(ApiError::no_such_path());
         }
+
         if let ("", ["pods"] | ["namespaces", _, "pods"], &Method::GET) =
             (group, rest, &head.method)
         {
@@ -67,7 +70,7 @@ impl Api {
         Ok(response)
     }
 
-    /// Answers a request for a resource.
+    /// Handles a request for a resource.
     async fn serve(
         &self,
         target: &Target,
@@ -76,10 +79,12 @@ impl Api {
     ) -> Result<Response<Body>, ApiError> {
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let accept = Accept::parse(&head.headers)?;
+
         let writes = head.method != Method::GET && head.method != Method::HEAD;
         if writes && !target.resource.writable {
             return Err(ApiError::method_not_allowed());
         }
+
         match (&head.method, target.name.clone()) {
             (&Method::GET | &Method::HEAD, name) if query.flag("watch") => {
                 self.watch(target, name.as_deref(), &query, accept)

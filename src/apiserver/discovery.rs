@@ -1,4 +1,5 @@
-//! What there is: versions, groups, resources (aggregated and plain), OpenAPI, health.
+//! The paths outside of resources: versions, groups, lists of resources (aggregated and plain),
+//! OpenAPI, health.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
@@ -11,17 +12,17 @@ use super::{
     status::ApiError,
 };
 
-/// The Kubernetes version whose schemas and answers these are.
+/// The minor version of Kubernetes whose schemas and responses these are.
 const MINOR: &str = "36";
 
-/// Whether a group and version are served.
+/// Returns true if a group and version are served.
 pub(crate) fn is_known(group: &str, version: &str) -> bool {
     RESOURCES
         .iter()
         .any(|resource| resource.group == group && resource.version == version)
 }
 
-/// Answers a GET outside of the resources.
+/// Handles a GET outside of the resources.
 pub(crate) fn get(head: &Parts, segments: &[&str]) -> Result<Response<Body>, ApiError> {
     let aggregated = aggregated_version(&head.headers);
     let found = match segments {
@@ -88,9 +89,10 @@ fn in_group<'g>(group: &'g str) -> impl Iterator<Item = &'static Resource> + 'g 
         .filter(move |resource| resource.group == group)
 }
 
-/// `APIResourceList`
+/// Returns the `APIResourceList` of a group.
 fn resource_list(group: &str, version: &str) -> Value {
     let mut resources = Vec::new();
+
     for resource in in_group(group) {
         let mut entry = json!({
             "name": resource.plural,
@@ -116,15 +118,21 @@ fn resource_list(group: &str, version: &str) -> Value {
             }));
         }
     }
+
     let group_version = if group.is_empty() {
         version.to_owned()
     } else {
         format!("{group}/{version}")
     };
-    json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources })
+    json!({
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": group_version,
+        "resources": resources,
+    })
 }
 
-/// The newest form of aggregated discovery that the client takes.
+/// Returns the newest version of aggregated discovery that the client accepts.
 fn aggregated_version(headers: &HeaderMap) -> Option<&'static str> {
     let accepted: Vec<&str> = headers
         .get_all(header::ACCEPT)
@@ -132,7 +140,7 @@ fn aggregated_version(headers: &HeaderMap) -> Option<&'static str> {
         .filter_map(|value| value.to_str().ok())
         .collect();
     let accepted = accepted.join(",");
-    let wants = |version: &str| {
+    let accepts = |version: &str| {
         accepted.split(',').any(|range| {
             range.contains("as=APIGroupDiscoveryList")
                 && range.split(';').any(|part| part.trim() == version)
@@ -140,10 +148,10 @@ fn aggregated_version(headers: &HeaderMap) -> Option<&'static str> {
     };
     ["v2", "v2beta1"]
         .into_iter()
-        .find(|version| wants(&format!("v={version}")))
+        .find(|version| accepts(&format!("v={version}")))
 }
 
-/// `APIGroupDiscoveryList`
+/// Returns the `APIGroupDiscoveryList` of these groups, in this version.
 fn group_list(form: &'static str, groups: &[&str]) -> Response<Body> {
     let items: Vec<Value> = groups
         .iter()
@@ -159,12 +167,14 @@ fn group_list(form: &'static str, groups: &[&str]) -> Response<Body> {
             json!({ "metadata": metadata, "versions": [version] })
         })
         .collect();
+
     let list = json!({
         "kind": "APIGroupDiscoveryList",
         "apiVersion": format!("apidiscovery.k8s.io/{form}"),
         "metadata": {},
         "items": items,
     });
+
     let media_type = match form {
         "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
         _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
@@ -177,7 +187,12 @@ fn group_list(form: &'static str, groups: &[&str]) -> Response<Body> {
 }
 
 fn discovery_entry(resource: &'static Resource) -> Value {
-    let kind = json!({ "group": resource.group, "version": resource.version, "kind": resource.kind.name() });
+    let kind = json!({
+        "group": resource.group,
+        "version": resource.version,
+        "kind": resource.kind.name(),
+    });
+
     let mut entry = json!({
         "resource": resource.plural,
         "responseKind": kind,
@@ -185,6 +200,7 @@ fn discovery_entry(resource: &'static Resource) -> Value {
         "singularResource": resource.singular,
         "verbs": resource.verbs(),
     });
+
     if !resource.short.is_empty() {
         entry["shortNames"] = resource.short.into();
     }
@@ -199,8 +215,8 @@ fn discovery_entry(resource: &'static Resource) -> Value {
     entry
 }
 
-/// OpenAPI v2 without definitions. kubectl wants one before it sends a `List`, or kinds that it
-/// does not find; what is in them is then checked here, when they come.
+/// Returns an OpenAPI v2 document without definitions. kubectl reads it before it sends a `List` or
+/// a kind that it does not know. Without definitions it leaves the checks to the server.
 fn empty_v2(headers: &HeaderMap) -> Response<Body> {
     let accepted = headers
         .get(header::ACCEPT)
@@ -212,6 +228,7 @@ fn empty_v2(headers: &HeaderMap) -> Response<Body> {
         let document = b"\x0a\x032.0\x12\x10\x0a\x0aKubernetes\x12\x02v1\x42\x00";
         return response::typed(StatusCode::OK, media_type, &document[..]);
     }
+
     let info = json!({ "title": "Kubernetes", "version": "v1" });
     response::json(
         StatusCode::OK,
@@ -219,10 +236,12 @@ fn empty_v2(headers: &HeaderMap) -> Response<Body> {
     )
 }
 
+/// Returns an OpenAPI v3 document.
 fn document(headers: &HeaderMap, path: &str) -> Result<Response<Body>, ApiError> {
     let (bytes, tag) = openapi::document(path).ok_or_else(ApiError::no_such_path)?;
     let mut response = response::json(StatusCode::OK, Bytes::from_static(bytes));
     let fields = response.headers_mut();
+
     if headers
         .get(header::IF_NONE_MATCH)
         .is_some_and(|known| known.as_bytes() == tag.as_bytes())
@@ -231,8 +250,9 @@ fn document(headers: &HeaderMap, path: &str) -> Result<Response<Body>, ApiError>
         *response.body_mut() = Body::Whole(None);
         return Ok(response);
     }
-    // Clients name the document by its hash, so it may be kept for ever; kubectl's next apply
-    // fetches the index only.
+
+    // Clients request the document by its hash, so they may cache it without a limit; kubectl's
+    // next apply fetches the index only.
     fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     fields.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     fields.insert(

@@ -10,15 +10,15 @@ use super::{
     status::ApiError,
 };
 
-/// `meta.k8s.io/v1` DeleteOptions. `gracePeriodSeconds` has no effect, because no kind here ends
-/// gracefully. Nor has the propagation policy: no controller here deletes dependents.
+/// `meta.k8s.io/v1` DeleteOptions. `gracePeriodSeconds` has no effect, because no served kind shuts
+/// down. The propagation policy has none either, because no controller deletes dependents.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct DeleteOptions {
-    /// Identity and version that the object must have.
+    /// The identity and version that the object must have.
     pub(crate) preconditions: Option<Preconditions>,
-    /// Deprecated form of the propagation policy. With `false`, an object that waits for its
-    /// finalizers is answered with 202.
+    /// The deprecated form of the propagation policy. With `false`, the response for an object that
+    /// waits for its finalizers is 202.
     pub(crate) orphan_dependents: Option<bool>,
     propagation_policy: Option<String>,
     dry_run: Vec<String>,
@@ -35,7 +35,7 @@ pub(crate) struct Preconditions {
 }
 
 impl DeleteOptions {
-    /// Reads the body, or the query if there is no body. The errors are those of a real API server
+    /// Parses the body, or the query if there is no body. The errors are those of a real API server
     /// (k8s.io/apiserver/pkg/endpoints/handlers/delete.go).
     pub(crate) fn parse(headers: &HeaderMap, query: &Query, body: &[u8]) -> Result<Self, ApiError> {
         let mut options = match body {
@@ -43,6 +43,7 @@ impl DeleteOptions {
             body => Self::of_body(headers, body)?,
         };
         // A real API server ignores the query if there is a body, and would delete the object.
+        // Here the query counts too: a dry run must never delete.
         if query.dry_run("DeleteOptions")? && options.dry_run.is_empty() {
             options.dry_run.push("All".to_owned());
         }
@@ -51,7 +52,7 @@ impl DeleteOptions {
         Ok(options)
     }
 
-    /// True if the deletion is only tried.
+    /// Returns true if the deletion must change nothing.
     pub(crate) fn dry_run(&self) -> bool {
         !self.dry_run.is_empty()
     }
@@ -91,20 +92,23 @@ impl DeleteOptions {
                 message,
             ))
         };
+
         if let Some(policy) = &self.propagation_policy {
             if self.orphan_dependents.is_some() {
                 let message = format!(
-                    "Invalid value: \"{policy}\": orphanDependents and deletionPropagation cannot be both set"
+                    "Invalid value: \"{policy}\": \
+                     orphanDependents and deletionPropagation cannot be both set"
                 );
                 return refuse("propagationPolicy", "FieldValueInvalid", &message);
             }
             if !["Foreground", "Background", "Orphan"].contains(&policy.as_str()) {
-                let message = format!(
-                    "Unsupported value: \"{policy}\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
-                );
+                let supported = r#""Foreground", "Background", "Orphan", "nil""#;
+                let message =
+                    format!("Unsupported value: \"{policy}\": supported values: {supported}");
                 return refuse("propagationPolicy", "FieldValueNotSupported", &message);
             }
         }
+
         match self.dry_run.iter().all(|stage| stage == "All") {
             true => Ok(()),
             false => {

@@ -1,4 +1,4 @@
-//! get and list.
+//! The verbs get and list.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use super::{
 use crate::objects::{Key, RawObject, Revision};
 
 impl Api {
+    /// Returns the key of an object of the target's kind and namespace.
     pub(crate) fn key(target: &Target, name: &str) -> Key {
         let namespace = target.namespace.as_deref().unwrap_or_default();
         Key {
@@ -26,12 +27,14 @@ impl Api {
         }
     }
 
+    /// Returns a stored object, or the error that it does not exist.
     pub(crate) fn stored(&self, target: &Target, name: &str) -> Result<Arc<RawObject>, ApiError> {
         self.view
             .get(&Self::key(target, name))
             .ok_or_else(|| ApiError::not_found(target.resource, name))
     }
 
+    /// Reads an object: GET.
     pub(crate) fn read(
         &self,
         target: &Target,
@@ -47,6 +50,7 @@ impl Api {
         ))
     }
 
+    /// Lists the objects that the selectors choose: GET on a collection.
     pub(crate) fn list(
         &self,
         target: &Target,
@@ -59,6 +63,7 @@ impl Api {
             query.text("labelSelector"),
             query.text("fieldSelector"),
         )?;
+
         let snapshot = self.view.list(resource.kind, target.namespace.as_deref());
         let page = Page::parse(query)?;
         check_version(query, snapshot.revision)?;
@@ -66,13 +71,15 @@ impl Api {
             && self.view.watch(resource.kind, page.revision()).is_err()
         {
             return Err(ApiError::expired(
-                "The provided continue parameter is too old to display a consistent list result. You can start a new \
-                 list without the continue parameter, or use the continue token in this response to retrieve the \
-                 remainder of the results. Continuing with the provided token results in an inconsistent list - \
-                 objects that were created, modified, or deleted between the time the first chunk was returned and \
-                 now may show up in the list.",
+                "The provided continue parameter is too old to display a consistent list result. \
+                 You can start a new list without the continue parameter, or use the continue token \
+                 in this response to retrieve the remainder of the results. Continuing with the \
+                 provided token results in an inconsistent list - objects that were created, \
+                 modified, or deleted between the time the first chunk was returned and now may \
+                 show up in the list.",
             ));
         }
+
         let start = page.after.as_ref().map(|after| after.start.clone());
         let chosen = snapshot
             .items
@@ -81,13 +88,15 @@ impl Api {
         let mut items: Vec<_> = chosen
             .filter(|object| start.as_ref().is_none_or(|start| position(object) > *start))
             .collect();
-        // A later page answers with the first page's revision: a watch from there shows what
-        // changed in between.
+
+        // A later page carries the first page's revision: a watch from there shows the changes
+        // since then.
         let revision = page
             .after
             .as_ref()
             .map_or(snapshot.revision, Token::revision);
         let mut metadata = json!({ "resourceVersion": revision.0.to_string() });
+
         if page.limit > 0 && items.len() > page.limit {
             metadata["remainingItemCount"] = (items.len() - page.limit).into();
             items.truncate(page.limit);
@@ -103,6 +112,7 @@ impl Api {
                 metadata["remainingItemCount"].take();
             }
         }
+
         Ok(response::encode(
             StatusCode::OK,
             response::list(resource, &items, metadata, accept),
@@ -111,16 +121,20 @@ impl Api {
     }
 }
 
-/// `limit` and `continue`.
+/// The page of a list that is requested: `limit` and `continue`.
 struct Page {
+    /// The number of objects at most; 0 is unlimited.
     limit: usize,
     after: Option<Token>,
 }
 
+/// The token of the next page, in the format of a real API server.
 #[derive(Debug, Serialize, Deserialize)]
 struct Token {
     v: String,
+    /// The revision of the first page.
     rv: u64,
+    /// The position of the last object of the page before.
     start: String,
 }
 
@@ -144,11 +158,13 @@ impl Page {
         if text.is_empty() {
             return Ok(Self { limit, after: None });
         }
+
         let bad = |why: &str| {
             ApiError::bad_request(format!(
                 "invalid continue token: continue key is not valid: {why}"
             ))
         };
+
         let bytes = STANDARD_NO_PAD
             .decode(text.trim_end_matches('='))
             .map_err(|error| bad(&error.to_string()))?;
@@ -160,12 +176,12 @@ impl Page {
     }
 }
 
+/// Returns the place of an object in the order of the list.
 fn position(object: &RawObject) -> String {
     format!("{}/{}\0", object.key.namespace, object.key.name)
 }
 
-/// What the list's `resourceVersion` and `resourceVersionMatch` ask for, against the newest
-/// revision.
+/// Checks `resourceVersion` and `resourceVersionMatch` of a list against the newest revision.
 fn check_version(query: &Query, newest: Revision) -> Result<(), ApiError> {
     let (version, matching) = (
         query.text("resourceVersion"),
@@ -179,6 +195,7 @@ fn check_version(query: &Query, newest: Revision) -> Result<(), ApiError> {
             message,
         )
     };
+
     if !matching.is_empty() && version.is_empty() {
         return Err(forbidden(
             "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
@@ -193,10 +210,11 @@ fn check_version(query: &Query, newest: Revision) -> Result<(), ApiError> {
             message,
         ));
     }
+
     if version.is_empty() {
         return Ok(());
     }
-    let Ok(asked) = version.parse::<u64>() else {
+    let Ok(requested) = version.parse::<u64>() else {
         let message = format!(
             "Invalid value: \"{version}\": strconv.ParseUint: parsing \"{version}\": invalid syntax"
         );
@@ -207,10 +225,11 @@ fn check_version(query: &Query, newest: Revision) -> Result<(), ApiError> {
             &message,
         ));
     };
-    if asked > newest.0 {
-        return Err(ApiError::future(asked, newest.0));
+
+    if requested > newest.0 {
+        return Err(ApiError::future(requested, newest.0));
     }
-    if matching == "Exact" && asked != newest.0 {
+    if matching == "Exact" && requested != newest.0 {
         return Err(ApiError::expired(
             "The resourceVersion for the provided list is too old.",
         ));

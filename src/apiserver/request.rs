@@ -1,4 +1,4 @@
-//! What a request asks for: the path, the query, the media types.
+//! Parses requests: the path, the query, the media types.
 
 use http::HeaderMap;
 
@@ -9,11 +9,11 @@ use super::{
 };
 use crate::util::percent;
 
-/// A resource's path.
+/// The resource or object that a path names.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) resource: &'static Resource,
-    /// The namespace of the path; `None` for all, and for kinds without one.
+    /// The namespace; `None` for all, and for kinds without namespaces.
     pub(crate) namespace: Option<String>,
     pub(crate) name: Option<String>,
     pub(crate) subresource: Option<String>,
@@ -34,12 +34,14 @@ impl Target {
             [plural, rest @ ..] => (find(plural)?, None, rest),
             [] => return Err(ApiError::no_such_resource()),
         };
+
         let (name, subresource) = match rest {
             [] => (None, None),
             [name] => (Some(decoded(name)), None),
             [name, subresource] => (Some(decoded(name)), Some(decoded(subresource))),
             _ => return Err(ApiError::no_such_resource()),
         };
+
         let by_name_without_namespace =
             resource.namespaced && name.is_some() && namespace.is_none();
         let known =
@@ -56,7 +58,7 @@ impl Target {
     }
 }
 
-/// The query string.
+/// The parameters of the query string, decoded.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
 
@@ -76,7 +78,7 @@ impl Query {
         )
     }
 
-    /// The value, empty when it is absent.
+    /// Returns the value of a parameter, empty if it is absent.
     pub(crate) fn text(&self, name: &str) -> &str {
         self.0
             .iter()
@@ -84,16 +86,18 @@ impl Query {
             .map_or("", |(_known, value)| value)
     }
 
+    /// Returns the value of a parameter as Go parses booleans; false if it is absent.
     pub(crate) fn flag(&self, name: &str) -> bool {
         matches!(self.text(name), "true" | "1" | "True" | "TRUE" | "t" | "T")
     }
 
-    /// A number; `None` when it is absent or none.
+    /// Returns the value of a parameter as a number, `None` if it is absent or not a number.
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.text(name).parse().ok()
     }
 
-    /// Whether the write is only to be tried; `kind` is the kind of options that an error names.
+    /// Returns true if the write must change nothing. `kind` is the kind of options that an error
+    /// names.
     pub(crate) fn dry_run(&self, kind: &str) -> Result<bool, ApiError> {
         match self.text("dryRun") {
             "" => Ok(false),
@@ -116,18 +120,18 @@ fn lossy(octets: Vec<u8>) -> String {
     String::from_utf8_lossy(&octets).into_owned()
 }
 
-/// How the answer is to look.
+/// The kind of object that a response contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// The object or list itself.
     Object,
-    /// `meta.k8s.io` Table, with its version.
+    /// A Table of `meta.k8s.io`, with its API version.
     Table(&'static str),
-    /// Metadata alone.
+    /// The metadata alone.
     Partial,
 }
 
-/// The form of the answer.
+/// The representation that the client accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accept {
     pub(crate) shape: Shape,
@@ -135,7 +139,7 @@ pub(crate) struct Accept {
 }
 
 impl Accept {
-    /// The first media range of `Accept` that we can answer. JSON when there is no header.
+    /// Returns the first media range of `Accept` that is supported, and JSON without the header.
     pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
         let ranges: Vec<&str> = headers
             .get_all(http::header::ACCEPT)
@@ -162,6 +166,7 @@ impl Accept {
             "application/yaml" => true,
             _ => return None,
         };
+
         let (mut shape, mut version) = ("", "v1");
         for parameter in parts {
             match parameter.split_once('=') {
@@ -170,6 +175,7 @@ impl Accept {
                 Some(_) | None => {}
             }
         }
+
         let shape = match (shape, version) {
             ("", _) => Shape::Object,
             ("Table", "v1") => Shape::Table("meta.k8s.io/v1"),
@@ -181,7 +187,7 @@ impl Accept {
     }
 }
 
-/// The essence of `Content-Type`, lower case, without parameters; empty when it is absent.
+/// Returns the media type of `Content-Type` in lower case, without parameters; empty if absent.
 pub(crate) fn media_type(headers: &HeaderMap) -> String {
     let value = headers
         .get(http::header::CONTENT_TYPE)
@@ -195,7 +201,7 @@ pub(crate) fn media_type(headers: &HeaderMap) -> String {
         .to_ascii_lowercase()
 }
 
-/// The form of an object's body. No header counts as JSON: Python's client sends none.
+/// Returns the format of a request body. It is JSON without the header: Python's client sends none.
 pub(crate) fn content_type(headers: &HeaderMap) -> Result<ContentType, ApiError> {
     match media_type(headers).as_str() {
         "" | "application/json" | "*/*" => Ok(ContentType::Json),

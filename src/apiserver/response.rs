@@ -1,4 +1,4 @@
-//! Answers: objects, lists and tables as bytes, and the body type of all responses.
+//! Responses: objects, lists and tables as bytes, and the body type of all responses.
 
 use std::{
     convert::Infallible,
@@ -21,10 +21,12 @@ use super::{
 };
 use crate::objects::RawObject;
 
-/// A body that is there, or one that comes in pieces.
+/// A response body.
 #[derive(Debug)]
 pub(crate) enum Body {
+    /// A complete body; `None` is an empty one.
     Whole(Option<Bytes>),
+    /// A body that is sent in pieces as they become available.
     Stream(mpsc::Receiver<Bytes>),
 }
 
@@ -58,7 +60,7 @@ impl http_body::Body for Body {
     }
 }
 
-/// A JSON answer.
+/// Returns a JSON response.
 pub(crate) fn json(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     typed(code, "application/json", body)
 }
@@ -82,6 +84,7 @@ pub(crate) fn typed(
     response
 }
 
+/// Returns the response for an error, with its warnings.
 pub(crate) fn error(error: &ApiError) -> Response<Body> {
     let (media_type, body) = error.body();
     let mut response = typed(error.code, media_type, body);
@@ -111,11 +114,12 @@ pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
     }
 }
 
-/// Puts a `Warning` before those that are there; an empty text is none.
+/// Adds a `Warning` before the others, unless the text is empty.
 pub(crate) fn warn_first(response: &mut Response<Body>, warning: &str) {
     if warning.is_empty() {
         return;
     }
+
     let others: Vec<HeaderValue> = response
         .headers()
         .get_all(header::WARNING)
@@ -129,7 +133,7 @@ pub(crate) fn warn_first(response: &mut Response<Body>, warning: &str) {
     }
 }
 
-/// The object as the resource shows it: its stored bytes, but for the second view of Events.
+/// Returns the object as the resource shows it: its stored bytes, except for `events.k8s.io`.
 fn shown(resource: &Resource, stored: &Bytes) -> Bytes {
     if resource.group == "events.k8s.io" {
         let stored: Value = serde_json::from_slice(stored).unwrap_or_default();
@@ -138,8 +142,7 @@ fn shown(resource: &Resource, stored: &Bytes) -> Bytes {
     stored.clone()
 }
 
-/// One stored object in the shape that was asked for; `definitions` says whether a Table names its
-/// columns.
+/// Returns one stored object in the accepted shape. `definitions` makes a Table name its columns.
 pub(crate) fn one(resource: &Resource, stored: &Bytes, accept: Accept, definitions: bool) -> Bytes {
     match accept.shape {
         Shape::Object => shown(resource, stored),
@@ -159,7 +162,7 @@ pub(crate) fn one(resource: &Resource, stored: &Bytes, accept: Accept, definitio
     }
 }
 
-/// The answer with one object.
+/// Returns the response with one object.
 pub(crate) fn object(
     code: StatusCode,
     resource: &Resource,
@@ -169,7 +172,7 @@ pub(crate) fn object(
     encode(code, one(resource, stored, accept, true), accept)
 }
 
-/// JSON, or the same as YAML.
+/// Returns a response with this JSON, converted to YAML if the client prefers that.
 pub(crate) fn encode(code: StatusCode, body: Bytes, accept: Accept) -> Response<Body> {
     if accept.yaml {
         let value: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -180,7 +183,7 @@ pub(crate) fn encode(code: StatusCode, body: Bytes, accept: Accept) -> Response<
     json(code, body)
 }
 
-/// A list in the shape that was asked for. `metadata` is that of the list.
+/// Returns a list in the accepted shape, with this metadata of the list.
 pub(crate) fn list(
     resource: &Resource,
     items: &[Arc<RawObject>],
@@ -215,6 +218,7 @@ pub(crate) fn list(
             let head = format!(
                 "{{\"kind\":\"{kind}List\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},"
             );
+
             out.extend_from_slice(head.as_bytes());
             out.extend_from_slice(b"\"items\":[");
             for (number, item) in items.iter().enumerate() {
@@ -229,8 +233,7 @@ pub(crate) fn list(
     }
 }
 
-/// A Table of these objects, read as the store has them; the column definitions only where they are
-/// asked for.
+/// Returns a Table of these stored objects. `definitions` makes it name its columns.
 pub(crate) fn table<'v>(
     resource: &Resource,
     version: &str,
@@ -250,6 +253,7 @@ pub(crate) fn table<'v>(
             json!({ "cells": (resource.cells)(object, now), "object": partial })
         })
         .collect();
+
     let columns: Value = resource
         .columns
         .iter()
@@ -274,7 +278,11 @@ pub(crate) fn table<'v>(
 
 fn partial(body: &[u8]) -> Value {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
-    json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"] })
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": value["metadata"],
+    })
 }
 
 fn version_of(object: &Value) -> &Value {
