@@ -1,4 +1,4 @@
-//! delete and deletecollection, and the end of a namespace.
+//! The verbs delete and deletecollection, and the removal of namespaces.
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -20,22 +20,18 @@ use crate::{
     util::stamp,
 };
 
-/// Namespaces that stay.
+/// Namespaces that cannot be deleted.
 const PROTECTED: [&str; 2] = ["default", "kube-system"];
 
-/// What a deletion came to.
+/// The result of a deletion, with the last state of the object.
 enum Outcome {
-    Gone {
-        stored: Bytes,
-    },
-    /// It waits for its finalizers, or for the contents of the namespace.
-    Marked {
-        stored: Bytes,
-    },
+    Removed(Bytes),
+    /// The object waits for its finalizers, or a namespace for its contents.
+    Marked(Bytes),
 }
 
 impl Api {
-    /// DELETE on an object.
+    /// Deletes an object: DELETE.
     pub(crate) async fn delete(
         &self,
         target: &Target,
@@ -47,8 +43,9 @@ impl Api {
     ) -> Result<Response<Body>, ApiError> {
         let options = DeleteOptions::parse(headers, query, body)?;
         let resource = target.resource;
+
         match self.remove(target, name, &options).await? {
-            Outcome::Gone { stored } if !resource.delete_returns_object => {
+            Outcome::Removed(stored) if !resource.delete_returns_object => {
                 let uid = serde_json::from_slice::<Value>(&stored).unwrap_or_default()["metadata"]
                     ["uid"]
                     .clone();
@@ -58,10 +55,10 @@ impl Api {
                     accept,
                 ))
             }
-            Outcome::Gone { stored } => {
+            Outcome::Removed(stored) => {
                 Ok(response::object(StatusCode::OK, resource, &stored, accept))
             }
-            Outcome::Marked { stored } => {
+            Outcome::Marked(stored) => {
                 let waits = options.orphan_dependents == Some(false);
                 let code = if waits {
                     StatusCode::ACCEPTED
@@ -73,7 +70,7 @@ impl Api {
         }
     }
 
-    /// DELETE on a collection: every object that the selectors choose.
+    /// Deletes the objects that the selectors choose: DELETE on a collection.
     pub(crate) async fn delete_collection(
         &self,
         target: &Target,
@@ -86,17 +83,20 @@ impl Api {
         if resource.namespaced && target.namespace.is_none() {
             return Err(ApiError::method_not_allowed());
         }
+
         let options = DeleteOptions::parse(headers, query, body)?;
         let selector = Selector::parse(
             resource,
             query.text("labelSelector"),
             query.text("fieldSelector"),
         )?;
+
         let mut chosen = self
             .view
             .list(resource.kind, target.namespace.as_deref())
             .items;
         chosen.retain(|object| selector.matches(object));
+
         for object in &chosen {
             match self.remove(target, &object.meta.name, &options).await {
                 Ok(_) => {}
@@ -104,6 +104,7 @@ impl Api {
                 Err(error) => return Err(error),
             }
         }
+
         let metadata = json!({ "resourceVersion": self.view.revision().0.to_string() });
         Ok(response::encode(
             StatusCode::OK,
@@ -112,6 +113,7 @@ impl Api {
         ))
     }
 
+    /// Removes an object, or marks it for deletion if it has to wait.
     async fn remove(
         &self,
         target: &Target,
@@ -135,39 +137,34 @@ impl Api {
                     "this namespace may not be deleted",
                 ));
             }
+
             let mut object: Value = serde_json::from_slice(&known.body).unwrap_or_default();
             let waits = !finalizers(&object).is_empty() || resource.kind == Kind::Namespace;
             let (stored, key) = (known.body.clone(), known.key.clone());
             if waits && !known.meta.deletion_timestamp.is_empty() {
-                return Ok(Outcome::Marked { stored });
+                return Ok(Outcome::Marked(stored));
             }
-            if waits {
-                mark(resource, &mut object);
-            }
+            let outcome = if waits {
+                Outcome::Marked
+            } else {
+                Outcome::Removed
+            };
             if options.dry_run() {
-                return Ok(if waits {
-                    Outcome::Marked { stored }
-                } else {
-                    Outcome::Gone { stored }
-                });
+                return Ok(outcome(stored));
             }
+
             let expected = known.meta.resource_version.parse().ok().map(Revision);
-            let op = match waits {
-                true => Op::Update {
+            let op = if waits {
+                mark(resource, &mut object);
+                Op::Update {
                     expected,
                     body: object.to_string().into(),
-                },
-                false => Op::Delete { expected },
+                }
+            } else {
+                Op::Delete { expected }
             };
             match self.propose.propose(Proposal { key, op }).await {
-                Ok(made) => {
-                    let stored = made.object.body.clone();
-                    return Ok(if waits {
-                        Outcome::Marked { stored }
-                    } else {
-                        Outcome::Gone { stored }
-                    });
-                }
+                Ok(committed) => return Ok(outcome(committed.object.body.clone())),
                 Err(ProposeError::Conflict { .. }) => {}
                 Err(error) => return Err(ApiError::propose(resource, error)),
             }
@@ -175,7 +172,8 @@ impl Api {
         Err(ApiError::modified(resource, name))
     }
 
-    /// Empties namespaces that are going away, then removes them. Runs as long as the server does.
+    /// Empties the namespaces that are marked for deletion, then removes them. Runs as long as the
+    /// server does.
     pub(crate) async fn finish_namespaces(&self) {
         loop {
             let snapshot = self.view.list(Kind::Namespace, None);
@@ -183,14 +181,19 @@ impl Api {
                 if !namespace.meta.deletion_timestamp.is_empty()
                     && let Err(error) = self.finish_namespace(&namespace.meta.name).await
                 {
-                    tracing::warn!(namespace = &*namespace.meta.name, %error, "the namespace cannot be emptied yet");
+                    tracing::warn!(
+                        namespace = &*namespace.meta.name,
+                        %error,
+                        "cannot delete the contents of the namespace yet"
+                    );
                 }
             }
+
             let Ok(mut changes) = self.view.watch(Kind::Namespace, snapshot.revision) else {
                 continue;
             };
-            // A finalizer that goes away, or a disk that has space again, is not seen here: look
-            // again now and then.
+            // The watch does not show a finalizer that is removed, or a disk that has space again:
+            // retry at intervals too.
             tokio::select! {
                 _change = changes.next() => {}
                 () = tokio::time::sleep(std::time::Duration::from_secs(5)) => {}
@@ -198,8 +201,10 @@ impl Api {
         }
     }
 
+    /// Deletes the contents of a namespace, and the namespace once it is empty.
     async fn finish_namespace(&self, name: &str) -> Result<(), ApiError> {
         let mut left = 0;
+        // Events have two resources for one store; their own group is enough.
         for resource in RESOURCES
             .iter()
             .filter(|r| r.namespaced && r.group == r.kind.group())
@@ -215,13 +220,14 @@ impl Api {
                     .remove(&target, &object.meta.name, &DeleteOptions::default())
                     .await
                 {
-                    Ok(Outcome::Gone { .. }) => {}
-                    Ok(Outcome::Marked { .. }) => left += 1,
+                    Ok(Outcome::Removed(_)) => {}
+                    Ok(Outcome::Marked(_)) => left += 1,
                     Err(error) if error.code == StatusCode::NOT_FOUND => {}
                     Err(error) => return Err(error),
                 }
             }
         }
+
         let resource = super::registry::of(Kind::Namespace);
         let target = Target {
             resource,
@@ -245,7 +251,7 @@ impl Api {
     }
 }
 
-/// Marks an object as going away.
+/// Marks an object for deletion.
 fn mark(resource: &Resource, object: &mut Value) {
     object["metadata"]["deletionTimestamp"] = stamp::now().into();
     if resource.kind == Kind::Namespace {
@@ -259,6 +265,7 @@ fn mark(resource: &Resource, object: &mut Value) {
     }
 }
 
+/// Checks the preconditions of a deletion against the identity and version of the object.
 fn check(
     resource: &Resource,
     name: &str,
@@ -266,34 +273,42 @@ fn check(
     uid: &str,
     version: &str,
 ) -> Result<(), ApiError> {
-    let Some(wanted) = &options.preconditions else {
+    let Some(required) = &options.preconditions else {
         return Ok(());
     };
-    if let Some(wanted) = wanted.uid.as_deref().filter(|wanted| *wanted != uid) {
+
+    if let Some(required) = required.uid.as_deref().filter(|required| *required != uid) {
         let why = format!(
-            "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have \
-             been deleted and then recreated"
+            "the UID in the precondition ({required}) does not match the UID in record ({uid}). \
+             The object might have been deleted and then recreated"
         );
         return Err(ApiError::precondition(resource, name, &why));
     }
-    if let Some(wanted) = wanted
+    if let Some(required) = required
         .resource_version
         .as_deref()
-        .filter(|wanted| *wanted != version)
+        .filter(|required| *required != version)
     {
         let why = format!(
-            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record \
-             ({version}). The object might have been modified"
+            "the ResourceVersion in the precondition ({required}) does not match \
+             the ResourceVersion in record ({version}). The object might have been modified"
         );
         return Err(ApiError::precondition(resource, name, &why));
     }
     Ok(())
 }
 
+/// Returns the `Status` of a deletion.
 fn success(resource: &Resource, name: &str, uid: &Value) -> Value {
     let mut details = json!({ "name": name, "kind": resource.plural, "uid": uid });
     if !resource.group.is_empty() {
         details["group"] = resource.group.into();
     }
-    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
+    json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": details,
+    })
 }

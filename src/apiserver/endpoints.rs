@@ -1,5 +1,5 @@
-//! What `kubectl describe` asks for beside the served kinds: the endpoints of a Service, which
-//! kubectl before 1.31 reads from an Endpoints object, and a list of no pods.
+//! The requests of `kubectl describe` for objects that do not exist: the endpoints of a Service,
+//! which kubectl before 1.31 reads from an Endpoints object, and the list of Pods.
 
 use http::{HeaderMap, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -12,9 +12,9 @@ use super::{
 use crate::objects::{Key, Kind};
 
 impl Api {
-    /// Endpoints made from the EndpointSlices of a Service that has no Endpoints object. Only for
-    /// `describe` of an old kubectl: every other client, and every other command of that one,
-    /// learns that there is no such object.
+    /// Returns Endpoints made from the EndpointSlices of a Service that has no Endpoints object.
+    /// Only `describe` of an old kubectl receives them; to every other client and command the object
+    /// does not exist.
     pub(crate) fn described_endpoints(
         &self,
         target: &Target,
@@ -26,9 +26,10 @@ impl Api {
                 .and_then(|value| value.to_str().ok())
                 .unwrap_or_default()
         };
-        // What its typed client sends; `get`, `apply` and the like send other types.
+        // The typed client of kubectl sends this; `get`, `apply` and others accept other types.
         let describes = header(header::USER_AGENT).starts_with("kubectl")
             && header(header::ACCEPT) == "application/json, */*";
+
         let (namespace, name) = (target.namespace.as_deref()?, target.name.as_deref()?);
         let get = |kind| {
             self.view.get(&Key {
@@ -54,6 +55,7 @@ impl Api {
             })
             .map(|slice| subset(&serde_json::from_slice(&slice.body).unwrap_or_default()))
             .collect();
+
         let found = json!({
             "apiVersion": "v1",
             "kind": "Endpoints",
@@ -70,16 +72,22 @@ impl Api {
     }
 }
 
-/// The pods: there are none.
+/// Returns the list of Pods, which is empty.
 pub(super) fn pods(accept: Accept) -> Response<Body> {
-    let list = json!({ "kind": "PodList", "apiVersion": "v1", "metadata": { "resourceVersion": "1" }, "items": [] });
+    let list = json!({
+        "kind": "PodList",
+        "apiVersion": "v1",
+        "metadata": { "resourceVersion": "1" },
+        "items": [],
+    });
     response::encode(StatusCode::OK, list.to_string().into(), accept)
 }
 
+/// Converts an EndpointSlice to a subset of Endpoints.
 fn subset(slice: &Value) -> Value {
     let (mut ready, mut others) = (Vec::new(), Vec::new());
     for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
-        // Absent counts as ready.
+        // An absent condition means ready.
         let list = if endpoint["conditions"]["ready"] == false {
             &mut others
         } else {
@@ -88,6 +96,7 @@ fn subset(slice: &Value) -> Value {
         let addresses = endpoint["addresses"].as_array().into_iter().flatten();
         list.extend(addresses.map(|address| json!({ "ip": address })));
     }
+
     let mut subset = json!({ "ports": slice["ports"] });
     for (member, addresses) in [("addresses", ready), ("notReadyAddresses", others)] {
         if !addresses.is_empty() {

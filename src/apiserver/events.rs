@@ -1,5 +1,5 @@
 //! The two views of Events: `v1` as stored, and `events.k8s.io/v1`
-//! (pkg/apis/events/v1/conversion.go); and their end.
+//! (pkg/apis/events/v1/conversion.go); and the removal of old Events.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::{
     util::time::UnixSeconds,
 };
 
-/// How long an Event is kept, as the real server's `--event-ttl`.
-const KEPT: Duration = Duration::from_secs(3600);
+/// The time for which an Event is kept: the default of a real API server's `--event-ttl`.
+const TTL: Duration = Duration::from_secs(3600);
 
-/// Between two looks for Events that are to go.
-const LOOK: Duration = Duration::from_secs(60);
+/// The time between two removals of old Events.
+const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Names of the fields in the two views: stored, shown.
+/// The names of the fields in the two views: stored, shown.
 const FIELDS: [(&str, &str); 6] = [
     ("involvedObject", "regarding"),
     ("message", "note"),
@@ -27,9 +27,10 @@ const FIELDS: [(&str, &str); 6] = [
     ("count", "deprecatedCount"),
 ];
 
+/// The names of the component in the two views.
 const COMPONENT: (&str, &str) = ("reportingComponent", "reportingController");
 
-/// The stored object as `events.k8s.io/v1`.
+/// Converts a stored object to `events.k8s.io/v1`.
 pub(crate) fn to_events_v1(event: Value) -> Value {
     let mut event = rename(event, "events.k8s.io/v1", |(stored, shown)| (stored, shown));
     if let Some(members) = event.as_object_mut() {
@@ -38,7 +39,7 @@ pub(crate) fn to_events_v1(event: Value) -> Value {
     event
 }
 
-/// An `events.k8s.io/v1` object (or patch) as it is stored.
+/// Converts an `events.k8s.io/v1` object to the stored form.
 pub(crate) fn from_events_v1(event: Value) -> Value {
     rename(event, "v1", |(stored, shown)| (shown, stored))
 }
@@ -56,6 +57,7 @@ fn rename(
             members.insert(to.to_owned(), value);
         }
     }
+
     if members.contains_key("apiVersion") {
         members.insert("apiVersion".to_owned(), version.into());
     }
@@ -63,11 +65,11 @@ fn rename(
 }
 
 impl Api {
-    /// Removes Events some time after they were last seen. Runs as long as the server does.
+    /// Removes Events that were last seen longer than [`TTL`] ago. Runs as long as the server does.
     pub(crate) async fn expire_events(&self) {
         loop {
-            self.remove_events_before(UnixSeconds::now() - KEPT).await;
-            tokio::time::sleep(LOOK).await;
+            self.remove_events_before(UnixSeconds::now() - TTL).await;
+            tokio::time::sleep(INTERVAL).await;
         }
     }
 
@@ -84,13 +86,13 @@ impl Api {
                 op: Op::Delete { expected },
             };
             if let Err(error) = self.propose.propose(proposal).await {
-                tracing::debug!(event = %event.key, %error, "an old Event is still there");
+                tracing::debug!(event = %event.key, %error, "cannot remove an old Event");
             }
         }
     }
 }
 
-/// When the Event was last seen or made.
+/// Returns the time at which the Event was last seen or created.
 fn last_seen(event: &Value) -> Option<UnixSeconds> {
     let times = [
         "/metadata/creationTimestamp",

@@ -1,4 +1,4 @@
-//! The listener: TLS, authentication, bounds; what comes after is [`Api`].
+//! The listener: TLS, authentication and limits. It passes requests to [`Api`].
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,25 +24,25 @@ use crate::{
     util::drain::Drain,
 };
 
-/// Bytes of a request body, as with etcd.
+/// The size limit of a request body in bytes, the same as etcd's.
 const MAX_BODY: usize = 3 << 19;
 
-/// For the TLS handshake, a request's header, and its body, each.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The time limit of a TLS handshake, of a request body, and of an HTTP/2 ping, each.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Where and how much.
+/// The address and the limits of the server.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Address to listen on; port 0 takes any.
+    /// The address to listen on; port 0 selects a free port.
     pub listen: SocketAddr,
-    /// Connections at a time; more wait to be accepted.
+    /// The limit of connections; others wait to be accepted.
     pub max_connections: usize,
-    /// Running watches at a time; more are answered with 429.
+    /// The limit of running watches; the response to another one is 429.
     pub max_watches: usize,
 }
 
 impl Settings {
-    /// The bounds for a small device.
+    /// Returns the limits for a small device.
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
@@ -52,10 +52,10 @@ impl Settings {
     }
 }
 
-/// Who may come in, beside those with a client certificate that the TLS configuration accepts.
+/// The credentials that are accepted beside client certificates, which TLS checks.
 #[derive(Clone, Default)]
 pub struct Auth {
-    /// SHA-256 of the bearer tokens.
+    /// The SHA-256 hashes of the bearer tokens.
     tokens: Vec<[u8; 32]>,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Debug for Auth {
 }
 
 impl Auth {
-    /// These bearer tokens, none of them empty.
+    /// Accepts these bearer tokens, except empty ones.
     pub fn tokens<'t>(tokens: impl IntoIterator<Item = &'t str>) -> Self {
         Self {
             tokens: tokens
@@ -79,7 +79,7 @@ impl Auth {
         }
     }
 
-    /// Whether the request may come in.
+    /// Returns true if the request has a client certificate or an accepted token.
     fn admits(&self, certified: bool, head: &Parts) -> bool {
         let header = head
             .headers
@@ -88,7 +88,7 @@ impl Auth {
         let token = header
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        // Hashes are compared, so the time it takes says nothing about the token.
+        // Hashes are compared, so the duration reveals nothing about the tokens.
         certified || token.is_some_and(|(_scheme, token)| self.tokens.contains(&hash(token.trim())))
     }
 }
@@ -99,7 +99,7 @@ fn hash(token: &str) -> [u8; 32] {
     out
 }
 
-/// Why the API cannot be served.
+/// An error that prevents the server from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be listened on.
@@ -107,7 +107,7 @@ pub enum ServeError {
     Listen {
         /// The address.
         listen: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
 }
@@ -115,16 +115,16 @@ pub enum ServeError {
 /// A running server.
 #[derive(Debug)]
 pub struct Running {
-    /// The address that it listens on.
+    /// The address that the server listens on.
     pub addr: SocketAddr,
-    /// Ends after the drain, when the last connection is closed.
+    /// The task of the server. It ends after the drain, when the last connection is closed.
     pub join: JoinHandle<()>,
 }
 
-/// Serves the API until the drain, on the runtime that this is called on.
+/// Starts a server that serves the API until the drain, on the current runtime.
 ///
-/// `tls` decides which client certificates are good (it must allow clients to have none, for
-/// tokens).
+/// `tls` verifies client certificates. It must allow clients without one, which authenticate with a
+/// token.
 pub async fn serve(
     settings: Settings,
     propose: Arc<dyn Propose>,
@@ -137,6 +137,7 @@ pub async fn serve(
     let failed = |source| ServeError::Listen { listen, source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;
+
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let watches = Arc::new(Semaphore::new(settings.max_watches));
     let api = Arc::new(Api {
@@ -145,6 +146,7 @@ pub async fn serve(
         watches,
         drain: drain.clone(),
     });
+
     let acceptor = Arc::new(Acceptor {
         api,
         auth,
@@ -155,6 +157,7 @@ pub async fn serve(
     Ok(Running { addr, join })
 }
 
+/// Accepts connections and authenticates their requests.
 struct Acceptor {
     api: Arc<Api>,
     auth: Auth,
@@ -162,18 +165,18 @@ struct Acceptor {
     drain: Drain,
 }
 
+/// Accepts connections until the drain, then waits for the open ones as long as it allows.
 async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections: usize) {
-    let room = Arc::new(Semaphore::new(max_connections));
+    let permits = Arc::new(Semaphore::new(max_connections));
     let mut drain = acceptor.drain.clone();
-    let keeper = acceptor.api.clone();
-    let keeper =
-        tokio::spawn(
-            async move { tokio::join!(keeper.finish_namespaces(), keeper.expire_events()) },
-        );
+    let api = acceptor.api.clone();
+    let cleanup =
+        tokio::spawn(async move { tokio::join!(api.finish_namespaces(), api.expire_events()) });
+
     let grace = loop {
         let permit = tokio::select! {
             grace = drain.draining() => break grace,
-            permit = room.clone().acquire_owned() => permit,
+            permit = permits.clone().acquire_owned() => permit,
         };
         let stream = tokio::select! {
             grace = drain.draining() => break grace,
@@ -189,36 +192,44 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections:
                 });
             }
             Err(error) => {
-                // Out of descriptors, most likely: others may give some back.
-                tracing::warn!(%error, "the API cannot accept a connection");
+                // Most likely the process is out of descriptors: wait until some are closed.
+                tracing::warn!(%error, "cannot accept a connection to the API");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     };
+
     drop(listener);
-    keeper.abort();
+    cleanup.abort();
+    // All permits are free once the last connection is closed.
     let all = u32::try_from(max_connections).unwrap_or(u32::MAX);
-    let _some_are_cut_off = tokio::time::timeout(grace, room.acquire_many(all)).await;
+    let _some_are_cut_off = tokio::time::timeout(grace, permits.acquire_many(all)).await;
 }
 
 impl Acceptor {
+    /// Serves one connection.
     async fn connection(self: Arc<Self>, stream: TcpStream) {
         let _delay_only = stream.set_nodelay(true);
-        let stream = match tokio::time::timeout(PATIENCE, self.tls.accept(stream)).await {
+        let stream = match tokio::time::timeout(TIMEOUT, self.tls.accept(stream)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%error, "TLS with a client of the API failed"),
+            Ok(Err(error)) => {
+                return tracing::debug!(%error, "TLS handshake with a client of the API failed");
+            }
             Err(_too_slow) => return,
         };
+
         let session = stream.get_ref().1;
         let certified = session
             .peer_certificates()
             .is_some_and(|chain| !chain.is_empty());
         let http2 = session.alpn_protocol() == Some(b"h2");
+
         let acceptor = self.clone();
         let service = service_fn(move |request| {
             let acceptor = acceptor.clone();
             async move { Ok::<_, std::convert::Infallible>(acceptor.request(certified, request).await) }
         });
+
         let (io, mut drain) = (TokioIo::new(stream), self.drain.clone());
         if http2 {
             let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -226,9 +237,10 @@ impl Acceptor {
                 .max_concurrent_streams(128)
                 .max_header_list_size(64 << 10)
                 .keep_alive_interval(Duration::from_secs(30))
-                .keep_alive_timeout(PATIENCE)
+                .keep_alive_timeout(TIMEOUT)
                 .serve_connection(io, service);
             tokio::pin!(connection);
+
             tokio::select! {
                 _ended = connection.as_mut() => {}
                 grace = drain.draining() => {
@@ -253,19 +265,21 @@ impl Acceptor {
         }
     }
 
+    /// Authenticates a request, reads its body and handles it.
     async fn request(&self, certified: bool, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
         if !self.auth.admits(certified, &head) {
             return response::error(&ApiError::unauthorized());
         }
-        match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
+
+        match tokio::time::timeout(TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
             Ok(Ok(body)) => self.api.handle(&head, body.to_bytes()).await,
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 response::error(&ApiError::body_too_large(MAX_BODY))
             }
-            Ok(Err(_)) | Err(_) => response::error(&ApiError::bad_request(
-                "the request's body did not come whole",
-            )),
+            Ok(Err(_)) | Err(_) => {
+                response::error(&ApiError::bad_request("the request's body is incomplete"))
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! watch: the history of a kind as a stream of JSON lines.
+//! The verb watch: the history of a kind as a stream of JSON lines.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,18 +17,20 @@ use super::{
 };
 use crate::objects::{Change, Expired, RawObject, Revision, View, Watcher};
 
-/// Between two bookmarks.
+/// The time between two bookmarks.
 const BOOKMARK: Duration = Duration::from_secs(60);
 
-/// A watch without `timeoutSeconds` ends after this long; clients begin a new one.
+/// The duration of a watch without `timeoutSeconds`. Clients begin a new one.
 const TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Lines that wait for a slow client. What comes after that waits in the history, and is lost there
-/// if need be.
+/// The number of lines that wait for a slow client. Later changes wait in the history, which drops
+/// the oldest when it is full.
 const BUFFER: usize = 64;
 
+/// The annotation of the bookmark that marks the end of the initial objects.
 const INITIAL_END: &str = "k8s.io/initial-events-end";
 
+/// A running watch.
 struct Stream {
     view: Arc<dyn View>,
     resource: &'static Resource,
@@ -36,19 +38,20 @@ struct Stream {
     selector: Selector,
     accept: Accept,
     bookmarks: bool,
-    /// The objects that are there at the beginning, as `ADDED`.
+    /// The objects that exist at the beginning, which are sent as `ADDED`.
     initial: Vec<Arc<RawObject>>,
-    /// Whether a bookmark marks the end of those.
+    /// True if a bookmark marks the end of the initial objects.
     marked: bool,
     watcher: Box<dyn Watcher>,
+    /// The revision of the last change.
     at: Revision,
-    /// Whether the columns of a Table were named.
+    /// True once a Table has named its columns.
     defined: bool,
     lines: mpsc::Sender<Bytes>,
 }
 
-/// The client is gone.
-struct Gone;
+/// The client has closed the connection, or the watch has ended.
+struct Closed;
 
 impl Api {
     /// Begins a watch. `name` narrows it to one object.
@@ -66,12 +69,14 @@ impl Api {
         }
         let selector = Selector::parse(resource, query.text("labelSelector"), &fields)?;
         let from = start(query)?;
+
         let permit = self
             .watches
             .clone()
             .try_acquire_owned()
             .map_err(|_full| ApiError::too_many("watches"))?;
         let send_initial = query.flag("sendInitialEvents");
+
         let (at, initial, watcher) = match from {
             Some(from) if !send_initial => {
                 let Ok(watcher) = self.view.watch(resource.kind, from) else {
@@ -81,12 +86,13 @@ impl Api {
             }
             Some(_) | None => loop {
                 let snapshot = self.view.list(resource.kind, target.namespace.as_deref());
-                // The history may just have moved on past a snapshot that is this old.
+                // Retry if the history has dropped the revision of the snapshot since.
                 if let Ok(watcher) = self.view.watch(resource.kind, snapshot.revision) {
                     break (snapshot.revision, snapshot.items, watcher);
                 }
             },
         };
+
         let (lines, body) = mpsc::channel(BUFFER);
         let stream = Stream {
             view: self.view.clone(),
@@ -105,6 +111,7 @@ impl Api {
             defined: false,
             lines,
         };
+
         let timeout = query
             .number("timeoutSeconds")
             .map_or(TIMEOUT, |s| Duration::from_secs(s.clamp(1, 86_400)));
@@ -118,6 +125,7 @@ impl Api {
                 _grace = drain.draining() => {}
             }
         });
+
         let mut response = response::json(StatusCode::OK, Bytes::new());
         *response.body_mut() = Body::Stream(body);
         Ok(response)
@@ -125,20 +133,23 @@ impl Api {
 }
 
 impl Stream {
-    async fn run(mut self) -> Result<(), Gone> {
+    /// Sends the initial objects, then every change and bookmark until the watch ends.
+    async fn run(mut self) -> Result<(), Closed> {
         for object in std::mem::take(&mut self.initial) {
             if self.selector.matches(&object) {
                 self.event("ADDED", &object.body).await?;
             }
         }
+
         if self.marked && self.bookmarks {
             self.bookmark(true).await?;
         }
+
         let mut next_bookmark = Instant::now() + BOOKMARK;
         let lines = self.lines.clone();
         loop {
             tokio::select! {
-                () = lines.closed() => return Err(Gone),
+                () = lines.closed() => return Err(Closed),
                 change = self.watcher.next() => {
                     let Ok(change) = change else { return self.send(expired_line(self.at)).await };
                     self.change(change).await?;
@@ -152,8 +163,8 @@ impl Stream {
         }
     }
 
-    /// Sends everything that has happened up to now, so that the newest revision can be promised.
-    async fn catch_up(&mut self) -> Result<(), Gone> {
+    /// Sends every change up to now, so that a bookmark may name the newest revision.
+    async fn catch_up(&mut self) -> Result<(), Closed> {
         let newest = self.view.revision();
         loop {
             let ready = tokio::select! {
@@ -165,7 +176,7 @@ impl Stream {
                 Some(Ok(change)) => self.change(change).await?,
                 Some(Err(Expired)) => {
                     self.send(expired_line(self.at)).await?;
-                    return Err(Gone);
+                    return Err(Closed);
                 }
                 None => break,
             }
@@ -174,7 +185,8 @@ impl Stream {
         Ok(())
     }
 
-    async fn change(&mut self, change: Change) -> Result<(), Gone> {
+    /// Sends a change if it affects the selection.
+    async fn change(&mut self, change: Change) -> Result<(), Closed> {
         self.at = change.revision;
         let shown = |object: &RawObject| {
             self.namespace
@@ -182,13 +194,15 @@ impl Stream {
                 .is_none_or(|namespace| *namespace == *object.key.namespace)
                 && self.selector.matches(object)
         };
+
         let now = !change.deleted && shown(&change.object);
         let before = change.previous.as_deref().is_some_and(shown);
+
         match (before, now) {
             (false, true) => self.event("ADDED", &change.object.body).await,
             (true, true) => self.event("MODIFIED", &change.object.body).await,
-            // What left the selection is shown as it last was in it, at the revision that took it
-            // away.
+            // An object that left the selection is shown in its last selected state, with the
+            // revision of the change.
             (true, false) if !change.deleted => {
                 let previous = change
                     .previous
@@ -203,13 +217,13 @@ impl Stream {
         }
     }
 
-    async fn event(&mut self, kind: &str, stored: &Bytes) -> Result<(), Gone> {
+    async fn event(&mut self, kind: &str, stored: &Bytes) -> Result<(), Closed> {
         let object = response::one(self.resource, stored, self.accept, !self.defined);
         self.defined = true;
         self.send(line(kind, &object)).await
     }
 
-    async fn bookmark(&self, initial_end: bool) -> Result<(), Gone> {
+    async fn bookmark(&self, initial_end: bool) -> Result<(), Closed> {
         let mut metadata = json!({ "resourceVersion": self.at.0.to_string() });
         let object = match self.accept.shape {
             Shape::Table(version) => response::table(self.resource, version, [], metadata, false),
@@ -227,16 +241,17 @@ impl Stream {
                 json!({ "kind": kind, "apiVersion": version, "metadata": metadata })
             }
         };
+
         self.send(line("BOOKMARK", object.to_string().as_bytes()))
             .await
     }
 
-    async fn send(&self, line: Bytes) -> Result<(), Gone> {
-        self.lines.send(line).await.map_err(|_closed| Gone)
+    async fn send(&self, line: Bytes) -> Result<(), Closed> {
+        self.lines.send(line).await.map_err(|_closed| Closed)
     }
 }
 
-/// Where the watch starts: `None` with everything there is.
+/// Returns the revision to start from; `None` starts with the objects that exist.
 fn start(query: &Query) -> Result<Option<Revision>, ApiError> {
     let (version, matching) = (
         query.text("resourceVersion"),
@@ -245,17 +260,21 @@ fn start(query: &Query) -> Result<Option<Revision>, ApiError> {
     let option = |field, message: &str| {
         ApiError::invalid_options("ListOptions", field, "FieldValueForbidden", message)
     };
+
     match (query.text("sendInitialEvents").is_empty(), matching) {
         (true, "") | (false, "NotOlderThan") => {}
         (true, _) => {
-            let message = "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            let message = "Forbidden: resourceVersionMatch is forbidden for watch \
+                           unless sendInitialEvents is provided";
             return Err(option("resourceVersionMatch", message));
         }
         (false, _) => {
-            let message = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            let message = "Forbidden: sendInitialEvents requires setting \
+                           resourceVersionMatch to NotOlderThan";
             return Err(option("resourceVersionMatch", message));
         }
     }
+
     match version {
         "" | "0" => Ok(None),
         _ => match version.parse() {
@@ -267,6 +286,7 @@ fn start(query: &Query) -> Result<Option<Revision>, ApiError> {
     }
 }
 
+/// Returns the line of an event.
 fn line(kind: &str, object: &[u8]) -> Bytes {
     let mut line = BytesMut::with_capacity(object.len() + 40);
     line.put_slice(b"{\"type\":\"");
@@ -282,7 +302,8 @@ fn expired_line(from: Revision) -> Bytes {
     line("ERROR", error.to_value().to_string().as_bytes())
 }
 
-/// A watch from a place that is no longer kept: 200, and the one event says so.
+/// Returns the response to a watch from a revision that the history no longer has: 200 with one
+/// error event.
 fn expired(from: Revision) -> Response<Body> {
     response::json(StatusCode::OK, expired_line(from))
 }
