@@ -1,6 +1,5 @@
-//! Who the API server is and who may talk to it: a CA of its own, a server certificate, the
-//! administrator's client certificate and token, made once and kept by the caller; and the
-//! kubeconfig that holds them.
+//! The identity of the API server and of its administrator: a CA, a server certificate, a client
+//! certificate and a token, which are generated once and stored by the caller; and the kubeconfig.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -20,16 +19,16 @@ use crate::{
 /// The name of the administrator in its client certificate, and the group that may do everything.
 const ADMIN: (&str, &str) = ("gatelet-admin", "system:masters");
 
-/// Why there is no identity.
+/// An identity that cannot be loaded, generated or used.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// What was kept cannot be read.
+    /// The stored identity cannot be parsed.
     #[error("the identity of the API server cannot be read: {0}")]
     Damaged(#[from] serde_json::Error),
-    /// A certificate cannot be made.
+    /// A certificate cannot be issued.
     #[error("cannot make a certificate for the API server: {0}")]
     Issue(#[from] tls::LocalCaError),
-    /// A certificate or key is not good.
+    /// TLS does not accept a certificate or key.
     #[error("the identity of the API server is not usable: {0}")]
     Tls(String),
 }
@@ -39,7 +38,7 @@ pub enum IdentityError {
 pub struct Identity {
     ca: String,
     ca_key: String,
-    /// What the server certificate is for, sorted.
+    /// The addresses in the server certificate, sorted.
     addresses: Vec<IpAddr>,
     server: String,
     server_key: String,
@@ -57,35 +56,41 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// The identity that was kept, or a new one; the flag says whether it has to be kept again, as
-    /// it is now ([`Identity::to_bytes`]). `addresses` are those of the node: when there are others
-    /// than at the last start, the server certificate is made again by the same CA, so that every
-    /// kubeconfig stays good.
-    pub fn load(kept: Option<&[u8]>, addresses: &[IpAddr]) -> Result<(Self, bool), IdentityError> {
-        let mut wanted: Vec<IpAddr> = addresses.to_vec();
-        wanted.extend([
+    /// Loads the stored identity, or generates one. Returns true beside it if the caller must store
+    /// it ([`Identity::to_bytes`]).
+    ///
+    /// `addresses` are those of the node. When they differ from the last start's, the same CA issues
+    /// another server certificate, so that every kubeconfig stays valid.
+    pub fn load(
+        stored: Option<&[u8]>,
+        addresses: &[IpAddr],
+    ) -> Result<(Self, bool), IdentityError> {
+        let mut addresses: Vec<IpAddr> = addresses.to_vec();
+        addresses.extend([
             IpAddr::from([127, 0, 0, 1]),
             IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
         ]);
-        wanted.sort_unstable();
-        wanted.dedup();
-        let Some(kept) = kept else {
-            return Ok((Self::generate(wanted)?, true));
+        addresses.sort_unstable();
+        addresses.dedup();
+
+        let Some(stored) = stored else {
+            return Ok((Self::generate(addresses)?, true));
         };
-        let mut identity: Self = serde_json::from_slice(kept)?;
-        if identity.addresses == wanted {
+        let mut identity: Self = serde_json::from_slice(stored)?;
+        if identity.addresses == addresses {
             return Ok((identity, false));
         }
+
         let ca = LocalCa::from_pem(&identity.ca, &identity.ca_key)?;
-        let issued = server(&ca, &wanted)?;
+        let issued = issue_server(&ca, &addresses)?;
         (identity.server, identity.server_key) = (issued.chain_pem, issued.key_pem);
-        identity.addresses = wanted;
+        identity.addresses = addresses;
         Ok((identity, true))
     }
 
     fn generate(addresses: Vec<IpAddr>) -> Result<Self, IdentityError> {
         let ca = LocalCa::generate("gatelet API")?;
-        let server = server(&ca, &addresses)?;
+        let server = issue_server(&ca, &addresses)?;
         let client = ca.issue_client(ADMIN.0, ADMIN.1)?;
         let token = hex::encode(&stamp::random::<32>());
         Ok(Self {
@@ -100,35 +105,39 @@ impl Identity {
         })
     }
 
-    /// What is to be kept, where only the process can read it: it holds keys.
+    /// Returns the bytes to store. They contain keys: only the process may read them.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("strings and addresses are JSON")
     }
 
-    /// The CA's certificate, as PEM.
+    /// Returns the CA's certificate as PEM.
     pub fn ca_pem(&self) -> &str {
         &self.ca
     }
 
-    /// The administrator's bearer token.
+    /// Returns the administrator's bearer token.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// The server's TLS: its certificate, and clients with one of the same CA, or with none.
+    /// Returns the TLS configuration of the server, which accepts clients with a certificate of the
+    /// same CA or without one.
     pub fn server_config(&self) -> Result<ServerConfig, IdentityError> {
         let failed = |error: &dyn fmt::Display| IdentityError::Tls(error.to_string());
         let certificate =
             |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| failed(&e));
+
         let mut roots = RootCertStore::empty();
         roots
             .add(certificate(&self.ca)?)
             .map_err(|error| failed(&error))?;
+
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider())
                 .allow_unauthenticated()
                 .build()
                 .map_err(|error| failed(&error))?;
+
         let key = PrivateKeyDer::from_pem_slice(self.server_key.as_bytes())
             .map_err(|error| failed(&error))?;
         ServerConfig::builder_with_provider(tls::provider())
@@ -139,7 +148,8 @@ impl Identity {
             .map_err(|error| failed(&error))
     }
 
-    /// The administrator's kubeconfig for the server at this URL. It holds a key: mode 0600.
+    /// Returns the administrator's kubeconfig for the server at this URL. It contains a key: write
+    /// it with mode 0600.
     pub fn kubeconfig(&self, server_url: &str) -> String {
         kubeconfig(
             server_url,
@@ -151,8 +161,8 @@ impl Identity {
     }
 }
 
-/// A kubeconfig with a client certificate and a bearer token: for clients that can do only one of
-/// the two.
+/// Returns a kubeconfig with a client certificate and a bearer token, for clients that support only
+/// one of the two.
 pub fn kubeconfig(
     server_url: &str,
     ca_pem: &str,
@@ -189,7 +199,7 @@ current-context: gatelet
     )
 }
 
-fn server(ca: &LocalCa, addresses: &[IpAddr]) -> Result<tls::Issued, IdentityError> {
+fn issue_server(ca: &LocalCa, addresses: &[IpAddr]) -> Result<tls::Issued, IdentityError> {
     Ok(ca.issue_server(
         &[
             "localhost",

@@ -1,5 +1,5 @@
-//! Patches applied to one object: strategic merge (driven by the schema table), JSON merge (RFC
-//! 7386), JSON patch (RFC 6902).
+//! Applies patches to one object: strategic merge (by the schema table), JSON merge (RFC 7386), JSON
+//! patch (RFC 6902).
 
 #[cfg(test)]
 mod tests;
@@ -12,10 +12,10 @@ use super::schema::{
 };
 use crate::objects::Kind;
 
-/// Why a patch cannot be applied.
+/// A patch that cannot be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PatchError {
-    /// The patch is not understood: 400.
+    /// The patch is malformed: 400.
     #[error("{0}")]
     Malformed(String),
     /// An operation of a JSON patch failed: 422.
@@ -23,6 +23,7 @@ pub(crate) enum PatchError {
     Failed(String),
 }
 
+// The directives of a strategic merge patch: members of the patch, or prefixes of their names.
 const DIRECTIVE: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
 const ORDER: &str = "$setElementOrder/";
@@ -40,7 +41,7 @@ pub(crate) fn merge_patch(target: &mut Value, patch: &Value) -> Result<(), Patch
     Ok(())
 }
 
-/// Applies a JSON patch, whole or not at all.
+/// Applies a JSON patch. After an error the target is unchanged.
 pub(crate) fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     if let Some(found) = Some(schema::found_as(patch)).filter(|found| *found != "array") {
         let why =
@@ -49,11 +50,13 @@ pub(crate) fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchE
             "error decoding patch: {why}"
         )));
     }
+
     let patch: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
+
     let mut result = target.clone();
     for operation in patch.0 {
-        // The real server lets a test for null succeed where there is nothing.
+        // On a real API server a test for null succeeds if the member is absent.
         if let json_patch::PatchOperation::Test(test) = &operation
             && test.value.is_null()
             && result.pointer(test.path.as_str()).is_none()
@@ -76,6 +79,7 @@ pub(crate) fn strategic(kind: Kind, target: &mut Value, patch: &Value) -> Result
     merge_object(table::message(kind.name()), target, patch)
 }
 
+/// Returns Go's error for a patch that is no object.
 fn not_an_object(patch: &Value) -> String {
     format!(
         "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
@@ -87,6 +91,7 @@ fn malformed(why: impl Into<String>) -> PatchError {
     PatchError::Malformed(why.into())
 }
 
+/// Merges a patch into an object. Without `fields` the type is unknown, and lists are replaced.
 fn merge_object(
     fields: Option<&'static Message>,
     target: &mut Value,
@@ -108,18 +113,35 @@ fn merge_object(
         Some("merge") | None => {}
         Some(other) => return Err(malformed(format!("unknown patch type: {other}"))),
     }
+
     if !target.is_object() {
         *target = Value::Object(Map::new());
     }
     let Some(members) = target.as_object_mut() else {
         return Ok(());
     };
+
+    remove_members(members, patch)?;
+    for (name, value) in patch.iter().filter(|(name, _)| !name.starts_with('$')) {
+        let field = fields.and_then(|fields| fields.get(name.as_str()));
+        merge_member(field, members, patch, name, value)?;
+    }
+    order_lists(fields, members, patch)
+}
+
+/// Removes the members that `$retainKeys` does not name, and the items that
+/// `$deleteFromPrimitiveList` names.
+fn remove_members(
+    members: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+) -> Result<(), PatchError> {
     if let Some(retained) = patch.get(RETAIN) {
         let retained = retained
             .as_array()
             .ok_or_else(|| malformed("$retainKeys must be a list"))?;
         members.retain(|name, _value| retained.iter().any(|kept| kept == name));
     }
+
     for (name, value) in patch {
         if let Some(list) = name.strip_prefix(REMOVE) {
             let gone = value
@@ -130,44 +152,51 @@ fn merge_object(
             }
         }
     }
-    for (name, value) in patch {
-        if name.starts_with('$') {
-            continue;
+    Ok(())
+}
+
+/// Merges one member of a patch; `patch` is the whole one, which may name the order of a list.
+fn merge_member(
+    field: Option<&'static Field>,
+    members: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+    name: &str,
+    value: &Value,
+) -> Result<(), PatchError> {
+    match value {
+        Value::Null => {
+            members.remove(name);
         }
-        let field = fields.and_then(|fields| fields.get(name.as_str()));
-        match value {
-            Value::Null => {
-                members.remove(name);
+        Value::Object(inner) => {
+            let fields = match field.map(|field| &field.of) {
+                Some(Type::Ref(name)) => table::message(name),
+                _ => None,
+            };
+            merge_object(fields, members.entry(name).or_insert(Value::Null), inner)?;
+        }
+        Value::Array(items) if field.is_some_and(merges) => {
+            let order = patch
+                .get(&format!("{ORDER}{name}"))
+                .and_then(Value::as_array)
+                .unwrap_or(items);
+            if let Some(field) = field {
+                let target = members.entry(name).or_insert(Value::Null);
+                merge_list(field, target, items, order)?;
             }
-            Value::Object(patch) => {
-                let inner = match field.map(|field| &field.of) {
-                    Some(Type::Ref(name)) => table::message(name),
-                    _ => None,
-                };
-                merge_object(inner, members.entry(name).or_insert(Value::Null), patch)?;
-            }
-            Value::Array(items) => match field.filter(|field| merges(field)) {
-                Some(field) => {
-                    let order = patch
-                        .get(&format!("{ORDER}{name}"))
-                        .and_then(Value::as_array)
-                        .unwrap_or(items);
-                    merge_list(
-                        field,
-                        members.entry(name).or_insert(Value::Null),
-                        items,
-                        order,
-                    )?;
-                }
-                None => {
-                    members.insert(name.clone(), value.clone());
-                }
-            },
-            other => {
-                members.insert(name.clone(), other.clone());
-            }
+        }
+        other => {
+            members.insert(name.to_owned(), other.clone());
         }
     }
+    Ok(())
+}
+
+/// Puts the lists that the patch orders but does not change into that order.
+fn order_lists(
+    fields: Option<&'static Message>,
+    members: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+) -> Result<(), PatchError> {
     for (name, order) in patch {
         let Some(list) = name.strip_prefix(ORDER) else {
             continue;
@@ -175,6 +204,7 @@ fn merge_object(
         let order = order
             .as_array()
             .ok_or_else(|| malformed(format!("{name} must be a list")))?;
+
         let field = fields.and_then(|fields| fields.get(list));
         if patch.get(list).is_some_and(Value::is_array) && field.is_some_and(merges) {
             continue;
@@ -192,6 +222,7 @@ fn merge_object(
     Ok(())
 }
 
+/// Returns true if a patch merges the items of this list, and false if it replaces the list.
 fn merges(field: &Field) -> bool {
     field
         .strategy
@@ -199,7 +230,7 @@ fn merges(field: &Field) -> bool {
         .any(|strategy| strategy == "merge")
 }
 
-/// Merges the items of a patch into a list, and puts them into this order.
+/// Merges the items of a patch into a list, and puts the list into this order.
 fn merge_list(
     field: &Field,
     target: &mut Value,
@@ -216,6 +247,7 @@ fn merge_list(
     let Some(items) = target.as_array_mut() else {
         return Ok(());
     };
+
     let live = items.clone();
     let Some(key) = field.merge_key.as_deref() else {
         for item in patch {
@@ -226,6 +258,7 @@ fn merge_list(
         arrange(items, order, &live, None);
         return Ok(());
     };
+
     let inner = match &field.of {
         Type::List(of) => match &**of {
             Type::Ref(name) => table::message(name),
@@ -233,22 +266,27 @@ fn merge_list(
         },
         _ => None,
     };
+
     for item in patch {
         let Some(members) = item.as_object() else {
             return Err(malformed("a list of objects has other items"));
         };
+
         let directive = members.get(DIRECTIVE).and_then(Value::as_str);
         if directive == Some("replace") {
             continue;
         }
-        let Some(wanted) = members.get(key) else {
+        let Some(identity) = members.get(key) else {
             return Err(malformed(format!(
                 "map: {item} does not contain declared merge key: {key}"
             )));
         };
-        let found = items.iter().position(|item| item.get(key) == Some(wanted));
+
+        let found = items
+            .iter()
+            .position(|item| item.get(key) == Some(identity));
         match (found, directive) {
-            (_, Some("delete")) => items.retain(|item| item.get(key) != Some(wanted)),
+            (_, Some("delete")) => items.retain(|item| item.get(key) != Some(identity)),
             (Some(at), _) => merge_object(inner, &mut items[at], members)?,
             (None, _) => {
                 let mut new = Value::Null;
@@ -261,9 +299,9 @@ fn merge_list(
     Ok(())
 }
 
-/// Puts items into the order that the patch wants (`normalizeElementOrder`). Those that it does not
-/// name keep their order in the live list, and each goes before the first named one that stands
-/// behind it there.
+/// Puts items into the order of the patch (`normalizeElementOrder`). Items that it does not name
+/// keep their order in the live list, and each is placed before the first named one that follows it
+/// there.
 fn arrange(items: &mut Vec<Value>, order: &[Value], live: &[Value], key: Option<&str>) {
     let identity = |item: &Value| match key {
         Some(key) => item.get(key).cloned().unwrap_or(Value::Null),
@@ -273,11 +311,13 @@ fn arrange(items: &mut Vec<Value>, order: &[Value], live: &[Value], key: Option<
     let (order, live) = (ranks(order), ranks(live));
     let rank =
         |list: &[Value], item: &Value| list.iter().position(|known| *known == identity(item));
+
     let (mut named, mut others): (Vec<Value>, Vec<Value>) = std::mem::take(items)
         .into_iter()
         .partition(|item| rank(&order, item).is_some());
     named.sort_by_key(|item| rank(&order, item));
     others.sort_by_key(|item| rank(&live, item));
+
     let mut others = others.into_iter().peekable();
     for item in named {
         let place = rank(&live, &item);

@@ -1,5 +1,5 @@
-//! The trimmed OpenAPI v3 documents: what kubectl's checks and `explain` need. `data/generate`
-//! makes them.
+//! The OpenAPI v3 documents, reduced to the parts that kubectl's checks and `explain` use.
+//! `data/generate` generates them.
 
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -24,18 +24,19 @@ const DOCUMENTS: [(&str, &[u8]); 4] = [
     ),
 ];
 
-/// `/openapi/v3`: which documents there are.
+/// Returns the list of the documents: `/openapi/v3`.
 pub(crate) fn index() -> Bytes {
     Bytes::from_static(INDEX.as_bytes())
 }
 
-/// One document, compressed with gzip, and its entity tag. `path` is as in the index: `api/v1`.
+/// Returns a document, compressed with gzip, and its entity tag. `path` is that of the index:
+/// `api/v1`.
 pub(crate) fn document(path: &str) -> Option<(&'static [u8], &'static str)> {
     let (known, bytes) = DOCUMENTS.iter().find(|(known, _bytes)| *known == path)?;
     Some((bytes, tags().get(*known).map_or("", |tag| tag.as_str())))
 }
 
-/// The quoted tags by path, from the index: clients compare them as they are there.
+/// Returns the entity tags by path: the hashes of the index, which clients compare, in quotes.
 fn tags() -> &'static HashMap<String, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -47,6 +48,7 @@ fn tags() -> &'static HashMap<String, String> {
     struct Index {
         paths: HashMap<String, Entry>,
     }
+
     static TAGS: OnceLock<HashMap<String, String>> = OnceLock::new();
     TAGS.get_or_init(|| {
         let index: Index =

@@ -1,18 +1,18 @@
-//! Request bodies in protobuf, which kubectl from 1.32 on sends for `create secret` and the like: a
-//! decoder to JSON, driven by the schema table.
+//! Decodes request bodies in protobuf to JSON, by the schema table. kubectl from 1.32 on sends them
+//! for `create secret` and others.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
 use super::schema::table::{self, Message, Type};
 
-/// What every body begins with.
+/// The first bytes of every body.
 const MAGIC: &[u8] = b"k8s\0";
 
-/// Nested messages; the kinds have fewer.
+/// The limit of nested messages; the kinds have fewer.
 const MAX_DEPTH: usize = 32;
 
-/// The bytes are not what they should be.
+/// A body that cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProtobufError {
     #[error(
@@ -27,16 +27,16 @@ pub(crate) enum ProtobufError {
 
 use ProtobufError::Damaged;
 
-/// One field as it is on the wire.
+/// The value of a field on the wire.
 enum Wire<'b> {
     Number(u64),
     Bytes(&'b [u8]),
-    /// A width that no field of ours has.
+    /// A value of a fixed width, which no field of the table has.
     Other,
 }
 
-/// Decodes `k8s\0` + `runtime.Unknown { typeMeta { apiVersion, kind }, raw }`; `expected` is the
-/// kind of one that says none.
+/// Decodes `k8s\0` + `runtime.Unknown { typeMeta { apiVersion, kind }, raw }`. `expected` is the
+/// kind of a message that names none.
 pub(crate) fn decode(body: &[u8], expected: &str) -> Result<Value, ProtobufError> {
     let envelope = body.strip_prefix(MAGIC).ok_or(ProtobufError::Prefix)?;
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
@@ -55,6 +55,7 @@ pub(crate) fn decode(body: &[u8], expected: &str) -> Result<Value, ProtobufError
         }
         Ok(())
     })?;
+
     let name = match (&*api_version, &*kind) {
         ("events.k8s.io/v1", "Event") => "events.Event",
         (_, "") => expected,
@@ -66,6 +67,7 @@ pub(crate) fn decode(body: &[u8], expected: &str) -> Result<Value, ProtobufError
             version: api_version,
         });
     };
+
     let mut object = message(fields, raw, 0)?;
     for (member, text) in [("apiVersion", api_version), ("kind", kind)] {
         if !text.is_empty() {
@@ -75,6 +77,7 @@ pub(crate) fn decode(body: &[u8], expected: &str) -> Result<Value, ProtobufError
     Ok(Value::Object(object))
 }
 
+/// Decodes a message with these fields; `depth` is the number of messages around it.
 fn message(
     fields: &Message,
     bytes: &[u8],
@@ -83,6 +86,7 @@ fn message(
     if depth > MAX_DEPTH {
         return Err(Damaged);
     }
+
     let mut object = Map::new();
     each(bytes, |number, wire| {
         let inlined = fields
@@ -98,6 +102,7 @@ fn message(
     Ok(object)
 }
 
+/// Adds a field to an object; `number` is its path of field numbers. Unknown fields are skipped.
 fn put(
     fields: &Message,
     number: &[u64],
@@ -108,6 +113,7 @@ fn put(
     let Some((name, field)) = fields.iter().find(|(_name, field)| field.number == number) else {
         return Ok(());
     };
+
     match &field.of {
         Type::List(of) => {
             let item = value(of, &wire, depth)?;
@@ -139,8 +145,8 @@ fn put(
             }
         }
         of => {
-            // Go writes fields that are no pointers even when they are empty: the schema drops
-            // those.
+            // Go writes fields that are no pointers even when they are empty; the walk over the
+            // schema drops them.
             if let Some(found) = value(of, &wire, depth)? {
                 object.insert(name.to_string(), found);
             }
@@ -149,6 +155,7 @@ fn put(
     Ok(())
 }
 
+/// Decodes one value; `None` if the JSON has no member for it.
 fn value(of: &Type, wire: &Wire<'_>, depth: usize) -> Result<Option<Value>, ProtobufError> {
     Ok(Some(match (of, wire) {
         (Type::String, Wire::Bytes(text)) => utf8(text)?.into(),
@@ -156,47 +163,9 @@ fn value(of: &Type, wire: &Wire<'_>, depth: usize) -> Result<Option<Value>, Prot
         (Type::Bool, Wire::Number(number)) => (*number != 0).into(),
         // Negative numbers are on the wire in two's complement.
         (Type::Int32 | Type::Int64, Wire::Number(number)) => number.cast_signed().into(),
-        (Type::IntOrString, Wire::Bytes(bytes)) => {
-            let (mut kind, mut number, mut text) = (0, 0_i64, String::new());
-            each(bytes, |at, wire| {
-                match (at, wire) {
-                    (1, Wire::Number(value)) => kind = value,
-                    (2, Wire::Number(value)) => number = value.cast_signed(),
-                    (3, Wire::Bytes(value)) => text = utf8(value)?,
-                    _ => {}
-                }
-                Ok(())
-            })?;
-            if kind == 0 {
-                number.into()
-            } else {
-                text.into()
-            }
-        }
-        (Type::Time | Type::MicroTime, Wire::Bytes(bytes)) => {
-            let (mut second, mut nano) = (None, 0);
-            each(bytes, |at, wire| {
-                match (at, wire) {
-                    (1, Wire::Number(value)) => second = Some(value.cast_signed()),
-                    (2, Wire::Number(value)) => {
-                        nano = i32::try_from(value).map_err(|_wide| Damaged)?;
-                    }
-                    _ => {}
-                }
-                Ok(())
-            })?;
-            let Some(second) = second else {
-                return Ok(None);
-            };
-            let time = jiff::Timestamp::new(second, nano).map_err(|_range| Damaged)?;
-            match of {
-                Type::MicroTime => format!("{time:.6}").into(),
-                _ => jiff::Timestamp::from_second(time.as_second())
-                    .map_err(|_range| Damaged)?
-                    .to_string()
-                    .into(),
-            }
-        }
+        (Type::IntOrString, Wire::Bytes(bytes)) => int_or_string(bytes)?,
+        (Type::Time, Wire::Bytes(bytes)) => return time(bytes, false),
+        (Type::MicroTime, Wire::Bytes(bytes)) => return time(bytes, true),
         (Type::Ref(name), Wire::Bytes(bytes)) => match table::message(name) {
             Some(fields) => Value::Object(message(fields, bytes, depth + 1)?),
             None => return Ok(None),
@@ -204,6 +173,48 @@ fn value(of: &Type, wire: &Wire<'_>, depth: usize) -> Result<Option<Value>, Prot
         (Type::Any, _) => return Ok(None),
         _ => return Err(Damaged),
     }))
+}
+
+/// Decodes `util.intstr.IntOrString { type, intVal, strVal }`.
+fn int_or_string(bytes: &[u8]) -> Result<Value, ProtobufError> {
+    let (mut kind, mut number, mut text) = (0, 0_i64, String::new());
+    each(bytes, |at, wire| {
+        match (at, wire) {
+            (1, Wire::Number(value)) => kind = value,
+            (2, Wire::Number(value)) => number = value.cast_signed(),
+            (3, Wire::Bytes(value)) => text = utf8(value)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(if kind == 0 {
+        number.into()
+    } else {
+        text.into()
+    })
+}
+
+/// Decodes `Timestamp { seconds, nanos }`; `None` if it has no seconds.
+fn time(bytes: &[u8], micros: bool) -> Result<Option<Value>, ProtobufError> {
+    let (mut second, mut nano) = (None, 0);
+    each(bytes, |at, wire| {
+        match (at, wire) {
+            (1, Wire::Number(value)) => second = Some(value.cast_signed()),
+            (2, Wire::Number(value)) => nano = i32::try_from(value).map_err(|_wide| Damaged)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let Some(second) = second else {
+        return Ok(None);
+    };
+
+    let time = jiff::Timestamp::new(second, nano).map_err(|_range| Damaged)?;
+    if micros {
+        return Ok(Some(format!("{time:.6}").into()));
+    }
+    let whole = jiff::Timestamp::from_second(time.as_second()).map_err(|_range| Damaged)?;
+    Ok(Some(whole.to_string().into()))
 }
 
 /// Calls `f` with each field of a message.

@@ -7,13 +7,14 @@ use serde_json::Value;
 use super::{registry::Resource, status::ApiError};
 use crate::objects::RawObject;
 
-/// What a list or watch is narrowed to. Empty selects everything.
+/// The label and field selectors of a list or watch. An empty one selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Selector {
     labels: Vec<Requirement>,
     fields: Vec<FieldRequirement>,
 }
 
+/// A condition on one label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Requirement {
     key: String,
@@ -30,9 +31,11 @@ enum Op {
     Less(i64),
 }
 
+/// A condition on one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FieldRequirement {
     field: Field,
+    /// True for `=`, false for `!=`.
     equal: bool,
     value: String,
 }
@@ -58,6 +61,7 @@ impl Selector {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
+    /// Returns true if the object fulfils every requirement.
     pub(crate) fn matches(&self, object: &RawObject) -> bool {
         self.labels
             .iter()
@@ -74,6 +78,7 @@ impl Selector {
             true => serde_json::from_slice(&object.body).unwrap_or_default(),
             false => Value::Null,
         };
+
         self.fields.iter().all(|required| {
             let found = match required.field {
                 Field::Name => &*object.meta.name,
@@ -117,6 +122,7 @@ fn parse_fields(resource: &Resource, text: &str) -> Result<Vec<FieldRequirement>
             let why = format!("invalid selector: '{part}'; can't understand '{part}'");
             return Err(ApiError::bad_request(why));
         };
+
         let field = match label {
             "metadata.name" => Field::Name,
             "metadata.namespace" => Field::Namespace,
@@ -135,8 +141,7 @@ fn parse_fields(resource: &Resource, text: &str) -> Result<Vec<FieldRequirement>
 }
 
 fn unknown_field(resource: &Resource, field: &str) -> ApiError {
-    // Kinds without selectors of their own name what they know; the others do not, as the real
-    // server does.
+    // A real API server lists the known fields for kinds without field selectors only.
     if resource.fields.is_empty() {
         let known = r#""metadata.name", "metadata.namespace""#;
         ApiError::bad_request(format!(
@@ -178,12 +183,14 @@ impl Tokens<'_> {
             ("(", Token::Open),
             (")", Token::Close),
         ];
+
         for (text, token) in FIXED {
             if let Some(rest) = self.rest.strip_prefix(text) {
                 self.rest = rest;
                 return token;
             }
         }
+
         let end = self
             .rest
             .find([' ', '\t', '\r', '\n', '=', '!', '<', '>', ',', '(', ')'])
@@ -220,6 +227,7 @@ fn parse_labels(text: &str) -> Result<Vec<Requirement>, ApiError> {
 
 fn parse_requirement(tokens: &mut Tokens<'_>) -> Result<Requirement, ApiError> {
     let absent = tokens.peek() == Token::Operator("!");
+
     if absent {
         tokens.next();
     }
@@ -245,6 +253,7 @@ fn parse_requirement(tokens: &mut Tokens<'_>) -> Result<Requirement, ApiError> {
             op: Op::Exists,
         });
     }
+
     let op = match tokens.next() {
         Token::Operator("=" | "==") => Op::In(vec![one_value(tokens)?]),
         Token::Operator("!=") => Op::NotIn(vec![one_value(tokens)?]),
@@ -282,6 +291,7 @@ fn value_set(tokens: &mut Tokens<'_>) -> Result<Vec<String>, ApiError> {
         Token::Open => {}
         other => return Err(unexpected(&other, "'('")),
     }
+
     let mut values = Vec::new();
     loop {
         values.push(match tokens.peek() {
@@ -314,8 +324,8 @@ fn unexpected(found: &Token, expected: &str) -> ApiError {
     ))
 }
 
-/// `[prefix/]name`, loosely: what cannot be a label's key can never match and is more likely a
-/// mistake.
+/// Returns true for `[prefix/]name`, without checking the details. Other keys can never match, and
+/// are more likely a mistake.
 fn is_label_key(key: &str) -> bool {
     let name = key.rsplit_once('/').map_or(key, |(_prefix, name)| name);
     !name.is_empty()

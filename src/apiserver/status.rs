@@ -17,9 +17,10 @@ pub(crate) struct ApiError {
     reason: &'static str,
     message: String,
     details: Map<String, Value>,
-    /// Not a `Status` but text, as the real server answers for unknown paths.
+    /// True for a response of text in place of a `Status`, as a real API server sends for unknown
+    /// paths.
     plain: bool,
-    /// What is to be said beside.
+    /// Texts of `Warning` headers.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -46,7 +47,7 @@ impl ApiError {
         self
     }
 
-    /// The same with these warnings.
+    /// Returns the error with these warnings.
     pub(crate) fn warned(self, warnings: &[String]) -> Self {
         Self {
             warnings: warnings.to_vec(),
@@ -68,7 +69,7 @@ impl ApiError {
         about.with("kind", resource.plural)
     }
 
-    /// An unknown path: text, as the real server answers.
+    /// Returns the error for an unknown path.
     pub(crate) fn no_such_path() -> Self {
         Self {
             plain: true,
@@ -76,7 +77,7 @@ impl ApiError {
         }
     }
 
-    /// An unknown resource of a known group.
+    /// Returns the error for an unknown resource of a known group.
     pub(crate) fn no_such_resource() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -95,9 +96,10 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "AlreadyExists", message).about(resource, name)
     }
 
-    /// A stale `resourceVersion`.
+    /// Returns the error for a stale `resourceVersion`.
     pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why = "the object has been modified; \
+                   please apply your changes to the latest version and try again";
         Self::conflict(resource, name, why)
     }
 
@@ -109,7 +111,8 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "Conflict", message).about(resource, name)
     }
 
-    /// A precondition of a deletion does not hold; the real server names the kind here.
+    /// Returns the error for a precondition of a deletion that does not hold. A real API server
+    /// names the kind in it, where other conflicts have the resource.
     pub(crate) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
         let kind = resource.kind.name();
         let qualified = if resource.group.is_empty() {
@@ -128,7 +131,7 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(resource, name)
     }
 
-    /// A new object in a namespace that is going away.
+    /// Returns the error for a new object in a namespace that is being deleted.
     pub(crate) fn terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
         let why = format!(
             "unable to create new content in namespace {namespace} because it is being terminated"
@@ -141,7 +144,7 @@ impl ApiError {
         Self::forbidden(resource, name, &why).with("causes", vec![cause])
     }
 
-    /// The object breaks rules.
+    /// Returns the error for an object with invalid fields.
     pub(crate) fn invalid(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
         let kind = resource.kind.name();
         let kind = if resource.group.is_empty() {
@@ -149,6 +152,7 @@ impl ApiError {
         } else {
             format!("{kind}.{}", resource.group)
         };
+
         let error = Self::invalid_fields(&format!("{kind} \"{name}\""), errors);
         let error = if name.is_empty() {
             error
@@ -163,7 +167,7 @@ impl ApiError {
         error.with("kind", resource.kind.name())
     }
 
-    /// The patch does not give an object of the kind.
+    /// Returns the error for a patch whose result is not an object of the kind.
     pub(crate) fn invalid_patch(patch: &str, why: &str) -> Self {
         let message = format!("Invalid value: {}: {why}", Value::from(patch));
         let error = FieldError {
@@ -174,7 +178,8 @@ impl ApiError {
         Self::invalid_fields(" \"\"", &[error])
     }
 
-    /// The query's options break rules; `kind` is `ListOptions` or another of `meta.k8s.io`.
+    /// Returns the error for invalid options in the query. `kind` is `ListOptions` or another one of
+    /// `meta.k8s.io`.
     pub(crate) fn invalid_options(
         kind: &str,
         field: &str,
@@ -209,7 +214,7 @@ impl ApiError {
         .with("causes", causes)
     }
 
-    /// An operation of a JSON patch failed.
+    /// Returns the error for a JSON patch with an operation that failed.
     pub(crate) fn unprocessable() -> Self {
         let message = "the server rejected our request due to an error in our request";
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
@@ -236,7 +241,7 @@ impl ApiError {
 
     pub(crate) fn unsupported_body() -> Self {
         let message = "the body of the request was in an unknown format - accepted media types include: \
-                       application/json, application/yaml, application/vnd.kubernetes.protobuf";
+             application/json, application/yaml, application/vnd.kubernetes.protobuf";
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "UnsupportedMediaType",
@@ -261,7 +266,7 @@ impl ApiError {
         )
     }
 
-    /// The history asked for is gone; the client lists again.
+    /// Returns the error for a revision that the history no longer has. The client lists again.
     pub(crate) fn expired(message: impl Into<String>) -> Self {
         Self::new(StatusCode::GONE, "Expired", message)
     }
@@ -272,9 +277,10 @@ impl ApiError {
             .with("retryAfterSeconds", 1)
     }
 
-    /// A client is ahead of the history (it has seen a state that this server does not know).
-    pub(crate) fn future(asked: u64, current: u64) -> Self {
-        let message = format!("Too large resource version: {asked}, current: {current}");
+    /// Returns the error for a revision that is newer than the newest one: the client has seen a
+    /// state that this server does not have.
+    pub(crate) fn future(requested: u64, current: u64) -> Self {
+        let message = format!("Too large resource version: {requested}, current: {current}");
         let cause =
             json!({ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" });
         Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message)
@@ -282,12 +288,12 @@ impl ApiError {
             .with("retryAfterSeconds", 1)
     }
 
-    /// An error for which the real server gives no reason.
+    /// Returns an error without a reason, as a real API server sends for a few cases.
     pub(crate) fn bare(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", message)
     }
 
-    /// What the state machine refused.
+    /// Returns the error for a proposal that the state machine refused.
     pub(crate) fn propose(resource: &Resource, error: ProposeError) -> Self {
         match error {
             ProposeError::Exists(key) => Self::exists(resource, &key.name),
@@ -301,7 +307,7 @@ impl ApiError {
         }
     }
 
-    /// The `Status` object.
+    /// Returns the `Status` object.
     pub(crate) fn to_value(&self) -> Value {
         let mut status = json!({
             "kind": "Status",
@@ -311,6 +317,7 @@ impl ApiError {
             "message": self.message,
             "code": self.code.as_u16(),
         });
+
         if !self.reason.is_empty() {
             status["reason"] = self.reason.into();
         }
@@ -320,7 +327,7 @@ impl ApiError {
         status
     }
 
-    /// The answer's media type and body.
+    /// Returns the media type and body of the response.
     pub(crate) fn body(&self) -> (&'static str, Bytes) {
         if self.plain {
             (
