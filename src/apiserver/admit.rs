@@ -12,7 +12,8 @@ use crate::{objects::Kind, util::stamp};
 pub(crate) enum Change {
     /// The object is written.
     Keep,
-    /// The object is removed: it was marked for deletion, and the change removes its last finalizer.
+    /// The object is removed: it was marked for deletion, and the change removes its last
+    /// finalizer.
     Finished,
 }
 

@@ -1,17 +1,17 @@
-//! The columns of `kubectl get`, kind by kind, as the real server's printers have them
+//! The columns and cells of `kubectl get` for each kind, as a real API server prints them
 //! (pkg/printers/internalversion/printers.go).
 
 use serde_json::Value;
 
-/// One column.
+/// A column of a Table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
     pub(crate) name: &'static str,
     /// `string` or `integer`.
     pub(crate) kind: &'static str,
-    /// `name` for the name's column.
+    /// `name` for the column of the name, otherwise empty.
     pub(crate) format: &'static str,
-    /// Shown with `-o wide` only.
+    /// True for a column that only `-o wide` shows.
     pub(crate) wide: bool,
 }
 
@@ -159,6 +159,7 @@ pub(crate) fn service(object: &Value, now: i64) -> Vec<Value> {
             }
         })
         .collect();
+
     vec![
         name(object),
         string(object, "/spec/type").into(),
@@ -177,11 +178,13 @@ fn external_ip(service: &Value) -> Value {
         "LoadBalancer" => addresses = balancer_addresses(service),
         _ => {}
     }
+
     addresses.extend(
         list(service, "/spec/externalIPs")
             .iter()
             .filter_map(Value::as_str),
     );
+
     match (addresses.is_empty(), string(service, "/spec/type")) {
         (true, "LoadBalancer") => "<pending>".into(),
         _ => or_none(addresses.join(",")),
@@ -210,14 +213,14 @@ pub(crate) fn endpoints(object: &Value, now: i64) -> Vec<Value> {
 
     let shown = match (list(object, "/subsets").is_empty(), pairs.is_empty()) {
         (true, _) => "<none>".to_owned(),
-        // Only addresses that are not ready: the real server prints nothing.
+        // There are only addresses that are not ready: a real API server prints nothing.
         (false, true) => String::new(),
         (false, false) => first_three(pairs),
     };
     vec![name(object), shown.into(), age(object, now)]
 }
 
-/// `address:port`, with brackets around IPv6.
+/// Returns `address:port`, with brackets around IPv6.
 fn host_port(ip: &str, port: i64) -> String {
     if ip.contains(':') {
         format!("[{ip}]:{port}")
@@ -234,10 +237,12 @@ pub(crate) fn endpoint_slice(object: &Value, now: i64) -> Vec<Value> {
             (None, None) => "*".to_owned(),
         }
     });
+
     let addresses = list(object, "/endpoints")
         .iter()
         .flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten())
         .filter_map(|address| address.as_str().map(str::to_owned));
+
     vec![
         name(object),
         string(object, "/addressType").into(),
@@ -254,6 +259,7 @@ pub(crate) fn ingress_class(object: &Value, now: i64) -> Vec<Value> {
         (Some(kind), None) => format!("{kind}/{}", string(parameters, "/name")),
         (None, _) => String::new(),
     };
+
     vec![
         name(object),
         string(object, "/spec/controller").into(),
@@ -272,14 +278,17 @@ pub(crate) fn ingress(object: &Value, now: i64) -> Vec<Value> {
             hosts.push(host);
         }
     }
+
     let hosts = match (hosts.is_empty(), more) {
         (true, _) => "*".to_owned(),
         (false, true) => format!("{} + {} more...", hosts.join(","), rules.len() - 3),
         (false, false) => hosts.join(","),
     };
+
     let mut addresses = balancer_addresses(object);
     addresses.sort_unstable();
     addresses.dedup();
+
     vec![
         name(object),
         or_none(string(object, "/spec/ingressClassName").to_owned()),
@@ -303,6 +312,7 @@ pub(crate) fn event(object: &Value, now: i64) -> Vec<Value> {
             .find(|time| !time.is_empty());
         since(first.unwrap_or_default(), now)
     };
+
     let about = &object["involvedObject"];
     let component = match (
         string(object, "/source/component"),
@@ -318,15 +328,18 @@ pub(crate) fn event(object: &Value, now: i64) -> Vec<Value> {
         ("", instance) => instance,
         (host, _) => host,
     };
+
     let source = if host.is_empty() {
         component.to_owned()
     } else {
         format!("{component}, {host}")
     };
+
     let count = object
         .pointer("/series/count")
         .or_else(|| object.get("count"))
         .and_then(Value::as_i64);
+
     vec![
         time(&[
             "/series/lastObservedTime",
@@ -361,12 +374,14 @@ pub(crate) fn node(object: &Value, now: i64) -> Vec<Value> {
         Some(_) => "NotReady",
         None => "Unknown",
     };
+
     let labels = object["metadata"]["labels"].as_object();
     let roles: Vec<&str> = labels
         .into_iter()
         .flatten()
         .filter_map(|(label, _value)| label.strip_prefix(ROLE))
         .collect();
+
     let address = |kind: &str| {
         let found = list(object, "/status/addresses")
             .iter()
@@ -377,6 +392,7 @@ pub(crate) fn node(object: &Value, now: i64) -> Vec<Value> {
                 .unwrap_or_default(),
         )
     };
+
     let info = |field: &str| string(&object["status"]["nodeInfo"], field).to_owned();
     let or_unknown = |text: String| {
         if text.is_empty() {
@@ -385,6 +401,7 @@ pub(crate) fn node(object: &Value, now: i64) -> Vec<Value> {
             text
         }
     };
+
     vec![
         name(object),
         status.into(),
@@ -407,6 +424,7 @@ fn age(object: &Value, now: i64) -> Value {
     since(string(object, "/metadata/creationTimestamp"), now)
 }
 
+/// Returns the duration from a time, as RFC 3339, to now, as Unix time.
 fn since(time: &str, now: i64) -> Value {
     let then = time.parse::<jiff::Timestamp>();
     then.map_or_else(
@@ -416,7 +434,7 @@ fn since(time: &str, now: i64) -> Value {
     .into()
 }
 
-/// A duration as people say it: two units at most, fewer the longer it is
+/// Formats a duration in one or two units, fewer for longer ones
 /// (k8s.io/apimachinery/pkg/util/duration HumanDuration).
 pub(crate) fn duration(seconds: i64) -> String {
     let two = |big: i64, unit: char, small: i64, sub: char| match small {
@@ -451,6 +469,7 @@ fn balancer_addresses(object: &Value) -> Vec<&str> {
         .collect()
 }
 
+/// Joins the first three texts, and counts the others.
 fn first_three(all: Vec<String>) -> String {
     match all.len() {
         0 => "<unset>".to_owned(),

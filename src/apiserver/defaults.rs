@@ -1,5 +1,5 @@
-//! What the real server fills in (pkg/apis/*/v1/defaults.go), so that an object looks the same each
-//! time it is read.
+//! The defaults of a real API server (pkg/apis/*/v1/defaults.go), set when an object is written, so
+//! that it looks the same each time it is read.
 //!
 //! One difference: a Service without `clusterIP` is headless, because nothing here routes cluster
 //! addresses.
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::objects::Kind;
 
-/// Sets the defaults of the kind. A second time it changes nothing.
+/// Sets the defaults of the kind. Applying it again changes nothing.
 pub(crate) fn apply(kind: Kind, object: &mut Value) {
     match kind {
         Kind::Secret => secret(object),
@@ -36,7 +36,7 @@ pub(crate) fn apply(kind: Kind, object: &mut Value) {
     }
 }
 
-/// No defaults, but Go writes these fields in any case.
+/// Adds the fields that Go writes even when they are empty.
 fn event(object: &mut Value) {
     let Some(members) = object.as_object_mut() else {
         return;
@@ -90,25 +90,15 @@ fn service(object: &mut Value) {
     {
         spec["sessionAffinityConfig"] = json!({ "clientIP": { "timeoutSeconds": 10_800 } });
     }
+
     ensure(spec, "type", "ClusterIP".into());
-    let external_name = spec["type"] == "ExternalName";
-    for port in spec
-        .get_mut("ports")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        ensure(port, "protocol", "TCP".into());
-        let number = port.get("port").cloned().unwrap_or_else(|| 0.into());
-        let target = port.get("targetPort");
-        if port.is_object() && target.is_none_or(|target| *target == 0 || *target == "") {
-            port["targetPort"] = number;
-        }
-    }
-    if external_name {
+    service_ports(spec);
+    if spec["type"] == "ExternalName" {
         return;
     }
+
     ensure(spec, "internalTrafficPolicy", "Cluster".into());
+
     let external = spec
         .get("externalIPs")
         .and_then(Value::as_array)
@@ -119,10 +109,26 @@ fn service(object: &mut Value) {
     if spec["type"] == "LoadBalancer" {
         ensure(spec, "allocateLoadBalancerNodePorts", true.into());
     }
+    service_addresses(spec);
+}
+
+fn service_ports(spec: &mut Value) {
+    for port in items(spec, "ports") {
+        ensure(port, "protocol", "TCP".into());
+        let number = port.get("port").cloned().unwrap_or_else(|| 0.into());
+        let target = port.get("targetPort");
+        if port.is_object() && target.is_none_or(|target| *target == 0 || *target == "") {
+            port["targetPort"] = number;
+        }
+    }
+}
+
+/// Sets the addresses of a Service and their families.
+fn service_addresses(spec: &mut Value) {
     let first = spec.pointer("/clusterIPs/0").cloned();
     if spec["clusterIP"].is_null() || spec["clusterIP"] == "" {
-        // Only a Service that says that it is headless may have no ports: without them it is left
-        // to be refused.
+        // A Service without ports must say itself that it is headless. Without an address,
+        // validation refuses it.
         let ports = spec
             .get("ports")
             .and_then(Value::as_array)
@@ -132,8 +138,10 @@ fn service(object: &mut Value) {
         };
         spec["clusterIP"] = address;
     }
+
     let address = spec["clusterIP"].clone();
     ensure(spec, "clusterIPs", json!([address]));
+
     let v6 = spec["clusterIP"]
         .as_str()
         .is_some_and(|address| address.contains(':'));
@@ -141,29 +149,20 @@ fn service(object: &mut Value) {
         .get("selector")
         .and_then(Value::as_object)
         .is_some_and(|selector| !selector.is_empty());
-    // Without a selector the endpoints may be of both families.
+    // The endpoints of a headless Service without a selector may be of both families.
     let (policy, families) = match (spec["clusterIP"] == "None" && !selects, v6) {
         (true, _) => ("RequireDualStack", json!(["IPv4", "IPv6"])),
         (false, true) => ("SingleStack", json!(["IPv6"])),
         (false, false) => ("SingleStack", json!(["IPv4"])),
     };
+
     ensure(spec, "ipFamilyPolicy", policy.into());
     ensure(spec, "ipFamilies", families);
 }
 
 fn endpoints(object: &mut Value) {
-    for subset in object
-        .get_mut("subsets")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        for port in subset
-            .get_mut("ports")
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
+    for subset in items(object, "subsets") {
+        for port in items(subset, "ports") {
             ensure(port, "protocol", "TCP".into());
         }
     }
@@ -171,28 +170,27 @@ fn endpoints(object: &mut Value) {
 
 fn endpoint_slice(object: &mut Value) {
     ensure(object, "endpoints", Value::Array(Vec::new()));
-    for endpoint in object
-        .get_mut("endpoints")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
+    for endpoint in items(object, "endpoints") {
         ensure(endpoint, "conditions", json!({}));
     }
     ensure(object, "ports", Value::Array(Vec::new()));
-    for port in object
-        .get_mut("ports")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
+    for port in items(object, "ports") {
         ensure(port, "name", "".into());
         ensure(port, "protocol", "TCP".into());
     }
 }
 
-/// The member of an object, made if it is absent or null. What is no object stays as it is: it is
-/// refused later.
+/// Returns the items of a list, or nothing if the member is no list.
+fn items<'v>(object: &'v mut Value, member: &str) -> impl Iterator<Item = &'v mut Value> {
+    object
+        .get_mut(member)
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+}
+
+/// Returns the member of an object, set to the default if it is absent or null. A value that is no
+/// object stays as it is, for validation to refuse.
 fn ensure<'v>(object: &'v mut Value, member: &str, default: Value) -> &'v mut Value {
     if !object.is_object() {
         return object;

@@ -13,8 +13,8 @@ use crate::objects::{Key, Kind};
 
 impl Api {
     /// Returns Endpoints made from the EndpointSlices of a Service that has no Endpoints object.
-    /// Only `describe` of an old kubectl receives them; to every other client and command the object
-    /// does not exist.
+    /// Only `describe` of an old kubectl receives them; to every other client and command the
+    /// object does not exist.
     pub(crate) fn described_endpoints(
         &self,
         target: &Target,

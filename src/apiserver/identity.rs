@@ -59,8 +59,8 @@ impl Identity {
     /// Loads the stored identity, or generates one. Returns true beside it if the caller must store
     /// it ([`Identity::to_bytes`]).
     ///
-    /// `addresses` are those of the node. When they differ from the last start's, the same CA issues
-    /// another server certificate, so that every kubeconfig stays valid.
+    /// `addresses` are those of the node. When they differ from the last start's, the same CA
+    /// issues another server certificate, so that every kubeconfig stays valid.
     pub fn load(
         stored: Option<&[u8]>,
         addresses: &[IpAddr],

@@ -1,5 +1,5 @@
-//! Applies patches to one object: strategic merge (by the schema table), JSON merge (RFC 7386), JSON
-//! patch (RFC 6902).
+//! Applies patches to one object: strategic merge (by the schema table), JSON merge (RFC 7386),
+//! JSON patch (RFC 6902).
 
 #[cfg(test)]
 mod tests;

@@ -17,15 +17,15 @@ pub(crate) struct Resource {
     pub(crate) short: &'static [&'static str],
     pub(crate) categories: &'static [&'static str],
     pub(crate) namespaced: bool,
-    /// Whether clients may write; Nodes are written by the process alone.
+    /// True if clients may write. Only the process itself writes Nodes.
     pub(crate) writable: bool,
-    /// Whether there is a `/status` subresource.
+    /// True if there is a `/status` subresource.
     pub(crate) status: bool,
-    /// Whether `metadata.generation` is kept (the real server keeps it for some kinds only).
+    /// True if objects have `metadata.generation`. On a real API server only some kinds have it.
     pub(crate) generation: bool,
-    /// Whether a deletion answers with the object; else with a `Status`.
+    /// True if the response to a deletion is the object, false if it is a `Status`.
     pub(crate) delete_returns_object: bool,
-    /// Whether a PUT makes an object that is not there.
+    /// True if a PUT creates an object that does not exist.
     pub(crate) create_on_update: bool,
     /// The `Warning` on every response; empty for kinds that are not deprecated.
     pub(crate) deprecated: &'static str,
@@ -33,7 +33,8 @@ pub(crate) struct Resource {
     /// of the value.
     pub(crate) fields: &'static [(&'static str, &'static str)],
     pub(crate) columns: &'static [Column],
-    /// The cells of a row, in the order of the columns; the text is the time now.
+    /// Returns the cells of a row, in the order of the columns. The number is the current Unix
+    /// time.
     pub(crate) cells: fn(&Value, i64) -> Vec<Value>,
 }
 
@@ -52,7 +53,7 @@ const ALL_VERBS: &[&str] = &[
 const READ_VERBS: &[&str] = &["get", "list", "watch"];
 
 impl Resource {
-    /// `ingresses.networking.k8s.io`, as error texts have it.
+    /// Returns the name for error messages: `ingresses.networking.k8s.io`.
     pub(crate) fn qualified(&self) -> String {
         if self.group.is_empty() {
             self.plural.to_owned()
@@ -61,7 +62,7 @@ impl Resource {
         }
     }
 
-    /// `networking.k8s.io/v1`
+    /// Returns group and version: `networking.k8s.io/v1`.
     pub(crate) fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.to_owned()
@@ -243,14 +244,14 @@ pub(crate) static RESOURCES: [Resource; 11] = [
     },
 ];
 
-/// The resource of a path.
+/// Returns the resource of a path.
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
     RESOURCES
         .iter()
         .find(|r| r.group == group && r.version == version && r.plural == plural)
 }
 
-/// The resource of a kind in its own group.
+/// Returns the resource of a kind in its own group.
 pub(crate) fn of(kind: Kind) -> &'static Resource {
     RESOURCES
         .iter()
@@ -258,7 +259,7 @@ pub(crate) fn of(kind: Kind) -> &'static Resource {
         .expect("every kind has an entry")
 }
 
-/// The groups other than the core group, in the order of discovery.
+/// Returns the groups other than the core group, in the order of discovery.
 pub(crate) fn groups() -> Vec<&'static str> {
     let mut groups: Vec<&str> = RESOURCES
         .iter()

@@ -180,8 +180,8 @@ pub(crate) fn decode_options(
     Ok(value)
 }
 
-/// Parses a body to a JSON object; `null` becomes an empty one. `kind` is that of a protobuf message
-/// that names none.
+/// Parses a body to a JSON object; `null` becomes an empty one. `kind` is that of a protobuf
+/// message that names none.
 fn parse(
     content_type: ContentType,
     body: &[u8],

@@ -178,8 +178,8 @@ impl ApiError {
         Self::invalid_fields(" \"\"", &[error])
     }
 
-    /// Returns the error for invalid options in the query. `kind` is `ListOptions` or another one of
-    /// `meta.k8s.io`.
+    /// Returns the error for invalid options in the query. `kind` is `ListOptions` or another one
+    /// of `meta.k8s.io`.
     pub(crate) fn invalid_options(
         kind: &str,
         field: &str,

@@ -1,4 +1,5 @@
-//! What the real server refuses, with its words (Kubernetes 1.36: pkg/apis/*/validation).
+//! Validates objects as a real API server does, with its messages (Kubernetes 1.36:
+//! pkg/apis/*/validation).
 
 mod core;
 mod endpoints;
@@ -15,7 +16,7 @@ use crate::objects::Kind;
 pub(crate) use problems::FieldError;
 use problems::{Problems, immutable, list, pairs, text};
 
-/// Problems of an object to be made.
+/// Returns the problems of a new object.
 pub(crate) fn create(kind: Kind, object: &Value) -> Vec<FieldError> {
     let mut problems = Problems::default();
     metadata(kind, object, &mut problems);
@@ -23,7 +24,7 @@ pub(crate) fn create(kind: Kind, object: &Value) -> Vec<FieldError> {
     problems.0
 }
 
-/// Problems of a change.
+/// Returns the problems of a changed object.
 pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut problems = Problems::default();
     match kind {
@@ -34,9 +35,11 @@ pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         Kind::IngressClass => immutable(&new["spec"], &old["spec"], "controller", &mut problems),
         Kind::Namespace | Kind::Endpoints | Kind::Ingress | Kind::Node | Kind::Event => {}
     }
+
     metadata(kind, new, &mut problems);
     content(kind, new, &mut problems);
-    // Endpoints that were taken once stay good.
+
+    // Stored endpoints stay valid, even if the rules have become stricter.
     let kept = match kind {
         Kind::Endpoints => "subsets",
         Kind::EndpointSlice => "endpoints",
@@ -50,7 +53,7 @@ pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     problems.0
 }
 
-/// What is accepted, but should be said: texts of `Warning` headers.
+/// Returns the texts of `Warning` headers for an object that is accepted.
 pub(crate) fn warnings(kind: Kind, object: &Value) -> Vec<String> {
     match kind {
         Kind::Ingress
@@ -83,7 +86,7 @@ fn content(kind: Kind, object: &Value, problems: &mut Problems) {
     }
 }
 
-/// `metadata` (k8s.io/apimachinery/pkg/api/validation/objectmeta.go).
+/// Checks `metadata` (k8s.io/apimachinery/pkg/api/validation/objectmeta.go).
 fn metadata(kind: Kind, object: &Value, problems: &mut Problems) {
     const MAX_ANNOTATIONS: usize = 256 << 10;
     let name = text(object, "/metadata/name");
@@ -91,24 +94,28 @@ fn metadata(kind: Kind, object: &Value, problems: &mut Problems) {
         Kind::Service | Kind::Namespace => names::label,
         _ => names::subdomain,
     };
+
     let prefix = text(object, "/metadata/generateName");
     if !prefix.is_empty() {
-        // What is appended makes a dash at the end good.
+        // A dash at the end is valid, because a suffix follows it.
         problems.all(
             "metadata.generateName",
             prefix,
             check(prefix.strip_suffix('-').unwrap_or(prefix)),
         );
     }
+
     if name.is_empty() {
         problems.required("metadata.name", "name or generateName is required");
     } else {
         problems.all("metadata.name", name, check(name));
     }
+
     for (key, value) in pairs(object, "/metadata/labels") {
         problems.all("metadata.labels", key, names::qualified(key));
         problems.all("metadata.labels", value, names::label_value(value));
     }
+
     let mut size = 0;
     for (key, value) in pairs(object, "/metadata/annotations") {
         problems.all(
@@ -121,6 +128,7 @@ fn metadata(kind: Kind, object: &Value, problems: &mut Problems) {
     if size > MAX_ANNOTATIONS {
         problems.too_long("metadata.annotations", MAX_ANNOTATIONS);
     }
+
     for (number, finalizer) in list(object, "/metadata/finalizers")
         .iter()
         .filter_map(Value::as_str)

@@ -1,4 +1,4 @@
-//! Secret, ConfigMap, Service.
+//! Checks of Secret, ConfigMap and Service.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{tls::Certificate, util::time::UnixSeconds};
 
-/// Bytes of the data of a Secret or ConfigMap.
+/// The size limit of the data of a Secret or ConfigMap, in bytes.
 const MAX_DATA: usize = 1 << 20;
 
 pub(super) fn secret(object: &Value, problems: &mut Problems) {
@@ -26,9 +26,11 @@ pub(super) fn secret(object: &Value, problems: &mut Problems) {
             .min(2);
         size += (value.len() / 4 * 3).saturating_sub(padding);
     }
+
     if size > MAX_DATA {
         problems.too_long("data", MAX_DATA);
     }
+
     let mut require = |keys: &[&str]| {
         for key in keys.iter().filter(|key| object["data"][**key].is_null()) {
             problems.required(format!("data[{key}]"), "");
@@ -47,6 +49,7 @@ pub(super) fn secret(object: &Value, problems: &mut Problems) {
         }
         _ => {}
     }
+
     for key in [".dockerconfigjson", ".dockercfg"] {
         let named = text(object, "/type").ends_with(key.trim_start_matches('.'));
         if let Some(value) = object["data"][key].as_str().filter(|_| named) {
@@ -63,7 +66,7 @@ pub(super) fn secret_update(new: &Value, old: &Value, problems: &mut Problems) {
     immutable_data(new, old, &["data"], problems);
 }
 
-/// What may not change once `immutable` is set.
+/// Refuses changes of the data of an object once `immutable` is set.
 pub(super) fn immutable_data(new: &Value, old: &Value, members: &[&str], problems: &mut Problems) {
     const WHY: &str = "field is immutable when `immutable` is set";
     if old["immutable"] != true {
@@ -80,7 +83,7 @@ pub(super) fn immutable_data(new: &Value, old: &Value, members: &[&str], problem
     }
 }
 
-/// What is wrong with the certificate of a Secret: it is taken, and then not served.
+/// Returns the problems of a Secret's certificate. Such a Secret is accepted, but not served.
 pub(super) fn secret_warnings(object: &Value) -> Vec<String> {
     if text(object, "/type") != "kubernetes.io/tls" {
         return Vec::new();
@@ -111,6 +114,7 @@ pub(super) fn config_map(object: &Value, problems: &mut Problems) {
             size += value.len();
         }
     }
+
     for (key, _value) in
         pairs(object, "/data").filter(|(key, _)| !object["binaryData"][*key].is_null())
     {
@@ -120,6 +124,7 @@ pub(super) fn config_map(object: &Value, problems: &mut Problems) {
             "duplicate of key present in binaryData",
         );
     }
+
     if size > MAX_DATA {
         problems.too_long("", MAX_DATA);
     }
@@ -130,12 +135,14 @@ pub(super) fn service(object: &Value, problems: &mut Problems) {
     let spec = &object["spec"];
     let kind = text(spec, "/type");
     let (ports, headless) = (list(spec, "/ports"), text(spec, "/clusterIP") == "None");
+
     if !TYPES.contains(&kind) {
         problems.unsupported("spec.type", kind, &TYPES);
     }
     if ports.is_empty() && !headless && kind != "ExternalName" {
         problems.required("spec.ports", "");
     }
+
     if kind == "ExternalName" {
         let name = text(spec, "/externalName");
         let bare = name.strip_suffix('.').unwrap_or(name);
@@ -145,6 +152,19 @@ pub(super) fn service(object: &Value, problems: &mut Problems) {
             problems.all("spec.externalName", name, names::subdomain(bare));
         }
     }
+    service_ports(ports, problems);
+    for (key, value) in pairs(spec, "/selector") {
+        problems.all("spec.selector", key, names::qualified(key));
+        problems.all("spec.selector", value, names::label_value(value));
+    }
+
+    session_affinity(spec, problems);
+    policies(spec, problems);
+    load_balancer(spec, kind, problems);
+    addresses(spec, kind, problems);
+}
+
+fn service_ports(ports: &[Value], problems: &mut Problems) {
     let (mut seen_names, mut seen_ports) = (HashSet::new(), HashSet::new());
     for (number, port) in ports.iter().enumerate() {
         let field = format!("spec.ports[{number}]");
@@ -157,10 +177,12 @@ pub(super) fn service(object: &Value, problems: &mut Problems) {
                 problems.duplicate(format!("{field}.name"), name);
             }
         }
+
         let number = port["port"].as_i64().unwrap_or(0);
         if let Some(why) = names::port_number(number) {
             problems.invalid(format!("{field}.port"), number, why);
         }
+
         let protocol = text(port, "/protocol");
         if !["TCP", "UDP", "SCTP"].contains(&protocol) {
             problems.unsupported(
@@ -182,6 +204,7 @@ pub(super) fn service(object: &Value, problems: &mut Problems) {
             ),
             _ => {}
         }
+
         if let Some(application) = port["appProtocol"].as_str() {
             problems.all(
                 format!("{field}.appProtocol"),
@@ -193,10 +216,9 @@ pub(super) fn service(object: &Value, problems: &mut Problems) {
             problems.duplicate(&field, port.clone());
         }
     }
-    for (key, value) in pairs(spec, "/selector") {
-        problems.all("spec.selector", key, names::qualified(key));
-        problems.all("spec.selector", value, names::label_value(value));
-    }
+}
+
+fn session_affinity(spec: &Value, problems: &mut Problems) {
     if !["None", "ClientIP"].contains(&text(spec, "/sessionAffinity")) {
         problems.unsupported(
             "spec.sessionAffinity",
@@ -210,12 +232,9 @@ pub(super) fn service(object: &Value, problems: &mut Problems) {
         let field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
         problems.invalid(field, timeout, "must be greater than 0 and less than 86400");
     }
-    policies(spec, problems);
-    load_balancer(spec, kind, problems);
-    addresses(spec, kind, problems);
 }
 
-/// Members that are one of a few words.
+/// Checks the members that have one of a few values.
 fn policies(spec: &Value, problems: &mut Problems) {
     let words: [(&str, &[&str]); 3] = [
         ("externalTrafficPolicy", &["Cluster", "Local"]),
@@ -225,11 +244,13 @@ fn policies(spec: &Value, problems: &mut Problems) {
             &["PreferDualStack", "RequireDualStack", "SingleStack"],
         ),
     ];
+
     for (member, known) in words {
         if let Some(word) = spec[member].as_str().filter(|word| !known.contains(word)) {
             problems.unsupported(format!("spec.{member}"), word, known);
         }
     }
+
     for (number, family) in list(spec, "/ipFamilies")
         .iter()
         .filter_map(Value::as_str)
@@ -245,7 +266,7 @@ fn policies(spec: &Value, problems: &mut Problems) {
     }
 }
 
-/// Members that only a Service of type LoadBalancer has.
+/// Checks the members that only a Service of type LoadBalancer has.
 fn load_balancer(spec: &Value, kind: &str, problems: &mut Problems) {
     const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
     let ranges = list(spec, "/loadBalancerSourceRanges");
@@ -271,6 +292,7 @@ fn load_balancer(spec: &Value, kind: &str, problems: &mut Problems) {
     }
 }
 
+/// Checks the cluster addresses and the external addresses.
 fn addresses(spec: &Value, kind: &str, problems: &mut Problems) {
     for (number, address) in list(spec, "/clusterIPs")
         .iter()
@@ -288,6 +310,7 @@ fn addresses(spec: &Value, kind: &str, problems: &mut Problems) {
             problems.invalid(format!("spec.clusterIPs[{number}]"), address, why);
         }
     }
+
     let (first, listed) = (text(spec, "/clusterIP"), text(spec, "/clusterIPs/0"));
     if first != listed && kind != "ExternalName" {
         problems.invalid(
@@ -296,6 +319,7 @@ fn addresses(spec: &Value, kind: &str, problems: &mut Problems) {
             "first value must match `clusterIP`",
         );
     }
+
     for (number, address) in list(spec, "/externalIPs")
         .iter()
         .filter_map(Value::as_str)
@@ -311,7 +335,7 @@ pub(super) fn service_update(new: &Value, old: &Value, problems: &mut Problems) 
     let fixed = |spec: &Value| spec["type"] != "ExternalName";
     let (new, old) = (&new["spec"], &old["spec"]);
     let first = new["clusterIPs"][0].as_str();
-    // An address that is none is complained about as such.
+    // An invalid address has a problem of its own.
     let address =
         first.is_none_or(|first| matches!(first, "" | "None") || names::ip(first).is_ok());
     if fixed(new) && fixed(old) && address && new["clusterIPs"][0] != old["clusterIPs"][0] {

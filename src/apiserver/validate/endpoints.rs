@@ -1,4 +1,4 @@
-//! Endpoints, EndpointSlice, and the addresses in them.
+//! Checks of Endpoints and EndpointSlice, and of the addresses in them.
 
 use std::net::IpAddr;
 
@@ -9,14 +9,16 @@ use super::{
     problems::{Problems, list, text},
 };
 
-/// Entries of `endpoints` of an EndpointSlice, and of `ports`.
+/// The limit of the endpoints of an EndpointSlice.
 const MAX_ENDPOINTS: usize = 1000;
+
+/// The limit of the ports of an EndpointSlice.
 const MAX_PORTS: usize = 20_000;
 
-/// Addresses of one endpoint.
+/// The limit of the addresses of an endpoint.
 const MAX_ADDRESSES: usize = 100;
 
-/// `v1` Endpoints (pkg/apis/core/validation `ValidateEndpoints`).
+/// Checks `v1` Endpoints (pkg/apis/core/validation `ValidateEndpoints`).
 pub(super) fn endpoints(object: &Value, problems: &mut Problems) {
     for (number, subset) in list(object, "/subsets").iter().enumerate() {
         let field = format!("subsets[{number}]");
@@ -52,6 +54,7 @@ fn endpoint_address(address: &Value, field: &str, problems: &mut Problems) {
     if let Err(why) = names::ip(ip) {
         problems.invalid(&at, ip, why);
     }
+
     let hostname = text(address, "/hostname");
     if !hostname.is_empty() {
         problems.all(
@@ -63,12 +66,14 @@ fn endpoint_address(address: &Value, field: &str, problems: &mut Problems) {
     if let Some(node) = address["nodeName"].as_str() {
         problems.all(format!("{field}.nodeName"), node, names::subdomain(node));
     }
+
     match names::sloppy_ip(ip) {
         Some(parsed) => reachable(parsed, ip, &at, problems),
         None => problems.invalid(&at, ip, "must be a valid IP address"),
     }
 }
 
+/// Checks a port of Endpoints. `named` is true if it needs a name, because there are several.
 fn endpoint_port(port: &Value, named: bool, field: &str, problems: &mut Problems) {
     let name = text(port, "/name");
     if name.is_empty() && named {
@@ -83,7 +88,7 @@ fn endpoint_port(port: &Value, named: bool, field: &str, problems: &mut Problems
     protocol(port, field, problems);
 }
 
-/// Checks the members that ports of both kinds have.
+/// Checks the members that the ports of both kinds have.
 fn protocol(port: &Value, field: &str, problems: &mut Problems) {
     let protocol = text(port, "/protocol");
     if !["TCP", "UDP", "SCTP"].contains(&protocol) {
@@ -102,7 +107,7 @@ fn protocol(port: &Value, field: &str, problems: &mut Problems) {
     }
 }
 
-/// Texts of `Warning` headers about addresses that are not in their canonical form.
+/// Returns the texts of `Warning` headers about addresses that are not in their canonical form.
 pub(super) fn warnings(object: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for (number, subset) in list(object, "/subsets").iter().enumerate() {
@@ -110,8 +115,11 @@ pub(super) fn warnings(object: &Value) -> Vec<String> {
             for (at, address) in list(subset, &format!("/{member}")).iter().enumerate() {
                 let ip = text(address, "/ip");
                 let field = format!("subsets[{number}].{member}[{at}].ip");
-                found.extend(canonical(ip).map(|better| {
-                    format!("{field}: IPv6 address \"{ip}\" should be in RFC 5952 canonical format (\"{better}\")")
+                found.extend(canonical(ip).map(|canonical| {
+                    format!(
+                        "{field}: IPv6 address \"{ip}\" should be in RFC 5952 canonical format \
+                         (\"{canonical}\")"
+                    )
                 }));
             }
         }
@@ -119,17 +127,17 @@ pub(super) fn warnings(object: &Value) -> Vec<String> {
     found
 }
 
-/// The canonical form of an IPv6 address that is in another one.
+/// Returns the canonical form of an IPv6 address that has another form.
 fn canonical(text: &str) -> Option<String> {
-    let better = text
+    let canonical = text
         .parse::<IpAddr>()
         .ok()
         .filter(IpAddr::is_ipv6)?
         .to_string();
-    (better != text).then_some(better)
+    (canonical != text).then_some(canonical)
 }
 
-/// `discovery.k8s.io/v1` EndpointSlice (pkg/apis/discovery/validation).
+/// Checks `discovery.k8s.io/v1` EndpointSlice (pkg/apis/discovery/validation).
 pub(super) fn endpoint_slice(object: &Value, problems: &mut Problems) {
     let kind = text(object, "/addressType");
     match kind {
@@ -174,9 +182,11 @@ fn slice_endpoint(kind: &str, endpoint: &Value, field: &str, problems: &mut Prob
         1..=MAX_ADDRESSES => {}
         many => problems.too_many(&all, many, MAX_ADDRESSES),
     }
+
     for (at, one) in addresses.iter().filter_map(Value::as_str).enumerate() {
         slice_address(kind, one, &format!("{all}[{at}]"), &all, problems);
     }
+
     if let Some(node) = endpoint["nodeName"].as_str() {
         problems.all(format!("{field}.nodeName"), node, names::subdomain(node));
     }
@@ -189,6 +199,7 @@ fn slice_endpoint(kind: &str, endpoint: &Value, field: &str, problems: &mut Prob
     }
 }
 
+/// Checks the address at `field`; `all` is the field of the list that it is in.
 fn slice_address(kind: &str, one: &str, field: &str, all: &str, problems: &mut Problems) {
     if kind == "FQDN" {
         let name = one.strip_suffix('.').unwrap_or(one);
@@ -202,6 +213,7 @@ fn slice_address(kind: &str, one: &str, field: &str, all: &str, problems: &mut P
         }
         return problems.all(field, one, wrong);
     }
+
     let ip = match names::ip(one) {
         Ok(ip) => ip,
         Err(why) => return problems.invalid(field, one, why),
@@ -223,6 +235,7 @@ fn reachable(ip: IpAddr, one: &str, field: &str, problems: &mut Problems) {
             ip.segments()[0] & 0xff0f == 0xff02,
         ),
     };
+
     if ip.is_unspecified() {
         problems.invalid(field, one, format!("may not be unspecified ({one})"));
     }

@@ -1,5 +1,5 @@
-//! Names of all sorts (k8s.io/apimachinery/pkg/util/validation): each returns what is wrong, in the
-//! real words.
+//! Checks of names of all sorts (k8s.io/apimachinery/pkg/util/validation). Each function returns
+//! the problems, in the words of a real API server.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -31,7 +31,7 @@ fn is_label(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
 }
 
-/// RFC 1123 label: names of Services and Namespaces.
+/// Checks an RFC 1123 label: the name of a Service or Namespace.
 pub(super) fn label(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if text.len() > 63 {
@@ -41,7 +41,8 @@ pub(super) fn label(text: &str) -> Vec<String> {
         if text.contains('.') && text.split('.').all(is_label) {
             wrong.push("must not contain dots".to_owned());
         } else {
-            let what = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must \
+            let what = "a lowercase RFC 1123 label must consist of \
+                        lower case alphanumeric characters or '-', and must \
                         start and end with an alphanumeric character";
             wrong.push(regex_error(what, LABEL, &["my-name", "123-abc"]));
         }
@@ -49,14 +50,15 @@ pub(super) fn label(text: &str) -> Vec<String> {
     wrong
 }
 
-/// RFC 1123 subdomain: names of most objects, and hosts.
+/// Checks an RFC 1123 subdomain: the name of most objects, or a host.
 pub(super) fn subdomain(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if text.len() > 253 {
         wrong.push(too_long(253));
     }
     if !text.split('.').all(is_label) {
-        let what = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and \
+        let what = "a lowercase RFC 1123 subdomain must consist of \
+                    lower case alphanumeric characters, '-' or '.', and \
                     must start and end with an alphanumeric character";
         wrong.push(regex_error(
             what,
@@ -67,7 +69,7 @@ pub(super) fn subdomain(text: &str) -> Vec<String> {
     wrong
 }
 
-/// `*.` and a subdomain.
+/// Checks a wildcard host: `*.` and a subdomain.
 pub(super) fn wildcard(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if text.len() > 253 {
@@ -77,8 +79,10 @@ pub(super) fn wildcard(text: &str) -> Vec<String> {
         .strip_prefix("*.")
         .is_some_and(|rest| rest.split('.').all(is_label))
     {
-        let what = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \
-                    consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
+        let what = "a wildcard DNS-1123 subdomain must start with '*.', \
+                    followed by a valid DNS subdomain, which must \
+                    consist of lower case alphanumeric characters, '-' or '.' \
+                    and end with an alphanumeric character";
         wrong.push(regex_error(
             what,
             &format!("\\*\\.{LABEL}(\\.{LABEL})*"),
@@ -98,14 +102,15 @@ fn is_qualified_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
-/// `[prefix/]name`: keys of labels and annotations.
+/// Checks `[prefix/]name`: the key of a label or annotation.
 pub(super) fn qualified(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let (prefix, name) = match text.split('/').collect::<Vec<_>>()[..] {
         [name] => (None, name),
         [prefix, name] => (Some(prefix), name),
         _ => {
-            let what = "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and \
+            let what = "a qualified name must consist of alphanumeric characters, \
+                        '-', '_' or '.', and must start and \
                         end with an alphanumeric character";
             let error = regex_error(what, QUALIFIED, &["MyName", "my.name", "123-abc"]);
             return vec![format!(
@@ -113,6 +118,7 @@ pub(super) fn qualified(text: &str) -> Vec<String> {
             )];
         }
     };
+
     match prefix {
         Some("") => wrong.push("prefix part must be non-empty".to_owned()),
         Some(prefix) => wrong.extend(
@@ -122,14 +128,16 @@ pub(super) fn qualified(text: &str) -> Vec<String> {
         ),
         None => {}
     }
+
     if name.is_empty() {
         wrong.push("name part must be non-empty".to_owned());
     } else if name.len() > 63 {
         wrong.push(format!("name part {}", too_long(63)));
     }
+
     if !is_qualified_name(name) {
-        let what = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
-                    alphanumeric character";
+        let what = "name part must consist of alphanumeric characters, '-', '_' or '.', \
+                    and must start and end with an alphanumeric character";
         wrong.push(regex_error(
             what,
             QUALIFIED,
@@ -139,27 +147,28 @@ pub(super) fn qualified(text: &str) -> Vec<String> {
     wrong
 }
 
-/// The value of a label.
+/// Checks the value of a label.
 pub(super) fn label_value(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if text.len() > 63 {
         wrong.push(too_long(63));
     }
     if !text.is_empty() && !is_qualified_name(text) {
-        let what = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \
-                    must start and end with an alphanumeric character";
+        let what = "a valid label must be an empty string or consist of alphanumeric characters, \
+                    '-', '_' or '.', and must start and end with an alphanumeric character";
         let regex = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
         wrong.push(regex_error(what, regex, &["MyValue", "my_value", "12345"]));
     }
     wrong
 }
 
-/// A key of the data of a Secret or ConfigMap.
+/// Checks a key of the data of a Secret or ConfigMap.
 pub(super) fn data_key(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if text.len() > 253 {
         wrong.push(too_long(253));
     }
+
     if text.is_empty()
         || !text
             .bytes()
@@ -178,7 +187,7 @@ pub(super) fn data_key(text: &str) -> Vec<String> {
     wrong
 }
 
-/// The name of a port: an IANA service name.
+/// Checks the name of a port: an IANA service name.
 pub(super) fn port_name(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -202,12 +211,13 @@ pub(super) fn port_name(text: &str) -> Vec<String> {
     wrong
 }
 
-/// The number of a port.
+/// Checks the number of a port.
 pub(super) fn port_number(number: i64) -> Option<&'static str> {
     (!(1..=65_535).contains(&number)).then_some("must be between 1 and 65535, inclusive")
 }
 
-/// An IP address, or why it is not one (pkg/util/validation/ip.go with `StrictIPCIDRValidation`).
+/// Parses an IP address, or returns its problem (pkg/util/validation/ip.go with
+/// `StrictIPCIDRValidation`).
 pub(super) fn ip(text: &str) -> Result<IpAddr, &'static str> {
     match text.parse::<IpAddr>() {
         Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
@@ -219,7 +229,7 @@ pub(super) fn ip(text: &str) -> Result<IpAddr, &'static str> {
     }
 }
 
-/// Whether it is an address, `/`, and the length of a prefix.
+/// Returns true for an address, `/`, and the length of a prefix.
 pub(super) fn is_cidr(text: &str) -> bool {
     let Some((address, length)) = text.trim().split_once('/') else {
         return false;
@@ -232,8 +242,8 @@ pub(super) fn is_cidr(text: &str) -> bool {
     }
 }
 
-/// An IP address as Go once read it: numbers of an IPv4 address may have leading zeros, and an
-/// IPv4-mapped IPv6 address is an IPv4 address.
+/// Parses an IP address as old versions of Go do: the numbers of an IPv4 address may have leading
+/// zeros, and an IPv4-mapped IPv6 address is an IPv4 address.
 pub(super) fn sloppy_ip(text: &str) -> Option<IpAddr> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Some(ip.to_canonical());

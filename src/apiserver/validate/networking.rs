@@ -1,4 +1,4 @@
-//! Ingress, IngressClass.
+//! Checks of Ingress and IngressClass.
 
 use std::net::IpAddr;
 
@@ -25,47 +25,14 @@ pub(super) fn ingress(object: &Value, problems: &mut Problems) {
     if !spec["defaultBackend"].is_null() {
         backend(&spec["defaultBackend"], "spec.defaultBackend", problems);
     }
+
     for (number, rule) in rules.iter().enumerate() {
-        let field = format!("spec.rules[{number}]");
-        let name = text(rule, "/host");
-        if !name.is_empty() {
-            host(name, &format!("{field}.host"), problems);
-            if name.parse::<IpAddr>().is_ok() {
-                problems.invalid(
-                    format!("{field}.host"),
-                    name,
-                    "must be a DNS name, not an IP address",
-                );
-            }
-        }
-        if rule["http"].is_null() {
-            continue;
-        }
-        let paths = list(rule, "/http/paths");
-        if paths.is_empty() {
-            problems.required(format!("{field}.http.paths"), "");
-        }
-        for (number, one) in paths.iter().enumerate() {
-            path(one, &format!("{field}.http.paths[{number}]"), problems);
-        }
+        ingress_rule(rule, &format!("spec.rules[{number}]"), problems);
     }
     for (number, tls) in list(spec, "/tls").iter().enumerate() {
-        for (at, name) in list(tls, "/hosts")
-            .iter()
-            .filter_map(Value::as_str)
-            .enumerate()
-        {
-            host(name, &format!("spec.tls[{number}].hosts[{at}]"), problems);
-        }
-        let secret = text(tls, "/secretName");
-        if !secret.is_empty() {
-            problems.all(
-                format!("spec.tls[{number}].secretName"),
-                secret,
-                names::subdomain(secret),
-            );
-        }
+        ingress_tls(tls, &format!("spec.tls[{number}]"), problems);
     }
+
     let class = spec["ingressClassName"].as_str();
     if let Some(class) = class {
         problems.all("spec.ingressClassName", class, names::subdomain(class));
@@ -77,25 +44,69 @@ pub(super) fn ingress(object: &Value, problems: &mut Problems) {
         let why = "must match `ingressClassName` when both are specified";
         problems.invalid("annotations.kubernetes.io/ingress.class", annotated, why);
     }
-    for (number, address) in list(object, "/status/loadBalancer/ingress")
+
+    let addresses = list(object, "/status/loadBalancer/ingress");
+    for (number, address) in addresses.iter().enumerate() {
+        let field = format!("status.loadBalancer.ingress[{number}]");
+        ingress_address(address, &field, problems);
+    }
+}
+
+fn ingress_rule(rule: &Value, field: &str, problems: &mut Problems) {
+    let name = text(rule, "/host");
+    if !name.is_empty() {
+        let field = format!("{field}.host");
+        host(name, &field, problems);
+        if name.parse::<IpAddr>().is_ok() {
+            problems.invalid(field, name, "must be a DNS name, not an IP address");
+        }
+    }
+    if rule["http"].is_null() {
+        return;
+    }
+
+    let paths = list(rule, "/http/paths");
+    if paths.is_empty() {
+        problems.required(format!("{field}.http.paths"), "");
+    }
+    for (number, one) in paths.iter().enumerate() {
+        path(one, &format!("{field}.http.paths[{number}]"), problems);
+    }
+}
+
+fn ingress_tls(tls: &Value, field: &str, problems: &mut Problems) {
+    for (at, name) in list(tls, "/hosts")
         .iter()
+        .filter_map(Value::as_str)
         .enumerate()
     {
-        let field = format!("status.loadBalancer.ingress[{number}]");
-        let (ip, name) = (text(address, "/ip"), text(address, "/hostname"));
-        if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
-            problems.invalid(
-                format!("{field}.ip"),
-                ip,
-                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-            );
-        }
-        if !name.is_empty() {
-            problems.all(format!("{field}.hostname"), name, names::subdomain(name));
-            if name.parse::<IpAddr>().is_ok() {
-                let why = "must be a DNS name, not an IP address";
-                problems.invalid(format!("{field}.hostname"), name, why);
-            }
+        host(name, &format!("{field}.hosts[{at}]"), problems);
+    }
+    let secret = text(tls, "/secretName");
+    if !secret.is_empty() {
+        problems.all(
+            format!("{field}.secretName"),
+            secret,
+            names::subdomain(secret),
+        );
+    }
+}
+
+/// Checks an address in the status of an Ingress.
+fn ingress_address(address: &Value, field: &str, problems: &mut Problems) {
+    let (ip, name) = (text(address, "/ip"), text(address, "/hostname"));
+    if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
+        problems.invalid(
+            format!("{field}.ip"),
+            ip,
+            "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        );
+    }
+    if !name.is_empty() {
+        problems.all(format!("{field}.hostname"), name, names::subdomain(name));
+        if name.parse::<IpAddr>().is_ok() {
+            let why = "must be a DNS name, not an IP address";
+            problems.invalid(format!("{field}.hostname"), name, why);
         }
     }
 }
@@ -115,24 +126,7 @@ fn path(path: &Value, field: &str, problems: &mut Problems) {
         None => {
             return problems.required(format!("{field}.pathType"), "pathType must be specified");
         }
-        Some("Exact" | "Prefix") => {
-            let field = format!("{field}.path");
-            if !at.starts_with('/') {
-                problems.invalid(&field, at, "must be an absolute path");
-            }
-            if !at.is_empty() {
-                for within in ["//", "/./", "/../", "%2f", "%2F"] {
-                    if at.contains(within) {
-                        problems.invalid(&field, at, format!("must not contain '{within}'"));
-                    }
-                }
-                for end in ["/..", "/."] {
-                    if at.ends_with(end) {
-                        problems.invalid(&field, at, format!("cannot end with '{end}'"));
-                    }
-                }
-            }
-        }
+        Some("Exact" | "Prefix") => exact_path(at, &format!("{field}.path"), problems),
         Some("ImplementationSpecific") => {
             if !at.is_empty() && !at.starts_with('/') {
                 problems.invalid(format!("{field}.path"), at, "must be an absolute path");
@@ -147,6 +141,26 @@ fn path(path: &Value, field: &str, problems: &mut Problems) {
         }
     }
     backend(&path["backend"], &format!("{field}.backend"), problems);
+}
+
+/// Checks the path of a rule whose type is `Exact` or `Prefix`.
+fn exact_path(path: &str, field: &str, problems: &mut Problems) {
+    if !path.starts_with('/') {
+        problems.invalid(field, path, "must be an absolute path");
+    }
+    if path.is_empty() {
+        return;
+    }
+    for within in ["//", "/./", "/../", "%2f", "%2F"] {
+        if path.contains(within) {
+            problems.invalid(field, path, format!("must not contain '{within}'"));
+        }
+    }
+    for end in ["/..", "/."] {
+        if path.ends_with(end) {
+            problems.invalid(field, path, format!("cannot end with '{end}'"));
+        }
+    }
 }
 
 fn backend(backend: &Value, field: &str, problems: &mut Problems) {
@@ -175,12 +189,14 @@ fn backend(backend: &Value, field: &str, problems: &mut Problems) {
         }
         (false, false) => {}
     }
+
     let name = text(service, "/name");
     if name.is_empty() {
         problems.required(format!("{field}.service.name"), "");
     } else {
         problems.all(format!("{field}.service.name"), name, names::label(name));
     }
+
     let (port_name, number) = (
         text(service, "/port/name"),
         service["port"]["number"].as_i64().unwrap_or(0),
@@ -217,6 +233,7 @@ pub(super) fn ingress_class(object: &Value, problems: &mut Problems) {
             problems.all("spec.controller", domain, names::subdomain(domain));
         }
     }
+
     let parameters = &object["spec"]["parameters"];
     if parameters.is_null() {
         return;
@@ -229,6 +246,7 @@ pub(super) fn ingress_class(object: &Value, problems: &mut Problems) {
             problems.required(format!("spec.parameters.{member}"), "");
         }
     }
+
     match (
         text(parameters, "/scope"),
         parameters["namespace"].is_null(),

@@ -4,18 +4,18 @@ use std::fmt::Display;
 
 use serde_json::Value;
 
-/// One problem of one field.
+/// A problem of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FieldError {
-    /// Path of the field: `spec.rules[0].host`.
+    /// The path of the field: `spec.rules[0].host`.
     pub(crate) field: String,
-    /// The machine's word: `FieldValueRequired`, `FieldValueInvalid`, ...
+    /// The reason for programs: `FieldValueRequired`, `FieldValueInvalid` and others.
     pub(crate) reason: &'static str,
-    /// The sentence without the field: `Required value: name is required`.
+    /// The message without the field: `Required value: name is required`.
     pub(crate) message: String,
 }
 
-/// Problems, as they are found.
+/// The problems found so far.
 #[derive(Debug, Default)]
 pub(super) struct Problems(pub(super) Vec<FieldError>);
 
@@ -81,7 +81,7 @@ impl Problems {
         self.add(field, "FieldValueTooMany", message);
     }
 
-    /// Invalid for each of these reasons.
+    /// Adds a problem of an invalid value for each of these reasons.
     pub(super) fn all(&mut self, field: impl Display, value: &str, reasons: Vec<String>) {
         for why in reasons {
             self.invalid(&field, value, why);
