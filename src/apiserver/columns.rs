@@ -441,8 +441,10 @@ pub(crate) fn duration(seconds: i64) -> String {
         0 => format!("{big}{unit}"),
         _ => format!("{big}{unit}{small}{sub}"),
     };
+
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     let (days, years) = (hours / 24, hours / 24 / 365);
+
     match seconds {
         ..-1 => "<invalid>".to_owned(),
         -1..0 => "0s".to_owned(),

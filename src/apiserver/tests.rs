@@ -12,11 +12,14 @@ use crate::{
     util::drain::{self, Signal},
 };
 
+mod deletions;
 mod listener;
-mod semantics;
+mod reads;
 mod units;
+mod watches;
+mod writes;
 
-/// The API over a cluster in memory, without the network.
+/// The API over a cluster in memory, without a network.
 struct Server {
     api: Arc<Api>,
     _signal: Signal,
@@ -75,6 +78,7 @@ impl Server {
             .iter()
             .map(|v| v.to_str().unwrap().to_owned())
             .collect();
+
         let code = response.status();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes)
@@ -141,7 +145,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// The next event; `None` at the end of the stream.
+    /// Returns the type and object of the next event; `None` at the end of the stream.
     async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
@@ -162,10 +166,16 @@ impl Lines {
 }
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const ENDPOINTS: &str = "/api/v1/namespaces/default/endpoints";
 const INGRESSES: &str = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
 
 fn config_map(name: &str) -> Value {
-    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": { "a": "b" } })
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": { "name": name },
+        "data": { "a": "b" },
+    })
 }
 
 fn ingress(name: &str) -> Value {

@@ -166,6 +166,7 @@ impl Stream {
     /// Sends every change up to now, so that a bookmark may name the newest revision.
     async fn catch_up(&mut self) -> Result<(), Closed> {
         let newest = self.view.revision();
+
         loop {
             let ready = tokio::select! {
                 biased;

@@ -155,6 +155,7 @@ impl Api {
                 None => Ok(body),
             };
         }
+
         let op = Op::Create(body);
         self.propose
             .propose(Proposal { key, op })
@@ -263,6 +264,7 @@ impl Api {
         new: Bytes,
     ) -> Result<Bytes, ProposeError> {
         let expected = stored.meta.resource_version.parse().ok().map(Revision);
+
         match change {
             Change::Keep => {
                 let op = Op::Update {

@@ -8,20 +8,26 @@ fn patched(kind: Kind, mut target: Value, patch: &Value) -> Value {
 }
 
 #[test]
-fn lists_with_a_key_are_merged_by_it() {
+fn lists_with_a_merge_key_are_merged_by_it() {
     let service =
         json!({ "spec": { "ports": [{ "port": 80, "name": "a" }, { "port": 443, "name": "b" }] } });
     let patch = json!({ "spec": {
         "$setElementOrder/ports": [{ "port": 8080 }, { "port": 80 }],
-        "ports": [{ "port": 443, "$patch": "delete" }, { "port": 80, "name": "c" }, { "port": 8080 }],
+        "ports": [
+            { "port": 443, "$patch": "delete" },
+            { "port": 80, "name": "c" },
+            { "port": 8080 },
+        ],
     } });
     let expected = json!({ "spec": { "ports": [{ "port": 8080 }, { "port": 80, "name": "c" }] } });
     assert_eq!(patched(Kind::Service, service.clone(), &patch), expected);
+
     let replace = json!({ "spec": { "ports": [{ "$patch": "replace" }, { "port": 1 }] } });
     assert_eq!(
         patched(Kind::Service, service, &replace),
         json!({ "spec": { "ports": [{ "port": 1 }] } })
     );
+
     let error = strategic(
         Kind::Service,
         &mut json!({}),
@@ -31,7 +37,7 @@ fn lists_with_a_key_are_merged_by_it() {
 }
 
 #[test]
-fn merged_lists_are_ordered_as_the_real_server_does() {
+fn merged_lists_have_the_order_of_a_real_server() {
     let ports = |ports: &[i32]| {
         ports
             .iter()
@@ -44,12 +50,14 @@ fn merged_lists_are_ordered_as_the_real_server_does() {
         patched(Kind::Service, service.clone(), &patch)["spec"]["ports"],
         ports(&[9, 1, 2, 3])
     );
+
     let order =
         json!({ "spec": { "$setElementOrder/ports": ports(&[9, 3, 1]), "ports": ports(&[9]) } });
     assert_eq!(
         patched(Kind::Service, service.clone(), &order)["spec"]["ports"],
         ports(&[9, 2, 3, 1])
     );
+
     let order = json!({ "spec": { "$setElementOrder/ports": ports(&[3, 1]) } });
     assert_eq!(
         patched(Kind::Service, service, &order)["spec"]["ports"],
@@ -59,7 +67,10 @@ fn merged_lists_are_ordered_as_the_real_server_does() {
 
 #[test]
 fn atomic_lists_are_replaced() {
-    let ingress = json!({ "spec": { "rules": [{ "host": "a" }, { "host": "b" }], "tls": [{ "secretName": "s" }] } });
+    let ingress = json!({ "spec": {
+        "rules": [{ "host": "a" }, { "host": "b" }],
+        "tls": [{ "secretName": "s" }],
+    } });
     let patch = json!({ "spec": { "rules": [{ "host": "c" }], "tls": null } });
     assert_eq!(
         patched(Kind::Ingress, ingress, &patch),
@@ -68,7 +79,7 @@ fn atomic_lists_are_replaced() {
 }
 
 #[test]
-fn maps_and_lists_of_words_are_merged_and_directives_obeyed() {
+fn maps_and_primitive_lists_are_merged_by_directives() {
     let target =
         json!({ "metadata": { "labels": { "a": "1", "b": "2" }, "finalizers": ["x/a", "x/b"] } });
     let patch = json!({ "metadata": {
@@ -79,12 +90,14 @@ fn maps_and_lists_of_words_are_merged_and_directives_obeyed() {
     let expected =
         json!({ "metadata": { "labels": { "b": "2", "c": "3" }, "finalizers": ["x/c", "x/b"] } });
     assert_eq!(patched(Kind::ConfigMap, target.clone(), &patch), expected);
+
     let replaced = patched(
         Kind::ConfigMap,
         target.clone(),
         &json!({ "metadata": { "$patch": "replace", "name": "n" } }),
     );
     assert_eq!(replaced, json!({ "metadata": { "name": "n" } }));
+
     let retained = patched(
         Kind::ConfigMap,
         target,
@@ -94,7 +107,7 @@ fn maps_and_lists_of_words_are_merged_and_directives_obeyed() {
 }
 
 #[test]
-fn a_json_patch_is_applied_whole_or_not_at_all() {
+fn a_failed_json_patch_changes_nothing() {
     let mut target = json!({ "metadata": {} });
     let first = json!([
         { "op": "test", "path": "/metadata/finalizers", "value": null },
@@ -102,6 +115,7 @@ fn a_json_patch_is_applied_whole_or_not_at_all() {
     ]);
     json_patch(&mut target, &first).unwrap();
     assert_eq!(target, json!({ "metadata": { "finalizers": ["a/b"] } }));
+
     let second =
         json!([{ "op": "add", "path": "/x", "value": 1 }, { "op": "remove", "path": "/y" }]);
     assert!(matches!(
@@ -120,7 +134,7 @@ fn a_json_patch_is_applied_whole_or_not_at_all() {
 }
 
 #[test]
-fn what_is_no_patch_is_refused() {
+fn malformed_patches_are_refused() {
     for patch in [
         json!([]),
         json!("x"),

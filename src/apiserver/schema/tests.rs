@@ -14,8 +14,13 @@ fn problems(decoded: &Decoded) -> Vec<String> {
 }
 
 #[test]
-fn unknown_and_doubled_fields_are_noted_with_their_place() {
-    let body = r#"{"spec":{"rules":[{"http":{"paths":[{"pathTyp":"x","path":"/","path":"/a","backend":{}}]}}]},"x":1}"#;
+fn unknown_and_duplicate_fields_are_reported_with_paths() {
+    let body = r#"{
+        "spec": { "rules": [{ "http": { "paths": [
+            { "pathTyp": "x", "path": "/", "path": "/a", "backend": {} }
+        ] } }] },
+        "x": 1
+    }"#;
     let decoded = strict(Kind::Ingress, body).unwrap();
     assert_eq!(
         problems(&decoded),
@@ -32,13 +37,17 @@ fn unknown_and_doubled_fields_are_noted_with_their_place() {
 }
 
 #[test]
-fn a_wrong_type_is_said_as_go_says_it() {
-    let body = r#"{"spec":{"rules":[{"http":{"paths":[{"backend":{"service":{"port":{"number":"x"}}}}]}}]}}"#;
+fn a_wrong_type_has_the_error_of_go() {
+    let body = r#"{"spec":{"rules":[{"http":{"paths":[
+        {"backend":{"service":{"port":{"number":"x"}}}}
+    ]}}]}}"#;
     assert_eq!(
         strict(Kind::Ingress, body).unwrap_err(),
-        "Ingress in version \"v1\" cannot be handled as a Ingress: json: cannot unmarshal string into Go struct field \
-         ServiceBackendPort.spec.rules.IngressRuleValue.http.paths.backend.service.port.number of type int32"
+        "Ingress in version \"v1\" cannot be handled as a Ingress: \
+         json: cannot unmarshal string into Go struct field ServiceBackendPort.\
+         spec.rules.IngressRuleValue.http.paths.backend.service.port.number of type int32"
     );
+
     let service =
         "Service in version \"v1\" cannot be handled as a Service: json: cannot unmarshal ";
     for (body, why) in [
@@ -72,18 +81,22 @@ fn a_wrong_type_is_said_as_go_says_it() {
             format!("{service}{why}")
         );
     }
+
     let port = r#"{"subsets":[{"ports":[{"port":"x"}]}]}"#;
     assert!(
         strict(Kind::Endpoints, port)
             .unwrap_err()
             .contains("field EndpointPort.subsets.ports.port of type int32")
     );
+
     let body = r#"{"data":{"a":"!"}}"#;
     let error = strict(Kind::Secret, body).unwrap_err();
     assert_eq!(
         error,
-        "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte 0"
+        "Secret in version \"v1\" cannot be handled as a Secret: \
+         illegal base64 data at input byte 0"
     );
+
     for bad in [
         r#"{"spec":3}"#,
         r#"{"spec":{"ports":{}}}"#,
@@ -97,9 +110,10 @@ fn a_wrong_type_is_said_as_go_says_it() {
 }
 
 #[test]
-fn a_body_that_is_no_object_is_shown_by_its_beginning() {
+fn the_error_for_a_malformed_body_shows_its_beginning() {
     let object = "the object provided is unrecognized (must be of type ConfigMap): ";
     let json = "couldn't get version/kind; json parse error: ";
+
     for (form, body, why) in [
         (
             ContentType::Json,
@@ -138,7 +152,7 @@ fn a_body_that_is_no_object_is_shown_by_its_beginning() {
 }
 
 #[test]
-fn an_event_of_its_own_group_is_read_by_its_own_names() {
+fn events_of_their_own_group_have_other_field_names() {
     let event = |body: &str| decode_event(ContentType::Json, body.as_bytes());
     let decoded =
         event(r#"{"apiVersion":"events.k8s.io/v1","kind":"Event","note":"n","message":"m"}"#)
@@ -147,6 +161,7 @@ fn an_event_of_its_own_group_is_read_by_its_own_names() {
         (&decoded.value["note"], &*problems(&decoded)),
         (&json!("n"), &[r#"unknown field "message""#.to_owned()][..])
     );
+
     let wrong = event(r#"{"reportingController":3}"#)
         .unwrap_err()
         .to_string();
@@ -154,21 +169,30 @@ fn an_event_of_its_own_group_is_read_by_its_own_names() {
         wrong.ends_with("Go struct field Event.reportingController of type string"),
         "{wrong}"
     );
+
     let other = event(r#"{"apiVersion":"v1","kind":"Event"}"#)
         .unwrap_err()
         .to_string();
     assert_eq!(
         other,
-        "the API version in the data (v1) does not match the expected API version (events.k8s.io/v1)"
+        "the API version in the data (v1) does not match \
+         the expected API version (events.k8s.io/v1)"
     );
 }
 
 #[test]
-fn empty_values_count_as_absent_where_go_has_no_pointers() {
-    let body = r#"{"metadata":{"uid":""},"spec":{"type":"","sessionAffinity":"","publishNotReadyAddresses":false,
-        "ports":[{"name":"","protocol":"","nodePort":0,"port":0,"appProtocol":""}]}}"#;
+fn empty_values_are_absent_where_go_has_no_pointer() {
+    let body = r#"{
+        "metadata": { "uid": "" },
+        "spec": {
+            "type": "",
+            "sessionAffinity": "",
+            "publishNotReadyAddresses": false,
+            "ports": [{ "name": "", "protocol": "", "nodePort": 0, "port": 0, "appProtocol": "" }]
+        }
+    }"#;
     let value = strict(Kind::Service, body).unwrap().value;
-    // `port` is written whatever it is, and `appProtocol` is a pointer.
+    // Go always writes `port`, and `appProtocol` is a pointer.
     assert_eq!(
         value,
         json!({ "metadata": {}, "spec": { "ports": [{ "port": 0, "appProtocol": "" }] } })
@@ -185,7 +209,7 @@ fn nulls_are_dropped_where_go_has_pointers() {
 }
 
 #[test]
-fn yaml_is_the_same_as_json() {
+fn yaml_decodes_like_json() {
     let yaml = "kind: Service\nspec:\n  ports:\n  - port: 80\n    targetPort: web\n    wrong: 1\n";
     let decoded = decode(Kind::Service, ContentType::Yaml, yaml.as_bytes()).unwrap();
     assert_eq!(
@@ -199,7 +223,7 @@ fn yaml_is_the_same_as_json() {
 }
 
 #[test]
-fn every_reference_of_the_table_leads_somewhere() {
+fn every_reference_of_the_table_resolves() {
     fn check(of: &Type) {
         match of {
             Type::Ref(name) => assert!(message(name).is_some(), "{name}"),
@@ -215,7 +239,7 @@ fn every_reference_of_the_table_leads_somewhere() {
     }
 }
 
-/// What kubectl 1.32 sends for `create secret generic s --from-literal=a=b`.
+/// Returns the body that kubectl 1.32 sends for `create secret generic s --from-literal=a=b`.
 fn protobuf_secret() -> Vec<u8> {
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
         [
@@ -233,6 +257,7 @@ fn protobuf_secret() -> Vec<u8> {
         field(8, b""),
     ]
     .concat();
+
     let data = [field(1, b"a"), field(2, b"b")].concat();
     let secret = [field(1, &metadata), field(2, &data), field(3, b"Opaque")].concat();
     [
@@ -246,12 +271,13 @@ fn protobuf_secret() -> Vec<u8> {
 }
 
 #[test]
-fn a_protobuf_message_that_names_no_kind_is_of_the_expected_one() {
-    // `data` of a ConfigMap: a is b.
+fn protobuf_without_a_kind_has_the_expected_one() {
+    // The `data` of a ConfigMap: `a: b`.
     let raw = [0x12, 6, 0x0a, 1, b'a', 0x12, 1, b'b'];
     let body = [&b"k8s\0\x0a\0\x12\x08"[..], &raw].concat();
     let decoded = decode(Kind::ConfigMap, ContentType::Protobuf, &body).unwrap();
     assert_eq!(decoded.value, json!({ "data": { "a": "b" } }));
+
     let unknown = b"k8s\0\x0a\x0d\x0a\x02v1\x12\x07Nothing";
     let error = decode(Kind::ConfigMap, ContentType::Protobuf, unknown)
         .unwrap_err()
@@ -263,7 +289,7 @@ fn a_protobuf_message_that_names_no_kind_is_of_the_expected_one() {
 }
 
 #[test]
-fn protobuf_becomes_the_same_object() {
+fn protobuf_decodes_to_the_same_object() {
     let decoded = decode(Kind::Secret, ContentType::Protobuf, &protobuf_secret()).unwrap();
     assert_eq!(
         decoded.value,
@@ -278,12 +304,13 @@ fn protobuf_becomes_the_same_object() {
 }
 
 #[test]
-fn damaged_protobuf_is_refused_wherever_it_is_cut() {
+fn damaged_protobuf_does_not_panic() {
     let whole = protobuf_secret();
     for end in 0..whole.len() {
-        // Cut at the end of a field it may still be a message, of less.
+        // A message that is cut at the end of a field is still valid.
         let _must_not_panic = decode(Kind::Secret, ContentType::Protobuf, &whole[..end]);
     }
+
     for at in 0..whole.len() {
         for bit in 0..8 {
             let mut broken = whole.clone();

@@ -18,6 +18,7 @@ pub(super) fn check(
     let Some(fields) = message(name) else {
         return Ok(());
     };
+
     let mut walk = Walk {
         path: String::new(),
         go: String::new(),

@@ -23,6 +23,7 @@ struct Listener {
 async fn listener() -> Listener {
     let (identity, new) = Identity::load(None, &["192.0.2.7".parse().unwrap()]).unwrap();
     assert!(new);
+
     let cluster = Arc::new(Local::in_memory().unwrap());
     let (signal, drain) = drain::channel();
     let settings = Settings::new("127.0.0.1:0".parse().unwrap());
@@ -38,6 +39,7 @@ async fn listener() -> Listener {
     }
 }
 
+/// Requests a namespace with the client certificate or a token, and returns the code and body.
 async fn request(listener: &Listener, certified: bool, token: Option<&str>) -> (StatusCode, Value) {
     let kubeconfig = listener.identity.kubeconfig("https://127.0.0.1:1");
     let field = |name: &str| {
@@ -45,6 +47,7 @@ async fn request(listener: &Listener, certified: bool, token: Option<&str>) -> (
         use base64::{Engine, engine::general_purpose::STANDARD};
         STANDARD.decode(line.rsplit(' ').next().unwrap()).unwrap()
     };
+
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(&field("certificate-authority-data")).unwrap())
@@ -53,6 +56,7 @@ async fn request(listener: &Listener, certified: bool, token: Option<&str>) -> (
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
+
     let config = if certified {
         let chain = CertificateDer::pem_slice_iter(&field("client-certificate-data"))
             .map(Result::unwrap)
@@ -66,6 +70,7 @@ async fn request(listener: &Listener, certified: bool, token: Option<&str>) -> (
     } else {
         config.with_no_client_auth()
     };
+
     let stream = TcpStream::connect(listener.running.addr).await.unwrap();
     let name = ServerName::try_from("127.0.0.1").unwrap();
     let stream = TlsConnector::from(Arc::new(config))
@@ -76,10 +81,12 @@ async fn request(listener: &Listener, certified: bool, token: Option<&str>) -> (
         .await
         .unwrap();
     let connection = tokio::spawn(connection);
+
     let mut request = Request::get("/api/v1/namespaces/default").header("host", "x");
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
+
     let response = sender
         .send_request(request.body(Full::new(Bytes::new())).unwrap())
         .await
@@ -92,14 +99,16 @@ async fn request(listener: &Listener, certified: bool, token: Option<&str>) -> (
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_or_a_token_opens_the_door_and_nothing_else() {
+async fn only_a_certificate_or_a_token_gives_access() {
     let listener = listener().await;
     assert_eq!(request(&listener, true, None).await.0, StatusCode::OK);
+
     let token = listener.identity.token().to_owned();
     assert_eq!(
         request(&listener, false, Some(&token)).await.0,
         StatusCode::OK
     );
+
     for wrong in [None, Some("wrong"), Some("")] {
         let (code, status) = request(&listener, false, wrong).await;
         assert_eq!(code, StatusCode::UNAUTHORIZED);
@@ -111,7 +120,7 @@ async fn a_certificate_or_a_token_opens_the_door_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_speak_tls_harms_nobody() {
+async fn a_client_without_tls_does_not_affect_others() {
     let listener = listener().await;
     let mut broken = TcpStream::connect(listener.running.addr).await.unwrap();
     broken.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
@@ -121,7 +130,7 @@ async fn a_client_that_does_not_speak_tls_harms_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn draining_ends_the_server_and_frees_the_address() {
+async fn draining_stops_the_server_and_frees_the_address() {
     let listener = listener().await;
     assert_eq!(request(&listener, true, None).await.0, StatusCode::OK);
     listener.signal.drain(Duration::from_secs(20));
@@ -134,11 +143,12 @@ async fn draining_ends_the_server_and_frees_the_address() {
 }
 
 #[test]
-fn the_identity_is_kept_and_follows_the_addresses_of_the_node() {
+fn the_identity_follows_the_addresses_of_the_node() {
     let (first, _) = Identity::load(None, &[]).unwrap();
     let kept = first.to_bytes();
     let (same, changed) = Identity::load(Some(&kept), &[]).unwrap();
     assert!(same == first && !changed);
+
     let (moved, changed) = Identity::load(Some(&kept), &["192.0.2.9".parse().unwrap()]).unwrap();
     assert!(changed);
     assert_eq!(

@@ -23,12 +23,14 @@ fn labelled(pairs: &[(&str, &str)]) -> RawObject {
         namespace: "n".into(),
         name: "x".into(),
     };
+
     let meta = Meta {
         name: "x".into(),
         namespace: "n".into(),
         labels,
         ..Meta::default()
     };
+
     RawObject {
         key,
         meta,
@@ -64,6 +66,7 @@ fn label_selectors_follow_the_grammar() {
     ] {
         assert!(selects(yes, "", &object), "{yes}");
     }
+
     for no in [
         "gone",
         "app=db",
@@ -76,6 +79,7 @@ fn label_selectors_follow_the_grammar() {
     ] {
         assert!(!selects(no, "", &object), "{no}");
     }
+
     for bad in [
         "=x",
         "app in web",
@@ -92,6 +96,7 @@ fn label_selectors_follow_the_grammar() {
             "{bad}"
         );
     }
+
     let error = Selector::parse(registry::of(Kind::Secret), "a b", "").unwrap_err();
     assert_eq!(
         error.to_value()["message"],
@@ -111,6 +116,7 @@ fn field_selectors_know_the_fields_of_their_kind() {
         assert!(selects("", yes, &object), "{yes}");
     }
     assert!(!selects("", "metadata.name!=x", &object));
+
     let error = Selector::parse(registry::of(Kind::Ingress), "", "spec.foo=1").unwrap_err();
     assert_eq!(
         error.to_value()["message"],
@@ -119,7 +125,7 @@ fn field_selectors_know_the_fields_of_their_kind() {
 }
 
 #[test]
-fn ages_are_said_as_kubectl_says_them() {
+fn ages_have_the_format_of_kubectl() {
     let cases = [
         (-5, "<invalid>"),
         (-1, "0s"),
@@ -138,13 +144,13 @@ fn ages_are_said_as_kubectl_says_them() {
         (63_158_400, "2y1d"),
         (300_000_000, "9y"),
     ];
-    for (seconds, said) in cases {
-        assert_eq!(duration(seconds), said);
+    for (seconds, expected) in cases {
+        assert_eq!(duration(seconds), expected);
     }
 }
 
 #[test]
-fn json_anywhere_in_the_list_is_json() {
+fn accept_selects_the_first_supported_media_type() {
     let accept = |value: &str| {
         let mut headers = HeaderMap::new();
         headers.insert("accept", value.parse().unwrap());
@@ -156,6 +162,7 @@ fn json_anywhere_in_the_list_is_json() {
         accept("application/vnd.kubernetes.protobuf,application/json"),
         Some((Shape::Object, false))
     );
+
     let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
     assert_eq!(accept(table), Some((Shape::Table("meta.k8s.io/v1"), false)));
     assert_eq!(
@@ -196,6 +203,7 @@ fn paths_name_resources() {
         parse("", "namespaces/a/services/b%2Dc"),
         Some(("services", some("a"), some("b-c"), None))
     );
+
     for unknown in [
         "pods",
         "namespaces/a/pods",

@@ -93,6 +93,7 @@ pub(super) fn secret_warnings(object: &Value) -> Vec<String> {
             .decode(object["data"][key].as_str().unwrap_or_default())
             .unwrap_or_default()
     };
+
     let (chain, key) = (data("tls.crt"), data("tls.key"));
     if !chain.windows(11).any(|window| window == b"-----BEGIN ") {
         return vec!["tls: failed to find any PEM data in certificate input".to_owned()];

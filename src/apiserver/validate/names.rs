@@ -191,6 +191,7 @@ pub(super) fn data_key(text: &str) -> Vec<String> {
 pub(super) fn port_name(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+
     if text.len() > 15 {
         wrong.push(too_long(15));
     }
@@ -248,6 +249,7 @@ pub(super) fn sloppy_ip(text: &str) -> Option<IpAddr> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Some(ip.to_canonical());
     }
+
     let mut octets = [0; 4];
     let mut parts = text.split('.');
     for octet in &mut octets {

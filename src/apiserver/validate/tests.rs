@@ -2,11 +2,12 @@ use serde_json::json;
 
 use super::*;
 
-const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
-     and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
-     '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of \
+     lower case alphanumeric characters, '-' or '.', \
+     and must start and end with an alphanumeric character \
+     (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
-/// Problems of an object after defaulting, each as `field: message`.
+/// Returns the problems of an object after defaulting, each as `field: message`.
 fn problems(kind: Kind, mut object: Value) -> Vec<String> {
     if object["metadata"]["name"].is_null() {
         object["metadata"]["name"] = "t".into();
@@ -27,8 +28,9 @@ fn backend() -> Value {
 }
 
 #[test]
-fn paths_and_backends_of_an_ingress_are_refused_as_by_the_real_server() {
+fn ingress_paths_and_backends_are_checked() {
     let at = "spec.rules[0].http.paths[0]";
+    let prefix = |backend: Value| json!({ "path": "/", "pathType": "Prefix", "backend": backend });
     let cases = [
         (
             json!({ "path": "/", "backend": backend() }),
@@ -37,7 +39,8 @@ fn paths_and_backends_of_an_ingress_are_refused_as_by_the_real_server() {
         (
             json!({ "path": "/", "pathType": "Regex", "backend": backend() }),
             format!(
-                r#"{at}.pathType: Unsupported value: "Regex": supported values: "Exact", "ImplementationSpecific", "Prefix""#
+                "{at}.pathType: Unsupported value: \"Regex\": \
+                 supported values: \"Exact\", \"ImplementationSpecific\", \"Prefix\""
             ),
         ),
         (
@@ -61,39 +64,48 @@ fn paths_and_backends_of_an_ingress_are_refused_as_by_the_real_server() {
             format!(r#"{at}.path: Invalid value: "/a/..": cannot end with '/..'"#),
         ),
         (
-            json!({ "path": "/", "pathType": "Prefix", "backend": {} }),
+            prefix(json!({})),
             format!(r#"{at}.backend: Invalid value: "": resource or service backend is required"#),
         ),
         (
-            json!({ "path": "/", "pathType": "Prefix", "backend": { "service": backend()["service"], "resource": { "kind": "a", "name": "b" } } }),
+            prefix(json!({
+                "service": backend()["service"],
+                "resource": { "kind": "a", "name": "b" },
+            })),
             format!(
                 r#"{at}.backend: Invalid value: "": cannot set both resource and service backends"#
             ),
         ),
         (
-            json!({ "path": "/", "pathType": "Prefix", "backend": { "service": { "name": "s" } } }),
+            prefix(json!({ "service": { "name": "s" } })),
             format!("{at}.backend: Required value: port name or number is required"),
         ),
         (
-            json!({ "path": "/", "pathType": "Prefix", "backend": { "service": { "name": "s", "port": { "name": "a", "number": 1 } } } }),
+            prefix(json!({ "service": { "name": "s", "port": { "name": "a", "number": 1 } } })),
             format!(r#"{at}.backend: Invalid value: "": cannot set both port name & port number"#),
         ),
         (
-            json!({ "path": "/", "pathType": "Prefix", "backend": { "service": { "name": "s", "port": { "number": 70_000 } } } }),
+            prefix(json!({ "service": { "name": "s", "port": { "number": 70_000 } } })),
             format!(
-                "{at}.backend.service.port.number: Invalid value: 70000: must be between 1 and 65535, inclusive"
+                "{at}.backend.service.port.number: Invalid value: 70000: \
+                 must be between 1 and 65535, inclusive"
             ),
         ),
     ];
     for (path, expected) in cases {
         assert_eq!(problems(Kind::Ingress, with_path(&path)), [expected]);
     }
-    let good = json!({ "path": "", "pathType": "ImplementationSpecific", "backend": { "service": { "name": "1s", "port": { "name": "web" } } } });
+
+    let good = json!({
+        "path": "",
+        "pathType": "ImplementationSpecific",
+        "backend": { "service": { "name": "1s", "port": { "name": "web" } } },
+    });
     assert!(problems(Kind::Ingress, with_path(&good)).is_empty());
 }
 
 #[test]
-fn hosts_and_names_of_an_ingress_are_refused_as_by_the_real_server() {
+fn ingress_hosts_and_names_are_checked() {
     let host = |host: &str| {
         let mut object =
             with_path(&json!({ "path": "/", "pathType": "Prefix", "backend": backend() }));
@@ -113,6 +125,7 @@ fn hosts_and_names_of_an_ingress_are_refused_as_by_the_real_server() {
             "spec.rules[0].host: Invalid value: \"A.example\": {SUBDOMAIN}"
         )]
     );
+
     for wild in ["a.*.example", "*", "*.*.a"] {
         assert!(
             host(wild)[0].contains("a wildcard DNS-1123 subdomain must start with '*.'"),
@@ -123,37 +136,51 @@ fn hosts_and_names_of_an_ingress_are_refused_as_by_the_real_server() {
         problems(Kind::Ingress, json!({ "spec": {} })),
         ["spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"]
     );
-    let tls = json!({ "spec": { "defaultBackend": backend(), "tls": [{ "hosts": ["a_b"], "secretName": "X_y" }], "ingressClassName": "" } });
+
+    let tls = json!({ "spec": {
+        "defaultBackend": backend(),
+        "tls": [{ "hosts": ["a_b"], "secretName": "X_y" }],
+        "ingressClassName": "",
+    } });
     let found = problems(Kind::Ingress, tls);
     assert_eq!(found.len(), 3);
     assert_eq!(
         found[0],
         format!("spec.tls[0].hosts[0]: Invalid value: \"a_b\": {SUBDOMAIN}")
     );
+
     let both = json!({ "metadata": { "annotations": { "kubernetes.io/ingress.class": "x" } },
         "spec": { "defaultBackend": backend(), "ingressClassName": "y" } });
     assert_eq!(
         problems(Kind::Ingress, both),
         [
-            "annotations.kubernetes.io/ingress.class: Invalid value: \"x\": must match `ingressClassName` when both are specified"
+            "annotations.kubernetes.io/ingress.class: Invalid value: \"x\": \
+             must match `ingressClassName` when both are specified"
         ]
     );
 }
 
 #[test]
-fn metadata_is_refused_as_by_the_real_server() {
-    let bad = json!({ "metadata": { "name": "T_1", "labels": { "a b": "c" }, "annotations": { "a b": "c" }, "finalizers": ["x"] } });
+fn metadata_is_checked() {
+    let bad = json!({ "metadata": {
+        "name": "T_1",
+        "labels": { "a b": "c" },
+        "annotations": { "a b": "c" },
+        "finalizers": ["x"],
+    } });
     let found = problems(Kind::ConfigMap, bad);
-    let part = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
-        alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
-        '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+    let part = "name part must consist of alphanumeric characters, '-', '_' or '.', \
+        and must start and end with an alphanumeric character \
+        (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
     assert_eq!(
         found,
         [
             format!("metadata.name: Invalid value: \"T_1\": {SUBDOMAIN}"),
             format!("metadata.labels: Invalid value: \"a b\": {part}"),
             format!("metadata.annotations: Invalid value: \"a b\": {part}"),
-            "metadata.finalizers[0]: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully qualified".to_owned(),
+            "metadata.finalizers[0]: Invalid value: \"x\": \
+             name is neither a standard finalizer name nor is it fully qualified"
+                .to_owned(),
         ]
     );
     assert_eq!(
@@ -163,25 +190,28 @@ fn metadata_is_refused_as_by_the_real_server() {
 }
 
 #[test]
-fn secrets_and_config_maps_are_refused_as_by_the_real_server() {
+fn secrets_and_config_maps_are_checked() {
     let tls = json!({ "type": "kubernetes.io/tls", "data": { "tls.crt": "" } });
     assert_eq!(
         problems(Kind::Secret, tls),
         ["data[tls.key]: Required value"]
     );
+
     let found = problems(Kind::Secret, json!({ "data": { "a/b": "" } }));
     assert!(
         found[0]
             .starts_with("data[a/b]: Invalid value: \"a/b\": a valid config key must consist of"),
         "{found:?}"
     );
+
     let big = json!({ "data": { "a": "QUFB".repeat(350_000) } });
     assert_eq!(
         problems(Kind::Secret, big),
         ["data: Too long: may not be more than 1048576 bytes"]
     );
-    let old = json!({ "metadata": { "name": "s" }, "type": "Opaque", "immutable": true, "data": { "a": "" } });
-    let new = json!({ "metadata": { "name": "s" }, "type": "x", "immutable": true, "data": {} });
+
+    let secret = |of: &str, data: Value| json!({ "metadata": { "name": "s" }, "type": of, "immutable": true, "data": data });
+    let (old, new) = (secret("Opaque", json!({ "a": "" })), secret("x", json!({})));
     let found: Vec<String> = update(Kind::Secret, &new, &old)
         .into_iter()
         .map(|e| format!("{}: {}", e.field, e.message))
@@ -193,11 +223,13 @@ fn secrets_and_config_maps_are_refused_as_by_the_real_server() {
             "data: Forbidden: field is immutable when `immutable` is set"
         ]
     );
+
     let both = json!({ "data": { "a": "" }, "binaryData": { "a": "" } });
     assert_eq!(
         problems(Kind::ConfigMap, both),
         [r#"data[a]: Invalid value: "a": duplicate of key present in binaryData"#]
     );
+
     let garbage =
         json!({ "type": "kubernetes.io/tls", "data": { "tls.crt": "eA==", "tls.key": "eA==" } });
     assert_eq!(
@@ -207,7 +239,7 @@ fn secrets_and_config_maps_are_refused_as_by_the_real_server() {
 }
 
 #[test]
-fn services_are_refused_as_by_the_real_server() {
+fn services_are_checked() {
     let given = json!({ "spec": { "clusterIP": "10.43.0.9" } });
     assert_eq!(
         problems(Kind::Service, given),
@@ -217,6 +249,7 @@ fn services_are_refused_as_by_the_real_server() {
         problems(Kind::Service, json!({ "spec": {} })),
         ["spec.ports: Required value"]
     );
+
     let unnamed = json!({ "spec": { "ports": [{ "port": 1 }, { "port": 2 }] } });
     assert_eq!(
         problems(Kind::Service, unnamed),
@@ -225,6 +258,7 @@ fn services_are_refused_as_by_the_real_server() {
             "spec.ports[1].name: Required value"
         ]
     );
+
     for good in ["h.example", "localhost", "192.0.2.1", "h.example."] {
         let service = json!({ "spec": { "type": "ExternalName", "externalName": good } });
         assert!(problems(Kind::Service, service).is_empty(), "{good}");
@@ -236,7 +270,19 @@ fn services_are_refused_as_by_the_real_server() {
         )
         .is_empty()
     );
-    let spec = |address: &str| json!({ "metadata": { "name": "s" }, "spec": { "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address], "sessionAffinity": "None", "ports": [{ "port": 1, "protocol": "TCP" }] } });
+
+    let spec = |address: &str| {
+        json!({
+            "metadata": { "name": "s" },
+            "spec": {
+                "type": "ClusterIP",
+                "clusterIP": address,
+                "clusterIPs": [address],
+                "sessionAffinity": "None",
+                "ports": [{ "port": 1, "protocol": "TCP" }],
+            },
+        })
+    };
     let changed = update(Kind::Service, &spec("10.43.9.9"), &spec("10.43.0.1"));
     assert_eq!(changed[0].field, "spec.clusterIPs[0]");
     assert_eq!(
@@ -246,7 +292,7 @@ fn services_are_refused_as_by_the_real_server() {
 }
 
 #[test]
-fn endpoint_slices_are_refused_as_by_the_real_server() {
+fn endpoint_slices_are_checked() {
     let slice = |kind: &str, address: &str| {
         let endpoints = json!([{ "addresses": [address] }]);
         problems(
@@ -261,17 +307,20 @@ fn endpoint_slices_are_refused_as_by_the_real_server() {
     ] {
         assert!(slice(kind, address).is_empty(), "{address}");
     }
+
     let at = "endpoints[0].addresses";
     assert_eq!(
         slice("IPv4", "127.0.0.1"),
         [format!(
-            r#"{at}[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)"#
+            "{at}[0]: Invalid value: \"127.0.0.1\": \
+             may not be in the loopback range (127.0.0.0/8, ::1/128)"
         )]
     );
     assert_eq!(
         slice("IPv4", "169.254.1.1"),
         [format!(
-            r#"{at}[0]: Invalid value: "169.254.1.1": may not be in the link-local range (169.254.0.0/16, fe80::/10)"#
+            "{at}[0]: Invalid value: \"169.254.1.1\": \
+             may not be in the link-local range (169.254.0.0/16, fe80::/10)"
         )]
     );
     assert_eq!(
@@ -283,7 +332,8 @@ fn endpoint_slices_are_refused_as_by_the_real_server() {
     assert_eq!(
         slice("FQDN", "localhost"),
         [format!(
-            r#"{at}[0]: Invalid value: "localhost": should be a domain with at least two segments separated by dots"#
+            "{at}[0]: Invalid value: \"localhost\": \
+             should be a domain with at least two segments separated by dots"
         )]
     );
     assert_eq!(
@@ -293,12 +343,13 @@ fn endpoint_slices_are_refused_as_by_the_real_server() {
 }
 
 #[test]
-fn endpoints_are_refused_as_by_the_real_server() {
+fn endpoints_are_checked() {
     let endpoints = |subset: Value| problems(Kind::Endpoints, json!({ "subsets": [subset] }));
     let address = |ip: &str| endpoints(json!({ "addresses": [{ "ip": ip }] }));
     for good in ["192.0.2.1", "2001:db8::1", "239.1.1.1"] {
         assert!(address(good).is_empty(), "{good}");
     }
+
     let field = "subsets[0].addresses[0].ip: Invalid value";
     for (ip, why) in [
         (
@@ -330,19 +381,23 @@ fn endpoints_are_refused_as_by_the_real_server() {
         address("name.example"),
         [
             format!(
-                "{field}: \"name.example\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+                "{field}: \"name.example\": \
+                 must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
             ),
             format!("{field}: \"name.example\": must be a valid IP address"),
         ]
     );
+
     let none = endpoints(json!({ "ports": [{ "port": 80 }] }));
     assert_eq!(
         none,
         ["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"]
     );
-    let ports = endpoints(
-        json!({ "addresses": [{ "ip": "192.0.2.1" }], "ports": [{ "port": 0 }, { "name": "a", "port": 1 }] }),
-    );
+
+    let ports = endpoints(json!({
+        "addresses": [{ "ip": "192.0.2.1" }],
+        "ports": [{ "port": 0 }, { "name": "a", "port": 1 }],
+    }));
     assert_eq!(
         ports,
         [
@@ -350,13 +405,17 @@ fn endpoints_are_refused_as_by_the_real_server() {
             "subsets[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
         ]
     );
-    // What was taken once stays good.
-    let old = json!({ "metadata": { "name": "e" }, "subsets": [{ "addresses": [{ "ip": "127.0.0.1" }] }] });
+
+    // Stored addresses stay valid.
+    let old = json!({
+        "metadata": { "name": "e" },
+        "subsets": [{ "addresses": [{ "ip": "127.0.0.1" }] }],
+    });
     assert!(update(Kind::Endpoints, &old, &old).is_empty());
 }
 
 #[test]
-fn an_empty_text_is_refused_where_the_real_server_has_no_default() {
+fn an_empty_text_without_a_default_is_refused() {
     let service = |member: &str| {
         let mut spec = json!({ "clusterIP": "None", "ports": [{ "port": 1 }] });
         spec[member] = "".into();
@@ -367,7 +426,9 @@ fn an_empty_text_is_refused_where_the_real_server_has_no_default() {
         service("internalTrafficPolicy"),
         [format!("spec.internalTrafficPolicy: {policy}")]
     );
-    let families = r#"Unsupported value: "": supported values: "PreferDualStack", "RequireDualStack", "SingleStack""#;
+
+    let families = "Unsupported value: \"\": \
+                    supported values: \"PreferDualStack\", \"RequireDualStack\", \"SingleStack\"";
     assert_eq!(
         service("ipFamilyPolicy"),
         [format!("spec.ipFamilyPolicy: {families}")]
@@ -376,13 +437,18 @@ fn an_empty_text_is_refused_where_the_real_server_has_no_default() {
         service("loadBalancerClass"),
         ["spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'"]
     );
-    let slice = json!({ "addressType": "IPv4", "endpoints": [{ "addresses": ["192.0.2.1"], "nodeName": "" }] });
+
+    let slice = json!({
+        "addressType": "IPv4",
+        "endpoints": [{ "addresses": ["192.0.2.1"], "nodeName": "" }],
+    });
     assert_eq!(
         problems(Kind::EndpointSlice, slice),
         [format!(
             r#"endpoints[0].nodeName: Invalid value: "": {SUBDOMAIN}"#
         )]
     );
+
     let parameters = json!({ "apiGroup": "", "kind": "K", "name": "n" });
     let class = json!({ "spec": { "controller": "a.b/c", "parameters": parameters } });
     let group = format!(r#"spec.parameters.apiGroup: Invalid value: "": {SUBDOMAIN}"#);
@@ -390,12 +456,23 @@ fn an_empty_text_is_refused_where_the_real_server_has_no_default() {
 }
 
 #[test]
-fn nothing_panics_on_objects_of_the_wrong_shape() {
+fn validation_does_not_panic_on_malformed_objects() {
     let odd = [
         json!(3),
         json!([]),
-        json!({ "spec": 3, "data": [], "metadata": "x", "type": 4, "endpoints": [1], "ports": [[]] }),
-        json!({ "metadata": { "name": "" }, "spec": { "rules": [3], "tls": ["x"], "ports": [null] }, "data": { "": "=" } }),
+        json!({
+            "spec": 3,
+            "data": [],
+            "metadata": "x",
+            "type": 4,
+            "endpoints": [1],
+            "ports": [[]],
+        }),
+        json!({
+            "metadata": { "name": "" },
+            "spec": { "rules": [3], "tls": ["x"], "ports": [null] },
+            "data": { "": "=" },
+        }),
     ];
     for kind in Kind::ALL {
         for object in &odd {
