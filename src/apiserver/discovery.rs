@@ -61,6 +61,7 @@ pub(crate) fn get(head: &Parts, segments: &[&str]) -> Result<Response<Body>, Api
         }
         _ => return Err(ApiError::no_such_path()),
     };
+
     Ok(response::json(StatusCode::OK, found.to_string()))
 }
 

@@ -171,6 +171,7 @@ pub fn kubeconfig(
     token: &str,
 ) -> String {
     let encode = |pem: &str| STANDARD.encode(pem);
+
     format!(
         "apiVersion: v1
 kind: Config

@@ -174,16 +174,19 @@ fn merge_member(
             };
             merge_object(fields, members.entry(name).or_insert(Value::Null), inner)?;
         }
-        Value::Array(items) if field.is_some_and(merges) => {
-            let order = patch
-                .get(&format!("{ORDER}{name}"))
-                .and_then(Value::as_array)
-                .unwrap_or(items);
-            if let Some(field) = field {
+        Value::Array(items) => match field.filter(|field| merges(field)) {
+            Some(field) => {
+                let order = patch
+                    .get(&format!("{ORDER}{name}"))
+                    .and_then(Value::as_array)
+                    .unwrap_or(items);
                 let target = members.entry(name).or_insert(Value::Null);
                 merge_list(field, target, items, order)?;
             }
-        }
+            None => {
+                members.insert(name.to_owned(), value.clone());
+            }
+        },
         other => {
             members.insert(name.to_owned(), other.clone());
         }

@@ -187,6 +187,7 @@ fn int_or_string(bytes: &[u8]) -> Result<Value, ProtobufError> {
         }
         Ok(())
     })?;
+
     Ok(if kind == 0 {
         number.into()
     } else {

@@ -195,6 +195,7 @@ fn parse(
             .map_err(|error| BodyError::Yaml(yaml::describe(&error, 0)))?,
         ContentType::Protobuf => protobuf::decode(body, kind)?,
     };
+
     match value {
         Value::Object(_) => Ok(value),
         Value::Null => Ok(Value::Object(Map::new())),

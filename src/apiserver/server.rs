@@ -227,7 +227,10 @@ impl Acceptor {
         let acceptor = self.clone();
         let service = service_fn(move |request| {
             let acceptor = acceptor.clone();
-            async move { Ok::<_, std::convert::Infallible>(acceptor.request(certified, request).await) }
+            async move {
+                let response = acceptor.request(certified, request).await;
+                Ok::<_, std::convert::Infallible>(response)
+            }
         });
 
         let (io, mut drain) = (TokioIo::new(stream), self.drain.clone());

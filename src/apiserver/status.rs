@@ -204,7 +204,10 @@ impl ApiError {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let cause = |error: &FieldError| json!({ "reason": error.reason, "message": error.message, "field": error.field });
+        let cause = |error: &FieldError| {
+            let (reason, message, field) = (error.reason, &error.message, &error.field);
+            json!({ "reason": reason, "message": message, "field": field })
+        };
         let causes: Vec<Value> = errors.iter().map(cause).collect();
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -240,8 +243,9 @@ impl ApiError {
     }
 
     pub(crate) fn unsupported_body() -> Self {
-        let message = "the body of the request was in an unknown format - accepted media types include: \
-             application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        let message = "the body of the request was in an unknown format - \
+                       accepted media types include: application/json, application/yaml, \
+                       application/vnd.kubernetes.protobuf";
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "UnsupportedMediaType",

@@ -30,7 +30,10 @@ fn defaults_match_a_real_server_and_are_stable() {
 
 #[test]
 fn defaults_of_endpoints_and_slices_match_a_real_server() {
-    let endpoints = |port: Value| json!({ "subsets": [{ "addresses": [{ "ip": "192.0.2.1" }], "ports": [port] }] });
+    let endpoints = |port: Value| {
+        let addresses = json!([{ "ip": "192.0.2.1" }]);
+        json!({ "subsets": [{ "addresses": addresses, "ports": [port] }] })
+    };
     check(
         Kind::Endpoints,
         endpoints(json!({ "port": 80 })),

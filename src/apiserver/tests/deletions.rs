@@ -1,6 +1,7 @@
 //! Deleting objects, and the removal of namespaces and old Events.
 
 use super::*;
+use crate::util::time::UnixSeconds;
 
 #[tokio::test]
 async fn a_finalizer_delays_the_removal_of_an_object() {
@@ -315,13 +316,13 @@ async fn events_are_removed_some_time_after_they_were_last_seen() {
         assert_eq!(server.post(events, &event).await.code, StatusCode::CREATED);
     }
 
-    server.api.remove_events_before(now.as_second() - 10).await;
+    server.api.remove_events_before(UnixSeconds(now.as_second() - 10)).await;
     assert_eq!(
         server.get(&format!("{events}/old")).await.code,
         StatusCode::OK
     );
 
-    server.api.remove_events_before(now.as_second() + 50).await;
+    server.api.remove_events_before(UnixSeconds(now.as_second() + 50)).await;
     assert_eq!(
         server.get(&format!("{events}/old")).await.code,
         StatusCode::NOT_FOUND

@@ -122,6 +122,7 @@ fn host(name: &str, field: &str, problems: &mut Problems) {
 
 fn path(path: &Value, field: &str, problems: &mut Problems) {
     let (kind, at) = (path["pathType"].as_str(), text(path, "/path"));
+
     match kind {
         None => {
             return problems.required(format!("{field}.pathType"), "pathType must be specified");
@@ -140,6 +141,7 @@ fn path(path: &Value, field: &str, problems: &mut Problems) {
             );
         }
     }
+
     backend(&path["backend"], &format!("{field}.backend"), problems);
 }
 

@@ -5,7 +5,8 @@ use super::*;
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of \
      lower case alphanumeric characters, '-' or '.', \
      and must start and end with an alphanumeric character \
-     (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+     (e.g. 'example.com', regex used for validation is \
+     '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
 /// Returns the problems of an object after defaulting, each as `field: message`.
 fn problems(kind: Kind, mut object: Value) -> Vec<String> {
@@ -169,9 +170,11 @@ fn metadata_is_checked() {
         "finalizers": ["x"],
     } });
     let found = problems(Kind::ConfigMap, bad);
+
     let part = "name part must consist of alphanumeric characters, '-', '_' or '.', \
         and must start and end with an alphanumeric character \
-        (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+        (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
+        '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
     assert_eq!(
         found,
         [
@@ -183,6 +186,7 @@ fn metadata_is_checked() {
                 .to_owned(),
         ]
     );
+
     assert_eq!(
         problems(Kind::Namespace, json!({ "metadata": { "name": "z.z" } })),
         [r#"metadata.name: Invalid value: "z.z": must not contain dots"#]
@@ -210,7 +214,10 @@ fn secrets_and_config_maps_are_checked() {
         ["data: Too long: may not be more than 1048576 bytes"]
     );
 
-    let secret = |of: &str, data: Value| json!({ "metadata": { "name": "s" }, "type": of, "immutable": true, "data": data });
+    let secret = |of: &str, data: Value| {
+        let metadata = json!({ "name": "s" });
+        json!({ "metadata": metadata, "type": of, "immutable": true, "data": data })
+    };
     let (old, new) = (secret("Opaque", json!({ "a": "" })), secret("x", json!({})));
     let found: Vec<String> = update(Kind::Secret, &new, &old)
         .into_iter()
