@@ -85,6 +85,7 @@ pub(crate) fn identity(
         .get("namespace")
         .and_then(Value::as_str)
         .unwrap_or_default();
+    // A namespaced object takes the namespace of the path; others may not have one.
     match target.namespace.as_deref() {
         Some(namespace) if found.is_empty() || found == namespace => {
             metadata.insert("namespace".to_owned(), namespace.into());
@@ -100,6 +101,7 @@ pub(crate) fn identity(
         }
     }
 
+    // Field managers belong to server-side apply, which is not supported.
     metadata.remove("managedFields");
     metadata.remove("selfLink");
     metadata.retain(|_name, value| !value.is_null());
@@ -137,12 +139,14 @@ pub(crate) fn new(resource: &Resource, dry_run: bool, object: &mut Value) -> Res
         }
     }
 
+    // The status of a new object is set later, through its own path.
     if resource.status
         && let Some(members) = object.as_object_mut()
     {
         members.remove("status");
     }
 
+    // A real cluster sets these in its registry and its namespace controller.
     if resource.kind == Kind::Namespace {
         object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
         object["spec"] = json!({ "finalizers": ["kubernetes"] });
@@ -173,6 +177,7 @@ pub(crate) fn change(
         return Err(ApiError::invalid(resource, name, &[problem]));
     }
 
+    // Status and content have paths of their own, and each leaves the other unchanged.
     match subresource {
         Some(_status) => {
             let status = new.get("status").cloned();
@@ -193,6 +198,7 @@ pub(crate) fn change(
         new["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
     }
 
+    // The server sets these members, so a client cannot change them.
     for kept in [
         "uid",
         "creationTimestamp",
@@ -205,6 +211,7 @@ pub(crate) fn change(
     }
 
     defaults::apply(resource.kind, new);
+    // The generation counts changes of the content, not of metadata or status.
     let generation = old["metadata"].get("generation").and_then(Value::as_i64);
     let generation = match (resource.generation, generation) {
         (true, at) => Some(at.unwrap_or(1) + i64::from(content(new) != content(old))),

@@ -279,6 +279,7 @@ pub(crate) fn ingress(object: &Value, now: i64) -> Vec<Value> {
         }
     }
 
+    // kubectl shows at most three hosts.
     let hosts = match (hosts.is_empty(), more) {
         (true, _) => "*".to_owned(),
         (false, true) => format!("{} + {} more...", hosts.join(","), rules.len() - 3),
@@ -375,6 +376,7 @@ pub(crate) fn node(object: &Value, now: i64) -> Vec<Value> {
         None => "Unknown",
     };
 
+    // The roles are the suffixes of these labels.
     let labels = object["metadata"]["labels"].as_object();
     let roles: Vec<&str> = labels
         .into_iter()

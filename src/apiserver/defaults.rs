@@ -99,6 +99,7 @@ fn service(object: &mut Value) {
 
     ensure(spec, "internalTrafficPolicy", "Cluster".into());
 
+    // This policy is for traffic from outside of the cluster only.
     let external = spec
         .get("externalIPs")
         .and_then(Value::as_array)
@@ -142,6 +143,7 @@ fn service_addresses(spec: &mut Value) {
     let address = spec["clusterIP"].clone();
     ensure(spec, "clusterIPs", json!([address]));
 
+    // The family follows the address, which is IPv4 for a headless Service.
     let v6 = spec["clusterIP"]
         .as_str()
         .is_some_and(|address| address.contains(':'));

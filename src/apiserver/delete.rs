@@ -138,6 +138,7 @@ impl Api {
                 ));
             }
 
+            // Objects wait for their finalizers, namespaces for their contents.
             let mut object: Value = serde_json::from_slice(&known.body).unwrap_or_default();
             let waits = !finalizers(&object).is_empty() || resource.kind == Kind::Namespace;
             let (stored, key) = (known.body.clone(), known.key.clone());
@@ -228,6 +229,7 @@ impl Api {
             }
         }
 
+        // Marked objects keep the namespace until their finalizers are removed.
         let resource = super::registry::of(Kind::Namespace);
         let target = Target {
             resource,

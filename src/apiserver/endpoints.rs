@@ -56,6 +56,7 @@ impl Api {
             .map(|slice| subset(&serde_json::from_slice(&slice.body).unwrap_or_default()))
             .collect();
 
+        // An object that is not stored has no version; the newest one is valid.
         let found = json!({
             "apiVersion": "v1",
             "kind": "Endpoints",

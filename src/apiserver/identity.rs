@@ -81,6 +81,7 @@ impl Identity {
             return Ok((identity, false));
         }
 
+        // The CA stays the same: kubeconfigs contain its certificate.
         let ca = LocalCa::from_pem(&identity.ca, &identity.ca_key)?;
         let issued = issue_server(&ca, &addresses)?;
         (identity.server, identity.server_key) = (issued.chain_pem, issued.key_pem);

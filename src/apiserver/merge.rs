@@ -252,6 +252,7 @@ fn merge_list(
     };
 
     let live = items.clone();
+    // Items without a merge key are primitive values: add the missing ones.
     let Some(key) = field.merge_key.as_deref() else {
         for item in patch {
             if !items.contains(item) {

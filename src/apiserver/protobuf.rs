@@ -56,6 +56,7 @@ pub(crate) fn decode(body: &[u8], expected: &str) -> Result<Value, ProtobufError
         Ok(())
     })?;
 
+    // Events exist in two groups with different fields.
     let name = match (&*api_version, &*kind) {
         ("events.k8s.io/v1", "Event") => "events.Event",
         (_, "") => expected,
@@ -89,6 +90,7 @@ fn message(
 
     let mut object = Map::new();
     each(bytes, |number, wire| {
+        // The fields of an inlined message are one level deeper than in JSON.
         let inlined = fields
             .values()
             .any(|field| field.number.len() > 1 && field.number[0] == number);

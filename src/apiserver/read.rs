@@ -67,6 +67,7 @@ impl Api {
         let snapshot = self.view.list(resource.kind, target.namespace.as_deref());
         let page = Page::parse(query)?;
         check_version(query, snapshot.revision)?;
+        // A continued list is consistent while the history has the first page's revision.
         if let Some(page) = &page.after
             && self.view.watch(resource.kind, page.revision()).is_err()
         {
@@ -108,6 +109,7 @@ impl Api {
             }
             .encode()
             .into();
+            // With a selector, a real API server does not count the remaining objects.
             if !selector.is_empty() {
                 metadata["remainingItemCount"].take();
             }

@@ -233,6 +233,7 @@ impl Acceptor {
             }
         });
 
+        // Open connections end after their current requests when the drain begins.
         let (io, mut drain) = (TokioIo::new(stream), self.drain.clone());
         if http2 {
             let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())

@@ -116,6 +116,7 @@ fn metadata(kind: Kind, object: &Value, problems: &mut Problems) {
         problems.all("metadata.labels", value, names::label_value(value));
     }
 
+    // The size limit is for all annotations together.
     let mut size = 0;
     for (key, value) in pairs(object, "/metadata/annotations") {
         problems.all(

@@ -77,6 +77,7 @@ impl Api {
             .map_err(|_full| ApiError::too_many("watches"))?;
         let send_initial = query.flag("sendInitialEvents");
 
+        // A watch from a revision continues a list; others begin with the objects that exist.
         let (at, initial, watcher) = match from {
             Some(from) if !send_initial => {
                 let Ok(watcher) = self.view.watch(resource.kind, from) else {

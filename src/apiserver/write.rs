@@ -184,7 +184,7 @@ impl Api {
             if !uid.is_empty() {
                 return Err(Self::other_uid(target, name, uid, ""));
             }
-            // The version of an object that is gone does not matter.
+            // The version of an object that no longer exists does not matter.
             if let Some(metadata) = new["metadata"].as_object_mut() {
                 metadata.remove("resourceVersion");
             }
@@ -232,6 +232,7 @@ impl Api {
             if !problems.is_empty() {
                 return Err(admit::refused(resource, name, problems).warned(&warnings));
             }
+            // A retry collects the warnings about the object again.
             let mut all_warnings = warnings.clone();
             all_warnings.extend(validate::warnings(resource.kind, &new));
 
@@ -391,7 +392,7 @@ fn stored_body(committed: Committed) -> Bytes {
     committed.object.body.clone()
 }
 
-/// Decodes a body as strictly as the client asks.
+/// Decodes a body as strictly as the client requests.
 fn decode(
     resource: &Resource,
     headers: &HeaderMap,

@@ -31,6 +31,7 @@ pub(super) fn secret(object: &Value, problems: &mut Problems) {
         problems.too_long("data", MAX_DATA);
     }
 
+    // Each type has its required keys.
     let mut require = |keys: &[&str]| {
         for key in keys.iter().filter(|key| object["data"][**key].is_null()) {
             problems.required(format!("data[{key}]"), "");
@@ -144,6 +145,7 @@ pub(super) fn service(object: &Value, problems: &mut Problems) {
         problems.required("spec.ports", "");
     }
 
+    // The name may end with a dot.
     if kind == "ExternalName" {
         let name = text(spec, "/externalName");
         let bare = name.strip_suffix('.').unwrap_or(name);
