@@ -141,9 +141,10 @@ fn check_kind(expected: Expected, value: &Value) -> Result<String, DecodeError> 
         });
     }
 
-    let or_expected = |found, expected| if found == "" { expected } else { found };
-    let found = or_expected(found, kind);
-    let version = or_expected(version, expected.api_version);
+    let found = Some(found).filter(|found| !found.is_empty());
+    let found = found.unwrap_or(kind);
+    let version = Some(version).filter(|version| !version.is_empty());
+    let version = version.unwrap_or(expected.api_version);
     let number = version.rsplit('/').next().unwrap_or_default().to_owned();
     if found != kind || version != expected.api_version {
         return Err(DecodeError::Unhandled {

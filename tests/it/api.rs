@@ -1,4 +1,4 @@
-//! The API of the mini cluster: who may come in, watches, lists in parts, Events, many objects.
+//! The API of the mini cluster: authentication, watches, paged lists, Events, many objects.
 
 use std::{
     fs::{self, File},
@@ -10,13 +10,14 @@ use std::{
 use super::support::{Backend, Gatelet, eventually, peers, run, said};
 
 #[test]
-fn only_the_kubeconfig_opens_the_door() {
+fn only_the_credentials_of_the_kubeconfig_give_access() {
     let gatelet = Gatelet::start();
     let mode = fs::metadata(gatelet.kubeconfig())
         .expect("it is there")
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
+
     let printed = gatelet.command(&["kubeconfig"]);
     assert!(printed.status.success(), "{}", said(&printed));
     assert_eq!(
@@ -32,13 +33,15 @@ fn only_the_kubeconfig_opens_the_door() {
         "jsonpath={.users[0].user.token}",
     ]);
     assert_eq!(token.len(), 64, "{token}");
-    assert_eq!(ask(&gatelet, "/api/v1/secrets", Some(&token)).0, 200);
-    for nobody in [None, Some("wrong"), Some("")] {
-        let (status, body) = ask(&gatelet, "/api/v1/secrets", nobody);
+    assert_eq!(request(&gatelet, "/api/v1/secrets", Some(&token)).0, 200);
+
+    for wrong in [None, Some("wrong"), Some("")] {
+        let (status, body) = request(&gatelet, "/api/v1/secrets", wrong);
         assert_eq!(status, 401, "{body}");
         assert!(body.contains(r#""reason":"Unauthorized""#), "{body}");
     }
-    // Without the token: the client certificate alone.
+
+    // The client certificate works without the token.
     let whole = fs::read_to_string(gatelet.kubeconfig()).expect("it is there");
     let certificate: String = whole
         .lines()
@@ -46,6 +49,7 @@ fn only_the_kubeconfig_opens_the_door() {
         .map(|l| format!("{l}\n"))
         .collect();
     assert_ne!(certificate, whole);
+
     let file = gatelet.folder.write("certificate", &certificate);
     let mut kubectl = peers::kubectl();
     kubectl
@@ -72,6 +76,7 @@ fn a_watch_of_any_kubectl_shows_each_change() {
         );
         let table = Watch::start(&gatelet, &kubectl, &["namespace", "--no-headers"]);
         table.wait_for("default");
+
         gatelet.kubectl(&["create", "configmap", &name, "--from-literal=a=1"]);
         gatelet.kubectl(&["label", "configmap", &name, "watched=yes"]);
         watch.wait_for(&format!("ADDED      {name}   1"));
@@ -86,6 +91,7 @@ fn a_watch_of_any_kubectl_shows_each_change() {
         watch.wait_for(&format!("MODIFIED   {name}   2"));
         gatelet.kubectl(&["label", "configmap", &name, "watched-"]);
         watch.wait_for(&format!("DELETED    {name}   2"));
+
         gatelet.kubectl(&["create", "namespace", &name]);
         table.wait_for(&name);
         assert!(
@@ -96,7 +102,7 @@ fn a_watch_of_any_kubectl_shows_each_change() {
 }
 
 #[test]
-fn a_watch_from_before_the_history_is_told_to_list_again() {
+fn a_watch_from_before_the_history_has_to_list_again() {
     let mut gatelet = Gatelet::start();
     gatelet.kubectl(&["create", "configmap", "one"]);
     let at = gatelet.kubectl(&[
@@ -116,18 +122,21 @@ fn a_watch_from_before_the_history_is_told_to_list_again() {
         "",
         "nothing has changed since"
     );
+
     gatelet.kill();
     gatelet.spawn();
     gatelet.wait_ready();
-    let told = gatelet.kubectl(&["get", "--raw", &watch("1")]);
+    let event = gatelet.kubectl(&["get", "--raw", &watch("1")]);
     assert!(
-        told.contains(r#""type":"ERROR""#) && told.contains(r#""code":410"#),
-        "{told}"
+        event.contains(r#""type":"ERROR""#) && event.contains(r#""code":410"#),
+        "{event}"
     );
-    assert!(told.contains(r#""reason":"Expired""#), "{told}");
+    assert!(event.contains(r#""reason":"Expired""#), "{event}");
+
     let list = gatelet.kubectl(&["get", "--raw", "/api/v1/namespaces/default/configmaps"]);
     let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
     assert_eq!(list["items"][0]["metadata"]["resourceVersion"], *at);
+
     let now = list["metadata"]["resourceVersion"]
         .as_str()
         .expect("a text");
@@ -135,7 +144,7 @@ fn a_watch_from_before_the_history_is_told_to_list_again() {
 }
 
 #[test]
-fn server_side_apply_is_refused_with_the_reason() {
+fn server_side_apply_is_refused_with_a_hint() {
     let gatelet = Gatelet::start();
     let file = gatelet.folder.write(
         "one.yaml",
@@ -147,17 +156,14 @@ fn server_side_apply_is_refused_with_the_reason() {
         .output()
         .expect("kubectl");
     assert!(!output.status.success());
-    let said = said(&output);
-    assert!(
-        said.contains(
-            "server-side apply is not supported: use kubectl apply without --server-side, helm"
-        ),
-        "{said}"
-    );
+
+    let hint = "server-side apply is not supported: use kubectl apply without --server-side, helm";
+    let output = said(&output);
+    assert!(output.contains(hint), "{output}");
 }
 
 #[test]
-fn what_is_served_is_what_discovery_names() {
+fn every_kind_of_discovery_is_served() {
     let gatelet = Gatelet::start();
     let names = gatelet.kubectl(&["api-resources", "-o", "name", "--sort-by=name"]);
     assert_eq!(
@@ -176,6 +182,7 @@ fn what_is_served_is_what_discovery_names() {
             "services",
         ]
     );
+
     let versions = gatelet.kubectl(&["api-versions"]);
     let expected = [
         "discovery.k8s.io/v1",
@@ -184,6 +191,7 @@ fn what_is_served_is_what_discovery_names() {
         "v1",
     ];
     assert_eq!(versions.split_whitespace().collect::<Vec<_>>(), expected);
+
     for kubectl in [Some(peers::kubectl()), peers::oldest_kubectl()]
         .into_iter()
         .flatten()
@@ -195,7 +203,7 @@ fn what_is_served_is_what_discovery_names() {
                 .expect("kubectl");
             assert!(output.status.success(), "{name}: {}", said(&output));
             if name.starts_with("events.") {
-                continue; // kubectl takes that for a field of events
+                continue; // kubectl parses this name as a field of events.
             }
             let output = with(&gatelet, &kubectl)
                 .args(["explain", name])
@@ -215,6 +223,7 @@ fn what_is_served_is_what_discovery_names() {
     }
     let node = gatelet.kubectl(&["describe", "node", super::support::gatelet::NODE]);
     assert!(node.contains("Ready") && node.contains("gatelet"), "{node}");
+
     let refused = gatelet
         .kubectl_command(&["delete", "node", super::support::gatelet::NODE])
         .output()
@@ -225,7 +234,7 @@ fn what_is_served_is_what_discovery_names() {
 }
 
 #[test]
-fn an_ingress_has_its_address_and_events_of_its_findings() {
+fn an_ingress_has_its_address_and_events_about_findings() {
     let (backend, gatelet) = (Backend::start("found"), Gatelet::start());
     gatelet.apply(&backend.manifests("found", "found.example.com"));
     gatelet.kubectl(&[
@@ -241,9 +250,11 @@ fn an_ingress_has_its_address_and_events_of_its_findings() {
         ("gatelet", "found.example.com", 6),
         "{rows}"
     );
+
     gatelet.apply(
-        "{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: lost}, spec: {rules: [{host: lost.example.com, \
-         http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: nowhere, port: {number: 80}}}}]}}]}}",
+        "{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: lost}, \
+         spec: {rules: [{host: lost.example.com, http: {paths: [{path: /, pathType: Prefix, \
+         backend: {service: {name: nowhere, port: {number: 80}}}}]}}]}}",
     );
     for kubectl in [Some(peers::kubectl()), peers::oldest_kubectl()]
         .into_iter()
@@ -254,8 +265,8 @@ fn an_ingress_has_its_address_and_events_of_its_findings() {
                 .args(["describe", "ingress", "lost"])
                 .output()
                 .expect("kubectl");
-            let said = said(&output);
-            (said.contains("Warning") && said.contains("nowhere") && said.contains("Events:"))
+            let text = said(&output);
+            (text.contains("Warning") && text.contains("nowhere") && text.contains("Events:"))
                 .then_some(())
         });
         let described = with(&gatelet, &kubectl)
@@ -271,6 +282,7 @@ fn an_ingress_has_its_address_and_events_of_its_findings() {
     }
     let events = gatelet.kubectl(&["events", "--for", "ingress/lost", "--no-headers"]);
     assert_eq!(events.lines().count(), 1, "{events}");
+
     let metrics = run(Command::new("curl").args([
         "-sf",
         &format!("http://127.0.0.1:{}/metrics", gatelet.admin),
@@ -279,18 +291,20 @@ fn an_ingress_has_its_address_and_events_of_its_findings() {
         metrics.contains("gatelet_findings{reason=\"UnknownService\"} 1\n"),
         "{metrics}"
     );
+
     let log = gatelet.log();
-    let told = log
+    let line = log
         .lines()
         .find(|line| line.contains("UnknownService"))
         .expect("a line in the log");
     assert!(
-        told.contains("WARN") && told.contains("default/lost") && told.contains("nowhere"),
-        "{told}"
+        line.contains("WARN") && line.contains("default/lost") && line.contains("nowhere"),
+        "{line}"
     );
-    // One that is merely worth knowing is no warning.
+
+    // A note is logged as information, not as a warning.
     gatelet.kubectl(&["annotate", "ingress", "found", "gatelet.dev/nothing=1"]);
-    let told = eventually("it is logged", || {
+    let line = eventually("it is logged", || {
         gatelet
             .log()
             .lines()
@@ -298,12 +312,14 @@ fn an_ingress_has_its_address_and_events_of_its_findings() {
             .map(str::to_owned)
     });
     assert!(
-        told.contains(" INFO ") && told.contains("default/found"),
-        "{told}"
+        line.contains(" INFO ") && line.contains("default/found"),
+        "{line}"
     );
+
     gatelet.kubectl(&["annotate", "ingress", "found", "gatelet.dev/nothing-"]);
     assert_eq!(gatelet.status_of("lost.example.com", "/"), 503);
-    // Gone and back again, it is the same Event, counted up.
+
+    // A finding that disappears and returns increments the count of the same Event.
     gatelet.apply(
         "{apiVersion: v1, kind: Service, metadata: {name: nowhere}, spec: {ports: [{port: 80}]}}",
     );
@@ -315,7 +331,7 @@ fn an_ingress_has_its_address_and_events_of_its_findings() {
             .then_some(())
     });
     gatelet.kubectl(&["delete", "service", "nowhere"]);
-    eventually("it is counted up", || {
+    eventually("the Event has its count incremented", || {
         let path = "jsonpath={.items[*].reason} {.items[*].count}";
         let of = "--field-selector=involvedObject.name=lost";
         (gatelet.kubectl(&["get", "events", of, "-o", path]) == "UnknownService 2").then_some(())
@@ -323,25 +339,28 @@ fn an_ingress_has_its_address_and_events_of_its_findings() {
 }
 
 #[test]
-fn other_clients_than_kubectl_find_what_they_expect() {
+fn the_python_client_works() {
     let gatelet = Gatelet::start();
     let mut python = peers::script("kubernetes_client.py");
-    let said = run(python
+    let output = run(python
         .arg(gatelet.kubeconfig())
         .env("HOME", gatelet.folder.path()));
-    assert_eq!(said.lines().last(), Some("done"), "{said}");
+    assert_eq!(output.lines().last(), Some("done"), "{output}");
 }
 
 #[test]
-fn hundreds_of_ingresses_in_one_file_are_all_there_and_listed_in_parts() {
+fn hundreds_of_ingresses_in_one_file_are_served_and_paged() {
     const MANY: usize = 300;
     let (backend, gatelet) = (Backend::start("many"), Gatelet::start());
     gatelet.apply(&backend.manifests("many", "many.example.com"));
+
     let ingress = |number: usize| {
         format!(
-            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: many-{number:03}, labels: {{many: \"\"}}}}\n\
-             spec: {{rules: [{{host: m{number}.example.com, http: {{paths: [{{path: /, pathType: Prefix, \
-             backend: {{service: {{name: many, port: {{number: 80}}}}}}}}]}}}}]}}\n---\n"
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\n\
+             metadata: {{name: many-{number:03}, labels: {{many: \"\"}}}}\n\
+             spec: {{rules: [{{host: m{number}.example.com, http: {{paths: [{{path: /, \
+             pathType: Prefix, backend: {{service: {{name: many, port: {{number: 80}}}}}}}}]}}}}]}}\
+             \n---\n"
         )
     };
     let file = gatelet
@@ -356,6 +375,7 @@ fn hundreds_of_ingresses_in_one_file_are_all_there_and_listed_in_parts() {
             .count(),
         MANY
     );
+
     let names: Vec<String> = (0..MANY)
         .map(|number| format!("ingress.networking.k8s.io/many-{number:03}"))
         .collect();
@@ -373,10 +393,11 @@ fn hundreds_of_ingresses_in_one_file_are_all_there_and_listed_in_parts() {
         assert_eq!(
             listed.lines().collect::<Vec<_>>(),
             names,
-            "in parts of {size}"
+            "in pages of {size}"
         );
     }
-    // A list in parts is of one moment, though the objects change meanwhile.
+
+    // A paged list has one resource version, even if objects change between its pages.
     let page = |token: &str| {
         let path = format!(
             "/apis/networking.k8s.io/v1/ingresses?limit=100&labelSelector=many&continue={token}"
@@ -406,6 +427,7 @@ fn hundreds_of_ingresses_in_one_file_are_all_there_and_listed_in_parts() {
     for host in ["m1.example.com", "m150.example.com"] {
         assert_eq!(gatelet.status_of(host, "/"), 200);
     }
+
     let again = gatelet.kubectl(&["apply", "-f", file]);
     assert_eq!(
         again
@@ -414,19 +436,21 @@ fn hundreds_of_ingresses_in_one_file_are_all_there_and_listed_in_parts() {
             .count(),
         MANY - 1
     );
+
     let collection = "/apis/networking.k8s.io/v1/namespaces/default/ingresses?labelSelector=many";
     gatelet.kubectl(&["delete", "--raw", collection]);
     assert_eq!(
         gatelet.kubectl(&["get", "ingress", "-o", "name"]).trim(),
         "ingress.networking.k8s.io/many"
     );
-    eventually("none is served", || {
+
+    eventually("they are not served any more", || {
         (gatelet.status_of("m150.example.com", "/") == 404).then_some(())
     });
 }
 
 #[test]
-fn thousands_of_ingresses_written_by_several_clients_are_all_there_after_sigkill() {
+fn thousands_of_concurrent_writes_survive_sigkill() {
     let (backend, mut gatelet) = (Backend::start("thousands"), Gatelet::start());
     gatelet.apply(&backend.manifests("thousands", "thousands.example.com"));
     let token = gatelet.kubectl(&[
@@ -436,6 +460,7 @@ fn thousands_of_ingresses_written_by_several_clients_are_all_there_after_sigkill
         "-o",
         "jsonpath={.users[0].user.token}",
     ]);
+
     let script = gatelet.folder.write("write.py", WRITE);
     let mut python = peers::python();
     python
@@ -444,20 +469,23 @@ fn thousands_of_ingresses_written_by_several_clients_are_all_there_after_sigkill
         .arg(certificate(&gatelet))
         .args([&*token, "2000"]);
     assert_eq!(run(&mut python).trim(), "2000 created");
+
     eventually("the last one is served", || {
         (gatelet.status_of("i1999.example.com", "/") == 200).then_some(())
     });
+
     gatelet.kill();
     gatelet.spawn();
     gatelet.wait_ready();
     let listed = gatelet.kubectl(&["get", "ingress", "-o", "name"]);
     assert_eq!(listed.lines().count(), 2001);
+
     for host in ["i0.example.com", "i1000.example.com", "i1999.example.com"] {
         assert_eq!(gatelet.status_of(host, "/"), 200, "{host}");
     }
 }
 
-/// Creates Ingresses from four connections.
+/// A script that creates Ingresses over four connections.
 const WRITE: &str = r#"
 import http.client, json, ssl, sys, threading
 port, ca, token, count = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
@@ -471,17 +499,18 @@ def write(which):
         rule = {"host": f"i{number}.example.com", "http": {"paths": [path]}}
         body = {"metadata": {"name": f"i{number}"}, "spec": {"rules": [rule]}}
         headers = {"Authorization": "Bearer " + token, "Content-Type": "application/json"}
-        client.request("POST", "/apis/networking.k8s.io/v1/namespaces/default/ingresses", json.dumps(body), headers)
-        answer = client.getresponse()
-        answer.read()
-        created[which] += answer.status == 201
+        collection = "/apis/networking.k8s.io/v1/namespaces/default/ingresses"
+        client.request("POST", collection, json.dumps(body), headers)
+        response = client.getresponse()
+        response.read()
+        created[which] += response.status == 201
 threads = [threading.Thread(target=write, args=(which,)) for which in range(4)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(sum(created), "created")
 "#;
 
-/// A `kubectl get -w` whose output goes into a file.
+/// A running `kubectl get -w` that writes its output to a file.
 struct Watch {
     child: Child,
     file: PathBuf,
@@ -523,7 +552,7 @@ impl Drop for Watch {
     }
 }
 
-/// This kubectl on the mini cluster.
+/// Returns a command of this kubectl for the mini cluster.
 fn with(gatelet: &Gatelet, kubectl: &Command) -> Command {
     let mut command = Command::new(kubectl.get_program());
     command
@@ -533,7 +562,7 @@ fn with(gatelet: &Gatelet, kubectl: &Command) -> Command {
     command
 }
 
-/// The CA of the API in a file.
+/// Writes the CA of the API to a file.
 fn certificate(gatelet: &Gatelet) -> PathBuf {
     let path = "jsonpath={.clusters[0].cluster.certificate-authority-data}";
     let encoded = gatelet.kubectl(&["config", "view", "--raw", "-o", path]);
@@ -542,8 +571,8 @@ fn certificate(gatelet: &Gatelet) -> PathBuf {
     gatelet.folder.write("api-ca.pem", &pem)
 }
 
-/// The status and body that the API gives a client with this token.
-fn ask(gatelet: &Gatelet, path: &str, token: Option<&str>) -> (u16, String) {
+/// Sends a request with this token, and returns the status and body of the response.
+fn request(gatelet: &Gatelet, path: &str, token: Option<&str>) -> (u16, String) {
     let mut curl = Command::new("curl");
     curl.args(["-sS", "-m", "20", "-w", "\n%{http_code}", "--cacert"])
         .arg(certificate(gatelet));

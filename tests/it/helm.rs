@@ -1,4 +1,4 @@
-//! Helm on the mini cluster: the life of a release of our chart. Helm deletes old revisions with a
+//! Helm on the mini cluster: the life of a release of a chart. Helm deletes old revisions with a
 //! body in protobuf.
 
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::support::{Backend, Gatelet, eventually, peers, run};
 
-/// Revisions that Helm keeps, by default.
+/// The number of revisions that Helm keeps by default.
 const KEPT: usize = 10;
 
 /// Helm with a mini cluster of its own.
@@ -17,7 +17,7 @@ struct Helm {
 }
 
 impl Helm {
-    /// `None`, loudly, where Helm is not there.
+    /// Starts gatelet; returns `None` and prints a note if Helm is not installed.
     fn start() -> Option<Self> {
         Some(Self {
             helm: peers::helm()?,
@@ -36,7 +36,7 @@ impl Helm {
         serde_json::from_str(&self.run(&[arguments, &["-o", "json"]].concat())).expect("JSON")
     }
 
-    /// The revisions that there are, oldest first.
+    /// Returns the stored revisions, oldest first.
     fn revisions(&self) -> Vec<u64> {
         let history = self.json(&["history", "web"]);
         history
@@ -78,6 +78,7 @@ fn helm_installs_upgrades_rolls_back_and_uninstalls() {
         (helm.gatelet.status_of("web.example.com", "/") == 200).then_some(())
     });
     assert_eq!(helm.words(), "first");
+
     let kinds = [
         "service/web",
         "endpointslice/web-1",
@@ -104,6 +105,7 @@ fn helm_installs_upgrades_rolls_back_and_uninstalls() {
     }
     assert_eq!(helm.words(), "number 13");
     assert_eq!(helm.revisions(), (4..=13).collect::<Vec<_>>());
+
     let hook = [
         "get",
         "configmap",
@@ -138,15 +140,16 @@ fn helm_installs_upgrades_rolls_back_and_uninstalls() {
         "-o",
         "name",
     ];
-    // Hooks are left by Helm, as they always are.
+    // Helm never deletes the objects of hooks.
     assert_eq!(helm.gatelet.kubectl(&left).trim(), "configmap/web-before");
+
     eventually("it is not served any more", || {
         (helm.gatelet.status_of("web.example.com", "/") == 404).then_some(())
     });
 }
 
 #[test]
-fn helm_is_told_how_to_do_without_server_side_apply() {
+fn helm_shows_the_hint_about_server_side_apply() {
     let Some(helm) = Helm::start() else { return };
     let chart = chart();
     let mut install = std::process::Command::new(helm.helm.get_program());
@@ -159,9 +162,9 @@ fn helm_is_told_how_to_do_without_server_side_apply() {
         .env("HOME", helm.gatelet.folder.path())
         .output()
         .expect("helm");
-    let said = super::support::said(&output);
+    let text = super::support::said(&output);
     assert!(
-        !output.status.success() && said.contains("helm with --server-side=false"),
-        "{said}"
+        !output.status.success() && text.contains("helm with --server-side=false"),
+        "{text}"
     );
 }

@@ -1,6 +1,6 @@
-//! kubectl, newest and oldest, against the mini cluster. What it must say was recorded from a real
-//! control plane (`kubectl/*.golden`), and is compared with a real control plane again where there is
-//! one.
+//! kubectl, newest and oldest, against the mini cluster. The expected output was recorded from a
+//! real control plane (`kubectl/*.golden`), and is compared with a real control plane again if
+//! there is one.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ fn the_newest_kubectl_applies_and_creates() {
 }
 
 #[test]
-fn the_newest_kubectl_reads() {
+fn the_newest_kubectl_reads_objects() {
     plays(&peers::kubectl(), &["read", "describe"]);
 }
 
@@ -26,27 +26,27 @@ fn the_newest_kubectl_works_with_endpoints() {
 }
 
 #[test]
-fn the_newest_kubectl_changes() {
+fn the_newest_kubectl_changes_objects() {
     plays(&peers::kubectl(), &["change"]);
 }
 
 #[test]
-fn the_newest_kubectl_is_refused_what_is_wrong() {
+fn the_newest_kubectl_receives_errors() {
     plays(&peers::kubectl(), &["refuse"]);
 }
 
 #[test]
-fn the_oldest_kubectl_does_the_same() {
+fn the_oldest_kubectl_works_the_same() {
     let Some(kubectl) = peers::oldest_kubectl() else {
         return;
     };
     plays(&kubectl, &["apply", "read", "change"]);
 }
 
-/// Its version is pinned, so part of it is enough each time. `GATELET_RECORDED=check` compares
-/// everything, and `GATELET_RECORDED=write` writes down what it says instead.
+/// The version of the real server is pinned, so by default one part is enough.
+/// `GATELET_RECORDED=check` compares all parts, and `GATELET_RECORDED=write` records their output.
 #[test]
-fn the_real_server_says_the_same() {
+fn a_real_server_gives_the_same_output() {
     let Some(real) = ControlPlane::start() else {
         return;
     };
@@ -54,23 +54,25 @@ fn the_real_server_says_the_same() {
         "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: gatelet}, \
          spec: {controller: gatelet.dev/ingress-controller}}",
     );
+
     let mode = std::env::var("GATELET_RECORDED").unwrap_or_default();
     let parts = if mode.is_empty() {
         &["change"][..]
     } else {
         &["apply", "change", "endpoints", "read", "refuse", "describe"]
     };
+
     let folder = Folder::new();
     std::thread::scope(|scope| {
         for &part in parts {
             let play = real.beside(&play(&peers::kubectl(), part, &folder, &real.kubeconfig()));
             let write = mode == "write";
             scope.spawn(move || {
-                let said = output(play);
+                let output = output(play);
                 if write {
-                    fs::write(recorded(part), &said).expect("it can be written");
+                    fs::write(recorded(part), &output).expect("it can be written");
                 }
-                same(part, &said);
+                assert_same(part, &output);
             });
         }
     });
@@ -79,14 +81,14 @@ fn the_real_server_says_the_same() {
 fn plays(kubectl: &Command, parts: &[&str]) {
     let (gatelet, folder) = (Gatelet::start(), Folder::new());
     for part in parts {
-        same(
+        assert_same(
             part,
             &output(play(kubectl, part, &folder, &gatelet.kubeconfig())),
         );
     }
 }
 
-/// The command that plays a part with this kubectl.
+/// Returns the command that runs the steps of a part with this kubectl.
 fn play(kubectl: &Command, part: &str, folder: &Folder, kubeconfig: &Path) -> Command {
     let programs = folder.path().join("bin");
     fs::create_dir_all(&programs).expect("a folder");
@@ -97,6 +99,7 @@ fn play(kubectl: &Command, part: &str, folder: &Folder, kubeconfig: &Path) -> Co
         programs.display(),
         std::env::var("PATH").unwrap_or_default()
     );
+
     let mut command = Command::new(here().join("play"));
     command
         .arg(here().join(format!("{part}.steps")))
@@ -114,23 +117,29 @@ fn output(mut command: Command) -> String {
     said(&output)
 }
 
-fn same(part: &str, said: &str) {
-    let expected = fs::read_to_string(recorded(part)).expect("the recording");
-    if said == expected {
+/// Compares the output of a part with the recorded one, and shows the first step that differs.
+fn assert_same(part: &str, output: &str) {
+    let recorded = fs::read_to_string(recorded(part)).expect("the recording");
+    if output == recorded {
         return;
     }
-    let (found, wanted): (Vec<&str>, Vec<&str>) = (steps(said), steps(&expected));
+
+    let (found, expected) = (steps(output), steps(&recorded));
     let different = found
         .iter()
-        .zip(&wanted)
-        .find(|(found, wanted)| found != wanted);
+        .zip(&expected)
+        .find(|(found, expected)| found != expected);
     match different {
-        Some((found, wanted)) => panic!("{part}: said\n{found}\nand not\n{wanted}"),
-        None => panic!("{part}: {} steps and not {}", found.len(), wanted.len()),
+        Some((found, expected)) => panic!("{part}: found\n{found}\nexpected\n{expected}"),
+        None => panic!(
+            "{part}: found {} steps, expected {}",
+            found.len(),
+            expected.len()
+        ),
     }
 }
 
-/// Each step with what was said.
+/// Returns each step with its output.
 fn steps(text: &str) -> Vec<&str> {
     let starts: Vec<usize> = text
         .match_indices("$ ")

@@ -1,4 +1,4 @@
-//! Bodies in protobuf, as a real server writes them: read as the same object as its JSON.
+//! Bodies in protobuf, as a real server writes them, are read as the same object as its JSON.
 
 use std::{path::Path, process::Command};
 
@@ -6,16 +6,17 @@ use serde_json::Value;
 
 use super::support::{Folder, Gatelet, control_plane::ControlPlane, run};
 
-/// Paths of collections, each with an object that has as many fields as it may.
+/// Paths of collections, each with an object that has as many fields as possible.
 const OBJECTS: &str = include_str!("peers/objects.json");
 
 #[test]
-fn what_a_real_server_writes_as_protobuf_is_the_same_object_here() {
+fn protobuf_of_a_real_server_is_read_as_the_same_object() {
     let Some(real) = ControlPlane::start() else {
         return;
     };
     let (gatelet, folder) = (Gatelet::start(), Folder::new());
     let objects: Vec<(String, Value)> = serde_json::from_str(OBJECTS).expect("JSON");
+
     let keys = real.kubeconfig().with_file_name("pki");
     let decoded = |name: &str, field: &str| {
         let encoded = gatelet.kubectl(&[
@@ -28,6 +29,7 @@ fn what_a_real_server_writes_as_protobuf_is_the_same_object_here() {
         let encoded = folder.write("encoded", &encoded);
         folder.write(name, &run(Command::new("base64").arg("-d").arg(encoded)))
     };
+
     let ours = Keys {
         ca: &decoded("ca", ".clusters[0].cluster.certificate-authority-data"),
         certificate: &decoded("certificate", ".users[0].user.client-certificate-data"),
@@ -38,38 +40,41 @@ fn what_a_real_server_writes_as_protobuf_is_the_same_object_here() {
         certificate: &keys.join("admin.crt"),
         key: &keys.join("admin.key"),
     };
+
     for (path, object) in objects {
-        // Not kept anywhere: the answer has no resource version, and can be created again.
+        // In a dry run the response has no resource version, so it can be created again.
         let path = format!("{path}?dryRun=All");
         let body = folder.write("object", &object.to_string());
-        let answer = folder.path().join("answer");
+        let response = folder.path().join("response");
         let url = format!("https://127.0.0.1:16443{path}");
-        let mut ask = theirs.post(&url, &body, "application/json");
+        let mut request = theirs.post(&url, &body, "application/json");
         run(&mut real.beside(
-            ask.args([
-                "--fail-with-body",
-                "-H",
-                "Accept: application/vnd.kubernetes.protobuf",
-                "-o",
-            ])
-            .arg(&answer),
+            request
+                .args([
+                    "--fail-with-body",
+                    "-H",
+                    "Accept: application/vnd.kubernetes.protobuf",
+                    "-o",
+                ])
+                .arg(&response),
         ));
-        let said = run(&mut real.beside(&theirs.post(&url, &body, "application/json")));
-        let said_file = folder.write("said", &said);
+        let json = run(&mut real.beside(&theirs.post(&url, &body, "application/json")));
+        let json_file = folder.write("json", &json);
+
         let url = format!("https://127.0.0.1:{}{path}", gatelet.api);
         let from_protobuf =
-            run(&mut ours.post(&url, &answer, "application/vnd.kubernetes.protobuf"));
-        let from_json = run(&mut ours.post(&url, &said_file, "application/json"));
+            run(&mut ours.post(&url, &response, "application/vnd.kubernetes.protobuf"));
+        let from_json = run(&mut ours.post(&url, &json_file, "application/json"));
         assert_eq!(
             essence(&from_protobuf),
-            essence(&said),
-            "{path}: as the real server has it"
+            essence(&json),
+            "{path}: as on the real server"
         );
         assert_eq!(essence(&from_protobuf), essence(&from_json), "{path}");
     }
 }
 
-/// What does not depend on when and where it was made.
+/// Returns the object without the members that depend on the time and the server.
 fn essence(text: &str) -> Value {
     let mut object: Value = serde_json::from_str(text).expect("JSON");
     assert_ne!(object["kind"], "Status", "{text}");
@@ -80,6 +85,7 @@ fn essence(text: &str) -> Value {
     object
 }
 
+/// The credentials for a server.
 struct Keys<'p> {
     ca: &'p Path,
     certificate: &'p Path,
