@@ -156,7 +156,7 @@ impl Engine {
             // Half a picture would answer 404 for what is only not known yet.
             if missing.is_empty() {
                 let mut output = self.index.compile();
-                match output.wanted.take() {
+                match output.desired.take() {
                     Some(wishes) => self.certificates.wish(wishes).await,
                     // A name may mean another issuer now.
                     None if other_issuers => self.certificates.want_them().await,
@@ -238,7 +238,7 @@ impl Engine {
             let note = EventNote {
                 about: finding.about,
                 event_type: finding.severity,
-                reason: finding.reason,
+                reason: finding.reason.as_str(),
                 message,
             };
             self.writer.push(Write::Note(note, more));
@@ -275,7 +275,7 @@ fn log(finding: &Finding) {
         ($level:ident) => {
             tracing::$level!(
                 object = %finding.about.key,
-                reason = finding.reason,
+                reason = finding.reason.as_str(),
                 field = &*finding.field,
                 message = &*finding.message,
                 "finding"

@@ -29,7 +29,7 @@ use crate::{
         issuer::{AcmeIssuer, ChallengeType, Issuer, IssuerKind, PRESETS},
     },
     config::{self, Config},
-    controller::Finding,
+    controller::{Finding, Reason},
     objects::{Event, EventType, Key, Kind, RawObject, slim::ConfigMap},
 };
 
@@ -184,7 +184,7 @@ impl Issuers {
         let issuer = issuer.map(Arc::new).map_err(|(field, message)| Finding {
             about: object.reference(),
             severity: EventType::Warning,
-            reason: "InvalidIssuer",
+            reason: Reason::InvalidIssuer,
             field: field.into(),
             message: message.into(),
         });

@@ -8,10 +8,7 @@ use std::{
 
 use ring::digest;
 
-use crate::{
-    util::sync::lock,
-    {routing::HostPattern, tls::Certificate},
-};
+use crate::{controller::InspectError, routing::HostPattern, tls::Certificate, util::sync::lock};
 
 /// What tells pairs of chain and key apart.
 type Id = [u8; 32];
@@ -45,28 +42,30 @@ impl Parsed {
         pair.clone()
     }
 
-    /// What the compiler asks about a pair.
+    /// Checks a pair for a host, as [`controller::Inspect`] describes.
+    ///
+    /// [`controller::Inspect`]: crate::controller::Inspect
     pub(crate) fn inspect(
         &self,
         chain: &[u8],
         key: &[u8],
         pattern: &HostPattern,
-    ) -> Result<(), String> {
-        let certificate = self.get(chain, key)?;
+    ) -> Result<(), InspectError> {
+        let certificate = self.get(chain, key).map_err(InspectError::Invalid)?;
         if certificate.covers(pattern) {
             return Ok(());
         }
-        Err(match certificate.names() {
+        Err(InspectError::Mismatch(match certificate.names() {
             [] => {
                 format!(
-                    "mismatch: its certificate names no host (subjectAltName), so no client takes it for {pattern}"
+                    "its certificate names no host (subjectAltName), so no client takes it for {pattern}"
                 )
             }
             names => format!(
-                "mismatch: its certificate is for {}, not for {pattern}",
+                "its certificate is for {}, not for {pattern}",
                 names.join(", ")
             ),
-        })
+        }))
     }
 
     /// Forgets what is not served, unless it was asked for since the last call.
@@ -121,6 +120,6 @@ mod tests {
             Ok(())
         );
         let refused = parsed.inspect(chain.as_bytes(), key.as_bytes(), &pattern("c.example"));
-        assert!(refused.is_err_and(|why| why.starts_with("mismatch: ")));
+        assert!(matches!(refused, Err(InspectError::Mismatch(_))));
     }
 }

@@ -88,14 +88,11 @@ impl Publisher {
             let mut report = CertificateReport {
                 host: host.pattern.to_string(),
                 source: "local CA".to_owned(),
-                wanted_by: format!(
-                    "{}/{}",
-                    host.wanted_by.key.namespace, host.wanted_by.key.name
-                ),
+                wanted_by: format!("{}/{}", host.ingress.key.namespace, host.ingress.key.name),
                 ..CertificateReport::default()
             };
             let pair = host
-                .wish
+                .certificate
                 .as_ref()
                 .and_then(|id| served.certificates.get(&**id));
             if let Some((source, certificate)) = pair.and_then(|pair| pair.choose(&host.pattern)) {
@@ -156,7 +153,7 @@ impl Publisher {
         for finding in findings {
             self.metrics
                 .findings
-                .get_or_create(&vec![("reason".to_owned(), finding.reason.to_owned())])
+                .get_or_create(&vec![("reason".to_owned(), finding.reason.to_string())])
                 .inc();
             reports.push(report(finding));
         }
@@ -173,7 +170,7 @@ pub(crate) fn report(finding: &Finding) -> FindingReport {
         }
         .to_owned(),
         object: finding.about.key.to_string(),
-        reason: finding.reason.to_owned(),
+        reason: finding.reason.to_string(),
         field: finding.field.to_string(),
         message: finding.message.to_string(),
     }

@@ -286,7 +286,7 @@ fn what_the_files_cannot_know_is_a_note() {
                 "Service web is not in these files. Unless the cluster has it: 503 for this path"
             );
             assert!(secret.starts_with(
-                "Secret tls is not in these files. Unless the cluster has it: the local CA answers"
+                "Secret tls is not in these files. Unless the cluster has it: the local CA serves"
             ));
         }
     }

@@ -440,7 +440,7 @@ fn a_broken_configmap_takes_only_itself_down_and_its_finding_names_the_field() {
             panic!("not one finding: {text}")
         };
         assert_eq!(
-            (finding.reason, &*finding.field),
+            (finding.reason.as_str(), &*finding.field),
             ("InvalidIssuer", field),
             "{}",
             finding.message

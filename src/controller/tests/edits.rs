@@ -1,10 +1,10 @@
-//! What an edit costs: only what it touches is compiled anew; and what a kind that is not given
-//! comes to.
+//! The cost of an edit: only the parts that it touches are compiled. Also kinds that the source
+//! refuses.
 
 use super::*;
 
 #[test]
-fn one_changed_ingress_of_ten_thousand_compiles_its_own_host_only() {
+fn one_changed_ingress_of_many_compiles_only_its_own_host() {
     let mut index = index();
     index.apply(apply(service("web")));
     let objects = (0..10_000)
@@ -47,7 +47,7 @@ fn one_changed_ingress_of_ten_thousand_compiles_its_own_host_only() {
 }
 
 #[test]
-fn a_secret_is_not_called_missing_where_none_can_be_read() {
+fn an_unreadable_secret_is_not_reported_as_missing() {
     let mut index = index();
     index.apply(apply(service("web")));
     for (name, host) in [("one", "a.example"), ("two", "b.example")] {
