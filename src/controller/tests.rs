@@ -173,6 +173,7 @@ fn endpoint_churn_makes_no_new_table() {
     index.apply(apply(ingress("web", "a.example", "/", "web")));
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/"), "empty");
+
     index.apply(apply(slice(
         "web-1",
         "web",
@@ -180,8 +181,10 @@ fn endpoint_churn_makes_no_new_table() {
     )));
     let output = index.compile();
     assert!(output.table.is_none() && output.certificates.is_none() && output.findings.is_none());
+
     live(&output);
     assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:8080");
+
     index.apply(delete(Kind::EndpointSlice, "web-1"));
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/"), "empty");
@@ -203,9 +206,11 @@ fn terminating_endpoints_serve_only_without_ready_ones() {
     )));
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:8080");
+
     index.apply(delete(Kind::EndpointSlice, "s2"));
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/"), "10.0.0.9:8080");
+
     index.apply(apply(slice("s1", "web", json!([gone]))));
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/"), "empty");
@@ -294,6 +299,7 @@ fn all_slices_of_a_service_count_by_the_name_of_its_port() {
         one["ports"] = json!([{"name": "metrics", "port": metrics}, {"name": "web", "port": web}]);
         apply(one)
     };
+
     // Pods of one Service may give a named port different numbers: each number is a slice of its
     // own.
     index.apply(on("s1", "IPv4", "10.0.0.1", 8080, 9100));
@@ -370,6 +376,7 @@ fn unknown_services_and_ports_refuse_only_their_path() {
         met(&index, "a.example", "/res"),
         format!("{:?}", Refusal::UnsupportedBackend)
     );
+
     let found: Vec<_> = reasons(&output)
         .into_iter()
         .map(|(_, reason)| reason)
@@ -401,6 +408,7 @@ fn the_older_ingress_keeps_a_path_and_the_younger_has_a_finding() {
             json!([{"addresses": [if name == "one" { "10.0.0.1" } else { "10.0.0.2" }]}]),
         )));
     }
+
     let mut young = ingress("a-young", "a.example", "/", "one");
     young["metadata"]["creationTimestamp"] = "2026-02-01T00:00:00Z".into();
     index.apply(apply(young));
@@ -409,6 +417,7 @@ fn the_older_ingress_keeps_a_path_and_the_younger_has_a_finding() {
     live(&output);
     assert_eq!(met(&index, "a.example", "/"), "10.0.0.2:8080");
     assert_eq!(reasons(&output), [("a-young".to_owned(), "PathTaken")]);
+
     index.apply(delete(Kind::Ingress, "old"));
     let output = index.compile();
     live(&output);
@@ -453,6 +462,7 @@ fn classes_decide_which_ingresses_are_ours() {
         .map(|name| u8::from(met(index, &format!("{name}.example"), "/") != "404"))
     };
     assert_eq!(served(&index), [1, 0, 0, 1, 0, 1]);
+
     index.apply(Event::Delete(Key {
         kind: Kind::IngressClass,
         namespace: "".into(),
@@ -460,6 +470,7 @@ fn classes_decide_which_ingresses_are_ours() {
     }));
     index.compile();
     assert_eq!(served(&index), [0, 0, 0, 1, 0, 0]);
+
     // A class that is ours without being the default.
     let class = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
@@ -469,6 +480,7 @@ fn classes_decide_which_ingresses_are_ours() {
     index.apply(apply(class.clone()));
     index.compile();
     assert_eq!(served(&index), [1, 0, 0, 1, 0, 0]);
+
     index.apply(Event::Delete(Key {
         kind: Kind::IngressClass,
         namespace: "".into(),
@@ -514,6 +526,7 @@ fn tls_hosts_use_their_secret_or_the_local_ca_with_a_finding() {
         (source(&output, "a.example"), reasons(&output)),
         ("local", vec![("web".to_owned(), "SecretNotFound")])
     );
+
     for (chain, served, expected) in [
         ("a.example", "secret", vec![]),
         ("broken", "local", vec![("web".to_owned(), "InvalidSecret")]),
@@ -583,6 +596,7 @@ fn a_wildcard_under_tls_serves_the_hosts_of_the_rules_below_it() {
     index.apply(apply(ingress("deeper", "a.b.example", "/", "web")));
     index.apply(apply(secret("cert", "*.example")));
     let output = index.compile();
+
     // "none" of its own: the wildcard's is found.
     for (host, expected) in [
         ("*.example", "secret"),
@@ -593,6 +607,7 @@ fn a_wildcard_under_tls_serves_the_hosts_of_the_rules_below_it() {
     ] {
         assert_eq!(source(&output, host), expected, "{host}");
     }
+
     index.apply(delete(Kind::Secret, "cert"));
     let output = index.compile();
     assert_eq!(
@@ -609,6 +624,7 @@ fn an_undecodable_object_takes_down_its_own_rules_only() {
     index.apply(apply(ingress("bad", "bad.example", "/", "web")));
     index.compile();
     assert_eq!(met(&index, "bad.example", "/"), "empty");
+
     let mut broken = ingress("bad", "bad.example", "/", "web");
     broken["spec"]["rules"] = "none".into();
     index.apply(apply(broken));
@@ -616,11 +632,13 @@ fn an_undecodable_object_takes_down_its_own_rules_only() {
     assert_eq!(met(&index, "bad.example", "/"), "404");
     assert_eq!(met(&index, "good.example", "/"), "empty");
     assert_eq!(reasons(&output), [("bad".to_owned(), "Undecodable")]);
+
     let finding = &output.findings.as_ref().expect("findings")[0];
     assert_eq!(
         (&*finding.field, &*finding.message),
         ("spec.rules", "expected a list, found a string")
     );
+
     index.apply(apply(ingress("bad", "bad.example", "/", "web")));
     assert!(reasons(&index.compile()).is_empty());
 }
@@ -634,6 +652,7 @@ fn default_backends_take_requests_without_a_rule() {
             "spec": {"type": "ExternalName", "externalName": format!("{name}.example.net.")},
         })));
     }
+
     let backend = |name: &str| json!({"service": {"name": name, "port": {"number": 8080}}});
     let mut own = ingress("own", "a.example", "/x", "own");
     own["spec"]["defaultBackend"] = backend("own");
@@ -644,9 +663,11 @@ fn default_backends_take_requests_without_a_rule() {
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/other"), "own.example.net:8080");
     assert_eq!(met(&index, "other.example", "/"), "all.example.net:8080");
+
     index.apply(delete(Kind::Ingress, "all"));
     index.compile();
     assert_eq!(met(&index, "other.example", "/"), "404");
+
     // The controller's own, by the name of a port, comes and goes with its Service.
     index.objects.settings.default_backend = Some("default/late:web".into());
     index.apply(apply(service("late")));
@@ -658,6 +679,7 @@ fn default_backends_take_requests_without_a_rule() {
     live(&index.compile());
     assert_eq!(met(&index, "other.example", "/"), "10.0.0.1:8080");
     assert_eq!(met(&index, "a.example", "/other"), "own.example.net:8080");
+
     index.apply(delete(Kind::Service, "late"));
     index.compile();
     assert_eq!(

@@ -156,6 +156,7 @@ fn every_row_reads_its_values_and_reports_invalid_ones() {
             }
         }
     }
+
     for (name, value) in [
         ("cert-manager.io/email-sans", "a@example"),
         ("cert-manager.io/uri-sans", "spiffe://a"),
@@ -224,12 +225,14 @@ fn the_upper_valid_annotation_applies() {
         .redirect
     };
     assert_eq!((both("false"), both("maybe")), (Some(false), Some(true)));
+
     let key = annotated(&[
         ("cert-manager.io/private-key-algorithm", "RSA"),
         ("cert-manager.io/private-key-size", "384"),
         ("gatelet.dev/key-type", "p256"),
     ]);
     assert_eq!(key.key_type, Some(KeyType::P256));
+
     let mut renewal = vec![
         ("cert-manager.io/renew-before-percentage", "20"),
         ("gatelet.dev/renew-before", "30h"),
@@ -238,6 +241,7 @@ fn the_upper_valid_annotation_applies() {
         annotated(&renewal).renew_before.map(|(_, is)| is),
         Some(RenewBefore::Time(Duration::from_secs(108_000)))
     );
+
     renewal.push(("cert-manager.io/duration", "30h"));
     let annotated = annotated(&renewal);
     assert_eq!(
@@ -265,6 +269,7 @@ fn page() -> String {
         )
         .expect("memory");
     }
+
     page
 }
 
@@ -321,6 +326,7 @@ fn section(peer: &Peer) -> String {
         )
         .expect("memory");
     }
+
     section
 }
 
@@ -335,6 +341,7 @@ fn the_page_of_annotations_is_the_tables() {
             "docs/annotations.md lacks this:\n{part}"
         );
     }
+
     for word in GUARD_WORDS {
         assert!(
             text.contains(&format!("`{word}`")),

@@ -9,6 +9,7 @@ fn asking(name: &str, day: u8, annotations: &[(&str, &str)], tls: &[(&str, &[&st
     for (annotation, value) in annotations {
         one["metadata"]["annotations"][annotation] = (*value).into();
     }
+
     one["spec"]["tls"] = tls
         .iter()
         .map(|(secret, hosts)| match *secret {
@@ -143,6 +144,7 @@ fn an_unknown_issuer_is_reported_once_and_used_once_it_exists() {
     index.apply(apply(asking("other", 1, LAB, &[("three", &["c.example"])])));
     let output = index.compile();
     assert_eq!(all(&output), ["default/three [c.example] lab"]);
+
     let findings = output.findings.expect("findings");
     let [finding] = &findings
         .iter()
@@ -172,10 +174,12 @@ fn an_unknown_issuer_is_reported_once_and_used_once_it_exists() {
         ]
     );
     assert!(reasons(&output).is_empty());
+
     // The same issuers, and an issuer that no Ingress names, compile nothing.
     index.set_issuers(["lab", "late"].map(Into::into).into());
     let output = index.compile();
     assert!(output.desired.is_none() && output.certificates.is_none() && output.findings.is_none());
+
     index.set_issuers(["late"].map(Into::into).into());
     let output = index.compile();
     assert_eq!(all(&output).len(), 2);
@@ -186,6 +190,7 @@ fn an_unknown_issuer_is_reported_once_and_used_once_it_exists() {
             ("other".to_owned(), "UnknownIssuer")
         ]
     );
+
     // The default is one too.
     index.objects.settings.default_issuer = Some("gone".into());
     index.apply(apply(asking("third", 1, &[], &[("", &["d.example"])])));
@@ -204,6 +209,7 @@ fn an_issuer_of_a_namespace_is_for_that_namespace() {
         )));
     }
     assert!(desired(&index.compile()).is_empty());
+
     index.set_issuers(["lab", "default/late", "other/far"].map(Into::into).into());
     let output = index.compile();
     assert_eq!(all(&output), ["default/~a.example [a.example] late"]);
@@ -221,6 +227,7 @@ fn an_issuer_of_a_namespace_is_for_that_namespace() {
             .iter()
             .all(|one| one.message.contains("the known ones are lab, late)"))
     );
+
     index.set_issuers(["lab"].map(Into::into).into());
     assert!(desired(&index.compile()).is_empty());
 }
@@ -321,6 +328,7 @@ fn names_come_from_tls_or_the_rules_and_must_have_a_public_form() {
             .filter(|reason| *reason != "SecretNotFound");
         assert_eq!(of_reported.collect::<Vec<_>>(), reported, "{tls:?}");
     }
+
     // For every host there is: a certificate needs names.
     for (default, annotations, reported) in [(None, LAB, true), (Some("lab"), &[][..], false)] {
         let mut index = serving();
@@ -365,6 +373,7 @@ fn annotations_set_the_terms_of_the_certificate() {
         ),
         (Some("a.example"), None)
     );
+
     for certificate in [one, two] {
         assert_eq!(
             (certificate.terms.key_type, certificate.terms.keep_key),
@@ -395,6 +404,7 @@ fn annotations_set_the_terms_of_the_certificate() {
             .iter()
             .all(|one| one.severity == crate::objects::EventType::Normal)
     );
+
     // A name that the certificate is not for.
     let annotations = [
         ("gatelet.dev/issuer", "lab"),
@@ -433,6 +443,7 @@ fn ingresses_with_one_secret_share_the_oldest_ones_certificate() {
     index.apply(apply(asking("silent", 2, &[], &[("cert", &["c.example"])])));
     let output = index.compile();
     assert_eq!(all(&output), ["default/cert [a.example b.example] lab"]);
+
     let about: Vec<&str> = desired(&output)[0]
         .about
         .iter()
@@ -443,11 +454,13 @@ fn ingresses_with_one_secret_share_the_oldest_ones_certificate() {
         reasons(&output),
         [("a-young".to_owned(), "CertificateConflict")]
     );
+
     let message = &output.findings.as_ref().expect("findings")[0].message;
     assert!(
         message.contains("default/old asks") && message.contains("different issuer, key:"),
         "{message}"
     );
+
     // An Ingress without an issuer joins no certificate, although others order the Secret.
     assert_eq!(
         [
@@ -456,11 +469,13 @@ fn ingresses_with_one_secret_share_the_oldest_ones_certificate() {
         ],
         [Some("default/cert".to_owned()), None]
     );
+
     // With the oldest go its terms and its hosts.
     index.apply(delete(Kind::Ingress, "old"));
     let output = index.compile();
     assert_eq!(all(&output), ["default/cert [a.example] letsencrypt"]);
     assert!(reasons(&output).is_empty());
+
     // An Ingress with too many hosts stays out and affects no other.
     let many: Vec<String> = (0..100).map(|n| format!("h{n}.example")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
@@ -471,6 +486,7 @@ fn ingresses_with_one_secret_share_the_oldest_ones_certificate() {
         reasons(&output),
         [("late".to_owned(), "InvalidCertificateRequest")]
     );
+
     index.apply(delete(Kind::Ingress, "a-young"));
     assert_eq!(desired(&index.compile())[0].hosts.len(), 100);
 }
@@ -481,6 +497,7 @@ fn a_foreign_secret_is_not_claimed_and_a_managed_one_is_reused() {
     let both: &[(&str, &[&str])] = &[("cert", &["a.example"])];
     index.apply(apply(asking("web", 1, LAB, both)));
     assert_eq!(all(&index.compile()), ["default/cert [a.example] lab"]);
+
     let mut unreadable = secret("cert", "a.example");
     unreadable["data"] = "none".into();
     let mut opaque = secret("cert", "a.example");
@@ -530,6 +547,7 @@ fn a_foreign_secret_is_not_claimed_and_a_managed_one_is_reused() {
         assert!(matches!(existing, (CertificateSource::Secret { .. },
                 Some(issuer)) if **issuer == *"lab"));
     }
+
     // One more host: the managed certificate does not fit until it is reissued, without a finding.
     index.apply(apply(asking(
         "web",
@@ -546,6 +564,7 @@ fn a_foreign_secret_is_not_claimed_and_a_managed_one_is_reused() {
         )
     );
     assert!(reasons(&output).is_empty());
+
     // A damaged managed Secret is reported and reissued.
     let mut damaged = ours(secret("cert", "a.example"));
     damaged["data"]["tls.crt"] = "!".into();
@@ -553,6 +572,7 @@ fn a_foreign_secret_is_not_claimed_and_a_managed_one_is_reused() {
     let output = index.compile();
     assert!(desired(&output)[0].existing.is_none());
     assert_eq!(reasons(&output), [("web".to_owned(), "InvalidSecret")]);
+
     index.apply(delete(Kind::Secret, "cert"));
     assert!(reasons(&index.compile()).is_empty());
 }
@@ -571,6 +591,7 @@ fn hosts_of_rules_use_the_wildcard_certificate_above_them() {
     )));
     let output = index.compile();
     assert_eq!(all(&output), ["default/~*.example [*.example] lab"]);
+
     for (host, covered) in [
         ("*.example", true),
         ("app.example", true),
@@ -580,10 +601,12 @@ fn hosts_of_rules_use_the_wildcard_certificate_above_them() {
         assert_eq!(source(&output, host), "local");
         assert_eq!(certificate_of(&output, host).is_some(), covered, "{host}");
     }
+
     // Nothing that concerns certificates changes: the output has none.
     index.apply(apply(ingress("app", "app.example", "/new", "web")));
     let output = index.compile();
     assert!(output.table.is_some() && output.desired.is_none() && output.certificates.is_none());
+
     // The same Ingress, deleted and created again, is different.
     let mut again = asking("wild", 1, LAB, &[("", &["*.example"])]);
     again["metadata"]["uid"] = "another".into();

@@ -35,6 +35,7 @@ fn ingresses_of_other_classes_are_counted() {
     // Only changes are reported again.
     index.apply(apply(of_class("ours", Some("gatelet"), None)));
     assert_eq!(index.compile().other_classes, None);
+
     index.apply(delete(Kind::Ingress, "c"));
     assert_eq!(
         counts(&index.compile().other_classes.expect("they changed")),
@@ -53,6 +54,7 @@ fn many_classes_are_put_together() {
             None,
         )));
     }
+
     let reported = index.compile().other_classes.expect("they are new");
     assert_eq!(reported.len(), 16);
     assert_eq!(counts(&reported).last(), Some(&("(others)", 5)));
@@ -71,6 +73,7 @@ fn guards_of_other_classes_are_counted() {
         one["metadata"]["annotations"] = json!({annotation: "true"});
         index.apply(apply(one));
     }
+
     let reported = index.compile().other_classes.expect("they are new");
     let guards = [
         ("nginx.ingress.kubernetes.io/auth-type".into(), 2),
@@ -92,6 +95,7 @@ fn classes_of_the_settings_are_taken_over() {
     let mut index = index();
     index.objects.settings.classes = vec!["nginx".into()];
     index.apply(apply(service("web")));
+
     // Its own IngressClass may be there or not.
     for _ in 0..2 {
         index.apply(apply(of_class("a", Some("nginx"), None)));
@@ -108,6 +112,7 @@ fn classes_of_the_settings_are_taken_over() {
             "spec": {"controller": "k8s.io/ingress-nginx"},
         })));
     }
+
     // Ingresses without a class are of the default one.
     index.apply(Event::Delete(Key {
         kind: Kind::IngressClass,

@@ -40,6 +40,7 @@ fn a_slice_with_another_name_for_the_port_is_a_finding() {
     let output = index.compile();
     live(&output);
     assert_eq!(met(&index, "a.example", "/"), "empty");
+
     let expected = "no endpoints for port 80, 503: its name in the Service is \"web\", and \
         EndpointSlice web-1 has \
                     \"http\". Give it the same name in both";
@@ -62,6 +63,7 @@ fn a_slice_with_another_name_for_the_port_is_a_finding() {
         (met(&index, "a.example", "/"), reported(&output)),
         ("10.0.0.1:8080".to_owned(), vec![])
     );
+
     index.apply(delete(Kind::EndpointSlice, "web-2"));
     live(&index.compile());
     index.apply(delete(Kind::Ingress, "web"));
@@ -151,7 +153,7 @@ fn a_selector_in_the_mini_cluster_is_a_finding() {
             );
         }
 
-        // Somebody filled in the endpoints all the same.
+        // The endpoints have been written by hand.
         index.apply(apply(slice("web-1", "web", endpoints())));
         let output = index.compile();
         assert_eq!(
@@ -172,6 +174,7 @@ fn the_services_of_default_backends_are_looked_at_too() {
         one["spec"]["selector"] = json!({"app": name});
         index.apply(apply(one));
     }
+
     let mut all = ingress("all", "", "/", "all");
     all["spec"] = json!({"defaultBackend": {"service": {"name": "all", "port": {"number": 80}}}});
     index.apply(apply(all));
@@ -182,6 +185,7 @@ fn the_services_of_default_backends_are_looked_at_too() {
             .collect::<Vec<_>>()
     };
     assert_eq!(names(&index.compile()), ["all"]);
+
     index.apply(delete(Kind::Ingress, "all"));
     assert_eq!(names(&index.compile()), ["last"]);
 }

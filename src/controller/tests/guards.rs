@@ -17,6 +17,7 @@ fn annotated(name: &str, annotations: &[(&str, &str)]) -> Value {
     for (key, value) in annotations {
         one["metadata"]["annotations"][*key] = (*value).into();
     }
+
     one
 }
 
@@ -280,6 +281,7 @@ fn a_name_that_is_not_known_closes_if_it_speaks_of_access() {
     ] {
         assert_eq!(with(&[(name, "x")]).0, "UnsupportedGuard", "{name}");
     }
+
     for (name, value) in [
         ("nginx.ingress.kubernetes.io/proxy-magic", "x"),
         ("nginx.ingress.kubernetes.io/auth-by-magic", " "),
@@ -346,12 +348,14 @@ fn a_detail_of_a_guard_is_reported_only_without_the_guard() {
             "{value}"
         );
     }
+
     let name_only = with(&[
         (&ca, "default/ca"),
         (&verify, "off"),
         (&name("auth-tls-match-cn"), "CN=x"),
     ]);
     assert_eq!(name_only.0, "UnsupportedGuard");
+
     // With HAProxy Ingress the Secret is enough, under the prefix that both have too.
     for prefix in ["haproxy-ingress.github.io", "ingress.kubernetes.io"] {
         assert_eq!(
@@ -360,6 +364,7 @@ fn a_detail_of_a_guard_is_reported_only_without_the_guard() {
             "{prefix}"
         );
     }
+
     let waf = |mode| {
         with(&[
             ("haproxy-ingress.github.io/waf", "modsecurity"),
@@ -399,6 +404,7 @@ fn a_decision_to_ignore_a_guard_is_reported() {
     assert_eq!(with(UnsupportedGuards::Refuse, Some("ignore")), ignored);
     assert_eq!(with(UnsupportedGuards::Ignore, None), ignored);
     assert_eq!(with(UnsupportedGuards::Ignore, Some("refuse")), refused);
+
     let (met, reported) = with(UnsupportedGuards::Ignore, Some("yes"));
     assert_eq!(met, "UnsupportedGuard");
     assert_eq!(reported[0], ("InvalidAnnotation", true, field(DECISION)));
@@ -438,6 +444,7 @@ fn all_of_a_guarded_ingress_is_refused_without_a_redirect() {
         let found = index.table().find(Some(host), path).expect("a route");
         assert!(found.route.redirect(true).is_none() && found.route.hsts(true).is_none());
     }
+
     // Its certificate is served all the same, so that the answer can be seen.
     assert_eq!(source(&output, "a.example"), "local");
 }
@@ -503,6 +510,7 @@ fn a_guard_on_a_service_closes_the_paths_to_it() {
             "{name}"
         );
     }
+
     // Not a guard, and not read on Services.
     let harmless =
         json!({"haproxy.org/check": "true", "nginx.ingress.kubernetes.io/auth-type": "basic"});

@@ -14,6 +14,7 @@ fn shared(guard: (&str, &str), safe_namespace: &str) -> (Index, Output) {
         web["metadata"]["namespace"] = namespace.into();
         index.apply(apply(web));
     }
+
     let mut open = ingress("open", "a.example", "/open", "web");
     open["metadata"]["annotations"] = json!({});
     index.apply(apply(open));

@@ -87,6 +87,7 @@ fn a_host_with_tls_redirects_all_rules_of_its_namespace() {
         "/guest",
         "web",
     ))));
+
     // No rule takes its other paths: the controller's default backend does.
     index.apply(apply(with_tls(
         ingress("bare", "b.example", "/x", "web"),
@@ -104,12 +105,14 @@ fn a_host_with_tls_redirects_all_rules_of_its_namespace() {
     ] {
         assert_eq!(policy(&index, host, path), expected, "{host}{path}");
     }
+
     // An Ingress without rules takes what is left, and decides about it.
     let mut all = ingress("all", "", "/", "web");
     all["spec"] = json!({"defaultBackend": backend});
     index.apply(apply(all.clone()));
     index.compile();
     assert!(redirects(&index, "b.example", "/other") && !redirects(&index, "c.example", "/"));
+
     index.apply(apply(annotated(
         all,
         "gatelet.dev/force-ssl-redirect",
@@ -117,6 +120,7 @@ fn a_host_with_tls_redirects_all_rules_of_its_namespace() {
     )));
     index.compile();
     assert!(redirects(&index, "c.example", "/"));
+
     // Without its `tls` a host is like any other.
     index.apply(apply(ingress("first", "a.example", "/x", "web")));
     index.compile();
@@ -166,6 +170,7 @@ fn redirects_may_be_off_for_all_and_forced_by_an_object() {
             &host,
         )));
     }
+
     index.apply(apply(annotated(
         ingress("bare", "bare.example", "/", "web"),
         "gatelet.dev/force-ssl-redirect",

@@ -52,6 +52,7 @@ fn paths_with_and_without_a_slash_at_the_end_are_both_served() {
     );
     index.apply(apply(one));
     assert_eq!(compiled(&mut index), []);
+
     for (path, expected) in [
         ("/foo/bar", A),
         ("/foo/bar/", B),
@@ -78,6 +79,7 @@ fn a_duplicate_path_in_one_object_is_reported() {
     let output = index.compile();
     live(&output);
     assert_eq!(met(&index, "a.example", "/x"), A);
+
     let findings = output.findings.expect("findings");
     let reported: Vec<_> = findings
         .iter()
@@ -104,6 +106,7 @@ fn the_winner_of_a_path_is_called_older_only_where_it_is() {
         one["metadata"]["creationTimestamp"] = format!("{created}T00:00:00Z").into();
         index.apply(apply(one));
     }
+
     // An Exact rule does not own the Prefix.
     let exact = with_paths(&mut index, "d", &[("/x", "Exact", "a")]);
     index.apply(apply(exact));
@@ -209,6 +212,7 @@ fn an_exact_path_with_odd_characters_is_literal_with_a_finding() {
         message,
         "\"/a[0]\" is compared character by character, not evaluated as a pattern"
     );
+
     for (path, expected) in [
         ("/a[0]", A),
         ("/a0", "404"),
