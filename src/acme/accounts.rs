@@ -1,4 +1,4 @@
-//! Our accounts at CAs: kept before any CA sees them, and shared with other replicas.
+//! Our accounts at CAs: stored before any CA sees them, and shared with other replicas.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,23 +20,28 @@ use super::{
 };
 use crate::{store::Batch, util::sync::lock};
 
-/// Other replicas have taken in a new account after this long.
-const TAKEN_IN: Duration = Duration::from_secs(2);
+/// The time within which other replicas have adopted a new account.
+const ADOPTED_WITHIN: Duration = Duration::from_secs(2);
 
-/// The outcome of something that is done elsewhere.
-type Outcome<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
+/// The result of an operation on the shared accounts.
+type Outcome<'a, T> = Pin<Box<dyn Future<Output = Result<T, SharedAccountsError>> + Send + 'a>>;
 
-/// Where accounts are for all replicas of a cluster. They hold private keys.
+/// A failed operation on the shared accounts, described in one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SharedAccountsError(pub String);
+
+/// The accounts that all replicas of a cluster share. They contain private keys.
 pub trait SharedAccounts: Send + Sync {
-    /// Puts an account there, unless there is one with its id. Returns the one that is there then.
+    /// Stores an account unless one with its ID exists. Returns the stored account.
     fn offer<'a>(&'a self, id: &'a str, account: Vec<u8>) -> Outcome<'a, Vec<u8>>;
 
-    /// Puts an account there, in place of the one with its id.
+    /// Stores an account, replacing any with its ID.
     fn put<'a>(&'a self, id: &'a str, account: Vec<u8>) -> Outcome<'a, ()>;
 }
 
 impl Engine {
-    /// The accounts, by id, as other replicas take them in by [`Engine::adopt_account`]. They hold
+    /// Returns the accounts by ID, in the form that [`Engine::adopt_account`] takes. They contain
     /// private keys.
     pub fn accounts(&self) -> BTreeMap<String, Vec<u8>> {
         lock(&self.accounts)
@@ -45,16 +50,16 @@ impl Engine {
             .collect()
     }
 
-    /// Waits until an account was made or changed.
+    /// Waits until an account is created or changed.
     pub async fn account_changed(&self) {
         self.accounts_changed.notified().await;
     }
 
-    /// Takes in an account of another replica, in place of an own one. What cannot be read is
-    /// passed over.
+    /// Adopts an account of another replica, replacing our own. Unreadable accounts are logged and
+    /// ignored.
     pub async fn adopt_account(&self, id: &str, bytes: &[u8]) {
         let Some(account) = record::from_bytes::<Account>(bytes) else {
-            tracing::warn!(account = id, "an account of another replica cannot be read");
+            tracing::warn!(account = id, "an account of another replica is unreadable");
             return;
         };
         lock(&self.cas).remove(id);
@@ -62,41 +67,46 @@ impl Engine {
             tracing::warn!(
                 account = id,
                 problem = failure.problem,
-                "an account of another replica was not stored"
+                "storing an account of another replica failed"
             );
         }
-        self.answer_by_accounts();
+        self.refresh_responses();
     }
 
-    /// The keys of the accounts answer CAs on this node as they are now. Where this replica gets
-    /// the certificates, an attempt has said which one answers, and says so again.
-    pub(super) fn answer_by_accounts(&self) {
-        self.board.wants(&self.wants(), !self.leads(), |want| {
-            self.thumbprint_for(want)
+    /// Updates the responses to HTTP challenges with the current account keys. On the leading
+    /// replica the choices that attempts have made stay, because attempts repeat them.
+    pub(super) fn refresh_responses(&self) {
+        self.responder.specs(&self.specs(), !self.leads(), |spec| {
+            self.thumbprint_for(spec)
         });
     }
 
-    /// An account answers for a wish from now on, on all replicas. Without a word it is that of the
-    /// first issuer that has one.
-    pub(super) async fn speaks_for(&self, want: &CertificateSpec, id: &str) -> Result<(), Failure> {
-        if self.shared().is_none() || want.issuers.len() < 2 {
+    /// Makes all replicas respond to challenges for a spec with this account's key. By default it
+    /// is the account of the first issuer that has one.
+    pub(super) async fn set_answering_account(
+        &self,
+        spec: &CertificateSpec,
+        id: &str,
+    ) -> Result<(), Failure> {
+        if self.shared().is_none() || spec.issuers.len() < 2 {
             return Ok(());
         }
-        let is_first = want.issuers[0].account_id().as_deref() == Some(id);
+
+        let is_first = spec.issuers[0].account_id().as_deref() == Some(id);
         let mut changed = false;
-        for other in want.issuers.iter().filter_map(|issuer| issuer.account_id()) {
+        for other in spec.issuers.iter().filter_map(|issuer| issuer.account_id()) {
             let Some(mut account) = lock(&self.accounts).get(&other).cloned() else {
                 continue;
             };
             let differs = if other == id && !is_first {
-                let wanted: BTreeSet<Arc<str>> =
-                    self.wants().iter().map(|want| want.id.clone()).collect();
+                let used: BTreeSet<Arc<str>> =
+                    self.specs().iter().map(|spec| spec.id.clone()).collect();
                 account
                     .speaks_for
-                    .retain(|known| wanted.contains(known.as_str()));
-                account.speaks_for.insert(want.id.to_string())
+                    .retain(|known| used.contains(known.as_str()));
+                account.speaks_for.insert(spec.id.to_string())
             } else {
-                account.speaks_for.remove(&*want.id)
+                account.speaks_for.remove(&*spec.id)
             };
             if differs {
                 self.put_account(&other, account.clone()).await?;
@@ -104,14 +114,15 @@ impl Engine {
                 changed = true;
             }
         }
+
         if changed {
-            sleep(TAKEN_IN).await;
+            sleep(ADOPTED_WITHIN).await;
         }
         Ok(())
     }
 
-    /// The account of an issuer; made, stored and shared if there is none, before any CA sees its
-    /// key.
+    /// Returns the account of an issuer. If there is none, creates, stores and shares it before
+    /// any CA sees its key.
     pub(super) async fn account(&self, id: &str, acme: &AcmeIssuer) -> Result<Account, Failure> {
         let known = lock(&self.accounts).get(id).cloned();
         let account = match known {
@@ -133,6 +144,7 @@ impl Engine {
         let Some(shared) = self.shared() else {
             return Ok(account);
         };
+
         let ours = record::to_bytes(&account);
         let kept = shared
             .offer(id, ours.clone())
@@ -142,12 +154,13 @@ impl Engine {
             self.adopt_account(id, &kept).await;
             return Ok(lock(&self.accounts).get(id).cloned().unwrap_or(account));
         }
-        // A CA may come to any replica.
-        sleep(TAKEN_IN).await;
+
+        // The CA may connect to any replica.
+        sleep(ADOPTED_WITHIN).await;
         Ok(account)
     }
 
-    /// Lets all replicas have an account as it is now; with an error they may not.
+    /// Stores an account for all replicas. After an error, some may not have it.
     pub(super) async fn share_account(&self, id: &str, account: &Account) -> Result<(), Failure> {
         let Some(shared) = self.shared() else {
             return Ok(());
@@ -168,32 +181,32 @@ impl Engine {
         Ok(())
     }
 
-    /// The account that stands for a wish on every node: the one that says so, else that of the
-    /// first issuer that has one.
-    pub(super) fn thumbprint_for(&self, want: &CertificateSpec) -> Option<String> {
+    /// Returns the thumbprint of the account whose key every node responds with for a spec: the
+    /// account chosen for it, otherwise that of the first issuer that has one.
+    pub(super) fn thumbprint_for(&self, spec: &CertificateSpec) -> Option<String> {
         let accounts = lock(&self.accounts);
         let of_issuers = || {
-            want.issuers
+            spec.issuers
                 .iter()
                 .filter_map(|issuer| accounts.get(&issuer.account_id()?))
         };
-        let account = of_issuers().find(|account| account.speaks_for.contains(&*want.id));
+        let account = of_issuers().find(|account| account.speaks_for.contains(&*spec.id));
         account_key(account.or_else(|| of_issuers().next())?)
             .ok()
             .map(|key| key.thumbprint())
     }
 }
 
-/// The key of a stored account.
+/// Reads the key of a stored account.
 pub(super) fn account_key(account: &Account) -> Result<AccountKey, Failure> {
     let damaged = || Failure::new(Class::Account, "the stored key of the account is damaged");
     let bytes = STANDARD.decode(&account.key).map_err(|_bad| damaged())?;
     AccountKey::from_pkcs8(&bytes).map_err(|_bad| damaged())
 }
 
-fn not_shared(error: &str) -> Failure {
+fn not_shared(error: &SharedAccountsError) -> Failure {
     Failure::new(
         Class::Store,
-        format!("the account is not shared with the other replicas: {error}"),
+        format!("sharing the account with the other replicas failed: {error}"),
     )
 }

@@ -1,85 +1,92 @@
-//! What is held, ready to be served.
+//! The active certificates: stored certificates, parsed and ready to be served.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::record::StoredCertificate;
 use crate::{routing::HostPattern, tls::Certificate, util::hash::fnv1a};
 
-/// Certificates by the id of their wish.
+/// Certificates by the ID of their spec.
 #[derive(Clone, Debug, Default)]
 pub struct ActiveCertificates {
-    /// See there.
+    /// The certificates.
     pub certificates: BTreeMap<String, CertificatePair>,
 }
 
-/// The certificate of a wish, and the one before it.
+/// The certificate of a spec, and its predecessor.
 #[derive(Clone, Debug)]
 pub struct CertificatePair {
-    /// The newest one.
+    /// The newest certificate.
     pub live: Arc<Certificate>,
-    /// The one before it.
+    /// Its predecessor, while that covers names that the newest does not.
     pub previous: Option<Arc<Certificate>>,
-    /// Name of its issuer.
+    /// Name of the newest certificate's issuer.
     pub issuer: Arc<str>,
-    /// Whether a public CA issued it, as far as that can be said.
+    /// True if an ACME CA issued it, false for the local CA and self-signed certificates.
     pub public: bool,
     stamp: u64,
 }
 
-/// Which of the two is served.
+/// Which certificate of a pair is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The newest.
+    /// The newest one.
     Live,
-    /// The one before it.
+    /// Its predecessor.
     Previous,
 }
 
 impl ActiveCertificates {
-    /// Reads what is held; what is in `known` already is not read again. A record that cannot be
-    /// used is as good as none.
+    /// Parses the stored certificates, reusing those that are unchanged in `known`. Unusable
+    /// certificates are logged and left out.
     pub(super) fn of(
-        held: &BTreeMap<String, StoredCertificate>,
+        stored: &BTreeMap<String, StoredCertificate>,
         known: &BTreeMap<String, CertificatePair>,
     ) -> Self {
         let read = |chain: &str, key: &str| {
             Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map(Arc::new)
         };
+
         let mut certificates = BTreeMap::new();
-        for (id, held) in held {
-            let stamp = fnv1a(held.chain.as_bytes());
+        for (id, stored) in stored {
+            let stamp = fnv1a(stored.chain.as_bytes());
             if let Some(same) = known.get(id).filter(|known| known.stamp == stamp) {
                 certificates.insert(id.clone(), same.clone());
                 continue;
             }
-            let live = match read(&held.chain, &held.key) {
+            let live = match read(&stored.chain, &stored.key) {
                 Ok(live) => live,
                 Err(error) => {
-                    tracing::error!(want = id, %error, "a stored certificate cannot be used");
+                    tracing::error!(
+                        certificate = id,
+                        %error,
+                        "a stored certificate cannot be used"
+                    );
                     continue;
                 }
             };
-            let previous = held
+
+            let previous = stored
                 .previous
                 .as_ref()
                 .and_then(|previous| read(&previous.chain, &previous.key).ok());
+
             let pair = CertificatePair {
                 live,
                 previous,
-                issuer: (&*held.issuer).into(),
-                public: !held.directory.is_empty(),
+                issuer: (&*stored.issuer).into(),
+                public: !stored.directory.is_empty(),
                 stamp,
             };
             certificates.insert(id.clone(), pair);
         }
+
         Self { certificates }
     }
 }
 
 impl CertificatePair {
-    /// What a client that asks for the pattern is served: the newest that is for it, however old.
-    /// An expired certificate tells a person more than none, and the clock that calls it expired
-    /// may be wrong.
+    /// Returns the newest certificate that covers the pattern, even if it has expired: clients
+    /// report that more clearly than a wrong certificate, and our clock may be wrong.
     pub fn choose(&self, pattern: &HostPattern) -> Option<(Source, &Arc<Certificate>)> {
         if self.live.covers(pattern) {
             return Some((Source::Live, &self.live));

@@ -1,6 +1,6 @@
-//! Our own limits, below those that Let's Encrypt publishes, kept over restarts: a crash loop must
-//! not spend a week's worth. What is over the budget is refused here, with a date, before the CA is
-//! asked.
+//! Our own rate limits, below those that Let's Encrypt publishes. They are stored, so that a crash
+//! loop cannot use up the limits of a week. Orders over the budget are refused here, with a date,
+//! before the CA sees them.
 
 use std::collections::BTreeMap;
 
@@ -16,15 +16,16 @@ pub const FAILURES_PER_HOUR: usize = 4;
 pub const CERTIFICATES_PER_WEEK: usize = 4;
 /// Orders in three hours; the CA allows three hundred.
 pub const ORDERS_PER_THREE_HOURS: usize = 200;
-/// How long an order counts, seconds.
+/// The time for which an order counts, in seconds.
 pub const ORDERS_COUNT_FOR: i64 = 3 * HOUR;
-/// Failed validations of a name in a row, after which a person has to look; the CA pauses at 1,152.
+/// Consecutive failed validations of a name after which the operator has to act; the CA pauses the
+/// name at 1,152.
 pub const FAILURES_IN_A_ROW: u32 = 500;
 
-/// Names and sets that are remembered at most; the oldest go first.
+/// The largest number of names and of name sets that are kept. The oldest are dropped first.
 const REMEMBERED: usize = 2_000;
 
-/// What one account has spent. Times are seconds since 1970.
+/// The used-up limits of one account. Times are in seconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     #[serde(default)]
@@ -41,37 +42,37 @@ struct Failures {
     in_a_row: u32,
 }
 
-/// Why an attempt would be over the budget.
+/// The refusal of an attempt that would exceed the budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// In one sentence.
+    /// The exceeded limit, in one sentence.
     pub why: String,
-    /// From when it would not be; `None` if a person has to look.
+    /// The time from which the attempt is allowed; `None` if the operator has to act.
     pub until: Option<i64>,
 }
 
-/// What an order is for, as far as limits go.
+/// The purpose of an order, which decides the limits that apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// A certificate that is new, or earlier than it is due.
+    /// A new certificate, or a replacement before it is due.
     New,
-    /// A certificate in place of one that has lived for at least half of its lifetime, in seconds.
-    /// No limit of ours may let that one run out.
+    /// The renewal of a certificate in the second half of its lifetime, which no limit of ours may
+    /// prevent.
     Renewal {
-        /// The whole lifetime.
+        /// The whole lifetime, in seconds.
         lifetime: i64,
     },
 }
 
 impl Purpose {
-    /// Whether certificates for the same names are counted. Renewals in time stay below every
-    /// published limit by themselves, however short the lifetimes are.
+    /// Returns true if the limit of certificates for the same names applies. Timely renewals stay
+    /// below every published limit, however short the lifetimes are.
     fn counts_certificates(self) -> bool {
         self == Self::New
     }
 
-    /// Whether orders are counted. CAs that publish a limit of orders issue for days; a private CA
-    /// may issue for minutes.
+    /// Returns true if the limit of orders applies. Certificates of CAs that publish such a limit
+    /// are valid for days; those of a private CA may be valid for minutes.
     fn counts_orders(self) -> bool {
         match self {
             Self::New => true,
@@ -81,7 +82,7 @@ impl Purpose {
 }
 
 impl Budget {
-    /// Whether an order for these names may be made at `now`.
+    /// Checks that an order for these names is within the budget at `now`.
     pub fn check(&self, names: &[String], purpose: Purpose, now: i64) -> Result<(), Refusal> {
         for name in names {
             let Some(failures) = self.failures.get(base(name)) else {
@@ -103,6 +104,7 @@ impl Budget {
                 });
             }
         }
+
         if purpose.counts_certificates()
             && let Some(times) = self.issued.get(&set(names))
             && let Some(until) = full(times, CERTIFICATES_PER_WEEK, WEEK, now)
@@ -114,6 +116,7 @@ impl Budget {
                 until: Some(until),
             });
         }
+
         if purpose.counts_orders()
             && let Some(until) = full(&self.orders, ORDERS_PER_THREE_HOURS, ORDERS_COUNT_FOR, now)
         {
@@ -126,20 +129,20 @@ impl Budget {
         Ok(())
     }
 
-    /// An order was made.
+    /// Counts an order.
     pub fn ordered(&mut self, now: i64) {
         self.orders.push(now);
         forget(&mut self.orders, now, ORDERS_COUNT_FOR);
     }
 
-    /// An order was made before the start, which may be counted already.
+    /// Counts an order from before the start, unless it is already counted.
     pub fn recall(&mut self, at: i64) {
         if !self.orders.contains(&at) {
             self.orders.push(at);
         }
     }
 
-    /// Validation of a name failed.
+    /// Counts a failed validation of a name.
     pub fn failed(&mut self, name: &str, now: i64) {
         let failures = self.failures.entry(base(name).to_owned()).or_default();
         failures.times.push(now);
@@ -157,11 +160,12 @@ impl Budget {
         }
     }
 
-    /// A certificate for these names was issued.
+    /// Counts a certificate for these names, and forgets their failed validations.
     pub fn issued(&mut self, names: &[String], now: i64) {
         for name in names {
             self.failures.remove(base(name));
         }
+
         self.issued.entry(set(names)).or_default().push(now);
         self.issued.retain(|_, times| {
             forget(times, now, WEEK);
@@ -179,7 +183,7 @@ impl Budget {
         }
     }
 
-    /// Failed validations of a name that are left within this hour.
+    /// Returns the number of failed validations of a name that are left within this hour.
     pub fn failures_left(&self, name: &str, now: i64) -> usize {
         let times = self
             .failures
@@ -188,13 +192,13 @@ impl Budget {
         FAILURES_PER_HOUR.saturating_sub(recent(times, HOUR, now))
     }
 
-    /// Certificates for exactly these names that are left within this week.
+    /// Returns the number of certificates for exactly these names that are left within this week.
     pub fn certificates_left(&self, names: &[String], now: i64) -> usize {
         let times = self.issued.get(&set(names)).map_or(&[][..], Vec::as_slice);
         CERTIFICATES_PER_WEEK.saturating_sub(recent(times, WEEK, now))
     }
 
-    /// A person looked: failures in a row count anew.
+    /// Resets the consecutive failures of these names, after the operator has acted.
     pub fn forgive(&mut self, names: &[String]) {
         for name in names {
             if let Some(failures) = self.failures.get_mut(base(name)) {
@@ -204,7 +208,7 @@ impl Budget {
     }
 }
 
-/// CAs count a wildcard's failures with those of the name behind it.
+/// Returns the name without `*.`, because CAs count a wildcard's failures with its base name's.
 fn base(name: &str) -> &str {
     name.strip_prefix("*.").unwrap_or(name)
 }
@@ -215,7 +219,8 @@ fn set(names: &[String]) -> String {
     names.join(" ")
 }
 
-/// A time in the future is one of a clock that was wrong: it counts as now.
+/// Returns true for times within the window. Times in the future were recorded by a wrong clock and
+/// count as now.
 fn is_recent(time: i64, width: i64, now: i64) -> bool {
     time > now - width
 }
@@ -227,7 +232,7 @@ fn recent(times: &[i64], width: i64, now: i64) -> usize {
         .count()
 }
 
-/// From when one more fits, if none does now.
+/// Returns the time from which one more is allowed, if the limit is reached now.
 fn full(times: &[i64], most: usize, width: i64, now: i64) -> Option<i64> {
     let mut counted: Vec<i64> = times
         .iter()

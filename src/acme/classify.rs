@@ -1,12 +1,12 @@
-//! What a CA's answer means for the next attempt. Only a verdict of the protocol is final; what the
-//! network does never is.
+//! Classifies errors of a CA for the next attempt. Only a refusal by the protocol is final, never
+//! an error of the network.
 
 use super::{
     ca::{ClientError, ErrorKind, Problem},
     failure::{Class, Failure},
 };
 
-/// The failure behind an error of the client.
+/// Converts an error of the client into a failure.
 pub(super) fn failure(error: &ClientError) -> Failure {
     let retry_after = error
         .retry_after
@@ -24,7 +24,7 @@ pub(super) fn failure(error: &ClientError) -> Failure {
     failure
 }
 
-/// The failure behind a problem document (RFC 8555 section 6.7), wherever it stood.
+/// Converts a problem document (RFC 8555 section 6.7) into a failure.
 pub(super) fn of_problem(
     problem: &Problem,
     retry_after: Option<i64>,
@@ -32,42 +32,54 @@ pub(super) fn of_problem(
 ) -> Failure {
     let text = describe(problem);
     if let Some(link) = unpause_link(problem) {
-        let advice = format!("open {link} to let the CA go on, then renew the certificate by hand");
+        let advice = format!("open {link} to end the CA's pause, then run `gatelet certs renew`");
         return Failure::new(Class::Paused, text).advise(advice);
     }
+
     match problem.kind.as_str() {
         "rateLimited" => {
             let until = retry_after.or_else(|| Some((date_in(&problem.detail)? - date?).max(0)));
-            Failure { retry_after: until, ..Failure::new(Class::RateLimited, text) }
+            Failure {
+                retry_after: until,
+                ..Failure::new(Class::RateLimited, text)
+            }
         }
         "userActionRequired" => Failure::new(Class::Paused, text).advise(
-            "do what the CA asks for; if it has new terms of service, renewing the certificate by hand agrees to them",
+            "do what the CA asks for; if it has new terms of service, `gatelet certs renew` agrees \
+            to them",
         ),
-        "rejectedIdentifier" | "unsupportedIdentifier" => {
-            Failure::new(Class::Config, text).advise("use a name that this CA issues for, or another issuer")
+        "rejectedIdentifier" | "unsupportedIdentifier" => Failure::new(Class::Config, text)
+            .advise("use a name that this CA issues for, or another issuer"),
+        "externalAccountRequired" => Failure::new(Class::Config, text)
+            .advise("set `eab` of this issuer to the credentials that the CA gave you"),
+        "invalidContact" | "unsupportedContact" => {
+            Failure::new(Class::Config, text).advise("correct the `contacts` of this issuer")
         }
-        "externalAccountRequired" => {
-            Failure::new(Class::Config, text).advise("set `eab` for this issuer with what the CA gave you")
+        "invalidProfile" => {
+            Failure::new(Class::Config, text).advise("correct the `profile` of this issuer")
         }
-        "invalidContact" | "unsupportedContact" => Failure::new(Class::Config, text).advise("correct the `contacts`"),
-        "invalidProfile" => Failure::new(Class::Config, text).advise("correct the `profile` of the issuer"),
         "badCSR" | "badPublicKey" | "badSignatureAlgorithm" | "badRevocationReason" => {
             Failure::new(Class::Config, text).advise("use another key type")
         }
         "accountDoesNotExist" => Failure::new(Class::Account, text),
-        "unauthorized" => Failure::new(Class::Account, text).advise("the account at the CA may be deactivated"),
-        "caa" => Failure::new(Class::Validation, text).advise("let a CAA record of the domain allow this CA"),
+        "unauthorized" => Failure::new(Class::Account, text)
+            .advise("check whether the account at the CA is deactivated"),
+        "caa" => Failure::new(Class::Validation, text)
+            .advise("allow this CA in the CAA records of the domain"),
         "connection" | "dns" | "incorrectResponse" | "tls" => Failure::new(Class::Validation, text),
-        // What only one CA knows is a refusal if it says so by its status, and its own trouble
-        // otherwise.
-        _ if problem.status == 429 => Failure { retry_after, ..Failure::new(Class::RateLimited, text) },
+        // Of the error types that are specific to a CA, only a 429 is a refusal. Others count as
+        // problems of the CA itself.
+        _ if problem.status == 429 => Failure {
+            retry_after,
+            ..Failure::new(Class::RateLimited, text)
+        },
         _ => Failure::new(Class::Transport, text),
     }
 }
 
-/// The CA's own words, those about single names too.
+/// Returns the CA's own words, including those about single names, cut to a bounded length.
 pub(super) fn describe(problem: &Problem) -> String {
-    /// Longer texts are of no use in an Event.
+    /// The longest text that is readable in an Event.
     const LONGEST: usize = 600;
     let mut text = problem.to_string();
     if text.len() > LONGEST {
@@ -81,8 +93,8 @@ pub(super) fn describe(problem: &Problem) -> String {
     text
 }
 
-/// Let's Encrypt pauses names with an error of type `rateLimited` that points to a page where a
-/// person lets it go on.
+/// Returns the link to the page that ends a pause. Let's Encrypt pauses names with an error of type
+/// `rateLimited` that contains such a link.
 fn unpause_link(problem: &Problem) -> Option<&str> {
     let words = problem
         .detail
@@ -94,7 +106,7 @@ fn unpause_link(problem: &Problem) -> Option<&str> {
     links.find(|link| link.contains("unpause") || problem.detail.contains("paused"))
 }
 
-/// The moment in `retry after 2026-11-26 12:34:56 UTC`, seconds since 1970.
+/// Parses the time in `retry after 2026-11-26 12:34:56 UTC`, in seconds since 1970.
 fn date_in(detail: &str) -> Option<i64> {
     let lower = detail.to_ascii_lowercase();
     let rest = &detail[lower.find("retry after ")? + "retry after ".len()..];

@@ -1,37 +1,38 @@
-//! What DNS says of a name that a CA did not accept, beside what this node knows of itself. Never
-//! more than advice: DNS may say something else to the CA, and a node behind a router does not know
-//! by which address it is reached.
+//! Compares the DNS records of a name whose validation failed with the addresses of this node. The
+//! result is only advice: the CA may see other records, and a node behind a router does not know
+//! its public address.
 
 use std::net::{IpAddr, UdpSocket};
 
 use super::dns::{self, caa_allows};
 
-/// What the advice is about.
+/// The failed validation.
 pub(super) struct Failed<'a> {
     /// The name, without `*.`.
     pub(super) name: &'a str,
     pub(super) wildcard: bool,
-    /// The challenge that failed.
+    /// The type of the challenge that failed.
     pub(super) method: &'a str,
-    /// The port that the CA comes to, where it comes at all.
+    /// The port that the CA connects to, for challenges over TCP.
     pub(super) port: Option<u16>,
-    /// The names that the CA goes by in CAA records.
+    /// The names that stand for the CA in CAA records.
     pub(super) identities: &'a [String],
 }
 
-/// All that can be said, in sentences without end. `own` are the addresses that are known to lead
-/// here.
+/// Returns the findings, as sentences without a full stop. `own` are the addresses that are known
+/// to lead to this node.
 pub(super) fn sentences(failed: &Failed<'_>, found: &dns::Advice, own: &[IpAddr]) -> Vec<String> {
-    let mut said = Vec::new();
+    let mut findings = Vec::new();
     if let Some(port) = failed.port {
         let v6 = found.ipv6.iter().copied().map(IpAddr::V6);
         let addresses: Vec<IpAddr> = v6
             .chain(found.ipv4.iter().copied().map(IpAddr::V4))
             .collect();
         if !addresses.is_empty() || found.addresses_known {
-            said.push(whereto(failed.name, port, &addresses, own));
+            findings.push(compare_addresses(failed.name, port, &addresses, own));
         }
     }
+
     let identities: Vec<&str> = failed.identities.iter().map(String::as_str).collect();
     if !identities.is_empty()
         && !caa_allows(
@@ -43,17 +44,17 @@ pub(super) fn sentences(failed: &Failed<'_>, found: &dns::Advice, own: &[IpAddr]
         )
     {
         let at = found.caa_at.as_deref().unwrap_or(failed.name);
-        said.push(format!(
+        findings.push(format!(
             "the CAA records of {at} do not let {} issue",
             identities.join(" or ")
         ));
     }
-    said.extend(found.problems.iter().map(ToString::to_string));
-    said
+    findings.extend(found.problems.iter().map(ToString::to_string));
+    findings
 }
 
-/// Where a name leads, and where it should.
-fn whereto(name: &str, port: u16, addresses: &[IpAddr], own: &[IpAddr]) -> String {
+/// Compares the addresses of a name with those of this node.
+fn compare_addresses(name: &str, port: u16, addresses: &[IpAddr], own: &[IpAddr]) -> String {
     let outside: Vec<IpAddr> = addresses
         .iter()
         .copied()
@@ -62,6 +63,7 @@ fn whereto(name: &str, port: u16, addresses: &[IpAddr], own: &[IpAddr]) -> Strin
     let (here, elsewhere): (Vec<IpAddr>, Vec<IpAddr>) = outside
         .iter()
         .partition(|address| own.contains(address) || is_of_this_node(**address));
+
     let list = |addresses: &[IpAddr]| {
         addresses
             .iter()
@@ -70,44 +72,48 @@ fn whereto(name: &str, port: u16, addresses: &[IpAddr], own: &[IpAddr]) -> Strin
             .join(" and ")
     };
     let have = if own.is_empty() {
-        "an address that is not known".to_owned()
+        "an unknown address".to_owned()
     } else {
         list(own)
     };
+
     match (outside.len(), here.len()) {
         _ if addresses.is_empty() => format!("{name} has neither an A nor an AAAA record"),
         (0, _) => format!(
-            "{name} points to {}, which nobody outside reaches; this node has {have}; behind NAT the name must point to \
-             your router's address, and port {port} of that lead here",
+            "{name} points to {}, which cannot be reached from the internet; this node has \
+            {have}; behind NAT the name must point to your router's address, and the router must \
+            forward port {port} to this node",
             list(addresses)
         ),
         (_, 0) => format!(
-            "{name} points to {}; this node has {have}; behind NAT {} must be your router's address, and port {port} of \
-             it lead here",
+            "{name} points to {}; this node has {have}; behind NAT {} must be your router's \
+            address, and the router must forward port {port} to this node",
             list(addresses),
             list(&elsewhere)
         ),
         (all, here) if all == here => {
             format!(
-                "{name} points here ({}), so port {port} has to be open from outside",
+                "{name} points to this node ({}), so port {port} must be reachable from the \
+                internet",
                 list(addresses)
             )
         }
         _ => format!(
-            "{name} points here ({}) and to {}, where the CA may have gone, to IPv6 first; this node has {have}",
+            "{name} points to this node ({}) and to {}; the CA may have connected to the \
+            latter, as CAs prefer IPv6; this node has {have}",
             list(&here),
             list(&elsewhere)
         ),
     }
 }
 
-/// Whether an interface of this node has the address. Nothing is sent.
+/// Returns true if an interface of this node has the address. Sends nothing.
 fn is_of_this_node(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }
 
-/// Whether it is of no use to who is not in the same network (RFC 1918, RFC 3927, RFC 4193, RFC
-/// 4291, RFC 6598).
+/// Returns true if the address can only be reached from its own network (RFC 1918, RFC 3927, RFC
+/// 4193, RFC 4291, RFC 6598).
 fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {

@@ -1,6 +1,6 @@
-//! The engine: keeps what is known, plans, lets attempts run, and hands out what is to be served.
-//! One attempt at a time for each account; everything that must not be lost is in the store before
-//! anybody acts on it.
+//! The engine: keeps the state, plans, runs attempts, and publishes the active certificates. It
+//! makes one attempt at a time per account, and stores everything that must not be lost before it
+//! acts on it.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -52,30 +52,29 @@ use crate::{
     },
 };
 
-/// The floor of the clock is stored when it has risen by this much, seconds.
+/// The rise in seconds after which the floor of the clock is stored again.
 const FLOOR_STEP: i64 = 6 * 3_600;
 
-/// How fast things go. Tests are in a hurry; everybody else takes the default.
+/// Pauses and time limits of the engine. Only tests need other values than the default.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// Between two orders at one CA.
+    /// The pause between two orders at one CA.
     pub gap: Duration,
-    /// For one thing that the CA works on: a validation, a finalization.
+    /// The time limit for one task of the CA: a validation or a finalization.
     pub poll_timeout: Duration,
-    /// Before the first look at something that the CA works on; the next pauses are longer.
+    /// The pause before the first poll of a task at the CA. Later pauses are longer.
     pub poll_interval: Duration,
-    /// For one answer of a CA.
+    /// The time limit for one response of a CA.
     pub answer: Duration,
-    /// Between two looks at the clock while nothing is to be done.
+    /// The longest sleep of the loop, after which it reads the clock.
     pub tick: Duration,
-    /// Between two questions for renewal information, where the CA does not say.
+    /// The pause between two requests for renewal information if the CA sends no `Retry-After`.
     pub renewal_info: Duration,
-    /// Whether DNS is asked about names that a CA did not accept, to tell the operator what it
-    /// says.
+    /// Looks up names whose validation failed, so that the message names the cause.
     pub advice: bool,
-    /// Whether anything listens for HTTP.
+    /// True if there is an HTTP listener.
     pub http: bool,
-    /// Whether anything listens for HTTPS.
+    /// True if there is an HTTPS listener.
     pub https: bool,
 }
 
@@ -95,26 +94,26 @@ impl Default for Timing {
     }
 }
 
-/// What the engine is made of.
+/// The parts that the engine is made of.
 pub struct Parts {
-    /// Where everything is kept.
+    /// The store of all records.
     pub store: Arc<dyn Store>,
-    /// Poller at the machine's clocks.
+    /// Reads the machine's clocks.
     pub time: Arc<dyn Fn() -> Reading + Send + Sync>,
-    /// Issues what the issuer `local-ca` is asked for.
+    /// The CA behind the issuer `local-ca`.
     pub local_ca: Arc<LocalCa>,
-    /// Where CAs find the answers to their challenges.
+    /// The responses that the data plane gives to CAs' challenges.
     pub challenges: Arc<Challenges>,
-    /// Where DNS is asked.
+    /// The resolvers for lookups.
     pub lookup: Lookup,
-    /// The addresses that are known to lead here, as they are now.
+    /// Returns the addresses that currently lead to this node, as far as known.
     pub own_addresses: Arc<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
-    /// Where accounts are that other replicas have too, if there may be others.
+    /// The accounts that all replicas share; `None` without replicas.
     pub shared: Option<Arc<dyn SharedAccounts>>,
-    /// Takes what is to be told to the owners of wishes.
+    /// Receives the notices for the owners of specs.
     pub notices: mpsc::Sender<Notice>,
-    /// How fast things go.
-    pub pace: Timing,
+    /// Pauses and time limits.
+    pub timing: Timing,
 }
 
 /// A certificate and its key, PEM.
@@ -123,46 +122,46 @@ pub struct Pem {
     pub chain: String,
     /// The private key.
     pub key: String,
-    /// Name of the issuer.
+    /// The issuer's name.
     pub issuer: String,
 }
 
-/// See the module.
+/// Obtains, renews and publishes certificates; see the module's documentation.
 pub struct Engine {
     parts: Parts,
-    pub(super) board: ChallengeResponder,
+    pub(super) responder: ChallengeResponder,
     clock: Arc<Mutex<Clock>>,
-    /// While the time is unknown: whether CAs are verified at the floor, or by the wall clock.
-    /// Either may be the one that is nearer to the truth, so they take turns.
+    /// True to verify CAs at the clock's floor while the time is unknown, false to verify them by
+    /// the wall clock. Either may be closer to the real time, so they take turns.
     by_floor: Arc<AtomicBool>,
     pub(super) state: Mutex<State>,
-    pub(super) told: Mutex<TriggeredChallenges>,
-    /// Revocations that a CA is being asked for.
+    pub(super) triggered: Mutex<TriggeredChallenges>,
+    /// IDs of revocations with a request under way.
     pub(super) revoking: Mutex<HashSet<String>>,
     pub(super) accounts: Mutex<BTreeMap<String, Account>>,
     pub(super) cas: Mutex<HashMap<String, Arc<Ca>>>,
-    wants: watch::Sender<Arc<[Arc<CertificateSpec>]>>,
-    /// Whether anybody has said what is wanted yet.
-    heard: AtomicBool,
-    served: watch::Sender<Arc<ActiveCertificates>>,
+    specs: watch::Sender<Arc<[Arc<CertificateSpec>]>>,
+    /// True once [`Engine::set_specs`] was called.
+    specs_known: AtomicBool,
+    active: watch::Sender<Arc<ActiveCertificates>>,
     doing: Mutex<BTreeMap<String, String>>,
     plan: Mutex<Plan>,
-    /// How often the loop has looked at everything.
+    /// The number of turns that the loop has made.
     pub(super) turns: AtomicU64,
-    /// Something changed that the loop should look at.
+    /// Wakes the loop after a change.
     pub(super) kick: Notify,
-    /// Whether this replica is the one that gets certificates.
+    /// True if this replica obtains certificates.
     leads: AtomicBool,
-    /// An account was made or changed.
+    /// Notified when an account is created or changed.
     pub(super) accounts_changed: Notify,
 }
 
 /// A CA and our account there.
 pub(super) struct Ca {
-    /// Key of the account's record.
+    /// The key of the account's record.
     pub(super) account: String,
     pub(super) client: Client,
-    /// What its client was made with.
+    /// The extra roots that the client trusts.
     roots: Vec<CertificateDer<'static>>,
     session: Mutex<Option<Session>>,
 }
@@ -174,66 +173,74 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Reads back what is stored. Nothing runs yet, but what was held is served from now on.
+    /// Loads the stored state. Nothing runs yet, but the stored certificates are active.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn load(parts: Parts) -> Result<Self, StoreError> {
         let store = &*parts.store;
         let mut state = State {
-            held: record::all::<StoredCertificate>(store)?
+            certificates: record::all::<StoredCertificate>(store)?
                 .into_iter()
                 .collect(),
-            jobs: record::all::<PendingOrder>(store)?.into_iter().collect(),
-            troubles: record::all::<Vec<FailureState>>(store)?
+            pending_orders: record::all::<PendingOrder>(store)?.into_iter().collect(),
+            failures: record::all::<Vec<FailureState>>(store)?
                 .into_iter()
                 .collect(),
             suggestions: record::all::<Suggestion>(store)?.into_iter().collect(),
             budgets: record::all::<Budget>(store)?.into_iter().collect(),
-            litter: record::all::<OrphanedDnsRecords>(store)?
+            orphaned_records: record::all::<OrphanedDnsRecords>(store)?
                 .into_iter()
                 .collect(),
             revocations: record::all::<Revocation>(store)?.into_iter().collect(),
             forced: HashSet::new(),
         };
-        for (account, at) in state.jobs.values().flat_map(|job| job.counted.clone()) {
+        for (account, at) in state
+            .pending_orders
+            .values()
+            .flat_map(|pending| pending.counted.clone())
+        {
             state.budgets.entry(account).or_default().recall(at);
         }
+
         let orders = state
-            .jobs
+            .pending_orders
             .values()
-            .filter_map(|job| job.order.clone())
+            .filter_map(|pending| pending.order.clone())
             .collect();
+
         let accounts = record::all::<Account>(store)?.into_iter().collect();
         let stored = record::all::<Floor>(store)?
             .into_iter()
             .map(|(_, floor)| floor.floor);
-        // A certificate of a CA has begun. Those that were made here say only what our own clock
-        // said.
+        // The validity of a CA's certificate has certainly begun. Certificates that were issued on
+        // this device only repeat our own clock.
         let begun = state
-            .held
+            .certificates
             .values()
-            .filter(|held| !held.directory.is_empty())
-            .map(|held| held.not_before);
+            .filter(|stored| !stored.directory.is_empty())
+            .map(|stored| stored.not_before);
         let floor = stored.chain(begun).max().unwrap_or(0);
+
         let reading = (parts.time)();
-        let served = ActiveCertificates::of(&state.held, &BTreeMap::new());
-        // What cannot be served is as good as none, and is got again.
+        let active = ActiveCertificates::of(&state.certificates, &BTreeMap::new());
+        // Drop unusable certificates so that they are reissued.
         state
-            .held
-            .retain(|id, _| served.certificates.contains_key(id));
+            .certificates
+            .retain(|id, _| active.certificates.contains_key(id));
+
         Ok(Self {
-            board: ChallengeResponder::new(parts.challenges.clone()),
+            responder: ChallengeResponder::new(parts.challenges.clone()),
             clock: Arc::new(Mutex::new(Clock::new(UnixSeconds(floor), reading))),
             by_floor: Arc::default(),
             state: Mutex::new(state),
             revoking: Mutex::default(),
-            told: Mutex::new(TriggeredChallenges::new(orders, Instant::now())),
+            triggered: Mutex::new(TriggeredChallenges::new(orders, Instant::now())),
             accounts: Mutex::new(accounts),
             cas: Mutex::default(),
-            wants: watch::Sender::new(Arc::from([])),
-            heard: AtomicBool::new(false),
-            served: watch::Sender::new(Arc::new(served)),
+            specs: watch::Sender::new(Arc::from([])),
+            specs_known: AtomicBool::new(false),
+            active: watch::Sender::new(Arc::new(active)),
             doing: Mutex::default(),
             plan: Mutex::default(),
             turns: AtomicU64::new(0),
@@ -244,54 +251,54 @@ impl Engine {
         })
     }
 
-    /// The wishes are these from now on.
-    pub fn want(&self, wants: Arc<[Arc<CertificateSpec>]>) {
-        self.board
-            .wants(&wants, false, |want| self.thumbprint_for(want));
-        self.wants.send_replace(wants);
-        self.heard.store(true, Ordering::Release);
+    /// Replaces the specs.
+    pub fn set_specs(&self, specs: Arc<[Arc<CertificateSpec>]>) {
+        self.responder
+            .specs(&specs, false, |spec| self.thumbprint_for(spec));
+        self.specs.send_replace(specs);
+        self.specs_known.store(true, Ordering::Release);
         self.kick.notify_one();
     }
 
-    /// Whether this replica is the one that gets certificates, as it is without a word. Another one
-    /// only answers CAs and serves what it is given.
+    /// Sets whether this replica obtains certificates, as it does by default. The others only
+    /// respond to challenges and serve the certificates that they are given.
     pub fn lead(&self, leads: bool) {
         if self.leads.swap(leads, Ordering::AcqRel) != leads {
             self.kick.notify_one();
         }
     }
 
-    /// Whether it is.
+    /// Returns true if this replica obtains certificates.
     pub fn leads(&self) -> bool {
         self.leads.load(Ordering::Acquire)
     }
 
-    /// The certificates that are held, and each change of them.
-    pub fn served(&self) -> watch::Receiver<Arc<ActiveCertificates>> {
-        self.served.subscribe()
+    /// Subscribes to the active certificates.
+    pub fn active(&self) -> watch::Receiver<Arc<ActiveCertificates>> {
+        self.active.subscribe()
     }
 
-    /// The wishes as they are.
-    pub fn wants(&self) -> Arc<[Arc<CertificateSpec>]> {
-        self.wants.borrow().clone()
+    /// Returns the current specs.
+    pub fn specs(&self) -> Arc<[Arc<CertificateSpec>]> {
+        self.specs.borrow().clone()
     }
 
-    /// What is held for a wish as it is written into a Secret.
-    pub fn pem(&self, want: &str) -> Option<Pem> {
-        self.held(want).map(|held| Pem {
-            chain: held.chain,
-            key: held.key,
-            issuer: held.issuer,
+    /// Returns the certificate of a spec in the form of a Secret.
+    pub fn pem(&self, id: &str) -> Option<Pem> {
+        self.stored(id).map(|stored| Pem {
+            chain: stored.chain,
+            key: stored.key,
+            issuer: stored.issuer,
         })
     }
 
-    /// Whether anybody has said what is wanted yet: until then nothing is unwanted.
-    pub(super) fn has_heard(&self) -> bool {
-        self.heard.load(Ordering::Acquire)
+    /// Returns true once the specs are known. Until then no certificate counts as unused.
+    pub(super) fn specs_known(&self) -> bool {
+        self.specs_known.load(Ordering::Acquire)
     }
 
-    pub(super) fn pace(&self) -> &Timing {
-        &self.parts.pace
+    pub(super) fn timing(&self) -> &Timing {
+        &self.parts.timing
     }
 
     pub(super) fn shared(&self) -> Option<&dyn SharedAccounts> {
@@ -311,24 +318,24 @@ impl Engine {
     }
 
     pub(super) fn challenges(&self) -> &Challenges {
-        self.board.challenges()
+        self.responder.challenges()
     }
 
-    pub(super) fn answer_http(&self, want: &Arc<str>, thumbprint: &str) {
-        self.board.answer_http(want, thumbprint);
+    pub(super) fn answer_http(&self, id: &Arc<str>, thumbprint: &str) {
+        self.responder.answer_http(id, thumbprint);
     }
 
     pub(super) fn answer_tls(
         &self,
-        want: &Arc<str>,
+        id: &Arc<str>,
         host: Host,
         certificate: rustls::sign::CertifiedKey,
     ) {
-        self.board.answer_tls(want, host, certificate);
+        self.responder.answer_tls(id, host, certificate);
     }
 
-    pub(super) fn withdraw(&self, want: &Arc<str>) {
-        self.board.withdraw(want);
+    pub(super) fn withdraw(&self, id: &Arc<str>) {
+        self.responder.withdraw(id);
     }
 
     // === Time ===
@@ -341,7 +348,7 @@ impl Engine {
         lock(&self.clock)
     }
 
-    /// The time, if it is known.
+    /// Returns the time, if it is known.
     pub(super) fn now(&self) -> Option<i64> {
         let reading = self.reading();
         let mut clock = self.clock();
@@ -353,17 +360,17 @@ impl Engine {
         self.now().ok_or_else(|| {
             Failure::new(
                 Class::Transport,
-                "the time is not known any more: the clock jumped",
+                "the time is no longer known because the clock jumped",
             )
         })
     }
 
-    /// The next question for the time trusts the other clock.
+    /// Verifies the next request for the time by the other of the two clocks.
     pub(super) fn other_clock(&self) {
         self.by_floor.fetch_xor(true, Ordering::Relaxed);
     }
 
-    /// A CA said what time it is.
+    /// Passes the `Date` of a CA's response on to the clock.
     pub(super) fn witness(&self, date: Option<i64>) {
         if let Some(date) = date {
             let reading = self.reading();
@@ -371,14 +378,14 @@ impl Engine {
         }
     }
 
-    /// Stores the floor of the clock if it has risen much; asked for when several other things are
-    /// stored too. With a single one it would cost a block of the disk, and before an attempt ends
-    /// there is a write of several.
+    /// Adds the floor of the clock to a batch if it has risen by [`FLOOR_STEP`]. Batches with a
+    /// single record are left alone, because a second one would cost another block of the disk;
+    /// every attempt ends with a larger batch.
     fn with_floor(&self, batch: Batch) -> Batch {
         if batch.len() < 2 {
             return batch;
         }
-        // What the wall clock says may be wrong, and would be believed for ever.
+        // Not the wall clock: if it is wrong, the stored floor would stay wrong.
         let floor = self.clock().floor().0;
         let known = record::all::<Floor>(&*self.parts.store)
             .ok()
@@ -395,29 +402,29 @@ impl Engine {
         lock(&self.state)
     }
 
-    pub(super) fn held(&self, want: &str) -> Option<StoredCertificate> {
-        self.state().held.get(want).cloned()
+    pub(super) fn stored(&self, id: &str) -> Option<StoredCertificate> {
+        self.state().certificates.get(id).cloned()
     }
 
-    pub(super) fn is_forced(&self, want: &str) -> bool {
-        self.state().forced.contains(want)
+    pub(super) fn is_forced(&self, id: &str) -> bool {
+        self.state().forced.contains(id)
     }
 
-    pub(super) fn job(&self, want: &str) -> Option<PendingOrder> {
-        self.state().jobs.get(want).cloned()
+    pub(super) fn pending_order(&self, id: &str) -> Option<PendingOrder> {
+        self.state().pending_orders.get(id).cloned()
     }
 
-    /// Whether the same is still wanted of the same issuer.
-    pub(super) fn is_wanted(&self, want: &CertificateSpec, issuer: &Issuer) -> bool {
-        self.wants.borrow().iter().any(|now| {
-            now.id == want.id
+    /// Returns true if the specs still contain this one, with this issuer and unchanged.
+    pub(super) fn is_current(&self, spec: &CertificateSpec, issuer: &Issuer) -> bool {
+        self.specs.borrow().iter().any(|now| {
+            now.id == spec.id
                 && now.issuers.iter().any(|one| {
-                    one.name == issuer.name && now.fingerprint(one) == want.fingerprint(issuer)
+                    one.name == issuer.name && now.fingerprint(one) == spec.fingerprint(issuer)
                 })
         })
     }
 
-    /// Makes a batch durable.
+    /// Writes a batch durably.
     pub(super) async fn commit(&self, batch: Batch) -> Result<(), Failure> {
         let store = self.parts.store.clone();
         let batch = self.with_floor(batch);
@@ -425,7 +432,7 @@ impl Engine {
         let failed = |error: &dyn fmt::Display| {
             Failure::new(
                 Class::Store,
-                format!("{error}: nothing is asked of a CA until it can be kept"),
+                format!("{error}; no certificates are ordered until the store works again"),
             )
         };
         match done {
@@ -435,48 +442,63 @@ impl Engine {
         }
     }
 
-    pub(super) async fn put_job(&self, want: &Arc<str>, job: PendingOrder) -> Result<(), Failure> {
-        self.commit(record::put(Batch::new(), want, &job)).await?;
-        self.state().jobs.insert(want.to_string(), job);
+    pub(super) async fn put_pending_order(
+        &self,
+        id: &Arc<str>,
+        pending: PendingOrder,
+    ) -> Result<(), Failure> {
+        self.commit(record::put(Batch::new(), id, &pending)).await?;
+        self.state().pending_orders.insert(id.to_string(), pending);
         Ok(())
     }
 
-    /// An order is about to be made: what it is made of is stored, and that it counts, so that a
-    /// loop of crashes cannot spend more than the budget.
+    /// Stores a pending order before it is sent to the CA, counted against the account's budget,
+    /// so that a crash loop cannot exceed the budget.
     pub(super) async fn ordering(
         &self,
-        want: &Arc<str>,
-        job: &mut PendingOrder,
+        id: &Arc<str>,
+        pending: &mut PendingOrder,
         account: &str,
         now: i64,
     ) -> Result<(), Failure> {
-        let before = self.job(want).filter(|before| before.csr != job.csr);
+        let before = self
+            .pending_order(id)
+            .filter(|before| before.csr != pending.csr);
         let batch = if before.is_some() {
-            self.with_litter(Batch::new(), want)
+            self.with_orphaned_records(Batch::new(), id)
         } else {
             Batch::new()
         };
-        job.counted
+        pending
+            .counted
             .extend(before.into_iter().flat_map(|before| before.counted));
-        job.counted
+        pending
+            .counted
             .retain(|(_, at)| (now - at).abs() < ORDERS_COUNT_FOR);
-        job.counted.push((account.to_owned(), now));
-        self.commit(record::put(batch, want, job)).await?;
+
+        pending.counted.push((account.to_owned(), now));
+
+        self.commit(record::put(batch, id, pending)).await?;
         self.spend(account, |budget| budget.ordered(now));
-        self.state().jobs.insert(want.to_string(), job.clone());
+        self.state()
+            .pending_orders
+            .insert(id.to_string(), pending.clone());
         Ok(())
     }
 
-    /// Changes what is spent, in memory at once and in the store with the end of the attempt.
+    /// Changes an account's budget in memory. The end of the attempt stores it.
     pub(super) fn spend(&self, account: &str, change: impl FnOnce(&mut Budget)) {
         change(self.state().budgets.entry(account.to_owned()).or_default());
     }
 
-    /// Takes a job out of the store; what it counted goes into the budgets.
-    pub(super) fn without_job(&self, mut batch: Batch, want: &str) -> Batch {
+    /// Adds the removal of a pending order to a batch, and the budgets that it counted against.
+    pub(super) fn without_pending_order(&self, mut batch: Batch, id: &str) -> Batch {
         {
             let state = self.state();
-            let counted = state.jobs.get(want).map_or(&[][..], |job| &job.counted);
+            let counted = state
+                .pending_orders
+                .get(id)
+                .map_or(&[][..], |pending| &pending.counted);
             for (account, _) in counted {
                 if let Some(budget) = state.budgets.get(account)
                     && !batch.has(&record::key::<Budget>(account))
@@ -485,33 +507,38 @@ impl Engine {
                 }
             }
         }
-        self.with_litter(record::remove::<PendingOrder>(batch, want), want)
+        self.with_orphaned_records(record::remove::<PendingOrder>(batch, id), id)
     }
 
-    /// Notes the records in DNS that the job of a wish leaves, to be removed later.
-    fn with_litter(&self, batch: Batch, want: &str) -> Batch {
+    /// Adds the DNS records that a pending order leaves behind to a batch, for later removal.
+    fn with_orphaned_records(&self, batch: Batch, id: &str) -> Batch {
         let state = &mut *self.state();
-        let Some(job) = state.jobs.get(want).filter(|job| !job.dns.is_empty()) else {
+        let Some(pending) = state
+            .pending_orders
+            .get(id)
+            .filter(|pending| !pending.dns.is_empty())
+        else {
             return batch;
         };
-        let litter = state.litter.entry(want.to_owned()).or_default();
-        litter.add(job);
-        record::put(batch, want, litter)
+        let orphaned_records = state.orphaned_records.entry(id.to_owned()).or_default();
+        orphaned_records.add(pending);
+        record::put(batch, id, orphaned_records)
     }
 
-    /// A certificate came: stored in one write with the end of its job, then served.
+    /// Stores a certificate in one write with the end of its pending order, then activates it.
     pub(super) async fn issued(
         &self,
-        want: &Arc<str>,
-        held: StoredCertificate,
+        id: &Arc<str>,
+        stored: StoredCertificate,
         spent: Option<(&str, &[String])>,
         now: i64,
     ) -> Result<(), Failure> {
-        let mut batch = record::put(Batch::new(), want, &held);
-        batch = record::remove::<Vec<FailureState>>(batch, want);
-        batch = record::remove::<Suggestion>(batch, want);
-        // Counted when it is kept: what cannot be stored is downloaded again, and is one
-        // certificate.
+        let mut batch = record::put(Batch::new(), id, &stored);
+        batch = record::remove::<Vec<FailureState>>(batch, id);
+        batch = record::remove::<Suggestion>(batch, id);
+
+        // Count it only once it is stored: if the write fails, the same certificate is downloaded
+        // again.
         let spent = spent.map(|(account, names)| {
             let mut budget = self
                 .state()
@@ -522,50 +549,54 @@ impl Engine {
             budget.issued(names, now);
             (account, budget)
         });
+
         if let Some((account, budget)) = &spent {
             batch = record::put(batch, account, budget);
         }
-        batch = self.without_job(batch, want);
-        if !held.directory.is_empty() {
+        batch = self.without_pending_order(batch, id);
+
+        if !stored.directory.is_empty() {
             self.clock()
-                .raise_floor(UnixSeconds(held.not_before.min(now)));
+                .raise_floor(UnixSeconds(stored.not_before.min(now)));
         }
         self.commit(batch).await?;
+
         let message = format!(
             "{} issued a certificate for {}, valid until {}",
-            held.issuer,
-            held.names.join(", "),
-            super::report::rfc3339(held.not_after)
+            stored.issuer,
+            stored.names.join(", "),
+            super::report::rfc3339(stored.not_after)
         );
         {
             let mut state = self.state();
-            state.jobs.remove(&**want);
-            state.troubles.remove(&**want);
-            state.suggestions.remove(&**want);
-            state.forced.remove(&**want);
-            state.held.insert(want.to_string(), held);
+            state.pending_orders.remove(&**id);
+            state.failures.remove(&**id);
+            state.suggestions.remove(&**id);
+            state.forced.remove(&**id);
+            state.certificates.insert(id.to_string(), stored);
             if let Some((account, budget)) = spent {
                 state.budgets.insert(account.to_owned(), budget);
             }
         }
+
         self.publish();
-        self.tell(want, NoticeReason::Issued, message);
+        self.notify(id, NoticeReason::Issued, message);
         Ok(())
     }
 
-    /// Hands out what is held now.
+    /// Publishes the stored certificates as the active ones.
     pub(super) fn publish(&self) {
-        let known = self.served.borrow().clone();
-        let served = ActiveCertificates::of(&self.state().held, &known.certificates);
-        self.served.send_replace(Arc::new(served));
+        let known = self.active.borrow().clone();
+        let active = ActiveCertificates::of(&self.state().certificates, &known.certificates);
+        self.active.send_replace(Arc::new(active));
     }
 
     // === CAs ===
 
-    /// The CA of an issuer, and our account there.
+    /// Returns the CA of an issuer with our account there.
     pub(super) fn ca(&self, issuer: &Issuer, acme: &AcmeIssuer) -> Result<Arc<Ca>, Failure> {
         let account = issuer.account_id().unwrap_or_default();
-        // Other roots need another client.
+        // Changed roots need a new client.
         if let Some(ca) = lock(&self.cas)
             .get(&account)
             .filter(|ca| ca.roots == acme.roots)
@@ -589,18 +620,21 @@ impl Engine {
             let seconds = clock.now(reading).unwrap_or_else(guess);
             UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds.0).unwrap_or(0)))
         };
-        let wrong = |error: &dyn fmt::Display| Failure::new(Class::Config, error.to_string());
-        let proxy = Proxy::from_environment().map_err(|error| wrong(&error))?;
+
+        let config = |error: &dyn fmt::Display| Failure::new(Class::Config, error.to_string());
+        let proxy = Proxy::from_environment().map_err(|error| config(&error))?;
+
         let usual = HttpSettings::new(Arc::new(time));
         let settings = HttpSettings {
             extra_roots: acme.roots.clone(),
             proxy,
-            total_timeout: self.pace().answer,
-            connect_timeout: usual.connect_timeout.min(self.pace().answer),
+            total_timeout: self.timing().answer,
+            connect_timeout: usual.connect_timeout.min(self.timing().answer),
             ..usual
         };
-        let http = Http::new(settings).map_err(|error| wrong(&error))?;
-        let client = Client::new(http, &acme.directory).map_err(|error| wrong(&error))?;
+        let http = Http::new(settings).map_err(|error| config(&error))?;
+        let client = Client::new(http, &acme.directory).map_err(|error| config(&error))?;
+
         let ca = Ca {
             account: account.clone(),
             client,
@@ -612,47 +646,47 @@ impl Engine {
         Ok(ca)
     }
 
-    // === Telling ===
+    // === Progress and notices ===
 
     pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
         lock(&self.plan)
     }
 
-    pub(super) fn doing(&self, want: &str, what: &str) {
-        lock(&self.doing).insert(want.to_owned(), what.to_owned());
+    pub(super) fn set_progress(&self, id: &str, what: &str) {
+        lock(&self.doing).insert(id.to_owned(), what.to_owned());
     }
 
-    pub(super) fn idle(&self, want: &str) {
-        lock(&self.doing).remove(want);
+    pub(super) fn clear_progress(&self, id: &str) {
+        lock(&self.doing).remove(id);
     }
 
-    pub(super) fn doing_now(&self, want: &str) -> Option<String> {
-        lock(&self.doing).get(want).cloned()
+    pub(super) fn progress(&self, id: &str) -> Option<String> {
+        lock(&self.doing).get(id).cloned()
     }
 
-    pub(super) fn never_seen(&self, want: &Arc<str>, message: &str) {
-        self.tell(want, NoticeReason::ChallengeNeverSeen, message.to_owned());
+    pub(super) fn never_seen(&self, id: &Arc<str>, message: &str) {
+        self.notify(id, NoticeReason::ChallengeNeverSeen, message.to_owned());
     }
 
-    /// Tells the owner of a wish, unless too much is waiting to be told already.
-    pub(super) fn tell(&self, want: &Arc<str>, reason: NoticeReason, message: String) {
+    /// Logs a notice and sends it to the owner of a spec, unless too many notices are queued.
+    pub(super) fn notify(&self, id: &Arc<str>, reason: NoticeReason, message: String) {
         if reason.is_warning() {
             tracing::warn!(
-                want = &**want,
+                certificate = &**id,
                 reason = reason.name(),
                 message,
                 "certificate"
             );
         } else {
             tracing::info!(
-                want = &**want,
+                certificate = &**id,
                 reason = reason.name(),
                 message,
                 "certificate"
             );
         }
         let _full = self.parts.notices.try_send(Notice {
-            want: want.clone(),
+            certificate: id.clone(),
             reason,
             message,
         });
@@ -660,14 +694,14 @@ impl Engine {
 }
 
 impl Ca {
-    /// Speaks for the account from now on.
+    /// Opens a session for the account.
     pub(super) fn enter(&self, key: Arc<AccountKey>, url: &str) -> Session {
         let session = self.client.session(key, url);
         *lock(&self.session) = Some(session.clone());
         session
     }
 
-    /// Who speaks for the account, once somebody does.
+    /// Returns the session of the account, once there is one.
     pub(super) fn session(&self) -> Option<Session> {
         lock(&self.session).clone()
     }

@@ -1,68 +1,68 @@
-//! Why an attempt failed, and when the next one makes sense. A CA's patience is limited, so each
-//! kind of failure has a backoff of its own, and some wait for a person.
+//! Failed attempts, and the time of the next one. CAs limit the rate of attempts, so each kind of
+//! failure has its own backoff, and some kinds wait for the operator.
 
 use serde::{Deserialize, Serialize};
 
-/// The longest wait that a CA's `Retry-After` is believed for, seconds: what asks for more is
-/// repeated until then.
+/// The longest wait in seconds that a CA's `Retry-After` can cause.
 const LONGEST_WAIT: i64 = 8 * 86_400;
-/// Waits after the first, second and third failed validation, seconds, then daily: what Let's
-/// Encrypt recommends.
+/// The waits in seconds after the first, second and third failed validation, as Let's Encrypt
+/// recommends. Later attempts are made daily.
 const VALIDATION: [i64; 3] = [60, 600, 6_000];
-/// Validation that fails for this long stops until somebody looks, seconds.
+/// Time in seconds after which repeated validation failures wait for the operator.
 const GIVE_UP: i64 = 30 * 86_400;
 
-/// An attempt that is so much later than it could have been, seconds: nobody was there to make it.
+/// Delay in seconds by which an attempt counts as late because the node was off.
 const AWAY: i64 = 86_400;
 
 /// Kinds of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
-    /// The CA was not reached, broke off, answered 5xx, or in a way that makes no sense.
+    /// The CA was unreachable, or its response was incomplete, a 5xx, or malformed.
     Transport,
     /// The CA asks to wait (429, or 503 with `Retry-After`).
     #[serde(alias = "limited")]
     RateLimited,
     /// The CA could not confirm control of a name.
     Validation,
-    /// What is asked for is refused and will be until somebody changes it.
+    /// The CA refuses the order, and will until a setting is changed.
     Config,
-    /// The account is not known or not allowed any more.
+    /// The CA no longer knows or accepts the account.
     Account,
-    /// The CA has paused this client until somebody acts.
+    /// The CA has paused this client until the operator acts.
     Paused,
-    /// The certificate that came is not the one that was asked for.
+    /// The certificate is not the one that was ordered.
     Content,
-    /// The store could not keep what must not be lost.
+    /// The store failed to write a record.
     Store,
-    /// The wish was changed or taken back while it was worked on: no failure at all, and never
+    /// The spec was changed or removed during the attempt. This is not a failure and is never
     /// stored.
     Changed,
 }
 
-/// What is remembered of failed attempts with one issuer.
+/// The history of failed attempts with one issuer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureState {
     /// The issuer's name.
     pub issuer: String,
-    /// The last failure's kind.
+    /// The kind of the last failure.
     pub class: Class,
-    /// Failures of this kind in a row.
+    /// Consecutive failures of this kind.
     pub attempts: u32,
-    /// The first of them, seconds since 1970; later by the time that nobody was there to try.
+    /// Time of the first of them, in seconds since 1970, moved forward by the time that the node
+    /// was off.
     pub since: i64,
-    /// The last of them.
+    /// Time of the last of them.
     pub last: i64,
-    /// No attempt before this moment; `None` while only a change of the wish or of a setting helps.
+    /// The time of the next attempt; `None` if only a change of the spec or of a setting helps.
     pub not_before: Option<i64>,
-    /// What went wrong, in the CA's words where it had some.
+    /// The problem, in the CA's words if it gave any.
     pub problem: String,
-    /// What the operator can do about it; may be empty.
+    /// Advice for the operator; may be empty.
     pub advice: String,
-    /// [`CertificateSpec::print`](super::spec::CertificateSpec::print) at the time: another wish starts afresh.
+    /// Fingerprint of the attempt. Failures with another one no longer count.
     pub print: u64,
-    /// Challenge types that failed, so that another one is tried.
+    /// Challenge types that failed, so that another one is tried next.
     #[serde(default)]
     pub failed_challenges: Vec<String>,
 }
@@ -70,22 +70,22 @@ pub struct FailureState {
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Its kind.
+    /// The kind of failure.
     pub class: Class,
-    /// What went wrong.
+    /// The problem, in one sentence.
     pub problem: String,
-    /// What helps.
+    /// Advice for the operator; may be empty.
     pub advice: String,
-    /// The CA asked to wait this long, in seconds.
+    /// The wait that the CA asked for, in seconds.
     pub retry_after: Option<i64>,
     /// The challenge type that failed, if one did.
     pub challenge: Option<String>,
-    /// Whether another challenge type is left to be tried at once.
-    pub another_way: bool,
+    /// True if another challenge type can be tried at once.
+    pub has_alternative: bool,
 }
 
 impl Failure {
-    /// A failure of a kind, without advice.
+    /// Creates a failure without advice.
     pub fn new(class: Class, problem: impl Into<String>) -> Self {
         Self {
             class,
@@ -93,11 +93,11 @@ impl Failure {
             advice: String::new(),
             retry_after: None,
             challenge: None,
-            another_way: false,
+            has_alternative: false,
         }
     }
 
-    /// The same with what helps.
+    /// Adds advice.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = advice.into();
@@ -106,20 +106,20 @@ impl Failure {
 }
 
 impl FailureState {
-    /// Takes in a failure at `now`. `random` spreads retries.
+    /// Adds a failure at `now` to the history. `random` spreads the retries.
     pub fn after(
         before: Option<&Self>,
         failure: &Failure,
         issuer: &str,
-        print: u64,
+        fingerprint: u64,
         now: i64,
         random: u64,
     ) -> Self {
-        let before = before.filter(|before| before.print == print && before.issuer == issuer);
+        let before = before.filter(|before| before.print == fingerprint && before.issuer == issuer);
         let same = before.filter(|before| before.class == failure.class);
         let attempts = same.map_or(0, |same| same.attempts).saturating_add(1);
         let since = same.map_or(now, |same| {
-            // The time that a node was switched off is no time of trying.
+            // The time during which the node was off does not count.
             let late = now - same.not_before.unwrap_or(now);
             if late > AWAY {
                 same.since + late
@@ -127,15 +127,17 @@ impl FailureState {
                 same.since
             }
         });
+
         let mut failed_challenges = before
             .map(|before| before.failed_challenges.clone())
             .unwrap_or_default();
         match &failure.challenge {
-            Some(challenge) if failure.another_way => failed_challenges.push(challenge.clone()),
+            Some(challenge) if failure.has_alternative => failed_challenges.push(challenge.clone()),
             Some(_) => failed_challenges.clear(),
             None => {}
         }
-        let not_before = if failure.another_way {
+
+        let not_before = if failure.has_alternative {
             Some(now)
         } else {
             wait(failure, attempts, now - since, random).map(|wait| now.saturating_add(wait))
@@ -149,20 +151,20 @@ impl FailureState {
             not_before,
             problem: failure.problem.clone(),
             advice: failure.advice.clone(),
-            print,
+            print: fingerprint,
             failed_challenges,
         }
     }
 
-    /// Whether only a person can help.
+    /// Returns true if the next attempt waits for the operator.
     pub fn is_blocked(&self) -> bool {
         self.not_before.is_none()
     }
 }
 
-/// Seconds to wait, or `None` if waiting does not help.
+/// Returns the seconds to wait, or `None` if waiting does not help.
 fn wait(failure: &Failure, attempts: u32, failing_for: i64, random: u64) -> Option<i64> {
-    let asked = failure
+    let retry_after = failure
         .retry_after
         .map(|seconds| seconds.clamp(0, LONGEST_WAIT));
     let own = match failure.class {
@@ -181,12 +183,13 @@ fn wait(failure: &Failure, attempts: u32, failing_for: i64, random: u64) -> Opti
             .unwrap_or(86_400),
         Class::Config | Class::Paused => return None,
     };
-    Some(match asked {
-        // Exactly what was asked, and a little later, never earlier.
-        Some(asked) if failure.class == Class::RateLimited => {
-            asked + spread(asked.max(60) / 10, random)
+
+    Some(match retry_after {
+        // As long as the CA retry_after or a little longer, never shorter.
+        Some(retry_after) if failure.class == Class::RateLimited => {
+            retry_after + spread(retry_after.max(60) / 10, random)
         }
-        Some(asked) => asked.max(own - own / 4 + spread(own / 2, random)),
+        Some(retry_after) => retry_after.max(own - own / 4 + spread(own / 2, random)),
         None => own - own / 4 + spread(own / 2, random),
     })
 }
@@ -201,7 +204,7 @@ fn doubling(first: i64, most: i64, attempts: u32) -> i64 {
         .min(most)
 }
 
-/// Something between 0 and `width`.
+/// Returns a number from 0 to `width`.
 fn spread(width: i64, random: u64) -> i64 {
     let width = u64::try_from(width).unwrap_or(0);
     i64::try_from(random % (width + 1)).unwrap_or(0)

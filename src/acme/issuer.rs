@@ -1,4 +1,4 @@
-//! Who issues: ACME CAs, the local CA, or a key for itself.
+//! Issuers of certificates: ACME CAs, the local CA, and self-signing.
 
 use std::fmt;
 
@@ -10,12 +10,11 @@ use crate::{pki::KeyType, util::hash::fnv1a};
 
 /// The directory of Let's Encrypt.
 pub const LETSENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
-/// The directory of Let's Encrypt's test CA, whose certificates nobody trusts and whose limits are
-/// wide.
+/// The directory of Let's Encrypt's staging CA, which has generous limits and whose certificates
+/// are not trusted by clients.
 pub const LETSENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
 
-/// Issuers that exist without being configured, with the names that users of cert-manager gave
-/// them.
+/// Built-in issuers, with alternative names that are common with cert-manager.
 pub const PRESETS: [(&str, &[&str]); 4] = [
     (
         "letsencrypt",
@@ -32,65 +31,65 @@ pub const PRESETS: [(&str, &[&str]); 4] = [
 /// An issuer.
 #[derive(Clone, Debug)]
 pub struct Issuer {
-    /// Its name, as objects use it.
+    /// The name that objects use.
     pub name: Box<str>,
-    /// What it is.
+    /// The kind of issuer with its settings.
     pub kind: IssuerKind,
 }
 
 /// Kinds of issuers.
 #[derive(Clone, Debug)]
 pub enum IssuerKind {
-    /// A CA that speaks ACME (RFC 8555).
+    /// An ACME CA (RFC 8555).
     Acme(Box<AcmeIssuer>),
-    /// The CA in this device's own store.
+    /// The CA in this device's store.
     LocalCa,
-    /// A certificate that is its own issuer.
+    /// Self-signed certificates.
     SelfSigned,
 }
 
-/// A CA that speaks ACME, and the account there.
+/// An ACME CA, and the account there.
 #[derive(Clone, Debug, Default)]
 pub struct AcmeIssuer {
     /// URL of its directory.
     pub directory: String,
-    /// Roots that its own HTTPS is verified against, in addition to the built-in ones.
+    /// Additional roots to verify the CA's HTTPS with.
     pub roots: Vec<CertificateDer<'static>>,
-    /// `mailto:` URLs.
+    /// The account's contacts, as `mailto:` URLs.
     pub contacts: Vec<String>,
     /// External account binding.
     pub eab: Option<ExternalAccount>,
-    /// The profile of the CA to ask for.
+    /// The profile to request from the CA.
     pub profile: Option<String>,
-    /// Common name of a certificate in the chain that is preferred where the CA offers several.
+    /// The common name of an issuer in the preferred chain, for CAs that offer several chains.
     pub preferred_chain: Option<String>,
-    /// Kind of the certificates' keys.
+    /// The type of the certificates' keys.
     pub key_type: KeyType,
-    /// The challenges that may be used, in the order of preference; empty for what can work.
+    /// The allowed challenge types, in order of preference; empty to allow every usable one.
     pub challenges: Vec<ChallengeType>,
-    /// How records for DNS-01 are published.
+    /// The provider that publishes records for DNS-01.
     pub dns: Option<dns::Provider>,
 }
 
-/// How control of a name is proved.
+/// Methods to prove control of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ChallengeType {
-    /// A file over HTTP on port 80 (RFC 8555 section 8.3).
+    /// A response over HTTP on port 80 (RFC 8555 section 8.3).
     #[serde(rename = "http-01")]
     Http01,
-    /// A certificate in a handshake on port 443 (RFC 8737).
+    /// A certificate in a TLS handshake on port 443 (RFC 8737).
     #[serde(rename = "tls-alpn-01")]
     TlsAlpn01,
-    /// A record in DNS (RFC 8555 section 8.4).
+    /// A temporary DNS record (RFC 8555 section 8.4).
     #[serde(rename = "dns-01")]
     Dns01,
-    /// A record in DNS that stays.
+    /// A permanent DNS record.
     #[serde(rename = "dns-persist-01")]
     DnsPersist01,
 }
 
 impl Issuer {
-    /// What is built in under this name or one of its other names.
+    /// Returns the built-in issuer with this name or alternative name.
     pub fn preset(name: &str) -> Option<Self> {
         let (name, _) = PRESETS
             .iter()
@@ -101,6 +100,7 @@ impl Issuer {
                 ..AcmeIssuer::default()
             }))
         };
+
         let kind = match *name {
             "letsencrypt" => acme(LETSENCRYPT),
             "letsencrypt-staging" => acme(LETSENCRYPT_STAGING),
@@ -113,7 +113,7 @@ impl Issuer {
         })
     }
 
-    /// The ACME CA, if it is one.
+    /// Returns the ACME settings, if it is an ACME CA.
     pub fn acme(&self) -> Option<&AcmeIssuer> {
         match &self.kind {
             IssuerKind::Acme(acme) => Some(acme),
@@ -126,7 +126,7 @@ impl Issuer {
         self.acme().map(|acme| acme.key_type).unwrap_or_default()
     }
 
-    /// The key of its account in the store: another directory or binding is another account.
+    /// Returns the key of its account in the store, which depends on directory and binding.
     pub fn account_id(&self) -> Option<String> {
         let acme = self.acme()?;
         let kid = acme.eab.as_ref().map_or("", ExternalAccount::kid);
@@ -136,7 +136,7 @@ impl Issuer {
         ))
     }
 
-    /// What of it makes a certificate another one.
+    /// Returns the settings whose change forces reissuance.
     pub(super) fn fingerprint(&self) -> String {
         match &self.kind {
             IssuerKind::Acme(acme) => format!(
@@ -149,7 +149,8 @@ impl Issuer {
         }
     }
 
-    /// What of it makes an attempt another one, though the certificate would be the same.
+    /// Returns the settings whose change makes a new attempt sensible, though the certificate
+    /// would be the same.
     pub(super) fn attempt_fingerprint(&self) -> String {
         let Some(acme) = self.acme() else {
             return String::new();
@@ -172,7 +173,7 @@ impl Issuer {
 }
 
 impl ChallengeType {
-    /// Its name in RFC 8555's registry.
+    /// Returns its name in the ACME registry.
     pub fn name(self) -> &'static str {
         match self {
             Self::Http01 => "http-01",

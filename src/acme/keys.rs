@@ -1,4 +1,4 @@
-//! Keys and requests for certificates, and the check of what came for them.
+//! Keys and signing requests for certificates, and the check of the issued certificates.
 
 use std::time::Duration;
 
@@ -17,36 +17,37 @@ use crate::{
     tls::Certificate,
 };
 
-/// A new key (PKCS#8, PEM), or the one that is to be kept, and a signing request for it (DER,
-/// base64).
+/// Returns a private key (PKCS#8, PEM) and a signing request for it (DER, base64). The key is new,
+/// or `keep` if the spec keeps its key.
 pub(super) fn request(
-    want: &CertificateSpec,
+    spec: &CertificateSpec,
     key_type: KeyType,
     keep: Option<&str>,
 ) -> Result<(String, String), Failure> {
     let wrong = |error: rcgen::Error| {
         Failure::new(
             Class::Config,
-            format!("no key or request can be made: {error}"),
+            format!("creating a key or signing request failed: {error}"),
         )
     };
     let kept = keep
-        .filter(|_| want.terms.keep_key)
+        .filter(|_| spec.terms.keep_key)
         .and_then(|pem| KeyPair::from_pem(pem).ok());
     let key = match kept.filter(|key| is_of(key, key_type)) {
         Some(key) => key,
         None => generate(key_type).map_err(wrong)?,
     };
-    let request = params(want)
+
+    let request = params(spec)
         .map_err(wrong)?
         .serialize_request(&key)
         .map_err(wrong)?;
     Ok((key.serialize_pem(), STANDARD.encode(request.der())))
 }
 
-/// A certificate that is its own issuer: chain and key, PEM.
+/// Creates a self-signed certificate. Returns chain and key, PEM.
 pub(super) fn self_signed(
-    want: &CertificateSpec,
+    spec: &CertificateSpec,
     key_type: KeyType,
     not_before: i64,
     life: Duration,
@@ -54,25 +55,26 @@ pub(super) fn self_signed(
     let wrong = |error: rcgen::Error| {
         Failure::new(
             Class::Config,
-            format!("no certificate can be made: {error}"),
+            format!("creating a certificate failed: {error}"),
         )
     };
+
     let key = generate(key_type).map_err(wrong)?;
-    let mut params = params(want).map_err(wrong)?;
+    let mut params = params(spec).map_err(wrong)?;
     let begin = std::time::UNIX_EPOCH + Duration::from_secs(u64::try_from(not_before).unwrap_or(0));
     (params.not_before, params.not_after) = (begin.into(), (begin + life).into());
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+
     let certificate = params.self_signed(&key).map_err(wrong)?;
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-/// Reads the chain that came for a request and checks that it is what was asked for. `now` is the
-/// time.
+/// Parses an issued chain and checks that it matches the request at the time `now`.
 ///
 /// # Errors
-/// What is wrong, as a failure of class [`Class::Content`].
+/// A failure of class [`Class::Content`].
 pub(super) fn check(
-    want: &CertificateSpec,
+    spec: &CertificateSpec,
     chain: &str,
     key: &str,
     now: i64,
@@ -80,11 +82,11 @@ pub(super) fn check(
     let wrong = |what: String| {
         Failure::new(
             Class::Content,
-            format!("the certificate that came is wrong: {what}"),
+            format!("the issued certificate cannot be used: {what}"),
         )
     };
     let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map_err(|error| {
-        // Where it says `tls.crt` and `tls.key` it means what the CA sent.
+        // The error names the files of a Secret, but means the CA's chain and our key.
         wrong(
             error
                 .to_string()
@@ -92,43 +94,45 @@ pub(super) fn check(
                 .replace("tls.key", "the key of the request"),
         )
     })?;
-    let mut wanted: Vec<String> = want.names.iter().map(in_certificate).collect();
-    let mut named: Vec<String> = certificate
+
+    let mut ordered: Vec<String> = spec.names.iter().map(in_certificate).collect();
+    let mut issued: Vec<String> = certificate
         .names()
         .iter()
         .map(ToString::to_string)
         .collect();
-    wanted.sort_unstable();
-    named.sort_unstable();
-    named.dedup();
-    // A name more than was ordered, such as `www`, is some CAs' gift.
-    if wanted.iter().any(|name| !named.contains(name)) {
+    ordered.sort_unstable();
+    issued.sort_unstable();
+    issued.dedup();
+
+    // Some CAs add names that were not ordered, such as `www`.
+    if ordered.iter().any(|name| !issued.contains(name)) {
         return Err(wrong(format!(
-            "it is for {} and not for {}",
-            named.join(", "),
-            wanted.join(", ")
+            "it covers {} instead of {}",
+            issued.join(", "),
+            ordered.join(", ")
         )));
     }
+
     if certificate.not_after().0 <= now {
         return Err(wrong("it has expired".to_owned()));
     }
-    // CAs begin an hour ago, for clients whose clocks are slow; a day ahead is no slow clock of
-    // ours.
+    // CAs backdate by an hour for clients with slow clocks, so a start more than a day ahead is
+    // wrong even if our own clock is slow.
     if certificate.not_before().0 > now + 86_400 {
         return Err(wrong("it is not valid yet".to_owned()));
     }
+
     let issuers = CertificateDer::pem_slice_iter(chain.as_bytes())
         .count()
         .saturating_sub(1);
     if issuers == 0 && !is_self_issued(chain) {
-        return Err(wrong(
-            "its issuer's certificate did not come with it".to_owned(),
-        ));
+        return Err(wrong("its chain lacks the issuer's certificate".to_owned()));
     }
     Ok(certificate)
 }
 
-/// Whether the first certificate of a chain is its own issuer.
+/// Returns true if the first certificate of a chain is its own issuer.
 fn is_self_issued(chain: &str) -> bool {
     use x509_parser::prelude::{FromDer, X509Certificate};
     let Ok(first) = CertificateDer::from_pem_slice(chain.as_bytes()) else {
@@ -137,7 +141,7 @@ fn is_self_issued(chain: &str) -> bool {
     X509Certificate::from_der(&first).is_ok_and(|(_, parsed)| parsed.subject() == parsed.issuer())
 }
 
-/// How [`Certificate::names`] spells a name.
+/// Returns a name in the spelling of [`Certificate::names`].
 fn in_certificate(name: &CertificateName) -> String {
     match name {
         CertificateName::Ip(std::net::IpAddr::V6(v6)) => format!("[{v6}]"),
@@ -145,16 +149,17 @@ fn in_certificate(name: &CertificateName) -> String {
     }
 }
 
-fn params(want: &CertificateSpec) -> Result<CertificateParams, rcgen::Error> {
+fn params(spec: &CertificateSpec) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::default();
-    for name in &want.names {
+    for name in &spec.names {
         params.subject_alt_names.push(match name {
             CertificateName::Ip(address) => SanType::IpAddress(*address),
             dns => SanType::DnsName(dns.to_string().try_into()?),
         });
     }
+
     params.distinguished_name = DistinguishedName::new();
-    if let Some(common_name) = &want.terms.common_name {
+    if let Some(common_name) = &spec.terms.common_name {
         params
             .distinguished_name
             .push(DnType::CommonName, &**common_name);

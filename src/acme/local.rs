@@ -1,5 +1,5 @@
-//! Certificates that need no CA outside: of the local CA, and self-signed. They do not mind what
-//! time it is.
+//! Certificates that are issued on this device: by the local CA, and self-signed. They do not
+//! depend on the correct time.
 
 use std::time::Duration;
 
@@ -13,22 +13,23 @@ use super::{
 };
 use crate::util::time::UnixSeconds;
 
-/// How long they live where nobody says.
+/// The lifetime, unless the spec sets one.
 const LIFE: Duration = Duration::from_secs(397 * 86_400);
-/// They begin earlier by this, for clients whose clocks are slow.
+/// The time by which certificates are backdated, for clients with slow clocks.
 const EARLIER: Duration = Duration::from_secs(86_400);
 
 impl Engine {
-    /// Makes a certificate here and keeps it.
+    /// Issues a certificate on this device and stores it.
     pub(super) async fn issue_here(
         &self,
-        want: &CertificateSpec,
+        spec: &CertificateSpec,
         issuer: &Issuer,
     ) -> Result<(), Failure> {
         let now = self.clock().guess(self.reading()).0;
         let begin = now - i64::try_from(EARLIER.as_secs()).unwrap_or(0);
-        let life = want.terms.duration.unwrap_or(LIFE);
-        let names: Vec<String> = want.names.iter().map(ToString::to_string).collect();
+        let life = spec.terms.duration.unwrap_or(LIFE);
+        let names: Vec<String> = spec.names.iter().map(ToString::to_string).collect();
+
         let (chain, key) = match &issuer.kind {
             IssuerKind::LocalCa => {
                 let issued = self
@@ -39,7 +40,7 @@ impl Engine {
                 (issued.chain_pem, issued.key_pem)
             }
             IssuerKind::SelfSigned => {
-                keys::self_signed(want, want.key_type(issuer), begin, life + EARLIER)?
+                keys::self_signed(spec, spec.key_type(issuer), begin, life + EARLIER)?
             }
             IssuerKind::Acme(_) => {
                 return Err(Failure::new(
@@ -48,10 +49,12 @@ impl Engine {
                 ));
             }
         };
-        let certificate = keys::check(want, &chain, &key, now)?;
-        let before = self.held(&want.id);
-        let previous = before.and_then(|held| held.into_previous(&names));
-        let held = StoredCertificate {
+
+        let certificate = keys::check(spec, &chain, &key, now)?;
+        let before = self.stored(&spec.id);
+        let previous = before.and_then(|stored| stored.into_previous(&names));
+
+        let stored = StoredCertificate {
             chain,
             key,
             names,
@@ -60,12 +63,13 @@ impl Engine {
             not_before: certificate.not_before().0,
             not_after: certificate.not_after().0,
             stored: now,
-            print: want.fingerprint(issuer),
+            print: spec.fingerprint(issuer),
             ari: String::new(),
             revoked: false,
             unwanted: None,
             previous,
         };
-        self.issued(&want.id, held, None, now).await
+
+        self.issued(&spec.id, stored, None, now).await
     }
 }

@@ -1,6 +1,6 @@
-//! Certificates that issue and renew themselves (RFC 8555): what is wanted, what is had, what to do
-//! next, and the engine that does it. Knows nothing of Kubernetes: wishes come in as data,
-//! certificates go out as data.
+//! Certificates that issue and renew themselves (RFC 8555): desired certificates, stored
+//! certificates, the plan that reconciles them, and the engine that carries it out. This module
+//! knows nothing of Kubernetes: specs come in as data, certificates go out as data.
 
 mod accounts;
 pub mod active;
@@ -28,6 +28,7 @@ mod run;
 pub mod spec;
 mod triggered;
 
-pub use accounts::SharedAccounts;
+pub use accounts::{SharedAccounts, SharedAccountsError};
 pub use engine::{Engine, Parts, Timing};
 pub use operate::OperateError;
+pub use run::LoopError;

@@ -1,33 +1,33 @@
-//! What the engine has to say to the owner of a wish: data, which others make an Event, a log line
-//! and a metric of.
+//! Notices from the engine to the owners of specs. They are plain data, from which other modules
+//! make Events, log lines and metrics.
 
 use std::sync::Arc;
 
-/// Something happened to a certificate.
+/// A notice about a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// [`CertificateSpec::id`](super::spec::CertificateSpec::id) of the wish.
-    pub want: Arc<str>,
-    /// CamelCase, stable; listed in `docs/certificates.md`.
+    /// The [`CertificateSpec::id`](super::spec::CertificateSpec::id) of its spec.
+    pub certificate: Arc<str>,
+    /// The reason, as listed in `docs/certificates.md`.
     pub reason: NoticeReason,
-    /// One sentence.
+    /// The message, one sentence.
     pub message: String,
 }
 
-/// What happened.
+/// The reason for a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NoticeReason {
-    /// A person has to act before anything else is tried.
+    /// The operator has to act before the next attempt.
     Blocked,
-    /// The CA was told to validate, and nobody came.
+    /// Validation was triggered, but no request of the CA reached this device.
     ChallengeNeverSeen,
     /// The clock cannot be trusted, so nothing is ordered.
     ClockSuspect,
-    /// A certificate came and is served.
+    /// A certificate was issued and is active.
     Issued,
-    /// The CA has no chain with the issuer that is preferred.
+    /// The CA does not offer the preferred chain.
     PreferredChainMissing,
-    /// A CA says that a certificate should be renewed at another time than before, and why.
+    /// The CA asks for an earlier renewal than before.
     RenewalMoved,
     /// An attempt failed; the next one is scheduled.
     Failed,
@@ -36,7 +36,7 @@ pub enum NoticeReason {
 }
 
 impl NoticeReason {
-    /// As an Event spells it.
+    /// Returns the reason in the spelling of Events: CamelCase and stable.
     pub fn name(self) -> &'static str {
         match self {
             Self::Blocked => "CertificateBlocked",
@@ -50,7 +50,7 @@ impl NoticeReason {
         }
     }
 
-    /// Whether something is wrong.
+    /// Returns true for reasons that need attention.
     pub fn is_warning(self) -> bool {
         !matches!(self, Self::Issued | Self::RenewalMoved | Self::Revoked)
     }

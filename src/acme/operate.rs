@@ -1,5 +1,5 @@
-//! What an operator can ask for: a renewal now, another account key (a revocation is next door).
-//! And what a cluster brings along: a certificate that another replica got.
+//! Requests from outside: renewals and account key changes by the operator (revocations are in
+//! `revoke`), and the adoption of certificates that another replica obtained.
 
 use std::sync::Arc;
 
@@ -18,24 +18,25 @@ use super::{
 };
 use crate::store::Batch;
 
-/// Why an operator's wish cannot be met.
+/// A request of the operator that cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OperateError {
-    /// Nobody wants such a certificate.
-    #[error("there is no certificate {0}; `gatelet certs` lists those there are")]
+    /// No spec has this name.
+    #[error("there is no certificate {0}; `gatelet certs` lists the existing ones")]
     Unknown(String),
-    /// Nothing is held for it.
-    #[error("there is no certificate for {0} yet")]
+    /// Its certificate has not been issued yet.
+    #[error("the certificate {0} has not been issued yet")]
     Nothing(String),
-    /// Its issuer does not revoke.
-    #[error("{0} was not issued by a CA that revokes")]
+    /// Its issuer does not support the request.
+    #[error("{0} was not issued by an ACME CA, which this request needs")]
     Local(String),
-    /// Another replica is the one that gets certificates.
+    /// This replica does not lead.
     #[error(
-        "this replica does not lead: ask the one that does, whose node the Lease `gatelet` names"
+        "this replica does not lead; send the request to the leader, whose node the Lease \
+        `gatelet` names"
     )]
     Follows,
-    /// The CA refuses, or it cannot be stored.
+    /// The CA refused, or the store failed.
     #[error("{0}")]
     Failed(String),
 }
@@ -47,43 +48,45 @@ impl From<Failure> for OperateError {
 }
 
 impl Engine {
-    /// Something outside changed (the clock, perhaps): looks at everything again.
+    /// Makes the loop plan again, after a change outside, such as the clock's.
     pub fn look_again(&self) {
         self.kick.notify_one();
     }
 
-    /// Renews now, whatever is left of its life. `name` is the id of a wish or one of its hosts.
-    /// Earlier failures are forgiven: a person looked.
+    /// Renews a certificate now, whatever is left of its lifetime. `name` is the ID of a spec or
+    /// one of its hosts. Earlier failures are forgotten, because the operator has acted.
     ///
     /// # Errors
     /// [`OperateError::Unknown`], [`OperateError::Follows`].
     pub async fn renew(&self, name: &str) -> Result<Arc<str>, OperateError> {
         self.check_lead()?;
-        let want = self.find(name)?;
-        let names: Vec<String> = want.names.iter().map(ToString::to_string).collect();
-        let was_in_trouble = {
+        let spec = self.find(name)?;
+        let names: Vec<String> = spec.names.iter().map(ToString::to_string).collect();
+
+        let had_failures = {
             let mut state = self.state();
-            for account in want.issuers.iter().filter_map(|issuer| issuer.account_id()) {
+            for account in spec.issuers.iter().filter_map(|issuer| issuer.account_id()) {
                 if let Some(budget) = state.budgets.get_mut(&account) {
                     budget.forgive(&names);
                 }
             }
-            state.forced.insert(want.id.to_string());
-            state.troubles.remove(&*want.id).is_some()
+            state.forced.insert(spec.id.to_string());
+            state.failures.remove(&*spec.id).is_some()
         };
-        if was_in_trouble {
-            self.commit(record::remove::<Vec<FailureState>>(Batch::new(), &want.id))
+
+        if had_failures {
+            self.commit(record::remove::<Vec<FailureState>>(Batch::new(), &spec.id))
                 .await?;
         }
         self.look_again();
-        Ok(want.id.clone())
+        Ok(spec.id.clone())
     }
 
-    /// Gives the account of an issuer another key (RFC 8555 section 7.3.5). The new one is stored
-    /// before the CA sees it, so that whichever of the two it has after a crash is found again.
+    /// Changes the key of an issuer's account (RFC 8555 section 7.3.5). The new key is stored
+    /// before the CA sees it, so that the valid one of the two can be found after a crash.
     ///
     /// # Errors
-    /// The CA refuses, or it cannot be stored.
+    /// The CA refuses, or the store fails.
     pub async fn change_key(&self, issuer: &Issuer) -> Result<(), OperateError> {
         self.check_lead()?;
         let acme = issuer
@@ -91,6 +94,7 @@ impl Engine {
             .ok_or_else(|| OperateError::Local(issuer.name.to_string()))?;
         let ca = self.ca(issuer, acme)?;
         self.enter(&ca, acme).await?;
+
         let mut account = self.account(&ca.account, acme).await?;
         let next = AccountKey::generate();
         account.next_key = Some(STANDARD.encode(next.pkcs8()));
@@ -98,7 +102,7 @@ impl Engine {
         self.share_account(&ca.account, &account).await?;
         let session = ca
             .session()
-            .ok_or_else(|| OperateError::Failed("there is no account".to_owned()))?;
+            .ok_or_else(|| OperateError::Failed("no account is registered yet".to_owned()))?;
         session
             .change_key(&next)
             .await
@@ -107,7 +111,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes sure that somebody speaks for the account.
+    /// Makes sure that there is a session for the account, if the CA knows it.
     pub(super) async fn enter(&self, ca: &Ca, acme: &AcmeIssuer) -> Result<(), Failure> {
         let account = self.account(&ca.account, acme).await?;
         let account = self.settled(ca, account).await?;
@@ -119,7 +123,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The account with one key. Where a crash left two, the CA is asked which one it has.
+    /// Returns the account with one key. If a crash left two keys, asks the CA which one is valid.
     pub(super) async fn settled(&self, ca: &Ca, account: Account) -> Result<Account, Failure> {
         let Some(next) = &account.next_key else {
             return Ok(account);
@@ -136,7 +140,7 @@ impl Engine {
         }
     }
 
-    /// Keeps one of two keys.
+    /// Keeps one of two keys: the new one if it was `changed` at the CA.
     async fn settle(
         &self,
         ca: &Ca,
@@ -150,30 +154,31 @@ impl Engine {
         if let Some(url) = &account.url {
             ca.enter(Arc::new(account_key(&account)?), url);
         }
-        self.answer_by_accounts();
+        self.refresh_responses();
         self.look_again();
         Ok(account)
     }
 
-    /// Takes over a certificate that is there already: after the store was lost, or from another
-    /// replica. Returns whether it is of use; one that is no better than what is held is not.
+    /// Adopts an existing certificate, after the store was lost or from another replica. Returns
+    /// false if it does not fit the spec or is not newer than the stored one.
     pub async fn adopt(
         &self,
-        want: &CertificateSpec,
+        spec: &CertificateSpec,
         issuer: &Issuer,
         chain: &str,
         key: &str,
     ) -> bool {
         let now = self.clock().guess(self.reading()).0;
-        let Ok(certificate) = keys::check(want, chain, key, now) else {
+        let Ok(certificate) = keys::check(spec, chain, key, now) else {
             return false;
         };
         if self
-            .held(&want.id)
-            .is_some_and(|held| held.not_before >= certificate.not_before().0)
+            .stored(&spec.id)
+            .is_some_and(|stored| stored.not_before >= certificate.not_before().0)
         {
             return false;
         }
+
         let directory = issuer
             .acme()
             .map(|acme| acme.directory.clone())
@@ -187,38 +192,41 @@ impl Engine {
                 .first()
                 .and_then(|leaf| ari_id(leaf))
         };
-        let held = StoredCertificate {
+
+        let stored = StoredCertificate {
             chain: chain.to_owned(),
             key: key.to_owned(),
-            names: want.names.iter().map(ToString::to_string).collect(),
+            names: spec.names.iter().map(ToString::to_string).collect(),
             issuer: issuer.name.to_string(),
             directory,
             not_before: certificate.not_before().0,
             not_after: certificate.not_after().0,
             stored: now,
-            print: want.fingerprint(issuer),
+            print: spec.fingerprint(issuer),
             ari: ari.unwrap_or_default(),
             revoked: false,
             unwanted: None,
             previous: None,
         };
         if let Err(failure) = self
-            .commit(record::put(Batch::new(), &want.id, &held))
+            .commit(record::put(Batch::new(), &spec.id, &stored))
             .await
         {
             tracing::warn!(
-                want = &*want.id,
+                certificate = &*spec.id,
                 problem = failure.problem,
-                "a certificate was not stored, but is served"
+                "storing a certificate failed; it is active until the process ends"
             );
         }
-        self.state().held.insert(want.id.to_string(), held);
+        self.state()
+            .certificates
+            .insert(spec.id.to_string(), stored);
         self.publish();
         self.look_again();
         true
     }
 
-    /// What is asked of a replica that only serves would never be done.
+    /// Fails on replicas that do not lead, because they would never carry out the request.
     pub(super) fn check_lead(&self) -> Result<(), OperateError> {
         if self.leads() {
             Ok(())
@@ -227,13 +235,14 @@ impl Engine {
         }
     }
 
+    /// Finds a spec by its ID or one of its names.
     pub(super) fn find(&self, name: &str) -> Result<Arc<CertificateSpec>, OperateError> {
-        let wants = self.wants();
-        let by_id = wants.iter().find(|want| *want.id == *name);
+        let specs = self.specs();
+        let by_id = specs.iter().find(|spec| *spec.id == *name);
         let by_host = || {
-            wants
+            specs
                 .iter()
-                .find(|want| want.names.iter().any(|one| one.to_string() == name))
+                .find(|spec| spec.names.iter().any(|one| one.to_string() == name))
         };
         by_id
             .or_else(by_host)

@@ -1,6 +1,6 @@
-//! One certificate from one CA: account, order, validation, finalization, download. Every step is
-//! in the store before the next needs it, and every step begins by reading what the CA has, so that
-//! this can stop anywhere and go on later.
+//! Obtains one certificate from one CA: account, order, validation, finalization, download. Every
+//! step is stored before the next one needs it, and begins by reading the state at the CA, so that
+//! an attempt can stop anywhere and resume later.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,48 +24,50 @@ use super::{
 };
 use crate::{pki::CertificateName, tls::Certificate};
 
-/// An order is as good as gone after this many seconds (Let's Encrypt keeps it for eight hours).
+/// Age in seconds at which an order counts as expired (Let's Encrypt keeps orders for eight hours).
 pub(super) const ORDER_LIFE: i64 = 7 * 3_600;
-/// The longest pause between two looks at something that the CA works on, without a word from it.
+/// The longest pause between two polls if the CA sends no `Retry-After`.
 pub(super) const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
-/// The CA does not know who asks.
+/// The ACME error type of a CA that does not know the account.
 const UNKNOWN_ACCOUNT: &str = "accountDoesNotExist";
 
-/// An attempt to get one certificate.
+/// An attempt to obtain one certificate.
 pub(super) struct Attempt<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) want: &'a CertificateSpec,
+    pub(super) spec: &'a CertificateSpec,
     pub(super) issuer: &'a Issuer,
     pub(super) acme: &'a AcmeIssuer,
     pub(super) ca: &'a Ca,
-    /// Challenge types that failed before.
+    /// Challenge types that failed in earlier attempts.
     pub(super) failed: Vec<String>,
 }
 
-/// Waits between looks: what the CA asks for, else a little longer each time, until the deadline.
+/// Waits between polls until the deadline: as long as the CA asks for, otherwise a little longer
+/// each time.
 pub(super) struct Poller {
     pause: Duration,
-    least: Duration,
+    shortest: Duration,
     deadline: Instant,
 }
 
 impl Poller {
-    pub(super) fn new(pace: &Timing) -> Self {
+    pub(super) fn new(timing: &Timing) -> Self {
         Self {
-            pause: pace.poll_interval,
-            least: pace.poll_interval,
-            deadline: Instant::now() + pace.poll_timeout,
+            pause: timing.poll_interval,
+            shortest: timing.poll_interval,
+            deadline: Instant::now() + timing.poll_timeout,
         }
     }
 
-    /// Waits for the next look; `false` when patience is at its end.
-    pub(super) async fn next(&mut self, asked: Option<Duration>) -> bool {
-        // `Retry-After: 0` is no wish to be asked without end.
-        let pause = asked.map_or(self.pause, |asked| asked.max(self.least));
+    /// Waits until the next poll. Returns false if that would be after the deadline.
+    pub(super) async fn next(&mut self, retry_after: Option<Duration>) -> bool {
+        // Don't busy-poll on `Retry-After: 0`.
+        let pause = retry_after.map_or(self.pause, |wait| wait.max(self.shortest));
         if Instant::now() + pause > self.deadline {
             return false;
         }
+
         sleep(pause).await;
         self.pause = (self.pause * 2).min(LONGEST_LOOK);
         true
@@ -73,109 +75,111 @@ impl Poller {
 }
 
 impl Attempt<'_> {
-    /// Gets the certificate and keeps it.
+    /// Obtains the certificate and stores it.
     pub(super) async fn run(&self) -> Result<(), Failure> {
-        match self.once().await {
-            // A CA that was set up anew in between knows nothing of the account: its key is
-            // registered again, once.
+        match self.run_once().await {
+            // The CA may have lost the account, for example because it was reinstalled. Register
+            // the key again, once.
             Err(failure) if failure.class == Class::Account => {
                 self.register_again().await?;
-                self.once().await
+                self.run_once().await
             }
             other => other,
         }
     }
 
-    async fn once(&self) -> Result<(), Failure> {
+    async fn run_once(&self) -> Result<(), Failure> {
         self.account().await?;
-        let mut job = self.job().await?;
-        let mut order = self.open(&mut job).await?;
-        let mut looks = Poller::new(self.engine.pace());
+        let mut pending = self.pending_order().await?;
+        let mut order = self.open(&mut pending).await?;
+        let mut poller = Poller::new(self.engine.timing());
         loop {
-            self.still_wanted()?;
-            let asked = order.retry_after;
+            self.check_current()?;
+            let retry_after = order.retry_after;
             match &order.value.status {
                 Status::Pending => {
-                    self.doing("validating");
-                    self.prove(&mut job, &order.value).await?;
-                    order = self.look(&order.value.url).await?;
-                    if order.value.status == Status::Pending && !looks.next(order.retry_after).await
+                    self.set_progress("validating");
+                    self.prove(&mut pending, &order.value).await?;
+                    order = self.fetch_order(&order.value.url).await?;
+                    if order.value.status == Status::Pending
+                        && !poller.next(order.retry_after).await
                     {
-                        return Err(self.too_slow("the order stays pending", order.retry_after));
+                        return Err(self.timed_out("the order is still pending", order.retry_after));
                     }
                 }
                 Status::Ready => {
-                    self.doing("finalizing");
-                    order = self.finalize(&job, &order.value).await?;
-                    if order.value.status == Status::Ready && !looks.next(order.retry_after).await {
-                        return Err(self.too_slow("the order stays ready", order.retry_after));
+                    self.set_progress("finalizing");
+                    order = self.finalize(&pending, &order.value).await?;
+                    if order.value.status == Status::Ready && !poller.next(order.retry_after).await
+                    {
+                        return Err(self.timed_out("the order is still ready", order.retry_after));
                     }
                 }
                 Status::Valid => {
-                    self.doing("downloading");
+                    self.set_progress("downloading");
                     let Some(url) = &order.value.certificate else {
                         return Err(Failure::new(
                             Class::Transport,
-                            "the CA says valid, but not where the certificate is",
+                            "the CA reports the order as valid but gives no certificate URL",
                         ));
                     };
-                    let (chain, certificate) = self.download(&job, url).await?;
-                    return self.keep(&job, chain, &certificate).await;
+                    let (chain, certificate) = self.download(&pending, url).await?;
+                    return self.store_certificate(&pending, chain, &certificate).await;
                 }
                 Status::Invalid => {
-                    // The next attempt begins with another order.
-                    job.order = None;
-                    self.put_job(&job).await?;
-                    return Err(self.verdict(&order.value).await);
+                    // The next attempt creates another order.
+                    pending.order = None;
+                    self.put_pending_order(&pending).await?;
+                    return Err(self.invalid_order(&order.value).await);
                 }
                 _ => {
-                    self.doing("waiting for the CA");
-                    if !looks.next(asked).await {
+                    self.set_progress("waiting for the CA");
+                    if !poller.next(retry_after).await {
                         return Err(
-                            self.too_slow("the CA does not come to an end with the order", asked)
+                            self.timed_out("the CA is still processing the order", retry_after)
                         );
                     }
-                    order = self.look(&order.value.url).await?;
+                    order = self.fetch_order(&order.value.url).await?;
                 }
             }
         }
     }
 
-    /// Who speaks for the account.
+    /// Returns the session of the account.
     pub(super) fn session(&self) -> Result<Session, Failure> {
         self.ca
             .session()
-            .ok_or_else(|| Failure::new(Class::Account, "there is no account yet"))
+            .ok_or_else(|| Failure::new(Class::Account, "no account is registered yet"))
     }
 
-    pub(super) fn doing(&self, what: &str) {
-        self.engine.doing(&self.want.id, what);
+    pub(super) fn set_progress(&self, what: &str) {
+        self.engine.set_progress(&self.spec.id, what);
     }
 
-    /// The names, as texts.
+    /// Returns the names as text.
     fn names(&self) -> Vec<String> {
-        self.want.names.iter().map(ToString::to_string).collect()
+        self.spec.names.iter().map(ToString::to_string).collect()
     }
 
-    /// A wish that was changed or taken back while its order was on the way is not followed to its
-    /// end.
-    pub(super) fn still_wanted(&self) -> Result<(), Failure> {
-        if self.engine.is_wanted(self.want, self.issuer) {
+    /// Fails if the spec was changed or removed since the attempt began, so that its order is
+    /// abandoned.
+    pub(super) fn check_current(&self) -> Result<(), Failure> {
+        if self.engine.is_current(self.spec, self.issuer) {
             return Ok(());
         }
         Err(Failure::new(
             Class::Changed,
-            "the wish was changed or taken back",
+            "the certificate's specification was changed or removed",
         ))
     }
 
-    /// The CA takes its time, or asks for more than is spent on waiting here: the order is looked
-    /// at again later.
-    pub(super) fn too_slow(&self, what: &str, asked: Option<Duration>) -> Failure {
-        let retry_after = asked.and_then(|asked| i64::try_from(asked.as_secs()).ok());
+    /// Returns the failure for a CA that takes longer than this attempt waits. The order stays
+    /// stored and the next attempt resumes it.
+    pub(super) fn timed_out(&self, what: &str, retry_after: Option<Duration>) -> Failure {
+        let retry_after = retry_after.and_then(|wait| i64::try_from(wait.as_secs()).ok());
         Failure {
             retry_after,
-            ..Failure::new(Class::Transport, format!("{what}: looked at again later"))
+            ..Failure::new(Class::Transport, format!("{what}; trying again later"))
         }
     }
 
@@ -186,18 +190,20 @@ impl Attempt<'_> {
         let contacts = &self.acme.contacts;
         let account = self.engine.account(&self.ca.account, self.acme).await?;
         let mut account = self.engine.settled(self.ca, account).await?;
+
         if let Some(url) = &account.url {
             let key = Arc::new(account_key(&account)?);
             let session = self.ca.session().unwrap_or_else(|| self.ca.enter(key, url));
-            // Somebody asked for a renewal: whoever has looked at new terms of service agrees to
-            // them with that.
-            if self.engine.is_forced(&self.want.id) {
+            // A renewal that the operator requested agrees to new terms of service.
+            if self.engine.is_forced(&self.spec.id) {
                 return self.register(account, None).await;
             }
+
             if account.contacts == *contacts {
                 return Ok(());
             }
-            self.doing("telling the CA the contacts");
+            self.set_progress("updating the contacts at the CA");
+
             match session.update_account(contacts).await {
                 Ok(_) => {
                     account.contacts.clone_from(contacts);
@@ -210,21 +216,23 @@ impl Attempt<'_> {
         self.register(account, self.acme.eab.as_ref()).await
     }
 
-    /// Registers the key, or finds the account that has it already. A binding is for an account
-    /// that is made: CAs accept some only once.
+    /// Registers the key, or finds the account that already has it. A binding is only sent for a
+    /// new account, because CAs accept some bindings only once.
     async fn register(
         &self,
         mut account: Account,
         binding: Option<&ExternalAccount>,
     ) -> Result<(), Failure> {
-        self.doing("registering the account");
+        self.set_progress("registering the account");
         let contacts = &self.acme.contacts;
         let key = Arc::new(account_key(&account)?);
+
         let mut made = self
             .ca
             .client
             .new_account(&key, contacts, binding, false)
             .await;
+
         if binding.is_none()
             && self.acme.eab.is_some()
             && made
@@ -237,9 +245,10 @@ impl Attempt<'_> {
                 .new_account(&key, contacts, self.acme.eab.as_ref(), false)
                 .await;
         }
+
         let made = made.map_err(|error| {
             let failure = self.failed(&error);
-            // With a binding it is the binding that a CA refuses in these words.
+            // With a binding, these errors mean that the CA refuses the binding.
             if self.acme.eab.is_some()
                 && ["malformed", "unauthorized"]
                     .iter()
@@ -253,12 +262,13 @@ impl Attempt<'_> {
             }
             failure
         })?;
+
         self.engine.witness(made.date);
         account.contacts.clone_from(contacts);
-        self.speak_for(account, key, made.value.url).await
+        self.store_account_url(account, key, made.value.url).await
     }
 
-    async fn speak_for(
+    async fn store_account_url(
         &self,
         mut account: Account,
         key: Arc<AccountKey>,
@@ -269,19 +279,18 @@ impl Attempt<'_> {
         self.engine.put_account(&self.ca.account, account).await
     }
 
-    /// The CA says of our account that it is wrong: it may be another one by now, which the key
-    /// finds.
+    /// Finds the account's URL by its key, after the CA rejected the URL that we have.
     async fn look_up(&self) -> Result<(), Failure> {
         let account = self.engine.account(&self.ca.account, self.acme).await?;
         let key = Arc::new(account_key(&account)?);
         match self.ca.client.new_account(&key, &[], None, true).await {
-            Ok(found) => self.speak_for(account, key, found.value.url).await,
+            Ok(found) => self.store_account_url(account, key, found.value.url).await,
             Err(error) if error.is(UNKNOWN_ACCOUNT) => self.register_again().await,
             Err(error) => Err(self.failed(&error)),
         }
     }
 
-    /// The CA does not know the account: the same key is registered again.
+    /// Registers the same key again, after the CA reported that it does not know the account.
     async fn register_again(&self) -> Result<(), Failure> {
         tracing::warn!(
             issuer = &*self.issuer.name,
@@ -293,25 +302,29 @@ impl Attempt<'_> {
 
     // === Order ===
 
-    /// The job that is on its way if it is still the right one, else a new one, which is stored
-    /// before it is ordered.
-    async fn job(&self) -> Result<PendingOrder, Failure> {
-        let print = self.want.fingerprint(self.issuer);
+    /// Returns the pending order if it still matches the spec, otherwise a new one, which is
+    /// stored before it is sent to the CA.
+    async fn pending_order(&self) -> Result<PendingOrder, Failure> {
+        let fingerprint = self.spec.fingerprint(self.issuer);
         let names = self.names();
         let now = self.engine.now_or_failure()?;
-        if let Some(mut job) = self.engine.job(&self.want.id)
-            && (job.print, &*job.issuer) == (print, &*self.issuer.name)
-            && job.names == names
+
+        if let Some(mut pending) = self.engine.pending_order(&self.spec.id)
+            && (pending.print, &*pending.issuer) == (fingerprint, &*self.issuer.name)
+            && pending.names == names
         {
-            if (now - job.created).abs() > ORDER_LIFE {
-                job.order = None;
+            if (now - pending.created).abs() > ORDER_LIFE {
+                pending.order = None;
             }
-            return Ok(job);
+            return Ok(pending);
         }
-        let before = self.engine.held(&self.want.id);
-        let key_type = self.want.key_type(self.issuer);
-        let (key, csr) =
-            keys::request(self.want, key_type, before.as_ref().map(|held| &*held.key))?;
+        let before = self.engine.stored(&self.spec.id);
+        let key_type = self.spec.key_type(self.issuer);
+        let (key, csr) = keys::request(
+            self.spec,
+            key_type,
+            before.as_ref().map(|stored| &*stored.key),
+        )?;
         let issuer = self.issuer.name.to_string();
         Ok(PendingOrder {
             issuer,
@@ -320,47 +333,54 @@ impl Attempt<'_> {
             csr,
             order: None,
             created: now,
-            print,
+            print: fingerprint,
             dns: Vec::new(),
             counted: Vec::new(),
         })
     }
 
-    pub(super) async fn put_job(&self, job: &PendingOrder) -> Result<(), Failure> {
-        self.engine.put_job(&self.want.id, job.clone()).await
+    pub(super) async fn put_pending_order(&self, pending: &PendingOrder) -> Result<(), Failure> {
+        self.engine
+            .put_pending_order(&self.spec.id, pending.clone())
+            .await
     }
 
-    /// The order of the job as the CA has it, or a new one.
-    async fn open(&self, job: &mut PendingOrder) -> Result<Replied<Remote>, Failure> {
-        if let Some(url) = &job.order {
-            self.doing("looking at the order");
+    /// Returns the pending order's resource at the CA, or creates a new order.
+    async fn open(&self, pending: &mut PendingOrder) -> Result<Replied<Remote>, Failure> {
+        if let Some(url) = &pending.order {
+            self.set_progress("reading the order");
             match self.session()?.order(url).await {
                 Ok(order) => return Ok(order),
                 Err(error) if is_gone(&error) => {
-                    tracing::info!(want = &*self.want.id, "the order is gone");
+                    tracing::info!(
+                        certificate = &*self.spec.id,
+                        "the CA no longer has the order; creating a new one"
+                    );
                 }
                 Err(error) => return Err(self.failed(&error)),
             }
         }
-        self.doing("ordering");
-        self.still_wanted()?;
+
+        self.set_progress("ordering");
+        self.check_current()?;
         let now = self.engine.now_or_failure()?;
-        (job.order, job.created) = (None, now);
+        (pending.order, pending.created) = (None, now);
         self.engine
-            .ordering(&self.want.id, job, &self.ca.account, now)
+            .ordering(&self.spec.id, pending, &self.ca.account, now)
             .await?;
-        let order = self.order_anew().await?;
+
+        let order = self.create_order().await?;
         self.engine.witness(order.date);
-        (job.order, job.created) = (
+        (pending.order, pending.created) = (
             Some(order.value.url.clone()),
             self.engine.now().unwrap_or(now),
         );
-        self.put_job(job).await?;
+        self.put_pending_order(pending).await?;
         Ok(order)
     }
 
-    async fn order_anew(&self) -> Result<Replied<Remote>, Failure> {
-        let identifiers: Vec<Identifier> = self.want.names.iter().map(identifier).collect();
+    async fn create_order(&self) -> Result<Replied<Remote>, Failure> {
+        let identifiers: Vec<Identifier> = self.spec.names.iter().map(identifier).collect();
         let mut replaces = self.replaces();
         let mut registered = false;
         loop {
@@ -379,9 +399,13 @@ impl Attempt<'_> {
                     registered = true;
                     self.look_up().await?;
                 }
-                // A predecessor that the CA does not accept must never stop a renewal.
+                // A predecessor that the CA does not accept must never prevent a renewal.
                 Err(error) if replaces.is_some() && is_verdict(&error) => {
-                    tracing::info!(want = &*self.want.id, %error, "ordering again without naming the predecessor");
+                    tracing::info!(
+                        certificate = &*self.spec.id,
+                        %error,
+                        "retrying the order without naming the replaced certificate"
+                    );
                     replaces = None;
                 }
                 Err(error) => return Err(self.failed(&error)),
@@ -389,17 +413,18 @@ impl Attempt<'_> {
         }
     }
 
-    /// The certificate that the new one replaces (RFC 9773 section 5): an order that names it is
-    /// exempt from limits.
+    /// Returns the ID of the certificate that the new one replaces (RFC 9773 section 5). Orders
+    /// that name it are exempt from rate limits.
     fn replaces(&self) -> Option<String> {
-        let held = self.engine.held(&self.want.id)?;
+        let stored = self.engine.stored(&self.spec.id)?;
         let now = self.engine.now()?;
-        let same = held.directory == self.acme.directory && held.not_after > now && !held.revoked;
-        let shared = held.names.iter().any(|name| self.names().contains(name));
-        (same && shared && !held.ari.is_empty()).then_some(held.ari)
+        let same =
+            stored.directory == self.acme.directory && stored.not_after > now && !stored.revoked;
+        let shared = stored.names.iter().any(|name| self.names().contains(name));
+        (same && shared && !stored.ari.is_empty()).then_some(stored.ari)
     }
 
-    async fn look(&self, url: &str) -> Result<Replied<Remote>, Failure> {
+    async fn fetch_order(&self, url: &str) -> Result<Replied<Remote>, Failure> {
         self.session()?
             .order(url)
             .await
@@ -408,22 +433,22 @@ impl Attempt<'_> {
 
     async fn finalize(
         &self,
-        job: &PendingOrder,
+        pending: &PendingOrder,
         order: &Remote,
     ) -> Result<Replied<Remote>, Failure> {
-        let csr = STANDARD
-            .decode(&job.csr)
-            .map_err(|_bad| Failure::new(Class::Content, "the stored request is damaged"))?;
+        let csr = STANDARD.decode(&pending.csr).map_err(|_bad| {
+            Failure::new(Class::Content, "the stored certificate request is damaged")
+        })?;
         match self.session()?.finalize(order, &csr).await {
             Ok(order) => Ok(order),
-            Err(error) if error.is("orderNotReady") => self.look(&order.url).await,
+            Err(error) if error.is("orderNotReady") => self.fetch_order(&order.url).await,
             Err(error) => Err(self.failed(&error)),
         }
     }
 
-    /// Why an order became invalid, in the CA's words.
-    async fn verdict(&self, order: &Remote) -> Failure {
-        // It may be that of an attempt that broke off before it could be noted.
+    /// Returns the reason why an order became invalid, in the CA's words.
+    async fn invalid_order(&self, order: &Remote) -> Failure {
+        // The authorization may have failed in an attempt that ended before it was recorded.
         for url in &order.authorizations {
             let authorization = match self.session() {
                 Ok(session) => session.authorization(url).await,
@@ -435,10 +460,11 @@ impl Attempt<'_> {
                 return self.refused(&value, None).await;
             }
         }
+
         match &order.error {
             Some(problem) => {
                 let failure = classify::of_problem(problem, None, None);
-                // About an order, `unauthorized` is about its names.
+                // For an order, `unauthorized` refers to its names, not to the account.
                 let class = if failure.class == Class::Account {
                     Class::Validation
                 } else {
@@ -448,7 +474,7 @@ impl Attempt<'_> {
             }
             None => Failure::new(
                 Class::Validation,
-                "the CA calls the order invalid and does not say why",
+                "the CA declared the order invalid without giving a reason",
             ),
         }
     }
@@ -457,7 +483,7 @@ impl Attempt<'_> {
 
     async fn download(
         &self,
-        job: &PendingOrder,
+        pending: &PendingOrder,
         url: &str,
     ) -> Result<(String, Certificate), Failure> {
         let first = self
@@ -465,7 +491,9 @@ impl Attempt<'_> {
             .certificate(url)
             .await
             .map_err(|error| self.failed(&error))?;
+
         let mut chain = first.value.pem;
+
         if let Some(preferred) = &self.acme.preferred_chain
             && !has_issuer(&chain, preferred)
         {
@@ -477,39 +505,47 @@ impl Attempt<'_> {
                     }
                     Ok(_) => {}
                     Err(error) => {
-                        tracing::info!(want = &*self.want.id, %error, "another chain cannot be had");
+                        tracing::info!(
+                            certificate = &*self.spec.id,
+                            %error,
+                            "an alternate chain could not be downloaded"
+                        );
                     }
                 }
             }
+
             if !has_issuer(&chain, preferred) {
                 let message = format!(
-                    "the CA offers no chain with the issuer {preferred}: its usual one is served"
+                    "the CA offers no chain from the issuer {preferred}; its default chain is used"
                 );
                 self.engine
-                    .tell(&self.want.id, NoticeReason::PreferredChainMissing, message);
+                    .notify(&self.spec.id, NoticeReason::PreferredChainMissing, message);
             }
         }
         let now = self.engine.now_or_failure()?;
-        let certificate = keys::check(self.want, &chain, &job.key, now);
+
+        let certificate = keys::check(self.spec, &chain, &pending.key, now);
         if certificate.is_err() {
-            // Of no use, but issued.
-            self.engine
-                .spend(&self.ca.account, |budget| budget.issued(&job.names, now));
+            // The certificate is unusable, but the CA has issued and counted it.
+            self.engine.spend(&self.ca.account, |budget| {
+                budget.issued(&pending.names, now);
+            });
         }
         Ok((chain, certificate?))
     }
 
-    /// Stores certificate and key in one write, together with what they end.
-    async fn keep(
+    /// Stores certificate and key in one write, which also removes the pending order.
+    async fn store_certificate(
         &self,
-        job: &PendingOrder,
+        pending: &PendingOrder,
         chain: String,
         certificate: &Certificate,
     ) -> Result<(), Failure> {
         let now = self.engine.now_or_failure()?;
-        let before = self.engine.held(&self.want.id);
-        let previous = before.and_then(|held| held.into_previous(&job.names));
-        let held = StoredCertificate {
+        let before = self.engine.stored(&self.spec.id);
+        let previous = before.and_then(|stored| stored.into_previous(&pending.names));
+
+        let stored = StoredCertificate {
             ari: certificate
                 .certified()
                 .cert
@@ -517,25 +553,25 @@ impl Attempt<'_> {
                 .and_then(|leaf| ari_id(leaf))
                 .unwrap_or_default(),
             chain,
-            key: job.key.clone(),
-            names: job.names.clone(),
-            issuer: job.issuer.clone(),
+            key: pending.key.clone(),
+            names: pending.names.clone(),
+            issuer: pending.issuer.clone(),
             directory: self.acme.directory.clone(),
             not_before: certificate.not_before().0,
             not_after: certificate.not_after().0,
             stored: now,
-            print: job.print,
+            print: pending.print,
             revoked: false,
             unwanted: None,
             previous,
         };
         let names = self.names();
         self.engine
-            .issued(&self.want.id, held, Some((&self.ca.account, &names)), now)
+            .issued(&self.spec.id, stored, Some((&self.ca.account, &names)), now)
             .await
     }
 
-    /// The failure behind an error, with what it says about the CA noted.
+    /// Converts an error into a failure, and passes the CA's time on to the clock.
     pub(super) fn failed(&self, error: &ClientError) -> Failure {
         self.engine.witness(error.date);
         classify::failure(error)
@@ -549,7 +585,7 @@ fn identifier(name: &CertificateName) -> Identifier {
     }
 }
 
-/// Whether one of the issuers in a chain has this common name.
+/// Returns true if a certificate of the chain was issued by this common name.
 fn has_issuer(chain: &str, common_name: &str) -> bool {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     use x509_parser::prelude::{FromDer, X509Certificate};
@@ -565,7 +601,7 @@ fn has_issuer(chain: &str, common_name: &str) -> bool {
         })
 }
 
-/// Whether the CA has no such order, or says that it is another account's, which comes to the same.
+/// Returns true if the CA has no such order, or says that it belongs to another account.
 fn is_gone(error: &ClientError) -> bool {
     error.problem().is_some_and(|problem| {
         matches!(problem.status, 403 | 404 | 410)
@@ -573,7 +609,7 @@ fn is_gone(error: &ClientError) -> bool {
     })
 }
 
-/// Whether the CA does not know the account, in words that RFC 8555 has for something else.
+/// Returns true for CAs that report an unknown account as `malformed`.
 fn is_about_account(error: &ClientError) -> bool {
     error.is("malformed")
         && error
@@ -581,7 +617,7 @@ fn is_about_account(error: &ClientError) -> bool {
             .is_some_and(|problem| problem.detail.to_lowercase().contains("account"))
 }
 
-/// Whether the CA has judged the request itself, and not its sender or the moment.
+/// Returns true if the CA rejected the request itself, rather than its sender or its timing.
 pub(super) fn is_verdict(error: &ClientError) -> bool {
     match &error.kind {
         ErrorKind::Problem(problem) => {

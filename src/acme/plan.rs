@@ -1,5 +1,5 @@
-//! What to do next: a pure function of what is wanted, what is had, and the time. It never asks a
-//! CA, a disk or a clock.
+//! The plan: the next step for every spec. It is a pure function of the specs, the stored state and
+//! the time, and never uses a CA, a disk or a clock.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -15,123 +15,122 @@ use super::{
     spec::CertificateSpec,
 };
 
-/// A certificate that nobody wants any more is kept this long, seconds: an Ingress that comes back
-/// finds it.
+/// Time in seconds that an unused certificate is kept, for an Ingress that comes back.
 pub(super) const GRACE: i64 = 14 * 86_400;
-/// With another issuer left, the CA may be unreachable this long before that one is asked, seconds.
+/// Time in seconds that a CA may be unreachable before the next issuer is tried.
 const SWITCH_AFTER: i64 = 3 * 3_600;
-/// Without any certificate nobody waits longer than this for a CA that asks to wait, seconds.
+/// Longest `Retry-After`, in seconds, that is waited out while there is no certificate at all.
 const LONG_WAIT: i64 = 3_600;
 
-/// A failure that is noted later than this from now was noted by another clock, seconds.
+/// A failure that lies further in the future than this, in seconds, was recorded by a wrong clock.
 const CLOCKS_DIFFER: i64 = 600;
 
-/// Everything that is known and kept.
+/// The stored state of the engine.
 #[derive(Debug, Default)]
 pub struct State {
-    /// Certificates by wish.
-    pub held: BTreeMap<String, StoredCertificate>,
-    /// Orders on their way by wish.
-    pub jobs: BTreeMap<String, PendingOrder>,
-    /// Failures by wish, one for each issuer that failed.
-    pub troubles: BTreeMap<String, Vec<FailureState>>,
-    /// The CAs' suggestions by wish.
+    /// Certificates by spec.
+    pub certificates: BTreeMap<String, StoredCertificate>,
+    /// Pending orders by spec.
+    pub pending_orders: BTreeMap<String, PendingOrder>,
+    /// Failures by spec, one for each issuer that failed.
+    pub failures: BTreeMap<String, Vec<FailureState>>,
+    /// The CAs' renewal windows by spec.
     pub suggestions: BTreeMap<String, Suggestion>,
-    /// What is spent, by account.
+    /// Used-up limits by account.
     pub budgets: BTreeMap<String, Budget>,
-    /// Records in DNS that were left over, by wish.
-    pub litter: BTreeMap<String, OrphanedDnsRecords>,
-    /// Certificates that are to be revoked, by id.
+    /// DNS records that were left behind, by spec.
+    pub orphaned_records: BTreeMap<String, OrphanedDnsRecords>,
+    /// Revocations that no CA has confirmed yet, by ID.
     pub revocations: BTreeMap<String, Revocation>,
-    /// Wishes that the operator wants renewed now.
+    /// Specs that the operator wants renewed now.
     pub forced: HashSet<String>,
 }
 
-/// What is to be done for one wish.
+/// The next step for one spec.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Get a certificate, going on with the order that is on its way if there is one.
+    /// Obtain a certificate, resuming the pending order if there is one.
     Obtain {
-        /// From whom.
+        /// The issuer to use.
         issuer: Arc<Issuer>,
-        /// Why now.
+        /// The reason to obtain it now.
         reason: Reason,
     },
-    /// Nothing before this moment.
+    /// Do nothing before a certain time.
     Wait {
         /// Seconds since 1970.
         until: i64,
-        /// Why not earlier, in a few words.
+        /// The reason to wait, in a few words.
         why: String,
     },
-    /// Only a person can help.
+    /// Wait for the operator.
     Blocked {
-        /// In one sentence, what has to be done.
+        /// The action that the operator has to take, in one sentence.
         why: String,
     },
-    /// The time is not known, and it has to be before a CA is asked.
+    /// Wait until the time is known, which every request to a CA requires.
     ClockUnknown,
 }
 
-/// Why a certificate is got.
+/// The reason to obtain a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// There is none.
+    /// There is no certificate yet.
     New,
-    /// The one that is there is for other names, by another issuer, or of another key type.
+    /// The stored one has other names, another issuer, or another key type.
     Changed,
-    /// It was revoked.
+    /// The stored one was revoked.
     Revoked,
-    /// The operator asked for it.
+    /// The operator requested a renewal.
     Forced,
-    /// It is time.
+    /// It is due for renewal.
     Due(Why),
 }
 
-/// A wish and what to do for it.
+/// A spec and its next step.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// The wish.
-    pub want: Arc<CertificateSpec>,
-    /// What to do.
+    /// The spec.
+    pub spec: Arc<CertificateSpec>,
+    /// Its next step.
     pub step: Step,
-    /// The smaller, the sooner among those that can be done now.
+    /// The rank among the steps that are due: the smallest comes first.
     pub urgency: i64,
 }
 
-/// What to do for everything.
+/// The next steps for all specs.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// One for each wish, the most urgent first.
+    /// One decision per spec, the most urgent first.
     pub decisions: Vec<Decision>,
-    /// Certificates that nobody wants and whose grace time is over.
+    /// Unused certificates to drop, because their grace period is over.
     pub drop: Vec<String>,
-    /// Certificates that nobody wants, which is not noted yet (`true`), or that are wanted again
-    /// (`false`).
+    /// Certificates to mark as unused (`true`) or as used again (`false`).
     pub unwanted: Vec<(String, bool)>,
-    /// When the next decision may be another one; seconds since 1970.
+    /// The earliest time at which a decision may change, in seconds since 1970.
     pub wake: Option<i64>,
 }
 
 /// Makes the plan. `now` is the time, if it is known.
-pub fn plan(now: Option<i64>, wants: &[Arc<CertificateSpec>], state: &State) -> Plan {
+pub fn plan(now: Option<i64>, specs: &[Arc<CertificateSpec>], state: &State) -> Plan {
     let mut plan = Plan::default();
-    for want in wants {
-        let (step, urgency) = decide(now, want, state);
+    for spec in specs {
+        let (step, urgency) = decide(now, spec, state);
         if let Step::Wait { until, .. } = &step {
             plan.wake = Some(plan.wake.map_or(*until, |wake| wake.min(*until)));
         }
         plan.decisions.push(Decision {
-            want: want.clone(),
+            spec: spec.clone(),
             step,
             urgency,
         });
     }
+
     plan.decisions.sort_by_key(|decision| decision.urgency);
-    let wanted: HashMap<&str, &Arc<CertificateSpec>> =
-        wants.iter().map(|want| (&*want.id, want)).collect();
-    for (id, held) in &state.held {
-        match (wanted.contains_key(id.as_str()), held.unwanted) {
+    let used: HashMap<&str, &Arc<CertificateSpec>> =
+        specs.iter().map(|spec| (&*spec.id, spec)).collect();
+    for (id, stored) in &state.certificates {
+        match (used.contains_key(id.as_str()), stored.unwanted) {
             (true, Some(_)) => plan.unwanted.push((id.clone(), false)),
             (false, None) => plan.unwanted.push((id.clone(), true)),
             (false, Some(since)) if now.is_some_and(|now| now - since > GRACE) => {
@@ -140,41 +139,44 @@ pub fn plan(now: Option<i64>, wants: &[Arc<CertificateSpec>], state: &State) -> 
             (true, None) | (false, Some(_)) => {}
         }
     }
+
     plan
 }
 
-/// The step for one wish, and how urgent it is.
-fn decide(now: Option<i64>, want: &CertificateSpec, state: &State) -> (Step, i64) {
-    let held = state.held.get(&*want.id);
-    let life = held.map(|held| life(want, held, state.suggestions.get(&*want.id)));
-    let urgency = match (now, held, &life) {
-        (Some(now), Some(held), Some(life)) if held.not_after > now => {
-            // In danger before all that merely are due.
+/// Returns the next step for one spec and its urgency.
+fn decide(now: Option<i64>, spec: &CertificateSpec, state: &State) -> (Step, i64) {
+    let stored = state.certificates.get(&*spec.id);
+    let life = stored.map(|stored| life(spec, stored, state.suggestions.get(&*spec.id)));
+    let urgency = match (now, stored, &life) {
+        (Some(now), Some(stored), Some(life)) if stored.not_after > now => {
+            // Certificates close to expiry come before those that are merely due.
             if now >= life.danger() {
                 1
             } else {
-                held.not_after
+                stored.not_after
             }
         }
         _ => 0,
     };
-    let reason = match reason(now, want, held, life.as_ref(), state) {
+
+    let reason = match reason(now, spec, stored, life.as_ref(), state) {
         Ok(reason) => reason,
         Err(step) => return (step, urgency),
     };
     let Some(now) = now else {
-        // What is made here does not mind what time it is.
-        let local = want.issuers.iter().all(|issuer| issuer.acme().is_none());
+        // Certificates that are issued on this device do not depend on the time.
+        let local = spec.issuers.iter().all(|issuer| issuer.acme().is_none());
         let obtain = Step::Obtain {
-            issuer: want.issuers[0].clone(),
+            issuer: spec.issuers[0].clone(),
             reason,
         };
         return (if local { obtain } else { Step::ClockUnknown }, urgency);
     };
-    let names: Vec<String> = want.names.iter().map(ToString::to_string).collect();
-    let step = match choose(now, want, held, life.as_ref(), state) {
+
+    let names: Vec<String> = spec.names.iter().map(ToString::to_string).collect();
+    let step = match choose(now, spec, stored, life.as_ref(), state) {
         Err(step) => step,
-        Ok(issuer) => match over_budget(&issuer, &names, purpose(held, now), state, now) {
+        Ok(issuer) => match over_budget(&issuer, &names, purpose(stored, now), state, now) {
             Some(step) => step,
             None => Step::Obtain { issuer, reason },
         },
@@ -183,52 +185,54 @@ fn decide(now: Option<i64>, want: &CertificateSpec, state: &State) -> (Step, i64
 }
 
 fn life<'a>(
-    want: &'a CertificateSpec,
-    held: &StoredCertificate,
+    spec: &'a CertificateSpec,
+    stored: &StoredCertificate,
     suggestion: Option<&'a Suggestion>,
 ) -> Life<'a> {
     Life {
-        not_before: held.not_before,
-        not_after: held.not_after,
+        not_before: stored.not_before,
+        not_after: stored.not_after,
         suggestion,
-        renew_before: want.terms.renew_before,
-        spread_by: &want.id,
+        renew_before: spec.terms.renew_before,
+        spread_by: &spec.id,
     }
 }
 
-/// Why a certificate has to be got, or what to do instead.
+/// Returns the reason to obtain a certificate, or the step to take instead.
 fn reason(
     now: Option<i64>,
-    want: &CertificateSpec,
-    held: Option<&StoredCertificate>,
+    spec: &CertificateSpec,
+    stored: Option<&StoredCertificate>,
     life: Option<&Life<'_>>,
     state: &State,
 ) -> Result<Reason, Step> {
-    let (Some(held), Some(life)) = (held, life) else {
+    let (Some(stored), Some(life)) = (stored, life) else {
         return Ok(Reason::New);
     };
-    if state.forced.contains(&*want.id) {
+
+    if state.forced.contains(&*spec.id) {
         return Ok(Reason::Forced);
     }
-    if held.revoked {
+    if stored.revoked {
         return Ok(Reason::Revoked);
     }
-    if !want
+    if !spec
         .issuers
         .iter()
-        .any(|issuer| want.fingerprint(issuer) == held.print)
+        .any(|issuer| spec.fingerprint(issuer) == stored.print)
     {
         return Ok(Reason::Changed);
     }
     let Some(now) = now else {
         return Err(Step::ClockUnknown);
     };
+
     let (due, why) = life.due();
     if due > now {
         let why = match why {
-            Why::Suggested => "the CA suggests to renew then",
-            Why::Lifetime => "that much of its life is left then",
-            Why::Danger => "its end is near then, whatever the CA suggests",
+            Why::Suggested => "the renewal time that the CA suggests",
+            Why::Lifetime => "the regular renewal time",
+            Why::Danger => "close to expiry, earlier than the CA suggests",
         };
         return Err(Step::Wait {
             until: due,
@@ -238,105 +242,111 @@ fn reason(
     Ok(Reason::Due(why))
 }
 
-/// The issuer to ask: the one that issued the last certificate, else the first, unless what is
-/// known of it lets another one take its place.
+/// Returns the issuer to use: the one that issued the stored certificate, or the first one, unless
+/// its failures allow the next one to take its place.
 fn choose(
     now: i64,
-    want: &CertificateSpec,
-    held: Option<&StoredCertificate>,
+    spec: &CertificateSpec,
+    stored: Option<&StoredCertificate>,
     life: Option<&Life<'_>>,
     state: &State,
 ) -> Result<Arc<Issuer>, Step> {
-    let troubles = state.troubles.get(&*want.id).map_or(&[][..], Vec::as_slice);
-    let sticky = held
-        .and_then(|held| {
-            want.issuers
+    let failures = state.failures.get(&*spec.id).map_or(&[][..], Vec::as_slice);
+    let sticky = stored
+        .and_then(|stored| {
+            spec.issuers
                 .iter()
-                .position(|issuer| want.fingerprint(issuer) == held.print)
+                .position(|issuer| spec.fingerprint(issuer) == stored.print)
         })
         .unwrap_or(0);
+
     let order =
-        std::iter::once(sticky).chain((0..want.issuers.len()).filter(|index| *index != sticky));
+        std::iter::once(sticky).chain((0..spec.issuers.len()).filter(|index| *index != sticky));
+
     let mut wait: Option<(i64, &FailureState)> = None;
     let mut blocked: Option<&FailureState> = None;
+
     for index in order {
-        let issuer = &want.issuers[index];
-        let print = want.attempt_fingerprint(issuer);
-        let trouble = troubles.iter().find(|one| one.print == print);
-        let Some(trouble) = trouble else {
+        let issuer = &spec.issuers[index];
+        let fingerprint = spec.attempt_fingerprint(issuer);
+        let failure_state = failures.iter().find(|one| one.print == fingerprint);
+        let Some(failure_state) = failure_state else {
             return Ok(issuer.clone());
         };
-        match trouble.not_before {
-            // What failed in the future failed by a clock that was wrong.
-            Some(moment) if moment <= now || trouble.last > now + CLOCKS_DIFFER => {
+        match failure_state.not_before {
+            // A failure in the future was recorded by a wrong clock.
+            Some(moment) if moment <= now || failure_state.last > now + CLOCKS_DIFFER => {
                 return Ok(issuer.clone());
             }
             Some(moment) => {
                 if wait.is_none_or(|(earliest, _)| moment < earliest) {
-                    wait = Some((moment, trouble));
+                    wait = Some((moment, failure_state));
                 }
             }
-            None => blocked = blocked.or(Some(trouble)),
+            None => blocked = blocked.or(Some(failure_state)),
         }
-        if !may_switch(trouble, now, held, life) {
+
+        if !may_switch(failure_state, now, stored, life) {
             break;
         }
     }
+
     match (wait, blocked) {
-        (Some((until, trouble)), _) => Err(Step::Wait {
+        (Some((until, failure_state)), _) => Err(Step::Wait {
             until,
-            why: trouble.problem.clone(),
+            why: failure_state.problem.clone(),
         }),
-        (None, Some(trouble)) => {
-            let advice = if trouble.advice.is_empty() {
+        (None, Some(failure_state)) => {
+            let advice = if failure_state.advice.is_empty() {
                 String::new()
             } else {
-                format!("; {}", trouble.advice)
+                format!("; {}", failure_state.advice)
             };
             Err(Step::Blocked {
-                why: format!("{}{advice}", trouble.problem),
+                why: format!("{}{advice}", failure_state.problem),
             })
         }
-        // Every issuer that is passed over has left one of the two.
+        // Unreachable: every skipped issuer has set one of the two.
         (None, None) => Err(Step::Blocked {
-            why: "no issuer is left".to_owned(),
+            why: "no issuer can be used".to_owned(),
         }),
     }
 }
 
-/// Whether the next issuer may be asked while this one is in trouble.
+/// Returns true if the next issuer may be used after this failure.
 fn may_switch(
-    trouble: &FailureState,
+    failure_state: &FailureState,
     now: i64,
-    held: Option<&StoredCertificate>,
+    stored: Option<&StoredCertificate>,
     life: Option<&Life<'_>>,
 ) -> bool {
-    let ending = held.is_none_or(|held| {
-        let quarter = (held.not_after - held.not_before) / 4;
-        now >= held.not_after - quarter || life.is_some_and(|life| now >= life.danger())
+    let ending = stored.is_none_or(|stored| {
+        let quarter = (stored.not_after - stored.not_before) / 4;
+        now >= stored.not_after - quarter || life.is_some_and(|life| now >= life.danger())
     });
-    match trouble.class {
+
+    match failure_state.class {
         Class::Transport | Class::Store | Class::Account | Class::Content => {
-            ending && trouble.last - trouble.since >= SWITCH_AFTER
-                || trouble.class == Class::Content
+            ending && failure_state.last - failure_state.since >= SWITCH_AFTER
+                || failure_state.class == Class::Content
         }
         Class::RateLimited => {
-            let until = trouble.not_before.unwrap_or(i64::MAX);
-            held.map_or(until - now > LONG_WAIT, |held| held.not_after <= until)
+            let until = failure_state.not_before.unwrap_or(i64::MAX);
+            stored.map_or(until - now > LONG_WAIT, |stored| stored.not_after <= until)
         }
         Class::Config | Class::Paused | Class::Changed => true,
-        // The name is at fault, and another CA would find the same.
+        // The cause is the name, so another CA would fail as well.
         Class::Validation => false,
     }
 }
 
-/// What an order at `now` is for: a certificate that nears its end is renewed whatever has been
-/// issued before.
-fn purpose(held: Option<&StoredCertificate>, now: i64) -> Purpose {
-    match held {
-        Some(held) if now >= held.not_before + (held.not_after - held.not_before) / 2 => {
+/// Returns the purpose of an order at `now`. In the second half of its lifetime, a certificate is
+/// renewed regardless of how many were issued before.
+fn purpose(stored: Option<&StoredCertificate>, now: i64) -> Purpose {
+    match stored {
+        Some(stored) if now >= stored.not_before + (stored.not_after - stored.not_before) / 2 => {
             Purpose::Renewal {
-                lifetime: held.not_after - held.not_before,
+                lifetime: stored.not_after - stored.not_before,
             }
         }
         _ => Purpose::New,
@@ -361,7 +371,10 @@ fn over_budget(
             why: refusal.why,
         },
         None => Step::Blocked {
-            why: format!("{}; find out why, then renew it by hand", refusal.why),
+            why: format!(
+                "{}; fix the cause, then run `gatelet certs renew`",
+                refusal.why
+            ),
         },
     })
 }

@@ -1,5 +1,5 @@
-//! Proving control of names (RFC 8555 section 7.5): choosing a challenge that can work, putting its
-//! answer where the CA looks, telling the CA once, and waiting for its verdict.
+//! Proves control of names (RFC 8555 section 7.5): chooses a challenge that can work, publishes its
+//! response, triggers the CA's validation once, and waits for the result.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -25,32 +25,33 @@ use crate::{
     util::sync::lock,
 };
 
-/// How long a record may take to be on every server of its zone before the CA is told all the same.
+/// The time for a record to reach every server of its zone. After that, validation is triggered
+/// anyway.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(180);
 
-/// What DNS says of a name that failed is waited for this long.
+/// The time limit for the DNS lookups that explain a failed validation.
 const ADVICE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Why a name cannot be proved with what there is.
-const NO_WAY: &str = "none of the challenges that the CA offers can be used";
+/// The problem of a name for which no challenge is usable.
+const NO_CHALLENGE: &str = "none of the challenges that the CA offers can be used";
 
-/// A challenge that the CA was told to look at.
-pub(super) struct Tried<'a> {
+/// A challenge whose validation was triggered.
+pub(super) struct Attempted<'a> {
     kind: ChallengeType,
-    /// Visits of the CA before that.
+    /// Requests of the CA before that.
     before: Hits,
     /// The authorization as it was then.
     offered: &'a Authorization,
 }
 
 impl Attempt<'_> {
-    /// Proves control of every name of the order that is not proved yet.
+    /// Proves control of every name of the order that is still pending.
     pub(super) async fn prove(
         &self,
-        job: &mut PendingOrder,
+        pending: &mut PendingOrder,
         order: &Remote,
     ) -> Result<(), Failure> {
-        let mut pending = Vec::new();
+        let mut unproved = Vec::new();
         let mut seen = HashSet::new();
         for url in order.authorizations.iter().filter(|url| seen.insert(*url)) {
             let authorization = self
@@ -61,78 +62,93 @@ impl Attempt<'_> {
             self.check_name(&authorization.value)?;
             match authorization.value.status {
                 Status::Valid => {}
-                Status::Pending => pending.push((url.clone(), authorization.value)),
+                Status::Pending => unproved.push((url.clone(), authorization.value)),
                 _ => {
-                    self.clean(job).await;
+                    self.remove_records(pending).await;
                     return Err(self.refused(&authorization.value, None).await);
                 }
             }
         }
-        let outcome = self.prove_all(job, &order.url, &pending).await;
-        self.engine.withdraw(&self.want.id);
-        self.clean(job).await;
+
+        let outcome = self.prove_all(pending, &order.url, &unproved).await;
+        self.engine.withdraw(&self.spec.id);
+        self.remove_records(pending).await;
         outcome
     }
 
     async fn prove_all(
         &self,
-        job: &mut PendingOrder,
+        pending: &mut PendingOrder,
         order: &str,
-        pending: &[(String, Authorization)],
+        unproved: &[(String, Authorization)],
     ) -> Result<(), Failure> {
-        // Answers first, all of them, then the questions: a record in DNS takes as long for ten
-        // names as for one.
+        // Publish all responses first: waiting for DNS takes as long for ten names as for one.
         let mut chosen = Vec::new();
-        for (url, authorization) in pending {
+        for (url, authorization) in unproved {
             let (kind, challenge) = self.choose(authorization)?;
-            self.publish(job, authorization, kind, challenge).await?;
+            self.publish(pending, authorization, kind, challenge)
+                .await?;
             chosen.push((url, authorization, kind, challenge));
         }
-        self.wait_for_dns(job).await;
+
+        self.wait_for_dns(pending).await;
         for (url, authorization, kind, challenge) in chosen {
-            self.still_wanted()?;
-            let tried = Tried {
+            self.check_current()?;
+            let tried = Attempted {
                 kind,
                 before: self.hits(authorization, kind),
                 offered: authorization,
             };
             if self
-                .comes_to_a_verdict(url, order, challenge, &tried)
+                .await_earlier_trigger(url, order, challenge, &tried)
                 .await?
             {
                 continue;
             }
-            // A CA that says that it is at work is not told.
+
+            // A CA that already reports `processing` must not be triggered again.
             if challenge.status == Status::Pending {
-                lock(&self.engine.told).note(&challenge.url, Instant::now(), self.verdict_within());
+                lock(&self.engine.triggered).note(
+                    &challenge.url,
+                    Instant::now(),
+                    self.validation_time(),
+                );
                 self.session()?
                     .respond(&challenge.url)
                     .await
                     .map_err(|error| self.failed(&error))?;
             }
-            self.verdict_on(url, &tried).await?;
+            self.await_validation(url, &tried).await?;
         }
+
         Ok(())
     }
 
-    /// A CA that asks for proof of other names than were ordered is not told anything.
+    /// Fails for an authorization of a name that was not ordered.
     fn check_name(&self, authorization: &Authorization) -> Result<(), Failure> {
         let name = authorization.identifier.to_string();
-        if self.want.names.iter().any(|wanted| wanted.base() == name) {
+        if self
+            .spec
+            .names
+            .iter()
+            .any(|spec_name| spec_name.base() == name)
+        {
             return Ok(());
         }
         Err(Failure::new(
             Class::Content,
-            format!("the CA asks for {name:.100}, which was not ordered"),
+            format!("the CA asks for proof of {name:.100}, which was not ordered"),
         ))
     }
 
-    /// The first challenge in the order of preference that can work.
+    /// Returns the first usable challenge in order of preference that has not failed before, or
+    /// the first usable one if all have.
     fn choose<'a>(
         &self,
         authorization: &'a Authorization,
     ) -> Result<(ChallengeType, &'a Challenge), Failure> {
         let possible = self.possible(authorization);
+
         let first = possible
             .iter()
             .find(|(kind, _)| !self.failed.iter().any(|failed| failed == kind.name()));
@@ -143,15 +159,19 @@ impl Attempt<'_> {
                 .map(|one| one.kind.as_str())
                 .collect();
             let advice = if authorization.wildcard {
-                "a wildcard needs DNS: set `dns` for this issuer"
+                "a wildcard needs a DNS challenge: set `dns` for this issuer"
             } else {
                 "set `challenges` or `dns` for this issuer"
             };
-            Failure::new(Class::Config, format!("{NO_WAY} ({})", offered.join(", "))).advise(advice)
+            Failure::new(
+                Class::Config,
+                format!("{NO_CHALLENGE} ({})", offered.join(", ")),
+            )
+            .advise(advice)
         })
     }
 
-    /// The challenges that are offered and can work, in the order of preference.
+    /// Returns the offered challenges that are usable, in order of preference.
     fn possible<'a>(
         &self,
         authorization: &'a Authorization,
@@ -167,20 +187,23 @@ impl Attempt<'_> {
         } else {
             &self.acme.challenges
         };
+
         let is_ip = matches!(authorization.identifier, Identifier::Ip(_));
         let can = |kind: ChallengeType| match kind {
-            ChallengeType::Http01 => self.engine.pace().http && !authorization.wildcard,
-            ChallengeType::TlsAlpn01 => self.engine.pace().https && !authorization.wildcard,
+            ChallengeType::Http01 => self.engine.timing().http && !authorization.wildcard,
+            ChallengeType::TlsAlpn01 => self.engine.timing().https && !authorization.wildcard,
             ChallengeType::Dns01 => self.acme.dns.is_some() && !is_ip,
-            // The record is the operator's to make: it is used where somebody asked for it.
+            // The operator creates this record, so the challenge must be configured.
             ChallengeType::DnsPersist01 => !self.acme.challenges.is_empty() && !is_ip,
         };
+
         let offered = |kind: ChallengeType| {
             authorization
                 .challenges
                 .iter()
                 .find(|one| one.kind == kind.name())
         };
+
         allowed
             .iter()
             .filter(|kind| can(**kind))
@@ -188,10 +211,10 @@ impl Attempt<'_> {
             .collect()
     }
 
-    /// Puts the answer where the CA looks.
+    /// Publishes the response to a challenge where the CA will look for it.
     async fn publish(
         &self,
-        job: &mut PendingOrder,
+        pending: &mut PendingOrder,
         authorization: &Authorization,
         kind: ChallengeType,
         challenge: &Challenge,
@@ -200,27 +223,30 @@ impl Attempt<'_> {
         if kind == ChallengeType::DnsPersist01 {
             return self.persisted(authorization, challenge).await;
         }
+
         let token = challenge.token.as_deref().filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| {
             Failure::new(
                 Class::Transport,
-                format!("a challenge {kind} without token"),
+                format!("the CA sent a {kind} challenge without a token"),
             )
         })?;
         let proof = format!("{token}.{}", session.key().thumbprint());
         match kind {
-            // Every node answers by itself, for as long as the name is wanted; but by which account
-            // is settled here.
+            // Every node responds for as long as the spec exists. Here it is settled which
+            // account's key the response contains.
             ChallengeType::Http01 => {
-                self.engine.speaks_for(self.want, &self.ca.account).await?;
                 self.engine
-                    .answer_http(&self.want.id, &session.key().thumbprint());
+                    .set_answering_account(self.spec, &self.ca.account)
+                    .await?;
+                self.engine
+                    .answer_http(&self.spec.id, &session.key().thumbprint());
             }
             ChallengeType::TlsAlpn01 => {
                 let host = host(authorization)?;
                 let certificate = crate::tls::challenge_certificate(&host, &proof)
                     .map_err(|error| Failure::new(Class::Config, error.to_string()))?;
-                self.engine.answer_tls(&self.want.id, host, certificate);
+                self.engine.answer_tls(&self.spec.id, host, certificate);
             }
             ChallengeType::Dns01 => {
                 let Identifier::Dns(name) = &authorization.identifier else {
@@ -230,17 +256,18 @@ impl Attempt<'_> {
                     ));
                 };
                 let record = TxtRecord::challenge(name, &dns_value(&proof));
-                // Before it is made, so that it is removed whatever happens.
+
+                // Store it before it is published, so that it is removed even after a crash.
                 let noted = (record.fqdn.clone(), record.value.clone());
-                if !job.dns.contains(&noted) {
-                    job.dns.push(noted);
-                    self.put_job(job).await?;
+                if !pending.dns.contains(&noted) {
+                    pending.dns.push(noted);
+                    self.put_pending_order(pending).await?;
                 }
-                self.doing("publishing a record in DNS");
+
+                self.set_progress("publishing a DNS record");
                 if let Some(provider) = &self.acme.dns {
-                    // Never final, not even a refusal: the order costs the CA nothing while it
-                    // waits, and whoever corrects a token or a key is to be told nothing more than
-                    // that.
+                    // No failure is final, not even a refusal: the order costs the CA nothing
+                    // while it waits, and resumes once the operator has corrected a token or key.
                     provider
                         .present(&record)
                         .await
@@ -252,7 +279,7 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Whether the record that stays is there. Its making is the operator's.
+    /// Checks that the persistent record exists, which the operator creates.
     async fn persisted(
         &self,
         authorization: &Authorization,
@@ -275,47 +302,55 @@ impl Attempt<'_> {
             .iter()
             .map(String::as_str)
             .collect();
+
         let policy = PersistPolicy {
             issuer_domains: &issuer_domains,
             account_uri: challenge.account_uri.as_deref().unwrap_or(&ours),
-            // One record for the name and its wildcard, if both are wanted.
-            wildcard: self.want.names.iter().any(
+            // One record serves both the name and its wildcard.
+            wildcard: self.spec.names.iter().any(
                 |wanted| matches!(wanted, CertificateName::Wildcard(base) if **base == **name),
             ),
         };
+
         let now = u64::try_from(self.engine.now_or_failure()?).unwrap_or(0);
         match dns::persisted(name, &policy, now, self.lookup()).await {
             Ok(true) => Ok(()),
             Ok(false) => {
                 let record = dns::persist_record(name, &policy, None);
-                let problem = format!("{name}: there is no record in DNS that lets the CA issue");
+                let problem = format!("{name}: DNS has no record that lets the CA issue");
                 let advice = format!(
-                    "make the TXT record {} with the value \"{}\", then renew the certificate by hand",
+                    "create the TXT record {} with the value \"{}\", then run \
+                    `gatelet certs renew`",
                     record.fqdn, record.value
                 );
                 Err(Failure::new(Class::Config, problem).advise(advice))
             }
-            // A board behind a resolver that lies cannot see it, but the CA can.
+            // A resolver that filters may hide the record from this node but not from the CA.
             Err(error) => {
-                tracing::info!(%error, "the record was not looked up; the CA is told all the same");
+                tracing::info!(
+                    %error,
+                    "the DNS record could not be checked; triggering validation anyway"
+                );
                 Ok(())
             }
         }
     }
 
-    /// Waits until every server of the zones has the records. A board behind a resolver that lies
-    /// cannot see that, so this is patience and never a gate.
-    async fn wait_for_dns(&self, job: &PendingOrder) {
-        if job.dns.is_empty() {
+    /// Waits until every server of the zones has the records. Never fails, because a resolver that
+    /// filters may hide the records from this node.
+    async fn wait_for_dns(&self, pending: &PendingOrder) {
+        if pending.dns.is_empty() {
             return;
         }
-        self.doing("waiting for the record in DNS");
+        self.set_progress("waiting for the record in DNS");
+
         let lookup = self.lookup();
-        let mut looks = Poller::new(&Timing {
-            poll_timeout: PUBLISHED_WITHIN.min(self.engine.pace().poll_timeout),
-            ..*self.engine.pace()
+        let mut poller = Poller::new(&Timing {
+            poll_timeout: PUBLISHED_WITHIN.min(self.engine.timing().poll_timeout),
+            ..*self.engine.timing()
         });
-        for (fqdn, value) in &job.dns {
+
+        for (fqdn, value) in &pending.dns {
             let record = TxtRecord {
                 fqdn: fqdn.clone(),
                 value: value.clone(),
@@ -325,13 +360,17 @@ impl Attempt<'_> {
                     Ok(true) => break,
                     Ok(false) => {}
                     Err(error) => {
-                        tracing::debug!(record = fqdn, %error, "the record was not looked up");
+                        tracing::debug!(
+                            record = fqdn,
+                            %error,
+                            "the DNS record could not be checked"
+                        );
                     }
                 }
-                if !looks.next(None).await {
+                if !poller.next(None).await {
                     tracing::info!(
                         record = fqdn,
-                        "the record is not seen everywhere; the CA is told all the same"
+                        "not every name server has the record yet; triggering validation anyway"
                     );
                     return;
                 }
@@ -339,48 +378,56 @@ impl Attempt<'_> {
         }
     }
 
-    /// Removes the records that were made, also those of an attempt before a crash.
-    pub(super) async fn clean(&self, job: &mut PendingOrder) {
-        if job.dns.is_empty() {
+    /// Removes the DNS records of a pending order, including those from before a crash.
+    async fn remove_records(&self, pending: &mut PendingOrder) {
+        if pending.dns.is_empty() {
             return;
         }
         let Some(provider) = &self.acme.dns else {
             return;
         };
+
         let mut left = Vec::new();
-        for (fqdn, value) in job.dns.drain(..) {
+        for (fqdn, value) in pending.dns.drain(..) {
             let record = TxtRecord { fqdn, value };
             if let Err(error) = provider.remove(&record).await {
-                tracing::warn!(record = record.fqdn, %error, "a record of a challenge was not removed");
+                tracing::warn!(
+                   record = record.fqdn,
+                   %error,
+                   "removing a challenge's DNS record failed"
+                );
                 left.push((record.fqdn, record.value));
             }
         }
-        job.dns = left;
-        if let Err(failure) = self.put_job(job).await {
+
+        pending.dns = left;
+        if let Err(failure) = self.put_pending_order(pending).await {
             tracing::warn!(
-                want = &*self.want.id,
+                certificate = &*self.spec.id,
                 problem = failure.problem,
-                "not stored"
+                "storing the removal of DNS records failed"
             );
         }
     }
 
-    /// Poller at an authorization for as long as the CA may be at work because of what it was told
-    /// before; `false` if it was not told.
-    async fn comes_to_a_verdict(
+    /// Polls an authorization while the CA may be validating because of an earlier trigger.
+    /// Returns true once it is valid, false if it is still pending or was not triggered before.
+    async fn await_earlier_trigger(
         &self,
         url: &str,
         order: &str,
         challenge: &Challenge,
-        tried: &Tried<'_>,
+        tried: &Attempted<'_>,
     ) -> Result<bool, Failure> {
-        let settled = lock(&self.engine.told).settled(order, &challenge.url, self.verdict_within());
+        let settled =
+            lock(&self.engine.triggered).settled(order, &challenge.url, self.validation_time());
         let Some(settled) = settled.filter(|_| challenge.status == Status::Pending) else {
             return Ok(false);
         };
-        let mut pause = self.engine.pace().poll_interval;
+
+        let mut pause = self.engine.timing().poll_interval;
         while Instant::now() < settled {
-            self.still_wanted()?;
+            self.check_current()?;
             sleep(pause.min(settled.duration_since(Instant::now()))).await;
             pause = (pause * 2).min(LONGEST_LOOK);
             let now = self
@@ -388,20 +435,20 @@ impl Attempt<'_> {
                 .authorization(url)
                 .await
                 .map_err(|error| self.failed(&error))?;
-            if self.judge(&now.value, tried).await? {
+            if self.is_valid(&now.value, tried).await? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// How long a CA takes at most to come to its verdict.
-    fn verdict_within(&self) -> Duration {
-        self.engine.pace().poll_timeout / 10
+    /// Returns the longest time that a CA takes to validate.
+    fn validation_time(&self) -> Duration {
+        self.engine.timing().poll_timeout / 10
     }
 
-    /// Whether an authorization is valid; a failure if it never will be.
-    async fn judge(&self, now: &Authorization, tried: &Tried<'_>) -> Result<bool, Failure> {
+    /// Returns true if an authorization is valid, false if it is pending, and fails otherwise.
+    async fn is_valid(&self, now: &Authorization, tried: &Attempted<'_>) -> Result<bool, Failure> {
         match now.status {
             Status::Valid => Ok(true),
             Status::Pending | Status::Processing => Ok(false),
@@ -409,45 +456,45 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits for the CA's verdict on one authorization.
-    async fn verdict_on(&self, url: &str, tried: &Tried<'_>) -> Result<(), Failure> {
-        let mut looks = Poller::new(self.engine.pace());
-        let (mut asked, mut last) = (None, None);
+    /// Waits until the CA has validated one authorization.
+    async fn await_validation(&self, url: &str, tried: &Attempted<'_>) -> Result<(), Failure> {
+        let mut poller = Poller::new(self.engine.timing());
+        let (mut retry_after, mut last) = (None, None);
         loop {
-            if !looks.next(asked).await {
-                // Some CAs try on for a while (RFC 8555 section 8.2), but they have said why it
-                // fails.
+            if !poller.next(retry_after).await {
+                // Some CAs retry for a while (RFC 8555 section 8.2), but report why it fails.
                 if let Some(last) = last.filter(|last| failed_challenge(last).is_some()) {
                     return Err(self.refused(&last, Some(tried)).await);
                 }
+
                 let host = host(tried.offered)
                     .map(|host| host.to_string())
                     .unwrap_or_default();
-                return Err(self.too_slow(
-                    &format!("the CA does not come to a verdict on {host}"),
-                    asked,
+                return Err(self.timed_out(
+                    &format!("the CA has not finished validating {host}"),
+                    retry_after,
                 ));
             }
-            self.still_wanted()?;
+            self.check_current()?;
             let now = self
                 .session()?
                 .authorization(url)
                 .await
                 .map_err(|error| self.failed(&error))?;
-            asked = now.retry_after;
-            if self.judge(&now.value, tried).await? {
+            retry_after = now.retry_after;
+            if self.is_valid(&now.value, tried).await? {
                 return Ok(());
             }
             last = Some(now.value);
         }
     }
 
-    /// The CA did not accept the proof: counted against the name, told with what was seen of the
-    /// CA's visit and with what DNS says.
+    /// Counts a failed validation against the name, and returns the failure with advice from the
+    /// requests of the CA that arrived here and from DNS.
     pub(super) async fn refused(
         &self,
         authorization: &Authorization,
-        tried: Option<&Tried<'_>>,
+        tried: Option<&Attempted<'_>>,
     ) -> Failure {
         let name = match &authorization.identifier {
             Identifier::Dns(name) if authorization.wildcard => format!("*.{name}"),
@@ -457,66 +504,44 @@ impl Attempt<'_> {
             self.engine
                 .spend(&self.ca.account, |budget| budget.failed(&name, now));
         }
-        let mut failure =
-            match failed_challenge(authorization).and_then(|challenge| challenge.error.as_ref()) {
-                Some(problem) => {
-                    let failure = classify::of_problem(problem, None, None);
-                    // About a name, these say that it was not proved, and nothing about the
-                    // account.
-                    let class = match failure.class {
-                        Class::Account | Class::Transport => Class::Validation,
-                        other => other,
-                    };
-                    let advice = if failure.class == class {
-                        failure.advice
-                    } else {
-                        String::new()
-                    };
-                    Failure {
-                        class,
-                        advice,
-                        ..Failure::new(class, failure.problem)
-                    }
-                }
-                None => Failure::new(
-                    Class::Validation,
-                    format!("the authorization is {}", authorization.status),
-                ),
-            };
+
+        let mut failure = validation_failure(authorization);
         failure.problem = format!("{name}: {}", failure.problem);
+
         let mut unseen = false;
-        if let Some(&Tried {
+        if let Some(&Attempted {
             kind,
             before,
             offered,
         }) = tried.filter(|_| failure.class == Class::Validation)
         {
             failure.challenge = Some(kind.name().to_owned());
-            // An authorization that failed shows only the challenge that did.
+
+            // A failed authorization lists only the failed challenge, so use the original.
             let known: HashSet<&str> = self
                 .failed
                 .iter()
                 .map(String::as_str)
                 .chain([kind.name()])
                 .collect();
-            failure.another_way = self
+            failure.has_alternative = self
                 .possible(offered)
                 .iter()
                 .any(|(other, _)| !known.contains(other.name()));
-            if let Some(advice) = self.nobody_came(offered, kind, before) {
+            if let Some(advice) = self.not_contacted(offered, kind, before) {
                 (failure.advice, unseen) = (advice, true);
             }
         }
-        let failure = self.with_what_dns_says(failure, authorization).await;
+
+        let failure = self.with_dns_advice(failure, authorization).await;
         if unseen {
-            self.engine.never_seen(&self.want.id, &failure.advice);
+            self.engine.never_seen(&self.spec.id, &failure.advice);
         }
         failure
     }
 
-    /// The most useful thing that can be said of a failed validation: that the CA never reached
-    /// this device.
-    fn nobody_came(
+    /// Returns the advice for a validation during which no request of the CA reached this device.
+    fn not_contacted(
         &self,
         authorization: &Authorization,
         kind: ChallengeType,
@@ -529,13 +554,13 @@ impl Attempt<'_> {
             return None;
         }
         Some(format!(
-            "the CA was told to validate {host} and nobody came to this device: does the name point here (A and AAAA), \
-             and does port {port} lead here from outside?"
+            "the CA was asked to validate {host}, but no request reached this device: does the \
+            name point here (A and AAAA), and is port {port} reachable from the internet?"
         ))
     }
 
-    /// Adds what DNS says of the name to what can be done. Takes a few seconds at most.
-    async fn with_what_dns_says(
+    /// Adds the state of the name in DNS to a failure's advice, within [`ADVICE_WITHIN`].
+    async fn with_dns_advice(
         &self,
         mut failure: Failure,
         authorization: &Authorization,
@@ -543,17 +568,18 @@ impl Attempt<'_> {
         let Identifier::Dns(name) = &authorization.identifier else {
             return failure;
         };
-        if failure.class != Class::Validation || !self.engine.pace().advice {
+        if failure.class != Class::Validation || !self.engine.timing().advice {
             return failure;
         }
-        let looked = async {
+
+        let lookups = async {
             let found = dns::advice(name, self.lookup()).await;
             let directory = self.ca.client.directory().await;
             let identities = directory
                 .map(|directory| directory.meta.caa_identities.clone())
                 .unwrap_or_default();
-            let told = failed_challenge(authorization).map(|challenge| challenge.kind.as_str());
-            let method = failure.challenge.as_deref().or(told).unwrap_or_default();
+            let refused = failed_challenge(authorization).map(|challenge| challenge.kind.as_str());
+            let method = failure.challenge.as_deref().or(refused).unwrap_or_default();
             let port = port(method);
             let failed = Failed {
                 name,
@@ -564,19 +590,20 @@ impl Attempt<'_> {
             };
             diagnose::sentences(&failed, &found, &self.engine.own_addresses())
         };
-        let said = timeout(ADVICE_WITHIN, looked).await.unwrap_or_default();
-        if !said.is_empty() {
+        let sentences = timeout(ADVICE_WITHIN, lookups).await.unwrap_or_default();
+
+        if !sentences.is_empty() {
             let before = if failure.advice.is_empty() {
                 String::new()
             } else {
                 format!("{}; ", failure.advice)
             };
-            failure.advice = format!("{before}DNS says here: {}", said.join("; "));
+            failure.advice = format!("{before}in DNS as seen from here: {}", sentences.join("; "));
         }
         failure
     }
 
-    /// Where DNS is asked for what is public.
+    /// Returns the resolvers for public names: those of the DNS provider, if one is configured.
     fn lookup(&self) -> &Lookup {
         self.acme
             .dns
@@ -596,7 +623,27 @@ impl Attempt<'_> {
     }
 }
 
-/// The challenge that the CA did not accept.
+/// Converts the error of a failed authorization into a failure.
+fn validation_failure(authorization: &Authorization) -> Failure {
+    let challenge = failed_challenge(authorization);
+    let Some(problem) = challenge.and_then(|challenge| challenge.error.as_ref()) else {
+        let problem = format!("the authorization is {}", authorization.status);
+        return Failure::new(Class::Validation, problem);
+    };
+
+    let failure = classify::of_problem(problem, None, None);
+    match failure.class {
+        // For an authorization, these types mean that validation failed. They say nothing about
+        // the account, and the advice does not apply.
+        Class::Account | Class::Transport => Failure::new(Class::Validation, failure.problem),
+        class => Failure {
+            advice: failure.advice,
+            ..Failure::new(class, failure.problem)
+        },
+    }
+}
+
+/// Returns the challenge that the CA did not accept.
 fn failed_challenge(authorization: &Authorization) -> Option<&Challenge> {
     authorization
         .challenges
@@ -604,7 +651,8 @@ fn failed_challenge(authorization: &Authorization) -> Option<&Challenge> {
         .find(|challenge| challenge.error.is_some())
 }
 
-/// The port that a CA comes to for a challenge (RFC 8555 section 8.3, RFC 8737 section 3).
+/// Returns the port that a CA connects to for a challenge (RFC 8555 section 8.3, RFC 8737
+/// section 3).
 fn port(challenge: &str) -> Option<u16> {
     match challenge {
         "http-01" => Some(80),
@@ -613,7 +661,7 @@ fn port(challenge: &str) -> Option<u16> {
     }
 }
 
-/// The host that the CA will ask for.
+/// Returns the host that the CA will connect to.
 fn host(authorization: &Authorization) -> Result<Host, Failure> {
     let text = match &authorization.identifier {
         Identifier::Ip(std::net::IpAddr::V6(v6)) => format!("[{v6}]"),
@@ -622,12 +670,12 @@ fn host(authorization: &Authorization) -> Result<Host, Failure> {
     Host::parse(&text).map_err(|error| {
         Failure::new(
             Class::Transport,
-            format!("the CA names {text:.100}: {error}"),
+            format!("the CA sent the identifier {text:.100}: {error}"),
         )
     })
 }
 
-/// What the record of DNS-01 says (RFC 8555 section 8.4).
+/// Returns the value of a DNS-01 record (RFC 8555 section 8.4).
 fn dns_value(proof: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, proof.as_bytes()))
 }

@@ -1,6 +1,5 @@
-//! What is stored: whole records of JSON under `acme/`, each with the version of its form. The
-//! store checks their bytes; a record of a form that is not known is left alone and treated as
-//! absent.
+//! Stored records: JSON documents under `acme/`, each with the version of its format. The store
+//! checks their bytes. A record of an unknown version is left alone and treated as absent.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{budget::Budget, failure::FailureState, renewal::Suggestion};
 use crate::store::{Batch, Store, StoreError};
 
-/// The form of records that this program writes.
+/// The format version of the records that this program writes.
 const VERSION: u32 = 1;
 
 /// An account at a CA. Its key is stored before it is used.
@@ -19,21 +18,22 @@ pub struct Account {
     pub directory: String,
     /// The account's key, PKCS#8, base64.
     pub key: String,
-    /// The account's URL; `None` until the CA has answered.
+    /// The account's URL; `None` until the CA has confirmed it.
     pub url: Option<String>,
-    /// The contacts that the CA was told last.
+    /// The contacts that were sent to the CA last.
     pub contacts: Vec<String>,
-    /// A key that the CA was asked to take instead (RFC 8555 section 7.3.5), until it is known
-    /// which of the two it has.
+    /// The new key of a key change (RFC 8555 section 7.3.5), until it is known which of the two
+    /// keys the CA uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key: Option<String>,
-    /// Wishes that its key answers for on every replica, though another issuer may be named first.
+    /// Specs whose challenges every replica responds to with this key, even if another issuer
+    /// comes first.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub speaks_for: BTreeSet<String>,
 }
 
-/// An order on its way. Key and request are stored before the order is made, its URL as soon as it
-/// is known.
+/// An order under way at a CA. Its key and request are stored before the order is created, its URL
+/// as soon as it is known.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct PendingOrder {
     /// The issuer's name.
@@ -44,49 +44,49 @@ pub struct PendingOrder {
     pub key: String,
     /// The certificate signing request, DER, base64.
     pub csr: String,
-    /// The order's URL; `None` while it may or may not have been made.
+    /// The order's URL; `None` while it is unknown whether the order exists.
     pub order: Option<String>,
-    /// When the order was made, seconds since 1970.
+    /// Creation time of the order, in seconds since 1970.
     pub created: i64,
-    /// [`CertificateSpec::print`](super::spec::CertificateSpec::print) of what is being made.
+    /// [Fingerprint](super::spec::CertificateSpec::fingerprint) of the certificate to be issued.
     pub print: u64,
-    /// Records in DNS that were published and are not removed yet: name and value.
+    /// DNS records that were published and not removed yet: name and value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<(String, String)>,
-    /// Orders that are in no budget in the store yet: account and time. They are counted here so
-    /// that the one record can be written before each of them.
+    /// Orders that no stored budget contains yet: account and time. They are counted here so that
+    /// only one record has to be written before each order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counted: Vec<(String, i64)>,
 }
 
-/// A certificate that is to be revoked and whose CA has not answered yet.
+/// A requested revocation that the CA has not confirmed yet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Revocation {
-    /// The wish that it is for.
+    /// ID of the certificate's spec.
     pub want: String,
     /// URL of the CA's directory.
     pub directory: String,
     /// The certificate, DER, base64.
     pub certificate: String,
-    /// Why (RFC 5280 section 5.3.1).
+    /// The reason code (RFC 5280 section 5.3.1).
     #[serde(default)]
     pub reason: Option<u8>,
-    /// Its end, after which nobody minds it.
+    /// Expiry of the certificate, after which revoking it is pointless.
     pub not_after: i64,
 }
 
-/// Records in DNS that were made for challenges of a wish and are not removed yet.
+/// DNS records that an abandoned order left behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrphanedDnsRecords {
-    /// Issuer's name, whose provider made it; name and value.
+    /// The name of the issuer whose provider published the record; name and value.
     pub records: Vec<(String, String, String)>,
 }
 
 impl OrphanedDnsRecords {
-    /// Takes over what a job leaves.
-    pub fn add(&mut self, job: &PendingOrder) {
-        for (name, value) in &job.dns {
-            let record = (job.issuer.clone(), name.clone(), value.clone());
+    /// Adds the records of a pending order.
+    pub fn add(&mut self, pending: &PendingOrder) {
+        for (name, value) in &pending.dns {
+            let record = (pending.issuer.clone(), name.clone(), value.clone());
             if !self.records.contains(&record) {
                 self.records.push(record);
             }
@@ -94,10 +94,10 @@ impl OrphanedDnsRecords {
     }
 }
 
-/// A certificate with its key: one record, switched together.
+/// A certificate with its key, in one record so that they are replaced together.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct StoredCertificate {
-    /// The chain, PEM, the certificate itself first.
+    /// The chain, PEM, starting with the certificate itself.
     pub chain: String,
     /// Its key, PKCS#8, PEM.
     pub key: String,
@@ -105,34 +105,34 @@ pub struct StoredCertificate {
     pub names: Vec<String>,
     /// Name of the issuer.
     pub issuer: String,
-    /// URL of the CA's directory; empty where there is none.
+    /// URL of the CA's directory; empty for issuers other than ACME CAs.
     #[serde(default)]
     pub directory: String,
-    /// Begin of validity, seconds since 1970.
+    /// Start of validity, in seconds since 1970.
     pub not_before: i64,
     /// End of validity.
     pub not_after: i64,
-    /// When it was stored.
+    /// Time at which it was stored.
     pub stored: i64,
-    /// [`CertificateSpec::print`](super::spec::CertificateSpec::print) of what it was made for.
+    /// [Fingerprint](super::spec::CertificateSpec::fingerprint) of the spec that it was issued for.
     pub print: u64,
-    /// Its name for renewal information (RFC 9773 section 4.1); empty where there is none.
+    /// Its ID for renewal information (RFC 9773 section 4.1); empty if it has none.
     #[serde(default)]
     pub ari: String,
-    /// Whether it was revoked.
+    /// True if it was revoked.
     #[serde(default)]
     pub revoked: bool,
-    /// Since when nobody wants it; `None` while somebody does.
+    /// Time since which no spec uses it; `None` while one does.
     #[serde(default)]
     pub unwanted: Option<i64>,
-    /// The one before it, while that is good for anything.
+    /// Its predecessor, while that covers names that this one does not.
     #[serde(default)]
     pub previous: Option<Box<Previous>>,
 }
 
 impl StoredCertificate {
-    /// What it is when another one comes for these names: of use only while it has a name that the
-    /// other has not.
+    /// Converts it into the predecessor of a certificate for `names`. Returns `None` if the new
+    /// certificate covers all of its names.
     pub fn into_previous(self, names: &[String]) -> Option<Box<Previous>> {
         let is_covered = self.names.iter().all(|name| names.contains(name));
         (!is_covered).then(|| {
@@ -144,7 +144,7 @@ impl StoredCertificate {
     }
 }
 
-/// The certificate before the one that is held.
+/// The predecessor of a stored certificate.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Previous {
     /// The chain, PEM.
@@ -153,16 +153,16 @@ pub struct Previous {
     pub key: String,
 }
 
-/// The highest moment that has certainly passed.
+/// The latest time that has certainly passed.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Floor {
     /// Seconds since 1970.
     pub floor: i64,
 }
 
-/// Something that has a place in the store.
+/// A type of record in the store.
 pub trait Record: Serialize + DeserializeOwned {
-    /// The folder below `acme/`.
+    /// The folder of its records below `acme/`.
     const AREA: &'static str;
 }
 
@@ -214,7 +214,7 @@ struct Read<T> {
     record: T,
 }
 
-/// The key of a record.
+/// Returns the key of a record.
 pub fn key<T: Record>(id: &str) -> String {
     format!("acme/{}/{id}", T::AREA)
 }
@@ -224,7 +224,7 @@ pub fn put<T: Record>(batch: Batch, id: &str, record: &T) -> Batch {
     batch.put(key::<T>(id), to_bytes(record))
 }
 
-/// A record as it is stored.
+/// Serializes a record as it is stored.
 pub fn to_bytes<T: Record>(record: &T) -> Vec<u8> {
     serde_json::to_vec(&Written {
         version: VERSION,
@@ -233,20 +233,19 @@ pub fn to_bytes<T: Record>(record: &T) -> Vec<u8> {
     .expect("records are plain data")
 }
 
-/// Reads a record that [`to_bytes`] wrote; `None` for what cannot be read, or is of another
+/// Parses a record that [`to_bytes`] wrote. Returns `None` if it is unreadable or of another
 /// version.
 pub fn from_bytes<T: Record>(bytes: &[u8]) -> Option<T> {
     let read: Read<T> = serde_json::from_slice(bytes).ok()?;
     (read.version == VERSION).then_some(read.record)
 }
 
-/// Takes a record away.
+/// Adds the removal of a record to a batch.
 pub fn remove<T: Record>(batch: Batch, id: &str) -> Batch {
     batch.delete(key::<T>(id))
 }
 
-/// All records of a kind, by id. One that cannot be read is logged by its name and left where it
-/// is.
+/// Reads all records of a type, by ID. Unreadable records are logged and left in the store.
 pub fn all<T: Record>(store: &dyn Store) -> Result<Vec<(String, T)>, StoreError> {
     let prefix = key::<T>("");
     let mut found = Vec::new();
@@ -258,17 +257,18 @@ pub fn all<T: Record>(store: &dyn Store) -> Result<Vec<(String, T)>, StoreError>
             Ok(read) => tracing::warn!(
                 record = name,
                 version = read.version,
-                "a record of an unknown version is left"
+                "ignoring a record of an unknown version"
             ),
-            // The error quotes nothing of the record, but its position says enough.
+            // Don't log the error itself: it could quote the record.
             Err(error) => tracing::warn!(
                 record = name,
                 line = error.line(),
                 column = error.column(),
-                "unreadable"
+                "ignoring an unreadable record"
             ),
         }
     }
+
     Ok(found)
 }
 

@@ -1,30 +1,30 @@
-//! When a certificate is to be renewed. Everything follows from the certificate itself, so
-//! lifetimes of ninety days and of six need no setting; the CA's own suggestion (ARI, RFC 9773)
-//! comes first, and a danger line behind it ignores the CA.
+//! Renewal times. They follow from the certificate itself, so that lifetimes of ninety days and of
+//! six need no setting. The CA's suggestion (ARI, RFC 9773) takes precedence, except close to
+//! expiry.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{pki::RenewBefore, util::hash::fnv1a};
 
-/// Certificates that live shorter than this are renewed at half of their life, seconds.
+/// Certificates with a shorter lifetime than this, in seconds, are renewed after half of it.
 const SHORT: i64 = 10 * 86_400;
 
-/// What the CA suggests for one certificate.
+/// The CA's renewal window for one certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suggestion {
-    /// Begin of the window, seconds since 1970.
+    /// Start of the window, in seconds since 1970.
     pub start: i64,
-    /// Its end.
+    /// End of the window.
     pub end: i64,
-    /// The moment in it that was drawn, once.
+    /// The time within the window that was drawn, once.
     pub chosen: i64,
-    /// Where the CA explains itself.
+    /// URL of the CA's explanation.
     pub explanation: Option<String>,
 }
 
 impl Suggestion {
-    /// Takes in what the CA says now. The same window keeps its moment; another one is drawn from.
-    /// `None` for a window that ends before it starts.
+    /// Returns the suggestion for the CA's current window. An unchanged window keeps its time; for
+    /// another one, a time is drawn. Returns `None` for a window that ends before it starts.
     pub fn take(
         before: Option<&Self>,
         start: i64,
@@ -41,6 +41,7 @@ impl Suggestion {
                 ..before.clone()
             });
         }
+
         let width = u64::try_from(end - start).unwrap_or(0);
         let chosen = start + i64::try_from(random % (width + 1)).unwrap_or(0);
         Some(Self {
@@ -52,40 +53,40 @@ impl Suggestion {
     }
 }
 
-/// Why a certificate is renewed at the moment that it is.
+/// The rule that set the renewal time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// The CA suggested it.
     Suggested,
-    /// So much of its life is over.
+    /// The certificate's lifetime, or the spec's own rule.
     Lifetime,
-    /// Its end is near whatever the CA suggests.
+    /// Expiry is close, and the CA suggests a later time.
     Danger,
 }
 
-/// The life of a certificate, as far as renewal goes.
+/// The facts about a certificate that decide its renewal time.
 #[derive(Clone, Copy, Debug)]
 pub struct Life<'a> {
-    /// Begin of validity, seconds since 1970.
+    /// Start of validity, in seconds since 1970.
     pub not_before: i64,
     /// End of validity.
     pub not_after: i64,
     /// The CA's suggestion.
     pub suggestion: Option<&'a Suggestion>,
-    /// The wish's own rule.
+    /// The spec's own rule.
     pub renew_before: Option<RenewBefore>,
-    /// What spreads the certificates of one device: its name for the certificate.
+    /// The spec's ID, which spreads the renewal times of one device's certificates.
     pub spread_by: &'a str,
 }
 
 impl Life<'_> {
-    /// The moment from which the certificate is due, and why.
+    /// Returns the time at which the certificate is due, and the rule that set it.
     pub fn due(&self) -> (i64, Why) {
         let length = self.length();
         let base = match self.renew_before {
             Some(RenewBefore::Time(time)) => {
                 let before = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-                // A rule that is longer than the life would renew without end.
+                // A longer time than the lifetime would renew endlessly.
                 if before < length {
                     self.not_after - before
                 } else {
@@ -97,20 +98,22 @@ impl Life<'_> {
             }
             None => self.usual(length),
         };
-        let (wanted, why) = match self.suggestion {
+
+        let (time, why) = match self.suggestion {
             Some(suggestion) if self.renew_before.is_none() => (suggestion.chosen, Why::Suggested),
             Some(suggestion) if suggestion.chosen <= base => (suggestion.chosen, Why::Suggested),
             _ => (base, Why::Lifetime),
         };
+
         let danger = self.danger();
-        if danger < wanted {
+        if danger < time {
             (danger, Why::Danger)
         } else {
-            (wanted, why)
+            (time, why)
         }
     }
 
-    /// From this moment on the certificate is renewed before all others.
+    /// Returns the time from which the certificate is renewed before all others.
     pub fn danger(&self) -> i64 {
         self.not_after - self.length() / 20
     }
@@ -119,8 +122,9 @@ impl Life<'_> {
         (self.not_after - self.not_before).max(1)
     }
 
-    /// A third of the life is left, or half of a short one; earlier by up to a twentieth, so that
-    /// the certificates that a device got in one hour are not due in one hour.
+    /// Returns the default renewal time: a third of the lifetime before expiry, or half of a short
+    /// one. It is earlier by up to a twentieth, so that certificates of the same age are not all
+    /// due within the same hour.
     fn usual(&self, length: i64) -> i64 {
         let left = if length < SHORT {
             length / 2

@@ -1,6 +1,5 @@
-//! What can be asked of the engine: for every certificate what is held, what is going on, what went
-//! wrong last in the CA's words, when the next attempt is and why then, and what is left of the
-//! budget.
+//! The engine's report on every certificate: the stored certificate, the current progress, the last
+//! problem in the CA's words, the next attempt and its reason, and the remaining budget.
 
 use std::sync::atomic::Ordering;
 
@@ -18,135 +17,139 @@ use crate::util::{clock::Trust, time::UnixSeconds};
 /// One certificate.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
-    /// Id of the wish.
+    /// ID of the spec.
     pub name: String,
-    /// What it is for.
+    /// The names that it covers.
     pub hosts: Vec<String>,
     /// `valid`, `expired`, `obtaining`, `waiting`, `blocked`, or `clock`.
     pub state: String,
-    /// Issuer of what is held, else the first that will be asked.
+    /// Issuer of the stored certificate, otherwise the preferred one.
     pub issuer: String,
-    /// Begin of validity of what is held, RFC 3339; empty where nothing is.
+    /// Start of the stored certificate's validity, RFC 3339; empty without one.
     pub not_before: String,
-    /// End of it.
+    /// End of the stored certificate's validity.
     pub not_after: String,
-    /// What is going on at this moment.
+    /// The current progress.
     pub doing: Option<String>,
-    /// When the next attempt is, RFC 3339.
+    /// Time of the next attempt, RFC 3339.
     pub next: Option<String>,
-    /// Why then, or what has to happen first.
+    /// The reason for that time, or what has to happen first.
     pub why: String,
-    /// What went wrong last.
+    /// The last failure.
     pub problem: Option<ProblemReport>,
-    /// What the CA suggests.
+    /// The CA's renewal window.
     pub suggestion: Option<SuggestionReport>,
-    /// What is left of the budget.
+    /// The remaining budget.
     pub budget: Option<BudgetReport>,
-    /// URL of the order on its way.
+    /// URL of the pending order.
     pub order: Option<String>,
 }
 
 /// The last failure.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProblemReport {
-    /// With which issuer.
+    /// The issuer that failed.
     pub issuer: String,
-    /// Its kind.
+    /// The kind of failure.
     pub class: Class,
-    /// In the CA's words.
+    /// The problem, in the CA's words.
     pub message: String,
-    /// What can be done.
+    /// Advice for the operator.
     pub advice: String,
-    /// Failures of this kind in a row.
+    /// Consecutive failures of this kind.
     pub attempts: u32,
-    /// When, RFC 3339.
+    /// Time of the failure, RFC 3339.
     pub at: String,
 }
 
 /// The CA's renewal window (RFC 9773).
 #[derive(Clone, Debug, Serialize)]
 pub struct SuggestionReport {
-    /// Begin, RFC 3339.
+    /// Start of the window, RFC 3339.
     pub start: String,
-    /// End.
+    /// End of the window.
     pub end: String,
-    /// The moment in it that was drawn.
+    /// The time within the window that was drawn.
     pub chosen: String,
-    /// Where the CA explains it.
+    /// URL of the CA's explanation.
     pub explanation: Option<String>,
 }
 
-/// What is left before the engine itself refuses.
+/// The attempts that are left before the engine itself refuses to order.
 #[derive(Clone, Debug, Serialize)]
 pub struct BudgetReport {
-    /// Failed validations within this hour, of the name that has the fewest left.
+    /// Failed validations left within this hour, for the name with the fewest.
     pub failures_left: usize,
-    /// Certificates for exactly these names within this week.
+    /// Certificates left within this week for exactly these names.
     pub certificates_left: usize,
 }
 
 impl Engine {
-    /// Remembers the plan for [`Engine::report`].
+    /// Keeps the plan for [`Engine::report`], and counts the turn.
     pub(super) fn decided(&self, plan: Plan) {
         *self.plan() = plan;
         self.turns.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// How often the loop has looked at everything: while this grows, it lives.
+    /// Returns the number of turns of the loop. It grows for as long as the loop is alive.
     pub fn turns(&self) -> u64 {
         self.turns.load(Ordering::Acquire)
     }
 
-    /// Everything that is wanted.
+    /// Returns the reports on all specs, sorted by name.
     pub fn report(&self) -> Vec<Report> {
         let now = self.now();
         let plan = self.plan();
         let mut reports: Vec<Report> = plan
             .decisions
             .iter()
-            .map(|decision| self.one(&decision.want, &decision.step, now))
+            .map(|decision| self.one(&decision.spec, &decision.step, now))
             .collect();
         reports.sort_by(|a, b| a.name.cmp(&b.name));
         reports
     }
 
-    /// How far the clock is trusted, in words.
+    /// Describes how far the clock is trusted.
     pub fn clock_state(&self) -> &'static str {
         let reading = self.reading();
         match self.clock().trust(reading) {
-            Trust::Unknown => "unknown: it is before a moment that has passed",
-            Trust::Suspect => "suspect: it jumped, or is far ahead of all that is known",
+            Trust::Unknown => "unknown: it shows a time that has certainly passed",
+            Trust::Suspect => "suspect: it jumped, or is far ahead of every known time",
             Trust::Trusted => "trusted",
         }
     }
 
-    fn one(&self, want: &CertificateSpec, step: &Step, now: Option<i64>) -> Report {
+    fn one(&self, spec: &CertificateSpec, step: &Step, now: Option<i64>) -> Report {
         let state = self.state();
-        let held = state.held.get(&*want.id);
-        let first = &want.issuers[0];
-        let trouble = state
-            .troubles
-            .get(&*want.id)
-            .and_then(|all| all.iter().max_by_key(|trouble| trouble.last));
-        let names: Vec<String> = want.names.iter().map(ToString::to_string).collect();
+        let stored = state.certificates.get(&*spec.id);
+        let first = &spec.issuers[0];
+        let failure_state = state
+            .failures
+            .get(&*spec.id)
+            .and_then(|all| all.iter().max_by_key(|failure_state| failure_state.last));
+
+        let names: Vec<String> = spec.names.iter().map(ToString::to_string).collect();
         let budget = first
             .account_id()
             .and_then(|account| state.budgets.get(&account));
+
         let (next, why) = match step {
             Step::Wait { until, why } => (Some(rfc3339(*until)), why.clone()),
             Step::Blocked { why } => (None, why.clone()),
             Step::ClockUnknown => (None, "the time is not known".to_owned()),
             Step::Obtain { .. } if !self.leads() => {
-                (None, "the replica that leads gets it".to_owned())
+                (None, "the leading replica obtains it".to_owned())
             }
             Step::Obtain { .. } => (now.map(rfc3339), String::new()),
         };
-        let expired = held
+
+        let expired = stored
             .zip(now)
-            .is_some_and(|(held, now)| held.not_after <= now);
+            .is_some_and(|(stored, now)| stored.not_after <= now);
+
         Report {
-            name: want.id.to_string(),
-            state: match (step, held) {
+            name: spec.id.to_string(),
+            state: match (step, stored) {
                 (Step::Obtain { .. }, _) => "obtaining",
                 (Step::Blocked { .. }, _) => "blocked",
                 (Step::ClockUnknown, _) => "clock",
@@ -155,18 +158,20 @@ impl Engine {
                 (Step::Wait { .. }, None) => "waiting",
             }
             .to_owned(),
-            issuer: held.map_or_else(|| first.name.to_string(), |held| held.issuer.clone()),
-            not_before: held
-                .map(|held| rfc3339(held.not_before))
+            issuer: stored.map_or_else(|| first.name.to_string(), |stored| stored.issuer.clone()),
+            not_before: stored
+                .map(|stored| rfc3339(stored.not_before))
                 .unwrap_or_default(),
-            not_after: held.map(|held| rfc3339(held.not_after)).unwrap_or_default(),
-            doing: self.doing_now(&want.id),
+            not_after: stored
+                .map(|stored| rfc3339(stored.not_after))
+                .unwrap_or_default(),
+            doing: self.progress(&spec.id),
             next,
             why,
-            problem: trouble.map(problem),
+            problem: failure_state.map(problem),
             suggestion: state
                 .suggestions
-                .get(&*want.id)
+                .get(&*spec.id)
                 .map(|one| SuggestionReport {
                     start: rfc3339(one.start),
                     end: rfc3339(one.end),
@@ -176,25 +181,28 @@ impl Engine {
             budget: now
                 .filter(|_| first.acme().is_some())
                 .map(|now| left(budget, &names, now)),
-            order: state.jobs.get(&*want.id).and_then(|job| job.order.clone()),
+            order: state
+                .pending_orders
+                .get(&*spec.id)
+                .and_then(|pending| pending.order.clone()),
             hosts: names,
         }
     }
 }
 
-/// RFC 3339 of seconds since 1970.
+/// Formats seconds since 1970 as RFC 3339. Returns an empty text for times out of range.
 pub(super) fn rfc3339(seconds: i64) -> String {
     UnixSeconds(seconds).to_string()
 }
 
-fn problem(trouble: &FailureState) -> ProblemReport {
+fn problem(failure_state: &FailureState) -> ProblemReport {
     ProblemReport {
-        issuer: trouble.issuer.clone(),
-        class: trouble.class,
-        message: trouble.problem.clone(),
-        advice: trouble.advice.clone(),
-        attempts: trouble.attempts,
-        at: rfc3339(trouble.last),
+        issuer: failure_state.issuer.clone(),
+        class: failure_state.class,
+        message: failure_state.problem.clone(),
+        advice: failure_state.advice.clone(),
+        attempts: failure_state.attempts,
+        at: rfc3339(failure_state.last),
     }
 }
 

@@ -1,6 +1,5 @@
-//! What this node answers to CAs: which account stands for which name, and the certificates of
-//! handshakes that CAs wait for. Everything in one place, so that the map that the data plane reads
-//! is always made whole.
+//! The responses to CAs' challenges on this node: account thumbprints for HTTP-01 and certificates
+//! for TLS-ALPN-01. They are kept in one place, so that the data plane always reads a complete map.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,7 +16,7 @@ use crate::{
     util::sync::lock,
 };
 
-/// The answers by wish.
+/// The responses by spec.
 #[derive(Debug, Default)]
 pub(super) struct ChallengeResponder {
     challenges: Arc<Challenges>,
@@ -26,9 +25,9 @@ pub(super) struct ChallengeResponder {
 
 #[derive(Debug, Default)]
 struct Posted {
-    /// Names that HTTP-01 is answered for, by wish.
+    /// Hosts with HTTP-01 responses, by spec.
     hosts: BTreeMap<Arc<str>, Vec<Host>>,
-    /// Thumbprint of the account that stands for a wish.
+    /// Thumbprint of the account that responds for a spec.
     thumbprints: HashMap<Arc<str>, String>,
     handshakes: BTreeMap<Arc<str>, Vec<(Host, Arc<CertifiedKey>)>>,
 }
@@ -45,11 +44,11 @@ impl ChallengeResponder {
         &self.challenges
     }
 
-    /// The wishes are these now. `thumbprint` says which account stands for one that nothing is
-    /// posted for yet, or for any of them where the accounts are others.
-    pub(super) fn wants(
+    /// Replaces the specs. `thumbprint` returns the account's for specs without one yet, or for
+    /// all specs if the accounts changed (`others`).
+    pub(super) fn specs(
         &self,
-        wants: &[Arc<CertificateSpec>],
+        specs: &[Arc<CertificateSpec>],
         others: bool,
         thumbprint: impl Fn(&CertificateSpec) -> Option<String>,
     ) {
@@ -57,9 +56,9 @@ impl ChallengeResponder {
             if others {
                 posted.thumbprints.clear();
             }
-            posted.hosts = wants
+            posted.hosts = specs
                 .iter()
-                .map(|want| (want.id.clone(), hosts(want)))
+                .map(|spec| (spec.id.clone(), hosts(spec)))
                 .collect();
             posted
                 .thumbprints
@@ -67,72 +66,66 @@ impl ChallengeResponder {
             posted
                 .handshakes
                 .retain(|id, _| posted.hosts.contains_key(id));
-            for want in wants {
-                if !posted.thumbprints.contains_key(&want.id)
-                    && let Some(thumbprint) = thumbprint(want)
+            for spec in specs {
+                if !posted.thumbprints.contains_key(&spec.id)
+                    && let Some(thumbprint) = thumbprint(spec)
                 {
-                    posted.thumbprints.insert(want.id.clone(), thumbprint);
+                    posted.thumbprints.insert(spec.id.clone(), thumbprint);
                 }
             }
         });
     }
 
-    /// This account stands for a wish from now on.
-    pub(super) fn answer_http(&self, want: &Arc<str>, thumbprint: &str) {
+    /// Sets the account that responds to HTTP challenges for a spec.
+    pub(super) fn answer_http(&self, id: &Arc<str>, thumbprint: &str) {
         self.change(|posted| {
-            drop(
-                posted
-                    .thumbprints
-                    .insert(want.clone(), thumbprint.to_owned()),
-            );
+            drop(posted.thumbprints.insert(id.clone(), thumbprint.to_owned()));
         });
     }
 
-    /// A CA will come for this handshake.
-    pub(super) fn answer_tls(&self, want: &Arc<str>, host: Host, certificate: CertifiedKey) {
+    /// Adds the certificate for the handshake of a TLS-ALPN-01 challenge.
+    pub(super) fn answer_tls(&self, id: &Arc<str>, host: Host, certificate: CertifiedKey) {
         let entry = (host, Arc::new(certificate));
         self.change(|posted| {
-            posted
-                .handshakes
-                .entry(want.clone())
-                .or_default()
-                .push(entry);
+            posted.handshakes.entry(id.clone()).or_default().push(entry);
         });
     }
 
-    /// No CA will come for handshakes of a wish any more.
-    pub(super) fn withdraw(&self, want: &Arc<str>) {
-        self.change(|posted| drop(posted.handshakes.remove(want)));
+    /// Removes the handshake certificates of a spec.
+    pub(super) fn withdraw(&self, id: &Arc<str>) {
+        self.change(|posted| drop(posted.handshakes.remove(id)));
     }
 
     fn change(&self, change: impl FnOnce(&mut Posted)) {
         let mut posted = lock(&self.posted);
         change(&mut posted);
         let mut map = ChallengeMap::default();
-        for (want, hosts) in &posted.hosts {
-            let Some(thumbprint) = posted.thumbprints.get(want) else {
+        for (spec, hosts) in &posted.hosts {
+            let Some(thumbprint) = posted.thumbprints.get(spec) else {
                 continue;
             };
             for host in hosts {
                 map.answer_http(host.clone(), thumbprint);
             }
         }
+
         for (host, certificate) in posted.handshakes.values().flatten() {
             map.answer_tls(host, certificate.clone());
         }
+
         self.challenges.swap(map);
     }
 }
 
-/// The hosts of a wish that a CA can ask for over HTTP.
-fn hosts(want: &CertificateSpec) -> Vec<Host> {
+/// Returns the hosts of a spec that a CA can request over HTTP.
+fn hosts(spec: &CertificateSpec) -> Vec<Host> {
     let text = |name: &CertificateName| match name {
         CertificateName::Dns(name) => Some(name.to_string()),
         CertificateName::Ip(std::net::IpAddr::V6(v6)) => Some(format!("[{v6}]")),
         CertificateName::Ip(v4) => Some(v4.to_string()),
         CertificateName::Wildcard(_) => None,
     };
-    want.names
+    spec.names
         .iter()
         .filter_map(|name| Host::parse(&text(name)?).ok())
         .collect()

@@ -1,6 +1,6 @@
-//! Revocation (RFC 8555 section 7.6). The wish for one is stored before the CA is asked, and asked
-//! again, after a restart too, until the CA has answered: a stolen key must not live on because an
-//! answer was lost.
+//! Revocation (RFC 8555 section 7.6). A request is stored before it is sent to the CA, and repeated
+//! until the CA has confirmed or refused it, even after a restart: a certificate with a stolen key
+//! must not stay valid because a response was lost.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,16 +30,16 @@ use crate::{
     util::{hex, sync::lock},
 };
 
-/// Between two questions, at least.
+/// The shortest pause between two requests for the same revocation.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Somebody is asking for it: one at a time.
-struct Asking<'a> {
+/// Marks a revocation request as under way, so that there is only one at a time.
+struct RequestGuard<'a> {
     engine: &'a Engine,
     id: &'a str,
 }
 
-impl<'a> Asking<'a> {
+impl<'a> RequestGuard<'a> {
     fn begin(engine: &'a Engine, id: &'a str) -> Option<Self> {
         lock(&engine.revoking)
             .insert(id.to_owned())
@@ -47,52 +47,56 @@ impl<'a> Asking<'a> {
     }
 }
 
-impl Drop for Asking<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         lock(&self.engine.revoking).remove(self.id);
     }
 }
 
 impl Engine {
-    /// Revokes the certificate of a wish for a reason of RFC 5280 section 5.3.1, and gets another
-    /// one.
+    /// Revokes the certificate of a spec for a reason of RFC 5280 section 5.3.1, and obtains
+    /// another one.
     ///
     /// # Errors
-    /// There is none, the CA refuses, or it does not answer: then it is asked again later.
+    /// There is no certificate, the CA refuses, or it cannot be reached. In the last case the
+    /// request is repeated later.
     pub async fn revoke(&self, name: &str, reason: Option<u8>) -> Result<Arc<str>, OperateError> {
         self.check_lead()?;
-        let want = self.find(name)?;
-        let held = self
-            .held(&want.id)
-            .ok_or_else(|| OperateError::Nothing(want.id.to_string()))?;
-        let local = || OperateError::Local(want.id.to_string());
-        let issuer = issuer_of(&want, &held.directory).ok_or_else(local)?;
-        let leaf = leaf(&held)
+        let spec = self.find(name)?;
+        let stored = self
+            .stored(&spec.id)
+            .ok_or_else(|| OperateError::Nothing(spec.id.to_string()))?;
+        let local = || OperateError::Local(spec.id.to_string());
+        let issuer = issuer_of(&spec, &stored.directory).ok_or_else(local)?;
+        let leaf = leaf(&stored)
             .ok_or_else(|| OperateError::Failed("the stored certificate is damaged".to_owned()))?;
+
         let revocation = Revocation {
-            want: want.id.to_string(),
-            directory: held.directory.clone(),
+            want: spec.id.to_string(),
+            directory: stored.directory.clone(),
             certificate: STANDARD.encode(&leaf),
             reason,
-            not_after: held.not_after,
+            not_after: stored.not_after,
         };
+
         let id = id_of(&leaf);
-        let Some(_asking) = Asking::begin(self, &id) else {
+        let Some(_guard) = RequestGuard::begin(self, &id) else {
             return Err(OperateError::Failed(format!(
-                "the CA of {} is being asked to revoke it already",
-                want.id
+                "a revocation of {} is already under way",
+                spec.id
             )));
         };
+
         self.commit(record::put(Batch::new(), &id, &revocation))
             .await?;
         self.state()
             .revocations
             .insert(id.clone(), revocation.clone());
         self.ask_to_revoke(&id, &revocation, issuer).await?;
-        Ok(want.id.clone())
+        Ok(spec.id.clone())
     }
 
-    /// Asks the CA. Its refusal ends the matter as well as its consent.
+    /// Sends a revocation to the CA. The request is done once the CA has confirmed or refused it.
     async fn ask_to_revoke(
         &self,
         id: &str,
@@ -103,12 +107,15 @@ impl Engine {
             .acme()
             .ok_or_else(|| OperateError::Local(revocation.want.clone()))?;
         let later = |why: String| {
-            OperateError::Failed(format!("{why}; it is asked again until it answers"))
+            OperateError::Failed(format!(
+                "{why}; the request is repeated until the CA responds"
+            ))
         };
         let session = self
-            .speaker(issuer, acme)
+            .account_session(issuer, acme)
             .await
             .map_err(|failure| later(failure.problem))?;
+
         let leaf = STANDARD.decode(&revocation.certificate);
         let leaf = leaf
             .map_err(|_bad| OperateError::Failed("the stored revocation is damaged".to_owned()))?;
@@ -118,26 +125,27 @@ impl Engine {
         {
             return Err(later(classify::failure(error).problem));
         }
-        // A renewal may have put another one in its place meanwhile.
+
+        // A renewal may have replaced the certificate during the request.
         let batch = {
             let state = &mut *self.state();
             state.revocations.remove(id);
             let batch = record::remove::<Revocation>(Batch::new(), id);
-            match state.held.get_mut(&revocation.want) {
-                Some(held)
-                    if answer.is_ok() && self::leaf(held).is_some_and(|now| *now == *leaf) =>
+            match state.certificates.get_mut(&revocation.want) {
+                Some(stored)
+                    if answer.is_ok() && self::leaf(stored).is_some_and(|now| *now == *leaf) =>
                 {
-                    held.revoked = true;
-                    record::put(batch, &revocation.want, held)
+                    stored.revoked = true;
+                    record::put(batch, &revocation.want, stored)
                 }
                 _ => batch,
             }
         };
         self.commit(batch).await?;
         answer.map_err(|error| OperateError::Failed(classify::failure(&error).problem))?;
-        let want: Arc<str> = revocation.want.as_str().into();
-        self.tell(
-            &want,
+        let spec: Arc<str> = revocation.want.as_str().into();
+        self.notify(
+            &spec,
             NoticeReason::Revoked,
             format!("{} revoked the certificate", issuer.name),
         );
@@ -145,45 +153,53 @@ impl Engine {
         Ok(())
     }
 
-    async fn speaker(&self, issuer: &Issuer, acme: &AcmeIssuer) -> Result<Session, Failure> {
+    /// Returns a session for the issuer's account.
+    async fn account_session(
+        &self,
+        issuer: &Issuer,
+        acme: &AcmeIssuer,
+    ) -> Result<Session, Failure> {
         let ca = self.ca(issuer, acme)?;
         self.enter(&ca, acme).await?;
         ca.session()
             .ok_or_else(|| Failure::new(Class::Account, "there is no account at the CA"))
     }
 
-    /// What was not answered and is to be asked again now; `next` says when each is due.
-    pub(super) fn unanswered(
+    /// Returns the unconfirmed revocations that are due for another request. `next` holds the time
+    /// of the next request for each.
+    pub(super) fn due_revocations(
         &self,
-        wants: &[Arc<CertificateSpec>],
+        specs: &[Arc<CertificateSpec>],
         next: &mut HashMap<String, Instant>,
     ) -> Vec<(String, Revocation, Arc<Issuer>)> {
         let open = self.state().revocations.clone();
         next.retain(|id, _| open.contains_key(id));
         let in_flight: HashSet<String> = lock(&self.revoking).clone();
+
         let now = Instant::now();
         let mut due = Vec::new();
         for (id, revocation) in open {
-            let issuer = wants
+            let issuer = specs
                 .iter()
-                .find_map(|want| issuer_of(want, &revocation.directory));
+                .find_map(|spec| issuer_of(spec, &revocation.directory));
             let Some(issuer) = issuer.filter(|_| !in_flight.contains(&id)) else {
                 continue;
             };
             if next.get(&id).is_none_or(|at| *at <= now) {
-                next.insert(id.clone(), now + self.pace().renewal_info / 36 + AGAIN);
+                next.insert(id.clone(), now + self.timing().renewal_info / 36 + AGAIN);
                 due.push((id, revocation, issuer.clone()));
             }
         }
+
         due
     }
 
-    /// Asks the CA again.
+    /// Repeats a revocation request, or drops it if the certificate has expired.
     pub(super) async fn revoke_again(&self, id: &str, revocation: &Revocation, issuer: &Issuer) {
-        let Some(_asking) = Asking::begin(self, id) else {
+        let Some(_guard) = RequestGuard::begin(self, id) else {
             return;
         };
-        // Nobody minds it any more.
+
         if self.now().is_some_and(|now| now > revocation.not_after) {
             self.state().revocations.remove(id);
             if let Err(failure) = self
@@ -191,36 +207,36 @@ impl Engine {
                 .await
             {
                 tracing::warn!(
-                    want = revocation.want,
+                    certificate = revocation.want,
                     problem = failure.problem,
-                    "not stored"
+                    "storing the end of a revocation failed"
                 );
             }
             return;
         }
         if let Err(error) = self.ask_to_revoke(id, revocation, issuer).await {
-            tracing::warn!(want = revocation.want, %error, "a certificate that was to be revoked is not");
+            tracing::warn!(certificate = revocation.want, %error, "revoking a certificate failed");
         }
     }
 }
 
-fn issuer_of<'a>(want: &'a CertificateSpec, directory: &str) -> Option<&'a Arc<Issuer>> {
+fn issuer_of<'a>(spec: &'a CertificateSpec, directory: &str) -> Option<&'a Arc<Issuer>> {
     let is_of = |issuer: &&Arc<Issuer>| {
         issuer
             .acme()
             .is_some_and(|acme| acme.directory == directory)
     };
-    want.issuers
+    spec.issuers
         .iter()
         .find(is_of)
         .filter(|_| !directory.is_empty())
 }
 
-fn leaf(held: &StoredCertificate) -> Option<CertificateDer<'static>> {
-    CertificateDer::from_pem_slice(held.chain.as_bytes()).ok()
+fn leaf(stored: &StoredCertificate) -> Option<CertificateDer<'static>> {
+    CertificateDer::from_pem_slice(stored.chain.as_bytes()).ok()
 }
 
-/// The key of its record.
+/// Returns the key of the revocation's record: a hash of the certificate.
 fn id_of(leaf: &[u8]) -> String {
     let fingerprint = digest::digest(&digest::SHA256, leaf);
     hex::encode(&fingerprint.as_ref()[..16])

@@ -1,4 +1,4 @@
-//! The loop: plan, let what is due run, wait for what comes next.
+//! The engine's loop: plan, start the attempts that are due, wait for the next event.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 
@@ -18,7 +18,7 @@ use super::{
     issuer::Issuer,
     notice::NoticeReason,
     order::{Attempt, ORDER_LIFE},
-    plan::{Decision, GRACE, Plan, Step, plan},
+    plan::{Decision, GRACE, Plan, State, Step, plan},
     record::{self, OrphanedDnsRecords, PendingOrder, StoredCertificate},
     renewal::Suggestion,
     spec::CertificateSpec,
@@ -28,80 +28,94 @@ use crate::{
     util::{clock::Trust, hash::fnv1a, stamp},
 };
 
-/// Between two questions for the time while it is not known, and while it is in doubt.
-const QUESTION: Duration = Duration::from_secs(60);
-const DOUBT: Duration = Duration::from_secs(900);
-/// Between two tries to remove what was left in DNS, at least.
-const SWEEP: Duration = Duration::from_secs(1);
+/// The pause between two requests for the time, while it is unknown and while it is in doubt.
+const TIME_UNKNOWN_PAUSE: Duration = Duration::from_secs(60);
+const TIME_DOUBTED_PAUSE: Duration = Duration::from_secs(900);
+/// The shortest pause between two removals of orphaned DNS records.
+const REMOVAL_PAUSE: Duration = Duration::from_secs(1);
 
-/// What runs beside the loop.
+/// A task of the engine that panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("a task of the certificate engine failed: {0}")]
+pub struct LoopError(JoinError);
+
+/// The result of a task that runs beside the loop.
 #[derive(Debug)]
 enum Done {
     Attempt {
-        want: Arc<CertificateSpec>,
+        spec: Arc<CertificateSpec>,
         issuer: Arc<Issuer>,
         result: Result<(), Failure>,
     },
     Suggestion {
-        want: Arc<CertificateSpec>,
+        spec: Arc<CertificateSpec>,
         ask_again: Duration,
     },
-    Swept,
+    RecordsRemoved,
     Revocation,
-    Witness,
+    TimeAsked,
 }
 
-/// What the loop remembers between its turns.
+/// The loop's state between its turns.
 #[derive(Default)]
 struct Turn {
     running: JoinSet<(String, Done)>,
-    /// Accounts that something runs for.
+    /// Accounts that a task is running for.
     busy: HashSet<String>,
-    /// Wishes that an attempt runs for: never two at once, whatever issuers there are.
+    /// Specs that an attempt is running for: never two at once, even with several issuers.
     attempting: HashSet<Arc<str>>,
-    /// When the next order may be made for an account, or the next try for a wish that is met here.
+    /// The time of the next allowed order by account, or of the next attempt by spec for
+    /// certificates that are issued on this device.
     free: HashMap<String, Instant>,
-    /// When renewal information is asked for next, by wish.
+    /// The time of the next request for renewal information, by spec.
     suggestions: HashMap<Arc<str>, Instant>,
-    /// Wishes that their owner was told of that they are blocked, and why.
+    /// Specs whose owner has been notified that they are blocked, and the reason given.
     blocked: BTreeMap<Arc<str>, String>,
-    witness: Option<Instant>,
-    /// When records that were left in DNS are removed next.
-    sweep: Option<Instant>,
-    /// When a revocation that was not answered is asked for next.
+    /// The time of the last request for a CA's time.
+    time_asked: Option<Instant>,
+    /// The time of the next removal of orphaned DNS records.
+    next_removal: Option<Instant>,
+    /// The time of the next request for each unconfirmed revocation.
     revocations: HashMap<String, Instant>,
-    told_suspect: bool,
+    /// True once the owners have been notified that the clock is suspect.
+    clock_notified: bool,
 }
 
 impl Engine {
-    /// Runs for as long as the process does.
-    pub async fn run(self: Arc<Self>) -> Result<(), String> {
+    /// Runs the loop until the process ends.
+    ///
+    /// # Errors
+    /// [`LoopError`] if a task ended with a panic.
+    pub async fn run(self: Arc<Self>) -> Result<(), LoopError> {
         let mut turn = Turn::default();
         loop {
             let now = self.now();
-            let wants = self.wants();
-            let plan = plan(now, &wants, &self.state());
+            let specs = self.specs();
+            let plan = plan(now, &specs, &self.state());
             let mut next = Instant::now() + self.until(plan.wake, now);
             if self.leads() {
-                self.tidy(&plan, now).await;
+                self.drop_unused(&plan, now).await;
                 for decision in &plan.decisions {
                     next = next.min(self.clone().step(decision, &mut turn, next).await);
                 }
-                next = next.min(self.clone().suggestions(&wants, &mut turn));
-                next = next.min(self.clone().doubts(&wants, &mut turn));
-                self.clone().sweep(&wants, &mut turn);
-                self.clone().revocations(&wants, &mut turn);
+                next = next.min(self.clone().suggestions(&specs, &mut turn));
+                next = next.min(self.clone().check_clock(&specs, &mut turn));
+                self.clone().start_record_removal(&specs, &mut turn);
+                self.clone().revocations(&specs, &mut turn);
             } else if !turn.running.is_empty() {
-                // Whoever leads now goes on from what the CA has.
+                // This replica lost the leadership: abort its tasks. The new leader resumes from
+                // the state at the CA.
                 turn = Turn::default();
-                wants.iter().for_each(|want| self.idle(&want.id));
+                specs.iter().for_each(|spec| self.clear_progress(&spec.id));
             }
+
             self.decided(plan);
+
             tokio::select! {
                 Some(done) = turn.running.join_next(), if !turn.running.is_empty() => {
                     match done {
                         Ok((account, done)) => self.done(&account, done, &mut turn).await,
-                        Err(error) => return Err(format!("an attempt broke off: {error}")),
+                        Err(error) => return Err(LoopError(error)),
                     }
                 }
                 () = self.kick.notified() => {}
@@ -110,60 +124,62 @@ impl Engine {
         }
     }
 
-    /// How long to sleep at most: clocks jump, so the loop looks at them now and then.
+    /// Returns the longest time to sleep. Clocks can jump, so the loop reads them regularly.
     fn until(&self, wake: Option<i64>, now: Option<i64>) -> Duration {
         let wait = wake
             .zip(now)
             .map(|(wake, now)| u64::try_from(wake - now).unwrap_or(0).max(1));
         wait.map_or(Duration::MAX, Duration::from_secs)
-            .min(self.pace().tick)
+            .min(self.timing().tick)
     }
 
-    /// Does what a decision says, or says when it can be done.
+    /// Carries out a decision, or returns when it can be carried out.
     async fn step(self: Arc<Self>, decision: &Decision, turn: &mut Turn, next: Instant) -> Instant {
-        let want = &decision.want;
-        if turn.attempting.contains(&want.id) {
+        let spec = &decision.spec;
+        if turn.attempting.contains(&spec.id) {
             return next;
         }
+
         if !matches!(decision.step, Step::Obtain { .. }) {
-            self.idle(&want.id);
+            self.clear_progress(&spec.id);
         }
         if !matches!(decision.step, Step::Blocked { .. }) {
-            turn.blocked.remove(&want.id);
+            turn.blocked.remove(&spec.id);
         }
+
         match &decision.step {
             Step::Wait { .. } => {}
             Step::Blocked { why } => {
-                if turn.blocked.get(&want.id) != Some(why) {
-                    turn.blocked.insert(want.id.clone(), why.clone());
-                    self.tell(&want.id, NoticeReason::Blocked, why.clone());
+                if turn.blocked.get(&spec.id) != Some(why) {
+                    turn.blocked.insert(spec.id.clone(), why.clone());
+                    self.notify(&spec.id, NoticeReason::Blocked, why.clone());
                 }
             }
             Step::ClockUnknown => {
-                self.tell_of_the_clock(&want.id, turn);
-                return self.ask_the_time(want, QUESTION, turn);
+                self.notify_clock_suspect(&spec.id, turn);
+                return self.ask_for_time(spec, TIME_UNKNOWN_PAUSE, turn);
             }
             Step::Obtain { issuer, .. } if issuer.acme().is_none() => {
                 if let Some(free) = turn
                     .free
-                    .get(&*want.id)
+                    .get(&*spec.id)
                     .filter(|free| **free > Instant::now())
                 {
                     return *free;
                 }
-                if let Err(failure) = self.issue_here(want, issuer).await {
+                if let Err(failure) = self.issue_here(spec, issuer).await {
                     turn.free
-                        .insert(want.id.to_string(), Instant::now() + self.pace().tick);
-                    self.attempt_failed(want, issuer, &failure).await;
+                        .insert(spec.id.to_string(), Instant::now() + self.timing().tick);
+                    self.attempt_failed(spec, issuer, &failure).await;
                 }
-                // The plan is another one now.
+                // The plan has changed: make a new one at once.
                 return Instant::now();
             }
             Step::Obtain { issuer, .. } => {
                 let account = issuer.account_id().unwrap_or_default();
                 if turn.busy.contains(&account) {
-                    if self.doing_now(&want.id).is_none() {
-                        self.doing(&want.id, "waiting for its turn");
+                    if self.progress(&spec.id).is_none() {
+                        self.set_progress(&spec.id, "waiting for other orders of this account");
                     }
                     return next;
                 }
@@ -174,27 +190,28 @@ impl Engine {
                 {
                     return *free;
                 }
-                self.start(want.clone(), issuer.clone(), account, turn);
+                self.start(spec.clone(), issuer.clone(), account, turn);
             }
         }
         next
     }
 
+    /// Starts an attempt as a task beside the loop.
     fn start(
         self: Arc<Self>,
-        want: Arc<CertificateSpec>,
+        spec: Arc<CertificateSpec>,
         issuer: Arc<Issuer>,
         account: String,
         turn: &mut Turn,
     ) -> AbortHandle {
         turn.busy.insert(account.clone());
-        turn.attempting.insert(want.id.clone());
+        turn.attempting.insert(spec.id.clone());
         turn.running.spawn(async move {
-            let result = self.attempt(&want, &issuer).await;
+            let result = self.attempt(&spec, &issuer).await;
             (
                 account,
                 Done::Attempt {
-                    want,
+                    spec,
                     issuer,
                     result,
                 },
@@ -202,22 +219,25 @@ impl Engine {
         })
     }
 
-    async fn attempt(&self, want: &CertificateSpec, issuer: &Issuer) -> Result<(), Failure> {
+    /// Makes one attempt to obtain a certificate from an issuer.
+    async fn attempt(&self, spec: &CertificateSpec, issuer: &Issuer) -> Result<(), Failure> {
         let Some(acme) = issuer.acme() else {
-            return self.issue_here(want, issuer).await;
+            return self.issue_here(spec, issuer).await;
         };
-        self.doing(&want.id, "beginning");
+        self.set_progress(&spec.id, "starting");
         let ca = self.ca(issuer, acme)?;
-        let print = want.attempt_fingerprint(issuer);
-        let failed = self.state().troubles.get(&*want.id).and_then(|troubles| {
-            troubles
+        let fingerprint = spec.attempt_fingerprint(issuer);
+
+        let failed = self.state().failures.get(&*spec.id).and_then(|failures| {
+            failures
                 .iter()
-                .find(|trouble| trouble.print == print)
-                .map(|trouble| trouble.failed_challenges.clone())
+                .find(|failure_state| failure_state.print == fingerprint)
+                .map(|failure_state| failure_state.failed_challenges.clone())
         });
+
         let attempt = Attempt {
             engine: self,
-            want,
+            spec,
             issuer,
             acme,
             ca: &ca,
@@ -226,171 +246,187 @@ impl Engine {
         Box::pin(attempt.run()).await
     }
 
+    /// Takes in the result of a task.
     async fn done(&self, account: &str, done: Done, turn: &mut Turn) {
         turn.busy.remove(account);
         match done {
             Done::Attempt {
-                want,
+                spec,
                 issuer,
                 result,
             } => {
-                self.idle(&want.id);
-                turn.attempting.remove(&want.id);
+                self.clear_progress(&spec.id);
+                turn.attempting.remove(&spec.id);
                 turn.free
-                    .insert(account.to_owned(), Instant::now() + self.pace().gap);
-                // A new certificate has a window of its own.
-                turn.suggestions.remove(&want.id);
+                    .insert(account.to_owned(), Instant::now() + self.timing().gap);
+                // A new certificate has its own renewal window.
+                turn.suggestions.remove(&spec.id);
                 if let Err(failure) = result {
-                    self.attempt_failed(&want, &issuer, &failure).await;
+                    self.attempt_failed(&spec, &issuer, &failure).await;
                 }
             }
-            Done::Suggestion { want, ask_again } => {
+            Done::Suggestion { spec, ask_again } => {
                 turn.suggestions
-                    .insert(want.id.clone(), Instant::now() + ask_again);
+                    .insert(spec.id.clone(), Instant::now() + ask_again);
             }
-            Done::Swept | Done::Revocation | Done::Witness => {}
+            Done::RecordsRemoved | Done::Revocation | Done::TimeAsked => {}
         }
     }
 
-    /// Notes a failed attempt, and what has to be forgotten with it.
-    async fn attempt_failed(&self, want: &CertificateSpec, issuer: &Issuer, failure: &Failure) {
+    /// Records a failed attempt, and drops the pending order if that cannot succeed any more.
+    async fn attempt_failed(&self, spec: &CertificateSpec, issuer: &Issuer, failure: &Failure) {
         let now = self.clock().guess(self.reading()).0;
-        let print = want.attempt_fingerprint(issuer);
+        let fingerprint = spec.attempt_fingerprint(issuer);
         let account = issuer.account_id().unwrap_or_default();
         if failure.class == Class::Changed {
-            let batch = self.without_job(Batch::new(), &want.id);
-            self.state().jobs.remove(&*want.id);
-            if let Err(failure) = self.commit(batch).await {
-                tracing::warn!(
-                    want = &*want.id,
-                    problem = failure.problem,
-                    "the end of an order was not stored"
-                );
-            }
-            return;
+            return self.abandon_order(&spec.id).await;
         }
-        let (troubles, trouble, budget) = {
+
+        let (failures, failure_state, budget) = {
             let mut state = self.state();
-            let troubles = state.troubles.entry(want.id.to_string()).or_default();
-            let at = troubles
+            let failures = state.failures.entry(spec.id.to_string()).or_default();
+            let at = failures
                 .iter()
-                .position(|trouble| *trouble.issuer == *issuer.name);
-            let before = at.map(|at| troubles.swap_remove(at));
+                .position(|failure_state| *failure_state.issuer == *issuer.name);
+            let before = at.map(|at| failures.swap_remove(at));
             let random = u64::from_le_bytes(stamp::random());
-            let trouble =
-                FailureState::after(before.as_ref(), failure, &issuer.name, print, now, random);
-            troubles.push(trouble.clone());
-            let troubles = troubles.clone();
-            // What an operator asked for goes on until it is there, or until it needs the operator
-            // again.
-            if trouble.is_blocked() {
-                state.forced.remove(&*want.id);
+            let failure_state = FailureState::after(
+                before.as_ref(),
+                failure,
+                &issuer.name,
+                fingerprint,
+                now,
+                random,
+            );
+            failures.push(failure_state.clone());
+            let failures = failures.clone();
+            // A renewal that the operator requested is retried until it succeeds or until it needs
+            // the operator again.
+            if failure_state.is_blocked() {
+                state.forced.remove(&*spec.id);
             }
-            (troubles, trouble, state.budgets.get(&account).cloned())
+            (
+                failures,
+                failure_state,
+                state.budgets.get(&account).cloned(),
+            )
         };
-        let mut batch = record::put(Batch::new(), &want.id, &troubles);
+
+        let mut batch = record::put(Batch::new(), &spec.id, &failures);
         if let Some(budget) = budget {
             batch = record::put(batch, &account, &budget);
         }
-        let dead = !matches!(
+        let is_order_dead = !matches!(
             failure.class,
             Class::Transport | Class::RateLimited | Class::Store | Class::Account
         );
-        if dead {
-            batch = self.without_job(batch, &want.id);
-            self.state().jobs.remove(&*want.id);
+        if is_order_dead {
+            batch = self.without_pending_order(batch, &spec.id);
+            self.state().pending_orders.remove(&*spec.id);
         }
-        // On a disk that takes nothing it is remembered for as long as the process lives.
+        // If the disk rejects writes, the failure is still remembered until the process ends.
         if let Err(failure) = self.commit(batch).await {
             tracing::warn!(
-                want = &*want.id,
+                certificate = &*spec.id,
                 problem = failure.problem,
-                "a failure was not stored"
+                "storing a failed attempt failed"
             );
         }
-        if failure.another_way || trouble.is_blocked() {
+
+        if failure.has_alternative || failure_state.is_blocked() {
             return;
         }
-        let mut message = format!("{}: {}", issuer.name, trouble.problem);
-        if !trouble.advice.is_empty() {
-            message.push_str(&format!("; {}", trouble.advice));
-        }
-        if let Some(next) = trouble.not_before {
-            message.push_str(&format!(
-                "; next attempt at {}",
-                super::report::rfc3339(next)
-            ));
-        }
-        self.tell(&want.id, NoticeReason::Failed, message);
+
+        let message = describe(issuer, &failure_state);
+        self.notify(&spec.id, NoticeReason::Failed, message);
     }
 
-    /// Tells somebody, once, that nothing is ordered for want of the time.
-    fn tell_of_the_clock(&self, want: &Arc<str>, turn: &mut Turn) {
-        if !turn.told_suspect {
-            turn.told_suspect = true;
-            let message = "the clock of this device cannot be trusted: nothing is ordered until it is set, or a CA \
-                           confirms the time";
-            self.tell(want, NoticeReason::ClockSuspect, message.to_owned());
+    /// Drops the pending order of a spec that was changed or removed.
+    async fn abandon_order(&self, id: &str) {
+        let batch = self.without_pending_order(Batch::new(), id);
+        self.state().pending_orders.remove(id);
+        if let Err(failure) = self.commit(batch).await {
+            tracing::warn!(
+                certificate = id,
+                problem = failure.problem,
+                "removing a pending order from the store failed"
+            );
         }
     }
 
-    /// The wall clock contradicts what a CA said before, though time is known: one of the two stood
-    /// still or was set, and only a CA can say which.
-    fn doubts(self: Arc<Self>, wants: &[Arc<CertificateSpec>], turn: &mut Turn) -> Instant {
+    /// Notifies one owner, once, that nothing is ordered while the time is unknown.
+    fn notify_clock_suspect(&self, id: &Arc<str>, turn: &mut Turn) {
+        if !turn.clock_notified {
+            turn.clock_notified = true;
+            let message = "the clock of this device cannot be trusted: nothing is ordered until it \
+                          is set or a CA confirms the time";
+            self.notify(id, NoticeReason::ClockSuspect, message.to_owned());
+        }
+    }
+
+    /// Asks a CA for the time if the wall clock contradicts an earlier date of a CA. One of the
+    /// two clocks stood still or was set, and only a CA can tell which. Returns when to check next.
+    fn check_clock(self: Arc<Self>, specs: &[Arc<CertificateSpec>], turn: &mut Turn) -> Instant {
         let reading = self.reading();
         let is_open = self.now().is_some() && self.clock().trust(reading) != Trust::Trusted;
-        let asked = wants
+        let with_ca = specs
             .iter()
-            .find(|want| want.issuers.iter().any(|issuer| issuer.acme().is_some()));
-        match asked.filter(|_| is_open) {
-            Some(want) => self.ask_the_time(want, DOUBT, turn),
+            .find(|spec| spec.issuers.iter().any(|issuer| issuer.acme().is_some()));
+        match with_ca.filter(|_| is_open) {
+            Some(spec) => self.ask_for_time(spec, TIME_DOUBTED_PAUSE, turn),
             None => {
                 if !is_open && self.now().is_some() {
-                    turn.witness = None;
+                    turn.time_asked = None;
                 }
-                Instant::now() + self.pace().tick
+                Instant::now() + self.timing().tick
             }
         }
     }
 
-    /// Asks a CA what time it is, unless that was done a moment ago. Costs it nothing, and is
-    /// verified with a moment that has certainly passed, or with the wall clock.
-    fn ask_the_time(
+    /// Asks a CA for the time unless that was done within `again`, and returns when to ask next.
+    /// The CA's certificate is verified at a time that has certainly passed, or by the wall clock.
+    fn ask_for_time(
         self: Arc<Self>,
-        want: &Arc<CertificateSpec>,
+        spec: &Arc<CertificateSpec>,
         again: Duration,
         turn: &mut Turn,
     ) -> Instant {
-        let again = again.min(self.pace().renewal_info);
-        if let Some(asked) = turn.witness.filter(|asked| asked.elapsed() < again) {
-            return asked + again;
+        let again = again.min(self.timing().renewal_info);
+        if let Some(last) = turn.time_asked.filter(|last| last.elapsed() < again) {
+            return last + again;
         }
-        turn.witness = Some(Instant::now());
-        let asked = want
+
+        turn.time_asked = Some(Instant::now());
+        let acme_issuer = spec
             .issuers
             .iter()
             .find(|issuer| issuer.acme().is_some())
             .cloned();
-        if let Some(issuer) = asked {
+
+        if let Some(issuer) = acme_issuer {
             turn.running.spawn(async move {
                 if let Some(Ok(ca)) = issuer.acme().map(|acme| self.ca(&issuer, acme)) {
                     match ca.client.time().await {
                         Ok(date) => self.witness(date),
                         Err(error) => {
                             self.other_clock();
-                            tracing::debug!(issuer = &*issuer.name, %error, "asked for the time in vain");
+                            tracing::debug!(
+                                issuer = &*issuer.name,
+                                %error,
+                                "the CA's time is unavailable"
+                            );
                         }
                     }
                 }
-                (String::new(), Done::Witness)
+                (String::new(), Done::TimeAsked)
             });
         }
         Instant::now() + again
     }
 
-    /// Asks for revocations again whose answers are missing.
-    fn revocations(self: Arc<Self>, wants: &[Arc<CertificateSpec>], turn: &mut Turn) {
-        for (id, revocation, issuer) in self.unanswered(wants, &mut turn.revocations) {
+    /// Repeats revocation requests that the CA has not confirmed.
+    fn revocations(self: Arc<Self>, specs: &[Arc<CertificateSpec>], turn: &mut Turn) {
+        for (id, revocation, issuer) in self.due_revocations(specs, &mut turn.revocations) {
             let engine = self.clone();
             turn.running.spawn(async move {
                 engine.revoke_again(&id, &revocation, &issuer).await;
@@ -399,150 +435,175 @@ impl Engine {
         }
     }
 
-    /// Removes what was left in DNS, with the providers that are known now.
-    fn sweep(self: Arc<Self>, wants: &[Arc<CertificateSpec>], turn: &mut Turn) {
-        let again = self.pace().renewal_info / 6;
-        if self.state().litter.is_empty() || turn.sweep.is_some_and(|next| next > Instant::now()) {
+    /// Removes orphaned DNS records with the current providers.
+    fn start_record_removal(self: Arc<Self>, specs: &[Arc<CertificateSpec>], turn: &mut Turn) {
+        let again = self.timing().renewal_info / 6;
+        if self.state().orphaned_records.is_empty()
+            || turn.next_removal.is_some_and(|next| next > Instant::now())
+        {
             return;
         }
-        turn.sweep = Some(Instant::now() + again + SWEEP);
-        let issuers: BTreeMap<String, Arc<Issuer>> = wants
+        turn.next_removal = Some(Instant::now() + again + REMOVAL_PAUSE);
+        let issuers: BTreeMap<String, Arc<Issuer>> = specs
             .iter()
-            .flat_map(|want| &want.issuers)
+            .flat_map(|spec| &spec.issuers)
             .map(|issuer| (issuer.name.to_string(), issuer.clone()))
             .collect();
         turn.running.spawn(async move {
-            self.remove_litter(&issuers).await;
-            (String::new(), Done::Swept)
+            self.remove_orphaned_records(&issuers).await;
+            (String::new(), Done::RecordsRemoved)
         });
     }
 
-    async fn remove_litter(&self, issuers: &BTreeMap<String, Arc<Issuer>>) {
-        let litter = self.state().litter.clone();
-        for (want, OrphanedDnsRecords { records }) in litter {
+    async fn remove_orphaned_records(&self, issuers: &BTreeMap<String, Arc<Issuer>>) {
+        let orphaned_records = self.state().orphaned_records.clone();
+        for (id, OrphanedDnsRecords { records }) in orphaned_records {
             let mut gone = Vec::new();
+
             for (issuer, fqdn, value) in records {
                 let provider = issuers
                     .get(&issuer)
                     .and_then(|issuer| issuer.acme()?.dns.as_ref());
-                // A CA may hand out the same token again, so an order on its way may need the same
-                // record.
+                // A CA may reuse a token, so a pending order may need the same record.
                 let needed = self
                     .state()
-                    .jobs
+                    .pending_orders
                     .values()
-                    .any(|job| job.dns.iter().any(|(_, used)| *used == value));
+                    .any(|pending| pending.dns.iter().any(|(_, used)| *used == value));
+
                 let Some(provider) = provider.filter(|_| !needed) else {
                     continue;
                 };
-                match provider
-                    .remove(&TxtRecord {
-                        fqdn: fqdn.clone(),
-                        value: value.clone(),
-                    })
-                    .await
-                {
+
+                let record = TxtRecord {
+                    fqdn: fqdn.clone(),
+                    value: value.clone(),
+                };
+                match provider.remove(&record).await {
                     Ok(()) => gone.push((issuer, fqdn, value)),
                     Err(error) => {
-                        tracing::warn!(record = fqdn, %error, "a record of a challenge was not removed");
+                        tracing::warn!(
+                            record = fqdn,
+                            %error,
+                            "removing a challenge's DNS record failed"
+                        );
                     }
                 }
             }
+
             if gone.is_empty() {
                 continue;
             }
+
             let batch = {
                 let state = &mut *self.state();
-                let Some(litter) = state.litter.get_mut(&want) else {
+                let Some(orphaned_records) = state.orphaned_records.get_mut(&id) else {
                     continue;
                 };
-                litter.records.retain(|record| !gone.contains(record));
-                if litter.records.is_empty() {
-                    state.litter.remove(&want);
-                    record::remove::<OrphanedDnsRecords>(Batch::new(), &want)
+                orphaned_records
+                    .records
+                    .retain(|record| !gone.contains(record));
+                if orphaned_records.records.is_empty() {
+                    state.orphaned_records.remove(&id);
+                    record::remove::<OrphanedDnsRecords>(Batch::new(), &id)
                 } else {
-                    record::put(Batch::new(), &want, litter)
+                    record::put(Batch::new(), &id, orphaned_records)
                 }
             };
             if let Err(failure) = self.commit(batch).await {
                 tracing::warn!(
-                    want,
+                    certificate = id,
                     problem = failure.problem,
-                    "what was removed from DNS was not noted"
+                    "storing the removal of DNS records failed"
                 );
             }
         }
     }
 
-    /// Asks CAs when they suggest to renew (RFC 9773), one question at a time for each account.
-    /// Returns when the next one is due.
-    fn suggestions(self: Arc<Self>, wants: &[Arc<CertificateSpec>], turn: &mut Turn) -> Instant {
-        let mut next = Instant::now() + self.pace().tick;
-        if turn.suggestions.len() > wants.len() {
-            let wanted: HashSet<&str> = wants.iter().map(|want| &*want.id).collect();
-            turn.suggestions.retain(|id, _| wanted.contains(&**id));
-            turn.blocked.retain(|id, _| wanted.contains(&**id));
+    /// Asks CAs for their renewal windows (RFC 9773), one request at a time per account. Returns
+    /// when the next request is due.
+    fn suggestions(self: Arc<Self>, specs: &[Arc<CertificateSpec>], turn: &mut Turn) -> Instant {
+        let mut next = Instant::now() + self.timing().tick;
+        if turn.suggestions.len() > specs.len() {
+            let used: HashSet<&str> = specs.iter().map(|spec| &*spec.id).collect();
+            turn.suggestions.retain(|id, _| used.contains(&**id));
+            turn.blocked.retain(|id, _| used.contains(&**id));
         }
+
         if self.now().is_none() {
             return next;
         }
-        for want in wants {
-            let Some(held) = self.held(&want.id).filter(|held| !held.ari.is_empty()) else {
+
+        for spec in specs {
+            let Some(stored) = self
+                .stored(&spec.id)
+                .filter(|stored| !stored.ari.is_empty())
+            else {
                 continue;
             };
-            let issuer = want.issuers.iter().find(|issuer| {
+            let issuer = spec.issuers.iter().find(|issuer| {
                 issuer
                     .acme()
-                    .is_some_and(|acme| acme.directory == held.directory)
+                    .is_some_and(|acme| acme.directory == stored.directory)
             });
             let Some(issuer) = issuer.cloned() else {
                 continue;
             };
             let first = Duration::from_secs(
-                fnv1a(want.id.as_bytes()) % self.pace().renewal_info.as_secs().max(6) / 6,
+                fnv1a(spec.id.as_bytes()) % self.timing().renewal_info.as_secs().max(6) / 6,
             );
             let due = *turn
                 .suggestions
-                .entry(want.id.clone())
+                .entry(spec.id.clone())
                 .or_insert_with(|| Instant::now() + first);
             let account = issuer.account_id().unwrap_or_default();
             if due > Instant::now() {
                 next = next.min(due);
             } else if turn.busy.insert(account.clone()) {
-                let (engine, want) = (self.clone(), want.clone());
+                let (engine, spec) = (self.clone(), spec.clone());
                 turn.running.spawn(async move {
-                    let ask_again = engine.ask_for_suggestion(&want, &issuer, &held).await;
-                    (account, Done::Suggestion { want, ask_again })
+                    let ask_again = engine.ask_for_suggestion(&spec, &issuer, &stored).await;
+                    (account, Done::Suggestion { spec, ask_again })
                 });
             }
         }
+
         next
     }
 
-    /// Asks for the suggestion for one certificate; returns when to ask again.
+    /// Asks for the renewal window of one certificate. Returns the time until the next request.
     async fn ask_for_suggestion(
         &self,
-        want: &Arc<CertificateSpec>,
+        spec: &Arc<CertificateSpec>,
         issuer: &Issuer,
-        held: &StoredCertificate,
+        stored: &StoredCertificate,
     ) -> Duration {
-        let usual = self.pace().renewal_info;
+        let usual = self.timing().renewal_info;
         let Some(Ok(ca)) = issuer.acme().map(|acme| self.ca(issuer, acme)) else {
             return usual;
         };
-        let info = match ca.client.renewal_info(&held.ari).await {
+
+        let info = match ca.client.renewal_info(&stored.ari).await {
             Ok(info) => info,
             Err(error) => {
-                tracing::debug!(want = &*want.id, %error, "no renewal information");
+                tracing::debug!(
+                    certificate = &*spec.id,
+                    %error,
+                    "the CA's renewal information is unavailable"
+                );
                 return usual;
             }
         };
         self.witness(info.date);
-        // Another issuer may have taken over meanwhile.
-        if self.held(&want.id).is_none_or(|now| now.ari != held.ari) {
+        // Another certificate may have been stored during the request.
+        if self
+            .stored(&spec.id)
+            .is_none_or(|now| now.ari != stored.ari)
+        {
             return usual;
         }
-        let before = self.state().suggestions.get(&*want.id).cloned();
+
+        let before = self.state().suggestions.get(&*spec.id).cloned();
         let random = u64::from_le_bytes(stamp::random());
         let (start, end) = (info.value.start, info.value.end);
         let now = Suggestion::take(
@@ -553,15 +614,16 @@ impl Engine {
             random,
         );
         if let Some(now) = now.filter(|now| before.as_ref() != Some(now)) {
-            // Lazily: what is lost here is asked for again.
-            let stored = self.commit(record::put(Batch::new(), &want.id, &now)).await;
+            // A failed write does no harm: the window is requested again.
+            let stored = self.commit(record::put(Batch::new(), &spec.id, &now)).await;
             if let Err(failure) = stored {
                 tracing::debug!(
-                    want = &*want.id,
+                    certificate = &*spec.id,
                     problem = failure.problem,
-                    "the suggestion was not stored"
+                    "storing the CA's renewal window failed"
                 );
             }
+
             if before.is_some_and(|before| now.chosen < before.chosen) {
                 let page = now
                     .explanation
@@ -569,100 +631,114 @@ impl Engine {
                     .map(|page| format!(" ({page})"))
                     .unwrap_or_default();
                 let message = format!(
-                    "the CA wants it renewed at {} already{page}",
+                    "the CA asks for an earlier renewal, at {}{page}",
                     super::report::rfc3339(now.chosen)
                 );
-                self.tell(&want.id, NoticeReason::RenewalMoved, message);
+                self.notify(&spec.id, NoticeReason::RenewalMoved, message);
             }
-            self.state().suggestions.insert(want.id.to_string(), now);
+            self.state().suggestions.insert(spec.id.to_string(), now);
         }
+
         info.retry_after
-            .map_or(usual, |asked| asked.clamp(usual / 6, usual * 2))
+            .map_or(usual, |wait| wait.clamp(usual / 6, usual * 2))
     }
 
-    /// Notes what nobody wants, and drops what nobody has wanted for long.
-    async fn tidy(&self, plan: &Plan, now: Option<i64>) {
-        let Some(now) = now.filter(|_| self.has_heard()) else {
+    /// Marks certificates without a spec as unused, and drops those that have been unused for
+    /// longer than [`GRACE`], with their pending orders and failures.
+    async fn drop_unused(&self, plan: &Plan, now: Option<i64>) {
+        let Some(now) = now.filter(|_| self.specs_known()) else {
             return;
         };
-        let wanted: HashSet<String> = plan
-            .decisions
-            .iter()
-            .map(|decision| decision.want.id.to_string())
-            .collect();
-        let (batch, changed) = {
+
+        let batch = {
             let state = &mut *self.state();
-            let mut batch = Batch::new();
-            let mut changed = false;
-            for (id, is_unwanted) in &plan.unwanted {
-                if let Some(held) = state.held.get_mut(id) {
-                    held.unwanted = is_unwanted.then_some(now);
-                    (batch, changed) = (record::put(batch, id, held), true);
-                }
-            }
-            for id in &plan.drop {
-                batch = record::remove::<StoredCertificate>(batch, id);
-                batch = record::remove::<Suggestion>(batch, id);
-                state.held.remove(id);
-                state.suggestions.remove(id);
-                changed = true;
-                tracing::info!(
-                    want = id,
-                    "a certificate that nobody wants any more is dropped"
-                );
-            }
-            // Orders and failures of what nobody wants are kept for as long as they may be of use:
-            // a wish may come back.
-            for (id, job) in state
-                .jobs
-                .iter_mut()
-                .filter(|(id, _)| !wanted.contains(*id))
-            {
-                if !job.dns.is_empty() {
-                    let litter = state.litter.entry(id.clone()).or_default();
-                    litter.add(job);
-                    job.dns.clear();
-                    batch = record::put(record::put(batch, id, litter), id, job);
-                    changed = true;
-                }
-            }
-            let old =
-                |id: &String, at: i64, width: i64| !wanted.contains(id) && (now - at).abs() > width;
-            let jobs: Vec<_> = state
-                .jobs
-                .iter()
-                .filter(|(id, job)| old(id, job.created, ORDER_LIFE))
-                .collect();
-            let jobs: Vec<String> = jobs.into_iter().map(|(id, _)| id.clone()).collect();
-            for id in jobs {
-                batch = record::remove::<PendingOrder>(batch, &id);
-                changed |= state.jobs.remove(&id).is_some();
-            }
-            let last = |troubles: &[FailureState]| {
-                troubles
-                    .iter()
-                    .map(|trouble| trouble.last)
-                    .max()
-                    .unwrap_or(0)
-            };
-            let troubles: Vec<_> = state
-                .troubles
-                .iter()
-                .filter(|(id, all)| old(id, last(all), GRACE))
-                .collect();
-            let troubles: Vec<String> = troubles.into_iter().map(|(id, _)| id.clone()).collect();
-            for id in troubles {
-                batch = record::remove::<Vec<FailureState>>(batch, &id);
-                changed |= state.troubles.remove(&id).is_some();
-            }
-            (batch, changed)
+            let batch = mark_unused(Batch::new(), plan, now, state);
+            drop_old_attempts(batch, plan, now, state)
         };
-        if !changed {
+        if batch.is_empty() {
             return;
         }
+
         if let Err(failure) = self.commit(batch).await {
-            tracing::warn!(problem = failure.problem, "what nobody wants was not noted");
+            tracing::warn!(
+                problem = failure.problem,
+                "storing the unused certificates failed"
+            );
         }
         self.publish();
     }
+}
+
+/// Marks and drops unused certificates as planned. Returns the batch with the changes.
+fn mark_unused(mut batch: Batch, plan: &Plan, now: i64, state: &mut State) -> Batch {
+    for (id, is_unused) in &plan.unwanted {
+        if let Some(stored) = state.certificates.get_mut(id) {
+            stored.unwanted = is_unused.then_some(now);
+            batch = record::put(batch, id, stored);
+        }
+    }
+
+    for id in &plan.drop {
+        batch = record::remove::<StoredCertificate>(batch, id);
+        batch = record::remove::<Suggestion>(batch, id);
+        state.certificates.remove(id);
+        state.suggestions.remove(id);
+        tracing::info!(certificate = id, "dropped an unused certificate");
+    }
+
+    batch
+}
+
+/// Drops old pending orders and failures without a spec. They are kept for a while, because a spec
+/// may come back. Returns the batch with the changes.
+fn drop_old_attempts(mut batch: Batch, plan: &Plan, now: i64, state: &mut State) -> Batch {
+    let used: HashSet<&str> = plan
+        .decisions
+        .iter()
+        .map(|decision| &*decision.spec.id)
+        .collect();
+
+    // The records in DNS are removed soon, even if the order is kept.
+    for (id, pending) in &mut state.pending_orders {
+        if !used.contains(id.as_str()) && !pending.dns.is_empty() {
+            let orphaned_records = state.orphaned_records.entry(id.clone()).or_default();
+            orphaned_records.add(pending);
+            pending.dns.clear();
+            batch = record::put(record::put(batch, id, orphaned_records), id, pending);
+        }
+    }
+
+    let is_old = |id: &str, at: i64, age: i64| !used.contains(id) && (now - at).abs() > age;
+    let (orders, failures) = (&mut state.pending_orders, &mut state.failures);
+    for (id, _) in orders.extract_if(.., |id, pending| is_old(id, pending.created, ORDER_LIFE)) {
+        batch = record::remove::<PendingOrder>(batch, &id);
+    }
+    for (id, _) in failures.extract_if(.., |id, failures| is_old(id, last_failure(failures), GRACE))
+    {
+        batch = record::remove::<Vec<FailureState>>(batch, &id);
+    }
+
+    batch
+}
+
+/// Returns the time of the last failure, in seconds since 1970; 0 if there is none.
+fn last_failure(failures: &[FailureState]) -> i64 {
+    let times = failures.iter().map(|failure_state| failure_state.last);
+    times.max().unwrap_or(0)
+}
+
+/// Describes a failed attempt with its advice and the time of the next attempt.
+fn describe(issuer: &Issuer, failure_state: &FailureState) -> String {
+    let mut message = format!("{}: {}", issuer.name, failure_state.problem);
+    if !failure_state.advice.is_empty() {
+        message.push_str(&format!("; {}", failure_state.advice));
+    }
+    if let Some(next) = failure_state.not_before {
+        message.push_str(&format!(
+            "; next attempt at {}",
+            super::report::rfc3339(next)
+        ));
+    }
+
+    message
 }

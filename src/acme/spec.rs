@@ -1,4 +1,4 @@
-//! What is wanted: a certificate for some names, and by whom it may be issued.
+//! Certificate specs: the names of a desired certificate and the issuers that may provide it.
 
 use std::sync::Arc;
 
@@ -8,23 +8,23 @@ use crate::{
     util::hash::fnv1a,
 };
 
-/// A certificate that somebody asks for. The same wish has the same [`CertificateSpec::id`] for as long as it
-/// lasts, whatever changes in it.
+/// A certificate that the engine must provide. Its [`CertificateSpec::id`] stays the same for as
+/// long as the spec exists, whatever else changes in it.
 #[derive(Clone, Debug)]
 pub struct CertificateSpec {
     /// `namespace/secret` where a Secret is named, else `namespace/~` and the first name.
     pub id: Arc<str>,
-    /// What the certificate must be for, sorted, each once. Not empty.
+    /// The names that the certificate must cover, sorted and without duplicates. Not empty.
     pub names: Box<[CertificateName]>,
-    /// Who may issue it, in the order of preference. Not empty.
+    /// The issuers that may provide it, in order of preference. Not empty.
     pub issuers: Box<[Arc<Issuer>]>,
-    /// What differs from the issuer's own settings.
+    /// Settings of this certificate that override its issuer's.
     pub terms: CertificateTerms,
 }
 
 impl CertificateSpec {
-    /// What a certificate of this issuer for this wish is made of: with another print it has to be
-    /// made anew, whatever is left of its life.
+    /// Hashes the fields whose change forces reissuance from this issuer, whatever is left of the
+    /// certificate's lifetime.
     pub fn fingerprint(&self, issuer: &Issuer) -> u64 {
         let names: Vec<String> = self.names.iter().map(ToString::to_string).collect();
         let key = self.key_type(issuer).name();
@@ -39,8 +39,8 @@ impl CertificateSpec {
         )
     }
 
-    /// What an attempt with this issuer depends on: with another print, earlier failures say
-    /// nothing any more.
+    /// Hashes everything that an attempt with this issuer depends on. When it changes, earlier
+    /// failures no longer count.
     pub(super) fn attempt_fingerprint(&self, issuer: &Issuer) -> u64 {
         fnv1a(
             format!(
@@ -52,14 +52,14 @@ impl CertificateSpec {
         )
     }
 
-    /// Whether only DNS-01 can prove control of one of the names (RFC 8555 section 7.1.3).
+    /// Returns true if one of the names needs a DNS challenge (RFC 8555 section 7.1.3).
     pub fn has_wildcard(&self) -> bool {
         self.names
             .iter()
             .any(|name| matches!(name, CertificateName::Wildcard(_)))
     }
 
-    /// The key type that applies with this issuer.
+    /// Returns the key type that applies with this issuer.
     pub fn key_type(&self, issuer: &Issuer) -> KeyType {
         self.terms.key_type.unwrap_or_else(|| issuer.key_type())
     }

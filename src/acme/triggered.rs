@@ -1,9 +1,9 @@
-//! Which challenges a CA was told to look at, so that it is not told again while it looks: a
-//! failure would count twice.
+//! Remembers the challenges whose validation was triggered, so that they are not triggered again
+//! while the CA validates them: a failure would count twice.
 //!
-//! Nothing of this is stored. Boulder calls a challenge `pending` for as long as it validates, so
-//! after a crash between two steps the CA's word and a mark of ours say the same: told perhaps.
-//! Either way the CA gets the time to come to its verdict first, and that needs no mark.
+//! Nothing of this is stored. Boulder reports a challenge as `pending` while it validates, so after
+//! a crash neither the CA nor a stored mark could tell whether it was triggered. In both cases the
+//! CA first gets the time to finish, which needs no mark.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,10 +12,10 @@ use std::{
 
 use tokio::time::Instant;
 
-/// What the CAs were told.
+/// The challenges that were triggered.
 #[derive(Debug)]
 pub(super) struct TriggeredChallenges {
-    /// Orders of another process, which may have told the CA anything until it ended.
+    /// Orders of an earlier process, which may have triggered any of their challenges.
     inherited: HashSet<String>,
     began: Instant,
     /// Challenges by URL.
@@ -23,7 +23,7 @@ pub(super) struct TriggeredChallenges {
 }
 
 impl TriggeredChallenges {
-    /// With the orders that are found at the start, by URL.
+    /// Creates it with the URLs of the orders that were stored at the start.
     pub(super) fn new(inherited: HashSet<String>, began: Instant) -> Self {
         Self {
             inherited,
@@ -32,24 +32,24 @@ impl TriggeredChallenges {
         }
     }
 
-    /// The CA is told now.
+    /// Records that a challenge is triggered at `now`.
     pub(super) fn note(&mut self, challenge: &str, now: Instant, within: Duration) {
         self.challenges
             .retain(|_, at| now.duration_since(*at) < within);
         self.challenges.insert(challenge.to_owned(), now);
     }
 
-    /// From when a challenge that is pending is one that the CA was not told of: every verdict
-    /// comes `within` a while.
+    /// Returns the time after which a challenge that is still pending can be triggered, given that
+    /// every validation ends `within` a certain time. Returns `None` if it was not triggered.
     pub(super) fn settled(
         &self,
         order: &str,
         challenge: &str,
         within: Duration,
     ) -> Option<Instant> {
-        let told = self.challenges.get(challenge).copied();
+        let triggered = self.challenges.get(challenge).copied();
         let perhaps = || self.inherited.contains(order).then_some(self.began);
-        told.or_else(perhaps).map(|at| at + within)
+        triggered.or_else(perhaps).map(|at| at + within)
     }
 }
 
@@ -60,29 +60,31 @@ mod tests {
     const WITHIN: Duration = Duration::from_secs(60);
 
     #[test]
-    fn only_what_may_have_been_told_is_waited_for() {
+    fn waits_only_for_possibly_triggered_challenges() {
         let began = Instant::now();
-        let mut told = TriggeredChallenges::new(["found".to_owned()].into(), began);
-        assert_eq!(told.settled("new", "challenge", WITHIN), None);
+        let mut triggered = TriggeredChallenges::new(["found".to_owned()].into(), began);
+        assert_eq!(triggered.settled("new", "challenge", WITHIN), None);
         assert_eq!(
-            told.settled("found", "challenge", WITHIN),
+            triggered.settled("found", "challenge", WITHIN),
             Some(began + WITHIN)
         );
+
         let later = began + WITHIN * 3;
-        told.note("challenge", later, WITHIN);
+        triggered.note("challenge", later, WITHIN);
         assert_eq!(
-            told.settled("new", "challenge", WITHIN),
+            triggered.settled("new", "challenge", WITHIN),
             Some(later + WITHIN)
         );
         assert_eq!(
-            told.settled("found", "challenge", WITHIN),
+            triggered.settled("found", "challenge", WITHIN),
             Some(later + WITHIN)
         );
-        told.note("another", later + WITHIN, WITHIN);
+
+        triggered.note("another", later + WITHIN, WITHIN);
         assert_eq!(
-            told.settled("new", "challenge", WITHIN),
+            triggered.settled("new", "challenge", WITHIN),
             None,
-            "forgotten when it does not matter any more"
+            "dropped once the validation has ended"
         );
     }
 }

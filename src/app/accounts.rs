@@ -6,7 +6,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    acme::{Engine, SharedAccounts},
+    acme::{Engine, SharedAccounts, SharedAccountsError},
     k8s::{AccountSecret, AccountsRead, WriteError},
 };
 
@@ -20,13 +20,13 @@ impl SharedAccounts for AccountSecret {
         &'a self,
         id: &'a str,
         account: Vec<u8>,
-    ) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, SharedAccountsError>> + Send + 'a>> {
         Box::pin(async move {
             match Self::offer(self, id, &account).await {
                 Ok(there) => Ok(there),
                 // Without the right to the Secret every replica has an account of its own.
                 Err(error) if error.forbids() => Ok(account),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(SharedAccountsError(error.to_string())),
             }
         })
     }
@@ -35,10 +35,10 @@ impl SharedAccounts for AccountSecret {
         &'a self,
         id: &'a str,
         account: Vec<u8>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<(), SharedAccountsError>> + Send + 'a>> {
         Box::pin(async move {
             match Self::put(self, id, &account).await {
-                Err(error) if !error.forbids() => Err(error.to_string()),
+                Err(error) if !error.forbids() => Err(SharedAccountsError(error.to_string())),
                 _ => Ok(()),
             }
         })

@@ -67,12 +67,12 @@ impl Certificates {
             let (engine, owners) = (engine.clone(), owners.clone());
             async move {
                 tokio::select! {
-                    ended = engine.run() => ended,
+                    ended = engine.run() => ended.map_err(|error| error.to_string()),
                     () = tell(told, &owners, &events) => Ok(()),
                 }
             }
         };
-        let served = engine.served();
+        let served = engine.active();
         let proved = served.borrow().clone();
         let (wishes, written) = (Vec::new(), HashMap::new());
         let certificates = Self {
@@ -174,7 +174,7 @@ impl Certificates {
             }
             wants.push(Arc::new(want));
         }
-        self.engine.want(wants.into());
+        self.engine.set_specs(wants.into());
     }
 
     /// Writes what is held into the Secrets that lack it.
@@ -264,7 +264,7 @@ pub(crate) fn parts(
     challenges: Arc<Challenges>,
     accounts: Option<AccountSecret>,
     addresses: watch::Receiver<Vec<IpAddr>>,
-    pace: Timing,
+    timing: Timing,
 ) -> (Parts, mpsc::Receiver<Notice>) {
     let start = Instant::now();
     let (notices, told) = mpsc::channel(NOTICES);
@@ -283,7 +283,7 @@ pub(crate) fn parts(
         }),
         shared: accounts.map(|secret| Arc::new(secret) as Arc<dyn SharedAccounts>),
         notices,
-        pace,
+        timing,
     };
     (parts, told)
 }
@@ -299,7 +299,7 @@ pub(crate) fn time() -> Clock {
 /// Makes Events of what the engine has to say.
 async fn tell(mut told: mpsc::Receiver<Notice>, owners: &Owners, events: &Queue) {
     while let Some(notice) = told.recv().await {
-        let about = lock(owners).get(&notice.want).cloned();
+        let about = lock(owners).get(&notice.certificate).cloned();
         for about in about.unwrap_or_default() {
             let event_type = if notice.reason.is_warning() {
                 EventType::Warning

@@ -61,7 +61,7 @@ impl Inspect for Inspector {
     }
 
     fn certs(&self) -> CertsReport {
-        let served = self.acme.served().borrow().clone();
+        let served = self.acme.active().borrow().clone();
         let owners = lock(&self.owners);
         let want = |issuance: Report| {
             let about = owners
@@ -103,7 +103,7 @@ impl Inspect for Inspector {
                     .await
                     .map(|id| format!("{id} is revoked; another one is got now")),
                 Operation::ChangeKey(name) => {
-                    let wants = engine.wants();
+                    let wants = engine.specs();
                     let mut issuers = wants.iter().flat_map(|want| &want.issuers);
                     let Some(issuer) = issuers.find(|issuer| *issuer.name == *name) else {
                         return Err(format!("no certificate is wanted of an issuer {name}"));

@@ -23,7 +23,7 @@ use crate::{
             jws::ExternalAccount,
         },
         dns::{
-            Ask, CloudflareSettings, CommandSettings, Lookup, Provider, ProviderContext,
+            CloudflareSettings, CommandSettings, Lookup, Propagation, Provider, ProviderContext,
             ProviderSettings, Rfc2136Settings, Secret, TsigKey, WebhookSettings,
         },
         issuer::{AcmeIssuer, ChallengeType, Issuer, IssuerKind, PRESETS},
@@ -361,14 +361,14 @@ impl Workshop {
                 ProviderSettings::Command(CommandSettings { program, arguments })
             }
         };
-        let ask = match dns.propagation {
-            config::Propagation::Authoritative => Ask::default(),
-            config::Propagation::Resolvers => Ask::Resolvers,
+        let propagation = match dns.propagation {
+            config::Propagation::Authoritative => Propagation::default(),
+            config::Propagation::Resolvers => Propagation::Resolvers,
         };
         let context = ProviderContext {
             lookup: Lookup {
                 resolvers: dns.resolvers.clone(),
-                ask,
+                propagation,
             },
             follow_cname: dns.follow_cname,
             http: self.http()?,

@@ -248,7 +248,7 @@ impl Process {
         let mut settings = controller_settings(&config, &origin, &role);
         settings.issuers = issuers.names();
         settings.default_issuer = issuers.default().map(Into::into);
-        let pace = Timing {
+        let timing = Timing {
             http: !listeners.http.is_empty(),
             https: !listeners.https.is_empty(),
             ..Timing::default()
@@ -260,7 +260,7 @@ impl Process {
             challenges,
             account_secret.clone(),
             addresses,
-            pace,
+            timing,
         );
         let listener = own_listener(&config, &listeners.https);
         let (certificates, running) = Certificates::load(parts, issuers, listener, queue.clone())

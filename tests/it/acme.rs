@@ -1,4 +1,4 @@
-//! Certificates of a whole gatelet process, from a real CA (Pebble), for what real clients see.
+//! Certificates of a whole gatelet process from a real CA (Pebble), as real clients see them.
 
 mod challenges;
 mod lives;
@@ -9,16 +9,16 @@ use serde_json::Value;
 
 use super::support::{Folder, Gatelet, Pebble, eventually, pebble::Options, run};
 
-/// A gatelet whose ports are those that a Pebble validates, with that as default issuer.
+/// A gatelet on the ports that a Pebble validates, with that Pebble as default issuer.
 pub struct Site {
     pub pebble: Pebble,
     pub gatelet: Gatelet,
-    /// The roots of the certificates that Pebble issued so far.
+    /// The roots of Pebble's certificates so far.
     roots: Folder,
 }
 
 impl Site {
-    /// `issuer` is added to the issuer's table in the configuration.
+    /// Starts both. `issuer` is added to the issuer's table in the configuration.
     pub fn start(options: Options, issuer: &str) -> Self {
         Self::with(Pebble::start(options), issuer)
     }
@@ -28,17 +28,23 @@ impl Site {
         Self::listening(pebble, issuer, http)
     }
 
-    /// With another port for HTTP.
+    /// Starts both, with another port for HTTP.
     pub fn listening(pebble: Pebble, issuer: &str, http: u16) -> Self {
         let mut gatelet = Gatelet::prepare(&[]);
         (gatelet.http, gatelet.https) = (http, pebble.tls_port);
         Self::of(pebble, gatelet, issuer)
     }
 
-    /// With a gatelet that is prepared.
+    /// Starts a prepared gatelet.
     pub fn of(pebble: Pebble, mut gatelet: Gatelet, issuer: &str) -> Self {
         gatelet.configure(&format!(
-            "default_issuer = \"pebble\"\ncert_manager_metrics = true\n[[issuers]]\nname = \"pebble\"\ndirectory = \"{}\"\nroots = \"{}\"\n{issuer}\n",
+            "default_issuer = \"pebble\"\n\
+            cert_manager_metrics = true\n\
+            [[issuers]]\n\
+            name = \"pebble\"\n\
+            directory = \"{}\"\n\
+            roots = \"{}\"\n\
+            {issuer}\n",
             pebble.directory(),
             pebble.root().display(),
         ));
@@ -57,18 +63,23 @@ impl Site {
             .iter()
             .map(|host| {
                 format!(
-                    "\n    - host: \"{host}\"\n      http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{number: 80}}}}}}}}]}}"
+                    "\n    - host: \"{host}\"\n      \
+                    http: {{paths: [{{path: /, pathType: Prefix, backend: \
+                    {{service: {{name: web, port: {{number: 80}}}}}}}}]}}"
                 )
             })
             .collect();
         let quoted: Vec<String> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
         self.gatelet.apply(&format!(
-            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: {name}\n  annotations: {{{annotations}}}\nspec:\n  tls: [{{hosts: [{}], secretName: {name}-tls}}]\n  rules:{rules}\n",
+            "apiVersion: networking.k8s.io/v1\n\
+            kind: Ingress\n\
+            metadata:\n  name: {name}\n  annotations: {{{annotations}}}\n\
+            spec:\n  tls: [{{hosts: [{}], secretName: {name}-tls}}]\n  rules:{rules}\n",
             quoted.join(", ")
         ));
     }
 
-    /// What `certs` says of a certificate.
+    /// Returns a certificate's report from `certs`.
     pub fn certificate(&self, name: &str) -> Option<Value> {
         let output = self.gatelet.command(&["certs", "-o", "json"]);
         let report: Value = serde_json::from_slice(&output.stdout).ok()?;
@@ -79,7 +90,7 @@ impl Site {
             .cloned()
     }
 
-    /// Waits until a certificate is held and no longer due; its fingerprint.
+    /// Waits until a certificate is stored and not due. Returns its fingerprint.
     pub fn issued(&self, name: &str) -> String {
         eventually(&format!("{name} has a certificate"), || {
             let one = self.certificate(name)?;
@@ -88,7 +99,7 @@ impl Site {
         })
     }
 
-    /// Waits until another certificate is held than the one with this fingerprint.
+    /// Waits until the certificate with this fingerprint is replaced.
     pub fn reissued(&self, name: &str, before: &str) -> String {
         eventually(&format!("{name} has another certificate"), || {
             let now = self.issued(name);
@@ -96,14 +107,14 @@ impl Site {
         })
     }
 
-    /// A file with Pebble's roots. They are others after it was started again.
+    /// Writes a file with Pebble's roots, which change when it is restarted.
     pub fn root(&self) -> PathBuf {
         self.roots
             .write("roots.pem", &self.pebble.manage("/roots/0"))
     }
 
-    /// What curl gets over HTTPS, trusting only Pebble. There is no backend behind these Ingresses:
-    /// 503 comes over a connection that was trusted.
+    /// Returns true if curl, trusting only Pebble, connects over HTTPS. These Ingresses have no
+    /// backend, so a 503 means that the certificate was trusted.
     pub fn trusted(&self, host: &str) -> bool {
         let mut command = Command::new("curl");
         command.args(["-sS", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}"]);
@@ -119,10 +130,11 @@ impl Site {
         output.status.success() && output.stdout == b"503"
     }
 
-    /// SHA-256 of the certificate that a client gets for a host.
+    /// Returns the SHA-256 fingerprint of the certificate that a client receives for a host.
     pub fn served(&self, host: &str) -> String {
         let script = format!(
-            "openssl s_client -connect 127.0.0.1:{} -servername {host} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256",
+            "openssl s_client -connect 127.0.0.1:{} -servername {host} </dev/null 2>/dev/null \
+            | openssl x509 -noout -fingerprint -sha256",
             self.gatelet.https
         );
         let said = run(Command::new("sh").args(["-c", &script]));
@@ -134,7 +146,7 @@ impl Site {
             .to_ascii_lowercase()
     }
 
-    /// How many certificates Pebble issued, as its log says.
+    /// Returns the number of certificates that Pebble issued, according to its log.
     pub fn issuances(&self) -> usize {
         self.pebble
             .log()

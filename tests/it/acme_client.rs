@@ -63,7 +63,7 @@ fn csr(names: &[&str]) -> Vec<u8> {
         .to_vec()
 }
 
-/// Asks until the status is another than `not`, as the CA says when.
+/// Polls until the status differs from `not`, at the pace of the CA's `Retry-After`.
 async fn after(session: &Session, order: Order, not: &[Status]) -> Replied<Order> {
     for _ in 0..300 {
         let read = session.order(&order.url).await.expect("the order");
@@ -79,8 +79,8 @@ async fn after(session: &Session, order: Order, not: &[Status]) -> Replied<Order
     panic!("{} is still one of {not:?}", order.url)
 }
 
-/// Proves everything by HTTP-01 and downloads: the certificate in DER, and the URLs of the other
-/// chains.
+/// Proves every name by HTTP-01 and downloads the certificate. Returns it in DER with the URLs of
+/// the other chains.
 async fn issued(
     session: &Session,
     pebble: &Pebble,
@@ -277,7 +277,7 @@ async fn an_account_changes_its_key_and_its_contacts() {
         .await
         .expect("the account goes on");
 
-    // It forgets everything: an unknown account, and an empty 404 for an unknown order.
+    // After a restart it knows neither account nor order: an error, and an empty 404.
     let order = other
         .new_order(&[dns("a.gatelet.test")], None, None)
         .await
@@ -335,7 +335,11 @@ async fn renewal_information_profiles_and_waits_are_read() {
         "shortlived": {"description": "6 days", "validityPeriod": 518_400},
     });
     let options = Options {
-        config: json!({"profiles": profiles, "retryAfter": {"authz": 1, "order": 1}, "keyAlgorithm": "ecdsa"}),
+        config: json!({
+           "profiles": profiles,
+           "retryAfter": {"authz": 1, "order": 1},
+           "keyAlgorithm": "ecdsa",
+        }),
         environment: vec![("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", "0")],
         answers_http: true,
         ..Options::default()
@@ -429,7 +433,7 @@ async fn an_order_costs_pebble_few_requests() {
         .expect("an order")
         .value;
     issued(&session, &pebble, order, &names).await;
-    // How often the order is read depends on how fast Pebble is.
+    // The number of polls depends on Pebble's speed.
     let log = pebble.log();
     let calls: Vec<_> = log
         .lines()

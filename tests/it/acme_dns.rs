@@ -8,8 +8,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use gatelet::acme::{
     ca::http::{Http, HttpSettings},
     dns::{
-        Ask, Lookup, PersistPolicy, Provider, ProviderContext, ProviderSettings, Rfc2136Settings,
-        Secret, TsigKey, TxtRecord, advice, caa_allows, persist_record, persisted, visible,
+        Lookup, PersistPolicy, Propagation, Provider, ProviderContext, ProviderSettings,
+        Rfc2136Settings, Secret, TsigKey, TxtRecord, advice, caa_allows, persist_record, persisted,
+        visible,
     },
 };
 use rustls::pki_types::UnixTime;
@@ -50,7 +51,7 @@ fn context(lookup: Lookup) -> ProviderContext {
 fn lookup(server: &DnsServer) -> Lookup {
     Lookup {
         resolvers: vec![server.address()],
-        ask: Ask::Authoritative { port: server.port },
+        propagation: Propagation::Authoritative { port: server.port },
     }
 }
 
@@ -70,13 +71,13 @@ fn update(server: SocketAddr, key: Option<TsigKey>) -> ProviderSettings {
     })
 }
 
-/// A provider that updates the server with a key.
+/// Returns a provider that updates the server with a key.
 fn provider(server: &DnsServer, key: Option<TsigKey>) -> Provider {
     Provider::new(update(server.address(), key), context(lookup(server))).expect("good settings")
 }
 
 #[test]
-fn two_values_of_a_name_come_and_go_by_signed_updates_and_are_seen_when_they_are_there() {
+fn signed_updates_publish_and_remove_two_values() {
     let server = DnsServer::start(&[ZONE]);
     let provider = provider(&server, key(KEY, SECRET));
     let lookup = lookup(&server);
@@ -99,7 +100,7 @@ fn two_values_of_a_name_come_and_go_by_signed_updates_and_are_seen_when_they_are
             (Ok(true), Ok(true))
         );
         let resolved = Lookup {
-            ask: Ask::Resolvers,
+            propagation: Propagation::Resolvers,
             ..lookup.clone()
         };
         assert_eq!(visible(&base, &resolved).await, Ok(true));
@@ -120,7 +121,7 @@ fn two_values_of_a_name_come_and_go_by_signed_updates_and_are_seen_when_they_are
 }
 
 #[test]
-fn an_update_goes_where_a_cname_delegates_the_challenge() {
+fn updates_follow_a_delegating_cname() {
     let server = DnsServer::start(&[ZONE, ("other.test", "")]);
     let provider = provider(&server, key(KEY, SECRET));
     let record = TxtRecord::challenge("delegated.example.test", "value");
@@ -139,7 +140,7 @@ fn an_update_goes_where_a_cname_delegates_the_challenge() {
 }
 
 #[test]
-fn every_reason_why_a_server_refuses_an_update_is_told_apart() {
+fn refused_updates_are_reported_with_their_reason() {
     let server = DnsServer::start(&[ZONE]);
     let record = TxtRecord::challenge("www.example.test", "value");
     let says = async |provider: &Provider, record: &TxtRecord, permanent: bool, reason: &str| {
@@ -166,21 +167,21 @@ fn every_reason_why_a_server_refuses_an_update_is_told_apart() {
             &of(key(KEY, "d3Jvbmc=")),
             &record,
             true,
-            "the key acme. is not the server's (BADSIG)",
+            "the key acme. differs from the server's (BADSIG)",
         )
         .await;
         says(
             &of(key(POWERLESS_KEY, SECRET)),
             &record,
             true,
-            "does not accept it here (BADKEY)",
+            "does not accept it for this zone (BADKEY)",
         )
         .await;
         says(
             &of(None),
             &record,
             true,
-            "example.test., or wants a signature (NOTAUTH)",
+            "example.test., or requires a signature (NOTAUTH)",
         )
         .await;
         let plain = ProviderContext {
@@ -193,14 +194,14 @@ fn every_reason_why_a_server_refuses_an_update_is_told_apart() {
             &good,
             &TxtRecord::challenge("other.test", "v"),
             true,
-            "answers for no zone",
+            "not authoritative for any zone",
         )
         .await;
         says(
             &good,
             &TxtRecord::challenge("a.below.example.test", "v"),
             true,
-            "others answer for",
+            "to other servers",
         )
         .await;
 
@@ -227,9 +228,9 @@ fn every_reason_why_a_server_refuses_an_update_is_told_apart() {
 }
 
 #[test]
-fn a_secret_is_read_from_its_file_whenever_it_is_needed() {
+fn a_secret_is_read_again_before_each_use() {
     let (server, folder) = (DnsServer::start(&[ZONE]), Folder::new());
-    // Not the server's yet, as after a change there that is not made here.
+    // Not the server's secret, as after a change on the server only.
     let file = folder.write("secret", "d3Jvbmc=");
     let secret = Secret::read(&file).expect("a file");
     let key = TsigKey {
@@ -245,7 +246,10 @@ fn a_secret_is_read_from_its_file_whenever_it_is_needed() {
             .await
             .expect_err("another key")
             .to_string();
-        assert!(error.contains("is not the server's (BADSIG)"), "{error}");
+        assert!(
+            error.contains("differs from the server's (BADSIG)"),
+            "{error}"
+        );
         folder.write("secret", &format!("{SECRET}\n"));
         provider.present(&record).await.expect("published");
         std::fs::remove_file(&file).expect("it is there");
@@ -263,12 +267,12 @@ fn a_secret_is_read_from_its_file_whenever_it_is_needed() {
 }
 
 #[test]
-fn a_check_says_when_no_server_of_the_zone_answers() {
+fn a_check_fails_if_no_server_of_the_zone_responds() {
     let server = DnsServer::start(&[ZONE]);
     let record = TxtRecord::challenge("www.example.test", "value");
     run(async {
         let wrong_port = Lookup {
-            ask: Ask::Authoritative { port: free_port() },
+            propagation: Propagation::Authoritative { port: free_port() },
             ..lookup(&server)
         };
         let error = visible(&record, &wrong_port)
@@ -277,7 +281,7 @@ fn a_check_says_when_no_server_of_the_zone_answers() {
         assert!(
             error
                 .to_string()
-                .contains("no server of the zone example.test. answers"),
+                .contains("no server of the zone example.test. responds"),
             "{error}"
         );
         assert!(!error.is_permanent());
@@ -285,7 +289,7 @@ fn a_check_says_when_no_server_of_the_zone_answers() {
 }
 
 #[test]
-fn advice_has_the_addresses_of_a_name_and_the_caa_records_that_count_for_it() {
+fn advice_has_addresses_and_the_relevant_caa_records() {
     let server = DnsServer::start(&[ZONE]);
     let facts = run(advice("*.alias.example.test", &lookup(&server)));
     assert_eq!(facts.problems, []);
@@ -334,7 +338,7 @@ fn advice_has_the_addresses_of_a_name_and_the_caa_records_that_count_for_it() {
 }
 
 #[test]
-fn a_record_for_dns_persist_01_is_found_once_the_operator_has_made_it() {
+fn a_dns_persist_01_record_is_found() {
     let policy = PersistPolicy {
         issuer_domains: &["ca.example"],
         account_uri: "https://ca.example/acct/1",

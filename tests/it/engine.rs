@@ -1,6 +1,6 @@
-//! The certificate engine in this process, with a clock of the test's, against a CA that misbehaves
-//! by script. Each test ends with a certificate, or with a named reason and moment; and Let's
-//! Encrypt would never have refused or paused us.
+//! The certificate engine in this process, with a clock of the test, against a CA that misbehaves by
+//! script. Each test ends with a certificate, or with a named reason and time, and Let's Encrypt
+//! would never have refused or paused us.
 
 mod advice;
 mod clock;

@@ -7,7 +7,7 @@ fn names(names: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_fifth_failure_of_a_name_within_an_hour_is_not_asked_for() {
+fn the_fifth_failure_of_a_name_within_an_hour_is_refused() {
     let mut budget = Budget::default();
     for failure in 0..4 {
         assert_eq!(
@@ -18,6 +18,7 @@ fn the_fifth_failure_of_a_name_within_an_hour_is_not_asked_for() {
         budget.failed("a.example", NOW + failure);
     }
     assert_eq!(budget.failures_left("a.example", NOW + 10), 0);
+
     let refusal = budget
         .check(&names(&["b.example", "a.example"]), Purpose::New, NOW + 10)
         .expect_err("over");
@@ -34,7 +35,7 @@ fn the_fifth_failure_of_a_name_within_an_hour_is_not_asked_for() {
 }
 
 #[test]
-fn the_fifth_certificate_for_the_same_names_within_a_week_is_not_asked_for() {
+fn the_fifth_certificate_for_the_same_names_is_refused() {
     let mut budget = Budget::default();
     for day in 0..4 {
         assert_eq!(
@@ -43,6 +44,7 @@ fn the_fifth_certificate_for_the_same_names_within_a_week_is_not_asked_for() {
         );
         budget.issued(&names(&["b", "a"]), NOW + day * 86_400);
     }
+
     let refusal = budget
         .check(&names(&["a", "b"]), Purpose::New, NOW + 4 * 86_400)
         .expect_err("over");
@@ -55,11 +57,12 @@ fn the_fifth_certificate_for_the_same_names_within_a_week_is_not_asked_for() {
 }
 
 #[test]
-fn a_success_forgets_failures_and_a_person_forgives_them() {
+fn successes_and_the_operator_reset_failures() {
     let mut budget = Budget::default();
     for failure in 0..i64::from(FAILURES_IN_A_ROW) {
         budget.failed("a", NOW + failure * HOUR);
     }
+
     let later = NOW + 1000 * HOUR;
     assert_eq!(
         budget
@@ -68,15 +71,17 @@ fn a_success_forgets_failures_and_a_person_forgives_them() {
             .until,
         None
     );
+
     budget.forgive(&names(&["a"]));
     assert_eq!(budget.check(&names(&["a"]), Purpose::New, later), Ok(()));
+
     budget.failed("a", later);
     budget.issued(&names(&["a"]), later);
     assert_eq!(budget.failures_left("a", later), FAILURES_PER_HOUR);
 }
 
 #[test]
-fn times_of_a_clock_that_ran_ahead_do_not_refuse_for_years() {
+fn times_in_the_future_count_as_now() {
     let mut budget = Budget::default();
     for _ in 0..4 {
         budget.failed("a", NOW + 10 * 365 * 86_400);
@@ -91,7 +96,7 @@ fn times_of_a_clock_that_ran_ahead_do_not_refuse_for_years() {
 }
 
 #[test]
-fn what_is_remembered_is_bounded() {
+fn the_budget_is_bounded_in_size() {
     let mut budget = Budget::default();
     for number in 0..3_000 {
         budget.failed(&format!("{number}.example"), NOW + number);
@@ -106,7 +111,7 @@ fn what_is_remembered_is_bounded() {
 }
 
 #[test]
-fn an_order_that_is_recalled_counts_once() {
+fn a_recalled_order_counts_once() {
     let mut budget = Budget::default();
     for at in [NOW, NOW + 1, NOW + 1] {
         budget.recall(at);
@@ -115,8 +120,8 @@ fn an_order_that_is_recalled_counts_once() {
 }
 
 #[test]
-fn a_renewal_in_time_is_made_whatever_was_issued_before() {
-    // A private CA that issues for a day: its certificates are renewed twice a day.
+fn timely_renewals_ignore_earlier_certificates() {
+    // Certificates of a private CA that are valid for a day are renewed twice a day.
     let day = Purpose::Renewal { lifetime: DAY };
     let mut budget = Budget::default();
     for renewal in 0..20 {
@@ -131,7 +136,7 @@ fn a_renewal_in_time_is_made_whatever_was_issued_before() {
             .is_err()
     );
 
-    // One that issues for a minute.
+    // Certificates that are valid for a minute.
     let minute = Purpose::Renewal { lifetime: 60 };
     for renewal in 0..1000 {
         let now = NOW + 10 * DAY + renewal * 30;
@@ -145,7 +150,7 @@ fn a_renewal_in_time_is_made_whatever_was_issued_before() {
 }
 
 #[test]
-fn many_long_lived_certificates_that_are_due_at_once_are_spread() {
+fn many_simultaneous_renewals_are_spread() {
     let mut budget = Budget::default();
     for _ in 0..ORDERS_PER_THREE_HOURS {
         budget.ordered(NOW);

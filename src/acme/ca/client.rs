@@ -1,4 +1,4 @@
-//! A certificate authority: its directory, its nonces, and what can be asked without an account.
+//! A client of a certificate authority: directory, nonces, and the requests without an account.
 
 use std::{
     fmt,
@@ -22,24 +22,24 @@ use super::{
 };
 use crate::util::sync::lock;
 
-/// How often a request is sent again with a nonce that the CA likes better: enough for a CA of
-/// several servers behind one name that know half of each other's nonces.
+/// The number of times that a request is sent again with another nonce: enough for a CA with
+/// several servers that know only half of each other's nonces.
 const NONCE_RETRIES: usize = 20;
-/// How long a nonce may be.
+/// The largest length of a nonce.
 const NONCE_LENGTH: usize = 512;
-/// A directory is asked for again after this.
+/// The age after which the directory is read again.
 const DIRECTORY_AGE: Duration = Duration::from_secs(86_400);
 
-/// A certificate authority. Clones share its directory and connections.
+/// A client of a certificate authority. Clones share directory and connections.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
 struct Inner {
     http: Http,
     url: Uri,
-    /// StoredCertificate while the directory is asked for, so that many ask once.
+    /// Locked while the directory is read, so that concurrent callers read it once.
     directory: tokio::sync::Mutex<Option<(Arc<Directory>, Instant)>>,
-    /// Of the last answer (RFC 8555 section 6.5).
+    /// The nonce of the last response (RFC 8555 section 6.5).
     nonce: Mutex<Option<String>>,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Takes the URL of a resource out of the directory.
+/// The name of a resource, and the function that takes its URL out of the directory.
 pub(super) type Resource = (&'static str, fn(&Directory) -> Option<&str>);
 
 const NEW_NONCE: Resource = ("newNonce", |directory| Some(&directory.new_nonce));
@@ -61,10 +61,10 @@ pub(super) const KEY_CHANGE: Resource = ("keyChange", |directory| directory.key_
 const RENEWAL_INFO: Resource = ("renewalInfo", |directory| directory.renewal_info.as_deref());
 
 impl Client {
-    /// A client of the CA with this directory URL. Asks for nothing yet.
+    /// Creates a client of the CA with this directory URL, without connecting to it.
     ///
     /// # Errors
-    /// A URL that is none.
+    /// The URL is invalid.
     pub fn new(http: Http, directory: &str) -> Result<Self, ClientError> {
         let url = directory.parse().map_err(|_bad| HttpError::Url)?;
         Ok(Self(Arc::new(Inner {
@@ -75,10 +75,10 @@ impl Client {
         })))
     }
 
-    /// The CA's directory; at most a day old.
+    /// Returns the CA's directory, at most a day old.
     ///
     /// # Errors
-    /// No directory.
+    /// The CA does not respond with a directory.
     pub async fn directory(&self) -> Result<Arc<Directory>, ClientError> {
         let mut known = self.0.directory.lock().await;
         if let Some((directory, since)) = &*known
@@ -92,20 +92,20 @@ impl Client {
         Ok(directory)
     }
 
-    /// The CA's time, in seconds since 1970, from the head of any answer.
+    /// Returns the CA's time from the head of a response, in seconds since 1970.
     ///
     /// # Errors
-    /// The CA does not answer.
+    /// The CA does not respond.
     pub async fn time(&self) -> Result<Option<i64>, ClientError> {
         Ok(header::date(&self.get(&self.0.url).await?.headers))
     }
 
-    /// Makes an account, or finds the one that the key has (RFC 8555 section 7.3); agrees to the
-    /// terms of service. With `only_existing`, none is made: the CA says `accountDoesNotExist`
-    /// instead (section 7.3.1).
+    /// Creates an account, or finds the one that the key has (RFC 8555 section 7.3), and agrees to
+    /// the terms of service. With `only_existing`, no account is created: the CA responds with
+    /// `accountDoesNotExist` instead (section 7.3.1).
     ///
     /// # Errors
-    /// The CA refuses or does not answer.
+    /// The CA refuses or does not respond.
     pub async fn new_account(
         &self,
         key: &AccountKey,
@@ -113,12 +113,13 @@ impl Client {
         external: Option<&ExternalAccount>,
         only_existing: bool,
     ) -> Result<Replied<Account>, ClientError> {
-        // The crate makes an account with a key that is stored already, but neither with contacts
-        // nor with a binding.
+        // The crate can create an account for an existing key, but neither with contacts nor with a
+        // binding.
         let ours = !only_existing && (external.is_some() || !contacts.is_empty());
+
         let mut place = self.place(NEW_ACCOUNT).await?;
         let reply = loop {
-            let answer = if ours {
+            let response = if ours {
                 let mut payload = json!({"termsOfServiceAgreed": true, "contact": contacts});
                 if let Some(external) = external {
                     payload["externalAccountBinding"] = external.binding(key, &place.url);
@@ -128,10 +129,11 @@ impl Client {
             } else {
                 exchange!(self.by_key(key, only_existing)).map(|(_, reply)| reply)
             };
-            if !place.has_moved(&answer).await? {
-                break answer?;
+            if !place.has_moved(&response).await? {
+                break response?;
             }
         };
+
         let url = location(&reply)?;
         let mut account = parsed::<Account>(&reply, "no account")?;
         account.value.url = url;
@@ -150,45 +152,47 @@ impl Client {
         }
     }
 
-    /// What an account can ask for.
+    /// Opens a session for an account.
     pub fn session(&self, key: Arc<AccountKey>, account_url: &str) -> Session {
         Session::new(self.clone(), key, account_url)
     }
 
-    /// When a certificate should be replaced (RFC 9773); `id` comes from
+    /// Returns the renewal window of a certificate (RFC 9773). `id` comes from
     /// [`types::ari_id`](super::types::ari_id).
     ///
     /// # Errors
-    /// The CA offers no such information, refuses, or does not answer.
+    /// The CA offers no renewal information, refuses, or does not respond.
     pub async fn renewal_info(&self, id: &str) -> Result<Replied<RenewalInfo>, ClientError> {
         self.resource(RENEWAL_INFO).await?;
-        // It is asked without an account, but the crate wants one.
-        let nobody = self
+
+        // The request needs no account, but the crate requires one.
+        let anonymous = self
             .session(Arc::new(AccountKey::generate()), "")
-            .speaker()
+            .crate_account()
             .await?;
         let id = certificate_id(id);
-        let asked = exchange!(nobody.renewal_info(&id));
-        if asked
+        let response = exchange!(anonymous.renewal_info(&id));
+        if response
             .as_ref()
             .is_err_and(|error| error.status() == Some(404))
         {
             self.forget_directory().await;
         }
-        let (_, reply) = asked?;
-        // The crate wants to be told when to ask again, too.
+        let (_, reply) = response?;
+
+        // Parse the body ourselves: the crate fails without `Retry-After`.
         let read = parsed::<instant_acme::RenewalInfo>(&reply, "no renewal window")?.value;
         let window = RenewalInfo::of(read)
             .ok_or_else(|| ClientError::nonsense(&reply, "no renewal window"))?;
         Ok(Replied::of(window, &reply))
     }
 
-    /// The directory's URL.
+    /// Returns the directory's URL.
     pub(super) fn url(&self) -> &Uri {
         &self.0.url
     }
 
-    /// The URL of a resource.
+    /// Returns the URL of a resource.
     async fn resource(&self, (name, of): Resource) -> Result<String, ClientError> {
         let directory = self.directory().await?;
         of(&directory)
@@ -200,7 +204,7 @@ impl Client {
         *self.0.directory.lock().await = None;
     }
 
-    /// A URL that the CA gave. What begins with https goes on with https.
+    /// Parses a URL that the CA sent. If the directory's URL is https, others must be, too.
     pub(super) fn checked(&self, url: &str) -> Result<Uri, ClientError> {
         let uri: Uri = url.parse().map_err(|_bad| HttpError::Url)?;
         let secure = |uri: &Uri| uri.scheme_str() == Some("https");
@@ -219,7 +223,7 @@ impl Client {
         }
     }
 
-    /// Where a resource is.
+    /// Returns the place of a resource.
     pub(super) async fn place(&self, resource: Resource) -> Result<Place<'_>, ClientError> {
         let url = self.resource(resource).await?;
         Ok(Place {
@@ -230,7 +234,7 @@ impl Client {
         })
     }
 
-    /// A signed request. `payload` is JSON, or empty for POST-as-GET.
+    /// Sends a signed request. `payload` is JSON, or empty for POST-as-GET.
     pub(super) async fn post(
         &self,
         key: &AccountKey,
@@ -239,6 +243,7 @@ impl Client {
         payload: &str,
     ) -> Result<Reply, ClientError> {
         let uri = self.checked(url)?;
+
         let mut left = NONCE_RETRIES;
         loop {
             let nonce = self.nonce().await?;
@@ -247,6 +252,7 @@ impl Client {
             if reply.status.is_success() {
                 return Ok(reply);
             }
+
             let error = ClientError::refused(&reply);
             if !error.is("badNonce") || left == 0 {
                 return Err(error);
@@ -269,6 +275,7 @@ impl Client {
         }
         *request.method_mut() = method;
         *request.uri_mut() = url;
+
         let reply = self.0.http.send(request).await?;
         if is_signed {
             *self.last_nonce() = replay_nonce(&reply);
@@ -276,7 +283,7 @@ impl Client {
         Ok(reply)
     }
 
-    /// A nonce that was not used yet. CAs limit how often they are asked for one.
+    /// Returns an unused nonce: that of the last response, or else a new one, whose rate CAs limit.
     pub(super) async fn nonce(&self) -> Result<String, ClientError> {
         if let Some(nonce) = self.last_nonce().take() {
             return Ok(nonce);
@@ -295,7 +302,7 @@ impl Client {
     }
 }
 
-/// Where a resource of the directory is.
+/// The place of a resource of the directory, which may move.
 pub(super) struct Place<'a> {
     client: &'a Client,
     resource: Resource,
@@ -304,14 +311,14 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Whether to ask again: after a 404, the directory is read once more, and the resource may be
-    /// elsewhere.
+    /// Returns true if the request should be repeated at a new URL: after a 404, the directory is
+    /// read once more.
     pub(super) async fn has_moved<T>(
         &mut self,
-        answer: &Result<T, ClientError>,
+        response: &Result<T, ClientError>,
     ) -> Result<bool, ClientError> {
         if self.has_moved
-            || !answer
+            || !response
                 .as_ref()
                 .is_err_and(|error| error.status() == Some(404))
         {
@@ -334,7 +341,7 @@ impl<T> Replied<T> {
     }
 }
 
-/// The body of a success.
+/// Parses the body of a successful response.
 pub(super) fn parsed<T: DeserializeOwned>(
     reply: &Reply,
     otherwise: &'static str,
@@ -344,7 +351,7 @@ pub(super) fn parsed<T: DeserializeOwned>(
     Ok(Replied::of(value, reply))
 }
 
-/// The nonce that an answer brought (RFC 8555 section 6.5.1).
+/// Returns the nonce of a response (RFC 8555 section 6.5.1).
 fn replay_nonce(reply: &Reply) -> Option<String> {
     let nonce = header::text(&reply.headers, "replay-nonce")?;
     (1..=NONCE_LENGTH)
@@ -352,7 +359,7 @@ fn replay_nonce(reply: &Reply) -> Option<String> {
         .then(|| nonce.to_owned())
 }
 
-/// The URL of what was made.
+/// Returns the URL of the created resource.
 pub(super) fn location(reply: &Reply) -> Result<String, ClientError> {
     let location = header::text(&reply.headers, name::LOCATION.as_str());
     location

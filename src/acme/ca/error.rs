@@ -1,4 +1,4 @@
-//! What a CA says instead of doing as asked.
+//! Errors of requests to a CA.
 
 use std::{fmt, time::Duration};
 
@@ -12,19 +12,19 @@ use super::{
     types::{Identifier, document},
 };
 
-/// Characters kept of what a CA says in words.
+/// The largest number of characters kept of a CA's text.
 const WORDS: usize = 2000;
-/// Characters kept of a body that is not what it should be.
+/// The largest number of characters kept of an unexpected body.
 const HEAD: usize = 200;
-/// Problems within a problem that are kept.
+/// The largest number of subproblems kept.
 const SUBPROBLEMS: usize = 100;
 
-/// Why a request to a CA did not do what it should, with what the answer's headers say.
+/// A failed request to a CA, with the information from the response's headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientError {
-    /// What went wrong.
+    /// The kind of error.
     pub kind: ErrorKind,
-    /// How long to wait before the next request, as the CA says it.
+    /// The CA's `Retry-After`.
     pub retry_after: Option<Duration>,
     /// The CA's time, in seconds since 1970.
     pub date: Option<i64>,
@@ -33,46 +33,46 @@ pub struct ClientError {
 /// The kinds of [`ClientError`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ErrorKind {
-    /// The CA refuses, in its own words.
+    /// The CA refused, in its own words.
     #[error(transparent)]
     Problem(Box<Problem>),
-    /// There is no answer.
+    /// There is no response.
     #[error(transparent)]
     Transport(HttpError),
-    /// There is an answer, but not one that ACME knows.
+    /// The response does not follow ACME.
     #[error("{why} (HTTP {status}): {head}")]
     Nonsense {
-        /// Status.
+        /// The HTTP status.
         status: u16,
-        /// What is wrong with it.
+        /// The difference from ACME.
         why: &'static str,
-        /// How the body begins.
+        /// The beginning of the body.
         head: String,
     },
     /// The CA's directory does not have the resource.
-    #[error("CA does not offer {0}")]
+    #[error("the CA does not offer {0}")]
     NotOffered(&'static str),
 }
 
-/// A problem document (RFC 9457) with the subproblems of ACME (RFC 8555 section 6.7). Made of the
-/// status alone when the body is none.
+/// A problem document (RFC 9457) with the subproblems of ACME (RFC 8555 section 6.7). For other
+/// bodies it is made from the status alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Raw")]
 pub struct Problem {
-    /// The error type without `urn:ietf:params:acme:error:`, such as `rateLimited`. Empty when the
-    /// CA names none.
+    /// The error type without `urn:ietf:params:acme:error:`, such as `rateLimited`. Empty if the CA
+    /// sends no type.
     pub kind: String,
-    /// What the CA says, on one line.
+    /// The CA's description, on one line.
     pub detail: String,
-    /// HTTP status; 0 in problems of challenges and orders that have none.
+    /// The HTTP status; 0 if the problem of a challenge or order has none.
     pub status: u16,
-    /// A page on this case, such as the one that ends a pause.
+    /// The URL of a page about this occurrence, such as the one that ends a pause.
     pub instance: Option<String>,
-    /// Which identifiers have which problem.
+    /// The problems of single identifiers.
     pub subproblems: Vec<Subproblem>,
 }
 
-/// What is wrong with one identifier.
+/// The problem of one identifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subproblem {
     /// The identifier, where the CA names one.
@@ -119,7 +119,7 @@ impl fmt::Display for Problem {
 impl std::error::Error for Problem {}
 
 impl ClientError {
-    /// The problem, if the CA refused.
+    /// Returns the problem, if the CA refused.
     pub fn problem(&self) -> Option<&Problem> {
         match &self.kind {
             ErrorKind::Problem(problem) => Some(problem),
@@ -127,12 +127,12 @@ impl ClientError {
         }
     }
 
-    /// Whether the CA refused with this error type, such as `rateLimited`.
+    /// Returns true if the CA refused with this error type, such as `rateLimited`.
     pub fn is(&self, kind: &str) -> bool {
         self.problem().is_some_and(|problem| problem.kind == kind)
     }
 
-    /// The HTTP status, if there was an answer.
+    /// Returns the HTTP status, if there was a response.
     pub fn status(&self) -> Option<u16> {
         match &self.kind {
             ErrorKind::Problem(problem) => Some(problem.status),
@@ -161,7 +161,7 @@ impl ClientError {
         )
     }
 
-    /// Of an answer that is no success.
+    /// Converts a response that is not a success.
     pub(super) fn refused(reply: &Reply) -> Self {
         if reply.status.as_u16() < 400 {
             return Self::nonsense(reply, "neither a success nor an error");
@@ -192,7 +192,7 @@ impl From<HttpError> for ClientError {
 }
 
 impl Problem {
-    /// Of an answer that is no success, whatever its body.
+    /// Converts a response that is not a success, whatever its body.
     pub(super) fn of(reply: &Reply) -> Self {
         let document = document(&reply.body).and_then(|body| Self::deserialize(body).ok());
         let mut problem = document.unwrap_or_default();
@@ -204,7 +204,7 @@ impl Problem {
     }
 }
 
-/// A problem, or one within a problem.
+/// A problem or subproblem.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Raw {
@@ -240,7 +240,7 @@ impl From<Raw> for Problem {
                 },
                 WORDS,
             ),
-            // A number, or one in quotes.
+            // Some CAs put the number in quotes.
             status: raw
                 .status
                 .to_string()
@@ -258,8 +258,8 @@ impl From<Raw> for Problem {
     }
 }
 
-/// The error type without what all have in common. `about:blank` says nothing (RFC 9457 section
-/// 4.2.1).
+/// Returns the error type without the common prefix, or an empty text for `about:blank` (RFC 9457
+/// section 4.2.1).
 fn short(kind: &str) -> String {
     let own = kind
         .strip_prefix("urn:ietf:params:acme:error:")
@@ -271,7 +271,7 @@ fn short(kind: &str) -> String {
     }
 }
 
-/// At most `limit` characters, printable and on one line.
+/// Returns at most `limit` characters, printable and on one line.
 fn line(text: &str, limit: usize) -> String {
     let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let words: String = printable.take(limit).collect();

@@ -1,6 +1,6 @@
-//! HTTP to certificate authorities and webhooks: HTTP/1.1 over TLS with built-in roots, through
-//! proxies where the environment names them, with limits on time and size. Headers and bodies of
-//! every status come back as they are.
+//! The HTTP client for certificate authorities and webhooks: HTTP/1.1 over TLS with built-in roots,
+//! through the proxies that the environment names, with limits on time and size. It returns headers
+//! and bodies of every status.
 
 mod dial;
 mod error;
@@ -33,35 +33,36 @@ use crate::util::sync::lock;
 pub(in crate::acme) use target::relative_to;
 
 const USER_AGENT: &str = concat!("gatelet/", env!("CARGO_PKG_VERSION"));
-/// Redirects that are followed (for GET and HEAD only).
+/// The largest number of redirects that are followed (for GET and HEAD only).
 const REDIRECTS: usize = 3;
-/// Idle connections kept, one for each origin.
+/// The largest number of idle connections, one for each origin.
 const KEPT: usize = 8;
-/// How long one is kept: shorter than servers and home routers do it.
+/// The time for which an idle connection is kept: shorter than servers and home routers keep it.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// What the time is, for the verification of certificates.
+/// Returns the time for the verification of certificates.
 pub type Clock = Arc<dyn Fn() -> UnixTime + Send + Sync>;
 
-/// What an [`Http`] is made of.
+/// The settings of an [`Http`].
 #[derive(Clone)]
 pub struct HttpSettings {
-    /// Roots that are trusted in addition to the built-in ones and the system's.
+    /// Trusted roots in addition to the built-in ones and the system's.
     pub extra_roots: Vec<CertificateDer<'static>>,
-    /// For DNS and TCP together.
+    /// The time limit for DNS and TCP together.
     pub connect_timeout: Duration,
-    /// For everything from the first packet to the last byte of the answer, redirects included.
+    /// The time limit from the first packet to the last byte of the response, redirects included.
     pub total_timeout: Duration,
-    /// Bytes of a body.
+    /// The largest body in bytes.
     pub max_body: usize,
-    /// Proxies on the way out.
+    /// The proxies for outgoing connections.
     pub proxy: Proxy,
-    /// The time at which servers' certificates must be valid.
+    /// Returns the time at which servers' certificates must be valid.
     pub time: Clock,
 }
 
 impl HttpSettings {
-    /// No extra roots, no proxy; 10 s for a connection, 30 s in all, 1 MiB.
+    /// Returns the default settings: no extra roots, no proxy, 10 s for a connection, 30 s in all,
+    /// 1 MiB.
     pub fn new(time: Clock) -> Self {
         Self {
             extra_roots: Vec::new(),
@@ -91,27 +92,27 @@ impl fmt::Debug for Http {
     }
 }
 
-/// An answer, whatever its status.
+/// A response of any status.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// Status.
     pub status: StatusCode,
     /// Headers.
     pub headers: HeaderMap,
-    /// All of the body.
+    /// The complete body.
     pub body: Bytes,
 }
 
-/// How a request on one connection failed.
+/// A failed request on one connection.
 struct Failed {
     error: HttpError,
-    /// Nothing came back, not one byte.
+    /// True if not a single byte of a response arrived.
     silent: bool,
 }
 
 impl Http {
-    /// Makes a client. Trusts Mozilla's roots, which are built in, those of the system where there
-    /// are any, and those of the settings.
+    /// Creates a client. It trusts Mozilla's roots, which are built in, the system's roots, and
+    /// those of the settings.
     ///
     /// # Errors
     /// [`HttpError::Roots`].
@@ -124,6 +125,7 @@ impl Http {
             proxy,
             time,
         } = settings;
+
         let mut tls =
             ClientConfig::builder_with_details(crate::tls::provider(), Arc::new(TimeOf(time)))
                 .with_safe_default_protocol_versions()
@@ -144,17 +146,18 @@ impl Http {
         })))
     }
 
-    /// Sends a request with an absolute URL and waits for all of the answer. GET and HEAD follow up
-    /// to three redirects, never from https to http. When a connection that was kept dies without a
-    /// byte of an answer, the request is sent once more on a new one; so a server may see it twice.
+    /// Sends a request with an absolute URL and waits for the complete response. GET and HEAD
+    /// follow up to three redirects, never from https to http. If a kept connection breaks before
+    /// the first byte of a response, the request is sent once more on a new one, so a server may
+    /// receive it twice.
     ///
     /// # Errors
-    /// No answer in time, none at all, or one too large. An answer of any status is no error here.
+    /// No response in time, a broken one, or one that is too large. The status is never an error.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Reply, HttpError> {
         let origin = Origin::of(request.uri())?;
         let after = self.0.total_timeout;
-        let answer = Box::pin(tokio::time::timeout(after, self.follow(request))).await;
-        answer.unwrap_or_else(|_late| {
+        let response = Box::pin(tokio::time::timeout(after, self.follow(request))).await;
+        response.unwrap_or_else(|_late| {
             Err(HttpError::Timeout {
                 host: origin.authority(),
                 after,
@@ -166,6 +169,7 @@ impl Http {
         let follows = matches!(*request.method(), Method::GET | Method::HEAD);
         for _ in 0..REDIRECTS {
             let reply = self.exchange(&request).await?;
+
             let location = reply
                 .headers
                 .get(header::LOCATION)
@@ -173,15 +177,17 @@ impl Http {
             let Some(location) = location else {
                 return Ok(reply);
             };
+
             let from = Origin::of(request.uri())?;
-            let there = location
+            let target = location
                 .to_str()
                 .ok()
                 .and_then(|location| relative_to(request.uri(), location));
-            let Some(there) = there else {
+            let Some(target) = target else {
                 return Err(HttpError::broken(&from.authority(), "redirect to no URL"));
             };
-            let to = Origin::of(&there)?;
+
+            let to = Origin::of(&target)?;
             if from.tls && !to.tls {
                 return Err(HttpError::broken(
                     &from.authority(),
@@ -189,15 +195,16 @@ impl Http {
                 ));
             }
             if from != to {
-                // What proves something to one server is no business of another.
+                // Don't send credentials to another server.
                 request.headers_mut().remove(header::AUTHORIZATION);
             }
-            *request.uri_mut() = there;
+            *request.uri_mut() = target;
         }
+
         self.exchange(&request).await
     }
 
-    /// One request, without redirects.
+    /// Sends one request, without following redirects.
     async fn exchange(&self, request: &Request<Bytes>) -> Result<Reply, HttpError> {
         let origin = Origin::of(request.uri())?;
         let outgoing = self.outgoing(&origin, request)?;
@@ -216,7 +223,8 @@ impl Http {
             .map_err(|failed| failed.error)
     }
 
-    /// The request as it goes over the wire: path only, or the whole URL for a proxy in plain text.
+    /// Returns the request in the form for the connection: with the path only, or with the whole
+    /// URL for a plain-text proxy.
     fn outgoing(
         &self,
         origin: &Origin,
@@ -225,6 +233,7 @@ impl Http {
         let mut outgoing = Request::new(Full::new(request.body().clone()));
         *outgoing.method_mut() = request.method().clone();
         *outgoing.headers_mut() = request.headers().clone();
+
         let path = request
             .uri()
             .path_and_query()
@@ -232,6 +241,7 @@ impl Http {
         let headers = outgoing.headers_mut();
         headers.insert(header::HOST, origin.host_header()?);
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+
         let proxy = self.0.dialer.proxy.towards(origin).filter(|_| !origin.tls);
         let uri = if let Some(proxy) = proxy {
             if let Some(authorization) = &proxy.authorization {
@@ -262,9 +272,11 @@ impl Http {
                 silent,
             }
         };
+
         sender.ready().await.map_err(failed)?;
-        let answer = sender.send_request(request).await.map_err(failed)?;
-        let (head, body) = answer.into_parts();
+        let response = sender.send_request(request).await.map_err(failed)?;
+        let (head, body) = response.into_parts();
+
         let limit = self.0.max_body;
         let body = Limited::new(body, limit)
             .collect()
@@ -302,7 +314,7 @@ impl Http {
     }
 }
 
-/// The time of the settings, for rustls.
+/// Passes the time of the settings to rustls.
 struct TimeOf(Clock);
 
 impl fmt::Debug for TimeOf {
@@ -321,6 +333,7 @@ fn roots(extra: Vec<CertificateDer<'static>>) -> Result<RootCertStore, HttpError
     let mut all = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };
+
     let mut system = RootCertStore::empty();
     system.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     for root in extra {
@@ -328,12 +341,14 @@ fn roots(extra: Vec<CertificateDer<'static>>) -> Result<RootCertStore, HttpError
             .add(root)
             .map_err(|error| HttpError::Roots(error::one_line(error)))?;
     }
-    // Most systems have the same roots as are built in; they are not kept twice.
+
+    // Most of the system's roots are built in as well: don't keep them twice.
     for root in system.roots {
         if !all.roots.contains(&root) {
             all.roots.push(root);
         }
     }
+
     Ok(all)
 }
 
@@ -345,7 +360,7 @@ fn is_io(error: &hyper::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// An error with what lies below it: hyper says the cause only there.
+/// Formats an error with its sources, where hyper names the cause.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut below = error.source();

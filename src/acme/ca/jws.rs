@@ -1,5 +1,4 @@
-//! Account keys and what is signed with them: JSON Web Signatures as ACME wants them (RFC 8555
-//! section 6.2).
+//! Account keys, and the JSON Web Signatures that ACME requires (RFC 8555 section 6.2).
 
 use std::fmt;
 
@@ -18,20 +17,20 @@ use ring::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Base64url with or without padding: what CAs print on their pages.
+/// Base64url with or without padding, because CAs hand out keys in both forms.
 const EITHER: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Why a key cannot be used. Says nothing of its bytes.
+/// An unusable key. The error contains none of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Not PKCS#8 of a P-256 key with its public half (RFC 5915).
-    #[error("account key is not a P-256 key in PKCS#8")]
+    #[error("the account key is not a P-256 key in PKCS#8")]
     Pkcs8,
     /// The HMAC key of an external account is not base64url (RFC 8555 section 7.3.4).
-    #[error("HMAC key of the external account is not base64url")]
+    #[error("the HMAC key of the external account is not base64url")]
     Hmac,
 }
 
@@ -48,7 +47,7 @@ impl fmt::Debug for AccountKey {
     }
 }
 
-/// How the receiver finds the key: the key itself, for requests that make or look for an account,
+/// The reference to the signing key: the key itself, for requests that create or find an account,
 /// or the account's URL.
 #[derive(Clone, Copy, Debug)]
 pub enum Signer<'a> {
@@ -59,7 +58,7 @@ pub enum Signer<'a> {
 }
 
 impl AccountKey {
-    /// A new key.
+    /// Generates a new key.
     pub fn generate() -> Self {
         let random = SystemRandom::new();
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
@@ -67,7 +66,7 @@ impl AccountKey {
         Self::from_pkcs8(pkcs8.as_ref()).expect("ring reads its own keys")
     }
 
-    /// Reads a key back.
+    /// Parses a stored key.
     ///
     /// # Errors
     /// [`KeyError::Pkcs8`].
@@ -82,18 +81,19 @@ impl AccountKey {
         })
     }
 
-    /// The private key, for the store only.
+    /// Returns the private key, for the store only.
     pub fn pkcs8(&self) -> &[u8] {
         &self.pkcs8
     }
 
-    /// The public key (RFC 7517).
+    /// Returns the public key (RFC 7517).
     pub fn jwk(&self) -> Value {
         let (x, y) = self.coordinates();
         json!({"crv": "P-256", "kty": "EC", "x": x, "y": y})
     }
 
-    /// What stands for the key in answers to challenges (RFC 7638, RFC 8555 section 8.1).
+    /// Returns the thumbprint of the key, which responses to challenges contain (RFC 7638, RFC 8555
+    /// section 8.1).
     pub fn thumbprint(&self) -> String {
         let (x, y) = self.coordinates();
         thumbprint(&format!(
@@ -101,16 +101,16 @@ impl AccountKey {
         ))
     }
 
-    /// The body of a request to `url`: a flattened JWS. `payload` is JSON, or empty for POST-as-GET
-    /// (RFC 8555 section 6.3).
+    /// Returns the body of a request to `url`: a flattened JWS. `payload` is JSON, or empty for
+    /// POST-as-GET (RFC 8555 section 6.3).
     pub fn request(&self, signer: Signer<'_>, nonce: &str, url: &str, payload: &str) -> String {
         let mut protected = self.protected(signer, url);
         protected["nonce"] = nonce.into();
         self.sign(&protected, payload)
     }
 
-    /// The payload that moves the account from the key `old` to this one; goes to `url`, signed by
-    /// `old` (RFC 8555 section 7.3.5).
+    /// Returns the payload that changes the account's key from `old` to this one. It is sent to
+    /// `url`, signed by `old` (RFC 8555 section 7.3.5).
     pub fn takes_over(&self, old: &Self, account: &str, url: &str) -> String {
         let payload = json!({"account": account, "oldKey": old.jwk()});
         self.sign(&self.protected(Signer::Key, url), &payload.to_string())
@@ -132,13 +132,13 @@ impl AccountKey {
     }
 
     fn coordinates(&self) -> (String, String) {
-        // One byte says that both follow in full (SEC 1 section 2.3.3).
+        // The first byte marks the uncompressed form (SEC 1 section 2.3.3).
         let (x, y) = self.pair.public_key().as_ref()[1..].split_at(32);
         (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y))
     }
 }
 
-/// The credentials of an account that the CA's operator gave out beforehand.
+/// The credentials of an external account, which the CA's operator hands out.
 #[derive(Clone)]
 pub struct ExternalAccount {
     kid: String,
@@ -152,7 +152,7 @@ impl fmt::Debug for ExternalAccount {
 }
 
 impl ExternalAccount {
-    /// `key` is base64url, as CAs give it out.
+    /// Parses the credentials. `key` is base64url.
     ///
     /// # Errors
     /// [`KeyError::Hmac`].
@@ -168,19 +168,19 @@ impl ExternalAccount {
         })
     }
 
-    /// The name of its key.
+    /// Returns the ID of the key.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// Tells one key from another and nothing about either.
+    /// Returns a value that differs between keys and reveals nothing about them.
     pub(in crate::acme) fn fingerprint(&self) -> [u8; 8] {
         let tag = hmac::sign(&self.key, b"print");
         tag.as_ref()[..8].try_into().expect("a tag has 32 bytes")
     }
 
-    /// `externalAccountBinding` for a new account with this key, made at `url` (RFC 8555 section
-    /// 7.3.4).
+    /// Returns the `externalAccountBinding` for a new account with this key at `url` (RFC 8555
+    /// section 7.3.4).
     pub fn binding(&self, account: &AccountKey, url: &str) -> Value {
         let protected = json!({"alg": "HS256", "kid": self.kid, "url": url});
         let signed = flattened(&protected, &account.jwk().to_string(), |input| {
@@ -213,7 +213,7 @@ fn flattened<S: AsRef<[u8]>>(
     .expect("three strings")
 }
 
-/// Of a JWK with its members in alphabetical order and nothing else.
+/// Hashes a JWK whose members are in alphabetical order, without white space.
 fn thumbprint(canonical: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
 }

@@ -1,6 +1,6 @@
-//! Certificate authorities: their protocol (RFC 8555), and the HTTP client below it. Requests go
-//! in, resources come out; when to ask for what, and what to keep, is the caller's. Keys and CSRs
-//! come from the caller, so they can be stored before they are used.
+//! Certificate authorities: their protocol (RFC 8555), and the HTTP client below it. The caller
+//! decides which requests to send and what to store. It also provides keys and CSRs, so that they
+//! can be stored before they are used.
 
 mod client;
 mod error;

@@ -1,4 +1,4 @@
-//! An account at a certificate authority, and the order that it works on.
+//! A session of an account at a certificate authority, and its current order.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Uri;
 use instant_acme::{
-    Account as Speaker, Error, NewOrder, Order as Handle, OrderStatus, RevocationReason,
+    Account as CrateAccount, Error, NewOrder, Order as Handle, OrderStatus, RevocationReason,
     RevocationRequest,
 };
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -21,20 +21,20 @@ use super::{
     http::{HttpError, Reply},
     jws::{AccountKey, Signer},
     types::certificate_id,
-    wire::{Wire, asked, exchange},
+    wire::{Wire, exchange, was_requested},
 };
 use crate::util::sync::lock;
 
-/// An account at a CA. Every method is one request (more when the CA wants another nonce) and fails
-/// when the CA refuses, answers nonsense, or does not answer. Clones share the account and its
-/// order.
+/// A session of an account at a CA. Every method is one request (more if the CA asks for another
+/// nonce) and fails if the CA refuses, does not respond, or responds nonsense. Clones share the
+/// account and its order.
 #[derive(Clone)]
 pub struct Session {
     client: Client,
     key: Arc<AccountKey>,
     url: Arc<str>,
-    /// The order that was read last, as instant-acme has it. Away while a request for it is under
-    /// way.
+    /// The order that was read last, in instant-acme's form. Taken out while a request for it is
+    /// under way.
     order: Arc<Mutex<Option<Handle>>>,
 }
 
@@ -54,7 +54,7 @@ impl Session {
         }
     }
 
-    /// The account's key.
+    /// Returns the account's key.
     pub fn key(&self) -> &AccountKey {
         &self.key
     }
@@ -62,12 +62,12 @@ impl Session {
     /// Replaces the contacts (RFC 8555 section 7.3.2).
     ///
     /// # Errors
-    /// As [`Session`] says.
+    /// See [`Session`].
     pub async fn update_account(
         &self,
         contacts: &[String],
     ) -> Result<Replied<Account>, ClientError> {
-        let account = self.speaker().await?;
+        let account = self.crate_account().await?;
         let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
         let (_, reply) = exchange!(account.update_contacts(&contacts))?;
         let mut updated = parsed::<Account>(&reply, "no account")?;
@@ -75,33 +75,32 @@ impl Session {
         Ok(updated)
     }
 
-    /// Gives the account another key (RFC 8555 section 7.3.5). The new one has to be stored before:
-    /// once the CA has agreed, only it counts, also if the answer is lost. This session goes on
-    /// with the old one.
+    /// Changes the account's key (RFC 8555 section 7.3.5). The new key must be stored before: once
+    /// the CA has accepted it, only that one is valid, even if the response is lost. This session
+    /// keeps the old key.
     ///
     /// # Errors
-    /// As [`Session`] says; the key of another account is a conflict, with that account's URL.
+    /// See [`Session`]. The key of another account is a conflict, with that account's URL.
     pub async fn change_key(&self, new: &AccountKey) -> Result<Replied<()>, ClientError> {
         let mut place = self.client.place(KEY_CHANGE).await?;
         loop {
-            let answer = self
+            let response = self
                 .post(
                     &place.url,
                     &new.takes_over(&self.key, &self.url, &place.url),
                 )
                 .await;
-            if !place.has_moved(&answer).await? {
-                return Ok(Replied::of((), &answer?));
+            if !place.has_moved(&response).await? {
+                return Ok(Replied::of((), &response?));
             }
         }
     }
 
-    /// Begins an order (RFC 8555 section 7.4). `replaces` is the [`super::ari_id`] of the
-    /// certificate before this one (RFC 9773 section 5); a CA without renewal information is not
-    /// told.
+    /// Creates an order (RFC 8555 section 7.4). `replaces` is the [`super::ari_id`] of the
+    /// predecessor (RFC 9773 section 5). It is left out for CAs without renewal information.
     ///
     /// # Errors
-    /// As [`Session`] says. Whether the CA did heed the profile and `replaces`, the order says.
+    /// See [`Session`]. The order tells whether the CA has accepted the profile and `replaces`.
     pub async fn new_order(
         &self,
         identifiers: &[Identifier],
@@ -120,10 +119,10 @@ impl Session {
 
         let mut place = self.client.place(NEW_ORDER).await?;
         let (handle, reply) = loop {
-            let account = self.speaker().await?;
-            let answer = exchange!(account.new_order(&new));
-            if !place.has_moved(&answer).await? {
-                break answer?;
+            let account = self.crate_account().await?;
+            let response = exchange!(account.new_order(&new));
+            if !place.has_moved(&response).await? {
+                break response?;
             }
         };
         *self.at_hand() = handle;
@@ -133,14 +132,14 @@ impl Session {
     /// Reads an order.
     ///
     /// # Errors
-    /// As [`Session`] says.
+    /// See [`Session`].
     pub async fn order(&self, url: &str) -> Result<Replied<Order>, ClientError> {
         if let Some(mut handle) = self.take(|handle| handle.url() == url) {
-            let answer = exchange!(handle.refresh()).map(|(_, reply)| reply);
+            let response = exchange!(handle.refresh()).map(|(_, reply)| reply);
             *self.at_hand() = Some(handle);
-            return order(&answer?, url);
+            return order(&response?, url);
         }
-        let account = self.speaker().await?;
+        let account = self.crate_account().await?;
         let (handle, reply) = exchange!(account.order(url.to_owned()))?;
         *self.at_hand() = handle;
         order(&reply, url)
@@ -149,7 +148,7 @@ impl Session {
     /// Reads an authorization.
     ///
     /// # Errors
-    /// As [`Session`] says.
+    /// See [`Session`].
     pub async fn authorization(&self, url: &str) -> Result<Replied<Authorization>, ClientError> {
         let has = |handle: &mut Handle| {
             handle
@@ -161,15 +160,15 @@ impl Session {
         let Some(mut handle) = self.take(has) else {
             return authorization(&self.post(url, "").await?);
         };
-        let answer = exchange!(read(&mut handle, url));
+        let response = exchange!(read(&mut handle, url));
         *self.at_hand() = Some(handle);
-        authorization(&answer?.1)
+        authorization(&response?.1)
     }
 
-    /// Tells the CA that a challenge can be looked at (RFC 8555 section 7.5.1). To be done once.
+    /// Triggers the validation of a challenge (RFC 8555 section 7.5.1). Must be called only once.
     ///
     /// # Errors
-    /// As [`Session`] says.
+    /// See [`Session`].
     pub async fn respond(&self, challenge_url: &str) -> Result<Replied<Challenge>, ClientError> {
         let has = |handle: &mut Handle| {
             let read = handle
@@ -183,15 +182,15 @@ impl Session {
         let Some(mut handle) = self.take(has) else {
             return parsed(&self.post(challenge_url, "{}").await?, "no challenge");
         };
-        let answer = exchange!(tell(&mut handle, challenge_url));
+        let response = exchange!(trigger(&mut handle, challenge_url));
         *self.at_hand() = Some(handle);
-        parsed(&answer?.1, "no challenge")
+        parsed(&response?.1, "no challenge")
     }
 
-    /// Asks for the certificate of an order that is ready (RFC 8555 section 7.4). `csr` is DER.
+    /// Finalizes an order that is ready (RFC 8555 section 7.4). `csr` is DER.
     ///
     /// # Errors
-    /// As [`Session`] says.
+    /// See [`Session`].
     pub async fn finalize(
         &self,
         unfinished: &Order,
@@ -206,15 +205,15 @@ impl Session {
                 &unfinished.url,
             );
         };
-        let answer = exchange!(handle.finalize_csr(csr));
+        let response = exchange!(handle.finalize_csr(csr));
         *self.at_hand() = Some(handle);
-        order(&answer?.1, &unfinished.url)
+        order(&response?.1, &unfinished.url)
     }
 
-    /// Downloads a certificate, by its order's URL for it or one of the alternates.
+    /// Downloads a certificate, from the URL in its order or an alternate URL.
     ///
     /// # Errors
-    /// As [`Session`] says. Whether it is the right certificate is not looked at here.
+    /// See [`Session`]. The certificate itself is not checked here.
     pub async fn certificate(&self, url: &str) -> Result<Replied<Chain>, ClientError> {
         let is = |handle: &mut Handle| {
             let state = handle.state();
@@ -227,17 +226,19 @@ impl Session {
         let reply = match self.take(is) {
             None => self.post(url, "").await?,
             Some(mut handle) => {
-                let answer = exchange!(handle.certificate());
+                let response = exchange!(handle.certificate());
                 *self.at_hand() = Some(handle);
-                answer?.1
+                response?.1
             }
         };
+
         let pem = std::str::from_utf8(&reply.body)
             .ok()
             .filter(|text| text.contains("-----BEGIN CERTIFICATE-----"));
         let Some(pem) = pem else {
             return Err(ClientError::nonsense(&reply, "no certificate"));
         };
+
         let base: Uri = self.client.checked(url)?;
         let chain = Chain {
             pem: pem.to_owned(),
@@ -247,10 +248,10 @@ impl Session {
     }
 
     /// Revokes a certificate in DER (RFC 8555 section 7.6), for a reason of RFC 5280 section 5.3.1.
-    /// One that is revoked already is a success.
+    /// Succeeds if it is already revoked.
     ///
     /// # Errors
-    /// As [`Session`] says.
+    /// See [`Session`].
     pub async fn revoke(&self, certificate: &[u8], reason: Option<u8>) -> Result<(), ClientError> {
         let known = reason.map(revocation_reason);
         let request = RevocationRequest {
@@ -258,41 +259,42 @@ impl Session {
             reason: known.clone().flatten(),
         };
         let mut place = self.client.place(REVOKE_CERT).await?;
-        let answer = loop {
-            let account = self.speaker().await?;
-            let answer = match known {
-                // It is the CA that judges a reason, also one that the crate cannot say.
+        let response = loop {
+            let account = self.crate_account().await?;
+            let response = match known {
+                // The CA decides about a reason that the crate does not know.
                 Some(None) => {
-                    let payload = json!({"certificate": URL_SAFE_NO_PAD.encode(certificate), "reason": reason});
+                    let certificate = URL_SAFE_NO_PAD.encode(certificate);
+                    let payload = json!({"certificate": certificate, "reason": reason});
                     self.post(&place.url, &payload.to_string()).await.map(drop)
                 }
                 _ => exchange!(account.revoke(&request)).map(drop),
             };
-            if !place.has_moved(&answer).await? {
-                break answer;
+            if !place.has_moved(&response).await? {
+                break response;
             }
         };
-        match answer {
+
+        match response {
             Err(error) if !error.is("alreadyRevoked") => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// The account as instant-acme has it. Made for each call, because it keeps the directory that
-    /// it was made with.
-    pub(super) async fn speaker(&self) -> Result<Speaker, ClientError> {
+    /// Returns the account in instant-acme's form. It is created for each call, because it never
+    /// updates its directory.
+    pub(super) async fn crate_account(&self) -> Result<CrateAccount, ClientError> {
         let directory = self.client.url().to_string();
         self.client.directory().await?;
         let key = PrivatePkcs8KeyDer::from(self.key.pkcs8());
-        let builder = Speaker::builder_with_http(Box::new(Wire(self.client.clone())));
+        let builder = CrateAccount::builder_with_http(Box::new(Wire(self.client.clone())));
         let made = builder
             .from_parts(self.url.to_string(), key, directory)
             .await;
         made.map_err(|_no_directory| HttpError::Url.into())
     }
 
-    /// The order at hand, if it is the right one; another session may have begun it. It has to be
-    /// put back.
+    /// Takes the current order, if it is the right one. The caller has to put it back.
     fn take(&self, is_it: impl FnOnce(&mut Handle) -> bool) -> Option<Handle> {
         self.at_hand().take_if(is_it)
     }
@@ -314,7 +316,7 @@ fn order(reply: &Reply, url: &str) -> Result<Replied<Order>, ClientError> {
     Ok(read)
 }
 
-/// The body of an authorization.
+/// Parses the body of an authorization.
 fn authorization(reply: &Reply) -> Result<Replied<Authorization>, ClientError> {
     parsed(reply, "no authorization")
 }
@@ -324,8 +326,8 @@ async fn read(order: &mut Handle, url: &str) -> Result<(), Error> {
     let mut all = order.authorizations();
     while let Some(one) = all.next().await {
         match one {
-            // The crate reads it the first time, and remembers it.
-            one if asked(url) => return one.map(drop),
+            // The crate reads each authorization the first time, and then keeps it.
+            one if was_requested(url) => return one.map(drop),
             Ok(mut one) if one.url() == url => return one.refresh().await.map(drop),
             _of_another => {}
         }
@@ -333,8 +335,8 @@ async fn read(order: &mut Handle, url: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Tells the CA that a challenge of the order can be looked at.
-async fn tell(order: &mut Handle, url: &str) -> Result<(), Error> {
+/// Triggers the validation of a challenge of the order.
+async fn trigger(order: &mut Handle, url: &str) -> Result<(), Error> {
     let mut all = order.authorizations();
     while let Some(one) = all.next().await {
         let mut one = one?;
@@ -350,7 +352,8 @@ async fn tell(order: &mut Handle, url: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// RFC 5280 section 5.3.1.
+/// Converts a reason code of RFC 5280 section 5.3.1. Returns `None` for codes that the crate does
+/// not know.
 fn revocation_reason(code: u8) -> Option<RevocationReason> {
     use RevocationReason::*;
     let known = [

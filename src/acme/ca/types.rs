@@ -1,5 +1,5 @@
-//! The resources of RFC 8555 as they arrive. Whatever a CA may extend is open: a word that is not
-//! known here is kept, not an error.
+//! The resources of RFC 8555. Values that CAs may extend are open: an unknown word is kept and is
+//! no error.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
@@ -10,18 +10,18 @@ use serde_json::Value;
 
 use super::error::Problem;
 
-/// An answer with what its headers say.
+/// A resource with the information from the response's headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replied<T> {
-    /// The answer.
+    /// The resource.
     pub value: T,
-    /// How long to wait before asking again, as the CA says it.
+    /// The CA's `Retry-After`.
     pub retry_after: Option<Duration>,
     /// The CA's time, in seconds since 1970.
     pub date: Option<i64>,
 }
 
-/// Where a CA's resources are (RFC 8555 section 7.1.1).
+/// The URLs of a CA's resources (RFC 8555 section 7.1.1).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Directory {
@@ -34,24 +34,24 @@ pub struct Directory {
     pub(super) key_change: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) renewal_info: Option<String>,
-    /// What the CA says of itself.
+    /// The metadata about the CA.
     #[serde(default, skip_serializing, deserialize_with = "lenient")]
     pub meta: Meta,
 }
 
-/// What a CA says of itself.
+/// Metadata about a CA.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Meta {
-    /// What CAA records must name (RFC 8659).
+    /// The CA's names in CAA records (RFC 8659).
     pub caa_identities: Vec<String>,
-    /// Accounts need credentials that were given out beforehand.
+    /// True if new accounts need an external account binding.
     pub external_account_required: bool,
-    /// Profiles that an order can name, with what they are.
+    /// The profiles that an order can name, with their descriptions.
     pub profiles: BTreeMap<String, String>,
 }
 
-/// What a certificate is for.
+/// A name or address in an order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(tag = "type", content = "value", rename_all = "lowercase")]
 pub enum Identifier {
@@ -59,7 +59,7 @@ pub enum Identifier {
     Dns(String),
     /// An address (RFC 8738).
     Ip(IpAddr),
-    /// Of a kind that is not known here.
+    /// An identifier of an unknown type.
     #[serde(untagged)]
     Other {
         /// `type`.
@@ -85,14 +85,14 @@ impl From<&Identifier> for instant_acme::Identifier {
         match identifier {
             Identifier::Dns(name) => Self::Dns(name.clone()),
             Identifier::Ip(address) => Self::Ip(*address),
-            // The only other kind that CAs have use for.
+            // The only other type that CAs use.
             Identifier::Other { value, .. } => Self::PermanentIdentifier(value.clone()),
         }
     }
 }
 
-/// The state of an account, order, authorization or challenge (RFC 8555 section 7.1.6). Not each
-/// has all.
+/// The state of an account, order, authorization or challenge (RFC 8555 section 7.1.6). Each of
+/// them uses only some of the states.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -102,17 +102,17 @@ pub enum Status {
     Processing,
     /// An order that can be finalized.
     Ready,
-    /// Good.
+    /// Successful, or usable.
     Valid,
-    /// Failed for good.
+    /// Failed permanently.
     Invalid,
     /// Given up by the client.
     Deactivated,
-    /// Ran out.
+    /// No longer valid.
     Expired,
-    /// Taken back by the CA.
+    /// Revoked by the CA.
     Revoked,
-    /// A word that is not known here.
+    /// An unknown state.
     #[serde(untagged)]
     Other(String),
 }
@@ -126,13 +126,13 @@ impl fmt::Display for Status {
 /// An account (RFC 8555 section 7.1.2).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Account {
-    /// Its URL, which signs for it from now on.
+    /// The URL, which identifies the account in requests.
     #[serde(skip)]
     pub url: String,
-    /// `valid`, `deactivated` or `revoked`. Valid where a CA leaves it out.
+    /// `valid`, `deactivated` or `revoked`. Valid if a CA leaves it out.
     #[serde(default = "valid")]
     pub status: Status,
-    /// URLs by which the CA reaches its owner.
+    /// The contact URLs of the owner.
     #[serde(default, deserialize_with = "lenient")]
     pub contact: Vec<String>,
 }
@@ -140,63 +140,62 @@ pub struct Account {
 /// An order (RFC 8555 section 7.1.3).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Order {
-    /// Its URL.
+    /// The URL of the order.
     #[serde(skip)]
     pub url: String,
     /// `pending`, `ready`, `processing`, `valid` or `invalid`.
     pub status: Status,
-    /// URLs of what has to be proved.
+    /// The URLs of the authorizations.
     pub authorizations: Vec<String>,
-    /// Where the CSR goes.
+    /// The URL for the CSR.
     pub finalize: String,
-    /// URL of the certificate, once there is one.
+    /// The URL of the certificate, once it is issued.
     #[serde(default, deserialize_with = "lenient")]
     pub certificate: Option<String>,
-    /// Why it is invalid.
+    /// The reason for an invalid order.
     #[serde(default, deserialize_with = "lenient")]
     pub error: Option<Problem>,
-    /// The certificate that it replaces (RFC 9773 section 5). A CA that ignored the wish leaves it
-    /// out.
+    /// The certificate that it replaces (RFC 9773 section 5), if the CA accepted that.
     #[serde(default, deserialize_with = "lenient")]
     pub replaces: Option<String>,
-    /// The profile that the CA took.
+    /// The profile that the CA uses.
     #[serde(default, deserialize_with = "lenient")]
     pub profile: Option<String>,
 }
 
-/// What has to be proved for one identifier (RFC 8555 section 7.1.4).
+/// The authorization to use one identifier (RFC 8555 section 7.1.4).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Authorization {
     /// `pending`, `valid`, `invalid`, `deactivated`, `expired` or `revoked`.
     pub status: Status,
-    /// Without the `*.` of a wildcard.
+    /// The identifier, without the `*.` of a wildcard.
     pub identifier: Identifier,
-    /// It is for all names one level below.
+    /// True if it is for a wildcard.
     #[serde(default, deserialize_with = "lenient")]
     pub wildcard: bool,
-    /// The ways to prove it.
+    /// The offered challenges.
     #[serde(default, deserialize_with = "readable")]
     pub challenges: Vec<Challenge>,
 }
 
-/// A way to prove control of an identifier (RFC 8555 section 8).
+/// A method to prove control of an identifier (RFC 8555 section 8).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Challenge {
     /// `http-01`, `dns-01`, `tls-alpn-01` (RFC 8737), or another.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Where the CA is told to look.
+    /// The URL that triggers the validation.
     pub url: String,
-    /// `pending`, `processing`, `valid` or `invalid`. Pending where a CA leaves it out.
+    /// `pending`, `processing`, `valid` or `invalid`. Pending if a CA leaves it out.
     #[serde(default = "pending")]
     pub status: Status,
-    /// What the CA made up.
+    /// The CA's random token.
     #[serde(default, deserialize_with = "lenient")]
     pub token: Option<String>,
-    /// Why it failed.
+    /// The reason for a failure.
     #[serde(default, deserialize_with = "lenient")]
     pub error: Option<Problem>,
-    /// For `dns-persist-01`: names of the CA that a record may have.
+    /// For `dns-persist-01`: the CA's names that a record may contain.
     #[serde(default, rename = "issuer-domain-names", deserialize_with = "lenient")]
     pub issuer_domain_names: Vec<String>,
     /// For `dns-persist-01`: the account that a record must name.
@@ -204,28 +203,28 @@ pub struct Challenge {
     pub account_uri: Option<String>,
 }
 
-/// A certificate as it is downloaded (RFC 8555 section 7.4.2).
+/// A downloaded certificate (RFC 8555 section 7.4.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// Certificate, then intermediates.
+    /// The certificate, then the intermediates, PEM.
     pub pem: String,
-    /// URLs of the same certificate with other intermediates.
+    /// The URLs of the same certificate with other intermediates.
     pub alternates: Vec<String>,
 }
 
-/// When a certificate should be replaced (RFC 9773 section 4.2).
+/// The renewal window of a certificate (RFC 9773 section 4.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenewalInfo {
-    /// Begin of the window, in seconds since 1970.
+    /// Start of the window, in seconds since 1970.
     pub start: i64,
-    /// Its end, later than the begin.
+    /// End of the window, later than the start.
     pub end: i64,
-    /// A page that says why.
+    /// The URL of an explanation.
     pub explanation_url: Option<String>,
 }
 
 impl RenewalInfo {
-    /// What the crate read, unless its window ends before it begins.
+    /// Converts the crate's form. Returns `None` if the window ends before it starts.
     pub(super) fn of(read: instant_acme::RenewalInfo) -> Option<Self> {
         let [start, end] = [read.suggested_window.start, read.suggested_window.end]
             .map(|time| time.unix_timestamp());
@@ -237,34 +236,35 @@ impl RenewalInfo {
     }
 }
 
-/// A body in JSON; an empty one has no members. Servers written in Go say `null` for what is empty:
-/// it is left out.
+/// Parses a JSON body. An empty body counts as an empty object, and members that are `null` are
+/// removed, because servers written in Go send `null` for empty values.
 pub(super) fn document(body: &[u8]) -> Option<Value> {
-    fn tidy(value: &mut Value) {
+    fn remove_nulls(value: &mut Value) {
         match value {
             Value::Object(members) => {
                 members.retain(|_, member| !member.is_null());
-                members.values_mut().for_each(tidy);
+                members.values_mut().for_each(remove_nulls);
             }
-            Value::Array(members) => members.iter_mut().for_each(tidy),
+            Value::Array(members) => members.iter_mut().for_each(remove_nulls),
             _ => {}
         }
     }
     let body = if body.is_empty() { b"{}" } else { body };
     let mut value = serde_json::from_slice(body).ok()?;
-    tidy(&mut value);
+    remove_nulls(&mut value);
     Some(value)
 }
 
-/// The identifier of a certificate by its issuer's key and its serial number (RFC 9773 section
-/// 4.1). `None` if the certificate cannot be read or does not name its issuer's key.
+/// Returns the ID of a certificate for renewal information, made from its issuer's key and its
+/// serial number (RFC 9773 section 4.1). Returns `None` if the certificate is malformed or does not
+/// name its issuer's key.
 pub fn ari_id(certificate: &[u8]) -> Option<String> {
     CertificateIdentifier::try_from(&CertificateDer::from(certificate))
         .ok()
         .map(|id| id.to_string())
 }
 
-/// What [`ari_id`] says, for the crate.
+/// Converts the result of [`ari_id`] into the crate's form.
 pub(super) fn certificate_id(id: &str) -> CertificateIdentifier<'_> {
     let (issuer, serial) = id.split_once('.').unwrap_or((id, ""));
     CertificateIdentifier {
@@ -281,14 +281,14 @@ fn valid() -> Status {
     Status::Valid
 }
 
-/// What a CA may leave out does no harm in another shape either.
+/// Deserializes an optional member. A malformed value counts as absent.
 fn lenient<'de, T: DeserializeOwned + Default, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(T::deserialize(Value::deserialize(deserializer)?).unwrap_or_default())
 }
 
-/// The entries of a list that can be read.
+/// Deserializes a list, leaving out malformed entries.
 fn readable<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {

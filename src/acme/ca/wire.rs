@@ -1,6 +1,6 @@
-//! What is below instant-acme: our HTTP client, the directory that we have, and a record of each
-//! answer. The crate drops statuses, headers, and members that it does not know; here is what came
-//! over the wire.
+//! The layer below instant-acme: our HTTP client, our copy of the directory, and a record of each
+//! response. The crate drops statuses, headers and unknown members, so the complete response is
+//! recorded here.
 
 use std::{
     pin::Pin,
@@ -20,23 +20,23 @@ use super::{
 };
 use crate::util::sync::lock;
 
-/// The crate asks three times where a CA refuses nonces; so often it is made to.
+/// The number of calls of the crate while a CA refuses nonces. Each call tries three nonces.
 pub(super) const ROUNDS: usize = 7;
 
 tokio::task_local! {
-    /// The record of the call that this task makes. The crate starts no tasks.
+    /// The record of this task's call. The crate starts no tasks.
     static RECORD: Arc<Mutex<Record>>;
 }
 
 #[derive(Default)]
 struct Record {
-    /// The URL that was asked last.
-    asked: Option<Uri>,
+    /// The URL of the last request.
+    requested: Option<Uri>,
     answer: Option<Result<Reply, ClientError>>,
 }
 
-/// Makes a call of the crate's, again where the CA wants another nonce: see [`round`]. A macro,
-/// because the futures of closures that borrow are not `Send` for every lifetime.
+/// Calls the crate, and repeats the call while the CA asks for another nonce: see [`round`]. It is
+/// a macro because the futures of closures that borrow are not `Send` for every lifetime.
 macro_rules! exchange {
     ($call:expr) => {{
         let mut left = $crate::acme::ca::wire::ROUNDS;
@@ -51,15 +51,15 @@ macro_rules! exchange {
 }
 pub(super) use exchange;
 
-/// Makes a call of the crate's. Returns the CA's answer, which is a success, and what the crate
-/// made of it, if it could.
+/// Calls the crate. Returns the CA's response, which is a success, and the crate's result if it
+/// could parse the response.
 pub(super) async fn round<T>(
     call: impl Future<Output = Result<T, Error>>,
 ) -> Result<(Option<T>, Reply), ClientError> {
     let record = Arc::<Mutex<Record>>::default();
     let made = RECORD.scope(record.clone(), Box::pin(call)).await.ok();
     let answer = lock(&record).answer.take();
-    // Without an answer, the crate could not make a request of the URL.
+    // Without a response, the crate did not accept the URL.
     let reply = answer.unwrap_or_else(|| Err(HttpError::Url.into()))?;
     if reply.status.is_success() {
         Ok((made, reply))
@@ -68,13 +68,13 @@ pub(super) async fn round<T>(
     }
 }
 
-/// Whether the call that this task makes asked for this URL last.
-pub(super) fn asked(url: &str) -> bool {
+/// Returns true if this URL was the last request of this task's call.
+pub(super) fn was_requested(url: &str) -> bool {
     let url = url.parse::<Uri>().ok();
-    url.is_some() && RECORD.with(|record| lock(record).asked == url)
+    url.is_some() && RECORD.with(|record| lock(record).requested == url)
 }
 
-/// The HTTP client of the crate's accounts.
+/// The HTTP client for the crate's accounts.
 pub(super) struct Wire(pub(super) Client);
 
 impl HttpClient for Wire {
@@ -113,28 +113,28 @@ async fn answer(
             .body(Full::default())
             .map_err(|_bad| HttpError::Url.into());
     }
-    // The crate asks for it with each account.
+    // The crate requests the directory for each account.
     if url == *client.url() {
         return Ok(Response::new(
             json!(*client.directory().await?).to_string().into(),
         ));
     }
 
-    note(|record| record.asked = Some(url.clone()));
+    note(|record| record.requested = Some(url.clone()));
     let reply = client
         .send(method, client.checked(&url.to_string())?, body)
         .await?;
     let mut response = Response::new(readable(&reply).into());
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers.clone();
-    // Its nonce is in the client already, for whoever is next.
+    // The client has already kept the nonce for the next request.
     response.headers_mut().remove("replay-nonce");
     note(|record| record.answer = Some(Ok(reply)));
     Ok(response)
 }
 
-/// The body of an answer as the crate can read it: errors are problem documents, also where they
-/// are pages in HTML or have a status in quotes, and nothing is `null`.
+/// Returns a response's body in a form that the crate can parse: every error becomes a problem
+/// document, including HTML pages and documents with a status in quotes, and nothing is `null`.
 fn readable(reply: &Reply) -> Bytes {
     if !reply.status.is_success() {
         let Problem { kind, detail, .. } = Problem::of(reply);
@@ -145,7 +145,8 @@ fn readable(reply: &Reply) -> Bytes {
     document(&reply.body).map_or_else(|| reply.body.clone(), |body| body.to_string().into())
 }
 
-/// Outside of [`round`] only the directory is asked for, which needs no record.
+/// Changes the record. Outside of [`round`], only the directory is requested, which needs no
+/// record.
 fn note(change: impl FnOnce(&mut Record)) {
     let _outside = RECORD.try_with(|record| change(&mut lock(record)));
 }

@@ -37,8 +37,9 @@ fn each_problem_has_its_class() {
 }
 
 #[test]
-fn the_link_that_ends_a_pause_is_found_in_the_text_and_beside_it() {
-    let text = "prevented from requesting certificates. Please visit: https://portal.ca.test/sfe/v1/unpause?jwt=abc.";
+fn the_link_that_ends_a_pause_is_found() {
+    let text = "prevented from requesting certificates. Please visit: \
+               https://portal.ca.test/sfe/v1/unpause?jwt=abc.";
     let failure = of_problem(&problem("rateLimited", text, 429), Some(60), None);
     assert_eq!(failure.class, Class::Paused);
     assert!(
@@ -48,11 +49,13 @@ fn the_link_that_ends_a_pause_is_found_in_the_text_and_beside_it() {
         "{}",
         failure.advice
     );
+
     let beside = Problem {
         instance: Some("https://ca.test/p".to_owned()),
         ..problem("rateLimited", "names paused", 429)
     };
     assert_eq!(of_problem(&beside, None, None).class, Class::Paused);
+
     let other = "too many certificates, see https://letsencrypt.org/docs/rate-limits/";
     assert_eq!(
         of_problem(&problem("rateLimited", other, 429), None, None).class,
@@ -61,8 +64,9 @@ fn the_link_that_ends_a_pause_is_found_in_the_text_and_beside_it() {
 }
 
 #[test]
-fn a_moment_in_the_text_is_measured_against_the_cas_own_time() {
-    let text = "too many certificates (5) already issued, retry after 2026-11-26 12:00:00 UTC: see https://ca.test/";
+fn times_in_the_text_are_relative_to_the_cas_clock() {
+    let text = "too many certificates (5) already issued, retry after 2026-11-26 12:00:00 UTC: \
+               see https://ca.test/";
     let at_ten = "2026-11-26T10:00:00Z"
         .parse::<jiff::Timestamp>()
         .expect("a moment")
@@ -81,12 +85,13 @@ fn a_moment_in_the_text_is_measured_against_the_cas_own_time() {
         of_problem(&limited, None, Some(at_ten + 100_000)).retry_after,
         Some(0)
     );
+
     let garbage = problem("rateLimited", "retry after the war, é", 429);
     assert_eq!(of_problem(&garbage, None, Some(at_ten)).retry_after, None);
 }
 
 #[test]
-fn endless_words_are_cut_at_a_character() {
+fn long_texts_are_cut_at_a_character() {
     let failure = of_problem(&problem("dns", &"é".repeat(5_000), 400), None, None);
     assert!(failure.problem.len() < 700 && failure.problem.ends_with('…'));
 }

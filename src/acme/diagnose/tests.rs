@@ -16,6 +16,7 @@ fn said(addresses: &[&str], own: &[&str]) -> String {
             IpAddr::V6(v6) => found.ipv6.push(v6),
         }
     }
+
     let failed = Failed {
         name: "a.test",
         wildcard: false,
@@ -28,7 +29,7 @@ fn said(addresses: &[&str], own: &[&str]) -> String {
 }
 
 #[test]
-fn where_a_name_leads_is_held_against_what_this_node_has() {
+fn a_names_addresses_are_compared_with_this_node() {
     for (addresses, own, expected) in [
         (
             &[][..],
@@ -38,31 +39,34 @@ fn where_a_name_leads_is_held_against_what_this_node_has() {
         (
             &["203.0.113.7"],
             &["192.168.1.5"],
-            "a.test points to 203.0.113.7; this node has 192.168.1.5; behind NAT 203.0.113.7 must be your router's \
-             address, and port 80 of it lead here",
+            "a.test points to 203.0.113.7; this node has 192.168.1.5; behind NAT 203.0.113.7 must \
+            be your router's address, and the router must forward port 80 to this node",
         ),
         (
             &["192.168.1.5"],
             &["192.168.1.5"],
-            "a.test points to 192.168.1.5, which nobody outside reaches; this node has 192.168.1.5; behind NAT the name \
-             must point to your router's address, and port 80 of that lead here",
+            "a.test points to 192.168.1.5, which cannot be reached from the internet; this node \
+            has 192.168.1.5; behind NAT the name must point to your router's address, and the \
+            router must forward port 80 to this node",
         ),
         (
             &["192.0.2.1", "2001:db8::1"],
             &["192.0.2.1", "2001:db8::1"],
-            "a.test points here (2001:db8::1 and 192.0.2.1), so port 80 has to be open from outside",
+            "a.test points to this node (2001:db8::1 and 192.0.2.1), so port 80 must be reachable \
+            from the internet",
         ),
         (
             &["192.0.2.1", "2001:db8::9"],
             &["192.0.2.1"],
-            "a.test points here (192.0.2.1) and to 2001:db8::9, where the CA may have gone, to IPv6 first; this node \
-             has 192.0.2.1",
+            "a.test points to this node (192.0.2.1) and to 2001:db8::9; the CA may have connected \
+            to the latter, as CAs prefer IPv6; this node has 192.0.2.1",
         ),
         (
             &["203.0.113.7"],
             &[],
-            "a.test points to 203.0.113.7; this node has an address that is not known; behind NAT 203.0.113.7 must be \
-             your router's address, and port 80 of it lead here",
+            "a.test points to 203.0.113.7; this node has an unknown address; behind NAT \
+            203.0.113.7 must be your router's address, and the router must forward port 80 to \
+            this node",
         ),
     ] {
         assert_eq!(said(addresses, own), expected);
@@ -70,7 +74,7 @@ fn where_a_name_leads_is_held_against_what_this_node_has() {
 }
 
 #[test]
-fn addresses_that_only_neighbours_reach_are_told_apart() {
+fn private_addresses_are_recognized() {
     for text in [
         "10.1.2.3",
         "127.0.0.1",
@@ -82,6 +86,7 @@ fn addresses_that_only_neighbours_reach_are_told_apart() {
     ] {
         assert!(is_private(address(text)), "{text}");
     }
+
     for text in ["100.128.0.1", "172.32.0.1", "198.51.100.1", "2001:db8::1"] {
         assert!(!is_private(address(text)), "{text}");
     }
@@ -89,7 +94,7 @@ fn addresses_that_only_neighbours_reach_are_told_apart() {
 }
 
 #[test]
-fn caa_records_that_shut_the_ca_out_are_named_whatever_the_challenge() {
+fn caa_records_that_exclude_the_ca_are_reported() {
     let caa = vec![Caa {
         critical: false,
         tag: "issue".to_owned(),

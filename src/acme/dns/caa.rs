@@ -1,19 +1,19 @@
-//! Whether CAA records let a CA issue (RFC 8659, with the parameters of RFC 8657).
+//! CAA records (RFC 8659, with the parameters of RFC 8657).
 
-/// A CAA record as it is in DNS.
+/// A CAA record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caa {
-    /// A CA that does not understand the tag must not issue.
+    /// Forbids issuance by CAs that do not understand the tag.
     pub critical: bool,
-    /// `issue`, `issuewild`, `iodef` and others.
+    /// The tag: `issue`, `issuewild`, `iodef` or another.
     pub tag: String,
-    /// The value, whatever it holds.
+    /// The value, which may be malformed.
     pub value: String,
 }
 
-/// Whether these records, all of the closest name that has any, let a CA issue. `issuer_domains`
-/// are the names that the CA goes by (`caaIdentities` of its directory), `method` the challenge's
-/// (`dns-01`). Without an account yet, a restriction to accounts is not judged.
+/// Returns true if these records, which are those of the closest name that has any, let a CA issue.
+/// `issuer_domains` are the CA's names (`caaIdentities` of its directory) and `method` is the
+/// challenge type. Without `account_uri`, restrictions to accounts are ignored.
 pub fn caa_allows(
     records: &[Caa],
     issuer_domains: &[&str],
@@ -36,15 +36,17 @@ pub fn caa_allows(
     {
         return false;
     }
-    // RFC 8659 4.3: with any issuewild, issue says nothing about wildcards.
+
+    // RFC 8659 section 4.3: if there is any issuewild, issue does not apply to wildcards.
     let wild = wildcard && records.iter().any(|record| is(record, "issuewild"));
     let tag = if wild { "issuewild" } else { "issue" };
     let mut relevant = records.iter().filter(|record| is(record, tag)).peekable();
     if relevant.peek().is_none() {
         return true;
     }
+
     relevant.any(|record| {
-        // RFC 8659 4.2: a value that cannot be read is as good as an empty one.
+        // RFC 8659 section 4.2: a malformed value counts as an empty one.
         let Some(value) = IssueValue::parse(&record.value) else {
             return false;
         };
@@ -58,23 +60,23 @@ pub fn caa_allows(
     })
 }
 
-/// `issue-value` of RFC 8659 4.2: an issuer and parameters.
+/// An `issue-value` of RFC 8659 section 4.2: an issuer and parameters.
 pub(super) struct IssueValue<'a> {
     issuer: &'a str,
     parameters: Vec<(&'a str, &'a str)>,
 }
 
-/// What a value says under one tag.
+/// The occurrences of one parameter in a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parameter<'a> {
     None,
     One(&'a str),
-    /// RFC 8657 3: more than one cannot be met.
+    /// More than one, which cannot be met (RFC 8657 section 3).
     Many,
 }
 
 impl Parameter<'_> {
-    /// Whether there is none, or one that is as it should be.
+    /// Returns true if the parameter is absent, or present once and accepted by `check`.
     pub(super) fn is_met(self, check: impl FnOnce(&str) -> bool) -> bool {
         match self {
             Self::None => true,
@@ -95,6 +97,7 @@ impl<'a> IssueValue<'a> {
         {
             return None;
         }
+
         let mut parameters = Vec::new();
         for part in parts.filter(|part| !part.is_empty()) {
             let (tag, value) = part.split_once('=')?;
@@ -107,10 +110,11 @@ impl<'a> IssueValue<'a> {
             }
             parameters.push((tag, value));
         }
+
         Some(Self { issuer, parameters })
     }
 
-    /// Whether it is for a CA of one of these names.
+    /// Returns true if the issuer is one of these names.
     pub(super) fn is_of(&self, names: &[&str]) -> bool {
         !self.issuer.is_empty()
             && names

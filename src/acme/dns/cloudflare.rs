@@ -1,4 +1,4 @@
-//! Cloudflare's API, version 4, with a token that may read zones and edit DNS.
+//! Cloudflare's API, version 4.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -13,18 +13,18 @@ use super::{
 use crate::acme::ca::http::Http;
 
 const BASE: &str = "https://api.cloudflare.com/client/v4";
-/// The codes of "there is such a record already".
+/// The error codes for a record that already exists.
 const EXISTS: [u64; 2] = [81057, 81058];
 
-/// What Cloudflare is called with.
+/// The settings for Cloudflare.
 #[derive(Clone, Debug)]
 pub struct CloudflareSettings {
     /// An API token with the permissions Zone:Read and DNS:Edit.
     pub token: Secret,
-    /// The zone's ID; without it the zone is looked for by name. With it the token needs DNS:Edit
-    /// only.
+    /// The zone's ID; without it, the zone is found by name. With it, the token only needs
+    /// DNS:Edit.
     pub zone_id: Option<String>,
-    /// Another base URL than Cloudflare's own.
+    /// The base URL, if it is not Cloudflare's own.
     pub base: Option<String>,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Cloudflare {
     http: Http,
 }
 
-/// What every answer is wrapped in.
+/// The envelope of every response.
 #[derive(Deserialize)]
 struct Envelope<T> {
     success: Option<bool>,
@@ -66,7 +66,7 @@ struct Found {
     content: String,
 }
 
-/// An answer that is not a success.
+/// A response that is not a success.
 struct Refusal {
     status: StatusCode,
     codes: Vec<u64>,
@@ -93,9 +93,10 @@ impl Cloudflare {
             .to_owned();
         if settings.zone_id.as_deref().is_some_and(|id| !is_id(id)) {
             return Err(Failure::permanent(
-                "the zone ID is not one of letters and digits",
+                "the zone ID has characters other than letters and digits",
             ));
         }
+
         Ok(Self {
             place: place(&url(&base)?),
             base,
@@ -126,14 +127,21 @@ impl Cloudflare {
             .call(Method::GET, &list, None)
             .await
             .map_err(|refusal| refusal.failure)?;
-        // Older records have no quotes.
+
+        // Older records have no quotes around the value.
         let mut ours = found
             .into_iter()
             .filter(|found| found.content.trim_matches('"') == value);
+
         match action {
             Action::Present if ours.next().is_some() => Ok(()),
             Action::Present => {
-                let record = json!({ "type": "TXT", "name": name, "content": format!("\"{value}\""), "ttl": TTL });
+                let record = json!({
+                   "type": "TXT",
+                   "name": name,
+                   "content": format!("\"{value}\""),
+                   "ttl": TTL,
+                });
                 match self
                     .call::<Found>(Method::POST, &records, Some(record.to_string()))
                     .await
@@ -148,7 +156,7 @@ impl Cloudflare {
                 for Found { id, .. } in ours {
                     if !is_id(&id) {
                         return Err(Failure::passing(
-                            "the API names a record with an impossible ID",
+                            "the API returned a record with an invalid ID",
                         ));
                     }
                     match self
@@ -170,7 +178,7 @@ impl Cloudflare {
         }
     }
 
-    /// The ID of the closest enclosing zone that the token can see.
+    /// Returns the ID of the closest enclosing zone that the token can see.
     async fn find_zone(&self, name: &str) -> Result<String, Failure> {
         let mut at = name;
         while at.contains('.') {
@@ -188,7 +196,7 @@ impl Cloudflare {
             at = at.split_once('.').map_or("", |(_, parent)| parent);
         }
         Err(Failure::permanent(format!(
-            "the token can see no zone of {name}"
+            "the token gives access to no zone that contains {name}"
         )))
     }
 
@@ -205,16 +213,18 @@ impl Cloudflare {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Bytes::from(body.unwrap_or_default()))
             .map_err(Failure::permanent)?;
+
         let reply = self.http.send(request).await.map_err(Failure::passing)?;
         let what = format!("{method} {}", path.split('?').next().unwrap_or_default());
         let envelope: Envelope<T> = serde_json::from_slice(&reply.body).map_err(|_| {
-            // An error page of a proxy, or an API that is not Cloudflare's.
-            let said = String::from_utf8_lossy(&reply.body).into_owned();
+            // The response may be a proxy's error page, or come from another API.
+            let text = String::from_utf8_lossy(&reply.body).into_owned();
             Refusal {
                 status: reply.status,
-                ..by_status(&reply, &format!("{what}: {}: {said}", reply.status)).into()
+                ..by_status(&reply, &format!("{what}: {}: {text}", reply.status)).into()
             }
         })?;
+
         match envelope.result {
             Some(result) if reply.status.is_success() && envelope.success != Some(false) => {
                 Ok(result)
@@ -237,7 +247,7 @@ impl Cloudflare {
     }
 }
 
-/// Whether it can be put into a path as it is.
+/// Returns true for IDs that need no escaping in a path.
 fn is_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }

@@ -1,4 +1,4 @@
-//! A program that publishes and removes records, called as lego's `exec` provider calls it.
+//! A program that publishes and removes records, with the arguments of lego's `exec` provider.
 
 use std::{path::PathBuf, pin::pin, process::Stdio, time::Duration};
 
@@ -10,19 +10,20 @@ use tokio::{
 
 use super::{Action, error::Failure};
 
-/// How long the program may run.
+/// The time limit for the program.
 const LIMIT: Duration = Duration::from_secs(28);
-/// How long its output is read on after it has ended: what it left behind may hold the pipes open.
+/// The time for which output is still read after the program has ended. Processes that it left
+/// behind may keep the pipes open.
 const GRACE: Duration = Duration::from_millis(500);
-/// Bytes of each output that are kept.
+/// The largest number of bytes kept of each output.
 const KEPT: usize = 600;
 
-/// Which program is run.
+/// The program to run.
 #[derive(Clone, Debug)]
 pub struct CommandSettings {
-    /// An absolute path, or a name that is found in `PATH`.
+    /// An absolute path, or a name to find in `PATH`.
     pub program: PathBuf,
-    /// Arguments before `present` or `cleanup`, the name and the value.
+    /// The arguments before `present` or `cleanup`, the name and the value.
     pub arguments: Vec<String>,
 }
 
@@ -38,7 +39,7 @@ impl Command {
         self.0.program.display().to_string()
     }
 
-    /// Runs it with only `PATH` in its environment. It must end with status 0.
+    /// Runs the program with only `PATH` in its environment. It must exit with status 0.
     pub(super) async fn change(
         &self,
         action: Action,
@@ -58,6 +59,7 @@ impl Command {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+
         let mut child = process.spawn().map_err(|error| {
             Failure::permanent(format!("the program cannot be started: {error}"))
         })?;
@@ -77,31 +79,36 @@ impl Command {
                 }
             };
             let ended = timeout(LIMIT, running).await;
-            // On a late program this ends its life, and with it most often the output.
+
+            // If the program is late, this kills it, which usually ends the output.
             drop(child);
             if !all_read {
                 let _ = timeout(GRACE, reading).await;
             }
             ended
         };
+
         errors.push(b' ');
         errors.append(&mut output);
-        let said = String::from_utf8_lossy(&errors);
+        let output = String::from_utf8_lossy(&errors);
+
         match ended {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(Failure::passing(format!(
-                "the program ended with {status}: {said}"
+                "the program ended with {status}: {output}"
             ))),
-            Ok(Err(error)) => Err(Failure::passing(format!("the program got lost: {error}"))),
+            Ok(Err(error)) => Err(Failure::passing(format!(
+                "waiting for the program failed: {error}"
+            ))),
             Err(_) => Err(Failure::passing(format!(
-                "the program ran longer than {} s: {said}",
+                "the program ran longer than {} s: {output}",
                 LIMIT.as_secs()
             ))),
         }
     }
 }
 
-/// Reads to the end and keeps the beginning.
+/// Reads a pipe to its end and keeps the beginning.
 async fn head(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
     let mut buffer = [0; 1024];
     let Some(mut pipe) = pipe else { return };

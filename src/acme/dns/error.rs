@@ -1,13 +1,16 @@
-//! Why a record could not be published, removed or looked up.
+//! Errors of publishing, removing and looking up records.
 
-/// Characters of a reason that are kept: it may hold the output of a program or the answer of a
-/// server.
+/// The largest number of characters kept of a reason, which may contain the output of a program or
+/// the response of a server.
 const LONGEST: usize = 1000;
 
-/// Why a DNS step failed: who was asked, for what, and what came of it, in one line without
-/// secrets.
+/// A failed DNS operation. Its message names the service, the record and the reason, in one line
+/// without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{who} {at}{}: {reason}", record.as_ref().map(|record| format!(", {record}")).unwrap_or_default())]
+#[error(
+   "{who} {at}{}: {reason}",
+   record.as_ref().map(|record| format!(", {record}")).unwrap_or_default()
+)]
 pub struct DnsError {
     who: &'static str,
     at: String,
@@ -33,15 +36,14 @@ impl DnsError {
         }
     }
 
-    /// Whether the same step fails again until somebody changes a setting: a wrong key or token, a
-    /// zone that is not there, a program that does not exist. Timeouts, overload and a wrong clock
-    /// are not permanent.
+    /// Returns true if the operation fails until a setting is changed: a wrong key or token, a
+    /// missing zone, or a missing program. Timeouts, overload and a wrong clock are not permanent.
     pub fn is_permanent(&self) -> bool {
         self.permanent
     }
 }
 
-/// The part of a [`DnsError`] that is known where it happens.
+/// The part of a [`DnsError`] that is known where it occurs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     reason: String,
@@ -49,7 +51,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// Of a setting, or a refusal that will be repeated.
+    /// Creates a failure that repeats until a setting is changed.
     pub(super) fn permanent(reason: impl std::fmt::Display) -> Self {
         Self {
             reason: one_line(reason),
@@ -57,7 +59,7 @@ impl Failure {
         }
     }
 
-    /// Of the moment.
+    /// Creates a failure that may pass by itself.
     pub(super) fn passing(reason: impl std::fmt::Display) -> Self {
         Self {
             reason: one_line(reason),
@@ -66,7 +68,7 @@ impl Failure {
     }
 }
 
-/// What others say, on one line of bounded length.
+/// Formats foreign text on one line of bounded length.
 fn one_line(text: impl std::fmt::Display) -> String {
     let text = text.to_string();
     let words: Vec<_> = text
@@ -86,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_one_line_of_bounded_length_that_names_everything() {
+    fn an_error_is_one_bounded_line() {
         let failure = Failure::permanent(format!("it said:\n\tno\u{1b}[31m {}", "é".repeat(5000)));
         let error = DnsError::new(
             "command",

@@ -1,4 +1,4 @@
-//! What DNS says: through resolvers, and at the servers of a zone, which have a record first.
+//! DNS lookups, through resolvers and at the name servers of a zone, which have new records first.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -18,46 +18,46 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::{Caa, DnsError, HOPS, TxtRecord, error::Failure, parse_name, wire};
 
-/// How long one question to a resolver may take.
+/// The time limit for one query to a resolver.
 const QUESTION: Duration = Duration::from_secs(3);
-/// How long a check for a record may take.
+/// The time limit for a check for a record.
 const CHECK: Duration = Duration::from_secs(20);
-/// How long each of the lookups of [`advice`] may take.
+/// The time limit for each of the lookups of [`advice`].
 const ADVICE: Duration = Duration::from_secs(5);
-/// Servers of a zone that are asked, and addresses of one that are tried.
+/// The largest numbers of name servers of a zone, and of addresses of one server, that are queried.
 const SERVERS: usize = 13;
 const ADDRESSES: usize = 4;
 
-/// How DNS is asked for what is public.
+/// The settings for lookups of public records.
 #[derive(Clone, Debug, Default)]
 pub struct Lookup {
-    /// Resolvers; without any, the system's.
+    /// The resolvers; if empty, the system's.
     pub resolvers: Vec<SocketAddr>,
-    /// Who says whether a record is there.
-    pub ask: Ask,
+    /// The servers that decide whether a record is visible.
+    pub propagation: Propagation,
 }
 
-/// Who says whether a record is there.
+/// The servers that decide whether a record is visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// The servers of the zone, at this port.
+pub enum Propagation {
+    /// The name servers of the zone, at this port.
     Authoritative {
-        /// 53 but for tests.
+        /// The port: 53, except in tests.
         port: u16,
     },
-    /// The resolvers, where a firewall lets nothing else through. They may remember for a while
-    /// that there was no record.
+    /// The resolvers, for networks whose firewall blocks other servers. They may cache for a while
+    /// that there is no record.
     Resolvers,
 }
 
-impl Default for Ask {
+impl Default for Propagation {
     fn default() -> Self {
         Self::Authoritative { port: 53 }
     }
 }
 
 impl Lookup {
-    /// The name at the end of a chain of CNAMEs.
+    /// Follows a chain of CNAMEs to its end.
     pub(super) async fn canonical(&self, mut name: Name) -> Result<Name, Failure> {
         let resolver = self.resolver()?;
         for _ in 0..HOPS {
@@ -86,10 +86,11 @@ impl Lookup {
             let config = ResolverConfig::from_name_servers(servers.collect());
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
         };
+
         let options = builder.options_mut();
         options.timeout = QUESTION;
         options.attempts = 1;
-        // What was not there a second ago may be there now, and a CA does not read our hosts file.
+        // New records must be seen at once, and a CA does not read our hosts file.
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
         options.preserve_intermediates = true;
@@ -110,17 +111,19 @@ impl Lookup {
     }
 }
 
-/// Whether a CA that asks for the record now finds it: all servers of its zone that answer have the
-/// value, CNAMEs followed. To be repeated until it is true. Takes at most 20 s.
+/// Returns true if a CA would find the record now: every responding server of its zone has the
+/// value, after following CNAMEs. Callers repeat it until it is true. Takes at most 20 s.
 ///
 /// # Errors
-/// No server of the zone answers, or the resolvers do not know any.
+/// No server of the zone responds, or the resolvers know none.
 pub async fn visible(record: &TxtRecord, lookup: &Lookup) -> Result<bool, DnsError> {
     let check = async {
         let (name, resolver) = (record.name()?, lookup.resolver()?);
-        match lookup.ask {
-            Ask::Authoritative { port } => at_servers(&resolver, name, &record.value, port).await,
-            Ask::Resolvers => {
+        match lookup.propagation {
+            Propagation::Authoritative { port } => {
+                at_servers(&resolver, name, &record.value, port).await
+            }
+            Propagation::Resolvers => {
                 let answers = records(&resolver, &name, RecordType::TXT).await?;
                 Ok(values(&answers).any(|value| value == record.value))
             }
@@ -129,42 +132,43 @@ pub async fn visible(record: &TxtRecord, lookup: &Lookup) -> Result<bool, DnsErr
     let found = Box::pin(timeout(CHECK, check)).await;
     let found = found.unwrap_or_else(|_| {
         Err(Failure::passing(format!(
-            "no answer within {} s",
+            "no reply within {} s",
             CHECK.as_secs()
         )))
     });
     found.map_err(|failure| lookup.error(&record.fqdn, failure))
 }
 
-/// The TXT values of a name, through the resolvers.
+/// Returns the TXT values of a name, through the resolvers.
 pub(super) async fn texts(fqdn: &str, lookup: &Lookup) -> Result<Vec<String>, DnsError> {
-    let ask = async {
+    let values = async {
         let answers = records(&lookup.resolver()?, &parse_name(fqdn)?, RecordType::TXT).await?;
         Ok(values(&answers).collect())
     };
-    Box::pin(ask)
+    Box::pin(values)
         .await
         .map_err(|failure| lookup.error(fqdn, failure))
 }
 
-/// What DNS says of a name before a CA is asked. Facts, not a verdict.
+/// The facts about a name in DNS.
 #[derive(Clone, Debug, Default)]
 pub struct Advice {
     /// Its IPv4 addresses.
     pub ipv4: Vec<Ipv4Addr>,
     /// Its IPv6 addresses, which CAs prefer.
     pub ipv6: Vec<Ipv6Addr>,
-    /// Whether these are all.
+    /// True if both lookups of addresses succeeded.
     pub addresses_known: bool,
-    /// The CAA records that count for it: those of the closest name that has any (RFC 8659 3).
+    /// The CAA records that apply to it: those of the closest name that has any (RFC 8659 section
+    /// 3).
     pub caa: Vec<Caa>,
-    /// That name, without a dot at its end.
+    /// The name of the CAA records, without a dot at its end.
     pub caa_at: Option<String>,
-    /// What could not be found out. A CA that cannot look up CAA does not issue.
+    /// The failed lookups. A CA that cannot look up CAA records does not issue.
     pub problems: Vec<DnsError>,
 }
 
-/// Poller up a name's addresses and CAA records; `*.` in front is left out. Takes at most 5 s.
+/// Looks up a name's addresses and CAA records, without `*.` in front. Takes at most 5 s.
 pub async fn advice(name: &str, lookup: &Lookup) -> Advice {
     let bare = name.strip_prefix("*.").unwrap_or(name);
     let mut advice = Advice::default();
@@ -197,6 +201,7 @@ pub async fn advice(name: &str, lookup: &Lookup) -> Advice {
             _ => {}
         }
     }
+
     match caa {
         Ok(Some((at, records))) => {
             advice.caa = records;
@@ -208,17 +213,17 @@ pub async fn advice(name: &str, lookup: &Lookup) -> Advice {
     advice
 }
 
-async fn in_time<T>(ask: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let answer = timeout(ADVICE, ask).await;
+async fn in_time<T>(lookup: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let answer = timeout(ADVICE, lookup).await;
     answer.unwrap_or_else(|_| {
         Err(Failure::passing(format!(
-            "no answer within {} s",
+            "no reply within {} s",
             ADVICE.as_secs()
         )))
     })
 }
 
-/// The CAA records of the closest name that has any.
+/// Finds the CAA records of the closest name that has any.
 async fn climb(resolver: &TokioResolver, name: &Name) -> Result<Option<(Name, Vec<Caa>)>, Failure> {
     let mut at = name.clone();
     while !at.is_root() {
@@ -240,7 +245,7 @@ async fn climb(resolver: &TokioResolver, name: &Name) -> Result<Option<(Name, Ve
     Ok(None)
 }
 
-/// The records that a resolver has for a question; none when there are none.
+/// Queries a resolver. Returns no records, rather than an error, if there are none.
 async fn records(
     resolver: &TokioResolver,
     name: &Name,
@@ -277,15 +282,15 @@ async fn at_servers(
 ) -> Result<bool, Failure> {
     for _ in 0..HOPS {
         let (zone, servers) = servers(resolver, &name).await?;
-        let mut asked = JoinSet::new();
+        let mut queries = JoinSet::new();
         for addresses in servers {
             let name = name.clone();
-            asked.spawn(async move { ask_one(&addresses, port, &name).await });
+            queries.spawn(async move { query_one(&addresses, port, &name).await });
         }
-        let answers: Vec<Message> = asked.join_all().await.into_iter().flatten().collect();
+        let answers: Vec<Message> = queries.join_all().await.into_iter().flatten().collect();
         if answers.is_empty() {
             return Err(Failure::passing(format!(
-                "no server of the zone {zone} answers at port {port}"
+                "no server of the zone {zone} responds at port {port}"
             )));
         }
         if let Some(next) = answers
@@ -299,14 +304,15 @@ async fn at_servers(
             .iter()
             .all(|answer| values(&answer.answers).any(|found| found == value)));
     }
+
     Err(Failure::permanent("too many CNAMEs in a row"))
 }
 
-/// The TXT records of a name as one server has them. A server that is broken or does not know the
-/// zone is passed over, as a CA does it.
-async fn ask_one(addresses: &[IpAddr], port: u16, name: &Name) -> Option<Message> {
+/// Queries one server for the TXT records of a name. Returns `None` for servers that fail or do not
+/// know the zone, which CAs skip as well.
+async fn query_one(addresses: &[IpAddr], port: u16, name: &Name) -> Option<Message> {
     for address in addresses {
-        match wire::ask(SocketAddr::new(*address, port), name, RecordType::TXT).await {
+        match wire::query(SocketAddr::new(*address, port), name, RecordType::TXT).await {
             Ok(answer)
                 if matches!(
                     answer.response_code,
@@ -316,15 +322,26 @@ async fn ask_one(addresses: &[IpAddr], port: u16, name: &Name) -> Option<Message
                 return Some(answer);
             }
             Ok(answer) => {
-                tracing::debug!(%address, %name, code = %answer.response_code, "name server is no use");
+                tracing::debug!(
+                    %address,
+                    %name,
+                    code = %answer.response_code,
+                    "skipping a name server that returned an error"
+                );
             }
-            Err(error) => tracing::debug!(%address, %name, %error, "name server does not answer"),
+            Err(error) => tracing::debug!(
+                %address,
+                %name,
+                %error,
+                "skipping a name server that does not respond"
+            ),
         }
     }
+
     None
 }
 
-/// The zone of a name and the addresses of each of its servers.
+/// Returns the zone of a name and the addresses of each of its name servers.
 async fn servers(
     resolver: &TokioResolver,
     name: &Name,
@@ -342,14 +359,15 @@ async fn servers(
         }
         zone = zone.base_name();
         if zone.is_root() {
-            return Err(Failure::passing(format!("no zone of {name} is known")));
+            return Err(Failure::passing(format!("no zone contains {name}")));
         }
     };
+
     let mut servers = Vec::new();
     for server in names {
         let mut addresses = Vec::new();
         for kind in [RecordType::A, RecordType::AAAA] {
-            // One of several servers may have no address, or none of this kind.
+            // One server without addresses is no error: there are usually several.
             for record in records(resolver, &server, kind).await.unwrap_or_default() {
                 match record.data {
                     RData::A(address) => addresses.push(IpAddr::V4(address.0)),
@@ -361,5 +379,6 @@ async fn servers(
         addresses.truncate(ADDRESSES);
         servers.push(addresses);
     }
+
     Ok((zone, servers))
 }

@@ -1,6 +1,6 @@
-//! The DNS side of certificates: publishing the record of a DNS-01 challenge (RFC 8555 8.4) and
-//! removing it, watching for it as the CA will, dns-persist-01, and what DNS says of a name before
-//! a CA is asked.
+//! The DNS side of certificates: publishes and removes the record of a DNS-01 challenge (RFC 8555
+//! section 8.4), checks that it is visible to the CA, handles dns-persist-01, and looks up names
+//! for advice.
 
 mod caa;
 mod cloudflare;
@@ -24,7 +24,7 @@ pub use caa::{Caa, caa_allows};
 pub use cloudflare::CloudflareSettings;
 pub use command::CommandSettings;
 pub use error::DnsError;
-pub use lookup::{Advice, Ask, Lookup, advice, visible};
+pub use lookup::{Advice, Lookup, Propagation, advice, visible};
 pub use persist::{PersistPolicy, persist_record, persisted};
 pub use rfc2136::{Rfc2136Settings, TsigKey};
 pub use secret::Secret;
@@ -37,25 +37,24 @@ use error::Failure;
 use rfc2136::Rfc2136;
 use webhook::Webhook;
 
-/// How long publishing or removing a record may take.
+/// The time limit for publishing or removing a record.
 const LIMIT: Duration = Duration::from_secs(30);
-/// The lifetime of a published record in caches, in seconds: the shortest that every provider
-/// takes.
+/// The TTL of published records in seconds: the shortest that every provider accepts.
 const TTL: u32 = 60;
-/// CNAMEs that are followed one after the other.
+/// The largest number of CNAMEs that are followed in a row.
 const HOPS: usize = 8;
 
 /// A TXT record with one value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TxtRecord {
-    /// Its full name, such as `_acme-challenge.example.org`; a dot at the end is allowed.
+    /// The full name, such as `_acme-challenge.example.org`; a dot at the end is allowed.
     pub fqdn: String,
-    /// Its text. For DNS-01 the base64url digest of the key authorization.
+    /// The text. For DNS-01 the base64url digest of the key authorization.
     pub value: String,
 }
 
 impl TxtRecord {
-    /// The record of a DNS-01 challenge for a name, with or without `*.` in front.
+    /// Creates the record of a DNS-01 challenge for a name, with or without `*.` in front.
     pub fn challenge(name: &str, value: &str) -> Self {
         let name = name.strip_prefix("*.").unwrap_or(name);
         Self {
@@ -64,23 +63,24 @@ impl TxtRecord {
         }
     }
 
-    /// The name, when both parts can go into every kind of message and command line as they are.
+    /// Parses the name, after checking that name and value need no escaping in any message or
+    /// command line.
     fn name(&self) -> Result<Name, Failure> {
         let name = parse_name(&self.fqdn)?;
         let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
         if self.value.is_empty() || self.value.len() > 255 || !self.value.bytes().all(plain) {
             return Err(Failure::permanent(
-                "the value is not one of 1 to 255 plain characters",
+                "the value is not 1 to 255 plain characters",
             ));
         }
         Ok(name)
     }
 }
 
-/// Which way records are published.
+/// The settings of a DNS provider.
 #[derive(Clone, Debug)]
 pub enum ProviderSettings {
-    /// DNS UPDATE to a server.
+    /// DNS UPDATE to a server (RFC 2136).
     Rfc2136(Rfc2136Settings),
     /// Cloudflare's API.
     Cloudflare(CloudflareSettings),
@@ -91,8 +91,8 @@ pub enum ProviderSettings {
 }
 
 impl ProviderSettings {
-    /// The same with what the files of secrets hold now.
-    fn refreshed(mut self) -> Result<Self, String> {
+    /// Returns the settings with secrets read again from their files.
+    fn refreshed(mut self) -> Result<Self, secret::SecretError> {
         match &mut self {
             Self::Rfc2136(settings) => settings
                 .key
@@ -111,17 +111,17 @@ impl ProviderSettings {
     }
 }
 
-/// What providers need of the rest.
+/// The services that providers use.
 #[derive(Clone)]
 pub struct ProviderContext {
-    /// Where CNAMEs and the records themselves are looked up.
+    /// The resolvers for CNAMEs and for the records themselves.
     pub lookup: Lookup,
-    /// Whether a CNAME at the record's name says where the record belongs (delegation). It does not
-    /// when it comes from a wildcard record that has nothing to do with challenges.
+    /// True to publish records at the target of a CNAME (delegation). Must be false where a
+    /// wildcard CNAME unrelated to challenges covers the record's name.
     pub follow_cname: bool,
-    /// For web services.
+    /// The client for web services.
     pub http: Http,
-    /// For signatures.
+    /// The clock for signatures.
     pub time: Clock,
 }
 
@@ -130,19 +130,19 @@ pub struct ProviderContext {
 pub struct Provider {
     settings: ProviderSettings,
     context: ProviderContext,
-    /// As it was made first. Its secrets may be others by now.
-    way: Way,
+    /// The backend as it was first made. Its secrets may be out of date.
+    backend: Backend,
 }
 
 #[derive(Clone)]
-enum Way {
+enum Backend {
     Rfc2136(Rfc2136),
     Cloudflare(Cloudflare),
     Webhook(Webhook),
     Command(Command),
 }
 
-impl Way {
+impl Backend {
     fn new(settings: &ProviderSettings, context: &ProviderContext) -> Result<Self, Failure> {
         let http = || context.http.clone();
         Ok(match settings {
@@ -180,13 +180,13 @@ impl fmt::Debug for Provider {
 }
 
 impl Provider {
-    /// Makes one; nobody is asked yet.
+    /// Creates a provider without connecting to anything.
     ///
     /// # Errors
-    /// Settings that cannot be right: an unknown or weak algorithm, a key that is not base64, a URL
-    /// without host.
+    /// Invalid settings: an unknown or weak algorithm, a key that is not base64, or a URL without a
+    /// host.
     pub fn new(settings: ProviderSettings, context: ProviderContext) -> Result<Self, DnsError> {
-        let way = Way::new(&settings, &context).map_err(|failure| {
+        let backend = Backend::new(&settings, &context).map_err(|failure| {
             let (kind, at) = match &settings {
                 ProviderSettings::Rfc2136(settings) => ("rfc2136", settings.server.to_string()),
                 ProviderSettings::Cloudflare(_) => ("cloudflare", "settings".to_owned()),
@@ -198,28 +198,29 @@ impl Provider {
         Ok(Self {
             settings,
             context,
-            way,
+            backend,
         })
     }
 
-    /// Where its records are looked up.
+    /// Returns the resolvers for its records.
     pub fn lookup(&self) -> &Lookup {
         &self.context.lookup
     }
 
-    /// Publishes a value beside those that its name has already. Once it is there, doing it again
-    /// changes nothing. Takes at most 30 s.
+    /// Publishes a value beside the existing ones of the name. Repeating it changes nothing. Takes
+    /// at most 30 s.
     ///
     /// # Errors
-    /// Nobody answers, or refuses.
+    /// The service does not respond, or refuses.
     pub async fn present(&self, record: &TxtRecord) -> Result<(), DnsError> {
         self.run(Action::Present, record).await
     }
 
-    /// Removes this one value of the name. No error when it is not there. Takes at most 30 s.
+    /// Removes one value of the name. It is no error if the value does not exist. Takes at most
+    /// 30 s.
     ///
     /// # Errors
-    /// Nobody answers, or refuses.
+    /// The service does not respond, or refuses.
     pub async fn remove(&self, record: &TxtRecord) -> Result<(), DnsError> {
         self.run(Action::Cleanup, record).await
     }
@@ -228,7 +229,7 @@ impl Provider {
         let done = Box::pin(timeout(LIMIT, self.change(action, record))).await;
         let done = done.unwrap_or_else(|_| {
             Err(Failure::passing(format!(
-                "not done within {} s",
+                "no result within {} s",
                 LIMIT.as_secs()
             )))
         });
@@ -237,38 +238,38 @@ impl Provider {
         })
     }
 
-    /// The way with secrets as they are at this moment.
-    async fn way_now(&self) -> Result<Way, Failure> {
+    /// Creates the backend with the current secrets.
+    async fn current_backend(&self) -> Result<Backend, Failure> {
         let settings = self.settings.clone();
         let refreshed = tokio::task::spawn_blocking(move || settings.refreshed())
             .await
             .map_err(Failure::passing)?;
-        Way::new(&refreshed.map_err(Failure::passing)?, &self.context)
+        Backend::new(&refreshed.map_err(Failure::passing)?, &self.context)
     }
 
     async fn change(&self, action: Action, record: &TxtRecord) -> Result<(), Failure> {
-        let way = self.way_now().await?;
-        let name = self.target(&way, record.name()?).await?;
+        let backend = self.current_backend().await?;
+        let name = self.target(&backend, record.name()?).await?;
         let value = &record.value;
-        match &way {
-            Way::Rfc2136(server) => server.change(action, &name, value).await,
-            Way::Cloudflare(api) => {
+        match &backend {
+            Backend::Rfc2136(server) => server.change(action, &name, value).await,
+            Backend::Cloudflare(api) => {
                 api.change(action, name.to_ascii().trim_end_matches('.'), value)
                     .await
             }
-            Way::Webhook(service) => service.change(action, &name.to_ascii(), value).await,
-            Way::Command(program) => program.change(action, &name.to_ascii(), value).await,
+            Backend::Webhook(service) => service.change(action, &name.to_ascii(), value).await,
+            Backend::Command(program) => program.change(action, &name.to_ascii(), value).await,
         }
     }
 
-    /// Where the record belongs once CNAMEs are followed.
-    async fn target(&self, way: &Way, name: Name) -> Result<Name, Failure> {
+    /// Returns the name to publish at, after following CNAMEs.
+    async fn target(&self, backend: &Backend, name: Name) -> Result<Name, Failure> {
         if !self.context.follow_cname {
             return Ok(name);
         }
-        let name = match way {
-            // The server that gets the update knows best, and may not be public.
-            Way::Rfc2136(server) => match server.canonical(&name).await? {
+        let name = match backend {
+            // Ask the server that gets the update first: it may not be public.
+            Backend::Rfc2136(server) => match server.canonical(&name).await? {
                 (name, true) => return Ok(name),
                 (name, false) => name,
             },
@@ -278,25 +279,25 @@ impl Provider {
     }
 
     fn kind(&self) -> &'static str {
-        match &self.way {
-            Way::Rfc2136(_) => "rfc2136",
-            Way::Cloudflare(_) => "cloudflare",
-            Way::Webhook(_) => "webhook",
-            Way::Command(_) => "command",
+        match &self.backend {
+            Backend::Rfc2136(_) => "rfc2136",
+            Backend::Cloudflare(_) => "cloudflare",
+            Backend::Webhook(_) => "webhook",
+            Backend::Command(_) => "command",
         }
     }
 
     fn at(&self) -> String {
-        match &self.way {
-            Way::Rfc2136(server) => server.at(),
-            Way::Cloudflare(api) => api.at(),
-            Way::Webhook(service) => service.at(),
-            Way::Command(program) => program.at(),
+        match &self.backend {
+            Backend::Rfc2136(server) => server.at(),
+            Backend::Cloudflare(api) => api.at(),
+            Backend::Webhook(service) => service.at(),
+            Backend::Command(program) => program.at(),
         }
     }
 }
 
-/// A full name of letters, digits, `-` and `_`.
+/// Parses a full name of letters, digits, `-` and `_`.
 fn parse_name(text: &str) -> Result<Name, Failure> {
     let wrong = || Failure::permanent(format!("{text:?} is not a DNS name"));
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');

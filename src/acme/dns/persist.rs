@@ -1,5 +1,5 @@
-//! dns-persist-01 (draft-ietf-acme-dns-persist): a record that stays, made by the operator, in
-//! place of a challenge.
+//! dns-persist-01 (draft-ietf-acme-dns-persist): a permanent record that the operator creates
+//! instead of a record per challenge.
 
 use super::{
     DnsError, Lookup, TxtRecord,
@@ -7,20 +7,19 @@ use super::{
     lookup,
 };
 
-/// What a record must let a CA do.
+/// The permissions that a record must grant to a CA.
 #[derive(Clone, Copy, Debug)]
 pub struct PersistPolicy<'a> {
-    /// The names that the CA goes by: `issuer-domain-names` of its challenge. The first goes into a
-    /// new record.
+    /// The names of the CA: `issuer-domain-names` of its challenge. New records contain the first.
     pub issuer_domains: &'a [&'a str],
     /// Our account's URL at that CA.
     pub account_uri: &'a str,
-    /// Whether wildcards and names below are wanted, too.
+    /// True if the record must also allow wildcards and names below.
     pub wildcard: bool,
 }
 
-/// The record that the operator is to make for a name (`*.` in front is left out), to be valid
-/// until a Unix time in seconds or for as long as it is there.
+/// Returns the record that the operator has to create for a name, without `*.` in front. It is
+/// valid until a Unix time in seconds, or for as long as it exists.
 pub fn persist_record(name: &str, policy: &PersistPolicy<'_>, until: Option<u64>) -> TxtRecord {
     let issuer = policy.issuer_domains.first().copied().unwrap_or_default();
     let mut value = format!("{issuer}; accounturi={}", policy.account_uri);
@@ -36,11 +35,11 @@ pub fn persist_record(name: &str, policy: &PersistPolicy<'_>, until: Option<u64>
     }
 }
 
-/// Whether DNS has a record for the name that is good for what is wanted at the time `now` (Unix,
+/// Returns true if DNS has a record for the name that satisfies the policy at `now` (Unix time in
 /// seconds).
 ///
 /// # Errors
-/// DNS does not answer.
+/// The lookup fails.
 pub async fn persisted(
     name: &str,
     policy: &PersistPolicy<'_>,
@@ -65,7 +64,10 @@ fn suffices(value: &str, policy: &PersistPolicy<'_>, now: u64) -> bool {
     value.is_of(policy.issuer_domains)
         && value.parameter("accounturi") == Parameter::One(policy.account_uri)
         && (!policy.wildcard
-            || matches!(value.parameter("policy"), Parameter::One(scope) if scope.eq_ignore_ascii_case("wildcard")))
+            || matches!(
+                value.parameter("policy"),
+                Parameter::One(scope) if scope.eq_ignore_ascii_case("wildcard")
+            ))
         && value
             .parameter("persistUntil")
             .is_met(|until| until.parse().is_ok_and(|until: u64| now < until))
@@ -82,7 +84,7 @@ mod tests {
     };
 
     #[test]
-    fn the_record_shown_to_the_operator_is_one_that_suffices() {
+    fn the_suggested_record_satisfies_the_policy() {
         let record = persist_record(
             "*.Example.org",
             &PersistPolicy {
@@ -92,7 +94,9 @@ mod tests {
             Some(2_000_000_000),
         );
         assert_eq!(record.fqdn, "_validation-persist.Example.org");
-        let value = "ca.example; accounturi=https://ca.example/acct/1; policy=wildcard; persistUntil=2000000000";
+
+        let value = "ca.example; accounturi=https://ca.example/acct/1; policy=wildcard; \
+                    persistUntil=2000000000";
         assert_eq!(record.value, value);
         assert!(suffices(
             value,
@@ -118,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn records_of_others_and_for_less_do_not_suffice() {
+    fn foreign_and_narrower_records_do_not_satisfy_the_policy() {
         let wild = PersistPolicy {
             wildcard: true,
             ..POLICY
@@ -128,6 +132,7 @@ mod tests {
             &wild,
             0
         ));
+
         for value in [
             "",
             "ca.example",
@@ -135,7 +140,8 @@ mod tests {
             "ca.example; accounturi=https://ca.example/acct/2; policy=wildcard",
             "ca.example; accounturi=https://ca.example/acct/1",
             "ca.example; accounturi=https://ca.example/acct/1; policy=wild",
-            "ca.example; accounturi=https://ca.example/acct/1; accounturi=https://ca.example/acct/1; policy=wildcard",
+            "ca.example; accounturi=https://ca.example/acct/1; \
+            accounturi=https://ca.example/acct/1; policy=wildcard",
             "ca.example; accounturi=https://ca.example/acct/1; policy=wildcard; persistUntil=soon",
         ] {
             assert!(!suffices(value, &wild, 0), "{value}");

@@ -21,28 +21,28 @@ use super::{
     wire::{self, First},
 };
 
-/// Seconds by which the two clocks may differ (RFC 8945 10 recommends this value).
+/// The allowed difference of the two clocks in seconds, as RFC 8945 section 10 recommends.
 const FUDGE: u16 = 300;
 
-/// Where updates go.
+/// The settings for DNS UPDATE.
 #[derive(Clone, Debug)]
 pub struct Rfc2136Settings {
     /// The primary server of the zone, or one that forwards updates to it.
     pub server: SocketAddr,
-    /// The zone; without it the server is asked.
+    /// The zone; without it, the server is queried for it.
     pub zone: Option<String>,
-    /// Without a key, updates are not signed.
+    /// The key that signs updates; without it, they are not signed.
     pub key: Option<TsigKey>,
 }
 
-/// A TSIG key as servers' configuration files have it.
+/// A TSIG key, as written in servers' configuration files.
 #[derive(Clone, Debug)]
 pub struct TsigKey {
-    /// Its name.
+    /// The name of the key.
     pub name: String,
     /// `hmac-sha256`, `hmac-sha384` or `hmac-sha512`.
     pub algorithm: String,
-    /// In base64.
+    /// The secret in base64.
     pub secret: Secret,
 }
 
@@ -70,17 +70,18 @@ impl Rfc2136 {
         self.server.to_string()
     }
 
-    /// Follows the CNAMEs that this server knows. True with a name that the server answers for.
+    /// Follows the CNAMEs that this server knows. Also returns true if the server is authoritative
+    /// for the resulting name.
     pub(super) async fn canonical(&self, name: &Name) -> Result<(Name, bool), Failure> {
         let mut name = name.clone();
         for _ in 0..HOPS {
-            let answer = self
+            let reply = self
                 .send(wire::question(&name, RecordType::CNAME), First::Udp)
                 .await?;
-            if !answer.authoritative {
+            if !reply.authoritative {
                 return Ok((name, false));
             }
-            let next = answer.answers.iter().find_map(|record| match &record.data {
+            let next = reply.answers.iter().find_map(|record| match &record.data {
                 RData::CNAME(target) if record.name == name => Some(target.0.clone()),
                 _ => None,
             });
@@ -89,11 +90,12 @@ impl Rfc2136 {
                 None => return Ok((name, true)),
             }
         }
+
         Err(Failure::permanent("too many CNAMEs in a row"))
     }
 
-    /// Adds or deletes one value. Adding what is there and deleting what is not change nothing (RFC
-    /// 2136 3.4.2).
+    /// Adds or deletes one value. Adding an existing value or deleting a missing one changes
+    /// nothing (RFC 2136 section 3.4.2).
     pub(super) async fn change(
         &self,
         action: Action,
@@ -104,6 +106,7 @@ impl Rfc2136 {
             Some(zone) => zone.clone(),
             None => self.find_zone(name).await?,
         };
+
         if !zone.zone_of(name) {
             return Err(Failure::permanent(format!(
                 "{name} is not in the zone {zone}"
@@ -114,13 +117,15 @@ impl Rfc2136 {
             TTL,
             RData::TXT(TXT::new(vec![value.to_owned()])),
         );
+
         let records = RecordSet::from(record);
         let message = match action {
             Action::Present => update_message::append(records, zone.clone(), false, false),
             Action::Cleanup => update_message::delete_by_rdata(records, zone.clone(), false),
         };
-        let answer = self.send(message, First::Tcp).await?;
-        match answer.response_code {
+
+        let reply = self.send(message, First::Tcp).await?;
+        match reply.response_code {
             ResponseCode::NoError => Ok(()),
             ResponseCode::ServFail => Err(Failure::passing(format!(
                 "the server failed to update {zone} (SERVFAIL)"
@@ -134,65 +139,68 @@ impl Rfc2136 {
             })),
             ResponseCode::NotAuth => {
                 let or = if self.key.is_none() {
-                    ", or wants a signature"
+                    ", or requires a signature"
                 } else {
                     ""
                 };
                 Err(Failure::permanent(format!(
-                    "the server does not answer for the zone {zone}{or} (NOTAUTH)"
+                    "the server is not authoritative for the zone {zone}{or} (NOTAUTH)"
                 )))
             }
             other => Err(Failure::permanent(format!(
-                "the server answers {other} to an update of {zone}"
+                "the server responds {other} to an update of {zone}"
             ))),
         }
     }
 
-    /// The closest enclosing zone that the server has.
+    /// Finds the closest enclosing zone for which the server is authoritative.
     async fn find_zone(&self, name: &Name) -> Result<Name, Failure> {
         let (mut at, mut last) = (name.clone(), ResponseCode::NoError);
         while !at.is_root() {
-            let answer = self
+            let reply = self
                 .send(wire::question(&at, RecordType::SOA), First::Udp)
                 .await?;
-            if answer.response_code == ResponseCode::ServFail {
+            if reply.response_code == ResponseCode::ServFail {
                 return Err(Failure::passing(format!(
-                    "the server fails to look for the zone of {name} (SERVFAIL)"
+                    "the server failed to look up the zone of {name} (SERVFAIL)"
                 )));
             }
-            let sections = answer.answers.iter().chain(&answer.authorities);
+
+            let sections = reply.answers.iter().chain(&reply.authorities);
             let zone = sections.filter(|record| {
                 record.record_type() == RecordType::SOA && record.name.zone_of(name)
             });
-            // Another server's SOA, which a resolver would pass on, is of no use.
+            // Ignore the SOA of another server, which a resolver would pass on.
             if let Some(zone) = zone
                 .max_by_key(|record| record.name.num_labels())
-                .filter(|_| answer.authoritative)
+                .filter(|_| reply.authoritative)
             {
                 return Ok(zone.name.clone());
             }
-            let elsewhere = answer
+
+            let elsewhere = reply
                 .authorities
                 .iter()
                 .find(|record| record.record_type() == RecordType::NS);
             if let Some(elsewhere) =
-                elsewhere.filter(|_| !answer.authoritative && answer.answers.is_empty())
+                elsewhere.filter(|_| !reply.authoritative && reply.answers.is_empty())
             {
                 let zone = &elsewhere.name;
                 return Err(Failure::permanent(format!(
-                    "the server says that others answer for {name} (in {zone})"
+                    "the server delegates {name} to other servers (in {zone})"
                 )));
             }
-            last = answer.response_code;
+
+            last = reply.response_code;
             at = at.base_name();
         }
         Err(Failure::permanent(format!(
-            "the server answers for no zone of {name} (last answer: {last})"
+            "the server is not authoritative for any zone of {name} (last response: {last})"
         )))
     }
 
-    /// One exchange, signed when there is a key, in which case the answer must be signed with it,
-    /// too.
+    /// Sends one message. With a key, the message is signed and the reply must be signed with the
+    /// same key.
     async fn send(&self, mut message: Message, first: First) -> Result<Message, Failure> {
         let now = (self.time)().as_secs();
         let verifier = match &self.key {
@@ -202,50 +210,54 @@ impl Rfc2136 {
         let request = message.to_vec().map_err(Failure::permanent)?;
         let bytes = wire::exchange(self.server, &request, first)
             .await
-            .map_err(|error| Failure::passing(format!("no exchange with the server: {error}")))?;
-        let answer = wire::parse(&message, &bytes)
-            .map_err(|error| Failure::passing(format!("the answer cannot be used: {error}")))?;
+            .map_err(|error| Failure::passing(format!("no reply from the server: {error}")))?;
+        let reply = wire::parse(&message, &bytes)
+            .map_err(|error| Failure::passing(format!("the reply cannot be used: {error}")))?;
+
         let (Some(key), Some(mut verifier)) = (&self.key, verifier) else {
-            return Ok(answer);
+            return Ok(reply);
         };
-        let Some(signature) = answer.signature() else {
-            return match answer.response_code {
+
+        let Some(signature) = reply.signature() else {
+            return match reply.response_code {
                 ResponseCode::NoError | ResponseCode::NXDomain => {
-                    Err(Failure::passing("the answer is not signed"))
+                    Err(Failure::passing("the reply is not signed"))
                 }
-                // Servers do not sign what they refuse before they look at the key. It can do no
-                // harm.
-                _ => Ok(answer),
+                // Servers do not sign refusals that precede the check of the key. An unsigned
+                // refusal does no harm.
+                _ => Ok(reply),
             };
         };
+
         if let Some(failure) = refused(&signature.data, key, now) {
             return Err(failure);
         }
         if signature.data.time < u64::from(signature.data.fudge) {
             return Err(Failure::passing(
-                "the answer was signed at no possible time",
+                "the signature of the reply has an impossible time",
             ));
         }
         verifier.verify(&bytes).map_err(|error| {
-            Failure::passing(format!("the signature of the answer is wrong: {error}"))
+            Failure::passing(format!("the signature of the reply is invalid: {error}"))
         })?;
-        Ok(answer)
+        Ok(reply)
     }
 }
 
-/// What the server has against our signature (RFC 8945 5.2). These answers may be unsigned.
-fn refused(answer: &TSIG, key: &TSigner, now: u64) -> Option<Failure> {
+/// Returns the server's objection to our signature (RFC 8945 section 5.2). Such replies may be
+/// unsigned.
+fn refused(reply: &TSIG, key: &TSigner, now: u64) -> Option<Failure> {
     let name = key.signer_name();
-    Some(match answer.error? {
+    Some(match reply.error? {
         TsigError::BadKey => Failure::permanent(format!(
-            "the server does not know the key {name}, or does not accept it here (BADKEY)"
+            "the server does not know the key {name}, or does not accept it for this zone (BADKEY)"
         )),
         TsigError::BadSig => Failure::permanent(format!(
-            "the secret or algorithm of the key {name} is not the server's (BADSIG)"
+            "the secret or algorithm of the key {name} differs from the server's (BADSIG)"
         )),
         TsigError::BadTime => {
-            // RFC 8945 5.2.3: the server's time, as 48 bits.
-            let server = answer
+            // RFC 8945 section 5.2.3: the server's time, as 48 bits.
+            let server = reply
                 .other
                 .iter()
                 .fold(0u64, |time, byte| time << 8 | u64::from(*byte));
@@ -255,7 +267,7 @@ fn refused(answer: &TSIG, key: &TSigner, now: u64) -> Option<Failure> {
             ))
         }
         TsigError::BadTrunc => {
-            Failure::permanent("the server wants another length of signatures (BADTRUNC)")
+            Failure::permanent("the server requires another signature length (BADTRUNC)")
         }
         TsigError::Unknown(code) => Failure::permanent(format!(
             "the server refuses the signature with error {code}"
@@ -286,17 +298,19 @@ fn signer(key: &TsigKey) -> Result<TSigner, Failure> {
             )));
         }
         other => {
-            let known = "hmac-sha256, hmac-sha384 and hmac-sha512 are possible";
+            let known = "use hmac-sha256, hmac-sha384 or hmac-sha512";
             return Err(Failure::permanent(format!(
-                "unknown TSIG algorithm {other:?}, {known}"
+                "unknown TSIG algorithm {other:?}; {known}"
             )));
         }
     };
     let name = parse_name(&key.name)?;
-    // The decoder's own words would show a character of the secret.
+
+    // Don't quote the decoder's error: it contains a character of the secret.
     let secret = BASE64_STANDARD.decode(key.secret.expose()).map_err(|_| {
         Failure::permanent(format!("the secret of the TSIG key {name} is not base64"))
     })?;
+
     if secret.is_empty() {
         return Err(Failure::permanent(format!(
             "the secret of the TSIG key {name} is empty"

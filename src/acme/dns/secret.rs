@@ -1,20 +1,28 @@
-//! A value that never shows itself.
+//! Secrets that are never printed.
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
 };
 
-/// A password, token or key. `Debug` does not show it, and it has no `Display`.
+/// A password, token or key. `Debug` hides the value, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     value: String,
-    /// Where it is read again.
+    /// The file from which the value is read again, if any.
     file: Option<PathBuf>,
 }
 
+/// A secret whose file cannot be read again.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", file.display())]
+pub(super) struct SecretError {
+    file: PathBuf,
+    source: io::Error,
+}
+
 impl Secret {
-    /// Wraps a value, without the white space around it.
+    /// Wraps a value, without surrounding white space.
     pub fn new(value: &str) -> Self {
         Self {
             value: value.trim().to_owned(),
@@ -22,10 +30,10 @@ impl Secret {
         }
     }
 
-    /// Reads one from a file that holds nothing else. It is read again whenever it is needed.
+    /// Reads a secret from a file of its own. The file is read again before each use.
     ///
     /// # Errors
-    /// What the operating system says, or that the file is empty.
+    /// The file is empty or cannot be read.
     pub fn read(path: &Path) -> io::Result<Self> {
         let secret = Self::new(&std::fs::read_to_string(path)?);
         if secret.value.is_empty() {
@@ -37,10 +45,13 @@ impl Secret {
         })
     }
 
-    /// Reads its file again, if it is from one.
-    pub(super) fn refresh(&mut self) -> Result<(), String> {
+    /// Reads the secret's file again, if it has one.
+    pub(super) fn refresh(&mut self) -> Result<(), SecretError> {
         if let Some(file) = &self.file {
-            *self = Self::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            *self = Self::read(file).map_err(|source| SecretError {
+                file: file.clone(),
+                source,
+            })?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_challenge_for_a_wildcard_goes_where_that_of_its_base_goes() {
+fn a_wildcard_and_its_base_name_share_a_record() {
     let record = TxtRecord::challenge("*.example.org", "abc-_9");
     assert_eq!(
         record,
@@ -17,7 +17,7 @@ fn a_challenge_for_a_wildcard_goes_where_that_of_its_base_goes() {
 }
 
 #[test]
-fn names_and_values_that_could_mean_something_else_on_the_way_are_refused() {
+fn names_and_values_that_need_escaping_are_refused() {
     let long = "a".repeat(64);
     for name in [
         "",
@@ -43,6 +43,7 @@ fn names_and_values_that_could_mean_something_else_on_the_way_are_refused() {
             "{name:?}"
         );
     }
+
     let long = "v".repeat(256);
     for value in ["", "a b", "a\"b", "a\\b", "a\n", "é", &long] {
         assert!(

@@ -1,4 +1,5 @@
-//! A web service that publishes and removes records, called as lego's `httpreq` provider calls it.
+//! A web service that publishes and removes records, with the protocol of lego's `httpreq`
+//! provider.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -7,10 +8,10 @@ use http::{HeaderValue, Request, StatusCode, Uri, header};
 use super::{Action, Secret, error::Failure};
 use crate::acme::ca::http::{Http, Reply};
 
-/// Where the service is.
+/// The address of the service.
 #[derive(Clone, Debug)]
 pub struct WebhookSettings {
-    /// `/present` and `/cleanup` are added to it.
+    /// The base URL, to which `/present` and `/cleanup` are added.
     pub url: String,
     /// User name and password for basic authentication.
     pub login: Option<(String, Secret)>,
@@ -67,11 +68,12 @@ impl Webhook {
         if reply.status.is_success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&reply.body).into_owned();
+
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
         Err(by_status(
             &reply,
             &format!(
-                "the service answers {} to {}: {said}",
+                "the service responds {} to {}: {text}",
                 reply.status,
                 action.as_str()
             ),
@@ -79,7 +81,7 @@ impl Webhook {
     }
 }
 
-/// A failure that an answer's status makes permanent or not.
+/// Creates a failure that is permanent or not depending on the response's status.
 pub(super) fn by_status(reply: &Reply, reason: &str) -> Failure {
     let wait = matches!(
         reply.status,
@@ -104,12 +106,12 @@ pub(super) fn url(text: &str) -> Result<Uri, Failure> {
 
 pub(super) fn sensitive(value: &str) -> Result<HeaderValue, Failure> {
     let mut value = HeaderValue::from_str(value)
-        .map_err(|_| Failure::permanent("the secret has characters HTTP cannot carry"))?;
+        .map_err(|_| Failure::permanent("the secret has characters that HTTP does not allow"))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// A URL without what may be secret in it.
+/// Formats a URL without the parts that may be secret.
 pub(super) fn place(url: &Uri) -> String {
     format!(
         "{}://{}",

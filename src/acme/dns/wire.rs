@@ -1,4 +1,4 @@
-//! One DNS message to one server and its answer, by UDP and TCP.
+//! The exchange of one DNS message with one server, over UDP and TCP.
 
 use std::{
     io,
@@ -16,28 +16,28 @@ use tokio::{
     time::timeout,
 };
 
-/// How long one datagram is waited for, and how many are sent.
+/// The time limit for the reply to one datagram, and the number of datagrams that are sent.
 const DATAGRAM_WAIT: Duration = Duration::from_secs(2);
 const DATAGRAMS: usize = 2;
-/// How long a TCP connection may take, and the answer on it.
+/// The time limits for a TCP connection and for the reply on it.
 const CONNECT_WAIT: Duration = Duration::from_secs(3);
 const STREAM_WAIT: Duration = Duration::from_secs(5);
-/// RFC 1035 4.1.1: the header, which has the ID first, then QR (an answer), OPCODE, AA, TC (cut
-/// off), RD.
+/// The length of the header (RFC 1035 section 4.1.1), and the bits QR (is a reply) and TC (is
+/// truncated) in its third byte.
 const HEADER: usize = 12;
 const QR: u8 = 0x80;
 const TC: u8 = 0x02;
 
-/// What is tried first; the other one follows when that fails.
+/// The protocol that is tried first. The other one is tried if it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum First {
-    /// For questions.
+    /// UDP, for queries.
     Udp,
-    /// For changes, which are to be sent once if that is possible.
+    /// TCP, for updates, which should be sent only once.
     Tcp,
 }
 
-/// A question for `server` itself: no recursion.
+/// Creates a query without recursion.
 pub(super) fn question(name: &Name, kind: RecordType) -> Message {
     let mut message = Message::query();
     message.metadata.recursion_desired = false;
@@ -45,24 +45,28 @@ pub(super) fn question(name: &Name, kind: RecordType) -> Message {
     message
 }
 
-/// Asks one server for what it has itself.
-pub(super) async fn ask(server: SocketAddr, name: &Name, kind: RecordType) -> io::Result<Message> {
+/// Queries one server for its own records.
+pub(super) async fn query(
+    server: SocketAddr,
+    name: &Name,
+    kind: RecordType,
+) -> io::Result<Message> {
     let message = question(name, kind);
     let bytes = message.to_vec().map_err(io::Error::other)?;
-    let answer = exchange(server, &bytes, First::Udp).await?;
-    parse(&message, &answer)
+    let reply = exchange(server, &bytes, First::Udp).await?;
+    parse(&message, &reply)
 }
 
-/// Reads the answer to a message. Servers may leave out the question.
-pub(super) fn parse(message: &Message, answer: &[u8]) -> io::Result<Message> {
-    let answer = Message::from_vec(answer).map_err(io::Error::other)?;
-    if !answer.queries.is_empty() && answer.queries != message.queries {
-        return Err(io::Error::other("the answer is to another question"));
+/// Parses the reply to a message. Servers may leave out the question.
+pub(super) fn parse(message: &Message, reply: &[u8]) -> io::Result<Message> {
+    let reply = Message::from_vec(reply).map_err(io::Error::other)?;
+    if !reply.queries.is_empty() && reply.queries != message.queries {
+        return Err(io::Error::other("the reply is to another question"));
     }
-    Ok(answer)
+    Ok(reply)
 }
 
-/// Sends a message and gives back the bytes of its answer, whatever that says. Bounded in time.
+/// Sends a message and returns the bytes of the reply, whatever its response code. Bounded in time.
 pub(super) async fn exchange(
     server: SocketAddr,
     message: &[u8],
@@ -70,18 +74,18 @@ pub(super) async fn exchange(
 ) -> io::Result<Vec<u8>> {
     match first {
         First::Udp => match datagram(server, message).await {
-            Ok(answer) if answer[2] & TC == 0 => Ok(answer),
+            Ok(reply) if reply[2] & TC == 0 => Ok(reply),
             _ => stream(server, message).await,
         },
         First::Tcp => match stream(server, message).await {
-            Ok(answer) => Ok(answer),
+            Ok(reply) => Ok(reply),
             Err(error) => datagram(server, message).await.map_err(|_| error),
         },
     }
 }
 
-fn answers(message: &[u8], answer: &[u8]) -> bool {
-    answer.len() >= HEADER && answer[..2] == message[..2] && answer[2] & QR != 0
+fn is_reply_to(message: &[u8], reply: &[u8]) -> bool {
+    reply.len() >= HEADER && reply[..2] == message[..2] && reply[2] & QR != 0
 }
 
 async fn datagram(server: SocketAddr, message: &[u8]) -> io::Result<Vec<u8>> {
@@ -95,19 +99,20 @@ async fn datagram(server: SocketAddr, message: &[u8]) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; 4096];
     for _ in 0..DATAGRAMS {
         socket.send(message).await?;
-        let answer = timeout(DATAGRAM_WAIT, async {
+        let reply = timeout(DATAGRAM_WAIT, async {
             loop {
                 let length = socket.recv(&mut buffer).await?;
-                if answers(message, &buffer[..length]) {
+                if is_reply_to(message, &buffer[..length]) {
                     return io::Result::Ok(length);
                 }
             }
         });
-        if let Ok(length) = answer.await {
+        if let Ok(length) = reply.await {
             buffer.truncate(length?);
             return Ok(buffer);
         }
     }
+
     Err(late())
 }
 
@@ -120,17 +125,17 @@ async fn stream(server: SocketAddr, message: &[u8]) -> io::Result<Vec<u8>> {
         let mut packet = length.to_be_bytes().to_vec();
         packet.extend_from_slice(message);
         stream.write_all(&packet).await?;
-        let mut answer = vec![0; stream.read_u16().await?.into()];
-        stream.read_exact(&mut answer).await?;
-        if answers(message, &answer) {
-            Ok(answer)
+        let mut reply = vec![0; stream.read_u16().await?.into()];
+        stream.read_exact(&mut reply).await?;
+        if is_reply_to(message, &reply) {
+            Ok(reply)
         } else {
-            Err(io::Error::other("not an answer"))
+            Err(io::Error::other("the message is not a reply"))
         }
     };
     timeout(STREAM_WAIT, talk).await.map_err(|_| late())?
 }
 
 fn late() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "no answer")
+    io::Error::new(io::ErrorKind::TimedOut, "no reply in time")
 }

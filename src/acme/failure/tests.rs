@@ -6,22 +6,22 @@ fn again(before: Option<&FailureState>, failure: &Failure, now: i64) -> FailureS
     FailureState::after(before, failure, "ca", 1, now, 0)
 }
 
-/// Waits of so many failures of a kind, each at the earliest moment.
+/// Returns the waits after `count` failures of a kind, each at the earliest time.
 fn waits(class: Class, count: usize) -> Vec<Option<i64>> {
     let mut now = NOW;
-    let mut trouble: Option<FailureState> = None;
+    let mut failure_state: Option<FailureState> = None;
     let mut waits = Vec::new();
     for _ in 0..count {
-        let next = again(trouble.as_ref(), &Failure::new(class, "no"), now);
+        let next = again(failure_state.as_ref(), &Failure::new(class, "no"), now);
         waits.push(next.not_before.map(|moment| moment - now));
         now = next.not_before.unwrap_or(now);
-        trouble = Some(next);
+        failure_state = Some(next);
     }
     waits
 }
 
 #[test]
-fn each_kind_has_its_ladder() {
+fn each_kind_of_failure_has_its_backoff() {
     // Without randomness a wait is a quarter shorter.
     let quarter_less = |waits: &[i64]| {
         waits
@@ -38,13 +38,14 @@ fn each_kind_has_its_ladder() {
         quarter_less(&[60, 600, 6000, 86_400, 86_400])
     );
     assert_eq!(waits(Class::Account, 2), quarter_less(&[86_400, 86_400]));
+
     for class in [Class::Config, Class::Paused] {
         assert_eq!(waits(class, 2), [None, None]);
     }
 }
 
 #[test]
-fn validation_that_fails_for_a_month_stops() {
+fn validation_stops_after_a_month_of_failures() {
     let waits = waits(Class::Validation, 60);
     let stopped = waits.iter().position(Option::is_none).expect("it stops");
     let days: i64 = waits[..stopped].iter().flatten().sum::<i64>() / 86_400;
@@ -52,7 +53,7 @@ fn validation_that_fails_for_a_month_stops() {
 }
 
 #[test]
-fn time_switched_off_is_no_time_of_trying() {
+fn time_while_switched_off_does_not_count() {
     let wrong = Failure::new(Class::Validation, "no");
     let first = again(None, &wrong, NOW);
     let second = again(Some(&first), &wrong, NOW + 100);
@@ -62,7 +63,7 @@ fn time_switched_off_is_no_time_of_trying() {
 }
 
 #[test]
-fn what_the_ca_asks_for_is_kept_and_never_undercut() {
+fn retry_after_is_never_undercut() {
     for asked in [0, 5, 3_600, 7 * 86_400] {
         let limited = Failure {
             retry_after: Some(asked),
@@ -74,11 +75,13 @@ fn what_the_ca_asks_for_is_kept_and_never_undercut() {
             "{asked}: {wait}"
         );
     }
+
     let endless = Failure {
         retry_after: Some(i64::MAX),
         ..Failure::new(Class::RateLimited, "never")
     };
     assert!(again(None, &endless, NOW).not_before.expect("a wait") - NOW <= LONGEST_WAIT * 11 / 10);
+
     let busy = Failure {
         retry_after: Some(120),
         ..Failure::new(Class::Transport, "503")
@@ -87,7 +90,7 @@ fn what_the_ca_asks_for_is_kept_and_never_undercut() {
 }
 
 #[test]
-fn another_kind_or_another_wish_starts_afresh() {
+fn another_kind_or_spec_restarts_the_backoff() {
     let first = again(None, &Failure::new(Class::Transport, "down"), NOW);
     let second = again(
         Some(&first),
@@ -95,12 +98,14 @@ fn another_kind_or_another_wish_starts_afresh() {
         NOW + 100,
     );
     assert_eq!((second.attempts, second.since), (2, NOW));
+
     let other = again(
         Some(&second),
         &Failure::new(Class::Validation, "wrong"),
         NOW + 200,
     );
     assert_eq!((other.attempts, other.since), (1, NOW + 200));
+
     let changed = FailureState::after(
         Some(&second),
         &Failure::new(Class::Transport, "down"),
@@ -113,17 +118,17 @@ fn another_kind_or_another_wish_starts_afresh() {
 }
 
 #[test]
-fn another_challenge_is_tried_at_once_and_only_once_each() {
+fn each_other_challenge_is_tried_at_once() {
     let mut failure = Failure::new(Class::Validation, "no answer");
     failure.challenge = Some("http-01".to_owned());
-    failure.another_way = true;
+    failure.has_alternative = true;
     let first = again(None, &failure, NOW);
     assert_eq!(
         (first.not_before, &first.failed_challenges[..]),
         (Some(NOW), &["http-01".to_owned()][..])
     );
     failure.challenge = Some("tls-alpn-01".to_owned());
-    failure.another_way = false;
+    failure.has_alternative = false;
     let second = again(Some(&first), &failure, NOW);
     assert!(second.not_before > Some(NOW) && second.failed_challenges.is_empty());
 }

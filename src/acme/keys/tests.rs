@@ -5,7 +5,7 @@ use crate::{acme::issuer::Issuer, pki::CertificateTerms, tls::LocalCa, util::tim
 
 const NOW: i64 = 1_800_000_000;
 
-fn want(names: &[&str]) -> CertificateSpec {
+fn spec(names: &[&str]) -> CertificateSpec {
     CertificateSpec {
         id: "default/web".into(),
         names: names
@@ -31,32 +31,36 @@ fn issued(names: &[&str], not_before: i64, days: u64) -> (String, String) {
 }
 
 #[test]
-fn what_came_is_what_was_asked_for_or_is_named() {
-    let want = want(&["a.example", "*.b.example", "192.0.2.1", "2001:db8::1"]);
+fn a_mismatching_certificate_is_refused_with_its_defect() {
+    let spec = spec(&["a.example", "*.b.example", "192.0.2.1", "2001:db8::1"]);
     let names = ["a.example", "*.b.example", "192.0.2.1", "2001:db8::1"];
     let (chain, key) = issued(&names, NOW - 100, 90);
-    let certificate = check(&want, &chain, &key, NOW).expect("right");
+    let certificate = check(&spec, &chain, &key, NOW).expect("right");
     assert_eq!(certificate.names().len(), 4);
+
     let wrong =
-        |chain: &str, key: &str, now| check(&want, chain, key, now).expect_err("wrong").problem;
+        |chain: &str, key: &str, now| check(&spec, chain, key, now).expect_err("wrong").problem;
     let (_, other) = issued(&names, NOW - 100, 90);
     assert!(wrong(&chain, &other, NOW).contains("the key of the request is not the key"));
     assert!(wrong(&chain, &key, NOW + 91 * 86_400).contains("expired"));
     assert!(wrong(&chain, &key, NOW - 3 * 86_400).contains("not valid yet"));
+
     let leaf =
         &chain[..chain.find("-----END").expect("an end") + "-----END CERTIFICATE-----\n".len()];
     assert!(wrong(leaf, &key, NOW).contains("issuer's certificate"));
+
     let (fewer, key) = issued(&["a.example"], NOW - 100, 90);
-    assert!(wrong(&fewer, &key, NOW).contains("is for a.example and not for"));
+    assert!(wrong(&fewer, &key, NOW).contains("covers a.example instead of"));
+
     let (more, key) = issued(&[&names[..], &["www.a.example"]].concat(), NOW - 100, 90);
-    check(&want, &more, &key, NOW).expect("a name more does no harm");
+    check(&spec, &more, &key, NOW).expect("a name more does no harm");
     assert!(wrong("nonsense", &key, NOW).contains("the chain has no PEM certificate"));
 }
 
 #[test]
-fn a_request_names_everything_and_nobody_else() {
-    let want = want(&["a.example", "*.b.example", "192.0.2.1"]);
-    let (key, csr) = request(&want, KeyType::P256, None).expect("a request");
+fn a_request_contains_exactly_the_names() {
+    let spec = spec(&["a.example", "*.b.example", "192.0.2.1"]);
+    let (key, csr) = request(&spec, KeyType::P256, None).expect("a request");
     let der = STANDARD.decode(csr).expect("base64");
     let parsed = rcgen::CertificateSigningRequestParams::from_der(&der.into()).expect("a request");
     assert_eq!(parsed.params.subject_alt_names.len(), 3);
@@ -65,31 +69,32 @@ fn a_request_names_everything_and_nobody_else() {
 }
 
 #[test]
-fn keys_are_new_unless_they_are_to_be_kept() {
-    let mut wish = want(&["a.example"]);
-    let (first, _) = request(&wish, KeyType::P256, None).expect("a request");
+fn keys_are_new_unless_the_spec_keeps_them() {
+    let mut spec = spec(&["a.example"]);
+    let (first, _) = request(&spec, KeyType::P256, None).expect("a request");
     assert_ne!(
-        request(&wish, KeyType::P256, Some(&first))
+        request(&spec, KeyType::P256, Some(&first))
             .expect("a request")
             .0,
         first
     );
-    wish.terms.keep_key = true;
+
+    spec.terms.keep_key = true;
     assert_eq!(
-        request(&wish, KeyType::P256, Some(&first))
+        request(&spec, KeyType::P256, Some(&first))
             .expect("a request")
             .0,
         first
     );
-    // Another type, or what is no key, makes a new one.
+    // Another type or a damaged key makes a new one.
     assert_ne!(
-        request(&wish, KeyType::P384, Some(&first))
+        request(&spec, KeyType::P384, Some(&first))
             .expect("a request")
             .0,
         first
     );
     assert_ne!(
-        request(&wish, KeyType::P256, Some("damaged"))
+        request(&spec, KeyType::P256, Some("damaged"))
             .expect("a request")
             .0,
         first
@@ -97,11 +102,11 @@ fn keys_are_new_unless_they_are_to_be_kept() {
 }
 
 #[test]
-fn a_self_signed_certificate_is_for_its_names_and_its_time() {
-    let want = want(&["a.example", "192.0.2.1"]);
+fn a_self_signed_certificate_has_its_names_and_validity() {
+    let spec = spec(&["a.example", "192.0.2.1"]);
     let life = Duration::from_secs(30 * 86_400);
-    let (chain, key) = self_signed(&want, KeyType::P384, NOW, life).expect("made");
-    let certificate = check(&want, &chain, &key, NOW).expect("right");
+    let (chain, key) = self_signed(&spec, KeyType::P384, NOW, life).expect("made");
+    let certificate = check(&spec, &chain, &key, NOW).expect("right");
     assert_eq!(
         (certificate.not_before().0, certificate.not_after().0),
         (NOW, NOW + 30 * 86_400)

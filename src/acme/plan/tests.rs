@@ -20,7 +20,7 @@ fn ca(name: &str) -> Arc<Issuer> {
     })
 }
 
-fn want(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<CertificateSpec> {
+fn spec(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<CertificateSpec> {
     Arc::new(CertificateSpec {
         id: format!("default/{}", names[0]).into(),
         names: names
@@ -32,17 +32,22 @@ fn want(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<CertificateSpec> {
     })
 }
 
-fn held(want: &CertificateSpec, issuer: &Issuer, not_before: i64, days: i64) -> StoredCertificate {
+fn stored(
+    spec: &CertificateSpec,
+    issuer: &Issuer,
+    not_before: i64,
+    days: i64,
+) -> StoredCertificate {
     StoredCertificate {
         chain: String::new(),
         key: String::new(),
-        names: want.names.iter().map(ToString::to_string).collect(),
+        names: spec.names.iter().map(ToString::to_string).collect(),
         issuer: issuer.name.to_string(),
         directory: String::new(),
         not_before,
         not_after: not_before + days * DAY,
         stored: not_before,
-        print: want.fingerprint(issuer),
+        print: spec.fingerprint(issuer),
         ari: String::new(),
         revoked: false,
         unwanted: None,
@@ -55,22 +60,22 @@ fn only(plan: &Plan) -> &Step {
     &plan.decisions[0].step
 }
 
-fn trouble(want: &CertificateSpec, issuer: &Issuer, class: Class, now: i64) -> FailureState {
+fn failure_state(spec: &CertificateSpec, issuer: &Issuer, class: Class, now: i64) -> FailureState {
     FailureState::after(
         None,
         &Failure::new(class, "it failed"),
         &issuer.name,
-        want.attempt_fingerprint(issuer),
+        spec.attempt_fingerprint(issuer),
         now,
         0,
     )
 }
 
 #[test]
-fn what_is_not_there_is_got_and_what_is_fresh_is_left_alone() {
+fn missing_certificates_are_obtained_and_fresh_ones_kept() {
     let (issuer, mut state) = (ca("one"), State::default());
-    let want = want(&["a.example"], std::slice::from_ref(&issuer));
-    let obtain = plan(Some(NOW), std::slice::from_ref(&want), &state);
+    let spec = spec(&["a.example"], std::slice::from_ref(&issuer));
+    let obtain = plan(Some(NOW), std::slice::from_ref(&spec), &state);
     assert!(
         matches!(
             only(&obtain),
@@ -81,15 +86,17 @@ fn what_is_not_there_is_got_and_what_is_fresh_is_left_alone() {
         ),
         "{obtain:?}"
     );
+
     state
-        .held
-        .insert(want.id.to_string(), held(&want, &issuer, NOW, 90));
-    let wait = plan(Some(NOW), std::slice::from_ref(&want), &state);
+        .certificates
+        .insert(spec.id.to_string(), stored(&spec, &issuer, NOW, 90));
+    let wait = plan(Some(NOW), std::slice::from_ref(&spec), &state);
     assert!(
         matches!(only(&wait), Step::Wait { until, .. } if wait.wake == Some(*until)),
         "{wait:?}"
     );
-    let due = plan(Some(NOW + 61 * DAY), std::slice::from_ref(&want), &state);
+
+    let due = plan(Some(NOW + 61 * DAY), std::slice::from_ref(&spec), &state);
     assert!(
         matches!(
             only(&due),
@@ -103,16 +110,16 @@ fn what_is_not_there_is_got_and_what_is_fresh_is_left_alone() {
 }
 
 #[test]
-fn other_names_another_issuer_a_revocation_or_the_operator_make_it_anew() {
+fn changes_revocation_and_the_operator_force_reissuance() {
     let (one, two) = (ca("one"), ca("two"));
-    let before = want(&["a.example"], std::slice::from_ref(&one));
+    let before = spec(&["a.example"], std::slice::from_ref(&one));
     let mut state = State::default();
     state
-        .held
-        .insert(before.id.to_string(), held(&before, &one, NOW, 90));
+        .certificates
+        .insert(before.id.to_string(), stored(&before, &one, NOW, 90));
     for after in [
-        want(&["a.example", "b.example"], std::slice::from_ref(&one)),
-        want(&["a.example"], std::slice::from_ref(&two)),
+        spec(&["a.example", "b.example"], std::slice::from_ref(&one)),
+        spec(&["a.example"], std::slice::from_ref(&two)),
     ] {
         let plan = plan(Some(NOW), &[after], &state);
         assert!(
@@ -126,9 +133,11 @@ fn other_names_another_issuer_a_revocation_or_the_operator_make_it_anew() {
             "{plan:?}"
         );
     }
+
     // A second issuer behind the first changes nothing.
-    let same = plan(Some(NOW), &[want(&["a.example"], &[one, two])], &state);
+    let same = plan(Some(NOW), &[spec(&["a.example"], &[one, two])], &state);
     assert!(matches!(only(&same), Step::Wait { .. }), "{same:?}");
+
     state.forced.insert(before.id.to_string());
     let forced = plan(Some(NOW), std::slice::from_ref(&before), &state);
     assert!(matches!(
@@ -138,8 +147,13 @@ fn other_names_another_issuer_a_revocation_or_the_operator_make_it_anew() {
             ..
         }
     ));
+
     state.forced.clear();
-    state.held.get_mut(&*before.id).expect("there").revoked = true;
+    state
+        .certificates
+        .get_mut(&*before.id)
+        .expect("there")
+        .revoked = true;
     let revoked = plan(Some(NOW), &[before], &state);
     assert!(matches!(
         only(&revoked),
@@ -151,14 +165,15 @@ fn other_names_another_issuer_a_revocation_or_the_operator_make_it_anew() {
 }
 
 #[test]
-fn nothing_is_ordered_at_an_unknown_time_but_local_issuers_do_not_mind() {
-    let remote = want(&["a.example"], &[ca("one")]);
+fn only_local_issuers_work_while_the_time_is_unknown() {
+    let remote = spec(&["a.example"], &[ca("one")]);
     assert!(matches!(
         only(&plan(None, &[remote], &State::default())),
         Step::ClockUnknown
     ));
+
     let local = Arc::new(Issuer::preset("local-ca").expect("built in"));
-    let plan = plan(None, &[want(&["a.example"], &[local])], &State::default());
+    let plan = plan(None, &[spec(&["a.example"], &[local])], &State::default());
     assert!(matches!(
         only(&plan),
         Step::Obtain {
@@ -169,30 +184,34 @@ fn nothing_is_ordered_at_an_unknown_time_but_local_issuers_do_not_mind() {
 }
 
 #[test]
-fn trouble_waits_blocks_or_lets_the_next_issuer_take_over() {
+fn the_kind_of_failure_decides_about_the_next_issuer() {
     let (one, two) = (ca("one"), ca("two"));
-    let want = want(&["a.example"], &[one.clone(), two]);
-    let step = |class, since: i64, held: Option<StoredCertificate>| {
+    let spec = spec(&["a.example"], &[one.clone(), two]);
+    let step = |class, since: i64, stored: Option<StoredCertificate>| {
         let mut state = State::default();
-        let mut trouble = trouble(&want, &one, class, NOW);
-        trouble.since = NOW - since;
-        state.troubles.insert(want.id.to_string(), vec![trouble]);
+        let mut failure_state = failure_state(&spec, &one, class, NOW);
+        failure_state.since = NOW - since;
         state
-            .held
-            .extend(held.map(|held| (want.id.to_string(), held)));
-        plan(Some(NOW), std::slice::from_ref(&want), &state)
+            .failures
+            .insert(spec.id.to_string(), vec![failure_state]);
+        state
+            .certificates
+            .extend(stored.map(|stored| (spec.id.to_string(), stored)));
+        plan(Some(NOW), std::slice::from_ref(&spec), &state)
             .decisions
             .remove(0)
             .step
     };
+
     let goes_to_two =
         |step: &Step| matches!(step, Step::Obtain { issuer, .. } if *issuer.name == *"two");
-    let dying = || Some(held(&want, &one, NOW - 85 * DAY, 90));
-    let due = || Some(held(&want, &one, NOW - 61 * DAY, 90));
+    let dying = || Some(stored(&spec, &one, NOW - 85 * DAY, 90));
+    let due = || Some(stored(&spec, &one, NOW - 61 * DAY, 90));
     assert!(matches!(
         step(Class::Transport, 60, None),
         Step::Wait { .. }
     ));
+
     assert!(goes_to_two(&step(Class::Transport, SWITCH_AFTER, None)));
     assert!(goes_to_two(&step(Class::Transport, SWITCH_AFTER, dying())));
     assert!(matches!(
@@ -212,22 +231,25 @@ fn trouble_waits_blocks_or_lets_the_next_issuer_take_over() {
 }
 
 #[test]
-fn a_person_is_told_what_has_to_be_done() {
+fn a_blocked_step_names_problem_and_advice() {
     let one = ca("one");
-    let want = want(&["a.example"], std::slice::from_ref(&one));
+    let spec = spec(&["a.example"], std::slice::from_ref(&one));
     let mut state = State::default();
     let failure = Failure::new(Class::Config, "the CA does not issue for a.example")
         .advise("use another issuer");
-    let trouble = FailureState::after(
+    let failure_state = FailureState::after(
         None,
         &failure,
         "one",
-        want.attempt_fingerprint(&one),
+        spec.attempt_fingerprint(&one),
         NOW,
         0,
     );
-    state.troubles.insert(want.id.to_string(), vec![trouble]);
-    let plan = plan(Some(NOW + 100 * DAY), std::slice::from_ref(&want), &state);
+    state
+        .failures
+        .insert(spec.id.to_string(), vec![failure_state]);
+
+    let plan = plan(Some(NOW + 100 * DAY), std::slice::from_ref(&spec), &state);
     let Step::Blocked { why } = only(&plan) else {
         panic!("{plan:?}")
     };
@@ -238,7 +260,7 @@ fn a_person_is_told_what_has_to_be_done() {
 }
 
 #[test]
-fn those_that_are_expired_or_in_danger_come_first() {
+fn expired_and_endangered_certificates_come_first() {
     let one = ca("one");
     let names = [
         "fresh.example",
@@ -247,21 +269,22 @@ fn those_that_are_expired_or_in_danger_come_first() {
         "expired.example",
         "new.example",
     ];
-    let wants: Vec<_> = names
+    let specs: Vec<_> = names
         .iter()
-        .map(|name| want(&[name], std::slice::from_ref(&one)))
+        .map(|name| spec(&[name], std::slice::from_ref(&one)))
         .collect();
     let mut state = State::default();
-    for (want, age) in wants.iter().zip([0, 62, 87, 95]) {
+    for (spec, age) in specs.iter().zip([0, 62, 87, 95]) {
         state
-            .held
-            .insert(want.id.to_string(), held(want, &one, NOW - age * DAY, 90));
+            .certificates
+            .insert(spec.id.to_string(), stored(spec, &one, NOW - age * DAY, 90));
     }
-    let plan = plan(Some(NOW), &wants, &state);
+
+    let plan = plan(Some(NOW), &specs, &state);
     let order: Vec<_> = plan
         .decisions
         .iter()
-        .map(|one| one.want.names[0].to_string())
+        .map(|one| one.spec.names[0].to_string())
         .collect();
     assert_eq!(
         order,
@@ -276,24 +299,31 @@ fn those_that_are_expired_or_in_danger_come_first() {
 }
 
 #[test]
-fn what_nobody_wants_is_kept_for_its_grace_time_and_then_dropped() {
+fn unused_certificates_are_dropped_after_the_grace_period() {
     let one = ca("one");
-    let gone = want(&["a.example"], std::slice::from_ref(&one));
+    let gone = spec(&["a.example"], std::slice::from_ref(&one));
     let mut state = State::default();
     state
-        .held
-        .insert(gone.id.to_string(), held(&gone, &one, NOW, 90));
+        .certificates
+        .insert(gone.id.to_string(), stored(&gone, &one, NOW, 90));
     assert_eq!(
         plan(Some(NOW), &[], &state).unwanted,
         [(gone.id.to_string(), true)]
     );
-    state.held.get_mut(&*gone.id).expect("there").unwanted = Some(NOW);
+
+    state
+        .certificates
+        .get_mut(&*gone.id)
+        .expect("there")
+        .unwanted = Some(NOW);
+
     let noted = plan(Some(NOW + GRACE), &[], &state);
     assert!(noted.unwanted.is_empty() && noted.drop.is_empty());
     assert_eq!(
         plan(Some(NOW + GRACE + 1), &[], &state).drop,
         [gone.id.to_string()]
     );
+
     assert_eq!(plan(None, &[], &state).drop, [] as [String; 0]);
     assert_eq!(
         plan(Some(NOW), std::slice::from_ref(&gone), &state).unwanted,
@@ -301,7 +331,7 @@ fn what_nobody_wants_is_kept_for_its_grace_time_and_then_dropped() {
     );
 }
 
-/// What a CA of the simulation does with an order.
+/// The response of the simulated CA to an order.
 #[derive(Clone, Copy, Debug)]
 enum Answer {
     Issue,
@@ -323,25 +353,32 @@ fn answers() -> impl Strategy<Value = Vec<Answer>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Three years of a device with three certificates and a CA that answers as it likes, then
-    /// works.
+    /// Simulates three years of a device with three certificates, and a CA that responds at
+    /// random for a while and then works.
     #[test]
-    fn limits_hold_and_every_certificate_gets_there(answers in answers(), days in 6_i64..100, seed: u64) {
+    fn simulation_keeps_the_limits_and_issues_every_certificate(
+       answers in answers(),
+       days in 6_i64..100,
+       seed: u64,
+    ) {
         let one = ca("one");
         let account = one.account_id().expect("an account");
-        let wants: Vec<_> =
-            ["a.example", "b.example", "c.example"].iter().map(|n| want(&[n], std::slice::from_ref(&one))).collect();
+        let specs: Vec<_> = ["a.example", "b.example", "c.example"]
+           .iter()
+           .map(|name| spec(&[name], std::slice::from_ref(&one)))
+           .collect();
         let mut state = State::default();
         let (mut now, mut random) = (NOW, seed);
         let mut failures: Vec<(String, i64)> = Vec::new();
         let mut issued: Vec<(String, i64)> = Vec::new();
         let mut answers = answers.into_iter();
+
         for _turn in 0..3_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let plan = plan(Some(now), &wants, &state);
+            let plan = plan(Some(now), &specs, &state);
             let mut acted = false;
             for decision in &plan.decisions {
-                let (id, name) = (decision.want.id.to_string(), decision.want.names[0].to_string());
+                let (id, name) = (decision.spec.id.to_string(), decision.spec.names[0].to_string());
                 match &decision.step {
                     Step::Obtain { issuer, .. } => {
                         acted = true;
@@ -351,29 +388,40 @@ proptest! {
                             Answer::Issue => {
                                 budget.issued(std::slice::from_ref(&name), now);
                                 issued.push((name, now));
-                                state.held.insert(id.clone(), held(&decision.want, issuer, now, days));
-                                state.troubles.remove(&id);
+                                let stored = stored(&decision.spec, issuer, now, days);
+                                state.certificates.insert(id.clone(), stored);
+                                state.failures.remove(&id);
                                 continue;
                             }
                             Answer::Down => Failure::new(Class::Transport, "down"),
-                            Answer::Limited(seconds) =>
-                                Failure { retry_after: Some(seconds), ..Failure::new(Class::RateLimited, "slow") },
+                            Answer::Limited(seconds) => Failure {
+                               retry_after: Some(seconds),
+                               ..Failure::new(Class::RateLimited, "slow")
+                            },
                             Answer::Invalid => {
                                 budget.failed(&name, now);
                                 failures.push((name, now));
                                 Failure::new(Class::Validation, "wrong")
                             }
                         };
-                        let before = state.troubles.get(&id).and_then(|troubles| troubles.first());
-                        let print = decision.want.fingerprint(issuer);
-                        let next = FailureState::after(before, &failure, &issuer.name, print, now, random);
-                        state.troubles.insert(id, vec![next]);
+
+                        let before = state.failures.get(&id).and_then(|failures| failures.first());
+                        let next = FailureState::after(
+                           before,
+                           &failure,
+                           &issuer.name,
+                           decision.spec.attempt_fingerprint(issuer),
+                           now,
+                           random,
+                        );
+                        state.failures.insert(id, vec![next]);
                     }
                     Step::Wait { until, why } => prop_assert!(*until > now && !why.is_empty()),
                     Step::Blocked { why } => prop_assert!(!why.is_empty()),
                     Step::ClockUnknown => prop_assert!(false, "the time is known"),
                 }
             }
+
             now = match plan.wake {
                 _ if acted => now + 1,
                 Some(wake) => wake.max(now + 1),
@@ -383,17 +431,29 @@ proptest! {
                 break;
             }
         }
+
         let most = |events: &[(String, i64)], width: i64| {
-            let count = |(name, at): &(String, i64)|
-                events.iter().filter(|(other, then)| other == name && *then >= *at && *then < at + width).count();
+            let is_within = |then: i64, at: i64| then >= at && then < at + width;
+            let count = |(name, at): &(String, i64)| {
+               events
+                   .iter()
+                   .filter(|(other, then)| other == name && is_within(*then, *at))
+                   .count()
+            };
             events.iter().map(count).max().unwrap_or(0)
         };
+
         prop_assert!(most(&failures, 3_600) <= 5);
         prop_assert!(most(&issued, 7 * DAY) <= 5);
-        for want in &wants {
-            let blocked = state.troubles.get(&*want.id).is_some_and(|troubles| troubles[0].is_blocked());
-            let held = state.held.get(&*want.id);
-            prop_assert!(blocked || held.is_some_and(|held| held.not_after > now), "{}", want.id);
+
+        for spec in &specs {
+            let blocked = state
+               .failures
+               .get(&*spec.id)
+               .is_some_and(|failures| failures[0].is_blocked());
+            let stored = state.certificates.get(&*spec.id);
+            let is_valid = stored.is_some_and(|stored| stored.not_after > now);
+            prop_assert!(blocked || is_valid, "{}", spec.id);
         }
     }
 }

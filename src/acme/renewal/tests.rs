@@ -21,7 +21,7 @@ fn suggestion(start: i64, end: i64) -> Suggestion {
 }
 
 #[test]
-fn a_third_of_the_life_is_left_or_half_of_a_short_one() {
+fn a_third_or_half_of_the_lifetime_is_left() {
     for (days, left) in [(90, 30), (45, 15), (6, 3)] {
         let (due, why) = life(days).due();
         let latest = (days - left) * DAY;
@@ -34,7 +34,7 @@ fn a_third_of_the_life_is_left_or_half_of_a_short_one() {
 }
 
 #[test]
-fn the_ca_comes_first_and_the_danger_line_ignores_it() {
+fn the_cas_window_applies_unless_expiry_is_close() {
     let early = suggestion(10 * DAY, 11 * DAY);
     let (due, why) = Life {
         suggestion: Some(&early),
@@ -43,6 +43,7 @@ fn the_ca_comes_first_and_the_danger_line_ignores_it() {
     .due();
     assert!((10 * DAY..=11 * DAY).contains(&due));
     assert_eq!(why, Why::Suggested);
+
     let past = suggestion(-10 * DAY, -9 * DAY);
     assert!(
         Life {
@@ -52,6 +53,7 @@ fn the_ca_comes_first_and_the_danger_line_ignores_it() {
         .due()
         .0 < 0
     );
+
     let late = suggestion(89 * DAY, 120 * DAY);
     let ending = Life {
         suggestion: Some(&late),
@@ -61,7 +63,7 @@ fn the_ca_comes_first_and_the_danger_line_ignores_it() {
 }
 
 #[test]
-fn the_same_window_keeps_its_moment_and_another_one_draws_anew() {
+fn only_a_changed_window_draws_another_time() {
     let first = suggestion(DAY, 2 * DAY);
     let again =
         Suggestion::take(Some(&first), DAY, 2 * DAY, Some("why".to_owned()), 99).expect("a window");
@@ -75,7 +77,7 @@ fn the_same_window_keeps_its_moment_and_another_one_draws_anew() {
 }
 
 #[test]
-fn a_rule_of_the_wish_is_kept_unless_it_is_longer_than_the_life() {
+fn the_specs_rule_applies_if_it_fits_the_lifetime() {
     let with = |rule| Life {
         renew_before: Some(rule),
         ..life(90)
@@ -84,7 +86,8 @@ fn a_rule_of_the_wish_is_kept_unless_it_is_longer_than_the_life() {
     assert_eq!(with(days(10)).due().0, 80 * DAY);
     assert_eq!(with(RenewBefore::Percent(50)).due().0, 45 * DAY);
     assert_eq!(with(days(90)).due(), life(90).due());
-    // A CA that wants it earlier (a revocation to come) is heard.
+
+    // An earlier window of the CA, as before a revocation, takes precedence.
     let early = suggestion(DAY, 2 * DAY);
     assert_eq!(
         Life {
@@ -99,8 +102,11 @@ fn a_rule_of_the_wish_is_kept_unless_it_is_longer_than_the_life() {
 
 proptest! {
     #[test]
-    fn it_is_always_due_before_its_end_and_never_before_its_begin_without_the_ca(
-        begin in 0_i64..4_000_000_000, length in 60_i64..400 * DAY, percent in 1_u8..=99, rule: bool,
+    fn a_certificate_is_due_within_its_validity(
+        begin in 0_i64..4_000_000_000,
+        length in 60_i64..400 * DAY,
+        percent in 1_u8..=99,
+        rule: bool,
     ) {
         let life = Life {
             not_before: begin,

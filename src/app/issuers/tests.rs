@@ -173,9 +173,9 @@ fn everything_of_the_file_reaches_the_issuer() {
     );
     let lookup = acme.dns.as_ref().expect("a provider").lookup();
     assert_eq!(
-        (lookup.ask, &lookup.resolvers[..]),
+        (lookup.propagation, &lookup.resolvers[..]),
         (
-            Ask::Resolvers,
+            Propagation::Resolvers,
             &["192.0.2.1:53".parse().expect("an address")][..]
         )
     );

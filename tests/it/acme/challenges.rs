@@ -1,4 +1,4 @@
-//! Each way to prove a name.
+//! Each challenge type.
 
 use std::{
     io::{Read, Write},
@@ -21,7 +21,7 @@ use crate::support::{
 };
 
 #[test]
-fn http_01_proves_names_and_addresses_although_half_of_all_nonces_are_refused() {
+fn http_01_works_although_half_of_all_nonces_are_refused() {
     let site = Site::start(
         Options {
             environment: vec![("PEBBLE_WFE_NONCEREJECT", "50"), ("PEBBLE_VA_NOSLEEP", "1")],
@@ -44,7 +44,7 @@ fn http_01_proves_names_and_addresses_although_half_of_all_nonces_are_refused() 
         json!(["a.gatelet.test", "b.gatelet.test", "127.0.0.1"]),
         "{certificate}"
     );
-    // Everybody else's requests below that path go where they went before.
+    // Other requests below that path go to the backend as before.
     assert_eq!(
         site.gatelet
             .status_of("other.gatelet.test", "/.well-known/acme-challenge/token"),
@@ -53,7 +53,7 @@ fn http_01_proves_names_and_addresses_although_half_of_all_nonces_are_refused() 
 }
 
 #[test]
-fn an_ingress_that_is_closed_gets_its_certificate() {
+fn a_closed_ingress_gets_its_certificate() {
     let site = Site::start(
         Options {
             environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
@@ -76,8 +76,8 @@ fn an_ingress_that_is_closed_gets_its_certificate() {
     );
 }
 
-/// What stands before a gatelet and sends everything to HTTPS, as many routers and load balancers
-/// do. Counts.
+/// A frontend that redirects every request to HTTPS, as many routers and load balancers do. It
+/// counts the requests.
 fn to_https(port: u16, https: u16) -> Arc<AtomicUsize> {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let seen = Arc::new(AtomicUsize::new(0));
@@ -96,7 +96,8 @@ fn to_https(port: u16, https: u16) -> Arc<AtomicUsize> {
             count.fetch_add(1, Ordering::SeqCst);
             let _ = write!(
                 &stream,
-                "HTTP/1.1 301 Moved\r\nLocation: https://{host}:{https}{path}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                "HTTP/1.1 301 Moved\r\nLocation: https://{host}:{https}{path}\r\n\
+                Content-Length: 0\r\nConnection: close\r\n\r\n"
             );
         }
     });
@@ -104,7 +105,7 @@ fn to_https(port: u16, https: u16) -> Arc<AtomicUsize> {
 }
 
 #[test]
-fn http_01_is_answered_over_https_to_a_ca_that_a_frontend_redirects_there() {
+fn http_01_works_over_https_behind_a_redirecting_frontend() {
     let pebble = Pebble::start(Options {
         environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
         ..Options::default()
@@ -119,8 +120,7 @@ fn http_01_is_answered_over_https_to_a_ca_that_a_frontend_redirects_there() {
     site.issued("default/web-tls");
     assert!(redirected.load(Ordering::SeqCst) > 0);
 
-    // A redirect of ours is for everything else: the answer is the same on both ports, also to a
-    // client that was sent.
+    // Our own redirect does not apply to challenges: the response is the same on both ports.
     let path = "/.well-known/acme-challenge/some-token";
     let answer = site.gatelet.get("a.gatelet.test", path);
     assert!(
@@ -129,7 +129,7 @@ fn http_01_is_answered_over_https_to_a_ca_that_a_frontend_redirects_there() {
     );
     assert_eq!(site.gatelet.status_of("a.gatelet.test", path), 200);
     assert_eq!(site.gatelet.status_of("a.gatelet.test", "/"), 308);
-    // What is no challenge of ours is the backend's, in the clear too. There is none here.
+    // Foreign tokens go to the backend, also without TLS. Here there is no backend.
     assert_eq!(
         site.gatelet
             .status_of("a.gatelet.test", "/.well-known/acme-challenge/not.a.token"),
@@ -175,7 +175,9 @@ fn dns_01_proves_a_wildcard_through_a_real_dns_server() {
         ..Options::default()
     });
     let dns = format!(
-        "[issuers.dns]\nprovider = \"rfc2136\"\nserver = \"{0}\"\nresolvers = [\"{0}\"]\npropagation = \"resolvers\"\nkey = {{ name = \"{KEY}\", algorithm = \"hmac-sha256\", secret = \"{SECRET}\" }}",
+        "[issuers.dns]\nprovider = \"rfc2136\"\nserver = \"{0}\"\nresolvers = [\"{0}\"]\n\
+        propagation = \"resolvers\"\n\
+        key = {{ name = \"{KEY}\", algorithm = \"hmac-sha256\", secret = \"{SECRET}\" }}",
         zone.address()
     );
     let site = Site::with(pebble, &dns);
@@ -184,7 +186,7 @@ fn dns_01_proves_a_wildcard_through_a_real_dns_server() {
     eventually("curl trusts it", || {
         site.trusted("x.gatelet.test").then_some(())
     });
-    // Nothing is left behind.
+    // No record is left behind.
     assert_eq!(
         zone.ask("_acme-challenge.gatelet.test", "TXT"),
         [] as [String; 0]
@@ -192,10 +194,13 @@ fn dns_01_proves_a_wildcard_through_a_real_dns_server() {
 }
 
 #[test]
-fn an_external_account_is_bound_and_a_wrong_one_is_said_to_be() {
+fn an_external_account_is_bound_and_a_wrong_one_reported() {
     const HMAC: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
     let options = || Options {
-        config: json!({ "externalAccountBindingRequired": true, "externalAccountMACKeys": { "kid-1": HMAC } }),
+        config: json!({
+           "externalAccountBindingRequired": true,
+           "externalAccountMACKeys": { "kid-1": HMAC },
+        }),
         environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
         ..Options::default()
     };
@@ -216,7 +221,7 @@ fn an_external_account_is_bound_and_a_wrong_one_is_said_to_be() {
         why.contains("externalAccountRequired") && why.contains("eab"),
         "{why}"
     );
-    // On the object itself too.
+    // The Events of the object have it, too.
     let events = eventually("an Event", || {
         let events = site
             .gatelet
@@ -227,7 +232,7 @@ fn an_external_account_is_bound_and_a_wrong_one_is_said_to_be() {
 }
 
 #[test]
-fn the_newest_pebble_gives_profiles_and_renewal_information() {
+fn the_newest_pebble_has_profiles_and_renewal_information() {
     let Some(pebble) = Pebble::start_newest(Options {
         config: json!({ "profiles": {
             "default": { "description": "ninety days", "validityPeriod": 7_776_000 },
@@ -264,11 +269,14 @@ fn the_newest_pebble_gives_profiles_and_renewal_information() {
     );
     site.reissued("default/web-tls", before);
     let log = site.gatelet.log();
-    assert!(!log.contains("without naming the predecessor"), "{log}");
+    assert!(
+        !log.contains("without naming the replaced certificate"),
+        "{log}"
+    );
 }
 
 #[test]
-fn what_dns_says_of_a_name_that_failed_is_where_people_look() {
+fn dns_advice_appears_in_certs_and_events() {
     let Some(zone) = DnsServer::at_port_53(&[("gatelet.test", "a A 127.0.0.1")]) else {
         return;
     };
@@ -277,7 +285,7 @@ fn what_dns_says_of_a_name_that_failed_is_where_people_look() {
         dns_server: Some(zone.address()),
         ..Options::default()
     });
-    // Where the CA comes to, nobody is.
+    // The port that the CA connects to has no listener.
     let mut gatelet = Gatelet::prepare(&[]);
     zone.resolves_for(&mut gatelet);
     let site = Site::of(pebble, gatelet, "challenges = [\"http-01\"]");
@@ -285,7 +293,7 @@ fn what_dns_says_of_a_name_that_failed_is_where_people_look() {
     eventually("it fails", || {
         (site.certificate("default/web-tls")?["problem"]["class"] == "validation").then_some(())
     });
-    let said = "a.gatelet.test points to 127.0.0.1, which nobody outside reaches";
+    let said = "a.gatelet.test points to 127.0.0.1, which cannot be reached from the internet";
     for arguments in [&["certs"][..], &["certs", "show", "a.gatelet.test"]] {
         let output = site.gatelet.command(arguments);
         let text = String::from_utf8_lossy(&output.stdout);
@@ -303,8 +311,7 @@ fn what_dns_says_of_a_name_that_failed_is_where_people_look() {
 }
 
 #[test]
-fn dns_persist_01_proves_a_wildcard_for_good_once_the_operator_has_made_the_record_that_is_asked_for()
- {
+fn dns_persist_01_proves_a_wildcard_with_one_record() {
     let Some(zone) = DnsServer::at_port_53(&[("gatelet.test", "* A 127.0.0.1\n@ A 127.0.0.1")])
     else {
         return;
@@ -326,7 +333,7 @@ fn dns_persist_01_proves_a_wildcard_for_good_once_the_operator_has_made_the_reco
         (one["state"] == "blocked").then(|| one["why"].as_str().unwrap().to_owned())
     });
     // One record is enough for both names.
-    let record = "make the TXT record _validation-persist.gatelet.test with the value \"";
+    let record = "create the TXT record _validation-persist.gatelet.test with the value \"";
     let value = why
         .split_once(record)
         .unwrap_or_else(|| panic!("{why}"))

@@ -1,5 +1,5 @@
-//! What happens to certificates over time: renewals, revocation, crashes, CAs that come and go,
-//! Secrets that others own.
+//! The lifecycle of certificates: renewals, revocation, crashes, CAs that come and go, and foreign
+//! Secrets.
 
 use std::{process::Command, time::Duration};
 
@@ -14,7 +14,7 @@ fn quick() -> Options {
 }
 
 #[test]
-fn a_certificate_is_kept_over_sigkill_renewed_revoked_and_its_account_key_changed() {
+fn a_certificate_survives_sigkill_and_is_renewed_and_revoked() {
     let mut site = Site::start(quick(), "");
     site.ingress("web", &["a.gatelet.test"], "");
     let first = site.issued("default/web-tls");
@@ -22,7 +22,7 @@ fn a_certificate_is_kept_over_sigkill_renewed_revoked_and_its_account_key_change
         (site.served("a.gatelet.test") == first).then_some(())
     });
 
-    // Shown by a handshake with ourselves, and to who watches over it.
+    // A handshake with ourselves verifies it, and the metrics show it.
     eventually("a handshake", || {
         site.gatelet
             .log()
@@ -45,7 +45,7 @@ fn a_certificate_is_kept_over_sigkill_renewed_revoked_and_its_account_key_change
         "{metrics}"
     );
 
-    // In the Secret too, for others to read, marked as ours.
+    // The Secret contains it, too, marked as ours.
     let secret = eventually("the Secret", || {
         let output = site
             .gatelet
@@ -109,7 +109,7 @@ fn a_certificate_is_kept_over_sigkill_renewed_revoked_and_its_account_key_change
 }
 
 #[test]
-fn a_ca_that_forgets_everything_in_mid_order_gets_another_order() {
+fn a_ca_that_forgets_an_order_gets_another() {
     let mut site = Site::start(
         Options {
             environment: vec![("PEBBLE_VA_SLEEPTIME", "3")],
@@ -131,7 +131,7 @@ fn a_ca_that_forgets_everything_in_mid_order_gets_another_order() {
 }
 
 #[test]
-fn a_ca_that_hangs_in_mid_order_is_waited_for() {
+fn a_ca_that_hangs_mid_order_is_waited_for() {
     let site = Site::start(
         Options {
             environment: vec![("PEBBLE_VA_SLEEPTIME", "2")],
@@ -145,7 +145,7 @@ fn a_ca_that_hangs_in_mid_order_is_waited_for() {
     });
     site.pebble.freeze(true);
     std::thread::sleep(Duration::from_secs(20));
-    // Meanwhile everything else goes on.
+    // Everything else keeps working during that.
     assert_eq!(site.gatelet.status_of("a.gatelet.test", "/"), 308);
     site.pebble.freeze(false);
     site.issued("default/web-tls");
@@ -153,7 +153,7 @@ fn a_ca_that_hangs_in_mid_order_is_waited_for() {
 }
 
 #[test]
-fn a_sigkill_in_mid_order_costs_no_second_certificate() {
+fn a_sigkill_mid_order_costs_no_second_certificate() {
     let mut site = Site::start(
         Options {
             environment: vec![("PEBBLE_VA_SLEEPTIME", "2")],
@@ -169,13 +169,13 @@ fn a_sigkill_in_mid_order_costs_no_second_certificate() {
     site.gatelet.kill();
     site.gatelet.spawn();
     site.gatelet.wait_ready();
-    // It is gone on with, and may be at its end before anybody looks.
+    // The order is resumed, and may be finished before the next check.
     let mut missed = false;
     eventually("the certificate comes by the same order", || {
         let one = site.certificate("default/web-tls")?;
         if one["state"] == "waiting" {
-            // The CA came in the moment in which nobody was there: another order, without waiting
-            // for its time.
+            // The CA connected while the process was down, so there is another order: don't
+            // wait for its time.
             missed = true;
             site.gatelet.command(&["certs", "renew", "default/web-tls"]);
         }
@@ -190,7 +190,7 @@ fn a_sigkill_in_mid_order_costs_no_second_certificate() {
 }
 
 #[test]
-fn what_others_own_is_served_and_never_written() {
+fn foreign_secrets_are_served_and_never_written() {
     let site = Site::start(quick(), "");
     let theirs = Certificate::make(&site.gatelet.folder, "theirs", &["a.gatelet.test"], ECDSA);
     site.gatelet.kubectl(&[
@@ -209,7 +209,7 @@ fn what_others_own_is_served_and_never_written() {
     assert!(site.certificate("default/web-tls").is_none());
     let before = site.served("a.gatelet.test");
     assert_eq!(site.issuances(), 1);
-    // Given to us, it is served as it is until it is due, and then renewed by us.
+    // Once it is handed over, we serve it until it is due, and then renew it.
     site.gatelet
         .kubectl(&["label", "secret", "web-tls", "gatelet.dev/managed=true"]);
     let taken = site.issued("default/web-tls");
@@ -227,7 +227,7 @@ fn what_others_own_is_served_and_never_written() {
 }
 
 #[test]
-fn local_issuers_need_no_ca_outside() {
+fn local_issuers_need_no_external_ca() {
     let site = Site::start(quick(), "");
     site.ingress(
         "local",

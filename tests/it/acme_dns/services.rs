@@ -1,4 +1,4 @@
-//! Cloudflare's API, as far as it is used, on loopback; webhooks; commands.
+//! DNS providers: the used part of Cloudflare's API on loopback, webhooks, and commands.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{context, run};
 use crate::support::{Folder, WebService, web_service::Asked};
 
-/// No CNAMEs: there is no resolver here.
+/// Returns a provider that does not follow CNAMEs, because there is no resolver.
 fn provider(settings: ProviderSettings) -> Provider {
     let context = ProviderContext {
         follow_cname: false,
@@ -35,7 +35,8 @@ fn cloudflare(service: &WebService, token: &str) -> Provider {
 
 type Records = Arc<Mutex<Vec<(String, String)>>>;
 
-/// One zone, `example.test`, with TXT records of one name. Refuses what Cloudflare refuses.
+/// Serves one zone, `example.test`, with TXT records of one name, and refuses what Cloudflare
+/// refuses.
 fn api(records: Records) -> WebService {
     let mut next = 0;
     let next = Mutex::new(move || {
@@ -84,7 +85,10 @@ fn api(records: Records) -> WebService {
                 let body: Value = serde_json::from_str(&asked.body).expect("JSON");
                 let content = body["content"].as_str().expect("a content").to_owned();
                 let expected = json!({
-                    "type": "TXT", "name": "_acme-challenge.www.example.test", "content": content, "ttl": 60
+                    "type": "TXT",
+                    "name": "_acme-challenge.www.example.test",
+                    "content": content,
+                    "ttl": 60,
                 });
                 assert_eq!(body, expected);
                 if content == "\"elsewhere\"" {
@@ -107,7 +111,7 @@ fn api(records: Records) -> WebService {
 }
 
 #[test]
-fn cloudflare_gets_two_values_once_each_and_loses_one_at_a_time() {
+fn cloudflare_publishes_and_removes_single_values() {
     let records = Records::default();
     records
         .lock()
@@ -138,14 +142,17 @@ fn cloudflare_gets_two_values_once_each_and_loses_one_at_a_time() {
             .await
             .expect_err("no such zone");
         assert!(
-            error.is_permanent() && error.to_string().contains("can see no zone of"),
+            error.is_permanent()
+                && error
+                    .to_string()
+                    .contains("gives access to no zone that contains"),
             "{error}"
         );
     });
 }
 
 #[test]
-fn tokens_and_passwords_are_read_from_their_files_whenever_they_are_needed() {
+fn tokens_and_passwords_are_read_again_before_each_use() {
     let (folder, record) = (
         Folder::new(),
         TxtRecord::challenge("www.example.test", "value"),
@@ -180,7 +187,7 @@ fn tokens_and_passwords_are_read_from_their_files_whenever_they_are_needed() {
 }
 
 #[test]
-fn what_cloudflare_says_is_in_the_error_and_the_token_is_not() {
+fn cloudflares_error_is_reported_without_the_token() {
     let service = api(Records::default());
     let record = TxtRecord::challenge("www.example.test", "value");
     let provider = cloudflare(&service, "hunter2");
@@ -208,7 +215,7 @@ fn what_cloudflare_says_is_in_the_error_and_the_token_is_not() {
 }
 
 #[test]
-fn a_webhook_is_called_as_legos_httpreq_calls_it() {
+fn a_webhook_is_called_like_legos_httpreq() {
     let (tell, told) = mpsc::channel();
     let service = WebService::start(move |asked| {
         let _ = tell.send(asked.clone());
@@ -250,7 +257,11 @@ fn a_webhook_is_called_as_legos_httpreq_calls_it() {
         assert_eq!(asked.headers["authorization"], "Basic dXNlcjpodW50ZXIy");
         assert_eq!(asked.headers["content-type"], "application/json");
         let body: Value = serde_json::from_str(&asked.body).expect("JSON");
-        let expected = json!({ "action": action, "fqdn": "_acme-challenge.www.example.test.", "value": "value" });
+        let expected = json!({
+           "action": action,
+           "fqdn": "_acme-challenge.www.example.test.",
+           "value": "value",
+        });
         assert_eq!(body, expected);
     }
 }
@@ -266,7 +277,7 @@ fn script(folder: &Folder, text: &str) -> Provider {
 }
 
 #[test]
-fn a_command_is_run_as_legos_exec_runs_it_with_an_empty_environment() {
+fn a_command_runs_like_legos_exec_with_an_empty_environment() {
     let folder = Folder::new();
     let out = folder.path().join("out");
     let provider = script(
@@ -287,10 +298,10 @@ fn a_command_is_run_as_legos_exec_runs_it_with_an_empty_environment() {
 }
 
 #[test]
-fn what_a_failing_command_says_is_in_the_error_in_bounds() {
+fn a_failing_commands_output_is_in_the_error() {
     let folder = Folder::new();
     let record = TxtRecord::challenge("www.example.test", "value");
-    // What it leaves behind keeps the pipes open.
+    // A process that it leaves behind keeps the pipes open.
     let failing = script(
         &folder,
         "echo wrong zone >&2; head -c 1000000 /dev/zero | tr '\\0' x; sleep 40 & exit 3",

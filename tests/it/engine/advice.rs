@@ -1,4 +1,4 @@
-//! What is said of a name that a CA did not accept, with a real DNS server.
+//! Advice on names whose validation failed, with a real DNS server.
 
 use std::net::UdpSocket;
 
@@ -24,28 +24,28 @@ fn failing() -> ChaosCa {
     })
 }
 
-/// What helps, once the CA has refused a name.
+/// Returns the advice, once the CA has refused a name.
 fn helps(harness: &mut Harness, name: &str) -> String {
-    harness.want(&[name]);
+    harness.request(&[name]);
     let report = harness.until("the failure", || {
         let reports = harness.reports();
         reports
             .into_iter()
             .find(|report| report.hosts == [name] && report.state == "waiting")
     });
-    // When it is tried again is what it always was.
+    // The time of the next attempt does not depend on the advice.
     assert!(report.next.is_some(), "{report:?}");
     let advice = report.problem.expect("a problem").advice;
-    // The same for those who look at the object.
+    // The Events have the same advice.
     for reason in [NoticeReason::Failed, NoticeReason::ChallengeNeverSeen] {
         let is_it = |notice: &&gatelet::acme::notice::Notice| {
-            notice.reason == reason && *notice.want == *format!("default/{name}")
+            notice.reason == reason && *notice.certificate == *format!("default/{name}")
         };
         let notice = harness
-            .told()
+            .notified()
             .iter()
             .find(is_it)
-            .expect("it is told")
+            .expect("the notice")
             .message
             .clone();
         assert!(notice.contains(&advice), "{notice}");
@@ -54,21 +54,23 @@ fn helps(harness: &mut Harness, name: &str) -> String {
 }
 
 #[test]
-fn a_name_that_failed_is_held_against_what_dns_says_and_what_the_node_has() {
+fn a_failed_name_is_compared_with_dns_and_the_node() {
     let zone = DnsServer::start(&[ZONE]);
     let mut harness = Harness::asking(failing(), zone.address());
-    let nobody = "nobody came to this device";
+    let unreached = "no request reached this device";
     for (name, expected) in [
         (
             "far.example.test",
             format!(
-                "DNS says here: far.example.test points to 203.0.113.7; this node has {OWN_ADDRESS}; behind NAT \
-                 203.0.113.7 must be your router's address, and port 80 of it lead here"
+                "in DNS as seen from here: far.example.test points to 203.0.113.7; this node has \
+                 {OWN_ADDRESS}; behind NAT 203.0.113.7 must be your router's address, and the \
+                 router must forward port 80 to this node"
             ),
         ),
         (
             "lan.example.test",
-            "192.168.7.7, which nobody outside reaches; this node has 198.51.100.7".to_owned(),
+            "192.168.7.7, which cannot be reached from the internet; this node has 198.51.100.7"
+                .to_owned(),
         ),
         (
             "none.example.test",
@@ -81,7 +83,7 @@ fn a_name_that_failed_is_held_against_what_dns_says_and_what_the_node_has() {
     ] {
         let advice = helps(&mut harness, name);
         assert!(
-            advice.contains(nobody) && advice.contains(&expected),
+            advice.contains(unreached) && advice.contains(&expected),
             "{advice}"
         );
     }
@@ -89,12 +91,12 @@ fn a_name_that_failed_is_held_against_what_dns_says_and_what_the_node_has() {
 }
 
 #[test]
-fn a_dns_server_that_says_nothing_is_not_waited_for_long_and_changes_nothing() {
+fn a_silent_dns_server_delays_the_advice_only_briefly() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut harness = Harness::asking(failing(), silent.local_addr().unwrap());
     let advice = helps(&mut harness, "far.example.test");
     assert!(
-        advice.contains("no answer within 5 s") || advice.contains("timed out"),
+        advice.contains("no reply within 5 s") || advice.contains("timed out"),
         "{advice}"
     );
 }

@@ -1,4 +1,4 @@
-//! Clocks that are wrong, jump, and stand still.
+//! Clocks that are wrong, that jump, and that stand still.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use gatelet::acme::notice::NoticeReason;
 
 use super::{
     failpoint_store::Gate,
-    harness::{End, Harness, PACE, Time, want},
+    harness::{End, Harness, TIMING, Time, spec},
 };
 use crate::support::chaos::{ChaosCa, Door, Endpoint, Options};
 
@@ -19,16 +19,23 @@ const YEARS: i64 = 365 * DAYS;
 fn wrong_by(seconds: i64) -> Harness {
     let time = Time::new();
     time.jump(seconds);
-    Harness::on(ChaosCa::start(Options::default()), Gate::new(), time, PACE)
+    Harness::on(
+        ChaosCa::start(Options::default()),
+        Gate::new(),
+        time,
+        TIMING,
+    )
 }
 
 #[test]
-fn a_boot_in_1970_orders_once_a_ca_says_the_time_and_goes_on_when_the_clock_is_set() {
+fn a_boot_in_1970_orders_once_a_ca_confirms_the_time() {
     let mut harness = wrong_by(-56 * YEARS);
     harness.ca.set_door(Door::Refuses);
-    harness.want(&["a.example"]);
-    crate::support::eventually("it is told", || {
-        harness.was_told(NoticeReason::ClockSuspect).then_some(())
+    harness.request(&["a.example"]);
+    crate::support::eventually("the notice", || {
+        harness
+            .was_notified(NoticeReason::ClockSuspect)
+            .then_some(())
     });
     assert_eq!(harness.report().state, "clock");
     assert!(harness.engine.clock_state().starts_with("unknown"));
@@ -45,26 +52,26 @@ fn a_boot_in_1970_orders_once_a_ca_says_the_time_and_goes_on_when_the_clock_is_s
 }
 
 #[test]
-fn ten_years_ahead_orders_nothing_until_a_ca_says_the_time_and_nothing_stays_of_it() {
+fn a_clock_ten_years_ahead_waits_for_a_cas_time() {
     let mut harness = Harness::new(Options::default());
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
-    // The device is off, and its clock comes back wrong.
+    // The device is switched off and starts with a wrong clock.
     harness.stop();
     harness.ca.set_door(Door::Refuses);
     harness.time.jump(10 * YEARS);
     harness.start_again();
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     harness.until("it is planned", || {
         (harness.reports().first()?.state == "clock").then_some(())
     });
     assert_eq!(
-        harness.engine.served().borrow().certificates.len(),
+        harness.engine.active().borrow().certificates.len(),
         1,
         "it is served on any clock"
     );
     harness.ca.set_door(Door::Open);
-    // The CA's own certificate has expired by the wall clock, and not by what is certain.
+    // The CA's own certificate has expired by the wall clock, but not by the certain time.
     assert_eq!(harness.settle(HOUR), End::Live);
     harness.time.jump(-10 * YEARS);
     harness.until("it is trusted", || {
@@ -72,7 +79,7 @@ fn ten_years_ahead_orders_nothing_until_a_ca_says_the_time_and_nothing_stays_of_
     });
     assert_eq!(harness.settle(HOUR), End::Live);
     assert_eq!(harness.issued(), 1);
-    // Nothing of it is left: it is renewed when it is due.
+    // The wrong time leaves no trace: the certificate is renewed when it is due.
     harness.pass(DAY * 70);
     assert_eq!(harness.settle(HOUR), End::Live);
     assert_eq!(harness.issued(), 2);
@@ -80,10 +87,10 @@ fn ten_years_ahead_orders_nothing_until_a_ca_says_the_time_and_nothing_stays_of_
 }
 
 #[test]
-fn failures_on_a_clock_that_ran_ahead_do_not_wait_for_its_time_to_come() {
+fn failures_in_the_future_do_not_delay_attempts() {
     let harness = wrong_by(300 * DAYS);
     harness.ca.set_door(Door::Refuses);
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     harness.until("it has failed", || {
         harness.reports().first()?.problem.clone()
     });
@@ -97,7 +104,7 @@ fn failures_on_a_clock_that_ran_ahead_do_not_wait_for_its_time_to_come() {
 #[test]
 fn steps_of_an_hour_change_nothing() {
     let harness = Harness::new(Options::default());
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     for hour in [1, -1, -1, 1, 1, 1, -1, -1] {
         harness.time.jump(hour * 3_600);
@@ -112,9 +119,9 @@ fn steps_of_an_hour_change_nothing() {
 }
 
 #[test]
-fn after_a_suspension_in_which_the_monotonic_clock_stood_still_what_became_due_is_renewed() {
+fn certificates_that_became_due_during_a_suspend_are_renewed() {
     let harness = Harness::new(Options::default());
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     harness.until("a suggestion", || harness.report().suggestion);
     harness.look();
@@ -134,7 +141,7 @@ fn after_a_suspension_in_which_the_monotonic_clock_stood_still_what_became_due_i
 }
 
 #[test]
-fn one_wrong_date_of_a_ca_moves_nothing() {
+fn one_wrong_date_of_a_ca_changes_nothing() {
     use crate::support::chaos::{Action, Fault};
     for years in [-10, 10] {
         let offset = vec![Fault::once(
@@ -142,7 +149,7 @@ fn one_wrong_date_of_a_ca_moves_nothing() {
             Action::DateOffset(years * YEARS),
         )];
         let harness = Harness::with(Options::default(), offset);
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(harness.settle(HOUR), End::Live);
         assert_eq!(harness.engine.clock_state(), "trusted", "{years}");
         harness.pass(DAY * 70);
@@ -159,19 +166,19 @@ fn fifty_names_after_four_months_off_are_renewed_one_by_one() {
         Gate::new(),
         Time::new(),
     );
-    let mut harness = Harness::on(ca, store, time, PACE);
+    let mut harness = Harness::on(ca, store, time, TIMING);
     let issuer = harness.issuer(|_| {});
-    let wants: Vec<_> = (0..50)
-        .map(|n| want(&[&format!("n{n}.example")], std::slice::from_ref(&issuer)))
+    let specs: Vec<_> = (0..50)
+        .map(|n| spec(&[&format!("n{n}.example")], std::slice::from_ref(&issuer)))
         .collect();
-    harness.engine.want(wants.into());
+    harness.engine.set_specs(specs.into());
     assert_eq!(harness.settle(HOUR), End::Live);
     assert_eq!(harness.issued(), 50);
     let log = harness.ca.log().len();
     harness.pass(DAY * 120);
     harness.crash();
     assert_eq!(
-        harness.engine.served().borrow().certificates.len(),
+        harness.engine.active().borrow().certificates.len(),
         50,
         "expired ones are served"
     );

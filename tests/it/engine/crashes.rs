@@ -1,4 +1,4 @@
-//! The process is gone at the worst moments, and another one goes on where it was.
+//! The process ends at the worst moments, and another one resumes its work.
 
 use std::{fs, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use rustls::pki_types::UnixTime;
 
 use super::{
     failpoint_store::Gate,
-    harness::{End, Harness, PACE, Time, issuer, want},
+    harness::{End, Harness, TIMING, Time, issuer, spec},
 };
 use crate::support::{
     Folder,
@@ -29,26 +29,26 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn on_gate(gate: &Arc<Gate>, options: Options) -> Harness {
-    Harness::on(ChaosCa::start(options), gate.clone(), Time::new(), PACE)
+    Harness::on(ChaosCa::start(options), gate.clone(), Time::new(), TIMING)
 }
 
-/// Waits for a scripted fault to happen, then ends the process.
+/// Waits for a scripted fault, then ends the process.
 fn crash_at_fault(harness: &mut Harness) {
     harness.call_comes();
-    // What the CA does when it has the call takes no time to speak of.
+    // The CA handles the call at once.
     std::thread::sleep(Duration::from_millis(30));
     harness.ca.set_faults(Vec::new());
     harness.crash();
 }
 
 #[test]
-fn after_every_write_another_process_goes_on_to_one_certificate() {
+fn a_crash_after_any_write_still_ends_in_one_certificate() {
     let mut stops = 0;
     for commit in 1.. {
         let gate = Gate::new();
         gate.stop_after(commit);
         let mut harness = on_gate(&gate, Options::default());
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         let stopped = harness.until("it stops or gets there", || {
             let is_live = || {
                 harness
@@ -61,7 +61,7 @@ fn after_every_write_another_process_goes_on_to_one_certificate() {
                 .or_else(|| is_live().then_some(false))
         });
         if !stopped {
-            // It may write once more, and must not wait for that when the harness goes.
+            // Let one more write through, or the harness would wait for it when it is dropped.
             gate.go_on();
             break;
         }
@@ -69,7 +69,7 @@ fn after_every_write_another_process_goes_on_to_one_certificate() {
         harness.stop();
         gate.go_on();
         harness.start_again();
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(
             harness.settle(HOUR),
             End::Live,
@@ -79,12 +79,12 @@ fn after_every_write_another_process_goes_on_to_one_certificate() {
         assert_eq!(harness.issued(), 1, "after write {commit}");
         harness.assert_good();
     }
-    // Account, its URL, order wanted, order made, certificate; and when the CA wants it renewed.
+    // The writes: account, its URL, pending order, its URL, certificate, and renewal window.
     assert!((5..=6).contains(&stops), "{stops}");
 }
 
 #[test]
-fn before_and_after_every_call_another_process_goes_on_to_one_certificate() {
+fn a_crash_around_any_call_still_ends_in_one_certificate() {
     for endpoint in [
         Endpoint::NewAccount,
         Endpoint::NewOrder,
@@ -99,7 +99,7 @@ fn before_and_after_every_call_another_process_goes_on_to_one_certificate() {
                 Options::default(),
                 vec![Fault::once(endpoint, action.clone())],
             );
-            harness.want(&["a.example"]);
+            harness.request(&["a.example"]);
             crash_at_fault(&mut harness);
             assert_eq!(
                 harness.settle(HOUR),
@@ -121,17 +121,17 @@ fn before_and_after_every_call_another_process_goes_on_to_one_certificate() {
 }
 
 #[test]
-fn a_challenge_that_a_ca_looks_at_is_not_sent_again_after_a_crash() {
-    // Pebble shows that it is at work, Boulder does not.
+fn a_challenge_is_not_triggered_again_after_a_crash() {
+    // Pebble reports that it is validating, Boulder does not.
     for action in [Action::Stall(5), Action::StallUnseen(5)] {
         let ca = ChaosCa::start(Options::default());
         ca.set_faults(vec![Fault::once(Endpoint::Challenge, action.clone())]);
-        let pace = Timing {
+        let timing = Timing {
             poll_timeout: Duration::from_secs(30),
-            ..PACE
+            ..TIMING
         };
-        let mut harness = Harness::on(ca, Gate::new(), Time::new(), pace);
-        harness.want(&["a.example"]);
+        let mut harness = Harness::on(ca, Gate::new(), Time::new(), timing);
+        harness.request(&["a.example"]);
         crash_at_fault(&mut harness);
         assert_eq!(
             harness.settle(HOUR),
@@ -150,7 +150,7 @@ fn a_challenge_that_a_ca_looks_at_is_not_sent_again_after_a_crash() {
 }
 
 #[test]
-fn a_renewal_that_breaks_off_is_finished_without_a_second_one() {
+fn an_interrupted_renewal_is_finished_without_another() {
     for endpoint in [
         Endpoint::NewOrder,
         Endpoint::Challenge,
@@ -158,7 +158,7 @@ fn a_renewal_that_breaks_off_is_finished_without_a_second_one() {
         Endpoint::Certificate,
     ] {
         let mut harness = Harness::new(Options::default());
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(harness.settle(HOUR), End::Live);
         harness
             .ca
@@ -177,7 +177,7 @@ fn a_renewal_that_breaks_off_is_finished_without_a_second_one() {
 }
 
 #[test]
-fn a_ca_that_was_set_up_anew_in_mid_order_is_registered_with_again() {
+fn a_ca_that_was_reset_mid_order_is_registered_with_again() {
     for endpoint in [
         Endpoint::Authz,
         Endpoint::Challenge,
@@ -189,7 +189,7 @@ fn a_ca_that_was_set_up_anew_in_mid_order_is_registered_with_again() {
             Options::default(),
             vec![Fault::once(endpoint, Action::AccountUnknown)],
         );
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(
             harness.settle(HOUR),
             End::Live,
@@ -201,11 +201,11 @@ fn a_ca_that_was_set_up_anew_in_mid_order_is_registered_with_again() {
 }
 
 #[test]
-fn whichever_account_key_the_ca_has_after_a_crash_is_found_out() {
+fn a_crash_during_a_key_change_finds_the_valid_key() {
     // The CA has taken the new key, or never saw it.
     for action in [Action::HangAfterCommit, Action::Delay(DAY)] {
         let mut harness = Harness::new(Options::default());
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(harness.settle(HOUR), End::Live);
         harness
             .ca
@@ -231,11 +231,11 @@ fn whichever_account_key_the_ca_has_after_a_crash_is_found_out() {
     }
 }
 
-/// A provider that writes down what it is told.
+/// Creates a provider that logs its calls.
 fn provider(folder: &Folder) -> Provider {
     let script = folder.write(
         "dns",
-        "#!/bin/sh\necho \"$@\" >> \"$(dirname \"$0\")/told\"\n",
+        "#!/bin/sh\necho \"$@\" >> \"$(dirname \"$0\")/calls\"\n",
     );
     fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
     let time = Arc::new(UnixTime::now);
@@ -252,11 +252,12 @@ fn provider(folder: &Folder) -> Provider {
     Provider::new(ProviderSettings::Command(command), context).unwrap()
 }
 
-/// What was published and not removed.
+/// Returns the records that were published and not removed.
 fn published(folder: &Folder) -> Vec<String> {
-    let told = fs::read_to_string(folder.path().join("told")).unwrap_or_default();
+    let calls = fs::read_to_string(folder.path().join("calls")).unwrap_or_default();
     let of = |what: &str| -> Vec<String> {
-        told.lines()
+        calls
+            .lines()
             .filter_map(|line| line.strip_prefix(what))
             .map(|rest| rest.trim().to_owned())
             .collect()
@@ -269,33 +270,33 @@ fn published(folder: &Folder) -> Vec<String> {
 }
 
 #[test]
-fn records_in_dns_that_a_crash_left_over_are_removed_whether_or_not_the_wish_lives() {
+fn orphaned_dns_records_are_removed_after_a_crash() {
     for goes_on in [true, false] {
         let folder = Folder::new();
-        let pace = Timing {
+        let timing = Timing {
             poll_timeout: Duration::from_millis(500),
-            ..PACE
+            ..TIMING
         };
         let ca = ChaosCa::start(Options::default());
         ca.set_faults(vec![Fault::once(Endpoint::Challenge, Action::Delay(DAY))]);
-        let mut harness = Harness::on(ca, Gate::new(), Time::new(), pace);
+        let mut harness = Harness::on(ca, Gate::new(), Time::new(), timing);
         let dns = provider(&folder);
         let issuer = harness.issuer(|acme| {
             acme.challenges = vec![ChallengeType::Dns01];
             acme.dns = Some(dns);
         });
-        let wildcard = want(&["*.a.example"], std::slice::from_ref(&issuer));
-        harness.engine.want([wildcard.clone()].into());
+        let wildcard = spec(&["*.a.example"], std::slice::from_ref(&issuer));
+        harness.engine.set_specs([wildcard.clone()].into());
         harness.call_comes();
         assert_eq!(published(&folder).len(), 1);
         harness.stop();
         harness.ca.set_faults(Vec::new());
         harness.start_again();
-        let other = want(&["b.example"], &[issuer]);
+        let other = spec(&["b.example"], &[issuer]);
         if goes_on {
-            harness.engine.want([wildcard, other].into());
+            harness.engine.set_specs([wildcard, other].into());
         } else {
-            harness.engine.want([other].into());
+            harness.engine.set_specs([other].into());
         }
         harness.until("they are gone", || {
             published(&folder).is_empty().then_some(())
@@ -308,11 +309,11 @@ fn records_in_dns_that_a_crash_left_over_are_removed_whether_or_not_the_wish_liv
 }
 
 #[test]
-fn a_revocation_whose_answer_is_lost_is_asked_for_again_after_a_start() {
-    // The CA has done it, or never heard of it.
+fn a_revocation_without_a_response_is_repeated_after_a_start() {
+    // The CA has carried out the request, or never received it.
     for action in [Action::HangAfterCommit, Action::Delay(DAY)] {
         let mut harness = Harness::new(Options::default());
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(harness.settle(HOUR), End::Live);
         harness
             .ca
@@ -330,8 +331,8 @@ fn a_revocation_whose_answer_is_lost_is_asked_for_again_after_a_start() {
         assert_eq!(harness.settle(HOUR), End::Live, "{action:?}");
         let revoked: Vec<_> = harness.ca.issued().iter().map(|one| one.revoked).collect();
         assert_eq!(revoked, [Some(1), None], "{action:?}");
-        eventually("it is told", || {
-            harness.was_told(NoticeReason::Revoked).then_some(())
+        eventually("the notice", || {
+            harness.was_notified(NoticeReason::Revoked).then_some(())
         });
         assert!(
             harness.store.scan("acme/revocation/").unwrap().is_empty(),
@@ -342,9 +343,9 @@ fn a_revocation_whose_answer_is_lost_is_asked_for_again_after_a_start() {
 }
 
 #[test]
-fn a_revocation_that_no_ca_hears_goes_on_without_a_start_and_one_that_is_refused_ends() {
+fn revocations_are_repeated_until_confirmed_or_refused() {
     let harness = Harness::new(Options::default());
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     harness.ca.set_faults(vec![Fault::always(
         Endpoint::RevokeCert,
@@ -353,10 +354,10 @@ fn a_revocation_that_no_ca_hears_goes_on_without_a_start_and_one_that_is_refused
     let error = harness
         .block_on(harness.engine.revoke("a.example", Some(7)))
         .unwrap_err();
-    assert!(error.to_string().contains("asked again"), "{error}");
+    assert!(error.to_string().contains("is repeated"), "{error}");
     assert_eq!(harness.store.scan("acme/revocation/").unwrap().len(), 1);
     harness.ca.set_faults(Vec::new());
-    // There is no reason 7.
+    // RFC 5280 has no reason 7.
     harness.until("the CA refuses", || {
         harness
             .store
@@ -369,34 +370,39 @@ fn a_revocation_that_no_ca_hears_goes_on_without_a_start_and_one_that_is_refused
     let error = harness
         .block_on(harness.engine.revoke("a.example", Some(7)))
         .unwrap_err();
-    assert!(!error.to_string().contains("asked again"), "{error}");
+    assert!(!error.to_string().contains("is repeated"), "{error}");
     harness.assert_good();
 }
 
 /// A harness on a store in a folder, with a certificate.
 fn on_disk(folder: &Folder) -> Harness {
     let ca = ChaosCa::start(Options::default());
-    let harness = Harness::on(ca, store::open(folder.path()).unwrap().0, Time::new(), PACE);
-    harness.want(&["a.example"]);
+    let harness = Harness::on(
+        ca,
+        store::open(folder.path()).unwrap().0,
+        Time::new(),
+        TIMING,
+    );
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live, "{:#?}", harness.ca.log());
     harness
 }
 
-/// Another process, after the database is lost. It serves the certificate before anything is
-/// wanted.
+/// Starts another process after the loss of the database. It serves the certificate before the
+/// specs are known.
 fn without_database(harness: Harness, folder: &Folder) -> Harness {
     let (ca, time) = (harness.ca.clone(), harness.time.clone());
     drop(harness);
     fs::remove_dir_all(folder.path().join("store")).unwrap();
-    let harness = Harness::on(ca, store::open(folder.path()).unwrap().0, time, PACE);
-    assert_eq!(harness.engine.served().borrow().certificates.len(), 1);
-    harness.want(&["a.example"]);
+    let harness = Harness::on(ca, store::open(folder.path()).unwrap().0, time, TIMING);
+    assert_eq!(harness.engine.active().borrow().certificates.len(), 1);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live, "{:#?}", harness.ca.log());
     harness
 }
 
 #[test]
-fn a_lost_database_comes_back_from_its_mirror_without_a_second_issuance() {
+fn a_lost_database_is_restored_without_a_second_issuance() {
     let folder = Folder::new();
     let harness = on_disk(&folder);
     let harness = without_database(harness, &folder);
@@ -409,7 +415,7 @@ fn a_lost_database_comes_back_from_its_mirror_without_a_second_issuance() {
 }
 
 #[test]
-fn an_order_that_is_lost_with_the_database_is_made_again_by_the_same_account() {
+fn an_order_lost_with_the_database_is_created_again() {
     for endpoint in [Endpoint::NewOrder, Endpoint::Challenge, Endpoint::Finalize] {
         let folder = Folder::new();
         let harness = on_disk(&folder);
@@ -430,9 +436,9 @@ fn an_order_that_is_lost_with_the_database_is_made_again_by_the_same_account() {
 }
 
 #[test]
-fn orders_of_a_loop_of_crashes_are_counted_once_each() {
+fn orders_of_a_crash_loop_are_counted_once_each() {
     let mut harness = Harness::new(Options::default());
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     let hang = || vec![Fault::once(Endpoint::NewOrder, Action::HangAfterCommit)];
     harness.ca.set_faults(hang());
@@ -449,29 +455,39 @@ fn orders_of_a_loop_of_crashes_are_counted_once_each() {
         harness.crash();
     }
     assert_eq!(harness.settle(HOUR), End::Live);
-    // That of seventy days ago does not count any more.
+    // The certificate of seventy days ago no longer counts.
     assert_eq!(orders(&harness), 4, "{:#?}", harness.ca.log());
     harness.assert_good();
 }
 
 #[test]
-fn a_certificate_that_is_elsewhere_is_adopted_and_renewed_from_there() {
+fn an_existing_certificate_is_adopted_and_renewed() {
     let mut first = Harness::new(Options::default());
-    first.want(&["a.example"]);
+    first.request(&["a.example"]);
     assert_eq!(first.settle(HOUR), End::Live);
     first.stop();
-    let (_, held) = record::all::<StoredCertificate>(&*first.store)
+    let (_, stored) = record::all::<StoredCertificate>(&*first.store)
         .unwrap()
         .remove(0);
-    let harness = Harness::on(first.ca.clone(), Gate::new(), first.time.clone(), PACE);
+    let harness = Harness::on(first.ca.clone(), Gate::new(), first.time.clone(), TIMING);
     let issuer = issuer("chaos", &harness.ca, |_| {});
-    let wish = want(&["a.example"], std::slice::from_ref(&issuer));
-    assert!(harness.block_on(harness.engine.adopt(&wish, &issuer, &held.chain, &held.key)));
+    let spec = spec(&["a.example"], std::slice::from_ref(&issuer));
     assert!(
-        !harness.block_on(harness.engine.adopt(&wish, &issuer, &held.chain, &held.key)),
+        harness.block_on(
+            harness
+                .engine
+                .adopt(&spec, &issuer, &stored.chain, &stored.key)
+        )
+    );
+    assert!(
+        !harness.block_on(
+            harness
+                .engine
+                .adopt(&spec, &issuer, &stored.chain, &stored.key)
+        ),
         "it is there already"
     );
-    harness.engine.want([wish].into());
+    harness.engine.set_specs([spec].into());
     assert_eq!(harness.settle(HOUR), End::Live);
     assert_eq!(harness.issued(), 1);
     harness.pass(DAY * 70);

@@ -1,4 +1,4 @@
-//! Real folders: what a renewal costs a disk, and disks that are full or damaged.
+//! Real folders: the disk writes of a renewal, and disks that are full or damaged.
 
 use std::{
     env, fs,
@@ -11,7 +11,7 @@ use std::{
 
 use gatelet::store;
 
-use super::harness::{End, Harness, PACE, Time, want};
+use super::harness::{End, Harness, TIMING, Time, spec};
 use crate::support::{
     Folder,
     chaos::{ChaosCa, Options},
@@ -20,15 +20,15 @@ use crate::support::{
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
-/// Names the folder to the process that a test starts from its own program, to be alone in it.
+/// The variable that passes the folder to the process that a test starts from its own program.
 const ALONE: &str = "GATELET_TEST_FOLDER";
 
-/// Whether this process is one of those, and its folder.
+/// Returns the folder if this process was started by a test.
 pub fn folder_of_this_process() -> Option<PathBuf> {
     env::var_os(ALONE).map(PathBuf::from)
 }
 
-/// The same test in a process of its own.
+/// Runs the same test in its own process.
 pub fn alone(test: &str, folder: &Path) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command
@@ -42,11 +42,11 @@ fn on(folder: &Path, ca: &Arc<ChaosCa>, time: &Arc<Time>) -> Harness {
         ca.clone(),
         store::open(folder).unwrap().0,
         time.clone(),
-        PACE,
+        TIMING,
     )
 }
 
-/// Bytes that this process has caused to be written to disks.
+/// Returns the number of bytes that this process has caused to be written to disks.
 fn written() -> u64 {
     let io = fs::read_to_string("/proc/self/io").unwrap();
     io.lines()
@@ -72,7 +72,7 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
     };
     let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
     let harness = on(&folder, &ca, &time);
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     assert!(written() > 0, "{} is on a disk", folder.display());
     assert!(
@@ -88,14 +88,14 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
         written() - before
     };
     let alone: Vec<u64> = (0..30).map(|_| renew_when_due()).collect();
-    // Among many others a page of the database has more to be written anew.
+    // With many records, more of a database page has to be rewritten.
     let names: Vec<String> = (0..12)
         .map(|number| format!("shop-{number}.example"))
         .collect();
-    harness.engine.want(
+    harness.engine.set_specs(
         names
             .iter()
-            .map(|name| want(&[name], &[harness.issuer(|_| {})]))
+            .map(|name| spec(&[name], &[harness.issuer(|_| {})]))
             .collect(),
     );
     assert_eq!(harness.settle(HOUR), End::Live);
@@ -141,9 +141,8 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
 }
 
 #[test]
-fn a_real_disk_that_fills_up_goes_on_serving_and_renews_after_a_start_with_space() {
-    const NAME: &str =
-        "disk::a_real_disk_that_fills_up_goes_on_serving_and_renews_after_a_start_with_space";
+fn a_full_disk_keeps_serving_and_renews_once_it_has_space() {
+    const NAME: &str = "disk::a_full_disk_keeps_serving_and_renews_once_it_has_space";
     let Some(folder) = folder_of_this_process() else {
         if !fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
             || !Command::new("unshare")
@@ -170,7 +169,7 @@ fn a_real_disk_that_fills_up_goes_on_serving_and_renews_after_a_start_with_space
     };
     let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
     let harness = on(&folder, &ca, &time);
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     let filler = folder.join("filler");
     run(Command::new("sh")
@@ -182,21 +181,21 @@ fn a_real_disk_that_fills_up_goes_on_serving_and_renews_after_a_start_with_space
         matches!(&end, End::Waiting(why) if why.contains("no space left")),
         "{end:?}"
     );
-    assert_eq!(harness.engine.served().borrow().certificates.len(), 1);
+    assert_eq!(harness.engine.active().borrow().certificates.len(), 1);
     fs::remove_file(filler).unwrap();
-    // With room again it goes on, without a restart.
+    // Once there is space it continues without a restart.
     assert_eq!(harness.settle(HOUR * 3), End::Live);
     assert_eq!(harness.issued(), 2);
     harness.assert_good();
 }
 
 #[test]
-fn a_damaged_database_is_mended_from_its_mirror_without_another_certificate() {
+fn a_damaged_database_is_repaired_without_a_new_certificate() {
     for from in [0, 100, 700] {
         let folder = Folder::new();
         let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
         let harness = on(folder.path(), &ca, &time);
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(harness.settle(HOUR), End::Live);
         drop(harness);
         let database = folder.path().join("store/db");
@@ -205,11 +204,11 @@ fn a_damaged_database_is_mended_from_its_mirror_without_another_certificate() {
         fs::write(&database, bytes).unwrap();
         let harness = on(folder.path(), &ca, &time);
         assert_eq!(
-            harness.engine.served().borrow().certificates.len(),
+            harness.engine.active().borrow().certificates.len(),
             1,
             "damaged from {from}"
         );
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(harness.settle(HOUR), End::Live);
         assert_eq!(harness.issued(), 1, "damaged from {from}");
         harness.assert_good();

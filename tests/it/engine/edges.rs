@@ -1,4 +1,4 @@
-//! More that CAs, disks and people do in the middle of things.
+//! More events in the middle of an order, caused by CAs, disks and operators.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use gatelet::acme::{Timing, ca::jws::ExternalAccount, notice::NoticeReason};
 
 use super::{
     failpoint_store::Gate,
-    harness::{End, Harness, PACE, Time, issuer, want},
+    harness::{End, Harness, TIMING, Time, issuer, spec},
 };
 use crate::support::{
     chaos::{Action, Ari, ChaosCa, Door, Endpoint, Fault, Options, Problem, Profile, RetryAfter},
@@ -27,7 +27,7 @@ const ORDER_CALLS: [Endpoint; 6] = [
 
 fn live(options: Options) -> Harness {
     let harness = Harness::new(options);
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     harness
 }
@@ -49,21 +49,21 @@ fn a_directory_with_other_urls_is_read_again() {
 }
 
 #[test]
-fn connections_that_the_ca_closes_after_each_answer_are_opened_again() {
+fn connections_that_the_ca_closes_are_reopened() {
     let harness = Harness::with(
         Options::default(),
         vec![Fault::always(Endpoint::Any, Action::GoAway)],
     );
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(Duration::from_secs(1)), End::Live);
     harness.assert_good();
 }
 
 #[test]
-fn a_ca_that_hangs_is_left_and_asked_again() {
-    let pace = Timing {
+fn a_hanging_ca_is_retried() {
+    let timing = Timing {
         answer: Duration::from_millis(1_500),
-        ..PACE
+        ..TIMING
     };
     for endpoint in ORDER_CALLS.into_iter().chain([
         Endpoint::Directory,
@@ -72,8 +72,8 @@ fn a_ca_that_hangs_is_left_and_asked_again() {
     ]) {
         let ca = ChaosCa::start(Options::default());
         ca.set_faults(vec![Fault::once(endpoint, Action::Delay(DAY))]);
-        let harness = Harness::on(ca, Gate::new(), Time::new(), pace);
-        harness.want(&["a.example"]);
+        let harness = Harness::on(ca, Gate::new(), Time::new(), timing);
+        harness.request(&["a.example"]);
         assert_eq!(
             harness.settle(HOUR),
             End::Live,
@@ -87,18 +87,18 @@ fn a_ca_that_hangs_is_left_and_asked_again() {
 }
 
 #[test]
-fn a_ca_that_stands_still_in_mid_order_finishes_the_same_order() {
-    let pace = Timing {
+fn a_ca_that_pauses_mid_order_finishes_the_same_order() {
+    let timing = Timing {
         answer: Duration::from_millis(1_500),
-        ..PACE
+        ..TIMING
     };
     let ca = ChaosCa::start(Options::default());
     ca.set_faults(vec![Fault::once(
         Endpoint::Authz,
         Action::Delay(Duration::from_millis(300)),
     )]);
-    let harness = Harness::on(ca, Gate::new(), Time::new(), pace);
-    harness.want(&["a.example"]);
+    let harness = Harness::on(ca, Gate::new(), Time::new(), timing);
+    harness.request(&["a.example"]);
     harness.until("an order is open", || {
         (harness.calls(Endpoint::NewOrder) == 1).then_some(())
     });
@@ -113,19 +113,19 @@ fn a_ca_that_stands_still_in_mid_order_finishes_the_same_order() {
 }
 
 #[test]
-fn an_order_that_has_expired_is_followed_by_another() {
+fn an_expired_order_is_replaced() {
     for endpoint in [Endpoint::Authz, Endpoint::Challenge, Endpoint::Finalize] {
         let mut harness = Harness::with(
             Options::default(),
             vec![Fault::once(endpoint, Action::Delay(DAY))],
         );
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         harness.call_comes();
         harness.stop();
         harness.ca.set_faults(Vec::new());
         harness.pass(DAY * 8);
         harness.start_again();
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(harness.settle(HOUR), End::Live, "{endpoint:?}");
         assert_eq!(harness.issued(), 1);
         harness.assert_good();
@@ -133,7 +133,7 @@ fn an_order_that_has_expired_is_followed_by_another() {
 }
 
 #[test]
-fn an_order_that_is_invalid_at_any_stage_is_followed_by_another() {
+fn an_order_that_is_invalid_at_any_stage_is_replaced() {
     for endpoint in [
         Endpoint::NewOrder,
         Endpoint::Challenge,
@@ -145,7 +145,7 @@ fn an_order_that_is_invalid_at_any_stage_is_followed_by_another() {
             Options::default(),
             vec![Fault::once(endpoint, Action::OrderInvalid(invalid))],
         );
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(
             harness.settle(HOUR * 3),
             End::Live,
@@ -159,7 +159,7 @@ fn an_order_that_is_invalid_at_any_stage_is_followed_by_another() {
 }
 
 #[test]
-fn what_a_poll_is_asked_to_wait_is_waited_with_the_order_kept() {
+fn a_long_retry_after_keeps_the_order() {
     let harness = Harness::with(
         Options::default(),
         vec![
@@ -170,7 +170,7 @@ fn what_a_poll_is_asked_to_wait_is_waited_with_the_order_kept() {
             ),
         ],
     );
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     harness.until("it waits", || {
         let next: jiff::Timestamp = harness.reports().first()?.next.as_ref()?.parse().unwrap();
         (next.as_second() - harness.time.reading().wall.0 >= 3_900).then_some(())
@@ -181,7 +181,7 @@ fn what_a_poll_is_asked_to_wait_is_waited_with_the_order_kept() {
 }
 
 #[test]
-fn a_wrong_external_account_blocks_until_it_is_another_one() {
+fn a_wrong_external_account_blocks_until_it_changes() {
     let options = Options {
         eab: vec![("kid-1".to_owned(), vec![7; 32])],
         ..Options::default()
@@ -189,24 +189,24 @@ fn a_wrong_external_account_blocks_until_it_is_another_one() {
     let harness = Harness::new(options);
     let with = |key: &str| {
         let eab = ExternalAccount::new("kid-1", key).unwrap();
-        want(
+        spec(
             &["a.example"],
             &[harness.issuer(|acme| acme.eab = Some(eab))],
         )
     };
     harness
         .engine
-        .want([with("d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmc")].into());
+        .set_specs([with("d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmc")].into());
     let end = harness.settle(DAY * 3);
     assert!(
         matches!(&end, End::Blocked(why) if why.contains("eab")),
         "{end:?}"
     );
     assert_eq!(harness.calls(Endpoint::NewAccount), 1);
-    // 32 times a 7.
+    // 32 bytes with the value 7.
     harness
         .engine
-        .want([with("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc")].into());
+        .set_specs([with("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc")].into());
     harness.until("it is looked at again", || {
         (harness.reports().first()?.state != "blocked").then_some(())
     });
@@ -215,7 +215,7 @@ fn a_wrong_external_account_blocks_until_it_is_another_one() {
 }
 
 #[test]
-fn new_terms_of_service_wait_for_a_person_and_are_agreed_to_by_renewing() {
+fn new_terms_of_service_are_agreed_to_by_renewing() {
     let harness = live(Options::default());
     harness
         .ca
@@ -226,7 +226,7 @@ fn new_terms_of_service_wait_for_a_person_and_are_agreed_to_by_renewing() {
         matches!(&end, End::Blocked(why) if why.contains("terms of service")),
         "{end:?}"
     );
-    assert_eq!(harness.engine.served().borrow().certificates.len(), 1);
+    assert_eq!(harness.engine.active().borrow().certificates.len(), 1);
     harness.block_on(harness.engine.renew("a.example")).unwrap();
     harness.until("it is renewed", || (harness.issued() == 2).then_some(()));
     assert_eq!(harness.settle(HOUR), End::Live);
@@ -234,7 +234,7 @@ fn new_terms_of_service_wait_for_a_person_and_are_agreed_to_by_renewing() {
 }
 
 #[test]
-fn a_renewal_that_the_ca_wants_earlier_is_told_with_its_page() {
+fn an_earlier_renewal_is_announced_with_its_page() {
     let mut harness = live(Options::default());
     let before = harness.until("a suggestion", || harness.report().suggestion);
     harness.ca.set_faults(vec![Fault::always(
@@ -251,10 +251,12 @@ fn a_renewal_that_the_ca_wants_earlier_is_told_with_its_page() {
         now.chosen < before.chosen && now.explanation.is_some(),
         "{now:?}"
     );
-    eventually("it is told", || {
-        harness.was_told(NoticeReason::RenewalMoved).then_some(())
+    eventually("the notice", || {
+        harness
+            .was_notified(NoticeReason::RenewalMoved)
+            .then_some(())
     });
-    // The plan is made again after that.
+    // After that the loop plans again.
     harness.until("it is planned", || {
         (harness.report().next.as_ref() == Some(&now.chosen)).then_some(())
     });
@@ -262,7 +264,7 @@ fn a_renewal_that_the_ca_wants_earlier_is_told_with_its_page() {
 }
 
 #[test]
-fn a_full_disk_at_any_write_delays_and_costs_no_second_certificate() {
+fn a_full_disk_at_any_write_costs_no_second_certificate() {
     for commit in 1..=5 {
         for length in [1, 8] {
             let gate = Gate::new();
@@ -271,9 +273,9 @@ fn a_full_disk_at_any_write_delays_and_costs_no_second_certificate() {
                 ChaosCa::start(Options::default()),
                 gate.clone(),
                 Time::new(),
-                PACE,
+                TIMING,
             );
-            harness.want(&["a.example"]);
+            harness.request(&["a.example"]);
             assert_eq!(harness.settle(DAY), End::Live, "write {commit}");
             assert!(gate.commits() >= commit + length - 1);
             assert_eq!(harness.issued(), 1, "write {commit}, {length} times");
@@ -283,15 +285,15 @@ fn a_full_disk_at_any_write_delays_and_costs_no_second_certificate() {
 }
 
 #[test]
-fn what_is_served_is_served_on_a_disk_that_takes_nothing_and_no_ca_is_asked() {
+fn a_disk_that_rejects_writes_serves_but_orders_nothing() {
     let gate = Gate::new();
     let harness = Harness::on(
         ChaosCa::start(Options::default()),
         gate.clone(),
         Time::new(),
-        PACE,
+        TIMING,
     );
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     let commits = gate.commits();
     gate.fails(commits + 1..usize::MAX);
@@ -299,30 +301,35 @@ fn what_is_served_is_served_on_a_disk_that_takes_nothing_and_no_ca_is_asked() {
     let orders = harness.calls(Endpoint::NewOrder);
     let end = harness.settle(HOUR * 10);
     assert!(
-        matches!(&end, End::Waiting(why) if why.contains("until it can be kept")),
+        matches!(&end, End::Waiting(why) if why.contains("until the store works again")),
         "{end:?}"
     );
     assert_eq!(harness.calls(Endpoint::NewOrder), orders);
-    assert_eq!(harness.engine.served().borrow().certificates.len(), 1);
+    assert_eq!(harness.engine.active().borrow().certificates.len(), 1);
     gate.fails(0..0);
     assert_eq!(harness.settle(HOUR * 2), End::Live);
     assert_eq!(harness.issued(), 2);
     // From the start.
     let gate = Gate::new();
     gate.fails(1..usize::MAX);
-    let harness = Harness::on(ChaosCa::start(Options::default()), gate, Time::new(), PACE);
-    harness.want(&["a.example"]);
+    let harness = Harness::on(
+        ChaosCa::start(Options::default()),
+        gate,
+        Time::new(),
+        TIMING,
+    );
+    harness.request(&["a.example"]);
     assert!(matches!(harness.settle(HOUR * 10), End::Waiting(_)));
     assert_eq!(harness.ca.log().len(), 0);
 }
 
 #[test]
-fn two_leaders_cost_one_certificate_more_and_nothing_else() {
+fn two_leaders_cost_one_certificate_more() {
     let (ca, time) = (Arc::new(ChaosCa::start(Options::default())), Time::new());
-    let one = Harness::on(ca.clone(), Gate::new(), time.clone(), PACE);
-    let two = Harness::on(ca, Gate::new(), time, PACE);
-    one.want(&["a.example"]);
-    two.want(&["a.example"]);
+    let one = Harness::on(ca.clone(), Gate::new(), time.clone(), TIMING);
+    let two = Harness::on(ca, Gate::new(), time, TIMING);
+    one.request(&["a.example"]);
+    two.request(&["a.example"]);
     assert_eq!((one.settle(HOUR), two.settle(HOUR)), (End::Live, End::Live));
     assert_eq!(one.issued(), 2);
     one.assert_good();
@@ -330,7 +337,7 @@ fn two_leaders_cost_one_certificate_more_and_nothing_else() {
 }
 
 #[test]
-fn another_issuer_in_mid_order_waits_until_the_first_order_is_let_go() {
+fn a_new_issuer_waits_until_the_first_order_is_abandoned() {
     let second = ChaosCa::start(Options::default());
     let harness = Harness::with(
         Options::default(),
@@ -339,13 +346,13 @@ fn another_issuer_in_mid_order_waits_until_the_first_order_is_let_go() {
             Action::Delay(Duration::from_millis(500)),
         )],
     );
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     harness.until("an order is open", || {
         (harness.calls(Endpoint::NewOrder) == 1).then_some(())
     });
     harness
         .engine
-        .want([want(&["a.example"], &[issuer("second", &second, |_| {})])].into());
+        .set_specs([spec(&["a.example"], &[issuer("second", &second, |_| {})])].into());
     assert_eq!(harness.settle(HOUR), End::Live);
     assert_eq!((harness.issued(), second.issued().len()), (0, 1));
     let let_go = harness.ca.log().len();
@@ -366,32 +373,32 @@ fn a_stop_in_any_state_is_immediate() {
             Options::default(),
             vec![Fault::once(endpoint, Action::Delay(DAY))],
         );
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         harness.call_comes();
-        // It returns, though the CA does not answer for a day.
+        // It returns, though the CA does not respond for a day.
         harness.stop();
     }
 }
 
 #[test]
-fn a_short_restart_writes_nothing_before_anybody_says_what_is_wanted() {
+fn a_restart_writes_nothing_before_the_specs_are_known() {
     let gate = Gate::new();
     let mut harness = Harness::on(
         ChaosCa::start(Options::default()),
         gate.clone(),
         Time::new(),
-        PACE,
+        TIMING,
     );
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     harness.until("a suggestion", || harness.report().suggestion);
     let commits = gate.commits();
     harness.stop();
     harness.start_again();
     std::thread::sleep(Duration::from_millis(300));
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
-    // An idle day: the CA says the same whenever it is asked.
+    // An idle day: the CA's renewal window does not change.
     let asked = harness.calls(Endpoint::RenewalInfo);
     for _hour in 0..24 {
         harness.pass(HOUR);
@@ -405,15 +412,15 @@ fn a_short_restart_writes_nothing_before_anybody_says_what_is_wanted() {
 }
 
 #[test]
-fn an_external_account_is_named_only_when_an_account_is_made() {
+fn an_external_account_is_bound_only_to_a_new_account() {
     let options = Options {
         eab: vec![("kid-1".to_owned(), vec![7; 32])],
         ..Options::default()
     };
     let harness = Harness::new(options);
     let eab = ExternalAccount::new("kid-1", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc").unwrap();
-    harness.engine.want(
-        [want(
+    harness.engine.set_specs(
+        [spec(
             &["a.example"],
             &[harness.issuer(|acme| acme.eab = Some(eab))],
         )]
@@ -423,7 +430,7 @@ fn an_external_account_is_named_only_when_an_account_is_made() {
     // The CA accepts each binding once.
     harness.block_on(harness.engine.renew("a.example")).unwrap();
     harness.until("it is renewed", || (harness.issued() == 2).then_some(()));
-    // It knows nothing any more: an account is made again.
+    // It has lost everything, so the account is created again.
     harness.ca.forget();
     harness.pass(DAY * 80);
     assert_eq!(harness.settle(DAY), End::Live);
@@ -431,19 +438,19 @@ fn an_external_account_is_named_only_when_an_account_is_made() {
 }
 
 #[test]
-fn a_preferred_chain_that_does_not_exist_is_a_warning() {
+fn a_missing_preferred_chain_is_a_warning() {
     let mut harness = Harness::new(Options::default());
     let issuer = harness.issuer(|acme| acme.preferred_chain = Some("No Such Root".to_owned()));
     harness
         .engine
-        .want([want(&["a.example"], &[issuer])].into());
+        .set_specs([spec(&["a.example"], &[issuer])].into());
     assert_eq!(harness.settle(HOUR), End::Live);
-    let told = harness
-        .told()
+    let notice = harness
+        .notified()
         .iter()
         .find(|notice| notice.reason.name() == "PreferredChainMissing")
         .cloned();
-    assert!(told.is_some_and(|told| told.message.contains("No Such Root")));
+    assert!(notice.is_some_and(|notice| notice.message.contains("No Such Root")));
 }
 
 #[test]
@@ -452,11 +459,11 @@ fn certificates_of_a_day_never_run_out() {
         profiles: vec![Profile::of_a_day()],
         ..Options::default()
     });
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     let mut last = harness.report().not_after;
 
-    // Two weeks: far more certificates than a public CA gives for the same names without ARI.
+    // Two weeks: far more certificates than a public CA issues for the same names without ARI.
     for renewal in 1..=21 {
         harness.pass(HOUR * 16);
         assert_eq!(harness.settle(HOUR), End::Live, "renewal {renewal}");

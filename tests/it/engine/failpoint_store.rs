@@ -1,4 +1,4 @@
-//! A store that a test can stop, let fail, and look into.
+//! A store that a test can stop, make fail, and inspect.
 
 use std::{
     ops::Range,
@@ -7,7 +7,7 @@ use std::{
 
 use gatelet::store::{Batch, Memory, Store, StoreError};
 
-/// See the module.
+/// A store with failpoints; see the module.
 #[derive(Debug, Default)]
 pub struct Gate {
     inner: Memory,
@@ -27,29 +27,29 @@ impl Gate {
         Arc::default()
     }
 
-    /// Commits so far, those that failed too.
+    /// Returns the number of commits so far, including failed ones.
     pub fn commits(&self) -> usize {
         self.state().commits
     }
 
-    /// The commit of this number, counted from 1, is done and its caller never hears of it.
+    /// Carries out the commit with this number, counted from 1, but never returns to its caller.
     pub fn stop_after(&self, commit: usize) {
         self.state().stop_after = Some(commit);
     }
 
-    /// Whether that has happened.
+    /// Returns true once that has happened.
     pub fn has_stopped(&self) -> bool {
         let state = self.state();
         state.stop_after.is_some_and(|stop| state.commits >= stop)
     }
 
-    /// After the crash: everything goes on.
+    /// Lets everything continue after the crash.
     pub fn go_on(&self) {
         self.state().stop_after = None;
         self.changed.notify_all();
     }
 
-    /// These commits find the disk full.
+    /// Makes these commits find the disk full.
     pub fn fails(&self, commits: Range<usize>) {
         self.state().fails = commits;
     }
@@ -70,7 +70,7 @@ impl Store for Gate {
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let mut state = self.state();
-        // Nothing of a process that is gone is written.
+        // A process that has ended writes nothing.
         if state.stop_after.is_some_and(|stop| state.commits >= stop) {
             drop(
                 self.changed

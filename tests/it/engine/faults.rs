@@ -1,10 +1,10 @@
-//! What CAs and networks do wrong, one by one, with the state it must end in.
+//! Faults of CAs and networks, one by one, with the state in which they must end.
 
 use std::time::Duration;
 
 use gatelet::acme::notice::NoticeReason;
 
-use super::harness::{End, Harness, issuer, want};
+use super::harness::{End, Harness, issuer, spec};
 use crate::support::chaos::{
     Action, Ari, ChaosCa, Door, Endpoint, Fault, Nth, Options, Problem, RetryAfter, Validation,
     WrongChain,
@@ -13,11 +13,11 @@ use crate::support::chaos::{
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// With these faults, and nobody's help, a certificate comes within so much time. Returns the harness
-/// for more questions.
+/// Checks that with these faults a certificate is issued within a time, without the operator.
+/// Returns the harness for more checks.
 fn gets_there(what: &str, faults: Vec<Fault>, within: Duration) -> Harness {
     let harness = Harness::with(Options::default(), faults);
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(
         harness.settle(within),
         End::Live,
@@ -33,24 +33,24 @@ fn gets_there(what: &str, faults: Vec<Fault>, within: Duration) -> Harness {
     harness
 }
 
-/// With these faults somebody has to act, and is told so.
+/// Checks that with these faults the operator has to act and is notified.
 fn is_blocked(what: &str, faults: Vec<Fault>, words: &str) -> Harness {
     let mut harness = Harness::with(Options::default(), faults);
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     let end = harness.settle(DAY * 40);
     assert!(
         matches!(&end, End::Blocked(why) if why.contains(words)),
         "{what}: {end:?}"
     );
-    assert!(harness.was_told(NoticeReason::Blocked), "{what}");
+    assert!(harness.was_notified(NoticeReason::Blocked), "{what}");
     harness.assert_good();
     harness
 }
 
 #[test]
-fn a_certificate_comes_and_is_renewed_in_time() {
+fn a_certificate_is_issued_and_renewed_in_time() {
     let harness = Harness::new(Options::default());
-    harness.want(&["a.example", "b.example"]);
+    harness.request(&["a.example", "b.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     assert_eq!(harness.issued(), 1);
     let first = harness.report();
@@ -64,7 +64,7 @@ fn a_certificate_comes_and_is_renewed_in_time() {
 }
 
 #[test]
-fn what_the_network_does_is_never_final() {
+fn network_errors_are_never_final() {
     let answer = |status: u16, body: &str| Action::Answer {
         status,
         headers: vec![("content-type".to_owned(), "text/html".to_owned())],
@@ -97,7 +97,7 @@ fn what_the_network_does_is_never_final() {
             )
         });
         let harness = Harness::with(Options::default(), faults.collect());
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(
             harness.settle(DAY),
             End::Live,
@@ -110,7 +110,7 @@ fn what_the_network_does_is_never_final() {
 }
 
 #[test]
-fn closed_doors_are_tried_again() {
+fn refused_connections_are_retried() {
     for door in [
         Door::Refuses,
         Door::EndsHandshake,
@@ -118,7 +118,7 @@ fn closed_doors_are_tried_again() {
     ] {
         let harness = Harness::new(Options::default());
         harness.ca.set_door(door);
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert!(
             matches!(harness.settle(HOUR * 2), End::Waiting(_)),
             "{door:?}"
@@ -130,7 +130,7 @@ fn closed_doors_are_tried_again() {
 }
 
 #[test]
-fn bad_nonces_are_answered_with_new_ones() {
+fn bad_nonces_are_replaced() {
     for percent in [5, 50] {
         let harness = Harness::with(
             Options::default(),
@@ -140,20 +140,20 @@ fn bad_nonces_are_answered_with_new_ones() {
                 Action::BadNonce,
             )],
         );
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(harness.settle(DAY), End::Live, "{percent} %");
         harness.assert_good();
     }
     let every = vec![Fault::always(Endpoint::NewOrder, Action::BadNonce)];
     let harness = Harness::with(Options::default(), every);
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert!(matches!(harness.settle(HOUR * 5), End::Waiting(_)));
     assert_eq!(harness.issued(), 0);
     harness.assert_good();
 }
 
 #[test]
-fn a_missing_nonce_is_asked_for() {
+fn a_missing_nonce_is_requested() {
     gets_there(
         "no nonce",
         vec![Fault::once(Endpoint::NewAccount, Action::NoNonce)],
@@ -162,7 +162,7 @@ fn a_missing_nonce_is_asked_for() {
 }
 
 #[test]
-fn what_the_ca_asks_to_wait_is_waited() {
+fn retry_after_is_respected() {
     let limited = |after: Option<RetryAfter>, detail: &str| {
         let mut faults = vec![Fault::once(
             Endpoint::NewOrder,
@@ -201,7 +201,7 @@ fn what_the_ca_asks_to_wait_is_waited() {
         ("nothing", limited(None, "slow down"), 1),
     ] {
         let harness = Harness::with(Options::default(), faults);
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         harness.until("it waits", || harness.reports().first()?.problem.clone());
         harness.look();
         let next = harness.report().next.unwrap();
@@ -227,9 +227,9 @@ fn what_the_ca_asks_to_wait_is_waited() {
 }
 
 #[test]
-fn a_pause_is_told_with_its_link_and_nothing_more_is_asked() {
-    let text = "Your account is temporarily prevented from requesting certificates for a.example. Please visit: \
-                https://unpause.ca.test/sfe/v1/unpause?jwt=abc";
+fn a_pause_is_reported_with_its_link_and_stops_attempts() {
+    let text = "Your account is temporarily prevented from requesting certificates for \
+                a.example. Please visit: https://unpause.ca.test/sfe/v1/unpause?jwt=abc";
     let paused = vec![Fault::always(
         Endpoint::NewOrder,
         Action::Problem(Problem::new("rateLimited", text).status(429)),
@@ -243,14 +243,14 @@ fn a_pause_is_told_with_its_link_and_nothing_more_is_asked() {
     harness.pass(DAY * 30);
     assert!(matches!(harness.settle(HOUR), End::Blocked(_)));
     assert_eq!(harness.calls(Endpoint::NewOrder), calls);
-    // A person looked.
+    // The operator acts.
     harness.ca.set_faults(Vec::new());
     harness.block_on(harness.engine.renew("a.example")).unwrap();
     assert_eq!(harness.settle(HOUR), End::Live);
 }
 
 #[test]
-fn what_only_a_person_can_change_is_not_repeated() {
+fn failures_that_need_the_operator_are_not_repeated() {
     for kind in [
         "rejectedIdentifier",
         "unsupportedIdentifier",
@@ -279,7 +279,7 @@ fn what_only_a_person_can_change_is_not_repeated() {
 }
 
 #[test]
-fn a_contact_that_the_ca_refuses_blocks_and_is_named() {
+fn a_refused_contact_blocks_and_is_named() {
     let refused = Problem::new("invalidContact", "mail to nobody").status(400);
     is_blocked(
         "contact",
@@ -292,7 +292,7 @@ fn a_contact_that_the_ca_refuses_blocks_and_is_named() {
 }
 
 #[test]
-fn validation_that_fails_climbs_its_ladder_within_the_cas_limits() {
+fn failed_validations_back_off_within_the_cas_limits() {
     for kind in [
         "connection",
         "dns",
@@ -306,15 +306,15 @@ fn validation_that_fails_climbs_its_ladder_within_the_cas_limits() {
             ..Options::default()
         };
         let mut harness = Harness::new(options);
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         let end = harness.settle(DAY * 5);
         assert!(
             matches!(&end, End::Waiting(why) if why.contains("it did not work")),
             "{kind}: {end:?}"
         );
-        assert!(harness.was_told(NoticeReason::Failed), "{kind}");
+        assert!(harness.was_notified(NoticeReason::Failed), "{kind}");
         harness.assert_good();
-        // It works again: the next attempt gets there.
+        // It works again: the next attempt succeeds.
         harness.ca.set_validation(Validation::AlwaysValid);
         assert_eq!(harness.settle(DAY * 2), End::Live, "{kind}");
         harness.assert_good();
@@ -322,13 +322,13 @@ fn validation_that_fails_climbs_its_ladder_within_the_cas_limits() {
 }
 
 #[test]
-fn a_month_of_failed_validation_stops_until_somebody_looks() {
+fn a_month_of_failed_validations_blocks() {
     let options = Options {
         validation: Validation::Fail(Problem::new("dns", "no such name")),
         ..Options::default()
     };
     let harness = Harness::new(options);
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     let end = harness.settle(DAY * 60);
     assert!(
         matches!(&end, End::Blocked(why) if why.contains("no such name")),
@@ -338,35 +338,35 @@ fn a_month_of_failed_validation_stops_until_somebody_looks() {
 }
 
 #[test]
-fn nobody_who_came_is_said_as_such() {
+fn a_ca_that_never_connected_is_reported() {
     let options = Options {
         validation: Validation::Fail(Problem::new("connection", "timeout")),
         ..Options::default()
     };
     let mut harness = Harness::new(options);
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert!(matches!(harness.settle(HOUR), End::Waiting(_)));
-    let told = harness
-        .told()
+    let notice = harness
+        .notified()
         .iter()
         .find(|notice| notice.reason == NoticeReason::ChallengeNeverSeen)
         .cloned();
-    assert!(told.is_some_and(|told| told.message.contains("nobody came")));
+    assert!(notice.is_some_and(|notice| notice.message.contains("no request reached this device")));
 }
 
 #[test]
-fn another_challenge_is_tried_once_when_the_first_fails() {
+fn another_challenge_is_tried_once_if_the_first_fails() {
     let options = Options {
         validation: Validation::Fail(Problem::new("connection", "closed")),
         ..Options::default()
     };
     let harness = Harness::new(options);
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert!(matches!(
         harness.settle(Duration::from_secs(30)),
         End::Waiting(_)
     ));
-    // http-01, then tls-alpn-01, each in an order of its own, and then patience.
+    // http-01, then tls-alpn-01, each in its own order, and then a wait.
     assert_eq!(
         harness.calls(Endpoint::NewOrder),
         2,
@@ -385,16 +385,16 @@ fn a_challenge_that_stays_pending_with_an_error_has_failed() {
     );
     let mut harness = gets_there("pending with an error", vec![stays], HOUR);
     assert!(
-        harness.was_told(NoticeReason::ChallengeNeverSeen),
+        harness.was_notified(NoticeReason::ChallengeNeverSeen),
         "{:?}",
-        harness.told()
+        harness.notified()
     );
-    // By http-01, then by tls-alpn-01.
+    // First http-01, then tls-alpn-01.
     assert_eq!(harness.calls(Endpoint::Challenge), 2);
 }
 
 #[test]
-fn certificates_that_are_not_what_was_asked_for_are_never_served() {
+fn mismatching_certificates_are_never_served() {
     for wrong in [
         WrongChain::Expired,
         WrongChain::MissingIntermediate,
@@ -406,22 +406,22 @@ fn certificates_that_are_not_what_was_asked_for_are_never_served() {
             Options::default(),
             vec![Fault::once(Endpoint::Finalize, Action::Chain(wrong))],
         );
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         let problem = harness.until("it is noticed", || {
             harness.reports().first()?.problem.clone()
         });
         assert!(
-            problem.message.contains("is wrong"),
+            problem.message.contains("cannot be used"),
             "{wrong:?}: {problem:?}"
         );
         assert!(
-            harness.engine.served().borrow().certificates.is_empty(),
+            harness.engine.active().borrow().certificates.is_empty(),
             "{wrong:?}"
         );
         assert_eq!(harness.settle(DAY), End::Live, "{wrong:?}");
         harness.assert_good();
     }
-    // A short life is not wrong, nor is a name more.
+    // A short lifetime and an additional name are fine.
     let extra = gets_there(
         "a name more",
         vec![Fault::once(
@@ -442,14 +442,14 @@ fn certificates_that_are_not_what_was_asked_for_are_never_served() {
 }
 
 #[test]
-fn an_order_that_becomes_invalid_is_followed_by_another() {
+fn an_invalid_order_is_replaced() {
     for endpoint in [Endpoint::Order, Endpoint::Finalize] {
         let invalid = Problem::new("serverInternal", "broken");
         let harness = Harness::with(
             Options::default(),
             vec![Fault::once(endpoint, Action::OrderInvalid(invalid))],
         );
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(
             harness.settle(DAY),
             End::Live,
@@ -461,7 +461,7 @@ fn an_order_that_becomes_invalid_is_followed_by_another() {
 }
 
 #[test]
-fn what_is_proved_already_is_not_proved_again() {
+fn valid_authorizations_are_not_proved_again() {
     let harness = gets_there(
         "reuse",
         vec![Fault::once(Endpoint::NewOrder, Action::AuthzReuse)],
@@ -471,7 +471,7 @@ fn what_is_proved_already_is_not_proved_again() {
 }
 
 #[test]
-fn a_ca_that_asks_for_other_names_is_told_nothing() {
+fn authorizations_of_other_names_are_refused() {
     let options = Options {
         reuse: false,
         ..Options::default()
@@ -480,7 +480,7 @@ fn a_ca_that_asks_for_other_names_is_told_nothing() {
         options,
         vec![Fault::once(Endpoint::NewOrder, Action::AuthzOfAnother)],
     );
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     let problem = harness.until("it is noticed", || {
         harness.reports().first()?.problem.clone()
     });
@@ -491,7 +491,7 @@ fn a_ca_that_asks_for_other_names_is_told_nothing() {
 }
 
 #[test]
-fn renewal_information_moves_a_renewal_and_never_breaks_one() {
+fn renewal_information_moves_but_never_breaks_renewals() {
     for (ari, renews) in [
         (Ari::Past, true),
         (Ari::Missing, false),
@@ -509,7 +509,7 @@ fn renewal_information_moves_a_renewal_and_never_breaks_one() {
         harness
             .ca
             .set_faults(vec![Fault::always(endpoint, Action::Ari(ari))]);
-        harness.want(&["a.example"]);
+        harness.request(&["a.example"]);
         assert_eq!(harness.settle(HOUR), End::Live, "{ari:?}");
         if renews {
             harness.until("it is renewed", || (harness.issued() >= 2).then_some(()));
@@ -518,7 +518,7 @@ fn renewal_information_moves_a_renewal_and_never_breaks_one() {
             std::thread::sleep(Duration::from_secs(1));
             assert_eq!(harness.issued(), 1, "{ari:?}");
         }
-        // Whatever was said, it is renewed before its end.
+        // Whatever the CA suggests, it is renewed before it expires.
         harness.pass(DAY * 89);
         assert_eq!(harness.settle(HOUR), End::Live, "{ari:?}");
         assert!(harness.issued() >= 2, "{ari:?}");
@@ -527,9 +527,9 @@ fn renewal_information_moves_a_renewal_and_never_breaks_one() {
 }
 
 #[test]
-fn a_predecessor_that_the_ca_does_not_accept_never_stops_a_renewal() {
+fn a_refused_predecessor_never_stops_a_renewal() {
     let harness = Harness::new(Options::default());
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     let replaced = Problem::new("alreadyReplaced", "has a replacement").status(409);
     harness.ca.set_faults(vec![
@@ -545,9 +545,9 @@ fn a_predecessor_that_the_ca_does_not_accept_never_stops_a_renewal() {
 }
 
 #[test]
-fn a_renewal_names_what_it_replaces() {
+fn a_renewal_names_its_predecessor() {
     let harness = Harness::new(Options::default());
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     harness.pass(DAY * 70);
     assert_eq!(harness.settle(HOUR), End::Live);
@@ -556,9 +556,9 @@ fn a_renewal_names_what_it_replaces() {
 }
 
 #[test]
-fn an_account_that_the_ca_lost_is_registered_again_with_the_same_key() {
+fn a_lost_account_is_registered_again_with_the_same_key() {
     let harness = Harness::new(Options::default());
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     harness.ca.forget();
     harness.pass(DAY * 80);
@@ -568,14 +568,14 @@ fn an_account_that_the_ca_lost_is_registered_again_with_the_same_key() {
 }
 
 #[test]
-fn odd_members_of_resources_do_no_harm() {
+fn unusual_members_of_resources_do_no_harm() {
     let mut harness = gets_there(
         "odd members",
         vec![Fault::always(Endpoint::Any, Action::OddMembers)],
         HOUR,
     );
     assert!(
-        !harness.was_told(NoticeReason::Failed),
+        !harness.was_notified(NoticeReason::Failed),
         "{:#?}",
         harness.ca.log()
     );
@@ -586,7 +586,7 @@ fn odd_members_of_resources_do_no_harm() {
 }
 
 #[test]
-fn an_account_that_the_ca_calls_malformed_is_looked_up_once() {
+fn an_account_that_the_ca_rejects_is_looked_up_once() {
     for times in [1, 2] {
         let unknown =
             Problem::new("malformed", "JWS verification error: unknown account").status(400);
@@ -599,7 +599,7 @@ fn an_account_that_the_ca_calls_malformed_is_looked_up_once() {
         });
         let mut harness = gets_there("unknown account", faults.collect(), HOUR);
         assert_eq!(
-            harness.was_told(NoticeReason::Failed),
+            harness.was_notified(NoticeReason::Failed),
             times == 2,
             "{:#?}",
             harness.ca.log()
@@ -609,9 +609,9 @@ fn an_account_that_the_ca_calls_malformed_is_looked_up_once() {
 }
 
 #[test]
-fn a_deactivated_account_is_said_and_asked_for_daily_at_most() {
+fn a_deactivated_account_is_reported_and_retried_daily() {
     let harness = Harness::new(Options::default());
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     harness.ca.set_faults(vec![Fault::once(
         Endpoint::NewOrder,
@@ -620,7 +620,7 @@ fn a_deactivated_account_is_said_and_asked_for_daily_at_most() {
     harness.pass(DAY * 80);
     let before = harness.calls(Endpoint::NewOrder);
     assert!(matches!(harness.settle(DAY * 5), End::Waiting(_)));
-    // Twice each time: with and without the predecessor, which may be somebody else's.
+    // Two requests each time: with and without the predecessor, which may belong to another account.
     assert!(
         harness.calls(Endpoint::NewOrder) - before <= 14,
         "{:#?}",
@@ -630,7 +630,7 @@ fn a_deactivated_account_is_said_and_asked_for_daily_at_most() {
 }
 
 #[test]
-fn the_next_ca_takes_over_where_the_first_will_not() {
+fn the_next_ca_takes_over_if_the_first_refuses() {
     let second = ChaosCa::start(Options::default());
     let harness = Harness::new(Options::default());
     let both = [
@@ -642,7 +642,9 @@ fn the_next_ca_takes_over_where_the_first_will_not() {
         Endpoint::NewOrder,
         Action::Problem(rejected),
     )]);
-    harness.engine.want([want(&["a.example"], &both)].into());
+    harness
+        .engine
+        .set_specs([spec(&["a.example"], &both)].into());
     assert_eq!(harness.settle(HOUR), End::Live);
     assert_eq!((harness.issued(), second.issued().len()), (0, 1));
     assert_eq!(harness.report().issuer, "second");
@@ -650,7 +652,7 @@ fn the_next_ca_takes_over_where_the_first_will_not() {
 }
 
 #[test]
-fn a_wish_that_changes_in_mid_order_is_followed_by_what_it_became() {
+fn a_spec_that_changes_mid_order_gets_another_order() {
     let harness = Harness::with(
         Options::default(),
         vec![Fault::always(
@@ -658,21 +660,21 @@ fn a_wish_that_changes_in_mid_order_is_followed_by_what_it_became() {
             Action::Delay(Duration::from_millis(300)),
         )],
     );
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     harness.until("an order is open", || {
         (harness.calls(Endpoint::NewOrder) == 1).then_some(())
     });
-    let changed = want(&["a.example", "b.example"], &[harness.issuer(|_| {})]);
-    harness.engine.want([changed].into());
+    let changed = spec(&["a.example", "b.example"], &[harness.issuer(|_| {})]);
+    harness.engine.set_specs([changed].into());
     harness.ca.set_faults(Vec::new());
     assert_eq!(harness.settle(HOUR), End::Live);
     assert_eq!(harness.report().hosts, ["a.example", "b.example"]);
-    let served = harness.engine.served().borrow().clone();
+    let served = harness.engine.active().borrow().clone();
     assert_eq!(
         served.certificates["default/a.example"].live.names().len(),
         2
     );
-    // Taken back altogether.
+    // The spec is removed.
     harness.ca.set_faults(vec![Fault::always(
         Endpoint::Authz,
         Action::Delay(Duration::from_millis(300)),
@@ -680,11 +682,11 @@ fn a_wish_that_changes_in_mid_order_is_followed_by_what_it_became() {
     let orders = harness.calls(Endpoint::NewOrder);
     harness
         .engine
-        .want([want(&["c.example"], &[harness.issuer(|_| {})])].into());
+        .set_specs([spec(&["c.example"], &[harness.issuer(|_| {})])].into());
     harness.until("an order is open", || {
         (harness.calls(Endpoint::NewOrder) > orders).then_some(())
     });
-    harness.engine.want([].into());
+    harness.engine.set_specs([].into());
     harness.until("it is let go", || {
         harness.reports().is_empty().then_some(())
     });
@@ -692,7 +694,7 @@ fn a_wish_that_changes_in_mid_order_is_followed_by_what_it_became() {
 }
 
 #[test]
-fn profiles_that_are_unknown_are_named_and_those_that_are_ignored_do_no_harm() {
+fn unknown_profiles_are_named_and_ignored_ones_do_no_harm() {
     let ignored = Harness::with(
         Options::default(),
         vec![Fault::always(Endpoint::NewOrder, Action::ProfileIgnored)],
@@ -700,13 +702,13 @@ fn profiles_that_are_unknown_are_named_and_those_that_are_ignored_do_no_harm() {
     let issuer = ignored.issuer(|acme| acme.profile = Some("shortlived".to_owned()));
     ignored
         .engine
-        .want([want(&["a.example"], &[issuer])].into());
+        .set_specs([spec(&["a.example"], &[issuer])].into());
     assert_eq!(ignored.settle(HOUR), End::Live);
     let unknown = Harness::new(Options::default());
     let issuer = unknown.issuer(|acme| acme.profile = Some("no-such-profile".to_owned()));
     unknown
         .engine
-        .want([want(&["a.example"], &[issuer])].into());
+        .set_specs([spec(&["a.example"], &[issuer])].into());
     assert!(matches!(unknown.settle(HOUR), End::Blocked(_)));
 }
 
@@ -716,7 +718,7 @@ fn six_day_certificates_need_no_setting() {
     let issuer = harness.issuer(|acme| acme.profile = Some("shortlived".to_owned()));
     harness
         .engine
-        .want([want(&["a.example", "192.0.2.1"], &[issuer])].into());
+        .set_specs([spec(&["a.example", "192.0.2.1"], &[issuer])].into());
     assert_eq!(harness.settle(HOUR), End::Live);
     for _day in 0..30 {
         harness.pass(DAY);
@@ -727,9 +729,9 @@ fn six_day_certificates_need_no_setting() {
 }
 
 #[test]
-fn revoking_gets_another_one_and_changing_the_account_key_goes_on_with_the_account() {
+fn revocation_and_key_change_keep_the_account_working() {
     let harness = Harness::new(Options::default());
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     harness
         .block_on(harness.engine.revoke("a.example", Some(4)))

@@ -1,4 +1,4 @@
-//! An engine on a harness: its own store, clock and CA.
+//! A harness for one engine with its own store, clock and CA.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -11,7 +11,7 @@ use std::{
 
 use gatelet::{
     acme::{
-        Engine, Parts, Timing,
+        Engine, LoopError, Parts, Timing,
         dns::Lookup,
         issuer::{AcmeIssuer, Issuer, IssuerKind},
         notice::{Notice, NoticeReason},
@@ -28,8 +28,8 @@ use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
 
 use crate::support::chaos::{ChaosCa, Endpoint, Fault, Options};
 
-/// In a hurry.
-pub const PACE: Timing = Timing {
+/// Short pauses and time limits.
+pub const TIMING: Timing = Timing {
     gap: Duration::ZERO,
     poll_timeout: Duration::from_secs(5),
     poll_interval: Duration::from_millis(10),
@@ -41,18 +41,18 @@ pub const PACE: Timing = Timing {
     https: true,
 };
 
-/// Nobody is asked about names but where a test says whom.
-pub const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
-/// What the engine takes for its own.
+/// The resolver of tests without a DNS server: an address without a listener.
+pub const NO_RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+/// The node's own address, as the engine knows it.
 pub const OWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 
 /// A clock that the test moves.
 #[derive(Debug)]
 pub struct Time {
     start: Instant,
-    /// Seconds that the wall clock is ahead of the machine's.
+    /// Seconds by which the wall clock is ahead of the machine's.
     wall: AtomicI64,
-    /// Seconds that have passed beside those that really did.
+    /// Seconds that have passed in addition to the real ones.
     passed: AtomicI64,
 }
 
@@ -65,7 +65,7 @@ impl Time {
         })
     }
 
-    /// What the engine sees.
+    /// Returns the clocks as the engine sees them.
     pub fn reading(&self) -> Reading {
         let passed = self.passed.load(Ordering::SeqCst);
         let wall = UnixSeconds::now().plus_seconds(self.wall.load(Ordering::SeqCst) + passed);
@@ -74,34 +74,34 @@ impl Time {
         Reading { wall, monotonic }
     }
 
-    /// The wall clock jumps; no time passes.
+    /// Moves the wall clock without passing time.
     pub fn jump(&self, seconds: i64) {
         self.wall.fetch_add(seconds, Ordering::SeqCst);
     }
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Every wish has a certificate that is not due.
+    /// Every spec has a certificate that is not due.
     Live,
-    /// A wish waits for a person.
+    /// A spec waits for the operator.
     Blocked(String),
-    /// A wish waits for a moment, which the run was not to pass.
+    /// A spec waits for a time after the end of the run.
     Waiting(String),
 }
 
-/// See the module.
+/// An engine with its surroundings; see the module.
 pub struct Harness {
     pub ca: Arc<ChaosCa>,
     pub time: Arc<Time>,
     pub store: Arc<dyn Store>,
     pub engine: Arc<Engine>,
     notices: mpsc::Receiver<Notice>,
-    told: Vec<Notice>,
-    running: JoinHandle<Result<(), String>>,
+    received: Vec<Notice>,
+    running: JoinHandle<Result<(), LoopError>>,
     runtime: Runtime,
-    pace: Timing,
+    timing: Timing,
     resolver: SocketAddr,
 }
 
@@ -110,34 +110,34 @@ impl Harness {
         Self::with(options, Vec::new())
     }
 
-    /// With faults from the start.
+    /// Creates a harness with faults from the start.
     pub fn with(options: Options, faults: Vec<Fault>) -> Self {
         let ca = ChaosCa::start(options);
         ca.set_faults(faults);
-        Self::on(ca, Arc::new(Memory::default()), Time::new(), PACE)
+        Self::on(ca, Arc::new(Memory::default()), Time::new(), TIMING)
     }
 
-    /// On a store that may hold something already.
+    /// Creates a harness on a store, which may already contain records.
     pub fn on(
         ca: impl Into<Arc<ChaosCa>>,
         store: Arc<dyn Store>,
         time: Arc<Time>,
-        pace: Timing,
+        timing: Timing,
     ) -> Self {
-        Self::made_of(ca.into(), store, time, pace, NOBODY)
+        Self::made_of(ca.into(), store, time, timing, NO_RESOLVER)
     }
 
-    /// With a DNS server, which says what it knows of names that fail.
+    /// Creates a harness with a DNS server for advice on failed names.
     pub fn asking(ca: ChaosCa, resolver: SocketAddr) -> Self {
-        let pace = Timing {
+        let timing = Timing {
             advice: true,
-            ..PACE
+            ..TIMING
         };
         Self::made_of(
             ca.into(),
             Arc::new(Memory::default()),
             Time::new(),
-            pace,
+            timing,
             resolver,
         )
     }
@@ -146,7 +146,7 @@ impl Harness {
         ca: Arc<ChaosCa>,
         store: Arc<dyn Store>,
         time: Arc<Time>,
-        pace: Timing,
+        timing: Timing,
         resolver: SocketAddr,
     ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -155,7 +155,7 @@ impl Harness {
             .build()
             .unwrap();
         ca.freeze();
-        let (engine, notices) = engine(&store, &time, pace, resolver);
+        let (engine, notices) = engine(&store, &time, timing, resolver);
         let running = runtime.spawn(engine.clone().run());
         Self {
             ca,
@@ -163,49 +163,49 @@ impl Harness {
             store,
             engine,
             notices,
-            told: Vec::new(),
+            received: Vec::new(),
             running,
             runtime,
-            pace,
+            timing,
             resolver,
         }
     }
 
-    /// The process is gone without a word, and another one starts on the same store.
+    /// Ends the process at once and starts another one on the same store.
     pub fn crash(&mut self) {
-        let wants = self.engine.wants();
+        let specs = self.engine.specs();
         self.stop();
         self.start_again();
-        self.engine.want(wants);
+        self.engine.set_specs(specs);
     }
 
-    /// Another process on the same store, which nobody has told anything yet.
+    /// Starts another process on the same store, which does not know the specs yet.
     pub fn start_again(&mut self) {
-        let (engine, notices) = engine(&self.store, &self.time, self.pace, self.resolver);
+        let (engine, notices) = engine(&self.store, &self.time, self.timing, self.resolver);
         (self.engine, self.notices) = (engine, notices);
         self.running = self.runtime.spawn(self.engine.clone().run());
     }
 
-    /// Ends the engine where it is.
+    /// Stops the engine at once.
     pub fn stop(&mut self) {
         self.running.abort();
         let running = &mut self.running;
         let _aborted = self.runtime.block_on(running);
     }
 
-    /// An issuer for this CA.
+    /// Returns an issuer for this CA.
     pub fn issuer(&self, change: impl FnOnce(&mut AcmeIssuer)) -> Arc<Issuer> {
         issuer("chaos", &self.ca, change)
     }
 
-    /// Wants one certificate of this CA for the names.
-    pub fn want(&self, names: &[&str]) -> Arc<CertificateSpec> {
-        let want = want(names, &[self.issuer(|_| {})]);
-        self.engine.want([want.clone()].into());
-        want
+    /// Sets the specs to one certificate of this CA for the names.
+    pub fn request(&self, names: &[&str]) -> Arc<CertificateSpec> {
+        let spec = spec(names, &[self.issuer(|_| {})]);
+        self.engine.set_specs([spec.clone()].into());
+        spec
     }
 
-    /// Time passes, for the engine and the CA.
+    /// Lets time pass for the engine and the CA.
     pub fn pass(&self, time: Duration) {
         self.time
             .passed
@@ -214,8 +214,8 @@ impl Harness {
         self.engine.look_again();
     }
 
-    /// Lets time pass whenever the engine waits, until everything has a certificate, somebody has
-    /// to act, or `most` has passed.
+    /// Lets time pass whenever the engine waits, until every spec has a certificate, the operator
+    /// has to act, or `most` has passed.
     pub fn settle(&self, most: Duration) -> End {
         let (began, mut passed) = (Instant::now(), Duration::ZERO);
         loop {
@@ -237,8 +237,7 @@ impl Harness {
             if let Some(blocked) = reports.iter().find(|report| report.state == "blocked") {
                 return End::Blocked(blocked.why.clone());
             }
-            // The first that has something to do.
-            // One that is valid may be due and in trouble.
+            // Find the spec that is due first. A valid certificate may be due and failing.
             let is_open = |report: &&Report| report.state != "valid" || report.problem.is_some();
             let waiting = reports
                 .iter()
@@ -249,7 +248,7 @@ impl Harness {
             };
             let Some(next) = &waiting.next else { continue };
             let until: jiff::Timestamp = next.parse().unwrap();
-            // The CA's clock is right.
+            // Use the CA's clock, which is right.
             let wait =
                 u64::try_from(until.as_second() - self.ca.now().as_second()).unwrap_or(0) + 1;
             passed += Duration::from_secs(wait);
@@ -260,18 +259,18 @@ impl Harness {
         }
     }
 
-    /// Waits until the engine has looked at everything as it is now.
+    /// Waits until the engine has seen the current state.
     pub fn look(&self) {
         let before = self.engine.turns();
         self.engine.look_again();
-        // The turn that is going on may have begun before.
+        // The current turn may have begun earlier.
         crate::support::eventually("two turns", || {
             std::thread::sleep(Duration::from_millis(5));
             (self.engine.turns() >= before + 2 || self.running.is_finished()).then_some(())
         });
     }
 
-    /// Waits until something is so.
+    /// Waits until `ask` returns something.
     pub fn until<T>(&self, what: &str, ask: impl FnMut() -> Option<T>) -> T {
         crate::support::eventually(what, ask)
     }
@@ -287,24 +286,24 @@ impl Harness {
         self.engine.report()
     }
 
-    /// The only wish.
+    /// Returns the report on the only spec.
     pub fn report(&self) -> Report {
         self.reports().remove(0)
     }
 
-    /// What was told so far.
-    pub fn told(&mut self) -> &[Notice] {
+    /// Returns the notices so far.
+    pub fn notified(&mut self) -> &[Notice] {
         while let Ok(notice) = self.notices.try_recv() {
-            self.told.push(notice);
+            self.received.push(notice);
         }
-        &self.told
+        &self.received
     }
 
-    pub fn was_told(&mut self, reason: NoticeReason) -> bool {
-        self.told().iter().any(|notice| notice.reason == reason)
+    pub fn was_notified(&mut self, reason: NoticeReason) -> bool {
+        self.notified().iter().any(|notice| notice.reason == reason)
     }
 
-    /// Lets something of the engine's run.
+    /// Spawns a future of the engine.
     pub fn spawn<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
@@ -312,12 +311,12 @@ impl Harness {
         self.runtime.spawn(future)
     }
 
-    /// Runs something of the engine's to its end.
+    /// Runs a future of the engine to its end.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
-    /// Certificates that the CA issued.
+    /// Returns the number of certificates that the CA issued.
     pub fn issued(&self) -> usize {
         self.ca.issued().len()
     }
@@ -326,11 +325,11 @@ impl Harness {
         self.ca.calls(endpoint)
     }
 
-    /// Ends with a look at what Let's Encrypt would have said, and at what is held.
+    /// Checks that Let's Encrypt would have refused nothing, and that the certificates are valid.
     pub fn assert_good(&self) {
         assert_eq!(self.ca.violations(), [] as [String; 0]);
-        for (id, pair) in &self.engine.served().borrow().certificates {
-            // Reading it checks that the key is the certificate's.
+        for (id, pair) in &self.engine.active().borrow().certificates {
+            // Parsing has checked that the key belongs to the certificate.
             assert!(!pair.live.names().is_empty(), "{id}");
         }
     }
@@ -345,21 +344,21 @@ impl Drop for Harness {
 fn engine(
     store: &Arc<dyn Store>,
     time: &Arc<Time>,
-    pace: Timing,
+    timing: Timing,
     resolver: SocketAddr,
 ) -> (Arc<Engine>, mpsc::Receiver<Notice>) {
-    let (parts, told) = parts(store, time, pace, resolver);
-    (Arc::new(Engine::load(parts).unwrap()), told)
+    let (parts, received) = parts(store, time, timing, resolver);
+    (Arc::new(Engine::load(parts).unwrap()), received)
 }
 
-/// What an engine is made of, and what it has to say.
+/// Returns the parts of an engine, and the receiver of its notices.
 pub fn parts(
     store: &Arc<dyn Store>,
     time: &Arc<Time>,
-    pace: Timing,
+    timing: Timing,
     resolver: SocketAddr,
 ) -> (Parts, mpsc::Receiver<Notice>) {
-    let (notices, told) = mpsc::channel(1_000);
+    let (notices, received) = mpsc::channel(1_000);
     let time = time.clone();
     let parts = Parts {
         store: store.clone(),
@@ -373,12 +372,12 @@ pub fn parts(
         own_addresses: Arc::new(|| vec![OWN_ADDRESS]),
         shared: None,
         notices,
-        pace,
+        timing,
     };
-    (parts, told)
+    (parts, received)
 }
 
-/// An issuer for a CA.
+/// Returns an issuer for a CA.
 pub fn issuer(name: &str, ca: &ChaosCa, change: impl FnOnce(&mut AcmeIssuer)) -> Arc<Issuer> {
     let mut acme = AcmeIssuer {
         directory: ca.directory(),
@@ -394,8 +393,8 @@ pub fn issuer(name: &str, ca: &ChaosCa, change: impl FnOnce(&mut AcmeIssuer)) ->
     })
 }
 
-/// A wish; its id is that of its first name.
-pub fn want(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<CertificateSpec> {
+/// Returns a spec whose ID is made from its first name.
+pub fn spec(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<CertificateSpec> {
     let id = format!("default/{}", names[0]);
     let mut names: Vec<CertificateName> = names
         .iter()

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use gatelet::acme::issuer::ChallengeType;
 
-use super::harness::{End, Harness, want};
+use super::harness::{End, Harness, spec};
 use crate::support::{
     DnsServer,
     chaos::{ChaosCa, Endpoint, Options, Validation},
@@ -13,7 +13,7 @@ use crate::support::{
 const RECORD: &str = "_validation-persist.a.example.test";
 
 #[test]
-fn nothing_is_asked_of_the_ca_until_the_record_is_there_and_one_that_has_ended_is_none() {
+fn a_missing_or_expired_record_sends_nothing_to_the_ca() {
     let zone = Arc::new(DnsServer::start(&[("example.test", "a A 192.0.2.1")]));
     let asked = zone.clone();
     let ca = ChaosCa::start(Options {
@@ -27,8 +27,8 @@ fn nothing_is_asked_of_the_ca_until_the_record_is_there_and_one_that_has_ended_i
     });
     let harness = Harness::asking(ca, zone.address());
     let issuer = harness.issuer(|acme| acme.challenges = vec![ChallengeType::DnsPersist01]);
-    let wish = want(&["a.example.test"], &[issuer]);
-    harness.engine.want([wish].into());
+    let spec = spec(&["a.example.test"], &[issuer]);
+    harness.engine.set_specs([spec].into());
     let blocked = || match harness.settle(Duration::from_secs(60)) {
         End::Blocked(why) => why,
         other => panic!("{other:?}"),

@@ -1,5 +1,4 @@
-//! Whatever a CA, a disk and an operator do: what must always hold, held against scripts that
-//! nobody thought of.
+//! Invariants that hold whatever CA, disk and operator do, checked with random scripts.
 
 use std::{
     io,
@@ -19,7 +18,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::{
     disk::{alone, folder_of_this_process},
     failpoint_store::Gate,
-    harness::{End, Harness, PACE, Time, want},
+    harness::{End, Harness, TIMING, Time, spec},
 };
 use crate::support::{
     Folder,
@@ -33,7 +32,7 @@ use crate::support::{
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Numbers that are the same in every run of a seed (xorshift64*).
+/// Random numbers that depend only on the seed (xorshift64*).
 struct Random(u64);
 
 impl Random {
@@ -110,7 +109,7 @@ fn fault(random: &mut Random) -> Fault {
     Fault::new(endpoint, nth, random.of(&actions))
 }
 
-/// No state without a timer, no block without a sentence.
+/// Checks that every waiting state has a time and every blocked one a reason.
 fn check(reports: &[Report], what: &str) {
     for report in reports {
         let moves = report.next.is_some() || report.doing.is_some() || report.state == "clock";
@@ -132,14 +131,14 @@ fn run(seed: u64) {
         ChaosCa::start(Options::default()),
         gate.clone(),
         Time::new(),
-        PACE,
+        TIMING,
     );
     let issuer = harness.issuer(|_| {});
-    let wishes = [
-        want(&["a.example"], std::slice::from_ref(&issuer)),
-        want(&["b.example", "c.example"], std::slice::from_ref(&issuer)),
+    let specs = [
+        spec(&["a.example"], std::slice::from_ref(&issuer)),
+        spec(&["b.example", "c.example"], std::slice::from_ref(&issuer)),
     ];
-    harness.engine.want(wishes.clone().into());
+    harness.engine.set_specs(specs.clone().into());
     for round in 0..4 {
         harness
             .ca
@@ -151,8 +150,8 @@ fn run(seed: u64) {
             1 => harness.ca.set_door(Door::EndsHandshake),
             2 => gate.fails(gate.commits() + 2..gate.commits() + 5),
             3 => harness.crash(),
-            4 => harness.engine.want(
-                [want(
+            4 => harness.engine.set_specs(
+                [spec(
                     &["a.example", "d.example"],
                     std::slice::from_ref(&issuer),
                 )]
@@ -160,7 +159,7 @@ fn run(seed: u64) {
             ),
             5 => drop(harness.block_on(harness.engine.renew("a.example"))),
             6 => drop(harness.block_on(harness.engine.revoke("a.example", None))),
-            _ => harness.engine.want(wishes.clone().into()),
+            _ => harness.engine.set_specs(specs.clone().into()),
         }
         let days = u32::try_from(random.below(40)).unwrap();
         harness.settle(DAY * days.min(3));
@@ -169,31 +168,31 @@ fn run(seed: u64) {
         harness.ca.set_door(Door::Open);
         harness.ca.set_validation(Validation::AlwaysValid);
     }
-    // Everything is well again, and a person has looked.
+    // All faults are over, and the operator has acted.
     harness.ca.set_faults(Vec::new());
     gate.fails(0..0);
-    harness.engine.want(wishes.clone().into());
+    harness.engine.set_specs(specs.clone().into());
     harness.look();
-    for wish in &wishes {
-        harness.block_on(harness.engine.renew(&wish.id)).unwrap();
+    for spec in &specs {
+        harness.block_on(harness.engine.renew(&spec.id)).unwrap();
     }
     let end = harness.settle(DAY * 12);
     assert_eq!(end, End::Live, "{what}: {:#?}", harness.reports());
     assert_eq!(harness.ca.violations(), [] as [String; 0], "{what}");
     harness.assert_good();
-    let held = record::all::<StoredCertificate>(&*harness.store).unwrap();
-    assert!(held.len() >= wishes.len(), "{what}");
+    let stored = record::all::<StoredCertificate>(&*harness.store).unwrap();
+    assert!(stored.len() >= specs.len(), "{what}");
 }
 
 #[test]
-fn whatever_happens_no_limit_is_touched_and_every_state_ends() {
+fn random_faults_keep_the_limits_and_always_end() {
     for seed in 1..=6 {
         println!("seed {seed}");
         run(seed);
     }
 }
 
-/// Collects what is logged.
+/// Collects the log.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -219,7 +218,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Keeps the private keys that are written.
+/// Collects the private keys that are written.
 #[derive(Debug, Default)]
 struct Keys(Memory, Mutex<Vec<String>>);
 
@@ -243,12 +242,12 @@ impl Store for Keys {
         keys.extend(
             record::all::<PendingOrder>(&self.0)?
                 .into_iter()
-                .map(|(_, job)| job.key),
+                .map(|(_, pending)| pending.key),
         );
         keys.extend(
             record::all::<StoredCertificate>(&self.0)?
                 .into_iter()
-                .map(|(_, held)| held.key),
+                .map(|(_, stored)| stored.key),
         );
         Ok(())
     }
@@ -256,7 +255,7 @@ impl Store for Keys {
 
 #[test]
 fn private_keys_are_in_no_log_line() {
-    // What is logged, and where to, is one for the whole process.
+    // The log's subscriber is global for the process.
     if folder_of_this_process().is_none() {
         let folder = Folder::new();
         run_to_end(&mut alone(
@@ -278,8 +277,8 @@ fn private_keys_are_in_no_log_line() {
         ),
         Fault::once(Endpoint::NewOrder, Action::CutAfter(7)),
     ]);
-    let harness = Harness::on(ca, store.clone(), Time::new(), PACE);
-    harness.want(&["a.example"]);
+    let harness = Harness::on(ca, store.clone(), Time::new(), TIMING);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     harness
         .block_on(harness.engine.change_key(&harness.issuer(|_| {})))
@@ -298,7 +297,7 @@ fn private_keys_are_in_no_log_line() {
             .lines()
             .filter(|line| !line.starts_with("---"))
             .collect();
-        // The secret number itself lies in the middle of a PKCS#8 document.
+        // The secret number itself is in the middle of a PKCS#8 document.
         for part in body.as_bytes().chunks(24).skip(2).take(3) {
             let part = std::str::from_utf8(part).unwrap();
             assert!(!log.contains(part), "a key is in the log");

@@ -11,13 +11,15 @@ use std::{
 };
 
 use gatelet::{
-    acme::{Engine, SharedAccounts, failure::Class, issuer::Issuer},
+    acme::{
+        Engine, LoopError, SharedAccounts, SharedAccountsError, failure::Class, issuer::Issuer,
+    },
     store::Memory,
     tls::Challenges,
 };
 use tokio::{runtime::Runtime, task::JoinHandle};
 
-use super::harness::{NOBODY, PACE, Time, issuer, parts, want};
+use super::harness::{NO_RESOLVER, TIMING, Time, issuer, parts, spec};
 use crate::support::{
     chaos::{Action, ChaosCa, Endpoint, Fault, Options, Problem},
     eventually,
@@ -25,18 +27,23 @@ use crate::support::{
 
 const NAME: &str = "a.example";
 
-/// What all replicas have.
+/// The accounts that the replicas share.
 #[derive(Default)]
 struct Shelf {
     accounts: Mutex<BTreeMap<String, Vec<u8>>>,
-    /// Whether it cannot be written to.
+    /// True while writes fail.
     is_away: AtomicBool,
 }
 
 impl Shelf {
-    fn write(&self, id: &str, account: Vec<u8>, over: bool) -> Result<Vec<u8>, String> {
+    fn write(
+        &self,
+        id: &str,
+        account: Vec<u8>,
+        over: bool,
+    ) -> Result<Vec<u8>, SharedAccountsError> {
         if self.is_away.load(Ordering::SeqCst) {
-            return Err("nobody answers".to_owned());
+            return Err(SharedAccountsError("connection refused".to_owned()));
         }
         let mut accounts = self.accounts.lock().unwrap();
         if over {
@@ -52,7 +59,7 @@ impl SharedAccounts for Shelf {
         &'a self,
         id: &'a str,
         account: Vec<u8>,
-    ) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, SharedAccountsError>> + Send + 'a>> {
         Box::pin(async move { self.write(id, account, false) })
     }
 
@@ -60,7 +67,7 @@ impl SharedAccounts for Shelf {
         &'a self,
         id: &'a str,
         account: Vec<u8>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<(), SharedAccountsError>> + Send + 'a>> {
         Box::pin(async move { self.write(id, account, true).map(drop) })
     }
 }
@@ -68,7 +75,7 @@ impl SharedAccounts for Shelf {
 struct Replica {
     engine: Arc<Engine>,
     challenges: Arc<Challenges>,
-    running: JoinHandle<Result<(), String>>,
+    running: JoinHandle<Result<(), LoopError>>,
 }
 
 impl Drop for Replica {
@@ -79,11 +86,11 @@ impl Drop for Replica {
 
 impl Replica {
     fn start(runtime: &Runtime, shelf: &Arc<Shelf>) -> Self {
-        let (mut parts, _told) = parts(
+        let (mut parts, _notices) = parts(
             &(Arc::new(Memory::default()) as _),
             &Time::new(),
-            PACE,
-            NOBODY,
+            TIMING,
+            NO_RESOLVER,
         );
         let challenges = parts.challenges.clone();
         parts.shared = Some(shelf.clone());
@@ -96,8 +103,8 @@ impl Replica {
         }
     }
 
-    fn want(&self, issuers: &[Arc<Issuer>]) {
-        self.engine.want([want(&[NAME], issuers)].into());
+    fn request(&self, issuers: &[Arc<Issuer>]) {
+        self.engine.set_specs([spec(&[NAME], issuers)].into());
     }
 
     fn is_live(&self) {
@@ -110,7 +117,7 @@ impl Replica {
         });
     }
 
-    /// The account by which it answers a CA.
+    /// Returns the account with which it responds to a CA.
     fn answers_by(&self) -> Option<String> {
         let answer = self
             .challenges
@@ -118,7 +125,7 @@ impl Replica {
         Some(answer.trim_start_matches("token.").to_owned())
     }
 
-    /// Takes in what is shared, as one that watches it does.
+    /// Adopts the shared accounts, as a replica that watches them does.
     fn take_in(&self, runtime: &Runtime, shelf: &Shelf) {
         let shared = shelf.accounts.lock().unwrap().clone();
         for (id, account) in shared {
@@ -136,7 +143,7 @@ fn runtime() -> Runtime {
 }
 
 #[test]
-fn no_ca_sees_an_account_that_is_not_shared_and_nobody_makes_a_second_one() {
+fn an_account_is_shared_before_any_ca_sees_it() {
     let (runtime, shelf, ca) = (
         runtime(),
         Arc::new(Shelf::default()),
@@ -145,10 +152,10 @@ fn no_ca_sees_an_account_that_is_not_shared_and_nobody_makes_a_second_one() {
     let issuers = [issuer("chaos", &ca, |_| {})];
     shelf.is_away.store(true, Ordering::SeqCst);
     let one = Replica::start(&runtime, &shelf);
-    one.want(&issuers);
+    one.request(&issuers);
     let problem = eventually("it fails", || one.engine.report().first()?.problem.clone());
     assert!(
-        problem.class == Class::Store && problem.message.contains("nobody answers"),
+        problem.class == Class::Store && problem.message.contains("connection refused"),
         "{problem:?}"
     );
     assert_eq!(ca.calls(Endpoint::NewAccount), 0);
@@ -156,16 +163,16 @@ fn no_ca_sees_an_account_that_is_not_shared_and_nobody_makes_a_second_one() {
     runtime.block_on(one.engine.renew(NAME)).unwrap();
     one.is_live();
 
-    // Another one that begins with nothing, though it leads already.
+    // A leader with an empty store.
     let two = Replica::start(&runtime, &shelf);
-    two.want(&issuers);
+    two.request(&issuers);
     two.is_live();
     assert_eq!(two.answers_by(), one.answers_by());
     assert_eq!(shelf.accounts.lock().unwrap().len(), 1);
 }
 
 #[test]
-fn the_account_of_the_issuer_that_is_asked_instead_answers_on_all_replicas() {
+fn the_next_issuers_account_responds_on_all_replicas() {
     let (runtime, shelf) = (runtime(), Arc::new(Shelf::default()));
     let [first, second] = [(); 2].map(|()| ChaosCa::start(Options::default()));
     let rejected = Problem::new("rejectedIdentifier", "not here").status(400);
@@ -179,15 +186,15 @@ fn the_account_of_the_issuer_that_is_asked_instead_answers_on_all_replicas() {
     ];
     let follower = Replica::start(&runtime, &shelf);
     follower.engine.lead(false);
-    follower.want(&issuers);
+    follower.request(&issuers);
     let leader = Replica::start(&runtime, &shelf);
-    leader.want(&issuers);
+    leader.request(&issuers);
     leader.is_live();
     follower.take_in(&runtime, &shelf);
     assert!(leader.answers_by().is_some());
     assert_eq!(follower.answers_by(), leader.answers_by());
 
-    // And the first one again, once it is the one that is asked.
+    // The first issuer again, once it is preferred.
     let rejected = Problem::new("rejectedIdentifier", "not here").status(400);
     second.set_faults(vec![Fault::always(
         Endpoint::NewOrder,
@@ -202,7 +209,7 @@ fn the_account_of_the_issuer_that_is_asked_instead_answers_on_all_replicas() {
     ];
     let before = leader.answers_by();
     for replica in [&follower, &leader] {
-        replica.want(&only);
+        replica.request(&only);
     }
     runtime.block_on(leader.engine.renew(NAME)).unwrap();
     eventually("another one issues", || {

@@ -1,4 +1,4 @@
-//! How many requests an order costs: CAs limit them, and slow links feel each.
+//! The number of requests of an order: CAs limit them, and each takes time on slow links.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use crate::support::chaos::{Endpoint, Options};
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Requests so far. Renewal information is read by the clock, not by the order.
+/// Returns the number of requests so far, without those for renewal information, which depend on
+/// time.
 fn requests(harness: &Harness) -> usize {
     harness
         .ca
@@ -24,7 +25,7 @@ fn an_order_costs_few_requests() {
         reuse: false,
         ..Options::default()
     });
-    harness.want(&["a.example"]);
+    harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     let first = requests(&harness);
     harness.pass(DAY * 70);
@@ -34,9 +35,9 @@ fn an_order_costs_few_requests() {
         reuse: false,
         ..Options::default()
     });
-    three.want(&["a.example", "b.example", "c.example"]);
+    three.request(&["a.example", "b.example", "c.example"]);
     assert_eq!(three.settle(HOUR), End::Live);
-    // Each is a fifth more than is needed where nothing goes wrong: 10, 7 and 16.
+    // Each limit is a fifth more than an order without faults needs: 10, 7 and 16.
     assert!(first <= 12, "{first}: {:#?}", harness.ca.log());
     assert!(renewal <= 8, "{renewal}: {:#?}", harness.ca.log());
     assert!(requests(&three) <= 19, "{:#?}", three.ca.log());

@@ -1,4 +1,4 @@
-//! What no CA does on purpose: answers out of a script.
+//! Tests with scripted responses that no CA sends on purpose.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ use tokio::{
 use super::*;
 use crate::acme::ca::{ErrorKind, http::HttpSettings};
 
-/// What a server answers: to each path its answers in turn, the last one again and again.
+/// The responses to each path, in order. The last one is repeated.
 type Script = HashMap<&'static str, Vec<String>>;
 
-/// A server, and the paths that it was asked for.
+/// Starts a server. Also returns the paths of its requests.
 async fn server(script: impl FnOnce(&str) -> Script) -> (Client, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let base = format!("http://{}", listener.local_addr().expect("bound"));
@@ -48,6 +48,7 @@ async fn server(script: impl FnOnce(&str) -> Script) -> (Client, Arc<Mutex<Vec<S
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
+
     let http = Http::new(HttpSettings::new(Arc::new(UnixTime::now))).expect("roots");
     (
         Client::new(http, &format!("{base}/dir")).expect("a URL"),
@@ -64,7 +65,9 @@ fn answer(status: u16, headers: &str, body: &str) -> String {
 
 fn directory(base: &str, account: &str) -> String {
     let body = json!({
-        "newNonce": format!("{base}/nonce"), "newAccount": format!("{base}/{account}"), "newOrder": format!("{base}/order"),
+        "newNonce": format!("{base}/nonce"),
+        "newAccount": format!("{base}/{account}"),
+        "newOrder": format!("{base}/order"),
     });
     answer(200, "", &body.to_string())
 }
@@ -105,7 +108,7 @@ fn times(asked: &Mutex<Vec<String>>, path: &str) -> usize {
 }
 
 #[tokio::test]
-async fn refused_nonces_are_replaced_twenty_times_and_no_more() {
+async fn refused_nonces_are_replaced_at_most_twenty_times() {
     let refused = |count: usize| {
         move |base: &str| {
             let mut answers = vec![bad_nonce(""); count];
@@ -130,13 +133,14 @@ async fn refused_nonces_are_replaced_twenty_times_and_no_more() {
         ),
         (21, 21, 1)
     );
+
     let (client, asked) = server(refused(NONCE_RETRIES + 1)).await;
     assert!(account(&client).await.expect_err("given up").is("badNonce"));
     assert_eq!(times(&asked, "/account"), 21);
 }
 
 #[tokio::test]
-async fn the_nonce_of_a_refusal_is_the_next_one() {
+async fn the_nonce_of_a_refusal_is_used_next() {
     let (client, asked) = server(|base| {
         HashMap::from([
             ("/dir", vec![directory(base, "account")]),
@@ -153,7 +157,7 @@ async fn the_nonce_of_a_refusal_is_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_ca_that_gives_no_nonce_is_an_error() {
+async fn a_ca_without_nonces_is_an_error() {
     for headers in [
         "".to_owned(),
         "replay-nonce:\r\n".to_owned(),
@@ -175,7 +179,7 @@ async fn a_ca_that_gives_no_nonce_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_resource_that_moved_is_found_in_the_new_directory() {
+async fn a_moved_resource_is_found_in_the_new_directory() {
     let (client, asked) = server(|base| {
         HashMap::from([
             ("/dir", vec![directory(base, "old"), directory(base, "new")]),
@@ -184,7 +188,7 @@ async fn a_resource_that_moved_is_found_in_the_new_directory() {
         ])
     })
     .await;
-    // In a task of its own, as its callers do it.
+    // Spawn a task, as the callers do.
     tokio::spawn(async move { account(&client).await })
         .await
         .expect("no panic")
@@ -200,7 +204,7 @@ async fn a_resource_that_moved_is_found_in_the_new_directory() {
 }
 
 #[tokio::test]
-async fn success_without_sense_is_told_from_a_refusal() {
+async fn malformed_successes_differ_from_refusals() {
     for (answered, expected) in [
         (
             answer(201, "", r#"{"status": "valid"}"#),
@@ -228,17 +232,18 @@ async fn success_without_sense_is_told_from_a_refusal() {
             expected
         );
     }
+
     let (client, _) =
         server(|base| HashMap::from([("/dir", vec![directory(base, "account")])])).await;
     let error = client
         .renewal_info("a.b")
         .await
         .expect_err("not in the directory");
-    assert_eq!(error.to_string(), "CA does not offer renewalInfo");
+    assert_eq!(error.to_string(), "the CA does not offer renewalInfo");
 }
 
 #[test]
-fn what_begins_with_https_goes_on_with_https() {
+fn a_ca_with_https_cannot_send_http_urls() {
     let http = Http::new(HttpSettings::new(Arc::new(UnixTime::now))).expect("roots");
     let client = Client::new(http, "https://ca.test/dir").expect("a URL");
     client.checked("https://other.test/order/1").expect("fine");

@@ -18,10 +18,20 @@ fn reply(status: u16, body: impl Into<Bytes>) -> Reply {
 }
 
 #[test]
-fn a_problem_is_told_in_the_words_of_the_ca() {
-    let body = r#"{"type": "urn:ietf:params:acme:error:rejectedIdentifier", "detail": "Some names\nare refused",
-        "status": 499, "subproblems": [{"type": "urn:ietf:params:acme:error:caa", "detail": "forbidden",
-        "identifier": {"type": "dns", "value": "a.test"}}, {"type": "about:blank", "detail": "odd"}]}"#;
+fn a_problem_is_reported_in_the_words_of_the_ca() {
+    let body = r#"{
+       "type": "urn:ietf:params:acme:error:rejectedIdentifier",
+       "detail": "Some names\nare refused",
+       "status": 499,
+       "subproblems": [
+           {
+               "type": "urn:ietf:params:acme:error:caa",
+               "detail": "forbidden",
+               "identifier": {"type": "dns", "value": "a.test"}
+           },
+           {"type": "about:blank", "detail": "odd"}
+       ]
+    }"#;
     let error = ClientError::refused(&reply(403, body));
     assert!(error.is("rejectedIdentifier"));
     assert_eq!(
@@ -35,7 +45,7 @@ fn a_problem_is_told_in_the_words_of_the_ca() {
 }
 
 #[test]
-fn an_error_page_becomes_a_problem_of_its_status() {
+fn an_error_page_becomes_a_problem_with_its_status() {
     for body in [
         "",
         "<html>Bad Gateway</html>",
@@ -49,23 +59,26 @@ fn an_error_page_becomes_a_problem_of_its_status() {
         assert_eq!(error.to_string(), "HTTP 502 Bad Gateway", "{body}");
         assert_eq!(error.retry_after, Some(Duration::from_secs(7)));
     }
+
     let deep = ClientError::refused(&reply(500, "[".repeat(100_000)));
     assert_eq!(deep.to_string(), "HTTP 500 Internal Server Error");
 }
 
 #[test]
-fn what_a_ca_says_is_bounded_and_on_one_line() {
+fn texts_of_a_ca_are_bounded_and_on_one_line() {
     let long = format!(
         r#"{{"type": "{0}", "detail": "{0}\u0007\r\n{0}"}}"#,
         "x".repeat(100_000)
     );
     let text = ClientError::refused(&reply(400, long)).to_string();
     assert!(text.len() < 2 * WORDS && text.lines().count() == 1);
+
     let page = ClientError::nonsense(&reply(200, vec![0xff; 100_000]), "no JSON");
     assert_eq!(
         page.to_string().chars().count(),
         "no JSON (HTTP 200): ".len() + HEAD
     );
+
     let moved = ClientError::refused(&reply(308, ""));
     assert_eq!(
         moved.to_string(),

@@ -15,7 +15,7 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 #[test]
-fn dates_of_all_three_forms_are_read() {
+fn dates_parse_in_all_three_forms() {
     for text in [
         "Sun, 06 Nov 1994 08:49:37 GMT",
         "Sunday, 06-Nov-94 08:49:37 GMT",
@@ -27,6 +27,7 @@ fn dates_of_all_three_forms_are_read() {
             "{text}"
         );
     }
+
     for text in [
         "",
         "yesterday",
@@ -39,7 +40,7 @@ fn dates_of_all_three_forms_are_read() {
 }
 
 #[test]
-fn retry_after_is_seconds_or_measured_against_the_answers_own_date() {
+fn retry_after_dates_are_relative_to_the_response() {
     let at =
         |value: &str, date: &str| retry_after(&headers(&[("retry-after", value), ("date", date)]));
     let noon = "Sun, 06 Nov 1994 12:00:00 GMT";
@@ -67,6 +68,7 @@ fn retry_after_is_seconds_or_measured_against_the_answers_own_date() {
         at("99999999999999999999999", noon),
         Some(Duration::from_secs(LONGEST_WAIT))
     );
+
     for garbage in ["", "soon", "-5", "1.5", "5 s"] {
         assert_eq!(at(garbage, noon), None, "{garbage}");
     }

@@ -1,4 +1,4 @@
-//! From an origin to a connection: DNS, TCP to whichever address answers first, the proxy, TLS.
+//! Opens a connection to an origin: DNS, TCP to the address that responds first, the proxy, TLS.
 
 use std::{
     io,
@@ -28,30 +28,30 @@ use super::{
     target::Origin,
 };
 
-/// An address gets this long before the next is tried beside it (RFC 8305 section 8).
+/// The delay before the next address is tried in parallel (RFC 8305 section 8).
 const STAGGER: Duration = Duration::from_millis(250);
-/// Addresses of one name that are tried.
+/// The largest number of addresses of one name that are tried.
 const ADDRESSES: usize = 8;
-/// The head of an answer may have this many bytes.
+/// The largest head of a response in bytes.
 const HEAD: usize = 64 * 1024;
 
-/// A byte stream of whatever layers.
+/// A byte stream of any layers.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 pub(super) type Sender = http1::SendRequest<Full<Bytes>>;
 
-/// How connections are made.
+/// Opens connections.
 pub(super) struct Dialer {
     pub(super) tls: Arc<ClientConfig>,
     pub(super) proxy: Proxy,
-    /// For DNS and TCP together.
+    /// The time limit for DNS and TCP together.
     pub(super) connect_timeout: Duration,
 }
 
 impl Dialer {
-    /// A connection to the origin, or to the proxy that takes requests in plain text for it.
+    /// Connects to the origin, or to the proxy that takes plain-text requests for it.
     pub(super) async fn dial(&self, origin: &Origin) -> Result<Sender, HttpError> {
         let Some(proxy) = self.proxy.towards(origin) else {
             let stream = self.stream(origin).await?;
@@ -67,14 +67,17 @@ impl Dialer {
         handshake(origin, stream).await
     }
 
-    /// TCP, and TLS where the origin has it.
+    /// Opens a TCP connection, with TLS if the origin uses it.
     async fn stream(&self, origin: &Origin) -> Result<Box<dyn Stream>, HttpError> {
         let stream = timeout(self.connect_timeout, tcp(origin))
             .await
             .unwrap_or_else(|_late| {
-                Err(HttpError::connect(&origin.authority(), "no answer in time"))
+                Err(HttpError::connect(
+                    &origin.authority(),
+                    "no connection in time",
+                ))
             })?;
-        // A request is one write; waiting for more of it only costs time.
+        // A request is one write, so delaying packets gains nothing.
         let _ = stream.set_nodelay(true);
         if origin.tls {
             self.secured(origin, stream).await
@@ -110,7 +113,7 @@ async fn handshake(origin: &Origin, stream: impl Stream + 'static) -> Result<Sen
         .map_err(|error| HttpError::broken(&origin.authority(), error))?;
     let host = origin.authority();
     tokio::spawn(async move {
-        // The request that is on it, if any, fails with the same error.
+        // A request on this connection fails with the same error.
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(host, %error, "connection ended");
         }
@@ -118,7 +121,7 @@ async fn handshake(origin: &Origin, stream: impl Stream + 'static) -> Result<Sen
     Ok(sender)
 }
 
-/// A tunnel to the origin (RFC 9110 section 9.3.6).
+/// Opens a tunnel to the origin (RFC 9110 section 9.3.6).
 async fn tunnel(
     proxy: &Server,
     mut sender: Sender,
@@ -133,26 +136,29 @@ async fn tunnel(
     if let Some(authorization) = &proxy.authorization {
         request = request.header(header::PROXY_AUTHORIZATION, authorization);
     }
+
     let request = request
         .body(Full::default())
         .map_err(|_bad| HttpError::Url)?;
-    let answer = sender
+    let response = sender
         .send_request(request)
         .await
         .map_err(|error| HttpError::broken(&host, error))?;
-    if !answer.status().is_success() {
+
+    if !response.status().is_success() {
         return Err(HttpError::Proxy {
             host,
-            status: answer.status(),
+            status: response.status(),
         });
     }
-    let upgraded = hyper::upgrade::on(answer)
+
+    let upgraded = hyper::upgrade::on(response)
         .await
         .map_err(|error| HttpError::broken(&host, error))?;
     Ok(TokioIo::new(upgraded))
 }
 
-/// Connects to whichever address of the origin answers first.
+/// Connects to the address of the origin that responds first.
 async fn tcp(origin: &Origin) -> Result<TcpStream, HttpError> {
     let mut addresses = resolve(&origin.host).await?.into_iter().take(ADDRESSES);
     let mut attempts = JoinSet::new();
@@ -163,6 +169,7 @@ async fn tcp(origin: &Origin) -> Result<TcpStream, HttpError> {
         if let Some(address) = more {
             attempts.spawn(TcpStream::connect(SocketAddr::new(address, origin.port)));
         }
+
         let done = if waiting {
             attempts.join_next().await
         } else {
@@ -180,7 +187,7 @@ async fn tcp(origin: &Origin) -> Result<TcpStream, HttpError> {
     }
 }
 
-/// The addresses of a host, both families in turn.
+/// Returns the addresses of a host, alternating between IPv6 and IPv4.
 async fn resolve(host: &str) -> Result<Vec<IpAddr>, HttpError> {
     if let Ok(literal) = host.parse() {
         return Ok(vec![literal]);
@@ -192,12 +199,13 @@ async fn resolve(host: &str) -> Result<Vec<IpAddr>, HttpError> {
         host: host.to_owned(),
         why,
     };
-    // Made for every look-up, which are few: a board that booted without network has another
-    // resolv.conf by now.
+
+    // Read resolv.conf for every lookup: on a device that booted without a network it changes.
     let resolver = hickory_resolver::TokioResolver::builder_tokio()
         .and_then(|builder| builder.build())
         .map_err(|error| failed(one_line(error)))?;
-    // A name with a dot is complete: search lists would only send it to strangers first.
+
+    // A name with a dot is complete: don't send it to the domains of a search list first.
     let absolute = if host.contains('.') {
         format!("{}.", host.trim_end_matches('.'))
     } else {
@@ -207,6 +215,7 @@ async fn resolve(host: &str) -> Result<Vec<IpAddr>, HttpError> {
         .lookup_ip(absolute)
         .await
         .map_err(|error| failed(one_line(error)))?;
+
     let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = found.iter().partition(IpAddr::is_ipv6);
     let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
     let mut addresses = Vec::new();
@@ -217,6 +226,7 @@ async fn resolve(host: &str) -> Result<Vec<IpAddr>, HttpError> {
         }
         addresses.extend([pair.0, pair.1].into_iter().flatten());
     }
+
     if addresses.is_empty() {
         Err(failed("no addresses".to_owned()))
     } else {

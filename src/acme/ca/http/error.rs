@@ -1,76 +1,75 @@
-//! Why a request to a server got no answer.
+//! Errors of HTTP requests.
 
 use std::time::Duration;
 
 use http::StatusCode;
 
-/// Why a request got no answer that can be used. Names the host; never what the URL holds beside
-/// it.
+/// A request without a usable response. The message names the host but no other part of the URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
-    /// The request cannot be made: its URL has no host, or is neither http nor https.
+    /// The URL has no host, or is neither http nor https.
     #[error("not an http or https URL with a host")]
     Url,
-    /// A proxy variable of the environment cannot be used. Its value may hold a password.
+    /// A proxy variable of the environment is invalid. Its value may contain a password.
     #[error("{0} is not the http or https URL of a proxy")]
     ProxyUrl(String),
-    /// A root certificate that was given in addition cannot be used.
+    /// An additional root certificate is invalid.
     #[error("unusable root certificate: {0}")]
     Roots(String),
-    /// DNS has no address.
+    /// DNS has no address for the host.
     #[error("no address for {host}: {why}")]
     Resolve {
-        /// Whose address was asked for.
+        /// The host.
         host: String,
-        /// What the resolver says.
+        /// The resolver's error.
         why: String,
     },
-    /// No TCP connection.
+    /// No TCP connection could be opened.
     #[error("cannot connect to {host}: {why}")]
     Connect {
         /// The server or the proxy.
         host: String,
-        /// What the operating system says of the last address tried.
+        /// The error for the last address that was tried.
         why: String,
     },
     /// The proxy does not connect to the server.
-    #[error("proxy {host} answers {status}")]
+    #[error("the proxy {host} responded {status}")]
     Proxy {
         /// The proxy.
         host: String,
-        /// Its answer to CONNECT.
+        /// Its response to CONNECT.
         status: StatusCode,
     },
-    /// No TLS session: an untrusted certificate, or no common version.
+    /// The TLS handshake failed, for example because of an untrusted certificate.
     #[error("TLS with {host} failed: {why}")]
     Tls {
         /// The server or the proxy.
         host: String,
-        /// What rustls says.
+        /// The error of rustls.
         why: String,
     },
-    /// Not everything was there in time.
-    #[error("no complete answer of {host} within {} s", after.as_secs_f32())]
+    /// The response was not complete in time.
+    #[error("no complete response from {host} within {} s", after.as_secs_f32())]
     Timeout {
         /// The server.
         host: String,
-        /// How long it had.
+        /// The time limit.
         after: Duration,
     },
     /// The body is larger than allowed.
-    #[error("answer of {host} is larger than {limit} bytes")]
+    #[error("the response from {host} is larger than {limit} bytes")]
     TooLarge {
         /// The server.
         host: String,
-        /// What is allowed.
+        /// The largest allowed size.
         limit: usize,
     },
-    /// The connection ended too early, or what came is not HTTP.
-    #[error("broken answer of {host}: {why}")]
+    /// The connection ended too early, or the response is not HTTP.
+    #[error("broken response from {host}: {why}")]
     Broken {
         /// The server.
         host: String,
-        /// What is wrong with it.
+        /// The defect.
         why: String,
     },
 }
@@ -91,7 +90,7 @@ impl HttpError {
     }
 }
 
-/// What other libraries say, on one line.
+/// Formats a foreign error on one line.
 pub(super) fn one_line(why: impl std::fmt::Display) -> String {
     why.to_string()
         .split_whitespace()

@@ -1,5 +1,5 @@
-//! Proxies on the way out, as the environment names them: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`,
-//! `NO_PROXY`, in small letters or capitals.
+//! Proxies for outgoing connections, from the variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`
+//! and `NO_PROXY`, in lower or upper case.
 
 use std::{fmt, net::IpAddr};
 
@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::{HttpError, target::Origin};
 use crate::util::percent;
 
-/// Which servers are reached through which proxy. The default is none.
+/// The proxies by scheme, and their exceptions. By default there is no proxy.
 #[derive(Clone, Debug, Default)]
 pub struct Proxy {
     https: Option<Server>,
@@ -22,7 +22,7 @@ pub struct Proxy {
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) origin: Origin,
-    /// `Proxy-Authorization`, made of the URL's user and password.
+    /// `Proxy-Authorization`, made from the URL's user and password.
     pub(super) authorization: Option<HeaderValue>,
 }
 
@@ -32,7 +32,7 @@ impl fmt::Debug for Server {
     }
 }
 
-/// What `NO_PROXY` exempts.
+/// An exception of `NO_PROXY`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Not {
     Everything,
@@ -42,16 +42,16 @@ enum Not {
 }
 
 impl Proxy {
-    /// Reads the environment.
+    /// Reads the variables of the environment.
     ///
     /// # Errors
-    /// A variable that is set and is no http or https URL. SOCKS proxies are not spoken.
+    /// A variable is set to something other than an http or https URL. SOCKS is not supported.
     pub fn from_environment() -> Result<Self, HttpError> {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
     pub(super) fn from_variables(read: impl Fn(&str) -> Option<String>) -> Result<Self, HttpError> {
-        // Small letters first, as curl does it.
+        // Lower case takes precedence, as in curl.
         let get = |name: &str| {
             let found = |name: &str| {
                 read(name)
@@ -62,6 +62,7 @@ impl Proxy {
                 .or_else(|| found(name))
                 .map(|value| (name.to_owned(), value))
         };
+
         let server = |own: &str| {
             let Some((name, value)) = get(own).or_else(|| get("ALL_PROXY")) else {
                 return Ok(None);
@@ -78,7 +79,7 @@ impl Proxy {
         })
     }
 
-    /// The proxy on the way to a server. What is on this machine is never behind one.
+    /// Returns the proxy for a server, if it needs one. Servers on this machine never do.
     pub(super) fn towards(&self, origin: &Origin) -> Option<&Server> {
         let server = if origin.tls {
             self.https.as_ref()
@@ -95,7 +96,7 @@ impl Proxy {
 }
 
 impl Server {
-    /// A URL, or a host with a port, which means http.
+    /// Parses a URL, or a host with a port, which means http.
     fn parse(text: &str) -> Option<Self> {
         let text = if text.contains("://") {
             text.to_owned()
@@ -104,6 +105,7 @@ impl Server {
         };
         let uri: Uri = text.parse().ok()?;
         let origin = Origin::of(&uri).ok()?;
+
         let authorization = match uri.authority()?.as_str().rsplit_once('@') {
             None => None,
             Some((user, _)) => {
@@ -139,6 +141,7 @@ impl Not {
         if let Ok(address) = item.parse::<IpAddr>() {
             return Some(Self::Net(address.into()));
         }
+
         let (name, port) = match item.rsplit_once(':') {
             Some((name, port)) => (name, Some(port.parse().ok()?)),
             None => (item, None),

@@ -1,4 +1,4 @@
-//! Where a URL leads.
+//! The server that a URL leads to, and the resolution of redirects.
 
 use http::{Uri, header::HeaderValue, uri::Scheme};
 
@@ -8,7 +8,7 @@ use super::HttpError;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Origin {
     pub(super) tls: bool,
-    /// Lower case; without the brackets of an IPv6 address.
+    /// The host in lower case, without the brackets of an IPv6 address.
     pub(super) host: Box<str>,
     pub(super) port: u16,
 }
@@ -20,6 +20,7 @@ impl Origin {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             _ => return Err(HttpError::Url),
         };
+
         let host = uri
             .host()
             .unwrap_or_default()
@@ -28,6 +29,7 @@ impl Origin {
         if host.is_empty() {
             return Err(HttpError::Url);
         }
+
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         Ok(Self {
             tls,
@@ -36,7 +38,7 @@ impl Origin {
         })
     }
 
-    /// `host:port`, with the brackets that an IPv6 address needs.
+    /// Returns `host:port`, with brackets around an IPv6 address.
     pub(super) fn authority(&self) -> String {
         let Self { host, port, .. } = self;
         if host.contains(':') {
@@ -46,7 +48,8 @@ impl Origin {
         }
     }
 
-    /// The `Host` header: the port only where it is not the scheme's own (RFC 9110 section 7.2).
+    /// Returns the `Host` header, with the port only if it is not the scheme's default (RFC 9110
+    /// section 7.2).
     pub(super) fn host_header(&self) -> Result<HeaderValue, HttpError> {
         let authority = self.authority();
         let own = if self.tls { ":443" } else { ":80" };
@@ -55,17 +58,17 @@ impl Origin {
     }
 }
 
-/// Where a `Location` leads that came from `base`: an absolute URL or an absolute path. Others are
-/// not in use.
+/// Resolves a `Location` from `base`, which may be an absolute URL or an absolute path. Other forms
+/// are not in use and return `None`.
 pub(in crate::acme) fn relative_to(base: &Uri, location: &str) -> Option<Uri> {
-    let there: Uri = location.parse().ok()?;
-    if there.scheme().is_some() {
-        return Some(there);
+    let target: Uri = location.parse().ok()?;
+    if target.scheme().is_some() {
+        return Some(target);
     }
     if !location.starts_with('/') || location.starts_with("//") {
         return None;
     }
     let mut parts = base.clone().into_parts();
-    parts.path_and_query = there.into_parts().path_and_query;
+    parts.path_and_query = target.into_parts().path_and_query;
     Uri::from_parts(parts).ok()
 }

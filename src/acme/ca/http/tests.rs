@@ -52,7 +52,7 @@ fn ok(body: &str) -> String {
     )
 }
 
-/// A server in plain text: `serve` gets each connection with its number.
+/// Starts a plain-text server. `serve` receives each connection with its number.
 async fn server<F, Fut>(serve: F) -> SocketAddr
 where
     F: Fn(TcpStream, usize) -> Fut + Send + 'static,
@@ -71,8 +71,8 @@ where
     address
 }
 
-/// A server with a certificate of the CA for `ca.test`, `localhost` and 127.0.0.1; answers with the
-/// request's head.
+/// Starts a server with a certificate of the CA for `ca.test`, `localhost` and 127.0.0.1. It
+/// responds with the request's head.
 async fn tls_server(ca: &LocalCa) -> (SocketAddr, Arc<AtomicUsize>) {
     let issued = ca
         .issue_server(&["ca.test", "localhost"], &[[127, 0, 0, 1].into()])
@@ -119,7 +119,7 @@ fn text(reply: &Reply) -> String {
 }
 
 #[tokio::test]
-async fn requests_in_a_row_share_a_connection_and_say_who_asks() {
+async fn consecutive_requests_share_a_connection() {
     let ca = LocalCa::generate("lab").expect("a CA");
     let (address, connections) = tls_server(&ca).await;
     let http = Http::new(trusting(&ca)).expect("roots");
@@ -149,7 +149,7 @@ async fn requests_in_a_row_share_a_connection_and_say_who_asks() {
 }
 
 #[tokio::test]
-async fn certificates_are_verified_against_known_roots_and_the_time_of_the_settings() {
+async fn certificates_are_verified_by_the_settings_roots_and_time() {
     let ca = LocalCa::generate("lab").expect("a CA");
     let (address, _) = tls_server(&ca).await;
     let url = format!("https://127.0.0.1:{}/", address.port());
@@ -162,6 +162,7 @@ async fn certificates_are_verified_against_known_roots_and_the_time_of_the_setti
         matches!(&stranger, HttpError::Tls { why, .. } if why.contains("UnknownIssuer")),
         "{stranger}"
     );
+
     let past = HttpSettings {
         time: at(0),
         ..trusting(&ca)
@@ -175,6 +176,7 @@ async fn certificates_are_verified_against_known_roots_and_the_time_of_the_setti
         matches!(&past, HttpError::Tls { why, .. } if why.contains("not valid yet")),
         "{past}"
     );
+
     Http::new(trusting(&ca))
         .expect("roots")
         .send(get(&url))
@@ -183,7 +185,7 @@ async fn certificates_are_verified_against_known_roots_and_the_time_of_the_setti
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_died_is_replaced_once() {
+async fn a_broken_kept_connection_is_replaced_once() {
     // The first connection answers one request and breaks at the second; the others answer.
     let address = server(|mut stream, number| async move {
         while head(&mut stream).await.is_some() {
@@ -210,7 +212,7 @@ async fn a_kept_connection_that_died_is_replaced_once() {
 }
 
 #[tokio::test]
-async fn a_new_connection_that_dies_is_an_error() {
+async fn a_broken_new_connection_is_an_error() {
     let address = server(|mut stream, _| async move {
         let _ = head(&mut stream).await;
     })
@@ -227,7 +229,7 @@ async fn a_new_connection_that_dies_is_an_error() {
 }
 
 #[tokio::test]
-async fn answers_that_are_late_or_large_or_no_http_are_errors() {
+async fn late_large_and_malformed_responses_are_errors() {
     let address = server(|mut stream, _| async move {
         let head = head(&mut stream).await.unwrap_or_default();
         if head.starts_with("GET /large") {
@@ -245,6 +247,7 @@ async fn answers_that_are_late_or_large_or_no_http_are_errors() {
         std::future::pending::<()>().await;
     })
     .await;
+
     let total_timeout = Duration::from_millis(200);
     let slow = Http::new(HttpSettings {
         total_timeout,
@@ -262,6 +265,7 @@ async fn answers_that_are_late_or_large_or_no_http_are_errors() {
             after: total_timeout
         }
     );
+
     let http = Http::new(HttpSettings {
         max_body: 64,
         ..settings()
@@ -278,6 +282,7 @@ async fn answers_that_are_late_or_large_or_no_http_are_errors() {
             limit: 64
         }
     );
+
     for path in ["other", "short"] {
         let error = http
             .send(get(&format!("http://{address}/{path}")))
@@ -320,13 +325,15 @@ async fn redirects_are_followed_for_get_and_never_for_post() {
             .status,
         302
     );
+
     let post = Request::post(format!("http://{address}/old"))
         .body(Bytes::new())
         .expect("a request");
     assert_eq!(http.send(post).await.expect("as it is").status, 301);
 }
 
-/// A proxy that asks for a user, and tunnels or says what it was asked for.
+/// Starts a proxy that requires a password. It tunnels CONNECT, and responds to other requests with
+/// their head.
 async fn proxy() -> SocketAddr {
     server(|mut stream, _| async move {
         let Some(head) = head(&mut stream).await else {
@@ -339,6 +346,7 @@ async fn proxy() -> SocketAddr {
         {
             return say(&mut stream, "HTTP/1.1 407 Who\r\ncontent-length: 0\r\n\r\n").await;
         }
+
         let mut words = head.split(' ');
         if words.next() == Some("CONNECT") {
             let port = words
@@ -368,7 +376,7 @@ fn from(variables: &[(&str, &str)]) -> Result<Proxy, HttpError> {
 }
 
 #[tokio::test]
-async fn servers_are_reached_through_proxies_that_want_a_password() {
+async fn servers_are_reached_through_proxies_with_a_password() {
     let ca = LocalCa::generate("lab").expect("a CA");
     let (address, _) = tls_server(&ca).await;
     let proxy = proxy().await;
@@ -378,6 +386,7 @@ async fn servers_are_reached_through_proxies_that_want_a_password() {
         !format!("{proxied:?}").contains("ss"),
         "no passwords in logs"
     );
+
     let http = Http::new(HttpSettings {
         proxy: proxied,
         ..trusting(&ca)
@@ -392,6 +401,7 @@ async fn servers_are_reached_through_proxies_that_want_a_password() {
         head.starts_with("get /dir ") && !head.contains("authorization"),
         "{head}"
     );
+
     let plain = text(
         &http
             .send(get("http://hook.test/a?b"))
@@ -403,9 +413,9 @@ async fn servers_are_reached_through_proxies_that_want_a_password() {
         "{plain}"
     );
 
-    let nobody = from(&[("ALL_PROXY", &proxy.to_string())]).expect("a URL");
+    let anonymous = from(&[("ALL_PROXY", &proxy.to_string())]).expect("a URL");
     let http = Http::new(HttpSettings {
-        proxy: nobody,
+        proxy: anonymous,
         ..trusting(&ca)
     })
     .expect("roots");
@@ -415,7 +425,7 @@ async fn servers_are_reached_through_proxies_that_want_a_password() {
         .expect_err("refused");
     assert_eq!(
         error.to_string(),
-        format!("proxy {proxy} answers 407 Proxy Authentication Required")
+        format!("the proxy {proxy} responded 407 Proxy Authentication Required")
     );
 }
 
@@ -437,6 +447,7 @@ fn no_proxy_exempts_names_addresses_networks_and_this_machine() {
         !proxied("", "http://hook.example/"),
         "the variable is for https"
     );
+
     for not in [
         "*",
         "example",
@@ -447,6 +458,7 @@ fn no_proxy_exempts_names_addresses_networks_and_this_machine() {
     ] {
         assert!(!proxied(not, "https://acme.example/"), "{not}");
     }
+
     for not in [
         "ample",
         "acme.example:8443",
@@ -456,6 +468,7 @@ fn no_proxy_exempts_names_addresses_networks_and_this_machine() {
     ] {
         assert!(proxied(not, "https://acme.example/"), "{not}");
     }
+
     assert!(!proxied("10.0.0.0/8,2001:db8::/32", "https://10.1.2.3/"));
     assert!(!proxied(
         "10.0.0.0/8,2001:db8::/32",
@@ -465,7 +478,7 @@ fn no_proxy_exempts_names_addresses_networks_and_this_machine() {
 }
 
 #[test]
-fn a_proxy_variable_that_is_no_url_is_named_without_its_value() {
+fn an_invalid_proxy_variable_is_named_without_its_value() {
     let error = from(&[("ALL_PROXY", "socks5://user:secret@192.0.2.1")]).expect_err("not spoken");
     assert_eq!(
         error.to_string(),
@@ -474,7 +487,7 @@ fn a_proxy_variable_that_is_no_url_is_named_without_its_value() {
 }
 
 #[tokio::test]
-async fn a_name_or_port_that_nobody_has_is_an_error_that_names_it() {
+async fn errors_name_an_unreachable_server() {
     let http = Http::new(settings()).expect("roots");
     let free = TcpListener::bind("127.0.0.1:0")
         .await
@@ -484,13 +497,14 @@ async fn a_name_or_port_that_nobody_has_is_an_error_that_names_it() {
     let error = http
         .send(get(&format!("http://{free}/")))
         .await
-        .expect_err("nobody listens");
+        .expect_err("no listener");
     assert!(
         error
             .to_string()
             .starts_with(&format!("cannot connect to {free}: ")),
         "{error}"
     );
+
     for url in ["ftp://ca.test/", "/dir", "https:///"] {
         let request = Request::get(url).body(Bytes::new());
         let Ok(request) = request else { continue };

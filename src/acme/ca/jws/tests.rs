@@ -12,7 +12,7 @@ fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).expect("JSON")
 }
 
-/// Checks the signature with a key that is made of the JWK's coordinates, and opens the rest.
+/// Verifies the signature by the JWK's coordinates, and returns header and payload.
 fn opened(jws: &Value, jwk: &Value) -> (Value, Vec<u8>) {
     let mut point = vec![4];
     point.extend(part(jwk, "x"));
@@ -29,11 +29,13 @@ fn opened(jws: &Value, jwk: &Value) -> (Value, Vec<u8>) {
 }
 
 #[test]
-fn the_thumbprint_is_that_of_rfc_7638() {
+fn the_thumbprint_matches_rfc_7638() {
     let canonical = concat!(
-        r#"{"e":"AQAB","kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_"#,
-        r#"BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJ"#,
-        r#"ZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-"#,
+        r#"{"e":"AQAB","kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78"#,
+        "LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W",
+        "-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8K",
+        "JZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4",
+        "lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-",
         r#"csFCur-kEgU8awapJzKnqDKgw"}"#
     );
     assert_eq!(
@@ -43,7 +45,7 @@ fn the_thumbprint_is_that_of_rfc_7638() {
 }
 
 #[test]
-fn requests_are_signed_by_the_key_that_is_stored() {
+fn requests_are_signed_by_the_stored_key() {
     let made = AccountKey::generate();
     let key = AccountKey::from_pkcs8(made.pkcs8()).expect("its own form");
     assert_eq!(key.thumbprint(), made.thumbprint());
@@ -83,7 +85,7 @@ fn requests_are_signed_by_the_key_that_is_stored() {
 }
 
 #[test]
-fn a_new_key_takes_over_by_its_own_signature() {
+fn a_key_change_is_signed_by_the_new_key() {
     let (old, new) = (AccountKey::generate(), AccountKey::generate());
     let inner = json(
         new.takes_over(&old, "https://ca.test/acct/1", "https://ca.test/change")
@@ -112,6 +114,7 @@ fn an_external_account_binds_the_account_key() {
         json!({"alg": "HS256", "kid": "kid-1", "url": "https://ca.test/new"})
     );
     assert_eq!(json(&part(&binding, "payload")), key.jwk());
+
     let input = format!(
         "{}.{}",
         binding["protected"].as_str().unwrap(),
@@ -123,11 +126,12 @@ fn an_external_account_binds_the_account_key() {
 }
 
 #[test]
-fn keys_that_cannot_be_used_are_errors_and_no_key_is_shown() {
+fn invalid_keys_are_errors_that_do_not_show_the_key() {
     assert_eq!(
         AccountKey::from_pkcs8(b"nothing").expect_err("no key"),
         KeyError::Pkcs8
     );
+
     for text in ["", "not base64!", "a"] {
         assert_eq!(
             ExternalAccount::new("kid", text).expect_err("no key"),
@@ -135,6 +139,7 @@ fn keys_that_cannot_be_used_are_errors_and_no_key_is_shown() {
             "{text}"
         );
     }
+
     ExternalAccount::new("kid", "YWI=\n").expect("padding and a line's end are as files have them");
     let key = AccountKey::generate();
     let shown = format!(

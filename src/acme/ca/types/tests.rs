@@ -3,13 +3,24 @@ use rustls::pki_types::pem::PemObject;
 use super::*;
 
 #[test]
-fn words_that_are_not_known_are_kept() {
-    let order = r#"{"status": "on-hold", "expires": "soon", "authorizations": [], "finalize": "f", "extra": {"a": 1}}"#;
+fn unknown_words_are_kept() {
+    let order = r#"{
+       "status": "on-hold",
+       "expires": "soon",
+       "authorizations": [],
+       "finalize": "f",
+       "extra": {"a": 1}
+    }"#;
     let order: Order = serde_json::from_str(order).expect("an order");
     assert_eq!(order.status, Status::Other("on-hold".to_owned()));
     assert_eq!(order.status.to_string(), "on-hold");
-    let named = r#"[{"type": "permanent-identifier", "value": "x"}, {"type": "ip", "value": "2001:db8::1"},
-        {"type": "ip", "value": "home"}, {"value": "a.test", "type": "dns"}]"#;
+
+    let named = r#"[
+       {"type": "permanent-identifier", "value": "x"},
+       {"type": "ip", "value": "2001:db8::1"},
+       {"type": "ip", "value": "home"},
+       {"value": "a.test", "type": "dns"}
+    ]"#;
     let named: Vec<Identifier> = serde_json::from_str(named).expect("identifiers");
     let named: Vec<_> = named.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -19,7 +30,7 @@ fn words_that_are_not_known_are_kept() {
 }
 
 #[test]
-fn every_status_is_read_as_it_is_written() {
+fn every_status_parses_and_prints_the_same() {
     for word in [
         "pending",
         "processing",
@@ -37,15 +48,33 @@ fn every_status_is_read_as_it_is_written() {
 }
 
 #[test]
-fn an_authorization_keeps_what_its_challenges_say() {
-    let text = r#"{"status": "pending", "expires": "2026-08-01T00:00:00Z", "identifier": {"type": "dns", "value": "a.test"},
-        "wildcard": true, "challenges": [
-        {"type": "dns-persist-01", "url": "c1", "status": "pending", "accounturi": "https://ca.test/acct/1",
-         "issuer-domain-names": ["ca.test", "ca.example"]},
-        {"type": "http-01", "url": "c2", "token": "t", "status": "invalid", "validated": "2026-07-31T23:59:59Z",
-         "error": {"type": "urn:ietf:params:acme:error:connection", "detail": "refused"}}]}"#;
+fn an_authorization_keeps_the_details_of_its_challenges() {
+    let text = r#"{
+       "status": "pending",
+       "expires": "2026-08-01T00:00:00Z",
+       "identifier": {"type": "dns", "value": "a.test"},
+       "wildcard": true,
+       "challenges": [
+           {
+               "type": "dns-persist-01",
+               "url": "c1",
+               "status": "pending",
+               "accounturi": "https://ca.test/acct/1",
+               "issuer-domain-names": ["ca.test", "ca.example"]
+           },
+           {
+               "type": "http-01",
+               "url": "c2",
+               "token": "t",
+               "status": "invalid",
+               "validated": "2026-07-31T23:59:59Z",
+               "error": {"type": "urn:ietf:params:acme:error:connection", "detail": "refused"}
+           }
+       ]
+    }"#;
     let read: Authorization = serde_json::from_str(text).expect("an authorization");
     assert!(read.wildcard);
+
     let [persist, http] = &*read.challenges else {
         panic!("two challenges: {read:?}")
     };
@@ -65,7 +94,10 @@ fn an_authorization_keeps_what_its_challenges_say() {
 fn a_renewal_window_must_end_after_it_begins() {
     let window = |start: &str, end: &str| {
         let text = format!(
-            r#"{{"suggestedWindow": {{"start": "{start}", "end": "{end}"}}, "explanationURL": "e"}}"#
+            r#"{{
+               "suggestedWindow": {{"start": "{start}", "end": "{end}"}},
+               "explanationURL": "e"
+            }}"#
         );
         RenewalInfo::of(serde_json::from_str(&text).ok()?)
     };
@@ -85,14 +117,20 @@ fn null_free<T: DeserializeOwned>(text: &str) -> Option<T> {
 }
 
 #[test]
-fn null_is_as_good_as_nothing() {
+fn null_counts_as_absent() {
     let text = r#"{"newNonce": "n", "newAccount": "a", "newOrder": "o", "keyChange": null,
         "meta": {"caaIdentities": null, "profiles": null, "externalAccountRequired": null}}"#;
     assert_eq!(
         null_free::<Directory>(text).expect("a directory").meta,
         Meta::default()
     );
-    let text = r#"{"status": "valid", "identifier": {"type": "dns", "value": "a.test"}, "wildcard": null, "challenges": null}"#;
+
+    let text = r#"{
+       "status": "valid",
+       "identifier": {"type": "dns", "value": "a.test"},
+       "wildcard": null,
+       "challenges": null
+    }"#;
     assert_eq!(
         null_free::<Authorization>(text)
             .expect("an authorization")
@@ -119,7 +157,7 @@ yNQwCgYIKoZIzj0EAwIDRwAwRAIge09+S5TZAlw5tgtiVvuERV6cT4mfutXIlwTb
 -----END CERTIFICATE-----";
 
 #[test]
-fn the_identifier_is_that_of_rfc_9773() {
+fn the_identifier_matches_rfc_9773() {
     let certificate = CertificateDer::from_pem_slice(EXAMPLE.as_bytes()).expect("PEM");
     assert_eq!(
         ari_id(&certificate).as_deref(),
@@ -128,7 +166,7 @@ fn the_identifier_is_that_of_rfc_9773() {
 }
 
 #[test]
-fn a_certificate_that_does_not_name_its_issuers_key_has_none() {
+fn a_certificate_without_its_issuers_key_has_no_identifier() {
     let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).expect("a certificate");
     assert_eq!(ari_id(made.cert.der()), None);
     assert_eq!(ari_id(b"garbage"), None);

@@ -13,17 +13,22 @@ fn read(status: u16, body: &str) -> String {
 }
 
 #[test]
-fn every_error_is_a_problem_document_for_the_crate() {
+fn the_crate_receives_every_error_as_a_problem_document() {
     let expected = |kind: &str, detail: &str| {
         format!(r#"{{"detail":"{detail}","type":"urn:ietf:params:acme:error:{kind}"}}"#)
     };
     assert_eq!(read(502, "<html>"), expected("", "HTTP 502 Bad Gateway"));
-    let quoted = r#"{"type":"urn:ietf:params:acme:error:badNonce","detail":"old","status":"400","subproblems":null}"#;
+    let quoted = r#"{
+       "type": "urn:ietf:params:acme:error:badNonce",
+       "detail": "old",
+       "status": "400",
+       "subproblems": null
+    }"#;
     assert_eq!(read(400, quoted), expected("badNonce", "old"));
 }
 
 #[test]
-fn nothing_is_null_for_the_crate() {
+fn the_crate_never_receives_null() {
     let order = r#"{"status": "ready", "error": null, "authorizations": [{"wildcard": null}]}"#;
     assert_eq!(
         read(200, order),

@@ -26,7 +26,7 @@ fn allows_wildcard(list: &[(&str, &str)]) -> bool {
 }
 
 #[test]
-fn without_a_record_that_says_who_may_issue_everybody_may() {
+fn without_an_issue_record_every_ca_may_issue() {
     assert!(allows(&[]));
     assert!(allows(&[("iodef", "mailto:a@example.org")]));
     assert!(allows(&[("future", "x")]));
@@ -72,15 +72,17 @@ fn rfc8657_accounturi_binds_to_one_account() {
         "issue",
         "ca.example; accounturi=https://ca.example/acct/2"
     )]));
+
     let twice =
         "ca.example; accounturi=https://ca.example/acct/1; accounturi=https://ca.example/acct/1";
     assert!(!allows(&[("issue", twice)]));
+
     let other = records(&[("issue", "ca.example; accounturi=https://ca.example/acct/2")]);
     assert!(caa_allows(&other, CA, false, None, "dns-01"));
 }
 
 #[test]
-fn rfc8657_validationmethods_lists_what_may_be_used() {
+fn rfc8657_validationmethods_lists_the_allowed_challenges() {
     assert!(allows(&[(
         "issue",
         "ca.example; validationmethods=http-01,dns-01"
@@ -93,7 +95,7 @@ fn rfc8657_validationmethods_lists_what_may_be_used() {
 }
 
 #[test]
-fn what_cannot_be_read_names_nobody() {
+fn malformed_values_allow_no_ca() {
     for damaged in [
         "ca.example; accounturi",
         "ca.example; =x",

@@ -23,10 +23,11 @@ fn make(key: TsigKey) -> Result<Rfc2136, String> {
 }
 
 #[test]
-fn weak_algorithms_and_damaged_secrets_are_refused_without_showing_them() {
+fn weak_algorithms_and_damaged_secrets_are_refused() {
     for good in ["hmac-sha256", "HMAC-SHA512.", "hmac-sha384"] {
         assert!(make(key(good, "c2VjcmV0\n")).is_ok(), "{good}");
     }
+
     for (algorithm, secret, said) in [
         ("hmac-sha1", "c2VjcmV0", "hmac-sha1 is too weak"),
         ("hmac-md5.sig-alg.reg.int", "c2VjcmV0", "is too weak"),
@@ -44,7 +45,7 @@ fn weak_algorithms_and_damaged_secrets_are_refused_without_showing_them() {
 }
 
 #[test]
-fn a_clock_that_is_wrong_is_reported_with_both_times() {
+fn a_wrong_clock_is_reported_with_both_times() {
     let signer = signer(&key("hmac-sha256", "c2VjcmV0")).expect("a key");
     let mut answer = TSIG::new(
         TsigAlgorithm::HmacSha256,
