@@ -11,7 +11,10 @@ use std::{
     time::Instant,
 };
 
-use super::{certificates::Owners, classes::Note, health::Health, publish::Live, role::Role};
+use super::{
+    certificates::Owners,
+    control::{classes::Note, endpoint_health::Health, publish::Live, role::Role},
+};
 use crate::{
     acme::{self, report::Report},
     admin::{

@@ -1,7 +1,10 @@
 //! From a `Config` to a running process, and back to none.
 
+mod cluster_source;
+mod shutdown;
+mod watchdog;
+
 use std::{
-    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::Path,
     sync::{Arc, Mutex, atomic::AtomicBool},
@@ -10,24 +13,24 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 
+use self::{cluster_source::ClusterSource, shutdown::Signals};
 use super::{
-    accounts,
-    cache::Cache,
-    certificates::{self, Certificates},
-    classes::Classes,
-    engine::Engine,
+    certificates::{self, Certificates, accounts, issuers::Issuers},
+    control::{
+        ControlLoop,
+        cache::Cache,
+        classes::Classes,
+        memory as process_memory,
+        parsed::Parsed,
+        publish::{Live, Publisher},
+        role::Role,
+        tidy::Tidy,
+    },
     files,
     inspect::Inspector,
-    issuers::Issuers,
     metrics::{self, DataPlane},
-    origin::Origin,
-    parsed::Parsed,
-    publish::{Live, Publisher},
-    role::Role,
-    stop::{self, Signals},
+    settings,
     tasks::Tasks,
-    tidy::Tidy,
-    trim, watchdog,
     writer::{self, Announced},
 };
 use crate::{
@@ -35,13 +38,10 @@ use crate::{
     admin, apiserver,
     cluster::{self as mini, Local},
     config::{self, Config, Listen},
-    controller::{self, Index},
+    controller::Index,
     k8s::{self, AccountSecret},
     objects::{Kind, Propose, View, Write, WriteBack},
-    proxy::{
-        self, Settings, Shared, StartError,
-        settings::{AccessLog, BalanceSetting},
-    },
+    proxy::{self, Shared, StartError},
     store::{self, Batch, Health, SealKeys, Store},
     telemetry::{self, Metrics},
     tls::{self, LocalCa, Resolver},
@@ -135,7 +135,7 @@ impl Process {
         let (store, health) = store::open_sealed(&config.state, keys)?;
         let store_state = report(&health);
         let addresses = match config.address.as_slice() {
-            [] => own_address().into_iter().collect(),
+            [] => settings::own_address().into_iter().collect(),
             set => set.to_vec(),
         };
         let own = addresses.first().copied();
@@ -173,10 +173,10 @@ impl Process {
         let mut cache = None;
         let mut account_secret = None;
         let unread = k8s::Unread::default();
-        let origin = Origin::find(&config);
+        let cluster_source = ClusterSource::find(&config);
         let writer: Box<dyn WriteBack>;
-        let (source, role) = match &origin {
-            Origin::Mini(passed_over) => {
+        let (source, role) = match &cluster_source {
+            ClusterSource::Mini(passed_over) => {
                 let (propose, view) = mini_cluster(&store).await?;
                 let this = mini::node(
                     &config.node,
@@ -204,8 +204,8 @@ impl Process {
                     Role::alone(published(&config, addresses)),
                 )
             }
-            Origin::Kubeconfig(_) | Origin::Around => {
-                let kubeconfig = origin.kubeconfig();
+            ClusterSource::Kubeconfig(_) | ClusterSource::InCluster => {
+                let kubeconfig = cluster_source.kubeconfig();
                 let client = k8s::connect(kubeconfig)
                     .await
                     .map_err(start("kubeconfig"))?;
@@ -230,7 +230,7 @@ impl Process {
         };
         drop(events_tx);
         tasks.spawn("watchdog", watchdog::watch(shared.clone(), drain.clone()));
-        tasks.spawn("memory", trim::watch(shared.clone()));
+        tasks.spawn("memory", process_memory::watch(shared.clone()));
         // For all that only one replica may do.
         let leads = role.leads.clone();
         let (queue, writing) = writer::start(writer, leads.clone());
@@ -245,9 +245,9 @@ impl Process {
         }
 
         let issuers = Issuers::load(&config, certificates::time()).map_err(RunError::Start)?;
-        let mut settings = controller_settings(&config, &origin, &role);
-        settings.issuers = issuers.names();
-        settings.default_issuer = issuers.default().map(Into::into);
+        let is_mini = matches!(cluster_source, ClusterSource::Mini(_));
+        let settings =
+            settings::controller(&config, is_mini, role.addresses.borrow().clone(), &issuers);
         let pace = Timing {
             http: !listeners.http.is_empty(),
             https: !listeners.https.is_empty(),
@@ -277,15 +277,15 @@ impl Process {
                 accounts::share(acme.clone(), secret, leads),
             );
         }
-        let mut engine_role = role.clone();
-        let leading = *engine_role.leads.borrow_and_update();
+        let mut control_role = role.clone();
+        let leading = *control_role.leads.borrow_and_update();
         let parsed = Arc::new(Parsed::default());
         let classes = Classes::new(
             &config.controller,
             config.classless || !config.classes.is_empty(),
         );
         let note = classes.note();
-        let mut engine = Engine {
+        let mut control = ControlLoop {
             classes,
             index: Index::new(settings, {
                 let parsed = parsed.clone();
@@ -301,7 +301,7 @@ impl Process {
             certificates,
             writer: queue,
             leading,
-            role: engine_role,
+            role: control_role,
             logged: Announced::default(),
             announced: Announced::default(),
             cache,
@@ -309,8 +309,8 @@ impl Process {
             tls_failures: shared.tls_failures(),
             ready: ready.clone(),
         };
-        engine.warm_up(copy);
-        tasks.spawn("controller", engine.run(events_rx));
+        control.warm_up(copy);
+        tasks.spawn("controller", control.run(events_rx));
         // Waits for the disk: serving does not wait for that.
         if let Some((propose, this)) = node {
             propose
@@ -459,7 +459,7 @@ async fn until_told_to_stop(
         () = signals.first() => Ok(()),
         why = tasks.failure() => Err(RunError::Ended(why)),
     };
-    stop::drain(signals, drain, grace, listeners).await;
+    shutdown::drain(signals, drain, grace, listeners).await;
     outcome
 }
 
@@ -542,7 +542,7 @@ fn proxy_start(
     };
     let any = |port| SocketAddr::new(every, port);
     let attempt = |http_port, https_port| {
-        let mut settings = proxy_settings(config);
+        let mut settings = settings::proxy(config);
         settings.http = config.http.map_or_else(
             || vec![any(http_port)],
             |Listen(addr)| addr.into_iter().collect(),
@@ -569,81 +569,6 @@ fn proxy_start(
     }
 }
 
-fn proxy_settings(config: &Config) -> Settings {
-    let from = config.proxy.clone();
-    Settings {
-        workers: config.workers,
-        trusted_proxies: from.trusted_proxies,
-        external_https_port: from.external_https_port,
-        proxy_protocol_from: from.proxy_protocol_from,
-        client_header_timeout: from.client_header_timeout,
-        client_idle_timeout: from.client_idle_timeout,
-        handshake_timeout: from.handshake_timeout,
-        connect_timeout: from.connect_timeout,
-        response_header_timeout: from.response_header_timeout,
-        stream_idle_timeout: from.stream_idle_timeout,
-        upstream_idle_timeout: from.upstream_idle_timeout,
-        request_timeout: from.request_timeout,
-        max_header_bytes: usize::try_from(from.max_header_bytes).unwrap_or(usize::MAX),
-        max_headers: from.max_headers,
-        max_body_bytes: from.max_body_bytes,
-        max_connections: from.max_connections,
-        max_connections_per_client: from.max_connections_per_client,
-        max_streams: from.max_streams,
-        max_idle_per_endpoint: from.max_idle_per_endpoint,
-        max_attempts: from.max_attempts,
-        eject_after: from.eject_after,
-        eject_for: from.eject_for,
-        balance: match from.balance {
-            config::Balance::RoundRobin => BalanceSetting::RoundRobin,
-            config::Balance::LeastRequest => BalanceSetting::LeastRequest,
-        },
-        verify_backends: from.verify_backends,
-        local_names: from.local_names,
-        access_log: match (config.log.access, config.log.format) {
-            (None, _) => AccessLog::Off,
-            (Some(share), config::LogFormat::Text) => AccessLog::Text(share),
-            (Some(share), config::LogFormat::Json) => AccessLog::Json(share),
-        },
-        ..Settings::default()
-    }
-}
-
-pub(super) fn controller_settings(
-    config: &Config,
-    origin: &Origin,
-    role: &Role,
-) -> controller::Settings {
-    controller::Settings {
-        controller: config.controller.as_str().into(),
-        classes: config
-            .classes
-            .iter()
-            .map(|class| class.as_str().into())
-            .collect(),
-        classless: config.classless,
-        standalone: matches!(origin, Origin::Mini(_)),
-        default_backend: config.default_backend.as_deref().map(Into::into),
-        ssl_redirect: config.ssl_redirect,
-        hsts: config.hsts.as_deref().map(Into::into),
-        // In a cluster whoever may write EndpointSlices would reach what listens on the nodes'
-        // loopback.
-        node: if matches!(origin, Origin::Mini(_)) {
-            config.node.as_str().into()
-        } else {
-            "".into()
-        },
-        addresses: role.addresses.borrow().clone(),
-        // Filled in by whoever knows the issuers.
-        issuers: BTreeSet::new(),
-        default_issuer: None,
-        unsupported_guards: match config.unsupported_guards {
-            config::UnsupportedGuards::Refuse => controller::UnsupportedGuards::Refuse,
-            config::UnsupportedGuards::Ignore => controller::UnsupportedGuards::Ignore,
-        },
-    }
-}
-
 /// The HTTPS listener as a client on this device reaches it; `None` where there is none, or where
 /// such a client would have to speak the PROXY protocol.
 fn own_listener(config: &Config, https: &[SocketAddr]) -> Option<SocketAddr> {
@@ -657,18 +582,6 @@ fn own_listener(config: &Config, https: &[SocketAddr]) -> Option<SocketAddr> {
         .iter()
         .any(|net| net.contains(&listener.ip()));
     (!proxied).then_some(listener)
-}
-
-/// The address that this node is reached at: the one that packets to the outside would come from.
-/// Nothing is sent.
-pub(super) fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
-    socket.connect(("192.0.2.1", 9)).ok()?;
-    socket
-        .local_addr()
-        .ok()
-        .map(|addr| addr.ip())
-        .filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
 fn cannot_listen(addr: SocketAddr, error: &std::io::Error, flag: &str) -> String {

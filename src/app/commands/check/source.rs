@@ -10,13 +10,22 @@ use std::{
 
 use serde_json::Value;
 
-use super::ReadError;
 use crate::util::yaml;
 
 /// Files larger than this are not objects.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// Lists in lists deeper than this are not unpacked.
 const MAX_DEPTH: usize = 8;
+
+/// A file or folder that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", .path.display())]
+pub struct ReadError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: std::io::Error,
+}
 
 /// The position of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]

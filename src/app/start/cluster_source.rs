@@ -16,17 +16,17 @@ const K3S: &str = "/etc/rancher/k3s/k3s.yaml";
 
 /// Where objects come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum ClusterSource {
     /// The mini cluster; and why not the k3s that is here too, where nobody said that it is not
     /// meant.
     Mini(Option<String>),
     /// The cluster of this kubeconfig.
     Kubeconfig(PathBuf),
     /// The cluster around this process.
-    Around,
+    InCluster,
 }
 
-impl Origin {
+impl ClusterSource {
     /// As the configuration says, and what is there.
     pub(super) fn find(config: &Config) -> Self {
         choose(
@@ -41,30 +41,30 @@ impl Origin {
     pub(super) fn kubeconfig(&self) -> Option<&Path> {
         match self {
             Self::Kubeconfig(path) => Some(path),
-            Self::Mini(_) | Self::Around => None,
+            Self::Mini(_) | Self::InCluster => None,
         }
     }
 }
 
-fn choose(mode: Mode, named: Option<&Path>, in_cluster: bool, k3s: &Path) -> Origin {
+fn choose(mode: Mode, named: Option<&Path>, in_cluster: bool, k3s: &Path) -> ClusterSource {
     let found = || match File::open(k3s) {
         Ok(_readable) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     };
     match (mode, named) {
-        (Mode::Standalone, _) => Origin::Mini(None),
-        (_, Some(named)) => Origin::Kubeconfig(named.to_owned()),
-        _ if in_cluster => Origin::Around,
+        (Mode::Standalone, _) => ClusterSource::Mini(None),
+        (_, Some(named)) => ClusterSource::Kubeconfig(named.to_owned()),
+        _ if in_cluster => ClusterSource::InCluster,
         (Mode::Auto, None) => match found() {
-            Ok(true) => Origin::Kubeconfig(k3s.to_owned()),
-            Ok(false) => Origin::Mini(None),
-            Err(error) => Origin::Mini(Some(format!("{}: {error}", k3s.display()))),
+            Ok(true) => ClusterSource::Kubeconfig(k3s.to_owned()),
+            Ok(false) => ClusterSource::Mini(None),
+            Err(error) => ClusterSource::Mini(Some(format!("{}: {error}", k3s.display()))),
         },
         (Mode::Kubernetes, None) => match found() {
-            Ok(false) => Origin::Around,
+            Ok(false) => ClusterSource::InCluster,
             // Who cannot read it is told so when it is read.
-            Ok(true) | Err(_) => Origin::Kubeconfig(k3s.to_owned()),
+            Ok(true) | Err(_) => ClusterSource::Kubeconfig(k3s.to_owned()),
         },
     }
 }
@@ -81,26 +81,35 @@ mod tests {
             Path::new("/dev/null/k3s.yaml"),
         );
         let (named, kubeconfig) = (Some(Path::new("/named")), |path: &Path| {
-            Origin::Kubeconfig(path.to_owned())
+            ClusterSource::Kubeconfig(path.to_owned())
         });
         let choose = |mode, named, k3s| choose(mode, named, false, k3s);
         for k3s in [there, absent, unreadable] {
-            assert_eq!(choose(Mode::Standalone, named, k3s), Origin::Mini(None));
+            assert_eq!(
+                choose(Mode::Standalone, named, k3s),
+                ClusterSource::Mini(None)
+            );
             assert_eq!(
                 choose(Mode::Auto, named, k3s),
                 kubeconfig(Path::new("/named"))
             );
-            assert_eq!(super::choose(Mode::Auto, None, true, k3s), Origin::Around);
+            assert_eq!(
+                super::choose(Mode::Auto, None, true, k3s),
+                ClusterSource::InCluster
+            );
         }
         assert_eq!(choose(Mode::Auto, None, there), kubeconfig(there));
         assert_eq!(choose(Mode::Kubernetes, None, there), kubeconfig(there));
-        assert_eq!(choose(Mode::Auto, None, absent), Origin::Mini(None));
-        assert_eq!(choose(Mode::Kubernetes, None, absent), Origin::Around);
+        assert_eq!(choose(Mode::Auto, None, absent), ClusterSource::Mini(None));
+        assert_eq!(
+            choose(Mode::Kubernetes, None, absent),
+            ClusterSource::InCluster
+        );
         assert_eq!(
             choose(Mode::Kubernetes, None, unreadable),
             kubeconfig(unreadable)
         );
-        let Origin::Mini(Some(why)) = choose(Mode::Auto, None, unreadable) else {
+        let ClusterSource::Mini(Some(why)) = choose(Mode::Auto, None, unreadable) else {
             panic!("it is passed over")
         };
         assert!(why.starts_with("/dev/null/k3s.yaml: "), "{why}");

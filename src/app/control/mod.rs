@@ -1,6 +1,15 @@
 //! The control loop: events in, compiled tables out. The first change after a quiet time is live at
 //! once; what comes while a compile runs is taken together by the next one.
 
+pub(super) mod cache;
+pub(super) mod classes;
+pub(super) mod endpoint_health;
+pub(super) mod memory;
+pub(super) mod parsed;
+pub(super) mod publish;
+pub(super) mod role;
+pub(super) mod tidy;
+
 use std::{
     collections::HashSet,
     sync::{
@@ -15,14 +24,15 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
+use self::{
     cache::Cache,
-    certificates::Certificates,
     classes::Classes,
-    health,
     publish::Publisher,
     role::{Change, Role},
     tidy::Tidy,
+};
+use super::{
+    certificates::Certificates,
     writer::{Announced, Queue},
 };
 use crate::{
@@ -43,7 +53,7 @@ const CACHE_EVERY: Duration = Duration::from_secs(5);
 const FINDINGS_EVERY: Duration = Duration::from_secs(10);
 
 /// The compiler with everything it feeds.
-pub(crate) struct Engine {
+pub(crate) struct ControlLoop {
     pub(crate) index: Index,
     pub(crate) classes: Classes,
     pub(crate) publisher: Publisher,
@@ -65,7 +75,7 @@ pub(crate) struct Engine {
     pub(crate) ready: Arc<AtomicBool>,
 }
 
-impl Engine {
+impl ControlLoop {
     /// Serves what the local copy holds, before any source has answered.
     pub(crate) fn warm_up(&mut self, copy: Vec<Event>) {
         if copy.is_empty() {
@@ -199,7 +209,11 @@ impl Engine {
                 .then(|| self.index.reference(&origin.namespace, &origin.name))
                 .flatten()
         };
-        findings.extend(health::findings(self.index.table(), failing, reference));
+        findings.extend(endpoint_health::findings(
+            self.index.table(),
+            failing,
+            reference,
+        ));
     }
 
     fn take_role(&mut self, change: Change) {

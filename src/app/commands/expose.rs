@@ -12,8 +12,8 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::files;
 use crate::{
+    app::{files, settings},
     k8s::{self, Objects, WriteError},
     objects::{Key, Kind},
     routing::HostPattern,
@@ -230,7 +230,7 @@ impl Exposure {
 pub fn device(node: &str) -> Device {
     Device {
         node: node.to_owned(),
-        addresses: super::start::own_address().into_iter().collect(),
+        addresses: settings::own_address().into_iter().collect(),
     }
 }
 

@@ -70,7 +70,7 @@ impl Trimmer {
 }
 
 /// Watches until the process ends.
-pub(super) async fn watch(shared: Arc<Shared>) -> Result<(), String> {
+pub(in crate::app) async fn watch(shared: Arc<Shared>) -> Result<(), String> {
     // Outside Linux nothing is known, and nothing is done.
     let Some(resident_at_start) = resident() else {
         return Ok(());

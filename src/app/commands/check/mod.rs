@@ -20,7 +20,11 @@ use self::{
     kinds::Sort,
     source::{Content, Document, Place, Source},
 };
-use super::{issuers::Issuers, origin::Origin, parsed::Parsed, publish, role::Role, start};
+use crate::app::{
+    certificates::issuers::Issuers,
+    control::{parsed::Parsed, publish},
+    settings,
+};
 use crate::{
     acme::ca::http::Clock,
     admin::FindingReport,
@@ -36,19 +40,10 @@ use crate::{
 };
 
 pub use report::{CheckFinding, CheckReport, KindReport};
+pub use source::ReadError;
 
 /// The name of our IngressClass.
 const OWN_CLASS: &str = "gatelet";
-
-/// A file or folder that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {source}", .path.display())]
-pub struct ReadError {
-    /// The file.
-    pub path: PathBuf,
-    /// What the system said.
-    pub source: std::io::Error,
-}
 
 /// An error that prevents a check.
 #[derive(Debug, thiserror::Error)]
@@ -109,14 +104,8 @@ impl Check {
         // avoid false alarms.
         let is_cluster = config.mode == Mode::Kubernetes
             || (config.mode == Mode::Auto && config.kubeconfig.is_some());
-        let origin = if config.mode == Mode::Standalone {
-            Origin::Mini(None)
-        } else {
-            Origin::Around
-        };
-        let mut settings = start::controller_settings(&config, &origin, &Role::alone(Vec::new()));
-        settings.issuers = issuers.names();
-        settings.default_issuer = issuers.default().map(Into::into);
+        let is_mini = config.mode == Mode::Standalone;
+        let settings = settings::controller(&config, is_mini, Vec::new(), &issuers);
 
         let parsed = Parsed::default();
         let inspect = move |chain: &[u8], key: &[u8], pattern: &HostPattern| {

@@ -2,6 +2,10 @@
 //! holds becomes what is served, and goes into the Secrets that they name; what it has to say
 //! becomes Events on them.
 
+pub(super) mod accounts;
+pub(super) mod issuers;
+mod verify_served;
+
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
@@ -13,7 +17,8 @@ use std::{
 use rustls::pki_types::UnixTime;
 use tokio::sync::{mpsc, watch};
 
-use super::{issuers::Issuers, proof, writer::Queue};
+use self::issuers::Issuers;
+use super::writer::Queue;
 use crate::{
     acme::{
         self, Parts, SharedAccounts, Timing, active::ActiveCertificates, ca::http::Clock,
@@ -31,6 +36,8 @@ use crate::{
         time::UnixSeconds,
     },
 };
+
+pub use self::issuers::check as check_issuers;
 
 /// What the engine may have to say before somebody listens.
 const NOTICES: usize = 256;
@@ -125,7 +132,7 @@ impl Certificates {
             };
             let (id, host, live) = (id.clone(), host.clone(), pair.live.clone());
             tokio::spawn(async move {
-                match proof::is_served(listener, &host, &live).await {
+                match verify_served::is_served(listener, &host, &live).await {
                     Ok(()) => tracing::info!(
                         want = id,
                         host = &*host,
