@@ -6,6 +6,7 @@ mod commands;
 mod control;
 mod files;
 mod inspect;
+mod memory;
 mod metrics;
 mod settings;
 mod start;

@@ -4,11 +4,9 @@
 pub(super) mod cache;
 pub(super) mod classes;
 pub(super) mod endpoint_health;
-pub(super) mod memory;
 pub(super) mod parsed;
 pub(super) mod publish;
 pub(super) mod role;
-pub(super) mod tidy;
 
 use std::{
     collections::HashSet,
@@ -29,10 +27,10 @@ use self::{
     classes::Classes,
     publish::Publisher,
     role::{Change, Role},
-    tidy::Tidy,
 };
 use super::{
     certificates::Certificates,
+    memory::ChangeCounter,
     writer::{Announced, Queue},
 };
 use crate::{
@@ -68,7 +66,8 @@ pub(crate) struct ControlLoop {
     pub(crate) announced: Announced,
     /// The local copy of a real cluster's objects; `None` where the mini cluster keeps them.
     pub(crate) cache: Option<(Cache, Arc<dyn Store>)>,
-    pub(crate) tidy: Tidy,
+    /// Counts changed objects, so that memory is trimmed after many.
+    pub(crate) changes: ChangeCounter,
     /// Changes with the endpoints whose TLS handshakes fail.
     pub(crate) tls_failures: watch::Receiver<u64>,
     /// Set once everything that is watched has been seen and is served.
@@ -81,7 +80,7 @@ impl ControlLoop {
         if copy.is_empty() {
             return;
         }
-        self.tidy.note(copy.len());
+        self.changes.add(copy.len());
         for event in copy {
             self.index.apply(event);
         }
@@ -116,10 +115,6 @@ impl ControlLoop {
                     cache_due = self.write_cache().await.then(|| Instant::now() + CACHE_EVERY);
                     continue;
                 }
-                () = until(self.tidy.due()) => {
-                    self.tidy.run();
-                    continue;
-                }
                 Ok(()) = self.tls_failures.changed(), if findings_due.is_none() && missing.is_empty() => {
                     findings_due = Some(last_findings.map_or_else(Instant::now, |last| last + FINDINGS_EVERY));
                     continue;
@@ -139,7 +134,7 @@ impl ControlLoop {
                 return Ok(());
             }
             let mut other_issuers = false;
-            self.tidy.note(batch.iter().map(Event::objects).sum());
+            self.changes.add(batch.iter().map(Event::objects).sum());
             for event in batch.drain(..) {
                 // Without certificates, issuers or classes the rest can be served; without the
                 // other kinds nothing can.
@@ -268,7 +263,7 @@ impl ControlLoop {
             return false;
         }
         let (batch, store) = (cache.batch(), store.clone());
-        self.tidy.note(batch.len());
+        self.changes.add(batch.len());
         match tokio::task::spawn_blocking(move || store.commit(batch)).await {
             Ok(Ok(())) => {
                 cache.committed();

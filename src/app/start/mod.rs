@@ -20,14 +20,13 @@ use super::{
         ControlLoop,
         cache::Cache,
         classes::Classes,
-        memory as process_memory,
         parsed::Parsed,
         publish::{Live, Publisher},
         role::Role,
-        tidy::Tidy,
     },
     files,
     inspect::Inspector,
+    memory::MemoryTrimmer,
     metrics::{self, DataPlane},
     settings,
     tasks::Tasks,
@@ -230,7 +229,8 @@ impl Process {
         };
         drop(events_tx);
         tasks.spawn("watchdog", watchdog::watch(shared.clone(), drain.clone()));
-        tasks.spawn("memory", process_memory::watch(shared.clone()));
+        let (trimmer, changes) = MemoryTrimmer::new(store.clone(), shared.clone());
+        tasks.spawn("memory", trimmer.run());
         // For all that only one replica may do.
         let leads = role.leads.clone();
         let (queue, writing) = writer::start(writer, leads.clone());
@@ -305,7 +305,7 @@ impl Process {
             logged: Announced::default(),
             announced: Announced::default(),
             cache,
-            tidy: Tidy::new(store.clone()),
+            changes,
             tls_failures: shared.tls_failures(),
             ready: ready.clone(),
         };

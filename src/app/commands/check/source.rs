@@ -24,7 +24,7 @@ pub struct ReadError {
     /// The file.
     pub path: PathBuf,
     /// What the system said.
-    pub source: std::io::Error,
+    pub source: io::Error,
 }
 
 /// The position of a document.
