@@ -1,6 +1,6 @@
-//! The certificate engine among the rest: what Ingresses wish for becomes what it wants, what it
-//! holds becomes what is served, and goes into the Secrets that they name; what it has to say
-//! becomes Events on them.
+//! Connects the certificate engine with the rest: the certificates that Ingresses desire become its
+//! specs, the certificates that it holds are served and written into Secrets, and its notices
+//! become Events on the Ingresses.
 
 pub(super) mod accounts;
 pub(super) mod issuers;
@@ -17,156 +17,142 @@ use std::{
 use rustls::pki_types::UnixTime;
 use tokio::sync::{mpsc, watch};
 
-use self::issuers::Issuers;
+pub use self::issuers::check as check_issuers;
+use self::{
+    issuers::Issuers,
+    verify_served::{Expectation, Verifier},
+};
 use super::writer::Queue;
 use crate::{
     acme::{
-        self, Parts, SharedAccounts, Timing, active::ActiveCertificates, ca::http::Clock,
-        dns::Lookup, issuer::Issuer, notice::Notice, spec::CertificateSpec,
+        self, Parts, SharedAccounts, Timing,
+        active::ActiveCertificates,
+        ca::http::Clock,
+        dns::Lookup,
+        issuer::{Issuer, KeyType},
+        notice::Notice,
+        spec::{CertificateSpec, Name, RenewBefore, Terms},
     },
-    controller::{CertificateSource, DesiredCertificate},
+    controller::{self, CertificateSource, DesiredCertificate},
     k8s::AccountSecret,
     objects::{EventNote, EventType, ObjectRef, SecretPatch, Write},
-    pki::CertificateName,
     store::{Store, StoreError},
     tls::{Challenges, LocalCa},
-    util::{
-        clock::{RELEASED, Reading},
-        sync::lock,
-        time::UnixSeconds,
-    },
+    util::{clock::Reading, sync::lock},
 };
 
-pub use self::issuers::check as check_issuers;
-
-/// What the engine may have to say before somebody listens.
+/// Number of notices that can wait.
 const NOTICES: usize = 256;
 
-/// Who asked for which certificate.
+/// The Ingresses behind each certificate, by its id.
 pub(crate) type Owners = Arc<Mutex<HashMap<Arc<str>, Vec<ObjectRef>>>>;
 
-/// The engine with what it stands between.
+/// The certificate engine with its input and output.
 pub(crate) struct Certificates {
     pub(crate) engine: Arc<acme::Engine>,
     pub(crate) issuers: Issuers,
-    served: watch::Receiver<Arc<ActiveCertificates>>,
-    /// What clients were shown to get.
-    proved: Arc<ActiveCertificates>,
-    /// Our own HTTPS listener, as a client on this device reaches it.
-    listener: Option<SocketAddr>,
-    wishes: Vec<DesiredCertificate>,
     pub(crate) owners: Owners,
-    /// What was asked to be written into a Secret, and what was in it then.
+    active: watch::Receiver<Arc<ActiveCertificates>>,
+    /// The active certificates as of the last verification.
+    verified: Arc<ActiveCertificates>,
+    verifier: Verifier,
+    desired: Vec<DesiredCertificate>,
+    /// Hash of what was last queued for the Secret of a certificate, and of its content then.
     written: HashMap<Arc<str>, u64>,
 }
 
 impl Certificates {
-    /// The engine, loaded from its parts, and the task that runs it. Nothing is wanted yet.
+    /// Loads the engine. Returns it with the task that runs it. No certificate is desired yet.
+    ///
+    /// New certificates are verified by a handshake with `listener`.
     pub(crate) fn load(
-        (parts, told): (Parts, mpsc::Receiver<Notice>),
+        (parts, notices): (Parts, mpsc::Receiver<Notice>),
         issuers: Issuers,
         listener: Option<SocketAddr>,
         events: Queue,
     ) -> Result<(Self, impl Future<Output = Result<(), String>> + Send), StoreError> {
         let engine = Arc::new(acme::Engine::load(parts)?);
         let owners = Owners::default();
+        let (verifier, verifying) = verify_served::start(listener);
         let running = {
             let (engine, owners) = (engine.clone(), owners.clone());
             async move {
                 tokio::select! {
                     ended = engine.run() => ended,
-                    () = tell(told, &owners, &events) => Ok(()),
+                    () = forward(notices, &owners, &events) => Ok(()),
+                    () = verifying => Ok(()),
                 }
             }
         };
-        let served = engine.served();
-        let proved = served.borrow().clone();
-        let (wishes, written) = (Vec::new(), HashMap::new());
+
+        let active = engine.served();
+        let verified = active.borrow().clone();
         let certificates = Self {
             engine,
             issuers,
-            served,
-            proved,
-            listener,
-            wishes,
             owners,
-            written,
+            active,
+            verified,
+            verifier,
+            desired: Vec::new(),
+            written: HashMap::new(),
         };
         Ok((certificates, running))
     }
 
-    /// What is held at this moment.
-    pub(crate) fn served(&self) -> Arc<ActiveCertificates> {
-        self.served.borrow().clone()
+    /// Returns the active certificates.
+    pub(crate) fn active(&self) -> Arc<ActiveCertificates> {
+        self.active.borrow().clone()
     }
 
-    /// Waits until something else is held.
+    /// Waits until the active certificates change.
     pub(crate) async fn changed(&mut self) {
-        if self.served.changed().await.is_err() {
-            // The engine is gone, and with it the process soon.
+        if self.active.changed().await.is_err() {
+            // The engine has ended, and the process will soon.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Shows that clients get what was published last, by a handshake for each certificate that is
-    /// new.
-    pub(crate) fn prove(&mut self) {
-        let now = self.served();
-        let before = std::mem::replace(&mut self.proved, now.clone());
-        let Some(listener) = self.listener else {
-            return;
-        };
-        for (id, pair) in &now.certificates {
-            let known = before
+    /// Requests a handshake for each certificate that is new since the last call.
+    pub(crate) fn verify(&mut self) {
+        let active = self.active();
+        let before = std::mem::replace(&mut self.verified, active.clone());
+        for (id, pair) in &active.certificates {
+            let is_known = before
                 .certificates
                 .get(id)
                 .is_some_and(|known| Arc::ptr_eq(&known.live, &pair.live));
-            let Some(host) = pair
-                .live
-                .names()
-                .iter()
-                .find(|name| !name.starts_with(['*', '[']))
-                .filter(|_| !known)
-            else {
-                continue;
-            };
-            let (id, host, live) = (id.clone(), host.clone(), pair.live.clone());
-            tokio::spawn(async move {
-                match verify_served::is_served(listener, &host, &live).await {
-                    Ok(()) => tracing::info!(
-                        want = id,
-                        host = &*host,
-                        "a handshake shows the new certificate"
-                    ),
-                    Err(why) => tracing::error!(
-                        want = id,
-                        host = &*host,
-                        why,
-                        "the new certificate is not served"
-                    ),
-                }
-            });
+            let mut hosts = pair.live.names().iter();
+            // Clients send neither wildcards nor addresses as SNI.
+            let host = hosts.find(|name| !name.starts_with(['*', '[']));
+            if let Some(host) = host.filter(|_| !is_known) {
+                self.verifier.verify(Expectation {
+                    id: id.clone(),
+                    host: host.to_string(),
+                    certificate: pair.live.clone(),
+                });
+            }
         }
     }
 
-    /// The wishes are these from now on.
-    pub(crate) async fn wish(&mut self, wishes: Vec<DesiredCertificate>) {
-        let owners = wishes
+    /// Replaces the desired certificates.
+    pub(crate) async fn set_desired(&mut self, desired: Vec<DesiredCertificate>) {
+        let owners = desired
             .iter()
-            .map(|wish| (wish.id.clone(), wish.about.clone()))
+            .map(|one| (one.id.clone(), one.about.clone()))
             .collect();
         *lock(&self.owners) = owners;
         self.written
-            .retain(|id, _| wishes.iter().any(|wish| wish.id == *id));
-        self.wishes = wishes;
-        self.want_them().await;
+            .retain(|id, _| desired.iter().any(|one| one.id == *id));
+        self.desired = desired;
+        self.update_specs().await;
     }
 
-    /// Tells the engine what is wished for, with the issuers as they are now.
-    pub(crate) async fn want_them(&self) {
-        let mut wants = Vec::with_capacity(self.wishes.len());
-        for wish in &self.wishes {
-            let Some(want) = self.want(wish) else {
+    /// Passes the desired certificates to the engine, with the issuers as they are now.
+    pub(crate) async fn update_specs(&self) {
+        let mut specs = Vec::with_capacity(self.desired.len());
+        for desired in &self.desired {
+            let Some(spec) = self.spec(desired) else {
                 continue;
             };
             if let Some((
@@ -174,79 +160,97 @@ impl Certificates {
                     chain, private_key, ..
                 },
                 issuer,
-            )) = &wish.existing
+            )) = &desired.existing
             {
-                self.adopt(&want, chain, &private_key.0, issuer.as_deref())
+                self.adopt(&spec, chain, &private_key.0, issuer.as_deref())
                     .await;
             }
-            wants.push(Arc::new(want));
+            specs.push(Arc::new(spec));
         }
-        self.engine.want(wants.into());
+        self.engine.want(specs.into());
     }
 
-    /// Writes what is held into the Secrets that lack it.
+    /// Queues the certificates for the Secrets that lack them.
     pub(crate) fn write_secrets(&mut self, queue: &Queue) {
-        for wish in &self.wishes {
-            let Some(name) = &wish.secret else { continue };
-            let Some(held) = self.engine.pem(&wish.id) else {
+        for desired in &self.desired {
+            let Some(name) = &desired.secret else {
                 continue;
             };
-            let existing = match &wish.existing {
+            let Some(stored) = self.engine.pem(&desired.id) else {
+                continue;
+            };
+            let existing = match &desired.existing {
                 Some((CertificateSource::Secret { chain, .. }, _)) => &chain[..],
                 _ => &[],
             };
-            if existing == held.chain.as_bytes() {
+            if existing == stored.chain.as_bytes() {
                 continue;
             }
-            // Asked for once, until something changes on either side.
+
+            // Queue it once, until either side changes.
             let mut hash = DefaultHasher::new();
-            (existing, &held.chain).hash(&mut hash);
+            (existing, &stored.chain).hash(&mut hash);
             let hash = hash.finish();
-            if self.written.insert(wish.id.clone(), hash) == Some(hash) {
+            if self.written.insert(desired.id.clone(), hash) == Some(hash) {
                 continue;
             }
+
             queue.push(Write::Secret(SecretPatch {
-                namespace: wish.namespace.clone(),
+                namespace: desired.namespace.clone(),
                 name: name.clone(),
-                chain: held.chain.into(),
-                key: held.key.into(),
-                issuer: held.issuer.into(),
-                hosts: wish.hosts.clone(),
-                common_name: wish.terms.common_name.clone().unwrap_or_default(),
+                chain: stored.chain.into(),
+                key: stored.key.into(),
+                issuer: stored.issuer.into(),
+                hosts: desired.hosts.clone(),
+                common_name: desired.common_name.clone().unwrap_or_default(),
             }));
         }
     }
 
-    /// A wish as the engine reads it; `None` if no issuer is known any more, which is a finding
-    /// already.
-    fn want(&self, wish: &DesiredCertificate) -> Option<CertificateSpec> {
-        let issuers: Vec<Arc<Issuer>> = wish
+    /// Returns the engine's spec of a desired certificate. `None` if none of its issuers exists any
+    /// more, for which there is a finding already.
+    fn spec(&self, desired: &DesiredCertificate) -> Option<CertificateSpec> {
+        let issuers: Vec<Arc<Issuer>> = desired
             .issuers
             .iter()
-            .filter_map(|name| self.issuers.find_in(&wish.namespace, name))
+            .filter_map(|name| self.issuers.find_in(&desired.namespace, name))
             .collect();
-        let mut names: Vec<CertificateName> = wish
+        let mut names: Vec<Name> = desired
             .hosts
             .iter()
-            .filter_map(|host| CertificateName::parse(host).ok())
+            .filter_map(|host| Name::parse(host).ok())
             .collect();
         names.sort_unstable();
         names.dedup();
         if issuers.is_empty() || names.is_empty() {
             return None;
         }
+
+        let terms = Terms {
+            common_name: desired.common_name.clone(),
+            key_type: desired.key_type.map(|key| match key {
+                controller::KeyType::P256 => KeyType::P256,
+                controller::KeyType::P384 => KeyType::P384,
+            }),
+            keep_key: desired.keep_key,
+            duration: desired.duration,
+            renew_before: desired.renew_before.map(|rule| match rule {
+                controller::RenewBefore::Time(time) => RenewBefore::Time(time),
+                controller::RenewBefore::Percent(percent) => RenewBefore::Percent(percent),
+            }),
+        };
         Some(CertificateSpec {
-            id: wish.id.clone(),
+            id: desired.id.clone(),
             names: names.into(),
             issuers: issuers.into(),
-            terms: wish.terms.clone(),
+            terms,
         })
     }
 
-    /// What our Secret holds already: of use after the store was lost, or if another replica was
-    /// quicker.
-    async fn adopt(&self, want: &CertificateSpec, chain: &[u8], key: &[u8], issuer: Option<&str>) {
-        let issuer = want
+    /// Offers the engine the content of our Secret: it is new to it after the loss of the store, or
+    /// if another replica was the leader.
+    async fn adopt(&self, spec: &CertificateSpec, chain: &[u8], key: &[u8], issuer: Option<&str>) {
+        let issuer = spec
             .issuers
             .iter()
             .find(|one| issuer.is_none_or(|name| *one.name == *name));
@@ -255,16 +259,16 @@ impl Certificates {
         else {
             return;
         };
-        if self.engine.adopt(want, issuer, chain, key).await {
+        if self.engine.adopt(spec, issuer, chain, key).await {
             tracing::info!(
-                want = &*want.id,
-                "the certificate in the Secret is taken over"
+                certificate = &*spec.id,
+                "adopted the certificate of the Secret"
             );
         }
     }
 }
 
-/// What the engine is made of, and what it has to say.
+/// Returns the parts of the engine, and its notices.
 pub(crate) fn parts(
     store: Arc<dyn Store>,
     local_ca: Arc<LocalCa>,
@@ -274,7 +278,7 @@ pub(crate) fn parts(
     pace: Timing,
 ) -> (Parts, mpsc::Receiver<Notice>) {
     let start = Instant::now();
-    let (notices, told) = mpsc::channel(NOTICES);
+    let (notices, receiver) = mpsc::channel(NOTICES);
     let parts = Parts {
         store,
         time: Arc::new(move || Reading::now(start)),
@@ -292,33 +296,35 @@ pub(crate) fn parts(
         notices,
         pace,
     };
-    (parts, told)
+    (parts, receiver)
 }
 
-/// The time for the verification of servers' certificates.
-pub(crate) fn time() -> Clock {
+/// Returns the clock for the verification of servers' certificates. It is not before the release of
+/// this version, even if the clock of the device is.
+pub(crate) fn clock() -> Clock {
     Arc::new(|| {
-        let now = UnixSeconds::now().max(RELEASED);
-        UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.0).unwrap_or(0)))
+        let now = crate::util::clock::unix(std::time::SystemTime::now())
+            .max(crate::util::clock::RELEASED);
+        UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or(0)))
     })
 }
 
-/// Makes Events of what the engine has to say.
-async fn tell(mut told: mpsc::Receiver<Notice>, owners: &Owners, events: &Queue) {
-    while let Some(notice) = told.recv().await {
-        let about = lock(owners).get(&notice.want).cloned();
-        for about in about.unwrap_or_default() {
-            let event_type = if notice.reason.is_warning() {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            };
-            let message = notice.message.as_str().into();
+/// Forwards the engine's notices as Events on the owners of the certificate.
+async fn forward(mut notices: mpsc::Receiver<Notice>, owners: &Owners, events: &Queue) {
+    while let Some(notice) = notices.recv().await {
+        let event_type = if notice.reason.is_warning() {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        };
+
+        let owners = lock(owners).get(&notice.want).cloned();
+        for about in owners.unwrap_or_default() {
             let note = EventNote {
                 about,
                 event_type,
                 reason: notice.reason.name(),
-                message,
+                message: notice.message.as_str().into(),
             };
             events.push(Write::Note(note, 1));
         }

@@ -86,7 +86,7 @@ impl ControlLoop {
         }
         let mut output = self.index.compile();
         self.publisher
-            .publish(&mut output, &self.certificates.served());
+            .publish(&mut output, &self.certificates.active());
         self.ready.store(true, Ordering::Release);
         tracing::info!("serving from the local copy until the cluster answers");
     }
@@ -106,8 +106,8 @@ impl ControlLoop {
                     true
                 }
                 () = self.certificates.changed() => {
-                    self.publisher.certificates(&self.certificates.served());
-                    self.certificates.prove();
+                    self.publisher.certificates(&self.certificates.active());
+                    self.certificates.verify();
                     self.write_secrets();
                     continue;
                 }
@@ -124,7 +124,7 @@ impl ControlLoop {
                     self.tls_failures.mark_unchanged();
                     let mut output = Output { findings: Some(self.index.findings()), ..Output::default() };
                     self.complete_findings(&mut output, false);
-                    self.publisher.publish(&mut output, &self.certificates.served());
+                    self.publisher.publish(&mut output, &self.certificates.active());
                     self.write_back(output);
                     continue;
                 }
@@ -162,15 +162,15 @@ impl ControlLoop {
             if missing.is_empty() {
                 let mut output = self.index.compile();
                 match output.wanted.take() {
-                    Some(wishes) => self.certificates.wish(wishes).await,
+                    Some(desired) => self.certificates.set_desired(desired).await,
                     // A name may mean another issuer now.
-                    None if other_issuers => self.certificates.want_them().await,
+                    None if other_issuers => self.certificates.update_specs().await,
                     None => {}
                 }
                 self.write_secrets();
                 self.complete_findings(&mut output, other_issuers);
                 self.publisher
-                    .publish(&mut output, &self.certificates.served());
+                    .publish(&mut output, &self.certificates.active());
                 self.write_back(output);
                 self.ready.store(true, Ordering::Release);
             }

@@ -244,7 +244,7 @@ impl Process {
             );
         }
 
-        let issuers = Issuers::load(&config, certificates::time()).map_err(RunError::Start)?;
+        let issuers = Issuers::load(&config, certificates::clock()).map_err(RunError::Start)?;
         let is_mini = matches!(cluster_source, ClusterSource::Mini(_));
         let settings =
             settings::controller(&config, is_mini, role.addresses.borrow().clone(), &issuers);
