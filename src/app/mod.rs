@@ -13,7 +13,7 @@ mod start;
 mod tasks;
 mod writer;
 
-pub use certificates::check_issuers;
+pub use certificates::{IssuersError, check_issuers};
 pub use commands::{
     CheckError, CheckFinding, CheckReport, Device, ExposeError, ExposeTls, Exposure, KindReport,
     ReadError, Written, check, device, expose,

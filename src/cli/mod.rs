@@ -268,7 +268,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             let report =
                 app::check(&paths, config.as_ref(), &classes).map_err(|error| match error {
                     app::CheckError::Read(error) => Failure::Failed(error.to_string()),
-                    app::CheckError::Config(message) => Failure::Usage(message),
+                    app::CheckError::Config(error) => Failure::Usage(error.to_string()),
                 })?;
             let json = serde_json::to_string(&report)
                 .map_err(|error| Failure::Failed(error.to_string()))?;
@@ -289,7 +289,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
             app::check_issuers(&config).map_err(|error| match &file {
                 Some(path) => Failure::Usage(format!("{}: {error}", path.display())),
-                None => Failure::Usage(error),
+                None => Failure::Usage(error.to_string()),
             })?;
             match file {
                 Some(path) => println!("{}: good", path.display()),

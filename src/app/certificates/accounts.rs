@@ -1,5 +1,6 @@
-//! The ACME accounts of a cluster's replicas: all answer CAs by the same keys, and only the one
-//! that leads talks to them, once it has what the one before it had.
+//! Shares the ACME accounts of a cluster's replicas through a Secret: all replicas answer CAs with
+//! the same keys, and only the leader talks to CAs, after it has adopted the accounts of the leader
+//! before it.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -10,10 +11,10 @@ use crate::{
     k8s::{AccountSecret, AccountsRead, WriteError},
 };
 
-/// Between two looks at what other replicas wrote, while it cannot be watched.
+/// Time until the Secret is read again if it cannot be watched.
 const RETRY: Duration = Duration::from_secs(5);
-/// Whether it is allowed by now is looked at this often.
-const FORBIDDEN: Duration = Duration::from_secs(60);
+/// Time until the Secret is read again if that is forbidden.
+const RETRY_FORBIDDEN: Duration = Duration::from_secs(60);
 
 impl SharedAccounts for AccountSecret {
     fn offer<'a>(
@@ -23,7 +24,7 @@ impl SharedAccounts for AccountSecret {
     ) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send + 'a>> {
         Box::pin(async move {
             match Self::offer(self, id, &account).await {
-                Ok(there) => Ok(there),
+                Ok(shared) => Ok(shared),
                 // Without the right to the Secret every replica has an account of its own.
                 Err(error) if error.forbids() => Ok(account),
                 Err(error) => Err(error.to_string()),
@@ -45,44 +46,45 @@ impl SharedAccounts for AccountSecret {
     }
 }
 
-/// Keeps what this replica has of accounts, and the Secret, the same, for as long as there may be a
-/// leader.
+/// Keeps this replica's accounts and the Secret equal until no replica can lead any more.
 pub(crate) async fn share(
     engine: Arc<Engine>,
     secret: AccountSecret,
     mut leads: watch::Receiver<bool>,
 ) -> Result<(), String> {
     engine.lead(false);
-    let mut told = false;
-    // Whether this replica has led since the last look, without another one in between.
-    let mut led = false;
+    let mut is_logged = false;
+    // True if this replica has led since the last read without interruption.
+    let mut has_led = false;
+
     loop {
-        led &= leads.has_changed().is_ok_and(|changed| !changed);
-        let leading = *leads.borrow_and_update();
+        has_led &= leads.has_changed().is_ok_and(|changed| !changed);
+        let is_leader = *leads.borrow_and_update();
         let read = secret.load().await;
         match &read {
             Ok(read) => {
-                // Who leads knows better what the accounts are.
-                if !(leading && led) {
-                    take_in(&engine, read).await;
+                // The leader's own accounts are newer than the Secret.
+                if !(is_leader && has_led) {
+                    adopt(&engine, read).await;
                 }
-                engine.lead(leading);
-                if leading {
+                engine.lead(is_leader);
+                if is_leader {
                     put(&engine, &secret, read).await;
                 }
             }
             Err(error) => {
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut is_logged, true) {
                     tracing::warn!(%error, "the ACME accounts are not shared with other replicas");
                 }
-                engine.lead(leading && (led || error.forbids()));
+                engine.lead(is_leader && (has_led || error.forbids()));
             }
         }
-        led = engine.leads();
+
+        has_led = engine.leads();
         tokio::select! {
             () = engine.account_changed() => {}
             changed = leads.changed() => match changed {
-                Ok(()) => led = false,
+                Ok(()) => has_led = false,
                 Err(_ended) => return Ok(()),
             },
             () = changed(&secret, &read) => {}
@@ -90,8 +92,8 @@ pub(crate) async fn share(
     }
 }
 
-/// Takes in what is different in the Secret.
-async fn take_in(engine: &Engine, read: &AccountsRead) {
+/// Adopts the accounts of the Secret that differ.
+async fn adopt(engine: &Engine, read: &AccountsRead) {
     let own = engine.accounts();
     for (id, bytes) in read
         .accounts
@@ -102,7 +104,7 @@ async fn take_in(engine: &Engine, read: &AccountsRead) {
     }
 }
 
-/// Puts what is different here into the Secret.
+/// Puts the accounts that differ into the Secret.
 async fn put(engine: &Engine, secret: &AccountSecret, read: &AccountsRead) {
     let mut own = engine.accounts();
     own.retain(|id, bytes| read.accounts.get(id) != Some(bytes));
@@ -113,7 +115,7 @@ async fn put(engine: &Engine, secret: &AccountSecret, read: &AccountsRead) {
     }
 }
 
-/// Waits until the Secret is worth another look.
+/// Waits until the Secret should be read again.
 async fn changed(secret: &AccountSecret, read: &Result<AccountsRead, WriteError>) {
     let watched = match read {
         Ok(read) => secret.changed(read).await.map_err(|error| error.forbids()),
@@ -121,7 +123,7 @@ async fn changed(secret: &AccountSecret, read: &Result<AccountsRead, WriteError>
     };
     match watched {
         Ok(()) => {}
-        Err(true) => sleep(FORBIDDEN).await,
+        Err(true) => sleep(RETRY_FORBIDDEN).await,
         Err(false) => sleep(RETRY).await,
     }
 }

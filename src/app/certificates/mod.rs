@@ -17,7 +17,7 @@ use std::{
 use rustls::pki_types::UnixTime;
 use tokio::sync::{mpsc, watch};
 
-pub use self::issuers::check as check_issuers;
+pub use self::issuers::{IssuersError, check as check_issuers};
 use self::{
     issuers::Issuers,
     verify_served::{Expectation, Verifier},
@@ -123,7 +123,7 @@ impl Certificates {
                 .get(id)
                 .is_some_and(|known| Arc::ptr_eq(&known.live, &pair.live));
             let mut hosts = pair.live.names().iter();
-            // Clients send neither wildcards nor addresses as SNI.
+            // Wildcards, and IPv6 addresses in brackets, are not server names.
             let host = hosts.find(|name| !name.starts_with(['*', '[']));
             if let Some(host) = host.filter(|_| !is_known) {
                 self.verifier.verify(Expectation {

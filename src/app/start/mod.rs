@@ -15,7 +15,10 @@ use tokio::sync::{mpsc, watch};
 
 use self::{cluster_source::ClusterSource, shutdown::Signals};
 use super::{
-    certificates::{self, Certificates, accounts, issuers::Issuers},
+    certificates::{
+        self, Certificates, accounts,
+        issuers::{Issuers, IssuersError},
+    },
     control::{
         ControlLoop,
         cache::Cache,
@@ -89,6 +92,9 @@ pub enum RunError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// An issuer of the configuration file is invalid.
+    #[error(transparent)]
+    Issuers(#[from] IssuersError),
     /// Anything else at the start.
     #[error("{0}")]
     Start(String),
@@ -244,7 +250,7 @@ impl Process {
             );
         }
 
-        let issuers = Issuers::load(&config, certificates::clock()).map_err(RunError::Start)?;
+        let issuers = Issuers::load(&config, certificates::clock())?;
         let is_mini = matches!(cluster_source, ClusterSource::Mini(_));
         let settings =
             settings::controller(&config, is_mini, role.addresses.borrow().clone(), &issuers);

@@ -4,8 +4,15 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
-use crate::pki::KeyType;
-use crate::{acme::issuer::LETSENCRYPT, tls::LocalCa};
+use crate::{
+    acme::{
+        ca::jws::ExternalAccount,
+        dns::Ask,
+        issuer::{IssuerKind, KeyType, LETSENCRYPT},
+    },
+    config::Flags,
+    tls::LocalCa,
+};
 
 const STAGING: &str = "directory = \"letsencrypt-staging\"\n";
 
@@ -13,11 +20,11 @@ fn clock() -> Clock {
     Arc::new(UnixTime::now)
 }
 
-fn none() -> Issuers {
+fn built_in() -> Issuers {
     Issuers::new(clock())
 }
 
-/// A folder of its own, gone with the value.
+/// A temporary folder, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -41,16 +48,16 @@ impl Drop for Folder {
     }
 }
 
-/// What a configuration file comes to.
-fn file(text: &str) -> Result<Issuers, String> {
+/// Loads the issuers of a configuration file.
+fn load(text: &str) -> Result<Issuers, IssuersError> {
     let folder = Folder::new(&format!(
         "file-{:x}",
         u64::from_le_bytes(crate::util::stamp::random())
     ));
     let path = folder.write("gatelet.toml", text);
-    let flags = config::Flags {
+    let flags = Flags {
         config: Some(path.into()),
-        ..config::Flags::default()
+        ..Flags::default()
     };
     Issuers::load(&Config::load(&flags).expect("a good file"), clock())
 }
@@ -66,32 +73,32 @@ fn apply(issuers: &mut Issuers, namespace: &str, name: &str, issuer: &str) -> bo
     issuers.apply(&Event::Apply(map(namespace, name, "true", issuer)))
 }
 
-/// The directory of an issuer, or what it is instead.
-fn where_is(issuer: Option<Arc<Issuer>>) -> String {
+/// Returns the directory of an issuer, or a word for its kind.
+fn directory(issuer: Option<Arc<Issuer>>) -> String {
     match issuer.as_deref().map(|issuer| &issuer.kind) {
-        None => "nowhere".to_owned(),
+        None => "none".to_owned(),
         Some(IssuerKind::Acme(acme)) => acme.directory.clone(),
-        Some(IssuerKind::LocalCa) => "here".to_owned(),
-        Some(IssuerKind::SelfSigned) => "itself".to_owned(),
+        Some(IssuerKind::LocalCa) => "local-ca".to_owned(),
+        Some(IssuerKind::SelfSigned) => "self-signed".to_owned(),
     }
 }
 
 #[test]
-fn what_is_built_in_is_found_by_all_its_names() {
-    let issuers = none();
+fn built_in_issuers_are_found_by_all_their_names() {
+    let issuers = built_in();
     for name in ["letsencrypt", "letsencrypt-prod", "letsencrypt-production"] {
-        assert_eq!(where_is(issuers.find(name)), LETSENCRYPT);
+        assert_eq!(directory(issuers.find(name)), LETSENCRYPT);
         assert_eq!(
             &*issuers.find_in("team", name).expect("there").name,
             "letsencrypt"
         );
     }
-    assert!(where_is(issuers.find("letsencrypt-test")).contains("staging"));
+    assert!(directory(issuers.find("letsencrypt-test")).contains("staging"));
     assert_eq!(
-        [issuers.find("local-ca"), issuers.find("selfsigned")].map(where_is),
-        ["here", "itself"]
+        [issuers.find("local-ca"), issuers.find("selfsigned")].map(directory),
+        ["local-ca", "self-signed"]
     );
-    assert_eq!(where_is(issuers.find("letsencript")), "nowhere");
+    assert_eq!(directory(issuers.find("letsencript")), "none");
     let names = issuers.names();
     assert!(
         names.contains("self-signed") && names.contains("letsencrypt-prod"),
@@ -105,10 +112,11 @@ fn what_is_built_in_is_found_by_all_its_names() {
 }
 
 #[test]
-fn an_issuer_of_the_file_takes_the_place_of_what_is_built_in() {
-    let issuers = file(
+fn an_issuer_of_the_file_replaces_a_built_in_one() {
+    let issuers = load(
         "default_issuer = \"lab\"\n\
-         [[issuers]]\nname = \"letsencrypt\"\ncontacts = [\"mailto:a@example.net\"]\nkey_type = \"p384\"\n\
+         [[issuers]]\nname = \"letsencrypt\"\ncontacts = [\"mailto:a@example.net\"]\n\
+         key_type = \"p384\"\n\
          [[issuers]]\nname = \"letsencrypt-test\"\ndirectory = \"https://ca.example.net/test\"\n\
          [[issuers]]\nname = \"lab\"\nkind = \"self-signed\"\n",
     )
@@ -123,17 +131,17 @@ fn an_issuer_of_the_file_takes_the_place_of_what_is_built_in() {
         assert_eq!(acme.contacts, ["mailto:a@example.net"]);
     }
     assert_eq!(
-        where_is(issuers.find("letsencrypt-test")),
+        directory(issuers.find("letsencrypt-test")),
         "https://ca.example.net/test"
     );
-    assert!(where_is(issuers.find("letsencrypt-staging")).contains("acme-staging"));
+    assert!(directory(issuers.find("letsencrypt-staging")).contains("acme-staging"));
     assert_eq!(issuers.default(), Some("lab"));
-    assert_eq!(where_is(issuers.find("lab")), "itself");
+    assert_eq!(directory(issuers.find("lab")), "self-signed");
     assert!(issuers.names().contains("lab"));
 }
 
 #[test]
-fn everything_of_the_file_reaches_the_issuer() {
+fn all_keys_of_the_file_reach_the_issuer() {
     let folder = Folder::new("all");
     let ca = LocalCa::generate("lab").expect("a CA");
     let roots = folder.write("roots.pem", ca.root_pem());
@@ -141,17 +149,42 @@ fn everything_of_the_file_reaches_the_issuer() {
         folder.write("hmac", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajV\n"),
         folder.write("tsig", "c2VjcmV0\n"),
     );
-    let issuers = file(&format!(
-        "[[issuers]]\nname = \"lab\"\ndirectory = \"https://ca.example.net\"\nroots = \"{roots}\"\n\
-         eab = {{ kid = \"key-1\", hmac_file = \"{hmac}\" }}\nprofile = \"shortlived\"\npreferred_chain = \"X\"\n\
-         challenges = [\"dns-01\", \"http-01\", \"tls-alpn-01\", \"dns-persist-01\"]\n\
-         dns = {{ provider = \"rfc2136\", server = \"192.0.2.53:53\", key = {{ name = \"k\", secret_file = \"{secret}\" }}, \
-         resolvers = [\"192.0.2.1:53\"], propagation = \"resolvers\" }}\n\
-         [[issuers]]\nname = \"cf\"\ndirectory = \"letsencrypt\"\n\
-         dns = {{ provider = \"cloudflare\", token_file = \"{secret}\" }}\n\
-         [[issuers]]\nname = \"hook\"\ndirectory = \"letsencrypt\"\n\
-         dns = {{ provider = \"webhook\", url = \"http://192.0.2.1:8053/\", user = \"u\", password_file = \"{secret}\" }}\n\
-         [[issuers]]\nname = \"script\"\ndirectory = \"letsencrypt\"\ndns = {{ provider = \"command\", program = \"dns\" }}\n"
+    let issuers = load(&format!(
+        r#"
+        [[issuers]]
+        name = "lab"
+        directory = "https://ca.example.net"
+        roots = "{roots}"
+        eab = {{ kid = "key-1", hmac_file = "{hmac}" }}
+        profile = "shortlived"
+        preferred_chain = "X"
+        challenges = ["dns-01", "http-01", "tls-alpn-01", "dns-persist-01"]
+        [issuers.dns]
+        provider = "rfc2136"
+        server = "192.0.2.53:53"
+        key = {{ name = "k", secret_file = "{secret}" }}
+        resolvers = ["192.0.2.1:53"]
+        propagation = "resolvers"
+
+        [[issuers]]
+        name = "cf"
+        directory = "letsencrypt"
+        dns = {{ provider = "cloudflare", token_file = "{secret}" }}
+
+        [[issuers]]
+        name = "hook"
+        directory = "letsencrypt"
+        [issuers.dns]
+        provider = "webhook"
+        url = "http://192.0.2.1:8053/"
+        user = "u"
+        password_file = "{secret}"
+
+        [[issuers]]
+        name = "script"
+        directory = "letsencrypt"
+        dns = {{ provider = "command", program = "dns" }}
+        "#
     ))
     .expect("good");
     let lab = issuers.find("lab").expect("there");
@@ -198,7 +231,7 @@ fn everything_of_the_file_reaches_the_issuer() {
 }
 
 #[test]
-fn what_cannot_be_made_of_the_file_names_issuer_key_file_and_reason() {
+fn an_error_names_issuer_key_file_and_reason() {
     let folder = Folder::new("wrong");
     let (empty, odd) = (folder.write("empty", "\n"), folder.write("odd", "geheim!"));
     let broken = folder.write(
@@ -206,45 +239,73 @@ fn what_cannot_be_made_of_the_file_names_issuer_key_file_and_reason() {
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     );
     for (keys, parts) in [
-        ("roots = \"/nowhere/ca.pem\"".to_owned(), ["roots: /nowhere/ca.pem: No such file", ""]),
-        (format!("roots = \"{empty}\""), [&*format!("roots: {empty}: "), "no certificate in PEM"]),
-        (format!("roots = \"{broken}\""), ["roots: ", "certificate 1 cannot be used"]),
-        ("roots_pem = \"none\"".to_owned(), ["roots_pem: ", "no certificate in PEM"]),
         (
-            "eab = { kid = \"k\", hmac_file = \"/nowhere/k\" }".to_owned(),
+            r#"roots = "/nowhere/ca.pem""#.to_owned(),
+            ["roots: /nowhere/ca.pem: No such file", ""],
+        ),
+        (
+            format!(r#"roots = "{empty}""#),
+            [&*format!("roots: {empty}: "), "no certificate in PEM"],
+        ),
+        (
+            format!(r#"roots = "{broken}""#),
+            ["roots: ", "certificate 1 cannot be used"],
+        ),
+        (
+            r#"roots_pem = "none""#.to_owned(),
+            ["roots_pem: ", "no certificate in PEM"],
+        ),
+        (
+            r#"eab = { kid = "k", hmac_file = "/nowhere/k" }"#.to_owned(),
             ["eab.hmac_file: /nowhere/k: No such file", ""],
         ),
-        (format!("eab = {{ kid = \"k\", hmac_file = \"{odd}\" }}"), ["eab.hmac_file: ", "not base64url"]),
-        ("eab = { kid = \"k\", hmac = \"geheim!\" }".to_owned(), ["eab.hmac: HMAC key", "not base64url"]),
         (
-            format!("dns = {{ provider = \"cloudflare\", token_file = \"{empty}\" }}"),
+            format!(r#"eab = {{ kid = "k", hmac_file = "{odd}" }}"#),
+            ["eab.hmac_file: ", "not base64url"],
+        ),
+        (
+            r#"eab = { kid = "k", hmac = "geheim!" }"#.to_owned(),
+            ["eab.hmac: HMAC key", "not base64url"],
+        ),
+        (
+            format!(r#"dns = {{ provider = "cloudflare", token_file = "{empty}" }}"#),
             ["dns.token_file: ", "the file is empty"],
         ),
         (
-            "dns = { provider = \"webhook\", url = \"https://x\", user = \"u\", password_file = \"/nowhere/p\" }"
-                .to_owned(),
+            concat!(
+                r#"dns = { provider = "webhook", url = "https://x", user = "u", "#,
+                r#"password_file = "/nowhere/p" }"#
+            )
+            .to_owned(),
             ["dns.password_file: /nowhere/p: No such file", ""],
         ),
         (
-            "dns = { provider = \"webhook\", url = \"ftp://x\" }".to_owned(),
+            r#"dns = { provider = "webhook", url = "ftp://x" }"#.to_owned(),
             ["dns: webhook", "not an http or https URL"],
         ),
         (
-            "dns = { provider = \"rfc2136\", server = \"192.0.2.1:53\", key = { name = \"k\", secret = \"geheim!\" } }"
-                .to_owned(),
+            concat!(
+                r#"dns = { provider = "rfc2136", server = "192.0.2.1:53", "#,
+                r#"key = { name = "k", secret = "geheim!" } }"#
+            )
+            .to_owned(),
             ["dns: rfc2136 192.0.2.1:53: ", ""],
         ),
     ] {
-        let error = file(&format!("[[issuers]]\nname = \"lab\"\ndirectory = \"https://ca.example.net\"\n{keys}\n"));
-        let error = error.err().unwrap_or_else(|| panic!("good: {keys}"));
+        let issuer = "[[issuers]]\nname = \"lab\"\ndirectory = \"https://ca.example.net\"\n";
+        let error = load(&format!("{issuer}{keys}\n"))
+            .err()
+            .unwrap_or_else(|| panic!("accepted: {keys}"))
+            .to_string();
         assert!(error.starts_with("issuer lab: "), "{error}");
-        assert!(parts.iter().all(|part| error.contains(part)) && !error.contains("geheim"), "{error}");
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        assert!(!error.contains("geheim"), "{error}");
     }
 }
 
 #[test]
-fn configmaps_come_change_and_go() {
-    let mut issuers = none();
+fn configmaps_are_added_changed_and_removed() {
+    let mut issuers = built_in();
     assert!(apply(
         &mut issuers,
         "kube-system",
@@ -261,7 +322,7 @@ fn configmaps_come_change_and_go() {
     ));
     assert!(
         Arc::ptr_eq(&first, &issuers.find("lab").expect("there")),
-        "the same text is the same issuer"
+        "the same text yields the same issuer"
     );
     assert!(apply(
         &mut issuers,
@@ -269,18 +330,18 @@ fn configmaps_come_change_and_go() {
         "lab",
         "kind = \"self-signed\""
     ));
-    assert_eq!(where_is(issuers.find("lab")), "itself");
+    assert_eq!(directory(issuers.find("lab")), "self-signed");
 
-    // Without its label it is any ConfigMap.
+    // Without the label it is not an issuer.
     assert!(issuers.apply(&Event::Apply(map("kube-system", "lab", "false", STAGING))));
-    assert_eq!(where_is(issuers.find("lab")), "nowhere");
+    assert_eq!(directory(issuers.find("lab")), "none");
     assert!(apply(&mut issuers, "kube-system", "lab", STAGING));
     let key = map("kube-system", "lab", "true", STAGING).key.clone();
     assert!(issuers.apply(&Event::Delete(key.clone())));
     assert!(!issuers.apply(&Event::Delete(key)));
-    assert_eq!(where_is(issuers.find("lab")), "nowhere");
+    assert_eq!(directory(issuers.find("lab")), "none");
 
-    // A reset is all there is; other kinds' are nothing.
+    // A reset replaces all; those of other kinds have no effect.
     let listed = vec![
         map("kube-system", "a", "true", STAGING),
         map("kube-system", "b", "true", STAGING),
@@ -295,9 +356,9 @@ fn configmaps_come_change_and_go() {
 }
 
 #[test]
-fn a_configmap_is_for_its_namespace_and_that_of_kube_system_for_all() {
-    let mut issuers = file("[[issuers]]\nname = \"fixed\"\nkind = \"local-ca\"\n").expect("good");
-    for (namespace, name, directory) in [
+fn a_configmap_of_kube_system_is_for_all_namespaces() {
+    let mut issuers = load("[[issuers]]\nname = \"fixed\"\nkind = \"local-ca\"\n").expect("good");
+    for (namespace, name, url) in [
         ("kube-system", "lab", "https://all.example.net"),
         ("kube-system", "letsencrypt", "https://mirror.example.net"),
         ("kube-system", "fixed", "https://other.example.net"),
@@ -309,7 +370,7 @@ fn a_configmap_is_for_its_namespace_and_that_of_kube_system_for_all() {
             &mut issuers,
             namespace,
             name,
-            &format!("directory = \"{directory}\"")
+            &format!("directory = \"{url}\"")
         ));
     }
     for (namespace, name, found) in [
@@ -317,9 +378,9 @@ fn a_configmap_is_for_its_namespace_and_that_of_kube_system_for_all() {
         (Some("other"), "lab", "https://all.example.net"),
         (Some("team"), "lab", "https://team.example.net"),
         (Some("team"), "own", "https://own.example.net"),
-        (None, "own", "nowhere"),
-        (Some("other"), "own", "nowhere"),
-        (Some("other"), "team/own", "nowhere"),
+        (None, "own", "none"),
+        (Some("other"), "own", "none"),
+        (Some("other"), "team/own", "none"),
         (None, "team/own", "https://own.example.net"),
         (None, "letsencrypt-prod", "https://mirror.example.net"),
         (
@@ -327,16 +388,16 @@ fn a_configmap_is_for_its_namespace_and_that_of_kube_system_for_all() {
             "letsencrypt-prod",
             "https://mirror.example.net",
         ),
-        (None, "fixed", "here"),
-        (Some("team"), "fixed", "here"),
+        (None, "fixed", "local-ca"),
+        (Some("team"), "fixed", "local-ca"),
     ] {
         let one = namespace.map_or_else(
             || issuers.find(name),
             |namespace| issuers.find_in(namespace, name),
         );
-        assert_eq!(where_is(one), found, "{namespace:?} {name}");
+        assert_eq!(directory(one), found, "{namespace:?} {name}");
     }
-    // Two of one name are not one issuer.
+    // Issuers with the same name in two namespaces are distinct.
     assert_eq!(
         &*issuers.find_in("team", "lab").expect("there").name,
         "team/lab"
@@ -353,8 +414,8 @@ fn a_configmap_is_for_its_namespace_and_that_of_kube_system_for_all() {
 }
 
 #[test]
-fn a_broken_configmap_takes_only_itself_down_and_its_finding_names_the_field() {
-    let mut issuers = none();
+fn a_broken_configmap_affects_only_itself() {
+    let mut issuers = built_in();
     apply(&mut issuers, "team", "good", STAGING);
     let ca = LocalCa::generate("lab").expect("a CA");
     let pem = format!("{STAGING}roots_pem = '''{}'''", ca.root_pem());
@@ -415,22 +476,21 @@ fn a_broken_configmap_takes_only_itself_down_and_its_finding_names_the_field() {
         ),
         (
             dns(
-                "provider = \"webhook\", url = \"https://x\", user = \"u\", password_file = \"/etc/shadow\"",
+                "provider = \"webhook\", url = \"https://x\", user = \"u\", \
+                 password_file = \"/etc/shadow\"",
             ),
             "data.issuer.dns.password_file",
             "name files",
         ),
         (
-            dns(
-                "provider = \"rfc2136\", server = \"192.0.2.1:53\", key = { name = \"k\", secret = \"x\" }",
-            ),
+            dns("provider = \"rfc2136\", server = \"192.0.2.1:53\", \
+                 key = { name = \"k\", secret = \"x\" }"),
             "data.issuer.dns.key.secret",
             "no place for secrets",
         ),
         (
-            dns(
-                "provider = \"rfc2136\", server = \"192.0.2.1:53\", key = { name = \"k\", secret_file = \"x\" }",
-            ),
+            dns("provider = \"rfc2136\", server = \"192.0.2.1:53\", \
+                 key = { name = \"k\", secret_file = \"x\" }"),
             "data.issuer.dns.key.secret_file",
             "name files",
         ),
@@ -463,7 +523,7 @@ fn a_broken_configmap_takes_only_itself_down_and_its_finding_names_the_field() {
         ("data.issuer", "expected a string, found a number")
     );
 
-    // What is left is allowed, and a repaired one is back.
+    // Other keys are allowed, and a repaired issuer exists again.
     assert!(apply(
         &mut issuers,
         "team",

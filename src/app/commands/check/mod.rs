@@ -21,7 +21,7 @@ use self::{
     source::{Content, Document, Place, Source},
 };
 use crate::app::{
-    certificates::issuers::Issuers,
+    certificates::issuers::{Issuers, IssuersError},
     control::{parsed::Parsed, publish},
     settings,
 };
@@ -52,8 +52,8 @@ pub enum CheckError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// An issuer of the configuration is invalid.
-    #[error("{0}")]
-    Config(String),
+    #[error(transparent)]
+    Config(#[from] IssuersError),
 }
 
 /// Checks files, folders (their `*.yaml`, `*.yml`, `*.json`) and standard input (`-`) as one set of
@@ -97,7 +97,7 @@ impl Check {
         };
         let mut config = config.unwrap_or(&defaults).clone();
         config.classes.extend_from_slice(classes);
-        let issuers = Issuers::load(&config, time).map_err(CheckError::Config)?;
+        let issuers = Issuers::load(&config, time)?;
 
         // Without `mode` nothing tells a cluster from the mini cluster. Then Ingresses without a
         // class are served, as in the mini cluster, and selectors find Pods, as in a cluster: both
