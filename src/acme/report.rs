@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     budget::Budget,
@@ -16,7 +16,7 @@ use super::{
 use crate::util::{clock::Trust, time::UnixSeconds};
 
 /// One certificate.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Report {
     /// Id of the wish.
     pub name: String,
@@ -47,7 +47,7 @@ pub struct Report {
 }
 
 /// The last failure.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ProblemReport {
     /// With which issuer.
     pub issuer: String,
@@ -64,7 +64,7 @@ pub struct ProblemReport {
 }
 
 /// The CA's renewal window (RFC 9773).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct SuggestionReport {
     /// Begin, RFC 3339.
     pub start: String,
@@ -77,7 +77,7 @@ pub struct SuggestionReport {
 }
 
 /// What is left before the engine itself refuses.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct BudgetReport {
     /// Failed validations within this hour, of the name that has the fewest left.
     pub failures_left: usize,

@@ -65,7 +65,7 @@ impl MemoryTrimmer {
     }
 
     /// Runs until the process ends.
-    pub(crate) async fn run(mut self) -> Result<(), String> {
+    pub(crate) async fn run(mut self) {
         let mut burst = Burst::default();
         let mut growth = resident().map(Growth::new);
         let mut next_look = Instant::now() + INTERVAL;
@@ -92,7 +92,7 @@ impl MemoryTrimmer {
                         tracing::debug!(before, after, "memory returned to the system");
                     }
                 }
-                else => return Ok(()),
+                else => return,
             }
         }
     }

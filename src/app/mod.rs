@@ -11,7 +11,7 @@ mod metrics;
 mod settings;
 mod start;
 mod tasks;
-mod writer;
+mod write_queue;
 
 pub use certificates::{IssuersError, check_issuers};
 pub use commands::{
@@ -20,3 +20,4 @@ pub use commands::{
 };
 pub use files::{kubeconfig_path, root_path};
 pub use start::{RunError, run};
+pub use tasks::TaskError;

@@ -122,9 +122,7 @@ fn a_core_that_hangs_fails_the_health_checks() {
         "the watchdog is fed although a core hangs"
     );
     assert!(
-        gatelet
-            .log()
-            .contains("a core of the data plane does not turn"),
+        gatelet.log().contains("a core of the data plane hangs"),
         "{}",
         gatelet.log()
     );
@@ -150,7 +148,7 @@ fn a_core_that_hangs_does_not_outlive_the_grace_time() {
 
     assert!(gatelet.wait().success(), "{}", gatelet.log());
     assert!(
-        gatelet.log().contains("does not end: it is left behind"),
+        gatelet.log().contains("does not end: it is abandoned"),
         "{}",
         gatelet.log()
     );

@@ -51,7 +51,7 @@ pub(crate) async fn share(
     engine: Arc<Engine>,
     secret: AccountSecret,
     mut leads: watch::Receiver<bool>,
-) -> Result<(), String> {
+) {
     engine.lead(false);
     let mut is_logged = false;
     // True if this replica has led since the last read without interruption.
@@ -85,7 +85,7 @@ pub(crate) async fn share(
             () = engine.account_changed() => {}
             changed = leads.changed() => match changed {
                 Ok(()) => has_led = false,
-                Err(_ended) => return Ok(()),
+                Err(_ended) => return,
             },
             () = changed(&secret, &read) => {}
         }

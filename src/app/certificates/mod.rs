@@ -22,7 +22,7 @@ use self::{
     issuers::Issuers,
     verify_served::{Expectation, Verifier},
 };
-use super::writer::Queue;
+use super::write_queue::WriteQueue;
 use crate::{
     acme::{
         self, Parts, SharedAccounts, Timing,
@@ -69,7 +69,7 @@ impl Certificates {
         (parts, notices): (Parts, mpsc::Receiver<Notice>),
         issuers: Issuers,
         listener: Option<SocketAddr>,
-        events: Queue,
+        events: WriteQueue,
     ) -> Result<(Self, impl Future<Output = Result<(), String>> + Send), StoreError> {
         let engine = Arc::new(acme::Engine::load(parts)?);
         let owners = Owners::default();
@@ -171,7 +171,7 @@ impl Certificates {
     }
 
     /// Queues the certificates for the Secrets that lack them.
-    pub(crate) fn write_secrets(&mut self, queue: &Queue) {
+    pub(crate) fn write_secrets(&mut self, queue: &WriteQueue) {
         for desired in &self.desired {
             let Some(name) = &desired.secret else {
                 continue;
@@ -310,7 +310,7 @@ pub(crate) fn clock() -> Clock {
 }
 
 /// Forwards the engine's notices as Events on the owners of the certificate.
-async fn forward(mut notices: mpsc::Receiver<Notice>, owners: &Owners, events: &Queue) {
+async fn forward(mut notices: mpsc::Receiver<Notice>, owners: &Owners, events: &WriteQueue) {
     while let Some(notice) = notices.recv().await {
         let event_type = if notice.reason.is_warning() {
             EventType::Warning

@@ -1,5 +1,4 @@
-//! The local copy of what a real cluster last served, so that a start without the API server serves
-//! the same.
+//! The local copy of a real cluster's objects, from which a start without its API server serves.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,21 +13,21 @@ use crate::{
     store::{Batch, Store, StoreError},
 };
 
-/// Prefix of its keys in the store.
+/// Prefix of the copy's keys in the store.
 const AREA: &str = "cache/";
 
-/// Follows events and knows what has to be written to the store so that it holds the same objects.
+/// Follows events, and keeps track of the difference to the copy in the store.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
-    /// What the store holds, as a hash of the body.
+    /// The objects in the store, by a hash of the body.
     stored: HashMap<Key, u64>,
-    /// What differs from the store: the body, or `None` for an object that is gone.
+    /// The objects that differ from the store; `None` for one that is deleted.
     dirty: HashMap<Key, Option<Arc<RawObject>>>,
 }
 
 impl Cache {
-    /// Reads the copy back as one reset per kind that is in it. What cannot be parsed any more is
-    /// left out.
+    /// Reads the copy as one reset for each of its kinds. Objects that cannot be parsed are left
+    /// out.
     pub(crate) fn load(store: &dyn Store) -> Result<(Self, Vec<Event>), StoreError> {
         let mut cache = Self::default();
         let mut events = Vec::new();
@@ -41,10 +40,15 @@ impl Cache {
                         objects.push(Arc::new(object));
                     }
                     Err(error) => {
-                        tracing::warn!(key = name, %error, "an object of the local copy cannot be read");
+                        tracing::warn!(
+                            key = name,
+                            %error,
+                            "an object of the local copy cannot be read"
+                        );
                     }
                 }
             }
+
             if !objects.is_empty() {
                 events.push(Event::Reset(kind, objects));
             }
@@ -52,7 +56,7 @@ impl Cache {
         Ok((cache, events))
     }
 
-    /// Notes what an event changes.
+    /// Notes the changes of an event.
     pub(crate) fn observe(&mut self, event: &Event) {
         match event {
             Event::Apply(object) => self.put(object),
@@ -60,12 +64,13 @@ impl Cache {
             Event::Refused(_kind) => {}
             Event::Reset(kind, objects) => {
                 let listed: HashSet<&Key> = objects.iter().map(|object| &object.key).collect();
+
                 let known = self.stored.keys().chain(self.dirty.keys());
-                let gone: Vec<Key> = known
+                let deleted: Vec<Key> = known
                     .filter(|key| key.kind == *kind && !listed.contains(key))
                     .cloned()
                     .collect();
-                for key in gone {
+                for key in deleted {
                     self.remove(&key);
                 }
                 for object in objects {
@@ -75,12 +80,12 @@ impl Cache {
         }
     }
 
-    /// Whether the store lags behind.
+    /// Returns whether the store is out of date.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
 
-    /// The batch that brings the store up to date.
+    /// Returns the batch that brings the store up to date.
     pub(crate) fn batch(&self) -> Batch {
         self.dirty
             .iter()
@@ -90,7 +95,7 @@ impl Cache {
             })
     }
 
-    /// The batch was committed.
+    /// Notes that the batch was committed.
     pub(crate) fn committed(&mut self) {
         for (key, object) in self.dirty.drain() {
             match object {

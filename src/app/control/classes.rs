@@ -1,5 +1,5 @@
-//! Tells the operator when no IngressClass of the cluster is ours. gatelet then serves no Ingress
-//! that names a class, and no finding would say so.
+//! Notifies the operator if no IngressClass of the cluster is ours. gatelet then serves no Ingress
+//! that names a class, and there is no object for a finding.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ pub(crate) struct Classes {
 }
 
 impl Classes {
-    /// Knows no class yet. `optional` is true if a setting takes Ingresses without a class.
+    /// Starts without a class. `optional` is true if a setting takes Ingresses without a class.
     pub(crate) fn new(controller: &str, optional: bool) -> Self {
         Self {
             controller: controller.into(),
@@ -37,12 +37,12 @@ impl Classes {
         }
     }
 
-    /// The note, which changes with the classes.
+    /// Returns the note, which follows the classes.
     pub(crate) fn note(&self) -> Note {
         self.note.clone()
     }
 
-    /// Learns from an event. Logs when the last class of ours goes and when the first one comes.
+    /// Follows an event. Logs when the last class of ours goes and when the first one comes.
     pub(crate) fn observe(&mut self, event: &Event) {
         match event {
             Event::Reset(Kind::IngressClass, all) => {
@@ -61,11 +61,11 @@ impl Classes {
             Event::Delete(key) if key.kind == Kind::IngressClass => {
                 self.known.get_or_insert_default().remove(&key.name);
             }
-            // The log already says that classes must not be read.
+            // A log line about the missing right exists already.
             Event::Refused(Kind::IngressClass) => self.known = None,
             _ => return,
         }
-        self.tell();
+        self.update_note();
     }
 
     fn is_ours(&self, class: &RawObject) -> bool {
@@ -74,14 +74,15 @@ impl Classes {
             .is_ok_and(|class| *class.spec.controller == *self.controller)
     }
 
-    fn tell(&self) {
+    fn update_note(&self) {
         let command = self.missing();
         let mut note = lock(&self.note);
         match &command {
             Some(command) if note.is_empty() => tracing::warn!(
                 controller = &*self.controller,
                 %command,
-                "no IngressClass is ours, so no Ingress that names a class is served; the command makes one"
+                "no IngressClass is ours, so no Ingress that names a class is served; the command \
+                 creates one"
             ),
             None if !note.is_empty() => tracing::info!("an IngressClass is ours now"),
             _ => {}
@@ -90,19 +91,19 @@ impl Classes {
         let controller = &self.controller;
         *note = command.map_or_else(String::new, |command| {
             format!(
-                "no IngressClass has the controller {controller}, so no Ingress that names a class is served; make \
-                 one: {command}"
+                "no IngressClass has the controller {controller}, so no Ingress that names a class \
+                 is served; create one: {command}"
             )
         });
     }
 
-    /// The command that makes a class, if none is ours.
+    /// Returns the command that creates a class, if none is ours.
     fn missing(&self) -> Option<String> {
         let known = self.known.as_ref()?;
         if self.optional || known.values().any(|&ours| ours) {
             return None;
         }
-        // The controller of an existing class cannot be changed, so its name is of no use.
+        // The controller of an existing class cannot be changed, so its name cannot be used.
         let name = ["gatelet", "gatelet-ingress"]
             .into_iter()
             .find(|name| !known.contains_key(*name))?;
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_without_a_class_of_ours_is_told_what_makes_one() {
+    fn without_a_class_of_ours_the_note_has_a_command() {
         let mut classes = Classes::new(OURS, false);
         assert_eq!(note(&classes), "", "nothing is known yet");
         classes.observe(&Event::Reset(
@@ -144,8 +145,8 @@ mod tests {
         ));
         assert_eq!(
             note(&classes),
-            "no IngressClass has the controller gatelet.dev/ingress-controller, so no Ingress that names a class is \
-             served; make one: echo '{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"IngressClass\",\
+            "no IngressClass has the controller gatelet.dev/ingress-controller, so no Ingress that \
+             names a class is served; create one: echo '{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"IngressClass\",\
              \"metadata\":{\"name\":\"gatelet\"},\"spec\":{\"controller\":\"gatelet.dev/ingress-controller\"}}' \
              | kubectl apply -f -"
         );
@@ -154,15 +155,11 @@ mod tests {
         classes.observe(&Event::Delete(class("any", OURS).key.clone()));
         assert_ne!(note(&classes), "");
         classes.observe(&Event::Refused(Kind::IngressClass));
-        assert_eq!(
-            note(&classes),
-            "",
-            "those that may not be read are told of elsewhere"
-        );
+        assert_eq!(note(&classes), "", "a missing right is logged elsewhere");
     }
 
     #[test]
-    fn a_name_that_is_taken_is_not_proposed() {
+    fn a_name_that_exists_is_not_proposed() {
         let mut classes = Classes::new(OURS, false);
         classes.observe(&Event::Reset(
             Kind::IngressClass,
@@ -176,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_need_no_class_say_nothing() {
+    fn there_is_no_note_if_no_class_is_needed() {
         let mut classes = Classes::new(OURS, true);
         classes.observe(&Event::Reset(Kind::IngressClass, Vec::new()));
         assert_eq!(note(&classes), "");

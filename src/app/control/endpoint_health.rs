@@ -1,4 +1,4 @@
-//! What the data plane knows about endpoints, for inspection; and the findings that follow from it.
+//! The health of endpoints, as the data plane sees it: for reports, and for findings about TLS.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,7 +13,7 @@ use crate::{
     routing::{Action, Backend, EndpointSet, Origin, Protocol, Route, RoutingTable},
 };
 
-/// The endpoints at one moment.
+/// The health of all endpoints at one moment.
 pub(crate) struct Health {
     stats: HashMap<SocketAddr, EndpointHealth>,
     ejected: Vec<SocketAddr>,
@@ -34,7 +34,7 @@ impl Health {
         }
     }
 
-    /// The endpoints of a backend.
+    /// Returns the reports of a backend's endpoints.
     pub(crate) fn of(&self, backend: &Backend) -> Vec<EndpointReport> {
         match &**backend.endpoints() {
             EndpointSet::Empty => Vec::new(),
@@ -43,16 +43,15 @@ impl Health {
                 .map(|endpoint| self.of_address(endpoint.addr, backend.protocol))
                 .collect(),
             EndpointSet::Name { host, port } => {
-                let failing = first(&self.failing, backend);
+                let failing = first_failing(&self.failing, backend);
                 let health = match failing {
                     Some((key, failure)) => format!("by DNS; {} fails: {failure}", key.addr),
                     None => "by DNS".to_owned(),
                 };
-                let failure = failing.map(|(_, failure)| failure.to_string());
                 vec![EndpointReport {
                     address: format!("{host}:{port}"),
                     health,
-                    failure,
+                    failure: failing.map(|(_, failure)| failure.to_string()),
                     ..EndpointReport::default()
                 }]
             }
@@ -60,24 +59,18 @@ impl Health {
     }
 
     fn of_address(&self, addr: SocketAddr, protocol: Protocol) -> EndpointReport {
-        let known = self.stats.get(&addr);
-        let failure = self
-            .failing
-            .get(&EndpointKey {
-                addr,
-                protocol,
-                name: None,
-            })
-            .map(ToString::to_string);
-        let why = failure.as_deref();
-        let health = match known {
-            _ if self.ejected.contains(&addr) => {
-                format!("passed over: {}", why.unwrap_or("connections failed"))
-            }
-            Some(known) if known.ejected_on > 0 => {
-                format!("tried again: {}", why.unwrap_or("connections failed"))
-            }
-            _ if let Some(why) = why => format!("fails: {why}"),
+        let stats = self.stats.get(&addr);
+        let key = EndpointKey {
+            addr,
+            protocol,
+            name: None,
+        };
+        let failure = self.failing.get(&key).map(ToString::to_string);
+        let reason = failure.as_deref().unwrap_or("connections failed");
+        let health = match stats {
+            _ if self.ejected.contains(&addr) => format!("ejected: {reason}"),
+            Some(stats) if stats.ejected_on > 0 => format!("retried: {reason}"),
+            _ if failure.is_some() => format!("failing: {reason}"),
             Some(_) => "ok".to_owned(),
             None => "not used yet".to_owned(),
         };
@@ -85,37 +78,36 @@ impl Health {
             address: addr.to_string(),
             health,
             failure,
-            requests: known.map_or(0, |known| known.requests),
-            in_flight: known.map_or(0, |known| known.in_flight),
-            failures: known.map_or(0, |known| known.failures),
+            requests: stats.map_or(0, |stats| stats.requests),
+            in_flight: stats.map_or(0, |stats| stats.in_flight),
+            failures: stats.map_or(0, |stats| stats.failures),
         }
     }
 }
 
-/// A finding for each path that leads to an endpoint whose TLS handshakes fail. `reference` knows
-/// the Ingresses.
-pub(crate) fn findings<'a>(
+/// Returns a finding for each path to an endpoint whose TLS handshakes fail. All `failing` are
+/// failures of TLS; `reference` finds the Ingress of a rule.
+pub(super) fn findings<'a>(
     table: &RoutingTable,
-    mut failing: HashMap<EndpointKey, ConnectFailure>,
+    failing: &HashMap<EndpointKey, ConnectFailure>,
     reference: impl Fn(&Origin) -> Option<&'a ObjectRef>,
 ) -> Vec<Finding> {
-    failing.retain(|_, failure| failure.is_tls());
     if failing.is_empty() {
         return Vec::new();
     }
 
-    let mut found = BTreeMap::new();
-    let mut look = |route: &Route| {
+    let mut findings = BTreeMap::new();
+    let mut check = |route: &Route| {
         let Action::Forward(backend) = &route.action else {
             return;
         };
-        let Some((_, failure)) = first(&failing, backend) else {
+        let Some((_, failure)) = first_failing(failing, backend) else {
             return;
         };
         let Some(about) = reference(&route.origin) else {
             return;
         };
-        found
+        findings
             .entry((about.clone(), route.origin.field.clone()))
             .or_insert_with(|| Finding {
                 about: about.clone(),
@@ -125,23 +117,22 @@ pub(crate) fn findings<'a>(
                 message: format!("no connection to {}: {failure}", backend.id).into(),
             });
     };
+
     for host in table.hosts() {
-        host.rules()
-            .iter()
-            .map(|(_, route)| &**route)
-            .for_each(&mut look);
-        host.fallback().into_iter().for_each(|route| look(route));
+        let rules = host.rules().iter().map(|(_, route)| &**route);
+        rules.for_each(&mut check);
+        host.fallback().into_iter().for_each(|route| check(route));
     }
     table
         .default_route()
         .into_iter()
-        .for_each(|route| look(route));
-    found.into_values().collect()
+        .for_each(|route| check(route));
+    findings.into_values().collect()
 }
 
-/// The first endpoint of a backend that fails, so that what is said stays the same for as long as
-/// it fails.
-fn first<'f>(
+/// Returns the first endpoint of a backend that fails. It is always the same one, so that a message
+/// about it changes only with the failure.
+fn first_failing<'f>(
     failing: &'f HashMap<EndpointKey, ConnectFailure>,
     backend: &Backend,
 ) -> Option<(&'f EndpointKey, &'f ConnectFailure)> {
@@ -160,13 +151,13 @@ fn first<'f>(
                 .parse()
                 .ok()
                 .map(|ip: IpAddr| SocketAddr::new(ip, *port));
-            let is_it = |key: &EndpointKey| match addr {
+            let is_of_backend = |key: &EndpointKey| match addr {
                 Some(addr) => key.addr == addr,
                 None => key.addr.port() == *port && key.name.as_deref() == Some(&**host),
             };
             failing
                 .iter()
-                .filter(|(key, _)| key.protocol == protocol && is_it(key))
+                .filter(|(key, _)| key.protocol == protocol && is_of_backend(key))
                 .min_by_key(|(key, _)| *key)
         }
     }
@@ -182,20 +173,22 @@ mod tests {
         routing::{BackendId, Endpoint, HostPattern, HostRoutes, PathMatch},
     };
 
-    const SPOKEN: Protocol = Protocol::Https;
+    const PROTOCOL: Protocol = Protocol::Https;
 
-    fn backend(name: &str, ports: &[u16]) -> Arc<Backend> {
-        let backend = Backend::new(
-            BackendId {
-                namespace: "n".into(),
-                service: name.into(),
-                port: 443,
-            },
-            SPOKEN,
-        );
-        let endpoint = |port: &u16| Endpoint { addr: addr(*port) };
-        backend.set_endpoints(EndpointSet::Addresses(ports.iter().map(endpoint).collect()));
+    fn backend(name: &str, endpoints: EndpointSet) -> Arc<Backend> {
+        let id = BackendId {
+            namespace: "n".into(),
+            service: name.into(),
+            port: 443,
+        };
+        let backend = Backend::new(id, PROTOCOL);
+        backend.set_endpoints(endpoints);
         Arc::new(backend)
+    }
+
+    fn addresses(ports: &[u16]) -> EndpointSet {
+        let endpoint = |port: &u16| Endpoint { addr: addr(*port) };
+        EndpointSet::Addresses(ports.iter().map(endpoint).collect())
     }
 
     fn addr(port: u16) -> SocketAddr {
@@ -217,23 +210,18 @@ mod tests {
 
     #[test]
     fn each_path_to_an_endpoint_whose_tls_fails_has_a_finding() {
-        let (bad, down) = (backend("bad", &[1, 2, 3]), backend("down", &[4]));
-        let named = Backend::new(
-            BackendId {
-                namespace: "n".into(),
-                service: "named".into(),
-                port: 443,
-            },
-            SPOKEN,
+        let (bad, down) = (
+            backend("bad", addresses(&[1, 2, 3])),
+            backend("down", addresses(&[4])),
         );
-        named.set_endpoints(EndpointSet::Name {
+        let named = EndpointSet::Name {
             host: "x.example".into(),
             port: 5,
-        });
+        };
         let rules = [
             ("/a", "f1", &bad),
             ("/b", "f2", &down),
-            ("/c", "f3", &Arc::new(named)),
+            ("/c", "f3", &backend("named", named)),
         ];
         let rules = rules
             .map(|(path, field, backend)| (PathMatch::Exact(path.into()), route(field, backend)));
@@ -241,18 +229,17 @@ mod tests {
         let (routes, _) = HostRoutes::new(pattern, rules, Some(route("f4", &bad)));
         let mut table = RoutingTable::default();
         table.set(Arc::new(routes));
-        table.set_default(Some(route("f5", &backend("good", &[6]))));
+        table.set_default(Some(route("f5", &backend("good", addresses(&[6])))));
 
-        let tls = |why: &str| ConnectFailure::Tls(why.into());
+        let tls = |reason: &str| ConnectFailure::Tls(reason.into());
         let key = |port, name: Option<&str>| EndpointKey {
             addr: addr(port),
-            protocol: SPOKEN,
+            protocol: PROTOCOL,
             name: name.map(Into::into),
         };
         let failing = HashMap::from([
             (key(2, None), tls("two")),
             (key(3, None), tls("three")),
-            (key(4, None), ConnectFailure::Refused),
             (key(5, Some("x.example")), tls("named")),
             (key(6, Some("y.example")), tls("of another name")),
         ]);
@@ -265,7 +252,8 @@ mod tests {
             key,
             uid: "u".into(),
         };
-        let found = findings(&table, failing.clone(), |_| Some(&ingress));
+
+        let found = findings(&table, &failing, |_| Some(&ingress));
         let found: Vec<_> = found
             .iter()
             .map(|one| (&*one.field, &*one.message))
@@ -273,6 +261,6 @@ mod tests {
         let two = "no connection to n/bad:443: the TLS handshake failed: two";
         let named = "no connection to n/named:443: the TLS handshake failed: named";
         assert_eq!(found, [("f1", two), ("f3", named), ("f4", two)]);
-        assert_eq!(findings(&table, failing, |_| None), []);
+        assert_eq!(findings(&table, &failing, |_| None), []);
     }
 }

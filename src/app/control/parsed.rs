@@ -1,5 +1,5 @@
-//! Certificates of Secrets, parsed once: the compiler asks whether they fit, and the publisher
-//! serves them. Parsing one costs as much as a handshake.
+//! The certificates of Secrets, parsed once: the compiler checks them, and the publisher serves
+//! them. Parsing one costs as much as a handshake.
 
 use std::{
     collections::HashMap,
@@ -8,44 +8,49 @@ use std::{
 
 use ring::digest;
 
-use crate::{
-    util::sync::lock,
-    {routing::HostPattern, tls::Certificate},
-};
+use crate::{routing::HostPattern, tls::Certificate, util::sync::lock};
 
-/// What tells pairs of chain and key apart.
+/// Hash of a chain and its key.
 type Id = [u8; 32];
 
-/// A parsed pair, or why it is none.
+/// A parsed pair, or the reason why it is invalid.
 type Pair = Result<Arc<Certificate>, String>;
 
-/// The pairs that are served, and those that were asked about since.
+/// A pair, and whether it was used since the last sweep.
+#[derive(Debug)]
+struct Entry {
+    pair: Pair,
+    is_used: bool,
+}
+
+/// The pairs that are served, and those that were used since the last sweep.
 #[derive(Debug, Default)]
 pub(crate) struct Parsed {
-    /// With whether it was asked for since the last sweep.
-    pairs: Mutex<HashMap<Id, (Pair, bool)>>,
+    pairs: Mutex<HashMap<Id, Entry>>,
 }
 
 impl Parsed {
-    /// The pair of a PEM chain and key.
+    /// Returns the pair of a PEM chain and key.
     pub(crate) fn get(&self, chain: &[u8], key: &[u8]) -> Pair {
         let mut both = digest::Context::new(&digest::SHA256);
         both.update(&(chain.len() as u64).to_le_bytes());
         both.update(chain);
         both.update(key);
         let id: Id = both.finish().as_ref().try_into().unwrap_or_default();
+
         let mut pairs = lock(&self.pairs);
-        let read = || {
-            Certificate::from_pem(chain, key)
-                .map(Arc::new)
-                .map_err(|error| error.to_string())
-        };
-        let (pair, asked) = pairs.entry(id).or_insert_with(|| (read(), true));
-        *asked = true;
-        pair.clone()
+        let entry = pairs.entry(id).or_insert_with(|| {
+            let parsed = Certificate::from_pem(chain, key);
+            Entry {
+                pair: parsed.map(Arc::new).map_err(|error| error.to_string()),
+                is_used: true,
+            }
+        });
+        entry.is_used = true;
+        entry.pair.clone()
     }
 
-    /// What the compiler asks about a pair.
+    /// Checks a pair for the compiler.
     pub(crate) fn inspect(
         &self,
         chain: &[u8],
@@ -57,11 +62,10 @@ impl Parsed {
             return Ok(());
         }
         Err(match certificate.names() {
-            [] => {
-                format!(
-                    "mismatch: its certificate names no host (subjectAltName), so no client takes it for {pattern}"
-                )
-            }
+            [] => format!(
+                "mismatch: its certificate names no host (subjectAltName), so no client accepts \
+                 it for {pattern}"
+            ),
             names => format!(
                 "mismatch: its certificate is for {}, not for {pattern}",
                 names.join(", ")
@@ -69,13 +73,12 @@ impl Parsed {
         })
     }
 
-    /// Forgets what is not served, unless it was asked for since the last call.
+    /// Forgets the pairs that are not served, unless they were used since the last call.
     pub(crate) fn sweep(&self) {
-        lock(&self.pairs).retain(|_, (pair, asked)| {
-            std::mem::take(asked)
-                || pair
-                    .as_ref()
-                    .is_ok_and(|certificate| Arc::strong_count(certificate) > 1)
+        lock(&self.pairs).retain(|_, entry| {
+            let certificate = entry.pair.as_ref();
+            let is_served = certificate.is_ok_and(|pair| Arc::strong_count(pair) > 1);
+            std::mem::take(&mut entry.is_used) || is_served
         });
     }
 }
@@ -90,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_parsed_once_and_forgotten_when_it_is_neither_served_nor_asked_for() {
+    fn a_pair_is_parsed_once_and_forgotten_when_unused() {
         let parsed = Parsed::default();
         let (chain, key) = pair("a.example");
         let get = || {
@@ -98,29 +101,28 @@ mod tests {
                 .get(chain.as_bytes(), key.as_bytes())
                 .expect("a pair")
         };
-        let known = || parsed.pairs.lock().expect("no panic").len();
+        let count = || parsed.pairs.lock().expect("no panic").len();
         let served = get();
         assert!(Arc::ptr_eq(&served, &get()));
+
         parsed.sweep();
         parsed.sweep();
-        assert_eq!(known(), 1, "it is served");
+        assert_eq!(count(), 1, "it is served");
         drop(served);
         parsed.sweep();
-        assert_eq!(known(), 0);
+        assert_eq!(count(), 0);
     }
 
     #[test]
-    fn a_pair_that_is_none_stays_one() {
+    fn an_invalid_pair_does_not_affect_a_valid_one() {
         let parsed = Parsed::default();
         let ((chain, key), (_, other)) = (pair("a.example"), pair("b.example"));
         assert!(parsed.get(chain.as_bytes(), other.as_bytes()).is_err());
         assert!(parsed.get(chain.as_bytes(), key.as_bytes()).is_ok());
+
         let pattern = |host: &str| HostPattern::parse(host).expect("a host");
-        assert_eq!(
-            parsed.inspect(chain.as_bytes(), key.as_bytes(), &pattern("a.example")),
-            Ok(())
-        );
-        let refused = parsed.inspect(chain.as_bytes(), key.as_bytes(), &pattern("c.example"));
-        assert!(refused.is_err_and(|why| why.starts_with("mismatch: ")));
+        let inspect = |host| parsed.inspect(chain.as_bytes(), key.as_bytes(), &pattern(host));
+        assert_eq!(inspect("a.example"), Ok(()));
+        assert!(inspect("c.example").is_err_and(|error| error.starts_with("mismatch: ")));
     }
 }

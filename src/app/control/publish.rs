@@ -1,11 +1,11 @@
-//! Compiled output made live: endpoints, then the table, then certificates.
+//! Publishes compiled output: endpoints, then certificates, then the table.
 
 use std::sync::{Arc, Mutex};
 
 use super::parsed::Parsed;
 use crate::{
     acme::active::{ActiveCertificates, Source},
-    admin::{CertificateReport, FindingReport, GuardReport, OtherClassReport},
+    admin::{CertificateReport, FindingReport, GuardReport, OtherClassReport, Severity},
     controller::{CertificateSource, Finding, OtherClass, Output, TlsHost},
     objects::EventType,
     proxy::Shared,
@@ -14,7 +14,7 @@ use crate::{
     util::sync::lock,
 };
 
-/// What was made live last, for inspection.
+/// What was published last, for inspection.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     pub(crate) certificates: Vec<CertificateReport>,
@@ -22,12 +22,12 @@ pub(crate) struct Live {
     pub(crate) other_classes: Vec<OtherClassReport>,
 }
 
-/// Makes outputs live.
+/// Publishes outputs.
 pub(crate) struct Publisher {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) resolver: Arc<Resolver>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) live: Arc<Mutex<Live>>,
+    resolver: Arc<Resolver>,
+    metrics: Arc<Metrics>,
+    live: Arc<Mutex<Live>>,
     /// The hosts with TLS as of the last compile.
     hosts: Vec<TlsHost>,
     parsed: Arc<Parsed>,
@@ -51,16 +51,15 @@ impl Publisher {
         }
     }
 
-    /// Makes an output live, and keeps its certificates; `served` is what the certificate engine
-    /// holds.
-    pub(crate) fn publish(&mut self, output: &mut Output, served: &ActiveCertificates) {
+    /// Publishes an output. `active` are the certificates of the certificate engine.
+    pub(crate) fn publish(&mut self, output: &mut Output, active: &ActiveCertificates) {
         for update in &output.endpoints {
             update.backend.set_endpoints(update.endpoints.clone());
         }
-        // Certificates before routes: a redirect to HTTPS must find its certificate there.
+        // Certificates before routes, so that a redirect to HTTPS finds its certificate.
         if let Some(hosts) = output.certificates.take() {
             self.hosts = hosts;
-            self.certificates(served);
+            self.certificates(active);
         }
         if let Some(table) = &output.table {
             self.metrics
@@ -69,6 +68,7 @@ impl Publisher {
             self.metrics.generations.inc();
             self.shared.table.store(table.clone());
         }
+
         if let Some(findings) = &output.findings {
             self.findings(findings);
         }
@@ -79,67 +79,71 @@ impl Publisher {
         self.parsed.sweep();
     }
 
-    /// Makes other certificates live for the same hosts.
-    pub(crate) fn certificates(&self, served: &ActiveCertificates) {
+    /// Publishes the certificates for the hosts of the last compile.
+    pub(crate) fn certificates(&self, active: &ActiveCertificates) {
         let mut map = SniMap::default();
         let mut reports = Vec::with_capacity(self.hosts.len());
         self.metrics.certificates.clear();
         for host in &self.hosts {
-            let mut report = CertificateReport {
-                host: host.pattern.to_string(),
-                source: "local CA".to_owned(),
-                wanted_by: format!(
-                    "{}/{}",
-                    host.wanted_by.key.namespace, host.wanted_by.key.name
-                ),
-                ..CertificateReport::default()
-            };
-            let pair = host
-                .wish
-                .as_ref()
-                .and_then(|id| served.certificates.get(&**id));
-            if let Some((source, certificate)) = pair.and_then(|pair| pair.choose(&host.pattern)) {
-                map.insert(&host.pattern, certificate);
-                let issuer = pair.map(|pair| &*pair.issuer).unwrap_or_default();
-                report.source = match source {
-                    Source::Live => issuer.to_owned(),
-                    Source::Previous => format!("{issuer} (the certificate before the newest)"),
-                };
-                self.describe(&mut report, certificate);
-                reports.push(report);
-                continue;
-            }
-            let certificate = match &host.source {
-                CertificateSource::Local => None,
-                CertificateSource::Secret {
-                    key,
-                    chain,
-                    private_key,
-                    ..
-                } => self
-                    .parsed
-                    .get(chain, &private_key.0)
-                    .ok()
-                    .map(|certificate| (key, certificate)),
-            };
-            match certificate {
-                Some((key, certificate)) => {
-                    map.insert(&host.pattern, &certificate);
-                    report.source = format!("{}/{}", key.namespace, key.name);
-                    self.describe(&mut report, &certificate);
-                }
-                None => map.insert_local(&host.pattern),
-            }
-            reports.push(report);
+            reports.push(self.certificate(host, active, &mut map));
         }
         self.resolver.swap(map);
         lock(&self.live).certificates = reports;
     }
 
-    /// Completes the report on a host with what is served for it, and counts it.
-    fn describe(&self, report: &mut CertificateReport, certificate: &Certificate) {
+    /// Chooses the certificate of a host: of the engine, else of its Secret, else of the local CA.
+    fn certificate(
+        &self,
+        host: &TlsHost,
+        active: &ActiveCertificates,
+        map: &mut SniMap,
+    ) -> CertificateReport {
+        let ingress = &host.wanted_by.key;
+        let mut report = CertificateReport {
+            host: host.pattern.to_string(),
+            source: "local CA".to_owned(),
+            ingress: format!("{}/{}", ingress.namespace, ingress.name),
+            ..CertificateReport::default()
+        };
+
+        let id = host.wish.as_deref();
+        let pair = id.and_then(|id| active.certificates.get(id));
+        if let Some(pair) = pair
+            && let Some((source, certificate)) = pair.choose(&host.pattern)
+        {
+            map.insert(&host.pattern, certificate);
+            report.source = match source {
+                Source::Live => pair.issuer.to_string(),
+                Source::Previous => format!("{} (the certificate before the newest)", pair.issuer),
+            };
+            self.complete(&mut report, certificate);
+            return report;
+        }
+
+        if let CertificateSource::Secret {
+            key,
+            chain,
+            private_key,
+            ..
+        } = &host.source
+            && let Ok(certificate) = self.parsed.get(chain, &private_key.0)
+        {
+            map.insert(&host.pattern, &certificate);
+            report.source = format!("{}/{}", key.namespace, key.name);
+            self.complete(&mut report, &certificate);
+            return report;
+        }
+
+        map.insert_local(&host.pattern);
+        report
+    }
+
+    /// Adds the content of the certificate to the report, and to the metrics.
+    fn complete(&self, report: &mut CertificateReport, certificate: &Certificate) {
         report.issuer = certificate.issuer().to_owned();
-        report.not_after = certificate.not_after().to_string();
+        let end = jiff::Timestamp::from_second(certificate.not_after());
+        report.not_after = end.map(|at| at.to_string()).unwrap_or_default();
+
         let labels = vec![
             ("host".to_owned(), report.host.clone()),
             ("secret".to_owned(), report.source.clone()),
@@ -147,31 +151,28 @@ impl Publisher {
         self.metrics
             .certificates
             .get_or_create(&labels)
-            .set(certificate.not_after().0);
+            .set(certificate.not_after());
     }
 
     fn findings(&self, findings: &[Finding]) {
         self.metrics.findings.clear();
-        let mut reports = Vec::new();
+        let mut reports = Vec::with_capacity(findings.len());
         for finding in findings {
-            self.metrics
-                .findings
-                .get_or_create(&vec![("reason".to_owned(), finding.reason.to_owned())])
-                .inc();
+            let labels = vec![("reason".to_owned(), finding.reason.to_owned())];
+            self.metrics.findings.get_or_create(&labels).inc();
             reports.push(report(finding));
         }
         lock(&self.live).findings = reports;
     }
 }
 
-/// A finding for people and tools.
+/// Returns the report of a finding.
 pub(crate) fn report(finding: &Finding) -> FindingReport {
     FindingReport {
         severity: match finding.severity {
-            EventType::Normal => "Normal",
-            EventType::Warning => "Warning",
-        }
-        .to_owned(),
+            EventType::Normal => Severity::Normal,
+            EventType::Warning => Severity::Warning,
+        },
         object: finding.about.key.to_string(),
         reason: finding.reason.to_owned(),
         field: finding.field.to_string(),
@@ -179,7 +180,7 @@ pub(crate) fn report(finding: &Finding) -> FindingReport {
     }
 }
 
-/// Reports a class that is not served.
+/// Returns the report of a class that is not served.
 pub(crate) fn class_report(class: &OtherClass) -> OtherClassReport {
     let guards = class.guards.iter();
     OtherClassReport {

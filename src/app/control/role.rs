@@ -1,29 +1,29 @@
-//! What this replica does for all of them.
+//! The role of this replica among the replicas of a cluster.
 
 use std::net::IpAddr;
 
 use tokio::sync::watch;
 
-/// Whether this replica leads, and the addresses of all.
+/// Whether this replica leads, and the addresses of all replicas.
 #[derive(Clone, Debug)]
 pub(crate) struct Role {
-    /// Only the leader writes statuses and Events, and talks to a CA.
+    /// Only the leader writes statuses and Events, and talks to CAs.
     pub(crate) leads: watch::Receiver<bool>,
-    /// Who holds the Lease, empty where that is nobody or not known; `None` where there is no other
-    /// replica.
+    /// The holder of the Lease, empty if it has none or cannot be read; `None` if there are no
+    /// replicas.
     pub(crate) holder: Option<watch::Receiver<String>>,
-    /// For the status of Ingresses; none while they are not known.
+    /// The addresses for the status of Ingresses; empty while they are unknown.
     pub(crate) addresses: watch::Receiver<Vec<IpAddr>>,
 }
 
-/// What is different now.
+/// A change of the role.
 pub(crate) enum Change {
     Leads(bool),
     Addresses(Vec<IpAddr>),
 }
 
 impl Role {
-    /// Always the leader: there is no other.
+    /// Returns the role of a process without replicas: it always leads.
     pub(crate) fn alone(addresses: Vec<IpAddr>) -> Self {
         Self {
             leads: watch::channel(true).1,
@@ -32,16 +32,18 @@ impl Role {
         }
     }
 
-    /// Waits for a change; for ever where nothing can change any more.
+    /// Waits for a change. Never returns if none is possible any more.
     pub(crate) async fn changed(&mut self) -> Change {
         tokio::select! {
             Ok(()) = self.leads.changed() => Change::Leads(*self.leads.borrow_and_update()),
-            Ok(()) = self.addresses.changed() => Change::Addresses(self.addresses.borrow_and_update().clone()),
+            Ok(()) = self.addresses.changed() => {
+                Change::Addresses(self.addresses.borrow_and_update().clone())
+            }
             else => std::future::pending().await,
         }
     }
 
-    /// Waits until nothing can change any more: what was held for all replicas is given back.
+    /// Waits until no change is possible any more: the Lease has been released.
     pub(crate) async fn ended(mut self) {
         while self.leads.changed().await.is_ok() {}
         while self.addresses.changed().await.is_ok() {}

@@ -1,4 +1,4 @@
-//! Which cluster is served: one of Kubernetes, or the mini cluster.
+//! Finds the cluster to serve: one of Kubernetes, or the mini cluster.
 
 use std::{
     fs::File,
@@ -11,23 +11,23 @@ use crate::{
     k8s,
 };
 
-/// Where k3s puts the administrator's kubeconfig.
+/// The administrator's kubeconfig of k3s.
 const K3S: &str = "/etc/rancher/k3s/k3s.yaml";
 
-/// Where objects come from.
+/// The place that objects come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ClusterSource {
-    /// The mini cluster; and why not the k3s that is here too, where nobody said that it is not
-    /// meant.
+    /// The mini cluster; with an error if k3s is installed, its kubeconfig cannot be read, and the
+    /// mode is not set.
     Mini(Option<String>),
     /// The cluster of this kubeconfig.
     Kubeconfig(PathBuf),
-    /// The cluster around this process.
+    /// The cluster that this process runs in.
     InCluster,
 }
 
 impl ClusterSource {
-    /// As the configuration says, and what is there.
+    /// Decides by the configuration and by what is there.
     pub(super) fn find(config: &Config) -> Self {
         choose(
             config.mode,
@@ -36,34 +36,26 @@ impl ClusterSource {
             Path::new(K3S),
         )
     }
-
-    /// The kubeconfig of a cluster that is not around this process.
-    pub(super) fn kubeconfig(&self) -> Option<&Path> {
-        match self {
-            Self::Kubeconfig(path) => Some(path),
-            Self::Mini(_) | Self::InCluster => None,
-        }
-    }
 }
 
-fn choose(mode: Mode, named: Option<&Path>, in_cluster: bool, k3s: &Path) -> ClusterSource {
-    let found = || match File::open(k3s) {
+fn choose(mode: Mode, configured: Option<&Path>, in_cluster: bool, k3s: &Path) -> ClusterSource {
+    let is_readable = || match File::open(k3s) {
         Ok(_readable) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     };
-    match (mode, named) {
+    match (mode, configured) {
         (Mode::Standalone, _) => ClusterSource::Mini(None),
-        (_, Some(named)) => ClusterSource::Kubeconfig(named.to_owned()),
+        (_, Some(path)) => ClusterSource::Kubeconfig(path.to_owned()),
         _ if in_cluster => ClusterSource::InCluster,
-        (Mode::Auto, None) => match found() {
+        (Mode::Auto, None) => match is_readable() {
             Ok(true) => ClusterSource::Kubeconfig(k3s.to_owned()),
             Ok(false) => ClusterSource::Mini(None),
             Err(error) => ClusterSource::Mini(Some(format!("{}: {error}", k3s.display()))),
         },
-        (Mode::Kubernetes, None) => match found() {
+        (Mode::Kubernetes, None) => match is_readable() {
             Ok(false) => ClusterSource::InCluster,
-            // Who cannot read it is told so when it is read.
+            // If it cannot be read, the connection fails with the reason.
             Ok(true) | Err(_) => ClusterSource::Kubeconfig(k3s.to_owned()),
         },
     }
@@ -74,44 +66,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_is_taken_as_it_is_named_or_found_and_one_that_cannot_be_read_is_told() {
-        let (there, absent, unreadable) = (
+    fn the_cluster_is_the_configured_one_or_one_that_is_found() {
+        let (readable, absent, unreadable) = (
             Path::new("/dev/null"),
             Path::new("/absent"),
             Path::new("/dev/null/k3s.yaml"),
         );
-        let (named, kubeconfig) = (Some(Path::new("/named")), |path: &Path| {
-            ClusterSource::Kubeconfig(path.to_owned())
-        });
-        let choose = |mode, named, k3s| choose(mode, named, false, k3s);
-        for k3s in [there, absent, unreadable] {
+        let configured = Some(Path::new("/configured"));
+        let kubeconfig = |path: &Path| ClusterSource::Kubeconfig(path.to_owned());
+        let choose = |mode, configured, k3s| choose(mode, configured, false, k3s);
+
+        for k3s in [readable, absent, unreadable] {
             assert_eq!(
-                choose(Mode::Standalone, named, k3s),
+                choose(Mode::Standalone, configured, k3s),
                 ClusterSource::Mini(None)
             );
             assert_eq!(
-                choose(Mode::Auto, named, k3s),
-                kubeconfig(Path::new("/named"))
+                choose(Mode::Auto, configured, k3s),
+                kubeconfig(Path::new("/configured"))
             );
             assert_eq!(
                 super::choose(Mode::Auto, None, true, k3s),
                 ClusterSource::InCluster
             );
         }
-        assert_eq!(choose(Mode::Auto, None, there), kubeconfig(there));
-        assert_eq!(choose(Mode::Kubernetes, None, there), kubeconfig(there));
-        assert_eq!(choose(Mode::Auto, None, absent), ClusterSource::Mini(None));
-        assert_eq!(
-            choose(Mode::Kubernetes, None, absent),
-            ClusterSource::InCluster
-        );
-        assert_eq!(
-            choose(Mode::Kubernetes, None, unreadable),
-            kubeconfig(unreadable)
-        );
-        let ClusterSource::Mini(Some(why)) = choose(Mode::Auto, None, unreadable) else {
-            panic!("it is passed over")
+
+        for (mode, k3s, expected) in [
+            (Mode::Auto, readable, kubeconfig(readable)),
+            (Mode::Auto, absent, ClusterSource::Mini(None)),
+            (Mode::Kubernetes, readable, kubeconfig(readable)),
+            (Mode::Kubernetes, absent, ClusterSource::InCluster),
+            (Mode::Kubernetes, unreadable, kubeconfig(unreadable)),
+        ] {
+            assert_eq!(choose(mode, None, k3s), expected, "{mode:?} {k3s:?}");
+        }
+    }
+
+    #[test]
+    fn a_kubeconfig_of_k3s_that_cannot_be_read_is_reported() {
+        let unreadable = Path::new("/dev/null/k3s.yaml");
+        let ClusterSource::Mini(Some(error)) = choose(Mode::Auto, None, false, unreadable) else {
+            panic!("the mini cluster with the error")
         };
-        assert!(why.starts_with("/dev/null/k3s.yaml: "), "{why}");
+        assert!(error.starts_with("/dev/null/k3s.yaml: "), "{error}");
     }
 }

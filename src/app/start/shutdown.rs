@@ -1,5 +1,4 @@
-//! The end of the process: signals, the grace time, and an end that comes even where something
-//! hangs.
+//! Ends the process: signals, the drain within the grace time, and a forced end if something hangs.
 
 use std::{
     io, process,
@@ -16,31 +15,31 @@ use tokio::{
 
 use crate::{proxy, telemetry, util::drain};
 
-/// How much longer than the grace time the data plane may take before it is left behind.
+/// Time beyond the grace time after which the data plane is abandoned.
 const DRAIN_MARGIN: Duration = Duration::from_secs(1);
 
-/// How much longer than the grace time the whole end may take.
-pub(super) const STOP_MARGIN: Duration = Duration::from_secs(10);
+/// Time beyond the grace time after which the process is forced to end.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
 
-/// How long the process may take to end after a second signal.
-const AT_ONCE: Duration = Duration::from_secs(2);
+/// Time after a second signal after which the process is forced to end.
+const SECOND_SIGNAL_LIMIT: Duration = Duration::from_secs(2);
 
-/// SIGTERM and SIGINT as they come.
+/// Receives SIGTERM and SIGINT.
 ///
-/// A thread of its own hears them, so that a second signal ends the process whatever the other
-/// threads do.
+/// It has a thread of its own, so that a second signal ends the process whatever the other threads
+/// do.
 #[derive(Debug)]
 pub(super) struct Signals {
-    /// How many have come.
+    /// Number of signals so far.
     count: watch::Receiver<u32>,
 }
 
 impl Signals {
-    /// Listens from now on. The second signal stops `drain`, and the process soon after.
+    /// Handles signals from now on. The second one stops `drain`, and soon after the process.
     pub(super) fn listen(drain: Arc<drain::Signal>) -> io::Result<Self> {
-        let (heard, count) = watch::channel(0);
+        let (sender, count) = watch::channel(0);
         let runtime = Builder::new_current_thread().enable_io().build()?;
-        // Registered before anything else starts: a signal from now on is heard.
+        // Registered here, so that no signal from now on is missed.
         let sources = {
             let _inside = runtime.enter();
             (
@@ -50,7 +49,7 @@ impl Signals {
         };
         thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || hear(&runtime, sources, &heard, &drain))?;
+            .spawn(move || handle_signals(&runtime, sources, &sender, &drain))?;
         Ok(Self { count })
     }
 
@@ -60,22 +59,27 @@ impl Signals {
     }
 
     /// Waits for the second signal.
-    pub(super) async fn second(&mut self) {
+    async fn second(&mut self) {
         self.wait_for(2).await;
     }
 
     async fn wait_for(&mut self, count: u32) {
-        if self.count.wait_for(|heard| *heard >= count).await.is_err() {
-            // Nobody listens any more: no signal will come.
+        if self.count.wait_for(|seen| *seen >= count).await.is_err() {
+            // The thread has ended, and no signal will come.
             std::future::pending::<()>().await;
         }
     }
 }
 
-fn hear(
+/// Counts two signals, and then forces the process to end.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the thread is its own; it works even if no runtime does"
+)]
+fn handle_signals(
     runtime: &Runtime,
     (mut terminate, mut interrupt): (Signal, Signal),
-    heard: &watch::Sender<u32>,
+    sender: &watch::Sender<u32>,
     drain: &drain::Signal,
 ) {
     for count in 1..=2 {
@@ -85,19 +89,19 @@ fn hear(
                 _ = interrupt.recv() => {}
             }
         });
-        heard.send_replace(count);
+        sender.send_replace(count);
     }
 
     tracing::info!("second signal: ending at once");
     drain.stop();
-    thread::sleep(AT_ONCE);
+    thread::sleep(SECOND_SIGNAL_LIMIT);
     tracing::error!("the process does not end by itself: something in it hangs");
     telemetry::flush();
     process::exit(1);
 }
 
-/// Drains: no new connections, and requests in flight may finish within the grace time. Returns
-/// when the data plane is over, when it has used up its time, or at the second signal.
+/// Drains: accepts no new connections, and lets requests in flight finish within the grace time.
+/// Returns when the data plane has ended, when its time is up, or at the second signal.
 pub(super) async fn drain(
     signals: &mut Signals,
     drain: &drain::Signal,
@@ -108,21 +112,22 @@ pub(super) async fn drain(
         ?grace,
         "draining: no new connections, requests in flight may finish"
     );
-    // A grace time beyond the unit's own limit: it would be killed with requests in flight.
-    let patience = grace.saturating_add(STOP_MARGIN);
-    let extend = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
-    let extend = sd_notify::NotifyState::ExtendTimeoutUsec(extend);
-    // Outside systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping, extend]);
-    insist(patience);
+    // Without this, systemd kills the process with requests in flight if the grace time is longer
+    // than the limit of the unit.
+    let limit = grace.saturating_add(STOP_MARGIN);
+    let extension = u32::try_from(limit.as_micros()).unwrap_or(u32::MAX);
+    let extension = sd_notify::NotifyState::ExtendTimeoutUsec(extension);
+    // It fails if systemd has not started the process.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping, extension]);
+    force_end_after(limit);
 
     drain.drain(grace);
-    let patience = grace.saturating_add(DRAIN_MARGIN);
-    let drained = tokio::task::spawn_blocking(move || data_plane.join(patience));
+    let limit = grace.saturating_add(DRAIN_MARGIN);
+    let drained = tokio::task::spawn_blocking(move || data_plane.join(limit));
     tokio::select! {
         drained = drained => {
             if let Ok(false) = drained {
-                tracing::error!("a core of the data plane does not end: it is left behind");
+                tracing::error!("a core of the data plane does not end: it is abandoned");
             }
         }
         () = signals.second() => {}
@@ -130,19 +135,23 @@ pub(super) async fn drain(
     drain.stop();
 }
 
-/// Ends the process after `patience` if it has not ended by then.
-fn insist(patience: Duration) {
-    // No deadline that far is ever reached.
-    let Some(_end) = Instant::now().checked_add(patience) else {
+/// Ends the process after `limit` if it still runs then.
+fn force_end_after(limit: Duration) {
+    // A deadline beyond the range of the clock is never reached.
+    let Some(_deadline) = Instant::now().checked_add(limit) else {
         return;
     };
-    let insist = move || {
-        thread::sleep(patience);
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the thread is its own; it works even if no runtime does"
+    )]
+    let force = move || {
+        thread::sleep(limit);
         tracing::error!("the process has not ended within its grace time: something in it hangs");
         telemetry::flush();
         process::exit(1);
     };
-    if let Err(error) = thread::Builder::new().name("stop".to_owned()).spawn(insist) {
-        tracing::warn!(%error, "nothing ends this process if it hangs");
+    if let Err(error) = thread::Builder::new().name("stop".to_owned()).spawn(force) {
+        tracing::warn!(%error, "the process is not forced to end if it hangs");
     }
 }

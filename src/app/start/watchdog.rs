@@ -1,5 +1,5 @@
-//! Watches the cores of the data plane. Says so when one does not turn, and feeds the watchdog of
-//! systemd only while all do: systemd then starts a process anew in which one hangs.
+//! Watches the cores of the data plane: logs those that hang, and notifies the watchdog of systemd
+//! only while none does, so that systemd restarts a process in which one hangs.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -8,17 +8,18 @@ use crate::{
     util::drain::{Drain, Phase},
 };
 
-/// How often the cores are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+/// Maximum time between two looks at the cores.
+const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Watches until the process ends.
-pub(super) async fn watch(shared: Arc<Shared>, drain: Drain) -> Result<(), String> {
-    // As sd_watchdog_enabled(3) advises, it is fed at half its time.
+pub(super) async fn watch(shared: Arc<Shared>, drain: Drain) {
+    // sd_watchdog_enabled(3) advises to notify at half of the limit.
     let limit = sd_notify::watchdog_enabled();
-    let look = limit.map_or(LOOK, |limit| (limit / 2).min(LOOK));
+    let interval = limit.map_or(INTERVAL, |limit| (limit / 2).min(INTERVAL));
     let mut known = BTreeSet::new();
+
     loop {
-        // Cores end while the process drains; the end of the process has a limit of its own.
+        // Cores end while the process drains, and its end has a limit of its own.
         let stalled = match drain.phase() {
             Phase::Running => shared.stalled(),
             Phase::Draining { .. } | Phase::Stopped => Vec::new(),
@@ -31,14 +32,15 @@ pub(super) async fn watch(shared: Arc<Shared>, drain: Drain) -> Result<(), Strin
             tracing::error!(
                 core = one.core,
                 seconds = one.since.as_secs(),
-                "a core of the data plane does not turn"
+                "a core of the data plane hangs"
             );
         }
         let now: BTreeSet<usize> = stalled.iter().map(|one| one.core).collect();
         for core in known.difference(&now) {
-            tracing::info!(core, "a core of the data plane turns again");
+            tracing::info!(core, "a core of the data plane runs again");
         }
+
         known = now;
-        tokio::time::sleep(look).await;
+        tokio::time::sleep(interval).await;
     }
 }

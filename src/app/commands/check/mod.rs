@@ -20,18 +20,18 @@ use self::{
     kinds::Sort,
     source::{Content, Document, Place, Source},
 };
-use crate::app::{
-    certificates::issuers::{Issuers, IssuersError},
-    control::{parsed::Parsed, publish},
-    settings,
-};
 use crate::{
     acme::ca::http::Clock,
-    admin::FindingReport,
+    admin::{FindingReport, Severity},
     apiserver::{
         defaults,
         schema::{self, ContentType},
         validate,
+    },
+    app::{
+        certificates::issuers::{Issuers, IssuersError},
+        control::{parsed::Parsed, publish},
+        settings,
     },
     config::{Config, Mode},
     controller::Index,
@@ -85,7 +85,7 @@ struct Check {
     /// Namespaces of which the files hold Services or Secrets.
     held: HashSet<(Kind, String)>,
     /// Names of the objects that are not checked, by program and kind.
-    passed_over: BTreeMap<(Option<&'static str>, String), Vec<String>>,
+    unchecked: BTreeMap<(Option<&'static str>, String), Vec<String>>,
 }
 
 impl Check {
@@ -117,7 +117,7 @@ impl Check {
             report: CheckReport::default(),
             places: HashMap::new(),
             held: HashSet::new(),
-            passed_over: BTreeMap::new(),
+            unchecked: BTreeMap::new(),
         };
         check.add_own_class(&config.controller, !is_cluster);
         Ok(check)
@@ -128,7 +128,9 @@ impl Check {
         let body = json!({
             "metadata": {
                 "name": OWN_CLASS,
-                "annotations": { "ingressclass.kubernetes.io/is-default-class": is_default.to_string() },
+                "annotations": {
+                    "ingressclass.kubernetes.io/is-default-class": is_default.to_string(),
+                },
             },
             "spec": { "controller": controller },
         });
@@ -150,9 +152,14 @@ impl Check {
         }
 
         if has_template {
-            let severity = if source.named { "Warning" } else { "Normal" };
-            let message = "it looks like a Helm template and is not checked: render it with `helm template`, and check the \
-                           result, for example with `gatelet check -`";
+            let severity = if source.named {
+                Severity::Warning
+            } else {
+                Severity::Normal
+            };
+            let message = "it looks like a Helm template and is not checked: render it with \
+                           `helm template`, and check the result, for example with \
+                           `gatelet check -`";
             let finding = report::finding(
                 severity,
                 source.name().to_string(),
@@ -175,7 +182,7 @@ impl Check {
         let unreadable = |message: String| {
             let object = format!("{}, document {}", place.file, place.document);
             CheckFinding {
-                finding: report::finding("Warning", object, "Unreadable", "", message),
+                finding: report::finding(Severity::Warning, object, "Unreadable", "", message),
                 place: place.to_string(),
             }
         };
@@ -208,7 +215,7 @@ impl Check {
             Sort::Other { kind, part_of } => {
                 self.report.others += 1;
                 let name = name(true, &value);
-                self.passed_over
+                self.unchecked
                     .entry((part_of, kind))
                     .or_default()
                     .push(name);
@@ -264,7 +271,7 @@ impl Check {
     }
 
     fn warn(&mut self, object: String, reason: &str, field: &str, message: String) {
-        let finding = report::finding("Warning", object, reason, field, message);
+        let finding = report::finding(Severity::Warning, object, reason, field, message);
         let place = self.place(&finding);
         self.report.findings.push(CheckFinding { finding, place });
     }
@@ -288,7 +295,7 @@ impl Check {
         }
         let by = |one: &CheckFinding| (one.finding.object.clone(), one.finding.field.clone());
         self.report.findings.sort_by_cached_key(by);
-        self.report.passed_over(self.passed_over);
+        self.report.add_unchecked(self.unchecked);
         self.report.other_classes = self
             .index
             .other_classes()
@@ -314,7 +321,7 @@ impl Check {
             .held
             .contains(&(kind, namespace.unwrap_or_default().to_owned()))
         {
-            "Normal".clone_into(&mut finding.severity);
+            finding.severity = Severity::Normal;
             finding.message = finding.message.replacen(
                 " does not exist: ",
                 " is not in these files. Unless the cluster has it: ",

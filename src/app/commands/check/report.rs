@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::admin::{FindingReport, OtherClassReport};
+use crate::admin::{FindingReport, OtherClassReport, Severity};
 
 /// The result of a check.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -53,11 +53,11 @@ impl CheckReport {
     pub fn has_warnings(&self) -> bool {
         self.findings
             .iter()
-            .any(|one| one.finding.severity == "Warning")
+            .any(|one| one.finding.severity == Severity::Warning)
     }
 
     /// Adds the kinds that were not checked, the most frequent first.
-    pub(super) fn passed_over(
+    pub(super) fn add_unchecked(
         &mut self,
         kinds: BTreeMap<(Option<&'static str>, String), Vec<String>>,
     ) {
@@ -81,15 +81,16 @@ impl CheckReport {
     }
 }
 
+/// Builds a finding of the check itself.
 pub(super) fn finding(
-    severity: &str,
+    severity: Severity,
     object: String,
     reason: &str,
     field: &str,
     message: String,
 ) -> FindingReport {
     FindingReport {
-        severity: severity.to_owned(),
+        severity,
         object,
         reason: reason.to_owned(),
         field: field.to_owned(),
