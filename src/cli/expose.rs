@@ -92,7 +92,7 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
         state: arguments.state.state,
         ..Flags::default()
     };
-    let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+    let config = Config::load(&flags).map_err(|error| super::usage(error))?;
     let exposure = Exposure {
         host: arguments.host,
         path: arguments.path,

@@ -15,10 +15,12 @@ use clap::{
     ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource,
 };
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use crate::{
+    admin::{CertsReport, IssuanceReport},
     app,
     config::{Config, Flags, Listen},
-    util::percent,
 };
 
 /// The front door of a small Kubernetes cluster, or of a device without one.
@@ -236,12 +238,12 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
     match command {
         Command::Run(flags) => {
-            let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
-            app::run(config).map_err(|error| Failure::Failed(error.to_string()))
+            let config = Config::load(&flags).map_err(usage)?;
+            app::run(config).map_err(failed)
         }
         Command::Expose(arguments) => expose::run(arguments),
         Command::Status { running, output } => {
-            let report = client::get(&admin(&running)?, "/v1/status")?;
+            let report = parse(&client::get(&admin(&running)?, "/v1/status")?)?;
             print(&report, output, render::status)
         }
         Command::Explain {
@@ -249,8 +251,8 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             running,
             output,
         } => {
-            let path = format!("/v1/explain?url={}", percent::encode(&url));
-            let report = client::get(&admin(&running)?, &path)?;
+            let path = format!("/v1/explain?url={}", client::escape(&url));
+            let report = parse(&client::get(&admin(&running)?, &path)?)?;
             print(&report, output, render::explain)
         }
         Command::Check {
@@ -264,15 +266,13 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
                 ..Flags::default()
             });
             let config = flags.map(|flags| Config::load(&flags)).transpose();
-            let config = config.map_err(|error| Failure::Usage(error.to_string()))?;
+            let config = config.map_err(usage)?;
             let report =
                 app::check(&paths, config.as_ref(), &classes).map_err(|error| match error {
                     app::CheckError::Read(error) => Failure::Failed(error.to_string()),
                     app::CheckError::Config(error) => Failure::Usage(error.to_string()),
                 })?;
-            let json = serde_json::to_string(&report)
-                .map_err(|error| Failure::Failed(error.to_string()))?;
-            print(&json, output, render::check)?;
+            print(&report, output, render::check)?;
             if report.has_warnings() {
                 Err(Failure::Failed(String::new()))
             } else {
@@ -284,9 +284,8 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
         Command::Config {
             command: ConfigCommand::Check(flags),
         } => {
-            let (_, file) = Config::explain(&flags, &|_| None)
-                .map_err(|error| Failure::Usage(error.to_string()))?;
-            let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+            let (_, file) = Config::explain(&flags, &|_| None).map_err(usage)?;
+            let config = Config::load(&flags).map_err(usage)?;
             app::check_issuers(&config).map_err(|error| match &file {
                 Some(path) => Failure::Usage(format!("{}: {error}", path.display())),
                 None => Failure::Usage(error.to_string()),
@@ -307,12 +306,11 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
                 .and_then(|(_, config)| config.subcommand())
                 .map(|(_, print)| print);
             let settings = Config::explain(&flags, &|key| {
-                matches.and_then(|matches| typed(matches, key))
+                matches.and_then(|matches| source_of(matches, key))
             });
-            let (settings, _) = settings.map_err(|error| Failure::Usage(error.to_string()))?;
-            let json = serde_json::to_string(&settings)
-                .map_err(|error| Failure::Failed(error.to_string()))?;
-            print(&json, output, render::settings)
+            let (settings, _) = settings.map_err(usage)?;
+            let settings = serde_json::to_value(&settings).map_err(failed)?;
+            print(&settings, output, render::settings)
         }
         Command::Version => {
             println!("gatelet {}", env!("CARGO_PKG_VERSION"));
@@ -322,48 +320,23 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
 }
 
 fn certs(command: CertsCommand) -> Result<(), Failure> {
-    let ask = |running: &RunningFlags, what: &str, name: &str, rest: &str| {
-        let path = format!("/v1/certs/{what}?name={}{rest}", percent::encode(name));
+    let operate = |running: &RunningFlags, what: &str, name: &str, rest: &str| {
+        let path = format!("/v1/certs/{what}?name={}{rest}", client::escape(name));
         client::post(&admin(running)?, &path).map(|done| print!("{done}"))
     };
     match command {
-        CertsCommand::List(CertsFlags { running, output }) => print(
-            &client::get(&admin(&running)?, "/v1/certs")?,
-            output,
-            render::certs,
-        ),
+        CertsCommand::List(CertsFlags { running, output }) => {
+            let report = parse(&client::get(&admin(&running)?, "/v1/certs")?)?;
+            print(&report, output, render::certs)
+        }
         CertsCommand::Show {
             name,
             flags: CertsFlags { running, output },
         } => {
-            let report = client::get(&admin(&running)?, "/v1/certs")?;
-            let report: serde_json::Value = serde_json::from_str(&report)
-                .map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))?;
-            let wanted = report["wanted"]
-                .as_array()
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            let is_host = |one: &serde_json::Value| {
-                one["hosts"]
-                    .as_array()
-                    .is_some_and(|all| all.contains(&name.as_str().into()))
-            };
-            let found = wanted
-                .iter()
-                .find(|one| one["name"] == name.as_str())
-                .or_else(|| wanted.iter().find(|one| is_host(one)));
-            let unknown = || {
-                Failure::Failed(format!(
-                    "there is no certificate {name}; `gatelet certs` lists those there are"
-                ))
-            };
-            print(
-                &found.ok_or_else(unknown)?.to_string(),
-                output,
-                render::certificate,
-            )
+            let report: CertsReport = parse(&client::get(&admin(&running)?, "/v1/certs")?)?;
+            print(find(&report, &name)?, output, render::certificate)
         }
-        CertsCommand::Renew { name, running } => ask(&running, "renew", &name, ""),
+        CertsCommand::Renew { name, running } => operate(&running, "renew", &name, ""),
         CertsCommand::Revoke {
             name,
             reason,
@@ -372,15 +345,28 @@ fn certs(command: CertsCommand) -> Result<(), Failure> {
             let reason = reason
                 .map(|reason| format!("&reason={reason}"))
                 .unwrap_or_default();
-            ask(&running, "revoke", &name, &reason)
+            operate(&running, "revoke", &name, &reason)
         }
-        CertsCommand::ChangeKey { issuer, running } => ask(&running, "change-key", &issuer, ""),
+        CertsCommand::ChangeKey { issuer, running } => operate(&running, "change-key", &issuer, ""),
         CertsCommand::Ca(flags) => file(&flags, app::root_path),
     }
 }
 
-/// The flag or variable that a key was set by.
-fn typed(matches: &ArgMatches, key: &str) -> Option<String> {
+/// Finds a certificate by its name, else by one of its hosts.
+fn find<'a>(report: &'a CertsReport, name: &str) -> Result<&'a IssuanceReport, Failure> {
+    let all = &report.certificates;
+    let by_name = all.iter().find(|one| one.issuance.name == name);
+    let has_host = |one: &&IssuanceReport| one.issuance.hosts.iter().any(|host| host == name);
+    let found = by_name.or_else(|| all.iter().find(has_host));
+    found.ok_or_else(|| {
+        Failure::Failed(format!(
+            "there is no certificate {name}; `gatelet certs` lists the existing ones"
+        ))
+    })
+}
+
+/// Returns the flag or variable that a key was set by.
+fn source_of(matches: &ArgMatches, key: &str) -> Option<String> {
     // A flag has no section in its name.
     let flag = key.rsplit('.').next().unwrap_or(key);
     match matches
@@ -400,7 +386,7 @@ fn admin(flags: &RunningFlags) -> Result<String, Failure> {
         admin: flags.admin,
         ..Flags::default()
     };
-    let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+    let config = Config::load(&flags).map_err(usage)?;
     match config.admin {
         Listen(Some(addr)) => Ok(addr.to_string()),
         Listen(None) => Err(Failure::Usage(
@@ -415,7 +401,7 @@ fn file(flags: &StateFlags, which: fn(&std::path::Path) -> PathBuf) -> Result<()
         state: flags.state.clone(),
         ..Flags::default()
     };
-    let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+    let config = Config::load(&flags).map_err(usage)?;
     let path = which(&config.state);
     let text = std::fs::read_to_string(&path).map_err(|error| {
         let hint = "it is written when gatelet runs; name its state directory with --state";
@@ -425,25 +411,30 @@ fn file(flags: &StateFlags, which: fn(&std::path::Path) -> PathBuf) -> Result<()
     Ok(())
 }
 
-fn print(
-    json: &str,
-    output: Output,
-    table: fn(&serde_json::Value) -> String,
-) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
-    let value: serde_json::Value = serde_json::from_str(json)
-        .map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))?;
+/// Prints a report: as a table, or whole as JSON or YAML.
+fn print<T: Serialize>(report: &T, output: Output, table: fn(&T) -> String) -> Result<(), Failure> {
     match output {
-        Output::Table => print!("{}", table(&value)),
-        Output::Json => println!(
-            "{}",
-            serde_json::to_string_pretty(&value).map_err(|error| failed(&error))?
-        ),
-        Output::Yaml => print!("{}", yaml(&value)?),
+        Output::Table => print!("{}", table(report)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(report).map_err(failed)?),
+        Output::Yaml => print!("{}", yaml(report)?),
     }
     Ok(())
 }
 
-fn yaml(value: &serde_json::Value) -> Result<String, Failure> {
-    serde_saphyr::to_string(value).map_err(|error| Failure::Failed(error.to_string()))
+/// Parses a report of a running gatelet.
+fn parse<T: DeserializeOwned>(json: &str) -> Result<T, Failure> {
+    serde_json::from_str(json)
+        .map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::Failed(error.to_string())
+}
+
+fn usage(error: impl std::fmt::Display) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
+fn yaml(value: &impl Serialize) -> Result<String, Failure> {
+    serde_saphyr::to_string(value).map_err(failed)
 }
