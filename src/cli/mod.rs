@@ -2,7 +2,7 @@
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a command line speaks on its standard streams"
+    reason = "a command line writes to its standard streams"
 )]
 
 mod client;
@@ -31,8 +31,8 @@ struct Arguments {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 it failed, or `check` found something wrong; 2 wrong arguments or \
-configuration; 3 no running gatelet answers";
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 failure, or `check` has warnings; 2 invalid \
+arguments or configuration; 3 no running gatelet answers";
 
 const NO_GATELET: &str = "what answers is not a gatelet";
 
@@ -40,7 +40,8 @@ const NO_GATELET: &str = "what answers is not a gatelet";
 enum Command {
     /// Serve: listeners, API, admin
     #[command(
-        after_help = "Example: gatelet run --http 127.0.0.1:8080 --https 127.0.0.1:8443 --state /tmp/gatelet"
+        after_help = "Example: gatelet run --http 127.0.0.1:8080 --https 127.0.0.1:8443 \
+                      --state /tmp/gatelet"
     )]
     Run(Flags),
     /// Serve an address under a host: writes a Service, an EndpointSlice and an Ingress
@@ -54,7 +55,7 @@ enum Command {
         #[arg(short, long, default_value = "table")]
         output: Output,
     },
-    /// Show what would happen to a request, rule by rule
+    /// Explain the routing of a request, rule by rule
     #[command(after_help = "Example: gatelet explain https://app.example.com/login")]
     Explain {
         /// URL, or host and path
@@ -71,17 +72,17 @@ enum Command {
         /// Files and folders of YAML or JSON, or - for standard input
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        /// Configuration file of the gatelet that is to serve them
+        /// Configuration file of the gatelet that will serve them
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Class of Ingresses to be served too, as if it were ours; may be repeated
+        /// Further class of Ingresses to serve; may be repeated
         #[arg(long = "class", value_name = "NAME")]
         classes: Vec<String>,
         /// Form of the output
         #[arg(short, long, default_value = "table")]
         output: Output,
     },
-    /// Certificates: what is served, what is being got, what went wrong and what can be done
+    /// Show and operate certificates: what is served, what is ordered, and what failed
     #[command(args_conflicts_with_subcommands = true, after_help = CERTS_EXAMPLES)]
     Certs {
         #[command(subcommand)]
@@ -103,13 +104,13 @@ enum Command {
 
 const CHECK_EXAMPLES: &str = "Examples:\n  gatelet check manifests/\n  \
 kubectl kustomize overlays/home | gatelet check -\n  gatelet check --class nginx manifests/\n\n\
-Exit codes: 0 nothing is wrong, though there may be notes; 1 there are warnings, or a file cannot be read; \
-2 wrong arguments or configuration";
+Exit codes: 0 no warnings, though there may be notes; 1 warnings, or a file that cannot be read; \
+2 invalid arguments or configuration";
 
 const CERTS_EXAMPLES: &str = "Examples:\n  gatelet certs\n  gatelet certs show shop.example.com\n  \
 gatelet certs renew shop.example.com";
 
-/// What is told about certificates.
+/// The flags for reports about certificates.
 #[derive(Debug, clap::Args)]
 struct CertsFlags {
     #[command(flatten)]
@@ -121,23 +122,23 @@ struct CertsFlags {
 
 #[derive(Debug, Subcommand)]
 enum CertsCommand {
-    /// List the certificates that a running gatelet serves and gets
+    /// List the certificates that a running gatelet serves and orders
     List(CertsFlags),
-    /// Show all about one certificate
+    /// Show the details of one certificate
     Show {
         /// Its name, or one of its hosts
         name: String,
         #[command(flatten)]
         flags: CertsFlags,
     },
-    /// Renew a certificate now, whatever is left of its life; earlier failures are forgiven
+    /// Renew a certificate now, also before it is due or after failures
     Renew {
         /// Its name, or one of its hosts
         name: String,
         #[command(flatten)]
         running: RunningFlags,
     },
-    /// Revoke a certificate, and get another one
+    /// Revoke a certificate, and order a new one
     Revoke {
         /// Its name, or one of its hosts
         name: String,
@@ -147,7 +148,7 @@ enum CertsCommand {
         #[command(flatten)]
         running: RunningFlags,
     },
-    /// Give the account at an ACME issuer another key
+    /// Change the key of the account at an ACME issuer
     ChangeKey {
         /// Name of the issuer
         issuer: String,
@@ -162,7 +163,7 @@ enum CertsCommand {
 enum ConfigCommand {
     /// Check the configuration: file, environment and flags
     Check(Flags),
-    /// Print every key with its value and where that comes from
+    /// Print every key with its value and the source of that
     #[command(after_help = "Example: gatelet config print --config gatelet.toml")]
     Print {
         #[command(flatten)]
@@ -200,12 +201,12 @@ enum Output {
     Yaml,
 }
 
-/// How a command ended, if not well.
+/// The failure of a command, by exit code.
 #[derive(Debug)]
 enum Failure {
-    /// It failed, or found something wrong: 1.
+    /// The command failed, or has warnings: 1.
     Failed(String),
-    /// Wrong arguments or configuration: 2.
+    /// Invalid arguments or configuration: 2.
     Usage(String),
     /// No running gatelet answers: 3.
     Unreachable(String),
@@ -218,7 +219,7 @@ pub fn main() -> ExitCode {
         match parsed.and_then(|all| Ok((Arguments::from_arg_matches(&all)?, all))) {
             Ok(parsed) => parsed,
             Err(error) => {
-                // Where even this cannot be printed there is nothing left to say.
+                // If even this cannot be printed, there is no way to report it.
                 let _ = error.print();
                 return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
             }
@@ -291,9 +292,9 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
                 None => Failure::Usage(error.to_string()),
             })?;
             match file {
-                Some(path) => println!("{}: good", path.display()),
+                Some(path) => println!("{}: valid", path.display()),
                 None => println!(
-                    "there is no configuration file: defaults, environment and flags are good"
+                    "there is no configuration file: defaults, environment and flags are valid"
                 ),
             }
             Ok(())
