@@ -20,7 +20,7 @@ pub struct StatusReport {
     pub unread: Vec<UnreadReport>,
     /// Seconds since the start.
     pub uptime_seconds: u64,
-    /// Whether it serves.
+    /// True if it serves.
     pub ready: bool,
     /// A note for the operator; empty if there is none.
     #[serde(default)]
@@ -73,7 +73,7 @@ pub struct LeaderReport {
     /// `holderIdentity` of the Lease: the node, `_`, and an id of the process. Empty if the Lease
     /// has no holder or cannot be read.
     pub holder: String,
-    /// Whether this replica leads.
+    /// True if this replica leads.
     pub leads: bool,
 }
 
@@ -229,8 +229,8 @@ pub struct CandidateReport {
     pub ingress: String,
     /// The field of the rule.
     pub field: String,
-    /// Whether it matches the request.
+    /// True if it matches the request.
     pub matches: bool,
-    /// Whether it takes the request.
+    /// True if it takes the request.
     pub wins: bool,
 }

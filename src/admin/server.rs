@@ -58,7 +58,7 @@ struct Server {
     inspect: Arc<dyn Inspect>,
     metrics: Arc<Metrics>,
     drain: Drain,
-    /// Whether the server listens on a loopback address.
+    /// True if the server listens on a loopback address.
     is_loopback: bool,
 }
 

@@ -76,7 +76,9 @@ impl MemoryTrimmer {
                     let total = *self.changes.borrow_and_update();
                     burst.changed(total, Instant::now());
                 }
-                () = tokio::time::sleep_until(burst.due.unwrap_or(next_look)), if burst.due.is_some() => {
+                () = tokio::time::sleep_until(burst.due.unwrap_or(next_look)),
+                    if burst.due.is_some() =>
+                {
                     burst.due = None;
                     self.trim_memory().await;
                 }

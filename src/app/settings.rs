@@ -12,6 +12,7 @@ use crate::{
     },
 };
 
+/// Returns the settings of the data plane, without listeners.
 pub(super) fn proxy(config: &Config) -> Settings {
     let from = config.proxy.clone();
     Settings {
@@ -52,6 +53,7 @@ pub(super) fn proxy(config: &Config) -> Settings {
     }
 }
 
+/// Returns the settings of the compiler, with the addresses for the status of Ingresses.
 pub(super) fn controller(
     config: &Config,
     is_mini: bool,
@@ -70,8 +72,8 @@ pub(super) fn controller(
         default_backend: config.default_backend.as_deref().map(Into::into),
         ssl_redirect: config.ssl_redirect,
         hsts: config.hsts.as_deref().map(Into::into),
-        // In a cluster whoever may write EndpointSlices would reach what listens on the nodes'
-        // loopback.
+        // In a cluster, the right to write EndpointSlices must not be a way to the services on the
+        // nodes' loopback.
         node: if is_mini {
             config.node.as_str().into()
         } else {
@@ -87,8 +89,7 @@ pub(super) fn controller(
     }
 }
 
-/// The address that this node is reached at: the one that packets to the outside would come from.
-/// Nothing is sent.
+/// Returns the address of this node: the source address of packets to the outside. Sends nothing.
 pub(super) fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
     socket.connect(("192.0.2.1", 9)).ok()?;

@@ -38,7 +38,13 @@ pub(super) struct ExposeArguments {
     #[arg(short, long, default_value = "default")]
     namespace: String,
     /// Redirect plain HTTP to HTTPS; with `auto`, order a certificate and renew it
-    #[arg(long, value_name = "auto", num_args = 0..=1, default_missing_value = "", value_parser = tls)]
+    #[arg(
+        long,
+        value_name = "auto",
+        num_args = 0..=1,
+        default_missing_value = "",
+        value_parser = tls
+    )]
     tls: Option<Tls>,
     /// Issuer of that certificate; implies --tls auto [default: the default issuer of the
     /// configuration, or letsencrypt]

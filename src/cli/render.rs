@@ -358,9 +358,10 @@ fn other_class(report: &OtherClassReport) -> String {
         guarded => {
             let guards = report.guards.iter();
             let guards: Vec<String> = guards.map(|guard| guard.annotation.clone()).collect();
+            let guards = shortened(&guards);
             format!(
-                "; {guarded} of them would return 503, because of guards that are not supported: {}",
-                shortened(&guards)
+                "; {guarded} of them would return 503, because of guards that are not supported: \
+                 {guards}"
             )
         }
     };

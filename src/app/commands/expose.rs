@@ -19,42 +19,42 @@ use crate::{
     routing::HostPattern,
 };
 
-/// Label of what this command has written; nothing else is changed by it.
+/// Label of the objects of this command. It changes no others.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "gatelet-expose");
-/// Annotation that names who issues the certificate.
+/// Annotation with the issuer of the certificate.
 const ISSUER: &str = "gatelet.dev/issuer";
-/// The longest name of a Service (RFC 1035 label).
+/// Maximum length of a Service's name (RFC 1035 label).
 const LONGEST_NAME: usize = 63;
 
-/// What is to be served from where.
+/// An address, and the host and path that it is served under.
 #[derive(Clone, Debug)]
 pub struct Exposure {
     /// Host, or `*.` and a suffix.
     pub host: String,
     /// Path prefix.
     pub path: String,
-    /// Where requests go; loopback means this device.
+    /// The address of the backend; a loopback address is of this device.
     pub to: SocketAddr,
-    /// Name of the objects; derived from host and path without it.
+    /// Name of the objects; `None` derives it from host and path.
     pub name: Option<String>,
     /// Their namespace.
     pub namespace: String,
-    /// Whether it is served over HTTPS alone, and with what.
+    /// HTTPS.
     pub tls: ExposeTls,
 }
 
-/// HTTPS for what is exposed.
+/// The use of HTTPS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExposeTls {
     /// Plain HTTP is served as well.
     Optional,
     /// Plain HTTP is redirected to HTTPS.
     Required,
-    /// The same, with a certificate that this issuer is asked for.
+    /// The same, with a certificate by this issuer.
     Issued(String),
 }
 
-/// The device as EndpointSlices call it.
+/// The device as EndpointSlices name it.
 #[derive(Clone, Debug)]
 pub struct Device {
     /// Name of the Node.
@@ -63,7 +63,7 @@ pub struct Device {
     pub addresses: Vec<IpAddr>,
 }
 
-/// What was done to an object.
+/// An object and the change that was made.
 #[derive(Clone, Debug, Serialize)]
 pub struct Written {
     /// `kind/name`
@@ -72,30 +72,30 @@ pub struct Written {
     pub done: &'static str,
 }
 
-/// Why nothing, or not everything, was written.
+/// The reason why not all objects were written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExposeError {
-    /// An argument makes no sense.
+    /// An argument is invalid.
     #[error("{0}")]
     Argument(String),
-    /// There is no kubeconfig of a running gatelet.
+    /// No gatelet runs, or its kubeconfig cannot be used.
     #[error("{0}")]
     NoGatelet(String),
-    /// An object of that name is somebody else's.
+    /// An object with that name belongs to something else.
     #[error("{0}")]
     Taken(String),
-    /// The API did not do it.
+    /// The API refuses a request.
     #[error("{object}: {source}")]
     Api {
         /// The object.
         object: String,
-        /// Why.
+        /// The error of the API.
         source: WriteError,
     },
 }
 
 impl Exposure {
-    /// The objects, in the order in which they are written. Nothing is asked of anybody.
+    /// Builds the objects, in the order in which they are written. Sends no request.
     pub fn objects(&self, device: &Device) -> Result<Vec<Value>, ExposeError> {
         let wrong = |message: String| Err(ExposeError::Argument(message));
         let host = match HostPattern::parse(&self.host) {
@@ -115,6 +115,7 @@ impl Exposure {
                 self.to
             ));
         }
+
         let name = self.object_name();
         let labels = json!({ MANAGED_BY.0: MANAGED_BY.1 });
         let metadata =
@@ -157,8 +158,9 @@ impl Exposure {
         let family = if self.to.is_ipv4() { "IPv4" } else { "IPv6" };
         let mut endpoint = json!({ "addresses": [self.to.ip()] });
         if self.to.ip().is_loopback() {
-            // The real API refuses loopback addresses in EndpointSlices, and so does ours: the
-            // device's own address stands for it, and the annotation has its node dial loopback.
+            // The real API refuses loopback addresses in EndpointSlices, and so does ours. The
+            // slice has the address of the device, and the annotation makes its node connect to
+            // loopback.
             let only = if self.to.is_ipv4() {
                 "127.0.0.1"
             } else {
@@ -166,7 +168,7 @@ impl Exposure {
             };
             if self.to.ip().to_string() != only {
                 let message = format!(
-                    "{} is not dialled; of this device it can be {only} alone",
+                    "{} cannot be a backend; of the loopback addresses, only {only} can",
                     self.to.ip()
                 );
                 return Err(ExposeError::Argument(message));
@@ -194,7 +196,8 @@ impl Exposure {
         }))
     }
 
-    /// The type of the addresses of a slice cannot be changed: one slice for each.
+    /// Returns the name of the slice. The address type of a slice cannot be changed, so there is
+    /// one for each.
     fn slice_name(&self, name: &str) -> String {
         if self.to.is_ipv4() {
             format!("{name}-ipv4")
@@ -203,7 +206,8 @@ impl Exposure {
         }
     }
 
-    /// The name that was given, or host and path with dashes for everything that names do not have.
+    /// Returns the configured name, or host and path with dashes for all characters that a name
+    /// cannot have.
     fn object_name(&self) -> String {
         if let Some(name) = &self.name {
             return name.clone();
@@ -226,7 +230,7 @@ impl Exposure {
     }
 }
 
-/// What is known of the device without asking: for objects that are only printed.
+/// Returns the device without its Node, for objects that are only printed.
 pub fn device(node: &str) -> Device {
     Device {
         node: node.to_owned(),
@@ -234,8 +238,7 @@ pub fn device(node: &str) -> Device {
     }
 }
 
-/// Writes the objects through the API that the kubeconfig in `state` is for. Returns them, and what
-/// was done to each.
+/// Writes the objects through the API of the kubeconfig in `state`. Returns them and the changes.
 pub fn expose(
     state: &Path,
     exposure: &Exposure,
@@ -253,7 +256,7 @@ async fn write(
     state: &Path,
     exposure: &Exposure,
 ) -> Result<(Vec<Value>, Vec<Written>), ExposeError> {
-    // What is wrong with the arguments is said before anything is asked.
+    // Report invalid arguments before any request.
     exposure.objects(&Device {
         node: String::new(),
         addresses: Vec::new(),
@@ -285,19 +288,20 @@ async fn write(
             source,
         })?;
         if let Some(there) = &there {
-            ours(exposure, key, there)?;
+            check_owned(exposure, key, there)?;
         }
         known.push(there);
     }
-    // All or nothing, as far as can be known before.
+    // A dry run first, so that all objects are written or none.
     for ((object, key), there) in objects.iter().zip(&keys).zip(&known) {
         put(&api.dry_run(), key, object, there.as_ref()).await?;
     }
+
     let mut written = Vec::new();
     for ((object, key), there) in objects.iter().zip(&keys).zip(&known) {
         written.push(put(&api, key, object, there.as_ref()).await?);
     }
-    // The slice of the other address type, of an earlier run.
+    // Delete the slice of the other address type if an earlier run wrote it.
     let slice = &keys[1];
     let other = match slice.name.strip_suffix("-ipv4") {
         Some(name) => format!("{name}-ipv6"),
@@ -312,7 +316,7 @@ async fn write(
         source,
     };
     if let Some(there) = api.find(&other).await.map_err(failed)?
-        && ours(exposure, &other, &there).is_ok()
+        && check_owned(exposure, &other, &there).is_ok()
     {
         api.delete(&other).await.map_err(failed)?;
         written.push(Written {
@@ -323,11 +327,11 @@ async fn write(
     Ok((objects, written))
 }
 
-/// The device that the mini cluster runs on: its only Node.
+/// Returns the device of the mini cluster: its only Node.
 fn node(nodes: &[Value]) -> Result<Device, ExposeError> {
     let [node] = nodes else {
         return Err(ExposeError::NoGatelet(
-            "this is not the API of a gatelet: it has not exactly one Node".to_owned(),
+            "this is not the API of a gatelet: it does not have exactly one Node".to_owned(),
         ));
     };
     let listed = node["status"]["addresses"]
@@ -349,12 +353,12 @@ fn node(nodes: &[Value]) -> Result<Device, ExposeError> {
     })
 }
 
-/// Whether an object that is there may be changed: this command wrote it, for the same host and
-/// path or under a name that was given.
-fn ours(exposure: &Exposure, key: &Key, there: &Value) -> Result<(), ExposeError> {
+/// Checks that an existing object may be changed: this command wrote it, for the same host and path
+/// or under a configured name.
+fn check_owned(exposure: &Exposure, key: &Key, there: &Value) -> Result<(), ExposeError> {
     if there["metadata"]["labels"][MANAGED_BY.0] != MANAGED_BY.1 {
         let message = format!(
-            "{key} is there and was not written by `gatelet expose`; choose another name with --name"
+            "{key} exists and was not written by `gatelet expose`; choose another name with --name"
         );
         return Err(ExposeError::Taken(message));
     }
@@ -371,7 +375,7 @@ fn ours(exposure: &Exposure, key: &Key, there: &Value) -> Result<(), ExposeError
             path.as_str().unwrap_or_default()
         );
         return Err(ExposeError::Taken(format!(
-            "{key} is there for {taken}; choose another name with --name"
+            "{key} exists for {taken}; choose another name with --name"
         )));
     }
     Ok(())
@@ -381,19 +385,19 @@ async fn put(
     api: &Objects,
     key: &Key,
     object: &Value,
-    there: Option<&Value>,
+    existing: Option<&Value>,
 ) -> Result<Written, ExposeError> {
     let failed = |source| ExposeError::Api {
         object: key.to_string(),
         source,
     };
-    let Some(there) = there else {
+    let Some(existing) = existing else {
         api.create(key, object).await.map_err(|error| match error {
             WriteError::Refused(StatusCode::NOT_FOUND, message)
                 if message.contains("namespaces") =>
             {
                 let message = format!(
-                    "{message}; make it first: kubectl create namespace {}",
+                    "{message}; create it first: kubectl create namespace {}",
                     key.namespace
                 );
                 failed(WriteError::Refused(StatusCode::NOT_FOUND, message))
@@ -405,6 +409,8 @@ async fn put(
             done: "created",
         });
     };
+
+    // Remove what an earlier run wrote and this one does not.
     let mut patch = object.clone();
     if key.kind == Kind::EndpointSlice && patch["metadata"]["annotations"].is_null() {
         patch["metadata"]["annotations"] = json!({ "gatelet.dev/connect": null });
@@ -415,9 +421,10 @@ async fn put(
     if key.kind == Kind::Ingress && patch["metadata"]["annotations"].is_null() {
         patch["metadata"]["annotations"] = json!({ ISSUER: null });
     }
+
     let after = api.merge(key, &patch).await.map_err(failed)?;
     let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
-    let done = if version(there) == version(&after) {
+    let done = if version(existing) == version(&after) {
         "unchanged"
     } else {
         "configured"

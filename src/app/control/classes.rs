@@ -146,8 +146,9 @@ mod tests {
         assert_eq!(
             note(&classes),
             "no IngressClass has the controller gatelet.dev/ingress-controller, so no Ingress that \
-             names a class is served; create one: echo '{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"IngressClass\",\
-             \"metadata\":{\"name\":\"gatelet\"},\"spec\":{\"controller\":\"gatelet.dev/ingress-controller\"}}' \
+             names a class is served; create one: echo '{\"apiVersion\":\"networking.k8s.io/v1\",\
+             \"kind\":\"IngressClass\",\"metadata\":{\"name\":\"gatelet\"},\
+             \"spec\":{\"controller\":\"gatelet.dev/ingress-controller\"}}' \
              | kubectl apply -f -"
         );
         classes.observe(&Event::Apply(class("any", OURS)));

@@ -58,7 +58,7 @@ pub(super) struct ControlLoop {
     certificates: Certificates,
     queue: WriteQueue,
     role: Role,
-    /// Whether this replica writes, as of the last change of its role.
+    /// True if this replica writes, as of the last change of its role.
     leads: bool,
     announcer: Announcer,
     cache: Option<(Cache, Arc<dyn Store>)>,

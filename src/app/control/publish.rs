@@ -14,7 +14,7 @@ use crate::{
     util::sync::lock,
 };
 
-/// What was published last, for inspection.
+/// The reports of the last publication, for inspection.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     pub(crate) certificates: Vec<CertificateReport>,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use tokio::sync::watch;
 
-/// Whether this replica leads, and the addresses of all replicas.
+/// The leadership of this replica, and the addresses of all replicas.
 #[derive(Clone, Debug)]
 pub(crate) struct Role {
     /// Only the leader writes statuses and Events, and talks to CAs.

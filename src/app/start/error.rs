@@ -40,7 +40,7 @@ pub enum RunError {
     /// An issuer of the configuration file is invalid.
     #[error(transparent)]
     Issuers(#[from] IssuersError),
-    /// Another part cannot start.
+    /// A part without an error of its own cannot start.
     #[error("{part}: {error}")]
     Start {
         /// The part.

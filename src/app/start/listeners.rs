@@ -106,7 +106,8 @@ pub(super) async fn start_api(
     let url = format!("https://{}", SocketAddr::new(host, running.addr.port()));
     let path = files::kubeconfig_path(&config.state);
     if let Err(error) = files::write(&path, &identity.kubeconfig(&url), 0o600) {
-        // Serving is more important, and on a disk that became read-only the existing file is right.
+        // Serving is more important, and on a disk that became read-only the existing file is
+        // right.
         tracing::error!(%error, "the kubeconfig was not written");
     }
     Ok(running.addr)

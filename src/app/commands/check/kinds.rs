@@ -84,8 +84,8 @@ pub(super) fn sort(value: &Value) -> Sort {
 pub(super) fn advice(kind: Kind, version: &str) -> String {
     let change = match kind {
         Kind::Ingress => {
-            ", `backend.service.name` and `backend.service.port.number` (or `.name`) in place of `serviceName` and \
-             `servicePort`, and a `pathType` for each path"
+            ", `backend.service.name` and `backend.service.port.number` (or `.name`) in place of \
+             `serviceName` and `servicePort`, and a `pathType` for each path"
         }
         Kind::EndpointSlice => ", and `nodeName` and `zone` in place of `topology`",
         _ => "",
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_document_is_told_for_what_it_is() {
+    fn documents_are_classified() {
         let other = |kind: &str, part_of| Sort::Other {
             kind: kind.to_owned(),
             part_of,
@@ -230,11 +230,12 @@ mod tests {
     }
 
     #[test]
-    fn an_old_version_is_told_with_what_to_change() {
-        let said = advice(Kind::Ingress, "extensions/v1beta1");
-        assert!(said.starts_with(
-            "Kubernetes 1.22 removed extensions/v1beta1, and it is not read: write networking.k8s.io/v1, "
+    fn the_advice_for_an_old_version_names_the_changes() {
+        let advice = advice(Kind::Ingress, "extensions/v1beta1");
+        assert!(advice.starts_with(
+            "Kubernetes 1.22 removed extensions/v1beta1, and it is not read: write \
+             networking.k8s.io/v1, "
         ));
-        assert!(said.contains("`pathType`"));
+        assert!(advice.contains("`pathType`"));
     }
 }

@@ -23,7 +23,7 @@ const MAX_DEPTH: usize = 8;
 pub struct ReadError {
     /// The file.
     pub path: PathBuf,
-    /// What the system said.
+    /// The error of the system.
     pub source: io::Error,
 }
 
@@ -65,7 +65,7 @@ pub(super) enum Content {
 #[derive(Debug)]
 pub(super) struct Source {
     path: Option<PathBuf>,
-    /// Whether the command line names it, instead of its folder.
+    /// True if the command line names the file itself, false if it names a folder.
     pub(super) named: bool,
 }
 
@@ -292,23 +292,23 @@ fn unpack(place: Place, content: Content, depth: usize, documents: &mut Vec<Docu
 mod tests {
     use super::*;
 
-    /// Document, line and text of what a file comes to.
+    /// Returns document, line and text of all documents of a file.
     fn read(text: &str) -> Vec<(usize, usize, String)> {
         let documents = parse(&"f.yaml".into(), text).into_iter();
         documents
             .map(|one| {
-                let said = match one.content {
+                let text = match one.content {
                     Content::Value(value) => value.to_string(),
                     Content::Broken(why) => format!("broken: {why}"),
                     Content::Template => "template".to_owned(),
                 };
-                (one.place.document, one.place.line, said)
+                (one.place.document, one.place.line, text)
             })
             .collect()
     }
 
     #[test]
-    fn documents_are_taken_apart_with_their_lines() {
+    fn documents_are_split_with_their_lines() {
         for (text, expected) in [
             ("", vec![]),
             ("# only\n\n# comments\n---\n# here\n...\n", vec![]),
@@ -336,7 +336,8 @@ mod tests {
             ),
             ("{\n\t\"a\":\t[\n\t\t1\n\t]\n}", vec![(1, 1, "{\"a\":[1]}")]),
             (
-                "kind: List\nitems: [{kind: ServiceList, items: [{a: 1}]}, {kind: X, items: [2]}, null]\n",
+                "kind: List\nitems: [{kind: ServiceList, items: [{a: 1}]}, {kind: X, items: [2]}, \
+                 null]\n",
                 vec![
                     (1, 1, "{\"a\":1}"),
                     (1, 1, "{\"items\":[2],\"kind\":\"X\"}"),
@@ -345,14 +346,14 @@ mod tests {
         ] {
             let expected: Vec<_> = expected
                 .into_iter()
-                .map(|(n, line, said)| (n, line, said.to_owned()))
+                .map(|(n, line, text)| (n, line, text.to_owned()))
                 .collect();
             assert_eq!(read(text), expected, "{text:?}");
         }
     }
 
     #[test]
-    fn a_broken_document_names_its_line_and_leaves_the_others() {
+    fn a_broken_document_names_its_line() {
         let read = read("a: 1\n---\n\nb: 2\nc: [1\nd: {\n---\ne: 3\n");
         let [first, broken, last] = &read[..] else {
             panic!("{read:?}")
@@ -368,8 +369,9 @@ mod tests {
     }
 
     #[test]
-    fn a_template_is_no_broken_document() {
-        let chart = "{{- if .Values.ingress.enabled }}\nkind: Ingress\nspec: {{ .Values.spec | toYaml }}\n{{- end }}\n";
+    fn a_template_is_not_a_broken_document() {
+        let chart = "{{- if .Values.ingress.enabled }}\nkind: Ingress\n\
+                     spec: {{ .Values.spec | toYaml }}\n{{- end }}\n";
         assert_eq!(read(chart), [(1, 1, "template".to_owned())]);
         let quoted = read("kind: Ingress\nhost: \"{{ .Values.host }}\"\n");
         assert!(quoted[0].2.contains("Ingress"));
