@@ -99,7 +99,7 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
         state: arguments.state.state,
         ..Flags::default()
     };
-    let config = Config::load(&flags).map_err(|error| super::usage(error))?;
+    let config = Config::load(&flags).map_err(super::usage)?;
     let exposure = Exposure {
         host: arguments.host,
         path: arguments.path,

@@ -172,7 +172,7 @@ impl Issuers {
 
         let issuer = text
             .clone()
-            .and_then(|text| self.builder.from_config_map(object, &text))
+            .and_then(|text| self.builder.build_described(object, &text))
             .map(Arc::new)
             .map_err(|problem| Finding {
                 about: object.reference(),

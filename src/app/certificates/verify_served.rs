@@ -64,7 +64,7 @@ pub(super) fn start(listener: Option<SocketAddr>) -> (Verifier, impl Future<Outp
             run(listener, expectations).await;
         }
         // The end of the verifier must not end the tasks beside this one.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     (verifier, task)
 }

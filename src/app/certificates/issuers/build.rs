@@ -51,7 +51,7 @@ impl IssuerBuilder {
     }
 
     /// Builds the issuer that a ConfigMap describes; `text` is its TOML.
-    pub(super) fn from_config_map(
+    pub(super) fn build_described(
         &self,
         object: &RawObject,
         text: &str,

@@ -6,7 +6,7 @@ use std::{
 use super::*;
 use crate::config::Flags;
 
-/// Files, which are gone after the test.
+/// Temporary files, removed on drop.
 struct Files(PathBuf);
 
 impl Files {
@@ -39,7 +39,7 @@ impl Drop for Files {
     }
 }
 
-/// Severity, object, reason, field and message of each finding; folders are left out of names.
+/// Returns severity, object, reason, field and message of each finding, without folders.
 fn findings(report: &CheckReport) -> Vec<[String; 5]> {
     let short = |text: &str| match text.split_once(", document") {
         Some((path, rest)) => format!("{}, document{rest}", base(path)),
@@ -49,7 +49,7 @@ fn findings(report: &CheckReport) -> Vec<[String; 5]> {
     findings
         .map(|one| {
             [
-                one.severity.clone(),
+                one.severity.name().to_owned(),
                 short(&one.object),
                 one.reason.clone(),
                 one.field.clone(),
@@ -59,7 +59,7 @@ fn findings(report: &CheckReport) -> Vec<[String; 5]> {
         .collect()
 }
 
-/// The name of a file; other text as it is.
+/// Returns the name of a file, and other text unchanged.
 fn base(text: &str) -> String {
     if text.starts_with('/') {
         Path::new(text)
@@ -91,11 +91,12 @@ fn ingress(spec: &str) -> String {
 }
 
 #[test]
-fn an_old_version_is_a_warning_that_says_what_to_change() {
+fn an_old_version_is_a_warning_with_the_changes() {
     let files = Files::new(&[
         (
             "old.yaml",
-            "apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata: {name: old, namespace: shop}\nspec: {}\n",
+            "apiVersion: extensions/v1beta1\nkind: Ingress\n\
+             metadata: {name: old, namespace: shop}\nspec: {}\n",
         ),
         (
             "class.yaml",
@@ -122,7 +123,7 @@ fn an_old_version_is_a_warning_that_says_what_to_change() {
 }
 
 #[test]
-fn kinds_that_are_not_served_are_told_by_count_and_name() {
+fn kinds_that_are_not_served_are_counted_and_named() {
     let other = |version: &str, kind: &str, name: &str| {
         format!("---\napiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}}}\n")
     };
@@ -139,7 +140,7 @@ fn kinds_that_are_not_served_are_told_by_count_and_name() {
     let report = files.check();
     assert!(report.findings.is_empty() && !report.has_warnings());
     assert_eq!(report.others, 7);
-    let told = |list: &[KindReport]| -> Vec<String> {
+    let counts = |list: &[KindReport]| -> Vec<String> {
         list.iter()
             .map(|one| {
                 format!(
@@ -153,7 +154,7 @@ fn kinds_that_are_not_served_are_told_by_count_and_name() {
             .collect()
     };
     assert_eq!(
-        told(&report.not_served),
+        counts(&report.not_served),
         [
             "2 IngressRoute Traefik default/a default/b",
             "1 Middleware Traefik default/auth",
@@ -161,7 +162,7 @@ fn kinds_that_are_not_served_are_told_by_count_and_name() {
         ]
     );
     assert_eq!(
-        told(&report.other_kinds),
+        counts(&report.other_kinds),
         [
             "2 Deployment  default/db default/web",
             "1 CronJob  default/backup"
@@ -170,7 +171,7 @@ fn kinds_that_are_not_served_are_told_by_count_and_name() {
 }
 
 #[test]
-fn files_without_objects_are_no_error() {
+fn files_without_objects_are_not_an_error() {
     let files = Files::new(&[
         ("empty.yaml", ""),
         ("comments.yaml", "# nothing\n---\n# here\n"),
@@ -200,7 +201,7 @@ fn files_without_objects_are_no_error() {
 }
 
 #[test]
-fn one_bad_document_does_not_drop_the_others_of_its_file() {
+fn a_bad_document_does_not_affect_the_others_of_its_file() {
     let text = format!(
         "{SERVICE}---\na: [\n---\nmetadata: {{name: x}}\nspec: {{}}\n---\n{}",
         ingress("")
@@ -258,9 +259,10 @@ fn strange_documents_are_findings() {
 }
 
 #[test]
-fn what_the_files_cannot_know_is_a_note() {
+fn a_missing_object_that_the_cluster_may_have_is_a_note() {
     let tls = "  tls: [{hosts: [a.example], secretName: tls}]\n";
-    let own = "---\napiVersion: v1\nkind: Service\nmetadata: {name: other}\nspec: {ports: [{port: 80}]}\n";
+    let own = "---\napiVersion: v1\nkind: Service\nmetadata: {name: other}\n\
+               spec: {ports: [{port: 80}]}\n";
     let elsewhere = own.replace("{name: other}", "{name: other, namespace: shop}");
     let secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: other}\n";
     for (more, expected) in [
@@ -293,8 +295,9 @@ fn what_the_files_cannot_know_is_a_note() {
 }
 
 #[test]
-fn a_template_is_a_warning_only_where_it_was_named() {
-    let chart = "{{- if .Values.ingress.enabled }}\nkind: Ingress\n---\nspec: {{ .Values.spec }}\n{{- end }}\n";
+fn a_template_is_a_warning_only_if_it_was_named() {
+    let chart = "{{- if .Values.ingress.enabled }}\nkind: Ingress\n---\n\
+                 spec: {{ .Values.spec }}\n{{- end }}\n";
     let quoted = ingress("").replace("host: a.example", "host: \"{{ .Values.host }}\"");
     let files = Files::new(&[
         ("templates/chart.yaml", chart),
@@ -314,11 +317,11 @@ fn a_template_is_a_warning_only_where_it_was_named() {
 }
 
 #[test]
-fn a_configuration_decides_as_it_does_when_serving() {
+fn the_configuration_applies_as_it_does_when_serving() {
     let classless = ingress("").replace("name: web", "name: none") + "---\n" + SERVICE;
     let named = |class: &str| ingress(&format!("  ingressClassName: {class}\n"));
     let selecting = SERVICE.replace("spec: {", "spec: {selector: {app: web}, ");
-    // An Ingress that is served is told that its Service is not there, another one is not.
+    // An Ingress that is served has a finding about its missing Service, another has none.
     let served = |config: &str, text: &str| {
         let files = Files::new(&[
             ("gatelet.toml", config),
@@ -347,7 +350,8 @@ fn a_configuration_decides_as_it_does_when_serving() {
         (
             "controller = \"example.com/edge\"",
             &(named("edge")
-                + "---\napiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: edge}\n\
+                + "---\napiVersion: networking.k8s.io/v1\nkind: IngressClass\n\
+                   metadata: {name: edge}\n\
                    spec: {controller: example.com/edge}\n"),
             true,
         ),
@@ -364,7 +368,7 @@ fn a_configuration_decides_as_it_does_when_serving() {
         let config = Config::load(&flags).expect("a configuration");
         reasons(&check(&[files.path("o")], Some(&config), &[]).expect("a report"))
     };
-    let told = (
+    let expected = (
         "Warning".to_owned(),
         "Service default/web".to_owned(),
         "SelectorWithoutPods".to_owned(),
@@ -372,7 +376,7 @@ fn a_configuration_decides_as_it_does_when_serving() {
     let with_ingress = format!("{selecting}---\n{}", ingress(""));
     assert_eq!(
         reasons_with("mode = \"standalone\"", &with_ingress),
-        std::slice::from_ref(&told)
+        std::slice::from_ref(&expected)
     );
     assert_eq!(reasons_with("mode = \"kubernetes\"", &with_ingress), []);
     // The default backend is a user of its Service, too.
@@ -381,14 +385,15 @@ fn a_configuration_decides_as_it_does_when_serving() {
             "mode = \"standalone\"\ndefault_backend = \"default/web:80\"",
             &selecting
         ),
-        [told]
+        [expected]
     );
     assert_eq!(reasons_with("mode = \"standalone\"", &selecting), []);
 }
 
 #[test]
-fn a_class_on_the_command_line_is_ours_whatever_the_files_say() {
-    let class = "---\napiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: nginx}\nspec: {controller: k8s.io/ingress-nginx}\n";
+fn a_class_on_the_command_line_is_ours() {
+    let class = "---\napiVersion: networking.k8s.io/v1\nkind: IngressClass\n\
+                 metadata: {name: nginx}\nspec: {controller: k8s.io/ingress-nginx}\n";
     let modern = ingress("  ingressClassName: nginx\n") + class + "---\n" + SERVICE;
     let old = ingress("").replace(
         "{name: web}",
@@ -413,7 +418,7 @@ fn a_class_on_the_command_line_is_ours_whatever_the_files_say() {
 }
 
 #[test]
-fn classes_that_are_not_served_are_told_with_their_guards() {
+fn classes_that_are_not_served_are_listed_with_guards() {
     let guard = "nginx.ingress.kubernetes.io/auth-url";
     let of = |name: &str, annotation: &str| {
         ingress("  ingressClassName: nginx\n").replace(
@@ -442,14 +447,14 @@ fn classes_that_are_not_served_are_told_with_their_guards() {
     let taken =
         check(std::slice::from_ref(&files.0), None, &["nginx".to_owned()]).expect("a report");
     assert!(taken.other_classes.is_empty() && taken.has_warnings());
-    let told = |reason: &str| {
+    let count = |reason: &str| {
         taken
             .findings
             .iter()
             .filter(|one| one.finding.reason == reason)
             .count()
     };
-    assert_eq!((told("UnsupportedGuard"), told("PathTaken")), (1, 1));
+    assert_eq!((count("UnsupportedGuard"), count("PathTaken")), (1, 1));
 }
 
 #[test]
@@ -458,17 +463,17 @@ fn a_slice_with_another_port_name_is_a_warning() {
                  metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}\n\
                  endpoints: [{addresses: [192.0.2.1]}]\nports: [{name: http, port: 8080}]\n---\n";
     let report = Files::new(&[("web.yaml", &format!("{SERVICE}{slice}{}", ingress("")))]).check();
-    let told = (
+    let expected = (
         "Warning".to_owned(),
         "Service default/web".to_owned(),
         "EndpointPortMismatch".to_owned(),
     );
-    assert_eq!(reasons(&report), [told]);
+    assert_eq!(reasons(&report), [expected]);
     assert_eq!(base(&report.findings[0].place), "web.yaml:1");
 }
 
 #[test]
-fn a_folder_that_leads_to_itself_is_read_once() {
+fn a_folder_that_links_to_itself_is_read_once() {
     let files = Files::new(&[("web.yaml", SERVICE)]);
     std::os::unix::fs::symlink(&files.0, files.path("again")).expect("a link");
     assert_eq!(files.check().objects, 1);
