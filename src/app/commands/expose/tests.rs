@@ -70,7 +70,7 @@ fn loopback_becomes_the_device_and_nothing_else_does() {
 }
 
 #[test]
-fn arguments_that_make_no_sense_are_refused() {
+fn invalid_arguments_are_refused() {
     for (host, path, to, message) in [
         ("", "/", "127.0.0.1:1", "the host is empty"),
         ("a b", "/", "127.0.0.1:1", "not allowed"),
@@ -98,7 +98,7 @@ fn arguments_that_make_no_sense_are_refused() {
             "app.example.com",
             "/",
             "127.0.0.2:80",
-            "it can be 127.0.0.1 alone",
+            "only 127.0.0.1 can",
         ),
     ] {
         let error = exposure(host, path, to)
