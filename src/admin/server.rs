@@ -20,7 +20,10 @@ use tokio::{
 use super::inspect::{Inspect, Operation, Unhealthy};
 use crate::{
     telemetry::Metrics,
-    util::drain::{Drain, Phase},
+    util::{
+        drain::{Drain, Phase},
+        percent,
+    },
 };
 
 /// Maximum number of connections.
@@ -234,19 +237,7 @@ fn parameter(query: &str, key: &str) -> Option<String> {
     let value = query
         .split('&')
         .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))?;
-    let mut decoded = Vec::with_capacity(value.len());
-    let mut bytes = value.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'+' => decoded.push(b' '),
-            b'%' => {
-                let digits = [bytes.next()?, bytes.next()?];
-                decoded.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-            }
-            _ => decoded.push(byte),
-        }
-    }
-    String::from_utf8(decoded).ok()
+    percent::decode_form_strict(value)
 }
 
 fn text(status: StatusCode, body: &str) -> Response<Body> {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -27,7 +26,7 @@ use crate::{
     objects::ObjectRef,
     proxy::Shared,
     routing::{Action, Authority, Backend, Candidate, HostPattern, Route, RoutingTable, path},
-    util::sync::lock,
+    util::{hex, sync::lock},
 };
 
 /// The parts of the process that are inspected.
@@ -290,11 +289,5 @@ fn concerns(finding: &FindingReport, route: &Route) -> bool {
 
 /// Returns the SHA-256 of a certificate in hexadecimal.
 fn fingerprint(certificate: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
-    let mut text = String::new();
-    for byte in digest.as_ref() {
-        // Writing into a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    hex::encode(ring::digest::digest(&ring::digest::SHA256, certificate).as_ref())
 }

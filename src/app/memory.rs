@@ -109,7 +109,7 @@ impl MemoryTrimmer {
     async fn trim_memory(&self) {
         let store = self.store.clone();
         let trimmed = tokio::task::spawn_blocking(move || {
-            store.tidy();
+            store.trim_memory();
             memory::give_back();
         });
         // It fails only if the process ends.

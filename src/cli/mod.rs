@@ -21,6 +21,7 @@ use crate::{
     admin::{CertsReport, IssuanceReport},
     app,
     config::{Config, Flags, Listen},
+    util::percent,
 };
 
 /// The front door of a small Kubernetes cluster, or of a device without one.
@@ -252,7 +253,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             running,
             output,
         } => {
-            let path = format!("/v1/explain?url={}", client::escape(&url));
+            let path = format!("/v1/explain?url={}", percent::encode(&url));
             let report = parse(&client::get(&admin(&running)?, &path)?)?;
             print(&report, output, render::explain)
         }
@@ -322,7 +323,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
 
 fn certs(command: CertsCommand) -> Result<(), Failure> {
     let operate = |running: &RunningFlags, what: &str, name: &str, rest: &str| {
-        let path = format!("/v1/certs/{what}?name={}{rest}", client::escape(name));
+        let path = format!("/v1/certs/{what}?name={}{rest}", percent::encode(name));
         client::post(&admin(running)?, &path).map(|done| print!("{done}"))
     };
     match command {

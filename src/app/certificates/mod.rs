@@ -25,20 +25,20 @@ use self::{
 use super::write_queue::WriteQueue;
 use crate::{
     acme::{
-        self, Parts, SharedAccounts, Timing,
-        active::ActiveCertificates,
-        ca::http::Clock,
-        dns::Lookup,
-        issuer::{Issuer, KeyType},
-        notice::Notice,
-        spec::{CertificateSpec, Name, RenewBefore, Terms},
+        self, Parts, SharedAccounts, Timing, active::ActiveCertificates, ca::http::Clock,
+        dns::Lookup, issuer::Issuer, notice::Notice, spec::CertificateSpec,
     },
-    controller::{self, CertificateSource, DesiredCertificate},
+    controller::{CertificateSource, DesiredCertificate},
     k8s::AccountSecret,
     objects::{EventNote, EventType, ObjectRef, SecretPatch, Write},
+    pki::CertificateName,
     store::{Store, StoreError},
     tls::{Challenges, LocalCa},
-    util::{clock::Reading, sync::lock},
+    util::{
+        clock::{RELEASED, Reading},
+        sync::lock,
+        time::UnixSeconds,
+    },
 };
 
 /// Number of notices that can wait.
@@ -202,7 +202,7 @@ impl Certificates {
                 key: stored.key.into(),
                 issuer: stored.issuer.into(),
                 hosts: desired.hosts.clone(),
-                common_name: desired.common_name.clone().unwrap_or_default(),
+                common_name: desired.terms.common_name.clone().unwrap_or_default(),
             }));
         }
     }
@@ -215,10 +215,10 @@ impl Certificates {
             .iter()
             .filter_map(|name| self.issuers.find_in(&desired.namespace, name))
             .collect();
-        let mut names: Vec<Name> = desired
+        let mut names: Vec<CertificateName> = desired
             .hosts
             .iter()
-            .filter_map(|host| Name::parse(host).ok())
+            .filter_map(|host| CertificateName::parse(host).ok())
             .collect();
         names.sort_unstable();
         names.dedup();
@@ -226,24 +226,11 @@ impl Certificates {
             return None;
         }
 
-        let terms = Terms {
-            common_name: desired.common_name.clone(),
-            key_type: desired.key_type.map(|key| match key {
-                controller::KeyType::P256 => KeyType::P256,
-                controller::KeyType::P384 => KeyType::P384,
-            }),
-            keep_key: desired.keep_key,
-            duration: desired.duration,
-            renew_before: desired.renew_before.map(|rule| match rule {
-                controller::RenewBefore::Time(time) => RenewBefore::Time(time),
-                controller::RenewBefore::Percent(percent) => RenewBefore::Percent(percent),
-            }),
-        };
         Some(CertificateSpec {
             id: desired.id.clone(),
             names: names.into(),
             issuers: issuers.into(),
-            terms,
+            terms: desired.terms.clone(),
         })
     }
 
@@ -303,9 +290,8 @@ pub(crate) fn parts(
 /// this version, even if the clock of the device is.
 pub(crate) fn clock() -> Clock {
     Arc::new(|| {
-        let now = crate::util::clock::unix(std::time::SystemTime::now())
-            .max(crate::util::clock::RELEASED);
-        UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or(0)))
+        let now = UnixSeconds::now().max(RELEASED);
+        UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.0).unwrap_or(0)))
     })
 }
 

@@ -141,8 +141,7 @@ impl Publisher {
     /// Adds the content of the certificate to the report, and to the metrics.
     fn complete(&self, report: &mut CertificateReport, certificate: &Certificate) {
         report.issuer = certificate.issuer().to_owned();
-        let end = jiff::Timestamp::from_second(certificate.not_after());
-        report.not_after = end.map(|at| at.to_string()).unwrap_or_default();
+        report.not_after = certificate.not_after().to_string();
 
         let labels = vec![
             ("host".to_owned(), report.host.clone()),
@@ -151,7 +150,7 @@ impl Publisher {
         self.metrics
             .certificates
             .get_or_create(&labels)
-            .set(certificate.not_after());
+            .set(certificate.not_after().0);
     }
 
     fn findings(&self, findings: &[Finding]) {

@@ -17,7 +17,7 @@ use crate::{
             Ask, CloudflareSettings, CommandSettings, Lookup, Provider, ProviderContext,
             ProviderSettings, Rfc2136Settings, Secret, TsigKey, WebhookSettings,
         },
-        issuer::{AcmeIssuer, ChallengeType, Issuer, IssuerKind, KeyType},
+        issuer::{AcmeIssuer, ChallengeType, Issuer, IssuerKind},
     },
     config::{self, IssuerProblem},
     objects::RawObject,
@@ -122,10 +122,7 @@ impl IssuerBuilder {
             eab: acme.eab.as_ref().map(external_account).transpose()?,
             profile: acme.profile.clone(),
             preferred_chain: acme.preferred_chain.clone(),
-            key_type: match acme.key_type {
-                config::KeyType::P256 => KeyType::P256,
-                config::KeyType::P384 => KeyType::P384,
-            },
+            key_type: acme.key_type,
             challenges: acme.challenges.iter().copied().map(challenge).collect(),
             dns: dns.map(|dns| self.provider(dns)).transpose()?,
         })

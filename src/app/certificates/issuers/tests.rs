@@ -8,9 +8,10 @@ use crate::{
     acme::{
         ca::jws::ExternalAccount,
         dns::Ask,
-        issuer::{IssuerKind, KeyType, LETSENCRYPT},
+        issuer::{IssuerKind, LETSENCRYPT},
     },
     config::Flags,
+    pki::KeyType,
     tls::LocalCa,
 };
 

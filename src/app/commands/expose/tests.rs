@@ -94,12 +94,7 @@ fn invalid_arguments_are_refused() {
             "0.0.0.0:80",
             "cannot be connected to",
         ),
-        (
-            "app.example.com",
-            "/",
-            "127.0.0.2:80",
-            "only 127.0.0.1 can",
-        ),
+        ("app.example.com", "/", "127.0.0.2:80", "only 127.0.0.1 can"),
     ] {
         let error = exposure(host, path, to)
             .objects(&device())
