@@ -22,13 +22,13 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{
-    access::Record,
+    access_log::Record,
+    conn_state::InFlightGuard,
     counters::Counters,
     deadline::Deadline,
     error::Kind,
-    exchange::{self, Answer, Connection},
+    exchange::{self, Connection, ResponseBody},
     pool::Lease,
-    signal::Flight,
     streams::Progress,
     worker::Worker,
 };
@@ -41,7 +41,7 @@ pub(crate) enum BodyError {
     Broken(#[source] hyper::Error),
     /// An endpoint broke off.
     #[error("the answer broke off")]
-    Answer(#[source] exchange::Broken),
+    Response(#[source] exchange::Broken),
     /// Nothing moved for too long.
     #[error("the body stalled")]
     Stalled,
@@ -55,7 +55,7 @@ pub(crate) enum BodyError {
 
 /// What became of a request body, told to whoever waits for the answer.
 #[derive(Debug, Default)]
-pub(super) struct Fate {
+pub(super) struct RequestBodyState {
     /// Whether any of it was asked for.
     pub(super) started: Cell<bool>,
     /// Whether all of it was handed on.
@@ -70,7 +70,7 @@ pub(super) struct Fate {
 
 /// The request body on its way to an upstream.
 #[derive(Debug)]
-pub(super) struct Outgoing(Option<Box<Stream>>);
+pub(super) struct RequestBody(Option<Box<Stream>>);
 
 #[derive(Debug)]
 struct Stream {
@@ -78,7 +78,7 @@ struct Stream {
     left: u64,
     idle: Duration,
     deadline: Deadline,
-    fate: Rc<Fate>,
+    state: Rc<RequestBodyState>,
     counters: Arc<Counters>,
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct Body {
     /// Written when the answer is over, or was given up.
     pub(super) record: Option<Box<Record>>,
     /// Ends when the answer is over.
-    pub(super) flight: Option<Flight>,
+    pub(super) in_flight: Option<InFlightGuard>,
     /// Of its HTTP/2 stream.
     pub(super) progress: Option<Rc<Progress>>,
 }
@@ -113,14 +113,14 @@ struct Relay {
     /// The end of the whole request.
     latest: Option<Instant>,
     /// What becomes of the request body meanwhile.
-    fate: Option<Rc<Fate>>,
+    state: Option<Rc<RequestBodyState>>,
 }
 
 /// Where an answer comes from.
 #[derive(Debug, Default)]
 pub(super) enum Received {
     /// A connection of its own.
-    H1(Answer),
+    H1(ResponseBody),
     /// A stream of a shared connection.
     H2(Incoming),
     /// Nowhere: it is over.
@@ -128,7 +128,7 @@ pub(super) enum Received {
     Over,
 }
 
-impl Fate {
+impl RequestBodyState {
     /// What is left of `idle` since anything moved in either direction: one may be silent for long
     /// while the other is busy.
     fn left(&self, idle: Duration) -> Option<Duration> {
@@ -139,30 +139,34 @@ impl Fate {
     }
 }
 
-// === Outgoing ===
+// === RequestBody ===
 
-impl Outgoing {
+impl RequestBody {
     /// No body.
     pub(super) fn empty() -> Self {
         Self(None)
     }
 
     /// A body of at most `limit` bytes.
-    pub(super) fn new(incoming: Incoming, limit: Option<u64>, worker: &Worker) -> (Self, Rc<Fate>) {
-        let fate = Rc::new(Fate::default());
+    pub(super) fn new(
+        incoming: Incoming,
+        limit: Option<u64>,
+        worker: &Worker,
+    ) -> (Self, Rc<RequestBodyState>) {
+        let state = Rc::new(RequestBodyState::default());
         let stream = Stream {
             incoming,
             left: limit.unwrap_or(u64::MAX),
             idle: worker.settings.stream_idle_timeout,
             deadline: Deadline::new(&worker.deadlines),
-            fate: fate.clone(),
+            state: state.clone(),
             counters: worker.counters.clone(),
         };
-        (Self(Some(Box::new(stream))), fate)
+        (Self(Some(Box::new(stream))), state)
     }
 }
 
-impl http_body::Body for Outgoing {
+impl http_body::Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -173,12 +177,12 @@ impl http_body::Body for Outgoing {
         let Some(stream) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        stream.fate.started.set(true);
+        stream.state.started.set(true);
         let polled = Pin::new(&mut stream.incoming).poll_frame(cx);
-        stream.fate.waiting.set(polled.is_pending());
+        stream.state.waiting.set(polled.is_pending());
         match polled {
             Poll::Pending if !stream.deadline.is_over(cx, stream.idle, None) => Poll::Pending,
-            Poll::Pending => match stream.fate.left(stream.idle) {
+            Poll::Pending => match stream.state.left(stream.idle) {
                 Some(left) => {
                     stream.deadline.moved();
                     stream.deadline.is_over(cx, left, None);
@@ -187,7 +191,7 @@ impl http_body::Body for Outgoing {
                 None => stream.fail(Kind::RequestTimeout, BodyError::Stalled),
             },
             Poll::Ready(None) => {
-                stream.fate.done.set(true);
+                stream.state.done.set(true);
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
@@ -201,8 +205,8 @@ impl http_body::Body for Outgoing {
             }
             Poll::Ready(Some(Ok(mut frame))) => {
                 stream.deadline.moved();
-                stream.fate.moved.set(Some(Instant::now()));
-                stream.fate.done.set(stream.incoming.is_end_stream());
+                stream.state.moved.set(Some(Instant::now()));
+                stream.state.done.set(stream.incoming.is_end_stream());
                 if let Some(data) = frame.data_ref() {
                     stream.counters.bytes_in.add(data.len() as u64);
                     match stream.left.checked_sub(data.len() as u64) {
@@ -233,7 +237,7 @@ impl http_body::Body for Outgoing {
 
 impl Stream {
     fn fail(&self, kind: Kind, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.fate.failed.set(Some(kind));
+        self.state.failed.set(Some(kind));
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -262,12 +266,12 @@ impl Body {
         lease: Lease,
         worker: &Worker,
         latest: Option<Instant>,
-        fate: Option<Rc<Fate>>,
+        state: Option<Rc<RequestBodyState>>,
     ) -> Self {
         // Most answers are whole when their head is: the connection can serve another request at
         // once.
         let whole = match &mut from {
-            Received::H1(answer) => answer.whole(),
+            Received::H1(body) => body.whole(),
             Received::H2(incoming) => incoming.is_end_stream().then(Bytes::new),
             Received::Over => Some(Bytes::new()),
         };
@@ -282,7 +286,7 @@ impl Body {
             idle: worker.settings.stream_idle_timeout,
             deadline: Deadline::new(&worker.deadlines),
             latest,
-            fate: fate.filter(|fate| !fate.done.get()),
+            state: state.filter(|state| !state.done.get()),
         };
         Self {
             source: Source::Relay(Box::new(relay)),
@@ -347,9 +351,9 @@ impl http_body::Body for Body {
 impl Received {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
-            Self::H1(answer) => answer
+            Self::H1(body) => body
                 .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(BodyError::Answer))),
+                .map(|frame| frame.map(|frame| frame.map_err(BodyError::Response))),
             Self::Over => Poll::Ready(None),
             Self::H2(incoming) => Pin::new(incoming)
                 .poll_frame(cx)
@@ -359,7 +363,7 @@ impl Received {
 
     fn is_end(&self) -> bool {
         match self {
-            Self::H1(answer) => answer.is_end(),
+            Self::H1(body) => body.is_end(),
             Self::H2(incoming) => incoming.is_end_stream(),
             Self::Over => true,
         }
@@ -367,7 +371,7 @@ impl Received {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::H1(answer) => answer.size_hint(),
+            Self::H1(body) => body.size_hint(),
             Self::H2(incoming) => incoming.size_hint(),
             Self::Over => SizeHint::with_exact(0),
         }
@@ -376,7 +380,7 @@ impl Received {
     /// The connection, for another protocol than HTTP, if it has one.
     pub(super) fn into_stream(self) -> Option<Connection> {
         match self {
-            Self::H1(answer) => answer.into_stream(),
+            Self::H1(body) => body.into_stream(),
             Self::H2(_) | Self::Over => None,
         }
     }
@@ -384,7 +388,7 @@ impl Received {
     /// The connection for another request, if it has one.
     fn into_connection(self) -> Option<Connection> {
         match self {
-            Self::H1(answer) => answer.into_connection(),
+            Self::H1(body) => body.into_connection(),
             Self::H2(_) | Self::Over => None,
         }
     }
@@ -406,7 +410,7 @@ impl Relay {
                 }
                 let late = self.latest.is_some_and(|latest| latest <= Instant::now());
                 if !late
-                    && let Some(left) = self.fate.as_ref().and_then(|fate| fate.left(self.idle))
+                    && let Some(left) = self.state.as_ref().and_then(|state| state.left(self.idle))
                 {
                     self.deadline.moved();
                     self.deadline.is_over(cx, left, self.latest);
@@ -429,8 +433,8 @@ impl Relay {
             }
             Poll::Ready(Some(Ok(mut frame))) => {
                 self.deadline.moved();
-                if let Some(fate) = self.fate.as_ref().filter(|fate| !fate.done.get()) {
-                    fate.moved.set(Some(Instant::now()));
+                if let Some(state) = self.state.as_ref().filter(|state| !state.done.get()) {
+                    state.moved.set(Some(Instant::now()));
                 }
                 if let (Some(data), Some(lease)) = (frame.data_ref(), &self.lease) {
                     lease.upstream().counters.bytes_out.add(data.len() as u64);

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::HeaderValue;
 
-use super::{pin::Pins, signal::Signal};
+use super::{conn_state::ConnState, pin::Pins};
 use crate::tls::Resolver;
 
 /// A client connection after accept, PROXY protocol and TLS.
@@ -27,7 +27,7 @@ pub struct ConnInfo {
     /// What TLS agreed on; `None` on a plain connection.
     pub tls: Option<TlsInfo>,
     /// What the transport, the requests and the deadlines of the connection tell each other.
-    pub(crate) signal: Arc<Signal>,
+    pub(crate) state: Arc<ConnState>,
     /// Connections to endpoints that carry requests of this client connection alone.
     pub(super) pins: Pins,
 }
@@ -46,6 +46,6 @@ pub struct TlsInfo {
 impl ConnInfo {
     /// The connection speaks another protocol from here on: no more HTTP framing on it.
     pub(crate) fn switched(&self) {
-        self.signal.switch();
+        self.state.switch();
     }
 }

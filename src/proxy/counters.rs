@@ -137,7 +137,7 @@ impl Counters {
         self.upstream_errors[index].add(1);
     }
 
-    pub(super) fn answered(&self, status: http::StatusCode, took: std::time::Duration) {
+    pub(super) fn responded(&self, status: http::StatusCode, took: std::time::Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         self.requests[class].add(1);
         let seconds = took.as_secs_f64();

@@ -76,7 +76,7 @@ pub struct Error {
 /// What the asker of a failed request understands; to be taken from the head before it is given
 /// away. Read only when a request fails.
 #[derive(Clone, Debug, Default)]
-pub struct Ask {
+pub struct ErrorFormat {
     accept: Option<HeaderValue>,
     content_type: Option<HeaderValue>,
 }
@@ -179,10 +179,10 @@ impl Error {
 
     /// The answer. Small; `Connection: close` (which HTTP/2 does not carry) where framing is in
     /// doubt.
-    pub fn response(&self, ask: &Ask) -> Response<Bytes> {
+    pub fn response(&self, format: &ErrorFormat) -> Response<Bytes> {
         let status = self.kind.status();
         let reason = self.kind.reason();
-        if ask.is_grpc() {
+        if format.is_grpc() {
             let mut response = Response::new(Bytes::new());
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -192,7 +192,7 @@ impl Error {
             return response;
         }
         let name = status.canonical_reason().unwrap_or_default();
-        let (content_type, body) = if ask.is_json() {
+        let (content_type, body) = if format.is_json() {
             (
                 "application/json",
                 format!(
@@ -246,7 +246,7 @@ impl fmt::Display for Side {
     }
 }
 
-impl Ask {
+impl ErrorFormat {
     /// From the head of a request.
     pub fn of(headers: &HeaderMap) -> Self {
         Self {

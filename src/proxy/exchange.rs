@@ -2,11 +2,11 @@
 //! reads the answer itself, on a connection that it alone holds: no other task, channel or copy of
 //! the head is between them.
 
-mod answer;
 #[cfg(fuzzing)]
 pub(super) mod fuzz;
 mod head;
-mod upload;
+mod request_writer;
+mod response_body;
 
 use std::{
     cell::RefCell,
@@ -22,9 +22,9 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 pub(super) use self::{
-    answer::{Answer, Broken},
     head::{Framing, Head, MAX_FIELDS},
-    upload::{HeadWriter, Upload},
+    request_writer::{HeadWriter, RequestWriter},
+    response_body::{Broken, ResponseBody},
 };
 use super::guard::head::Limits;
 use crate::tls::refused_later;
@@ -60,7 +60,7 @@ pub(super) enum Failed {
     /// The connection broke before anything was written to it.
     Unsent,
     /// The connection ended before the first byte of an answer.
-    NoAnswer,
+    NoResponse,
     /// The connection ended in the head of the answer.
     Broken,
     /// What came is no answer to the request.
@@ -83,19 +83,19 @@ impl Connection {
     }
 
     /// Sends a request and receives the head of its answer. If the answer is there before the whole
-    /// request was sent, the rest is still to be sent: [`Answer::new`].
+    /// request was sent, the rest is still to be sent: [`ResponseBody::new`].
     pub(super) async fn exchange(
         &mut self,
-        upload: &mut Upload,
+        writer: &mut RequestWriter,
         limits: Limits,
     ) -> Result<Head, Failed> {
         let mut informational = 0;
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(Err(failed)) = upload.poll(cx, &self.transport) {
+            if let Poll::Ready(Err(failed)) = writer.poll(cx, &self.transport) {
                 return Poll::Ready(Err(failed));
             }
             loop {
-                if let Some(head) = self.take_head(upload, limits).map_err(Failed::Malformed)? {
+                if let Some(head) = self.take_head(writer, limits).map_err(Failed::Malformed)? {
                     if !head.is_informational() {
                         return Poll::Ready(Ok(head));
                     }
@@ -118,8 +118,8 @@ impl Connection {
                     .and_then(|error| refused_later(&error));
                 return Poll::Ready(Err(match refused {
                     Some(why) => Failed::Tls(why.into()),
-                    None if !upload.is_begun() => Failed::Unsent,
-                    None if silent => Failed::NoAnswer,
+                    None if !writer.is_begun() => Failed::Unsent,
+                    None if silent => Failed::NoResponse,
                     None => Failed::Broken,
                 }));
             }
@@ -152,7 +152,7 @@ impl Connection {
     /// Takes a complete head off what was received.
     fn take_head(
         &mut self,
-        upload: &mut Upload,
+        writer: &mut RequestWriter,
         limits: Limits,
     ) -> Result<Option<Head>, &'static str> {
         let Some(end) = head::end(&self.received, self.searched) else {
@@ -169,8 +169,8 @@ impl Connection {
         }
         Head::parse(
             &self.received.split_to(end).freeze(),
-            upload.is_head(),
-            upload.spare(),
+            writer.is_head(),
+            writer.spare(),
         )
         .map(Some)
     }

@@ -19,13 +19,13 @@ use http::{
 use hyper::body::Incoming;
 
 use super::{
-    body::{Body, Fate, Outgoing, Received},
+    body::{Body, Received, RequestBody, RequestBodyState},
     check::BodyLength,
     condition::ConnectFailure,
     conn::ConnInfo,
     deadline::Deadline,
     error::{Error, Kind, Retry},
-    exchange::{Answer, Connection, Failed, HeadWriter, MAX_FIELDS, Upload},
+    exchange::{Connection, Failed, HeadWriter, MAX_FIELDS, RequestWriter, ResponseBody},
     guard::head::Limits,
     headers,
     outside::Outside,
@@ -80,18 +80,18 @@ pub(super) async fn forward(
         .then(|| hyper::upgrade::on(&mut *request));
     let client_version = request.version();
     let (mut head, ()) = std::mem::take(request).into_parts();
-    let (body, fate) = if length.is_empty() {
-        (Outgoing::empty(), None)
+    let (body, body_state) = if length.is_empty() {
+        (RequestBody::empty(), None)
     } else {
-        let (body, fate) = Outgoing::new(incoming, settings.max_body_bytes, worker);
-        (body, Some(fate))
+        let (body, body_state) = RequestBody::new(incoming, settings.max_body_bytes, worker);
+        (body, Some(body_state))
     };
     let mut pin = None;
     let mut request = match backend.protocol {
         Protocol::Http1 | Protocol::Https => {
             pin = conn.pins.of(backend, &head.headers);
             let written = head_h1(settings, conn, matched, &mut head);
-            Sent::H1(Some(Upload::new(
+            Sent::H1(Some(RequestWriter::new(
                 head.method,
                 written,
                 head.headers,
@@ -109,10 +109,18 @@ pub(super) async fn forward(
             Some(pin) => Some(turn(worker, &pin).await?),
             None => None,
         };
-        attempts(worker, conn, backend, &mut request, claim, fate.as_ref()).await
+        attempts(
+            worker,
+            conn,
+            backend,
+            &mut request,
+            claim,
+            body_state.as_ref(),
+        )
+        .await
     });
     let (
-        Answered {
+        UpstreamResponse {
             mut parts,
             received,
             upgrade,
@@ -158,7 +166,7 @@ pub(super) async fn forward(
     Ok((
         Response::from_parts(
             parts,
-            Body::relay(received, lease, worker, deadline, fate.clone()),
+            Body::relay(received, lease, worker, deadline, body_state.clone()),
         ),
         endpoint,
     ))
@@ -248,14 +256,14 @@ fn head_h2(
 
 /// A request in the form that its endpoints take. It is gone once it has an answer.
 enum Sent {
-    H1(Option<Upload>),
+    H1(Option<RequestWriter>),
     /// It stays in its place, and is moved only when it is sent: it is large, and each future it
     /// passed through would have room for it.
-    H2(Option<Request<Outgoing>>),
+    H2(Option<Request<RequestBody>>),
 }
 
 /// The head of an answer as it goes to the client, and where its body comes from.
-struct Answered {
+struct UpstreamResponse {
     parts: response::Parts,
     received: Received,
     /// What the connection speaks from now on, if the status is 101.
@@ -281,8 +289,8 @@ async fn attempts(
     backend: &Arc<Backend>,
     request: &mut Sent,
     claim: Option<Claim>,
-    fate: Option<&Rc<Fate>>,
-) -> Result<(Answered, Lease), Error> {
+    body_state: Option<&Rc<RequestBodyState>>,
+) -> Result<(UpstreamResponse, Lease), Error> {
     let mut tried = 0_u64;
     let mut attempt = 1;
     let mut fresh = false;
@@ -297,8 +305,8 @@ async fn attempts(
         };
 
         let tried = match request {
-            Sent::H1(upload) => once_h1(worker, &upstream, kept, upload, fate, fresh).await,
-            Sent::H2(request) => once_h2(worker, &upstream, request, fate).await,
+            Sent::H1(writer) => once_h1(worker, &upstream, kept, writer, body_state, fresh).await,
+            Sent::H2(request) => once_h2(worker, &upstream, request, body_state).await,
         };
         let error = match tried {
             Ok((answered, mut lease)) => {
@@ -333,7 +341,7 @@ fn keeper(
     conn: &ConnInfo,
     backend: &Backend,
     claim: Option<Claim>,
-    answered: &Answered,
+    answered: &UpstreamResponse,
 ) -> Option<Keeper> {
     if !matches!(answered.received, Received::H1(_)) {
         return None;
@@ -359,10 +367,10 @@ async fn once_h1(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
     kept: Option<Connection>,
-    request: &mut Option<Upload>,
-    fate: Option<&Rc<Fate>>,
+    request: &mut Option<RequestWriter>,
+    body_state: Option<&Rc<RequestBodyState>>,
     fresh: bool,
-) -> Result<(Answered, Lease), Error> {
+) -> Result<(UpstreamResponse, Lease), Error> {
     let (mut connection, lease, reused) = match kept {
         Some(connection) => (connection, Lease::new(upstream.clone()), true),
         None => {
@@ -377,25 +385,25 @@ async fn once_h1(
         bytes: worker.settings.max_header_bytes,
         fields: MAX_FIELDS,
     };
-    let upload = request.as_mut().expect("a request to send");
-    let exchange = connection.exchange(upload, limits);
+    let writer = request.as_mut().expect("a request to send");
+    let exchange = connection.exchange(writer, limits);
     let failed = match in_time(
         worker,
         worker.settings.response_header_timeout,
         exchange,
-        fate,
+        body_state,
     )
     .await
     {
-        None => return Err(late(fate)),
+        None => return Err(late(body_state)),
         Some(Ok(head)) => {
             upstream.succeeded();
-            let upload = request.take().expect("the request that was sent");
-            let received = Received::H1(Answer::new(connection, &head, upload, limits));
+            let writer = request.take().expect("the request that was sent");
+            let received = Received::H1(ResponseBody::new(connection, &head, writer, limits));
             let (mut parts, ()) = Response::new(()).into_parts();
             (parts.status, parts.headers) = (head.status, head.headers);
             return Ok((
-                Answered {
+                UpstreamResponse {
                     parts,
                     received,
                     upgrade: head.upgrade,
@@ -405,7 +413,7 @@ async fn once_h1(
         }
         Some(Err(failed)) => failed,
     };
-    if let Some(kind) = fate.and_then(|fate| fate.failed.get()) {
+    if let Some(kind) = body_state.and_then(|body_state| body_state.failed.get()) {
         return Err(Error::client(kind));
     }
     // A connection that waited in the pool may die under the request. It is sent again if the
@@ -420,9 +428,9 @@ async fn once_h1(
                 ..error
             });
         }
-        Failed::Unsent => (upload.rewind(), broken),
-        Failed::NoAnswer => (
-            reused && fate.is_none() && upload.is_idempotent() && upload.rewind(),
+        Failed::Unsent => (writer.rewind(), broken),
+        Failed::NoResponse => (
+            reused && body_state.is_none() && writer.is_idempotent() && writer.rewind(),
             broken,
         ),
         Failed::Malformed(why) => (false, why),
@@ -439,9 +447,9 @@ async fn once_h1(
 async fn once_h2(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
-    request: &mut Option<Request<Outgoing>>,
-    fate: Option<&Rc<Fate>>,
-) -> Result<(Answered, Lease), Error> {
+    request: &mut Option<Request<RequestBody>>,
+    body_state: Option<&Rc<RequestBodyState>>,
+) -> Result<(UpstreamResponse, Lease), Error> {
     let acquired = upstream.stream(worker).await;
     let (mut sender, mut lease, reused) =
         acquired.inspect_err(|error| worker.failed(upstream, error))?;
@@ -449,21 +457,21 @@ async fn once_h2(
         worker.counters.connects.add(1);
     }
     let sent = request.take().expect("a request to send");
-    let again =
-        (reused && fate.is_none() && sent.method().is_idempotent()).then(|| head_again(&sent));
+    let again = (reused && body_state.is_none() && sent.method().is_idempotent())
+        .then(|| head_again(&sent));
     let limit = worker.settings.response_header_timeout;
-    match in_time(worker, limit, sender.try_send_request(sent), fate).await {
+    match in_time(worker, limit, sender.try_send_request(sent), body_state).await {
         None => {
             // The endpoint may be gone without a word: no further request waits for that to show.
             lease.retire();
-            Err(late(fate))
+            Err(late(body_state))
         }
         Some(Ok(answer)) => {
             upstream.succeeded();
             let (mut parts, incoming) = answer.into_parts();
             headers::strip(&mut parts.headers);
             Ok((
-                Answered {
+                UpstreamResponse {
                     parts,
                     received: Received::H2(incoming),
                     upgrade: None,
@@ -473,12 +481,12 @@ async fn once_h2(
         }
         Some(Err(mut error)) => {
             lease.retire();
-            if let Some(kind) = fate.and_then(|fate| fate.failed.get()) {
+            if let Some(kind) = body_state.and_then(|body_state| body_state.failed.get()) {
                 return Err(Error::client(kind));
             }
             let unsent = error.take_message();
             *request = unsent
-                .filter(|_| fate.is_none_or(|fate| !fate.started.get()))
+                .filter(|_| body_state.is_none_or(|body_state| !body_state.started.get()))
                 .or(again);
             let retry = if request.is_some() {
                 Retry::IfReused
@@ -494,8 +502,8 @@ async fn once_h2(
 }
 
 /// A request with the same head, and no body.
-fn head_again(request: &Request<Outgoing>) -> Request<Outgoing> {
-    let mut again = Request::new(Outgoing::empty());
+fn head_again(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut again = Request::new(RequestBody::empty());
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.version_mut() = request.version();
@@ -504,10 +512,12 @@ fn head_again(request: &Request<Outgoing>) -> Request<Outgoing> {
 }
 
 /// Why a request has no answer when the time for it is over.
-fn late(fate: Option<&Rc<Fate>>) -> Error {
+fn late(body_state: Option<&Rc<RequestBodyState>>) -> Error {
     let late = Kind::GatewayTimeout("the backend did not answer in time");
     Error::upstream(
-        fate.and_then(|fate| fate.failed.get()).unwrap_or(late),
+        body_state
+            .and_then(|body_state| body_state.failed.get())
+            .unwrap_or(late),
         Retry::Never,
     )
 }
@@ -518,7 +528,7 @@ async fn in_time<T>(
     worker: &Worker,
     limit: Duration,
     sent: impl Future<Output = T>,
-    fate: Option<&Rc<Fate>>,
+    body_state: Option<&Rc<RequestBodyState>>,
 ) -> Option<T> {
     let mut sent = std::pin::pin!(sent);
     let mut deadline = Deadline::new(&worker.deadlines);
@@ -529,11 +539,11 @@ async fn in_time<T>(
         if !deadline.is_over(cx, limit, None) {
             return Poll::Pending;
         }
-        let Some(fate) = fate else {
+        let Some(body_state) = body_state else {
             return Poll::Ready(None);
         };
-        let left = match fate.moved.get() {
-            _ if fate.waiting.get() && !fate.done.get() => limit,
+        let left = match body_state.moved.get() {
+            _ if body_state.waiting.get() && !body_state.done.get() => limit,
             Some(moved) => limit.saturating_sub(moved.elapsed()),
             None => Duration::ZERO,
         };

@@ -15,11 +15,11 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::{
-    access::Record,
+    access_log::Record,
     body::Body,
     check,
     conn::ConnInfo,
-    error::{Ask, Error, Kind},
+    error::{Error, ErrorFormat, Kind},
     forward::{Matched, forward},
     headers::{X_REQUEST_ID, join_cookies},
     outside::{Outside, Scheme},
@@ -38,7 +38,7 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let began = Instant::now();
-    let ask = Ask::of(request.headers());
+    let format = ErrorFormat::of(request.headers());
     // The head stays in its place until it is given to an endpoint: it is large, and each future it
     // passed through would have room for it.
     let (head, incoming) = request.into_parts();
@@ -53,13 +53,13 @@ pub(crate) async fn handle(
             Some(Box::new(record))
         }
     };
-    let gone = Gone(Some(worker));
-    let answered = match conn.signal.refusal(&request) {
+    let guard = CancelGuard(Some(worker));
+    let routed = match conn.state.refusal(&request) {
         Some(kind) => Err(Error::client(kind)),
-        None => answer(worker, conn, &mut request, incoming, record.as_deref_mut()).await,
+        None => route_request(worker, conn, &mut request, incoming, record.as_deref_mut()).await,
     };
-    gone.stays();
-    let mut response = match answered {
+    guard.disarm();
+    let mut response = match routed {
         Ok(response) => response,
         Err(error) => {
             worker.counters.failed(&error);
@@ -67,10 +67,12 @@ pub(crate) async fn handle(
                 record.reason = Some(error.kind.reason());
             }
             tracing::debug!(%error, side = %error.side, "request failed");
-            error.response(&ask).map(Body::from)
+            error.response(&format).map(Body::from)
         }
     };
-    worker.counters.answered(response.status(), began.elapsed());
+    worker
+        .counters
+        .responded(response.status(), began.elapsed());
     if let Some(mut record) = record {
         record.status = response.status().as_u16();
         response.body_mut().record = Some(record);
@@ -79,15 +81,15 @@ pub(crate) async fn handle(
 }
 
 /// Counts the requests whose client does not wait for the answer: the future is dropped then.
-struct Gone<'a>(Option<&'a Worker>);
+struct CancelGuard<'a>(Option<&'a Worker>);
 
-impl Gone<'_> {
-    fn stays(mut self) {
+impl CancelGuard<'_> {
+    fn disarm(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Gone<'_> {
+impl Drop for CancelGuard<'_> {
     fn drop(&mut self) {
         if let Some(worker) = self.0 {
             worker.counters.client_gone.add(1);
@@ -95,7 +97,7 @@ impl Drop for Gone<'_> {
     }
 }
 
-async fn answer(
+async fn route_request(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
     request: &mut Request<()>,
@@ -124,8 +126,8 @@ async fn answer(
     let outside = Outside::of(conn, request.headers(), host_port, &worker.settings);
     // With us, or with the trusted proxy before us.
     let secure = conn.tls.is_some() || outside.scheme == Scheme::Https;
-    if let Some(answer) = challenge(worker, conn, request.method(), host, &path) {
-        return Ok(answer);
+    if let Some(response) = challenge(worker, conn, request.method(), host, &path) {
+        return Ok(response);
     }
     let theirs = if conn.trusted {
         request.headers().get(X_REQUEST_ID).cloned()

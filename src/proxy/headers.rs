@@ -90,14 +90,14 @@ pub(super) fn write(
     }
     if stranger {
         let port = client.outside.port_field();
-        told(client, &port, &request_id)
+        forwarded_fields(client, &port, &request_id)
             .iter()
             .for_each(|(name, value)| head.field(name, value));
     }
 }
 
 /// What a backend is told about a client that is not trusted to tell it itself.
-fn told<'a>(
+fn forwarded_fields<'a>(
     client: Client<'a>,
     port: &'a HeaderValue,
     request_id: &'a HeaderValue,
@@ -177,7 +177,7 @@ pub(super) fn forwarded(
     } = client;
     if !conn.trusted {
         drop_where(headers, about_client);
-        for (name, value) in told(client, &outside.port_field(), &request_id()) {
+        for (name, value) in forwarded_fields(client, &outside.port_field(), &request_id()) {
             headers.insert(name, value.clone());
         }
         return;

@@ -46,7 +46,7 @@ pub enum StartError {
 
 /// What a core needs to take in connections.
 #[derive(Clone, Debug)]
-pub(super) struct Door {
+pub(super) struct Acceptor {
     pub(super) worker: Rc<Worker>,
     pub(super) connections: Arc<Connections>,
     /// Connections of this core, upgraded ones not counted.
@@ -119,7 +119,7 @@ fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener
 pub(super) async fn accept(
     listener: std::net::TcpListener,
     tls: Option<Arc<Server>>,
-    mut door: Door,
+    mut acceptor: Acceptor,
 ) {
     let Ok(listener) = TcpListener::from_std(listener) else {
         return;
@@ -127,10 +127,10 @@ pub(super) async fn accept(
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = door.drain.draining() => break,
+            _ = acceptor.drain.draining() => break,
         };
         match accepted {
-            Ok((stream, peer)) => door.take(stream, peer, tls.clone()),
+            Ok((stream, peer)) => acceptor.take(stream, peer, tls.clone()),
             Err(error) if is_exhausted(&error) => tokio::time::sleep(PAUSE).await,
             // The connection was gone before it was accepted.
             Err(_) => {}
@@ -147,12 +147,12 @@ pub(super) async fn accept(
         if stream.set_nonblocking(true).is_ok()
             && let Ok(stream) = TcpStream::from_std(stream)
         {
-            door.take(stream, peer, tls.clone());
+            acceptor.take(stream, peer, tls.clone());
         }
     }
 }
 
-impl Door {
+impl Acceptor {
     fn take(&self, stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Server>>) {
         let Ok(permit) = self.connections.admit() else {
             return self.worker.counters.connections_refused.add(1);

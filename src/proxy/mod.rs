@@ -5,14 +5,16 @@
 //! [`worker::Worker`] (pools, endpoint state). A request crosses these files in this order:
 //! `listen` → `serve` (→ `guard`) → `handle` → `forward` → `exchange` (HTTP/1.1) or hyper (HTTP/2).
 
-mod access;
+mod access_log;
 mod body;
 mod check;
 mod condition;
 pub mod conn;
+mod conn_state;
 pub mod counters;
 mod deadline;
-mod early;
+mod deferred_write_error;
+mod dns;
 pub mod error;
 mod exchange;
 mod forward;
@@ -23,7 +25,6 @@ mod handle;
 mod handshake;
 mod headers;
 mod listen;
-mod names;
 mod outside;
 mod pin;
 mod pool;
@@ -32,7 +33,6 @@ mod pulse;
 mod run;
 mod serve;
 pub mod settings;
-mod signal;
 mod streams;
 mod upgrade;
 mod worker;

@@ -84,9 +84,10 @@ impl Outside {
         } else {
             Scheme::Http
         };
-        let told = if conn.trusted { scheme(headers) } else { None };
-        let proxied = conn.trusted && (told.is_some() || headers.contains_key(X_FORWARDED_FOR));
-        let scheme = told.unwrap_or(own);
+        let forwarded = if conn.trusted { scheme(headers) } else { None };
+        let proxied =
+            conn.trusted && (forwarded.is_some() || headers.contains_key(X_FORWARDED_FOR));
+        let scheme = forwarded.unwrap_or(own);
 
         let listener = conn.listener.filter(|_| !proxied);
         let listens = settings.https.first().map(SocketAddr::port);

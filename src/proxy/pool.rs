@@ -22,10 +22,10 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{
     Settings,
-    body::Outgoing,
+    body::RequestBody,
     condition::{Condition, ConnectFailure, EndpointKey},
     counters::{Counters, EndpointStats},
-    early::Early,
+    deferred_write_error::DeferredWriteError,
     error::{Error, Kind, Retry},
     exchange::Connection,
     pin::Claim,
@@ -76,7 +76,7 @@ pub(super) struct Upstream {
 /// An HTTP/2 connection; its requests are counted by the clones of `streams`.
 #[derive(Clone, Debug)]
 struct Shared {
-    sender: http2::SendRequest<Outgoing>,
+    sender: http2::SendRequest<RequestBody>,
     streams: Rc<()>,
 }
 
@@ -164,7 +164,7 @@ impl Upstream {
     pub(super) async fn stream(
         self: &Rc<Self>,
         worker: &Worker,
-    ) -> Result<(http2::SendRequest<Outgoing>, Lease, bool), Error> {
+    ) -> Result<(http2::SendRequest<RequestBody>, Lease, bool), Error> {
         let mut lease = Lease::new(self.clone());
         if let Some(sender) = self.join_shared(&mut lease) {
             return Ok((sender, lease, true));
@@ -201,7 +201,7 @@ impl Upstream {
     }
 
     /// A place on an open HTTP/2 connection.
-    fn join_shared(&self, lease: &mut Lease) -> Option<http2::SendRequest<Outgoing>> {
+    fn join_shared(&self, lease: &mut Lease) -> Option<http2::SendRequest<RequestBody>> {
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| !shared.sender.is_closed());
         let full = shared.len() >= MAX_SHARED;
@@ -238,7 +238,7 @@ impl Upstream {
         })
     }
 
-    async fn connect_h2(&self, worker: &Worker) -> Result<http2::SendRequest<Outgoing>, Error> {
+    async fn connect_h2(&self, worker: &Worker) -> Result<http2::SendRequest<RequestBody>, Error> {
         let limit = worker.settings.connect_timeout;
         let tcp = self.tcp(limit).await?;
         match self.key.protocol {
@@ -250,7 +250,7 @@ impl Upstream {
         }
     }
 
-    async fn tcp(&self, limit: Duration) -> Result<Early, Error> {
+    async fn tcp(&self, limit: Duration) -> Result<DeferredWriteError, Error> {
         match timeout(limit, TcpStream::connect(self.key.addr)).await {
             Ok(Ok(tcp)) => {
                 // Only latency is lost when this fails.
@@ -259,7 +259,7 @@ impl Upstream {
                 if matches!(self.key.protocol, Protocol::H2c | Protocol::H2) {
                     let _ = SockRef::from(&tcp).set_tcp_keepalive(&keepalive());
                 }
-                Ok(Early::new(tcp))
+                Ok(DeferredWriteError::new(tcp))
             }
             Ok(Err(error)) => match ConnectFailure::of_connect(&error) {
                 Some(failure) => Err(self.failed(failure)),
@@ -273,10 +273,10 @@ impl Upstream {
 
     async fn tls(
         &self,
-        tcp: Early,
+        tcp: DeferredWriteError,
         worker: &Worker,
         h2: bool,
-    ) -> Result<tokio_rustls::client::TlsStream<Early>, Error> {
+    ) -> Result<tokio_rustls::client::TlsStream<DeferredWriteError>, Error> {
         let name = match &self.key.name {
             Some(name) => ServerName::try_from(name.to_string()).map_err(|_bad| {
                 self.failed(ConnectFailure::Tls(
@@ -304,7 +304,7 @@ impl Upstream {
         &self,
         io: T,
         settings: &Settings,
-    ) -> Result<http2::SendRequest<Outgoing>, Error>
+    ) -> Result<http2::SendRequest<RequestBody>, Error>
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {

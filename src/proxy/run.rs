@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     Settings, Shared,
-    listen::{self, Door, StartError},
+    listen::{self, Acceptor, StartError},
     worker::Worker,
 };
 use crate::{limit::Connections, tls::Server, util::drain::Drain};
@@ -70,7 +70,7 @@ pub fn start(
     let cores = cores(settings.workers);
     let mut http = Vec::new();
     let mut https = Vec::new();
-    let mut doors: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
+    let mut per_core: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
     let wanted = settings
         .http
         .iter()
@@ -80,7 +80,7 @@ pub fn start(
         let (bound, sockets) = listen::bind(addr, cores, &settings)?;
         if secure { &mut https } else { &mut http }.push(bound);
         let tls = tls.clone().filter(|_| secure);
-        for (core, socket) in doors.iter_mut().zip(sockets) {
+        for (core, socket) in per_core.iter_mut().zip(sockets) {
             core.push((socket, tls.clone()));
         }
     }
@@ -96,7 +96,7 @@ pub fn start(
     );
     let mut threads = Vec::new();
     let (running, over) = mpsc::channel();
-    for (index, listeners) in doors.into_iter().enumerate() {
+    for (index, listeners) in per_core.into_iter().enumerate() {
         let (settings, shared) = (settings.clone(), shared.clone());
         let (connections, drain) = (connections.clone(), drain.clone());
         let running = running.clone();
@@ -114,13 +114,13 @@ pub fn start(
             drop(built);
             runtime.block_on(async move {
                 let worker = Worker::new(index, settings, shared);
-                let door = Door {
+                let acceptor = Acceptor {
                     worker,
                     connections,
                     open: Rc::new(Cell::new(0)),
                     drain,
                 };
-                run(listeners, door).await;
+                run(listeners, acceptor).await;
             });
         };
         threads.push(
@@ -140,16 +140,16 @@ pub fn start(
 }
 
 /// One core, until it has drained.
-async fn run(listeners: Vec<(std::net::TcpListener, Option<Arc<Server>>)>, door: Door) {
+async fn run(listeners: Vec<(std::net::TcpListener, Option<Arc<Server>>)>, acceptor: Acceptor) {
     let mut loops = JoinSet::new();
     for (listener, tls) in listeners {
-        loops.spawn_local(listen::accept(listener, tls, door.clone()));
+        loops.spawn_local(listen::accept(listener, tls, acceptor.clone()));
     }
-    let mut drain = door.drain.clone();
+    let mut drain = acceptor.drain.clone();
     let grace = drain.draining().await;
     let empty = async {
         while loops.join_next().await.is_some() {}
-        while door.open.get() + door.worker.tunnels.get() > 0 {
+        while acceptor.open.get() + acceptor.worker.tunnels.get() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

@@ -30,6 +30,7 @@ use tokio_rustls::rustls::ProtocolVersion;
 use super::{
     body::Body,
     conn::{ConnInfo, TlsInfo},
+    conn_state::{ConnState, DRAIN_IDLE, DeadlineAction, InFlightGuard},
     guard::{
         h1::GuardH1,
         h2::{GuardH2, PREFACE},
@@ -39,7 +40,6 @@ use super::{
     handshake::handshake,
     pin::Pins,
     proxy_protocol,
-    signal::{DRAIN_IDLE, Flight, Signal, Verdict},
     streams::Streams,
     worker::Worker,
 };
@@ -105,10 +105,10 @@ pub(super) async fn serve(
         client_ip,
         trusted: settings.trusted_proxies.iter().any(|net| net.contains(&ip)),
         tls: None,
-        signal: Arc::new(Signal::new((&*settings).into())),
+        state: Arc::new(ConnState::new((&*settings).into())),
         pins: Pins::default(),
     };
-    let signal = conn.signal.clone();
+    let state = conn.state.clone();
     // From here on a connection is one allocation of the size of its kind, not room for every kind
     // there is.
     let connection = match tls {
@@ -157,8 +157,8 @@ pub(super) async fn serve(
             }
         }
     };
-    drive(connection, &signal, drain).await;
-    if signal.is_flooded() {
+    drive(connection, &state, drain).await;
+    if state.is_flooded() {
         worker.counters.floods.add(1);
     }
 }
@@ -252,7 +252,7 @@ where
         bytes: settings.max_header_bytes,
         fields: settings.max_headers,
     };
-    let guard = GuardH1::new(io, first, conn.signal.clone(), limits, permit);
+    let guard = GuardH1::new(io, first, conn.state.clone(), limits, permit);
     let mut builder = conn::http1::Builder::new();
     // The guard has refused what is larger. hyper's own limit is 100 fields; any number that is set
     // costs an allocation per request.
@@ -262,12 +262,16 @@ where
     let (conn, worker) = (Rc::new(conn), worker.clone());
     let max_buf_size = settings.max_header_bytes.max(8192);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (worker, conn, flight) = (worker.clone(), conn.clone(), Flight::new(&conn.signal));
+        let (worker, conn, in_flight) = (
+            worker.clone(),
+            conn.clone(),
+            InFlightGuard::new(&conn.state),
+        );
         // hyper keeps room for this in every connection, idle or not.
         Box::pin(async move {
             let mut response = handle(&worker, &conn, request).await;
-            response.body_mut().flight = Some(flight);
-            if conn.signal.is_draining() {
+            response.body_mut().in_flight = Some(in_flight);
+            if conn.state.is_draining() {
                 response
                     .headers_mut()
                     .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -296,7 +300,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let settings = &worker.settings;
-    let guard = GuardH2::new(io, first, conn.signal.clone(), permit);
+    let guard = GuardH2::new(io, first, conn.state.clone(), permit);
     let streams = Streams::new(worker);
     let mut builder = conn::http2::Builder::new(streams.clone());
     builder
@@ -305,7 +309,11 @@ where
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX));
     let (conn, worker) = (Rc::new(conn), worker.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let (worker, conn, flight) = (worker.clone(), conn.clone(), Flight::new(&conn.signal));
+        let (worker, conn, in_flight) = (
+            worker.clone(),
+            conn.clone(),
+            InFlightGuard::new(&conn.state),
+        );
         let streams = streams.clone();
         async move {
             let progress = streams.current();
@@ -314,19 +322,19 @@ where
                 progress.given();
             }
             let body = response.body_mut();
-            (body.flight, body.progress) = (Some(flight), progress);
+            (body.in_flight, body.progress) = (Some(in_flight), progress);
             Ok(response)
         }
     });
     Box::pin(builder.serve_connection(TokioIo::new(guard), service))
 }
 
-/// Runs a connection under the deadlines of its signal.
+/// Runs a connection under the deadlines of its state.
 ///
 /// A deadline that has passed is acted on once. The connection then has [`LAST`] to end by itself,
 /// and is dropped after that: a client that does not take part in the end of its connection must
 /// not keep it.
-async fn drive(mut connection: Pin<Box<dyn Served>>, signal: &Signal, mut drain: Drain) {
+async fn drive(mut connection: Pin<Box<dyn Served>>, state: &ConnState, mut drain: Drain) {
     let mut draining = pin!(drain.draining());
     let mut timer: Pin<&mut Sleep> = pin!(sleep(Duration::ZERO));
     let mut armed = Instant::now();
@@ -334,19 +342,19 @@ async fn drive(mut connection: Pin<Box<dyn Served>>, signal: &Signal, mut drain:
     let mut dropped_at: Option<Instant> = None;
 
     std::future::poll_fn(|cx| {
-        signal.set_waker(cx.waker());
+        state.set_waker(cx.waker());
         loop {
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            if !signal.is_draining() && draining.as_mut().poll(cx).is_ready() {
-                signal.drain();
+            if !state.is_draining() && draining.as_mut().poll(cx).is_ready() {
+                state.drain();
                 connection.as_mut().goodbye();
                 continue;
             }
 
             let now = Instant::now();
-            let wake_at = match signal.deadline() {
+            let wake_at = match state.deadline() {
                 None => {
                     dropped_at = None;
                     return Poll::Pending;
@@ -355,16 +363,16 @@ async fn drive(mut connection: Pin<Box<dyn Served>>, signal: &Signal, mut drain:
                     dropped_at = None;
                     at
                 }
-                Some((_, verdict)) => match dropped_at {
+                Some((_, action)) => match dropped_at {
                     Some(at) if at > now => at,
                     Some(_) => return Poll::Ready(()),
                     None => {
-                        match verdict {
-                            Verdict::End => return Poll::Ready(()),
-                            Verdict::Idle => connection.as_mut().goodbye(),
-                            Verdict::None | Verdict::SlowHead => {}
+                        match action {
+                            DeadlineAction::End => return Poll::Ready(()),
+                            DeadlineAction::Idle => connection.as_mut().goodbye(),
+                            DeadlineAction::None | DeadlineAction::SlowHead => {}
                         }
-                        signal.decide(verdict);
+                        state.decide(action);
                         dropped_at = Some(now + LAST);
                         continue;
                     }

@@ -21,8 +21,8 @@ use super::{
     condition::{Condition, Conditions, ConnectFailure, EndpointKey},
     counters::{self, Counters, EndpointHealth},
     deadline::Deadlines,
+    dns::DnsCache,
     error::{Error, Side},
-    names::Names,
     pool::{Upstream, UpstreamKey},
     pulse::{Pulse, Stalled},
 };
@@ -60,7 +60,7 @@ pub(crate) struct Worker {
     pub(super) counters: Arc<Counters>,
     /// Upgraded connections open now: a drain waits for them, no server task does.
     pub(super) tunnels: Cell<usize>,
-    pub(super) names: Rc<Names>,
+    pub(super) dns: Rc<DnsCache>,
     pub(super) deadlines: Rc<Deadlines>,
     upstreams: RefCell<BTreeMap<UpstreamKey, Rc<Upstream>>>,
     /// Turns of round robin per backend, by its address in memory: a stale entry costs nothing but
@@ -138,7 +138,7 @@ impl Worker {
             shared,
             counters,
             tunnels: Cell::new(0),
-            names: Rc::default(),
+            dns: Rc::default(),
             deadlines: Rc::default(),
             upstreams: RefCell::default(),
             turns: RefCell::default(),
@@ -246,11 +246,9 @@ impl Worker {
         share >= 1.0 || (self.random() as f64) < share * (u64::MAX as f64)
     }
 
-    /// Addresses of a name; see [`Names`].
+    /// Addresses of a name; see [`DnsCache`].
     pub(super) async fn resolve(&self, host: &str) -> Option<Rc<[IpAddr]>> {
-        self.names
-            .resolve(host, self.settings.connect_timeout)
-            .await
+        self.dns.resolve(host, self.settings.connect_timeout).await
     }
 
     fn sweep(&self) {

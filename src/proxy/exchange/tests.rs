@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::{
-    super::{body::Outgoing, check::BodyLength},
+    super::{body::RequestBody, check::BodyLength},
     *,
 };
 
@@ -29,15 +29,15 @@ fn local<T>(future: impl Future<Output = T>) -> T {
     tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
-fn request(method: &str) -> Upload {
+fn request(method: &str) -> RequestWriter {
     let method = Method::from_bytes(method.as_bytes()).expect("a method");
     let head = HeadWriter::new(&method, &PathAndQuery::from_static("/"));
-    Upload::new(
+    RequestWriter::new(
         method,
         head,
         HeaderMap::new(),
         BodyLength::None,
-        Outgoing::empty(),
+        RequestBody::empty(),
     )
 }
 
@@ -59,9 +59,9 @@ fn endpoint(bytes: &[u8], step: usize, close: bool) -> Connection {
 }
 
 async fn ask(method: &str, mut connection: Connection) -> Result<Result<Seen, Broken>, Failed> {
-    let mut upload = request(method);
-    let head = connection.exchange(&mut upload, LIMITS).await?;
-    let mut answer = Answer::new(connection, &head, upload, LIMITS);
+    let mut writer = request(method);
+    let head = connection.exchange(&mut writer, LIMITS).await?;
+    let mut answer = ResponseBody::new(connection, &head, writer, LIMITS);
     let mut seen = Seen {
         status: head.status.as_u16(),
         body: Vec::new(),
@@ -287,7 +287,7 @@ fn a_body_that_breaks_off_is_an_error() {
 fn how_far_a_request_got_is_known() {
     let failed =
         |bytes: &'static [u8]| local(async { ask("GET", endpoint(bytes, 99, true)).await }).err();
-    assert_eq!(failed(b""), Some(Failed::NoAnswer));
+    assert_eq!(failed(b""), Some(Failed::NoResponse));
     assert_eq!(failed(b"HTTP/1.1 200"), Some(Failed::Broken));
     assert_eq!(
         failed(b"HTTP/1.1 100 Continue\r\n\r\n"),
@@ -307,12 +307,12 @@ fn another_protocol_begins_right_after_the_head_that_switches_to_it() {
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nContent-Length: 3\r\n\r\nhello";
     let said = local(async {
         let mut connection = endpoint(bytes, 1000, true);
-        let mut upload = request("GET");
+        let mut writer = request("GET");
         let head = connection
-            .exchange(&mut upload, LIMITS)
+            .exchange(&mut writer, LIMITS)
             .await
             .expect("a head");
-        let mut stream = Answer::new(connection, &head, upload, LIMITS)
+        let mut stream = ResponseBody::new(connection, &head, writer, LIMITS)
             .into_stream()
             .expect("a stream");
         let mut said = String::new();

@@ -117,7 +117,7 @@ async fn serve(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAd
         client_ip: HeaderValue::from_static("127.0.0.1"),
         trusted: false,
         tls: None,
-        signal: crate::proxy::signal::Signal::of_tests(),
+        state: crate::proxy::conn_state::ConnState::of_tests(),
         pins: crate::proxy::pin::Pins::default(),
     });
     let service = service_fn(move |request| {

@@ -20,8 +20,8 @@ use super::{
     note_write,
 };
 use crate::proxy::{
+    conn_state::{ConnState, DeadlineAction, Phase},
     error::Kind,
-    signal::{Phase, Signal, Verdict},
 };
 
 /// Read at a time while a head is incomplete.
@@ -36,7 +36,7 @@ const REFUSAL: &[u8] =
 #[derive(Debug)]
 pub(in crate::proxy) struct GuardH1<I, T> {
     inner: I,
-    signal: Arc<Signal>,
+    state: Arc<ConnState>,
     framing: Framing,
     limits: Limits,
     /// Bytes read and not handed on: `held[passed..ready]` may go, the rest is an incomplete head
@@ -75,13 +75,13 @@ impl<I, T> GuardH1<I, T> {
     pub(in crate::proxy) fn new(
         inner: I,
         first: &[u8],
-        signal: Arc<Signal>,
+        state: Arc<ConnState>,
         limits: Limits,
         token: T,
     ) -> Self {
         let mut guard = Self {
             inner,
-            signal,
+            state,
             framing: Framing::Head(Head::default()),
             limits,
             held: first.to_vec(),
@@ -98,13 +98,13 @@ impl<I, T> GuardH1<I, T> {
     }
 
     fn refuse(&mut self, kind: Kind) {
-        self.signal.refuse(kind);
+        self.state.refuse(kind);
         self.framing = Framing::Refused;
         // What may go still goes, and the refusal after it.
         self.held.truncate(self.ready);
         self.held.extend_from_slice(REFUSAL);
         self.ready = self.held.len();
-        self.signal.enter(Phase::Idle);
+        self.state.enter(Phase::Idle);
     }
 
     /// Looks at the bytes held beyond those that may go.
@@ -121,7 +121,7 @@ impl<I, T> GuardH1<I, T> {
 
     /// Tells the driver where the connection is.
     fn tell_phase(&self) {
-        self.signal.enter(match &self.framing {
+        self.state.enter(match &self.framing {
             Framing::Head(_) if self.held.len() > self.ready => Phase::Head,
             Framing::Head(_) | Framing::Undecided | Framing::Refused => Phase::Idle,
             Framing::Length(..) | Framing::Chunked(..) | Framing::Broken(_) => Phase::Body,
@@ -146,11 +146,11 @@ impl<I, T> GuardH1<I, T> {
     /// The end of the stream, told to the server only when it has nothing more to answer.
     fn end(&mut self) -> Poll<io::Result<()>> {
         self.ended = true;
-        let signal = &self.signal;
-        signal.ended();
+        let state = &self.state;
+        state.ended();
         match self.framing {
             Framing::Length(..) | Framing::Chunked(..) | Framing::Switched => Poll::Ready(Ok(())),
-            _ if signal.busy() => Poll::Pending,
+            _ if state.busy() => Poll::Pending,
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -169,14 +169,14 @@ impl<I: AsyncRead + Unpin, T> GuardH1<I, T> {
     }
 
     /// What the driver decided, unless bytes overtook it.
-    fn obey(&mut self, verdict: Verdict) -> Option<io::Result<()>> {
-        self.signal.undecide();
-        match (verdict, &self.framing) {
-            (Verdict::SlowHead, Framing::Head(_)) if self.held.len() > self.ready => {
+    fn obey(&mut self, action: DeadlineAction) -> Option<io::Result<()>> {
+        self.state.undecide();
+        match (action, &self.framing) {
+            (DeadlineAction::SlowHead, Framing::Head(_)) if self.held.len() > self.ready => {
                 self.refuse(Kind::RequestTimeout);
                 None
             }
-            (Verdict::Idle, Framing::Head(_) | Framing::Undecided) if !self.signal.busy() => {
+            (DeadlineAction::Idle, Framing::Head(_) | Framing::Undecided) if !self.state.busy() => {
                 Some(Ok(()))
             }
             _ => None,
@@ -185,18 +185,18 @@ impl<I: AsyncRead + Unpin, T> GuardH1<I, T> {
 
     /// Bytes while it is open whether the protocol is switched. Returns whether it was decided.
     fn poll_undecided(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.signal.is_switched() {
+        if self.state.is_switched() {
             self.framing = Framing::Switched;
             self.ready = self.held.len();
             self.tell_phase();
             return Poll::Ready(Ok(true));
         }
-        if self.signal.in_flight() == 0 {
+        if self.state.in_flight() == 0 {
             self.framing = Framing::Head(Head::default());
             self.scan_held();
             return Poll::Ready(Ok(true));
         }
-        self.signal.hold();
+        self.state.hold();
         // A client has to wait for the answer before it sends anything; what comes early is kept,
         // to a limit.
         while self.held.len() < self.limits.bytes {
@@ -215,7 +215,7 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH1<I, T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let verdict = this.signal.verdict();
+        let action = this.state.action();
         loop {
             if this.ready > this.passed {
                 this.pass_held(buf);
@@ -271,7 +271,7 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH1<I, T> {
                 },
             }
             // Nothing to read now.
-            match this.obey(verdict) {
+            match this.obey(action) {
                 Some(result) => return Poll::Ready(result),
                 None if this.ready > this.passed => continue,
                 None => {
@@ -289,10 +289,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        note_write(
-            &this.signal,
-            Pin::new(&mut this.inner).poll_write(cx, bytes),
-        )
+        note_write(&this.state, Pin::new(&mut this.inner).poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -302,7 +299,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         note_write(
-            &this.signal,
+            &this.state,
             Pin::new(&mut this.inner).poll_write_vectored(cx, slices),
         )
     }
@@ -313,9 +310,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = note_write(&this.signal, Pin::new(&mut this.inner).poll_flush(cx));
+        let flushed = note_write(&this.state, Pin::new(&mut this.inner).poll_flush(cx));
         if let Poll::Ready(Ok(())) = flushed {
-            this.signal.flushed();
+            this.state.flushed();
         }
         flushed
     }
@@ -325,7 +322,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
         if matches!(this.framing, Framing::Switched) {
             return Pin::new(&mut this.inner).poll_shutdown(cx);
         }
-        this.signal.enter(Phase::Closing);
+        this.state.enter(Phase::Closing);
         ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
         // Closing a socket with bytes unread resets it, and the client may lose the answer it was
         // about to read.

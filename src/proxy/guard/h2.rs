@@ -19,7 +19,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{hpack::Targets, note_write};
-use crate::proxy::signal::Signal;
+use crate::proxy::conn_state::ConnState;
 
 /// What a client begins every connection with (RFC 9113 section 3.4).
 pub(in crate::proxy) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -42,7 +42,7 @@ pub(super) const CONTINUATION: u8 = 9;
 #[derive(Debug)]
 pub(in crate::proxy) struct GuardH2<I, T> {
     inner: I,
-    signal: Arc<Signal>,
+    state: Arc<ConnState>,
     frames: Frames,
     targets: Targets,
     sent: Heads,
@@ -72,11 +72,11 @@ struct Frames {
 impl<I, T> GuardH2<I, T> {
     /// Guards `inner`. `first` was read from it already; `token` is kept until the connection is
     /// over.
-    pub(in crate::proxy) fn new(inner: I, first: Vec<u8>, signal: Arc<Signal>, token: T) -> Self {
+    pub(in crate::proxy) fn new(inner: I, first: Vec<u8>, state: Arc<ConnState>, token: T) -> Self {
         let (frames, targets) = (Frames::new(), Targets::new());
         Self {
             inner,
-            signal,
+            state,
             frames,
             targets,
             sent: Heads::new(0),
@@ -223,7 +223,7 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH2<I, T> {
             return Poll::Ready(Ok(()));
         }
         tracing::debug!("HTTP/2 connection ended: a flood of frames");
-        this.signal.flooded();
+        this.state.flooded();
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "a flood of HTTP/2 frames",
@@ -238,10 +238,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = note_write(
-            &this.signal,
-            Pin::new(&mut this.inner).poll_write(cx, bytes),
-        );
+        let polled = note_write(&this.state, Pin::new(&mut this.inner).poll_write(cx, bytes));
         this.wrote(polled, &[io::IoSlice::new(bytes)])
     }
 
@@ -252,7 +249,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = note_write(
-            &this.signal,
+            &this.state,
             Pin::new(&mut this.inner).poll_write_vectored(cx, slices),
         );
         this.wrote(polled, slices)
@@ -264,9 +261,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = note_write(&this.signal, Pin::new(&mut this.inner).poll_flush(cx));
+        let flushed = note_write(&this.state, Pin::new(&mut this.inner).poll_flush(cx));
         if let Poll::Ready(Ok(())) = flushed {
-            this.signal.flushed();
+            this.state.flushed();
         }
         flushed
     }
@@ -293,7 +290,7 @@ impl<I, T> GuardH2<I, T> {
                 left -= part.len();
             }
             if carries {
-                self.signal.responded();
+                self.state.responded();
             }
         }
         polled

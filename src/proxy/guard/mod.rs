@@ -11,14 +11,14 @@ mod hpack;
 
 use std::{io, task::Poll};
 
-use super::signal::Signal;
+use super::conn_state::ConnState;
 
 /// Tells the connection's state whether its client takes what is written.
-fn note_write<R>(signal: &Signal, polled: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+fn note_write<R>(state: &ConnState, polled: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
     if polled.is_pending() {
-        signal.writing_waits();
+        state.writing_waits();
     } else {
-        signal.writing_goes_on();
+        state.writing_goes_on();
     }
     polled
 }

@@ -10,7 +10,7 @@ fn conn(trusted: bool) -> ConnInfo {
         client_ip: HeaderValue::from_static("192.0.2.9"),
         trusted,
         tls: None,
-        signal: crate::proxy::signal::Signal::of_tests(),
+        state: crate::proxy::conn_state::ConnState::of_tests(),
         pins: crate::proxy::pin::Pins::default(),
     }
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, uri::PathAndQuery};
 use http_body::{Body as _, Frame};
 
 use super::{
-    super::{body::Outgoing, check::BodyLength},
+    super::{body::RequestBody, check::BodyLength},
     Failed, Transport,
 };
 
@@ -23,12 +23,12 @@ const CRLF: &[u8] = b"\r\n";
 /// A request. What is written next are `before`, `data` and `after`, of which `written` bytes are
 /// gone.
 #[derive(Debug)]
-pub(in crate::proxy) struct Upload {
+pub(in crate::proxy) struct RequestWriter {
     before: Vec<u8>,
     data: Bytes,
     after: &'static [u8],
     written: usize,
-    body: Outgoing,
+    body: RequestBody,
     /// What is left of a body of known length; `None` if it is chunked.
     left: Option<u64>,
     /// All of the body was asked for.
@@ -43,7 +43,7 @@ pub(in crate::proxy) struct Upload {
     spare: HeaderMap,
 }
 
-impl Upload {
+impl RequestWriter {
     /// A request whose head is written but for what frames `body`. The map of the fields that it
     /// had is used again.
     pub(in crate::proxy) fn new(
@@ -51,7 +51,7 @@ impl Upload {
         mut head: HeadWriter,
         fields: HeaderMap,
         length: BodyLength,
-        body: Outgoing,
+        body: RequestBody,
     ) -> Self {
         head.end(length);
 
@@ -158,7 +158,7 @@ impl Upload {
 
     fn failed(&self) -> Failed {
         if self.begun {
-            Failed::NoAnswer
+            Failed::NoResponse
         } else {
             Failed::Unsent
         }

@@ -53,7 +53,7 @@ pub(super) enum Phase {
 /// What a deadline that passed means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Verdict {
+pub(super) enum DeadlineAction {
     /// Nothing passed.
     None,
     /// The request head came too slowly: answer 408.
@@ -74,7 +74,7 @@ pub(super) struct Timeouts {
 
 /// The shared state of one client connection. Times are milliseconds since `born`, 0 for "not".
 #[derive(Debug)]
-pub(crate) struct Signal {
+pub(crate) struct ConnState {
     born: Instant,
     timeouts: Timeouts,
     phase: AtomicU8,
@@ -92,7 +92,7 @@ pub(crate) struct Signal {
     unflushed: AtomicBool,
     switched: AtomicBool,
     draining: AtomicBool,
-    verdict: AtomicU8,
+    action: AtomicU8,
     flooded: AtomicBool,
     refused: AtomicBool,
     refusal: Mutex<Option<Kind>>,
@@ -109,7 +109,7 @@ impl From<&Settings> for Timeouts {
     }
 }
 
-impl Signal {
+impl ConnState {
     pub(super) fn new(timeouts: Timeouts) -> Self {
         Self {
             born: Instant::now(),
@@ -125,7 +125,7 @@ impl Signal {
             unflushed: AtomicBool::new(false),
             switched: AtomicBool::new(false),
             draining: AtomicBool::new(false),
-            verdict: AtomicU8::new(Verdict::None as u8),
+            action: AtomicU8::new(DeadlineAction::None as u8),
             flooded: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             refusal: Mutex::new(None),
@@ -233,12 +233,12 @@ impl Signal {
     }
 
     /// Takes what the driver decided.
-    pub(super) fn verdict(&self) -> Verdict {
-        match self.verdict.load(Relaxed) {
-            0 => Verdict::None,
-            1 => Verdict::SlowHead,
-            2 => Verdict::Idle,
-            _ => Verdict::End,
+    pub(super) fn action(&self) -> DeadlineAction {
+        match self.action.load(Relaxed) {
+            0 => DeadlineAction::None,
+            1 => DeadlineAction::SlowHead,
+            2 => DeadlineAction::Idle,
+            _ => DeadlineAction::End,
         }
     }
 
@@ -306,22 +306,22 @@ impl Signal {
     }
 
     /// Lets what the guard does next follow from this.
-    pub(super) fn decide(&self, verdict: Verdict) {
-        self.verdict.store(verdict as u8, Relaxed);
+    pub(super) fn decide(&self, action: DeadlineAction) {
+        self.action.store(action as u8, Relaxed);
     }
 
     /// Withdraws a decision that was overtaken.
     pub(super) fn undecide(&self) {
-        self.verdict.store(Verdict::None as u8, Relaxed);
+        self.action.store(DeadlineAction::None as u8, Relaxed);
     }
 
     /// When something must happen next, and what; the earliest of all.
-    pub(super) fn deadline(&self) -> Option<(Instant, Verdict)> {
-        let mut first: Option<(u64, Verdict)> = None;
-        let mut consider = |since: u64, wait: Duration, verdict| {
+    pub(super) fn deadline(&self) -> Option<(Instant, DeadlineAction)> {
+        let mut first: Option<(u64, DeadlineAction)> = None;
+        let mut consider = |since: u64, wait: Duration, action| {
             let at = since.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
             if first.is_none_or(|(earliest, _)| at < earliest) {
-                first = Some((at, verdict));
+                first = Some((at, action));
             }
         };
         let phase = self.phase();
@@ -339,14 +339,14 @@ impl Signal {
                 consider(
                     since.max(self.idle_since.load(Relaxed)),
                     self.timeouts.head,
-                    Verdict::SlowHead,
+                    DeadlineAction::SlowHead,
                 );
             }
-            Phase::Closing => consider(since, LINGER, Verdict::End),
+            Phase::Closing => consider(since, LINGER, DeadlineAction::End),
             Phase::Body => consider(
                 since.max(self.idle_since.load(Relaxed)),
                 self.timeouts.head,
-                Verdict::End,
+                DeadlineAction::End,
             ),
             Phase::Idle => {
                 let idle = self.idle_since.load(Relaxed);
@@ -360,19 +360,19 @@ impl Signal {
                 } else {
                     wait
                 };
-                consider(idle, wait, Verdict::Idle);
+                consider(idle, wait, DeadlineAction::Idle);
             }
         }
         if blocked != 0 {
-            consider(blocked, self.timeouts.stream, Verdict::End);
+            consider(blocked, self.timeouts.stream, DeadlineAction::End);
         }
         match self.ended.load(Relaxed) {
             0 => {}
-            ended if busy => consider(ended, HALF_CLOSED, Verdict::End),
+            ended if busy => consider(ended, HALF_CLOSED, DeadlineAction::End),
             _ => {}
         }
         // A far deadline is looked at again in between: adding to an `Instant` must not overflow.
-        first.map(|(at, verdict)| (self.born + Duration::from_millis(at.min(1 << 40)), verdict))
+        first.map(|(at, action)| (self.born + Duration::from_millis(at.min(1 << 40)), action))
     }
 
     /// Once the client has ended, nothing of its transport wakes the connection: its own progress
@@ -395,16 +395,16 @@ impl Signal {
 /// end of the stream before it polls the service), until its answer was given whole or never will
 /// be.
 #[derive(Debug)]
-pub(crate) struct Flight(Arc<Signal>);
+pub(crate) struct InFlightGuard(Arc<ConnState>);
 
-impl Flight {
-    pub(super) fn new(signal: &Arc<Signal>) -> Self {
-        signal.request_begins();
-        Self(signal.clone())
+impl InFlightGuard {
+    pub(super) fn new(state: &Arc<ConnState>) -> Self {
+        state.request_begins();
+        Self(state.clone())
     }
 }
 
-impl Drop for Flight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.request_ends();
     }

@@ -1,4 +1,4 @@
-//! Names of backends (ExternalName) to addresses, by DNS, kept for as long as the answer says. A
+//! DnsCache of backends (ExternalName) to addresses, by DNS, kept for as long as the answer says. A
 //! request waits for DNS only when nothing at all is known of a name: what has run out is used on
 //! while it is asked for again.
 
@@ -13,7 +13,7 @@ use std::{
 use hickory_resolver::TokioResolver;
 use tokio::{sync::Mutex, time::timeout};
 
-/// Names kept at most; beyond it all are asked for again.
+/// DnsCache kept at most; beyond it all are asked for again.
 const KEPT: usize = 1024;
 /// An answer is used for at least this long, whatever its lifetime says, and for at most an hour. A
 /// failure is kept for the shortest time.
@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 /// The names that one core has looked up.
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct DnsCache {
     resolver: OnceCell<Option<TokioResolver>>,
     known: RefCell<HashMap<Box<str>, Rc<Entry>>>,
 }
@@ -37,13 +37,13 @@ struct Entry {
     asking: Mutex<()>,
 }
 
-impl std::fmt::Debug for Names {
+impl std::fmt::Debug for DnsCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Names")
+        f.write_str("DnsCache")
     }
 }
 
-impl Names {
+impl DnsCache {
     /// The addresses of a host; an IP literal is its own. DNS is given `limit` for an answer.
     pub(super) async fn resolve(
         self: &Rc<Self>,
@@ -60,10 +60,10 @@ impl Names {
         match entry.until.get() {
             Some(until) if Instant::now() < until => {}
             Some(_) if !entry.addresses.borrow().is_empty() => {
-                let (names, host, entry) = (self.clone(), Box::<str>::from(host), entry.clone());
+                let (cache, host, entry) = (self.clone(), Box::<str>::from(host), entry.clone());
                 tokio::task::spawn_local(async move {
                     if let Ok(_one) = entry.asking.try_lock() {
-                        names.ask(&host, &entry, limit).await;
+                        cache.ask(&host, &entry, limit).await;
                     }
                 });
             }

@@ -16,12 +16,12 @@ use super::{
         chunk::{Chunks, Part},
         head::Limits,
     },
-    Connection, Framing, Head, MAX_STEP, Upload,
+    Connection, Framing, Head, MAX_STEP, RequestWriter,
 };
 
 /// The body of an answer.
 #[derive(Debug)]
-pub(in crate::proxy) struct Answer {
+pub(in crate::proxy) struct ResponseBody {
     connection: Connection,
     body: Body,
     persistent: bool,
@@ -66,19 +66,19 @@ impl Drop for Rest {
     }
 }
 
-impl Answer {
-    /// The answer that begins with `head`. What `upload` has not sent yet is sent by a task of its
+impl ResponseBody {
+    /// The answer that begins with `head`. What `writer` has not sent yet is sent by a task of its
     /// own for as long as the answer lasts.
     pub(in crate::proxy) fn new(
         connection: Connection,
         head: &Head,
-        upload: Upload,
+        writer: RequestWriter,
         limits: Limits,
     ) -> Self {
-        let rest = (!upload.is_done()).then(|| {
-            let (transport, mut upload) = (connection.transport.clone(), upload);
+        let rest = (!writer.is_done()).then(|| {
+            let (transport, mut writer) = (connection.transport.clone(), writer);
             Rest(tokio::task::spawn_local(async move {
-                if std::future::poll_fn(|cx| upload.poll(cx, &transport))
+                if std::future::poll_fn(|cx| writer.poll(cx, &transport))
                     .await
                     .is_err()
                 {

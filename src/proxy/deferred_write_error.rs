@@ -16,7 +16,7 @@ use tokio::{
 
 /// A socket whose failures of writing are told by reading.
 #[derive(Debug)]
-pub(super) struct Early {
+pub(super) struct DeferredWriteError {
     tcp: TcpStream,
     broken: bool,
     /// Reading has come to the end too.
@@ -25,7 +25,7 @@ pub(super) struct Early {
     writer: Option<Waker>,
 }
 
-impl Early {
+impl DeferredWriteError {
     pub(super) fn new(tcp: TcpStream) -> Self {
         Self {
             tcp,
@@ -64,7 +64,7 @@ impl Early {
     }
 }
 
-impl AsyncRead for Early {
+impl AsyncRead for DeferredWriteError {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -87,7 +87,7 @@ impl AsyncRead for Early {
     }
 }
 
-impl AsyncWrite for Early {
+impl AsyncWrite for DeferredWriteError {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
