@@ -1,5 +1,5 @@
-//! The two bodies: what goes to an upstream, and what goes to the client. Both stream frame by
-//! frame; nothing is kept.
+//! The two bodies: the request body sent upstream and the response body sent to the client. Both
+//! stream frame by frame; neither is buffered.
 
 use std::{
     cell::Cell,
@@ -33,38 +33,38 @@ use super::{
     worker::Worker,
 };
 
-/// Why a body broke off. The other side sees a visibly broken message.
+/// The reason why a body ended early. The other side sees an incomplete message.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// The peer broke off.
-    #[error("the body broke off")]
+    /// The peer closed or reset the connection inside the body.
+    #[error("the body is incomplete")]
     Broken(#[source] hyper::Error),
-    /// An endpoint broke off.
-    #[error("the answer broke off")]
+    /// The endpoint closed the connection inside the response body, or its framing is invalid.
+    #[error("the response is incomplete")]
     Response(#[source] exchange::Broken),
-    /// Nothing moved for too long.
+    /// No data moved for `stream_idle_timeout`.
     #[error("the body stalled")]
     Stalled,
-    /// More than the limit.
+    /// The body exceeds `max_body_bytes`.
     #[error("the body is too large")]
     TooLarge,
-    /// The request took longer than it may.
+    /// The request took longer than `request_timeout`.
     #[error("the request took too long")]
     Deadline,
 }
 
-/// What became of a request body, told to whoever waits for the answer.
+/// The progress of a request body, shared with the code that waits for the response.
 #[derive(Debug, Default)]
 pub(super) struct RequestBodyState {
-    /// Whether any of it was asked for.
+    /// True once the upstream side has asked for any of it.
     pub(super) started: Cell<bool>,
-    /// Whether all of it was handed on.
+    /// True once all of it was handed to the upstream side.
     pub(super) done: Cell<bool>,
-    /// Whether the client has to send before anything can go on.
+    /// True while the upstream side waits for the client to send more.
     pub(super) waiting: Cell<bool>,
-    /// When it last moved, or the answer to it.
+    /// The time when data of the request or of its response last moved.
     pub(super) moved: Cell<Option<Instant>>,
-    /// Why it failed, if it did.
+    /// The failure of the body, if any.
     pub(super) failed: Cell<Option<Kind>>,
 }
 
@@ -82,15 +82,15 @@ struct Stream {
     counters: Arc<Counters>,
 }
 
-/// The body of an answer.
+/// The body of a response to a client.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
     source: Source,
-    /// Written when the answer is over, or was given up.
+    /// The access-log entry, written when the response is complete or abandoned.
     pub(super) record: Option<Box<Record>>,
-    /// Ends when the answer is over.
+    /// Counts the request as in flight until the response is complete.
     pub(super) in_flight: Option<InFlightGuard>,
-    /// Of its HTTP/2 stream.
+    /// The progress of its HTTP/2 stream; `None` over HTTP/1.
     pub(super) progress: Option<Rc<Progress>>,
 }
 
@@ -99,38 +99,38 @@ enum Source {
     #[default]
     Empty,
     Own(Bytes),
-    /// In a box of its own: hyper has room for a body in every connection.
+    /// Boxed: hyper reserves space for a body in every connection.
     Relay(Box<Relay>),
 }
 
 #[derive(Debug)]
 struct Relay {
     from: Received,
-    /// What counts the request as in flight; gives the connection back when the body ended well.
+    /// Counts the request as in flight; returns the connection to the pool if the body is complete.
     lease: Option<Lease>,
     idle: Duration,
     deadline: Deadline,
-    /// The end of the whole request.
+    /// The deadline of the whole request.
     latest: Option<Instant>,
-    /// What becomes of the request body meanwhile.
+    /// The request body, if it is still being sent.
     state: Option<Rc<RequestBodyState>>,
 }
 
-/// Where an answer comes from.
+/// The source of a response body.
 #[derive(Debug, Default)]
 pub(super) enum Received {
-    /// A connection of its own.
+    /// An HTTP/1.1 connection.
     H1(ResponseBody),
-    /// A stream of a shared connection.
+    /// A stream of a shared HTTP/2 connection.
     H2(Incoming),
-    /// Nowhere: it is over.
+    /// No source: the body is complete.
     #[default]
     Over,
 }
 
 impl RequestBodyState {
-    /// What is left of `idle` since anything moved in either direction: one may be silent for long
-    /// while the other is busy.
+    /// Returns the part of `idle` that remains since data moved in either direction: one direction
+    /// may be silent for long while the other is busy. `None` if nothing remains.
     fn left(&self, idle: Duration) -> Option<Duration> {
         self.moved
             .get()
@@ -142,12 +142,12 @@ impl RequestBodyState {
 // === RequestBody ===
 
 impl RequestBody {
-    /// No body.
+    /// Returns a body without content.
     pub(super) fn empty() -> Self {
         Self(None)
     }
 
-    /// A body of at most `limit` bytes.
+    /// Wraps the body of a request, of at most `limit` bytes.
     pub(super) fn new(
         incoming: Incoming,
         limit: Option<u64>,
@@ -177,9 +177,11 @@ impl http_body::Body for RequestBody {
         let Some(stream) = &mut self.0 else {
             return Poll::Ready(None);
         };
+
         stream.state.started.set(true);
         let polled = Pin::new(&mut stream.incoming).poll_frame(cx);
         stream.state.waiting.set(polled.is_pending());
+
         match polled {
             Poll::Pending if !stream.deadline.is_over(cx, stream.idle, None) => Poll::Pending,
             Poll::Pending => match stream.state.left(stream.idle) {
@@ -259,8 +261,8 @@ impl From<Bytes> for Body {
 }
 
 impl Body {
-    /// The body of an upstream's answer, to be over by `latest`. The body of the request may still
-    /// be on its way.
+    /// Streams the body of an upstream response, which must be complete by `latest`. The request
+    /// body may still be on its way.
     pub(super) fn relay(
         mut from: Received,
         lease: Lease,
@@ -268,8 +270,7 @@ impl Body {
         latest: Option<Instant>,
         state: Option<Rc<RequestBodyState>>,
     ) -> Self {
-        // Most answers are whole when their head is: the connection can serve another request at
-        // once.
+        // Most bodies arrive with their head; the connection can serve another request at once.
         let whole = match &mut from {
             Received::H1(body) => body.whole(),
             Received::H2(incoming) => incoming.is_end_stream().then(Bytes::new),
@@ -280,6 +281,7 @@ impl Body {
             lease.finish(from.into_connection());
             return bytes.into();
         }
+
         let relay = Relay {
             from,
             lease: Some(lease),
@@ -307,6 +309,7 @@ impl http_body::Body for Body {
         if let Some(progress) = &this.progress {
             progress.asked();
         }
+
         let frame = match &mut this.source {
             Source::Empty => return Poll::Ready(None),
             Source::Own(bytes) => {
@@ -316,6 +319,7 @@ impl http_body::Body for Body {
             }
             Source::Relay(relay) => relay.poll(cx),
         };
+
         if let (Some(record), Poll::Ready(frame)) = (&mut this.record, &frame) {
             match frame {
                 Some(Ok(frame)) => {
@@ -325,6 +329,7 @@ impl http_body::Body for Body {
                 None => {}
             }
         }
+
         if let (Some(progress), Poll::Ready(Some(Ok(_)))) = (&this.progress, &frame) {
             progress.given();
         }
@@ -377,7 +382,7 @@ impl Received {
         }
     }
 
-    /// The connection, for another protocol than HTTP, if it has one.
+    /// Returns the connection for another protocol than HTTP; `None` if it is a shared one.
     pub(super) fn into_stream(self) -> Option<Connection> {
         match self {
             Self::H1(body) => body.into_stream(),
@@ -385,7 +390,7 @@ impl Received {
         }
     }
 
-    /// The connection for another request, if it has one.
+    /// Returns the connection if it can carry another request.
     fn into_connection(self) -> Option<Connection> {
         match self {
             Self::H1(body) => body.into_connection(),
@@ -408,6 +413,7 @@ impl Relay {
                 if !self.deadline.is_over(cx, self.idle, self.latest) {
                     return Poll::Pending;
                 }
+
                 let late = self.latest.is_some_and(|latest| latest <= Instant::now());
                 if !late
                     && let Some(left) = self.state.as_ref().and_then(|state| state.left(self.idle))
@@ -416,6 +422,7 @@ impl Relay {
                     self.deadline.is_over(cx, left, self.latest);
                     return Poll::Pending;
                 }
+
                 self.lease = None;
                 Poll::Ready(Some(Err(if late {
                     BodyError::Deadline
@@ -436,12 +443,14 @@ impl Relay {
                 if let Some(state) = self.state.as_ref().filter(|state| !state.done.get()) {
                     state.moved.set(Some(Instant::now()));
                 }
+
                 if let (Some(data), Some(lease)) = (frame.data_ref(), &self.lease) {
                     lease.upstream().counters.bytes_out.add(data.len() as u64);
                 }
                 if let Some(trailers) = frame.trailers_mut() {
                     clean_trailers(trailers);
                 }
+
                 if self.from.is_end() {
                     self.give_back();
                 }
@@ -451,8 +460,8 @@ impl Relay {
     }
 }
 
-/// Fields that have no place in trailers, because a reader may already have acted on what the head
-/// says (RFC 9110 section 6.5.1): framing, routing, authentication, and what describes the content.
+/// Fields that are removed from trailers, because a reader may already have acted on the head (RFC
+/// 9110 section 6.5.1): framing, routing, authentication, and content metadata.
 static NOT_IN_TRAILERS: [HeaderName; 12] = [
     AUTHORIZATION,
     CACHE_CONTROL,

@@ -1,6 +1,6 @@
-//! DnsCache of backends (ExternalName) to addresses, by DNS, kept for as long as the answer says. A
-//! request waits for DNS only when nothing at all is known of a name: what has run out is used on
-//! while it is asked for again.
+//! Resolves names of backends (ExternalName) by DNS, and caches the addresses for their lifetime. A
+//! request waits for DNS only when nothing is cached for a name: expired addresses stay in use
+//! while the name is resolved again.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -13,14 +13,15 @@ use std::{
 use hickory_resolver::TokioResolver;
 use tokio::{sync::Mutex, time::timeout};
 
-/// DnsCache kept at most; beyond it all are asked for again.
+/// The most names that are cached; beyond that the cache is emptied.
 const KEPT: usize = 1024;
-/// An answer is used for at least this long, whatever its lifetime says, and for at most an hour. A
-/// failure is kept for the shortest time.
+/// The shortest time that an answer is cached, whatever its TTL. A failure is cached for this time
+/// too.
 const SHORTEST: Duration = Duration::from_secs(5);
+/// The longest time that an answer is cached.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// The names that one core has looked up.
+/// The names that one core has resolved.
 #[derive(Default)]
 pub(super) struct DnsCache {
     resolver: OnceCell<Option<TokioResolver>>,
@@ -33,7 +34,7 @@ struct Entry {
     addresses: RefCell<Rc<[IpAddr]>>,
     /// `None` until the first answer.
     until: Cell<Option<Instant>>,
-    /// Held while DNS is asked, so that many requests ask once.
+    /// Held during a query, so that many requests cause one.
     asking: Mutex<()>,
 }
 
@@ -44,7 +45,8 @@ impl std::fmt::Debug for DnsCache {
 }
 
 impl DnsCache {
-    /// The addresses of a host; an IP literal is its own. DNS is given `limit` for an answer.
+    /// Returns the addresses of a host; an IP literal is its own address. A DNS query may take
+    /// `limit`. `None` if the host has no address.
     pub(super) async fn resolve(
         self: &Rc<Self>,
         host: &str,
@@ -56,6 +58,7 @@ impl DnsCache {
         if host.eq_ignore_ascii_case("localhost") {
             return Some(Rc::new([IpAddr::V4(Ipv4Addr::LOCALHOST)]));
         }
+
         let entry = self.entry(host);
         match entry.until.get() {
             Some(until) if Instant::now() < until => {}
@@ -78,6 +81,7 @@ impl DnsCache {
                 }
             }
         }
+
         let addresses = entry.addresses.borrow().clone();
         (!addresses.is_empty()).then_some(addresses)
     }
@@ -100,7 +104,7 @@ impl DnsCache {
             *entry.addresses.borrow_mut() = addresses;
             entry.until.set(Some(until));
         } else {
-            // What was known is used on until DNS is back.
+            // Known addresses stay in use until DNS is back.
             entry.until.set(Some(soon));
         }
     }
@@ -109,7 +113,7 @@ impl DnsCache {
         let resolver = self.resolver.get_or_init(|| {
             TokioResolver::builder_tokio()
                 .and_then(|builder| builder.build())
-                .inspect_err(|error| tracing::warn!(%error, "no DNS"))
+                .inspect_err(|error| tracing::warn!(%error, "cannot set up DNS; names of backends do not resolve"))
                 .ok()
         });
         let answer = resolver
@@ -118,6 +122,7 @@ impl DnsCache {
             .await
             .inspect_err(|error| tracing::debug!(%error, host, "name not resolved"))
             .ok()?;
+
         let now = Instant::now();
         let until = answer.valid_until().clamp(now + SHORTEST, now + LONGEST);
         let addresses: Rc<[IpAddr]> = answer.iter().collect();

@@ -1,4 +1,4 @@
-//! From a matched request to the answer of an endpoint: choose, connect, send, try again where that
+//! Forwards a matched request to an endpoint: chooses one, connects, sends, and retries where that
 //! is safe.
 
 use std::{
@@ -40,24 +40,24 @@ use crate::{
     routing::{Backend, Endpoint, EndpointSet, Protocol},
 };
 
-/// What `handle` found out about a request.
+/// A request with the results of checking and routing it.
 pub(super) struct Matched<'a> {
     pub(super) backend: &'a Arc<Backend>,
     /// Host (and port) as the client wrote them.
     pub(super) host: HeaderValue,
-    /// How the client reaches us.
+    /// The scheme and port by which the client reaches us.
     pub(super) outside: Outside,
     /// Normalised path with the query.
     pub(super) target: PathAndQuery,
-    /// The length of the body, which nothing behind this decides again.
+    /// The length of the body, decided once for all that follows.
     pub(super) length: BodyLength,
     /// `Upgrade` to pass on.
     pub(super) upgrade: Option<HeaderValue>,
     pub(super) request_id: HeaderValue,
 }
 
-/// Forwards a request, whose head is taken, and returns the head of the answer with its streaming
-/// body, and who gave it.
+/// Forwards a request, taking its head. Returns the response with its streaming body, and the
+/// address of the endpoint.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
@@ -72,13 +72,16 @@ pub(super) async fn forward(
     {
         return Err(Error::client(Kind::BodyTooLarge));
     }
+
     let deadline = settings.request_timeout.map(|limit| Instant::now() + limit);
     let backend = matched.backend;
+
     let client_upgrade = matched
         .upgrade
         .is_some()
         .then(|| hyper::upgrade::on(&mut *request));
     let client_version = request.version();
+
     let (mut head, ()) = std::mem::take(request).into_parts();
     let (body, body_state) = if length.is_empty() {
         (RequestBody::empty(), None)
@@ -86,6 +89,7 @@ pub(super) async fn forward(
         let (body, body_state) = RequestBody::new(incoming, settings.max_body_bytes, worker);
         (body, Some(body_state))
     };
+
     let mut pin = None;
     let mut request = match backend.protocol {
         Protocol::Http1 | Protocol::Https => {
@@ -104,6 +108,7 @@ pub(super) async fn forward(
             Sent::H2(Some(Request::from_parts(head, body)))
         }
     };
+
     let mut sent = std::pin::pin!(async {
         let claim = match pin {
             Some(pin) => Some(turn(worker, &pin).await?),
@@ -137,13 +142,14 @@ pub(super) async fn forward(
                 )
             })??,
     };
+
     let endpoint = lease.upstream().key.addr;
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(client), Some(protocol), Some(upstream)) =
             (client_upgrade, upgrade, received.into_stream())
         else {
             return Err(Error::upstream(
-                Kind::BadGateway("the backend switched protocols unasked"),
+                Kind::BadGateway("the backend switched protocols without a request"),
                 Retry::Never,
             ));
         };
@@ -156,13 +162,15 @@ pub(super) async fn forward(
         upgrade::tunnel(worker, client, upstream, lease);
         return Ok((Response::from_parts(parts, Body::default()), endpoint));
     }
-    // In an answer to HTTP/1.0 the server writes that version itself, with the keep-alive that was
-    // asked for.
+
+    // In a response to HTTP/1.0 the server writes that version itself, with the keep-alive that the
+    // client requested.
     parts.version = if client_version == Version::HTTP_2 {
         Version::HTTP_2
     } else {
         Version::HTTP_11
     };
+
     Ok((
         Response::from_parts(
             parts,
@@ -172,8 +180,8 @@ pub(super) async fn forward(
     ))
 }
 
-/// Writes the head for an HTTP/1.1 endpoint, but for what frames the body, straight from the fields
-/// that came: changing a map of fields costs much more.
+/// Writes the head for an HTTP/1.1 endpoint, without the framing of the body, directly from the
+/// received fields: changing a map of fields costs much more.
 fn head_h1(
     settings: &Settings,
     conn: &ConnInfo,
@@ -190,6 +198,7 @@ fn head_h1(
     } = matched;
     let mut head = HeadWriter::new(&parts.method, &target);
     head.field(&HOST, &host);
+
     let client = headers::Client {
         conn,
         trusted: &settings.trusted_proxies,
@@ -204,7 +213,7 @@ fn head_h1(
     head
 }
 
-/// Makes a head that of a request to an HTTP/2 endpoint.
+/// Turns a head into that of a request to an HTTP/2 endpoint.
 fn head_h2(
     settings: &Settings,
     conn: &ConnInfo,
@@ -220,9 +229,11 @@ fn head_h2(
         request_id,
         ..
     } = matched;
+
     let trailers = headers::wants_trailers(&parts.headers);
     let fields = &mut parts.headers;
     headers::strip(fields);
+
     let client = headers::Client {
         conn,
         trusted: &settings.trusted_proxies,
@@ -230,6 +241,7 @@ fn head_h2(
         outside,
     };
     headers::forwarded(fields, client, || request_id);
+
     fields.remove(HOST);
     match length {
         BodyLength::Known(length) => drop(fields.insert(CONTENT_LENGTH, length.into())),
@@ -238,6 +250,7 @@ fn head_h2(
     if trailers {
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
+
     let scheme = if backend.protocol == Protocol::H2 {
         Scheme::HTTPS
     } else {
@@ -245,28 +258,31 @@ fn head_h2(
     };
     let authority = http::uri::Authority::try_from(host.as_bytes())
         .map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?;
+
     let mut uri = http::uri::Parts::default();
     (uri.scheme, uri.authority, uri.path_and_query) = (Some(scheme), Some(authority), Some(target));
     parts.uri =
         Uri::from_parts(uri).map_err(|_bad| Error::client(Kind::BadRequest("bad target")))?;
+
     parts.version = Version::HTTP_2;
     parts.extensions.clear();
+
     Ok(())
 }
 
-/// A request in the form that its endpoints take. It is gone once it has an answer.
+/// A request in the form for its endpoints. `None` once it has a response.
 enum Sent {
     H1(Option<RequestWriter>),
-    /// It stays in its place, and is moved only when it is sent: it is large, and each future it
-    /// passed through would have room for it.
+    /// Stays in place and moves only when it is sent: it is large, and each future that it passed
+    /// through would reserve space for it.
     H2(Option<Request<RequestBody>>),
 }
 
-/// The head of an answer as it goes to the client, and where its body comes from.
+/// The head of a response as it goes to the client, and the source of its body.
 struct UpstreamResponse {
     parts: response::Parts,
     received: Received,
-    /// What the connection speaks from now on, if the status is 101.
+    /// The protocol that follows on the connection, if the status is 101.
     upgrade: Option<HeaderValue>,
 }
 
@@ -274,15 +290,15 @@ struct UpstreamResponse {
 async fn turn(worker: &Worker, pin: &Rc<pin::Pin>) -> Result<Claim, Error> {
     let waiting = tokio::time::timeout(worker.settings.response_header_timeout, pin.claim());
     let late = Kind::GatewayTimeout(
-        "an earlier request on the client's own connection to the backend is not over",
+        "an earlier request on the client's own connection to the backend has not ended",
     );
     waiting
         .await
         .map_err(|_late| Error::upstream(late, Retry::Never))
 }
 
-/// Sends `request` to one endpoint after another, until one answers or it may not be sent again.
-/// With `claim`, over the connection that is pinned, or one that is pinned from then on.
+/// Sends `request` to one endpoint after another, until one responds or another attempt is not
+/// safe. With `claim`, over the pinned connection, or a new one that becomes pinned.
 async fn attempts(
     worker: &Rc<Worker>,
     conn: &ConnInfo,
@@ -309,17 +325,17 @@ async fn attempts(
             Sent::H2(request) => once_h2(worker, &upstream, request, body_state).await,
         };
         let error = match tried {
-            Ok((answered, mut lease)) => {
-                if let Some(keeper) = keeper(conn, backend, claim, &answered) {
+            Ok((response, mut lease)) => {
+                if let Some(keeper) = keeper(conn, backend, claim, &response) {
                     lease.leave_to(keeper);
                 }
-                return Ok((answered, lease));
+                return Ok((response, lease));
             }
             Err(error) => error,
         };
 
         let again = match error.retry {
-            // The only endpoint there is will not accept a moment later either.
+            // A sole endpoint that just failed would fail again.
             Retry::Safe => !only,
             Retry::IfReused => true,
             Retry::Never => false,
@@ -327,29 +343,29 @@ async fn attempts(
         if !again || attempt >= worker.settings.max_attempts {
             return Err(error);
         }
-        // A reused connection that had died says nothing about its endpoint: the same one, newly
-        // connected.
+        // A dead reused connection says nothing about its endpoint: retry the same one over a new
+        // connection.
         fresh = error.retry == Retry::IfReused;
         attempt += 1;
         worker.counters.retries.add(1);
     }
 }
 
-/// Who keeps the connection that an answer came over; `None` for the pool, or if it is a shared
-/// one.
+/// Decides who keeps the connection that a response came over; `None` for the pool, or if it is a
+/// shared one.
 fn keeper(
     conn: &ConnInfo,
     backend: &Backend,
     claim: Option<Claim>,
-    answered: &UpstreamResponse,
+    response: &UpstreamResponse,
 ) -> Option<Keeper> {
-    if !matches!(answered.received, Received::H1(_)) {
+    if !matches!(response.received, Received::H1(_)) {
         return None;
     }
     if let Some(claim) = claim {
         return Some(Keeper::Client(claim));
     }
-    if !pin::is_asked_for(answered.parts.status, &answered.parts.headers) {
+    if !pin::is_asked_for(response.parts.status, &response.parts.headers) {
         return None;
     }
     // Another request of the client may have begun to authenticate at the same time.
@@ -361,8 +377,8 @@ fn keeper(
     )
 }
 
-/// One attempt at one HTTP/1.1 endpoint, over the connection that is `kept` if there is one. The
-/// request stays where it is unless there is an answer.
+/// Makes one attempt at an HTTP/1.1 endpoint, over the `kept` connection if there is one. The
+/// request stays in place unless there is a response.
 async fn once_h1(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
@@ -381,12 +397,14 @@ async fn once_h1(
     if !reused {
         worker.counters.connects.add(1);
     }
+
     let limits = Limits {
         bytes: worker.settings.max_header_bytes,
         fields: MAX_FIELDS,
     };
     let writer = request.as_mut().expect("a request to send");
     let exchange = connection.exchange(writer, limits);
+
     let failed = match in_time(
         worker,
         worker.settings.response_header_timeout,
@@ -413,12 +431,14 @@ async fn once_h1(
         }
         Some(Err(failed)) => failed,
     };
+
     if let Some(kind) = body_state.and_then(|body_state| body_state.failed.get()) {
         return Err(Error::client(kind));
     }
-    // A connection that waited in the pool may die under the request. It is sent again if the
-    // endpoint has not seen it, or if it may see it twice (RFC 9110 section 9.2.2).
-    let broken = "the backend broke off";
+
+    // A connection from the pool may die just as the request is sent. The request is sent again if
+    // the endpoint has not seen it, or may see it twice (RFC 9110 section 9.2.2).
+    let broken = "the backend closed the connection";
     let (again, why) = match failed {
         Failed::Tls(why) => {
             let error = upstream.failed(ConnectFailure::Tls(why));
@@ -436,13 +456,14 @@ async fn once_h1(
         Failed::Malformed(why) => (false, why),
         Failed::Broken | Failed::Body => (false, broken),
     };
+
     Err(Error::upstream(
         Kind::BadGateway(why),
         if again { Retry::IfReused } else { Retry::Never },
     ))
 }
 
-/// One attempt at one HTTP/2 endpoint. When it fails and may be repeated, the request is back in
+/// Makes one attempt at an HTTP/2 endpoint. If it fails and may be repeated, the request is back in
 /// its place.
 async fn once_h2(
     worker: &Rc<Worker>,
@@ -456,20 +477,23 @@ async fn once_h2(
     if !reused {
         worker.counters.connects.add(1);
     }
+
     let sent = request.take().expect("a request to send");
     let again = (reused && body_state.is_none() && sent.method().is_idempotent())
         .then(|| head_again(&sent));
+
     let limit = worker.settings.response_header_timeout;
     match in_time(worker, limit, sender.try_send_request(sent), body_state).await {
         None => {
-            // The endpoint may be gone without a word: no further request waits for that to show.
+            // The endpoint may be down: no further request may wait on this connection.
             lease.retire();
             Err(late(body_state))
         }
-        Some(Ok(answer)) => {
+        Some(Ok(response)) => {
             upstream.succeeded();
-            let (mut parts, incoming) = answer.into_parts();
+            let (mut parts, incoming) = response.into_parts();
             headers::strip(&mut parts.headers);
+
             Ok((
                 UpstreamResponse {
                     parts,
@@ -481,9 +505,11 @@ async fn once_h2(
         }
         Some(Err(mut error)) => {
             lease.retire();
+
             if let Some(kind) = body_state.and_then(|body_state| body_state.failed.get()) {
                 return Err(Error::client(kind));
             }
+
             let unsent = error.take_message();
             *request = unsent
                 .filter(|_| body_state.is_none_or(|body_state| !body_state.started.get()))
@@ -493,15 +519,16 @@ async fn once_h2(
             } else {
                 Retry::Never
             };
+
             Err(Error::upstream(
-                Kind::BadGateway("the backend broke off"),
+                Kind::BadGateway("the backend closed the connection"),
                 retry,
             ))
         }
     }
 }
 
-/// A request with the same head, and no body.
+/// Copies the head of a request that has no body.
 fn head_again(request: &Request<RequestBody>) -> Request<RequestBody> {
     let mut again = Request::new(RequestBody::empty());
     *again.method_mut() = request.method().clone();
@@ -511,9 +538,9 @@ fn head_again(request: &Request<RequestBody>) -> Request<RequestBody> {
     again
 }
 
-/// Why a request has no answer when the time for it is over.
+/// Returns the error of a request without a response in time: the failure of its body, or 504.
 fn late(body_state: Option<&Rc<RequestBodyState>>) -> Error {
-    let late = Kind::GatewayTimeout("the backend did not answer in time");
+    let late = Kind::GatewayTimeout("the backend did not respond in time");
     Error::upstream(
         body_state
             .and_then(|body_state| body_state.failed.get())
@@ -522,8 +549,8 @@ fn late(body_state: Option<&Rc<RequestBodyState>>) -> Error {
     )
 }
 
-/// The answer to a request, or `None` when it does not begin within `limit` of the last byte of the
-/// request. While the client still sends, it is not the backend that is late.
+/// Waits for the response to a request; `None` if it does not begin within `limit` of the last byte
+/// of the request. While the client still sends, the backend is not late.
 async fn in_time<T>(
     worker: &Worker,
     limit: Duration,
@@ -533,12 +560,13 @@ async fn in_time<T>(
     let mut sent = std::pin::pin!(sent);
     let mut deadline = Deadline::new(&worker.deadlines);
     std::future::poll_fn(|cx| {
-        if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
-            return Poll::Ready(Some(answer));
+        if let Poll::Ready(response) = sent.as_mut().poll(cx) {
+            return Poll::Ready(Some(response));
         }
         if !deadline.is_over(cx, limit, None) {
             return Poll::Pending;
         }
+
         let Some(body_state) = body_state else {
             return Poll::Ready(None);
         };
@@ -547,6 +575,7 @@ async fn in_time<T>(
             Some(moved) => limit.saturating_sub(moved.elapsed()),
             None => Duration::ZERO,
         };
+
         deadline.moved();
         if deadline.is_over(cx, left, None) {
             Poll::Ready(None)
@@ -557,8 +586,9 @@ async fn in_time<T>(
     .await
 }
 
-/// Chooses an endpoint: in turn or by load, passing over those that were tried or refuse
-/// connections. When all refuse, one is tried all the same: a guess is better than a certain 503.
+/// Chooses an endpoint, in turn or by load, except those that were tried or are ejected. If all are
+/// ejected, chooses one anyway: an attempt is better than a certain 503. Returns it, and true if it
+/// is the only one.
 async fn pick(
     worker: &Rc<Worker>,
     backend: &Arc<Backend>,
@@ -580,11 +610,13 @@ async fn pick(
             if let [_only] = &**list {
                 return Ok((at(0), true));
             }
+
             let now = Instant::now();
             let seen = *tried;
             let untried = |index: usize| index >= 64 || seen & (1 << index) == 0;
             let healthy =
                 |index: usize| untried(index) && !at(index).outlier.borrow().is_ejected(now);
+
             let turn = worker.turn(backend).wrapping_sub(usize::from(again));
             let index = match worker.settings.balance {
                 BalanceSetting::RoundRobin => balance::round_robin(turn, list.len(), healthy),
@@ -594,6 +626,7 @@ async fn pick(
                     })
                 }
             };
+
             let index = index
                 .or_else(|| balance::round_robin(turn, list.len(), untried))
                 .unwrap_or_else(|| turn % list.len().max(1));
@@ -611,16 +644,17 @@ async fn pick(
         EndpointSet::Name { host, port } => {
             let (host, port) = (host.clone(), *port);
             drop(endpoints);
+
             let found = Box::pin(worker.resolve(&host)).await;
             let unavailable = |why| Error::upstream(Kind::Unavailable(why), Retry::Never);
             let found = found.ok_or_else(|| unavailable("the backend's name has no address"))?;
+
             let allowed = |addr: &&IpAddr| worker.settings.local_names || !is_local(**addr);
             let addresses: Vec<IpAddr> = found.iter().filter(allowed).copied().collect();
             if addresses.is_empty() {
-                return Err(unavailable(
-                    "the backend's name has no address that is allowed",
-                ));
+                return Err(unavailable("the backend's name has no allowed address"));
             }
+
             let turn = worker.turn(backend) % addresses.len().max(1);
             let name = host.parse::<IpAddr>().is_err().then(|| Rc::from(&*host));
             (
@@ -632,8 +666,8 @@ async fn pick(
     Ok(chosen)
 }
 
-/// Loopback, link-local and other addresses that mean something else on every device: the API
-/// refuses them as endpoints, and a name must not lead there either.
+/// Returns true for loopback, link-local and other addresses whose meaning depends on the device.
+/// The API refuses them as endpoints, so a name must not resolve to them either.
 fn is_local(addr: IpAddr) -> bool {
     match addr.to_canonical() {
         IpAddr::V4(v4) => {

@@ -1,5 +1,5 @@
 //! The data plane: accept, TLS, HTTP server, filters, forward, upstream pools, upgrades, error
-//! answers, drain. It knows `routing`, not Kubernetes.
+//! responses, drain. It knows `routing`, not Kubernetes.
 //!
 //! One current-thread runtime per core, each with its own listeners (SO_REUSEPORT) and its own
 //! [`worker::Worker`] (pools, endpoint state). A request crosses these files in this order:
@@ -39,8 +39,8 @@ mod worker;
 
 pub use condition::{ConnectFailure, EndpointKey};
 pub use counters::EndpointHealth;
-/// Of a body on an HTTP/2 stream, waiting to be written. hyper's own 400 KiB and more, for each of
-/// a hundred streams of a client that reads nothing, are too much for a small board.
+/// Bytes that may wait to be written on one HTTP/2 stream. hyper's default of 400 KiB is too much
+/// for a small board: a client that reads nothing may have a hundred streams.
 const SEND_BUFFER: usize = 64 * 1024;
 
 pub use listen::StartError;

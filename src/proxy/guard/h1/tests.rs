@@ -132,7 +132,7 @@ fn what_two_readers_could_understand_differently_is_refused_however_it_is_cut() 
         ("GET /\r\nHost: a\r\n\r\n".to_owned(), "bad request line"),
         (
             "GET / HTTP/3.0\r\nHost: a\r\n\r\n".to_owned(),
-            "HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here",
+            "only HTTP/1.0, HTTP/1.1 and HTTP/2 are supported",
         ),
         (many, "the request head is too large"),
         (large, "the request head is too large"),
