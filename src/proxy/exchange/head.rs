@@ -136,8 +136,8 @@ struct ConnectionFields {
 }
 
 impl ConnectionFields {
-    /// Takes note of a field. False if it goes no further: it is about the connection, or says once
-    /// more what was connection.
+    /// Notes a field. Returns false if it is not passed on: it applies to the connection only, or
+    /// repeats the length.
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, &'static str> {
         if *name == CONTENT_LENGTH {
             let length = decimal(value.as_bytes()).ok_or(AMBIGUOUS)?;

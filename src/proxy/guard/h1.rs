@@ -1,9 +1,9 @@
-//! The guard of an HTTP/1 connection: a transport that hands the HTTP server only heads which are
-//! complete and unambiguous. Bodies pass untouched and are only counted.
+//! The guard of an HTTP/1 connection: a transport that passes only complete and unambiguous heads
+//! to the HTTP server. Bodies pass unchanged and are only counted.
 //!
-//! A head that is refused is replaced by a request of our own ([`REFUSAL`]), so that the refusal is
-//! answered in its turn, by the same code as every other answer, and nothing of the original
-//! reaches it.
+//! A refused head is replaced by a request of our own ([`REFUSAL`]), so that the error response is
+//! sent in its turn, by the same code as every other response, and the server sees nothing of the
+//! original.
 
 use std::{
     io,
@@ -24,11 +24,11 @@ use crate::proxy::{
     error::Kind,
 };
 
-/// Read at a time while a head is incomplete.
+/// The size of a read while a head is incomplete.
 const STEP: usize = 2048;
-/// Taken from a client at most while it is lingered for.
+/// The most bytes that are read and discarded while a connection lingers.
 const MAX_LINGER: usize = 1024 * 1024;
-/// The request in whose place a refusal is answered; its method is [`REFUSED`].
+/// The request that takes the place of a refused head; its method is [`REFUSED`].
 const REFUSAL: &[u8] =
     b"GATELET-REFUSED / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
 
@@ -39,8 +39,8 @@ pub(in crate::proxy) struct GuardH1<I, T> {
     state: Arc<ConnState>,
     framing: Framing,
     limits: Limits,
-    /// Bytes read and not handed on: `held[passed..ready]` may go, the rest is an incomplete head
-    /// or waits for an answer to a request for upgrade.
+    /// Bytes read and not passed on: `held[passed..ready]` may be passed, the rest is an incomplete
+    /// head or waits for the response to an upgrade request.
     held: Vec<u8>,
     passed: usize,
     ready: usize,
@@ -50,28 +50,27 @@ pub(in crate::proxy) struct GuardH1<I, T> {
     _token: T,
 }
 
-/// Where in the stream of messages the next byte is.
+/// The position of the next byte in the stream of messages.
 #[derive(Debug)]
 enum Framing {
     /// In a head, or before one.
     Head(Head),
-    /// In a body of this many more bytes; whether the head asked for an upgrade.
+    /// In a body of this many more bytes; the flag means that the head requested an upgrade.
     Length(u64, bool),
     /// In a chunked body.
     Chunked(Chunks, bool),
-    /// After a request for upgrade, until it is answered.
+    /// After an upgrade request, until its response.
     Undecided,
     /// In another protocol.
     Switched,
-    /// After something that was refused.
+    /// After a refused head.
     Refused,
-    /// In the middle of a body that was refused.
+    /// Inside a malformed body.
     Broken(&'static str),
 }
 
 impl<I, T> GuardH1<I, T> {
-    /// Guards `inner`. `first` was read from it already; `token` is kept until the connection is
-    /// over.
+    /// Guards `inner`. `first` was read from it already; `token` is kept until the connection ends.
     pub(in crate::proxy) fn new(
         inner: I,
         first: &[u8],
@@ -100,14 +99,14 @@ impl<I, T> GuardH1<I, T> {
     fn refuse(&mut self, kind: Kind) {
         self.state.refuse(kind);
         self.framing = Framing::Refused;
-        // What may go still goes, and the refusal after it.
+        // Bytes that may be passed still are, with the refusal behind them.
         self.held.truncate(self.ready);
         self.held.extend_from_slice(REFUSAL);
         self.ready = self.held.len();
         self.state.enter(Phase::Idle);
     }
 
-    /// Looks at the bytes held beyond those that may go.
+    /// Scans the held bytes behind those that may be passed.
     fn scan_held(&mut self) {
         let held = std::mem::take(&mut self.held);
         let (pass, refused) = self.framing.scan(&held[self.ready..], self.limits);
@@ -116,11 +115,11 @@ impl<I, T> GuardH1<I, T> {
         if let Some(kind) = refused {
             self.refuse(kind);
         }
-        self.tell_phase();
+        self.report_phase();
     }
 
-    /// Tells the driver where the connection is.
-    fn tell_phase(&self) {
+    /// Reports the phase of the connection to the driver.
+    fn report_phase(&self) {
         self.state.enter(match &self.framing {
             Framing::Head(_) if self.held.len() > self.ready => Phase::Head,
             Framing::Head(_) | Framing::Undecided | Framing::Refused => Phase::Idle,
@@ -129,7 +128,7 @@ impl<I, T> GuardH1<I, T> {
         });
     }
 
-    /// Hands on what may go.
+    /// Passes on the bytes that may be passed.
     fn pass_held(&mut self, buf: &mut ReadBuf<'_>) {
         let n = buf.remaining().min(self.ready - self.passed);
         buf.put_slice(&self.held[self.passed..self.passed + n]);
@@ -143,7 +142,7 @@ impl<I, T> GuardH1<I, T> {
         }
     }
 
-    /// The end of the stream, told to the server only when it has nothing more to answer.
+    /// Ends the stream. The server sees the end only once no response is outstanding.
     fn end(&mut self) -> Poll<io::Result<()>> {
         self.ended = true;
         let state = &self.state;
@@ -157,7 +156,7 @@ impl<I, T> GuardH1<I, T> {
 }
 
 impl<I: AsyncRead + Unpin, T> GuardH1<I, T> {
-    /// Reads into what is held. Ready with the number of bytes.
+    /// Reads into the held bytes. Ready with the number of bytes read.
     fn poll_hold(&mut self, cx: &mut Context<'_>, step: usize) -> Poll<io::Result<usize>> {
         let len = self.held.len();
         self.held.resize(len + step, 0);
@@ -168,7 +167,7 @@ impl<I: AsyncRead + Unpin, T> GuardH1<I, T> {
         polled.map_ok(|()| n)
     }
 
-    /// What the driver decided, unless bytes overtook it.
+    /// Carries out the driver's decision, unless bytes that arrived since outdate it.
     fn obey(&mut self, action: DeadlineAction) -> Option<io::Result<()>> {
         self.state.undecide();
         match (action, &self.framing) {
@@ -183,12 +182,13 @@ impl<I: AsyncRead + Unpin, T> GuardH1<I, T> {
         }
     }
 
-    /// Bytes while it is open whether the protocol is switched. Returns whether it was decided.
+    /// Reads while it is undecided whether the protocol is switched. Returns true once it is
+    /// decided, false at the end of the stream.
     fn poll_undecided(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.state.is_switched() {
             self.framing = Framing::Switched;
             self.ready = self.held.len();
-            self.tell_phase();
+            self.report_phase();
             return Poll::Ready(Ok(true));
         }
         if self.state.in_flight() == 0 {
@@ -197,7 +197,7 @@ impl<I: AsyncRead + Unpin, T> GuardH1<I, T> {
             return Poll::Ready(Ok(true));
         }
         self.state.hold();
-        // A client has to wait for the answer before it sends anything; what comes early is kept,
+        // A client has to wait for the response before it sends anything; early bytes are kept, up
         // to a limit.
         while self.held.len() < self.limits.bytes {
             if ready!(self.poll_hold(cx, STEP))? == 0 {
@@ -224,6 +224,7 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH1<I, T> {
             if this.ended {
                 return this.end();
             }
+
             let start = buf.filled().len();
             match &this.framing {
                 Framing::Switched => return Pin::new(&mut this.inner).poll_read(cx, buf),
@@ -260,7 +261,7 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH1<I, T> {
                         if let Some(kind) = refused {
                             this.refuse(kind);
                         }
-                        this.tell_phase();
+                        this.report_phase();
                         if pass > 0 {
                             return Poll::Ready(Ok(()));
                         }
@@ -270,6 +271,7 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH1<I, T> {
                     Poll::Pending => {}
                 },
             }
+
             // Nothing to read now.
             match this.obey(action) {
                 Some(result) => return Poll::Ready(result),
@@ -322,15 +324,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
         if matches!(this.framing, Framing::Switched) {
             return Pin::new(&mut this.inner).poll_shutdown(cx);
         }
+
         this.state.enter(Phase::Closing);
         ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
-        // Closing a socket with bytes unread resets it, and the client may lose the answer it was
-        // about to read.
+        // Closing a socket with unread bytes resets it, and the client may lose the response.
         let clean =
             matches!(&this.framing, Framing::Head(_) | Framing::Undecided) && this.held.is_empty();
         if clean || this.ended {
             return Poll::Ready(Ok(()));
         }
+
         let mut sink = [0_u8; 4096];
         while this.lingered < MAX_LINGER {
             let mut buf = ReadBuf::new(&mut sink);
@@ -344,9 +347,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
 }
 
 impl Framing {
-    /// Looks at the next bytes: how many may go, and why those behind them may not. In
-    /// [`Framing::Head`] the bytes begin where the head begins; afterwards those that may not go
-    /// are an incomplete head, or undecided.
+    /// Scans the next bytes. Returns how many may be passed, and the reason if those behind them
+    /// are refused. In [`Framing::Head`] the bytes begin where the head begins; without a reason,
+    /// the remaining bytes are an incomplete head, or undecided.
     fn scan(&mut self, bytes: &[u8], limits: Limits) -> (usize, Option<Kind>) {
         let mut at = 0;
         while at < bytes.len() {

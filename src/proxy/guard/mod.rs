@@ -1,5 +1,5 @@
-//! Guards between the transport and the HTTP server: they follow the framing of the decrypted bytes
-//! and end what is ambiguous or floods, before the HTTP server acts on it.
+//! Guards between the transport and the HTTP server. They follow the framing of the decrypted bytes
+//! and stop ambiguous messages and floods before the HTTP server acts on them.
 
 pub(super) mod chunk;
 #[cfg(fuzzing)]
@@ -13,7 +13,7 @@ use std::{io, task::Poll};
 
 use super::conn_state::ConnState;
 
-/// Tells the connection's state whether its client takes what is written.
+/// Notes in the connection's state whether a write has to wait for the client.
 fn note_write<R>(state: &ConnState, polled: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
     if polled.is_pending() {
         state.writing_waits();
