@@ -373,7 +373,7 @@ fn keeper(
         conn.pins
             .open(backend)
             .try_claim()
-            .map_or(Keeper::Nobody, Keeper::Client),
+            .map_or(Keeper::Close, Keeper::Client),
     )
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 
 /// What is said, and what is left for whoever reads next.
-async fn read_all(bytes: &[u8]) -> (Result<Said, String>, Vec<u8>) {
+async fn read_all(bytes: &[u8]) -> (Result<Addresses, String>, Vec<u8>) {
     let mut rest = bytes;
     let said = read(&mut rest).await.map_err(|error| error.to_string());
     (said, rest.to_vec())
