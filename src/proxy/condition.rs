@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_stays_until_the_endpoint_answers() {
+    fn a_failure_stays_until_the_endpoint_responds() {
         let conditions = Conditions::default();
         let mut changes = conditions.changes();
         let condition = conditions.of(key(1));
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_number_of_known_endpoints_is_bounded() {
         let conditions = Conditions::default();
         for port in 0..=u16::MAX {
             conditions.of(key(port)).failed(ConnectFailure::Refused);

@@ -113,7 +113,7 @@ impl DnsCache {
         let resolver = self.resolver.get_or_init(|| {
             TokioResolver::builder_tokio()
                 .and_then(|builder| builder.build())
-                .inspect_err(|error| tracing::warn!(%error, "cannot set up DNS; names of backends do not resolve"))
+                .inspect_err(|error| tracing::warn!(%error, "cannot set up DNS for backends"))
                 .ok()
         });
         let answer = resolver

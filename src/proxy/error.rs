@@ -27,7 +27,7 @@ pub enum Retry {
     Safe,
     /// Only if a reused connection died before the first byte of a response.
     IfReused,
-    /// Another attempt is not safe.
+    /// Never: the upstream may have acted on the request.
     Never,
 }
 

@@ -78,6 +78,7 @@ fn server(last: Arc<AtomicU8>, asked: Arc<AtomicUsize>) -> u16 {
 fn cache(port: u16) -> Rc<DnsCache> {
     let mut connection = ConnectionConfig::udp();
     connection.port = port;
+
     let server = NameServerConfig::new(Ipv4Addr::LOCALHOST.into(), true, vec![connection]);
     let config = ResolverConfig::from_name_servers(vec![server]);
     let resolver =
@@ -120,7 +121,7 @@ fn literals_and_localhost_need_no_dns() {
 }
 
 #[test]
-fn many_requests_ask_once_and_what_has_run_out_is_used_while_it_is_asked_for_again() {
+fn requests_share_a_query_and_use_expired_addresses() {
     let (last, asked) = (Arc::new(AtomicU8::new(1)), Arc::new(AtomicUsize::new(0)));
     let port = server(last.clone(), asked.clone());
     local(async {
@@ -131,6 +132,7 @@ fn many_requests_ask_once_and_what_has_run_out_is_used_while_it_is_asked_for_aga
                 tokio::task::spawn_local(async move { cache.resolve("a.example", LIMIT).await })
             })
             .collect();
+
         for one in all {
             assert_eq!(
                 one.await.expect("no panic").as_deref(),

@@ -7,7 +7,7 @@ fn format(name: &'static str, value: &'static str) -> ErrorFormat {
 }
 
 #[test]
-fn an_answer_is_text_unless_json_is_asked_for() {
+fn a_response_is_text_unless_json_is_accepted() {
     let error = Error::us(Kind::Unavailable("no endpoint"));
     let text = error.response(&ErrorFormat::default());
     assert_eq!(text.status(), 503);
@@ -24,6 +24,7 @@ fn an_answer_is_text_unless_json_is_asked_for() {
 #[test]
 fn grpc_gets_its_status_without_a_body() {
     let asked = format("content-type", "application/grpc+proto");
+
     for (kind, status) in [
         (Kind::NoRoute, "12"),
         (Kind::BadRequest("bad Host"), "13"),
