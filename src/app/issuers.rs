@@ -26,7 +26,7 @@ use crate::{
             Ask, CloudflareSettings, CommandSettings, Lookup, Provider, ProviderContext,
             ProviderSettings, Rfc2136Settings, Secret, TsigKey, WebhookSettings,
         },
-        issuer::{AcmeIssuer, ChallengeType, Issuer, IssuerKind, PRESETS},
+        issuer::{AcmeIssuer, Issuer, IssuerKind, PRESETS},
     },
     config::{self, Config},
     controller::{Finding, Reason},
@@ -303,7 +303,7 @@ impl Workshop {
             profile: acme.profile.clone(),
             preferred_chain: acme.preferred_chain.clone(),
             key_type: acme.key_type,
-            challenges: acme.challenges.iter().copied().map(challenge).collect(),
+            challenges: acme.challenges.clone(),
             dns: acme
                 .dns
                 .as_ref()
@@ -428,15 +428,6 @@ fn public(issuer: &config::Issuer) -> Result<(), (&'static str, &'static str)> {
             Ok(())
         }
         config::DnsProvider::Command { .. } => Err(("dns.program", PROGRAM)),
-    }
-}
-
-fn challenge(challenge: config::Challenge) -> ChallengeType {
-    match challenge {
-        config::Challenge::Http01 => ChallengeType::Http01,
-        config::Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
-        config::Challenge::Dns01 => ChallengeType::Dns01,
-        config::Challenge::DnsPersist01 => ChallengeType::DnsPersist01,
     }
 }
 

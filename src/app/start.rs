@@ -34,14 +34,11 @@ use crate::{
     acme::Timing,
     admin, apiserver,
     cluster::{self as mini, Local},
-    config::{self, Config, Listen},
+    config::{Config, Listen},
     controller::{self, Index},
     k8s::{self, AccountSecret},
     objects::{Kind, Propose, View, Write, WriteBack},
-    proxy::{
-        self, Settings, Shared, StartError,
-        settings::{AccessLog, BalanceSetting},
-    },
+    proxy::{self, Settings, Shared, StartError, settings::AccessLog},
     store::{self, Batch, Health, SealKeys, Store},
     telemetry::{self, Metrics},
     tls::{self, LocalCa, Resolver},
@@ -100,11 +97,7 @@ pub enum RunError {
 
 /// Runs until SIGTERM or SIGINT has drained it. A second signal ends it at once.
 pub fn run(config: Config) -> Result<(), RunError> {
-    let format = match config.log.format {
-        config::LogFormat::Text => telemetry::Format::Text,
-        config::LogFormat::Json => telemetry::Format::Json,
-    };
-    telemetry::start(&config.log.level, format);
+    telemetry::start(&config.log);
     tls::install();
     memory::set_up(proxy::cores(config.workers));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -128,10 +121,7 @@ impl Process {
         let (signal, drain) = drain::channel();
         let signal = Arc::new(signal);
         let mut signals = Signals::listen(signal.clone()).map_err(start("signals"))?;
-        let keys = SealKeys::read(
-            config.store.seal_key_file.as_deref(),
-            &config.store.old_seal_key_files,
-        )?;
+        let keys = SealKeys::read(&config.store)?;
         let (store, health) = store::open_sealed(&config.state, keys)?;
         let store_state = report(&health);
         let addresses = match config.address.as_slice() {
@@ -140,13 +130,7 @@ impl Process {
         };
         let own = addresses.first().copied();
         let ca = Arc::new(local_ca(&*store, &config)?);
-        let resolver = Arc::new(Resolver::new(
-            ca.clone(),
-            match config.tls.unknown_sni {
-                config::UnknownSni::DefaultCertificate => tls::UnknownSni::DefaultCertificate,
-                config::UnknownSni::Refuse => tls::UnknownSni::Refuse,
-            },
-        ));
+        let resolver = Arc::new(Resolver::new(ca.clone(), config.tls.unknown_sni));
         if let Err(error) = files::write(&files::root_path(&config.state), ca.root_pem(), 0o644) {
             tracing::warn!(%error, "the local CA's root was not written");
         }
@@ -157,11 +141,7 @@ impl Process {
         let live = Arc::new(Mutex::new(Live::default()));
         let ready = Arc::new(AtomicBool::new(false));
 
-        let min = match config.tls.min_version {
-            config::TlsVersion::Tls12 => tls::MinVersion::Tls12,
-            config::TlsVersion::Tls13 => tls::MinVersion::Tls13,
-        };
-        let server_tls = Arc::new(tls::Server::new(resolver.clone(), min));
+        let server_tls = Arc::new(tls::Server::new(resolver.clone(), config.tls.min_version));
         let listeners = proxy_start(&config, &shared, server_tls, &drain)?;
 
         let mut tasks = Tasks::new(tokio::runtime::Handle::current());
@@ -570,42 +550,14 @@ fn proxy_start(
 }
 
 fn proxy_settings(config: &Config) -> Settings {
-    let from = config.proxy.clone();
     Settings {
         workers: config.workers,
-        trusted_proxies: from.trusted_proxies,
-        external_https_port: from.external_https_port,
-        proxy_protocol_from: from.proxy_protocol_from,
-        client_header_timeout: from.client_header_timeout,
-        client_idle_timeout: from.client_idle_timeout,
-        handshake_timeout: from.handshake_timeout,
-        connect_timeout: from.connect_timeout,
-        response_header_timeout: from.response_header_timeout,
-        stream_idle_timeout: from.stream_idle_timeout,
-        upstream_idle_timeout: from.upstream_idle_timeout,
-        request_timeout: from.request_timeout,
-        max_header_bytes: usize::try_from(from.max_header_bytes).unwrap_or(usize::MAX),
-        max_headers: from.max_headers,
-        max_body_bytes: from.max_body_bytes,
-        max_connections: from.max_connections,
-        max_connections_per_client: from.max_connections_per_client,
-        max_streams: from.max_streams,
-        max_idle_per_endpoint: from.max_idle_per_endpoint,
-        max_attempts: from.max_attempts,
-        eject_after: from.eject_after,
-        eject_for: from.eject_for,
-        balance: match from.balance {
-            config::Balance::RoundRobin => BalanceSetting::RoundRobin,
-            config::Balance::LeastRequest => BalanceSetting::LeastRequest,
-        },
-        verify_backends: from.verify_backends,
-        local_names: from.local_names,
         access_log: match (config.log.access, config.log.format) {
             (None, _) => AccessLog::Off,
-            (Some(share), config::LogFormat::Text) => AccessLog::Text(share),
-            (Some(share), config::LogFormat::Json) => AccessLog::Json(share),
+            (Some(share), telemetry::Format::Text) => AccessLog::Text(share),
+            (Some(share), telemetry::Format::Json) => AccessLog::Json(share),
         },
-        ..Settings::default()
+        ..config.proxy.clone()
     }
 }
 
@@ -637,10 +589,7 @@ pub(super) fn controller_settings(
         // Filled in by whoever knows the issuers.
         issuers: BTreeSet::new(),
         default_issuer: None,
-        unsupported_guards: match config.unsupported_guards {
-            config::UnsupportedGuards::Refuse => controller::UnsupportedGuards::Refuse,
-            config::UnsupportedGuards::Ignore => controller::UnsupportedGuards::Ignore,
-        },
+        unsupported_guards: config.unsupported_guards,
     }
 }
 

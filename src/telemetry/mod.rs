@@ -1,6 +1,7 @@
 //! Logging set-up and the metrics registry.
 
 mod lines;
+mod settings;
 
 use std::{io::IsTerminal, sync::Mutex};
 
@@ -20,21 +21,12 @@ use lines::Lines;
 
 use crate::util::sync::lock;
 pub use lines::flush;
+pub use settings::{Format, Settings};
 
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Starts logging to standard error. `level` is one of `off`, `error`, `warn`, `info`, `debug`,
-/// `trace`; libraries are held one step quieter. The access log (target `access`) is always let
-/// through: it has a switch of its own.
-pub fn start(level: &str, format: Format) {
-    let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
+/// Starts logging to standard error. Libraries log warnings and errors only. The access log (target
+/// `access`) always passes: it has a setting of its own.
+pub fn start(settings: &Settings) {
+    let level: LevelFilter = settings.level.parse().unwrap_or(LevelFilter::INFO);
     let libraries = level.min(LevelFilter::WARN);
     let targets = Targets::new()
         .with_default(libraries)
@@ -49,7 +41,7 @@ pub fn start(level: &str, format: Format) {
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     // The journal has its own timestamps.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let layer = match format {
+    let layer = match settings.format {
         Format::Json => lines.json().flatten_event(true).boxed(),
         Format::Text if journal => lines.without_time().with_ansi(false).boxed(),
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),

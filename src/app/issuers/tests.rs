@@ -4,8 +4,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
-use crate::pki::KeyType;
-use crate::{acme::issuer::LETSENCRYPT, tls::LocalCa};
+use crate::{acme::issuer::LETSENCRYPT, pki::KeyType, tls::LocalCa};
 
 const STAGING: &str = "directory = \"letsencrypt-staging\"\n";
 
