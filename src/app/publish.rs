@@ -139,7 +139,7 @@ impl Publisher {
         report.not_after = certificate.not_after().to_string();
         let labels = vec![
             ("host".to_owned(), report.host.clone()),
-            ("secret".to_owned(), report.source.clone()),
+            ("source".to_owned(), report.source.clone()),
         ];
         self.metrics
             .certificates

@@ -18,8 +18,8 @@ use crate::{routing::Protocol, util::sync::lock};
 pub const UPSTREAM_ERRORS: [&str; 3] = ["bad_gateway", "unavailable", "timeout"];
 
 /// Upper bounds of the latency buckets, in seconds; one more bucket counts slower requests.
-pub const LATENCY_BUCKETS: [f64; 11] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+pub const LATENCY_BUCKETS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
 /// A counter with one writer.
@@ -33,8 +33,8 @@ pub struct Counters {
     pub requests: [Count; 5],
     /// Requests by latency bucket (time to the head of the response).
     pub latency: [Count; LATENCY_BUCKETS.len() + 1],
-    /// Sum of those latencies, in microseconds.
-    pub latency_micros: Count,
+    /// Sum of those latencies, in nanoseconds.
+    pub latency_nanos: Count,
     /// Attempts beyond the first.
     pub retries: Count,
     /// Upstream connections opened.
@@ -148,7 +148,7 @@ impl Counters {
             .position(|bound| seconds <= *bound)
             .unwrap_or(LATENCY_BUCKETS.len());
         self.latency[bucket].add(1);
-        self.latency_micros
-            .add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.latency_nanos
+            .add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 }

@@ -1,5 +1,6 @@
 //! Logging set-up and the metrics registry.
 
+pub mod families;
 mod lines;
 mod settings;
 
@@ -8,7 +9,7 @@ use std::{io::IsTerminal, sync::Mutex};
 use prometheus_client::{
     collector::Collector,
     encoding::text::{encode, encode_registry},
-    metrics::{family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::Registry,
 };
 use tracing::level_filters::LevelFilter;
@@ -52,52 +53,37 @@ pub fn start(settings: &Settings) {
         .try_init();
 }
 
-/// The metrics of the control side, and whatever else is registered.
+/// The metrics: those of the control side, and the collectors of other modules.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
-    /// Metrics that go by the names of another program.
+    /// Families that go by the names of another program.
     plain: Mutex<Registry>,
     /// Findings that hold now, by reason.
     pub findings: Family<Vec<(String, String)>, Gauge>,
-    /// End of validity of each certificate, seconds since 1970.
+    /// End of validity of the certificate of each host, seconds since 1970.
     pub certificates: Family<Vec<(String, String)>, Gauge>,
-    /// Hosts in the routing table.
+    /// Host patterns in the routing table.
     pub hosts: Gauge,
-    /// Tables made live since the start.
-    pub generations: Gauge,
+    /// Routing tables published since the start.
+    pub generations: Counter,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("gatelet");
         let findings = Family::default();
         let certificates = Family::default();
-        let (hosts, generations) = (Gauge::default(), Gauge::default());
-        registry.register(
-            "findings",
-            "Findings that hold now, by reason",
-            findings.clone(),
-        );
-        registry.register(
-            "certificate_not_after_seconds",
-            "End of validity, seconds since 1970",
-            certificates.clone(),
-        );
-        registry.register("hosts", "Host patterns in the routing table", hosts.clone());
-        registry.register(
-            "table_generation",
-            "Routing tables made live since the start",
-            generations.clone(),
-        );
-        let build: Family<Vec<(String, String)>, Gauge> = Family::default();
-        build
-            .get_or_create(&vec![(
-                "version".to_owned(),
-                env!("CARGO_PKG_VERSION").to_owned(),
-            )])
-            .set(1);
-        registry.register("build", "Version of this process", build);
+        let hosts = Gauge::default();
+        let generations = Counter::default();
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+
+        let mut registry = Registry::with_prefix(families::PREFIX);
+        families::BUILD.register(&mut registry, build);
+        families::HOSTS.register(&mut registry, hosts.clone());
+        families::ROUTING_TABLES.register(&mut registry, generations.clone());
+        families::FINDINGS.register(&mut registry, findings.clone());
+        families::SERVED_NOT_AFTER.register(&mut registry, certificates.clone());
+
         Self {
             registry: Mutex::new(registry),
             plain: Mutex::default(),
@@ -110,17 +96,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Adds a collector that is asked at each scrape.
+    /// Adds a collector that each scrape calls.
     pub fn collect(&self, collector: Box<dyn Collector>) {
         lock(&self.registry).register_collector(collector);
     }
 
-    /// Adds a collector whose names are used as they are.
+    /// Adds a collector whose families have no prefix.
     pub fn collect_plain(&self, collector: Box<dyn Collector>) {
         lock(&self.plain).register_collector(collector);
     }
 
-    /// All metrics in the text format of OpenMetrics.
+    /// Returns all metrics in the text format of OpenMetrics.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let registry = lock(&self.registry);
