@@ -17,7 +17,7 @@ use super::{Config, issuers::is_secret, keys};
 pub struct Setting {
     /// The key, with its section: `proxy.max_headers`.
     pub key: Cow<'static, str>,
-    /// The value as the file spells it; null if none is set.
+    /// The value as the file spells it; null without one.
     pub value: Value,
     /// The place that sets it.
     pub from: Origin,

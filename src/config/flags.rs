@@ -38,7 +38,7 @@ pub struct Flags {
     /// Serve the objects of the cluster that this kubeconfig is for
     #[arg(long, env = "GATELET_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Where objects come from [default: auto]
+    /// Source of the objects [default: auto]
     #[arg(long, env = "GATELET_MODE")]
     pub mode: Option<Mode>,
     /// Data-plane cores [default: all]

@@ -1,5 +1,5 @@
-//! `[[issuers]]` as the file writes them: every key optional, so that each mistake can be named,
-//! then made strict.
+//! `[[issuers]]` as the file writes them: every key is optional, so that an error can name each
+//! mistake. [`strict`] checks the tables and makes issuers of them.
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
@@ -18,7 +18,7 @@ use crate::{acme::issuer::ChallengeType, pki::KeyType};
 /// Directories that have a name of their own.
 const PRESETS: [&str; 2] = ["letsencrypt", "letsencrypt-staging"];
 
-/// One of `[[issuers]]`, as it is written.
+/// One of `[[issuers]]`, as the file writes it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct IssuerTable {
@@ -91,7 +91,7 @@ enum Provider {
     Command,
 }
 
-/// A secret while it is read.
+/// A secret that `Debug` does not show.
 #[derive(Deserialize)]
 struct Hidden(String);
 
@@ -158,6 +158,7 @@ impl IssuerTable {
         if !is_issuer_name(&name) {
             return Err(wrong("name", not_a_name(&name)));
         }
+
         let kind = self.kind.unwrap_or_default();
         for (reserved, only) in [
             ("local-ca", Kind::LocalCa),
@@ -170,6 +171,7 @@ impl IssuerTable {
                 ));
             }
         }
+
         let kind = match kind {
             Kind::Acme => IssuerKind::Acme(Box::new(self.acme(&name)?)),
             Kind::LocalCa => self.without_keys().map(|()| IssuerKind::LocalCa)?,
@@ -178,7 +180,7 @@ impl IssuerTable {
         Ok(Issuer { name, kind })
     }
 
-    /// Nothing can be set of the issuers on this device.
+    /// Refuses the keys of ACME: the issuers on this device have no settings.
     fn without_keys(&self) -> Result<(), IssuerProblem> {
         let set = [
             ("directory", self.directory.is_some()),
@@ -200,6 +202,7 @@ impl IssuerTable {
 
     fn acme(self, name: &str) -> Result<Acme, IssuerProblem> {
         let directory = directory(self.directory, name)?;
+
         let contacts = self.contacts.unwrap_or_default();
         if let Some(contact) = contacts.iter().find(|contact| !is_mailto(contact)) {
             return Err(wrong(
@@ -207,10 +210,12 @@ impl IssuerTable {
                 format!("{contact:?} is not of the form mailto:ops@example.net"),
             ));
         }
+
         let challenges = self.challenges.unwrap_or_default();
         if (1..challenges.len()).any(|at| challenges[..at].contains(&challenges[at])) {
             return Err(wrong("challenges", "one is named twice"));
         }
+
         let dns = self.dns.map(DnsTable::strict).transpose()?;
         let with_dns = challenges.contains(&ChallengeType::Dns01);
         if with_dns && dns.is_none() {
@@ -225,6 +230,7 @@ impl IssuerTable {
                 "it is not used unless `challenges` has \"dns-01\"",
             ));
         }
+
         for (field, value) in [
             ("profile", &self.profile),
             ("preferred_chain", &self.preferred_chain),
@@ -233,6 +239,7 @@ impl IssuerTable {
                 return Err(wrong(field, "it is empty"));
             }
         }
+
         Ok(Acme {
             directory,
             roots: self.roots,
@@ -267,6 +274,8 @@ impl DnsTable {
         let provider = self
             .provider
             .ok_or_else(|| wrong("dns.provider", format!("it is needed: {PROVIDERS}")))?;
+
+        // Each provider has keys of its own, and refuses those of the others.
         let (name, own): (&str, &[&str]) = match provider {
             Provider::Rfc2136 => ("rfc2136", &["server", "zone", "key"]),
             Provider::Cloudflare => ("cloudflare", &["token_file", "zone_id", "base"]),
@@ -296,6 +305,7 @@ impl DnsTable {
             );
             return Err(wrong(&format!("dns.{key}"), message));
         }
+
         let whose = format!("the provider {name:?}");
         let provider = match provider {
             Provider::Rfc2136 => DnsProvider::Rfc2136 {
@@ -324,6 +334,7 @@ impl DnsTable {
                 arguments: self.arguments.unwrap_or_default(),
             },
         };
+
         Ok(Dns {
             provider,
             resolvers: self.resolvers.unwrap_or_default(),
@@ -348,7 +359,7 @@ impl KeyTable {
     }
 }
 
-/// An issuer with the name of a CA that is built in is that CA, unless it says otherwise.
+/// Returns the directory that the key names, or that of the built-in CA with the issuer's name.
 fn directory(directory: Option<String>, name: &str) -> Result<Directory, IssuerProblem> {
     let text = directory.as_deref().unwrap_or(name);
     if let Some(preset) = PRESETS.into_iter().find(|preset| *preset == text) {
@@ -358,6 +369,7 @@ fn directory(directory: Option<String>, name: &str) -> Result<Directory, IssuerP
     let Some(text) = directory else {
         return Err(wrong("directory", format!("it is needed: {allowed}")));
     };
+
     let url: Option<http::Uri> = text.parse().ok();
     let https = |url: &http::Uri| {
         url.scheme_str() == Some("https")
@@ -369,7 +381,7 @@ fn directory(directory: Option<String>, name: &str) -> Result<Directory, IssuerP
     }
 }
 
-/// One address and no header fields (RFC 8555 section 7.3).
+/// Returns true for a `mailto:` URL with one address and no header fields (RFC 8555 section 7.3).
 fn is_mailto(contact: &str) -> bool {
     let address = contact
         .strip_prefix("mailto:")
@@ -383,6 +395,7 @@ fn is_mailto(contact: &str) -> bool {
     address.is_some_and(|(user, host)| plain(user) && plain(host))
 }
 
+/// Returns the secret of two keys, of which exactly one must be set.
 fn one_of(
     inline: &str,
     file: &str,
@@ -404,6 +417,7 @@ fn wrong(field: &str, message: impl Into<String>) -> IssuerProblem {
     IssuerProblem::new(field, message)
 }
 
+/// Returns the error for a key that is missing; `whose` names what requires it.
 fn needed(field: &str, whose: &str) -> IssuerProblem {
     wrong(field, format!("{whose} needs it"))
 }

@@ -118,6 +118,7 @@ impl Default for Config {
         } else {
             home("XDG_STATE_HOME", ".local/state")
         };
+
         Self {
             state,
             http: None,
@@ -257,7 +258,7 @@ fn home(variable: &str, below: &str) -> PathBuf {
 }
 
 fn is_root() -> bool {
-    // The owner of our own /proc entry is our effective user.
+    // The owner of this process's own /proc entry is its effective user.
     std::os::unix::fs::MetadataExt::uid(&match std::fs::metadata("/proc/self") {
         Ok(own) => own,
         Err(_no_proc) => return false,

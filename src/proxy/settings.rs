@@ -129,6 +129,11 @@ impl Default for Settings {
             http: Vec::new(),
             https: Vec::new(),
             workers: 0,
+            access_log: AccessLog::Off,
+            // gRPC servers count pings that come more often than every 5 minutes, and end the
+            // connection after a few.
+            upstream_ping_interval: Duration::from_secs(310),
+
             trusted_proxies: Vec::new(),
             external_https_port: None,
             proxy_protocol_from: Vec::new(),
@@ -139,10 +144,8 @@ impl Default for Settings {
             response_header_timeout: Duration::from_secs(60),
             stream_idle_timeout: Duration::from_secs(300),
             upstream_idle_timeout: Duration::from_secs(60),
-            // gRPC servers count pings that come more often than every 5 minutes, and end the
-            // connection after a few.
-            upstream_ping_interval: Duration::from_secs(310),
             request_timeout: None,
+
             max_header_bytes: 32 * 1024,
             max_headers: 100,
             max_body_bytes: None,
@@ -150,13 +153,13 @@ impl Default for Settings {
             max_connections_per_client: 0,
             max_streams: 128,
             max_idle_per_endpoint: 256,
+
             max_attempts: 3,
             eject_after: 3,
             eject_for: Duration::from_secs(5),
             balance: BalanceSetting::RoundRobin,
             verify_backends: false,
             local_names: false,
-            access_log: AccessLog::Off,
         }
     }
 }
@@ -168,6 +171,7 @@ impl Settings {
     /// The first setting with a value that it cannot have.
     pub fn check(&self) -> Result<(), InvalidSetting> {
         let invalid = |key, reason: &str| Err(InvalidSetting::new(key, reason));
+
         if self.external_https_port == Some(0) {
             return invalid("external_https_port", "it is a port, from 1 to 65535");
         }

@@ -33,13 +33,15 @@ pub fn start(settings: &Settings) {
         .with_default(libraries)
         .with_target("gatelet", level)
         .with_target("access", LevelFilter::INFO)
-        // It logs each failed request, and returns the error that is told once.
+        // It logs each failed request; callers log the error that it returns once.
         .with_target("kube_client", LevelFilter::OFF);
+
     let writer = match Lines::start(std::io::stderr()) {
         Ok(lines) => BoxMakeWriter::new(lines),
         Err(_no_thread) => BoxMakeWriter::new(std::io::stderr),
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+
     // The journal has its own timestamps.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let layer = match settings.format {
@@ -47,6 +49,7 @@ pub fn start(settings: &Settings) {
         Format::Text if journal => lines.without_time().with_ansi(false).boxed(),
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
+
     // A second start in one process (tests) keeps the first.
     let _ = tracing_subscriber::registry()
         .with(layer.with_filter(targets))

@@ -6,7 +6,7 @@
 pub struct InvalidSetting {
     /// The key, without its section.
     pub key: &'static str,
-    /// What is wrong, with the allowed values.
+    /// The mistake, with the allowed values.
     pub reason: String,
 }
 

@@ -25,9 +25,11 @@ fn table(families: &[MetricFamily], prefix: &str) -> String {
             .map(|(label, values)| format!("`{label}`: {values}"))
             .collect::<Vec<_>>()
             .join("; ");
+
         let labels = if labels.is_empty() { "–" } else { &labels };
         let unit = family.unit();
         let unit = unit.as_ref().map_or("–", Unit::as_str);
+
         writeln!(
             table,
             "| `{}` | {} | {unit} | {labels} | {}. |",
