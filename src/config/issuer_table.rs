@@ -377,7 +377,7 @@ fn directory(directory: Option<String>, name: &str) -> Result<Directory, IssuerP
     };
     match url.is_some_and(|url| https(&url)) {
         true => Ok(Directory::Url(text)),
-        false => Err(wrong("directory", format!("{text:?} is none of {allowed}"))),
+        false => Err(wrong("directory", format!("{text:?} is not {allowed}"))),
     }
 }
 

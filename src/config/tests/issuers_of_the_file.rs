@@ -339,9 +339,8 @@ fn mistakes_in_dns_name_line_and_key() {
             &["`all`", "`resolvers`"],
         ),
         (
-            dns(
-                "provider = \"rfc2136\"\nserver = \"[::1]:53\"\n[issuers.dns.key]\nsecret = \"x\"\n",
-            ),
+            dns("provider = \"rfc2136\"\nserver = \"[::1]:53\"\n\
+                 [issuers.dns.key]\nsecret = \"x\"\n"),
             8,
             &["issuers[0].dns.key.name", "needs it"],
         ),
