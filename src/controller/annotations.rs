@@ -1,52 +1,52 @@
-//! The annotations of Ingresses that are read: one table from their names to what reads them, which
-//! is also on the page for users (`docs/annotations.md`). Those of other controllers are in
-//! `peers`.
+//! The annotations of Ingresses that gatelet implements: one table from names to parsers. A test
+//! prints the page for users (`docs/annotations.md`) from it. `peers` has the annotations of other
+//! controllers.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use super::UnsupportedGuards;
+use super::{Reason, UnsupportedGuards};
 use crate::{
     objects::EventType,
     pki::{KeyType, RenewBefore},
-    routing::{HostPattern, Protocol},
+    routing::{HostError, HostPattern, Protocol},
 };
 
-/// The class of an Ingress before `ingressClassName`.
+/// The annotation with the class of an Ingress, older than `ingressClassName`.
 pub(super) const OLD_CLASS: &str = "kubernetes.io/ingress.class";
 const OURS: &[&str] = &["gatelet.dev/"];
 const OURS_OR_NGINX: &[&str] = &["gatelet.dev/", "nginx.ingress.kubernetes.io/"];
 const OURS_OR_CERT_MANAGER: &[&str] = &["gatelet.dev/", "cert-manager.io/"];
 const CERT_MANAGER: &[&str] = &["cert-manager.io/"];
 
-/// A common name has no more characters (X.520 `ub-common-name`).
+/// The most characters in a common name (X.520 `ub-common-name`).
 const MAX_COMMON_NAME: usize = 64;
-/// The longest duration of Go, which users of cert-manager write: 2^63 nanoseconds.
+/// The longest duration in Go, whose format users of cert-manager write: 2^63 nanoseconds.
 const MAX_DURATION: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 
-/// An annotation of Ingresses that is known here.
+/// An annotation of Ingresses that gatelet implements.
 #[derive(Debug)]
 pub struct Annotation {
-    /// The prefixes that it is read under. Where several are there, the first that makes sense
-    /// holds.
+    /// Its prefixes. If an Ingress has it under several, the first valid one applies.
     pub prefixes: &'static [&'static str],
-    /// Its name behind the prefix; `*` at the end stands for every rest.
+    /// Its name behind the prefix; `*` at the end stands for any text.
     pub name: &'static str,
-    /// What it may say.
+    /// Its values, for people.
     pub values: &'static str,
-    /// What that does.
+    /// Its effect, for people.
     pub effect: &'static str,
-    read: fn(&mut Asked, &str, &str) -> Result<(), String>,
+    read: fn(&mut AnnotationValues, &str, &str) -> Result<(), InvalidValue>,
 }
 
-/// Every annotation that is known. Where several set the same, the upper one holds.
+/// All annotations that gatelet implements. If several set the same thing, the upper one applies.
 pub const ANNOTATIONS: &[Annotation] = &[
     row(
         OURS_OR_NGINX,
         "ssl-redirect",
         "true, false",
-        "Redirect plain HTTP to HTTPS for hosts under `spec.tls`; without it the setting `ssl_redirect` decides.",
-        |asked, _, value| {
-            asked.redirect = Some(boolean(value)?);
+        "Redirects plain HTTP to HTTPS for hosts under `spec.tls`; without it the setting \
+         `ssl_redirect` decides.",
+        |values, _, value| {
+            values.redirect = Some(boolean(value)?);
             Ok(())
         },
     ),
@@ -54,9 +54,9 @@ pub const ANNOTATIONS: &[Annotation] = &[
         OURS_OR_NGINX,
         "force-ssl-redirect",
         "true, false",
-        "Redirect plain HTTP to HTTPS for hosts that are not under `spec.tls` too.",
-        |asked, _, value| {
-            asked.forced = boolean(value)?;
+        "Redirects plain HTTP to HTTPS for hosts that are not under `spec.tls` too.",
+        |values, _, value| {
+            values.forced = boolean(value)?;
             Ok(())
         },
     ),
@@ -64,9 +64,9 @@ pub const ANNOTATIONS: &[Annotation] = &[
         OURS_OR_NGINX,
         "backend-protocol",
         "HTTP, HTTPS, GRPC, GRPCS",
-        "What the backends speak; without it `appProtocol` of the Service's port decides.",
-        |asked, _, value| {
-            asked.protocol = Some(protocol(value)?);
+        "The protocol of the backends; without it `appProtocol` of the Service's port decides.",
+        |values, _, value| {
+            values.protocol = Some(protocol(value)?);
             Ok(())
         },
     ),
@@ -74,9 +74,10 @@ pub const ANNOTATIONS: &[Annotation] = &[
         &["kubernetes.io/"],
         "ingress.allow-http",
         "true, false",
-        "`false`: plain HTTP is redirected to HTTPS and never reaches the backend, whatever other annotations say.",
-        |asked, _, value| {
-            asked.https_only = !boolean(value)?;
+        "`false`: plain HTTP is redirected to HTTPS and never reaches the backend, \
+         regardless of other annotations.",
+        |values, _, value| {
+            values.https_only = !boolean(value)?;
             Ok(())
         },
     ),
@@ -84,10 +85,11 @@ pub const ANNOTATIONS: &[Annotation] = &[
         OURS,
         "unsupported-guards",
         "refuse, ignore",
-        "How paths with an unsupported guard are treated (see below); the default is the setting `unsupported_guards`. Also on a Service.",
-        |asked, _, value| {
+        "The treatment of paths with an unsupported guard (see below); the default is the \
+         setting `unsupported_guards`. Also on a Service.",
+        |values, _, value| {
             let guards = guards(value);
-            asked.guards = Some(guards.unwrap_or_default());
+            values.guards = Some(guards.unwrap_or_default());
             guards
                 .map(|_valid| ())
                 .ok_or_else(|| none_of(value, "refuse, ignore"))
@@ -96,13 +98,14 @@ pub const ANNOTATIONS: &[Annotation] = &[
     row(
         OURS,
         "issuer",
-        "names with commas between, none",
-        "Who issues the certificates of `spec.tls`, in the order of preference; `none`: nobody.",
-        |asked, name, value| {
-            asked.issuer = Some((
+        "names separated by commas, none",
+        "The issuers of the certificates of `spec.tls`, in the order of preference; `none`: \
+         no certificate is ordered.",
+        |values, name, value| {
+            values.issuer = Some((
                 name.into(),
                 if value == "none" {
-                    Choice::Nobody
+                    Choice::NoIssuer
                 } else {
                     Choice::Named(issuers(value)?)
                 },
@@ -114,7 +117,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         CERT_MANAGER,
         "cluster-issuer",
         "a name",
-        "Who issues the certificates of `spec.tls`: an issuer of gatelet of that name.",
+        "The issuer of the certificates of `spec.tls`: an issuer of gatelet of that name.",
         one_issuer,
     ),
     row(CERT_MANAGER, "issuer", "a name", "The same.", one_issuer),
@@ -122,10 +125,10 @@ pub const ANNOTATIONS: &[Annotation] = &[
         &["kubernetes.io/"],
         "tls-acme",
         "true, false",
-        "`true`: the default issuer, or letsencrypt where there is none, issues the certificates of `spec.tls`.",
-        |asked, name, value| {
+        "`true`: the default issuer, or else letsencrypt, issues the certificates of `spec.tls`.",
+        |values, name, value| {
             if boolean(value)? {
-                asked.issuer = Some((name.into(), Choice::Default));
+                values.issuer = Some((name.into(), Choice::Default));
             }
             Ok(())
         },
@@ -135,25 +138,25 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "common-name",
         "one of the hosts",
         "The common name in the certificate.",
-        |asked, name, value| {
-            asked.common_name = Some((name.into(), common_name(value)?));
+        |values, name, value| {
+            values.common_name = Some((name.into(), common_name(value)?));
             Ok(())
         },
     ),
     row(
         CERT_MANAGER,
         "ip-sans",
-        "addresses with commas between",
-        "The certificate is for these too.",
-        |asked, _, value| {
-            let addresses: Result<_, String> = list(value)
+        "addresses separated by commas",
+        "Further addresses in the certificate.",
+        |values, _, value| {
+            let addresses: Result<_, InvalidValue> = list(value)
                 .map(|address| {
                     address
                         .parse()
-                        .map_err(|_bad| format!("{address:?} is not an address"))
+                        .map_err(|_bad| InvalidValue::Address(address.to_owned()))
                 })
                 .collect();
-            asked.addresses = addresses?;
+            values.addresses = addresses?;
             Ok(())
         },
     ),
@@ -161,19 +164,20 @@ pub const ANNOTATIONS: &[Annotation] = &[
         OURS_OR_CERT_MANAGER,
         "duration",
         "a duration (2160h, 1h30m)",
-        "How long the certificate is to be valid, where the issuer lets us choose.",
-        |asked, _, value| {
-            asked.duration = Some(duration(value)?);
+        "The lifetime to ask the CA for, if the issuer allows a choice.",
+        |values, _, value| {
+            values.duration = Some(duration(value)?);
             Ok(())
         },
     ),
     row(
         OURS_OR_CERT_MANAGER,
         "renew-before",
-        "a duration, shorter than that",
-        "How long before its end it is renewed, where the CA does not say when.",
-        |asked, name, value| {
-            asked.renew_before = Some((name.into(), RenewBefore::Time(duration(value)?)));
+        "a duration shorter than `duration`",
+        "The time between renewal and the end of the certificate, if the CA does not suggest \
+         a time.",
+        |values, name, value| {
+            values.renew_before = Some((name.into(), RenewBefore::Time(duration(value)?)));
             Ok(())
         },
     ),
@@ -181,11 +185,11 @@ pub const ANNOTATIONS: &[Annotation] = &[
         CERT_MANAGER,
         "renew-before-percentage",
         "1 to 99",
-        "The same as a share of its lifetime.",
-        |asked, name, value| {
+        "The same as a percentage of its lifetime.",
+        |values, name, value| {
             let share = value.parse().ok().filter(|share| (1..=99).contains(share));
-            let share = share.ok_or_else(|| format!("{value:?} is not a number from 1 to 99"))?;
-            asked.renew_before = Some((name.into(), RenewBefore::Percent(share)));
+            let share = share.ok_or_else(|| InvalidValue::Percentage(value.to_owned()))?;
+            values.renew_before = Some((name.into(), RenewBefore::Percent(share)));
             Ok(())
         },
     ),
@@ -194,8 +198,8 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "key-type",
         "p256, p384",
         "The curve of its ECDSA key; without it the issuer's setting decides.",
-        |asked, _, value| {
-            asked.key_type = Some(match value.to_ascii_lowercase().as_str() {
+        |values, _, value| {
+            values.key_type = Some(match value.to_ascii_lowercase().as_str() {
                 "p256" => KeyType::P256,
                 "p384" => KeyType::P384,
                 _ => return Err(none_of(value, "p256, p384")),
@@ -207,14 +211,15 @@ pub const ANNOTATIONS: &[Annotation] = &[
         CERT_MANAGER,
         "private-key-size",
         "256, 384",
-        "The same. P-384 stands in for 521; sizes of RSA keys have no effect.",
-        |asked, name, value| {
+        "The same. 521 makes a key on P-384; sizes of RSA keys have no effect.",
+        |values, name, value| {
             match value {
-                "256" => asked.key_type = Some(KeyType::P256),
-                "384" => asked.key_type = Some(KeyType::P384),
+                "256" => values.key_type = Some(KeyType::P256),
+                "384" => values.key_type = Some(KeyType::P384),
                 "521" => {
-                    asked.key_type = Some(KeyType::P384);
-                    asked.unsupported(name, "CAs take no keys on P-521: one on P-384 is made");
+                    values.key_type = Some(KeyType::P384);
+                    values
+                        .unsupported(name, "CAs do not accept keys on P-521: the key is on P-384");
                 }
                 "2048" | "3072" | "4096" | "8192" => {}
                 _ => return Err(none_of(value, "256, 384")),
@@ -226,15 +231,15 @@ pub const ANNOTATIONS: &[Annotation] = &[
         CERT_MANAGER,
         "private-key-algorithm",
         "ECDSA, RSA, Ed25519",
-        "ECDSA on P-256 stands in for RSA and Ed25519.",
-        |asked, name, value| {
+        "RSA and Ed25519 make an ECDSA key on P-256.",
+        |values, name, value| {
             match value.to_ascii_uppercase().as_str() {
                 "ECDSA" => {}
                 "RSA" | "ED25519" => {
-                    asked.key_type = Some(KeyType::P256);
-                    asked.unsupported(
+                    values.key_type = Some(KeyType::P256);
+                    values.unsupported(
                         name,
-                        &format!("{value} keys are not made: one of ECDSA on P-256 is"),
+                        &format!("gatelet makes no {value} keys: the key is ECDSA on P-256"),
                     );
                 }
                 _ => return Err(none_of(value, "ECDSA, RSA, Ed25519")),
@@ -246,9 +251,9 @@ pub const ANNOTATIONS: &[Annotation] = &[
         CERT_MANAGER,
         "private-key-rotation-policy",
         "Always, Never",
-        "`Never` keeps the key over renewals; each certificate has a new one otherwise.",
-        |asked, _, value| {
-            asked.keep_key = match value {
+        "`Never` keeps the key over renewals; otherwise each certificate has a new one.",
+        |values, _, value| {
+            values.keep_key = match value {
                 "Always" => false,
                 "Never" => true,
                 _ => return Err(none_of(value, "Always, Never")),
@@ -302,14 +307,14 @@ pub const ANNOTATIONS: &[Annotation] = &[
         CERT_MANAGER,
         "issue-temporary-certificate",
         "anything",
-        "None: the local CA answers until there is a certificate.",
+        "None: the local CA issues a certificate until one exists.",
         nothing,
     ),
     row(
         &["acme.cert-manager.io/"],
         "*",
         "anything",
-        "None: gatelet itself answers a CA's challenges.",
+        "None: gatelet itself solves a CA's challenges.",
         nothing,
     ),
 ];
@@ -319,7 +324,7 @@ const fn row(
     name: &'static str,
     values: &'static str,
     effect: &'static str,
-    read: fn(&mut Asked, &str, &str) -> Result<(), String>,
+    read: fn(&mut AnnotationValues, &str, &str) -> Result<(), InvalidValue>,
 ) -> Annotation {
     Annotation {
         prefixes,
@@ -330,9 +335,36 @@ const fn row(
     }
 }
 
-/// What the annotations of an Ingress ask for.
+/// The reason why an annotation does not have its value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum InvalidValue {
+    #[error("{value:?} is not one of {known}")]
+    NoneOf { value: String, known: &'static str },
+    #[error("{0:?} is not an address")]
+    Address(String),
+    #[error("{0:?} is not a number from 1 to 99")]
+    Percentage(String),
+    #[error("{0:?} is not a duration (2160h, 1h30m)")]
+    Duration(String),
+    #[error("it is not shorter than the duration")]
+    RenewalTooEarly,
+    #[error("it does not name an issuer")]
+    NoIssuer,
+    #[error("{0:?} has an empty name")]
+    EmptyName(String),
+    #[error("none cannot be combined with issuers")]
+    NoneBesideIssuers,
+    #[error("it is empty")]
+    Empty,
+    #[error("a common name has at most {MAX_COMMON_NAME} characters")]
+    LongCommonName,
+    #[error("{0:?}: {1}")]
+    Host(String, HostError),
+}
+
+/// The settings that the annotations of an Ingress make.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct AnnotationValues {
     pub(super) redirect: Option<bool>,
     pub(super) forced: bool,
     /// Plain HTTP never reaches the backend.
@@ -340,35 +372,35 @@ pub(super) struct Asked {
     /// The decision about unsupported guards. An invalid value refuses.
     pub(super) guards: Option<UnsupportedGuards>,
     pub(super) protocol: Option<Protocol>,
-    /// The annotation that says it, and what it says.
+    /// The name of the annotation, and its value.
     pub(super) issuer: Option<(Box<str>, Choice)>,
-    /// The annotation that says it, and what it says.
+    /// The name of the annotation, and its value.
     pub(super) common_name: Option<(Box<str>, Box<str>)>,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) duration: Option<Duration>,
-    /// The annotation that says it, and what it says.
+    /// The name of the annotation, and its value.
     pub(super) renew_before: Option<(Box<str>, RenewBefore)>,
     pub(super) key_type: Option<KeyType>,
     pub(super) keep_key: bool,
-    pub(super) complaints: Vec<Complaint>,
+    pub(super) findings: Vec<AnnotationFinding>,
 }
 
-/// Who may issue.
+/// The choice of an issuer.
 #[derive(Debug)]
 pub(super) enum Choice {
-    /// Nobody is asked.
-    Nobody,
+    /// No certificate is ordered.
+    NoIssuer,
     /// These, in the order of preference.
     Named(Vec<Box<str>>),
     /// The default issuer.
     Default,
 }
 
-/// What is to be said about an annotation.
+/// A problem or note about an annotation, which becomes a finding.
 #[derive(Debug)]
-pub(super) struct Complaint {
+pub(super) struct AnnotationFinding {
     pub(super) severity: EventType,
-    pub(super) reason: &'static str,
+    pub(super) reason: Reason,
     pub(super) annotation: Box<str>,
     pub(super) message: String,
 }
@@ -381,7 +413,7 @@ impl Annotation {
     }
 }
 
-/// True if an annotation is read here. `peers` handles the others.
+/// Returns true if this module reads an annotation. `peers` handles the others.
 pub(super) fn is_known(name: &str) -> bool {
     name == OLD_CLASS || name.starts_with(CERT_MANAGER[0]) || find(name).is_some()
 }
@@ -396,44 +428,47 @@ pub(super) fn guards_of_service(
 }
 
 /// Reads the annotations that were kept.
-pub(super) fn read(annotations: &[(Box<str>, Box<str>)]) -> Asked {
-    let mut asked = Asked::default();
+pub(super) fn read(annotations: &[(Box<str>, Box<str>)]) -> AnnotationValues {
+    let mut values = AnnotationValues::default();
     let mut found = Vec::new();
     for (name, value) in annotations.iter().filter(|(name, _)| **name != *OLD_CLASS) {
         match find(name) {
             Some((row, prefix)) => found.push((row, prefix, name, value)),
-            None => asked.complain(
+            None => values.report(
                 EventType::Normal,
-                "UnknownAnnotation",
+                Reason::UnknownAnnotation,
                 name,
-                "this annotation is not known here and has no effect".to_owned(),
+                "gatelet does not know this annotation: it has no effect".to_owned(),
             ),
         }
     }
-    // What is read last holds.
+
+    // The last value that is read applies.
     found.sort_unstable_by(|a, b| b.cmp(a));
     for (row, _prefix, name, value) in found {
-        if let Err(message) = (ANNOTATIONS[row].read)(&mut asked, name, value.trim()) {
-            asked.complain(EventType::Warning, "InvalidAnnotation", name, message);
+        if let Err(error) = (ANNOTATIONS[row].read)(&mut values, name, value.trim()) {
+            let message = error.to_string();
+            values.report(EventType::Warning, Reason::InvalidAnnotation, name, message);
         }
     }
+
     if let (Some(whole), Some((name, RenewBefore::Time(before)))) =
-        (asked.duration, &asked.renew_before)
+        (values.duration, &values.renew_before)
         && *before >= whole
     {
         let name = name.clone();
-        asked.renew_before = None;
-        asked.complain(
+        values.renew_before = None;
+        values.report(
             EventType::Warning,
-            "InvalidAnnotation",
+            Reason::InvalidAnnotation,
             &name,
-            "it is not shorter than the duration".to_owned(),
+            InvalidValue::RenewalTooEarly.to_string(),
         );
     }
-    asked
+    values
 }
 
-/// The row and prefix of an annotation.
+/// Returns the row and prefix of an annotation.
 fn find(name: &str) -> Option<(usize, usize)> {
     ANNOTATIONS
         .iter()
@@ -447,15 +482,9 @@ fn find(name: &str) -> Option<(usize, usize)> {
         })
 }
 
-impl Asked {
-    fn complain(
-        &mut self,
-        severity: EventType,
-        reason: &'static str,
-        annotation: &str,
-        message: String,
-    ) {
-        self.complaints.push(Complaint {
+impl AnnotationValues {
+    fn report(&mut self, severity: EventType, reason: Reason, annotation: &str, message: String) {
+        self.findings.push(AnnotationFinding {
             severity,
             reason,
             annotation: annotation.into(),
@@ -464,43 +493,43 @@ impl Asked {
     }
 
     fn unsupported(&mut self, annotation: &str, message: &str) {
-        self.complain(
+        self.report(
             EventType::Normal,
-            "UnsupportedAnnotation",
+            Reason::UnsupportedAnnotation,
             annotation,
             message.to_owned(),
         );
     }
 }
 
-// === What reads them ===
+// === Values ===
 
-fn nothing(_: &mut Asked, _: &str, _: &str) -> Result<(), String> {
+fn nothing(_: &mut AnnotationValues, _: &str, _: &str) -> Result<(), InvalidValue> {
     Ok(())
 }
 
-fn left_out(asked: &mut Asked, name: &str, _: &str) -> Result<(), String> {
-    asked.unsupported(
+fn left_out(values: &mut AnnotationValues, name: &str, _: &str) -> Result<(), InvalidValue> {
+    values.unsupported(
         name,
-        "certificates are for hosts and addresses only: these names are left out",
+        "certificates have hosts and addresses only, without these names",
     );
     Ok(())
 }
 
-fn one_issuer(asked: &mut Asked, name: &str, value: &str) -> Result<(), String> {
+fn one_issuer(values: &mut AnnotationValues, name: &str, value: &str) -> Result<(), InvalidValue> {
     if value.is_empty() {
-        return Err("it names no issuer".to_owned());
+        return Err(InvalidValue::NoIssuer);
     }
-    asked.issuer = Some((name.into(), Choice::Named(vec![value.into()])));
+    values.issuer = Some((name.into(), Choice::Named(vec![value.into()])));
     Ok(())
 }
 
-fn issuers(value: &str) -> Result<Vec<Box<str>>, String> {
+fn issuers(value: &str) -> Result<Vec<Box<str>>, InvalidValue> {
     let mut names: Vec<Box<str>> = Vec::new();
     for name in list(value) {
         match name {
-            "" => return Err(format!("{value:?} has an empty name")),
-            "none" => return Err("none cannot stand beside issuers".to_owned()),
+            "" => return Err(InvalidValue::EmptyName(value.to_owned())),
+            "none" => return Err(InvalidValue::NoneBesideIssuers),
             name if names.iter().any(|known| **known == *name) => {}
             name => names.push(name.into()),
         }
@@ -508,20 +537,18 @@ fn issuers(value: &str) -> Result<Vec<Box<str>>, String> {
     Ok(names)
 }
 
-fn common_name(value: &str) -> Result<Box<str>, String> {
+fn common_name(value: &str) -> Result<Box<str>, InvalidValue> {
     match HostPattern::parse(value) {
-        Ok(HostPattern::Any) => Err("it is empty".to_owned()),
+        Ok(HostPattern::Any) => Err(InvalidValue::Empty),
         Ok(pattern) if pattern.to_string().len() <= MAX_COMMON_NAME => {
             Ok(pattern.to_string().into())
         }
-        Ok(_) => Err(format!(
-            "a common name has {MAX_COMMON_NAME} characters at most"
-        )),
-        Err(error) => Err(format!("{value:?}: {error}")),
+        Ok(_) => Err(InvalidValue::LongCommonName),
+        Err(error) => Err(InvalidValue::Host(value.to_owned(), error)),
     }
 }
 
-fn protocol(value: &str) -> Result<Protocol, String> {
+fn protocol(value: &str) -> Result<Protocol, InvalidValue> {
     match value.to_ascii_uppercase().as_str() {
         "HTTP" | "AUTO_HTTP" => Ok(Protocol::Http1),
         "HTTPS" => Ok(Protocol::Https),
@@ -539,8 +566,8 @@ fn guards(value: &str) -> Option<UnsupportedGuards> {
     }
 }
 
-/// As `strconv.ParseBool` of Go reads it, with which the other controllers read theirs.
-fn boolean(value: &str) -> Result<bool, String> {
+/// Parses a boolean like Go's `strconv.ParseBool`, which other controllers use.
+fn boolean(value: &str) -> Result<bool, InvalidValue> {
     match value {
         "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
@@ -548,11 +575,12 @@ fn boolean(value: &str) -> Result<bool, String> {
     }
 }
 
-/// As Go reads durations: numbers with units, one after the other.
-fn duration(value: &str) -> Result<Duration, String> {
-    let wrong = || format!("{value:?} is not a duration (2160h, 1h30m)");
+/// Parses a duration in Go's format: numbers with units, one after the other.
+fn duration(value: &str) -> Result<Duration, InvalidValue> {
+    let wrong = || InvalidValue::Duration(value.to_owned());
     let mut rest = value;
     let mut seconds = 0.0;
+
     while !rest.is_empty() {
         let is_number = |c: char| c.is_ascii_digit() || c == '.';
         let (number, after) = rest.split_at(rest.find(|c| !is_number(c)).ok_or_else(wrong)?);
@@ -570,6 +598,7 @@ fn duration(value: &str) -> Result<Duration, String> {
             };
         rest = after;
     }
+
     let duration = Duration::try_from_secs_f64(seconds).ok();
     duration
         .filter(|duration| !duration.is_zero() && *duration <= MAX_DURATION)
@@ -580,6 +609,9 @@ fn list(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim)
 }
 
-fn none_of(value: &str, known: &str) -> String {
-    format!("{value:?} is not one of {known}")
+fn none_of(value: &str, known: &'static str) -> InvalidValue {
+    InvalidValue::NoneOf {
+        value: value.to_owned(),
+        known,
+    }
 }

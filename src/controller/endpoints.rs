@@ -1,102 +1,119 @@
-//! Diagnoses Services that rules lead to and that have no endpoints because of how their objects
-//! are written.
+//! The endpoints of Services, and diagnoses for Services that rules lead to and that have no
+//! endpoints because of how their objects are written.
 
-use std::{collections::BTreeSet, mem, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use super::{
-    Finding,
+    Finding, Reason,
     facts::{ServiceFact, SliceFact},
-    index::{Index, Name},
+    objects::{Name, Objects},
 };
 use crate::{
     objects::{EventType, Key, Kind, ObjectRef, slim::ServicePort},
-    routing::{Action, Route},
+    routing::{Action, Endpoint, EndpointSet, Route},
 };
 
-/// At most this many slices are named in one message.
+/// The most slices that one message names.
 const MAX_NAMED: usize = 3;
 
-impl Index {
-    /// Diagnoses these Services again, and those that have findings. Returns whether findings
-    /// changed.
-    pub(super) fn diagnose(&mut self, services: &BTreeSet<Name>) -> bool {
-        let before = mem::take(&mut self.unserved);
-        let concerned: BTreeSet<&Name> = services.iter().chain(before.keys()).collect();
-        for service in concerned {
-            let findings = self.without_endpoints(service);
-            if !findings.is_empty() {
-                self.unserved.insert(service.clone(), findings);
+/// Returns the endpoints of a Service port.
+pub(super) fn resolve(objects: &Objects, service: &Name, port: u16) -> EndpointSet {
+    let Some(fact) = objects.services.get(service) else {
+        return EndpointSet::Empty;
+    };
+    if let Some(host) = &fact.external {
+        return EndpointSet::Name {
+            host: host.trim_end_matches('.').into(),
+            port,
+        };
+    }
+    let Some(named) = fact.ports.iter().find(|candidate| candidate.port == port) else {
+        return EndpointSet::Empty;
+    };
+
+    let mut ready = BTreeSet::new();
+    let mut last_resort = BTreeSet::new();
+    for (_, slice) in objects.slices_of(service) {
+        let Some((_, target)) = slice.ports.iter().find(|(name, _)| *name == named.name) else {
+            continue;
+        };
+        for endpoint in &slice.endpoints {
+            let addr = SocketAddr::new(endpoint.address, *target);
+            if endpoint.ready {
+                ready.insert(addr);
+            } else if endpoint.last_resort {
+                last_resort.insert(addr);
             }
         }
-        self.unserved != before
     }
 
-    /// Returns the reasons why ports of a Service have no endpoints. A Service without ready Pods
-    /// has none: that is an ordinary state.
-    fn without_endpoints(&self, service: &Name) -> Vec<Finding> {
-        let Some(fact) = self
-            .services
-            .get(service)
-            .filter(|fact| fact.external.is_none())
-        else {
-            return Vec::new();
-        };
-        let slices = self.slices_of(service);
-        if slices.is_empty() {
-            let unfilled =
-                self.settings.standalone && fact.selects && !self.ports_in_use(service).is_empty();
-            return unfilled
-                .then(|| selects_nothing(service, fact))
-                .into_iter()
-                .collect();
-        }
+    let chosen = if ready.is_empty() { last_resort } else { ready };
+    if chosen.is_empty() {
+        return EndpointSet::Empty;
+    }
+    EndpointSet::Addresses(chosen.into_iter().map(|addr| Endpoint { addr }).collect())
+}
 
-        let ports = fact.ports.iter();
-        let mut found: Vec<(u16, Finding)> = ports
-            .filter_map(|port| Some((port.port, name_mismatch(service, fact, port, &slices)?)))
+/// Returns the ports of a Service that routes lead to.
+pub(super) fn ports_in_use<'a>(
+    service: &Name,
+    routes: impl Iterator<Item = &'a Arc<Route>>,
+) -> BTreeSet<u16> {
+    let port = |route: &Arc<Route>| match &route.action {
+        Action::Forward(backend) => {
+            let id = &backend.id;
+            ((&id.namespace, &id.service) == (&service.0, &service.1)).then_some(id.port)
+        }
+        Action::Refuse(_) => None,
+    };
+    routes.filter_map(port).collect()
+}
+
+/// Returns the reasons why ports of a Service have no endpoints. A Service without ready Pods is in
+/// an ordinary state and has no finding. `ports_in_use` is called only if it can make a difference,
+/// because a Service can have thousands of users.
+pub(super) fn diagnose(
+    objects: &Objects,
+    service: &Name,
+    ports_in_use: impl Fn() -> BTreeSet<u16>,
+) -> Vec<Finding> {
+    let fact = objects.services.get(service);
+    let Some(fact) = fact.filter(|fact| fact.external.is_none()) else {
+        return Vec::new();
+    };
+    let slices = objects.slices_of(service);
+    if slices.is_empty() {
+        let is_unfilled = objects.settings.standalone && fact.selects && !ports_in_use().is_empty();
+        return is_unfilled
+            .then(|| selects_nothing(service, fact))
+            .into_iter()
             .collect();
-        // A Service can have thousands of users, so they are looked at only if there is a finding.
-        if !found.is_empty() {
-            let used = self.ports_in_use(service);
-            found.retain(|(port, _)| used.contains(port));
-        }
-        found.into_iter().map(|(_, finding)| finding).collect()
     }
 
-    /// Returns the ports of a Service that rules lead to.
-    fn ports_in_use(&self, service: &Name) -> BTreeSet<u16> {
-        let users = self.users_of_service.get(service).into_iter().flatten();
-        let routes = users
-            .filter_map(|user| self.compiled.get(user))
-            .flat_map(|one| {
-                let rules = one.rules.iter().map(|(_, _, route)| route);
-                rules.chain(one.fallbacks.values()).chain(&one.catch_all)
-            });
-        let port = |route: &Arc<Route>| match &route.action {
-            Action::Forward(backend) => {
-                let id = &backend.id;
-                ((&id.namespace, &id.service) == (&service.0, &service.1)).then_some(id.port)
-            }
-            Action::Refuse(_) => None,
-        };
-        routes
-            .chain(self.table.default_route())
-            .filter_map(port)
-            .collect()
+    let ports = fact.ports.iter();
+    let mut found: Vec<(u16, Finding)> = ports
+        .filter_map(|port| Some((port.port, name_mismatch(service, fact, port, &slices)?)))
+        .collect();
+    if !found.is_empty() {
+        let used = ports_in_use();
+        found.retain(|(port, _)| used.contains(port));
     }
+    found.into_iter().map(|(_, finding)| finding).collect()
 }
 
 /// Reports a selector where nothing evaluates it.
 fn selects_nothing(service: &Name, fact: &ServiceFact) -> Finding {
     let message = format!(
-        "the Service has a selector, but the mini cluster has no Pods: 503. Remove the selector and write an \
-         EndpointSlice with the label kubernetes.io/service-name: {}, or let `gatelet expose` write both",
+        "the Service has a selector, but the mini cluster has no Pods: 503. Remove the selector \
+            and \
+         write an EndpointSlice with the label kubernetes.io/service-name: {}, or let `gatelet \
+         expose` write both",
         service.1
     );
     finding(
         service,
         fact,
-        "SelectorWithoutPods",
+        Reason::SelectorWithoutPods,
         "spec.selector",
         message,
     )
@@ -142,8 +159,11 @@ fn name_mismatch(
             }
         })
         .collect();
+
     let message = format!(
-        "no endpoints for port {}, 503: its name in the Service is {}, and {}. Give it the same name in both",
+        "no endpoints for port {}, 503: its name in the Service is {}, and {}. Give it the same \
+            name \
+         in both",
         port.port,
         if port.name.is_empty() {
             "empty".to_owned()
@@ -155,7 +175,7 @@ fn name_mismatch(
     Some(finding(
         service,
         fact,
-        "EndpointPortMismatch",
+        Reason::EndpointPortMismatch,
         "spec.ports",
         message,
     ))
@@ -164,7 +184,7 @@ fn name_mismatch(
 fn finding(
     service: &Name,
     fact: &ServiceFact,
-    reason: &'static str,
+    reason: Reason,
     field: &str,
     message: String,
 ) -> Finding {
@@ -177,6 +197,7 @@ fn finding(
         key,
         uid: fact.uid.clone(),
     };
+
     Finding {
         about,
         severity: EventType::Warning,

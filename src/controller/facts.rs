@@ -1,4 +1,4 @@
-//! What is kept of each object: only what a compile needs, in the smallest form.
+//! Facts: the parts of each object that a compile needs, in the smallest form.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -14,13 +14,13 @@ use crate::objects::{
 
 /// Marks an IngressClass as the default one (`ingressclass.kubernetes.io/is-default-class`).
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
-/// Endpoints of the annotated slice that are on this node are dialled on loopback.
+/// Annotation of a slice: with `loopback`, endpoints on this node are dialled on loopback.
 const CONNECT: &str = "gatelet.dev/connect";
-/// The Service that a slice belongs to.
+/// Label of a slice with the name of its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// Label of the Secrets that gatelet writes, with the value `true`. Others are never written.
+/// Label of the Secrets that gatelet writes, with the value `true`. It never writes to others.
 const MANAGED: &str = "gatelet.dev/managed";
-/// Who issued what is in a Secret, as cert-manager notes it.
+/// Annotation of a Secret with the name of the issuer, as cert-manager writes it.
 const ISSUER_NAME: &str = "cert-manager.io/issuer-name";
 
 #[derive(Debug, PartialEq, Eq)]
@@ -33,11 +33,11 @@ pub(super) struct ClassFact {
 pub(super) struct IngressFact {
     pub(super) about: ObjectRef,
     pub(super) created: Box<str>,
-    /// Those that [`annotations::is_known`] takes, sorted by name.
+    /// The annotations that [`annotations::is_known`] accepts, sorted by name.
     pub(super) annotations: Box<[(Box<str>, Box<str>)]>,
-    /// Those of other controllers, sorted by name.
+    /// The annotations of other controllers, sorted by name.
     pub(super) peers: Box<[PeerAnnotation]>,
-    /// Whether an annotation turns its paths into regular expressions.
+    /// True if an annotation turns its paths into regular expressions.
     pub(super) declares_regex: bool,
     pub(super) spec: IngressSpec,
     /// `status.loadBalancer.ingress[].ip`, sorted.
@@ -48,9 +48,9 @@ pub(super) struct IngressFact {
 pub(super) struct ServiceFact {
     /// `metadata.uid`
     pub(super) uid: Box<str>,
-    /// Whether it has a selector, so that a controller has to fill its endpoints.
+    /// True if it has a selector, so that a controller has to fill its endpoints.
     pub(super) selects: bool,
-    /// Those of TCP.
+    /// The TCP ports.
     pub(super) ports: Box<[ServicePort]>,
     /// `externalName` of a Service of that type.
     pub(super) external: Option<Box<str>>,
@@ -71,16 +71,16 @@ pub(super) struct SliceFact {
 pub(super) struct SliceAddress {
     pub(super) address: IpAddr,
     pub(super) ready: bool,
-    /// Not ready, but still serving while it terminates: better than nothing.
+    /// Not ready, but still serving while it terminates: used if no endpoint is ready.
     pub(super) last_resort: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct SecretFact {
-    /// Whether we wrote it.
+    /// True if gatelet wrote it.
     pub(super) ours: bool,
     pub(super) issuer: Option<Box<str>>,
-    /// The certificate in it, or why it cannot be used.
+    /// The certificate in it, or the reason why it cannot be used.
     pub(super) holds: Result<CertificateSource, &'static str>,
 }
 
@@ -102,6 +102,7 @@ impl IngressFact {
     pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
         let mut ingress: Ingress = object.view()?;
         shrink(&mut ingress.spec);
+
         let annotations = object
             .meta
             .annotations
@@ -113,6 +114,7 @@ impl IngressFact {
             .filter_map(|entry| entry.ip.parse().ok())
             .collect();
         addresses.sort_unstable();
+
         Ok(Self {
             about: object.reference(),
             created: object.meta.creation_timestamp.clone(),
@@ -138,6 +140,7 @@ impl ServiceFact {
             .into_iter()
             .filter(|port| is_tcp(&port.protocol))
             .collect();
+
         let annotations = &object.meta.annotations;
         let (peers, guards) = (
             peers::read(annotations, On::Service),
@@ -155,7 +158,7 @@ impl ServiceFact {
 }
 
 impl SliceFact {
-    /// `None` for a slice that belongs to no Service.
+    /// Reads a slice. Returns `None` for one that does not belong to a Service.
     pub(super) fn read(object: &RawObject, node: &str) -> Result<Option<Self>, ObjectError> {
         let Some(service) = object.meta.labels.get(SERVICE_NAME) else {
             return Ok(None);
@@ -167,24 +170,23 @@ impl SliceFact {
                 .annotations
                 .get(CONNECT)
                 .is_some_and(|value| **value == *"loopback");
+
         let mut endpoints = Vec::new();
         for endpoint in &slice.endpoints {
             let conditions = &endpoint.conditions;
             let terminating = conditions.terminating.unwrap_or(false);
             let ready = conditions.ready.unwrap_or(true) && !terminating;
             let last_resort = !ready && terminating && conditions.serving.unwrap_or(false);
+            let dial_loopback = loopback && *endpoint.node_name == *node;
+
             for address in endpoint
                 .addresses
                 .iter()
                 .filter_map(|address| address.parse().ok())
             {
                 let address = match address {
-                    IpAddr::V4(_) if loopback && *endpoint.node_name == *node => {
-                        IpAddr::from([127, 0, 0, 1])
-                    }
-                    IpAddr::V6(_) if loopback && *endpoint.node_name == *node => {
-                        IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])
-                    }
+                    IpAddr::V4(_) if dial_loopback => IpAddr::from([127, 0, 0, 1]),
+                    IpAddr::V6(_) if dial_loopback => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
                     other => other,
                 };
                 endpoints.push(SliceAddress {
@@ -194,6 +196,7 @@ impl SliceFact {
                 });
             }
         }
+
         let ports = slice
             .ports
             .into_iter()
@@ -212,6 +215,7 @@ impl SliceFact {
 impl SecretFact {
     pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
         let secret: Secret<'_> = object.view()?;
+
         let holds = match (
             &*secret.secret_type,
             secret.value("tls.crt"),
@@ -223,16 +227,17 @@ impl SecretFact {
                 chain: chain.into(),
                 private_key: Secretive(key.into()),
             }),
-            ("kubernetes.io/tls", ..) => Err("it lacks tls.crt or tls.key, or they are not base64"),
-            _ => Err("it is not of type kubernetes.io/tls"),
+            ("kubernetes.io/tls", ..) => Err("tls.crt or tls.key is missing or not base64"),
+            _ => Err("its type is not kubernetes.io/tls"),
         };
+
         Ok(Self {
             holds,
             ..Self::unreadable(object)
         })
     }
 
-    /// One that is there, whatever is in it.
+    /// Returns the fact of a Secret that exists but cannot be decoded.
     pub(super) fn unreadable(object: &RawObject) -> Self {
         Self {
             ours: object
@@ -241,12 +246,12 @@ impl SecretFact {
                 .get(MANAGED)
                 .is_some_and(|value| **value == *"true"),
             issuer: object.meta.annotations.get(ISSUER_NAME).cloned(),
-            holds: Err("it cannot be read"),
+            holds: Err("it cannot be decoded"),
         }
     }
 }
 
-/// Gives back the room that lists have for more than is in them: decoded, they have it for four.
+/// Returns the spare memory of lists: decoding makes them with room for four entries.
 fn shrink(spec: &mut IngressSpec) {
     for rule in &mut spec.rules {
         if let Some(http) = &mut rule.http {
@@ -260,7 +265,8 @@ fn shrink(spec: &mut IngressSpec) {
     spec.tls.shrink_to_fit();
 }
 
-/// HTTP/3 stands beside HTTP as a UDP port of the same number; only TCP is spoken to backends.
+/// Returns true for TCP ports. Services have HTTP/3 as a UDP port of the same number, but gatelet
+/// connects to backends by TCP only.
 fn is_tcp(protocol: &str) -> bool {
     matches!(protocol, "" | "TCP")
 }

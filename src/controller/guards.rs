@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::{
-    Finding, UnsupportedGuards,
-    annotations::Complaint,
-    index::{Index, Name},
+    Finding, Reason, UnsupportedGuards,
+    annotations::AnnotationFinding,
+    compiled::CompiledIngresses,
+    objects::{Name, Objects},
     peers::{Meaning, PeerAnnotation},
 };
 use crate::{
@@ -21,15 +22,15 @@ const SETTING: &str = "unsupported_guards in the settings";
 /// The outcome for an Ingress.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
-    /// All its paths return this.
+    /// The refusal for all its paths.
     pub(super) refusal: Option<Refusal>,
-    /// Other rules on its hosts return it too, as far as the object may decide about them.
+    /// True if other rules on its hosts return it too, as far as the object may decide about them.
     pub(super) closes_hosts: bool,
-    /// Plain HTTP is redirected, whatever the other annotations say.
+    /// True if plain HTTP is redirected, regardless of other annotations.
     pub(super) https_only: bool,
-    /// It must take a part of the requests only, so its paths do not exist.
+    /// True if it must receive only a part of the requests, so that its paths do not exist.
     pub(super) is_canary: bool,
-    pub(super) complaints: Vec<Complaint>,
+    pub(super) findings: Vec<AnnotationFinding>,
 }
 
 /// A decision about guards, made by the object or else by the setting.
@@ -62,12 +63,12 @@ impl Decision {
 pub(super) fn judge(annotations: &[PeerAnnotation], decision: Decision) -> Verdict {
     let mut verdict = Verdict::default();
     if annotations.iter().any(|one| one.meaning == Meaning::Canary) {
-        // It is not served, so its other annotations make no difference.
+        // The Ingress is not served, so its other annotations make no difference.
         verdict.is_canary = true;
         let canaries = annotations
             .iter()
             .filter(|one| one.meaning == Meaning::Canary);
-        verdict.complaints = canaries.map(not_served).collect();
+        verdict.findings = canaries.map(not_served).collect();
         return verdict;
     }
 
@@ -75,10 +76,10 @@ pub(super) fn judge(annotations: &[PeerAnnotation], decision: Decision) -> Verdi
     for annotation in annotations {
         match annotation.meaning {
             Meaning::Guard(..) | Meaning::Passthrough if decision.ignores() => {
-                verdict.complaints.push(ignored(annotation, decision));
+                verdict.findings.push(ignored(annotation, decision));
             }
             Meaning::Guard(..) | Meaning::Passthrough => {
-                verdict.complaints.push(closed(annotation));
+                verdict.findings.push(closed(annotation));
                 verdict.closes_hosts |= annotation.meaning.is_of_hosts();
                 // Passthrough explains more than the guard beside it.
                 let refusal = refusal(annotation.meaning);
@@ -87,25 +88,25 @@ pub(super) fn judge(annotations: &[PeerAnnotation], decision: Decision) -> Verdi
                 }
             }
             Meaning::HttpsOnly => verdict.https_only = true,
-            // The finding about the guard covers its details.
+            // The finding about the guard includes its details.
             Meaning::Detail(_) if is_guarded => {}
             Meaning::Detail(of) => {
                 let message = format!("it has no effect without {of}");
                 verdict
-                    .complaints
-                    .push(told(annotation, "UnsupportedAnnotation", message));
+                    .findings
+                    .push(note(annotation, Reason::UnsupportedAnnotation, message));
             }
             Meaning::Unsupported(effect) => {
                 let message = format!("it has no effect here: {effect}");
                 verdict
-                    .complaints
-                    .push(told(annotation, "UnsupportedAnnotation", message));
+                    .findings
+                    .push(note(annotation, Reason::UnsupportedAnnotation, message));
             }
             Meaning::Unknown => {
-                let message = "this annotation is not known here and has no effect".to_owned();
+                let message = "gatelet does not know this annotation: it has no effect".to_owned();
                 verdict
-                    .complaints
-                    .push(told(annotation, "UnknownAnnotation", message));
+                    .findings
+                    .push(note(annotation, Reason::UnknownAnnotation, message));
             }
             Meaning::Canary | Meaning::Nothing => {}
         }
@@ -118,9 +119,9 @@ pub(super) fn judge(annotations: &[PeerAnnotation], decision: Decision) -> Verdi
 pub(super) enum ServiceOutcome {
     /// The path is served.
     Served,
-    /// The path returns this.
+    /// The path returns this refusal.
     Refused(Refusal),
-    /// The path does not exist, because the Service must take a part of the requests only.
+    /// The path does not exist, because the Service must receive only a part of the requests.
     NotServed,
 }
 
@@ -129,11 +130,11 @@ pub(super) fn judge_service(
     service: &str,
     annotations: &[PeerAnnotation],
     decision: Decision,
-) -> (ServiceOutcome, Vec<Complaint>) {
+) -> (ServiceOutcome, Vec<AnnotationFinding>) {
     let mut outcome = ServiceOutcome::Served;
-    let mut complaints = Vec::new();
+    let mut findings = Vec::new();
     for annotation in annotations {
-        let complaint = match annotation.meaning {
+        let finding = match annotation.meaning {
             Meaning::Canary => {
                 outcome = ServiceOutcome::NotServed;
                 not_served(annotation)
@@ -147,16 +148,14 @@ pub(super) fn judge_service(
                 closed(annotation)
             }
         };
+
         let message = format!(
             "{} of Service {service}: {}",
-            annotation.name, complaint.message
+            annotation.name, finding.message
         );
-        complaints.push(Complaint {
-            message,
-            ..complaint
-        });
+        findings.push(AnnotationFinding { message, ..finding });
     }
-    (outcome, complaints)
+    (outcome, findings)
 }
 
 fn refusal(meaning: Meaning) -> Refusal {
@@ -167,53 +166,56 @@ fn refusal(meaning: Meaning) -> Refusal {
 }
 
 /// Names the protection that a closing annotation asks for.
-fn asked(meaning: Meaning) -> &'static str {
+fn protection(meaning: Meaning) -> &'static str {
     match meaning {
         Meaning::Guard(what, _) => what,
         _ => "TLS that the backend terminates itself",
     }
 }
 
-fn closed(annotation: &PeerAnnotation) -> Complaint {
+fn closed(annotation: &PeerAnnotation) -> AnnotationFinding {
     let reach = if annotation.meaning.is_of_hosts() {
         "and everything else on these hosts "
     } else {
         ""
     };
-    Complaint {
+    AnnotationFinding {
         severity: EventType::Warning,
-        reason: "UnsupportedGuard",
+        reason: Reason::UnsupportedGuard,
         annotation: annotation.name.clone(),
         message: format!(
-            "it asks for {}, which is not supported: the paths {reach}return 503. Protect the backend in another \
-             way and remove the annotation, or set {ANNOTATION}: ignore to serve them without it",
-            asked(annotation.meaning)
+            "it asks for {}, which is not supported: the paths {reach}return 503. Protect the \
+             backend in another way and remove the annotation, or set {ANNOTATION}: ignore to \
+             serve them without it",
+            protection(annotation.meaning)
         ),
     }
 }
 
-fn ignored(annotation: &PeerAnnotation, decision: Decision) -> Complaint {
-    let what = asked(annotation.meaning);
+fn ignored(annotation: &PeerAnnotation, decision: Decision) -> AnnotationFinding {
+    let what = protection(annotation.meaning);
     let message = format!(
-        "it asks for {what}, which is not supported: the paths are served without it, as {} says",
+        "it asks for {what}, which is not supported: the paths are served without it, because \
+         of {}",
         decision.by
     );
-    told(annotation, "UnsupportedGuard", message)
+    note(annotation, Reason::UnsupportedGuard, message)
 }
 
-fn not_served(annotation: &PeerAnnotation) -> Complaint {
-    Complaint {
+fn not_served(annotation: &PeerAnnotation) -> AnnotationFinding {
+    AnnotationFinding {
         severity: EventType::Warning,
-        reason: "UnsupportedCanary",
+        reason: Reason::UnsupportedCanary,
         annotation: annotation.name.clone(),
-        message: "it asks for a part of the requests only, which is not supported: these paths are not served, and \
-                  other Ingresses get all requests"
-            .to_owned(),
+        message:
+            "it asks for a part of the requests only, which is not supported: these paths are not \
+                  served, and other Ingresses get all requests"
+                .to_owned(),
     }
 }
 
-fn told(annotation: &PeerAnnotation, reason: &'static str, message: String) -> Complaint {
-    Complaint {
+fn note(annotation: &PeerAnnotation, reason: Reason, message: String) -> AnnotationFinding {
+    AnnotationFinding {
         severity: EventType::Normal,
         reason,
         annotation: annotation.name.clone(),
@@ -248,33 +250,33 @@ impl ClosedHost<'_> {
     }
 }
 
-impl Index {
-    /// Finds the Ingresses that close a host, among all that have it, oldest first.
-    pub(super) fn closed_hosts<'a>(&self, names: &[&'a Name]) -> ClosedHost<'a> {
-        let closes = |name: &&'a Name| Some((*name, self.compiled.get(*name)?.closes_hosts?));
-        ClosedHost {
-            owner: names.first().map(|name| &*name.0),
-            by: names.iter().filter_map(closes).collect(),
-        }
+/// Finds the Ingresses that close a host, among all that have it, oldest first.
+pub(super) fn closed_host<'a>(compiled: &CompiledIngresses, names: &[&'a Name]) -> ClosedHost<'a> {
+    let closes = |name: &&'a Name| Some((*name, compiled.get(*name)?.closes_hosts?));
+    ClosedHost {
+        owner: names.first().map(|name| &*name.0),
+        by: names.iter().filter_map(closes).collect(),
     }
+}
 
-    /// Returns findings for Ingresses whose rules another one closes.
-    pub(super) fn closed_by_others(
-        &self,
-        names: &[&Name],
-        closed: &ClosedHost<'_>,
-    ) -> Vec<Finding> {
-        let findings = names.iter().filter_map(|name| {
-            if self.compiled.get(*name)?.closes_hosts.is_some() {
-                return None;
-            }
-            let (by, _) = closed.closer(name)?;
-            let message = format!(
-                "Ingress {}/{} asks for a guard on the whole host, which is not supported: these rules return 503",
-                by.0, by.1
-            );
-            self.finding(&name.0, &name.1, "UnsupportedGuard", "spec.rules", message)
-        });
-        findings.collect()
-    }
+/// Returns findings for Ingresses whose rules another one closes.
+pub(super) fn closed_by_others(
+    objects: &Objects,
+    compiled: &CompiledIngresses,
+    names: &[&Name],
+    closed: &ClosedHost<'_>,
+) -> Vec<Finding> {
+    let findings = names.iter().filter_map(|name| {
+        if compiled.get(*name)?.closes_hosts.is_some() {
+            return None;
+        }
+        let (by, _) = closed.closer(name)?;
+        let message = format!(
+            "Ingress {}/{} asks for a guard on the whole host, which is not supported: these rules \
+             return 503",
+            by.0, by.1
+        );
+        objects.finding(name, Reason::UnsupportedGuard, "spec.rules", message)
+    });
+    findings.collect()
 }

@@ -1,175 +1,134 @@
 //! Assembles the rules of a host from its Ingresses.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use super::{
-    Finding,
-    index::{Index, Name},
+    Finding, Reason,
+    compiled::CompiledIngresses,
+    guards,
+    objects::{Name, Objects},
     regex::{self, Covered},
 };
 use crate::{
     objects::EventType,
-    routing::{Action, HostPattern, HostRoutes, Loser, PathMatch, Refusal, Route},
+    routing::{Action, HostPattern, HostRoutes, Loser, Origin, PathMatch, Refusal, Route},
 };
 
-impl Index {
-    /// Sorts Ingresses by age, oldest first: of two with the same path the older keeps it.
-    pub(super) fn by_age<'n>(&self, names: impl IntoIterator<Item = &'n Name>) -> Vec<&'n Name> {
-        let mut aged: Vec<&Name> = names.into_iter().collect();
-        aged.sort_unstable_by(|a, b| (self.created(a), a).cmp(&(self.created(b), b)));
-        aged
-    }
+/// Assembles the rules of a host, with findings about rules that are not served as they are
+/// written. `names` are the Ingresses with rules for it, at least one.
+pub(super) fn assemble(
+    objects: &Objects,
+    compiled: &CompiledIngresses,
+    host: &HostPattern,
+    names: &[Name],
+) -> (HostRoutes, Vec<Finding>) {
+    let names = objects.by_age(names);
+    let closed = guards::closed_host(compiled, &names);
 
-    /// Names an Ingress in a message to one that comes after it in [`Self::by_age`].
-    pub(super) fn elder(&self, elder: &Name, younger: &Name) -> String {
-        let (namespace, name) = elder;
-        match self.created(elder).cmp(&self.created(younger)) {
-            Ordering::Less => format!("the older Ingress {namespace}/{name}"),
-            _ => format!(
-                "the Ingress {namespace}/{name}, which is as old and comes first by its name"
-            ),
-        }
-    }
-
-    fn created(&self, name: &Name) -> Option<&str> {
-        self.ingresses.get(name).map(|fact| &*fact.created)
-    }
-
-    /// Rebuilds the rules of a host.
-    pub(super) fn assemble(&mut self, host: &HostPattern) {
-        self.losers.remove(host);
-        let Some(names) = self.on_host.get(host) else {
-            self.table.remove(host);
-            return;
+    let mut rules: Vec<(PathMatch, Arc<Route>)> = Vec::new();
+    let mut fallback = None;
+    for name in names.iter().copied() {
+        let Some(compiled) = compiled.get(name) else {
+            continue;
         };
-
-        let names = self.by_age(names);
-        let closed = self.closed_hosts(&names);
-        let mut rules: Vec<(PathMatch, Arc<Route>)> = Vec::new();
-        let mut fallback = None;
-        for name in names.iter().copied() {
-            let Some(compiled) = self.compiled.get(name) else {
-                continue;
-            };
-            let close = |route: &Arc<Route>| closed.apply(name, route);
-            let mine = compiled
-                .rules
-                .iter()
-                .filter(|(pattern, ..)| pattern == host);
-            rules.extend(mine.map(|(_, path, route)| (path.clone(), close(route))));
-            fallback = fallback.or_else(|| compiled.fallbacks.get(host).map(close));
-        }
-        let covered = regex::cover(&mut rules);
-        let (mut routes, losers) = HostRoutes::new(host.clone(), rules, fallback);
-
-        // Whether a host has TLS is said in the namespace that had it first; others decide for
-        // their own rules only.
-        let owners = names.iter().copied().filter(|name| name.0 == names[0].0);
-        routes.set_tls(
-            owners
-                .filter_map(|name| self.compiled.get(name))
-                .any(|one| one.has_tls(host)),
-        );
-
-        let mut findings = self.closed_by_others(&names, &closed);
-        findings.extend(
-            losers
-                .iter()
-                .filter_map(|loser| self.path_taken(host, loser)),
-        );
-        findings.extend(
-            covered
-                .iter()
-                .filter_map(|covered| self.path_covered(host, covered)),
-        );
-        findings.extend(self.host_taken(host, &names));
-        if !findings.is_empty() {
-            self.losers.insert(host.clone(), findings);
-        }
-        self.table.set(Arc::new(routes));
+        let close = |route: &Arc<Route>| closed.apply(name, route);
+        let own = compiled
+            .rules
+            .iter()
+            .filter(|(pattern, ..)| pattern == host);
+        rules.extend(own.map(|(_, path, route)| (path.clone(), close(route))));
+        fallback = fallback.or_else(|| compiled.fallbacks.get(host).map(close));
     }
+    let covered = regex::cover(&mut rules);
+    let (mut routes, losers) = HostRoutes::new(host.clone(), rules, fallback);
 
-    /// Reports a rule whose path another rule has.
-    fn path_taken(&self, host: &HostPattern, loser: &Loser) -> Option<Finding> {
-        let (mine, theirs) = (&loser.route.origin, &loser.winner.origin);
-        // Expressions have findings of their own.
-        if matches!(loser.path, PathMatch::Closed(_)) {
-            return None;
-        }
+    // The namespace that had the host first decides whether it has TLS; others decide for their
+    // own rules only.
+    let mut owners = names.iter().filter(|name| name.0 == names[0].0);
+    routes.set_tls(owners.any(|name| compiled.get(*name).is_some_and(|one| one.has_tls(host))));
 
-        let what = format!(
-            "{} {} on host {host}",
-            loser.path.path_type(),
-            loser.path.as_str()
-        );
-        let message = if mine.is_of_same_object(theirs) {
-            format!(
-                "this Ingress has {what} more than once: the first, {}, is served",
-                theirs.field
-            )
-        } else {
-            let name =
-                |origin: &crate::routing::Origin| (origin.namespace.clone(), origin.name.clone());
-            format!(
-                "{what} is taken by {}",
-                self.elder(&name(theirs), &name(mine))
-            )
-        };
-        let mut finding = self.finding(
-            &mine.namespace,
-            &mine.name,
-            "PathTaken",
-            &mine.field,
-            message,
-        )?;
-        if mine.is_of_same_object(theirs)
-            && go_to_the_same(&loser.route.action, &loser.winner.action)
-        {
-            finding.severity = EventType::Normal;
-        }
-        Some(finding)
-    }
-
-    /// Reports a rule that a regular expression closes.
-    fn path_covered(&self, host: &HostPattern, covered: &Covered) -> Option<Finding> {
-        let (mine, (expression, by)) = (&covered.route.origin, &covered.by);
-        let message = format!(
-            "{} {} on host {host} answers 503: the regular expression {} of Ingress {}/{} begins with the same path and is \
-             not evaluated, so a request cannot be assigned to one of them",
-            covered.path.path_type(),
-            covered.path.as_str(),
-            expression.as_str(),
-            by.origin.namespace,
-            by.origin.name,
-        );
-        self.finding(
-            &mine.namespace,
-            &mine.name,
-            "UnsupportedPath",
-            &mine.field,
-            message,
-        )
-    }
-
-    /// Reports the Ingresses whose host belongs to an Ingress of another namespace.
-    fn host_taken(&self, host: &HostPattern, names: &[&Name]) -> Vec<Finding> {
-        let Some((owner, rest)) = names.split_first().filter(|_| *host != HostPattern::Any) else {
-            return Vec::new();
-        };
-        let others = rest.iter().filter(|other| other.0 != owner.0);
-        let told = others.filter_map(|other| {
-            let message = format!(
-                "host {host} is also in use by {}, of another namespace",
-                self.elder(owner, other)
-            );
-            self.finding(&other.0, &other.1, "HostTaken", "spec.rules", message)
-        });
-        told.collect()
-    }
+    let mut findings = guards::closed_by_others(objects, compiled, &names, &closed);
+    let taken = losers.iter();
+    findings.extend(taken.filter_map(|loser| path_taken(objects, host, loser)));
+    let covered = covered.iter();
+    findings.extend(covered.filter_map(|covered| path_covered(objects, host, covered)));
+    findings.extend(host_taken(objects, host, &names));
+    (routes, findings)
 }
 
-/// Returns whether two actions do the same with a request.
-fn go_to_the_same(one: &Action, other: &Action) -> bool {
+/// Reports a rule whose path another rule has.
+fn path_taken(objects: &Objects, host: &HostPattern, loser: &Loser) -> Option<Finding> {
+    let (own, other) = (&loser.route.origin, &loser.winner.origin);
+    // Expressions have findings of their own.
+    if matches!(loser.path, PathMatch::Closed(_)) {
+        return None;
+    }
+
+    let is_of_same_object = own.is_of_same_object(other);
+    let rule = format!(
+        "{} {} on host {host}",
+        loser.path.path_type(),
+        loser.path.as_str()
+    );
+    let message = if is_of_same_object {
+        format!(
+            "this Ingress has {rule} more than once: the first, {}, is served",
+            other.field
+        )
+    } else {
+        let elder = objects.elder(&ingress_of(other), &ingress_of(own));
+        format!("{rule} is taken by {elder}")
+    };
+
+    let mut finding = objects.finding(&ingress_of(own), Reason::PathTaken, &own.field, message)?;
+    if is_of_same_object && do_the_same(&loser.route.action, &loser.winner.action) {
+        finding.severity = EventType::Normal;
+    }
+    Some(finding)
+}
+
+/// Reports a rule that a regular expression closes.
+fn path_covered(objects: &Objects, host: &HostPattern, covered: &Covered) -> Option<Finding> {
+    let (own, (expression, by)) = (&covered.route.origin, &covered.by);
+    let message = format!(
+        "{} {} on host {host} returns 503: the regular expression {} of Ingress {}/{} begins with \
+         the same path and is not evaluated, so a request cannot be assigned to one of them",
+        covered.path.path_type(),
+        covered.path.as_str(),
+        expression.as_str(),
+        by.origin.namespace,
+        by.origin.name,
+    );
+    objects.finding(
+        &ingress_of(own),
+        Reason::UnsupportedPath,
+        &own.field,
+        message,
+    )
+}
+
+/// Reports the Ingresses whose host belongs to an Ingress of another namespace.
+fn host_taken(objects: &Objects, host: &HostPattern, names: &[&Name]) -> Vec<Finding> {
+    let Some((owner, rest)) = names.split_first().filter(|_| *host != HostPattern::Any) else {
+        return Vec::new();
+    };
+    let others = rest.iter().filter(|other| other.0 != owner.0);
+    let findings = others.filter_map(|other| {
+        let message = format!(
+            "host {host} is also used by {}, in a different namespace",
+            objects.elder(owner, other)
+        );
+        objects.finding(other, Reason::HostTaken, "spec.rules", message)
+    });
+    findings.collect()
+}
+
+fn ingress_of(origin: &Origin) -> Name {
+    (origin.namespace.clone(), origin.name.clone())
+}
+
+/// Returns true if two actions do the same with a request.
+fn do_the_same(one: &Action, other: &Action) -> bool {
     match (one, other) {
         (Action::Forward(one), Action::Forward(other)) => Arc::ptr_eq(one, other),
         (Action::Refuse(one), Action::Refuse(other)) => {

@@ -1,134 +1,53 @@
-//! One Ingress to its rules, TLS wishes and findings.
+//! Compiles one Ingress to rules, TLS entries, certificate claims and findings.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, mem, net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, StatusCode};
 
 use super::{
-    CertificateSource, Finding,
-    annotations::{self, Asked, Choice},
-    certificates::{self, CertificateClaim},
-    facts::{IngressFact, SecretFact},
+    CertificateSource, Finding, Reason,
+    annotations::{self, AnnotationValues, Choice},
+    backends::Backends,
+    certificates,
+    compiled::{CertificateClaim, Compiled, TlsEntry},
+    facts::IngressFact,
     guards::{self, Decision, ServiceOutcome, Verdict},
-    index::{Index, Name},
+    objects::{InspectError, Name, Objects},
     regex,
 };
 use crate::{
     objects::{
         EventType,
-        slim::{BackendPort, IngressBackend, IngressPath, ServicePort},
+        slim::{BackendPort, IngressBackend, IngressPath, IngressRule, IngressTls, ServicePort},
     },
     pki::CertificateTerms,
     routing::{Action, Filter, HostPattern, Origin, PathMatch, Protocol, Refusal, Route, path},
 };
 
-/// What one Ingress comes to.
-#[derive(Debug, Default)]
-pub(super) struct Compiled {
-    pub(super) ours: bool,
-    /// The refusal for everything on its hosts, if it asks for an unsupported guard on whole hosts.
-    pub(super) closes_hosts: Option<Refusal>,
-    pub(super) rules: Vec<(HostPattern, PathMatch, Arc<Route>)>,
-    /// `defaultBackend` beside rules: for its hosts.
-    pub(super) fallbacks: BTreeMap<HostPattern, Arc<Route>>,
-    /// `defaultBackend` without rules: for everything.
-    pub(super) catch_all: Option<Arc<Route>>,
-    pub(super) tls: Vec<TlsEntry>,
-    /// Services and Secrets that it names, sorted, each once.
-    pub(super) services: Vec<Name>,
-    pub(super) secrets: Vec<Name>,
-    pub(super) findings: Vec<Finding>,
-    /// Certificates that it asks for.
-    pub(super) asks: Vec<CertificateClaim>,
-    /// Issuers that it names, or means by naming none, whether they exist or not.
-    pub(super) issuers: BTreeSet<Box<str>>,
-    /// Findings about Secrets that do not exist, which hold unless the wish of this id has come to
-    /// be.
-    pub(super) missing: Vec<(Arc<str>, Finding)>,
-    /// Hosts under `tls`.
-    with_tls: BTreeSet<HostPattern>,
-    /// Hosts that have rules, and hosts whose only rule was refused (they keep their fallback).
-    /// Sorted, each once.
-    hosts: Vec<HostPattern>,
-}
-
-/// A host that wants TLS.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct TlsEntry {
-    pub(super) pattern: HostPattern,
-    /// Whether `tls` names it. The host of a rule without that is answered over TLS too, with
-    /// whatever fits.
-    pub(super) asked: bool,
-    pub(super) secret: Option<Arc<str>>,
-    pub(super) usable: bool,
-    /// The wish that its entry under `tls` is a part of.
-    pub(super) ask: Option<Arc<str>>,
-}
-
-impl Compiled {
-    pub(super) fn hosts(&self) -> &[HostPattern] {
-        &self.hosts
-    }
-
-    /// Brings what is listed into its form, without room for more: there are thousands of these,
-    /// and most have one of each.
-    fn finish(&mut self) {
-        fn tidy<T: Ord>(list: &mut Vec<T>) {
-            list.sort_unstable();
-            list.dedup();
-            list.shrink_to_fit();
-        }
-        tidy(&mut self.services);
-        tidy(&mut self.secrets);
-        tidy(&mut self.hosts);
-        self.rules.shrink_to_fit();
-        self.tls.shrink_to_fit();
-    }
-
-    /// What of it makes a difference to certificates.
-    pub(super) fn certificates(&self) -> (&[TlsEntry], &[CertificateClaim]) {
-        (&self.tls, &self.asks)
-    }
-
-    /// Whether a host of the rules is under `tls`.
-    pub(super) fn has_tls(&self, pattern: &HostPattern) -> bool {
-        let by_wildcard = |tls: &HostPattern| match (tls, pattern) {
-            (HostPattern::Wildcard(_), HostPattern::Exact(host)) => tls.matches(host.as_str()),
-            _ => false,
-        };
-        self.with_tls.contains(pattern) || self.with_tls.iter().any(by_wildcard)
-    }
-}
-
-/// Compiles one Ingress. What is wrong with a part takes that part down and no other.
-pub(super) fn compile(index: &mut Index, name: &Name) -> Compiled {
-    let Some(fact) = index.ingresses.remove(name) else {
+/// Compiles one Ingress. A problem with a part takes down that part only.
+pub(super) fn compile(objects: &Objects, backends: &mut Backends, name: &Name) -> Compiled {
+    let Some(fact) = objects.ingresses.get(name) else {
         return Compiled::default();
     };
     let mut compiler = Compiler {
-        index,
+        objects,
+        backends,
         name,
-        fact: &fact,
-        asked: Asked::default(),
+        fact,
+        annotated: AnnotationValues::default(),
         verdict: Verdict::default(),
         out: Compiled::default(),
     };
-    if compiler.index.is_ours(&fact) {
+    if objects.is_ours(fact) {
         compiler.run();
     }
-    let mut out = compiler.out;
-    out.finish();
-    index.ingresses.insert(name.clone(), fact);
-    out
+    compiler.out.finish();
+    compiler.out
 }
 
-/// The route of the controller's own default backend.
-pub(super) fn controller_default(index: &mut Index) -> Option<Arc<Route>> {
-    let setting = index.settings.default_backend.clone()?;
+/// Returns the route of the controller's own default backend.
+pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> Option<Arc<Route>> {
+    let setting = objects.settings.default_backend.as_deref()?;
     let (namespace, rest) = setting.split_once('/')?;
     let (service, port) = rest.split_once(':')?;
     let service: Name = (namespace.into(), service.into());
@@ -142,15 +61,15 @@ pub(super) fn controller_default(index: &mut Index) -> Option<Arc<Route>> {
             ..BackendPort::default()
         },
     };
-    let guarded = index.services.get(&service).map(|fact| {
-        let decision = Decision::new(fact.guards, index.settings.unsupported_guards);
+
+    let guarded = objects.services.get(&service).map(|fact| {
+        let decision = Decision::new(fact.guards, objects.settings.unsupported_guards);
         guards::judge_service(&service.1, &fact.peers, decision).0
     });
-    let action = match (guarded, resolve(index, &service, &port, None)) {
+    let action = match (guarded, resolve(objects, backends, &service, &port, None)) {
         (Some(ServiceOutcome::NotServed), _) => return None,
-        (Some(ServiceOutcome::Refused(refusal)), _) | (_, Err((refusal, _))) => {
-            Action::Refuse(refusal)
-        }
+        (Some(ServiceOutcome::Refused(refusal)), _) => Action::Refuse(refusal),
+        (_, Err(error)) => Action::Refuse(error.refusal()),
         (_, Ok(backend)) => backend,
     };
     let origin = Origin {
@@ -158,50 +77,67 @@ pub(super) fn controller_default(index: &mut Index) -> Option<Arc<Route>> {
         name: service.1,
         field: "default_backend".into(),
     };
-    let filters = filters(index, index.settings.ssl_redirect, false, false);
+    let redirect = Redirect::new(objects.settings.ssl_redirect, false, false);
     Some(Arc::new(Route {
         origin,
         action,
-        filters,
+        filters: filters(objects, backends, redirect, false),
     }))
 }
 
-/// The filters of a route: what is wished, whether the redirect is forced, and whether its host is
-/// under `tls` of the same object. Otherwise they wait for others who put the host under `tls`.
-fn filters(index: &mut Index, redirect: bool, forced: bool, covered: bool) -> Arc<[Filter]> {
-    let settings = &index.settings;
+/// The redirect from HTTP to HTTPS on a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Redirect {
+    Never,
+    /// Only while an object has the host under `tls`.
+    WithTls,
+    Always,
+}
+
+impl Redirect {
+    /// `covered` is true if the host is under `tls` of the same object.
+    fn new(enabled: bool, forced: bool, covered: bool) -> Self {
+        match (forced, enabled) {
+            (true, _) => Self::Always,
+            (false, true) if covered => Self::Always,
+            (false, true) => Self::WithTls,
+            (false, false) => Self::Never,
+        }
+    }
+}
+
+/// Returns the filters of a route. Without `covered` they are inactive until another object puts
+/// the host under `tls`.
+fn filters(
+    objects: &Objects,
+    backends: &mut Backends,
+    redirect: Redirect,
+    covered: bool,
+) -> Arc<[Filter]> {
     let mut filters = Vec::new();
-    if forced || redirect {
-        let always = forced || covered;
+    if redirect != Redirect::Never {
         filters.push(Filter::HttpsRedirect {
             status: StatusCode::PERMANENT_REDIRECT,
-            always,
+            always: redirect == Redirect::Always,
         });
     }
-    if let Some(value) = settings
-        .hsts
-        .as_deref()
-        .and_then(|hsts| HeaderValue::from_str(hsts).ok())
-    {
+
+    let hsts = objects.settings.hsts.as_deref();
+    if let Some(value) = hsts.and_then(|hsts| HeaderValue::from_str(hsts).ok()) {
         filters.push(Filter::Hsts {
             value,
             always: covered,
         });
     }
-    // There are few different ones, and thousands of routes.
-    if let Some(known) = index.filters.iter().find(|known| ***known == *filters) {
-        return known.clone();
-    }
-    let filters: Arc<[Filter]> = filters.into();
-    index.filters.push(filters.clone());
-    filters
+    backends.share_filters(filters)
 }
 
 struct Compiler<'a> {
-    index: &'a mut Index,
+    objects: &'a Objects,
+    backends: &'a mut Backends,
     name: &'a Name,
     fact: &'a IngressFact,
-    asked: Asked,
+    annotated: AnnotationValues,
     verdict: Verdict,
     out: Compiled,
 }
@@ -210,62 +146,74 @@ impl Compiler<'_> {
     fn run(&mut self) {
         self.out.ours = true;
         self.annotations();
-        let protocol = self.asked.protocol;
-        let fact = self.fact;
         self.out.with_tls = self.tls();
         if self.verdict.is_canary {
             return;
         }
+
+        let fact = self.fact;
         for (r, rule) in fact.spec.rules.iter().enumerate() {
-            let pattern = match HostPattern::parse(&rule.host) {
-                Ok(pattern) => pattern,
-                Err(error) => {
-                    self.warn(
-                        "InvalidHost",
-                        format!("spec.rules[{r}].host"),
-                        format!("{:?}: {error}", rule.host),
-                    );
-                    continue;
-                }
-            };
-            self.out.hosts.push(pattern.clone());
-            let filters = self.filters(&pattern);
-            let paths = rule.http.iter().flat_map(|http| &http.paths).enumerate();
-            for (p, path) in paths {
-                let field = format!("spec.rules[{r}].http.paths[{p}]");
-                if self.is_pattern(path) {
-                    self.close(path, field, &pattern, &filters);
-                } else if let Some(matched) = self.path(path, &field)
-                    && let Some(action) =
-                        self.backend(&path.backend, &format!("{field}.backend"), protocol)
-                {
-                    let route = self.route(field, action, filters.clone());
-                    self.out.rules.push((pattern.clone(), matched, route));
-                }
+            self.rule(r, rule);
+        }
+        if let Some(backend) = &fact.spec.default_backend {
+            self.default_backend(backend);
+        }
+    }
+
+    fn rule(&mut self, r: usize, rule: &IngressRule) {
+        let pattern = match HostPattern::parse(&rule.host) {
+            Ok(pattern) => pattern,
+            Err(error) => {
+                let message = format!("{:?}: {error}", rule.host);
+                self.warn(
+                    Reason::InvalidHost,
+                    format!("spec.rules[{r}].host"),
+                    message,
+                );
+                return;
             }
-            if rule.host.is_empty() || !self.out.with_tls.contains(&pattern) {
-                self.wants(TlsEntry {
-                    pattern,
-                    asked: false,
-                    secret: None,
-                    usable: false,
-                    ask: None,
-                });
+        };
+        self.out.hosts.push(pattern.clone());
+
+        let filters = self.filters(&pattern);
+        let paths = rule.http.iter().flat_map(|http| &http.paths).enumerate();
+        for (p, path) in paths {
+            let field = format!("spec.rules[{r}].http.paths[{p}]");
+            if self.is_pattern(path) {
+                self.close(path, field, &pattern, &filters);
+            } else if let Some(matched) = self.path(path, &field)
+                && let Some(action) = self.backend(&path.backend, &format!("{field}.backend"))
+            {
+                let route = self.route(field, action, filters.clone());
+                self.out.rules.push((pattern.clone(), matched, route));
             }
         }
-        if let Some(backend) = &fact.spec.default_backend
-            && let Some(action) = self.backend(backend, "spec.defaultBackend", protocol)
-        {
-            let field = "spec.defaultBackend".to_owned();
-            if fact.spec.rules.is_empty() {
-                let filters = self.filters(&HostPattern::Any);
-                self.out.catch_all = Some(self.route(field, action, filters));
-            } else {
-                for pattern in self.out.hosts.clone() {
-                    let filters = self.filters(&pattern);
-                    let route = self.route(field.clone(), action.clone(), filters);
-                    self.out.fallbacks.insert(pattern, route);
-                }
+
+        if rule.host.is_empty() || !self.out.with_tls.contains(&pattern) {
+            self.push_tls(TlsEntry {
+                pattern,
+                listed: false,
+                secret: None,
+                usable: false,
+                claim: None,
+            });
+        }
+    }
+
+    fn default_backend(&mut self, backend: &IngressBackend) {
+        let field = "spec.defaultBackend".to_owned();
+        let Some(action) = self.backend(backend, &field) else {
+            return;
+        };
+
+        if self.fact.spec.rules.is_empty() {
+            let filters = self.filters(&HostPattern::Any);
+            self.out.catch_all = Some(self.route(field, action, filters));
+        } else {
+            for pattern in self.out.hosts.clone() {
+                let filters = self.filters(&pattern);
+                let route = self.route(field.clone(), action.clone(), filters);
+                self.out.fallbacks.insert(pattern, route);
             }
         }
     }
@@ -286,19 +234,13 @@ impl Compiler<'_> {
         }
     }
 
-    /// The hosts that have TLS, with findings about their Secrets.
+    // === TLS ===
+
+    /// Returns the hosts that have TLS, and reports problems with their Secrets.
     fn tls(&mut self) -> BTreeSet<HostPattern> {
         let fact = self.fact;
         let mut patterns = BTreeSet::new();
         for (t, tls) in fact.spec.tls.iter().enumerate() {
-            let rules = fact.spec.rules.iter().map(|rule| &rule.host);
-            // An entry without hosts is for every host of the rules; without rules, for every host
-            // there is.
-            let hosts: Vec<&str> = match (tls.hosts.is_empty(), fact.spec.rules.is_empty()) {
-                (true, true) => vec![""],
-                (true, false) => rules.map(|host| &**host).collect(),
-                (false, _) => tls.hosts.iter().map(|host| &**host).collect(),
-            };
             let secret = tls
                 .secret_name
                 .as_deref()
@@ -307,50 +249,29 @@ impl Compiler<'_> {
             if let Some(secret) = &secret {
                 self.out.secrets.push((self.name.0.clone(), secret.clone()));
             }
-            let mut told = false;
-            let mut named = Vec::new();
-            for (h, host) in hosts.into_iter().enumerate() {
-                match HostPattern::parse(host) {
-                    Ok(pattern) => named.push(pattern),
-                    Err(_) => {
-                        let field = format!("spec.tls[{t}].hosts[{h}]");
-                        self.warn("InvalidHost", field, format!("{host:?} is not a host"));
+
+            let hosts = self.hosts_of_entry(t, tls);
+            let claim = self.claim(t, &hosts, secret.as_ref());
+            let mut is_reported = false;
+            for pattern in hosts {
+                let usable = secret.as_ref().is_some_and(|secret| {
+                    let found = self.certificate(secret, &pattern);
+                    let problem = found.as_ref().err();
+                    if let Some(problem) = problem.filter(|_| !is_reported) {
+                        self.report_secret(t, secret, problem, claim.is_some());
                     }
-                }
-            }
-            let ask = self.ask(t, &named, secret.as_ref());
-            for pattern in named {
-                let usable = match &secret {
-                    None => false,
-                    Some(secret) => match self.certificate(secret, &pattern) {
-                        Ok(()) => true,
-                        Err((reason, message)) => {
-                            let field = format!("spec.tls[{t}].secretName");
-                            match reason {
-                                _ if told => {}
-                                // Ours is made anew.
-                                "CertificateMismatch" if ask.is_some() => {}
-                                "SecretNotFound" | "SecretsForbidden" => {
-                                    let finding =
-                                        self.finding(EventType::Warning, reason, field, message);
-                                    self.out.missing.push((self.id(secret), finding));
-                                }
-                                _ => self.warn(reason, field, message),
-                            }
-                            // One missing Secret is one finding; that it does not fit differs from
-                            // host to host.
-                            told = reason != "CertificateMismatch";
-                            reason == "CertificateMismatch"
-                        }
-                    },
-                };
+
+                    // A missing Secret is one finding. A mismatch differs from host to host.
+                    is_reported |= problem.is_some_and(|problem| !problem.is_mismatch());
+                    problem.is_none_or(SecretProblem::is_mismatch)
+                });
                 patterns.insert(pattern.clone());
-                self.wants(TlsEntry {
+                self.push_tls(TlsEntry {
                     pattern,
-                    asked: true,
+                    listed: true,
                     secret: secret.clone(),
                     usable,
-                    ask: ask.clone(),
+                    claim: claim.clone(),
                 });
             }
         }
@@ -358,36 +279,114 @@ impl Compiler<'_> {
         patterns
     }
 
+    /// Returns the hosts of an entry under `tls`. An entry without hosts is for every host of the
+    /// rules, and without rules for every request.
+    fn hosts_of_entry(&mut self, t: usize, tls: &IngressTls) -> Vec<HostPattern> {
+        let fact = self.fact;
+        let rules = fact.spec.rules.iter().map(|rule| &*rule.host);
+        let hosts: Vec<&str> = match (tls.hosts.is_empty(), fact.spec.rules.is_empty()) {
+            (true, true) => vec![""],
+            (true, false) => rules.collect(),
+            (false, _) => tls.hosts.iter().map(|host| &**host).collect(),
+        };
+
+        let mut patterns = Vec::new();
+        for (h, host) in hosts.into_iter().enumerate() {
+            match HostPattern::parse(host) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(_) => {
+                    let field = format!("spec.tls[{t}].hosts[{h}]");
+                    let message = format!("{host:?} is not a host");
+                    self.warn(Reason::InvalidHost, field, message);
+                }
+            }
+        }
+        patterns
+    }
+
+    fn report_secret(
+        &mut self,
+        t: usize,
+        secret: &Arc<str>,
+        problem: &SecretProblem,
+        is_claimed: bool,
+    ) {
+        let field = format!("spec.tls[{t}].secretName");
+        let message = format!("Secret {secret} {problem}");
+        match problem {
+            // gatelet replaces its own certificate.
+            SecretProblem::Mismatch(_) if is_claimed => {}
+            SecretProblem::Missing | SecretProblem::Forbidden => {
+                let finding = self.finding(EventType::Warning, problem.reason(), field, message);
+                self.out.missing.push((self.id(secret), finding));
+            }
+            SecretProblem::Mismatch(_) | SecretProblem::Invalid(_) => {
+                self.warn(problem.reason(), field, message);
+            }
+        }
+    }
+
+    /// Checks the certificate in a Secret for a host.
+    fn certificate(&self, secret: &Arc<str>, pattern: &HostPattern) -> Result<(), SecretProblem> {
+        let name = (self.name.0.clone(), secret.clone());
+        let Some(fact) = self.objects.secrets.get(&name) else {
+            return Err(if self.objects.secrets_refused {
+                SecretProblem::Forbidden
+            } else {
+                SecretProblem::Missing
+            });
+        };
+
+        match &fact.holds {
+            Err(why) => Err(SecretProblem::Invalid((*why).to_owned())),
+            Ok(CertificateSource::Local) => Ok(()),
+            Ok(CertificateSource::Secret {
+                chain, private_key, ..
+            }) => {
+                let checked = (self.objects.inspect)(chain, &private_key.0, pattern);
+                checked.map_err(|error| match error {
+                    InspectError::Mismatch(why) => SecretProblem::Mismatch(why),
+                    InspectError::Invalid(why) => SecretProblem::Invalid(why),
+                })
+            }
+        }
+    }
+
+    fn push_tls(&mut self, entry: TlsEntry) {
+        if entry.listed || entry.pattern != HostPattern::Any {
+            self.out.tls.push(entry);
+        }
+    }
+
+    // === Certificate claims ===
+
     fn id(&self, name: &str) -> Arc<str> {
         format!("{}/{name}", self.name.0).into()
     }
 
-    /// Asks for the certificate of an entry under `tls`, if somebody may issue it and nobody else
-    /// provides it. Returns the id of the wish.
-    fn ask(
+    /// Claims the certificate of an entry under `tls`, if it has an issuer and the Secret is not
+    /// provided by others. Returns the id of the claim.
+    fn claim(
         &mut self,
         t: usize,
         hosts: &[HostPattern],
         secret: Option<&Arc<str>>,
     ) -> Option<Arc<str>> {
-        let there = secret.and_then(|secret| {
-            self.index
-                .secrets
-                .get(&(self.name.0.clone(), secret.clone()))
+        let existing = secret.and_then(|secret| {
+            let name = (self.name.0.clone(), secret.clone());
+            self.objects.secrets.get(&name)
         });
-        if there.is_some_and(|there| !there.ours) {
+        if existing.is_some_and(|existing| !existing.ours) {
             return None;
         }
+
         let issuers = self.issuers()?;
         let field = format!("spec.tls[{t}]");
-        let names = match certificates::names(hosts, &self.asked.addresses) {
+        let names = match certificates::names(hosts, &self.annotated.addresses) {
             Ok(names) => names,
-            Err(message) => {
-                self.warn(
-                    "InvalidCertificateRequest",
-                    format!("{field}.hosts"),
-                    message,
-                );
+            Err(error) => {
+                let (field, message) = (format!("{field}.hosts"), error.to_string());
+                self.warn(Reason::InvalidCertificateRequest, field, message);
                 return None;
             }
         };
@@ -396,31 +395,30 @@ impl Compiler<'_> {
             .find(|name| name.parse::<IpAddr>().is_err())
             .or_else(|| names.first());
         let Some(first) = first else {
-            // Nobody has to ask for a certificate, but who does needs names.
-            if self.asked.issuer.is_some() {
-                let message = "there is no host that a certificate could be for".to_owned();
-                self.warn("InvalidCertificateRequest", field, message);
+            // Without an issuer of its own the Ingress does not ask for a certificate.
+            if self.annotated.issuer.is_some() {
+                let message = "the entry has no host to issue a certificate for".to_owned();
+                self.warn(Reason::InvalidCertificateRequest, field, message);
             }
             return None;
         };
+
         let id = secret.map_or_else(|| self.id(&format!("~{first}")), |secret| self.id(secret));
-        if let Some(known) = self.out.asks.iter_mut().find(|ask| ask.id == id) {
+        if let Some(known) = self.out.claims.iter_mut().find(|claim| claim.id == id) {
             known.hosts.extend(names);
             return Some(id);
         }
+
+        let renew_before = self.annotated.renew_before.as_ref();
         let terms = CertificateTerms {
             common_name: None,
-            key_type: self.asked.key_type,
-            keep_key: self.asked.keep_key,
-            duration: self.asked.duration,
-            renew_before: self
-                .asked
-                .renew_before
-                .as_ref()
-                .map(|(_, renewal)| *renewal),
+            key_type: self.annotated.key_type,
+            keep_key: self.annotated.keep_key,
+            duration: self.annotated.duration,
+            renew_before: renew_before.map(|(_, renew_before)| *renew_before),
         };
         let about = self.fact.about.clone();
-        self.out.asks.push(CertificateClaim {
+        self.out.claims.push(CertificateClaim {
             id: id.clone(),
             about,
             secret: secret.cloned(),
@@ -432,28 +430,25 @@ impl Compiler<'_> {
         Some(id)
     }
 
-    /// Who may issue; nothing where nobody is to. Unknown issuers are told once.
+    /// Returns the issuers for the certificates of this Ingress, or `None` if it does not ask for
+    /// certificates. Reports an unknown issuer once.
     fn issuers(&mut self) -> Option<Vec<Box<str>>> {
-        let settings = &self.index.settings;
-        let annotated = |name: &str| format!("metadata.annotations[{name}]");
-        let (field, names) = match &self.asked.issuer {
-            Some((_, Choice::Nobody)) => return None,
-            Some((name, Choice::Named(names))) => (annotated(name), names.clone()),
+        let settings = &self.objects.settings;
+        let field_of = |name: &str| format!("metadata.annotations[{name}]");
+        let default = settings.default_issuer.clone();
+        let (field, names) = match &self.annotated.issuer {
+            Some((_, Choice::NoIssuer)) => return None,
+            Some((name, Choice::Named(names))) => (field_of(name), names.clone()),
             Some((name, Choice::Default)) => {
-                let default = settings.default_issuer.clone();
-                (
-                    annotated(name),
-                    vec![default.unwrap_or_else(|| "letsencrypt".into())],
-                )
+                let default = default.unwrap_or_else(|| "letsencrypt".into());
+                (field_of(name), vec![default])
             }
-            None => (
-                "spec.tls".to_owned(),
-                vec![settings.default_issuer.clone()?],
-            ),
+            None => ("spec.tls".to_owned(), vec![default?]),
         };
-        let told = !self.out.issuers.is_empty();
+        let is_reported = !self.out.issuers.is_empty();
         self.out.issuers.extend(names.iter().cloned());
-        // One of another namespace is nothing to this one.
+
+        // Issuers of other namespaces are invisible to this one.
         let known: BTreeSet<&str> = settings
             .issuers
             .iter()
@@ -465,113 +460,51 @@ impl Compiler<'_> {
         let Some(unknown) = names.iter().find(|name| !known.contains(&***name)) else {
             return Some(names);
         };
-        if !told {
+
+        if !is_reported {
             let known: Vec<&str> = known.into_iter().collect();
-            let message = match known.join(", ") {
-                none if none.is_empty() => format!("there is no issuer {unknown}, nor any other"),
-                known => format!("there is no issuer {unknown}; there are {known}"),
+            let others = match known.join(", ") {
+                list if list.is_empty() => "no issuer exists".to_owned(),
+                list => format!("the known ones are {list}"),
             };
-            self.warn(
-                "UnknownIssuer",
-                field,
-                format!("{message}: no certificate is asked for"),
+            let message = format!(
+                "issuer {unknown} does not exist ({others}): gatelet asks for no certificate"
             );
+            self.warn(Reason::UnknownIssuer, field, message);
         }
         None
     }
 
-    /// Puts the common name where it belongs.
+    /// Sets the common name in the claims that have it among their hosts.
     fn common_name(&mut self) {
-        let Some((annotation, name)) = self.asked.common_name.take() else {
+        let Some((annotation, name)) = self.annotated.common_name.take() else {
             return;
         };
-        let mut used = self.out.asks.is_empty();
-        for ask in self
-            .out
-            .asks
-            .iter_mut()
-            .filter(|ask| ask.hosts.contains(&name))
-        {
-            ask.terms.common_name = Some(name.clone());
+
+        let claims = &mut self.out.claims;
+        let mut used = claims.is_empty();
+        for claim in claims.iter_mut().filter(|one| one.hosts.contains(&name)) {
+            claim.terms.common_name = Some(name.clone());
             used = true;
         }
         if !used {
             let field = format!("metadata.annotations[{annotation}]");
-            self.warn(
-                "InvalidAnnotation",
-                field,
-                format!("{name} is none of the certificate's hosts"),
-            );
+            let message = format!("{name} is not one of the certificate's hosts");
+            self.warn(Reason::InvalidAnnotation, field, message);
         }
     }
 
-    fn certificate(
-        &self,
-        secret: &Arc<str>,
-        pattern: &HostPattern,
-    ) -> Result<(), (&'static str, String)> {
-        match self
-            .index
-            .secrets
-            .get(&(self.name.0.clone(), secret.clone()))
-        {
-            None if self.index.secrets_refused => {
-                let message = format!(
-                    "Secret {secret} is not known, because the cluster does not allow gatelet to read Secrets: \
-                     the local CA answers for its hosts"
-                );
-                Err(("SecretsForbidden", message))
-            }
-            None => Err((
-                "SecretNotFound",
-                format!("Secret {secret} does not exist: the local CA answers for its hosts"),
-            )),
-            Some(SecretFact {
-                holds: Err(why), ..
-            }) => Err((
-                "InvalidSecret",
-                format!("Secret {secret} cannot be used: {why}"),
-            )),
-            Some(SecretFact {
-                holds:
-                    Ok(CertificateSource::Secret {
-                        chain, private_key, ..
-                    }),
-                ..
-            }) => (self.index.inspect)(chain, &private_key.0, pattern).map_err(|why| {
-                match why.strip_prefix("mismatch: ") {
-                    Some(why) => ("CertificateMismatch", format!("Secret {secret}: {why}")),
-                    None => (
-                        "InvalidSecret",
-                        format!("Secret {secret} cannot be used: {why}"),
-                    ),
-                }
-            }),
-            Some(SecretFact {
-                holds: Ok(CertificateSource::Local),
-                ..
-            }) => Ok(()),
-        }
-    }
-
-    fn wants(&mut self, tls: TlsEntry) {
-        if tls.asked || tls.pattern != HostPattern::Any {
-            self.out.tls.push(tls);
-        }
-    }
+    // === Rules ===
 
     fn filters(&mut self, pattern: &HostPattern) -> Arc<[Filter]> {
         let covered = self.out.has_tls(pattern);
-        let redirect = self
-            .asked
-            .redirect
-            .unwrap_or(self.index.settings.ssl_redirect);
-        filters(
-            self.index,
-            redirect,
-            self.asked.forced || self.asked.https_only,
+        let setting = self.objects.settings.ssl_redirect;
+        let redirect = Redirect::new(
+            self.annotated.redirect.unwrap_or(setting),
+            self.annotated.forced || self.annotated.https_only,
             covered,
-        )
+        );
+        filters(self.objects, self.backends, redirect, covered)
     }
 
     fn path(&mut self, rule: &IngressPath, field: &str) -> Option<PathMatch> {
@@ -583,14 +516,12 @@ impl Compiler<'_> {
         let normal = match path::normalize(text) {
             Ok(normal) => normal,
             Err(error) => {
-                self.warn(
-                    "InvalidPath",
-                    format!("{field}.path"),
-                    format!("{:?}: {error}", rule.path),
-                );
+                let message = format!("{:?}: {error}", rule.path);
+                self.warn(Reason::InvalidPath, format!("{field}.path"), message);
                 return None;
             }
         };
+
         match &*rule.path_type {
             "Exact" => {
                 if regex::is_pattern(&rule.path, false) {
@@ -598,7 +529,7 @@ impl Compiler<'_> {
                         "{:?} is compared character by character, not evaluated as a pattern",
                         rule.path
                     );
-                    self.warn("UnsupportedPath", format!("{field}.path"), message);
+                    self.warn(Reason::UnsupportedPath, format!("{field}.path"), message);
                 }
                 Some(PathMatch::Exact(normal.into()))
             }
@@ -607,13 +538,13 @@ impl Compiler<'_> {
             other => {
                 let message =
                     format!("{other:?} is not one of Exact, Prefix, ImplementationSpecific");
-                self.warn("InvalidPath", format!("{field}.pathType"), message);
+                self.warn(Reason::InvalidPath, format!("{field}.pathType"), message);
                 None
             }
         }
     }
 
-    /// Returns whether the path is a regular expression or another pattern. An `Exact` path is one
+    /// Returns true if the path is a regular expression or another pattern. An `Exact` path is one
     /// only if an annotation turns all paths of the object into expressions.
     fn is_pattern(&self, rule: &IngressPath) -> bool {
         let declared = self.fact.declares_regex;
@@ -632,12 +563,13 @@ impl Compiler<'_> {
     ) {
         let closed = regex::could_match(&rule.path);
         let message = format!(
-            "{:?} is a regular expression or a wildcard, which gatelet does not evaluate yet: 503 for {}, unless a longer \
-             path takes the request",
+            "{:?} is a regular expression or a wildcard, which gatelet does not evaluate yet: 503 \
+                for \
+             {}, unless a longer path takes the request",
             rule.path,
             regex::shown(&closed)
         );
-        self.warn("UnsupportedPath", format!("{field}.path"), message);
+        self.warn(Reason::UnsupportedPath, format!("{field}.path"), message);
 
         let route = self.route(
             field,
@@ -653,15 +585,10 @@ impl Compiler<'_> {
 
     /// Returns the action for a backend, or `None` if its Service must take a part of the requests
     /// only.
-    fn backend(
-        &mut self,
-        backend: &IngressBackend,
-        field: &str,
-        protocol: Option<Protocol>,
-    ) -> Option<Action> {
+    fn backend(&mut self, backend: &IngressBackend, field: &str) -> Option<Action> {
         let Some(service) = &backend.service else {
             self.warn(
-                "UnsupportedBackend",
+                Reason::UnsupportedBackend,
                 field.to_owned(),
                 "only Service backends are supported: 503 for this path".to_owned(),
             );
@@ -669,16 +596,17 @@ impl Compiler<'_> {
         };
         let name: Name = (self.name.0.clone(), Arc::from(&*service.name));
         self.out.services.push(name.clone());
-        match resolve(self.index, &name, &service.port, protocol) {
+
+        let protocol = self.annotated.protocol;
+        match resolve(self.objects, self.backends, &name, &service.port, protocol) {
             Ok(action) => self.guarded(&name, action, &format!("{field}.service")),
-            Err((refusal, message)) => {
-                let reason = if refusal == Refusal::UnknownService {
-                    "UnknownService"
-                } else {
-                    "UnknownPort"
-                };
-                self.warn(reason, format!("{field}.service"), message);
-                Some(Action::Refuse(refusal))
+            Err(error) => {
+                self.warn(
+                    error.reason(),
+                    format!("{field}.service"),
+                    error.to_string(),
+                );
+                Some(Action::Refuse(error.refusal()))
             }
         }
     }
@@ -686,27 +614,29 @@ impl Compiler<'_> {
     /// Applies the annotations of other controllers on the Service to the action.
     fn guarded(&mut self, service: &Name, action: Action, field: &str) -> Option<Action> {
         let Some(fact) = self
-            .index
+            .objects
             .services
             .get(service)
             .filter(|fact| !fact.peers.is_empty())
         else {
             return Some(action);
         };
+
         let decision = Decision::new(
-            fact.guards.or(self.asked.guards),
-            self.index.settings.unsupported_guards,
+            fact.guards.or(self.annotated.guards),
+            self.objects.settings.unsupported_guards,
         );
-        let (outcome, complaints) = guards::judge_service(&service.1, &fact.peers, decision);
-        for complaint in complaints {
+        let (outcome, findings) = guards::judge_service(&service.1, &fact.peers, decision);
+        for finding in findings {
             let finding = self.finding(
-                complaint.severity,
-                complaint.reason,
+                finding.severity,
+                finding.reason,
                 field.to_owned(),
-                complaint.message,
+                finding.message,
             );
             self.out.findings.push(finding);
         }
+
         match outcome {
             ServiceOutcome::Served => Some(action),
             ServiceOutcome::Refused(refusal) => Some(Action::Refuse(refusal)),
@@ -715,25 +645,24 @@ impl Compiler<'_> {
     }
 
     fn annotations(&mut self) {
-        self.asked = annotations::read(&self.fact.annotations);
-        let decision = Decision::new(self.asked.guards, self.index.settings.unsupported_guards);
+        self.annotated = annotations::read(&self.fact.annotations);
+        let decision = Decision::new(
+            self.annotated.guards,
+            self.objects.settings.unsupported_guards,
+        );
         self.verdict = guards::judge(&self.fact.peers, decision);
-        self.asked.https_only |= self.verdict.https_only;
+        self.annotated.https_only |= self.verdict.https_only;
         self.out.closes_hosts = self.verdict.refusal.filter(|_| self.verdict.closes_hosts);
-        let complaints = std::mem::take(&mut self.asked.complaints).into_iter();
-        for complaint in complaints.chain(std::mem::take(&mut self.verdict.complaints)) {
-            let field = format!("metadata.annotations[{}]", complaint.annotation);
-            let finding = self.finding(
-                complaint.severity,
-                complaint.reason,
-                field,
-                complaint.message,
-            );
+
+        let findings = mem::take(&mut self.annotated.findings).into_iter();
+        for finding in findings.chain(mem::take(&mut self.verdict.findings)) {
+            let field = format!("metadata.annotations[{}]", finding.annotation);
+            let finding = self.finding(finding.severity, finding.reason, field, finding.message);
             self.out.findings.push(finding);
         }
     }
 
-    fn warn(&mut self, reason: &'static str, field: String, message: String) {
+    fn warn(&mut self, reason: Reason, field: String, message: String) {
         let finding = self.finding(EventType::Warning, reason, field, message);
         self.out.findings.push(finding);
     }
@@ -741,7 +670,7 @@ impl Compiler<'_> {
     fn finding(
         &self,
         severity: EventType,
-        reason: &'static str,
+        reason: Reason,
         field: String,
         message: String,
     ) -> Finding {
@@ -756,23 +685,81 @@ impl Compiler<'_> {
     }
 }
 
-/// The backend of a Service port, or why there is none.
+/// A backend that does not resolve to a Service port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum ResolveError {
+    #[error("Service {service} does not exist: 503 for this path")]
+    UnknownService { service: Arc<str> },
+    #[error("Service {service} has no port {port}: 503 for this path")]
+    UnknownPort { service: Arc<str>, port: String },
+}
+
+impl ResolveError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::UnknownService { .. } => Reason::UnknownService,
+            Self::UnknownPort { .. } => Reason::UnknownPort,
+        }
+    }
+
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::UnknownService { .. } => Refusal::UnknownService,
+            Self::UnknownPort { .. } => Refusal::UnknownPort,
+        }
+    }
+}
+
+/// A Secret that does not serve a host. The text continues a sentence that begins with the Secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum SecretProblem {
+    #[error("does not exist: the local CA serves its hosts")]
+    Missing,
+    #[error(
+        "is unknown, because the cluster does not allow gatelet to read Secrets: the local CA \
+         serves its hosts"
+    )]
+    Forbidden,
+    #[error("cannot be used: {0}")]
+    Invalid(String),
+    #[error("does not fit: {0}")]
+    Mismatch(String),
+}
+
+impl SecretProblem {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Missing => Reason::SecretNotFound,
+            Self::Forbidden => Reason::SecretsForbidden,
+            Self::Invalid(_) => Reason::InvalidSecret,
+            Self::Mismatch(_) => Reason::CertificateMismatch,
+        }
+    }
+
+    /// Returns true if the certificate is served all the same.
+    fn is_mismatch(&self) -> bool {
+        matches!(self, Self::Mismatch(_))
+    }
+}
+
+/// Resolves a Service port to its backend.
 fn resolve(
-    index: &mut Index,
+    objects: &Objects,
+    backends: &mut Backends,
     service: &Name,
     port: &BackendPort,
     protocol: Option<Protocol>,
-) -> Result<Action, (Refusal, String)> {
-    let Some(fact) = index.services.get(service) else {
-        return Err((
-            Refusal::UnknownService,
-            format!("Service {} does not exist: 503 for this path", service.1),
-        ));
+) -> Result<Action, ResolveError> {
+    let Some(fact) = objects.services.get(service) else {
+        return Err(ResolveError::UnknownService {
+            service: service.1.clone(),
+        });
     };
     let found = fact.ports.iter().find(|candidate| match &*port.name {
         "" => candidate.port == port.number,
         name => *candidate.name == *name,
     });
+
     let (number, spoken) = match found {
         Some(found) => (found.port, protocol.unwrap_or_else(|| spoken(found))),
         // An ExternalName needs no ports: the number of the Ingress is the one that is dialled.
@@ -780,25 +767,21 @@ fn resolve(
             (port.number, protocol.unwrap_or_default())
         }
         None => {
-            let wanted = if port.name.is_empty() {
-                port.number.to_string()
-            } else {
-                port.name.to_string()
+            let port = match &*port.name {
+                "" => port.number.to_string(),
+                name => name.to_owned(),
             };
-            return Err((
-                Refusal::UnknownPort,
-                format!(
-                    "Service {} has no port {wanted}: 503 for this path",
-                    service.1
-                ),
-            ));
+            return Err(ResolveError::UnknownPort {
+                service: service.1.clone(),
+                port,
+            });
         }
     };
-    Ok(Action::Forward(index.backend(service, number, spoken)))
+    Ok(Action::Forward(backends.get(service, number, spoken)))
 }
 
-/// `appProtocol` (KEP-3726 names, and those that were in use before). WebSocket is an upgrade of
-/// HTTP/1.1.
+/// Returns the protocol of a port by its `appProtocol` (KEP-3726 names, and those that were in use
+/// before). WebSocket is an upgrade of HTTP/1.1.
 fn spoken(port: &ServicePort) -> Protocol {
     match &*port.app_protocol {
         "kubernetes.io/h2c" | "h2c" | "grpc" => Protocol::H2c,

@@ -1,34 +1,42 @@
-//! The pure compiler: Kubernetes objects in, routing table, endpoint sets, wanted certificates,
-//! statuses and findings out. No tokio, no client, no clock: whoever drives it hands events in and
-//! takes [`Output`] out.
+//! The pure compiler: Kubernetes objects in; routing table, endpoint sets, desired certificates,
+//! statuses and findings out. No tokio, no client, no clock: its driver hands events in and takes
+//! [`Output`] out.
 //!
-//! `facts` is what is kept of each object, `annotations` what those of an Ingress say, `peers` what
-//! those of other controllers mean and `guards` what that closes, `classes` says which Ingresses
-//! are served, `rules` compiles one, `regex` reads paths that are regular expressions, `index`
-//! knows what depends on what, `hosts` assembles the rules of a host, `endpoints` diagnoses
-//! Services without endpoints, `wishes` puts together which certificates there are and which are
-//! asked for.
+//! The inputs: `facts` is the extract that is kept of each object, `objects` holds all facts,
+//! `annotations` reads those of an Ingress, `peers` those of other controllers, and `regex` reads
+//! paths that are regular expressions. The steps: `classes` decides which Ingresses are served,
+//! `ingress` compiles one to a `compiled` result, `guards` closes what is guarded, `hosts`
+//! assembles the rules of a host, `backends` keeps what routes share, `endpoints` resolves and
+//! diagnoses Services, and `certificates` merges what Ingresses claim. `index` composes them, and
+//! `dependencies` tells it which parts a change touches.
 
 mod annotations;
+mod backends;
 mod certificates;
 mod classes;
+mod compiled;
+mod dependencies;
 mod endpoints;
 mod facts;
+mod finding;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod guards;
 mod hosts;
 mod index;
 mod ingress;
+mod objects;
 mod output;
 pub mod peers;
 mod regex;
 
 pub use annotations::{ANNOTATIONS, Annotation};
-pub use index::{Index, Inspect};
+pub use finding::{Finding, Reason};
+pub use index::Index;
+pub use objects::{Inspect, InspectError};
 pub use output::{
-    CertificateSource, DesiredCertificate, EndpointUpdate, Finding, OtherClass, Output, Secretive,
-    Settings, TlsHost, UnsupportedGuards,
+    CertificateSource, DesiredCertificate, EndpointUpdate, OtherClass, Output, Secretive, Settings,
+    TlsHost, UnsupportedGuards,
 };
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
-//! What the compiler is told beside the objects, and what it returns.
+//! The settings and outputs of the compiler.
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
+use super::Finding;
 use crate::{
-    objects::{EventType, Key, ObjectRef, StatusPatch},
+    objects::{Key, ObjectRef, StatusPatch},
     pki::CertificateTerms,
     routing::{Backend, EndpointSet, HostPattern, RoutingTable},
 };
@@ -20,7 +23,7 @@ pub struct Settings {
     /// The objects come from the mini cluster, which has no Pods: nothing fills the endpoints of a
     /// Service with a selector.
     pub standalone: bool,
-    /// `namespace/name:port` that takes every request no rule matches; `None` answers 404.
+    /// `namespace/name:port` that takes every request no rule matches; `None` returns 404.
     pub default_backend: Option<Box<str>>,
     /// Redirect plain HTTP to HTTPS for hosts under `spec.tls` unless the object says otherwise.
     pub ssl_redirect: bool,
@@ -30,19 +33,21 @@ pub struct Settings {
     /// `nodeName` is this one are dialled on loopback. Empty: none are.
     pub node: Box<str>,
     /// The addresses written into `status.loadBalancer` of the Ingresses served here. Empty: not
-    /// known yet, and no status is asked for.
+    /// known yet, and no status is written.
     pub addresses: Vec<IpAddr>,
-    /// The names of the issuers that there are: those for all namespaces, and with `namespace/`
-    /// before those for one.
+    /// The names of the issuers that exist. Those for one namespace have `namespace/` before the
+    /// name.
     pub issuers: BTreeSet<Box<str>>,
-    /// Who issues for hosts under `spec.tls` of Ingresses that do not say; `None`: nobody.
+    /// The issuer for hosts under `spec.tls` of Ingresses that name none; `None` asks for no
+    /// certificate.
     pub default_issuer: Option<Box<str>>,
     /// Applies to guards that are not supported, unless the object decides.
     pub unsupported_guards: UnsupportedGuards,
 }
 
 /// The treatment of paths with an unsupported guard: an annotation that restricts who may come in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum UnsupportedGuards {
     /// They return 503.
     #[default]
@@ -51,7 +56,7 @@ pub enum UnsupportedGuards {
     Ignore,
 }
 
-/// Where the certificate of a host comes from.
+/// The source of a host's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateSource {
     /// A Secret of type `kubernetes.io/tls`: its PEM as stored. Shared between the hosts that use
@@ -66,7 +71,7 @@ pub enum CertificateSource {
         /// `tls.key`, PEM.
         private_key: Secretive,
     },
-    /// No usable Secret: the local CA answers until there is one.
+    /// No usable Secret exists: the local CA issues the certificate until one does.
     Local,
 }
 
@@ -80,25 +85,25 @@ impl std::fmt::Debug for Secretive {
     }
 }
 
-/// A host that wants TLS, and what it is served with.
+/// A host with TLS, and the certificate it is served with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsHost {
     /// The host or wildcard under `spec.tls[].hosts`, or under a rule of an Ingress with `tls` that
-    /// lists no hosts. Where there is no host there either it is [`HostPattern::Any`]: the
-    /// certificate for those that ask for no known host.
+    /// lists no hosts. Without a host there either it is [`HostPattern::Any`]: the certificate for
+    /// clients that do not name a known host.
     pub pattern: HostPattern,
-    /// Where its certificate comes from.
+    /// The source of its certificate.
     pub source: CertificateSource,
-    /// The Ingress that asked first.
-    pub wanted_by: ObjectRef,
-    /// The Secret that was asked for (`spec.tls[].secretName`), whether it is usable or not.
+    /// The oldest Ingress that the certificate is for.
+    pub ingress: ObjectRef,
+    /// The Secret that the Ingress names (`spec.tls[].secretName`), usable or not.
     pub secret_name: Option<Box<str>>,
-    /// [`DesiredCertificate::id`] of the certificate that is asked for and covers it.
-    pub wish: Option<Arc<str>>,
+    /// [`DesiredCertificate::id`] of the desired certificate that covers the host.
+    pub certificate: Option<Arc<str>>,
 }
 
-/// A certificate that Ingresses ask for. For one that somebody else's Secret is there for, nothing
-/// is asked.
+/// A certificate that Ingresses ask for. A Secret that gatelet did not write is used as it is, and
+/// no certificate is desired for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredCertificate {
     /// `namespace/secret`, or `namespace/~` and the first host where no Secret is named.
@@ -107,16 +112,16 @@ pub struct DesiredCertificate {
     pub about: Vec<ObjectRef>,
     /// Their namespace.
     pub namespace: Arc<str>,
-    /// The Secret that it is to be in.
+    /// The Secret to store it in.
     pub secret: Option<Arc<str>>,
-    /// Hosts, wildcards and addresses that it is to be for: sorted, each once, 1 to 100.
+    /// Its hosts, wildcards and addresses: sorted, each once, 1 to 100.
     pub hosts: Vec<Box<str>>,
-    /// Who may issue it, in the order of preference, as the namespace calls them: each is in
+    /// Its issuers in the order of preference, by the names in its namespace: each is in
     /// [`Settings::issuers`], with or without the namespace before it. Not empty.
     pub issuers: Vec<Box<str>>,
     /// Settings that override those of the issuer.
     pub terms: CertificateTerms,
-    /// What our Secret of that name holds already, and the name of the issuer noted on it.
+    /// The content of the Secret that gatelet wrote before, and the issuer noted on it.
     pub existing: Option<(CertificateSource, Option<Box<str>>)>,
 }
 
@@ -127,22 +132,6 @@ pub struct EndpointUpdate {
     pub backend: Arc<Backend>,
     /// Its endpoints now.
     pub endpoints: EndpointSet,
-}
-
-/// Something the owner of an object should know. Findings are data: they never stop a compile.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Finding {
-    /// The object concerned.
-    pub about: ObjectRef,
-    /// Warning for what takes a rule down or weakens it, Normal for what is merely worth knowing.
-    pub severity: EventType,
-    /// CamelCase, stable (`UnknownService`, `InvalidPath`, `HostTaken`, ...). Listed in
-    /// `docs/findings.md`.
-    pub reason: &'static str,
-    /// The field concerned (`spec.rules[0].http.paths[0].path`); empty for the whole object.
-    pub field: Box<str>,
-    /// One sentence naming the cause.
-    pub message: Box<str>,
 }
 
 /// Summary of a class that is not served.
@@ -159,7 +148,7 @@ pub struct OtherClass {
     pub guards: Vec<(Box<str>, usize)>,
 }
 
-/// What a compile returns. Parts that did not change since the last compile are `None` or empty.
+/// The result of a compile. Parts that did not change since the last compile are `None` or empty.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
     /// The new table, if any rule changed.
@@ -168,8 +157,8 @@ pub struct Output {
     pub endpoints: Vec<EndpointUpdate>,
     /// All hosts with TLS, if any of them or their Secrets changed.
     pub certificates: Option<Vec<TlsHost>>,
-    /// All certificates that are asked for, sorted by id, if any of them changed.
-    pub wanted: Option<Vec<DesiredCertificate>>,
+    /// All desired certificates, sorted by id, if any of them changed.
+    pub desired: Option<Vec<DesiredCertificate>>,
     /// Statuses to write.
     pub statuses: Vec<StatusPatch>,
     /// All findings that hold now, if they changed.

@@ -1,20 +1,22 @@
-//! The annotations of other Ingress controllers, in tables that say what each means there.
+//! The annotations of other Ingress controllers, in tables with the meaning that each has there.
 //!
-//! None of these is implemented. An annotation that restricts who may come in closes its paths
+//! gatelet implements none of these. An annotation that restricts access closes its paths
 //! (`guards`); every other one is a finding.
 
 mod f5;
 mod haproxy;
 mod ingress_nginx;
 mod others;
+mod row;
 mod traefik;
 mod values;
 
 use std::collections::BTreeMap;
 
-use values::{Siblings, When};
+pub use row::{Meaning, Peer, Row, Scope};
+use values::Siblings;
 
-/// The controllers whose annotations are known. Several may share a prefix.
+/// The other controllers. Several may share a prefix.
 pub const PEERS: &[&Peer] = &[
     &ingress_nginx::PEER,
     &traefik::PEER,
@@ -31,7 +33,8 @@ pub const PEERS: &[&Peer] = &[
     &others::OWN_PEER,
 ];
 
-/// Words that mark an unknown annotation as a guard: a name that says "closed" is never ignored.
+/// Words that mark an unknown annotation as a guard: gatelet never ignores a name that suggests a
+/// restriction.
 pub const GUARD_WORDS: &[&str] = &[
     "acl",
     "allow-list",
@@ -69,62 +72,7 @@ pub const GUARD_WORDS: &[&str] = &[
 ];
 
 /// The protection that such an annotation asks for.
-const UNKNOWN_GUARD: &str = "a protection that is not known here, to judge by its name";
-
-/// A controller with its annotations.
-#[derive(Debug)]
-pub struct Peer {
-    /// Its name, for people.
-    pub name: &'static str,
-    /// The beginnings of its annotations. An empty prefix stands for whole names.
-    pub prefixes: &'static [&'static str],
-    /// True if it reads annotations of Services too.
-    pub services: bool,
-    /// Its annotations. A name may have several rows, for different values.
-    pub rows: &'static [Row],
-}
-
-/// Annotations of a controller that mean the same.
-#[derive(Debug)]
-pub struct Row {
-    /// Their names behind the prefix. `*` at the beginning or end stands for any text.
-    pub names: &'static [&'static str],
-    /// Their meaning with the values of the row.
-    pub meaning: Meaning,
-    when: When,
-}
-
-/// The meaning of an annotation for its controller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
-    /// Restricts who may come in. The words complete "it asks for".
-    Guard(&'static str, Scope),
-    /// The backend terminates TLS.
-    Passthrough,
-    /// The object takes a part of the requests for its paths.
-    Canary,
-    /// Plain HTTP never reaches the backend.
-    HttpsOnly,
-    /// Configures the named annotation, and has no effect without it.
-    Detail(&'static str),
-    /// Asks for something that is not done here. The words are a sentence without its full stop.
-    Unsupported(&'static str),
-    /// Has no effect that would be missed.
-    Nothing,
-    /// Is not in the tables.
-    Unknown,
-}
-
-/// The reach of a guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// The paths of the object.
-    Paths,
-    /// Everything on the hosts of the object, because the peer applies it to TLS or the whole host.
-    Hosts,
-    /// The hosts if the object is the master of a mergeable Ingress of F5, else its paths.
-    Mergeable,
-}
+const UNKNOWN_GUARD: &str = "a protection that gatelet does not know, judging by the name";
 
 /// An annotation of another controller on an object, without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +115,7 @@ fn meanings(
     value: &str,
     on: On,
 ) -> Vec<Meaning> {
-    // Traefik takes its names in any case.
+    // Traefik accepts its names in upper and lower case.
     let lower = name.to_ascii_lowercase();
     let mut is_of_a_peer = false;
     let mut is_known = false;
@@ -196,7 +144,7 @@ fn meanings(
     }
 
     if is_of_a_peer && !is_known {
-        let is_guard = !value.is_empty() && speaks_of_access(&lower);
+        let is_guard = !value.is_empty() && suggests_a_guard(&lower);
         return vec![if is_guard {
             Meaning::Guard(UNKNOWN_GUARD, Scope::Paths)
         } else {
@@ -207,134 +155,22 @@ fn meanings(
     if let Some(closing) = found.iter().find(|meaning| meaning.closes()) {
         return vec![*closing];
     }
+
     let does_something =
         |meaning: &&Meaning| matches!(meaning, Meaning::Canary | Meaning::HttpsOnly);
-    let is_told =
+    let is_reported =
         |meaning: &&Meaning| matches!(meaning, Meaning::Detail(_) | Meaning::Unsupported(_));
     found
         .iter()
         .filter(does_something)
-        .chain(found.iter().find(is_told))
+        .chain(found.iter().find(is_reported))
         .copied()
         .collect()
 }
 
-fn speaks_of_access(name: &str) -> bool {
-    // The domain is the controller's and says nothing about the annotation.
+/// Returns true if the name of an unknown annotation suggests a restriction of access.
+fn suggests_a_guard(name: &str) -> bool {
+    // The domain belongs to the controller and does not describe the annotation.
     let own = name.split_once('/').map_or(name, |(_domain, own)| own);
     GUARD_WORDS.iter().any(|word| own.contains(word))
-}
-
-impl Meaning {
-    /// True if the paths of the object must not be served without it.
-    pub(super) fn closes(self) -> bool {
-        matches!(self, Self::Guard(..) | Self::Passthrough)
-    }
-
-    /// True if it reaches beyond the paths of its object.
-    pub(super) fn is_of_hosts(self) -> bool {
-        matches!(self, Self::Guard(_, Scope::Hosts) | Self::Passthrough)
-    }
-
-    fn resolve(self, siblings: &Siblings<'_>) -> Self {
-        match self {
-            Self::Guard(what, Scope::Mergeable) => {
-                let kind = siblings.get("mergeable-ingress-type").unwrap_or_default();
-                let scope = if kind.eq_ignore_ascii_case("master") {
-                    Scope::Hosts
-                } else {
-                    Scope::Paths
-                };
-                Self::Guard(what, scope)
-            }
-            other => other,
-        }
-    }
-}
-
-impl Row {
-    /// The values with which the annotations have the meaning, for people.
-    pub fn values(&self) -> String {
-        self.when.words()
-    }
-
-    fn has(&self, rest: &str) -> bool {
-        self.names.iter().any(
-            |name| match (name.strip_prefix('*'), name.strip_suffix('*')) {
-                (Some(end), _) => rest.ends_with(end),
-                (None, Some(start)) => rest.starts_with(start),
-                (None, None) => *name == rest,
-            },
-        )
-    }
-}
-
-/// A guard on the paths of the object, with any value.
-const fn guard(names: &'static [&'static str], what: &'static str) -> Row {
-    guard_when(names, When::ANY, what)
-}
-
-const fn guard_when(names: &'static [&'static str], when: When, what: &'static str) -> Row {
-    Row {
-        names,
-        when,
-        meaning: Meaning::Guard(what, Scope::Paths),
-    }
-}
-
-const fn host_guard(names: &'static [&'static str], when: When, what: &'static str) -> Row {
-    Row {
-        names,
-        when,
-        meaning: Meaning::Guard(what, Scope::Hosts),
-    }
-}
-
-const fn passthrough(names: &'static [&'static str]) -> Row {
-    Row {
-        names,
-        when: When::TRUE,
-        meaning: Meaning::Passthrough,
-    }
-}
-
-const fn canary(names: &'static [&'static str], when: When) -> Row {
-    Row {
-        names,
-        when,
-        meaning: Meaning::Canary,
-    }
-}
-
-const fn https_only(names: &'static [&'static str], when: When) -> Row {
-    Row {
-        names,
-        when,
-        meaning: Meaning::HttpsOnly,
-    }
-}
-
-/// `of` is the annotation that it belongs to.
-const fn detail(names: &'static [&'static str], of: &'static str) -> Row {
-    Row {
-        names,
-        when: When::Always,
-        meaning: Meaning::Detail(of),
-    }
-}
-
-const fn unsupported(names: &'static [&'static str], effect: &'static str) -> Row {
-    Row {
-        names,
-        when: When::Always,
-        meaning: Meaning::Unsupported(effect),
-    }
-}
-
-const fn nothing(names: &'static [&'static str]) -> Row {
-    Row {
-        names,
-        when: When::Always,
-        meaning: Meaning::Nothing,
-    }
 }

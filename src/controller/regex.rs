@@ -1,5 +1,5 @@
-//! Paths that are regular expressions. gatelet does not evaluate them yet. A request that an
-//! expression could match is refused, because a shorter path may lack the guard of this one.
+//! Paths that are regular expressions, which gatelet does not evaluate yet. It refuses a request
+//! that an expression could match, because a shorter path may lack the guard of this one.
 //!
 //! Only the literal prefix of an expression is evaluated. Like ingress-nginx, [`Closed`] anchors an
 //! expression at the start and ignores case.
@@ -30,7 +30,7 @@ const DECLARING: &[(&str, &[&str])] = &[
 
 const TRUE: &[&str] = &["1", "t", "T", "true", "True", "TRUE"];
 
-/// Returns whether the annotations of an Ingress turn its paths into regular expressions.
+/// Returns true if the annotations of an Ingress turn its paths into regular expressions.
 pub(super) fn is_declared(annotations: &BTreeMap<Box<str>, Box<str>>) -> bool {
     DECLARING.iter().any(|(name, values)| {
         annotations.get(*name).is_some_and(|value| match values {
@@ -40,7 +40,7 @@ pub(super) fn is_declared(annotations: &BTreeMap<Box<str>, Box<str>>) -> bool {
     })
 }
 
-/// Returns whether a path is a regular expression or another pattern. Characters that also occur in
+/// Returns true if a path is a regular expression or another pattern. Characters that also occur in
 /// plain paths (`/$metadata`, `/c++`, `/f(1)`) count only if an annotation declares expressions.
 pub(super) fn is_pattern(path: &str, declared: bool) -> bool {
     const NEVER_PLAIN: [char; 8] = ['*', '[', ']', '{', '}', '\\', '^', '|'];
@@ -60,6 +60,7 @@ pub(super) fn could_match(text: &str) -> Vec<PathMatch> {
         .strip_prefix("/~")
         .filter(|rest| rest.starts_with('/'))
         .unwrap_or(text);
+
     for alternative in split(expression) {
         let expanded = match alternative
             .trim_start_matches("(?i)")
@@ -72,6 +73,7 @@ pub(super) fn could_match(text: &str) -> Vec<PathMatch> {
                 elements: false,
             },
         };
+
         for prefix in expanded.texts {
             let closed = Closed {
                 text: text.into(),
@@ -83,6 +85,7 @@ pub(super) fn could_match(text: &str) -> Vec<PathMatch> {
             }
         }
     }
+
     all.into_iter()
         .map(|closed| PathMatch::Closed(Box::new(closed)))
         .collect()
@@ -159,7 +162,7 @@ fn normal(prefix: &str) -> Box<str> {
 /// The literal prefixes of an expression.
 struct Expansion {
     texts: Vec<String>,
-    /// Whether a match can only end there or continue with a slash.
+    /// True if a match can only end there or continue with a slash.
     elements: bool,
 }
 
@@ -271,6 +274,7 @@ fn literal(expression: &str) -> Option<String> {
 fn split(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut depth, mut start, mut escaped, mut class) = (0_usize, 0, false, false);
+
     for (at, byte) in text.bytes().enumerate() {
         match byte {
             _ if escaped => escaped = false,
@@ -287,6 +291,7 @@ fn split(text: &str) -> Vec<&str> {
             _ => {}
         }
     }
+
     parts.push(&text[start..]);
     parts
 }
@@ -296,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_expression_closes_what_it_could_match() {
+    fn an_expression_closes_all_that_it_could_match() {
         for (text, closed) in [
             ("/(.*)", "all that begins with /"),
             ("/.*", "all that begins with /"),
@@ -310,7 +315,8 @@ mod tests {
             ("/apis?/x", "all that begins with /api"),
             (
                 "/(api|auth|)/v1/.*",
-                "all that begins with /api/v1/, all that begins with /auth/v1/, all that begins with //v1/",
+                "all that begins with /api/v1/, all that begins with /auth/v1/, all that begins \
+                    with //v1/",
             ),
             (
                 "/(?:api|auth)(/|$)(.*)",
@@ -345,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_as_a_plain_path_is_a_pattern() {
+    fn paths_with_special_characters_are_patterns() {
         for (path, plain, declared) in [
             ("/", false, false),
             ("/a.b/c-d_e~f", false, false),

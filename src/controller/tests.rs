@@ -3,6 +3,7 @@ mod certificates;
 mod classes;
 mod edits;
 mod endpoints;
+mod findings;
 mod guards;
 mod hosts_closed;
 mod https;
@@ -40,14 +41,17 @@ fn settings() -> Settings {
 fn index() -> Index {
     let inspect =
         |chain: &[u8], _key: &[u8], pattern: &HostPattern| match std::str::from_utf8(chain) {
-            Ok("broken") => Err("not a certificate".to_owned()),
+            Ok("broken") => Err(InspectError::Invalid("not a certificate".to_owned())),
             Ok(name) if pattern.to_string() == name => Ok(()),
-            other => Err(format!("mismatch: {other:?} is not for {pattern}")),
+            other => Err(InspectError::Mismatch(format!(
+                "{other:?} is not for {pattern}"
+            ))),
         };
     let mut index = Index::new(settings(), Box::new(inspect));
     index.apply(apply(json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
-        "metadata": {"name": "gatelet", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}},
+        "metadata": {"name": "gatelet", "annotations": {
+            "ingressclass.kubernetes.io/is-default-class": "true"}},
         "spec": {"controller": "gatelet.dev/ingress-controller"},
     })));
     index
@@ -78,7 +82,8 @@ fn delete(kind: Kind, name: &str) -> Event {
 }
 
 fn service(name: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": [{"name": "web", "port": 80}]}})
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+        "spec": {"ports": [{"name": "web", "port": 80}]}})
 }
 
 fn slice(name: &str, service: &str, endpoints: Value) -> Value {
@@ -92,9 +97,11 @@ fn slice(name: &str, service: &str, endpoints: Value) -> Value {
 fn ingress(name: &str, host: &str, path: &str, service: &str) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
-        "metadata": {"name": name, "uid": format!("uid-{name}"), "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "metadata": {"name": name, "uid": format!("uid-{name}"),
+            "creationTimestamp": "2026-01-01T00:00:00Z"},
         "spec": {"rules": [{"host": host, "http": {"paths": [
-            {"path": path, "pathType": "Prefix", "backend": {"service": {"name": service, "port": {"number": 80}}}}
+            {"path": path, "pathType": "Prefix", "backend": {"service": {"name": service,
+                "port": {"number": 80}}}}
         ]}}]},
     })
 }
@@ -106,7 +113,7 @@ fn live(output: &Output) {
     }
 }
 
-/// What a request would meet: the endpoints, or the refusal.
+/// Returns the endpoints that a request would reach, or the refusal.
 fn met(index: &Index, host: &str, path: &str) -> String {
     match index.table().find(Some(host), path) {
         None => "404".to_owned(),
@@ -129,7 +136,7 @@ fn reasons(output: &Output) -> Vec<(String, &'static str)> {
     let findings = output.findings.as_ref().expect("findings");
     let mut reasons: Vec<_> = findings
         .iter()
-        .map(|finding| (finding.about.key.name.to_string(), finding.reason))
+        .map(|finding| (finding.about.key.name.to_string(), finding.reason.as_str()))
         .collect();
     reasons.sort();
     reasons
@@ -152,9 +159,10 @@ fn an_ingress_a_service_and_a_slice_become_a_route() {
         "10.0.0.1:8080 10.0.0.2:8080"
     );
     assert_eq!(met(&index, "b.example", "/x"), "404");
-    assert!(
-        matches!(&output.statuses[..], [StatusPatch::IngressAddresses { addresses, .. }] if addresses.len() == 1)
-    );
+    assert!(matches!(
+        &output.statuses[..],
+        [StatusPatch::IngressAddresses { addresses, .. }] if addresses.len() == 1
+    ));
     assert!(reasons(&output).is_empty());
 }
 
@@ -165,6 +173,7 @@ fn endpoint_churn_makes_no_new_table() {
     index.apply(apply(ingress("web", "a.example", "/", "web")));
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/"), "empty");
+
     index.apply(apply(slice(
         "web-1",
         "web",
@@ -172,19 +181,22 @@ fn endpoint_churn_makes_no_new_table() {
     )));
     let output = index.compile();
     assert!(output.table.is_none() && output.certificates.is_none() && output.findings.is_none());
+
     live(&output);
     assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:8080");
+
     index.apply(delete(Kind::EndpointSlice, "web-1"));
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/"), "empty");
 }
 
 #[test]
-fn ready_endpoints_first_then_those_that_serve_while_terminating() {
+fn terminating_endpoints_serve_only_without_ready_ones() {
     let mut index = index();
     index.apply(apply(service("web")));
     index.apply(apply(ingress("web", "a.example", "/", "web")));
-    let terminating = json!({"addresses": ["10.0.0.9"], "conditions": {"ready": false, "serving": true, "terminating": true}});
+    let terminating = json!({"addresses": ["10.0.0.9"], "conditions": {"ready": false,
+        "serving": true, "terminating": true}});
     let gone = json!({"addresses": ["10.0.0.8"], "conditions": {"ready": false}});
     index.apply(apply(slice("s1", "web", json!([terminating, gone]))));
     index.apply(apply(slice(
@@ -194,16 +206,18 @@ fn ready_endpoints_first_then_those_that_serve_while_terminating() {
     )));
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:8080");
+
     index.apply(delete(Kind::EndpointSlice, "s2"));
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/"), "10.0.0.9:8080");
+
     index.apply(apply(slice("s1", "web", json!([gone]))));
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/"), "empty");
 }
 
 #[test]
-fn only_tcp_ports_are_meant_whatever_stands_beside_them() {
+fn only_tcp_ports_have_backends() {
     let mut index = index();
     let mut both = service("web");
     both["spec"]["ports"] = json!([
@@ -285,6 +299,7 @@ fn all_slices_of_a_service_count_by_the_name_of_its_port() {
         one["ports"] = json!([{"name": "metrics", "port": metrics}, {"name": "web", "port": web}]);
         apply(one)
     };
+
     // Pods of one Service may give a named port different numbers: each number is a slice of its
     // own.
     index.apply(on("s1", "IPv4", "10.0.0.1", 8080, 9100));
@@ -309,7 +324,10 @@ fn loopback_is_dialled_only_for_endpoints_of_this_node() {
     let mut local = slice(
         "s1",
         "web",
-        json!([{"addresses": ["192.0.2.1"], "nodeName": "pi1"}, {"addresses": ["192.0.2.2"], "nodeName": "pi2"}]),
+        json!([
+            {"addresses": ["192.0.2.1"], "nodeName": "pi1"},
+            {"addresses": ["192.0.2.2"], "nodeName": "pi2"},
+        ]),
     );
     local["metadata"]["annotations"] = json!({"gatelet.dev/connect": "loopback"});
     index.apply(apply(local));
@@ -321,7 +339,7 @@ fn loopback_is_dialled_only_for_endpoints_of_this_node() {
 }
 
 #[test]
-fn unknown_services_and_ports_refuse_their_path_only_and_come_back() {
+fn unknown_services_and_ports_refuse_only_their_path() {
     let mut index = index();
     index.apply(apply(service("web")));
     index.apply(apply(slice(
@@ -330,12 +348,16 @@ fn unknown_services_and_ports_refuse_their_path_only_and_come_back() {
         json!([{"addresses": ["10.0.0.1"]}]),
     )));
     let mut three = ingress("web", "a.example", "/", "web");
-    let path = |path: &str, service: &str, port: Value| json!({"path": path, "pathType": "Prefix", "backend": {"service": {"name": service, "port": port}}});
+    let path = |path: &str, service: &str, port: Value| {
+        json!({"path": path, "pathType": "Prefix",
+        "backend": {"service": {"name": service, "port": port}}})
+    };
     three["spec"]["rules"][0]["http"]["paths"] = json!([
         path("/ok", "web", json!({"name": "web"})),
         path("/none", "missing", json!({"number": 80})),
         path("/port", "web", json!({"number": 81})),
-        {"path": "/res", "pathType": "Prefix", "backend": {"resource": {"kind": "Bucket", "name": "b"}}},
+        {"path": "/res", "pathType": "Prefix", "backend": {"resource": {"kind": "Bucket",
+            "name": "b"}}},
         {"path": "/bad/../..", "pathType": "Prefix", "backend": {}},
     ]);
     index.apply(apply(three));
@@ -354,6 +376,7 @@ fn unknown_services_and_ports_refuse_their_path_only_and_come_back() {
         met(&index, "a.example", "/res"),
         format!("{:?}", Refusal::UnsupportedBackend)
     );
+
     let found: Vec<_> = reasons(&output)
         .into_iter()
         .map(|(_, reason)| reason)
@@ -375,7 +398,7 @@ fn unknown_services_and_ports_refuse_their_path_only_and_come_back() {
 }
 
 #[test]
-fn the_older_ingress_keeps_a_path_and_the_younger_is_told() {
+fn the_older_ingress_keeps_a_path_and_the_younger_has_a_finding() {
     let mut index = index();
     for name in ["one", "two"] {
         index.apply(apply(service(name)));
@@ -385,6 +408,7 @@ fn the_older_ingress_keeps_a_path_and_the_younger_is_told() {
             json!([{"addresses": [if name == "one" { "10.0.0.1" } else { "10.0.0.2" }]}]),
         )));
     }
+
     let mut young = ingress("a-young", "a.example", "/", "one");
     young["metadata"]["creationTimestamp"] = "2026-02-01T00:00:00Z".into();
     index.apply(apply(young));
@@ -393,6 +417,7 @@ fn the_older_ingress_keeps_a_path_and_the_younger_is_told() {
     live(&output);
     assert_eq!(met(&index, "a.example", "/"), "10.0.0.2:8080");
     assert_eq!(reasons(&output), [("a-young".to_owned(), "PathTaken")]);
+
     index.apply(delete(Kind::Ingress, "old"));
     let output = index.compile();
     live(&output);
@@ -405,7 +430,8 @@ fn classes_decide_which_ingresses_are_ours() {
     let mut index = index();
     index.apply(apply(service("web")));
     index.apply(apply(json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "other"}, "spec": {"controller": "x/y"},
+        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "other"},
+            "spec": {"controller": "x/y"},
     })));
     let mut named = |host: &str, class: Option<&str>, old: Option<&str>| {
         let mut one = ingress(host, host, "/", "web");
@@ -436,6 +462,7 @@ fn classes_decide_which_ingresses_are_ours() {
         .map(|name| u8::from(met(index, &format!("{name}.example"), "/") != "404"))
     };
     assert_eq!(served(&index), [1, 0, 0, 1, 0, 1]);
+
     index.apply(Event::Delete(Key {
         kind: Kind::IngressClass,
         namespace: "".into(),
@@ -443,20 +470,23 @@ fn classes_decide_which_ingresses_are_ours() {
     }));
     index.compile();
     assert_eq!(served(&index), [0, 0, 0, 1, 0, 0]);
+
     // A class that is ours without being the default.
     let class = json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "gatelet"},
+        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+            "metadata": {"name": "gatelet"},
         "spec": {"controller": "gatelet.dev/ingress-controller"},
     });
     index.apply(apply(class.clone()));
     index.compile();
     assert_eq!(served(&index), [1, 0, 0, 1, 0, 0]);
+
     index.apply(Event::Delete(Key {
         kind: Kind::IngressClass,
         namespace: "".into(),
         name: "gatelet".into(),
     }));
-    index.settings.classless = true;
+    index.objects.settings.classless = true;
     index.apply(apply(class));
     index.compile();
     assert_eq!(served(&index), [1, 0, 0, 1, 0, 1]);
@@ -465,7 +495,8 @@ fn classes_decide_which_ingresses_are_ours() {
 fn secret(name: &str, chain: &str) -> Value {
     use base64::{Engine, engine::general_purpose::STANDARD};
     json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": name, "resourceVersion": "7"},
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": {"name": name, "resourceVersion": "7"},
         "data": {"tls.crt": STANDARD.encode(chain), "tls.key": STANDARD.encode("key")},
     })
 }
@@ -484,7 +515,7 @@ fn source(output: &Output, host: &str) -> &'static str {
 }
 
 #[test]
-fn tls_hosts_get_their_secret_or_the_local_ca_and_findings_say_why() {
+fn tls_hosts_use_their_secret_or_the_local_ca_with_a_finding() {
     let mut index = index();
     index.apply(apply(service("web")));
     let mut one = ingress("web", "a.example", "/", "web");
@@ -495,6 +526,7 @@ fn tls_hosts_get_their_secret_or_the_local_ca_and_findings_say_why() {
         (source(&output, "a.example"), reasons(&output)),
         ("local", vec![("web".to_owned(), "SecretNotFound")])
     );
+
     for (chain, served, expected) in [
         ("a.example", "secret", vec![]),
         ("broken", "local", vec![("web".to_owned(), "InvalidSecret")]),
@@ -516,11 +548,12 @@ fn tls_hosts_get_their_secret_or_the_local_ca_and_findings_say_why() {
 }
 
 #[test]
-fn tls_for_no_host_in_particular_is_the_certificate_for_all_others() {
+fn tls_without_hosts_is_the_certificate_for_unknown_hosts() {
     let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
     for spec in [
         json!({"defaultBackend": backend, "tls": [{"secretName": "cert"}]}),
-        json!({"tls": [{"secretName": "cert"}], "rules": [{"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]}),
+        json!({"tls": [{"secretName": "cert"}], "rules": [{"http": {"paths": [{"path": "/",
+            "pathType": "Prefix", "backend": backend}]}}]}),
     ] {
         let mut index = index();
         index.apply(apply(service("web")));
@@ -563,6 +596,7 @@ fn a_wildcard_under_tls_serves_the_hosts_of_the_rules_below_it() {
     index.apply(apply(ingress("deeper", "a.b.example", "/", "web")));
     index.apply(apply(secret("cert", "*.example")));
     let output = index.compile();
+
     // "none" of its own: the wildcard's is found.
     for (host, expected) in [
         ("*.example", "secret"),
@@ -573,6 +607,7 @@ fn a_wildcard_under_tls_serves_the_hosts_of_the_rules_below_it() {
     ] {
         assert_eq!(source(&output, host), expected, "{host}");
     }
+
     index.apply(delete(Kind::Secret, "cert"));
     let output = index.compile();
     assert_eq!(
@@ -589,6 +624,7 @@ fn an_undecodable_object_takes_down_its_own_rules_only() {
     index.apply(apply(ingress("bad", "bad.example", "/", "web")));
     index.compile();
     assert_eq!(met(&index, "bad.example", "/"), "empty");
+
     let mut broken = ingress("bad", "bad.example", "/", "web");
     broken["spec"]["rules"] = "none".into();
     index.apply(apply(broken));
@@ -596,17 +632,19 @@ fn an_undecodable_object_takes_down_its_own_rules_only() {
     assert_eq!(met(&index, "bad.example", "/"), "404");
     assert_eq!(met(&index, "good.example", "/"), "empty");
     assert_eq!(reasons(&output), [("bad".to_owned(), "Undecodable")]);
+
     let finding = &output.findings.as_ref().expect("findings")[0];
     assert_eq!(
         (&*finding.field, &*finding.message),
         ("spec.rules", "expected a list, found a string")
     );
+
     index.apply(apply(ingress("bad", "bad.example", "/", "web")));
     assert!(reasons(&index.compile()).is_empty());
 }
 
 #[test]
-fn default_backends_answer_what_no_rule_takes() {
+fn default_backends_take_requests_without_a_rule() {
     let mut index = index();
     for name in ["own", "all"] {
         index.apply(apply(json!({
@@ -614,6 +652,7 @@ fn default_backends_answer_what_no_rule_takes() {
             "spec": {"type": "ExternalName", "externalName": format!("{name}.example.net.")},
         })));
     }
+
     let backend = |name: &str| json!({"service": {"name": name, "port": {"number": 8080}}});
     let mut own = ingress("own", "a.example", "/x", "own");
     own["spec"]["defaultBackend"] = backend("own");
@@ -624,11 +663,13 @@ fn default_backends_answer_what_no_rule_takes() {
     live(&index.compile());
     assert_eq!(met(&index, "a.example", "/other"), "own.example.net:8080");
     assert_eq!(met(&index, "other.example", "/"), "all.example.net:8080");
+
     index.apply(delete(Kind::Ingress, "all"));
     index.compile();
     assert_eq!(met(&index, "other.example", "/"), "404");
+
     // The controller's own, by the name of a port, comes and goes with its Service.
-    index.settings.default_backend = Some("default/late:web".into());
+    index.objects.settings.default_backend = Some("default/late:web".into());
     index.apply(apply(service("late")));
     index.apply(apply(slice(
         "late",
@@ -638,6 +679,7 @@ fn default_backends_answer_what_no_rule_takes() {
     live(&index.compile());
     assert_eq!(met(&index, "other.example", "/"), "10.0.0.1:8080");
     assert_eq!(met(&index, "a.example", "/other"), "own.example.net:8080");
+
     index.apply(delete(Kind::Service, "late"));
     index.compile();
     assert_eq!(
@@ -692,7 +734,8 @@ fn compiling_step_by_step_equals_compiling_from_scratch() {
                         format!("2026-01-0{}T00:00:00Z", 1 + random(3)).into();
                     let issuer = ["none", "lab", "letsencrypt", "unknown"][random(4) as usize];
                     one["metadata"]["annotations"] = json!({"gatelet.dev/issuer": issuer});
-                    one["spec"]["tls"] = json!([{"hosts": [format!("h{}.example", random(3))], "secretName": format!("c{}", random(4))}]);
+                    one["spec"]["tls"] = json!([{"hosts": [format!("h{}.example", random(3))],
+                        "secretName": format!("c{}", random(4))}]);
                     (Kind::Ingress, one)
                 }
             };
@@ -736,7 +779,7 @@ fn compiling_step_by_step_equals_compiling_from_scratch() {
                 );
             }
         }
-        assert_eq!(step.wishes.all, whole.wishes.all, "seed {seed}");
+        assert_eq!(step.desired.all, whole.desired.all, "seed {seed}");
         // A reset with the same objects changes nothing that is seen.
         for kind in Kind::WATCHED
             .into_iter()

@@ -238,7 +238,7 @@ fn a_failed_handshake_is_told_with_its_reason_everywhere() {
     let log = gatelet.log();
     let warnings = || {
         log.lines()
-            .filter(|line| line.contains("no connection to an endpoint"))
+            .filter(|line| line.contains("cannot connect to the endpoint"))
     };
     assert_eq!(
         warnings()

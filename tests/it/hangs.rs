@@ -104,7 +104,7 @@ fn a_core_that_hangs_fails_the_health_checks() {
         Some(gatelet.admin_page("/readyz")).filter(|(code, _)| *code == 503)
     });
     assert!(
-        text.starts_with("not ready: core 0 has not turned for 1"),
+        text.starts_with("not ready: core 0 has not run for 1"),
         "{text}"
     );
     assert_eq!(gatelet.admin_page("/healthz").0, 503);

@@ -23,7 +23,7 @@ use crate::{
         issuer::{Issuer, PRESETS},
     },
     config::{Config, IssuerProblem},
-    controller::Finding,
+    controller::{Finding, Reason},
     objects::{Event, EventType, Key, Kind, RawObject, slim::ConfigMap},
 };
 
@@ -177,7 +177,7 @@ impl Issuers {
             .map_err(|problem| Finding {
                 about: object.reference(),
                 severity: EventType::Warning,
-                reason: "InvalidIssuer",
+                reason: Reason::InvalidIssuer,
                 field: problem.field.into(),
                 message: problem.message.into(),
             });

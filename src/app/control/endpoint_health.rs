@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     admin::EndpointReport,
-    controller::Finding,
+    controller::{Finding, Reason},
     objects::{EventType, ObjectRef},
     proxy::{ConnectFailure, EndpointHealth, EndpointKey, Shared},
     routing::{Action, Backend, EndpointSet, Origin, Protocol, Route, RoutingTable},
@@ -112,7 +112,7 @@ pub(super) fn findings<'a>(
             .or_insert_with(|| Finding {
                 about: about.clone(),
                 severity: EventType::Warning,
-                reason: "TlsHandshakeFailed",
+                reason: Reason::TlsHandshakeFailed,
                 field: route.origin.field.clone(),
                 message: format!("no connection to {}: {failure}", backend.id).into(),
             });

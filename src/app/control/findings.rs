@@ -5,12 +5,12 @@ use std::{collections::HashSet, fmt::Write as _};
 
 use crate::{
     app::write_queue::WriteQueue,
-    controller::Finding,
+    controller::{Finding, Reason},
     objects::{EventNote, EventType, Write},
 };
 
 /// Reason of the findings of which one object can have many: they share an Event.
-const UNSUPPORTED: &str = "UnsupportedAnnotation";
+const UNSUPPORTED: Reason = Reason::UnsupportedAnnotation;
 
 /// Length of an Event's message in bytes after which annotations are only counted. Kubernetes
 /// allows 1024.
@@ -89,7 +89,7 @@ fn notes(findings: Vec<Finding>) -> Vec<EventNote> {
         notes.push(EventNote {
             about: finding.about,
             event_type: finding.severity,
-            reason: finding.reason,
+            reason: finding.reason.as_str(),
             message,
         });
     }
@@ -121,7 +121,7 @@ fn log(finding: &Finding) {
         ($level:ident) => {
             tracing::$level!(
                 object = %finding.about.key,
-                reason = finding.reason,
+                reason = finding.reason.as_str(),
                 field = &*finding.field,
                 message = &*finding.message,
                 "finding"
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use crate::objects::{Key, Kind, ObjectRef};
 
-    fn finding(name: &str, reason: &'static str, field: &str) -> Finding {
+    fn finding(name: &str, reason: Reason, field: &str) -> Finding {
         let key = Key {
             kind: Kind::Ingress,
             namespace: "n".into(),
@@ -160,8 +160,8 @@ mod tests {
     #[test]
     fn a_finding_is_new_once_for_as_long_as_it_holds() {
         let (a, b) = (
-            finding("a", "UnknownService", "f"),
-            finding("b", "UnknownService", "f"),
+            finding("a", Reason::UnknownService, "f"),
+            finding("b", Reason::UnknownService, "f"),
         );
         let mut known = Known::default();
         assert_eq!(
@@ -179,7 +179,7 @@ mod tests {
         let findings = vec![
             finding("a", UNSUPPORTED, &field("one")),
             finding("a", UNSUPPORTED, &field("two")),
-            finding("a", "UnknownService", "spec"),
+            finding("a", Reason::UnknownService, "spec"),
             finding("b", UNSUPPORTED, &field("one")),
         ];
         let notes = notes(findings);

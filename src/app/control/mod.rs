@@ -239,7 +239,7 @@ impl ControlLoop {
         }
 
         let mut output = self.index.compile();
-        match output.wanted.take() {
+        match output.desired.take() {
             Some(desired) => self.certificates.set_desired(desired).await,
             // A name may stand for another issuer now.
             None if issuers_changed => self.certificates.update_specs().await,

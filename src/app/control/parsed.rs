@@ -8,7 +8,7 @@ use std::{
 
 use ring::digest;
 
-use crate::{routing::HostPattern, tls::Certificate, util::sync::lock};
+use crate::{controller::InspectError, routing::HostPattern, tls::Certificate, util::sync::lock};
 
 /// Hash of a chain and its key.
 type Id = [u8; 32];
@@ -50,27 +50,29 @@ impl Parsed {
         entry.pair.clone()
     }
 
-    /// Checks a pair for the compiler.
+    /// Checks a pair for a host, as [`controller::Inspect`] describes.
+    ///
+    /// [`controller::Inspect`]: crate::controller::Inspect
     pub(crate) fn inspect(
         &self,
         chain: &[u8],
         key: &[u8],
         pattern: &HostPattern,
-    ) -> Result<(), String> {
-        let certificate = self.get(chain, key)?;
+    ) -> Result<(), InspectError> {
+        let certificate = self.get(chain, key).map_err(InspectError::Invalid)?;
         if certificate.covers(pattern) {
             return Ok(());
         }
-        Err(match certificate.names() {
+        Err(InspectError::Mismatch(match certificate.names() {
             [] => format!(
-                "mismatch: its certificate names no host (subjectAltName), so no client accepts \
-                 it for {pattern}"
+                "its certificate names no host (subjectAltName), so no client accepts it for \
+                 {pattern}"
             ),
             names => format!(
-                "mismatch: its certificate is for {}, not for {pattern}",
+                "its certificate is for {}, not for {pattern}",
                 names.join(", ")
             ),
-        })
+        }))
     }
 
     /// Forgets the pairs that are not served, unless they were used since the last call.
@@ -123,6 +125,9 @@ mod tests {
         let pattern = |host: &str| HostPattern::parse(host).expect("a host");
         let inspect = |host| parsed.inspect(chain.as_bytes(), key.as_bytes(), &pattern(host));
         assert_eq!(inspect("a.example"), Ok(()));
-        assert!(inspect("c.example").is_err_and(|error| error.starts_with("mismatch: ")));
+        assert!(matches!(
+            inspect("c.example"),
+            Err(InspectError::Mismatch(_))
+        ));
     }
 }

@@ -98,7 +98,7 @@ impl Publisher {
         active: &ActiveCertificates,
         map: &mut SniMap,
     ) -> CertificateReport {
-        let ingress = &host.wanted_by.key;
+        let ingress = &host.ingress.key;
         let mut report = CertificateReport {
             host: host.pattern.to_string(),
             source: "local CA".to_owned(),
@@ -106,7 +106,7 @@ impl Publisher {
             ..CertificateReport::default()
         };
 
-        let id = host.wish.as_deref();
+        let id = host.certificate.as_deref();
         let pair = id.and_then(|id| active.certificates.get(id));
         if let Some(pair) = pair
             && let Some((source, certificate)) = pair.choose(&host.pattern)
@@ -145,7 +145,7 @@ impl Publisher {
 
         let labels = vec![
             ("host".to_owned(), report.host.clone()),
-            ("secret".to_owned(), report.source.clone()),
+            ("source".to_owned(), report.source.clone()),
         ];
         self.metrics
             .certificates
@@ -157,7 +157,7 @@ impl Publisher {
         self.metrics.findings.clear();
         let mut reports = Vec::with_capacity(findings.len());
         for finding in findings {
-            let labels = vec![("reason".to_owned(), finding.reason.to_owned())];
+            let labels = vec![("reason".to_owned(), finding.reason.to_string())];
             self.metrics.findings.get_or_create(&labels).inc();
             reports.push(report(finding));
         }
@@ -173,7 +173,7 @@ pub(crate) fn report(finding: &Finding) -> FindingReport {
             EventType::Warning => Severity::Warning,
         },
         object: finding.about.key.to_string(),
-        reason: finding.reason.to_owned(),
+        reason: finding.reason.to_string(),
         field: finding.field.to_string(),
         message: finding.message.to_string(),
     }

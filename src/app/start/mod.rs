@@ -43,7 +43,7 @@ use super::{
 use crate::{
     acme::Timing,
     admin, cluster as mini,
-    config::{self, Config, Listen},
+    config::{Config, Listen},
     controller::Index,
     k8s::Unread,
     objects::Write,
@@ -61,11 +61,7 @@ const BLOCKING_TASKS_LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or SIGINT has drained it. A second signal ends it at once.
 pub fn run(config: Config) -> Result<(), RunError> {
-    let format = match config.log.format {
-        config::LogFormat::Text => telemetry::Format::Text,
-        config::LogFormat::Json => telemetry::Format::Json,
-    };
-    telemetry::start(&config.log.level, format);
+    telemetry::start(&config.log);
     tls::install();
     memory::set_up(proxy::cores(config.workers));
 
@@ -297,16 +293,11 @@ impl Parts<'_> {
 
 /// Returns the certificate resolver, and the TLS settings of the listeners that use it.
 fn server_tls(config: &Config, state: &State) -> (Arc<Resolver>, Arc<tls::Server>) {
-    let unknown_sni = match config.tls.unknown_sni {
-        config::UnknownSni::DefaultCertificate => tls::UnknownSni::DefaultCertificate,
-        config::UnknownSni::Refuse => tls::UnknownSni::Refuse,
-    };
-    let min_version = match config.tls.min_version {
-        config::TlsVersion::Tls12 => tls::MinVersion::Tls12,
-        config::TlsVersion::Tls13 => tls::MinVersion::Tls13,
-    };
-    let resolver = Arc::new(Resolver::new(state.local_ca.clone(), unknown_sni));
-    let server = Arc::new(tls::Server::new(resolver.clone(), min_version));
+    let resolver = Arc::new(Resolver::new(
+        state.local_ca.clone(),
+        config.tls.unknown_sni,
+    ));
+    let server = Arc::new(tls::Server::new(resolver.clone(), config.tls.min_version));
     (resolver, server)
 }
 

@@ -25,10 +25,7 @@ pub(super) struct State {
 impl State {
     /// Opens the store, recovers it if it is damaged, and loads or generates the local CA.
     pub(super) fn open(config: &Config) -> Result<Self, RunError> {
-        let keys = SealKeys::read(
-            config.store.seal_key_file.as_deref(),
-            &config.store.old_seal_key_files,
-        )?;
+        let keys = SealKeys::read(&config.store)?;
         let (store, health) = store::open_sealed(&config.state, keys)?;
         let health = report(&health);
         let local_ca = load_ca(&*store, config)?;

@@ -1,7 +1,7 @@
 //! Annotations of F5's NGINX Ingress Controller 5, with those of its App Protect.
 
 use super::{
-    Meaning, Peer, Row, Scope, detail, guard_when, nothing, unsupported,
+    row::{Meaning, Peer, Row, Scope, detail, guard_when, nothing, unsupported},
     values::{OTHER_PORTS, When},
 };
 
@@ -54,12 +54,12 @@ const ROWS: &[Row] = &[
     unsupported(&["rewrites", "rewrite-target"], "paths are not rewritten"),
     unsupported(
         &["path-regex"],
-        "regular expressions are not evaluated: such paths answer 503",
+        "regular expressions are not evaluated: such paths return 503",
     ),
-    unsupported(&["app-root"], "the path / is not redirected to another one"),
+    unsupported(&["app-root"], "the path / is not redirected"),
     unsupported(
         &["redirect-to-https", "ssl-redirect", "http-redirect-code"],
-        "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
+        "gatelet.dev/ssl-redirect and the setting ssl_redirect decide about redirects",
     ),
     unsupported(
         &["proxy-redirect-from", "proxy-redirect-to"],
@@ -76,23 +76,20 @@ const ROWS: &[Row] = &[
         ],
         "the fields of requests and responses are not changed",
     ),
-    unsupported(
-        &["hsts", "hsts-*"],
-        "hsts in the settings says what is sent",
-    ),
+    unsupported(&["hsts", "hsts-*"], "the setting hsts decides"),
     unsupported(
         &["ssl-ciphers", "ssl-prefer-server-ciphers"],
-        "tls in the settings says what is spoken",
+        "the tls settings select protocol versions and ciphers",
     ),
     unsupported(
         &["ssl-services", "grpc-services"],
-        "gatelet.dev/backend-protocol says what backends speak",
+        "gatelet.dev/backend-protocol selects the protocol of backends",
     ),
     // WebSocket is always passed on.
     nothing(&["websocket-services"]),
     unsupported(
         &["client-max-body-size"],
-        "proxy.max_body_bytes in the settings limits bodies",
+        "the setting proxy.max_body_bytes limits bodies",
     ),
     unsupported(
         &[
@@ -103,7 +100,7 @@ const ROWS: &[Row] = &[
             "proxy-busy-buffers-size",
             "proxy-max-temp-file-size",
         ],
-        "bodies are passed on as they come, and not collected",
+        "bodies are streamed, not buffered",
     ),
     unsupported(
         &[
@@ -111,7 +108,7 @@ const ROWS: &[Row] = &[
             "proxy-read-timeout",
             "proxy-send-timeout",
         ],
-        "the timeouts under [proxy] in the settings hold",
+        "the timeouts under [proxy] in the settings apply",
     ),
     unsupported(
         &[
@@ -119,7 +116,7 @@ const ROWS: &[Row] = &[
             "proxy-next-upstream-timeout",
             "proxy-next-upstream-tries",
         ],
-        "proxy.max_attempts in the settings says how often a request is tried",
+        "the setting proxy.max_attempts limits how often a request is tried",
     ),
     unsupported(
         &["custom-http-errors"],
@@ -128,7 +125,7 @@ const ROWS: &[Row] = &[
     unsupported(&["limit-req-*", "max-conns"], "requests are not limited"),
     unsupported(
         &["lb-method", "slow-start"],
-        "proxy.balance in the settings says how endpoints are chosen",
+        "the setting proxy.balance selects how endpoints are chosen",
     ),
     unsupported(
         &["sticky-cookie-services"],
@@ -140,15 +137,15 @@ const ROWS: &[Row] = &[
             "health-checks-mandatory",
             "health-checks-mandatory-queue",
         ],
-        "endpoints are not checked: one that refuses connections is left out for a while",
+        "gatelet has no health checks: an endpoint that refuses connections is ejected for a time",
     ),
     unsupported(
         &["max-fails", "fail-timeout"],
-        "proxy.eject_after in the settings says when an endpoint is left out",
+        "the setting proxy.eject_after decides when an endpoint is ejected",
     ),
     unsupported(
         &["keepalive"],
-        "proxy.max_idle_per_endpoint in the settings says how many are kept",
+        "the setting proxy.max_idle_per_endpoint limits idle connections",
     ),
     unsupported(
         &["use-cluster-ip"],

@@ -2,7 +2,9 @@
 //! Kubernetes Ingress Controller 3.2 of HAProxy Technologies.
 
 use super::{
-    Peer, Row, canary, detail, guard, guard_when, host_guard, nothing, passthrough, unsupported,
+    row::{
+        Peer, Row, canary, detail, guard, guard_when, host_guard, nothing, passthrough, unsupported,
+    },
     values::{CLIENT_CERTIFICATES, When},
 };
 
@@ -69,7 +71,7 @@ const INGRESS_ROWS: &[Row] = &[
     ),
     guard_when(
         &["waf"],
-        When::Asked(
+        When::Custom(
             |value, siblings| !value.is_empty() && siblings.get("waf-mode") != Some("detect"),
             "any value but an empty one, unless `waf-mode` is detect",
         ),
@@ -120,9 +122,9 @@ const INGRESS_ROWS: &[Row] = &[
         &["blue-green-*"],
         "requests are not split by weight, field or cookie: all endpoints get the same share",
     ),
-    unsupported(&["path-type"], "pathType says how paths match"),
+    unsupported(&["path-type"], "pathType decides how paths match"),
     unsupported(&["rewrite-target"], "paths are not rewritten"),
-    unsupported(&["app-root"], "the path / is not redirected to another one"),
+    unsupported(&["app-root"], "the path / is not redirected"),
     unsupported(
         &[
             "redirect-from",
@@ -139,12 +141,12 @@ const INGRESS_ROWS: &[Row] = &[
             "ssl-always-add-https",
             "ssl-always-follow-redirect",
         ],
-        "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
+        "gatelet.dev/ssl-redirect and the setting ssl_redirect decide about redirects",
     ),
     // === Backends ===
     unsupported(
         &["backend-protocol", "secure-backends"],
-        "gatelet.dev/backend-protocol says what backends speak",
+        "gatelet.dev/backend-protocol selects the protocol of backends",
     ),
     unsupported(
         &[
@@ -153,9 +155,9 @@ const INGRESS_ROWS: &[Row] = &[
             "secure-verify-ca-secret",
             "secure-verify-hostname",
         ],
-        "proxy.verify_backends in the settings says whether certificates of backends are verified",
+        "the setting proxy.verify_backends decides whether certificates of backends are verified",
     ),
-    unsupported(&["fcgi-app"], "FastCGI is not spoken"),
+    unsupported(&["fcgi-app"], "gatelet does not speak FastCGI"),
     unsupported(&["proxy-protocol"], "backends get no PROXY protocol"),
     unsupported(
         &["service-upstream"],
@@ -163,7 +165,7 @@ const INGRESS_ROWS: &[Row] = &[
     ),
     unsupported(
         &["balance-algorithm", "initial-weight"],
-        "proxy.balance in the settings says how endpoints are chosen",
+        "the setting proxy.balance selects how endpoints are chosen",
     ),
     unsupported(
         &["affinity", "session-cookie-*"],
@@ -171,7 +173,7 @@ const INGRESS_ROWS: &[Row] = &[
     ),
     unsupported(
         &["agent-check-*", "backend-check-interval", "health-check-*"],
-        "endpoints are not checked: one that refuses connections is left out for a while",
+        "gatelet has no health checks: an endpoint that refuses connections is ejected for a time",
     ),
     unsupported(
         &[
@@ -195,7 +197,7 @@ const INGRESS_ROWS: &[Row] = &[
             "use-resolver",
             "var-namespace",
         ],
-        "it is about HAProxy itself",
+        "it configures HAProxy itself",
     ),
     unsupported(
         &[
@@ -207,14 +209,14 @@ const INGRESS_ROWS: &[Row] = &[
             "timeout-server-fin",
             "timeout-tunnel",
         ],
-        "the timeouts under [proxy] in the settings hold",
+        "the timeouts under [proxy] in the settings apply",
     ),
     // === Bodies, fields, TLS ===
     unsupported(
         &["proxy-body-size"],
-        "proxy.max_body_bytes in the settings limits bodies",
+        "the setting proxy.max_body_bytes limits bodies",
     ),
-    unsupported(&["cors-*"], "responses get no CORS fields"),
+    unsupported(&["cors-*"], "no CORS fields are added to responses"),
     unsupported(
         &[
             "headers",
@@ -227,17 +229,14 @@ const INGRESS_ROWS: &[Row] = &[
         ],
         "the fields of requests and responses are not changed",
     ),
-    unsupported(
-        &["hsts", "hsts-*"],
-        "hsts in the settings says what is sent",
-    ),
+    unsupported(&["hsts", "hsts-*"], "the setting hsts decides"),
     unsupported(
         &["http-response-*"],
         "responses of gatelet itself are not changed",
     ),
     unsupported(
         &["acme-preferred-chain", "cert-signer"],
-        "gatelet.dev/issuer says who issues certificates",
+        "gatelet.dev/issuer selects the issuer of certificates",
     ),
     unsupported(
         &[
@@ -251,7 +250,7 @@ const INGRESS_ROWS: &[Row] = &[
             "ssl-options-host",
             "tls-alpn",
         ],
-        "tls in the settings says what is spoken",
+        "the tls settings select protocol versions and ciphers",
     ),
 ];
 
@@ -284,7 +283,7 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
     // === Everything else ===
     unsupported(
         &["ssl-redirect", "ssl-redirect-code", "ssl-redirect-port"],
-        "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
+        "gatelet.dev/ssl-redirect and the setting ssl_redirect decide about redirects",
     ),
     unsupported(
         &["path-rewrite", "set-host"],
@@ -299,7 +298,7 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
         ],
         "the fields of requests and responses are not changed",
     ),
-    unsupported(&["cors-*"], "responses get no CORS fields"),
+    unsupported(&["cors-*"], "no CORS fields are added to responses"),
     unsupported(
         &[
             "rate-limit-period",
@@ -313,7 +312,7 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
     ),
     unsupported(
         &["load-balance"],
-        "proxy.balance in the settings says how endpoints are chosen",
+        "the setting proxy.balance selects how endpoints are chosen",
     ),
     unsupported(
         &["cookie-persistence", "cookie-persistence-no-dynamic"],
@@ -321,28 +320,25 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
     ),
     unsupported(
         &["check", "check-http", "check-interval", "timeout-check"],
-        "endpoints are not checked: one that refuses connections is left out for a while",
+        "gatelet has no health checks: an endpoint that refuses connections is ejected for a time",
     ),
     unsupported(
         &["timeout-server", "timeout-server-fin"],
-        "the timeouts under [proxy] in the settings hold",
+        "the timeouts under [proxy] in the settings apply",
     ),
     unsupported(
         &["server-ssl", "server-proto"],
-        "gatelet.dev/backend-protocol says what backends speak",
+        "gatelet.dev/backend-protocol selects the protocol of backends",
     ),
     unsupported(
         &["server-ca", "server-crt"],
-        "proxy.verify_backends in the settings says whether certificates of backends are verified",
+        "the setting proxy.verify_backends decides whether certificates of backends are verified",
     ),
     unsupported(&["send-proxy-protocol"], "backends get no PROXY protocol"),
     unsupported(
         &["request-capture", "request-capture-len"],
-        "log in the settings says what is logged",
+        "the log settings decide what is logged",
     ),
-    unsupported(
-        &["ssl-certificate"],
-        "spec.tls says which certificate is served",
-    ),
+    unsupported(&["ssl-certificate"], "spec.tls selects the certificate"),
     nothing(&["standalone-backend", "scale-server-slots", "abortonclose"]),
 ];

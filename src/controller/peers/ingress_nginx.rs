@@ -2,7 +2,9 @@
 //! few that are read here are in the table of `annotations`.
 
 use super::{
-    Peer, Row, canary, detail, guard, guard_when, host_guard, nothing, passthrough, unsupported,
+    row::{
+        Peer, Row, canary, detail, guard, guard_when, host_guard, nothing, passthrough, unsupported,
+    },
     values::{ABSOLUTE_URL, CLIENT_CERTIFICATES, When},
 };
 
@@ -42,7 +44,7 @@ const ROWS: &[Row] = &[
     guard_when(
         &["enable-global-auth"],
         When::TRUE,
-        "the login that is set for the whole controller",
+        "the login of the whole controller",
     ),
     detail(&["satisfy"], "another guard"),
     host_guard(
@@ -137,12 +139,12 @@ const ROWS: &[Row] = &[
     ),
     unsupported(
         &["use-regex"],
-        "regular expressions are not evaluated: such paths answer 503",
+        "regular expressions are not evaluated: such paths return 503",
     ),
-    unsupported(&["app-root"], "the path / is not redirected to another one"),
+    unsupported(&["app-root"], "the path / is not redirected"),
     unsupported(
         &["from-to-www-redirect"],
-        "the name with www. or without is not redirected to the other",
+        "names with and without www. are not redirected to each other",
     ),
     detail(&["permanent-redirect-code"], "permanent-redirect"),
     detail(&["temporal-redirect-code"], "temporal-redirect"),
@@ -171,7 +173,7 @@ const ROWS: &[Row] = &[
     ),
     unsupported(
         &["secure-backends", "grpc-backend"],
-        "backend-protocol says what backends speak",
+        "backend-protocol selects the protocol of backends",
     ),
     unsupported(
         &[
@@ -179,7 +181,7 @@ const ROWS: &[Row] = &[
             "proxy-read-timeout",
             "proxy-send-timeout",
         ],
-        "the timeouts under [proxy] in the settings hold",
+        "the timeouts under [proxy] in the settings apply",
     ),
     unsupported(
         &[
@@ -187,11 +189,11 @@ const ROWS: &[Row] = &[
             "proxy-next-upstream-timeout",
             "proxy-next-upstream-tries",
         ],
-        "proxy.max_attempts in the settings says how often a request is tried",
+        "the setting proxy.max_attempts limits how often a request is tried",
     ),
     unsupported(
         &["upstream-max-fails", "upstream-fail-timeout"],
-        "proxy.eject_after in the settings says when an endpoint is left out",
+        "the setting proxy.eject_after decides when an endpoint is ejected",
     ),
     unsupported(
         &["proxy-http-version", "connection-proxy-header"],
@@ -205,23 +207,23 @@ const ROWS: &[Row] = &[
             "proxy-ssl-server-name",
             "secure-verify-ca-secret",
         ],
-        "proxy.verify_backends in the settings says whether certificates of backends are verified",
+        "the setting proxy.verify_backends decides whether certificates of backends are verified",
     ),
     unsupported(
         &["proxy-ssl-secret"],
-        "backends are shown no client certificate, and no CA of its own verifies them",
+        "gatelet sends no client certificate to backends and verifies them with no CA of their own",
     ),
     unsupported(
         &["proxy-ssl-protocols", "proxy-ssl-ciphers"],
-        "TLS 1.2 and 1.3 are spoken to backends",
+        "gatelet speaks TLS 1.2 and 1.3 to backends",
     ),
     unsupported(
         &["fastcgi-index", "fastcgi-params-configmap"],
-        "FastCGI is not spoken",
+        "gatelet does not speak FastCGI",
     ),
     unsupported(
         &["load-balance"],
-        "proxy.balance in the settings says how endpoints are chosen",
+        "the setting proxy.balance selects how endpoints are chosen",
     ),
     unsupported(
         &[
@@ -238,7 +240,7 @@ const ROWS: &[Row] = &[
     // === Bodies, fields and errors ===
     unsupported(
         &["proxy-body-size"],
-        "proxy.max_body_bytes in the settings limits bodies",
+        "the setting proxy.max_body_bytes limits bodies",
     ),
     unsupported(
         &[
@@ -250,19 +252,22 @@ const ROWS: &[Row] = &[
             "proxy-max-temp-file-size",
             "client-body-buffer-size",
         ],
-        "bodies are passed on as they come, and not collected",
+        "bodies are streamed, not buffered",
     ),
     unsupported(
         &["large-client-header-buffers", "client-header-buffer-size"],
-        "proxy.max_header_bytes in the settings limits heads",
+        "the setting proxy.max_header_bytes limits heads",
     ),
     unsupported(
         &["proxy-cookie-domain", "proxy-cookie-path"],
         "cookies of backends are not rewritten",
     ),
-    unsupported(&["enable-cors", "cors-*"], "responses get no CORS fields"),
-    unsupported(&["custom-headers"], "responses get no further fields"),
-    unsupported(&["proxy-set-headers"], "requests get no further fields"),
+    unsupported(
+        &["enable-cors", "cors-*"],
+        "no CORS fields are added to responses",
+    ),
+    unsupported(&["custom-headers"], "no fields are added to responses"),
+    unsupported(&["proxy-set-headers"], "no fields are added to requests"),
     unsupported(
         &[
             "custom-http-errors",
@@ -271,7 +276,7 @@ const ROWS: &[Row] = &[
         ],
         "errors of backends are passed on as they are",
     ),
-    unsupported(&["http2-push-preload"], "nothing is pushed"),
+    unsupported(&["http2-push-preload"], "HTTP/2 server push is not used"),
     // === Limits, logs, TLS ===
     unsupported(
         &[
@@ -291,7 +296,7 @@ const ROWS: &[Row] = &[
     ),
     unsupported(
         &["enable-access-log", "enable-rewrite-log"],
-        "log in the settings says what is logged",
+        "the log settings decide what is logged",
     ),
     unsupported(
         &[
@@ -311,12 +316,9 @@ const ROWS: &[Row] = &[
     ),
     unsupported(
         &["ssl-ciphers", "ssl-prefer-server-ciphers"],
-        "tls in the settings says what is spoken",
+        "the tls settings select protocol versions and ciphers",
     ),
-    unsupported(
-        &["hsts", "hsts-*"],
-        "hsts in the settings says what is sent",
-    ),
+    unsupported(&["hsts", "hsts-*"], "the setting hsts decides"),
     // WebSocket is always passed on.
     nothing(&[
         "enable-websocket",

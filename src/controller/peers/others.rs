@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{
-    Peer, Row, canary, detail, guard, guard_when, https_only, nothing, unsupported,
+    row::{Peer, Row, canary, detail, guard, guard_when, https_only, nothing, unsupported},
     values::{When, has_any},
 };
 
@@ -67,7 +67,7 @@ const KONG_ROWS: &[Row] = &[
     detail(&["headers-separator"], "headers.*"),
     guard_when(
         &["protocols"],
-        When::Asked(
+        When::Custom(
             |value, _| !value.is_empty() && !has_any(value, &["http", "https", "grpc", "grpcs"]),
             "a list without http, https, grpc and grpcs",
         ),
@@ -75,14 +75,14 @@ const KONG_ROWS: &[Row] = &[
     ),
     https_only(
         &["protocols"],
-        When::Asked(
+        When::Custom(
             |value, _| has_any(value, &["https", "grpcs"]) && !has_any(value, &["http", "grpc"]),
             "a list with https or grpcs, and without http and grpc",
         ),
     ),
     unsupported(
         &["https-redirect-status-code"],
-        "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
+        "gatelet.dev/ssl-redirect and the setting ssl_redirect decide about redirects",
     ),
     unsupported(
         &[
@@ -97,12 +97,12 @@ const KONG_ROWS: &[Row] = &[
     ),
     unsupported(
         &["regex-prefix", "regex-priority"],
-        "regular expressions are not evaluated: such paths answer 503",
+        "regular expressions are not evaluated: such paths return 503",
     ),
     unsupported(&["host-aliases"], "the further hosts are not served"),
     unsupported(
         &["protocol"],
-        "gatelet.dev/backend-protocol says what backends speak",
+        "gatelet.dev/backend-protocol selects the protocol of backends",
     ),
     unsupported(
         &[
@@ -112,23 +112,23 @@ const KONG_ROWS: &[Row] = &[
             "tls-verify",
             "tls-verify-depth",
         ],
-        "proxy.verify_backends in the settings says whether certificates of backends are verified",
+        "the setting proxy.verify_backends decides whether certificates of backends are verified",
     ),
     unsupported(
         &["upstream-policy"],
-        "proxy.balance in the settings says how endpoints are chosen",
+        "the setting proxy.balance selects how endpoints are chosen",
     ),
     unsupported(
         &["retries"],
-        "proxy.max_attempts in the settings says how often a request is tried",
+        "the setting proxy.max_attempts limits how often a request is tried",
     ),
     unsupported(
         &["connect-timeout", "read-timeout", "write-timeout"],
-        "the timeouts under [proxy] in the settings hold",
+        "the timeouts under [proxy] in the settings apply",
     ),
     unsupported(
         &["request-buffering", "response-buffering"],
-        "bodies are passed on as they come, and not collected",
+        "bodies are streamed, not buffered",
     ),
     nothing(&["tags"]),
 ];
@@ -164,7 +164,7 @@ const ALB_ROWS: &[Row] = &[
     guard(&["jwt-validation"], "a JSON Web Token"),
     guard_when(
         &["mutual-authentication"],
-        When::Asked(
+        When::Custom(
             |value, _| !value.is_empty() && !is_off(value),
             "any value but an empty one, unless every mode is off",
         ),
@@ -197,7 +197,7 @@ const ALB_ROWS: &[Row] = &[
     guard(&["conditions.*"], "requests under further conditions only"),
     https_only(
         &["listen-ports"],
-        When::Asked(
+        When::Custom(
             |value, _| listens_to_https_only(value),
             "a list with HTTPS and without HTTP",
         ),
@@ -209,21 +209,24 @@ const ALB_ROWS: &[Row] = &[
     unsupported(&["transforms.*"], "paths and Host are not rewritten"),
     unsupported(
         &["ssl-redirect"],
-        "gatelet.dev/ssl-redirect and the setting ssl_redirect say what is redirected",
+        "gatelet.dev/ssl-redirect and the setting ssl_redirect decide about redirects",
     ),
     unsupported(
         &["use-regex-path-match"],
-        "regular expressions are not evaluated: such paths answer 503",
+        "regular expressions are not evaluated: such paths return 503",
     ),
     unsupported(
         &["backend-protocol", "backend-protocol-version"],
-        "gatelet.dev/backend-protocol says what backends speak",
+        "gatelet.dev/backend-protocol selects the protocol of backends",
     ),
     unsupported(
         &["certificate-arn", "create-acm-cert", "acm-*"],
-        "spec.tls says which certificate is served",
+        "spec.tls selects the certificate",
     ),
-    unsupported(&["ssl-policy"], "tls in the settings says what is spoken"),
+    unsupported(
+        &["ssl-policy"],
+        "the tls settings select protocol versions and ciphers",
+    ),
     unsupported(
         &[
             "healthcheck-*",
@@ -231,11 +234,11 @@ const ALB_ROWS: &[Row] = &[
             "unhealthy-threshold-count",
             "success-codes",
         ],
-        "endpoints are not checked: one that refuses connections is left out for a while",
+        "gatelet has no health checks: an endpoint that refuses connections is ejected for a time",
     ),
     unsupported(
         &["target-group-attributes"],
-        "the settings say how endpoints are chosen",
+        "the setting proxy.balance selects how endpoints are chosen",
     ),
     unsupported(&["shield-advanced-protection"], "requests are not limited"),
     unsupported(
@@ -272,11 +275,11 @@ const GCE_ROWS: &[Row] = &[unsupported(
 const SHARED_ROWS: &[Row] = &[
     unsupported(
         &["force-ssl-redirect", "ssl-redirect"],
-        "gatelet.dev/force-ssl-redirect and gatelet.dev/ssl-redirect say what is redirected",
+        "gatelet.dev/force-ssl-redirect and gatelet.dev/ssl-redirect decide about redirects",
     ),
     unsupported(
         &["backend-protocol", "secure-backends"],
-        "gatelet.dev/backend-protocol says what backends speak",
+        "gatelet.dev/backend-protocol selects the protocol of backends",
     ),
     nothing(&[
         "backends",

@@ -1,7 +1,7 @@
 //! Annotations of Traefik 2 and 3, and those of Traefik 1.
 
 use super::{
-    Meaning, Peer, Row, Scope, detail, guard, guard_when, https_only, nothing, unsupported,
+    row::{Meaning, Peer, Row, Scope, detail, guard, guard_when, https_only, nothing, unsupported},
     values::{When, has_any},
 };
 
@@ -25,13 +25,13 @@ const PLAIN: &[&str] = &["web", "http"];
 const SECURE: &[&str] = &["websecure", "https"];
 
 /// Entry points with HTTPS, and none for plain HTTP.
-const SECURE_ONLY: When = When::Asked(
+const SECURE_ONLY: When = When::Custom(
     |value, _| has_any(value, SECURE) && !has_any(value, PLAIN),
     "a list with websecure or https, and without web and http",
 );
 
 /// Entry points that are neither.
-const OWN_ENTRY_POINTS: When = When::Asked(
+const OWN_ENTRY_POINTS: When = When::Custom(
     |value, _| !value.is_empty() && !has_any(value, SECURE) && !has_any(value, PLAIN),
     "a list without web, http, websecure and https",
 );
@@ -59,25 +59,25 @@ const ROWS: &[Row] = &[
     https_only(&["router.tls.certresolver"], When::ANY),
     unsupported(
         &["router.tls.certresolver", "router.tls.domains*"],
-        "gatelet.dev/issuer says who issues certificates, and spec.tls for which names",
+        "gatelet.dev/issuer selects the issuer, and spec.tls the names",
     ),
     unsupported(&["router.priority"], "the longest path wins"),
     unsupported(
         &["router.rulesyntax", "router.pathmatcher"],
-        "pathType says how paths match",
+        "pathType decides how paths match",
     ),
     unsupported(
         &["router.observability.*"],
-        "the settings say what is logged and measured",
+        "the settings decide what is logged and measured",
     ),
     unsupported(&["service.sticky*"], "clients do not stick to an endpoint"),
     unsupported(
         &["service.serversscheme"],
-        "gatelet.dev/backend-protocol says what backends speak",
+        "gatelet.dev/backend-protocol selects the protocol of backends",
     ),
     unsupported(
         &["service.serverstransport"],
-        "the timeouts and proxy.verify_backends in the settings hold",
+        "the timeouts and proxy.verify_backends in the settings apply",
     ),
     unsupported(
         &["service.passhostheader"],
@@ -121,11 +121,11 @@ const FIRST_ROWS: &[Row] = &[
     guard_when(
         &["pass-tls-cert", "pass-client-tls-cert"],
         When::TRUE,
-        "client certificates, of which the backend is told",
+        "client certificates, which the proxy reports to the backend",
     ),
     https_only(
         &["frontend-entry-points"],
-        When::Asked(
+        When::Custom(
             |value, _| has_any(value, SECURE) && !has_any(value, PLAIN),
             "a list with https, and without http",
         ),
@@ -140,7 +140,7 @@ const FIRST_ROWS: &[Row] = &[
         &["rewrite-target", "request-modifier", "rule-type"],
         "paths are not rewritten",
     ),
-    unsupported(&["app-root"], "the path / is not redirected to another one"),
+    unsupported(&["app-root"], "the path / is not redirected"),
     unsupported(
         &[
             "redirect-entry-point",
@@ -153,7 +153,7 @@ const FIRST_ROWS: &[Row] = &[
             "ssl-temporary-redirect",
             "ssl-proxy-headers",
         ],
-        "gatelet.dev/force-ssl-redirect and the setting ssl_redirect say what is redirected",
+        "gatelet.dev/force-ssl-redirect and the setting ssl_redirect decide about redirects",
     ),
     unsupported(
         &[
@@ -170,12 +170,9 @@ const FIRST_ROWS: &[Row] = &[
             "public-key",
             "is-development",
         ],
-        "requests and responses get no further fields",
+        "no fields are added to requests and responses",
     ),
-    unsupported(
-        &["hsts-*", "force-hsts"],
-        "hsts in the settings says what is sent",
-    ),
+    unsupported(&["hsts-*", "force-hsts"], "the setting hsts decides"),
     // The hosts of the rules are the ones that are allowed.
     nothing(&["allowed-hosts"]),
     unsupported(
@@ -189,7 +186,7 @@ const FIRST_ROWS: &[Row] = &[
     ),
     unsupported(
         &["load-balancer-method"],
-        "proxy.balance in the settings says how endpoints are chosen",
+        "the setting proxy.balance selects how endpoints are chosen",
     ),
     unsupported(
         &["affinity", "session-cookie-name"],
@@ -199,16 +196,13 @@ const FIRST_ROWS: &[Row] = &[
         &["error-pages"],
         "errors of backends are passed on as they are",
     ),
-    unsupported(
-        &["buffering"],
-        "bodies are passed on as they come, and not collected",
-    ),
+    unsupported(&["buffering"], "bodies are streamed, not buffered"),
     unsupported(
         &["service-weights"],
         "requests are not split by weight: only the Services of the rules get any",
     ),
     unsupported(
         &["protocol"],
-        "gatelet.dev/backend-protocol says what backends speak",
+        "gatelet.dev/backend-protocol selects the protocol of backends",
     ),
 ];

@@ -85,7 +85,7 @@ pub(super) enum When {
     /// Configuration of nginx that may restrict who comes in.
     Snippet,
     /// The values that the function takes; the words say which.
-    Asked(Predicate, &'static str),
+    Custom(Predicate, &'static str),
 }
 
 /// Says whether a value is meant, with the annotations beside it.
@@ -123,7 +123,7 @@ impl When {
             Self::Addresses { empty } if value.is_empty() => empty,
             Self::Addresses { .. } => !holds_everybody(value),
             Self::Snippet => !value.is_empty() && !is_harmless_snippet(value),
-            Self::Asked(holds, _words) => holds(value, siblings),
+            Self::Custom(holds, _words) => holds(value, siblings),
         }
     }
 
@@ -134,14 +134,16 @@ impl When {
             Self::Unless([]) => "any value but an empty one".to_owned(),
             Self::Unless(words) if words == NO => "true".to_owned(),
             Self::Unless(words) => format!("any value but an empty one and {}", words.join(", ")),
-            Self::Addresses { empty: true } => "a list that does not hold everybody".to_owned(),
+            Self::Addresses { empty: true } => {
+                "a list that does not contain all addresses".to_owned()
+            }
             Self::Addresses { empty: false } => {
-                "a list that is not empty and does not hold everybody".to_owned()
+                "a list that is not empty and does not contain all addresses".to_owned()
             }
             Self::Snippet => {
                 "one that configures more than responses, buffers and timeouts".to_owned()
             }
-            Self::Asked(_holds, words) => words.to_owned(),
+            Self::Custom(_holds, words) => words.to_owned(),
         }
     }
 }
@@ -176,7 +178,7 @@ fn network(text: &str) -> Option<IpNet> {
         .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
-/// True if every directive of a snippet is known to restrict nobody. A snippet with blocks, or one
+/// Returns true if no directive of a snippet can restrict access. A snippet with blocks, or one
 /// that cannot be parsed, is not harmless.
 fn is_harmless_snippet(snippet: &str) -> bool {
     let Some(directives) = directives(snippet) else {
@@ -196,6 +198,7 @@ fn is_harmless_snippet(snippet: &str) -> bool {
 fn directives(text: &str) -> Option<Vec<Vec<String>>> {
     let mut all = vec![Vec::new()];
     let mut chars = text.chars().peekable();
+
     while let Some(first) = chars.next() {
         match first {
             ';' => all.push(Vec::new()),
@@ -232,22 +235,24 @@ fn directives(text: &str) -> Option<Vec<Vec<String>>> {
             }
         }
     }
+
     Some(all)
 }
 
 /// Client certificates as ingress-nginx and HAProxy Ingress read them: a Secret with the CA, unless
-/// verification is off. With `auth-tls-match-cn` ingress-nginx then refuses everybody. Optional
+/// verification is off. With `auth-tls-match-cn` ingress-nginx then refuses all requests. Optional
 /// certificates guard too: the backend decides by a field that only the controller may set.
-pub(super) const CLIENT_CERTIFICATES: When = When::Asked(
+pub(super) const CLIENT_CERTIFICATES: When = When::Custom(
     |value, siblings| {
-        let is_asked = siblings.get("auth-tls-verify-client") != Some("off");
-        !value.is_empty() && (is_asked || siblings.get("auth-tls-match-cn").is_some())
+        let is_verified = siblings.get("auth-tls-verify-client") != Some("off");
+        !value.is_empty() && (is_verified || siblings.get("auth-tls-match-cn").is_some())
     },
-    "any value but an empty one, unless `auth-tls-verify-client` is off without `auth-tls-match-cn`",
+    "any value but an empty one, unless `auth-tls-verify-client` is off without \
+     `auth-tls-match-cn`",
 );
 
-/// A rewrite to a whole URL, which ingress-nginx answers with a redirect.
-pub(super) const ABSOLUTE_URL: When = When::Asked(
+/// A rewrite to a whole URL, for which ingress-nginx sends a redirect.
+pub(super) const ABSOLUTE_URL: When = When::Custom(
     |value, _| {
         let value = value.to_ascii_lowercase();
         value.starts_with("http://") || value.starts_with("https://")
@@ -256,7 +261,7 @@ pub(super) const ABSOLUTE_URL: When = When::Asked(
 );
 
 /// Lists of ports that lack the usual ones.
-pub(super) const OTHER_PORTS: When = When::Asked(
+pub(super) const OTHER_PORTS: When = When::Custom(
     |value, _| {
         !value.is_empty()
             && !value
@@ -266,7 +271,7 @@ pub(super) const OTHER_PORTS: When = When::Asked(
     "ports without 80 and 443",
 );
 
-/// True if a list with commas has one of the words.
+/// Returns true if a list separated by commas has one of the words.
 pub(super) fn has_any(list: &str, words: &[&str]) -> bool {
     list.split(',').any(|one| {
         words

@@ -10,14 +10,14 @@ use super::{
     *,
 };
 
-/// What a value of an annotation comes to: what it sets, and the reasons of what is said about it.
+/// Returns the settings that a value of an annotation makes, and the reasons of its findings.
 fn read(name: &str, value: &str) -> (String, Vec<&'static str>) {
-    let mut asked = annotations::read(&[(name.into(), value.into())]);
-    let reasons = std::mem::take(&mut asked.complaints)
+    let mut annotated = annotations::read(&[(name.into(), value.into())]);
+    let reasons = std::mem::take(&mut annotated.findings)
         .iter()
-        .map(|one| one.reason)
+        .map(|one| one.reason.as_str())
         .collect();
-    (format!("{asked:?}"), reasons)
+    (format!("{annotated:?}"), reasons)
 }
 
 /// For each row: values that set something, that are taken without an effect, and that make no
@@ -116,8 +116,8 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
 ];
 
 #[test]
-fn every_row_reads_its_values_and_says_what_makes_no_sense() {
-    let nothing = format!("{:?}", annotations::Asked::default());
+fn every_row_reads_its_values_and_reports_invalid_ones() {
+    let nothing = format!("{:?}", annotations::AnnotationValues::default());
     for row in ANNOTATIONS {
         let names = row
             .prefixes
@@ -126,7 +126,7 @@ fn every_row_reads_its_values_and_says_what_makes_no_sense() {
         for name in names {
             let values = VALUES.iter().find(|(named, ..)| *named == row.name);
             let Some((_, setting, idle, nonsense)) = values else {
-                // Those that something is said about come below.
+                // Values with a finding come below.
                 assert!(
                     ["email-sans", "uri-sans", "unsupported-guards"].contains(&row.name),
                     "{name}"
@@ -134,9 +134,9 @@ fn every_row_reads_its_values_and_says_what_makes_no_sense() {
                 continue;
             };
             for value in *setting {
-                let (asked, reasons) = read(&name, value);
+                let (annotated, reasons) = read(&name, value);
                 assert!(
-                    asked != nothing && reasons.is_empty(),
+                    annotated != nothing && reasons.is_empty(),
                     "{name}: {value:?}: {reasons:?}"
                 );
             }
@@ -156,6 +156,7 @@ fn every_row_reads_its_values_and_says_what_makes_no_sense() {
             }
         }
     }
+
     for (name, value) in [
         ("cert-manager.io/email-sans", "a@example"),
         ("cert-manager.io/uri-sans", "spiffe://a"),
@@ -179,9 +180,10 @@ fn a_decision_about_guards_that_makes_no_sense_refuses() {
         ("Ignore", UnsupportedGuards::Refuse, 1),
         ("", UnsupportedGuards::Refuse, 1),
     ] {
-        let asked = annotations::read(&[("gatelet.dev/unsupported-guards".into(), value.into())]);
+        let annotated =
+            annotations::read(&[("gatelet.dev/unsupported-guards".into(), value.into())]);
         assert_eq!(
-            (asked.guards, asked.complaints.len()),
+            (annotated.guards, annotated.findings.len()),
             (Some(guards), complaints),
             "{value:?}"
         );
@@ -197,9 +199,9 @@ fn durations_are_read_as_go_writes_them() {
         ("1.5h", 5400.0),
         ("1m0.5s", 60.5),
     ] {
-        let asked = annotations::read(&[("gatelet.dev/duration".into(), value.into())]);
+        let annotated = annotations::read(&[("gatelet.dev/duration".into(), value.into())]);
         assert_eq!(
-            asked.duration,
+            annotated.duration,
             Some(Duration::from_secs_f64(seconds)),
             "{value}"
         );
@@ -207,8 +209,8 @@ fn durations_are_read_as_go_writes_them() {
 }
 
 #[test]
-fn of_several_that_set_the_same_the_upper_one_holds_if_it_makes_sense() {
-    let asked = |all: &[(&str, &str)]| {
+fn the_upper_valid_annotation_applies() {
+    let annotated = |all: &[(&str, &str)]| {
         annotations::read(
             &all.iter()
                 .map(|(name, value)| ((*name).into(), (*value).into()))
@@ -216,33 +218,36 @@ fn of_several_that_set_the_same_the_upper_one_holds_if_it_makes_sense() {
         )
     };
     let both = |ours: &str| {
-        asked(&[
+        annotated(&[
             ("gatelet.dev/ssl-redirect", ours),
             ("nginx.ingress.kubernetes.io/ssl-redirect", "true"),
         ])
         .redirect
     };
     assert_eq!((both("false"), both("maybe")), (Some(false), Some(true)));
-    let key = asked(&[
+
+    let key = annotated(&[
         ("cert-manager.io/private-key-algorithm", "RSA"),
         ("cert-manager.io/private-key-size", "384"),
         ("gatelet.dev/key-type", "p256"),
     ]);
     assert_eq!(key.key_type, Some(KeyType::P256));
+
     let mut renewal = vec![
         ("cert-manager.io/renew-before-percentage", "20"),
         ("gatelet.dev/renew-before", "30h"),
     ];
     assert_eq!(
-        asked(&renewal).renew_before.map(|(_, is)| is),
+        annotated(&renewal).renew_before.map(|(_, is)| is),
         Some(RenewBefore::Time(Duration::from_secs(108_000)))
     );
+
     renewal.push(("cert-manager.io/duration", "30h"));
-    let asked = asked(&renewal);
+    let annotated = annotated(&renewal);
     assert_eq!(
-        (asked.renew_before.is_none(), asked.complaints.len()),
+        (annotated.renew_before.is_none(), annotated.findings.len()),
         (true, 1),
-        "it would be renewed for ever"
+        "it would be renewed without end"
     );
 }
 
@@ -264,6 +269,7 @@ fn page() -> String {
         )
         .expect("memory");
     }
+
     page
 }
 
@@ -320,6 +326,7 @@ fn section(peer: &Peer) -> String {
         )
         .expect("memory");
     }
+
     section
 }
 
@@ -334,6 +341,7 @@ fn the_page_of_annotations_is_the_tables() {
             "docs/annotations.md lacks this:\n{part}"
         );
     }
+
     for word in GUARD_WORDS {
         assert!(
             text.contains(&format!("`{word}`")),

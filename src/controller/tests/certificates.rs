@@ -1,4 +1,4 @@
-//! Which certificates are asked for.
+//! Certificates that Ingresses desire.
 
 use super::*;
 
@@ -9,6 +9,7 @@ fn asking(name: &str, day: u8, annotations: &[(&str, &str)], tls: &[(&str, &[&st
     for (annotation, value) in annotations {
         one["metadata"]["annotations"][annotation] = (*value).into();
     }
+
     one["spec"]["tls"] = tls
         .iter()
         .map(|(secret, hosts)| match *secret {
@@ -33,30 +34,30 @@ fn ours(mut secret: Value) -> Value {
     secret
 }
 
-fn wanted(output: &Output) -> &[DesiredCertificate] {
-    output.wanted.as_deref().expect("wishes")
+fn desired(output: &Output) -> &[DesiredCertificate] {
+    output.desired.as_deref().expect("desired certificates")
 }
 
 /// Id, hosts, issuers.
-fn short(wish: &DesiredCertificate) -> String {
+fn short(certificate: &DesiredCertificate) -> String {
     format!(
         "{} [{}] {}",
-        wish.id,
-        wish.hosts.join(" "),
-        wish.issuers.join(",")
+        certificate.id,
+        certificate.hosts.join(" "),
+        certificate.issuers.join(",")
     )
 }
 
 fn all(output: &Output) -> Vec<String> {
-    wanted(output).iter().map(short).collect()
+    desired(output).iter().map(short).collect()
 }
 
-fn wish_of(output: &Output, host: &str) -> Option<String> {
+fn certificate_of(output: &Output, host: &str) -> Option<String> {
     let hosts = output.certificates.as_ref().expect("certificates");
     hosts
         .iter()
         .find(|one| one.pattern.to_string() == host)?
-        .wish
+        .certificate
         .as_deref()
         .map(str::to_owned)
 }
@@ -99,7 +100,7 @@ fn the_issuer_is_chosen_by_the_annotation_that_is_nearest() {
         ),
     ] {
         let mut index = serving();
-        index.settings.default_issuer = default.map(Into::into);
+        index.objects.settings.default_issuer = default.map(Into::into);
         index.apply(apply(asking(
             "web",
             1,
@@ -107,20 +108,25 @@ fn the_issuer_is_chosen_by_the_annotation_that_is_nearest() {
             &[("cert", &["a.example"])],
         )));
         let output = index.compile();
-        let chosen = wanted(&output).first().map(|wish| wish.issuers.join(","));
+        let chosen = desired(&output)
+            .first()
+            .map(|certificate| certificate.issuers.join(","));
         assert_eq!(chosen.as_deref(), expected, "{annotations:?} {default:?}");
-        assert_eq!(wish_of(&output, "a.example").is_some(), expected.is_some());
-        let told = reasons(&output).contains(&("web".to_owned(), "SecretNotFound"));
         assert_eq!(
-            told,
+            certificate_of(&output, "a.example").is_some(),
+            expected.is_some()
+        );
+        let reported = reasons(&output).contains(&("web".to_owned(), "SecretNotFound"));
+        assert_eq!(
+            reported,
             expected.is_none(),
-            "a Secret that is asked for is on its way"
+            "the Secret of a desired certificate is not missing"
         );
     }
 }
 
 #[test]
-fn an_unknown_issuer_is_told_once_and_asked_when_it_comes() {
+fn an_unknown_issuer_is_reported_once_and_used_once_it_exists() {
     let mut index = serving();
     let tls: &[(&str, &[&str])] = &[("one", &["a.example"]), ("two", &["b.example"])];
     index.apply(apply(asking(
@@ -138,10 +144,11 @@ fn an_unknown_issuer_is_told_once_and_asked_when_it_comes() {
     index.apply(apply(asking("other", 1, LAB, &[("three", &["c.example"])])));
     let output = index.compile();
     assert_eq!(all(&output), ["default/three [c.example] lab"]);
+
     let findings = output.findings.expect("findings");
     let [finding] = &findings
         .iter()
-        .filter(|one| one.reason == "UnknownIssuer")
+        .filter(|one| one.reason == Reason::UnknownIssuer)
         .collect::<Vec<_>>()[..]
     else {
         panic!("{findings:?}")
@@ -152,7 +159,8 @@ fn an_unknown_issuer_is_told_once_and_asked_when_it_comes() {
     );
     assert_eq!(
         &*finding.message,
-        "there is no issuer late; there are lab, letsencrypt: no certificate is asked for"
+        "issuer late does not exist (the known ones are lab, letsencrypt): gatelet asks for no \
+            certificate"
     );
 
     index.set_issuers(["lab", "late", "letsencrypt"].map(Into::into).into());
@@ -166,10 +174,12 @@ fn an_unknown_issuer_is_told_once_and_asked_when_it_comes() {
         ]
     );
     assert!(reasons(&output).is_empty());
-    // The same again, and one that nobody names, compile nothing.
+
+    // The same issuers, and an issuer that no Ingress names, compile nothing.
     index.set_issuers(["lab", "late"].map(Into::into).into());
     let output = index.compile();
-    assert!(output.wanted.is_none() && output.certificates.is_none() && output.findings.is_none());
+    assert!(output.desired.is_none() && output.certificates.is_none() && output.findings.is_none());
+
     index.set_issuers(["late"].map(Into::into).into());
     let output = index.compile();
     assert_eq!(all(&output).len(), 2);
@@ -180,8 +190,9 @@ fn an_unknown_issuer_is_told_once_and_asked_when_it_comes() {
             ("other".to_owned(), "UnknownIssuer")
         ]
     );
+
     // The default is one too.
-    index.settings.default_issuer = Some("gone".into());
+    index.objects.settings.default_issuer = Some("gone".into());
     index.apply(apply(asking("third", 1, &[], &[("", &["d.example"])])));
     assert!(reasons(&index.compile()).contains(&("third".to_owned(), "UnknownIssuer")));
 }
@@ -197,7 +208,8 @@ fn an_issuer_of_a_namespace_is_for_that_namespace() {
             &[("", &["a.example"])],
         )));
     }
-    assert!(wanted(&index.compile()).is_empty());
+    assert!(desired(&index.compile()).is_empty());
+
     index.set_issuers(["lab", "default/late", "other/far"].map(Into::into).into());
     let output = index.compile();
     assert_eq!(all(&output), ["default/~a.example [a.example] late"]);
@@ -213,10 +225,11 @@ fn an_issuer_of_a_namespace_is_for_that_namespace() {
             .findings
             .expect("findings")
             .iter()
-            .all(|one| one.message.contains("there are lab, late:"))
+            .all(|one| one.message.contains("the known ones are lab, late)"))
     );
+
     index.set_issuers(["lab"].map(Into::into).into());
-    assert!(wanted(&index.compile()).is_empty());
+    assert!(desired(&index.compile()).is_empty());
 }
 
 #[test]
@@ -224,7 +237,7 @@ fn names_come_from_tls_or_the_rules_and_must_have_a_public_form() {
     let long: Vec<String> = (0..101).map(|n| format!("h{n}.example")).collect();
     let long: Vec<&str> = long.iter().map(String::as_str).collect();
     let bad = &["InvalidCertificateRequest"][..];
-    for (addresses, tls, expected, told) in [
+    for (addresses, tls, expected, reported) in [
         (
             "",
             (&[("cert", &["B.example.", "a.example", "b.example"][..])]) as &[(&str, &[&str])],
@@ -296,39 +309,44 @@ fn names_come_from_tls_or_the_rules_and_must_have_a_public_form() {
         };
         index.apply(apply(asking("web", 1, annotations, tls)));
         let output = index.compile();
-        let short = |wish: &DesiredCertificate| match wish.hosts.len() {
-            many if many > 3 => format!("{} [..{many}] {}", wish.id, wish.issuers.join(",")),
-            _ => short(wish),
+        let short = |certificate: &DesiredCertificate| match certificate.hosts.len() {
+            many if many > 3 => format!(
+                "{} [..{many}] {}",
+                certificate.id,
+                certificate.issuers.join(",")
+            ),
+            _ => short(certificate),
         };
         assert_eq!(
-            wanted(&output).iter().map(short).collect::<Vec<_>>(),
+            desired(&output).iter().map(short).collect::<Vec<_>>(),
             expected,
             "{tls:?}"
         );
-        let told_of = reasons(&output)
+        let of_reported = reasons(&output)
             .into_iter()
             .map(|(_, reason)| reason)
             .filter(|reason| *reason != "SecretNotFound");
-        assert_eq!(told_of.collect::<Vec<_>>(), told, "{tls:?}");
+        assert_eq!(of_reported.collect::<Vec<_>>(), reported, "{tls:?}");
     }
+
     // For every host there is: a certificate needs names.
-    for (default, annotations, told) in [(None, LAB, true), (Some("lab"), &[][..], false)] {
+    for (default, annotations, reported) in [(None, LAB, true), (Some("lab"), &[][..], false)] {
         let mut index = serving();
-        index.settings.default_issuer = default.map(Into::into);
+        index.objects.settings.default_issuer = default.map(Into::into);
         let mut all = asking("all", 1, annotations, &[("cert", &[])]);
         all["spec"]["rules"] = json!([]);
         index.apply(apply(all));
         let output = index.compile();
-        assert!(wanted(&output).is_empty());
+        assert!(desired(&output).is_empty());
         assert_eq!(
             reasons(&output).contains(&("all".to_owned(), "InvalidCertificateRequest")),
-            told
+            reported
         );
     }
 }
 
 #[test]
-fn annotations_are_the_terms_of_the_wish() {
+fn annotations_set_the_terms_of_the_certificate() {
     let mut index = serving();
     let annotations = [
         ("cert-manager.io/cluster-issuer", "lab"),
@@ -345,8 +363,8 @@ fn annotations_are_the_terms_of_the_wish() {
         &[("one", &["a.example"]), ("two", &["b.example"])],
     )));
     let output = index.compile();
-    let [one, two] = wanted(&output) else {
-        panic!("{:?}", output.wanted)
+    let [one, two] = desired(&output) else {
+        panic!("{:?}", output.desired)
     };
     assert_eq!(
         (
@@ -355,18 +373,25 @@ fn annotations_are_the_terms_of_the_wish() {
         ),
         (Some("a.example"), None)
     );
-    for wish in [one, two] {
+
+    for certificate in [one, two] {
         assert_eq!(
-            (wish.terms.key_type, wish.terms.keep_key),
+            (certificate.terms.key_type, certificate.terms.keep_key),
             (Some(KeyType::P256), true)
         );
         assert_eq!(
-            wish.terms.duration,
+            certificate.terms.duration,
             Some(std::time::Duration::from_secs(172_800))
         );
-        assert_eq!(wish.terms.renew_before, Some(RenewBefore::Percent(25)));
-        assert_eq!((wish.about.len(), &*wish.namespace), (1, "default"));
-        assert!(wish.existing.is_none());
+        assert_eq!(
+            certificate.terms.renew_before,
+            Some(RenewBefore::Percent(25))
+        );
+        assert_eq!(
+            (certificate.about.len(), &*certificate.namespace),
+            (1, "default")
+        );
+        assert!(certificate.existing.is_none());
     }
     assert_eq!(
         reasons(&output),
@@ -379,6 +404,7 @@ fn annotations_are_the_terms_of_the_wish() {
             .iter()
             .all(|one| one.severity == crate::objects::EventType::Normal)
     );
+
     // A name that the certificate is not for.
     let annotations = [
         ("gatelet.dev/issuer", "lab"),
@@ -391,12 +417,12 @@ fn annotations_are_the_terms_of_the_wish() {
         &[("one", &["a.example"])],
     )));
     let output = index.compile();
-    assert_eq!(wanted(&output)[0].terms.common_name, None);
+    assert_eq!(desired(&output)[0].terms.common_name, None);
     assert_eq!(reasons(&output), [("web".to_owned(), "InvalidAnnotation")]);
 }
 
 #[test]
-fn ingresses_that_name_the_same_secret_share_a_certificate_and_the_oldest_sets_the_terms() {
+fn ingresses_with_one_secret_share_the_oldest_ones_certificate() {
     let mut index = serving();
     let other = [
         ("gatelet.dev/issuer", "letsencrypt"),
@@ -417,7 +443,8 @@ fn ingresses_that_name_the_same_secret_share_a_certificate_and_the_oldest_sets_t
     index.apply(apply(asking("silent", 2, &[], &[("cert", &["c.example"])])));
     let output = index.compile();
     assert_eq!(all(&output), ["default/cert [a.example b.example] lab"]);
-    let about: Vec<&str> = wanted(&output)[0]
+
+    let about: Vec<&str> = desired(&output)[0]
         .about
         .iter()
         .map(|about| &*about.key.name)
@@ -427,46 +454,55 @@ fn ingresses_that_name_the_same_secret_share_a_certificate_and_the_oldest_sets_t
         reasons(&output),
         [("a-young".to_owned(), "CertificateConflict")]
     );
+
     let message = &output.findings.as_ref().expect("findings")[0].message;
     assert!(
-        message.contains("default/old asks") && message.contains("another issuer, key:"),
+        message.contains("default/old asks") && message.contains("different issuer, key:"),
         "{message}"
     );
-    // Who asks nobody is in no certificate, though the Secret is on its way.
+
+    // An Ingress without an issuer joins no certificate, although others order the Secret.
     assert_eq!(
-        [wish_of(&output, "a.example"), wish_of(&output, "c.example")],
+        [
+            certificate_of(&output, "a.example"),
+            certificate_of(&output, "c.example")
+        ],
         [Some("default/cert".to_owned()), None]
     );
+
     // With the oldest go its terms and its hosts.
     index.apply(delete(Kind::Ingress, "old"));
     let output = index.compile();
     assert_eq!(all(&output), ["default/cert [a.example] letsencrypt"]);
     assert!(reasons(&output).is_empty());
-    // Who would make it too long stays out, and takes nobody down.
+
+    // An Ingress with too many hosts stays out and affects no other.
     let many: Vec<String> = (0..100).map(|n| format!("h{n}.example")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     index.apply(apply(asking("late", 4, &other, &[("cert", &many)])));
     let output = index.compile();
-    assert!(output.wanted.is_none());
+    assert!(output.desired.is_none());
     assert_eq!(
         reasons(&output),
         [("late".to_owned(), "InvalidCertificateRequest")]
     );
+
     index.apply(delete(Kind::Ingress, "a-young"));
-    assert_eq!(wanted(&index.compile())[0].hosts.len(), 100);
+    assert_eq!(desired(&index.compile())[0].hosts.len(), 100);
 }
 
 #[test]
-fn a_secret_of_somebody_else_is_never_asked_for_and_ours_is_what_exists_already() {
+fn a_foreign_secret_is_not_claimed_and_a_managed_one_is_reused() {
     let mut index = serving();
     let both: &[(&str, &[&str])] = &[("cert", &["a.example"])];
     index.apply(apply(asking("web", 1, LAB, both)));
     assert_eq!(all(&index.compile()), ["default/cert [a.example] lab"]);
+
     let mut unreadable = secret("cert", "a.example");
     unreadable["data"] = "none".into();
     let mut opaque = secret("cert", "a.example");
     opaque["type"] = "Opaque".into();
-    for (theirs, served, told) in [
+    for (theirs, served, reported) in [
         (secret("cert", "a.example"), "secret", &[][..]),
         (
             secret("cert", "b.example"),
@@ -479,9 +515,12 @@ fn a_secret_of_somebody_else_is_never_asked_for_and_ours_is_what_exists_already(
     ] {
         index.apply(apply(theirs.clone()));
         let output = index.compile();
-        assert!(index.wishes.all.is_empty(), "{theirs}");
+        assert!(index.desired.all.is_empty(), "{theirs}");
         assert_eq!(
-            (source(&output, "a.example"), wish_of(&output, "a.example")),
+            (
+                source(&output, "a.example"),
+                certificate_of(&output, "a.example")
+            ),
             (served, None)
         );
         assert_eq!(
@@ -489,7 +528,7 @@ fn a_secret_of_somebody_else_is_never_asked_for_and_ours_is_what_exists_already(
                 .into_iter()
                 .map(|(_, reason)| reason)
                 .collect::<Vec<_>>(),
-            told,
+            reported,
             "{theirs}"
         );
         index.apply(apply(ours(secret("cert", "a.example"))));
@@ -497,16 +536,19 @@ fn a_secret_of_somebody_else_is_never_asked_for_and_ours_is_what_exists_already(
         assert_eq!(
             (
                 source(&output, "a.example"),
-                wish_of(&output, "a.example").as_deref()
+                certificate_of(&output, "a.example").as_deref()
             ),
             ("secret", Some("default/cert"))
         );
-        let existing = wanted(&output)[0].existing.as_ref().expect("what is there");
-        assert!(
-            matches!(existing, (CertificateSource::Secret { .. }, Some(issuer)) if **issuer == *"lab")
-        );
+        let existing = desired(&output)[0]
+            .existing
+            .as_ref()
+            .expect("what is there");
+        assert!(matches!(existing, (CertificateSource::Secret { .. },
+                Some(issuer)) if **issuer == *"lab"));
     }
-    // One more host: ours does not fit until it is made anew, which is nothing to tell.
+
+    // One more host: the managed certificate does not fit until it is reissued, without a finding.
     index.apply(apply(asking(
         "web",
         1,
@@ -522,19 +564,21 @@ fn a_secret_of_somebody_else_is_never_asked_for_and_ours_is_what_exists_already(
         )
     );
     assert!(reasons(&output).is_empty());
-    // Ours that is damaged is told, and made anew.
+
+    // A damaged managed Secret is reported and reissued.
     let mut damaged = ours(secret("cert", "a.example"));
     damaged["data"]["tls.crt"] = "!".into();
     index.apply(apply(damaged));
     let output = index.compile();
-    assert!(wanted(&output)[0].existing.is_none());
+    assert!(desired(&output)[0].existing.is_none());
     assert_eq!(reasons(&output), [("web".to_owned(), "InvalidSecret")]);
+
     index.apply(delete(Kind::Secret, "cert"));
     assert!(reasons(&index.compile()).is_empty());
 }
 
 #[test]
-fn the_hosts_of_rules_below_a_wildcard_are_covered_by_its_wish() {
+fn hosts_of_rules_use_the_wildcard_certificate_above_them() {
     let mut index = serving();
     index.apply(apply(asking("wild", 1, LAB, &[("", &["*.example"])])));
     index.apply(apply(ingress("app", "app.example", "/", "web")));
@@ -547,6 +591,7 @@ fn the_hosts_of_rules_below_a_wildcard_are_covered_by_its_wish() {
     )));
     let output = index.compile();
     assert_eq!(all(&output), ["default/~*.example [*.example] lab"]);
+
     for (host, covered) in [
         ("*.example", true),
         ("app.example", true),
@@ -554,15 +599,17 @@ fn the_hosts_of_rules_below_a_wildcard_are_covered_by_its_wish() {
         ("own.example", false),
     ] {
         assert_eq!(source(&output, host), "local");
-        assert_eq!(wish_of(&output, host).is_some(), covered, "{host}");
+        assert_eq!(certificate_of(&output, host).is_some(), covered, "{host}");
     }
-    // Nothing that concerns certificates changes: nothing is told.
+
+    // Nothing that concerns certificates changes: the output has none.
     index.apply(apply(ingress("app", "app.example", "/new", "web")));
     let output = index.compile();
-    assert!(output.table.is_some() && output.wanted.is_none() && output.certificates.is_none());
-    // The same Ingress made anew is another one.
+    assert!(output.table.is_some() && output.desired.is_none() && output.certificates.is_none());
+
+    // The same Ingress, deleted and created again, is different.
     let mut again = asking("wild", 1, LAB, &[("", &["*.example"])]);
     again["metadata"]["uid"] = "another".into();
     index.apply(apply(again));
-    assert_eq!(&*wanted(&index.compile())[0].about[0].uid, "another");
+    assert_eq!(&*desired(&index.compile())[0].about[0].uid, "another");
 }

@@ -29,12 +29,13 @@ fn ingresses_of_other_classes_are_counted() {
     index.apply(apply(of_class("b", None, Some("nginx"))));
     index.apply(apply(of_class("c", Some("traefik"), Some("nginx"))));
     index.apply(apply(of_class("ours", Some("gatelet"), None)));
-    let told = index.compile().other_classes.expect("they are new");
-    assert_eq!(counts(&told), [("nginx", 2), ("traefik", 1)]);
+    let reported = index.compile().other_classes.expect("they are new");
+    assert_eq!(counts(&reported), [("nginx", 2), ("traefik", 1)]);
 
-    // Only what changed is told again.
+    // Only changes are reported again.
     index.apply(apply(of_class("ours", Some("gatelet"), None)));
     assert_eq!(index.compile().other_classes, None);
+
     index.apply(delete(Kind::Ingress, "c"));
     assert_eq!(
         counts(&index.compile().other_classes.expect("they changed")),
@@ -53,9 +54,10 @@ fn many_classes_are_put_together() {
             None,
         )));
     }
-    let told = index.compile().other_classes.expect("they are new");
-    assert_eq!(told.len(), 16);
-    assert_eq!(counts(&told).last(), Some(&("(others)", 5)));
+
+    let reported = index.compile().other_classes.expect("they are new");
+    assert_eq!(reported.len(), 16);
+    assert_eq!(counts(&reported).last(), Some(&("(others)", 5)));
 }
 
 #[test]
@@ -71,13 +73,14 @@ fn guards_of_other_classes_are_counted() {
         one["metadata"]["annotations"] = json!({annotation: "true"});
         index.apply(apply(one));
     }
-    let told = index.compile().other_classes.expect("they are new");
+
+    let reported = index.compile().other_classes.expect("they are new");
     let guards = [
         ("nginx.ingress.kubernetes.io/auth-type".into(), 2),
         ("nginx.ingress.kubernetes.io/ssl-passthrough".into(), 1),
     ];
     assert_eq!(
-        told,
+        reported,
         [OtherClass {
             class: "nginx".into(),
             ingresses: 4,
@@ -90,23 +93,26 @@ fn guards_of_other_classes_are_counted() {
 #[test]
 fn classes_of_the_settings_are_taken_over() {
     let mut index = index();
-    index.settings.classes = vec!["nginx".into()];
+    index.objects.settings.classes = vec!["nginx".into()];
     index.apply(apply(service("web")));
+
     // Its own IngressClass may be there or not.
     for _ in 0..2 {
         index.apply(apply(of_class("a", Some("nginx"), None)));
         index.apply(apply(of_class("b", None, Some("nginx"))));
         index.apply(apply(of_class("c", Some("traefik"), None)));
-        let told = index.compile().other_classes;
-        assert!(told.is_none_or(|told| counts(&told) == [("traefik", 1)]));
+        let reported = index.compile().other_classes;
+        assert!(reported.is_none_or(|reported| counts(&reported) == [("traefik", 1)]));
         let served = ["a.example", "b.example", "c.example"].map(|host| met(&index, host, "/"));
         assert_eq!(served, ["empty", "empty", "404"]);
         index.apply(apply(json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
-            "metadata": {"name": "nginx", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}},
+            "metadata": {"name": "nginx", "annotations": {
+                "ingressclass.kubernetes.io/is-default-class": "true"}},
             "spec": {"controller": "k8s.io/ingress-nginx"},
         })));
     }
+
     // Ingresses without a class are of the default one.
     index.apply(Event::Delete(Key {
         kind: Kind::IngressClass,

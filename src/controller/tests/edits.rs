@@ -1,10 +1,10 @@
-//! What an edit costs: only what it touches is compiled anew; and what a kind that is not given
-//! comes to.
+//! The cost of an edit: only the parts that it touches are compiled. Also kinds that the source
+//! refuses.
 
 use super::*;
 
 #[test]
-fn one_changed_ingress_of_ten_thousand_compiles_its_own_host_only() {
+fn one_changed_ingress_of_many_compiles_only_its_own_host() {
     let mut index = index();
     index.apply(apply(service("web")));
     let objects = (0..10_000)
@@ -35,8 +35,10 @@ fn one_changed_ingress_of_ten_thousand_compiles_its_own_host_only() {
     assert_eq!(changed, ["h77.example"]);
     assert_eq!(met(&index, "h77.example", "/"), "404");
     assert!(output.certificates.is_none() && output.endpoints.is_empty());
+
     // And a request looks at the rules of its own host, however many others there are.
     assert_eq!(after.explain(Some("h77.example"), "/new").len(), 1);
+
     // A Service that all use touches all, an edit of its endpoints none.
     index.apply(apply(slice(
         "s",
@@ -47,7 +49,7 @@ fn one_changed_ingress_of_ten_thousand_compiles_its_own_host_only() {
 }
 
 #[test]
-fn a_secret_is_not_called_missing_where_none_can_be_read() {
+fn an_unreadable_secret_is_not_reported_as_missing() {
     let mut index = index();
     index.apply(apply(service("web")));
     for (name, host) in [("one", "a.example"), ("two", "b.example")] {
@@ -55,6 +57,7 @@ fn a_secret_is_not_called_missing_where_none_can_be_read() {
         ingress["spec"]["tls"] = json!([{"hosts": [host], "secretName": host}]);
         index.apply(apply(ingress));
     }
+
     index.apply(Event::Reset(
         Kind::Secret,
         vec![object(secret("b.example", "b.example"))],
@@ -63,10 +66,12 @@ fn a_secret_is_not_called_missing_where_none_can_be_read() {
         reasons(&index.compile()),
         [("one".to_owned(), "SecretNotFound")]
     );
-    // The right to read them is lost, and given back: what was known is served on meanwhile.
+
+    // Losing and regaining the right to read Secrets: the last known state stays in use.
     index.apply(Event::Refused(Kind::Secret));
     let output = index.compile();
     assert_eq!(reasons(&output), [("one".to_owned(), "SecretsForbidden")]);
+
     let message = &output.findings.as_ref().expect("findings")[0].message;
     assert!(
         message.contains("does not allow gatelet to read Secrets"),
@@ -76,6 +81,7 @@ fn a_secret_is_not_called_missing_where_none_can_be_read() {
         output.certificates.is_none(),
         "the same certificates as before"
     );
+
     index.apply(Event::Reset(
         Kind::Secret,
         vec![object(secret("a.example", "a.example"))],

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The findings about Services.
-fn said(output: &Output) -> Vec<(String, &'static str, String)> {
+fn reported(output: &Output) -> Vec<(String, &'static str, String)> {
     let findings = output
         .findings
         .iter()
@@ -13,7 +13,7 @@ fn said(output: &Output) -> Vec<(String, &'static str, String)> {
         .map(|finding| {
             (
                 finding.about.key.name.to_string(),
-                finding.reason,
+                finding.reason.as_str(),
                 finding.message.to_string(),
             )
         })
@@ -40,10 +40,12 @@ fn a_slice_with_another_name_for_the_port_is_a_finding() {
     let output = index.compile();
     live(&output);
     assert_eq!(met(&index, "a.example", "/"), "empty");
-    let expected = "no endpoints for port 80, 503: its name in the Service is \"web\", and EndpointSlice web-1 has \
+
+    let expected = "no endpoints for port 80, 503: its name in the Service is \"web\", and \
+        EndpointSlice web-1 has \
                     \"http\". Give it the same name in both";
     assert_eq!(
-        said(&output),
+        reported(&output),
         [(
             "web".to_owned(),
             "EndpointPortMismatch",
@@ -58,17 +60,22 @@ fn a_slice_with_another_name_for_the_port_is_a_finding() {
     let output = index.compile();
     live(&output);
     assert_eq!(
-        (met(&index, "a.example", "/"), said(&output)),
+        (met(&index, "a.example", "/"), reported(&output)),
         ("10.0.0.1:8080".to_owned(), vec![])
     );
+
     index.apply(delete(Kind::EndpointSlice, "web-2"));
     live(&index.compile());
     index.apply(delete(Kind::Ingress, "web"));
-    assert_eq!(said(&index.compile()), [], "nothing leads there any more");
+    assert_eq!(
+        reported(&index.compile()),
+        [],
+        "nothing leads there any more"
+    );
 }
 
 #[test]
-fn each_form_of_another_port_name_is_said() {
+fn each_form_of_a_different_port_name_is_reported() {
     for (service_port, slice_ports, expected) in [
         (
             json!({"port": 80}),
@@ -99,8 +106,8 @@ fn each_form_of_another_port_name_is_said() {
         let mut one = slice("s", "web", endpoints());
         one["ports"] = slice_ports;
         index.apply(apply(one));
-        let said = said(&index.compile());
-        assert!(said[0].2.contains(expected), "{said:?}");
+        let reported = reported(&index.compile());
+        assert!(reported[0].2.contains(expected), "{reported:?}");
     }
 }
 
@@ -115,7 +122,7 @@ fn a_service_without_ready_pods_is_no_finding() {
         slice("unused-1", "unused", endpoints()),
         "http",
     )));
-    assert_eq!(said(&index.compile()), []);
+    assert_eq!(reported(&index.compile()), []);
 }
 
 #[test]
@@ -127,7 +134,7 @@ fn a_selector_in_the_mini_cluster_is_a_finding() {
         (false, json!({"app": "web"}), 0),
     ] {
         let mut index = index();
-        index.settings.standalone = standalone;
+        index.objects.settings.standalone = standalone;
         let mut web = service("web");
         web["spec"]["selector"] = selector.clone();
         index.apply(apply(web.clone()));
@@ -135,8 +142,8 @@ fn a_selector_in_the_mini_cluster_is_a_finding() {
         web["metadata"]["name"] = "unused".into();
         index.apply(apply(web));
         let output = index.compile();
-        assert_eq!(said(&output).len(), expected, "{selector} {standalone}");
-        if let [(name, reason, message)] = &said(&output)[..] {
+        assert_eq!(reported(&output).len(), expected, "{selector} {standalone}");
+        if let [(name, reason, message)] = &reported(&output)[..] {
             assert_eq!((&**name, *reason), ("web", "SelectorWithoutPods"));
             assert!(
                 message.contains(
@@ -146,11 +153,11 @@ fn a_selector_in_the_mini_cluster_is_a_finding() {
             );
         }
 
-        // Somebody filled in the endpoints all the same.
+        // The endpoints have been written by hand.
         index.apply(apply(slice("web-1", "web", endpoints())));
         let output = index.compile();
         assert_eq!(
-            (output.findings.is_some(), said(&output).len()),
+            (output.findings.is_some(), reported(&output).len()),
             (expected == 1, 0),
             "{selector} {standalone}"
         );
@@ -160,23 +167,25 @@ fn a_selector_in_the_mini_cluster_is_a_finding() {
 #[test]
 fn the_services_of_default_backends_are_looked_at_too() {
     let mut index = index();
-    index.settings.standalone = true;
-    index.settings.default_backend = Some("default/last:80".into());
+    index.objects.settings.standalone = true;
+    index.objects.settings.default_backend = Some("default/last:80".into());
     for name in ["all", "last"] {
         let mut one = service(name);
         one["spec"]["selector"] = json!({"app": name});
         index.apply(apply(one));
     }
+
     let mut all = ingress("all", "", "/", "all");
     all["spec"] = json!({"defaultBackend": {"service": {"name": "all", "port": {"number": 80}}}});
     index.apply(apply(all));
     let names = |output: &Output| {
-        said(output)
+        reported(output)
             .into_iter()
             .map(|(name, ..)| name)
             .collect::<Vec<_>>()
     };
     assert_eq!(names(&index.compile()), ["all"]);
+
     index.apply(delete(Kind::Ingress, "all"));
     assert_eq!(names(&index.compile()), ["last"]);
 }

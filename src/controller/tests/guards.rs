@@ -10,31 +10,32 @@ use super::{
 };
 
 /// Findings: reason, whether it is a Warning, field.
-type Said = Vec<(&'static str, bool, String)>;
+type Reported = Vec<(&'static str, bool, String)>;
 
 fn annotated(name: &str, annotations: &[(&str, &str)]) -> Value {
     let mut one = ingress(name, "a.example", "/", "web");
     for (key, value) in annotations {
         one["metadata"]["annotations"][*key] = (*value).into();
     }
+
     one
 }
 
 /// Outcome of a request and findings with these annotations on the Ingress.
-fn with(annotations: &[(&str, &str)]) -> (String, Said) {
+fn with(annotations: &[(&str, &str)]) -> (String, Reported) {
     let mut index = index();
     index.apply(apply(service("web")));
     index.apply(apply(annotated("web", annotations)));
     let output = index.compile();
-    (met(&index, "a.example", "/"), said(&output))
+    (met(&index, "a.example", "/"), reported(&output))
 }
 
-fn said(output: &Output) -> Said {
+fn reported(output: &Output) -> Reported {
     let findings = output.findings.iter().flatten();
     findings
         .map(|one| {
             (
-                one.reason,
+                one.reason.as_str(),
                 one.severity == crate::objects::EventType::Warning,
                 one.field.to_string(),
             )
@@ -63,8 +64,10 @@ fn samples(row: &Row) -> (Vec<&'static str>, Vec<&'static str>) {
         "any value but an empty one and off, inactive, simulate" => {
             (vec!["active"], vec!["off", "simulate", ""])
         }
-        "a list that does not hold everybody" => (vec!["10.0.0.0/8", "", "x"], vec!["0.0.0.0/0"]),
-        "a list that is not empty and does not hold everybody" => (
+        "a list that does not contain all addresses" => {
+            (vec!["10.0.0.0/8", "", "x"], vec!["0.0.0.0/0"])
+        }
+        "a list that is not empty and does not contain all addresses" => (
             vec![
                 "10.0.0.0/8",
                 "192.0.2.1, 2001:db8::/32",
@@ -101,13 +104,13 @@ fn samples(row: &Row) -> (Vec<&'static str>, Vec<&'static str>) {
                 "more_set_headers \"X-Frame-Options: DENY\";",
                 "# nothing\nadd_header A b;\n  proxy_set_header Upgrade $http_upgrade;\n",
                 "proxy_read_timeout 3600; client_max_body_size 0",
-                "more_set_headers \"Content-Security-Policy: default-src 'self'; deny all; #\" 'B: {}';",
+                "more_set_headers \"Content-Security-Policy: default-src 'self'; deny all; #\" 'B: \
+                    {}';",
                 "add_header A ${host}; add_header B a#b;",
             ],
         ),
-        "any value but an empty one, unless `auth-tls-verify-client` is off without `auth-tls-match-cn`" => {
-            (vec!["default/ca"], vec![""])
-        }
+        "any value but an empty one, unless `auth-tls-verify-client` is off without \
+            `auth-tls-match-cn`" => (vec!["default/ca"], vec![""]),
         "any value but an empty one, unless `waf-mode` is detect" => {
             (vec!["modsecurity"], vec![""])
         }
@@ -167,13 +170,13 @@ fn each_guard_closes_with_its_values_only() {
         guards += 1;
         let (guarded, harmless) = samples(row);
         for value in guarded {
-            let (met, said) = with(&[(&name, value)]);
+            let (met, reported) = with(&[(&name, value)]);
             assert!(
                 met == "UnsupportedGuard" || met == "UnsupportedPassthrough",
                 "{name}: {value:?}: {met}"
             );
             assert_eq!(
-                said,
+                reported,
                 [("UnsupportedGuard", true, field(&name))],
                 "{name}: {value:?}"
             );
@@ -188,12 +191,13 @@ fn each_guard_closes_with_its_values_only() {
             .iter()
             .filter(|_| !is_shared && !peer.name.is_empty())
         {
-            let (met, said) = with(&[(&name, value)]);
-            assert_eq!(met, "empty", "{name}: {value:?}: {said:?}");
+            let (met, reported) = with(&[(&name, value)]);
+            assert_eq!(met, "empty", "{name}: {value:?}: {reported:?}");
             assert!(
-                said.iter()
+                reported
+                    .iter()
                     .all(|(reason, ..)| *reason == "UnsupportedAnnotation"),
-                "{name}: {said:?}"
+                "{name}: {reported:?}"
             );
         }
     }
@@ -205,7 +209,7 @@ fn closes(meaning: Meaning) -> bool {
 }
 
 #[test]
-fn each_unsupported_annotation_is_told_with_its_effect() {
+fn each_unsupported_annotation_is_reported_with_its_effect() {
     for (_, row, name) in every_name() {
         let (Meaning::Unsupported(effect) | Meaning::Detail(effect)) = row.meaning else {
             continue;
@@ -219,14 +223,14 @@ fn each_unsupported_annotation_is_told_with_its_effect() {
         } else {
             "/x"
         };
-        let (met, said) = with(&[(&name, value)]);
+        let (met, reported) = with(&[(&name, value)]);
         // Another controller may see a guard in it.
         if name.starts_with("ingress.kubernetes.io/") && met != "empty" {
             continue;
         }
         assert_eq!(met, "empty", "{name}");
         assert_eq!(
-            said,
+            reported,
             [("UnsupportedAnnotation", false, field(&name))],
             "{name}"
         );
@@ -234,7 +238,7 @@ fn each_unsupported_annotation_is_told_with_its_effect() {
 }
 
 #[test]
-fn what_asks_for_nothing_is_not_told() {
+fn annotations_without_effect_are_not_reported() {
     for (_, _, name) in every_name().filter(|(_, row, _)| row.meaning == Meaning::Nothing) {
         assert_eq!(
             with(&[(&name, "true")]),
@@ -277,6 +281,7 @@ fn a_name_that_is_not_known_closes_if_it_speaks_of_access() {
     ] {
         assert_eq!(with(&[(name, "x")]).0, "UnsupportedGuard", "{name}");
     }
+
     for (name, value) in [
         ("nginx.ingress.kubernetes.io/proxy-magic", "x"),
         ("nginx.ingress.kubernetes.io/auth-by-magic", " "),
@@ -310,7 +315,7 @@ fn annotations_of_other_programs_are_left_alone() {
 }
 
 #[test]
-fn what_belongs_to_a_guard_is_told_only_without_it() {
+fn a_detail_of_a_guard_is_reported_only_without_the_guard() {
     let name = |rest: &str| format!("nginx.ingress.kubernetes.io/{rest}");
     let (kind, secret, verify, ca) = (
         name("auth-type"),
@@ -331,7 +336,7 @@ fn what_belongs_to_a_guard_is_told_only_without_it() {
         [("UnsupportedAnnotation", false, field(&secret))]
     );
 
-    // Nobody is asked for a certificate. Who may leave it out is told apart by the backend alone.
+    // Without a certificate from the client, only the backend could decide.
     for (value, expected) in [
         ("off", "empty"),
         ("on", "UnsupportedGuard"),
@@ -343,12 +348,14 @@ fn what_belongs_to_a_guard_is_told_only_without_it() {
             "{value}"
         );
     }
+
     let name_only = with(&[
         (&ca, "default/ca"),
         (&verify, "off"),
         (&name("auth-tls-match-cn"), "CN=x"),
     ]);
     assert_eq!(name_only.0, "UnsupportedGuard");
+
     // With HAProxy Ingress the Secret is enough, under the prefix that both have too.
     for prefix in ["haproxy-ingress.github.io", "ingress.kubernetes.io"] {
         assert_eq!(
@@ -357,6 +364,7 @@ fn what_belongs_to_a_guard_is_told_only_without_it() {
             "{prefix}"
         );
     }
+
     let waf = |mode| {
         with(&[
             ("haproxy-ingress.github.io/waf", "modsecurity"),
@@ -371,18 +379,18 @@ fn what_belongs_to_a_guard_is_told_only_without_it() {
 }
 
 #[test]
-fn a_guard_is_ignored_by_decision_and_that_is_told() {
+fn a_decision_to_ignore_a_guard_is_reported() {
     const GUARD: &str = "nginx.ingress.kubernetes.io/auth-type";
     const DECISION: &str = "gatelet.dev/unsupported-guards";
     let with = |setting: UnsupportedGuards, decision: Option<&str>| {
         let mut index = index();
-        index.settings.unsupported_guards = setting;
+        index.objects.settings.unsupported_guards = setting;
         index.apply(apply(service("web")));
         let mut annotations = vec![(GUARD, "basic")];
         annotations.extend(decision.map(|value| (DECISION, value)));
         index.apply(apply(annotated("web", &annotations)));
         let output = index.compile();
-        (met(&index, "a.example", "/"), said(&output))
+        (met(&index, "a.example", "/"), reported(&output))
     };
     let refused = (
         "UnsupportedGuard".to_owned(),
@@ -396,9 +404,10 @@ fn a_guard_is_ignored_by_decision_and_that_is_told() {
     assert_eq!(with(UnsupportedGuards::Refuse, Some("ignore")), ignored);
     assert_eq!(with(UnsupportedGuards::Ignore, None), ignored);
     assert_eq!(with(UnsupportedGuards::Ignore, Some("refuse")), refused);
-    let (met, said) = with(UnsupportedGuards::Ignore, Some("yes"));
+
+    let (met, reported) = with(UnsupportedGuards::Ignore, Some("yes"));
     assert_eq!(met, "UnsupportedGuard");
-    assert_eq!(said[0], ("InvalidAnnotation", true, field(DECISION)));
+    assert_eq!(reported[0], ("InvalidAnnotation", true, field(DECISION)));
 }
 
 #[test]
@@ -435,6 +444,7 @@ fn all_of_a_guarded_ingress_is_refused_without_a_redirect() {
         let found = index.table().find(Some(host), path).expect("a route");
         assert!(found.route.redirect(true).is_none() && found.route.hsts(true).is_none());
     }
+
     // Its certificate is served all the same, so that the answer can be seen.
     assert_eq!(source(&output, "a.example"), "local");
 }
@@ -448,7 +458,10 @@ fn a_guard_on_a_service_closes_the_paths_to_it() {
         safe["metadata"]["annotations"] = annotations;
         index.apply(apply(safe));
         let mut both = annotated("web", on_ingress);
-        let path = |path: &str, service: &str| json!({"path": path, "pathType": "Prefix", "backend": {"service": {"name": service, "port": {"number": 80}}}});
+        let path = |path: &str, service: &str| {
+            json!({"path": path, "pathType": "Prefix",
+            "backend": {"service": {"name": service, "port": {"number": 80}}}})
+        };
         both["spec"]["rules"][0]["http"]["paths"] =
             json!([path("/", "web"), path("/safe", "safe")]);
         index.apply(apply(both));
@@ -456,7 +469,7 @@ fn a_guard_on_a_service_closes_the_paths_to_it() {
         (
             met(&index, "a.example", "/"),
             met(&index, "a.example", "/safe"),
-            said(&output),
+            reported(&output),
         )
     };
     let path = "spec.rules[0].http.paths[1].backend.service".to_owned();
@@ -473,9 +486,13 @@ fn a_guard_on_a_service_closes_the_paths_to_it() {
         ("konghq.com/plugins", "key-auth"),
         ("alb.ingress.kubernetes.io/auth-type", "oidc"),
     ] {
-        let (web, safe, said) = guarded(json!({name: value}), &[]);
+        let (web, safe, reported) = guarded(json!({name: value}), &[]);
         assert_eq!((&*web, &*safe), ("empty", "UnsupportedGuard"), "{name}");
-        assert_eq!(said, [("UnsupportedGuard", true, path.clone())], "{name}");
+        assert_eq!(
+            reported,
+            [("UnsupportedGuard", true, path.clone())],
+            "{name}"
+        );
         // Both the Service and the Ingress may decide.
         let decision = json!({name: value, "gatelet.dev/unsupported-guards": "ignore"});
         let ignored = (
@@ -493,6 +510,7 @@ fn a_guard_on_a_service_closes_the_paths_to_it() {
             "{name}"
         );
     }
+
     // Not a guard, and not read on Services.
     let harmless =
         json!({"haproxy.org/check": "true", "nginx.ingress.kubernetes.io/auth-type": "basic"});
@@ -542,7 +560,7 @@ fn a_canary_never_takes_the_main_traffic() {
 }
 
 #[test]
-fn what_is_for_https_only_redirects_plain_http() {
+fn https_only_annotations_redirect_plain_http() {
     for (name, value) in [
         ("kubernetes.io/ingress.allow-http", "false"),
         (
@@ -558,7 +576,7 @@ fn what_is_for_https_only_redirects_plain_http() {
     ] {
         let mut index = index();
         index.apply(apply(service("web")));
-        // Nothing else that is said opens it again.
+        // No other annotation opens it again.
         let all = [
             (name, value),
             ("gatelet.dev/ssl-redirect", "false"),
@@ -566,7 +584,7 @@ fn what_is_for_https_only_redirects_plain_http() {
         ];
         index.apply(apply(annotated("web", &all)));
         let output = index.compile();
-        assert!(said(&output).is_empty(), "{name}: {output:?}");
+        assert!(reported(&output).is_empty(), "{name}: {output:?}");
         let found = index.table().find(Some("a.example"), "/").expect("a route");
         assert!(found.route.redirect(found.tls).is_some(), "{name}");
     }

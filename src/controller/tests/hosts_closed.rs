@@ -14,6 +14,7 @@ fn shared(guard: (&str, &str), safe_namespace: &str) -> (Index, Output) {
         web["metadata"]["namespace"] = namespace.into();
         index.apply(apply(web));
     }
+
     let mut open = ingress("open", "a.example", "/open", "web");
     open["metadata"]["annotations"] = json!({});
     index.apply(apply(open));
@@ -82,7 +83,8 @@ fn another_namespace_cannot_close_a_host_that_it_does_not_own() {
 fn a_decision_to_ignore_opens_the_whole_host() {
     let (mut index, _) = shared(CLIENT_CERTIFICATES, "default");
     let mut safe = ingress("safe", "a.example", "/safe", "web");
-    safe["metadata"]["annotations"] = json!({CLIENT_CERTIFICATES.0: CLIENT_CERTIFICATES.1, "gatelet.dev/unsupported-guards": "ignore"});
+    safe["metadata"]["annotations"] = json!({CLIENT_CERTIFICATES.0: CLIENT_CERTIFICATES.1,
+        "gatelet.dev/unsupported-guards": "ignore"});
     index.apply(apply(safe));
     index.compile();
     assert_eq!(
@@ -99,7 +101,8 @@ fn a_master_of_f5_closes_its_minions() {
     for (kind, open) in [("master", "UnsupportedGuard"), ("minion", "empty")] {
         let (mut index, _) = shared(("nginx.org/basic-auth-secret", "users"), "default");
         let mut safe = ingress("safe", "a.example", "/safe", "web");
-        safe["metadata"]["annotations"] = json!({"nginx.org/basic-auth-secret": "users", "nginx.org/mergeable-ingress-type": kind});
+        safe["metadata"]["annotations"] = json!({"nginx.org/basic-auth-secret": "users",
+            "nginx.org/mergeable-ingress-type": kind});
         index.apply(apply(safe));
         index.compile();
         assert_eq!(

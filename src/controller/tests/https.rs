@@ -1,8 +1,8 @@
-//! Who is redirected to HTTPS, and told to stay there.
+//! Redirects to HTTPS, and HSTS.
 
 use super::*;
 
-/// Whether plain HTTP is redirected, and whether answers over TLS have HSTS.
+/// Returns true for a redirect of plain HTTP, and true for HSTS in responses over TLS.
 fn policy(index: &Index, host: &str, path: &str) -> (bool, bool) {
     let found = index.table().find(Some(host), path).expect("a route");
     (
@@ -65,10 +65,10 @@ fn hosts_under_tls_redirect_unless_the_object_says_no() {
 }
 
 #[test]
-fn a_host_with_tls_redirects_its_default_backend_and_what_others_of_its_namespace_add() {
+fn a_host_with_tls_redirects_all_rules_of_its_namespace() {
     let mut index = index();
-    index.settings.hsts = Some("max-age=1".into());
-    index.settings.default_backend = Some("default/web:80".into());
+    index.objects.settings.hsts = Some("max-age=1".into());
+    index.objects.settings.default_backend = Some("default/web:80".into());
     index.apply(apply(service("web")));
     let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
     let mut first = with_tls(ingress("first", "a.example", "/x", "web"), "a.example");
@@ -87,6 +87,7 @@ fn a_host_with_tls_redirects_its_default_backend_and_what_others_of_its_namespac
         "/guest",
         "web",
     ))));
+
     // No rule takes its other paths: the controller's default backend does.
     index.apply(apply(with_tls(
         ingress("bare", "b.example", "/x", "web"),
@@ -104,12 +105,14 @@ fn a_host_with_tls_redirects_its_default_backend_and_what_others_of_its_namespac
     ] {
         assert_eq!(policy(&index, host, path), expected, "{host}{path}");
     }
+
     // An Ingress without rules takes what is left, and decides about it.
     let mut all = ingress("all", "", "/", "web");
     all["spec"] = json!({"defaultBackend": backend});
     index.apply(apply(all.clone()));
     index.compile();
     assert!(redirects(&index, "b.example", "/other") && !redirects(&index, "c.example", "/"));
+
     index.apply(apply(annotated(
         all,
         "gatelet.dev/force-ssl-redirect",
@@ -117,6 +120,7 @@ fn a_host_with_tls_redirects_its_default_backend_and_what_others_of_its_namespac
     )));
     index.compile();
     assert!(redirects(&index, "c.example", "/"));
+
     // Without its `tls` a host is like any other.
     index.apply(apply(ingress("first", "a.example", "/x", "web")));
     index.compile();
@@ -124,7 +128,7 @@ fn a_host_with_tls_redirects_its_default_backend_and_what_others_of_its_namespac
 }
 
 #[test]
-fn another_namespace_cannot_put_a_host_under_tls_that_it_does_not_own() {
+fn only_the_owning_namespace_puts_a_host_under_tls() {
     let mut index = index();
     index.apply(apply(service("web")));
     index.apply(apply(ingress("owner", "a.example", "/", "web")));
@@ -150,7 +154,7 @@ fn another_namespace_cannot_put_a_host_under_tls_that_it_does_not_own() {
 #[test]
 fn redirects_may_be_off_for_all_and_forced_by_an_object() {
     let mut index = index();
-    index.settings.ssl_redirect = false;
+    index.objects.settings.ssl_redirect = false;
     index.apply(apply(service("web")));
     index.apply(apply(with_tls(
         ingress("off", "off.example", "/", "web"),
@@ -166,6 +170,7 @@ fn redirects_may_be_off_for_all_and_forced_by_an_object() {
             &host,
         )));
     }
+
     index.apply(apply(annotated(
         ingress("bare", "bare.example", "/", "web"),
         "gatelet.dev/force-ssl-redirect",

@@ -32,7 +32,7 @@ fn compiled(index: &mut Index) -> Vec<(String, &'static str, String)> {
         .map(|one| {
             (
                 one.about.key.name.to_string(),
-                one.reason,
+                one.reason.as_str(),
                 one.message.to_string(),
             )
         })
@@ -43,7 +43,7 @@ const A: &str = "10.0.0.0:8080";
 const B: &str = "10.0.0.1:8080";
 
 #[test]
-fn a_path_with_a_slash_at_its_end_and_one_without_are_both_served() {
+fn paths_with_and_without_a_slash_at_the_end_are_both_served() {
     let mut index = index();
     let one = with_paths(
         &mut index,
@@ -52,6 +52,7 @@ fn a_path_with_a_slash_at_its_end_and_one_without_are_both_served() {
     );
     index.apply(apply(one));
     assert_eq!(compiled(&mut index), []);
+
     for (path, expected) in [
         ("/foo/bar", A),
         ("/foo/bar/", B),
@@ -63,7 +64,7 @@ fn a_path_with_a_slash_at_its_end_and_one_without_are_both_served() {
 }
 
 #[test]
-fn a_path_that_is_there_twice_in_one_object_is_said_so() {
+fn a_duplicate_path_in_one_object_is_reported() {
     let mut index = index();
     let one = with_paths(
         &mut index,
@@ -78,8 +79,9 @@ fn a_path_that_is_there_twice_in_one_object_is_said_so() {
     let output = index.compile();
     live(&output);
     assert_eq!(met(&index, "a.example", "/x"), A);
+
     let findings = output.findings.expect("findings");
-    let told: Vec<_> = findings
+    let reported: Vec<_> = findings
         .iter()
         .map(|one| (one.severity, &*one.field, &*one.message))
         .collect();
@@ -89,7 +91,7 @@ fn a_path_that_is_there_twice_in_one_object_is_said_so() {
         (EventType::Warning, "spec.rules[0].http.paths[1]", message),
         (EventType::Normal, "spec.rules[0].http.paths[2]", message),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }
 
 #[test]
@@ -104,14 +106,15 @@ fn the_winner_of_a_path_is_called_older_only_where_it_is() {
         one["metadata"]["creationTimestamp"] = format!("{created}T00:00:00Z").into();
         index.apply(apply(one));
     }
+
     // An Exact rule does not own the Prefix.
     let exact = with_paths(&mut index, "d", &[("/x", "Exact", "a")]);
     index.apply(apply(exact));
-    let mut told: Vec<_> = compiled(&mut index)
+    let mut reported: Vec<_> = compiled(&mut index)
         .into_iter()
         .map(|(name, _, message)| (name, message))
         .collect();
-    told.sort();
+    reported.sort();
     let taken = |by: &str| format!("Prefix /x on host a.example is taken by {by}");
     let expected = [
         (
@@ -123,11 +126,11 @@ fn the_winner_of_a_path_is_called_older_only_where_it_is() {
             taken("the Ingress default/b-old, which is as old and comes first by its name"),
         ),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }
 
 #[test]
-fn a_regular_expression_closes_what_it_could_match() {
+fn a_regular_expression_closes_all_that_it_could_match() {
     for (annotation, path_type) in [
         (None, "ImplementationSpecific"),
         (None, "Prefix"),
@@ -156,17 +159,18 @@ fn a_regular_expression_closes_what_it_could_match() {
             api["metadata"]["annotations"] = json!({name: value});
         }
         index.apply(apply(api));
-        let told: Vec<_> = compiled(&mut index)
+        let reported: Vec<_> = compiled(&mut index)
             .into_iter()
             .filter(|(_, reason, _)| *reason == "UnsupportedPath")
             .collect();
-        let [(name, _, message)] = &told[..] else {
-            panic!("{told:?}")
+        let [(name, _, message)] = &reported[..] else {
+            panic!("{reported:?}")
         };
         assert_eq!(name, "api");
         assert_eq!(
             message,
-            "\"/api(/|$)(.*)\" is a regular expression or a wildcard, which gatelet does not evaluate yet: 503 for \
+            "\"/api(/|$)(.*)\" is a regular expression or a wildcard, which gatelet does not \
+                evaluate yet: 503 for \
              /api and what is below it, unless a longer path takes the request"
         );
         let closed = format!("{:?}", Refusal::UnsupportedPath);
@@ -188,7 +192,7 @@ fn a_regular_expression_closes_what_it_could_match() {
 }
 
 #[test]
-fn an_exact_path_with_odd_characters_is_taken_literally_and_said_so() {
+fn an_exact_path_with_odd_characters_is_literal_with_a_finding() {
     let mut index = index();
     let odd = with_paths(
         &mut index,
@@ -200,14 +204,15 @@ fn an_exact_path_with_odd_characters_is_taken_literally_and_said_so() {
         ],
     );
     index.apply(apply(odd));
-    let told = compiled(&mut index);
-    let [(_, "UnsupportedPath", message)] = &told[..] else {
-        panic!("{told:?}")
+    let reported = compiled(&mut index);
+    let [(_, "UnsupportedPath", message)] = &reported[..] else {
+        panic!("{reported:?}")
     };
     assert_eq!(
         message,
         "\"/a[0]\" is compared character by character, not evaluated as a pattern"
     );
+
     for (path, expected) in [
         ("/a[0]", A),
         ("/a0", "404"),
@@ -219,7 +224,7 @@ fn an_exact_path_with_odd_characters_is_taken_literally_and_said_so() {
 }
 
 #[test]
-fn an_expression_closes_the_path_it_begins_like_in_its_own_namespace() {
+fn an_expression_closes_its_literal_prefix_in_its_namespace() {
     for (namespace, expected) in [
         ("default", Refusal::UnsupportedPath.reason()),
         ("other", ""),
@@ -239,8 +244,8 @@ fn an_expression_closes_the_path_it_begins_like_in_its_own_namespace() {
         guard["metadata"]["namespace"] = namespace.into();
         guard["metadata"]["creationTimestamp"] = "2026-02-01T00:00:00Z".into();
         index.apply(apply(guard));
-        let told = compiled(&mut index);
-        let covered: Vec<_> = told
+        let reported = compiled(&mut index);
+        let covered: Vec<_> = reported
             .iter()
             .filter(|(name, ..)| name == "root")
             .map(|(_, _, message)| &**message)
@@ -260,8 +265,10 @@ fn an_expression_closes_the_path_it_begins_like_in_its_own_namespace() {
             "default" => assert_eq!(
                 covered,
                 [
-                    "Prefix / on host a.example answers 503: the regular expression /[a-z]+/admin of Ingress \
-                  default/guard begins with the same path and is not evaluated, so a request cannot be assigned to \
+                    "Prefix / on host a.example returns 503: the regular expression /[a-z]+/admin \
+                        of Ingress \
+                  default/guard begins with the same path and is not evaluated, so a request \
+                  cannot be assigned to \
                   one of them"
                 ]
             ),

@@ -410,7 +410,7 @@ fn issuers_of_a_configuration_are_known_to_the_check() {
     let output = check(&[]);
     assert!(
         String::from_utf8_lossy(&output.stdout)
-            .contains("there is no issuer lab; there are letsencrypt,")
+            .contains("issuer lab does not exist (the known ones are letsencrypt,")
     );
     assert_eq!(
         good(check(&["--config", &config.display().to_string()])),

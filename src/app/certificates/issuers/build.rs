@@ -17,7 +17,7 @@ use crate::{
             Ask, CloudflareSettings, CommandSettings, Lookup, Provider, ProviderContext,
             ProviderSettings, Rfc2136Settings, Secret, TsigKey, WebhookSettings,
         },
-        issuer::{AcmeIssuer, ChallengeType, Issuer, IssuerKind},
+        issuer::{AcmeIssuer, Issuer, IssuerKind},
     },
     config::{self, IssuerProblem},
     objects::RawObject,
@@ -123,7 +123,7 @@ impl IssuerBuilder {
             profile: acme.profile.clone(),
             preferred_chain: acme.preferred_chain.clone(),
             key_type: acme.key_type,
-            challenges: acme.challenges.iter().copied().map(challenge).collect(),
+            challenges: acme.challenges.clone(),
             dns: dns.map(|dns| self.provider(dns)).transpose()?,
         })
     }
@@ -254,15 +254,6 @@ fn tsig_key(key: &config::TsigKey) -> Result<TsigKey, IssuerProblem> {
         algorithm: key.algorithm.name().to_owned(),
         secret,
     })
-}
-
-fn challenge(challenge: config::Challenge) -> ChallengeType {
-    match challenge {
-        config::Challenge::Http01 => ChallengeType::Http01,
-        config::Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
-        config::Challenge::Dns01 => ChallengeType::Dns01,
-        config::Challenge::DnsPersist01 => ChallengeType::DnsPersist01,
-    }
 }
 
 /// The reason why a text has no usable root certificates.

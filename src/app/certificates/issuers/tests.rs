@@ -501,7 +501,7 @@ fn a_broken_configmap_affects_only_itself() {
             panic!("not one finding: {text}")
         };
         assert_eq!(
-            (finding.reason, &*finding.field),
+            (finding.reason.as_str(), &*finding.field),
             ("InvalidIssuer", field),
             "{}",
             finding.message

@@ -34,7 +34,7 @@ use crate::{
         settings,
     },
     config::{Config, Mode},
-    controller::Index,
+    controller::{Index, Reason},
     objects::{Event, Kind, RawObject},
     routing::HostPattern,
 };
@@ -288,8 +288,9 @@ impl Check {
         self.index.set_issuers(self.issuers.names());
         let compiled = self.index.compile().findings.unwrap_or_default();
         for finding in compiled.iter().chain(&self.issuers.findings()) {
+            let reason = finding.reason;
             let mut finding = publish::report(finding);
-            self.forgive(&mut finding);
+            self.forgive(reason, &mut finding);
             let place = self.place(&finding);
             self.report.findings.push(CheckFinding { finding, place });
         }
@@ -307,10 +308,10 @@ impl Check {
 
     /// Turns a missing Service (or Secret) into a note if the files hold none of its namespace: a
     /// cluster can have it.
-    fn forgive(&self, finding: &mut FindingReport) {
-        let kind = match &*finding.reason {
-            "UnknownService" => Kind::Service,
-            "SecretNotFound" => Kind::Secret,
+    fn forgive(&self, reason: Reason, finding: &mut FindingReport) {
+        let kind = match reason {
+            Reason::UnknownService => Kind::Service,
+            Reason::SecretNotFound => Kind::Secret,
             _ => return,
         };
         let namespace = finding

@@ -288,7 +288,7 @@ fn a_missing_object_that_the_cluster_may_have_is_a_note() {
                 "Service web is not in these files. Unless the cluster has it: 503 for this path"
             );
             assert!(secret.starts_with(
-                "Secret tls is not in these files. Unless the cluster has it: the local CA answers"
+                "Secret tls is not in these files. Unless the cluster has it: the local CA serves"
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! A request on its way to an endpoint: its head, and its body as it comes.
+//! Writes a request to an endpoint: its head, and its body as it arrives.
 
 use std::{
     cell::RefCell,
@@ -12,46 +12,46 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, uri::PathAndQuery};
 use http_body::{Body as _, Frame};
 
 use super::{
-    super::{body::Outgoing, check::BodyLength},
+    super::{body::RequestBody, check::BodyLength},
     Failed, Transport,
 };
 
-/// Room for the head of a usual request.
+/// The initial capacity for a head; most requests fit.
 const ROOM: usize = 1024;
 const CRLF: &[u8] = b"\r\n";
 
-/// A request. What is written next are `before`, `data` and `after`, of which `written` bytes are
-/// gone.
+/// A request that is being written. Next come `before`, `data` and `after`, of which `written`
+/// bytes have been written.
 #[derive(Debug)]
-pub(in crate::proxy) struct Upload {
+pub(in crate::proxy) struct RequestWriter {
     before: Vec<u8>,
     data: Bytes,
     after: &'static [u8],
     written: usize,
-    body: Outgoing,
-    /// What is left of a body of known length; `None` if it is chunked.
+    body: RequestBody,
+    /// The remaining bytes of a body of known length; `None` if it is chunked.
     left: Option<u64>,
-    /// All of the body was asked for.
+    /// True once all of the body was read from the client.
     ended: bool,
-    /// Any of the body was asked for.
+    /// True once any of the body was read from the client.
     started: bool,
-    /// Anything was written.
+    /// True once anything was written.
     begun: bool,
     flushed: bool,
     method: Method,
-    /// The map of the request's fields, which are not needed any more.
+    /// The map of the request's fields, to be reused for the response.
     spare: HeaderMap,
 }
 
-impl Upload {
-    /// A request whose head is written but for what frames `body`. The map of the fields that it
-    /// had is used again.
+impl RequestWriter {
+    /// Creates the writer of a request whose head lacks only the framing of `body`. The map
+    /// `fields` is reused for the response.
     pub(in crate::proxy) fn new(
         method: Method,
         mut head: HeadWriter,
         fields: HeaderMap,
         length: BodyLength,
-        body: Outgoing,
+        body: RequestBody,
     ) -> Self {
         head.end(length);
 
@@ -75,34 +75,35 @@ impl Upload {
         }
     }
 
-    /// A map with room for the fields of the answer.
+    /// Returns an empty map with room for the fields of the response.
     pub(super) fn spare(&mut self) -> HeaderMap {
         let mut spare = std::mem::take(&mut self.spare);
         spare.clear();
         spare
     }
 
-    /// Whether it is a HEAD request.
+    /// Returns true for a HEAD request.
     pub(super) fn is_head(&self) -> bool {
         self.method == Method::HEAD
     }
 
-    /// Whether it may be sent twice (RFC 9110 section 9.2.2).
+    /// Returns true if the request may be sent twice (RFC 9110 section 9.2.2).
     pub(in crate::proxy) fn is_idempotent(&self) -> bool {
         self.method.is_idempotent()
     }
 
-    /// Whether anything was written.
+    /// Returns true once anything was written.
     pub(super) fn is_begun(&self) -> bool {
         self.begun
     }
 
-    /// Whether all of it is with the transport.
+    /// Returns true once the transport has taken all of it.
     pub(in crate::proxy) fn is_done(&self) -> bool {
         self.ended && self.is_written() && self.flushed
     }
 
-    /// Begins anew, on another connection. False if that cannot be, because the body was begun.
+    /// Starts over, for another connection. Returns false if that is impossible because reading the
+    /// body has begun.
     pub(in crate::proxy) fn rewind(&mut self) -> bool {
         if !self.started {
             (self.written, self.begun, self.flushed) = (0, false, true);
@@ -110,7 +111,7 @@ impl Upload {
         !self.started
     }
 
-    /// Writes what can be written now. Ready when it is done, or cannot go on.
+    /// Writes as much as possible now. Ready when the request is complete or has failed.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -120,7 +121,7 @@ impl Upload {
             if self.is_written() {
                 (self.data, self.after) = (Bytes::new(), b"");
             }
-            // What of the body is there at once goes with the head.
+            // Body data that is available at once goes out with the head.
             if !self.ended && self.data.is_empty() && (self.written == 0 || self.is_written()) {
                 self.started = true;
                 match Pin::new(&mut self.body).poll_frame(cx) {
@@ -133,6 +134,7 @@ impl Upload {
                     Poll::Pending => {}
                 }
             }
+
             if self.is_written() {
                 if !self.flushed {
                     ready!(Pin::new(&mut *to.borrow_mut()).poll_flush(cx))
@@ -145,6 +147,7 @@ impl Upload {
                     Poll::Pending
                 };
             }
+
             match ready!(self.poll_write(cx, to)) {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return Poll::Ready(Err(self.failed())),
@@ -158,7 +161,7 @@ impl Upload {
 
     fn failed(&self) -> Failed {
         if self.begun {
-            Failed::NoAnswer
+            Failed::NoResponse
         } else {
             Failed::Unsent
         }
@@ -176,6 +179,7 @@ impl Upload {
             .after
             .get(gone.saturating_sub(self.data.len())..)
             .unwrap_or_default();
+
         let mut to = to.borrow_mut();
         let to = Pin::new(&mut *to);
         let n = if data.is_empty() && after.is_empty() {
@@ -184,12 +188,13 @@ impl Upload {
             let slices = [before, data, after].map(IoSlice::new);
             ready!(to.poll_write_vectored(cx, &slices))?
         };
+
         self.written += n;
         (self.begun, self.flushed) = (true, false);
         Poll::Ready(Ok(n))
     }
 
-    /// Makes room for the next piece. A head that was not written yet stays before it.
+    /// Makes room for the next piece. A head that was not written yet stays in front of it.
     fn next(&mut self) {
         if self.written > 0 {
             self.before.clear();
@@ -224,7 +229,7 @@ impl Upload {
         self.ended = true;
         match self.left {
             Some(0) => Ok(()),
-            // The endpoint waits for what never comes: its connection has to end.
+            // The endpoint would wait for the missing bytes: its connection has to be closed.
             Some(_) => Err(Failed::Body),
             None => {
                 self.before.extend_from_slice(b"0\r\n");
@@ -243,7 +248,7 @@ impl Upload {
 pub(in crate::proxy) struct HeadWriter(Vec<u8>);
 
 impl HeadWriter {
-    /// Begins with the request line.
+    /// Starts a head with the request line.
     pub(in crate::proxy) fn new(method: &Method, target: &PathAndQuery) -> Self {
         let mut head = Self(Vec::with_capacity(ROOM));
         for part in [method.as_str(), " ", target.as_str(), " HTTP/1.1\r\n"] {
@@ -262,7 +267,7 @@ impl HeadWriter {
         write_field(&mut self.0, name, value);
     }
 
-    /// Adds how the body is framed, and the empty line.
+    /// Adds the framing of the body and the empty line.
     fn end(&mut self, length: BodyLength) {
         match length {
             BodyLength::None => {}

@@ -75,21 +75,22 @@ fn server(last: Arc<AtomicU8>, asked: Arc<AtomicUsize>) -> u16 {
     port
 }
 
-fn names(port: u16) -> Rc<Names> {
+fn cache(port: u16) -> Rc<DnsCache> {
     let mut connection = ConnectionConfig::udp();
     connection.port = port;
+
     let server = NameServerConfig::new(Ipv4Addr::LOCALHOST.into(), true, vec![connection]);
     let config = ResolverConfig::from_name_servers(vec![server]);
     let resolver =
         TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build();
-    let names = Names::default();
+    let cache = DnsCache::default();
     assert!(
-        names
+        cache
             .resolver
             .set(Some(resolver.expect("resolver")))
             .is_ok()
     );
-    Rc::new(names)
+    Rc::new(cache)
 }
 
 fn local(test: impl Future<Output = ()>) {
@@ -105,32 +106,33 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[test]
 fn literals_and_localhost_need_no_dns() {
     local(async {
-        let names = names(1);
+        let cache = cache(1);
         assert_eq!(
-            names.resolve("::1", LIMIT).await.as_deref(),
+            cache.resolve("::1", LIMIT).await.as_deref(),
             Some(&[IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])][..])
         );
         let loopback = [IpAddr::from([127, 0, 0, 1])];
         assert_eq!(
-            names.resolve("LocalHost", LIMIT).await.as_deref(),
+            cache.resolve("LocalHost", LIMIT).await.as_deref(),
             Some(&loopback[..])
         );
-        assert!(names.known.borrow().is_empty());
+        assert!(cache.known.borrow().is_empty());
     });
 }
 
 #[test]
-fn many_requests_ask_once_and_what_has_run_out_is_used_while_it_is_asked_for_again() {
+fn requests_share_a_query_and_use_expired_addresses() {
     let (last, asked) = (Arc::new(AtomicU8::new(1)), Arc::new(AtomicUsize::new(0)));
     let port = server(last.clone(), asked.clone());
     local(async {
-        let names = names(port);
+        let cache = cache(port);
         let all: Vec<_> = (0..20)
             .map(|_| {
-                let names = names.clone();
-                tokio::task::spawn_local(async move { names.resolve("a.example", LIMIT).await })
+                let cache = cache.clone();
+                tokio::task::spawn_local(async move { cache.resolve("a.example", LIMIT).await })
             })
             .collect();
+
         for one in all {
             assert_eq!(
                 one.await.expect("no panic").as_deref(),
@@ -140,16 +142,16 @@ fn many_requests_ask_once_and_what_has_run_out_is_used_while_it_is_asked_for_aga
         assert_eq!(asked.load(Relaxed), 1);
 
         last.store(2, Relaxed);
-        names
+        cache
             .resolver
             .get()
             .and_then(Option::as_ref)
             .expect("resolver")
             .clear_cache();
-        let entry = names.entry("a.example");
+        let entry = cache.entry("a.example");
         entry.until.set(Some(Instant::now()));
         assert_eq!(
-            names.resolve("a.example", LIMIT).await.as_deref(),
+            cache.resolve("a.example", LIMIT).await.as_deref(),
             Some(&[IpAddr::from([192, 0, 2, 1])][..])
         );
         while entry
@@ -160,7 +162,7 @@ fn many_requests_ask_once_and_what_has_run_out_is_used_while_it_is_asked_for_aga
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(
-            names.resolve("a.example", LIMIT).await.as_deref(),
+            cache.resolve("a.example", LIMIT).await.as_deref(),
             Some(&[IpAddr::from([192, 0, 2, 2])][..])
         );
     });
@@ -171,10 +173,10 @@ fn a_name_without_address_is_not_asked_for_by_every_request() {
     let asked = Arc::new(AtomicUsize::new(0));
     let port = server(Arc::default(), asked.clone());
     local(async {
-        let names = names(port);
-        assert_eq!(names.resolve("b.example", LIMIT).await, None);
+        let cache = cache(port);
+        assert_eq!(cache.resolve("b.example", LIMIT).await, None);
         let before = asked.load(Relaxed);
-        assert_eq!(names.resolve("b.example", LIMIT).await, None);
+        assert_eq!(cache.resolve("b.example", LIMIT).await, None);
         assert_eq!(asked.load(Relaxed), before);
     });
 }

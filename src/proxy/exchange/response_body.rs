@@ -1,4 +1,4 @@
-//! The body of an answer as it comes from an endpoint, and what becomes of the connection after it.
+//! The body of a response as it comes from an endpoint, and the connection after it.
 
 use std::{
     io,
@@ -16,12 +16,12 @@ use super::{
         chunk::{Chunks, Part},
         head::Limits,
     },
-    Connection, Framing, Head, MAX_STEP, Upload,
+    Connection, Framing, Head, MAX_STEP, RequestWriter,
 };
 
-/// The body of an answer.
+/// The body of a response, with the connection that it comes over.
 #[derive(Debug)]
-pub(in crate::proxy) struct Answer {
+pub(in crate::proxy) struct ResponseBody {
     connection: Connection,
     body: Body,
     persistent: bool,
@@ -32,16 +32,16 @@ pub(in crate::proxy) struct Answer {
 #[derive(Debug)]
 enum Body {
     Length(u64),
-    /// With the bytes of its trailer section so far.
+    /// The parser of the chunks, and the bytes of the trailer section so far.
     Chunked(Box<(Chunks, Vec<u8>)>),
-    /// Trailers are still to be told.
+    /// The data is complete; the trailers have yet to be passed on.
     Trailers(Box<HeaderMap>),
-    /// It broke off; that is still to be told, after a turn of the server.
+    /// The body ended early. The error is reported once the server has had a turn (the flag).
     Broken(Option<Broken>, bool),
     UntilClose,
 }
 
-/// The body broke off, or is none.
+/// The reason why a body ended early.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum Broken {
     /// The connection failed.
@@ -55,8 +55,8 @@ pub(in crate::proxy) enum Broken {
     Chunks(&'static str),
 }
 
-/// The rest of a request that is sent while its answer comes: an endpoint that gives the answer as
-/// it reads the request waits for it, also while the client takes nothing.
+/// The task that sends the rest of a request while its response arrives: an endpoint that responds
+/// while it reads needs that, even while the client reads nothing.
 #[derive(Debug)]
 struct Rest(JoinHandle<()>);
 
@@ -66,24 +66,23 @@ impl Drop for Rest {
     }
 }
 
-impl Answer {
-    /// The answer that begins with `head`. What `upload` has not sent yet is sent by a task of its
-    /// own for as long as the answer lasts.
+impl ResponseBody {
+    /// Creates the body of the response that begins with `head`. A task of its own sends what
+    /// `writer` has not sent yet, for as long as the response lasts.
     pub(in crate::proxy) fn new(
         connection: Connection,
         head: &Head,
-        upload: Upload,
+        writer: RequestWriter,
         limits: Limits,
     ) -> Self {
-        let rest = (!upload.is_done()).then(|| {
-            let (transport, mut upload) = (connection.transport.clone(), upload);
+        let rest = (!writer.is_done()).then(|| {
+            let (transport, mut writer) = (connection.transport.clone(), writer);
             Rest(tokio::task::spawn_local(async move {
-                if std::future::poll_fn(|cx| upload.poll(cx, &transport))
+                if std::future::poll_fn(|cx| writer.poll(cx, &transport))
                     .await
                     .is_err()
                 {
-                    // The endpoint is told that no more comes; what it makes of it shows in the
-                    // answer.
+                    // Tell the endpoint that no more comes; the response shows how it reacts.
                     let _ = std::future::poll_fn(|cx| {
                         Pin::new(&mut *transport.borrow_mut()).poll_shutdown(cx)
                     })
@@ -91,12 +90,14 @@ impl Answer {
                 }
             }))
         });
+
         let body = match head.framing {
             Framing::None => Body::Length(0),
             Framing::Length(length) => Body::Length(length),
             Framing::Chunked => Body::Chunked(Box::new((Chunks::new(), Vec::new()))),
             Framing::UntilClose => Body::UntilClose,
         };
+
         Self {
             connection,
             body,
@@ -106,7 +107,7 @@ impl Answer {
         }
     }
 
-    /// All of the body, if it came with the head.
+    /// Takes the whole body, if it came with the head.
     pub(in crate::proxy) fn whole(&mut self) -> Option<Bytes> {
         let Body::Length(left) = &mut self.body else {
             return None;
@@ -118,7 +119,7 @@ impl Answer {
         Some(self.connection.received.split_to(length).freeze())
     }
 
-    /// The connection, if the answer is over and another request may be sent on it.
+    /// Returns the connection if the response is complete and another request may be sent on it.
     pub(in crate::proxy) fn into_connection(mut self) -> Option<Connection> {
         let sent = self.rest.as_ref().is_none_or(|rest| rest.0.is_finished());
         if !self.persistent || !sent || !self.is_end() || !self.connection.received.is_empty() {
@@ -128,12 +129,12 @@ impl Answer {
         Some(self.connection)
     }
 
-    /// The connection, for another protocol.
+    /// Returns the connection for another protocol.
     pub(in crate::proxy) fn into_stream(self) -> Option<Connection> {
         self.rest.is_none().then_some(self.connection)
     }
 
-    /// Whether nothing of the body is left.
+    /// Returns true if the body is complete.
     pub(in crate::proxy) fn is_end(&self) -> bool {
         matches!(self.body, Body::Length(0))
     }
@@ -145,15 +146,15 @@ impl Answer {
         }
     }
 
-    /// The next piece of the body.
+    /// Returns the next piece of the body.
     pub(in crate::proxy) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
             if let Body::Broken(error, waited) = &mut self.body {
-                // The server drops what it has not written when it hears of an error, and the
-                // client would not see that there was an answer. So it gets a turn to write first.
+                // On an error the server drops what it has not written, and the client would see no
+                // response at all. So it gets a turn to write first.
                 if !std::mem::replace(waited, true) {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -191,7 +192,7 @@ impl Answer {
                     let Some(data) = self.next_chunk()? else {
                         continue;
                     };
-                    // What frames the chunk, and perhaps the end, has often come with it.
+                    // The framing after the chunk, and perhaps the end, has often come with it.
                     while self.framing_next() {
                         if let Err(error) = self.next_chunk() {
                             self.body = Body::Broken(Some(error), false);
@@ -200,10 +201,12 @@ impl Answer {
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
             }
+
             let room = match self.body {
                 Body::Length(left) => usize::try_from(left).unwrap_or(MAX_STEP).min(MAX_STEP),
                 _ => self.connection.step,
             };
+
             match ready!(self.connection.poll_receive(cx, room)) {
                 Ok(0) if matches!(self.body, Body::UntilClose) => self.body = Body::Length(0),
                 Ok(0) => return Poll::Ready(Some(Err(Broken::Short))),
@@ -213,22 +216,24 @@ impl Answer {
         }
     }
 
-    /// Whether more of the framing of chunks was received, and no data before it.
+    /// Returns true if the next received bytes are chunk framing and not data.
     fn framing_next(&self) -> bool {
         matches!(&self.body, Body::Chunked(chunked) if !chunked.0.in_data())
             && !self.connection.received.is_empty()
     }
 
-    /// Takes the next part of a chunked body off what was received; with data, if it is that.
+    /// Takes the next part of a chunked body off the received bytes. Returns it if it is data.
     fn next_chunk(&mut self) -> Result<Option<Bytes>, Broken> {
         let Body::Chunked(chunked) = &mut self.body else {
             return Ok(None);
         };
         let (chunks, section) = &mut **chunked;
         let received = &mut self.connection.received;
+
         let part = chunks
             .next(received, self.limits)
             .map_err(|kind| Broken::Chunks(kind.reason()))?;
+
         match part {
             Part::Data(length) => return Ok(Some(take(received, length))),
             Part::Framing(length) => drop(received.split_to(length)),
@@ -251,7 +256,7 @@ fn take(received: &mut BytesMut, length: usize) -> Bytes {
     received.split_to(length.min(received.len())).freeze()
 }
 
-/// A trailer section, with the empty line at its end.
+/// Parses a trailer section, with the empty line at its end.
 fn trailers(section: &[u8]) -> Option<HeaderMap> {
     let mut fields = [httparse::EMPTY_HEADER; super::head::MAX_FIELDS];
     let httparse::Status::Complete((_, fields)) =

@@ -1,8 +1,8 @@
-//! What the guard, the service and the driver of one client connection tell each other, and the
+//! State shared by the guard, the service and the driver of one client connection, and the
 //! deadlines that follow from it.
 //!
-//! All three run on one thread, but the HTTP server demands that the transport (and so the guard in
-//! it) can be sent; hence atomics, all relaxed, which cost what plain memory costs.
+//! All three run on one thread, but the HTTP server requires the transport (and so the guard in it)
+//! to be `Send`. Hence the atomics, all relaxed, which cost the same as plain memory.
 
 use std::{
     sync::{
@@ -19,52 +19,52 @@ use tokio::time::Instant;
 use super::{Settings, error::Kind};
 use crate::util::sync::lock;
 
-/// The method of the request that the guard puts in the place of a refused head. A client may send
-/// it too: it is a refusal only where one was noted.
+/// The method of the request that replaces a refused head. A client may send it too: it is a
+/// refusal only if one was recorded.
 pub(super) const REFUSED: &str = "GATELET-REFUSED";
 
-/// While draining, a connection that just had an answer may bring one more request for this long:
-/// its client could not know yet, and would see a request fail.
+/// While draining, a connection that just had a response may send one more request for this long:
+/// its client could not know yet, and would see the request fail.
 pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(1);
-/// After the client's end of stream its pending answers may still come for this long. A client that
-/// closed and one that only ended its own direction look the same; the first wants its request
-/// cancelled.
+/// After the client's end of stream, pending responses may still be sent for this long. A client
+/// that closed and one that only ended its own direction look the same; the first expects its
+/// request to be cancelled.
 const HALF_CLOSED: Duration = Duration::from_secs(3);
-/// For how long a closing connection still takes what its client sends, so that it can read our
-/// last answer.
+/// The time for which a closing connection still reads, so that its client can receive our last
+/// response.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Where a connection is in reading requests.
+/// The phase of a connection in reading requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
     /// Between requests.
     Idle,
-    /// In a request head that is not complete.
+    /// Inside a request head that is incomplete.
     Head,
-    /// In a request body.
+    /// Inside a request body.
     Body,
-    /// The protocol was switched: no HTTP any more.
+    /// After a switch of protocols: no more HTTP.
     Switched,
     /// Our side is closed.
     Closing,
 }
 
-/// What a deadline that passed means.
+/// The action that follows when a deadline passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Verdict {
-    /// Nothing passed.
+pub(super) enum DeadlineAction {
+    /// No deadline has passed.
     None,
-    /// The request head came too slowly: answer 408.
+    /// The request head was too slow: respond with 408.
     SlowHead,
-    /// Nothing was asked for too long: close.
+    /// No request came for too long: close.
     Idle,
-    /// The client is gone or takes nothing: end at once.
+    /// The client is gone or does not read: end at once.
     End,
 }
 
-/// The durations that matter here.
+/// The timeouts of a client connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
     head: Duration,
@@ -72,27 +72,28 @@ pub(super) struct Timeouts {
     stream: Duration,
 }
 
-/// The shared state of one client connection. Times are milliseconds since `born`, 0 for "not".
+/// The shared state of one client connection. Times are milliseconds since `born`; 0 means "not
+/// set".
 #[derive(Debug)]
-pub(crate) struct Signal {
+pub(crate) struct ConnState {
     born: Instant,
     timeouts: Timeouts,
     phase: AtomicU8,
     phase_since: AtomicU64,
     in_flight: AtomicU32,
-    /// Set once a request was seen.
+    /// Set once a request has come.
     used: AtomicBool,
-    /// When the last answer was given; for a new connection when it began.
+    /// The time of the last response; for a new connection, of its start.
     idle_since: AtomicU64,
     write_blocked: AtomicU64,
     ended: AtomicU64,
-    /// What the client has sent waits for the end of the requests in flight.
+    /// The guard holds bytes of the client until no request is in flight.
     held: AtomicBool,
-    /// An answer may lie in the server's buffer that was not handed to the transport.
+    /// The server's buffer may hold a response that the transport has not taken yet.
     unflushed: AtomicBool,
     switched: AtomicBool,
     draining: AtomicBool,
-    verdict: AtomicU8,
+    action: AtomicU8,
     flooded: AtomicBool,
     refused: AtomicBool,
     refusal: Mutex<Option<Kind>>,
@@ -109,7 +110,7 @@ impl From<&Settings> for Timeouts {
     }
 }
 
-impl Signal {
+impl ConnState {
     pub(super) fn new(timeouts: Timeouts) -> Self {
         Self {
             born: Instant::now(),
@@ -125,7 +126,7 @@ impl Signal {
             unflushed: AtomicBool::new(false),
             switched: AtomicBool::new(false),
             draining: AtomicBool::new(false),
-            verdict: AtomicU8::new(Verdict::None as u8),
+            action: AtomicU8::new(DeadlineAction::None as u8),
             flooded: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             refusal: Mutex::new(None),
@@ -139,7 +140,7 @@ impl Signal {
     }
 
     fn now(&self) -> u64 {
-        // Never 0, which means "not".
+        // Never 0, which means "not set".
         u64::try_from(self.born.elapsed().as_millis()).map_or(u64::MAX, |now| now.saturating_add(1))
     }
 
@@ -155,7 +156,7 @@ impl Signal {
         }
     }
 
-    /// Moves to a phase; cheap if it is the one we are in.
+    /// Moves to a phase; cheap if that is the current one.
     pub(super) fn enter(&self, phase: Phase) {
         if self.phase.load(Relaxed) != phase as u8 {
             self.phase.store(phase as u8, Relaxed);
@@ -163,21 +164,21 @@ impl Signal {
         }
     }
 
-    /// A write had to wait for the client.
+    /// Records that a write has to wait for the client.
     pub(super) fn writing_waits(&self) {
         if self.write_blocked.load(Relaxed) == 0 {
             self.write_blocked.store(self.now(), Relaxed);
         }
     }
 
-    /// A write was taken.
+    /// Records that the client accepts writes.
     pub(super) fn writing_goes_on(&self) {
         if self.write_blocked.load(Relaxed) != 0 {
             self.write_blocked.store(0, Relaxed);
         }
     }
 
-    /// All that was written is with the transport.
+    /// Records that the transport has taken everything that was written.
     pub(super) fn flushed(&self) {
         if self.unflushed.load(Relaxed) && self.in_flight.load(Relaxed) == 0 {
             self.unflushed.store(false, Relaxed);
@@ -186,65 +187,65 @@ impl Signal {
         }
     }
 
-    /// A part of a response is with the transport. A client that takes the last of them slowly is
-    /// not idle.
+    /// Records that the transport has taken a part of a response. A client that reads the last
+    /// response slowly is not idle.
     pub(super) fn responded(&self) {
         if self.in_flight.load(Relaxed) == 0 {
             self.idle_since.store(self.now(), Relaxed);
         }
     }
 
-    /// The client ended its direction.
+    /// Records that the client ended its direction.
     pub(super) fn ended(&self) {
         if self.ended.load(Relaxed) == 0 {
             self.ended.store(self.now(), Relaxed);
         }
     }
 
-    /// The guard goes on when no request is in flight any more: nothing of the transport tells it.
+    /// Wakes the connection once no request is in flight: no event of the transport would.
     pub(super) fn hold(&self) {
         self.held.store(true, Relaxed);
     }
 
-    /// Whether requests are being answered, or the last answer is not with the transport yet.
+    /// Returns true while a request is in flight, or the transport has not taken the last response.
     pub(super) fn busy(&self) -> bool {
         self.in_flight.load(Relaxed) > 0 || self.unflushed.load(Relaxed)
     }
 
-    /// Requests in flight.
+    /// Returns the number of requests in flight.
     pub(super) fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
 
-    /// Whether the protocol was switched by an answer.
+    /// Returns true once a response has switched the protocol.
     pub(super) fn is_switched(&self) -> bool {
         self.switched.load(Relaxed)
     }
 
-    /// A head was refused; [`REFUSED`] follows in its place.
+    /// Records that a head was refused; [`REFUSED`] follows in its place.
     pub(super) fn refuse(&self, kind: Kind) {
         *lock(&self.refusal) = Some(kind);
         self.refused.store(true, Relaxed);
     }
 
-    /// The client sends frames without end that ask for nothing.
+    /// Records that the client floods the connection with frames.
     pub(super) fn flooded(&self) {
         self.flooded.store(true, Relaxed);
     }
 
-    /// Takes what the driver decided.
-    pub(super) fn verdict(&self) -> Verdict {
-        match self.verdict.load(Relaxed) {
-            0 => Verdict::None,
-            1 => Verdict::SlowHead,
-            2 => Verdict::Idle,
-            _ => Verdict::End,
+    /// Returns the driver's decision.
+    pub(super) fn action(&self) -> DeadlineAction {
+        match self.action.load(Relaxed) {
+            0 => DeadlineAction::None,
+            1 => DeadlineAction::SlowHead,
+            2 => DeadlineAction::Idle,
+            _ => DeadlineAction::End,
         }
     }
 
     // === The service's side ===
 
-    /// A request was taken up.
+    /// Records the start of a request.
     pub(super) fn request_begins(&self) {
         self.in_flight
             .store(self.in_flight.load(Relaxed) + 1, Relaxed);
@@ -252,7 +253,7 @@ impl Signal {
         self.used.store(true, Relaxed);
     }
 
-    /// Its answer was given whole, or never will be.
+    /// Records the end of a request: its response is complete or was abandoned.
     pub(super) fn request_ends(&self) {
         let left = self.in_flight.load(Relaxed).saturating_sub(1);
         self.in_flight.store(left, Relaxed);
@@ -266,7 +267,7 @@ impl Signal {
         }
     }
 
-    /// Why the head was refused in whose place `request` came; `None` if it is a client's own.
+    /// Returns the refusal that `request` stands for; `None` if it is the client's own request.
     pub(super) fn refusal<B>(&self, request: &Request<B>) -> Option<Kind> {
         if !self.refused.load(Relaxed) || request.method().as_str() != REFUSED {
             return None;
@@ -274,19 +275,19 @@ impl Signal {
         *lock(&self.refusal)
     }
 
-    /// An answer switches the protocol.
+    /// Records that a response switches the protocol.
     pub(super) fn switch(&self) {
         self.switched.store(true, Relaxed);
     }
 
-    /// Whether no request may follow.
+    /// Returns true if no further request may follow.
     pub(super) fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
 
     // === The driver's side ===
 
-    /// Remembers the task of the connection.
+    /// Stores the waker of the connection's task.
     pub(super) fn set_waker(&self, waker: &Waker) {
         let mut known = lock(&self.waker);
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -294,59 +295,61 @@ impl Signal {
         }
     }
 
-    /// Whether the connection was ended for its flood of frames.
+    /// Returns true if the connection was ended because of a flood of frames.
     pub(super) fn is_flooded(&self) -> bool {
         self.flooded.load(Relaxed)
     }
 
-    /// From now on no request may follow the ones in flight.
+    /// Starts the drain: no request may follow the ones in flight.
     pub(super) fn drain(&self) {
         self.draining.store(true, Relaxed);
         self.wake();
     }
 
-    /// Lets what the guard does next follow from this.
-    pub(super) fn decide(&self, verdict: Verdict) {
-        self.verdict.store(verdict as u8, Relaxed);
+    /// Records a decision for the guard to carry out.
+    pub(super) fn decide(&self, action: DeadlineAction) {
+        self.action.store(action as u8, Relaxed);
     }
 
-    /// Withdraws a decision that was overtaken.
+    /// Clears the decision.
     pub(super) fn undecide(&self) {
-        self.verdict.store(Verdict::None as u8, Relaxed);
+        self.action.store(DeadlineAction::None as u8, Relaxed);
     }
 
-    /// When something must happen next, and what; the earliest of all.
-    pub(super) fn deadline(&self) -> Option<(Instant, Verdict)> {
-        let mut first: Option<(u64, Verdict)> = None;
-        let mut consider = |since: u64, wait: Duration, verdict| {
+    /// Returns the earliest deadline and its action.
+    pub(super) fn deadline(&self) -> Option<(Instant, DeadlineAction)> {
+        let mut first: Option<(u64, DeadlineAction)> = None;
+        let mut consider = |since: u64, wait: Duration, action| {
             let at = since.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
             if first.is_none_or(|(earliest, _)| at < earliest) {
-                first = Some((at, verdict));
+                first = Some((at, action));
             }
         };
+
         let phase = self.phase();
         let since = self.phase_since.load(Relaxed);
         let busy = self.in_flight.load(Relaxed) > 0;
         let blocked = self.write_blocked.load(Relaxed);
+
         match phase {
             Phase::Switched => return None,
-            // The client still takes the last response.
+            // The client is still reading the last response.
             Phase::Idle if blocked != 0 => {}
-            // A request in flight has deadlines of its own. Behind it, a head or a body waits for
-            // its turn.
+            // A request in flight has its own deadlines. A head or a body behind it waits for its
+            // turn.
             Phase::Idle | Phase::Head | Phase::Body | Phase::Closing if busy => {}
             Phase::Head => {
                 consider(
                     since.max(self.idle_since.load(Relaxed)),
                     self.timeouts.head,
-                    Verdict::SlowHead,
+                    DeadlineAction::SlowHead,
                 );
             }
-            Phase::Closing => consider(since, LINGER, Verdict::End),
+            Phase::Closing => consider(since, LINGER, DeadlineAction::End),
             Phase::Body => consider(
                 since.max(self.idle_since.load(Relaxed)),
                 self.timeouts.head,
-                Verdict::End,
+                DeadlineAction::End,
             ),
             Phase::Idle => {
                 let idle = self.idle_since.load(Relaxed);
@@ -360,23 +363,27 @@ impl Signal {
                 } else {
                     wait
                 };
-                consider(idle, wait, Verdict::Idle);
+                consider(idle, wait, DeadlineAction::Idle);
             }
         }
+
         if blocked != 0 {
-            consider(blocked, self.timeouts.stream, Verdict::End);
+            consider(blocked, self.timeouts.stream, DeadlineAction::End);
         }
+
         match self.ended.load(Relaxed) {
             0 => {}
-            ended if busy => consider(ended, HALF_CLOSED, Verdict::End),
+            ended if busy => consider(ended, HALF_CLOSED, DeadlineAction::End),
             _ => {}
         }
-        // A far deadline is looked at again in between: adding to an `Instant` must not overflow.
-        first.map(|(at, verdict)| (self.born + Duration::from_millis(at.min(1 << 40)), verdict))
+
+        // A distant deadline is cut and checked again then: adding to an `Instant` must not
+        // overflow.
+        first.map(|(at, action)| (self.born + Duration::from_millis(at.min(1 << 40)), action))
     }
 
-    /// Once the client has ended, nothing of its transport wakes the connection: its own progress
-    /// must.
+    /// Wakes the connection on its own progress: once the client has ended its direction, no event
+    /// of the transport does.
     fn wake_after_end(&self) {
         if self.ended.load(Relaxed) != 0 || self.is_draining() {
             self.wake();
@@ -391,20 +398,19 @@ impl Signal {
     }
 }
 
-/// A request in flight, to be begun as soon as its head is handed over (the server looks for the
-/// end of the stream before it polls the service), until its answer was given whole or never will
-/// be.
+/// Counts a request as in flight until its response is complete or abandoned. Created as soon as
+/// the head is handed over: the server looks for the end of the stream before it polls the service.
 #[derive(Debug)]
-pub(crate) struct Flight(Arc<Signal>);
+pub(crate) struct InFlightGuard(Arc<ConnState>);
 
-impl Flight {
-    pub(super) fn new(signal: &Arc<Signal>) -> Self {
-        signal.request_begins();
-        Self(signal.clone())
+impl InFlightGuard {
+    pub(super) fn new(state: &Arc<ConnState>) -> Self {
+        state.request_begins();
+        Self(state.clone())
     }
 }
 
-impl Drop for Flight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.request_ends();
     }

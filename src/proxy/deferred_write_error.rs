@@ -1,7 +1,7 @@
-//! A socket to a backend that lets an answer be read after writing has failed. A backend may answer
-//! before it has read the whole request and close: what it said lies in our receive buffer, but the
-//! HTTP client gives up at the failed write. So a failed write just waits, and the reading side
-//! finds the answer, then the end.
+//! A socket to a backend whose response can be read after a write has failed. A backend may respond
+//! and close before it has read the whole request. The response is then in our receive buffer, but
+//! an HTTP client gives up at the failed write. So a failed write only waits, and the reading side
+//! finds the response, then the end.
 
 use std::{
     io::{self, IoSlice},
@@ -14,18 +14,18 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A socket whose failures of writing are told by reading.
+/// A socket that reports write errors only after reading has reached the end.
 #[derive(Debug)]
-pub(super) struct Early {
+pub(super) struct DeferredWriteError {
     tcp: TcpStream,
     broken: bool,
-    /// Reading has come to the end too.
+    /// Reading has reached the end too.
     ended: bool,
-    /// Who waits to write, in vain, until reading has come to its end.
+    /// The task whose write failed, woken when reading reaches the end.
     writer: Option<Waker>,
 }
 
-impl Early {
+impl DeferredWriteError {
     pub(super) fn new(tcp: TcpStream) -> Self {
         Self {
             tcp,
@@ -35,7 +35,8 @@ impl Early {
         }
     }
 
-    /// A socket that was reset is always readable, so the end comes soon.
+    /// Fails the write once reading has ended; waits until then. A socket that was reset is always
+    /// readable, so the end comes soon.
     fn write_later(&mut self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
         if self.ended {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
@@ -64,7 +65,7 @@ impl Early {
     }
 }
 
-impl AsyncRead for Early {
+impl AsyncRead for DeferredWriteError {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -87,7 +88,7 @@ impl AsyncRead for Early {
     }
 }
 
-impl AsyncWrite for Early {
+impl AsyncWrite for DeferredWriteError {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,5 +1,5 @@
-//! The access log: one line per request, when its answer is over. Written through `tracing` (target
-//! `access`), so that it ends where the other logs do.
+//! The access log: one line per request, written when its response is complete. It goes through
+//! `tracing` (target `access`), to the same place as the other logs.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -10,7 +10,7 @@ use http::{
 
 use super::conn::ConnInfo;
 
-/// What is written about one request.
+/// The log entry of one request, written when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Record {
     began: Instant,
@@ -21,7 +21,7 @@ pub(crate) struct Record {
     host: Option<HeaderValue>,
     agent: Option<HeaderValue>,
     referer: Option<HeaderValue>,
-    /// Only errors are written (the request was not picked by the sampling).
+    /// Log this request only if it fails: sampling did not select it.
     pub(super) errors_only: bool,
     pub(super) status: u16,
     pub(super) bytes: u64,
@@ -65,23 +65,26 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        // nginx's number for a client that did not wait for its answer.
+        // nginx's status for a client that closed the connection before the response.
         if self.status == 0 {
             self.status = 499;
         }
         if self.errors_only && self.status < 500 && !self.broken {
             return;
         }
+
         let text = |value: &Option<HeaderValue>| {
             value
                 .as_ref()
                 .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
                 .unwrap_or_default()
         };
+
         let host = self
             .uri
             .authority()
             .map_or_else(|| text(&self.host), ToString::to_string);
+
         tracing::info!(
             target: "access",
             client = %self.client.ip(),
@@ -104,7 +107,7 @@ impl Drop for Record {
     }
 }
 
-/// A version as RFC 9112 and RFC 9113 write it.
+/// Returns the name of a version as RFC 9112 and RFC 9113 spell it.
 fn version(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "HTTP/1.0",

@@ -1,6 +1,6 @@
-//! Names of backends (ExternalName) to addresses, by DNS, kept for as long as the answer says. A
-//! request waits for DNS only when nothing at all is known of a name: what has run out is used on
-//! while it is asked for again.
+//! Resolves names of backends (ExternalName) by DNS, and caches the addresses for their lifetime. A
+//! request waits for DNS only when nothing is cached for a name: expired addresses stay in use
+//! while the name is resolved again.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -13,16 +13,17 @@ use std::{
 use hickory_resolver::TokioResolver;
 use tokio::{sync::Mutex, time::timeout};
 
-/// Names kept at most; beyond it all are asked for again.
+/// The most names that are cached; beyond that the cache is emptied.
 const KEPT: usize = 1024;
-/// An answer is used for at least this long, whatever its lifetime says, and for at most an hour. A
-/// failure is kept for the shortest time.
+/// The shortest time that an answer is cached, whatever its TTL. A failure is cached for this time
+/// too.
 const SHORTEST: Duration = Duration::from_secs(5);
+/// The longest time that an answer is cached.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// The names that one core has looked up.
+/// The names that one core has resolved.
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct DnsCache {
     resolver: OnceCell<Option<TokioResolver>>,
     known: RefCell<HashMap<Box<str>, Rc<Entry>>>,
 }
@@ -33,18 +34,19 @@ struct Entry {
     addresses: RefCell<Rc<[IpAddr]>>,
     /// `None` until the first answer.
     until: Cell<Option<Instant>>,
-    /// Held while DNS is asked, so that many requests ask once.
+    /// Held during a query, so that many requests cause one.
     asking: Mutex<()>,
 }
 
-impl std::fmt::Debug for Names {
+impl std::fmt::Debug for DnsCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Names")
+        f.write_str("DnsCache")
     }
 }
 
-impl Names {
-    /// The addresses of a host; an IP literal is its own. DNS is given `limit` for an answer.
+impl DnsCache {
+    /// Returns the addresses of a host; an IP literal is its own address. A DNS query may take
+    /// `limit`. `None` if the host has no address.
     pub(super) async fn resolve(
         self: &Rc<Self>,
         host: &str,
@@ -56,14 +58,15 @@ impl Names {
         if host.eq_ignore_ascii_case("localhost") {
             return Some(Rc::new([IpAddr::V4(Ipv4Addr::LOCALHOST)]));
         }
+
         let entry = self.entry(host);
         match entry.until.get() {
             Some(until) if Instant::now() < until => {}
             Some(_) if !entry.addresses.borrow().is_empty() => {
-                let (names, host, entry) = (self.clone(), Box::<str>::from(host), entry.clone());
+                let (cache, host, entry) = (self.clone(), Box::<str>::from(host), entry.clone());
                 tokio::task::spawn_local(async move {
                     if let Ok(_one) = entry.asking.try_lock() {
-                        names.ask(&host, &entry, limit).await;
+                        cache.ask(&host, &entry, limit).await;
                     }
                 });
             }
@@ -78,6 +81,7 @@ impl Names {
                 }
             }
         }
+
         let addresses = entry.addresses.borrow().clone();
         (!addresses.is_empty()).then_some(addresses)
     }
@@ -100,7 +104,7 @@ impl Names {
             *entry.addresses.borrow_mut() = addresses;
             entry.until.set(Some(until));
         } else {
-            // What was known is used on until DNS is back.
+            // Known addresses stay in use until DNS is back.
             entry.until.set(Some(soon));
         }
     }
@@ -109,7 +113,7 @@ impl Names {
         let resolver = self.resolver.get_or_init(|| {
             TokioResolver::builder_tokio()
                 .and_then(|builder| builder.build())
-                .inspect_err(|error| tracing::warn!(%error, "no DNS"))
+                .inspect_err(|error| tracing::warn!(%error, "cannot set up DNS for backends"))
                 .ok()
         });
         let answer = resolver
@@ -118,6 +122,7 @@ impl Names {
             .await
             .inspect_err(|error| tracing::debug!(%error, host, "name not resolved"))
             .ok()?;
+
         let now = Instant::now();
         let until = answer.valid_until().clamp(now + SHORTEST, now + LONGEST);
         let addresses: Rc<[IpAddr]> = answer.iter().collect();

@@ -1,0 +1,147 @@
+//! The result of compiling one Ingress.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{Finding, objects::Name};
+use crate::{
+    objects::ObjectRef,
+    pki::CertificateTerms,
+    routing::{HostPattern, PathMatch, Refusal, Route},
+};
+
+/// The results of all Ingresses, by name.
+pub(super) type CompiledIngresses = BTreeMap<Name, Compiled>;
+
+/// The result of compiling one Ingress.
+#[derive(Debug, Default)]
+pub(super) struct Compiled {
+    /// True if the Ingress is served here, by its class.
+    pub(super) ours: bool,
+    /// The refusal for everything on its hosts, if it asks for an unsupported guard on whole hosts.
+    pub(super) closes_hosts: Option<Refusal>,
+    pub(super) rules: Vec<(HostPattern, PathMatch, Arc<Route>)>,
+    /// `defaultBackend` beside rules: for the hosts of the rules.
+    pub(super) fallbacks: BTreeMap<HostPattern, Arc<Route>>,
+    /// `defaultBackend` without rules: for every request.
+    pub(super) catch_all: Option<Arc<Route>>,
+    pub(super) tls: Vec<TlsEntry>,
+    /// The Services that it names, sorted, each once.
+    pub(super) services: Vec<Name>,
+    /// The Secrets that it names, sorted, each once.
+    pub(super) secrets: Vec<Name>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) claims: Vec<CertificateClaim>,
+    /// The issuers that it names, or the default one if it names none, whether they exist or not.
+    pub(super) issuers: BTreeSet<Box<str>>,
+    /// Findings about missing Secrets. Each holds unless the certificate of this id is desired.
+    pub(super) missing: Vec<(Arc<str>, Finding)>,
+    /// The hosts under `tls`.
+    pub(super) with_tls: BTreeSet<HostPattern>,
+    /// The hosts that have rules, and hosts whose only rule was refused (they keep their fallback).
+    /// Sorted, each once, after [`Self::finish`].
+    pub(super) hosts: Vec<HostPattern>,
+}
+
+/// A host that is served over TLS.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TlsEntry {
+    pub(super) pattern: HostPattern,
+    /// True if `tls` lists the host. Hosts of other rules are served over TLS too, with any
+    /// certificate that fits.
+    pub(super) listed: bool,
+    pub(super) secret: Option<Arc<str>>,
+    /// True if the certificate in the Secret can be served.
+    pub(super) usable: bool,
+    /// The id of the claim that the entry under `tls` belongs to.
+    pub(super) claim: Option<Arc<str>>,
+}
+
+/// A statement of one Ingress that it needs a certificate. The claims with one id become one
+/// [`DesiredCertificate`](super::DesiredCertificate).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct CertificateClaim {
+    pub(super) id: Arc<str>,
+    /// The Ingress with its UID: one that was deleted and created again is different.
+    pub(super) about: ObjectRef,
+    pub(super) secret: Option<Arc<str>>,
+    /// The entry under `spec.tls`, the first of several.
+    pub(super) field: Box<str>,
+    pub(super) hosts: BTreeSet<Box<str>>,
+    pub(super) issuers: Vec<Box<str>>,
+    /// The terms. All claims for one Secret share the oldest claim's issuers and terms.
+    pub(super) terms: CertificateTerms,
+}
+
+impl Compiled {
+    /// Returns the hosts that have rules.
+    pub(super) fn hosts(&self) -> &[HostPattern] {
+        &self.hosts
+    }
+
+    /// Sorts the lists and returns their spare memory: there are thousands of these, and most have
+    /// one entry of each.
+    pub(super) fn finish(&mut self) {
+        fn sort<T: Ord>(list: &mut Vec<T>) {
+            list.sort_unstable();
+            list.dedup();
+            list.shrink_to_fit();
+        }
+        sort(&mut self.services);
+        sort(&mut self.secrets);
+        sort(&mut self.hosts);
+        self.rules.shrink_to_fit();
+        self.tls.shrink_to_fit();
+    }
+
+    /// Returns the parts that certificates depend on.
+    pub(super) fn certificates(&self) -> (&[TlsEntry], &[CertificateClaim]) {
+        (&self.tls, &self.claims)
+    }
+
+    /// Returns true if a host of the rules is under `tls`.
+    pub(super) fn has_tls(&self, pattern: &HostPattern) -> bool {
+        let by_wildcard = |tls: &HostPattern| match (tls, pattern) {
+            (HostPattern::Wildcard(_), HostPattern::Exact(host)) => tls.matches(host.as_str()),
+            _ => false,
+        };
+        self.with_tls.contains(pattern) || self.with_tls.iter().any(by_wildcard)
+    }
+
+    /// Returns all routes to backends and refusals.
+    pub(super) fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        let rules = self.rules.iter().map(|(_, _, route)| route);
+        rules.chain(self.fallbacks.values()).chain(&self.catch_all)
+    }
+}
+
+impl CertificateClaim {
+    /// Returns true if both claims have the same issuers and terms.
+    pub(super) fn has_terms_of(&self, other: &Self) -> bool {
+        (&self.issuers, &self.terms) == (&other.issuers, &other.terms)
+    }
+
+    /// Lists the terms in which the two differ, for people.
+    pub(super) fn differences(&self, other: &Self) -> String {
+        let (ours, theirs) = (&self.terms, &other.terms);
+        let parts = [
+            ("issuer", self.issuers != other.issuers),
+            ("common name", ours.common_name != theirs.common_name),
+            (
+                "key",
+                (ours.key_type, ours.keep_key) != (theirs.key_type, theirs.keep_key),
+            ),
+            ("duration", ours.duration != theirs.duration),
+            ("renewal", ours.renew_before != theirs.renew_before),
+        ];
+
+        let differing: Vec<&str> = parts
+            .iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(part, _)| *part)
+            .collect();
+        differing.join(", ")
+    }
+}

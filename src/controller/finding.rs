@@ -1,0 +1,101 @@
+//! Findings: problems and notes about single objects.
+
+use std::fmt;
+
+use crate::objects::{EventType, ObjectRef};
+
+/// A problem or note for the owner of an object. Findings are data: they never stop a compile.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Finding {
+    /// The object concerned.
+    pub about: ObjectRef,
+    /// `Warning` for what takes a rule down or weakens it, `Normal` for a note.
+    pub severity: EventType,
+    /// The kind of problem.
+    pub reason: Reason,
+    /// The field concerned (`spec.rules[0].http.paths[0].path`); empty for the whole object.
+    pub field: Box<str>,
+    /// One sentence that names the cause.
+    pub message: Box<str>,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The kind of a [`Finding`]. `docs/findings.md` lists them for users.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// All reasons, in alphabetical order.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Returns the name that Events, metrics and reports use. It is stable.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Two Ingresses ask for different certificates in the same Secret.
+    CertificateConflict,
+    /// The certificate in a Secret is for other hosts.
+    CertificateMismatch,
+    /// No endpoints have a port with the name of the Service's port.
+    EndpointPortMismatch,
+    /// An older Ingress of another namespace has the host too.
+    HostTaken,
+    /// The value of an annotation is not valid.
+    InvalidAnnotation,
+    /// No certificate can be issued for the hosts of an entry under `tls`.
+    InvalidCertificateRequest,
+    /// A host is not valid.
+    InvalidHost,
+    /// A ConfigMap labelled as an issuer does not describe one.
+    InvalidIssuer,
+    /// A path or its type is not valid.
+    InvalidPath,
+    /// The certificate or key in a Secret cannot be used.
+    InvalidSecret,
+    /// A different rule has the same host and path.
+    PathTaken,
+    /// A Secret does not exist, and gatelet does not issue its certificate.
+    SecretNotFound,
+    /// The cluster does not allow gatelet to read Secrets.
+    SecretsForbidden,
+    /// A Service of the mini cluster has a selector, but no Pods exist there.
+    SelectorWithoutPods,
+    /// The last TLS handshake with an endpoint failed.
+    TlsHandshakeFailed,
+    /// A field of the object cannot be decoded.
+    Undecodable,
+    /// An annotation is unknown.
+    UnknownAnnotation,
+    /// No issuer has this name.
+    UnknownIssuer,
+    /// The Service does not have this port.
+    UnknownPort,
+    /// The Service does not exist.
+    UnknownService,
+    /// An annotation asks for something that gatelet does not do.
+    UnsupportedAnnotation,
+    /// The backend of a path is not a Service.
+    UnsupportedBackend,
+    /// The object must receive only a part of the requests.
+    UnsupportedCanary,
+    /// An annotation restricts access in a way that gatelet does not support.
+    UnsupportedGuard,
+    /// A path is a regular expression or a wildcard.
+    UnsupportedPath,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

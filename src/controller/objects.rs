@@ -1,0 +1,310 @@
+//! The objects of the cluster as facts. A compile only reads them.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    mem,
+    sync::Arc,
+};
+
+use super::{
+    Finding, Reason, Settings,
+    facts::{ClassFact, IngressFact, SecretFact, ServiceFact, SliceFact},
+};
+use crate::{
+    objects::{Event, EventType, Key, Kind, ObjectError, RawObject},
+    routing::HostPattern,
+};
+
+/// Namespace and name.
+pub(super) type Name = (Arc<str>, Arc<str>);
+
+/// Checks a certificate and key (PEM) for a host. The caller provides it, because this module does
+/// not know X.509.
+pub type Inspect = Box<dyn Fn(&[u8], &[u8], &HostPattern) -> Result<(), InspectError> + Send>;
+
+/// The reason why a certificate is not right for a host, as a part of a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InspectError {
+    /// The certificate or its key cannot be used at all.
+    #[error("{0}")]
+    Invalid(String),
+    /// The certificate can be served, but is for other hosts.
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+/// The facts about all objects, and the settings.
+pub(super) struct Objects {
+    pub(super) settings: Settings,
+    pub(super) inspect: Inspect,
+    pub(super) classes: HashMap<Arc<str>, ClassFact>,
+    pub(super) ingresses: BTreeMap<Name, IngressFact>,
+    pub(super) services: HashMap<Name, ServiceFact>,
+    pub(super) secrets: HashMap<Name, SecretFact>,
+    /// True if the source does not show Secrets: an unknown one may exist.
+    pub(super) secrets_refused: bool,
+    /// Findings about objects that cannot be decoded.
+    pub(super) undecodable: BTreeMap<Key, Finding>,
+    slices: HashMap<Name, SliceFact>,
+    /// The names of the slices of each Service.
+    slices_of: HashMap<Name, BTreeSet<Arc<str>>>,
+}
+
+/// The objects that changed since the last compile.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) classes: bool,
+    pub(super) ingresses: BTreeSet<Name>,
+    pub(super) services: BTreeSet<Name>,
+    /// Services whose slices changed.
+    pub(super) endpoints: BTreeSet<Name>,
+    pub(super) secrets: BTreeSet<Name>,
+    /// True if the source began or ceased to refuse Secrets.
+    pub(super) secrets_refused: bool,
+    /// True if the set of undecodable objects changed.
+    pub(super) undecodable: bool,
+}
+
+impl Objects {
+    pub(super) fn new(settings: Settings, inspect: Inspect) -> Self {
+        Self {
+            settings,
+            inspect,
+            classes: HashMap::new(),
+            ingresses: BTreeMap::new(),
+            services: HashMap::new(),
+            secrets: HashMap::new(),
+            secrets_refused: false,
+            undecodable: BTreeMap::new(),
+            slices: HashMap::new(),
+            slices_of: HashMap::new(),
+        }
+    }
+
+    /// Applies an event and records in `changes` which objects it touches.
+    pub(super) fn apply(&mut self, event: Event, changes: &mut Changes) {
+        match event {
+            Event::Apply(object) => self.put(&object, changes),
+            Event::Delete(key) => self.remove(&key, changes),
+            Event::Refused(Kind::Secret) => self.refuse_secrets(true, changes),
+            Event::Refused(_other) => {}
+            Event::Reset(kind, objects) => {
+                if kind == Kind::Secret {
+                    self.refuse_secrets(false, changes);
+                }
+
+                let listed: BTreeSet<Key> =
+                    objects.iter().map(|object| object.key.clone()).collect();
+                for key in self.known(kind) {
+                    if !listed.contains(&key) {
+                        self.remove(&key, changes);
+                    }
+                }
+                for object in &objects {
+                    self.put(object, changes);
+                }
+            }
+        }
+    }
+
+    fn refuse_secrets(&mut self, refused: bool, changes: &mut Changes) {
+        changes.secrets_refused |= mem::replace(&mut self.secrets_refused, refused) != refused;
+    }
+
+    fn put(&mut self, object: &RawObject, changes: &mut Changes) {
+        let read = self.read(object, changes);
+        changes.undecodable |= self.undecodable.remove(&object.key).is_some();
+        let Err(error) = read else {
+            return;
+        };
+
+        // The fact from before is out of date: only the object's own rules go.
+        self.remove(&object.key, changes);
+        if object.key.kind == Kind::Secret {
+            let name: Name = (object.key.namespace.clone(), object.key.name.clone());
+            self.secrets
+                .insert(name.clone(), SecretFact::unreadable(object));
+            changes.secrets.insert(name);
+        }
+        let finding = Finding {
+            about: object.reference(),
+            severity: EventType::Warning,
+            reason: Reason::Undecodable,
+            field: error.field,
+            message: error.why,
+        };
+        self.undecodable.insert(object.key.clone(), finding);
+        changes.undecodable = true;
+    }
+
+    /// Decodes an object into its fact and stores it.
+    fn read(&mut self, object: &RawObject, changes: &mut Changes) -> Result<(), ObjectError> {
+        let name: Name = (object.key.namespace.clone(), object.key.name.clone());
+        match object.key.kind {
+            Kind::IngressClass => {
+                let fact = ClassFact::read(object, &self.settings.controller)?;
+                if self.classes.get(&name.1) != Some(&fact) {
+                    self.classes.insert(name.1, fact);
+                    changes.classes = true;
+                }
+            }
+            Kind::Ingress => {
+                let fact = IngressFact::read(object)?;
+                self.ingresses.insert(name.clone(), fact);
+                changes.ingresses.insert(name);
+            }
+            Kind::Service => {
+                let fact = ServiceFact::read(object)?;
+                if self.services.get(&name) != Some(&fact) {
+                    self.services.insert(name.clone(), fact);
+                    changes.services.insert(name);
+                }
+            }
+            Kind::EndpointSlice => {
+                let fact = SliceFact::read(object, &self.settings.node)?;
+                self.put_slice(&name, fact, changes);
+            }
+            Kind::Secret => {
+                let fact = SecretFact::read(object)?;
+                self.secrets.insert(name.clone(), fact);
+                changes.secrets.insert(name);
+            }
+            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => {}
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &Key, changes: &mut Changes) {
+        let name: Name = (key.namespace.clone(), key.name.clone());
+        changes.undecodable |= self.undecodable.remove(key).is_some();
+
+        match key.kind {
+            Kind::IngressClass => {
+                changes.classes |= self.classes.remove(&name.1).is_some();
+            }
+            Kind::Ingress => {
+                if self.ingresses.remove(&name).is_some() {
+                    changes.ingresses.insert(name);
+                }
+            }
+            Kind::Service => {
+                if self.services.remove(&name).is_some() {
+                    changes.services.insert(name);
+                }
+            }
+            Kind::EndpointSlice => self.put_slice(&name, None, changes),
+            Kind::Secret => {
+                if self.secrets.remove(&name).is_some() {
+                    changes.secrets.insert(name);
+                }
+            }
+            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => {}
+        }
+    }
+
+    /// Stores the fact of a slice, or removes it, and keeps the slices of its Service up to date.
+    fn put_slice(&mut self, name: &Name, fact: Option<SliceFact>, changes: &mut Changes) {
+        if self.slices.get(name) == fact.as_ref() {
+            return;
+        }
+
+        if let Some(before) = self.slices.remove(name) {
+            let service = (name.0.clone(), before.service);
+            if let Some(slices) = self.slices_of.get_mut(&service) {
+                slices.remove(&name.1);
+                if slices.is_empty() {
+                    self.slices_of.remove(&service);
+                }
+            }
+            changes.endpoints.insert(service);
+        }
+
+        if let Some(fact) = fact {
+            let service = (name.0.clone(), fact.service.clone());
+            self.slices_of
+                .entry(service.clone())
+                .or_default()
+                .insert(name.1.clone());
+            changes.endpoints.insert(service);
+            self.slices.insert(name.clone(), fact);
+        }
+    }
+
+    /// Returns the keys of all known objects of a kind, decodable or not.
+    fn known(&self, kind: Kind) -> Vec<Key> {
+        let key = |(namespace, name): &Name| Key {
+            kind,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        let undecodable = self
+            .undecodable
+            .keys()
+            .filter(|key| key.kind == kind)
+            .cloned();
+
+        let names: Vec<Key> = match kind {
+            Kind::IngressClass => self
+                .classes
+                .keys()
+                .map(|name| key(&("".into(), name.clone())))
+                .collect(),
+            Kind::Ingress => self.ingresses.keys().map(key).collect(),
+            Kind::Service => self.services.keys().map(key).collect(),
+            Kind::EndpointSlice => self.slices.keys().map(key).collect(),
+            Kind::Secret => self.secrets.keys().map(key).collect(),
+            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => {
+                Vec::new()
+            }
+        };
+        names.into_iter().chain(undecodable).collect()
+    }
+
+    /// Returns the slices of a Service, sorted by name.
+    pub(super) fn slices_of(&self, service: &Name) -> Vec<(&Arc<str>, &SliceFact)> {
+        let names = self.slices_of.get(service).into_iter().flatten();
+        names
+            .filter_map(|name| Some((name, self.slices.get(&(service.0.clone(), name.clone()))?)))
+            .collect()
+    }
+
+    /// Sorts Ingresses by age, oldest first: of two with the same path the older keeps it.
+    pub(super) fn by_age<'n>(&self, names: impl IntoIterator<Item = &'n Name>) -> Vec<&'n Name> {
+        let mut aged: Vec<&Name> = names.into_iter().collect();
+        aged.sort_unstable_by(|a, b| (self.created(a), a).cmp(&(self.created(b), b)));
+        aged
+    }
+
+    /// Names an Ingress in a message to one that comes after it in [`Self::by_age`].
+    pub(super) fn elder(&self, elder: &Name, younger: &Name) -> String {
+        let (namespace, name) = elder;
+        match self.created(elder).cmp(&self.created(younger)) {
+            Ordering::Less => format!("the older Ingress {namespace}/{name}"),
+            _ => format!(
+                "the Ingress {namespace}/{name}, which is as old and comes first by its name"
+            ),
+        }
+    }
+
+    fn created(&self, name: &Name) -> Option<&str> {
+        self.ingresses.get(name).map(|fact| &*fact.created)
+    }
+
+    /// Makes a Warning about an Ingress, or nothing if the Ingress does not exist any more.
+    pub(super) fn finding(
+        &self,
+        ingress: &Name,
+        reason: Reason,
+        field: &str,
+        message: String,
+    ) -> Option<Finding> {
+        Some(Finding {
+            about: self.ingresses.get(ingress)?.about.clone(),
+            severity: EventType::Warning,
+            reason,
+            field: field.into(),
+            message: message.into(),
+        })
+    }
+}
