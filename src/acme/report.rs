@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     budget::Budget,
@@ -15,7 +15,7 @@ use super::{
 use crate::util::{clock::Trust, time::UnixSeconds};
 
 /// One certificate.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Report {
     /// ID of the spec.
     pub name: String,
@@ -46,7 +46,7 @@ pub struct Report {
 }
 
 /// The last failure.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ProblemReport {
     /// The issuer that failed.
     pub issuer: String,
@@ -63,7 +63,7 @@ pub struct ProblemReport {
 }
 
 /// The CA's renewal window (RFC 9773).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct SuggestionReport {
     /// Start of the window, RFC 3339.
     pub start: String,
@@ -76,7 +76,7 @@ pub struct SuggestionReport {
 }
 
 /// The attempts that are left before the engine itself refuses to order.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct BudgetReport {
     /// Failed validations left within this hour, for the name with the fewest.
     pub failures_left: usize,

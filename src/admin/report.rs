@@ -1,4 +1,5 @@
-//! What a running gatelet says of itself: the data behind `status`, `explain` and `certs`.
+//! The reports of a running gatelet: the data behind `status`, `explain` and `certs`. The command
+//! line reads them back.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,20 +12,20 @@ pub struct StatusReport {
     pub version: String,
     /// Name of the node.
     pub node: String,
-    /// Where objects come from.
+    /// The cluster that objects come from.
     pub source: String,
-    /// Which replica leads; nothing where there can be no other.
+    /// The replica that leads; `None` for a mini cluster, which has no replicas.
     pub leader: Option<LeaderReport>,
-    /// Kinds that the cluster does not give at the moment.
+    /// Kinds that cannot be read from the cluster at the moment.
     pub unread: Vec<UnreadReport>,
     /// Seconds since the start.
     pub uptime_seconds: u64,
-    /// Whether it serves.
+    /// True if it serves.
     pub ready: bool,
-    /// What an operator should know of the whole; empty where there is nothing.
+    /// A note for the operator; empty if there is none.
     #[serde(default)]
     pub note: String,
-    /// How the state is kept.
+    /// Condition of the store.
     pub store: String,
     /// HTTP listeners.
     pub http: Vec<String>,
@@ -66,13 +67,13 @@ pub struct GuardReport {
     pub ingresses: usize,
 }
 
-/// Which replica of a cluster leads.
+/// The replica of a cluster that leads.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct LeaderReport {
-    /// `holderIdentity` of the Lease: the node, `_`, and an id of the process. Empty where that is
-    /// nobody or not known.
+    /// `holderIdentity` of the Lease: the node, `_`, and an id of the process. Empty if the Lease
+    /// has no holder or cannot be read.
     pub holder: String,
-    /// Whether this replica leads.
+    /// True if this replica leads.
     pub leads: bool,
 }
 
@@ -81,7 +82,7 @@ pub struct LeaderReport {
 pub struct UnreadReport {
     /// Its name.
     pub kind: String,
-    /// What the cluster said, or why there was no answer.
+    /// The error of the cluster or of the connection to it.
     pub why: String,
 }
 
@@ -90,7 +91,7 @@ pub struct UnreadReport {
 pub struct HostReport {
     /// Host, or `*.` and a suffix.
     pub host: String,
-    /// How many rules it has.
+    /// Number of its rules.
     pub rules: usize,
 }
 
@@ -99,7 +100,8 @@ pub struct HostReport {
 pub struct BackendReport {
     /// `namespace/service:port`
     pub id: String,
-    /// What is spoken to it: `HTTP/1.1`, `h2c`, `HTTP/1.1 over TLS` or `HTTP/2 over TLS`.
+    /// The protocol of its connections: `HTTP/1.1`, `h2c`, `HTTP/1.1 over TLS` or `HTTP/2 over
+    /// TLS`.
     pub protocol: String,
     /// Its endpoints.
     pub endpoints: Vec<EndpointReport>,
@@ -110,53 +112,53 @@ pub struct BackendReport {
 pub struct EndpointReport {
     /// Its address.
     pub address: String,
-    /// `ok`, `not used yet`, or how it fails.
+    /// `ok`, `unused`, or the failure.
     pub health: String,
-    /// Why no connection to it can be made; nothing since it answered last.
+    /// The reason why connections to it fail; `None` since it responded last.
     pub failure: Option<String>,
     /// Requests sent to it since the start.
     pub requests: u64,
-    /// Of these, not ended yet.
+    /// Those of them that have not ended.
     pub in_flight: u64,
-    /// Connects that it refused or did not accept in time.
+    /// Connections that it refused, or did not accept in time.
     pub failures: u64,
 }
 
-/// A certificate.
+/// The certificate of a host.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct CertificateReport {
-    /// The host it is served for.
+    /// The host.
     pub host: String,
-    /// `namespace/name` of its Secret, or `local CA`.
+    /// `namespace/name` of its Secret, `local CA`, or the issuer.
     pub source: String,
-    /// End of validity, RFC 3339; empty for certificates that are made when they are asked for.
+    /// End of validity, RFC 3339; empty for the local CA, which issues on demand.
     pub not_after: String,
-    /// The issuer's name.
+    /// Name of the issuer in the certificate.
     pub issuer: String,
-    /// The Ingress that wants it.
-    pub wanted_by: String,
+    /// `namespace/name` of the Ingress with the host.
+    pub ingress: String,
 }
 
 /// Everything about certificates.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct CertsReport {
-    /// How far the clock is trusted.
+    /// `trusted`, or the reason why the clock is not.
     pub clock: String,
-    /// Certificates that gatelet itself gets and renews.
-    pub wanted: Vec<WantReport>,
-    /// Hosts with TLS and what they are served with, wherever it comes from.
+    /// Certificates that gatelet orders and renews.
+    pub certificates: Vec<IssuanceReport>,
+    /// Hosts with TLS and their certificates from any source.
     pub hosts: Vec<CertificateReport>,
 }
 
-/// A certificate that gatelet itself gets and renews.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct WantReport {
-    /// What the engine says of it.
+/// A certificate that gatelet orders and renews.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct IssuanceReport {
+    /// The report of the certificate engine.
     #[serde(flatten)]
     pub issuance: Report,
-    /// The Ingresses that want it.
-    pub wanted_by: Vec<String>,
-    /// What its hosts are served with: the newest, the one before it, or one of the local CA.
+    /// The Ingresses with its hosts.
+    pub ingresses: Vec<String>,
+    /// Issuer of the certificate that its hosts are served; `local CA` until there is one.
     pub served: String,
     /// SHA-256 of the certificate that is served, in hexadecimal; empty for the local CA.
     pub fingerprint: String,
@@ -165,8 +167,8 @@ pub struct WantReport {
 /// A finding.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct FindingReport {
-    /// Warning or Normal.
-    pub severity: String,
+    /// `Warning` or `Normal`.
+    pub severity: Severity,
     /// The object.
     pub object: String,
     /// The reason, stable.
@@ -177,26 +179,46 @@ pub struct FindingReport {
     pub message: String,
 }
 
-/// What would happen to a request.
+/// Severity of a finding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Severity {
+    /// Merely worth knowing.
+    #[default]
+    Normal,
+    /// Takes a rule down or weakens it.
+    Warning,
+}
+
+impl Severity {
+    /// Returns its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+/// The explanation of a request.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct ExplainReport {
     /// The host as it is matched.
     pub host: String,
     /// The path as it is matched.
     pub path: String,
-    /// Every rule that is looked at, in order.
+    /// The rules that are considered, in order.
     pub candidates: Vec<CandidateReport>,
-    /// What is done, in one sentence.
+    /// The outcome in one sentence.
     pub outcome: String,
     /// The backend's endpoints.
     pub endpoints: Vec<EndpointReport>,
-    /// The certificate that a client gets for this host.
+    /// The certificate that a client is served for this host.
     pub certificate: Option<CertificateReport>,
     /// Findings about the rule that wins and about its Service.
     pub findings: Vec<FindingReport>,
 }
 
-/// A rule that is looked at.
+/// A rule that is considered.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct CandidateReport {
     /// Host pattern; empty for the default of the table.
@@ -207,8 +229,8 @@ pub struct CandidateReport {
     pub ingress: String,
     /// The field of the rule.
     pub field: String,
-    /// Whether it would take the request.
+    /// True if it matches the request.
     pub matches: bool,
-    /// Whether it does.
+    /// True if it takes the request.
     pub wins: bool,
 }

@@ -1,7 +1,7 @@
-//! The live process as `status` and `explain` show it.
+//! The view of the live process for `status`, `explain` and `certs`.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -11,20 +11,25 @@ use std::{
     time::Instant,
 };
 
-use super::{certificates::Owners, classes::Note, health::Health, publish::Live, role::Role};
+use super::{
+    certificates::Owners,
+    control::{classes::Note, endpoint_health::Health, publish::Live, role::Role},
+};
 use crate::{
-    acme::{self, report::Report},
+    acme::{self, active::ActiveCertificates, report::Report},
     admin::{
-        BackendReport, CandidateReport, CertsReport, ExplainReport, FindingReport, HostReport,
-        Inspect, LeaderReport, Operation, StatusReport, Unhealthy, UnreadReport, WantReport,
+        BackendReport, CandidateReport, CertificateReport, CertsReport, ExplainReport,
+        FindingReport, HostReport, Inspect, IssuanceReport, LeaderReport, Operation,
+        OperationError, StatusReport, Unhealthy, UnreadReport, UrlError,
     },
     k8s::Unread,
+    objects::ObjectRef,
     proxy::Shared,
-    routing::{Action, Authority, Backend, HostPattern, Route, path},
+    routing::{Action, Authority, Backend, Candidate, HostPattern, Route, RoutingTable, path},
     util::{hex, sync::lock},
 };
 
-/// Everything that `status` and `explain` look at.
+/// The parts of the process that are inspected.
 pub(crate) struct Inspector {
     pub(crate) acme: Arc<acme::Engine>,
     pub(crate) owners: Owners,
@@ -61,28 +66,19 @@ impl Inspect for Inspector {
     }
 
     fn certs(&self) -> CertsReport {
-        let served = self.acme.active().borrow().clone();
+        let active = self.acme.active().borrow().clone();
         let owners = lock(&self.owners);
-        let want = |issuance: Report| {
-            let about = owners
-                .get(issuance.name.as_str())
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            let pair = served.certificates.get(&issuance.name);
-            let leaf = pair.and_then(|pair| pair.live.certified().cert.first());
-            WantReport {
-                wanted_by: about
-                    .iter()
-                    .map(|one| format!("{}/{}", one.key.namespace, one.key.name))
-                    .collect(),
-                served: pair.map_or_else(|| "local CA".to_owned(), |pair| pair.issuer.to_string()),
-                fingerprint: leaf.map(|leaf| fingerprint(leaf)).unwrap_or_default(),
+        let report = |issuance: Report| {
+            let owners = owners.get(issuance.name.as_str());
+            issuance_report(
                 issuance,
-            }
+                owners.map(Vec::as_slice).unwrap_or_default(),
+                &active,
+            )
         };
         CertsReport {
             clock: self.acme.clock_state().to_owned(),
-            wanted: self.acme.report().into_iter().map(want).collect(),
+            certificates: self.acme.report().into_iter().map(report).collect(),
             hosts: lock(&self.live).certificates.clone(),
         }
     }
@@ -90,31 +86,30 @@ impl Inspect for Inspector {
     fn operate(
         &self,
         operation: Operation,
-    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> {
+    ) -> Pin<Box<dyn Future<Output = Result<String, OperationError>> + Send>> {
         let engine = self.acme.clone();
         Box::pin(async move {
-            let done = match operation {
-                Operation::Renew(name) => engine
-                    .renew(&name)
-                    .await
-                    .map(|id| format!("{id} is renewed now")),
-                Operation::Revoke(name, reason) => engine
-                    .revoke(&name, reason)
-                    .await
-                    .map(|id| format!("{id} is revoked; another one is got now")),
-                Operation::ChangeKey(name) => {
-                    let wants = engine.specs();
-                    let mut issuers = wants.iter().flat_map(|want| &want.issuers);
-                    let Some(issuer) = issuers.find(|issuer| *issuer.name == *name) else {
-                        return Err(format!("no certificate is wanted of an issuer {name}"));
-                    };
-                    engine
-                        .change_key(issuer)
-                        .await
-                        .map(|()| format!("the account at {name} has another key"))
+            match operation {
+                Operation::Renew(name) => {
+                    let id = engine.renew(&name).await?;
+                    Ok(format!("{id} is being renewed"))
                 }
-            };
-            done.map_err(|error| error.to_string())
+                Operation::Revoke(name, reason) => {
+                    let id = engine.revoke(&name, reason).await?;
+                    Ok(format!(
+                        "{id} is revoked; a new certificate is being ordered"
+                    ))
+                }
+                Operation::ChangeKey(name) => {
+                    let specs = engine.specs();
+                    let mut issuers = specs.iter().flat_map(|spec| &spec.issuers);
+                    let Some(issuer) = issuers.find(|issuer| *issuer.name == *name) else {
+                        return Err(OperationError::UnknownIssuer(name));
+                    };
+                    engine.change_key(issuer).await?;
+                    Ok(format!("the account at {name} has a new key"))
+                }
+            }
         })
     }
 
@@ -128,29 +123,8 @@ impl Inspect for Inspector {
             })
             .collect();
         hosts.sort();
-        let mut backends: HashMap<String, &Arc<Backend>> = HashMap::new();
-        let routes = table.hosts().flat_map(|routes| {
-            routes
-                .rules()
-                .iter()
-                .map(|(_, route)| route)
-                .chain(routes.fallback())
-        });
-        for route in routes.chain(table.default_route()) {
-            if let Action::Forward(backend) = &route.action {
-                backends.insert(backend.id.to_string(), backend);
-            }
-        }
-        let health = Health::new(&self.shared);
-        let mut backends: Vec<BackendReport> = backends
-            .into_iter()
-            .map(|(id, backend)| BackendReport {
-                id,
-                protocol: backend.protocol.to_string(),
-                endpoints: health.of(backend),
-            })
-            .collect();
-        backends.sort_by(|a, b| a.id.cmp(&b.id));
+
+        let unread = self.unread.list().into_iter();
         let live = lock(&self.live);
         let text = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
         StatusReport {
@@ -161,10 +135,7 @@ impl Inspect for Inspector {
                 holder: holder.borrow().clone(),
                 leads: *self.role.leads.borrow(),
             }),
-            unread: self
-                .unread
-                .list()
-                .into_iter()
+            unread: unread
                 .map(|(kind, why)| UnreadReport {
                     kind: kind.name().to_owned(),
                     why,
@@ -178,89 +149,131 @@ impl Inspect for Inspector {
             https: text(&self.https),
             api: self.api.map(|addr| addr.to_string()),
             hosts,
-            backends,
+            backends: backend_reports(&table, &Health::new(&self.shared)),
             certificates: live.certificates.clone(),
             findings: live.findings.clone(),
             other_classes: live.other_classes.clone(),
         }
     }
 
-    fn explain(&self, url: &str) -> Result<ExplainReport, String> {
-        let (secure, rest) = match url.split_once("://") {
+    fn explain(&self, url: &str) -> Result<ExplainReport, UrlError> {
+        let (is_https, rest) = match url.split_once("://") {
             Some(("http", rest)) => (false, rest),
             Some(("https", rest)) => (true, rest),
-            Some((scheme, _)) => return Err(format!("{scheme:?} is not one of http, https")),
+            Some((scheme, _)) => return Err(UrlError::Scheme(scheme.to_owned())),
             None => (false, url),
         };
         let (authority, target) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-        let authority =
-            Authority::parse(authority.as_bytes()).map_err(|error| error.to_string())?;
-        let target = target.split(['?', '#']).next().unwrap_or("/");
-        let path = path::normalize(target).map_err(|error| error.to_string())?;
+        let authority = Authority::parse(authority.as_bytes())?;
+        let path = path::normalize(target.split(['?', '#']).next().unwrap_or("/"))?;
+
         let table = self.shared.table.load();
         let candidates = table.explain(Some(&authority.host), &path);
-        let tls = table
-            .host(Some(&authority.host))
-            .is_some_and(|routes| routes.has_tls());
         let mut report = ExplainReport {
             host: authority.host.to_string(),
             path: path.to_string(),
-            outcome: "404: no rule takes it".to_owned(),
+            candidates: candidates.iter().map(candidate_report).collect(),
+            outcome: "404: no rule matches".to_owned(),
             ..ExplainReport::default()
         };
-        for candidate in &candidates {
-            let origin = &candidate.route.origin;
-            report.candidates.push(CandidateReport {
-                host: candidate
-                    .pattern
-                    .map(ToString::to_string)
-                    .unwrap_or_default(),
-                path: candidate
-                    .path
-                    .map(|path| format!("{} {}", path.path_type(), path.as_str()))
-                    .unwrap_or_default(),
-                ingress: format!("{}/{}", origin.namespace, origin.name),
-                field: origin.field.to_string(),
-                matches: candidate.matches,
-                wins: candidate.wins,
-            });
-            if !candidate.wins {
-                continue;
-            }
-            let redirects = candidate.route.redirect(tls).is_some();
-            report.outcome = match &candidate.route.action {
-                _ if redirects && !secure => "308 to https".to_owned(),
-                Action::Refuse(refusal) => format!("503: {}", refusal.reason()),
-                Action::Forward(backend) => {
-                    report.endpoints = Health::new(&self.shared).of(backend);
-                    match report.endpoints.len() {
-                        0 => format!("503: {} has no endpoints", backend.id),
-                        _ => format!("forwarded to {} ({})", backend.id, backend.protocol),
-                    }
-                }
-            };
-        }
+
         let live = lock(&self.live);
-        if let Some(winner) = candidates.iter().find(|candidate| candidate.wins) {
-            report.findings = live
-                .findings
-                .iter()
-                .filter(|finding| concerns(finding, winner.route))
-                .cloned()
-                .collect();
-        }
-        let covers = |pattern: &str| {
-            HostPattern::parse(pattern).is_ok_and(|pattern| pattern.matches(&authority.host))
+        report.certificate = certificate_of(&live.certificates, &authority.host).cloned();
+        let Some(winner) = candidates.iter().find(|candidate| candidate.wins) else {
+            return Ok(report);
         };
-        let exact = live
-            .certificates
-            .iter()
-            .find(|one| one.host == *authority.host);
-        report.certificate = exact
-            .or_else(|| live.certificates.iter().find(|one| covers(&one.host)))
-            .cloned();
+
+        let route = winner.route;
+        let findings = live.findings.iter();
+        report.findings = findings
+            .filter(|finding| concerns(finding, route))
+            .cloned()
+            .collect();
+        let has_tls = table
+            .host(Some(&authority.host))
+            .is_some_and(|routes| routes.has_tls());
+        report.outcome = match &route.action {
+            _ if !is_https && route.redirect(has_tls).is_some() => "308 to https".to_owned(),
+            Action::Refuse(refusal) => format!("503: {}", refusal.reason()),
+            Action::Forward(backend) => {
+                report.endpoints = Health::new(&self.shared).of(backend);
+                match report.endpoints.len() {
+                    0 => format!("503: {} has no endpoints", backend.id),
+                    _ => format!("forwarded to {} ({})", backend.id, backend.protocol),
+                }
+            }
+        };
         Ok(report)
     }
+}
+
+/// Returns the report of a certificate that gatelet orders, for the Ingresses in `owners`.
+fn issuance_report(
+    issuance: Report,
+    owners: &[ObjectRef],
+    active: &ActiveCertificates,
+) -> IssuanceReport {
+    let pair = active.certificates.get(&issuance.name);
+    let leaf = pair.and_then(|pair| pair.live.certified().cert.first());
+    IssuanceReport {
+        ingresses: owners
+            .iter()
+            .map(|one| format!("{}/{}", one.key.namespace, one.key.name))
+            .collect(),
+        served: pair.map_or_else(|| "local CA".to_owned(), |pair| pair.issuer.to_string()),
+        fingerprint: leaf.map(|leaf| fingerprint(leaf)).unwrap_or_default(),
+        issuance,
+    }
+}
+
+/// Returns the reports of all backends of a table, sorted.
+fn backend_reports(table: &RoutingTable, health: &Health) -> Vec<BackendReport> {
+    let routes = table.hosts().flat_map(|routes| {
+        let rules = routes.rules().iter().map(|(_, route)| route);
+        rules.chain(routes.fallback())
+    });
+    let mut backends: BTreeMap<String, &Arc<Backend>> = BTreeMap::new();
+    for route in routes.chain(table.default_route()) {
+        if let Action::Forward(backend) = &route.action {
+            backends.insert(backend.id.to_string(), backend);
+        }
+    }
+
+    let backends = backends.into_iter();
+    backends
+        .map(|(id, backend)| BackendReport {
+            id,
+            protocol: backend.protocol.to_string(),
+            endpoints: health.of(backend),
+        })
+        .collect()
+}
+
+fn candidate_report(candidate: &Candidate<'_>) -> CandidateReport {
+    let origin = &candidate.route.origin;
+    let pattern = candidate.pattern.map(ToString::to_string);
+    let path = candidate.path;
+    let path = path.map(|path| format!("{} {}", path.path_type(), path.as_str()));
+    CandidateReport {
+        host: pattern.unwrap_or_default(),
+        path: path.unwrap_or_default(),
+        ingress: format!("{}/{}", origin.namespace, origin.name),
+        field: origin.field.to_string(),
+        matches: candidate.matches,
+        wins: candidate.wins,
+    }
+}
+
+/// Returns the certificate that a client is served for a host: of the host itself, else of a
+/// wildcard.
+fn certificate_of<'a>(
+    certificates: &'a [CertificateReport],
+    host: &str,
+) -> Option<&'a CertificateReport> {
+    let covers =
+        |pattern: &str| HostPattern::parse(pattern).is_ok_and(|pattern| pattern.matches(host));
+    let exact = certificates.iter().find(|one| one.host == host);
+    exact.or_else(|| certificates.iter().find(|one| covers(&one.host)))
 }
 
 /// Returns whether a finding is about a rule or the Service behind it.
@@ -274,7 +287,7 @@ fn concerns(finding: &FindingReport, route: &Route) -> bool {
     of_rule || matches!(&route.action, Action::Forward(backend) if of_service(backend))
 }
 
-/// SHA-256 in hexadecimal.
+/// Returns the SHA-256 of a certificate in hexadecimal.
 fn fingerprint(certificate: &[u8]) -> String {
     hex::encode(ring::digest::digest(&ring::digest::SHA256, certificate).as_ref())
 }

@@ -1,173 +1,149 @@
-//! What is counted or known elsewhere, asked at each scrape: the data plane's counters, added up,
-//! certificates, and what the cluster does not give.
+//! Collectors for values that other modules hold: the data plane's counters, summed over the cores,
+//! certificates, and the kinds that the cluster does not give.
 
 mod certificates;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
-};
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use crate::{
     k8s::Unread,
     objects::Kind,
     proxy::{
         Shared,
-        counters::{LATENCY_BUCKETS, UPSTREAM_ERRORS},
+        counters::{Count, Counters, LATENCY_BUCKETS, UPSTREAM_ERRORS},
     },
+    telemetry::families::{self, Label},
 };
 
 pub(crate) use certificates::{AsCertManager, Certificates};
 
-/// Asks every core.
+/// Classes of status, in the order of [`Counters::requests`].
+const CODES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Collects the counters of all cores.
 #[derive(Debug)]
 pub(crate) struct DataPlane(pub(crate) Arc<Shared>);
 
 impl Collector for DataPlane {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
         let cores = self.0.counters();
-        let mut counter = |name: &str, help: &str, value: u64| -> fmt::Result {
-            let counter = ConstCounter::new(value);
-            let descriptor = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
-            counter.encode(descriptor)
+        let sum = |counter: &dyn Fn(&Counters) -> &Count| -> u64 {
+            cores.iter().map(|core| counter(core).value()).sum()
         };
-        for (index, class) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().enumerate() {
-            let value = cores.iter().map(|core| core.requests[index].value()).sum();
-            counter(
-                &format!("requests_{class}"),
-                "Requests answered with this class of status",
-                value,
-            )?;
-        }
-        let sum = |pick: fn(&crate::proxy::counters::Counters) -> u64| {
-            cores.iter().map(|core| pick(core)).sum::<u64>()
-        };
-        counter(
-            "retries",
-            "Attempts beyond the first",
-            sum(|core| core.retries.value()),
-        )?;
-        counter(
-            "upstream_connects",
-            "Upstream connections opened",
-            sum(|core| core.connects.value()),
-        )?;
-        counter(
-            "upstream_connect_failures",
-            "Connections to endpoints that could not be made",
-            sum(|core| core.connect_failures.value()),
-        )?;
-        counter(
-            "ejections",
-            "Endpoints passed over after failures in a row",
-            sum(|core| core.ejections.value()),
-        )?;
-        counter(
-            "upgrades",
-            "Upgraded connections",
-            sum(|core| core.upgrades.value()),
-        )?;
-        for (index, kind) in UPSTREAM_ERRORS.into_iter().enumerate() {
-            let value = cores
-                .iter()
-                .map(|core| core.upstream_errors[index].value())
-                .sum();
-            counter(
-                &format!("upstream_errors_{kind}"),
-                "Requests that failed through the upstream's fault",
-                value,
-            )?;
-        }
-        counter(
-            "clients_gone",
-            "Requests whose client did not wait",
-            sum(|core| core.client_gone.value()),
-        )?;
-        counter(
-            "connections_refused",
-            "Client connections over the limits",
-            sum(|core| core.connections_refused.value()),
-        )?;
-        counter(
-            "bad_connections",
-            "Client connections without a good TLS handshake or PROXY protocol header",
-            sum(|core| core.bad_connections.value()),
-        )?;
-        counter(
-            "floods",
-            "HTTP/2 connections ended for a flood of frames",
-            sum(|core| core.floods.value()),
-        )?;
-        counter(
-            "request_body_bytes",
-            "Bytes of request bodies sent on",
-            sum(|core| core.bytes_in.value()),
-        )?;
-        counter(
-            "answer_body_bytes",
-            "Bytes of upstreams' bodies passed on",
-            sum(|core| core.bytes_out.value()),
-        )?;
-        let mut total = 0;
-        for (index, bound) in LATENCY_BUCKETS.iter().enumerate() {
-            total += cores
-                .iter()
-                .map(|core| core.latency[index].value())
-                .sum::<u64>();
-            let millis = bound * 1000.0;
-            counter(
-                &format!("requests_within_{millis}ms").replace('.', "_"),
-                "Requests whose answer began within this time",
-                total,
-            )?;
-        }
 
-        let stalled = self.0.stalled().len();
-        let stalled = [(Vec::new(), i64::try_from(stalled).unwrap_or(i64::MAX))];
-        gauges(
-            &mut encoder,
-            "cores_stalled",
-            "Cores of the data plane that hang",
-            stalled,
-        )
+        // Requests and their bodies.
+        let requests = CODES.into_iter().enumerate().map(|(index, code)| {
+            let value = sum(&|core| &core.requests[index]);
+            (one("code", code), value)
+        });
+        families::REQUESTS.write_counter(encoder, requests)?;
+
+        let bounds = LATENCY_BUCKETS.into_iter().chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds
+            .enumerate()
+            .map(|(index, bound)| (bound, sum(&|core| &core.latency[index])))
+            .collect();
+        // From zero on: the sum of no core at all would be -0.0.
+        let total = cores
+            .iter()
+            .fold(0.0, |sum, core| sum + seconds(&core.latency_nanos));
+        families::REQUEST_DURATION.write_histogram(encoder, total, &buckets)?;
+
+        let canceled = sum(&|core| &core.client_gone);
+        families::REQUESTS_CANCELED.write_counter(encoder, alone(canceled))?;
+        families::REQUEST_BODY.write_counter(encoder, alone(sum(&|core| &core.bytes_in)))?;
+        families::RESPONSE_BODY.write_counter(encoder, alone(sum(&|core| &core.bytes_out)))?;
+
+        // Connections of clients.
+        families::UPGRADES.write_counter(encoder, alone(sum(&|core| &core.upgrades)))?;
+        let rejected = [
+            ("limit", sum(&|core| &core.connections_refused)),
+            ("handshake", sum(&|core| &core.bad_connections)),
+            ("flood", sum(&|core| &core.floods)),
+        ];
+        let rejected = rejected.map(|(reason, value)| (one("reason", reason), value));
+        families::CONNECTIONS_REJECTED.write_counter(encoder, rejected)?;
+
+        // Connections to backends.
+        let connects = sum(&|core| &core.connects);
+        families::UPSTREAM_CONNECTIONS.write_counter(encoder, alone(connects))?;
+        let failures = sum(&|core| &core.connect_failures);
+        families::UPSTREAM_CONNECT_FAILURES.write_counter(encoder, alone(failures))?;
+        families::UPSTREAM_RETRIES.write_counter(encoder, alone(sum(&|core| &core.retries)))?;
+        let errors = UPSTREAM_ERRORS
+            .into_iter()
+            .enumerate()
+            .map(|(index, reason)| {
+                let value = sum(&|core| &core.upstream_errors[index]);
+                (one("reason", reason), value)
+            });
+        families::UPSTREAM_ERRORS.write_counter(encoder, errors)?;
+        families::UPSTREAM_EJECTIONS.write_counter(encoder, alone(sum(&|core| &core.ejections)))?;
+
+        let stalled = i64::try_from(self.0.stalled().len()).unwrap_or(i64::MAX);
+        families::CORES_STALLED.write_gauge(encoder, alone(stalled))
     }
 }
 
-/// The kinds that are followed in a cluster.
+/// Collects the kinds of objects that the cluster does not give.
 #[derive(Debug)]
 pub(crate) struct Kinds(pub(crate) Unread);
 
 impl Collector for Kinds {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let unread = self.0.list();
-        let values = Kind::WATCHED.map(|kind| {
-            (
-                vec![("kind", kind.name().to_owned())],
-                i64::from(unread.contains_key(&kind)),
-            )
+        let samples = Kind::WATCHED.map(|kind| {
+            let is_unread = i64::from(unread.contains_key(&kind));
+            (one("kind", kind.name()), is_unread)
         });
-        gauges(
-            &mut encoder,
-            "kind_unread",
-            "1 while the cluster does not give this kind of object",
-            values,
-        )
+        families::KIND_UNREAD.write_gauge(&mut encoder, samples)
     }
 }
 
-/// One family of gauges.
-fn gauges(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: impl IntoIterator<Item = (Vec<(&'static str, String)>, i64)>,
-) -> fmt::Result {
-    let mut descriptor = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for (labels, value) in values {
-        ConstGauge::new(value).encode(descriptor.encode_family(&labels)?)?;
+/// Returns the only sample of a family without labels.
+fn alone<T>(value: T) -> [(Vec<Label>, T); 1] {
+    [(Vec::new(), value)]
+}
+
+/// Returns a set of one label.
+fn one(name: &'static str, value: &str) -> Vec<Label> {
+    vec![(name, value.to_owned())]
+}
+
+/// Converts a counter of nanoseconds to seconds.
+fn seconds(nanos: &Count) -> f64 {
+    Duration::from_nanos(nanos.value()).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    #[test]
+    fn the_data_plane_is_collected_as_open_metrics() {
+        let metrics = Metrics::default();
+        metrics.collect(Box::new(DataPlane(Arc::new(Shared::default()))));
+        let text = metrics.text();
+
+        for line in [
+            "# TYPE gatelet_requests counter",
+            "gatelet_requests_total{code=\"5xx\"} 0",
+            "# TYPE gatelet_request_duration_seconds histogram",
+            "# UNIT gatelet_request_duration_seconds seconds",
+            "gatelet_request_duration_seconds_sum 0.0",
+            "gatelet_request_duration_seconds_count 0",
+            "gatelet_request_duration_seconds_bucket{le=\"0.0005\"} 0",
+            "gatelet_request_duration_seconds_bucket{le=\"+Inf\"} 0",
+            "gatelet_response_body_bytes_total 0",
+            "gatelet_connections_rejected_total{reason=\"flood\"} 0",
+            "gatelet_upstream_errors_total{reason=\"timeout\"} 0",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"), "{text}");
     }
-    Ok(())
 }

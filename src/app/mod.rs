@@ -1,33 +1,23 @@
 //! Composition root: builds everything from `Config`, joins channels, supervises named tasks,
 //! drains.
 
-mod accounts;
-mod cache;
 mod certificates;
-mod check;
-mod classes;
-mod engine;
-mod expose;
+mod commands;
+mod control;
 mod files;
-mod health;
 mod inspect;
-mod issuers;
+mod memory;
 mod metrics;
-mod origin;
-mod parsed;
-mod proof;
-mod publish;
-mod role;
+mod settings;
 mod start;
-mod stop;
 mod tasks;
-mod tidy;
-mod trim;
-mod watchdog;
-mod writer;
+mod write_queue;
 
-pub use check::{CheckError, CheckFinding, CheckReport, KindReport, ReadError, check};
-pub use expose::{Device, ExposeError, ExposeTls, Exposure, Written, device, expose};
+pub use certificates::{IssuersError, check_issuers};
+pub use commands::{
+    CheckError, CheckFinding, CheckReport, Device, ExposeError, ExposeTls, Exposure, KindReport,
+    ReadError, Written, check, device, expose,
+};
 pub use files::{kubeconfig_path, root_path};
-pub use issuers::check as check_issuers;
 pub use start::{RunError, run};
+pub use tasks::TaskError;

@@ -13,7 +13,7 @@ use crate::{
     config::{Config, Flags},
 };
 
-/// With the host first: after `--tls` it would be taken for the value of that.
+/// The host comes first: after `--tls` it would be the value of that.
 pub(super) const USAGE: &str = "gatelet expose <HOST> --to <ADDR:PORT> [OPTIONS]";
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -25,7 +25,7 @@ pub(super) const EXAMPLES: &str = "Examples:
 pub(super) struct ExposeArguments {
     /// Host of the requests, or *.SUFFIX
     host: String,
-    /// Where they go; 127.0.0.1 and [::1] are this device
+    /// Address of the backend; 127.0.0.1 and [::1] are this device
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     to: SocketAddr,
     /// Path prefix
@@ -37,11 +37,16 @@ pub(super) struct ExposeArguments {
     /// Namespace of the objects
     #[arg(short, long, default_value = "default")]
     namespace: String,
-    /// Redirect plain HTTP to HTTPS; `auto` with a certificate that is got and renewed, others with
-    /// what there is
-    #[arg(long, value_name = "auto", num_args = 0..=1, default_missing_value = "", value_parser = tls)]
+    /// Redirect plain HTTP to HTTPS; with `auto`, order a certificate and renew it
+    #[arg(
+        long,
+        value_name = "auto",
+        num_args = 0..=1,
+        default_missing_value = "",
+        value_parser = tls
+    )]
     tls: Option<Tls>,
-    /// Who issues that certificate; means --tls auto [default: the default issuer of the
+    /// Issuer of that certificate; implies --tls auto [default: the default issuer of the
     /// configuration, or letsencrypt]
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
@@ -55,14 +60,14 @@ pub(super) struct ExposeArguments {
     state: StateFlags,
 }
 
-/// What `--tls` says.
+/// The value of `--tls`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tls {
     Redirect,
     Auto,
 }
 
-/// What follows `--tls` is its value, also where it was meant as the host.
+/// Parses the value of `--tls`, which may be a host in the wrong place.
 fn tls(text: &str) -> Result<Tls, String> {
     match text {
         "" => Ok(Tls::Redirect),
@@ -74,6 +79,7 @@ fn tls(text: &str) -> Result<Tls, String> {
     }
 }
 
+/// Parses an address with a port; `localhost` is 127.0.0.1.
 fn address(text: &str) -> Result<SocketAddr, String> {
     if let Some(port) = text
         .strip_prefix("localhost:")
@@ -86,13 +92,14 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Runs the command.
 pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
     let flags = Flags {
         config: arguments.state.config,
         state: arguments.state.state,
         ..Flags::default()
     };
-    let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+    let config = Config::load(&flags).map_err(super::usage)?;
     let exposure = Exposure {
         host: arguments.host,
         path: arguments.path,
@@ -109,6 +116,7 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
             (None, None) => ExposeTls::Optional,
         },
     };
+
     if arguments.dry_run {
         let objects = exposure
             .objects(&app::device(&config.node))
@@ -122,11 +130,13 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
             },
         );
     }
+
     let (objects, written) = app::expose(&config.state, &exposure).map_err(failure)?;
     match arguments.output {
         Output::Table => print!("{}", render::written(&written)),
         form => print(&objects, form)?,
     }
+
     if exposure.to.ip().is_loopback()
         && let Err(error) = TcpStream::connect_timeout(&exposure.to, Duration::from_secs(1))
     {
@@ -138,7 +148,7 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// YAML documents, or one JSON List, as `kubectl apply -f` reads them.
+/// Prints YAML documents, or one JSON List, as `kubectl apply -f` reads them.
 fn print(objects: &[Value], output: Output) -> Result<(), Failure> {
     if output == Output::Json {
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });

@@ -2,7 +2,7 @@
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a command line speaks on its standard streams"
+    reason = "a command line writes to its standard streams"
 )]
 
 mod client;
@@ -15,7 +15,10 @@ use clap::{
     ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource,
 };
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use crate::{
+    admin::{CertsReport, IssuanceReport},
     app,
     config::{Config, Flags, Listen},
     util::percent,
@@ -29,8 +32,8 @@ struct Arguments {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 it failed, or `check` found something wrong; 2 wrong arguments or \
-configuration; 3 no running gatelet answers";
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 failure, or `check` has warnings; 2 invalid \
+arguments or configuration; 3 no running gatelet answers";
 
 const NO_GATELET: &str = "what answers is not a gatelet";
 
@@ -38,7 +41,8 @@ const NO_GATELET: &str = "what answers is not a gatelet";
 enum Command {
     /// Serve: listeners, API, admin
     #[command(
-        after_help = "Example: gatelet run --http 127.0.0.1:8080 --https 127.0.0.1:8443 --state /tmp/gatelet"
+        after_help = "Example: gatelet run --http 127.0.0.1:8080 --https 127.0.0.1:8443 \
+                      --state /tmp/gatelet"
     )]
     Run(Flags),
     /// Serve an address under a host: writes a Service, an EndpointSlice and an Ingress
@@ -52,7 +56,7 @@ enum Command {
         #[arg(short, long, default_value = "table")]
         output: Output,
     },
-    /// Show what would happen to a request, rule by rule
+    /// Explain the routing of a request, rule by rule
     #[command(after_help = "Example: gatelet explain https://app.example.com/login")]
     Explain {
         /// URL, or host and path
@@ -69,17 +73,17 @@ enum Command {
         /// Files and folders of YAML or JSON, or - for standard input
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        /// Configuration file of the gatelet that is to serve them
+        /// Configuration file of the gatelet that will serve them
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Class of Ingresses to be served too, as if it were ours; may be repeated
+        /// Further class of Ingresses to serve; may be repeated
         #[arg(long = "class", value_name = "NAME")]
         classes: Vec<String>,
         /// Form of the output
         #[arg(short, long, default_value = "table")]
         output: Output,
     },
-    /// Certificates: what is served, what is being got, what went wrong and what can be done
+    /// Show and operate certificates: what is served, what is ordered, and what failed
     #[command(args_conflicts_with_subcommands = true, after_help = CERTS_EXAMPLES)]
     Certs {
         #[command(subcommand)]
@@ -101,13 +105,13 @@ enum Command {
 
 const CHECK_EXAMPLES: &str = "Examples:\n  gatelet check manifests/\n  \
 kubectl kustomize overlays/home | gatelet check -\n  gatelet check --class nginx manifests/\n\n\
-Exit codes: 0 nothing is wrong, though there may be notes; 1 there are warnings, or a file cannot be read; \
-2 wrong arguments or configuration";
+Exit codes: 0 no warnings, though there may be notes; 1 warnings, or a file that cannot be read; \
+2 invalid arguments or configuration";
 
 const CERTS_EXAMPLES: &str = "Examples:\n  gatelet certs\n  gatelet certs show shop.example.com\n  \
 gatelet certs renew shop.example.com";
 
-/// What is told about certificates.
+/// The flags for reports about certificates.
 #[derive(Debug, clap::Args)]
 struct CertsFlags {
     #[command(flatten)]
@@ -119,23 +123,23 @@ struct CertsFlags {
 
 #[derive(Debug, Subcommand)]
 enum CertsCommand {
-    /// List the certificates that a running gatelet serves and gets
+    /// List the certificates that a running gatelet serves and orders
     List(CertsFlags),
-    /// Show all about one certificate
+    /// Show the details of one certificate
     Show {
         /// Its name, or one of its hosts
         name: String,
         #[command(flatten)]
         flags: CertsFlags,
     },
-    /// Renew a certificate now, whatever is left of its life; earlier failures are forgiven
+    /// Renew a certificate now, also before it is due or after failures
     Renew {
         /// Its name, or one of its hosts
         name: String,
         #[command(flatten)]
         running: RunningFlags,
     },
-    /// Revoke a certificate, and get another one
+    /// Revoke a certificate, and order a new one
     Revoke {
         /// Its name, or one of its hosts
         name: String,
@@ -145,7 +149,7 @@ enum CertsCommand {
         #[command(flatten)]
         running: RunningFlags,
     },
-    /// Give the account at an ACME issuer another key
+    /// Change the key of the account at an ACME issuer
     ChangeKey {
         /// Name of the issuer
         issuer: String,
@@ -160,7 +164,7 @@ enum CertsCommand {
 enum ConfigCommand {
     /// Check the configuration: file, environment and flags
     Check(Flags),
-    /// Print every key with its value and where that comes from
+    /// Print every key with its value and the source of that
     #[command(after_help = "Example: gatelet config print --config gatelet.toml")]
     Print {
         #[command(flatten)]
@@ -198,12 +202,12 @@ enum Output {
     Yaml,
 }
 
-/// How a command ended, if not well.
+/// The failure of a command, by exit code.
 #[derive(Debug)]
 enum Failure {
-    /// It failed, or found something wrong: 1.
+    /// The command failed, or has warnings: 1.
     Failed(String),
-    /// Wrong arguments or configuration: 2.
+    /// Invalid arguments or configuration: 2.
     Usage(String),
     /// No running gatelet answers: 3.
     Unreachable(String),
@@ -216,7 +220,7 @@ pub fn main() -> ExitCode {
         match parsed.and_then(|all| Ok((Arguments::from_arg_matches(&all)?, all))) {
             Ok(parsed) => parsed,
             Err(error) => {
-                // Where even this cannot be printed there is nothing left to say.
+                // If even this cannot be printed, there is no way to report it.
                 let _ = error.print();
                 return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
             }
@@ -236,12 +240,12 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
     match command {
         Command::Run(flags) => {
-            let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
-            app::run(config).map_err(|error| Failure::Failed(error.to_string()))
+            let config = Config::load(&flags).map_err(usage)?;
+            app::run(config).map_err(failed)
         }
         Command::Expose(arguments) => expose::run(arguments),
         Command::Status { running, output } => {
-            let report = client::get(&admin(&running)?, "/v1/status")?;
+            let report = parse(&client::get(&admin(&running)?, "/v1/status")?)?;
             print(&report, output, render::status)
         }
         Command::Explain {
@@ -250,7 +254,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             output,
         } => {
             let path = format!("/v1/explain?url={}", percent::encode(&url));
-            let report = client::get(&admin(&running)?, &path)?;
+            let report = parse(&client::get(&admin(&running)?, &path)?)?;
             print(&report, output, render::explain)
         }
         Command::Check {
@@ -264,15 +268,13 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
                 ..Flags::default()
             });
             let config = flags.map(|flags| Config::load(&flags)).transpose();
-            let config = config.map_err(|error| Failure::Usage(error.to_string()))?;
+            let config = config.map_err(usage)?;
             let report =
                 app::check(&paths, config.as_ref(), &classes).map_err(|error| match error {
                     app::CheckError::Read(error) => Failure::Failed(error.to_string()),
-                    app::CheckError::Config(message) => Failure::Usage(message),
+                    app::CheckError::Config(error) => Failure::Usage(error.to_string()),
                 })?;
-            let json = serde_json::to_string(&report)
-                .map_err(|error| Failure::Failed(error.to_string()))?;
-            print(&json, output, render::check)?;
+            print(&report, output, render::check)?;
             if report.has_warnings() {
                 Err(Failure::Failed(String::new()))
             } else {
@@ -284,17 +286,16 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
         Command::Config {
             command: ConfigCommand::Check(flags),
         } => {
-            let (_, file) = Config::explain(&flags, &|_| None)
-                .map_err(|error| Failure::Usage(error.to_string()))?;
-            let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+            let (_, file) = Config::explain(&flags, &|_| None).map_err(usage)?;
+            let config = Config::load(&flags).map_err(usage)?;
             app::check_issuers(&config).map_err(|error| match &file {
                 Some(path) => Failure::Usage(format!("{}: {error}", path.display())),
-                None => Failure::Usage(error),
+                None => Failure::Usage(error.to_string()),
             })?;
             match file {
-                Some(path) => println!("{}: good", path.display()),
+                Some(path) => println!("{}: valid", path.display()),
                 None => println!(
-                    "there is no configuration file: defaults, environment and flags are good"
+                    "there is no configuration file: defaults, environment and flags are valid"
                 ),
             }
             Ok(())
@@ -307,12 +308,11 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
                 .and_then(|(_, config)| config.subcommand())
                 .map(|(_, print)| print);
             let settings = Config::explain(&flags, &|key| {
-                matches.and_then(|matches| typed(matches, key))
+                matches.and_then(|matches| source_of(matches, key))
             });
-            let (settings, _) = settings.map_err(|error| Failure::Usage(error.to_string()))?;
-            let json = serde_json::to_string(&settings)
-                .map_err(|error| Failure::Failed(error.to_string()))?;
-            print(&json, output, render::settings)
+            let (settings, _) = settings.map_err(usage)?;
+            let settings = serde_json::to_value(&settings).map_err(failed)?;
+            print(&settings, output, render::settings)
         }
         Command::Version => {
             println!("gatelet {}", env!("CARGO_PKG_VERSION"));
@@ -322,48 +322,23 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
 }
 
 fn certs(command: CertsCommand) -> Result<(), Failure> {
-    let ask = |running: &RunningFlags, what: &str, name: &str, rest: &str| {
+    let operate = |running: &RunningFlags, what: &str, name: &str, rest: &str| {
         let path = format!("/v1/certs/{what}?name={}{rest}", percent::encode(name));
         client::post(&admin(running)?, &path).map(|done| print!("{done}"))
     };
     match command {
-        CertsCommand::List(CertsFlags { running, output }) => print(
-            &client::get(&admin(&running)?, "/v1/certs")?,
-            output,
-            render::certs,
-        ),
+        CertsCommand::List(CertsFlags { running, output }) => {
+            let report = parse(&client::get(&admin(&running)?, "/v1/certs")?)?;
+            print(&report, output, render::certs)
+        }
         CertsCommand::Show {
             name,
             flags: CertsFlags { running, output },
         } => {
-            let report = client::get(&admin(&running)?, "/v1/certs")?;
-            let report: serde_json::Value = serde_json::from_str(&report)
-                .map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))?;
-            let wanted = report["wanted"]
-                .as_array()
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            let is_host = |one: &serde_json::Value| {
-                one["hosts"]
-                    .as_array()
-                    .is_some_and(|all| all.contains(&name.as_str().into()))
-            };
-            let found = wanted
-                .iter()
-                .find(|one| one["name"] == name.as_str())
-                .or_else(|| wanted.iter().find(|one| is_host(one)));
-            let unknown = || {
-                Failure::Failed(format!(
-                    "there is no certificate {name}; `gatelet certs` lists those there are"
-                ))
-            };
-            print(
-                &found.ok_or_else(unknown)?.to_string(),
-                output,
-                render::certificate,
-            )
+            let report: CertsReport = parse(&client::get(&admin(&running)?, "/v1/certs")?)?;
+            print(find(&report, &name)?, output, render::certificate)
         }
-        CertsCommand::Renew { name, running } => ask(&running, "renew", &name, ""),
+        CertsCommand::Renew { name, running } => operate(&running, "renew", &name, ""),
         CertsCommand::Revoke {
             name,
             reason,
@@ -372,15 +347,28 @@ fn certs(command: CertsCommand) -> Result<(), Failure> {
             let reason = reason
                 .map(|reason| format!("&reason={reason}"))
                 .unwrap_or_default();
-            ask(&running, "revoke", &name, &reason)
+            operate(&running, "revoke", &name, &reason)
         }
-        CertsCommand::ChangeKey { issuer, running } => ask(&running, "change-key", &issuer, ""),
+        CertsCommand::ChangeKey { issuer, running } => operate(&running, "change-key", &issuer, ""),
         CertsCommand::Ca(flags) => file(&flags, app::root_path),
     }
 }
 
-/// The flag or variable that a key was set by.
-fn typed(matches: &ArgMatches, key: &str) -> Option<String> {
+/// Finds a certificate by its name, else by one of its hosts.
+fn find<'a>(report: &'a CertsReport, name: &str) -> Result<&'a IssuanceReport, Failure> {
+    let all = &report.certificates;
+    let by_name = all.iter().find(|one| one.issuance.name == name);
+    let has_host = |one: &&IssuanceReport| one.issuance.hosts.iter().any(|host| host == name);
+    let found = by_name.or_else(|| all.iter().find(has_host));
+    found.ok_or_else(|| {
+        Failure::Failed(format!(
+            "there is no certificate {name}; `gatelet certs` lists the existing ones"
+        ))
+    })
+}
+
+/// Returns the flag or variable that a key was set by.
+fn source_of(matches: &ArgMatches, key: &str) -> Option<String> {
     // A flag has no section in its name.
     let flag = key.rsplit('.').next().unwrap_or(key);
     match matches
@@ -400,7 +388,7 @@ fn admin(flags: &RunningFlags) -> Result<String, Failure> {
         admin: flags.admin,
         ..Flags::default()
     };
-    let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+    let config = Config::load(&flags).map_err(usage)?;
     match config.admin {
         Listen(Some(addr)) => Ok(addr.to_string()),
         Listen(None) => Err(Failure::Usage(
@@ -415,7 +403,7 @@ fn file(flags: &StateFlags, which: fn(&std::path::Path) -> PathBuf) -> Result<()
         state: flags.state.clone(),
         ..Flags::default()
     };
-    let config = Config::load(&flags).map_err(|error| Failure::Usage(error.to_string()))?;
+    let config = Config::load(&flags).map_err(usage)?;
     let path = which(&config.state);
     let text = std::fs::read_to_string(&path).map_err(|error| {
         let hint = "it is written when gatelet runs; name its state directory with --state";
@@ -425,25 +413,30 @@ fn file(flags: &StateFlags, which: fn(&std::path::Path) -> PathBuf) -> Result<()
     Ok(())
 }
 
-fn print(
-    json: &str,
-    output: Output,
-    table: fn(&serde_json::Value) -> String,
-) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
-    let value: serde_json::Value = serde_json::from_str(json)
-        .map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))?;
+/// Prints a report: as a table, or whole as JSON or YAML.
+fn print<T: Serialize>(report: &T, output: Output, table: fn(&T) -> String) -> Result<(), Failure> {
     match output {
-        Output::Table => print!("{}", table(&value)),
-        Output::Json => println!(
-            "{}",
-            serde_json::to_string_pretty(&value).map_err(|error| failed(&error))?
-        ),
-        Output::Yaml => print!("{}", yaml(&value)?),
+        Output::Table => print!("{}", table(report)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(report).map_err(failed)?),
+        Output::Yaml => print!("{}", yaml(report)?),
     }
     Ok(())
 }
 
-fn yaml(value: &serde_json::Value) -> Result<String, Failure> {
-    serde_saphyr::to_string(value).map_err(|error| Failure::Failed(error.to_string()))
+/// Parses a report of a running gatelet.
+fn parse<T: DeserializeOwned>(json: &str) -> Result<T, Failure> {
+    serde_json::from_str(json)
+        .map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::Failed(error.to_string())
+}
+
+fn usage(error: impl std::fmt::Display) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
+fn yaml(value: &impl Serialize) -> Result<String, Failure> {
+    serde_saphyr::to_string(value).map_err(failed)
 }

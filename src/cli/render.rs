@@ -1,39 +1,57 @@
-//! Reports as tables for people.
+//! Formats reports as tables.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::app::Written;
+use crate::{
+    admin::{
+        BackendReport, CandidateReport, CertificateReport, CertsReport, EndpointReport,
+        ExplainReport, FindingReport, IssuanceReport, LeaderReport, OtherClassReport, Severity,
+        StatusReport,
+    },
+    app::{CheckReport, KindReport, Written},
+};
 
-pub(super) fn status(report: &Value) -> String {
-    let mut out = String::new();
-    let list = |key: &str| strings(&report[key]).join(" ");
+type Row = Vec<String>;
+
+const CERTIFICATE_COLUMNS: &[&str] = &["HOST", "SERVED FROM", "NOT AFTER", "ISSUER", "INGRESS"];
+const ENDPOINT_COLUMNS: &[&str] = &["ENDPOINT", "HEALTH", "REQUESTS", "FAILED CONNECTS"];
+const CLASS_COLUMNS: &[&str] = &[
+    "CLASS",
+    "INGRESSES",
+    "WITH GUARDS",
+    "ANNOTATIONS THAT WOULD CLOSE PATHS",
+];
+const FINDING_COLUMNS: &[&str] = &["SEVERITY", "OBJECT", "REASON", "FIELD", "MESSAGE"];
+
+/// Formats the output of `status`.
+pub(super) fn status(report: &StatusReport) -> String {
+    let leader = report.leader.as_ref().map(leader).unwrap_or_default();
     let rows = [
-        ["version".to_owned(), text(&report["version"])],
-        ["node".to_owned(), text(&report["node"])],
-        ["source".to_owned(), text(&report["source"])],
-        ["leader".to_owned(), leader(&report["leader"])],
-        ["ready".to_owned(), text(&report["ready"])],
-        ["note".to_owned(), text(&report["note"])],
-        [
-            "uptime".to_owned(),
-            format!("{} s", text(&report["uptime_seconds"])),
-        ],
-        ["store".to_owned(), text(&report["store"])],
-        ["http".to_owned(), list("http")],
-        ["https".to_owned(), list("https")],
-        ["api".to_owned(), text(&report["api"])],
+        ("version", report.version.clone()),
+        ("node", report.node.clone()),
+        ("source", report.source.clone()),
+        ("leader", leader),
+        ("ready", report.ready.to_string()),
+        ("note", report.note.clone()),
+        ("uptime", format!("{} s", report.uptime_seconds)),
+        ("store", report.store.clone()),
+        ("http", report.http.join(" ")),
+        ("https", report.https.join(" ")),
+        ("api", report.api.clone().unwrap_or_default()),
     ];
-    let optional = |key: &str| ["leader", "note"].contains(&key);
-    let rows: Vec<Vec<String>> = rows
+    let is_optional = |key: &str| ["leader", "note"].contains(&key);
+    let rows: Vec<Row> = rows
         .into_iter()
-        .filter(|[key, value]| !optional(key) || !value.is_empty())
-        .map(Vec::from)
+        .filter(|(key, value)| !is_optional(key) || !value.is_empty())
+        .map(|(key, value)| vec![key.to_owned(), value])
         .collect();
-    out.push_str(&table(&[], &rows));
-    let unread: Vec<Vec<String>> = array(&report["unread"])
-        .map(|one| vec![text(&one["kind"]), text(&one["why"])])
+    let mut out = table(&[], &rows);
+
+    let unread = report.unread.iter();
+    let unread: Vec<Row> = unread
+        .map(|one| vec![one.kind.clone(), one.why.clone()])
         .collect();
     section(
         &mut out,
@@ -41,29 +59,12 @@ pub(super) fn status(report: &Value) -> String {
         &["KIND", "WHY"],
         &unread,
     );
-    let hosts: Vec<Vec<String>> = array(&report["hosts"])
-        .map(|host| vec![text(&host["host"]), text(&host["rules"])])
+    let hosts = report.hosts.iter();
+    let hosts: Vec<Row> = hosts
+        .map(|host| vec![host.host.clone(), host.rules.to_string()])
         .collect();
     section(&mut out, "Hosts", &["HOST", "RULES"], &hosts);
-    let mut backends = Vec::new();
-    for backend in array(&report["backends"]) {
-        let endpoints: Vec<&Value> = array(&backend["endpoints"]).collect();
-        if endpoints.is_empty() {
-            backends.push(vec![
-                text(&backend["id"]),
-                text(&backend["protocol"]),
-                "-".to_owned(),
-                "no endpoints: 503".to_owned(),
-            ]);
-        }
-        for endpoint in endpoints {
-            let cells = [&backend["id"], &backend["protocol"]]
-                .into_iter()
-                .map(text)
-                .chain(endpoint_row(endpoint));
-            backends.push(cells.collect());
-        }
-    }
+    let backends: Vec<Row> = report.backends.iter().flat_map(backend_rows).collect();
     section(
         &mut out,
         "Backends",
@@ -74,326 +75,301 @@ pub(super) fn status(report: &Value) -> String {
         &mut out,
         "Certificates",
         CERTIFICATE_COLUMNS,
-        &certificate_rows(&report["certificates"]),
+        &rows_of(&report.certificates, certificate_row),
     );
-    section(&mut out, "Findings", FINDING_COLUMNS, &finding_rows(report));
-    let classes: Vec<Vec<String>> = array(&report["other_classes"]).map(class_row).collect();
+    section(
+        &mut out,
+        "Findings",
+        FINDING_COLUMNS,
+        &rows_of(&report.findings, finding_row),
+    );
     section(
         &mut out,
         "Ingresses of other classes: not served (docs/migrating.md)",
         CLASS_COLUMNS,
-        &classes,
+        &rows_of(&report.other_classes, class_row),
     );
     out
 }
 
-/// A class that is not served, with the annotations that would close paths.
-fn class_row(one: &Value) -> Vec<String> {
-    let class = match text(&one["class"]) {
-        none if none.is_empty() => "(none)".to_owned(),
-        class => class,
-    };
-    let guards: Vec<String> = array(&one["guards"])
-        .map(|guard| {
-            format!(
-                "{} ({})",
-                text(&guard["annotation"]),
-                text(&guard["ingresses"])
-            )
-        })
-        .collect();
-    vec![
-        class,
-        text(&one["ingresses"]),
-        text(&one["guarded"]),
-        guards.join(", "),
-    ]
-}
-
-/// Empty where there can be no other replica.
-fn leader(report: &Value) -> String {
-    match (report["leads"].as_bool(), text(&report["holder"])) {
-        (None, _) => String::new(),
-        (Some(true), holder) if holder.is_empty() => {
-            "this one: there is no Lease to agree by".to_owned()
-        }
-        (Some(true), holder) => format!("{holder} (this one)"),
-        (Some(false), holder) if holder.is_empty() => "not known".to_owned(),
-        (Some(false), holder) => holder,
+fn leader(report: &LeaderReport) -> String {
+    match (report.leads, &*report.holder) {
+        (true, "") => "this replica: there is no Lease".to_owned(),
+        (true, holder) => format!("{holder} (this replica)"),
+        (false, "") => "unknown".to_owned(),
+        (false, holder) => holder.to_owned(),
     }
 }
 
-pub(super) fn certs(report: &Value) -> String {
-    let rows: Vec<Vec<String>> = array(&report["wanted"])
-        .map(|one| {
-            let next = match (text(&one["doing"]), text(&one["next"])) {
-                (doing, _) if !doing.is_empty() => doing,
-                (_, next) => next,
-            };
-            let problem = match [
-                text(&one["problem"]["message"]),
-                text(&one["problem"]["advice"]),
-            ] {
-                [problem, _] if problem.is_empty() => text(&one["why"]),
-                [problem, advice] if advice.is_empty() => problem,
-                [problem, advice] => format!("{problem}; {advice}"),
-            };
-            let [name, state, served, until] =
-                ["name", "state", "served", "not_after"].map(|key| text(&one[key]));
-            vec![name, state, served, until, next, problem]
-        })
-        .collect();
+/// Formats the output of `certs list`.
+pub(super) fn certs(report: &CertsReport) -> String {
     let mut out = String::new();
-    let clock = text(&report["clock"]);
-    if clock != "trusted" {
-        let _ = writeln!(out, "The clock of this device is {clock}");
+    if report.clock != "trusted" {
+        // Writing into a string cannot fail.
+        let _ = writeln!(out, "The clock of this device is {}", report.clock);
     }
+    let rows = rows_of(&report.certificates, issuance_row);
     if !rows.is_empty() {
-        out += &table(
-            &[
-                "NAME",
-                "STATE",
-                "SERVED",
-                "VALID UNTIL",
-                "NEXT",
-                "WHY, OR WHAT WENT WRONG",
-            ],
-            &rows,
-        );
+        let columns = [
+            "NAME",
+            "STATE",
+            "SERVED",
+            "VALID UNTIL",
+            "NEXT",
+            "REASON OR PROBLEM",
+        ];
+        out += &table(&columns, &rows);
     }
     section(
         &mut out,
         "Hosts",
         CERTIFICATE_COLUMNS,
-        &certificate_rows(&report["hosts"]),
+        &rows_of(&report.hosts, certificate_row),
     );
     out
 }
 
-pub(super) fn certificate(one: &Value) -> String {
+fn issuance_row(report: &IssuanceReport) -> Row {
+    let issuance = &report.issuance;
+    let next = issuance.doing.as_ref().or(issuance.next.as_ref());
+    let problem = match &issuance.problem {
+        None => issuance.why.clone(),
+        Some(problem) if problem.advice.is_empty() => problem.message.clone(),
+        Some(problem) => format!("{}; {}", problem.message, problem.advice),
+    };
+    vec![
+        issuance.name.clone(),
+        issuance.state.clone(),
+        report.served.clone(),
+        issuance.not_after.clone(),
+        next.cloned().unwrap_or_default(),
+        problem,
+    ]
+}
+
+/// Formats the output of `certs show`.
+pub(super) fn certificate(report: &IssuanceReport) -> String {
     let mut out = String::new();
-    let mut line = |title: &str, value: String| {
+    let mut line = |title: &str, value: &str| {
         if !value.is_empty() {
+            // Writing into a string cannot fail.
             let _ = writeln!(out, "{title:<14}{value}");
         }
     };
-    let list = |value: &Value| array(value).map(text).collect::<Vec<_>>().join(", ");
-    line("Name", text(&one["name"]));
-    line("Hosts", list(&one["hosts"]));
-    line("Wanted by", list(&one["wanted_by"]));
-    line("State", text(&one["state"]));
-    line("Doing", text(&one["doing"]));
-    line("Served", text(&one["served"]));
-    line("Fingerprint", text(&one["fingerprint"]));
-    line("Issuer", text(&one["issuer"]));
-    line("Valid from", text(&one["not_before"]));
-    line("Valid until", text(&one["not_after"]));
-    line("Next", text(&one["next"]));
-    line("Why", text(&one["why"]));
-    let problem = &one["problem"];
-    if problem.is_object() {
-        line(
-            "Problem",
-            format!(
-                "{} ({}, {} in a row, last at {})",
-                text(&problem["message"]),
-                text(&problem["class"]),
-                text(&problem["attempts"]),
-                text(&problem["at"])
-            ),
-        );
-        line("What helps", text(&problem["advice"]));
+    let issuance = &report.issuance;
+    let optional = |value: &Option<String>| value.clone().unwrap_or_default();
+
+    line("Name", &issuance.name);
+    line("Hosts", &issuance.hosts.join(", "));
+    line("Ingresses", &report.ingresses.join(", "));
+    line("State", &issuance.state);
+    line("Doing", &optional(&issuance.doing));
+    line("Served", &report.served);
+    line("Fingerprint", &report.fingerprint);
+    line("Issuer", &issuance.issuer);
+    line("Valid from", &issuance.not_before);
+    line("Valid until", &issuance.not_after);
+    line("Next", &optional(&issuance.next));
+    line("Reason", &issuance.why);
+    if let Some(problem) = &issuance.problem {
+        let class = text(&serde_json::to_value(problem.class).unwrap_or_default());
+        let (message, attempts, at) = (&problem.message, problem.attempts, &problem.at);
+        let problem_text = format!("{message} ({class}, {attempts} in a row, last at {at})");
+        line("Problem", &problem_text);
+        line("Advice", &problem.advice);
     }
-    let window = &one["suggestion"];
-    if window.is_object() {
+    if let Some(window) = &issuance.suggestion {
         line(
             "CA suggests",
-            format!("{} to {}", text(&window["start"]), text(&window["end"])),
+            &format!("{} to {}", window.start, window.end),
         );
-        line("Explained at", text(&window["explanation"]));
+        line("Explained at", &optional(&window.explanation));
     }
-    let budget = &one["budget"];
-    if budget.is_object() {
-        line(
-            "Budget left",
-            format!(
-                "{} failed validations this hour, {} certificates this week",
-                text(&budget["failures_left"]),
-                text(&budget["certificates_left"])
-            ),
+    if let Some(budget) = &issuance.budget {
+        let left = format!(
+            "{} failed validations this hour, {} certificates this week",
+            budget.failures_left, budget.certificates_left
         );
+        line("Budget left", &left);
     }
-    line("Order", text(&one["order"]));
+    line("Order", &optional(&issuance.order));
     out
 }
 
-pub(super) fn explain(report: &Value) -> String {
-    let mut out = format!(
-        "{}{}: {}\n",
-        text(&report["host"]),
-        text(&report["path"]),
-        text(&report["outcome"])
-    );
-    let rows: Vec<Vec<String>> = array(&report["candidates"])
-        .map(|one| {
-            let verdict = match (one["wins"].as_bool(), one["matches"].as_bool()) {
-                (Some(true), _) => "wins",
-                (_, Some(true)) => "matches, comes later",
-                _ => "does not match",
-            };
-            let or = |value: &Value, empty: &str| match text(value) {
-                text if text.is_empty() => empty.to_owned(),
-                text => text,
-            };
-            vec![
-                or(&one["host"], "(default)"),
-                or(&one["path"], "(default backend)"),
-                text(&one["ingress"]),
-                text(&one["field"]),
-                verdict.to_owned(),
-            ]
-        })
-        .collect();
+/// Formats the output of `explain`.
+pub(super) fn explain(report: &ExplainReport) -> String {
+    let mut out = format!("{}{}: {}\n", report.host, report.path, report.outcome);
     section(
         &mut out,
         "Rules in order",
-        &["HOST", "PATH", "INGRESS", "FIELD", "VERDICT"],
-        &rows,
+        &["HOST", "PATH", "INGRESS", "FIELD", "RESULT"],
+        &rows_of(&report.candidates, candidate_row),
     );
-    let endpoints: Vec<Vec<String>> = array(&report["endpoints"]).map(endpoint_row).collect();
-    section(&mut out, "Endpoints", ENDPOINT_COLUMNS, &endpoints);
-    if report["certificate"].is_object() {
+    section(
+        &mut out,
+        "Endpoints",
+        ENDPOINT_COLUMNS,
+        &rows_of(&report.endpoints, endpoint_row),
+    );
+    if let Some(certificate) = &report.certificate {
         section(
             &mut out,
             "Certificate",
             CERTIFICATE_COLUMNS,
-            &[certificate_row(&report["certificate"])],
+            &[certificate_row(certificate)],
         );
     }
-    section(&mut out, "Findings", FINDING_COLUMNS, &finding_rows(report));
+    section(
+        &mut out,
+        "Findings",
+        FINDING_COLUMNS,
+        &rows_of(&report.findings, finding_row),
+    );
     out
 }
 
-pub(super) fn settings(settings: &Value) -> String {
-    let value = |one: &Value| {
-        if one.is_null() {
-            "-".to_owned()
-        } else {
-            one.to_string()
-        }
+fn candidate_row(report: &CandidateReport) -> Row {
+    let result = match (report.wins, report.matches) {
+        (true, _) => "wins",
+        (false, true) => "matches, comes later",
+        (false, false) => "does not match",
     };
-    let rows: Vec<Vec<String>> = array(settings)
+    let or = |text: &str, empty: &str| if text.is_empty() { empty } else { text }.to_owned();
+    vec![
+        or(&report.host, "(default)"),
+        or(&report.path, "(default backend)"),
+        report.ingress.clone(),
+        report.field.clone(),
+        result.to_owned(),
+    ]
+}
+
+/// Formats the output of `config print`.
+pub(super) fn settings(settings: &Value) -> String {
+    let value = |one: &Value| match one {
+        Value::Null => "-".to_owned(),
+        one => one.to_string(),
+    };
+    let rows: Vec<Row> = settings
+        .as_array()
+        .into_iter()
+        .flatten()
         .map(|one| vec![text(&one["key"]), value(&one["value"]), text(&one["from"])])
         .collect();
     table(&["KEY", "VALUE", "FROM"], &rows)
 }
 
+/// Formats the output of `expose`.
 pub(super) fn written(written: &[Written]) -> String {
-    written
-        .iter()
+    let lines = written.iter();
+    lines
         .map(|one| format!("{} {}\n", one.object, one.done))
         .collect()
 }
 
-pub(super) fn check(report: &Value) -> String {
-    let keys = ["severity", "place", "object", "reason", "field", "message"];
-    let rows: Vec<Vec<String>> = array(&report["findings"])
-        .map(|one| keys.map(|key| text(&one[key])).to_vec())
+/// Formats the output of `check`.
+pub(super) fn check(report: &CheckReport) -> String {
+    let findings = report.findings.iter();
+    let rows: Vec<Row> = findings
+        .map(|one| {
+            let finding = &one.finding;
+            vec![
+                finding.severity.name().to_owned(),
+                one.place.clone(),
+                finding.object.clone(),
+                finding.reason.clone(),
+                finding.field.clone(),
+                finding.message.clone(),
+            ]
+        })
         .collect();
     let mut out = table(
         &["SEVERITY", "FILE", "OBJECT", "REASON", "FIELD", "MESSAGE"],
         &rows,
     );
-    for line in passed_over(report) {
+    for line in unchecked(report) {
         out += &line;
         out.push('\n');
     }
-    let count = array(&report["findings"])
-        .filter(|finding| finding["severity"] == "Warning")
+
+    let warnings = report.findings.iter();
+    let warnings = warnings
+        .filter(|one| one.finding.severity == Severity::Warning)
         .count();
-    let objects = report["objects"].as_u64().unwrap_or_default();
     // Writing into a string cannot fail.
     let _ = writeln!(
         out,
         "{} checked, {}",
-        counted(objects, "object"),
-        counted(count as u64, "warning")
+        counted(report.objects, "object"),
+        counted(warnings, "warning")
     );
     out
 }
 
-/// A number with its noun, in the plural where that is due.
-fn counted(number: u64, noun: &str) -> String {
+/// Returns a number with its noun, in the plural unless it is 1.
+fn counted(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
 
-/// What a check has not looked at, in one line each.
-fn passed_over(report: &Value) -> Vec<String> {
-    let mut lines: Vec<String> = array(&report["other_classes"]).map(other_class).collect();
+/// Lists what a check has not looked at, one line each.
+fn unchecked(report: &CheckReport) -> Vec<String> {
+    let mut lines: Vec<String> = report.other_classes.iter().map(other_class).collect();
 
-    let mut programs: Vec<&str> = array(&report["not_served"])
-        .filter_map(|one| one["part_of"].as_str())
-        .collect();
+    let mut programs: Vec<&str> = report.not_served.iter().map(|one| one.part_of).collect();
     programs.sort_unstable();
     programs.dedup();
     for program in programs {
-        let kinds = array(&report["not_served"]).filter(|one| one["part_of"] == program);
+        let kinds = report.not_served.iter();
         let kinds: Vec<String> = kinds
-            .map(|one| {
-                format!(
-                    "{} {} ({})",
-                    text(&one["count"]),
-                    text(&one["kind"]),
-                    some(&strings(&one["names"]))
-                )
-            })
+            .filter(|one| one.part_of == program)
+            .map(|one| format!("{} {} ({})", one.count, one.kind, shortened(&one.names)))
             .collect();
         lines.push(format!("Not served, of {program}: {}", kinds.join(", ")));
     }
 
-    let kinds = array(&report["other_kinds"])
-        .map(|one| format!("{} {}", text(&one["count"]), text(&one["kind"])));
-    let lists = [
-        ("Other kinds", kinds.collect()),
-        ("No objects in", strings(&report["without_objects"])),
-    ];
-    let lists = lists
-        .into_iter()
-        .filter(|(_, list): &(_, Vec<String>)| !list.is_empty());
-    lines.extend(lists.map(|(title, list)| format!("{title}: {}", some(&list))));
+    let count = |one: &KindReport| format!("{} {}", one.count, one.kind);
+    let other_kinds: Vec<String> = report.other_kinds.iter().map(count).collect();
+    for (title, list) in [
+        ("Other kinds", &other_kinds),
+        ("No objects in", &report.without_objects),
+    ] {
+        if !list.is_empty() {
+            lines.push(format!("{title}: {}", shortened(list)));
+        }
+    }
     lines
 }
 
-/// The Ingresses of a class that is not served.
-fn other_class(one: &Value) -> String {
-    let count = one["ingresses"].as_u64().unwrap_or_default();
-    let ingresses = if count == 1 {
-        "1 Ingress".to_owned()
-    } else {
-        format!("{count} Ingresses")
+/// Describes the Ingresses of a class that is not served.
+fn other_class(report: &OtherClassReport) -> String {
+    let ingresses = match report.ingresses {
+        1 => "1 Ingress".to_owned(),
+        count => format!("{count} Ingresses"),
     };
-    let of = match text(&one["class"]) {
-        none if none.is_empty() => "without a class".to_owned(),
+    let class = match &*report.class {
+        "" => "without a class".to_owned(),
         class => {
             format!("of class {class} (see docs/migrating.md, and `gatelet check --class {class}`)")
         }
     };
-    let closed = match one["guarded"].as_u64().unwrap_or_default() {
+    let closed = match report.guarded {
         0 => String::new(),
         guarded => {
-            let guards = array(&one["guards"]).map(|guard| text(&guard["annotation"]));
-            let guards = some(&guards.collect::<Vec<_>>());
+            let guards = report.guards.iter();
+            let guards: Vec<String> = guards.map(|guard| guard.annotation.clone()).collect();
+            let guards = shortened(&guards);
             format!(
-                "; {guarded} of them would answer 503, because of guards that are not supported: {guards}"
+                "; {guarded} of them would return 503, because of guards that are not supported: \
+                 {guards}"
             )
         }
     };
-    format!("Not served: {ingresses} {of}{closed}")
+    format!("Not served: {ingresses} {class}{closed}")
 }
 
-/// As much of a list as is read.
-fn some(list: &[String]) -> String {
+/// Joins the first items of a list, and counts the others.
+fn shortened(list: &[String]) -> String {
     const SHOWN: usize = 8;
     match list.len().saturating_sub(SHOWN) {
         0 => list.join(", "),
@@ -401,51 +377,88 @@ fn some(list: &[String]) -> String {
     }
 }
 
-const CERTIFICATE_COLUMNS: &[&str] = &["HOST", "SERVED FROM", "NOT AFTER", "ISSUER", "WANTED BY"];
-const ENDPOINT_COLUMNS: &[&str] = &["ENDPOINT", "HEALTH", "REQUESTS", "FAILED CONNECTS"];
-const CLASS_COLUMNS: &[&str] = &[
-    "CLASS",
-    "INGRESSES",
-    "WITH GUARDS",
-    "ANNOTATIONS THAT WOULD CLOSE PATHS",
-];
-const FINDING_COLUMNS: &[&str] = &["SEVERITY", "OBJECT", "REASON", "FIELD", "MESSAGE"];
-
-fn certificate_rows(certificates: &Value) -> Vec<Vec<String>> {
-    array(certificates).map(certificate_row).collect()
-}
-
-fn certificate_row(one: &Value) -> Vec<String> {
-    ["host", "source", "not_after", "issuer", "wanted_by"]
-        .map(|key| text(&one[key]))
-        .to_vec()
-}
-
-fn endpoint_row(one: &Value) -> Vec<String> {
-    ["address", "health", "requests", "failures"]
-        .map(|key| text(&one[key]))
-        .to_vec()
-}
-
-fn finding_rows(report: &Value) -> Vec<Vec<String>> {
-    let row = |one: &Value| {
-        ["severity", "object", "reason", "field", "message"]
-            .map(|key| text(&one[key]))
-            .to_vec()
+/// Returns a row for a class that is not served, with the annotations that would close paths.
+fn class_row(report: &OtherClassReport) -> Row {
+    let class = match &*report.class {
+        "" => "(none)",
+        class => class,
     };
-    array(&report["findings"]).map(row).collect()
+    let guards = report.guards.iter();
+    let guards: Vec<String> = guards
+        .map(|guard| format!("{} ({})", guard.annotation, guard.ingresses))
+        .collect();
+    vec![
+        class.to_owned(),
+        report.ingresses.to_string(),
+        report.guarded.to_string(),
+        guards.join(", "),
+    ]
 }
 
-fn section(out: &mut String, title: &str, columns: &[&str], rows: &[Vec<String>]) {
+/// Returns a row for each endpoint of a backend, or one if there are none.
+fn backend_rows(report: &BackendReport) -> Vec<Row> {
+    let start = [report.id.clone(), report.protocol.clone()];
+    if report.endpoints.is_empty() {
+        let none = ["-".to_owned(), "no endpoints: 503".to_owned()];
+        return vec![start.into_iter().chain(none).collect()];
+    }
+    let endpoints = report.endpoints.iter();
+    endpoints
+        .map(|endpoint| {
+            start
+                .iter()
+                .cloned()
+                .chain(endpoint_row(endpoint))
+                .collect()
+        })
+        .collect()
+}
+
+fn certificate_row(report: &CertificateReport) -> Row {
+    vec![
+        report.host.clone(),
+        report.source.clone(),
+        report.not_after.clone(),
+        report.issuer.clone(),
+        report.ingress.clone(),
+    ]
+}
+
+fn endpoint_row(report: &EndpointReport) -> Row {
+    vec![
+        report.address.clone(),
+        report.health.clone(),
+        report.requests.to_string(),
+        report.failures.to_string(),
+    ]
+}
+
+fn finding_row(report: &FindingReport) -> Row {
+    vec![
+        report.severity.name().to_owned(),
+        report.object.clone(),
+        report.reason.clone(),
+        report.field.clone(),
+        report.message.clone(),
+    ]
+}
+
+fn rows_of<T>(reports: &[T], row: fn(&T) -> Row) -> Vec<Row> {
+    reports.iter().map(row).collect()
+}
+
+/// Appends a table with a title, unless it is empty.
+fn section(out: &mut String, title: &str, columns: &[&str], rows: &[Row]) {
     if !rows.is_empty() {
+        // Writing into a string cannot fail.
         let _ = write!(out, "\n{title}\n{}", table(columns, rows));
     }
 }
 
-/// Columns as wide as their widest cell; nothing at all without rows.
-fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
-    let header: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
-    let lines: Vec<&Vec<String>> = (!columns.is_empty() && !rows.is_empty())
+/// Formats rows with each column as wide as its widest cell. Without rows the table is empty.
+fn table(columns: &[&str], rows: &[Row]) -> String {
+    let header: Row = columns.iter().map(|&column| column.to_owned()).collect();
+    let lines: Vec<&Row> = (!columns.is_empty() && !rows.is_empty())
         .then_some(&header)
         .into_iter()
         .chain(rows)
@@ -457,10 +470,12 @@ fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
             .map(|cell| cell.chars().count())
             .max()
     };
+
     let mut out = String::new();
     for line in &lines {
         let mut text = String::new();
         for (column, cell) in line.iter().enumerate() {
+            // Writing into a string cannot fail.
             let _ = write!(text, "{cell:<width$}  ", width = width(column).unwrap_or(0));
         }
         out.push_str(text.trim_end());
@@ -469,14 +484,7 @@ fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
     out
 }
 
-fn array(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn strings(value: &Value) -> Vec<String> {
-    array(value).map(text).collect()
-}
-
+/// Returns a JSON value as text, without the quotes of a string.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

@@ -1,26 +1,21 @@
-//! Issuers of certificates as the file has them: read loosely, so that each mistake can be named,
-//! then made strict.
+//! Issuers of certificates: the types.
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 
-use super::ConfigError;
-use crate::pki::KeyType;
-
-/// Directories that have a name of their own.
-const PRESETS: [&str; 2] = ["letsencrypt", "letsencrypt-staging"];
+use crate::{acme::issuer::ChallengeType, pki::KeyType};
 
 /// An issuer of certificates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Issuer {
     /// Its name, a label as in DNS (RFC 1123).
     pub name: String,
-    /// What it is.
+    /// Its kind, with the settings of that kind.
     pub kind: IssuerKind,
 }
 
-/// What an issuer is.
+/// Kinds of issuers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum IssuerKind {
     /// A CA that speaks ACME.
@@ -34,32 +29,32 @@ pub enum IssuerKind {
 /// A CA that speaks ACME.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Acme {
-    /// Where it is.
+    /// Its directory.
     pub directory: Directory,
     /// A PEM file of roots that its HTTPS is verified against, in addition to the built-in ones.
     pub roots: Option<PathBuf>,
-    /// The same, as PEM itself.
+    /// The same roots as PEM itself.
     pub roots_pem: Option<String>,
     /// `mailto:` URLs.
     pub contacts: Vec<String>,
     /// External account binding.
     pub eab: Option<Eab>,
-    /// Profile to ask for.
+    /// Profile that orders ask for.
     pub profile: Option<String>,
     /// Common name in the chain that is preferred.
     pub preferred_chain: Option<String>,
     /// Kind of the certificates' keys.
     pub key_type: KeyType,
-    /// What may be used, in the order of preference; empty for what can work.
-    pub challenges: Vec<Challenge>,
-    /// How records for DNS-01 are published.
+    /// Challenges that may be used, in the order of preference; empty for all that can work.
+    pub challenges: Vec<ChallengeType>,
+    /// DNS provider and lookups for DNS-01.
     pub dns: Option<Dns>,
 }
 
 /// A directory (RFC 8555 section 7.1.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Directory {
-    /// Of one of the CAs that are built in.
+    /// The directory of a CA that is built in.
     Preset(&'static str),
     /// An https URL.
     Url(String),
@@ -74,69 +69,52 @@ pub struct Eab {
     pub hmac: Secret,
 }
 
-/// Where a secret is.
+/// A secret, or the file that holds it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
-    /// In a file that holds nothing else.
+    /// A file that holds nothing else.
     File(PathBuf),
-    /// In the configuration itself.
+    /// The secret itself, from the configuration.
     Inline(String),
 }
 
-/// How control of a name is proved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum Challenge {
-    /// A file over HTTP.
-    #[serde(rename = "http-01")]
-    Http01,
-    /// A certificate in a handshake.
-    #[serde(rename = "tls-alpn-01")]
-    TlsAlpn01,
-    /// A record in DNS.
-    #[serde(rename = "dns-01")]
-    Dns01,
-    /// A record in DNS that stays.
-    #[serde(rename = "dns-persist-01")]
-    DnsPersist01,
-}
-
-/// How records are published in DNS and looked up there.
+/// DNS provider and lookups for DNS-01.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dns {
-    /// Who publishes them.
+    /// The service that publishes records.
     pub provider: DnsProvider,
     /// Resolvers; empty for the system's.
     pub resolvers: Vec<SocketAddr>,
-    /// Who says that a record is there.
+    /// The servers that confirm that a record is published.
     pub propagation: Propagation,
-    /// Whether a CNAME at the record's name says where the record belongs.
+    /// Follow a CNAME at the record's name and publish the record at its target.
     pub follow_cname: bool,
 }
 
-/// Who publishes records in DNS.
+/// A service that publishes records in DNS.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DnsProvider {
     /// DNS UPDATE.
     Rfc2136 {
         /// The primary server of the zone.
         server: SocketAddr,
-        /// The zone; without it the server is asked.
+        /// The zone; `None` to ask the server for it.
         zone: Option<String>,
-        /// What updates are signed with.
+        /// The key that signs updates.
         key: Option<TsigKey>,
     },
     /// Cloudflare's API.
     Cloudflare {
         /// A file with an API token.
         token_file: PathBuf,
-        /// The zone's ID; without it the zone is looked for by name.
+        /// The zone's ID; `None` to search for the zone by name.
         zone_id: Option<String>,
-        /// Another base URL than Cloudflare's own.
+        /// Base URL, if it is not Cloudflare's own.
         base: Option<String>,
     },
     /// A web service.
     Webhook {
-        /// `/present` and `/cleanup` are added to it.
+        /// Base URL: `/present` and `/cleanup` are added to it.
         url: String,
         /// User, and a file with the password.
         login: Option<(String, PathBuf)>,
@@ -145,7 +123,7 @@ pub enum DnsProvider {
     Command {
         /// An absolute path, or a name that is found in `PATH`.
         program: PathBuf,
-        /// What comes before `present` or `cleanup`, the name and the value.
+        /// Arguments before `present` or `cleanup`, the name and the value.
         arguments: Vec<String>,
     },
 }
@@ -157,7 +135,7 @@ pub struct TsigKey {
     pub name: String,
     /// Its algorithm.
     pub algorithm: TsigAlgorithm,
-    /// In base64.
+    /// The key in base64.
     pub secret: Secret,
 }
 
@@ -176,108 +154,24 @@ pub enum TsigAlgorithm {
     HmacSha512,
 }
 
-/// Who says that a record is there.
+/// The servers that confirm that a record is published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Propagation {
     /// The servers of its zone.
     #[default]
     Authoritative,
-    /// The resolvers, where a firewall lets nothing else through.
+    /// The resolvers, for networks whose firewall blocks other servers.
     Resolvers,
 }
 
-/// What is wrong with an issuer.
+/// A mistake in the settings of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerProblem {
-    /// The key, below the issuer's table: `dns.server`; empty where the text is no TOML of an
-    /// issuer.
+    /// The key, below the issuer's table: `dns.server`; empty if the text is not TOML of an issuer.
     pub field: String,
-    /// What is wrong, with the allowed values.
+    /// The mistake, with the allowed values.
     pub message: String,
-}
-
-/// One of `[[issuers]]`, as it is written.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct IssuerTable {
-    name: Option<String>,
-    kind: Option<Kind>,
-    directory: Option<String>,
-    roots: Option<PathBuf>,
-    roots_pem: Option<String>,
-    contacts: Option<Vec<String>>,
-    profile: Option<String>,
-    preferred_chain: Option<String>,
-    key_type: Option<KeyType>,
-    challenges: Option<Vec<Challenge>>,
-    eab: Option<EabTable>,
-    dns: Option<DnsTable>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Kind {
-    #[default]
-    Acme,
-    LocalCa,
-    SelfSigned,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EabTable {
-    kid: Option<String>,
-    hmac: Option<Hidden>,
-    hmac_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DnsTable {
-    provider: Option<Provider>,
-    resolvers: Option<Vec<SocketAddr>>,
-    propagation: Option<Propagation>,
-    follow_cname: Option<bool>,
-    server: Option<SocketAddr>,
-    zone: Option<String>,
-    key: Option<KeyTable>,
-    token_file: Option<PathBuf>,
-    zone_id: Option<String>,
-    base: Option<String>,
-    url: Option<String>,
-    user: Option<String>,
-    password_file: Option<PathBuf>,
-    program: Option<PathBuf>,
-    arguments: Option<Vec<String>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeyTable {
-    name: Option<String>,
-    algorithm: Option<TsigAlgorithm>,
-    secret: Option<Hidden>,
-    secret_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Provider {
-    Rfc2136,
-    Cloudflare,
-    Webhook,
-    Command,
-}
-
-/// A secret while it is read.
-#[derive(Deserialize)]
-struct Hidden(String);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<hidden>")
-    }
 }
 
 impl fmt::Debug for Secret {
@@ -290,12 +184,21 @@ impl fmt::Debug for Secret {
 }
 
 impl TsigAlgorithm {
-    /// Its name in servers' configuration files.
+    /// Returns its name in servers' configuration files.
     pub fn name(self) -> &'static str {
         match self {
             Self::HmacSha256 => "hmac-sha256",
             Self::HmacSha384 => "hmac-sha384",
             Self::HmacSha512 => "hmac-sha512",
+        }
+    }
+}
+
+impl IssuerProblem {
+    pub(super) fn new(field: &str, message: impl Into<String>) -> Self {
+        Self {
+            field: field.to_owned(),
+            message: message.into(),
         }
     }
 }
@@ -309,55 +212,8 @@ impl fmt::Display for IssuerProblem {
     }
 }
 
-impl Issuer {
-    /// Reads the keys of one `[[issuers]]` table that stands alone. `name` is the name if the text
-    /// has none; it may have no other.
-    ///
-    /// # Errors
-    /// The first thing that is wrong. The text's own words are not repeated where they may be
-    /// secret.
-    pub fn parse(name: &str, text: &str) -> Result<Self, IssuerProblem> {
-        let table: Result<IssuerTable, _> = toml::from_str(text);
-        let mut table = table.map_err(|error| {
-            let line = text[..error.span().map_or(0, |span| span.start).min(text.len())]
-                .matches('\n')
-                .count()
-                + 1;
-            wrong("", format!("line {line}: {}", error.message()))
-        })?;
-        let own = table.name.get_or_insert_with(|| name.to_owned());
-        if own != name {
-            return Err(wrong(
-                "name",
-                format!("{own:?} is not the object's name, {name:?}; it can be left out"),
-            ));
-        }
-        table.strict()
-    }
-}
-
-/// Makes the tables of a file strict.
-pub(super) fn strict(tables: Vec<IssuerTable>) -> Result<Vec<Issuer>, ConfigError> {
-    let mut issuers: Vec<Issuer> = Vec::new();
-    for (index, table) in tables.into_iter().enumerate() {
-        let at = |problem: IssuerProblem| ConfigError::Value {
-            field: format!("issuers[{index}].{}", problem.field),
-            message: problem.message,
-        };
-        let issuer = table.strict().map_err(at)?;
-        if issuers.iter().any(|other| other.name == issuer.name) {
-            return Err(at(wrong(
-                "name",
-                format!("another issuer is named {:?} already", issuer.name),
-            )));
-        }
-        issuers.push(issuer);
-    }
-    Ok(issuers)
-}
-
-/// Whether an issuer can have this name: a label as in DNS (RFC 1123), so that annotations and
-/// objects can spell it.
+/// Returns true if an issuer can have this name: a label as in DNS (RFC 1123), so that annotations
+/// and objects can spell it.
 pub fn is_issuer_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&name.len())
@@ -366,280 +222,20 @@ pub fn is_issuer_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// What every message about a name says.
+/// Returns the message about a name that [`is_issuer_name`] refuses.
 pub(super) fn not_a_name(name: &str) -> String {
     format!(
-        "{name:?} is not of 1 to 63 lower-case letters, digits and -, which neither begins nor ends it"
+        "{name:?} is not of 1 to 63 lower-case letters, digits and -, which neither begins nor \
+         ends it"
     )
 }
 
-impl IssuerTable {
-    fn strict(self) -> Result<Issuer, IssuerProblem> {
-        let Some(name) = self.name.clone() else {
-            return Err(needed("name", "the issuer"));
-        };
-        if !is_issuer_name(&name) {
-            return Err(wrong("name", not_a_name(&name)));
-        }
-        let kind = self.kind.unwrap_or_default();
-        for (reserved, only) in [
-            ("local-ca", Kind::LocalCa),
-            ("self-signed", Kind::SelfSigned),
-        ] {
-            if name == reserved && kind != only {
-                return Err(wrong(
-                    "name",
-                    format!("an issuer that is named {reserved:?} is of this kind"),
-                ));
-            }
-        }
-        let kind = match kind {
-            Kind::Acme => IssuerKind::Acme(Box::new(self.acme(&name)?)),
-            Kind::LocalCa => self.without_keys().map(|()| IssuerKind::LocalCa)?,
-            Kind::SelfSigned => self.without_keys().map(|()| IssuerKind::SelfSigned)?,
-        };
-        Ok(Issuer { name, kind })
-    }
-
-    /// Nothing can be set of the issuers on this device.
-    fn without_keys(&self) -> Result<(), IssuerProblem> {
-        let set = [
-            ("directory", self.directory.is_some()),
-            ("roots", self.roots.is_some()),
-            ("roots_pem", self.roots_pem.is_some()),
-            ("contacts", self.contacts.is_some()),
-            ("profile", self.profile.is_some()),
-            ("preferred_chain", self.preferred_chain.is_some()),
-            ("key_type", self.key_type.is_some()),
-            ("challenges", self.challenges.is_some()),
-            ("eab", self.eab.is_some()),
-            ("dns", self.dns.is_some()),
-        ];
-        match set.into_iter().find(|(_, set)| *set) {
-            Some((field, _)) => Err(wrong(field, "it is for issuers of the kind \"acme\" only")),
-            None => Ok(()),
-        }
-    }
-
-    fn acme(self, name: &str) -> Result<Acme, IssuerProblem> {
-        let directory = directory(self.directory, name)?;
-        let contacts = self.contacts.unwrap_or_default();
-        if let Some(contact) = contacts.iter().find(|contact| !is_mailto(contact)) {
-            return Err(wrong(
-                "contacts",
-                format!("{contact:?} is not of the form mailto:ops@example.net"),
-            ));
-        }
-        let challenges = self.challenges.unwrap_or_default();
-        if (1..challenges.len()).any(|at| challenges[..at].contains(&challenges[at])) {
-            return Err(wrong("challenges", "one is named twice"));
-        }
-        let dns = self.dns.map(DnsTable::strict).transpose()?;
-        let with_dns = challenges.contains(&Challenge::Dns01);
-        if with_dns && dns.is_none() {
-            return Err(wrong(
-                "challenges",
-                "\"dns-01\" needs `dns`, which says how records are published",
-            ));
-        }
-        if dns.is_some() && !challenges.is_empty() && !with_dns {
-            return Err(wrong(
-                "dns",
-                "it is not used unless `challenges` has \"dns-01\"",
-            ));
-        }
-        for (field, value) in [
-            ("profile", &self.profile),
-            ("preferred_chain", &self.preferred_chain),
-        ] {
-            if value.as_ref().is_some_and(|value| value.trim().is_empty()) {
-                return Err(wrong(field, "it is empty"));
-            }
-        }
-        Ok(Acme {
-            directory,
-            roots: self.roots,
-            roots_pem: self.roots_pem,
-            contacts,
-            eab: self.eab.map(EabTable::strict).transpose()?,
-            profile: self.profile,
-            preferred_chain: self.preferred_chain,
-            key_type: self.key_type.unwrap_or_default(),
-            challenges,
-            dns,
-        })
-    }
-}
-
-impl EabTable {
-    fn strict(self) -> Result<Eab, IssuerProblem> {
-        let kid = self
-            .kid
-            .filter(|kid| !kid.is_empty())
-            .ok_or_else(|| needed("eab.kid", "`eab`"))?;
-        Ok(Eab {
-            kid,
-            hmac: one_of("eab.hmac", "eab.hmac_file", self.hmac, self.hmac_file)?,
-        })
-    }
-}
-
-impl DnsTable {
-    fn strict(self) -> Result<Dns, IssuerProblem> {
-        const PROVIDERS: &str = "one of \"rfc2136\", \"cloudflare\", \"webhook\", \"command\"";
-        let provider = self
-            .provider
-            .ok_or_else(|| wrong("dns.provider", format!("it is needed: {PROVIDERS}")))?;
-        let (name, own): (&str, &[&str]) = match provider {
-            Provider::Rfc2136 => ("rfc2136", &["server", "zone", "key"]),
-            Provider::Cloudflare => ("cloudflare", &["token_file", "zone_id", "base"]),
-            Provider::Webhook => ("webhook", &["url", "user", "password_file"]),
-            Provider::Command => ("command", &["program", "arguments"]),
-        };
-        let set = [
-            ("server", self.server.is_some()),
-            ("zone", self.zone.is_some()),
-            ("key", self.key.is_some()),
-            ("token_file", self.token_file.is_some()),
-            ("zone_id", self.zone_id.is_some()),
-            ("base", self.base.is_some()),
-            ("url", self.url.is_some()),
-            ("user", self.user.is_some()),
-            ("password_file", self.password_file.is_some()),
-            ("program", self.program.is_some()),
-            ("arguments", self.arguments.is_some()),
-        ];
-        if let Some((key, _)) = set
-            .into_iter()
-            .find(|(key, set)| *set && !own.contains(key))
-        {
-            let message = format!(
-                "the provider {name:?} has no such key, only {}",
-                own.join(", ")
-            );
-            return Err(wrong(&format!("dns.{key}"), message));
-        }
-        let whose = format!("the provider {name:?}");
-        let provider = match provider {
-            Provider::Rfc2136 => DnsProvider::Rfc2136 {
-                server: self.server.ok_or_else(|| needed("dns.server", &whose))?,
-                zone: self.zone,
-                key: self.key.map(KeyTable::strict).transpose()?,
-            },
-            Provider::Cloudflare => DnsProvider::Cloudflare {
-                token_file: self
-                    .token_file
-                    .ok_or_else(|| needed("dns.token_file", &whose))?,
-                zone_id: self.zone_id,
-                base: self.base,
-            },
-            Provider::Webhook => DnsProvider::Webhook {
-                url: self.url.ok_or_else(|| needed("dns.url", &whose))?,
-                login: match (self.user, self.password_file) {
-                    (Some(user), Some(password)) => Some((user, password)),
-                    (None, None) => None,
-                    (Some(_), None) => return Err(needed("dns.password_file", "`user`")),
-                    (None, Some(_)) => return Err(needed("dns.user", "`password_file`")),
-                },
-            },
-            Provider::Command => DnsProvider::Command {
-                program: self.program.ok_or_else(|| needed("dns.program", &whose))?,
-                arguments: self.arguments.unwrap_or_default(),
-            },
-        };
-        Ok(Dns {
-            provider,
-            resolvers: self.resolvers.unwrap_or_default(),
-            propagation: self.propagation.unwrap_or_default(),
-            follow_cname: self.follow_cname.unwrap_or(true),
-        })
-    }
-}
-
-impl KeyTable {
-    fn strict(self) -> Result<TsigKey, IssuerProblem> {
-        Ok(TsigKey {
-            name: self.name.ok_or_else(|| needed("dns.key.name", "`key`"))?,
-            algorithm: self.algorithm.unwrap_or_default(),
-            secret: one_of(
-                "dns.key.secret",
-                "dns.key.secret_file",
-                self.secret,
-                self.secret_file,
-            )?,
-        })
-    }
-}
-
-/// An issuer with the name of a CA that is built in is that CA, unless it says otherwise.
-fn directory(directory: Option<String>, name: &str) -> Result<Directory, IssuerProblem> {
-    let text = directory.as_deref().unwrap_or(name);
-    if let Some(preset) = PRESETS.into_iter().find(|preset| *preset == text) {
-        return Ok(Directory::Preset(preset));
-    }
-    let allowed = format!("an https URL, {:?} or {:?}", PRESETS[0], PRESETS[1]);
-    let Some(text) = directory else {
-        return Err(wrong("directory", format!("it is needed: {allowed}")));
-    };
-    let url: Option<http::Uri> = text.parse().ok();
-    let https = |url: &http::Uri| {
-        url.scheme_str() == Some("https")
-            && url.authority().is_some_and(|at| !at.as_str().contains('@'))
-    };
-    match url.is_some_and(|url| https(&url)) {
-        true => Ok(Directory::Url(text)),
-        false => Err(wrong("directory", format!("{text:?} is none of {allowed}"))),
-    }
-}
-
-/// One address and no header fields (RFC 8555 section 7.3).
-fn is_mailto(contact: &str) -> bool {
-    let address = contact
-        .strip_prefix("mailto:")
-        .and_then(|address| address.split_once('@'));
-    let plain = |text: &str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !b",?@".contains(&b))
-    };
-    address.is_some_and(|(user, host)| plain(user) && plain(host))
-}
-
-fn one_of(
-    inline: &str,
-    file: &str,
-    secret: Option<Hidden>,
-    path: Option<PathBuf>,
-) -> Result<Secret, IssuerProblem> {
-    match (secret, path) {
-        (Some(Hidden(secret)), None) => Ok(Secret::Inline(secret)),
-        (None, Some(path)) => Ok(Secret::File(path)),
-        (Some(_), Some(_)) => Err(wrong(
-            file,
-            format!("only one of it and {inline} can be set"),
-        )),
-        (None, None) => Err(wrong(file, format!("it is needed, or {inline}"))),
-    }
-}
-
-fn wrong(field: &str, message: impl Into<String>) -> IssuerProblem {
-    IssuerProblem {
-        field: field.to_owned(),
-        message: message.into(),
-    }
-}
-
-fn needed(field: &str, whose: &str) -> IssuerProblem {
-    wrong(field, format!("{whose} needs it"))
-}
-
-/// Whether a key holds a secret itself.
+/// Returns true if the value of a key is itself a secret.
 pub(super) fn is_secret(key: &str) -> bool {
     matches!(key, "hmac" | "secret")
 }
 
-/// A line of a file as an error may show it.
+/// Returns a line of a file as an error may show it.
 pub(super) fn shown(line: &str) -> String {
     let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     if words.any(is_secret) {

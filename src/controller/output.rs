@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use super::Finding;
 use crate::{
     objects::{Key, ObjectRef, StatusPatch},
@@ -44,7 +46,8 @@ pub struct Settings {
 }
 
 /// The treatment of paths with an unsupported guard: an annotation that restricts who may come in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum UnsupportedGuards {
     /// They return 503.
     #[default]

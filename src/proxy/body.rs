@@ -1,5 +1,5 @@
-//! The two bodies: what goes to an upstream, and what goes to the client. Both stream frame by
-//! frame; nothing is kept.
+//! The two bodies: the request body sent upstream and the response body sent to the client. Both
+//! stream frame by frame; neither is buffered.
 
 use std::{
     cell::Cell,
@@ -22,55 +22,55 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{
-    access::Record,
+    access_log::Record,
+    conn_state::InFlightGuard,
     counters::Counters,
     deadline::Deadline,
     error::Kind,
-    exchange::{self, Answer, Connection},
+    exchange::{self, Connection, ResponseBody},
     pool::Lease,
-    signal::Flight,
     streams::Progress,
     worker::Worker,
 };
 
-/// Why a body broke off. The other side sees a visibly broken message.
+/// The reason why a body ended early. The other side sees an incomplete message.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// The peer broke off.
-    #[error("the body broke off")]
+    /// The peer closed or reset the connection inside the body.
+    #[error("the body is incomplete")]
     Broken(#[source] hyper::Error),
-    /// An endpoint broke off.
-    #[error("the answer broke off")]
-    Answer(#[source] exchange::Broken),
-    /// Nothing moved for too long.
+    /// The endpoint closed the connection inside the response body, or its framing is invalid.
+    #[error("the response is incomplete")]
+    Response(#[source] exchange::Broken),
+    /// No data moved for `stream_idle_timeout`.
     #[error("the body stalled")]
     Stalled,
-    /// More than the limit.
+    /// The body exceeds `max_body_bytes`.
     #[error("the body is too large")]
     TooLarge,
-    /// The request took longer than it may.
+    /// The request took longer than `request_timeout`.
     #[error("the request took too long")]
     Deadline,
 }
 
-/// What became of a request body, told to whoever waits for the answer.
+/// The progress of a request body, shared with the code that waits for the response.
 #[derive(Debug, Default)]
-pub(super) struct Fate {
-    /// Whether any of it was asked for.
+pub(super) struct RequestBodyState {
+    /// True once the upstream side has asked for any of it.
     pub(super) started: Cell<bool>,
-    /// Whether all of it was handed on.
+    /// True once all of it was handed to the upstream side.
     pub(super) done: Cell<bool>,
-    /// Whether the client has to send before anything can go on.
+    /// True while the upstream side waits for the client to send more.
     pub(super) waiting: Cell<bool>,
-    /// When it last moved, or the answer to it.
+    /// The time when data of the request or of its response last moved.
     pub(super) moved: Cell<Option<Instant>>,
-    /// Why it failed, if it did.
+    /// The failure of the body, if any.
     pub(super) failed: Cell<Option<Kind>>,
 }
 
 /// The request body on its way to an upstream.
 #[derive(Debug)]
-pub(super) struct Outgoing(Option<Box<Stream>>);
+pub(super) struct RequestBody(Option<Box<Stream>>);
 
 #[derive(Debug)]
 struct Stream {
@@ -78,19 +78,19 @@ struct Stream {
     left: u64,
     idle: Duration,
     deadline: Deadline,
-    fate: Rc<Fate>,
+    state: Rc<RequestBodyState>,
     counters: Arc<Counters>,
 }
 
-/// The body of an answer.
+/// The body of a response to a client.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
     source: Source,
-    /// Written when the answer is over, or was given up.
+    /// The access-log entry, written when the response is complete or abandoned.
     pub(super) record: Option<Box<Record>>,
-    /// Ends when the answer is over.
-    pub(super) flight: Option<Flight>,
-    /// Of its HTTP/2 stream.
+    /// Counts the request as in flight until the response is complete.
+    pub(super) in_flight: Option<InFlightGuard>,
+    /// The progress of its HTTP/2 stream; `None` over HTTP/1.
     pub(super) progress: Option<Rc<Progress>>,
 }
 
@@ -99,38 +99,38 @@ enum Source {
     #[default]
     Empty,
     Own(Bytes),
-    /// In a box of its own: hyper has room for a body in every connection.
+    /// Boxed: hyper reserves space for a body in every connection.
     Relay(Box<Relay>),
 }
 
 #[derive(Debug)]
 struct Relay {
     from: Received,
-    /// What counts the request as in flight; gives the connection back when the body ended well.
+    /// Counts the request as in flight; returns the connection to the pool if the body is complete.
     lease: Option<Lease>,
     idle: Duration,
     deadline: Deadline,
-    /// The end of the whole request.
+    /// The deadline of the whole request.
     latest: Option<Instant>,
-    /// What becomes of the request body meanwhile.
-    fate: Option<Rc<Fate>>,
+    /// The request body, if it is still being sent.
+    state: Option<Rc<RequestBodyState>>,
 }
 
-/// Where an answer comes from.
+/// The source of a response body.
 #[derive(Debug, Default)]
 pub(super) enum Received {
-    /// A connection of its own.
-    H1(Answer),
-    /// A stream of a shared connection.
+    /// An HTTP/1.1 connection.
+    H1(ResponseBody),
+    /// A stream of a shared HTTP/2 connection.
     H2(Incoming),
-    /// Nowhere: it is over.
+    /// No source: the body is complete.
     #[default]
     Over,
 }
 
-impl Fate {
-    /// What is left of `idle` since anything moved in either direction: one may be silent for long
-    /// while the other is busy.
+impl RequestBodyState {
+    /// Returns the part of `idle` that remains since data moved in either direction: one direction
+    /// may be silent for long while the other is busy. `None` if nothing remains.
     fn left(&self, idle: Duration) -> Option<Duration> {
         self.moved
             .get()
@@ -139,30 +139,34 @@ impl Fate {
     }
 }
 
-// === Outgoing ===
+// === RequestBody ===
 
-impl Outgoing {
-    /// No body.
+impl RequestBody {
+    /// Returns a body without content.
     pub(super) fn empty() -> Self {
         Self(None)
     }
 
-    /// A body of at most `limit` bytes.
-    pub(super) fn new(incoming: Incoming, limit: Option<u64>, worker: &Worker) -> (Self, Rc<Fate>) {
-        let fate = Rc::new(Fate::default());
+    /// Wraps the body of a request, of at most `limit` bytes.
+    pub(super) fn new(
+        incoming: Incoming,
+        limit: Option<u64>,
+        worker: &Worker,
+    ) -> (Self, Rc<RequestBodyState>) {
+        let state = Rc::new(RequestBodyState::default());
         let stream = Stream {
             incoming,
             left: limit.unwrap_or(u64::MAX),
             idle: worker.settings.stream_idle_timeout,
             deadline: Deadline::new(&worker.deadlines),
-            fate: fate.clone(),
+            state: state.clone(),
             counters: worker.counters.clone(),
         };
-        (Self(Some(Box::new(stream))), fate)
+        (Self(Some(Box::new(stream))), state)
     }
 }
 
-impl http_body::Body for Outgoing {
+impl http_body::Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -173,12 +177,14 @@ impl http_body::Body for Outgoing {
         let Some(stream) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        stream.fate.started.set(true);
+
+        stream.state.started.set(true);
         let polled = Pin::new(&mut stream.incoming).poll_frame(cx);
-        stream.fate.waiting.set(polled.is_pending());
+        stream.state.waiting.set(polled.is_pending());
+
         match polled {
             Poll::Pending if !stream.deadline.is_over(cx, stream.idle, None) => Poll::Pending,
-            Poll::Pending => match stream.fate.left(stream.idle) {
+            Poll::Pending => match stream.state.left(stream.idle) {
                 Some(left) => {
                     stream.deadline.moved();
                     stream.deadline.is_over(cx, left, None);
@@ -187,7 +193,7 @@ impl http_body::Body for Outgoing {
                 None => stream.fail(Kind::RequestTimeout, BodyError::Stalled),
             },
             Poll::Ready(None) => {
-                stream.fate.done.set(true);
+                stream.state.done.set(true);
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
@@ -201,8 +207,8 @@ impl http_body::Body for Outgoing {
             }
             Poll::Ready(Some(Ok(mut frame))) => {
                 stream.deadline.moved();
-                stream.fate.moved.set(Some(Instant::now()));
-                stream.fate.done.set(stream.incoming.is_end_stream());
+                stream.state.moved.set(Some(Instant::now()));
+                stream.state.done.set(stream.incoming.is_end_stream());
                 if let Some(data) = frame.data_ref() {
                     stream.counters.bytes_in.add(data.len() as u64);
                     match stream.left.checked_sub(data.len() as u64) {
@@ -233,7 +239,7 @@ impl http_body::Body for Outgoing {
 
 impl Stream {
     fn fail(&self, kind: Kind, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.fate.failed.set(Some(kind));
+        self.state.failed.set(Some(kind));
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -255,19 +261,18 @@ impl From<Bytes> for Body {
 }
 
 impl Body {
-    /// The body of an upstream's answer, to be over by `latest`. The body of the request may still
-    /// be on its way.
+    /// Streams the body of an upstream response, which must be complete by `latest`. The request
+    /// body may still be on its way.
     pub(super) fn relay(
         mut from: Received,
         lease: Lease,
         worker: &Worker,
         latest: Option<Instant>,
-        fate: Option<Rc<Fate>>,
+        state: Option<Rc<RequestBodyState>>,
     ) -> Self {
-        // Most answers are whole when their head is: the connection can serve another request at
-        // once.
+        // Most bodies arrive with their head; the connection can serve another request at once.
         let whole = match &mut from {
-            Received::H1(answer) => answer.whole(),
+            Received::H1(body) => body.whole(),
             Received::H2(incoming) => incoming.is_end_stream().then(Bytes::new),
             Received::Over => Some(Bytes::new()),
         };
@@ -276,13 +281,14 @@ impl Body {
             lease.finish(from.into_connection());
             return bytes.into();
         }
+
         let relay = Relay {
             from,
             lease: Some(lease),
             idle: worker.settings.stream_idle_timeout,
             deadline: Deadline::new(&worker.deadlines),
             latest,
-            fate: fate.filter(|fate| !fate.done.get()),
+            state: state.filter(|state| !state.done.get()),
         };
         Self {
             source: Source::Relay(Box::new(relay)),
@@ -303,6 +309,7 @@ impl http_body::Body for Body {
         if let Some(progress) = &this.progress {
             progress.asked();
         }
+
         let frame = match &mut this.source {
             Source::Empty => return Poll::Ready(None),
             Source::Own(bytes) => {
@@ -312,6 +319,7 @@ impl http_body::Body for Body {
             }
             Source::Relay(relay) => relay.poll(cx),
         };
+
         if let (Some(record), Poll::Ready(frame)) = (&mut this.record, &frame) {
             match frame {
                 Some(Ok(frame)) => {
@@ -321,6 +329,7 @@ impl http_body::Body for Body {
                 None => {}
             }
         }
+
         if let (Some(progress), Poll::Ready(Some(Ok(_)))) = (&this.progress, &frame) {
             progress.given();
         }
@@ -347,9 +356,9 @@ impl http_body::Body for Body {
 impl Received {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
-            Self::H1(answer) => answer
+            Self::H1(body) => body
                 .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(BodyError::Answer))),
+                .map(|frame| frame.map(|frame| frame.map_err(BodyError::Response))),
             Self::Over => Poll::Ready(None),
             Self::H2(incoming) => Pin::new(incoming)
                 .poll_frame(cx)
@@ -359,7 +368,7 @@ impl Received {
 
     fn is_end(&self) -> bool {
         match self {
-            Self::H1(answer) => answer.is_end(),
+            Self::H1(body) => body.is_end(),
             Self::H2(incoming) => incoming.is_end_stream(),
             Self::Over => true,
         }
@@ -367,24 +376,24 @@ impl Received {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::H1(answer) => answer.size_hint(),
+            Self::H1(body) => body.size_hint(),
             Self::H2(incoming) => incoming.size_hint(),
             Self::Over => SizeHint::with_exact(0),
         }
     }
 
-    /// The connection, for another protocol than HTTP, if it has one.
+    /// Returns the connection for another protocol than HTTP; `None` if it is a shared one.
     pub(super) fn into_stream(self) -> Option<Connection> {
         match self {
-            Self::H1(answer) => answer.into_stream(),
+            Self::H1(body) => body.into_stream(),
             Self::H2(_) | Self::Over => None,
         }
     }
 
-    /// The connection for another request, if it has one.
+    /// Returns the connection if it can carry another request.
     fn into_connection(self) -> Option<Connection> {
         match self {
-            Self::H1(answer) => answer.into_connection(),
+            Self::H1(body) => body.into_connection(),
             Self::H2(_) | Self::Over => None,
         }
     }
@@ -404,14 +413,16 @@ impl Relay {
                 if !self.deadline.is_over(cx, self.idle, self.latest) {
                     return Poll::Pending;
                 }
+
                 let late = self.latest.is_some_and(|latest| latest <= Instant::now());
                 if !late
-                    && let Some(left) = self.fate.as_ref().and_then(|fate| fate.left(self.idle))
+                    && let Some(left) = self.state.as_ref().and_then(|state| state.left(self.idle))
                 {
                     self.deadline.moved();
                     self.deadline.is_over(cx, left, self.latest);
                     return Poll::Pending;
                 }
+
                 self.lease = None;
                 Poll::Ready(Some(Err(if late {
                     BodyError::Deadline
@@ -429,15 +440,17 @@ impl Relay {
             }
             Poll::Ready(Some(Ok(mut frame))) => {
                 self.deadline.moved();
-                if let Some(fate) = self.fate.as_ref().filter(|fate| !fate.done.get()) {
-                    fate.moved.set(Some(Instant::now()));
+                if let Some(state) = self.state.as_ref().filter(|state| !state.done.get()) {
+                    state.moved.set(Some(Instant::now()));
                 }
+
                 if let (Some(data), Some(lease)) = (frame.data_ref(), &self.lease) {
                     lease.upstream().counters.bytes_out.add(data.len() as u64);
                 }
                 if let Some(trailers) = frame.trailers_mut() {
                     clean_trailers(trailers);
                 }
+
                 if self.from.is_end() {
                     self.give_back();
                 }
@@ -447,8 +460,8 @@ impl Relay {
     }
 }
 
-/// Fields that have no place in trailers, because a reader may already have acted on what the head
-/// says (RFC 9110 section 6.5.1): framing, routing, authentication, and what describes the content.
+/// Fields that are removed from trailers, because a reader may already have acted on the head (RFC
+/// 9110 section 6.5.1): framing, routing, authentication, and content metadata.
 static NOT_IN_TRAILERS: [HeaderName; 12] = [
     AUTHORIZATION,
     CACHE_CONTROL,

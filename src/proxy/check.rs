@@ -1,5 +1,5 @@
-//! What a parsed request head must be before it is routed: the form of its target (RFC 9112 section
-//! 3.2), its host, what it asks of the connection, and how long its body is.
+//! Validates a parsed request head before it is routed: the form of its target (RFC 9112 section
+//! 3.2), its host, the requested upgrade, and the length of its body.
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Version,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::routing::host::Authority;
 
-/// Where a request wants to go.
+/// The target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target<'a> {
     /// The host in canonical form and the port as the client wrote it; `None` only for HTTP/1.0
@@ -28,7 +28,7 @@ pub(crate) struct Target<'a> {
 }
 
 /// The length of a request body. It is decided once, where the head is checked: a second reading of
-/// the fields may come to another result, and then the endpoint's connection is out of step.
+/// the fields might differ, and the endpoint would lose track of where the next request begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyLength {
     /// There is no body.
@@ -40,13 +40,13 @@ pub(crate) enum BodyLength {
 }
 
 impl BodyLength {
-    /// Whether not a single byte follows the head.
+    /// Returns true if no byte follows the head.
     pub(crate) fn is_empty(self) -> bool {
         matches!(self, Self::None | Self::Known(0))
     }
 }
 
-/// Decides how long the body of a request is; `ended` says that nothing follows its head.
+/// Decides how long the body of a request is; `ended` means that nothing follows its head.
 ///
 /// Over HTTP/1 the guard has refused a length that is unclear. The HTTP/2 server resets the stream
 /// of most, but takes an empty one for 0: it is malformed as well (RFC 9113 section 8.1.1, RFC 9110
@@ -57,8 +57,8 @@ impl BodyLength {
 pub(crate) fn body_length(headers: &HeaderMap, ended: bool) -> Result<BodyLength, Error> {
     let mut length = None;
     for value in headers.get_all(CONTENT_LENGTH) {
-        let said = decimal(value.as_bytes()).ok_or_else(|| bad("bad Content-Length"))?;
-        if length.replace(said).is_some_and(|first| first != said) {
+        let field = decimal(value.as_bytes()).ok_or_else(|| bad("bad Content-Length"))?;
+        if length.replace(field).is_some_and(|first| first != field) {
             return Err(bad("conflicting Content-Length"));
         }
     }
@@ -72,8 +72,7 @@ pub(crate) fn body_length(headers: &HeaderMap, ended: bool) -> Result<BodyLength
     }
 }
 
-/// Checks a request head. To be called first; nothing of a request that fails may reach an
-/// upstream.
+/// Checks a request head. Must be called first: a request that fails must not reach an upstream.
 pub(crate) fn check<B>(request: &Request<B>) -> Result<Target<'_>, Error> {
     let uri = request.uri();
     if request.method() == Method::CONNECT {
@@ -85,16 +84,19 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Target<'_>, Error> {
     {
         return Err(bad("unknown scheme in target"));
     }
+
     let path = uri.path();
     let asterisk = path == "*" && request.method() == Method::OPTIONS;
     if !path.starts_with('/') && !asterisk {
         return Err(bad("bad target"));
     }
+
     let mut hosts = request.headers().get_all(HOST).iter();
     let field = hosts.next().map(HeaderValue::as_bytes);
     if hosts.next().is_some() {
         return Err(bad("more than one Host"));
     }
+
     let in_target = uri
         .authority()
         .map(|authority| authority.as_str().as_bytes());
@@ -104,14 +106,16 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Target<'_>, Error> {
         (None, None) if request.version() < Version::HTTP_11 => b"",
         (None, None) => return Err(bad("no Host")),
         // RFC 9112 section 3.2.2 lets the target win; RFC 9113 section 8.3.1 calls it malformed.
-        // Two readers may choose differently, so it goes no further.
+        // Two readers may choose differently, so the request is refused.
         (Some(target), Some(field)) if same(target, field)? => target,
         (Some(_), Some(_)) => return Err(bad("the target's host is not that of Host")),
     };
+
     let authority = match (host, request.version()) {
         (b"", Version::HTTP_10) => None,
         _ => Some(parse(host)?),
     };
+
     expectation(request.headers())?;
     Ok(Target {
         authority,
@@ -121,8 +125,9 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Target<'_>, Error> {
     })
 }
 
-/// The `Upgrade` field to pass on: `None` unless HTTP/1.1 names `upgrade` in `Connection` and a
-/// protocol besides `h2c`. Behind a proxy, `h2c` would be a tunnel past its rules.
+/// Returns the `Upgrade` field to pass on: `None` unless the request is HTTP/1.1, names `upgrade`
+/// in `Connection`, and asks for a protocol other than `h2c`. Behind a proxy, `h2c` would be a
+/// tunnel past its rules.
 pub(crate) fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
     let headers = request.headers();
     if request.version() != Version::HTTP_11
@@ -132,6 +137,7 @@ pub(crate) fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
         return None;
     }
     let refused = |protocol: &[u8]| protocol.eq_ignore_ascii_case(b"h2c") || protocol.is_empty();
+
     let mut fields = headers.get_all(UPGRADE).iter();
     if let (Some(only), None) = (fields.next(), fields.next())
         && !only
@@ -141,6 +147,7 @@ pub(crate) fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
     {
         return Some(only.clone());
     }
+
     let kept: Vec<_> = elements(headers, &UPGRADE)
         .filter(|protocol| !refused(protocol))
         .collect();
@@ -151,7 +158,7 @@ pub(crate) fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
     }
 }
 
-/// RFC 9110 section 10.1.1: what is not `100-continue` may be answered 417.
+/// Refuses every expectation other than `100-continue` with 417 (RFC 9110 section 10.1.1).
 fn expectation(headers: &HeaderMap) -> Result<(), Error> {
     match headers
         .get_all(EXPECT)
@@ -163,7 +170,7 @@ fn expectation(headers: &HeaderMap) -> Result<(), Error> {
     }
 }
 
-/// Whether two spellings are of one host and port.
+/// Returns true if both spellings name the same host and port.
 fn same(target: &[u8], field: &[u8]) -> Result<bool, Error> {
     if target.eq_ignore_ascii_case(field) {
         return Ok(true);
@@ -177,7 +184,7 @@ fn parse(host: &[u8]) -> Result<Authority<'_>, Error> {
     Authority::parse(host).map_err(|_why| bad("bad Host"))
 }
 
-/// The elements of a list-valued field.
+/// Returns the elements of a list-valued field.
 fn elements<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let values = headers.get_all(name).iter();
     values.flat_map(|value| {

@@ -1,5 +1,5 @@
-//! Endpoints that cannot be connected to, and why: shared by all cores, and kept until one answers
-//! again.
+//! Endpoints that cannot be connected to, with the reason: shared by all cores, and kept until the
+//! endpoint responds again.
 
 use std::{
     collections::HashMap,
@@ -17,32 +17,32 @@ use tokio::sync::watch;
 use super::listen::is_exhausted;
 use crate::{routing::Protocol, util::sync::lock};
 
-/// Endpoints that are remembered.
+/// The most endpoints that are remembered.
 const MAX_KNOWN: usize = 4096;
-/// An endpoint that comes and goes is logged once in this time.
+/// The shortest interval between two log lines about the same endpoint.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// What tells endpoints apart.
+/// The identity of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointKey {
     /// Its address.
     pub addr: SocketAddr,
-    /// What is spoken to it.
+    /// The protocol that is used with it.
     pub protocol: Protocol,
     /// The name that led to its address, for Services of type ExternalName.
     pub name: Option<Box<str>>,
 }
 
-/// Why there is no connection to an endpoint. The text follows a colon.
+/// The reason why no connection to an endpoint can be made. The text follows a colon.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectFailure {
-    /// Nothing listens there.
+    /// Nothing listens on the port.
     #[error("connection refused")]
     Refused,
-    /// It did not answer within `connect_timeout`.
+    /// The connection was not accepted within `connect_timeout`.
     #[error("connection timed out")]
     TimedOut,
-    /// The network did not lead there.
+    /// The network reports that the endpoint cannot be reached.
     #[error("{0}")]
     Network(Box<str>),
     /// The TLS handshake failed.
@@ -51,16 +51,16 @@ pub enum ConnectFailure {
     /// The TLS handshake did not end within `connect_timeout`.
     #[error("the TLS handshake timed out")]
     TlsTimedOut,
-    /// It does not speak HTTP/2.
+    /// The endpoint does not speak HTTP/2.
     #[error("it does not speak HTTP/2")]
     NotHttp2,
 }
 
-/// How an endpoint is.
+/// The condition of one endpoint: working, or failing with a reason.
 #[derive(Debug)]
 pub(super) struct Condition {
     key: EndpointKey,
-    /// Whether the state has a failure: read for every answer, written under the lock.
+    /// True while `state` has a failure. Read for every response, written under the lock.
     failing: AtomicBool,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
@@ -69,8 +69,9 @@ pub(super) struct Condition {
 #[derive(Debug, Default)]
 struct State {
     failure: Option<ConnectFailure>,
-    /// When the log was told of a failure, and whether it still has to be told of the end of it.
+    /// The time of the last logged failure.
     logged: Option<Instant>,
+    /// True if the recovery must be logged, because the failure was.
     log_end: bool,
 }
 
@@ -82,12 +83,12 @@ pub(super) struct Conditions {
 }
 
 impl ConnectFailure {
-    /// What a failed connect says about the endpoint; `None` if it is our own fault.
+    /// Classifies a failed connect; `None` if the fault is ours.
     pub(super) fn of_connect(error: &io::Error) -> Option<Self> {
         let network = |text: &str| Some(Self::Network(text.into()));
         match error.kind() {
             _ if is_exhausted(error) => None,
-            // No port of ours is left.
+            // No local port is left.
             io::ErrorKind::AddrNotAvailable => None,
             io::ErrorKind::ConnectionRefused => Some(Self::Refused),
             io::ErrorKind::TimedOut => Some(Self::TimedOut),
@@ -98,14 +99,15 @@ impl ConnectFailure {
         }
     }
 
-    /// Whether it is about TLS, and so about how the backend is set up rather than whether it runs.
+    /// Returns true for TLS failures, which come from the backend's configuration and not from its
+    /// being down.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_) | Self::TlsTimedOut)
     }
 }
 
 impl Condition {
-    /// No connection could be made.
+    /// Records that no connection could be made.
     pub(super) fn failed(&self, failure: ConnectFailure) {
         let mut state = lock(&self.state);
         self.failing.store(true, Relaxed);
@@ -125,27 +127,39 @@ impl Condition {
                 name,
             } = &self.key;
             let name = name.as_deref();
-            tracing::warn!(endpoint = %addr, name, %protocol, reason = %failure, "no connection to an endpoint");
+            tracing::warn!(
+                endpoint = %addr,
+                name,
+                %protocol,
+                reason = %failure,
+                "cannot connect to the endpoint"
+            );
         }
+
         let before = state.failure.replace(failure);
         self.tell(before.as_ref(), state.failure.as_ref());
     }
 
-    /// It answered.
+    /// Records that the endpoint responded.
     pub(super) fn works(&self) {
         if !self.failing.load(Relaxed) {
             return;
         }
         let mut state = lock(&self.state);
         self.failing.store(false, Relaxed);
+
         let before = state.failure.take();
         if std::mem::take(&mut state.log_end) {
-            tracing::info!(endpoint = %self.key.addr, protocol = %self.key.protocol, "the endpoint answers again");
+            tracing::info!(
+                endpoint = %self.key.addr,
+                protocol = %self.key.protocol,
+                "the endpoint responds again"
+            );
         }
         self.tell(before.as_ref(), None);
     }
 
-    /// Why there is no connection to it.
+    /// Returns the reason why there is no connection to it.
     pub(super) fn failure(&self) -> Option<ConnectFailure> {
         lock(&self.state).failure.clone()
     }
@@ -162,7 +176,8 @@ impl Condition {
 }
 
 impl Conditions {
-    /// That of an endpoint. One that no core uses is forgotten, unless it fails.
+    /// Returns the condition of an endpoint. Conditions that no core uses are dropped unless they
+    /// have a failure.
     pub(super) fn of(&self, key: EndpointKey) -> Arc<Condition> {
         let mut known = lock(&self.known);
         if let Some(condition) = known.get(&key) {
@@ -184,7 +199,7 @@ impl Conditions {
         condition
     }
 
-    /// All endpoints without a connection, and why.
+    /// Returns the failing endpoints with their reasons.
     pub(super) fn failing(&self) -> HashMap<EndpointKey, ConnectFailure> {
         let known = lock(&self.known);
         known
@@ -193,7 +208,8 @@ impl Conditions {
             .collect()
     }
 
-    /// Changes whenever TLS begins or ends to fail with an endpoint, or fails for another reason.
+    /// Changes whenever TLS with an endpoint starts failing, recovers, or fails for a different
+    /// reason.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -212,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_stays_until_the_endpoint_answers() {
+    fn a_failure_stays_until_the_endpoint_responds() {
         let conditions = Conditions::default();
         let mut changes = conditions.changes();
         let condition = conditions.of(key(1));
@@ -239,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_number_of_known_endpoints_is_bounded() {
         let conditions = Conditions::default();
         for port in 0..=u16::MAX {
             conditions.of(key(port)).failed(ConnectFailure::Refused);

@@ -1,33 +1,33 @@
-//! What is known about a client connection, the same for all its requests.
+//! Properties of a client connection that are the same for all its requests.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use http::HeaderValue;
 
-use super::{pin::Pins, signal::Signal};
+use super::{conn_state::ConnState, pin::Pins};
 use crate::tls::Resolver;
 
 /// A client connection after accept, PROXY protocol and TLS.
 #[derive(Debug)]
 pub struct ConnInfo {
-    /// The client: the peer of the socket, or what a trusted PROXY protocol header said.
+    /// The client: the peer of the socket, or the source in a trusted PROXY protocol header.
     pub client: SocketAddr,
     /// The peer of the socket (differs from `client` behind PROXY protocol).
     pub peer: SocketAddr,
-    /// The local address the client connected to (as PROXY protocol said, if it did).
+    /// The local address the client connected to; from the PROXY protocol header if there was one.
     pub local: SocketAddr,
-    /// The port of our listener, if the client itself connected to it; `None` if a balancer did
-    /// that speaks the PROXY protocol.
+    /// The port of our listener if the client connected to it directly; `None` if a load balancer
+    /// did and sent a PROXY protocol header.
     pub listener: Option<u16>,
     /// `client.ip()` as a header value, prepared once per connection.
     pub client_ip: HeaderValue,
-    /// Whether `client` is in the list of trusted proxies: behind PROXY protocol it is the hop
-    /// before the balancer.
+    /// True if `client` is a trusted proxy. Behind the PROXY protocol `client` is the hop before
+    /// the balancer.
     pub trusted: bool,
-    /// What TLS agreed on; `None` on a plain connection.
+    /// The outcome of the TLS handshake; `None` on a plain connection.
     pub tls: Option<TlsInfo>,
-    /// What the transport, the requests and the deadlines of the connection tell each other.
-    pub(crate) signal: Arc<Signal>,
+    /// State that the transport, the requests and the deadlines of the connection share.
+    pub(crate) state: Arc<ConnState>,
     /// Connections to endpoints that carry requests of this client connection alone.
     pub(super) pins: Pins,
 }
@@ -39,13 +39,13 @@ pub struct TlsInfo {
     pub sni: Option<Arc<str>>,
     /// The protocol version for the log (`TLSv1.3`).
     pub version: &'static str,
-    /// Who chose the certificate.
+    /// The resolver that chose the certificate.
     pub resolver: Arc<Resolver>,
 }
 
 impl ConnInfo {
-    /// The connection speaks another protocol from here on: no more HTTP framing on it.
+    /// Marks the connection as switched to another protocol: it carries no more HTTP.
     pub(crate) fn switched(&self) {
-        self.signal.switch();
+        self.state.switch();
     }
 }

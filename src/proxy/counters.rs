@@ -1,5 +1,5 @@
-//! Counters of one core. Only that core writes them, so they cost no shared cache line; a scrape
-//! adds them up.
+//! Counters of one core. Only that core writes them, so cores share no cache line; a scrape adds
+//! them up.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,55 +13,56 @@ use std::{
 use super::error::{Error, Kind, Side};
 use crate::{routing::Protocol, util::sync::lock};
 
-/// What upstreams do wrong, as metrics call it; the indices of [`Counters::upstream_errors`].
+/// The kinds of upstream errors, as labels of metrics; the indices of
+/// [`Counters::upstream_errors`].
 pub const UPSTREAM_ERRORS: [&str; 3] = ["bad_gateway", "unavailable", "timeout"];
 
-/// Upper bounds of the latency buckets, in seconds; one more bucket has what is slower.
-pub const LATENCY_BUCKETS: [f64; 11] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+/// Upper bounds of the latency buckets, in seconds; one more bucket counts slower requests.
+pub const LATENCY_BUCKETS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
-/// What one core counts.
+/// The counters of one core.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Requests by class of status: index 0 for 1xx up to 4 for 5xx.
     pub requests: [Count; 5],
-    /// Requests by latency bucket (time to the head of the answer).
+    /// Requests by latency bucket (time to the head of the response).
     pub latency: [Count; LATENCY_BUCKETS.len() + 1],
-    /// Sum of those latencies, in microseconds.
-    pub latency_micros: Count,
+    /// Sum of those latencies, in nanoseconds.
+    pub latency_nanos: Count,
     /// Attempts beyond the first.
     pub retries: Count,
     /// Upstream connections opened.
     pub connects: Count,
-    /// Connections that endpoints refused or did not accept in time.
+    /// Connections to endpoints that were refused or not accepted in time.
     pub connect_failures: Count,
-    /// Endpoints passed over after failures in a row.
+    /// Endpoints ejected after consecutive failures.
     pub ejections: Count,
     /// Upgraded connections (WebSocket).
     pub upgrades: Count,
-    /// Requests that failed through the upstream's fault, by [`UPSTREAM_ERRORS`].
+    /// Requests that failed because of the upstream, by [`UPSTREAM_ERRORS`].
     pub upstream_errors: [Count; UPSTREAM_ERRORS.len()],
-    /// Requests whose client went away before the head of the answer.
+    /// Requests whose client disconnected before the head of the response.
     pub client_gone: Count,
-    /// Client connections closed at once: the limits in all or per client were reached.
+    /// Client connections closed at once because the total or the per-client limit was reached.
     pub connections_refused: Count,
-    /// Client connections without a good TLS handshake or PROXY protocol header.
+    /// Client connections closed for a failed TLS handshake or PROXY protocol header.
     pub bad_connections: Count,
-    /// HTTP/2 connections ended for a flood of frames.
+    /// HTTP/2 connections closed because of a flood of frames.
     pub floods: Count,
     /// Bytes of request bodies sent on.
     pub bytes_in: Count,
-    /// Bytes of upstreams' bodies passed to clients.
+    /// Bytes of response bodies from upstreams passed to clients.
     pub bytes_out: Count,
     endpoints: Mutex<HashMap<(SocketAddr, Protocol), Arc<EndpointStats>>>,
 }
 
-/// What one core knows about an endpoint. One writer.
+/// The counters of one core for one endpoint. Only that core writes them.
 #[derive(Debug, Default)]
 pub struct EndpointStats {
     pub(super) begun: Count,
@@ -70,22 +71,22 @@ pub struct EndpointStats {
     pub(super) ejected: AtomicBool,
 }
 
-/// An endpoint, summed over the cores.
+/// The counters of an endpoint, summed over the cores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointHealth {
     /// Its address.
     pub addr: SocketAddr,
     /// Requests and connects begun.
     pub requests: u64,
-    /// Of these, not ended yet.
+    /// The number of those that have not ended yet.
     pub in_flight: u64,
     /// Connects that were refused or timed out.
     pub failures: u64,
-    /// Cores that passed it over and have had no answer from it since.
+    /// The number of cores that have ejected it and have had no response from it since.
     pub ejected_on: u32,
 }
 
-/// Sums the cores per address.
+/// Sums the counters of all cores per address.
 pub(super) fn endpoints(cores: &[Arc<Counters>]) -> Vec<EndpointHealth> {
     let mut sums = BTreeMap::new();
     for core in cores {
@@ -108,19 +109,20 @@ pub(super) fn endpoints(cores: &[Arc<Counters>]) -> Vec<EndpointHealth> {
 }
 
 impl Count {
-    /// Adds to it; to be called by the core that owns it only.
+    /// Adds `n`. Only the core that owns the counter may call this.
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
-    /// The value.
+    /// Returns the current value.
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
 impl Counters {
-    /// The cell of an endpoint. What nobody else holds belongs to one that is gone.
+    /// Returns the counters of an endpoint. Drops those that only this map still holds: their
+    /// endpoints are gone.
     pub(super) fn endpoint(&self, addr: SocketAddr, protocol: Protocol) -> Arc<EndpointStats> {
         let mut endpoints = lock(&self.endpoints);
         endpoints.retain(|_, stats| Arc::strong_count(stats) > 1);
@@ -137,7 +139,7 @@ impl Counters {
         self.upstream_errors[index].add(1);
     }
 
-    pub(super) fn answered(&self, status: http::StatusCode, took: std::time::Duration) {
+    pub(super) fn responded(&self, status: http::StatusCode, took: std::time::Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         self.requests[class].add(1);
         let seconds = took.as_secs_f64();
@@ -146,7 +148,7 @@ impl Counters {
             .position(|bound| seconds <= *bound)
             .unwrap_or(LATENCY_BUCKETS.len());
         self.latency[bucket].add(1);
-        self.latency_micros
-            .add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.latency_nanos
+            .add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 }

@@ -1,6 +1,6 @@
 //! Coarse deadlines: one ticker per core for everything that waits, instead of a timer per wait.
-//! Precise to [`TICK`], which is enough for timeouts of seconds, and free of cost for what does not
-//! wait.
+//! They are precise to [`TICK`], which is enough for timeouts of seconds, and cost nothing while
+//! nothing waits.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// How late a deadline may be noticed.
+/// The interval of the ticker, and so the longest delay of a deadline.
 const TICK: Duration = Duration::from_millis(100);
 
 /// All deadlines of a core.
@@ -28,23 +28,25 @@ struct Slots {
     free: Vec<usize>,
 }
 
-/// One waiter. Takes a slot when it waits for the first time.
+/// One deadline. It takes a slot when it waits for the first time.
 #[derive(Debug)]
 pub(super) struct Deadline {
     of: Rc<Deadlines>,
     slot: Option<usize>,
-    /// Since the last progress.
+    /// The time at which it passes, if nothing moves until then.
     at: Option<Instant>,
 }
 
 impl Deadlines {
-    /// Wakes what is due. Runs for the life of the worker; sleeps while nothing waits.
+    /// Wakes the tasks whose deadline has passed. Runs as long as the worker; sleeps while nothing
+    /// waits.
     pub(super) async fn run(&self) {
         loop {
             while self.armed.get() == 0 {
                 self.first.notified().await;
             }
             tokio::time::sleep(TICK).await;
+
             let now = Instant::now();
             let mut due = Vec::new();
             for entry in &mut self.slots.borrow_mut().entries {
@@ -52,6 +54,7 @@ impl Deadlines {
                     due.push(waker);
                 }
             }
+
             self.armed.set(self.armed.get() - due.len());
             due.into_iter().for_each(Waker::wake);
         }
@@ -59,7 +62,7 @@ impl Deadlines {
 }
 
 impl Deadline {
-    /// A waiter that does not wait yet.
+    /// Creates a deadline that is not armed yet.
     pub(super) fn new(of: &Rc<Deadlines>) -> Self {
         Self {
             of: of.clone(),
@@ -68,15 +71,15 @@ impl Deadline {
         }
     }
 
-    /// Something moved: the next wait begins anew.
+    /// Disarms the deadline after progress; the next wait starts over.
     pub(super) fn moved(&mut self) {
         if self.at.take().is_some() {
             self.disarm();
         }
     }
 
-    /// Nothing is there: whether `idle` has passed since the first such call after something moved,
-    /// or `latest` is past. If not, the task is woken when one of them is.
+    /// Returns true if `idle` has passed since the first call after [`Deadline::moved`], or if
+    /// `latest` has passed. If not, wakes the task when one of them passes.
     pub(super) fn is_over(
         &mut self,
         cx: &Context<'_>,
@@ -89,6 +92,7 @@ impl Deadline {
         if at <= now {
             return true;
         }
+
         let mut slots = self.of.slots.borrow_mut();
         let slot = *self.slot.get_or_insert_with(|| {
             slots.free.pop().unwrap_or_else(|| {
@@ -96,6 +100,7 @@ impl Deadline {
                 slots.entries.len() - 1
             })
         });
+
         match &mut slots.entries[slot] {
             Some((when, waker)) => {
                 *when = at;

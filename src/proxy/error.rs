@@ -1,5 +1,5 @@
-//! What can go wrong with a request, whose fault it is, and whether it may be retried. This file
-//! alone turns it into a response.
+//! The errors of a request: the cause, the side at fault, and whether a retry is safe. Only this
+//! file turns them into responses.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use http::{
     header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE},
 };
 
-/// Whose fault it is.
+/// The side that is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The client's.
@@ -20,23 +20,23 @@ pub enum Side {
     Us,
 }
 
-/// Whether another attempt may be made.
+/// The condition under which another attempt is safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     /// Nothing reached the upstream.
     Safe,
-    /// Only if the connection was a reused one that died before the first byte of an answer.
+    /// Only if a reused connection died before the first byte of a response.
     IfReused,
-    /// No.
+    /// Never: the upstream may have acted on the request.
     Never,
 }
 
-/// What went wrong. The text is for the client too, so it names nothing of the inside.
+/// The cause of a failure. Clients see its text, so it reveals nothing about the inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// 400: syntax, framing, host.
     BadRequest(&'static str),
-    /// 404: no rule takes the request.
+    /// 404: no rule matches the request.
     NoRoute,
     /// 405: CONNECT.
     MethodNotAllowed,
@@ -50,39 +50,39 @@ pub enum Kind {
     ExpectationFailed,
     /// 431: the head (or the trailers) is over the limits.
     HeadersTooLarge,
-    /// 502: the upstream broke off or answered what is no answer.
+    /// 502: the upstream closed the connection, or its response is malformed.
     BadGateway(&'static str),
-    /// 503: there is nothing to send the request to.
+    /// 503: there is no endpoint to send the request to.
     Unavailable(&'static str),
-    /// 504: the upstream did not answer in time.
+    /// 504: the upstream did not respond in time.
     GatewayTimeout(&'static str),
-    /// 505: neither HTTP/1.0, HTTP/1.1 nor HTTP/2.
+    /// 505: the version is not HTTP/1.0, HTTP/1.1 or HTTP/2.
     VersionNotSupported,
-    /// 499 in the log only: the client went away before it had its answer.
+    /// 499, in the log only: the client disconnected before it had its response.
     ClientGone,
 }
 
 /// One failed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// What went wrong.
+    /// The cause.
     pub kind: Kind,
-    /// Whose fault it is.
+    /// The side that is at fault.
     pub side: Side,
-    /// Whether another attempt may be made.
+    /// The condition under which another attempt is safe.
     pub retry: Retry,
 }
 
-/// What the asker of a failed request understands; to be taken from the head before it is given
-/// away. Read only when a request fails.
+/// The fields of a request that choose the format of an error response. Taken from the head before
+/// it is moved; read only when the request fails.
 #[derive(Clone, Debug, Default)]
-pub struct Ask {
+pub struct ErrorFormat {
     accept: Option<HeaderValue>,
     content_type: Option<HeaderValue>,
 }
 
 impl Kind {
-    /// The status of the answer.
+    /// Returns the status of the response.
     pub fn status(self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
@@ -100,7 +100,7 @@ impl Kind {
         }
     }
 
-    /// Why, in a few words.
+    /// Returns the reason in a few words.
     pub fn reason(self) -> &'static str {
         match self {
             Self::BadRequest(why)
@@ -108,19 +108,19 @@ impl Kind {
             | Self::Unavailable(why)
             | Self::GatewayTimeout(why) => why,
             Self::NoRoute => "no route for this host and path",
-            Self::MethodNotAllowed => "CONNECT is not offered",
+            Self::MethodNotAllowed => "CONNECT is not supported",
             Self::RequestTimeout => "the request did not arrive in time",
             Self::BodyTooLarge => "the request body is too large",
             Self::UriTooLong => "the request target is too long",
             Self::ExpectationFailed => "unknown expectation",
             Self::HeadersTooLarge => "the request head is too large",
-            Self::VersionNotSupported => "HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here",
-            Self::ClientGone => "the client went away",
+            Self::VersionNotSupported => "only HTTP/1.0, HTTP/1.1 and HTTP/2 are supported",
+            Self::ClientGone => "the client disconnected",
         }
     }
 
-    /// Whether the connection cannot be used any further: it is not known where the next request
-    /// would begin, or the rest of this one is not wanted.
+    /// Returns true if the connection must be closed: the start of the next request is unknown, or
+    /// the rest of this one is unwanted.
     fn closes(self) -> bool {
         matches!(
             self,
@@ -136,8 +136,8 @@ impl Kind {
         )
     }
 
-    /// gRPC's own mapping from HTTP statuses (its `http-grpc-status-mapping`), and
-    /// RESOURCE_EXHAUSTED for limits.
+    /// Returns the gRPC status: gRPC's own mapping from HTTP statuses (`http-grpc-status-mapping`),
+    /// and RESOURCE_EXHAUSTED for limits.
     fn grpc(self) -> HeaderValue {
         HeaderValue::from_static(match self.status().as_u16() {
             413 | 431 => "8",
@@ -150,7 +150,7 @@ impl Kind {
 }
 
 impl Error {
-    /// The client's fault.
+    /// Creates an error that is the client's fault.
     pub fn client(kind: Kind) -> Self {
         Self {
             kind,
@@ -159,7 +159,7 @@ impl Error {
         }
     }
 
-    /// The upstream's fault.
+    /// Creates an error that is the upstream's fault.
     pub fn upstream(kind: Kind, retry: Retry) -> Self {
         Self {
             kind,
@@ -168,7 +168,7 @@ impl Error {
         }
     }
 
-    /// Our fault, or the configuration's.
+    /// Creates an error that is our fault, or the configuration's.
     pub fn us(kind: Kind) -> Self {
         Self {
             kind,
@@ -177,12 +177,12 @@ impl Error {
         }
     }
 
-    /// The answer. Small; `Connection: close` (which HTTP/2 does not carry) where framing is in
-    /// doubt.
-    pub fn response(&self, ask: &Ask) -> Response<Bytes> {
+    /// Builds the error response, in the format that the request calls for. It has `Connection:
+    /// close` (which HTTP/2 does not carry) where framing is in doubt.
+    pub fn response(&self, format: &ErrorFormat) -> Response<Bytes> {
         let status = self.kind.status();
         let reason = self.kind.reason();
-        if ask.is_grpc() {
+        if format.is_grpc() {
             let mut response = Response::new(Bytes::new());
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -191,8 +191,9 @@ impl Error {
             self.close(headers);
             return response;
         }
+
         let name = status.canonical_reason().unwrap_or_default();
-        let (content_type, body) = if ask.is_json() {
+        let (content_type, body) = if format.is_json() {
             (
                 "application/json",
                 format!(
@@ -206,6 +207,7 @@ impl Error {
                 format!("{} {name}: {reason}\n", status.as_u16()),
             )
         };
+
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -246,8 +248,8 @@ impl fmt::Display for Side {
     }
 }
 
-impl Ask {
-    /// From the head of a request.
+impl ErrorFormat {
+    /// Reads the format from the head of a request.
     pub fn of(headers: &HeaderMap) -> Self {
         Self {
             accept: headers.get(ACCEPT).cloned(),
@@ -255,7 +257,7 @@ impl Ask {
         }
     }
 
-    /// By the content type of the request.
+    /// Returns true if the content type of the request is gRPC's.
     fn is_grpc(&self) -> bool {
         let starts = |prefix: &[u8]| {
             self.content_type.as_ref().is_some_and(|value| {
@@ -268,7 +270,7 @@ impl Ask {
         starts(b"application/grpc") && !starts(b"application/grpc-web")
     }
 
-    /// If `Accept` names it and no web page.
+    /// Returns true if `Accept` names JSON and no web page.
     fn is_json(&self) -> bool {
         let accepts = |media: &[u8]| {
             self.accept

@@ -1,12 +1,12 @@
-//! HTTP/1.1 towards an endpoint (RFC 9112). The task that answers a client writes the request and
-//! reads the answer itself, on a connection that it alone holds: no other task, channel or copy of
-//! the head is between them.
+//! HTTP/1.1 towards an endpoint (RFC 9112). The task that serves a client writes the request and
+//! reads the response itself, on a connection that it alone holds: no other task, channel or copy
+//! of the head is between them.
 
-mod answer;
 #[cfg(fuzzing)]
 pub(super) mod fuzz;
 mod head;
-mod upload;
+mod request_writer;
+mod response_body;
 
 use std::{
     cell::RefCell,
@@ -22,18 +22,18 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 pub(super) use self::{
-    answer::{Answer, Broken},
     head::{Framing, Head, MAX_FIELDS},
-    upload::{HeadWriter, Upload},
+    request_writer::{HeadWriter, RequestWriter},
+    response_body::{Broken, ResponseBody},
 };
 use super::guard::head::Limits;
 use crate::tls::refused_later;
 
-/// Asked for by the first read of an answer: most fit.
+/// The size of the first read of a response: most fit.
 const STEP: usize = 8 * 1024;
-/// Asked for at most; so much of an answer waits for a client that reads slowly.
+/// The size of the largest read; up to this much of a response waits for a slow client.
 const MAX_STEP: usize = 64 * 1024;
-/// Informational answers before the final one.
+/// The most informational responses before the final one.
 const MAX_INFORMATIONAL: usize = 100;
 
 /// A transport to an endpoint.
@@ -44,35 +44,35 @@ impl<T: AsyncRead + AsyncWrite + Unpin + fmt::Debug> Transport for T {}
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Shared with a task of its own only while a request is still being sent when its answer has
+    /// Shared with another task only while a request is still being sent after its response has
     /// begun.
     transport: Rc<RefCell<dyn Transport>>,
-    /// Received, and not taken yet.
+    /// Bytes received and not consumed yet.
     received: BytesMut,
-    /// Up to where the end of a head was looked for.
+    /// The number of bytes already searched for the end of a head.
     searched: usize,
     step: usize,
 }
 
-/// Why there is no answer.
+/// The reason why there is no response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failed {
     /// The connection broke before anything was written to it.
     Unsent,
-    /// The connection ended before the first byte of an answer.
-    NoAnswer,
-    /// The connection ended in the head of the answer.
+    /// The connection ended before the first byte of a response.
+    NoResponse,
+    /// The connection ended inside the head of the response.
     Broken,
-    /// What came is no answer to the request.
+    /// The endpoint sent something that is not a response to the request.
     Malformed(&'static str),
-    /// The body of the request broke off.
+    /// The request body ended early.
     Body,
-    /// The endpoint ended TLS, for this reason, before the first byte of an answer.
+    /// The endpoint ended TLS, for this reason, before the first byte of a response.
     Tls(Box<str>),
 }
 
 impl Connection {
-    /// A connection over `transport`, on which nothing was said yet.
+    /// Creates a connection over `transport`, on which nothing has been sent yet.
     pub(super) fn new(transport: impl Transport + 'static) -> Self {
         Self {
             transport: Rc::new(RefCell::new(transport)),
@@ -82,35 +82,37 @@ impl Connection {
         }
     }
 
-    /// Sends a request and receives the head of its answer. If the answer is there before the whole
-    /// request was sent, the rest is still to be sent: [`Answer::new`].
+    /// Sends a request and receives the head of its response. If the response comes before the
+    /// whole request was sent, [`ResponseBody::new`] sends the rest.
     pub(super) async fn exchange(
         &mut self,
-        upload: &mut Upload,
+        writer: &mut RequestWriter,
         limits: Limits,
     ) -> Result<Head, Failed> {
         let mut informational = 0;
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(Err(failed)) = upload.poll(cx, &self.transport) {
+            if let Poll::Ready(Err(failed)) = writer.poll(cx, &self.transport) {
                 return Poll::Ready(Err(failed));
             }
             loop {
-                if let Some(head) = self.take_head(upload, limits).map_err(Failed::Malformed)? {
+                if let Some(head) = self.take_head(writer, limits).map_err(Failed::Malformed)? {
                     if !head.is_informational() {
                         return Poll::Ready(Ok(head));
                     }
                     informational += 1;
                     if informational > MAX_INFORMATIONAL {
                         return Poll::Ready(Err(Failed::Malformed(
-                            "the backend's answer does not begin",
+                            "the backend sends only informational responses",
                         )));
                     }
                     continue;
                 }
+
                 let received = ready!(self.poll_receive(cx, self.step));
                 if matches!(received, Ok(1..)) {
                     continue;
                 }
+
                 let silent = self.received.is_empty() && informational == 0;
                 let refused = received
                     .err()
@@ -118,8 +120,8 @@ impl Connection {
                     .and_then(|error| refused_later(&error));
                 return Poll::Ready(Err(match refused {
                     Some(why) => Failed::Tls(why.into()),
-                    None if !upload.is_begun() => Failed::Unsent,
-                    None if silent => Failed::NoAnswer,
+                    None if !writer.is_begun() => Failed::Unsent,
+                    None if silent => Failed::NoResponse,
                     None => Failed::Broken,
                 }));
             }
@@ -127,32 +129,34 @@ impl Connection {
         .await
     }
 
-    /// Whether nothing has come since the last answer: neither bytes, which would be taken for the
-    /// next one, nor the end.
+    /// Returns true if nothing has arrived since the last response: neither bytes, which would be
+    /// taken for the next response, nor the end.
     pub(super) fn is_quiet(&self) -> bool {
         let mut byte = [0];
         let mut transport = self.transport.borrow_mut();
         let read = std::future::poll_fn(|cx| {
             Pin::new(&mut *transport).poll_read(cx, &mut ReadBuf::new(&mut byte))
         });
-        // Without constraint: a task that has used up its turn is told that nothing is there.
+
+        // Unconstrained: otherwise tokio reports "pending" to a task that has used up its budget.
         let read = pin!(tokio::task::unconstrained(read));
+
         self.received.is_empty()
             && read
                 .poll(&mut Context::from_waker(Waker::noop()))
                 .is_pending()
     }
 
-    /// Closes an idle connection, with TLS's farewell if it can be said at once.
+    /// Closes an idle connection, with TLS's `close_notify` if it can be sent at once.
     pub(super) fn close(self) {
         let mut context = Context::from_waker(Waker::noop());
         let _ = Pin::new(&mut *self.transport.borrow_mut()).poll_shutdown(&mut context);
     }
 
-    /// Takes a complete head off what was received.
+    /// Takes a complete head off the received bytes; `None` if it is incomplete.
     fn take_head(
         &mut self,
-        upload: &mut Upload,
+        writer: &mut RequestWriter,
         limits: Limits,
     ) -> Result<Option<Head>, &'static str> {
         let Some(end) = head::end(&self.received, self.searched) else {
@@ -163,19 +167,21 @@ impl Connection {
                 Ok(None)
             };
         };
+
         self.searched = 0;
         if end > limits.bytes {
             return Err(head::TOO_LARGE);
         }
+
         Head::parse(
             &self.received.split_to(end).freeze(),
-            upload.is_head(),
-            upload.spare(),
+            writer.is_head(),
+            writer.spare(),
         )
         .map(Some)
     }
 
-    /// Receives up to about `room` bytes. Ready with their number, 0 at the end.
+    /// Receives up to about `room` bytes. Ready with their number; 0 at the end of the stream.
     fn poll_receive(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         self.received.reserve(room);
         let mut transport = self.transport.borrow_mut();
@@ -186,16 +192,17 @@ impl Connection {
         Poll::Ready(Ok(n))
     }
 
-    /// Ready for the next exchange; keeps no memory for it.
+    /// Resets the connection for the next exchange and frees its buffer.
     fn rest(&mut self) {
         self.received = BytesMut::new();
+
         self.searched = 0;
         self.step = STEP;
     }
 }
 
 /// After a switch of protocols the connection is a stream of bytes, beginning with those that came
-/// with the answer.
+/// with the response.
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,

@@ -1,4 +1,4 @@
-//! From a matched request to the answer of an endpoint: choose, connect, send, try again where that
+//! Forwards a matched request to an endpoint: chooses one, connects, sends, and retries where that
 //! is safe.
 
 use std::{
@@ -19,13 +19,13 @@ use http::{
 use hyper::body::Incoming;
 
 use super::{
-    body::{Body, Fate, Outgoing, Received},
+    body::{Body, Received, RequestBody, RequestBodyState},
     check::BodyLength,
     condition::ConnectFailure,
     conn::ConnInfo,
     deadline::Deadline,
     error::{Error, Kind, Retry},
-    exchange::{Answer, Connection, Failed, HeadWriter, MAX_FIELDS, Upload},
+    exchange::{Connection, Failed, HeadWriter, MAX_FIELDS, RequestWriter, ResponseBody},
     guard::head::Limits,
     headers,
     outside::Outside,
@@ -40,24 +40,24 @@ use crate::{
     routing::{Backend, Endpoint, EndpointSet, Protocol},
 };
 
-/// What `handle` found out about a request.
+/// A request with the results of checking and routing it.
 pub(super) struct Matched<'a> {
     pub(super) backend: &'a Arc<Backend>,
     /// Host (and port) as the client wrote them.
     pub(super) host: HeaderValue,
-    /// How the client reaches us.
+    /// The scheme and port by which the client reaches us.
     pub(super) outside: Outside,
     /// Normalised path with the query.
     pub(super) target: PathAndQuery,
-    /// The length of the body, which nothing behind this decides again.
+    /// The length of the body, decided once for all that follows.
     pub(super) length: BodyLength,
     /// `Upgrade` to pass on.
     pub(super) upgrade: Option<HeaderValue>,
     pub(super) request_id: HeaderValue,
 }
 
-/// Forwards a request, whose head is taken, and returns the head of the answer with its streaming
-/// body, and who gave it.
+/// Forwards a request, taking its head. Returns the response with its streaming body, and the
+/// address of the endpoint.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
@@ -72,26 +72,30 @@ pub(super) async fn forward(
     {
         return Err(Error::client(Kind::BodyTooLarge));
     }
+
     let deadline = settings.request_timeout.map(|limit| Instant::now() + limit);
     let backend = matched.backend;
+
     let client_upgrade = matched
         .upgrade
         .is_some()
         .then(|| hyper::upgrade::on(&mut *request));
     let client_version = request.version();
+
     let (mut head, ()) = std::mem::take(request).into_parts();
-    let (body, fate) = if length.is_empty() {
-        (Outgoing::empty(), None)
+    let (body, body_state) = if length.is_empty() {
+        (RequestBody::empty(), None)
     } else {
-        let (body, fate) = Outgoing::new(incoming, settings.max_body_bytes, worker);
-        (body, Some(fate))
+        let (body, body_state) = RequestBody::new(incoming, settings.max_body_bytes, worker);
+        (body, Some(body_state))
     };
+
     let mut pin = None;
     let mut request = match backend.protocol {
         Protocol::Http1 | Protocol::Https => {
             pin = conn.pins.of(backend, &head.headers);
             let written = head_h1(settings, conn, matched, &mut head);
-            Sent::H1(Some(Upload::new(
+            Sent::H1(Some(RequestWriter::new(
                 head.method,
                 written,
                 head.headers,
@@ -104,15 +108,24 @@ pub(super) async fn forward(
             Sent::H2(Some(Request::from_parts(head, body)))
         }
     };
+
     let mut sent = std::pin::pin!(async {
         let claim = match pin {
             Some(pin) => Some(turn(worker, &pin).await?),
             None => None,
         };
-        attempts(worker, conn, backend, &mut request, claim, fate.as_ref()).await
+        attempts(
+            worker,
+            conn,
+            backend,
+            &mut request,
+            claim,
+            body_state.as_ref(),
+        )
+        .await
     });
     let (
-        Answered {
+        UpstreamResponse {
             mut parts,
             received,
             upgrade,
@@ -129,13 +142,14 @@ pub(super) async fn forward(
                 )
             })??,
     };
+
     let endpoint = lease.upstream().key.addr;
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(client), Some(protocol), Some(upstream)) =
             (client_upgrade, upgrade, received.into_stream())
         else {
             return Err(Error::upstream(
-                Kind::BadGateway("the backend switched protocols unasked"),
+                Kind::BadGateway("the backend switched protocols without a request"),
                 Retry::Never,
             ));
         };
@@ -148,24 +162,26 @@ pub(super) async fn forward(
         upgrade::tunnel(worker, client, upstream, lease);
         return Ok((Response::from_parts(parts, Body::default()), endpoint));
     }
-    // In an answer to HTTP/1.0 the server writes that version itself, with the keep-alive that was
-    // asked for.
+
+    // In a response to HTTP/1.0 the server writes that version itself, with the keep-alive that the
+    // client requested.
     parts.version = if client_version == Version::HTTP_2 {
         Version::HTTP_2
     } else {
         Version::HTTP_11
     };
+
     Ok((
         Response::from_parts(
             parts,
-            Body::relay(received, lease, worker, deadline, fate.clone()),
+            Body::relay(received, lease, worker, deadline, body_state.clone()),
         ),
         endpoint,
     ))
 }
 
-/// Writes the head for an HTTP/1.1 endpoint, but for what frames the body, straight from the fields
-/// that came: changing a map of fields costs much more.
+/// Writes the head for an HTTP/1.1 endpoint, without the framing of the body, directly from the
+/// received fields: changing a map of fields costs much more.
 fn head_h1(
     settings: &Settings,
     conn: &ConnInfo,
@@ -182,6 +198,7 @@ fn head_h1(
     } = matched;
     let mut head = HeadWriter::new(&parts.method, &target);
     head.field(&HOST, &host);
+
     let client = headers::Client {
         conn,
         trusted: &settings.trusted_proxies,
@@ -196,7 +213,7 @@ fn head_h1(
     head
 }
 
-/// Makes a head that of a request to an HTTP/2 endpoint.
+/// Turns a head into that of a request to an HTTP/2 endpoint.
 fn head_h2(
     settings: &Settings,
     conn: &ConnInfo,
@@ -212,9 +229,11 @@ fn head_h2(
         request_id,
         ..
     } = matched;
+
     let trailers = headers::wants_trailers(&parts.headers);
     let fields = &mut parts.headers;
     headers::strip(fields);
+
     let client = headers::Client {
         conn,
         trusted: &settings.trusted_proxies,
@@ -222,6 +241,7 @@ fn head_h2(
         outside,
     };
     headers::forwarded(fields, client, || request_id);
+
     fields.remove(HOST);
     match length {
         BodyLength::Known(length) => drop(fields.insert(CONTENT_LENGTH, length.into())),
@@ -230,6 +250,7 @@ fn head_h2(
     if trailers {
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
+
     let scheme = if backend.protocol == Protocol::H2 {
         Scheme::HTTPS
     } else {
@@ -237,28 +258,31 @@ fn head_h2(
     };
     let authority = http::uri::Authority::try_from(host.as_bytes())
         .map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?;
+
     let mut uri = http::uri::Parts::default();
     (uri.scheme, uri.authority, uri.path_and_query) = (Some(scheme), Some(authority), Some(target));
     parts.uri =
         Uri::from_parts(uri).map_err(|_bad| Error::client(Kind::BadRequest("bad target")))?;
+
     parts.version = Version::HTTP_2;
     parts.extensions.clear();
+
     Ok(())
 }
 
-/// A request in the form that its endpoints take. It is gone once it has an answer.
+/// A request in the form for its endpoints. `None` once it has a response.
 enum Sent {
-    H1(Option<Upload>),
-    /// It stays in its place, and is moved only when it is sent: it is large, and each future it
-    /// passed through would have room for it.
-    H2(Option<Request<Outgoing>>),
+    H1(Option<RequestWriter>),
+    /// Stays in place and moves only when it is sent: it is large, and each future that it passed
+    /// through would reserve space for it.
+    H2(Option<Request<RequestBody>>),
 }
 
-/// The head of an answer as it goes to the client, and where its body comes from.
-struct Answered {
+/// The head of a response as it goes to the client, and the source of its body.
+struct UpstreamResponse {
     parts: response::Parts,
     received: Received,
-    /// What the connection speaks from now on, if the status is 101.
+    /// The protocol that follows on the connection, if the status is 101.
     upgrade: Option<HeaderValue>,
 }
 
@@ -266,23 +290,23 @@ struct Answered {
 async fn turn(worker: &Worker, pin: &Rc<pin::Pin>) -> Result<Claim, Error> {
     let waiting = tokio::time::timeout(worker.settings.response_header_timeout, pin.claim());
     let late = Kind::GatewayTimeout(
-        "an earlier request on the client's own connection to the backend is not over",
+        "an earlier request on the client's own connection to the backend has not ended",
     );
     waiting
         .await
         .map_err(|_late| Error::upstream(late, Retry::Never))
 }
 
-/// Sends `request` to one endpoint after another, until one answers or it may not be sent again.
-/// With `claim`, over the connection that is pinned, or one that is pinned from then on.
+/// Sends `request` to one endpoint after another, until one responds or another attempt is not
+/// safe. With `claim`, over the pinned connection, or a new one that becomes pinned.
 async fn attempts(
     worker: &Rc<Worker>,
     conn: &ConnInfo,
     backend: &Arc<Backend>,
     request: &mut Sent,
     claim: Option<Claim>,
-    fate: Option<&Rc<Fate>>,
-) -> Result<(Answered, Lease), Error> {
+    body_state: Option<&Rc<RequestBodyState>>,
+) -> Result<(UpstreamResponse, Lease), Error> {
     let mut tried = 0_u64;
     let mut attempt = 1;
     let mut fresh = false;
@@ -297,21 +321,21 @@ async fn attempts(
         };
 
         let tried = match request {
-            Sent::H1(upload) => once_h1(worker, &upstream, kept, upload, fate, fresh).await,
-            Sent::H2(request) => once_h2(worker, &upstream, request, fate).await,
+            Sent::H1(writer) => once_h1(worker, &upstream, kept, writer, body_state, fresh).await,
+            Sent::H2(request) => once_h2(worker, &upstream, request, body_state).await,
         };
         let error = match tried {
-            Ok((answered, mut lease)) => {
-                if let Some(keeper) = keeper(conn, backend, claim, &answered) {
+            Ok((response, mut lease)) => {
+                if let Some(keeper) = keeper(conn, backend, claim, &response) {
                     lease.leave_to(keeper);
                 }
-                return Ok((answered, lease));
+                return Ok((response, lease));
             }
             Err(error) => error,
         };
 
         let again = match error.retry {
-            // The only endpoint there is will not accept a moment later either.
+            // A sole endpoint that just failed would fail again.
             Retry::Safe => !only,
             Retry::IfReused => true,
             Retry::Never => false,
@@ -319,29 +343,29 @@ async fn attempts(
         if !again || attempt >= worker.settings.max_attempts {
             return Err(error);
         }
-        // A reused connection that had died says nothing about its endpoint: the same one, newly
-        // connected.
+        // A dead reused connection says nothing about its endpoint: retry the same one over a new
+        // connection.
         fresh = error.retry == Retry::IfReused;
         attempt += 1;
         worker.counters.retries.add(1);
     }
 }
 
-/// Who keeps the connection that an answer came over; `None` for the pool, or if it is a shared
-/// one.
+/// Decides who keeps the connection that a response came over; `None` for the pool, or if it is a
+/// shared one.
 fn keeper(
     conn: &ConnInfo,
     backend: &Backend,
     claim: Option<Claim>,
-    answered: &Answered,
+    response: &UpstreamResponse,
 ) -> Option<Keeper> {
-    if !matches!(answered.received, Received::H1(_)) {
+    if !matches!(response.received, Received::H1(_)) {
         return None;
     }
     if let Some(claim) = claim {
         return Some(Keeper::Client(claim));
     }
-    if !pin::is_asked_for(answered.parts.status, &answered.parts.headers) {
+    if !pin::is_asked_for(response.parts.status, &response.parts.headers) {
         return None;
     }
     // Another request of the client may have begun to authenticate at the same time.
@@ -349,20 +373,20 @@ fn keeper(
         conn.pins
             .open(backend)
             .try_claim()
-            .map_or(Keeper::Nobody, Keeper::Client),
+            .map_or(Keeper::Close, Keeper::Client),
     )
 }
 
-/// One attempt at one HTTP/1.1 endpoint, over the connection that is `kept` if there is one. The
-/// request stays where it is unless there is an answer.
+/// Makes one attempt at an HTTP/1.1 endpoint, over the `kept` connection if there is one. The
+/// request stays in place unless there is a response.
 async fn once_h1(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
     kept: Option<Connection>,
-    request: &mut Option<Upload>,
-    fate: Option<&Rc<Fate>>,
+    request: &mut Option<RequestWriter>,
+    body_state: Option<&Rc<RequestBodyState>>,
     fresh: bool,
-) -> Result<(Answered, Lease), Error> {
+) -> Result<(UpstreamResponse, Lease), Error> {
     let (mut connection, lease, reused) = match kept {
         Some(connection) => (connection, Lease::new(upstream.clone()), true),
         None => {
@@ -373,29 +397,31 @@ async fn once_h1(
     if !reused {
         worker.counters.connects.add(1);
     }
+
     let limits = Limits {
         bytes: worker.settings.max_header_bytes,
         fields: MAX_FIELDS,
     };
-    let upload = request.as_mut().expect("a request to send");
-    let exchange = connection.exchange(upload, limits);
+    let writer = request.as_mut().expect("a request to send");
+    let exchange = connection.exchange(writer, limits);
+
     let failed = match in_time(
         worker,
         worker.settings.response_header_timeout,
         exchange,
-        fate,
+        body_state,
     )
     .await
     {
-        None => return Err(late(fate)),
+        None => return Err(late(body_state)),
         Some(Ok(head)) => {
             upstream.succeeded();
-            let upload = request.take().expect("the request that was sent");
-            let received = Received::H1(Answer::new(connection, &head, upload, limits));
+            let writer = request.take().expect("the request that was sent");
+            let received = Received::H1(ResponseBody::new(connection, &head, writer, limits));
             let (mut parts, ()) = Response::new(()).into_parts();
             (parts.status, parts.headers) = (head.status, head.headers);
             return Ok((
-                Answered {
+                UpstreamResponse {
                     parts,
                     received,
                     upgrade: head.upgrade,
@@ -405,12 +431,14 @@ async fn once_h1(
         }
         Some(Err(failed)) => failed,
     };
-    if let Some(kind) = fate.and_then(|fate| fate.failed.get()) {
+
+    if let Some(kind) = body_state.and_then(|body_state| body_state.failed.get()) {
         return Err(Error::client(kind));
     }
-    // A connection that waited in the pool may die under the request. It is sent again if the
-    // endpoint has not seen it, or if it may see it twice (RFC 9110 section 9.2.2).
-    let broken = "the backend broke off";
+
+    // A connection from the pool may die just as the request is sent. The request is sent again if
+    // the endpoint has not seen it, or may see it twice (RFC 9110 section 9.2.2).
+    let broken = "the backend closed the connection";
     let (again, why) = match failed {
         Failed::Tls(why) => {
             let error = upstream.failed(ConnectFailure::Tls(why));
@@ -420,50 +448,54 @@ async fn once_h1(
                 ..error
             });
         }
-        Failed::Unsent => (upload.rewind(), broken),
-        Failed::NoAnswer => (
-            reused && fate.is_none() && upload.is_idempotent() && upload.rewind(),
+        Failed::Unsent => (writer.rewind(), broken),
+        Failed::NoResponse => (
+            reused && body_state.is_none() && writer.is_idempotent() && writer.rewind(),
             broken,
         ),
         Failed::Malformed(why) => (false, why),
         Failed::Broken | Failed::Body => (false, broken),
     };
+
     Err(Error::upstream(
         Kind::BadGateway(why),
         if again { Retry::IfReused } else { Retry::Never },
     ))
 }
 
-/// One attempt at one HTTP/2 endpoint. When it fails and may be repeated, the request is back in
+/// Makes one attempt at an HTTP/2 endpoint. If it fails and may be repeated, the request is back in
 /// its place.
 async fn once_h2(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
-    request: &mut Option<Request<Outgoing>>,
-    fate: Option<&Rc<Fate>>,
-) -> Result<(Answered, Lease), Error> {
+    request: &mut Option<Request<RequestBody>>,
+    body_state: Option<&Rc<RequestBodyState>>,
+) -> Result<(UpstreamResponse, Lease), Error> {
     let acquired = upstream.stream(worker).await;
     let (mut sender, mut lease, reused) =
         acquired.inspect_err(|error| worker.failed(upstream, error))?;
     if !reused {
         worker.counters.connects.add(1);
     }
+
     let sent = request.take().expect("a request to send");
-    let again =
-        (reused && fate.is_none() && sent.method().is_idempotent()).then(|| head_again(&sent));
+    let again = (reused && body_state.is_none() && sent.method().is_idempotent())
+        .then(|| head_again(&sent));
+
     let limit = worker.settings.response_header_timeout;
-    match in_time(worker, limit, sender.try_send_request(sent), fate).await {
+    match in_time(worker, limit, sender.try_send_request(sent), body_state).await {
         None => {
-            // The endpoint may be gone without a word: no further request waits for that to show.
+            // The endpoint may be down: no further request may wait on this connection.
             lease.retire();
-            Err(late(fate))
+            Err(late(body_state))
         }
-        Some(Ok(answer)) => {
+        Some(Ok(response)) => {
             upstream.succeeded();
-            let (mut parts, incoming) = answer.into_parts();
+            let (mut parts, incoming) = response.into_parts();
             headers::strip(&mut parts.headers);
+
             Ok((
-                Answered {
+                UpstreamResponse {
                     parts,
                     received: Received::H2(incoming),
                     upgrade: None,
@@ -473,29 +505,32 @@ async fn once_h2(
         }
         Some(Err(mut error)) => {
             lease.retire();
-            if let Some(kind) = fate.and_then(|fate| fate.failed.get()) {
+
+            if let Some(kind) = body_state.and_then(|body_state| body_state.failed.get()) {
                 return Err(Error::client(kind));
             }
+
             let unsent = error.take_message();
             *request = unsent
-                .filter(|_| fate.is_none_or(|fate| !fate.started.get()))
+                .filter(|_| body_state.is_none_or(|body_state| !body_state.started.get()))
                 .or(again);
             let retry = if request.is_some() {
                 Retry::IfReused
             } else {
                 Retry::Never
             };
+
             Err(Error::upstream(
-                Kind::BadGateway("the backend broke off"),
+                Kind::BadGateway("the backend closed the connection"),
                 retry,
             ))
         }
     }
 }
 
-/// A request with the same head, and no body.
-fn head_again(request: &Request<Outgoing>) -> Request<Outgoing> {
-    let mut again = Request::new(Outgoing::empty());
+/// Copies the head of a request that has no body.
+fn head_again(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut again = Request::new(RequestBody::empty());
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.version_mut() = request.version();
@@ -503,40 +538,44 @@ fn head_again(request: &Request<Outgoing>) -> Request<Outgoing> {
     again
 }
 
-/// Why a request has no answer when the time for it is over.
-fn late(fate: Option<&Rc<Fate>>) -> Error {
-    let late = Kind::GatewayTimeout("the backend did not answer in time");
+/// Returns the error of a request without a response in time: the failure of its body, or 504.
+fn late(body_state: Option<&Rc<RequestBodyState>>) -> Error {
+    let late = Kind::GatewayTimeout("the backend did not respond in time");
     Error::upstream(
-        fate.and_then(|fate| fate.failed.get()).unwrap_or(late),
+        body_state
+            .and_then(|body_state| body_state.failed.get())
+            .unwrap_or(late),
         Retry::Never,
     )
 }
 
-/// The answer to a request, or `None` when it does not begin within `limit` of the last byte of the
-/// request. While the client still sends, it is not the backend that is late.
+/// Waits for the response to a request; `None` if it does not begin within `limit` of the last byte
+/// of the request. While the client still sends, the backend is not late.
 async fn in_time<T>(
     worker: &Worker,
     limit: Duration,
     sent: impl Future<Output = T>,
-    fate: Option<&Rc<Fate>>,
+    body_state: Option<&Rc<RequestBodyState>>,
 ) -> Option<T> {
     let mut sent = std::pin::pin!(sent);
     let mut deadline = Deadline::new(&worker.deadlines);
     std::future::poll_fn(|cx| {
-        if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
-            return Poll::Ready(Some(answer));
+        if let Poll::Ready(response) = sent.as_mut().poll(cx) {
+            return Poll::Ready(Some(response));
         }
         if !deadline.is_over(cx, limit, None) {
             return Poll::Pending;
         }
-        let Some(fate) = fate else {
+
+        let Some(body_state) = body_state else {
             return Poll::Ready(None);
         };
-        let left = match fate.moved.get() {
-            _ if fate.waiting.get() && !fate.done.get() => limit,
+        let left = match body_state.moved.get() {
+            _ if body_state.waiting.get() && !body_state.done.get() => limit,
             Some(moved) => limit.saturating_sub(moved.elapsed()),
             None => Duration::ZERO,
         };
+
         deadline.moved();
         if deadline.is_over(cx, left, None) {
             Poll::Ready(None)
@@ -547,8 +586,9 @@ async fn in_time<T>(
     .await
 }
 
-/// Chooses an endpoint: in turn or by load, passing over those that were tried or refuse
-/// connections. When all refuse, one is tried all the same: a guess is better than a certain 503.
+/// Chooses an endpoint, in turn or by load, except those that were tried or are ejected. If all are
+/// ejected, chooses one anyway: an attempt is better than a certain 503. Returns it, and true if it
+/// is the only one.
 async fn pick(
     worker: &Rc<Worker>,
     backend: &Arc<Backend>,
@@ -570,11 +610,13 @@ async fn pick(
             if let [_only] = &**list {
                 return Ok((at(0), true));
             }
+
             let now = Instant::now();
             let seen = *tried;
             let untried = |index: usize| index >= 64 || seen & (1 << index) == 0;
             let healthy =
                 |index: usize| untried(index) && !at(index).outlier.borrow().is_ejected(now);
+
             let turn = worker.turn(backend).wrapping_sub(usize::from(again));
             let index = match worker.settings.balance {
                 BalanceSetting::RoundRobin => balance::round_robin(turn, list.len(), healthy),
@@ -584,6 +626,7 @@ async fn pick(
                     })
                 }
             };
+
             let index = index
                 .or_else(|| balance::round_robin(turn, list.len(), untried))
                 .unwrap_or_else(|| turn % list.len().max(1));
@@ -601,16 +644,17 @@ async fn pick(
         EndpointSet::Name { host, port } => {
             let (host, port) = (host.clone(), *port);
             drop(endpoints);
+
             let found = Box::pin(worker.resolve(&host)).await;
             let unavailable = |why| Error::upstream(Kind::Unavailable(why), Retry::Never);
             let found = found.ok_or_else(|| unavailable("the backend's name has no address"))?;
+
             let allowed = |addr: &&IpAddr| worker.settings.local_names || !is_local(**addr);
             let addresses: Vec<IpAddr> = found.iter().filter(allowed).copied().collect();
             if addresses.is_empty() {
-                return Err(unavailable(
-                    "the backend's name has no address that is allowed",
-                ));
+                return Err(unavailable("the backend's name has no allowed address"));
             }
+
             let turn = worker.turn(backend) % addresses.len().max(1);
             let name = host.parse::<IpAddr>().is_err().then(|| Rc::from(&*host));
             (
@@ -622,8 +666,8 @@ async fn pick(
     Ok(chosen)
 }
 
-/// Loopback, link-local and other addresses that mean something else on every device: the API
-/// refuses them as endpoints, and a name must not lead there either.
+/// Returns true for loopback, link-local and other addresses whose meaning depends on the device.
+/// The API refuses them as endpoints, so a name must not resolve to them either.
 fn is_local(addr: IpAddr) -> bool {
     match addr.to_canonical() {
         IpAddr::V4(v4) => {

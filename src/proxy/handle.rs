@@ -1,4 +1,4 @@
-//! A request from its head to the answer: check, match, filters, forward.
+//! Handles a request from its head to the response: check, match, filters, forward.
 
 use std::{rc::Rc, time::Instant};
 
@@ -15,11 +15,11 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::{
-    access::Record,
+    access_log::Record,
     body::Body,
     check,
     conn::ConnInfo,
-    error::{Ask, Error, Kind},
+    error::{Error, ErrorFormat, Kind},
     forward::{Matched, forward},
     headers::{X_REQUEST_ID, join_cookies},
     outside::{Outside, Scheme},
@@ -28,21 +28,24 @@ use super::{
 };
 use crate::routing::{Action, Route, path};
 
-/// Where ACME's HTTP-01 is answered (RFC 8555 section 8.3): never redirected, whoever answers it.
+/// The path of ACME's HTTP-01 challenges (RFC 8555 section 8.3). It is never redirected, whether we
+/// respond or the backend does.
 const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 
-/// Answers one request of a client connection.
+/// Returns the response to one request of a client connection.
 pub(crate) async fn handle(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let began = Instant::now();
-    let ask = Ask::of(request.headers());
-    // The head stays in its place until it is given to an endpoint: it is large, and each future it
-    // passed through would have room for it.
+    let format = ErrorFormat::of(request.headers());
+
+    // The head stays in place until it is sent to an endpoint: it is large, and each future that it
+    // passed through would reserve space for it.
     let (head, incoming) = request.into_parts();
     let mut request = Request::from_parts(head, ());
+
     let mut record = match worker.settings.access_log {
         AccessLog::Off => None,
         AccessLog::Text(share) | AccessLog::Json(share) => {
@@ -53,24 +56,31 @@ pub(crate) async fn handle(
             Some(Box::new(record))
         }
     };
-    let gone = Gone(Some(worker));
-    let answered = match conn.signal.refusal(&request) {
+
+    let guard = CancelGuard(Some(worker));
+    let routed = match conn.state.refusal(&request) {
         Some(kind) => Err(Error::client(kind)),
-        None => answer(worker, conn, &mut request, incoming, record.as_deref_mut()).await,
+        None => route_request(worker, conn, &mut request, incoming, record.as_deref_mut()).await,
     };
-    gone.stays();
-    let mut response = match answered {
+    guard.disarm();
+
+    let mut response = match routed {
         Ok(response) => response,
         Err(error) => {
             worker.counters.failed(&error);
+
             if let Some(record) = &mut record {
                 record.reason = Some(error.kind.reason());
             }
             tracing::debug!(%error, side = %error.side, "request failed");
-            error.response(&ask).map(Body::from)
+            error.response(&format).map(Body::from)
         }
     };
-    worker.counters.answered(response.status(), began.elapsed());
+
+    worker
+        .counters
+        .responded(response.status(), began.elapsed());
+
     if let Some(mut record) = record {
         record.status = response.status().as_u16();
         response.body_mut().record = Some(record);
@@ -78,16 +88,16 @@ pub(crate) async fn handle(
     response
 }
 
-/// Counts the requests whose client does not wait for the answer: the future is dropped then.
-struct Gone<'a>(Option<&'a Worker>);
+/// Counts a request whose client disconnects before the response: its future is dropped then.
+struct CancelGuard<'a>(Option<&'a Worker>);
 
-impl Gone<'_> {
-    fn stays(mut self) {
+impl CancelGuard<'_> {
+    fn disarm(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Gone<'_> {
+impl Drop for CancelGuard<'_> {
     fn drop(&mut self) {
         if let Some(worker) = self.0 {
             worker.counters.client_gone.add(1);
@@ -95,7 +105,8 @@ impl Drop for Gone<'_> {
     }
 }
 
-async fn answer(
+/// Checks and matches a request, and forwards it or responds to it.
+async fn route_request(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
     request: &mut Request<()>,
@@ -108,37 +119,44 @@ async fn answer(
     if request.headers().len() > worker.settings.max_headers {
         return Err(Error::client(Kind::HeadersTooLarge));
     }
+
     let target = check::check(request)?;
     let length = check::body_length(request.headers(), incoming.is_end_stream())?;
     let upgrade = check::upgrade(request);
     if target.path == "*" {
         return Ok(ping());
     }
+
     let path =
         path::normalize(target.path).map_err(|_why| Error::client(Kind::BadRequest("bad path")))?;
+
     let host = target.authority.as_ref().map(|authority| &*authority.host);
     let host_port = target
         .authority
         .as_ref()
         .and_then(|authority| authority.port);
     let outside = Outside::of(conn, request.headers(), host_port, &worker.settings);
-    // With us, or with the trusted proxy before us.
+    // Over TLS to us, or to the trusted proxy in front of us.
     let secure = conn.tls.is_some() || outside.scheme == Scheme::Https;
-    if let Some(answer) = challenge(worker, conn, request.method(), host, &path) {
-        return Ok(answer);
+
+    if let Some(response) = challenge(worker, conn, request.method(), host, &path) {
+        return Ok(response);
     }
+
     let theirs = if conn.trusted {
         request.headers().get(X_REQUEST_ID).cloned()
     } else {
         None
     };
     let request_id = theirs.unwrap_or_else(|| worker.request_id());
+
     let table = worker.shared.table.load();
     let found = table
         .find(host, &path)
         .ok_or_else(|| Error::us(Kind::NoRoute))?;
     let (route, tls) = (found.route.clone(), found.tls);
     drop(table);
+
     if let Some(record) = &mut record {
         record.route = Some(format!("{}/{}", route.origin.namespace, route.origin.name));
         if let Action::Forward(backend) = &route.action {
@@ -146,6 +164,7 @@ async fn answer(
         }
         record.request_id = Some(request_id.clone());
     }
+
     if !secure
         && let Some(status) = route
             .redirect(tls)
@@ -153,25 +172,30 @@ async fn answer(
     {
         return redirect(status, &target, outside.https_port);
     }
+
     let backend = match &route.action {
         Action::Forward(backend) => backend,
         Action::Refuse(refusal) => return Err(Error::us(Kind::Unavailable(refusal.reason()))),
     };
+
     let hsts = if secure {
         hsts(conn, &route, host, tls)
     } else {
         None
     };
+
     let host = match request.headers().get(HOST) {
         Some(field) if field.as_bytes() == target.host => field.clone(),
         _ => HeaderValue::from_bytes(target.host)
             .map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?,
     };
+
     let unchanged = matches!(path, std::borrow::Cow::Borrowed(_));
     let target = match request.uri().path_and_query() {
         Some(same) if unchanged => same.clone(),
         _ => with_query(&path, target.query)?,
     };
+
     let matched = Matched {
         backend,
         host,
@@ -185,6 +209,7 @@ async fn answer(
     if let Some(record) = record {
         record.endpoint = Some(endpoint);
     }
+
     if let Some(value) = hsts {
         response
             .headers_mut()
@@ -193,8 +218,8 @@ async fn answer(
     Ok(response)
 }
 
-/// The answer to `OPTIONS *` (RFC 9110 section 9.3.7): it asks the server itself whether it is
-/// there, and no rule of an Ingress has a path for it.
+/// Returns the response to `OPTIONS *` (RFC 9110 section 9.3.7). The request is for the server
+/// itself; no rule of an Ingress has a path for it.
 fn ping() -> Response<Body> {
     let mut response = Response::new(Body::default());
     response
@@ -203,8 +228,8 @@ fn ping() -> Response<Body> {
     response
 }
 
-/// The answer to HTTP-01 for a host of ours. Everything else below the path is the backend's: it
-/// may have an ACME client of its own.
+/// Returns the response to an HTTP-01 challenge for one of our certificates. Every other request
+/// below the path goes to the backend, which may have its own ACME client.
 fn challenge(
     worker: &Worker,
     conn: &ConnInfo,
@@ -216,11 +241,13 @@ fn challenge(
     if method != Method::GET && method != Method::HEAD {
         return None;
     }
+
     let authorization =
         worker
             .shared
             .challenges
             .http(host?, token, conn.client.ip().to_canonical())?;
+
     let mut response = Response::new(Body::from(Bytes::from(authorization)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -229,8 +256,8 @@ fn challenge(
     Some(response)
 }
 
-/// The route's HSTS, unless a browser that heeds it could not come back: who has been let past a
-/// certificate that nobody vouches for is not let past it again.
+/// Returns the route's HSTS field, unless the certificate is our own: HSTS forbids users to accept
+/// an untrusted certificate again, so they would be locked out.
 fn hsts(conn: &ConnInfo, route: &Route, host: Option<&str>, tls: bool) -> Option<HeaderValue> {
     let own = || {
         conn.tls
@@ -240,7 +267,7 @@ fn hsts(conn: &ConnInfo, route: &Route, host: Option<&str>, tls: bool) -> Option
     route.hsts(tls).filter(|_| !own()).cloned()
 }
 
-/// The redirect to HTTPS. Where it cannot be made, the request is refused: it must not go on in the
+/// Redirects to HTTPS. If that is impossible the request is refused: it must not go on in the
 /// clear.
 fn redirect(
     status: StatusCode,
@@ -262,6 +289,7 @@ fn redirect(
         .query
         .map(|query| format!("?{query}"))
         .unwrap_or_default();
+
     let location = HeaderValue::try_from(format!("https://{host}{port}{}{query}", target.path))
         .map_err(|_bad| bad("bad path"))?;
     let mut response = Response::new(Body::default());

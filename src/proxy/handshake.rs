@@ -1,5 +1,5 @@
-//! The TLS handshake: the common configuration, but for a CA that checks a name by TLS-ALPN-01, and
-//! for addresses with a certificate of their own.
+//! The TLS handshake with a client: the common configuration, except for a CA that validates a name
+//! by TLS-ALPN-01, and for addresses with their own certificate.
 
 use std::{io, net::IpAddr};
 
@@ -8,8 +8,8 @@ use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, rustls::server::Acceptor, se
 
 use crate::tls::{Challenges, Server};
 
-/// A handshake to its end. `None` if it was a CA's, which wanted nothing more. `client` connected
-/// to `local`.
+/// Performs the handshake with `client`, which connected to `local`. Returns `None` if it was a
+/// CA's validation, which ends with the handshake.
 pub(super) async fn handshake(
     stream: TcpStream,
     server: &Server,
@@ -23,12 +23,14 @@ pub(super) async fn handshake(
             .await
             .map(Some);
     }
+
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let challenge = challenges.tls(&start.client_hello(), client);
     if let Some(config) = challenge {
         start.into_stream(config).await?.shutdown().await?;
         return Ok(None);
     }
+
     let config = server.config_for(start.client_hello().server_name(), local);
     start.into_stream(config).await.map(Some)
 }

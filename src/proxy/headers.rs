@@ -1,5 +1,5 @@
-//! Header fields: hop-by-hop fields go, forwarded fields are set. Names are constants; values are
-//! prepared per connection where they can be.
+//! Header fields: removes hop-by-hop fields and sets forwarded fields. Names are constants; values
+//! are prepared per connection where possible.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -21,10 +21,10 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
-/// Kept from a trusted peer, else made here.
+/// Kept from a trusted peer, otherwise generated.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What a backend is told about the client of a request.
+/// The facts about the client of a request that are forwarded to the backend.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Client<'a> {
     pub(super) conn: &'a ConnInfo,
@@ -34,8 +34,8 @@ pub(super) struct Client<'a> {
     pub(super) outside: Outside,
 }
 
-/// Removes the hop-by-hop fields. One look at all names is much cheaper than asking the map for
-/// each name that is usually not there.
+/// Removes the hop-by-hop fields. One pass over the names is much cheaper than a look-up of each
+/// name, which is usually absent.
 pub(super) fn strip(headers: &mut HeaderMap) {
     if !headers.keys().any(hop_by_hop) {
         return;
@@ -47,7 +47,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     drop_where(headers, hop_by_hop);
 }
 
-/// The fields that a `Connection` field names, besides those that are about the connection anyway.
+/// Returns the fields that a `Connection` field names, except the usual hop-by-hop ones.
 pub(super) fn named(connection: &HeaderValue) -> impl Iterator<Item = HeaderName> {
     const USUAL: [&[u8]; 5] = [
         b"keep-alive",
@@ -61,43 +61,44 @@ pub(super) fn named(connection: &HeaderValue) -> impl Iterator<Item = HeaderName
         .into_iter()
         .flat_map(|value| value.split(|byte| *byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        // Framing and routing are not a client's to take away.
+        // A client must not remove framing and routing.
         .filter(|name| ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name))
 }
 
-/// Writes the fields of a request for an HTTP/1.1 endpoint, with what it is told about the client,
-/// but for `Host` and what frames the body or speaks of the connection.
+/// Writes the fields of a request for an HTTP/1.1 endpoint, with the forwarded fields, but without
+/// `Host`, the framing of the body, and the fields of the connection.
 pub(super) fn write(
     head: &mut HeadWriter,
     headers: &mut HeaderMap,
     client: Client<'_>,
     request_id: HeaderValue,
 ) {
-    let stranger = !client.conn.trusted;
+    let untrusted = !client.conn.trusted;
     let mut named = Vec::new();
-    if stranger {
+    if untrusted {
         named.extend(headers.get_all(CONNECTION).iter().flat_map(self::named));
     } else {
         strip(headers);
         forwarded(headers, client, || request_id.clone());
     }
+
     for (name, value) in &*headers {
         let ours = *name == HOST || *name == CONTENT_LENGTH;
-        if !ours && !(stranger && (hop_by_hop(name) || about_client(name) || named.contains(name)))
+        if !ours && !(untrusted && (hop_by_hop(name) || about_client(name) || named.contains(name)))
         {
             head.field(name, value);
         }
     }
-    if stranger {
+    if untrusted {
         let port = client.outside.port_field();
-        told(client, &port, &request_id)
+        forwarded_fields(client, &port, &request_id)
             .iter()
             .for_each(|(name, value)| head.field(name, value));
     }
 }
 
-/// What a backend is told about a client that is not trusted to tell it itself.
-fn told<'a>(
+/// Returns the forwarded fields for a client that is not trusted to send them.
+fn forwarded_fields<'a>(
     client: Client<'a>,
     port: &'a HeaderValue,
     request_id: &'a HeaderValue,
@@ -115,8 +116,8 @@ fn told<'a>(
     ]
 }
 
-/// Whether a field says something about the client that only a trusted one may say. Whatever its
-/// name says: backends believe `X-Forwarded-Ssl` and `X-Forwarded-User` too.
+/// Returns true for fields about the client that only a trusted peer may send. All of
+/// `X-Forwarded-*` counts: backends believe `X-Forwarded-Ssl` and `X-Forwarded-User` too.
 fn about_client(name: &HeaderName) -> bool {
     let text = name.as_str();
     *name == FORWARDED
@@ -126,9 +127,9 @@ fn about_client(name: &HeaderName) -> bool {
         || is_underscore_twin(name)
 }
 
-/// Whether a field speaks of one connection only (RFC 9110 section 7.6.1), besides those that
-/// `Connection` names. `Trailer` stays: it tells what follows a chunked body, and trailers pass.
-/// The server side answers `Expect` when the body is first asked for.
+/// Returns true for fields of one connection only (RFC 9110 section 7.6.1), besides those that
+/// `Connection` names. `Trailer` is passed on, because trailers are. The server side answers
+/// `Expect` itself when the body is first read.
 pub(super) fn hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -146,7 +147,7 @@ pub(super) fn hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
-/// Whether the client asks for trailers (`te: trailers`), which gRPC insists on.
+/// Returns true if the client accepts trailers (`te: trailers`), which gRPC requires.
 pub(super) fn wants_trailers(headers: &HeaderMap) -> bool {
     headers
         .get_all(TE)
@@ -154,7 +155,7 @@ pub(super) fn wants_trailers(headers: &HeaderMap) -> bool {
         .any(|value| has_token(value, b"trailers"))
 }
 
-/// Whether a list has `token` in it, in upper or lower case.
+/// Returns true if a list contains `token`, in any case.
 pub(super) fn has_token(list: &HeaderValue, token: &[u8]) -> bool {
     let elements = list.as_bytes().split(|byte| *byte == b',');
     elements
@@ -162,8 +163,8 @@ pub(super) fn has_token(list: &HeaderValue, token: &[u8]) -> bool {
         .any(|element| element.eq_ignore_ascii_case(token))
 }
 
-/// Sets what a backend is told about the client. What an untrusted peer claims is replaced; a
-/// trusted peer's is believed and extended.
+/// Sets the forwarded fields. Those of an untrusted peer are replaced; those of a trusted peer are
+/// kept and extended.
 pub(super) fn forwarded(
     headers: &mut HeaderMap,
     client: Client<'_>,
@@ -177,7 +178,7 @@ pub(super) fn forwarded(
     } = client;
     if !conn.trusted {
         drop_where(headers, about_client);
-        for (name, value) in told(client, &outside.port_field(), &request_id()) {
+        for (name, value) in forwarded_fields(client, &outside.port_field(), &request_id()) {
             headers.insert(name, value.clone());
         }
         return;
@@ -221,9 +222,9 @@ pub(super) fn forwarded(
     }
 }
 
-/// Joins the `Cookie` fields of a request that came over HTTP/2, where each crumb may be a field of
-/// its own (RFC 9113 section 8.2.3). To be done before fields are counted: the client did not
-/// choose how many there are, its HTTP/2 did.
+/// Joins the `Cookie` fields of an HTTP/2 request, where each crumb may be its own field (RFC 9113
+/// section 8.2.3). Must be done before fields are counted: the HTTP/2 library chooses their number,
+/// not the client.
 pub(super) fn join_cookies(headers: &mut HeaderMap, version: Version) {
     if version != Version::HTTP_2 {
         return;
@@ -232,6 +233,7 @@ pub(super) fn join_cookies(headers: &mut HeaderMap, version: Version) {
     if crumbs.next().is_none() || crumbs.next().is_none() {
         return;
     }
+
     let all: Vec<&[u8]> = headers
         .get_all(COOKIE)
         .iter()
@@ -242,8 +244,9 @@ pub(super) fn join_cookies(headers: &mut HeaderMap, version: Version) {
     }
 }
 
-/// The last address of a chain that is no trusted proxy: the client as the outermost of them saw
-/// it. If all are trusted, the first. Beyond what is no address nothing is believed.
+/// Returns the last address of a chain that is not a trusted proxy: the client as the outermost
+/// trusted proxy saw it. If all are trusted, the first. Ignores everything left of an element that
+/// is not an address.
 fn nearest_untrusted(chain: &[u8], trusted: &[IpNet]) -> Option<IpAddr> {
     let mut nearest = None;
     for part in chain.split(|byte| *byte == b',').rev() {
@@ -258,8 +261,8 @@ fn nearest_untrusted(chain: &[u8], trusted: &[IpNet]) -> Option<IpAddr> {
     nearest
 }
 
-/// An address as proxies write it: of either family, in brackets or not, with a port or not. IPv4
-/// that is mapped into IPv6 is IPv4.
+/// Parses an address as proxies write it: of either family, with or without brackets and port.
+/// IPv4-mapped IPv6 becomes IPv4.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     let socket = || text.parse::<SocketAddr>().ok().map(|addr| addr.ip());
@@ -270,6 +273,7 @@ fn address(text: &[u8]) -> Option<IpAddr> {
             .ok()
             .map(IpAddr::V6)
     };
+
     let addr = text
         .parse::<IpAddr>()
         .ok()
@@ -278,8 +282,8 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     Some(addr.to_canonical())
 }
 
-/// `X_Forwarded_For` becomes the same CGI variable as `X-Forwarded-For`: a way to smuggle a client
-/// address, or a length that is not that of the body.
+/// Returns true for names like `X_Forwarded_For`, which become the same CGI variable as
+/// `X-Forwarded-For`: a way to smuggle a client address, or a wrong length of the body.
 fn is_underscore_twin(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     matches!(name, [b'x' | b'c' | b't', ..]) && name.contains(&b'_') && {

@@ -1,5 +1,5 @@
-//! Listeners: bound before anything starts, so that what is in the way is said at once; accepting,
-//! until the drain.
+//! Listeners: binds them before anything starts, so that conflicts are reported at once, and
+//! accepts connections until the drain.
 
 use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
@@ -13,20 +13,20 @@ use crate::{
     util::{drain::Drain, port},
 };
 
-/// Connections that may wait to be accepted.
+/// The most connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
-/// Between probes whether a silent client is still there.
+/// The interval between keep-alive probes of a silent client.
 const PROBE: Duration = Duration::from_secs(15);
-/// The shortest and the longest silence before the first probe that Linux takes, in whole seconds.
+/// The shortest and the longest silence before the first probe that Linux accepts.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32_767));
-/// Linux takes milliseconds up to 2^31.
+/// The longest user timeout; Linux accepts milliseconds below 2^31.
 const USER_TIMEOUT: Duration = Duration::from_secs(2_000_000);
-/// Ends a filter of packets with the number of bytes to keep: with 0, every packet is dropped.
+/// The BPF instruction that returns the number of bytes to keep; with 0, every packet is dropped.
 const BPF_RET: u16 = 0x06;
-/// Pause when the system has no descriptor left: what is open has to close first.
+/// The pause after the system ran out of descriptors: open ones have to close first.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Why the data plane cannot start.
+/// The reason why the data plane cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
@@ -34,27 +34,28 @@ pub enum StartError {
     Listen {
         /// The address.
         addr: SocketAddr,
-        /// What to do about it.
+        /// The reason, or the way out.
         why: String,
-        /// Whether it is a matter of rights.
+        /// True if a privilege is missing.
         denied: bool,
     },
-    /// A thread cannot be made.
+    /// A thread cannot be started.
     #[error("cannot start a data-plane thread: {0}")]
     Thread(#[from] io::Error),
 }
 
-/// What a core needs to take in connections.
+/// The parts of a core that it needs to accept connections.
 #[derive(Clone, Debug)]
-pub(super) struct Door {
+pub(super) struct Acceptor {
     pub(super) worker: Rc<Worker>,
     pub(super) connections: Arc<Connections>,
-    /// Connections of this core, upgraded ones not counted.
+    /// Connections of this core, without upgraded ones.
     pub(super) open: Rc<Cell<usize>>,
     pub(super) drain: Drain,
 }
 
-/// Binds one socket per core to an address; with port 0 all to the one that the system chose.
+/// Binds one socket per core to an address; with port 0, all of them to the port that the system
+/// chose.
 pub(super) fn bind(
     addr: SocketAddr,
     cores: usize,
@@ -71,8 +72,7 @@ pub(super) fn bind(
     Ok((bound, sockets))
 }
 
-/// A socket that takes IPv4 too where it is for all addresses of IPv6, whatever the system's
-/// default for that is.
+/// Creates a socket. One for `[::]` accepts IPv4 too, whatever the system's default.
 fn socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -82,30 +82,39 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// SO_REUSEPORT would let us share a port with a stranger: try without it first.
+/// Checks that an address is free: SO_REUSEPORT would let us share the port with another process of
+/// the same user, so try without it first.
 fn free(addr: SocketAddr) -> Result<(), StartError> {
     let probe = socket(addr)?;
-    probe.bind(&addr.into()).and_then(|()| probe.listen(1)).map_err(|error| {
-        let why = match error.kind() {
-            io::ErrorKind::AddrInUse => port::taken(addr, "--http or --https"),
-            io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another address with --http or --https"
-                    .to_owned()
+    probe
+        .bind(&addr.into())
+        .and_then(|()| probe.listen(1))
+        .map_err(|error| {
+            let why = match error.kind() {
+                io::ErrorKind::AddrInUse => port::taken(addr, "--http or --https"),
+                io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 need root or CAP_NET_BIND_SERVICE; \
+ choose another address with --http or --https"
+                        .to_owned()
+                }
+                _ => error.to_string(),
+            };
+            StartError::Listen {
+                addr,
+                why,
+                denied: error.kind() == io::ErrorKind::PermissionDenied,
             }
-            _ => error.to_string(),
-        };
-        StartError::Listen { addr, why, denied: error.kind() == io::ErrorKind::PermissionDenied }
-    })
+        })
 }
 
 fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener, StartError> {
     let socket = socket(addr)?;
-    // Accepted connections inherit both. The kernel finds clients that are gone without a word: no
-    // PING over HTTP/2 has to wait behind data that a slow client has yet to take.
+    // Accepted connections inherit both. The kernel detects clients that vanished; an HTTP/2 PING
+    // would have to wait behind data that a slow client has yet to read.
     let idle = settings.client_idle_timeout.clamp(KEEPALIVE.0, KEEPALIVE.1);
     let keepalive = TcpKeepalive::new().with_time(idle).with_interval(PROBE);
     socket.set_tcp_keepalive(&keepalive)?;
-    // What a client does not take is thrown away then, also after the end of its connection.
+    // The kernel drops data that a client does not acknowledge in time, even after we closed.
     socket.set_tcp_user_timeout(Some(settings.stream_idle_timeout.min(USER_TIMEOUT)))?;
 
     socket.set_reuse_port(true)?;
@@ -119,7 +128,7 @@ fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener
 pub(super) async fn accept(
     listener: std::net::TcpListener,
     tls: Option<Arc<Server>>,
-    mut door: Door,
+    mut acceptor: Acceptor,
 ) {
     let Ok(listener) = TcpListener::from_std(listener) else {
         return;
@@ -127,18 +136,18 @@ pub(super) async fn accept(
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = door.drain.draining() => break,
+            _ = acceptor.drain.draining() => break,
         };
         match accepted {
-            Ok((stream, peer)) => door.take(stream, peer, tls.clone()),
+            Ok((stream, peer)) => acceptor.take(stream, peer, tls.clone()),
             Err(error) if is_exhausted(&error) => tokio::time::sleep(PAUSE).await,
-            // The connection was gone before it was accepted.
+            // The client disconnected before the connection was accepted.
             Err(_) => {}
         }
     }
-    // Closing the listener resets what waits in it; their clients have done nothing wrong. So the
-    // door is shut first, and then all who are inside are let in; who knocks meanwhile knocks
-    // again, and finds the port closed or a successor.
+
+    // Closing the listener would reset the connections that wait in it, so they are accepted first.
+    // The filter drops new SYNs; clients retransmit them, to a closed port or to the successor.
     let _ = SockRef::from(&listener).attach_filter(&[SockFilter::new(BPF_RET, 0, 0, 0)]);
     let Ok(listener) = listener.into_std() else {
         return;
@@ -147,12 +156,12 @@ pub(super) async fn accept(
         if stream.set_nonblocking(true).is_ok()
             && let Ok(stream) = TcpStream::from_std(stream)
         {
-            door.take(stream, peer, tls.clone());
+            acceptor.take(stream, peer, tls.clone());
         }
     }
 }
 
-impl Door {
+impl Acceptor {
     fn take(&self, stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Server>>) {
         let Ok(permit) = self.connections.admit() else {
             return self.worker.counters.connections_refused.add(1);
@@ -171,7 +180,7 @@ impl Door {
     }
 }
 
-/// Out of descriptors or memory.
+/// Returns true if the system is out of descriptors or memory.
 pub(super) fn is_exhausted(error: &io::Error) -> bool {
     const ENOMEM: i32 = 12;
     const ENFILE: i32 = 23;

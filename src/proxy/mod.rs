@@ -1,18 +1,20 @@
 //! The data plane: accept, TLS, HTTP server, filters, forward, upstream pools, upgrades, error
-//! answers, drain. It knows `routing`, not Kubernetes.
+//! responses, drain. It knows `routing`, not Kubernetes.
 //!
 //! One current-thread runtime per core, each with its own listeners (SO_REUSEPORT) and its own
 //! [`worker::Worker`] (pools, endpoint state). A request crosses these files in this order:
 //! `listen` → `serve` (→ `guard`) → `handle` → `forward` → `exchange` (HTTP/1.1) or hyper (HTTP/2).
 
-mod access;
+mod access_log;
 mod body;
 mod check;
 mod condition;
 pub mod conn;
+mod conn_state;
 pub mod counters;
 mod deadline;
-mod early;
+mod deferred_write_error;
+mod dns;
 pub mod error;
 mod exchange;
 mod forward;
@@ -23,7 +25,6 @@ mod handle;
 mod handshake;
 mod headers;
 mod listen;
-mod names;
 mod outside;
 mod pin;
 mod pool;
@@ -32,15 +33,14 @@ mod pulse;
 mod run;
 mod serve;
 pub mod settings;
-mod signal;
 mod streams;
 mod upgrade;
 mod worker;
 
 pub use condition::{ConnectFailure, EndpointKey};
 pub use counters::EndpointHealth;
-/// Of a body on an HTTP/2 stream, waiting to be written. hyper's own 400 KiB and more, for each of
-/// a hundred streams of a client that reads nothing, are too much for a small board.
+/// Bytes that may wait to be written on one HTTP/2 stream. hyper's default of 400 KiB is too much
+/// for a small board: a client that reads nothing may have a hundred streams.
 const SEND_BUFFER: usize = 64 * 1024;
 
 pub use listen::StartError;

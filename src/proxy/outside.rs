@@ -1,6 +1,6 @@
-//! How a client reaches us from outside: the scheme and the port that it uses itself. Between it
-//! and our listener there may be a proxy that ends TLS, a port mapping or a Service, so our own
-//! ports say little. The client's `Host` tells.
+//! The scheme and port by which a client reaches us from outside. Between it and our listener there
+//! may be a proxy that terminates TLS, a port mapping or a Service, so our own ports say little.
+//! The client's `Host` shows the port.
 
 use std::net::SocketAddr;
 
@@ -8,32 +8,32 @@ use http::{HeaderMap, HeaderValue, header::HeaderName};
 
 use super::{conn::ConnInfo, settings::Settings};
 
-/// The scheme that a client used, as a trusted proxy says.
+/// The field in which a trusted proxy reports the scheme that the client used.
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// A scheme of HTTP.
+/// A URI scheme of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scheme {
-    /// In the clear.
+    /// Without TLS.
     Http,
     /// Over TLS.
     Https,
 }
 
-/// What a client sees of us.
+/// The address of gatelet as a client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Outside {
-    /// The scheme that it uses, with us or with the trusted proxy before us.
+    /// The scheme that it uses, with us or with the trusted proxy in front of us.
     pub(super) scheme: Scheme,
     /// The port that it connects to.
     pub(super) port: u16,
-    /// The port of HTTPS for it.
+    /// The port on which it reaches HTTPS.
     pub(super) https_port: u16,
 }
 
 impl Scheme {
-    /// By its name, or by that of WebSocket's scheme, which some proxies use for its requests.
+    /// Parses a scheme, or the WebSocket scheme that some proxies send for WebSocket requests.
     fn parse(name: &[u8]) -> Option<Self> {
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
         match () {
@@ -43,7 +43,7 @@ impl Scheme {
         }
     }
 
-    /// The name as a field value.
+    /// Returns the name as a field value.
     pub(super) fn field(self) -> &'static HeaderValue {
         static HTTP: HeaderValue = HeaderValue::from_static("http");
         static HTTPS: HeaderValue = HeaderValue::from_static("https");
@@ -53,7 +53,7 @@ impl Scheme {
         }
     }
 
-    /// The port that no URL names.
+    /// Returns the default port of the scheme.
     fn port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -63,15 +63,14 @@ impl Scheme {
 }
 
 impl Outside {
-    /// From a request whose `Host` has the port `host_port`.
+    /// Derives it from a request whose `Host` has the port `host_port`.
     ///
-    /// A `Host` without a port means the default port of the scheme. If its port is the one that
-    /// our listener has, the client came directly, and finds our HTTPS listener as well. Every
-    /// other port is mapped, and so is that of HTTPS: 443, unless [`Settings::external_https_port`]
-    /// says another.
+    /// A `Host` without a port means the default port of the scheme. If its port is that of our
+    /// listener, the client came directly and can reach our HTTPS listener too. Every other port is
+    /// mapped, and so is that of HTTPS: 443, unless [`Settings::external_https_port`] is set.
     ///
-    /// A balancer that speaks the PROXY protocol tells the port itself. If that is 443 and there is
-    /// no TLS, the balancer has ended it, as ingress-nginx takes it, too.
+    /// A balancer that speaks the PROXY protocol sends the port itself. If that is 443 and there is
+    /// no TLS, the balancer has terminated TLS; ingress-nginx concludes the same.
     pub(super) fn of(
         conn: &ConnInfo,
         headers: &HeaderMap,
@@ -84,9 +83,10 @@ impl Outside {
         } else {
             Scheme::Http
         };
-        let told = if conn.trusted { scheme(headers) } else { None };
-        let proxied = conn.trusted && (told.is_some() || headers.contains_key(X_FORWARDED_FOR));
-        let scheme = told.unwrap_or(own);
+        let forwarded = if conn.trusted { scheme(headers) } else { None };
+        let proxied =
+            conn.trusted && (forwarded.is_some() || headers.contains_key(X_FORWARDED_FOR));
+        let scheme = forwarded.unwrap_or(own);
 
         let listener = conn.listener.filter(|_| !proxied);
         let listens = settings.https.first().map(SocketAddr::port);
@@ -96,10 +96,10 @@ impl Outside {
             _ => None,
         };
 
-        // A proxy that ended TLS and put our own port into `Host` does not tell the port of the
-        // client.
+        // If a proxy terminated TLS and put our own port into `Host`, the client's port is unknown.
         let host_port = host_port.filter(|port| scheme == own || Some(*port) != conn.listener);
         let host_port = host_port.or_else(|| balancer.filter(|_| !proxied));
+
         Self {
             scheme,
             port: host_port.unwrap_or_else(|| scheme.port()),
@@ -107,7 +107,7 @@ impl Outside {
         }
     }
 
-    /// The port as a field value.
+    /// Returns the port as a field value.
     pub(super) fn port_field(self) -> HeaderValue {
         match self.port {
             80 => HeaderValue::from_static("80"),
@@ -117,20 +117,21 @@ impl Outside {
     }
 }
 
-/// The scheme of the client that `X-Forwarded-Proto` tells. Each proxy of a chain may add its own,
-/// so the first is that of the outermost, as most frameworks read it.
+/// Returns the client's scheme from `X-Forwarded-Proto`. Each proxy of a chain may add its own, so
+/// the first is that of the outermost proxy; most frameworks read it the same way.
 fn scheme(headers: &HeaderMap) -> Option<Scheme> {
     let value = headers.get(X_FORWARDED_PROTO)?.as_bytes();
     Scheme::parse(value.split(|byte| *byte == b',').next()?.trim_ascii())
 }
 
-/// Whether `X-Forwarded-Proto` says something that not every backend understands: anything but one
-/// scheme.
+/// Returns true if `X-Forwarded-Proto` has a value that not every backend understands: anything but
+/// one scheme.
 pub(super) fn is_scheme_unclear(headers: &HeaderMap) -> bool {
-    let mut said = headers.get_all(X_FORWARDED_PROTO).iter();
-    said.next()
+    let mut values = headers.get_all(X_FORWARDED_PROTO).iter();
+    values
+        .next()
         .is_some_and(|first| Scheme::parse(first.as_bytes()).is_none())
-        || said.next().is_some()
+        || values.next().is_some()
 }
 
 #[cfg(test)]

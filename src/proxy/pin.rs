@@ -1,8 +1,8 @@
 //! Connections to endpoints that belong to one client connection.
 //!
 //! NTLM and Negotiate authenticate a connection, not a request (RFC 4559 section 6): the endpoint
-//! takes whatever comes over it later for the same user's. So a connection on which either was
-//! asked for or used carries requests of one client connection alone, one after another, and ends
+//! attributes all later requests on it to the same user. So a connection on which either was
+//! requested or used carries requests of one client connection alone, one after another, and ends
 //! with it.
 
 use std::{
@@ -19,16 +19,15 @@ use tokio::sync::Notify;
 use super::{exchange::Connection, pool::Upstream};
 use crate::routing::{Backend, BackendId, EndpointSet, Protocol};
 
-/// Backends that one client connection may have such a connection to; beyond that the oldest is
-/// closed.
+/// The most pins of one client connection; beyond that the oldest unused one is closed.
 const MAX_PINS: usize = 16;
 
 /// The pinned connections of one client connection.
 #[derive(Debug, Default)]
 pub(super) struct Pins(RefCell<Vec<Rc<Pin>>>);
 
-/// The connection to one backend. Its place stays when it breaks: the next request of the client
-/// begins a new one.
+/// The pinned connection to one backend. The pin outlives its connection: if that breaks, the next
+/// request of the client opens a new one.
 #[derive(Debug)]
 pub(super) struct Pin {
     backend: (BackendId, Protocol),
@@ -42,14 +41,14 @@ pub(super) struct Pin {
 pub(super) struct Claim(Rc<Pin>);
 
 impl Pins {
-    /// The pin that a request to `backend` has to use: the one that is there, or one for the
-    /// authentication in its fields.
+    /// Returns the pin that a request to `backend` has to use: an existing one, or a new one if the
+    /// request authenticates its connection. `None` if it needs no pin.
     pub(super) fn of(&self, backend: &Backend, headers: &HeaderMap) -> Option<Rc<Pin>> {
         self.find(backend)
             .or_else(|| is_bound(headers.get_all(AUTHORIZATION)).then(|| self.open(backend)))
     }
 
-    /// The pin of `backend`, made if there is none.
+    /// Returns the pin of `backend`, creating it if necessary.
     pub(super) fn open(&self, backend: &Backend) -> Rc<Pin> {
         if let Some(pin) = self.find(backend) {
             return pin;
@@ -80,7 +79,7 @@ impl Pins {
 }
 
 impl Pin {
-    /// Waits for the turn of a request. Over HTTP/2 a client may have several at once.
+    /// Waits until no other request has the claim. Over HTTP/2 a client may send several at once.
     pub(super) async fn claim(self: &Rc<Self>) -> Claim {
         loop {
             if let Some(claim) = self.try_claim() {
@@ -90,14 +89,14 @@ impl Pin {
         }
     }
 
-    /// The right to use it, unless another request has that.
+    /// Returns the claim, unless another request has it.
     pub(super) fn try_claim(self: &Rc<Self>) -> Option<Claim> {
         (!self.claimed.replace(true)).then(|| Claim(self.clone()))
     }
 }
 
 impl Claim {
-    /// Takes the connection that is kept, if it still is one to an endpoint of `backend`.
+    /// Takes the kept connection, if it still leads to an endpoint of `backend`.
     pub(super) fn take(&self, backend: &Backend) -> Option<(Rc<Upstream>, Connection)> {
         let (upstream, connection) = self.0.kept.take()?;
         let known = match &**backend.endpoints() {
@@ -107,6 +106,7 @@ impl Claim {
             EndpointSet::Name { port, .. } => *port == upstream.key.addr.port(),
             EndpointSet::Empty => false,
         };
+
         (known && connection.is_quiet()).then_some((upstream, connection))
     }
 
@@ -123,13 +123,13 @@ impl Drop for Claim {
     }
 }
 
-/// Whether a response asks for authentication that is bound to its connection.
+/// Returns true if a response asks for authentication that is bound to its connection.
 pub(super) fn is_asked_for(status: StatusCode, headers: &HeaderMap) -> bool {
     status == StatusCode::UNAUTHORIZED && is_bound(headers.get_all(WWW_AUTHENTICATE))
 }
 
-/// Whether one of these challenges or credentials is of NTLM or Negotiate. What looks like one
-/// inside of a quoted string counts too: that costs no more than a connection.
+/// Returns true if one of these challenges or credentials is NTLM or Negotiate. A match inside a
+/// quoted string counts too: the price is only a connection.
 fn is_bound<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
     values
         .into_iter()

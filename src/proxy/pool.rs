@@ -22,10 +22,10 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{
     Settings,
-    body::Outgoing,
+    body::RequestBody,
     condition::{Condition, ConnectFailure, EndpointKey},
     counters::{Counters, EndpointStats},
-    early::Early,
+    deferred_write_error::DeferredWriteError,
     error::{Error, Kind, Retry},
     exchange::Connection,
     pin::Claim,
@@ -33,42 +33,42 @@ use super::{
 };
 use crate::{balance::Outlier, routing::Protocol, tls::handshake_failure};
 
-/// Requests on one HTTP/2 connection before another is opened: what most servers allow.
+/// Requests on one HTTP/2 connection before another is opened: the number that most servers allow.
 const STREAMS: usize = 100;
-/// HTTP/2 connections to one endpoint; beyond that, requests queue.
+/// The most HTTP/2 connections to one endpoint; beyond that, requests queue.
 const MAX_SHARED: usize = 8;
 
-/// How much of an answer an HTTP/2 backend may send ahead: what a backend nearby needs for full
-/// speed.
+/// The bytes of a response that an HTTP/2 backend may send ahead: enough for full speed from a
+/// nearby backend.
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// The same for all answers of a connection. As many as share one may stop being read without
-/// stopping the others.
+/// The same for all responses on a connection: clients may stop reading all but one of them without
+/// blocking that one.
 const CONNECTION_WINDOW: u32 = 128 * STREAM_WINDOW;
 
-/// What tells upstream connections apart.
+/// The identity of an endpoint in the pool: only connections with the same key are shared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct UpstreamKey {
     pub(super) addr: SocketAddr,
     pub(super) protocol: Protocol,
-    /// Name for SNI and verification, where the endpoint has one.
+    /// The name for SNI and verification, if the endpoint has one.
     pub(super) name: Option<Rc<str>>,
 }
 
-/// One endpoint as this core sees it. Outlives edits of the table.
+/// One endpoint as this core sees it. It outlives changes of the routing table.
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) key: UpstreamKey,
     pub(super) outlier: RefCell<Outlier>,
     pub(super) in_flight: Cell<u32>,
     pub(super) last_used: Cell<Instant>,
-    /// What others may see of it.
+    /// Its counters for metrics and `status`.
     pub(super) stats: Arc<EndpointStats>,
     /// Shared with the other cores.
     pub(super) condition: Arc<Condition>,
     pub(super) counters: Arc<Counters>,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Shared>>,
-    /// Held while an HTTP/2 connection is made, so that requests at the same time share it.
+    /// Held while an HTTP/2 connection is opened, so that concurrent requests share it.
     connecting: tokio::sync::Mutex<()>,
     max_idle: usize,
 }
@@ -76,7 +76,7 @@ pub(super) struct Upstream {
 /// An HTTP/2 connection; its requests are counted by the clones of `streams`.
 #[derive(Clone, Debug)]
 struct Shared {
-    sender: http2::SendRequest<Outgoing>,
+    sender: http2::SendRequest<RequestBody>,
     streams: Rc<()>,
 }
 
@@ -95,18 +95,18 @@ pub(super) struct Lease {
     keeper: Keeper,
 }
 
-/// Who has a connection of its own when the answer on it is over.
+/// The owner of an HTTP/1.1 connection once the response on it is complete.
 #[derive(Debug)]
 pub(super) enum Keeper {
-    /// Every client.
+    /// The pool: every client may use it.
     Pool,
     /// The client connection that it is pinned to.
     Client(Claim),
-    /// None: it is closed.
-    Nobody,
+    /// No owner: it is closed.
+    Close,
 }
 
-/// Runs hyper's tasks on the core that made them.
+/// Runs hyper's tasks on the core that created them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Local;
 
@@ -143,8 +143,8 @@ impl Upstream {
         })
     }
 
-    /// An HTTP/1.1 connection, and whether it was used before. An idle one whose peer has closed or
-    /// has sent anything is closed here. With `fresh`, a new one.
+    /// Returns an HTTP/1.1 connection, and true if it was used before. Closes idle ones whose peer
+    /// has closed or sent anything. With `fresh`, always opens a new one.
     pub(super) async fn connection(
         self: &Rc<Self>,
         worker: &Worker,
@@ -154,25 +154,27 @@ impl Upstream {
         if !fresh && let Some(connection) = self.take_idle() {
             return Ok((connection, lease, true));
         }
-        // Boxed, here and below: a connection is rare, and every request in flight has room for
+        // Boxed, here and below: connecting is rare, and every request in flight reserves space for
         // this future.
         let connection = Box::pin(self.connect_h1(worker)).await?;
         Ok((connection, lease, false))
     }
 
-    /// A place on an HTTP/2 connection, and whether that was there before.
+    /// Returns a stream on an HTTP/2 connection, and true if the connection existed before.
     pub(super) async fn stream(
         self: &Rc<Self>,
         worker: &Worker,
-    ) -> Result<(http2::SendRequest<Outgoing>, Lease, bool), Error> {
+    ) -> Result<(http2::SendRequest<RequestBody>, Lease, bool), Error> {
         let mut lease = Lease::new(self.clone());
         if let Some(sender) = self.join_shared(&mut lease) {
             return Ok((sender, lease, true));
         }
+
         let _one_at_a_time = self.connecting.lock().await;
         if let Some(sender) = self.join_shared(&mut lease) {
             return Ok((sender, lease, true));
         }
+
         let sender = Box::pin(self.connect_h2(worker)).await?;
         let streams = Rc::new(());
         lease.streams = Some(streams.clone());
@@ -183,7 +185,7 @@ impl Upstream {
         Ok((sender, lease, false))
     }
 
-    /// The idle connection that was used last.
+    /// Takes the most recently used idle connection.
     fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         std::iter::from_fn(|| idle.pop())
@@ -191,7 +193,7 @@ impl Upstream {
             .find(Connection::is_quiet)
     }
 
-    /// It answered.
+    /// Records that the endpoint responded.
     pub(super) fn succeeded(&self) {
         self.outlier.borrow_mut().succeeded();
         self.condition.works();
@@ -200,10 +202,11 @@ impl Upstream {
         }
     }
 
-    /// A place on an open HTTP/2 connection.
-    fn join_shared(&self, lease: &mut Lease) -> Option<http2::SendRequest<Outgoing>> {
+    /// Joins an open HTTP/2 connection that has a free stream.
+    fn join_shared(&self, lease: &mut Lease) -> Option<http2::SendRequest<RequestBody>> {
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| !shared.sender.is_closed());
+
         let full = shared.len() >= MAX_SHARED;
         let least = shared
             .iter()
@@ -211,11 +214,13 @@ impl Upstream {
         if !full && Rc::strong_count(&least.streams) > STREAMS {
             return None;
         }
+
         lease.streams = Some(least.streams.clone());
         Some(least.sender.clone())
     }
 
-    /// Closes what was idle for too long; returns whether anything is left worth keeping.
+    /// Closes connections that were idle for too long. Returns false if nothing worth keeping is
+    /// left.
     pub(super) fn sweep(&self, now: Instant, settings: &Settings) -> bool {
         let old = |since: Instant| now.duration_since(since) >= settings.upstream_idle_timeout;
         let over = |idle: &mut Idle| old(idle.since) || !idle.connection.is_quiet();
@@ -223,6 +228,7 @@ impl Upstream {
             .borrow_mut()
             .extract_if(.., over)
             .for_each(|idle| idle.connection.close());
+
         let unused = self.in_flight.get() == 0 && old(self.last_used.get());
         if unused {
             self.shared.borrow_mut().clear();
@@ -238,7 +244,7 @@ impl Upstream {
         })
     }
 
-    async fn connect_h2(&self, worker: &Worker) -> Result<http2::SendRequest<Outgoing>, Error> {
+    async fn connect_h2(&self, worker: &Worker) -> Result<http2::SendRequest<RequestBody>, Error> {
         let limit = worker.settings.connect_timeout;
         let tcp = self.tcp(limit).await?;
         match self.key.protocol {
@@ -250,21 +256,21 @@ impl Upstream {
         }
     }
 
-    async fn tcp(&self, limit: Duration) -> Result<Early, Error> {
+    async fn tcp(&self, limit: Duration) -> Result<DeferredWriteError, Error> {
         match timeout(limit, TcpStream::connect(self.key.addr)).await {
             Ok(Ok(tcp)) => {
                 // Only latency is lost when this fails.
                 let _ = tcp.set_nodelay(true);
-                // Pings come too rarely to find out that an endpoint is gone without a word.
+                // Pings are too rare to detect an endpoint that vanished.
                 if matches!(self.key.protocol, Protocol::H2c | Protocol::H2) {
                     let _ = SockRef::from(&tcp).set_tcp_keepalive(&keepalive());
                 }
-                Ok(Early::new(tcp))
+                Ok(DeferredWriteError::new(tcp))
             }
             Ok(Err(error)) => match ConnectFailure::of_connect(&error) {
                 Some(failure) => Err(self.failed(failure)),
                 None => Err(Error::us(Kind::Unavailable(
-                    "no descriptor, port or memory is left for a connection",
+                    "no descriptor, port or memory is left for another connection",
                 ))),
             },
             Err(_elapsed) => Err(self.failed(ConnectFailure::TimedOut)),
@@ -273,18 +279,19 @@ impl Upstream {
 
     async fn tls(
         &self,
-        tcp: Early,
+        tcp: DeferredWriteError,
         worker: &Worker,
         h2: bool,
-    ) -> Result<tokio_rustls::client::TlsStream<Early>, Error> {
+    ) -> Result<tokio_rustls::client::TlsStream<DeferredWriteError>, Error> {
         let name = match &self.key.name {
             Some(name) => ServerName::try_from(name.to_string()).map_err(|_bad| {
                 self.failed(ConnectFailure::Tls(
-                    "its name is no name for a server".into(),
+                    "its name is not a valid server name".into(),
                 ))
             })?,
             None => ServerName::IpAddress(self.key.addr.ip().into()),
         };
+
         let connector = worker.tls(h2);
         match timeout(
             worker.settings.connect_timeout,
@@ -304,7 +311,7 @@ impl Upstream {
         &self,
         io: T,
         settings: &Settings,
-    ) -> Result<http2::SendRequest<Outgoing>, Error>
+    ) -> Result<http2::SendRequest<RequestBody>, Error>
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -319,14 +326,15 @@ impl Upstream {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|_broken| self.failed(ConnectFailure::NotHttp2))?;
+
         tokio::task::spawn_local(async move {
             let _ = connection.await;
         });
         Ok(sender)
     }
 
-    /// Takes note of why there is no connection. The client is told less than the operator: nothing
-    /// of the inside.
+    /// Records why no connection could be made. Returns the error for the client, which reveals
+    /// less than the log: nothing about the inside.
     pub(super) fn failed(&self, failure: ConnectFailure) -> Error {
         let kind = match &failure {
             ConnectFailure::Network(_) => Kind::BadGateway("the backend cannot be reached"),
@@ -361,7 +369,7 @@ impl Lease {
         &self.upstream
     }
 
-    /// The connection failed its request: no other is put on it.
+    /// Takes the shared connection out of use: a request on it has failed.
     pub(super) fn retire(&mut self) {
         if let Some(streams) = self.streams.take() {
             self.upstream
@@ -371,17 +379,18 @@ impl Lease {
         }
     }
 
-    /// Leaves its connection to `keeper` and not to the pool.
+    /// Leaves the connection to `keeper` instead of the pool.
     pub(super) fn leave_to(&mut self, keeper: Keeper) {
         self.keeper = keeper;
     }
 
-    /// The answer ended well: its connection, if it had one of its own, may serve another request.
+    /// Ends the lease after a complete response. An HTTP/1.1 connection goes to its keeper for
+    /// another request.
     pub(super) fn finish(mut self, connection: Option<Connection>) {
         let Some(connection) = connection else { return };
-        match std::mem::replace(&mut self.keeper, Keeper::Nobody) {
+        match std::mem::replace(&mut self.keeper, Keeper::Close) {
             Keeper::Client(claim) => claim.keep(self.upstream.clone(), connection),
-            Keeper::Nobody => connection.close(),
+            Keeper::Close => connection.close(),
             Keeper::Pool => {
                 let mut idle = self.upstream.idle.borrow_mut();
                 if idle.len() < self.upstream.max_idle {
@@ -404,8 +413,8 @@ impl Drop for Lease {
     }
 }
 
-/// Three unanswered probes end a connection that was silent for a minute. gRPC servers do not count
-/// them.
+/// Returns TCP keep-alive settings: three unanswered probes end a connection that was silent for a
+/// minute. gRPC servers do not count them.
 fn keepalive() -> TcpKeepalive {
     TcpKeepalive::new()
         .with_time(Duration::from_secs(60))

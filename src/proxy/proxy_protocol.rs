@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2, as HAProxy's `doc/proxy-protocol.txt` has it: who the
-//! client behind a layer-4 load balancer is.
+//! The PROXY protocol, versions 1 and 2 (HAProxy's `doc/proxy-protocol.txt`): the address of the
+//! client behind a layer-4 load balancer.
 
 use std::{
     io,
@@ -8,23 +8,23 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Begins every header of version 2.
+/// The start of every header of version 2.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line of version 1, with its CR LF.
 const MAX_LINE: usize = 107;
-/// Addresses and extensions of version 2 that are read (and ignored but for the addresses).
+/// The most bytes of addresses and extensions in version 2. Extensions are read and ignored.
 const MAX_V2: usize = 4096;
 
-/// What a header says: the client and the address it connected to; `None` where the proxy speaks
-/// for itself (a health check) or does not know.
-pub(super) type Said = Option<(SocketAddr, SocketAddr)>;
+/// The addresses in a header: the client, and the address it connected to. `None` if the proxy
+/// speaks for itself (a health check) or does not know them.
+pub(super) type Addresses = Option<(SocketAddr, SocketAddr)>;
 
 /// Reads the header, and not one byte more.
 ///
 /// # Errors
 ///
-/// `InvalidData` with the reason where there is none, or a broken one.
-pub(super) async fn read<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Said> {
+/// `InvalidData` with the reason if the header is missing or malformed.
+pub(super) async fn read<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Addresses> {
     let mut start = [0; SIGNATURE.len()];
     io.read_exact(&mut start).await?;
     if start == SIGNATURE {
@@ -33,7 +33,7 @@ pub(super) async fn read<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Said> {
     if !start.starts_with(b"PROXY ") {
         return Err(bad("no PROXY protocol header"));
     }
-    // Byte by byte: what follows the line belongs to somebody else.
+    // Byte by byte: the bytes after the line belong to TLS or HTTP.
     let mut line = start.to_vec();
     while !line.ends_with(b"\r\n") {
         if line.len() >= MAX_LINE {
@@ -44,10 +44,11 @@ pub(super) async fn read<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Said> {
     version_1(&line[..line.len() - 2])
 }
 
-fn version_1(line: &[u8]) -> io::Result<Said> {
+fn version_1(line: &[u8]) -> io::Result<Addresses> {
     let line = std::str::from_utf8(line).map_err(|_not| bad("PROXY line is not text"))?;
     let mut words = line.split(' ').skip(1);
     let mut word = || words.next().ok_or_else(|| bad("PROXY line too short"));
+
     let v6 = match word()? {
         "UNKNOWN" => return Ok(None),
         "TCP4" => false,
@@ -62,6 +63,7 @@ fn version_1(line: &[u8]) -> io::Result<Said> {
         text.parse::<u16>()
             .map_err(|_not| bad("bad port in PROXY line"))
     };
+
     let (from, to) = (ip(word()?)?, ip(word()?)?);
     let (from_port, to_port) = (port(word()?)?, port(word()?)?);
     if words.next().is_some() {
@@ -73,7 +75,7 @@ fn version_1(line: &[u8]) -> io::Result<Said> {
     )))
 }
 
-async fn version_2<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Said> {
+async fn version_2<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Addresses> {
     let (command, family, length) = (
         io.read_u8().await?,
         io.read_u8().await?,
@@ -82,13 +84,16 @@ async fn version_2<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Said> {
     if length > MAX_V2 {
         return Err(bad("PROXY header too long"));
     }
+
     let mut rest = vec![0; length];
     io.read_exact(&mut rest).await?;
+
     match command {
         0x20 => return Ok(None),
         0x21 => {}
         _ => return Err(bad("unknown version or command in PROXY header")),
     }
+
     let short = || bad("PROXY header too short");
     match family {
         0x11 => {
@@ -111,8 +116,8 @@ async fn version_2<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Said> {
             };
             Ok(Some(ends(ip(0), ip(16), ports)))
         }
-        // Unspecified, datagrams, Unix sockets: nothing that could be the client of this
-        // connection.
+        // Unspecified, datagrams, Unix sockets: the client of this connection cannot be one of
+        // these.
         _ => Ok(None),
     }
 }

@@ -1,18 +1,18 @@
-//! Shows that each core turns: a core that does not is busy for ever or blocked, and serves nobody.
+//! Detects cores whose event loop does not run: such a core is blocked or in an endless loop, and
+//! serves no requests.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-/// How often a core that turns says so.
+/// The interval at which a running core records a beat.
 const BEAT: Duration = Duration::from_secs(2);
 
-/// A core that has not turned for this long is stalled. A busy board may keep a thread waiting for
-/// a while.
+/// A core without a beat for this long is stalled. A busy board may delay a thread for a while.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 
-/// When a core turned last. Written by that core alone.
+/// The time of a core's last beat. Only that core writes it.
 #[derive(Debug)]
 pub(super) struct Pulse {
     core: usize,
@@ -21,12 +21,12 @@ pub(super) struct Pulse {
     last: AtomicU64,
 }
 
-/// A core that does not turn.
+/// A core that does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stalled {
     /// The number of the core; its thread is called `proxy-CORE`.
     pub core: usize,
-    /// How long ago it turned last.
+    /// The time since its last beat.
     pub since: Duration,
 }
 
@@ -52,7 +52,7 @@ impl Pulse {
         self.last.store(now, Relaxed);
     }
 
-    /// The core, if it has not turned for at least [`STALLED_AFTER`].
+    /// Returns the core if its last beat is at least [`STALLED_AFTER`] ago.
     pub(super) fn stalled(&self) -> Option<Stalled> {
         let last = Duration::from_millis(self.last.load(Relaxed));
         let since = self.born.elapsed().saturating_sub(last);
@@ -67,7 +67,7 @@ impl std::fmt::Display for Stalled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "core {} has not turned for {} s",
+            "core {} has not run for {} s",
             self.core,
             self.since.as_secs()
         )
@@ -88,7 +88,7 @@ mod tests {
             ..pulse
         };
         let stalled = pulse.stalled().unwrap();
-        assert_eq!(stalled.to_string(), "core 3 has not turned for 60 s");
+        assert_eq!(stalled.to_string(), "core 3 has not run for 60 s");
 
         pulse.beat();
         assert_eq!(pulse.stalled(), None);

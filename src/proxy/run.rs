@@ -1,4 +1,4 @@
-//! The data plane as a whole: a thread with a runtime of its own per core.
+//! Starts and ends the data plane: one thread with its own runtime per core.
 
 use std::{
     cell::Cell,
@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     Settings, Shared,
-    listen::{self, Door, StartError},
+    listen::{self, Acceptor, StartError},
     worker::Worker,
 };
 use crate::{limit::Connections, tls::Server, util::drain::Drain};
@@ -32,16 +32,16 @@ pub struct Running {
     /// Addresses of the HTTPS listeners.
     pub https: Vec<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
-    /// Each core holds the other end until it is over.
+    /// Each core holds the other end until it has drained.
     over: mpsc::Receiver<Infallible>,
 }
 
 impl Running {
-    /// Waits until every core has drained, for at most `patience`. Returns whether all have.
+    /// Waits until every core has drained, for at most `limit`. Returns true if all have.
     ///
-    /// A core that does not is left behind: its thread ends with the process.
-    pub fn join(self, patience: Duration) -> bool {
-        if self.over.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
+    /// A core that has not drained is left running; its thread ends with the process.
+    pub fn join(self, limit: Duration) -> bool {
+        if self.over.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
             return false;
         }
         for thread in self.threads {
@@ -52,7 +52,7 @@ impl Running {
     }
 }
 
-/// How many cores `workers` means: all there are, if it is 0.
+/// Returns the number of cores for the setting `workers`; 0 means all.
 pub fn cores(workers: usize) -> usize {
     match workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -70,38 +70,43 @@ pub fn start(
     let cores = cores(settings.workers);
     let mut http = Vec::new();
     let mut https = Vec::new();
-    let mut doors: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
-    let wanted = settings
+    let mut per_core: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
+
+    let addresses = settings
         .http
         .iter()
         .map(|addr| (*addr, false))
         .chain(settings.https.iter().map(|addr| (*addr, true)));
-    for (addr, secure) in wanted {
+    for (addr, secure) in addresses {
         let (bound, sockets) = listen::bind(addr, cores, &settings)?;
         if secure { &mut https } else { &mut http }.push(bound);
         let tls = tls.clone().filter(|_| secure);
-        for (core, socket) in doors.iter_mut().zip(sockets) {
+        for (core, socket) in per_core.iter_mut().zip(sockets) {
             core.push((socket, tls.clone()));
         }
     }
-    // With the ports that the system chose.
+
+    // From here on the settings have the ports that the system chose.
     let settings = Arc::new(Settings {
         http: http.clone(),
         https: https.clone(),
         ..settings
     });
+
     let connections = Connections::new(
         settings.max_connections,
         settings.max_connections_per_client,
     );
+
     let mut threads = Vec::new();
     let (running, over) = mpsc::channel();
-    for (index, listeners) in doors.into_iter().enumerate() {
+    for (index, listeners) in per_core.into_iter().enumerate() {
         let (settings, shared) = (settings.clone(), shared.clone());
         let (connections, drain) = (connections.clone(), drain.clone());
         let running = running.clone();
+
         let (built, outcome) = mpsc::channel::<io::Result<()>>();
-        // A local runtime, made on its thread: one scheduler less than with a `LocalSet` between.
+        // A local runtime, built on its thread, saves the scheduler of a `LocalSet`.
         let core = move || {
             let _running = running;
             let runtime = match Builder::new_current_thread()
@@ -114,23 +119,25 @@ pub fn start(
             drop(built);
             runtime.block_on(async move {
                 let worker = Worker::new(index, settings, shared);
-                let door = Door {
+                let acceptor = Acceptor {
                     worker,
                     connections,
                     open: Rc::new(Cell::new(0)),
                     drain,
                 };
-                run(listeners, door).await;
+                run(listeners, acceptor).await;
             });
         };
+
         threads.push(
             std::thread::Builder::new()
                 .name(format!("proxy-{index}"))
                 .spawn(core)?,
         );
-        // Nothing is sent when all is well.
+        // Only errors are sent.
         outcome.recv().unwrap_or(Ok(()))?;
     }
+
     Ok(Running {
         http,
         https,
@@ -139,20 +146,23 @@ pub fn start(
     })
 }
 
-/// One core, until it has drained.
-async fn run(listeners: Vec<(std::net::TcpListener, Option<Arc<Server>>)>, door: Door) {
+/// Runs one core until it has drained.
+async fn run(listeners: Vec<(std::net::TcpListener, Option<Arc<Server>>)>, acceptor: Acceptor) {
     let mut loops = JoinSet::new();
     for (listener, tls) in listeners {
-        loops.spawn_local(listen::accept(listener, tls, door.clone()));
+        loops.spawn_local(listen::accept(listener, tls, acceptor.clone()));
     }
-    let mut drain = door.drain.clone();
+
+    let mut drain = acceptor.drain.clone();
     let grace = drain.draining().await;
+
     let empty = async {
         while loops.join_next().await.is_some() {}
-        while door.open.get() + door.worker.tunnels.get() > 0 {
+        while acceptor.open.get() + acceptor.worker.tunnels.get() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
+
     tokio::select! {
         _all = timeout(grace, empty) => {}
         () = drain.stopped() => {}

@@ -1,5 +1,4 @@
-//! The life of one client connection: PROXY protocol, TLS, the guarded HTTP server, its deadlines,
-//! its drain.
+//! Serves one client connection: PROXY protocol, TLS, the guarded HTTP server, deadlines, drain.
 
 use std::{
     convert::Infallible,
@@ -30,6 +29,7 @@ use tokio_rustls::rustls::ProtocolVersion;
 use super::{
     body::Body,
     conn::{ConnInfo, TlsInfo},
+    conn_state::{ConnState, DRAIN_IDLE, DeadlineAction, InFlightGuard},
     guard::{
         h1::GuardH1,
         h2::{GuardH2, PREFACE},
@@ -39,19 +39,19 @@ use super::{
     handshake::handshake,
     pin::Pins,
     proxy_protocol,
-    signal::{DRAIN_IDLE, Flight, Signal, Verdict},
     streams::Streams,
     worker::Worker,
 };
 use crate::{limit::Permit, tls::Server, util::drain::Drain};
 
-/// Read at once from a plain connection to learn its protocol.
+/// The size of a read that detects the protocol of a plain connection.
 const FIRST: usize = 2048;
 
-/// How long a connection whose deadline has passed may take to end.
-const LAST: Duration = Duration::from_secs(2);
+/// The time that a connection has to end after its deadline has passed.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Serves a connection from accept to its end. Upgraded ones go on after it with `permit`.
+/// Serves a connection from accept to its end. An upgraded connection continues after that, with
+/// `permit`.
 pub(super) async fn serve(
     mut stream: TcpStream,
     peer: SocketAddr,
@@ -66,6 +66,7 @@ pub(super) async fn serve(
     let Ok(local) = stream.local_addr() else {
         return;
     };
+
     let peer_ip = peer.ip().to_canonical();
     let mut ends = (peer, local);
     let mut listener = Some(local.port());
@@ -80,7 +81,7 @@ pub(super) async fn serve(
         )
         .await
         {
-            Ok(Ok(Some(said))) => (ends, listener) = (said, None),
+            Ok(Ok(Some(addresses))) => (ends, listener) = (addresses, None),
             Ok(Ok(None)) => {}
             Ok(Err(error)) => {
                 worker.counters.bad_connections.add(1);
@@ -90,6 +91,7 @@ pub(super) async fn serve(
             Err(_late) => return worker.counters.bad_connections.add(1),
         }
     }
+
     let ip = ends.0.ip().to_canonical();
     if permit.count_client(ip).is_err() {
         return worker.counters.connections_refused.add(1);
@@ -97,6 +99,7 @@ pub(super) async fn serve(
     let Ok(client_ip) = HeaderValue::from_str(&ip.to_string()) else {
         return;
     };
+
     let conn = ConnInfo {
         client: SocketAddr::new(ip, ends.0.port()),
         peer,
@@ -105,12 +108,13 @@ pub(super) async fn serve(
         client_ip,
         trusted: settings.trusted_proxies.iter().any(|net| net.contains(&ip)),
         tls: None,
-        signal: Arc::new(Signal::new((&*settings).into())),
+        state: Arc::new(ConnState::new((&*settings).into())),
         pins: Pins::default(),
     };
-    let signal = conn.signal.clone();
-    // From here on a connection is one allocation of the size of its kind, not room for every kind
-    // there is.
+
+    let state = conn.state.clone();
+
+    // From here on a connection is one allocation of the size of its kind, not of the largest kind.
     let connection = match tls {
         None => {
             let Some((h2, first)) =
@@ -137,6 +141,7 @@ pub(super) async fn serve(
                 Ok(Ok(None)) => return,
                 Ok(Err(_)) | Err(_) => return worker.counters.bad_connections.add(1),
             };
+
             let session = stream.get_ref().1;
             let h2 = session.alpn_protocol() == Some(b"h2");
             let version = match session.protocol_version() {
@@ -149,6 +154,7 @@ pub(super) async fn serve(
                 version,
                 resolver: server.resolver().clone(),
             });
+
             let conn = ConnInfo { tls, ..conn };
             if h2 {
                 http2(stream, Vec::new(), conn, permit, &worker)
@@ -157,14 +163,15 @@ pub(super) async fn serve(
             }
         }
     };
-    drive(connection, &signal, drain).await;
-    if signal.is_flooded() {
+
+    drive(connection, &state, drain).await;
+    if state.is_flooded() {
         worker.counters.floods.add(1);
     }
 }
 
-/// Whether a plain connection begins as HTTP/2 does (prior knowledge, RFC 9113 section 3.3), and
-/// what was read to learn that. `None` if it ended, or said nothing in time.
+/// Detects the protocol of a plain connection. Returns true for HTTP/2 (prior knowledge, RFC 9113
+/// section 3.3), and the bytes read so far. `None` if the connection ended or sent nothing in time.
 async fn protocol(stream: &TcpStream, time: Duration, mut drain: Drain) -> Option<(bool, Vec<u8>)> {
     let mut first = Vec::new();
     let known = async {
@@ -180,11 +187,13 @@ async fn protocol(stream: &TcpStream, time: Duration, mut drain: Drain) -> Optio
             }
         }
     };
-    // While draining, what comes at once is still taken: its client could not know.
+
+    // While draining, a request that comes at once is still served: its client could not know.
     let leaving = async {
         drain.draining().await;
         sleep(DRAIN_IDLE).await;
     };
+
     let h2 = tokio::select! {
         known = timeout(time, known) => known.ok().flatten()?,
         () = leaving => return None,
@@ -192,7 +201,7 @@ async fn protocol(stream: &TcpStream, time: Duration, mut drain: Drain) -> Optio
     Some((h2, first))
 }
 
-/// Reads what is there. Not async, so that its buffer is no part of every waiting connection.
+/// Reads the available bytes. Not async, so that waiting connections do not hold its buffer.
 fn take(stream: &TcpStream, into: &mut Vec<u8>) -> io::Result<usize> {
     let mut buffer = [0; FIRST];
     let n = stream.try_read(&mut buffer)?;
@@ -202,11 +211,10 @@ fn take(stream: &TcpStream, into: &mut Vec<u8>) -> io::Result<usize> {
 
 /// A connection that an HTTP server serves.
 trait Served {
-    /// Serves it on; ready when it is over.
+    /// Continues to serve the connection; ready when it has ended.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Tells the client that no request may follow, where the protocol has a way beside the
-    /// answers.
+    /// Tells the client that no request may follow, if the protocol can do so outside of responses.
     fn goodbye(self: Pin<&mut Self>);
 }
 
@@ -252,22 +260,28 @@ where
         bytes: settings.max_header_bytes,
         fields: settings.max_headers,
     };
-    let guard = GuardH1::new(io, first, conn.signal.clone(), limits, permit);
+    let guard = GuardH1::new(io, first, conn.state.clone(), limits, permit);
+
     let mut builder = conn::http1::Builder::new();
-    // The guard has refused what is larger. hyper's own limit is 100 fields; any number that is set
-    // costs an allocation per request.
+    // The guard refuses larger heads. hyper's default limit is 100 fields; setting any number costs
+    // an allocation per request.
     if settings.max_headers > 100 {
         builder.max_headers(settings.max_headers);
     }
+
     let (conn, worker) = (Rc::new(conn), worker.clone());
     let max_buf_size = settings.max_header_bytes.max(8192);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (worker, conn, flight) = (worker.clone(), conn.clone(), Flight::new(&conn.signal));
-        // hyper keeps room for this in every connection, idle or not.
+        let (worker, conn, in_flight) = (
+            worker.clone(),
+            conn.clone(),
+            InFlightGuard::new(&conn.state),
+        );
+        // Boxed: hyper reserves space for this future in every connection, idle or not.
         Box::pin(async move {
             let mut response = handle(&worker, &conn, request).await;
-            response.body_mut().flight = Some(flight);
-            if conn.signal.is_draining() {
+            response.body_mut().in_flight = Some(in_flight);
+            if conn.state.is_draining() {
                 response
                     .headers_mut()
                     .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -275,8 +289,9 @@ where
             Ok(response)
         })
     });
-    // Not `pipeline_flush`: with it hyper takes any amount into its write buffer, however slowly
-    // the client reads.
+
+    // Not `pipeline_flush`: with it hyper's write buffer has no bound, however slowly the client
+    // reads.
     builder.header_read_timeout(None).max_buf_size(max_buf_size);
     Box::pin(
         builder
@@ -296,16 +311,22 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let settings = &worker.settings;
-    let guard = GuardH2::new(io, first, conn.signal.clone(), permit);
+    let guard = GuardH2::new(io, first, conn.state.clone(), permit);
     let streams = Streams::new(worker);
+
     let mut builder = conn::http2::Builder::new(streams.clone());
     builder
         .max_concurrent_streams(settings.max_streams)
         .max_send_buf_size(super::SEND_BUFFER)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX));
+
     let (conn, worker) = (Rc::new(conn), worker.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let (worker, conn, flight) = (worker.clone(), conn.clone(), Flight::new(&conn.signal));
+        let (worker, conn, in_flight) = (
+            worker.clone(),
+            conn.clone(),
+            InFlightGuard::new(&conn.state),
+        );
         let streams = streams.clone();
         async move {
             let progress = streams.current();
@@ -314,39 +335,39 @@ where
                 progress.given();
             }
             let body = response.body_mut();
-            (body.flight, body.progress) = (Some(flight), progress);
+            (body.in_flight, body.progress) = (Some(in_flight), progress);
             Ok(response)
         }
     });
+
     Box::pin(builder.serve_connection(TokioIo::new(guard), service))
 }
 
-/// Runs a connection under the deadlines of its signal.
+/// Runs a connection under the deadlines of its state.
 ///
-/// A deadline that has passed is acted on once. The connection then has [`LAST`] to end by itself,
-/// and is dropped after that: a client that does not take part in the end of its connection must
-/// not keep it.
-async fn drive(mut connection: Pin<Box<dyn Served>>, signal: &Signal, mut drain: Drain) {
+/// A deadline that has passed is acted on once. The connection then has [`END_TIMEOUT`] to end by
+/// itself, and is dropped after that: a client that does not cooperate must not keep it open.
+async fn drive(mut connection: Pin<Box<dyn Served>>, state: &ConnState, mut drain: Drain) {
     let mut draining = pin!(drain.draining());
     let mut timer: Pin<&mut Sleep> = pin!(sleep(Duration::ZERO));
     let mut armed = Instant::now();
-    // When a connection whose deadline has passed is dropped.
+    // The time at which a connection whose deadline has passed is dropped.
     let mut dropped_at: Option<Instant> = None;
 
     std::future::poll_fn(|cx| {
-        signal.set_waker(cx.waker());
+        state.set_waker(cx.waker());
         loop {
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            if !signal.is_draining() && draining.as_mut().poll(cx).is_ready() {
-                signal.drain();
+            if !state.is_draining() && draining.as_mut().poll(cx).is_ready() {
+                state.drain();
                 connection.as_mut().goodbye();
                 continue;
             }
 
             let now = Instant::now();
-            let wake_at = match signal.deadline() {
+            let wake_at = match state.deadline() {
                 None => {
                     dropped_at = None;
                     return Poll::Pending;
@@ -355,24 +376,24 @@ async fn drive(mut connection: Pin<Box<dyn Served>>, signal: &Signal, mut drain:
                     dropped_at = None;
                     at
                 }
-                Some((_, verdict)) => match dropped_at {
+                Some((_, action)) => match dropped_at {
                     Some(at) if at > now => at,
                     Some(_) => return Poll::Ready(()),
                     None => {
-                        match verdict {
-                            Verdict::End => return Poll::Ready(()),
-                            Verdict::Idle => connection.as_mut().goodbye(),
-                            Verdict::None | Verdict::SlowHead => {}
+                        match action {
+                            DeadlineAction::End => return Poll::Ready(()),
+                            DeadlineAction::Idle => connection.as_mut().goodbye(),
+                            DeadlineAction::None | DeadlineAction::SlowHead => {}
                         }
-                        signal.decide(verdict);
-                        dropped_at = Some(now + LAST);
+                        state.decide(action);
+                        dropped_at = Some(now + END_TIMEOUT);
                         continue;
                     }
                 },
             };
 
-            // A deadline that moved away is looked at when the old one passes: no timer is set anew
-            // per request.
+            // A deadline that moved to a later time is checked when the old one passes: this saves
+            // setting a timer per request.
             if wake_at < armed || timer.is_elapsed() {
                 timer.as_mut().reset(wake_at);
                 armed = wake_at;

@@ -1,53 +1,80 @@
-//! Every setting of the data plane, with its default in one place.
+//! Settings of the data plane.
 
 use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
-/// Settings of the data plane. Fixed for the life of the process.
-#[derive(Clone, Debug)]
+use crate::util::{
+    setting::InvalidSetting,
+    units::{size, span},
+};
+
+/// The least that [`Settings::max_header_bytes`] may be: the HTTP server's own buffer.
+const MIN_HEADER_BYTES: usize = 8 * 1024;
+
+/// Settings of the data plane, fixed for the life of the process: the section `[proxy]` of the
+/// file, and what the composition root adds, which the file cannot set here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Plain HTTP listeners.
+    #[serde(skip)]
     pub http: Vec<SocketAddr>,
     /// HTTPS listeners.
+    #[serde(skip)]
     pub https: Vec<SocketAddr>,
     /// Data-plane cores; 0 for all.
+    #[serde(skip)]
     pub workers: usize,
-    /// Peers (CIDR) whose `X-Forwarded-*`, `Forwarded` and `X-Real-IP` are believed and extended;
-    /// others' are replaced.
-    pub trusted_proxies: Vec<IpNet>,
-    /// The port of HTTPS that clients see behind a port mapping or a balancer; `None` for 443.
-    pub external_https_port: Option<u16>,
-    /// Peers (CIDR) that must begin each connection with a PROXY protocol header (v1 or v2); empty
-    /// expects none.
-    pub proxy_protocol_from: Vec<IpNet>,
-    /// From the first byte of a request (or the start of the connection) to the end of its head:
-    /// 408.
-    pub client_header_timeout: Duration,
-    /// A keep-alive connection without a request in flight is closed after this.
-    pub client_idle_timeout: Duration,
-    /// TLS handshake, from accept to its end.
-    pub handshake_timeout: Duration,
-    /// TCP (and TLS) connect to an endpoint: next endpoint, then 504.
-    pub connect_timeout: Duration,
-    /// From the end of the request head sent upstream to the head of the answer: 504.
-    pub response_header_timeout: Duration,
-    /// Between two reads or two writes of a body or an upgraded connection.
-    pub stream_idle_timeout: Duration,
-    /// A pooled upstream connection is closed after this idle time.
-    pub upstream_idle_timeout: Duration,
-    /// Between two pings of an HTTP/2 connection to an endpoint that has a request on it.
+    /// The access log.
+    #[serde(skip)]
+    pub access_log: AccessLog,
+    /// Interval between two pings of an HTTP/2 connection to an endpoint that has a request on it.
+    #[serde(skip)]
     pub upstream_ping_interval: Duration,
-    /// From the request head to the last byte of the answer; `None` for no limit. Upgraded
+    /// Peers (CIDR) whose `X-Forwarded-*`, `Forwarded` and `X-Real-IP` are trusted and extended.
+    /// Those of other peers are replaced.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Port of HTTPS that clients see behind a port mapping or a balancer; `None` for 443.
+    pub external_https_port: Option<u16>,
+    /// Peers (CIDR) that must begin each connection with a PROXY protocol header (v1 or v2).
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// Time from the first byte of a request (or the start of the connection) to the end of its
+    /// head: 408.
+    #[serde(with = "span")]
+    pub client_header_timeout: Duration,
+    /// Time after which a keep-alive connection without a request in flight is closed.
+    #[serde(with = "span")]
+    pub client_idle_timeout: Duration,
+    /// Time for the TLS handshake, from accept to its end.
+    #[serde(with = "span")]
+    pub handshake_timeout: Duration,
+    /// Time for the TCP (and TLS) connect to an endpoint: next endpoint, then 504.
+    #[serde(with = "span")]
+    pub connect_timeout: Duration,
+    /// Time from the end of the request head sent upstream to the head of the response: 504.
+    #[serde(with = "span")]
+    pub response_header_timeout: Duration,
+    /// Time between two reads or two writes of a body or an upgraded connection.
+    #[serde(with = "span")]
+    pub stream_idle_timeout: Duration,
+    /// Idle time after which a pooled upstream connection is closed.
+    #[serde(with = "span")]
+    pub upstream_idle_timeout: Duration,
+    /// Time from the request head to the last byte of the response; `None` for no limit. Upgraded
     /// connections are exempt.
+    #[serde(with = "span")]
     pub request_timeout: Option<Duration>,
-    /// Bytes of a request head: 431 above (414 when it is the target that is too long).
+    /// Bytes of a request head: 431 above (414 when the target is too long).
+    #[serde(with = "size")]
     pub max_header_bytes: usize,
     /// Fields in a request head: 431 above.
     pub max_headers: usize,
     /// Bytes of a request body: 413 above; `None` for no limit.
+    #[serde(with = "size")]
     pub max_body_bytes: Option<u64>,
-    /// Client connections in all: further ones are closed at once.
+    /// Client connections in total: further ones are closed at once.
     pub max_connections: usize,
     /// Client connections per client address; 0 for no limit.
     pub max_connections_per_client: usize,
@@ -57,24 +84,24 @@ pub struct Settings {
     pub max_idle_per_endpoint: usize,
     /// Attempts for one request, the first included.
     pub max_attempts: u32,
-    /// Refused connections in a row after which an endpoint is passed over.
+    /// Refused connections in a row after which an endpoint is ejected.
     pub eject_after: u32,
-    /// For how long it is passed over, the first time; doubled each further time up to ten times
+    /// Time for which it is ejected, the first time; doubled each further time up to ten times
     /// this.
+    #[serde(with = "span")]
     pub eject_for: Duration,
-    /// How an endpoint is chosen.
+    /// The choice of an endpoint.
     pub balance: BalanceSetting,
     /// Verify the certificates of TLS backends against the web's roots. Off by default, as with
     /// ingress-nginx.
     pub verify_backends: bool,
     /// Backends known by a name may be on this device (loopback) or have link-local addresses.
     pub local_names: bool,
-    /// Access log.
-    pub access_log: AccessLog,
 }
 
-/// How an endpoint is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The choice of an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum BalanceSetting {
     /// In turn.
     #[default]
@@ -83,10 +110,11 @@ pub enum BalanceSetting {
     LeastRequest,
 }
 
-/// What is written per request.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The access log: the requests in it, and its form.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum AccessLog {
-    /// Nothing.
+    /// No access log.
+    #[default]
     Off,
     /// One line of text per request, for this share of requests (0 to 1). Errors (5xx) are always
     /// written.
@@ -101,6 +129,11 @@ impl Default for Settings {
             http: Vec::new(),
             https: Vec::new(),
             workers: 0,
+            access_log: AccessLog::Off,
+            // gRPC servers count pings that come more often than every 5 minutes, and end the
+            // connection after a few.
+            upstream_ping_interval: Duration::from_secs(310),
+
             trusted_proxies: Vec::new(),
             external_https_port: None,
             proxy_protocol_from: Vec::new(),
@@ -111,10 +144,8 @@ impl Default for Settings {
             response_header_timeout: Duration::from_secs(60),
             stream_idle_timeout: Duration::from_secs(300),
             upstream_idle_timeout: Duration::from_secs(60),
-            // gRPC servers count pings that come more often than every 5 minutes, and end the
-            // connection after a few.
-            upstream_ping_interval: Duration::from_secs(310),
             request_timeout: None,
+
             max_header_bytes: 32 * 1024,
             max_headers: 100,
             max_body_bytes: None,
@@ -122,13 +153,35 @@ impl Default for Settings {
             max_connections_per_client: 0,
             max_streams: 128,
             max_idle_per_endpoint: 256,
+
             max_attempts: 3,
             eject_after: 3,
             eject_for: Duration::from_secs(5),
             balance: BalanceSetting::RoundRobin,
             verify_backends: false,
             local_names: false,
-            access_log: AccessLog::Off,
         }
+    }
+}
+
+impl Settings {
+    /// Checks the values that their types do not limit.
+    ///
+    /// # Errors
+    /// The first setting with a value that it cannot have.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
+        let invalid = |key, reason: &str| Err(InvalidSetting::new(key, reason));
+
+        if self.external_https_port == Some(0) {
+            return invalid("external_https_port", "it is a port, from 1 to 65535");
+        }
+        if self.max_attempts == 0 {
+            let reason = "it counts the first attempt too, so it is at least 1";
+            return invalid("max_attempts", reason);
+        }
+        if self.max_header_bytes < MIN_HEADER_BYTES {
+            return invalid("max_header_bytes", "it is at least 8KiB");
+        }
+        Ok(())
     }
 }

@@ -16,12 +16,12 @@ use hyper::rt::Executor;
 
 use super::{deadline::Deadline, worker::Worker};
 
-/// How far the client has taken the response on a stream. The body of the response tells.
+/// The progress of the response on a stream, reported by its body.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Frames of the body that the server has taken.
+    /// The number of frames that the server has taken from the body.
     frames: Cell<u64>,
-    /// The server does not ask for more: it waits for the client.
+    /// True while the server does not ask for more, because it waits for the client.
     unread: Cell<bool>,
 }
 
@@ -34,12 +34,12 @@ pub(super) struct Streams {
 }
 
 impl Progress {
-    /// The server asks for the next frame.
+    /// Records that the server asks for the next frame.
     pub(super) fn asked(&self) {
         self.unread.set(false);
     }
 
-    /// The server has a frame, or the head, to send.
+    /// Records that the server has a frame, or the head, to send.
     pub(super) fn given(&self) {
         self.frames.set(self.frames.get() + 1);
         self.unread.set(true);
@@ -54,7 +54,7 @@ impl Streams {
         }
     }
 
-    /// The stream whose request is being handled now.
+    /// Returns the stream whose request is being handled now.
     pub(super) fn current(&self) -> Option<Rc<Progress>> {
         self.current.borrow().clone()
     }
@@ -88,7 +88,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
                 deadline.moved();
             }
             if progress.unread.get() && deadline.is_over(cx, streams.idle(), None) {
-                tracing::debug!("stream reset: its client takes nothing of the response");
+                tracing::debug!("stream reset: the client does not read the response");
                 return Poll::Ready(());
             }
             Poll::Pending

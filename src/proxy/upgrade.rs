@@ -1,5 +1,5 @@
-//! Upgraded connections (WebSocket and every other protocol): after 101, bytes in both directions
-//! until both sides have ended or nothing moved for too long.
+//! Upgraded connections (WebSocket and every other protocol): after 101, copies bytes in both
+//! directions until both sides have ended or nothing has moved for too long.
 
 use std::{
     cell::Cell,
@@ -19,10 +19,11 @@ use tokio::{
 
 use super::{exchange::Connection, pool::Lease, worker::Worker};
 
-/// Buffer for each direction.
+/// The buffer size for each direction.
 const BUFFER: usize = 8 * 1024;
 
-/// Joins both sides in a task of its own; the lease counts as a request in flight until it ends.
+/// Connects both sides in a task of its own. The lease counts as a request in flight until that
+/// ends.
 pub(super) fn tunnel(
     worker: &Rc<Worker>,
     client: OnUpgrade,
@@ -34,17 +35,22 @@ pub(super) fn tunnel(
         let _open = open;
         let _lease = lease;
         let Ok(client) = client.await else { return };
+
         let last = Rc::new(Cell::new(Instant::now()));
         let mut client = Watched {
             io: TokioIo::new(client),
             last: last.clone(),
         };
+
         let copy =
             tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER);
+
         tokio::select! {
-            _ended = copy => {}
-            () = stalled(&last, idle) => tracing::debug!("upgraded connection closed: nothing moved"),
+                    _ended = copy => {}
+                    () = stalled(&last, idle) => {
+            tracing::debug!("upgraded connection closed: idle for too long");
         }
+                }
     });
 }
 
@@ -74,7 +80,7 @@ async fn stalled(last: &Cell<Instant>, idle: Duration) {
     }
 }
 
-/// Notes when anything moved; both directions pass the client's side.
+/// Notes when data moves; both directions pass through the client's side.
 struct Watched<T> {
     io: T,
     last: Rc<Cell<Instant>>,

@@ -1,4 +1,4 @@
-//! What one data-plane core owns, and what all cores share.
+//! The state of one data-plane core, and the state that all cores share.
 
 use std::{
     cell::{Cell, RefCell},
@@ -21,8 +21,8 @@ use super::{
     condition::{Condition, Conditions, ConnectFailure, EndpointKey},
     counters::{self, Counters, EndpointHealth},
     deadline::Deadlines,
+    dns::DnsCache,
     error::{Error, Side},
-    names::Names,
     pool::{Upstream, UpstreamKey},
     pulse::{Pulse, Stalled},
 };
@@ -33,18 +33,18 @@ use crate::{
     util::sync::lock,
 };
 
-/// How often idle upstream connections are looked through.
+/// The interval at which idle upstream connections are checked.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// Request ids that share an allocation.
+/// The number of request ids that share an allocation.
 const IDS: usize = 16;
 
-/// What all cores and the control side share.
+/// State that all cores and the control side share.
 #[derive(Debug, Default)]
 pub struct Shared {
-    /// The routing table now.
+    /// The current routing table.
     pub table: ArcSwap<RoutingTable>,
-    /// What CAs are answered that check names, before any redirect or route.
+    /// The responses to CAs that validate names; they precede every redirect and route.
     pub challenges: Arc<Challenges>,
     counters: Mutex<Vec<Arc<Counters>>>,
     pulses: Mutex<Vec<Arc<Pulse>>>,
@@ -52,22 +52,22 @@ pub struct Shared {
     conditions: Conditions,
 }
 
-/// What one core owns. Made on its thread, inside its runtime.
+/// The state of one core. Created on its thread, inside its runtime.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(super) settings: Arc<Settings>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
-    /// Upgraded connections open now: a drain waits for them, no server task does.
+    /// Open upgraded connections. The drain counts them, because their server tasks have ended.
     pub(super) tunnels: Cell<usize>,
-    pub(super) names: Rc<Names>,
+    pub(super) dns: Rc<DnsCache>,
     pub(super) deadlines: Rc<Deadlines>,
     upstreams: RefCell<BTreeMap<UpstreamKey, Rc<Upstream>>>,
-    /// Turns of round robin per backend, by its address in memory: a stale entry costs nothing but
-    /// its place.
+    /// Turns of round robin per backend, by its address in memory. A stale entry costs only its
+    /// space.
     turns: RefCell<HashMap<usize, usize>>,
     random: Cell<u64>,
-    /// Room for further request ids.
+    /// Spare capacity for further request ids.
     ids: RefCell<BytesMut>,
     tls: [Connector; 2],
 }
@@ -81,29 +81,30 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Shared {
-    /// The counters of every core that has run.
+    /// Returns the counters of every core that has run.
     pub fn counters(&self) -> Vec<Arc<Counters>> {
         lock(&self.counters).clone()
     }
 
-    /// Every endpoint that requests were sent to lately, summed over the cores, in order of
+    /// Returns every endpoint that requests were sent to lately, summed over the cores, in order of
     /// address.
     pub fn endpoints(&self) -> Vec<EndpointHealth> {
         counters::endpoints(&self.counters())
     }
 
-    /// Cores that have not turned for too long.
+    /// Returns the cores that have not run for too long.
     pub fn stalled(&self) -> Vec<Stalled> {
         let pulses = lock(&self.pulses);
         pulses.iter().filter_map(|pulse| pulse.stalled()).collect()
     }
 
-    /// Endpoints that no connection can be made to, and why.
+    /// Returns the endpoints that no connection can be made to, with the reasons.
     pub fn failing(&self) -> HashMap<EndpointKey, ConnectFailure> {
         self.conditions.failing()
     }
 
-    /// Changes whenever TLS begins or ends to fail with an endpoint, or fails for another reason.
+    /// Changes whenever TLS with an endpoint starts failing, recovers, or fails for a different
+    /// reason.
     pub fn tls_failures(&self) -> watch::Receiver<u64> {
         self.conditions.changes()
     }
@@ -112,7 +113,7 @@ impl Shared {
         self.conditions.of(key)
     }
 
-    /// Endpoints that at least one core passes over now.
+    /// Returns the endpoints that at least one core has ejected now.
     pub fn ejected(&self) -> Vec<SocketAddr> {
         let now = Instant::now();
         let mut ejected = lock(&self.ejected);
@@ -122,7 +123,7 @@ impl Shared {
 }
 
 impl Worker {
-    /// The worker of core `index`.
+    /// Creates the worker of core `index` and starts its background tasks.
     pub(crate) fn new(index: usize, settings: Arc<Settings>, shared: Arc<Shared>) -> Rc<Self> {
         let counters = Arc::new(Counters::default());
         lock(&shared.counters).push(counters.clone());
@@ -138,7 +139,7 @@ impl Worker {
             shared,
             counters,
             tunnels: Cell::new(0),
-            names: Rc::default(),
+            dns: Rc::default(),
             deadlines: Rc::default(),
             upstreams: RefCell::default(),
             turns: RefCell::default(),
@@ -146,6 +147,7 @@ impl Worker {
             ids: RefCell::default(),
             tls,
         });
+
         let deadlines = worker.deadlines.clone();
         tokio::task::spawn_local(async move { deadlines.run().await });
         let weak = Rc::downgrade(&worker);
@@ -159,7 +161,7 @@ impl Worker {
         worker
     }
 
-    /// The endpoint as this core knows it.
+    /// Returns this core's state of an endpoint.
     pub(super) fn upstream(&self, key: UpstreamKey) -> Rc<Upstream> {
         if let Some(known) = self.upstreams.borrow().get(&key) {
             return known.clone();
@@ -169,10 +171,10 @@ impl Worker {
         made
     }
 
-    /// The next turn of a backend.
+    /// Returns the next turn of a backend.
     pub(super) fn turn(&self, backend: &Arc<Backend>) -> usize {
         let mut turns = self.turns.borrow_mut();
-        // Far more than live backends: what edits left behind is forgotten, at the price of one
+        // Far more than live backends: drops entries of removed backends, at the price of one
         // uneven turn.
         if turns.len() > 65_536 {
             turns.clear();
@@ -189,14 +191,15 @@ impl Worker {
         }
     }
 
-    /// No connection could be made, for the reason in `error`. A fault of ours does not count
-    /// against the endpoint.
+    /// Records that no connection could be made, for the reason in `error`, and may eject the
+    /// endpoint. A fault of ours does not count against it.
     pub(super) fn failed(&self, upstream: &Upstream, error: &Error) {
         if error.side == Side::Us {
             return;
         }
         self.counters.connect_failures.add(1);
         upstream.stats.failures.add(1);
+
         let now = Instant::now();
         if upstream.outlier.borrow_mut().failed(now, self.policy()) {
             self.counters.ejections.add(1);
@@ -205,7 +208,8 @@ impl Worker {
                 .condition
                 .failure()
                 .map(|failure| failure.to_string());
-            tracing::warn!(endpoint = %upstream.key.addr, reason, "endpoint passed over");
+            tracing::warn!(endpoint = %upstream.key.addr, reason, "endpoint ejected");
+
             let mut ejected = lock(&self.shared.ejected);
             if ejected.len() < 4096 {
                 ejected.insert(upstream.key.addr, now + self.settings.eject_for);
@@ -217,7 +221,7 @@ impl Worker {
         &self.tls[usize::from(h2)].0
     }
 
-    /// Random bits; good enough to spread load and to tell requests apart, not for secrets.
+    /// Returns random bits, good enough to spread load and to identify requests, not for secrets.
     pub(super) fn random(&self) -> u64 {
         let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.random.set(state);
@@ -226,12 +230,13 @@ impl Worker {
         mixed ^ (mixed >> 31)
     }
 
-    /// A new `X-Request-ID`: 128 random bits in hexadecimal, as ingress-nginx makes them.
+    /// Returns a new `X-Request-ID`: 128 random bits in hexadecimal, the format of ingress-nginx.
     pub(super) fn request_id(&self) -> HeaderValue {
         let mut id = [0; 32];
         for digits in id.chunks_exact_mut(16) {
             digits.copy_from_slice(&hex(self.random()));
         }
+
         let mut ids = self.ids.borrow_mut();
         if ids.capacity() < id.len() {
             ids.reserve(IDS * id.len());
@@ -241,16 +246,14 @@ impl Worker {
         HeaderValue::from_maybe_shared(id).unwrap_or_else(|_never| HeaderValue::from_static("0"))
     }
 
-    /// Whether this request is among the share that is written to the access log.
+    /// Returns true with probability `share`: the request is written to the access log.
     pub(super) fn sampled(&self, share: f64) -> bool {
         share >= 1.0 || (self.random() as f64) < share * (u64::MAX as f64)
     }
 
-    /// Addresses of a name; see [`Names`].
+    /// Returns the addresses of a name; see [`DnsCache`].
     pub(super) async fn resolve(&self, host: &str) -> Option<Rc<[IpAddr]>> {
-        self.names
-            .resolve(host, self.settings.connect_timeout)
-            .await
+        self.dns.resolve(host, self.settings.connect_timeout).await
     }
 
     fn sweep(&self) {
@@ -261,14 +264,14 @@ impl Worker {
     }
 }
 
-/// The 16 digits of a number in hexadecimal, lowest first; all at once, four bits in each of 16
-/// bytes.
+/// Returns the 16 hexadecimal digits of a number, lowest first. Computes all at once, four bits in
+/// each of 16 bytes.
 fn hex(bits: u64) -> [u8; 16] {
     let spread = |half: u64| {
         let pairs = (half | half << 16) & 0x0000_ffff_0000_ffff;
         let bytes = (pairs | pairs << 8) & 0x00ff_00ff_00ff_00ff;
         let nibbles = (bytes | bytes << 4) & 0x0f0f_0f0f_0f0f_0f0f;
-        // One in each byte whose digit is a letter.
+        // 1 in each byte whose digit is a letter.
         let letters = ((nibbles + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
         nibbles + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)
     };
@@ -278,7 +281,7 @@ fn hex(bits: u64) -> [u8; 16] {
 
 fn seed() -> u64 {
     let mut bytes = [0; 8];
-    // Without the system's randomness the worst is an uneven spread.
+    // Without the system's randomness the worst case is an uneven spread.
     let _ = ring::rand::SystemRandom::new().fill(&mut bytes);
     u64::from_le_bytes(bytes)
 }

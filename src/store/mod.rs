@@ -9,6 +9,7 @@ mod mirror;
 mod record;
 mod recovery;
 mod seal;
+mod settings;
 mod sled;
 
 use std::{
@@ -23,6 +24,7 @@ use std::{
 pub use memory::Memory;
 pub use recovery::{Health, OpenError, open, open_sealed};
 pub use seal::{SealError, SealKeys};
+pub use settings::Settings;
 
 /// Bytes that survive a restart, by keys.
 ///

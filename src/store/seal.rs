@@ -19,7 +19,7 @@ use ring::{
     rand::{SecureRandom, SystemRandom},
 };
 
-use super::{Batch, Store, StoreError, area::holds_keys};
+use super::{Batch, Store, StoreError, area::holds_keys, settings::Settings};
 use crate::util::hex;
 
 /// Begins a sealed value. No record begins like this: they are text, or text behind a digit.
@@ -125,9 +125,11 @@ impl SealKeys {
     ///
     /// # Errors
     /// A file cannot be read, or holds no key.
-    pub fn read(current: Option<&Path>, old: &[PathBuf]) -> Result<Self, SealError> {
+    pub fn read(settings: &Settings) -> Result<Self, SealError> {
+        let (current, old) = (&settings.seal_key_file, &settings.old_seal_key_files);
         Ok(Self {
             current: current
+                .as_deref()
                 .map(|path| SealKey::read(KEY_SETTING, path))
                 .transpose()?,
             old: old

@@ -1,5 +1,5 @@
-//! Log lines leave through a bounded queue and a thread of its own: a terminal or journal that
-//! takes nothing must not hold up a request. Lines beyond the queue are counted and lost.
+//! Log lines pass a bounded queue to a thread that writes them: a terminal or journal that blocks
+//! must not delay a request. Lines beyond the queue are counted and lost.
 
 use std::{
     io::{self, Write},
@@ -14,20 +14,20 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait.
+/// Capacity of the queue, in lines.
 const QUEUE: usize = 4096;
-/// The longest wait for the last lines at the end of the process.
+/// Timeout of [`flush`] for each of its two waits.
 const LAST: Duration = Duration::from_secs(1);
 
 static QUEUED: OnceLock<SyncSender<Item>> = OnceLock::new();
 
 enum Item {
     Line(Box<[u8]>),
-    /// Everything before it is to be written; then this is answered.
+    /// Signals the sender once all items before it are written.
     Flush(SyncSender<()>),
 }
 
-/// Hands lines to the queue.
+/// A writer that puts lines into the queue.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     queue: SyncSender<Item>,
@@ -42,6 +42,9 @@ impl std::fmt::Debug for Item {
 
 impl Lines {
     /// Starts the thread that writes to `out`.
+    ///
+    /// # Errors
+    /// The system cannot start a thread.
     pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, waiting) = mpsc::sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
@@ -54,8 +57,8 @@ impl Lines {
     }
 }
 
-/// Waits until the lines logged so far are written, but not for long. To be called before the
-/// process ends.
+/// Waits until the lines logged so far are written, for two seconds at most. The process calls it
+/// before it ends.
 pub fn flush() {
     let Some(queue) = QUEUED.get() else { return };
     let began = Instant::now();
@@ -71,7 +74,7 @@ pub fn flush() {
 
 fn write(mut out: impl Write, waiting: &Receiver<Item>, lost: &AtomicU64) {
     while let Ok(item) = waiting.recv() {
-        // There is nowhere left to say that logging fails.
+        // No place is left to report that logging fails.
         match item {
             Item::Line(line) => {
                 let _ = out.write_all(&line);
@@ -81,6 +84,7 @@ fn write(mut out: impl Write, waiting: &Receiver<Item>, lost: &AtomicU64) {
                 let _ = done.send(());
             }
         }
+
         let missing = lost.swap(0, Relaxed);
         if missing > 0 {
             let _ = writeln!(
@@ -118,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes nothing until it is opened.
+    /// A writer that blocks while the test holds its lock.
     #[derive(Clone, Default)]
     struct Gate(Arc<Mutex<Vec<u8>>>);
 
@@ -133,15 +137,17 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_takes_nothing_costs_lines_and_no_time() {
+    fn a_blocked_writer_loses_lines_and_delays_no_caller() {
         let gate = Gate::default();
         let mut lines = Lines::start(gate.clone()).expect("a thread");
+
         let closed = gate.0.lock().expect("gate");
         for _ in 0..QUEUE * 2 {
             lines.write_all(b"line\n").expect("never fails");
         }
         drop(closed);
         flush();
+
         let text = String::from_utf8(gate.0.lock().expect("gate").clone()).expect("text");
         let written = text.lines().filter(|line| *line == "line").count();
         assert!((QUEUE..QUEUE + 2).contains(&written), "{written}");

@@ -1,13 +1,15 @@
 //! Logging set-up and the metrics registry.
 
+pub mod families;
 mod lines;
+mod settings;
 
 use std::{io::IsTerminal, sync::Mutex};
 
 use prometheus_client::{
     collector::Collector,
     encoding::text::{encode, encode_registry},
-    metrics::{family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::Registry,
 };
 use tracing::level_filters::LevelFilter;
@@ -20,92 +22,71 @@ use lines::Lines;
 
 use crate::util::sync::lock;
 pub use lines::flush;
+pub use settings::{Format, Settings};
 
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Starts logging to standard error. `level` is one of `off`, `error`, `warn`, `info`, `debug`,
-/// `trace`; libraries are held one step quieter. The access log (target `access`) is always let
-/// through: it has a switch of its own.
-pub fn start(level: &str, format: Format) {
-    let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
+/// Starts logging to standard error. Libraries log warnings and errors only. The access log (target
+/// `access`) always passes: it has a setting of its own.
+pub fn start(settings: &Settings) {
+    let level: LevelFilter = settings.level.parse().unwrap_or(LevelFilter::INFO);
     let libraries = level.min(LevelFilter::WARN);
     let targets = Targets::new()
         .with_default(libraries)
         .with_target("gatelet", level)
         .with_target("access", LevelFilter::INFO)
-        // It logs each failed request, and returns the error that is told once.
+        // It logs each failed request; callers log the error that it returns once.
         .with_target("kube_client", LevelFilter::OFF);
+
     let writer = match Lines::start(std::io::stderr()) {
         Ok(lines) => BoxMakeWriter::new(lines),
         Err(_no_thread) => BoxMakeWriter::new(std::io::stderr),
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+
     // The journal has its own timestamps.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let layer = match format {
+    let layer = match settings.format {
         Format::Json => lines.json().flatten_event(true).boxed(),
         Format::Text if journal => lines.without_time().with_ansi(false).boxed(),
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
+
     // A second start in one process (tests) keeps the first.
     let _ = tracing_subscriber::registry()
         .with(layer.with_filter(targets))
         .try_init();
 }
 
-/// The metrics of the control side, and whatever else is registered.
+/// The metrics: those of the control side, and the collectors of other modules.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
-    /// Metrics that go by the names of another program.
+    /// Families that go by the names of another program.
     plain: Mutex<Registry>,
     /// Findings that hold now, by reason.
     pub findings: Family<Vec<(String, String)>, Gauge>,
-    /// End of validity of each certificate, seconds since 1970.
+    /// End of validity of the certificate of each host, seconds since 1970.
     pub certificates: Family<Vec<(String, String)>, Gauge>,
-    /// Hosts in the routing table.
+    /// Host patterns in the routing table.
     pub hosts: Gauge,
-    /// Tables made live since the start.
-    pub generations: Gauge,
+    /// Routing tables published since the start.
+    pub generations: Counter,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("gatelet");
         let findings = Family::default();
         let certificates = Family::default();
-        let (hosts, generations) = (Gauge::default(), Gauge::default());
-        registry.register(
-            "findings",
-            "Findings that hold now, by reason",
-            findings.clone(),
-        );
-        registry.register(
-            "certificate_not_after_seconds",
-            "End of validity, seconds since 1970",
-            certificates.clone(),
-        );
-        registry.register("hosts", "Host patterns in the routing table", hosts.clone());
-        registry.register(
-            "table_generation",
-            "Routing tables made live since the start",
-            generations.clone(),
-        );
-        let build: Family<Vec<(String, String)>, Gauge> = Family::default();
-        build
-            .get_or_create(&vec![(
-                "version".to_owned(),
-                env!("CARGO_PKG_VERSION").to_owned(),
-            )])
-            .set(1);
-        registry.register("build", "Version of this process", build);
+        let hosts = Gauge::default();
+        let generations = Counter::default();
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+
+        let mut registry = Registry::with_prefix(families::PREFIX);
+        families::BUILD.register(&mut registry, build);
+        families::HOSTS.register(&mut registry, hosts.clone());
+        families::ROUTING_TABLES.register(&mut registry, generations.clone());
+        families::FINDINGS.register(&mut registry, findings.clone());
+        families::SERVED_NOT_AFTER.register(&mut registry, certificates.clone());
+
         Self {
             registry: Mutex::new(registry),
             plain: Mutex::default(),
@@ -118,17 +99,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Adds a collector that is asked at each scrape.
+    /// Adds a collector that each scrape calls.
     pub fn collect(&self, collector: Box<dyn Collector>) {
         lock(&self.registry).register_collector(collector);
     }
 
-    /// Adds a collector whose names are used as they are.
+    /// Adds a collector whose families have no prefix.
     pub fn collect_plain(&self, collector: Box<dyn Collector>) {
         lock(&self.plain).register_collector(collector);
     }
 
-    /// All metrics in the text format of OpenMetrics.
+    /// Returns all metrics in the text format of OpenMetrics.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let registry = lock(&self.registry);

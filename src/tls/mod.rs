@@ -8,6 +8,7 @@ mod local_ca;
 mod pem;
 mod resolver;
 mod server;
+mod settings;
 mod upstream;
 
 use std::sync::Arc;
@@ -27,17 +28,8 @@ pub use local_ca::{Issued, LocalCa, LocalCaError};
 pub use pem::{Found, KeyKind};
 pub use resolver::{Resolver, SniMap, UnknownSni};
 pub use server::Server;
+pub use settings::{MinVersion, Settings};
 pub use upstream::upstream_config;
-
-/// The oldest TLS version that is spoken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MinVersion {
-    /// TLS 1.2 (RFC 5246) and 1.3.
-    #[default]
-    Tls12,
-    /// TLS 1.3 (RFC 8446) only.
-    Tls13,
-}
 
 /// The one crypto provider of the process, with the cipher suites in the order of what they cost
 /// here.

@@ -8,12 +8,14 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{Certificate, LocalCa};
 use crate::routing::{Host, HostPattern};
 
 /// Treatment of handshakes for an unknown host, or without a server name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum UnknownSni {
     /// The default certificate: the one set, else one of the local CA.
     #[default]

@@ -9,6 +9,7 @@ pub mod hex;
 pub mod memory;
 pub mod percent;
 pub mod port;
+pub mod setting;
 pub mod stamp;
 pub mod sync;
 pub mod time;

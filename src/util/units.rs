@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serializer, de};
 
 /// A duration written as `30s`, `500ms`, `1h30m`, `2d`, or a plain number of seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +134,74 @@ impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(Text("a size such as \"64KiB\"", bytes, Ok))
             .map(Self)
+    }
+}
+
+/// Reads and writes a `Duration` or an `Option<Duration>` as a [`Span`]: `#[serde(with = "span")]`.
+pub mod span {
+    use super::{Deserialize, Deserializer, Duration, Serializer, Span};
+
+    /// Reads a duration.
+    pub fn deserialize<'de, D, T>(from: D) -> Result<T, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: From<Duration>,
+    {
+        Span::deserialize(from).map(|Span(duration)| duration.into())
+    }
+
+    /// Writes a duration.
+    pub fn serialize<S, T>(duration: &T, to: S) -> Result<S::Ok, S::Error>
+    where
+        S: Serializer,
+        T: Copy + Into<Option<Duration>>,
+    {
+        match (*duration).into() {
+            Some(duration) => to.collect_str(&Span(duration)),
+            None => to.serialize_none(),
+        }
+    }
+}
+
+/// Reads and writes a number of bytes as a [`Size`]: `#[serde(with = "size")]`. Its type is
+/// `usize` or `Option<u64>`.
+pub mod size {
+    use super::{Deserialize, Deserializer, Serializer, Size, de::Error};
+
+    /// Types that hold a number of bytes.
+    pub trait Bytes: Copy {
+        /// Returns the number; `None` where no value is set.
+        fn bytes(self) -> Option<u64>;
+    }
+
+    impl Bytes for usize {
+        fn bytes(self) -> Option<u64> {
+            u64::try_from(self).ok()
+        }
+    }
+
+    impl Bytes for Option<u64> {
+        fn bytes(self) -> Self {
+            self
+        }
+    }
+
+    /// Reads a size.
+    pub fn deserialize<'de, D, T>(from: D) -> Result<T, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: TryFrom<u64>,
+    {
+        let Size(bytes) = Size::deserialize(from)?;
+        T::try_from(bytes).map_err(|_too_large| D::Error::custom("it is too large"))
+    }
+
+    /// Writes a size.
+    pub fn serialize<S: Serializer>(size: &impl Bytes, to: S) -> Result<S::Ok, S::Error> {
+        match size.bytes() {
+            Some(bytes) => to.collect_str(&Size(bytes)),
+            None => to.serialize_none(),
+        }
     }
 }
 

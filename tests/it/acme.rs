@@ -83,7 +83,7 @@ impl Site {
     pub fn certificate(&self, name: &str) -> Option<Value> {
         let output = self.gatelet.command(&["certs", "-o", "json"]);
         let report: Value = serde_json::from_slice(&output.stdout).ok()?;
-        report["wanted"]
+        report["certificates"]
             .as_array()?
             .iter()
             .find(|one| one["name"] == name)

@@ -291,6 +291,22 @@ fn an_ingress_has_its_address_and_events_about_findings() {
         metrics.contains("gatelet_findings{reason=\"UnknownService\"} 1\n"),
         "{metrics}"
     );
+    // The page of metrics names all of them.
+    let page = include_str!("../../docs/metrics.md");
+    let families = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "));
+    for (name, kind) in families.filter_map(|family| family.split_once(' ')) {
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        assert!(
+            page.contains(&format!("| `{name}{suffix}` | {kind} |")),
+            "{name}"
+        );
+    }
 
     let log = gatelet.log();
     let line = log

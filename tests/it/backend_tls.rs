@@ -216,7 +216,7 @@ fn a_failed_handshake_is_told_with_its_reason_everywhere() {
     live(&gatelet, port);
     assert_eq!(gatelet.status_of(HOST, "/"), 502);
     let reason = "the TLS handshake failed: it does not speak TLS on this port";
-    let row = format!("127.0.0.1:{port} fails: {reason}");
+    let row = format!("127.0.0.1:{port} failing: {reason}");
     for arguments in [&["status"][..], &["explain", &format!("http://{HOST}/")]] {
         let said = text(&gatelet, arguments);
         assert!(said.contains(&row), "{arguments:?}: {said}");
@@ -238,7 +238,7 @@ fn a_failed_handshake_is_told_with_its_reason_everywhere() {
     let log = gatelet.log();
     let warnings = || {
         log.lines()
-            .filter(|line| line.contains("no connection to an endpoint"))
+            .filter(|line| line.contains("cannot connect to the endpoint"))
     };
     assert_eq!(
         warnings()
@@ -282,7 +282,7 @@ fn the_reason_of_a_failed_connection_is_the_real_one() {
         assert_eq!(gatelet.status_of(HOST, "/"), 502);
         let said = text(&gatelet, &["status"]);
         assert!(
-            said.contains(&format!("127.0.0.1:{port} fails: {reason}")),
+            said.contains(&format!("127.0.0.1:{port} failing: {reason}")),
             "{reason}: {said}"
         );
         assert_eq!(

@@ -139,7 +139,7 @@ fn floods_of_frames_end_their_connection_and_no_other() {
         .args(["-s", &format!("http://127.0.0.1:{}/metrics", gatelet.admin)]));
     let ended = metrics
         .lines()
-        .find_map(|line| line.strip_prefix("gatelet_floods_total "))
+        .find_map(|line| line.strip_prefix("gatelet_connections_rejected_total{reason=\"flood\"} "))
         .expect("it is there");
     assert!(
         ended.parse::<u32>().expect("a number") >= 5,

@@ -104,7 +104,7 @@ fn a_core_that_hangs_fails_the_health_checks() {
         Some(gatelet.admin_page("/readyz")).filter(|(code, _)| *code == 503)
     });
     assert!(
-        text.starts_with("not ready: core 0 has not turned for 1"),
+        text.starts_with("not ready: core 0 has not run for 1"),
         "{text}"
     );
     assert_eq!(gatelet.admin_page("/healthz").0, 503);
@@ -122,9 +122,7 @@ fn a_core_that_hangs_fails_the_health_checks() {
         "the watchdog is fed although a core hangs"
     );
     assert!(
-        gatelet
-            .log()
-            .contains("a core of the data plane does not turn"),
+        gatelet.log().contains("a core of the data plane hangs"),
         "{}",
         gatelet.log()
     );
@@ -150,7 +148,7 @@ fn a_core_that_hangs_does_not_outlive_the_grace_time() {
 
     assert!(gatelet.wait().success(), "{}", gatelet.log());
     assert!(
-        gatelet.log().contains("does not end: it is left behind"),
+        gatelet.log().contains("does not end: it is abandoned"),
         "{}",
         gatelet.log()
     );

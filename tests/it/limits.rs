@@ -317,10 +317,10 @@ fn when_one_endpoint_refuses_another_is_tried_and_the_first_is_passed_over() {
             .args(["-f", "-X", "POST", "-d", &body]));
         assert!(said.ends_with(&body), "{said}");
     }
-    eventually("the refusing one is passed over", || {
+    eventually("the refusing one is ejected", || {
         gatelet.status()["backends"]
             .to_string()
-            .contains("passed over")
+            .contains("ejected")
             .then_some(())
     });
     // One that goes and comes back is used again.

@@ -60,7 +60,7 @@ fn websockets_pass_plain_and_over_tls_and_outlive_idle_connections() {
     // None of them is left behind.
     let metrics = run(std::process::Command::new("curl")
         .args(["-s", &format!("http://127.0.0.1:{}/metrics", gatelet.admin)]));
-    assert!(metrics.contains("upgrades_total 6"), "{metrics}");
+    assert!(metrics.contains("gatelet_upgrades_total 6\n"), "{metrics}");
 }
 
 #[test]

@@ -230,7 +230,7 @@ fn damaged_files_are_set_aside_or_mended_and_everything_is_still_served() {
     let log = gatelet.log();
     for text in [
         "set aside, and rebuilt from its mirror",
-        "they were brought back",
+        "they were restored",
         "the mirror of the state is damaged",
     ] {
         assert!(log.contains(text), "{text}: {log}");
@@ -360,7 +360,7 @@ fn a_disk_that_is_full_or_read_only_from_the_start_is_reported_and_what_it_has_i
             "{prepare} {spoil}: {state}"
         );
         assert!(
-            gatelet.log().contains("state cannot be kept"),
+            gatelet.log().contains("the state cannot be stored"),
             "{prepare} {spoil}: {}",
             gatelet.log()
         );

@@ -316,13 +316,19 @@ async fn events_are_removed_some_time_after_they_were_last_seen() {
         assert_eq!(server.post(events, &event).await.code, StatusCode::CREATED);
     }
 
-    server.api.remove_events_before(UnixSeconds(now.as_second() - 10)).await;
+    server
+        .api
+        .remove_events_before(UnixSeconds(now.as_second() - 10))
+        .await;
     assert_eq!(
         server.get(&format!("{events}/old")).await.code,
         StatusCode::OK
     );
 
-    server.api.remove_events_before(UnixSeconds(now.as_second() + 50)).await;
+    server
+        .api
+        .remove_events_before(UnixSeconds(now.as_second() + 50))
+        .await;
     assert_eq!(
         server.get(&format!("{events}/old")).await.code,
         StatusCode::NOT_FOUND

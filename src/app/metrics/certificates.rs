@@ -1,25 +1,26 @@
-//! What the certificate engine does, as metrics: of our own, and under the names of cert-manager
-//! for dashboards that have those.
+//! Collectors for certificates: under names of gatelet's own, and under those of cert-manager for
+//! dashboards that use them.
 
 use std::{fmt, sync::Arc};
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
-use super::gauges;
+use super::alone;
 use crate::{
     acme::{Engine, report::Report},
+    telemetry::families::{self, Label},
     util::time::UnixSeconds,
 };
 
-/// Asks the engine at each scrape.
+/// Collects the state of certificates from the engine.
 #[derive(Debug)]
 pub(crate) struct Certificates(pub(crate) Arc<Engine>);
 
-/// The same in cert-manager's words; registered without a prefix.
+/// Collects the same under cert-manager's names, registered without a prefix.
 #[derive(Debug)]
 pub(crate) struct AsCertManager(pub(crate) Arc<Engine>);
 
-/// States that a report can have.
+/// The states of a report.
 const STATES: [&str; 6] = [
     "valid",
     "obtaining",
@@ -31,140 +32,108 @@ const STATES: [&str; 6] = [
 
 impl Collector for Certificates {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
         let reports = self.0.report();
-        let about = |report: &Report| {
-            vec![
-                ("name", report.name.clone()),
-                ("issuer", report.issuer.clone()),
-            ]
-        };
-        let moments: [(&str, &str, fn(&Report) -> Option<i64>); 3] = [
-            (
-                "issued_not_before_seconds",
-                "Begin of validity, seconds since 1970",
-                |report| moment(&report.not_before),
-            ),
-            (
-                "issued_not_after_seconds",
-                "End of validity, seconds since 1970",
-                |report| moment(&report.not_after),
-            ),
-            (
-                "next_attempt_seconds",
-                "When the next attempt is, seconds since 1970",
-                |report| report.next.as_deref().and_then(moment),
-            ),
-        ];
-        for (name, help, of) in moments {
-            let values = reports
-                .iter()
-                .filter_map(|report| Some((about(report), of(report)?)));
-            gauges(&mut encoder, &format!("certificate_{name}"), help, values)?;
-        }
+
         let states = reports.iter().flat_map(|report| {
-            STATES.iter().map(|state| {
-                let labels = vec![
-                    ("name", report.name.clone()),
-                    ("state", (*state).to_owned()),
-                ];
-                (labels, i64::from(report.state == *state))
+            STATES.into_iter().map(|state| {
+                let labels = vec![("name", report.name.clone()), ("state", state.to_owned())];
+                (labels, i64::from(report.state == state))
             })
         });
-        gauges(
-            &mut encoder,
-            "certificate_state",
-            "1 for the state that a certificate is in",
-            states,
-        )?;
-        let failures = reports.iter().filter_map(|report| {
+        families::CERTIFICATE_STATE.write_gauge(encoder, states)?;
+
+        let not_before = samples(&reports, by_issuer, not_before);
+        families::CERTIFICATE_NOT_BEFORE.write_gauge(encoder, not_before)?;
+        let not_after = samples(&reports, by_issuer, not_after);
+        families::CERTIFICATE_NOT_AFTER.write_gauge(encoder, not_after)?;
+        let next = samples(&reports, by_issuer, next_attempt);
+        families::CERTIFICATE_NEXT_ATTEMPT.write_gauge(encoder, next)?;
+
+        let failures = samples(&reports, by_issuer, |report| {
             let problem = report.problem.as_ref()?;
-            Some((about(report), i64::from(problem.attempts)))
+            Some(i64::from(problem.attempts))
         });
-        gauges(
-            &mut encoder,
-            "certificate_failures_in_a_row",
-            "Failed attempts since the last good one",
-            failures,
-        )?;
-        let left = reports.iter().filter_map(|report| {
-            let left = report.budget.as_ref()?.failures_left;
-            Some((about(report), i64::try_from(left).unwrap_or(i64::MAX)))
+        families::CERTIFICATE_CONSECUTIVE_FAILURES.write_gauge(encoder, failures)?;
+        let left = samples(&reports, by_issuer, |report| {
+            let budget = report.budget.as_ref()?;
+            Some(i64::try_from(budget.failures_left).unwrap_or(i64::MAX))
         });
-        gauges(
-            &mut encoder,
-            "certificate_failures_left",
-            "Failed validations left within this hour",
-            left,
-        )?;
+        families::CERTIFICATE_FAILURES_LEFT.write_gauge(encoder, left)?;
+
         let trusted = i64::from(self.0.clock_state() == "trusted");
-        gauges(
-            &mut encoder,
-            "clock_trusted",
-            "1 while the clock of this device can be trusted",
-            [(Vec::new(), trusted)],
-        )
+        families::CLOCK_TRUSTED.write_gauge(encoder, alone(trusted))
     }
 }
 
 impl Collector for AsCertManager {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
         let reports = self.0.report();
-        let about = |report: &Report| {
-            let (namespace, name) = report.name.split_once('/').unwrap_or_default();
-            vec![
-                ("name", name.to_owned()),
-                ("namespace", namespace.to_owned()),
-                ("issuer_name", report.issuer.clone()),
-                ("issuer_kind", "ClusterIssuer".to_owned()),
-                ("issuer_group", "cert-manager.io".to_owned()),
-            ]
-        };
-        let moments: [(&str, &str, fn(&Report) -> Option<i64>); 3] = [
-            ("not_before", "Begin of validity", |report| {
-                moment(&report.not_before)
-            }),
-            ("expiration", "End of validity", |report| {
-                moment(&report.not_after)
-            }),
-            ("renewal", "When it is renewed", |report| {
-                report.next.as_deref().and_then(moment)
-            }),
-        ];
-        for (name, help, of) in moments {
-            let values = reports
-                .iter()
-                .filter_map(|report| Some((about(report), of(report)?)));
-            gauges(
-                &mut encoder,
-                &format!("certmanager_certificate_{name}_timestamp_seconds"),
-                help,
-                values,
-            )?;
-        }
+
+        let not_before = samples(&reports, by_cert_manager, not_before);
+        families::CERT_MANAGER_NOT_BEFORE.write_gauge(encoder, not_before)?;
+        let expiration = samples(&reports, by_cert_manager, not_after);
+        families::CERT_MANAGER_EXPIRATION.write_gauge(encoder, expiration)?;
+        let renewal = samples(&reports, by_cert_manager, next_attempt);
+        families::CERT_MANAGER_RENEWAL.write_gauge(encoder, renewal)?;
+
         let ready = reports.iter().flat_map(|report| {
             let is_ready = report.state == "valid";
-            ["True", "False", "Unknown"].map(|condition| {
-                let holds = match condition {
-                    "True" => is_ready,
-                    "False" => !is_ready,
-                    _ => false,
-                };
-                let mut labels = about(report);
+            let conditions = [("True", is_ready), ("False", !is_ready), ("Unknown", false)];
+            conditions.map(|(condition, holds)| {
+                let mut labels = by_cert_manager(report);
                 labels.push(("condition", condition.to_owned()));
                 (labels, i64::from(holds))
             })
         });
-        gauges(
-            &mut encoder,
-            "certmanager_certificate_ready_status",
-            "Whether it is ready",
-            ready,
-        )
+        families::CERT_MANAGER_READY.write_gauge(encoder, ready)
     }
 }
 
-/// Parses RFC 3339 into seconds since 1970; `None` for an empty text.
-fn moment(text: &str) -> Option<i64> {
-    let time: UnixSeconds = text.parse().ok()?;
-    Some(time.0)
+/// Pairs the labels of each report with its value. Reports without the value have no sample.
+fn samples(
+    reports: &[Report],
+    labels: fn(&Report) -> Vec<Label>,
+    value: fn(&Report) -> Option<i64>,
+) -> impl Iterator<Item = (Vec<Label>, i64)> {
+    reports
+        .iter()
+        .filter_map(move |report| Some((labels(report), value(report)?)))
+}
+
+fn by_issuer(report: &Report) -> Vec<Label> {
+    vec![
+        ("name", report.name.clone()),
+        ("issuer", report.issuer.clone()),
+    ]
+}
+
+fn by_cert_manager(report: &Report) -> Vec<Label> {
+    let (namespace, name) = report.name.split_once('/').unwrap_or_default();
+    vec![
+        ("name", name.to_owned()),
+        ("namespace", namespace.to_owned()),
+        ("issuer_name", report.issuer.clone()),
+        ("issuer_kind", "ClusterIssuer".to_owned()),
+        ("issuer_group", "cert-manager.io".to_owned()),
+    ]
+}
+
+fn not_before(report: &Report) -> Option<i64> {
+    unix_seconds(&report.not_before)
+}
+
+fn not_after(report: &Report) -> Option<i64> {
+    unix_seconds(&report.not_after)
+}
+
+fn next_attempt(report: &Report) -> Option<i64> {
+    unix_seconds(report.next.as_deref()?)
+}
+
+/// Parses a time of RFC 3339 into seconds since 1970. Returns `None` if the text is empty.
+fn unix_seconds(text: &str) -> Option<i64> {
+    let UnixSeconds(seconds) = text.parse().ok()?;
+    Some(seconds)
 }

@@ -1,9 +1,9 @@
-//! `[[issuers]]`: what it comes to, and how each mistake in it is told.
+//! `[[issuers]]`: the issuers that it describes, and the error for each mistake in it.
 
 use super::*;
-use crate::pki::KeyType;
+use crate::{acme::issuer::ChallengeType, pki::KeyType};
 
-/// The ACME settings of the only issuer.
+/// Returns the ACME settings of the only issuer.
 fn acme(text: &str) -> Acme {
     let config = parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     match &config.issuers[..] {
@@ -37,13 +37,16 @@ fn an_issuer_with_a_well_known_name_needs_nothing_else() {
         acme("[[issuers]]\nname = \"mine\"\ndirectory = \"letsencrypt\"\n").directory,
         Directory::Preset("letsencrypt")
     );
+
     let own =
         acme("[[issuers]]\nname = \"letsencrypt\"\ndirectory = \"https://ca.example.net/dir\"\n");
     assert_eq!(
         own.directory,
         Directory::Url("https://ca.example.net/dir".to_owned())
     );
-    let others = "[[issuers]]\nname = \"local-ca\"\nkind = \"local-ca\"\n[[issuers]]\nname = \"own\"\nkind = \"self-signed\"";
+
+    let others = "[[issuers]]\nname = \"local-ca\"\nkind = \"local-ca\"\n\
+                  [[issuers]]\nname = \"own\"\nkind = \"self-signed\"";
     let kinds: Vec<IssuerKind> = parse(others)
         .expect("good")
         .issuers
@@ -55,11 +58,11 @@ fn an_issuer_with_a_well_known_name_needs_nothing_else() {
 
 #[test]
 fn every_key_of_an_issuer_is_read() {
-    let config: Vec<&str> = REFERENCE.lines().map(uncomment).collect();
-    let issuers = parse(&config.join("\n")).expect("good").issuers;
+    let issuers = parse(&uncommented()).expect("good").issuers;
     let IssuerKind::Acme(lab) = &issuers[1].kind else {
         panic!("{issuers:?}")
     };
+
     let secret = Secret::File("/etc/gatelet/tsig-secret".into());
     let key = TsigKey {
         name: "gatelet".to_owned(),
@@ -78,7 +81,7 @@ fn every_key_of_an_issuer_is_read() {
         profile: Some("shortlived".to_owned()),
         preferred_chain: Some("Lab Root X1".to_owned()),
         key_type: KeyType::P256,
-        challenges: vec![Challenge::Dns01, Challenge::Http01],
+        challenges: vec![ChallengeType::Dns01, ChallengeType::Http01],
         dns: Some(Dns {
             provider: DnsProvider::Rfc2136 {
                 server: "192.0.2.53:53".parse().expect("an address"),
@@ -93,6 +96,10 @@ fn every_key_of_an_issuer_is_read() {
         }),
     };
     assert_eq!(**lab, expected);
+}
+
+#[test]
+fn each_dns_provider_is_read_with_its_keys() {
     let provider =
         dns("provider = \"webhook\"\nurl = \"https://dns.example.net\"\nfollow_cname = false")
             .provider;
@@ -103,16 +110,16 @@ fn every_key_of_an_issuer_is_read() {
             login: None
         }
     );
-    let asked = dns(
-        "provider = \"command\"\nprogram = \"x\"\npropagation = \"resolvers\"\nfollow_cname = false",
-    );
+
+    let asked = dns("provider = \"command\"\nprogram = \"x\"\n\
+         propagation = \"resolvers\"\nfollow_cname = false");
     assert_eq!(
         (asked.propagation, asked.follow_cname),
         (Propagation::Resolvers, false)
     );
-    let DnsProvider::Rfc2136 { key, .. } = dns(
-        "provider = \"rfc2136\"\nserver = \"[::1]:53\"\nkey = { name = \"k\", algorithm = \"hmac-sha512\", secret = \"c2VjcmV0\" }",
-    )
+
+    let DnsProvider::Rfc2136 { key, .. } = dns("provider = \"rfc2136\"\nserver = \"[::1]:53\"\n\
+         key = { name = \"k\", algorithm = \"hmac-sha512\", secret = \"c2VjcmV0\" }")
     .provider
     else {
         panic!("not rfc2136")
@@ -122,15 +129,28 @@ fn every_key_of_an_issuer_is_read() {
     assert!(!format!("{key:?}").contains("c2VjcmV0"), "{key:?}");
 }
 
+/// The first lines of an issuer that is good.
+const HEAD: &str = "[[issuers]]\nname = \"lab\"\ndirectory = \"https://ca.example.net/dir\"\n";
+
+/// Checks that each text is refused at its line, with a message that has all parts.
+fn assert_refused(cases: &[(String, usize, &[&str])]) {
+    for (text, line, parts) in cases {
+        let error = parse(text).expect_err(text).to_string();
+        let place = format!("gatelet.toml, line {line}: ");
+        assert!(error.starts_with(&place), "{error}\n{text}");
+        for part in *parts {
+            assert!(error.contains(part), "{part}\n{error}\n{text}");
+        }
+    }
+}
+
 #[test]
-fn every_mistake_in_an_issuer_names_line_key_and_what_is_allowed() {
-    let head = "[[issuers]]\nname = \"lab\"\ndirectory = \"https://ca.example.net/dir\"\n";
-    let dns = |text: &str| format!("{head}[issuers.dns]\n{text}");
-    for (text, line, parts) in [
+fn mistakes_in_name_kind_and_directory_name_line_and_key() {
+    assert_refused(&[
         (
             "[[issuers]]\nkind = \"acme\"\n".to_owned(),
             2,
-            &["issuers[0].name", "needs it"][..],
+            &["issuers[0].name", "needs it"],
         ),
         (
             "[[issuers]]\nname = \"a.b\"\n".to_owned(),
@@ -138,7 +158,7 @@ fn every_mistake_in_an_issuer_names_line_key_and_what_is_allowed() {
             &["issuers[0].name", "\"a.b\" is not of 1 to 63 lower-case"],
         ),
         (
-            format!("{head}{head}"),
+            format!("{HEAD}{HEAD}"),
             5,
             &["issuers[1].name", "another issuer is named \"lab\""],
         ),
@@ -163,7 +183,7 @@ fn every_mistake_in_an_issuer_names_line_key_and_what_is_allowed() {
             &["issuers[0].profile", "kind \"acme\" only"],
         ),
         (
-            format!("{head}secret_ref = \"x\"\n"),
+            format!("{HEAD}secret_ref = \"x\"\n"),
             4,
             &["unknown field `secret_ref`", "`roots_pem`"],
         ),
@@ -182,68 +202,82 @@ fn every_mistake_in_an_issuer_names_line_key_and_what_is_allowed() {
             3,
             &["issuers[0].directory", "an https URL"],
         ),
+    ]);
+}
+
+#[test]
+fn mistakes_in_the_account_and_challenges_name_line_and_key() {
+    assert_refused(&[
         (
-            format!("{head}contacts = [\"ops@example.net\"]\n"),
+            format!("{HEAD}contacts = [\"ops@example.net\"]\n"),
             4,
             &["issuers[0].contacts", "mailto:ops@example.net"],
         ),
         (
-            format!("{head}contacts = [\"mailto:a@b,c@d\"]\n"),
+            format!("{HEAD}contacts = [\"mailto:a@b,c@d\"]\n"),
             4,
             &["issuers[0].contacts", "mailto:"],
         ),
         (
-            format!("{head}profile = \" \"\n"),
+            format!("{HEAD}profile = \" \"\n"),
             4,
             &["issuers[0].profile", "empty"],
         ),
         (
-            format!("{head}preferred_chain = \"\"\n"),
+            format!("{HEAD}preferred_chain = \"\"\n"),
             4,
             &["issuers[0].preferred_chain", "empty"],
         ),
         (
-            format!("{head}key_type = \"rsa\"\n"),
+            format!("{HEAD}key_type = \"rsa\"\n"),
             4,
             &["`rsa`", "`p256`", "`p384`"],
         ),
         (
-            format!("{head}challenges = [\"http\"]\n"),
+            format!("{HEAD}challenges = [\"http\"]\n"),
             4,
             &["`http`", "`http-01`", "`dns-persist-01`"],
         ),
         (
-            format!("{head}challenges = [\"http-01\", \"http-01\"]\n"),
+            format!("{HEAD}challenges = [\"http-01\", \"http-01\"]\n"),
             4,
             &["issuers[0].challenges", "twice"],
         ),
         (
-            format!("{head}challenges = [\"dns-01\"]\n"),
+            format!("{HEAD}challenges = [\"dns-01\"]\n"),
             4,
             &["issuers[0].challenges", "needs `dns`"],
         ),
         (
             format!(
-                "{head}challenges = [\"http-01\"]\ndns = {{ provider = \"command\", program = \"x\" }}\n"
+                "{HEAD}challenges = [\"http-01\"]\n\
+                 dns = {{ provider = \"command\", program = \"x\" }}\n"
             ),
             5,
             &["issuers[0].dns", "unless `challenges` has \"dns-01\""],
         ),
         (
-            format!("{head}[issuers.eab]\nhmac_file = \"/x\"\n"),
+            format!("{HEAD}[issuers.eab]\nhmac_file = \"/x\"\n"),
             5,
             &["issuers[0].eab.kid", "needs it"],
         ),
         (
-            format!("{head}[issuers.eab]\nkid = \"k\"\n"),
+            format!("{HEAD}[issuers.eab]\nkid = \"k\"\n"),
             5,
             &["issuers[0].eab.hmac_file", "or eab.hmac"],
         ),
         (
-            format!("{head}[issuers.eab]\nkid = \"k\"\nhmac = \"a\"\nhmac_file = \"b\"\n"),
+            format!("{HEAD}[issuers.eab]\nkid = \"k\"\nhmac = \"a\"\nhmac_file = \"b\"\n"),
             7,
             &["issuers[0].eab.hmac_file", "only one"],
         ),
+    ]);
+}
+
+#[test]
+fn mistakes_in_dns_name_line_and_key() {
+    let dns = |text: &str| format!("{HEAD}[issuers.dns]\n{text}");
+    assert_refused(&[
         (
             dns("zone = \"example.net\"\n"),
             5,
@@ -305,9 +339,8 @@ fn every_mistake_in_an_issuer_names_line_key_and_what_is_allowed() {
             &["`all`", "`resolvers`"],
         ),
         (
-            dns(
-                "provider = \"rfc2136\"\nserver = \"[::1]:53\"\n[issuers.dns.key]\nsecret = \"x\"\n",
-            ),
+            dns("provider = \"rfc2136\"\nserver = \"[::1]:53\"\n\
+                 [issuers.dns.key]\nsecret = \"x\"\n"),
             8,
             &["issuers[0].dns.key.name", "needs it"],
         ),
@@ -317,23 +350,16 @@ fn every_mistake_in_an_issuer_names_line_key_and_what_is_allowed() {
             &["issuers[0].dns.key.secret_file", "or dns.key.secret"],
         ),
         (
-            dns(
-                "provider = \"rfc2136\"\nserver = \"[::1]:53\"\nkey = { name = \"k\", algorithm = \"hmac-md5\" }\n",
-            ),
+            dns("provider = \"rfc2136\"\nserver = \"[::1]:53\"\n\
+                 key = { name = \"k\", algorithm = \"hmac-md5\" }\n"),
             7,
             &["`hmac-md5`", "`hmac-sha256`"],
         ),
-    ] {
-        let error = parse(&text).expect_err(&text).to_string();
-        assert!(
-            error.starts_with(&format!("gatelet.toml, line {line}: ")),
-            "{error}\n{text}"
-        );
-        assert!(
-            parts.iter().all(|part| error.contains(part)),
-            "{error}\n{text}"
-        );
-    }
+    ]);
+}
+
+#[test]
+fn a_default_issuer_that_is_no_name_is_refused() {
     let error = parse("default_issuer = \"Let's Encrypt\"")
         .expect_err("no name")
         .to_string();
@@ -344,9 +370,10 @@ fn every_mistake_in_an_issuer_names_line_key_and_what_is_allowed() {
 }
 
 #[test]
-fn secrets_are_neither_in_errors_nor_in_what_is_printed() {
+fn errors_and_print_show_no_secrets() {
     for text in [
-        "[[issuers]]\nname = \"letsencrypt\"\neab = { kid = \"k\", hmac = \"geheim\", hmac_file = \"x\" }\n",
+        "[[issuers]]\nname = \"letsencrypt\"\n\
+         eab = { kid = \"k\", hmac = \"geheim\", hmac_file = \"x\" }\n",
         "[[issuers]]\nname = \"letsencrypt\"\n[issuers.eab]\nhmac \"geheim\"\n",
         "[[issuers]]\nname = \"letsencrypt\"\n[issuers.dns.key]\nsecret = \"geheim\" \"\n",
     ] {
@@ -357,10 +384,14 @@ fn secrets_are_neither_in_errors_nor_in_what_is_printed() {
             "{error:?}"
         );
     }
+
     let text = "[[issuers]]\nname = \"letsencrypt\"\neab = { kid = \"k\", hmac = \"geheim\" }\n";
-    let shown = effective::issuers(Path::new("gatelet.toml"), text);
+    let config = parse(text).expect("good");
+    let file = (Path::new("gatelet.toml"), text);
+    let shown = effective::settings(&config, Some(file), &|_| None);
     let shown: Vec<(&str, String)> = shown
         .iter()
+        .filter(|one| one.key.starts_with("issuers"))
         .map(|one| (&*one.key, one.value.to_string()))
         .collect();
     let expected = [
@@ -376,7 +407,7 @@ fn secrets_are_neither_in_errors_nor_in_what_is_printed() {
 }
 
 #[test]
-fn a_table_that_stands_alone_takes_its_name_from_outside() {
+fn a_single_table_takes_the_name_of_its_object() {
     let parse = |text| Issuer::parse("team", text);
     assert_eq!(parse("kind = \"local-ca\"").expect("good").name, "team");
     assert_eq!(
@@ -385,6 +416,7 @@ fn a_table_that_stands_alone_takes_its_name_from_outside() {
             .kind,
         IssuerKind::LocalCa
     );
+
     for (text, field, part) in [
         (
             "name = \"other\"",

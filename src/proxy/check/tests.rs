@@ -55,6 +55,7 @@ fn hosts_are_checked_by_grammar() {
 
 fn length(values: &[&'static str], ended: bool) -> Option<BodyLength> {
     let mut headers = HeaderMap::new();
+
     for value in values {
         headers.append(CONTENT_LENGTH, HeaderValue::from_static(value));
     }
@@ -64,6 +65,7 @@ fn length(values: &[&'static str], ended: bool) -> Option<BodyLength> {
 #[test]
 fn a_content_length_is_one_decimal_number() {
     use BodyLength::{Known, None as Empty, Unknown};
+
     for (values, of_open, of_ended) in [
         (&[][..], Some(Unknown), Some(Empty)),
         (&["0"], Some(Known(0)), Some(Known(0))),
@@ -180,6 +182,7 @@ fn h2c_is_never_passed_on() {
         request
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static(connection));
+
         for value in values {
             request
                 .headers_mut()

@@ -17,6 +17,7 @@ fn who_waits_is_woken_and_leaves_its_slot_to_the_next() {
         let ticker = all.clone();
         tokio::task::spawn_local(async move { ticker.run().await });
         let idle = Duration::from_millis(50);
+
         for _ in 0..3 {
             let start = Instant::now();
             let mut deadline = Deadline::new(&all);

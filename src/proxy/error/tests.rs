@@ -1,20 +1,20 @@
 use super::*;
 
-fn ask(name: &'static str, value: &'static str) -> Ask {
+fn format(name: &'static str, value: &'static str) -> ErrorFormat {
     let mut headers = HeaderMap::new();
     headers.insert(name, HeaderValue::from_static(value));
-    Ask::of(&headers)
+    ErrorFormat::of(&headers)
 }
 
 #[test]
-fn an_answer_is_text_unless_json_is_asked_for() {
+fn a_response_is_text_unless_json_is_accepted() {
     let error = Error::us(Kind::Unavailable("no endpoint"));
-    let text = error.response(&Ask::default());
+    let text = error.response(&ErrorFormat::default());
     assert_eq!(text.status(), 503);
     assert_eq!(text.body(), "503 Service Unavailable: no endpoint\n");
-    let page = error.response(&ask("accept", "text/html,application/json;q=0.5"));
+    let page = error.response(&format("accept", "text/html,application/json;q=0.5"));
     assert_eq!(page.headers()["content-type"], "text/plain; charset=utf-8");
-    let json = error.response(&ask("accept", "application/json"));
+    let json = error.response(&format("accept", "application/json"));
     assert_eq!(json.headers()["content-type"], "application/json");
     let value: serde_json::Value = serde_json::from_slice(json.body()).unwrap();
     assert_eq!(value["status"], 503);
@@ -23,7 +23,8 @@ fn an_answer_is_text_unless_json_is_asked_for() {
 
 #[test]
 fn grpc_gets_its_status_without_a_body() {
-    let asked = ask("content-type", "application/grpc+proto");
+    let asked = format("content-type", "application/grpc+proto");
+
     for (kind, status) in [
         (Kind::NoRoute, "12"),
         (Kind::BadRequest("bad Host"), "13"),
@@ -39,7 +40,7 @@ fn grpc_gets_its_status_without_a_body() {
     }
     assert_eq!(
         Error::us(Kind::NoRoute)
-            .response(&ask("content-type", "application/grpc-web"))
+            .response(&format("content-type", "application/grpc-web"))
             .status(),
         404
     );
@@ -49,7 +50,7 @@ fn grpc_gets_its_status_without_a_body() {
 fn the_connection_closes_where_framing_is_in_doubt_only() {
     let closes = |kind| {
         Error::client(kind)
-            .response(&Ask::default())
+            .response(&ErrorFormat::default())
             .headers()
             .contains_key(CONNECTION)
     };

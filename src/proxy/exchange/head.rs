@@ -1,5 +1,5 @@
-//! The head of an answer: where it ends, what it says, and how its body is framed (RFC 9112
-//! sections 4 to 6).
+//! The head of a response: its end, its fields, and the framing of its body (RFC 9112 sections 4 to
+//! 6).
 
 use std::mem::MaybeUninit;
 
@@ -15,41 +15,41 @@ use super::super::{
     headers::{has_token, hop_by_hop, named},
 };
 
-/// Fields of an answer, at most.
+/// The most fields of a response.
 pub(in crate::proxy) const MAX_FIELDS: usize = 100;
 
-pub(super) const TOO_LARGE: &str = "the head of the backend's answer is too large";
-const MALFORMED: &str = "the backend's answer is malformed";
-const UNCLEAR: &str = "the framing of the backend's answer is unclear";
+pub(super) const TOO_LARGE: &str = "the head of the backend's response is too large";
+const MALFORMED: &str = "the backend's response is malformed";
+const AMBIGUOUS: &str = "the framing of the backend's response is ambiguous";
 
-/// A head.
+/// The parsed head of a response.
 #[derive(Debug)]
 pub(in crate::proxy) struct Head {
     pub(in crate::proxy) status: StatusCode,
-    /// Those that go on to the client.
+    /// The fields that are passed on to the client.
     pub(in crate::proxy) headers: HeaderMap,
-    /// What the connection speaks after this head, if it is 101.
+    /// The protocol that follows, if the status is 101.
     pub(in crate::proxy) upgrade: Option<HeaderValue>,
     pub(super) framing: Framing,
-    /// Whether another request may follow on the connection.
+    /// True if another request may follow on the connection.
     pub(super) persistent: bool,
 }
 
-/// How the end of a body is known (RFC 9112 section 6.3).
+/// The framing of a body (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Framing {
-    /// There is none.
+    /// There is no body.
     None,
-    /// It has this many bytes.
+    /// The body has this many bytes.
     Length(u64),
-    /// It is chunked.
+    /// The body is chunked.
     Chunked,
-    /// It ends with the connection.
+    /// The body ends with the connection.
     UntilClose,
 }
 
-/// The length of the head that `bytes` begin with, if it is complete. `searched` bytes were looked
-/// at before.
+/// Returns the length of the head that `bytes` begin with, if it is complete. The first `searched`
+/// bytes were searched before.
 pub(super) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
     let mut from = searched.saturating_sub(2);
     while let Some(found) = memchr(b'\n', bytes.get(from..)?) {
@@ -64,7 +64,7 @@ pub(super) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
 }
 
 impl Head {
-    /// Parses a complete head, of the answer to HEAD or another request, into an empty map.
+    /// Parses a complete head into an empty map. `to_head` means that the request was HEAD.
     pub(super) fn parse(
         bytes: &Bytes,
         to_head: bool,
@@ -81,70 +81,76 @@ impl Head {
             Err(httparse::Error::TooManyHeaders) => return Err(TOO_LARGE),
             Ok(_) | Err(_) => return Err(MALFORMED),
         }
+
         let status = parsed
             .code
             .and_then(|code| StatusCode::from_u16(code).ok())
             .ok_or(MALFORMED)?;
+
         let http_10 = parsed.version == Some(0);
-        let mut said = Said::default();
+        let mut connection = ConnectionFields::default();
         headers.reserve(parsed.headers.len());
         for field in &*parsed.headers {
             let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_bad| MALFORMED)?;
             let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
                 .map_err(|_bad| MALFORMED)?;
-            if said.note(&name, &value)? {
+            if connection.note(&name, &value)? {
                 headers.append(name, value);
             }
         }
-        for name in &said.named {
+
+        for name in &connection.named {
             headers.remove(name);
         }
-        let framing = said.framing(status, to_head, http_10)?;
-        let persistent =
-            framing != Framing::UntilClose && !said.close && (!http_10 || said.keep_alive);
+
+        let framing = connection.framing(status, to_head, http_10)?;
+        let persistent = framing != Framing::UntilClose
+            && !connection.close
+            && (!http_10 || connection.keep_alive);
+
         Ok(Self {
             status,
             headers,
-            upgrade: said.upgrade,
+            upgrade: connection.upgrade,
             framing,
             persistent,
         })
     }
 
-    /// Whether another head follows this one (RFC 9110 section 15.2).
+    /// Returns true if another head follows this one (RFC 9110 section 15.2).
     pub(super) fn is_informational(&self) -> bool {
         self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
     }
 }
 
-/// What the fields of an answer say about its framing and its connection.
+/// The fields of a response that determine its framing and its connection.
 #[derive(Debug, Default)]
-struct Said {
+struct ConnectionFields {
     chunked: bool,
     length: Option<u64>,
     close: bool,
     keep_alive: bool,
     upgrade: Option<HeaderValue>,
-    /// Further fields that are about the connection.
+    /// Further fields that apply to the connection only.
     named: Vec<HeaderName>,
 }
 
-impl Said {
-    /// Takes note of a field. False if it goes no further: it is about the connection, or says once
-    /// more what was said.
+impl ConnectionFields {
+    /// Notes a field. Returns false if it is not passed on: it applies to the connection only, or
+    /// repeats the length.
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, &'static str> {
         if *name == CONTENT_LENGTH {
-            let length = decimal(value.as_bytes()).ok_or(UNCLEAR)?;
+            let length = decimal(value.as_bytes()).ok_or(AMBIGUOUS)?;
             return match self.length.replace(length) {
                 None => Ok(true),
                 Some(first) if first == length => Ok(false),
-                Some(_) => Err(UNCLEAR),
+                Some(_) => Err(AMBIGUOUS),
             };
         }
         if *name == TRANSFER_ENCODING {
-            // Everything else is read differently by different readers.
+            // Readers disagree about every other value.
             if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
-                return Err(UNCLEAR);
+                return Err(AMBIGUOUS);
             }
             self.chunked = true;
         } else if *name == CONNECTION {
@@ -164,8 +170,9 @@ impl Said {
         http_10: bool,
     ) -> Result<Framing, &'static str> {
         if self.chunked && (http_10 || self.length.is_some()) {
-            return Err(UNCLEAR);
+            return Err(AMBIGUOUS);
         }
+
         let empty = to_head
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

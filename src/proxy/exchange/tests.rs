@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::{
-    super::{body::Outgoing, check::BodyLength},
+    super::{body::RequestBody, check::BodyLength},
     *,
 };
 
@@ -12,7 +12,7 @@ const LIMITS: Limits = Limits {
     fields: MAX_FIELDS,
 };
 
-/// All that came of one answer.
+/// All that came of one response.
 #[derive(Debug, PartialEq)]
 struct Seen {
     status: u16,
@@ -29,15 +29,15 @@ fn local<T>(future: impl Future<Output = T>) -> T {
     tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
-fn request(method: &str) -> Upload {
+fn request(method: &str) -> RequestWriter {
     let method = Method::from_bytes(method.as_bytes()).expect("a method");
     let head = HeadWriter::new(&method, &PathAndQuery::from_static("/"));
-    Upload::new(
+    RequestWriter::new(
         method,
         head,
         HeaderMap::new(),
         BodyLength::None,
-        Outgoing::empty(),
+        RequestBody::empty(),
     )
 }
 
@@ -59,19 +59,19 @@ fn endpoint(bytes: &[u8], step: usize, close: bool) -> Connection {
 }
 
 async fn ask(method: &str, mut connection: Connection) -> Result<Result<Seen, Broken>, Failed> {
-    let mut upload = request(method);
-    let head = connection.exchange(&mut upload, LIMITS).await?;
-    let mut answer = Answer::new(connection, &head, upload, LIMITS);
+    let mut writer = request(method);
+    let head = connection.exchange(&mut writer, LIMITS).await?;
+    let mut response = ResponseBody::new(connection, &head, writer, LIMITS);
     let mut seen = Seen {
         status: head.status.as_u16(),
         body: Vec::new(),
         trailers: None,
         reusable: false,
     };
-    if let Some(whole) = answer.whole() {
+    if let Some(whole) = response.whole() {
         seen.body.extend_from_slice(&whole);
     }
-    while let Some(frame) = std::future::poll_fn(|cx| answer.poll_frame(cx)).await {
+    while let Some(frame) = std::future::poll_fn(|cx| response.poll_frame(cx)).await {
         match frame {
             Ok(frame) if frame.is_data() => seen
                 .body
@@ -80,11 +80,12 @@ async fn ask(method: &str, mut connection: Connection) -> Result<Result<Seen, Br
             Err(error) => return Ok(Err(error)),
         }
     }
-    seen.reusable = answer.into_connection().is_some();
+    seen.reusable = response.into_connection().is_some();
     Ok(Ok(seen))
 }
 
-/// What a GET sees, the same however the bytes are cut; the connection stays open.
+/// Returns the outcome of a GET, which must be the same however the bytes are cut. The connection
+/// stays open.
 fn get(bytes: &[u8]) -> Result<Seen, String> {
     let outcomes = [1, 7, 1 << 20].map(|step| {
         local(async { ask("GET", endpoint(bytes, step, false)).await })
@@ -92,6 +93,7 @@ fn get(bytes: &[u8]) -> Result<Seen, String> {
             .and_then(|body| body.map_err(|broken| broken.to_string()))
     });
     let [first, rest @ ..] = outcomes;
+
     for other in rest {
         assert_eq!(first, other, "{}", String::from_utf8_lossy(bytes));
     }
@@ -131,20 +133,25 @@ fn a_body_ends_where_its_framing_says() {
         whole(200, "ok")
     );
     assert_eq!(
-        get(b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n2;x=y\r\nok\r\n1\r\n!\r\n0\r\n\r\n"),
+        get(b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n\
+            2;x=y\r\nok\r\n1\r\n!\r\n0\r\n\r\n"),
         whole(200, "ok!")
     );
     assert_eq!(
-        get(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        get(
+            b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
+            HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+        ),
         whole(200, "")
     );
 }
 
 #[test]
 fn trailers_come_after_the_body() {
-    let seen =
-        get(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\nX-Sum: 8\r\n\r\n");
-    let seen = seen.expect("an answer");
+    let seen = get(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+            2\r\nok\r\n0\r\nX-Sum: 7\r\nX-Sum: 8\r\n\r\n");
+
+    let seen = seen.expect("a response");
     let sums: Vec<_> = seen
         .trailers
         .iter()
@@ -164,13 +171,14 @@ fn trailers_come_after_the_body() {
 }
 
 #[test]
-fn a_connection_that_ends_with_its_answer_is_not_used_again() {
+fn a_connection_that_ends_with_its_response_is_not_reused() {
     for fields in [
         "Connection: close\r\nContent-Length: 2\r\n",
         "Connection: x, Close\r\nContent-Length: 2\r\n",
         "",
     ] {
         let bytes = format!("HTTP/1.1 200 OK\r\n{fields}\r\nok");
+
         let seen = local(async { ask("GET", endpoint(bytes.as_bytes(), 9, true)).await });
         let expected = Seen {
             status: 200,
@@ -186,12 +194,13 @@ fn a_connection_that_ends_with_its_answer_is_not_used_again() {
     }
     assert!(
         !get(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            .expect("an answer")
+            .expect("a response")
             .reusable
     );
     let persistent = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok";
-    assert!(get(persistent).expect("an answer").reusable);
-    // What follows the answer would be taken for the next one.
+    assert!(get(persistent).expect("a response").reusable);
+
+    // What follows the response would be taken for the next one.
     let seen = local(async {
         ask(
             "GET",
@@ -207,8 +216,9 @@ fn a_connection_that_ends_with_its_answer_is_not_used_again() {
 }
 
 #[test]
-fn what_an_answer_says_about_its_connection_goes_no_further() {
-    let bytes = b"HTTP/1.1 200 OK\r\nX-Own: 1\r\nConnection: X-Own, Content-Length\r\nKeep-Alive: 5\r\nServer: x\r\n\
+fn connection_fields_of_a_response_are_not_passed_on() {
+    let bytes = b"HTTP/1.1 200 OK\r\nX-Own: 1\r\nConnection: X-Own, Content-Length\r\n\
+        Keep-Alive: 5\r\nServer: x\r\n\
         Content-Length: 0\r\nX-OWN: 2\r\nUpgrade: h2c\r\n\r\n";
     let head = local(async {
         endpoint(bytes, 99, false)
@@ -222,17 +232,18 @@ fn what_an_answer_says_about_its_connection_goes_no_further() {
 }
 
 #[test]
-fn the_answer_to_head_has_no_body() {
+fn the_response_to_head_has_no_body() {
     let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n";
+
     let seen = local(async { ask("HEAD", endpoint(bytes, 5, false)).await });
     assert_eq!(
         seen.expect("a head").expect("a body"),
-        whole(200, "").expect("an answer")
+        whole(200, "").expect("a response")
     );
 }
 
 #[test]
-fn what_is_no_answer_is_refused() {
+fn malformed_responses_are_refused() {
     for bytes in [
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
@@ -287,7 +298,7 @@ fn a_body_that_breaks_off_is_an_error() {
 fn how_far_a_request_got_is_known() {
     let failed =
         |bytes: &'static [u8]| local(async { ask("GET", endpoint(bytes, 99, true)).await }).err();
-    assert_eq!(failed(b""), Some(Failed::NoAnswer));
+    assert_eq!(failed(b""), Some(Failed::NoResponse));
     assert_eq!(failed(b"HTTP/1.1 200"), Some(Failed::Broken));
     assert_eq!(
         failed(b"HTTP/1.1 100 Continue\r\n\r\n"),
@@ -295,6 +306,7 @@ fn how_far_a_request_got_is_known() {
     );
     let unsent = local(async {
         let (ours, theirs) = tokio::io::duplex(64);
+
         drop(theirs);
         ask("GET", Connection::new(ours)).await.err()
     });
@@ -302,17 +314,17 @@ fn how_far_a_request_got_is_known() {
 }
 
 #[test]
-fn another_protocol_begins_right_after_the_head_that_switches_to_it() {
+fn bytes_after_a_101_head_belong_to_the_new_protocol() {
     let bytes =
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nContent-Length: 3\r\n\r\nhello";
     let said = local(async {
         let mut connection = endpoint(bytes, 1000, true);
-        let mut upload = request("GET");
+        let mut writer = request("GET");
         let head = connection
-            .exchange(&mut upload, LIMITS)
+            .exchange(&mut writer, LIMITS)
             .await
             .expect("a head");
-        let mut stream = Answer::new(connection, &head, upload, LIMITS)
+        let mut stream = ResponseBody::new(connection, &head, writer, LIMITS)
             .into_stream()
             .expect("a stream");
         let mut said = String::new();
@@ -332,6 +344,7 @@ fn an_idle_connection_is_quiet_until_anything_comes() {
         assert!(!connection.is_quiet());
         let (ours, theirs) = tokio::io::duplex(64);
         let connection = Connection::new(ours);
+
         drop(theirs);
         assert!(!connection.is_quiet());
     });
@@ -342,14 +355,19 @@ proptest! {
 
     /// Whatever the sizes of chunks, and wherever the network cuts, the body is the data.
     #[test]
-    fn chunks_are_taken_apart(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..600), 0..20), step in 1_usize..2000) {
+    fn chunks_are_taken_apart(
+        chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..600), 0..20),
+        step in 1_usize..2000,
+    ) {
         let mut bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+
         for chunk in &chunks {
             bytes.extend_from_slice(format!("{:X}\r\n", chunk.len()).as_bytes());
             bytes.extend_from_slice(chunk);
             bytes.extend_from_slice(b"\r\n");
         }
         bytes.extend_from_slice(b"0\r\n\r\n");
+
         let seen = local(async { ask("GET", endpoint(&bytes, step, false)).await });
         let expected = Seen { status: 200, body: chunks.concat(), trailers: None, reusable: true };
         prop_assert_eq!(seen.expect("a head").expect("a body"), expected);

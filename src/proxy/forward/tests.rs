@@ -117,7 +117,7 @@ async fn serve(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAd
         client_ip: HeaderValue::from_static("127.0.0.1"),
         trusted: false,
         tls: None,
-        signal: crate::proxy::signal::Signal::of_tests(),
+        state: crate::proxy::conn_state::ConnState::of_tests(),
         pins: crate::proxy::pin::Pins::default(),
     });
     let service = service_fn(move |request| {
@@ -204,23 +204,26 @@ fn get(proxy: &Proxy) -> String {
     ask(proxy, "GET / HTTP/1.1\r\n\r\n")
 }
 
-fn status(answer: &str) -> &str {
-    answer.get(9..12).unwrap_or("none")
+fn status(response: &str) -> &str {
+    response.get(9..12).unwrap_or("none")
 }
 
 #[test]
-fn an_idempotent_request_is_sent_again_when_a_reused_connection_dies_and_others_are_not() {
+fn only_idempotent_requests_are_retried_on_a_dead_connection() {
     let addr = backend(|index, mut stream| {
         let answers = if index % 2 == 0 { 1 } else { usize::MAX };
+
         for _ in 0..answers {
             if head(&mut stream).is_empty() {
                 return;
             }
             say(&mut stream, OK);
         }
+
         // The connection dies under the second request on it.
         head(&mut stream);
     });
+
     let proxy = to(&[addr]);
     assert_eq!(status(&get(&proxy)), "200");
     assert_eq!(status(&get(&proxy)), "200");
@@ -244,10 +247,12 @@ fn a_connection_with_bytes_left_over_is_never_used_again() {
         while !head(&mut stream).is_empty() {
             say(
                 &mut stream,
-                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 299 Evil\r\nContent-Length: 0\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok\
+                 HTTP/1.1 299 Evil\r\nContent-Length: 0\r\n\r\n",
             );
         }
     })]);
+
     for _ in 0..5 {
         assert_eq!(status(&get(&proxy)), "200");
     }
@@ -255,7 +260,7 @@ fn a_connection_with_bytes_left_over_is_never_used_again() {
 }
 
 #[test]
-fn conflicting_framing_of_an_answer_is_502() {
+fn conflicting_framing_of_a_response_is_502() {
     for fields in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
         "Content-Length: 5\r\nContent-Length: 6\r\n",
@@ -274,7 +279,7 @@ fn conflicting_framing_of_an_answer_is_502() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_visibly_broken() {
+fn an_incomplete_response_is_visibly_incomplete() {
     let proxy = to(&[backend(|_, mut stream| {
         head(&mut stream);
         say(
@@ -282,16 +287,16 @@ fn an_answer_that_breaks_off_is_visibly_broken() {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
         );
     })]);
-    let answer = get(&proxy);
-    assert_eq!(status(&answer), "200");
+    let response = get(&proxy);
+    assert_eq!(status(&response), "200");
     assert!(
-        answer.contains("hello") && !answer.ends_with("0\r\n\r\n"),
-        "{answer:?}"
+        response.contains("hello") && !response.ends_with("0\r\n\r\n"),
+        "{response:?}"
     );
 }
 
 #[test]
-fn an_answer_that_comes_before_the_body_was_sent_is_passed_on() {
+fn a_response_before_the_end_of_the_body_is_passed_on() {
     let proxy = to(&[backend(|_, mut stream| {
         head(&mut stream);
         say(
@@ -300,6 +305,7 @@ fn an_answer_that_comes_before_the_body_was_sent_is_passed_on() {
         );
         let _ = stream.read_to_end(&mut Vec::new());
     })]);
+
     for _ in 0..3 {
         let mut stream = client(&proxy);
         say(
@@ -309,12 +315,13 @@ fn an_answer_that_comes_before_the_body_was_sent_is_passed_on() {
         assert_eq!(status(&head(&mut stream)), "403");
         assert_eq!(exactly(&mut stream, 2), "no");
     }
+
     // No connection with half a request on it went back to the pool.
     assert_eq!(proxy.shared.counters()[0].connects.value(), 3);
 }
 
 #[test]
-fn an_early_answer_survives_its_backend_closing_on_the_rest_of_the_body() {
+fn an_early_response_survives_a_backend_that_closes() {
     let proxy = to(&[backend(|_, mut stream| {
         head(&mut stream);
         exactly(&mut stream, 1000);
@@ -323,6 +330,7 @@ fn an_early_answer_survives_its_backend_closing_on_the_rest_of_the_body() {
             "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno",
         );
     })]);
+
     for _ in 0..10 {
         let mut stream = client(&proxy);
         say(
@@ -342,19 +350,20 @@ fn an_early_answer_survives_its_backend_closing_on_the_rest_of_the_body() {
 }
 
 #[test]
-fn an_upload_goes_on_while_its_answer_waits_for_the_client() {
+fn an_upload_continues_while_its_response_waits() {
     const UPLOAD: usize = 32 << 20;
     let (tx, rx) = mpsc::channel();
     let tx = Mutex::new(tx);
+
     let proxy = to(&[backend(move |_, mut stream| {
         head(&mut stream);
-        let mut answering = stream.try_clone().expect("clone");
+        let mut responding = stream.try_clone().expect("clone");
         thread::spawn(move || {
             say(
-                &mut answering,
+                &mut responding,
                 &format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 256 << 20),
             );
-            while answering.write_all(&[0; 65536]).is_ok() {}
+            while responding.write_all(&[0; 65536]).is_ok() {}
         });
         let taken = std::io::copy(&mut stream.take(UPLOAD as u64), &mut std::io::sink()).ok();
         tx.lock()
@@ -362,12 +371,14 @@ fn an_upload_goes_on_while_its_answer_waits_for_the_client() {
             .send(taken)
             .expect("the test listens");
     })]);
+
     let mut stream = client(&proxy);
     say(
         &mut stream,
         &format!("PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {UPLOAD}\r\n\r\n"),
     );
     assert_eq!(status(&head(&mut stream)), "200");
+
     // The client reads nothing more, until it has sent everything.
     for _ in 0..UPLOAD / 65536 {
         stream.write_all(&[b'x'; 65536]).expect("taken");
@@ -382,10 +393,12 @@ fn an_upload_goes_on_while_its_answer_waits_for_the_client() {
 fn a_client_that_goes_away_cancels_its_request() {
     let (tx, rx) = mpsc::channel();
     let tx = Mutex::new(tx);
+
     let proxy = to(&[backend(move |_, mut stream| {
         head(&mut stream);
         let tx = tx.lock().expect("lock").clone();
         tx.send("asked").expect("the test listens");
+
         // Returns when the proxy closes the connection.
         let _ = stream.read(&mut [0]);
         tx.send("cancelled").expect("the test listens");
@@ -419,6 +432,7 @@ fn a_client_that_goes_away_cancels_its_request() {
 fn a_client_that_does_not_read_stops_its_backend() {
     let (tx, rx) = mpsc::channel();
     let tx = Mutex::new(tx);
+
     let proxy = to(&[backend(move |_, mut stream| {
         head(&mut stream);
         say(
@@ -437,6 +451,7 @@ fn a_client_that_does_not_read_stops_its_backend() {
             .send(taken)
             .expect("the test listens");
     })]);
+
     let mut stream = client(&proxy);
     say(&mut stream, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
     let taken = rx
@@ -449,14 +464,16 @@ fn a_client_that_does_not_read_stops_its_backend() {
 }
 
 #[test]
-fn refused_connections_go_to_another_endpoint_and_are_then_passed_over() {
+fn a_refusing_endpoint_is_avoided_and_then_ejected() {
     let good = backend(|_, mut stream| {
         while !head(&mut stream).is_empty() {
             say(&mut stream, OK);
         }
     });
     let bad = refusing();
+
     let proxy = to(&[bad, good]);
+
     for _ in 0..20 {
         assert_eq!(status(&get(&proxy)), "200");
     }
@@ -467,11 +484,12 @@ fn refused_connections_go_to_another_endpoint_and_are_then_passed_over() {
 }
 
 #[test]
-fn an_upload_may_take_longer_than_the_answer_to_it() {
+fn an_upload_may_take_longer_than_its_response() {
     let settings = Settings {
         response_header_timeout: Duration::from_millis(400),
         ..Settings::default()
     };
+
     let proxy = with(
         settings,
         backend(|_, mut stream| {
@@ -480,11 +498,13 @@ fn an_upload_may_take_longer_than_the_answer_to_it() {
             say(&mut stream, OK);
         }),
     );
+
     let mut stream = client(&proxy);
     say(
         &mut stream,
         "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 10\r\n\r\n",
     );
+
     for _ in 0..10 {
         // The pace of a slow client is what is tested here.
         thread::sleep(Duration::from_millis(120));
@@ -500,6 +520,7 @@ fn one_direction_may_be_silent_while_the_other_is_busy() {
         ..Settings::default()
     };
     let begins = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n.\r\n";
+
     // The pace of both is what is tested here.
     let pause = || thread::sleep(Duration::from_millis(120));
     let asks = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 12\r\n\r\n.";
@@ -507,6 +528,7 @@ fn one_direction_may_be_silent_while_the_other_is_busy() {
     let busy_backend = backend(move |_, mut stream| {
         head(&mut stream);
         say(&mut stream, begins);
+
         for _ in 0..10 {
             pause();
             say(&mut stream, "1\r\n.\r\n");
@@ -514,7 +536,9 @@ fn one_direction_may_be_silent_while_the_other_is_busy() {
         exactly(&mut stream, 12);
         say(&mut stream, "0\r\n\r\n");
     });
+
     let proxy = with(settings(), busy_backend);
+
     let mut stream = client(&proxy);
     say(&mut stream, asks);
     assert_eq!(status(&head(&mut stream)), "200");
@@ -528,10 +552,13 @@ fn one_direction_may_be_silent_while_the_other_is_busy() {
         exactly(&mut stream, 12);
         say(&mut stream, "0\r\n\r\n");
     });
+
     let proxy = with(settings(), silent_backend);
+
     let mut stream = client(&proxy);
     say(&mut stream, asks);
     assert_eq!(status(&head(&mut stream)), "200");
+
     for _ in 0..11 {
         pause();
         say(&mut stream, ".");
@@ -548,6 +575,7 @@ fn a_silent_backend_is_504_and_a_silent_client_is_408() {
             let _ = stream.read_to_end(&mut Vec::new());
         })
     };
+
     let proxy = with(
         Settings {
             response_header_timeout: short,
@@ -556,6 +584,7 @@ fn a_silent_backend_is_504_and_a_silent_client_is_408() {
         silent(),
     );
     assert_eq!(status(&get(&proxy)), "504");
+
     let proxy = with(
         Settings {
             request_timeout: Some(short),
@@ -564,6 +593,7 @@ fn a_silent_backend_is_504_and_a_silent_client_is_408() {
         silent(),
     );
     assert_eq!(status(&get(&proxy)), "504");
+
     let proxy = with(
         Settings {
             stream_idle_timeout: short,
@@ -581,11 +611,11 @@ fn a_silent_backend_is_504_and_a_silent_client_is_408() {
 }
 
 #[test]
-fn answers_without_a_body_keep_their_length() {
+fn responses_without_a_body_keep_their_length() {
     let proxy = to(&[backend(|_, mut stream| {
         loop {
             let head = head(&mut stream);
-            let answer = match head.split(' ').nth(1) {
+            let response = match head.split(' ').nth(1) {
                 Some("/length") => "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n",
                 Some("/chunked") => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
                 Some("/304") => {
@@ -594,7 +624,7 @@ fn answers_without_a_body_keep_their_length() {
                 Some("/204") => "HTTP/1.1 204 No Content\r\n\r\n",
                 _ => return,
             };
-            say(&mut stream, answer);
+            say(&mut stream, response);
         }
     })]);
     let lower = |request: &str| ask(&proxy, request).to_ascii_lowercase();
@@ -618,6 +648,7 @@ fn only_a_request_that_is_taken_is_told_to_continue() {
         exactly(&mut stream, 4);
         say(&mut stream, OK);
     });
+
     let proxy = with(
         Settings {
             max_body_bytes: Some(4),
@@ -625,6 +656,7 @@ fn only_a_request_that_is_taken_is_told_to_continue() {
         },
         addr,
     );
+
     let mut stream = client(&proxy);
     say(
         &mut stream,
@@ -656,6 +688,7 @@ fn only_a_request_that_is_taken_is_told_to_continue() {
 fn trailers_of_http1_pass_both_ways_without_framing_fields() {
     let (tx, rx) = mpsc::channel();
     let tx = Mutex::new(tx);
+
     let proxy = to(&[backend(move |_, mut stream| {
         head(&mut stream);
         exactly(&mut stream, "2\r\nhi\r\n0\r\n".len());
@@ -665,20 +698,22 @@ fn trailers_of_http1_pass_both_ways_without_framing_fields() {
             .expect("the test listens");
         say(
             &mut stream,
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\n\
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+             2\r\nok\r\n0\r\n\
              X-Sum: 7\r\nContent-Length: 99\r\n\r\n",
         );
     })]);
-    let answer = ask(
+    let response = ask(
         &proxy,
-        "POST / HTTP/1.1\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: X-Check, Host\r\n\r\n2\r\nhi\r\n0\r\n\
+        "POST / HTTP/1.1\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\
+         Trailer: X-Check, Host\r\n\r\n2\r\nhi\r\n0\r\n\
          X-Check: 5\r\nHost: evil.example\r\n\r\n",
     );
     assert!(
-        answer
+        response
             .to_ascii_lowercase()
             .ends_with("0\r\nx-sum: 7\r\n\r\n"),
-        "{answer:?}"
+        "{response:?}"
     );
     assert_eq!(rx.recv().expect("trailers"), "x-check: 5\r\n\r\n");
 }
@@ -687,6 +722,7 @@ fn trailers_of_http1_pass_both_ways_without_framing_fields() {
 fn the_path_is_sent_as_it_was_matched_and_our_fields_are_set() {
     let (tx, rx) = mpsc::channel();
     let tx = Mutex::new(tx);
+
     let proxy = to(&[backend(move |_, mut stream| {
         tx.lock()
             .expect("lock")
@@ -696,8 +732,10 @@ fn the_path_is_sent_as_it_was_matched_and_our_fields_are_set() {
     })]);
     ask(
         &proxy,
-        "GET /a/../%62?q=%62 HTTP/1.1\r\nX-Forwarded-For: 10.9.9.9\r\nX_Forwarded_For: 10.9.9.9\r\nProxy: x\r\n\r\n",
+        "GET /a/../%62?q=%62 HTTP/1.1\r\nX-Forwarded-For: 10.9.9.9\r\n\
+         X_Forwarded_For: 10.9.9.9\r\nProxy: x\r\n\r\n",
     );
+
     let seen = rx.recv().expect("a head");
     assert!(seen.starts_with("get /b?q=%62 http/1.1\r\n"), "{seen}");
     assert!(
@@ -714,6 +752,7 @@ fn the_path_is_sent_as_it_was_matched_and_our_fields_are_set() {
 fn an_idle_connection_that_turns_readable_is_closed() {
     let (tx, rx) = mpsc::channel();
     let tx = Mutex::new(tx);
+
     let proxy = to(&[backend(move |_, mut stream| {
         head(&mut stream);
         say(&mut stream, OK);
@@ -727,8 +766,10 @@ fn an_idle_connection_that_turns_readable_is_closed() {
             .send(rest)
             .expect("the test listens");
     })]);
+
     for _ in 0..3 {
         assert_eq!(status(&get(&proxy)), "200");
+
         // Closed without a byte of another request (a reset is as good).
         assert!(matches!(
             rx.recv_timeout(Duration::from_secs(20)),
@@ -738,7 +779,7 @@ fn an_idle_connection_that_turns_readable_is_closed() {
 }
 
 #[test]
-fn an_answer_with_too_large_a_head_is_502_and_one_that_ends_with_its_connection_is_whole() {
+fn a_large_head_is_502_and_a_body_may_end_with_its_connection() {
     for fields in [
         "X: y\r\n".repeat(200),
         format!("X: {}\r\n", "y".repeat(100_000)),
@@ -749,6 +790,7 @@ fn an_answer_with_too_large_a_head_is_502_and_one_that_ends_with_its_connection_
         })]);
         assert_eq!(status(&get(&proxy)), "502");
     }
+
     let proxy = to(&[backend(|_, mut stream| {
         head(&mut stream);
         say(
@@ -756,32 +798,34 @@ fn an_answer_with_too_large_a_head_is_502_and_one_that_ends_with_its_connection_
             "HTTP/1.0 200 OK\r\nKeep-Alive: 5\r\n\r\nto the end",
         );
     })]);
-    let answer = get(&proxy);
+    let response = get(&proxy);
     assert!(
-        answer.contains("to the end") && !answer.to_ascii_lowercase().contains("keep-alive"),
-        "{answer}"
+        response.contains("to the end") && !response.to_ascii_lowercase().contains("keep-alive"),
+        "{response}"
     );
 }
 
 #[test]
-fn plain_http_is_redirected_and_a_challenge_is_answered_before_that() {
+fn a_challenge_takes_precedence_over_the_redirect_to_https() {
     let redirect = Filter::HttpsRedirect {
         status: StatusCode::PERMANENT_REDIRECT,
         always: true,
     };
+
     let settings = Settings {
         external_https_port: Some(8443),
         ..Settings::default()
     };
+
     let proxy = start(
         settings,
         table(addresses(&[refusing()]), Protocol::Http1, vec![redirect]),
     );
-    let answer = ask(&proxy, "GET /a?b=c HTTP/1.1\r\n\r\n").to_ascii_lowercase();
-    assert_eq!(status(&answer), "308");
+    let response = ask(&proxy, "GET /a?b=c HTTP/1.1\r\n\r\n").to_ascii_lowercase();
+    assert_eq!(status(&response), "308");
     assert!(
-        answer.contains("location: https://a.example:8443/a?b=c\r\n"),
-        "{answer}"
+        response.contains("location: https://a.example:8443/a?b=c\r\n"),
+        "{response}"
     );
     assert_eq!(
         status(&ask(
@@ -793,37 +837,40 @@ fn plain_http_is_redirected_and_a_challenge_is_answered_before_that() {
     let mut map = ChallengeMap::default();
     map.answer_http(Host::parse("a.example").expect("a host"), "print");
     proxy.shared.challenges.swap(map);
+
     for path in [
         "/.well-known/acme-challenge/t?x",
         "/x/../.well-known/acme-challenge/./%74",
     ] {
-        let answer = ask(&proxy, &format!("GET {path} HTTP/1.1\r\n\r\n"));
+        let response = ask(&proxy, &format!("GET {path} HTTP/1.1\r\n\r\n"));
         assert!(
-            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nt.print"),
-            "{answer}"
+            response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with("\r\n\r\nt.print"),
+            "{response}"
         );
-        let answer = answer.to_ascii_lowercase();
+        let response = response.to_ascii_lowercase();
+
         for field in [
             "content-type: text/plain",
             "cache-control: no-store",
             "x-content-type-options: nosniff",
         ] {
             assert!(
-                answer.contains(&format!("\r\n{field}\r\n")),
-                "{field}: {answer}"
+                response.contains(&format!("\r\n{field}\r\n")),
+                "{field}: {response}"
             );
         }
     }
-    let answer = ask(
+    let response = ask(
         &proxy,
         "HEAD /.well-known/acme-challenge/t HTTP/1.1\r\n\r\n",
     )
     .to_ascii_lowercase();
     assert!(
-        answer.starts_with("http/1.1 200 ok\r\n") && answer.contains("content-length: 7\r\n"),
-        "{answer}"
+        response.starts_with("http/1.1 200 ok\r\n") && response.contains("content-length: 7\r\n"),
+        "{response}"
     );
-    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    assert!(response.ends_with("\r\n\r\n"), "{response}");
+
     // The backend's: another method, no token, and hosts that are not ours.
     for request in [
         "POST /.well-known/acme-challenge/t",
@@ -857,6 +904,7 @@ fn what_happens_is_counted() {
         exactly(&mut stream, 4);
         say(&mut stream, OK);
     });
+
     let proxy = to(&[addr]);
     assert_eq!(
         status(&ask(
@@ -874,6 +922,7 @@ fn what_happens_is_counted() {
         ),
         (4, 2, 1)
     );
+
     let seen = proxy.shared.endpoints();
     assert_eq!(
         (
@@ -884,16 +933,17 @@ fn what_happens_is_counted() {
         ),
         (addr, 1, 0, 0)
     );
+
     let proxy = to(&[refusing()]);
     assert_eq!(status(&get(&proxy)), "502");
     assert_eq!(proxy.shared.counters()[0].upstream_errors[0].value(), 1);
     assert_eq!(proxy.shared.endpoints()[0].failures, 1);
 }
 
-/// Backends that close, break off, answer early, send too much, in every mixture: whatever a client
-/// gets, it is the answer to its own request.
+/// Backends that close, break off, respond early or send too much, in every mixture: every client
+/// gets the response to its own request.
 #[test]
-fn nobody_ever_gets_the_answer_to_another_request() {
+fn no_client_gets_the_response_to_another_request() {
     let addr = backend(|index, mut stream| {
         let mut state = index as u64 + 1;
         loop {
@@ -909,10 +959,11 @@ fn nobody_ever_gets_the_answer_to_another_request() {
                 .wrapping_add(1_442_695_040_888_963_407);
             let length = id.len();
             let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{id}");
-            let (answer, goes_on) = match (state >> 33) % 8 {
+            let (response, goes_on) = match (state >> 33) % 8 {
                 0 => (
                     format!(
-                        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{id}\r\n0\r\n\r\n"
+                        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                         {length:x}\r\n{id}\r\n0\r\n\r\n"
                     ),
                     true,
                 ),
@@ -935,20 +986,23 @@ fn nobody_ever_gets_the_answer_to_another_request() {
                 ),
                 _ => (whole, true),
             };
-            if stream.write_all(answer.as_bytes()).is_err() || !goes_on {
+            if stream.write_all(response.as_bytes()).is_err() || !goes_on {
                 return;
             }
         }
     });
+
     let proxy = Arc::new(to(&[addr, addr]));
+
     let clients: Vec<_> = (0..8)
         .map(|client| {
             let proxy = proxy.clone();
             thread::spawn(move || {
-                let mut answered = 0;
+                let mut responses = 0;
+
                 for request in 0..100 {
                     let id = format!("id-{client}-{request}");
-                    let answer = if request % 3 == 0 {
+                    let response = if request % 3 == 0 {
                         let body = "x".repeat(5000);
                         ask(
                             &proxy,
@@ -957,23 +1011,23 @@ fn nobody_ever_gets_the_answer_to_another_request() {
                     } else {
                         ask(&proxy, &format!("GET /{id} HTTP/1.1\r\n\r\n"))
                     };
-                    assert!(!answer.contains("evil"), "{answer}");
-                    if status(&answer) == "200" {
-                        assert!(answer.contains(&format!("\r\n{id}")), "{id}: {answer}");
-                        answered += 1;
+                    assert!(!response.contains("evil"), "{response}");
+                    if status(&response) == "200" {
+                        assert!(response.contains(&format!("\r\n{id}")), "{id}: {response}");
+                        responses += 1;
                     } else {
-                        assert_eq!(status(&answer), "502", "{answer}");
+                        assert_eq!(status(&response), "502", "{response}");
                     }
                 }
-                answered
+                responses
             })
         })
         .collect();
-    let answered: i32 = clients
+    let responses: i32 = clients
         .into_iter()
-        .map(|client| client.join().expect("no wrong answer"))
+        .map(|client| client.join().expect("no wrong response"))
         .sum();
-    assert!(answered > 400, "{answered} of 800");
+    assert!(responses > 400, "{responses} of 800");
 }
 
 mod h2;

@@ -2,11 +2,11 @@
 
 use super::{super::error::Kind, head::Limits};
 
-/// Bytes of all chunk extensions of one body: they say nothing, and are a known way to keep a
+/// The most bytes of chunk extensions in one body: they are useless, and a known way to keep a
 /// server busy.
 const MAX_EXTENSIONS: usize = 8 * 1024;
 
-/// Where in a chunked body the bytes are.
+/// A position in a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// In the size, after this many digits.
@@ -41,21 +41,21 @@ enum State {
 #[derive(Debug)]
 pub(in crate::proxy) struct Chunks {
     state: State,
-    /// Of the chunk: its size while in the size line, then what is left of it.
+    /// The size of the chunk while in its size line, then its remaining bytes.
     size: u64,
     extensions: usize,
     trailer_bytes: usize,
     trailer_fields: usize,
 }
 
-/// What was seen in some bytes.
+/// The result of scanning some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     /// All of them belong to the body, which goes on.
     All,
     /// The body ends after this many.
     End(usize),
-    /// In the part after this many something is wrong.
+    /// The part after this many bytes is malformed.
     Bad(usize, Kind),
 }
 
@@ -64,9 +64,9 @@ pub(super) enum Seen {
 pub(in crate::proxy) enum Part {
     /// Data.
     Data(usize),
-    /// What frames the data.
+    /// Bytes that frame the data.
     Framing(usize),
-    /// Of the trailer section.
+    /// Bytes of the trailer section.
     Trailers(usize),
     /// The rest of the trailer section, and so the end.
     End(usize),
@@ -83,7 +83,7 @@ impl Chunks {
         }
     }
 
-    /// Looks at the next bytes of the body.
+    /// Scans the next bytes of the body.
     pub(super) fn scan(&mut self, bytes: &[u8], limits: Limits) -> Seen {
         let mut at = 0;
         while at < bytes.len() {
@@ -98,8 +98,8 @@ impl Chunks {
         Seen::All
     }
 
-    /// The part of the body that `bytes` begin with, for those who take it apart. There is at least
-    /// one byte.
+    /// Returns the part of the body that `bytes` begin with, for callers that decode the body.
+    /// `bytes` must not be empty.
     pub(in crate::proxy) fn next(&mut self, bytes: &[u8], limits: Limits) -> Result<Part, Kind> {
         if self.state == State::Data {
             let length =
@@ -114,6 +114,7 @@ impl Chunks {
             self.state,
             State::Trailer | State::Name | State::Value | State::TrailerLf | State::EndLf
         );
+
         for (at, byte) in bytes.iter().enumerate() {
             self.state = self.step(*byte, limits)?;
             match self.state {
@@ -123,6 +124,7 @@ impl Chunks {
                 _ => {}
             }
         }
+
         Ok(if trailers {
             Part::Trailers(bytes.len())
         } else {
@@ -130,7 +132,7 @@ impl Chunks {
         })
     }
 
-    /// Whether data comes next.
+    /// Returns true if data comes next.
     pub(in crate::proxy) fn in_data(&self) -> bool {
         self.state == State::Data
     }

@@ -1,9 +1,9 @@
-//! The guard of an HTTP/1 connection: a transport that hands the HTTP server only heads which are
-//! complete and unambiguous. Bodies pass untouched and are only counted.
+//! The guard of an HTTP/1 connection: a transport that passes only complete and unambiguous heads
+//! to the HTTP server. Bodies pass unchanged and are only counted.
 //!
-//! A head that is refused is replaced by a request of our own ([`REFUSAL`]), so that the refusal is
-//! answered in its turn, by the same code as every other answer, and nothing of the original
-//! reaches it.
+//! A refused head is replaced by a request of our own ([`REFUSAL`]), so that the error response is
+//! sent in its turn, by the same code as every other response, and the server sees nothing of the
+//! original.
 
 use std::{
     io,
@@ -20,15 +20,15 @@ use super::{
     note_write,
 };
 use crate::proxy::{
+    conn_state::{ConnState, DeadlineAction, Phase},
     error::Kind,
-    signal::{Phase, Signal, Verdict},
 };
 
-/// Read at a time while a head is incomplete.
+/// The size of a read while a head is incomplete.
 const STEP: usize = 2048;
-/// Taken from a client at most while it is lingered for.
+/// The most bytes that are read and discarded while a connection lingers.
 const MAX_LINGER: usize = 1024 * 1024;
-/// The request in whose place a refusal is answered; its method is [`REFUSED`].
+/// The request that takes the place of a refused head; its method is [`REFUSED`].
 const REFUSAL: &[u8] =
     b"GATELET-REFUSED / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
 
@@ -36,11 +36,11 @@ const REFUSAL: &[u8] =
 #[derive(Debug)]
 pub(in crate::proxy) struct GuardH1<I, T> {
     inner: I,
-    signal: Arc<Signal>,
+    state: Arc<ConnState>,
     framing: Framing,
     limits: Limits,
-    /// Bytes read and not handed on: `held[passed..ready]` may go, the rest is an incomplete head
-    /// or waits for an answer to a request for upgrade.
+    /// Bytes read and not passed on: `held[passed..ready]` may be passed, the rest is an incomplete
+    /// head or waits for the response to an upgrade request.
     held: Vec<u8>,
     passed: usize,
     ready: usize,
@@ -50,38 +50,37 @@ pub(in crate::proxy) struct GuardH1<I, T> {
     _token: T,
 }
 
-/// Where in the stream of messages the next byte is.
+/// The position of the next byte in the stream of messages.
 #[derive(Debug)]
 enum Framing {
     /// In a head, or before one.
     Head(Head),
-    /// In a body of this many more bytes; whether the head asked for an upgrade.
+    /// In a body of this many more bytes; the flag means that the head requested an upgrade.
     Length(u64, bool),
     /// In a chunked body.
     Chunked(Chunks, bool),
-    /// After a request for upgrade, until it is answered.
+    /// After an upgrade request, until its response.
     Undecided,
     /// In another protocol.
     Switched,
-    /// After something that was refused.
+    /// After a refused head.
     Refused,
-    /// In the middle of a body that was refused.
+    /// Inside a malformed body.
     Broken(&'static str),
 }
 
 impl<I, T> GuardH1<I, T> {
-    /// Guards `inner`. `first` was read from it already; `token` is kept until the connection is
-    /// over.
+    /// Guards `inner`. `first` was read from it already; `token` is kept until the connection ends.
     pub(in crate::proxy) fn new(
         inner: I,
         first: &[u8],
-        signal: Arc<Signal>,
+        state: Arc<ConnState>,
         limits: Limits,
         token: T,
     ) -> Self {
         let mut guard = Self {
             inner,
-            signal,
+            state,
             framing: Framing::Head(Head::default()),
             limits,
             held: first.to_vec(),
@@ -98,16 +97,16 @@ impl<I, T> GuardH1<I, T> {
     }
 
     fn refuse(&mut self, kind: Kind) {
-        self.signal.refuse(kind);
+        self.state.refuse(kind);
         self.framing = Framing::Refused;
-        // What may go still goes, and the refusal after it.
+        // Bytes that may be passed still are, with the refusal behind them.
         self.held.truncate(self.ready);
         self.held.extend_from_slice(REFUSAL);
         self.ready = self.held.len();
-        self.signal.enter(Phase::Idle);
+        self.state.enter(Phase::Idle);
     }
 
-    /// Looks at the bytes held beyond those that may go.
+    /// Scans the held bytes behind those that may be passed.
     fn scan_held(&mut self) {
         let held = std::mem::take(&mut self.held);
         let (pass, refused) = self.framing.scan(&held[self.ready..], self.limits);
@@ -116,12 +115,12 @@ impl<I, T> GuardH1<I, T> {
         if let Some(kind) = refused {
             self.refuse(kind);
         }
-        self.tell_phase();
+        self.report_phase();
     }
 
-    /// Tells the driver where the connection is.
-    fn tell_phase(&self) {
-        self.signal.enter(match &self.framing {
+    /// Reports the phase of the connection to the driver.
+    fn report_phase(&self) {
+        self.state.enter(match &self.framing {
             Framing::Head(_) if self.held.len() > self.ready => Phase::Head,
             Framing::Head(_) | Framing::Undecided | Framing::Refused => Phase::Idle,
             Framing::Length(..) | Framing::Chunked(..) | Framing::Broken(_) => Phase::Body,
@@ -129,7 +128,7 @@ impl<I, T> GuardH1<I, T> {
         });
     }
 
-    /// Hands on what may go.
+    /// Passes on the bytes that may be passed.
     fn pass_held(&mut self, buf: &mut ReadBuf<'_>) {
         let n = buf.remaining().min(self.ready - self.passed);
         buf.put_slice(&self.held[self.passed..self.passed + n]);
@@ -143,21 +142,21 @@ impl<I, T> GuardH1<I, T> {
         }
     }
 
-    /// The end of the stream, told to the server only when it has nothing more to answer.
+    /// Ends the stream. The server sees the end only once no response is outstanding.
     fn end(&mut self) -> Poll<io::Result<()>> {
         self.ended = true;
-        let signal = &self.signal;
-        signal.ended();
+        let state = &self.state;
+        state.ended();
         match self.framing {
             Framing::Length(..) | Framing::Chunked(..) | Framing::Switched => Poll::Ready(Ok(())),
-            _ if signal.busy() => Poll::Pending,
+            _ if state.busy() => Poll::Pending,
             _ => Poll::Ready(Ok(())),
         }
     }
 }
 
 impl<I: AsyncRead + Unpin, T> GuardH1<I, T> {
-    /// Reads into what is held. Ready with the number of bytes.
+    /// Reads into the held bytes. Ready with the number of bytes read.
     fn poll_hold(&mut self, cx: &mut Context<'_>, step: usize) -> Poll<io::Result<usize>> {
         let len = self.held.len();
         self.held.resize(len + step, 0);
@@ -168,36 +167,37 @@ impl<I: AsyncRead + Unpin, T> GuardH1<I, T> {
         polled.map_ok(|()| n)
     }
 
-    /// What the driver decided, unless bytes overtook it.
-    fn obey(&mut self, verdict: Verdict) -> Option<io::Result<()>> {
-        self.signal.undecide();
-        match (verdict, &self.framing) {
-            (Verdict::SlowHead, Framing::Head(_)) if self.held.len() > self.ready => {
+    /// Carries out the driver's decision, unless bytes that arrived since outdate it.
+    fn obey(&mut self, action: DeadlineAction) -> Option<io::Result<()>> {
+        self.state.undecide();
+        match (action, &self.framing) {
+            (DeadlineAction::SlowHead, Framing::Head(_)) if self.held.len() > self.ready => {
                 self.refuse(Kind::RequestTimeout);
                 None
             }
-            (Verdict::Idle, Framing::Head(_) | Framing::Undecided) if !self.signal.busy() => {
+            (DeadlineAction::Idle, Framing::Head(_) | Framing::Undecided) if !self.state.busy() => {
                 Some(Ok(()))
             }
             _ => None,
         }
     }
 
-    /// Bytes while it is open whether the protocol is switched. Returns whether it was decided.
+    /// Reads while it is undecided whether the protocol is switched. Returns true once it is
+    /// decided, false at the end of the stream.
     fn poll_undecided(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.signal.is_switched() {
+        if self.state.is_switched() {
             self.framing = Framing::Switched;
             self.ready = self.held.len();
-            self.tell_phase();
+            self.report_phase();
             return Poll::Ready(Ok(true));
         }
-        if self.signal.in_flight() == 0 {
+        if self.state.in_flight() == 0 {
             self.framing = Framing::Head(Head::default());
             self.scan_held();
             return Poll::Ready(Ok(true));
         }
-        self.signal.hold();
-        // A client has to wait for the answer before it sends anything; what comes early is kept,
+        self.state.hold();
+        // A client has to wait for the response before it sends anything; early bytes are kept, up
         // to a limit.
         while self.held.len() < self.limits.bytes {
             if ready!(self.poll_hold(cx, STEP))? == 0 {
@@ -215,7 +215,7 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH1<I, T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let verdict = this.signal.verdict();
+        let action = this.state.action();
         loop {
             if this.ready > this.passed {
                 this.pass_held(buf);
@@ -224,6 +224,7 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH1<I, T> {
             if this.ended {
                 return this.end();
             }
+
             let start = buf.filled().len();
             match &this.framing {
                 Framing::Switched => return Pin::new(&mut this.inner).poll_read(cx, buf),
@@ -260,7 +261,7 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH1<I, T> {
                         if let Some(kind) = refused {
                             this.refuse(kind);
                         }
-                        this.tell_phase();
+                        this.report_phase();
                         if pass > 0 {
                             return Poll::Ready(Ok(()));
                         }
@@ -270,8 +271,9 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH1<I, T> {
                     Poll::Pending => {}
                 },
             }
+
             // Nothing to read now.
-            match this.obey(verdict) {
+            match this.obey(action) {
                 Some(result) => return Poll::Ready(result),
                 None if this.ready > this.passed => continue,
                 None => {
@@ -289,10 +291,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        note_write(
-            &this.signal,
-            Pin::new(&mut this.inner).poll_write(cx, bytes),
-        )
+        note_write(&this.state, Pin::new(&mut this.inner).poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -302,7 +301,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         note_write(
-            &this.signal,
+            &this.state,
             Pin::new(&mut this.inner).poll_write_vectored(cx, slices),
         )
     }
@@ -313,9 +312,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = note_write(&this.signal, Pin::new(&mut this.inner).poll_flush(cx));
+        let flushed = note_write(&this.state, Pin::new(&mut this.inner).poll_flush(cx));
         if let Poll::Ready(Ok(())) = flushed {
-            this.signal.flushed();
+            this.state.flushed();
         }
         flushed
     }
@@ -325,15 +324,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
         if matches!(this.framing, Framing::Switched) {
             return Pin::new(&mut this.inner).poll_shutdown(cx);
         }
-        this.signal.enter(Phase::Closing);
+
+        this.state.enter(Phase::Closing);
         ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
-        // Closing a socket with bytes unread resets it, and the client may lose the answer it was
-        // about to read.
+        // Closing a socket with unread bytes resets it, and the client may lose the response.
         let clean =
             matches!(&this.framing, Framing::Head(_) | Framing::Undecided) && this.held.is_empty();
         if clean || this.ended {
             return Poll::Ready(Ok(()));
         }
+
         let mut sink = [0_u8; 4096];
         while this.lingered < MAX_LINGER {
             let mut buf = ReadBuf::new(&mut sink);
@@ -347,9 +347,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH1<I, T> {
 }
 
 impl Framing {
-    /// Looks at the next bytes: how many may go, and why those behind them may not. In
-    /// [`Framing::Head`] the bytes begin where the head begins; afterwards those that may not go
-    /// are an incomplete head, or undecided.
+    /// Scans the next bytes. Returns how many may be passed, and the reason if those behind them
+    /// are refused. In [`Framing::Head`] the bytes begin where the head begins; without a reason,
+    /// the remaining bytes are an incomplete head, or undecided.
     fn scan(&mut self, bytes: &[u8], limits: Limits) -> (usize, Option<Kind>) {
         let mut at = 0;
         while at < bytes.len() {

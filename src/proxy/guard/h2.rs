@@ -1,6 +1,6 @@
 //! The guard of an HTTP/2 connection: counts the frames of the decrypted stream and ends a
-//! connection that keeps us busy without asking for anything. Beside that, it refuses request
-//! targets with a fragment (`hpack`).
+//! connection that keeps us busy without requesting anything. It also refuses request targets with
+//! a fragment (`hpack`).
 //!
 //! A connection has a credit. Frames that cost us work and carry none (resets, settings, pings,
 //! priorities, empty data, continuations, unknown ones) use it up; time and payload in either
@@ -19,14 +19,14 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{hpack::Targets, note_write};
-use crate::proxy::signal::Signal;
+use crate::proxy::conn_state::ConnState;
 
-/// What a client begins every connection with (RFC 9113 section 3.4).
+/// The connection preface of a client (RFC 9113 section 3.4).
 pub(in crate::proxy) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Frames that may come at once.
+/// The most frames that may come at once.
 const CREDIT: u32 = 2_000;
-/// Frames a second that may go on coming. A client that measures its bandwidth pings once a round
-/// trip, and one that types ahead resets once a key.
+/// The frames per second that may keep coming. A client that measures its bandwidth pings once per
+/// round trip; one that searches as the user types resets once per key.
 const PER_SECOND: u32 = 200;
 /// Bytes in either direction that pay for one frame.
 const BYTES_PER_FRAME: u64 = 1024;
@@ -42,16 +42,16 @@ pub(super) const CONTINUATION: u8 = 9;
 #[derive(Debug)]
 pub(in crate::proxy) struct GuardH2<I, T> {
     inner: I,
-    signal: Arc<Signal>,
+    state: Arc<ConnState>,
     frames: Frames,
     targets: Targets,
     sent: Heads,
-    /// Read before the protocol was known, and not handed on yet.
+    /// Bytes read before the protocol was known, and not passed on yet.
     first: Vec<u8>,
     _token: T,
 }
 
-/// Where in a stream of frames the next byte is.
+/// The position of the next byte in a stream of frames.
 #[derive(Debug)]
 pub(super) struct Heads {
     /// Bytes of the preface, or of a payload, that are still to come.
@@ -70,13 +70,12 @@ struct Frames {
 }
 
 impl<I, T> GuardH2<I, T> {
-    /// Guards `inner`. `first` was read from it already; `token` is kept until the connection is
-    /// over.
-    pub(in crate::proxy) fn new(inner: I, first: Vec<u8>, signal: Arc<Signal>, token: T) -> Self {
+    /// Guards `inner`. `first` was read from it already; `token` is kept until the connection ends.
+    pub(in crate::proxy) fn new(inner: I, first: Vec<u8>, state: Arc<ConnState>, token: T) -> Self {
         let (frames, targets) = (Frames::new(), Targets::new());
         Self {
             inner,
-            signal,
+            state,
             frames,
             targets,
             sent: Heads::new(0),
@@ -87,7 +86,7 @@ impl<I, T> GuardH2<I, T> {
 }
 
 impl Heads {
-    /// The first head comes after so many bytes.
+    /// Starts at a position with `skip` bytes before the first head.
     pub(super) fn new(skip: usize) -> Self {
         Self {
             skip,
@@ -96,8 +95,8 @@ impl Heads {
         }
     }
 
-    /// Takes from `bytes` up to the end of the next head. Returns its type and flags; `skip` is the
-    /// length of its payload then. `None` if it is not complete yet.
+    /// Consumes `bytes` up to the end of the next head. Returns its type and flags; `skip` is the
+    /// length of its payload then. `None` if the head is incomplete.
     pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<(u8, u8)> {
         let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;
@@ -120,12 +119,12 @@ impl Heads {
         Some((kind, flags))
     }
 
-    /// The type of the frame whose payload the next byte is in.
+    /// Returns the type of the frame whose payload contains the next byte.
     pub(super) fn kind(&self) -> u8 {
         self.head[3]
     }
 
-    /// Whether these next bytes belong to a response: to its head or its content.
+    /// Returns true if the next bytes contain a part of a response: of its head or its content.
     fn carry_response(&mut self, mut bytes: &[u8]) -> bool {
         let is_response = |kind| matches!(kind, DATA | HEADERS | CONTINUATION);
         let mut carries = self.skip > 0 && is_response(self.head[3]);
@@ -146,7 +145,7 @@ impl Frames {
         }
     }
 
-    /// Looks at the next bytes; whether the connection may go on.
+    /// Scans the next bytes. Returns false if the credit is used up.
     fn scan(&mut self, mut bytes: &[u8]) -> bool {
         while let Some((kind, flags)) = self.heads.next(&mut bytes) {
             if self.is_idle(kind, flags) && !self.pay() {
@@ -156,8 +155,8 @@ impl Frames {
         true
     }
 
-    /// Whether a frame asks for nothing. What a DATA or HEADERS frame carries is counted as payload
-    /// instead.
+    /// Returns true for a frame that requests nothing and carries nothing. The content of a DATA
+    /// frame is counted as payload instead.
     fn is_idle(&mut self, kind: u8, flags: u8) -> bool {
         const END_STREAM: u8 = 1;
         match kind {
@@ -216,14 +215,16 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH2<I, T> {
                 this.first = Vec::new();
             }
         }
+
         if this.targets.scan(&mut buf.filled_mut()[start..]) {
-            tracing::debug!("a request over HTTP/2 is refused: fragment in target");
+            tracing::debug!("request refused: fragment in target");
         }
         if this.frames.scan(&buf.filled()[start..]) {
             return Poll::Ready(Ok(()));
         }
-        tracing::debug!("HTTP/2 connection ended: a flood of frames");
-        this.signal.flooded();
+
+        tracing::debug!("HTTP/2 connection closed: flood of frames");
+        this.state.flooded();
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "a flood of HTTP/2 frames",
@@ -238,10 +239,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = note_write(
-            &this.signal,
-            Pin::new(&mut this.inner).poll_write(cx, bytes),
-        );
+        let polled = note_write(&this.state, Pin::new(&mut this.inner).poll_write(cx, bytes));
         this.wrote(polled, &[io::IoSlice::new(bytes)])
     }
 
@@ -252,7 +250,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = note_write(
-            &this.signal,
+            &this.state,
             Pin::new(&mut this.inner).poll_write_vectored(cx, slices),
         );
         this.wrote(polled, slices)
@@ -264,9 +262,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = note_write(&this.signal, Pin::new(&mut this.inner).poll_flush(cx));
+        let flushed = note_write(&this.state, Pin::new(&mut this.inner).poll_flush(cx));
         if let Poll::Ready(Ok(())) = flushed {
-            this.signal.flushed();
+            this.state.flushed();
         }
         flushed
     }
@@ -277,7 +275,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
 }
 
 impl<I, T> GuardH2<I, T> {
-    /// Takes note of what was written of `slices`.
+    /// Notes the bytes of `slices` that were written.
     fn wrote(
         &mut self,
         polled: Poll<io::Result<usize>>,
@@ -293,7 +291,7 @@ impl<I, T> GuardH2<I, T> {
                 left -= part.len();
             }
             if carries {
-                self.signal.responded();
+                self.state.responded();
             }
         }
         polled

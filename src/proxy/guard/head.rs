@@ -1,23 +1,23 @@
 //! The framing rules of an HTTP/1 request head, on its bytes (RFC 9112 sections 2 to 6).
 //!
-//! The HTTP server parses heads more kindly than a proxy may: it takes bare line feeds, repeated
-//! hosts, and a length beside a transfer coding. Whatever two readers could understand differently
-//! is refused here.
+//! The HTTP server parses heads more leniently than a proxy may: it accepts bare line feeds,
+//! repeated hosts, and a length together with a transfer coding. Everything that two readers could
+//! understand differently is refused here.
 
 use memchr::{memchr, memchr3};
 
 use super::super::error::Kind;
 
-/// How far a head may go.
+/// The limits of a head.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::proxy) struct Limits {
-    /// Bytes of a whole head.
+    /// The most bytes of a whole head.
     pub(in crate::proxy) bytes: usize,
-    /// Fields.
+    /// The most fields.
     pub(in crate::proxy) fields: usize,
 }
 
-/// What follows a complete head.
+/// The body that follows a complete head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
     /// Nothing.
@@ -33,19 +33,19 @@ pub(super) enum Body {
 pub(super) struct Complete {
     /// Its length in bytes, with the empty line.
     pub(super) len: usize,
-    /// What follows.
+    /// The body that follows.
     pub(super) body: Body,
-    /// Whether it asks to switch protocols.
+    /// True if the head requests another protocol.
     pub(super) upgrade: bool,
 }
 
-/// A head while its bytes arrive. It is always shown all bytes since the head's first, and looks at
-/// each only once.
+/// A head while its bytes arrive. Each scan gets all bytes from the start of the head, but looks at
+/// each byte only once.
 #[derive(Debug, Default)]
 pub(super) struct Head {
-    /// Where the line begins that is not complete yet.
+    /// The start of the line that is not complete yet.
     line: usize,
-    /// Up to where that line was searched.
+    /// The end of the searched part of that line.
     searched: usize,
     started: bool,
     http_10: bool,
@@ -57,7 +57,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Looks at `bytes`, which begin where the head begins. `None` asks for more bytes.
+    /// Scans `bytes`, which begin where the head begins. `None` means that more bytes are needed.
     pub(super) fn scan(&mut self, bytes: &[u8], limits: Limits) -> Result<Option<Complete>, Kind> {
         loop {
             let Some(found) = memchr3(b'\r', b'\n', 0, &bytes[self.searched..]) else {
@@ -72,6 +72,7 @@ impl Head {
                     "bare LF in head"
                 }));
             }
+
             let Some(next) = bytes.get(at + 1) else {
                 self.searched = at;
                 break;
@@ -79,6 +80,7 @@ impl Head {
             if *next != b'\n' {
                 return Err(Kind::BadRequest("bare CR in head"));
             }
+
             let line = &bytes[self.line..at];
             let end = at + 2;
             if end > limits.bytes {
@@ -100,6 +102,7 @@ impl Head {
                 }
                 self.field(line)?;
             }
+
             self.line = end;
             self.searched = end;
         }
@@ -141,6 +144,7 @@ impl Head {
             }
             _ => return Err(Kind::BadRequest("bad request line")),
         }
+
         // Exactly one more space, and no other white space or control character.
         let Some(space) = memchr(b' ', rest) else {
             return Err(Kind::BadRequest("bad request line"));
@@ -155,8 +159,9 @@ impl Head {
         {
             return Err(Kind::BadRequest("bad request line"));
         }
-        // No target has a fragment (RFC 9112 section 3.2): one reader cuts it off, another takes it
-        // for the path.
+
+        // A target has no fragment (RFC 9112 section 3.2): some readers cut it off, others take it
+        // for a part of the path.
         if memchr(b'#', target).is_some() {
             return Err(Kind::BadRequest("fragment in target"));
         }
@@ -174,7 +179,9 @@ impl Head {
         if matches!(name.last(), None | Some(b' ' | b'\t')) {
             return Err(Kind::BadRequest("bad field name"));
         }
+
         let value = &line[colon + 1..];
+
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 if self.host {
@@ -217,6 +224,7 @@ impl Head {
             (false, None | Some(0)) => Body::None,
             (false, Some(length)) => Body::Length(length),
         };
+
         Ok(Complete {
             len,
             body,
@@ -225,8 +233,8 @@ impl Head {
     }
 }
 
-/// A number of digits only, without sign, that leaves the HTTP server room for its own marks at the
-/// top.
+/// Parses a number of digits only, without sign. The top bit stays free, because the HTTP server
+/// uses the largest values for marks of its own.
 pub(in crate::proxy) fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;

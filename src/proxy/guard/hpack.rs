@@ -1,20 +1,21 @@
-//! The field blocks of an HTTP/2 client (HPACK, RFC 7541), read for one thing: a `#` in `:path`.
+//! Reads the field blocks of an HTTP/2 client (HPACK, RFC 7541) for one purpose: to find a `#` in
+//! `:path`.
 //!
-//! No request target has a fragment (RFC 9113 section 8.3.1), but the HTTP server cuts one off
-//! without a word, and what it hands over does not show that there was one. So the bytes are looked
-//! at on their way to it: a `#` becomes a `>`, which has as many bits in both codings and is in no
-//! target, so the server resets that stream and no other as malformed.
+//! A request target has no fragment (RFC 9113 section 8.3.1), but the HTTP server cuts one off
+//! silently, and its output does not show that there was one. So the bytes are inspected before the
+//! server reads them: a `#` becomes a `>`, which has as many bits in both codings and is invalid in
+//! a target, so the server resets only that stream as malformed.
 //!
-//! For this the dynamic table is followed, but only the sizes of its entries and which are named
+//! This needs the dynamic table, but only the sizes of its entries, and which of them are named
 //! `:path`.
 
 use std::collections::VecDeque;
 
 use super::h2::{CONTINUATION, HEADERS, Heads, PREFACE};
 
-/// What an HTTP/2 connection begins with, and we never announce more (RFC 9113 section 6.5.2).
+/// The initial size of the dynamic table, which we never raise (RFC 9113 section 6.5.2).
 const TABLE_SIZE: usize = 4096;
-/// What an entry counts beside its name and value (RFC 7541 section 4.1).
+/// The size of an entry besides its name and value (RFC 7541 section 4.1).
 const ENTRY: usize = 32;
 /// Lengths of the names in the static table (RFC 7541 appendix A).
 const STATIC_NAMES: [u8; 61] = [
@@ -22,11 +23,11 @@ const STATIC_NAMES: [u8; 61] = [
     16, 13, 12, 6, 4, 4, 6, 7, 4, 4, 8, 17, 13, 8, 19, 13, 4, 8, 12, 18, 19, 5, 7, 7, 11, 6, 10,
     25, 17, 10, 4, 3, 16,
 ];
-/// Of these, the ones that are `:path`.
+/// The indices of `:path` in the static table.
 const STATIC_PATHS: [usize; 2] = [4, 5];
 
-/// How many codes of Huffman's code have 0, 1, 2 and more bits (RFC 7541 appendix B). The code is
-/// canonical, so this is all of it but which symbol a code is for.
+/// The numbers of Huffman codes with 0, 1, 2 and more bits (RFC 7541 appendix B). The code is
+/// canonical, so this defines all of it except the symbols.
 const CODES: [u32; 31] = [
     0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19,
     29, 0, 4,
@@ -55,17 +56,17 @@ const NAME: [Symbol; 5] = [
     (b'h', 0x27, 6),
 ];
 
-/// Looks through what a client sends.
+/// Searches the bytes of a client for `#` in request targets.
 #[derive(Debug)]
 pub(super) struct Targets {
     heads: Heads,
     frame: Frame,
     fields: Fields,
-    /// What came is no HPACK. The HTTP server ends the connection for it.
+    /// Set once the bytes are not valid HPACK. The HTTP server then ends the connection.
     lost: bool,
 }
 
-/// Where in the payload of a HEADERS or CONTINUATION frame the next byte is.
+/// The position of the next byte in the payload of a HEADERS or CONTINUATION frame.
 #[derive(Clone, Copy, Debug, Default)]
 struct Frame {
     /// The length of the padding comes next.
@@ -78,14 +79,14 @@ struct Frame {
     ends: bool,
 }
 
-/// Where in a field block the next byte is, and the dynamic table.
+/// The position of the next byte in a field block, and the dynamic table.
 #[derive(Debug, Default)]
 struct Fields {
     step: Step,
     line: Line,
     table: VecDeque<Entry>,
     size: usize,
-    /// Taken off the size that the table may have at most.
+    /// The difference between [`TABLE_SIZE`] and the size that the client has chosen.
     shrunk: usize,
 }
 
@@ -118,7 +119,7 @@ enum Step {
     Text(Text),
 }
 
-/// What an integer means.
+/// The meaning of an integer.
 #[derive(Clone, Copy, Debug)]
 enum Meaning {
     /// The index of a whole field.
@@ -152,7 +153,7 @@ struct Text {
     bits: usize,
 }
 
-/// No HPACK.
+/// The bytes are not valid HPACK.
 #[derive(Debug)]
 struct Malformed;
 
@@ -167,12 +168,12 @@ impl Targets {
         }
     }
 
-    /// Looks at the next bytes, and puts a `>` in the place of each `#` in a request target.
-    /// Returns whether there was one.
+    /// Scans the next bytes, and replaces each `#` in a request target by `>`. Returns true if
+    /// there was one.
     pub(super) fn scan(&mut self, mut bytes: &mut [u8]) -> bool {
         let mut found = false;
         while !self.lost && !bytes.is_empty() {
-            // The preface is no payload of a frame, and the head of none is there yet.
+            // The preface is not the payload of a frame: no frame head has been read yet.
             if self.heads.skip > 0 {
                 let (payload, rest) = bytes.split_at_mut(self.heads.skip.min(bytes.len()));
                 if matches!(self.heads.kind(), HEADERS | CONTINUATION) {
@@ -211,7 +212,7 @@ impl Targets {
         }
     }
 
-    /// Looks at a piece of a payload, of which [`Heads::skip`] bytes were left.
+    /// Scans a piece of a payload of which [`Heads::skip`] bytes remained.
     fn payload(&mut self, mut bytes: &mut [u8]) -> Result<bool, Malformed> {
         let mut left = self.heads.skip;
         if std::mem::take(&mut self.frame.padded) {
@@ -239,7 +240,7 @@ impl Targets {
 }
 
 impl Fields {
-    /// Reads a piece of a block. Returns whether there was a `#` in `:path`.
+    /// Reads a piece of a block. Returns true if there was a `#` in `:path`.
     fn read(&mut self, bytes: &mut [u8]) -> Result<bool, Malformed> {
         let (mut found, mut at) = (false, 0);
         while at < bytes.len() {
@@ -279,7 +280,7 @@ impl Fields {
             }
             Step::String(part) => self.integer(Meaning::Length(part, byte & 0x80 != 0), byte, 7),
             Step::Integer(meaning, value, shift) => {
-                // What has more bytes than this is larger than anything here may be.
+                // A longer integer exceeds every valid value.
                 if shift > 28 {
                     return Err(Malformed);
                 }
@@ -298,9 +299,11 @@ impl Fields {
     fn integer(&mut self, meaning: Meaning, first: u8, prefix: u32) -> Result<(), Malformed> {
         let max = (1 << prefix) - 1;
         let value = usize::from(first) & max;
+
         if value < max {
             return self.known(meaning, value);
         }
+
         self.step = Step::Integer(meaning, value, 0);
         Ok(())
     }
@@ -338,7 +341,7 @@ impl Fields {
         Ok(())
     }
 
-    /// The name at an index: its length, and whether it is `:path`.
+    /// Returns the length of the name at an index, and true if it is `:path`.
     fn name(&self, index: usize) -> Option<(usize, bool)> {
         if let Some(length) = STATIC_NAMES.get(index.checked_sub(1)?) {
             return Some((usize::from(*length), STATIC_PATHS.contains(&index)));
@@ -365,7 +368,7 @@ impl Fields {
         if kept {
             let size = name + text.length + ENTRY;
             self.evict(size);
-            // One that is larger than the table just empties it.
+            // An entry that is larger than the table only empties it.
             if self.size + size <= TABLE_SIZE - self.shrunk {
                 self.size += size;
                 self.table.push_front(Entry {
@@ -389,8 +392,8 @@ impl Fields {
 }
 
 impl Text {
-    /// Reads a piece of the string of a line. Returns whether there was a `#`, if the line is
-    /// `:path`.
+    /// Reads a piece of the string of a line. Returns true if the line is `:path` and there was a
+    /// `#`.
     fn read(&mut self, bytes: &mut [u8], line: Line) -> bool {
         let replace = self.part == Part::Value && line.is_path;
         if self.part == Part::Value && !line.kept && !replace {
@@ -412,13 +415,15 @@ impl Text {
             for bit in (0..8).rev() {
                 self.code = self.code << 1 | u32::from(*byte >> bit & 1);
                 self.bits += 1;
-                // What is no code is padding, or malformed.
+
+                // Bits that are not a code are padding, or malformed.
                 let Some(codes) = CODES.get(self.bits) else {
                     continue;
                 };
                 if self.code.wrapping_sub(FIRST[self.bits]) >= *codes {
                     continue;
                 }
+
                 let (code, bits) = (self.code, self.bits);
                 self.take(|(_, of, length)| (of, length) == (code, bits));
                 (self.code, self.bits) = (0, 0);
@@ -431,7 +436,7 @@ impl Text {
         found
     }
 
-    /// Takes note of a character.
+    /// Notes a character.
     fn take(&mut self, is: impl Fn(Symbol) -> bool) {
         self.is_path &= NAME.get(self.length).is_some_and(|symbol| is(*symbol));
         self.length += 1;

@@ -1,5 +1,5 @@
-//! Guards between the transport and the HTTP server: they follow the framing of the decrypted bytes
-//! and end what is ambiguous or floods, before the HTTP server acts on it.
+//! Guards between the transport and the HTTP server. They follow the framing of the decrypted bytes
+//! and stop ambiguous messages and floods before the HTTP server acts on them.
 
 pub(super) mod chunk;
 #[cfg(fuzzing)]
@@ -11,14 +11,14 @@ mod hpack;
 
 use std::{io, task::Poll};
 
-use super::signal::Signal;
+use super::conn_state::ConnState;
 
-/// Tells the connection's state whether its client takes what is written.
-fn note_write<R>(signal: &Signal, polled: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+/// Notes in the connection's state whether a write has to wait for the client.
+fn note_write<R>(state: &ConnState, polled: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
     if polled.is_pending() {
-        signal.writing_waits();
+        state.writing_waits();
     } else {
-        signal.writing_goes_on();
+        state.writing_goes_on();
     }
     polled
 }

@@ -10,7 +10,7 @@ fn conn(trusted: bool) -> ConnInfo {
         client_ip: HeaderValue::from_static("192.0.2.9"),
         trusted,
         tls: None,
-        signal: crate::proxy::signal::Signal::of_tests(),
+        state: crate::proxy::conn_state::ConnState::of_tests(),
         pins: crate::proxy::pin::Pins::default(),
     }
 }
@@ -35,6 +35,7 @@ fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         )
     });
     let mut map = HeaderMap::new();
+
     for (name, value) in pairs {
         map.append(name, value);
     }
@@ -42,7 +43,7 @@ fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
 }
 
 #[test]
-fn rfc9110_7_6_1_fields_named_in_connection_go_but_never_framing_or_routing() {
+fn connection_removes_fields_but_not_framing_or_routing() {
     let mut headers = map(&[
         ("connection", "close, X-Secret, host, content-length"),
         ("x-secret", "1"),
@@ -76,6 +77,7 @@ fn what_an_untrusted_client_claims_is_replaced() {
     ]);
     let conn = conn(false);
     let client = client(&conn, &[], &headers);
+
     forwarded(&mut headers, client, || HeaderValue::from_static("id"));
     assert_eq!(headers["x-forwarded-for"], "192.0.2.9");
     assert_eq!(headers["x-real-ip"], "192.0.2.9");
@@ -112,6 +114,7 @@ fn what_a_trusted_proxy_says_is_believed_and_extended() {
     ]);
     let conn = conn(true);
     let client = client(&conn, &trusted, &headers);
+
     forwarded(&mut headers, client, || HeaderValue::from_static("id"));
     assert_eq!(
         headers["x-forwarded-for"],
@@ -157,6 +160,7 @@ fn addresses_are_read_as_proxies_write_them() {
 #[test]
 fn the_client_is_the_last_that_no_trusted_proxy_is() {
     let trusted = ["192.0.2.0/24".parse().expect("a network")];
+
     for (chain, expected) in [
         ("198.51.100.7", "198.51.100.7"),
         ("6.6.6.6, 198.51.100.7:4711", "198.51.100.7"),
@@ -173,6 +177,7 @@ fn the_client_is_the_last_that_no_trusted_proxy_is() {
         headers.insert(X_FORWARDED_FOR, HeaderValue::from_static(chain));
         let conn = conn(true);
         let client = client(&conn, &trusted, &headers);
+
         forwarded(&mut headers, client, || HeaderValue::from_static("id"));
         assert_eq!(headers["x-real-ip"], expected, "{chain:?}");
         assert!(
@@ -203,6 +208,7 @@ fn backends_are_told_one_scheme() {
         let mut headers = map(fields);
         let conn = conn(true);
         let client = client(&conn, &[], &headers);
+
         forwarded(&mut headers, client, || HeaderValue::from_static("id"));
         assert_eq!(
             headers
@@ -227,10 +233,10 @@ fn rfc9113_8_2_3_cookie_crumbs_are_joined() {
     );
 }
 
-/// What goes to an HTTP/1.1 endpoint is written straight from the client's fields; it is what the
-/// map for an HTTP/2 endpoint says.
+/// The fields for an HTTP/1.1 endpoint are written directly from the client's fields. They must
+/// equal the map for an HTTP/2 endpoint.
 #[test]
-fn endpoints_of_both_kinds_are_told_the_same() {
+fn endpoints_of_both_protocols_get_the_same_fields() {
     let fields = map(&[
         ("host", "a.example"),
         ("accept", "*/*"),
@@ -249,14 +255,17 @@ fn endpoints_of_both_kinds_are_told_the_same() {
         ("x-many", "1"),
         ("x-many", "2"),
     ]);
+
     for trusted in [false, true] {
         let conn = conn(trusted);
         let client = client(&conn, &[], &fields);
         let id = HeaderValue::from_static("id");
         let (mut mapped, mut written) = (fields.clone(), fields.clone());
         strip(&mut mapped);
+
         forwarded(&mut mapped, client, || id.clone());
-        // Whoever frames the body says its length.
+
+        // The writer of the body adds its length.
         mapped.remove(HOST);
         mapped.remove(CONTENT_LENGTH);
         let mut head = HeadWriter::new(

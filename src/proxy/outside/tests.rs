@@ -11,7 +11,7 @@ fn conn(listener: Option<u16>, trusted: bool) -> ConnInfo {
         client_ip: HeaderValue::from_static("192.0.2.9"),
         trusted,
         tls: None,
-        signal: crate::proxy::signal::Signal::of_tests(),
+        state: crate::proxy::conn_state::ConnState::of_tests(),
         pins: crate::proxy::pin::Pins::default(),
     }
 }
@@ -50,9 +50,9 @@ fn the_port_of_https_follows_from_host_and_listeners() {
         (None, 80, Some(443), None, 443),
         (None, 80, Some(8443), None, 8443),
         (Some(80), 80, Some(8443), None, 8443),
-        // Port 80 is ours, and somebody says that HTTPS is mapped.
+        // Port 80 is ours, and the setting says that HTTPS is mapped.
         (None, 80, Some(8443), Some(443), 443),
-        // Somebody else ends TLS.
+        // Another proxy terminates TLS.
         (None, 80, None, None, 443),
         (Some(8080), 8080, None, None, 443),
         (Some(8080), 8080, None, Some(8443), 8443),
@@ -73,13 +73,17 @@ fn the_port_of_https_follows_from_host_and_listeners() {
 #[test]
 fn the_port_of_a_balancer_is_not_ours_whatever_its_number() {
     let settings = listeners(Some(8443), None);
+
     let seen = Outside::of(&conn(None, false), &HeaderMap::new(), Some(8080), &settings);
     assert_eq!((seen.https_port, seen.port), (443, 8080));
+
     for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO] {
         let headers = fields(&[(name, "http")]);
+
         let seen = Outside::of(&conn(Some(8080), true), &headers, Some(8080), &settings);
         assert_eq!((seen.https_port, seen.port), (443, 8080));
     }
+
     // The PROXY protocol says the port itself.
     let seen = Outside::of(&conn(None, false), &HeaderMap::new(), None, &settings);
     assert_eq!(
@@ -88,11 +92,13 @@ fn the_port_of_a_balancer_is_not_ours_whatever_its_number() {
     );
     let mut ends_tls = conn(None, false);
     ends_tls.local.set_port(443);
+
     let seen = Outside::of(&ends_tls, &HeaderMap::new(), None, &settings);
     assert_eq!(
         (seen.scheme, seen.https_port, seen.port),
         (Scheme::Https, 443, 443)
     );
+
     // One that is trusted and says nothing of a client is the client.
     let seen = Outside::of(
         &conn(Some(8080), true),
@@ -106,6 +112,7 @@ fn the_port_of_a_balancer_is_not_ours_whatever_its_number() {
 #[test]
 fn the_first_scheme_of_a_trusted_proxy_is_that_of_the_client() {
     let settings = Settings::default();
+
     for (value, scheme, port) in [
         ("https", Scheme::Https, 443),
         ("HTTPS", Scheme::Https, 443),
@@ -119,8 +126,10 @@ fn the_first_scheme_of_a_trusted_proxy_is_that_of_the_client() {
         ("gopher", Scheme::Http, 80),
     ] {
         let headers = fields(&[(X_FORWARDED_PROTO, value)]);
+
         let seen = Outside::of(&conn(Some(8080), true), &headers, None, &settings);
         assert_eq!((seen.scheme, seen.port), (scheme, port), "{value:?}");
+
         let seen = Outside::of(&conn(Some(8080), false), &headers, None, &settings);
         assert_eq!(
             (seen.scheme, seen.port),
@@ -135,6 +144,7 @@ fn the_port_of_the_client_is_that_of_its_host() {
     let settings = Settings::default();
     let https = fields(&[(X_FORWARDED_PROTO, "https")]);
     let plain = HeaderMap::new();
+
     for (headers, host, expected) in [
         (&plain, None, 80),
         (&plain, Some(8080), 8080),

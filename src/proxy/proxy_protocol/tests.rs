@@ -1,7 +1,7 @@
 use super::*;
 
-/// What is said, and what is left for whoever reads next.
-async fn read_all(bytes: &[u8]) -> (Result<Said, String>, Vec<u8>) {
+/// Returns the parsed header, and the bytes left for the next reader.
+async fn read_all(bytes: &[u8]) -> (Result<Addresses, String>, Vec<u8>) {
     let mut rest = bytes;
     let said = read(&mut rest).await.map_err(|error| error.to_string());
     (said, rest.to_vec())
@@ -68,6 +68,7 @@ async fn a_proxy_may_speak_for_itself() {
 #[tokio::test]
 async fn anything_else_is_refused_with_the_reason() {
     let long = [b"PROXY TCP4 ".as_slice(), &[b'1'; 200]].concat();
+
     for (bytes, why) in [
         (
             b"GET / HTTP/1.1\r\n\r\n".as_slice(),

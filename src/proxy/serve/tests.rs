@@ -69,6 +69,7 @@ impl Front {
         let tls = Arc::new(Server::new(resolver.clone(), MinVersion::default()));
         let (signal, drain) = drain::channel();
         let any = vec!["127.0.0.1:0".parse().unwrap()];
+
         let settings = Settings {
             http: any.clone(),
             https: any,
@@ -123,21 +124,22 @@ impl Drop for Front {
 }
 
 fn all(mut stream: TcpStream) -> String {
-    let mut answer = Vec::new();
-    // A reset after the answer shows in what was read before it.
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut response = Vec::new();
+
+    // A reset after the response shows in what was read before it.
+    let _ = stream.read_to_end(&mut response);
+    String::from_utf8_lossy(&response).into_owned()
 }
 
-/// One answer with a Content-Length, and the connection stays.
+/// One response with a Content-Length, and the connection stays.
 fn one(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     let mut byte = [0];
-    while !answer.ends_with(b"\r\n\r\n") {
+    while !response.ends_with(b"\r\n\r\n") {
         stream.read_exact(&mut byte).unwrap();
-        answer.push(byte[0]);
+        response.push(byte[0]);
     }
-    let head = String::from_utf8(answer).unwrap();
+    let head = String::from_utf8(response).unwrap();
     let length = head
         .to_ascii_lowercase()
         .split("content-length: ")
@@ -199,6 +201,7 @@ fn a_refused_head_gets_its_status_and_never_reaches_the_backend() {
         "X: y\r\n".repeat(200)
     );
     let target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "y".repeat(40_000));
+
     for (bytes, status) in [
         ("GET / HTTP/1.1\nHost: a\n\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
@@ -217,33 +220,33 @@ fn a_refused_head_gets_its_status_and_never_reaches_the_backend() {
         (&*many, "431"),
         (&*target, "414"),
     ] {
-        let answer = front.talk(bytes.as_bytes());
+        let response = front.talk(bytes.as_bytes());
         assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{bytes:.80}: {answer}"
+            response.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{bytes:.80}: {response}"
         );
         assert!(
-            answer.to_ascii_lowercase().contains("connection: close"),
-            "{answer}"
+            response.to_ascii_lowercase().contains("connection: close"),
+            "{response}"
         );
     }
     assert_eq!(front.requests(), 0);
 }
 
 #[test]
-fn requests_in_a_row_are_answered_before_the_refusal_of_the_next() {
+fn pipelined_requests_are_served_before_a_refused_one() {
     let front = Front::simple();
-    let answer = front.talk(&[GET, GET, b"GET / HTTP/1.1\nHost: a\n\n", GET].concat());
-    let statuses: Vec<&str> = answer
+    let response = front.talk(&[GET, GET, b"GET / HTTP/1.1\nHost: a\n\n", GET].concat());
+    let statuses: Vec<&str> = response
         .match_indices("HTTP/1.1 ")
-        .map(|(at, _)| &answer[at + 9..at + 12])
+        .map(|(at, _)| &response[at + 9..at + 12])
         .collect();
-    assert_eq!(statuses, ["200", "200", "400"], "{answer}");
+    assert_eq!(statuses, ["200", "200", "400"], "{response}");
     assert_eq!(front.requests(), 2);
 }
 
 #[test]
-fn a_client_that_has_ended_its_direction_gets_its_answer() {
+fn a_half_closed_client_gets_its_response() {
     let front = Front::new(Settings::default(), Duration::from_millis(200));
     let mut stream = front.connect();
     stream.write_all(GET).unwrap();
@@ -254,14 +257,15 @@ fn a_client_that_has_ended_its_direction_gets_its_answer() {
 #[test]
 fn a_slow_head_gets_408_and_an_idle_connection_is_closed() {
     let front = Front::new(short(), Duration::ZERO);
-    let answer = front.talk(b"GET / HTTP/1.1\r\nHost: a");
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    let response = front.talk(b"GET / HTTP/1.1\r\nHost: a");
+    assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
     assert_eq!(front.talk(b""), "");
 
     let mut stream = front.connect();
     let began = Instant::now();
     stream.write_all(GET).unwrap();
     assert!(one(&mut stream).ends_with("request 1"));
+
     // Longer than a head may take, shorter than a connection may idle.
     thread::sleep(Duration::from_millis(400));
     stream.write_all(GET).unwrap();
@@ -275,7 +279,7 @@ fn a_slow_head_gets_408_and_an_idle_connection_is_closed() {
 }
 
 #[test]
-fn an_answer_that_takes_longer_than_a_connection_may_idle_is_awaited() {
+fn a_response_may_take_longer_than_the_idle_timeout() {
     let front = Front::new(short(), Duration::from_millis(900));
     let mut stream = front.connect();
     stream.write_all(GET).unwrap();
@@ -290,6 +294,7 @@ fn an_upgrade_that_is_declined_leaves_the_connection_usable() {
     stream.write_all(&[upgrade, GET].concat()).unwrap();
     assert!(one(&mut stream).ends_with("request 1"));
     assert!(one(&mut stream).ends_with("request 2"));
+
     // Not only on a new connection.
     stream.write_all(&[upgrade, GET].concat()).unwrap();
     assert!(one(&mut stream).ends_with("request 3"));
@@ -305,12 +310,14 @@ fn the_proxy_protocol_is_demanded_from_those_it_is_expected_of() {
         max_connections_per_client: 1,
         ..Settings::default()
     };
+
     let front = Front::new(settings, Duration::ZERO);
     assert_eq!(front.talk(GET), "");
     let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n";
     let mut first = front.connect();
     first.write_all(&[header, GET].concat()).unwrap();
     assert!(one(&mut first).ends_with("request 1"));
+
     // Connections are counted for the client behind the balancer, not for the balancer.
     assert_eq!(front.talk(&[header, GET].concat()), "");
     let mut other = front.connect();
@@ -335,7 +342,7 @@ fn the_proxy_protocol_is_demanded_from_those_it_is_expected_of() {
 }
 
 #[test]
-fn a_drain_answers_what_is_in_flight_and_closes_the_idle() {
+fn a_drain_finishes_requests_and_closes_idle_connections() {
     let mut front = Front::new(Settings::default(), Duration::from_millis(300));
     let idle = front.connect();
     let mut used = front.connect();
@@ -347,17 +354,18 @@ fn a_drain_answers_what_is_in_flight_and_closes_the_idle() {
         thread::sleep(Duration::from_millis(5));
     }
     front.signal.drain(Duration::from_secs(10));
-    let answer = all(busy);
+    let response = all(busy);
     assert!(
-        answer.contains("connection: close") && answer.ends_with("request 2"),
-        "{answer}"
+        response.contains("connection: close") && response.ends_with("request 2"),
+        "{response}"
     );
+
     // Its client could not know: one more request is taken.
     used.write_all(GET).unwrap();
-    let answer = all(used);
+    let response = all(used);
     assert!(
-        answer.contains("connection: close") && answer.ends_with("request 3"),
-        "{answer}"
+        response.contains("connection: close") && response.ends_with("request 3"),
+        "{response}"
     );
     assert_eq!(all(idle), "");
     let began = Instant::now();
@@ -382,6 +390,7 @@ fn http2_without_tls_is_spoken_to_those_who_begin_with_it() {
                 .await
                 .unwrap();
         tokio::task::spawn_local(connection);
+
         for _ in 0..3 {
             let request = http::Request::get("http://a.example/")
                 .body(String::new())
@@ -399,9 +408,11 @@ fn an_http2_flood_ends_its_connection_and_is_counted() {
     let front = Front::simple();
     let mut stream = front.connect();
     let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let mut bytes = [super::PREFACE, &settings].concat();
     bytes.extend(ping.repeat(5_000));
+
     // The connection may end before all is written.
     let _ = stream.write_all(&bytes);
     all(stream);
@@ -413,11 +424,13 @@ fn an_http2_flood_ends_its_connection_and_is_counted() {
 #[test]
 fn timeouts_that_the_kernel_does_not_take_are_no_obstacle() {
     let ages = Duration::from_secs(100 * 24 * 3600);
+
     let settings = Settings {
         client_idle_timeout: ages,
         stream_idle_timeout: ages,
         ..Settings::default()
     };
+
     let front = Front::new(settings, Duration::ZERO);
     let mut stream = front.connect();
     stream.write_all(GET).unwrap();
@@ -434,11 +447,13 @@ fn connections_over_the_limit_are_closed_at_once() {
         Duration::ZERO,
     );
     let mut held: Vec<TcpStream> = (0..2).map(|_| front.connect()).collect();
+
     for stream in &mut held {
         stream.write_all(GET).unwrap();
         one(stream);
     }
     assert_eq!(front.talk(GET), "");
+
     drop(held);
     let began = Instant::now();
     while front

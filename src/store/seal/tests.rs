@@ -206,7 +206,11 @@ fn a_key_file_holds_bytes_base64_or_hexadecimal_digits() {
     ] {
         assert_eq!(parse(text.as_bytes()), None, "{text}");
     }
-    let error = SealKeys::read(Some(Path::new("/nowhere/key")), &[])
+    let settings = Settings {
+        seal_key_file: Some("/nowhere/key".into()),
+        ..Settings::default()
+    };
+    let error = SealKeys::read(&settings)
         .expect_err("not there")
         .to_string();
     assert!(

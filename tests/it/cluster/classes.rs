@@ -8,7 +8,7 @@ use super::{
 };
 
 const TOLD: &str =
-    "no IngressClass is ours, so no Ingress that names a class is served; the command makes one";
+    "no IngressClass is ours, so no Ingress that names a class is served; the command creates one";
 
 /// What `/readyz` answers, with its code in the last line.
 fn readyz(gatelet: &Gatelet) -> Command {
@@ -20,7 +20,7 @@ fn readyz(gatelet: &Gatelet) -> Command {
 
 /// The command of a note.
 fn command(note: &str) -> &str {
-    let (_what, command) = note.split_once("make one: ").expect("it has a command");
+    let (_what, command) = note.split_once("create one: ").expect("it has a command");
     command.trim()
 }
 

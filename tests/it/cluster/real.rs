@@ -260,7 +260,7 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
         let status = beside.said(&beside.gatelet.command_line(&["status"]));
         status
             .lines()
-            .any(|line| line == "leader   this one: there is no Lease to agree by")
+            .any(|line| line == "leader   this replica: there is no Lease")
             .then_some(())
     });
     beside.real.apply(LEASES);

@@ -184,7 +184,7 @@ fn one_of_two_replicas_writes_and_the_other_takes_over_after_a_stop_and_after_a_
     told(&two, "UnknownService");
     assert!(!two.log().contains("this gatelet leads"));
     let holder = nodes.holder();
-    nodes.says(&one, &format!("{holder} (this one)"));
+    nodes.says(&one, &format!("{holder} (this replica)"));
     nodes.says(&two, &holder);
 
     // A stop: the Lease is free when the process has ended, and the address is gone.
@@ -192,7 +192,7 @@ fn one_of_two_replicas_writes_and_the_other_takes_over_after_a_stop_and_after_a_
     assert!(one.wait().success());
     assert!(!nodes.holder().starts_with("node1_"));
     nodes.led_by("node2");
-    nodes.says(&two, &format!("{} (this one)", nodes.holder()));
+    nodes.says(&two, &format!("{} (this replica)", nodes.holder()));
     nodes.has_addresses(&["192.0.2.2"]);
     // Whoever leads anew says that what holds still does: it is the same Event, and not another
     // time.

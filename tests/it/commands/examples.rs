@@ -44,7 +44,7 @@ fn every_file_of_configs_is_good_alone_and_with_the_others() {
                 .expect("gatelet runs"),
         );
         assert!(
-            text.ends_with(" 0 warnings\n") || text.ends_with(": good\n"),
+            text.ends_with(" 0 warnings\n") || text.ends_with(": valid\n"),
             "{}: {text}",
             file.display()
         );

@@ -268,7 +268,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
     );
     assert!(
         message.contains(
-            "Service default/theirs is there and was not written by `gatelet expose`; choose another name with --name"
+            "Service default/theirs exists and was not written by `gatelet expose`; choose another name with --name"
         ),
         "{message}"
     );
@@ -276,7 +276,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
     let message = expose(&["a.b.example.com", "--to", "10.0.0.5:1"], 1);
     assert!(
         message.contains(
-            "Ingress default/a-b-example-com is there for a-b.example.com/; choose another name"
+            "Ingress default/a-b-example-com exists for a-b.example.com/; choose another name"
         ),
         "{message}"
     );

@@ -38,12 +38,12 @@ fn status_shows_listeners_routes_endpoints_certificates_and_findings() {
         (gatelet.status_of("app.example.com", "/") == 308).then_some(())
     });
     assert!(run(gatelet.curl_tls("app.example.com", "/").arg("-k")).starts_with("app\n"));
-    eventually("a refusing endpoint is passed over", || {
+    eventually("a refusing endpoint is ejected", || {
         assert!([502, 503].contains(&gatelet.status_of("down.example.com", "/")));
         gatelet
             .status()
             .to_string()
-            .contains("passed over")
+            .contains("ejected")
             .then_some(())
     });
 
@@ -75,10 +75,10 @@ fn status_shows_listeners_routes_endpoints_certificates_and_findings() {
         backends[0],
         format!("default/app:80 HTTP/1.1 127.0.0.1:{} ok 1 0", backend.port)
     );
-    let passed_over =
-        format!("default/down:80 HTTP/1.1 127.0.0.1:{refusing} passed over: connection refused");
+    let ejected =
+        format!("default/down:80 HTTP/1.1 127.0.0.1:{refusing} ejected: connection refused");
     assert!(
-        backends[1].starts_with(&passed_over) || backends[1].contains("tried again"),
+        backends[1].starts_with(&ejected) || backends[1].contains("retried"),
         "{text}"
     );
     assert!(
@@ -336,7 +336,7 @@ fn explain_shows_each_rule_in_order_and_why_one_wins() {
 
     gatelet.kubectl(&["delete", "ingress", "rest"]);
     eventually("nothing takes it", || {
-        (explain("nobody.test/")["outcome"] == "404: no rule takes it").then_some(())
+        (explain("nobody.test/")["outcome"] == "404: no rule matches").then_some(())
     });
     for url in [
         "ftp://app.example.com/",

@@ -195,7 +195,7 @@ fn a_k3s_whose_kubeconfig_cannot_be_read_is_not_passed_over_in_silence() {
     eventually("the log says so", || {
         gatelet
             .log()
-            .contains("k3s is here, and its kubeconfig cannot be read")
+            .contains("k3s is installed, but its kubeconfig cannot be read")
             .then_some(())
     });
     let expected = "source mini cluster, because the kubeconfig of k3s cannot be read: /etc/rancher/k3s/k3s.yaml: Permission denied";

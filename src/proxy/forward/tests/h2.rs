@@ -62,14 +62,14 @@ async fn mirror(request: Request<Incoming>) -> Result<Response<WithTrailers>, hy
         .and_then(|trailers| trailers.get("x-sum").cloned());
     let mut after = trailers(&[("grpc-status", "0")]);
     after.insert("x-sum", sum.unwrap_or(HeaderValue::from_static("none")));
-    let answer = Response::builder()
+    let response = Response::builder()
         .header("seen-te", te)
         .header("seen-authority", authority)
         .header("seen-version", version)
         .header("seen-hop", hop.to_string());
-    Ok(answer
+    Ok(response
         .body(WithTrailers(Some(body.to_bytes()), Some(after)))
-        .expect("answer"))
+        .expect("response"))
 }
 
 /// An HTTP/2 backend without TLS, and how many connections it has had.
@@ -89,7 +89,7 @@ fn h2c_backend() -> (SocketAddr, Arc<AtomicUsize>) {
     (addr, connections)
 }
 
-/// A TLS backend with a certificate nobody knows, speaking what ALPN agrees on.
+/// A TLS backend with an untrusted certificate, which speaks the protocol that ALPN chose.
 fn tls_backend() -> SocketAddr {
     let ca = Arc::new(crate::tls::LocalCa::generate("test").expect("CA"));
     let resolver = crate::tls::Resolver::new(ca, crate::tls::UnknownSni::default());
@@ -137,6 +137,7 @@ where
 #[test]
 fn grpc_passes_from_http2_to_h2c_with_its_trailers() {
     let (addr, _) = h2c_backend();
+
     let proxy = start(
         Settings::default(),
         table(addresses(&[addr]), Protocol::H2c, Vec::new()),
@@ -150,11 +151,11 @@ fn grpc_passes_from_http2_to_h2c_with_its_trailers() {
                 Some(trailers(&[("x-sum", "7")])),
             ))
             .expect("request");
-        let answer = sender.send_request(request).await.expect("answer");
-        assert_eq!(answer.status(), 200);
-        assert_eq!(answer.headers()["seen-te"], "trailers");
-        assert_eq!(answer.headers()["seen-authority"], "a.example");
-        let body = answer.into_body().collect().await.expect("body");
+        let response = sender.send_request(request).await.expect("response");
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["seen-te"], "trailers");
+        assert_eq!(response.headers()["seen-authority"], "a.example");
+        let body = response.into_body().collect().await.expect("body");
         let after = body.trailers().expect("trailers").clone();
         assert_eq!(
             (&after["grpc-status"], &after["x-sum"]),
@@ -165,8 +166,9 @@ fn grpc_passes_from_http2_to_h2c_with_its_trailers() {
 }
 
 #[test]
-fn many_requests_at_once_share_one_connection_to_an_http2_backend() {
+fn concurrent_requests_share_one_http2_connection() {
     let (addr, connections) = h2c_backend();
+
     let proxy = start(
         Settings::default(),
         table(addresses(&[addr]), Protocol::H2c, Vec::new()),
@@ -174,6 +176,7 @@ fn many_requests_at_once_share_one_connection_to_an_http2_backend() {
     local(async {
         let sender = connect(&proxy).await;
         let mut all = Vec::new();
+
         for _ in 0..50 {
             let mut sender = sender.clone();
             let request = Request::get("http://a.example/")
@@ -183,9 +186,14 @@ fn many_requests_at_once_share_one_connection_to_an_http2_backend() {
                 sender.send_request(request).await
             }));
         }
-        for answer in all {
+
+        for response in all {
             assert_eq!(
-                answer.await.expect("no panic").expect("answer").status(),
+                response
+                    .await
+                    .expect("no panic")
+                    .expect("response")
+                    .status(),
                 200
             );
         }
@@ -196,26 +204,29 @@ fn many_requests_at_once_share_one_connection_to_an_http2_backend() {
 #[test]
 fn http1_to_h2c_has_no_fields_of_the_connection() {
     let (addr, _) = h2c_backend();
+
     let proxy = start(
         Settings::default(),
         table(addresses(&[addr]), Protocol::H2c, Vec::new()),
     );
-    let answer = ask(
+    let response = ask(
         &proxy,
         "POST / HTTP/1.1\r\nKeep-Alive: 5\r\nContent-Length: 2\r\n\r\nhi",
     )
     .to_ascii_lowercase();
     assert!(
-        answer.contains("seen-authority: a.example\r\n") && answer.contains("seen-hop: false\r\n"),
-        "{answer}"
+        response.contains("seen-authority: a.example\r\n")
+            && response.contains("seen-hop: false\r\n"),
+        "{response}"
     );
-    assert!(answer.contains("hi"), "{answer}");
+    assert!(response.contains("hi"), "{response}");
 }
 
 #[test]
 fn http2_to_http1_joins_cookies_and_sends_a_get_with_its_body() {
     let (tx, rx) = mpsc::channel();
     let tx = Mutex::new(tx);
+
     let proxy = to(&[backend(move |_, mut stream| {
         let head = head(&mut stream);
         let body = exactly(&mut stream, "4\r\nbody\r\n0\r\n\r\n".len());
@@ -231,11 +242,11 @@ fn http2_to_http1_joins_cookies_and_sends_a_get_with_its_body() {
         let request = Request::get("http://a.example/x?y")
             .header("cookie", "a=1")
             .header("cookie", "b=2");
-        let answer = sender
+        let response = sender
             .send_request(request.body(body).expect("request"))
             .await
-            .expect("answer");
-        assert_eq!(answer.status(), 200);
+            .expect("response");
+        assert_eq!(response.status(), 200);
     });
     let (head, body) = rx.recv().expect("a request");
     assert!(
@@ -247,15 +258,15 @@ fn http2_to_http1_joins_cookies_and_sends_a_get_with_its_body() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_resets_the_stream_and_not_the_connection() {
+fn an_incomplete_response_resets_only_its_stream() {
     let proxy = to(&[backend(|index, mut stream| {
         head(&mut stream);
-        let answer = if index == 0 {
+        let response = if index == 0 {
             "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
         } else {
             OK
         };
-        say(&mut stream, answer);
+        say(&mut stream, response);
     })]);
     local(async {
         let mut sender = connect(&proxy).await;
@@ -264,33 +275,41 @@ fn an_answer_that_breaks_off_resets_the_stream_and_not_the_connection() {
                 .body(Full::new(Bytes::new()))
                 .expect("request")
         };
-        let answer = sender.send_request(get()).await.expect("answer");
-        assert!(answer.into_body().collect().await.is_err());
-        let answer = sender
+        let response = sender.send_request(get()).await.expect("response");
+        assert!(response.into_body().collect().await.is_err());
+        let response = sender
             .send_request(get())
             .await
             .expect("the connection lives");
         assert_eq!(
-            answer.into_body().collect().await.expect("body").to_bytes(),
+            response
+                .into_body()
+                .collect()
+                .await
+                .expect("body")
+                .to_bytes(),
             "ok"
         );
     });
 }
 
 #[test]
-fn tls_backends_are_spoken_to_in_the_protocol_that_was_asked_for() {
+fn tls_backends_get_the_configured_protocol() {
     let addr = tls_backend();
+
     for (protocol, version) in [(Protocol::Https, "http/1.1"), (Protocol::H2, "http/2.0")] {
         let proxy = start(
             Settings::default(),
             table(addresses(&[addr]), protocol, Vec::new()),
         );
+
         for _ in 0..2 {
-            let answer =
+            let response =
                 ask(&proxy, "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi").to_ascii_lowercase();
             assert!(
-                answer.contains(&format!("seen-version: {version}\r\n")) && answer.contains("hi"),
-                "{answer}"
+                response.contains(&format!("seen-version: {version}\r\n"))
+                    && response.contains("hi"),
+                "{response}"
             );
         }
         assert_eq!(proxy.shared.counters()[0].connects.value(), 1);
@@ -298,6 +317,7 @@ fn tls_backends_are_spoken_to_in_the_protocol_that_was_asked_for() {
             verify_backends: true,
             ..Settings::default()
         };
+
         let proxy = start(strict, table(addresses(&[addr]), protocol, Vec::new()));
         assert_eq!(status(&get(&proxy)), "502");
     }
@@ -310,10 +330,12 @@ fn a_backend_with_a_name_is_found_and_connected_to() {
         host: "localhost".into(),
         port: addr.port(),
     };
+
     let settings = Settings {
         local_names: true,
         ..Settings::default()
     };
+
     let proxy = start(settings, table(named, Protocol::H2c, Vec::new()));
     assert_eq!(
         status(&ask(
@@ -338,16 +360,18 @@ fn a_name_does_not_lead_to_what_is_local_here() {
         "169.254.169.254",
         "fe80::1",
     ];
+
     for name in names {
         let named = EndpointSet::Name {
             host: name.into(),
             port: addr.port(),
         };
+
         let proxy = start(Settings::default(), table(named, Protocol::H2c, Vec::new()));
-        let answer = get(&proxy);
+        let response = get(&proxy);
         assert!(
-            status(&answer) == "503" && answer.contains("no address that is allowed"),
-            "{name}: {answer}"
+            status(&response) == "503" && response.contains("no allowed address"),
+            "{name}: {response}"
         );
     }
 }
@@ -358,6 +382,7 @@ fn an_http2_connection_that_ended_is_replaced() {
         stream.set_nonblocking(true).expect("non-blocking");
         local(async move {
             let io = TokioIo::new(tokio::net::TcpStream::from_std(stream).expect("stream"));
+
             let server = hyper::server::conn::http2::Builder::new(Local)
                 .serve_connection(io, service_fn(mirror));
             let mut server = std::pin::pin!(server);
@@ -369,10 +394,12 @@ fn an_http2_connection_that_ended_is_replaced() {
             let _ = server.await;
         });
     });
+
     let proxy = start(
         Settings::default(),
         table(addresses(&[addr]), Protocol::H2c, Vec::new()),
     );
+
     for _ in 0..5 {
         assert_eq!(status(&get(&proxy)), "200");
     }
@@ -400,6 +427,7 @@ fn pings_to_an_endpoint_come_at_their_own_interval() {
     let addr = backend(move |_, mut stream| {
         let tx = tx.lock().expect("lock").clone();
         exactly(&mut stream, 24);
+
         // SETTINGS of ours, and the acknowledgement of theirs.
         stream
             .write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0])
@@ -421,25 +449,30 @@ fn pings_to_an_endpoint_come_at_their_own_interval() {
         }
     });
     let short = Duration::from_millis(50);
+
     let settings = Settings {
         upstream_ping_interval: short,
         ..Settings::default()
     };
+
     let proxy = start(
         settings,
         table(addresses(&[addr]), Protocol::H2c, Vec::new()),
     );
+
     let mut stream = client(&proxy);
     say(&mut stream, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+
     for expected in ["request", "ping", "ping", "ping"] {
         assert_eq!(rx.recv_timeout(Duration::from_secs(20)), Ok(expected));
     }
+
     // Servers of gRPC count what comes more often.
     assert!(Settings::default().upstream_ping_interval > Duration::from_secs(300));
 }
 
 #[test]
-fn after_a_late_answer_no_request_is_put_on_its_connection() {
+fn a_late_response_retires_its_connection() {
     let addr = backend(|index, stream| {
         stream.set_nonblocking(true).expect("non-blocking");
         local(async move {
@@ -455,10 +488,12 @@ fn after_a_late_answer_no_request_is_put_on_its_connection() {
                 .await;
         });
     });
+
     let settings = Settings {
         response_header_timeout: Duration::from_millis(200),
         ..Settings::default()
     };
+
     let proxy = start(
         settings,
         table(addresses(&[addr]), Protocol::H2c, Vec::new()),

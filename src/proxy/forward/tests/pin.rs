@@ -37,13 +37,13 @@ fn ntlm() -> SocketAddr {
                 _ => Some("Basic realm=\"x\", nEGOTIATE\r\nWWW-Authenticate: ntlm\r\n"),
             };
             let body = format!("{} on {index}", user.as_deref().unwrap_or("nobody"));
-            let answer = match ask {
+            let response = match ask {
                 Some(ask) => format!(
                     "401 Unauthorized\r\nWWW-Authenticate: {ask}Content-Length: 2\r\n\r\nno"
                 ),
                 None => format!("200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
             };
-            say(&mut stream, &format!("HTTP/1.1 {answer}"));
+            say(&mut stream, &format!("HTTP/1.1 {response}"));
         }
     })
 }
@@ -85,20 +85,23 @@ fn each_client_sees_only_itself_behind_ntlm() {
     let proxy = to(&[ntlm()]);
     let (mut alice, mut bob, mut eve) = (client(&proxy), client(&proxy), client(&proxy));
     let of_alice = log_in(&mut alice, "alice");
+
     for _ in 0..4 {
         assert_eq!(
             next(&mut eve, "/", "").0,
             "401",
-            "whoever asks after Alice is not Alice"
+            "a request after Alice's is not Alice's"
         );
     }
     let of_bob = log_in(&mut bob, "bob");
     assert_ne!(of_alice, of_bob);
+
     for _ in 0..4 {
         assert_eq!(next(&mut alice, "/", "").1, format!("alice on {of_alice}"));
         assert_eq!(next(&mut bob, "/", "").1, format!("bob on {of_bob}"));
         assert_eq!(next(&mut eve, "/", "").0, "401");
     }
+
     // Others still share connections.
     for _ in 0..4 {
         assert_eq!(
@@ -109,7 +112,7 @@ fn each_client_sees_only_itself_behind_ntlm() {
 }
 
 #[test]
-fn credentials_pin_their_connection_before_they_are_answered() {
+fn credentials_pin_their_connection_before_the_response() {
     let proxy = to(&[backend(|_, mut stream| {
         // It asks for nothing, and knows its user all the same.
         let mut user = "nobody".to_owned();
@@ -144,6 +147,7 @@ fn credentials_pin_their_connection_before_they_are_answered() {
 fn a_pinned_connection_ends_with_its_client() {
     let (tx, rx) = mpsc::channel();
     let tx = Mutex::new(tx);
+
     let proxy = to(&[backend(move |_, mut stream| {
         while !head(&mut stream).is_empty() {
             say(
@@ -153,6 +157,7 @@ fn a_pinned_connection_ends_with_its_client() {
         }
         tx.lock().expect("lock").send(()).expect("the test listens");
     })]);
+
     let mut stream = client(&proxy);
     assert_eq!(next(&mut stream, "/", "").0, "401");
     assert_eq!(next(&mut stream, "/", "").0, "401");
@@ -161,6 +166,7 @@ fn a_pinned_connection_ends_with_its_client() {
         rx.try_recv().is_err(),
         "it is there for the client's next request"
     );
+
     drop(stream);
     rx.recv_timeout(Duration::from_secs(20))
         .expect("it is closed");
@@ -172,6 +178,7 @@ fn a_dead_pinned_connection_is_replaced_by_a_pinned_one() {
         let asks =
             "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Negotiate\r\nContent-Length: 0\r\n\r\n";
         let answers = if index == 0 { 1 } else { usize::MAX };
+
         for _ in 0..answers {
             if head(&mut stream).is_empty() {
                 return;
@@ -182,6 +189,7 @@ fn a_dead_pinned_connection_is_replaced_by_a_pinned_one() {
     })]);
     let (mut stream, mut other) = (client(&proxy), client(&proxy));
     assert_eq!(next(&mut stream, "/", "").0, "401");
+
     for _ in 0..3 {
         assert_eq!(next(&mut stream, "/", "").1, "1");
         assert_eq!(next(&mut other, "/", "").1, "2");
@@ -196,6 +204,7 @@ fn an_endpoint_that_is_gone_gets_no_more_of_a_pinned_client() {
     else {
         panic!("a route to a backend")
     };
+
     let proxy = start(Settings::default(), table);
     let mut alice = client(&proxy);
     log_in(&mut alice, "alice");
@@ -213,36 +222,45 @@ fn requests_over_http2_take_turns_on_a_pinned_connection() {
     let proxy = to(&[ntlm()]);
     local(async {
         let mut clients = Vec::new();
+
         for user in ["alice", "bob"] {
             let mut sender = connect::<Empty<Bytes>>(&proxy).await;
+
             for (authorization, expected) in [
                 ("NTLM hello".to_owned(), 401),
                 (format!("NTLM {user}"), 200),
             ] {
                 let request =
                     Request::get("http://a.example/").header(AUTHORIZATION, authorization);
-                let answer = sender
+                let response = sender
                     .send_request(request.body(Empty::new()).expect("request"))
                     .await
-                    .expect("answer");
-                assert_eq!(answer.status(), expected, "{user}");
-                answer.into_body().collect().await.expect("body");
+                    .expect("response");
+                assert_eq!(response.status(), expected, "{user}");
+                response.into_body().collect().await.expect("body");
             }
             clients.push((user, sender));
         }
         let mut all = Vec::new();
+
         for number in 0..40 {
             let (user, mut sender) = clients[number % 2].clone();
             let request = Request::get("http://a.example/")
                 .body(Empty::new())
                 .expect("request");
             all.push(tokio::task::spawn_local(async move {
-                let answer = sender.send_request(request).await.expect("answer");
-                assert_eq!(answer.status(), 200);
-                let body = answer.into_body().collect().await.expect("body").to_bytes();
+                let response = sender.send_request(request).await.expect("response");
+                assert_eq!(response.status(), 200);
+                let body = response
+                    .into_body()
+                    .collect()
+                    .await
+                    .expect("body")
+                    .to_bytes();
                 assert!(body.starts_with(user.as_bytes()), "{body:?} for {user}");
             }));
         }
+
         for one in all {
             one.await.expect("no panic");
         }

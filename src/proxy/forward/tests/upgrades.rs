@@ -3,9 +3,10 @@
 use super::*;
 
 #[test]
-fn an_upgraded_connection_carries_bytes_both_ways_and_half_closes() {
+fn an_upgraded_connection_is_duplex_and_half_closes() {
     let (tx, rx): (Tx<String>, Receiver<String>) = mpsc::channel();
     let tx = Mutex::new(tx);
+
     let proxy = to(&[backend(move |_, mut stream| {
         tx.lock()
             .expect("lock")
@@ -13,7 +14,8 @@ fn an_upgraded_connection_carries_bytes_both_ways_and_half_closes() {
             .expect("the test listens");
         say(
             &mut stream,
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nhello ",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n\
+             hello ",
         );
         let mut all = Vec::new();
         stream
@@ -21,10 +23,12 @@ fn an_upgraded_connection_carries_bytes_both_ways_and_half_closes() {
             .expect("until the client ends its direction");
         stream.write_all(&all).expect("write");
     })]);
+
     let mut stream = client(&proxy);
     say(
         &mut stream,
-        "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c, echo\r\n\
+        "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+         Upgrade: h2c, echo\r\n\
          HTTP2-Settings: AAA\r\n\r\n",
     );
     assert!(head(&mut stream).starts_with("http/1.1 101 "));
@@ -35,6 +39,7 @@ fn an_upgraded_connection_carries_bytes_both_ways_and_half_closes() {
         .read_to_string(&mut all)
         .expect("until the backend ends");
     assert_eq!(all, "hello there");
+
     let seen = rx.recv().expect("a head");
     assert!(
         seen.contains("upgrade: echo\r\n")
@@ -52,15 +57,18 @@ fn an_upgraded_connection_ends_when_its_backend_dies() {
             &mut stream,
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
         );
+
         // Closed with data unread: a reset.
         exactly(&mut stream, 1);
     })]);
+
     let mut stream = client(&proxy);
     say(
         &mut stream,
         "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
     );
     assert_eq!(status(&head(&mut stream)), "101");
+
     // Ends, because the proxy takes no more from a client whose backend is gone.
     while stream.write_all(&[b'x'; 65536]).is_ok() {}
 }
@@ -83,6 +91,7 @@ fn an_upgraded_connection_on_which_nothing_moves_is_closed() {
         stream_idle_timeout: Duration::from_millis(200),
         ..Settings::default()
     };
+
     let proxy = with(
         settings,
         backend(|_, mut stream| {
@@ -94,6 +103,7 @@ fn an_upgraded_connection_on_which_nothing_moves_is_closed() {
             let _ = stream.read_to_end(&mut Vec::new());
         }),
     );
+
     let mut stream = client(&proxy);
     say(
         &mut stream,

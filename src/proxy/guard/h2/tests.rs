@@ -7,11 +7,12 @@ fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
     bytes
 }
 
-/// How many of a frame go through a connection in one burst, up to 10,000; fed in pieces of `step`
-/// bytes.
+/// Returns the number of copies of a frame that a connection accepts in one burst, up to 10,000;
+/// fed in pieces of `step` bytes.
 fn survives(frame: &[u8], step: usize) -> usize {
     let mut frames = Frames::new();
     assert!(frames.scan(PREFACE));
+
     for count in 0..10_000 {
         if !frame.chunks(step).all(|piece| frames.scan(piece)) {
             return count;
@@ -38,6 +39,7 @@ fn what_carries_something_goes_on_for_ever() {
     assert_eq!(survives(&frame(0, 0, 1), 1000), 10_000);
     assert_eq!(survives(&frame(0, 1, 0), 1000), 10_000);
     assert_eq!(survives(&frame(1, 4, 40), 1000), 10_000);
+
     // A ping for every two kilobytes, as clients send that measure their bandwidth.
     let mixed = [frame(0, 0, 2048), frame(6, 0, 8)].concat();
     assert_eq!(survives(&mixed, 1000), 10_000);

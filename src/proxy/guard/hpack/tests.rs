@@ -26,6 +26,7 @@ fn string(text: &str, huffman: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     if huffman {
         let (mut bits, mut have) = (0_u64, 0);
+
         for byte in text.bytes() {
             let (_, code, length) = SOME
                 .into_iter()
@@ -85,23 +86,30 @@ fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// Whether a block has a `#` in `:path`; the same however it is cut, and then that is all that is
-/// changed.
+/// Returns true if a block has a `#` in `:path`. The result must not depend on how the block is
+/// cut, and no other byte may change.
 fn found(blocks: &[&[u8]]) -> Option<bool> {
     let mut seen = None;
+
     for step in [1, 2, 3, 7, 10_000] {
         let mut targets = Targets::new();
         let mut found = targets.scan(&mut PREFACE.to_vec());
+
         for block in blocks {
             let original = frame(HEADERS, 4, block);
             let mut bytes = original.clone();
+
             for piece in bytes.chunks_mut(step) {
                 found |= targets.scan(piece);
             }
             assert_eq!(bytes != original, found, "{block:?}");
         }
-        let answer = (!targets.lost).then_some(found);
-        assert_eq!(*seen.get_or_insert(answer), answer, "in pieces of {step}");
+        let response = (!targets.lost).then_some(found);
+        assert_eq!(
+            *seen.get_or_insert(response),
+            response,
+            "in pieces of {step}"
+        );
     }
     seen.flatten()
 }
@@ -111,6 +119,7 @@ fn the_code_has_no_gap() {
     // As many codes of 30 bits are left as there are.
     assert_eq!(u64::from(FIRST[30] + CODES[30]), 1 << 30);
     assert_eq!(CODES.iter().sum::<u32>(), 257);
+
     for (symbol, code, bits) in SOME.into_iter().chain([HASH]).chain(NAME) {
         assert!(
             (FIRST[bits]..FIRST[bits] + CODES[bits]).contains(&code),
@@ -142,6 +151,7 @@ fn a_fragment_is_found_in_every_form_of_a_path() {
                     );
                 }
             }
+
             // Other fields may have it.
             for name in [
                 Ok(1),
@@ -188,6 +198,7 @@ fn a_name_in_the_dynamic_table_is_known() {
     // 4096 bytes hold 4 entries of 1024, and no more.
     let large = literal(true, Ok(62), &"x".repeat(1024 - ENTRY - 5), false);
     let first = literal(true, Err(":path"), &"x".repeat(1024 - ENTRY - 5), false);
+
     for (count, index, expected) in [
         (3, 65, Some(true)),
         (3, 66, None),
@@ -213,6 +224,7 @@ fn a_name_in_the_dynamic_table_is_known() {
         Some(true)
     );
     assert_eq!(found(&[&integer(4097, 5, 0x20)]), None);
+
     // One that has no room empties the table.
     let huge = literal(true, Err("x"), &"x".repeat(5000), false);
     assert_eq!(found(&[&own, &huge, &with(62)]), None);
@@ -222,6 +234,7 @@ fn a_name_in_the_dynamic_table_is_known() {
 fn blocks_are_found_in_their_frames() {
     let block = literal(false, Ok(4), "/aaa#a", true);
     let (one, two) = block.split_at(3);
+
     for (frames, expected) in [
         (
             [
@@ -263,6 +276,7 @@ fn blocks_are_found_in_their_frames() {
             let mut targets = Targets::new();
             targets.scan(&mut PREFACE.to_vec());
             let mut bytes = frames.concat();
+
             // Not `any`, which stops at the first.
             let found = bytes
                 .chunks_mut(step)
@@ -287,9 +301,11 @@ fn the_table_of_a_real_client_is_followed() {
                 .await
                 .expect("handshake");
         tokio::task::spawn_local(connection);
+
         for number in 0_u32..95 {
             let mut request =
                 http::Request::get(format!("http://a{}.example/{number}", number % 7));
+
             for field in 0..number % 9 {
                 let value = "v#".repeat(((number * 37 + field * 61) % 150) as usize);
                 request = request.header(format!("x-{}", (number + field * 5) % 40), value);
@@ -327,11 +343,13 @@ proptest! {
     ) {
         let mut targets = Targets::new();
         targets.scan(&mut PREFACE.to_vec());
+
         for block in blocks {
             for kind in [HEADERS, CONTINUATION] {
                 targets.scan(&mut frame(kind, block.first().copied().unwrap_or(4), &block));
             }
-            prop_assert!(targets.fields.size <= TABLE_SIZE && targets.fields.table.len() <= TABLE_SIZE / ENTRY);
+            prop_assert!(targets.fields.size <= TABLE_SIZE);
+            prop_assert!(targets.fields.table.len() <= TABLE_SIZE / ENTRY);
         }
     }
 }

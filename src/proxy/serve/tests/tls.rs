@@ -28,8 +28,8 @@ fn host(text: &str) -> Host {
     Host::parse(text).unwrap()
 }
 
-/// Trusts anybody, and looks at no certificate: a challenge's has an extension that may be ignored
-/// by nobody else.
+/// Accepts every certificate: that of a challenge has a critical extension that other verifiers
+/// must not ignore.
 #[derive(Debug)]
 struct Anybody;
 
@@ -138,6 +138,7 @@ fn shown(connection: &ClientConnection) -> (String, Option<Vec<u8>>) {
 
 fn challenge(front: &Front, names: &[&str]) {
     let mut map = ChallengeMap::default();
+
     for name in names {
         map.answer_tls(
             &host(name),
@@ -160,6 +161,7 @@ fn a_ca_that_checks_by_tls_alpn_sees_the_digest_and_is_let_go() {
         ("1.2.0.192.in-addr.arpa", "192.0.2.1", "192.0.2.1"),
         (v6, "[2001:db8::1]", "2001:db8::1"),
     ];
+
     for (name, host_name, named) in cases {
         let before = front
             .shared
@@ -191,10 +193,12 @@ fn a_ca_that_checks_by_tls_alpn_sees_the_digest_and_is_let_go() {
 }
 
 #[test]
-fn nobody_else_gets_the_certificate_of_a_challenge_or_its_protocol() {
+fn only_the_ca_gets_the_challenge_certificate_and_protocol() {
     let front = Front::simple();
+
     for waiting in [&["a.example"][..], &[]] {
         challenge(&front, waiting);
+
         for alpn in [
             &["h2"][..],
             &["http/1.1", "acme-tls/1"],
@@ -210,12 +214,13 @@ fn nobody_else_gets_the_certificate_of_a_challenge_or_its_protocol() {
             refused.to_string().contains("NoApplicationProtocol"),
             "{refused}"
         );
+
         // The page is there all the while.
         let mut stream = shake(&front, "a.example", &["http/1.1"]).unwrap();
         stream.write_all(GET).unwrap();
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 200");
+        let mut response = [0; 12];
+        stream.read_exact(&mut response).unwrap();
+        assert_eq!(&response, b"HTTP/1.1 200");
     }
     assert_eq!(
         front
@@ -231,12 +236,14 @@ fn nobody_else_gets_the_certificate_of_a_challenge_or_its_protocol() {
 fn a_client_hello_in_pieces_is_put_together() {
     let front = Front::simple();
     challenge(&front, &["a.example"]);
+
     for (alpn, acme) in [("acme-tls/1", true), ("http/1.1", false)] {
         let mut connection = client("a.example", &[alpn]);
         let mut hello = Vec::new();
         connection.write_tls(&mut hello).unwrap();
         let mut stream = open(&front);
         stream.set_nodelay(true).unwrap();
+
         for piece in hello.chunks(hello.len() / 3) {
             stream.write_all(piece).unwrap();
             thread::sleep(Duration::from_millis(20));
@@ -249,23 +256,26 @@ fn a_client_hello_in_pieces_is_put_together() {
 }
 
 #[test]
-fn a_handshake_that_does_not_end_is_closed_also_while_a_challenge_waits() {
+fn an_unfinished_handshake_is_closed_during_a_challenge() {
     let settings = Settings {
         handshake_timeout: Duration::from_millis(200),
         ..Settings::default()
     };
+
     let front = Front::new(settings, Duration::ZERO);
     challenge(&front, &["a.example"]);
     let mut hello = Vec::new();
     client("a.example", &["acme-tls/1"])
         .write_tls(&mut hello)
         .unwrap();
+
     for sent in [0, 20, hello.len()] {
         let mut stream = open(&front);
         stream.write_all(&hello[..sent]).unwrap();
         all(stream);
     }
-    // What is no TLS at all is told so.
+
+    // A client that does not speak TLS gets an alert.
     let mut stream = open(&front);
     stream.write_all(GET).unwrap();
     let mut alert = [0];
@@ -294,11 +304,12 @@ fn pattern(text: &str) -> HostPattern {
 }
 
 #[test]
-fn a_client_without_server_name_gets_the_certificate_of_the_address_it_came_to() {
+fn a_client_without_sni_gets_the_certificate_of_the_address() {
     let settings = Settings {
         proxy_protocol_from: vec!["127.0.0.0/8".parse().unwrap()],
         ..Settings::default()
     };
+
     let front = Front::new(settings, Duration::ZERO);
     let ca = LocalCa::generate("public").unwrap();
     let served = |name: &str, to: &str| {
@@ -317,6 +328,7 @@ fn a_client_without_server_name_gets_the_certificate_of_the_address_it_came_to()
         }
         shown(&connection).0
     };
+
     // An address as server name is no server name: this client sends none.
     assert_eq!(served("192.0.2.1", "192.0.2.1"), "gatelet.local");
     let mut map = SniMap::default();
@@ -342,22 +354,22 @@ fn a_client_without_server_name_gets_the_certificate_of_the_address_it_came_to()
 }
 
 #[test]
-fn hsts_is_said_only_for_hosts_whose_certificate_somebody_else_vouches_for() {
+fn hsts_is_sent_only_with_a_trusted_certificate() {
     let front = Front::simple();
     let ask = |host: &str| {
         let mut stream = shake(&front, host, &["http/1.1"]).unwrap();
         let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+        response
             .to_ascii_lowercase()
             .contains("\r\nstrict-transport-security: max-age=300\r\n")
     };
     assert!(
         !ask("a.example"),
-        "the local CA's, for whoever has no other"
+        "the local CA's certificate, used without another"
     );
     let public = LocalCa::generate("public").unwrap();
     let own = rcgen::generate_simple_self_signed(vec!["self.example".to_owned()]).unwrap();
@@ -374,6 +386,7 @@ fn hsts_is_said_only_for_hosts_whose_certificate_somebody_else_vouches_for() {
     );
     map.insert(&pattern("self.example"), &certificate(&own));
     front.resolver.swap(map.clone());
+
     for (host, said) in [
         ("a.example", true),
         ("local.example", false),

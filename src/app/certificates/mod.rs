@@ -1,0 +1,324 @@
+//! Connects the certificate engine with the rest: the certificates that Ingresses desire become its
+//! specs, the certificates that it holds are served and written into Secrets, and its notices
+//! become Events on the Ingresses.
+
+pub(super) mod accounts;
+pub(super) mod issuers;
+mod verify_served;
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use rustls::pki_types::UnixTime;
+use tokio::sync::{mpsc, watch};
+
+pub use self::issuers::{IssuersError, check as check_issuers};
+use self::{
+    issuers::Issuers,
+    verify_served::{Expectation, Verifier},
+};
+use super::write_queue::WriteQueue;
+use crate::{
+    acme::{
+        self, Parts, SharedAccounts, Timing, active::ActiveCertificates, ca::http::Clock,
+        dns::Lookup, issuer::Issuer, notice::Notice, spec::CertificateSpec,
+    },
+    controller::{CertificateSource, DesiredCertificate},
+    k8s::AccountSecret,
+    objects::{EventNote, EventType, ObjectRef, SecretPatch, Write},
+    pki::CertificateName,
+    store::{Store, StoreError},
+    tls::{Challenges, LocalCa},
+    util::{
+        clock::{RELEASED, Reading},
+        sync::lock,
+        time::UnixSeconds,
+    },
+};
+
+/// Number of notices that can wait.
+const NOTICES: usize = 256;
+
+/// The Ingresses behind each certificate, by its id.
+pub(crate) type Owners = Arc<Mutex<HashMap<Arc<str>, Vec<ObjectRef>>>>;
+
+/// The certificate engine with its input and output.
+pub(crate) struct Certificates {
+    pub(crate) engine: Arc<acme::Engine>,
+    pub(crate) issuers: Issuers,
+    pub(crate) owners: Owners,
+    active: watch::Receiver<Arc<ActiveCertificates>>,
+    /// The active certificates as of the last verification.
+    verified: Arc<ActiveCertificates>,
+    verifier: Verifier,
+    desired: Vec<DesiredCertificate>,
+    /// Hash of what was last queued for the Secret of a certificate, and of its content then.
+    written: HashMap<Arc<str>, u64>,
+}
+
+impl Certificates {
+    /// Loads the engine. Returns it with the task that runs it. No certificate is desired yet.
+    ///
+    /// New certificates are verified by a handshake with `listener`.
+    pub(crate) fn load(
+        (parts, notices): (Parts, mpsc::Receiver<Notice>),
+        issuers: Issuers,
+        listener: Option<SocketAddr>,
+        events: WriteQueue,
+    ) -> Result<
+        (
+            Self,
+            impl Future<Output = Result<(), acme::LoopError>> + Send,
+        ),
+        StoreError,
+    > {
+        let engine = Arc::new(acme::Engine::load(parts)?);
+        let owners = Owners::default();
+        let (verifier, verifying) = verify_served::start(listener);
+        let running = {
+            let (engine, owners) = (engine.clone(), owners.clone());
+            async move {
+                tokio::select! {
+                    ended = engine.run() => ended,
+                    () = forward(notices, &owners, &events) => Ok(()),
+                    () = verifying => Ok(()),
+                }
+            }
+        };
+
+        let active = engine.active();
+        let verified = active.borrow().clone();
+        let certificates = Self {
+            engine,
+            issuers,
+            owners,
+            active,
+            verified,
+            verifier,
+            desired: Vec::new(),
+            written: HashMap::new(),
+        };
+        Ok((certificates, running))
+    }
+
+    /// Returns the active certificates.
+    pub(crate) fn active(&self) -> Arc<ActiveCertificates> {
+        self.active.borrow().clone()
+    }
+
+    /// Waits until the active certificates change.
+    pub(crate) async fn changed(&mut self) {
+        if self.active.changed().await.is_err() {
+            // The engine has ended, and the process will soon.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Requests a handshake for each certificate that is new since the last call.
+    pub(crate) fn verify(&mut self) {
+        let active = self.active();
+        let before = std::mem::replace(&mut self.verified, active.clone());
+        for (id, pair) in &active.certificates {
+            let is_known = before
+                .certificates
+                .get(id)
+                .is_some_and(|known| Arc::ptr_eq(&known.live, &pair.live));
+            let mut hosts = pair.live.names().iter();
+            // Wildcards, and IPv6 addresses in brackets, are not server names.
+            let host = hosts.find(|name| !name.starts_with(['*', '[']));
+            if let Some(host) = host.filter(|_| !is_known) {
+                self.verifier.verify(Expectation {
+                    id: id.clone(),
+                    host: host.to_string(),
+                    certificate: pair.live.clone(),
+                });
+            }
+        }
+    }
+
+    /// Replaces the desired certificates.
+    pub(crate) async fn set_desired(&mut self, desired: Vec<DesiredCertificate>) {
+        let owners = desired
+            .iter()
+            .map(|one| (one.id.clone(), one.about.clone()))
+            .collect();
+        *lock(&self.owners) = owners;
+        self.written
+            .retain(|id, _| desired.iter().any(|one| one.id == *id));
+        self.desired = desired;
+        self.update_specs().await;
+    }
+
+    /// Passes the desired certificates to the engine, with the issuers as they are now.
+    pub(crate) async fn update_specs(&self) {
+        let mut specs = Vec::with_capacity(self.desired.len());
+        for desired in &self.desired {
+            let Some(spec) = self.spec(desired) else {
+                continue;
+            };
+            if let Some((
+                CertificateSource::Secret {
+                    chain, private_key, ..
+                },
+                issuer,
+            )) = &desired.existing
+            {
+                self.adopt(&spec, chain, &private_key.0, issuer.as_deref())
+                    .await;
+            }
+            specs.push(Arc::new(spec));
+        }
+        self.engine.set_specs(specs.into());
+    }
+
+    /// Queues the certificates for the Secrets that lack them.
+    pub(crate) fn write_secrets(&mut self, queue: &WriteQueue) {
+        for desired in &self.desired {
+            let Some(name) = &desired.secret else {
+                continue;
+            };
+            let Some(stored) = self.engine.pem(&desired.id) else {
+                continue;
+            };
+            let existing = match &desired.existing {
+                Some((CertificateSource::Secret { chain, .. }, _)) => &chain[..],
+                _ => &[],
+            };
+            if existing == stored.chain.as_bytes() {
+                continue;
+            }
+
+            // Queue it once, until either side changes.
+            let mut hash = DefaultHasher::new();
+            (existing, &stored.chain).hash(&mut hash);
+            let hash = hash.finish();
+            if self.written.insert(desired.id.clone(), hash) == Some(hash) {
+                continue;
+            }
+
+            queue.push(Write::Secret(SecretPatch {
+                namespace: desired.namespace.clone(),
+                name: name.clone(),
+                chain: stored.chain.into(),
+                key: stored.key.into(),
+                issuer: stored.issuer.into(),
+                hosts: desired.hosts.clone(),
+                common_name: desired.terms.common_name.clone().unwrap_or_default(),
+            }));
+        }
+    }
+
+    /// Returns the engine's spec of a desired certificate. `None` if none of its issuers exists any
+    /// more, for which there is a finding already.
+    fn spec(&self, desired: &DesiredCertificate) -> Option<CertificateSpec> {
+        let issuers: Vec<Arc<Issuer>> = desired
+            .issuers
+            .iter()
+            .filter_map(|name| self.issuers.find_in(&desired.namespace, name))
+            .collect();
+        let mut names: Vec<CertificateName> = desired
+            .hosts
+            .iter()
+            .filter_map(|host| CertificateName::parse(host).ok())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        if issuers.is_empty() || names.is_empty() {
+            return None;
+        }
+
+        Some(CertificateSpec {
+            id: desired.id.clone(),
+            names: names.into(),
+            issuers: issuers.into(),
+            terms: desired.terms.clone(),
+        })
+    }
+
+    /// Offers the engine the content of our Secret: it is new to it after the loss of the store, or
+    /// if another replica was the leader.
+    async fn adopt(&self, spec: &CertificateSpec, chain: &[u8], key: &[u8], issuer: Option<&str>) {
+        let issuer = spec
+            .issuers
+            .iter()
+            .find(|one| issuer.is_none_or(|name| *one.name == *name));
+        let (Some(issuer), Ok(chain), Ok(key)) =
+            (issuer, std::str::from_utf8(chain), std::str::from_utf8(key))
+        else {
+            return;
+        };
+        if self.engine.adopt(spec, issuer, chain, key).await {
+            tracing::info!(
+                certificate = &*spec.id,
+                "adopted the certificate of the Secret"
+            );
+        }
+    }
+}
+
+/// Returns the parts of the engine, and its notices.
+pub(crate) fn parts(
+    store: Arc<dyn Store>,
+    local_ca: Arc<LocalCa>,
+    challenges: Arc<Challenges>,
+    accounts: Option<AccountSecret>,
+    addresses: watch::Receiver<Vec<IpAddr>>,
+    timing: Timing,
+) -> (Parts, mpsc::Receiver<Notice>) {
+    let start = Instant::now();
+    let (notices, receiver) = mpsc::channel(NOTICES);
+    let parts = Parts {
+        store,
+        time: Arc::new(move || Reading::now(start)),
+        local_ca,
+        challenges,
+        lookup: Lookup::default(),
+        own_addresses: Arc::new(move || {
+            let all = addresses.borrow();
+            all.iter()
+                .copied()
+                .filter(|address| !address.is_loopback())
+                .collect()
+        }),
+        shared: accounts.map(|secret| Arc::new(secret) as Arc<dyn SharedAccounts>),
+        notices,
+        timing,
+    };
+    (parts, receiver)
+}
+
+/// Returns the clock for the verification of servers' certificates. It is not before the release of
+/// this version, even if the clock of the device is.
+pub(crate) fn clock() -> Clock {
+    Arc::new(|| {
+        let now = UnixSeconds::now().max(RELEASED);
+        UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.0).unwrap_or(0)))
+    })
+}
+
+/// Forwards the engine's notices as Events on the owners of the certificate.
+async fn forward(mut notices: mpsc::Receiver<Notice>, owners: &Owners, events: &WriteQueue) {
+    while let Some(notice) = notices.recv().await {
+        let event_type = if notice.reason.is_warning() {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        };
+
+        let owners = lock(owners).get(&notice.certificate).cloned();
+        for about in owners.unwrap_or_default() {
+            let note = EventNote {
+                about,
+                event_type,
+                reason: notice.reason.name(),
+                message: notice.message.as_str().into(),
+            };
+            events.push(Write::Note(note, 1));
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! The offline check: runs the compiler over files and reports its findings.
+
+mod kinds;
+mod report;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use rustls::pki_types::UnixTime;
+use serde_json::{Value, json};
+
+use self::{
+    kinds::Sort,
+    source::{Content, Document, Place, Source},
+};
+use crate::{
+    acme::ca::http::Clock,
+    admin::{FindingReport, Severity},
+    apiserver::{
+        defaults,
+        schema::{self, ContentType},
+        validate,
+    },
+    app::{
+        certificates::issuers::{Issuers, IssuersError},
+        control::{parsed::Parsed, publish},
+        settings,
+    },
+    config::{Config, Mode},
+    controller::{Index, Reason},
+    objects::{Event, Kind, RawObject},
+    routing::HostPattern,
+};
+
+pub use report::{CheckFinding, CheckReport, KindReport};
+pub use source::ReadError;
+
+/// The name of our IngressClass.
+const OWN_CLASS: &str = "gatelet";
+
+/// An error that prevents a check.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// An issuer of the configuration is invalid.
+    #[error(transparent)]
+    Config(#[from] IssuersError),
+}
+
+/// Checks files, folders (their `*.yaml`, `*.yml`, `*.json`) and standard input (`-`) as one set of
+/// objects.
+///
+/// Issuers come from the configuration, from the objects and from what is built in. `classes` are
+/// served like our own. Without a configuration every setting has its default, and Ingresses
+/// without a class are served.
+pub fn check(
+    paths: &[PathBuf],
+    config: Option<&Config>,
+    classes: &[String],
+) -> Result<CheckReport, CheckError> {
+    let sources = Source::find(paths)?;
+    let mut check = Check::new(config, classes)?;
+    for source in &sources {
+        check.source(source)?;
+    }
+    Ok(check.finish())
+}
+
+/// The state of a check.
+struct Check {
+    index: Index,
+    issuers: Issuers,
+    report: CheckReport,
+    /// The position of each object, by its name in findings.
+    places: HashMap<String, Place>,
+    /// Namespaces of which the files hold Services or Secrets.
+    held: HashSet<(Kind, String)>,
+    /// Names of the objects that are not checked, by program and kind.
+    unchecked: BTreeMap<(Option<&'static str>, String), Vec<String>>,
+}
+
+impl Check {
+    fn new(config: Option<&Config>, classes: &[String]) -> Result<Self, CheckError> {
+        let time: Clock = Arc::new(UnixTime::now);
+        let defaults = Config {
+            classless: true,
+            ..Config::default()
+        };
+        let mut config = config.unwrap_or(&defaults).clone();
+        config.classes.extend_from_slice(classes);
+        let issuers = Issuers::load(&config, time)?;
+
+        // Without `mode` nothing tells a cluster from the mini cluster. Then Ingresses without a
+        // class are served, as in the mini cluster, and selectors find Pods, as in a cluster: both
+        // avoid false alarms.
+        let is_cluster = config.mode == Mode::Kubernetes
+            || (config.mode == Mode::Auto && config.kubeconfig.is_some());
+        let is_mini = config.mode == Mode::Standalone;
+        let settings = settings::controller(&config, is_mini, Vec::new(), &issuers);
+
+        let parsed = Parsed::default();
+        let inspect = move |chain: &[u8], key: &[u8], pattern: &HostPattern| {
+            parsed.inspect(chain, key, pattern)
+        };
+        let mut check = Self {
+            index: Index::new(settings, Box::new(inspect)),
+            issuers,
+            report: CheckReport::default(),
+            places: HashMap::new(),
+            held: HashSet::new(),
+            unchecked: BTreeMap::new(),
+        };
+        check.add_own_class(&config.controller, !is_cluster);
+        Ok(check)
+    }
+
+    /// Adds the IngressClass that gatelet's manifest and its mini cluster have.
+    fn add_own_class(&mut self, controller: &str, is_default: bool) {
+        let body = json!({
+            "metadata": {
+                "name": OWN_CLASS,
+                "annotations": {
+                    "ingressclass.kubernetes.io/is-default-class": is_default.to_string(),
+                },
+            },
+            "spec": { "controller": controller },
+        });
+        if let Ok(class) = RawObject::parse(Kind::IngressClass, Bytes::from(body.to_string())) {
+            self.index.apply(Event::Apply(Arc::new(class)));
+        }
+    }
+
+    fn source(&mut self, source: &Source) -> Result<(), CheckError> {
+        let documents = source.documents()?;
+        let (mut has_objects, mut has_template) = (false, false);
+        for document in documents {
+            match &document.content {
+                Content::Template => has_template = true,
+                Content::Broken(_) => has_objects = true,
+                Content::Value(value) => has_objects |= kinds::sort(value) != Sort::Data,
+            }
+            has_template |= self.document(document);
+        }
+
+        if has_template {
+            let severity = if source.named {
+                Severity::Warning
+            } else {
+                Severity::Normal
+            };
+            let message = "it looks like a Helm template and is not checked: render it with \
+                           `helm template`, and check the result, for example with \
+                           `gatelet check -`";
+            let finding = report::finding(
+                severity,
+                source.name().to_string(),
+                "Template",
+                "",
+                message.to_owned(),
+            );
+            self.report.findings.push(CheckFinding {
+                finding,
+                place: String::new(),
+            });
+        } else if !has_objects {
+            self.report.without_objects.push(source.name().to_string());
+        }
+        Ok(())
+    }
+
+    /// Takes in a document. Returns whether it is a template: quoted, one can be YAML.
+    fn document(&mut self, Document { place, content }: Document) -> bool {
+        let unreadable = |message: String| {
+            let object = format!("{}, document {}", place.file, place.document);
+            CheckFinding {
+                finding: report::finding(Severity::Warning, object, "Unreadable", "", message),
+                place: place.to_string(),
+            }
+        };
+        let value = match content {
+            Content::Template => return true,
+            Content::Broken(why) => {
+                self.report.findings.push(unreadable(why));
+                return false;
+            }
+            Content::Value(value) => value,
+        };
+
+        match kinds::sort(&value) {
+            Sort::Data => {}
+            Sort::Wrong(why) => self.report.findings.push(unreadable(why.to_owned())),
+            Sort::Object(kind) => {
+                let spec = value.get("spec").map(Value::to_string).unwrap_or_default();
+                if spec.contains("{{") && !matches!(kind, Kind::ConfigMap | Kind::Secret) {
+                    return true;
+                }
+                self.object(kind, value, place);
+            }
+            Sort::Old(kind) => {
+                let version = value["apiVersion"].as_str().unwrap_or_default();
+                let message = kinds::advice(kind, version);
+                let object = format!("{} {}", kind.name(), name(kind.namespaced(), &value));
+                self.places.insert(object.clone(), place);
+                self.warn(object, "OldVersion", "apiVersion", message);
+            }
+            Sort::Other { kind, part_of } => {
+                self.report.others += 1;
+                let name = name(true, &value);
+                self.unchecked
+                    .entry((part_of, kind))
+                    .or_default()
+                    .push(name);
+            }
+        }
+        false
+    }
+
+    /// Validates an object as the API does, and passes it to the compiler and the issuers.
+    fn object(&mut self, kind: Kind, mut value: Value, place: Place) {
+        self.report.objects += 1;
+        if kind.namespaced() && value["metadata"]["namespace"].is_null() {
+            value["metadata"]["namespace"] = "default".into();
+        }
+        let object = format!("{} {}", kind.name(), name(kind.namespaced(), &value));
+        self.places.insert(object.clone(), place);
+        if matches!(kind, Kind::Service | Kind::Secret) {
+            let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();
+            self.held.insert((kind, namespace.to_owned()));
+        }
+
+        let decoded = match schema::decode(kind, ContentType::Json, value.to_string().as_bytes()) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                return self.warn(object, "Undecodable", error.field(), error.to_string());
+            }
+        };
+        for problem in decoded.problems {
+            let text = problem.to_string();
+            self.warn(object.clone(), "UnknownField", problem.field(), text);
+        }
+        let mut value = decoded.value;
+        defaults::apply(kind, &mut value);
+        let problems = validate::create(kind, &value);
+        let refused = !problems.is_empty();
+        for problem in problems {
+            self.warn(object.clone(), "Invalid", &problem.field, problem.message);
+        }
+
+        // The rules of a refused Ingress have findings already. Other kinds are kept, or they would
+        // seem to be missing.
+        if refused && kind == Kind::Ingress {
+            return;
+        }
+        match RawObject::parse(kind, Bytes::from(value.to_string())) {
+            Ok(raw) => {
+                let event = Event::Apply(Arc::new(raw));
+                self.issuers.apply(&event);
+                self.index.apply(event);
+            }
+            Err(error) => self.warn(object, "Undecodable", &error.field, error.why.to_string()),
+        }
+    }
+
+    fn warn(&mut self, object: String, reason: &str, field: &str, message: String) {
+        let finding = report::finding(Severity::Warning, object, reason, field, message);
+        let place = self.place(&finding);
+        self.report.findings.push(CheckFinding { finding, place });
+    }
+
+    fn place(&self, finding: &FindingReport) -> String {
+        self.places
+            .get(&finding.object)
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    }
+
+    /// Compiles the objects and completes the report.
+    fn finish(mut self) -> CheckReport {
+        self.index.set_issuers(self.issuers.names());
+        let compiled = self.index.compile().findings.unwrap_or_default();
+        for finding in compiled.iter().chain(&self.issuers.findings()) {
+            let reason = finding.reason;
+            let mut finding = publish::report(finding);
+            self.forgive(reason, &mut finding);
+            let place = self.place(&finding);
+            self.report.findings.push(CheckFinding { finding, place });
+        }
+        let by = |one: &CheckFinding| (one.finding.object.clone(), one.finding.field.clone());
+        self.report.findings.sort_by_cached_key(by);
+        self.report.add_unchecked(self.unchecked);
+        self.report.other_classes = self
+            .index
+            .other_classes()
+            .iter()
+            .map(publish::class_report)
+            .collect();
+        self.report
+    }
+
+    /// Turns a missing Service (or Secret) into a note if the files hold none of its namespace: a
+    /// cluster can have it.
+    fn forgive(&self, reason: Reason, finding: &mut FindingReport) {
+        let kind = match reason {
+            Reason::UnknownService => Kind::Service,
+            Reason::SecretNotFound => Kind::Secret,
+            _ => return,
+        };
+        let namespace = finding
+            .object
+            .split_once(' ')
+            .and_then(|(_, name)| Some(name.split_once('/')?.0));
+        if !self
+            .held
+            .contains(&(kind, namespace.unwrap_or_default().to_owned()))
+        {
+            finding.severity = Severity::Normal;
+            finding.message = finding.message.replacen(
+                " does not exist: ",
+                " is not in these files. Unless the cluster has it: ",
+                1,
+            );
+        }
+    }
+}
+
+/// Formats namespace and name of an object as findings do.
+fn name(namespaced: bool, value: &Value) -> String {
+    let text = |key: &str| value["metadata"][key].as_str().unwrap_or_default();
+    match (namespaced, text("namespace")) {
+        (false, _) => text("name").to_owned(),
+        (true, "") => format!("default/{}", text("name")),
+        (true, namespace) => format!("{namespace}/{}", text("name")),
+    }
+}

@@ -1,0 +1,99 @@
+//! The report of a check.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::admin::{FindingReport, OtherClassReport, Severity};
+
+/// The result of a check.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CheckReport {
+    /// Number of objects that were checked.
+    pub objects: usize,
+    /// Number of objects of other kinds.
+    pub others: usize,
+    /// Findings, sorted by object and field.
+    pub findings: Vec<CheckFinding>,
+    /// Kinds of other programs that route, guard or certify, and are not served.
+    pub not_served: Vec<KindReport>,
+    /// Classes of Ingresses that are not served.
+    pub other_classes: Vec<OtherClassReport>,
+    /// Other kinds.
+    pub other_kinds: Vec<KindReport>,
+    /// Files without an object.
+    pub without_objects: Vec<String>,
+}
+
+/// A finding with the position of its object.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckFinding {
+    /// The finding.
+    #[serde(flatten)]
+    pub finding: FindingReport,
+    /// File and line of the document; empty if the finding is not about a single one.
+    pub place: String,
+}
+
+/// The objects of a kind that is not checked.
+#[derive(Clone, Debug, Serialize)]
+pub struct KindReport {
+    /// The kind.
+    pub kind: String,
+    /// The program that it belongs to (`Traefik`), if that routes, guards or certifies; else empty.
+    pub part_of: &'static str,
+    /// Number of objects.
+    pub count: usize,
+    /// `namespace/name` of each, sorted.
+    pub names: Vec<String>,
+}
+
+impl CheckReport {
+    /// Returns whether any finding is a warning.
+    pub fn has_warnings(&self) -> bool {
+        self.findings
+            .iter()
+            .any(|one| one.finding.severity == Severity::Warning)
+    }
+
+    /// Adds the kinds that were not checked, the most frequent first.
+    pub(super) fn add_unchecked(
+        &mut self,
+        kinds: BTreeMap<(Option<&'static str>, String), Vec<String>>,
+    ) {
+        for ((part_of, kind), mut names) in kinds {
+            names.sort();
+            let list = if part_of.is_some() {
+                &mut self.not_served
+            } else {
+                &mut self.other_kinds
+            };
+            list.push(KindReport {
+                kind,
+                part_of: part_of.unwrap_or_default(),
+                count: names.len(),
+                names,
+            });
+        }
+        for list in [&mut self.not_served, &mut self.other_kinds] {
+            list.sort_by_key(|one| std::cmp::Reverse(one.count));
+        }
+    }
+}
+
+/// Builds a finding of the check itself.
+pub(super) fn finding(
+    severity: Severity,
+    object: String,
+    reason: &str,
+    field: &str,
+    message: String,
+) -> FindingReport {
+    FindingReport {
+        severity,
+        object,
+        reason: reason.to_owned(),
+        field: field.to_owned(),
+        message,
+    }
+}

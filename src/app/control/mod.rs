@@ -1,0 +1,376 @@
+//! The control loop: applies changes of objects, compiles, publishes, and writes back. The first
+//! change after a quiet time is live at once; changes that arrive during a compile are combined
+//! into the next one.
+
+pub(super) mod cache;
+pub(super) mod classes;
+pub(super) mod endpoint_health;
+mod findings;
+pub(super) mod parsed;
+pub(super) mod publish;
+pub(super) mod role;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use self::{
+    cache::Cache,
+    classes::Classes,
+    findings::Announcer,
+    publish::Publisher,
+    role::{Change, Role},
+};
+use super::{certificates::Certificates, memory::ChangeCounter, write_queue::WriteQueue};
+use crate::{
+    controller::{Index, Output},
+    objects::{Event, Kind, Write},
+    proxy::{ConnectFailure, EndpointKey},
+    routing::Origin,
+    store::Store,
+};
+
+/// Maximum number of events that are combined into one compile.
+const BATCH: usize = 1024;
+
+/// Minimum interval between writes of the local copy: a rolling deployment must not wear out an SD
+/// card.
+const CACHE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Minimum interval between updates of the findings about TLS with endpoints.
+const FINDINGS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The compiler with its inputs and outputs.
+pub(super) struct ControlLoop {
+    index: Index,
+    classes: Classes,
+    publisher: Publisher,
+    certificates: Certificates,
+    queue: WriteQueue,
+    role: Role,
+    /// True if this replica writes, as of the last change of its role.
+    leads: bool,
+    announcer: Announcer,
+    cache: Option<(Cache, Arc<dyn Store>)>,
+    changes: ChangeCounter,
+    tls_failures: TlsFailures,
+    ready: Arc<AtomicBool>,
+    /// Kinds without which nothing can be compiled, and which have not been read yet.
+    missing: HashSet<Kind>,
+    timers: Timers,
+}
+
+/// The parts that a control loop is made of.
+pub(super) struct Parts {
+    pub(super) index: Index,
+    pub(super) classes: Classes,
+    pub(super) publisher: Publisher,
+    pub(super) certificates: Certificates,
+    pub(super) queue: WriteQueue,
+    pub(super) role: Role,
+    /// The local copy of a real cluster's objects. `None` for the mini cluster, which stores them
+    /// itself.
+    pub(super) cache: Option<(Cache, Arc<dyn Store>)>,
+    pub(super) changes: ChangeCounter,
+    /// Set once all objects have been read and are served.
+    pub(super) ready: Arc<AtomicBool>,
+}
+
+/// Moments at which the loop has something to do.
+#[derive(Debug, Default)]
+struct Timers {
+    /// The local copy is written.
+    cache: Option<Instant>,
+    /// The findings about TLS with endpoints are updated.
+    findings: Option<Instant>,
+    /// The last such update.
+    last_findings: Option<Instant>,
+}
+
+/// The endpoints whose TLS handshakes fail.
+struct TlsFailures {
+    /// Changes with `failing`.
+    version: watch::Receiver<u64>,
+    /// The version of `failing`.
+    copied: u64,
+    failing: HashMap<EndpointKey, ConnectFailure>,
+}
+
+impl ControlLoop {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts {
+            index,
+            classes,
+            publisher,
+            certificates,
+            queue,
+            mut role,
+            cache,
+            changes,
+            ready,
+        } = parts;
+        let tls_failures = TlsFailures {
+            version: publisher.shared.tls_failures(),
+            copied: 0,
+            failing: HashMap::new(),
+        };
+        let leads = *role.leads.borrow_and_update();
+        Self {
+            index,
+            classes,
+            publisher,
+            certificates,
+            queue,
+            role,
+            leads,
+            announcer: Announcer::default(),
+            cache,
+            changes,
+            tls_failures,
+            ready,
+            missing: Kind::WATCHED.into_iter().collect(),
+            timers: Timers::default(),
+        }
+    }
+
+    /// Serves the objects of the local copy until the cluster has been read.
+    pub(super) fn warm_up(&mut self, copy: Vec<Event>) {
+        if copy.is_empty() {
+            return;
+        }
+        self.changes.add(copy.len());
+        for event in copy {
+            self.index.apply(event);
+        }
+
+        let mut output = self.index.compile();
+        self.publish(&mut output);
+        self.ready.store(true, Ordering::Release);
+        tracing::info!("serving from the local copy until the cluster answers");
+    }
+
+    /// Runs until all sources of events have ended.
+    pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
+        let mut batch = Vec::with_capacity(64);
+        loop {
+            tokio::select! {
+                received = events.recv_many(&mut batch, BATCH) => {
+                    if received == 0 {
+                        self.write_cache().await;
+                        return;
+                    }
+                    let issuers_changed = self.apply(&mut batch);
+                    self.compile(issuers_changed).await;
+                }
+                change = self.role.changed() => {
+                    self.set_role(change);
+                    self.compile(false).await;
+                }
+                () = self.certificates.changed() => {
+                    self.publisher.certificates(&self.certificates.active());
+                    self.certificates.verify();
+                    self.write_secrets();
+                }
+                () = until(self.timers.cache) => {
+                    let failed = self.write_cache().await;
+                    self.timers.cache = failed.then(|| Instant::now() + CACHE_INTERVAL);
+                }
+                Ok(()) = self.tls_failures.version.changed(),
+                    if self.timers.findings.is_none() && self.missing.is_empty() =>
+                {
+                    let next = self.timers.last_findings.map(|last| last + FINDINGS_INTERVAL);
+                    self.timers.findings = Some(next.unwrap_or_else(Instant::now));
+                }
+                () = until(self.timers.findings) => {
+                    self.timers.findings = None;
+                    self.timers.last_findings = Some(Instant::now());
+                    self.tls_failures.version.mark_unchanged();
+                    self.update_findings();
+                }
+            }
+        }
+    }
+
+    /// Applies events to everything that follows them. Returns whether an issuer has changed.
+    fn apply(&mut self, batch: &mut Vec<Event>) -> bool {
+        let mut issuers_changed = false;
+        self.changes.add(batch.iter().map(Event::objects).sum());
+        for event in batch.drain(..) {
+            // Without certificates, issuers or classes the rest can be served; without the other
+            // kinds nothing can.
+            if let Event::Reset(kind, _)
+            | Event::Refused(kind @ (Kind::Secret | Kind::ConfigMap | Kind::IngressClass)) =
+                &event
+            {
+                self.missing.remove(kind);
+            }
+
+            if let Some((cache, _store)) = &mut self.cache {
+                cache.observe(&event);
+                if cache.is_dirty() && self.timers.cache.is_none() {
+                    self.timers.cache = Some(Instant::now() + CACHE_INTERVAL);
+                }
+            }
+            if self.certificates.issuers.apply(&event) {
+                issuers_changed = true;
+                self.index.set_issuers(self.certificates.issuers.names());
+            }
+            self.classes.observe(&event);
+            self.index.apply(event);
+        }
+        issuers_changed
+    }
+
+    /// Compiles and publishes, once all objects have been read: a table from some of them would
+    /// return 404 for hosts that are merely unknown yet.
+    async fn compile(&mut self, issuers_changed: bool) {
+        if !self.missing.is_empty() {
+            return;
+        }
+
+        let mut output = self.index.compile();
+        match output.desired.take() {
+            Some(desired) => self.certificates.set_desired(desired).await,
+            // A name may stand for another issuer now.
+            None if issuers_changed => self.certificates.update_specs().await,
+            None => {}
+        }
+
+        self.write_secrets();
+        self.complete_findings(&mut output, issuers_changed);
+        self.publish(&mut output);
+        self.write_back(output);
+        self.ready.store(true, Ordering::Release);
+    }
+
+    fn publish(&mut self, output: &mut Output) {
+        self.publisher.publish(output, &self.certificates.active());
+    }
+
+    /// Publishes the findings as of the last compile with the current state of the endpoints.
+    fn update_findings(&mut self) {
+        let mut output = Output {
+            findings: Some(self.index.findings()),
+            ..Output::default()
+        };
+        self.complete_findings(&mut output, false);
+        self.publish(&mut output);
+        self.write_back(output);
+    }
+
+    /// Writes certificates into their Secrets. Only the leader does: it orders them.
+    fn write_secrets(&mut self) {
+        if self.leads {
+            self.certificates.write_secrets(&self.queue);
+        }
+    }
+
+    /// Adds the findings that the compiler cannot make: about ConfigMaps of issuers, and about
+    /// endpoints whose TLS fails.
+    fn complete_findings(&mut self, output: &mut Output, issuers_changed: bool) {
+        let endpoints_changed = !output.endpoints.is_empty();
+        if output.findings.is_none() && !issuers_changed && !endpoints_changed {
+            return;
+        }
+        let failing = self.tls_failures.update(&self.publisher);
+        if output.findings.is_none() && !issuers_changed && failing.is_empty() {
+            return;
+        }
+
+        let findings = output.findings.get_or_insert_with(|| self.index.findings());
+        findings.extend(self.certificates.issuers.findings());
+        let reference = |origin: &Origin| {
+            // The origin of the default backend of the settings is a Service.
+            let is_ingress = &*origin.field != "default_backend";
+            is_ingress
+                .then(|| self.index.reference(&origin.namespace, &origin.name))
+                .flatten()
+        };
+        findings.extend(endpoint_health::findings(
+            self.index.table(),
+            failing,
+            reference,
+        ));
+    }
+
+    fn set_role(&mut self, change: Change) {
+        match change {
+            Change::Leads(leads) => {
+                self.leads = leads;
+                self.announcer.reset_events();
+                self.index.restate();
+            }
+            Change::Addresses(addresses) => self.index.set_addresses(addresses),
+        }
+    }
+
+    /// Logs findings, and queues statuses and Events if this replica leads.
+    fn write_back(&mut self, output: Output) {
+        if self.leads {
+            for status in output.statuses {
+                self.queue.push(Write::Status(status));
+            }
+        }
+        if let Some(findings) = output.findings {
+            self.announcer.log(&findings);
+            if self.leads {
+                self.announcer.write_events(&findings, &self.queue);
+            }
+        }
+    }
+
+    /// Brings the local copy up to date. Returns whether that failed.
+    async fn write_cache(&mut self) -> bool {
+        let Some((cache, store)) = &mut self.cache else {
+            return false;
+        };
+        if !cache.is_dirty() {
+            return false;
+        }
+
+        let (batch, store) = (cache.batch(), store.clone());
+        self.changes.add(batch.len());
+        match tokio::task::spawn_blocking(move || store.commit(batch)).await {
+            Ok(Ok(())) => {
+                cache.committed();
+                false
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the local copy of the cluster's objects is not up to date");
+                true
+            }
+            Err(_cancelled) => true,
+        }
+    }
+}
+
+impl TlsFailures {
+    /// Returns the endpoints whose TLS fails. Copies them only if they have changed.
+    fn update(&mut self, publisher: &Publisher) -> &HashMap<EndpointKey, ConnectFailure> {
+        let version = *self.version.borrow();
+        if self.copied != version {
+            self.copied = version;
+            self.failing = publisher.shared.failing();
+            self.failing.retain(|_, failure| failure.is_tls());
+        }
+        &self.failing
+    }
+}
+
+/// Waits until a moment, without an end if there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

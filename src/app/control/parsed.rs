@@ -1,0 +1,133 @@
+//! The certificates of Secrets, parsed once: the compiler checks them, and the publisher serves
+//! them. Parsing one costs as much as a handshake.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use ring::digest;
+
+use crate::{controller::InspectError, routing::HostPattern, tls::Certificate, util::sync::lock};
+
+/// Hash of a chain and its key.
+type Id = [u8; 32];
+
+/// A parsed pair, or the reason why it is invalid.
+type Pair = Result<Arc<Certificate>, String>;
+
+/// A pair, and whether it was used since the last sweep.
+#[derive(Debug)]
+struct Entry {
+    pair: Pair,
+    is_used: bool,
+}
+
+/// The pairs that are served, and those that were used since the last sweep.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed {
+    pairs: Mutex<HashMap<Id, Entry>>,
+}
+
+impl Parsed {
+    /// Returns the pair of a PEM chain and key.
+    pub(crate) fn get(&self, chain: &[u8], key: &[u8]) -> Pair {
+        let mut both = digest::Context::new(&digest::SHA256);
+        both.update(&(chain.len() as u64).to_le_bytes());
+        both.update(chain);
+        both.update(key);
+        let id: Id = both.finish().as_ref().try_into().unwrap_or_default();
+
+        let mut pairs = lock(&self.pairs);
+        let entry = pairs.entry(id).or_insert_with(|| {
+            let parsed = Certificate::from_pem(chain, key);
+            Entry {
+                pair: parsed.map(Arc::new).map_err(|error| error.to_string()),
+                is_used: true,
+            }
+        });
+        entry.is_used = true;
+        entry.pair.clone()
+    }
+
+    /// Checks a pair for a host, as [`controller::Inspect`] describes.
+    ///
+    /// [`controller::Inspect`]: crate::controller::Inspect
+    pub(crate) fn inspect(
+        &self,
+        chain: &[u8],
+        key: &[u8],
+        pattern: &HostPattern,
+    ) -> Result<(), InspectError> {
+        let certificate = self.get(chain, key).map_err(InspectError::Invalid)?;
+        if certificate.covers(pattern) {
+            return Ok(());
+        }
+        Err(InspectError::Mismatch(match certificate.names() {
+            [] => format!(
+                "its certificate names no host (subjectAltName), so no client accepts it for \
+                 {pattern}"
+            ),
+            names => format!(
+                "its certificate is for {}, not for {pattern}",
+                names.join(", ")
+            ),
+        }))
+    }
+
+    /// Forgets the pairs that are not served, unless they were used since the last call.
+    pub(crate) fn sweep(&self) {
+        lock(&self.pairs).retain(|_, entry| {
+            let certificate = entry.pair.as_ref();
+            let is_served = certificate.is_ok_and(|pair| Arc::strong_count(pair) > 1);
+            std::mem::take(&mut entry.is_used) || is_served
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(name: &str) -> (String, String) {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn a_pair_is_parsed_once_and_forgotten_when_unused() {
+        let parsed = Parsed::default();
+        let (chain, key) = pair("a.example");
+        let get = || {
+            parsed
+                .get(chain.as_bytes(), key.as_bytes())
+                .expect("a pair")
+        };
+        let count = || parsed.pairs.lock().expect("no panic").len();
+        let served = get();
+        assert!(Arc::ptr_eq(&served, &get()));
+
+        parsed.sweep();
+        parsed.sweep();
+        assert_eq!(count(), 1, "it is served");
+        drop(served);
+        parsed.sweep();
+        assert_eq!(count(), 0);
+    }
+
+    #[test]
+    fn an_invalid_pair_does_not_affect_a_valid_one() {
+        let parsed = Parsed::default();
+        let ((chain, key), (_, other)) = (pair("a.example"), pair("b.example"));
+        assert!(parsed.get(chain.as_bytes(), other.as_bytes()).is_err());
+        assert!(parsed.get(chain.as_bytes(), key.as_bytes()).is_ok());
+
+        let pattern = |host: &str| HostPattern::parse(host).expect("a host");
+        let inspect = |host| parsed.inspect(chain.as_bytes(), key.as_bytes(), &pattern(host));
+        assert_eq!(inspect("a.example"), Ok(()));
+        assert!(matches!(
+            inspect("c.example"),
+            Err(InspectError::Mismatch(_))
+        ));
+    }
+}

@@ -1,0 +1,68 @@
+//! Translates the configuration into the settings of the modules.
+
+use std::net::{IpAddr, UdpSocket};
+
+use super::certificates::issuers::Issuers;
+use crate::{
+    config::Config,
+    controller,
+    proxy::{Settings, settings::AccessLog},
+    telemetry,
+};
+
+/// Returns the settings of the data plane, without listeners.
+pub(super) fn proxy(config: &Config) -> Settings {
+    Settings {
+        workers: config.workers,
+        access_log: match (config.log.access, config.log.format) {
+            (None, _) => AccessLog::Off,
+            (Some(share), telemetry::Format::Text) => AccessLog::Text(share),
+            (Some(share), telemetry::Format::Json) => AccessLog::Json(share),
+        },
+        ..config.proxy.clone()
+    }
+}
+
+/// Returns the settings of the compiler, with the addresses for the status of Ingresses.
+pub(super) fn controller(
+    config: &Config,
+    is_mini: bool,
+    addresses: Vec<IpAddr>,
+    issuers: &Issuers,
+) -> controller::Settings {
+    controller::Settings {
+        controller: config.controller.as_str().into(),
+        classes: config
+            .classes
+            .iter()
+            .map(|class| class.as_str().into())
+            .collect(),
+        classless: config.classless,
+        standalone: is_mini,
+        default_backend: config.default_backend.as_deref().map(Into::into),
+        ssl_redirect: config.ssl_redirect,
+        hsts: config.hsts.as_deref().map(Into::into),
+        // In a cluster, the right to write EndpointSlices must not be a way to the services on the
+        // nodes' loopback.
+        node: if is_mini {
+            config.node.as_str().into()
+        } else {
+            "".into()
+        },
+        addresses,
+        issuers: issuers.names(),
+        default_issuer: issuers.default().map(Into::into),
+        unsupported_guards: config.unsupported_guards,
+    }
+}
+
+/// Returns the address of this node: the source address of packets to the outside. Sends nothing.
+pub(super) fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    socket.connect(("192.0.2.1", 9)).ok()?;
+    socket
+        .local_addr()
+        .ok()
+        .map(|addr| addr.ip())
+        .filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}

@@ -1,0 +1,127 @@
+//! Starts the listeners of the data plane and of the mini cluster's API.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+};
+
+use super::error::RunError;
+use crate::{
+    apiserver,
+    app::{files, settings},
+    config::{Config, Listen},
+    objects::{Propose, View},
+    proxy::{self, Shared, StartError},
+    store::{Batch, Store},
+    tls,
+    util::drain::Drain,
+};
+
+/// Key of the API's certificates and token in the store.
+const API_IDENTITY: &str = "api/identity";
+
+/// Starts the data plane on the configured addresses; by default on ports 80 and 443, or on 8080
+/// and 8443 if the process has no right to those.
+pub(super) fn start_proxy(
+    config: &Config,
+    shared: &Arc<Shared>,
+    server_tls: &Arc<tls::Server>,
+    drain: &Drain,
+) -> Result<proxy::Running, RunError> {
+    // One socket takes both families, if the system has IPv6.
+    let has_ipv6 = UdpSocket::bind(("::", 0)).is_ok();
+    let unspecified = if has_ipv6 {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    };
+    let addresses = |configured: Option<Listen>, port| match configured {
+        Some(Listen(addr)) => addr.into_iter().collect(),
+        None => vec![SocketAddr::new(unspecified, port)],
+    };
+
+    let attempt = |http_port, https_port| {
+        let mut settings = settings::proxy(config);
+        settings.http = addresses(config.http, http_port);
+        settings.https = addresses(config.https, https_port);
+        let server_tls = Some(server_tls.clone());
+        proxy::start(settings, shared.clone(), server_tls, drain.clone())
+    };
+    match attempt(80, 443) {
+        Err(StartError::Listen {
+            addr, denied: true, ..
+        }) if config.http.is_none() || config.https.is_none() => {
+            tracing::warn!(%addr, "not allowed to listen here: using ports 8080 and 8443 instead");
+            Ok(attempt(8080, 8443)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Returns the HTTPS listener as a client on this device reaches it. `None` if there is none, or if
+/// that client would have to send a PROXY protocol header.
+pub(super) fn own_listener(config: &Config, https: &[SocketAddr]) -> Option<SocketAddr> {
+    let mut listener = *https.first()?;
+    if listener.ip().is_unspecified() {
+        listener.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let mut proxies = config.proxy.proxy_protocol_from.iter();
+    let needs_header = proxies.any(|net| net.contains(&listener.ip()));
+    (!needs_header).then_some(listener)
+}
+
+/// Starts the API of the mini cluster, and writes its kubeconfig. Returns its address.
+///
+/// `own` is the address of this node, which the certificate and the kubeconfig name.
+pub(super) async fn start_api(
+    config: &Config,
+    addr: SocketAddr,
+    own: Option<IpAddr>,
+    store: &dyn Store,
+    (propose, view): (Arc<dyn Propose>, Arc<dyn View>),
+    drain: &Drain,
+) -> Result<SocketAddr, RunError> {
+    let listen_ip = Some(addr.ip()).filter(|ip| !ip.is_unspecified());
+    let addresses: Vec<IpAddr> = own.into_iter().chain(listen_ip).collect();
+    let identity = load_identity(store, &addresses)?;
+    let server = identity
+        .server_config()
+        .map_err(RunError::start("the API's identity"))?;
+
+    let auth = apiserver::Auth::tokens([identity.token()]);
+    let settings = apiserver::Settings::new(addr);
+    let running = apiserver::serve(settings, propose, view, server, auth, drain.clone())
+        .await
+        .map_err(
+            |apiserver::ServeError::Listen { listen, source }| RunError::Api {
+                addr: listen,
+                source,
+            },
+        )?;
+
+    let host = match running.addr.ip() {
+        ip if ip.is_unspecified() => own.unwrap_or_else(|| IpAddr::from([127, 0, 0, 1])),
+        ip => ip,
+    };
+    let url = format!("https://{}", SocketAddr::new(host, running.addr.port()));
+    let path = files::kubeconfig_path(&config.state);
+    if let Err(error) = files::write(&path, &identity.kubeconfig(&url), 0o600) {
+        // Serving is more important, and on a disk that became read-only the existing file is
+        // right.
+        tracing::error!(%error, "the kubeconfig was not written");
+    }
+    Ok(running.addr)
+}
+
+/// Loads the API's identity. Generates it, or renews its certificate, if that is due.
+fn load_identity(store: &dyn Store, addresses: &[IpAddr]) -> Result<apiserver::Identity, RunError> {
+    const PART: &str = "the API's identity";
+    let stored = store.get(API_IDENTITY).map_err(RunError::start(PART))?;
+    let (identity, has_changed) =
+        apiserver::Identity::load(stored.as_deref(), addresses).map_err(RunError::start(PART))?;
+    if has_changed {
+        let batch = Batch::new().put(API_IDENTITY, identity.to_bytes());
+        store.commit(batch).map_err(RunError::start(PART))?;
+    }
+    Ok(identity)
+}

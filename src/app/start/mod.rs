@@ -1,0 +1,316 @@
+//! Starts the process from its configuration, and shuts it down.
+
+mod cluster_source;
+mod error;
+mod listeners;
+mod shutdown;
+mod source;
+mod state;
+mod watchdog;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    runtime::{self, Handle},
+    sync::mpsc,
+};
+
+pub use self::error::RunError;
+use self::{
+    shutdown::Signals,
+    source::{Cluster, ClusterKind, Connector},
+    state::State,
+};
+use super::{
+    certificates::{self, Certificates, accounts, issuers::Issuers},
+    control::{
+        self, ControlLoop,
+        classes::Classes,
+        parsed::Parsed,
+        publish::{Live, Publisher},
+    },
+    inspect::Inspector,
+    memory::MemoryTrimmer,
+    metrics::{self, DataPlane},
+    settings,
+    tasks::Tasks,
+    write_queue,
+};
+use crate::{
+    acme::Timing,
+    admin, cluster as mini,
+    config::{Config, Listen},
+    controller::Index,
+    k8s::Unread,
+    objects::Write,
+    proxy::{self, Shared},
+    telemetry::{self, Metrics},
+    tls::{self, Resolver},
+    util::{drain, memory},
+};
+
+/// Number of events that can wait for the compiler. Sources wait if it is exceeded.
+const EVENTS: usize = 1024;
+
+/// Time that blocking tasks have left when everything else has ended.
+const BLOCKING_TASKS_LIMIT: Duration = Duration::from_secs(1);
+
+/// Runs until SIGTERM or SIGINT has drained it. A second signal ends it at once.
+pub fn run(config: Config) -> Result<(), RunError> {
+    telemetry::start(&config.log);
+    tls::install();
+    memory::set_up(proxy::cores(config.workers));
+
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(RunError::start("the control runtime"))?;
+    let ended = runtime.block_on(run_in_runtime(config));
+    runtime.shutdown_timeout(BLOCKING_TASKS_LIMIT);
+    telemetry::flush();
+    ended
+}
+
+async fn run_in_runtime(config: Config) -> Result<(), RunError> {
+    let started = Instant::now();
+    let (signal, drain) = drain::channel();
+    let signal = Arc::new(signal);
+    let mut signals = Signals::listen(signal.clone()).map_err(RunError::start("signals"))?;
+    let state = State::open(&config)?;
+
+    // The data plane listens first: until the first compile it returns 503.
+    let shared = Arc::new(Shared::default());
+    let metrics = Arc::new(Metrics::default());
+    metrics.collect(Box::new(DataPlane(shared.clone())));
+    let (resolver, server_tls) = server_tls(&config, &state);
+    let listeners = listeners::start_proxy(&config, &shared, &server_tls, &drain)?;
+
+    let mut tasks = Tasks::new(Handle::current());
+    let (events, event_receiver) = mpsc::channel(EVENTS);
+    let connector = Connector {
+        config: &config,
+        store: &state.store,
+        addresses: node_addresses(&config),
+        events,
+        tasks: &mut tasks,
+        drain: &drain,
+    };
+    let cluster = connector.connect().await?;
+    let role = cluster.role.clone();
+
+    tasks.spawn_infallible("watchdog", watchdog::watch(shared.clone(), drain.clone()));
+    let parts = Parts {
+        config: &config,
+        state: &state,
+        listeners: &listeners,
+        shared,
+        metrics: metrics.clone(),
+        resolver,
+        started,
+    };
+    let inspector = parts
+        .start_control(cluster, event_receiver, &mut tasks)
+        .await?;
+
+    let api = inspector.api;
+    if let Listen(Some(addr)) = config.admin {
+        let served = admin::serve(addr, Arc::new(inspector), metrics, drain.clone()).await;
+        let (addr, serving) = served.map_err(|source| RunError::Admin { addr, source })?;
+        tracing::info!(%addr, "admin");
+        tasks.spawn_infallible("admin", serving);
+    }
+    let (http, https) = (list(&listeners.http), list(&listeners.https));
+    tracing::info!(%http, %https, api = %list(api.as_slice()), "serving");
+    // It fails if systemd has not started the process.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    let outcome = tokio::select! {
+        () = signals.first() => Ok(()),
+        error = tasks.failure() => Err(error.into()),
+    };
+    shutdown::drain(&mut signals, &signal, config.grace, listeners).await;
+    role.ended().await;
+    tasks.shutdown().await;
+    outcome
+}
+
+/// The parts that the control side is built on.
+struct Parts<'a> {
+    config: &'a Config,
+    state: &'a State,
+    listeners: &'a proxy::Running,
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    resolver: Arc<Resolver>,
+    started: Instant,
+}
+
+impl Parts<'_> {
+    /// Starts the control loop, the certificate engine and the tasks beside them. Returns the view
+    /// of the process for the admin server.
+    async fn start_control(
+        self,
+        cluster: Cluster,
+        events: mpsc::Receiver<crate::objects::Event>,
+        tasks: &mut Tasks,
+    ) -> Result<Inspector, RunError> {
+        let (config, store) = (self.config, &self.state.store);
+        let is_mini = matches!(cluster.kind, ClusterKind::Mini { .. });
+        let role = cluster.role;
+        let (queue, writing) = write_queue::start(cluster.writer, role.leads.clone());
+        tasks.spawn_infallible("status writer", writing);
+        let (trimmer, changes) = MemoryTrimmer::new(store.clone(), self.shared.clone());
+        tasks.spawn_infallible("memory", trimmer.run());
+
+        // What only one kind of cluster has.
+        let (mut cache, mut copy, mut account_secret) = (None, Vec::new(), None);
+        let (mut api, mut unread, mut own_node) = (None, Unread::default(), None);
+        match cluster.kind {
+            ClusterKind::Mini {
+                propose,
+                view,
+                node,
+                api: addr,
+            } => {
+                api = addr;
+                own_node = Some((propose.clone(), node));
+                let queue = queue.clone();
+                let push = move |note| queue.push(Write::Note(note, 1));
+                let mirroring = mini::mirror_endpoints(propose, view, push);
+                tasks.spawn_infallible("mirror of Endpoints", mirroring);
+            }
+            ClusterKind::Kubernetes {
+                unread: of_cluster,
+                cache: of_store,
+                copy: objects,
+                account_secret: secret,
+            } => {
+                self.metrics
+                    .collect(Box::new(metrics::Kinds(of_cluster.clone())));
+                unread = of_cluster;
+                cache = Some((of_store, store.clone()));
+                copy = objects;
+                account_secret = Some(secret);
+            }
+        }
+
+        let issuers = Issuers::load(config, certificates::clock())?;
+        let addresses = role.addresses.borrow().clone();
+        let controller_settings = settings::controller(config, is_mini, addresses, &issuers);
+        let timing = Timing {
+            http: !self.listeners.http.is_empty(),
+            https: !self.listeners.https.is_empty(),
+            ..Timing::default()
+        };
+        let acme_parts = certificates::parts(
+            store.clone(),
+            self.state.local_ca.clone(),
+            self.shared.challenges.clone(),
+            account_secret.clone(),
+            role.addresses.clone(),
+            timing,
+        );
+        let listener = listeners::own_listener(config, &self.listeners.https);
+        let (certificates, running) =
+            Certificates::load(acme_parts, issuers, listener, queue.clone())
+                .map_err(RunError::start("the certificates"))?;
+        tasks.spawn("certificates", running);
+        let (acme, owners) = (certificates.engine.clone(), certificates.owners.clone());
+        self.metrics
+            .collect(Box::new(metrics::Certificates(acme.clone())));
+        if config.cert_manager_metrics {
+            self.metrics
+                .collect_plain(Box::new(metrics::AsCertManager(acme.clone())));
+        }
+        if let Some(secret) = account_secret {
+            let sharing = accounts::share(acme.clone(), secret, role.leads.clone());
+            tasks.spawn_infallible("ACME accounts", sharing);
+        }
+
+        let parsed = Arc::new(Parsed::default());
+        let inspect = {
+            let parsed = parsed.clone();
+            Box::new(move |chain: &[u8], key: &[u8], pattern: &_| {
+                parsed.inspect(chain, key, pattern)
+            })
+        };
+        let live = Arc::new(Mutex::new(Live::default()));
+        let ready = Arc::new(AtomicBool::new(false));
+        let is_class_optional = config.classless || !config.classes.is_empty();
+        let classes = Classes::new(&config.controller, is_class_optional);
+        let note = classes.note();
+        let mut control = ControlLoop::new(control::Parts {
+            index: Index::new(controller_settings, inspect),
+            classes,
+            publisher: Publisher::new(
+                self.shared.clone(),
+                self.resolver,
+                self.metrics,
+                live.clone(),
+                parsed,
+            ),
+            certificates,
+            queue,
+            role: role.clone(),
+            cache,
+            changes,
+            ready: ready.clone(),
+        });
+        control.warm_up(copy);
+        tasks.spawn_infallible("controller", control.run(events));
+        // After the control loop: it waits for the disk, which serving must not.
+        if let Some((propose, node)) = own_node {
+            let proposed = propose.propose(node).await;
+            proposed.map_err(RunError::start("the Node object"))?;
+        }
+
+        Ok(Inspector {
+            acme,
+            owners,
+            shared: self.shared,
+            live,
+            ready,
+            started: self.started,
+            node: config.node.clone(),
+            source: cluster.description,
+            unread,
+            note,
+            role,
+            store: self.state.health.clone(),
+            http: self.listeners.http.clone(),
+            https: self.listeners.https.clone(),
+            api,
+        })
+    }
+}
+
+/// Returns the certificate resolver, and the TLS settings of the listeners that use it.
+fn server_tls(config: &Config, state: &State) -> (Arc<Resolver>, Arc<tls::Server>) {
+    let resolver = Arc::new(Resolver::new(
+        state.local_ca.clone(),
+        config.tls.unknown_sni,
+    ));
+    let server = Arc::new(tls::Server::new(resolver.clone(), config.tls.min_version));
+    (resolver, server)
+}
+
+/// Returns the addresses of this node, the main one first.
+fn node_addresses(config: &Config) -> Vec<IpAddr> {
+    match config.address.as_slice() {
+        [] => settings::own_address().into_iter().collect(),
+        configured => configured.to_vec(),
+    }
+}
+
+/// Lists addresses for the log.
+fn list(addresses: &[SocketAddr]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    addresses.join(" ")
+}
