@@ -1,6 +1,6 @@
 //! gatelet: the whole front door of a small Kubernetes cluster in one process.
 //!
-//! `docs/architecture.md` has the module table that `tests/architecture.rs` enforces: a module uses
+//! `docs/architecture.md` has the module table that `tests/architecture` enforces: a module uses
 //! only modules of rows above its own. Begin reading at `routing` (the vocabulary), then
 //! `controller` (Kubernetes objects in, routing table out), `proxy` (requests through it), and
 //! `app`, which puts the parts together.
