@@ -1,4 +1,4 @@
-//! How the text is set, and what its words begin with.
+//! The setting of the text and the first words of docs.
 
 use std::collections::BTreeMap;
 
@@ -145,7 +145,7 @@ fn errors_are_types_outside_of_the_command_line() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Whether a line names `Result<_, String>`.
+/// Returns whether a line names `Result<_, String>`.
 fn has_text_error(line: &str) -> bool {
     line.match_indices("Result<").any(|(at, start)| {
         let mut depth = 1;

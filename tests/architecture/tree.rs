@@ -73,7 +73,7 @@ impl File {
         self.module().swap_remove(0)
     }
 
-    /// Whether it holds tests.
+    /// Returns whether it holds tests.
     pub(crate) fn is_test(&self) -> bool {
         self.path
             .iter()

@@ -198,7 +198,7 @@ fn plain() -> u16 {
     port
 }
 
-/// What a command says, with single blanks between its cells.
+/// The output of a command, with single blanks between its cells.
 fn text(gatelet: &Gatelet, arguments: &[&str]) -> String {
     let output = gatelet.command(arguments);
     assert!(output.status.success(), "{}", said(&output));
@@ -274,7 +274,8 @@ fn the_reason_of_a_failed_connection_is_the_real_one() {
         (
             old.port,
             HTTPS,
-            "the TLS handshake failed: it sent the alert protocol_version: it speaks other versions",
+            "the TLS handshake failed: it sent the alert protocol_version: it speaks other \
+                versions",
         ),
     ] {
         gatelet.apply(&manifests(port, annotation));

@@ -33,7 +33,7 @@ fn ask(gatelet: &Gatelet, host: &str, fields: &str) -> Answer {
     connection.answer().expect("an answer")
 }
 
-/// Where a client that has `port` in its `Host` is sent to.
+/// Returns the `Location` for a client that has `port` in its `Host`.
 fn sent_to(gatelet: &Gatelet, port: &str, fields: &str) -> String {
     let answer = ask(gatelet, &format!("{HOST}{port}"), fields);
     assert_eq!(answer.status, 308, "{answer:?}");

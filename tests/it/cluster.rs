@@ -41,7 +41,7 @@ fn told(gatelet: &Gatelet, line: &str) {
 }
 
 #[test]
-fn another_gatelet_is_followed_over_its_end_and_a_start_that_forgot_its_history() {
+fn a_source_is_followed_across_its_restart_without_history() {
     let (mut cluster, backend) = (Gatelet::start(), Backend::start("other"));
     cluster.apply(&external("one", "one.example.com", backend.port));
     let copy = cluster.folder.path().join("copy");

@@ -22,7 +22,7 @@ fn good(output: Output) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// What a command that failed said on standard error; its exit code is checked.
+/// Returns the standard error of a command that failed; checks its exit code.
 fn bad(output: &Output, code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{}", said(output));
     String::from_utf8_lossy(&output.stderr).into_owned()

@@ -16,7 +16,7 @@ use super::support::{
 
 const HOST: &str = "deadlines.example.com";
 
-/// What a busy machine may add.
+/// The delay that a busy machine may add.
 const SLACK: Duration = Duration::from_secs(20);
 
 #[test]
@@ -65,7 +65,7 @@ fn every_kind_of_client_ends_with_its_deadline() {
     }
 }
 
-/// What comes from a connection, read slowly.
+/// Reads a connection slowly.
 struct Slowly(TcpStream);
 
 impl Read for Slowly {

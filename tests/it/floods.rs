@@ -229,7 +229,7 @@ fn a_client_that_asks_for_much_and_reads_nothing_costs_little() {
 }
 
 #[test]
-fn a_client_that_reads_nothing_does_not_stop_others_on_the_same_connection_to_the_backend() {
+fn a_client_that_reads_nothing_does_not_stop_other_clients() {
     let gatelet = Gatelet::configured("workers = 1\n");
     let server = Server::start("grpc_server.py", &[]);
     gatelet.apply(&format!(

@@ -109,7 +109,8 @@ fn a_setting_serves_all_without_their_guards() {
         gatelet.wait_ready();
         let guarded = backend.manifests("app", HOST).replace(
             "kind: Ingress\nmetadata: {name: app}",
-            "kind: Ingress\nmetadata: {name: app, annotations: {haproxy.org/allow-list: 10.0.0.0/8}}",
+            "kind: Ingress\nmetadata: {name: app, annotations: {haproxy.org/allow-list: \
+                10.0.0.0/8}}",
         );
         gatelet.apply(&guarded);
         eventually("it is decided", || {
@@ -173,7 +174,8 @@ fn check_fails_for_a_guard_that_is_not_supported() {
     let folder = Folder::new();
     let guarded = super::support::backend::manifests("app", HOST, 3000).replace(
         "kind: Ingress\nmetadata: {name: app}",
-        "kind: Ingress\nmetadata: {name: app, annotations: {nginx.ingress.kubernetes.io/ssl-passthrough: 'true'}}",
+        "kind: Ingress\nmetadata: {name: app, annotations: \
+            {nginx.ingress.kubernetes.io/ssl-passthrough: 'true'}}",
     );
     let path = folder.write("app.yaml", &guarded);
     let check = || {

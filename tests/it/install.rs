@@ -234,7 +234,8 @@ fn as_root_it_makes_the_user_and_enables_the_service() {
         stat -c '%U:%G %a' /var/lib/gatelet
         "$INSTALL" --uninstall --purge
         ! id gatelet
-        ! ls -d /etc/systemd/system/multi-user.target.wants/gatelet.service /var/lib/gatelet /etc/gatelet
+        ! ls -d /etc/systemd/system/multi-user.target.wants/gatelet.service
+        ! ls -d /var/lib/gatelet /etc/gatelet
         echo gone
     "#;
     let mut command = Command::new("unshare");
@@ -300,7 +301,7 @@ fn the_script_is_plain_shell() {
 }
 
 #[test]
-fn the_service_manager_is_told_of_the_start_and_of_how_long_the_stop_may_take() {
+fn the_service_manager_learns_of_the_start_and_the_stop_time() {
     let mut gatelet = Gatelet::prepare(&[]);
     let path = gatelet.folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket");

@@ -73,10 +73,11 @@ impl Pod {
             mount -t tmpfs none /run
             mkdir -p $account && cp "$FOLDER"/account/* $account
             touch /run/gatelet && mount --bind "$0" /run/gatelet
-            mount -t tmpfs none "${{STATE%/*}}" && mkdir "$STATE" && chgrp {user} "$STATE" && chmod 2777 "$STATE"
+            mount -t tmpfs none "${{STATE%/*}}" && mkdir "$STATE"
+            chgrp {user} "$STATE" && chmod 2777 "$STATE"
             mount -o remount,bind,ro /
-            exec setpriv --reuid {user} --regid {user} --clear-groups --bounding-set -all --inh-caps -all \
-                --no-new-privs /run/gatelet "$@""#,
+            exec setpriv --reuid {user} --regid {user} --clear-groups --bounding-set -all \
+                --inh-caps -all --no-new-privs /run/gatelet "$@""#,
             controls.collect::<String>()
         );
         // Nothing of this machine's environment.
@@ -254,7 +255,8 @@ spec:
   tls: [{{hosts: [k3s.example.com], secretName: web}}]
   rules:
     - host: k3s.example.com
-      http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{number: 80}}}}}}}}]}}
+      http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: \
+      {{number: 80}}}}}}}}]}}
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -264,7 +266,8 @@ spec:
   tls: [{{hosts: [own.example.com], secretName: own}}]
   rules:
     - host: own.example.com
-      http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{number: 80}}}}}}}}]}}
+      http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: \
+      {{number: 80}}}}}}}}]}}
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -434,7 +437,7 @@ const EVERYWHERE: [&str; 8] = [
     "services [] [] [list watch]",
 ];
 
-/// What its token is good for when it is in other hands.
+/// Checks that a stolen token of the pod gives no further rights.
 fn refused(real: &ControlPlane, pod: &Pod) {
     let token = fs::read_to_string(pod.folder.path().join("account/token")).expect("the token");
     let attempts: [&[&str]; 6] = [
@@ -451,8 +454,10 @@ fn refused(real: &ControlPlane, pod: &Pod) {
         let config = pod.folder.write(
             "kubeconfig",
             &format!(
-                "{{apiVersion: v1, kind: Config, current-context: it, contexts: [{{name: it, context: {{cluster: it, \
-                 user: it}}}}], clusters: [{{name: it, cluster: {{server: \"https://127.0.0.1:16443\", \
+                "{{apiVersion: v1, kind: Config, current-context: it, contexts: [{{name: it, \
+                    context: {{cluster: it, \
+                 user: it}}}}], clusters: [{{name: it, cluster: {{server: \
+                 \"https://127.0.0.1:16443\", \
                  certificate-authority: {}}}}}], users: [{{name: it, user: {{token: {}}}}}]}}",
                 pod.folder.path().join("account/ca.crt").display(),
                 token.trim()

@@ -1,4 +1,4 @@
-//! What is refused or cannot be answered: limits, deadlines, backends that are not there, and how
+//! Requests that are refused or cannot be served: limits, deadlines, missing backends, and how
 //! errors are told.
 
 use std::{
@@ -168,7 +168,8 @@ fn connections_are_counted_in_all_and_per_client() {
 #[test]
 fn what_backends_fail_to_do_is_told_with_the_right_status() {
     let gatelet = Gatelet::configured(
-        "[proxy]\nresponse_header_timeout = \"700ms\"\nstream_idle_timeout = \"1s\"\nconnect_timeout = \"1s\"\n",
+        "[proxy]\nresponse_header_timeout = \"700ms\"\nstream_idle_timeout = \
+            \"1s\"\nconnect_timeout = \"1s\"\n",
     );
     let backend = Backend::start("limits");
     gatelet.serve(&backend.manifests("limits", HOST), HOST);
@@ -178,13 +179,38 @@ fn what_backends_fail_to_do_is_told_with_the_right_status() {
     let cases: [(&'static [u8], u16, &str); 9] = [
         (b"", 502, "no answer"),
         (b"nonsense\r\n\r\n", 502, "no HTTP"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 502, "two lengths"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 502, "both framings"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nab", 502, "an unknown coding"),
-        (b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", 502, "an upgrade nobody asked for"),
-        (b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "103"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            502,
+            "two lengths",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            502,
+            "both framings",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nab",
+            502,
+            "an unknown coding",
+        ),
+        (
+            b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+            502,
+            "an upgrade nobody asked for",
+        ),
+        (
+            b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: \
+            2\r\n\r\nok",
+            200,
+            "103",
+        ),
         (b"HTTP/1.1 200 OK\r\n\r\nuntil the end", 200, "no length"),
-        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "HTTP/1.0"),
+        (
+            b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            200,
+            "HTTP/1.0",
+        ),
     ];
     let rude_ports: Vec<_> = cases.iter().map(|(answer, ..)| rude(answer)).collect();
     let manifests: String = (0..)
@@ -248,7 +274,7 @@ fn what_backends_fail_to_do_is_told_with_the_right_status() {
 }
 
 #[test]
-fn without_an_endpoint_the_answer_is_503_and_with_a_refusing_one_502() {
+fn no_endpoint_is_503_and_a_refusing_endpoint_is_502() {
     let gatelet = Gatelet::start();
     let ingress = |name: &str| backend::ingress(name, &format!("{name}.example.com"), "");
     gatelet.apply(&format!(
@@ -297,7 +323,7 @@ fn without_an_endpoint_the_answer_is_503_and_with_a_refusing_one_502() {
 }
 
 #[test]
-fn when_one_endpoint_refuses_another_is_tried_and_the_first_is_passed_over() {
+fn a_refusing_endpoint_is_ejected_and_another_is_tried() {
     let gatelet = Gatelet::start();
     let (one, two) = (Backend::start("one"), Backend::start("two"));
     let (refusing, late) = (free_port(), free_port());

@@ -21,7 +21,7 @@ use super::support::{
 const HOST: &str = "live.example.com";
 
 #[test]
-fn edits_endpoint_changes_and_certificate_swaps_lose_no_request_and_close_no_connection() {
+fn edits_and_certificate_swaps_lose_no_request_or_connection() {
     let gatelet = Gatelet::start();
     let (old, new) = (Backend::start("old"), Backend::start("new"));
     let certificate = |file| Certificate::make(&gatelet.folder, file, &[HOST], certificates::ECDSA);
@@ -57,7 +57,8 @@ fn edits_endpoint_changes_and_certificate_swaps_lose_no_request_and_close_no_con
     // Edits: this host's rules and settings, and other objects beside it.
     for round in 0..3 {
         let more = format!(
-            "  - host: other-{round}.example.com\n    http: {{paths: [{{path: /{round}, pathType: Exact, backend: {{service: {{name: live, port: {{number: 80}}}}}}}}]}}\n"
+            "  - host: other-{round}.example.com\n    http: {{paths: [{{path: /{round}, pathType: \
+                Exact, backend: {{service: {{name: live, port: {{number: 80}}}}}}}}]}}\n"
         );
         let edited = ingress("").replace("  rules:\n", &format!("  rules:\n{more}"));
         gatelet.apply(&format!(
@@ -188,7 +189,7 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn what_was_acknowledged_before_sigkill_is_there_and_served_after_it() {
+fn acknowledged_objects_are_served_after_sigkill() {
     const OBJECTS: usize = 300;
     let mut gatelet = Gatelet::start();
     let backend = Backend::start("kept");

@@ -26,9 +26,18 @@ const HEADS: &[(u16, &[u8])] = &[
     (400, b"GET / HTTP/1.1\nHost: m.example.com\n\n"),
     (400, b"GET / HTTP/1.1\r\nHost: m.example.com\n\r\n"),
     (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\n\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\nY: b\r\n\r\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\rb\r\n\r\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\r\rb\r\n\r\n"),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\nY: b\r\n\r\n",
+    ),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\rb\r\n\r\n",
+    ),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\r\rb\r\n\r\n",
+    ),
     (400, b"GET / HTTP/1.1\rHost: m.example.com\r\r"),
     (400, b"\nGET / HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
     // Request line.
@@ -44,7 +53,10 @@ const HEADS: &[(u16, &[u8])] = &[
     (400, b"G@T / HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
     (400, b"GET noslash HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
     (400, b"GET * HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
-    (400, b"GET m.example.com:80 HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (
+        400,
+        b"GET m.example.com:80 HTTP/1.1\r\nHost: m.example.com\r\n\r\n",
+    ),
     (400, b"GET /a\x00b HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
     (400, b"GET /a\x7fb HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
     (400, b"GET /%zz HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
@@ -53,19 +65,40 @@ const HEADS: &[(u16, &[u8])] = &[
     (400, b"GET /a#b HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
     (400, b"GET /?a#b HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
     (400, b"GET http:// HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
-    (400, b"GET http://user@m.example.com/ HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
-    (400, b"GET http://other.example.com/ HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
-    (400, b"GET ftp://m.example.com/ HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
-    (405, b"CONNECT m.example.com:443 HTTP/1.1\r\nHost: m.example.com\r\n\r\n"),
+    (
+        400,
+        b"GET http://user@m.example.com/ HTTP/1.1\r\nHost: m.example.com\r\n\r\n",
+    ),
+    (
+        400,
+        b"GET http://other.example.com/ HTTP/1.1\r\nHost: m.example.com\r\n\r\n",
+    ),
+    (
+        400,
+        b"GET ftp://m.example.com/ HTTP/1.1\r\nHost: m.example.com\r\n\r\n",
+    ),
+    (
+        405,
+        b"CONNECT m.example.com:443 HTTP/1.1\r\nHost: m.example.com\r\n\r\n",
+    ),
     (505, b"GET / HTTP/2.0\r\nHost: m.example.com\r\n\r\n"),
     (505, b"GET / HTTP/1.2\r\nHost: m.example.com\r\n\r\n"),
     (505, b"GET / HTTP/0.9\r\nHost: m.example.com\r\n\r\n"),
     // Hosts.
     (400, b"GET / HTTP/1.1\r\n\r\n"),
     (400, b"GET / HTTP/1.1\r\nHost:\r\n\r\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nHost: m.example.com\r\n\r\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nhost: other.example.com\r\n\r\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com, other.example.com\r\n\r\n"),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nHost: m.example.com\r\n\r\n",
+    ),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nhost: other.example.com\r\n\r\n",
+    ),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com, other.example.com\r\n\r\n",
+    ),
     (400, b"GET / HTTP/1.1\r\nHost: m.example.com/x\r\n\r\n"),
     (400, b"GET / HTTP/1.1\r\nHost: user@m.example.com\r\n\r\n"),
     (400, b"GET / HTTP/1.1\r\nHost: m.example.com other\r\n\r\n"),
@@ -77,42 +110,149 @@ const HEADS: &[(u16, &[u8])] = &[
     (400, b"GET / HTTP/1.1\r\nHost: [nonsense]\r\n\r\n"),
     (400, b"GET / HTTP/1.1\r\nHost: m.ex\xe4mple.com\r\n\r\n"),
     // Fields.
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\r\n folded\r\n\r\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\r\n\tfolded\r\n\r\n"),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\r\n folded\r\n\r\n",
+    ),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\r\n\tfolded\r\n\r\n",
+    ),
     (400, b"GET / HTTP/1.1\r\n Host: m.example.com\r\n\r\n"),
     (400, b"GET / HTTP/1.1\r\nHost : m.example.com\r\n\r\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX\t: a\r\n\r\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nno colon\r\n\r\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\n: no name\r\n\r\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX(Y): a\r\n\r\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX\xff: a\r\n\r\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\x00b\r\n\r\n"),
-    (400, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\x01b\r\n\r\n"),
-    (417, b"GET / HTTP/1.1\r\nHost: m.example.com\r\nExpect: miracles\r\n\r\n"),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX\t: a\r\n\r\n",
+    ),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nno colon\r\n\r\n",
+    ),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\n: no name\r\n\r\n",
+    ),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX(Y): a\r\n\r\n",
+    ),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX\xff: a\r\n\r\n",
+    ),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\x00b\r\n\r\n",
+    ),
+    (
+        400,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nX: a\x01b\r\n\r\n",
+    ),
+    (
+        417,
+        b"GET / HTTP/1.1\r\nHost: m.example.com\r\nExpect: miracles\r\n\r\n",
+    ),
     // Lengths.
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 1, 2\r\n\r\nab"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: +2\r\n\r\nab"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: -2\r\n\r\nab"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 0x2\r\n\r\nab"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 2 2\r\n\r\nab"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length:\r\n\r\nab"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 99999999999999999999\r\n\r\nab"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length : 2\r\n\r\nab"),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 1\r\nContent-Length: \
+        2\r\n\r\nab",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 1, 2\r\n\r\nab",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: +2\r\n\r\nab",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: -2\r\n\r\nab",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 0x2\r\n\r\nab",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 2 2\r\n\r\nab",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length:\r\n\r\nab",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: \
+        99999999999999999999\r\n\r\nab",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length : 2\r\n\r\nab",
+    ),
     // Transfer codings.
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"),
-    (400, b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n"),
-    (400, b"PUT / HTTP/1.0\r\nHost: m.example.com\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nContent-Length: 5\r\nTransfer-Encoding: \
+        chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: chunked\r\nContent-Length: \
+        5\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: chunked, \
+        chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: \
+        chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: \
+        chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: chunked, \
+        gzip\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: \
+        \x0bchunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding: \
+        \"chunked\"\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.1\r\nHost: m.example.com\r\nTransfer-Encoding:\r\n \
+        chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        b"PUT / HTTP/1.0\r\nHost: m.example.com\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
 ];
 
 #[test]

@@ -1,4 +1,5 @@
-//! What is decided about a request: where it goes, what the backend is told, redirects, log lines.
+//! Decisions about a request: its backend, the fields that the backend receives, redirects, log
+//! lines.
 
 use super::support::{
     Backend, Certificate, Connection, Gatelet, backend, certificates, eventually, run,
@@ -514,7 +515,8 @@ fn backends_may_speak_tls_or_be_known_by_name() {
     let mut server = server.spawn().expect("openssl");
     let secure = backend::manifests("secure", "secure.example.com", port).replace(
         "kind: Ingress\nmetadata: {name: secure}",
-        "kind: Ingress\nmetadata: {name: secure, annotations: {nginx.ingress.kubernetes.io/backend-protocol: HTTPS}}",
+        "kind: Ingress\nmetadata: {name: secure, annotations: \
+            {nginx.ingress.kubernetes.io/backend-protocol: HTTPS}}",
     );
     let named = format!(
         "apiVersion: v1

@@ -1,4 +1,4 @@
-//! What lives longer than a request and an answer: WebSocket and gRPC, with real clients and
+//! Exchanges that outlive a request and a response: WebSocket and gRPC, with real clients and
 //! servers.
 
 use super::support::{
@@ -32,7 +32,7 @@ fn live(gatelet: &Gatelet, port: u16) {
 }
 
 #[test]
-fn websockets_pass_plain_and_over_tls_and_outlive_idle_connections() {
+fn websockets_pass_with_and_without_tls_and_may_be_idle() {
     let gatelet = Gatelet::configured(
         "[proxy]\nclient_idle_timeout = \"1s\"\nupstream_idle_timeout = \"1s\"\n",
     );

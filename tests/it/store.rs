@@ -43,7 +43,7 @@ fn without_its_api_it_serves_what_it_has() {
     gatelet.kill();
 }
 
-/// Whether one of these is in a file of the store or of its mirror.
+/// Returns whether a file of the store or its mirror contains one of these.
 fn is_on_disk(gatelet: &Gatelet, texts: &[&str]) -> bool {
     let store = fs::read_dir(gatelet.state().join("store"))
         .expect("readable")
@@ -63,14 +63,15 @@ fn is_on_disk(gatelet: &Gatelet, texts: &[&str]) -> bool {
 }
 
 #[test]
-fn a_sealed_state_shows_no_private_key_and_is_served_from_with_its_key_only() {
+fn a_sealed_state_needs_its_key_and_shows_no_private_key() {
     // A PEM key as it is and in base64, and what the Secret below holds.
     const KEYS: [&str; 3] = [
         "PRIVATE KEY",
         "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t",
         "c2VjcmV0IG9mIHRoZSB0ZXN0",
     ];
-    const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: NAME}\ndata: {key: c2VjcmV0IG9mIHRoZSB0ZXN0}\n";
+    const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: NAME}\ndata: {key: \
+        c2VjcmV0IG9mIHRoZSB0ZXN0}\n";
     let mut gatelet = Gatelet::start();
     let backend = Backend::start("sealed");
     gatelet.serve(&backend.manifests("sealed", HOST), HOST);
@@ -161,7 +162,7 @@ spec: {type: ExternalName, externalName: localhost}
 }
 
 #[test]
-fn damaged_files_are_set_aside_or_mended_and_everything_is_still_served() {
+fn damaged_files_are_recovered_and_everything_is_served() {
     let mut gatelet = Gatelet::start();
     let backend = Backend::start("store");
     let hosts: Vec<_> = (0..20).map(|n| format!("s{n}.example.com")).collect();
@@ -322,7 +323,7 @@ fn a_full_disk_refuses_writes_and_goes_on_serving() {
 }
 
 #[test]
-fn a_disk_that_is_full_or_read_only_from_the_start_is_reported_and_what_it_has_is_served() {
+fn a_full_or_read_only_disk_is_reported_and_its_state_served() {
     if !can_mount() {
         return;
     }

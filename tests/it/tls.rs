@@ -30,7 +30,7 @@ fn service(backend: &Backend) -> String {
     )
 }
 
-/// What openssl says about a handshake for a server name.
+/// The output of openssl about a handshake for a server name.
 fn handshake(gatelet: &Gatelet, name: Option<&str>, arguments: &[&str]) -> String {
     let mut command = Command::new("openssl");
     command
@@ -210,7 +210,8 @@ fn sessions_are_resumed_also_after_a_certificate_was_swapped() {
     // Asks for a page, so that the ticket has come before the end.
     let session = |version: &str, arguments: &str| {
         let script = format!(
-            "printf 'GET / HTTP/1.1\\r\\nHost: a.example.com\\r\\nConnection: close\\r\\n\\r\\n' | openssl s_client -connect \
+            "printf 'GET / HTTP/1.1\\r\\nHost: a.example.com\\r\\nConnection: close\\r\\n\\r\\n' | \
+                openssl s_client -connect \
              127.0.0.1:{} -servername a.example.com -ign_eof {version} {arguments} 2>&1",
             gatelet.https
         );
@@ -239,7 +240,7 @@ fn sessions_are_resumed_also_after_a_certificate_was_swapped() {
 }
 
 #[test]
-fn those_who_name_no_known_host_get_the_certificate_that_is_for_all() {
+fn clients_without_a_known_host_get_the_default_certificate() {
     let gatelet = Gatelet::start();
     let backend = Backend::start("tls");
     let certificate = Certificate::make(
@@ -307,7 +308,7 @@ fn unknown_names_are_refused_where_that_is_set() {
 }
 
 #[test]
-fn a_broken_secret_is_a_finding_and_harms_no_other_host_until_it_is_mended() {
+fn a_broken_secret_is_a_finding_and_harms_no_other_host() {
     let gatelet = Gatelet::start();
     let backend = Backend::start("tls");
     let good = Certificate::make(

@@ -106,7 +106,7 @@ fn options_of_the_server_itself_are_answered_without_a_backend() {
 }
 
 #[test]
-fn one_address_takes_clients_of_both_families_and_each_is_known_by_its_own() {
+fn one_listener_serves_ipv4_and_ipv6_clients_by_own_address() {
     let port = free_port();
     let gatelet = Gatelet::with(&["--http", &format!("[::]:{port}")]);
     let backend = Backend::start("families");
@@ -212,7 +212,7 @@ fn answers_without_a_body_leave_the_connection_in_order() {
 }
 
 #[test]
-fn expect_continue_is_answered_when_the_body_is_wanted_and_not_before() {
+fn expect_continue_waits_until_the_backend_wants_the_body() {
     let (gatelet, backend) = served();
     let ask = |host: &str| {
         let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
@@ -455,7 +455,7 @@ fn slow_clients_occupy_themselves_only() {
 }
 
 #[test]
-fn a_connection_serves_requests_in_order_also_when_they_come_at_once() {
+fn pipelined_requests_are_served_in_order() {
     let (gatelet, _backend) = served();
     let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
     let request = |n: u32| match n % 3 {
@@ -466,7 +466,8 @@ fn a_connection_serves_requests_in_order_also_when_they_come_at_once() {
         1 => format!("POST /?n={n} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody"),
         _ => {
             format!(
-                "PUT /?n={n} HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+                "PUT /?n={n} HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: \
+                    chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
             )
         }
     };

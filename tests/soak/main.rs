@@ -39,10 +39,10 @@ const EACH: usize = 3;
 /// addresses.
 const PROBES: usize = 40;
 
-/// What a busy machine may add to a deadline.
+/// The delay that a busy machine may add to a deadline.
 const SLACK: Duration = Duration::from_secs(30);
 
-/// What may stay of the memory of some hundred connections, in KiB: gatelet looks for growth of 8
+/// The memory that may remain of some hundred connections, in KiB: gatelet looks for growth of 8
 /// MiB.
 const MEMORY_LEFT: u64 = 9 * 1024;
 

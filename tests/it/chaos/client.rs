@@ -30,7 +30,7 @@ pub struct Client {
     pub key: Key,
     pub kid: Option<String>,
     pub nonce: String,
-    /// Whether one connection serves all requests.
+    /// Uses one connection for all requests.
     pub keeps: bool,
     connection: Mutex<Option<Connection>>,
     port: u16,
@@ -72,7 +72,8 @@ impl Key {
             .0
             .sign(&SystemRandom::new(), input.as_bytes())
             .expect("a signature");
-        json!({"protected": protected, "payload": payload, "signature": URL_SAFE_NO_PAD.encode(signature)})
+        json!({"protected": protected, "payload": payload,
+            "signature": URL_SAFE_NO_PAD.encode(signature)})
     }
 }
 
@@ -185,7 +186,8 @@ impl Client {
         };
         connection.send(
             format!(
-                "{method} /{path} HTTP/1.1\r\nHost: ca\r\n{agent}{fields}Content-Length: {length}\r\n\r\n{content}"
+                "{method} /{path} HTTP/1.1\r\nHost: ca\r\n{agent}{fields}Content-Length: \
+                    {length}\r\n\r\n{content}"
             )
             .as_bytes(),
         )?;

@@ -85,7 +85,7 @@ fn problems_come_with_subproblems_and_a_time_to_wait() {
 }
 
 #[test]
-fn connections_end_before_or_after_the_ca_did_what_was_asked_or_in_the_answer() {
+fn connections_end_before_after_and_within_a_response() {
     let (ca, _, answer) = ordered(Action::CloseBeforeCommit);
     assert!(answer.is_err() && ca.orders().is_empty());
     let (ca, _, answer) = ordered(Action::CloseAfterCommit);

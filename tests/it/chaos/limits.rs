@@ -58,7 +58,7 @@ fn a_sixth_failed_authorization_in_an_hour_is_a_violation() {
 }
 
 #[test]
-fn a_sixth_certificate_for_the_same_names_in_a_week_is_a_violation_unless_it_replaces_one() {
+fn a_sixth_certificate_of_a_week_needs_to_replace_one() {
     let (ca, mut client) = frozen(Options::default());
     for _ in 0..5 {
         assert!(
@@ -98,7 +98,7 @@ fn a_sixth_certificate_for_the_same_names_in_a_week_is_a_violation_unless_it_rep
 }
 
 #[test]
-fn certificates_of_a_registered_domain_orders_of_an_account_and_accounts_are_counted() {
+fn certificates_orders_and_accounts_are_counted() {
     let (ca, mut client) = frozen(Options {
         reuse: false,
         ..Options::default()
@@ -148,7 +148,7 @@ fn certificates_of_a_registered_domain_orders_of_an_account_and_accounts_are_cou
 }
 
 #[test]
-fn too_many_failures_in_a_row_pause_a_name_until_somebody_opens_the_link() {
+fn too_many_failures_pause_a_name_until_the_link_is_opened() {
     let options = Options {
         pause_after: 3,
         enforce_limits: true,

@@ -321,7 +321,7 @@ fn orders_are_checked_and_expire() {
 }
 
 #[test]
-fn addresses_and_wildcards_get_certificates_and_valid_authorizations_are_used_again() {
+fn addresses_and_wildcards_reuse_valid_authorizations() {
     let (ca, mut client) = start(Options::default());
     let address = client
         .issue(&["192.0.2.1"], json!({"profile": "shortlived"}))

@@ -10,7 +10,7 @@ use super::{
 const TOLD: &str =
     "no IngressClass is ours, so no Ingress that names a class is served; the command creates one";
 
-/// What `/readyz` answers, with its code in the last line.
+/// The response to `/readyz`, with its code in the last line.
 fn readyz(gatelet: &Gatelet) -> Command {
     let mut curl = Command::new("curl");
     curl.args(["-s", "-m", "5", "-w", "%{http_code}"])

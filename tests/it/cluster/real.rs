@@ -95,7 +95,7 @@ impl Beside {
         });
     }
 
-    /// Whether HTTPS shows this certificate.
+    /// Returns whether HTTPS serves this certificate.
     fn shows(&self, certificate: &Certificate) -> bool {
         let mut curl = Command::new("curl");
         curl.args([
@@ -128,8 +128,10 @@ fn write_kubeconfig(real: &ControlPlane, folder: &Folder) -> PathBuf {
     folder.write(
         "kubeconfig",
         &format!(
-            "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
-             clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:16443', certificate-authority: {}}}}}], \
+            "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: \
+                {{cluster: c, user: u}}}}], \
+             clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:16443', \
+             certificate-authority: {}}}}}], \
              users: [{{name: u, user: {{token: {token}}}}}]}}",
             authority.display()
         ),
@@ -146,7 +148,8 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {{name: gatelet}}
 rules:
-- {{apiGroups: ['', networking.k8s.io, discovery.k8s.io], resources: {resources}, verbs: [list, watch]}}
+- {{apiGroups: ['', networking.k8s.io, discovery.k8s.io], resources: {resources}, verbs: [list, \
+watch]}}
 - {{apiGroups: [networking.k8s.io], resources: [ingresses/status], verbs: [patch]}}
 - {{apiGroups: [''], resources: [events], verbs: [create, get, patch]}}
 ---
@@ -163,7 +166,8 @@ const LEASES: &str = "apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: gatelet, namespace: kube-system}
 rules:
-- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create, delete, get, list, update]}
+- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create, delete, get, list, \
+update]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding

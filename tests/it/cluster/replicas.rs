@@ -24,8 +24,10 @@ impl Nodes {
         folder.write(
             "kubeconfig",
             &format!(
-                "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
-                 clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:16443', certificate-authority: {}}}}}], \
+                "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, \
+                    context: {{cluster: c, user: u}}}}], \
+                 clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:16443', \
+                 certificate-authority: {}}}}}], \
                  users: [{{name: u, user: {{token: {}}}}}]}}",
                 real.kubeconfig().with_file_name("pki/ca.crt").display(),
                 token.trim()
@@ -153,7 +155,7 @@ impl Nodes {
 }
 
 #[test]
-fn one_of_two_replicas_writes_and_the_other_takes_over_after_a_stop_and_after_a_crash() {
+fn another_replica_takes_over_after_a_stop_and_after_a_crash() {
     let Some(nodes) = Nodes::start() else { return };
     let ingress = backend::ingress("web", "web.example.com", "");
     nodes
@@ -220,7 +222,7 @@ fn one_of_two_replicas_writes_and_the_other_takes_over_after_a_stop_and_after_a_
 }
 
 #[test]
-fn accounts_that_replicas_put_into_the_secret_at_the_same_time_are_all_there() {
+fn accounts_that_replicas_write_at_once_are_all_kept() {
     let cluster = Gatelet::start();
     tls::install();
     let runtime = tokio::runtime::Builder::new_current_thread()

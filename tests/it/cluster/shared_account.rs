@@ -56,7 +56,8 @@ impl Site {
     fn prepare(&self, node: &str, address: &str) -> Gatelet {
         let mut gatelet = self.nodes.prepare(node, address);
         gatelet.configure(&format!(
-            "default_issuer = \"pebble\"\n[[issuers]]\nname = \"pebble\"\ndirectory = \"{}\"\nroots = \"{}\"\nchallenges = [\"http-01\"]\n",
+            "default_issuer = \"pebble\"\n[[issuers]]\nname = \"pebble\"\ndirectory = \
+                \"{}\"\nroots = \"{}\"\nchallenges = [\"http-01\"]\n",
             self.pebble.directory(),
             self.pebble.root().display(),
         ));
@@ -66,7 +67,8 @@ impl Site {
     /// An Ingress with a certificate.
     fn ingress(&self) {
         let class = format!(
-            "spec:\n  ingressClassName: gatelet\n  tls: [{{hosts: [{HOST}], secretName: web-tls}}]\n"
+            "spec:\n  ingressClassName: gatelet\n  tls: [{{hosts: [{HOST}], secretName: \
+                web-tls}}]\n"
         );
         self.nodes
             .real
@@ -76,7 +78,8 @@ impl Site {
     /// Serial number of the certificate that a node serves, if it serves one.
     fn shown(&self, gatelet: &Gatelet) -> Option<String> {
         let script = format!(
-            "openssl s_client -connect 127.0.0.1:{} -servername {HOST} </dev/null 2>/dev/null | openssl x509 -noout -serial",
+            "openssl s_client -connect 127.0.0.1:{} -servername {HOST} </dev/null 2>/dev/null | \
+                openssl x509 -noout -serial",
             gatelet.https
         );
         let output = self
@@ -112,7 +115,7 @@ impl Site {
         }
     }
 
-    /// How often the Secret was written.
+    /// Counts the writes of the Secret.
     fn writes(&self) -> usize {
         let said = std::fs::read_to_string(self.folder.path().join("changes")).unwrap_or_default();
         said.split_whitespace().count()
@@ -161,8 +164,7 @@ impl Drop for Site {
 }
 
 #[test]
-fn replicas_of_one_account_get_one_certificate_and_whoever_leads_next_renews_it_by_the_same_account()
- {
+fn replicas_share_one_account_and_one_certificate() {
     let Some(site) = Site::start() else { return };
     let mut one = site.prepare("node1", "192.0.2.1");
     site.nodes.spawn(&mut one);

@@ -99,9 +99,11 @@ fn answer(
 
 fn ingress(name: &str, port: u16) -> String {
     format!(
-        r#"{{"metadata":{{"name":"{name}","namespace":"default","uid":"{name}","resourceVersion":"8"}},"spec":{{
-        "ingressClassName":"gatelet","rules":[{{"host":"{name}.example.com","http":{{"paths":[{{"path":"/",
-        "pathType":"Prefix","backend":{{"service":{{"name":"web","port":{{"number":{port}}}}}}}}}]}}}}]}}}}"#
+        r#"{{"metadata":{{"name":"{name}","namespace":"default",
+        "uid":"{name}","resourceVersion":"8"}},
+        "spec":{{"ingressClassName":"gatelet","rules":[{{"host":"{name}.example.com",
+        "http":{{"paths":[{{"path":"/","pathType":"Prefix",
+        "backend":{{"service":{{"name":"web","port":{{"number":{port}}}}}}}}}]}}}}]}}}}"#
     )
     .replace('\n', "")
 }
@@ -111,14 +113,20 @@ fn event(change: &str, object: &str) -> String {
 }
 
 #[test]
-fn what_cannot_be_read_harms_nothing_else_and_a_refused_write_is_made_again() {
+fn unreadable_objects_harm_no_other_and_refused_writes_repeat() {
     const UNNAMED: &str = r#"{"metadata":{"name":7}}"#;
-    const ODD: &str = r#"{"metadata":{"name":"odd","namespace":"default","uid":"odd","resourceVersion":"8"},"spec":{"rules":"text"}}"#;
+    const ODD: &str = concat!(
+        r#"{"metadata":{"name":"odd","namespace":"default","uid":"odd","resourceVersion":"8"},"#,
+        r#""spec":{"rules":"text"}}"#
+    );
     let backend = Backend::start("strange");
     let (one, two) = (ingress("one", backend.port), ingress("two", backend.port));
     let class =
         r#"{"metadata":{"name":"gatelet"},"spec":{"controller":"gatelet.dev/ingress-controller"}}"#;
-    let service = r#"{"metadata":{"name":"web","namespace":"default"},"spec":{"type":"ExternalName","externalName":"localhost"}}"#;
+    let service = concat!(
+        r#"{"metadata":{"name":"web","namespace":"default"},"#,
+        r#""spec":{"type":"ExternalName","externalName":"localhost"}}"#
+    );
     let lists = HashMap::from([
         ("ingressclasses", format!("[7,{class}]")),
         ("services", format!("[{UNNAMED},{service},null]")),
@@ -150,8 +158,10 @@ fn what_cannot_be_read_harms_nothing_else_and_a_refused_write_is_made_again() {
     let kubeconfig = folder.write(
         "kubeconfig",
         &format!(
-            "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
-             clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{}'}}}}], users: [{{name: u, user: {{}}}}]}}",
+            "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: \
+                {{cluster: c, user: u}}}}], \
+             clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{}'}}}}], users: [{{name: \
+             u, user: {{}}}}]}}",
             server.port
         ),
     );

@@ -36,7 +36,8 @@ fn good_manifests_pass_in_files_and_folders() {
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app}\n",
     );
     let list = r#"{"apiVersion": "v1", "kind": "List", "items": [
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "listed"}, "spec": {"ports": [{"port": 80}]}}]}"#;
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "listed"},
+         "spec": {"ports": [{"port": 80}]}}]}"#;
     folder.write("manifests/list.json", list);
     folder.write("manifests/notes.txt", "not: [looked at");
     let report = json(check(&[folder.path().join("manifests")]));
@@ -88,19 +89,23 @@ fn each_kind_of_error_names_object_reason_and_field() {
             format!("{path}.backend.service"),
         ),
         (
-            backed.clone() + &ingress("app", "app.example.com", "").replace("number: 80", "number: 81"),
+            backed.clone()
+                + &ingress("app", "app.example.com", "").replace("number: 80", "number: 81"),
             app,
             "UnknownPort",
             format!("{path}.backend.service"),
         ),
         (
-            backed.clone() + &ingress("app", "app.example.com", "").replace("pathType: Prefix", "pathType: Begins"),
+            backed.clone()
+                + &ingress("app", "app.example.com", "")
+                    .replace("pathType: Prefix", "pathType: Begins"),
             app,
             "Invalid",
             format!("{path}.pathType"),
         ),
         (
-            backed.clone() + &ingress("app", "app.example.com", "").replace("pathType: Prefix, ", ""),
+            backed.clone()
+                + &ingress("app", "app.example.com", "").replace("pathType: Prefix, ", ""),
             app,
             "Invalid",
             format!("{path}.pathType"),
@@ -111,10 +116,25 @@ fn each_kind_of_error_names_object_reason_and_field() {
             "UnknownField",
             format!("{path}.pathtype"),
         ),
-        (backed.clone() + &ingress("app", "App_1.example.com", ""), app, "Invalid", "spec.rules[0].host".to_owned()),
-        (backed.clone() + &other_secret + &with_tls, app, "SecretNotFound", "spec.tls[0].secretName".to_owned()),
         (
-            backed.clone() + &with_tls + &secret("stringData: {tls.crt: none, tls.key: none}\ntype: Opaque"),
+            backed.clone() + &ingress("app", "App_1.example.com", ""),
+            app,
+            "Invalid",
+            "spec.rules[0].host".to_owned(),
+        ),
+        (
+            backed.clone() + &other_secret + &with_tls,
+            app,
+            "SecretNotFound",
+            "spec.tls[0].secretName".to_owned(),
+        ),
+        (
+            backed.clone()
+                + &with_tls
+                + &secret(
+                    "stringData: {tls.crt: none, tls.key: \
+                none}\ntype: Opaque",
+                ),
             app,
             "InvalidSecret",
             "spec.tls[0].secretName".to_owned(),
@@ -133,7 +153,11 @@ fn each_kind_of_error_names_object_reason_and_field() {
         ),
         (
             backed.clone()
-                + &with_tls.replace("{name: app}\n", "{name: app, annotations: {gatelet.dev/issuer: nobody}}\n"),
+                + &with_tls.replace(
+                    "{name: app}\n",
+                    "{name: app, annotations: \
+                    {gatelet.dev/issuer: nobody}}\n",
+                ),
             app,
             "UnknownIssuer",
             "metadata.annotations[gatelet.dev/issuer]".to_owned(),
@@ -141,7 +165,8 @@ fn each_kind_of_error_names_object_reason_and_field() {
         (
             backed
                 + &ingress("app", "app.example.com", "")
-                + &ingress("copy", "app.example.com", "").replace("service: {name: copy", "service: {name: app"),
+                + &ingress("copy", "app.example.com", "")
+                    .replace("service: {name: copy", "service: {name: app"),
             "Ingress default/copy",
             "PathTaken",
             path.to_owned(),
@@ -152,7 +177,12 @@ fn each_kind_of_error_names_object_reason_and_field() {
             "Invalid",
             "spec.ports[0].port".to_owned(),
         ),
-        (secret("type: kubernetes.io/tls\ndata: {}"), "Secret default/tls", "Invalid", "data[tls.crt]".to_owned()),
+        (
+            secret("type: kubernetes.io/tls\ndata: {}"),
+            "Secret default/tls",
+            "Invalid",
+            "data[tls.crt]".to_owned(),
+        ),
         (
             manifests("app", "app.example.com", 3000).replace("192.0.2.1", "127.0.0.1"),
             "EndpointSlice default/app-1",
@@ -160,15 +190,19 @@ fn each_kind_of_error_names_object_reason_and_field() {
             "endpoints[0].addresses[0]".to_owned(),
         ),
         (
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: lab, labels: {gatelet.dev/issuer: 'true'}}\n\
-             data: {issuer: 'directory = \"https://ca.example.net\"\n\n  roots = \"/etc/shadow\"'}\n"
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: lab, labels: {gatelet.dev/issuer: \
+                'true'}}\n\
+             data: {issuer: 'directory = \"https://ca.example.net\"\n\n  roots = \
+             \"/etc/shadow\"'}\n"
                 .to_owned(),
             "ConfigMap default/lab",
             "InvalidIssuer",
             "data.issuer.roots".to_owned(),
         ),
         (
-            "apiVersion: v1\nkind: Service\nmetadata: {name: app}\nspec: {ports: many}\n".to_owned(),
+            "apiVersion: v1\nkind: Service\nmetadata: {name: app}\nspec: {ports: \
+                many}\n"
+                .to_owned(),
             "Service default/app",
             "Undecodable",
             "spec.ports".to_owned(),
@@ -179,9 +213,15 @@ fn each_kind_of_error_names_object_reason_and_field() {
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
         let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let findings = report["findings"].as_array().expect("a list");
-        let found =
-            findings.iter().find(|one| one["object"] == object && one["reason"] == reason && one["field"] == *field);
-        let found = found.unwrap_or_else(|| panic!("no {reason} at {field} of {object}: {report:#}\n{text}"));
+        let found = findings.iter().find(|one| {
+            one["object"] == object && one["reason"] == reason && one["field"] == *field
+        });
+        let found = found.unwrap_or_else(|| {
+            panic!(
+                "no {reason} at {field} of {object}: \
+            {report:#}\n{text}"
+            )
+        });
         assert_eq!(found["severity"], "Warning");
         assert!(!found["message"].as_str().expect("text").is_empty());
     }
@@ -197,7 +237,8 @@ fn each_kind_of_error_names_object_reason_and_field() {
         .expect("gatelet runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let expected = format!(
-        "Warning {}:6 Ingress default/app UnknownService {path}.backend.service Service app does not exist: 503 for this \
+        "Warning {}:6 Ingress default/app UnknownService {path}.backend.service Service app does \
+            not exist: 503 for this \
          path",
         file.display()
     );
@@ -245,7 +286,8 @@ fn standard_input_is_checked_and_exit_codes_say_how_it_went() {
     assert_eq!(wrong.status.code(), Some(1), "{}", said(&wrong));
     let guarded = text.replace(
         "kind: Ingress\nmetadata: {name: app}",
-        "kind: Ingress\nmetadata: {name: app, annotations: {nginx.ingress.kubernetes.io/auth-type: basic}}",
+        "kind: Ingress\nmetadata: {name: app, annotations: {nginx.ingress.kubernetes.io/auth-type: \
+            basic}}",
     );
     assert_ne!(guarded, text);
     let closed = piped(&["-"], &guarded);
@@ -313,7 +355,8 @@ fn a_class_is_looked_at_as_if_it_were_ours() {
     let nginx = ingress("app", "app.example.com", "")
         .replace("spec:\n", "spec:\n  ingressClassName: nginx\n");
     let text = service("app", "") + &nginx.replace("number: 80", "number: 81");
-    let told = "Not served: 1 Ingress of class nginx (see docs/migrating.md, and `gatelet check --class nginx`)";
+    let told = "Not served: 1 Ingress of class nginx (see docs/migrating.md, and `gatelet check \
+        --class nginx`)";
     assert!(good(piped(&["-"], &text)).lines().any(|line| line == told));
     let output = piped(&["--class", "other", "--class", "nginx", "-"], &text);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
@@ -391,7 +434,8 @@ fn checking_needs_nothing_but_the_files() {
 #[test]
 fn issuers_of_a_configuration_are_known_to_the_check() {
     let folder = Folder::new();
-    let tls = "metadata: {name: app, annotations: {gatelet.dev/issuer: lab}}\nspec:\n  tls: [{hosts: [app.example.com], secretName: tls}]\n";
+    let tls = "metadata: {name: app, annotations: {gatelet.dev/issuer: lab}}\nspec:\n  tls: \
+        [{hosts: [app.example.com], secretName: tls}]\n";
     let text = ingress("app", "app.example.com", "").replace("metadata: {name: app}\nspec:\n", tls);
     let file = folder.write("app.yaml", &(service("app", "") + &text));
     let config = folder.write(

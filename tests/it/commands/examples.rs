@@ -61,7 +61,7 @@ fn every_file_of_configs_is_good_alone_and_with_the_others() {
 }
 
 #[test]
-fn the_examples_show_every_kind_that_is_written_and_every_annotation() {
+fn the_examples_show_every_kind_and_every_annotation() {
     let examples: String = files(&configs().join("examples"))
         .iter()
         .map(|file| std::fs::read_to_string(file).expect("text"))

@@ -11,7 +11,7 @@ fn served_by(gatelet: &Gatelet, host: &str, path: &str, backend: &str) {
 }
 
 #[test]
-fn a_process_of_this_device_is_served_and_moved_and_told_from_others() {
+fn a_process_of_this_device_is_exposed_and_moved() {
     let gatelet = Gatelet::start();
     let (one, two, api) = (
         Backend::start("one"),
@@ -24,7 +24,8 @@ fn a_process_of_this_device_is_served_and_moved_and_told_from_others() {
     let said = expose(&["app.example.com", "--to", &to(&one)]);
     assert_eq!(
         said,
-        "service/app-example-com created\nendpointslice/app-example-com-ipv4 created\ningress/app-example-com created\n"
+        "service/app-example-com created\nendpointslice/app-example-com-ipv4 \
+            created\ningress/app-example-com created\n"
     );
     served_by(&gatelet, "app.example.com", "/", "one");
     assert!(!expose(&["app.example.com", "--to", &to(&one)]).contains("configured"));
@@ -33,7 +34,8 @@ fn a_process_of_this_device_is_served_and_moved_and_told_from_others() {
     let said = expose(&["app.example.com", "--to", &to(&two)]);
     assert_eq!(
         said,
-        "service/app-example-com configured\nendpointslice/app-example-com-ipv4 configured\ningress/app-example-com unchanged\n"
+        "service/app-example-com configured\nendpointslice/app-example-com-ipv4 \
+            configured\ningress/app-example-com unchanged\n"
     );
     served_by(&gatelet, "app.example.com", "/", "two");
     let names = gatelet.kubectl(&["get", "service,endpointslice,ingress", "-o", "name"]);
@@ -81,7 +83,10 @@ fn a_process_of_this_device_is_served_and_moved_and_told_from_others() {
 
     // An address of another machine instead, and IPv6: the slice of the other family goes.
     let slices = || {
-        gatelet.kubectl(&["get", "endpointslice", "-l", "kubernetes.io/service-name=app-example-com", "-o", "jsonpath={range .items[*]}{.metadata.name} {.metadata.annotations} {.endpoints[*].addresses}{\"\\n\"}{end}"])
+        let columns = "jsonpath={range .items[*]}{.metadata.name} {.metadata.annotations} \
+             {.endpoints[*].addresses}{\"\\n\"}{end}";
+        let service = "kubernetes.io/service-name=app-example-com";
+        gatelet.kubectl(&["get", "endpointslice", "-l", service, "-o", columns])
     };
     expose(&["app.example.com", "--to", "10.1.2.3:8080"]);
     assert_eq!(slices().trim(), "app-example-com-ipv4  [\"10.1.2.3\"]");

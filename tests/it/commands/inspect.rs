@@ -14,7 +14,7 @@ use super::{
 };
 
 #[test]
-fn status_shows_listeners_routes_endpoints_certificates_and_findings() {
+fn status_shows_listeners_routes_certificates_and_findings() {
     let backend = Backend::start("app");
     let refusing = free_port();
     let gatelet = Gatelet::start();
@@ -29,7 +29,8 @@ fn status_shows_listeners_routes_endpoints_certificates_and_findings() {
     gatelet.apply(&manifests("down", "down.example.com", refusing));
     gatelet.apply(&(service("empty", "") + &ingress("empty", "empty.example.com", "")));
     gatelet.apply(&ingress("lost", "lost.example.com", ""));
-    let tls = "  tls: [{hosts: [app.example.com], secretName: app-tls}, {hosts: [other.example.com], secretName: none}]\n";
+    let tls = "  tls: [{hosts: [app.example.com], secretName: app-tls}, {hosts: \
+        [other.example.com], secretName: none}]\n";
     let with_tls = backend
         .manifests("app", "app.example.com")
         .replace("spec:\n  rules:", &format!("spec:\n{tls}  rules:"));
@@ -102,7 +103,8 @@ fn status_shows_listeners_routes_endpoints_certificates_and_findings() {
     let lost =
         "Warning Ingress default/lost UnknownService spec.rules[0].http.paths[0].backend.service";
     assert!(findings.iter().any(|row| row.starts_with(lost)), "{text}");
-    let none = "Warning Ingress default/app SecretNotFound spec.tls[1].secretName Secret none does not exist";
+    let none = "Warning Ingress default/app SecretNotFound spec.tls[1].secretName Secret none does \
+        not exist";
     assert!(findings.iter().any(|row| row.starts_with(none)), "{text}");
 
     let (as_json, as_yaml) = (
@@ -172,7 +174,8 @@ fn explain_shows_each_rule_in_order_and_why_one_wins() {
       - {path: /api, pathType: Prefix, backend: {service: {name: api, port: {name: http}}}}
       - {path: /api/v1, pathType: Exact, backend: {service: {name: api, port: {number: 80}}}}
   - host: '*.example.com'
-    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: wild, port: {number: 80}}}}]}
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: wild, port: {number: \
+    80}}}}]}
 ";
     let meta = |name: &str| {
         format!("apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}}}\n")
@@ -182,7 +185,8 @@ fn explain_shows_each_rule_in_order_and_why_one_wins() {
   tls: [{hosts: [secure.example.com]}]
   rules:
   - host: secure.example.com
-    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: \
+    80}}}}]}
 ";
     let (web, api) = (Backend::start("web"), Backend::start("api"));
     gatelet.serve(&web.manifests("web", "web.example.com"), "web.example.com");
@@ -352,7 +356,7 @@ fn explain_shows_each_rule_in_order_and_why_one_wins() {
 }
 
 #[test]
-fn the_local_ca_and_the_kubeconfig_are_those_that_the_process_uses() {
+fn the_printed_local_ca_and_kubeconfig_are_those_in_use() {
     let backend = Backend::start("app");
     let gatelet = Gatelet::start();
     gatelet.serve(

@@ -104,7 +104,8 @@ fn config_print_says_where_each_value_comes_from() {
     );
     assert_eq!(setting("hsts"), (Value::Null, "default".to_owned()));
 
-    let own = "[[issuers]]\nname = \"lab\"\ndirectory = \"letsencrypt\"\neab = { kid = \"k\", hmac = \"geheim\" }\n";
+    let own = "[[issuers]]\nname = \"lab\"\ndirectory = \"letsencrypt\"\neab = { kid = \"k\", hmac \
+        = \"geheim\" }\n";
     let own = folder.write("issuers.toml", own);
     let table = good(
         program()

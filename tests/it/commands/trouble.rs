@@ -35,7 +35,7 @@ fn a_busy_port_says_who_has_it_and_how_to_choose_another() {
 
 /// Two gatelets share no port, although their sockets would let them.
 #[test]
-fn a_second_gatelet_is_refused_the_ports_and_the_state_of_the_first() {
+fn a_second_gatelet_cannot_use_the_ports_or_state_of_the_first() {
     let gatelet = Gatelet::start();
     let elsewhere = gatelet.folder.path().join("elsewhere");
     let mut second = program();
@@ -172,7 +172,7 @@ fn a_stranger_on_the_admin_address_is_not_taken_for_a_gatelet() {
 
 /// The service on a node of k3s: the kubeconfig there is for root alone.
 #[test]
-fn a_k3s_whose_kubeconfig_cannot_be_read_is_not_passed_over_in_silence() {
+fn an_unreadable_kubeconfig_of_k3s_is_reported() {
     if !can_mount() {
         return;
     }
@@ -198,7 +198,8 @@ fn a_k3s_whose_kubeconfig_cannot_be_read_is_not_passed_over_in_silence() {
             .contains("k3s is installed, but its kubeconfig cannot be read")
             .then_some(())
     });
-    let expected = "source mini cluster, because the kubeconfig of k3s cannot be read: /etc/rancher/k3s/k3s.yaml: Permission denied";
+    let expected = "source mini cluster, because the kubeconfig of k3s cannot be read: \
+        /etc/rancher/k3s/k3s.yaml: Permission denied";
     let status = good(gatelet.command(&["status"]));
     assert!(
         status.lines().any(|line| row(line).starts_with(expected)),

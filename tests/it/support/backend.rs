@@ -167,7 +167,8 @@ metadata: {{name: {name}}}
 spec:
   rules:
   - host: {host:?}
-    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {name}, port: {{number: 80}}}}}}}}]}}
+    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {name}, port: \
+    {{number: 80}}}}}}}}]}}
 {more}
 ---
 "

@@ -133,7 +133,8 @@ data:
 pub fn shown(port: u16, name: &str) -> String {
     let mut command = Command::new("sh");
     let script = format!(
-        "openssl s_client -connect 127.0.0.1:{port} -servername {name} </dev/null 2>/dev/null | openssl x509 -noout -serial"
+        "openssl s_client -connect 127.0.0.1:{port} -servername {name} </dev/null 2>/dev/null | \
+            openssl x509 -noout -serial"
     );
     run(command.args(["-c", &script]))
         .trim()

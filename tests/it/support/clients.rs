@@ -31,7 +31,7 @@ pub struct Timeouts {
     pub stream: Duration,
 }
 
-/// How a client is connected.
+/// The connection of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     Plain,
@@ -49,7 +49,7 @@ pub struct Kind {
     act: fn(&mut Wire, &str) -> io::Result<()>,
 }
 
-/// How a client ended.
+/// The end of a client.
 #[derive(Debug)]
 pub struct Ended {
     pub kind: Kind,
@@ -381,8 +381,8 @@ impl Wire {
         Ok(())
     }
 
-    /// What comes within a moment, perhaps nothing. An end is an error, and so is the end of all
-    /// patience.
+    /// Reads the bytes that come within a moment, perhaps none. An end is an error, and so is the
+    /// end of all patience.
     fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if Instant::now() >= self.gives_up {
             return Err(io::ErrorKind::TimedOut.into());
@@ -424,8 +424,8 @@ fn frame_length(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= length).then_some(length)
 }
 
-/// Whether the server's end of a connection is closed. The client's end cannot tell before it has
-/// read everything.
+/// Returns whether the server's end of a connection is closed. The client's end cannot tell before
+/// it has read everything.
 fn has_ended(tcp: &TcpStream) -> bool {
     let (Ok(client), Ok(server)) = (tcp.local_addr(), tcp.peer_addr()) else {
         return true;

@@ -16,7 +16,7 @@ pub struct ControlPlane {
     /// The process whose end takes everything down, which comes when its input is closed.
     up: Child,
     input: Option<ChildStdin>,
-    /// What was started again.
+    /// The parts that were restarted.
     again: Vec<Child>,
     /// A process in the namespace.
     inside: u32,
@@ -29,7 +29,8 @@ impl ControlPlane {
         let may = Command::new("unshare").args(["--net", "true"]).output();
         if !may.is_ok_and(|output| output.status.success()) {
             eprintln!(
-                "LEFT OUT: no network namespace can be made here (root is needed for the control plane)"
+                "LEFT OUT: no network namespace can be made here (root is needed for the control \
+                    plane)"
             );
             return None;
         }

@@ -78,7 +78,8 @@ impl DnsServer {
         let at = folder.path().display();
         std::fs::create_dir(folder.path().join("db")).expect("a folder");
         let mut config = format!(
-            "server:\n  rundir: {at}\n  listen: {ip}@{port}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1
+            "server:\n  rundir: {at}\n  listen: {ip}@{port}\n  udp-workers: 1\n  tcp-workers: 1\n  \
+                background-workers: 1
 database:\n  storage: {at}/db
 log:\n  - target: stderr\n    any: info
 key:
@@ -135,7 +136,7 @@ zone:\n"
         SocketAddr::new(self.ip, self.port)
     }
 
-    /// What it answers, sorted, as kdig prints it.
+    /// Its records for a name, sorted, as kdig prints them.
     pub fn ask(&self, name: &str, kind: &str) -> Vec<String> {
         let mut command = Command::new("kdig");
         command.args([

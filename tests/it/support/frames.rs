@@ -23,7 +23,7 @@ pub const END_HEADERS: u8 = 4;
 #[derive(Debug)]
 pub struct Client(TcpStream);
 
-/// How a request ended.
+/// The end of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// With a status.

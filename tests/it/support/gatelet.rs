@@ -110,7 +110,7 @@ impl Gatelet {
         self.inner_state().join("kubeconfig")
     }
 
-    /// Where the log of all its runs is.
+    /// The path of the log of all its runs.
     pub fn log_path(&self) -> PathBuf {
         self.folder.path().join("log")
     }
@@ -270,14 +270,14 @@ impl Gatelet {
             .unwrap_or(0)
     }
 
-    /// What `status -o json` says.
+    /// The output of `status -o json`.
     pub fn status(&self) -> serde_json::Value {
         let output = self.command(&["status", "-o", "json"]);
         serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", super::said(&output)))
     }
 
-    /// Whether the process still runs.
+    /// Returns whether the process still runs.
     pub fn is_running(&mut self) -> bool {
         self.child
             .as_mut()

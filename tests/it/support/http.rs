@@ -39,7 +39,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Whether the server said that it closes the connection after this.
+    /// The server announced that it closes the connection after this response.
     pub fn closes(&self) -> bool {
         self.field("connection")
             .is_some_and(|value| value.eq_ignore_ascii_case("close"))
@@ -143,7 +143,7 @@ impl Connection {
         self.0.read_exact(&mut to[start..])
     }
 
-    /// What comes until the other side ends.
+    /// Reads until the other side ends.
     pub fn rest(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = Vec::new();
         self.0.read_to_end(&mut rest)?;

@@ -1,4 +1,4 @@
-//! What every test needs: a gatelet of its own, a backend, the peers.
+//! Parts that tests share: a gatelet, a backend, the peers.
 #![allow(dead_code, unused_imports, reason = "not every test needs everything")]
 
 pub mod backend;
@@ -121,7 +121,7 @@ pub fn said(output: &Output) -> String {
     )
 }
 
-/// Whether mounts can be made; says loudly what is left out if not.
+/// Returns whether mounts can be made; if not, says loudly what is left out.
 pub fn can_mount() -> bool {
     let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
     let able = root

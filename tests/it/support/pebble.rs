@@ -12,17 +12,17 @@ use serde_json::{Value, json};
 
 use super::{Folder, control_plane::within, eventually, free_port, peers, run};
 
-/// How a Pebble is to be.
+/// The settings of a Pebble.
 #[derive(Debug, Default)]
 pub struct Options {
     /// Added to the `pebble` object of the configuration.
     pub config: Value,
     /// Added to the environment. Without `PEBBLE_VA_NOSLEEP=1` a validation takes seconds.
     pub environment: Vec<(&'static str, &'static str)>,
-    /// Whether the DNS server also answers HTTP-01 on the port that Pebble validates, with what
+    /// The DNS server also answers HTTP-01 on the port that Pebble validates, with what
     /// [`Pebble::tell_dns`] gave it for `/add-http01`.
     pub answers_http: bool,
-    /// Another DNS server that it asks instead of its own.
+    /// The DNS server that it asks instead of its own.
     pub dns_server: Option<SocketAddr>,
     /// A process in whose network namespace it runs, if not in ours.
     pub inside: Option<u32>,
@@ -31,11 +31,11 @@ pub struct Options {
 /// A running Pebble. Killed with its test.
 #[derive(Debug)]
 pub struct Pebble {
-    /// Where it looks for HTTP-01.
+    /// The port of its HTTP-01 validation.
     pub http_port: u16,
-    /// Where it looks for TLS-ALPN-01.
+    /// The port of its TLS-ALPN-01 validation.
     pub tls_port: u16,
-    /// Where its DNS server listens, on UDP and TCP of 127.0.0.1.
+    /// The port of its DNS server, on UDP and TCP of 127.0.0.1.
     pub dns_port: u16,
     port: u16,
     management: u16,
@@ -153,7 +153,7 @@ impl Pebble {
         self.folder.path().join("root.pem")
     }
 
-    /// What its management interface answers, such as `/roots/0`.
+    /// Reads a page of its management interface, such as `/roots/0`.
     pub fn manage(&self, path: &str) -> String {
         let url = format!("https://localhost:{}{path}", self.management);
         let mut curl = Command::new("curl");
@@ -170,7 +170,7 @@ impl Pebble {
         run(&mut there(self.inside, curl));
     }
 
-    /// What it has logged.
+    /// Its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("pebble.log")).unwrap_or_default()
     }

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-/// Where they are.
+/// The folder of the peers.
 pub fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers")
 }
@@ -114,7 +114,7 @@ impl Server {
         Self { ports, said, child }
     }
 
-    /// What it has said after its ports.
+    /// Its output after its ports.
     pub fn said(&self) -> Vec<String> {
         self.said.lock().expect("no panic").clone()
     }

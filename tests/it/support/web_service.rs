@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-/// What came in.
+/// The requests that came in.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub method: String,

@@ -46,7 +46,7 @@ pub(super) fn directory(state: &State, call: &Call) -> Reply {
     Reply::json(200, &directory)
 }
 
-/// Where the terms of service are.
+/// The URL of the terms of service.
 pub(super) fn terms(state: &State) -> String {
     state.url(format_args!("terms/{}", state.terms))
 }

@@ -187,7 +187,8 @@ pub(super) fn renewal_info(state: &State, call: &Call, now: Timestamp) -> Result
     } else {
         life / 45
     };
-    let mut body = json!({"suggestedWindow": {"start": start.to_string(), "end": (start + width).to_string()}});
+    let mut body = json!({"suggestedWindow": {"start": start.to_string(),
+        "end": (start + width).to_string()}});
     match ari {
         Some(Ari::Garbage) => body["suggestedWindow"]["start"] = json!("the day after tomorrow"),
         Some(Ari::Moved) => body["explanationURL"] = json!(state.url("incident")),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::problem::Problem;
 
-/// What a call asks for.
+/// The operation of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     Account,
@@ -43,7 +43,7 @@ pub struct Fault {
     pub action: Action,
 }
 
-/// What goes wrong.
+/// A fault.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// The caller's account is deactivated first.
@@ -86,7 +86,7 @@ pub enum Action {
     GoAway,
     /// No `Replay-Nonce`.
     NoNonce,
-    /// What the answer may leave out is `null`, or of another shape than in RFC 8555.
+    /// Optional members of the response are `null`, or have another type than in RFC 8555.
     OddMembers,
     /// The order that the call is about is invalid from now on.
     OrderInvalid(Problem),
@@ -180,7 +180,7 @@ impl Script {
         Self(faults.into_iter().map(|fault| (fault, 0, 0)).collect())
     }
 
-    /// What goes wrong at this call.
+    /// Returns the fault of this call.
     pub(super) fn at(&mut self, endpoint: Endpoint) -> Vec<Action> {
         let mut actions = Vec::new();
         for (fault, asked, acted) in &mut self.0 {

@@ -25,7 +25,7 @@ struct Root {
     intermediate: String,
 }
 
-/// What signs.
+/// The signing authority: its key and its roots.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     roots: [Root; 2],

@@ -1,4 +1,4 @@
-//! What Let's Encrypt counts, as token buckets on the CA's own clock.
+//! The rate limits of Let's Encrypt, as token buckets on the CA's own clock.
 
 use std::collections::{HashMap, HashSet};
 
@@ -39,7 +39,7 @@ pub(super) struct Limits {
     /// Failures in a row, with when the last was counted: one is forgiven a day.
     in_a_row: HashMap<(u64, String), (u32, Timestamp)>,
     paused: HashSet<(u64, String)>,
-    /// What would have been refused.
+    /// The violations: requests that the limits would have refused.
     pub(super) violations: Vec<String>,
 }
 
@@ -155,7 +155,8 @@ impl Limits {
 /// The link is what tells this refusal from others.
 fn paused(name: &str) -> String {
     format!(
-        "your account may not ask for certificates for {name} for now, see https://portal.test/sfe/v1/unpause?jwt=e30"
+        "your account may not ask for certificates for {name} for now, see \
+            https://portal.test/sfe/v1/unpause?jwt=e30"
     )
 }
 

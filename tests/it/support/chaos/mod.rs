@@ -40,7 +40,7 @@ pub struct ChaosCa {
 /// Answers what TXT records a name has.
 pub type TxtLookup = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 
-/// How a CA is.
+/// The behaviour of a CA.
 #[derive(Clone)]
 pub struct Options {
     pub validation: Validation,
@@ -48,7 +48,7 @@ pub struct Options {
     pub txt: Option<TxtLookup>,
     /// The first one is the default.
     pub profiles: Vec<Profile>,
-    /// Whether accounts must agree to terms of service.
+    /// Accounts must agree to terms of service.
     pub terms: bool,
     /// External account keys: names and secrets. Accounts need one if there are any.
     pub eab: Vec<(String, Vec<u8>)>,
@@ -56,15 +56,15 @@ pub struct Options {
     pub challenges: Vec<&'static str>,
     /// The CA's clock minus the machine's.
     pub clock: SignedDuration,
-    /// Whether the limits refuse, or are only counted.
+    /// The limits refuse, instead of only counting.
     pub enforce_limits: bool,
     /// Failures in a row after which a name is paused.
     pub pause_after: u32,
-    /// Whether open orders and valid authorizations are handed out again.
+    /// Open orders and valid authorizations are returned again.
     pub reuse: bool,
 }
 
-/// How challenges are validated.
+/// The validation of challenges.
 #[derive(Clone, Debug)]
 pub enum Validation {
     AlwaysValid,
@@ -88,11 +88,11 @@ pub struct Profile {
     /// For valid authorizations.
     pub authz_reuse: SignedDuration,
     pub max_names: usize,
-    /// Whether addresses may be in it.
+    /// Certificates for addresses are allowed.
     pub addresses: bool,
 }
 
-/// How the CA takes connections.
+/// The treatment of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
     /// Takes them and ends them before TLS.
@@ -132,7 +132,7 @@ pub struct Issued {
     pub der: CertificateDer<'static>,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
-    /// What the order said that it replaces.
+    /// The certificate that the order replaces, by its own statement.
     pub replaces: Option<String>,
     /// The reason, if it is revoked.
     pub revoked: Option<u64>,
@@ -199,7 +199,7 @@ impl Profile {
         vec![long, server, short]
     }
 
-    /// What a private CA has: certificates of a day.
+    /// The profile of a private CA: certificates that live for a day.
     pub fn of_a_day() -> Self {
         Self {
             name: "day",
@@ -318,7 +318,7 @@ impl ChaosCa {
         self.shared.state().limits.unpause(name);
     }
 
-    /// What Let's Encrypt would have refused.
+    /// Requests that Let's Encrypt would have refused.
     pub fn violations(&self) -> Vec<String> {
         self.shared.state().limits.violations.clone()
     }

@@ -380,7 +380,7 @@ fn profile(
     }
 }
 
-/// What an order replaces, checked as RFC 9773 section 5 asks for.
+/// Checks the certificate that an order replaces (RFC 9773 section 5).
 fn replaces(
     state: &State,
     account: u64,
@@ -548,7 +548,8 @@ fn my_authz(
 
 fn challenge_json(state: &State, id: u64, kind: &str) -> Value {
     let authz = &state.authzs[&id];
-    let mut body = json!({"type": kind, "url": state.url(format_args!("chall/{id}/{kind}")), "status": "pending"});
+    let mut body = json!({"type": kind, "url": state.url(format_args!("chall/{id}/{kind}")),
+        "status": "pending"});
     if kind == "dns-persist-01" {
         body["accounturi"] = json!(state.url(format_args!("acct/{}", authz.account)));
         body["issuer-domain-names"] = json!(["ca.test"]);

@@ -67,7 +67,10 @@ impl Problem {
             document["algorithms"] = json!(["ES256"]);
         }
         if !self.subproblems.is_empty() {
-            let each = |(name, kind, detail): &(String, String, String)| json!({"type": urn(kind), "detail": detail, "identifier": Identifier::of(name).json()});
+            let each = |(name, kind, detail): &(String, String, String)| {
+                json!({"type": urn(kind),
+                "detail": detail, "identifier": Identifier::of(name).json()})
+            };
             document["subproblems"] = self.subproblems.iter().map(each).collect();
         }
         document

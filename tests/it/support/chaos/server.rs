@@ -39,7 +39,7 @@ use super::{
     validate,
 };
 
-/// What every task needs.
+/// The state that all tasks share.
 pub(super) struct Shared {
     state: Mutex<State>,
     pub(super) good: Arc<ServerConfig>,
@@ -90,7 +90,7 @@ impl Call {
         self.actions.contains(action)
     }
 
-    /// What an action of this call says.
+    /// Returns the first result of a planned action of this call.
     pub(super) fn find<'a, T>(&'a self, what: impl FnMut(&'a Action) -> Option<T>) -> Option<T> {
         self.actions.iter().find_map(what)
     }
@@ -408,7 +408,7 @@ fn whole(state: &mut State, call: &Call, agent: bool) -> Result<Reply, io::Error
     }
 }
 
-/// What may be left out becomes odd; of an account, only its `Location` stays.
+/// Gives optional members an odd form; of an account, only its `Location` stays.
 fn odd_members(endpoint: Endpoint, reply: &mut Reply) {
     if matches!(endpoint, Endpoint::NewAccount) {
         reply.body.clear();

@@ -1,4 +1,4 @@
-//! What the CA remembers.
+//! The state of the CA.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -31,7 +31,7 @@ pub(super) struct Account {
     pub(super) agreed: u32,
 }
 
-/// How far an order has come.
+/// The state of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     Pending,
@@ -67,7 +67,7 @@ pub(super) struct Authz {
     pub(super) status: Status,
     pub(super) deactivated: bool,
     pub(super) expires: Timestamp,
-    /// How long it stays valid.
+    /// The time during which a valid authorization is used again.
     pub(super) reuse: SignedDuration,
     pub(super) token: String,
     pub(super) kinds: Vec<&'static str>,
@@ -75,7 +75,7 @@ pub(super) struct Authz {
     pub(super) tried: Option<(&'static str, Option<Problem>)>,
     /// Looks that still see it pending.
     pub(super) stall: u32,
-    /// Whether the challenge is pending meanwhile too, and not processing.
+    /// The challenge stays pending during validation, instead of processing.
     pub(super) is_stall_unseen: bool,
 }
 
@@ -99,7 +99,7 @@ pub(super) struct State {
     pub(super) terms: u32,
     /// Validations to begin.
     pub(super) jobs: Vec<Job>,
-    /// How single names are validated instead.
+    /// The validation of single names, instead of the general one.
     pub(super) validation_of: BTreeMap<String, Validation>,
     /// The machine's time at which the clock stopped.
     pub(super) frozen: Option<Timestamp>,
@@ -160,7 +160,7 @@ impl State {
         }
     }
 
-    /// How a name is validated.
+    /// The validation of a name.
     pub(super) fn validation(&self, name: &Identifier) -> Validation {
         self.validation_of
             .get(&name.base())
@@ -183,7 +183,7 @@ impl Identifier {
         }
     }
 
-    /// What is validated: a wildcard's parent.
+    /// The validated name: a wildcard's parent.
     pub(super) fn base(&self) -> String {
         self.text().trim_start_matches("*.").to_owned()
     }
@@ -192,7 +192,7 @@ impl Identifier {
         matches!(self, Self::Dns(name) if name.starts_with("*."))
     }
 
-    /// What the limit per registered domain counts: every public suffix has one label here.
+    /// The registered domain, by which a limit counts: every public suffix has one label here.
     pub(super) fn registered(&self) -> String {
         match self {
             Self::Dns(name) => name.rsplit('.').take(2).collect::<Vec<_>>().join("."),
@@ -222,7 +222,7 @@ impl Status {
         }
     }
 
-    /// Whether the order may still come to a certificate.
+    /// Returns whether the order may still lead to a certificate.
     pub fn is_open(self) -> bool {
         !matches!(self, Self::Valid | Self::Invalid)
     }

@@ -229,7 +229,7 @@ fn reverse(address: std::net::IpAddr) -> String {
     }
 }
 
-/// Whether a persistent record is for this CA and account, and covers the name.
+/// Returns whether a persistent record is for this CA and account, and covers the name.
 fn persists(job: &Job, record: &str, now: Timestamp) -> bool {
     let mut parts = record.split(';').map(str::trim);
     let is_ours = parts.next() == Some("ca.test");
