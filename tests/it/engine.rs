@@ -1,5 +1,5 @@
-//! The certificate engine in this process, with a clock of the test, against a CA that misbehaves by
-//! script. Each test ends with a certificate, or with a named reason and time, and Let's Encrypt
+//! The certificate engine in this process, with a clock of the test, against a CA that misbehaves
+//! by script. Each test ends with a certificate, or with a named reason and time, and Let's Encrypt
 //! would never have refused or paused us.
 
 mod advice;

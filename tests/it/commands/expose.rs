@@ -273,7 +273,8 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
     );
     assert!(
         message.contains(
-            "Service default/theirs exists and was not written by `gatelet expose`; choose another name with --name"
+            "Service default/theirs exists and was not written by `gatelet expose`; choose another \
+                name with --name"
         ),
         "{message}"
     );

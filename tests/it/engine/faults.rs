@@ -620,7 +620,8 @@ fn a_deactivated_account_is_reported_and_retried_daily() {
     harness.pass(DAY * 80);
     let before = harness.calls(Endpoint::NewOrder);
     assert!(matches!(harness.settle(DAY * 5), End::Waiting(_)));
-    // Two requests each time: with and without the predecessor, which may belong to another account.
+    // Two requests each time: with and without the predecessor, which may belong to another
+    // account.
     assert!(
         harness.calls(Endpoint::NewOrder) - before <= 14,
         "{:#?}",
