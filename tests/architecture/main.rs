@@ -222,3 +222,31 @@ fn nothing_is_left_half_done() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn files_of_the_documentation_exist() {
+    let mut wrong = Vec::new();
+    for page in [
+        "docs/architecture.md",
+        "docs/glossary.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ] {
+        let text = fs::read_to_string(root().join(page)).expect("the page");
+        let is_path = |c: char| c.is_alphanumeric() || "_-./".contains(c);
+        for word in text
+            .split(|c| !is_path(c))
+            .filter(|word| word.ends_with(".rs"))
+        {
+            let known = [root().join(word), root().join("src").join(word)];
+            // `x` stands for any module.
+            if word.contains('/')
+                && !word.split('/').any(|part| part == "x" || part == "x.rs")
+                && !known.iter().any(|path| path.exists())
+            {
+                wrong.push(format!("{page}: {word}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
