@@ -136,7 +136,7 @@ async fn issued(
 const EXTERNAL: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
 
 #[tokio::test]
-async fn a_certificate_is_issued_and_revoked_while_half_of_all_nonces_are_refused() {
+async fn certificates_are_issued_while_half_of_all_nonces_are_refused() {
     let pebble = Pebble::start(Options {
         config: json!({
             "externalAccountBindingRequired": true,

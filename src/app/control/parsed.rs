@@ -8,13 +8,18 @@ use std::{
 
 use ring::digest;
 
-use crate::{controller::InspectError, routing::HostPattern, tls::Certificate, util::sync::lock};
+use crate::{
+    controller::InspectError,
+    routing::HostPattern,
+    tls::{Certificate, CertificateError},
+    util::sync::lock,
+};
 
 /// Hash of a chain and its key.
 type Id = [u8; 32];
 
 /// A parsed pair, or the reason why it is invalid.
-type Pair = Result<Arc<Certificate>, String>;
+type Pair = Result<Arc<Certificate>, CertificateError>;
 
 /// A pair, and whether it was used since the last sweep.
 #[derive(Debug)]
@@ -42,7 +47,7 @@ impl Parsed {
         let entry = pairs.entry(id).or_insert_with(|| {
             let parsed = Certificate::from_pem(chain, key);
             Entry {
-                pair: parsed.map(Arc::new).map_err(|error| error.to_string()),
+                pair: parsed.map(Arc::new),
                 is_used: true,
             }
         });
@@ -59,7 +64,9 @@ impl Parsed {
         key: &[u8],
         pattern: &HostPattern,
     ) -> Result<(), InspectError> {
-        let certificate = self.get(chain, key).map_err(InspectError::Invalid)?;
+        let certificate = self
+            .get(chain, key)
+            .map_err(|error| InspectError::Invalid(error.to_string()))?;
         if certificate.covers(pattern) {
             return Ok(());
         }

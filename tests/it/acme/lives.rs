@@ -33,7 +33,11 @@ fn a_certificate_survives_sigkill_and_is_renewed_and_revoked() {
     let metrics = run(Command::new("curl").args(["-sSf", &url]));
     for line in [
         r#"gatelet_certificate_state{name="default/web-tls",state="valid"} 1"#,
-        r#"certmanager_certificate_ready_status{name="web-tls",namespace="default",issuer_name="pebble",issuer_kind="ClusterIssuer",issuer_group="cert-manager.io",condition="True"} 1"#,
+        concat!(
+            r#"certmanager_certificate_ready_status{name="web-tls",namespace="default","#,
+            r#"issuer_name="pebble",issuer_kind="ClusterIssuer",issuer_group="cert-manager.io","#,
+            r#"condition="True"} 1"#
+        ),
     ] {
         assert!(
             metrics.lines().any(|metric| metric == line),

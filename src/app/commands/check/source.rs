@@ -184,10 +184,12 @@ fn parse(file: &Arc<str>, text: &str) -> Vec<Document> {
             document: number,
             line,
         };
-        let content = match yaml(part, line) {
+        // Errors count lines from the beginning of the file.
+        let before = u64::try_from(line - 1).unwrap_or_default();
+        let content = match serde_saphyr::from_str(part) {
             Ok(value) => Content::Value(value),
             Err(_) if part.contains("{{") && part.contains("}}") => Content::Template,
-            Err(why) => Content::Broken(why),
+            Err(error) => Content::Broken(yaml::describe(&error, before)),
         };
         is_broken |= !matches!(content, Content::Value(_));
         unpack(place, content, 0, &mut documents);
@@ -248,11 +250,6 @@ fn split(text: &str) -> Vec<(usize, &str)> {
 fn has_content(line: &str) -> bool {
     let text = line.trim();
     !text.is_empty() && !text.starts_with('#') && !line.starts_with('%') && text != "..."
-}
-
-fn yaml(text: &str, line: usize) -> Result<Value, String> {
-    let before = u64::try_from(line - 1).unwrap_or_default();
-    serde_saphyr::from_str(text).map_err(|error| yaml::describe(&error, before))
 }
 
 /// Unpacks lists of objects.
