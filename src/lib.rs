@@ -5,6 +5,9 @@
 //! `controller` (Kubernetes objects in, routing table out), `proxy` (requests through it), and
 //! `app`, which puts the parts together.
 
+// Tests block and start tasks as they need to.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
+
 pub mod acme;
 pub mod admin;
 pub mod apiserver;

@@ -153,6 +153,7 @@ pub async fn serve(
         tls: TlsAcceptor::from(Arc::new(tls)),
         drain,
     });
+    #[allow(clippy::disallowed_methods, reason = "`Running` owns the task")]
     let join = tokio::spawn(accept(listener, acceptor, settings.max_connections));
     Ok(Running { addr, join })
 }
@@ -170,6 +171,10 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections:
     let permits = Arc::new(Semaphore::new(max_connections));
     let mut drain = acceptor.drain.clone();
     let api = acceptor.api.clone();
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the listener ends this task with itself"
+    )]
     let cleanup =
         tokio::spawn(async move { tokio::join!(api.finish_namespaces(), api.expire_events()) });
 
@@ -185,7 +190,10 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections:
         match stream {
             Ok((stream, _peer)) => {
                 let acceptor = acceptor.clone();
-                // Bounded by the permits.
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "the permits bound these tasks, and the drain waits for them"
+                )]
                 tokio::spawn(async move {
                     let _permit = permit;
                     acceptor.connection(stream).await;

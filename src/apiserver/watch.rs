@@ -117,7 +117,10 @@ impl Api {
             .number("timeoutSeconds")
             .map_or(TIMEOUT, |s| Duration::from_secs(s.clamp(1, 86_400)));
         let mut drain = self.drain.clone();
-        // Bounded by the permits.
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the permits bound these tasks, and the drain ends them"
+        )]
         tokio::spawn(async move {
             let _permit = permit;
             tokio::select! {

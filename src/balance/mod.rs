@@ -1,14 +1,14 @@
-//! Choosing an endpoint: round robin, least request, and which endpoints to pass over. Time and
+//! Chooses an endpoint: round robin or least request, and without the ejected ones. Time and
 //! randomness are arguments.
 
 use std::time::{Duration, Instant};
 
-/// When an endpoint that refuses connections is passed over, and for how long.
+/// The limits at which an endpoint that refuses connections is ejected.
 #[derive(Clone, Copy, Debug)]
 pub struct EjectPolicy {
-    /// Failures in a row.
+    /// Consecutive failures before the ejection.
     pub after: u32,
-    /// The first time; doubled each further time, up to ten times this.
+    /// Duration of the first ejection. Each further one lasts twice as long, at most ten times this.
     pub first: Duration,
 }
 
@@ -21,8 +21,7 @@ pub struct Outlier {
 }
 
 impl Outlier {
-    /// A connection was refused or timed out. Returns whether the endpoint is now passed over that
-    /// was not before.
+    /// Counts a connection that was refused or timed out. Returns whether this ejects the endpoint.
     pub fn failed(&mut self, now: Instant, policy: EjectPolicy) -> bool {
         self.in_a_row = self.in_a_row.saturating_add(1);
         if self.in_a_row < policy.after || self.is_ejected(now) {
@@ -37,7 +36,7 @@ impl Outlier {
         true
     }
 
-    /// The endpoint answered: all is forgotten.
+    /// Forgets all failures, because the endpoint has responded.
     pub fn succeeded(&mut self) {
         if self.in_a_row != 0 || self.ejections != 0 {
             *self = Self::default();

@@ -46,7 +46,7 @@ pub enum OpenError {
 /// writes that were submitted.
 pub struct Local {
     shared: Arc<Shared>,
-    queue: Option<mpsc::Sender<Waiting>>,
+    queue: Option<mpsc::SyncSender<Waiting>>,
     permits: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
 }
@@ -108,7 +108,7 @@ impl Local {
             }
         }
 
-        let (queue, waiting) = mpsc::channel();
+        let (queue, waiting) = mpsc::sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("cluster-commit".to_owned())
             .spawn(move || committer.run(&waiting))

@@ -99,13 +99,14 @@ pub fn start(
     );
 
     let mut threads = Vec::new();
-    let (running, over) = mpsc::channel();
+    // Nothing is sent: the channel closes when the last thread has ended.
+    let (running, over) = mpsc::sync_channel(0);
     for (index, listeners) in per_core.into_iter().enumerate() {
         let (settings, shared) = (settings.clone(), shared.clone());
         let (connections, drain) = (connections.clone(), drain.clone());
         let running = running.clone();
 
-        let (built, outcome) = mpsc::channel::<io::Result<()>>();
+        let (built, outcome) = mpsc::sync_channel::<io::Result<()>>(1);
         // A local runtime, built on its thread, saves the scheduler of a `LocalSet`.
         let core = move || {
             let _running = running;

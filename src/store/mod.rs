@@ -167,6 +167,10 @@ fn retry<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
         if let Some(result) = attempt() {
             return Some(result);
         }
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a file lock of another process gives no event"
+        )]
         std::thread::sleep(LOCK_PAUSE);
     }
     attempt()

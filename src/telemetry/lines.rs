@@ -67,6 +67,10 @@ pub fn flush() {
         if began.elapsed() >= LAST {
             return;
         }
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the process ends, and a full queue gives no event"
+        )]
         thread::sleep(Duration::from_millis(2));
     }
     let _ = written.recv_timeout(LAST);

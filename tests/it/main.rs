@@ -2,6 +2,7 @@
 //! h2load, WebSocket and gRPC clients, a real control plane, and Pebble. `tests/run` installs the
 //! peers first.
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,

@@ -112,6 +112,10 @@ async fn handshake(origin: &Origin, stream: impl Stream + 'static) -> Result<Sen
         .await
         .map_err(|error| HttpError::broken(&origin.authority(), error))?;
     let host = origin.authority();
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the task ends with its connection, which the pool owns"
+    )]
     tokio::spawn(async move {
         // A request on this connection fails with the same error.
         if let Err(error) = connection.with_upgrades().await {

@@ -266,7 +266,7 @@ fn an_error_names_issuer_key_file_and_reason() {
         ),
         (
             r#"eab = { kid = "k", hmac = "geheim!" }"#.to_owned(),
-            ["eab.hmac: HMAC key", "not base64url"],
+            ["eab.hmac: the HMAC key", "not base64url"],
         ),
         (
             format!(r#"dns = {{ provider = "cloudflare", token_file = "{empty}" }}"#),
