@@ -88,6 +88,7 @@ impl Inspect for Inspector {
         operation: Operation,
     ) -> Pin<Box<dyn Future<Output = Result<String, OperationError>> + Send>> {
         let engine = self.acme.clone();
+
         Box::pin(async move {
             match operation {
                 Operation::Renew(name) => {
@@ -106,6 +107,7 @@ impl Inspect for Inspector {
                     let Some(issuer) = issuers.find(|issuer| *issuer.name == *name) else {
                         return Err(OperationError::UnknownIssuer(name));
                     };
+
                     engine.change_key(issuer).await?;
                     Ok(format!("the account at {name} has a new key"))
                 }
@@ -127,6 +129,7 @@ impl Inspect for Inspector {
         let unread = self.unread.list().into_iter();
         let live = lock(&self.live);
         let text = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
+
         StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: self.node.clone(),
@@ -163,6 +166,7 @@ impl Inspect for Inspector {
             Some((scheme, _)) => return Err(UrlError::Scheme(scheme.to_owned())),
             None => (false, url),
         };
+
         let (authority, target) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
         let authority = Authority::parse(authority.as_bytes())?;
         let path = path::normalize(target.split(['?', '#']).next().unwrap_or("/"))?;
@@ -189,6 +193,7 @@ impl Inspect for Inspector {
             .filter(|finding| concerns(finding, route))
             .cloned()
             .collect();
+
         let has_tls = table
             .host(Some(&authority.host))
             .is_some_and(|routes| routes.has_tls());
@@ -203,6 +208,7 @@ impl Inspect for Inspector {
                 }
             }
         };
+
         Ok(report)
     }
 }
@@ -232,6 +238,8 @@ fn backend_reports(table: &RoutingTable, health: &Health) -> Vec<BackendReport> 
         let rules = routes.rules().iter().map(|(_, route)| route);
         rules.chain(routes.fallback())
     });
+
+    // Several rules can name the same backend.
     let mut backends: BTreeMap<String, &Arc<Backend>> = BTreeMap::new();
     for route in routes.chain(table.default_route()) {
         if let Action::Forward(backend) = &route.action {

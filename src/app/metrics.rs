@@ -46,6 +46,7 @@ impl Collector for DataPlane {
             .enumerate()
             .map(|(index, bound)| (bound, sum(&|core| &core.latency[index])))
             .collect();
+
         // From zero on: the sum of no core at all would be -0.0.
         let total = cores
             .iter()
@@ -73,6 +74,7 @@ impl Collector for DataPlane {
         let failures = sum(&|core| &core.connect_failures);
         families::UPSTREAM_CONNECT_FAILURES.write_counter(encoder, alone(failures))?;
         families::UPSTREAM_RETRIES.write_counter(encoder, alone(sum(&|core| &core.retries)))?;
+
         let errors = UPSTREAM_ERRORS
             .into_iter()
             .enumerate()

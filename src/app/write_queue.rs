@@ -66,6 +66,7 @@ impl WriteQueue {
                 "too many Events wait: one is dropped"
             ),
         }
+
         // If the channel is full, the task is about to wake up.
         let _ = self.wake.try_send(());
     }
@@ -94,6 +95,7 @@ pub(crate) fn start(
                 let Some(write) = lock(&waiting).take() else {
                     break;
                 };
+
                 tokio::select! {
                     () = writer.write(write) => {}
                     Ok(()) = leads.changed() => {}
@@ -101,5 +103,6 @@ pub(crate) fn start(
             }
         }
     };
+
     (queue, task)
 }

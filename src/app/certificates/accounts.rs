@@ -61,6 +61,7 @@ pub(crate) async fn share(
         has_led &= leads.has_changed().is_ok_and(|changed| !changed);
         let is_leader = *leads.borrow_and_update();
         let read = secret.load().await;
+
         match &read {
             Ok(read) => {
                 // The leader's own accounts are newer than the Secret.

@@ -164,6 +164,8 @@ impl Issuers {
                 message: error.why.into_string(),
             }),
         };
+
+        // A reset repeats all objects: an equal text changes nothing.
         let uid = object.meta.uid.clone();
         let known = self.config_maps.get(&object.key);
         if known.is_some_and(|known| known.text == text && known.uid == uid) {
@@ -181,6 +183,7 @@ impl Issuers {
                 field: problem.field.into(),
                 message: problem.message.into(),
             });
+
         self.config_maps
             .insert(object.key.clone(), Described { text, uid, issuer });
         true

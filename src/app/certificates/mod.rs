@@ -80,6 +80,7 @@ impl Certificates {
         let engine = Arc::new(acme::Engine::load(parts)?);
         let owners = Owners::default();
         let (verifier, verifying) = verify_served::start(listener);
+
         let running = {
             let (engine, owners) = (engine.clone(), owners.clone());
             async move {
@@ -103,6 +104,7 @@ impl Certificates {
             desired: Vec::new(),
             written: HashMap::new(),
         };
+
         Ok((certificates, running))
     }
 
@@ -123,14 +125,17 @@ impl Certificates {
     pub(crate) fn verify(&mut self) {
         let active = self.active();
         let before = std::mem::replace(&mut self.verified, active.clone());
+
         for (id, pair) in &active.certificates {
             let is_known = before
                 .certificates
                 .get(id)
                 .is_some_and(|known| Arc::ptr_eq(&known.live, &pair.live));
+
             let mut hosts = pair.live.names().iter();
             // Wildcards, and IPv6 addresses in brackets, are not server names.
             let host = hosts.find(|name| !name.starts_with(['*', '[']));
+
             if let Some(host) = host.filter(|_| !is_known) {
                 self.verifier.verify(Expectation {
                     id: id.clone(),
@@ -157,10 +162,13 @@ impl Certificates {
     /// Passes the desired certificates to the engine, with the issuers as they are now.
     pub(crate) async fn update_specs(&self) {
         let mut specs = Vec::with_capacity(self.desired.len());
+
         for desired in &self.desired {
             let Some(spec) = self.spec(desired) else {
                 continue;
             };
+
+            // Our Secret can be newer than the store.
             if let Some((
                 CertificateSource::Secret {
                     chain, private_key, ..
@@ -173,6 +181,7 @@ impl Certificates {
             }
             specs.push(Arc::new(spec));
         }
+
         self.engine.set_specs(specs.into());
     }
 
@@ -185,6 +194,7 @@ impl Certificates {
             let Some(stored) = self.engine.pem(&desired.id) else {
                 continue;
             };
+
             let existing = match &desired.existing {
                 Some((CertificateSource::Secret { chain, .. }, _)) => &chain[..],
                 _ => &[],
@@ -221,6 +231,7 @@ impl Certificates {
             .iter()
             .filter_map(|name| self.issuers.find_in(&desired.namespace, name))
             .collect();
+
         let mut names: Vec<CertificateName> = desired
             .hosts
             .iter()
@@ -272,6 +283,7 @@ pub(crate) fn parts(
 ) -> (Parts, mpsc::Receiver<Notice>) {
     let start = Instant::now();
     let (notices, receiver) = mpsc::channel(NOTICES);
+
     let parts = Parts {
         store,
         time: Arc::new(move || Reading::now(start)),
@@ -289,6 +301,7 @@ pub(crate) fn parts(
         notices,
         timing,
     };
+
     (parts, receiver)
 }
 

@@ -103,6 +103,7 @@ impl Exposure {
             Ok(pattern) => pattern.to_string(),
             Err(error) => return wrong(format!("{:?}: {error}", self.host)),
         };
+
         if host.starts_with('[') || host.parse::<IpAddr>().is_ok() {
             return wrong(format!("{host:?} is an address; rules are for host names"));
         }
@@ -128,6 +129,7 @@ impl Exposure {
             "spec": { "ports": [{ "name": "http", "port": 80, "targetPort": self.to.port() }] },
         });
         let slice = self.slice(&name, device, metadata(&self.slice_name(&name)))?;
+
         let backend = json!({ "service": { "name": name, "port": { "number": 80 } } });
         let path = json!({ "path": self.path, "pathType": "Prefix", "backend": backend });
         let mut ingress = json!({
@@ -139,12 +141,14 @@ impl Exposure {
                 "rules": [{ "host": host, "http": { "paths": [path] } }],
             },
         });
+
         if self.tls != ExposeTls::Optional {
             ingress["spec"]["tls"] = json!([{ "hosts": [host] }]);
         }
         if let ExposeTls::Issued(issuer) = &self.tls {
             ingress["metadata"]["annotations"] = json!({ ISSUER: issuer });
         }
+
         Ok(vec![service, slice, ingress])
     }
 
@@ -157,6 +161,7 @@ impl Exposure {
         metadata["labels"]["kubernetes.io/service-name"] = service.into();
         let family = if self.to.is_ipv4() { "IPv4" } else { "IPv6" };
         let mut endpoint = json!({ "addresses": [self.to.ip()] });
+
         if self.to.ip().is_loopback() {
             // The real API refuses loopback addresses in EndpointSlices, and so does ours. The
             // slice has the address of the device, and the annotation makes its node connect to
@@ -173,6 +178,8 @@ impl Exposure {
                 );
                 return Err(ExposeError::Argument(message));
             }
+
+            // Without an own address, any valid one does: the annotation overrides it.
             let own = device
                 .addresses
                 .iter()
@@ -182,10 +189,12 @@ impl Exposure {
                 SocketAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
                 SocketAddr::V6(_) => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
             };
+
             metadata["annotations"]["gatelet.dev/connect"] = "loopback".into();
             endpoint =
                 json!({ "addresses": [own.unwrap_or(documentation)], "nodeName": device.node });
         }
+
         Ok(json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
@@ -212,20 +221,26 @@ impl Exposure {
         if let Some(name) = &self.name {
             return name.clone();
         }
+
         let text =
             format!("{}{}", self.host.replace('*', "wildcard"), self.path).to_ascii_lowercase();
         let words = text
             .split(|c: char| !c.is_ascii_alphanumeric())
             .filter(|word| !word.is_empty());
         let mut name = words.collect::<Vec<&str>>().join("-");
+
+        // The name of a Service begins with a letter.
         if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
             name.insert_str(0, "host-");
         }
+
+        // The hash keeps names apart that begin alike.
         if name.len() > LONGEST_NAME {
             name.truncate(LONGEST_NAME - 9);
             // Writing into a string cannot fail.
             let _ = write!(name, "-{:08x}", crc32fast::hash(text.as_bytes()));
         }
+
         name
     }
 }
@@ -261,6 +276,7 @@ async fn write(
         node: String::new(),
         addresses: Vec::new(),
     })?;
+
     let kubeconfig = files::kubeconfig_path(state);
     if let Err(error) = std::fs::File::open(&kubeconfig) {
         return Err(ExposeError::NoGatelet(format!(
@@ -268,6 +284,7 @@ async fn write(
             kubeconfig.display()
         )));
     }
+
     let client = k8s::connect(Some(&kubeconfig))
         .await
         .map_err(|error| ExposeError::NoGatelet(error.to_string()))?;
@@ -292,6 +309,7 @@ async fn write(
         }
         known.push(there);
     }
+
     // A dry run first, so that all objects are written or none.
     for ((object, key), there) in objects.iter().zip(&keys).zip(&known) {
         put(&api.dry_run(), key, object, there.as_ref()).await?;
@@ -301,6 +319,7 @@ async fn write(
     for ((object, key), there) in objects.iter().zip(&keys).zip(&known) {
         written.push(put(&api, key, object, there.as_ref()).await?);
     }
+
     // Delete the slice of the other address type if an earlier run wrote it.
     let slice = &keys[1];
     let other = match slice.name.strip_suffix("-ipv4") {
@@ -311,6 +330,7 @@ async fn write(
         name: other.into(),
         ..slice.clone()
     };
+
     let failed = |source| ExposeError::Api {
         object: other.to_string(),
         source,
@@ -324,6 +344,7 @@ async fn write(
             done: "deleted",
         });
     }
+
     Ok((objects, written))
 }
 
@@ -334,6 +355,7 @@ fn node(nodes: &[Value]) -> Result<Device, ExposeError> {
             "this is not the API of a gatelet: it does not have exactly one Node".to_owned(),
         ));
     };
+
     let listed = node["status"]["addresses"]
         .as_array()
         .map(Vec::as_slice)
@@ -342,6 +364,7 @@ fn node(nodes: &[Value]) -> Result<Device, ExposeError> {
         .iter()
         .filter(|one| one["type"] == "InternalIP")
         .filter_map(|one| one["address"].as_str());
+
     Ok(Device {
         node: node["metadata"]["name"]
             .as_str()
@@ -362,6 +385,8 @@ fn check_owned(exposure: &Exposure, key: &Key, there: &Value) -> Result<(), Expo
         );
         return Err(ExposeError::Taken(message));
     }
+
+    // Two hosts can result in one name: neither overwrites the other.
     let rule = &there["spec"]["rules"][0];
     let (host, path) = (&rule["host"], &rule["http"]["paths"][0]["path"]);
     let same = host
@@ -378,6 +403,7 @@ fn check_owned(exposure: &Exposure, key: &Key, there: &Value) -> Result<(), Expo
             "{key} exists for {taken}; choose another name with --name"
         )));
     }
+
     Ok(())
 }
 
@@ -391,6 +417,7 @@ async fn put(
         object: key.to_string(),
         source,
     };
+
     let Some(existing) = existing else {
         api.create(key, object).await.map_err(|error| match error {
             WriteError::Refused(StatusCode::NOT_FOUND, message)
@@ -429,6 +456,7 @@ async fn put(
     } else {
         "configured"
     };
+
     Ok(Written {
         object: title(key),
         done,

@@ -31,6 +31,7 @@ impl Cache {
     pub(crate) fn load(store: &dyn Store) -> Result<(Self, Vec<Event>), StoreError> {
         let mut cache = Self::default();
         let mut events = Vec::new();
+
         for kind in Kind::WATCHED {
             let mut objects = Vec::new();
             for (name, body) in store.scan(&format!("{AREA}{}/", kind.plural()))? {
@@ -53,6 +54,7 @@ impl Cache {
                 events.push(Event::Reset(kind, objects));
             }
         }
+
         Ok((cache, events))
     }
 
@@ -70,6 +72,7 @@ impl Cache {
                     .filter(|key| key.kind == *kind && !listed.contains(key))
                     .cloned()
                     .collect();
+
                 for key in deleted {
                     self.remove(&key);
                 }

@@ -65,6 +65,7 @@ impl Classes {
             Event::Refused(Kind::IngressClass) => self.known = None,
             _ => return,
         }
+
         self.update_note();
     }
 
@@ -77,6 +78,7 @@ impl Classes {
     fn update_note(&self) {
         let command = self.missing();
         let mut note = lock(&self.note);
+
         match &command {
             Some(command) if note.is_empty() => tracing::warn!(
                 controller = &*self.controller,

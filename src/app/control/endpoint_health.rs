@@ -48,6 +48,7 @@ impl Health {
                     Some((key, failure)) => format!("by DNS; {} fails: {failure}", key.addr),
                     None => "by DNS".to_owned(),
                 };
+
                 vec![EndpointReport {
                     address: format!("{host}:{port}"),
                     health,
@@ -67,6 +68,7 @@ impl Health {
         };
         let failure = self.failing.get(&key).map(ToString::to_string);
         let reason = failure.as_deref().unwrap_or("connections failed");
+
         let health = match stats {
             _ if self.ejected.contains(&addr) => format!("ejected: {reason}"),
             Some(stats) if stats.ejected_on > 0 => format!("retried: {reason}"),
@@ -74,6 +76,7 @@ impl Health {
             Some(_) => "ok".to_owned(),
             None => "not used yet".to_owned(),
         };
+
         EndpointReport {
             address: addr.to_string(),
             health,
@@ -107,6 +110,7 @@ pub(super) fn findings<'a>(
         let Some(about) = reference(&route.origin) else {
             return;
         };
+
         findings
             .entry((about.clone(), route.origin.field.clone()))
             .or_insert_with(|| Finding {
@@ -127,6 +131,7 @@ pub(super) fn findings<'a>(
         .default_route()
         .into_iter()
         .for_each(|route| check(route));
+
     findings.into_values().collect()
 }
 
@@ -137,6 +142,7 @@ fn first_failing<'f>(
     backend: &Backend,
 ) -> Option<(&'f EndpointKey, &'f ConnectFailure)> {
     let protocol = backend.protocol;
+
     match &**backend.endpoints() {
         EndpointSet::Empty => None,
         EndpointSet::Addresses(list) => list.iter().find_map(|endpoint| {
@@ -155,6 +161,7 @@ fn first_failing<'f>(
                 Some(addr) => key.addr == addr,
                 None => key.addr.port() == *port && key.name.as_deref() == Some(&**host),
             };
+
             failing
                 .iter()
                 .filter(|(key, _)| key.protocol == protocol && is_of_backend(key))

@@ -68,6 +68,7 @@ impl Announcer {
 fn notes(findings: Vec<Finding>) -> Vec<EventNote> {
     let mut notes = Vec::new();
     let mut findings = findings.into_iter().peekable();
+
     while let Some(finding) = findings.next() {
         let mut annotations = Vec::new();
         // The findings are sorted by object and reason.
@@ -86,6 +87,7 @@ fn notes(findings: Vec<Finding>) -> Vec<EventNote> {
                 unsupported(&annotations).into()
             }
         };
+
         notes.push(EventNote {
             about: finding.about,
             event_type: finding.severity,
@@ -93,6 +95,7 @@ fn notes(findings: Vec<Finding>) -> Vec<EventNote> {
             message,
         });
     }
+
     notes
 }
 

@@ -119,12 +119,14 @@ impl ControlLoop {
             changes,
             ready,
         } = parts;
+
         let tls_failures = TlsFailures {
             version: publisher.shared.tls_failures(),
             copied: 0,
             failing: HashMap::new(),
         };
         let leads = *role.leads.borrow_and_update();
+
         Self {
             index,
             classes,
@@ -162,6 +164,7 @@ impl ControlLoop {
     /// Runs until all sources of events have ended.
     pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
         let mut batch = Vec::with_capacity(64);
+
         loop {
             tokio::select! {
                 received = events.recv_many(&mut batch, BATCH) => {
@@ -169,6 +172,7 @@ impl ControlLoop {
                         self.write_cache().await;
                         return;
                     }
+
                     let issuers_changed = self.apply(&mut batch);
                     self.compile(issuers_changed).await;
                 }
@@ -205,6 +209,7 @@ impl ControlLoop {
     fn apply(&mut self, batch: &mut Vec<Event>) -> bool {
         let mut issuers_changed = false;
         self.changes.add(batch.iter().map(Event::objects).sum());
+
         for event in batch.drain(..) {
             // Without certificates, issuers or classes the rest can be served; without the other
             // kinds nothing can.
@@ -221,6 +226,7 @@ impl ControlLoop {
                     self.timers.cache = Some(Instant::now() + CACHE_INTERVAL);
                 }
             }
+
             if self.certificates.issuers.apply(&event) {
                 issuers_changed = true;
                 self.index.set_issuers(self.certificates.issuers.names());
@@ -228,6 +234,7 @@ impl ControlLoop {
             self.classes.observe(&event);
             self.index.apply(event);
         }
+
         issuers_changed
     }
 
@@ -282,6 +289,7 @@ impl ControlLoop {
         if output.findings.is_none() && !issuers_changed && !endpoints_changed {
             return;
         }
+
         let failing = self.tls_failures.update(&self.publisher);
         if output.findings.is_none() && !issuers_changed && failing.is_empty() {
             return;
@@ -289,6 +297,7 @@ impl ControlLoop {
 
         let findings = output.findings.get_or_insert_with(|| self.index.findings());
         findings.extend(self.certificates.issuers.findings());
+
         let reference = |origin: &Origin| {
             // The origin of the default backend of the settings is a Service.
             let is_ingress = &*origin.field != "default_backend";
@@ -296,6 +305,7 @@ impl ControlLoop {
                 .then(|| self.index.reference(&origin.namespace, &origin.name))
                 .flatten()
         };
+
         findings.extend(endpoint_health::findings(
             self.index.table(),
             failing,
@@ -340,6 +350,7 @@ impl ControlLoop {
 
         let (batch, store) = (cache.batch(), store.clone());
         self.changes.add(batch.len());
+
         match tokio::task::spawn_blocking(move || store.commit(batch)).await {
             Ok(Ok(())) => {
                 cache.committed();

@@ -67,9 +67,11 @@ impl Parsed {
         let certificate = self
             .get(chain, key)
             .map_err(|error| InspectError::Invalid(error.to_string()))?;
+
         if certificate.covers(pattern) {
             return Ok(());
         }
+
         Err(InspectError::Mismatch(match certificate.names() {
             [] => format!(
                 "its certificate names no host (subjectAltName), so no client accepts it for \

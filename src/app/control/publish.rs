@@ -56,11 +56,13 @@ impl Publisher {
         for update in &output.endpoints {
             update.backend.set_endpoints(update.endpoints.clone());
         }
+
         // Certificates before routes, so that a redirect to HTTPS finds its certificate.
         if let Some(hosts) = output.certificates.take() {
             self.hosts = hosts;
             self.certificates(active);
         }
+
         if let Some(table) = &output.table {
             self.metrics
                 .hosts
@@ -76,6 +78,7 @@ impl Publisher {
             let reports = classes.iter().map(class_report).collect();
             lock(&self.live).other_classes = reports;
         }
+
         self.parsed.sweep();
     }
 

@@ -44,6 +44,7 @@ fn choose(mode: Mode, configured: Option<&Path>, in_cluster: bool, k3s: &Path) -
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     };
+
     match (mode, configured) {
         (Mode::Standalone, _) => ClusterSource::Mini(None),
         (_, Some(path)) => ClusterSource::Kubeconfig(path.to_owned()),

@@ -35,6 +35,7 @@ pub(super) fn start_proxy(
     } else {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED)
     };
+
     let addresses = |configured: Option<Listen>, port| match configured {
         Some(Listen(addr)) => addr.into_iter().collect(),
         None => vec![SocketAddr::new(unspecified, port)],
@@ -47,6 +48,7 @@ pub(super) fn start_proxy(
         let server_tls = Some(server_tls.clone());
         proxy::start(settings, shared.clone(), server_tls, drain.clone())
     };
+
     match attempt(80, 443) {
         Err(StartError::Listen {
             addr, denied: true, ..
@@ -104,12 +106,14 @@ pub(super) async fn start_api(
         ip => ip,
     };
     let url = format!("https://{}", SocketAddr::new(host, running.addr.port()));
+
     let path = files::kubeconfig_path(&config.state);
     if let Err(error) = files::write(&path, &identity.kubeconfig(&url), 0o600) {
         // Serving is more important, and on a disk that became read-only the existing file is
         // right.
         tracing::error!(%error, "the kubeconfig was not written");
     }
+
     Ok(running.addr)
 }
 

@@ -89,6 +89,7 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
     let shared = Arc::new(Shared::default());
     let metrics = Arc::new(Metrics::default());
     metrics.collect(Box::new(DataPlane(shared.clone())));
+
     let (resolver, server_tls) = server_tls(&config, &state);
     let listeners = listeners::start_proxy(&config, &shared, &server_tls, &drain)?;
 
@@ -126,6 +127,7 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
         tracing::info!(%addr, "admin");
         tasks.spawn_infallible("admin", serving);
     }
+
     let (http, https) = (list(&listeners.http), list(&listeners.https));
     tracing::info!(%http, %https, api = %list(api.as_slice()), "serving");
     // It fails if systemd has not started the process.
@@ -135,6 +137,7 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
         () = signals.first() => Ok(()),
         error = tasks.failure() => Err(error.into()),
     };
+
     shutdown::drain(&mut signals, &signal, config.grace, listeners).await;
     role.ended().await;
     tasks.shutdown().await;
@@ -166,6 +169,7 @@ impl Parts<'_> {
         let role = cluster.role;
         let (queue, writing) = write_queue::start(cluster.writer, role.leads.clone());
         tasks.spawn_infallible("status writer", writing);
+
         let (trimmer, changes) = MemoryTrimmer::new(store.clone(), self.shared.clone());
         tasks.spawn_infallible("memory", trimmer.run());
 
@@ -204,6 +208,7 @@ impl Parts<'_> {
         let issuers = Issuers::load(config, certificates::clock())?;
         let addresses = role.addresses.borrow().clone();
         let controller_settings = settings::controller(config, is_mini, addresses, &issuers);
+
         let timing = Timing {
             http: !self.listeners.http.is_empty(),
             https: !self.listeners.https.is_empty(),
@@ -217,11 +222,13 @@ impl Parts<'_> {
             role.addresses.clone(),
             timing,
         );
+
         let listener = listeners::own_listener(config, &self.listeners.https);
         let (certificates, running) =
             Certificates::load(acme_parts, issuers, listener, queue.clone())
                 .map_err(RunError::start("the certificates"))?;
         tasks.spawn("certificates", running);
+
         let (acme, owners) = (certificates.engine.clone(), certificates.owners.clone());
         self.metrics
             .collect(Box::new(metrics::Certificates(acme.clone())));
@@ -229,6 +236,7 @@ impl Parts<'_> {
             self.metrics
                 .collect_plain(Box::new(metrics::AsCertManager(acme.clone())));
         }
+
         if let Some(secret) = account_secret {
             let sharing = accounts::share(acme.clone(), secret, role.leads.clone());
             tasks.spawn_infallible("ACME accounts", sharing);
@@ -241,11 +249,14 @@ impl Parts<'_> {
                 parsed.inspect(chain, key, pattern)
             })
         };
+
         let live = Arc::new(Mutex::new(Live::default()));
         let ready = Arc::new(AtomicBool::new(false));
+
         let is_class_optional = config.classless || !config.classes.is_empty();
         let classes = Classes::new(&config.controller, is_class_optional);
         let note = classes.note();
+
         let mut control = ControlLoop::new(control::Parts {
             index: Index::new(controller_settings, inspect),
             classes,
@@ -263,8 +274,11 @@ impl Parts<'_> {
             changes,
             ready: ready.clone(),
         });
+
+        // Serving does not wait for the cluster.
         control.warm_up(copy);
         tasks.spawn_infallible("controller", control.run(events));
+
         // After the control loop: it waits for the disk, which serving must not.
         if let Some((propose, node)) = own_node {
             let proposed = propose.propose(node).await;

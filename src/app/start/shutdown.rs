@@ -112,6 +112,7 @@ pub(super) async fn drain(
         ?grace,
         "draining: no new connections, requests in flight may finish"
     );
+
     // Without this, systemd kills the process with requests in flight if the grace time is longer
     // than the limit of the unit.
     let limit = grace.saturating_add(STOP_MARGIN);
@@ -132,6 +133,7 @@ pub(super) async fn drain(
         }
         () = signals.second() => {}
     }
+
     drain.stop();
 }
 

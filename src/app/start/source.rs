@@ -89,6 +89,7 @@ impl Connector<'_> {
                 listeners::start_api(config, addr, own, &**self.store, objects, self.drain);
             api = Some(started.await?);
         }
+
         for kind in Kind::WATCHED {
             let following = mini::follow(view.clone(), kind, self.events.clone());
             self.tasks.spawn_infallible("mini cluster", following);
@@ -115,6 +116,7 @@ impl Connector<'_> {
         let client = k8s::connect(kubeconfig)
             .await
             .map_err(RunError::start("kubeconfig"))?;
+
         let (cache, copy) =
             Cache::load(&**self.store).map_err(RunError::start("the local copy"))?;
 
@@ -127,6 +129,7 @@ impl Connector<'_> {
         let namespace = k8s::namespace(config.namespace.as_deref(), &client, kubeconfig);
         let account_secret = AccountSecret::new(client.clone(), &namespace);
         let role = self.replicate(&client, namespace);
+
         Ok(Cluster {
             description: match kubeconfig {
                 Some(path) => format!("the cluster of {}", path.display()),
@@ -157,11 +160,14 @@ impl Connector<'_> {
             self.drain.clone(),
         );
         self.tasks.spawn_infallible("leader election", election);
+
         let mut role = Role {
             leads,
             holder: Some(holder),
             ..Role::alone(config.publish.clone())
         };
+
+        // Configured addresses need no exchange between the replicas.
         if !config.publish.is_empty() {
             return role;
         }
@@ -177,6 +183,7 @@ impl Connector<'_> {
             self.drain.clone(),
         );
         self.tasks.spawn_infallible("addresses", announcement);
+
         role.addresses = addresses;
         role
     }

@@ -69,6 +69,7 @@ fn report(health: &Health) -> String {
                 records,
                 "the store lacked records that its mirror had; they were restored"
             );
+
             format!("repaired: {records} records were restored from the mirror")
         }
         Health::Rebuilt { aside, records } => {
@@ -77,6 +78,7 @@ fn report(health: &Health) -> String {
                 records,
                 "the store was damaged: set aside, and rebuilt from its mirror"
             );
+
             format!(
                 "rebuilt: {records} records were restored, the damaged store is at {}",
                 aside.display()
@@ -88,6 +90,7 @@ fn report(health: &Health) -> String {
                 records,
                 "the state cannot be stored: changes are lost at a restart"
             );
+
             format!("in memory only, with {records} records from before: {why}")
         }
     }

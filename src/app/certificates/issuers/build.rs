@@ -72,10 +72,12 @@ impl IssuerBuilder {
 
         let issuer = config::Issuer::parse(name, text).map_err(below_data)?;
         check_config_map(&issuer).map_err(below_data)?;
+
         let name = match &*object.key.namespace {
             CLUSTER => name.to_owned(),
             namespace => format!("{namespace}/{name}"),
         };
+
         self.build(&issuer, &name).map_err(below_data)
     }
 
@@ -167,6 +169,7 @@ impl IssuerBuilder {
             config::Propagation::Authoritative => Propagation::default(),
             config::Propagation::Resolvers => Propagation::Resolvers,
         };
+
         let context = ProviderContext {
             lookup: Lookup {
                 resolvers: dns.resolvers.clone(),
@@ -176,6 +179,7 @@ impl IssuerBuilder {
             http: self.http()?,
             time: self.clock.clone(),
         };
+
         Provider::new(settings, context).map_err(|error| problem("dns", error))
     }
 
@@ -204,6 +208,7 @@ fn check_config_map(issuer: &config::Issuer) -> Result<(), IssuerProblem> {
         let message = "a ConfigMap cannot name files of the device: put the PEM into roots_pem";
         return Err(problem("roots", message));
     }
+
     match acme.eab.as_ref().map(|eab| &eab.hmac) {
         Some(config::Secret::Inline(_)) => return Err(problem("eab.hmac", CONFIGMAP_SECRET)),
         Some(config::Secret::File(_)) => return Err(problem("eab.hmac_file", CONFIGMAP_FILE)),
@@ -228,6 +233,7 @@ fn check_config_map(issuer: &config::Issuer) -> Result<(), IssuerProblem> {
             return Ok(());
         }
     };
+
     Err(problem(field, message))
 }
 

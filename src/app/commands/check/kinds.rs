@@ -53,6 +53,7 @@ pub(super) fn sort(value: &Value) -> Sort {
     let text = |key: &str| members.get(key).and_then(Value::as_str).unwrap_or_default();
     let (version, kind) = (text("apiVersion"), text("kind"));
     let (is_versioned, has_spec) = (!version.is_empty(), members.contains_key("spec"));
+
     if kind.is_empty() {
         // Charts and values files can have one of these keys, but not two.
         return match (is_versioned, members.contains_key("metadata"), has_spec) {
@@ -60,6 +61,8 @@ pub(super) fn sort(value: &Value) -> Sort {
             _ => Sort::Data,
         };
     }
+
+    // Kustomize reads these itself: no cluster has them.
     if kind == "Kustomization" || kind == "Component" && version.starts_with("kustomize.") {
         return Sort::Data;
     }

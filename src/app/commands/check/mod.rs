@@ -95,6 +95,7 @@ impl Check {
             classless: true,
             ..Config::default()
         };
+
         let mut config = config.unwrap_or(&defaults).clone();
         config.classes.extend_from_slice(classes);
         let issuers = Issuers::load(&config, time)?;
@@ -120,6 +121,7 @@ impl Check {
             unchecked: BTreeMap::new(),
         };
         check.add_own_class(&config.controller, !is_cluster);
+
         Ok(check)
     }
 
@@ -142,6 +144,7 @@ impl Check {
     fn source(&mut self, source: &Source) -> Result<(), CheckError> {
         let documents = source.documents()?;
         let (mut has_objects, mut has_template) = (false, false);
+
         for document in documents {
             match &document.content {
                 Content::Template => has_template = true,
@@ -174,6 +177,7 @@ impl Check {
         } else if !has_objects {
             self.report.without_objects.push(source.name().to_string());
         }
+
         Ok(())
     }
 
@@ -186,6 +190,7 @@ impl Check {
                 place: place.to_string(),
             }
         };
+
         let value = match content {
             Content::Template => return true,
             Content::Broken(why) => {
@@ -221,6 +226,7 @@ impl Check {
                     .push(name);
             }
         }
+
         false
     }
 
@@ -232,6 +238,7 @@ impl Check {
         }
         let object = format!("{} {}", kind.name(), name(kind.namespaced(), &value));
         self.places.insert(object.clone(), place);
+
         if matches!(kind, Kind::Service | Kind::Secret) {
             let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();
             self.held.insert((kind, namespace.to_owned()));
@@ -243,10 +250,12 @@ impl Check {
                 return self.warn(object, "Undecodable", error.field(), error.to_string());
             }
         };
+
         for problem in decoded.problems {
             let text = problem.to_string();
             self.warn(object.clone(), "UnknownField", problem.field(), text);
         }
+
         let mut value = decoded.value;
         defaults::apply(kind, &mut value);
         let problems = validate::create(kind, &value);
@@ -260,6 +269,7 @@ impl Check {
         if refused && kind == Kind::Ingress {
             return;
         }
+
         match RawObject::parse(kind, Bytes::from(value.to_string())) {
             Ok(raw) => {
                 let event = Event::Apply(Arc::new(raw));
@@ -287,6 +297,7 @@ impl Check {
     fn finish(mut self) -> CheckReport {
         self.index.set_issuers(self.issuers.names());
         let compiled = self.index.compile().findings.unwrap_or_default();
+
         for finding in compiled.iter().chain(&self.issuers.findings()) {
             let reason = finding.reason;
             let mut finding = publish::report(finding);
@@ -294,6 +305,7 @@ impl Check {
             let place = self.place(&finding);
             self.report.findings.push(CheckFinding { finding, place });
         }
+
         let by = |one: &CheckFinding| (one.finding.object.clone(), one.finding.field.clone());
         self.report.findings.sort_by_cached_key(by);
         self.report.add_unchecked(self.unchecked);
@@ -314,10 +326,12 @@ impl Check {
             Reason::SecretNotFound => Kind::Secret,
             _ => return,
         };
+
         let namespace = finding
             .object
             .split_once(' ')
             .and_then(|(_, name)| Some(name.split_once('/')?.0));
+
         if !self
             .held
             .contains(&(kind, namespace.unwrap_or_default().to_owned()))

@@ -75,6 +75,7 @@ impl CheckReport {
                 names,
             });
         }
+
         for list in [&mut self.not_served, &mut self.other_kinds] {
             list.sort_by_key(|one| std::cmp::Reverse(one.count));
         }

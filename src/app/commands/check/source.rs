@@ -74,6 +74,7 @@ impl Source {
     /// `-` for standard input.
     pub(super) fn find(arguments: &[PathBuf]) -> Result<Vec<Self>, ReadError> {
         let mut sources = Vec::new();
+
         for path in arguments {
             if path.as_os_str() == "-" {
                 sources.push(Self {
@@ -92,6 +93,7 @@ impl Source {
                 });
             }
         }
+
         Ok(sources)
     }
 
@@ -110,6 +112,7 @@ impl Source {
             .as_deref()
             .unwrap_or_else(|| Path::new("standard input"));
         let bytes = self.read().map_err(|source| cannot_read(path, source))?;
+
         let whole = |content| {
             let place = Place {
                 file: self.name(),
@@ -121,6 +124,7 @@ impl Source {
                 content: Content::Broken(content),
             }])
         };
+
         if bytes.len() as u64 > MAX_FILE {
             return whole(format!("it is over {MAX_FILE} bytes"));
         }
@@ -162,6 +166,7 @@ fn collect(folder: &Path, sources: &mut Vec<Source>) -> Result<(), ReadError> {
         let is_known = entry
             .extension()
             .is_some_and(|ext| ext == "yaml" || ext == "yml" || ext == "json");
+
         if is_folder && !is_hidden {
             collect(&entry, sources)?;
         } else if is_known && entry.is_file() {
@@ -184,6 +189,7 @@ fn parse(file: &Arc<str>, text: &str) -> Vec<Document> {
             document: number,
             line,
         };
+
         // Errors count lines from the beginning of the file.
         let before = u64::try_from(line - 1).unwrap_or_default();
         let content = match serde_saphyr::from_str(part) {
@@ -212,6 +218,7 @@ fn parse(file: &Arc<str>, text: &str) -> Vec<Document> {
             }
         }
     }
+
     documents
 }
 
@@ -222,6 +229,7 @@ fn split(text: &str) -> Vec<(usize, &str)> {
     let mut parts = Vec::new();
     let (mut start, mut first) = (0, 1);
     let mut offset = 0;
+
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         let marker = line
             .strip_prefix("---")
@@ -243,6 +251,7 @@ fn split(text: &str) -> Vec<(usize, &str)> {
             *part = rest;
         }
     }
+
     parts
 }
 
@@ -264,10 +273,12 @@ fn unpack(place: Place, content: Content, depth: usize, documents: &mut Vec<Docu
             });
         }
     };
+
     let is_list = value
         .get("kind")
         .and_then(Value::as_str)
         .is_some_and(|kind| kind.ends_with("List"));
+
     match value
         .get_mut("items")
         .and_then(Value::as_array_mut)
