@@ -74,6 +74,7 @@ async fn accept(listener: TcpListener, server: Server) {
     while let Ok(permit) = permits.clone().acquire_owned().await {
         // Forget the connections that have ended.
         while connections.try_join_next().is_some() {}
+
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = ending.stopped() => return,
@@ -127,6 +128,7 @@ impl Server {
                 "only GET, and POST for operations\n",
             );
         }
+
         let path = request.uri().path();
         // A page in the operator's browser must not read this through a name of its own that
         // resolves to this address (DNS rebinding).
@@ -192,6 +194,8 @@ fn operation(
     peer: SocketAddr,
 ) -> Result<Operation, Box<Response<Body>>> {
     let refuse = |status, message: &str| Err(Box::new(text(status, message)));
+
+    // Neither another machine nor a page in a browser may change a certificate.
     if !peer.ip().to_canonical().is_loopback() || is_foreign(request) {
         return refuse(StatusCode::FORBIDDEN, "only for local tools\n");
     }
@@ -201,6 +205,7 @@ fn operation(
     let Some(name) = name else {
         return refuse(StatusCode::BAD_REQUEST, "the parameter name is missing\n");
     };
+
     match request.uri().path() {
         "/v1/certs/renew" => Ok(Operation::Renew(name)),
         "/v1/certs/revoke" => match parameter(query, "reason").map(|reason| reason.parse()) {

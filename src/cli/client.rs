@@ -34,6 +34,7 @@ fn send(method: &str, addr: &str, path: &str) -> Result<String, Failure> {
     stream
         .set_read_timeout(Some(TIMEOUT))
         .map_err(unreachable)?;
+
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     );
@@ -46,10 +47,12 @@ fn send(method: &str, addr: &str, path: &str) -> Result<String, Failure> {
             return Err(foreign());
         }
     }
+
     let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+
     let mut body = Vec::new();
     response
         .take(length.ok_or_else(foreign)?)

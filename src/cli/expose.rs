@@ -100,6 +100,7 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
         ..Flags::default()
     };
     let config = Config::load(&flags).map_err(super::usage)?;
+
     let exposure = Exposure {
         host: arguments.host,
         path: arguments.path,
@@ -137,6 +138,7 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
         form => print(&objects, form)?,
     }
 
+    // The objects are valid before their program runs, so its absence is only a note.
     if exposure.to.ip().is_loopback()
         && let Err(error) = TcpStream::connect_timeout(&exposure.to, Duration::from_secs(1))
     {
@@ -145,6 +147,7 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
             exposure.to
         );
     }
+
     Ok(())
 }
 

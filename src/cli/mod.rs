@@ -225,12 +225,15 @@ pub fn main() -> ExitCode {
                 return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
             }
         };
+
     let (code, message) = match dispatch(arguments.command, &matches) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Failed(message)) => (1, message),
         Err(Failure::Usage(message)) => (2, message),
         Err(Failure::Unreachable(message)) => (3, message),
     };
+
+    // `check` has printed its warnings already, and fails with an empty message.
     if !message.is_empty() {
         eprintln!("gatelet: {message}");
     }
@@ -244,6 +247,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             app::run(config).map_err(failed)
         }
         Command::Expose(arguments) => expose::run(arguments),
+
         Command::Status { running, output } => {
             let report = parse(&client::get(&admin(&running)?, "/v1/status")?)?;
             print(&report, output, render::status)
@@ -257,6 +261,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             let report = parse(&client::get(&admin(&running)?, &path)?)?;
             print(&report, output, render::explain)
         }
+
         Command::Check {
             paths,
             config,
@@ -269,11 +274,13 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             });
             let config = flags.map(|flags| Config::load(&flags)).transpose();
             let config = config.map_err(usage)?;
+
             let report =
                 app::check(&paths, config.as_ref(), &classes).map_err(|error| match error {
                     app::CheckError::Read(error) => Failure::Failed(error.to_string()),
                     app::CheckError::Config(error) => Failure::Usage(error.to_string()),
                 })?;
+
             print(&report, output, render::check)?;
             if report.has_warnings() {
                 Err(Failure::Failed(String::new()))
@@ -281,6 +288,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
                 Ok(())
             }
         }
+
         Command::Certs { command, list } => certs(command.unwrap_or(CertsCommand::List(list))),
         Command::Kubeconfig(flags) => file(&flags, app::kubeconfig_path),
         Command::Config {
@@ -288,10 +296,12 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
         } => {
             let (_, file) = Config::explain(&flags, &|_| None).map_err(usage)?;
             let config = Config::load(&flags).map_err(usage)?;
+
             app::check_issuers(&config).map_err(|error| match &file {
                 Some(path) => Failure::Usage(format!("{}: {error}", path.display())),
                 None => Failure::Usage(error.to_string()),
             })?;
+
             match file {
                 Some(path) => println!("{}: valid", path.display()),
                 None => println!(
@@ -303,10 +313,12 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
         Command::Config {
             command: ConfigCommand::Print { flags, output },
         } => {
+            // Only clap knows whether a value comes from a flag or from a variable.
             let matches = matches
                 .subcommand()
                 .and_then(|(_, config)| config.subcommand())
                 .map(|(_, print)| print);
+
             let settings = Config::explain(&flags, &|key| {
                 matches.and_then(|matches| source_of(matches, key))
             });
@@ -314,6 +326,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             let settings = serde_json::to_value(&settings).map_err(failed)?;
             print(&settings, output, render::settings)
         }
+
         Command::Version => {
             println!("gatelet {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -326,6 +339,7 @@ fn certs(command: CertsCommand) -> Result<(), Failure> {
         let path = format!("/v1/certs/{what}?name={}{rest}", percent::encode(name));
         client::post(&admin(running)?, &path).map(|done| print!("{done}"))
     };
+
     match command {
         CertsCommand::List(CertsFlags { running, output }) => {
             let report = parse(&client::get(&admin(&running)?, "/v1/certs")?)?;
@@ -338,6 +352,7 @@ fn certs(command: CertsCommand) -> Result<(), Failure> {
             let report: CertsReport = parse(&client::get(&admin(&running)?, "/v1/certs")?)?;
             print(find(&report, &name)?, output, render::certificate)
         }
+
         CertsCommand::Renew { name, running } => operate(&running, "renew", &name, ""),
         CertsCommand::Revoke {
             name,
@@ -347,6 +362,7 @@ fn certs(command: CertsCommand) -> Result<(), Failure> {
             let reason = reason
                 .map(|reason| format!("&reason={reason}"))
                 .unwrap_or_default();
+
             operate(&running, "revoke", &name, &reason)
         }
         CertsCommand::ChangeKey { issuer, running } => operate(&running, "change-key", &issuer, ""),

@@ -41,6 +41,8 @@ pub(super) fn status(report: &StatusReport) -> String {
         ("https", report.https.join(" ")),
         ("api", report.api.clone().unwrap_or_default()),
     ];
+
+    // Most devices have neither, and an empty row would suggest that something is missing.
     let is_optional = |key: &str| ["leader", "note"].contains(&key);
     let rows: Vec<Row> = rows
         .into_iter()
@@ -59,11 +61,13 @@ pub(super) fn status(report: &StatusReport) -> String {
         &["KIND", "WHY"],
         &unread,
     );
+
     let hosts = report.hosts.iter();
     let hosts: Vec<Row> = hosts
         .map(|host| vec![host.host.clone(), host.rules.to_string()])
         .collect();
     section(&mut out, "Hosts", &["HOST", "RULES"], &hosts);
+
     let backends: Vec<Row> = report.backends.iter().flat_map(backend_rows).collect();
     section(
         &mut out,
@@ -71,6 +75,7 @@ pub(super) fn status(report: &StatusReport) -> String {
         &[&["BACKEND", "PROTOCOL"], ENDPOINT_COLUMNS].concat(),
         &backends,
     );
+
     section(
         &mut out,
         "Certificates",
@@ -89,6 +94,7 @@ pub(super) fn status(report: &StatusReport) -> String {
         CLASS_COLUMNS,
         &rows_of(&report.other_classes, class_row),
     );
+
     out
 }
 
@@ -108,6 +114,7 @@ pub(super) fn certs(report: &CertsReport) -> String {
         // Writing into a string cannot fail.
         let _ = writeln!(out, "The clock of this device is {}", report.clock);
     }
+
     let rows = rows_of(&report.certificates, issuance_row);
     if !rows.is_empty() {
         let columns = [
@@ -120,6 +127,7 @@ pub(super) fn certs(report: &CertsReport) -> String {
         ];
         out += &table(&columns, &rows);
     }
+
     section(
         &mut out,
         "Hosts",
@@ -171,6 +179,7 @@ pub(super) fn certificate(report: &IssuanceReport) -> String {
     line("Valid until", &issuance.not_after);
     line("Next", &optional(&issuance.next));
     line("Reason", &issuance.why);
+
     if let Some(problem) = &issuance.problem {
         let class = text(&serde_json::to_value(problem.class).unwrap_or_default());
         let (message, attempts, at) = (&problem.message, problem.attempts, &problem.at);
@@ -178,6 +187,7 @@ pub(super) fn certificate(report: &IssuanceReport) -> String {
         line("Problem", &problem_text);
         line("Advice", &problem.advice);
     }
+
     if let Some(window) = &issuance.suggestion {
         line(
             "CA suggests",
@@ -185,6 +195,7 @@ pub(super) fn certificate(report: &IssuanceReport) -> String {
         );
         line("Explained at", &optional(&window.explanation));
     }
+
     if let Some(budget) = &issuance.budget {
         let left = format!(
             "{} failed validations this hour, {} certificates this week",
@@ -192,6 +203,7 @@ pub(super) fn certificate(report: &IssuanceReport) -> String {
         );
         line("Budget left", &left);
     }
+
     line("Order", &optional(&issuance.order));
     out
 }
@@ -199,6 +211,7 @@ pub(super) fn certificate(report: &IssuanceReport) -> String {
 /// Formats the output of `explain`.
 pub(super) fn explain(report: &ExplainReport) -> String {
     let mut out = format!("{}{}: {}\n", report.host, report.path, report.outcome);
+
     section(
         &mut out,
         "Rules in order",
@@ -211,6 +224,7 @@ pub(super) fn explain(report: &ExplainReport) -> String {
         ENDPOINT_COLUMNS,
         &rows_of(&report.endpoints, endpoint_row),
     );
+
     if let Some(certificate) = &report.certificate {
         section(
             &mut out,
@@ -219,6 +233,7 @@ pub(super) fn explain(report: &ExplainReport) -> String {
             &[certificate_row(certificate)],
         );
     }
+
     section(
         &mut out,
         "Findings",
@@ -283,10 +298,12 @@ pub(super) fn check(report: &CheckReport) -> String {
             ]
         })
         .collect();
+
     let mut out = table(
         &["SEVERITY", "FILE", "OBJECT", "REASON", "FIELD", "MESSAGE"],
         &rows,
     );
+
     for line in unchecked(report) {
         out += &line;
         out.push('\n');
@@ -338,6 +355,7 @@ fn unchecked(report: &CheckReport) -> Vec<String> {
             lines.push(format!("{title}: {}", shortened(list)));
         }
     }
+
     lines
 }
 
@@ -347,12 +365,14 @@ fn other_class(report: &OtherClassReport) -> String {
         1 => "1 Ingress".to_owned(),
         count => format!("{count} Ingresses"),
     };
+
     let class = match &*report.class {
         "" => "without a class".to_owned(),
         class => {
             format!("of class {class} (see docs/migrating.md, and `gatelet check --class {class}`)")
         }
     };
+
     let closed = match report.guarded {
         0 => String::new(),
         guarded => {
@@ -365,6 +385,7 @@ fn other_class(report: &OtherClassReport) -> String {
             )
         }
     };
+
     format!("Not served: {ingresses} {class}{closed}")
 }
 
@@ -463,6 +484,7 @@ fn table(columns: &[&str], rows: &[Row]) -> String {
         .into_iter()
         .chain(rows)
         .collect();
+
     let width = |column: usize| {
         lines
             .iter()
@@ -481,6 +503,7 @@ fn table(columns: &[&str], rows: &[Row]) -> String {
         out.push_str(text.trim_end());
         out.push('\n');
     }
+
     out
 }
 

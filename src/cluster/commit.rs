@@ -98,6 +98,7 @@ impl Committer {
                 // The write stands, even if its sender no longer waits.
                 let _receiver_gone = reply.send(result);
             }
+
             self.sweep(Instant::now());
         }
     }
@@ -120,6 +121,7 @@ impl Committer {
             let reached = plan.revision();
             (results, plan.into_changes(), reached)
         };
+
         if changes.is_empty() {
             return results;
         }
@@ -138,6 +140,7 @@ impl Committer {
             .filter(|change| change.object.key.kind == Kind::Event && !change.deleted);
         self.events
             .extend(written.map(|change| (now, change.object.key.clone(), change.revision)));
+
         shared.publish(changes);
         results
     }
@@ -169,6 +172,7 @@ impl Committer {
         } else {
             self.ceiling
         };
+
         if ceiling != self.ceiling {
             batch = batch.put(CEILING, ceiling.0.to_string());
         } else if changes
@@ -177,6 +181,7 @@ impl Committer {
         {
             return Ok(());
         }
+
         store.commit(batch)?;
         self.ceiling = ceiling;
         Ok(())
@@ -212,6 +217,7 @@ impl Committer {
                 .object(key)
                 .is_some_and(|event| event.meta.resource_version.parse() == Ok(revision.0))
         };
+
         // Entries of Events that changed again must not pile up.
         if self.events.len() > 2 * MAX_EVENTS {
             self.events
@@ -225,6 +231,7 @@ impl Committer {
             if live && !surplus && now.saturating_duration_since(*since) < EVENT_LIFE {
                 break;
             }
+
             if live {
                 gone.push(Proposal {
                     key: key.clone(),
@@ -235,6 +242,7 @@ impl Committer {
             }
             self.events.pop_front();
         }
+
         gone
     }
 }

@@ -64,6 +64,7 @@ impl Local {
     /// IngressClass that every mini cluster begins with. Blocks on the disk.
     pub fn open(store: Arc<dyn Store>) -> Result<Self, OpenError> {
         let ceiling = store.get(CEILING)?;
+
         let mut objects = Vec::new();
         for (key, value) in store.scan(record::OBJECTS)? {
             match record::load(&key, value) {
@@ -99,6 +100,7 @@ impl Local {
     ) -> Result<Self, OpenError> {
         let shared = Arc::new(Shared::new(Machine::new(start, ring, objects)));
         let mut committer = Committer::new(shared.clone(), store, start);
+
         if first {
             for result in committer.commit(bootstrap::objects()) {
                 match result {
@@ -113,6 +115,7 @@ impl Local {
             .name("cluster-commit".to_owned())
             .spawn(move || committer.run(&waiting))
             .map_err(|error| OpenError::Thread(error.to_string().into()))?;
+
         Ok(Self {
             shared,
             queue: Some(queue),
@@ -140,6 +143,7 @@ impl Local {
                 _permit: permit,
             })
             .map_err(|_gone| stopped())?;
+
         result.await.map_err(|_gone| stopped())?
     }
 }

@@ -51,6 +51,7 @@ impl Machine {
                 .objects
                 .insert(name, Arc::new(object));
         }
+
         machine
     }
 
@@ -159,6 +160,7 @@ impl<'m> Plan<'m> {
                         object: previous,
                     });
                 }
+
                 self.put(key, &body, Some(previous))
             }
             Op::Delete { expected } => {

@@ -72,8 +72,11 @@ impl Mirror {
         };
         let mut waiting = self.names();
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+
         loop {
             waiting = self.reconcile_all(waiting).await;
+
+            // A failed write causes no change, so only a timer tries it again.
             let again = if waiting.is_empty() {
                 backoff.succeeded();
                 None
@@ -141,6 +144,7 @@ impl Mirror {
                 .into_iter()
                 .filter(|of| mirrored_of(of).as_ref() == Some(name))
                 .collect();
+
             let steps = match self.to_mirror(name) {
                 None => existing.into_iter().map(Step::Delete).collect(),
                 Some((endpoints, desired)) => {
@@ -168,6 +172,7 @@ impl Mirror {
             }
             return Ok(());
         }
+
         // The conflicting write is a change as well, which brings this name here again.
         Ok(())
     }
@@ -184,6 +189,7 @@ impl Mirror {
 
         let endpoints = get(Kind::Endpoints)?;
         let service = get(Kind::Service)?;
+
         let namespace = Key {
             kind: Kind::Namespace,
             namespace: "".into(),
@@ -202,6 +208,7 @@ impl Mirror {
         if skipped || endpoints.meta.annotations.contains_key(LOCK) || has_selector(&service) {
             return None;
         }
+
         match desired::desired(&endpoints) {
             Ok(desired) => Some((endpoints, desired)),
             Err(error) => {
@@ -218,6 +225,7 @@ impl Mirror {
         if service.kind != Kind::Service || !change.deleted || self.view.get(service).is_some() {
             return;
         }
+
         let key = Key {
             kind: Kind::Endpoints,
             ..service.clone()
@@ -280,6 +288,7 @@ fn proposal(step: Step) -> Proposal {
                 namespace: namespace.into(),
                 name: name.into(),
             };
+
             Proposal {
                 key,
                 op: Op::Create(Bytes::from(object.to_string())),
@@ -290,6 +299,7 @@ fn proposal(step: Step) -> Proposal {
                 expected: revision(&known),
                 body: Bytes::from(object.to_string()),
             };
+
             Proposal {
                 key: known.key.clone(),
                 op,

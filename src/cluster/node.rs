@@ -13,6 +13,7 @@ use crate::{
 /// Returns the write that creates the Node of this device. `kubectl get nodes` shows `version`.
 pub fn node(name: &str, addresses: &[IpAddr], version: &str) -> Proposal {
     let now = stamp::now();
+
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let system = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let system = system

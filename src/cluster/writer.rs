@@ -116,6 +116,7 @@ impl Writer {
             let Some(body) = edit(known.as_deref()) else {
                 return Ok(());
             };
+
             let body = Bytes::from(body.to_string());
             let op = match &known {
                 Some(known) => Op::Update {
@@ -138,6 +139,7 @@ impl Writer {
                 other => return other.map(|_committed| ()),
             }
         }
+
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ pub(super) fn explain(body: &[u8], error: &serde_json::Error) -> Problem {
     let text = text
         .rsplit_once(" at line ")
         .map_or(&*text, |(text, _place)| text);
+
     if !error.is_data() {
         return Problem {
             field: String::new(),
@@ -33,6 +34,7 @@ pub(super) fn explain(body: &[u8], error: &serde_json::Error) -> Problem {
         ),
         None => text.replace('`', "\""),
     };
+
     Problem { field, why }
 }
 
@@ -94,6 +96,8 @@ fn field_at(body: &[u8], end: usize) -> String {
     let mut levels: Vec<Level> = Vec::new();
     let mut is_key = false;
     let mut at = 0;
+
+    // The parser stops at the fault, so the levels that are open there are the field's path.
     while let Some(&byte) = body.get(at) {
         match byte {
             b'{' => {
@@ -119,11 +123,13 @@ fn field_at(body: &[u8], end: usize) -> String {
                     *key = serde_json::from_slice(&body[at..at + length]).unwrap_or_default();
                     is_key = false;
                 }
+
                 at += length;
                 continue;
             }
             _ => {}
         }
+
         at += 1;
     }
 
@@ -136,6 +142,7 @@ fn field_at(body: &[u8], end: usize) -> String {
             Level::Object(key) => field.push_str(&format!(".{key}")),
         }
     }
+
     field
 }
 

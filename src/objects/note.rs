@@ -28,6 +28,7 @@ impl EventNote {
     pub fn to_event(&self, node: &str, now: &str) -> Value {
         let key = self.key();
         let about = &self.about.key;
+
         let mut involved = json!({
             "apiVersion": about.kind.api_version(),
             "kind": about.kind.name(),
@@ -37,6 +38,7 @@ impl EventNote {
         if !about.namespace.is_empty() {
             involved["namespace"] = (&*about.namespace).into();
         }
+
         let event_type = match self.event_type {
             EventType::Normal => "Normal",
             EventType::Warning => "Warning",

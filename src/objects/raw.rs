@@ -125,6 +125,7 @@ impl RawObject {
         let error = |problem| ObjectError::new(kind, String::new(), problem);
         let Envelope { metadata: mut meta } =
             serde_json::from_slice(&body).map_err(|bad| error(explain(&body, &bad)))?;
+
         if meta.name.is_empty() {
             let why = "it is missing".to_owned();
             return Err(error(Problem {
@@ -133,14 +134,17 @@ impl RawObject {
             }));
         }
 
+        // The key of a cluster-wide object must not depend on a namespace that its body names.
         if !kind.namespaced() {
             meta.namespace = Arc::from("");
         }
+
         let key = Key {
             kind,
             namespace: meta.namespace.clone(),
             name: meta.name.clone(),
         };
+
         Ok(Self { key, meta, body })
     }
 

@@ -156,6 +156,7 @@ impl<'a> Authority<'a> {
             [b':', digits @ ..] => Some(port(digits)?),
             _ => return Err(HostError::Character),
         };
+
         Ok(Self {
             host: canonical(host)?,
             port,
@@ -217,6 +218,7 @@ fn canonical(host: &[u8]) -> Result<Cow<'_, str>, HostError> {
             return Err(HostError::TooLong);
         }
     }
+
     if label == 0 {
         return Err(HostError::Character);
     }

@@ -157,6 +157,7 @@ pub fn normalize(path: &str) -> Result<Cow<'_, str>, PathError> {
 fn decode_unreserved(bytes: &[u8]) -> Result<String, PathError> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
+
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
         match byte {
@@ -181,6 +182,7 @@ fn decode_unreserved(bytes: &[u8]) -> Result<String, PathError> {
 fn remove_dot_segments(path: &str) -> Result<String, PathError> {
     let mut kept: Vec<&str> = Vec::new();
     let mut segments = path[1..].split('/').peekable();
+
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
         match segment {
@@ -204,6 +206,7 @@ fn remove_dot_segments(path: &str) -> Result<String, PathError> {
     if out.is_empty() {
         out.push('/');
     }
+
     Ok(out)
 }
 

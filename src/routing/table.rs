@@ -106,6 +106,7 @@ impl HostRoutes {
             .iter()
             .take_while(|(path, _)| matches!(path, PathMatch::Exact(_)))
             .count();
+
         (
             Self {
                 pattern,
@@ -165,6 +166,8 @@ fn settle(
     let Some(((path, winner), rest)) = equal.split_first() else {
         return;
     };
+
+    // One object may send `/a` and `/a/` to different services; then neither shadows the other.
     let is_twin = |(other, route): &&(PathMatch, Arc<Route>)| {
         let ends =
             |path: &PathMatch| matches!(path, PathMatch::Prefix(path) if path.ends_with('/'));
@@ -187,6 +190,7 @@ fn settle(
             winner: winner.clone(),
         });
     }
+
     match (path, twin) {
         (path, None) => kept.push((path.clone(), winner.clone())),
         (path, Some((other, twin))) => {
@@ -195,6 +199,7 @@ fn settle(
             } else {
                 ((other, twin), (path, winner))
             };
+
             kept.push((PathMatch::Below(slash.0.as_str().into()), slash.1.clone()));
             kept.push((plain.0.clone(), plain.1.clone()));
         }
@@ -254,6 +259,7 @@ impl RoutingTable {
                     wins: false,
                 });
             }
+
             candidates.extend(routes.fallback.iter().map(|route| Candidate {
                 pattern,
                 path: None,
@@ -271,9 +277,11 @@ impl RoutingTable {
             wins: false,
         }));
 
+        // The candidates are in the order of precedence, so the first match wins.
         if let Some(first) = candidates.iter_mut().find(|candidate| candidate.matches) {
             first.wins = true;
         }
+
         candidates
     }
 

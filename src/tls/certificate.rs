@@ -98,9 +98,12 @@ impl Certificate {
         if certificates.len() > MAX_CHAIN {
             return Err(CertificateError::TooLong);
         }
+
         let leaf = certificates
             .first()
             .ok_or(CertificateError::NoCertificate(Found::Nothing))?;
+
+        // The block ends the borrow of the chain, which moves into the result.
         let (names, not_before, not_after, issuer, self_signed, serial) = {
             let (_, parsed) =
                 X509Certificate::from_der(leaf).map_err(|_bad| CertificateError::NotX509)?;
@@ -124,6 +127,7 @@ impl Certificate {
                 _ => CertificateError::InvalidKey,
             })?;
         belong_together(&certificates, &*key)?;
+
         let certified = CertifiedKey::new(certificates, key);
         Ok(Self {
             certified: Arc::new(certified),
@@ -218,6 +222,7 @@ fn belong_together(
             parsed.public_key().subject_public_key.data == own.subject_public_key.data
         })
     };
+
     match certificates.iter().position(is_its_key) {
         Some(0) => {}
         Some(position) => return Err(CertificateError::WrongOrder(position + 1)),
@@ -237,6 +242,7 @@ fn names(certificate: &X509Certificate<'_>) -> Box<[Box<str>]> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else {
         return Box::default();
     };
+
     let text = |name: &GeneralName<'_>| -> Option<Box<str>> {
         match name {
             GeneralName::DNSName(name) => Some(name.to_ascii_lowercase().into()),

@@ -189,11 +189,13 @@ pub fn challenge_certificate(
 
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
+
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let key = super::provider()
         .key_provider
         .load_private_key(key)
         .map_err(|_never| rcgen::Error::CouldNotParseKeyPair)?;
+
     Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
 }
 

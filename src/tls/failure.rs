@@ -15,6 +15,7 @@ pub fn handshake_failure(error: &io::Error) -> String {
             _ => error.to_string(),
         };
     };
+
     match tls {
         Error::InvalidMessage(_) => "it does not speak TLS on this port".to_owned(),
         Error::AlertReceived(received) => alert(*received),
@@ -79,6 +80,7 @@ fn alert(received: AlertDescription) -> String {
         ),
         _ => return format!("it sent alert {code}"),
     };
+
     format!("it sent the alert {name}{hint}")
 }
 

@@ -83,9 +83,11 @@ impl LocalCa {
     pub fn from_pem(root_pem: &str, key_pem: &str) -> Result<Self, LocalCaError> {
         let key = KeyPair::from_pem(key_pem)?;
         let issuer = Issuer::from_ca_cert_pem(root_pem, key)?;
+
         let root_der: CertificateDer<'static> =
             rustls::pki_types::pem::PemObject::from_pem_slice(root_pem.as_bytes())
                 .map_err(|_bad| rcgen::Error::CouldNotParseCertificate)?;
+
         let name = {
             let (_, root) = X509Certificate::from_der(&root_der)
                 .map_err(|_bad| rcgen::Error::CouldNotParseCertificate)?;
@@ -170,6 +172,7 @@ impl LocalCa {
     pub fn for_host(&self, host: &str) -> Option<Arc<CertifiedKey>> {
         let now = SystemTime::now();
         let mut leaves = lock(&self.leaves);
+
         if let Some((leaf, until)) = leaves.get(host)
             && until
                 .duration_since(now)
@@ -202,6 +205,7 @@ impl LocalCa {
         params.distinguished_name = distinguished(host);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.not_after = until.into();
+
         let begin = rcgen::date_time_ymd(NOT_BEFORE.0, NOT_BEFORE.1, NOT_BEFORE.2);
         params.not_before = begin.max((until - LEAF_LIFE - Duration::from_secs(86_400)).into());
         let signed = params.signed_by(&self.leaf_key, &self.issuer)?;
@@ -211,6 +215,7 @@ impl LocalCa {
             .key_provider
             .load_private_key(key)
             .map_err(|_never| rcgen::Error::CouldNotParseKeyPair)?;
+
         Ok(Arc::new(CertifiedKey::new(
             vec![signed.der().clone(), self.root_der.clone()],
             key,

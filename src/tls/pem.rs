@@ -98,6 +98,7 @@ impl KeyKind {
                 let parameters = parts
                     .iter()
                     .find(|part| part.tag().0 == 0 && part.class() == Class::ContextSpecific)?;
+
                 curve(parameters.data)
             }
             PrivateKeyDer::Pkcs8(key) => {
@@ -105,6 +106,7 @@ impl KeyKind {
                 let parts = parts(key.secret_pkcs8_der())?;
                 let (algorithm, inner) = (parts.get(1)?, parts.get(2)?);
                 let (rest, oid) = Oid::from_der(algorithm.data).ok()?;
+
                 Some(match &*oid.to_id_string() {
                     "1.2.840.113549.1.1.1" => rsa(inner.data)?,
                     "1.2.840.113549.1.1.10" => Self::RsaPss,

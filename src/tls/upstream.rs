@@ -17,6 +17,7 @@ pub fn upstream_config(verify: bool, h2: bool) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .expect("ring offers suites for both versions");
+
     let mut config = if verify {
         let mut roots = rustls::RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
@@ -34,6 +35,7 @@ pub fn upstream_config(verify: bool, h2: bool) -> Arc<ClientConfig> {
     } else {
         vec![b"http/1.1".to_vec()]
     };
+
     Arc::new(config)
 }
 

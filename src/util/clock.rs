@@ -100,6 +100,7 @@ impl Clock {
             return;
         }
         self.observe(reading);
+
         let witnessed = Reading {
             wall: moment,
             monotonic: reading.monotonic,
@@ -107,6 +108,7 @@ impl Clock {
 
         let fits = |time| agree(time, moment);
         let is_known = self.now(reading).is_none_or(fits) || fits(reading.wall);
+
         if !is_known
             && !self
                 .doubted

@@ -54,6 +54,7 @@ fn decode_octets(text: &str, plus_is_space: bool) -> (Vec<u8>, bool) {
     let mut out = Vec::with_capacity(text.len());
     let mut well_formed = true;
     let mut rest = text.as_bytes();
+
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
         match (byte, escaped_octet(after)) {
@@ -69,6 +70,7 @@ fn decode_octets(text: &str, plus_is_space: bool) -> (Vec<u8>, bool) {
             _ => out.push(byte),
         }
     }
+
     (out, well_formed)
 }
 

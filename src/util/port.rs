@@ -41,6 +41,7 @@ fn holder(proc: &Path, port: u16) -> Option<String> {
         let Ok(descriptors) = fs::read_dir(process.join("fd")) else {
             continue;
         };
+
         let mut targets = descriptors
             .flatten()
             .filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
@@ -57,6 +58,7 @@ fn holder(proc: &Path, port: u16) -> Option<String> {
             return Some(format!("{} (process {id})", name.trim()));
         }
     }
+
     None
 }
 

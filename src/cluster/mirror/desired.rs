@@ -96,6 +96,7 @@ pub(super) fn desired(endpoints: &RawObject) -> Result<Desired, ObjectError> {
         skipped: offers.skipped,
         ..Desired::default()
     };
+
     for (ports, addresses) in offers.by_addresses() {
         let mut order: Vec<(&Address, bool)> = addresses
             .iter()
@@ -117,6 +118,7 @@ pub(super) fn desired(endpoints: &RawObject) -> Result<Desired, ObjectError> {
             }
         }
     }
+
     Ok(desired)
 }
 
@@ -134,12 +136,14 @@ impl<'e> Offers<'e> {
     fn read(subsets: &'e [Subset]) -> Self {
         let mut offers = Self::default();
         let (mut numbers, mut places, mut pairs) = (HashMap::new(), HashMap::new(), 0_usize);
+
         for subset in subsets {
             let ready = subset.addresses.iter().map(|address| (address, true));
             let others = subset
                 .not_ready_addresses
                 .iter()
                 .map(|address| (address, false));
+
             for (address, ready) in ready.chain(others) {
                 pairs += subset.ports.len().max(1);
                 if pairs > MAX_PAIRS {
@@ -153,6 +157,7 @@ impl<'e> Offers<'e> {
                         offers.addresses.push(address);
                         offers.addresses.len() - 1
                     });
+
                 let ports = subset.ports.iter().map(Some);
                 for port in ports.chain(subset.ports.is_empty().then_some(None)) {
                     let place = *places.entry(port).or_insert_with(|| {
@@ -165,6 +170,7 @@ impl<'e> Offers<'e> {
                 }
             }
         }
+
         offers
     }
 
@@ -225,6 +231,7 @@ fn of_family(family: Family, addresses: &[(&Address, bool)]) -> Vec<Value> {
             reference(address, "namespace"),
             reference(address, "name"),
         );
+
         match places.get(&same) {
             Some(&place) => endpoints[place] = endpoint,
             None => {
@@ -233,6 +240,7 @@ fn of_family(family: Family, addresses: &[(&Address, bool)]) -> Vec<Value> {
             }
         }
     }
+
     endpoints
 }
 

@@ -59,6 +59,7 @@ pub(super) fn plan(
             None => unmatched.push(slice),
         }
     }
+
     for slice in unmatched {
         match known
             .iter()
@@ -125,6 +126,7 @@ fn object(endpoints: &RawObject, slice: Slice) -> Value {
         .collect();
     labels.insert(SERVICE_NAME.to_owned(), name.into());
     labels.insert(MANAGED_BY.to_owned(), CONTROLLER.into());
+
     let annotations = endpoints
         .meta
         .annotations
@@ -155,6 +157,7 @@ fn object(endpoints: &RawObject, slice: Slice) -> Value {
         "endpoints": slice.endpoints,
         "ports": slice.ports,
     });
+
     if !annotations.is_empty() {
         object["metadata"]["annotations"] = annotations.into();
     }
