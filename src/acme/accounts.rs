@@ -98,6 +98,7 @@ impl Engine {
             let Some(mut account) = lock(&self.accounts).get(&other).cloned() else {
                 continue;
             };
+
             let differs = if other == id && !is_first {
                 let used: BTreeSet<Arc<str>> =
                     self.specs().iter().map(|spec| spec.id.clone()).collect();
@@ -108,6 +109,7 @@ impl Engine {
             } else {
                 account.speaks_for.remove(&*spec.id)
             };
+
             if differs {
                 self.put_account(&other, account.clone()).await?;
                 self.share_account(&other, &account).await?;
@@ -141,6 +143,7 @@ impl Engine {
                 account
             }
         };
+
         let Some(shared) = self.shared() else {
             return Ok(account);
         };

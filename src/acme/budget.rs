@@ -95,6 +95,7 @@ impl Budget {
                 );
                 return Err(Refusal { why, until: None });
             }
+
             if let Some(until) = full(&failures.times, FAILURES_PER_HOUR, HOUR, now) {
                 let why =
                     format!("validation of {name} failed {FAILURES_PER_HOUR} times within an hour");
@@ -126,6 +127,7 @@ impl Budget {
                 until: Some(until),
             });
         }
+
         Ok(())
     }
 
@@ -171,6 +173,7 @@ impl Budget {
             forget(times, now, WEEK);
             !times.is_empty()
         });
+
         while self.issued.len() > REMEMBERED {
             let oldest = self
                 .issued

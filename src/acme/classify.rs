@@ -31,6 +31,7 @@ pub(super) fn of_problem(
     date: Option<i64>,
 ) -> Failure {
     let text = describe(problem);
+
     if let Some(link) = unpause_link(problem) {
         let advice = format!("open {link} to end the CA's pause, then run `gatelet certs renew`");
         return Failure::new(Class::Paused, text).advise(advice);
@@ -67,6 +68,7 @@ pub(super) fn of_problem(
         "caa" => Failure::new(Class::Validation, text)
             .advise("allow this CA in the CAA records of the domain"),
         "connection" | "dns" | "incorrectResponse" | "tls" => Failure::new(Class::Validation, text),
+
         // Of the error types that are specific to a CA, only a 429 is a refusal. Others count as
         // problems of the CA itself.
         _ if problem.status == 429 => Failure {

@@ -23,6 +23,7 @@ pub(super) struct Failed<'a> {
 /// to lead to this node.
 pub(super) fn sentences(failed: &Failed<'_>, found: &dns::Advice, own: &[IpAddr]) -> Vec<String> {
     let mut findings = Vec::new();
+
     if let Some(port) = failed.port {
         let v6 = found.ipv6.iter().copied().map(IpAddr::V6);
         let addresses: Vec<IpAddr> = v6
@@ -49,6 +50,7 @@ pub(super) fn sentences(failed: &Failed<'_>, found: &dns::Advice, own: &[IpAddr]
             identities.join(" or ")
         ));
     }
+
     findings.extend(found.problems.iter().map(ToString::to_string));
     findings
 }
@@ -60,6 +62,7 @@ fn compare_addresses(name: &str, port: u16, addresses: &[IpAddr], own: &[IpAddr]
         .copied()
         .filter(|address| !is_private(*address))
         .collect();
+
     let (here, elsewhere): (Vec<IpAddr>, Vec<IpAddr>) = outside
         .iter()
         .partition(|address| own.contains(address) || is_of_this_node(**address));
@@ -71,6 +74,7 @@ fn compare_addresses(name: &str, port: u16, addresses: &[IpAddr], own: &[IpAddr]
             .collect::<Vec<_>>()
             .join(" and ")
     };
+
     let have = if own.is_empty() {
         "an unknown address".to_owned()
     } else {

@@ -195,6 +195,7 @@ impl Engine {
             revocations: record::all::<Revocation>(store)?.into_iter().collect(),
             forced: HashSet::new(),
         };
+
         for (account, at) in state
             .pending_orders
             .values()
@@ -469,6 +470,7 @@ impl Engine {
         } else {
             Batch::new()
         };
+
         pending
             .counted
             .extend(before.into_iter().flat_map(|before| before.counted));
@@ -603,6 +605,7 @@ impl Engine {
         {
             return Ok(ca.clone());
         }
+
         let (reading, clock, by_floor) = (
             self.parts.time.clone(),
             self.clock.clone(),
@@ -617,6 +620,7 @@ impl Engine {
                     clock.guess(reading)
                 }
             };
+
             let seconds = clock.now(reading).unwrap_or_else(guess);
             UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds.0).unwrap_or(0)))
         };
@@ -642,6 +646,7 @@ impl Engine {
             session: Mutex::default(),
         };
         let ca = Arc::new(ca);
+
         lock(&self.cas).insert(account, ca.clone());
         Ok(ca)
     }
@@ -685,6 +690,8 @@ impl Engine {
                 "certificate"
             );
         }
+
+        // If the receiver lags, only the notice is lost: the log has it already.
         let _full = self.parts.notices.try_send(Notice {
             certificate: id.clone(),
             reason,

@@ -118,6 +118,7 @@ impl FailureState {
         let before = before.filter(|before| before.print == fingerprint && before.issuer == issuer);
         let same = before.filter(|before| before.class == failure.class);
         let attempts = same.map_or(0, |same| same.attempts).saturating_add(1);
+
         let since = same.map_or(now, |same| {
             // The time during which the node was off does not count.
             let late = now - same.not_before.unwrap_or(now);
@@ -142,6 +143,7 @@ impl FailureState {
         } else {
             wait(failure, attempts, now - since, random).map(|wait| now.saturating_add(wait))
         };
+
         Self {
             issuer: issuer.to_owned(),
             class: failure.class,
@@ -167,6 +169,7 @@ fn wait(failure: &Failure, attempts: u32, failing_for: i64, random: u64) -> Opti
     let retry_after = failure
         .retry_after
         .map(|seconds| seconds.clamp(0, LONGEST_WAIT));
+
     let own = match failure.class {
         Class::Transport | Class::Store | Class::Changed => doubling(30, 3_600, attempts),
         Class::RateLimited => doubling(600, 86_400, attempts),

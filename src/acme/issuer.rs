@@ -94,6 +94,7 @@ impl Issuer {
         let (name, _) = PRESETS
             .iter()
             .find(|(preset, others)| *preset == name || others.contains(&name))?;
+
         let acme = |directory: &str| {
             IssuerKind::Acme(Box::new(AcmeIssuer {
                 directory: directory.to_owned(),

@@ -30,9 +30,11 @@ pub(super) fn request(
             format!("creating a key or signing request failed: {error}"),
         )
     };
+
     let kept = keep
         .filter(|_| spec.terms.keep_key)
         .and_then(|pem| KeyPair::from_pem(pem).ok());
+
     let key = match kept.filter(|key| is_of(key, key_type)) {
         Some(key) => key,
         None => generate(key_type).map_err(wrong)?,
@@ -42,6 +44,7 @@ pub(super) fn request(
         .map_err(wrong)?
         .serialize_request(&key)
         .map_err(wrong)?;
+
     Ok((key.serialize_pem(), STANDARD.encode(request.der())))
 }
 
@@ -85,6 +88,7 @@ pub(super) fn check(
             format!("the issued certificate cannot be used: {what}"),
         )
     };
+
     let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map_err(|error| {
         // The error names the files of a Secret, but means the CA's chain and our key.
         wrong(
@@ -101,6 +105,7 @@ pub(super) fn check(
         .iter()
         .map(ToString::to_string)
         .collect();
+
     ordered.sort_unstable();
     issued.sort_unstable();
     issued.dedup();
@@ -117,6 +122,7 @@ pub(super) fn check(
     if certificate.not_after().0 <= now {
         return Err(wrong("it has expired".to_owned()));
     }
+
     // CAs backdate by an hour for clients with slow clocks, so a start more than a day ahead is
     // wrong even if our own clock is slow.
     if certificate.not_before().0 > now + 86_400 {
@@ -129,6 +135,7 @@ pub(super) fn check(
     if issuers == 0 && !is_self_issued(chain) {
         return Err(wrong("its chain lacks the issuer's certificate".to_owned()));
     }
+
     Ok(certificate)
 }
 

@@ -100,6 +100,7 @@ impl Engine {
         account.next_key = Some(STANDARD.encode(next.pkcs8()));
         self.put_account(&ca.account, account.clone()).await?;
         self.share_account(&ca.account, &account).await?;
+
         let session = ca
             .session()
             .ok_or_else(|| OperateError::Failed("no account is registered yet".to_owned()))?;
@@ -107,6 +108,7 @@ impl Engine {
             .change_key(&next)
             .await
             .map_err(|error| OperateError::from(classify::failure(&error)))?;
+
         self.settle(&ca, account, true).await?;
         Ok(())
     }
@@ -172,6 +174,7 @@ impl Engine {
         let Ok(certificate) = keys::check(spec, chain, key, now) else {
             return false;
         };
+
         if self
             .stored(&spec.id)
             .is_some_and(|stored| stored.not_before >= certificate.not_before().0)
@@ -208,6 +211,7 @@ impl Engine {
             unwanted: None,
             previous: None,
         };
+
         if let Err(failure) = self
             .commit(record::put(Batch::new(), &spec.id, &stored))
             .await
@@ -218,9 +222,11 @@ impl Engine {
                 "storing a certificate failed; it is active until the process ends"
             );
         }
+
         self.state()
             .certificates
             .insert(spec.id.to_string(), stored);
+
         self.publish();
         self.look_again();
         true

@@ -93,6 +93,7 @@ impl Attempt<'_> {
         let mut pending = self.pending_order().await?;
         let mut order = self.open(&mut pending).await?;
         let mut poller = Poller::new(self.engine.timing());
+
         loop {
             self.check_current()?;
             let retry_after = order.retry_after;
@@ -101,6 +102,7 @@ impl Attempt<'_> {
                     self.set_progress("validating");
                     self.prove(&mut pending, &order.value).await?;
                     order = self.fetch_order(&order.value.url).await?;
+
                     if order.value.status == Status::Pending
                         && !poller.next(order.retry_after).await
                     {
@@ -110,6 +112,7 @@ impl Attempt<'_> {
                 Status::Ready => {
                     self.set_progress("finalizing");
                     order = self.finalize(&pending, &order.value).await?;
+
                     if order.value.status == Status::Ready && !poller.next(order.retry_after).await
                     {
                         return Err(self.timed_out("the order is still ready", order.retry_after));
@@ -123,6 +126,7 @@ impl Attempt<'_> {
                             "the CA reports the order as valid but gives no certificate URL",
                         ));
                     };
+
                     let (chain, certificate) = self.download(&pending, url).await?;
                     return self.store_certificate(&pending, chain, &certificate).await;
                 }
@@ -318,6 +322,7 @@ impl Attempt<'_> {
             }
             return Ok(pending);
         }
+
         let before = self.engine.stored(&self.spec.id);
         let key_type = self.spec.key_type(self.issuer);
         let (key, csr) = keys::request(
@@ -325,6 +330,7 @@ impl Attempt<'_> {
             key_type,
             before.as_ref().map(|stored| &*stored.key),
         )?;
+
         let issuer = self.issuer.name.to_string();
         Ok(PendingOrder {
             issuer,
@@ -383,6 +389,7 @@ impl Attempt<'_> {
         let identifiers: Vec<Identifier> = self.spec.names.iter().map(identifier).collect();
         let mut replaces = self.replaces();
         let mut registered = false;
+
         loop {
             let profile = self.acme.profile.as_deref();
             match self
@@ -454,6 +461,7 @@ impl Attempt<'_> {
                 Ok(session) => session.authorization(url).await,
                 Err(failure) => return failure,
             };
+
             if let Ok(Replied { value, .. }) = authorization
                 && value.status == Status::Invalid
             {
@@ -565,6 +573,7 @@ impl Attempt<'_> {
             unwanted: None,
             previous,
         };
+
         let names = self.names();
         self.engine
             .issued(&self.spec.id, stored, Some((&self.ca.account, &names)), now)

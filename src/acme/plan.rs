@@ -114,6 +114,7 @@ pub struct Plan {
 /// Makes the plan. `now` is the time, if it is known.
 pub fn plan(now: Option<i64>, specs: &[Arc<CertificateSpec>], state: &State) -> Plan {
     let mut plan = Plan::default();
+
     for spec in specs {
         let (step, urgency) = decide(now, spec, state);
         if let Step::Wait { until, .. } = &step {
@@ -127,6 +128,7 @@ pub fn plan(now: Option<i64>, specs: &[Arc<CertificateSpec>], state: &State) -> 
     }
 
     plan.decisions.sort_by_key(|decision| decision.urgency);
+
     let used: HashMap<&str, &Arc<CertificateSpec>> =
         specs.iter().map(|spec| (&*spec.id, spec)).collect();
     for (id, stored) in &state.certificates {
@@ -163,6 +165,7 @@ fn decide(now: Option<i64>, spec: &CertificateSpec, state: &State) -> (Step, i64
         Ok(reason) => reason,
         Err(step) => return (step, urgency),
     };
+
     let Some(now) = now else {
         // Certificates that are issued on this device do not depend on the time.
         let local = spec.issuers.iter().all(|issuer| issuer.acme().is_none());
@@ -216,6 +219,7 @@ fn reason(
     if stored.revoked {
         return Ok(Reason::Revoked);
     }
+
     if !spec
         .issuers
         .iter()
@@ -223,6 +227,7 @@ fn reason(
     {
         return Ok(Reason::Changed);
     }
+
     let Some(now) = now else {
         return Err(Step::ClockUnknown);
     };
@@ -239,6 +244,7 @@ fn reason(
             why: why.to_owned(),
         });
     }
+
     Ok(Reason::Due(why))
 }
 
@@ -365,6 +371,7 @@ fn over_budget(
     };
     let budget = state.budgets.get(&issuer.account_id()?)?;
     let refusal = budget.check(names, purpose, now).err()?;
+
     Some(match refusal.until {
         Some(until) => Step::Wait {
             until,

@@ -59,6 +59,7 @@ impl Attempt<'_> {
                 .authorization(url)
                 .await
                 .map_err(|error| self.failed(&error))?;
+
             self.check_name(&authorization.value)?;
             match authorization.value.status {
                 Status::Valid => {}
@@ -92,6 +93,7 @@ impl Attempt<'_> {
         }
 
         self.wait_for_dns(pending).await;
+
         for (url, authorization, kind, challenge) in chosen {
             self.check_current()?;
             let tried = Attempted {
@@ -118,6 +120,7 @@ impl Attempt<'_> {
                     .await
                     .map_err(|error| self.failed(&error))?;
             }
+
             self.await_validation(url, &tried).await?;
         }
 
@@ -163,6 +166,7 @@ impl Attempt<'_> {
             } else {
                 "set `challenges` or `dns` for this issuer"
             };
+
             Failure::new(
                 Class::Config,
                 format!("{NO_CHALLENGE} ({})", offered.join(", ")),
@@ -232,6 +236,7 @@ impl Attempt<'_> {
             )
         })?;
         let proof = format!("{token}.{}", session.key().thumbprint());
+
         match kind {
             // Every node responds for as long as the spec exists. Here it is settled which
             // account's key the response contains.
@@ -276,6 +281,7 @@ impl Attempt<'_> {
             }
             ChallengeType::DnsPersist01 => {}
         }
+
         Ok(())
     }
 
@@ -291,6 +297,7 @@ impl Attempt<'_> {
                 "an address cannot be proved by DNS",
             ));
         };
+
         let ours = self
             .engine
             .account(&self.ca.account, self.acme)
@@ -313,6 +320,7 @@ impl Attempt<'_> {
         };
 
         let now = u64::try_from(self.engine.now_or_failure()?).unwrap_or(0);
+
         match dns::persisted(name, &policy, now, self.lookup()).await {
             Ok(true) => Ok(()),
             Ok(false) => {
@@ -342,6 +350,7 @@ impl Attempt<'_> {
         if pending.dns.is_empty() {
             return;
         }
+
         self.set_progress("waiting for the record in DNS");
 
         let lookup = self.lookup();
@@ -367,6 +376,7 @@ impl Attempt<'_> {
                         );
                     }
                 }
+
                 if !poller.next(None).await {
                     tracing::info!(
                         record = fqdn,
@@ -430,6 +440,7 @@ impl Attempt<'_> {
             self.check_current()?;
             sleep(pause.min(settled.duration_since(Instant::now()))).await;
             pause = (pause * 2).min(LONGEST_LOOK);
+
             let now = self
                 .session()?
                 .authorization(url)
@@ -439,6 +450,7 @@ impl Attempt<'_> {
                 return Ok(true);
             }
         }
+
         Ok(false)
     }
 
@@ -460,6 +472,7 @@ impl Attempt<'_> {
     async fn await_validation(&self, url: &str, tried: &Attempted<'_>) -> Result<(), Failure> {
         let mut poller = Poller::new(self.engine.timing());
         let (mut retry_after, mut last) = (None, None);
+
         loop {
             if !poller.next(retry_after).await {
                 // Some CAs retry for a while (RFC 8555 section 8.2), but report why it fails.
@@ -475,12 +488,14 @@ impl Attempt<'_> {
                     retry_after,
                 ));
             }
+
             self.check_current()?;
             let now = self
                 .session()?
                 .authorization(url)
                 .await
                 .map_err(|error| self.failed(&error))?;
+
             retry_after = now.retry_after;
             if self.is_valid(&now.value, tried).await? {
                 return Ok(());
@@ -579,6 +594,7 @@ impl Attempt<'_> {
                 .map(|directory| directory.meta.caa_identities.clone())
                 .unwrap_or_default();
             let refused = failed_challenge(authorization).map(|challenge| challenge.kind.as_str());
+
             let method = failure.challenge.as_deref().or(refused).unwrap_or_default();
             let port = port(method);
             let failed = Failed {
@@ -588,6 +604,7 @@ impl Attempt<'_> {
                 port,
                 identities: &identities,
             };
+
             diagnose::sentences(&failed, &found, &self.engine.own_addresses())
         };
         let sentences = timeout(ADVICE_WITHIN, lookups).await.unwrap_or_default();
@@ -600,6 +617,7 @@ impl Attempt<'_> {
             };
             failure.advice = format!("{before}in DNS as seen from here: {}", sentences.join("; "));
         }
+
         failure
     }
 

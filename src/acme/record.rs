@@ -249,6 +249,7 @@ pub fn remove<T: Record>(batch: Batch, id: &str) -> Batch {
 pub fn all<T: Record>(store: &dyn Store) -> Result<Vec<(String, T)>, StoreError> {
     let prefix = key::<T>("");
     let mut found = Vec::new();
+
     for (name, bytes) in store.scan(&prefix)? {
         match serde_json::from_slice::<Read<T>>(&bytes) {
             Ok(read) if read.version == VERSION => {

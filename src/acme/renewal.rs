@@ -35,6 +35,7 @@ impl Suggestion {
         if end < start {
             return None;
         }
+
         if let Some(before) = before.filter(|before| (before.start, before.end) == (start, end)) {
             return Some(Self {
                 explanation,

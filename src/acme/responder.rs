@@ -56,16 +56,19 @@ impl ChallengeResponder {
             if others {
                 posted.thumbprints.clear();
             }
+
             posted.hosts = specs
                 .iter()
                 .map(|spec| (spec.id.clone(), hosts(spec)))
                 .collect();
+
             posted
                 .thumbprints
                 .retain(|id, _| posted.hosts.contains_key(id));
             posted
                 .handshakes
                 .retain(|id, _| posted.hosts.contains_key(id));
+
             for spec in specs {
                 if !posted.thumbprints.contains_key(&spec.id)
                     && let Some(thumbprint) = thumbprint(spec)

@@ -106,11 +106,13 @@ impl Engine {
         let acme = issuer
             .acme()
             .ok_or_else(|| OperateError::Local(revocation.want.clone()))?;
+
         let later = |why: String| {
             OperateError::Failed(format!(
                 "{why}; the request is repeated until the CA responds"
             ))
         };
+
         let session = self
             .account_session(issuer, acme)
             .await
@@ -119,6 +121,7 @@ impl Engine {
         let leaf = STANDARD.decode(&revocation.certificate);
         let leaf = leaf
             .map_err(|_bad| OperateError::Failed("the stored revocation is damaged".to_owned()))?;
+
         let answer = session.revoke(&leaf, revocation.reason).await;
         if let Err(error) = &answer
             && !is_verdict(error)
@@ -141,8 +144,10 @@ impl Engine {
                 _ => batch,
             }
         };
+
         self.commit(batch).await?;
         answer.map_err(|error| OperateError::Failed(classify::failure(&error).problem))?;
+
         let spec: Arc<str> = revocation.want.as_str().into();
         self.notify(
             &spec,
@@ -214,6 +219,7 @@ impl Engine {
             }
             return;
         }
+
         if let Err(error) = self.ask_to_revoke(id, revocation, issuer).await {
             tracing::warn!(certificate = revocation.want, %error, "revoking a certificate failed");
         }

@@ -93,6 +93,7 @@ impl Engine {
             let specs = self.specs();
             let plan = plan(now, &specs, &self.state());
             let mut next = Instant::now() + self.until(plan.wake, now);
+
             if self.leads() {
                 self.drop_unused(&plan, now).await;
                 for decision in &plan.decisions {
@@ -167,6 +168,7 @@ impl Engine {
                 {
                     return *free;
                 }
+
                 if let Err(failure) = self.issue_here(spec, issuer).await {
                     turn.free
                         .insert(spec.id.to_string(), Instant::now() + self.timing().tick);
@@ -193,6 +195,7 @@ impl Engine {
                 self.start(spec.clone(), issuer.clone(), account, turn);
             }
         }
+
         next
     }
 
@@ -206,6 +209,7 @@ impl Engine {
     ) -> AbortHandle {
         turn.busy.insert(account.clone());
         turn.attempting.insert(spec.id.clone());
+
         turn.running.spawn(async move {
             let result = self.attempt(&spec, &issuer).await;
             (
@@ -249,6 +253,7 @@ impl Engine {
     /// Takes in the result of a task.
     async fn done(&self, account: &str, done: Done, turn: &mut Turn) {
         turn.busy.remove(account);
+
         match done {
             Done::Attempt {
                 spec,
@@ -259,8 +264,10 @@ impl Engine {
                 turn.attempting.remove(&spec.id);
                 turn.free
                     .insert(account.to_owned(), Instant::now() + self.timing().gap);
+
                 // A new certificate has its own renewal window.
                 turn.suggestions.remove(&spec.id);
+
                 if let Err(failure) = result {
                     self.attempt_failed(&spec, &issuer, &failure).await;
                 }
@@ -278,6 +285,7 @@ impl Engine {
         let now = self.clock().guess(self.reading()).0;
         let fingerprint = spec.attempt_fingerprint(issuer);
         let account = issuer.account_id().unwrap_or_default();
+
         if failure.class == Class::Changed {
             return self.abandon_order(&spec.id).await;
         }
@@ -300,6 +308,7 @@ impl Engine {
             );
             failures.push(failure_state.clone());
             let failures = failures.clone();
+
             // A renewal that the operator requested is retried until it succeeds or until it needs
             // the operator again.
             if failure_state.is_blocked() {
@@ -324,6 +333,7 @@ impl Engine {
             batch = self.without_pending_order(batch, &spec.id);
             self.state().pending_orders.remove(&*spec.id);
         }
+
         // If the disk rejects writes, the failure is still remembered until the process ends.
         if let Err(failure) = self.commit(batch).await {
             tracing::warn!(
@@ -421,6 +431,7 @@ impl Engine {
                 (String::new(), Done::TimeAsked)
             });
         }
+
         Instant::now() + again
     }
 
@@ -541,6 +552,7 @@ impl Engine {
             else {
                 continue;
             };
+
             let issuer = spec.issuers.iter().find(|issuer| {
                 issuer
                     .acme()
@@ -549,6 +561,7 @@ impl Engine {
             let Some(issuer) = issuer.cloned() else {
                 continue;
             };
+
             let first = Duration::from_secs(
                 fnv1a(spec.id.as_bytes()) % self.timing().renewal_info.as_secs().max(6) / 6,
             );
@@ -556,6 +569,7 @@ impl Engine {
                 .suggestions
                 .entry(spec.id.clone())
                 .or_insert_with(|| Instant::now() + first);
+
             let account = issuer.account_id().unwrap_or_default();
             if due > Instant::now() {
                 next = next.min(due);
@@ -594,7 +608,9 @@ impl Engine {
                 return usual;
             }
         };
+
         self.witness(info.date);
+
         // Another certificate may have been stored during the request.
         if self
             .stored(&spec.id)

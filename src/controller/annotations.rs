@@ -452,6 +452,7 @@ pub(super) fn read(annotations: &[(Box<str>, Box<str>)]) -> AnnotationValues {
         }
     }
 
+    // A certificate that is due from its first second would be ordered again and again.
     if let (Some(whole), Some((name, RenewBefore::Time(before)))) =
         (values.duration, &values.renew_before)
         && *before >= whole
@@ -465,6 +466,7 @@ pub(super) fn read(annotations: &[(Box<str>, Box<str>)]) -> AnnotationValues {
             InvalidValue::RenewalTooEarly.to_string(),
         );
     }
+
     values
 }
 

@@ -91,6 +91,7 @@ impl Backends {
                 }));
             }
         }
+
         updates
     }
 

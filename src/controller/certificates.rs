@@ -53,6 +53,7 @@ pub(super) fn names(
         }
         names.insert(name(pattern));
     }
+
     Ok(names)
 }
 
@@ -191,6 +192,7 @@ pub(super) fn tls_hosts(
 ) -> Vec<TlsHost> {
     let mut hosts: BTreeMap<HostPattern, TlsHost> = BTreeMap::new();
     let mut listed: BTreeSet<&HostPattern> = BTreeSet::new();
+
     // A certificate that exists is better than one that is being ordered.
     let rank = |host: &TlsHost| (has_secret(host), host.certificate.is_some());
 
@@ -207,6 +209,7 @@ pub(super) fn tls_hosts(
             if entry.pattern == HostPattern::Any && !has_secret(&host) {
                 continue;
             }
+
             let known = hosts.get(&entry.pattern);
             if known.is_none_or(|known| rank(&host) > rank(known)) {
                 hosts.insert(entry.pattern.clone(), host);
@@ -272,6 +275,7 @@ fn use_wildcards(hosts: &mut BTreeMap<HostPattern, TlsHost>, listed: &BTreeSet<&
         let Some((served, certificate)) = above.filter(|_| !listed.contains(pattern)) else {
             return true;
         };
+
         host.certificate.clone_from(certificate);
         !served
     });

@@ -42,6 +42,7 @@ impl Objects {
 /// Ingresses first, and a bounded number of classes.
 pub(super) fn summarize(objects: &Objects, compiled: &CompiledIngresses) -> Vec<OtherClass> {
     let mut classes: BTreeMap<&str, (OtherClass, BTreeMap<&str, usize>)> = BTreeMap::new();
+
     for (name, _) in compiled.iter().filter(|(_, compiled)| !compiled.ours) {
         let Some(fact) = objects.ingresses.get(name) else {
             continue;
@@ -52,8 +53,10 @@ pub(super) fn summarize(objects: &Objects, compiled: &CompiledIngresses) -> Vec<
             .as_deref()
             .or_else(|| old_class(fact))
             .unwrap_or_default();
+
         let (summary, guards) = classes.entry(class).or_default();
         summary.ingresses += 1;
+
         let closing = fact.peers.iter().filter(|one| one.meaning.closes());
         summary.guarded += usize::from(closing.clone().next().is_some());
         for annotation in closing {
@@ -74,6 +77,7 @@ pub(super) fn summarize(objects: &Objects, compiled: &CompiledIngresses) -> Vec<
             ..summary
         }
     };
+
     let mut classes: Vec<OtherClass> = classes.into_iter().map(report).collect();
     classes.sort_by_key(|one| Reverse(one.ingresses));
 
@@ -86,6 +90,7 @@ pub(super) fn summarize(objects: &Objects, compiled: &CompiledIngresses) -> Vec<
             guards: Vec::new(),
         });
     }
+
     classes
 }
 

@@ -37,6 +37,7 @@ pub(super) fn resolve(objects: &Objects, service: &Name, port: u16) -> EndpointS
         let Some((_, target)) = slice.ports.iter().find(|(name, _)| *name == named.name) else {
             continue;
         };
+
         for endpoint in &slice.endpoints {
             let addr = SocketAddr::new(endpoint.address, *target);
             if endpoint.ready {
@@ -51,6 +52,7 @@ pub(super) fn resolve(objects: &Objects, service: &Name, port: u16) -> EndpointS
     if chosen.is_empty() {
         return EndpointSet::Empty;
     }
+
     EndpointSet::Addresses(chosen.into_iter().map(|addr| Endpoint { addr }).collect())
 }
 
@@ -82,6 +84,7 @@ pub(super) fn diagnose(
         return Vec::new();
     };
     let slices = objects.slices_of(service);
+
     if slices.is_empty() {
         let is_unfilled = objects.settings.standalone && fact.selects && !ports_in_use().is_empty();
         return is_unfilled
@@ -94,10 +97,13 @@ pub(super) fn diagnose(
     let mut found: Vec<(u16, Finding)> = ports
         .filter_map(|port| Some((port.port, name_mismatch(service, fact, port, &slices)?)))
         .collect();
+
+    // The ports in use are costly to find: only a Service with a mismatch asks for them.
     if !found.is_empty() {
         let used = ports_in_use();
         found.retain(|(port, _)| used.contains(port));
     }
+
     found.into_iter().map(|(_, finding)| finding).collect()
 }
 
@@ -133,6 +139,7 @@ fn name_mismatch(
     let is_known = filled
         .iter()
         .any(|(_, slice)| slice.ports.iter().any(|(name, _)| *name == port.name));
+
     if filled.is_empty() || is_known {
         return None;
     }
@@ -144,6 +151,7 @@ fn name_mismatch(
             format!("{name:?}")
         }
     };
+
     let named: Vec<String> = filled
         .iter()
         .take(MAX_NAMED)
@@ -172,6 +180,7 @@ fn name_mismatch(
         },
         named.join("; "),
     );
+
     Some(finding(
         service,
         fact,

@@ -134,6 +134,7 @@ impl ServiceFact {
         let service: Service = object.view()?;
         let external =
             (*service.spec.service_type == *"ExternalName").then_some(service.spec.external_name);
+
         let ports = service
             .spec
             .ports
@@ -146,6 +147,7 @@ impl ServiceFact {
             peers::read(annotations, On::Service),
             annotations::guards_of_service(annotations),
         );
+
         Ok(Self {
             uid: object.meta.uid.clone(),
             selects: service.spec.selects,
@@ -164,6 +166,7 @@ impl SliceFact {
             return Ok(None);
         };
         let slice: EndpointSlice = object.view()?;
+
         let loopback = !node.is_empty()
             && object
                 .meta

@@ -25,6 +25,7 @@ pub fn compile(data: &[u8]) {
         unsupported_guards: UnsupportedGuards::default(),
     };
     let mut index = Index::new(settings, Box::new(|_chain, _key, _pattern| Ok(())));
+
     let service = br#"{"metadata":{"name":"web","namespace":"a"},"spec":{"ports":[{"port":80}]}}"#;
     apply(&mut index, Kind::Service, service);
 

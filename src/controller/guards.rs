@@ -111,6 +111,7 @@ pub(super) fn judge(annotations: &[PeerAnnotation], decision: Decision) -> Verdi
             Meaning::Canary | Meaning::Nothing => {}
         }
     }
+
     verdict
 }
 
@@ -133,6 +134,7 @@ pub(super) fn judge_service(
 ) -> (ServiceOutcome, Vec<AnnotationFinding>) {
     let mut outcome = ServiceOutcome::Served;
     let mut findings = Vec::new();
+
     for annotation in annotations {
         let finding = match annotation.meaning {
             Meaning::Canary => {
@@ -155,6 +157,7 @@ pub(super) fn judge_service(
         );
         findings.push(AnnotationFinding { message, ..finding });
     }
+
     (outcome, findings)
 }
 
@@ -270,6 +273,7 @@ pub(super) fn closed_by_others(
         if compiled.get(*name)?.closes_hosts.is_some() {
             return None;
         }
+
         let (by, _) = closed.closer(name)?;
         let message = format!(
             "Ingress {}/{} asks for a guard on the whole host, which is not supported: these rules \
@@ -278,5 +282,6 @@ pub(super) fn closed_by_others(
         );
         objects.finding(name, Reason::UnsupportedGuard, "spec.rules", message)
     });
+
     findings.collect()
 }

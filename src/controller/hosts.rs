@@ -59,6 +59,7 @@ pub(super) fn assemble(
 /// Reports a rule whose path another rule has.
 fn path_taken(objects: &Objects, host: &HostPattern, loser: &Loser) -> Option<Finding> {
     let (own, other) = (&loser.route.origin, &loser.winner.origin);
+
     // Expressions have findings of their own.
     if matches!(loser.path, PathMatch::Closed(_)) {
         return None;

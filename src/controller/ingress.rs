@@ -51,6 +51,7 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
     let (namespace, rest) = setting.split_once('/')?;
     let (service, port) = rest.split_once(':')?;
     let service: Name = (namespace.into(), service.into());
+
     let port = match port.parse() {
         Ok(number) => BackendPort {
             number,
@@ -66,12 +67,14 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
         let decision = Decision::new(fact.guards, objects.settings.unsupported_guards);
         guards::judge_service(&service.1, &fact.peers, decision).0
     });
+
     let action = match (guarded, resolve(objects, backends, &service, &port, None)) {
         (Some(ServiceOutcome::NotServed), _) => return None,
         (Some(ServiceOutcome::Refused(refusal)), _) => Action::Refuse(refusal),
         (_, Err(error)) => Action::Refuse(error.refusal()),
         (_, Ok(backend)) => backend,
     };
+
     let origin = Origin {
         namespace: service.0,
         name: service.1,
@@ -129,6 +132,7 @@ fn filters(
             always: covered,
         });
     }
+
     backends.share_filters(filters)
 }
 
@@ -240,6 +244,7 @@ impl Compiler<'_> {
     fn tls(&mut self) -> BTreeSet<HostPattern> {
         let fact = self.fact;
         let mut patterns = BTreeSet::new();
+
         for (t, tls) in fact.spec.tls.iter().enumerate() {
             let secret = tls
                 .secret_name
@@ -275,6 +280,7 @@ impl Compiler<'_> {
                 });
             }
         }
+
         self.common_name();
         patterns
     }
@@ -313,6 +319,7 @@ impl Compiler<'_> {
     ) {
         let field = format!("spec.tls[{t}].secretName");
         let message = format!("Secret {secret} {problem}");
+
         match problem {
             // gatelet replaces its own certificate.
             SecretProblem::Mismatch(_) if is_claimed => {}
@@ -390,6 +397,7 @@ impl Compiler<'_> {
                 return None;
             }
         };
+
         let first = names
             .iter()
             .find(|name| name.parse::<IpAddr>().is_err())
@@ -417,6 +425,7 @@ impl Compiler<'_> {
             duration: self.annotated.duration,
             renew_before: renew_before.map(|(_, renew_before)| *renew_before),
         };
+
         let about = self.fact.about.clone();
         self.out.claims.push(CertificateClaim {
             id: id.clone(),
@@ -436,6 +445,7 @@ impl Compiler<'_> {
         let settings = &self.objects.settings;
         let field_of = |name: &str| format!("metadata.annotations[{name}]");
         let default = settings.default_issuer.clone();
+
         let (field, names) = match &self.annotated.issuer {
             Some((_, Choice::NoIssuer)) => return None,
             Some((name, Choice::Named(names))) => (field_of(name), names.clone()),
@@ -445,6 +455,7 @@ impl Compiler<'_> {
             }
             None => ("spec.tls".to_owned(), vec![default?]),
         };
+
         let is_reported = !self.out.issuers.is_empty();
         self.out.issuers.extend(names.iter().cloned());
 
@@ -457,6 +468,7 @@ impl Compiler<'_> {
                 Some((namespace, issuer)) => (*namespace == *self.name.0).then_some(issuer),
             })
             .collect();
+
         let Some(unknown) = names.iter().find(|name| !known.contains(&***name)) else {
             return Some(names);
         };
@@ -513,6 +525,7 @@ impl Compiler<'_> {
         } else {
             &rule.path
         };
+
         let normal = match path::normalize(text) {
             Ok(normal) => normal,
             Err(error) => {
@@ -594,6 +607,7 @@ impl Compiler<'_> {
             );
             return Some(Action::Refuse(Refusal::UnsupportedBackend));
         };
+
         let name: Name = (self.name.0.clone(), Arc::from(&*service.name));
         self.out.services.push(name.clone());
 
@@ -755,6 +769,7 @@ fn resolve(
             service: service.1.clone(),
         });
     };
+
     let found = fact.ports.iter().find(|candidate| match &*port.name {
         "" => candidate.port == port.number,
         name => *candidate.name == *name,
@@ -777,6 +792,7 @@ fn resolve(
             });
         }
     };
+
     Ok(Action::Forward(backends.get(service, number, spoken)))
 }
 

@@ -101,6 +101,7 @@ impl Objects {
                         self.remove(&key, changes);
                     }
                 }
+
                 for object in &objects {
                     self.put(object, changes);
                 }
@@ -127,6 +128,7 @@ impl Objects {
                 .insert(name.clone(), SecretFact::unreadable(object));
             changes.secrets.insert(name);
         }
+
         let finding = Finding {
             about: object.reference(),
             severity: EventType::Warning,
@@ -141,6 +143,7 @@ impl Objects {
     /// Decodes an object into its fact and stores it.
     fn read(&mut self, object: &RawObject, changes: &mut Changes) -> Result<(), ObjectError> {
         let name: Name = (object.key.namespace.clone(), object.key.name.clone());
+
         match object.key.kind {
             Kind::IngressClass => {
                 let fact = ClassFact::read(object, &self.settings.controller)?;
@@ -172,6 +175,7 @@ impl Objects {
             }
             Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => {}
         }
+
         Ok(())
     }
 
@@ -238,6 +242,7 @@ impl Objects {
             namespace: namespace.clone(),
             name: name.clone(),
         };
+
         let undecodable = self
             .undecodable
             .keys()
@@ -258,6 +263,7 @@ impl Objects {
                 Vec::new()
             }
         };
+
         names.into_iter().chain(undecodable).collect()
     }
 

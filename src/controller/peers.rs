@@ -134,6 +134,7 @@ fn meanings(
                 prefix,
             };
             is_of_a_peer |= !prefix.is_empty();
+
             for row in peer.rows.iter().filter(|row| row.has(rest)) {
                 is_known = true;
                 if row.when.holds(value, &siblings) {
@@ -151,6 +152,7 @@ fn meanings(
             Meaning::Unknown
         }];
     }
+
     // Under a shared prefix one controller may ignore what another enforces: the strictest counts.
     if let Some(closing) = found.iter().find(|meaning| meaning.closes()) {
         return vec![*closing];

@@ -172,6 +172,7 @@ impl Expansion {
             texts: vec![String::new()],
             elements: false,
         };
+
         let mut rest = expression;
         while !rest.is_empty() {
             if ends_element(rest) {
@@ -191,6 +192,7 @@ impl Expansion {
                 return expansion;
             }
         }
+
         expansion
     }
 

@@ -108,6 +108,7 @@ impl Client {
 
         let read = read(self.0.kubeconfig.as_deref()).await;
         renewal.next = Instant::now() + renewal.backoff.failed(u64::from_le_bytes(stamp::random()));
+
         match read {
             Ok(client) => {
                 self.0.current.store(Arc::new(client));
@@ -129,6 +130,7 @@ async fn read(kubeconfig: Option<&Path>) -> Result<kube::Client, ConnectError> {
             let invalid = |error: &dyn std::fmt::Display| {
                 ConnectError(format!("{}: {error}", path.display()))
             };
+
             let file = Kubeconfig::read_from(path).map_err(|error| invalid(&error))?;
             let options = KubeConfigOptions::default();
             Config::from_custom_kubeconfig(file, &options)

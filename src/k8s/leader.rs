@@ -150,6 +150,7 @@ impl Candidate {
         };
 
         self.failures = self.failures.saturating_add(1);
+
         if error.forbids() && self.failures >= REFUSALS && !self.alone {
             self.alone = true;
             tracing::warn!(
@@ -173,6 +174,7 @@ impl Candidate {
         } else {
             self.election.holder()
         };
+
         self.holder.send_if_modified(|known| {
             let changed = known != holder;
             holder.clone_into(known);

@@ -130,6 +130,7 @@ impl Objects {
             body.to_string().into_bytes()
         };
         let url = format!("{url}{}", self.query);
+
         let request = Request::builder()
             .method(method)
             .uri(url)
@@ -148,6 +149,7 @@ impl Objects {
                 .collect()
                 .await;
             let text = text.map_err(|error| lost(&*error))?.to_bytes();
+
             let value: Value = serde_json::from_slice(&text).unwrap_or_default();
             if status.is_success() {
                 return Ok(value);
@@ -155,6 +157,7 @@ impl Objects {
             let message = value["message"].as_str().unwrap_or_default();
             Err(WriteError::Refused(status, message.to_owned()))
         };
+
         timeout(REQUEST_TIMEOUT, response)
             .await
             .map_err(|_elapsed| WriteError::Timeout)?

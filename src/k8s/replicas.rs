@@ -66,6 +66,7 @@ pub async fn announce(
                     RETRY
                 }
             };
+
             tokio::select! {
                 changed = leads.changed(), if elected => elected = changed.is_ok(),
                 () = sleep(wait) => {}
@@ -100,6 +101,8 @@ impl Replica {
         if !leading {
             publish(addresses, BTreeSet::new());
         }
+
+        // A failed renewal does not keep this replica from learning of the others.
         let renewed = self.renew().await;
 
         if leading {
@@ -108,6 +111,7 @@ impl Replica {
                 Err(error) if error.forbids() => Replicas::default(),
                 Err(error) => return Err(error),
             };
+
             let own = self.own.iter().copied();
             publish(addresses, found.live.into_iter().chain(own).collect());
             for gone in &found.stale {
@@ -184,6 +188,7 @@ impl Others {
     fn see(&mut self, now: Instant, leases: Vec<Value>) -> Replicas {
         let mut found = Replicas::default();
         let mut seen = HashMap::with_capacity(leases.len());
+
         for lease in leases {
             let Some(name) = lease["metadata"]["name"].as_str() else {
                 continue;
@@ -199,6 +204,7 @@ impl Others {
                 found.stale.push(lease);
                 continue;
             }
+
             let list = lease["metadata"]["annotations"][ADDRESS]
                 .as_str()
                 .unwrap_or_default();
@@ -207,6 +213,7 @@ impl Others {
                 .filter_map(|text| text.parse::<IpAddr>().ok());
             found.live.extend(addresses);
         }
+
         self.0 = seen;
         found
     }

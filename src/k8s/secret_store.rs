@@ -90,6 +90,7 @@ impl AccountSecret {
     async fn write(&self, id: &str, bytes: &[u8], replace: bool) -> Result<Vec<u8>, WriteError> {
         let data = json!({ id: STANDARD.encode(bytes) });
         let mut tries = 0;
+
         loop {
             let result = match self.objects.find(&self.key).await? {
                 None => {
@@ -107,6 +108,7 @@ impl AccountSecret {
                     if let Some(existing) = accounts(&known).remove(id).filter(|_| !replace) {
                         return Ok(existing);
                     }
+
                     let version = &known["metadata"]["resourceVersion"];
                     let patch = json!({ "metadata": { "resourceVersion": version }, "data": data });
                     self.objects.merge(&self.key, &patch).await

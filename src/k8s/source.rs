@@ -97,6 +97,7 @@ pub async fn follow(client: Client, kind: Kind, events: mpsc::Sender<Event>, unr
         last_logged: None,
         refusals: 0,
     };
+
     loop {
         let ended = match follower.round().await {
             WatchError::Closed => return,
@@ -106,6 +107,7 @@ pub async fn follow(client: Client, kind: Kind, events: mpsc::Sender<Event>, unr
         if ended.is_err() {
             return;
         }
+
         follower.wait().await;
     }
 }
@@ -166,6 +168,8 @@ impl Follower {
                     tracing::debug!(kind = self.kind.name(), %error, "watch broke off");
                 }
             }
+
+            // A watch that ends at once counts as a failure: the loop must not spin.
             if began.elapsed() >= SOUND {
                 self.backoff.succeeded();
             } else {
@@ -212,6 +216,7 @@ impl Follower {
         if self.last_logged.replace(failure) == Some(failure) {
             return Ok(());
         }
+
         let kind = self.kind.name();
         match failure {
             LastLogged::Refused(StatusCode::FORBIDDEN) => tracing::error!(
@@ -232,6 +237,7 @@ impl Follower {
                 "the cluster does not respond; continuing to serve the last known state"
             ),
         }
+
         Ok(())
     }
 }
@@ -244,6 +250,7 @@ async fn list(
 ) -> Result<String, WatchError> {
     let mut objects = Vec::new();
     let mut next = String::new();
+
     loop {
         let mut url = format!("{}?limit={PAGE}{}", paths::collection(kind), selector(kind));
         if !next.is_empty() {
@@ -254,6 +261,7 @@ async fn list(
             .map_err(|_elapsed| WatchError::Timeout)??;
         let page: Page<'_> = serde_json::from_slice(&body)
             .map_err(|error| WatchError::Malformed(error.to_string()))?;
+
         objects.extend(
             page.items
                 .unwrap_or_default()
@@ -268,6 +276,7 @@ async fn list(
                 .map_err(|_closed| WatchError::Closed)?;
             return Ok(page.metadata.resource_version);
         }
+
         next = page.metadata.next;
     }
 }
@@ -286,12 +295,14 @@ pub(super) async fn changed(
         let body = timeout(REQUEST_TIMEOUT, open(client, &url))
             .await
             .map_err(|_elapsed| WatchError::Timeout)??;
+
         let mut lines = Lines::of(body);
         while let Some(line) = lines.next().await? {
             if version_in(line)?.as_deref() != version {
                 return Ok(());
             }
         }
+
         Ok(())
     };
 
@@ -355,6 +366,7 @@ impl Lines {
                     "a line of the watch is too long".to_owned(),
                 ));
             }
+
             let Some(data) = data(&mut self.body).await? else {
                 return Ok(None);
             };

@@ -15,21 +15,25 @@ pub fn damaged_mirror(data: &[u8]) {
     let [high, low, mask, values @ ..] = data else {
         return;
     };
+
     let mut file = Vec::new();
     let mut ends = Vec::new();
     for (number, value) in values.chunks(7).enumerate() {
         mirror::write(&mut file, &format!("key/{number}"), Some(value));
         ends.push(file.len());
     }
+
     if file.is_empty() || *mask == 0 {
         return;
     }
+
     let at = usize::from(u16::from_be_bytes([*high, *low])) % file.len();
     file[at] ^= mask;
 
     let damaged = ends.partition_point(|end| *end <= at);
     let (live, whole) = mirror::read(&file);
     assert!(!whole);
+
     for (number, value) in values
         .chunks(7)
         .enumerate()

@@ -33,6 +33,7 @@ impl Mirror {
     /// Opens or creates the mirror and returns its records.
     pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<String, Vec<u8>>), StoreError> {
         let mut bytes = Vec::new();
+
         match File::open(path) {
             Ok(mut file) => drop(
                 file.read_to_end(&mut bytes)
@@ -54,6 +55,7 @@ impl Mirror {
             .iter()
             .map(|(key, value)| (HEAD + key.len() + value.len()) as u64)
             .sum();
+
         Ok((
             Self {
                 path: path.to_owned(),
@@ -146,6 +148,7 @@ pub(super) fn read(bytes: &[u8]) -> (BTreeMap<String, Vec<u8>>, bool) {
     let mut live = BTreeMap::new();
     let mut at = 0;
     let mut whole = true;
+
     while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= HEAD) {
         match parse(rest) {
             Some((key, value, length)) => {

@@ -119,12 +119,14 @@ fn open_raw(dir: &Path, keys: &SealKeys) -> Result<(Arc<dyn Store>, Health), Ope
         Err(Failure::Store(error)) => {
             // A disk that went read-only, or is full, still has what was served before.
             let kept = Mirror::read(&dir.join("mirror"));
+
             if kept
                 .iter()
                 .any(|(name, value)| keys.is_as_configured(name, value).is_none())
             {
                 return Err(OpenError::Sealed(dir.to_owned()));
             }
+
             let health = Health::MemoryOnly {
                 why: format!("{}: {error}", dir.display()),
                 records: kept.len(),
@@ -150,10 +152,12 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
     let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
     super::private_dir(dir).map_err(io)?;
     let lock = lock_directory(dir)?;
+
     let path = dir.join("store");
     let is_half_sealed = finish_reseal(dir).map_err(io)?;
 
     let (mut mirror, mut kept) = open_mirror(&dir.join("mirror"))?;
+
     // Older releases mirrored more areas.
     kept.retain(|key, _| is_mirrored(key));
     let mut is_as_configured = !is_half_sealed & as_configured(keys, &kept)?;
@@ -185,12 +189,14 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
     } else {
         reseal(dir, sled, &mut mirror, keys)?
     };
+
     let mirrored = Mirrored {
         database: RwLock::new(Database::Open(sled)),
         mirror: Mutex::new(mirror),
         dir: dir.to_owned(),
         _lock: lock,
     };
+
     Ok((mirrored, health))
 }
 
@@ -234,6 +240,7 @@ fn reconcile(
             }
         }
     }
+
     let restored = lost.len();
     if restored > 0 {
         sled.commit(lost)?;
@@ -243,6 +250,7 @@ fn reconcile(
         tracing::warn!(missing, "the mirror of the state is damaged: rewriting it");
         mirror.compact(&live.into_iter().collect::<Vec<_>>())?;
     }
+
     Ok(restored)
 }
 
@@ -278,6 +286,7 @@ fn finish_reseal(dir: &Path) -> std::io::Result<bool> {
 fn reseal(dir: &Path, sled: Sled, mirror: &mut Mirror, keys: &SealKeys) -> Result<Sled, Failure> {
     let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
     let (path, next, last) = (dir.join("store"), dir.join(NEXT), dir.join(LAST));
+
     let mut batch = Batch::new();
     for (name, value) in sled.scan("")? {
         let value = keys.convert(&name, value)?;
@@ -288,6 +297,7 @@ fn reseal(dir: &Path, sled: Sled, mirror: &mut Mirror, keys: &SealKeys) -> Resul
     let (made, _nothing) = Sled::open(&next)?;
     made.commit(batch.clone())?;
     drop(made);
+
     let mirrored = batch
         .ops
         .into_iter()
@@ -304,6 +314,7 @@ fn reseal(dir: &Path, sled: Sled, mirror: &mut Mirror, keys: &SealKeys) -> Resul
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)?;
     fs::remove_dir_all(last).map_err(io)?;
     tracing::info!("the private keys in the state were sealed, or unsealed, as is set");
+
     Ok(Sled::open(&path)?.0)
 }
 

@@ -92,6 +92,7 @@ impl SealKey {
             path: path.to_owned(),
             why,
         };
+
         let bytes = fs::read(path).map_err(|error| wrong(error.to_string()))?;
         if fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o077 != 0) {
             tracing::warn!(
@@ -99,6 +100,7 @@ impl SealKey {
                 "others than the owner may read the key that the state is sealed with"
             );
         }
+
         parse(&bytes).map(|bytes| Self::new(&bytes)).ok_or_else(|| {
             wrong(
                 "it has to hold 32 bytes, as they are or in base64; \

@@ -40,6 +40,7 @@ impl Sled {
     /// read.
     pub(super) fn open(dir: &Path) -> Result<(Self, Vec<(String, Vec<u8>)>), StoreError> {
         super::private_dir(dir).map_err(|error| from_io(&error))?;
+
         // sled panics on some damaged files.
         let opened = catch_unwind(AssertUnwindSafe(|| {
             let config = ::sled::Config::new()
@@ -47,6 +48,7 @@ impl Sled {
                 .cache_capacity(1024 * 1024)
                 .flush_every_ms(None)
                 .mode(::sled::Mode::LowSpace);
+
             // We hold the lock of the directory: a process that still has the database open is
             // about to close it.
             let db = super::retry(|| match config.open() {
@@ -54,12 +56,14 @@ impl Sled {
                 opened => Some(opened.map_err(from_sled)),
             })
             .unwrap_or_else(|| Err(StoreError::Io("the database is in use".to_owned())))?;
+
             let file = File::open(dir.join("db")).map_err(|error| from_io(&error))?;
             let store = Self {
                 db,
                 file,
                 writing: RwLock::new(()),
             };
+
             let records = store.scan("")?;
             Ok((store, records))
         }));
@@ -76,10 +80,12 @@ impl Sled {
             Some((&WHOLE, value)) => Ok(Some(value.to_vec())),
             Some((&CHUNKED, _)) => {
                 let _still = read(&self.writing);
+
                 // It may have been replaced since the entry was read.
                 let Some(entry) = self.db.get(key).map_err(from_sled)? else {
                     return Ok(None);
                 };
+
                 match record::open(key, &entry)? {
                     [WHOLE, value @ ..] => Ok(Some(value.to_vec())),
                     [CHUNKED, low, high] => {

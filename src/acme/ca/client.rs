@@ -129,6 +129,7 @@ impl Client {
             } else {
                 exchange!(self.by_key(key, only_existing)).map(|(_, reply)| reply)
             };
+
             if !place.has_moved(&response).await? {
                 break response?;
             }
@@ -136,6 +137,7 @@ impl Client {
 
         let url = location(&reply)?;
         let mut account = parsed::<Account>(&reply, "no account")?;
+
         account.value.url = url;
         Ok(account)
     }
@@ -273,6 +275,7 @@ impl Client {
             let jose = HeaderValue::from_static("application/jose+json");
             request.headers_mut().insert(name::CONTENT_TYPE, jose);
         }
+
         *request.method_mut() = method;
         *request.uri_mut() = url;
 
@@ -280,6 +283,7 @@ impl Client {
         if is_signed {
             *self.last_nonce() = replay_nonce(&reply);
         }
+
         Ok(reply)
     }
 

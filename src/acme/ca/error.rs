@@ -97,6 +97,7 @@ impl fmt::Display for Problem {
         if !self.kind.is_empty() {
             write!(f, " ({})", self.kind)?;
         }
+
         for Subproblem {
             identifier,
             kind,
@@ -112,6 +113,7 @@ impl fmt::Display for Problem {
                 write!(f, " ({kind})")?;
             }
         }
+
         Ok(())
     }
 }
@@ -230,6 +232,7 @@ impl From<Raw> for Problem {
             kind: short(&kind),
             detail: line(&detail, WORDS),
         };
+
         Self {
             kind: short(&raw.kind),
             detail: line(

@@ -42,6 +42,7 @@ fn http_date(text: &str) -> Option<i64> {
 /// Returns the targets of `Link` headers of a relation (RFC 8288), as absolute URLs.
 pub(super) fn links(headers: &HeaderMap, relation: &str, base: &Uri) -> Vec<String> {
     let mut found = Vec::new();
+
     for value in headers
         .get_all(header::LINK)
         .iter()
@@ -71,6 +72,7 @@ pub(super) fn links(headers: &HeaderMap, relation: &str, base: &Uri) -> Vec<Stri
             }
         }
     }
+
     found
 }
 

@@ -133,11 +133,13 @@ impl Http {
                 .with_root_certificates(roots(extra_roots)?)
                 .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+
         let dialer = Dialer {
             tls: Arc::new(tls),
             proxy,
             connect_timeout,
         };
+
         Ok(Self(Arc::new(Inner {
             dialer,
             total_timeout,
@@ -251,6 +253,7 @@ impl Http {
         } else {
             path.parse()
         };
+
         *outgoing.uri_mut() = uri.map_err(|_bad| HttpError::Url)?;
         Ok(outgoing)
     }
@@ -292,6 +295,7 @@ impl Http {
                 },
                 silent: false,
             })?;
+
         self.keep(origin, sender);
         Ok(Reply {
             status: head.status,

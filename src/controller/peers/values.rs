@@ -157,6 +157,7 @@ fn holds_everybody(value: &str) -> bool {
         .map(network)
         .collect();
     let Some(networks) = parsed else { return false };
+
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for network in networks {
         match network {
@@ -164,6 +165,7 @@ fn holds_everybody(value: &str) -> bool {
             IpNet::V6(network) => v6.push(network),
         }
     }
+
     Ipv4Net::aggregate(&v4)
         .iter()
         .any(|one| one.prefix_len() == 0)
