@@ -5,8 +5,13 @@
 //! `controller` (Kubernetes objects in, routing table out), `proxy` (requests through it), and
 //! `app`, which puts the parts together.
 
-// Tests block and start tasks as they need to.
-#![cfg_attr(test, allow(clippy::disallowed_methods))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests block and start tasks as they need to"
+    )
+)]
 
 pub mod acme;
 pub mod admin;

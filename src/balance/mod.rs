@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 pub struct EjectPolicy {
     /// Consecutive failures before the ejection.
     pub after: u32,
-    /// Duration of the first ejection. Each further one lasts twice as long, at most ten times this.
+    /// Duration of the first ejection. Each further one lasts twice as long, at most ten times
+    /// this.
     pub first: Duration,
 }
 

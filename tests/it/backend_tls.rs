@@ -177,7 +177,7 @@ fn any_certificate_is_accepted_where_none_is_verified() {
     }
 }
 
-/// A backend without TLS, which says so to whoever begins with it.
+/// A backend without TLS, which says so to clients that begin a handshake.
 fn plain() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("its address").port();
@@ -231,7 +231,7 @@ fn a_failed_handshake_is_told_with_its_reason_everywhere() {
         let events = gatelet.kubectl(&["get", "events", "-o", "jsonpath={.items[*].message}"]);
         events.contains(reason).then_some(())
     });
-    // Told once, however often it fails.
+    // One Event, however often it fails.
     for _ in 0..5 {
         assert_eq!(gatelet.status_of(HOST, "/"), 502);
     }

@@ -1,5 +1,5 @@
-//! Behind other proxies and port mappings: what clients see of us is told by their `Host` and by
-//! trusted proxies.
+//! Behind other proxies and port mappings: our address as clients see it follows from their `Host`
+//! and trusted proxies.
 
 use super::support::{Answer, Backend, Connection, Gatelet, backend, eventually};
 
@@ -76,7 +76,7 @@ fn a_trusted_proxy_that_ends_tls_is_believed() {
         "[proxy]\ntrusted_proxies = [\"127.0.0.0/8\"]\n",
         &["--https", "off"],
     );
-    let told = "X-Forwarded-For: 203.0.113.7:4711\r\nX-Forwarded-Proto:";
+    let fields = "X-Forwarded-For: 203.0.113.7:4711\r\nX-Forwarded-Proto:";
     for (host, proto, port) in [
         (HOST.to_owned(), "https", "443"),
         (HOST.to_owned(), "https, http", "443"),
@@ -84,7 +84,7 @@ fn a_trusted_proxy_that_ends_tls_is_believed() {
         (format!("{HOST}:8443"), "https", "8443"),
         (format!("{HOST}:{}", gatelet.http), "https", "443"),
     ] {
-        let answer = ask(&gatelet, &host, &format!("{told} {proto}\r\n"));
+        let answer = ask(&gatelet, &host, &format!("{fields} {proto}\r\n"));
         assert_eq!(answer.status, 200, "{proto}: {answer:?}");
         let body = answer.text();
         let expected = if proto == "wss" { "wss" } else { "https" };
@@ -104,7 +104,7 @@ fn a_trusted_proxy_that_ends_tls_is_believed() {
     let answer = ask(
         &gatelet,
         HOST,
-        &format!("{told} https\r\nX-Forwarded-Port: 4443\r\n"),
+        &format!("{fields} https\r\nX-Forwarded-Port: 4443\r\n"),
     );
     assert!(
         answer.text().contains("x-forwarded-port: 4443\r\n"),
@@ -113,11 +113,11 @@ fn a_trusted_proxy_that_ends_tls_is_believed() {
     // Who came without TLS is sent to the proxy's HTTPS, whatever port is ours.
     for port in [String::new(), format!(":{}", gatelet.http)] {
         assert_eq!(
-            sent_to(&gatelet, &port, &format!("{told} http\r\n")),
+            sent_to(&gatelet, &port, &format!("{fields} http\r\n")),
             "https://HOST/a?b=c"
         );
         assert_eq!(
-            sent_to(&gatelet, &port, &format!("{told} http, https\r\n")),
+            sent_to(&gatelet, &port, &format!("{fields} http, https\r\n")),
             "https://HOST/a?b=c"
         );
     }

@@ -36,7 +36,7 @@ fn following(kubeconfig: &Path) -> Gatelet {
 }
 
 /// Waits for a line of its log.
-fn told(gatelet: &Gatelet, line: &str) {
+fn logs(gatelet: &Gatelet, line: &str) {
     eventually(line, || gatelet.log().contains(line).then_some(()));
 }
 
@@ -72,7 +72,7 @@ fn a_source_is_followed_across_its_restart_without_history() {
 
     // While the server is away, what is known is served, and the log says so once for each kind.
     cluster.kill();
-    told(
+    logs(
         &gatelet,
         "the cluster does not respond; continuing to serve the last known state",
     );
@@ -98,8 +98,8 @@ fn a_source_is_followed_across_its_restart_without_history() {
     assert_eq!(counted(), (false, true));
     cluster.spawn();
     cluster.wait_ready();
-    told(&gatelet, "the cluster responds again");
-    eventually("none is named any more", || {
+    logs(&gatelet, "the cluster responds again");
+    eventually("no problem is reported any more", || {
         gatelet.status()["unread"]
             .as_array()
             .expect("a list")
@@ -108,7 +108,7 @@ fn a_source_is_followed_across_its_restart_without_history() {
     });
     assert_eq!(counted(), (true, false));
 
-    // What changed while nobody looked, at a server that cannot tell it as changes any more.
+    // Changes while the source was away, at a server that no longer has their history.
     gatelet.signal("STOP");
     cluster.kubectl(&["delete", "ingress", "one"]);
     cluster.apply(&external("three", "three.example.com", backend.port));
@@ -144,7 +144,7 @@ fn a_cluster_that_is_not_there_at_the_first_start_is_waited_for() {
     cluster.kill();
     let mut gatelet = following(&copy);
     gatelet.spawn();
-    told(&gatelet, "the cluster does not respond");
+    logs(&gatelet, "the cluster does not respond");
     let ready = || gatelet.admin_page("/readyz").0;
     assert_eq!(ready(), 503);
     cluster.spawn();
@@ -168,12 +168,12 @@ fn credentials_that_are_renewed_are_taken_without_a_restart() {
     fs::write(&copy, outdated.collect::<String>()).expect("a file");
     let mut gatelet = following(&copy);
     gatelet.spawn();
-    told(
+    logs(
         &gatelet,
         "the cluster does not accept the credentials: renew them, they are read again",
     );
     fs::write(&copy, &good[..good.len() / 2]).expect("a file");
-    told(&gatelet, "the credentials cannot be read again");
+    logs(&gatelet, "the credentials cannot be read again");
     fs::write(&copy, &good).expect("a file");
     gatelet.wait_ready();
     assert!(gatelet.get("one.example.com", "/").starts_with("renewed\n"));

@@ -139,13 +139,13 @@ fn other_classes_are_told_and_can_be_taken_over() {
         "safe.example.com",
         "nginx.ingress.kubernetes.io/auth-type: basic",
     ));
-    let told = eventually("they are told", || {
+    let classes = eventually("the findings are there", || {
         let status = gatelet.status();
         (status["other_classes"][0]["ingresses"] == 2).then(|| status["other_classes"].clone())
     });
     let guards = json!([{"annotation": "nginx.ingress.kubernetes.io/auth-type", "ingresses": 1}]);
     assert_eq!(
-        told,
+        classes,
         json!([{"class": "nginx", "ingresses": 2, "guarded": 1, "guards": guards}])
     );
     let text = run(&mut gatelet.command_line(&["status"]));

@@ -308,17 +308,17 @@ fn the_service_manager_learns_of_the_start_and_the_stop_time() {
     socket
         .set_read_timeout(Some(Duration::from_secs(30)))
         .expect("a socket");
-    let told = || {
+    let notified = || {
         let mut text = [0; 256];
-        let length = socket.recv(&mut text).expect("it is told");
+        let length = socket.recv(&mut text).expect("a notification");
         String::from_utf8_lossy(&text[..length]).trim().to_owned()
     };
     gatelet.configure("grace = \"2m\"\n");
     gatelet.environment("NOTIFY_SOCKET", path.to_str().expect("a plain path"));
     gatelet.spawn();
-    assert_eq!(told(), "READY=1");
+    assert_eq!(notified(), "READY=1");
     gatelet.wait_ready();
     gatelet.signal("TERM");
-    assert_eq!(told(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=130000000");
+    assert_eq!(notified(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=130000000");
     assert_eq!(gatelet.wait().code(), Some(0));
 }

@@ -298,7 +298,7 @@ spec:
             (status["loadBalancer"]["ingress"][0]["ip"] == "192.0.2.10").then_some(())
         });
     }
-    // The certificate that it got itself is in its Secret, and the one that somebody else made is
+    // The certificate that gatelet obtained is in its Secret, and the one of another writer is
     // as it was.
     let written = eventually("the Secret is written", || {
         let all =

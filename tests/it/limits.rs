@@ -1,5 +1,5 @@
 //! Requests that are refused or cannot be served: limits, deadlines, missing backends, and how
-//! errors are told.
+//! errors are reported.
 
 use std::{
     io::{Read, Write},
@@ -105,7 +105,7 @@ fn limits_of_requests_have_their_statuses_and_spare_the_backend() {
     }
     let answer = connection.answer().expect("an answer");
     assert_eq!((answer.status, answer.closes()), (413, true), "{answer:?}");
-    eventually("the backend is told", || {
+    eventually("the backend learns of it", || {
         (backend.abandoned() == 1).then_some(())
     });
     assert_eq!(gatelet.status_of(HOST, "/"), 200);
@@ -197,7 +197,7 @@ fn what_backends_fail_to_do_is_told_with_the_right_status() {
         (
             b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
             502,
-            "an upgrade nobody asked for",
+            "an upgrade without a request for one",
         ),
         (
             b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: \
@@ -363,7 +363,7 @@ fn a_refusing_endpoint_is_ejected_and_another_is_tried() {
         one.count() - before_one >= 5 && two.count() - before_two >= 5,
         "they share the load"
     );
-    // A backend that closes what is idle: nobody notices.
+    // A backend that closes idle connections: no client notices.
     late.stop();
     for _ in 0..20 {
         assert_eq!(gatelet.status_of(HOST, "/"), 200);

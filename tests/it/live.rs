@@ -354,7 +354,7 @@ impl Kept {
     }
 }
 
-/// Clients that ask until they are told, by `Connection: close` or by a refused connection, that it
+/// Clients that send requests until `Connection: close` or a refused connection tells them that it
 /// is over.
 struct Drained {
     asked: Arc<AtomicU64>,

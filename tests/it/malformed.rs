@@ -364,9 +364,9 @@ fn malformed_chunks_break_their_request_off() {
             (backend.count() - backend.abandoned() == well).then_some(())
         });
     }
-    // One may arrive late, but none is there twice, and what was smuggled would not be broken off.
+    // A request may arrive late, but not twice, and a smuggled request would not be cut off.
     assert!(backend.abandoned() <= bodies.len() as u64);
-    eventually("none is left whole", || {
+    eventually("no request is left whole", || {
         (backend.count() - backend.abandoned() == well).then_some(())
     });
     // And what is allowed: extensions, trailers, upper case, leading zeros.
@@ -508,7 +508,7 @@ fn malformed_http2_requests_are_refused_each_on_its_own() {
     );
 }
 
-/// A backend that reads a length that is none as 0, as many do, and answers every head with its
+/// A backend that reads an invalid length as 0, as many do, and answers every head with its
 /// first line. It answers what is no request too, as soon as more has come.
 fn lenient() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -8,7 +8,7 @@ use super::support::{
 const HOST: &str = "policy.example.com";
 
 /// The values of a field in what the backend was asked.
-fn told<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
+fn received<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
     let named = |line: &'a str| {
         line.split_once(": ")
             .filter(|(field, _)| field.eq_ignore_ascii_case(name))
@@ -65,12 +65,19 @@ fn backends_are_told_who_asked_and_nobody_can_pretend() {
         ("X-Kept", "yes"),
         ("X_Kept", "too"),
     ] {
-        assert_eq!(told(&answer, name), [value], "{name}: {answer}");
+        assert_eq!(received(&answer, name), [value], "{name}: {answer}");
     }
-    assert_eq!(told(&answer, "x-request-id")[0].len(), 32, "{answer}");
+    assert_eq!(received(&answer, "x-request-id")[0].len(), 32, "{answer}");
     let secure = run(&mut gatelet.curl_tls(HOST, "/"));
-    assert_eq!(told(&secure, "x-forwarded-proto"), ["https"], "{secure}");
-    assert_ne!(told(&secure, "x-request-id"), told(&answer, "x-request-id"));
+    assert_eq!(
+        received(&secure, "x-forwarded-proto"),
+        ["https"],
+        "{secure}"
+    );
+    assert_ne!(
+        received(&secure, "x-request-id"),
+        received(&answer, "x-request-id")
+    );
     // Cookies come in crumbs over HTTP/2 and go out as one field.
     let cookies = run(gatelet.curl_tls(HOST, "/").args([
         "--http2",
@@ -79,7 +86,7 @@ fn backends_are_told_who_asked_and_nobody_can_pretend() {
         "-H",
         "Cookie: b=2",
     ]));
-    assert_eq!(told(&cookies, "cookie"), ["a=1; b=2"], "{cookies}");
+    assert_eq!(received(&cookies, "cookie"), ["a=1; b=2"], "{cookies}");
 }
 
 #[test]
@@ -106,16 +113,16 @@ fn a_trusted_proxy_is_believed_and_its_chain_extended() {
     });
     let answer = run(gatelet.curl(HOST, "/").args(said));
     assert_eq!(
-        told(&answer, "x-forwarded-for"),
+        received(&answer, "x-forwarded-for"),
         ["6.6.6.6, 1.2.3.4, 10.1.1.1, 127.0.0.1"],
         "{answer}"
     );
     assert_eq!(
-        told(&answer, "x-real-ip"),
+        received(&answer, "x-real-ip"),
         ["1.2.3.4"],
         "the last that is no proxy: {answer}"
     );
-    assert_eq!(told(&answer, "x-request-id"), ["mine"], "{answer}");
+    assert_eq!(received(&answer, "x-request-id"), ["mine"], "{answer}");
     // Another peer is not believed: it is redirected, because it does not speak TLS.
     let other = gatelet
         .curl(HOST, "/")
@@ -141,7 +148,11 @@ fn the_proxy_protocol_names_the_client() {
             .success()
             .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     });
-    assert_eq!(told(&answer, "x-forwarded-for"), ["127.0.0.1"], "{answer}");
+    assert_eq!(
+        received(&answer, "x-forwarded-for"),
+        ["127.0.0.1"],
+        "{answer}"
+    );
     assert!(
         run(gatelet.curl_tls(HOST, "/").arg("--haproxy-protocol")).starts_with("policy\n"),
         "before TLS too"
@@ -176,12 +187,12 @@ fn the_proxy_protocol_names_the_client() {
         (&v2_six, "2001:db8::7", "443"),
     ] {
         let answer = ask(header).expect("an answer").text();
-        assert_eq!(told(&answer, "x-forwarded-for"), [client], "{answer}");
-        assert_eq!(told(&answer, "x-forwarded-port"), [port], "{answer}");
+        assert_eq!(received(&answer, "x-forwarded-for"), [client], "{answer}");
+        assert_eq!(received(&answer, "x-forwarded-port"), [port], "{answer}");
     }
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
     assert_eq!(
-        told(&ask(local).expect("an answer").text(), "x-forwarded-for"),
+        received(&ask(local).expect("an answer").text(), "x-forwarded-for"),
         ["127.0.0.1"],
         "a health check"
     );

@@ -237,7 +237,7 @@ fn damaged_files_are_recovered_and_everything_is_served() {
         assert!(log.contains(text), "{text}: {log}");
     }
 
-    // Both at once: nothing is left, and it starts anew.
+    // Both at once: nothing is left, and gatelet starts empty.
     for file in files {
         fs::write(state.join(file), "garbage ".repeat(1000)).expect("it can be written");
     }

@@ -300,7 +300,7 @@ fn unknown_names_are_refused_where_that_is_set() {
         refused.contains("no peer certificate available"),
         "{refused}"
     );
-    assert!(refused.contains("alert"), "it is told why: {refused}");
+    assert!(refused.contains("alert"), "an alert says why: {refused}");
     assert!(
         handshake(&gatelet, None, &[]).contains("gatelet local CA"),
         "health checks by address name nothing"

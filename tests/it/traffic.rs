@@ -338,7 +338,7 @@ fn who_reads_slowly_is_waited_for_and_nothing_piles_up() {
     let mut body = Vec::new();
     slow.exactly(50_000_000, &mut body).expect("the body comes");
     drop(slow);
-    eventually("the backend is told that the client is gone", || {
+    eventually("the backend learns that the client is gone", || {
         (backend.abandoned() == 1).then_some(())
     });
     backend.stop();

@@ -4,6 +4,7 @@
 //!
 //! `tests/run` runs it beside the other tests; by itself: `cargo test --test soak -- --ignored`.
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,

@@ -1,13 +1,13 @@
-//! A cluster without an IngressClass of ours: told, with a command that makes one.
+//! A cluster without an IngressClass of ours: the log reports it, with a command that creates one.
 
 use std::process::{Command, Stdio};
 
 use super::{
     super::support::{Gatelet, control_plane::ControlPlane, eventually, peers, run, said},
-    following, told,
+    following, logs,
 };
 
-const TOLD: &str =
+const REPORT: &str =
     "no IngressClass is ours, so no Ingress that names a class is served; the command creates one";
 
 /// The response to `/readyz`, with its code in the last line.
@@ -54,7 +54,7 @@ fn a_cluster_without_a_class_of_ours_says_how_to_make_one() {
     gatelet.wait_ready();
 
     // It serves nothing, which is legal: `/readyz` is good, and says so.
-    told(&gatelet, TOLD);
+    logs(&gatelet, REPORT);
     let ready = run(&mut readyz(&gatelet));
     assert!(
         ready.starts_with(
@@ -77,10 +77,14 @@ fn a_cluster_without_a_class_of_ours_says_how_to_make_one() {
     );
 
     run(shell(command(&note), &cluster.kubeconfig()).env("HOME", cluster.folder.path()));
-    told(&gatelet, "an IngressClass is ours now");
+    logs(&gatelet, "an IngressClass is ours now");
     assert_eq!(gatelet.status()["note"], "");
     assert_eq!(run(&mut readyz(&gatelet)), "ok\n200");
-    assert_eq!(gatelet.log().matches(TOLD).count(), 1, "it is told once");
+    assert_eq!(
+        gatelet.log().matches(REPORT).count(),
+        1,
+        "it is logged once"
+    );
 }
 
 #[test]
@@ -93,7 +97,7 @@ fn settings_that_take_ingresses_without_a_class_need_none() {
         gatelet.spawn();
         gatelet.wait_ready();
         assert_eq!(run(&mut readyz(&gatelet)), "ok\n200", "{setting}");
-        assert!(!gatelet.log().contains(TOLD), "{setting}");
+        assert!(!gatelet.log().contains(REPORT), "{setting}");
     }
 }
 
@@ -107,14 +111,14 @@ fn the_command_makes_a_class_in_a_real_cluster() {
         real.kubeconfig().to_str().expect("a plain path"),
     ]);
     gatelet.spawn_command(real.beside(&gatelet.run_command()));
-    told(&gatelet, TOLD);
+    logs(&gatelet, REPORT);
     let ready = eventually("it is ready", || {
         let ready = run(&mut real.beside(&readyz(&gatelet)));
         ready.ends_with("200").then_some(ready)
     });
     let note = ready.lines().nth(1).expect("a note");
     run(&mut real.beside(&shell(command(note), &real.kubeconfig())));
-    told(&gatelet, "an IngressClass is ours now");
+    logs(&gatelet, "an IngressClass is ours now");
     let controller = [
         "get",
         "ingressclass",

@@ -8,7 +8,7 @@ use super::{
         Certificate, Folder, Gatelet, backend, certificates, control_plane::ControlPlane,
         eventually, peers, run,
     },
-    told,
+    logs,
 };
 
 const HOST: &str = "real.example.com";
@@ -209,14 +209,14 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
 
     // Without the right to read Secrets all else is served, and the log says what to grant.
     beside.wait_for(HOST, "200");
-    told(
+    logs(
         &beside.gatelet,
         "the cluster does not allow this kind to be read: grant list and watch; \
          everything else continues",
     );
-    told(&beside.gatelet, "secrets is forbidden");
+    logs(&beside.gatelet, "secrets is forbidden");
     assert!(!beside.shows(&certificate));
-    told(&beside.gatelet, "SecretsForbidden");
+    logs(&beside.gatelet, "SecretsForbidden");
     assert!(!beside.gatelet.log().contains("SecretNotFound"));
     beside.real.apply(&rights(
         "[ingressclasses, services, endpointslices, ingresses, secrets]",
@@ -248,15 +248,15 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
         ]);
         event
             .split_once(',')
-            .map(|(told, at)| (told.to_owned(), at.to_owned()))
+            .map(|(event, at)| (event.to_owned(), at.to_owned()))
             .unwrap_or_default()
     };
-    let before = eventually("the finding was told", || {
-        Some(event()).filter(|(told, _)| told == "UnknownService 1")
+    let before = eventually("the finding is an Event", || {
+        Some(event()).filter(|(event, _)| event == "UnknownService 1")
     });
 
     // Nor were Leases allowed: it took itself for the only one, until they are.
-    told(
+    logs(
         &beside.gatelet,
         "the cluster does not allow Leases: this gatelet acts as the only replica",
     );
@@ -268,7 +268,7 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
             .then_some(())
     });
     beside.real.apply(LEASES);
-    told(&beside.gatelet, "Leases are allowed now: one replica leads");
+    logs(&beside.gatelet, "Leases are allowed now: one replica leads");
 
     // Its own end and start: what holds on is not counted, what comes back is.
     beside.gatelet.kill();
@@ -284,13 +284,13 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
         .apply(&lost.replace("name: nowhere", "name: web"));
     beside.wait_for("lost.example.com", "200");
     beside.real.apply(&lost);
-    eventually("the finding is told again", || {
+    eventually("the finding is an Event again", || {
         (event().0 == "UnknownService 2").then_some(())
     });
 
     // The API server is away, and comes back.
     let mut again = beside.real.kill_api_server();
-    told(
+    logs(
         &beside.gatelet,
         "the cluster does not respond; continuing to serve the last known state",
     );
@@ -329,7 +329,7 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
             .success()
             .then_some(())
     });
-    told(
+    logs(
         &beside.gatelet,
         "the cluster does not accept the credentials: renew them, they are read again; \
          continuing to serve the last known state",

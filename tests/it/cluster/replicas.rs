@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use super::{
     super::support::{Folder, Gatelet, backend, control_plane::ControlPlane, eventually, run},
-    told,
+    logs,
 };
 
 /// Two nodes of a real cluster, with the rights of `configs/k3s/gatelet.yaml`.
@@ -90,7 +90,7 @@ impl Nodes {
         });
     }
 
-    /// Waits until a node has told the others its address.
+    /// Waits until a node has announced its address.
     pub(super) fn announced(&self, node: &str) {
         let name = format!("gatelet-node-{node}");
         eventually(&format!("{node} is announced"), || {
@@ -183,7 +183,7 @@ fn another_replica_takes_over_after_a_stop_and_after_a_crash() {
     assert_eq!(nodes.json(&["get", "ingress", "web"]), ingress);
     assert_eq!(nodes.event(), event);
     assert_eq!(nodes.lease()["leaseTransitions"], 0);
-    told(&two, "UnknownService");
+    logs(&two, "UnknownService");
     assert!(!two.log().contains("this gatelet leads"));
     let holder = nodes.holder();
     nodes.says(&one, &format!("{holder} (this replica)"));
@@ -196,7 +196,7 @@ fn another_replica_takes_over_after_a_stop_and_after_a_crash() {
     nodes.led_by("node2");
     nodes.says(&two, &format!("{} (this replica)", nodes.holder()));
     nodes.has_addresses(&["192.0.2.2"]);
-    // Whoever leads anew says that what holds still does: it is the same Event, and not another
+    // The next leader reports again what still holds: it is the same Event, and not another
     // time.
     nodes.goes_on(&event);
     let event = nodes.event();
@@ -213,11 +213,11 @@ fn another_replica_takes_over_after_a_stop_and_after_a_crash() {
 
     // A leader that was frozen until another one took over finds that out, and writes no more.
     nodes.spawn(&mut two);
-    told(&two, "UnknownService");
+    logs(&two, "UnknownService");
     one.signal("STOP");
     nodes.led_by("node2");
     one.signal("CONT");
-    told(&one, "this gatelet no longer leads");
+    logs(&one, "this gatelet no longer leads");
     assert!(nodes.holder().starts_with("node2_"));
 }
 
@@ -253,7 +253,7 @@ fn accounts_that_replicas_write_at_once_are_all_kept() {
             .put(&format!("{:016x}", 0), b"another key")
             .await
             .expect("it is written");
-        // Who comes late is told what is there; who watches is told that it changes.
+        // A late reader gets the present content; a watcher hears of each change.
         let there = replica
             .offer(&format!("{:016x}", 0), b"late")
             .await

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     super::support::{Backend, Folder, backend, eventually},
-    following, told,
+    following, logs,
 };
 
 /// An API server without TLS that answers lists and watches with what it was given, and refuses the
@@ -173,7 +173,7 @@ fn unreadable_objects_harm_no_other_and_refused_writes_repeat() {
         (gatelet.status_of("two.example.com", "/") == 200).then_some(())
     });
     assert_eq!(gatelet.status_of("one.example.com", "/"), 200);
-    told(
+    logs(
         &gatelet,
         "an object of the cluster cannot be read and is skipped",
     );

@@ -310,7 +310,7 @@ fn standard_input_is_checked_and_exit_codes_say_how_it_went() {
             .output()
             .expect("gatelet runs"),
     );
-    assert!(help.contains("Exit codes: 0 nothing is wrong"), "{help}");
+    assert!(help.contains("Exit codes: 0 no warnings"), "{help}");
 }
 
 #[test]
@@ -355,9 +355,9 @@ fn a_class_is_looked_at_as_if_it_were_ours() {
     let nginx = ingress("app", "app.example.com", "")
         .replace("spec:\n", "spec:\n  ingressClassName: nginx\n");
     let text = service("app", "") + &nginx.replace("number: 80", "number: 81");
-    let told = "Not served: 1 Ingress of class nginx (see docs/migrating.md, and `gatelet check \
+    let notes = "Not served: 1 Ingress of class nginx (see docs/migrating.md, and `gatelet check \
         --class nginx`)";
-    assert!(good(piped(&["-"], &text)).lines().any(|line| line == told));
+    assert!(good(piped(&["-"], &text)).lines().any(|line| line == notes));
     let output = piped(&["--class", "other", "--class", "nginx", "-"], &text);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(

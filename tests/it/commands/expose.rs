@@ -63,7 +63,7 @@ fn a_process_of_this_device_is_exposed_and_moved() {
     eventually("plain HTTP is redirected", || {
         (gatelet.status_of("app.example.com", "/") == 308).then_some(())
     });
-    // With a certificate of an issuer, and with nobody's again.
+    // With a certificate of an issuer, and without again.
     let issuer = || {
         let path = "jsonpath={.metadata.annotations} {.spec.tls[*].hosts}";
         gatelet
@@ -183,7 +183,7 @@ fn what_is_printed_can_be_applied() {
 }
 
 #[test]
-fn what_is_wrong_is_said_and_nothing_is_written() {
+fn a_mistake_is_reported_and_nothing_is_written() {
     let gatelet = Gatelet::start();
     let expose = |arguments: &[&str], code: i32| {
         bad(&gatelet.command(&[&["expose"], arguments].concat()), code)
@@ -201,7 +201,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
         ),
         (
             &["app.example.com", "--to", "127.0.0.9:1"],
-            "it can be 127.0.0.1 alone",
+            "only 127.0.0.1 can",
         ),
         (
             &["app.example.com", "--to", "127.0.0.1:1", "--path", "api"],
@@ -263,7 +263,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
         ""
     );
 
-    // Somebody else's objects stay theirs, and two hosts whose names look the same are told apart.
+    // Objects of other writers are left alone, and two hosts with similar names stay apart.
     gatelet.apply(
         "apiVersion: v1\nkind: Service\nmetadata: {name: theirs}\nspec: {ports: [{port: 80}]}\n",
     );

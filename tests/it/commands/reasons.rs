@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Waits for a finding, and returns its message; it is an Event on its object, too.
-fn told(gatelet: &Gatelet, kind: &str, name: &str, reason: &str) -> String {
+fn event_message(gatelet: &Gatelet, kind: &str, name: &str, reason: &str) -> String {
     let object = format!("{kind} default/{name}");
     let message = eventually(reason, || {
         let status = gatelet.status();
@@ -48,14 +48,14 @@ fn a_service_without_endpoints_is_told_why() {
     let selecting = service("selecting", "").replace("spec: {", "spec: {selector: {app: web}, ");
     gatelet.apply(&(renamed + &selecting + &ingress("selecting", "selecting.example.com", "")));
 
-    let message = told(&gatelet, "Service", "renamed", "EndpointPortMismatch");
+    let message = event_message(&gatelet, "Service", "renamed", "EndpointPortMismatch");
     assert!(
         message.contains(
             "its name in the Service is \"main\", and EndpointSlice renamed-1 has \"http\""
         ),
         "{message}"
     );
-    let message = told(&gatelet, "Service", "selecting", "SelectorWithoutPods");
+    let message = event_message(&gatelet, "Service", "selecting", "SelectorWithoutPods");
     assert!(message.contains("Remove the selector"), "{message}");
     for (host, reason) in [
         ("renamed", "EndpointPortMismatch"),
@@ -97,7 +97,7 @@ fn a_regular_expression_is_told_and_closes_what_it_could_match() {
         .replace("service: {name: api", "service: {name: app");
     gatelet.apply(&api);
 
-    let message = told(&gatelet, "Ingress", "api", "UnsupportedPath");
+    let message = event_message(&gatelet, "Ingress", "api", "UnsupportedPath");
     assert!(
         message.contains("503 for /api and what is below it"),
         "{message}"

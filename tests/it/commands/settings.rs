@@ -251,7 +251,7 @@ fn config_check_names_file_line_field_and_what_is_allowed() {
         .arg(&file)
         .output()
         .expect("gatelet runs");
-    assert_eq!(good(output), format!("{}: good\n", file.display()));
+    assert_eq!(good(output), format!("{}: valid\n", file.display()));
     let output = program()
         .args(["config", "check", "--config", "/nowhere/gatelet.toml"])
         .output()

@@ -130,7 +130,7 @@ impl ControlPlane {
             (threads <= 1 && line.is_empty()).then_some(())
         });
         // The kernel may close its listener a moment later.
-        eventually("nobody listens on its port", || {
+        eventually("its port is free", || {
             let asked = self
                 .kubectl_command(&["get", "--raw", "/version"])
                 .output()

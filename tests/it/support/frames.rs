@@ -174,7 +174,7 @@ impl Client {
 fn status(block: &[u8]) -> u16 {
     const TABLE: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
     match *block {
-        // The size of the dynamic table may be told first.
+        // An update of the size of the dynamic table may come first.
         [first, ref rest @ ..] if first & 0xe0 == 0x20 => status(rest),
         [first @ 0x88..=0x8e, ..] => TABLE[usize::from(first - 0x88)],
         [0x48 | 0x08 | 0x18, length, ref rest @ ..] => {

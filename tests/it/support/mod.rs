@@ -93,7 +93,7 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         }
         assert!(
             began.elapsed() < Duration::from_secs(90),
-            "waited 90 s in vain: {what}"
+            "waited 90 s for: {what}"
         );
         sleep(Duration::from_millis(10));
     }

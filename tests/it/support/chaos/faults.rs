@@ -103,7 +103,7 @@ pub enum Action {
     RetryAfter(RetryAfter),
     /// Challenge, finalize: what was asked for is done only after so many looks at it.
     Stall(u32),
-    /// Challenge: the same, and until then it looks as if nobody had asked, as Boulder shows it.
+    /// Challenge: the same, and until then the challenge looks untouched, as Boulder shows it.
     StallUnseen(u32),
     /// Challenge of this kind: it fails, and stays pending for another try (RFC 8555 section 8.2).
     StaysPending(&'static str, Problem),

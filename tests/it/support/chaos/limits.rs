@@ -123,7 +123,7 @@ impl Limits {
         self.in_a_row.remove(&(account, name.base()));
     }
 
-    /// Somebody opened the portal's link.
+    /// Opens the portal's link, which ends the pause.
     pub(super) fn unpause(&mut self, name: &str) {
         self.paused.retain(|(_, paused)| paused != name);
         self.in_a_row.retain(|(_, counted), _| counted != name);

@@ -233,7 +233,7 @@ impl ChaosCa {
         let served = shared.clone();
         let thread = std::thread::spawn(move || {
             runtime.block_on(server::run(served, listener, changes));
-            // Lookups of the test may hang; nobody waits for them.
+            // Lookups of the test may hang; nothing waits for them.
             runtime.shutdown_background();
         });
         Self {
@@ -261,7 +261,7 @@ impl ChaosCa {
         self.shared.state().authority.roots()
     }
 
-    /// Replaces the script of faults; counting of calls begins anew.
+    /// Replaces the script of faults, and counts calls from zero again.
     pub fn set_faults(&self, faults: Vec<Fault>) {
         self.shared.state().script = faults::Script::new(faults);
     }
@@ -308,7 +308,7 @@ impl ChaosCa {
         self.shared.state().now()
     }
 
-    /// Forgets accounts, orders and certificates, as a CA that was set up anew.
+    /// Forgets accounts, orders and certificates, as a CA that was set up again.
     pub fn forget(&self) {
         self.shared.state().forget();
     }

@@ -293,7 +293,7 @@ pub(super) fn challenge(
 /// Ends the validation of a challenge.
 pub(super) fn finish(state: &mut State, id: u64, result: Result<(), Problem>) {
     let (now, pause_after) = (state.now(), state.options.pause_after);
-    // The CA may have lost its memory meanwhile.
+    // The CA may have lost its memory since.
     let Some(authz) = state.authzs.get_mut(&id) else {
         return;
     };

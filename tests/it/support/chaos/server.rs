@@ -159,7 +159,7 @@ pub(super) async fn run(
                     (_, None) => Some(TcpListener::bind(address).await.expect("the port again")),
                     (_, open) => open,
                 };
-                // Nobody has to wait for it.
+                // Nothing waits for it.
                 let _ = done.send(());
             }
             stream = accept(listener.as_ref()) => {
