@@ -29,6 +29,7 @@ mod objects;
 mod output;
 pub mod peers;
 mod regex;
+mod resolve;
 
 pub use annotations::{ANNOTATIONS, Annotation};
 pub use finding::{Finding, Reason};
