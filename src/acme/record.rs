@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{budget::Budget, failure::FailureState, renewal::Suggestion};
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Area, Batch, Store, StoreError};
 
 /// The format version of the records that this program writes.
 const VERSION: u32 = 1;
@@ -159,6 +159,36 @@ pub struct Floor {
     /// Seconds since 1970.
     pub floor: i64,
 }
+
+/// The areas of the engine's records in the store, as far as they are not plain.
+pub const AREAS: &[Area] = &[
+    Area {
+        prefix: "acme/account/",
+        sealed: true,
+        ..Area::PLAIN
+    },
+    Area {
+        prefix: "acme/certificate/",
+        sealed: true,
+        chunked: true,
+        ..Area::PLAIN
+    },
+    // If a pending order is lost with the database, the engine begins another one. No certificate
+    // was issued for its key yet.
+    Area {
+        prefix: "acme/job/",
+        mirrored: false,
+        sealed: true,
+        ..Area::PLAIN
+    },
+    // The engine can ask the CA again for the time of renewal that it suggests.
+    Area {
+        prefix: "acme/suggestion/",
+        mirrored: false,
+        lazy: true,
+        ..Area::PLAIN
+    },
+];
 
 /// A type of record in the store.
 pub trait Record: Serialize + DeserializeOwned {

@@ -24,5 +24,6 @@ mod writer;
 pub use local::{Local, OpenError};
 pub use mirror::mirror_endpoints;
 pub use node::node;
+pub use record::AREAS;
 pub use source::follow;
 pub use writer::Writer;

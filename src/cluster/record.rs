@@ -6,7 +6,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::objects::{Key, Kind, Meta, RawObject, Revision};
+use crate::{
+    objects::{Key, Kind, Meta, RawObject, Revision},
+    store::Area,
+};
 
 /// The members of a JSON object in the order of their names, with the text of their values.
 type Members<'a> = BTreeMap<String, &'a RawValue>;
@@ -16,6 +19,13 @@ const VERSION: u8 = b'1';
 
 /// The prefix of the store's keys of objects.
 pub(super) const OBJECTS: &str = "cluster/object/";
+
+/// The areas of the cluster's records in the store, as far as they are not plain.
+pub const AREAS: &[Area] = &[Area {
+    prefix: "cluster/object/secrets/",
+    sealed: true,
+    ..Area::PLAIN
+}];
 
 /// Returns the object of `body` with `metadata.resourceVersion` set. Sorts members by name, so that
 /// equal objects are equal bytes.

@@ -1,115 +1,77 @@
-//! The areas of the store: properties of all keys that share a prefix.
+//! The areas of the store: properties of all keys that share a prefix. The modules that write the
+//! records declare them.
 
 /// The properties of the keys that begin with a prefix.
-struct Area {
-    prefix: &'static str,
+#[derive(Clone, Copy, Debug)]
+pub struct Area {
+    /// The begin of the keys. Of several areas that a key lies in, the longest prefix decides.
+    pub prefix: &'static str,
     /// Its records are in the mirror too. Records that can be restored otherwise are not, which
     /// saves a write and a sync of the disk each time.
-    mirrored: bool,
+    pub mirrored: bool,
     /// A batch of its records alone may become durable with a later one.
-    lazy: bool,
+    pub lazy: bool,
     /// Its records hold private keys, or tokens of the same value: they are sealed, if a key for
     /// that is configured.
-    sealed: bool,
+    pub sealed: bool,
     /// Its records are large: they are stored in chunks, however short they are.
-    chunked: bool,
+    pub chunked: bool,
 }
 
-/// The properties of keys outside every area.
-const PLAIN: Area = Area {
-    prefix: "",
-    mirrored: true,
-    lazy: false,
-    sealed: false,
-    chunked: false,
-};
+impl Area {
+    /// The properties of keys outside every area, to declare others from.
+    pub const PLAIN: Self = Self {
+        prefix: "",
+        mirrored: true,
+        lazy: false,
+        sealed: false,
+        chunked: false,
+    };
+}
 
-/// The areas with properties of their own. A longer prefix stands before a shorter one.
-const AREAS: [Area; 9] = [
-    Area {
-        prefix: "acme/account/",
-        sealed: true,
-        ..PLAIN
-    },
-    Area {
-        prefix: "acme/certificate/",
-        sealed: true,
-        chunked: true,
-        ..PLAIN
-    },
-    // A pending order: if it is lost with the database, the engine begins another one. No
-    // certificate was issued for its key yet.
-    Area {
-        prefix: "acme/job/",
-        mirrored: false,
-        sealed: true,
-        ..PLAIN
-    },
-    // The time of renewal that a CA suggests: the engine can ask again.
-    Area {
-        prefix: "acme/suggestion/",
-        mirrored: false,
-        lazy: true,
-        ..PLAIN
-    },
-    Area {
-        prefix: "api/identity",
-        sealed: true,
-        ..PLAIN
-    },
-    Area {
-        prefix: "ca/key",
-        sealed: true,
-        ..PLAIN
-    },
-    // Copies of objects of the Kubernetes API.
-    Area {
-        prefix: "cache/secrets/",
-        mirrored: false,
-        sealed: true,
-        ..PLAIN
-    },
-    Area {
-        prefix: "cache/",
-        mirrored: false,
-        ..PLAIN
-    },
-    Area {
-        prefix: "cluster/object/secrets/",
-        sealed: true,
-        ..PLAIN
-    },
-];
+/// The areas of all modules that use one store.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Areas(&'static [&'static [Area]]);
 
 /// The longest value that is stored in one entry. sled now and then rewrites a whole page, which
 /// has up to 16 entries: large ones would multiply the bytes that a change costs.
 const WHOLE: usize = 3 * 1024;
 
-fn area_of(key: &str) -> &Area {
-    AREAS
-        .iter()
-        .find(|area| key.starts_with(area.prefix))
-        .unwrap_or(&PLAIN)
-}
+impl Areas {
+    /// Combines the areas of several modules.
+    pub const fn new(all: &'static [&'static [Area]]) -> Self {
+        Self(all)
+    }
 
-/// Reports whether the mirror has the record.
-pub(super) fn is_mirrored(key: &str) -> bool {
-    area_of(key).mirrored
-}
+    fn of(self, key: &str) -> &'static Area {
+        self.0
+            .iter()
+            .copied()
+            .flatten()
+            .filter(|area| key.starts_with(area.prefix))
+            .max_by_key(|area| area.prefix.len())
+            .unwrap_or(&Area::PLAIN)
+    }
 
-/// Reports whether the record may become durable with a later batch.
-pub(super) fn is_lazy(key: &str) -> bool {
-    area_of(key).lazy
-}
+    /// Reports whether the mirror has the record.
+    pub(super) fn is_mirrored(self, key: &str) -> bool {
+        self.of(key).mirrored
+    }
 
-/// Reports whether a value is stored in chunks.
-pub(super) fn is_chunked(key: &str, value: &[u8]) -> bool {
-    value.len() > WHOLE || area_of(key).chunked
-}
+    /// Reports whether the record may become durable with a later batch.
+    pub(super) fn is_lazy(self, key: &str) -> bool {
+        self.of(key).lazy
+    }
 
-/// Reports whether a record may hold a private key.
-pub(super) fn holds_keys(key: &str) -> bool {
-    area_of(key).sealed
+    /// Reports whether a value is stored in chunks.
+    pub(super) fn is_chunked(self, key: &str, value: &[u8]) -> bool {
+        value.len() > WHOLE || self.of(key).chunked
+    }
+
+    /// Reports whether a record may hold a private key.
+    pub(super) fn holds_keys(self, key: &str) -> bool {
+        self.of(key).sealed
+    }
 }
 
 #[cfg(test)]
@@ -118,22 +80,34 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_decides() {
+        const COPIES: &[Area] = &[
+            Area {
+                prefix: "cache/",
+                mirrored: false,
+                ..Area::PLAIN
+            },
+            Area {
+                prefix: "cache/secrets/",
+                mirrored: false,
+                sealed: true,
+                ..Area::PLAIN
+            },
+        ];
+        const KEYS: &[Area] = &[Area {
+            prefix: "ca/key",
+            sealed: true,
+            ..Area::PLAIN
+        }];
+        let areas = Areas::new(&[COPIES, KEYS]);
+
         for (key, mirrored, sealed) in [
             ("cache/secrets/default/web", false, true),
             ("cache/ingresses/default/web", false, false),
-            ("acme/job/default/web", false, true),
-            ("acme/issued/default/web", true, false),
-            ("cluster/object/secrets/default/web", true, true),
+            ("ca/key", true, true),
+            ("ca/certificate", true, false),
         ] {
-            assert_eq!(
-                (is_mirrored(key), holds_keys(key)),
-                (mirrored, sealed),
-                "{key}"
-            );
-        }
-        for (at, area) in AREAS.iter().enumerate() {
-            let hides = |later: &Area| later.prefix.starts_with(area.prefix);
-            assert!(!AREAS[at + 1..].iter().any(hides), "{}", area.prefix);
+            let found = (areas.is_mirrored(key), areas.holds_keys(key));
+            assert_eq!(found, (mirrored, sealed), "{key}");
         }
     }
 }

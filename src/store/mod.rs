@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+pub use area::{Area, Areas};
 pub use memory::Memory;
 pub use recovery::{Health, OpenError, open, open_sealed};
 pub use seal::{SealError, SealKeys};
@@ -32,7 +33,7 @@ pub use settings::Settings;
 ///
 /// - **Atomic**: a [`Batch`] is applied whole or not at all, also across a power cut.
 /// - **Durable**: when [`Store::commit`] returns `Ok`, the batch survives a power cut (the data
-///   reached the disk, not only the kernel). A batch of lazy keys alone (`acme/suggestion/`)
+///   reached the disk, not only the kernel). A batch of keys in lazy [areas](Area) alone
 ///   survives it once a later batch is durable: the CA can be asked again, which is cheaper than a
 ///   sync of the disk.
 /// - **Ordered**: batches become durable in the order in which their commits returned;

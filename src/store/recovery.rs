@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Batch, Memory, Store, StoreError,
-    area::is_mirrored,
+    area::Areas,
     mirror::Mirror,
     seal::{KEY_SETTING, OLD_SETTING, SealKeys, Sealed},
     sled::Sled,
@@ -77,6 +77,7 @@ struct Mirrored {
     database: RwLock<Database>,
     mirror: Mutex<Mirror>,
     dir: PathBuf,
+    areas: Areas,
     /// Held for as long as the store is open.
     _lock: File,
 }
@@ -93,26 +94,34 @@ enum Database {
 
 /// Opens the store in `dir`, and creates the directory if needed (mode 0700). Private keys are not
 /// sealed.
-pub fn open(dir: &Path) -> Result<(Arc<dyn Store>, Health), OpenError> {
-    open_sealed(dir, SealKeys::default())
+pub fn open(dir: &Path, areas: Areas) -> Result<(Arc<dyn Store>, Health), OpenError> {
+    open_sealed(dir, areas, SealKeys::default())
 }
 
 /// Opens the store in `dir` with private keys sealed. Rewrites records that are not sealed, or with
 /// an older key.
-pub fn open_sealed(dir: &Path, keys: SealKeys) -> Result<(Arc<dyn Store>, Health), OpenError> {
-    let (store, health) = open_raw(dir, &keys)?;
+pub fn open_sealed(
+    dir: &Path,
+    areas: Areas,
+    keys: SealKeys,
+) -> Result<(Arc<dyn Store>, Health), OpenError> {
+    let (store, health) = open_raw(dir, areas, &keys)?;
     Ok((
         if keys.is_empty() {
             store
         } else {
-            Arc::new(Sealed::new(store, keys))
+            Arc::new(Sealed::new(store, keys, areas))
         },
         health,
     ))
 }
 
-fn open_raw(dir: &Path, keys: &SealKeys) -> Result<(Arc<dyn Store>, Health), OpenError> {
-    match on_disk(dir, keys) {
+fn open_raw(
+    dir: &Path,
+    areas: Areas,
+    keys: &SealKeys,
+) -> Result<(Arc<dyn Store>, Health), OpenError> {
+    match on_disk(dir, areas, keys) {
         Ok((store, health)) => Ok((Arc::new(store), health)),
         Err(Failure::InUse) => Err(OpenError::InUse(dir.to_owned())),
         Err(Failure::Sealed) => Err(OpenError::Sealed(dir.to_owned())),
@@ -122,7 +131,7 @@ fn open_raw(dir: &Path, keys: &SealKeys) -> Result<(Arc<dyn Store>, Health), Ope
 
             if kept
                 .iter()
-                .any(|(name, value)| keys.is_as_configured(name, value).is_none())
+                .any(|(name, value)| keys.is_as_configured(areas, name, value).is_none())
             {
                 return Err(OpenError::Sealed(dir.to_owned()));
             }
@@ -148,7 +157,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
+fn on_disk(dir: &Path, areas: Areas, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
     let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
     super::private_dir(dir).map_err(io)?;
     let lock = lock_directory(dir)?;
@@ -159,14 +168,14 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
     let (mut mirror, mut kept) = open_mirror(&dir.join("mirror"))?;
 
     // Older releases mirrored more areas.
-    kept.retain(|key, _| is_mirrored(key));
-    let mut is_as_configured = !is_half_sealed & as_configured(keys, &kept)?;
+    kept.retain(|key, _| areas.is_mirrored(key));
+    let mut is_as_configured = !is_half_sealed & as_configured(areas, keys, &kept)?;
 
-    let (sled, health) = match Sled::open(&path) {
+    let (sled, health) = match Sled::open(&path, areas) {
         Ok((sled, records)) => {
             let pairs = records.iter().map(|(name, value)| (name, value));
-            is_as_configured &= as_configured(keys, pairs)?;
-            let health = match reconcile(&sled, records, &mut mirror, kept)? {
+            is_as_configured &= as_configured(areas, keys, pairs)?;
+            let health = match reconcile(&sled, areas, records, &mut mirror, kept)? {
                 0 => Health::Good,
                 records => Health::Repaired { records },
             };
@@ -174,7 +183,7 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
         }
         Err(StoreError::Damaged(_)) => {
             let aside = set_aside(dir, &path).map_err(io)?;
-            let (sled, _nothing) = Sled::open(&path)?;
+            let (sled, _nothing) = Sled::open(&path, areas)?;
             let records = kept.len();
             for (key, value) in kept {
                 sled.commit(Batch::new().put(key, value))?;
@@ -187,13 +196,14 @@ fn on_disk(dir: &Path, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
     let sled = if is_as_configured {
         sled
     } else {
-        reseal(dir, sled, &mut mirror, keys)?
+        reseal(dir, areas, sled, &mut mirror, keys)?
     };
 
     let mirrored = Mirrored {
         database: RwLock::new(Database::Open(sled)),
         mirror: Mutex::new(mirror),
         dir: dir.to_owned(),
+        areas,
         _lock: lock,
     };
 
@@ -217,6 +227,7 @@ fn lock_directory(dir: &Path) -> Result<File, Failure> {
 /// the number of restored records.
 fn reconcile(
     sled: &Sled,
+    areas: Areas,
     records: Vec<(String, Vec<u8>)>,
     mirror: &mut Mirror,
     kept: BTreeMap<String, Vec<u8>>,
@@ -224,7 +235,7 @@ fn reconcile(
     let whole = mirror.is_whole();
     let mut live: BTreeMap<_, _> = records
         .into_iter()
-        .filter(|(key, _)| is_mirrored(key))
+        .filter(|(key, _)| areas.is_mirrored(key))
         .collect();
     let missing = live.keys().filter(|key| !kept.contains_key(*key)).count();
 
@@ -256,12 +267,15 @@ fn reconcile(
 
 /// Reports whether every record is sealed, or not, as configured.
 fn as_configured<'a>(
+    areas: Areas,
     keys: &SealKeys,
     records: impl IntoIterator<Item = (&'a String, &'a Vec<u8>)>,
 ) -> Result<bool, Failure> {
     let mut all = true;
     for (name, value) in records {
-        all &= keys.is_as_configured(name, value).ok_or(Failure::Sealed)?;
+        all &= keys
+            .is_as_configured(areas, name, value)
+            .ok_or(Failure::Sealed)?;
     }
     Ok(all)
 }
@@ -283,18 +297,24 @@ fn finish_reseal(dir: &Path) -> std::io::Result<bool> {
 
 /// Rewrites all records as configured. Overwriting them in place would leave the old values in free
 /// parts of the files for long.
-fn reseal(dir: &Path, sled: Sled, mirror: &mut Mirror, keys: &SealKeys) -> Result<Sled, Failure> {
+fn reseal(
+    dir: &Path,
+    areas: Areas,
+    sled: Sled,
+    mirror: &mut Mirror,
+    keys: &SealKeys,
+) -> Result<Sled, Failure> {
     let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
     let (path, next, last) = (dir.join("store"), dir.join(NEXT), dir.join(LAST));
 
     let mut batch = Batch::new();
     for (name, value) in sled.scan("")? {
-        let value = keys.convert(&name, value)?;
+        let value = keys.convert(areas, &name, value)?;
         batch = batch.put(name, value);
     }
 
     // The new database and the mirror are complete before the old database goes.
-    let (made, _nothing) = Sled::open(&next)?;
+    let (made, _nothing) = Sled::open(&next, areas)?;
     made.commit(batch.clone())?;
     drop(made);
 
@@ -304,7 +324,7 @@ fn reseal(dir: &Path, sled: Sled, mirror: &mut Mirror, keys: &SealKeys) -> Resul
         .filter_map(|(name, value)| Some((name, value?)));
     mirror.compact(
         &mirrored
-            .filter(|(name, _)| is_mirrored(name))
+            .filter(|(name, _)| areas.is_mirrored(name))
             .collect::<Vec<_>>(),
     )?;
 
@@ -315,7 +335,7 @@ fn reseal(dir: &Path, sled: Sled, mirror: &mut Mirror, keys: &SealKeys) -> Resul
     fs::remove_dir_all(last).map_err(io)?;
     tracing::info!("the private keys in the state were sealed, or unsealed, as is set");
 
-    Ok(Sled::open(&path)?.0)
+    Ok(Sled::open(&path, areas)?.0)
 }
 
 /// Opens the mirror, or a new one if it cannot be read: the database has the same records.
@@ -333,11 +353,11 @@ fn open_mirror(path: &Path) -> Result<(Mirror, BTreeMap<String, Vec<u8>>), Store
 }
 
 /// Returns the records that belong into the mirror.
-fn mirrored_records(sled: &Sled) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+fn mirrored_records(sled: &Sled, areas: Areas) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
     Ok(sled
         .scan("")?
         .into_iter()
-        .filter(|(key, _)| is_mirrored(key))
+        .filter(|(key, _)| areas.is_mirrored(key))
         .collect())
 }
 
@@ -402,7 +422,7 @@ impl Mirrored {
         let mut database = write(&self.database);
         // Close first: sled locks its files.
         *database = Database::Closed;
-        let (sled, _records) = Sled::open(&self.dir.join("store"))?;
+        let (sled, _records) = Sled::open(&self.dir.join("store"), self.areas)?;
         *database = Database::Open(sled);
         tracing::info!("the store takes writes again");
         Ok(())
@@ -437,7 +457,7 @@ impl Store for Mirrored {
         let wanted: Vec<_> = batch
             .ops
             .iter()
-            .filter(|(key, _)| is_mirrored(key))
+            .filter(|(key, _)| self.areas.is_mirrored(key))
             .cloned()
             .collect();
 
@@ -452,7 +472,7 @@ impl Store for Mirrored {
         if stored.is_ok()
             && mirror.is_stale()
             && let Err(error) = self
-                .with_open(mirrored_records)
+                .with_open(|sled| mirrored_records(sled, self.areas))
                 .and_then(|live| mirror.compact(&live))
         {
             tracing::warn!(%error, "the mirror of the state was not made smaller");

@@ -19,7 +19,7 @@ use ring::{
     rand::{SecureRandom, SystemRandom},
 };
 
-use super::{Batch, Store, StoreError, area::holds_keys, settings::Settings};
+use super::{Batch, Store, StoreError, area::Areas, settings::Settings};
 use crate::util::hex;
 
 /// Begins a sealed value. No record begins like this: they are text, or text behind a digit.
@@ -147,26 +147,31 @@ impl SealKeys {
 
     /// Reports whether the value of a record is sealed, or not, as configured; `None` if it is
     /// sealed with an unknown key.
-    pub(super) fn is_as_configured(&self, name: &str, value: &[u8]) -> Option<bool> {
+    pub(super) fn is_as_configured(&self, areas: Areas, name: &str, value: &[u8]) -> Option<bool> {
         match sealed(value) {
-            None => Some(self.current.is_none() || !holds_keys(name)),
+            None => Some(self.current.is_none() || !areas.holds_keys(name)),
             Some((id, _)) if self.current.as_ref().is_some_and(|key| key.id == id) => {
-                Some(holds_keys(name))
+                Some(areas.holds_keys(name))
             }
             Some((id, _)) => self.old.iter().any(|key| key.id == id).then_some(false),
         }
     }
 
     /// Returns the value sealed, or not, as configured.
-    pub(super) fn convert(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        if self.is_as_configured(name, &value) == Some(true) {
+    pub(super) fn convert(
+        &self,
+        areas: Areas,
+        name: &str,
+        value: Vec<u8>,
+    ) -> Result<Vec<u8>, StoreError> {
+        if self.is_as_configured(areas, name, &value) == Some(true) {
             return Ok(value);
         }
-        self.seal(name, self.unseal(name, value)?)
+        self.seal(areas, name, self.unseal(name, value)?)
     }
 
-    fn seal(&self, name: &str, mut value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        let Some(key) = self.current.as_ref().filter(|_| holds_keys(name)) else {
+    fn seal(&self, areas: Areas, name: &str, mut value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        let Some(key) = self.current.as_ref().filter(|_| areas.holds_keys(name)) else {
             return Ok(value);
         };
         let failed = |_unspecified| {
@@ -218,11 +223,12 @@ fn sealed(value: &[u8]) -> Option<(&[u8], &[u8])> {
 pub(super) struct Sealed {
     inner: Arc<dyn Store>,
     keys: SealKeys,
+    areas: Areas,
 }
 
 impl Sealed {
-    pub(super) fn new(inner: Arc<dyn Store>, keys: SealKeys) -> Self {
-        Self { inner, keys }
+    pub(super) fn new(inner: Arc<dyn Store>, keys: SealKeys, areas: Areas) -> Self {
+        Self { inner, keys, areas }
     }
 }
 
@@ -248,7 +254,7 @@ impl Store for Sealed {
         super::check(&batch)?;
         for (key, value) in &mut batch.ops {
             if let Some(plain) = value.take() {
-                *value = Some(self.keys.seal(key, plain)?);
+                *value = Some(self.keys.seal(self.areas, key, plain)?);
             }
         }
         self.inner.commit(batch)

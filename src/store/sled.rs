@@ -11,11 +11,7 @@ use std::{
     sync::RwLock,
 };
 
-use super::{
-    Batch, Store, StoreError,
-    area::{is_chunked, is_lazy},
-    record,
-};
+use super::{Batch, Store, StoreError, area::Areas, record};
 use crate::util::sync::{read, write};
 
 /// Length of a chunk. Those of older databases are longer.
@@ -30,6 +26,7 @@ const CHUNKED: u8 = 1;
 #[derive(Debug)]
 pub(super) struct Sled {
     db: ::sled::Db,
+    areas: Areas,
     file: File,
     /// Orders commits, and keeps readers from chunks that are being replaced.
     writing: RwLock<()>,
@@ -38,7 +35,10 @@ pub(super) struct Sled {
 impl Sled {
     /// Opens or makes the database in `dir`; returns all that is in it, which shows that it can be
     /// read.
-    pub(super) fn open(dir: &Path) -> Result<(Self, Vec<(String, Vec<u8>)>), StoreError> {
+    pub(super) fn open(
+        dir: &Path,
+        areas: Areas,
+    ) -> Result<(Self, Vec<(String, Vec<u8>)>), StoreError> {
         super::private_dir(dir).map_err(|error| from_io(&error))?;
 
         // sled panics on some damaged files.
@@ -60,6 +60,7 @@ impl Sled {
             let file = File::open(dir.join("db")).map_err(|error| from_io(&error))?;
             let store = Self {
                 db,
+                areas,
                 file,
                 writing: RwLock::new(()),
             };
@@ -129,7 +130,7 @@ impl Sled {
 
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
         let _one = write(&self.writing);
-        let can_wait = batch.ops.iter().all(|(key, _)| is_lazy(key));
+        let can_wait = batch.ops.iter().all(|(key, _)| self.areas.is_lazy(key));
         let mut ops = Vec::with_capacity(batch.ops.len());
         for (key, value) in batch.ops {
             let had = self.chunks_of(&key)?;
@@ -139,7 +140,7 @@ impl Sled {
                 // The key does not exist: nothing has to be removed.
                 None if had.is_none() => {}
                 None => ops.push((key.clone(), None)),
-                Some(value) if !is_chunked(&key, &value) => {
+                Some(value) if !self.areas.is_chunked(&key, &value) => {
                     let mut entry = Vec::with_capacity(1 + value.len());
                     entry.push(WHOLE);
                     entry.extend_from_slice(&value);

@@ -6,6 +6,35 @@ use std::{
 
 use super::*;
 
+/// The areas of the process, with those of private parts of `app` written out.
+pub(super) const AREAS: Areas = Areas::new(&[
+    crate::acme::record::AREAS,
+    crate::cluster::AREAS,
+    &[
+        Area {
+            prefix: "cache/",
+            mirrored: false,
+            ..Area::PLAIN
+        },
+        Area {
+            prefix: "cache/secrets/",
+            mirrored: false,
+            sealed: true,
+            ..Area::PLAIN
+        },
+        Area {
+            prefix: "ca/key",
+            sealed: true,
+            ..Area::PLAIN
+        },
+        Area {
+            prefix: "api/identity",
+            sealed: true,
+            ..Area::PLAIN
+        },
+    ],
+]);
+
 /// A directory that is gone with the test.
 pub(super) struct Dir(pub(super) PathBuf);
 
@@ -24,7 +53,7 @@ impl Drop for Dir {
 }
 
 fn opened(dir: &Dir) -> (std::sync::Arc<dyn Store>, Health) {
-    open(&dir.0).expect("not in use")
+    open(&dir.0, AREAS).expect("not in use")
 }
 
 #[test]
@@ -71,7 +100,7 @@ fn what_is_committed_is_there_after_opening_again() {
 #[test]
 fn a_large_value_that_shrinks_leaves_no_chunks_behind() {
     let dir = Dir::new("shrink");
-    let (store, _nothing) = sled::Sled::open(&dir.0).expect("opens");
+    let (store, _nothing) = sled::Sled::open(&dir.0, AREAS).expect("opens");
     for size in [300_000, 100_000, 10, 70_000, 0] {
         store
             .commit(Batch::new().put("k", vec![7; size]))
@@ -87,7 +116,7 @@ fn a_large_value_that_shrinks_leaves_no_chunks_behind() {
 fn certificates_are_chunked_and_older_forms_are_read() {
     let dir = Dir::new("pieces");
     let (key, long) = ("acme/certificate/a", vec![3; 1_300]);
-    let (store, _nothing) = sled::Sled::open(&dir.0).expect("opens");
+    let (store, _nothing) = sled::Sled::open(&dir.0, AREAS).expect("opens");
     let mut before = vec![0];
     before.extend_from_slice(&long);
     store.insert_as_it_is(key, record::seal(&before));
@@ -148,7 +177,7 @@ fn replaceable_records_are_not_mirrored_nor_restored() {
 fn a_directory_in_use_is_refused_by_name() {
     let dir = Dir::new("busy");
     let (_store, _) = opened(&dir);
-    let error = open(&dir.0).expect_err("in use").to_string();
+    let error = open(&dir.0, AREAS).expect_err("in use").to_string();
     assert!(
         error.contains(&dir.0.display().to_string()) && error.contains("--state"),
         "{error}"
@@ -356,7 +385,7 @@ fn child_that_writes_until_it_is_killed() {
     let Ok(dir) = std::env::var("GATELET_TEST_WRITER") else {
         return;
     };
-    let (store, _) = open(Path::new(&dir)).expect("not in use");
+    let (store, _) = open(Path::new(&dir), AREAS).expect("not in use");
     for number in 0..1_000_000_u32 {
         store
             .commit(Batch::new().put(format!("n/{number:07}"), vec![b'x'; 2000]))

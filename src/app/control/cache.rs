@@ -10,11 +10,26 @@ use bytes::Bytes;
 
 use crate::{
     objects::{Event, Key, Kind, RawObject},
-    store::{Batch, Store, StoreError},
+    store::{Area, Batch, Store, StoreError},
 };
 
 /// Prefix of the copy's keys in the store.
 const AREA: &str = "cache/";
+
+/// The areas of the copies in the store: the cluster has the originals.
+pub(crate) const AREAS: &[Area] = &[
+    Area {
+        prefix: AREA,
+        mirrored: false,
+        ..Area::PLAIN
+    },
+    Area {
+        prefix: "cache/secrets/",
+        mirrored: false,
+        sealed: true,
+        ..Area::PLAIN
+    },
+];
 
 /// Follows events, and keeps track of the difference to the copy in the store.
 #[derive(Debug, Default)]

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Key of the API's certificates and token in the store.
-const API_IDENTITY: &str = "api/identity";
+pub(super) const API_IDENTITY: &str = "api/identity";
 
 /// Starts the data plane on the configured addresses; by default on ports 80 and 443, or on 8080
 /// and 8443 if the process has no right to those.

@@ -2,17 +2,35 @@
 
 use std::sync::Arc;
 
-use super::error::RunError;
+use super::{error::RunError, listeners::API_IDENTITY};
 use crate::{
-    app::files,
+    acme,
+    app::{control::cache, files},
+    cluster,
     config::Config,
-    store::{self, Batch, Health, SealKeys, Store},
+    store::{self, Area, Areas, Batch, Health, SealKeys, Store},
     tls::LocalCa,
 };
 
 /// Keys of the local CA in the store.
 const CA_CERTIFICATE: &str = "ca/certificate";
 const CA_KEY: &str = "ca/key";
+
+/// The areas of all modules that use the store.
+const AREAS: Areas = Areas::new(&[
+    acme::record::AREAS,
+    cluster::AREAS,
+    cache::AREAS,
+    &[sealed(CA_KEY), sealed(API_IDENTITY)],
+]);
+
+const fn sealed(prefix: &'static str) -> Area {
+    Area {
+        prefix,
+        sealed: true,
+        ..Area::PLAIN
+    }
+}
 
 /// The opened state.
 pub(super) struct State {
@@ -26,7 +44,7 @@ impl State {
     /// Opens the store, recovers it if it is damaged, and loads or generates the local CA.
     pub(super) fn open(config: &Config) -> Result<Self, RunError> {
         let keys = SealKeys::read(&config.store)?;
-        let (store, health) = store::open_sealed(&config.state, keys)?;
+        let (store, health) = store::open_sealed(&config.state, AREAS, keys)?;
         let health = report(&health);
         let local_ca = load_ca(&*store, config)?;
 

@@ -1,5 +1,8 @@
 use super::*;
-use crate::store::{Health, OpenError, open, open_sealed, tests::Dir};
+use crate::store::{
+    Health, OpenError, open, open_sealed,
+    tests::{AREAS, Dir},
+};
 
 const SECRET: &str = "-----BEGIN PRIVATE KEY-----MIGHAgEAMBMGByqGSM49AgEG";
 const RECORDS: [&str; 7] = [
@@ -47,7 +50,7 @@ fn fill(store: &dyn Store) {
 }
 
 fn assert_filled(dir: &Dir, keys: SealKeys) {
-    let (store, health) = open_sealed(&dir.0, keys).expect("opens");
+    let (store, health) = open_sealed(&dir.0, AREAS, keys).expect("opens");
     assert!(
         matches!(health, Health::Good | Health::Repaired { .. }),
         "{health:?}"
@@ -77,14 +80,14 @@ fn sealed_keys_are_not_on_the_disk_even_if_sealed_later() {
             } else {
                 SealKeys::default()
             };
-            fill(&*open_sealed(&dir.0, begin).expect("opens").0);
+            fill(&*open_sealed(&dir.0, AREAS, begin).expect("opens").0);
         }
         assert_eq!(shows(&dir.0), !from_the_start, "the test would see it");
         assert_filled(&dir, keys(Some(1), &[]));
         assert!(!shows(&dir.0));
         assert_filled(&dir, keys(Some(1), &[]));
         fs::remove_dir_all(dir.0.join("store")).expect("there");
-        let (store, _) = open_sealed(&dir.0, keys(Some(1), &[])).expect("opens");
+        let (store, _) = open_sealed(&dir.0, AREAS, keys(Some(1), &[])).expect("opens");
         assert!(
             store.get("ca/key").expect("readable").is_some(),
             "the mirror has it sealed too"
@@ -96,14 +99,18 @@ fn sealed_keys_are_not_on_the_disk_even_if_sealed_later() {
 #[test]
 fn without_the_key_nothing_starts_and_nothing_changes() {
     let dir = Dir::new("unsealed");
-    fill(&*open_sealed(&dir.0, keys(Some(1), &[])).expect("opens").0);
+    fill(
+        &*open_sealed(&dir.0, AREAS, keys(Some(1), &[]))
+            .expect("opens")
+            .0,
+    );
     for wrong in [
         SealKeys::default(),
         keys(Some(2), &[]),
         keys(None, &[2]),
         keys(Some(2), &[3]),
     ] {
-        let error = open_sealed(&dir.0, wrong).expect_err("another key");
+        let error = open_sealed(&dir.0, AREAS, wrong).expect_err("another key");
         assert!(matches!(error, OpenError::Sealed(_)), "{error}");
         let text = error.to_string();
         assert!(
@@ -111,17 +118,21 @@ fn without_the_key_nothing_starts_and_nothing_changes() {
             "{text}"
         );
     }
-    assert!(matches!(open(&dir.0), Err(OpenError::Sealed(_))));
+    assert!(matches!(open(&dir.0, AREAS), Err(OpenError::Sealed(_))));
     assert_filled(&dir, keys(Some(1), &[]));
 }
 
 #[test]
 fn another_key_takes_over_and_sealing_can_be_ended() {
     let dir = Dir::new("changed");
-    fill(&*open_sealed(&dir.0, keys(Some(1), &[])).expect("opens").0);
+    fill(
+        &*open_sealed(&dir.0, AREAS, keys(Some(1), &[]))
+            .expect("opens")
+            .0,
+    );
     assert_filled(&dir, keys(Some(2), &[1]));
     assert!(matches!(
-        open_sealed(&dir.0, keys(Some(1), &[])),
+        open_sealed(&dir.0, AREAS, keys(Some(1), &[])),
         Err(OpenError::Sealed(_))
     ));
     assert_filled(&dir, keys(Some(2), &[]));
@@ -150,7 +161,7 @@ fn sealing_that_broke_off_is_finished_by_the_next_start() {
             } else {
                 keys(Some(1), &[])
             };
-            fill(&*open_sealed(&dir.0, begin).expect("opens").0);
+            fill(&*open_sealed(&dir.0, AREAS, begin).expect("opens").0);
         }
         broken(&dir.0);
         assert_filled(&dir, keys(Some(1), &[]));
@@ -169,10 +180,13 @@ fn sealing_that_broke_off_is_finished_by_the_next_start() {
 #[test]
 fn a_value_cannot_be_moved_to_another_record_and_damage_is_seen() {
     let keys = keys(Some(1), &[]);
-    let sealed = keys.seal("ca/key", b"secret".to_vec()).expect("sealed");
+    let sealed = keys
+        .seal(AREAS, "ca/key", b"secret".to_vec())
+        .expect("sealed");
     assert_ne!(
         sealed,
-        keys.seal("ca/key", b"secret".to_vec()).expect("sealed"),
+        keys.seal(AREAS, "ca/key", b"secret".to_vec())
+            .expect("sealed"),
         "each has a nonce of its own"
     );
     assert_eq!(

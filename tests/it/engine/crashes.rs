@@ -17,7 +17,7 @@ use rustls::pki_types::UnixTime;
 
 use super::{
     failpoint_store::Gate,
-    harness::{End, Harness, TIMING, Time, issuer, spec},
+    harness::{AREAS, End, Harness, TIMING, Time, issuer, spec},
 };
 use crate::support::{
     Folder,
@@ -379,7 +379,7 @@ fn on_disk(folder: &Folder) -> Harness {
     let ca = ChaosCa::start(Options::default());
     let harness = Harness::on(
         ca,
-        store::open(folder.path()).unwrap().0,
+        store::open(folder.path(), AREAS).unwrap().0,
         Time::new(),
         TIMING,
     );
@@ -394,7 +394,12 @@ fn without_database(harness: Harness, folder: &Folder) -> Harness {
     let (ca, time) = (harness.ca.clone(), harness.time.clone());
     drop(harness);
     fs::remove_dir_all(folder.path().join("store")).unwrap();
-    let harness = Harness::on(ca, store::open(folder.path()).unwrap().0, time, TIMING);
+    let harness = Harness::on(
+        ca,
+        store::open(folder.path(), AREAS).unwrap().0,
+        time,
+        TIMING,
+    );
     assert_eq!(harness.engine.active().borrow().certificates.len(), 1);
     harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live, "{:#?}", harness.ca.log());

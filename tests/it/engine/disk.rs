@@ -11,7 +11,7 @@ use std::{
 
 use gatelet::store;
 
-use super::harness::{End, Harness, TIMING, Time, spec};
+use super::harness::{AREAS, End, Harness, TIMING, Time, spec};
 use crate::support::{
     Folder,
     chaos::{ChaosCa, Options},
@@ -40,7 +40,7 @@ pub fn alone(test: &str, folder: &Path) -> Command {
 fn on(folder: &Path, ca: &Arc<ChaosCa>, time: &Arc<Time>) -> Harness {
     Harness::on(
         ca.clone(),
-        store::open(folder).unwrap().0,
+        store::open(folder, AREAS).unwrap().0,
         time.clone(),
         TIMING,
     )

@@ -19,7 +19,7 @@ use gatelet::{
         spec::CertificateSpec,
     },
     pki::{CertificateName, CertificateTerms},
-    store::{Memory, Store},
+    store::{Areas, Memory, Store},
     tls::LocalCa,
     util::{clock::Reading, time::UnixSeconds},
 };
@@ -27,6 +27,9 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
 
 use crate::support::chaos::{ChaosCa, Endpoint, Fault, Options};
+
+/// The areas of a store for the engine alone.
+pub const AREAS: Areas = Areas::new(&[gatelet::acme::record::AREAS]);
 
 /// Short pauses and time limits.
 pub const TIMING: Timing = Timing {
