@@ -12,10 +12,7 @@ use super::{
     facts::IngressFact,
     objects::{Name, Objects},
 };
-use crate::{
-    objects::ObjectRef,
-    routing::{Host, HostPattern},
-};
+use crate::{objects::ObjectRef, pki::CertificateName, routing::HostPattern};
 
 /// The most names in a certificate. Most users' CA (Let's Encrypt) allows this many.
 const MAX_NAMES: usize = 100;
@@ -43,36 +40,16 @@ pub(super) fn names(
         .collect();
 
     for pattern in hosts {
-        let is_good = match pattern {
-            HostPattern::Any => continue,
-            HostPattern::Exact(host) => host.ip().is_some() || has_public_form(host),
-            HostPattern::Wildcard(suffix) => has_public_form(suffix),
-        };
-        if !is_good {
-            return Err(NotCertifiable(pattern.clone()));
+        if *pattern == HostPattern::Any {
+            continue;
         }
-        names.insert(name(pattern));
+        let Some(name) = CertificateName::of(pattern) else {
+            return Err(NotCertifiable(pattern.clone()));
+        };
+        names.insert(name.to_string().into());
     }
 
     Ok(names)
-}
-
-/// Formats a host as certificates do: addresses have no brackets there.
-fn name(pattern: &HostPattern) -> Box<str> {
-    match pattern {
-        HostPattern::Exact(host) => host
-            .ip()
-            .map_or_else(|| host.as_str().into(), |ip| ip.to_string().into()),
-        HostPattern::Wildcard(_) | HostPattern::Any => pattern.to_string().into(),
-    }
-}
-
-/// Returns false for names that no CA accepts: with underscores, with addresses behind `*.`, or
-/// with labels that begin or end with `-` (RFC 1123 section 2.1).
-fn has_public_form(host: &Host) -> bool {
-    let is_good =
-        |label: &str| !label.starts_with('-') && !label.ends_with('-') && !label.contains('_');
-    host.ip().is_none() && host.as_str().split('.').all(is_good)
 }
 
 // === Desired certificates ===
@@ -117,8 +94,11 @@ impl Desired {
 
     /// Returns true if a certificate is desired and includes this host.
     fn covers(&self, id: &Arc<str>, pattern: &HostPattern) -> bool {
-        let certificate = self.all.get(id);
-        certificate.is_some_and(|one| one.hosts.binary_search(&name(pattern)).is_ok())
+        let Some((certificate, name)) = self.all.get(id).zip(CertificateName::of(pattern)) else {
+            return false;
+        };
+        let name: Box<str> = name.to_string().into();
+        certificate.hosts.binary_search(&name).is_ok()
     }
 }
 

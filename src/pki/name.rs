@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use crate::routing::HostPattern;
+use crate::routing::{Host, HostPattern};
 
 /// A name or address in a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,14 +30,22 @@ impl CertificateName {
         }
 
         // The same canonical form as in the routing table, so that the two can be compared.
-        match HostPattern::parse(text).map_err(|_invalid| error())? {
-            HostPattern::Exact(host) if is_public_form(host.as_str()) => {
-                Ok(Self::Dns(host.as_str().into()))
+        let pattern = HostPattern::parse(text).map_err(|_invalid| error())?;
+        Self::of(&pattern).ok_or_else(error)
+    }
+
+    /// Returns the name of a host or wildcard. `None` for [`HostPattern::Any`], and for names that
+    /// no CA accepts.
+    pub fn of(pattern: &HostPattern) -> Option<Self> {
+        match pattern {
+            HostPattern::Exact(host) => match host.ip() {
+                Some(address) => Some(Self::Ip(address)),
+                None => has_public_form(host).then(|| Self::Dns(host.as_str().into())),
+            },
+            HostPattern::Wildcard(suffix) => {
+                has_public_form(suffix).then(|| Self::Wildcard(suffix.as_str().into()))
             }
-            HostPattern::Wildcard(suffix) if is_public_form(suffix.as_str()) => {
-                Ok(Self::Wildcard(suffix.as_str().into()))
-            }
-            _ => Err(error()),
+            HostPattern::Any => None,
         }
     }
 
@@ -60,13 +68,13 @@ impl fmt::Display for CertificateName {
     }
 }
 
-/// Reports whether CAs accept every label: they refuse underscores (CA/Browser Forum baseline
-/// requirements 7.1.4.2.1), and labels that begin or end with `-`.
-fn is_public_form(host: &str) -> bool {
-    !host.starts_with('[')
-        && host
-            .split('.')
-            .all(|label| !label.starts_with('-') && !label.ends_with('-') && !label.contains('_'))
+/// Reports whether CAs accept the name. They refuse addresses behind `*.`, underscores (CA/Browser
+/// Forum baseline requirements 7.1.4.2.1), and labels that begin or end with `-` (RFC 1123 section
+/// 2.1).
+fn has_public_form(host: &Host) -> bool {
+    let is_good =
+        |label: &str| !label.starts_with('-') && !label.ends_with('-') && !label.contains('_');
+    host.ip().is_none() && host.as_str().split('.').all(is_good)
 }
 
 #[cfg(test)]
