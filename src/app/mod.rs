@@ -9,7 +9,7 @@ mod inspect;
 mod memory;
 mod metrics;
 mod settings;
-mod start;
+pub(crate) mod start;
 mod tasks;
 mod write_queue;
 

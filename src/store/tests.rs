@@ -5,35 +5,7 @@ use std::{
 };
 
 use super::*;
-
-/// The areas of the process, with those of private parts of `app` written out.
-pub(super) const AREAS: Areas = Areas::new(&[
-    crate::acme::record::AREAS,
-    crate::cluster::AREAS,
-    &[
-        Area {
-            prefix: "cache/",
-            mirrored: false,
-            ..Area::PLAIN
-        },
-        Area {
-            prefix: "cache/secrets/",
-            mirrored: false,
-            sealed: true,
-            ..Area::PLAIN
-        },
-        Area {
-            prefix: "ca/key",
-            sealed: true,
-            ..Area::PLAIN
-        },
-        Area {
-            prefix: "api/identity",
-            sealed: true,
-            ..Area::PLAIN
-        },
-    ],
-]);
+use crate::app::start::state::AREAS;
 
 /// A directory that is gone with the test.
 pub(super) struct Dir(pub(super) PathBuf);

@@ -17,7 +17,7 @@ const CA_CERTIFICATE: &str = "ca/certificate";
 const CA_KEY: &str = "ca/key";
 
 /// The areas of all modules that use the store.
-const AREAS: Areas = Areas::new(&[
+pub(crate) const AREAS: Areas = Areas::new(&[
     acme::record::AREAS,
     cluster::AREAS,
     cache::AREAS,

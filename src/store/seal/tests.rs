@@ -1,7 +1,7 @@
 use super::*;
-use crate::store::{
-    Health, OpenError, open, open_sealed,
-    tests::{AREAS, Dir},
+use crate::{
+    app::start::state::AREAS,
+    store::{Health, OpenError, open, open_sealed, tests::Dir},
 };
 
 const SECRET: &str = "-----BEGIN PRIVATE KEY-----MIGHAgEAMBMGByqGSM49AgEG";
