@@ -1,6 +1,6 @@
 //! Busy ports, state directories in use, and nothing running at all.
 
-use std::{net::TcpListener, time::Duration};
+use std::{net::TcpListener, path::Path, time::Duration};
 
 use super::*;
 
@@ -37,24 +37,18 @@ fn a_busy_port_says_who_has_it_and_how_to_choose_another() {
 #[test]
 fn a_second_gatelet_cannot_use_the_ports_or_state_of_the_first() {
     let gatelet = Gatelet::start();
+    let second = |http: &str, state: &Path| {
+        let mut command = program();
+        command.args(["run", "--mode", "standalone", "--http", http]);
+        for other in ["--https", "--api", "--admin"] {
+            command.args([other, "off"]);
+        }
+        command.arg("--state").arg(state);
+        bad(&command.output().expect("gatelet runs"), 1)
+    };
+
     let elsewhere = gatelet.folder.path().join("elsewhere");
-    let mut second = program();
-    second
-        .args([
-            "run",
-            "--https",
-            "off",
-            "--api",
-            "off",
-            "--admin",
-            "off",
-            "--mode",
-            "standalone",
-            "--state",
-        ])
-        .arg(&elsewhere);
-    second.args(["--http", &format!("127.0.0.1:{}", gatelet.http)]);
-    let message = bad(&second.output().expect("gatelet runs"), 1);
+    let message = second(&format!("127.0.0.1:{}", gatelet.http), &elsewhere);
     assert!(
         message.contains(&format!(
             "gatelet (process {}) listens there",
@@ -63,25 +57,7 @@ fn a_second_gatelet_cannot_use_the_ports_or_state_of_the_first() {
         "{message}"
     );
 
-    let mut second = program();
-    second.args([
-        "run",
-        "--http",
-        "127.0.0.1:0",
-        "--https",
-        "off",
-        "--api",
-        "off",
-        "--admin",
-        "off",
-        "--mode",
-        "standalone",
-        "--state",
-    ]);
-    let message = bad(
-        &second.arg(gatelet.state()).output().expect("gatelet runs"),
-        1,
-    );
+    let message = second("127.0.0.1:0", &gatelet.state());
     let expected = format!(
         "the state directory {} is in use by another gatelet",
         gatelet.state().display()
