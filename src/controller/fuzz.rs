@@ -41,7 +41,7 @@ pub fn compile(data: &[u8]) {
         drop(index.compile());
     }
 
-    // What is compiled already compiles to nothing new.
+    // A second compile without a change returns nothing new.
     drop(index.compile());
     let again = index.compile();
     assert!(again.table.is_none() && again.findings.is_none() && again.certificates.is_none());

@@ -17,7 +17,7 @@ pub enum Event {
     /// each resync.
     Reset(Kind, Vec<Arc<RawObject>>),
     /// The source is not allowed to read this kind: nothing of it will come until that changes.
-    /// What was known stays.
+    /// Objects that are already known stay.
     Refused(Kind),
 }
 

@@ -5,7 +5,7 @@ mod error;
 mod listeners;
 mod shutdown;
 mod source;
-mod state;
+pub(crate) mod state;
 mod watchdog;
 
 use std::{
@@ -173,7 +173,7 @@ impl Parts<'_> {
         let (trimmer, changes) = MemoryTrimmer::new(store.clone(), self.shared.clone());
         tasks.spawn_infallible("memory", trimmer.run());
 
-        // What only one kind of cluster has.
+        // Parts that only one kind of cluster has.
         let (mut cache, mut copy, mut account_secret) = (None, Vec::new(), None);
         let (mut api, mut unread, mut own_node) = (None, Unread::default(), None);
         match cluster.kind {

@@ -89,7 +89,7 @@ fn the_issuer_is_chosen_by_the_annotation_that_is_nearest() {
             None,
         ),
         (&[("gatelet.dev/issuer", "lab,lab")], None, Some("lab")),
-        // What makes no sense is as if it were not there.
+        // An invalid list of issuers counts as absent.
         (
             &[
                 ("gatelet.dev/issuer", "none,lab"),

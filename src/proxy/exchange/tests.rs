@@ -200,7 +200,7 @@ fn a_connection_that_ends_with_its_response_is_not_reused() {
     let persistent = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok";
     assert!(get(persistent).expect("a response").reusable);
 
-    // What follows the response would be taken for the next one.
+    // Bytes behind the response would count as the next response.
     let seen = local(async {
         ask(
             "GET",
