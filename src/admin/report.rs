@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::acme::report::Report;
+use crate::acme::engine::report::Report;
 
 /// The state of everything.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -16,7 +16,10 @@ use super::{
     control::{classes::Note, endpoint_health::Health, publish::Live, role::Role},
 };
 use crate::{
-    acme::{self, active::ActiveCertificates, report::Report},
+    acme::{
+        self,
+        engine::{active::ActiveCertificates, report::Report},
+    },
     admin::{
         BackendReport, CandidateReport, CertificateReport, CertsReport, ExplainReport,
         FindingReport, HostReport, Inspect, IssuanceReport, LeaderReport, Operation,

@@ -30,7 +30,7 @@ use dial::{Dialer, Sender};
 use target::Origin;
 
 use crate::util::sync::lock;
-pub(in crate::acme) use target::relative_to;
+pub(crate) use target::relative_to;
 
 const USER_AGENT: &str = concat!("gatelet/", env!("CARGO_PKG_VERSION"));
 /// The largest number of redirects that are followed (for GET and HEAD only).

@@ -174,7 +174,7 @@ impl ExternalAccount {
     }
 
     /// Returns a value that differs between keys and reveals nothing about them.
-    pub(in crate::acme) fn fingerprint(&self) -> [u8; 8] {
+    pub(crate) fn fingerprint(&self) -> [u8; 8] {
         let tag = hmac::sign(&self.key, b"print");
         tag.as_ref()[..8].try_into().expect("a tag has 32 bytes")
     }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    acme::{failure::Failure, issuer::AcmeIssuer},
+    acme::{issuer::AcmeIssuer, plan::failure::Failure},
     pki::{CertificateName, CertificateTerms},
 };
 

@@ -25,8 +25,12 @@ use self::{
 use super::write_queue::WriteQueue;
 use crate::{
     acme::{
-        self, Parts, SharedAccounts, Timing, active::ActiveCertificates, ca::http::Clock,
-        dns::Lookup, issuer::Issuer, notice::Notice, spec::CertificateSpec,
+        self, Parts, SharedAccounts, Timing,
+        ca::http::Clock,
+        dns::Lookup,
+        engine::{active::ActiveCertificates, notice::Notice},
+        issuer::Issuer,
+        spec::CertificateSpec,
     },
     controller::{CertificateSource, DesiredCertificate},
     k8s::AccountSecret,

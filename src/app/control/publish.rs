@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::parsed::Parsed;
 use crate::{
-    acme::active::{ActiveCertificates, Source},
+    acme::engine::active::{ActiveCertificates, Source},
     admin::{CertificateReport, FindingReport, GuardReport, OtherClassReport, Severity},
     controller::{CertificateSource, Finding, OtherClass, Output, TlsHost},
     objects::EventType,

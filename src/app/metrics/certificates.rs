@@ -7,7 +7,7 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use super::alone;
 use crate::{
-    acme::{Engine, report::Report},
+    acme::{Engine, engine::report::Report},
     telemetry::families::{self, Label},
     util::time::UnixSeconds,
 };

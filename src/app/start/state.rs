@@ -18,7 +18,7 @@ const CA_KEY: &str = "ca/key";
 
 /// The areas of all modules that use the store.
 pub(crate) const AREAS: Areas = Areas::new(&[
-    acme::record::AREAS,
+    acme::plan::record::AREAS,
     cluster::AREAS,
     cache::AREAS,
     &[sealed(CA_KEY), sealed(API_IDENTITY)],

@@ -2,7 +2,7 @@
 
 use std::net::UdpSocket;
 
-use gatelet::acme::notice::NoticeReason;
+use gatelet::acme::engine::notice::NoticeReason;
 
 use super::harness::{Harness, OWN_ADDRESS};
 use crate::support::{
@@ -38,7 +38,7 @@ fn helps(harness: &mut Harness, name: &str) -> String {
     let advice = report.problem.expect("a problem").advice;
     // The Events have the same advice.
     for reason in [NoticeReason::Failed, NoticeReason::ChallengeNeverSeen] {
-        let is_it = |notice: &&gatelet::acme::notice::Notice| {
+        let is_it = |notice: &&gatelet::acme::engine::notice::Notice| {
             notice.reason == reason && *notice.certificate == *format!("default/{name}")
         };
         let notice = harness

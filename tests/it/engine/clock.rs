@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gatelet::acme::notice::NoticeReason;
+use gatelet::acme::engine::notice::NoticeReason;
 
 use super::{
     failpoint_store::Gate,

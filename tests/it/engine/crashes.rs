@@ -7,9 +7,9 @@ use gatelet::{
         Timing,
         ca::http::{Http, HttpSettings},
         dns::{CommandSettings, Lookup, Provider, ProviderContext, ProviderSettings},
+        engine::notice::NoticeReason,
         issuer::ChallengeType,
-        notice::NoticeReason,
-        record::{self, StoredCertificate},
+        plan::record::{self, StoredCertificate},
     },
     store,
 };

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gatelet::acme::{Timing, ca::jws::ExternalAccount, notice::NoticeReason};
+use gatelet::acme::{Timing, ca::jws::ExternalAccount, engine::notice::NoticeReason};
 
 use super::{
     failpoint_store::Gate,

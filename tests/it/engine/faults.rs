@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gatelet::acme::notice::NoticeReason;
+use gatelet::acme::engine::notice::NoticeReason;
 
 use super::harness::{End, Harness, issuer, spec};
 use crate::support::chaos::{

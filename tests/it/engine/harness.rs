@@ -13,9 +13,11 @@ use gatelet::{
     acme::{
         Engine, LoopError, Parts, Timing,
         dns::Lookup,
+        engine::{
+            notice::{Notice, NoticeReason},
+            report::Report,
+        },
         issuer::{AcmeIssuer, Issuer, IssuerKind},
-        notice::{Notice, NoticeReason},
-        report::Report,
         spec::CertificateSpec,
     },
     pki::{CertificateName, CertificateTerms},
@@ -29,7 +31,7 @@ use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
 use crate::support::chaos::{ChaosCa, Endpoint, Fault, Options};
 
 /// The areas of a store for the engine alone.
-pub const AREAS: Areas = Areas::new(&[gatelet::acme::record::AREAS]);
+pub const AREAS: Areas = Areas::new(&[gatelet::acme::plan::record::AREAS]);
 
 /// Short pauses and time limits.
 pub const TIMING: Timing = Timing {

@@ -8,8 +8,8 @@ use std::{
 
 use gatelet::{
     acme::{
-        record::{self, Account, PendingOrder, StoredCertificate},
-        report::Report,
+        engine::report::Report,
+        plan::record::{self, Account, PendingOrder, StoredCertificate},
     },
     store::{Batch, Memory, Store, StoreError},
 };

@@ -12,7 +12,8 @@ use std::{
 
 use gatelet::{
     acme::{
-        Engine, LoopError, SharedAccounts, SharedAccountsError, failure::Class, issuer::Issuer,
+        Engine, LoopError, SharedAccounts, SharedAccountsError, issuer::Issuer,
+        plan::failure::Class,
     },
     store::Memory,
     tls::Challenges,

@@ -60,7 +60,7 @@ impl Origin {
 
 /// Resolves a `Location` from `base`, which may be an absolute URL or an absolute path. Other forms
 /// are not in use and return `None`.
-pub(in crate::acme) fn relative_to(base: &Uri, location: &str) -> Option<Uri> {
+pub(crate) fn relative_to(base: &Uri, location: &str) -> Option<Uri> {
     let target: Uri = location.parse().ok()?;
     if target.scheme().is_some() {
         return Some(target);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// A notice about a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// The [`CertificateSpec::id`](super::spec::CertificateSpec::id) of its spec.
+    /// The [`CertificateSpec::id`](crate::acme::spec::CertificateSpec::id) of its spec.
     pub certificate: Arc<str>,
     /// The reason, as listed in `docs/certificates.md`.
     pub reason: NoticeReason,

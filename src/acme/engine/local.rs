@@ -3,15 +3,19 @@
 
 use std::time::Duration;
 
-use super::{
-    engine::Engine,
-    failure::{Class, Failure},
-    issuer::{Issuer, IssuerKind},
-    keys,
-    record::StoredCertificate,
-    spec::CertificateSpec,
+use super::Engine;
+use crate::{
+    acme::{
+        issuer::{Issuer, IssuerKind},
+        order::keys,
+        plan::{
+            failure::{Class, Failure},
+            record::StoredCertificate,
+        },
+        spec::CertificateSpec,
+    },
+    util::time::UnixSeconds,
 };
-use crate::util::time::UnixSeconds;
 
 /// The lifetime, unless the spec sets one.
 const LIFE: Duration = Duration::from_secs(397 * 86_400);
@@ -20,7 +24,7 @@ const EARLIER: Duration = Duration::from_secs(86_400);
 
 impl Engine {
     /// Issues a certificate on this device and stores it.
-    pub(super) async fn issue_here(
+    pub(crate) async fn issue_here(
         &self,
         spec: &CertificateSpec,
         issuer: &Issuer,

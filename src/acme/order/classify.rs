@@ -1,13 +1,13 @@
 //! Classifies errors of a CA for the next attempt. Only a refusal by the protocol is final, never
 //! an error of the network.
 
-use super::{
+use crate::acme::{
     ca::{ClientError, ErrorKind, Problem},
-    failure::{Class, Failure},
+    plan::failure::{Class, Failure},
 };
 
 /// Converts an error of the client into a failure.
-pub(super) fn failure(error: &ClientError) -> Failure {
+pub(crate) fn failure(error: &ClientError) -> Failure {
     let retry_after = error
         .retry_after
         .and_then(|wait| i64::try_from(wait.as_secs()).ok());
@@ -25,7 +25,7 @@ pub(super) fn failure(error: &ClientError) -> Failure {
 }
 
 /// Converts a problem document (RFC 8555 section 6.7) into a failure.
-pub(super) fn of_problem(
+pub(crate) fn of_problem(
     problem: &Problem,
     retry_after: Option<i64>,
     date: Option<i64>,
@@ -80,7 +80,7 @@ pub(super) fn of_problem(
 }
 
 /// Returns the CA's own words, including those about single names, cut to a bounded length.
-pub(super) fn describe(problem: &Problem) -> String {
+pub(crate) fn describe(problem: &Problem) -> String {
     /// The longest text that is readable in an Event.
     const LONGEST: usize = 600;
     let mut text = problem.to_string();

@@ -2,6 +2,20 @@
 //! makes one attempt at a time per account, and stores everything that must not be lost before it
 //! acts on it.
 
+pub(crate) mod accounts;
+pub mod active;
+mod local;
+pub mod notice;
+mod operate;
+pub mod report;
+mod responder;
+mod revoke;
+mod run;
+
+pub use accounts::{SharedAccounts, SharedAccountsError};
+pub use operate::OperateError;
+pub use run::LoopError;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
@@ -19,29 +33,33 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    accounts::SharedAccounts,
+use self::{
     active::ActiveCertificates,
-    budget::{Budget, ORDERS_COUNT_FOR},
-    ca::{
-        Client, Session,
-        http::{Http, HttpSettings, Proxy},
-        jws::AccountKey,
-    },
-    dns::Lookup,
-    failure::{Class, Failure, FailureState},
-    issuer::{AcmeIssuer, Issuer},
     notice::{Notice, NoticeReason},
-    plan::{Plan, State},
-    record::{
-        self, Account, Floor, OrphanedDnsRecords, PendingOrder, Revocation, StoredCertificate,
-    },
-    renewal::Suggestion,
     responder::ChallengeResponder,
-    spec::CertificateSpec,
-    triggered::TriggeredChallenges,
 };
 use crate::{
+    acme::{
+        ca::{
+            Client, Session,
+            http::{Http, HttpSettings, Proxy},
+            jws::AccountKey,
+        },
+        dns::Lookup,
+        issuer::{AcmeIssuer, Issuer},
+        order::triggered::TriggeredChallenges,
+        plan::{
+            Plan, State,
+            budget::{Budget, ORDERS_COUNT_FOR},
+            failure::{Class, Failure, FailureState},
+            record::{
+                self, Account, Floor, OrphanedDnsRecords, PendingOrder, Revocation,
+                StoredCertificate,
+            },
+            renewal::Suggestion,
+        },
+        spec::CertificateSpec,
+    },
     routing::Host,
     store::{Batch, Store, StoreError},
     tls::{Challenges, LocalCa},
@@ -129,17 +147,17 @@ pub struct Pem {
 /// Obtains, renews and publishes certificates; see the module's documentation.
 pub struct Engine {
     parts: Parts,
-    pub(super) responder: ChallengeResponder,
+    pub(crate) responder: ChallengeResponder,
     clock: Arc<Mutex<Clock>>,
     /// True to verify CAs at the clock's floor while the time is unknown, false to verify them by
     /// the wall clock. Either may be closer to the real time, so they take turns.
     by_floor: Arc<AtomicBool>,
-    pub(super) state: Mutex<State>,
-    pub(super) triggered: Mutex<TriggeredChallenges>,
+    pub(crate) state: Mutex<State>,
+    pub(crate) triggered: Mutex<TriggeredChallenges>,
     /// IDs of revocations with a request under way.
-    pub(super) revoking: Mutex<HashSet<String>>,
-    pub(super) accounts: Mutex<BTreeMap<String, Account>>,
-    pub(super) cas: Mutex<HashMap<String, Arc<Ca>>>,
+    pub(crate) revoking: Mutex<HashSet<String>>,
+    pub(crate) accounts: Mutex<BTreeMap<String, Account>>,
+    pub(crate) cas: Mutex<HashMap<String, Arc<Ca>>>,
     specs: watch::Sender<Arc<[Arc<CertificateSpec>]>>,
     /// True once [`Engine::set_specs`] was called.
     specs_known: AtomicBool,
@@ -147,20 +165,20 @@ pub struct Engine {
     doing: Mutex<BTreeMap<String, String>>,
     plan: Mutex<Plan>,
     /// The number of turns that the loop has made.
-    pub(super) turns: AtomicU64,
+    pub(crate) turns: AtomicU64,
     /// Wakes the loop after a change.
-    pub(super) kick: Notify,
+    pub(crate) kick: Notify,
     /// True if this replica obtains certificates.
     leads: AtomicBool,
     /// Notified when an account is created or changed.
-    pub(super) accounts_changed: Notify,
+    pub(crate) accounts_changed: Notify,
 }
 
 /// A CA and our account there.
-pub(super) struct Ca {
+pub(crate) struct Ca {
     /// The key of the account's record.
-    pub(super) account: String,
-    pub(super) client: Client,
+    pub(crate) account: String,
+    pub(crate) client: Client,
     /// The extra roots that the client trusts.
     roots: Vec<CertificateDer<'static>>,
     session: Mutex<Option<Session>>,
@@ -294,39 +312,39 @@ impl Engine {
     }
 
     /// Returns true once the specs are known. Until then no certificate counts as unused.
-    pub(super) fn specs_known(&self) -> bool {
+    pub(crate) fn specs_known(&self) -> bool {
         self.specs_known.load(Ordering::Acquire)
     }
 
-    pub(super) fn timing(&self) -> &Timing {
+    pub(crate) fn timing(&self) -> &Timing {
         &self.parts.timing
     }
 
-    pub(super) fn shared(&self) -> Option<&dyn SharedAccounts> {
+    pub(crate) fn shared(&self) -> Option<&dyn SharedAccounts> {
         self.parts.shared.as_deref()
     }
 
-    pub(super) fn own_addresses(&self) -> Vec<IpAddr> {
+    pub(crate) fn own_addresses(&self) -> Vec<IpAddr> {
         (self.parts.own_addresses)()
     }
 
-    pub(super) fn lookup(&self) -> &Lookup {
+    pub(crate) fn lookup(&self) -> &Lookup {
         &self.parts.lookup
     }
 
-    pub(super) fn local_ca(&self) -> &LocalCa {
+    pub(crate) fn local_ca(&self) -> &LocalCa {
         &self.parts.local_ca
     }
 
-    pub(super) fn challenges(&self) -> &Challenges {
+    pub(crate) fn challenges(&self) -> &Challenges {
         self.responder.challenges()
     }
 
-    pub(super) fn answer_http(&self, id: &Arc<str>, thumbprint: &str) {
+    pub(crate) fn answer_http(&self, id: &Arc<str>, thumbprint: &str) {
         self.responder.answer_http(id, thumbprint);
     }
 
-    pub(super) fn answer_tls(
+    pub(crate) fn answer_tls(
         &self,
         id: &Arc<str>,
         host: Host,
@@ -335,29 +353,29 @@ impl Engine {
         self.responder.answer_tls(id, host, certificate);
     }
 
-    pub(super) fn withdraw(&self, id: &Arc<str>) {
+    pub(crate) fn withdraw(&self, id: &Arc<str>) {
         self.responder.withdraw(id);
     }
 
     // === Time ===
 
-    pub(super) fn reading(&self) -> Reading {
+    pub(crate) fn reading(&self) -> Reading {
         (self.parts.time)()
     }
 
-    pub(super) fn clock(&self) -> MutexGuard<'_, Clock> {
+    pub(crate) fn clock(&self) -> MutexGuard<'_, Clock> {
         lock(&self.clock)
     }
 
     /// Returns the time, if it is known.
-    pub(super) fn now(&self) -> Option<i64> {
+    pub(crate) fn now(&self) -> Option<i64> {
         let reading = self.reading();
         let mut clock = self.clock();
         clock.observe(reading);
         clock.now(reading).map(|time| time.0)
     }
 
-    pub(super) fn now_or_failure(&self) -> Result<i64, Failure> {
+    pub(crate) fn now_or_failure(&self) -> Result<i64, Failure> {
         self.now().ok_or_else(|| {
             Failure::new(
                 Class::Transport,
@@ -367,12 +385,12 @@ impl Engine {
     }
 
     /// Verifies the next request for the time by the other of the two clocks.
-    pub(super) fn other_clock(&self) {
+    pub(crate) fn other_clock(&self) {
         self.by_floor.fetch_xor(true, Ordering::Relaxed);
     }
 
     /// Passes the `Date` of a CA's response on to the clock.
-    pub(super) fn witness(&self, date: Option<i64>) {
+    pub(crate) fn witness(&self, date: Option<i64>) {
         if let Some(date) = date {
             let reading = self.reading();
             self.clock().witness(UnixSeconds(date), reading);
@@ -399,24 +417,24 @@ impl Engine {
 
     // === State ===
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
-    pub(super) fn stored(&self, id: &str) -> Option<StoredCertificate> {
+    pub(crate) fn stored(&self, id: &str) -> Option<StoredCertificate> {
         self.state().certificates.get(id).cloned()
     }
 
-    pub(super) fn is_forced(&self, id: &str) -> bool {
+    pub(crate) fn is_forced(&self, id: &str) -> bool {
         self.state().forced.contains(id)
     }
 
-    pub(super) fn pending_order(&self, id: &str) -> Option<PendingOrder> {
+    pub(crate) fn pending_order(&self, id: &str) -> Option<PendingOrder> {
         self.state().pending_orders.get(id).cloned()
     }
 
     /// Returns true if the specs still contain this one, with this issuer and unchanged.
-    pub(super) fn is_current(&self, spec: &CertificateSpec, issuer: &Issuer) -> bool {
+    pub(crate) fn is_current(&self, spec: &CertificateSpec, issuer: &Issuer) -> bool {
         self.specs.borrow().iter().any(|now| {
             now.id == spec.id
                 && now.issuers.iter().any(|one| {
@@ -426,7 +444,7 @@ impl Engine {
     }
 
     /// Writes a batch durably.
-    pub(super) async fn commit(&self, batch: Batch) -> Result<(), Failure> {
+    pub(crate) async fn commit(&self, batch: Batch) -> Result<(), Failure> {
         let store = self.parts.store.clone();
         let batch = self.with_floor(batch);
         let done = tokio::task::spawn_blocking(move || store.commit(batch)).await;
@@ -443,7 +461,7 @@ impl Engine {
         }
     }
 
-    pub(super) async fn put_pending_order(
+    pub(crate) async fn put_pending_order(
         &self,
         id: &Arc<str>,
         pending: PendingOrder,
@@ -455,7 +473,7 @@ impl Engine {
 
     /// Stores a pending order before it is sent to the CA, counted against the account's budget,
     /// so that a crash loop cannot exceed the budget.
-    pub(super) async fn ordering(
+    pub(crate) async fn ordering(
         &self,
         id: &Arc<str>,
         pending: &mut PendingOrder,
@@ -489,12 +507,12 @@ impl Engine {
     }
 
     /// Changes an account's budget in memory. The end of the attempt stores it.
-    pub(super) fn spend(&self, account: &str, change: impl FnOnce(&mut Budget)) {
+    pub(crate) fn spend(&self, account: &str, change: impl FnOnce(&mut Budget)) {
         change(self.state().budgets.entry(account.to_owned()).or_default());
     }
 
     /// Adds the removal of a pending order to a batch, and the budgets that it counted against.
-    pub(super) fn without_pending_order(&self, mut batch: Batch, id: &str) -> Batch {
+    pub(crate) fn without_pending_order(&self, mut batch: Batch, id: &str) -> Batch {
         {
             let state = self.state();
             let counted = state
@@ -528,7 +546,7 @@ impl Engine {
     }
 
     /// Stores a certificate in one write with the end of its pending order, then activates it.
-    pub(super) async fn issued(
+    pub(crate) async fn issued(
         &self,
         id: &Arc<str>,
         stored: StoredCertificate,
@@ -567,7 +585,7 @@ impl Engine {
             "{} issued a certificate for {}, valid until {}",
             stored.issuer,
             stored.names.join(", "),
-            super::report::rfc3339(stored.not_after)
+            report::rfc3339(stored.not_after)
         );
         {
             let mut state = self.state();
@@ -587,7 +605,7 @@ impl Engine {
     }
 
     /// Publishes the stored certificates as the active ones.
-    pub(super) fn publish(&self) {
+    pub(crate) fn publish(&self) {
         let known = self.active.borrow().clone();
         let active = ActiveCertificates::of(&self.state().certificates, &known.certificates);
         self.active.send_replace(Arc::new(active));
@@ -596,7 +614,7 @@ impl Engine {
     // === CAs ===
 
     /// Returns the CA of an issuer with our account there.
-    pub(super) fn ca(&self, issuer: &Issuer, acme: &AcmeIssuer) -> Result<Arc<Ca>, Failure> {
+    pub(crate) fn ca(&self, issuer: &Issuer, acme: &AcmeIssuer) -> Result<Arc<Ca>, Failure> {
         let account = issuer.account_id().unwrap_or_default();
         // Changed roots need a new client.
         if let Some(ca) = lock(&self.cas)
@@ -653,28 +671,28 @@ impl Engine {
 
     // === Progress and notices ===
 
-    pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
+    pub(crate) fn plan(&self) -> MutexGuard<'_, Plan> {
         lock(&self.plan)
     }
 
-    pub(super) fn set_progress(&self, id: &str, what: &str) {
+    pub(crate) fn set_progress(&self, id: &str, what: &str) {
         lock(&self.doing).insert(id.to_owned(), what.to_owned());
     }
 
-    pub(super) fn clear_progress(&self, id: &str) {
+    pub(crate) fn clear_progress(&self, id: &str) {
         lock(&self.doing).remove(id);
     }
 
-    pub(super) fn progress(&self, id: &str) -> Option<String> {
+    pub(crate) fn progress(&self, id: &str) -> Option<String> {
         lock(&self.doing).get(id).cloned()
     }
 
-    pub(super) fn never_seen(&self, id: &Arc<str>, message: &str) {
+    pub(crate) fn never_seen(&self, id: &Arc<str>, message: &str) {
         self.notify(id, NoticeReason::ChallengeNeverSeen, message.to_owned());
     }
 
     /// Logs a notice and sends it to the owner of a spec, unless too many notices are queued.
-    pub(super) fn notify(&self, id: &Arc<str>, reason: NoticeReason, message: String) {
+    pub(crate) fn notify(&self, id: &Arc<str>, reason: NoticeReason, message: String) {
         if reason.is_warning() {
             tracing::warn!(
                 certificate = &**id,
@@ -702,14 +720,14 @@ impl Engine {
 
 impl Ca {
     /// Opens a session for the account.
-    pub(super) fn enter(&self, key: Arc<AccountKey>, url: &str) -> Session {
+    pub(crate) fn enter(&self, key: Arc<AccountKey>, url: &str) -> Session {
         let session = self.client.session(key, url);
         *lock(&self.session) = Some(session.clone());
         session
     }
 
     /// Returns the session of the account, once there is one.
-    pub(super) fn session(&self) -> Option<Session> {
+    pub(crate) fn session(&self) -> Option<Session> {
         lock(&self.session).clone()
     }
 }

@@ -4,24 +4,24 @@
 
 use std::net::{IpAddr, UdpSocket};
 
-use super::dns::{self, caa_allows};
+use crate::acme::dns::{self, caa_allows};
 
 /// The failed validation.
-pub(super) struct Failed<'a> {
+pub(crate) struct Failed<'a> {
     /// The name, without `*.`.
-    pub(super) name: &'a str,
-    pub(super) wildcard: bool,
+    pub(crate) name: &'a str,
+    pub(crate) wildcard: bool,
     /// The type of the challenge that failed.
-    pub(super) method: &'a str,
+    pub(crate) method: &'a str,
     /// The port that the CA connects to, for challenges over TCP.
-    pub(super) port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// The names that stand for the CA in CAA records.
-    pub(super) identities: &'a [String],
+    pub(crate) identities: &'a [String],
 }
 
 /// Returns the findings, as sentences without a full stop. `own` are the addresses that are known
 /// to lead to this node.
-pub(super) fn sentences(failed: &Failed<'_>, found: &dns::Advice, own: &[IpAddr]) -> Vec<String> {
+pub(crate) fn sentences(failed: &Failed<'_>, found: &dns::Advice, own: &[IpAddr]) -> Vec<String> {
     let mut findings = Vec::new();
 
     if let Some(port) = failed.port {

@@ -8,17 +8,21 @@ use ring::digest;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    ca::{Authorization, Challenge, Identifier, Order as Remote, Status},
     classify,
     diagnose::{self, Failed},
-    dns::{self, Lookup, PersistPolicy, Provider, TxtRecord, visible},
-    engine::Timing,
-    failure::{Class, Failure},
-    issuer::ChallengeType,
-    order::{Attempt, LONGEST_LOOK, Poller},
-    record::PendingOrder,
+    {Attempt, LONGEST_LOOK, Poller},
 };
 use crate::{
+    acme::{
+        ca::{Authorization, Challenge, Identifier, Order as Remote, Status},
+        dns::{self, Lookup, PersistPolicy, Provider, TxtRecord, visible},
+        engine::Timing,
+        issuer::ChallengeType,
+        plan::{
+            failure::{Class, Failure},
+            record::PendingOrder,
+        },
+    },
     pki::CertificateName,
     routing::Host,
     tls::{ChallengeKind, Hits},
@@ -36,7 +40,7 @@ const ADVICE_WITHIN: Duration = Duration::from_secs(10);
 const NO_CHALLENGE: &str = "none of the challenges that the CA offers can be used";
 
 /// A challenge whose validation was triggered.
-pub(super) struct Attempted<'a> {
+pub(crate) struct Attempted<'a> {
     kind: ChallengeType,
     /// Requests of the CA before that.
     before: Hits,
@@ -46,7 +50,7 @@ pub(super) struct Attempted<'a> {
 
 impl Attempt<'_> {
     /// Proves control of every name of the order that is still pending.
-    pub(super) async fn prove(
+    pub(crate) async fn prove(
         &self,
         pending: &mut PendingOrder,
         order: &Remote,
@@ -506,7 +510,7 @@ impl Attempt<'_> {
 
     /// Counts a failed validation against the name, and returns the failure with advice from the
     /// requests of the CA that arrived here and from DNS.
-    pub(super) async fn refused(
+    pub(crate) async fn refused(
         &self,
         authorization: &Authorization,
         tried: Option<&Attempted<'_>>,

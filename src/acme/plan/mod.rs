@@ -1,22 +1,29 @@
 //! The plan: the next step for every spec. It is a pure function of the specs, the stored state and
 //! the time, and never uses a CA, a disk or a clock.
 
+pub mod budget;
+pub mod failure;
+pub mod record;
+pub mod renewal;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-use super::{
+use self::{
     budget::{Budget, Purpose},
     failure::{Class, FailureState},
-    issuer::{Issuer, IssuerKind},
     record::{OrphanedDnsRecords, PendingOrder, Revocation, StoredCertificate},
     renewal::{Life, Suggestion, Why},
+};
+use crate::acme::{
+    issuer::{Issuer, IssuerKind},
     spec::CertificateSpec,
 };
 
 /// Time in seconds that an unused certificate is kept, for an Ingress that comes back.
-pub(super) const GRACE: i64 = 14 * 86_400;
+pub(crate) const GRACE: i64 = 14 * 86_400;
 /// Time in seconds that a CA may be unreachable before the next issuer is tried.
 const SWITCH_AFTER: i64 = 3 * 3_600;
 /// Longest `Retry-After`, in seconds, that is waited out while there is no certificate at all.

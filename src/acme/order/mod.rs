@@ -2,57 +2,64 @@
 //! step is stored before the next one needs it, and begins by reading the state at the CA, so that
 //! an attempt can stop anywhere and resume later.
 
+pub(crate) mod classify;
+mod diagnose;
+pub(crate) mod keys;
+mod prove;
+pub(crate) mod triggered;
+
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::time::{Instant, sleep};
 
-use super::{
-    accounts::account_key,
-    ca::{
-        ClientError, ErrorKind, Identifier, Order as Remote, Replied, Session, Status, ari_id,
-        jws::{AccountKey, ExternalAccount},
+use crate::{
+    acme::{
+        ca::{
+            ClientError, ErrorKind, Identifier, Order as Remote, Replied, Session, Status, ari_id,
+            jws::{AccountKey, ExternalAccount},
+        },
+        engine::{Ca, Engine, Timing, accounts::account_key, notice::NoticeReason},
+        issuer::{AcmeIssuer, Issuer},
+        plan::{
+            failure::{Class, Failure},
+            record::{Account, PendingOrder, StoredCertificate},
+        },
+        spec::CertificateSpec,
     },
-    classify,
-    engine::{Ca, Engine, Timing},
-    failure::{Class, Failure},
-    issuer::{AcmeIssuer, Issuer},
-    keys,
-    notice::NoticeReason,
-    record::{Account, PendingOrder, StoredCertificate},
-    spec::CertificateSpec,
+    pki::CertificateName,
+    tls::Certificate,
 };
-use crate::{pki::CertificateName, tls::Certificate};
 
 /// Age in seconds at which an order counts as expired (Let's Encrypt keeps orders for eight hours).
-pub(super) const ORDER_LIFE: i64 = 7 * 3_600;
+pub(crate) const ORDER_LIFE: i64 = 7 * 3_600;
 /// The longest pause between two polls if the CA sends no `Retry-After`.
-pub(super) const LONGEST_LOOK: Duration = Duration::from_secs(10);
+pub(crate) const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 /// The ACME error type of a CA that does not know the account.
 const UNKNOWN_ACCOUNT: &str = "accountDoesNotExist";
 
 /// An attempt to obtain one certificate.
-pub(super) struct Attempt<'a> {
-    pub(super) engine: &'a Engine,
-    pub(super) spec: &'a CertificateSpec,
-    pub(super) issuer: &'a Issuer,
-    pub(super) acme: &'a AcmeIssuer,
-    pub(super) ca: &'a Ca,
+pub(crate) struct Attempt<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) spec: &'a CertificateSpec,
+    pub(crate) issuer: &'a Issuer,
+    pub(crate) acme: &'a AcmeIssuer,
+    pub(crate) ca: &'a Ca,
     /// Challenge types that failed in earlier attempts.
-    pub(super) failed: Vec<String>,
+    pub(crate) failed: Vec<String>,
 }
 
 /// Waits between polls until the deadline: as long as the CA asks for, otherwise a little longer
 /// each time.
-pub(super) struct Poller {
+pub(crate) struct Poller {
     pause: Duration,
     shortest: Duration,
     deadline: Instant,
 }
 
 impl Poller {
-    pub(super) fn new(timing: &Timing) -> Self {
+    pub(crate) fn new(timing: &Timing) -> Self {
         Self {
             pause: timing.poll_interval,
             shortest: timing.poll_interval,
@@ -61,7 +68,7 @@ impl Poller {
     }
 
     /// Waits until the next poll. Returns false if that would be after the deadline.
-    pub(super) async fn next(&mut self, retry_after: Option<Duration>) -> bool {
+    pub(crate) async fn next(&mut self, retry_after: Option<Duration>) -> bool {
         // Don't busy-poll on `Retry-After: 0`.
         let pause = retry_after.map_or(self.pause, |wait| wait.max(self.shortest));
         if Instant::now() + pause > self.deadline {
@@ -76,7 +83,7 @@ impl Poller {
 
 impl Attempt<'_> {
     /// Obtains the certificate and stores it.
-    pub(super) async fn run(&self) -> Result<(), Failure> {
+    pub(crate) async fn run(&self) -> Result<(), Failure> {
         match self.run_once().await {
             // The CA may have lost the account, for example because it was reinstalled. Register
             // the key again, once.
@@ -150,13 +157,13 @@ impl Attempt<'_> {
     }
 
     /// Returns the session of the account.
-    pub(super) fn session(&self) -> Result<Session, Failure> {
+    pub(crate) fn session(&self) -> Result<Session, Failure> {
         self.ca
             .session()
             .ok_or_else(|| Failure::new(Class::Account, "no account is registered yet"))
     }
 
-    pub(super) fn set_progress(&self, what: &str) {
+    pub(crate) fn set_progress(&self, what: &str) {
         self.engine.set_progress(&self.spec.id, what);
     }
 
@@ -167,7 +174,7 @@ impl Attempt<'_> {
 
     /// Fails if the spec was changed or removed since the attempt began, so that its order is
     /// abandoned.
-    pub(super) fn check_current(&self) -> Result<(), Failure> {
+    pub(crate) fn check_current(&self) -> Result<(), Failure> {
         if self.engine.is_current(self.spec, self.issuer) {
             return Ok(());
         }
@@ -179,7 +186,7 @@ impl Attempt<'_> {
 
     /// Returns the failure for a CA that takes longer than this attempt waits. The order stays
     /// stored and the next attempt resumes it.
-    pub(super) fn timed_out(&self, what: &str, retry_after: Option<Duration>) -> Failure {
+    pub(crate) fn timed_out(&self, what: &str, retry_after: Option<Duration>) -> Failure {
         let retry_after = retry_after.and_then(|wait| i64::try_from(wait.as_secs()).ok());
         Failure {
             retry_after,
@@ -345,7 +352,7 @@ impl Attempt<'_> {
         })
     }
 
-    pub(super) async fn put_pending_order(&self, pending: &PendingOrder) -> Result<(), Failure> {
+    pub(crate) async fn put_pending_order(&self, pending: &PendingOrder) -> Result<(), Failure> {
         self.engine
             .put_pending_order(&self.spec.id, pending.clone())
             .await
@@ -581,7 +588,7 @@ impl Attempt<'_> {
     }
 
     /// Converts an error into a failure, and passes the CA's time on to the clock.
-    pub(super) fn failed(&self, error: &ClientError) -> Failure {
+    pub(crate) fn failed(&self, error: &ClientError) -> Failure {
         self.engine.witness(error.date);
         classify::failure(error)
     }
@@ -627,7 +634,7 @@ fn is_about_account(error: &ClientError) -> bool {
 }
 
 /// Returns true if the CA rejected the request itself, rather than its sender or its timing.
-pub(super) fn is_verdict(error: &ClientError) -> bool {
+pub(crate) fn is_verdict(error: &ClientError) -> bool {
     match &error.kind {
         ErrorKind::Problem(problem) => {
             (400..500).contains(&problem.status) && !error.is("rateLimited")

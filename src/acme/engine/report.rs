@@ -5,14 +5,18 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    budget::Budget,
-    engine::Engine,
-    failure::{Class, FailureState},
-    plan::{Plan, Step},
-    spec::CertificateSpec,
+use super::Engine;
+use crate::{
+    acme::{
+        plan::{
+            Plan, Step,
+            budget::Budget,
+            failure::{Class, FailureState},
+        },
+        spec::CertificateSpec,
+    },
+    util::{clock::Trust, time::UnixSeconds},
 };
-use crate::util::{clock::Trust, time::UnixSeconds};
 
 /// One certificate.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -86,7 +90,7 @@ pub struct BudgetReport {
 
 impl Engine {
     /// Keeps the plan for [`Engine::report`], and counts the turn.
-    pub(super) fn decided(&self, plan: Plan) {
+    pub(crate) fn decided(&self, plan: Plan) {
         *self.plan() = plan;
         self.turns.fetch_add(1, Ordering::AcqRel);
     }
@@ -191,7 +195,7 @@ impl Engine {
 }
 
 /// Formats seconds since 1970 as RFC 3339. Returns an empty text for times out of range.
-pub(super) fn rfc3339(seconds: i64) -> String {
+pub(crate) fn rfc3339(seconds: i64) -> String {
     UnixSeconds(seconds).to_string()
 }
 

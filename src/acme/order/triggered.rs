@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// The challenges that were triggered.
 #[derive(Debug)]
-pub(super) struct TriggeredChallenges {
+pub(crate) struct TriggeredChallenges {
     /// Orders of an earlier process, which may have triggered any of their challenges.
     inherited: HashSet<String>,
     began: Instant,
@@ -24,7 +24,7 @@ pub(super) struct TriggeredChallenges {
 
 impl TriggeredChallenges {
     /// Creates it with the URLs of the orders that were stored at the start.
-    pub(super) fn new(inherited: HashSet<String>, began: Instant) -> Self {
+    pub(crate) fn new(inherited: HashSet<String>, began: Instant) -> Self {
         Self {
             inherited,
             began,
@@ -33,7 +33,7 @@ impl TriggeredChallenges {
     }
 
     /// Records that a challenge is triggered at `now`.
-    pub(super) fn note(&mut self, challenge: &str, now: Instant, within: Duration) {
+    pub(crate) fn note(&mut self, challenge: &str, now: Instant, within: Duration) {
         self.challenges
             .retain(|_, at| now.duration_since(*at) < within);
         self.challenges.insert(challenge.to_owned(), now);
@@ -41,7 +41,7 @@ impl TriggeredChallenges {
 
     /// Returns the time after which a challenge that is still pending can be triggered, given that
     /// every validation ends `within` a certain time. Returns `None` if it was not triggered.
-    pub(super) fn settled(
+    pub(crate) fn settled(
         &self,
         order: &str,
         challenge: &str,

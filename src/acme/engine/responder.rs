@@ -8,8 +8,8 @@ use std::{
 
 use rustls::sign::CertifiedKey;
 
-use super::spec::CertificateSpec;
 use crate::{
+    acme::spec::CertificateSpec,
     pki::CertificateName,
     routing::Host,
     tls::{ChallengeMap, Challenges},
@@ -18,7 +18,7 @@ use crate::{
 
 /// The responses by spec.
 #[derive(Debug, Default)]
-pub(super) struct ChallengeResponder {
+pub(crate) struct ChallengeResponder {
     challenges: Arc<Challenges>,
     posted: Mutex<Posted>,
 }
@@ -33,20 +33,20 @@ struct Posted {
 }
 
 impl ChallengeResponder {
-    pub(super) fn new(challenges: Arc<Challenges>) -> Self {
+    pub(crate) fn new(challenges: Arc<Challenges>) -> Self {
         Self {
             challenges,
             posted: Mutex::default(),
         }
     }
 
-    pub(super) fn challenges(&self) -> &Challenges {
+    pub(crate) fn challenges(&self) -> &Challenges {
         &self.challenges
     }
 
     /// Replaces the specs. `thumbprint` returns the account's for specs without one yet, or for
     /// all specs if the accounts changed (`others`).
-    pub(super) fn specs(
+    pub(crate) fn specs(
         &self,
         specs: &[Arc<CertificateSpec>],
         others: bool,
@@ -80,14 +80,14 @@ impl ChallengeResponder {
     }
 
     /// Sets the account that responds to HTTP challenges for a spec.
-    pub(super) fn answer_http(&self, id: &Arc<str>, thumbprint: &str) {
+    pub(crate) fn answer_http(&self, id: &Arc<str>, thumbprint: &str) {
         self.change(|posted| {
             drop(posted.thumbprints.insert(id.clone(), thumbprint.to_owned()));
         });
     }
 
     /// Adds the certificate for the handshake of a TLS-ALPN-01 challenge.
-    pub(super) fn answer_tls(&self, id: &Arc<str>, host: Host, certificate: CertifiedKey) {
+    pub(crate) fn answer_tls(&self, id: &Arc<str>, host: Host, certificate: CertifiedKey) {
         let entry = (host, Arc::new(certificate));
         self.change(|posted| {
             posted.handshakes.entry(id.clone()).or_default().push(entry);
@@ -95,7 +95,7 @@ impl ChallengeResponder {
     }
 
     /// Removes the handshake certificates of a spec.
-    pub(super) fn withdraw(&self, id: &Arc<str>) {
+    pub(crate) fn withdraw(&self, id: &Arc<str>) {
         self.change(|posted| drop(posted.handshakes.remove(id)));
     }
 

@@ -7,16 +7,21 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
     accounts::account_key,
-    ca::{ari_id, jws::AccountKey},
-    classify,
-    engine::{Ca, Engine},
-    failure::{Failure, FailureState},
-    issuer::{AcmeIssuer, Issuer},
-    keys,
-    record::{self, Account, StoredCertificate},
-    spec::CertificateSpec,
+    {Ca, Engine},
 };
-use crate::store::Batch;
+use crate::{
+    acme::{
+        ca::{ari_id, jws::AccountKey},
+        issuer::{AcmeIssuer, Issuer},
+        order::{classify, keys},
+        plan::{
+            failure::{Failure, FailureState},
+            record::{self, Account, StoredCertificate},
+        },
+        spec::CertificateSpec,
+    },
+    store::Batch,
+};
 
 /// A request of the operator that cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +119,7 @@ impl Engine {
     }
 
     /// Makes sure that there is a session for the account, if the CA knows it.
-    pub(super) async fn enter(&self, ca: &Ca, acme: &AcmeIssuer) -> Result<(), Failure> {
+    pub(crate) async fn enter(&self, ca: &Ca, acme: &AcmeIssuer) -> Result<(), Failure> {
         let account = self.account(&ca.account, acme).await?;
         let account = self.settled(ca, account).await?;
         if let Some(url) = &account.url
@@ -126,7 +131,7 @@ impl Engine {
     }
 
     /// Returns the account with one key. If a crash left two keys, asks the CA which one is valid.
-    pub(super) async fn settled(&self, ca: &Ca, account: Account) -> Result<Account, Failure> {
+    pub(crate) async fn settled(&self, ca: &Ca, account: Account) -> Result<Account, Failure> {
         let Some(next) = &account.next_key else {
             return Ok(account);
         };
@@ -233,7 +238,7 @@ impl Engine {
     }
 
     /// Fails on replicas that do not lead, because they would never carry out the request.
-    pub(super) fn check_lead(&self) -> Result<(), OperateError> {
+    pub(crate) fn check_lead(&self) -> Result<(), OperateError> {
         if self.leads() {
             Ok(())
         } else {
@@ -242,7 +247,7 @@ impl Engine {
     }
 
     /// Finds a spec by its ID or one of its names.
-    pub(super) fn find(&self, name: &str) -> Result<Arc<CertificateSpec>, OperateError> {
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<CertificateSpec>, OperateError> {
         let specs = self.specs();
         let by_id = specs.iter().find(|spec| *spec.id == *name);
         let by_host = || {

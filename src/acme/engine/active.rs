@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::record::StoredCertificate;
-use crate::{routing::HostPattern, tls::Certificate, util::hash::fnv1a};
+use crate::{
+    acme::plan::record::StoredCertificate, routing::HostPattern, tls::Certificate,
+    util::hash::fnv1a,
+};
 
 /// Certificates by the ID of their spec.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +40,7 @@ pub enum Source {
 impl ActiveCertificates {
     /// Parses the stored certificates, reusing those that are unchanged in `known`. Unusable
     /// certificates are logged and left out.
-    pub(super) fn of(
+    pub(crate) fn of(
         stored: &BTreeMap<String, StoredCertificate>,
         known: &BTreeMap<String, CertificatePair>,
     ) -> Self {

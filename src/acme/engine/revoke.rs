@@ -13,19 +13,18 @@ use ring::digest;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::time::Instant;
 
-use super::{
-    ca::Session,
-    classify,
-    engine::Engine,
-    failure::{Class, Failure},
-    issuer::{AcmeIssuer, Issuer},
-    notice::NoticeReason,
-    operate::OperateError,
-    order::is_verdict,
-    record::{self, Revocation, StoredCertificate},
-    spec::CertificateSpec,
-};
+use super::{Engine, notice::NoticeReason, operate::OperateError};
 use crate::{
+    acme::{
+        ca::Session,
+        issuer::{AcmeIssuer, Issuer},
+        order::{classify, is_verdict},
+        plan::{
+            failure::{Class, Failure},
+            record::{self, Revocation, StoredCertificate},
+        },
+        spec::CertificateSpec,
+    },
     store::Batch,
     util::{hex, sync::lock},
 };
@@ -172,7 +171,7 @@ impl Engine {
 
     /// Returns the unconfirmed revocations that are due for another request. `next` holds the time
     /// of the next request for each.
-    pub(super) fn due_revocations(
+    pub(crate) fn due_revocations(
         &self,
         specs: &[Arc<CertificateSpec>],
         next: &mut HashMap<String, Instant>,
@@ -200,7 +199,7 @@ impl Engine {
     }
 
     /// Repeats a revocation request, or drops it if the certificate has expired.
-    pub(super) async fn revoke_again(&self, id: &str, revocation: &Revocation, issuer: &Issuer) {
+    pub(crate) async fn revoke_again(&self, id: &str, revocation: &Revocation, issuer: &Issuer) {
         let Some(_guard) = RequestGuard::begin(self, id) else {
             return;
         };

@@ -11,19 +11,21 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{
-    dns::TxtRecord,
-    engine::Engine,
-    failure::{Class, Failure, FailureState},
-    issuer::Issuer,
-    notice::NoticeReason,
-    order::{Attempt, ORDER_LIFE},
-    plan::{Decision, GRACE, Plan, State, Step, plan},
-    record::{self, OrphanedDnsRecords, PendingOrder, StoredCertificate},
-    renewal::Suggestion,
-    spec::CertificateSpec,
-};
+use super::{Engine, notice::NoticeReason};
 use crate::{
+    acme::{
+        dns::TxtRecord,
+        issuer::Issuer,
+        order::{Attempt, ORDER_LIFE},
+        plan::{
+            Decision, GRACE, Plan, State, Step,
+            failure::{Class, Failure, FailureState},
+            plan,
+            record::{self, OrphanedDnsRecords, PendingOrder, StoredCertificate},
+            renewal::Suggestion,
+        },
+        spec::CertificateSpec,
+    },
     store::Batch,
     util::{clock::Trust, hash::fnv1a, stamp},
 };

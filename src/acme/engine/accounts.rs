@@ -10,15 +10,20 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::time::sleep;
 
-use super::{
-    ca::jws::AccountKey,
-    engine::Engine,
-    failure::{Class, Failure},
-    issuer::AcmeIssuer,
-    record::{self, Account},
-    spec::CertificateSpec,
+use super::Engine;
+use crate::{
+    acme::{
+        ca::jws::AccountKey,
+        issuer::AcmeIssuer,
+        plan::{
+            failure::{Class, Failure},
+            record::{self, Account},
+        },
+        spec::CertificateSpec,
+    },
+    store::Batch,
+    util::sync::lock,
 };
-use crate::{store::Batch, util::sync::lock};
 
 /// The time within which other replicas have adopted a new account.
 const ADOPTED_WITHIN: Duration = Duration::from_secs(2);
@@ -75,7 +80,7 @@ impl Engine {
 
     /// Updates the responses to HTTP challenges with the current account keys. On the leading
     /// replica the choices that attempts have made stay, because attempts repeat them.
-    pub(super) fn refresh_responses(&self) {
+    pub(crate) fn refresh_responses(&self) {
         self.responder.specs(&self.specs(), !self.leads(), |spec| {
             self.thumbprint_for(spec)
         });
@@ -83,7 +88,7 @@ impl Engine {
 
     /// Makes all replicas respond to challenges for a spec with this account's key. By default it
     /// is the account of the first issuer that has one.
-    pub(super) async fn set_answering_account(
+    pub(crate) async fn set_answering_account(
         &self,
         spec: &CertificateSpec,
         id: &str,
@@ -125,7 +130,7 @@ impl Engine {
 
     /// Returns the account of an issuer. If there is none, creates, stores and shares it before
     /// any CA sees its key.
-    pub(super) async fn account(&self, id: &str, acme: &AcmeIssuer) -> Result<Account, Failure> {
+    pub(crate) async fn account(&self, id: &str, acme: &AcmeIssuer) -> Result<Account, Failure> {
         let known = lock(&self.accounts).get(id).cloned();
         let account = match known {
             Some(account) if account.url.is_some() => return Ok(account),
@@ -164,7 +169,7 @@ impl Engine {
     }
 
     /// Stores an account for all replicas. After an error, some may not have it.
-    pub(super) async fn share_account(&self, id: &str, account: &Account) -> Result<(), Failure> {
+    pub(crate) async fn share_account(&self, id: &str, account: &Account) -> Result<(), Failure> {
         let Some(shared) = self.shared() else {
             return Ok(());
         };
@@ -174,7 +179,7 @@ impl Engine {
             .map_err(|error| not_shared(&error))
     }
 
-    pub(super) async fn put_account(&self, id: &str, account: Account) -> Result<(), Failure> {
+    pub(crate) async fn put_account(&self, id: &str, account: Account) -> Result<(), Failure> {
         if lock(&self.accounts).get(id) == Some(&account) {
             return Ok(());
         }
@@ -186,7 +191,7 @@ impl Engine {
 
     /// Returns the thumbprint of the account whose key every node responds with for a spec: the
     /// account chosen for it, otherwise that of the first issuer that has one.
-    pub(super) fn thumbprint_for(&self, spec: &CertificateSpec) -> Option<String> {
+    pub(crate) fn thumbprint_for(&self, spec: &CertificateSpec) -> Option<String> {
         let accounts = lock(&self.accounts);
         let of_issuers = || {
             spec.issuers
@@ -201,7 +206,7 @@ impl Engine {
 }
 
 /// Reads the key of a stored account.
-pub(super) fn account_key(account: &Account) -> Result<AccountKey, Failure> {
+pub(crate) fn account_key(account: &Account) -> Result<AccountKey, Failure> {
     let damaged = || Failure::new(Class::Account, "the stored key of the account is damaged");
     let bytes = STANDARD.decode(&account.key).map_err(|_bad| damaged())?;
     AccountKey::from_pkcs8(&bytes).map_err(|_bad| damaged())

@@ -8,18 +8,18 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use super::{
-    failure::{Class, Failure},
-    spec::CertificateSpec,
-};
 use crate::{
+    acme::{
+        plan::failure::{Class, Failure},
+        spec::CertificateSpec,
+    },
     pki::{CertificateName, KeyType},
     tls::Certificate,
 };
 
 /// Returns a private key (PKCS#8, PEM) and a signing request for it (DER, base64). The key is new,
 /// or `keep` if the spec keeps its key.
-pub(super) fn request(
+pub(crate) fn request(
     spec: &CertificateSpec,
     key_type: KeyType,
     keep: Option<&str>,
@@ -49,7 +49,7 @@ pub(super) fn request(
 }
 
 /// Creates a self-signed certificate. Returns chain and key, PEM.
-pub(super) fn self_signed(
+pub(crate) fn self_signed(
     spec: &CertificateSpec,
     key_type: KeyType,
     not_before: i64,
@@ -76,7 +76,7 @@ pub(super) fn self_signed(
 ///
 /// # Errors
 /// A failure of class [`Class::Content`].
-pub(super) fn check(
+pub(crate) fn check(
     spec: &CertificateSpec,
     chain: &str,
     key: &str,
