@@ -48,7 +48,7 @@ pub struct PendingOrder {
     pub order: Option<String>,
     /// Creation time of the order, in seconds since 1970.
     pub created: i64,
-    /// [Fingerprint](crate::acme::spec::CertificateSpec::fingerprint) of the certificate to be issued.
+    /// Fingerprint of the certificate to be issued (see `CertificateSpec::fingerprint`).
     pub print: u64,
     /// DNS records that were published and not removed yet: name and value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -114,7 +114,7 @@ pub struct StoredCertificate {
     pub not_after: i64,
     /// Time at which it was stored.
     pub stored: i64,
-    /// [Fingerprint](crate::acme::spec::CertificateSpec::fingerprint) of the spec that it was issued for.
+    /// Fingerprint of the spec that it was issued for.
     pub print: u64,
     /// Its ID for renewal information (RFC 9773 section 4.1); empty if it has none.
     #[serde(default)]
