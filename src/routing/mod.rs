@@ -6,12 +6,14 @@
 
 pub mod backend;
 pub mod host;
+mod matcher;
 pub mod path;
 pub mod route;
 pub mod table;
 
 pub use backend::{Backend, BackendId, Endpoint, EndpointSet, Protocol};
 pub use host::{Authority, Host, HostError, HostPattern};
+pub use matcher::Loser;
 pub use path::{Closed, PathError, PathMatch};
 pub use route::{Action, Filter, Origin, Refusal, Route};
-pub use table::{Candidate, Found, HostRoutes, Loser, RoutingTable};
+pub use table::{Candidate, Found, HostRoutes, RoutingTable};

@@ -92,7 +92,7 @@ impl PathMatch {
     /// that takes fewer paths. Every path begins with `/`, so ImplementationSpecific `/` equals
     /// Prefix `/`.
     pub(super) fn precedence(&self) -> (u8, Reverse<usize>, u8) {
-        let length = Reverse(self.comparable().len());
+        let length = Reverse(self.literal().len());
         match self {
             Self::Exact(_) => (0, Reverse(0), 0),
             Self::Below(_) => (1, length, 0),
@@ -103,8 +103,9 @@ impl PathMatch {
         }
     }
 
-    /// Returns the part of the path that decides a tie: `/foo/` and `/foo` are the same Prefix.
-    pub(super) fn comparable(&self) -> &str {
+    /// Returns the beginning of every path that it matches, which decides a tie: `/foo/` and
+    /// `/foo` are the same Prefix.
+    pub(super) fn literal(&self) -> &str {
         match self {
             Self::Prefix(path) | Self::Below(path) => path.trim_end_matches('/'),
             Self::Exact(path) | Self::Start(path) if **path != *"/" => path,
@@ -121,7 +122,7 @@ impl PathMatch {
         } else {
             &*closed.prefix
         };
-        !matches!(self, Self::Exact(_) | Self::Closed(_)) && self.comparable() == prefix
+        !matches!(self, Self::Exact(_) | Self::Closed(_)) && self.literal() == prefix
     }
 }
 

@@ -11,18 +11,20 @@ use std::{
     sync::Arc,
 };
 
-use super::{HostPattern, PathMatch, Route, host::wildcard_suffix};
+use super::{
+    HostPattern, PathMatch, Route,
+    host::wildcard_suffix,
+    matcher::{Loser, Matcher},
+};
 
 /// Shards of each map: an edit copies one shard, not the table.
 const SHARDS: usize = 256;
 
-/// The rules of one host pattern, in order of precedence.
+/// The rules of one host pattern.
 #[derive(Debug)]
 pub struct HostRoutes {
     pattern: HostPattern,
-    rules: Box<[(PathMatch, Arc<Route>)]>,
-    /// Number of `rules` at the front that are [`PathMatch::Exact`], sorted by path.
-    exact: usize,
+    matcher: Matcher,
     fallback: Option<Arc<Route>>,
     tls: bool,
 }
@@ -47,17 +49,6 @@ pub struct Found<'a> {
     pub tls: bool,
 }
 
-/// A rule that is not served, because another rule of the host has the same match.
-#[derive(Debug)]
-pub struct Loser {
-    /// Its match.
-    pub path: PathMatch,
-    /// The rule.
-    pub route: Arc<Route>,
-    /// The rule that is served instead.
-    pub winner: Arc<Route>,
-}
-
 type Shards = Box<[Option<Arc<HashMap<Box<str>, Arc<HostRoutes>>>>]>;
 
 /// One rule that was looked at for a request, for `explain`.
@@ -78,45 +69,21 @@ pub struct Candidate<'a> {
 // === HostRoutes ===
 
 impl HostRoutes {
-    /// Puts rules into order of precedence. Of rules with the same match the first given wins; the
-    /// others are returned.
-    ///
-    /// `/foo` and `/foo/` are the same Prefix, because Ingress v1 ignores the trailing slash. If
-    /// one object has both, `/foo/` takes the paths below `/foo`, and `/foo` takes only itself.
+    /// Creates the rules of a host pattern. Of rules with the same match the first given wins; the
+    /// others are returned. `fallback` is for requests that no rule matches.
     pub fn new(
         pattern: HostPattern,
         rules: impl IntoIterator<Item = (PathMatch, Arc<Route>)>,
         fallback: Option<Arc<Route>>,
     ) -> (Self, Vec<Loser>) {
-        let mut sorted: Vec<(PathMatch, Arc<Route>)> = rules.into_iter().collect();
-        sorted.sort_by(|(a, _), (b, _)| {
-            (a.precedence(), a.comparable()).cmp(&(b.precedence(), b.comparable()))
-        });
-
-        let mut kept = Vec::with_capacity(sorted.len());
-        let mut losers = Vec::new();
-        let same = |(a, _): &(PathMatch, _), (b, _): &(PathMatch, _)| {
-            a.precedence() == b.precedence() && a.comparable() == b.comparable()
+        let (matcher, losers) = Matcher::new(rules);
+        let routes = Self {
+            pattern,
+            matcher,
+            fallback,
+            tls: false,
         };
-        for equal in sorted.chunk_by(same) {
-            settle(equal, &mut kept, &mut losers);
-        }
-
-        let exact = kept
-            .iter()
-            .take_while(|(path, _)| matches!(path, PathMatch::Exact(_)))
-            .count();
-
-        (
-            Self {
-                pattern,
-                rules: kept.into(),
-                exact,
-                fallback,
-                tls: false,
-            },
-            losers,
-        )
+        (routes, losers)
     }
 
     /// Says that the host has TLS: what is for such hosts applies to all that is asked of it.
@@ -136,7 +103,7 @@ impl HostRoutes {
 
     /// The rules in order of precedence.
     pub fn rules(&self) -> &[(PathMatch, Arc<Route>)] {
-        &self.rules
+        self.matcher.rules()
     }
 
     /// Returns the route for requests that no path matches.
@@ -144,65 +111,9 @@ impl HostRoutes {
         self.fallback.as_ref()
     }
 
-    /// The route for a normalised path.
+    /// Returns the route for a normalised path.
     pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
-        let (exact, rest) = self.rules.split_at(self.exact);
-        if let Ok(index) = exact.binary_search_by(|(rule, _)| rule.as_str().cmp(path)) {
-            return Some(&exact[index].1);
-        }
-        rest.iter()
-            .find(|(rule, _)| rule.matches(path))
-            .map(|(_, route)| route)
-            .or(self.fallback.as_ref())
-    }
-}
-
-/// Decides between rules with the same match; the first wins.
-fn settle(
-    equal: &[(PathMatch, Arc<Route>)],
-    kept: &mut Vec<(PathMatch, Arc<Route>)>,
-    losers: &mut Vec<Loser>,
-) {
-    let Some(((path, winner), rest)) = equal.split_first() else {
-        return;
-    };
-
-    // One object may send `/a` and `/a/` to different services; then neither shadows the other.
-    let is_twin = |(other, route): &&(PathMatch, Arc<Route>)| {
-        let ends =
-            |path: &PathMatch| matches!(path, PathMatch::Prefix(path) if path.ends_with('/'));
-        matches!((path, other), (PathMatch::Prefix(_), PathMatch::Prefix(_)))
-            && ends(path) != ends(other)
-            && route.origin.is_of_same_object(&winner.origin)
-    };
-    let twin = rest.iter().find(is_twin);
-
-    for (other, route) in rest
-        .iter()
-        .filter(|(_, route)| twin.is_none_or(|(_, twin)| !Arc::ptr_eq(twin, route)))
-    {
-        let winner = twin
-            .filter(|(path, _)| path == other)
-            .map_or(winner, |(_, twin)| twin);
-        losers.push(Loser {
-            path: other.clone(),
-            route: route.clone(),
-            winner: winner.clone(),
-        });
-    }
-
-    match (path, twin) {
-        (path, None) => kept.push((path.clone(), winner.clone())),
-        (path, Some((other, twin))) => {
-            let (slash, plain) = if path.as_str().ends_with('/') {
-                ((path, winner), (other, twin))
-            } else {
-                ((other, twin), (path, winner))
-            };
-
-            kept.push((PathMatch::Below(slash.0.as_str().into()), slash.1.clone()));
-            kept.push((plain.0.clone(), plain.1.clone()));
-        }
+        self.matcher.find(path).or(self.fallback.as_ref())
     }
 }
 
@@ -249,7 +160,7 @@ impl RoutingTable {
         let mut candidates = Vec::new();
         if let Some(routes) = self.host(host) {
             let pattern = Some(&routes.pattern);
-            for (rule, route) in &routes.rules {
+            for (rule, route) in routes.rules() {
                 let matches = rule.matches(path);
                 candidates.push(Candidate {
                     pattern,
