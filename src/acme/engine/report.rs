@@ -15,7 +15,7 @@ use crate::{
         },
         spec::CertificateSpec,
     },
-    util::{clock::Trust, time::UnixSeconds},
+    util::{clock::Trust, sync::lock, time::UnixSeconds},
 };
 
 /// One certificate.
@@ -90,8 +90,8 @@ pub struct BudgetReport {
 
 impl Engine {
     /// Keeps the plan for [`Engine::report`], and counts the turn.
-    pub(crate) fn decided(&self, plan: Plan) {
-        *self.plan() = plan;
+    pub(super) fn decided(&self, plan: Plan) {
+        *lock(&self.plan) = plan;
         self.turns.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -102,8 +102,8 @@ impl Engine {
 
     /// Returns the reports on all specs, sorted by name.
     pub fn report(&self) -> Vec<Report> {
-        let now = self.now();
-        let plan = self.plan();
+        let now = self.context.time.now();
+        let plan = lock(&self.plan);
         let mut reports: Vec<Report> = plan
             .decisions
             .iter()
@@ -115,8 +115,7 @@ impl Engine {
 
     /// Describes how far the clock is trusted.
     pub fn clock_state(&self) -> &'static str {
-        let reading = self.reading();
-        match self.clock().trust(reading) {
+        match self.context.time.trust() {
             Trust::Unknown => "unknown: it shows a time that has certainly passed",
             Trust::Suspect => "suspect: it jumped, or is far ahead of every known time",
             Trust::Trusted => "trusted",
@@ -124,7 +123,7 @@ impl Engine {
     }
 
     fn one(&self, spec: &CertificateSpec, step: &Step, now: Option<i64>) -> Report {
-        let state = self.state();
+        let state = self.context.ledger.state();
         let stored = state.certificates.get(&*spec.id);
         let first = &spec.issuers[0];
         let failure_state = state
@@ -169,7 +168,7 @@ impl Engine {
             not_after: stored
                 .map(|stored| rfc3339(stored.not_after))
                 .unwrap_or_default(),
-            doing: self.progress(&spec.id),
+            doing: self.context.progress.of(&spec.id),
             next,
             why,
             problem: failure_state.map(problem),
@@ -195,7 +194,7 @@ impl Engine {
 }
 
 /// Formats seconds since 1970 as RFC 3339. Returns an empty text for times out of range.
-pub(crate) fn rfc3339(seconds: i64) -> String {
+fn rfc3339(seconds: i64) -> String {
     UnixSeconds(seconds).to_string()
 }
 

@@ -2,30 +2,35 @@
 //! step is stored before the next one needs it, and begins by reading the state at the CA, so that
 //! an attempt can stop anywhere and resume later.
 
+pub(crate) mod account;
 pub(crate) mod classify;
 mod diagnose;
 pub(crate) mod keys;
+pub(crate) mod local;
 mod prove;
-pub(crate) mod triggered;
 
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::time::{Instant, sleep};
 
+use self::account::settled;
 use crate::{
     acme::{
         ca::{
             ClientError, ErrorKind, Identifier, Order as Remote, Replied, Session, Status, ari_id,
             jws::{AccountKey, ExternalAccount},
         },
-        engine::{Ca, Engine, Timing, accounts::account_key, notice::NoticeReason},
         issuer::{AcmeIssuer, Issuer},
         plan::{
             failure::{Class, Failure},
             record::{Account, PendingOrder, StoredCertificate},
         },
         spec::CertificateSpec,
+        state::{
+            accounts::account_key, ca_pool::Ca, context::Context, notice::NoticeReason,
+            timing::Timing,
+        },
     },
     pki::CertificateName,
     tls::Certificate,
@@ -41,7 +46,7 @@ const UNKNOWN_ACCOUNT: &str = "accountDoesNotExist";
 
 /// An attempt to obtain one certificate.
 pub(crate) struct Attempt<'a> {
-    pub(crate) engine: &'a Engine,
+    pub(crate) context: &'a Context,
     pub(crate) spec: &'a CertificateSpec,
     pub(crate) issuer: &'a Issuer,
     pub(crate) acme: &'a AcmeIssuer,
@@ -99,7 +104,7 @@ impl Attempt<'_> {
         self.account().await?;
         let mut pending = self.pending_order().await?;
         let mut order = self.open(&mut pending).await?;
-        let mut poller = Poller::new(self.engine.timing());
+        let mut poller = Poller::new(&self.context.timing);
 
         loop {
             self.check_current()?;
@@ -164,7 +169,7 @@ impl Attempt<'_> {
     }
 
     pub(crate) fn set_progress(&self, what: &str) {
-        self.engine.set_progress(&self.spec.id, what);
+        self.context.progress.set(&self.spec.id, what);
     }
 
     /// Returns the names as text.
@@ -175,7 +180,7 @@ impl Attempt<'_> {
     /// Fails if the spec was changed or removed since the attempt began, so that its order is
     /// abandoned.
     pub(crate) fn check_current(&self) -> Result<(), Failure> {
-        if self.engine.is_current(self.spec, self.issuer) {
+        if self.context.assignment.contains(self.spec, self.issuer) {
             return Ok(());
         }
         Err(Failure::new(
@@ -199,14 +204,18 @@ impl Attempt<'_> {
     /// Makes sure that the CA knows the account. The key is stored before the CA sees it.
     async fn account(&self) -> Result<(), Failure> {
         let contacts = &self.acme.contacts;
-        let account = self.engine.account(&self.ca.account, self.acme).await?;
-        let mut account = self.engine.settled(self.ca, account).await?;
+        let account = self
+            .context
+            .accounts
+            .get(&self.ca.account, self.acme)
+            .await?;
+        let mut account = settled(self.context, self.ca, account).await?;
 
         if let Some(url) = &account.url {
             let key = Arc::new(account_key(&account)?);
             let session = self.ca.session().unwrap_or_else(|| self.ca.enter(key, url));
             // A renewal that the operator requested agrees to new terms of service.
-            if self.engine.is_forced(&self.spec.id) {
+            if self.context.ledger.is_forced(&self.spec.id) {
                 return self.register(account, None).await;
             }
 
@@ -218,7 +227,7 @@ impl Attempt<'_> {
             match session.update_account(contacts).await {
                 Ok(_) => {
                     account.contacts.clone_from(contacts);
-                    return self.engine.put_account(&self.ca.account, account).await;
+                    return self.context.accounts.put(&self.ca.account, account).await;
                 }
                 Err(error) if error.is(UNKNOWN_ACCOUNT) => {}
                 Err(error) => return Err(self.failed(&error)),
@@ -274,7 +283,7 @@ impl Attempt<'_> {
             failure
         })?;
 
-        self.engine.witness(made.date);
+        self.context.time.witness(made.date);
         account.contacts.clone_from(contacts);
         self.store_account_url(account, key, made.value.url).await
     }
@@ -287,12 +296,16 @@ impl Attempt<'_> {
     ) -> Result<(), Failure> {
         self.ca.enter(key, &url);
         account.url = Some(url);
-        self.engine.put_account(&self.ca.account, account).await
+        self.context.accounts.put(&self.ca.account, account).await
     }
 
     /// Finds the account's URL by its key, after the CA rejected the URL that we have.
     async fn look_up(&self) -> Result<(), Failure> {
-        let account = self.engine.account(&self.ca.account, self.acme).await?;
+        let account = self
+            .context
+            .accounts
+            .get(&self.ca.account, self.acme)
+            .await?;
         let key = Arc::new(account_key(&account)?);
         match self.ca.client.new_account(&key, &[], None, true).await {
             Ok(found) => self.store_account_url(account, key, found.value.url).await,
@@ -307,7 +320,11 @@ impl Attempt<'_> {
             issuer = &*self.issuer.name,
             "the CA does not know the account: registering its key again"
         );
-        let account = self.engine.account(&self.ca.account, self.acme).await?;
+        let account = self
+            .context
+            .accounts
+            .get(&self.ca.account, self.acme)
+            .await?;
         self.register(account, self.acme.eab.as_ref()).await
     }
 
@@ -318,9 +335,9 @@ impl Attempt<'_> {
     async fn pending_order(&self) -> Result<PendingOrder, Failure> {
         let fingerprint = self.spec.fingerprint(self.issuer);
         let names = self.names();
-        let now = self.engine.now_or_failure()?;
+        let now = self.context.time.now_or_failure()?;
 
-        if let Some(mut pending) = self.engine.pending_order(&self.spec.id)
+        if let Some(mut pending) = self.context.ledger.pending_order(&self.spec.id)
             && (pending.print, &*pending.issuer) == (fingerprint, &*self.issuer.name)
             && pending.names == names
         {
@@ -330,7 +347,7 @@ impl Attempt<'_> {
             return Ok(pending);
         }
 
-        let before = self.engine.stored(&self.spec.id);
+        let before = self.context.ledger.stored(&self.spec.id);
         let key_type = self.spec.key_type(self.issuer);
         let (key, csr) = keys::request(
             self.spec,
@@ -353,8 +370,9 @@ impl Attempt<'_> {
     }
 
     pub(crate) async fn put_pending_order(&self, pending: &PendingOrder) -> Result<(), Failure> {
-        self.engine
-            .put_pending_order(&self.spec.id, pending.clone())
+        self.context
+            .ledger
+            .put_pending_order(&self.spec.id, pending)
             .await
     }
 
@@ -376,17 +394,18 @@ impl Attempt<'_> {
 
         self.set_progress("ordering");
         self.check_current()?;
-        let now = self.engine.now_or_failure()?;
+        let now = self.context.time.now_or_failure()?;
         (pending.order, pending.created) = (None, now);
-        self.engine
+        self.context
+            .ledger
             .ordering(&self.spec.id, pending, &self.ca.account, now)
             .await?;
 
         let order = self.create_order().await?;
-        self.engine.witness(order.date);
+        self.context.time.witness(order.date);
         (pending.order, pending.created) = (
             Some(order.value.url.clone()),
-            self.engine.now().unwrap_or(now),
+            self.context.time.now().unwrap_or(now),
         );
         self.put_pending_order(pending).await?;
         Ok(order)
@@ -430,8 +449,8 @@ impl Attempt<'_> {
     /// Returns the ID of the certificate that the new one replaces (RFC 9773 section 5). Orders
     /// that name it are exempt from rate limits.
     fn replaces(&self) -> Option<String> {
-        let stored = self.engine.stored(&self.spec.id)?;
-        let now = self.engine.now()?;
+        let stored = self.context.ledger.stored(&self.spec.id)?;
+        let now = self.context.time.now()?;
         let same =
             stored.directory == self.acme.directory && stored.not_after > now && !stored.revoked;
         let shared = stored.names.iter().any(|name| self.names().contains(name));
@@ -533,16 +552,19 @@ impl Attempt<'_> {
                 let message = format!(
                     "the CA offers no chain from the issuer {preferred}; its default chain is used"
                 );
-                self.engine
-                    .notify(&self.spec.id, NoticeReason::PreferredChainMissing, message);
+                self.context.progress.notify(
+                    &self.spec.id,
+                    NoticeReason::PreferredChainMissing,
+                    message,
+                );
             }
         }
-        let now = self.engine.now_or_failure()?;
+        let now = self.context.time.now_or_failure()?;
 
         let certificate = keys::check(self.spec, &chain, &pending.key, now);
         if certificate.is_err() {
             // The certificate is unusable, but the CA has issued and counted it.
-            self.engine.spend(&self.ca.account, |budget| {
+            self.context.ledger.spend(&self.ca.account, |budget| {
                 budget.issued(&pending.names, now);
             });
         }
@@ -556,8 +578,8 @@ impl Attempt<'_> {
         chain: String,
         certificate: &Certificate,
     ) -> Result<(), Failure> {
-        let now = self.engine.now_or_failure()?;
-        let before = self.engine.stored(&self.spec.id);
+        let now = self.context.time.now_or_failure()?;
+        let before = self.context.ledger.stored(&self.spec.id);
         let previous = before.and_then(|stored| stored.into_previous(&pending.names));
 
         let stored = StoredCertificate {
@@ -582,14 +604,14 @@ impl Attempt<'_> {
         };
 
         let names = self.names();
-        self.engine
+        self.context
             .issued(&self.spec.id, stored, Some((&self.ca.account, &names)), now)
             .await
     }
 
     /// Converts an error into a failure, and passes the CA's time on to the clock.
     pub(crate) fn failed(&self, error: &ClientError) -> Failure {
-        self.engine.witness(error.date);
+        self.context.time.witness(error.date);
         classify::failure(error)
     }
 }

@@ -16,12 +16,12 @@ use crate::{
     acme::{
         ca::{Authorization, Challenge, Identifier, Order as Remote, Status},
         dns::{self, Lookup, PersistPolicy, Provider, TxtRecord, visible},
-        engine::Timing,
         issuer::ChallengeType,
         plan::{
             failure::{Class, Failure},
             record::PendingOrder,
         },
+        state::{notice::NoticeReason, timing::Timing},
     },
     pki::CertificateName,
     routing::Host,
@@ -76,7 +76,7 @@ impl Attempt<'_> {
         }
 
         let outcome = self.prove_all(pending, &order.url, &unproved).await;
-        self.engine.withdraw(&self.spec.id);
+        self.context.responder.withdraw(&self.spec.id);
         self.remove_records(pending).await;
         outcome
     }
@@ -114,7 +114,7 @@ impl Attempt<'_> {
 
             // A CA that already reports `processing` must not be triggered again.
             if challenge.status == Status::Pending {
-                lock(&self.engine.triggered).note(
+                lock(&self.context.triggered).note(
                     &challenge.url,
                     Instant::now(),
                     self.validation_time(),
@@ -198,8 +198,8 @@ impl Attempt<'_> {
 
         let is_ip = matches!(authorization.identifier, Identifier::Ip(_));
         let can = |kind: ChallengeType| match kind {
-            ChallengeType::Http01 => self.engine.timing().http && !authorization.wildcard,
-            ChallengeType::TlsAlpn01 => self.engine.timing().https && !authorization.wildcard,
+            ChallengeType::Http01 => self.context.timing.http && !authorization.wildcard,
+            ChallengeType::TlsAlpn01 => self.context.timing.https && !authorization.wildcard,
             ChallengeType::Dns01 => self.acme.dns.is_some() && !is_ip,
             // The operator creates this record, so the challenge must be configured.
             ChallengeType::DnsPersist01 => !self.acme.challenges.is_empty() && !is_ip,
@@ -245,17 +245,21 @@ impl Attempt<'_> {
             // Every node responds for as long as the spec exists. Here it is settled which
             // account's key the response contains.
             ChallengeType::Http01 => {
-                self.engine
+                self.context
+                    .accounts
                     .set_answering_account(self.spec, &self.ca.account)
                     .await?;
-                self.engine
+                self.context
+                    .responder
                     .answer_http(&self.spec.id, &session.key().thumbprint());
             }
             ChallengeType::TlsAlpn01 => {
                 let host = host(authorization)?;
                 let certificate = crate::tls::challenge_certificate(&host, &proof)
                     .map_err(|error| Failure::new(Class::Config, error.to_string()))?;
-                self.engine.answer_tls(&self.spec.id, host, certificate);
+                self.context
+                    .responder
+                    .answer_tls(&self.spec.id, host, certificate);
             }
             ChallengeType::Dns01 => {
                 let Identifier::Dns(name) = &authorization.identifier else {
@@ -303,8 +307,9 @@ impl Attempt<'_> {
         };
 
         let ours = self
-            .engine
-            .account(&self.ca.account, self.acme)
+            .context
+            .accounts
+            .get(&self.ca.account, self.acme)
             .await?
             .url
             .unwrap_or_default();
@@ -323,7 +328,7 @@ impl Attempt<'_> {
             ),
         };
 
-        let now = u64::try_from(self.engine.now_or_failure()?).unwrap_or(0);
+        let now = u64::try_from(self.context.time.now_or_failure()?).unwrap_or(0);
 
         match dns::persisted(name, &policy, now, self.lookup()).await {
             Ok(true) => Ok(()),
@@ -359,8 +364,8 @@ impl Attempt<'_> {
 
         let lookup = self.lookup();
         let mut poller = Poller::new(&Timing {
-            poll_timeout: PUBLISHED_WITHIN.min(self.engine.timing().poll_timeout),
-            ..*self.engine.timing()
+            poll_timeout: PUBLISHED_WITHIN.min(self.context.timing.poll_timeout),
+            ..self.context.timing
         });
 
         for (fqdn, value) in &pending.dns {
@@ -434,12 +439,12 @@ impl Attempt<'_> {
         tried: &Attempted<'_>,
     ) -> Result<bool, Failure> {
         let settled =
-            lock(&self.engine.triggered).settled(order, &challenge.url, self.validation_time());
+            lock(&self.context.triggered).settled(order, &challenge.url, self.validation_time());
         let Some(settled) = settled.filter(|_| challenge.status == Status::Pending) else {
             return Ok(false);
         };
 
-        let mut pause = self.engine.timing().poll_interval;
+        let mut pause = self.context.timing.poll_interval;
         while Instant::now() < settled {
             self.check_current()?;
             sleep(pause.min(settled.duration_since(Instant::now()))).await;
@@ -460,7 +465,7 @@ impl Attempt<'_> {
 
     /// Returns the longest time that a CA takes to validate.
     fn validation_time(&self) -> Duration {
-        self.engine.timing().poll_timeout / 10
+        self.context.timing.poll_timeout / 10
     }
 
     /// Returns true if an authorization is valid, false if it is pending, and fails otherwise.
@@ -474,7 +479,7 @@ impl Attempt<'_> {
 
     /// Waits until the CA has validated one authorization.
     async fn await_validation(&self, url: &str, tried: &Attempted<'_>) -> Result<(), Failure> {
-        let mut poller = Poller::new(self.engine.timing());
+        let mut poller = Poller::new(&self.context.timing);
         let (mut retry_after, mut last) = (None, None);
 
         loop {
@@ -519,8 +524,9 @@ impl Attempt<'_> {
             Identifier::Dns(name) if authorization.wildcard => format!("*.{name}"),
             other => other.to_string(),
         };
-        if let Some(now) = self.engine.now() {
-            self.engine
+        if let Some(now) = self.context.time.now() {
+            self.context
+                .ledger
                 .spend(&self.ca.account, |budget| budget.failed(&name, now));
         }
 
@@ -554,7 +560,11 @@ impl Attempt<'_> {
 
         let failure = self.with_dns_advice(failure, authorization).await;
         if unseen {
-            self.engine.never_seen(&self.spec.id, &failure.advice);
+            self.context.progress.notify(
+                &self.spec.id,
+                NoticeReason::ChallengeNeverSeen,
+                failure.advice.clone(),
+            );
         }
         failure
     }
@@ -587,7 +597,7 @@ impl Attempt<'_> {
         let Identifier::Dns(name) = &authorization.identifier else {
             return failure;
         };
-        if failure.class != Class::Validation || !self.engine.timing().advice {
+        if failure.class != Class::Validation || !self.context.timing.advice {
             return failure;
         }
 
@@ -609,7 +619,7 @@ impl Attempt<'_> {
                 identities: &identities,
             };
 
-            diagnose::sentences(&failed, &found, &self.engine.own_addresses())
+            diagnose::sentences(&failed, &found, &(self.context.own_addresses)())
         };
         let sentences = timeout(ADVICE_WITHIN, lookups).await.unwrap_or_default();
 
@@ -630,7 +640,7 @@ impl Attempt<'_> {
         self.acme
             .dns
             .as_ref()
-            .map_or_else(|| self.engine.lookup(), Provider::lookup)
+            .map_or_else(|| &self.context.lookup, Provider::lookup)
     }
 
     fn hits(&self, authorization: &Authorization, kind: ChallengeType) -> Hits {
@@ -640,7 +650,7 @@ impl Attempt<'_> {
             ChallengeType::Dns01 | ChallengeType::DnsPersist01 => return Hits::default(),
         };
         host(authorization)
-            .map(|host| self.engine.challenges().hits(&host, kind))
+            .map(|host| self.context.responder.challenges().hits(&host, kind))
             .unwrap_or_default()
     }
 }

@@ -1,7 +1,7 @@
 //! Stored records: JSON documents under `acme/`, each with the version of its format. The store
 //! checks their bytes. A record of an unknown version is left alone and treated as absent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -276,14 +276,14 @@ pub fn remove<T: Record>(batch: Batch, id: &str) -> Batch {
 }
 
 /// Reads all records of a type, by ID. Unreadable records are logged and left in the store.
-pub fn all<T: Record>(store: &dyn Store) -> Result<Vec<(String, T)>, StoreError> {
+pub fn all<T: Record>(store: &dyn Store) -> Result<BTreeMap<String, T>, StoreError> {
     let prefix = key::<T>("");
-    let mut found = Vec::new();
+    let mut found = BTreeMap::new();
 
     for (name, bytes) in store.scan(&prefix)? {
         match serde_json::from_slice::<Read<T>>(&bytes) {
             Ok(read) if read.version == VERSION => {
-                found.push((name[prefix.len()..].to_owned(), read.record));
+                found.insert(name[prefix.len()..].to_owned(), read.record);
             }
             Ok(read) => tracing::warn!(
                 record = name,
