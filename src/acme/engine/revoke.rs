@@ -17,7 +17,10 @@ use super::{
 use crate::{
     acme::{
         issuer::Issuer,
-        order::{account, classify, is_verdict},
+        order::{
+            account,
+            classify::{self, is_verdict},
+        },
         plan::record::{self, Revocation, StoredCertificate},
         spec::CertificateSpec,
         state::notice::NoticeReason,

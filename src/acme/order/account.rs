@@ -1,10 +1,14 @@
-//! The session of our account at a CA, also after a change of its key that was interrupted.
+//! Our account at a CA: its registration, and its session, also after a change of its key that was
+//! interrupted.
 
 use std::sync::Arc;
 
-use super::classify;
+use super::{attempt::Attempt, classify};
 use crate::acme::{
-    ca::Session,
+    ca::{
+        Session,
+        jws::{AccountKey, ExternalAccount},
+    },
     issuer::AcmeIssuer,
     plan::{
         failure::{Class, Failure},
@@ -12,6 +16,138 @@ use crate::acme::{
     },
     state::{accounts::account_key, ca_pool::Ca, context::Context},
 };
+
+/// The ACME error type of a CA that does not know the account.
+pub(super) const UNKNOWN_ACCOUNT: &str = "accountDoesNotExist";
+
+impl Attempt<'_> {
+    /// Makes sure that the CA knows the account. The key is stored before the CA sees it.
+    pub(super) async fn account(&self) -> Result<(), Failure> {
+        let contacts = &self.acme.contacts;
+        let account = self
+            .context
+            .accounts
+            .get(&self.ca.account, self.acme)
+            .await?;
+        let mut account = settled(self.context, self.ca, account).await?;
+
+        if let Some(url) = &account.url {
+            let key = Arc::new(account_key(&account)?);
+            let session = self.ca.session().unwrap_or_else(|| self.ca.enter(key, url));
+            // A renewal that the operator requested agrees to new terms of service.
+            if self.context.ledger.is_forced(&self.spec.id) {
+                return self.register(account, None).await;
+            }
+
+            if account.contacts == *contacts {
+                return Ok(());
+            }
+            self.set_progress("updating the contacts at the CA");
+
+            match session.update_account(contacts).await {
+                Ok(_) => {
+                    account.contacts.clone_from(contacts);
+                    return self.context.accounts.put(&self.ca.account, account).await;
+                }
+                Err(error) if error.is(UNKNOWN_ACCOUNT) => {}
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
+        self.register(account, self.acme.eab.as_ref()).await
+    }
+
+    /// Registers the key, or finds the account that already has it. A binding is only sent for a
+    /// new account, because CAs accept some bindings only once.
+    async fn register(
+        &self,
+        mut account: Account,
+        binding: Option<&ExternalAccount>,
+    ) -> Result<(), Failure> {
+        self.set_progress("registering the account");
+        let contacts = &self.acme.contacts;
+        let key = Arc::new(account_key(&account)?);
+
+        let mut made = self
+            .ca
+            .client
+            .new_account(&key, contacts, binding, false)
+            .await;
+
+        if binding.is_none()
+            && self.acme.eab.is_some()
+            && made
+                .as_ref()
+                .is_err_and(|error| error.is("externalAccountRequired"))
+        {
+            made = self
+                .ca
+                .client
+                .new_account(&key, contacts, self.acme.eab.as_ref(), false)
+                .await;
+        }
+
+        let made = made.map_err(|error| {
+            let failure = self.failed(&error);
+            // With a binding, these errors mean that the CA refuses the binding.
+            if self.acme.eab.is_some()
+                && ["malformed", "unauthorized"]
+                    .iter()
+                    .any(|kind| error.is(kind))
+            {
+                return Failure {
+                    class: Class::Config,
+                    ..failure
+                }
+                .advise("check `eab` of this issuer");
+            }
+            failure
+        })?;
+
+        self.context.time.witness(made.date);
+        account.contacts.clone_from(contacts);
+        self.store_account_url(account, key, made.value.url).await
+    }
+
+    async fn store_account_url(
+        &self,
+        mut account: Account,
+        key: Arc<AccountKey>,
+        url: String,
+    ) -> Result<(), Failure> {
+        self.ca.enter(key, &url);
+        account.url = Some(url);
+        self.context.accounts.put(&self.ca.account, account).await
+    }
+
+    /// Finds the account's URL by its key, after the CA rejected the URL that we have.
+    pub(super) async fn look_up(&self) -> Result<(), Failure> {
+        let account = self
+            .context
+            .accounts
+            .get(&self.ca.account, self.acme)
+            .await?;
+        let key = Arc::new(account_key(&account)?);
+        match self.ca.client.new_account(&key, &[], None, true).await {
+            Ok(found) => self.store_account_url(account, key, found.value.url).await,
+            Err(error) if error.is(UNKNOWN_ACCOUNT) => self.register_again().await,
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// Registers the same key again, after the CA reported that it does not know the account.
+    pub(super) async fn register_again(&self) -> Result<(), Failure> {
+        tracing::warn!(
+            issuer = &*self.issuer.name,
+            "the CA does not know the account: registering its key again"
+        );
+        let account = self
+            .context
+            .accounts
+            .get(&self.ca.account, self.acme)
+            .await?;
+        self.register(account, self.acme.eab.as_ref()).await
+    }
+}
 
 /// Returns the session of the account, which the CA must know.
 pub(crate) async fn session(
@@ -46,7 +182,7 @@ pub(crate) async fn settled(
     let key = account_key(&changed)?;
     match ca.client.new_account(&key, &[], None, true).await {
         Ok(_) => settle(context, ca, account, true).await,
-        Err(error) if error.is("accountDoesNotExist") => settle(context, ca, account, false).await,
+        Err(error) if error.is(UNKNOWN_ACCOUNT) => settle(context, ca, account, false).await,
         Err(error) => Err(classify::failure(&error)),
     }
 }
