@@ -8,12 +8,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use super::Engine;
 use crate::{
     acme::{
-        ca::{ari_id, jws::AccountKey},
+        ca::jws::AccountKey,
         issuer::Issuer,
         order::{account, classify, keys},
         plan::{
             failure::{Failure, FailureState},
-            record::{self, StoredCertificate},
+            record,
         },
         spec::CertificateSpec,
     },
@@ -58,7 +58,7 @@ impl Engine {
     pub async fn renew(&self, name: &str) -> Result<Arc<str>, OperateError> {
         self.check_lead()?;
         let spec = self.find(name)?;
-        let names: Vec<String> = spec.names.iter().map(ToString::to_string).collect();
+        let names = spec.names_as_text();
 
         let had_failures = {
             let mut state = self.context.ledger.state();
@@ -122,45 +122,13 @@ impl Engine {
             return false;
         };
 
-        if self
-            .context
-            .ledger
-            .stored(&spec.id)
-            .is_some_and(|stored| stored.not_before >= certificate.not_before().0)
-        {
+        let before = self.context.ledger.stored(&spec.id);
+        if before.is_some_and(|before| before.not_before >= certificate.not_before().0) {
             return false;
         }
 
-        let directory = issuer
-            .acme()
-            .map(|acme| acme.directory.clone())
-            .unwrap_or_default();
-        let ari = if directory.is_empty() {
-            None
-        } else {
-            certificate
-                .certified()
-                .cert
-                .first()
-                .and_then(|leaf| ari_id(leaf))
-        };
-
-        let stored = StoredCertificate {
-            chain: chain.to_owned(),
-            key: key.to_owned(),
-            names: spec.names.iter().map(ToString::to_string).collect(),
-            issuer: issuer.name.to_string(),
-            directory,
-            not_before: certificate.not_before().0,
-            not_after: certificate.not_after().0,
-            stored: now,
-            print: spec.fingerprint(issuer),
-            ari: ari.unwrap_or_default(),
-            revoked: false,
-            unwanted: None,
-            previous: None,
-        };
-
+        let pair = (chain.to_owned(), key.to_owned());
+        let stored = keys::stored(spec, issuer, &certificate, pair, now);
         self.context.ledger.adopt(&spec.id, stored).await;
         self.look_again();
         true

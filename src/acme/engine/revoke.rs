@@ -67,7 +67,7 @@ impl Engine {
             .stored(&spec.id)
             .ok_or_else(|| OperateError::Nothing(spec.id.to_string()))?;
         let local = || OperateError::Local(spec.id.to_string());
-        let issuer = issuer_of(&spec, &stored.directory).ok_or_else(local)?;
+        let issuer = spec.ca_at(&stored.directory).ok_or_else(local)?;
         let leaf = leaf(&stored)
             .ok_or_else(|| OperateError::Failed("the stored certificate is damaged".to_owned()))?;
 
@@ -192,7 +192,7 @@ impl Loop {
         for (id, revocation) in open {
             let issuer = specs
                 .iter()
-                .find_map(|spec| issuer_of(spec, &revocation.directory));
+                .find_map(|spec| spec.ca_at(&revocation.directory));
             let in_flight = lock(&self.engine.revoking).contains(&id);
             let Some(issuer) = issuer.filter(|_| !in_flight).cloned() else {
                 continue;
@@ -210,18 +210,6 @@ impl Loop {
             }
         }
     }
-}
-
-fn issuer_of<'a>(spec: &'a CertificateSpec, directory: &str) -> Option<&'a Arc<Issuer>> {
-    let is_of = |issuer: &&Arc<Issuer>| {
-        issuer
-            .acme()
-            .is_some_and(|acme| acme.directory == directory)
-    };
-    spec.issuers
-        .iter()
-        .find(is_of)
-        .filter(|_| !directory.is_empty())
 }
 
 fn leaf(stored: &StoredCertificate) -> Option<CertificateDer<'static>> {

@@ -45,12 +45,7 @@ impl Loop {
                 continue;
             };
 
-            let issuer = spec.issuers.iter().find(|issuer| {
-                issuer
-                    .acme()
-                    .is_some_and(|acme| acme.directory == stored.directory)
-            });
-            let Some(issuer) = issuer.cloned() else {
+            let Some(issuer) = spec.ca_at(&stored.directory).cloned() else {
                 continue;
             };
 

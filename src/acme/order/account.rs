@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{attempt::Attempt, classify};
 use crate::acme::{
     ca::{
-        Session,
+        ClientError, Session,
         jws::{AccountKey, ExternalAccount},
     },
     issuer::AcmeIssuer,
@@ -21,14 +21,16 @@ use crate::acme::{
 pub(super) const UNKNOWN_ACCOUNT: &str = "accountDoesNotExist";
 
 impl Attempt<'_> {
+    /// Returns the account, whose key is stored.
+    pub(super) async fn known_account(&self) -> Result<Account, Failure> {
+        let accounts = &self.context.accounts;
+        accounts.get(&self.ca.account, self.acme).await
+    }
+
     /// Makes sure that the CA knows the account. The key is stored before the CA sees it.
     pub(super) async fn account(&self) -> Result<(), Failure> {
         let contacts = &self.acme.contacts;
-        let account = self
-            .context
-            .accounts
-            .get(&self.ca.account, self.acme)
-            .await?;
+        let account = self.known_account().await?;
         let mut account = settled(self.context, self.ca, account).await?;
 
         if let Some(url) = &account.url {
@@ -64,41 +66,23 @@ impl Attempt<'_> {
         binding: Option<&ExternalAccount>,
     ) -> Result<(), Failure> {
         self.set_progress("registering the account");
-        let contacts = &self.acme.contacts;
+        let (client, contacts) = (&self.ca.client, &self.acme.contacts);
         let key = Arc::new(account_key(&account)?);
+        let eab = self.acme.eab.as_ref();
 
-        let mut made = self
-            .ca
-            .client
-            .new_account(&key, contacts, binding, false)
-            .await;
-
-        if binding.is_none()
-            && self.acme.eab.is_some()
-            && made
-                .as_ref()
-                .is_err_and(|error| error.is("externalAccountRequired"))
-        {
-            made = self
-                .ca
-                .client
-                .new_account(&key, contacts, self.acme.eab.as_ref(), false)
-                .await;
+        let new = |binding| client.new_account(&key, contacts, binding, false);
+        let mut made = new(binding).await;
+        let needs_binding = |error: &ClientError| error.is("externalAccountRequired");
+        if binding.is_none() && eab.is_some() && made.as_ref().is_err_and(needs_binding) {
+            made = new(eab).await;
         }
 
         let made = made.map_err(|error| {
             let failure = self.failed(&error);
             // With a binding, these errors mean that the CA refuses the binding.
-            if self.acme.eab.is_some()
-                && ["malformed", "unauthorized"]
-                    .iter()
-                    .any(|kind| error.is(kind))
-            {
-                return Failure {
-                    class: Class::Config,
-                    ..failure
-                }
-                .advise("check `eab` of this issuer");
+            if eab.is_some() && (error.is("malformed") || error.is("unauthorized")) {
+                return Failure::new(Class::Config, failure.problem)
+                    .advise("check `eab` of this issuer");
             }
             failure
         })?;
@@ -121,11 +105,7 @@ impl Attempt<'_> {
 
     /// Finds the account's URL by its key, after the CA rejected the URL that we have.
     pub(super) async fn look_up(&self) -> Result<(), Failure> {
-        let account = self
-            .context
-            .accounts
-            .get(&self.ca.account, self.acme)
-            .await?;
+        let account = self.known_account().await?;
         let key = Arc::new(account_key(&account)?);
         match self.ca.client.new_account(&key, &[], None, true).await {
             Ok(found) => self.store_account_url(account, key, found.value.url).await,
@@ -140,11 +120,7 @@ impl Attempt<'_> {
             issuer = &*self.issuer.name,
             "the CA does not know the account: registering its key again"
         );
-        let account = self
-            .context
-            .accounts
-            .get(&self.ca.account, self.acme)
-            .await?;
+        let account = self.known_account().await?;
         self.register(account, self.acme.eab.as_ref()).await
     }
 }

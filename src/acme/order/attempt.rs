@@ -43,11 +43,6 @@ impl Attempt<'_> {
         self.context.progress.set(&self.spec.id, what);
     }
 
-    /// Returns the names as text.
-    pub(super) fn names(&self) -> Vec<String> {
-        self.spec.names.iter().map(ToString::to_string).collect()
-    }
-
     /// Fails if the spec was changed or removed since the attempt began, so that its order is
     /// abandoned.
     pub(crate) fn check_current(&self) -> Result<(), Failure> {

@@ -3,11 +3,7 @@
 use super::{attempt::Attempt, keys};
 use crate::{
     acme::{
-        ca::ari_id,
-        plan::{
-            failure::Failure,
-            record::{PendingOrder, StoredCertificate},
-        },
+        plan::{failure::Failure, record::PendingOrder},
         state::notice::NoticeReason,
     },
     tls::Certificate,
@@ -51,11 +47,8 @@ impl Attempt<'_> {
                 let message = format!(
                     "the CA offers no chain from the issuer {preferred}; its default chain is used"
                 );
-                self.context.progress.notify(
-                    &self.spec.id,
-                    NoticeReason::PreferredChainMissing,
-                    message,
-                );
+                let progress = &self.context.progress;
+                progress.notify(&self.spec.id, NoticeReason::PreferredChainMissing, message);
             }
         }
         let now = self.context.time.now_or_failure()?;
@@ -78,33 +71,10 @@ impl Attempt<'_> {
         certificate: &Certificate,
     ) -> Result<(), Failure> {
         let now = self.context.time.now_or_failure()?;
-        let before = self.context.ledger.stored(&self.spec.id);
-        let previous = before.and_then(|stored| stored.into_previous(&pending.names));
-
-        let stored = StoredCertificate {
-            ari: certificate
-                .certified()
-                .cert
-                .first()
-                .and_then(|leaf| ari_id(leaf))
-                .unwrap_or_default(),
-            chain,
-            key: pending.key.clone(),
-            names: pending.names.clone(),
-            issuer: pending.issuer.clone(),
-            directory: self.acme.directory.clone(),
-            not_before: certificate.not_before().0,
-            not_after: certificate.not_after().0,
-            stored: now,
-            print: pending.print,
-            revoked: false,
-            unwanted: None,
-            previous,
-        };
-
-        let names = self.names();
+        let pair = (chain, pending.key.clone());
+        let stored = keys::stored(self.spec, self.issuer, certificate, pair, now);
         self.context
-            .issued(&self.spec.id, stored, Some((&self.ca.account, &names)), now)
+            .issued(&self.spec.id, stored, Some(&self.ca.account))
             .await
     }
 }

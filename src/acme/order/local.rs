@@ -7,10 +7,7 @@ use super::keys;
 use crate::{
     acme::{
         issuer::{Issuer, IssuerKind},
-        plan::{
-            failure::{Class, Failure},
-            record::StoredCertificate,
-        },
+        plan::failure::{Class, Failure},
         spec::CertificateSpec,
         state::context::Context,
     },
@@ -31,13 +28,11 @@ pub(crate) async fn issue(
     let now = context.time.guess();
     let begin = now - i64::try_from(EARLIER.as_secs()).unwrap_or(0);
     let life = spec.terms.duration.unwrap_or(LIFE);
-    let names: Vec<String> = spec.names.iter().map(ToString::to_string).collect();
 
     let (chain, key) = match &issuer.kind {
         IssuerKind::LocalCa => {
-            let issued = context
-                .local_ca
-                .issue_for(&names, UnixSeconds(begin), life + EARLIER);
+            let (names, begin) = (spec.names_as_text(), UnixSeconds(begin));
+            let issued = context.local_ca.issue_for(&names, begin, life + EARLIER);
             let issued = issued.map_err(|error| Failure::new(Class::Config, error.to_string()))?;
             (issued.chain_pem, issued.key_pem)
         }
@@ -53,24 +48,6 @@ pub(crate) async fn issue(
     };
 
     let certificate = keys::check(spec, &chain, &key, now)?;
-    let before = context.ledger.stored(&spec.id);
-    let previous = before.and_then(|stored| stored.into_previous(&names));
-
-    let stored = StoredCertificate {
-        chain,
-        key,
-        names,
-        issuer: issuer.name.to_string(),
-        directory: String::new(),
-        not_before: certificate.not_before().0,
-        not_after: certificate.not_after().0,
-        stored: now,
-        print: spec.fingerprint(issuer),
-        ari: String::new(),
-        revoked: false,
-        unwanted: None,
-        previous,
-    };
-
-    context.issued(&spec.id, stored, None, now).await
+    let stored = keys::stored(spec, issuer, &certificate, (chain, key), now);
+    context.issued(&spec.id, stored, None).await
 }

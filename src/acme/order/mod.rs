@@ -11,6 +11,7 @@ mod diagnose;
 pub(crate) mod keys;
 pub(crate) mod local;
 mod prove;
+mod publish;
 mod refused;
 mod request;
 

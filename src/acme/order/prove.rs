@@ -3,8 +3,6 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::digest;
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -14,22 +12,14 @@ use super::{
 };
 use crate::{
     acme::{
-        ca::{Authorization, Challenge, Identifier, Order, Status},
-        dns::{self, PersistPolicy, TxtRecord, visible},
-        issuer::ChallengeType,
+        ca::{Authorization, Challenge, Order, Status},
         plan::{
             failure::{Class, Failure},
             record::PendingOrder,
         },
-        state::timing::Timing,
     },
-    pki::CertificateName,
     util::sync::lock,
 };
-
-/// The time for a record to reach every server of its zone. After that, validation is triggered
-/// anyway.
-const PUBLISHED_WITHIN: Duration = Duration::from_secs(180);
 
 /// The proof of control of an order's names.
 pub(super) struct Proof<'a> {
@@ -53,18 +43,16 @@ impl Proof<'_> {
                 Status::Valid => {}
                 Status::Pending => unproved.push((url.clone(), authorization.value)),
                 _ => {
-                    self.remove_records(pending).await;
+                    self.attempt.remove_records(pending).await;
                     return Err(refused(self.attempt, &authorization.value, None).await);
                 }
             }
         }
 
         let outcome = self.prove_all(pending, &order.url, &unproved).await;
-        self.attempt
-            .context
-            .responder
-            .withdraw(&self.attempt.spec.id);
-        self.remove_records(pending).await;
+        let Attempt { context, spec, .. } = self.attempt;
+        context.responder.withdraw(&spec.id);
+        self.attempt.remove_records(pending).await;
         outcome
     }
 
@@ -78,12 +66,13 @@ impl Proof<'_> {
         let mut chosen = Vec::new();
         for (url, authorization) in unproved {
             let (kind, challenge) = choose(self.attempt, authorization)?;
-            self.publish(pending, authorization, kind, challenge)
+            self.attempt
+                .publish(pending, authorization, kind, challenge)
                 .await?;
             chosen.push((url, authorization, kind, challenge));
         }
 
-        self.wait_for_dns(pending).await;
+        self.attempt.wait_for_dns(pending).await;
 
         for (url, authorization, kind, challenge) in chosen {
             self.attempt.check_current()?;
@@ -122,233 +111,14 @@ impl Proof<'_> {
     /// Fails for an authorization of a name that was not ordered.
     fn check_name(&self, authorization: &Authorization) -> Result<(), Failure> {
         let name = authorization.identifier.to_string();
-        if self
-            .attempt
-            .spec
-            .names
-            .iter()
-            .any(|spec_name| spec_name.base() == name)
-        {
+        let mut ordered = self.attempt.spec.names.iter();
+        if ordered.any(|ordered| ordered.base() == name) {
             return Ok(());
         }
         Err(Failure::new(
             Class::Content,
             format!("the CA asks for proof of {name:.100}, which was not ordered"),
         ))
-    }
-
-    /// Publishes the response to a challenge where the CA will look for it.
-    async fn publish(
-        &self,
-        pending: &mut PendingOrder,
-        authorization: &Authorization,
-        kind: ChallengeType,
-        challenge: &Challenge,
-    ) -> Result<(), Failure> {
-        let session = self.attempt.session()?;
-        if kind == ChallengeType::DnsPersist01 {
-            return self.persisted(authorization, challenge).await;
-        }
-
-        let token = challenge.token.as_deref().filter(|token| !token.is_empty());
-        let token = token.ok_or_else(|| {
-            Failure::new(
-                Class::Transport,
-                format!("the CA sent a {kind} challenge without a token"),
-            )
-        })?;
-        let proof = format!("{token}.{}", session.key().thumbprint());
-
-        match kind {
-            // Every node responds for as long as the spec exists. Here it is settled which
-            // account's key the response contains.
-            ChallengeType::Http01 => {
-                self.attempt
-                    .context
-                    .accounts
-                    .set_answering_account(self.attempt.spec, &self.attempt.ca.account)
-                    .await?;
-                self.attempt
-                    .context
-                    .responder
-                    .answer_http(&self.attempt.spec.id, &session.key().thumbprint());
-            }
-            ChallengeType::TlsAlpn01 => {
-                let host = host(authorization)?;
-                let certificate = crate::tls::challenge_certificate(&host, &proof)
-                    .map_err(|error| Failure::new(Class::Config, error.to_string()))?;
-                self.attempt
-                    .context
-                    .responder
-                    .answer_tls(&self.attempt.spec.id, host, certificate);
-            }
-            ChallengeType::Dns01 => {
-                let Identifier::Dns(name) = &authorization.identifier else {
-                    return Err(Failure::new(
-                        Class::Config,
-                        "an address cannot be proved by DNS",
-                    ));
-                };
-                let record = TxtRecord::challenge(name, &dns_value(&proof));
-
-                // Store it before it is published, so that it is removed even after a crash.
-                let noted = (record.fqdn.clone(), record.value.clone());
-                if !pending.dns.contains(&noted) {
-                    pending.dns.push(noted);
-                    self.attempt.put_pending_order(pending).await?;
-                }
-
-                self.attempt.set_progress("publishing a DNS record");
-                if let Some(provider) = &self.attempt.acme.dns {
-                    // No failure is final, not even a refusal: the order costs the CA nothing
-                    // while it waits, and resumes once the operator has corrected a token or key.
-                    provider
-                        .present(&record)
-                        .await
-                        .map_err(|error| Failure::new(Class::Transport, error.to_string()))?;
-                }
-            }
-            ChallengeType::DnsPersist01 => {}
-        }
-
-        Ok(())
-    }
-
-    /// Checks that the persistent record exists, which the operator creates.
-    async fn persisted(
-        &self,
-        authorization: &Authorization,
-        challenge: &Challenge,
-    ) -> Result<(), Failure> {
-        let Identifier::Dns(name) = &authorization.identifier else {
-            return Err(Failure::new(
-                Class::Config,
-                "an address cannot be proved by DNS",
-            ));
-        };
-
-        let ours = self
-            .attempt
-            .context
-            .accounts
-            .get(&self.attempt.ca.account, self.attempt.acme)
-            .await?
-            .url
-            .unwrap_or_default();
-        let issuer_domains: Vec<&str> = challenge
-            .issuer_domain_names
-            .iter()
-            .map(String::as_str)
-            .collect();
-
-        let policy = PersistPolicy {
-            issuer_domains: &issuer_domains,
-            account_uri: challenge.account_uri.as_deref().unwrap_or(&ours),
-            // One record serves both the name and its wildcard.
-            wildcard: self.attempt.spec.names.iter().any(
-                |wanted| matches!(wanted, CertificateName::Wildcard(base) if **base == **name),
-            ),
-        };
-
-        let now = u64::try_from(self.attempt.context.time.now_or_failure()?).unwrap_or(0);
-
-        match dns::persisted(name, &policy, now, self.attempt.lookup()).await {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                let record = dns::persist_record(name, &policy, None);
-                let problem = format!("{name}: DNS has no record that lets the CA issue");
-                let advice = format!(
-                    "create the TXT record {} with the value \"{}\", then run \
-                    `gatelet certs renew`",
-                    record.fqdn, record.value
-                );
-                Err(Failure::new(Class::Config, problem).advise(advice))
-            }
-            // A resolver that filters may hide the record from this node but not from the CA.
-            Err(error) => {
-                tracing::info!(
-                    %error,
-                    "the DNS record could not be checked; triggering validation anyway"
-                );
-                Ok(())
-            }
-        }
-    }
-
-    /// Waits until every server of the zones has the records. Never fails, because a resolver that
-    /// filters may hide the records from this node.
-    async fn wait_for_dns(&self, pending: &PendingOrder) {
-        if pending.dns.is_empty() {
-            return;
-        }
-
-        self.attempt.set_progress("waiting for the record in DNS");
-
-        let lookup = self.attempt.lookup();
-        let mut poller = Poller::new(&Timing {
-            poll_timeout: PUBLISHED_WITHIN.min(self.attempt.context.timing.poll_timeout),
-            ..self.attempt.context.timing
-        });
-
-        for (fqdn, value) in &pending.dns {
-            let record = TxtRecord {
-                fqdn: fqdn.clone(),
-                value: value.clone(),
-            };
-            loop {
-                match visible(&record, lookup).await {
-                    Ok(true) => break,
-                    Ok(false) => {}
-                    Err(error) => {
-                        tracing::debug!(
-                            record = fqdn,
-                            %error,
-                            "the DNS record could not be checked"
-                        );
-                    }
-                }
-
-                if !poller.next(None).await {
-                    tracing::info!(
-                        record = fqdn,
-                        "not every name server has the record yet; triggering validation anyway"
-                    );
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Removes the DNS records of a pending order, including those from before a crash.
-    async fn remove_records(&self, pending: &mut PendingOrder) {
-        if pending.dns.is_empty() {
-            return;
-        }
-        let Some(provider) = &self.attempt.acme.dns else {
-            return;
-        };
-
-        let mut left = Vec::new();
-        for (fqdn, value) in pending.dns.drain(..) {
-            let record = TxtRecord { fqdn, value };
-            if let Err(error) = provider.remove(&record).await {
-                tracing::warn!(
-                   record = record.fqdn,
-                   %error,
-                   "removing a challenge's DNS record failed"
-                );
-                left.push((record.fqdn, record.value));
-            }
-        }
-
-        pending.dns = left;
-        if let Err(failure) = self.attempt.put_pending_order(pending).await {
-            tracing::warn!(
-                certificate = &*self.attempt.spec.id,
-                problem = failure.problem,
-                "storing the removal of DNS records failed"
-            );
-        }
     }
 
     /// Polls an authorization while the CA may be validating because of an earlier trigger.
@@ -429,9 +199,4 @@ impl Proof<'_> {
             last = Some(now.value);
         }
     }
-}
-
-/// Returns the value of a DNS-01 record (RFC 8555 section 8.4).
-fn dns_value(proof: &str) -> String {
-    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, proof.as_bytes()))
 }

@@ -1,6 +1,6 @@
 //! A failed validation: counted against the name, and explained.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -46,10 +46,8 @@ pub(super) async fn refused(
         other => other.to_string(),
     };
     if let Some(now) = attempt.context.time.now() {
-        attempt
-            .context
-            .ledger
-            .spend(&attempt.ca.account, |budget| budget.failed(&name, now));
+        let ledger = &attempt.context.ledger;
+        ledger.spend(&attempt.ca.account, |budget| budget.failed(&name, now));
     }
 
     let mut failure = validation_failure(authorization);
@@ -65,15 +63,12 @@ pub(super) async fn refused(
         failure.challenge = Some(kind.name().to_owned());
 
         // A failed authorization lists only the failed challenge, so use the original.
-        let known: HashSet<&str> = attempt
-            .failed
-            .iter()
-            .map(String::as_str)
-            .chain([kind.name()])
-            .collect();
+        let failed = |other: ChallengeType| {
+            other == kind || attempt.failed.iter().any(|failed| failed == other.name())
+        };
         failure.has_alternative = possible(attempt, offered)
             .iter()
-            .any(|(other, _)| !known.contains(other.name()));
+            .any(|(other, _)| !failed(*other));
         if let Some(advice) = not_contacted(attempt, offered, kind, before) {
             (failure.advice, unseen) = (advice, true);
         }
@@ -81,11 +76,8 @@ pub(super) async fn refused(
 
     let failure = with_dns_advice(attempt, failure, authorization).await;
     if unseen {
-        attempt.context.progress.notify(
-            &attempt.spec.id,
-            NoticeReason::ChallengeNeverSeen,
-            failure.advice.clone(),
-        );
+        let (progress, advice) = (&attempt.context.progress, failure.advice.clone());
+        progress.notify(&attempt.spec.id, NoticeReason::ChallengeNeverSeen, advice);
     }
     failure
 }

@@ -19,7 +19,7 @@ impl Attempt<'_> {
     /// stored before it is sent to the CA.
     pub(super) async fn pending_order(&self) -> Result<PendingOrder, Failure> {
         let fingerprint = self.spec.fingerprint(self.issuer);
-        let names = self.names();
+        let names = self.spec.names_as_text();
         let now = self.context.time.now_or_failure()?;
 
         if let Some(mut pending) = self.context.ledger.pending_order(&self.spec.id)
@@ -131,7 +131,10 @@ impl Attempt<'_> {
         let now = self.context.time.now()?;
         let same =
             stored.directory == self.acme.directory && stored.not_after > now && !stored.revoked;
-        let shared = stored.names.iter().any(|name| self.names().contains(name));
+        let shared = stored
+            .names
+            .iter()
+            .any(|name| self.spec.names_as_text().contains(name));
         (same && shared && !stored.ari.is_empty()).then_some(stored.ari)
     }
 

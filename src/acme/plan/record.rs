@@ -196,40 +196,24 @@ pub trait Record: Serialize + DeserializeOwned {
     const AREA: &'static str;
 }
 
-impl Record for Account {
-    const AREA: &'static str = "account";
+macro_rules! records {
+    ($($record:ty: $area:literal),* $(,)?) => {$(
+        impl Record for $record {
+            const AREA: &'static str = $area;
+        }
+    )*};
 }
 
-impl Record for PendingOrder {
-    const AREA: &'static str = "job";
-}
-
-impl Record for OrphanedDnsRecords {
-    const AREA: &'static str = "litter";
-}
-
-impl Record for Revocation {
-    const AREA: &'static str = "revocation";
-}
-
-impl Record for StoredCertificate {
-    const AREA: &'static str = "certificate";
-}
-
-impl Record for Vec<FailureState> {
-    const AREA: &'static str = "trouble";
-}
-
-impl Record for Suggestion {
-    const AREA: &'static str = "suggestion";
-}
-
-impl Record for Budget {
-    const AREA: &'static str = "budget";
-}
-
-impl Record for Floor {
-    const AREA: &'static str = "clock";
+records! {
+    Account: "account",
+    PendingOrder: "job",
+    OrphanedDnsRecords: "litter",
+    Revocation: "revocation",
+    StoredCertificate: "certificate",
+    Vec<FailureState>: "trouble",
+    Suggestion: "suggestion",
+    Budget: "budget",
+    Floor: "clock",
 }
 
 #[derive(Serialize)]

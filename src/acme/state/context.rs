@@ -103,13 +103,12 @@ impl Context {
     }
 
     /// Stores a certificate in one write with the end of its pending order, activates it, and
-    /// notifies its owner. `spent` are the account and the names that it counts against.
+    /// notifies its owner. It counts against the budget of the `account` at a CA.
     pub(crate) async fn issued(
         &self,
         id: &Arc<str>,
         stored: StoredCertificate,
-        spent: Option<(&str, &[String])>,
-        now: i64,
+        account: Option<&str>,
     ) -> Result<(), Failure> {
         let message = format!(
             "{} issued a certificate for {}, valid until {}",
@@ -117,7 +116,7 @@ impl Context {
             stored.names.join(", "),
             UnixSeconds(stored.not_after)
         );
-        self.ledger.issued(id, stored, spent, now).await?;
+        self.ledger.issued(id, stored, account).await?;
         self.progress.notify(id, NoticeReason::Issued, message);
         Ok(())
     }

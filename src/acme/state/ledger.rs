@@ -255,20 +255,21 @@ impl Ledger {
     pub(super) async fn issued(
         &self,
         id: &str,
-        stored: StoredCertificate,
-        spent: Option<(&str, &[String])>,
-        now: i64,
+        mut stored: StoredCertificate,
+        account: Option<&str>,
     ) -> Result<(), Failure> {
+        let before = self.stored(id);
+        stored.previous = before.and_then(|before| before.into_previous(&stored.names));
         let mut batch = record::put(Batch::new(), id, &stored);
         batch = record::remove::<Vec<FailureState>>(batch, id);
         batch = record::remove::<Suggestion>(batch, id);
 
         // Count it only once it is stored: if the write fails, the same certificate is downloaded
         // again.
-        let spent = spent.map(|(account, names)| {
+        let spent = account.map(|account| {
             let budgets = &self.state().budgets;
             let mut budget = budgets.get(account).cloned().unwrap_or_default();
-            budget.issued(names, now);
+            budget.issued(&stored.names, stored.stored);
             (account, budget)
         });
         if let Some((account, budget)) = &spent {
@@ -277,7 +278,7 @@ impl Ledger {
         batch = self.without_pending_order(batch, id);
 
         if !stored.directory.is_empty() {
-            self.time.raise_floor(stored.not_before.min(now));
+            self.time.raise_floor(stored.not_before.min(stored.stored));
         }
         self.commit(batch).await?;
 
