@@ -13,7 +13,7 @@ use crate::{
     acme::{
         dns::TxtRecord,
         issuer::Issuer,
-        order::ORDER_LIFE,
+        order::{ORDER_LIFE, remove_record},
         plan::{
             GRACE, Plan, State,
             failure::FailureState,
@@ -21,7 +21,7 @@ use crate::{
             renewal::Suggestion,
         },
         spec::CertificateSpec,
-        state::{context::Context, ledger::Ledger},
+        state::ledger::Ledger,
     },
     store::Batch,
 };
@@ -33,10 +33,9 @@ impl Loop {
     /// Marks certificates without a spec as unused, and drops those that have been unused for
     /// longer than [`GRACE`], with their pending orders and failures.
     pub(super) async fn drop_unused(&self, plan: &Plan, now: Option<i64>) {
-        let Context {
-            ledger, assignment, ..
-        } = self.context();
-        let Some(now) = now.filter(|_| assignment.is_known()) else {
+        let ledger = &self.context().ledger;
+        let is_known = self.context().assignment.is_known();
+        let Some(now) = now.filter(|_| is_known) else {
             return;
         };
 
@@ -45,29 +44,25 @@ impl Loop {
             let batch = mark_unused(Batch::new(), plan, now, state);
             drop_old_attempts(batch, plan, now, state)
         };
-        if batch.is_empty() {
-            return;
+        if !batch.is_empty() {
+            let what = "storing the unused certificates";
+            ledger.commit_or_log(batch, "unused", what).await;
+            ledger.publish();
         }
-
-        ledger
-            .commit_or_log(batch, "", "storing the unused certificates")
-            .await;
-        ledger.publish();
     }
 
     /// Removes orphaned DNS records with the current providers.
     pub(super) fn start_record_removal(&mut self, specs: &[Arc<CertificateSpec>]) {
         let engine = self.engine.clone();
-        let again = engine.context.timing.renewal_info / 6;
-        if engine.context.ledger.state().orphaned_records.is_empty()
-            || self.next_removal.is_some_and(|next| next > Instant::now())
-        {
+        let is_early = self.next_removal.is_some_and(|next| next > Instant::now());
+        if is_early || engine.context.ledger.state().orphaned_records.is_empty() {
             return;
         }
-        self.next_removal = Some(Instant::now() + again + REMOVAL_PAUSE);
-        let issuers: BTreeMap<String, Arc<Issuer>> = specs
-            .iter()
-            .flat_map(|spec| &spec.issuers)
+
+        let pause = engine.context.timing.renewal_info / 6 + REMOVAL_PAUSE;
+        self.next_removal = Some(Instant::now() + pause);
+        let issuers = specs.iter().flat_map(|spec| &spec.issuers);
+        let issuers: BTreeMap<String, Arc<Issuer>> = issuers
             .map(|issuer| (issuer.name.to_string(), issuer.clone()))
             .collect();
         self.running.spawn(async move {
@@ -101,30 +96,19 @@ async fn remove_orphaned_records(ledger: &Ledger, issuers: &BTreeMap<String, Arc
                 fqdn: fqdn.clone(),
                 value: value.clone(),
             };
-            match provider.remove(&record).await {
-                Ok(()) => gone.push((issuer, fqdn, value)),
-                Err(error) => {
-                    tracing::warn!(
-                        record = fqdn,
-                        %error,
-                        "removing a challenge's DNS record failed"
-                    );
-                }
+            if remove_record(provider, &record).await {
+                gone.push((issuer, fqdn, value));
             }
-        }
-
-        if gone.is_empty() {
-            continue;
         }
 
         let batch = {
             let state = &mut *ledger.state();
-            let Some(orphaned_records) = state.orphaned_records.get_mut(&id) else {
+            let orphaned_records = state.orphaned_records.get_mut(&id);
+            let Some(orphaned_records) = orphaned_records.filter(|_| !gone.is_empty()) else {
                 continue;
             };
-            orphaned_records
-                .records
-                .retain(|record| !gone.contains(record));
+            let records = &mut orphaned_records.records;
+            records.retain(|record| !gone.contains(record));
             if orphaned_records.records.is_empty() {
                 state.orphaned_records.remove(&id);
                 record::remove::<OrphanedDnsRecords>(Batch::new(), &id)
@@ -132,9 +116,8 @@ async fn remove_orphaned_records(ledger: &Ledger, issuers: &BTreeMap<String, Arc
                 record::put(Batch::new(), &id, orphaned_records)
             }
         };
-        ledger
-            .commit_or_log(batch, &id, "storing the removal of DNS records")
-            .await;
+        let what = "storing the removal of DNS records";
+        ledger.commit_or_log(batch, &id, what).await;
     }
 }
 
@@ -161,11 +144,8 @@ fn mark_unused(mut batch: Batch, plan: &Plan, now: i64, state: &mut State) -> Ba
 /// Drops old pending orders and failures without a spec. They are kept for a while, because a spec
 /// may come back. Returns the batch with the changes.
 fn drop_old_attempts(mut batch: Batch, plan: &Plan, now: i64, state: &mut State) -> Batch {
-    let used: HashSet<&str> = plan
-        .decisions
-        .iter()
-        .map(|decision| &*decision.spec.id)
-        .collect();
+    let decisions = plan.decisions.iter();
+    let used: HashSet<&str> = decisions.map(|decision| &*decision.spec.id).collect();
 
     // The records in DNS are removed soon, even if the order is kept.
     for (id, pending) in &mut state.pending_orders {

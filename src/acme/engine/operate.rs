@@ -90,7 +90,7 @@ impl Engine {
             .acme()
             .ok_or_else(|| OperateError::Local(issuer.name.to_string()))?;
         let context = &self.context;
-        let ca = context.cas.get(issuer, acme)?;
+        let ca = context.cas.get(issuer)?;
         let session = account::session(context, &ca, acme).await?;
 
         let mut account = context.accounts.get(&ca.account, acme).await?;

@@ -12,6 +12,8 @@ use crate::{
             Plan, Step,
             budget::Budget,
             failure::{Class, FailureState},
+            record::StoredCertificate,
+            renewal::Suggestion,
         },
         spec::CertificateSpec,
     },
@@ -149,6 +151,8 @@ impl Engine {
         let expired = stored
             .zip(now)
             .is_some_and(|(stored, now)| stored.not_after <= now);
+        let validity =
+            |of: fn(&StoredCertificate) -> i64| stored.map(of).map(rfc3339).unwrap_or_default();
 
         Report {
             name: spec.id.to_string(),
@@ -162,25 +166,13 @@ impl Engine {
             }
             .to_owned(),
             issuer: stored.map_or_else(|| first.name.to_string(), |stored| stored.issuer.clone()),
-            not_before: stored
-                .map(|stored| rfc3339(stored.not_before))
-                .unwrap_or_default(),
-            not_after: stored
-                .map(|stored| rfc3339(stored.not_after))
-                .unwrap_or_default(),
+            not_before: validity(|stored| stored.not_before),
+            not_after: validity(|stored| stored.not_after),
             doing: self.context.progress.of(&spec.id),
             next,
             why,
             problem: failure_state.map(problem),
-            suggestion: state
-                .suggestions
-                .get(&*spec.id)
-                .map(|one| SuggestionReport {
-                    start: rfc3339(one.start),
-                    end: rfc3339(one.end),
-                    chosen: rfc3339(one.chosen),
-                    explanation: one.explanation.clone(),
-                }),
+            suggestion: state.suggestions.get(&*spec.id).map(suggestion),
             budget: now
                 .filter(|_| first.acme().is_some())
                 .map(|now| left(budget, &names, now)),
@@ -196,6 +188,15 @@ impl Engine {
 /// Formats seconds since 1970 as RFC 3339. Returns an empty text for times out of range.
 fn rfc3339(seconds: i64) -> String {
     UnixSeconds(seconds).to_string()
+}
+
+fn suggestion(suggestion: &Suggestion) -> SuggestionReport {
+    SuggestionReport {
+        start: rfc3339(suggestion.start),
+        end: rfc3339(suggestion.end),
+        chosen: rfc3339(suggestion.chosen),
+        explanation: suggestion.explanation.clone(),
+    }
 }
 
 fn problem(failure_state: &FailureState) -> ProblemReport {

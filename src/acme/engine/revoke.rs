@@ -115,7 +115,7 @@ impl Engine {
             ))
         };
 
-        let ca = self.context.cas.get(issuer, acme);
+        let ca = self.context.cas.get(issuer);
         let ca = ca.map_err(|failure| later(failure.problem))?;
         let session = account::session(&self.context, &ca, acme)
             .await
@@ -170,10 +170,8 @@ impl Engine {
         if now.is_some_and(|now| now > revocation.not_after) {
             ledger.state().revocations.remove(id);
             let batch = record::remove::<Revocation>(Batch::new(), id);
-            ledger
-                .commit_or_log(batch, &revocation.want, "storing the end of a revocation")
-                .await;
-            return;
+            let what = "storing the end of a revocation";
+            return ledger.commit_or_log(batch, &revocation.want, what).await;
         }
 
         if let Err(error) = self.ask_to_revoke(id, revocation, issuer).await {

@@ -275,7 +275,7 @@ async fn attempt(
         return local::issue(context, spec, issuer).await;
     };
     context.progress.set(&spec.id, "starting");
-    let ca = context.cas.get(issuer, acme)?;
+    let ca = context.cas.get(issuer)?;
 
     let attempt = Attempt {
         context,

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::run::{Done, Loop};
 use crate::{
     acme::{
+        ca::RenewalInfo,
         issuer::Issuer,
         plan::{
             record::{self, StoredCertificate},
@@ -37,25 +38,18 @@ impl Loop {
         }
 
         for spec in specs {
-            let Some(stored) = context
-                .ledger
-                .stored(&spec.id)
-                .filter(|stored| !stored.ari.is_empty())
-            else {
+            let stored = context.ledger.stored(&spec.id);
+            let Some(stored) = stored.filter(|stored| !stored.ari.is_empty()) else {
                 continue;
             };
-
             let Some(issuer) = spec.ca_at(&stored.directory).cloned() else {
                 continue;
             };
 
-            let first = Duration::from_secs(
-                fnv1a(spec.id.as_bytes()) % context.timing.renewal_info.as_secs().max(6) / 6,
-            );
-            let due = *self
-                .next_suggestions
-                .entry(spec.id.clone())
-                .or_insert_with(|| Instant::now() + first);
+            let pause = context.timing.renewal_info.as_secs().max(6) / 6;
+            let first = Duration::from_secs(fnv1a(spec.id.as_bytes()) % pause);
+            let next_suggestion = self.next_suggestions.entry(spec.id.clone());
+            let due = *next_suggestion.or_insert_with(|| Instant::now() + first);
 
             let account = issuer.account_id().unwrap_or_default();
             if due > Instant::now() {
@@ -81,7 +75,7 @@ async fn ask(
     stored: &StoredCertificate,
 ) -> Duration {
     let usual = context.timing.renewal_info;
-    let Some(Ok(ca)) = issuer.acme().map(|acme| context.cas.get(issuer, acme)) else {
+    let Ok(ca) = context.cas.get(issuer) else {
         return usual;
     };
 
@@ -100,51 +94,35 @@ async fn ask(
     context.time.witness(info.date);
 
     // Another certificate may have been stored during the request.
-    if context
-        .ledger
-        .stored(&spec.id)
-        .is_none_or(|now| now.ari != stored.ari)
-    {
+    let current = context.ledger.stored(&spec.id);
+    if current.is_none_or(|current| current.ari != stored.ari) {
         return usual;
     }
 
     let before = context.ledger.state().suggestions.get(&*spec.id).cloned();
     let random = u64::from_le_bytes(stamp::random());
-    let (start, end) = (info.value.start, info.value.end);
-    let now = Suggestion::take(
-        before.as_ref(),
+    let RenewalInfo {
         start,
         end,
-        info.value.explanation_url,
-        random,
-    );
+        explanation_url: page,
+    } = info.value;
+    let now = Suggestion::take(before.as_ref(), start, end, page, random);
     if let Some(now) = now.filter(|now| before.as_ref() != Some(now)) {
         // A failed write does no harm: the window is requested again.
         let batch = record::put(Batch::new(), &spec.id, &now);
-        context
-            .ledger
-            .commit_or_log(batch, &spec.id, "storing the CA's renewal window")
-            .await;
+        let what = "storing the CA's renewal window";
+        context.ledger.commit_or_log(batch, &spec.id, what).await;
 
         if before.is_some_and(|before| now.chosen < before.chosen) {
-            let page = now
-                .explanation
-                .as_deref()
-                .map(|page| format!(" ({page})"))
-                .unwrap_or_default();
-            let message = format!(
-                "the CA asks for an earlier renewal, at {}{page}",
-                UnixSeconds(now.chosen)
-            );
-            context
-                .progress
-                .notify(&spec.id, NoticeReason::RenewalMoved, message);
+            let page = now.explanation.as_deref();
+            let page = page.map(|page| format!(" ({page})")).unwrap_or_default();
+            let chosen = UnixSeconds(now.chosen);
+            let message = format!("the CA asks for an earlier renewal, at {chosen}{page}");
+            let progress = &context.progress;
+            progress.notify(&spec.id, NoticeReason::RenewalMoved, message);
         }
-        context
-            .ledger
-            .state()
-            .suggestions
-            .insert(spec.id.to_string(), now);
+        let suggestions = &mut context.ledger.state().suggestions;
+        suggestions.insert(spec.id.to_string(), now);
     }
 
     info.retry_after

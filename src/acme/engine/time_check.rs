@@ -58,7 +58,7 @@ impl Loop {
             let engine = self.engine.clone();
             self.running.spawn(async move {
                 let context = &engine.context;
-                if let Some(Ok(ca)) = issuer.acme().map(|acme| context.cas.get(&issuer, acme)) {
+                if let Ok(ca) = context.cas.get(&issuer) {
                     match ca.client.time().await {
                         Ok(date) => context.time.witness(date),
                         Err(error) => {

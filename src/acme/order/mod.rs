@@ -16,6 +16,7 @@ mod refused;
 mod request;
 
 pub(crate) use attempt::Attempt;
+pub(crate) use publish::remove_record;
 
 use self::{attempt::Poller, prove::Proof, refused::refused};
 use crate::acme::{

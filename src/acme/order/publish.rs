@@ -12,7 +12,7 @@ use super::{
 use crate::{
     acme::{
         ca::{Authorization, Challenge, Identifier},
-        dns::{self, PersistPolicy, TxtRecord, visible},
+        dns::{self, PersistPolicy, Provider, TxtRecord, visible},
         issuer::ChallengeType,
         plan::{
             failure::{Class, Failure},
@@ -195,12 +195,7 @@ impl Attempt<'_> {
         let mut left = Vec::new();
         for (fqdn, value) in pending.dns.drain(..) {
             let record = TxtRecord { fqdn, value };
-            if let Err(error) = provider.remove(&record).await {
-                tracing::warn!(
-                   record = record.fqdn,
-                   %error,
-                   "removing a challenge's DNS record failed"
-                );
+            if !remove_record(provider, &record).await {
                 left.push((record.fqdn, record.value));
             }
         }
@@ -214,6 +209,15 @@ impl Attempt<'_> {
             );
         }
     }
+}
+
+/// Removes a record. Returns false if that fails, after logging it.
+pub(crate) async fn remove_record(provider: &Provider, record: &TxtRecord) -> bool {
+    let removed = provider.remove(record).await;
+    if let Err(error) = &removed {
+        tracing::warn!(record = record.fqdn, %error, "removing a challenge's DNS record failed");
+    }
+    removed.is_ok()
 }
 
 fn dns_name(authorization: &Authorization) -> Result<&str, Failure> {

@@ -17,7 +17,7 @@ use crate::{
             http::{Http, HttpSettings, Proxy},
             jws::AccountKey,
         },
-        issuer::{AcmeIssuer, Issuer},
+        issuer::Issuer,
         plan::failure::{Class, Failure},
     },
     util::sync::lock,
@@ -51,17 +51,18 @@ impl CaPool {
     }
 
     /// Returns the CA of an issuer with our account there.
-    pub(crate) fn get(&self, issuer: &Issuer, acme: &AcmeIssuer) -> Result<Arc<Ca>, Failure> {
+    pub(crate) fn get(&self, issuer: &Issuer) -> Result<Arc<Ca>, Failure> {
+        let config = |error: &dyn fmt::Display| Failure::new(Class::Config, error.to_string());
+        let acme = issuer.acme();
+        let acme = acme.ok_or_else(|| config(&"the issuer is not an ACME CA"))?;
         let account = issuer.account_id().unwrap_or_default();
+
         // Changed roots need a new client.
-        if let Some(ca) = lock(&self.cas)
-            .get(&account)
-            .filter(|ca| ca.roots == acme.roots)
-        {
-            return Ok(ca.clone());
+        let known = lock(&self.cas).get(&account).cloned();
+        if let Some(ca) = known.filter(|ca| ca.roots == acme.roots) {
+            return Ok(ca);
         }
 
-        let config = |error: &dyn fmt::Display| Failure::new(Class::Config, error.to_string());
         let proxy = Proxy::from_environment().map_err(|error| config(&error))?;
 
         let usual = HttpSettings::new(self.time.for_verification());

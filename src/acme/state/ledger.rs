@@ -50,14 +50,10 @@ impl Ledger {
             forced: HashSet::new(),
         };
 
-        for pending in state.pending_orders.values() {
-            for (account, at) in &pending.counted {
-                state
-                    .budgets
-                    .entry(account.clone())
-                    .or_default()
-                    .recall(*at);
-            }
+        let pending = state.pending_orders.values();
+        for (account, at) in pending.flat_map(|pending| &pending.counted) {
+            let budget = state.budgets.entry(account.clone()).or_default();
+            budget.recall(*at);
         }
 
         // The validity of a CA's certificate has certainly begun. Certificates that were issued on
@@ -75,9 +71,8 @@ impl Ledger {
 
         let active = ActiveCertificates::of(&state.certificates, &BTreeMap::new());
         // Drop unusable certificates so that they are reissued.
-        state
-            .certificates
-            .retain(|id, _| active.certificates.contains_key(id));
+        let certificates = &mut state.certificates;
+        certificates.retain(|id, _| active.certificates.contains_key(id));
 
         Ok(Self {
             store,
@@ -175,9 +170,8 @@ impl Ledger {
         pending: &PendingOrder,
     ) -> Result<(), Failure> {
         self.commit(record::put(Batch::new(), id, pending)).await?;
-        self.state()
-            .pending_orders
-            .insert(id.to_owned(), pending.clone());
+        let pending_orders = &mut self.state().pending_orders;
+        pending_orders.insert(id.to_owned(), pending.clone());
         Ok(())
     }
 
@@ -206,9 +200,8 @@ impl Ledger {
 
         self.commit(record::put(batch, id, pending)).await?;
         self.spend(account, |budget| budget.ordered(now));
-        self.state()
-            .pending_orders
-            .insert(id.to_owned(), pending.clone());
+        let pending_orders = &mut self.state().pending_orders;
+        pending_orders.insert(id.to_owned(), pending.clone());
         Ok(())
     }
 
@@ -221,11 +214,8 @@ impl Ledger {
     fn without_pending_order(&self, mut batch: Batch, id: &str) -> Batch {
         {
             let state = self.state();
-            let counted = state
-                .pending_orders
-                .get(id)
-                .map_or(&[][..], |pending| &pending.counted);
-            for (account, _) in counted {
+            let pending = state.pending_orders.get(id).into_iter();
+            for (account, _) in pending.flat_map(|pending| &pending.counted) {
                 if let Some(budget) = state.budgets.get(account)
                     && !batch.has(&record::key::<Budget>(account))
                 {
@@ -239,11 +229,8 @@ impl Ledger {
     /// Adds the DNS records that a pending order leaves behind to a batch, for later removal.
     fn with_orphaned_records(&self, batch: Batch, id: &str) -> Batch {
         let state = &mut *self.state();
-        let Some(pending) = state
-            .pending_orders
-            .get(id)
-            .filter(|pending| !pending.dns.is_empty())
-        else {
+        let pending = state.pending_orders.get(id);
+        let Some(pending) = pending.filter(|pending| !pending.dns.is_empty()) else {
             return batch;
         };
         let orphaned_records = state.orphaned_records.entry(id.to_owned()).or_default();
@@ -301,8 +288,8 @@ impl Ledger {
     /// is active until the process ends.
     pub(crate) async fn adopt(&self, id: &str, stored: StoredCertificate) {
         let batch = record::put(Batch::new(), id, &stored);
-        self.commit_or_log(batch, id, "storing an adopted certificate")
-            .await;
+        let what = "storing an adopted certificate";
+        self.commit_or_log(batch, id, what).await;
         self.state().certificates.insert(id.to_owned(), stored);
         self.publish();
     }
@@ -330,18 +317,12 @@ impl Ledger {
         let (failure_state, mut batch) = {
             let state = &mut *self.state();
             let failures = state.failures.entry(id.to_owned()).or_default();
-            let at = failures
-                .iter()
-                .position(|failure_state| *failure_state.issuer == *issuer.name);
+            let is_of_issuer = |known: &FailureState| *known.issuer == *issuer.name;
+            let at = failures.iter().position(is_of_issuer);
             let before = at.map(|at| failures.swap_remove(at));
-            let failure_state = FailureState::after(
-                before.as_ref(),
-                failure,
-                &issuer.name,
-                spec.attempt_fingerprint(issuer),
-                now,
-                random,
-            );
+            let (name, fingerprint) = (&issuer.name, spec.attempt_fingerprint(issuer));
+            let failure_state =
+                FailureState::after(before.as_ref(), failure, name, fingerprint, now, random);
             failures.push(failure_state.clone());
 
             let mut batch = record::put(Batch::new(), id, failures);
@@ -365,8 +346,8 @@ impl Ledger {
             self.state().pending_orders.remove(id);
         }
 
-        self.commit_or_log(batch, id, "storing a failed attempt")
-            .await;
+        let what = "storing a failed attempt";
+        self.commit_or_log(batch, id, what).await;
         failure_state
     }
 
@@ -374,7 +355,7 @@ impl Ledger {
     pub(crate) async fn abandon_order(&self, id: &str) {
         let batch = self.without_pending_order(Batch::new(), id);
         self.state().pending_orders.remove(id);
-        self.commit_or_log(batch, id, "removing a pending order from the store")
-            .await;
+        let what = "removing a pending order from the store";
+        self.commit_or_log(batch, id, what).await;
     }
 }
