@@ -9,7 +9,11 @@ pub mod issuer;
 mod order;
 pub mod plan;
 pub mod spec;
+mod state;
 
-pub use engine::{
-    Engine, LoopError, OperateError, Parts, SharedAccounts, SharedAccountsError, Timing,
+pub use engine::{Engine, LoopError, OperateError};
+pub use state::{
+    accounts::{SharedAccounts, SharedAccountsError},
+    context::Parts,
+    timing::Timing,
 };

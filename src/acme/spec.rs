@@ -26,30 +26,32 @@ impl CertificateSpec {
     /// Hashes the fields whose change forces reissuance from this issuer, whatever is left of the
     /// certificate's lifetime.
     pub fn fingerprint(&self, issuer: &Issuer) -> u64 {
-        let names: Vec<String> = self.names.iter().map(ToString::to_string).collect();
+        let names = self.names_as_text().join(" ");
         let key = self.key_type(issuer).name();
         let common_name = self.terms.common_name.as_deref().unwrap_or_default();
-        fnv1a(
-            format!(
-                "{} {key} {common_name} {}",
-                names.join(" "),
-                issuer.fingerprint()
-            )
-            .as_bytes(),
-        )
+        let issuer = issuer.fingerprint();
+        fnv1a(format!("{names} {key} {common_name} {issuer}").as_bytes())
     }
 
     /// Hashes everything that an attempt with this issuer depends on. When it changes, earlier
     /// failures no longer count.
     pub(super) fn attempt_fingerprint(&self, issuer: &Issuer) -> u64 {
-        fnv1a(
-            format!(
-                "{:016x} {}",
-                self.fingerprint(issuer),
-                issuer.attempt_fingerprint()
-            )
-            .as_bytes(),
-        )
+        let certificate = self.fingerprint(issuer);
+        fnv1a(format!("{certificate:016x} {}", issuer.attempt_fingerprint()).as_bytes())
+    }
+
+    /// Returns the names as text.
+    pub(super) fn names_as_text(&self) -> Vec<String> {
+        self.names.iter().map(ToString::to_string).collect()
+    }
+
+    /// Returns the ACME CA with this directory among the issuers.
+    pub(super) fn ca_at(&self, directory: &str) -> Option<&Arc<Issuer>> {
+        let mut issuers = self.issuers.iter();
+        issuers.find(|issuer| {
+            let acme = issuer.acme();
+            acme.is_some_and(|acme| acme.directory == directory)
+        })
     }
 
     /// Returns true if one of the names needs a DNS challenge (RFC 8555 section 7.1.3).

@@ -16,8 +16,9 @@ use serde_json::json;
 use super::{
     Account, ClientError, Directory, RenewalInfo, Replied, Session, header,
     http::{Http, HttpError, Reply},
+    identifier::document,
     jws::{AccountKey, ExternalAccount, Signer},
-    types::{certificate_id, document},
+    types::certificate_id,
     wire::{Wire, exchange},
 };
 use crate::util::sync::lock;

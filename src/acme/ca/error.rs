@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     header::{date, retry_after},
     http::{HttpError, Reply},
-    types::{Identifier, document},
+    identifier::{Identifier, document},
 };
 
 /// The largest number of characters kept of a CA's text.

@@ -5,7 +5,8 @@ use serde::Deserialize;
 
 use super::{
     header::{date, links, retry_after},
-    types::{Account, Authorization, Order, document},
+    identifier::document,
+    types::{Account, Authorization, Order},
 };
 
 /// Reads a document of a CA as each of the resources that it could be.

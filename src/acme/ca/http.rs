@@ -26,13 +26,12 @@ use rustls::{
 pub use error::HttpError;
 pub use proxy::Proxy;
 
-use dial::{Dialer, Sender};
+use dial::{Dialer, Sender, USER_AGENT};
 use target::Origin;
 
 use crate::util::sync::lock;
 pub(crate) use target::relative_to;
 
-const USER_AGENT: &str = concat!("gatelet/", env!("CARGO_PKG_VERSION"));
 /// The largest number of redirects that are followed (for GET and HEAD only).
 const REDIRECTS: usize = 3;
 /// The largest number of idle connections, one for each origin.

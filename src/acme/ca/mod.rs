@@ -8,6 +8,7 @@ mod error;
 pub mod fuzz;
 mod header;
 pub mod http;
+mod identifier;
 pub mod jws;
 mod session;
 mod types;
@@ -15,8 +16,9 @@ mod wire;
 
 pub use client::Client;
 pub use error::{ClientError, ErrorKind, Problem, Subproblem};
+pub use identifier::Identifier;
 pub use session::Session;
 pub use types::{
-    Account, Authorization, Chain, Challenge, Directory, Identifier, Meta, Order, RenewalInfo,
-    Replied, Status, ari_id,
+    Account, Authorization, Chain, Challenge, Directory, Meta, Order, RenewalInfo, Replied, Status,
+    ari_id,
 };

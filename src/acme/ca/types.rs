@@ -1,14 +1,14 @@
 //! The resources of RFC 8555. Values that CAs may extend are open: an unknown word is kept and is
 //! no error.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use instant_acme::CertificateIdentifier;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::error::Problem;
+use super::{error::Problem, identifier::Identifier};
 
 /// A resource with the information from the response's headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,46 +49,6 @@ pub struct Meta {
     pub external_account_required: bool,
     /// The profiles that an order can name, with their descriptions.
     pub profiles: BTreeMap<String, String>,
-}
-
-/// A name or address in an order.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
-#[serde(tag = "type", content = "value", rename_all = "lowercase")]
-pub enum Identifier {
-    /// A DNS name, which may begin with `*.`.
-    Dns(String),
-    /// An address (RFC 8738).
-    Ip(IpAddr),
-    /// An identifier of an unknown type.
-    #[serde(untagged)]
-    Other {
-        /// `type`.
-        #[serde(rename = "type")]
-        kind: String,
-        /// `value`.
-        value: String,
-    },
-}
-
-impl fmt::Display for Identifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dns(name) => f.write_str(name),
-            Self::Ip(address) => address.fmt(f),
-            Self::Other { kind, value } => write!(f, "{kind}:{value}"),
-        }
-    }
-}
-
-impl From<&Identifier> for instant_acme::Identifier {
-    fn from(identifier: &Identifier) -> Self {
-        match identifier {
-            Identifier::Dns(name) => Self::Dns(name.clone()),
-            Identifier::Ip(address) => Self::Ip(*address),
-            // The only other type that CAs use.
-            Identifier::Other { value, .. } => Self::PermanentIdentifier(value.clone()),
-        }
-    }
 }
 
 /// The state of an account, order, authorization or challenge (RFC 8555 section 7.1.6). Each of
@@ -234,25 +194,6 @@ impl RenewalInfo {
             explanation_url: read.explanation_url,
         })
     }
-}
-
-/// Parses a JSON body. An empty body counts as an empty object, and members that are `null` are
-/// removed, because servers written in Go send `null` for empty values.
-pub(super) fn document(body: &[u8]) -> Option<Value> {
-    fn remove_nulls(value: &mut Value) {
-        match value {
-            Value::Object(members) => {
-                members.retain(|_, member| !member.is_null());
-                members.values_mut().for_each(remove_nulls);
-            }
-            Value::Array(members) => members.iter_mut().for_each(remove_nulls),
-            _ => {}
-        }
-    }
-    let body = if body.is_empty() { b"{}" } else { body };
-    let mut value = serde_json::from_slice(body).ok()?;
-    remove_nulls(&mut value);
-    Some(value)
 }
 
 /// Returns the ID of a certificate for renewal information, made from its issuer's key and its

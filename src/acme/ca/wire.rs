@@ -16,7 +16,7 @@ use serde_json::json;
 use super::{
     Client, ClientError, Problem,
     http::{HttpError, Reply},
-    types::document,
+    identifier::document,
 };
 use crate::util::sync::lock;
 

@@ -5,18 +5,15 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{
-    accounts::account_key,
-    {Ca, Engine},
-};
+use super::Engine;
 use crate::{
     acme::{
-        ca::{ari_id, jws::AccountKey},
-        issuer::{AcmeIssuer, Issuer},
-        order::{classify, keys},
+        ca::jws::AccountKey,
+        issuer::Issuer,
+        order::{account, classify, keys},
         plan::{
             failure::{Failure, FailureState},
-            record::{self, Account, StoredCertificate},
+            record,
         },
         spec::CertificateSpec,
     },
@@ -53,11 +50,6 @@ impl From<Failure> for OperateError {
 }
 
 impl Engine {
-    /// Makes the loop plan again, after a change outside, such as the clock's.
-    pub fn look_again(&self) {
-        self.kick.notify_one();
-    }
-
     /// Renews a certificate now, whatever is left of its lifetime. `name` is the ID of a spec or
     /// one of its hosts. Earlier failures are forgotten, because the operator has acted.
     ///
@@ -66,10 +58,10 @@ impl Engine {
     pub async fn renew(&self, name: &str) -> Result<Arc<str>, OperateError> {
         self.check_lead()?;
         let spec = self.find(name)?;
-        let names: Vec<String> = spec.names.iter().map(ToString::to_string).collect();
+        let names = spec.names_as_text();
 
         let had_failures = {
-            let mut state = self.state();
+            let mut state = self.context.ledger.state();
             for account in spec.issuers.iter().filter_map(|issuer| issuer.account_id()) {
                 if let Some(budget) = state.budgets.get_mut(&account) {
                     budget.forgive(&names);
@@ -80,8 +72,8 @@ impl Engine {
         };
 
         if had_failures {
-            self.commit(record::remove::<Vec<FailureState>>(Batch::new(), &spec.id))
-                .await?;
+            let batch = record::remove::<Vec<FailureState>>(Batch::new(), &spec.id);
+            self.context.ledger.commit(batch).await?;
         }
         self.look_again();
         Ok(spec.id.clone())
@@ -97,73 +89,23 @@ impl Engine {
         let acme = issuer
             .acme()
             .ok_or_else(|| OperateError::Local(issuer.name.to_string()))?;
-        let ca = self.ca(issuer, acme)?;
-        self.enter(&ca, acme).await?;
+        let context = &self.context;
+        let ca = context.cas.get(issuer)?;
+        let session = account::session(context, &ca, acme).await?;
 
-        let mut account = self.account(&ca.account, acme).await?;
+        let mut account = context.accounts.get(&ca.account, acme).await?;
         let next = AccountKey::generate();
         account.next_key = Some(STANDARD.encode(next.pkcs8()));
-        self.put_account(&ca.account, account.clone()).await?;
-        self.share_account(&ca.account, &account).await?;
+        context.accounts.put(&ca.account, account.clone()).await?;
+        context.accounts.share(&ca.account, &account).await?;
 
-        let session = ca
-            .session()
-            .ok_or_else(|| OperateError::Failed("no account is registered yet".to_owned()))?;
         session
             .change_key(&next)
             .await
             .map_err(|error| OperateError::from(classify::failure(&error)))?;
 
-        self.settle(&ca, account, true).await?;
+        account::settle(context, &ca, account, true).await?;
         Ok(())
-    }
-
-    /// Makes sure that there is a session for the account, if the CA knows it.
-    pub(crate) async fn enter(&self, ca: &Ca, acme: &AcmeIssuer) -> Result<(), Failure> {
-        let account = self.account(&ca.account, acme).await?;
-        let account = self.settled(ca, account).await?;
-        if let Some(url) = &account.url
-            && ca.session().is_none()
-        {
-            ca.enter(Arc::new(account_key(&account)?), url);
-        }
-        Ok(())
-    }
-
-    /// Returns the account with one key. If a crash left two keys, asks the CA which one is valid.
-    pub(crate) async fn settled(&self, ca: &Ca, account: Account) -> Result<Account, Failure> {
-        let Some(next) = &account.next_key else {
-            return Ok(account);
-        };
-        let changed = Account {
-            key: next.clone(),
-            ..account.clone()
-        };
-        let key = account_key(&changed)?;
-        match ca.client.new_account(&key, &[], None, true).await {
-            Ok(_) => self.settle(ca, account, true).await,
-            Err(error) if error.is("accountDoesNotExist") => self.settle(ca, account, false).await,
-            Err(error) => Err(classify::failure(&error)),
-        }
-    }
-
-    /// Keeps one of two keys: the new one if it was `changed` at the CA.
-    async fn settle(
-        &self,
-        ca: &Ca,
-        mut account: Account,
-        changed: bool,
-    ) -> Result<Account, Failure> {
-        if let Some(next) = account.next_key.take().filter(|_| changed) {
-            account.key = next;
-        }
-        self.put_account(&ca.account, account.clone()).await?;
-        if let Some(url) = &account.url {
-            ca.enter(Arc::new(account_key(&account)?), url);
-        }
-        self.refresh_responses();
-        self.look_again();
-        Ok(account)
     }
 
     /// Adopts an existing certificate, after the store was lost or from another replica. Returns
@@ -175,70 +117,25 @@ impl Engine {
         chain: &str,
         key: &str,
     ) -> bool {
-        let now = self.clock().guess(self.reading()).0;
+        let now = self.context.time.guess();
         let Ok(certificate) = keys::check(spec, chain, key, now) else {
             return false;
         };
 
-        if self
-            .stored(&spec.id)
-            .is_some_and(|stored| stored.not_before >= certificate.not_before().0)
-        {
+        let before = self.context.ledger.stored(&spec.id);
+        if before.is_some_and(|before| before.not_before >= certificate.not_before().0) {
             return false;
         }
 
-        let directory = issuer
-            .acme()
-            .map(|acme| acme.directory.clone())
-            .unwrap_or_default();
-        let ari = if directory.is_empty() {
-            None
-        } else {
-            certificate
-                .certified()
-                .cert
-                .first()
-                .and_then(|leaf| ari_id(leaf))
-        };
-
-        let stored = StoredCertificate {
-            chain: chain.to_owned(),
-            key: key.to_owned(),
-            names: spec.names.iter().map(ToString::to_string).collect(),
-            issuer: issuer.name.to_string(),
-            directory,
-            not_before: certificate.not_before().0,
-            not_after: certificate.not_after().0,
-            stored: now,
-            print: spec.fingerprint(issuer),
-            ari: ari.unwrap_or_default(),
-            revoked: false,
-            unwanted: None,
-            previous: None,
-        };
-
-        if let Err(failure) = self
-            .commit(record::put(Batch::new(), &spec.id, &stored))
-            .await
-        {
-            tracing::warn!(
-                certificate = &*spec.id,
-                problem = failure.problem,
-                "storing a certificate failed; it is active until the process ends"
-            );
-        }
-
-        self.state()
-            .certificates
-            .insert(spec.id.to_string(), stored);
-
-        self.publish();
+        let pair = (chain.to_owned(), key.to_owned());
+        let stored = keys::stored(spec, issuer, &certificate, pair, now);
+        self.context.ledger.adopt(&spec.id, stored).await;
         self.look_again();
         true
     }
 
     /// Fails on replicas that do not lead, because they would never carry out the request.
-    pub(crate) fn check_lead(&self) -> Result<(), OperateError> {
+    pub(super) fn check_lead(&self) -> Result<(), OperateError> {
         if self.leads() {
             Ok(())
         } else {
@@ -247,17 +144,8 @@ impl Engine {
     }
 
     /// Finds a spec by its ID or one of its names.
-    pub(crate) fn find(&self, name: &str) -> Result<Arc<CertificateSpec>, OperateError> {
-        let specs = self.specs();
-        let by_id = specs.iter().find(|spec| *spec.id == *name);
-        let by_host = || {
-            specs
-                .iter()
-                .find(|spec| spec.names.iter().any(|one| one.to_string() == name))
-        };
-        by_id
-            .or_else(by_host)
-            .cloned()
-            .ok_or_else(|| OperateError::Unknown(name.to_owned()))
+    pub(super) fn find(&self, name: &str) -> Result<Arc<CertificateSpec>, OperateError> {
+        let found = self.context.assignment.find(name);
+        found.ok_or_else(|| OperateError::Unknown(name.to_owned()))
     }
 }

@@ -12,10 +12,12 @@ use crate::{
             Plan, Step,
             budget::Budget,
             failure::{Class, FailureState},
+            record::StoredCertificate,
+            renewal::Suggestion,
         },
         spec::CertificateSpec,
     },
-    util::{clock::Trust, time::UnixSeconds},
+    util::{clock::Trust, sync::lock, time::UnixSeconds},
 };
 
 /// One certificate.
@@ -90,8 +92,8 @@ pub struct BudgetReport {
 
 impl Engine {
     /// Keeps the plan for [`Engine::report`], and counts the turn.
-    pub(crate) fn decided(&self, plan: Plan) {
-        *self.plan() = plan;
+    pub(super) fn decided(&self, plan: Plan) {
+        *lock(&self.plan) = plan;
         self.turns.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -102,8 +104,8 @@ impl Engine {
 
     /// Returns the reports on all specs, sorted by name.
     pub fn report(&self) -> Vec<Report> {
-        let now = self.now();
-        let plan = self.plan();
+        let now = self.context.time.now();
+        let plan = lock(&self.plan);
         let mut reports: Vec<Report> = plan
             .decisions
             .iter()
@@ -115,8 +117,7 @@ impl Engine {
 
     /// Describes how far the clock is trusted.
     pub fn clock_state(&self) -> &'static str {
-        let reading = self.reading();
-        match self.clock().trust(reading) {
+        match self.context.time.trust() {
             Trust::Unknown => "unknown: it shows a time that has certainly passed",
             Trust::Suspect => "suspect: it jumped, or is far ahead of every known time",
             Trust::Trusted => "trusted",
@@ -124,7 +125,7 @@ impl Engine {
     }
 
     fn one(&self, spec: &CertificateSpec, step: &Step, now: Option<i64>) -> Report {
-        let state = self.state();
+        let state = self.context.ledger.state();
         let stored = state.certificates.get(&*spec.id);
         let first = &spec.issuers[0];
         let failure_state = state
@@ -150,6 +151,8 @@ impl Engine {
         let expired = stored
             .zip(now)
             .is_some_and(|(stored, now)| stored.not_after <= now);
+        let validity =
+            |of: fn(&StoredCertificate) -> i64| stored.map(of).map(rfc3339).unwrap_or_default();
 
         Report {
             name: spec.id.to_string(),
@@ -163,25 +166,13 @@ impl Engine {
             }
             .to_owned(),
             issuer: stored.map_or_else(|| first.name.to_string(), |stored| stored.issuer.clone()),
-            not_before: stored
-                .map(|stored| rfc3339(stored.not_before))
-                .unwrap_or_default(),
-            not_after: stored
-                .map(|stored| rfc3339(stored.not_after))
-                .unwrap_or_default(),
-            doing: self.progress(&spec.id),
+            not_before: validity(|stored| stored.not_before),
+            not_after: validity(|stored| stored.not_after),
+            doing: self.context.progress.of(&spec.id),
             next,
             why,
             problem: failure_state.map(problem),
-            suggestion: state
-                .suggestions
-                .get(&*spec.id)
-                .map(|one| SuggestionReport {
-                    start: rfc3339(one.start),
-                    end: rfc3339(one.end),
-                    chosen: rfc3339(one.chosen),
-                    explanation: one.explanation.clone(),
-                }),
+            suggestion: state.suggestions.get(&*spec.id).map(suggestion),
             budget: now
                 .filter(|_| first.acme().is_some())
                 .map(|now| left(budget, &names, now)),
@@ -195,8 +186,17 @@ impl Engine {
 }
 
 /// Formats seconds since 1970 as RFC 3339. Returns an empty text for times out of range.
-pub(crate) fn rfc3339(seconds: i64) -> String {
+fn rfc3339(seconds: i64) -> String {
     UnixSeconds(seconds).to_string()
+}
+
+fn suggestion(suggestion: &Suggestion) -> SuggestionReport {
+    SuggestionReport {
+        start: rfc3339(suggestion.start),
+        end: rfc3339(suggestion.end),
+        chosen: rfc3339(suggestion.chosen),
+        explanation: suggestion.explanation.clone(),
+    }
 }
 
 fn problem(failure_state: &FailureState) -> ProblemReport {

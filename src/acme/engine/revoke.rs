@@ -2,28 +2,28 @@
 //! until the CA has confirmed or refused it, even after a restart: a certificate with a stolen key
 //! must not stay valid because a response was lost.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::digest;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::time::Instant;
 
-use super::{Engine, notice::NoticeReason, operate::OperateError};
+use super::{
+    Engine,
+    operate::OperateError,
+    run::{Done, Loop},
+};
 use crate::{
     acme::{
-        ca::Session,
-        issuer::{AcmeIssuer, Issuer},
-        order::{classify, is_verdict},
-        plan::{
-            failure::{Class, Failure},
-            record::{self, Revocation, StoredCertificate},
+        issuer::Issuer,
+        order::{
+            account,
+            classify::{self, is_verdict},
         },
+        plan::record::{self, Revocation, StoredCertificate},
         spec::CertificateSpec,
+        state::notice::NoticeReason,
     },
     store::Batch,
     util::{hex, sync::lock},
@@ -62,11 +62,12 @@ impl Engine {
     pub async fn revoke(&self, name: &str, reason: Option<u8>) -> Result<Arc<str>, OperateError> {
         self.check_lead()?;
         let spec = self.find(name)?;
-        let stored = self
+        let ledger = &self.context.ledger;
+        let stored = ledger
             .stored(&spec.id)
             .ok_or_else(|| OperateError::Nothing(spec.id.to_string()))?;
         let local = || OperateError::Local(spec.id.to_string());
-        let issuer = issuer_of(&spec, &stored.directory).ok_or_else(local)?;
+        let issuer = spec.ca_at(&stored.directory).ok_or_else(local)?;
         let leaf = leaf(&stored)
             .ok_or_else(|| OperateError::Failed("the stored certificate is damaged".to_owned()))?;
 
@@ -86,9 +87,11 @@ impl Engine {
             )));
         };
 
-        self.commit(record::put(Batch::new(), &id, &revocation))
+        ledger
+            .commit(record::put(Batch::new(), &id, &revocation))
             .await?;
-        self.state()
+        ledger
+            .state()
             .revocations
             .insert(id.clone(), revocation.clone());
         self.ask_to_revoke(&id, &revocation, issuer).await?;
@@ -112,8 +115,9 @@ impl Engine {
             ))
         };
 
-        let session = self
-            .account_session(issuer, acme)
+        let ca = self.context.cas.get(issuer);
+        let ca = ca.map_err(|failure| later(failure.problem))?;
+        let session = account::session(&self.context, &ca, acme)
             .await
             .map_err(|failure| later(failure.problem))?;
 
@@ -130,7 +134,7 @@ impl Engine {
 
         // A renewal may have replaced the certificate during the request.
         let batch = {
-            let state = &mut *self.state();
+            let state = &mut *self.context.ledger.state();
             state.revocations.remove(id);
             let batch = record::remove::<Revocation>(Batch::new(), id);
             match state.certificates.get_mut(&revocation.want) {
@@ -144,79 +148,30 @@ impl Engine {
             }
         };
 
-        self.commit(batch).await?;
+        self.context.ledger.commit(batch).await?;
         answer.map_err(|error| OperateError::Failed(classify::failure(&error).problem))?;
 
         let spec: Arc<str> = revocation.want.as_str().into();
-        self.notify(
-            &spec,
-            NoticeReason::Revoked,
-            format!("{} revoked the certificate", issuer.name),
-        );
+        let message = format!("{} revoked the certificate", issuer.name);
+        self.context
+            .progress
+            .notify(&spec, NoticeReason::Revoked, message);
         self.look_again();
         Ok(())
     }
 
-    /// Returns a session for the issuer's account.
-    async fn account_session(
-        &self,
-        issuer: &Issuer,
-        acme: &AcmeIssuer,
-    ) -> Result<Session, Failure> {
-        let ca = self.ca(issuer, acme)?;
-        self.enter(&ca, acme).await?;
-        ca.session()
-            .ok_or_else(|| Failure::new(Class::Account, "there is no account at the CA"))
-    }
-
-    /// Returns the unconfirmed revocations that are due for another request. `next` holds the time
-    /// of the next request for each.
-    pub(crate) fn due_revocations(
-        &self,
-        specs: &[Arc<CertificateSpec>],
-        next: &mut HashMap<String, Instant>,
-    ) -> Vec<(String, Revocation, Arc<Issuer>)> {
-        let open = self.state().revocations.clone();
-        next.retain(|id, _| open.contains_key(id));
-        let in_flight: HashSet<String> = lock(&self.revoking).clone();
-
-        let now = Instant::now();
-        let mut due = Vec::new();
-        for (id, revocation) in open {
-            let issuer = specs
-                .iter()
-                .find_map(|spec| issuer_of(spec, &revocation.directory));
-            let Some(issuer) = issuer.filter(|_| !in_flight.contains(&id)) else {
-                continue;
-            };
-            if next.get(&id).is_none_or(|at| *at <= now) {
-                next.insert(id.clone(), now + self.timing().renewal_info / 36 + AGAIN);
-                due.push((id, revocation, issuer.clone()));
-            }
-        }
-
-        due
-    }
-
     /// Repeats a revocation request, or drops it if the certificate has expired.
-    pub(crate) async fn revoke_again(&self, id: &str, revocation: &Revocation, issuer: &Issuer) {
+    async fn revoke_again(&self, id: &str, revocation: &Revocation, issuer: &Issuer) {
         let Some(_guard) = RequestGuard::begin(self, id) else {
             return;
         };
 
-        if self.now().is_some_and(|now| now > revocation.not_after) {
-            self.state().revocations.remove(id);
-            if let Err(failure) = self
-                .commit(record::remove::<Revocation>(Batch::new(), id))
-                .await
-            {
-                tracing::warn!(
-                    certificate = revocation.want,
-                    problem = failure.problem,
-                    "storing the end of a revocation failed"
-                );
-            }
-            return;
+        let (ledger, now) = (&self.context.ledger, self.context.time.now());
+        if now.is_some_and(|now| now > revocation.not_after) {
+            ledger.state().revocations.remove(id);
+            let batch = record::remove::<Revocation>(Batch::new(), id);
+            let what = "storing the end of a revocation";
+            return ledger.commit_or_log(batch, &revocation.want, what).await;
         }
 
         if let Err(error) = self.ask_to_revoke(id, revocation, issuer).await {
@@ -225,16 +180,34 @@ impl Engine {
     }
 }
 
-fn issuer_of<'a>(spec: &'a CertificateSpec, directory: &str) -> Option<&'a Arc<Issuer>> {
-    let is_of = |issuer: &&Arc<Issuer>| {
-        issuer
-            .acme()
-            .is_some_and(|acme| acme.directory == directory)
-    };
-    spec.issuers
-        .iter()
-        .find(is_of)
-        .filter(|_| !directory.is_empty())
+impl Loop {
+    /// Repeats revocation requests that the CA has not confirmed.
+    pub(super) fn revocations(&mut self, specs: &[Arc<CertificateSpec>]) {
+        let open = self.engine.context.ledger.state().revocations.clone();
+        self.next_revocations.retain(|id, _| open.contains_key(id));
+
+        let now = Instant::now();
+        for (id, revocation) in open {
+            let issuer = specs
+                .iter()
+                .find_map(|spec| spec.ca_at(&revocation.directory));
+            let in_flight = lock(&self.engine.revoking).contains(&id);
+            let Some(issuer) = issuer.filter(|_| !in_flight).cloned() else {
+                continue;
+            };
+
+            let next = self.next_revocations.get(&id);
+            if next.is_none_or(|at| *at <= now) {
+                let pause = self.engine.context.timing.renewal_info / 36 + AGAIN;
+                self.next_revocations.insert(id.clone(), now + pause);
+                let engine = self.engine.clone();
+                self.running.spawn(async move {
+                    engine.revoke_again(&id, &revocation, &issuer).await;
+                    (String::new(), Done::Other)
+                });
+            }
+        }
+    }
 }
 
 fn leaf(stored: &StoredCertificate) -> Option<CertificateDer<'static>> {

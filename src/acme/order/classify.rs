@@ -95,6 +95,16 @@ pub(crate) fn describe(problem: &Problem) -> String {
     text
 }
 
+/// Returns true if the CA rejected the request itself, rather than its sender or its timing.
+pub(crate) fn is_verdict(error: &ClientError) -> bool {
+    match &error.kind {
+        ErrorKind::Problem(problem) => {
+            (400..500).contains(&problem.status) && !error.is("rateLimited")
+        }
+        ErrorKind::Transport(_) | ErrorKind::Nonsense { .. } | ErrorKind::NotOffered(_) => false,
+    }
+}
+
 /// Returns the link to the page that ends a pause. Let's Encrypt pauses names with an error of type
 /// `rateLimited` that contains such a link.
 fn unpause_link(problem: &Problem) -> Option<&str> {

@@ -10,7 +10,12 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
     acme::{
-        plan::failure::{Class, Failure},
+        ca::ari_id,
+        issuer::Issuer,
+        plan::{
+            failure::{Class, Failure},
+            record::StoredCertificate,
+        },
         spec::CertificateSpec,
     },
     pki::{CertificateName, KeyType},
@@ -24,12 +29,7 @@ pub(crate) fn request(
     key_type: KeyType,
     keep: Option<&str>,
 ) -> Result<(String, String), Failure> {
-    let wrong = |error: rcgen::Error| {
-        Failure::new(
-            Class::Config,
-            format!("creating a key or signing request failed: {error}"),
-        )
-    };
+    let wrong = cannot_create("a key or signing request");
 
     let kept = keep
         .filter(|_| spec.terms.keep_key)
@@ -55,12 +55,7 @@ pub(crate) fn self_signed(
     not_before: i64,
     life: Duration,
 ) -> Result<(String, String), Failure> {
-    let wrong = |error: rcgen::Error| {
-        Failure::new(
-            Class::Config,
-            format!("creating a certificate failed: {error}"),
-        )
-    };
+    let wrong = cannot_create("a certificate");
 
     let key = generate(key_type).map_err(wrong)?;
     let mut params = params(spec).map_err(wrong)?;
@@ -100,11 +95,8 @@ pub(crate) fn check(
     })?;
 
     let mut ordered: Vec<String> = spec.names.iter().map(in_certificate).collect();
-    let mut issued: Vec<String> = certificate
-        .names()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let issued = certificate.names().iter();
+    let mut issued: Vec<String> = issued.map(ToString::to_string).collect();
 
     ordered.sort_unstable();
     issued.sort_unstable();
@@ -139,6 +131,36 @@ pub(crate) fn check(
     Ok(certificate)
 }
 
+/// Returns the record of an issued certificate, which [`check`] accepted.
+pub(crate) fn stored(
+    spec: &CertificateSpec,
+    issuer: &Issuer,
+    certificate: &Certificate,
+    (chain, key): (String, String),
+    now: i64,
+) -> StoredCertificate {
+    let acme = issuer.acme();
+    let leaf = certificate.certified().cert.first();
+    StoredCertificate {
+        chain,
+        key,
+        names: spec.names_as_text(),
+        issuer: issuer.name.to_string(),
+        directory: acme.map(|acme| acme.directory.clone()).unwrap_or_default(),
+        not_before: certificate.not_before().0,
+        not_after: certificate.not_after().0,
+        stored: now,
+        print: spec.fingerprint(issuer),
+        ari: leaf
+            .filter(|_| acme.is_some())
+            .and_then(|leaf| ari_id(leaf))
+            .unwrap_or_default(),
+        revoked: false,
+        unwanted: None,
+        previous: None,
+    }
+}
+
 /// Returns true if the first certificate of a chain is its own issuer.
 fn is_self_issued(chain: &str) -> bool {
     use x509_parser::prelude::{FromDer, X509Certificate};
@@ -154,6 +176,10 @@ fn in_certificate(name: &CertificateName) -> String {
         CertificateName::Ip(std::net::IpAddr::V6(v6)) => format!("[{v6}]"),
         other => other.to_string(),
     }
+}
+
+fn cannot_create(what: &str) -> impl Fn(rcgen::Error) -> Failure + Copy {
+    move |error| Failure::new(Class::Config, format!("creating {what} failed: {error}"))
 }
 
 fn params(spec: &CertificateSpec) -> Result<CertificateParams, rcgen::Error> {

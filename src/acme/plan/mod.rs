@@ -183,7 +183,7 @@ fn decide(now: Option<i64>, spec: &CertificateSpec, state: &State) -> (Step, i64
         return (if local { obtain } else { Step::ClockUnknown }, urgency);
     };
 
-    let names: Vec<String> = spec.names.iter().map(ToString::to_string).collect();
+    let names = spec.names_as_text();
     let step = match choose(now, spec, stored, life.as_ref(), state) {
         Err(step) => step,
         Ok(issuer) => match over_budget(&issuer, &names, purpose(stored, now), state, now) {

@@ -1,7 +1,7 @@
 //! Stored records: JSON documents under `acme/`, each with the version of its format. The store
 //! checks their bytes. A record of an unknown version is left alone and treated as absent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -196,40 +196,24 @@ pub trait Record: Serialize + DeserializeOwned {
     const AREA: &'static str;
 }
 
-impl Record for Account {
-    const AREA: &'static str = "account";
+macro_rules! records {
+    ($($record:ty: $area:literal),* $(,)?) => {$(
+        impl Record for $record {
+            const AREA: &'static str = $area;
+        }
+    )*};
 }
 
-impl Record for PendingOrder {
-    const AREA: &'static str = "job";
-}
-
-impl Record for OrphanedDnsRecords {
-    const AREA: &'static str = "litter";
-}
-
-impl Record for Revocation {
-    const AREA: &'static str = "revocation";
-}
-
-impl Record for StoredCertificate {
-    const AREA: &'static str = "certificate";
-}
-
-impl Record for Vec<FailureState> {
-    const AREA: &'static str = "trouble";
-}
-
-impl Record for Suggestion {
-    const AREA: &'static str = "suggestion";
-}
-
-impl Record for Budget {
-    const AREA: &'static str = "budget";
-}
-
-impl Record for Floor {
-    const AREA: &'static str = "clock";
+records! {
+    Account: "account",
+    PendingOrder: "job",
+    OrphanedDnsRecords: "litter",
+    Revocation: "revocation",
+    StoredCertificate: "certificate",
+    Vec<FailureState>: "trouble",
+    Suggestion: "suggestion",
+    Budget: "budget",
+    Floor: "clock",
 }
 
 #[derive(Serialize)]
@@ -276,14 +260,14 @@ pub fn remove<T: Record>(batch: Batch, id: &str) -> Batch {
 }
 
 /// Reads all records of a type, by ID. Unreadable records are logged and left in the store.
-pub fn all<T: Record>(store: &dyn Store) -> Result<Vec<(String, T)>, StoreError> {
+pub fn all<T: Record>(store: &dyn Store) -> Result<BTreeMap<String, T>, StoreError> {
     let prefix = key::<T>("");
-    let mut found = Vec::new();
+    let mut found = BTreeMap::new();
 
     for (name, bytes) in store.scan(&prefix)? {
         match serde_json::from_slice::<Read<T>>(&bytes) {
             Ok(read) if read.version == VERSION => {
-                found.push((name[prefix.len()..].to_owned(), read.record));
+                found.insert(name[prefix.len()..].to_owned(), read.record);
             }
             Ok(read) => tracing::warn!(
                 record = name,

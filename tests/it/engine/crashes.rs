@@ -473,7 +473,8 @@ fn an_existing_certificate_is_adopted_and_renewed() {
     first.stop();
     let (_, stored) = record::all::<StoredCertificate>(&*first.store)
         .unwrap()
-        .remove(0);
+        .pop_first()
+        .unwrap();
     let harness = Harness::on(first.ca.clone(), Gate::new(), first.time.clone(), TIMING);
     let issuer = issuer("chaos", &harness.ca, |_| {});
     let spec = spec(&["a.example"], std::slice::from_ref(&issuer));

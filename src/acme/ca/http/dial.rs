@@ -22,12 +22,13 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    HttpError,
-    error::one_line,
+    error::{HttpError, one_line},
     proxy::{Proxy, Server},
     target::Origin,
 };
 
+/// The name of the client in requests.
+pub(super) const USER_AGENT: &str = concat!("gatelet/", env!("CARGO_PKG_VERSION"));
 /// The delay before the next address is tried in parallel (RFC 8305 section 8).
 const STAGGER: Duration = Duration::from_millis(250);
 /// The largest number of addresses of one name that are tried.
@@ -136,7 +137,7 @@ async fn tunnel(
         .method(Method::CONNECT)
         .uri(origin.authority())
         .header(header::HOST, origin.authority())
-        .header(header::USER_AGENT, super::USER_AGENT);
+        .header(header::USER_AGENT, USER_AGENT);
     if let Some(authorization) = &proxy.authorization {
         request = request.header(header::PROXY_AUTHORIZATION, authorization);
     }

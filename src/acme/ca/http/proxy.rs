@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderValue, Uri};
 use ipnet::IpNet;
 
-use super::{HttpError, target::Origin};
+use super::{error::HttpError, target::Origin};
 use crate::util::percent;
 
 /// The proxies by scheme, and their exceptions. By default there is no proxy.

@@ -2,7 +2,7 @@
 
 use http::{Uri, header::HeaderValue, uri::Scheme};
 
-use super::HttpError;
+use super::error::HttpError;
 
 /// The server that a URL names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,7 @@
 use rustls::pki_types::pem::PemObject;
 
 use super::*;
+use crate::acme::ca::identifier::document;
 
 #[test]
 fn unknown_words_are_kept() {

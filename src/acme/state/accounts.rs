@@ -3,14 +3,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 
-use super::Engine;
+use super::{
+    assignment::Assignment, ca_pool::CaPool, ledger::Ledger, responder::ChallengeResponder,
+};
 use crate::{
     acme::{
         ca::jws::AccountKey,
@@ -21,7 +23,7 @@ use crate::{
         },
         spec::CertificateSpec,
     },
-    store::Batch,
+    store::{Batch, Store, StoreError},
     util::sync::lock,
 };
 
@@ -45,30 +47,61 @@ pub trait SharedAccounts: Send + Sync {
     fn put<'a>(&'a self, id: &'a str, account: Vec<u8>) -> Outcome<'a, ()>;
 }
 
-impl Engine {
-    /// Returns the accounts by ID, in the form that [`Engine::adopt_account`] takes. They contain
-    /// private keys.
-    pub fn accounts(&self) -> BTreeMap<String, Vec<u8>> {
-        lock(&self.accounts)
+/// Our accounts by ID.
+pub(crate) struct Accounts {
+    known: Mutex<BTreeMap<String, Account>>,
+    shared: Option<Arc<dyn SharedAccounts>>,
+    /// Notified when an account is created or changed.
+    changed: Notify,
+    ledger: Arc<Ledger>,
+    assignment: Arc<Assignment>,
+    cas: Arc<CaPool>,
+    responder: Arc<ChallengeResponder>,
+}
+
+impl Accounts {
+    /// Loads the stored accounts.
+    pub(crate) fn load(
+        store: &dyn Store,
+        shared: Option<Arc<dyn SharedAccounts>>,
+        ledger: Arc<Ledger>,
+        assignment: Arc<Assignment>,
+        cas: Arc<CaPool>,
+        responder: Arc<ChallengeResponder>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            known: Mutex::new(record::all(store)?),
+            shared,
+            changed: Notify::new(),
+            ledger,
+            assignment,
+            cas,
+            responder,
+        })
+    }
+
+    /// Returns the accounts by ID, in the form that [`Self::adopt`] takes.
+    pub(crate) fn all(&self) -> BTreeMap<String, Vec<u8>> {
+        lock(&self.known)
             .iter()
             .map(|(id, account)| (id.clone(), record::to_bytes(account)))
             .collect()
     }
 
     /// Waits until an account is created or changed.
-    pub async fn account_changed(&self) {
-        self.accounts_changed.notified().await;
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Adopts an account of another replica, replacing our own. Unreadable accounts are logged and
     /// ignored.
-    pub async fn adopt_account(&self, id: &str, bytes: &[u8]) {
+    pub(crate) async fn adopt(&self, id: &str, bytes: &[u8]) {
         let Some(account) = record::from_bytes::<Account>(bytes) else {
             tracing::warn!(account = id, "an account of another replica is unreadable");
             return;
         };
-        lock(&self.cas).remove(id);
-        if let Err(failure) = self.put_account(id, account).await {
+        self.cas.forget(id);
+        if let Err(failure) = self.put(id, account).await {
             tracing::warn!(
                 account = id,
                 problem = failure.problem,
@@ -81,9 +114,15 @@ impl Engine {
     /// Updates the responses to HTTP challenges with the current account keys. On the leading
     /// replica the choices that attempts have made stay, because attempts repeat them.
     pub(crate) fn refresh_responses(&self) {
-        self.responder.specs(&self.specs(), !self.leads(), |spec| {
-            self.thumbprint_for(spec)
-        });
+        let others = !self.assignment.leads();
+        self.respond_for(&self.assignment.specs(), others);
+    }
+
+    /// Updates the responses to HTTP challenges for the specs: those without one yet, or with
+    /// `others` all, because the accounts changed.
+    pub(crate) fn respond_for(&self, specs: &[Arc<CertificateSpec>], others: bool) {
+        self.responder
+            .specs(specs, others, |spec| self.thumbprint_for(spec));
     }
 
     /// Makes all replicas respond to challenges for a spec with this account's key. By default it
@@ -93,20 +132,20 @@ impl Engine {
         spec: &CertificateSpec,
         id: &str,
     ) -> Result<(), Failure> {
-        if self.shared().is_none() || spec.issuers.len() < 2 {
+        if self.shared.is_none() || spec.issuers.len() < 2 {
             return Ok(());
         }
 
         let is_first = spec.issuers[0].account_id().as_deref() == Some(id);
         let mut changed = false;
         for other in spec.issuers.iter().filter_map(|issuer| issuer.account_id()) {
-            let Some(mut account) = lock(&self.accounts).get(&other).cloned() else {
+            let Some(mut account) = self.known(&other) else {
                 continue;
             };
 
             let differs = if other == id && !is_first {
-                let used: BTreeSet<Arc<str>> =
-                    self.specs().iter().map(|spec| spec.id.clone()).collect();
+                let specs = self.assignment.specs();
+                let used: BTreeSet<&str> = specs.iter().map(|spec| &*spec.id).collect();
                 account
                     .speaks_for
                     .retain(|known| used.contains(known.as_str()));
@@ -116,8 +155,8 @@ impl Engine {
             };
 
             if differs {
-                self.put_account(&other, account.clone()).await?;
-                self.share_account(&other, &account).await?;
+                self.put(&other, account.clone()).await?;
+                self.share(&other, &account).await?;
                 changed = true;
             }
         }
@@ -130,9 +169,8 @@ impl Engine {
 
     /// Returns the account of an issuer. If there is none, creates, stores and shares it before
     /// any CA sees its key.
-    pub(crate) async fn account(&self, id: &str, acme: &AcmeIssuer) -> Result<Account, Failure> {
-        let known = lock(&self.accounts).get(id).cloned();
-        let account = match known {
+    pub(crate) async fn get(&self, id: &str, acme: &AcmeIssuer) -> Result<Account, Failure> {
+        let account = match self.known(id) {
             Some(account) if account.url.is_some() => return Ok(account),
             Some(account) => account,
             None => {
@@ -144,12 +182,12 @@ impl Engine {
                     next_key: None,
                     speaks_for: BTreeSet::new(),
                 };
-                self.put_account(id, account.clone()).await?;
+                self.put(id, account.clone()).await?;
                 account
             }
         };
 
-        let Some(shared) = self.shared() else {
+        let Some(shared) = &self.shared else {
             return Ok(account);
         };
 
@@ -159,8 +197,8 @@ impl Engine {
             .await
             .map_err(|error| not_shared(&error))?;
         if kept != ours {
-            self.adopt_account(id, &kept).await;
-            return Ok(lock(&self.accounts).get(id).cloned().unwrap_or(account));
+            self.adopt(id, &kept).await;
+            return Ok(self.known(id).unwrap_or(account));
         }
 
         // The CA may connect to any replica.
@@ -169,8 +207,8 @@ impl Engine {
     }
 
     /// Stores an account for all replicas. After an error, some may not have it.
-    pub(crate) async fn share_account(&self, id: &str, account: &Account) -> Result<(), Failure> {
-        let Some(shared) = self.shared() else {
+    pub(crate) async fn share(&self, id: &str, account: &Account) -> Result<(), Failure> {
+        let Some(shared) = &self.shared else {
             return Ok(());
         };
         shared
@@ -179,20 +217,25 @@ impl Engine {
             .map_err(|error| not_shared(&error))
     }
 
-    pub(crate) async fn put_account(&self, id: &str, account: Account) -> Result<(), Failure> {
-        if lock(&self.accounts).get(id) == Some(&account) {
+    pub(crate) async fn put(&self, id: &str, account: Account) -> Result<(), Failure> {
+        if lock(&self.known).get(id) == Some(&account) {
             return Ok(());
         }
-        self.commit(record::put(Batch::new(), id, &account)).await?;
-        lock(&self.accounts).insert(id.to_owned(), account);
-        self.accounts_changed.notify_one();
+        let batch = record::put(Batch::new(), id, &account);
+        self.ledger.commit(batch).await?;
+        lock(&self.known).insert(id.to_owned(), account);
+        self.changed.notify_one();
         Ok(())
+    }
+
+    fn known(&self, id: &str) -> Option<Account> {
+        lock(&self.known).get(id).cloned()
     }
 
     /// Returns the thumbprint of the account whose key every node responds with for a spec: the
     /// account chosen for it, otherwise that of the first issuer that has one.
-    pub(crate) fn thumbprint_for(&self, spec: &CertificateSpec) -> Option<String> {
-        let accounts = lock(&self.accounts);
+    fn thumbprint_for(&self, spec: &CertificateSpec) -> Option<String> {
+        let accounts = lock(&self.known);
         let of_issuers = || {
             spec.issuers
                 .iter()

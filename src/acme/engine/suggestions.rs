@@ -1,0 +1,130 @@
+//! The renewal windows that CAs suggest (RFC 9773).
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::run::{Done, Loop};
+use crate::{
+    acme::{
+        ca::RenewalInfo,
+        issuer::Issuer,
+        plan::{
+            record::{self, StoredCertificate},
+            renewal::Suggestion,
+        },
+        spec::CertificateSpec,
+        state::{context::Context, notice::NoticeReason},
+    },
+    store::Batch,
+    util::{hash::fnv1a, stamp, time::UnixSeconds},
+};
+
+impl Loop {
+    /// Asks CAs for their renewal windows (RFC 9773), one request at a time per account. Returns
+    /// when the next request is due.
+    pub(super) fn suggestions(&mut self, specs: &[Arc<CertificateSpec>]) -> Instant {
+        let engine = self.engine.clone();
+        let context = &engine.context;
+        let mut next = Instant::now() + context.timing.tick;
+        if self.next_suggestions.len() > specs.len() {
+            let used: HashSet<&str> = specs.iter().map(|spec| &*spec.id).collect();
+            self.next_suggestions.retain(|id, _| used.contains(&**id));
+            self.blocked.retain(|id, _| used.contains(&**id));
+        }
+
+        if context.time.now().is_none() {
+            return next;
+        }
+
+        for spec in specs {
+            let stored = context.ledger.stored(&spec.id);
+            let Some(stored) = stored.filter(|stored| !stored.ari.is_empty()) else {
+                continue;
+            };
+            let Some(issuer) = spec.ca_at(&stored.directory).cloned() else {
+                continue;
+            };
+
+            let pause = context.timing.renewal_info.as_secs().max(6) / 6;
+            let first = Duration::from_secs(fnv1a(spec.id.as_bytes()) % pause);
+            let next_suggestion = self.next_suggestions.entry(spec.id.clone());
+            let due = *next_suggestion.or_insert_with(|| Instant::now() + first);
+
+            let account = issuer.account_id().unwrap_or_default();
+            if due > Instant::now() {
+                next = next.min(due);
+            } else if self.busy.insert(account.clone()) {
+                let (engine, spec) = (engine.clone(), spec.clone());
+                self.running.spawn(async move {
+                    let ask_again = ask(&engine.context, &spec, &issuer, &stored).await;
+                    (account, Done::Suggestion { spec, ask_again })
+                });
+            }
+        }
+
+        next
+    }
+}
+
+/// Asks for the renewal window of one certificate. Returns the time until the next request.
+async fn ask(
+    context: &Context,
+    spec: &Arc<CertificateSpec>,
+    issuer: &Issuer,
+    stored: &StoredCertificate,
+) -> Duration {
+    let usual = context.timing.renewal_info;
+    let Ok(ca) = context.cas.get(issuer) else {
+        return usual;
+    };
+
+    let info = match ca.client.renewal_info(&stored.ari).await {
+        Ok(info) => info,
+        Err(error) => {
+            tracing::debug!(
+                certificate = &*spec.id,
+                %error,
+                "the CA's renewal information is unavailable"
+            );
+            return usual;
+        }
+    };
+
+    context.time.witness(info.date);
+
+    // Another certificate may have been stored during the request.
+    let current = context.ledger.stored(&spec.id);
+    if current.is_none_or(|current| current.ari != stored.ari) {
+        return usual;
+    }
+
+    let before = context.ledger.state().suggestions.get(&*spec.id).cloned();
+    let random = u64::from_le_bytes(stamp::random());
+    let RenewalInfo {
+        start,
+        end,
+        explanation_url: page,
+    } = info.value;
+    let now = Suggestion::take(before.as_ref(), start, end, page, random);
+    if let Some(now) = now.filter(|now| before.as_ref() != Some(now)) {
+        // A failed write does no harm: the window is requested again.
+        let batch = record::put(Batch::new(), &spec.id, &now);
+        let what = "storing the CA's renewal window";
+        context.ledger.commit_or_log(batch, &spec.id, what).await;
+
+        if before.is_some_and(|before| now.chosen < before.chosen) {
+            let page = now.explanation.as_deref();
+            let page = page.map(|page| format!(" ({page})")).unwrap_or_default();
+            let chosen = UnixSeconds(now.chosen);
+            let message = format!("the CA asks for an earlier renewal, at {chosen}{page}");
+            let progress = &context.progress;
+            progress.notify(&spec.id, NoticeReason::RenewalMoved, message);
+        }
+        let suggestions = &mut context.ledger.state().suggestions;
+        suggestions.insert(spec.id.to_string(), now);
+    }
+
+    info.retry_after
+        .map_or(usual, |wait| wait.clamp(usual / 6, usual * 2))
+}

@@ -1,0 +1,236 @@
+//! Publishes the responses to challenges, and removes the DNS records among them.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::digest;
+
+use super::{
+    attempt::{Attempt, Poller},
+    refused::host,
+};
+use crate::{
+    acme::{
+        ca::{Authorization, Challenge, Identifier},
+        dns::{self, PersistPolicy, Provider, TxtRecord, visible},
+        issuer::ChallengeType,
+        plan::{
+            failure::{Class, Failure},
+            record::PendingOrder,
+        },
+        state::timing::Timing,
+    },
+    pki::CertificateName,
+};
+
+/// The time for a record to reach every server of its zone. After that, validation is triggered
+/// anyway.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(180);
+
+impl Attempt<'_> {
+    /// Publishes the response to a challenge where the CA will look for it.
+    pub(super) async fn publish(
+        &self,
+        pending: &mut PendingOrder,
+        authorization: &Authorization,
+        kind: ChallengeType,
+        challenge: &Challenge,
+    ) -> Result<(), Failure> {
+        let Self { context, spec, .. } = self;
+        let session = self.session()?;
+        if kind == ChallengeType::DnsPersist01 {
+            return self.persisted(authorization, challenge).await;
+        }
+
+        let token = challenge.token.as_deref().filter(|token| !token.is_empty());
+        let token = token.ok_or_else(|| {
+            Failure::new(
+                Class::Transport,
+                format!("the CA sent a {kind} challenge without a token"),
+            )
+        })?;
+        let proof = format!("{token}.{}", session.key().thumbprint());
+
+        match kind {
+            // Every node responds for as long as the spec exists. Here it is settled which
+            // account's key the response contains.
+            ChallengeType::Http01 => {
+                let accounts = &context.accounts;
+                accounts
+                    .set_answering_account(spec, &self.ca.account)
+                    .await?;
+                let thumbprint = session.key().thumbprint();
+                context.responder.answer_http(&spec.id, &thumbprint);
+            }
+            ChallengeType::TlsAlpn01 => {
+                let host = host(authorization)?;
+                let certificate = crate::tls::challenge_certificate(&host, &proof)
+                    .map_err(|error| Failure::new(Class::Config, error.to_string()))?;
+                context.responder.answer_tls(&spec.id, host, certificate);
+            }
+            ChallengeType::Dns01 => {
+                let name = dns_name(authorization)?;
+                let record = TxtRecord::challenge(name, &dns_value(&proof));
+
+                // Store it before it is published, so that it is removed even after a crash.
+                let noted = (record.fqdn.clone(), record.value.clone());
+                if !pending.dns.contains(&noted) {
+                    pending.dns.push(noted);
+                    self.put_pending_order(pending).await?;
+                }
+
+                self.set_progress("publishing a DNS record");
+                if let Some(provider) = &self.acme.dns {
+                    // No failure is final, not even a refusal: the order costs the CA nothing
+                    // while it waits, and resumes once the operator has corrected a token or key.
+                    provider
+                        .present(&record)
+                        .await
+                        .map_err(|error| Failure::new(Class::Transport, error.to_string()))?;
+                }
+            }
+            ChallengeType::DnsPersist01 => {}
+        }
+
+        Ok(())
+    }
+
+    /// Checks that the persistent record exists, which the operator creates.
+    async fn persisted(
+        &self,
+        authorization: &Authorization,
+        challenge: &Challenge,
+    ) -> Result<(), Failure> {
+        let name = dns_name(authorization)?;
+        let ours = self.known_account().await?.url.unwrap_or_default();
+        let issuer_domains = challenge.issuer_domain_names.iter();
+        let issuer_domains: Vec<&str> = issuer_domains.map(String::as_str).collect();
+
+        let policy = PersistPolicy {
+            issuer_domains: &issuer_domains,
+            account_uri: challenge.account_uri.as_deref().unwrap_or(&ours),
+            // One record serves both the name and its wildcard.
+            wildcard: self.spec.names.iter().any(
+                |ordered| matches!(ordered, CertificateName::Wildcard(base) if **base == *name),
+            ),
+        };
+        let now = u64::try_from(self.context.time.now_or_failure()?).unwrap_or(0);
+
+        match dns::persisted(name, &policy, now, self.lookup()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let record = dns::persist_record(name, &policy, None);
+                let problem = format!("{name}: DNS has no record that lets the CA issue");
+                let advice = format!(
+                    "create the TXT record {} with the value \"{}\", then run \
+                    `gatelet certs renew`",
+                    record.fqdn, record.value
+                );
+                Err(Failure::new(Class::Config, problem).advise(advice))
+            }
+            // A resolver that filters may hide the record from this node but not from the CA.
+            Err(error) => {
+                tracing::info!(
+                    %error,
+                    "the DNS record could not be checked; triggering validation anyway"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until every server of the zones has the records. Never fails, because a resolver that
+    /// filters may hide the records from this node.
+    pub(super) async fn wait_for_dns(&self, pending: &PendingOrder) {
+        if pending.dns.is_empty() {
+            return;
+        }
+
+        self.set_progress("waiting for the record in DNS");
+
+        let lookup = self.lookup();
+        let mut poller = Poller::new(&Timing {
+            poll_timeout: PUBLISHED_WITHIN.min(self.context.timing.poll_timeout),
+            ..self.context.timing
+        });
+
+        for (fqdn, value) in &pending.dns {
+            let record = TxtRecord {
+                fqdn: fqdn.clone(),
+                value: value.clone(),
+            };
+            loop {
+                match visible(&record, lookup).await {
+                    Ok(true) => break,
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::debug!(
+                            record = fqdn,
+                            %error,
+                            "the DNS record could not be checked"
+                        );
+                    }
+                }
+
+                if !poller.next(None).await {
+                    tracing::info!(
+                        record = fqdn,
+                        "not every name server has the record yet; triggering validation anyway"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Removes the DNS records of a pending order, including those from before a crash.
+    pub(super) async fn remove_records(&self, pending: &mut PendingOrder) {
+        if pending.dns.is_empty() {
+            return;
+        }
+        let Some(provider) = &self.acme.dns else {
+            return;
+        };
+
+        let mut left = Vec::new();
+        for (fqdn, value) in pending.dns.drain(..) {
+            let record = TxtRecord { fqdn, value };
+            if !remove_record(provider, &record).await {
+                left.push((record.fqdn, record.value));
+            }
+        }
+
+        pending.dns = left;
+        if let Err(failure) = self.put_pending_order(pending).await {
+            tracing::warn!(
+                certificate = &*self.spec.id,
+                problem = failure.problem,
+                "storing the removal of DNS records failed"
+            );
+        }
+    }
+}
+
+/// Removes a record. Returns false if that fails, after logging it.
+pub(crate) async fn remove_record(provider: &Provider, record: &TxtRecord) -> bool {
+    let removed = provider.remove(record).await;
+    if let Err(error) = &removed {
+        tracing::warn!(record = record.fqdn, %error, "removing a challenge's DNS record failed");
+    }
+    removed.is_ok()
+}
+
+fn dns_name(authorization: &Authorization) -> Result<&str, Failure> {
+    match &authorization.identifier {
+        Identifier::Dns(name) => Ok(name),
+        _ => Err(Failure::new(
+            Class::Config,
+            "an address cannot be proved by DNS",
+        )),
+    }
+}
+
+/// Returns the value of a DNS-01 record (RFC 8555 section 8.4).
+fn dns_value(proof: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, proof.as_bytes()))
+}

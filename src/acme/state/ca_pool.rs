@@ -1,0 +1,107 @@
+//! Clients of CAs, and the sessions of our accounts there.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rustls::pki_types::CertificateDer;
+
+use super::time_source::TimeSource;
+use crate::{
+    acme::{
+        ca::{
+            Client, Session,
+            http::{Http, HttpSettings, Proxy},
+            jws::AccountKey,
+        },
+        issuer::Issuer,
+        plan::failure::{Class, Failure},
+    },
+    util::sync::lock,
+};
+
+/// The CAs by account.
+pub(crate) struct CaPool {
+    time: Arc<TimeSource>,
+    /// The time limit for one response of a CA.
+    response_timeout: Duration,
+    cas: Mutex<HashMap<String, Arc<Ca>>>,
+}
+
+/// A CA and our account there.
+pub(crate) struct Ca {
+    /// The key of the account's record.
+    pub(crate) account: String,
+    pub(crate) client: Client,
+    /// The extra roots that the client trusts.
+    roots: Vec<CertificateDer<'static>>,
+    session: Mutex<Option<Session>>,
+}
+
+impl CaPool {
+    pub(crate) fn new(time: Arc<TimeSource>, response_timeout: Duration) -> Self {
+        Self {
+            time,
+            response_timeout,
+            cas: Mutex::default(),
+        }
+    }
+
+    /// Returns the CA of an issuer with our account there.
+    pub(crate) fn get(&self, issuer: &Issuer) -> Result<Arc<Ca>, Failure> {
+        let config = |error: &dyn fmt::Display| Failure::new(Class::Config, error.to_string());
+        let acme = issuer.acme();
+        let acme = acme.ok_or_else(|| config(&"the issuer is not an ACME CA"))?;
+        let account = issuer.account_id().unwrap_or_default();
+
+        // Changed roots need a new client.
+        let known = lock(&self.cas).get(&account).cloned();
+        if let Some(ca) = known.filter(|ca| ca.roots == acme.roots) {
+            return Ok(ca);
+        }
+
+        let proxy = Proxy::from_environment().map_err(|error| config(&error))?;
+
+        let usual = HttpSettings::new(self.time.for_verification());
+        let settings = HttpSettings {
+            extra_roots: acme.roots.clone(),
+            proxy,
+            total_timeout: self.response_timeout,
+            connect_timeout: usual.connect_timeout.min(self.response_timeout),
+            ..usual
+        };
+        let http = Http::new(settings).map_err(|error| config(&error))?;
+        let client = Client::new(http, &acme.directory).map_err(|error| config(&error))?;
+
+        let ca = Arc::new(Ca {
+            account: account.clone(),
+            client,
+            roots: acme.roots.clone(),
+            session: Mutex::default(),
+        });
+        lock(&self.cas).insert(account, ca.clone());
+        Ok(ca)
+    }
+
+    /// Drops the client and the session of an account that was replaced.
+    pub(crate) fn forget(&self, account: &str) {
+        lock(&self.cas).remove(account);
+    }
+}
+
+impl Ca {
+    /// Opens a session for the account.
+    pub(crate) fn enter(&self, key: Arc<AccountKey>, url: &str) -> Session {
+        let session = self.client.session(key, url);
+        *lock(&self.session) = Some(session.clone());
+        session
+    }
+
+    /// Returns the session of the account, once there is one.
+    pub(crate) fn session(&self) -> Option<Session> {
+        lock(&self.session).clone()
+    }
+}
