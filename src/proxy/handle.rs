@@ -135,7 +135,7 @@ async fn route_request(
         .authority
         .as_ref()
         .and_then(|authority| authority.port);
-    let outside = Outside::of(conn, request.headers(), host_port, &worker.settings);
+    let outside = Outside::of(conn, request.headers(), host_port, worker.https_ports());
     // Over TLS to us, or to the trusted proxy in front of us.
     let secure = conn.tls.is_some() || outside.scheme == Scheme::Https;
 

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{Settings, serve::serve, worker::Worker};
 use crate::{
     limit::Connections,
+    routing::ListenerProtocol,
     tls::Server,
     util::{drain::Drain, port},
 };
@@ -49,19 +50,23 @@ pub enum StartError {
 pub(super) struct Acceptor {
     pub(super) worker: Rc<Worker>,
     pub(super) connections: Arc<Connections>,
+    /// TLS of the listeners that end it.
+    pub(super) tls: Option<Arc<Server>>,
     /// Connections of this core, without upgraded ones.
     pub(super) open: Rc<Cell<usize>>,
-    pub(super) drain: Drain,
 }
 
 /// Binds one socket per core to an address; with port 0, all of them to the port that the system
-/// chose.
+/// chose. The address must be free unless it is `ours` already.
 pub(super) fn bind(
     addr: SocketAddr,
     cores: usize,
+    ours: bool,
     settings: &Settings,
 ) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
-    free(addr)?;
+    if !ours {
+        free(addr)?;
+    }
     let mut bound = addr;
     let mut sockets = Vec::with_capacity(cores);
     for _ in 0..cores {
@@ -127,19 +132,24 @@ fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener
 /// Accepts until the drain begins.
 pub(super) async fn accept(
     listener: std::net::TcpListener,
-    tls: Option<Arc<Server>>,
-    mut acceptor: Acceptor,
+    protocol: ListenerProtocol,
+    acceptor: Acceptor,
+    mut drain: Drain,
 ) {
+    let tls = match protocol {
+        ListenerProtocol::Http => None,
+        ListenerProtocol::Https => acceptor.tls.clone(),
+    };
     let Ok(listener) = TcpListener::from_std(listener) else {
         return;
     };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = acceptor.drain.draining() => break,
+            _ = drain.draining() => break,
         };
         match accepted {
-            Ok((stream, peer)) => acceptor.take(stream, peer, tls.clone()),
+            Ok((stream, peer)) => acceptor.take(stream, peer, tls.clone(), &drain),
             Err(error) if is_exhausted(&error) => tokio::time::sleep(PAUSE).await,
             // The client disconnected before the connection was accepted.
             Err(_) => {}
@@ -156,22 +166,18 @@ pub(super) async fn accept(
         if stream.set_nonblocking(true).is_ok()
             && let Ok(stream) = TcpStream::from_std(stream)
         {
-            acceptor.take(stream, peer, tls.clone());
+            acceptor.take(stream, peer, tls.clone(), &drain);
         }
     }
 }
 
 impl Acceptor {
-    fn take(&self, stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Server>>) {
+    fn take(&self, stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Server>>, drain: &Drain) {
         let Ok(permit) = self.connections.admit() else {
             return self.worker.counters.connections_refused.add(1);
         };
-        let Self {
-            worker,
-            open,
-            drain,
-            ..
-        } = self.clone();
+        let (worker, open) = (self.worker.clone(), self.open.clone());
+        let drain = drain.clone();
         open.set(open.get() + 1);
         tokio::task::spawn_local(async move {
             serve(stream, peer, tls, permit, worker, drain).await;

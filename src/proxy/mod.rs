@@ -3,7 +3,8 @@
 //!
 //! One current-thread runtime per core, each with its own listeners (SO_REUSEPORT) and its own
 //! [`worker::Worker`] (pools, endpoint state). A request crosses these files in this order:
-//! `listen` → `serve` (→ `guard`) → `handle` → `forward` → `exchange` (HTTP/1.1) or hyper (HTTP/2).
+//! `listeners` → `listen` → `serve` (→ `guard`) → `handle` → `forward` → `exchange` (HTTP/1.1) or
+//! hyper (HTTP/2).
 
 mod access_log;
 mod body;
@@ -25,6 +26,7 @@ mod handle;
 mod handshake;
 mod headers;
 mod listen;
+mod listeners;
 mod outside;
 mod pin;
 mod pool;
@@ -44,6 +46,7 @@ pub use counters::EndpointHealth;
 const SEND_BUFFER: usize = 64 * 1024;
 
 pub use listen::StartError;
+pub use listeners::Listeners;
 pub use pulse::Stalled;
 pub use run::{Running, cores, start};
 pub use settings::Settings;

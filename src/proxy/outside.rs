@@ -2,11 +2,9 @@
 //! may be a proxy that terminates TLS, a port mapping or a Service, so our own ports say little.
 //! The client's `Host` shows the port.
 
-use std::net::SocketAddr;
-
 use http::{HeaderMap, HeaderValue, header::HeaderName};
 
-use super::{conn::ConnInfo, settings::Settings};
+use super::conn::ConnInfo;
 
 /// The field in which a trusted proxy reports the scheme that the client used.
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -62,12 +60,22 @@ impl Scheme {
     }
 }
 
+/// The ports of HTTPS.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HttpsPorts {
+    /// The port of our listener; `None` without one.
+    pub(super) listener: Option<u16>,
+    /// The port that clients see behind a port mapping or a balancer
+    /// ([`Settings::external_https_port`](super::Settings::external_https_port)).
+    pub(super) external: Option<u16>,
+}
+
 impl Outside {
     /// Derives it from a request whose `Host` has the port `host_port`.
     ///
     /// A `Host` without a port means the default port of the scheme. If its port is that of our
     /// listener, the client came directly and can reach our HTTPS listener too. Every other port is
-    /// mapped, and so is that of HTTPS: 443, unless [`Settings::external_https_port`] is set.
+    /// mapped, and so is that of HTTPS: 443, unless [`HttpsPorts::external`] is set.
     ///
     /// A balancer that speaks the PROXY protocol sends the port itself. If that is 443 and there is
     /// no TLS, the balancer has terminated TLS; ingress-nginx concludes the same.
@@ -75,7 +83,7 @@ impl Outside {
         conn: &ConnInfo,
         headers: &HeaderMap,
         host_port: Option<u16>,
-        settings: &Settings,
+        https: HttpsPorts,
     ) -> Self {
         let balancer = conn.listener.is_none().then(|| conn.local.port());
         let own = if conn.tls.is_some() || balancer == Some(443) {
@@ -89,10 +97,9 @@ impl Outside {
         let scheme = forwarded.unwrap_or(own);
 
         let listener = conn.listener.filter(|_| !proxied);
-        let listens = settings.https.first().map(SocketAddr::port);
-        let https_port = match (host_port, settings.external_https_port) {
-            (Some(port), _) if Some(port) == listener => listens,
-            (None, None) if listener == Some(80) => listens,
+        let https_port = match (host_port, https.external) {
+            (Some(port), _) if Some(port) == listener => https.listener,
+            (None, None) if listener == Some(80) => https.listener,
             _ => None,
         };
 
@@ -103,7 +110,7 @@ impl Outside {
         Self {
             scheme,
             port: host_port.unwrap_or_else(|| scheme.port()),
-            https_port: https_port.or(settings.external_https_port).unwrap_or(443),
+            https_port: https_port.or(https.external).unwrap_or(443),
         }
     }
 

@@ -4,7 +4,6 @@ use std::{
     cell::Cell,
     convert::Infallible,
     io,
-    net::SocketAddr,
     rc::Rc,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -13,6 +12,7 @@ use std::{
 
 use tokio::{
     runtime::{Builder, LocalOptions},
+    sync::watch,
     task::JoinSet,
     time::timeout,
 };
@@ -20,17 +20,16 @@ use tokio::{
 use super::{
     Settings, Shared,
     listen::{self, Acceptor, StartError},
+    listeners::{Listeners, OpenListeners},
     worker::Worker,
 };
-use crate::{limit::Connections, tls::Server, util::drain::Drain};
+use crate::{limit::Connections, routing::Listener, tls::Server, util::drain::Drain};
 
 /// A running data plane.
 #[derive(Debug)]
 pub struct Running {
-    /// Addresses of the HTTP listeners.
-    pub http: Vec<SocketAddr>,
-    /// Addresses of the HTTPS listeners.
-    pub https: Vec<SocketAddr>,
+    /// Its listeners.
+    pub listeners: Listeners,
     threads: Vec<JoinHandle<()>>,
     /// Each core holds the other end until it has drained.
     over: mpsc::Receiver<Infallible>,
@@ -60,38 +59,18 @@ pub fn cores(workers: usize) -> usize {
     }
 }
 
-/// Binds every listener and starts a thread per core.
+/// Opens the listeners and starts a thread per core.
 pub fn start(
     settings: Settings,
+    listeners: &[Listener],
     shared: Arc<Shared>,
     tls: Option<Arc<Server>>,
     drain: Drain,
 ) -> Result<Running, StartError> {
     let cores = cores(settings.workers);
-    let mut http = Vec::new();
-    let mut https = Vec::new();
-    let mut per_core: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
-
-    let addresses = settings
-        .http
-        .iter()
-        .map(|addr| (*addr, false))
-        .chain(settings.https.iter().map(|addr| (*addr, true)));
-    for (addr, secure) in addresses {
-        let (bound, sockets) = listen::bind(addr, cores, &settings)?;
-        if secure { &mut https } else { &mut http }.push(bound);
-        let tls = tls.clone().filter(|_| secure);
-        for (core, socket) in per_core.iter_mut().zip(sockets) {
-            core.push((socket, tls.clone()));
-        }
-    }
-
-    // From here on the settings have the ports that the system chose.
-    let settings = Arc::new(Settings {
-        http: http.clone(),
-        https: https.clone(),
-        ..settings
-    });
+    let settings = Arc::new(settings);
+    let open = Listeners::new(settings.clone(), shared.clone(), cores, drain.clone());
+    open.replace(listeners)?;
 
     let connections = Connections::new(
         settings.max_connections,
@@ -101,9 +80,10 @@ pub fn start(
     let mut threads = Vec::new();
     // Nothing is sent: the channel closes when the last thread has ended.
     let (running, over) = mpsc::sync_channel(0);
-    for (index, listeners) in per_core.into_iter().enumerate() {
-        let (settings, shared) = (settings.clone(), shared.clone());
+    for index in 0..cores {
+        let (settings, shared, tls) = (settings.clone(), shared.clone(), tls.clone());
         let (connections, drain) = (connections.clone(), drain.clone());
+        let listeners = open.subscribe();
         let running = running.clone();
 
         let (built, outcome) = mpsc::sync_channel::<io::Result<()>>(1);
@@ -123,10 +103,10 @@ pub fn start(
                 let acceptor = Acceptor {
                     worker,
                     connections,
+                    tls,
                     open: Rc::new(Cell::new(0)),
-                    drain,
                 };
-                run(listeners, acceptor).await;
+                run(index, listeners, acceptor, drain).await;
             });
         };
 
@@ -140,22 +120,39 @@ pub fn start(
     }
 
     Ok(Running {
-        http,
-        https,
+        listeners: open,
         threads,
         over,
     })
 }
 
 /// Runs one core until it has drained.
-async fn run(listeners: Vec<(std::net::TcpListener, Option<Arc<Server>>)>, acceptor: Acceptor) {
+async fn run(
+    core: usize,
+    mut listeners: watch::Receiver<OpenListeners>,
+    acceptor: Acceptor,
+    mut drain: Drain,
+) {
     let mut loops = JoinSet::new();
-    for (listener, tls) in listeners {
-        loops.spawn_local(listen::accept(listener, tls, acceptor.clone()));
-    }
+    let grace = loop {
+        let open = listeners.borrow_and_update().clone();
+        for listener in open.iter() {
+            if let Some(socket) = listener.take(core) {
+                let (protocol, drain) = (listener.bound.protocol, listener.signal.subscribe());
+                loops.spawn_local(listen::accept(socket, protocol, acceptor.clone(), drain));
+            }
+        }
 
-    let mut drain = acceptor.drain.clone();
-    let grace = drain.draining().await;
+        tokio::select! {
+            grace = drain.draining() => break grace,
+            Ok(()) = listeners.changed() => {}
+            Some(_closed) = loops.join_next() => {}
+        }
+    };
+
+    for listener in listeners.borrow().iter() {
+        listener.signal.drain(grace);
+    }
 
     let empty = async {
         while loops.join_next().await.is_some() {}

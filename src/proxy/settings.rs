@@ -1,6 +1,6 @@
 //! Settings of the data plane.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -18,12 +18,6 @@ const MIN_HEADER_BYTES: usize = 8 * 1024;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Plain HTTP listeners.
-    #[serde(skip)]
-    pub http: Vec<SocketAddr>,
-    /// HTTPS listeners.
-    #[serde(skip)]
-    pub https: Vec<SocketAddr>,
     /// Data-plane cores; 0 for all.
     #[serde(skip)]
     pub workers: usize,
@@ -126,8 +120,6 @@ pub enum AccessLog {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            http: Vec::new(),
-            https: Vec::new(),
             workers: 0,
             access_log: AccessLog::Off,
             // gRPC servers count pings that come more often than every 5 minutes, and end the

@@ -5,7 +5,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,6 +26,7 @@ use super::{
     deadline::Deadlines,
     dns::DnsCache,
     error::{Error, Side},
+    outside::HttpsPorts,
     pool::{Upstream, UpstreamKey},
     pulse::{Pulse, Stalled},
 };
@@ -46,6 +50,8 @@ pub struct Shared {
     pub table: ArcSwap<RoutingTable>,
     /// The responses to CAs that validate names; they precede every redirect and route.
     pub challenges: Arc<Challenges>,
+    /// The port of the first HTTPS listener; 0 without one.
+    pub(super) https_port: AtomicU16,
     counters: Mutex<Vec<Arc<Counters>>>,
     pulses: Mutex<Vec<Arc<Pulse>>>,
     ejected: Mutex<HashMap<SocketAddr, Instant>>,
@@ -219,6 +225,14 @@ impl Worker {
 
     pub(super) fn tls(&self, h2: bool) -> &TlsConnector {
         &self.tls[usize::from(h2)].0
+    }
+
+    /// Returns the ports of HTTPS as they are now.
+    pub(super) fn https_ports(&self) -> HttpsPorts {
+        HttpsPorts {
+            listener: Some(self.shared.https_port.load(Relaxed)).filter(|port| *port != 0),
+            external: self.settings.external_https_port,
+        }
     }
 
     /// Returns random bits, good enough to spread load and to identify requests, not for secrets.

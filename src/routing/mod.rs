@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod host;
+pub mod listener;
 mod matcher;
 pub mod path;
 pub mod route;
@@ -13,6 +14,7 @@ pub mod table;
 
 pub use backend::{Backend, BackendId, Endpoint, EndpointSet, Protocol};
 pub use host::{Authority, Host, HostError, HostPattern};
+pub use listener::{Listener, ListenerProtocol};
 pub use matcher::Loser;
 pub use path::{Closed, PathError, PathMatch};
 pub use route::{Action, Filter, Origin, Refusal, Route};

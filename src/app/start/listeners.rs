@@ -12,6 +12,7 @@ use crate::{
     config::{Config, Listen},
     objects::{Propose, View},
     proxy::{self, Shared, StartError},
+    routing::{Listener, ListenerProtocol},
     store::{Batch, Store},
     tls,
     util::drain::Drain,
@@ -36,17 +37,32 @@ pub(super) fn start_proxy(
         IpAddr::V4(Ipv4Addr::UNSPECIFIED)
     };
 
-    let addresses = |configured: Option<Listen>, port| match configured {
-        Some(Listen(addr)) => addr.into_iter().collect(),
-        None => vec![SocketAddr::new(unspecified, port)],
+    let address = |configured: Option<Listen>, port| match configured {
+        Some(Listen(address)) => address,
+        None => Some(SocketAddr::new(unspecified, port)),
     };
 
     let attempt = |http_port, https_port| {
-        let mut settings = settings::proxy(config);
-        settings.http = addresses(config.http, http_port);
-        settings.https = addresses(config.https, https_port);
+        let listeners: Vec<Listener> = [
+            (ListenerProtocol::Http, config.http, http_port),
+            (ListenerProtocol::Https, config.https, https_port),
+        ]
+        .into_iter()
+        .filter_map(|(protocol, configured, port)| {
+            let address = address(configured, port)?;
+            Some(Listener { address, protocol })
+        })
+        .collect();
+
         let server_tls = Some(server_tls.clone());
-        proxy::start(settings, shared.clone(), server_tls, drain.clone())
+        let settings = settings::proxy(config);
+        proxy::start(
+            settings,
+            &listeners,
+            shared.clone(),
+            server_tls,
+            drain.clone(),
+        )
     };
 
     match attempt(80, 443) {

@@ -48,6 +48,7 @@ use crate::{
     k8s::Unread,
     objects::Write,
     proxy::{self, Shared},
+    routing::ListenerProtocol,
     telemetry::{self, Metrics},
     tls::{self, Resolver},
     util::{drain, memory},
@@ -91,7 +92,7 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
     metrics.collect(Box::new(DataPlane(shared.clone())));
 
     let (resolver, server_tls) = server_tls(&config, &state);
-    let listeners = listeners::start_proxy(&config, &shared, &server_tls, &drain)?;
+    let data_plane = listeners::start_proxy(&config, &shared, &server_tls, &drain)?;
 
     let mut tasks = Tasks::new(Handle::current());
     let (events, event_receiver) = mpsc::channel(EVENTS);
@@ -110,7 +111,7 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
     let parts = Parts {
         config: &config,
         state: &state,
-        listeners: &listeners,
+        listeners: &data_plane.listeners,
         shared,
         metrics: metrics.clone(),
         resolver,
@@ -128,7 +129,8 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
         tasks.spawn_infallible("admin", serving);
     }
 
-    let (http, https) = (list(&listeners.http), list(&listeners.https));
+    let [http, https] = [ListenerProtocol::Http, ListenerProtocol::Https]
+        .map(|protocol| list(&data_plane.listeners.addresses(protocol)));
     tracing::info!(%http, %https, api = %list(api.as_slice()), "serving");
     // It fails if systemd has not started the process.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -138,7 +140,7 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
         error = tasks.failure() => Err(error.into()),
     };
 
-    shutdown::drain(&mut signals, &signal, config.grace, listeners).await;
+    shutdown::drain(&mut signals, &signal, config.grace, data_plane).await;
     role.ended().await;
     tasks.shutdown().await;
     outcome
@@ -148,7 +150,7 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
 struct Parts<'a> {
     config: &'a Config,
     state: &'a State,
-    listeners: &'a proxy::Running,
+    listeners: &'a proxy::Listeners,
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     resolver: Arc<Resolver>,
@@ -209,9 +211,11 @@ impl Parts<'_> {
         let addresses = role.addresses.borrow().clone();
         let controller_settings = settings::controller(config, is_mini, addresses, &issuers);
 
+        let [http, https] = [ListenerProtocol::Http, ListenerProtocol::Https]
+            .map(|protocol| self.listeners.addresses(protocol));
         let timing = Timing {
-            http: !self.listeners.http.is_empty(),
-            https: !self.listeners.https.is_empty(),
+            http: !http.is_empty(),
+            https: !https.is_empty(),
             ..Timing::default()
         };
         let acme_parts = certificates::parts(
@@ -223,7 +227,7 @@ impl Parts<'_> {
             timing,
         );
 
-        let listener = listeners::own_listener(config, &self.listeners.https);
+        let listener = listeners::own_listener(config, &https);
         let (certificates, running) =
             Certificates::load(acme_parts, issuers, listener, queue.clone())
                 .map_err(RunError::start("the certificates"))?;
@@ -298,8 +302,8 @@ impl Parts<'_> {
             note,
             role,
             store: self.state.health.clone(),
-            http: self.listeners.http.clone(),
-            https: self.listeners.https.clone(),
+            http,
+            https,
             api,
         })
     }

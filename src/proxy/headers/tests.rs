@@ -18,7 +18,7 @@ fn conn(trusted: bool) -> ConnInfo {
 /// A client whose `Host` has no port.
 fn client<'a>(conn: &'a ConnInfo, trusted: &'a [IpNet], headers: &HeaderMap) -> Client<'a> {
     static HOST: HeaderValue = HeaderValue::from_static("a.example");
-    let outside = Outside::of(conn, headers, None, &crate::proxy::Settings::default());
+    let outside = Outside::of(conn, headers, None, Default::default());
     Client {
         conn,
         trusted,

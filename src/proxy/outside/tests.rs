@@ -16,16 +16,8 @@ fn conn(listener: Option<u16>, trusted: bool) -> ConnInfo {
     }
 }
 
-fn listeners(https: Option<u16>, external_https_port: Option<u16>) -> Settings {
-    let https = https
-        .map(|port| SocketAddr::from(([0, 0, 0, 0], port)))
-        .into_iter()
-        .collect();
-    Settings {
-        https,
-        external_https_port,
-        ..Settings::default()
-    }
+fn ports(listener: Option<u16>, external: Option<u16>) -> HttpsPorts {
+    HttpsPorts { listener, external }
 }
 
 fn fields(fields: &[(HeaderName, &'static str)]) -> HeaderMap {
@@ -36,7 +28,7 @@ fn fields(fields: &[(HeaderName, &'static str)]) -> HeaderMap {
 }
 
 #[test]
-fn the_port_of_https_follows_from_host_and_listeners() {
+fn the_port_of_https_follows_from_host_and_ports() {
     for (host, listener, https, external, expected) in [
         // Mapped, or a Service 80 to 8080 and 443 to 8443.
         (None, 8080, Some(8443), None, 443),
@@ -61,7 +53,7 @@ fn the_port_of_https_follows_from_host_and_listeners() {
             &conn(Some(listener), false),
             &HeaderMap::new(),
             host,
-            &listeners(https, external),
+            ports(https, external),
         );
         assert_eq!(
             seen.https_port, expected,
@@ -72,20 +64,20 @@ fn the_port_of_https_follows_from_host_and_listeners() {
 
 #[test]
 fn the_port_of_a_balancer_is_not_ours_whatever_its_number() {
-    let settings = listeners(Some(8443), None);
+    let https = ports(Some(8443), None);
 
-    let seen = Outside::of(&conn(None, false), &HeaderMap::new(), Some(8080), &settings);
+    let seen = Outside::of(&conn(None, false), &HeaderMap::new(), Some(8080), https);
     assert_eq!((seen.https_port, seen.port), (443, 8080));
 
     for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO] {
         let headers = fields(&[(name, "http")]);
 
-        let seen = Outside::of(&conn(Some(8080), true), &headers, Some(8080), &settings);
+        let seen = Outside::of(&conn(Some(8080), true), &headers, Some(8080), https);
         assert_eq!((seen.https_port, seen.port), (443, 8080));
     }
 
     // The PROXY protocol says the port itself.
-    let seen = Outside::of(&conn(None, false), &HeaderMap::new(), None, &settings);
+    let seen = Outside::of(&conn(None, false), &HeaderMap::new(), None, https);
     assert_eq!(
         (seen.scheme, seen.https_port, seen.port),
         (Scheme::Http, 443, 8080)
@@ -93,7 +85,7 @@ fn the_port_of_a_balancer_is_not_ours_whatever_its_number() {
     let mut ends_tls = conn(None, false);
     ends_tls.local.set_port(443);
 
-    let seen = Outside::of(&ends_tls, &HeaderMap::new(), None, &settings);
+    let seen = Outside::of(&ends_tls, &HeaderMap::new(), None, https);
     assert_eq!(
         (seen.scheme, seen.https_port, seen.port),
         (Scheme::Https, 443, 443)
@@ -104,14 +96,14 @@ fn the_port_of_a_balancer_is_not_ours_whatever_its_number() {
         &conn(Some(8080), true),
         &HeaderMap::new(),
         Some(8080),
-        &settings,
+        https,
     );
     assert_eq!(seen.https_port, 8443);
 }
 
 #[test]
 fn the_first_scheme_of_a_trusted_proxy_is_that_of_the_client() {
-    let settings = Settings::default();
+    let https = HttpsPorts::default();
 
     for (value, scheme, port) in [
         ("https", Scheme::Https, 443),
@@ -127,10 +119,10 @@ fn the_first_scheme_of_a_trusted_proxy_is_that_of_the_client() {
     ] {
         let headers = fields(&[(X_FORWARDED_PROTO, value)]);
 
-        let seen = Outside::of(&conn(Some(8080), true), &headers, None, &settings);
+        let seen = Outside::of(&conn(Some(8080), true), &headers, None, https);
         assert_eq!((seen.scheme, seen.port), (scheme, port), "{value:?}");
 
-        let seen = Outside::of(&conn(Some(8080), false), &headers, None, &settings);
+        let seen = Outside::of(&conn(Some(8080), false), &headers, None, https);
         assert_eq!(
             (seen.scheme, seen.port),
             (Scheme::Http, 80),
@@ -141,7 +133,7 @@ fn the_first_scheme_of_a_trusted_proxy_is_that_of_the_client() {
 
 #[test]
 fn the_port_of_the_client_is_that_of_its_host() {
-    let settings = Settings::default();
+    let ports = HttpsPorts::default();
     let https = fields(&[(X_FORWARDED_PROTO, "https")]);
     let plain = HeaderMap::new();
 
@@ -154,7 +146,7 @@ fn the_port_of_the_client_is_that_of_its_host() {
         // Ours, put there by a proxy: no client uses HTTPS with it.
         (&https, Some(8080), 443),
     ] {
-        let seen = Outside::of(&conn(Some(8080), true), headers, host, &settings);
+        let seen = Outside::of(&conn(Some(8080), true), headers, host, ports);
         assert_eq!(seen.port, expected, "{headers:?} {host:?}");
         assert_eq!(seen.port_field(), expected.to_string());
     }

@@ -15,8 +15,8 @@ use std::{
 use crate::{
     proxy::{Running, Settings, Shared, start},
     routing::{
-        Action, Backend, BackendId, Endpoint, EndpointSet, Filter, Origin, Protocol, Route,
-        RoutingTable,
+        Action, Backend, BackendId, Endpoint, EndpointSet, Filter, Listener, ListenerProtocol,
+        Origin, Protocol, Route, RoutingTable,
     },
     tls::{LocalCa, MinVersion, Resolver, Server, UnknownSni},
     util::drain,
@@ -68,16 +68,19 @@ impl Front {
         let resolver = Arc::new(Resolver::new(ca.clone(), UnknownSni::default()));
         let tls = Arc::new(Server::new(resolver.clone(), MinVersion::default()));
         let (signal, drain) = drain::channel();
-        let any = vec!["127.0.0.1:0".parse().unwrap()];
 
         let settings = Settings {
-            http: any.clone(),
-            https: any,
             workers: 1,
             ..settings
         };
-        let running = start(settings, shared.clone(), Some(tls), drain).unwrap();
-        let (http, https) = (running.http[0], running.https[0]);
+        let listeners =
+            [ListenerProtocol::Http, ListenerProtocol::Https].map(|protocol| Listener {
+                address: "127.0.0.1:0".parse().unwrap(),
+                protocol,
+            });
+        let running = start(settings, &listeners, shared.clone(), Some(tls), drain).unwrap();
+        let [http, https] =
+            listeners.map(|listener| running.listeners.addresses(listener.protocol)[0]);
         Self {
             http,
             https,
@@ -470,4 +473,5 @@ fn connections_over_the_limit_are_closed_at_once() {
     }
 }
 
+mod listeners;
 mod tls;

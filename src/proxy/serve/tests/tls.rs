@@ -99,7 +99,7 @@ fn open(front: &Front) -> TcpStream {
 }
 
 /// The handshake as its client sees it.
-fn shake(
+pub(super) fn shake(
     front: &Front,
     name: &str,
     alpn: &[&str],
