@@ -134,7 +134,7 @@ impl Objects {
             severity: EventType::Warning,
             reason: Reason::Undecodable,
             field: error.field,
-            message: error.why,
+            message: error.why.into(),
         };
         self.undecodable.insert(object.key.clone(), finding);
         changes.undecodable = true;
