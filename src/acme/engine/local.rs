@@ -44,7 +44,7 @@ impl Engine {
                 (issued.chain_pem, issued.key_pem)
             }
             IssuerKind::SelfSigned => {
-                keys::self_signed(spec, spec.key_type(issuer), begin, life + EARLIER)?
+                keys::self_signed(spec, spec.key_type(issuer), begin, life + EARLIER).await?
             }
             IssuerKind::Acme(_) => {
                 return Err(Failure::new(

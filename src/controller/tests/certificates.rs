@@ -352,6 +352,7 @@ fn annotations_set_the_terms_of_the_certificate() {
         ("cert-manager.io/duration", "48h"),
         ("cert-manager.io/renew-before-percentage", "25"),
         ("cert-manager.io/private-key-algorithm", "RSA"),
+        ("cert-manager.io/private-key-size", "8192"),
         ("cert-manager.io/private-key-rotation-policy", "Never"),
     ];
     index.apply(apply(asking(
@@ -375,7 +376,7 @@ fn annotations_set_the_terms_of_the_certificate() {
     for certificate in [one, two] {
         assert_eq!(
             (certificate.terms.key_type, certificate.terms.keep_key),
-            (Some(KeyType::P256), true)
+            (Some(KeyType::Rsa4096), true)
         );
         assert_eq!(
             certificate.terms.duration,
