@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     discovery, endpoints,
-    request::{Accept, Query, Target},
+    request::{Accept, Query, ResourceRequest, Target},
     response::{self, Body},
     status::ApiError,
 };
@@ -77,40 +77,32 @@ impl Api {
         head: &Parts,
         body: &[u8],
     ) -> Result<Response<Body>, ApiError> {
-        let query = Query::parse(head.uri.query().unwrap_or_default());
-        let accept = Accept::parse(&head.headers)?;
+        let request = ResourceRequest {
+            target,
+            query: Query::parse(head.uri.query().unwrap_or_default()),
+            accept: Accept::parse(&head.headers)?,
+            headers: &head.headers,
+            body,
+        };
 
         let writes = head.method != Method::GET && head.method != Method::HEAD;
         if writes && !target.resource.writable {
             return Err(ApiError::method_not_allowed());
         }
 
-        match (&head.method, target.name.clone()) {
-            (&Method::GET | &Method::HEAD, name) if query.flag("watch") => {
-                self.watch(target, name.as_deref(), &query, accept)
+        match (&head.method, target.name.as_deref()) {
+            (&Method::GET | &Method::HEAD, name) if request.query.flag("watch") => {
+                self.watch(&request, name)
             }
-            (&Method::GET | &Method::HEAD, Some(name)) => self.read(target, &name, accept),
-            (&Method::GET | &Method::HEAD, None) => self.list(target, &query, accept),
-            (&Method::POST, None) => {
-                self.create(target, &query, accept, &head.headers, body)
-                    .await
-            }
-            (&Method::PUT, Some(name)) => {
-                self.replace(target, &name, &query, accept, &head.headers, body)
-                    .await
-            }
-            (&Method::PATCH, Some(name)) => {
-                self.patch(target, &name, &query, accept, &head.headers, body)
-                    .await
-            }
+            (&Method::GET | &Method::HEAD, Some(name)) => self.read(&request, name),
+            (&Method::GET | &Method::HEAD, None) => self.list(&request),
+            (&Method::POST, None) => self.create(&request).await,
+            (&Method::PUT, Some(name)) => self.replace(&request, name).await,
+            (&Method::PATCH, Some(name)) => self.patch(&request, name).await,
             (&Method::DELETE, Some(name)) if target.subresource.is_none() => {
-                self.delete(target, &name, &query, accept, &head.headers, body)
-                    .await
+                self.delete(&request, name).await
             }
-            (&Method::DELETE, None) => {
-                self.delete_collection(target, &query, accept, &head.headers, body)
-                    .await
-            }
+            (&Method::DELETE, None) => self.delete_collection(&request).await,
             _ => Err(ApiError::method_not_allowed()),
         }
     }

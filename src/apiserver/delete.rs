@@ -1,7 +1,7 @@
 //! The verbs delete and deletecollection, and the removal of namespaces.
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
     admit::finalizers,
     options::DeleteOptions,
     registry::{RESOURCES, Resource},
-    request::{Accept, Query, Target},
+    request::{ResourceRequest, Target},
     response::{self, Body},
     selector::Selector,
     status::ApiError,
@@ -34,14 +34,11 @@ impl Api {
     /// Deletes an object: DELETE.
     pub(crate) async fn delete(
         &self,
-        target: &Target,
+        request: &ResourceRequest<'_>,
         name: &str,
-        query: &Query,
-        accept: Accept,
-        headers: &HeaderMap,
-        body: &[u8],
     ) -> Result<Response<Body>, ApiError> {
-        let options = DeleteOptions::parse(headers, query, body)?;
+        let options = DeleteOptions::parse(request)?;
+        let ResourceRequest { target, accept, .. } = *request;
         let resource = target.resource;
 
         match self.remove(target, name, &options).await? {
@@ -73,18 +70,15 @@ impl Api {
     /// Deletes the objects that the selectors choose: DELETE on a collection.
     pub(crate) async fn delete_collection(
         &self,
-        target: &Target,
-        query: &Query,
-        accept: Accept,
-        headers: &HeaderMap,
-        body: &[u8],
+        request: &ResourceRequest<'_>,
     ) -> Result<Response<Body>, ApiError> {
-        let resource = target.resource;
+        let ResourceRequest { target, accept, .. } = *request;
+        let (query, resource) = (&request.query, target.resource);
         if resource.namespaced && target.namespace.is_none() {
             return Err(ApiError::method_not_allowed());
         }
 
-        let options = DeleteOptions::parse(headers, query, body)?;
+        let options = DeleteOptions::parse(request)?;
         let selector = Selector::parse(
             resource,
             query.text("labelSelector"),

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    request::{Query, content_type},
+    request::{Query, ResourceRequest, content_type},
     schema,
     status::ApiError,
 };
@@ -37,10 +37,11 @@ pub(crate) struct Preconditions {
 impl DeleteOptions {
     /// Parses the body, or the query if there is no body. The errors are those of a real API server
     /// (k8s.io/apiserver/pkg/endpoints/handlers/delete.go).
-    pub(crate) fn parse(headers: &HeaderMap, query: &Query, body: &[u8]) -> Result<Self, ApiError> {
-        let mut options = match body {
+    pub(crate) fn parse(request: &ResourceRequest<'_>) -> Result<Self, ApiError> {
+        let query = &request.query;
+        let mut options = match request.body {
             [] => Self::of_query(query)?,
-            body => Self::of_body(headers, body)?,
+            body => Self::of_body(request.headers, body)?,
         };
         // A real API server ignores the query if there is a body, and would delete the object.
         // Here the query counts too: a dry run must never delete.

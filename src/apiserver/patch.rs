@@ -7,7 +7,7 @@ use super::{
     Api, events,
     merge::{self, PatchError},
     registry::Resource,
-    request::{Accept, Query, Target, media_type},
+    request::{ResourceRequest, media_type},
     response::Body,
     schema::{self, ContentType},
     status::ApiError,
@@ -62,14 +62,11 @@ impl Api {
     /// Changes an object or its status: PATCH.
     pub(crate) async fn patch(
         &self,
-        target: &Target,
+        request: &ResourceRequest<'_>,
         name: &str,
-        query: &Query,
-        accept: Accept,
-        headers: &HeaderMap,
-        body: &[u8],
     ) -> Result<Response<Body>, ApiError> {
-        let of = PatchType::parse(headers)?;
+        let (query, body) = (&request.query, request.body);
+        let of = PatchType::parse(request.headers)?;
         let value = serde_json::from_slice(body).map_err(|error| {
             let why = schema::describe_json(&error);
             ApiError::bad_request(format!("error decoding patch: {why}"))
@@ -85,10 +82,9 @@ impl Api {
         let edit = |old: &Value, warnings: &mut Vec<String>| {
             // A conflict with another write repeats the edit.
             warnings.clear();
-            patch.edit(target.resource, old, warnings)
+            patch.edit(request.target.resource, old, warnings)
         };
-        self.change(target, name, dry_run, accept, Vec::new(), edit)
-            .await
+        self.change(request, name, dry_run, Vec::new(), edit).await
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     Api,
-    request::{Accept, Query, Target},
+    request::{Query, ResourceRequest, Target},
     response::{self, Body},
     selector::Selector,
     status::ApiError,
@@ -37,10 +37,10 @@ impl Api {
     /// Reads an object: GET.
     pub(crate) fn read(
         &self,
-        target: &Target,
+        request: &ResourceRequest<'_>,
         name: &str,
-        accept: Accept,
     ) -> Result<Response<Body>, ApiError> {
+        let ResourceRequest { target, accept, .. } = *request;
         let object = self.stored(target, name)?;
         Ok(response::object(
             StatusCode::OK,
@@ -51,13 +51,9 @@ impl Api {
     }
 
     /// Lists the objects that the selectors choose: GET on a collection.
-    pub(crate) fn list(
-        &self,
-        target: &Target,
-        query: &Query,
-        accept: Accept,
-    ) -> Result<Response<Body>, ApiError> {
-        let resource = target.resource;
+    pub(crate) fn list(&self, request: &ResourceRequest<'_>) -> Result<Response<Body>, ApiError> {
+        let ResourceRequest { target, accept, .. } = *request;
+        let (query, resource) = (&request.query, target.resource);
         let selector = Selector::parse(
             resource,
             query.text("labelSelector"),

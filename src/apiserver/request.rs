@@ -58,6 +58,16 @@ impl Target {
     }
 }
 
+/// A request for a resource or an object, parsed but for its body.
+#[derive(Clone, Debug)]
+pub(crate) struct ResourceRequest<'r> {
+    pub(crate) target: &'r Target,
+    pub(crate) query: Query,
+    pub(crate) accept: Accept,
+    pub(crate) headers: &'r HeaderMap,
+    pub(crate) body: &'r [u8],
+}
+
 /// The parameters of the query string, decoded.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query(Vec<(String, String)>);

@@ -10,7 +10,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Api,
     registry::Resource,
-    request::{Accept, Query, Shape, Target},
+    request::{Accept, Query, ResourceRequest, Shape},
     response::{self, Body},
     selector::Selector,
     status::ApiError,
@@ -57,12 +57,11 @@ impl Api {
     /// Begins a watch. `name` narrows it to one object.
     pub(crate) fn watch(
         &self,
-        target: &Target,
+        request: &ResourceRequest<'_>,
         name: Option<&str>,
-        query: &Query,
-        accept: Accept,
     ) -> Result<Response<Body>, ApiError> {
-        let resource = target.resource;
+        let ResourceRequest { target, accept, .. } = *request;
+        let (query, resource) = (&request.query, target.resource);
         let mut fields = query.text("fieldSelector").to_owned();
         if let Some(name) = name {
             fields.push_str(&format!(",metadata.name={name}"));

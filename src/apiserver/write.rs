@@ -1,7 +1,7 @@
 //! The verbs create and replace, and what every change of an object goes through.
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
     admit::{self, Change},
     events,
     registry::{self, Resource},
-    request::{Accept, Query, Target, content_type},
+    request::{Query, ResourceRequest, Target, content_type},
     response::{self, Body},
     schema::{self, Decoded},
     status::ApiError,
@@ -77,29 +77,25 @@ impl Api {
     /// Creates an object: POST on a collection.
     pub(crate) async fn create(
         &self,
-        target: &Target,
-        query: &Query,
-        accept: Accept,
-        headers: &HeaderMap,
-        body: &[u8],
+        request: &ResourceRequest<'_>,
     ) -> Result<Response<Body>, ApiError> {
-        let (dry_run, mut warnings) = (query.dry_run("CreateOptions")?, Vec::new());
-        let validation = FieldValidation::parse(query, "CreateOptions")?;
-        let object = decode(target.resource, headers, body, validation, &mut warnings)?;
-        self.create_object(target, None, object, dry_run, accept, warnings)
+        let (dry_run, mut warnings) = (request.query.dry_run("CreateOptions")?, Vec::new());
+        let validation = FieldValidation::parse(&request.query, "CreateOptions")?;
+        let object = decode(request, validation, &mut warnings)?;
+        self.create_object(request, None, object, dry_run, warnings)
             .await
     }
 
     /// Creates an object. `name` is that of the path, if the path has one.
     async fn create_object(
         &self,
-        target: &Target,
+        request: &ResourceRequest<'_>,
         name: Option<&str>,
         mut object: Value,
         dry_run: bool,
-        accept: Accept,
         mut warnings: Vec<String>,
     ) -> Result<Response<Body>, ApiError> {
+        let ResourceRequest { target, accept, .. } = *request;
         let resource = target.resource;
         admit::identity(target, name, &mut object)?;
         let generated = admit::text(&object, "/metadata/name").is_empty();
@@ -166,16 +162,13 @@ impl Api {
     /// Replaces an object or its status: PUT.
     pub(crate) async fn replace(
         &self,
-        target: &Target,
+        request: &ResourceRequest<'_>,
         name: &str,
-        query: &Query,
-        accept: Accept,
-        headers: &HeaderMap,
-        body: &[u8],
     ) -> Result<Response<Body>, ApiError> {
-        let (dry_run, mut warnings) = (query.dry_run("UpdateOptions")?, Vec::new());
-        let validation = FieldValidation::parse(query, "UpdateOptions")?;
-        let mut new = decode(target.resource, headers, body, validation, &mut warnings)?;
+        let target = request.target;
+        let (dry_run, mut warnings) = (request.query.dry_run("UpdateOptions")?, Vec::new());
+        let validation = FieldValidation::parse(&request.query, "UpdateOptions")?;
+        let mut new = decode(request, validation, &mut warnings)?;
         admit::check_name(&new, name)?;
         let uid = admit::text(&new, "/metadata/uid");
 
@@ -189,7 +182,7 @@ impl Api {
                 metadata.remove("resourceVersion");
             }
             return self
-                .create_object(target, Some(name), new, dry_run, accept, warnings)
+                .create_object(request, Some(name), new, dry_run, warnings)
                 .await;
         }
 
@@ -197,28 +190,21 @@ impl Api {
         if !uid.is_empty() && *uid != *stored.meta.uid {
             return Err(Self::other_uid(target, name, uid, &stored.meta.uid));
         }
-        self.change(
-            target,
-            name,
-            dry_run,
-            accept,
-            warnings,
-            |_old, _warnings| Ok(new.clone()),
-        )
-        .await
+        let edit = |_old: &Value, _warnings: &mut Vec<String>| Ok(new.clone());
+        self.change(request, name, dry_run, warnings, edit).await
     }
 
     /// Changes an object: `edit` makes the new object from the stored one. After a conflict with
     /// another write it starts again, unless the client named the revision that it expects.
     pub(crate) async fn change(
         &self,
-        target: &Target,
+        request: &ResourceRequest<'_>,
         name: &str,
         dry_run: bool,
-        accept: Accept,
         mut warnings: Vec<String>,
         edit: impl Fn(&Value, &mut Vec<String>) -> Result<Value, ApiError>,
     ) -> Result<Response<Body>, ApiError> {
+        let ResourceRequest { target, accept, .. } = *request;
         let resource = target.resource;
         for _attempt in 0..RETRIES {
             let stored = self.stored(target, name)?;
@@ -394,13 +380,12 @@ fn stored_body(committed: Committed) -> Bytes {
 
 /// Decodes a body as strictly as the client requests.
 fn decode(
-    resource: &Resource,
-    headers: &HeaderMap,
-    body: &[u8],
+    request: &ResourceRequest<'_>,
     validation: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Value, ApiError> {
-    let form = content_type(headers)?;
+    let (resource, body) = (request.target.resource, request.body);
+    let form = content_type(request.headers)?;
     let events_v1 = resource.group == "events.k8s.io";
     let decoded = match events_v1 {
         true => schema::decode_event(form, body),

@@ -286,13 +286,12 @@ pub(super) fn written(written: &[Written]) -> String {
 pub(super) fn check(report: &CheckReport) -> String {
     let findings = report.findings.iter();
     let rows: Vec<Row> = findings
-        .map(|one| {
-            let finding = &one.finding;
+        .map(|finding| {
             vec![
                 finding.severity.name().to_owned(),
-                one.place.clone(),
+                finding.place.clone(),
                 finding.object.clone(),
-                finding.reason.clone(),
+                finding.reason.as_str().to_owned(),
                 finding.field.clone(),
                 finding.message.clone(),
             ]
@@ -311,7 +310,7 @@ pub(super) fn check(report: &CheckReport) -> String {
 
     let warnings = report.findings.iter();
     let warnings = warnings
-        .filter(|one| one.finding.severity == Severity::Warning)
+        .filter(|one| one.severity == Severity::Warning)
         .count();
     // Writing into a string cannot fail.
     let _ = writeln!(

@@ -196,33 +196,50 @@ pub const ANNOTATIONS: &[Annotation] = &[
     row(
         OURS,
         "key-type",
-        "p256, p384",
-        "The curve of its ECDSA key; without it the issuer's setting decides.",
+        "p256, p384, rsa2048, rsa3072, rsa4096",
+        "The type of its key, ECDSA or RSA; without it the issuer's setting decides.",
         |values, _, value| {
-            values.key_type = Some(match value.to_ascii_lowercase().as_str() {
-                "p256" => KeyType::P256,
-                "p384" => KeyType::P384,
-                _ => return Err(none_of(value, "p256, p384")),
-            });
+            let name = value.to_ascii_lowercase();
+            let key_type = KeyType::ALL.into_iter().find(|one| one.name() == name);
+            let expected = "p256, p384, rsa2048, rsa3072, rsa4096";
+            values.key_type = Some(key_type.ok_or_else(|| none_of(value, expected))?);
             Ok(())
         },
     ),
     row(
         CERT_MANAGER,
         "private-key-size",
-        "256, 384",
-        "The same. 521 makes a key on P-384; sizes of RSA keys have no effect.",
+        "256, 384, 2048, 3072, 4096",
+        "The same: ECDSA on P-256 or P-384, or RSA. 521 makes a key on P-384, 8192 one with 4096 \
+         bits.",
         |values, name, value| {
-            match value {
-                "256" => values.key_type = Some(KeyType::P256),
-                "384" => values.key_type = Some(KeyType::P384),
-                "521" => {
-                    values.key_type = Some(KeyType::P384);
-                    values
-                        .unsupported(name, "CAs do not accept keys on P-521: the key is on P-384");
-                }
-                "2048" | "3072" | "4096" | "8192" => {}
-                _ => return Err(none_of(value, "256, 384")),
+            let (key_type, other) = match value {
+                "256" => (KeyType::P256, ""),
+                "384" => (KeyType::P384, ""),
+                "521" => (
+                    KeyType::P384,
+                    "CAs do not accept keys on P-521: the key is on P-384",
+                ),
+                "2048" => (KeyType::Rsa2048, ""),
+                "3072" => (KeyType::Rsa3072, ""),
+                "4096" => (KeyType::Rsa4096, ""),
+                "8192" => (
+                    KeyType::Rsa4096,
+                    "CAs do not accept RSA keys with 8192 bits: the key has 4096",
+                ),
+                _ => return Err(none_of(value, "256, 384, 2048, 3072, 4096")),
+            };
+
+            // The row below has been read.
+            let is_rsa = key_type.rsa_bits().is_some();
+            if let Some(algorithm) = values.key_type
+                && algorithm.rsa_bits().is_some() != is_rsa
+            {
+                return Err(InvalidValue::KeySize(value.to_owned()));
+            }
+            values.key_type = Some(key_type);
+            if !other.is_empty() {
+                values.unsupported(name, other);
             }
             Ok(())
         },
@@ -231,19 +248,19 @@ pub const ANNOTATIONS: &[Annotation] = &[
         CERT_MANAGER,
         "private-key-algorithm",
         "ECDSA, RSA, Ed25519",
-        "RSA and Ed25519 make an ECDSA key on P-256.",
+        "Without a size, RSA makes a key with 2048 bits, and ECDSA one on P-256. Ed25519 makes an \
+         ECDSA key.",
         |values, name, value| {
-            match value.to_ascii_uppercase().as_str() {
-                "ECDSA" => {}
-                "RSA" | "ED25519" => {
-                    values.key_type = Some(KeyType::P256);
-                    values.unsupported(
-                        name,
-                        &format!("gatelet makes no {value} keys: the key is ECDSA on P-256"),
-                    );
+            values.key_type = Some(match value.to_ascii_uppercase().as_str() {
+                "ECDSA" => KeyType::P256,
+                "RSA" => KeyType::Rsa2048,
+                "ED25519" => {
+                    let message = "CAs do not accept Ed25519 keys: the key is ECDSA on P-256";
+                    values.unsupported(name, message);
+                    KeyType::P256
                 }
                 _ => return Err(none_of(value, "ECDSA, RSA, Ed25519")),
-            }
+            });
             Ok(())
         },
     ),
@@ -346,6 +363,8 @@ enum InvalidValue {
     Percentage(String),
     #[error("{0:?} is not a duration (2160h, 1h30m)")]
     Duration(String),
+    #[error("{0} is not a size of keys of this algorithm")]
+    KeySize(String),
     #[error("it is not shorter than the duration")]
     RenewalTooEarly,
     #[error("it does not name an issuer")]

@@ -6,6 +6,7 @@ use super::{
     OtherClass, annotations::OLD_CLASS, compiled::CompiledIngresses, facts::IngressFact,
     objects::Objects,
 };
+use crate::objects::Kind;
 
 /// The most classes in a summary, with one entry for all others.
 const MAX_CLASSES: usize = 16;
@@ -13,6 +14,8 @@ const MAX_CLASSES: usize = 16;
 const REST: &str = "(others)";
 /// The most annotations that are named for a class.
 const MAX_GUARDS: usize = 16;
+/// Names for a new IngressClass of ours.
+const NEW_CLASS: [&str; 2] = ["gatelet", "gatelet-ingress"];
 
 impl Objects {
     /// Returns true if the Ingress is for us: `ingressClassName` decides, else the old annotation,
@@ -35,6 +38,25 @@ impl Objects {
                         .any(|(name, class)| class.default && ours(name))
             }
         }
+    }
+
+    /// Returns a free name for an IngressClass of ours if none exists and the settings name no
+    /// class: then no Ingress that names a class is served. Classes that the source does not show
+    /// may exist.
+    pub(super) fn missing_class(&self) -> Option<&'static str> {
+        let by_settings = self.settings.classless || !self.settings.classes.is_empty();
+        if by_settings || self.classes_refused || self.classes.values().any(|class| class.ours) {
+            return None;
+        }
+
+        // The controller of an existing class cannot be changed, so its name cannot be used.
+        let is_undecodable = |name: &str| {
+            let mut keys = self.undecodable.keys();
+            keys.any(|key| key.kind == Kind::IngressClass && *key.name == *name)
+        };
+        NEW_CLASS
+            .into_iter()
+            .find(|name| !self.classes.contains_key(*name) && !is_undecodable(name))
     }
 }
 

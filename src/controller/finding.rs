@@ -1,8 +1,8 @@
 //! Findings: problems and notes about single objects.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use crate::objects::{EventType, ObjectRef};
+use crate::objects::{EventType, Kind, ObjectRef};
 
 /// A problem or note for the owner of an object. Findings are data: they never stop a compile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,8 +15,45 @@ pub struct Finding {
     pub reason: Reason,
     /// The field concerned (`spec.rules[0].http.paths[0].path`); empty for the whole object.
     pub field: Box<str>,
-    /// One sentence that names the cause.
-    pub message: Box<str>,
+    /// The cause.
+    pub message: Message,
+}
+
+/// The cause of a finding, in one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// Any sentence.
+    Text(Box<str>),
+    /// An object of the same namespace does not exist.
+    Missing(Missing),
+}
+
+/// An object that another one names and that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Missing {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The consequence for the object that names it.
+    pub effect: &'static str,
+}
+
+impl<T: Into<Box<str>>> From<T> for Message {
+    fn from(text: T) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Missing(Missing { kind, name, effect }) => {
+                write!(f, "{} {name} does not exist: {effect}", kind.name())
+            }
+        }
+    }
 }
 
 macro_rules! reasons {

@@ -146,6 +146,12 @@ impl Index {
         classes::summarize(&self.objects, &self.compiled)
     }
 
+    /// Returns a free name for an IngressClass of ours if no Ingress that names a class is served,
+    /// because no class is ours.
+    pub fn missing_class(&self) -> Option<&'static str> {
+        self.objects.missing_class()
+    }
+
     /// Returns all findings as of the last compile.
     pub fn findings(&self) -> Vec<Finding> {
         let ingresses = self.compiled.values().flat_map(|one| &one.findings);

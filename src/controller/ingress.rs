@@ -7,7 +7,7 @@ use std::{mem, sync::Arc};
 use http::{HeaderValue, StatusCode};
 
 use super::{
-    Finding, Reason,
+    Finding, Message, Reason,
     annotations::{self, AnnotationValues},
     backends::Backends,
     compiled::{Compiled, TlsEntry},
@@ -346,12 +346,9 @@ impl Compiler<'_> {
         match resolve(self.objects, self.backends, &name, &service.port, protocol) {
             Ok(action) => self.guarded(&name, action, &format!("{field}.service")),
             Err(error) => {
-                self.warn(
-                    error.reason(),
-                    format!("{field}.service"),
-                    error.to_string(),
-                );
-                Some(Action::Refuse(error.refusal()))
+                let (reason, refusal) = (error.reason(), error.refusal());
+                self.warn(reason, format!("{field}.service"), error.message());
+                Some(Action::Refuse(refusal))
             }
         }
     }
@@ -407,7 +404,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn warn(&mut self, reason: Reason, field: String, message: String) {
+    fn warn(&mut self, reason: Reason, field: String, message: impl Into<Message>) {
         let finding = self.finding(EventType::Warning, reason, field, message);
         self.out.findings.push(finding);
     }
@@ -417,7 +414,7 @@ impl Compiler<'_> {
         severity: EventType,
         reason: Reason,
         field: String,
-        message: String,
+        message: impl Into<Message>,
     ) -> Finding {
         let about = self.fact.about.clone();
         Finding {

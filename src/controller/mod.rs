@@ -32,7 +32,7 @@ mod regex;
 mod resolve;
 
 pub use annotations::{ANNOTATIONS, Annotation};
-pub use finding::{Finding, Reason};
+pub use finding::{Finding, Message, Missing, Reason};
 pub use index::Index;
 pub use objects::{Inspect, InspectError};
 pub use output::{

@@ -39,6 +39,8 @@ pub(super) struct Objects {
     pub(super) settings: Settings,
     pub(super) inspect: Inspect,
     pub(super) classes: HashMap<Arc<str>, ClassFact>,
+    /// True if the source does not show IngressClasses.
+    pub(super) classes_refused: bool,
     pub(super) ingresses: BTreeMap<Name, IngressFact>,
     pub(super) services: HashMap<Name, ServiceFact>,
     pub(super) secrets: HashMap<Name, SecretFact>,
@@ -72,6 +74,7 @@ impl Objects {
             settings,
             inspect,
             classes: HashMap::new(),
+            classes_refused: false,
             ingresses: BTreeMap::new(),
             services: HashMap::new(),
             secrets: HashMap::new(),
@@ -88,10 +91,13 @@ impl Objects {
             Event::Apply(object) => self.put(&object, changes),
             Event::Delete(key) => self.remove(&key, changes),
             Event::Refused(Kind::Secret) => self.refuse_secrets(true, changes),
+            Event::Refused(Kind::IngressClass) => self.classes_refused = true,
             Event::Refused(_other) => {}
             Event::Reset(kind, objects) => {
-                if kind == Kind::Secret {
-                    self.refuse_secrets(false, changes);
+                match kind {
+                    Kind::Secret => self.refuse_secrets(false, changes),
+                    Kind::IngressClass => self.classes_refused = false,
+                    _ => {}
                 }
 
                 let listed: BTreeSet<Key> =
@@ -134,7 +140,7 @@ impl Objects {
             severity: EventType::Warning,
             reason: Reason::Undecodable,
             field: error.field,
-            message: error.why,
+            message: error.why.into(),
         };
         self.undecodable.insert(object.key.clone(), finding);
         changes.undecodable = true;

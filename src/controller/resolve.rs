@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use super::{
-    Reason,
+    Message, Missing, Reason,
     backends::Backends,
     objects::{Name, Objects},
 };
 use crate::{
-    objects::slim::{BackendPort, ServicePort},
+    objects::{
+        Kind,
+        slim::{BackendPort, ServicePort},
+    },
     routing::{Action, Protocol, Refusal},
 };
 
 /// A backend that does not resolve to a Service port.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ResolveError {
-    #[error("Service {service} does not exist: 503 for this path")]
     UnknownService { service: Arc<str> },
-    #[error("Service {service} has no port {port}: 503 for this path")]
     UnknownPort { service: Arc<str>, port: String },
 }
 
@@ -26,6 +27,20 @@ impl ResolveError {
         match self {
             Self::UnknownService { .. } => Reason::UnknownService,
             Self::UnknownPort { .. } => Reason::UnknownPort,
+        }
+    }
+
+    /// Returns the message of its finding.
+    pub(super) fn message(self) -> Message {
+        match self {
+            Self::UnknownService { service } => Message::Missing(Missing {
+                kind: Kind::Service,
+                name: service,
+                effect: "503 for this path",
+            }),
+            Self::UnknownPort { service, port } => {
+                format!("Service {service} has no port {port}: 503 for this path").into()
+            }
         }
     }
 

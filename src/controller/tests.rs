@@ -635,7 +635,7 @@ fn an_undecodable_object_takes_down_its_own_rules_only() {
 
     let finding = &output.findings.as_ref().expect("findings")[0];
     assert_eq!(
-        (&*finding.field, &*finding.message),
+        (&*finding.field, &*finding.message.to_string()),
         ("spec.rules", "expected a list, found a string")
     );
 

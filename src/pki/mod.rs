@@ -2,6 +2,8 @@
 //! their names, the kinds of their keys, and their terms.
 
 mod name;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -18,6 +20,12 @@ pub enum KeyType {
     P256,
     /// ECDSA on P-384.
     P384,
+    /// RSA with 2048 bits, for old clients.
+    Rsa2048,
+    /// RSA with 3072 bits.
+    Rsa3072,
+    /// RSA with 4096 bits.
+    Rsa4096,
 }
 
 /// Time between the renewal of a certificate and its expiry.
@@ -46,11 +54,33 @@ pub struct CertificateTerms {
 }
 
 impl KeyType {
+    /// All types.
+    pub const ALL: [Self; 5] = [
+        Self::P256,
+        Self::P384,
+        Self::Rsa2048,
+        Self::Rsa3072,
+        Self::Rsa4096,
+    ];
+
     /// Returns its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::P256 => "p256",
             Self::P384 => "p384",
+            Self::Rsa2048 => "rsa2048",
+            Self::Rsa3072 => "rsa3072",
+            Self::Rsa4096 => "rsa4096",
+        }
+    }
+
+    /// Returns the number of bits of RSA keys; `None` for other types.
+    pub fn rsa_bits(self) -> Option<usize> {
+        match self {
+            Self::P256 | Self::P384 => None,
+            Self::Rsa2048 => Some(2048),
+            Self::Rsa3072 => Some(3072),
+            Self::Rsa4096 => Some(4096),
         }
     }
 }

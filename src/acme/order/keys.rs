@@ -1,5 +1,7 @@
 //! Keys and signing requests for certificates, and the check of the issued certificates.
 
+mod rsa_key;
+
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -7,7 +9,9 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
+use self::rsa_key::RsaError;
 use crate::{
     acme::{
         ca::ari_id,
@@ -22,49 +26,75 @@ use crate::{
     tls::Certificate,
 };
 
+/// Allows one RSA key to be generated at a time. It keeps a core busy for seconds, and the data
+/// plane needs the others.
+static RSA_GENERATION: Semaphore = Semaphore::const_new(1);
+
+/// A key, request or certificate that cannot be made.
+#[derive(Debug, thiserror::Error)]
+enum KeyError {
+    /// rcgen refuses.
+    #[error(transparent)]
+    Rcgen(#[from] rcgen::Error),
+    /// The RSA key cannot be generated.
+    #[error(transparent)]
+    Rsa(#[from] RsaError),
+    /// The thread ended early.
+    #[error("its thread ended early: {0}")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+impl KeyError {
+    /// Returns the failure of an attempt at making a `thing`.
+    fn failed(&self, thing: &str) -> Failure {
+        Failure::new(Class::Config, format!("creating a {thing} failed: {self}"))
+    }
+}
+
 /// Returns a private key (PKCS#8, PEM) and a signing request for it (DER, base64). The key is new,
 /// or `keep` if the spec keeps its key.
-pub(crate) fn request(
+pub(crate) async fn request(
     spec: &CertificateSpec,
     key_type: KeyType,
     keep: Option<&str>,
 ) -> Result<(String, String), Failure> {
-    let wrong = cannot_create("a key or signing request");
+    let made = async {
+        let kept = keep
+            .filter(|_| spec.terms.keep_key)
+            .and_then(|pem| KeyPair::from_pem(pem).ok())
+            .filter(|key| is_of(key, key_type));
+        let key = match kept {
+            Some(key) => key,
+            None => generate(key_type).await?,
+        };
 
-    let kept = keep
-        .filter(|_| spec.terms.keep_key)
-        .and_then(|pem| KeyPair::from_pem(pem).ok());
-
-    let key = match kept.filter(|key| is_of(key, key_type)) {
-        Some(key) => key,
-        None => generate(key_type).map_err(wrong)?,
+        let request = params(spec)?.serialize_request(&key)?;
+        Ok((key.serialize_pem(), STANDARD.encode(request.der())))
     };
-
-    let request = params(spec)
-        .map_err(wrong)?
-        .serialize_request(&key)
-        .map_err(wrong)?;
-
-    Ok((key.serialize_pem(), STANDARD.encode(request.der())))
+    made.await
+        .map_err(|error: KeyError| error.failed("key or signing request"))
 }
 
 /// Creates a self-signed certificate. Returns chain and key, PEM.
-pub(crate) fn self_signed(
+pub(crate) async fn self_signed(
     spec: &CertificateSpec,
     key_type: KeyType,
     not_before: i64,
     life: Duration,
 ) -> Result<(String, String), Failure> {
-    let wrong = cannot_create("a certificate");
+    let made = async {
+        let key = generate(key_type).await?;
+        let mut params = params(spec)?;
+        let begin = Duration::from_secs(u64::try_from(not_before).unwrap_or(0));
+        let begin = std::time::UNIX_EPOCH + begin;
+        (params.not_before, params.not_after) = (begin.into(), (begin + life).into());
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
 
-    let key = generate(key_type).map_err(wrong)?;
-    let mut params = params(spec).map_err(wrong)?;
-    let begin = std::time::UNIX_EPOCH + Duration::from_secs(u64::try_from(not_before).unwrap_or(0));
-    (params.not_before, params.not_after) = (begin.into(), (begin + life).into());
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-
-    let certificate = params.self_signed(&key).map_err(wrong)?;
-    Ok((certificate.pem(), key.serialize_pem()))
+        let certificate = params.self_signed(&key)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    };
+    made.await
+        .map_err(|error: KeyError| error.failed("certificate"))
 }
 
 /// Parses an issued chain and checks that it matches the request at the time `now`.
@@ -178,10 +208,6 @@ fn in_certificate(name: &CertificateName) -> String {
     }
 }
 
-fn cannot_create(what: &str) -> impl Fn(rcgen::Error) -> Failure + Copy {
-    move |error| Failure::new(Class::Config, format!("creating {what} failed: {error}"))
-}
-
 fn params(spec: &CertificateSpec) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::default();
     for name in &spec.names {
@@ -200,18 +226,29 @@ fn params(spec: &CertificateSpec) -> Result<CertificateParams, rcgen::Error> {
     Ok(params)
 }
 
-fn generate(key_type: KeyType) -> Result<KeyPair, rcgen::Error> {
-    KeyPair::generate_for(algorithm(key_type))
+async fn generate(key_type: KeyType) -> Result<KeyPair, KeyError> {
+    let Some(bits) = key_type.rsa_bits() else {
+        return Ok(KeyPair::generate_for(algorithm(key_type))?);
+    };
+
+    // The thread keeps the permit if this attempt is given up. The semaphore is never closed.
+    let permit = RSA_GENERATION.acquire().await.ok();
+    let generated = spawn_blocking(move || {
+        let _permit = permit;
+        rsa_key::generate(bits)
+    });
+    Ok(generated.await??)
 }
 
 fn is_of(key: &KeyPair, key_type: KeyType) -> bool {
-    key.is_compatible(algorithm(key_type))
+    key.is_compatible(algorithm(key_type)) && rsa_key::bits(key) == key_type.rsa_bits()
 }
 
 fn algorithm(key_type: KeyType) -> &'static rcgen::SignatureAlgorithm {
     match key_type {
         KeyType::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
         KeyType::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+        KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => &rcgen::PKCS_RSA_SHA256,
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) async fn issue(
             (issued.chain_pem, issued.key_pem)
         }
         IssuerKind::SelfSigned => {
-            keys::self_signed(spec, spec.key_type(issuer), begin, life + EARLIER)?
+            keys::self_signed(spec, spec.key_type(issuer), begin, life + EARLIER).await?
         }
         IssuerKind::Acme(_) => {
             return Err(Failure::new(

@@ -34,11 +34,9 @@ impl Attempt<'_> {
 
         let before = self.context.ledger.stored(&self.spec.id);
         let key_type = self.spec.key_type(self.issuer);
-        let (key, csr) = keys::request(
-            self.spec,
-            key_type,
-            before.as_ref().map(|stored| &*stored.key),
-        )?;
+        let kept = before.as_ref().map(|stored| &*stored.key);
+        self.set_progress("creating the key");
+        let (key, csr) = keys::request(self.spec, key_type, kept).await?;
 
         let issuer = self.issuer.name.to_string();
         Ok(PendingOrder {

@@ -80,7 +80,7 @@ fn notes(findings: Vec<Finding>) -> Vec<EventNote> {
         }
 
         let message = match &*finding.field {
-            "" => finding.message,
+            "" => finding.message.to_string().into(),
             field if annotations.is_empty() => format!("{field}: {}", finding.message).into(),
             _ => {
                 annotations.insert(0, finding.field);
@@ -126,7 +126,7 @@ fn log(finding: &Finding) {
                 object = %finding.about.key,
                 reason = finding.reason.as_str(),
                 field = &*finding.field,
-                message = &*finding.message,
+                message = %finding.message,
                 "finding"
             )
         };

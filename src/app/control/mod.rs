@@ -26,7 +26,7 @@ use tokio::{
 
 use self::{
     cache::Cache,
-    classes::Classes,
+    classes::ClassNote,
     findings::Announcer,
     publish::Publisher,
     role::{Change, Role},
@@ -53,7 +53,7 @@ const FINDINGS_INTERVAL: Duration = Duration::from_secs(10);
 /// The compiler with its inputs and outputs.
 pub(super) struct ControlLoop {
     index: Index,
-    classes: Classes,
+    class_note: ClassNote,
     publisher: Publisher,
     certificates: Certificates,
     queue: WriteQueue,
@@ -73,7 +73,7 @@ pub(super) struct ControlLoop {
 /// The parts that a control loop is made of.
 pub(super) struct Parts {
     pub(super) index: Index,
-    pub(super) classes: Classes,
+    pub(super) class_note: ClassNote,
     pub(super) publisher: Publisher,
     pub(super) certificates: Certificates,
     pub(super) queue: WriteQueue,
@@ -110,7 +110,7 @@ impl ControlLoop {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts {
             index,
-            classes,
+            class_note,
             publisher,
             certificates,
             queue,
@@ -129,7 +129,7 @@ impl ControlLoop {
 
         Self {
             index,
-            classes,
+            class_note,
             publisher,
             certificates,
             queue,
@@ -231,7 +231,6 @@ impl ControlLoop {
                 issuers_changed = true;
                 self.index.set_issuers(self.certificates.issuers.names());
             }
-            self.classes.observe(&event);
             self.index.apply(event);
         }
 
@@ -246,6 +245,7 @@ impl ControlLoop {
         }
 
         let mut output = self.index.compile();
+        self.class_note.update(self.index.missing_class());
         match output.desired.take() {
             Some(desired) => self.certificates.set_desired(desired).await,
             // A name may stand for another issuer now.

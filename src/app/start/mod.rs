@@ -29,7 +29,7 @@ use super::{
     certificates::{self, Certificates, accounts, issuers::Issuers},
     control::{
         self, ControlLoop,
-        classes::Classes,
+        classes::ClassNote,
         parsed::Parsed,
         publish::{Live, Publisher},
     },
@@ -257,13 +257,12 @@ impl Parts<'_> {
         let live = Arc::new(Mutex::new(Live::default()));
         let ready = Arc::new(AtomicBool::new(false));
 
-        let is_class_optional = config.classless || !config.classes.is_empty();
-        let classes = Classes::new(&config.controller, is_class_optional);
-        let note = classes.note();
+        let class_note = ClassNote::new(&config.controller);
+        let note = class_note.note();
 
         let mut control = ControlLoop::new(control::Parts {
             index: Index::new(controller_settings, inspect),
-            classes,
+            class_note,
             publisher: Publisher::new(
                 self.shared.clone(),
                 self.resolver,

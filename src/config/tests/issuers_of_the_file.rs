@@ -231,7 +231,7 @@ fn mistakes_in_the_account_and_challenges_name_line_and_key() {
         (
             format!("{HEAD}key_type = \"rsa\"\n"),
             4,
-            &["`rsa`", "`p256`", "`p384`"],
+            &["`rsa`", "`p256`", "`p384`", "`rsa2048`"],
         ),
         (
             format!("{HEAD}challenges = [\"http\"]\n"),

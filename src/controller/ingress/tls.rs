@@ -6,13 +6,13 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use super::Compiler;
 use crate::{
     controller::{
-        CertificateSource, Reason,
+        CertificateSource, Message, Missing, Reason,
         annotations::Choice,
         certificates,
         compiled::{CertificateClaim, TlsEntry},
         objects::InspectError,
     },
-    objects::{EventType, slim::IngressTls},
+    objects::{EventType, Kind, slim::IngressTls},
     pki::CertificateTerms,
     routing::HostPattern,
 };
@@ -96,7 +96,7 @@ impl Compiler<'_> {
         is_claimed: bool,
     ) {
         let field = format!("spec.tls[{t}].secretName");
-        let message = format!("Secret {secret} {problem}");
+        let message = problem.message(secret);
 
         match problem {
             // gatelet replaces its own certificate.
@@ -285,19 +285,12 @@ impl Compiler<'_> {
     }
 }
 
-/// A Secret that does not serve a host. The text continues a sentence that begins with the Secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// A Secret that does not serve a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum SecretProblem {
-    #[error("does not exist: the local CA serves its hosts")]
     Missing,
-    #[error(
-        "is unknown, because the cluster does not allow gatelet to read Secrets: the local CA \
-         serves its hosts"
-    )]
     Forbidden,
-    #[error("cannot be used: {0}")]
     Invalid(String),
-    #[error("does not fit: {0}")]
     Mismatch(String),
 }
 
@@ -308,6 +301,24 @@ impl SecretProblem {
             Self::Forbidden => Reason::SecretsForbidden,
             Self::Invalid(_) => Reason::InvalidSecret,
             Self::Mismatch(_) => Reason::CertificateMismatch,
+        }
+    }
+
+    /// Returns the message of its finding.
+    fn message(&self, secret: &Arc<str>) -> Message {
+        match self {
+            Self::Missing => Message::Missing(Missing {
+                kind: Kind::Secret,
+                name: secret.clone(),
+                effect: "the local CA serves its hosts",
+            }),
+            Self::Forbidden => format!(
+                "Secret {secret} is unknown, because the cluster does not allow gatelet to read \
+                 Secrets: the local CA serves its hosts"
+            )
+            .into(),
+            Self::Invalid(why) => format!("Secret {secret} cannot be used: {why}").into(),
+            Self::Mismatch(why) => format!("Secret {secret} does not fit: {why}").into(),
         }
     }
 

@@ -85,14 +85,24 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[],
         &["", "0", "100", "33%", "-1", "1.5"],
     ),
-    ("key-type", &["p256", "P384"], &[], &["", "rsa2048"]),
+    (
+        "key-type",
+        &["p256", "P384", "rsa2048", "RSA3072", "rsa4096"],
+        &[],
+        &["", "rsa", "rsa1024", "rsa8192"],
+    ),
     (
         "private-key-size",
-        &["256", "384"],
-        &["2048", "4096"],
-        &["", "0", "255", "P256"],
+        &["256", "384", "2048", "3072", "4096"],
+        &[],
+        &["", "0", "255", "P256", "1024"],
     ),
-    ("private-key-algorithm", &[], &["ECDSA"], &["", "DSA"]),
+    (
+        "private-key-algorithm",
+        &["ECDSA", "RSA"],
+        &[],
+        &["", "DSA"],
+    ),
     (
         "private-key-rotation-policy",
         &["Never"],
@@ -160,9 +170,9 @@ fn every_row_reads_its_values_and_reports_invalid_ones() {
     for (name, value) in [
         ("cert-manager.io/email-sans", "a@example"),
         ("cert-manager.io/uri-sans", "spiffe://a"),
-        ("cert-manager.io/private-key-algorithm", "RSA"),
         ("cert-manager.io/private-key-algorithm", "Ed25519"),
         ("cert-manager.io/private-key-size", "521"),
+        ("cert-manager.io/private-key-size", "8192"),
     ] {
         assert_eq!(read(name, value).1, ["UnsupportedAnnotation"], "{name}");
     }
@@ -228,7 +238,7 @@ fn the_upper_valid_annotation_applies() {
 
     let key = annotated(&[
         ("cert-manager.io/private-key-algorithm", "RSA"),
-        ("cert-manager.io/private-key-size", "384"),
+        ("cert-manager.io/private-key-size", "4096"),
         ("gatelet.dev/key-type", "p256"),
     ]);
     assert_eq!(key.key_type, Some(KeyType::P256));
@@ -249,6 +259,44 @@ fn the_upper_valid_annotation_applies() {
         (true, 1),
         "it would be renewed without end"
     );
+}
+
+#[test]
+fn algorithm_and_size_of_cert_manager_make_a_key_type() {
+    for (algorithm, size, expected) in [
+        ("RSA", None, KeyType::Rsa2048),
+        ("RSA", Some("3072"), KeyType::Rsa3072),
+        ("rsa", Some("4096"), KeyType::Rsa4096),
+        ("RSA", Some("8192"), KeyType::Rsa4096),
+        ("ECDSA", None, KeyType::P256),
+        ("ECDSA", Some("384"), KeyType::P384),
+        ("Ed25519", None, KeyType::P256),
+    ] {
+        let mut both = vec![(
+            "cert-manager.io/private-key-algorithm".into(),
+            algorithm.into(),
+        )];
+        both.extend(size.map(|size| ("cert-manager.io/private-key-size".into(), size.into())));
+        let key_type = annotations::read(&both).key_type;
+        assert_eq!(key_type, Some(expected), "{algorithm} {size:?}");
+    }
+
+    // A size of the other algorithm has no effect.
+    for (algorithm, size, expected) in [
+        ("RSA", "384", KeyType::Rsa2048),
+        ("ECDSA", "4096", KeyType::P256),
+    ] {
+        let values = annotations::read(&[
+            (
+                "cert-manager.io/private-key-algorithm".into(),
+                algorithm.into(),
+            ),
+            ("cert-manager.io/private-key-size".into(), size.into()),
+        ]);
+        let reasons: Vec<_> = values.findings.iter().map(|one| one.reason).collect();
+        let found = (values.key_type, reasons);
+        assert_eq!(found, (Some(expected), vec![Reason::InvalidAnnotation]));
+    }
 }
 
 /// The page, from the table.

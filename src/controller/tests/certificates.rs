@@ -158,7 +158,7 @@ fn an_unknown_issuer_is_reported_once_and_used_once_it_exists() {
         "metadata.annotations[cert-manager.io/cluster-issuer]"
     );
     assert_eq!(
-        &*finding.message,
+        &*finding.message.to_string(),
         "issuer late does not exist (the known ones are lab, letsencrypt): gatelet asks for no \
             certificate"
     );
@@ -220,13 +220,11 @@ fn an_issuer_of_a_namespace_is_for_that_namespace() {
             ("theirs".to_owned(), "UnknownIssuer")
         ]
     );
-    assert!(
-        output
-            .findings
-            .expect("findings")
-            .iter()
-            .all(|one| one.message.contains("the known ones are lab, late)"))
-    );
+    assert!(output.findings.expect("findings").iter().all(|one| {
+        one.message
+            .to_string()
+            .contains("the known ones are lab, late)")
+    }));
 
     index.set_issuers(["lab"].map(Into::into).into());
     assert!(desired(&index.compile()).is_empty());
@@ -354,6 +352,7 @@ fn annotations_set_the_terms_of_the_certificate() {
         ("cert-manager.io/duration", "48h"),
         ("cert-manager.io/renew-before-percentage", "25"),
         ("cert-manager.io/private-key-algorithm", "RSA"),
+        ("cert-manager.io/private-key-size", "8192"),
         ("cert-manager.io/private-key-rotation-policy", "Never"),
     ];
     index.apply(apply(asking(
@@ -377,7 +376,7 @@ fn annotations_set_the_terms_of_the_certificate() {
     for certificate in [one, two] {
         assert_eq!(
             (certificate.terms.key_type, certificate.terms.keep_key),
-            (Some(KeyType::P256), true)
+            (Some(KeyType::Rsa4096), true)
         );
         assert_eq!(
             certificate.terms.duration,
@@ -455,7 +454,9 @@ fn ingresses_with_one_secret_share_the_oldest_ones_certificate() {
         [("a-young".to_owned(), "CertificateConflict")]
     );
 
-    let message = &output.findings.as_ref().expect("findings")[0].message;
+    let message = output.findings.as_ref().expect("findings")[0]
+        .message
+        .to_string();
     assert!(
         message.contains("default/old asks") && message.contains("different issuer, key:"),
         "{message}"

@@ -123,3 +123,38 @@ fn classes_of_the_settings_are_taken_over() {
     index.compile();
     assert_eq!(met(&index, "none.example", "/"), "empty");
 }
+
+fn class(name: &str, controller: &str) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+        "metadata": {"name": name}, "spec": {"controller": controller},
+    })
+}
+
+#[test]
+fn a_name_is_proposed_while_no_class_is_ours() {
+    let mut index = index();
+    assert_eq!(index.missing_class(), None);
+    index.apply(delete(Kind::IngressClass, "gatelet"));
+    assert_eq!(index.missing_class(), Some("gatelet"));
+    index.apply(apply(class("gatelet", "k8s.io/ingress-nginx")));
+    assert_eq!(index.missing_class(), Some("gatelet-ingress"), "it exists");
+
+    index.apply(Event::Refused(Kind::IngressClass));
+    assert_eq!(index.missing_class(), None, "one may exist");
+    index.apply(Event::Reset(Kind::IngressClass, Vec::new()));
+    assert_eq!(index.missing_class(), Some("gatelet"));
+    index.apply(apply(class("any", "gatelet.dev/ingress-controller")));
+    assert_eq!(index.missing_class(), None);
+}
+
+#[test]
+fn no_name_is_proposed_if_no_class_is_needed() {
+    let mut index = index();
+    index.apply(Event::Reset(Kind::IngressClass, Vec::new()));
+    index.objects.settings.classes = vec!["nginx".into()];
+    assert_eq!(index.missing_class(), None);
+    index.objects.settings.classes.clear();
+    index.objects.settings.classless = true;
+    assert_eq!(index.missing_class(), None);
+}

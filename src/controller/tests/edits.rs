@@ -72,7 +72,9 @@ fn an_unreadable_secret_is_not_reported_as_missing() {
     let output = index.compile();
     assert_eq!(reasons(&output), [("one".to_owned(), "SecretsForbidden")]);
 
-    let message = &output.findings.as_ref().expect("findings")[0].message;
+    let message = output.findings.as_ref().expect("findings")[0]
+        .message
+        .to_string();
     assert!(
         message.contains("does not allow gatelet to read Secrets"),
         "{message}"

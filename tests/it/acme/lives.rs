@@ -1,7 +1,10 @@
 //! The lifecycle of certificates: renewals, revocation, crashes, CAs that come and go, and foreign
 //! Secrets.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use super::{Options, Site, eventually, run};
 use crate::support::certificates::{Certificate, ECDSA};
@@ -110,6 +113,56 @@ fn a_certificate_survives_sigkill_and_is_renewed_and_revoked() {
         !unknown.status.success()
             && String::from_utf8_lossy(&unknown.stderr).contains("nobody.gatelet.test")
     );
+}
+
+/// Returns openssl's description of a handshake in which the client knows only RSA.
+fn rsa_handshake(site: &Site, host: &str) -> String {
+    let address = format!("127.0.0.1:{}", site.gatelet.https);
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &address, "-servername", host]);
+    command.args(["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"]);
+    let output = command.stdin(Stdio::null()).output().expect("openssl");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_client_that_knows_only_rsa_gets_an_rsa_certificate() {
+    let site = Site::start(quick(), "key_type = \"rsa2048\"");
+    let never = "cert-manager.io/private-key-rotation-policy: Never";
+    site.ingress("old", &["old.gatelet.test"], never);
+    site.ingress("new", &["new.gatelet.test"], "gatelet.dev/key-type: p256");
+
+    let first = site.issued("default/old-tls");
+    site.issued("default/new-tls");
+    eventually("it is served", || {
+        (site.served("old.gatelet.test") == first).then_some(())
+    });
+    let handshake = rsa_handshake(&site, "old.gatelet.test");
+    assert!(handshake.contains("Cipher is ECDHE-RSA"), "{handshake}");
+    assert!(handshake.contains("public key is 2048 bit"), "{handshake}");
+    let refused = rsa_handshake(&site, "new.gatelet.test");
+    assert!(
+        refused.contains("no peer certificate available"),
+        "{refused}"
+    );
+
+    // A renewal keeps the key.
+    let key = || {
+        let path = "jsonpath={.metadata.resourceVersion} {.data.tls\\.key}";
+        let secret = ["get", "secret", "old-tls", "-o", path];
+        let secret = site.gatelet.kubectl_command(&secret).output().ok()?;
+        let secret = String::from_utf8(secret.stdout).ok()?;
+        let (version, key) = secret.split_once(' ')?;
+        (!key.is_empty()).then(|| (version.to_owned(), key.to_owned()))
+    };
+    let (version, before) = eventually("the Secret", key);
+    let renewed = site.gatelet.command(&["certs", "renew", "default/old-tls"]);
+    assert!(renewed.status.success(), "{renewed:?}");
+    site.reissued("default/old-tls", &first);
+    let after = eventually("the Secret is written again", || {
+        key().filter(|(now, _)| *now != version)
+    });
+    assert_eq!(after.1, before);
 }
 
 #[test]

@@ -57,10 +57,15 @@ fn a_mismatching_certificate_is_refused_with_its_defect() {
     assert!(wrong("nonsense", &key, NOW).contains("the chain has no PEM certificate"));
 }
 
-#[test]
-fn a_request_contains_exactly_the_names() {
+/// Returns the key and the signing request.
+async fn made(spec: &CertificateSpec, key_type: KeyType, keep: Option<&str>) -> (String, String) {
+    request(spec, key_type, keep).await.expect("a request")
+}
+
+#[tokio::test]
+async fn a_request_contains_exactly_the_names() {
     let spec = spec(&["a.example", "*.b.example", "192.0.2.1"]);
-    let (key, csr) = request(&spec, KeyType::P256, None).expect("a request");
+    let (key, csr) = made(&spec, KeyType::P256, None).await;
     let der = STANDARD.decode(csr).expect("base64");
     let parsed = rcgen::CertificateSigningRequestParams::from_der(&der.into()).expect("a request");
     assert_eq!(parsed.params.subject_alt_names.len(), 3);
@@ -68,47 +73,57 @@ fn a_request_contains_exactly_the_names() {
     assert!(key.contains("PRIVATE KEY"));
 }
 
-#[test]
-fn keys_are_new_unless_the_spec_keeps_them() {
+#[tokio::test]
+async fn keys_are_new_unless_the_spec_keeps_them() {
     let mut spec = spec(&["a.example"]);
-    let (first, _) = request(&spec, KeyType::P256, None).expect("a request");
-    assert_ne!(
-        request(&spec, KeyType::P256, Some(&first))
-            .expect("a request")
-            .0,
-        first
-    );
+    let (first, _) = made(&spec, KeyType::P256, None).await;
+    assert_ne!(made(&spec, KeyType::P256, Some(&first)).await.0, first);
 
     spec.terms.keep_key = true;
-    assert_eq!(
-        request(&spec, KeyType::P256, Some(&first))
-            .expect("a request")
-            .0,
-        first
-    );
+    assert_eq!(made(&spec, KeyType::P256, Some(&first)).await.0, first);
     // Another type or a damaged key makes a new one.
-    assert_ne!(
-        request(&spec, KeyType::P384, Some(&first))
-            .expect("a request")
-            .0,
-        first
-    );
-    assert_ne!(
-        request(&spec, KeyType::P256, Some("damaged"))
-            .expect("a request")
-            .0,
-        first
-    );
+    assert_ne!(made(&spec, KeyType::P384, Some(&first)).await.0, first);
+    assert_ne!(made(&spec, KeyType::P256, Some("damaged")).await.0, first);
 }
 
-#[test]
-fn a_self_signed_certificate_has_its_names_and_validity() {
+#[tokio::test]
+async fn rsa_keys_have_their_size_and_are_kept_like_others() {
+    let mut spec = spec(&["a.example"]);
+    spec.terms.keep_key = true;
+    for (key_type, bits) in [
+        (KeyType::Rsa2048, 2048),
+        (KeyType::Rsa3072, 3072),
+        (KeyType::Rsa4096, 4096),
+    ] {
+        let (key, csr) = made(&spec, key_type, None).await;
+        let parsed = KeyPair::from_pem(&key).expect("a key");
+        assert_eq!(rsa_key::bits(&parsed), Some(bits));
+
+        let der = STANDARD.decode(csr).expect("base64");
+        let csr = rcgen::CertificateSigningRequestParams::from_der(&der.into()).expect("signed");
+        assert_eq!(csr.public_key.algorithm(), &rcgen::PKCS_RSA_SHA256);
+
+        assert_eq!(made(&spec, key_type, Some(&key)).await.0, key);
+        let (other, _) = made(&spec, KeyType::P256, Some(&key)).await;
+        assert_ne!(other, key);
+        if key_type != KeyType::Rsa2048 {
+            let (smaller, _) = made(&spec, KeyType::Rsa2048, Some(&key)).await;
+            assert_ne!(smaller, key, "the size differs");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_has_its_names_and_validity() {
     let spec = spec(&["a.example", "192.0.2.1"]);
     let life = Duration::from_secs(30 * 86_400);
-    let (chain, key) = self_signed(&spec, KeyType::P384, NOW, life).expect("made");
-    let certificate = check(&spec, &chain, &key, NOW).expect("right");
-    assert_eq!(
-        (certificate.not_before().0, certificate.not_after().0),
-        (NOW, NOW + 30 * 86_400)
-    );
+    for key_type in [KeyType::P384, KeyType::Rsa2048] {
+        let made = self_signed(&spec, key_type, NOW, life).await;
+        let (chain, key) = made.expect("made");
+        let certificate = check(&spec, &chain, &key, NOW).expect("right");
+        assert_eq!(
+            (certificate.not_before().0, certificate.not_after().0),
+            (NOW, NOW + 30 * 86_400)
+        );
+    }
 }

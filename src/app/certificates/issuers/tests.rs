@@ -507,7 +507,11 @@ fn a_broken_configmap_affects_only_itself() {
             finding.message
         );
         assert_eq!(finding.about.key.to_string(), "ConfigMap team/lab");
-        assert!(finding.message.contains(part), "{}", finding.message);
+        assert!(
+            finding.message.to_string().contains(part),
+            "{}",
+            finding.message
+        );
         assert!(
             issuers.find_in("team", "lab").is_none() && issuers.find_in("team", "good").is_some()
         );
@@ -520,7 +524,7 @@ fn a_broken_configmap_affects_only_itself() {
     assert!(issuers.apply(&Event::Apply(object)));
     let finding = &issuers.findings()[0];
     assert_eq!(
-        (&*finding.field, &*finding.message),
+        (&*finding.field, &*finding.message.to_string()),
         ("data.issuer", "expected a string, found a number")
     );
 

@@ -34,12 +34,12 @@ use crate::{
         settings,
     },
     config::{Config, Mode},
-    controller::{Index, Reason},
+    controller::{Finding, Index, Message, Missing, Reason},
     objects::{Event, Kind, RawObject},
     routing::HostPattern,
 };
 
-pub use report::{CheckFinding, CheckReport, KindReport};
+pub use report::{CheckFinding, CheckReason, CheckReport, KindReport};
 pub use source::ReadError;
 
 /// The name of our IngressClass.
@@ -163,15 +163,12 @@ impl Check {
             let message = "it looks like a Helm template and is not checked: render it with \
                            `helm template`, and check the result, for example with \
                            `gatelet check -`";
-            let finding = report::finding(
-                severity,
-                source.name().to_string(),
-                "Template",
-                "",
-                message.to_owned(),
-            );
             self.report.findings.push(CheckFinding {
-                finding,
+                severity,
+                object: source.name().to_string(),
+                reason: CheckReason::Template,
+                field: String::new(),
+                message: message.to_owned(),
                 place: String::new(),
             });
         } else if !has_objects {
@@ -183,12 +180,13 @@ impl Check {
 
     /// Takes in a document. Returns whether it is a template: quoted, one can be YAML.
     fn document(&mut self, Document { place, content }: Document) -> bool {
-        let unreadable = |message: String| {
-            let object = format!("{}, document {}", place.file, place.document);
-            CheckFinding {
-                finding: report::finding(Severity::Warning, object, "Unreadable", "", message),
-                place: place.to_string(),
-            }
+        let unreadable = |message: String| CheckFinding {
+            severity: Severity::Warning,
+            object: format!("{}, document {}", place.file, place.document),
+            reason: CheckReason::Unreadable,
+            field: String::new(),
+            message,
+            place: place.to_string(),
         };
 
         let value = match content {
@@ -215,7 +213,7 @@ impl Check {
                 let message = kinds::advice(kind, version);
                 let object = format!("{} {}", kind.name(), name(kind.namespaced(), &value));
                 self.places.insert(object.clone(), place);
-                self.warn(object, "OldVersion", "apiVersion", message);
+                self.warn(object, CheckReason::OldVersion, "apiVersion", message);
             }
             Sort::Other { kind, part_of } => {
                 self.report.others += 1;
@@ -244,16 +242,17 @@ impl Check {
             self.held.insert((kind, namespace.to_owned()));
         }
 
+        let undecodable = CheckReason::Compiler(Reason::Undecodable);
         let decoded = match schema::decode(kind, ContentType::Json, value.to_string().as_bytes()) {
             Ok(decoded) => decoded,
             Err(error) => {
-                return self.warn(object, "Undecodable", error.field(), error.to_string());
+                return self.warn(object, undecodable, error.field(), error.to_string());
             }
         };
 
         for problem in decoded.problems {
-            let text = problem.to_string();
-            self.warn(object.clone(), "UnknownField", problem.field(), text);
+            let (field, text) = (problem.field(), problem.to_string());
+            self.warn(object.clone(), CheckReason::UnknownField, field, text);
         }
 
         let mut value = decoded.value;
@@ -261,7 +260,8 @@ impl Check {
         let problems = validate::create(kind, &value);
         let refused = !problems.is_empty();
         for problem in problems {
-            self.warn(object.clone(), "Invalid", &problem.field, problem.message);
+            let reason = CheckReason::Invalid;
+            self.warn(object.clone(), reason, &problem.field, problem.message);
         }
 
         // The rules of a refused Ingress have findings already. Other kinds are kept, or they would
@@ -276,19 +276,24 @@ impl Check {
                 self.issuers.apply(&event);
                 self.index.apply(event);
             }
-            Err(error) => self.warn(object, "Undecodable", &error.field, error.why.to_string()),
+            Err(error) => self.warn(object, undecodable, &error.field, error.why.to_string()),
         }
     }
 
-    fn warn(&mut self, object: String, reason: &str, field: &str, message: String) {
-        let finding = report::finding(Severity::Warning, object, reason, field, message);
-        let place = self.place(&finding);
-        self.report.findings.push(CheckFinding { finding, place });
+    fn warn(&mut self, object: String, reason: CheckReason, field: &str, message: String) {
+        self.report.findings.push(CheckFinding {
+            severity: Severity::Warning,
+            place: self.place(&object),
+            object,
+            reason,
+            field: field.to_owned(),
+            message,
+        });
     }
 
-    fn place(&self, finding: &FindingReport) -> String {
+    fn place(&self, object: &str) -> String {
         self.places
-            .get(&finding.object)
+            .get(object)
             .map(ToString::to_string)
             .unwrap_or_default()
     }
@@ -299,14 +304,11 @@ impl Check {
         let compiled = self.index.compile().findings.unwrap_or_default();
 
         for finding in compiled.iter().chain(&self.issuers.findings()) {
-            let reason = finding.reason;
-            let mut finding = publish::report(finding);
-            self.forgive(reason, &mut finding);
-            let place = self.place(&finding);
-            self.report.findings.push(CheckFinding { finding, place });
+            let finding = self.placed(finding);
+            self.report.findings.push(finding);
         }
 
-        let by = |one: &CheckFinding| (one.finding.object.clone(), one.finding.field.clone());
+        let by = |one: &CheckFinding| (one.object.clone(), one.field.clone());
         self.report.findings.sort_by_cached_key(by);
         self.report.add_unchecked(self.unchecked);
         self.report.other_classes = self
@@ -318,32 +320,39 @@ impl Check {
         self.report
     }
 
-    /// Turns a missing Service (or Secret) into a note if the files hold none of its namespace: a
-    /// cluster can have it.
-    fn forgive(&self, reason: Reason, finding: &mut FindingReport) {
-        let kind = match reason {
-            Reason::UnknownService => Kind::Service,
-            Reason::SecretNotFound => Kind::Secret,
-            _ => return,
+    /// Returns a finding of the compiler with its place. A missing Service (or Secret) is a note if
+    /// the files hold none of its namespace: a cluster can have it.
+    fn placed(&self, finding: &Finding) -> CheckFinding {
+        let FindingReport {
+            severity,
+            object,
+            reason: _,
+            field,
+            message,
+        } = publish::report(finding);
+
+        let namespace = finding.about.key.namespace.to_string();
+        let (severity, message) = match &finding.message {
+            Message::Missing(missing) if !self.held.contains(&(missing.kind, namespace)) => {
+                (Severity::Normal, not_in_files(missing))
+            }
+            _ => (severity, message),
         };
 
-        let namespace = finding
-            .object
-            .split_once(' ')
-            .and_then(|(_, name)| Some(name.split_once('/')?.0));
-
-        if !self
-            .held
-            .contains(&(kind, namespace.unwrap_or_default().to_owned()))
-        {
-            finding.severity = Severity::Normal;
-            finding.message = finding.message.replacen(
-                " does not exist: ",
-                " is not in these files. Unless the cluster has it: ",
-                1,
-            );
+        CheckFinding {
+            severity,
+            place: self.place(&object),
+            object,
+            reason: CheckReason::Compiler(finding.reason),
+            field,
+            message,
         }
     }
+}
+
+fn not_in_files(Missing { kind, name, effect }: &Missing) -> String {
+    let kind = kind.name();
+    format!("{kind} {name} is not in these files. Unless the cluster has it: {effect}")
 }
 
 /// Formats namespace and name of an object as findings do.

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::admin::{FindingReport, OtherClassReport, Severity};
+use crate::{
+    admin::{OtherClassReport, Severity},
+    controller::Reason,
+};
 
 /// The result of a check.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -28,11 +31,65 @@ pub struct CheckReport {
 /// A finding with the position of its object.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckFinding {
-    /// The finding.
-    #[serde(flatten)]
-    pub finding: FindingReport,
+    /// `Warning` or `Normal`.
+    pub severity: Severity,
+    /// The object, or the document if it holds none.
+    pub object: String,
+    /// The reason.
+    pub reason: CheckReason,
+    /// The field concerned; empty for the whole object.
+    pub field: String,
+    /// One sentence.
+    pub message: String,
     /// File and line of the document; empty if the finding is not about a single one.
     pub place: String,
+}
+
+/// The reason of a finding. `docs/findings.md` lists them for users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckReason {
+    /// A reason of the compiler.
+    Compiler(Reason),
+    /// The API server would refuse the object.
+    Invalid,
+    /// Kubernetes has removed the version of the object.
+    OldVersion,
+    /// The file is a template.
+    Template,
+    /// A field does not exist.
+    UnknownField,
+    /// A document is not an object.
+    Unreadable,
+}
+
+impl CheckReason {
+    /// The reasons that the compiler does not have.
+    #[cfg(test)]
+    pub(super) const OWN: [Self; 5] = [
+        Self::Invalid,
+        Self::OldVersion,
+        Self::Template,
+        Self::UnknownField,
+        Self::Unreadable,
+    ];
+
+    /// Returns the name that reports use. It is stable.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Compiler(reason) => reason.as_str(),
+            Self::Invalid => "Invalid",
+            Self::OldVersion => "OldVersion",
+            Self::Template => "Template",
+            Self::UnknownField => "UnknownField",
+            Self::Unreadable => "Unreadable",
+        }
+    }
+}
+
+impl Serialize for CheckReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// The objects of a kind that is not checked.
@@ -53,7 +110,7 @@ impl CheckReport {
     pub fn has_warnings(&self) -> bool {
         self.findings
             .iter()
-            .any(|one| one.finding.severity == Severity::Warning)
+            .any(|one| one.severity == Severity::Warning)
     }
 
     /// Adds the kinds that were not checked, the most frequent first.
@@ -79,22 +136,5 @@ impl CheckReport {
         for list in [&mut self.not_served, &mut self.other_kinds] {
             list.sort_by_key(|one| std::cmp::Reverse(one.count));
         }
-    }
-}
-
-/// Builds a finding of the check itself.
-pub(super) fn finding(
-    severity: Severity,
-    object: String,
-    reason: &str,
-    field: &str,
-    message: String,
-) -> FindingReport {
-    FindingReport {
-        severity,
-        object,
-        reason: reason.to_owned(),
-        field: field.to_owned(),
-        message,
     }
 }

@@ -45,13 +45,13 @@ fn findings(report: &CheckReport) -> Vec<[String; 5]> {
         Some((path, rest)) => format!("{}, document{rest}", base(path)),
         None => base(text),
     };
-    let findings = report.findings.iter().map(|one| &one.finding);
+    let findings = report.findings.iter();
     findings
         .map(|one| {
             [
                 one.severity.name().to_owned(),
                 short(&one.object),
-                one.reason.clone(),
+                one.reason.as_str().to_owned(),
                 one.field.clone(),
                 one.message.clone(),
             ]
@@ -306,7 +306,7 @@ fn a_template_is_a_warning_only_if_it_was_named() {
     let report = files.check();
     let note = |file: &str| ("Normal".to_owned(), file.to_owned(), "Template".to_owned());
     assert_eq!(reasons(&report), [note("chart.yaml"), note("quoted.yaml")]);
-    assert!(report.findings[0].finding.message.contains("helm template"));
+    assert!(report.findings[0].message.contains("helm template"));
     for file in ["templates/chart.yaml", "templates/quoted.yaml"] {
         let report = check(&[files.path(file)], None, &[]).expect("a report");
         assert!(
@@ -447,14 +447,13 @@ fn classes_that_are_not_served_are_listed_with_guards() {
     let taken =
         check(std::slice::from_ref(&files.0), None, &["nginx".to_owned()]).expect("a report");
     assert!(taken.other_classes.is_empty() && taken.has_warnings());
-    let count = |reason: &str| {
-        taken
-            .findings
-            .iter()
-            .filter(|one| one.finding.reason == reason)
-            .count()
+    let count = |reason| {
+        let reason = CheckReason::Compiler(reason);
+        let findings = taken.findings.iter();
+        findings.filter(|one| one.reason == reason).count()
     };
-    assert_eq!((count("UnsupportedGuard"), count("PathTaken")), (1, 1));
+    let (guards, taken_paths) = (count(Reason::UnsupportedGuard), count(Reason::PathTaken));
+    assert_eq!((guards, taken_paths), (1, 1));
 }
 
 #[test]
@@ -477,4 +476,16 @@ fn a_folder_that_links_to_itself_is_read_once() {
     let files = Files::new(&[("web.yaml", SERVICE)]);
     std::os::unix::fs::symlink(&files.0, files.path("again")).expect("a link");
     assert_eq!(files.check().objects, 1);
+}
+
+#[test]
+fn the_page_lists_the_reasons_of_the_check_in_order() {
+    let page = include_str!("../../../../docs/findings.md");
+    let (_of_compiler, table) = page.split_once("[check.md]").expect("both tables");
+    let (table, _rest) = table.split_once("\n## ").expect("a section");
+    let listed: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    assert_eq!(listed, CheckReason::OWN.map(CheckReason::as_str));
 }

@@ -1,0 +1,66 @@
+//! New RSA keys, which ring cannot generate. ring signs with them like with all others.
+
+use rcgen::KeyPair;
+use ring::rand::{SecureRandom, SystemRandom};
+use rsa::{
+    PrivateKey,
+    pkcs8::{self, EncodePrivateKey},
+    rand_core::{TryCryptoRng, TryRng},
+};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+
+/// An RSA key that cannot be generated.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RsaError {
+    #[error("generating an RSA key failed: {0}")]
+    Generate(rsa::Error),
+    #[error("encoding an RSA key failed: {0}")]
+    Encode(pkcs8::Error),
+    #[error("ring refuses the RSA key: {0}")]
+    Refused(rcgen::Error),
+}
+
+/// Generates a key. This takes seconds on a small board.
+pub(super) fn generate(bits: usize) -> Result<KeyPair, RsaError> {
+    let key = PrivateKey::new(&mut RingRandom(SystemRandom::new()), bits);
+    let der = key.map_err(RsaError::Generate)?.to_pkcs8_der();
+    let der = der.map_err(RsaError::Encode)?;
+
+    KeyPair::try_from(&PrivatePkcs8KeyDer::from(der.as_bytes())).map_err(RsaError::Refused)
+}
+
+/// Returns the number of bits of a key; `None` if it is not an RSA key.
+pub(super) fn bits(key: &KeyPair) -> Option<usize> {
+    let key = ring::rsa::KeyPair::from_pkcs8(&key.serialize_der()).ok()?;
+    Some(key.public().modulus_len() * 8)
+}
+
+/// ring's source of randomness.
+struct RingRandom(SystemRandom);
+
+impl TryRng for RingRandom {
+    type Error = RandomError;
+
+    fn try_next_u32(&mut self) -> Result<u32, RandomError> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_ne_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, RandomError> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        self.0.fill(bytes).map_err(|_unspecified| RandomError)
+    }
+}
+
+impl TryCryptoRng for RingRandom {}
+
+/// The system has no randomness.
+#[derive(Debug, thiserror::Error)]
+#[error("the system has no randomness")]
+struct RandomError;
