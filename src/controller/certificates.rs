@@ -7,12 +7,16 @@ use std::{
 };
 
 use super::{
-    CertificateSource, DesiredCertificate, Finding, Reason, TlsHost,
+    CertificateSource, DesiredCertificate, ExistingSecret, Finding, Reason, TlsHost,
     compiled::{CertificateClaim, CompiledIngresses, TlsEntry},
     facts::IngressFact,
     objects::{Name, Objects},
 };
-use crate::{objects::ObjectRef, pki::CertificateName, routing::HostPattern};
+use crate::{
+    objects::{ObjectRef, secret::Owner},
+    pki::CertificateName,
+    routing::HostPattern,
+};
 
 /// The most names in a certificate. Most users' CA (Let's Encrypt) allows this many.
 const MAX_NAMES: usize = 100;
@@ -147,8 +151,18 @@ fn certificate(
         .secret
         .as_ref()
         .and_then(|secret| objects.secrets.get(&(namespace.clone(), secret.clone())));
-    let existing = secret
-        .and_then(|secret| Some((secret.holds.as_ref().ok()?.clone(), secret.issuer.clone())));
+    let existing = secret.and_then(|secret| match &secret.holds {
+        Ok(CertificateSource::Secret {
+            chain, private_key, ..
+        }) => Some(ExistingSecret {
+            chain: chain.clone(),
+            private_key: private_key.clone(),
+            issuer: secret.issuer.clone(),
+            is_written: secret.is_written,
+            is_labelled: secret.owner == Owner::Gatelet,
+        }),
+        _ => None,
+    });
 
     DesiredCertificate {
         id: claim.id.clone(),

@@ -4,11 +4,11 @@
 
 pub(super) mod accounts;
 pub(super) mod issuers;
+mod secret_writes;
 mod verify_served;
 
 use std::{
     collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 pub use self::issuers::{IssuersError, check as check_issuers};
 use self::{
     issuers::Issuers,
+    secret_writes::SecretWrites,
     verify_served::{Expectation, Verifier},
 };
 use super::write_queue::WriteQueue;
@@ -28,11 +29,11 @@ use crate::{
         self, Parts, SharedAccounts, Timing,
         ca::http::Clock,
         dns::Lookup,
-        engine::{active::ActiveCertificates, notice::Notice},
+        engine::{Pem, active::ActiveCertificates, notice::Notice},
         issuer::Issuer,
         spec::CertificateSpec,
     },
-    controller::{CertificateSource, DesiredCertificate},
+    controller::{DesiredCertificate, ExistingSecret},
     k8s::AccountSecret,
     objects::{EventNote, EventType, ObjectRef, SecretPatch, Write},
     pki::CertificateName,
@@ -40,6 +41,7 @@ use crate::{
     tls::{Challenges, LocalCa},
     util::{
         clock::{RELEASED, Reading},
+        hash::fnv1a_fields,
         sync::lock,
         time::UnixSeconds,
     },
@@ -61,8 +63,7 @@ pub(crate) struct Certificates {
     verified: Arc<ActiveCertificates>,
     verifier: Verifier,
     desired: Vec<DesiredCertificate>,
-    /// Hash of what was last queued for the Secret of a certificate, and of its content then.
-    written: HashMap<Arc<str>, u64>,
+    secret_writes: SecretWrites,
 }
 
 impl Certificates {
@@ -106,7 +107,7 @@ impl Certificates {
             verified,
             verifier,
             desired: Vec::new(),
-            written: HashMap::new(),
+            secret_writes: SecretWrites::default(),
         };
 
         Ok((certificates, running))
@@ -157,8 +158,8 @@ impl Certificates {
             .map(|one| (one.id.clone(), one.about.clone()))
             .collect();
         *lock(&self.owners) = owners;
-        self.written
-            .retain(|id, _| desired.iter().any(|one| one.id == *id));
+        self.secret_writes
+            .retain(|id| desired.iter().any(|one| *one.id == *id));
         self.desired = desired;
         self.update_specs().await;
     }
@@ -173,15 +174,8 @@ impl Certificates {
             };
 
             // Our Secret can be newer than the store.
-            if let Some((
-                CertificateSource::Secret {
-                    chain, private_key, ..
-                },
-                issuer,
-            )) = &desired.existing
-            {
-                self.adopt(&spec, chain, &private_key.0, issuer.as_deref())
-                    .await;
+            if let Some(existing) = &desired.existing {
+                self.adopt(&spec, existing).await;
             }
             specs.push(Arc::new(spec));
         }
@@ -189,8 +183,11 @@ impl Certificates {
         self.engine.set_specs(specs.into());
     }
 
-    /// Queues the certificates for the Secrets that lack them.
-    pub(crate) fn write_secrets(&mut self, queue: &WriteQueue) {
+    /// Queues the certificates for the Secrets that lack them. Returns the time to call it again,
+    /// for Secrets that were written a short time ago and differ again.
+    pub(crate) fn write_secrets(&mut self, queue: &WriteQueue, now: Instant) -> Option<Instant> {
+        let mut again: Option<Instant> = None;
+
         for desired in &self.desired {
             let Some(name) = &desired.secret else {
                 continue;
@@ -198,20 +195,14 @@ impl Certificates {
             let Some(stored) = self.engine.pem(&desired.id) else {
                 continue;
             };
-
-            let existing = match &desired.existing {
-                Some((CertificateSource::Secret { chain, .. }, _)) => &chain[..],
-                _ => &[],
-            };
-            if existing == stored.chain.as_bytes() {
+            let existing = desired.existing.as_ref();
+            if existing.is_some_and(|existing| has(existing, &stored)) {
                 continue;
             }
 
-            // Queue it once, until either side changes.
-            let mut hash = DefaultHasher::new();
-            (existing, &stored.chain).hash(&mut hash);
-            let hash = hash.finish();
-            if self.written.insert(desired.id.clone(), hash) == Some(hash) {
+            let content = fnv1a_fields(&[&stored.chain, &stored.key]);
+            if let Err(later) = self.secret_writes.begin(&desired.id, content, now) {
+                again = Some(again.map_or(later, |again| again.min(later)));
                 continue;
             }
 
@@ -225,6 +216,8 @@ impl Certificates {
                 common_name: desired.terms.common_name.clone().unwrap_or_default(),
             }));
         }
+
+        again
     }
 
     /// Returns the engine's spec of a desired certificate. `None` if none of its issuers exists any
@@ -257,14 +250,17 @@ impl Certificates {
 
     /// Offers the engine the content of our Secret: it is new to it after the loss of the store, or
     /// if another replica was the leader.
-    async fn adopt(&self, spec: &CertificateSpec, chain: &[u8], key: &[u8], issuer: Option<&str>) {
+    async fn adopt(&self, spec: &CertificateSpec, existing: &ExistingSecret) {
+        let name = existing.issuer.as_deref();
         let issuer = spec
             .issuers
             .iter()
-            .find(|one| issuer.is_none_or(|name| *one.name == *name));
-        let (Some(issuer), Ok(chain), Ok(key)) =
-            (issuer, std::str::from_utf8(chain), std::str::from_utf8(key))
-        else {
+            .find(|one| name.is_none_or(|name| *one.name == *name));
+        let (Some(issuer), Ok(chain), Ok(key)) = (
+            issuer,
+            std::str::from_utf8(&existing.chain),
+            std::str::from_utf8(&existing.private_key.0),
+        ) else {
             return;
         };
         if self.engine.adopt(spec, issuer, chain, key).await {
@@ -274,6 +270,13 @@ impl Certificates {
             );
         }
     }
+}
+
+/// Returns true if a Secret has the stored certificate and our label.
+fn has(existing: &ExistingSecret, stored: &Pem) -> bool {
+    existing.is_labelled
+        && *existing.chain == *stored.chain.as_bytes()
+        && *existing.private_key.0 == *stored.key.as_bytes()
 }
 
 /// Returns the parts of the engine, and its notices.

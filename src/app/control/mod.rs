@@ -95,6 +95,8 @@ struct Timers {
     findings: Option<Instant>,
     /// The last such update.
     last_findings: Option<Instant>,
+    /// Secrets that differ again a short time after they were written are written once more.
+    secrets: Option<Instant>,
 }
 
 /// The endpoints whose TLS handshakes fail.
@@ -185,6 +187,7 @@ impl ControlLoop {
                     self.certificates.verify();
                     self.write_secrets();
                 }
+                () = until(self.timers.secrets) => self.write_secrets(),
                 () = until(self.timers.cache) => {
                     let failed = self.write_cache().await;
                     self.timers.cache = failed.then(|| Instant::now() + CACHE_INTERVAL);
@@ -277,8 +280,11 @@ impl ControlLoop {
 
     /// Writes certificates into their Secrets. Only the leader does: it orders them.
     fn write_secrets(&mut self) {
+        self.timers.secrets = None;
         if self.leads {
-            self.certificates.write_secrets(&self.queue);
+            let now = Instant::now().into_std();
+            let again = self.certificates.write_secrets(&self.queue, now);
+            self.timers.secrets = again.map(Instant::from_std);
         }
     }
 

@@ -3,6 +3,8 @@
 
 use std::{process::Command, time::Duration};
 
+use serde_json::Value;
+
 use super::{Options, Site, eventually, run};
 use crate::support::certificates::{Certificate, ECDSA};
 
@@ -56,7 +58,7 @@ fn a_certificate_survives_sigkill_and_is_renewed_and_revoked() {
             .kubectl_command(&["get", "secret", "web-tls", "-o", "json"])
             .output()
             .ok()?;
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).ok()
+        serde_json::from_slice::<Value>(&output.stdout).ok()
     });
     assert_eq!(secret["type"], "kubernetes.io/tls");
     assert_eq!(secret["metadata"]["labels"]["gatelet.dev/managed"], "true");
@@ -228,6 +230,55 @@ fn foreign_secrets_are_served_and_never_written() {
     eventually("it is served", || {
         (site.served("a.gatelet.test") != before).then_some(())
     });
+}
+
+#[test]
+fn a_secret_comes_back_however_often_it_is_changed() {
+    let site = Site::start(quick(), "");
+    site.ingress("web", &["a.gatelet.test"], "");
+    site.issued("default/web-tls");
+    let secret = || {
+        let mut get = site
+            .gatelet
+            .kubectl_command(&["get", "secret", "web-tls", "-o", "json"]);
+        serde_json::from_slice::<Value>(&get.output().ok()?.stdout).ok()
+    };
+    let parts = |secret: &Value| {
+        (
+            secret["data"].clone(),
+            secret["metadata"]["labels"]["gatelet.dev/managed"].clone(),
+        )
+    };
+    let whole = parts(&eventually("the Secret", secret));
+    assert_eq!(whole.1, "true");
+
+    let delete: &[&str] = &["delete", "secret", "web-tls"];
+    let edit = r#"{"data": {"tls.key": "bm8ga2V5"}}"#;
+    let empty = r#"{"data": {"tls.crt": "", "tls.key": ""}}"#;
+    for change in [
+        delete,
+        delete,
+        &["patch", "secret", "web-tls", "-p", edit],
+        &["patch", "secret", "web-tls", "-p", empty],
+        &["label", "secret", "web-tls", "gatelet.dev/managed-"],
+        delete,
+    ] {
+        site.gatelet.kubectl(change);
+        eventually(&format!("it is back after {change:?}"), || {
+            (parts(&secret()?) == whole).then_some(())
+        });
+        assert_eq!(
+            site.certificate("default/web-tls").unwrap()["state"],
+            "valid"
+        );
+    }
+    eventually("the removed label is an Event", || {
+        let events = site
+            .gatelet
+            .kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]);
+        events.contains("SecretLabelRemoved").then_some(())
+    });
+    assert_eq!(site.issuances(), 1);
 }
 
 #[test]
