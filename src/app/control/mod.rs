@@ -50,6 +50,10 @@ const CACHE_INTERVAL: Duration = Duration::from_secs(5);
 /// Minimum interval between updates of the findings about TLS with endpoints.
 const FINDINGS_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Interval between attempts to build the issuers of the configuration file that cannot be used: a
+/// file that they name can come late.
+const ISSUERS_INTERVAL: Duration = Duration::from_secs(60);
+
 /// The compiler with its inputs and outputs.
 pub(super) struct ControlLoop {
     index: Index,
@@ -95,6 +99,8 @@ struct Timers {
     findings: Option<Instant>,
     /// The last such update.
     last_findings: Option<Instant>,
+    /// The unusable issuers of the configuration file are built again.
+    issuers: Option<Instant>,
     /// Secrets that differ again a short time after they were written are written once more.
     secrets: Option<Instant>,
 }
@@ -129,7 +135,7 @@ impl ControlLoop {
         };
         let leads = *role.leads.borrow_and_update();
 
-        Self {
+        let mut control = Self {
             index,
             classes,
             publisher,
@@ -144,7 +150,16 @@ impl ControlLoop {
             ready,
             missing: Kind::WATCHED.into_iter().collect(),
             timers: Timers::default(),
-        }
+        };
+        control.report_issuers();
+        control
+    }
+
+    /// Reports the unusable issuers of the configuration file, and sets the time to try them again.
+    fn report_issuers(&mut self) {
+        let problems = self.certificates.issuers.problems();
+        self.publisher.set_issuers(&problems);
+        self.timers.issuers = (!problems.is_empty()).then(|| Instant::now() + ISSUERS_INTERVAL);
     }
 
     /// Serves the objects of the local copy until the cluster has been read.
@@ -186,6 +201,13 @@ impl ControlLoop {
                     self.publisher.certificates(&self.certificates.active());
                     self.certificates.verify();
                     self.write_secrets();
+                }
+                () = until(self.timers.issuers) => {
+                    self.timers.issuers = Some(Instant::now() + ISSUERS_INTERVAL);
+                    if self.certificates.issuers.retry() {
+                        self.report_issuers();
+                        self.compile(true).await;
+                    }
                 }
                 () = until(self.timers.secrets) => self.write_secrets(),
                 () = until(self.timers.cache) => {
