@@ -81,8 +81,10 @@ impl Desired {
                 }
 
                 let (holding, oldest) = *oldest_claims.entry(&claim.id).or_insert((claim, name));
-                if !holding.has_terms_of(claim) {
-                    let finding = conflict(objects, (name, claim), (oldest, holding));
+                let main = |issuer: &str| objects.main_issuer(&name.0, issuer);
+                let differences = holding.differences(claim, main);
+                if !differences.is_empty() {
+                    let finding = conflict(objects, (name, claim), oldest, &differences);
                     desired.findings.extend(finding);
                 }
 
@@ -129,12 +131,12 @@ fn too_many_names(
 fn conflict(
     objects: &Objects,
     (ingress, claim): (&Name, &CertificateClaim),
-    (oldest, holding): (&Name, &CertificateClaim),
+    oldest: &Name,
+    differences: &str,
 ) -> Option<Finding> {
     let message = format!(
-        "{} asks for the same certificate with a different {}: its terms apply",
+        "{} asks for the same certificate with a different {differences}: its terms apply",
         objects.elder(oldest, ingress),
-        holding.differences(claim)
     );
     objects.finding(ingress, Reason::CertificateConflict, &claim.field, message)
 }

@@ -1,6 +1,10 @@
 //! The settings and outputs of the compiler.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +42,8 @@ pub struct Settings {
     /// The names of the issuers that exist. Those for one namespace have `namespace/` before the
     /// name.
     pub issuers: BTreeSet<Box<str>>,
+    /// The main names of issuers by their other names.
+    pub aliases: BTreeMap<Box<str>, Box<str>>,
     /// The issuer for hosts under `spec.tls` of Ingresses that name none; `None` asks for no
     /// certificate.
     pub default_issuer: Option<Box<str>>,

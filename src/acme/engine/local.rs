@@ -70,6 +70,7 @@ impl Engine {
             print: spec.fingerprint(issuer),
             ari: String::new(),
             revoked: false,
+            adopted: false,
             unwanted: None,
             previous,
         };

@@ -213,14 +213,14 @@ impl Engine {
             print: spec.fingerprint(issuer),
             ari: ari.unwrap_or_default(),
             revoked: false,
+            adopted: true,
             unwanted: None,
             previous: None,
         };
 
-        if let Err(failure) = self
-            .commit(record::put(Batch::new(), &spec.id, &stored))
-            .await
-        {
+        let batch = record::put(Batch::new(), &spec.id, &stored);
+        let batch = record::remove::<Vec<FailureState>>(batch, &spec.id);
+        if let Err(failure) = self.commit(batch).await {
             tracing::warn!(
                 certificate = &*spec.id,
                 problem = failure.problem,
@@ -228,9 +228,11 @@ impl Engine {
             );
         }
 
-        self.state()
-            .certificates
-            .insert(spec.id.to_string(), stored);
+        {
+            let mut state = self.state();
+            state.certificates.insert(spec.id.to_string(), stored);
+            state.failures.remove(&*spec.id);
+        }
 
         self.publish();
         self.look_again();

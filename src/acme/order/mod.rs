@@ -577,6 +577,7 @@ impl Attempt<'_> {
             stored: now,
             print: pending.print,
             revoked: false,
+            adopted: false,
             unwanted: None,
             previous,
         };

@@ -50,6 +50,7 @@ fn stored(
         print: spec.fingerprint(issuer),
         ari: String::new(),
         revoked: false,
+        adopted: false,
         unwanted: None,
         previous: None,
     }

@@ -176,6 +176,19 @@ impl Issuers {
         all.chain(presets.map(Box::from)).collect()
     }
 
+    /// Returns the main name of each alias that no other issuer has as its name.
+    pub(crate) fn aliases(&self) -> BTreeMap<Box<str>, Box<str>> {
+        let is_taken = |name: &str| {
+            self.configured.contains_key(name) || self.described(CLUSTER, name).is_some()
+        };
+        PRESETS
+            .iter()
+            .flat_map(|(main, aliases)| aliases.iter().map(|alias| (*alias, *main)))
+            .filter(|(alias, _)| !is_taken(alias))
+            .map(|(alias, main)| (alias.into(), main.into()))
+            .collect()
+    }
+
     /// Returns the name of the issuer for objects that name none. There may be no such issuer.
     pub(crate) fn default(&self) -> Option<&str> {
         self.default.as_deref()

@@ -3,6 +3,7 @@
 //! become Events on the Ingresses.
 
 pub(super) mod accounts;
+mod adoption;
 pub(super) mod issuers;
 mod secret_writes;
 mod verify_served;
@@ -38,7 +39,7 @@ use crate::{
     objects::{EventNote, EventType, ObjectRef, SecretPatch, Write},
     pki::CertificateName,
     store::{Store, StoreError},
-    tls::{Challenges, LocalCa},
+    tls::{Certificate, Challenges, LocalCa},
     util::{
         clock::{RELEASED, Reading},
         hash::fnv1a_fields,
@@ -64,6 +65,9 @@ pub(crate) struct Certificates {
     verifier: Verifier,
     desired: Vec<DesiredCertificate>,
     secret_writes: SecretWrites,
+    local_ca: Arc<LocalCa>,
+    /// Hashes of the contents of Secrets that were not adopted, by the id of the certificate.
+    not_adopted: HashMap<Arc<str>, u64>,
 }
 
 impl Certificates {
@@ -82,6 +86,7 @@ impl Certificates {
         ),
         StoreError,
     > {
+        let local_ca = parts.local_ca.clone();
         let engine = Arc::new(acme::Engine::load(parts)?);
         let owners = Owners::default();
         let (verifier, verifying) = verify_served::start(listener);
@@ -108,6 +113,8 @@ impl Certificates {
             verifier,
             desired: Vec::new(),
             secret_writes: SecretWrites::default(),
+            local_ca,
+            not_adopted: HashMap::new(),
         };
 
         Ok((certificates, running))
@@ -160,25 +167,29 @@ impl Certificates {
         *lock(&self.owners) = owners;
         self.secret_writes
             .retain(|id| desired.iter().any(|one| *one.id == *id));
+        self.not_adopted
+            .retain(|id, _| desired.iter().any(|one| one.id == *id));
         self.desired = desired;
         self.update_specs().await;
     }
 
     /// Passes the desired certificates to the engine, with the issuers as they are now.
-    pub(crate) async fn update_specs(&self) {
+    pub(crate) async fn update_specs(&mut self) {
         let mut specs = Vec::with_capacity(self.desired.len());
+        let all = std::mem::take(&mut self.desired);
 
-        for desired in &self.desired {
+        for desired in &all {
             let Some(spec) = self.spec(desired) else {
                 continue;
             };
 
             // Our Secret can be newer than the store.
             if let Some(existing) = &desired.existing {
-                self.adopt(&spec, existing).await;
+                self.adopt(&spec, &desired.namespace, existing).await;
             }
             specs.push(Arc::new(spec));
         }
+        self.desired = all;
 
         self.engine.set_specs(specs.into());
     }
@@ -249,26 +260,70 @@ impl Certificates {
     }
 
     /// Offers the engine the content of our Secret: it is new to it after the loss of the store, or
-    /// if another replica was the leader.
-    async fn adopt(&self, spec: &CertificateSpec, existing: &ExistingSecret) {
-        let name = existing.issuer.as_deref();
-        let issuer = spec
-            .issuers
-            .iter()
-            .find(|one| name.is_none_or(|name| *one.name == *name));
-        let (Some(issuer), Ok(chain), Ok(key)) = (
-            issuer,
-            std::str::from_utf8(&existing.chain),
-            std::str::from_utf8(&existing.private_key.0),
-        ) else {
+    /// if another replica was the leader. Only a certificate of the issuer that the Secret names is
+    /// offered.
+    async fn adopt(&mut self, spec: &CertificateSpec, namespace: &str, existing: &ExistingSecret) {
+        let Some(issuer) = self.issuer_of(spec, namespace, existing) else {
             return;
         };
+        let (chain, key) = (&existing.chain, &existing.private_key.0);
+        let (Ok(chain), Ok(key)) = (std::str::from_utf8(chain), std::str::from_utf8(key)) else {
+            return;
+        };
+        let hash = fnv1a_fields(&[chain, key, &issuer.name]);
+        if self.not_adopted.get(&spec.id) == Some(&hash) {
+            return;
+        }
+
+        let active = self.active();
+        let stored = active.certificates.get(&*spec.id);
+        let stored = stored
+            .filter(|stored| *stored.issuer == *issuer.name)
+            .map(|stored| &*stored.live);
+
+        // An invalid certificate has a finding.
+        let Ok(certificate) = Certificate::from_pem(chain.as_bytes(), key.as_bytes()) else {
+            return;
+        };
+        if let Err(reason) = adoption::check(
+            issuer,
+            &certificate,
+            stored,
+            existing.is_written,
+            &self.local_ca,
+        ) {
+            let (certificate, issuer) = (&*spec.id, &*issuer.name);
+            tracing::warn!(
+                certificate,
+                issuer,
+                %reason,
+                "the certificate of the Secret is not one of its issuer: it is replaced"
+            );
+            self.not_adopted.insert(spec.id.clone(), hash);
+            return;
+        }
+
         if self.engine.adopt(spec, issuer, chain, key).await {
             tracing::info!(
                 certificate = &*spec.id,
                 "adopted the certificate of the Secret"
             );
         }
+    }
+
+    /// Returns the issuer of a spec that a Secret names, possibly by an alias.
+    fn issuer_of<'a>(
+        &self,
+        spec: &'a CertificateSpec,
+        namespace: &str,
+        existing: &ExistingSecret,
+    ) -> Option<&'a Arc<Issuer>> {
+        let name = existing.issuer.as_deref()?;
+        let found = self.issuers.find_in(namespace, name);
+        let is_named = |one: &&Arc<Issuer>| {
+            *one.name == *name || found.as_ref().is_some_and(|found| found.name == one.name)
+        };
+        spec.issuers.iter().find(is_named)
     }
 }
 

@@ -255,6 +255,7 @@ impl ControlLoop {
             if self.certificates.issuers.apply(&event) {
                 issuers_changed = true;
                 self.index.set_issuers(self.certificates.issuers.names());
+                self.index.set_aliases(self.certificates.issuers.aliases());
             }
             self.classes.observe(&event);
             self.index.apply(event);

@@ -496,6 +496,34 @@ fn ingresses_with_one_secret_share_the_oldest_ones_certificate() {
 }
 
 #[test]
+fn the_names_of_one_issuer_do_not_conflict() {
+    let mut index = serving();
+    index.set_issuers(["letsencrypt", "letsencrypt-prod"].map(Into::into).into());
+    let alias = BTreeMap::from([("letsencrypt-prod".into(), "letsencrypt".into())]);
+    index.set_aliases(alias.clone());
+    let tls: &[(&str, &[&str])] = &[("cert", &["a.example"])];
+    for (day, issuer) in [(1, "letsencrypt"), (2, "letsencrypt-prod")] {
+        let annotations = [("cert-manager.io/cluster-issuer", issuer)];
+        index.apply(apply(asking(issuer, day, &annotations, tls)));
+    }
+    assert!(reasons(&index.compile()).is_empty());
+
+    // An issuer with the other name as its own is another one.
+    index.set_aliases(BTreeMap::new());
+    let conflict = [("letsencrypt-prod".to_owned(), "CertificateConflict")];
+    assert_eq!(reasons(&index.compile()), conflict);
+    index.set_aliases(alias);
+    assert!(reasons(&index.compile()).is_empty());
+    let of_namespace = [
+        "letsencrypt",
+        "letsencrypt-prod",
+        "default/letsencrypt-prod",
+    ];
+    index.set_issuers(of_namespace.map(Into::into).into());
+    assert_eq!(reasons(&index.compile()), conflict);
+}
+
+#[test]
 fn a_foreign_secret_is_not_claimed_and_a_managed_one_is_reused() {
     let mut index = serving();
     let both: &[(&str, &[&str])] = &[("cert", &["a.example"])];

@@ -3,9 +3,9 @@
 
 use std::{process::Command, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Options, Site, eventually, run};
+use super::{Options, Pebble, Site, eventually, run};
 use crate::support::certificates::{Certificate, ECDSA};
 
 fn quick() -> Options {
@@ -215,21 +215,71 @@ fn foreign_secrets_are_served_and_never_written() {
     assert!(site.certificate("default/web-tls").is_none());
     let before = site.served("a.gatelet.test");
     assert_eq!(site.issuances(), 1);
-    // Once it is handed over, we serve it until it is due, and then renew it.
+    // Once it is handed over, it is replaced: it is self-signed, so the issuer that it names has
+    // not issued it. (It was adopted, and kept until its end.)
+    site.gatelet.kubectl(&[
+        "annotate",
+        "secret",
+        "web-tls",
+        "cert-manager.io/issuer-name=pebble",
+    ]);
     site.gatelet
         .kubectl(&["label", "secret", "web-tls", "gatelet.dev/managed=true"]);
-    let taken = site.issued("default/web-tls");
-    assert_eq!((&*taken, site.issuances()), (&*before, 1));
-    assert!(
-        site.gatelet
-            .command(&["certs", "renew", "default/web-tls"])
-            .status
-            .success()
-    );
-    site.reissued("default/web-tls", &before);
+    let ours = site.issued("default/web-tls");
+    assert_ne!(ours, before);
     eventually("it is served", || {
-        (site.served("a.gatelet.test") != before).then_some(())
+        (site.served("a.gatelet.test") == ours).then_some(())
     });
+    assert_eq!(site.issuances(), 2);
+}
+
+#[test]
+fn a_takeover_from_cert_manager_orders_nothing() {
+    let pebble = Pebble::start(quick());
+    let letsencrypt = format!(
+        "[[issuers]]\nname = \"letsencrypt\"\ndirectory = \"{}\"\nroots = \"{}\"",
+        pebble.directory(),
+        pebble.root().display()
+    );
+    let site = Site::with(pebble, &letsencrypt);
+
+    // The Secret as cert-manager leaves it: without our marks, and with another name of the issuer.
+    let alias = "cert-manager.io/cluster-issuer: letsencrypt-prod";
+    site.ingress("first", &["a.gatelet.test"], alias);
+    eventually("a certificate", || {
+        let one = site.certificate("default/first-tls")?;
+        (one["state"] == "valid" && one["served"] == "letsencrypt").then_some(())
+    });
+    let text = eventually("the Secret", || {
+        let mut get = site
+            .gatelet
+            .kubectl_command(&["get", "secret", "first-tls", "-o", "json"]);
+        serde_json::from_slice::<Value>(&get.output().ok()?.stdout).ok()
+    });
+    let theirs = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": "web-tls",
+            "annotations": {
+                "cert-manager.io/issuer-kind": "ClusterIssuer",
+                "cert-manager.io/issuer-name": "letsencrypt-prod",
+            },
+        },
+        "type": text["type"],
+        "data": text["data"],
+    });
+    site.gatelet.apply(&theirs.to_string());
+    site.ingress("web", &["a.gatelet.test"], alias);
+    assert!(site.certificate("default/web-tls").is_none());
+
+    site.gatelet
+        .kubectl(&["label", "secret", "web-tls", "gatelet.dev/managed=true"]);
+    eventually("it is taken over", || {
+        let one = site.certificate("default/web-tls")?;
+        (one["state"] == "valid" && one["issuer"] == "letsencrypt").then_some(())
+    });
+    assert_eq!(site.issuances(), 1);
 }
 
 #[test]

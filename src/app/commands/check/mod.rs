@@ -285,6 +285,7 @@ impl Check {
     /// Compiles the objects and completes the report.
     fn finish(mut self) -> CheckReport {
         self.index.set_issuers(self.issuers.names());
+        self.index.set_aliases(self.issuers.aliases());
         let compiled = self.index.compile().findings.unwrap_or_default();
 
         for finding in compiled.iter().chain(&self.issuers.findings()) {
