@@ -93,6 +93,7 @@ pub(crate) fn index() -> Index {
         node: "node".into(),
         addresses: Vec::new(),
         issuers: [].into(),
+        aliases: Default::default(),
         default_issuer: None,
         unsupported_guards: UnsupportedGuards::default(),
     };

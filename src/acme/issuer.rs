@@ -69,6 +69,8 @@ pub struct AcmeIssuer {
     pub challenges: Vec<ChallengeType>,
     /// The provider that publishes records for DNS-01.
     pub dns: Option<dns::Provider>,
+    /// The mistake in its configuration that prevents orders; `None` if it can be used.
+    pub problem: Option<Box<str>>,
 }
 
 /// Methods to prove control of a name.
@@ -120,6 +122,11 @@ impl Issuer {
             IssuerKind::Acme(acme) => Some(acme),
             IssuerKind::LocalCa | IssuerKind::SelfSigned => None,
         }
+    }
+
+    /// Returns the mistake in its configuration that prevents orders.
+    pub fn problem(&self) -> Option<&str> {
+        self.acme()?.problem.as_deref()
     }
 
     /// Kind of the certificates' keys.

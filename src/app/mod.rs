@@ -15,8 +15,8 @@ mod write_queue;
 
 pub use certificates::{IssuersError, check_issuers};
 pub use commands::{
-    CheckError, CheckFinding, CheckReason, CheckReport, Device, ExposeError, ExposeTls, Exposure,
-    KindReport, ReadError, Written, check, device, expose,
+    CheckFinding, CheckReason, CheckReport, Device, ExposeError, ExposeTls, Exposure, KindReport,
+    ReadError, Written, check, device, expose,
 };
 pub use files::{kubeconfig_path, root_path};
 pub use start::{RunError, run};

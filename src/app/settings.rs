@@ -51,6 +51,7 @@ pub(super) fn controller(
         },
         addresses,
         issuers: issuers.names(),
+        aliases: issuers.aliases(),
         default_issuer: issuers.default().map(Into::into),
         unsupported_guards: config.unsupported_guards,
     }

@@ -275,11 +275,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             let config = flags.map(|flags| Config::load(&flags)).transpose();
             let config = config.map_err(usage)?;
 
-            let report =
-                app::check(&paths, config.as_ref(), &classes).map_err(|error| match error {
-                    app::CheckError::Read(error) => Failure::Failed(error.to_string()),
-                    app::CheckError::Config(error) => Failure::Usage(error.to_string()),
-                })?;
+            let report = app::check(&paths, config.as_ref(), &classes).map_err(failed)?;
 
             print(&report, output, render::check)?;
             if report.has_warnings() {

@@ -7,12 +7,16 @@ use std::{
 };
 
 use super::{
-    CertificateSource, DesiredCertificate, Finding, Reason, TlsHost,
+    CertificateSource, DesiredCertificate, ExistingSecret, Finding, Reason, TlsHost,
     compiled::{CertificateClaim, CompiledIngresses, TlsEntry},
     facts::IngressFact,
     objects::{Name, Objects},
 };
-use crate::{objects::ObjectRef, pki::CertificateName, routing::HostPattern};
+use crate::{
+    objects::{ObjectRef, secret::Owner},
+    pki::CertificateName,
+    routing::HostPattern,
+};
 
 /// The most names in a certificate. Most users' CA (Let's Encrypt) allows this many.
 const MAX_NAMES: usize = 100;
@@ -77,8 +81,10 @@ impl Desired {
                 }
 
                 let (holding, oldest) = *oldest_claims.entry(&claim.id).or_insert((claim, name));
-                if !holding.has_terms_of(claim) {
-                    let finding = conflict(objects, (name, claim), (oldest, holding));
+                let main = |issuer: &str| objects.main_issuer(&name.0, issuer);
+                let differences = holding.differences(claim, main);
+                if !differences.is_empty() {
+                    let finding = conflict(objects, (name, claim), oldest, &differences);
                     desired.findings.extend(finding);
                 }
 
@@ -125,12 +131,12 @@ fn too_many_names(
 fn conflict(
     objects: &Objects,
     (ingress, claim): (&Name, &CertificateClaim),
-    (oldest, holding): (&Name, &CertificateClaim),
+    oldest: &Name,
+    differences: &str,
 ) -> Option<Finding> {
     let message = format!(
-        "{} asks for the same certificate with a different {}: its terms apply",
+        "{} asks for the same certificate with a different {differences}: its terms apply",
         objects.elder(oldest, ingress),
-        holding.differences(claim)
     );
     objects.finding(ingress, Reason::CertificateConflict, &claim.field, message)
 }
@@ -147,8 +153,18 @@ fn certificate(
         .secret
         .as_ref()
         .and_then(|secret| objects.secrets.get(&(namespace.clone(), secret.clone())));
-    let existing = secret
-        .and_then(|secret| Some((secret.holds.as_ref().ok()?.clone(), secret.issuer.clone())));
+    let existing = secret.and_then(|secret| match &secret.holds {
+        Ok(CertificateSource::Secret {
+            chain, private_key, ..
+        }) => Some(ExistingSecret {
+            chain: chain.clone(),
+            private_key: private_key.clone(),
+            issuer: secret.issuer.clone(),
+            is_written: secret.is_written,
+            is_labelled: secret.owner == Owner::Gatelet,
+        }),
+        _ => None,
+    });
 
     DesiredCertificate {
         id: claim.id.clone(),

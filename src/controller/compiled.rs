@@ -118,16 +118,15 @@ impl Compiled {
 }
 
 impl CertificateClaim {
-    /// Returns true if both claims have the same issuers and terms.
-    pub(super) fn has_terms_of(&self, other: &Self) -> bool {
-        (&self.issuers, &self.terms) == (&other.issuers, &other.terms)
-    }
-
-    /// Lists the terms in which the two differ, for people.
-    pub(super) fn differences(&self, other: &Self) -> String {
+    /// Lists the terms in which the two differ, for people; empty if they are the same. `main` maps
+    /// the names of an issuer to its main one.
+    pub(super) fn differences(&self, other: &Self, main: impl Fn(&str) -> Box<str>) -> String {
         let (ours, theirs) = (&self.terms, &other.terms);
+        let issuers = |claim: &Self| -> Vec<Box<str>> {
+            claim.issuers.iter().map(|issuer| main(issuer)).collect()
+        };
         let parts = [
-            ("issuer", self.issuers != other.issuers),
+            ("issuer", issuers(self) != issuers(other)),
             ("common name", ours.common_name != theirs.common_name),
             (
                 "key",

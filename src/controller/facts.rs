@@ -9,6 +9,7 @@ use super::{
 };
 use crate::objects::{
     ObjectError, ObjectRef, RawObject,
+    secret::{self, ISSUER_NAME, MANAGED, Owner, WRITTEN},
     slim::{EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service, ServicePort},
 };
 
@@ -18,10 +19,6 @@ const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 const CONNECT: &str = "gatelet.dev/connect";
 /// Label of a slice with the name of its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// Label of the Secrets that gatelet writes, with the value `true`. It never writes to others.
-const MANAGED: &str = "gatelet.dev/managed";
-/// Annotation of a Secret with the name of the issuer, as cert-manager writes it.
-const ISSUER_NAME: &str = "cert-manager.io/issuer-name";
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ClassFact {
@@ -77,9 +74,11 @@ pub(super) struct SliceAddress {
 
 #[derive(Debug)]
 pub(super) struct SecretFact {
-    /// True if gatelet wrote it.
-    pub(super) ours: bool,
+    pub(super) owner: Owner,
+    /// The issuer that it names.
     pub(super) issuer: Option<Box<str>>,
+    /// True if its chain is the one that gatelet wrote.
+    pub(super) is_written: bool,
     /// The certificate in it, or the reason why it cannot be used.
     pub(super) holds: Result<CertificateSource, &'static str>,
 }
@@ -234,7 +233,20 @@ impl SecretFact {
             _ => Err("its type is not kubernetes.io/tls"),
         };
 
+        let chain = match &holds {
+            Ok(CertificateSource::Secret { chain, .. }) => &chain[..],
+            _ => &[],
+        };
+        let label = object.meta.labels.get(MANAGED).map(|value| &**value);
+        let written = object.meta.annotations.get(WRITTEN).map(|value| &**value);
+        let (owner, is_written) = (
+            secret::owner(label, written, chain),
+            written.is_some_and(|written| secret::is_written(written, chain)),
+        );
+
         Ok(Self {
+            owner,
+            is_written,
             holds,
             ..Self::unreadable(object)
         })
@@ -242,13 +254,11 @@ impl SecretFact {
 
     /// Returns the fact of a Secret that exists but cannot be decoded.
     pub(super) fn unreadable(object: &RawObject) -> Self {
+        let label = object.meta.labels.get(MANAGED).map(|value| &**value);
         Self {
-            ours: object
-                .meta
-                .labels
-                .get(MANAGED)
-                .is_some_and(|value| **value == *"true"),
+            owner: secret::owner(label, None, &[]),
             issuer: object.meta.annotations.get(ISSUER_NAME).cloned(),
+            is_written: false,
             holds: Err("it cannot be decoded"),
         }
     }

@@ -101,6 +101,8 @@ reasons! {
     InvalidSecret,
     /// A different rule has the same host and path.
     PathTaken,
+    /// The label of a Secret that gatelet writes was removed.
+    SecretLabelRemoved,
     /// A Secret does not exist, and gatelet does not issue its certificate.
     SecretNotFound,
     /// The cluster does not allow gatelet to read Secrets.

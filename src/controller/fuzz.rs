@@ -21,6 +21,7 @@ pub fn compile(data: &[u8]) {
         node: "pi1".into(),
         addresses: Vec::new(),
         issuers: BTreeSet::new(),
+        aliases: Default::default(),
         default_issuer: None,
         unsupported_guards: UnsupportedGuards::default(),
     };

@@ -102,9 +102,20 @@ impl Index {
             .compiled
             .iter()
             .filter(|(_, one)| one.issuers.iter().any(|name| is_affected(name)));
+        let known = self.touched.ingresses.len();
         self.touched
             .ingresses
             .extend(affected.map(|(name, _)| name.clone()));
+        // Two names can stand for different issuers now.
+        self.touched.certificates |= self.touched.ingresses.len() > known;
+    }
+
+    /// Sets the main names of issuers by their other names.
+    pub fn set_aliases(&mut self, aliases: BTreeMap<Box<str>, Box<str>>) {
+        let before = mem::replace(&mut self.objects.settings.aliases, aliases);
+        let has_changed = before != self.objects.settings.aliases;
+        self.touched.certificates |= has_changed;
+        self.touched.findings |= has_changed;
     }
 
     /// Sets the addresses for the statuses of Ingresses.

@@ -36,8 +36,8 @@ pub use finding::{Finding, Message, Missing, Reason};
 pub use index::Index;
 pub use objects::{Inspect, InspectError};
 pub use output::{
-    CertificateSource, DesiredCertificate, EndpointUpdate, OtherClass, Output, Secretive, Settings,
-    TlsHost, UnsupportedGuards,
+    CertificateSource, DesiredCertificate, EndpointUpdate, ExistingSecret, OtherClass, Output,
+    Secretive, Settings, TlsHost, UnsupportedGuards,
 };
 
 #[cfg(test)]

@@ -303,6 +303,16 @@ impl Objects {
         self.ingresses.get(name).map(|fact| &*fact.created)
     }
 
+    /// Returns the main name of the issuer that objects of this namespace mean by a name.
+    pub(super) fn main_issuer(&self, namespace: &str, name: &str) -> Box<str> {
+        // A namespace can have an issuer of its own under that name.
+        let own = format!("{namespace}/{name}");
+        let main = self.settings.aliases.get(name);
+        main.filter(|_| !self.settings.issuers.contains(&*own))
+            .cloned()
+            .unwrap_or_else(|| name.into())
+    }
+
     /// Makes a Warning about an Ingress, or nothing if the Ingress does not exist any more.
     pub(super) fn finding(
         &self,

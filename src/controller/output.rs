@@ -1,6 +1,10 @@
 //! The settings and outputs of the compiler.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +42,8 @@ pub struct Settings {
     /// The names of the issuers that exist. Those for one namespace have `namespace/` before the
     /// name.
     pub issuers: BTreeSet<Box<str>>,
+    /// The main names of issuers by their other names.
+    pub aliases: BTreeMap<Box<str>, Box<str>>,
     /// The issuer for hosts under `spec.tls` of Ingresses that name none; `None` asks for no
     /// certificate.
     pub default_issuer: Option<Box<str>>,
@@ -121,8 +127,23 @@ pub struct DesiredCertificate {
     pub issuers: Vec<Box<str>>,
     /// Settings that override those of the issuer.
     pub terms: CertificateTerms,
-    /// The content of the Secret that gatelet wrote before, and the issuer noted on it.
-    pub existing: Option<(CertificateSource, Option<Box<str>>)>,
+    /// The content of its Secret, if that can be used.
+    pub existing: Option<ExistingSecret>,
+}
+
+/// The content of the Secret of a desired certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExistingSecret {
+    /// `tls.crt`, PEM.
+    pub chain: Arc<[u8]>,
+    /// `tls.key`, PEM.
+    pub private_key: Secretive,
+    /// The issuer that it names.
+    pub issuer: Option<Box<str>>,
+    /// True if its chain is the one that gatelet wrote.
+    pub is_written: bool,
+    /// False if the label that makes it ours was removed.
+    pub is_labelled: bool,
 }
 
 /// New endpoints for a backend that is in the table already.

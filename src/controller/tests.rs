@@ -33,6 +33,7 @@ fn settings() -> Settings {
         node: "pi1".into(),
         addresses: vec!["192.0.2.1".parse().expect("an address")],
         issuers: ["lab", "letsencrypt"].map(Into::into).into(),
+        aliases: Default::default(),
         default_issuer: None,
         unsupported_guards: UnsupportedGuards::default(),
     }

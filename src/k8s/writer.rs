@@ -107,6 +107,7 @@ impl Writer {
         let merge = json!({
             "metadata": {
                 "resourceVersion": &metadata["resourceVersion"],
+                "labels": &metadata["labels"],
                 "annotations": &metadata["annotations"],
             },
             "data": &changed["data"],

@@ -7,11 +7,46 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
 use super::{Key, Kind};
+use crate::util::hex;
 
-/// Label of the Secrets that are ours to write. Gatelet never writes a Secret without it.
+/// Label of the Secrets that are ours to write, with the value `true`. With any other value a
+/// Secret is never written; without the label, only if [`owner`] says so.
 pub const MANAGED: &str = "gatelet.dev/managed";
 /// Annotation with the name of the issuer, as cert-manager writes it.
 pub const ISSUER_NAME: &str = "cert-manager.io/issuer-name";
+/// Annotation with the SHA-256 of the `tls.crt` that gatelet wrote, in hexadecimal.
+pub const WRITTEN: &str = "gatelet.dev/written";
+
+/// The owner of a Secret's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Gatelet: the Secret has the label.
+    Gatelet,
+    /// Gatelet, but the label has been removed.
+    Unlabelled,
+    /// Somebody else: gatelet never writes it.
+    Other,
+}
+
+/// Returns the owner of a Secret by its label [`MANAGED`], its annotation [`WRITTEN`] and its
+/// `tls.crt`. Programs that prune labels also remove ours; the annotation shows that the content is
+/// still the one that gatelet wrote.
+pub fn owner(label: Option<&str>, written: Option<&str>, chain: &[u8]) -> Owner {
+    match (label, written) {
+        (Some("true"), _) => Owner::Gatelet,
+        (None, Some(written)) if is_written(written, chain) => Owner::Unlabelled,
+        _ => Owner::Other,
+    }
+}
+
+/// Returns true if the annotation [`WRITTEN`] is that of this `tls.crt`.
+pub fn is_written(written: &str, chain: &[u8]) -> bool {
+    written == hash(chain)
+}
+
+fn hash(chain: &[u8]) -> String {
+    hex::encode(ring::digest::digest(&ring::digest::SHA256, chain).as_ref())
+}
 
 /// A certificate to be written into a Secret of type `kubernetes.io/tls`.
 #[derive(Clone)]
@@ -71,6 +106,7 @@ impl SecretPatch {
                     "cert-manager.io/issuer-group": "cert-manager.io",
                     "cert-manager.io/issuer-kind": "ClusterIssuer",
                     ISSUER_NAME: &*self.issuer,
+                    WRITTEN: hash(self.chain.as_bytes()),
                 },
             },
             "type": "kubernetes.io/tls",
@@ -81,20 +117,36 @@ impl SecretPatch {
         })
     }
 
-    /// Puts it into an object that is there. `None` if that is not ours, or has it already.
+    /// Puts it into an object that is there, and puts back the label if it was removed. `None` if
+    /// the object is not ours, or has all of it already.
     pub fn put_into(&self, object: &Value) -> Option<Value> {
-        if object["metadata"]["labels"][MANAGED] != "true" {
+        let metadata = &object["metadata"];
+        let chain = object["data"]["tls.crt"].as_str().unwrap_or_default();
+        let chain = STANDARD.decode(chain).unwrap_or_default();
+        let (label, written) = (
+            metadata["labels"].get(MANAGED),
+            metadata["annotations"][WRITTEN].as_str(),
+        );
+        // A label that is no text counts as one with another value.
+        let label = label.map(|label| label.as_str().unwrap_or_default());
+        if owner(label, written, &chain) == Owner::Other {
             return None;
         }
+
         let mut changed = object.clone();
         let body = self.body();
         changed["data"] = body["data"].clone();
-        let annotations = changed["metadata"]
-            .as_object_mut()?
-            .entry("annotations")
-            .or_insert(Value::Object(Map::new()));
-        for (name, value) in body["metadata"]["annotations"].as_object()? {
-            annotations[name] = value.clone();
+        for part in ["labels", "annotations"] {
+            let known = changed["metadata"]
+                .as_object_mut()?
+                .entry(part)
+                .or_insert_with(|| Value::Object(Map::new()));
+            if known.is_null() {
+                *known = Value::Object(Map::new());
+            }
+            for (name, value) in body["metadata"][part].as_object()? {
+                known.as_object_mut()?.insert(name.clone(), value.clone());
+            }
         }
         (changed != *object).then_some(changed)
     }
@@ -140,12 +192,40 @@ mod tests {
             ),
             (&"Y2hhaW4=".into(), &"web".into())
         );
-        ours["metadata"]["labels"]
+        for label in [
+            json!({}),
+            json!({ MANAGED: "false" }),
+            json!({ MANAGED: true }),
+        ] {
+            ours["metadata"]["labels"] = label;
+            assert_eq!(patch().put_into(&ours), None, "{ours}");
+        }
+        assert_eq!(patch().put_into(&json!({ "metadata": {} })), None);
+    }
+
+    #[test]
+    fn a_removed_label_comes_back_if_the_content_is_ours() {
+        let whole = patch().body();
+        let mut pruned = whole.clone();
+        pruned["metadata"]
             .as_object_mut()
             .expect("an object")
-            .remove(MANAGED);
-        assert_eq!(patch().put_into(&ours), None);
-        assert_eq!(patch().put_into(&json!({ "metadata": {} })), None);
+            .remove("labels");
+        assert_eq!(patch().put_into(&pruned), Some(whole.clone()));
+
+        // So does a renewed certificate reach it.
+        let renewed = SecretPatch {
+            chain: "newer".into(),
+            ..patch()
+        };
+        assert_eq!(renewed.put_into(&pruned), Some(renewed.body()));
+
+        // Set to another value, the label gives the Secret away.
+        pruned["metadata"]["labels"] = json!({ MANAGED: "false" });
+        assert_eq!(patch().put_into(&pruned), None);
+        pruned["metadata"]["labels"] = json!({});
+        pruned["data"]["tls.crt"] = "b2xk".into();
+        assert_eq!(patch().put_into(&pruned), None);
     }
 
     #[test]

@@ -15,7 +15,10 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 use rustls::{
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    RootCertStore,
+    client::verify_server_cert_signed_by_trust_anchor,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime},
+    server::ParsedCertificate,
     sign::CertifiedKey,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -118,6 +121,19 @@ impl LocalCa {
     /// Returns the CA's key, for the store only.
     pub fn key_pem(&self) -> &str {
         &self.key_pem
+    }
+
+    /// Returns true if this CA has issued a server's certificate that is valid at a time.
+    pub fn has_issued(&self, leaf: &CertificateDer<'_>, at: UnixTime) -> bool {
+        let mut roots = RootCertStore::empty();
+        let added = roots.add(self.root_der.clone());
+        let Ok(leaf) = ParsedCertificate::try_from(leaf) else {
+            return false;
+        };
+        let algorithms = super::provider().signature_verification_algorithms.all;
+        let verified =
+            verify_server_cert_signed_by_trust_anchor(&leaf, &roots, &[], at, algorithms);
+        added.is_ok() && verified.is_ok()
     }
 
     /// Issues a certificate for a server of these names and addresses.

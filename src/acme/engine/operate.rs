@@ -13,7 +13,7 @@ use crate::{
         order::{account, classify, keys},
         plan::{
             failure::{Failure, FailureState},
-            record,
+            record::{self, StoredCertificate},
         },
         spec::CertificateSpec,
     },
@@ -128,7 +128,10 @@ impl Engine {
         }
 
         let pair = (chain.to_owned(), key.to_owned());
-        let stored = keys::stored(spec, issuer, &certificate, pair, now);
+        let stored = StoredCertificate {
+            adopted: true,
+            ..keys::stored(spec, issuer, &certificate, pair, now)
+        };
         self.context.ledger.adopt(&spec.id, stored).await;
         self.look_again();
         true

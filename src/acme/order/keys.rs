@@ -186,6 +186,7 @@ pub(crate) fn stored(
             .and_then(|leaf| ari_id(leaf))
             .unwrap_or_default(),
         revoked: false,
+        adopted: false,
         unwanted: None,
         previous: None,
     }

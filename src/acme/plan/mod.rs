@@ -278,9 +278,14 @@ fn choose(
 
     let mut wait: Option<(i64, &FailureState)> = None;
     let mut blocked: Option<&FailureState> = None;
+    let mut unusable: Option<String> = None;
 
     for index in order {
         let issuer = &spec.issuers[index];
+        if let Some(problem) = issuer.problem() {
+            unusable.get_or_insert_with(|| format!("issuer {}: {problem}", issuer.name));
+            continue;
+        }
         let fingerprint = spec.attempt_fingerprint(issuer);
         let failure_state = failures.iter().find(|one| one.print == fingerprint);
         let Some(failure_state) = failure_state else {
@@ -319,9 +324,8 @@ fn choose(
                 why: format!("{}{advice}", failure_state.problem),
             })
         }
-        // Unreachable: every skipped issuer has set one of the two.
         (None, None) => Err(Step::Blocked {
-            why: "no issuer can be used".to_owned(),
+            why: unusable.unwrap_or_else(|| "no issuer can be used".to_owned()),
         }),
     }
 }

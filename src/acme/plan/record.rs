@@ -122,6 +122,9 @@ pub struct StoredCertificate {
     /// True if it was revoked.
     #[serde(default)]
     pub revoked: bool,
+    /// True if it came from a Secret, false if this process obtained it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
     /// Time since which no spec uses it; `None` while one does.
     #[serde(default)]
     pub unwanted: Option<i64>,

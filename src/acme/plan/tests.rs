@@ -50,6 +50,7 @@ fn stored(
         print: spec.fingerprint(issuer),
         ari: String::new(),
         revoked: false,
+        adopted: false,
         unwanted: None,
         previous: None,
     }
@@ -257,6 +258,39 @@ fn a_blocked_step_names_problem_and_advice() {
         why,
         "the CA does not issue for a.example; use another issuer"
     );
+}
+
+#[test]
+fn an_unusable_issuer_blocks_only_what_no_other_can_issue() {
+    let unusable = Arc::new(Issuer {
+        name: "lab".into(),
+        kind: IssuerKind::Acme(Box::new(AcmeIssuer {
+            problem: Some("eab.hmac: not base64url".into()),
+            ..AcmeIssuer::default()
+        })),
+    });
+    let good = ca("good");
+
+    let alone = spec(&["a.example"], std::slice::from_ref(&unusable));
+    let mut state = State::default();
+    match only(&plan(Some(NOW), std::slice::from_ref(&alone), &state)) {
+        Step::Blocked { why } => assert_eq!(why, "issuer lab: eab.hmac: not base64url"),
+        other => panic!("{other:?}"),
+    }
+
+    let both = spec(&["a.example"], &[unusable.clone(), good]);
+    match only(&plan(Some(NOW), &[both], &state)) {
+        Step::Obtain { issuer, .. } => assert_eq!(&*issuer.name, "good"),
+        other => panic!("{other:?}"),
+    }
+
+    // A certificate from before is not replaced.
+    let before = stored(&alone, &unusable, NOW - DAY, 90);
+    state.certificates.insert(alone.id.to_string(), before);
+    assert!(matches!(
+        only(&plan(Some(NOW), &[alone], &state)),
+        Step::Wait { .. }
+    ));
 }
 
 #[test]

@@ -288,9 +288,15 @@ impl Ledger {
     /// is active until the process ends.
     pub(crate) async fn adopt(&self, id: &str, stored: StoredCertificate) {
         let batch = record::put(Batch::new(), id, &stored);
+        let batch = record::remove::<Vec<FailureState>>(batch, id);
         let what = "storing an adopted certificate";
         self.commit_or_log(batch, id, what).await;
-        self.state().certificates.insert(id.to_owned(), stored);
+
+        {
+            let state = &mut *self.state();
+            state.certificates.insert(id.to_owned(), stored);
+            state.failures.remove(id);
+        }
         self.publish();
     }
 

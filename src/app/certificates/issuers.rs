@@ -22,17 +22,25 @@ use crate::{
         ca::http::Clock,
         issuer::{Issuer, PRESETS},
     },
-    config::{Config, IssuerProblem},
+    config::{self, Config, IssuerProblem},
     controller::{Finding, Reason},
     objects::{Event, EventType, Key, Kind, RawObject, slim::ConfigMap},
 };
 
 /// All issuers by their names.
 pub(crate) struct Issuers {
-    configured: BTreeMap<Box<str>, Arc<Issuer>>,
+    configured: BTreeMap<Box<str>, Configured>,
     config_maps: BTreeMap<Key, Described>,
     default: Option<Box<str>>,
     builder: IssuerBuilder,
+}
+
+/// The settings of an issuer in the configuration file, and the issuer.
+struct Configured {
+    settings: config::Issuer,
+    issuer: Arc<Issuer>,
+    /// The mistake that prevents its use.
+    problem: Option<IssuerProblem>,
 }
 
 /// The content of a ConfigMap and its issuer.
@@ -54,7 +62,9 @@ pub struct IssuersError {
 
 /// Checks the issuers of the configuration file and the files that they name.
 pub fn check(config: &Config) -> Result<(), IssuersError> {
-    Issuers::load(config, Arc::new(UnixTime::now)).map(drop)
+    let issuers = Issuers::load(config, Arc::new(UnixTime::now));
+    let first = issuers.problems().into_iter().next();
+    first.map_or(Ok(()), Err)
 }
 
 impl Issuers {
@@ -69,20 +79,67 @@ impl Issuers {
     }
 
     /// Builds the issuers of the configuration file. Reads the files that they name, but connects
-    /// to no CA.
-    pub(crate) fn load(config: &Config, clock: Clock) -> Result<Self, IssuersError> {
+    /// to no CA. An issuer with a mistake exists but cannot be used.
+    pub(crate) fn load(config: &Config, clock: Clock) -> Self {
         let mut issuers = Self::new(clock);
-        for configured in &config.issuers {
-            let name = &*configured.name;
-            let built = issuers.builder.build(configured, name);
-            let issuer = built.map_err(|problem| IssuersError {
-                issuer: name.to_owned(),
-                problem,
-            })?;
-            issuers.configured.insert(name.into(), Arc::new(issuer));
+        for settings in &config.issuers {
+            let configured = issuers.configure(settings.clone());
+            issuers
+                .configured
+                .insert(settings.name.as_str().into(), configured);
         }
         issuers.default = config.default_issuer.as_deref().map(Box::from);
-        Ok(issuers)
+        issuers
+    }
+
+    /// Builds the unusable issuers of the configuration file again: the files that they name may be
+    /// there now. Returns whether one has changed.
+    pub(crate) fn retry(&mut self) -> bool {
+        let unusable: Vec<config::Issuer> = self
+            .configured
+            .values()
+            .filter(|one| one.problem.is_some())
+            .map(|one| one.settings.clone())
+            .collect();
+
+        let mut has_changed = false;
+        for settings in unusable {
+            let name: Box<str> = settings.name.as_str().into();
+            let configured = self.configure(settings);
+            if configured.problem.is_none() {
+                tracing::info!(issuer = &*name, "the issuer can be used now");
+            }
+            let before = self.configured.get(&name).map(|before| &before.problem);
+            if before != Some(&configured.problem) {
+                has_changed = true;
+                self.configured.insert(name, configured);
+            }
+        }
+        has_changed
+    }
+
+    /// Returns the mistakes in the configuration file.
+    pub(crate) fn problems(&self) -> Vec<IssuersError> {
+        let problem = |(name, one): (&Box<str>, &Configured)| {
+            Some(IssuersError {
+                issuer: name.to_string(),
+                problem: one.problem.clone()?,
+            })
+        };
+        self.configured.iter().filter_map(problem).collect()
+    }
+
+    fn configure(&self, settings: config::Issuer) -> Configured {
+        let name = &*settings.name;
+        let (issuer, problem) = match self.builder.build(&settings, name) {
+            Ok(issuer) => (issuer, None),
+            Err(problem) => (build::unusable(&settings, name, &problem), Some(problem)),
+        };
+        Configured {
+            issuer: Arc::new(issuer),
+            settings,
+            problem,
+        }
     }
 
     /// Returns the issuer of this name for all namespaces: of the file, else of a ConfigMap in
@@ -117,6 +174,19 @@ impl Issuers {
             .cloned()
             .chain(described.map(|issuer| issuer.name.clone()));
         all.chain(presets.map(Box::from)).collect()
+    }
+
+    /// Returns the main name of each alias that no other issuer has as its name.
+    pub(crate) fn aliases(&self) -> BTreeMap<Box<str>, Box<str>> {
+        let is_taken = |name: &str| {
+            self.configured.contains_key(name) || self.described(CLUSTER, name).is_some()
+        };
+        PRESETS
+            .iter()
+            .flat_map(|(main, aliases)| aliases.iter().map(|alias| (*alias, *main)))
+            .filter(|(alias, _)| !is_taken(alias))
+            .map(|(alias, main)| (alias.into(), main.into()))
+            .collect()
     }
 
     /// Returns the name of the issuer for objects that name none. There may be no such issuer.
@@ -207,7 +277,7 @@ impl Issuers {
         let mut names = [name].into_iter().chain(main);
 
         let found = names.find_map(|name| {
-            let configured = self.configured.get(name).cloned();
+            let configured = self.configured.get(name).map(|one| one.issuer.clone());
             let own = || namespace.and_then(|namespace| self.described(namespace, name));
             configured
                 .or_else(own)

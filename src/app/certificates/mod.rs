@@ -3,12 +3,13 @@
 //! become Events on the Ingresses.
 
 pub(super) mod accounts;
+mod adoption;
 pub(super) mod issuers;
+mod secret_writes;
 mod verify_served;
 
 use std::{
     collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 pub use self::issuers::{IssuersError, check as check_issuers};
 use self::{
     issuers::Issuers,
+    secret_writes::SecretWrites,
     verify_served::{Expectation, Verifier},
 };
 use super::write_queue::WriteQueue;
@@ -28,18 +30,19 @@ use crate::{
         self, Parts, SharedAccounts, Timing,
         ca::http::Clock,
         dns::Lookup,
-        engine::{active::ActiveCertificates, notice::Notice},
+        engine::{Pem, active::ActiveCertificates, notice::Notice},
         issuer::Issuer,
         spec::CertificateSpec,
     },
-    controller::{CertificateSource, DesiredCertificate},
+    controller::{DesiredCertificate, ExistingSecret},
     k8s::AccountSecret,
     objects::{EventNote, EventType, ObjectRef, SecretPatch, Write},
     pki::CertificateName,
     store::{Store, StoreError},
-    tls::{Challenges, LocalCa},
+    tls::{Certificate, Challenges, LocalCa},
     util::{
         clock::{RELEASED, Reading},
+        hash::fnv1a_fields,
         sync::lock,
         time::UnixSeconds,
     },
@@ -61,8 +64,10 @@ pub(crate) struct Certificates {
     verified: Arc<ActiveCertificates>,
     verifier: Verifier,
     desired: Vec<DesiredCertificate>,
-    /// Hash of what was last queued for the Secret of a certificate, and of its content then.
-    written: HashMap<Arc<str>, u64>,
+    secret_writes: SecretWrites,
+    local_ca: Arc<LocalCa>,
+    /// Hashes of the contents of Secrets that were not adopted, by the id of the certificate.
+    not_adopted: HashMap<Arc<str>, u64>,
 }
 
 impl Certificates {
@@ -81,6 +86,7 @@ impl Certificates {
         ),
         StoreError,
     > {
+        let local_ca = parts.local_ca.clone();
         let engine = Arc::new(acme::Engine::load(parts)?);
         let owners = Owners::default();
         let (verifier, verifying) = verify_served::start(listener);
@@ -106,7 +112,9 @@ impl Certificates {
             verified,
             verifier,
             desired: Vec::new(),
-            written: HashMap::new(),
+            secret_writes: SecretWrites::default(),
+            local_ca,
+            not_adopted: HashMap::new(),
         };
 
         Ok((certificates, running))
@@ -157,40 +165,40 @@ impl Certificates {
             .map(|one| (one.id.clone(), one.about.clone()))
             .collect();
         *lock(&self.owners) = owners;
-        self.written
+        self.secret_writes
+            .retain(|id| desired.iter().any(|one| *one.id == *id));
+        self.not_adopted
             .retain(|id, _| desired.iter().any(|one| one.id == *id));
         self.desired = desired;
         self.update_specs().await;
     }
 
     /// Passes the desired certificates to the engine, with the issuers as they are now.
-    pub(crate) async fn update_specs(&self) {
+    pub(crate) async fn update_specs(&mut self) {
         let mut specs = Vec::with_capacity(self.desired.len());
+        let all = std::mem::take(&mut self.desired);
 
-        for desired in &self.desired {
+        for desired in &all {
             let Some(spec) = self.spec(desired) else {
                 continue;
             };
 
             // Our Secret can be newer than the store.
-            if let Some((
-                CertificateSource::Secret {
-                    chain, private_key, ..
-                },
-                issuer,
-            )) = &desired.existing
-            {
-                self.adopt(&spec, chain, &private_key.0, issuer.as_deref())
-                    .await;
+            if let Some(existing) = &desired.existing {
+                self.adopt(&spec, &desired.namespace, existing).await;
             }
             specs.push(Arc::new(spec));
         }
+        self.desired = all;
 
         self.engine.set_specs(specs.into());
     }
 
-    /// Queues the certificates for the Secrets that lack them.
-    pub(crate) fn write_secrets(&mut self, queue: &WriteQueue) {
+    /// Queues the certificates for the Secrets that lack them. Returns the time to call it again,
+    /// for Secrets that were written a short time ago and differ again.
+    pub(crate) fn write_secrets(&mut self, queue: &WriteQueue, now: Instant) -> Option<Instant> {
+        let mut again: Option<Instant> = None;
+
         for desired in &self.desired {
             let Some(name) = &desired.secret else {
                 continue;
@@ -198,20 +206,14 @@ impl Certificates {
             let Some(stored) = self.engine.pem(&desired.id) else {
                 continue;
             };
-
-            let existing = match &desired.existing {
-                Some((CertificateSource::Secret { chain, .. }, _)) => &chain[..],
-                _ => &[],
-            };
-            if existing == stored.chain.as_bytes() {
+            let existing = desired.existing.as_ref();
+            if existing.is_some_and(|existing| has(existing, &stored)) {
                 continue;
             }
 
-            // Queue it once, until either side changes.
-            let mut hash = DefaultHasher::new();
-            (existing, &stored.chain).hash(&mut hash);
-            let hash = hash.finish();
-            if self.written.insert(desired.id.clone(), hash) == Some(hash) {
+            let content = fnv1a_fields(&[&stored.chain, &stored.key]);
+            if let Err(later) = self.secret_writes.begin(&desired.id, content, now) {
+                again = Some(again.map_or(later, |again| again.min(later)));
                 continue;
             }
 
@@ -225,6 +227,8 @@ impl Certificates {
                 common_name: desired.terms.common_name.clone().unwrap_or_default(),
             }));
         }
+
+        again
     }
 
     /// Returns the engine's spec of a desired certificate. `None` if none of its issuers exists any
@@ -256,17 +260,49 @@ impl Certificates {
     }
 
     /// Offers the engine the content of our Secret: it is new to it after the loss of the store, or
-    /// if another replica was the leader.
-    async fn adopt(&self, spec: &CertificateSpec, chain: &[u8], key: &[u8], issuer: Option<&str>) {
-        let issuer = spec
-            .issuers
-            .iter()
-            .find(|one| issuer.is_none_or(|name| *one.name == *name));
-        let (Some(issuer), Ok(chain), Ok(key)) =
-            (issuer, std::str::from_utf8(chain), std::str::from_utf8(key))
-        else {
+    /// if another replica was the leader. Only a certificate of the issuer that the Secret names is
+    /// offered.
+    async fn adopt(&mut self, spec: &CertificateSpec, namespace: &str, existing: &ExistingSecret) {
+        let Some(issuer) = self.issuer_of(spec, namespace, existing) else {
             return;
         };
+        let (chain, key) = (&existing.chain, &existing.private_key.0);
+        let (Ok(chain), Ok(key)) = (std::str::from_utf8(chain), std::str::from_utf8(key)) else {
+            return;
+        };
+        let hash = fnv1a_fields(&[chain, key, &issuer.name]);
+        if self.not_adopted.get(&spec.id) == Some(&hash) {
+            return;
+        }
+
+        let active = self.active();
+        let stored = active.certificates.get(&*spec.id);
+        let stored = stored
+            .filter(|stored| *stored.issuer == *issuer.name)
+            .map(|stored| &*stored.live);
+
+        // An invalid certificate has a finding.
+        let Ok(certificate) = Certificate::from_pem(chain.as_bytes(), key.as_bytes()) else {
+            return;
+        };
+        if let Err(reason) = adoption::check(
+            issuer,
+            &certificate,
+            stored,
+            existing.is_written,
+            &self.local_ca,
+        ) {
+            let (certificate, issuer) = (&*spec.id, &*issuer.name);
+            tracing::warn!(
+                certificate,
+                issuer,
+                %reason,
+                "the certificate of the Secret is not one of its issuer: it is replaced"
+            );
+            self.not_adopted.insert(spec.id.clone(), hash);
+            return;
+        }
+
         if self.engine.adopt(spec, issuer, chain, key).await {
             tracing::info!(
                 certificate = &*spec.id,
@@ -274,6 +310,28 @@ impl Certificates {
             );
         }
     }
+
+    /// Returns the issuer of a spec that a Secret names, possibly by an alias.
+    fn issuer_of<'a>(
+        &self,
+        spec: &'a CertificateSpec,
+        namespace: &str,
+        existing: &ExistingSecret,
+    ) -> Option<&'a Arc<Issuer>> {
+        let name = existing.issuer.as_deref()?;
+        let found = self.issuers.find_in(namespace, name);
+        let is_named = |one: &&Arc<Issuer>| {
+            *one.name == *name || found.as_ref().is_some_and(|found| found.name == one.name)
+        };
+        spec.issuers.iter().find(is_named)
+    }
+}
+
+/// Returns true if a Secret has the stored certificate and our label.
+fn has(existing: &ExistingSecret, stored: &Pem) -> bool {
+    existing.is_labelled
+        && *existing.chain == *stored.chain.as_bytes()
+        && *existing.private_key.0 == *stored.key.as_bytes()
 }
 
 /// Returns the parts of the engine, and its notices.

@@ -3,5 +3,5 @@
 mod check;
 mod expose;
 
-pub use check::{CheckError, CheckFinding, CheckReason, CheckReport, KindReport, ReadError, check};
+pub use check::{CheckFinding, CheckReason, CheckReport, KindReport, ReadError, check};
 pub use expose::{Device, ExposeError, ExposeTls, Exposure, Written, device, expose};

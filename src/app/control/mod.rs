@@ -50,6 +50,10 @@ const CACHE_INTERVAL: Duration = Duration::from_secs(5);
 /// Minimum interval between updates of the findings about TLS with endpoints.
 const FINDINGS_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Interval between attempts to build the issuers of the configuration file that cannot be used: a
+/// file that they name can come late.
+const ISSUERS_INTERVAL: Duration = Duration::from_secs(60);
+
 /// The compiler with its inputs and outputs.
 pub(super) struct ControlLoop {
     index: Index,
@@ -95,6 +99,10 @@ struct Timers {
     findings: Option<Instant>,
     /// The last such update.
     last_findings: Option<Instant>,
+    /// The unusable issuers of the configuration file are built again.
+    issuers: Option<Instant>,
+    /// Secrets that differ again a short time after they were written are written once more.
+    secrets: Option<Instant>,
 }
 
 /// The endpoints whose TLS handshakes fail.
@@ -127,7 +135,7 @@ impl ControlLoop {
         };
         let leads = *role.leads.borrow_and_update();
 
-        Self {
+        let mut control = Self {
             index,
             class_note,
             publisher,
@@ -142,7 +150,16 @@ impl ControlLoop {
             ready,
             missing: Kind::WATCHED.into_iter().collect(),
             timers: Timers::default(),
-        }
+        };
+        control.report_issuers();
+        control
+    }
+
+    /// Reports the unusable issuers of the configuration file, and sets the time to try them again.
+    fn report_issuers(&mut self) {
+        let problems = self.certificates.issuers.problems();
+        self.publisher.set_issuers(&problems);
+        self.timers.issuers = (!problems.is_empty()).then(|| Instant::now() + ISSUERS_INTERVAL);
     }
 
     /// Serves the objects of the local copy until the cluster has been read.
@@ -185,6 +202,14 @@ impl ControlLoop {
                     self.certificates.verify();
                     self.write_secrets();
                 }
+                () = until(self.timers.issuers) => {
+                    self.timers.issuers = Some(Instant::now() + ISSUERS_INTERVAL);
+                    if self.certificates.issuers.retry() {
+                        self.report_issuers();
+                        self.compile(true).await;
+                    }
+                }
+                () = until(self.timers.secrets) => self.write_secrets(),
                 () = until(self.timers.cache) => {
                     let failed = self.write_cache().await;
                     self.timers.cache = failed.then(|| Instant::now() + CACHE_INTERVAL);
@@ -230,6 +255,7 @@ impl ControlLoop {
             if self.certificates.issuers.apply(&event) {
                 issuers_changed = true;
                 self.index.set_issuers(self.certificates.issuers.names());
+                self.index.set_aliases(self.certificates.issuers.aliases());
             }
             self.index.apply(event);
         }
@@ -277,8 +303,11 @@ impl ControlLoop {
 
     /// Writes certificates into their Secrets. Only the leader does: it orders them.
     fn write_secrets(&mut self) {
+        self.timers.secrets = None;
         if self.leads {
-            self.certificates.write_secrets(&self.queue);
+            let now = Instant::now().into_std();
+            let again = self.certificates.write_secrets(&self.queue, now);
+            self.timers.secrets = again.map(Instant::from_std);
         }
     }
 

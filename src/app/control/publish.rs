@@ -6,7 +6,8 @@ use super::parsed::Parsed;
 use crate::{
     acme::engine::active::{ActiveCertificates, Source},
     admin::{CertificateReport, FindingReport, GuardReport, OtherClassReport, Severity},
-    controller::{CertificateSource, Finding, OtherClass, Output, TlsHost},
+    app::certificates::IssuersError,
+    controller::{CertificateSource, Finding, OtherClass, Output, Reason, TlsHost},
     objects::EventType,
     proxy::Shared,
     telemetry::Metrics,
@@ -31,6 +32,8 @@ pub(crate) struct Publisher {
     /// The hosts with TLS as of the last compile.
     hosts: Vec<TlsHost>,
     parsed: Arc<Parsed>,
+    /// Reports on the issuers of the configuration file, which are no objects.
+    issuers: Vec<FindingReport>,
 }
 
 impl Publisher {
@@ -48,7 +51,19 @@ impl Publisher {
             live,
             hosts: Vec::new(),
             parsed,
+            issuers: Vec::new(),
         }
+    }
+
+    /// Replaces the mistakes of the configuration file's issuers, and logs them. The next findings
+    /// include them.
+    pub(crate) fn set_issuers(&mut self, problems: &[IssuersError]) {
+        for error in problems {
+            let (issuer, reason) = (&error.issuer, Reason::InvalidIssuer.as_str());
+            let (field, message) = (&error.problem.field, &error.problem.message);
+            tracing::warn!(issuer, reason, field, message, "finding");
+        }
+        self.issuers = problems.iter().map(issuer_report).collect();
     }
 
     /// Publishes an output. `active` are the certificates of the certificate engine.
@@ -159,10 +174,11 @@ impl Publisher {
     fn findings(&self, findings: &[Finding]) {
         self.metrics.findings.clear();
         let mut reports = Vec::with_capacity(findings.len());
-        for finding in findings {
-            let labels = vec![("reason".to_owned(), finding.reason.to_string())];
+        let reported = findings.iter().map(report);
+        for report in reported.chain(self.issuers.iter().cloned()) {
+            let labels = vec![("reason".to_owned(), report.reason.clone())];
             self.metrics.findings.get_or_create(&labels).inc();
-            reports.push(report(finding));
+            reports.push(report);
         }
         lock(&self.live).findings = reports;
     }
@@ -179,6 +195,17 @@ pub(crate) fn report(finding: &Finding) -> FindingReport {
         reason: finding.reason.to_string(),
         field: finding.field.to_string(),
         message: finding.message.to_string(),
+    }
+}
+
+/// Returns the report of a mistake in an issuer of the configuration file.
+pub(crate) fn issuer_report(error: &IssuersError) -> FindingReport {
+    FindingReport {
+        severity: Severity::Warning,
+        object: format!("Issuer {}", error.issuer),
+        reason: Reason::InvalidIssuer.to_string(),
+        field: error.problem.field.clone(),
+        message: error.problem.message.clone(),
     }
 }
 

@@ -2,12 +2,7 @@
 
 use std::{fmt::Display, io, net::SocketAddr};
 
-use crate::{
-    app::{certificates::IssuersError, tasks::TaskError},
-    proxy::StartError,
-    store,
-    util::port,
-};
+use crate::{app::tasks::TaskError, proxy::StartError, store, util::port};
 
 /// The reason why the process cannot run, or has ended.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +32,6 @@ pub enum RunError {
         /// The error of the system.
         source: io::Error,
     },
-    /// An issuer of the configuration file is invalid.
-    #[error(transparent)]
-    Issuers(#[from] IssuersError),
     /// A part without an error of its own cannot start.
     #[error("{part}: {error}")]
     Start {

@@ -207,7 +207,7 @@ impl Parts<'_> {
             }
         }
 
-        let issuers = Issuers::load(config, certificates::clock())?;
+        let issuers = Issuers::load(config, certificates::clock());
         let addresses = role.addresses.borrow().clone();
         let controller_settings = settings::controller(config, is_mini, addresses, &issuers);
 

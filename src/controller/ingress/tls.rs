@@ -12,7 +12,11 @@ use crate::{
         compiled::{CertificateClaim, TlsEntry},
         objects::InspectError,
     },
-    objects::{EventType, Kind, slim::IngressTls},
+    objects::{
+        EventType, Kind,
+        secret::{MANAGED, Owner},
+        slim::IngressTls,
+    },
     pki::CertificateTerms,
     routing::HostPattern,
 };
@@ -161,7 +165,8 @@ impl Compiler<'_> {
             let name = (self.name.0.clone(), secret.clone());
             self.objects.secrets.get(&name)
         });
-        if existing.is_some_and(|existing| !existing.ours) {
+        let owner = existing.map(|existing| existing.owner);
+        if owner == Some(Owner::Other) {
             return None;
         }
 
@@ -189,6 +194,9 @@ impl Compiler<'_> {
             return None;
         };
 
+        if let Some((secret, Owner::Unlabelled)) = secret.zip(owner) {
+            self.report_label(format!("{field}.secretName"), secret);
+        }
         let id = secret.map_or_else(|| self.id(&format!("~{first}")), |secret| self.id(secret));
         if let Some(known) = self.out.claims.iter_mut().find(|claim| claim.id == id) {
             known.hosts.extend(names);
@@ -215,6 +223,15 @@ impl Compiler<'_> {
             terms,
         });
         Some(id)
+    }
+
+    /// Reports a Secret of ours without our label.
+    fn report_label(&mut self, field: String, secret: &Arc<str>) {
+        let message = format!(
+            "Secret {secret} has lost its label {MANAGED}: gatelet puts it back; to keep gatelet \
+             from writing to this Secret, set the label to \"false\""
+        );
+        self.warn(Reason::SecretLabelRemoved, field, message);
     }
 
     /// Returns the issuers for the certificates of this Ingress, or `None` if it does not ask for

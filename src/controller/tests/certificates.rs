@@ -1,6 +1,10 @@
 //! Certificates that Ingresses desire.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::digest;
+
 use super::*;
+use crate::util::hex;
 
 /// An Ingress with an entry under `tls` for each Secret with its hosts, made on a day.
 fn asking(name: &str, day: u8, annotations: &[(&str, &str)], tls: &[(&str, &[&str])]) -> Value {
@@ -493,6 +497,34 @@ fn ingresses_with_one_secret_share_the_oldest_ones_certificate() {
 }
 
 #[test]
+fn the_names_of_one_issuer_do_not_conflict() {
+    let mut index = serving();
+    index.set_issuers(["letsencrypt", "letsencrypt-prod"].map(Into::into).into());
+    let alias = BTreeMap::from([("letsencrypt-prod".into(), "letsencrypt".into())]);
+    index.set_aliases(alias.clone());
+    let tls: &[(&str, &[&str])] = &[("cert", &["a.example"])];
+    for (day, issuer) in [(1, "letsencrypt"), (2, "letsencrypt-prod")] {
+        let annotations = [("cert-manager.io/cluster-issuer", issuer)];
+        index.apply(apply(asking(issuer, day, &annotations, tls)));
+    }
+    assert!(reasons(&index.compile()).is_empty());
+
+    // An issuer with the other name as its own is another one.
+    index.set_aliases(BTreeMap::new());
+    let conflict = [("letsencrypt-prod".to_owned(), "CertificateConflict")];
+    assert_eq!(reasons(&index.compile()), conflict);
+    index.set_aliases(alias);
+    assert!(reasons(&index.compile()).is_empty());
+    let of_namespace = [
+        "letsencrypt",
+        "letsencrypt-prod",
+        "default/letsencrypt-prod",
+    ];
+    index.set_issuers(of_namespace.map(Into::into).into());
+    assert_eq!(reasons(&index.compile()), conflict);
+}
+
+#[test]
 fn a_foreign_secret_is_not_claimed_and_a_managed_one_is_reused() {
     let mut index = serving();
     let both: &[(&str, &[&str])] = &[("cert", &["a.example"])];
@@ -545,8 +577,8 @@ fn a_foreign_secret_is_not_claimed_and_a_managed_one_is_reused() {
             .existing
             .as_ref()
             .expect("what is there");
-        assert!(matches!(existing, (CertificateSource::Secret { .. },
-                Some(issuer)) if **issuer == *"lab"));
+        assert_eq!(existing.issuer.as_deref(), Some("lab"));
+        assert!(existing.is_labelled && !existing.is_written);
     }
 
     // One more host: the managed certificate does not fit until it is reissued, without a finding.
@@ -576,6 +608,46 @@ fn a_foreign_secret_is_not_claimed_and_a_managed_one_is_reused() {
 
     index.apply(delete(Kind::Secret, "cert"));
     assert!(reasons(&index.compile()).is_empty());
+}
+
+#[test]
+fn a_secret_without_its_label_stays_ours_and_is_reported() {
+    let mut index = serving();
+    index.apply(apply(asking("web", 1, LAB, &[("cert", &["a.example"])])));
+    let mut pruned = secret("cert", "a.example");
+    // SHA-256 of the chain, as `sha256sum` prints it.
+    let chain = STANDARD
+        .decode(pruned["data"]["tls.crt"].as_str().expect("a text"))
+        .expect("base64");
+    let hash = hex::encode(digest::digest(&digest::SHA256, &chain).as_ref());
+    pruned["metadata"]["annotations"] = json!({
+        "gatelet.dev/written": hash,
+        "cert-manager.io/issuer-name": "lab",
+    });
+
+    index.apply(apply(pruned.clone()));
+    let output = index.compile();
+    assert_eq!(all(&output), ["default/cert [a.example] lab"]);
+    let existing = desired(&output)[0].existing.as_ref().expect("a Secret");
+    assert!(existing.is_written && !existing.is_labelled);
+    let findings = output.findings.as_ref().expect("findings");
+    assert_eq!(
+        (findings[0].reason, &*findings[0].field),
+        (Reason::SecretLabelRemoved, "spec.tls[0].secretName")
+    );
+
+    // With another value of the label, or other content, the Secret belongs to somebody else.
+    let mut given = pruned.clone();
+    given["metadata"]["labels"] = json!({"gatelet.dev/managed": "false"});
+    let mut replaced = secret("cert", "b.example");
+    replaced["metadata"]["annotations"] = pruned["metadata"]["annotations"].clone();
+    for theirs in [given, replaced] {
+        index.apply(apply(theirs.clone()));
+        index.compile();
+        assert!(index.desired.all.is_empty(), "{theirs}");
+        index.apply(apply(pruned.clone()));
+        assert_eq!(all(&index.compile()).len(), 1);
+    }
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Options, Site, eventually, run};
+use serde_json::{Value, json};
+
+use super::{Options, Pebble, Site, eventually, run};
 use crate::support::certificates::{Certificate, ECDSA};
 
 fn quick() -> Options {
@@ -59,7 +61,7 @@ fn a_certificate_survives_sigkill_and_is_renewed_and_revoked() {
             .kubectl_command(&["get", "secret", "web-tls", "-o", "json"])
             .output()
             .ok()?;
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).ok()
+        serde_json::from_slice::<Value>(&output.stdout).ok()
     });
     assert_eq!(secret["type"], "kubernetes.io/tls");
     assert_eq!(secret["metadata"]["labels"]["gatelet.dev/managed"], "true");
@@ -266,21 +268,120 @@ fn foreign_secrets_are_served_and_never_written() {
     assert!(site.certificate("default/web-tls").is_none());
     let before = site.served("a.gatelet.test");
     assert_eq!(site.issuances(), 1);
-    // Once it is handed over, we serve it until it is due, and then renew it.
+    // Once it is handed over, it is replaced: it is self-signed, so the issuer that it names has
+    // not issued it. (It was adopted, and kept until its end.)
+    site.gatelet.kubectl(&[
+        "annotate",
+        "secret",
+        "web-tls",
+        "cert-manager.io/issuer-name=pebble",
+    ]);
     site.gatelet
         .kubectl(&["label", "secret", "web-tls", "gatelet.dev/managed=true"]);
-    let taken = site.issued("default/web-tls");
-    assert_eq!((&*taken, site.issuances()), (&*before, 1));
-    assert!(
-        site.gatelet
-            .command(&["certs", "renew", "default/web-tls"])
-            .status
-            .success()
-    );
-    site.reissued("default/web-tls", &before);
+    let ours = site.issued("default/web-tls");
+    assert_ne!(ours, before);
     eventually("it is served", || {
-        (site.served("a.gatelet.test") != before).then_some(())
+        (site.served("a.gatelet.test") == ours).then_some(())
     });
+    assert_eq!(site.issuances(), 2);
+}
+
+#[test]
+fn a_takeover_from_cert_manager_orders_nothing() {
+    let pebble = Pebble::start(quick());
+    let letsencrypt = format!(
+        "[[issuers]]\nname = \"letsencrypt\"\ndirectory = \"{}\"\nroots = \"{}\"",
+        pebble.directory(),
+        pebble.root().display()
+    );
+    let site = Site::with(pebble, &letsencrypt);
+
+    // The Secret as cert-manager leaves it: without our marks, and with another name of the issuer.
+    let alias = "cert-manager.io/cluster-issuer: letsencrypt-prod";
+    site.ingress("first", &["a.gatelet.test"], alias);
+    eventually("a certificate", || {
+        let one = site.certificate("default/first-tls")?;
+        (one["state"] == "valid" && one["served"] == "letsencrypt").then_some(())
+    });
+    let text = eventually("the Secret", || {
+        let mut get = site
+            .gatelet
+            .kubectl_command(&["get", "secret", "first-tls", "-o", "json"]);
+        serde_json::from_slice::<Value>(&get.output().ok()?.stdout).ok()
+    });
+    let theirs = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": "web-tls",
+            "annotations": {
+                "cert-manager.io/issuer-kind": "ClusterIssuer",
+                "cert-manager.io/issuer-name": "letsencrypt-prod",
+            },
+        },
+        "type": text["type"],
+        "data": text["data"],
+    });
+    site.gatelet.apply(&theirs.to_string());
+    site.ingress("web", &["a.gatelet.test"], alias);
+    assert!(site.certificate("default/web-tls").is_none());
+
+    site.gatelet
+        .kubectl(&["label", "secret", "web-tls", "gatelet.dev/managed=true"]);
+    eventually("it is taken over", || {
+        let one = site.certificate("default/web-tls")?;
+        (one["state"] == "valid" && one["issuer"] == "letsencrypt").then_some(())
+    });
+    assert_eq!(site.issuances(), 1);
+}
+
+#[test]
+fn a_secret_comes_back_however_often_it_is_changed() {
+    let site = Site::start(quick(), "");
+    site.ingress("web", &["a.gatelet.test"], "");
+    site.issued("default/web-tls");
+    let secret = || {
+        let mut get = site
+            .gatelet
+            .kubectl_command(&["get", "secret", "web-tls", "-o", "json"]);
+        serde_json::from_slice::<Value>(&get.output().ok()?.stdout).ok()
+    };
+    let parts = |secret: &Value| {
+        (
+            secret["data"].clone(),
+            secret["metadata"]["labels"]["gatelet.dev/managed"].clone(),
+        )
+    };
+    let whole = parts(&eventually("the Secret", secret));
+    assert_eq!(whole.1, "true");
+
+    let delete: &[&str] = &["delete", "secret", "web-tls"];
+    let edit = r#"{"data": {"tls.key": "bm8ga2V5"}}"#;
+    let empty = r#"{"data": {"tls.crt": "", "tls.key": ""}}"#;
+    for change in [
+        delete,
+        delete,
+        &["patch", "secret", "web-tls", "-p", edit],
+        &["patch", "secret", "web-tls", "-p", empty],
+        &["label", "secret", "web-tls", "gatelet.dev/managed-"],
+        delete,
+    ] {
+        site.gatelet.kubectl(change);
+        eventually(&format!("it is back after {change:?}"), || {
+            (parts(&secret()?) == whole).then_some(())
+        });
+        assert_eq!(
+            site.certificate("default/web-tls").unwrap()["state"],
+            "valid"
+        );
+    }
+    eventually("the removed label is an Event", || {
+        let events = site
+            .gatelet
+            .kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]);
+        events.contains("SecretLabelRemoved").then_some(())
+    });
+    assert_eq!(site.issuances(), 1);
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::{net::TcpListener, path::Path, time::Duration};
 
-use super::*;
+use super::{
+    super::support::backend::{ingress, service},
+    *,
+};
 
 #[test]
 fn a_busy_port_says_who_has_it_and_how_to_choose_another() {
@@ -180,5 +183,74 @@ fn an_unreadable_kubeconfig_of_k3s_is_reported() {
     assert!(
         status.lines().any(|line| row(line).starts_with(expected)),
         "{status}"
+    );
+}
+
+#[test]
+fn one_wrong_issuer_does_not_stop_the_others() {
+    const ISSUERS: &str = "[[issuers]]
+name = \"odd\"
+directory = \"letsencrypt\"
+eab = { kid = \"k\", hmac = \"not+base64url/of anything!\" }
+[[issuers]]
+name = \"rootless\"
+directory = \"https://ca.example.net\"
+roots = \"/nowhere/ca.pem\"
+[[issuers]]
+name = \"good\"
+kind = \"local-ca\"
+";
+    let gatelet = Gatelet::configured(ISSUERS);
+    for issuer in ["odd", "rootless", "good"] {
+        let host = format!("{issuer}.example.com");
+        let tls = format!("  tls: [{{hosts: [{host}], secretName: {issuer}-tls}}]\n");
+        let annotated =
+            format!("metadata: {{name: {issuer}, annotations: {{gatelet.dev/issuer: {issuer}}}}}");
+        let ingress = ingress(issuer, &host, &tls);
+        let ingress = ingress.replace(&format!("metadata: {{name: {issuer}}}"), &annotated);
+        gatelet.apply(&(service(issuer, "") + &ingress));
+    }
+
+    let certs = eventually("the good one is issued, the others are blocked", || {
+        let certs = json(gatelet.command(&["certs", "-o", "json"]));
+        let rows = certs["certificates"].as_array()?.clone();
+        let states: Vec<&str> = rows
+            .iter()
+            .filter_map(|row| row["state"].as_str())
+            .collect();
+        (states == ["valid", "blocked", "blocked"]).then_some(rows)
+    });
+    for (row, reason) in [(1, "eab.hmac"), (2, "/nowhere/ca.pem: No such file")] {
+        let why = certs[row]["why"].as_str().expect("a text");
+        assert!(why.starts_with("issuer ") && why.contains(reason), "{why}");
+    }
+
+    // It is ready, and the findings name the issuers.
+    assert_eq!(gatelet.admin_page("/readyz").0, 200);
+    let findings = gatelet.status()["findings"].clone();
+    let reported: Vec<&Value> = findings
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|one| one["reason"] == "InvalidIssuer")
+        .map(|one| &one["object"])
+        .collect();
+    assert_eq!(reported, ["Issuer odd", "Issuer rootless"], "{findings}");
+    assert!(gatelet.log().contains("/nowhere/ca.pem: No such file"));
+    assert!(!gatelet.log().contains("base64url/of anything"));
+
+    let file = gatelet.folder.write("empty.yaml", &service("web", ""));
+    let output = program()
+        .arg("check")
+        .arg(file)
+        .arg("--config")
+        .arg(gatelet.folder.write("issuers.toml", ISSUERS))
+        .output()
+        .expect("gatelet runs");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("Issuer rootless") && text.contains("2 warnings"),
+        "{text}"
     );
 }

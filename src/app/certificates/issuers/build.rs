@@ -99,13 +99,6 @@ impl IssuerBuilder {
     }
 
     fn acme(&self, acme: &config::Acme) -> Result<AcmeIssuer, IssuerProblem> {
-        let directory = match &acme.directory {
-            config::Directory::Url(url) => url.clone(),
-            config::Directory::Preset(name) => Issuer::preset(name)
-                .and_then(|preset| preset.acme().map(|acme| acme.directory.clone()))
-                .expect("the presets of the configuration are built in"),
-        };
-
         let mut roots = Vec::new();
         if let Some(path) = &acme.roots {
             let pem = std::fs::read(path).map_err(|error| in_file("roots", path, error))?;
@@ -118,7 +111,7 @@ impl IssuerBuilder {
 
         let dns = acme.dns.as_ref();
         Ok(AcmeIssuer {
-            directory,
+            directory: directory(acme),
             roots,
             contacts: acme.contacts.clone(),
             eab: acme.eab.as_ref().map(external_account).transpose()?,
@@ -127,6 +120,7 @@ impl IssuerBuilder {
             key_type: acme.key_type,
             challenges: acme.challenges.clone(),
             dns: dns.map(|dns| self.provider(dns)).transpose()?,
+            problem: None,
         })
     }
 
@@ -194,6 +188,37 @@ impl IssuerBuilder {
         };
         let http = Http::new(settings).map_err(|error| problem("dns", error))?;
         Ok(self.http.get_or_init(|| http).clone())
+    }
+}
+
+/// Returns an issuer that cannot be used because of a problem. It has the settings whose change
+/// would force the reissue of its certificates.
+pub(super) fn unusable(issuer: &config::Issuer, name: &str, problem: &IssuerProblem) -> Issuer {
+    let acme = match &issuer.kind {
+        config::IssuerKind::Acme(acme) => AcmeIssuer {
+            directory: directory(acme),
+            profile: acme.profile.clone(),
+            key_type: acme.key_type,
+            problem: Some(problem.to_string().into()),
+            ..AcmeIssuer::default()
+        },
+        config::IssuerKind::LocalCa | config::IssuerKind::SelfSigned => AcmeIssuer {
+            problem: Some(problem.to_string().into()),
+            ..AcmeIssuer::default()
+        },
+    };
+    Issuer {
+        name: name.into(),
+        kind: IssuerKind::Acme(Box::new(acme)),
+    }
+}
+
+fn directory(acme: &config::Acme) -> String {
+    match &acme.directory {
+        config::Directory::Url(url) => url.clone(),
+        config::Directory::Preset(name) => Issuer::preset(name)
+            .and_then(|preset| preset.acme().map(|acme| acme.directory.clone()))
+            .expect("the presets of the configuration are built in"),
     }
 }
 

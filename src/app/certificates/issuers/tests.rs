@@ -49,8 +49,14 @@ impl Drop for Folder {
     }
 }
 
-/// Loads the issuers of a configuration file.
+/// Loads the issuers of a configuration file. Returns the first mistake, if there is one.
 fn load(text: &str) -> Result<Issuers, IssuersError> {
+    let issuers = load_all(text);
+    let first = issuers.problems().into_iter().next();
+    first.map_or(Ok(issuers), Err)
+}
+
+fn load_all(text: &str) -> Issuers {
     let folder = Folder::new(&format!(
         "file-{:x}",
         u64::from_le_bytes(crate::util::stamp::random())
@@ -302,6 +308,40 @@ fn an_error_names_issuer_key_file_and_reason() {
         assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         assert!(!error.contains("geheim"), "{error}");
     }
+}
+
+#[test]
+fn a_mistake_in_one_issuer_leaves_the_others() {
+    let folder = Folder::new("late");
+    let roots = folder.0.join("late.pem");
+    let mut issuers = load_all(&format!(
+        "[[issuers]]\nname = \"late\"\ndirectory = \"https://ca.example.net\"\n\
+         roots = \"{}\"\n\
+         [[issuers]]\nname = \"good\"\nkind = \"local-ca\"\n",
+        roots.display()
+    ));
+    let problem = |issuers: &Issuers| {
+        let issuer = issuers.find("late").expect("it exists");
+        issuer.problem().map(str::to_owned)
+    };
+    assert!(
+        problem(&issuers)
+            .expect("a problem")
+            .contains("late.pem: No such file")
+    );
+    assert!(issuers.names().contains("late"));
+    assert_eq!(issuers.problems().len(), 1);
+    assert!(issuers.find("good").expect("there").problem().is_none());
+
+    // The reissue of its certificates is not forced.
+    let before = issuers.find("late").expect("it exists").account_id();
+    assert!(!issuers.retry());
+    let ca = LocalCa::generate("lab").expect("a CA");
+    fs::write(&roots, ca.root_pem()).expect("a file");
+    assert!(issuers.retry());
+    assert_eq!((problem(&issuers), issuers.problems().len()), (None, 0));
+    assert_eq!(issuers.find("late").expect("there").account_id(), before);
+    assert!(!issuers.retry());
 }
 
 #[test]

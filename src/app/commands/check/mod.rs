@@ -29,7 +29,7 @@ use crate::{
         validate,
     },
     app::{
-        certificates::issuers::{Issuers, IssuersError},
+        certificates::issuers::Issuers,
         control::{parsed::Parsed, publish},
         settings,
     },
@@ -45,17 +45,6 @@ pub use source::ReadError;
 /// The name of our IngressClass.
 const OWN_CLASS: &str = "gatelet";
 
-/// An error that prevents a check.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckError {
-    /// A file cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// An issuer of the configuration is invalid.
-    #[error(transparent)]
-    Config(#[from] IssuersError),
-}
-
 /// Checks files, folders (their `*.yaml`, `*.yml`, `*.json`) and standard input (`-`) as one set of
 /// objects.
 ///
@@ -66,9 +55,9 @@ pub fn check(
     paths: &[PathBuf],
     config: Option<&Config>,
     classes: &[String],
-) -> Result<CheckReport, CheckError> {
+) -> Result<CheckReport, ReadError> {
     let sources = Source::find(paths)?;
-    let mut check = Check::new(config, classes)?;
+    let mut check = Check::new(config, classes);
     for source in &sources {
         check.source(source)?;
     }
@@ -89,7 +78,7 @@ struct Check {
 }
 
 impl Check {
-    fn new(config: Option<&Config>, classes: &[String]) -> Result<Self, CheckError> {
+    fn new(config: Option<&Config>, classes: &[String]) -> Self {
         let time: Clock = Arc::new(UnixTime::now);
         let defaults = Config {
             classless: true,
@@ -98,7 +87,7 @@ impl Check {
 
         let mut config = config.unwrap_or(&defaults).clone();
         config.classes.extend_from_slice(classes);
-        let issuers = Issuers::load(&config, time)?;
+        let issuers = Issuers::load(&config, time);
 
         // Without `mode` nothing tells a cluster from the mini cluster. Then Ingresses without a
         // class are served, as in the mini cluster, and selectors find Pods, as in a cluster: both
@@ -122,7 +111,7 @@ impl Check {
         };
         check.add_own_class(&config.controller, !is_cluster);
 
-        Ok(check)
+        check
     }
 
     /// Adds the IngressClass that gatelet's manifest and its mini cluster have.
@@ -141,7 +130,7 @@ impl Check {
         }
     }
 
-    fn source(&mut self, source: &Source) -> Result<(), CheckError> {
+    fn source(&mut self, source: &Source) -> Result<(), ReadError> {
         let documents = source.documents()?;
         let (mut has_objects, mut has_template) = (false, false);
 
@@ -301,11 +290,29 @@ impl Check {
     /// Compiles the objects and completes the report.
     fn finish(mut self) -> CheckReport {
         self.index.set_issuers(self.issuers.names());
+        self.index.set_aliases(self.issuers.aliases());
         let compiled = self.index.compile().findings.unwrap_or_default();
 
         for finding in compiled.iter().chain(&self.issuers.findings()) {
             let finding = self.placed(finding);
             self.report.findings.push(finding);
+        }
+        for problem in self.issuers.problems() {
+            let FindingReport {
+                severity,
+                object,
+                reason: _,
+                field,
+                message,
+            } = publish::issuer_report(&problem);
+            self.report.findings.push(CheckFinding {
+                severity,
+                place: String::new(),
+                object,
+                reason: CheckReason::Compiler(Reason::InvalidIssuer),
+                field,
+                message,
+            });
         }
 
         let by = |one: &CheckFinding| (one.object.clone(), one.field.clone());
