@@ -4,6 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 
+pub use crate::acme::dns::TokenApi;
 use crate::{acme::issuer::ChallengeType, pki::KeyType};
 
 /// An issuer of certificates.
@@ -110,6 +111,15 @@ pub enum DnsProvider {
         /// The zone's ID; `None` to search for the zone by name.
         zone_id: Option<String>,
         /// Base URL, if it is not Cloudflare's own.
+        base: Option<String>,
+    },
+    /// An API that needs a token and nothing else.
+    Token {
+        /// The API.
+        api: TokenApi,
+        /// A file with the token.
+        token_file: PathBuf,
+        /// Base URL, if it is not the API's own.
         base: Option<String>,
     },
     /// A web service.

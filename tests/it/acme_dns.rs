@@ -1,6 +1,7 @@
 //! Records of DNS-01 challenges, published and removed on a real DNS server (knot), through web
 //! services and by programs.
 
+mod apis;
 mod services;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

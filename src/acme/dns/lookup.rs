@@ -16,7 +16,12 @@ use hickory_resolver::{
 };
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{Caa, DnsError, HOPS, TxtRecord, error::Failure, parse_name, wire};
+use super::{
+    Caa, DnsError, TxtRecord,
+    error::Failure,
+    record::{HOPS, parse_name},
+    wire,
+};
 
 /// The time limit for one query to a resolver.
 const QUESTION: Duration = Duration::from_secs(3);

@@ -15,11 +15,13 @@ use hickory_proto::{
 };
 
 use super::{
-    Action, Clock, HOPS, Secret, TTL,
+    Secret,
     error::Failure,
-    parse_name,
+    record::{Action, HOPS, TTL, parse_name},
+    service::{Service, Working},
     wire::{self, First},
 };
+use crate::acme::ca::http::Clock;
 
 /// The allowed difference of the two clocks in seconds, as RFC 8945 section 10 recommends.
 const FUDGE: u16 = 300;
@@ -66,13 +68,9 @@ impl Rfc2136 {
         })
     }
 
-    pub(super) fn at(&self) -> String {
-        self.server.to_string()
-    }
-
     /// Follows the CNAMEs that this server knows. Also returns true if the server is authoritative
     /// for the resulting name.
-    pub(super) async fn canonical(&self, name: &Name) -> Result<(Name, bool), Failure> {
+    async fn follow(&self, name: &Name) -> Result<(Name, bool), Failure> {
         let mut name = name.clone();
         for _ in 0..HOPS {
             let reply = self
@@ -96,12 +94,7 @@ impl Rfc2136 {
 
     /// Adds or deletes one value. Adding an existing value or deleting a missing one changes
     /// nothing (RFC 2136 section 3.4.2).
-    pub(super) async fn change(
-        &self,
-        action: Action,
-        name: &Name,
-        value: &str,
-    ) -> Result<(), Failure> {
+    async fn update(&self, action: Action, name: &Name, value: &str) -> Result<(), Failure> {
         let zone = match &self.zone {
             Some(zone) => zone.clone(),
             None => self.find_zone(name).await?,
@@ -241,6 +234,20 @@ impl Rfc2136 {
             Failure::passing(format!("the signature of the reply is invalid: {error}"))
         })?;
         Ok(reply)
+    }
+}
+
+impl Service for Rfc2136 {
+    fn at(&self) -> String {
+        self.server.to_string()
+    }
+
+    fn change<'a>(&'a self, action: Action, name: &'a Name, value: &'a str) -> Working<'a, ()> {
+        Box::pin(self.update(action, name, value))
+    }
+
+    fn canonical(&self, name: Name) -> Working<'_, (Name, bool)> {
+        Box::pin(async move { self.follow(&name).await })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         },
         dns::{
             CloudflareSettings, CommandSettings, Lookup, Propagation, Provider, ProviderContext,
-            ProviderSettings, Rfc2136Settings, Secret, TsigKey, WebhookSettings,
+            ProviderSettings, Rfc2136Settings, Secret, TokenSettings, TsigKey, WebhookSettings,
         },
         issuer::{AcmeIssuer, Issuer, IssuerKind},
     },
@@ -148,6 +148,15 @@ impl IssuerBuilder {
                 zone_id: zone_id.clone(),
                 base: base.clone(),
             }),
+            config::DnsProvider::Token {
+                api,
+                token_file,
+                base,
+            } => ProviderSettings::Token(TokenSettings {
+                api: *api,
+                token: read_secret("dns.token_file", token_file)?,
+                base: base.clone(),
+            }),
             config::DnsProvider::Webhook { url, login } => {
                 let login = login.as_ref().map(|(user, path)| {
                     Ok((user.clone(), read_secret("dns.password_file", path)?))
@@ -221,7 +230,9 @@ fn check_config_map(issuer: &config::Issuer) -> Result<(), IssuerProblem> {
             config::Secret::Inline(_) => ("dns.key.secret", CONFIGMAP_SECRET),
             config::Secret::File(_) => ("dns.key.secret_file", CONFIGMAP_FILE),
         },
-        config::DnsProvider::Cloudflare { .. } => ("dns.token_file", CONFIGMAP_FILE),
+        config::DnsProvider::Cloudflare { .. } | config::DnsProvider::Token { .. } => {
+            ("dns.token_file", CONFIGMAP_FILE)
+        }
         config::DnsProvider::Webhook { login: Some(_), .. } => {
             ("dns.password_file", CONFIGMAP_FILE)
         }
