@@ -13,6 +13,7 @@ use super::{
 /// The names of the providers, and the keys that each has.
 const PROVIDERS: &[(Provider, &str, &[&str])] = &[
     (Provider::Rfc2136, "rfc2136", &["server", "zone", "key"]),
+    (Provider::AcmeDns, "acme-dns", &["url", "accounts_file"]),
     (
         Provider::Cloudflare,
         "cloudflare",
@@ -23,6 +24,29 @@ const PROVIDERS: &[(Provider, &str, &[&str])] = &[
         Provider::DigitalOcean,
         "digitalocean",
         &["token_file", "base"],
+    ),
+    (Provider::DuckDns, "duckdns", &["token_file", "base"]),
+    (Provider::Gandi, "gandi", &["token_file", "base"]),
+    (Provider::Hetzner, "hetzner", &["token_file", "base"]),
+    (
+        Provider::Ovh,
+        "ovh",
+        &[
+            "application_key",
+            "secret_key_file",
+            "consumer_key_file",
+            "base",
+        ],
+    ),
+    (
+        Provider::Porkbun,
+        "porkbun",
+        &["api_key_file", "secret_key_file", "base"],
+    ),
+    (
+        Provider::Route53,
+        "route53",
+        &["access_key_id", "secret_key_file", "zone_id", "base"],
     ),
     (
         Provider::Webhook,
@@ -36,9 +60,17 @@ const PROVIDERS: &[(Provider, &str, &[&str])] = &[
 #[serde(rename_all = "lowercase")]
 enum Provider {
     Rfc2136,
+    #[serde(rename = "acme-dns")]
+    AcmeDns,
     Cloudflare,
     DeSec,
     DigitalOcean,
+    DuckDns,
+    Gandi,
+    Hetzner,
+    Ovh,
+    Porkbun,
+    Route53,
     Webhook,
     Command,
 }
@@ -72,6 +104,12 @@ table! {
     key: KeyTable,
     token_file: PathBuf,
     zone_id: String,
+    application_key: String,
+    consumer_key_file: PathBuf,
+    api_key_file: PathBuf,
+    access_key_id: String,
+    secret_key_file: PathBuf,
+    accounts_file: PathBuf,
     base: String,
     url: String,
     user: String,
@@ -115,33 +153,54 @@ impl DnsTable {
     }
 
     fn provider(self, provider: Provider, whose: &str) -> Result<DnsProvider, IssuerProblem> {
-        let token = |api| {
+        let base = self.base;
+        let token = |api, token_file, base| {
             Ok(DnsProvider::Token {
                 api,
-                token_file: self
-                    .token_file
-                    .clone()
-                    .ok_or_else(|| needed("dns.token_file", whose))?,
-                base: self.base.clone(),
+                token_file: need("token_file", token_file, whose)?,
+                base,
             })
         };
+
         Ok(match provider {
             Provider::Rfc2136 => DnsProvider::Rfc2136 {
-                server: self.server.ok_or_else(|| needed("dns.server", whose))?,
+                server: need("server", self.server, whose)?,
                 zone: self.zone,
                 key: self.key.map(KeyTable::strict).transpose()?,
             },
-            Provider::Cloudflare => DnsProvider::Cloudflare {
-                token_file: self
-                    .token_file
-                    .ok_or_else(|| needed("dns.token_file", whose))?,
-                zone_id: self.zone_id,
-                base: self.base,
+            Provider::AcmeDns => DnsProvider::AcmeDns {
+                url: need("url", self.url, whose)?,
+                accounts_file: need("accounts_file", self.accounts_file, whose)?,
             },
-            Provider::DeSec => token(TokenApi::DeSec)?,
-            Provider::DigitalOcean => token(TokenApi::DigitalOcean)?,
+            Provider::Cloudflare => DnsProvider::Cloudflare {
+                token_file: need("token_file", self.token_file, whose)?,
+                zone_id: self.zone_id,
+                base,
+            },
+            Provider::DeSec => token(TokenApi::DeSec, self.token_file, base)?,
+            Provider::DigitalOcean => token(TokenApi::DigitalOcean, self.token_file, base)?,
+            Provider::DuckDns => token(TokenApi::DuckDns, self.token_file, base)?,
+            Provider::Gandi => token(TokenApi::Gandi, self.token_file, base)?,
+            Provider::Hetzner => token(TokenApi::Hetzner, self.token_file, base)?,
+            Provider::Ovh => DnsProvider::Ovh {
+                application_key: need("application_key", self.application_key, whose)?,
+                secret_key_file: need("secret_key_file", self.secret_key_file, whose)?,
+                consumer_key_file: need("consumer_key_file", self.consumer_key_file, whose)?,
+                base,
+            },
+            Provider::Porkbun => DnsProvider::Porkbun {
+                api_key_file: need("api_key_file", self.api_key_file, whose)?,
+                secret_key_file: need("secret_key_file", self.secret_key_file, whose)?,
+                base,
+            },
+            Provider::Route53 => DnsProvider::Route53 {
+                access_key_id: need("access_key_id", self.access_key_id, whose)?,
+                secret_key_file: need("secret_key_file", self.secret_key_file, whose)?,
+                zone_id: self.zone_id,
+                base,
+            },
             Provider::Webhook => DnsProvider::Webhook {
-                url: self.url.ok_or_else(|| needed("dns.url", whose))?,
+                url: need("url", self.url, whose)?,
                 login: match (self.user, self.password_file) {
                     (Some(user), Some(password)) => Some((user, password)),
                     (None, None) => None,
@@ -150,7 +209,7 @@ impl DnsTable {
                 },
             },
             Provider::Command => DnsProvider::Command {
-                program: self.program.ok_or_else(|| needed("dns.program", whose))?,
+                program: need("program", self.program, whose)?,
                 arguments: self.arguments.unwrap_or_default(),
             },
         })
@@ -170,4 +229,9 @@ impl KeyTable {
             )?,
         })
     }
+}
+
+/// Returns the value of a key that the provider requires.
+fn need<T>(key: &str, value: Option<T>, whose: &str) -> Result<T, IssuerProblem> {
+    value.ok_or_else(|| needed(&format!("dns.{key}"), whose))
 }

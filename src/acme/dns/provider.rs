@@ -6,9 +6,10 @@ use hickory_proto::rr::Name;
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    DnsError, Lookup, ProviderSettings, TokenApi, TxtRecord, cloudflare::Cloudflare,
-    command::Command, desec::DeSec, digitalocean::DigitalOcean, error::Failure, record::Action,
-    rfc2136::Rfc2136, service::Service, webhook::Webhook,
+    DnsError, Lookup, ProviderSettings, TokenApi, TxtRecord, acme_dns::AcmeDns,
+    cloudflare::Cloudflare, command::Command, desec::DeSec, digitalocean::DigitalOcean,
+    duckdns::DuckDns, error::Failure, gandi::Gandi, hetzner::Hetzner, ovh::Ovh, porkbun::Porkbun,
+    record::Action, rfc2136::Rfc2136, route53::Route53, service::Service, webhook::Webhook,
 };
 use crate::acme::ca::http::{Clock, Http};
 
@@ -71,6 +72,12 @@ impl Provider {
     /// Returns the resolvers for its records.
     pub fn lookup(&self) -> &Lookup {
         &self.context.lookup
+    }
+
+    /// Returns true if a record keeps only one value, so that names which share a record are proved
+    /// one after the other.
+    pub fn keeps_one_value(&self) -> bool {
+        self.settings.keeps_one_value()
     }
 
     /// Publishes a value beside the existing ones of the name. Repeating it changes nothing. Takes
@@ -140,6 +147,7 @@ fn connect(
     context: &ProviderContext,
 ) -> Result<Arc<dyn Service>, Failure> {
     let http = &context.http;
+
     Ok(match settings {
         ProviderSettings::Rfc2136(settings) => {
             Arc::new(Rfc2136::new(settings, context.time.clone())?)
@@ -150,7 +158,19 @@ fn connect(
         ProviderSettings::Token(settings) => match settings.api {
             TokenApi::DeSec => Arc::new(DeSec::new(settings, http)?),
             TokenApi::DigitalOcean => Arc::new(DigitalOcean::new(settings, http)?),
+            TokenApi::DuckDns => Arc::new(DuckDns::new(settings, http, &context.lookup)?),
+            TokenApi::Gandi => Arc::new(Gandi::new(settings, http)?),
+            TokenApi::Hetzner => Arc::new(Hetzner::new(settings, http)?),
         },
+        ProviderSettings::Ovh(settings) => Arc::new(Ovh::new(settings, http)?),
+        ProviderSettings::Porkbun(settings) => Arc::new(Porkbun::new(settings, http)?),
+        ProviderSettings::Route53(settings) => {
+            Arc::new(Route53::new(settings, http, context.time.clone())?)
+        }
+        ProviderSettings::AcmeDns(settings) => {
+            let (lookup, follow) = (&context.lookup, context.follow_cname);
+            Arc::new(AcmeDns::new(settings, http, lookup, follow)?)
+        }
         ProviderSettings::Webhook(settings) => Arc::new(Webhook::new(settings, http.clone())?),
         ProviderSettings::Command(settings) => Arc::new(Command::new(settings.clone())),
     })

@@ -1,7 +1,8 @@
 //! The settings of every DNS provider.
 
 use super::{
-    Secret, cloudflare::CloudflareSettings, command::CommandSettings, rfc2136::Rfc2136Settings,
+    Secret, acme_dns::AcmeDnsSettings, cloudflare::CloudflareSettings, command::CommandSettings,
+    ovh::OvhSettings, porkbun::PorkbunSettings, rfc2136::Rfc2136Settings, route53::Route53Settings,
     secret::SecretError, webhook::WebhookSettings,
 };
 
@@ -14,6 +15,14 @@ pub enum ProviderSettings {
     Cloudflare(CloudflareSettings),
     /// An API that needs a token and nothing else.
     Token(TokenSettings),
+    /// OVH's API.
+    Ovh(OvhSettings),
+    /// Porkbun's API.
+    Porkbun(PorkbunSettings),
+    /// Route 53's API.
+    Route53(Route53Settings),
+    /// A server of the program acme-dns.
+    AcmeDns(AcmeDnsSettings),
     /// A web service.
     Webhook(WebhookSettings),
     /// A program.
@@ -38,6 +47,12 @@ pub enum TokenApi {
     DeSec,
     /// DigitalOcean.
     DigitalOcean,
+    /// DuckDNS.
+    DuckDns,
+    /// Gandi's LiveDNS.
+    Gandi,
+    /// Hetzner's Cloud API.
+    Hetzner,
 }
 
 impl ProviderSettings {
@@ -47,9 +62,18 @@ impl ProviderSettings {
             Self::Rfc2136(_) => "rfc2136",
             Self::Cloudflare(_) => "cloudflare",
             Self::Token(settings) => settings.api.name(),
+            Self::Ovh(_) => "ovh",
+            Self::Porkbun(_) => "porkbun",
+            Self::Route53(_) => "route53",
+            Self::AcmeDns(_) => "acme-dns",
             Self::Webhook(_) => "webhook",
             Self::Command(_) => "command",
         }
+    }
+
+    /// Returns true if every record of the service has one value.
+    pub(super) fn keeps_one_value(&self) -> bool {
+        matches!(self, Self::Token(settings) if settings.api == TokenApi::DuckDns)
     }
 
     /// Returns the settings with secrets read again from their files.
@@ -65,6 +89,12 @@ impl ProviderSettings {
             Self::Rfc2136(settings) => settings.key.iter_mut().map(|key| &mut key.secret).collect(),
             Self::Cloudflare(settings) => vec![&mut settings.token],
             Self::Token(settings) => vec![&mut settings.token],
+            Self::Ovh(settings) => {
+                vec![&mut settings.application_secret, &mut settings.consumer_key]
+            }
+            Self::Porkbun(settings) => vec![&mut settings.api_key, &mut settings.secret_key],
+            Self::Route53(settings) => vec![&mut settings.secret_key],
+            Self::AcmeDns(settings) => vec![&mut settings.accounts],
             Self::Webhook(settings) => {
                 let login = settings.login.iter_mut();
                 login.map(|(_user, password)| password).collect()
@@ -80,6 +110,9 @@ impl TokenApi {
         match self {
             Self::DeSec => "desec",
             Self::DigitalOcean => "digitalocean",
+            Self::DuckDns => "duckdns",
+            Self::Gandi => "gandi",
+            Self::Hetzner => "hetzner",
         }
     }
 }

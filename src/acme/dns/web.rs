@@ -90,6 +90,17 @@ impl Web {
             headers.insert(header::CONTENT_TYPE, json);
         }
         let body = body.map(|body| body.to_string()).unwrap_or_default();
+        self.call_with(method, path, headers, body).await
+    }
+
+    /// Sends a request with more headers and parses the JSON as [`Self::call`] does.
+    pub(super) async fn call_with<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: String,
+    ) -> Result<T, Refusal> {
         let reply = self.send(&method, path, headers, body).await?;
 
         let text: &[u8] = match &reply.body[..] {
@@ -173,6 +184,14 @@ impl Refusal {
     /// Returns true for this status.
     pub(super) fn is(&self, status: StatusCode) -> bool {
         self.status == Some(status)
+    }
+
+    /// Counts as a denial of the right to one zone: the next one is tried.
+    pub(super) fn of_the_zone(self) -> Self {
+        Self {
+            status: Some(StatusCode::FORBIDDEN),
+            ..self
+        }
     }
 
     /// Makes the failure one that may pass by itself, if the API's words contain one of these.
@@ -301,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_told_in_the_words_of_the_api() {
+    fn an_error_repeats_the_words_of_the_api() {
         for (body, expected) in [
             (r#"{"detail":"Invalid token."}"#, "Invalid token."),
             (

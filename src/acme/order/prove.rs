@@ -15,7 +15,7 @@ use super::{
 use crate::{
     acme::{
         ca::{Authorization, Challenge, Identifier, Order as Remote, Status},
-        dns::{self, Lookup, PersistPolicy, Provider, TxtRecord, visible},
+        dns::{self, DnsError, Lookup, PersistPolicy, Provider, TxtRecord, visible},
         engine::Timing,
         issuer::ChallengeType,
         plan::{
@@ -75,10 +75,30 @@ impl Attempt<'_> {
             }
         }
 
-        let outcome = self.prove_all(pending, &order.url, &unproved).await;
+        let mut outcome = Ok(());
+        let mut rounds = unproved.chunks(self.at_once(unproved.len())).peekable();
+        while let Some(together) = rounds.next() {
+            outcome = self.prove_all(pending, &order.url, together).await;
+            if outcome.is_err() || rounds.peek().is_none() {
+                break;
+            }
+            // A record that keeps one value makes room for the next one.
+            self.remove_records(pending).await;
+        }
+
         self.engine.withdraw(&self.spec.id);
         self.remove_records(pending).await;
         outcome
+    }
+
+    /// Returns the number of names that are proved at once: one, if the records of the DNS provider
+    /// keep one value.
+    fn at_once(&self, all: usize) -> usize {
+        let provider = self.acme.dns.as_ref();
+        match provider.is_some_and(Provider::keeps_one_value) {
+            true => 1,
+            false => all.max(1),
+        }
     }
 
     async fn prove_all(
@@ -280,7 +300,7 @@ impl Attempt<'_> {
                     provider
                         .present(&record)
                         .await
-                        .map_err(|error| Failure::new(Class::Transport, error.to_string()))?;
+                        .map_err(|error| unpublished(&error))?;
                 }
             }
             ChallengeType::DnsPersist01 => {}
@@ -695,6 +715,17 @@ fn host(authorization: &Authorization) -> Result<Host, Failure> {
             format!("the CA sent the identifier {text:.100}: {error}"),
         )
     })
+}
+
+/// Returns the failure to publish a record, with the wait that the DNS provider asks for.
+fn unpublished(error: &DnsError) -> Failure {
+    let wait = error
+        .retry_after()
+        .and_then(|wait| i64::try_from(wait).ok());
+    Failure {
+        retry_after: wait,
+        ..Failure::new(Class::Transport, error.to_string())
+    }
 }
 
 /// Returns the value of a DNS-01 record (RFC 8555 section 8.4).

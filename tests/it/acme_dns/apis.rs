@@ -1,8 +1,15 @@
 //! Providers with a web API: the documented part of each API on loopback, with one zone,
-//! `example.test`, whose name of a challenge has a value of somebody else already.
+//! `example.test`, in which the record of the challenge has a foreign value already.
 
+mod acme_dns;
 mod desec;
 mod digitalocean;
+mod duckdns;
+mod gandi;
+mod hetzner;
+mod ovh;
+mod porkbun;
+mod route53;
 
 use std::sync::{
     Arc, Mutex,
