@@ -5,6 +5,7 @@
 mod acme_dns;
 mod caa;
 mod cloudflare;
+mod cname;
 mod command;
 mod desec;
 mod digitalocean;

@@ -6,10 +6,24 @@ use hickory_proto::rr::Name;
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    DnsError, Lookup, ProviderSettings, TokenApi, TxtRecord, acme_dns::AcmeDns,
-    cloudflare::Cloudflare, command::Command, desec::DeSec, digitalocean::DigitalOcean,
-    duckdns::DuckDns, error::Failure, gandi::Gandi, hetzner::Hetzner, ovh::Ovh, porkbun::Porkbun,
-    record::Action, rfc2136::Rfc2136, route53::Route53, service::Service, webhook::Webhook,
+    DnsError, Lookup, ProviderSettings, TokenApi, TxtRecord,
+    acme_dns::AcmeDns,
+    cloudflare::Cloudflare,
+    cname::{self, Chain},
+    command::Command,
+    desec::DeSec,
+    digitalocean::DigitalOcean,
+    duckdns::DuckDns,
+    error::Failure,
+    gandi::Gandi,
+    hetzner::Hetzner,
+    ovh::Ovh,
+    porkbun::Porkbun,
+    record::Action,
+    rfc2136::Rfc2136,
+    route53::Route53,
+    service::Service,
+    webhook::Webhook,
 };
 use crate::acme::ca::http::{Clock, Http};
 
@@ -21,8 +35,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub struct ProviderContext {
     /// The resolvers for CNAMEs and for the records themselves.
     pub lookup: Lookup,
-    /// True to publish records at the target of a CNAME (delegation). Must be false where a
-    /// wildcard CNAME unrelated to challenges covers the record's name.
+    /// True to publish records at the target of a CNAME (delegation), unless the CNAME comes from a
+    /// wildcard.
     pub follow_cname: bool,
     /// The client for web services.
     pub http: Http,
@@ -124,20 +138,27 @@ impl Provider {
 
     async fn change(&self, action: Action, record: &TxtRecord) -> Result<(), Failure> {
         let service = self.current_service().await?;
-        let name = self.target(&*service, record.name()?).await?;
-        service.change(action, &name, &record.value).await
+        let chain = self.target(&*service, record.name()?).await?;
+        let changed = service.change(action, &chain.name, &record.value).await;
+        changed.map_err(|failure| match &chain.note {
+            Some(note) => failure.noting(note),
+            None => failure,
+        })
     }
 
     /// Returns the name to publish at, after following CNAMEs.
-    async fn target(&self, service: &dyn Service, name: Name) -> Result<Name, Failure> {
+    async fn target(&self, service: &dyn Service, name: Name) -> Result<Chain, Failure> {
         if !self.context.follow_cname {
-            return Ok(name);
+            return Ok(Chain::new(name));
         }
         // Ask the server that gets the update first: it may not be public.
-        match service.canonical(name).await? {
-            (name, true) => Ok(name),
-            (name, false) => self.context.lookup.canonical(name).await,
+        let own = service.follow(name).await?;
+        if own.known {
+            return Ok(own);
         }
+        let public = cname::follow(&self.context.lookup, own.name).await?;
+        let note = public.note.or(own.note);
+        Ok(Chain { note, ..public })
     }
 }
 

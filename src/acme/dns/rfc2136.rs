@@ -16,8 +16,9 @@ use hickory_proto::{
 
 use super::{
     Secret,
+    cname::{self, Chain, Cnames, Found},
     error::Failure,
-    record::{Action, HOPS, TTL, parse_name},
+    record::{Action, TTL, parse_name},
     service::{Service, Working},
     wire::{self, First},
 };
@@ -66,30 +67,6 @@ impl Rfc2136 {
             key,
             time,
         })
-    }
-
-    /// Follows the CNAMEs that this server knows. Also returns true if the server is authoritative
-    /// for the resulting name.
-    async fn follow(&self, name: &Name) -> Result<(Name, bool), Failure> {
-        let mut name = name.clone();
-        for _ in 0..HOPS {
-            let reply = self
-                .send(wire::question(&name, RecordType::CNAME), First::Udp)
-                .await?;
-            if !reply.authoritative {
-                return Ok((name, false));
-            }
-            let next = reply.answers.iter().find_map(|record| match &record.data {
-                RData::CNAME(target) if record.name == name => Some(target.0.clone()),
-                _ => None,
-            });
-            match next {
-                Some(next) => name = next,
-                None => return Ok((name, true)),
-            }
-        }
-
-        Err(Failure::permanent("too many CNAMEs in a row"))
     }
 
     /// Adds or deletes one value. Adding an existing value or deleting a missing one changes
@@ -246,8 +223,27 @@ impl Service for Rfc2136 {
         Box::pin(self.update(action, name, value))
     }
 
-    fn canonical(&self, name: Name) -> Working<'_, (Name, bool)> {
-        Box::pin(async move { self.follow(&name).await })
+    fn follow(&self, name: Name) -> Working<'_, Chain> {
+        Box::pin(cname::follow(self, name))
+    }
+}
+
+impl Cnames for Rfc2136 {
+    fn server(&self) -> String {
+        self.server.to_string()
+    }
+
+    async fn cname(&self, name: &Name) -> Result<Found, Failure> {
+        let question = wire::question(name, RecordType::CNAME);
+        let reply = self.send(question, First::Udp).await?;
+        if !reply.authoritative {
+            return Ok(Found::Unknown);
+        }
+        let target = reply.answers.iter().find_map(|record| match &record.data {
+            RData::CNAME(target) if record.name == *name => Some(target.0.clone()),
+            _ => None,
+        });
+        Ok(target.map_or(Found::Nothing, Found::Target))
     }
 }
 

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use hickory_proto::rr::Name;
 
-use super::{error::Failure, record::Action};
+use super::{cname::Chain, error::Failure, record::Action};
 
 /// The future of an operation of a provider.
 pub(super) type Working<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
@@ -17,9 +17,8 @@ pub(super) trait Service: Send + Sync {
     /// Adds or removes one value of a name, unless there is nothing to do.
     fn change<'a>(&'a self, action: Action, name: &'a Name, value: &'a str) -> Working<'a, ()>;
 
-    /// Follows the CNAMEs that the service itself knows, which may not be public. Also returns
-    /// true if it knows the end of the chain.
-    fn canonical(&self, name: Name) -> Working<'_, (Name, bool)> {
-        Box::pin(async { Ok((name, false)) })
+    /// Follows the CNAMEs that the service itself knows, which may not be public.
+    fn follow(&self, name: Name) -> Working<'_, Chain> {
+        Box::pin(async { Ok(Chain::new(name)) })
     }
 }
