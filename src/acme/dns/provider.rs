@@ -1,6 +1,13 @@
 //! Publishes and removes records through a provider.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use hickory_proto::rr::Name;
 use tokio::{sync::Semaphore, time::timeout};
@@ -30,6 +37,10 @@ use crate::acme::ca::http::{Clock, Http};
 /// The time limit for publishing or removing a record.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// The advice about a hook that replaces values.
+const REPLACES: &str = "let `present` add a TXT value beside the others of its name, and \
+    `cleanup` remove only its own; until then, the names are proved one after the other";
+
 /// The services that providers use.
 #[derive(Clone)]
 pub struct ProviderContext {
@@ -53,6 +64,8 @@ pub struct Provider {
     service: Arc<dyn Service>,
     /// The turn of one change at a time: most APIs replace a record set as a whole.
     turn: Arc<Semaphore>,
+    /// True if the service was seen to replace values instead of adding to them.
+    replaces: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Provider {
@@ -80,6 +93,7 @@ impl Provider {
             context,
             service,
             turn: Arc::new(Semaphore::new(1)),
+            replaces: Arc::default(),
         })
     }
 
@@ -91,7 +105,25 @@ impl Provider {
     /// Returns true if a record keeps only one value, so that names which share a record are proved
     /// one after the other.
     pub fn keeps_one_value(&self) -> bool {
-        self.settings.keeps_one_value()
+        self.settings.keeps_one_value() || self.replaces.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if the service is a program or web service of the operator.
+    pub fn is_hook(&self) -> bool {
+        self.settings.is_hook()
+    }
+
+    /// Notes that the newest value of a record took the place of the one before. Returns the
+    /// problem, in a sentence, and what to change.
+    pub fn note_replacement(&self, fqdn: &str) -> (String, &'static str) {
+        self.replaces.store(true, Ordering::Relaxed);
+        let problem = format!(
+            "{} {} replaces the values of {fqdn} instead of adding to them: the newest is visible, \
+             the one before it is gone",
+            self.settings.kind(),
+            self.service.at()
+        );
+        (problem, REPLACES)
     }
 
     /// Publishes a value beside the existing ones of the name. Repeating it changes nothing. Takes

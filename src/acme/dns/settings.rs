@@ -76,6 +76,11 @@ impl ProviderSettings {
         matches!(self, Self::Token(settings) if settings.api == TokenApi::DuckDns)
     }
 
+    /// Returns true for a program or web service of the operator.
+    pub(super) fn is_hook(&self) -> bool {
+        matches!(self, Self::Webhook(_) | Self::Command(_))
+    }
+
     /// Returns the settings with secrets read again from their files.
     pub(super) fn refreshed(mut self) -> Result<Self, SecretError> {
         for secret in self.secrets() {

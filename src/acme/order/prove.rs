@@ -33,6 +33,10 @@ use crate::{
 /// anyway.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(180);
 
+/// The number of checks in a row that must show a later value of a record and not this one, before
+/// a hook counts as one that replaces.
+const SEEN_REPLACED: u32 = 2;
+
 /// The time limit for the DNS lookups that explain a failed validation.
 const ADVICE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -116,7 +120,7 @@ impl Attempt<'_> {
             chosen.push((url, authorization, kind, challenge));
         }
 
-        self.wait_for_dns(pending).await;
+        self.wait_for_dns(pending).await?;
 
         for (url, authorization, kind, challenge) in chosen {
             self.check_current()?;
@@ -368,11 +372,11 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits until every server of the zones has the records. Never fails, because a resolver that
-    /// filters may hide the records from this node.
-    async fn wait_for_dns(&self, pending: &PendingOrder) {
+    /// Waits until every server of the zones has the records. Only fails if a hook took one of them
+    /// away: a resolver that filters may hide the records from this node.
+    async fn wait_for_dns(&self, pending: &PendingOrder) -> Result<(), Failure> {
         if pending.dns.is_empty() {
-            return;
+            return Ok(());
         }
 
         self.set_progress("waiting for the record in DNS");
@@ -383,15 +387,25 @@ impl Attempt<'_> {
             ..*self.engine.timing()
         });
 
-        for (fqdn, value) in &pending.dns {
+        for (index, (fqdn, value)) in pending.dns.iter().enumerate() {
             let record = TxtRecord {
                 fqdn: fqdn.clone(),
                 value: value.clone(),
             };
+            let mut replaced = 0;
             loop {
                 match visible(&record, lookup).await {
                     Ok(true) => break,
-                    Ok(false) => {}
+                    Ok(false) => {
+                        let later = &pending.dns[index + 1..];
+                        replaced = match self.shows_another(fqdn, later).await {
+                            true => replaced + 1,
+                            false => 0,
+                        };
+                        if replaced == SEEN_REPLACED {
+                            return Err(self.replaced(fqdn));
+                        }
+                    }
                     Err(error) => {
                         tracing::debug!(
                             record = fqdn,
@@ -406,10 +420,35 @@ impl Attempt<'_> {
                         record = fqdn,
                         "not every name server has the record yet; triggering validation anyway"
                     );
-                    return;
+                    return Ok(());
                 }
             }
         }
+
+        Ok(())
+    }
+
+    /// Returns true if a hook published a later value of this record that is visible already.
+    async fn shows_another(&self, fqdn: &str, later: &[(String, String)]) -> bool {
+        if !self.acme.dns.as_ref().is_some_and(Provider::is_hook) {
+            return false;
+        }
+        let Some((_, value)) = later.iter().rev().find(|(other, _)| other == fqdn) else {
+            return false;
+        };
+        let record = TxtRecord {
+            fqdn: fqdn.to_owned(),
+            value: value.clone(),
+        };
+        visible(&record, self.lookup()).await == Ok(true)
+    }
+
+    /// Returns the failure of a hook that replaces values.
+    fn replaced(&self, fqdn: &str) -> Failure {
+        let noted = self.acme.dns.as_ref().map(|dns| dns.note_replacement(fqdn));
+        let (problem, advice) = noted.unwrap_or_default();
+        tracing::warn!(record = fqdn, problem, "a DNS hook replaces values");
+        Failure::new(Class::Transport, problem).advise(advice)
     }
 
     /// Removes the DNS records of a pending order, including those from before a crash.
