@@ -1,15 +1,16 @@
 //! `[[issuers]]` as the file writes them: every key is optional, so that an error can name each
 //! mistake. [`strict`] checks the tables and makes issuers of them.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{
     ConfigError,
+    dns_table::DnsTable,
+    issuer_keys::{Hidden, needed, one_of, wrong},
     issuers::{
-        Acme, Directory, Dns, DnsProvider, Eab, Issuer, IssuerKind, IssuerProblem, Propagation,
-        Secret, TsigAlgorithm, TsigKey, is_issuer_name, not_a_name,
+        Acme, Directory, Eab, Issuer, IssuerKind, IssuerProblem, is_issuer_name, not_a_name,
     },
     keys,
 };
@@ -51,54 +52,6 @@ struct EabTable {
     kid: Option<String>,
     hmac: Option<Hidden>,
     hmac_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DnsTable {
-    provider: Option<Provider>,
-    resolvers: Option<Vec<SocketAddr>>,
-    propagation: Option<Propagation>,
-    follow_cname: Option<bool>,
-    server: Option<SocketAddr>,
-    zone: Option<String>,
-    key: Option<KeyTable>,
-    token_file: Option<PathBuf>,
-    zone_id: Option<String>,
-    base: Option<String>,
-    url: Option<String>,
-    user: Option<String>,
-    password_file: Option<PathBuf>,
-    program: Option<PathBuf>,
-    arguments: Option<Vec<String>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeyTable {
-    name: Option<String>,
-    algorithm: Option<TsigAlgorithm>,
-    secret: Option<Hidden>,
-    secret_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Provider {
-    Rfc2136,
-    Cloudflare,
-    Webhook,
-    Command,
-}
-
-/// A secret that `Debug` does not show.
-#[derive(Deserialize)]
-struct Hidden(String);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<hidden>")
-    }
 }
 
 impl<'de> Deserialize<'de> for Issuer {
@@ -268,97 +221,6 @@ impl EabTable {
     }
 }
 
-impl DnsTable {
-    fn strict(self) -> Result<Dns, IssuerProblem> {
-        const PROVIDERS: &str = "one of \"rfc2136\", \"cloudflare\", \"webhook\", \"command\"";
-        let provider = self
-            .provider
-            .ok_or_else(|| wrong("dns.provider", format!("it is needed: {PROVIDERS}")))?;
-
-        // Each provider has keys of its own, and refuses those of the others.
-        let (name, own): (&str, &[&str]) = match provider {
-            Provider::Rfc2136 => ("rfc2136", &["server", "zone", "key"]),
-            Provider::Cloudflare => ("cloudflare", &["token_file", "zone_id", "base"]),
-            Provider::Webhook => ("webhook", &["url", "user", "password_file"]),
-            Provider::Command => ("command", &["program", "arguments"]),
-        };
-        let set = [
-            ("server", self.server.is_some()),
-            ("zone", self.zone.is_some()),
-            ("key", self.key.is_some()),
-            ("token_file", self.token_file.is_some()),
-            ("zone_id", self.zone_id.is_some()),
-            ("base", self.base.is_some()),
-            ("url", self.url.is_some()),
-            ("user", self.user.is_some()),
-            ("password_file", self.password_file.is_some()),
-            ("program", self.program.is_some()),
-            ("arguments", self.arguments.is_some()),
-        ];
-        if let Some((key, _)) = set
-            .into_iter()
-            .find(|(key, set)| *set && !own.contains(key))
-        {
-            let message = format!(
-                "the provider {name:?} has no such key, only {}",
-                own.join(", ")
-            );
-            return Err(wrong(&format!("dns.{key}"), message));
-        }
-
-        let whose = format!("the provider {name:?}");
-        let provider = match provider {
-            Provider::Rfc2136 => DnsProvider::Rfc2136 {
-                server: self.server.ok_or_else(|| needed("dns.server", &whose))?,
-                zone: self.zone,
-                key: self.key.map(KeyTable::strict).transpose()?,
-            },
-            Provider::Cloudflare => DnsProvider::Cloudflare {
-                token_file: self
-                    .token_file
-                    .ok_or_else(|| needed("dns.token_file", &whose))?,
-                zone_id: self.zone_id,
-                base: self.base,
-            },
-            Provider::Webhook => DnsProvider::Webhook {
-                url: self.url.ok_or_else(|| needed("dns.url", &whose))?,
-                login: match (self.user, self.password_file) {
-                    (Some(user), Some(password)) => Some((user, password)),
-                    (None, None) => None,
-                    (Some(_), None) => return Err(needed("dns.password_file", "`user`")),
-                    (None, Some(_)) => return Err(needed("dns.user", "`password_file`")),
-                },
-            },
-            Provider::Command => DnsProvider::Command {
-                program: self.program.ok_or_else(|| needed("dns.program", &whose))?,
-                arguments: self.arguments.unwrap_or_default(),
-            },
-        };
-
-        Ok(Dns {
-            provider,
-            resolvers: self.resolvers.unwrap_or_default(),
-            propagation: self.propagation.unwrap_or_default(),
-            follow_cname: self.follow_cname.unwrap_or(true),
-        })
-    }
-}
-
-impl KeyTable {
-    fn strict(self) -> Result<TsigKey, IssuerProblem> {
-        Ok(TsigKey {
-            name: self.name.ok_or_else(|| needed("dns.key.name", "`key`"))?,
-            algorithm: self.algorithm.unwrap_or_default(),
-            secret: one_of(
-                "dns.key.secret",
-                "dns.key.secret_file",
-                self.secret,
-                self.secret_file,
-            )?,
-        })
-    }
-}
-
 /// Returns the directory that the key names, or that of the built-in CA with the issuer's name.
 fn directory(directory: Option<String>, name: &str) -> Result<Directory, IssuerProblem> {
     let text = directory.as_deref().unwrap_or(name);
@@ -393,31 +255,4 @@ fn is_mailto(contact: &str) -> bool {
                 .all(|b| b.is_ascii_graphic() && !b",?@".contains(&b))
     };
     address.is_some_and(|(user, host)| plain(user) && plain(host))
-}
-
-/// Returns the secret of two keys, of which exactly one must be set.
-fn one_of(
-    inline: &str,
-    file: &str,
-    secret: Option<Hidden>,
-    path: Option<PathBuf>,
-) -> Result<Secret, IssuerProblem> {
-    match (secret, path) {
-        (Some(Hidden(secret)), None) => Ok(Secret::Inline(secret)),
-        (None, Some(path)) => Ok(Secret::File(path)),
-        (Some(_), Some(_)) => Err(wrong(
-            file,
-            format!("only one of it and {inline} can be set"),
-        )),
-        (None, None) => Err(wrong(file, format!("it is needed, or {inline}"))),
-    }
-}
-
-fn wrong(field: &str, message: impl Into<String>) -> IssuerProblem {
-    IssuerProblem::new(field, message)
-}
-
-/// Returns the error for a key that is missing; `whose` names what requires it.
-fn needed(field: &str, whose: &str) -> IssuerProblem {
-    wrong(field, format!("{whose} needs it"))
 }

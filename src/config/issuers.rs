@@ -4,6 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 
+pub use crate::acme::dns::TokenApi;
 use crate::{acme::issuer::ChallengeType, pki::KeyType};
 
 /// An issuer of certificates.
@@ -111,6 +112,53 @@ pub enum DnsProvider {
         zone_id: Option<String>,
         /// Base URL, if it is not Cloudflare's own.
         base: Option<String>,
+    },
+    /// An API that needs a token and nothing else.
+    Token {
+        /// The API.
+        api: TokenApi,
+        /// A file with the token.
+        token_file: PathBuf,
+        /// Base URL, if it is not the API's own.
+        base: Option<String>,
+    },
+    /// OVH's API.
+    Ovh {
+        /// The application key.
+        application_key: String,
+        /// A file with the application secret.
+        secret_key_file: PathBuf,
+        /// A file with the consumer key.
+        consumer_key_file: PathBuf,
+        /// Base URL, if it is not that of Europe.
+        base: Option<String>,
+    },
+    /// Porkbun's API.
+    Porkbun {
+        /// A file with the API key.
+        api_key_file: PathBuf,
+        /// A file with the secret API key.
+        secret_key_file: PathBuf,
+        /// Base URL, if it is not Porkbun's own.
+        base: Option<String>,
+    },
+    /// Route 53's API.
+    Route53 {
+        /// ID of the access key.
+        access_key_id: String,
+        /// A file with the secret access key.
+        secret_key_file: PathBuf,
+        /// The zone's ID; `None` to search for the zone by name.
+        zone_id: Option<String>,
+        /// Base URL, if it is not that of all regions.
+        base: Option<String>,
+    },
+    /// A server of the program acme-dns.
+    AcmeDns {
+        /// Base URL of its API.
+        url: String,
+        /// A JSON file with one account, or with one for each domain.
+        accounts_file: PathBuf,
     },
     /// A web service.
     Webhook {

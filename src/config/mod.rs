@@ -4,10 +4,12 @@
 //! A section of the file is the settings type of the module that uses it, with its defaults; the
 //! keys without a section are fields of [`Config`].
 
+mod dns_table;
 mod effective;
 mod error;
 mod file;
 mod flags;
+mod issuer_keys;
 mod issuer_table;
 mod issuers;
 mod keys;
@@ -26,7 +28,7 @@ pub use error::ConfigError;
 pub use flags::Flags;
 pub use issuers::{
     Acme, Directory, Dns, DnsProvider, Eab, Issuer, IssuerKind, IssuerProblem, Propagation, Secret,
-    TsigAlgorithm, TsigKey, is_issuer_name,
+    TokenApi, TsigAlgorithm, TsigKey, is_issuer_name,
 };
 pub use listen::{Listen, ListenError};
 

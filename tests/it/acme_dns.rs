@@ -1,6 +1,7 @@
 //! Records of DNS-01 challenges, published and removed on a real DNS server (knot), through web
 //! services and by programs.
 
+mod apis;
 mod services;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -9,14 +10,14 @@ use gatelet::acme::{
     ca::http::{Http, HttpSettings},
     dns::{
         Lookup, PersistPolicy, Propagation, Provider, ProviderContext, ProviderSettings,
-        Rfc2136Settings, Secret, TsigKey, TxtRecord, advice, caa_allows, persist_record, persisted,
-        visible,
+        Rfc2136Settings, Secret, TsigKey, TxtRecord, WebhookSettings, advice, caa_allows,
+        persist_record, persisted, visible,
     },
 };
 use rustls::pki_types::UnixTime;
 
 use super::support::{
-    DnsServer, Folder,
+    DnsServer, Folder, WebService,
     dns_server::{KEY, POWERLESS_KEY, SECRET},
     free_port,
 };
@@ -27,6 +28,7 @@ const ZONE: (&str, &str) = (
 @ CAA 0 issue \"ca.example\"\n@ CAA 0 issuewild \"; policy=none\"
 _acme-challenge.delegated CNAME delegated.other.test.
 _acme-challenge.loop CNAME _acme-challenge.loop
+*.wild CNAME delegated.other.test.
 below NS ns.elsewhere.test.",
 );
 
@@ -136,7 +138,66 @@ fn updates_follow_a_delegating_cname() {
             .await
             .expect_err("no end");
         assert!(error.to_string().contains("too many CNAMEs"), "{error}");
+        assert!(
+            error.to_string().contains("follow_cname = false"),
+            "{error}"
+        );
     });
+}
+
+/// A wildcard for web servers once led challenges to a zone that nobody can change.
+#[test]
+fn a_cname_of_a_wildcard_is_not_followed() {
+    let server = DnsServer::start(&[ZONE, ("other.test", "")]);
+    let update = provider(&server, key(KEY, SECRET));
+    let record = TxtRecord::challenge("www.wild.example.test", "value");
+    run(async {
+        update.present(&record).await.expect("published");
+        assert_eq!(server.ask(&record.fqdn, "TXT"), ["value"]);
+        assert!(server.ask("delegated.other.test", "TXT").is_empty());
+        assert_eq!(visible(&record, &lookup(&server)).await, Ok(true));
+        update.remove(&record).await.expect("removed");
+        assert_eq!(server.ask(&record.fqdn, "TXT"), ["delegated.other.test."]);
+    });
+}
+
+#[test]
+fn an_error_names_the_cname_its_server_and_the_setting() {
+    let server = DnsServer::start(&[ZONE, ("other.test", "")]);
+    let service = WebService::start(|asked| (422, asked.body.clone()));
+    let webhook = ProviderSettings::Webhook(WebhookSettings {
+        url: service.url(),
+        login: None,
+    });
+    let webhook = Provider::new(webhook, context(lookup(&server))).expect("good settings");
+    let at = server.address();
+    for (name, published, note) in [
+        (
+            "delegated.example.test",
+            "delegated.other.test.",
+            format!(
+                "_acme-challenge.delegated.example.test. is a CNAME of delegated.other.test. at \
+                 {at}; to publish at _acme-challenge.delegated.example.test. itself, set \
+                 `follow_cname = false`"
+            ),
+        ),
+        (
+            "www.wild.example.test",
+            "_acme-challenge.www.wild.example.test.",
+            format!(
+                "the CNAME delegated.other.test. of _acme-challenge.www.wild.example.test. at \
+                 {at} is not followed"
+            ),
+        ),
+    ] {
+        let error = run(webhook.present(&TxtRecord::challenge(name, "v"))).expect_err("refused");
+        let line = error.to_string();
+        assert!(
+            line.contains(&format!("\"fqdn\":\"{published}\"")),
+            "{line}"
+        );
+        assert!(line.contains(&note), "{line}");
+    }
 }
 
 #[test]

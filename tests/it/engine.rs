@@ -10,6 +10,7 @@ mod edges;
 mod failpoint_store;
 mod faults;
 mod harness;
+mod hooks;
 mod persist;
 mod properties;
 mod replicas;

@@ -1,14 +1,17 @@
 //! Cloudflare's API, version 4.
 
 use bytes::Bytes;
+use hickory_proto::rr::Name;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
 use super::{
-    Action, Secret, TTL,
+    Secret,
     error::Failure,
-    webhook::{by_status, place, sensitive, url},
+    record::{Action, TTL},
+    service::{Service, Working},
+    web::{by_status, place, sensitive, url},
 };
 use crate::acme::ca::http::Http;
 
@@ -106,17 +109,8 @@ impl Cloudflare {
         })
     }
 
-    pub(super) fn at(&self) -> String {
-        self.place.clone()
-    }
-
     /// Adds or deletes one value, unless there is nothing to do. `name` has no dot at its end.
-    pub(super) async fn change(
-        &self,
-        action: Action,
-        name: &str,
-        value: &str,
-    ) -> Result<(), Failure> {
+    async fn edit(&self, action: Action, name: &str, value: &str) -> Result<(), Failure> {
         let zone = match &self.zone_id {
             Some(zone) => zone.clone(),
             None => self.find_zone(name).await?,
@@ -244,6 +238,19 @@ impl Cloudflare {
                 })
             }
         }
+    }
+}
+
+impl Service for Cloudflare {
+    fn at(&self) -> String {
+        self.place.clone()
+    }
+
+    fn change<'a>(&'a self, action: Action, name: &'a Name, value: &'a str) -> Working<'a, ()> {
+        Box::pin(async move {
+            let name = name.to_ascii();
+            self.edit(action, name.trim_end_matches('.'), value).await
+        })
     }
 }
 

@@ -2,13 +2,18 @@
 
 use std::{path::PathBuf, pin::pin, process::Stdio, time::Duration};
 
+use hickory_proto::rr::Name;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::Command as Process,
     time::timeout,
 };
 
-use super::{Action, error::Failure};
+use super::{
+    error::Failure,
+    record::Action,
+    service::{Service, Working},
+};
 
 /// The time limit for the program.
 const LIMIT: Duration = Duration::from_secs(28);
@@ -35,17 +40,8 @@ impl Command {
         Self(settings)
     }
 
-    pub(super) fn at(&self) -> String {
-        self.0.program.display().to_string()
-    }
-
     /// Runs the program with only `PATH` in its environment. It must exit with status 0.
-    pub(super) async fn change(
-        &self,
-        action: Action,
-        fqdn: &str,
-        value: &str,
-    ) -> Result<(), Failure> {
+    async fn run(&self, action: Action, fqdn: &str, value: &str) -> Result<(), Failure> {
         let mut process = Process::new(&self.0.program);
         process
             .args(&self.0.arguments)
@@ -105,6 +101,16 @@ impl Command {
                 LIMIT.as_secs()
             ))),
         }
+    }
+}
+
+impl Service for Command {
+    fn at(&self) -> String {
+        self.0.program.display().to_string()
+    }
+
+    fn change<'a>(&'a self, action: Action, name: &'a Name, value: &'a str) -> Working<'a, ()> {
+        Box::pin(async move { self.run(action, &name.to_ascii(), value).await })
     }
 }
 

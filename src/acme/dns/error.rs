@@ -17,6 +17,7 @@ pub struct DnsError {
     record: Option<String>,
     reason: String,
     permanent: bool,
+    retry_after: Option<u64>,
 }
 
 impl DnsError {
@@ -26,13 +27,13 @@ impl DnsError {
         record: Option<String>,
         failure: Failure,
     ) -> Self {
-        let Failure { reason, permanent } = failure;
         Self {
             who,
             at: at.to_owned(),
             record,
-            reason,
-            permanent,
+            reason: failure.reason,
+            permanent: failure.permanent,
+            retry_after: failure.retry_after,
         }
     }
 
@@ -41,6 +42,11 @@ impl DnsError {
     pub fn is_permanent(&self) -> bool {
         self.permanent
     }
+
+    /// Returns the seconds that the service asks to wait before the next attempt, if any.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.retry_after
+    }
 }
 
 /// The part of a [`DnsError`] that is known where it occurs.
@@ -48,6 +54,7 @@ impl DnsError {
 pub(super) struct Failure {
     reason: String,
     permanent: bool,
+    retry_after: Option<u64>,
 }
 
 impl Failure {
@@ -56,6 +63,7 @@ impl Failure {
         Self {
             reason: one_line(reason),
             permanent: true,
+            retry_after: None,
         }
     }
 
@@ -64,7 +72,50 @@ impl Failure {
         Self {
             reason: one_line(reason),
             permanent: false,
+            retry_after: None,
         }
+    }
+
+    /// Notes the seconds that the service asks to wait.
+    pub(super) fn retry_after(self, seconds: Option<u64>) -> Self {
+        Self {
+            retry_after: seconds,
+            ..self
+        }
+    }
+
+    /// Puts the zone before the reason.
+    pub(super) fn within(self, zone: &str) -> Self {
+        self.after(&format!("zone {zone}"))
+    }
+
+    /// Puts a sentence before the reason.
+    pub(super) fn after(self, sentence: &str) -> Self {
+        Self {
+            reason: one_line(format!("{sentence}: {}", self.reason)),
+            ..self
+        }
+    }
+
+    /// Puts a sentence after the reason.
+    pub(super) fn noting(self, sentence: &str) -> Self {
+        Self {
+            reason: format!("{}; {sentence}", self.reason),
+            ..self
+        }
+    }
+
+    /// Makes it a failure that may pass by itself.
+    pub(super) fn may_pass(self) -> Self {
+        Self {
+            permanent: false,
+            ..self
+        }
+    }
+
+    /// Returns true if the reason contains these words.
+    pub(super) fn says(&self, words: &str) -> bool {
+        self.reason.contains(words)
     }
 }
 

@@ -16,7 +16,13 @@ use hickory_resolver::{
 };
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{Caa, DnsError, HOPS, TxtRecord, error::Failure, parse_name, wire};
+use super::{
+    Caa, DnsError, TxtRecord,
+    cname::{Cnames, Found},
+    error::Failure,
+    record::{HOPS, parse_name},
+    wire,
+};
 
 /// The time limit for one query to a resolver.
 const QUESTION: Duration = Duration::from_secs(3);
@@ -57,19 +63,6 @@ impl Default for Propagation {
 }
 
 impl Lookup {
-    /// Follows a chain of CNAMEs to its end.
-    pub(super) async fn canonical(&self, mut name: Name) -> Result<Name, Failure> {
-        let resolver = self.resolver()?;
-        for _ in 0..HOPS {
-            let answers = records(&resolver, &name, RecordType::CNAME).await?;
-            match alias(&answers, &name) {
-                Some(next) => name = next,
-                None => return Ok(name),
-            }
-        }
-        Err(Failure::permanent("too many CNAMEs in a row"))
-    }
-
     fn resolver(&self) -> Result<TokioResolver, Failure> {
         let mut builder = if self.resolvers.is_empty() {
             TokioResolver::builder_tokio()
@@ -108,6 +101,17 @@ impl Lookup {
 
     fn error(&self, record: &str, failure: Failure) -> DnsError {
         DnsError::new("dns", &self.at(), Some(record.to_owned()), failure)
+    }
+}
+
+impl Cnames for Lookup {
+    fn server(&self) -> String {
+        self.at()
+    }
+
+    async fn cname(&self, name: &Name) -> Result<Found, Failure> {
+        let answers = records(&self.resolver()?, name, RecordType::CNAME).await?;
+        Ok(alias(&answers, name).map_or(Found::Nothing, Found::Target))
     }
 }
 

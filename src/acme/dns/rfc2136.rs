@@ -15,11 +15,14 @@ use hickory_proto::{
 };
 
 use super::{
-    Action, Clock, HOPS, Secret, TTL,
+    Secret,
+    cname::{self, Chain, Cnames, Found},
     error::Failure,
-    parse_name,
+    record::{Action, TTL, parse_name},
+    service::{Service, Working},
     wire::{self, First},
 };
+use crate::acme::ca::http::Clock;
 
 /// The allowed difference of the two clocks in seconds, as RFC 8945 section 10 recommends.
 const FUDGE: u16 = 300;
@@ -66,42 +69,9 @@ impl Rfc2136 {
         })
     }
 
-    pub(super) fn at(&self) -> String {
-        self.server.to_string()
-    }
-
-    /// Follows the CNAMEs that this server knows. Also returns true if the server is authoritative
-    /// for the resulting name.
-    pub(super) async fn canonical(&self, name: &Name) -> Result<(Name, bool), Failure> {
-        let mut name = name.clone();
-        for _ in 0..HOPS {
-            let reply = self
-                .send(wire::question(&name, RecordType::CNAME), First::Udp)
-                .await?;
-            if !reply.authoritative {
-                return Ok((name, false));
-            }
-            let next = reply.answers.iter().find_map(|record| match &record.data {
-                RData::CNAME(target) if record.name == name => Some(target.0.clone()),
-                _ => None,
-            });
-            match next {
-                Some(next) => name = next,
-                None => return Ok((name, true)),
-            }
-        }
-
-        Err(Failure::permanent("too many CNAMEs in a row"))
-    }
-
     /// Adds or deletes one value. Adding an existing value or deleting a missing one changes
     /// nothing (RFC 2136 section 3.4.2).
-    pub(super) async fn change(
-        &self,
-        action: Action,
-        name: &Name,
-        value: &str,
-    ) -> Result<(), Failure> {
+    async fn update(&self, action: Action, name: &Name, value: &str) -> Result<(), Failure> {
         let zone = match &self.zone {
             Some(zone) => zone.clone(),
             None => self.find_zone(name).await?,
@@ -241,6 +211,39 @@ impl Rfc2136 {
             Failure::passing(format!("the signature of the reply is invalid: {error}"))
         })?;
         Ok(reply)
+    }
+}
+
+impl Service for Rfc2136 {
+    fn at(&self) -> String {
+        self.server.to_string()
+    }
+
+    fn change<'a>(&'a self, action: Action, name: &'a Name, value: &'a str) -> Working<'a, ()> {
+        Box::pin(self.update(action, name, value))
+    }
+
+    fn follow(&self, name: Name) -> Working<'_, Chain> {
+        Box::pin(cname::follow(self, name))
+    }
+}
+
+impl Cnames for Rfc2136 {
+    fn server(&self) -> String {
+        self.server.to_string()
+    }
+
+    async fn cname(&self, name: &Name) -> Result<Found, Failure> {
+        let question = wire::question(name, RecordType::CNAME);
+        let reply = self.send(question, First::Udp).await?;
+        if !reply.authoritative {
+            return Ok(Found::Unknown);
+        }
+        let target = reply.answers.iter().find_map(|record| match &record.data {
+            RData::CNAME(target) if record.name == *name => Some(target.0.clone()),
+            _ => None,
+        });
+        Ok(target.map_or(Found::Nothing, Found::Target))
     }
 }
 

@@ -3,10 +3,17 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use hickory_proto::rr::Name;
+use http::{HeaderValue, Request, Uri, header};
 
-use super::{Action, Secret, error::Failure};
-use crate::acme::ca::http::{Http, Reply};
+use super::{
+    Secret,
+    error::Failure,
+    record::Action,
+    service::{Service, Working},
+    web::{by_status, place, sensitive, url},
+};
+use crate::acme::ca::http::Http;
 
 /// The address of the service.
 #[derive(Clone, Debug)]
@@ -41,16 +48,7 @@ impl Webhook {
         })
     }
 
-    pub(super) fn at(&self) -> String {
-        place(&self.present)
-    }
-
-    pub(super) async fn change(
-        &self,
-        action: Action,
-        fqdn: &str,
-        value: &str,
-    ) -> Result<(), Failure> {
+    async fn call(&self, action: Action, fqdn: &str, value: &str) -> Result<(), Failure> {
         let url = match action {
             Action::Present => &self.present,
             Action::Cleanup => &self.cleanup,
@@ -81,41 +79,12 @@ impl Webhook {
     }
 }
 
-/// Creates a failure that is permanent or not depending on the response's status.
-pub(super) fn by_status(reply: &Reply, reason: &str) -> Failure {
-    let wait = matches!(
-        reply.status,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
-    );
-    let ours = reply.status.is_client_error() || reply.status.is_redirection();
-    if ours && !wait {
-        Failure::permanent(reason)
-    } else {
-        Failure::passing(reason)
+impl Service for Webhook {
+    fn at(&self) -> String {
+        place(&self.present)
     }
-}
 
-pub(super) fn url(text: &str) -> Result<Uri, Failure> {
-    let wrong = || Failure::permanent("the URL is not an http or https URL with a host");
-    let url: Uri = text.parse().map_err(|_| wrong())?;
-    match (url.scheme_str(), url.authority()) {
-        (Some("http" | "https"), Some(authority)) if !authority.as_str().contains('@') => Ok(url),
-        _ => Err(wrong()),
+    fn change<'a>(&'a self, action: Action, name: &'a Name, value: &'a str) -> Working<'a, ()> {
+        Box::pin(async move { self.call(action, &name.to_ascii(), value).await })
     }
-}
-
-pub(super) fn sensitive(value: &str) -> Result<HeaderValue, Failure> {
-    let mut value = HeaderValue::from_str(value)
-        .map_err(|_| Failure::permanent("the secret has characters that HTTP does not allow"))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// Formats a URL without the parts that may be secret.
-pub(super) fn place(url: &Uri) -> String {
-    format!(
-        "{}://{}",
-        url.scheme_str().unwrap_or_default(),
-        url.authority().map_or("", |host| host.as_str())
-    )
 }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     acme::{
         ca::{Authorization, Challenge, Order, Status},
+        dns::Provider,
         plan::{
             failure::{Class, Failure},
             record::PendingOrder,
@@ -49,11 +50,32 @@ impl Proof<'_> {
             }
         }
 
-        let outcome = self.prove_all(pending, &order.url, &unproved).await;
+        let mut outcome = Ok(());
+        let mut rounds = unproved.chunks(self.at_once(unproved.len())).peekable();
+        while let Some(together) = rounds.next() {
+            outcome = self.prove_all(pending, &order.url, together).await;
+            if outcome.is_err() || rounds.peek().is_none() {
+                break;
+            }
+            // A record that keeps one value makes room for the next one.
+            self.attempt.remove_records(pending).await;
+        }
+
         let Attempt { context, spec, .. } = self.attempt;
         context.responder.withdraw(&spec.id);
         self.attempt.remove_records(pending).await;
         outcome
+    }
+
+    /// Returns the number of names that are proved at once: one, if the records of the DNS provider
+    /// keep one value.
+    fn at_once(&self, all: usize) -> usize {
+        let provider = self.attempt.acme.dns.as_ref();
+        if provider.is_some_and(Provider::keeps_one_value) {
+            1
+        } else {
+            all.max(1)
+        }
     }
 
     async fn prove_all(
@@ -72,7 +94,7 @@ impl Proof<'_> {
             chosen.push((url, authorization, kind, challenge));
         }
 
-        self.attempt.wait_for_dns(pending).await;
+        self.attempt.wait_for_dns(pending).await?;
 
         for (url, authorization, kind, challenge) in chosen {
             self.attempt.check_current()?;

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     acme::{
         ca::{Authorization, Challenge, Identifier},
-        dns::{self, PersistPolicy, Provider, TxtRecord, visible},
+        dns::{self, DnsError, PersistPolicy, Provider, TxtRecord, visible},
         issuer::ChallengeType,
         plan::{
             failure::{Class, Failure},
@@ -26,6 +26,10 @@ use crate::{
 /// The time for a record to reach every server of its zone. After that, validation is triggered
 /// anyway.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(180);
+
+/// The number of checks in a row that must show a later value of a record and not this one, before
+/// a hook counts as one that replaces.
+const SEEN_REPLACED: u32 = 2;
 
 impl Attempt<'_> {
     /// Publishes the response to a challenge where the CA will look for it.
@@ -86,7 +90,7 @@ impl Attempt<'_> {
                     provider
                         .present(&record)
                         .await
-                        .map_err(|error| Failure::new(Class::Transport, error.to_string()))?;
+                        .map_err(|error| unpublished(&error))?;
                 }
             }
             ChallengeType::DnsPersist01 => {}
@@ -139,11 +143,11 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits until every server of the zones has the records. Never fails, because a resolver that
-    /// filters may hide the records from this node.
-    pub(super) async fn wait_for_dns(&self, pending: &PendingOrder) {
+    /// Waits until every server of the zones has the records. Only fails if a hook took one of them
+    /// away: a resolver that filters may hide the records from this node.
+    pub(super) async fn wait_for_dns(&self, pending: &PendingOrder) -> Result<(), Failure> {
         if pending.dns.is_empty() {
-            return;
+            return Ok(());
         }
 
         self.set_progress("waiting for the record in DNS");
@@ -154,15 +158,26 @@ impl Attempt<'_> {
             ..self.context.timing
         });
 
-        for (fqdn, value) in &pending.dns {
+        for (index, (fqdn, value)) in pending.dns.iter().enumerate() {
             let record = TxtRecord {
                 fqdn: fqdn.clone(),
                 value: value.clone(),
             };
+            let mut replaced = 0;
             loop {
                 match visible(&record, lookup).await {
                     Ok(true) => break,
-                    Ok(false) => {}
+                    Ok(false) => {
+                        let later = &pending.dns[index + 1..];
+                        replaced = if self.shows_another(fqdn, later).await {
+                            replaced + 1
+                        } else {
+                            0
+                        };
+                        if replaced == SEEN_REPLACED {
+                            return Err(self.replaced(fqdn));
+                        }
+                    }
                     Err(error) => {
                         tracing::debug!(
                             record = fqdn,
@@ -177,10 +192,35 @@ impl Attempt<'_> {
                         record = fqdn,
                         "not every name server has the record yet; triggering validation anyway"
                     );
-                    return;
+                    return Ok(());
                 }
             }
         }
+
+        Ok(())
+    }
+
+    /// Returns true if a hook published a later value of this record that is visible already.
+    async fn shows_another(&self, fqdn: &str, later: &[(String, String)]) -> bool {
+        if !self.acme.dns.as_ref().is_some_and(Provider::is_hook) {
+            return false;
+        }
+        let Some((_, value)) = later.iter().rev().find(|(other, _)| other == fqdn) else {
+            return false;
+        };
+        let record = TxtRecord {
+            fqdn: fqdn.to_owned(),
+            value: value.clone(),
+        };
+        visible(&record, self.lookup()).await == Ok(true)
+    }
+
+    /// Returns the failure of a hook that replaces values.
+    fn replaced(&self, fqdn: &str) -> Failure {
+        let noted = self.acme.dns.as_ref().map(|dns| dns.note_replacement(fqdn));
+        let (problem, advice) = noted.unwrap_or_default();
+        tracing::warn!(record = fqdn, problem, "a DNS hook replaces values");
+        Failure::new(Class::Transport, problem).advise(advice)
     }
 
     /// Removes the DNS records of a pending order, including those from before a crash.
@@ -227,6 +267,17 @@ fn dns_name(authorization: &Authorization) -> Result<&str, Failure> {
             Class::Config,
             "an address cannot be proved by DNS",
         )),
+    }
+}
+
+/// Returns the failure to publish a record, with the wait that the DNS provider asks for.
+fn unpublished(error: &DnsError) -> Failure {
+    let wait = error
+        .retry_after()
+        .and_then(|wait| i64::try_from(wait).ok());
+    Failure {
+        retry_after: wait,
+        ..Failure::new(Class::Transport, error.to_string())
     }
 }
 

@@ -111,6 +111,22 @@ fn each_dns_provider_is_read_with_its_keys() {
         }
     );
 
+    for (name, api) in [
+        ("desec", TokenApi::DeSec),
+        ("digitalocean", TokenApi::DigitalOcean),
+        ("duckdns", TokenApi::DuckDns),
+        ("gandi", TokenApi::Gandi),
+        ("hetzner", TokenApi::Hetzner),
+    ] {
+        let provider = dns(&format!("provider = \"{name}\"\ntoken_file = \"/t\"")).provider;
+        let expected = DnsProvider::Token {
+            api,
+            token_file: "/t".into(),
+            base: None,
+        };
+        assert_eq!((provider, api.name()), (expected, name));
+    }
+
     let asked = dns("provider = \"command\"\nprogram = \"x\"\n\
          propagation = \"resolvers\"\nfollow_cname = false");
     assert_eq!(
@@ -284,9 +300,9 @@ fn mistakes_in_dns_name_line_and_key() {
             &["issuers[0].dns.provider", "\"rfc2136\", \"cloudflare\""],
         ),
         (
-            dns("provider = \"route53\"\n"),
+            dns("provider = \"azure\"\n"),
             5,
-            &["`route53`", "`webhook`"],
+            &["`azure`", "`acme-dns`", "`webhook`"],
         ),
         (
             dns("provider = \"rfc2136\"\n"),
@@ -307,6 +323,24 @@ fn mistakes_in_dns_name_line_and_key() {
             dns("provider = \"cloudflare\"\n"),
             5,
             &["issuers[0].dns.token_file", "needs it"],
+        ),
+        (
+            dns("provider = \"hetzner\"\ntoken_file = \"x\"\nzone_id = \"y\"\n"),
+            7,
+            &[
+                "issuers[0].dns.zone_id",
+                "no such key, only token_file, base",
+            ],
+        ),
+        (
+            dns("provider = \"ovh\"\napplication_key = \"x\"\nconsumer_key_file = \"y\"\n"),
+            5,
+            &["issuers[0].dns.secret_key_file", "\"ovh\" needs it"],
+        ),
+        (
+            dns("provider = \"acme-dns\"\nurl = \"https://x\"\n"),
+            5,
+            &["issuers[0].dns.accounts_file", "\"acme-dns\" needs it"],
         ),
         (
             dns("provider = \"webhook\"\n"),
@@ -435,4 +469,43 @@ fn a_single_table_takes_the_name_of_its_object() {
         assert_eq!(problem.field, field);
         assert!(problem.to_string().contains(part), "{problem}");
     }
+}
+
+/// Each block of `docs/issuers.md` that configures a provider is read, and none is left out.
+#[test]
+fn every_provider_is_documented_with_a_valid_example() {
+    let page = include_str!("../../../docs/issuers.md");
+    let blocks = page.split("```toml\n").skip(1);
+    let examples = blocks.filter_map(|block| {
+        let block = block.split("```").next().unwrap_or_default();
+        block.starts_with("[issuers.dns]").then_some(block)
+    });
+
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for example in examples {
+        let text = format!("[[issuers]]\nname = \"letsencrypt\"\n{example}");
+        let provider = acme(&text).dns.expect("set").provider;
+        let kind = format!("{provider:?}");
+        let kind = match provider {
+            DnsProvider::Token { api, .. } => api.name(),
+            _ => kind.split(' ').next().unwrap_or_default(),
+        };
+        seen.insert(kind.to_ascii_lowercase());
+    }
+    let expected = [
+        "acmedns",
+        "cloudflare",
+        "command",
+        "desec",
+        "digitalocean",
+        "duckdns",
+        "gandi",
+        "hetzner",
+        "ovh",
+        "porkbun",
+        "rfc2136",
+        "route53",
+        "webhook",
+    ];
+    assert_eq!(seen, expected.map(str::to_owned).into());
 }

@@ -16,7 +16,7 @@ use super::{context, run};
 use crate::support::{Folder, WebService, web_service::Asked};
 
 /// Returns a provider that does not follow CNAMEs, because there is no resolver.
-fn provider(settings: ProviderSettings) -> Provider {
+pub(super) fn provider(settings: ProviderSettings) -> Provider {
     let context = ProviderContext {
         follow_cname: false,
         ..context(Lookup::default())

@@ -27,17 +27,25 @@ pub struct WebService {
 
 impl WebService {
     pub fn start(answer: impl Fn(&Asked) -> (u16, String) + Send + 'static) -> Self {
+        Self::with_headers(move |asked| {
+            let (status, body) = answer(asked);
+            (status, String::new(), body)
+        })
+    }
+
+    /// As [`Self::start`], with lines of more headers, each with its end, before the body.
+    pub fn with_headers(answer: impl Fn(&Asked) -> (u16, String, String) + Send + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let port = listener.local_addr().expect("its address").port();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if let Some(asked) = read(&stream) {
-                    let (status, body) = answer(&asked);
-                    let head = "Content-Type: application/json\r\nConnection: close";
+                    let (status, more, body) = answer(&asked);
+                    let head = "Content-Type: application/json\r\nConnection: close\r\n";
                     let length = body.len();
                     let _ = write!(
                         &stream,
-                        "HTTP/1.1 {status} X\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}"
+                        "HTTP/1.1 {status} X\r\n{head}{more}Content-Length: {length}\r\n\r\n{body}"
                     );
                 }
             }

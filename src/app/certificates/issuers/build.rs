@@ -14,8 +14,9 @@ use crate::{
             jws::ExternalAccount,
         },
         dns::{
-            CloudflareSettings, CommandSettings, Lookup, Propagation, Provider, ProviderContext,
-            ProviderSettings, Rfc2136Settings, Secret, TsigKey, WebhookSettings,
+            AcmeDnsSettings, CloudflareSettings, CommandSettings, Lookup, OvhSettings,
+            PorkbunSettings, Propagation, Provider, ProviderContext, ProviderSettings,
+            Rfc2136Settings, Route53Settings, Secret, TokenSettings, TsigKey, WebhookSettings,
         },
         issuer::{AcmeIssuer, Issuer, IssuerKind},
     },
@@ -142,6 +143,52 @@ impl IssuerBuilder {
                 zone_id: zone_id.clone(),
                 base: base.clone(),
             }),
+            config::DnsProvider::Token {
+                api,
+                token_file,
+                base,
+            } => ProviderSettings::Token(TokenSettings {
+                api: *api,
+                token: read_secret("dns.token_file", token_file)?,
+                base: base.clone(),
+            }),
+            config::DnsProvider::Ovh {
+                application_key,
+                secret_key_file,
+                consumer_key_file,
+                base,
+            } => ProviderSettings::Ovh(OvhSettings {
+                application_key: application_key.clone(),
+                application_secret: read_secret("dns.secret_key_file", secret_key_file)?,
+                consumer_key: read_secret("dns.consumer_key_file", consumer_key_file)?,
+                base: base.clone(),
+            }),
+            config::DnsProvider::Porkbun {
+                api_key_file,
+                secret_key_file,
+                base,
+            } => ProviderSettings::Porkbun(PorkbunSettings {
+                api_key: read_secret("dns.api_key_file", api_key_file)?,
+                secret_key: read_secret("dns.secret_key_file", secret_key_file)?,
+                base: base.clone(),
+            }),
+            config::DnsProvider::Route53 {
+                access_key_id,
+                secret_key_file,
+                zone_id,
+                base,
+            } => ProviderSettings::Route53(Route53Settings {
+                access_key_id: access_key_id.clone(),
+                secret_key: read_secret("dns.secret_key_file", secret_key_file)?,
+                zone_id: zone_id.clone(),
+                base: base.clone(),
+            }),
+            config::DnsProvider::AcmeDns { url, accounts_file } => {
+                ProviderSettings::AcmeDns(AcmeDnsSettings {
+                    url: url.clone(),
+                    accounts: read_secret("dns.accounts_file", accounts_file)?,
+                })
+            }
             config::DnsProvider::Webhook { url, login } => {
                 let login = login.as_ref().map(|(user, path)| {
                     Ok((user.clone(), read_secret("dns.password_file", path)?))
@@ -246,7 +293,14 @@ fn check_config_map(issuer: &config::Issuer) -> Result<(), IssuerProblem> {
             config::Secret::Inline(_) => ("dns.key.secret", CONFIGMAP_SECRET),
             config::Secret::File(_) => ("dns.key.secret_file", CONFIGMAP_FILE),
         },
-        config::DnsProvider::Cloudflare { .. } => ("dns.token_file", CONFIGMAP_FILE),
+        config::DnsProvider::Cloudflare { .. } | config::DnsProvider::Token { .. } => {
+            ("dns.token_file", CONFIGMAP_FILE)
+        }
+        config::DnsProvider::Ovh { .. } | config::DnsProvider::Route53 { .. } => {
+            ("dns.secret_key_file", CONFIGMAP_FILE)
+        }
+        config::DnsProvider::Porkbun { .. } => ("dns.api_key_file", CONFIGMAP_FILE),
+        config::DnsProvider::AcmeDns { .. } => ("dns.accounts_file", CONFIGMAP_FILE),
         config::DnsProvider::Webhook { login: Some(_), .. } => {
             ("dns.password_file", CONFIGMAP_FILE)
         }

@@ -191,6 +191,36 @@ fn all_keys_of_the_file_reach_the_issuer() {
         name = "script"
         directory = "letsencrypt"
         dns = {{ provider = "command", program = "dns" }}
+
+        [[issuers]]
+        name = "ovh"
+        directory = "letsencrypt"
+        [issuers.dns]
+        provider = "ovh"
+        application_key = "k"
+        secret_key_file = "{secret}"
+        consumer_key_file = "{secret}"
+
+        [[issuers]]
+        name = "porkbun"
+        directory = "letsencrypt"
+        [issuers.dns]
+        provider = "porkbun"
+        api_key_file = "{secret}"
+        secret_key_file = "{secret}"
+
+        [[issuers]]
+        name = "aws"
+        directory = "letsencrypt"
+        [issuers.dns]
+        provider = "route53"
+        access_key_id = "k"
+        secret_key_file = "{secret}"
+
+        [[issuers]]
+        name = "hetzner"
+        directory = "letsencrypt"
+        dns = {{ provider = "hetzner", token_file = "{secret}" }}
         "#
     ))
     .expect("good");
@@ -235,6 +265,14 @@ fn all_keys_of_the_file_reach_the_issuer() {
         "Some(Provider(webhook http://192.0.2.1:8053))"
     );
     assert_eq!(provider("script"), "Some(Provider(command dns))");
+    for (name, at) in [
+        ("ovh", "ovh https://eu.api.ovh.com"),
+        ("porkbun", "porkbun https://api.porkbun.com"),
+        ("aws", "route53 https://route53.amazonaws.com"),
+        ("hetzner", "hetzner https://api.hetzner.cloud"),
+    ] {
+        assert_eq!(provider(name), format!("Some(Provider({at}))"));
+    }
 }
 
 #[test]
@@ -503,6 +541,36 @@ fn a_broken_configmap_affects_only_itself() {
         (
             dns("provider = \"cloudflare\", token_file = \"/etc/shadow\""),
             "data.issuer.dns.token_file",
+            "name files",
+        ),
+        (
+            dns("provider = \"duckdns\", token_file = \"/etc/shadow\""),
+            "data.issuer.dns.token_file",
+            "name files",
+        ),
+        (
+            dns(
+                "provider = \"ovh\", application_key = \"k\", secret_key_file = \"/etc/shadow\", \
+                 consumer_key_file = \"/etc/shadow\"",
+            ),
+            "data.issuer.dns.secret_key_file",
+            "name files",
+        ),
+        (
+            dns("provider = \"route53\", access_key_id = \"k\", \
+                 secret_key_file = \"/etc/shadow\""),
+            "data.issuer.dns.secret_key_file",
+            "name files",
+        ),
+        (
+            dns("provider = \"porkbun\", api_key_file = \"/etc/shadow\", \
+                 secret_key_file = \"/etc/shadow\""),
+            "data.issuer.dns.api_key_file",
+            "name files",
+        ),
+        (
+            dns("provider = \"acme-dns\", url = \"https://x\", accounts_file = \"/etc/shadow\""),
+            "data.issuer.dns.accounts_file",
             "name files",
         ),
         (
