@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use http::Uri;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,8 @@ pub enum IssuerKind {
 pub struct AcmeIssuer {
     /// URL of its directory.
     pub directory: String,
+    /// True if the CA publishes rate limits, which orders must stay below.
+    pub publishes_limits: bool,
     /// Additional roots to verify the CA's HTTPS with.
     pub roots: Vec<CertificateDer<'static>>,
     /// The account's contacts, as `mailto:` URLs.
@@ -100,6 +103,7 @@ impl Issuer {
         let acme = |directory: &str| {
             IssuerKind::Acme(Box::new(AcmeIssuer {
                 directory: directory.to_owned(),
+                publishes_limits: publishes_limits(directory),
                 ..AcmeIssuer::default()
             }))
         };
@@ -178,6 +182,14 @@ impl Issuer {
             acme.contacts, acme.challenges, acme.dns
         )
     }
+}
+
+/// Returns true if the CA with this directory publishes rate limits: Let's Encrypt does, for its
+/// staging CA too.
+pub fn publishes_limits(directory: &str) -> bool {
+    let host = directory.parse::<Uri>().ok();
+    let host = host.as_ref().and_then(Uri::host).unwrap_or_default();
+    host.to_ascii_lowercase().ends_with(".api.letsencrypt.org")
 }
 
 impl ChallengeType {

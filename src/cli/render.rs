@@ -197,10 +197,11 @@ pub(super) fn certificate(report: &IssuanceReport) -> String {
     }
 
     if let Some(budget) = &issuance.budget {
-        let left = format!(
-            "{} failed validations this hour, {} certificates this week",
-            budget.failures_left, budget.certificates_left
-        );
+        let mut left = format!("{} failed validations this hour", budget.failures_left);
+        if let Some(certificates) = budget.certificates_left {
+            // Writing into a string cannot fail.
+            let _ = write!(left, ", {certificates} certificates this week");
+        }
         line("Budget left", &left);
     }
 

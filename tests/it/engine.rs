@@ -11,6 +11,7 @@ mod failpoint_store;
 mod faults;
 mod harness;
 mod hooks;
+mod orders;
 mod persist;
 mod properties;
 mod replicas;

@@ -86,8 +86,9 @@ pub struct SuggestionReport {
 pub struct BudgetReport {
     /// Failed validations left within this hour, for the name with the fewest.
     pub failures_left: usize,
-    /// Certificates left within this week for exactly these names.
-    pub certificates_left: usize,
+    /// Certificates left within this week for exactly these names; `None` if the CA publishes no
+    /// such limit.
+    pub certificates_left: Option<usize>,
 }
 
 impl Engine {
@@ -174,8 +175,8 @@ impl Engine {
             problem: failure_state.map(problem),
             suggestion: state.suggestions.get(&*spec.id).map(suggestion),
             budget: now
-                .filter(|_| first.acme().is_some())
-                .map(|now| left(budget, &names, now)),
+                .zip(first.acme())
+                .map(|(now, acme)| left(budget, &names, acme.publishes_limits, now)),
             order: state
                 .pending_orders
                 .get(&*spec.id)
@@ -210,7 +211,7 @@ fn problem(failure_state: &FailureState) -> ProblemReport {
     }
 }
 
-fn left(budget: Option<&Budget>, names: &[String], now: i64) -> BudgetReport {
+fn left(budget: Option<&Budget>, names: &[String], is_limited: bool, now: i64) -> BudgetReport {
     let fresh = Budget::default();
     let budget = budget.unwrap_or(&fresh);
     BudgetReport {
@@ -219,6 +220,6 @@ fn left(budget: Option<&Budget>, names: &[String], now: i64) -> BudgetReport {
             .map(|name| budget.failures_left(name, now))
             .min()
             .unwrap_or(0),
-        certificates_left: budget.certificates_left(names, now),
+        certificates_left: is_limited.then(|| budget.certificates_left(names, now)),
     }
 }

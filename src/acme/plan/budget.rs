@@ -1,6 +1,6 @@
 //! Our own rate limits, below those that Let's Encrypt publishes. They are stored, so that a crash
 //! loop cannot use up the limits of a week. Orders over the budget are refused here, with a date,
-//! before the CA sees them.
+//! before the CA sees them. Other CAs are limited only in failed validations.
 
 use std::collections::BTreeMap;
 
@@ -51,34 +51,17 @@ pub struct Refusal {
     pub until: Option<i64>,
 }
 
-/// The purpose of an order, which decides the limits that apply.
+/// The purpose of an order, which decides the limits that apply. Failed validations count for
+/// every purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A new certificate, or a replacement before it is due.
     New,
-    /// The renewal of a certificate in the second half of its lifetime, which no limit of ours may
-    /// prevent.
-    Renewal {
-        /// The whole lifetime, in seconds.
-        lifetime: i64,
-    },
-}
-
-impl Purpose {
-    /// Returns true if the limit of certificates for the same names applies. Timely renewals stay
-    /// below every published limit, however short the lifetimes are.
-    fn counts_certificates(self) -> bool {
-        self == Self::New
-    }
-
-    /// Returns true if the limit of orders applies. Certificates of CAs that publish such a limit
-    /// are valid for days; those of a private CA may be valid for minutes.
-    fn counts_orders(self) -> bool {
-        match self {
-            Self::New => true,
-            Self::Renewal { lifetime } => lifetime > DAY,
-        }
-    }
+    /// The renewal of a certificate in the second half of its lifetime. No limit for its names may
+    /// prevent it; timely renewals stay below the published one.
+    Renewal,
+    /// An order at a CA that publishes no limits. Its certificates may be valid for minutes.
+    Unlimited,
 }
 
 impl Budget {
@@ -106,7 +89,7 @@ impl Budget {
             }
         }
 
-        if purpose.counts_certificates()
+        if purpose == Purpose::New
             && let Some(times) = self.issued.get(&set(names))
             && let Some(until) = full(times, CERTIFICATES_PER_WEEK, WEEK, now)
         {
@@ -118,7 +101,7 @@ impl Budget {
             });
         }
 
-        if purpose.counts_orders()
+        if purpose != Purpose::Unlimited
             && let Some(until) = full(&self.orders, ORDERS_PER_THREE_HOURS, ORDERS_COUNT_FOR, now)
         {
             let why = format!("{ORDERS_PER_THREE_HOURS} orders within three hours");

@@ -18,7 +18,7 @@ use self::{
     renewal::{Life, Suggestion, Why},
 };
 use crate::acme::{
-    issuer::{Issuer, IssuerKind},
+    issuer::{AcmeIssuer, Issuer},
     spec::CertificateSpec,
 };
 
@@ -186,7 +186,7 @@ fn decide(now: Option<i64>, spec: &CertificateSpec, state: &State) -> (Step, i64
     let names = spec.names_as_text();
     let step = match choose(now, spec, stored, life.as_ref(), state) {
         Err(step) => step,
-        Ok(issuer) => match over_budget(&issuer, &names, purpose(stored, now), state, now) {
+        Ok(issuer) => match over_budget(&issuer, &names, stored, state, now) {
             Some(step) => step,
             None => Step::Obtain { issuer, reason },
         },
@@ -202,6 +202,7 @@ fn life<'a>(
     Life {
         not_before: stored.not_before,
         not_after: stored.not_after,
+        stored: stored.stored,
         suggestion,
         renew_before: spec.terms.renew_before,
         spread_by: &spec.id,
@@ -359,27 +360,25 @@ fn may_switch(
 
 /// Returns the purpose of an order at `now`. In the second half of its lifetime, a certificate is
 /// renewed regardless of how many were issued before.
-fn purpose(stored: Option<&StoredCertificate>, now: i64) -> Purpose {
-    match stored {
-        Some(stored) if now >= stored.not_before + (stored.not_after - stored.not_before) / 2 => {
-            Purpose::Renewal {
-                lifetime: stored.not_after - stored.not_before,
-            }
-        }
-        _ => Purpose::New,
+fn purpose(acme: &AcmeIssuer, stored: Option<&StoredCertificate>, now: i64) -> Purpose {
+    let half = |stored: &StoredCertificate| i64::midpoint(stored.not_before, stored.not_after);
+    if !acme.publishes_limits {
+        Purpose::Unlimited
+    } else if stored.is_some_and(|stored| now >= half(stored)) {
+        Purpose::Renewal
+    } else {
+        Purpose::New
     }
 }
 
 fn over_budget(
     issuer: &Issuer,
     names: &[String],
-    purpose: Purpose,
+    stored: Option<&StoredCertificate>,
     state: &State,
     now: i64,
 ) -> Option<Step> {
-    let IssuerKind::Acme(_) = &issuer.kind else {
-        return None;
-    };
+    let purpose = purpose(issuer.acme()?, stored, now);
     let budget = state.budgets.get(&issuer.account_id()?)?;
     let refusal = budget.check(names, purpose, now).err()?;
 

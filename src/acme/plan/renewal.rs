@@ -72,6 +72,8 @@ pub struct Life<'a> {
     pub not_before: i64,
     /// End of validity.
     pub not_after: i64,
+    /// Time at which it was stored.
+    pub stored: i64,
     /// The CA's suggestion.
     pub suggestion: Option<&'a Suggestion>,
     /// The spec's own rule.
@@ -107,10 +109,19 @@ impl Life<'_> {
         };
 
         let danger = self.danger();
-        if danger < time {
+        let (time, why) = if danger < time {
             (danger, Why::Danger)
         } else {
             (time, why)
+        };
+
+        // A certificate that was backdated by most of its lifetime would be due as soon as it is
+        // stored, and so would the next one.
+        let left = self.not_after - self.stored;
+        if why == Why::Suggested || left <= 0 {
+            (time, why)
+        } else {
+            (time.max(self.not_after - left / 10 * 9), why)
         }
     }
 

@@ -2,7 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    acme::{issuer::AcmeIssuer, plan::failure::Failure},
+    acme::{
+        issuer::{AcmeIssuer, IssuerKind},
+        plan::failure::Failure,
+    },
     pki::{CertificateName, CertificateTerms},
 };
 
@@ -12,6 +15,7 @@ const NOW: i64 = 1_800_000_000;
 fn ca(name: &str) -> Arc<Issuer> {
     let acme = AcmeIssuer {
         directory: format!("https://{name}.example/directory"),
+        publishes_limits: true,
         ..AcmeIssuer::default()
     };
     Arc::new(Issuer {

@@ -22,7 +22,7 @@ use gatelet::{
     },
     pki::{CertificateName, CertificateTerms},
     store::{Areas, Memory, Store},
-    tls::LocalCa,
+    tls::{Challenges, LocalCa},
     util::{clock::Reading, time::UnixSeconds},
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -102,6 +102,8 @@ pub struct Harness {
     pub time: Arc<Time>,
     pub store: Arc<dyn Store>,
     pub engine: Arc<Engine>,
+    /// The engine's responses to challenges.
+    pub challenges: Arc<Challenges>,
     notices: mpsc::Receiver<Notice>,
     received: Vec<Notice>,
     running: JoinHandle<Result<(), LoopError>>,
@@ -160,13 +162,16 @@ impl Harness {
             .build()
             .unwrap();
         ca.freeze();
-        let (engine, notices) = engine(&store, &time, timing, resolver);
+        let (parts, notices) = parts(&store, &time, timing, resolver);
+        let challenges = parts.challenges.clone();
+        let engine = Arc::new(Engine::load(parts).unwrap());
         let running = runtime.spawn(engine.clone().run());
         Self {
             ca,
             time,
             store,
             engine,
+            challenges,
             notices,
             received: Vec::new(),
             running,
@@ -186,8 +191,9 @@ impl Harness {
 
     /// Starts another process on the same store, which does not know the specs yet.
     pub fn start_again(&mut self) {
-        let (engine, notices) = engine(&self.store, &self.time, self.timing, self.resolver);
-        (self.engine, self.notices) = (engine, notices);
+        let (parts, notices) = parts(&self.store, &self.time, self.timing, self.resolver);
+        (self.challenges, self.notices) = (parts.challenges.clone(), notices);
+        self.engine = Arc::new(Engine::load(parts).unwrap());
         self.running = self.runtime.spawn(self.engine.clone().run());
     }
 
@@ -346,16 +352,6 @@ impl Drop for Harness {
     }
 }
 
-fn engine(
-    store: &Arc<dyn Store>,
-    time: &Arc<Time>,
-    timing: Timing,
-    resolver: SocketAddr,
-) -> (Arc<Engine>, mpsc::Receiver<Notice>) {
-    let (parts, received) = parts(store, time, timing, resolver);
-    (Arc::new(Engine::load(parts).unwrap()), received)
-}
-
 /// Returns the parts of an engine, and the receiver of its notices.
 pub fn parts(
     store: &Arc<dyn Store>,
@@ -386,6 +382,7 @@ pub fn parts(
 pub fn issuer(name: &str, ca: &ChaosCa, change: impl FnOnce(&mut AcmeIssuer)) -> Arc<Issuer> {
     let mut acme = AcmeIssuer {
         directory: ca.directory(),
+        publishes_limits: true,
         roots: CertificateDer::pem_slice_iter(ca.root_pem().as_bytes())
             .map(Result::unwrap)
             .collect(),

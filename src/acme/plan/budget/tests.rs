@@ -121,12 +121,14 @@ fn a_recalled_order_counts_once() {
 
 #[test]
 fn timely_renewals_ignore_earlier_certificates() {
-    // Certificates of a private CA that are valid for a day are renewed twice a day.
-    let day = Purpose::Renewal { lifetime: DAY };
     let mut budget = Budget::default();
     for renewal in 0..20 {
         let now = NOW + renewal * DAY / 2;
-        assert_eq!(budget.check(&names(&["a"]), day, now), Ok(()), "{renewal}");
+        assert_eq!(
+            budget.check(&names(&["a"]), Purpose::Renewal, now),
+            Ok(()),
+            "{renewal}"
+        );
         budget.ordered(now);
         budget.issued(&names(&["a"]), now);
     }
@@ -135,18 +137,30 @@ fn timely_renewals_ignore_earlier_certificates() {
             .check(&names(&["a"]), Purpose::New, NOW + 10 * DAY)
             .is_err()
     );
+}
 
-    // Certificates that are valid for a minute.
-    let minute = Purpose::Renewal { lifetime: 60 };
-    for renewal in 0..1000 {
-        let now = NOW + 10 * DAY + renewal * 30;
+#[test]
+fn other_cas_are_limited_only_in_failed_validations() {
+    let mut budget = Budget::default();
+    for order in 0..1000 {
+        let now = NOW + order;
         assert_eq!(
-            budget.check(&names(&["a"]), minute, now),
+            budget.check(&names(&["a"]), Purpose::Unlimited, now),
             Ok(()),
-            "{renewal}"
+            "{order}"
         );
         budget.ordered(now);
+        budget.issued(&names(&["a"]), now);
     }
+
+    for _ in 0..FAILURES_PER_HOUR {
+        budget.failed("a", NOW);
+    }
+    assert!(
+        budget
+            .check(&names(&["a"]), Purpose::Unlimited, NOW)
+            .is_err()
+    );
 }
 
 #[test]
@@ -156,7 +170,7 @@ fn many_simultaneous_renewals_are_spread() {
         budget.ordered(NOW);
     }
     let refusal = budget
-        .check(&names(&["a"]), Purpose::Renewal { lifetime: 90 * DAY }, NOW)
+        .check(&names(&["a"]), Purpose::Renewal, NOW)
         .expect_err("over");
     assert_eq!(refusal.until, Some(NOW + ORDERS_COUNT_FOR));
 }

@@ -10,6 +10,7 @@ fn life(days: i64) -> Life<'static> {
     Life {
         not_before: 0,
         not_after: days * DAY,
+        stored: 0,
         suggestion: None,
         renew_before: None,
         spread_by: "default/web",
@@ -31,6 +32,28 @@ fn a_third_or_half_of_the_lifetime_is_left() {
         );
         assert_eq!(why, Why::Lifetime);
     }
+}
+
+#[test]
+fn a_backdated_certificate_is_not_due_at_once() {
+    let backdated = Life {
+        stored: 80 * DAY,
+        ..life(90)
+    };
+    assert_eq!(backdated.due(), (81 * DAY, Why::Lifetime));
+
+    let ending = Life {
+        stored: 90 * DAY - 100,
+        ..life(90)
+    };
+    assert_eq!(ending.due().0, 90 * DAY - 90);
+
+    // A wrong clock stored it.
+    let after = Life {
+        stored: 100 * DAY,
+        ..life(90)
+    };
+    assert_eq!(after.due(), life(90).due());
 }
 
 #[test]
@@ -111,6 +134,7 @@ proptest! {
         let life = Life {
             not_before: begin,
             not_after: begin + length,
+            stored: begin,
             suggestion: None,
             renew_before: rule.then_some(RenewBefore::Percent(percent)),
             spread_by: "default/web",

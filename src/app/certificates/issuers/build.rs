@@ -18,7 +18,7 @@ use crate::{
             PorkbunSettings, Propagation, Provider, ProviderContext, ProviderSettings,
             Rfc2136Settings, Route53Settings, Secret, TokenSettings, TsigKey, WebhookSettings,
         },
-        issuer::{AcmeIssuer, Issuer, IssuerKind},
+        issuer::{AcmeIssuer, Issuer, IssuerKind, publishes_limits},
     },
     config::{self, IssuerProblem},
     objects::RawObject,
@@ -110,9 +110,10 @@ impl IssuerBuilder {
             roots.extend(parsed.map_err(|error| problem("roots_pem", error))?);
         }
 
-        let dns = acme.dns.as_ref();
+        let (dns, directory) = (acme.dns.as_ref(), directory(acme));
         Ok(AcmeIssuer {
-            directory: directory(acme),
+            publishes_limits: publishes_limits(&directory),
+            directory,
             roots,
             contacts: acme.contacts.clone(),
             eab: acme.eab.as_ref().map(external_account).transpose()?,

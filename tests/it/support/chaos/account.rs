@@ -115,7 +115,15 @@ pub(super) fn new(state: &mut State, call: &Call, signed: &Signed) -> Result<Rep
                 "an external account binding is needed",
             ));
         }
-        eab => jws::bound(eab, &call.url, &signed.key, &state.options.eab)?,
+        eab => {
+            let kid = jws::bound(eab, &call.url, &signed.key, &state.options.eab)?;
+            if !state.bound.insert(kid) && state.options.eab_once {
+                return Err(Problem::new(
+                    "unauthorized",
+                    "the external account is spent",
+                ));
+            }
+        }
     }
     let now = state.now();
     let refused = state.limits.new_account(now);

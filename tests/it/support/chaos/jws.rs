@@ -166,7 +166,7 @@ pub(super) fn bound(
     url: &str,
     key: &Key,
     known: &[(String, Vec<u8>)],
-) -> Result<(), Problem> {
+) -> Result<String, Problem> {
     let refused =
         |why: &str| Problem::new("unauthorized", format!("external account binding: {why}"));
     let flat = parse(eab.to_string().as_bytes())?;
@@ -186,6 +186,7 @@ pub(super) fn bound(
         flat.input.as_bytes(),
         &flat.signature,
     )
+    .map(|()| kid.to_owned())
     .map_err(|_wrong| refused("wrong MAC"))
 }
 

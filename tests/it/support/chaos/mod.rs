@@ -52,6 +52,8 @@ pub struct Options {
     pub terms: bool,
     /// External account keys: names and secrets. Accounts need one if there are any.
     pub eab: Vec<(String, Vec<u8>)>,
+    /// Each external account key is good for one account.
+    pub eab_once: bool,
     /// Kinds of challenges, in the order they are offered.
     pub challenges: Vec<&'static str>,
     /// The CA's clock minus the machine's.
@@ -159,6 +161,7 @@ impl Default for Options {
             profiles: Profile::lets_encrypt(),
             terms: true,
             eab: Vec::new(),
+            eab_once: false,
             challenges: vec!["http-01", "dns-01", "tls-alpn-01"],
             clock: SignedDuration::ZERO,
             enforce_limits: false,

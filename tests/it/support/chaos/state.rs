@@ -90,6 +90,8 @@ pub(super) struct State {
     pub(super) log: Vec<LogLine>,
     pub(super) issued: BTreeMap<u64, Issued>,
     pub(super) accounts: BTreeMap<u64, Account>,
+    /// Names of the external account keys that have an account.
+    pub(super) bound: HashSet<String>,
     pub(super) orders: BTreeMap<u64, Order>,
     pub(super) authzs: BTreeMap<u64, Authz>,
     pub(super) nonces: HashSet<String>,
@@ -117,6 +119,7 @@ impl State {
             log: Vec::new(),
             issued: BTreeMap::new(),
             accounts: BTreeMap::new(),
+            bound: HashSet::new(),
             orders: BTreeMap::new(),
             authzs: BTreeMap::new(),
             nonces: HashSet::new(),
@@ -152,6 +155,7 @@ impl State {
     /// Forgets everything but what was seen.
     pub(super) fn forget(&mut self) {
         self.accounts.clear();
+        self.bound.clear();
         self.orders.clear();
         self.authzs.clear();
         self.nonces.clear();
