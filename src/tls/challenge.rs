@@ -63,7 +63,10 @@ type Seen = Arc<Mutex<Hits>>;
 
 #[derive(Debug)]
 struct Http {
+    /// For every token without one of its own.
     thumbprint: Box<str>,
+    /// Thumbprints by token.
+    tokens: HashMap<Box<str>, Box<str>>,
     seen: Seen,
 }
 
@@ -83,13 +86,24 @@ impl ChallengeMap {
     /// key (RFC 7638, in base64url). It proves our account alone, so every node may send it
     /// to every client, for any token.
     pub fn answer_http(&mut self, host: Host, thumbprint: &str) {
-        self.http.insert(
-            host,
-            Http {
-                thumbprint: thumbprint.into(),
-                seen: Seen::default(),
-            },
-        );
+        self.host(host, thumbprint).thumbprint = thumbprint.into();
+    }
+
+    /// Responds to HTTP-01 for a host and one token with the thumbprint of another account's key,
+    /// because several accounts may have to prove control of the host at once.
+    pub fn answer_token(&mut self, host: Host, token: &str, thumbprint: &str) {
+        if is_token(token) {
+            let tokens = &mut self.host(host, thumbprint).tokens;
+            tokens.insert(token.into(), thumbprint.into());
+        }
+    }
+
+    fn host(&mut self, host: Host, thumbprint: &str) -> &mut Http {
+        self.http.entry(host).or_insert_with(|| Http {
+            thumbprint: thumbprint.into(),
+            tokens: HashMap::new(),
+            seen: Seen::default(),
+        })
     }
 
     /// Responds to TLS-ALPN-01 for a host (or an address as host) with a certificate of
@@ -139,7 +153,8 @@ impl Challenges {
             return None;
         }
         hit(&entry.seen, from);
-        Some(format!("{token}.{}", entry.thumbprint))
+        let thumbprint = entry.tokens.get(token).unwrap_or(&entry.thumbprint);
+        Some(format!("{token}.{thumbprint}"))
     }
 
     /// Reports whether any host waits for TLS-ALPN-01. Only then are handshakes inspected.

@@ -57,14 +57,15 @@ impl Attempt<'_> {
 
         match kind {
             // Every node responds for as long as the spec exists. Here it is settled which
-            // account's key the response contains.
+            // account's key the response contains; this node also knows the token's.
             ChallengeType::Http01 => {
                 let accounts = &context.accounts;
                 accounts
                     .set_answering_account(spec, &self.ca.account)
                     .await?;
-                let thumbprint = session.key().thumbprint();
-                context.responder.answer_http(&spec.id, &thumbprint);
+                let (host, thumbprint) = (host(authorization)?, session.key().thumbprint());
+                let responder = &context.responder;
+                responder.answer_http(&spec.id, host, token, &thumbprint);
             }
             ChallengeType::TlsAlpn01 => {
                 let host = host(authorization)?;

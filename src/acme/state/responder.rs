@@ -1,8 +1,10 @@
 //! The responses to CAs' challenges on this node: account thumbprints for HTTP-01 and certificates
 //! for TLS-ALPN-01. They are kept in one place, so that the data plane always reads a complete map.
+//! For HTTP-01, a token whose challenge was published here has the thumbprint of its own account;
+//! any other token has that of the host's.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex},
 };
 
@@ -15,6 +17,10 @@ use crate::{
     tls::{ChallengeMap, Challenges},
     util::sync::lock,
 };
+
+/// The largest number of tokens that are kept for a spec: those of two orders with a hundred names
+/// each. The oldest are dropped first.
+const MOST_TOKENS: usize = 200;
 
 /// The responses by spec.
 #[derive(Debug, Default)]
@@ -29,6 +35,8 @@ struct Posted {
     hosts: BTreeMap<Arc<str>, Vec<Host>>,
     /// Thumbprint of the account that responds for a spec.
     thumbprints: HashMap<Arc<str>, String>,
+    /// Published HTTP-01 challenges: host, token, and thumbprint of their account.
+    tokens: BTreeMap<Arc<str>, VecDeque<(Host, String, String)>>,
     handshakes: BTreeMap<Arc<str>, Vec<(Host, Arc<CertifiedKey>)>>,
 }
 
@@ -65,6 +73,7 @@ impl ChallengeResponder {
             posted
                 .thumbprints
                 .retain(|id, _| posted.hosts.contains_key(id));
+            posted.tokens.retain(|id, _| posted.hosts.contains_key(id));
             posted
                 .handshakes
                 .retain(|id, _| posted.hosts.contains_key(id));
@@ -79,10 +88,18 @@ impl ChallengeResponder {
         });
     }
 
-    /// Sets the account that responds to HTTP challenges for a spec.
-    pub(crate) fn answer_http(&self, id: &Arc<str>, thumbprint: &str) {
+    /// Sets the account that responds to HTTP challenges for a spec, and to this token of a host
+    /// whatever other specs the host has.
+    pub(crate) fn answer_http(&self, id: &Arc<str>, host: Host, token: &str, thumbprint: &str) {
+        let entry = (host, token.to_owned(), thumbprint.to_owned());
         self.change(|posted| {
-            drop(posted.thumbprints.insert(id.clone(), thumbprint.to_owned()));
+            posted.thumbprints.insert(id.clone(), thumbprint.to_owned());
+            let tokens = posted.tokens.entry(id.clone()).or_default();
+            tokens.retain(|known| *known != entry);
+            tokens.push_back(entry);
+            if tokens.len() > MOST_TOKENS {
+                tokens.pop_front();
+            }
         });
     }
 
@@ -110,6 +127,10 @@ impl ChallengeResponder {
             for host in hosts {
                 map.answer_http(host.clone(), thumbprint);
             }
+        }
+
+        for (host, token, thumbprint) in posted.tokens.values().flatten() {
+            map.answer_token(host.clone(), token, thumbprint);
         }
 
         for (host, certificate) in posted.handshakes.values().flatten() {

@@ -47,6 +47,26 @@ fn any_token_of_a_host_with_a_thumbprint_is_accepted() {
 }
 
 #[test]
+fn a_token_can_have_another_thumbprint_than_its_host() {
+    let mut map = answers(&["a.example"], "print");
+    map.answer_token(host("a.example"), "t", "other");
+    map.answer_token(host("b.example"), "t", "third");
+    map.answer_token(host("a.example"), &"x".repeat(MAX_TOKEN + 1), "other");
+    map.answer_http(host("b.example"), "fourth");
+
+    let challenges = Challenges::default();
+    challenges.swap(map);
+    for (host, token, proof) in [
+        ("a.example", "t", "t.other"),
+        ("a.example", "u", "u.print"),
+        ("b.example", "t", "t.third"),
+        ("b.example", "u", "u.fourth"),
+    ] {
+        assert_eq!(challenges.http(host, token, FROM).as_deref(), Some(proof));
+    }
+}
+
+#[test]
 fn hits_are_counted_by_host_and_survive_a_swap() {
     let challenges = Challenges::default();
     let hits = |name: &str| challenges.hits(&host(name), ChallengeKind::Http01);
