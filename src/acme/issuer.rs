@@ -6,7 +6,10 @@ use http::Uri;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use super::{ca::jws::ExternalAccount, dns};
+use super::{
+    ca::{http::Proxy, jws::ExternalAccount},
+    dns,
+};
 use crate::{pki::KeyType, util::hash::fnv1a};
 
 /// The directory of Let's Encrypt.
@@ -56,6 +59,8 @@ pub struct AcmeIssuer {
     pub directory: String,
     /// True if the CA publishes rate limits, which orders must stay below.
     pub publishes_limits: bool,
+    /// Hash of the environment's settings for connections to the CA.
+    pub environment: u64,
     /// Additional roots to verify the CA's HTTPS with.
     pub roots: Vec<CertificateDer<'static>>,
     /// The account's contacts, as `mailto:` URLs.
@@ -104,6 +109,7 @@ impl Issuer {
             IssuerKind::Acme(Box::new(AcmeIssuer {
                 directory: directory.to_owned(),
                 publishes_limits: publishes_limits(directory),
+                environment: Proxy::environment_fingerprint(),
                 ..AcmeIssuer::default()
             }))
         };
@@ -178,8 +184,8 @@ impl Issuer {
                 .collect::<Vec<u8>>(),
         );
         format!(
-            "{:?} {eab:x} {:?} {roots:x} {:?}",
-            acme.contacts, acme.challenges, acme.dns
+            "{:?} {eab:x} {:?} {roots:x} {:?} {:x}",
+            acme.contacts, acme.challenges, acme.dns, acme.environment
         )
     }
 }

@@ -115,6 +115,57 @@ fn missing_certificates_are_obtained_and_fresh_ones_kept() {
 }
 
 #[test]
+fn a_failure_ends_with_the_environment_that_caused_it() {
+    let one = ca("one");
+    let before = spec(&["a.example"], std::slice::from_ref(&one));
+    let failures = vec![failure_state(&before, &one, Class::Config, NOW)];
+    let mut state = State::default();
+    state.failures.insert(before.id.to_string(), failures);
+    let step = |issuer: Arc<Issuer>| {
+        let plan = plan(Some(NOW), &[spec(&["a.example"], &[issuer])], &state);
+        only(&plan).clone()
+    };
+    assert!(matches!(step(one.clone()), Step::Blocked { .. }));
+
+    let acme = AcmeIssuer {
+        environment: 1,
+        ..one.acme().expect("a CA").clone()
+    };
+    let after = Issuer {
+        name: one.name.clone(),
+        kind: IssuerKind::Acme(Box::new(acme)),
+    };
+    assert!(matches!(step(after.into()), Step::Obtain { .. }));
+}
+
+#[test]
+fn only_cas_that_publish_limits_are_limited() {
+    let one = ca("one");
+    let acme = AcmeIssuer {
+        publishes_limits: false,
+        ..one.acme().expect("a CA").clone()
+    };
+    let private = Issuer {
+        name: one.name.clone(),
+        kind: IssuerKind::Acme(Box::new(acme)),
+    };
+    let mut state = State::default();
+    let names = ["a.example".to_owned()];
+    let account = one.account_id().expect("an account");
+    let budget = state.budgets.entry(account).or_default();
+    (0..4).for_each(|_| budget.issued(&names, NOW));
+
+    for (issuer, waits) in [(one, true), (private.into(), false)] {
+        let plan = plan(Some(NOW), &[spec(&["a.example"], &[issuer])], &state);
+        assert_eq!(matches!(only(&plan), Step::Wait { .. }), waits);
+    }
+    let preset = |name: &str| Issuer::preset(name).expect("built in");
+    for name in ["letsencrypt", "letsencrypt-staging"] {
+        assert!(preset(name).acme().expect("a CA").publishes_limits);
+    }
+}
+
+#[test]
 fn changes_revocation_and_the_operator_force_reissuance() {
     let (one, two) = (ca("one"), ca("two"));
     let before = spec(&["a.example"], std::slice::from_ref(&one));

@@ -8,7 +8,7 @@ use http::{HeaderValue, Uri};
 use ipnet::IpNet;
 
 use super::{error::HttpError, target::Origin};
-use crate::util::percent;
+use crate::util::{hash::fnv1a, percent};
 
 /// The proxies by scheme, and their exceptions. By default there is no proxy.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +48,25 @@ impl Proxy {
     /// A variable is set to something other than an http or https URL. SOCKS is not supported.
     pub fn from_environment() -> Result<Self, HttpError> {
         Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    /// Hashes the variables of the environment that decide how a CA is reached, so that what they
+    /// caused is over once they are changed.
+    pub fn environment_fingerprint() -> u64 {
+        Self::fingerprint(|name| std::env::var(name).ok())
+    }
+
+    pub(super) fn fingerprint(read: impl Fn(&str) -> Option<String>) -> u64 {
+        const NAMES: [&str; 6] = [
+            "HTTPS_PROXY",
+            "HTTP_PROXY",
+            "ALL_PROXY",
+            "NO_PROXY",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+        ];
+        let values = NAMES.map(|name| (read(&name.to_ascii_lowercase()), read(name)));
+        fnv1a(format!("{values:?}").as_bytes())
     }
 
     pub(super) fn from_variables(read: impl Fn(&str) -> Option<String>) -> Result<Self, HttpError> {

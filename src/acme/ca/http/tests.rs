@@ -1,4 +1,5 @@
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
@@ -373,6 +374,28 @@ fn from(variables: &[(&str, &str)]) -> Result<Proxy, HttpError> {
             .find(|(known, _)| *known == name)
             .map(|(_, value)| (*value).to_owned())
     })
+}
+
+#[test]
+fn each_variable_of_the_environment_counts() {
+    let fingerprint = |known: Option<(&str, &str)>| {
+        Proxy::fingerprint(|name| {
+            known
+                .filter(|(known, _)| *known == name)
+                .map(|(_, value)| value.to_owned())
+        })
+    };
+    let proxy = "HTTPS_PROXY";
+    let all: HashSet<u64> = [
+        fingerprint(None),
+        fingerprint(Some((proxy, "http://one"))),
+        fingerprint(Some((proxy, "http://two"))),
+        fingerprint(Some(("https_proxy", "http://one"))),
+        fingerprint(Some(("NO_PROXY", "ca.test"))),
+        fingerprint(Some(("SSL_CERT_FILE", "/roots.pem"))),
+    ]
+    .into();
+    assert_eq!(all.len(), 6);
 }
 
 #[tokio::test]

@@ -113,6 +113,7 @@ impl IssuerBuilder {
         let (dns, directory) = (acme.dns.as_ref(), directory(acme));
         Ok(AcmeIssuer {
             publishes_limits: publishes_limits(&directory),
+            environment: Proxy::environment_fingerprint(),
             directory,
             roots,
             contacts: acme.contacts.clone(),
