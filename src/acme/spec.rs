@@ -54,6 +54,40 @@ impl CertificateSpec {
         })
     }
 
+    /// Returns the names to order: all but those that a wildcard among them covers. The common name
+    /// stays, because CAs require it among the names.
+    pub fn ordered_names(&self) -> impl Iterator<Item = &CertificateName> {
+        let is_covered = |name: &CertificateName| match name {
+            CertificateName::Dns(name) => name.split_once('.').is_some_and(|(_, parent)| {
+                self.names
+                    .contains(&CertificateName::Wildcard(parent.into()))
+            }),
+            CertificateName::Wildcard(_) | CertificateName::Ip(_) => false,
+        };
+        self.names.iter().filter(move |name| {
+            let text = name.to_string();
+            self.terms.common_name.as_deref() == Some(&*text) || !is_covered(name)
+        })
+    }
+
+    /// Returns the names to order as text.
+    pub fn ordered_names_as_text(&self) -> Vec<String> {
+        self.ordered_names().map(ToString::to_string).collect()
+    }
+
+    /// Returns true if one of the issuers has this account.
+    pub(super) fn uses(&self, account: &str) -> bool {
+        let mut accounts = self.issuers.iter().filter_map(|issuer| issuer.account_id());
+        accounts.any(|used| used == account)
+    }
+
+    /// Returns true if a CA validates the same name for both specs.
+    pub(super) fn shares_name(&self, other: &Self) -> bool {
+        self.names
+            .iter()
+            .any(|name| other.names.iter().any(|one| one.base() == name.base()))
+    }
+
     /// Returns true if one of the names needs a DNS challenge (RFC 8555 section 7.1.3).
     pub fn has_wildcard(&self) -> bool {
         self.names

@@ -129,12 +129,15 @@ impl Engine {
         let state = self.context.ledger.state();
         let stored = state.certificates.get(&*spec.id);
         let first = &spec.issuers[0];
-        let failure_state = state
-            .failures
-            .get(&*spec.id)
-            .and_then(|all| all.iter().max_by_key(|failure_state| failure_state.last));
+        // Failures of earlier settings are over.
+        let prints = spec.issuers.iter().map(|one| spec.attempt_fingerprint(one));
+        let prints: Vec<u64> = prints.collect();
+        let failures = state.failures.get(&*spec.id).into_iter().flatten();
+        let failure_state = failures
+            .filter(|failure_state| prints.contains(&failure_state.print))
+            .max_by_key(|failure_state| failure_state.last);
 
-        let names: Vec<String> = spec.names.iter().map(ToString::to_string).collect();
+        let (names, ordered) = (spec.names_as_text(), spec.ordered_names_as_text());
         let budget = first
             .account_id()
             .and_then(|account| state.budgets.get(&account));
@@ -176,7 +179,7 @@ impl Engine {
             suggestion: state.suggestions.get(&*spec.id).map(suggestion),
             budget: now
                 .zip(first.acme())
-                .map(|(now, acme)| left(budget, &names, acme.publishes_limits, now)),
+                .map(|(now, acme)| left(budget, &ordered, acme.publishes_limits, now)),
             order: state
                 .pending_orders
                 .get(&*spec.id)

@@ -57,7 +57,7 @@ impl Attempt<'_> {
         if certificate.is_err() {
             // The certificate is unusable, but the CA has issued and counted it.
             self.context.ledger.spend(&self.ca.account, |budget| {
-                budget.issued(&pending.names, now);
+                budget.issued(&self.spec.ordered_names_as_text(), now);
             });
         }
         Ok((chain, certificate?))
@@ -72,9 +72,10 @@ impl Attempt<'_> {
     ) -> Result<(), Failure> {
         let now = self.context.time.now_or_failure()?;
         let pair = (chain, pending.key.clone());
+        let ordered = self.spec.ordered_names_as_text();
         let stored = keys::stored(self.spec, self.issuer, certificate, pair, now);
         self.context
-            .issued(&self.spec.id, stored, Some(&self.ca.account))
+            .issued(&self.spec.id, stored, Some((&self.ca.account, &ordered)))
             .await
     }
 }

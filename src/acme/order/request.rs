@@ -88,7 +88,7 @@ impl Attempt<'_> {
     }
 
     async fn create_order(&self) -> Result<Replied<Order>, Failure> {
-        let identifiers: Vec<Identifier> = self.spec.names.iter().map(identifier).collect();
+        let identifiers: Vec<Identifier> = self.spec.ordered_names().map(identifier).collect();
         let mut replaces = self.replaces();
         let mut registered = false;
 

@@ -183,7 +183,7 @@ fn decide(now: Option<i64>, spec: &CertificateSpec, state: &State) -> (Step, i64
         return (if local { obtain } else { Step::ClockUnknown }, urgency);
     };
 
-    let names = spec.names_as_text();
+    let names = spec.ordered_names_as_text();
     let step = match choose(now, spec, stored, life.as_ref(), state) {
         Err(step) => step,
         Ok(issuer) => match over_budget(&issuer, &names, stored, state, now) {

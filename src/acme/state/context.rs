@@ -103,12 +103,13 @@ impl Context {
     }
 
     /// Stores a certificate in one write with the end of its pending order, activates it, and
-    /// notifies its owner. It counts against the budget of the `account` at a CA.
+    /// notifies its owner. It counts against the budget of the account at a CA that is `spent`, for
+    /// the names that were ordered.
     pub(crate) async fn issued(
         &self,
         id: &Arc<str>,
         stored: StoredCertificate,
-        account: Option<&str>,
+        spent: Option<(&str, &[String])>,
     ) -> Result<(), Failure> {
         let message = format!(
             "{} issued a certificate for {}, valid until {}",
@@ -116,7 +117,7 @@ impl Context {
             stored.names.join(", "),
             UnixSeconds(stored.not_after)
         );
-        self.ledger.issued(id, stored, account).await?;
+        self.ledger.issued(id, stored, spent).await?;
         self.progress.notify(id, NoticeReason::Issued, message);
         Ok(())
     }

@@ -243,7 +243,7 @@ impl Ledger {
         &self,
         id: &str,
         mut stored: StoredCertificate,
-        account: Option<&str>,
+        spent: Option<(&str, &[String])>,
     ) -> Result<(), Failure> {
         let before = self.stored(id);
         stored.previous = before.and_then(|before| before.into_previous(&stored.names));
@@ -253,10 +253,10 @@ impl Ledger {
 
         // Count it only once it is stored: if the write fails, the same certificate is downloaded
         // again.
-        let spent = account.map(|account| {
+        let spent = spent.map(|(account, names)| {
             let budgets = &self.state().budgets;
             let mut budget = budgets.get(account).cloned().unwrap_or_default();
-            budget.issued(&stored.names, stored.stored);
+            budget.issued(names, stored.stored);
             (account, budget)
         });
         if let Some((account, budget)) = &spent {

@@ -47,7 +47,7 @@ fn a_mismatching_certificate_is_refused_with_its_defect() {
 
     let leaf =
         &chain[..chain.find("-----END").expect("an end") + "-----END CERTIFICATE-----\n".len()];
-    assert!(wrong(leaf, &key, NOW).contains("issuer's certificate"));
+    check(&spec, leaf, &key, NOW).expect("a root may have issued it");
 
     let (fewer, key) = issued(&["a.example"], NOW - 100, 90);
     assert!(wrong(&fewer, &key, NOW).contains("covers a.example instead of"));
@@ -71,6 +71,29 @@ async fn a_request_contains_exactly_the_names() {
     assert_eq!(parsed.params.subject_alt_names.len(), 3);
     assert_eq!(parsed.params.distinguished_name.iter().count(), 0);
     assert!(key.contains("PRIVATE KEY"));
+}
+
+async fn names_in_request(spec: &CertificateSpec) -> usize {
+    let (_, csr) = made(spec, KeyType::P256, None).await;
+    let der = STANDARD.decode(csr).expect("base64");
+    let parsed = rcgen::CertificateSigningRequestParams::from_der(&der.into());
+    parsed.expect("a request").params.subject_alt_names.len()
+}
+
+#[tokio::test]
+async fn a_name_below_a_wildcard_is_left_out_unless_it_is_common() {
+    let names = ["*.a.example", "a.example", "b.a.example", "c.b.a.example"];
+    let mut below = spec(&names);
+    assert_eq!(names_in_request(&below).await, 3);
+
+    // Certificates from before, with every name, and without those left out.
+    for issued_names in [&names[..], &["*.a.example", "a.example", "c.b.a.example"]] {
+        let (chain, key) = issued(issued_names, NOW - 100, 90);
+        check(&below, &chain, &key, NOW).expect("it covers all names");
+    }
+
+    below.terms.common_name = Some("b.a.example".into());
+    assert_eq!(names_in_request(&below).await, 4);
 }
 
 #[tokio::test]
