@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -26,6 +26,8 @@ use crate::util::sync::lock;
 /// The number of times that a request is sent again with another nonce: enough for a CA with
 /// several servers that know only half of each other's nonces.
 const NONCE_RETRIES: usize = 20;
+/// The number of nonces that are kept, for requests at the same time.
+const MOST_NONCES: usize = 4;
 /// The largest length of a nonce.
 const NONCE_LENGTH: usize = 512;
 /// The age after which the directory is read again.
@@ -40,8 +42,8 @@ struct Inner {
     url: Uri,
     /// Locked while the directory is read, so that concurrent callers read it once.
     directory: tokio::sync::Mutex<Option<(Arc<Directory>, Instant)>>,
-    /// The nonce of the last response (RFC 8555 section 6.5).
-    nonce: Mutex<Option<String>>,
+    /// Unused nonces of the last responses (RFC 8555 section 6.5), the newest at the end.
+    nonces: Mutex<Vec<String>>,
 }
 
 impl fmt::Debug for Client {
@@ -72,7 +74,7 @@ impl Client {
             http,
             url,
             directory: tokio::sync::Mutex::default(),
-            nonce: Mutex::default(),
+            nonces: Mutex::default(),
         })))
     }
 
@@ -282,7 +284,11 @@ impl Client {
 
         let reply = self.0.http.send(request).await?;
         if is_signed {
-            *self.last_nonce() = replay_nonce(&reply);
+            let mut nonces = lock(&self.0.nonces);
+            nonces.extend(replay_nonce(&reply));
+            if nonces.len() > MOST_NONCES {
+                nonces.remove(0);
+            }
         }
 
         Ok(reply)
@@ -290,7 +296,8 @@ impl Client {
 
     /// Returns an unused nonce: that of the last response, or else a new one, whose rate CAs limit.
     pub(super) async fn nonce(&self) -> Result<String, ClientError> {
-        if let Some(nonce) = self.last_nonce().take() {
+        let known = lock(&self.0.nonces).pop();
+        if let Some(nonce) = known {
             return Ok(nonce);
         }
         let url = self.checked(&self.resource(NEW_NONCE).await?)?;
@@ -300,10 +307,6 @@ impl Client {
             return Err(ClientError::refused(&reply));
         }
         replay_nonce(&reply).ok_or_else(|| ClientError::nonsense(&reply, "no nonce"))
-    }
-
-    fn last_nonce(&self) -> MutexGuard<'_, Option<String>> {
-        lock(&self.0.nonce)
     }
 }
 

@@ -1,8 +1,8 @@
-//! A session of an account at a certificate authority, and its current order.
+//! A session of an account at a certificate authority, and its open orders.
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -25,17 +25,20 @@ use super::{
 };
 use crate::util::sync::lock;
 
+/// The number of orders that are kept: more than are open at once.
+const MOST_ORDERS: usize = 8;
+
 /// A session of an account at a CA. Every method is one request (more if the CA asks for another
 /// nonce) and fails if the CA refuses, does not respond, or responds nonsense. Clones share the
-/// account and its order.
+/// account and its orders.
 #[derive(Clone)]
 pub struct Session {
     client: Client,
     key: Arc<AccountKey>,
     url: Arc<str>,
-    /// The order that was read last, in instant-acme's form. Taken out while a request for it is
-    /// under way.
-    order: Arc<Mutex<Option<Handle>>>,
+    /// The orders that were read last, in instant-acme's form, the newest at the end. Each is taken
+    /// out while a request for it is under way.
+    orders: Arc<Mutex<Vec<Handle>>>,
 }
 
 impl fmt::Debug for Session {
@@ -50,7 +53,7 @@ impl Session {
             client,
             key,
             url: url.into(),
-            order: Arc::default(),
+            orders: Arc::default(),
         }
     }
 
@@ -125,7 +128,7 @@ impl Session {
                 break response?;
             }
         };
-        *self.at_hand() = handle;
+        self.keep(handle);
         order(&reply, &location(&reply)?)
     }
 
@@ -136,12 +139,12 @@ impl Session {
     pub async fn order(&self, url: &str) -> Result<Replied<Order>, ClientError> {
         if let Some(mut handle) = self.take(|handle| handle.url() == url) {
             let response = exchange!(handle.refresh()).map(|(_, reply)| reply);
-            *self.at_hand() = Some(handle);
+            self.keep(handle);
             return order(&response?, url);
         }
         let account = self.crate_account().await?;
         let (handle, reply) = exchange!(account.order(url.to_owned()))?;
-        *self.at_hand() = handle;
+        self.keep(handle);
         order(&reply, url)
     }
 
@@ -161,7 +164,7 @@ impl Session {
             return authorization(&self.post(url, "").await?);
         };
         let response = exchange!(read(&mut handle, url));
-        *self.at_hand() = Some(handle);
+        self.keep(handle);
         authorization(&response?.1)
     }
 
@@ -183,7 +186,7 @@ impl Session {
             return parsed(&self.post(challenge_url, "{}").await?, "no challenge");
         };
         let response = exchange!(trigger(&mut handle, challenge_url));
-        *self.at_hand() = Some(handle);
+        self.keep(handle);
         parsed(&response?.1, "no challenge")
     }
 
@@ -206,7 +209,7 @@ impl Session {
             );
         };
         let response = exchange!(handle.finalize_csr(csr));
-        *self.at_hand() = Some(handle);
+        self.keep(handle);
         order(&response?.1, &unfinished.url)
     }
 
@@ -227,7 +230,7 @@ impl Session {
             None => self.post(url, "").await?,
             Some(mut handle) => {
                 let response = exchange!(handle.certificate());
-                *self.at_hand() = Some(handle);
+                self.keep(handle);
                 response?.1
             }
         };
@@ -294,13 +297,20 @@ impl Session {
         made.map_err(|_no_directory| HttpError::Url.into())
     }
 
-    /// Takes the current order, if it is the right one. The caller has to put it back.
-    fn take(&self, is_it: impl FnOnce(&mut Handle) -> bool) -> Option<Handle> {
-        self.at_hand().take_if(is_it)
+    /// Takes the order that is the right one, if it was read before. The caller has to put it back.
+    fn take(&self, is_it: impl FnMut(&mut Handle) -> bool) -> Option<Handle> {
+        let mut orders = lock(&self.orders);
+        let at = orders.iter_mut().position(is_it)?;
+        Some(orders.remove(at))
     }
 
-    fn at_hand(&self) -> MutexGuard<'_, Option<Handle>> {
-        lock(&self.order)
+    /// Keeps an order, instead of the oldest one if there are many.
+    fn keep(&self, order: impl Into<Option<Handle>>) {
+        let mut orders = lock(&self.orders);
+        orders.extend(order.into());
+        if orders.len() > MOST_ORDERS {
+            orders.remove(0);
+        }
     }
 
     async fn post(&self, url: &str, payload: &str) -> Result<Reply, ClientError> {

@@ -67,7 +67,7 @@ impl Loop {
             .collect();
         self.running.spawn(async move {
             remove_orphaned_records(&engine.context.ledger, &issuers).await;
-            (String::new(), Done::Other)
+            Done::Other
         });
     }
 }

@@ -1,6 +1,6 @@
 //! The engine: keeps the state, plans, runs attempts, and publishes the active certificates. It
-//! makes one attempt at a time per account, and stores everything that must not be lost before it
-//! acts on it.
+//! makes a few attempts at a time per account, and stores everything that must not be lost before
+//! it acts on it.
 
 mod housekeeping;
 mod operate;

@@ -203,7 +203,7 @@ impl Loop {
                 let engine = self.engine.clone();
                 self.running.spawn(async move {
                     engine.revoke_again(&id, &revocation, &issuer).await;
-                    (String::new(), Done::Other)
+                    Done::Other
                 });
             }
         }

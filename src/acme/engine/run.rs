@@ -25,6 +25,11 @@ use crate::acme::{
 };
 use crate::util::time::UnixSeconds;
 
+/// The progress of a spec that waits until an attempt may start.
+pub(super) const WAITING: &str = "waiting for other orders of this account";
+/// The number of attempts at once for one account.
+const ATTEMPTS_AT_ONCE: usize = 4;
+
 /// A task of the engine that panicked.
 #[derive(Debug, thiserror::Error)]
 #[error("a task of the certificate engine failed: {0}")]
@@ -39,6 +44,7 @@ pub(super) enum Done {
         result: Result<(), Failure>,
     },
     Suggestion {
+        account: String,
         spec: Arc<CertificateSpec>,
         ask_again: Duration,
     },
@@ -49,14 +55,15 @@ pub(super) enum Done {
 /// The loop, with its state between two turns.
 pub(super) struct Loop {
     pub(super) engine: Arc<Engine>,
-    /// The tasks beside the loop, and the accounts that they run for.
-    pub(super) running: JoinSet<(String, Done)>,
-    /// Accounts that a task is running for.
-    pub(super) busy: HashSet<String>,
-    /// Specs that an attempt is running for: never two at once, even with several issuers.
-    attempting: HashSet<Arc<str>>,
-    /// The time of the next allowed order by account, or of the next attempt by spec for
-    /// certificates that are issued on this device.
+    /// The tasks beside the loop.
+    pub(super) running: JoinSet<Done>,
+    /// The specs that an attempt is running for, with its account, by ID: never two at once, even
+    /// with several issuers.
+    attempting: HashMap<Arc<str>, (String, Arc<CertificateSpec>)>,
+    /// Accounts with a request for renewal information under way.
+    pub(super) asking: HashSet<String>,
+    /// The time of the next allowed attempt by account, or by spec for certificates that are
+    /// issued on this device.
     free: HashMap<String, Instant>,
     /// Specs whose owner has been notified that they are blocked, and the reason given.
     pub(super) blocked: BTreeMap<Arc<str>, String>,
@@ -87,8 +94,8 @@ impl Loop {
         Self {
             engine,
             running: JoinSet::new(),
-            busy: HashSet::new(),
-            attempting: HashSet::new(),
+            attempting: HashMap::new(),
+            asking: HashSet::new(),
             free: HashMap::new(),
             blocked: BTreeMap::new(),
             next_suggestions: HashMap::new(),
@@ -131,7 +138,7 @@ impl Loop {
             tokio::select! {
                 Some(done) = self.running.join_next(), if !self.running.is_empty() => {
                     match done {
-                        Ok((account, done)) => self.done(&account, done).await,
+                        Ok(done) => self.done(done).await,
                         Err(error) => return Err(LoopError(error)),
                     }
                 }
@@ -157,7 +164,7 @@ impl Loop {
     /// Carries out a decision, or returns when it can be carried out.
     async fn step(&mut self, decision: &Decision, next: Instant) -> Instant {
         let spec = &decision.spec;
-        if self.attempting.contains(&spec.id) {
+        if self.attempting.contains_key(&spec.id) {
             return next;
         }
 
@@ -192,10 +199,13 @@ impl Loop {
             }
             Step::Obtain { issuer, .. } => {
                 let account = issuer.account_id().unwrap_or_default();
-                if self.busy.contains(&account) {
+                let running = self.attempting.values();
+                let beside = running.filter(|(other, _)| *other == account);
+                let beside: Vec<_> = beside.map(|(_, spec)| spec).collect();
+                if !has_room(self.context(), spec, &account, &beside) {
                     let progress = &self.context().progress;
                     if progress.of(&spec.id).is_none() {
-                        progress.set(&spec.id, "waiting for other orders of this account");
+                        progress.set(&spec.id, WAITING);
                     }
                     return next;
                 }
@@ -217,27 +227,24 @@ impl Loop {
 
     /// Starts an attempt as a task beside the loop.
     fn start(&mut self, spec: Arc<CertificateSpec>, issuer: Arc<Issuer>, account: String) {
-        self.busy.insert(account.clone());
-        self.attempting.insert(spec.id.clone());
+        let free = Instant::now() + self.context().timing.gap;
+        self.free.insert(account.clone(), free);
+        self.attempting
+            .insert(spec.id.clone(), (account, spec.clone()));
 
         let engine = self.engine.clone();
         self.running.spawn(async move {
             let result = attempt(&engine.context, &spec, &issuer).await;
-            (
-                account,
-                Done::Attempt {
-                    spec,
-                    issuer,
-                    result,
-                },
-            )
+            Done::Attempt {
+                spec,
+                issuer,
+                result,
+            }
         });
     }
 
     /// Takes in the result of a task.
-    async fn done(&mut self, account: &str, done: Done) {
-        self.busy.remove(account);
-
+    async fn done(&mut self, done: Done) {
         match done {
             Done::Attempt {
                 spec,
@@ -246,8 +253,6 @@ impl Loop {
             } => {
                 self.context().progress.clear(&spec.id);
                 self.attempting.remove(&spec.id);
-                let free = Instant::now() + self.context().timing.gap;
-                self.free.insert(account.to_owned(), free);
 
                 // A new certificate has its own renewal window.
                 self.next_suggestions.remove(&spec.id);
@@ -256,13 +261,35 @@ impl Loop {
                     attempt_failed(self.context(), &spec, &issuer, &failure).await;
                 }
             }
-            Done::Suggestion { spec, ask_again } => {
+            Done::Suggestion {
+                account,
+                spec,
+                ask_again,
+            } => {
+                self.asking.remove(&account);
                 let next = Instant::now() + ask_again;
                 self.next_suggestions.insert(spec.id.clone(), next);
             }
             Done::Other => {}
         }
     }
+}
+
+/// Returns true if an attempt may start beside those for other specs of the account. A host that
+/// waits does not hold up the others, but two attempts never validate the same name, so that its
+/// failures are counted before the next attempt.
+pub(super) fn has_room(
+    context: &Context,
+    spec: &CertificateSpec,
+    account: &str,
+    beside: &[&Arc<CertificateSpec>],
+) -> bool {
+    let most = if context.accounts.is_registered(account) {
+        ATTEMPTS_AT_ONCE
+    } else {
+        1
+    };
+    beside.len() < most && !beside.iter().any(|other| other.shares_name(spec))
 }
 
 /// Makes one attempt to obtain a certificate from a CA.

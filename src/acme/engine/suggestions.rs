@@ -54,11 +54,15 @@ impl Loop {
             let account = issuer.account_id().unwrap_or_default();
             if due > Instant::now() {
                 next = next.min(due);
-            } else if self.busy.insert(account.clone()) {
+            } else if self.asking.insert(account.clone()) {
                 let (engine, spec) = (engine.clone(), spec.clone());
                 self.running.spawn(async move {
                     let ask_again = ask(&engine.context, &spec, &issuer, &stored).await;
-                    (account, Done::Suggestion { spec, ask_again })
+                    Done::Suggestion {
+                        account,
+                        spec,
+                        ask_again,
+                    }
                 });
             }
         }

@@ -71,7 +71,7 @@ impl Loop {
                         }
                     }
                 }
-                (String::new(), Done::Other)
+                Done::Other
             });
         }
 

@@ -199,6 +199,24 @@ impl Accounts {
         if kept != ours {
             self.adopt(id, &kept).await;
             return Ok(self.known(id).unwrap_or(account));
+    /// Replaces an account by another one, for all replicas.
+    pub(crate) async fn replace(&self, id: &str, account: Account) -> Result<(), Failure> {
+        self.put(id, account.clone()).await?;
+        self.share(id, &account).await?;
+        self.refresh_responses();
+        if self.shared.is_some() {
+            // The CA may connect to any replica.
+            sleep(ADOPTED_WITHIN).await;
+        }
+        Ok(())
+    }
+
+    /// Returns true if a CA knows the account, and its key is not being changed.
+    pub(crate) fn is_registered(&self, id: &str) -> bool {
+        let account = self.known(id);
+        account.is_some_and(|account| account.url.is_some() && account.next_key.is_none())
+    }
+
         }
 
         // The CA may connect to any replica.

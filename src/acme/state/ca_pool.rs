@@ -39,6 +39,9 @@ pub(crate) struct Ca {
     /// The extra roots that the client trusts.
     roots: Vec<CertificateDer<'static>>,
     session: Mutex<Option<Session>>,
+    /// Locked while the account is registered, found or replaced, because several attempts may
+    /// run at once.
+    pub(crate) registering: tokio::sync::Mutex<()>,
 }
 
 impl CaPool {
@@ -81,6 +84,7 @@ impl CaPool {
             client,
             roots: acme.roots.clone(),
             session: Mutex::default(),
+            registering: tokio::sync::Mutex::default(),
         });
         lock(&self.cas).insert(account, ca.clone());
         Ok(ca)

@@ -160,7 +160,7 @@ fn one_wrong_date_of_a_ca_changes_nothing() {
 }
 
 #[test]
-fn fifty_names_after_four_months_off_are_renewed_one_by_one() {
+fn fifty_names_after_four_months_off_are_renewed_a_few_at_once() {
     let (ca, store, time) = (
         Arc::new(ChaosCa::start(Options::default())),
         Gate::new(),
@@ -184,16 +184,14 @@ fn fifty_names_after_four_months_off_are_renewed_one_by_one() {
     );
     assert_eq!(harness.settle(HOUR), End::Live);
     assert_eq!(harness.issued(), 100);
-    let mut open: Option<Vec<String>> = None;
+    let mut open = 0;
     for line in &harness.ca.log()[log..] {
-        match (line.endpoint, &open) {
-            (Endpoint::NewOrder, Some(names)) => {
-                panic!("{names:?} was on its way when {:?} began", line.names)
-            }
-            (Endpoint::NewOrder, None) => open = Some(line.names.clone()),
-            (Endpoint::Certificate, _) => open = None,
+        match line.endpoint {
+            Endpoint::NewOrder => open += 1,
+            Endpoint::Certificate => open -= 1,
             _ => {}
         }
+        assert!(open <= 4, "{:?}", line.names);
     }
     assert_eq!(harness.calls(Endpoint::NewAccount), 1);
     harness.assert_good();
