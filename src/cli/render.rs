@@ -178,7 +178,13 @@ pub(super) fn certificate(report: &IssuanceReport) -> String {
     line("Valid from", &issuance.not_before);
     line("Valid until", &issuance.not_after);
     line("Next", &optional(&issuance.next));
-    line("Reason", &issuance.why);
+    let is_repeated = issuance
+        .problem
+        .as_ref()
+        .is_some_and(|problem| issuance.why.starts_with(&problem.message));
+    if !is_repeated {
+        line("Reason", &issuance.why);
+    }
 
     if let Some(problem) = &issuance.problem {
         let class = text(&serde_json::to_value(problem.class).unwrap_or_default());
@@ -513,5 +519,43 @@ fn text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acme::{
+        engine::report::{ProblemReport, Report},
+        plan::failure::Class,
+    };
+
+    #[test]
+    fn the_words_of_the_ca_are_shown_once() {
+        let problem = ProblemReport {
+            issuer: "one".to_owned(),
+            class: Class::Config,
+            message: "not like this".to_owned(),
+            advice: "use another name".to_owned(),
+            attempts: 1,
+            at: "2026-01-01T00:00:00Z".to_owned(),
+        };
+        let mut report = IssuanceReport {
+            issuance: Report {
+                why: format!("{}; {}", problem.message, problem.advice),
+                problem: Some(problem),
+                ..Report::default()
+            },
+            ingresses: Vec::new(),
+            served: String::new(),
+            fingerprint: String::new(),
+        };
+        let text = certificate(&report);
+        for words in ["not like this", "use another name"] {
+            assert_eq!(text.matches(words).count(), 1, "{text}");
+        }
+
+        report.issuance.why = "the time is not known".to_owned();
+        assert!(certificate(&report).contains("the time is not known"));
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn refused(
     let mut failure = validation_failure(authorization);
     failure.problem = format!("{name}: {}", failure.problem);
 
-    let mut unseen = false;
+    let mut unseen = None;
     if let Some(&Attempted {
         kind,
         before,
@@ -70,16 +70,17 @@ pub(super) async fn refused(
             .iter()
             .any(|(other, _)| !failed(*other));
         if let Some(advice) = not_contacted(attempt, offered, kind, before) {
-            (failure.advice, unseen) = (advice, true);
+            failure.advice.clone_from(&advice);
+            unseen = Some(advice);
         }
     }
 
-    let failure = with_dns_advice(attempt, failure, authorization).await;
-    if unseen {
-        let (progress, advice) = (&attempt.context.progress, failure.advice.clone());
-        progress.notify(&attempt.spec.id, NoticeReason::ChallengeNeverSeen, advice);
+    // The notice of the failure has the state of DNS.
+    if let Some(unseen) = unseen {
+        let progress = &attempt.context.progress;
+        progress.notify(&attempt.spec.id, NoticeReason::ChallengeNeverSeen, unseen);
     }
-    failure
+    with_dns_advice(attempt, failure, authorization).await
 }
 
 /// Returns the advice for a validation during which no request of the CA reached this device.
