@@ -47,6 +47,8 @@ pub enum Operation {
     Revoke(String, Option<u8>),
     /// Changes the key of the account at an issuer.
     ChangeKey(String),
+    /// Makes a new account at an issuer.
+    NewAccount(String),
 }
 
 /// The reason why an operation fails.

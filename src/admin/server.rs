@@ -217,6 +217,7 @@ fn operation(
             ),
         },
         "/v1/certs/change-key" => Ok(Operation::ChangeKey(name)),
+        "/v1/certs/new-account" => Ok(Operation::NewAccount(name)),
         _ => refuse(StatusCode::NOT_FOUND, "not found\n"),
     }
 }

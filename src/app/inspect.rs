@@ -19,6 +19,7 @@ use crate::{
     acme::{
         self,
         engine::{active::ActiveCertificates, report::Report},
+        issuer::Issuer,
     },
     admin::{
         BackendReport, CandidateReport, CertificateReport, CertsReport, ExplainReport,
@@ -94,10 +95,7 @@ impl Inspect for Inspector {
 
         Box::pin(async move {
             match operation {
-                Operation::Renew(name) => {
-                    let id = engine.renew(&name).await?;
-                    Ok(format!("{id} is being renewed"))
-                }
+                Operation::Renew(name) => Ok(engine.renew(&name).await?.to_string()),
                 Operation::Revoke(name, reason) => {
                     let id = engine.revoke(&name, reason).await?;
                     Ok(format!(
@@ -105,14 +103,14 @@ impl Inspect for Inspector {
                     ))
                 }
                 Operation::ChangeKey(name) => {
-                    let specs = engine.specs();
-                    let mut issuers = specs.iter().flat_map(|spec| &spec.issuers);
-                    let Some(issuer) = issuers.find(|issuer| *issuer.name == *name) else {
-                        return Err(OperationError::UnknownIssuer(name));
-                    };
-
-                    engine.change_key(issuer).await?;
+                    let issuer = issuer(&engine, &name)?;
+                    engine.change_key(&issuer).await?;
                     Ok(format!("the account at {name} has a new key"))
+                }
+                Operation::NewAccount(name) => {
+                    let issuer = issuer(&engine, &name)?;
+                    engine.new_account(&issuer).await?;
+                    Ok(format!("{name} has a new account"))
                 }
             }
         })
@@ -217,6 +215,16 @@ impl Inspect for Inspector {
 }
 
 /// Returns the report of a certificate that gatelet orders, for the Ingresses in `owners`.
+/// Finds an issuer of the specs by its name.
+fn issuer(engine: &acme::Engine, name: &str) -> Result<Arc<Issuer>, OperationError> {
+    let specs = engine.specs();
+    let mut issuers = specs.iter().flat_map(|spec| &spec.issuers);
+    let issuer = issuers.find(|issuer| *issuer.name == *name);
+    issuer
+        .cloned()
+        .ok_or_else(|| OperationError::UnknownIssuer(name.to_owned()))
+}
+
 fn issuance_report(
     issuance: Report,
     owners: &[ObjectRef],

@@ -156,6 +156,13 @@ enum CertsCommand {
         #[command(flatten)]
         running: RunningFlags,
     },
+    /// Make a new account, with a new key, at an ACME issuer that no longer accepts the old one
+    NewAccount {
+        /// Name of the issuer
+        issuer: String,
+        #[command(flatten)]
+        running: RunningFlags,
+    },
     /// Print the root certificate of the local CA
     Ca(StateFlags),
 }
@@ -362,6 +369,9 @@ fn certs(command: CertsCommand) -> Result<(), Failure> {
             operate(&running, "revoke", &name, &reason)
         }
         CertsCommand::ChangeKey { issuer, running } => operate(&running, "change-key", &issuer, ""),
+        CertsCommand::NewAccount { issuer, running } => {
+            operate(&running, "new-account", &issuer, "")
+        }
         CertsCommand::Ca(flags) => file(&flags, app::root_path),
     }
 }

@@ -11,7 +11,7 @@ mod suggestions;
 mod time_check;
 
 pub use super::state::{active, notice};
-pub use operate::OperateError;
+pub use operate::{OperateError, RenewalTime, RequestedRenewal};
 pub use run::LoopError;
 
 use std::{

@@ -1,23 +1,29 @@
-//! Requests from outside: renewals and account key changes by the operator (revocations are in
-//! `revoke`), and the adoption of certificates that another replica obtained.
+//! Requests from outside: renewals, new accounts and account key changes by the operator
+//! (revocations are in `revoke`), and the adoption of certificates that another replica obtained.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::Engine;
+use super::{
+    Engine,
+    run::{WAITING, has_room},
+};
 use crate::{
     acme::{
         ca::jws::AccountKey,
         issuer::Issuer,
-        order::{account, classify, keys},
+        order::{Attempt, account, classify, keys},
         plan::{
+            Step,
             failure::{Failure, FailureState},
+            plan,
             record::{self, StoredCertificate},
         },
         spec::CertificateSpec,
     },
     store::Batch,
+    util::time::UnixSeconds,
 };
 
 /// A request of the operator that cannot be carried out.
@@ -43,6 +49,53 @@ pub enum OperateError {
     Failed(String),
 }
 
+/// A renewal that the operator requested, and when it happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestedRenewal {
+    /// ID of the spec.
+    pub certificate: Arc<str>,
+    /// The time.
+    pub when: RenewalTime,
+}
+
+/// The time of a renewal that the operator requested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RenewalTime {
+    /// At once.
+    Now,
+    /// An order is under way, and its certificate is the renewal.
+    UnderWay,
+    /// After other orders of the account.
+    AfterOthers,
+    /// At a time, in seconds since 1970, for a reason.
+    At(i64, String),
+    /// Once the operator has acted, for a reason.
+    Blocked(String),
+    /// Once the time is known.
+    ClockUnknown,
+}
+
+impl fmt::Display for RequestedRenewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = &self.certificate;
+        match &self.when {
+            RenewalTime::Now => write!(f, "{id} is being renewed now"),
+            RenewalTime::UnderWay => write!(
+                f,
+                "an order of {id} is already under way; its certificate is the renewal"
+            ),
+            RenewalTime::AfterOthers => {
+                write!(f, "{id} is renewed after the running orders of its account")
+            }
+            RenewalTime::At(time, why) => {
+                write!(f, "{id} is renewed at {}: {why}", UnixSeconds(*time))
+            }
+            RenewalTime::Blocked(why) => write!(f, "{id} cannot be renewed: {why}"),
+            RenewalTime::ClockUnknown => write!(f, "{id} is renewed once the time is known"),
+        }
+    }
+}
+
 impl From<Failure> for OperateError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure.problem)
@@ -50,12 +103,13 @@ impl From<Failure> for OperateError {
 }
 
 impl Engine {
-    /// Renews a certificate now, whatever is left of its lifetime. `name` is the ID of a spec or
-    /// one of its hosts. Earlier failures are forgotten, because the operator has acted.
+    /// Renews a certificate now, whatever is left of its lifetime, or tells when it can. `name` is
+    /// the ID of a spec or one of its hosts. Earlier failures are forgotten, because the operator
+    /// has acted.
     ///
     /// # Errors
     /// [`OperateError::Unknown`], [`OperateError::Follows`].
-    pub async fn renew(&self, name: &str) -> Result<Arc<str>, OperateError> {
+    pub async fn renew(&self, name: &str) -> Result<RequestedRenewal, OperateError> {
         self.check_lead()?;
         let spec = self.find(name)?;
         let names = spec.names_as_text();
@@ -75,8 +129,45 @@ impl Engine {
             let batch = record::remove::<Vec<FailureState>>(Batch::new(), &spec.id);
             self.context.ledger.commit(batch).await?;
         }
+        let when = self.time_of_renewal(&spec);
         self.look_again();
-        Ok(spec.id.clone())
+        Ok(RequestedRenewal {
+            certificate: spec.id.clone(),
+            when,
+        })
+    }
+
+    fn time_of_renewal(&self, spec: &Arc<CertificateSpec>) -> RenewalTime {
+        let context = &self.context;
+        let is_running = |id: &str| {
+            let progress = context.progress.of(id);
+            progress.is_some_and(|progress| progress != WAITING)
+        };
+        if is_running(&spec.id) {
+            return RenewalTime::UnderWay;
+        }
+
+        let plan = {
+            let state = context.ledger.state();
+            plan(context.time.now(), std::slice::from_ref(spec), &state)
+        };
+        let step = plan.decisions.into_iter().map(|decision| decision.step);
+        match step.last() {
+            Some(Step::Wait { until, why }) => RenewalTime::At(until, why),
+            Some(Step::Blocked { why }) => RenewalTime::Blocked(why),
+            Some(Step::ClockUnknown) | None => RenewalTime::ClockUnknown,
+            Some(Step::Obtain { issuer, .. }) => {
+                let account = issuer.account_id().unwrap_or_default();
+                let specs = context.assignment.specs();
+                let running = specs.iter().filter(|other| is_running(&other.id));
+                let beside: Vec<_> = running.filter(|other| other.uses(&account)).collect();
+                if has_room(context, spec, &account, &beside) {
+                    RenewalTime::Now
+                } else {
+                    RenewalTime::AfterOthers
+                }
+            }
+        }
     }
 
     /// Changes the key of an issuer's account (RFC 8555 section 7.3.5). The new key is stored
@@ -91,6 +182,7 @@ impl Engine {
             .ok_or_else(|| OperateError::Local(issuer.name.to_string()))?;
         let context = &self.context;
         let ca = context.cas.get(issuer)?;
+        let _alone = ca.registering.lock().await;
         let session = account::session(context, &ca, acme).await?;
 
         let mut account = context.accounts.get(&ca.account, acme).await?;
@@ -105,6 +197,53 @@ impl Engine {
             .map_err(|error| OperateError::from(classify::failure(&error)))?;
 
         account::settle(context, &ca, account, true).await?;
+        Ok(())
+    }
+
+    /// Makes a new key and account for an issuer, because the CA no longer accepts the old ones.
+    /// Earlier failures of its certificates are forgotten.
+    ///
+    /// # Errors
+    /// The CA refuses, or the store fails. Then the old account stays.
+    pub async fn new_account(&self, issuer: &Issuer) -> Result<(), OperateError> {
+        self.check_lead()?;
+        let acme = issuer
+            .acme()
+            .ok_or_else(|| OperateError::Local(issuer.name.to_string()))?;
+        let context = &self.context;
+        let ca = context.cas.get(issuer)?;
+        let specs = context.assignment.specs();
+        let using: Vec<_> = specs.iter().filter(|spec| spec.uses(&ca.account)).collect();
+        let Some(spec) = using.first() else {
+            return Err(OperateError::Unknown(issuer.name.to_string()));
+        };
+
+        let attempt = Attempt {
+            context,
+            spec,
+            issuer,
+            acme,
+            ca: &ca,
+            failed: Vec::new(),
+        };
+        {
+            let _alone = ca.registering.lock().await;
+            let made = attempt.new_account(context.time.now_or_failure()?).await;
+            self.look_again();
+            made?;
+        }
+
+        let mut batch = Batch::new();
+        for spec in using {
+            let failures = &mut context.ledger.state().failures;
+            if failures.remove(&*spec.id).is_some() {
+                batch = record::remove::<Vec<FailureState>>(batch, &spec.id);
+            }
+        }
+        if !batch.is_empty() {
+            context.ledger.commit(batch).await?;
+        }
+        self.look_again();
         Ok(())
     }
 

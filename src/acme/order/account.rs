@@ -1,24 +1,31 @@
-//! Our account at a CA: its registration, and its session, also after a change of its key that was
-//! interrupted.
+//! Our account at a CA: its registration and replacement, and its session, also after a change of
+//! its key that was interrupted.
 
 use std::sync::Arc;
 
-use super::{attempt::Attempt, classify};
+use super::{
+    attempt::Attempt,
+    classify::{self, is_verdict},
+};
 use crate::acme::{
-    ca::{
-        ClientError, Session,
-        jws::{AccountKey, ExternalAccount},
-    },
+    ca::{ClientError, Session, Status},
     issuer::AcmeIssuer,
     plan::{
         failure::{Class, Failure},
         record::Account,
     },
-    state::{accounts::account_key, ca_pool::Ca, context::Context},
+    state::{
+        accounts::{account_key, new_account},
+        ca_pool::Ca,
+        context::Context,
+        notice::NoticeReason,
+    },
 };
 
 /// The ACME error type of a CA that does not know the account.
 pub(super) const UNKNOWN_ACCOUNT: &str = "accountDoesNotExist";
+/// The shortest time in seconds between two accounts that replace ended ones.
+const BETWEEN_ACCOUNTS: i64 = 86_400;
 
 impl Attempt<'_> {
     /// Returns the account, whose key is stored.
@@ -29,6 +36,7 @@ impl Attempt<'_> {
 
     /// Makes sure that the CA knows the account. The key is stored before the CA sees it.
     pub(super) async fn account(&self) -> Result<(), Failure> {
+        let _alone = self.ca.registering.lock().await;
         let contacts = &self.acme.contacts;
         let account = self.known_account().await?;
         let mut account = settled(self.context, self.ca, account).await?;
@@ -37,92 +45,158 @@ impl Attempt<'_> {
             let key = Arc::new(account_key(&account)?);
             let session = self.ca.session().unwrap_or_else(|| self.ca.enter(key, url));
             // A renewal that the operator requested agrees to new terms of service.
-            if self.context.ledger.is_forced(&self.spec.id) {
-                return self.register(account, None).await;
-            }
-
-            if account.contacts == *contacts {
+            let agrees = self.context.ledger.is_forced(&self.spec.id);
+            if !agrees && account.contacts == *contacts {
                 return Ok(());
             }
-            self.set_progress("updating the contacts at the CA");
 
-            match session.update_account(contacts).await {
-                Ok(_) => {
-                    account.contacts.clone_from(contacts);
-                    return self.context.accounts.put(&self.ca.account, account).await;
+            if !agrees {
+                self.set_progress("updating the contacts at the CA");
+                match session.update_account(contacts).await {
+                    Ok(_) => {
+                        account.contacts.clone_from(contacts);
+                        return self.context.accounts.put(&self.ca.account, account).await;
+                    }
+                    Err(error) if error.is(UNKNOWN_ACCOUNT) => {}
+                    Err(error) => return Err(self.failed(&error)),
                 }
-                Err(error) if error.is(UNKNOWN_ACCOUNT) => {}
-                Err(error) => return Err(self.failed(&error)),
             }
         }
-        self.register(account, self.acme.eab.as_ref()).await
+        self.register_or_replace(account).await
     }
 
-    /// Registers the key, or finds the account that already has it. A binding is only sent for a
-    /// new account, because CAs accept some bindings only once.
-    async fn register(
-        &self,
-        mut account: Account,
-        binding: Option<&ExternalAccount>,
-    ) -> Result<(), Failure> {
+    /// Finds the account by its key after the CA rejected a request because of the account, once.
+    /// Registers the key again if the CA has lost the account, for example because it was
+    /// reinstalled, and replaces an account that has ended.
+    pub(super) async fn recover_account(&self) -> Result<(), Failure> {
+        let _alone = self.ca.registering.lock().await;
+        self.register_or_replace(self.known_account().await?).await
+    }
+
+    async fn register_or_replace(&self, account: Account) -> Result<(), Failure> {
+        match self.register(account).await? {
+            Registered::Valid => Ok(()),
+            Registered::Ended(words) => self.replace_account(&words).await,
+        }
+    }
+
+    /// Gives the issuer a new key and account, because the CA has ended the old one.
+    async fn replace_account(&self, words: &str) -> Result<(), Failure> {
+        let issuer = &self.issuer.name;
+        let now = self.context.time.now_or_failure()?;
+
+        // A CA that ends every account gets one a day.
+        let replaced = self.known_account().await?.replaced;
+        if replaced.is_some_and(|at| (now - at).abs() < BETWEEN_ACCOUNTS) {
+            let problem = format!("the CA has ended the account: {words}");
+            let advice = format!("ask the CA, then run `gatelet certs new-account {issuer}`");
+            return Err(Failure::new(Class::Account, problem).advise(advice));
+        }
+
+        self.new_account(now).await.map_err(|failure| {
+            let advice = format!(
+                "the CA has ended the account ({words}); set other credentials as `eab` of this \
+                issuer, or run `gatelet certs new-account {issuer}` once the CA accepts them again"
+            );
+            match failure.class {
+                Class::Config if self.acme.eab.is_some() => failure.advise(advice),
+                _ => failure,
+            }
+        })?;
+
+        let message =
+            format!("the CA has ended the account of {issuer} ({words}); a new one was made");
+        let progress = &self.context.progress;
+        progress.notify(&self.spec.id, NoticeReason::AccountReplaced, message);
+        Ok(())
+    }
+
+    /// Makes a new key and registers it. If the CA refuses, the old account stays.
+    pub(crate) async fn new_account(&self, now: i64) -> Result<(), Failure> {
+        let (accounts, id) = (&self.context.accounts, &self.ca.account);
+        let before = self.known_account().await?;
+        let account = new_account(self.acme, Some(now));
+        accounts.replace(id, account.clone()).await?;
+
+        let failure = match self.register(account).await {
+            Ok(Registered::Valid) => return Ok(()),
+            Ok(Registered::Ended(words)) => Failure::new(Class::Account, words),
+            Err(failure) => failure,
+        };
+        // Without a verdict, the CA may have made the account.
+        if matches!(failure.class, Class::Account | Class::Config) {
+            let before = Account {
+                replaced: Some(now),
+                ..before
+            };
+            accounts.replace(id, before).await?;
+        }
+        Err(failure)
+    }
+
+    /// Registers the key, or finds the account that already has it.
+    async fn register(&self, mut account: Account) -> Result<Registered, Failure> {
         self.set_progress("registering the account");
         let (client, contacts) = (&self.ca.client, &self.acme.contacts);
         let key = Arc::new(account_key(&account)?);
         let eab = self.acme.eab.as_ref();
+        let is_known = account.url.is_some();
+        let new =
+            |binding, only_existing| client.new_account(&key, contacts, binding, only_existing);
 
-        let new = |binding| client.new_account(&key, contacts, binding, false);
-        let mut made = new(binding).await;
-        let needs_binding = |error: &ClientError| error.is("externalAccountRequired");
-        if binding.is_none() && eab.is_some() && made.as_ref().is_err_and(needs_binding) {
-            made = new(eab).await;
-        }
+        // A binding is only sent for a new account, because CAs accept some bindings only once. An
+        // account without one must not be made where one is set.
+        let agrees = is_known && self.context.ledger.is_forced(&self.spec.id);
+        let mut made = new(None, eab.is_some() && !agrees).await;
 
-        let made = made.map_err(|error| {
-            let failure = self.failed(&error);
-            // With a binding, these errors mean that the CA refuses the binding.
-            if eab.is_some() && (error.is("malformed") || error.is("unauthorized")) {
-                return Failure::new(Class::Config, failure.problem)
-                    .advise("check `eab` of this issuer");
+        let has_ended = |error: &ClientError| is_known && error.is("unauthorized");
+        if let (Some(eab), Err(error)) = (eab, &made)
+            && is_verdict(error)
+            && !has_ended(error)
+        {
+            made = new(Some(eab), false).await;
+            // With a binding, these errors mean that the CA refuses the binding. It has accepted it
+            // before if its response was lost and the request was repeated.
+            if let Err(error) = &made
+                && (error.is("malformed") || error.is("unauthorized"))
+            {
+                let problem = self.failed(error).problem;
+                made = new(None, true).await;
+                if made.is_err() {
+                    let failure = Failure::new(Class::Config, problem);
+                    return Err(failure.advise("check `eab` of this issuer"));
+                }
             }
-            failure
-        })?;
-
-        self.context.time.witness(made.date);
-        account.contacts.clone_from(contacts);
-        self.store_account_url(account, key, made.value.url).await
-    }
-
-    async fn store_account_url(
-        &self,
-        mut account: Account,
-        key: Arc<AccountKey>,
-        url: String,
-    ) -> Result<(), Failure> {
-        self.ca.enter(key, &url);
-        account.url = Some(url);
-        self.context.accounts.put(&self.ca.account, account).await
-    }
-
-    /// Finds the account's URL by its key, after the CA rejected the URL that we have.
-    pub(super) async fn look_up(&self) -> Result<(), Failure> {
-        let account = self.known_account().await?;
-        let key = Arc::new(account_key(&account)?);
-        match self.ca.client.new_account(&key, &[], None, true).await {
-            Ok(found) => self.store_account_url(account, key, found.value.url).await,
-            Err(error) if error.is(UNKNOWN_ACCOUNT) => self.register_again().await,
-            Err(error) => Err(self.failed(&error)),
         }
-    }
 
-    /// Registers the same key again, after the CA reported that it does not know the account.
-    pub(super) async fn register_again(&self) -> Result<(), Failure> {
-        tracing::warn!(
-            issuer = &*self.issuer.name,
-            "the CA does not know the account: registering its key again"
-        );
-        let account = self.known_account().await?;
-        self.register(account, self.acme.eab.as_ref()).await
+        let made = match made {
+            Ok(made) => made,
+            Err(error) if has_ended(&error) => {
+                return Ok(Registered::Ended(self.failed(&error).problem));
+            }
+            Err(error) => return Err(self.failed(&error)),
+        };
+        self.context.time.witness(made.date);
+        if matches!(made.value.status, Status::Deactivated | Status::Revoked) {
+            let words = format!("its status is {}", made.value.status);
+            return Ok(Registered::Ended(words));
+        }
+
+        self.ca.enter(key.clone(), &made.value.url);
+        account.contacts.clone_from(contacts);
+        account.url = Some(made.value.url);
+        self.context.accounts.put(&self.ca.account, account).await?;
+        // More orders can begin now.
+        self.context.assignment.wake();
+        Ok(Registered::Valid)
     }
+}
+
+/// The standing of an account at the CA.
+enum Registered {
+    Valid,
+    /// Deactivated or revoked, in the CA's words.
+    Ended(String),
 }
 
 /// Returns the session of the account, which the CA must know.

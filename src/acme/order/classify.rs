@@ -63,8 +63,9 @@ pub(crate) fn of_problem(
             Failure::new(Class::Config, text).advise("use another key type")
         }
         "accountDoesNotExist" => Failure::new(Class::Account, text),
-        "unauthorized" => Failure::new(Class::Account, text)
-            .advise("check whether the account at the CA is deactivated"),
+        "unauthorized" => {
+            Failure::new(Class::Account, text).advise("ask the CA why it refuses the account")
+        }
         "caa" => Failure::new(Class::Validation, text)
             .advise("allow this CA in the CAA records of the domain"),
         "connection" | "dns" | "incorrectResponse" | "tls" => Failure::new(Class::Validation, text),

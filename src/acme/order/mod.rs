@@ -31,10 +31,8 @@ impl Attempt<'_> {
     /// Obtains the certificate and stores it.
     pub(crate) async fn run(&self) -> Result<(), Failure> {
         match self.run_once().await {
-            // The CA may have lost the account, for example because it was reinstalled. Register
-            // the key again, once.
             Err(failure) if failure.class == Class::Account => {
-                self.register_again().await?;
+                self.recover_account().await?;
                 self.run_once().await
             }
             other => other,

@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use super::{ORDER_LIFE, account::UNKNOWN_ACCOUNT, attempt::Attempt, classify::is_verdict, keys};
 use crate::{
     acme::{
-        ca::{ClientError, Identifier, Order, Replied},
+        ca::{ClientError, Identifier, Order, Problem, Replied},
         plan::{
             failure::{Class, Failure},
             record::PendingOrder,
@@ -90,7 +90,7 @@ impl Attempt<'_> {
     async fn create_order(&self) -> Result<Replied<Order>, Failure> {
         let identifiers: Vec<Identifier> = self.spec.ordered_names().map(identifier).collect();
         let mut replaces = self.replaces();
-        let mut registered = false;
+        let mut recovered = false;
 
         loop {
             let profile = self.acme.profile.as_deref();
@@ -100,13 +100,9 @@ impl Attempt<'_> {
                 .await
             {
                 Ok(order) => return Ok(order),
-                Err(error) if error.is(UNKNOWN_ACCOUNT) && !registered => {
-                    registered = true;
-                    self.register_again().await?;
-                }
-                Err(error) if is_about_account(&error) && !registered => {
-                    registered = true;
-                    self.look_up().await?;
+                Err(error) if is_about_account(&error) && !recovered => {
+                    recovered = true;
+                    self.recover_account().await?;
                 }
                 // A predecessor that the CA does not accept must never prevent a renewal.
                 Err(error) if replaces.is_some() && is_verdict(&error) => {
@@ -167,10 +163,8 @@ fn is_gone(error: &ClientError) -> bool {
     })
 }
 
-/// Returns true for CAs that report an unknown account as `malformed`.
+/// Returns true if the CA does not know the account. Some CAs report that as `malformed`.
 fn is_about_account(error: &ClientError) -> bool {
-    error.is("malformed")
-        && error
-            .problem()
-            .is_some_and(|problem| problem.detail.to_lowercase().contains("account"))
+    let names_account = |problem: &Problem| problem.detail.to_lowercase().contains("account");
+    error.is(UNKNOWN_ACCOUNT) || error.is("malformed") && error.problem().is_some_and(names_account)
 }

@@ -26,6 +26,9 @@ pub struct Account {
     /// keys the CA uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key: Option<String>,
+    /// Time at which it replaced another account, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<i64>,
     /// Specs whose challenges every replica responds to with this key, even if another issuer
     /// comes first.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]

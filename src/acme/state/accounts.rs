@@ -174,14 +174,7 @@ impl Accounts {
             Some(account) if account.url.is_some() => return Ok(account),
             Some(account) => account,
             None => {
-                let account = Account {
-                    directory: acme.directory.clone(),
-                    key: STANDARD.encode(AccountKey::generate().pkcs8()),
-                    url: None,
-                    contacts: Vec::new(),
-                    next_key: None,
-                    speaks_for: BTreeSet::new(),
-                };
+                let account = new_account(acme, None);
                 self.put(id, account.clone()).await?;
                 account
             }
@@ -199,6 +192,13 @@ impl Accounts {
         if kept != ours {
             self.adopt(id, &kept).await;
             return Ok(self.known(id).unwrap_or(account));
+        }
+
+        // The CA may connect to any replica.
+        sleep(ADOPTED_WITHIN).await;
+        Ok(account)
+    }
+
     /// Replaces an account by another one, for all replicas.
     pub(crate) async fn replace(&self, id: &str, account: Account) -> Result<(), Failure> {
         self.put(id, account.clone()).await?;
@@ -215,13 +215,6 @@ impl Accounts {
     pub(crate) fn is_registered(&self, id: &str) -> bool {
         let account = self.known(id);
         account.is_some_and(|account| account.url.is_some() && account.next_key.is_none())
-    }
-
-        }
-
-        // The CA may connect to any replica.
-        sleep(ADOPTED_WITHIN).await;
-        Ok(account)
     }
 
     /// Stores an account for all replicas. After an error, some may not have it.
@@ -263,6 +256,19 @@ impl Accounts {
         account_key(account.or_else(|| of_issuers().next())?)
             .ok()
             .map(|key| key.thumbprint())
+    }
+}
+
+/// Returns an account with a new key, which no CA knows yet. It may replace another one at a time.
+pub(crate) fn new_account(acme: &AcmeIssuer, replaced: Option<i64>) -> Account {
+    Account {
+        directory: acme.directory.clone(),
+        key: STANDARD.encode(AccountKey::generate().pkcs8()),
+        url: None,
+        contacts: Vec::new(),
+        next_key: None,
+        replaced,
+        speaks_for: BTreeSet::new(),
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Notice {
 /// The reason for a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NoticeReason {
+    /// The CA has ended the account, and a new one was made.
+    AccountReplaced,
     /// The operator has to act before the next attempt.
     Blocked,
     /// Validation was triggered, but no request of the CA reached this device.
@@ -39,6 +41,7 @@ impl NoticeReason {
     /// Returns the reason in the spelling of Events: CamelCase and stable.
     pub fn name(self) -> &'static str {
         match self {
+            Self::AccountReplaced => "AccountReplaced",
             Self::Blocked => "CertificateBlocked",
             Self::ChallengeNeverSeen => "ChallengeNeverSeen",
             Self::ClockSuspect => "ClockSuspect",

@@ -397,7 +397,6 @@ fn a_challenge_that_stays_pending_with_an_error_has_failed() {
 fn mismatching_certificates_are_never_served() {
     for wrong in [
         WrongChain::Expired,
-        WrongChain::MissingIntermediate,
         WrongChain::NotYetValid,
         WrongChain::OtherKey,
         WrongChain::OtherNames,
@@ -606,28 +605,6 @@ fn an_account_that_the_ca_rejects_is_looked_up_once() {
         );
         assert_eq!(harness.calls(Endpoint::NewAccount), 2);
     }
-}
-
-#[test]
-fn a_deactivated_account_is_reported_and_retried_daily() {
-    let harness = Harness::new(Options::default());
-    harness.request(&["a.example"]);
-    assert_eq!(harness.settle(HOUR), End::Live);
-    harness.ca.set_faults(vec![Fault::once(
-        Endpoint::NewOrder,
-        Action::AccountDeactivated,
-    )]);
-    harness.pass(DAY * 80);
-    let before = harness.calls(Endpoint::NewOrder);
-    assert!(matches!(harness.settle(DAY * 5), End::Waiting(_)));
-    // Two requests each time: with and without the predecessor, which may belong to another
-    // account.
-    assert!(
-        harness.calls(Endpoint::NewOrder) - before <= 14,
-        "{:#?}",
-        harness.ca.log()
-    );
-    harness.assert_good();
 }
 
 #[test]

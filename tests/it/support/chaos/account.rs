@@ -81,7 +81,7 @@ pub(super) fn new(state: &mut State, call: &Call, signed: &Signed) -> Result<Rep
         .iter_mut()
         .find(|(_, account)| account.key == signed.key)
     {
-        if account.deactivated {
+        if account.deactivated && !state.options.finds_ended {
             return Err(Problem::new(
                 "unauthorized",
                 "an account with this key is deactivated",

@@ -54,6 +54,8 @@ pub struct Options {
     pub eab: Vec<(String, Vec<u8>)>,
     /// Each external account key is good for one account.
     pub eab_once: bool,
+    /// Accounts that have ended are found by their key, as Pebble does it, instead of refused.
+    pub finds_ended: bool,
     /// Kinds of challenges, in the order they are offered.
     pub challenges: Vec<&'static str>,
     /// The CA's clock minus the machine's.
@@ -162,6 +164,7 @@ impl Default for Options {
             terms: true,
             eab: Vec::new(),
             eab_once: false,
+            finds_ended: false,
             challenges: vec!["http-01", "dns-01", "tls-alpn-01"],
             clock: SignedDuration::ZERO,
             enforce_limits: false,
