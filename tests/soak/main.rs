@@ -1,6 +1,6 @@
 //! Six minutes with the defaults and the real times: every idle, slow, silent and unread kind of
 //! client at once. All the while every core answers, and at the end connections and memory are back
-//! and SIGTERM ends the process.
+//! and SIGTERM ends the process. Beside it, certificates of a minute are renewed (`certificates`).
 //!
 //! `tests/run` runs it beside the other tests; by itself: `cargo test --test soak -- --ignored`.
 #![allow(
@@ -13,6 +13,7 @@
     reason = "tests"
 )]
 
+mod certificates;
 #[path = "../it/support/mod.rs"]
 mod support;
 
