@@ -84,7 +84,11 @@ fn a_certificate_survives_sigkill_and_is_renewed_and_revoked() {
     assert_eq!(site.issuances(), 1);
 
     let renewed = site.gatelet.command(&["certs", "renew", "a.gatelet.test"]);
-    assert!(renewed.status.success(), "{renewed:?}");
+    let when = String::from_utf8_lossy(&renewed.stdout).into_owned();
+    assert!(
+        renewed.status.success() && when.contains("default/web-tls is being renewed now"),
+        "{renewed:?}"
+    );
     let second = site.reissued("default/web-tls", &first);
     eventually("it is served", || {
         (site.served("a.gatelet.test") == second).then_some(())
@@ -107,7 +111,17 @@ fn a_certificate_survives_sigkill_and_is_renewed_and_revoked() {
             .status
             .success()
     );
-    site.reissued("default/web-tls", &third);
+    let fourth = site.reissued("default/web-tls", &third);
+
+    let made = site.gatelet.command(&["certs", "new-account", "pebble"]);
+    assert!(made.status.success(), "{made:?}");
+    assert!(
+        site.gatelet
+            .command(&["certs", "renew", "a.gatelet.test"])
+            .status
+            .success()
+    );
+    site.reissued("default/web-tls", &fourth);
     let unknown = site
         .gatelet
         .command(&["certs", "renew", "nobody.gatelet.test"]);
