@@ -11,10 +11,7 @@ use crate::{
         ca::jws::AccountKey,
         issuer::Issuer,
         order::{account, classify, keys},
-        plan::{
-            failure::{Failure, FailureState},
-            record::{self, StoredCertificate},
-        },
+        plan::{Failure, FailureState, StoredCertificate, record},
         spec::CertificateSpec,
     },
     store::Batch,

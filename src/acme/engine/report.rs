@@ -8,13 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use crate::{
     acme::{
-        plan::{
-            Plan, Step,
-            budget::Budget,
-            failure::{Class, FailureState},
-            record::StoredCertificate,
-            renewal::Suggestion,
-        },
+        plan::{Budget, Class, FailureState, Plan, Step, StoredCertificate, Suggestion},
         spec::CertificateSpec,
     },
     util::{clock::Trust, sync::lock, time::UnixSeconds},

@@ -10,11 +10,8 @@ use crate::acme::{
         jws::{AccountKey, ExternalAccount},
     },
     issuer::AcmeIssuer,
-    plan::{
-        failure::{Class, Failure},
-        record::Account,
-    },
-    state::{accounts::account_key, ca_pool::Ca, context::Context},
+    plan::{Account, Class, Failure},
+    state::{Ca, Context, account_key},
 };
 
 /// The ACME error type of a CA that does not know the account.

@@ -9,12 +9,9 @@ use crate::acme::{
     ca::{Authorization, ClientError, Order, Replied, Session},
     dns::{Lookup, Provider},
     issuer::{AcmeIssuer, Issuer},
-    plan::{
-        failure::{Class, Failure},
-        record::PendingOrder,
-    },
+    plan::{Class, Failure, PendingOrder},
     spec::CertificateSpec,
-    state::{ca_pool::Ca, context::Context, timing::Timing},
+    state::{Ca, Context, Timing},
 };
 
 /// The longest pause between two polls if the CA sends no `Retry-After`.

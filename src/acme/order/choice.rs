@@ -4,7 +4,7 @@ use super::attempt::Attempt;
 use crate::acme::{
     ca::{Authorization, Challenge, Identifier},
     issuer::ChallengeType,
-    plan::failure::{Class, Failure},
+    plan::{Class, Failure},
 };
 
 /// The problem of a name for which no challenge is usable.

@@ -16,10 +16,7 @@ use crate::{
     acme::{
         ca::ari_id,
         issuer::Issuer,
-        plan::{
-            failure::{Class, Failure},
-            record::StoredCertificate,
-        },
+        plan::{Class, Failure, StoredCertificate},
         spec::CertificateSpec,
     },
     pki::{CertificateName, KeyType},

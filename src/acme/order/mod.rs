@@ -21,7 +21,7 @@ pub(crate) use publish::remove_record;
 use self::{attempt::Poller, prove::Proof, refused::refused};
 use crate::acme::{
     ca::{Order, Replied, Status},
-    plan::failure::{Class, Failure},
+    plan::{Class, Failure},
 };
 
 /// Age in seconds at which an order counts as expired (Let's Encrypt keeps orders for eight hours).

@@ -14,10 +14,7 @@ use crate::{
     acme::{
         ca::{Authorization, Challenge, Order, Status},
         dns::Provider,
-        plan::{
-            failure::{Class, Failure},
-            record::PendingOrder,
-        },
+        plan::{Class, Failure, PendingOrder},
     },
     util::sync::lock,
 };

@@ -14,11 +14,8 @@ use crate::{
         ca::{Authorization, Challenge, Identifier},
         dns::{self, DnsError, PersistPolicy, Provider, TxtRecord, visible},
         issuer::ChallengeType,
-        plan::{
-            failure::{Class, Failure},
-            record::PendingOrder,
-        },
-        state::timing::Timing,
+        plan::{Class, Failure, PendingOrder},
+        state::Timing,
     },
     pki::CertificateName,
 };
