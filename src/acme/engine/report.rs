@@ -100,9 +100,8 @@ impl Engine {
     pub fn report(&self) -> Vec<Report> {
         let now = self.context.time.now();
         let plan = lock(&self.plan);
-        let mut reports: Vec<Report> = plan
-            .decisions
-            .iter()
+        let decisions = plan.decisions.iter();
+        let mut reports: Vec<Report> = decisions
             .map(|decision| self.one(&decision.spec, &decision.step, now))
             .collect();
         reports.sort_by(|a, b| a.name.cmp(&b.name));
@@ -121,16 +120,16 @@ impl Engine {
     fn one(&self, spec: &CertificateSpec, step: &Step, now: Option<i64>) -> Report {
         let state = self.context.ledger.state();
         let stored = state.certificates.get(&*spec.id);
+        let pending = state.pending_orders.get(&*spec.id);
         let first = &spec.issuers[0];
-        let failure_state = state
-            .failures
-            .get(&*spec.id)
-            .and_then(|all| all.iter().max_by_key(|failure_state| failure_state.last));
+        let failures = state.failures.get(&*spec.id).into_iter().flatten();
+        let failure_state = failures.max_by_key(|failure_state| failure_state.last);
 
-        let names: Vec<String> = spec.names.iter().map(ToString::to_string).collect();
-        let budget = first
-            .account_id()
-            .and_then(|account| state.budgets.get(&account));
+        let names = spec.names_as_text();
+        let account = first.account_id();
+        let budget = account.and_then(|account| state.budgets.get(&account));
+
+        let now_at_ca = now.filter(|_| first.acme().is_some());
 
         let (next, why) = match step {
             Step::Wait { until, why } => (Some(rfc3339(*until)), why.clone()),
@@ -142,9 +141,8 @@ impl Engine {
             Step::Obtain { .. } => (now.map(rfc3339), String::new()),
         };
 
-        let expired = stored
-            .zip(now)
-            .is_some_and(|(stored, now)| stored.not_after <= now);
+        let is_over = |stored: &StoredCertificate| now.is_some_and(|now| stored.not_after <= now);
+        let expired = stored.is_some_and(is_over);
         let validity =
             |of: fn(&StoredCertificate) -> i64| stored.map(of).map(rfc3339).unwrap_or_default();
 
@@ -167,13 +165,8 @@ impl Engine {
             why,
             problem: failure_state.map(problem),
             suggestion: state.suggestions.get(&*spec.id).map(suggestion),
-            budget: now
-                .filter(|_| first.acme().is_some())
-                .map(|now| left(budget, &names, now)),
-            order: state
-                .pending_orders
-                .get(&*spec.id)
-                .and_then(|pending| pending.order.clone()),
+            budget: now_at_ca.map(|now| left(budget, &names, now)),
+            order: pending.and_then(|pending| pending.order.clone()),
             hosts: names,
         }
     }

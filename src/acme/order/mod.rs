@@ -76,10 +76,9 @@ impl Attempt<'_> {
                 Status::Valid => {
                     self.set_progress("downloading");
                     let Some(url) = &order.value.certificate else {
-                        return Err(Failure::new(
-                            Class::Transport,
-                            "the CA reports the order as valid but gives no certificate URL",
-                        ));
+                        let problem =
+                            "the CA reports the order as valid but gives no certificate URL";
+                        return Err(Failure::new(Class::Transport, problem));
                     };
 
                     let (chain, certificate) = self.download(&pending, url).await?;
