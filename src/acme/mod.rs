@@ -12,8 +12,4 @@ pub mod spec;
 mod state;
 
 pub use engine::{Engine, LoopError, OperateError};
-pub use state::{
-    accounts::{SharedAccounts, SharedAccountsError},
-    context::Parts,
-    timing::Timing,
-};
+pub use state::{Parts, SharedAccounts, SharedAccountsError, Timing};

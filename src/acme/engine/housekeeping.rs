@@ -15,13 +15,11 @@ use crate::{
         issuer::Issuer,
         order::{ORDER_LIFE, remove_record},
         plan::{
-            GRACE, Plan, State,
-            failure::FailureState,
-            record::{self, OrphanedDnsRecords, PendingOrder, StoredCertificate},
-            renewal::Suggestion,
+            FailureState, GRACE, OrphanedDnsRecords, PendingOrder, Plan, State, StoredCertificate,
+            Suggestion, record,
         },
         spec::CertificateSpec,
-        state::ledger::Ledger,
+        state::Ledger,
     },
     store::Batch,
 };

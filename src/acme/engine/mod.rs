@@ -27,7 +27,7 @@ use crate::{
     acme::{
         plan::Plan,
         spec::CertificateSpec,
-        state::context::{Context, Parts},
+        state::{Context, Parts},
     },
     store::StoreError,
 };

@@ -14,12 +14,7 @@ use crate::{
         ca::jws::AccountKey,
         issuer::Issuer,
         order::{Attempt, account, classify, keys},
-        plan::{
-            Step,
-            failure::{Failure, FailureState},
-            plan,
-            record::{self, StoredCertificate},
-        },
+        plan::{Failure, FailureState, Step, StoredCertificate, plan, record},
         spec::CertificateSpec,
     },
     store::Batch,

@@ -8,13 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use crate::{
     acme::{
-        plan::{
-            Plan, Step,
-            budget::Budget,
-            failure::{Class, FailureState},
-            record::StoredCertificate,
-            renewal::Suggestion,
-        },
+        plan::{Budget, Class, FailureState, Plan, Step, StoredCertificate, Suggestion},
         spec::CertificateSpec,
     },
     util::{clock::Trust, sync::lock, time::UnixSeconds},
@@ -107,9 +101,8 @@ impl Engine {
     pub fn report(&self) -> Vec<Report> {
         let now = self.context.time.now();
         let plan = lock(&self.plan);
-        let mut reports: Vec<Report> = plan
-            .decisions
-            .iter()
+        let decisions = plan.decisions.iter();
+        let mut reports: Vec<Report> = decisions
             .map(|decision| self.one(&decision.spec, &decision.step, now))
             .collect();
         reports.sort_by(|a, b| a.name.cmp(&b.name));
@@ -128,6 +121,7 @@ impl Engine {
     fn one(&self, spec: &CertificateSpec, step: &Step, now: Option<i64>) -> Report {
         let state = self.context.ledger.state();
         let stored = state.certificates.get(&*spec.id);
+        let pending = state.pending_orders.get(&*spec.id);
         let first = &spec.issuers[0];
         // Failures of earlier settings are over.
         let prints = spec.issuers.iter().map(|one| spec.attempt_fingerprint(one));
@@ -138,9 +132,8 @@ impl Engine {
             .max_by_key(|failure_state| failure_state.last);
 
         let (names, ordered) = (spec.names_as_text(), spec.ordered_names_as_text());
-        let budget = first
-            .account_id()
-            .and_then(|account| state.budgets.get(&account));
+        let account = first.account_id();
+        let budget = account.and_then(|account| state.budgets.get(&account));
 
         let (next, why) = match step {
             Step::Wait { until, why } => (Some(rfc3339(*until)), why.clone()),
@@ -152,9 +145,8 @@ impl Engine {
             Step::Obtain { .. } => (now.map(rfc3339), String::new()),
         };
 
-        let expired = stored
-            .zip(now)
-            .is_some_and(|(stored, now)| stored.not_after <= now);
+        let is_over = |stored: &StoredCertificate| now.is_some_and(|now| stored.not_after <= now);
+        let expired = stored.is_some_and(is_over);
         let validity =
             |of: fn(&StoredCertificate) -> i64| stored.map(of).map(rfc3339).unwrap_or_default();
 
@@ -180,10 +172,7 @@ impl Engine {
             budget: now
                 .zip(first.acme())
                 .map(|(now, acme)| left(budget, &ordered, acme.publishes_limits, now)),
-            order: state
-                .pending_orders
-                .get(&*spec.id)
-                .and_then(|pending| pending.order.clone()),
+            order: pending.and_then(|pending| pending.order.clone()),
             hosts: names,
         }
     }

@@ -21,9 +21,9 @@ use crate::{
             account,
             classify::{self, is_verdict},
         },
-        plan::record::{self, Revocation, StoredCertificate},
+        plan::{Failure, Revocation, StoredCertificate, record},
         spec::CertificateSpec,
-        state::notice::NoticeReason,
+        state::NoticeReason,
     },
     store::Batch,
     util::{hex, sync::lock},
@@ -63,13 +63,12 @@ impl Engine {
         self.check_lead()?;
         let spec = self.find(name)?;
         let ledger = &self.context.ledger;
-        let stored = ledger
-            .stored(&spec.id)
-            .ok_or_else(|| OperateError::Nothing(spec.id.to_string()))?;
+        let nothing = || OperateError::Nothing(spec.id.to_string());
+        let stored = ledger.stored(&spec.id).ok_or_else(nothing)?;
         let local = || OperateError::Local(spec.id.to_string());
         let issuer = spec.ca_at(&stored.directory).ok_or_else(local)?;
-        let leaf = leaf(&stored)
-            .ok_or_else(|| OperateError::Failed("the stored certificate is damaged".to_owned()))?;
+        let damaged = || OperateError::Failed("the stored certificate is damaged".to_owned());
+        let leaf = leaf(&stored).ok_or_else(damaged)?;
 
         let revocation = Revocation {
             want: spec.id.to_string(),
@@ -81,15 +80,12 @@ impl Engine {
 
         let id = id_of(&leaf);
         let Some(_guard) = RequestGuard::begin(self, &id) else {
-            return Err(OperateError::Failed(format!(
-                "a revocation of {} is already under way",
-                spec.id
-            )));
+            let problem = format!("a revocation of {} is already under way", spec.id);
+            return Err(OperateError::Failed(problem));
         };
 
-        ledger
-            .commit(record::put(Batch::new(), &id, &revocation))
-            .await?;
+        let batch = record::put(Batch::new(), &id, &revocation);
+        ledger.commit(batch).await?;
         ledger
             .state()
             .revocations
@@ -105,31 +101,25 @@ impl Engine {
         revocation: &Revocation,
         issuer: &Issuer,
     ) -> Result<(), OperateError> {
-        let acme = issuer
-            .acme()
-            .ok_or_else(|| OperateError::Local(revocation.want.clone()))?;
-
-        let later = |why: String| {
-            OperateError::Failed(format!(
-                "{why}; the request is repeated until the CA responds"
-            ))
+        let local = || OperateError::Local(revocation.want.clone());
+        let acme = issuer.acme().ok_or_else(local)?;
+        let later = |Failure { problem, .. }| {
+            let problem = format!("{problem}; the request is repeated until the CA responds");
+            OperateError::Failed(problem)
         };
 
-        let ca = self.context.cas.get(issuer);
-        let ca = ca.map_err(|failure| later(failure.problem))?;
-        let session = account::session(&self.context, &ca, acme)
-            .await
-            .map_err(|failure| later(failure.problem))?;
+        let ca = self.context.cas.get(issuer).map_err(later)?;
+        let session = account::session(&self.context, &ca, acme).await;
+        let session = session.map_err(later)?;
 
-        let leaf = STANDARD.decode(&revocation.certificate);
-        let leaf = leaf
-            .map_err(|_bad| OperateError::Failed("the stored revocation is damaged".to_owned()))?;
+        let damaged = |_bad| OperateError::Failed("the stored revocation is damaged".to_owned());
+        let leaf = STANDARD.decode(&revocation.certificate).map_err(damaged)?;
 
         let answer = session.revoke(&leaf, revocation.reason).await;
         if let Err(error) = &answer
             && !is_verdict(error)
         {
-            return Err(later(classify::failure(error).problem));
+            return Err(later(classify::failure(error)));
         }
 
         // A renewal may have replaced the certificate during the request.
@@ -149,13 +139,12 @@ impl Engine {
         };
 
         self.context.ledger.commit(batch).await?;
-        answer.map_err(|error| OperateError::Failed(classify::failure(&error).problem))?;
+        answer.map_err(|error| classify::failure(&error))?;
 
         let spec: Arc<str> = revocation.want.as_str().into();
         let message = format!("{} revoked the certificate", issuer.name);
-        self.context
-            .progress
-            .notify(&spec, NoticeReason::Revoked, message);
+        let progress = &self.context.progress;
+        progress.notify(&spec, NoticeReason::Revoked, message);
         self.look_again();
         Ok(())
     }

@@ -15,13 +15,9 @@ use super::Engine;
 use crate::acme::{
     issuer::Issuer,
     order::{Attempt, local},
-    plan::{
-        Decision, Step,
-        failure::{Class, Failure, FailureState},
-        plan,
-    },
+    plan::{Class, Decision, Failure, FailureState, Step, plan},
     spec::CertificateSpec,
-    state::{context::Context, notice::NoticeReason},
+    state::{Context, NoticeReason},
 };
 use crate::util::time::UnixSeconds;
 

@@ -9,12 +9,9 @@ use crate::{
     acme::{
         ca::RenewalInfo,
         issuer::Issuer,
-        plan::{
-            record::{self, StoredCertificate},
-            renewal::Suggestion,
-        },
+        plan::{StoredCertificate, Suggestion, record},
         spec::CertificateSpec,
-        state::{context::Context, notice::NoticeReason},
+        state::{Context, NoticeReason},
     },
     store::Batch,
     util::{hash::fnv1a, stamp, time::UnixSeconds},

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::run::{Done, Loop};
 use crate::{
-    acme::{issuer::Issuer, spec::CertificateSpec, state::notice::NoticeReason},
+    acme::{issuer::Issuer, spec::CertificateSpec, state::NoticeReason},
     util::clock::Trust,
 };
 

@@ -10,16 +10,8 @@ use super::{
 use crate::acme::{
     ca::{ClientError, Session, Status},
     issuer::AcmeIssuer,
-    plan::{
-        failure::{Class, Failure},
-        record::Account,
-    },
-    state::{
-        accounts::{account_key, new_account},
-        ca_pool::Ca,
-        context::Context,
-        notice::NoticeReason,
-    },
+    plan::{Account, Class, Failure},
+    state::{Ca, Context, NoticeReason, account_key, new_account},
 };
 
 /// The ACME error type of a CA that does not know the account.

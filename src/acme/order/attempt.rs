@@ -9,12 +9,9 @@ use crate::acme::{
     ca::{Authorization, ClientError, Order, Replied, Session},
     dns::{Lookup, Provider},
     issuer::{AcmeIssuer, Issuer},
-    plan::{
-        failure::{Class, Failure},
-        record::PendingOrder,
-    },
+    plan::{Class, Failure, PendingOrder},
     spec::CertificateSpec,
-    state::{ca_pool::Ca, context::Context, timing::Timing},
+    state::{Ca, Context, Timing},
 };
 
 /// The longest pause between two polls if the CA sends no `Retry-After`.
@@ -49,10 +46,8 @@ impl Attempt<'_> {
         if self.context.assignment.contains(self.spec, self.issuer) {
             return Ok(());
         }
-        Err(Failure::new(
-            Class::Changed,
-            "the certificate's specification was changed or removed",
-        ))
+        let problem = "the certificate's specification was changed or removed";
+        Err(Failure::new(Class::Changed, problem))
     }
 
     /// Returns the failure for a CA that takes longer than this attempt waits. The order stays
@@ -72,34 +67,26 @@ impl Attempt<'_> {
     }
 
     pub(crate) async fn put_pending_order(&self, pending: &PendingOrder) -> Result<(), Failure> {
-        self.context
-            .ledger
-            .put_pending_order(&self.spec.id, pending)
-            .await
+        let ledger = &self.context.ledger;
+        ledger.put_pending_order(&self.spec.id, pending).await
     }
 
     /// Reads the order.
     pub(super) async fn order(&self, url: &str) -> Result<Replied<Order>, Failure> {
-        self.session()?
-            .order(url)
-            .await
-            .map_err(|error| self.failed(&error))
+        let order = self.session()?.order(url).await;
+        order.map_err(|error| self.failed(&error))
     }
 
     /// Reads an authorization.
     pub(super) async fn authorization(&self, url: &str) -> Result<Replied<Authorization>, Failure> {
-        self.session()?
-            .authorization(url)
-            .await
-            .map_err(|error| self.failed(&error))
+        let authorization = self.session()?.authorization(url).await;
+        authorization.map_err(|error| self.failed(&error))
     }
 
     /// Returns the resolvers for public names: those of the DNS provider, if one is configured.
     pub(super) fn lookup(&self) -> &Lookup {
-        self.acme
-            .dns
-            .as_ref()
-            .map_or_else(|| &self.context.lookup, Provider::lookup)
+        let provider = self.acme.dns.as_ref();
+        provider.map_or(&self.context.lookup, Provider::lookup)
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{attempt::Attempt, keys};
 use crate::{
     acme::{
-        plan::{failure::Failure, record::PendingOrder},
-        state::notice::NoticeReason,
+        plan::{Failure, PendingOrder},
+        state::NoticeReason,
     },
     tls::Certificate,
 };

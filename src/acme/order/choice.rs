@@ -4,7 +4,7 @@ use super::attempt::Attempt;
 use crate::acme::{
     ca::{Authorization, Challenge, Identifier},
     issuer::ChallengeType,
-    plan::failure::{Class, Failure},
+    plan::{Class, Failure},
 };
 
 /// The problem of a name for which no challenge is usable.
@@ -18,26 +18,19 @@ pub(super) fn choose<'a>(
 ) -> Result<(ChallengeType, &'a Challenge), Failure> {
     let possible = possible(attempt, authorization);
 
-    let first = possible
-        .iter()
-        .find(|(kind, _)| !attempt.failed.iter().any(|failed| failed == kind.name()));
+    let has_failed = |kind: ChallengeType| attempt.failed.iter().any(|one| one == kind.name());
+    let first = possible.iter().find(|(kind, _)| !has_failed(*kind));
     first.or_else(|| possible.first()).copied().ok_or_else(|| {
-        let offered: Vec<&str> = authorization
-            .challenges
-            .iter()
-            .map(|one| one.kind.as_str())
-            .collect();
+        let offered = authorization.challenges.iter();
+        let offered: Vec<&str> = offered.map(|one| one.kind.as_str()).collect();
         let advice = if authorization.wildcard {
             "a wildcard needs a DNS challenge: set `dns` for this issuer"
         } else {
             "set `challenges` or `dns` for this issuer"
         };
 
-        Failure::new(
-            Class::Config,
-            format!("{NO_CHALLENGE} ({})", offered.join(", ")),
-        )
-        .advise(advice)
+        let problem = format!("{NO_CHALLENGE} ({})", offered.join(", "));
+        Failure::new(Class::Config, problem).advise(advice)
     })
 }
 
@@ -68,10 +61,8 @@ pub(super) fn possible<'a>(
     };
 
     let offered = |kind: ChallengeType| {
-        authorization
-            .challenges
-            .iter()
-            .find(|one| one.kind == kind.name())
+        let mut offered = authorization.challenges.iter();
+        offered.find(|one| one.kind == kind.name())
     };
 
     allowed

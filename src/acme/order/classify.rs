@@ -3,7 +3,7 @@
 
 use crate::acme::{
     ca::{ClientError, ErrorKind, Problem},
-    plan::failure::{Class, Failure},
+    plan::{Class, Failure},
 };
 
 /// Converts an error of the client into a failure.

@@ -15,10 +15,7 @@ use crate::{
     acme::{
         ca::ari_id,
         issuer::Issuer,
-        plan::{
-            failure::{Class, Failure},
-            record::StoredCertificate,
-        },
+        plan::{Class, Failure, StoredCertificate},
         spec::CertificateSpec,
     },
     pki::{CertificateName, KeyType},
@@ -107,20 +104,14 @@ pub(crate) fn check(
     now: i64,
 ) -> Result<Certificate, Failure> {
     let wrong = |what: String| {
-        Failure::new(
-            Class::Content,
-            format!("the issued certificate cannot be used: {what}"),
-        )
+        let problem = format!("the issued certificate cannot be used: {what}");
+        Failure::new(Class::Content, problem)
     };
 
     let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map_err(|error| {
         // The error names the files of a Secret, but means the CA's chain and our key.
-        wrong(
-            error
-                .to_string()
-                .replace("tls.crt", "the chain")
-                .replace("tls.key", "the key of the request"),
-        )
+        let what = error.to_string().replace("tls.crt", "the chain");
+        wrong(what.replace("tls.key", "the key of the request"))
     })?;
 
     let mut ordered: Vec<String> = spec.ordered_names().map(in_certificate).collect();
@@ -133,11 +124,8 @@ pub(crate) fn check(
 
     // Some CAs add names that were not ordered, such as `www`.
     if ordered.iter().any(|name| !issued.contains(name)) {
-        return Err(wrong(format!(
-            "it covers {} instead of {}",
-            issued.join(", "),
-            ordered.join(", ")
-        )));
+        let (issued, ordered) = (issued.join(", "), ordered.join(", "));
+        return Err(wrong(format!("it covers {issued} instead of {ordered}")));
     }
 
     if certificate.not_after().0 <= now {
@@ -205,9 +193,8 @@ fn params(spec: &CertificateSpec) -> Result<CertificateParams, rcgen::Error> {
 
     params.distinguished_name = DistinguishedName::new();
     if let Some(common_name) = &spec.terms.common_name {
-        params
-            .distinguished_name
-            .push(DnType::CommonName, &**common_name);
+        let name = &mut params.distinguished_name;
+        name.push(DnType::CommonName, &**common_name);
     }
     Ok(params)
 }

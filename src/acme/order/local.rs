@@ -7,9 +7,9 @@ use super::keys;
 use crate::{
     acme::{
         issuer::{Issuer, IssuerKind},
-        plan::failure::{Class, Failure},
+        plan::{Class, Failure},
         spec::CertificateSpec,
-        state::context::Context,
+        state::Context,
     },
     util::time::UnixSeconds,
 };

@@ -21,7 +21,7 @@ pub(crate) use publish::remove_record;
 use self::{attempt::Poller, prove::Proof, refused::refused};
 use crate::acme::{
     ca::{Order, Replied, Status},
-    plan::failure::{Class, Failure},
+    plan::{Class, Failure},
 };
 
 /// Age in seconds at which an order counts as expired (Let's Encrypt keeps orders for eight hours).
@@ -74,10 +74,9 @@ impl Attempt<'_> {
                 Status::Valid => {
                     self.set_progress("downloading");
                     let Some(url) = &order.value.certificate else {
-                        return Err(Failure::new(
-                            Class::Transport,
-                            "the CA reports the order as valid but gives no certificate URL",
-                        ));
+                        let problem =
+                            "the CA reports the order as valid but gives no certificate URL";
+                        return Err(Failure::new(Class::Transport, problem));
                     };
 
                     let (chain, certificate) = self.download(&pending, url).await?;

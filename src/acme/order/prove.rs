@@ -8,16 +8,14 @@ use tokio::time::{Instant, sleep};
 use super::{
     attempt::{Attempt, LONGEST_LOOK, Poller},
     choice::choose,
+    publish::{publish, remove_records, wait_for_dns},
     refused::{Attempted, failed_challenge, hits, host, refused},
 };
 use crate::{
     acme::{
         ca::{Authorization, Challenge, Order, Status},
         dns::Provider,
-        plan::{
-            failure::{Class, Failure},
-            record::PendingOrder,
-        },
+        plan::{Class, Failure, PendingOrder},
     },
     util::sync::lock,
 };
@@ -44,7 +42,7 @@ impl Proof<'_> {
                 Status::Valid => {}
                 Status::Pending => unproved.push((url.clone(), authorization.value)),
                 _ => {
-                    self.attempt.remove_records(pending).await;
+                    remove_records(self.attempt, pending).await;
                     return Err(refused(self.attempt, &authorization.value, None).await);
                 }
             }
@@ -58,12 +56,12 @@ impl Proof<'_> {
                 break;
             }
             // A record that keeps one value makes room for the next one.
-            self.attempt.remove_records(pending).await;
+            remove_records(self.attempt, pending).await;
         }
 
         let Attempt { context, spec, .. } = self.attempt;
         context.responder.withdraw(&spec.id);
-        self.attempt.remove_records(pending).await;
+        remove_records(self.attempt, pending).await;
         outcome
     }
 
@@ -88,13 +86,11 @@ impl Proof<'_> {
         let mut chosen = Vec::new();
         for (url, authorization) in unproved {
             let (kind, challenge) = choose(self.attempt, authorization)?;
-            self.attempt
-                .publish(pending, authorization, kind, challenge)
-                .await?;
+            publish(self.attempt, pending, authorization, kind, challenge).await?;
             chosen.push((url, authorization, kind, challenge));
         }
 
-        self.attempt.wait_for_dns(pending).await?;
+        wait_for_dns(self.attempt, pending).await?;
 
         for (url, authorization, kind, challenge) in chosen {
             self.attempt.check_current()?;

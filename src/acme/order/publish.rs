@@ -14,11 +14,8 @@ use crate::{
         ca::{Authorization, Challenge, Identifier},
         dns::{self, DnsError, PersistPolicy, Provider, TxtRecord, visible},
         issuer::ChallengeType,
-        plan::{
-            failure::{Class, Failure},
-            record::PendingOrder,
-        },
-        state::timing::Timing,
+        plan::{Class, Failure, PendingOrder},
+        state::Timing,
     },
     pki::CertificateName,
 };
@@ -31,227 +28,232 @@ const PUBLISHED_WITHIN: Duration = Duration::from_secs(180);
 /// a hook counts as one that replaces.
 const SEEN_REPLACED: u32 = 2;
 
-impl Attempt<'_> {
-    /// Publishes the response to a challenge where the CA will look for it.
-    pub(super) async fn publish(
-        &self,
-        pending: &mut PendingOrder,
-        authorization: &Authorization,
-        kind: ChallengeType,
-        challenge: &Challenge,
-    ) -> Result<(), Failure> {
-        let Self { context, spec, .. } = self;
-        let session = self.session()?;
-        if kind == ChallengeType::DnsPersist01 {
-            return self.persisted(authorization, challenge).await;
-        }
-
-        let token = challenge.token.as_deref().filter(|token| !token.is_empty());
-        let token = token.ok_or_else(|| {
-            Failure::new(
-                Class::Transport,
-                format!("the CA sent a {kind} challenge without a token"),
-            )
-        })?;
-        let proof = format!("{token}.{}", session.key().thumbprint());
-
-        match kind {
-            // Every node responds for as long as the spec exists. Here it is settled which
-            // account's key the response contains; this node also knows the token's.
-            ChallengeType::Http01 => {
-                let accounts = &context.accounts;
-                accounts
-                    .set_answering_account(spec, &self.ca.account)
-                    .await?;
-                let (host, thumbprint) = (host(authorization)?, session.key().thumbprint());
-                let responder = &context.responder;
-                responder.answer_http(&spec.id, host, token, &thumbprint);
-            }
-            ChallengeType::TlsAlpn01 => {
-                let host = host(authorization)?;
-                let certificate = crate::tls::challenge_certificate(&host, &proof)
-                    .map_err(|error| Failure::new(Class::Config, error.to_string()))?;
-                context.responder.answer_tls(&spec.id, host, certificate);
-            }
-            ChallengeType::Dns01 => {
-                let name = dns_name(authorization)?;
-                let record = TxtRecord::challenge(name, &dns_value(&proof));
-
-                // Store it before it is published, so that it is removed even after a crash.
-                let noted = (record.fqdn.clone(), record.value.clone());
-                if !pending.dns.contains(&noted) {
-                    pending.dns.push(noted);
-                    self.put_pending_order(pending).await?;
-                }
-
-                self.set_progress("publishing a DNS record");
-                if let Some(provider) = &self.acme.dns {
-                    // No failure is final, not even a refusal: the order costs the CA nothing
-                    // while it waits, and resumes once the operator has corrected a token or key.
-                    provider
-                        .present(&record)
-                        .await
-                        .map_err(|error| unpublished(&error))?;
-                }
-            }
-            ChallengeType::DnsPersist01 => {}
-        }
-
-        Ok(())
+/// Publishes the response to a challenge where the CA will look for it.
+pub(super) async fn publish(
+    attempt: &Attempt<'_>,
+    pending: &mut PendingOrder,
+    authorization: &Authorization,
+    kind: ChallengeType,
+    challenge: &Challenge,
+) -> Result<(), Failure> {
+    let Attempt { context, spec, .. } = attempt;
+    let session = attempt.session()?;
+    if kind == ChallengeType::DnsPersist01 {
+        return persisted(attempt, authorization, challenge).await;
     }
 
-    /// Checks that the persistent record exists, which the operator creates.
-    async fn persisted(
-        &self,
-        authorization: &Authorization,
-        challenge: &Challenge,
-    ) -> Result<(), Failure> {
-        let name = dns_name(authorization)?;
-        let ours = self.known_account().await?.url.unwrap_or_default();
-        let issuer_domains = challenge.issuer_domain_names.iter();
-        let issuer_domains: Vec<&str> = issuer_domains.map(String::as_str).collect();
+    let token = challenge.token.as_deref().filter(|token| !token.is_empty());
+    let token = token.ok_or_else(|| {
+        Failure::new(
+            Class::Transport,
+            format!("the CA sent a {kind} challenge without a token"),
+        )
+    })?;
+    let proof = format!("{token}.{}", session.key().thumbprint());
 
-        let policy = PersistPolicy {
+    match kind {
+        // Every node responds for as long as the spec exists. Here it is settled which account's
+        // key the response contains; this node also knows the token's.
+        ChallengeType::Http01 => {
+            let accounts = &context.accounts;
+            accounts
+                .set_answering_account(spec, &attempt.ca.account)
+                .await?;
+            let (host, thumbprint) = (host(authorization)?, session.key().thumbprint());
+            let responder = &context.responder;
+            responder.answer_http(&spec.id, host, token, &thumbprint);
+        }
+        ChallengeType::TlsAlpn01 => {
+            let host = host(authorization)?;
+            let certificate = crate::tls::challenge_certificate(&host, &proof)
+                .map_err(|error| Failure::new(Class::Config, error.to_string()))?;
+            context.responder.answer_tls(&spec.id, host, certificate);
+        }
+        ChallengeType::Dns01 => {
+            let name = dns_name(authorization)?;
+            let record = TxtRecord::challenge(name, &dns_value(&proof));
+
+            // Store it before it is published, so that it is removed even after a crash.
+            let noted = (record.fqdn.clone(), record.value.clone());
+            if !pending.dns.contains(&noted) {
+                pending.dns.push(noted);
+                attempt.put_pending_order(pending).await?;
+            }
+
+            attempt.set_progress("publishing a DNS record");
+            if let Some(provider) = &attempt.acme.dns {
+                // No failure is final, not even a refusal: the order costs the CA nothing
+                // while it waits, and resumes once the operator has corrected a token or key.
+                provider
+                    .present(&record)
+                    .await
+                    .map_err(|error| unpublished(&error))?;
+            }
+        }
+        ChallengeType::DnsPersist01 => {}
+    }
+
+    Ok(())
+}
+
+/// Checks that the persistent record exists, which the operator creates.
+async fn persisted(
+    attempt: &Attempt<'_>,
+    authorization: &Authorization,
+    challenge: &Challenge,
+) -> Result<(), Failure> {
+    let name = dns_name(authorization)?;
+    let ours = attempt.known_account().await?.url.unwrap_or_default();
+    let issuer_domains = challenge.issuer_domain_names.iter();
+    let issuer_domains: Vec<&str> = issuer_domains.map(String::as_str).collect();
+
+    let policy =
+        PersistPolicy {
             issuer_domains: &issuer_domains,
             account_uri: challenge.account_uri.as_deref().unwrap_or(&ours),
             // One record serves both the name and its wildcard.
-            wildcard: self.spec.names.iter().any(
+            wildcard: attempt.spec.names.iter().any(
                 |ordered| matches!(ordered, CertificateName::Wildcard(base) if **base == *name),
             ),
         };
-        let now = u64::try_from(self.context.time.now_or_failure()?).unwrap_or(0);
+    let now = u64::try_from(attempt.context.time.now_or_failure()?).unwrap_or(0);
 
-        match dns::persisted(name, &policy, now, self.lookup()).await {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                let record = dns::persist_record(name, &policy, None);
-                let problem = format!("{name}: DNS has no record that lets the CA issue");
-                let advice = format!(
-                    "create the TXT record {} with the value \"{}\", then run \
-                    `gatelet certs renew`",
-                    record.fqdn, record.value
-                );
-                Err(Failure::new(Class::Config, problem).advise(advice))
-            }
-            // A resolver that filters may hide the record from this node but not from the CA.
-            Err(error) => {
-                tracing::info!(
-                    %error,
-                    "the DNS record could not be checked; triggering validation anyway"
-                );
-                Ok(())
-            }
-        }
-    }
-
-    /// Waits until every server of the zones has the records. Only fails if a hook took one of them
-    /// away: a resolver that filters may hide the records from this node.
-    pub(super) async fn wait_for_dns(&self, pending: &PendingOrder) -> Result<(), Failure> {
-        if pending.dns.is_empty() {
-            return Ok(());
-        }
-
-        self.set_progress("waiting for the record in DNS");
-
-        let lookup = self.lookup();
-        let mut poller = Poller::new(&Timing {
-            poll_timeout: PUBLISHED_WITHIN.min(self.context.timing.poll_timeout),
-            ..self.context.timing
-        });
-
-        for (index, (fqdn, value)) in pending.dns.iter().enumerate() {
-            let record = TxtRecord {
-                fqdn: fqdn.clone(),
-                value: value.clone(),
-            };
-            let mut replaced = 0;
-            loop {
-                match visible(&record, lookup).await {
-                    Ok(true) => break,
-                    Ok(false) => {
-                        let later = &pending.dns[index + 1..];
-                        replaced = if self.shows_another(fqdn, later).await {
-                            replaced + 1
-                        } else {
-                            0
-                        };
-                        if replaced == SEEN_REPLACED {
-                            return Err(self.replaced(fqdn));
-                        }
-                    }
-                    Err(error) => {
-                        tracing::debug!(
-                            record = fqdn,
-                            %error,
-                            "the DNS record could not be checked"
-                        );
-                    }
-                }
-
-                if !poller.next(None).await {
-                    tracing::info!(
-                        record = fqdn,
-                        "not every name server has the record yet; triggering validation anyway"
-                    );
-                    return Ok(());
-                }
-            }
-        }
-
-        Ok(())
-    }
-
-    /// Returns true if a hook published a later value of this record that is visible already.
-    async fn shows_another(&self, fqdn: &str, later: &[(String, String)]) -> bool {
-        if !self.acme.dns.as_ref().is_some_and(Provider::is_hook) {
-            return false;
-        }
-        let Some((_, value)) = later.iter().rev().find(|(other, _)| other == fqdn) else {
-            return false;
-        };
-        let record = TxtRecord {
-            fqdn: fqdn.to_owned(),
-            value: value.clone(),
-        };
-        visible(&record, self.lookup()).await == Ok(true)
-    }
-
-    /// Returns the failure of a hook that replaces values.
-    fn replaced(&self, fqdn: &str) -> Failure {
-        let noted = self.acme.dns.as_ref().map(|dns| dns.note_replacement(fqdn));
-        let (problem, advice) = noted.unwrap_or_default();
-        tracing::warn!(record = fqdn, problem, "a DNS hook replaces values");
-        Failure::new(Class::Transport, problem).advise(advice)
-    }
-
-    /// Removes the DNS records of a pending order, including those from before a crash.
-    pub(super) async fn remove_records(&self, pending: &mut PendingOrder) {
-        if pending.dns.is_empty() {
-            return;
-        }
-        let Some(provider) = &self.acme.dns else {
-            return;
-        };
-
-        let mut left = Vec::new();
-        for (fqdn, value) in pending.dns.drain(..) {
-            let record = TxtRecord { fqdn, value };
-            if !remove_record(provider, &record).await {
-                left.push((record.fqdn, record.value));
-            }
-        }
-
-        pending.dns = left;
-        if let Err(failure) = self.put_pending_order(pending).await {
-            tracing::warn!(
-                certificate = &*self.spec.id,
-                problem = failure.problem,
-                "storing the removal of DNS records failed"
+    match dns::persisted(name, &policy, now, attempt.lookup()).await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let record = dns::persist_record(name, &policy, None);
+            let problem = format!("{name}: DNS has no record that lets the CA issue");
+            let advice = format!(
+                "create the TXT record {} with the value \"{}\", then run \
+                `gatelet certs renew`",
+                record.fqdn, record.value
             );
+            Err(Failure::new(Class::Config, problem).advise(advice))
+        }
+        // A resolver that filters may hide the record from this node but not from the CA.
+        Err(error) => {
+            tracing::info!(
+                %error,
+                "the DNS record could not be checked; triggering validation anyway"
+            );
+            Ok(())
         }
     }
 }
 
+/// Waits until every server of the zones has the records. Only fails if a hook took one of them
+/// away: a resolver that filters may hide the records from this node.
+pub(super) async fn wait_for_dns(
+    attempt: &Attempt<'_>,
+    pending: &PendingOrder,
+) -> Result<(), Failure> {
+    if pending.dns.is_empty() {
+        return Ok(());
+    }
+
+    attempt.set_progress("waiting for the record in DNS");
+
+    let lookup = attempt.lookup();
+    let mut poller = Poller::new(&Timing {
+        poll_timeout: PUBLISHED_WITHIN.min(attempt.context.timing.poll_timeout),
+        ..attempt.context.timing
+    });
+
+    for (index, (fqdn, value)) in pending.dns.iter().enumerate() {
+        let record = TxtRecord {
+            fqdn: fqdn.clone(),
+            value: value.clone(),
+        };
+        let mut replaced = 0;
+        loop {
+            match visible(&record, lookup).await {
+                Ok(true) => break,
+                Ok(false) => {
+                    let later = &pending.dns[index + 1..];
+                    replaced = if shows_another(attempt, fqdn, later).await {
+                        replaced + 1
+                    } else {
+                        0
+                    };
+                    if replaced == SEEN_REPLACED {
+                        return Err(replaced_by_hook(attempt, fqdn));
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(
+                        record = fqdn,
+                        %error,
+                        "the DNS record could not be checked"
+                    );
+                }
+            }
+
+            if !poller.next(None).await {
+                tracing::info!(
+                    record = fqdn,
+                    "not every name server has the record yet; triggering validation anyway"
+                );
+                return Ok(());
+            }
+        }
+    }
+
+    Ok(())
+}
+
+/// Returns true if a hook published a later value of this record that is visible already.
+async fn shows_another(attempt: &Attempt<'_>, fqdn: &str, later: &[(String, String)]) -> bool {
+    if !attempt.acme.dns.as_ref().is_some_and(Provider::is_hook) {
+        return false;
+    }
+    let Some((_, value)) = later.iter().rev().find(|(other, _)| other == fqdn) else {
+        return false;
+    };
+    let record = TxtRecord {
+        fqdn: fqdn.to_owned(),
+        value: value.clone(),
+    };
+    visible(&record, attempt.lookup()).await == Ok(true)
+}
+
+/// Returns the failure of a hook that replaces values.
+fn replaced_by_hook(attempt: &Attempt<'_>, fqdn: &str) -> Failure {
+    let noted = attempt
+        .acme
+        .dns
+        .as_ref()
+        .map(|dns| dns.note_replacement(fqdn));
+    let (problem, advice) = noted.unwrap_or_default();
+    tracing::warn!(record = fqdn, problem, "a DNS hook replaces values");
+    Failure::new(Class::Transport, problem).advise(advice)
+}
+
+/// Removes the DNS records of a pending order, including those from before a crash.
+pub(super) async fn remove_records(attempt: &Attempt<'_>, pending: &mut PendingOrder) {
+    if pending.dns.is_empty() {
+        return;
+    }
+    let Some(provider) = &attempt.acme.dns else {
+        return;
+    };
+
+    let mut left = Vec::new();
+    for (fqdn, value) in pending.dns.drain(..) {
+        let record = TxtRecord { fqdn, value };
+        if !remove_record(provider, &record).await {
+            left.push((record.fqdn, record.value));
+        }
+    }
+
+    pending.dns = left;
+    if let Err(failure) = attempt.put_pending_order(pending).await {
+        tracing::warn!(
+            certificate = &*attempt.spec.id,
+            problem = failure.problem,
+            "storing the removal of DNS records failed"
+        );
+    }
+}
 /// Removes a record. Returns false if that fails, after logging it.
 pub(crate) async fn remove_record(provider: &Provider, record: &TxtRecord) -> bool {
     let removed = provider.remove(record).await;

@@ -15,8 +15,8 @@ use crate::{
         ca::{Authorization, Challenge, Identifier},
         dns,
         issuer::ChallengeType,
-        plan::failure::{Class, Failure},
-        state::notice::NoticeReason,
+        plan::{Class, Failure},
+        state::NoticeReason,
     },
     routing::Host,
     tls::{ChallengeKind, Hits},
@@ -118,19 +118,16 @@ async fn with_dns_advice(
     let lookups = async {
         let found = dns::advice(name, attempt.lookup()).await;
         let directory = attempt.ca.client.directory().await;
-        let identities = directory
-            .map(|directory| directory.meta.caa_identities.clone())
-            .unwrap_or_default();
+        let identities = directory.map(|directory| directory.meta.caa_identities.clone());
         let refused = failed_challenge(authorization).map(|challenge| challenge.kind.as_str());
 
         let method = failure.challenge.as_deref().or(refused).unwrap_or_default();
-        let port = port(method);
         let failed = Failed {
             name,
             wildcard: authorization.wildcard,
             method,
-            port,
-            identities: &identities,
+            port: port(method),
+            identities: &identities.unwrap_or_default(),
         };
 
         diagnose::sentences(&failed, &found, &(attempt.context.own_addresses)())
@@ -186,10 +183,8 @@ fn validation_failure(authorization: &Authorization) -> Failure {
 
 /// Returns the challenge that the CA did not accept.
 pub(super) fn failed_challenge(authorization: &Authorization) -> Option<&Challenge> {
-    authorization
-        .challenges
-        .iter()
-        .find(|challenge| challenge.error.is_some())
+    let mut challenges = authorization.challenges.iter();
+    challenges.find(|challenge| challenge.error.is_some())
 }
 
 /// Returns the port that a CA connects to for a challenge (RFC 8555 section 8.3, RFC 8737
@@ -209,9 +204,7 @@ pub(super) fn host(authorization: &Authorization) -> Result<Host, Failure> {
         other => other.to_string(),
     };
     Host::parse(&text).map_err(|error| {
-        Failure::new(
-            Class::Transport,
-            format!("the CA sent the identifier {text:.100}: {error}"),
-        )
+        let problem = format!("the CA sent the identifier {text:.100}: {error}");
+        Failure::new(Class::Transport, problem)
     })
 }

@@ -6,10 +6,7 @@ use super::{ORDER_LIFE, account::UNKNOWN_ACCOUNT, attempt::Attempt, classify::is
 use crate::{
     acme::{
         ca::{ClientError, Identifier, Order, Problem, Replied},
-        plan::{
-            failure::{Class, Failure},
-            record::PendingOrder,
-        },
+        plan::{Class, Failure, PendingOrder},
     },
     pki::CertificateName,
 };

@@ -11,11 +11,14 @@ use std::{
     sync::Arc,
 };
 
+pub use budget::Budget;
+pub use failure::{Class, Failure, FailureState};
+pub use record::{Account, Floor, OrphanedDnsRecords, PendingOrder, Revocation, StoredCertificate};
+pub use renewal::Suggestion;
+
 use self::{
-    budget::{Budget, Purpose},
-    failure::{Class, FailureState},
-    record::{OrphanedDnsRecords, PendingOrder, Revocation, StoredCertificate},
-    renewal::{Life, Suggestion, Why},
+    budget::Purpose,
+    renewal::{Life, Why},
 };
 use crate::acme::{
     issuer::{AcmeIssuer, Issuer},

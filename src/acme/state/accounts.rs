@@ -17,10 +17,7 @@ use crate::{
     acme::{
         ca::jws::AccountKey,
         issuer::AcmeIssuer,
-        plan::{
-            failure::{Class, Failure},
-            record::{self, Account},
-        },
+        plan::{Account, Class, Failure, record},
         spec::CertificateSpec,
     },
     store::{Batch, Store, StoreError},

@@ -3,8 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    acme::plan::record::StoredCertificate, routing::HostPattern, tls::Certificate,
-    util::hash::fnv1a,
+    acme::plan::StoredCertificate, routing::HostPattern, tls::Certificate, util::hash::fnv1a,
 };
 
 /// Certificates by the ID of their spec.

@@ -18,7 +18,7 @@ use crate::{
             jws::AccountKey,
         },
         issuer::Issuer,
-        plan::failure::{Class, Failure},
+        plan::{Class, Failure},
     },
     util::sync::lock,
 };

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     acme::{
         dns::Lookup,
-        plan::{failure::Failure, record::StoredCertificate},
+        plan::{Failure, StoredCertificate},
     },
     store::{Store, StoreError},
     tls::{Challenges, LocalCa},

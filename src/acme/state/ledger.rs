@@ -13,11 +13,8 @@ use crate::{
     acme::{
         issuer::Issuer,
         plan::{
-            State,
-            budget::{Budget, ORDERS_COUNT_FOR},
-            failure::{Class, Failure, FailureState},
-            record::{self, Floor, PendingOrder, StoredCertificate},
-            renewal::Suggestion,
+            Budget, Class, Failure, FailureState, Floor, PendingOrder, State, StoredCertificate,
+            Suggestion, budget::ORDERS_COUNT_FOR, record,
         },
         spec::CertificateSpec,
     },

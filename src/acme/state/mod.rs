@@ -1,15 +1,24 @@
 //! The state that outlives an attempt, and the parts that attempts share: stored records, the time,
 //! our accounts and sessions at CAs, and the responses to their challenges.
 
-pub(crate) mod accounts;
+mod accounts;
 pub mod active;
-pub(crate) mod assignment;
-pub(crate) mod ca_pool;
-pub(crate) mod context;
-pub(crate) mod ledger;
+mod assignment;
+mod ca_pool;
+mod context;
+mod ledger;
 pub mod notice;
-pub(crate) mod progress;
-pub(crate) mod responder;
-pub(crate) mod time_source;
-pub(crate) mod timing;
-pub(crate) mod triggered;
+mod progress;
+mod responder;
+mod time_source;
+mod timing;
+mod triggered;
+
+pub use accounts::{SharedAccounts, SharedAccountsError};
+pub(crate) use accounts::{account_key, new_account};
+pub(crate) use ca_pool::Ca;
+pub(crate) use context::Context;
+pub use context::Parts;
+pub(crate) use ledger::Ledger;
+pub(crate) use notice::NoticeReason;
+pub use timing::Timing;

@@ -13,7 +13,7 @@ use rustls::pki_types::UnixTime;
 use crate::{
     acme::{
         ca::http,
-        plan::failure::{Class, Failure},
+        plan::{Class, Failure},
     },
     util::{
         clock::{Clock, Reading, Trust},
