@@ -110,7 +110,7 @@ families! {
     CERTIFICATE_STATE = gauge("certificate_state", "1 for the state that a certificate is in")
         .labelled(&[
             ("name", CERTIFICATE),
-            ("state", "`valid`, `obtaining`, `waiting`, `expired`, `blocked`, `clock`"),
+            ("state", "`valid`, `obtaining`, `waiting`, `expired`, `revoked`, `blocked`, `clock`"),
         ]);
     CERTIFICATE_NOT_BEFORE = gauge(
         "certificate_not_before_timestamp",

@@ -27,7 +27,7 @@ pub struct Report {
     pub name: String,
     /// The names that it covers.
     pub hosts: Vec<String>,
-    /// `valid`, `expired`, `obtaining`, `waiting`, `blocked`, or `clock`.
+    /// `valid`, `expired`, `revoked`, `obtaining`, `waiting`, `blocked`, or `clock`.
     pub state: String,
     /// Issuer of the stored certificate, otherwise the preferred one.
     pub issuer: String,
@@ -115,6 +115,11 @@ impl Engine {
         reports
     }
 
+    /// Returns the time in seconds since 1970, if it is known.
+    pub fn now(&self) -> Option<i64> {
+        self.context.time.now()
+    }
+
     /// Describes how far the clock is trusted.
     pub fn clock_state(&self) -> &'static str {
         match self.context.time.trust() {
@@ -128,10 +133,15 @@ impl Engine {
         let state = self.context.ledger.state();
         let stored = state.certificates.get(&*spec.id);
         let first = &spec.issuers[0];
-        let failure_state = state
-            .failures
-            .get(&*spec.id)
-            .and_then(|all| all.iter().max_by_key(|failure_state| failure_state.last));
+        let failure_state = state.failures.get(&*spec.id).and_then(|all| {
+            // The other failures are of names, issuers or settings from before.
+            let is_current = |one: &&FailureState| {
+                let mut issuers = spec.issuers.iter();
+                issuers.any(|issuer| spec.attempt_fingerprint(issuer) == one.print)
+            };
+            let current = all.iter().filter(is_current);
+            current.max_by_key(|failure_state| failure_state.last)
+        });
 
         let names: Vec<String> = spec.names.iter().map(ToString::to_string).collect();
         let budget = first
@@ -161,6 +171,7 @@ impl Engine {
                 (Step::Blocked { .. }, _) => "blocked",
                 (Step::ClockUnknown, _) => "clock",
                 (Step::Wait { .. }, Some(_)) if expired => "expired",
+                (Step::Wait { .. }, Some(stored)) if stored.revoked => "revoked",
                 (Step::Wait { .. }, Some(_)) => "valid",
                 (Step::Wait { .. }, None) => "waiting",
             }

@@ -125,7 +125,11 @@ impl Engine {
         let leaf = leaf
             .map_err(|_bad| OperateError::Failed("the stored revocation is damaged".to_owned()))?;
 
-        let answer = session.revoke(&leaf, revocation.reason).await;
+        let answer = match session.revoke(&leaf, revocation.reason).await {
+            // Somebody else did.
+            Err(error) if error.is("alreadyRevoked") => Ok(()),
+            other => other,
+        };
         if let Err(error) = &answer
             && !is_verdict(error)
         {
@@ -151,6 +155,7 @@ impl Engine {
         self.context.ledger.commit(batch).await?;
         answer.map_err(|error| OperateError::Failed(classify::failure(&error).problem))?;
 
+        self.context.ledger.publish();
         let spec: Arc<str> = revocation.want.as_str().into();
         let message = format!("{} revoked the certificate", issuer.name);
         self.context

@@ -3,6 +3,7 @@
 //! into the next one.
 
 pub(super) mod cache;
+mod choice;
 pub(super) mod classes;
 pub(super) mod endpoint_health;
 mod findings;
@@ -54,6 +55,9 @@ const FINDINGS_INTERVAL: Duration = Duration::from_secs(10);
 /// file that they name can come late.
 const ISSUERS_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Interval between choices of the certificates to serve, because certificates expire.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
+
 /// The compiler with its inputs and outputs.
 pub(super) struct ControlLoop {
     index: Index,
@@ -101,6 +105,8 @@ struct Timers {
     last_findings: Option<Instant>,
     /// The unusable issuers of the configuration file are built again.
     issuers: Option<Instant>,
+    /// Certificates are chosen again, because some may have expired.
+    expiry: Option<Instant>,
     /// Secrets that differ again a short time after they were written are written once more.
     secrets: Option<Instant>,
 }
@@ -181,6 +187,7 @@ impl ControlLoop {
     /// Runs until all sources of events have ended.
     pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
         let mut batch = Vec::with_capacity(64);
+        self.timers.expiry = Some(Instant::now() + EXPIRY_INTERVAL);
 
         loop {
             tokio::select! {
@@ -198,7 +205,7 @@ impl ControlLoop {
                     self.compile(false).await;
                 }
                 () = self.certificates.changed() => {
-                    self.publisher.certificates(&self.certificates.active());
+                    self.publish_certificates();
                     self.certificates.verify();
                     self.write_secrets();
                 }
@@ -207,6 +214,13 @@ impl ControlLoop {
                     if self.certificates.issuers.retry() {
                         self.report_issuers();
                         self.compile(true).await;
+                    }
+                }
+                () = until(self.timers.expiry) => {
+                    self.timers.expiry = Some(Instant::now() + EXPIRY_INTERVAL);
+                    self.publish_certificates();
+                    if self.missing.is_empty() {
+                        self.update_findings();
                     }
                 }
                 () = until(self.timers.secrets) => self.write_secrets(),
@@ -287,7 +301,16 @@ impl ControlLoop {
     }
 
     fn publish(&mut self, output: &mut Output) {
-        self.publisher.publish(output, &self.certificates.active());
+        let now = self.certificates.engine.now();
+        self.publisher
+            .publish(output, &self.certificates.active(), now);
+    }
+
+    /// Publishes the certificates for the hosts of the last compile.
+    fn publish_certificates(&self) {
+        let now = self.certificates.engine.now();
+        self.publisher
+            .certificates(&self.certificates.active(), now);
     }
 
     /// Publishes the findings as of the last compile with the current state of the endpoints.
