@@ -6,6 +6,7 @@ pub(super) mod cache;
 mod choice;
 pub(super) mod classes;
 pub(super) mod endpoint_health;
+mod expiry;
 mod findings;
 pub(super) mod parsed;
 pub(super) mod publish;
@@ -334,8 +335,8 @@ impl ControlLoop {
         }
     }
 
-    /// Adds the findings that the compiler cannot make: about ConfigMaps of issuers, and about
-    /// endpoints whose TLS fails.
+    /// Adds the findings that the compiler cannot make: about ConfigMaps of issuers, certificates
+    /// that end, and endpoints whose TLS fails.
     fn complete_findings(&mut self, output: &mut Output, issuers_changed: bool) {
         let endpoints_changed = !output.endpoints.is_empty();
         if output.findings.is_none() && !issuers_changed && !endpoints_changed {
@@ -349,6 +350,9 @@ impl ControlLoop {
 
         let findings = output.findings.get_or_insert_with(|| self.index.findings());
         findings.extend(self.certificates.issuers.findings());
+        let hosts = output.certificates.as_deref();
+        let now = self.certificates.engine.now();
+        findings.extend(self.publisher.ending(hosts, now));
 
         let reference = |origin: &Origin| {
             // The origin of the default backend of the settings is a Service.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{
     choice::{Choice, Choices, Source},
+    expiry,
     parsed::Parsed,
 };
 use crate::{
@@ -117,6 +118,10 @@ impl Publisher {
         let mut map = SniMap::default();
         let mut reports = Vec::with_capacity(self.hosts.len());
         self.metrics.certificates.clear();
+        self.metrics.secrets.clear();
+        for host in &self.hosts {
+            self.count_foreign(host);
+        }
         for (host, secret) in self.hosts.iter().zip(&secrets) {
             let choice = choices.choose(host, secret.as_ref());
             match &choice {
@@ -127,6 +132,23 @@ impl Publisher {
         }
         self.resolver.swap(map);
         lock(&self.live).certificates = reports;
+    }
+
+    /// Returns findings about certificates of Secrets that end soon. `hosts` replaces the hosts of
+    /// the last compile.
+    pub(crate) fn ending(&self, hosts: Option<&[TlsHost]>, now: Option<i64>) -> Vec<Finding> {
+        expiry::findings(hosts.unwrap_or(&self.hosts), &self.parsed, now)
+    }
+
+    /// Shows the end of a certificate that gatelet does not renew in the metrics.
+    fn count_foreign(&self, host: &TlsHost) {
+        if let Some((key, certificate)) = expiry::foreign(host, &self.parsed) {
+            let secret = format!("{}/{}", key.namespace, key.name);
+            self.metrics
+                .secrets
+                .get_or_create(&vec![("secret".to_owned(), secret)])
+                .set(certificate.not_after().0);
+        }
     }
 
     /// Returns the certificate in the Secret of a host.

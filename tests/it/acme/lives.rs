@@ -311,7 +311,8 @@ fn a_renamed_secret_and_a_moved_ingress_stay_trusted() {
     site.gatelet.apply(
         "apiVersion: networking.k8s.io/v1\nkind: Ingress\n\
          metadata: {name: web, namespace: moved}\n\
-         spec:\n  tls: [{hosts: [a.gatelet.test], secretName: web-tls}]\n",
+         spec:\n  tls: [{hosts: [a.gatelet.test], secretName: web-tls}]\n  \
+         defaultBackend: {service: {name: web, port: {number: 80}}}\n",
     );
     eventually("the other namespace is served with it", || {
         let one = site.certificate("moved/web-tls")?;
@@ -322,7 +323,11 @@ fn a_renamed_secret_and_a_moved_ingress_stay_trusted() {
 
 #[test]
 fn a_takeover_from_cert_manager_orders_nothing() {
-    let pebble = Pebble::start(quick());
+    // By default it issues for five years.
+    let pebble = Pebble::start(Options {
+        config: json!({ "certificateValidityPeriod": 7_776_000 }),
+        ..quick()
+    });
     let letsencrypt = format!(
         "[[issuers]]\nname = \"letsencrypt\"\ndirectory = \"{}\"\nroots = \"{}\"",
         pebble.directory(),
