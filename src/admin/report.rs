@@ -137,6 +137,19 @@ pub struct CertificateReport {
     pub issuer: String,
     /// `namespace/name` of the Ingress with the host.
     pub ingress: String,
+    /// Name of the certificate that gatelet orders for the host; empty if there is none.
+    #[serde(default)]
+    pub certificate: String,
+    /// The kind of certificate that is served: `issued` (the newest one of `certificate`),
+    /// `previous`, `other` (of another name), `secret`, or `local-ca`.
+    #[serde(default)]
+    pub kind: String,
+    /// True if its issuer has revoked it.
+    #[serde(default)]
+    pub revoked: bool,
+    /// SHA-256 of the certificate that is served, in hexadecimal; empty for the local CA.
+    #[serde(default)]
+    pub fingerprint: String,
 }
 
 /// Everything about certificates.
@@ -158,7 +171,7 @@ pub struct IssuanceReport {
     pub issuance: Report,
     /// The Ingresses with its hosts.
     pub ingresses: Vec<String>,
-    /// Issuer of the certificate that its hosts are served; `local CA` until there is one.
+    /// The certificates that its hosts are served: their issuer, or where else they come from.
     pub served: String,
     /// SHA-256 of the certificate that is served, in hexadecimal; empty for the local CA.
     pub fingerprint: String,

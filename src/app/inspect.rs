@@ -16,11 +16,7 @@ use super::{
     control::{classes::Note, endpoint_health::Health, publish::Live, role::Role},
 };
 use crate::{
-    acme::{
-        self,
-        engine::{active::ActiveCertificates, report::Report},
-        issuer::Issuer,
-    },
+    acme::{self, engine::report::Report, issuer::Issuer},
     admin::{
         BackendReport, CandidateReport, CertificateReport, CertsReport, ExplainReport,
         FindingReport, HostReport, Inspect, IssuanceReport, LeaderReport, Operation,
@@ -30,7 +26,7 @@ use crate::{
     objects::ObjectRef,
     proxy::Shared,
     routing::{Action, Authority, Backend, Candidate, HostPattern, Route, RoutingTable, path},
-    util::{hex, sync::lock},
+    util::sync::lock,
 };
 
 /// The parts of the process that are inspected.
@@ -70,20 +66,21 @@ impl Inspect for Inspector {
     }
 
     fn certs(&self) -> CertsReport {
-        let active = self.acme.active().borrow().clone();
+        let hosts = lock(&self.live).certificates.clone();
         let owners = lock(&self.owners);
         let report = |issuance: Report| {
             let owners = owners.get(issuance.name.as_str());
             issuance_report(
                 issuance,
                 owners.map(Vec::as_slice).unwrap_or_default(),
-                &active,
+                &hosts,
             )
         };
+        let certificates = self.acme.report().into_iter().map(report).collect();
         CertsReport {
             clock: self.acme.clock_state().to_owned(),
-            certificates: self.acme.report().into_iter().map(report).collect(),
-            hosts: lock(&self.live).certificates.clone(),
+            certificates,
+            hosts,
         }
     }
 
@@ -214,7 +211,6 @@ impl Inspect for Inspector {
     }
 }
 
-/// Returns the report of a certificate that gatelet orders, for the Ingresses in `owners`.
 /// Finds an issuer of the specs by its name.
 fn issuer(engine: &acme::Engine, name: &str) -> Result<Arc<Issuer>, OperationError> {
     let specs = engine.specs();
@@ -225,21 +221,55 @@ fn issuer(engine: &acme::Engine, name: &str) -> Result<Arc<Issuer>, OperationErr
         .ok_or_else(|| OperationError::UnknownIssuer(name.to_owned()))
 }
 
+/// Returns the report of a certificate that gatelet orders, for the Ingresses in `owners`. `hosts`
+/// are the reports of what is served.
 fn issuance_report(
     issuance: Report,
     owners: &[ObjectRef],
-    active: &ActiveCertificates,
+    hosts: &[CertificateReport],
 ) -> IssuanceReport {
-    let pair = active.certificates.get(&issuance.name);
-    let leaf = pair.and_then(|pair| pair.live.certified().cert.first());
+    let own: Vec<&CertificateReport> = hosts
+        .iter()
+        .filter(|host| host.certificate == issuance.name)
+        .collect();
+    let newest = own.iter().find(|host| host.kind == "issued");
+    let shown = newest.or_else(|| own.first());
+
     IssuanceReport {
         ingresses: owners
             .iter()
             .map(|one| format!("{}/{}", one.key.namespace, one.key.name))
             .collect(),
-        served: pair.map_or_else(|| "local CA".to_owned(), |pair| pair.issuer.to_string()),
-        fingerprint: leaf.map(|leaf| fingerprint(leaf)).unwrap_or_default(),
+        served: served(&own),
+        fingerprint: shown
+            .map(|host| host.fingerprint.clone())
+            .unwrap_or_default(),
         issuance,
+    }
+}
+
+/// Describes the certificates that hosts are served with; names the hosts if they differ.
+fn served(hosts: &[&CertificateReport]) -> String {
+    let mut all: Vec<(String, Vec<&str>)> = Vec::new();
+    for host in hosts {
+        let secret = if host.kind == "secret" { "Secret " } else { "" };
+        let revoked = if host.revoked { " (revoked)" } else { "" };
+        let text = format!("{secret}{}{revoked}", host.source);
+        match all.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, hosts)) => hosts.push(&host.host),
+            None => all.push((text, vec![&host.host])),
+        }
+    }
+
+    match &all[..] {
+        [] => "local CA".to_owned(),
+        [(text, _)] => text.clone(),
+        several => {
+            let parts = several
+                .iter()
+                .map(|(text, hosts)| format!("{text} for {}", hosts.join(", ")));
+            parts.collect::<Vec<String>>().join("; ")
+        }
     }
 }
 
@@ -304,9 +334,4 @@ fn concerns(finding: &FindingReport, route: &Route) -> bool {
         finding.object == format!("Service {}/{}", backend.id.namespace, backend.id.service)
     };
     of_rule || matches!(&route.action, Action::Forward(backend) if of_service(backend))
-}
-
-/// Returns the SHA-256 of a certificate in hexadecimal.
-fn fingerprint(certificate: &[u8]) -> String {
-    hex::encode(ring::digest::digest(&ring::digest::SHA256, certificate).as_ref())
 }

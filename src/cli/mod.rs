@@ -6,6 +6,7 @@
 )]
 
 mod client;
+mod columns;
 mod expose;
 mod render;
 
@@ -21,7 +22,7 @@ use crate::{
     admin::{CertsReport, IssuanceReport},
     app,
     config::{Config, Flags, Listen},
-    util::percent,
+    util::{percent, terminal},
 };
 
 /// The front door of a small Kubernetes cluster, or of a device without one.
@@ -34,6 +35,9 @@ struct Arguments {
 
 const EXIT_CODES: &str = "Exit codes: 0 success; 1 failure, or `check` has warnings; 2 invalid \
 arguments or configuration; 3 no running gatelet answers";
+
+/// The width of tables that do not go to a terminal.
+const OTHER_WIDTH: usize = 160;
 
 const NO_GATELET: &str = "what answers is not a gatelet";
 
@@ -205,6 +209,8 @@ struct StateFlags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
     Table,
+    /// A table in which nothing is cut
+    Wide,
     Json,
     Yaml,
 }
@@ -257,7 +263,9 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
 
         Command::Status { running, output } => {
             let report = parse(&client::get(&admin(&running)?, "/v1/status")?)?;
-            print(&report, output, render::status)
+            print(&report, output, |report| {
+                render::status(report, width(output))
+            })
         }
         Command::Explain {
             url,
@@ -346,7 +354,9 @@ fn certs(command: CertsCommand) -> Result<(), Failure> {
     match command {
         CertsCommand::List(CertsFlags { running, output }) => {
             let report = parse(&client::get(&admin(&running)?, "/v1/certs")?)?;
-            print(&report, output, render::certs)
+            print(&report, output, |report| {
+                render::certs(report, width(output))
+            })
         }
         CertsCommand::Show {
             name,
@@ -435,10 +445,22 @@ fn file(flags: &StateFlags, which: fn(&std::path::Path) -> PathBuf) -> Result<()
     Ok(())
 }
 
-/// Prints a report: as a table, or whole as JSON or YAML.
-fn print<T: Serialize>(report: &T, output: Output, table: fn(&T) -> String) -> Result<(), Failure> {
+/// Returns the width of tables: that of the terminal, or a fixed one for other programs.
+fn width(output: Output) -> Option<usize> {
     match output {
-        Output::Table => print!("{}", table(report)),
+        Output::Wide => None,
+        _ => Some(terminal::columns().unwrap_or(OTHER_WIDTH)),
+    }
+}
+
+/// Prints a report: as a table, or whole as JSON or YAML.
+fn print<T: Serialize>(
+    report: &T,
+    output: Output,
+    table: impl Fn(&T) -> String,
+) -> Result<(), Failure> {
+    match output {
+        Output::Table | Output::Wide => print!("{}", table(report)),
         Output::Json => println!("{}", serde_json::to_string_pretty(report).map_err(failed)?),
         Output::Yaml => print!("{}", yaml(report)?),
     }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::columns::{Row, table};
 use crate::{
     admin::{
         BackendReport, CandidateReport, CertificateReport, CertsReport, EndpointReport,
@@ -12,8 +13,6 @@ use crate::{
     },
     app::{CheckReport, KindReport, Written},
 };
-
-type Row = Vec<String>;
 
 const CERTIFICATE_COLUMNS: &[&str] = &["HOST", "SERVED FROM", "NOT AFTER", "ISSUER", "INGRESS"];
 const ENDPOINT_COLUMNS: &[&str] = &["ENDPOINT", "HEALTH", "REQUESTS", "FAILED CONNECTS"];
@@ -25,8 +24,8 @@ const CLASS_COLUMNS: &[&str] = &[
 ];
 const FINDING_COLUMNS: &[&str] = &["SEVERITY", "OBJECT", "REASON", "FIELD", "MESSAGE"];
 
-/// Formats the output of `status`.
-pub(super) fn status(report: &StatusReport) -> String {
+/// Formats the output of `status` in lines of at most `width` characters.
+pub(super) fn status(report: &StatusReport, width: Option<usize>) -> String {
     let leader = report.leader.as_ref().map(leader).unwrap_or_default();
     let rows = [
         ("version", report.version.clone()),
@@ -49,7 +48,7 @@ pub(super) fn status(report: &StatusReport) -> String {
         .filter(|(key, value)| !is_optional(key) || !value.is_empty())
         .map(|(key, value)| vec![key.to_owned(), value])
         .collect();
-    let mut out = table(&[], &rows);
+    let mut out = table(&[], &rows, width);
 
     let unread = report.unread.iter();
     let unread: Vec<Row> = unread
@@ -60,13 +59,14 @@ pub(super) fn status(report: &StatusReport) -> String {
         "Not read from the cluster",
         &["KIND", "WHY"],
         &unread,
+        width,
     );
 
     let hosts = report.hosts.iter();
     let hosts: Vec<Row> = hosts
         .map(|host| vec![host.host.clone(), host.rules.to_string()])
         .collect();
-    section(&mut out, "Hosts", &["HOST", "RULES"], &hosts);
+    section(&mut out, "Hosts", &["HOST", "RULES"], &hosts, width);
 
     let backends: Vec<Row> = report.backends.iter().flat_map(backend_rows).collect();
     section(
@@ -74,6 +74,7 @@ pub(super) fn status(report: &StatusReport) -> String {
         "Backends",
         &[&["BACKEND", "PROTOCOL"], ENDPOINT_COLUMNS].concat(),
         &backends,
+        width,
     );
 
     section(
@@ -81,18 +82,21 @@ pub(super) fn status(report: &StatusReport) -> String {
         "Certificates",
         CERTIFICATE_COLUMNS,
         &rows_of(&report.certificates, certificate_row),
+        width,
     );
     section(
         &mut out,
         "Findings",
         FINDING_COLUMNS,
         &rows_of(&report.findings, finding_row),
+        width,
     );
     section(
         &mut out,
         "Ingresses of other classes: not served (docs/migrating.md)",
         CLASS_COLUMNS,
         &rows_of(&report.other_classes, class_row),
+        width,
     );
 
     out
@@ -107,8 +111,8 @@ fn leader(report: &LeaderReport) -> String {
     }
 }
 
-/// Formats the output of `certs list`.
-pub(super) fn certs(report: &CertsReport) -> String {
+/// Formats the output of `certs list` in lines of at most `width` characters.
+pub(super) fn certs(report: &CertsReport, width: Option<usize>) -> String {
     let mut out = String::new();
     if report.clock != "trusted" {
         // Writing into a string cannot fail.
@@ -125,7 +129,7 @@ pub(super) fn certs(report: &CertsReport) -> String {
             "NEXT",
             "REASON OR PROBLEM",
         ];
-        out += &table(&columns, &rows);
+        out += &table(&columns, &rows, width);
     }
 
     section(
@@ -133,6 +137,7 @@ pub(super) fn certs(report: &CertsReport) -> String {
         "Hosts",
         CERTIFICATE_COLUMNS,
         &rows_of(&report.hosts, certificate_row),
+        width,
     );
     out
 }
@@ -224,12 +229,14 @@ pub(super) fn explain(report: &ExplainReport) -> String {
         "Rules in order",
         &["HOST", "PATH", "INGRESS", "FIELD", "RESULT"],
         &rows_of(&report.candidates, candidate_row),
+        None,
     );
     section(
         &mut out,
         "Endpoints",
         ENDPOINT_COLUMNS,
         &rows_of(&report.endpoints, endpoint_row),
+        None,
     );
 
     if let Some(certificate) = &report.certificate {
@@ -238,6 +245,7 @@ pub(super) fn explain(report: &ExplainReport) -> String {
             "Certificate",
             CERTIFICATE_COLUMNS,
             &[certificate_row(certificate)],
+            None,
         );
     }
 
@@ -246,6 +254,7 @@ pub(super) fn explain(report: &ExplainReport) -> String {
         "Findings",
         FINDING_COLUMNS,
         &rows_of(&report.findings, finding_row),
+        None,
     );
     out
 }
@@ -278,7 +287,7 @@ pub(super) fn settings(settings: &Value) -> String {
         .flatten()
         .map(|one| vec![text(&one["key"]), value(&one["value"]), text(&one["from"])])
         .collect();
-    table(&["KEY", "VALUE", "FROM"], &rows)
+    table(&["KEY", "VALUE", "FROM"], &rows, None)
 }
 
 /// Formats the output of `expose`.
@@ -308,6 +317,7 @@ pub(super) fn check(report: &CheckReport) -> String {
     let mut out = table(
         &["SEVERITY", "FILE", "OBJECT", "REASON", "FIELD", "MESSAGE"],
         &rows,
+        None,
     );
 
     for line in unchecked(report) {
@@ -475,42 +485,11 @@ fn rows_of<T>(reports: &[T], row: fn(&T) -> Row) -> Vec<Row> {
 }
 
 /// Appends a table with a title, unless it is empty.
-fn section(out: &mut String, title: &str, columns: &[&str], rows: &[Row]) {
+fn section(out: &mut String, title: &str, columns: &[&str], rows: &[Row], width: Option<usize>) {
     if !rows.is_empty() {
         // Writing into a string cannot fail.
-        let _ = write!(out, "\n{title}\n{}", table(columns, rows));
+        let _ = write!(out, "\n{title}\n{}", table(columns, rows, width));
     }
-}
-
-/// Formats rows with each column as wide as its widest cell. Without rows the table is empty.
-fn table(columns: &[&str], rows: &[Row]) -> String {
-    let header: Row = columns.iter().map(|&column| column.to_owned()).collect();
-    let lines: Vec<&Row> = (!columns.is_empty() && !rows.is_empty())
-        .then_some(&header)
-        .into_iter()
-        .chain(rows)
-        .collect();
-
-    let width = |column: usize| {
-        lines
-            .iter()
-            .filter_map(|line| line.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-    };
-
-    let mut out = String::new();
-    for line in &lines {
-        let mut text = String::new();
-        for (column, cell) in line.iter().enumerate() {
-            // Writing into a string cannot fail.
-            let _ = write!(text, "{cell:<width$}  ", width = width(column).unwrap_or(0));
-        }
-        out.push_str(text.trim_end());
-        out.push('\n');
-    }
-
-    out
 }
 
 /// Returns a JSON value as text, without the quotes of a string.

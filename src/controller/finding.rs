@@ -81,6 +81,10 @@ macro_rules! reasons {
 reasons! {
     /// Two Ingresses ask for different certificates in the same Secret.
     CertificateConflict,
+    /// The certificate in a Secret that gatelet does not renew has expired.
+    CertificateExpired,
+    /// The certificate in a Secret that gatelet does not renew expires soon.
+    CertificateExpiring,
     /// The certificate in a Secret is for other hosts.
     CertificateMismatch,
     /// No endpoints have a port with the name of the Service's port.

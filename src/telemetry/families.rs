@@ -107,10 +107,16 @@ families! {
         ("host", "host pattern"),
         ("source", "Secret (`namespace/name`) or issuer of the certificate"),
     ]);
+    SECRET_NOT_AFTER = gauge(
+        "secret_certificate_not_after_timestamp",
+        "End of validity of a certificate that gatelet does not renew, in a Secret of an Ingress",
+    )
+    .in_seconds()
+    .labelled(&[("secret", "Secret (`namespace/name`)")]);
     CERTIFICATE_STATE = gauge("certificate_state", "1 for the state that a certificate is in")
         .labelled(&[
             ("name", CERTIFICATE),
-            ("state", "`valid`, `obtaining`, `waiting`, `expired`, `blocked`, `clock`"),
+            ("state", "`valid`, `obtaining`, `waiting`, `expired`, `revoked`, `blocked`, `clock`"),
         ]);
     CERTIFICATE_NOT_BEFORE = gauge(
         "certificate_not_before_timestamp",

@@ -66,6 +66,8 @@ pub struct Metrics {
     pub findings: Family<Vec<(String, String)>, Gauge>,
     /// End of validity of the certificate of each host, seconds since 1970.
     pub certificates: Family<Vec<(String, String)>, Gauge>,
+    /// End of validity of the certificates in Secrets that gatelet does not renew.
+    pub secrets: Family<Vec<(String, String)>, Gauge>,
     /// Host patterns in the routing table.
     pub hosts: Gauge,
     /// Routing tables published since the start.
@@ -76,6 +78,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let findings = Family::default();
         let certificates = Family::default();
+        let secrets = Family::default();
         let hosts = Gauge::default();
         let generations = Counter::default();
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
@@ -86,12 +89,14 @@ impl Default for Metrics {
         families::ROUTING_TABLES.register(&mut registry, generations.clone());
         families::FINDINGS.register(&mut registry, findings.clone());
         families::SERVED_NOT_AFTER.register(&mut registry, certificates.clone());
+        families::SECRET_NOT_AFTER.register(&mut registry, secrets.clone());
 
         Self {
             registry: Mutex::new(registry),
             plain: Mutex::default(),
             findings,
             certificates,
+            secrets,
             hosts,
             generations,
         }

@@ -12,6 +12,7 @@ pub mod port;
 pub mod setting;
 pub mod stamp;
 pub mod sync;
+pub mod terminal;
 pub mod time;
 pub mod units;
 pub mod yaml;

@@ -21,7 +21,7 @@ pub struct Report {
     pub name: String,
     /// The names that it covers.
     pub hosts: Vec<String>,
-    /// `valid`, `expired`, `obtaining`, `waiting`, `blocked`, or `clock`.
+    /// `valid`, `expired`, `revoked`, `obtaining`, `waiting`, `blocked`, or `clock`.
     pub state: String,
     /// Issuer of the stored certificate, otherwise the preferred one.
     pub issuer: String,
@@ -109,6 +109,11 @@ impl Engine {
         reports
     }
 
+    /// Returns the time in seconds since 1970, if it is known.
+    pub fn now(&self) -> Option<i64> {
+        self.context.time.now()
+    }
+
     /// Describes how far the clock is trusted.
     pub fn clock_state(&self) -> &'static str {
         match self.context.time.trust() {
@@ -157,6 +162,7 @@ impl Engine {
                 (Step::Blocked { .. }, _) => "blocked",
                 (Step::ClockUnknown, _) => "clock",
                 (Step::Wait { .. }, Some(_)) if expired => "expired",
+                (Step::Wait { .. }, Some(stored)) if stored.revoked => "revoked",
                 (Step::Wait { .. }, Some(_)) => "valid",
                 (Step::Wait { .. }, None) => "waiting",
             }

@@ -115,7 +115,11 @@ impl Engine {
         let damaged = |_bad| OperateError::Failed("the stored revocation is damaged".to_owned());
         let leaf = STANDARD.decode(&revocation.certificate).map_err(damaged)?;
 
-        let answer = session.revoke(&leaf, revocation.reason).await;
+        let answer = match session.revoke(&leaf, revocation.reason).await {
+            // Somebody else did.
+            Err(error) if error.is("alreadyRevoked") => Ok(()),
+            other => other,
+        };
         if let Err(error) = &answer
             && !is_verdict(error)
         {
@@ -141,6 +145,7 @@ impl Engine {
         self.context.ledger.commit(batch).await?;
         answer.map_err(|error| classify::failure(&error))?;
 
+        self.context.ledger.publish();
         let spec: Arc<str> = revocation.want.as_str().into();
         let message = format!("{} revoked the certificate", issuer.name);
         let progress = &self.context.progress;

@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{
-    acme::plan::StoredCertificate, routing::HostPattern, tls::Certificate, util::hash::fnv1a,
-};
+use crate::{acme::plan::StoredCertificate, tls::Certificate, util::hash::fnv1a};
 
 /// Certificates by the ID of their spec.
 #[derive(Clone, Debug, Default)]
@@ -24,16 +22,11 @@ pub struct CertificatePair {
     pub issuer: Arc<str>,
     /// True if an ACME CA issued it, false for the local CA and self-signed certificates.
     pub public: bool,
+    /// True if its issuer has revoked the newest one.
+    pub revoked: bool,
+    /// True if the newest one came from a Secret.
+    pub adopted: bool,
     stamp: u64,
-}
-
-/// Which certificate of a pair is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The newest one.
-    Live,
-    /// Its predecessor.
-    Previous,
 }
 
 impl ActiveCertificates {
@@ -51,7 +44,12 @@ impl ActiveCertificates {
         for (id, stored) in stored {
             let stamp = fnv1a(stored.chain.as_bytes());
             if let Some(same) = known.get(id).filter(|known| known.stamp == stamp) {
-                certificates.insert(id.clone(), same.clone());
+                let same = CertificatePair {
+                    revoked: stored.revoked,
+                    adopted: stored.adopted,
+                    ..same.clone()
+                };
+                certificates.insert(id.clone(), same);
                 continue;
             }
             let live = match read(&stored.chain, &stored.key) {
@@ -76,25 +74,13 @@ impl ActiveCertificates {
                 previous,
                 issuer: (&*stored.issuer).into(),
                 public: !stored.directory.is_empty(),
+                revoked: stored.revoked,
+                adopted: stored.adopted,
                 stamp,
             };
             certificates.insert(id.clone(), pair);
         }
 
         Self { certificates }
-    }
-}
-
-impl CertificatePair {
-    /// Returns the newest certificate that covers the pattern, even if it has expired: clients
-    /// report that more clearly than a wrong certificate, and our clock may be wrong.
-    pub fn choose(&self, pattern: &HostPattern) -> Option<(Source, &Arc<Certificate>)> {
-        if self.live.covers(pattern) {
-            return Some((Source::Live, &self.live));
-        }
-        self.previous
-            .as_ref()
-            .filter(|previous| previous.covers(pattern))
-            .map(|previous| (Source::Previous, previous))
     }
 }

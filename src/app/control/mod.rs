@@ -3,8 +3,10 @@
 //! into the next one.
 
 pub(super) mod cache;
+mod choice;
 pub(super) mod classes;
 pub(super) mod endpoint_health;
+mod expiry;
 mod findings;
 pub(super) mod parsed;
 pub(super) mod publish;
@@ -54,6 +56,9 @@ const FINDINGS_INTERVAL: Duration = Duration::from_secs(10);
 /// file that they name can come late.
 const ISSUERS_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Interval between choices of the certificates to serve, because certificates expire.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
+
 /// The compiler with its inputs and outputs.
 pub(super) struct ControlLoop {
     index: Index,
@@ -101,6 +106,8 @@ struct Timers {
     last_findings: Option<Instant>,
     /// The unusable issuers of the configuration file are built again.
     issuers: Option<Instant>,
+    /// Certificates are chosen again, because some may have expired.
+    expiry: Option<Instant>,
     /// Secrets that differ again a short time after they were written are written once more.
     secrets: Option<Instant>,
 }
@@ -181,6 +188,7 @@ impl ControlLoop {
     /// Runs until all sources of events have ended.
     pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
         let mut batch = Vec::with_capacity(64);
+        self.timers.expiry = Some(Instant::now() + EXPIRY_INTERVAL);
 
         loop {
             tokio::select! {
@@ -198,7 +206,7 @@ impl ControlLoop {
                     self.compile(false).await;
                 }
                 () = self.certificates.changed() => {
-                    self.publisher.certificates(&self.certificates.active());
+                    self.publish_certificates();
                     self.certificates.verify();
                     self.write_secrets();
                 }
@@ -207,6 +215,13 @@ impl ControlLoop {
                     if self.certificates.issuers.retry() {
                         self.report_issuers();
                         self.compile(true).await;
+                    }
+                }
+                () = until(self.timers.expiry) => {
+                    self.timers.expiry = Some(Instant::now() + EXPIRY_INTERVAL);
+                    self.publish_certificates();
+                    if self.missing.is_empty() {
+                        self.update_findings();
                     }
                 }
                 () = until(self.timers.secrets) => self.write_secrets(),
@@ -287,7 +302,16 @@ impl ControlLoop {
     }
 
     fn publish(&mut self, output: &mut Output) {
-        self.publisher.publish(output, &self.certificates.active());
+        let now = self.certificates.engine.now();
+        self.publisher
+            .publish(output, &self.certificates.active(), now);
+    }
+
+    /// Publishes the certificates for the hosts of the last compile.
+    fn publish_certificates(&self) {
+        let now = self.certificates.engine.now();
+        self.publisher
+            .certificates(&self.certificates.active(), now);
     }
 
     /// Publishes the findings as of the last compile with the current state of the endpoints.
@@ -311,8 +335,8 @@ impl ControlLoop {
         }
     }
 
-    /// Adds the findings that the compiler cannot make: about ConfigMaps of issuers, and about
-    /// endpoints whose TLS fails.
+    /// Adds the findings that the compiler cannot make: about ConfigMaps of issuers, certificates
+    /// that end, and endpoints whose TLS fails.
     fn complete_findings(&mut self, output: &mut Output, issuers_changed: bool) {
         let endpoints_changed = !output.endpoints.is_empty();
         if output.findings.is_none() && !issuers_changed && !endpoints_changed {
@@ -326,6 +350,9 @@ impl ControlLoop {
 
         let findings = output.findings.get_or_insert_with(|| self.index.findings());
         findings.extend(self.certificates.issuers.findings());
+        let hosts = output.certificates.as_deref();
+        let now = self.certificates.engine.now();
+        findings.extend(self.publisher.ending(hosts, now));
 
         let reference = |origin: &Origin| {
             // The origin of the default backend of the settings is a Service.

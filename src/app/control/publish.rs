@@ -2,17 +2,21 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::parsed::Parsed;
+use super::{
+    choice::{Choice, Choices, Source},
+    expiry,
+    parsed::Parsed,
+};
 use crate::{
-    acme::engine::active::{ActiveCertificates, Source},
+    acme::engine::active::ActiveCertificates,
     admin::{CertificateReport, FindingReport, GuardReport, OtherClassReport, Severity},
     app::certificates::IssuersError,
     controller::{CertificateSource, Finding, OtherClass, Output, Reason, TlsHost},
-    objects::EventType,
+    objects::{EventType, Key},
     proxy::Shared,
     telemetry::Metrics,
     tls::{Certificate, Resolver, SniMap},
-    util::sync::lock,
+    util::{hex, sync::lock},
 };
 
 /// The reports of the last publication, for inspection.
@@ -67,7 +71,13 @@ impl Publisher {
     }
 
     /// Publishes an output. `active` are the certificates of the certificate engine.
-    pub(crate) fn publish(&mut self, output: &mut Output, active: &ActiveCertificates) {
+    /// `now` is the time, if it is known.
+    pub(crate) fn publish(
+        &mut self,
+        output: &mut Output,
+        active: &ActiveCertificates,
+        now: Option<i64>,
+    ) {
         for update in &output.endpoints {
             update.backend.set_endpoints(update.endpoints.clone());
         }
@@ -75,7 +85,7 @@ impl Publisher {
         // Certificates before routes, so that a redirect to HTTPS finds its certificate.
         if let Some(hosts) = output.certificates.take() {
             self.hosts = hosts;
-            self.certificates(active);
+            self.certificates(active, now);
         }
 
         if let Some(table) = &output.table {
@@ -97,69 +107,86 @@ impl Publisher {
         self.parsed.sweep();
     }
 
-    /// Publishes the certificates for the hosts of the last compile.
-    pub(crate) fn certificates(&self, active: &ActiveCertificates) {
+    /// Publishes the certificates for the hosts of the last compile. `now` is the time, if it is
+    /// known.
+    pub(crate) fn certificates(&self, active: &ActiveCertificates, now: Option<i64>) {
+        let secrets: Vec<Option<(Key, Arc<Certificate>)>> =
+            self.hosts.iter().map(|host| self.secret(host)).collect();
+        let all: Vec<(Key, Arc<Certificate>)> = secrets.iter().flatten().cloned().collect();
+        let choices = Choices::new(active, &all, now);
+
         let mut map = SniMap::default();
         let mut reports = Vec::with_capacity(self.hosts.len());
         self.metrics.certificates.clear();
+        self.metrics.secrets.clear();
         for host in &self.hosts {
-            reports.push(self.certificate(host, active, &mut map));
+            self.count_foreign(host);
+        }
+        for (host, secret) in self.hosts.iter().zip(&secrets) {
+            let choice = choices.choose(host, secret.as_ref());
+            match &choice {
+                Some(choice) => map.insert(&host.pattern, &choice.certificate),
+                None => map.insert_local(&host.pattern),
+            }
+            reports.push(self.certificate(host, choice.as_ref()));
         }
         self.resolver.swap(map);
         lock(&self.live).certificates = reports;
     }
 
-    /// Chooses the certificate of a host: of the engine, else of its Secret, else of the local CA.
-    fn certificate(
-        &self,
-        host: &TlsHost,
-        active: &ActiveCertificates,
-        map: &mut SniMap,
-    ) -> CertificateReport {
-        let ingress = &host.ingress.key;
-        let mut report = CertificateReport {
-            host: host.pattern.to_string(),
-            source: "local CA".to_owned(),
-            ingress: format!("{}/{}", ingress.namespace, ingress.name),
-            ..CertificateReport::default()
-        };
+    /// Returns findings about certificates of Secrets that end soon. `hosts` replaces the hosts of
+    /// the last compile.
+    pub(crate) fn ending(&self, hosts: Option<&[TlsHost]>, now: Option<i64>) -> Vec<Finding> {
+        expiry::findings(hosts.unwrap_or(&self.hosts), &self.parsed, now)
+    }
 
-        let id = host.certificate.as_deref();
-        let pair = id.and_then(|id| active.certificates.get(id));
-        if let Some(pair) = pair
-            && let Some((source, certificate)) = pair.choose(&host.pattern)
-        {
-            map.insert(&host.pattern, certificate);
-            report.source = match source {
-                Source::Live => pair.issuer.to_string(),
-                Source::Previous => format!("{} (the certificate before the newest)", pair.issuer),
-            };
-            self.complete(&mut report, certificate);
-            return report;
+    /// Shows the end of a certificate that gatelet does not renew in the metrics.
+    fn count_foreign(&self, host: &TlsHost) {
+        if let Some((key, certificate)) = expiry::foreign(host, &self.parsed) {
+            let secret = format!("{}/{}", key.namespace, key.name);
+            self.metrics
+                .secrets
+                .get_or_create(&vec![("secret".to_owned(), secret)])
+                .set(certificate.not_after().0);
         }
+    }
 
-        if let CertificateSource::Secret {
+    /// Returns the certificate in the Secret of a host.
+    fn secret(&self, host: &TlsHost) -> Option<(Key, Arc<Certificate>)> {
+        let CertificateSource::Secret {
             key,
             chain,
             private_key,
             ..
         } = &host.source
-            && let Ok(certificate) = self.parsed.get(chain, &private_key.0)
-        {
-            map.insert(&host.pattern, &certificate);
-            report.source = format!("{}/{}", key.namespace, key.name);
-            self.complete(&mut report, &certificate);
-            return report;
-        }
-
-        map.insert_local(&host.pattern);
-        report
+        else {
+            return None;
+        };
+        let certificate = self.parsed.get(chain, &private_key.0).ok()?;
+        Some((key.clone(), certificate))
     }
 
-    /// Adds the content of the certificate to the report, and to the metrics.
-    fn complete(&self, report: &mut CertificateReport, certificate: &Certificate) {
+    /// Returns the report of the certificate of a host, and counts it in the metrics.
+    fn certificate(&self, host: &TlsHost, choice: Option<&Choice>) -> CertificateReport {
+        let ingress = &host.ingress.key;
+        let mut report = CertificateReport {
+            host: host.pattern.to_string(),
+            source: choice.map_or_else(|| "local CA".to_owned(), Choice::describe),
+            ingress: format!("{}/{}", ingress.namespace, ingress.name),
+            certificate: host.certificate.as_deref().unwrap_or_default().to_owned(),
+            kind: choice.map_or("local-ca", kind).to_owned(),
+            ..CertificateReport::default()
+        };
+        let Some(choice) = choice else {
+            return report;
+        };
+
+        let certificate = &choice.certificate;
+        let leaf = certificate.certified().cert.first();
         report.issuer = certificate.issuer().to_owned();
         report.not_after = certificate.not_after().to_string();
+        report.revoked = choice.is_revoked;
+        report.fingerprint = leaf.map(|leaf| fingerprint(leaf)).unwrap_or_default();
 
         let labels = vec![
             ("host".to_owned(), report.host.clone()),
@@ -169,6 +196,7 @@ impl Publisher {
             .certificates
             .get_or_create(&labels)
             .set(certificate.not_after().0);
+        report
     }
 
     fn findings(&self, findings: &[Finding]) {
@@ -182,6 +210,20 @@ impl Publisher {
         }
         lock(&self.live).findings = reports;
     }
+}
+
+fn kind(choice: &Choice) -> &'static str {
+    match &choice.source {
+        Source::Issued(_) => "issued",
+        Source::Previous(_) => "previous",
+        Source::Other(..) => "other",
+        Source::Secret(_) => "secret",
+    }
+}
+
+/// Returns the SHA-256 of a certificate in hexadecimal.
+fn fingerprint(certificate: &[u8]) -> String {
+    hex::encode(ring::digest::digest(&ring::digest::SHA256, certificate).as_ref())
 }
 
 /// Returns the report of a finding.

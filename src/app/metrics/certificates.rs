@@ -21,11 +21,12 @@ pub(crate) struct Certificates(pub(crate) Arc<Engine>);
 pub(crate) struct AsCertManager(pub(crate) Arc<Engine>);
 
 /// The states of a report.
-const STATES: [&str; 6] = [
+const STATES: [&str; 7] = [
     "valid",
     "obtaining",
     "waiting",
     "expired",
+    "revoked",
     "blocked",
     "clock",
 ];

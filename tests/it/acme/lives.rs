@@ -301,8 +301,47 @@ fn foreign_secrets_are_served_and_never_written() {
 }
 
 #[test]
+fn a_renamed_secret_and_a_moved_ingress_stay_trusted() {
+    let mut site = Site::start(quick(), "");
+    site.ingress("web", &["a.gatelet.test"], "");
+    let first = site.issued("default/web-tls");
+    eventually("it is served", || {
+        (site.served("a.gatelet.test") == first).then_some(())
+    });
+
+    // No other certificate can be issued.
+    site.pebble.stop();
+    site.ingress("other", &["a.gatelet.test"], "");
+    site.gatelet.kubectl(&["delete", "ingress", "web"]);
+    eventually("the other name is served with it", || {
+        let one = site.certificate("default/other-tls")?;
+        let served = "pebble (certificate default/web-tls)";
+        (one["served"] == served && one["fingerprint"] == *first).then_some(())
+    });
+    assert_eq!(site.served("a.gatelet.test"), first);
+
+    site.gatelet.kubectl(&["create", "namespace", "moved"]);
+    site.gatelet.kubectl(&["delete", "ingress", "other"]);
+    site.gatelet.apply(
+        "apiVersion: networking.k8s.io/v1\nkind: Ingress\n\
+         metadata: {name: web, namespace: moved}\n\
+         spec:\n  tls: [{hosts: [a.gatelet.test], secretName: web-tls}]\n  \
+         defaultBackend: {service: {name: web, port: {number: 80}}}\n",
+    );
+    eventually("the other namespace is served with it", || {
+        let one = site.certificate("moved/web-tls")?;
+        (one["fingerprint"] == *first).then_some(())
+    });
+    assert_eq!(site.served("a.gatelet.test"), first);
+}
+
+#[test]
 fn a_takeover_from_cert_manager_orders_nothing() {
-    let pebble = Pebble::start(quick());
+    // By default it issues for five years.
+    let pebble = Pebble::start(Options {
+        config: json!({ "certificateValidityPeriod": 7_776_000 }),
+        ..quick()
+    });
     let letsencrypt = format!(
         "[[issuers]]\nname = \"letsencrypt\"\ndirectory = \"{}\"\nroots = \"{}\"",
         pebble.directory(),

@@ -1,0 +1,153 @@
+//! Findings about certificates that end soon and that gatelet does not renew: those in Secrets of
+//! other owners.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::parsed::Parsed;
+use crate::{
+    controller::{CertificateSource, Finding, Reason, TlsHost},
+    objects::{EventType, Key},
+    tls::Certificate,
+};
+
+/// The time before the end of a certificate, in seconds, in which it counts as ending.
+const SOON: i64 = 14 * 86_400;
+
+/// Returns the Secret of a host with its certificate, if gatelet does not renew that.
+pub(super) fn foreign(host: &TlsHost, parsed: &Parsed) -> Option<(Key, Arc<Certificate>)> {
+    let CertificateSource::Secret {
+        key,
+        chain,
+        private_key,
+        ..
+    } = &host.source
+    else {
+        return None;
+    };
+    if host.certificate.is_some() {
+        return None;
+    }
+    let certificate = parsed.get(chain, &private_key.0).ok()?;
+    Some((key.clone(), certificate))
+}
+
+/// Returns a finding for each Ingress and Secret whose certificate ends soon or has ended. `now` is
+/// the time, if it is known; without it there are no findings.
+pub(super) fn findings(hosts: &[TlsHost], parsed: &Parsed, now: Option<i64>) -> Vec<Finding> {
+    let Some(now) = now else {
+        return Vec::new();
+    };
+
+    let mut known = BTreeSet::new();
+    let mut findings = Vec::new();
+    for host in hosts {
+        let Some((secret, certificate)) = foreign(host, parsed) else {
+            continue;
+        };
+        let Some((reason, verb)) = state(&certificate, now) else {
+            continue;
+        };
+        if !known.insert((host.ingress.key.clone(), secret.clone())) {
+            continue;
+        }
+
+        let (name, end) = (&secret.name, certificate.not_after());
+        let message = format!(
+            "the certificate in Secret {name} {verb} at {end}, and gatelet does not renew it"
+        );
+        findings.push(Finding {
+            about: host.ingress.clone(),
+            severity: EventType::Warning,
+            reason,
+            field: "spec.tls".into(),
+            message: message.into(),
+        });
+    }
+    findings
+}
+
+/// Returns the reason and the verb for a certificate that ends soon: within 14 days, or within the
+/// last quarter of a shorter lifetime.
+fn state(certificate: &Certificate, now: i64) -> Option<(Reason, &'static str)> {
+    let (begin, end) = (certificate.not_before().0, certificate.not_after().0);
+    if end <= now {
+        return Some((Reason::CertificateExpired, "expired"));
+    }
+    let soon = SOON.min(end.saturating_sub(begin) / 4);
+    (end - now <= soon).then_some((Reason::CertificateExpiring, "expires"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+    use crate::{
+        controller::Secretive,
+        objects::{Kind, ObjectRef},
+        routing::HostPattern,
+    };
+
+    const BEGIN: i64 = 1_800_000_000;
+    const DAY: i64 = 86_400;
+
+    /// A host whose Secret has a certificate for some days from `BEGIN` on.
+    fn host(days: i64, certificate: Option<&str>) -> TlsHost {
+        let at = |seconds: i64| UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs());
+        let mut params = CertificateParams::new(vec!["a.example".to_owned()]).expect("a name");
+        params.not_before = at(BEGIN).into();
+        params.not_after = at(BEGIN + days * DAY).into();
+        let pair = KeyPair::generate().expect("a key");
+        let made = params.self_signed(&pair).expect("a certificate");
+
+        let key = |kind, name: &str| Key {
+            kind,
+            namespace: "web".into(),
+            name: name.into(),
+        };
+        TlsHost {
+            pattern: HostPattern::parse("a.example").expect("a host"),
+            source: CertificateSource::Secret {
+                key: key(Kind::Secret, "theirs"),
+                version: "1".into(),
+                chain: made.pem().into_bytes().into(),
+                private_key: Secretive(pair.serialize_pem().into_bytes().into()),
+            },
+            ingress: ObjectRef {
+                key: key(Kind::Ingress, "app"),
+                uid: "1".into(),
+            },
+            secret_name: Some("theirs".into()),
+            certificate: certificate.map(Into::into),
+        }
+    }
+
+    fn reason(host: &TlsHost, now: Option<i64>) -> Option<Reason> {
+        // Two hosts of one Ingress with one Secret have one finding.
+        let hosts = [host.clone(), host.clone()];
+        let findings = findings(&hosts, &Parsed::default(), now);
+        assert!(findings.len() <= 1, "{findings:?}");
+        findings.first().map(|one| one.reason)
+    }
+
+    #[test]
+    fn a_foreign_certificate_that_ends_is_reported() {
+        let (long, short) = (host(90, None), host(4, None));
+        for (host, day, expected) in [
+            (&long, 75, None),
+            (&long, 76, Some(Reason::CertificateExpiring)),
+            (&long, 90, Some(Reason::CertificateExpired)),
+            (&short, 2, None),
+            (&short, 3, Some(Reason::CertificateExpiring)),
+            (&short, 5, Some(Reason::CertificateExpired)),
+        ] {
+            assert_eq!(reason(host, Some(BEGIN + day * DAY)), expected, "{day}");
+        }
+        assert_eq!(reason(&long, None), None, "the time is not known");
+
+        let ours = host(90, Some("web/theirs"));
+        assert_eq!(reason(&ours, Some(BEGIN + 91 * DAY)), None);
+    }
+}
