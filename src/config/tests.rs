@@ -112,7 +112,19 @@ fn every_commented_key_of_the_reference_file_is_read() {
         .iter()
         .map(|issuer| issuer.name.as_str())
         .collect();
-    assert_eq!(names, ["letsencrypt", "lab", "home", "hook", "script"]);
+    let expected = [
+        "letsencrypt",
+        "lab",
+        "home",
+        "desec",
+        "ovh",
+        "porkbun",
+        "aws",
+        "acme-dns",
+        "hook",
+        "script",
+    ];
+    assert_eq!(names, expected);
 }
 
 #[test]

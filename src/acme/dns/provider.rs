@@ -86,8 +86,13 @@ impl Provider {
     /// Invalid settings: an unknown or weak algorithm, a key that is not base64, or a URL without a
     /// host.
     pub fn new(settings: ProviderSettings, context: ProviderContext) -> Result<Self, DnsError> {
-        let service = connect(&settings, &context)
-            .map_err(|failure| DnsError::new(settings.kind(), "settings", None, failure))?;
+        let service = connect(&settings, &context).map_err(|failure| {
+            let at = match &settings {
+                ProviderSettings::Rfc2136(settings) => settings.server.to_string(),
+                _ => "settings".to_owned(),
+            };
+            DnsError::new(settings.kind(), &at, None, failure)
+        })?;
         Ok(Self {
             settings,
             context,

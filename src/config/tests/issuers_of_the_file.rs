@@ -297,7 +297,10 @@ fn mistakes_in_dns_name_line_and_key() {
         (
             dns("zone = \"example.net\"\n"),
             5,
-            &["issuers[0].dns.provider", "\"rfc2136\", \"cloudflare\""],
+            &[
+                "issuers[0].dns.provider",
+                "\"rfc2136\", \"acme-dns\", \"cloudflare\"",
+            ],
         ),
         (
             dns("provider = \"azure\"\n"),
