@@ -148,12 +148,12 @@ fn sigterm_under_load_fails_no_request_and_ends_with_0() {
         Connection::open(gatelet.http_addr()).is_err().then_some(())
     });
     upload.send(b"cd").expect("the connection is still there");
-    let answer = upload.answer().expect("the upload is answered");
+    let answer = upload.answer().expect("the upload has a response");
     assert!(
         answer.status == 200 && answer.text().ends_with("abcd") && answer.closes(),
         "{answer:?}"
     );
-    let answer = slow.answer().expect("the slow request is answered");
+    let answer = slow.answer().expect("the slow request has a response");
     assert!(answer.status == 200 && answer.closes(), "{answer:?}");
     assert_eq!(gatelet.wait().code(), Some(0));
     kept.finish();

@@ -11,7 +11,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn failing() -> Options {
     Options {
-        validation: Validation::Fail(Problem::new("unauthorized", "wrong answer")),
+        validation: Validation::Fail(Problem::new("unauthorized", "wrong response")),
         ..Options::default()
     }
 }

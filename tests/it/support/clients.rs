@@ -117,7 +117,7 @@ pub fn kinds() -> Vec<Kind> {
             wire.write_all(head.as_bytes())?;
             wire.drain()
         }),
-        ("takes no answer", stream, |wire, host| {
+        ("reads no response", stream, |wire, host| {
             let request = get(host, &format!("/bytes/{SIZE}"));
             wire.write_all(&request.repeat(ANSWERS as usize))?;
             wire.wait_unread()
@@ -174,7 +174,7 @@ pub fn kinds() -> Vec<Kind> {
             wire.acknowledge_until(1)
         }),
         (
-            "takes no answer and acknowledges all",
+            "reads no response and acknowledges all",
             stream,
             |wire, host| {
                 // No stream has a window.
@@ -185,7 +185,7 @@ pub fn kinds() -> Vec<Kind> {
                 wire.acknowledge_until(ANSWERS)
             },
         ),
-        ("takes no answer", stream, |wire, host| {
+        ("reads no response", stream, |wire, host| {
             wire.begin(&[(4, 1 << 24)])?;
             wire.write_all(&frame(
                 super::frames::WINDOW_UPDATE,

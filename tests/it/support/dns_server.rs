@@ -123,7 +123,7 @@ zone:\n"
         for (zone, _) in zones {
             eventually(
                 &format!(
-                    "knot answers for {zone}: see {}",
+                    "knot responds for {zone}: see {}",
                     server.folder.path().display()
                 ),
                 || (!server.ask(zone, "SOA").is_empty()).then_some(()),

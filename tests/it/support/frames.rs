@@ -147,7 +147,7 @@ impl Client {
                         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
                     ) =>
                 {
-                    panic!("no answer to stream {stream}")
+                    panic!("no response on stream {stream}")
                 }
                 Err(_) => return Outcome::Gone,
             }
@@ -158,7 +158,7 @@ impl Client {
     pub fn body(&mut self, stream: u32) -> String {
         let mut body = Vec::new();
         loop {
-            let (kind, flags, on, payload) = self.next().expect("the rest of the answer");
+            let (kind, flags, on, payload) = self.next().expect("the rest of the response");
             if (kind, on) == (DATA, stream) {
                 body.extend(payload);
             }
