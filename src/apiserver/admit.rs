@@ -45,7 +45,7 @@ fn other_name(found: &str, name: &str) -> ApiError {
     ))
 }
 
-/// Sets the kind, name and namespace of the path. Refuses an object that names another one.
+/// Sets kind, name and namespace as in the path. Refuses an object that has others.
 pub(crate) fn identity(
     target: &Target,
     name: Option<&str>,
@@ -110,7 +110,7 @@ pub(crate) fn identity(
 
 /// Completes a new object. Refuses one with a version, as a real store does (storage/etcd3 store.go
 /// `Create`): a dry run does not reach the store and returns the version as it was sent, and a
-/// version that is no number is ignored.
+/// version that is not a number is ignored.
 pub(crate) fn new(resource: &Resource, dry_run: bool, object: &mut Value) -> Result<(), ApiError> {
     let version = text(object, "/metadata/resourceVersion").to_owned();
     if !dry_run && version.parse::<u64>().is_ok_and(|version| version > 0) {
@@ -313,7 +313,7 @@ pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// Returns the error for an invalid object. Without a problem, the object has no name.
+/// Returns the error for an invalid object: its problems, or that it has no name.
 pub(crate) fn refused(resource: &Resource, name: &str, mut problems: Vec<FieldError>) -> ApiError {
     if problems.is_empty() {
         let message = "Required value: name or generateName is required".to_owned();

@@ -426,7 +426,7 @@ fn age(object: &Value, now: i64) -> Value {
     since(string(object, "/metadata/creationTimestamp"), now)
 }
 
-/// Returns the duration from a time, as RFC 3339, to now, as Unix time.
+/// Returns the time from `time` (RFC 3339) until `now` (Unix time).
 fn since(time: &str, now: i64) -> Value {
     let then = time.parse::<jiff::Timestamp>();
     then.map_or_else(

@@ -128,8 +128,8 @@ fn service_ports(spec: &mut Value) {
 fn service_addresses(spec: &mut Value) {
     let first = spec.pointer("/clusterIPs/0").cloned();
     if spec["clusterIP"].is_null() || spec["clusterIP"] == "" {
-        // A Service without ports must say itself that it is headless. Without an address,
-        // validation refuses it.
+        // A Service without ports must set `clusterIP: None` itself; otherwise validation refuses
+        // it.
         let ports = spec
             .get("ports")
             .and_then(Value::as_array)
@@ -182,7 +182,7 @@ fn endpoint_slice(object: &mut Value) {
     }
 }
 
-/// Returns the items of a list, or nothing if the member is no list.
+/// Returns the items of a list, or nothing if the member is not a list.
 fn items<'v>(object: &'v mut Value, member: &str) -> impl Iterator<Item = &'v mut Value> {
     object
         .get_mut(member)
@@ -191,8 +191,8 @@ fn items<'v>(object: &'v mut Value, member: &str) -> impl Iterator<Item = &'v mu
         .flatten()
 }
 
-/// Returns the member of an object, set to the default if it is absent or null. A value that is no
-/// object stays as it is, for validation to refuse.
+/// Returns the member of an object, set to the default if it is absent or null. A value that is not
+/// an object stays as it is; validation refuses it.
 fn ensure<'v>(object: &'v mut Value, member: &str, default: Value) -> &'v mut Value {
     if !object.is_object() {
         return object;

@@ -67,7 +67,7 @@ impl Api {
         }
     }
 
-    /// Deletes the objects that the selectors choose: DELETE on a collection.
+    /// Deletes the objects that the selectors match: DELETE on a collection.
     pub(crate) async fn delete_collection(
         &self,
         request: &ResourceRequest<'_>,
@@ -199,7 +199,7 @@ impl Api {
     /// Deletes the contents of a namespace, and the namespace once it is empty.
     async fn finish_namespace(&self, name: &str) -> Result<(), ApiError> {
         let mut left = 0;
-        // Events have two resources for one store; their own group is enough.
+        // Two resources show the same Events: emptying one of them is enough.
         for resource in RESOURCES
             .iter()
             .filter(|r| r.namespaced && r.group == r.kind.group())

@@ -1,4 +1,4 @@
-//! The paths outside of resources: versions, groups, lists of resources (aggregated and plain),
+//! The paths that are not resources: versions, groups, lists of resources (aggregated and plain),
 //! OpenAPI, health.
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use super::{
     status::ApiError,
 };
 
-/// The minor version of Kubernetes whose schemas and responses these are.
+/// The minor version of Kubernetes that the schemas and responses are taken from.
 const MINOR: &str = "36";
 
 /// Returns true if a group and version are served.
@@ -22,7 +22,7 @@ pub(crate) fn is_known(group: &str, version: &str) -> bool {
         .any(|resource| resource.group == group && resource.version == version)
 }
 
-/// Handles a GET outside of the resources.
+/// Handles a GET of a path that is not a resource.
 pub(crate) fn get(head: &Parts, segments: &[&str]) -> Result<Response<Body>, ApiError> {
     let aggregated = aggregated_version(&head.headers);
     let found = match segments {

@@ -56,7 +56,7 @@ impl Api {
             .map(|slice| subset(&serde_json::from_slice(&slice.body).unwrap_or_default()))
             .collect();
 
-        // An object that is not stored has no version; the newest one is valid.
+        // This object is not stored and has no version of its own: show the newest revision.
         let found = json!({
             "apiVersion": "v1",
             "kind": "Endpoints",

@@ -38,7 +38,8 @@ pub fn protobuf(data: &[u8]) {
     body(ContentType::Protobuf, data);
 }
 
-/// Applies two JSON documents, separated by a NUL byte, to each other as patches of every type.
+/// Reads two JSON documents, separated by a NUL byte, and applies the second to the first as a
+/// patch of every type.
 pub fn patch(data: &[u8]) {
     let Some(at) = data.iter().position(|byte| *byte == 0) else {
         return;

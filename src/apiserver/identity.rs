@@ -56,11 +56,11 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// Loads the stored identity, or generates one. Returns true beside it if the caller must store
-    /// it ([`Identity::to_bytes`]).
+    /// Loads the stored identity, or generates one. The flag is true if the caller must store it
+    /// ([`Identity::to_bytes`]).
     ///
-    /// `addresses` are those of the node. When they differ from the last start's, the same CA
-    /// issues another server certificate, so that every kubeconfig stays valid.
+    /// `addresses` are those of the node. If they have changed since the last start, the same CA
+    /// issues a new server certificate, so that every kubeconfig stays valid.
     pub fn load(
         stored: Option<&[u8]>,
         addresses: &[IpAddr],

@@ -79,7 +79,7 @@ pub(crate) fn strategic(kind: Kind, target: &mut Value, patch: &Value) -> Result
     merge_object(table::message(kind.name()), target, patch)
 }
 
-/// Returns Go's error for a patch that is no object.
+/// Returns Go's error for a patch that is not an object.
 fn not_an_object(patch: &Value) -> String {
     format!(
         "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
@@ -155,7 +155,7 @@ fn remove_members(
     Ok(())
 }
 
-/// Merges one member of a patch; `patch` is the whole one, which may name the order of a list.
+/// Merges one member of a patch; `patch` is the whole patch, which may set the order of a list.
 fn merge_member(
     field: Option<&'static Field>,
     members: &mut Map<String, Value>,
@@ -233,7 +233,7 @@ fn merges(field: &Field) -> bool {
         .any(|strategy| strategy == "merge")
 }
 
-/// Merges the items of a patch into a list, and puts the list into this order.
+/// Merges the items of a patch into a list, and sorts the list by `order`.
 fn merge_list(
     field: &Field,
     target: &mut Value,

@@ -96,7 +96,7 @@ impl Patch<'_> {
         old: &Value,
         warnings: &mut Vec<String>,
     ) -> Result<Value, ApiError> {
-        // The patch is for the object as its resource shows it, which for Events has two forms.
+        // The patch applies to the object as its resource shows it: Events have two forms.
         let events_v1 = resource.group == "events.k8s.io";
         let mut new = if events_v1 {
             events::to_events_v1(old.clone())

@@ -36,7 +36,7 @@ enum Wire<'b> {
 }
 
 /// Decodes `k8s\0` + `runtime.Unknown { typeMeta { apiVersion, kind }, raw }`. `expected` is the
-/// kind of a message that names none.
+/// kind of a message that does not name its kind.
 pub(crate) fn decode(body: &[u8], expected: &str) -> Result<Value, ProtobufError> {
     let envelope = body.strip_prefix(MAGIC).ok_or(ProtobufError::Prefix)?;
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
@@ -147,7 +147,7 @@ fn put(
             }
         }
         of => {
-            // Go writes fields that are no pointers even when they are empty; the walk over the
+            // Go writes fields that are not pointers even when they are empty; the walk over the
             // schema drops them.
             if let Some(found) = value(of, &wire, depth)? {
                 object.insert(name.to_string(), found);

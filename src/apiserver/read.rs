@@ -50,7 +50,7 @@ impl Api {
         ))
     }
 
-    /// Lists the objects that the selectors choose: GET on a collection.
+    /// Lists the objects that the selectors match: GET on a collection.
     pub(crate) fn list(&self, request: &ResourceRequest<'_>) -> Result<Response<Body>, ApiError> {
         let ResourceRequest { target, accept, .. } = *request;
         let (query, resource) = (&request.query, target.resource);

@@ -42,7 +42,7 @@ pub(crate) struct Decoded {
 }
 
 impl Decoded {
-    /// Returns the reason for which strict decoding refuses the body, if it does.
+    /// Returns the reason why strict decoding refuses the body, if it does.
     pub(crate) fn strict_error(&self) -> Option<String> {
         let problems: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
         (!problems.is_empty()).then(|| format!("strict decoding error: {}", problems.join(", ")))
@@ -77,7 +77,7 @@ pub(crate) fn decode_event(content_type: ContentType, body: &[u8]) -> Result<Dec
 #[derive(Clone, Copy)]
 struct Expected {
     kind: &'static str,
-    /// The message of the kind in the table.
+    /// The name of the kind's message in the table.
     message: &'static str,
     api_version: &'static str,
 }
@@ -109,7 +109,7 @@ fn decode_as(
     Ok(Decoded { value, problems })
 }
 
-/// Refuses `apiVersion` and `kind` that are no strings.
+/// Refuses `apiVersion` and `kind` that are not strings.
 fn check_type_meta(value: &Value) -> Result<(), BodyError> {
     for member in ["apiVersion", "kind"] {
         let found = value.get(member).filter(|found| !found.is_null());
@@ -181,8 +181,8 @@ pub(crate) fn decode_options(
     Ok(value)
 }
 
-/// Parses a body to a JSON object; `null` becomes an empty one. `kind` is that of a protobuf
-/// message that names none.
+/// Parses a body to a JSON object; `null` becomes an empty one. `kind` is the kind of a protobuf
+/// message that does not name its kind.
 fn parse(
     content_type: ContentType,
     body: &[u8],
@@ -206,7 +206,7 @@ fn parse(
     }
 }
 
-/// Describes an error in JSON: in Go's words if the text is cut off, which is the frequent case.
+/// Describes an error in JSON: in Go's words if the text ends too early, the most frequent mistake.
 pub(crate) fn describe_json(error: &serde_json::Error) -> String {
     if error.is_eof() {
         "unexpected end of JSON input".to_owned()

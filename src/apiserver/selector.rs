@@ -141,7 +141,7 @@ fn parse_fields(resource: &Resource, text: &str) -> Result<Vec<FieldRequirement>
 }
 
 fn unknown_field(resource: &Resource, field: &str) -> ApiError {
-    // A real API server lists the known fields for kinds without field selectors only.
+    // A real API server lists the known fields only for kinds without field selectors.
     if resource.fields.is_empty() {
         let known = r#""metadata.name", "metadata.namespace""#;
         ApiError::bad_request(format!(

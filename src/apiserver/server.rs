@@ -37,7 +37,7 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The limit of connections; others wait to be accepted.
     pub max_connections: usize,
-    /// The limit of running watches; the response to another one is 429.
+    /// The limit of running watches; beyond it the response is 429.
     pub max_watches: usize,
 }
 
@@ -166,7 +166,7 @@ struct Acceptor {
     drain: Drain,
 }
 
-/// Accepts connections until the drain, then waits for the open ones as long as it allows.
+/// Accepts connections until the drain, then waits for the open ones while the drain allows it.
 async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections: usize) {
     let permits = Arc::new(Semaphore::new(max_connections));
     let mut drain = acceptor.drain.clone();

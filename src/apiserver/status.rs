@@ -17,8 +17,7 @@ pub(crate) struct ApiError {
     reason: &'static str,
     message: String,
     details: Map<String, Value>,
-    /// True for a response of text in place of a `Status`, as a real API server sends for unknown
-    /// paths.
+    /// True for plain text instead of a `Status`, which a real API server sends for unknown paths.
     plain: bool,
     /// Texts of `Warning` headers.
     pub(crate) warnings: Vec<String>,
@@ -111,8 +110,8 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "Conflict", message).about(resource, name)
     }
 
-    /// Returns the error for a precondition of a deletion that does not hold. A real API server
-    /// names the kind in it, where other conflicts have the resource.
+    /// Returns the error for a precondition of a deletion that does not hold. In this conflict a
+    /// real API server names the kind, in others the resource.
     pub(crate) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
         let kind = resource.kind.name();
         let qualified = if resource.group.is_empty() {
@@ -178,8 +177,8 @@ impl ApiError {
         Self::invalid_fields(" \"\"", &[error])
     }
 
-    /// Returns the error for invalid options in the query. `kind` is `ListOptions` or another one
-    /// of `meta.k8s.io`.
+    /// Returns the error for invalid options in the query. `kind` is `ListOptions` or another kind
+    /// of options in `meta.k8s.io`.
     pub(crate) fn invalid_options(
         kind: &str,
         field: &str,

@@ -1,4 +1,4 @@
-//! The verbs create and replace, and what every change of an object goes through.
+//! The verbs create and replace, and the steps that every change of an object takes.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -20,7 +20,7 @@ use crate::{
     util::stamp,
 };
 
-/// Attempts at a write for which the client expects no revision, when other writes come first.
+/// The most attempts at a write whose client expects no revision: other writes can come first.
 pub(crate) const RETRIES: usize = 8;
 
 /// The query parameter `fieldValidation`.
@@ -31,7 +31,7 @@ pub(crate) enum FieldValidation {
     Strict,
 }
 
-/// The reason for which strict validation refuses a body.
+/// The reason why strict validation refuses a body.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct StrictError(String);
@@ -101,7 +101,7 @@ impl Api {
         let generated = admit::text(&object, "/metadata/name").is_empty();
         let prefix = admit::text(&object, "/metadata/generateName").to_owned();
 
-        // A generated name may be in use: only then there is a second attempt.
+        // A generated name may be in use; nothing else leads to another attempt.
         for attempt in 0..RETRIES {
             if generated && !prefix.is_empty() {
                 object["metadata"]["name"] = stamp::generate_name(&prefix).into();
@@ -354,7 +354,7 @@ impl Api {
     }
 }
 
-/// Refuses a change that expects another version than the stored one. A patch that does not touch
+/// Refuses a change that expects a version other than the stored one. A patch that does not touch
 /// the version carries that of the stored object.
 fn check_expected_version(
     resource: &Resource,

@@ -20,7 +20,7 @@ const VERSION: u8 = b'1';
 /// The prefix of the store's keys of objects.
 pub(super) const OBJECTS: &str = "cluster/object/";
 
-/// The areas of the cluster's records in the store, as far as they are not plain.
+/// The areas of the cluster's records in the store that differ from [`Area::PLAIN`].
 pub const AREAS: &[Area] = &[Area {
     prefix: "cluster/object/secrets/",
     sealed: true,

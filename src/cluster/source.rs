@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 
 use crate::objects::{Change, Event, Kind, RawObject, View};
 
-/// Follows one kind, of ConfigMaps only those with issuers: sends a reset with all objects, then
-/// each change, and another reset whenever it fell behind. Ends when `events` is closed.
+/// Follows one kind (only those ConfigMaps that describe issuers): sends a reset with all objects,
+/// then each change, and another reset whenever it fell behind. Ends when `events` is closed.
 pub async fn follow(view: Arc<dyn View>, kind: Kind, events: mpsc::Sender<Event>) {
     loop {
         let mut snapshot = view.list(kind, None);

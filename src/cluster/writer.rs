@@ -103,9 +103,9 @@ impl Writer {
         .await
     }
 
-    /// Writes what `edit` makes of an object, or of its absence; nothing if `edit` returns `None`.
-    /// Calls `edit` again when another writer changed the object in between; gives up silently
-    /// after [`CONFLICT_TRIES`].
+    /// Writes the object that `edit` returns for the stored one, which may be absent; writes
+    /// nothing for `None`. Calls `edit` again when another writer changed the object in between;
+    /// gives up silently after [`CONFLICT_TRIES`].
     async fn change(
         &self,
         key: &Key,

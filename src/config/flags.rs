@@ -103,22 +103,42 @@ impl Flags {
             }
         }
 
-        set(&mut config.state, &self.state);
-        set(&mut config.api, &self.api);
-        set(&mut config.admin, &self.admin);
-        set(&mut config.mode, &self.mode);
-        set(&mut config.workers, &self.workers);
-        set(&mut config.node, &self.node);
-        set(&mut config.unsupported_guards, &self.unsupported_guards);
+        // Without `..`, so that a new flag does not compile until it is put over.
+        let Self {
+            config: _file,
+            state,
+            seal_key_file,
+            http,
+            https,
+            api,
+            admin,
+            kubeconfig,
+            mode,
+            workers,
+            node,
+            address,
+            namespace,
+            publish,
+            classes,
+            unsupported_guards,
+        } = self;
 
-        set_option(&mut config.store.seal_key_file, &self.seal_key_file);
-        set_option(&mut config.http, &self.http);
-        set_option(&mut config.https, &self.https);
-        set_option(&mut config.kubeconfig, &self.kubeconfig);
-        set_option(&mut config.namespace, &self.namespace);
+        set(&mut config.state, state);
+        set(&mut config.api, api);
+        set(&mut config.admin, admin);
+        set(&mut config.mode, mode);
+        set(&mut config.workers, workers);
+        set(&mut config.node, node);
+        set(&mut config.unsupported_guards, unsupported_guards);
 
-        set_list(&mut config.classes, &self.classes);
-        set_list(&mut config.address, &self.address);
-        set_list(&mut config.publish, &self.publish);
+        set_option(&mut config.store.seal_key_file, seal_key_file);
+        set_option(&mut config.http, http);
+        set_option(&mut config.https, https);
+        set_option(&mut config.kubeconfig, kubeconfig);
+        set_option(&mut config.namespace, namespace);
+
+        set_list(&mut config.classes, classes);
+        set_list(&mut config.address, address);
+        set_list(&mut config.publish, publish);
     }
 }

@@ -757,16 +757,17 @@ fn compiling_step_by_step_equals_compiling_from_scratch() {
         }
         live(&step.compile());
         let mut whole = index();
-        for kind in Kind::WATCHED
-            .into_iter()
+        let watched = Kind::WATCHED.into_iter();
+        let resets: Vec<Event> = watched
             .filter(|kind| *kind != Kind::IngressClass)
-        {
-            let objects = now
-                .iter()
-                .filter(|((k, _), _)| *k == kind)
-                .map(|(_, value)| object(value.clone()))
-                .collect();
-            whole.apply(Event::Reset(kind, objects));
+            .map(|kind| {
+                let objects = now.iter().filter(|((k, _), _)| *k == kind);
+                let objects = objects.map(|(_, value)| object(value.clone()));
+                Event::Reset(kind, objects.collect())
+            })
+            .collect();
+        for reset in &resets {
+            whole.apply(reset.clone());
         }
         let output = whole.compile();
         live(&output);
@@ -782,16 +783,8 @@ fn compiling_step_by_step_equals_compiling_from_scratch() {
         }
         assert_eq!(step.desired.all, whole.desired.all, "seed {seed}");
         // A reset with the same objects changes nothing that is seen.
-        for kind in Kind::WATCHED
-            .into_iter()
-            .filter(|kind| *kind != Kind::IngressClass)
-        {
-            let objects = now
-                .iter()
-                .filter(|((k, _), _)| *k == kind)
-                .map(|(_, value)| object(value.clone()))
-                .collect();
-            step.apply(Event::Reset(kind, objects));
+        for reset in resets {
+            step.apply(reset);
         }
         let again = step.compile();
         let sorted = |output: &Output| {

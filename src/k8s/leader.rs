@@ -18,7 +18,7 @@ use crate::util::{drain::Drain, stamp};
 
 /// The name of the Lease.
 const NAME: &str = "gatelet";
-/// The time that a Lease belongs to its holder after its last change (`leaseDurationSeconds`).
+/// The time for which a Lease belongs to its holder after its last change (`leaseDurationSeconds`).
 const DURATION: Duration = Duration::from_secs(15);
 /// The longest duration that is accepted from a Lease of another version of gatelet.
 const MAX_DURATION: Duration = Duration::from_secs(60);

@@ -83,13 +83,12 @@ impl Leases {
     }
 }
 
-/// Returns the current time as in a Lease: RFC 3339 with six digits of a second
-/// (`metav1.MicroTime`).
+/// Returns the current time as a Lease writes it: RFC 3339 with microseconds (`metav1.MicroTime`).
 pub(super) fn micro_time() -> String {
     format!("{:.6}", jiff::Timestamp::now())
 }
 
-/// Returns a response that can be changed and sent back.
+/// Returns the Lease in a response, or an error if the response is something else.
 fn checked(lease: Value) -> Result<Value, WriteError> {
     if lease["metadata"].is_object() {
         Ok(lease)

@@ -191,7 +191,7 @@ impl Follower {
         }
     }
 
-    /// Logs a failure once, and tells the controller if this kind will not come. Fails with
+    /// Logs a failure once, and tells the controller if this kind cannot be read. Fails with
     /// [`WatchError::Closed`] only.
     async fn report(&mut self, error: &WatchError) -> Result<(), WatchError> {
         let failure = match error {

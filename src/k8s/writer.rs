@@ -14,7 +14,7 @@ use crate::{
     util::{backoff::Backoff, stamp},
 };
 
-/// The number of attempts to write something that the API server fails with an error of its own.
+/// The number of attempts at a write to which the API server responds with an internal error.
 const ATTEMPTS: u32 = 6;
 
 /// The shortest and the longest wait before the next attempt.

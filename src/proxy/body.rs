@@ -130,7 +130,7 @@ pub(super) enum Received {
 
 impl RequestBodyState {
     /// Returns the part of `idle` that remains since data moved in either direction: one direction
-    /// may be silent for long while the other is busy. `None` if nothing remains.
+    /// may be silent for a long time while the other is busy. `None` if nothing remains.
     fn left(&self, idle: Duration) -> Option<Duration> {
         self.moved
             .get()
@@ -382,7 +382,7 @@ impl Received {
         }
     }
 
-    /// Returns the connection for another protocol than HTTP; `None` if it is a shared one.
+    /// Returns the connection for a protocol other than HTTP; `None` if it is a shared one.
     pub(super) fn into_stream(self) -> Option<Connection> {
         match self {
             Self::H1(body) => body.into_stream(),

@@ -49,11 +49,11 @@ impl BodyLength {
 /// Decides how long the body of a request is; `ended` means that nothing follows its head.
 ///
 /// Over HTTP/1 the guard has refused a length that is unclear. The HTTP/2 server resets the stream
-/// of most, but takes an empty one for 0: it is malformed as well (RFC 9113 section 8.1.1, RFC 9110
-/// section 8.6).
+/// for most of these, but reads an empty length as 0, which is malformed too (RFC 9113 section
+/// 8.1.1, RFC 9110 section 8.6).
 ///
 /// # Errors
-/// 400 unless every `Content-Length` is the same decimal number, and that of the body.
+/// 400 unless every `Content-Length` is the same decimal number, which is the length of the body.
 pub(crate) fn body_length(headers: &HeaderMap, ended: bool) -> Result<BodyLength, Error> {
     let mut length = None;
     for value in headers.get_all(CONTENT_LENGTH) {
@@ -106,7 +106,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Target<'_>, Error> {
         (None, None) if request.version() < Version::HTTP_11 => b"",
         (None, None) => return Err(bad("no Host")),
         // RFC 9112 section 3.2.2 lets the target win; RFC 9113 section 8.3.1 calls it malformed.
-        // Two readers may choose differently, so the request is refused.
+        // Two readers may choose differently: refuse the request.
         (Some(target), Some(field)) if same(target, field)? => target,
         (Some(_), Some(_)) => return Err(bad("the target's host is not that of Host")),
     };

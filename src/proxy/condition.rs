@@ -99,8 +99,7 @@ impl ConnectFailure {
         }
     }
 
-    /// Returns true for TLS failures, which come from the backend's configuration and not from its
-    /// being down.
+    /// Returns true for TLS failures: the backend is up, and its configuration is wrong.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_) | Self::TlsTimedOut)
     }

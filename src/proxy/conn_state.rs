@@ -24,7 +24,7 @@ use crate::util::sync::lock;
 pub(super) const REFUSED: &str = "GATELET-REFUSED";
 
 /// While draining, a connection that just had a response may send one more request for this long:
-/// its client could not know yet, and would see the request fail.
+/// its client cannot know yet that we drain, and would see the request fail.
 pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// After the client's end of stream, pending responses may still be sent for this long. A client
 /// that closed and one that only ended its own direction look the same; the first expects its
@@ -202,7 +202,7 @@ impl ConnState {
         }
     }
 
-    /// Wakes the connection once no request is in flight: no event of the transport would.
+    /// Wakes the connection once no request is in flight; no event of the transport does that.
     pub(super) fn hold(&self) {
         self.held.store(true, Relaxed);
     }
@@ -377,8 +377,8 @@ impl ConnState {
             _ => {}
         }
 
-        // A distant deadline is cut and checked again then: adding to an `Instant` must not
-        // overflow.
+        // A distant deadline is shortened, and checked again when it passes: adding to an `Instant`
+        // must not overflow.
         first.map(|(at, action)| (self.born + Duration::from_millis(at.min(1 << 40)), action))
     }
 

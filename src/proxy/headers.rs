@@ -128,7 +128,7 @@ fn about_client(name: &HeaderName) -> bool {
 }
 
 /// Returns true for fields of one connection only (RFC 9110 section 7.6.1), besides those that
-/// `Connection` names. `Trailer` is passed on, because trailers are. The server side answers
+/// `Connection` names. `Trailer` is passed on, because trailers are. The HTTP server handles
 /// `Expect` itself when the body is first read.
 pub(super) fn hop_by_hop(name: &HeaderName) -> bool {
     matches!(

@@ -188,7 +188,8 @@ async fn protocol(stream: &TcpStream, time: Duration, mut drain: Drain) -> Optio
         }
     };
 
-    // While draining, a request that comes at once is still served: its client could not know.
+    // While draining, a request that comes at once is still served: its client could not know of
+    // the drain.
     let leaving = async {
         drain.draining().await;
         sleep(DRAIN_IDLE).await;

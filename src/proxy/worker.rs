@@ -92,7 +92,7 @@ impl Shared {
         lock(&self.counters).clone()
     }
 
-    /// Returns every endpoint that requests were sent to lately, summed over the cores, in order of
+    /// Returns every endpoint that received requests lately, summed over the cores, in order of
     /// address.
     pub fn endpoints(&self) -> Vec<EndpointHealth> {
         counters::endpoints(&self.counters())

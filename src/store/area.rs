@@ -4,12 +4,12 @@
 /// The properties of the keys that begin with a prefix.
 #[derive(Clone, Copy, Debug)]
 pub struct Area {
-    /// The begin of the keys. Of several areas that a key lies in, the longest prefix decides.
+    /// The prefix of the keys. If a key lies in several areas, the longest prefix decides.
     pub prefix: &'static str,
     /// Its records are in the mirror too. Records that can be restored otherwise are not, which
     /// saves a write and a sync of the disk each time.
     pub mirrored: bool,
-    /// A batch of its records alone may become durable with a later one.
+    /// A batch with records of such areas only may become durable together with a later batch.
     pub lazy: bool,
     /// Its records hold private keys, or tokens of the same value: they are sealed, if a key for
     /// that is configured.
@@ -19,7 +19,7 @@ pub struct Area {
 }
 
 impl Area {
-    /// The properties of keys outside every area, to declare others from.
+    /// The properties of keys outside every area. Other areas are declared as changes of it.
     pub const PLAIN: Self = Self {
         prefix: "",
         mirrored: true,

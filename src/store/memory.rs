@@ -1,11 +1,11 @@
-//! The twin in memory: for tests, and for a device whose disk can no longer be used.
+//! A store in memory: for tests, and for a device whose disk can no longer be used.
 
 use std::{collections::BTreeMap, sync::RwLock};
 
 use super::{Batch, Store, StoreError};
 use crate::util::sync::{read, write};
 
-/// A store that is gone with the process.
+/// A store that ends with the process.
 #[derive(Default)]
 pub struct Memory(RwLock<BTreeMap<String, Vec<u8>>>);
 

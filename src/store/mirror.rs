@@ -12,7 +12,7 @@ use std::{
 
 use super::{StoreError, from_io};
 
-/// Begins each record, so that reading goes on behind a damaged one.
+/// Begins each record, so that reading can resume after a damaged one.
 const MAGIC: [u8; 4] = *b"gtm1";
 /// Magic, checksum, kind, length of key, length of value.
 const HEAD: usize = 4 + 4 + 1 + 2 + 4;

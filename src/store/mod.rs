@@ -33,13 +33,13 @@ pub use settings::Settings;
 ///
 /// - **Atomic**: a [`Batch`] is applied whole or not at all, also across a power cut.
 /// - **Durable**: when [`Store::commit`] returns `Ok`, the batch survives a power cut (the data
-///   reached the disk, not only the kernel). A batch of keys in lazy [areas](Area) alone
-///   survives it once a later batch is durable: the CA can be asked again, which is cheaper than a
-///   sync of the disk.
+///   reached the disk, not only the kernel). A batch with keys in lazy [areas](Area) only survives
+///   it once a later batch is durable: the CA can be asked again, which is cheaper than a sync of
+///   the disk.
 /// - **Ordered**: batches become durable in the order in which their commits returned;
 ///   [`Store::scan`] yields keys in byte order.
 /// - **Isolated**: a reader sees a batch whole or not at all.
-/// - An error of `commit` says that the batch may or may not be there after a restart; until then
+/// - After an error of `commit`, the batch may or may not be there after a restart; until then
 ///   readers do not see it.
 ///
 /// Calls may block on the disk: call `commit` from a thread that may.

@@ -36,8 +36,8 @@ pub enum Health {
         /// Number of restored records.
         records: usize,
     },
-    /// The database opened without records that the mirror has: they were brought back. One write
-    /// in flight when the power went is normal; more is a disk that loses data.
+    /// The database had lost records that the mirror has; they were restored. After a power cut one
+    /// lost write is normal; more of them mean that the disk loses data.
     Repaired {
         /// Number of restored records.
         records: usize,
@@ -54,7 +54,7 @@ pub enum Health {
 /// The state directory cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A process that runs has locked it.
+    /// A running process has locked it.
     #[error(
         "the state directory {} is in use by another gatelet; \
          stop that one, or choose another directory with --state",
@@ -98,8 +98,8 @@ pub fn open(dir: &Path, areas: Areas) -> Result<(Arc<dyn Store>, Health), OpenEr
     open_sealed(dir, areas, SealKeys::default())
 }
 
-/// Opens the store in `dir` with private keys sealed. Rewrites records that are not sealed, or with
-/// an older key.
+/// Opens the store in `dir` with private keys sealed. Rewrites records that are not sealed, or that
+/// are sealed with an older key.
 pub fn open_sealed(
     dir: &Path,
     areas: Areas,
@@ -126,7 +126,7 @@ fn open_raw(
         Err(Failure::InUse) => Err(OpenError::InUse(dir.to_owned())),
         Err(Failure::Sealed) => Err(OpenError::Sealed(dir.to_owned())),
         Err(Failure::Store(error)) => {
-            // A disk that went read-only, or is full, still has what was served before.
+            // A disk that is full or has become read-only still holds the records.
             let kept = Mirror::read(&dir.join("mirror"));
 
             if kept
@@ -265,7 +265,7 @@ fn reconcile(
     Ok(restored)
 }
 
-/// Reports whether every record is sealed, or not, as configured.
+/// Reports whether every record has the configured form: sealed or plain.
 fn as_configured<'a>(
     areas: Areas,
     keys: &SealKeys,
@@ -296,7 +296,7 @@ fn finish_reseal(dir: &Path) -> std::io::Result<bool> {
 }
 
 /// Rewrites all records as configured. Overwriting them in place would leave the old values in free
-/// parts of the files for long.
+/// parts of the files for a long time.
 fn reseal(
     dir: &Path,
     areas: Areas,
@@ -352,7 +352,7 @@ fn open_mirror(path: &Path) -> Result<(Mirror, BTreeMap<String, Vec<u8>>), Store
     })
 }
 
-/// Returns the records that belong into the mirror.
+/// Returns the records that belong in the mirror.
 fn mirrored_records(sled: &Sled, areas: Areas) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
     Ok(sled
         .scan("")?

@@ -1,6 +1,6 @@
-//! Private keys at rest: what holds them is encrypted with a key that lies outside the state
-//! directory (ChaCha20-Poly1305, RFC 8439), so that a disk or a backup of the directory does not
-//! give them away.
+//! Private keys at rest: records that hold them are encrypted with a key that lies outside the
+//! state directory (ChaCha20-Poly1305, RFC 8439), so that a disk or a backup of the directory does
+//! not reveal them.
 //!
 //! A sealed value says which key it was sealed with, and is bound to the name of its record: it
 //! cannot be moved to another one.
@@ -22,7 +22,7 @@ use ring::{
 use super::{Batch, Store, StoreError, area::Areas, settings::Settings};
 use crate::util::hex;
 
-/// Begins a sealed value. No record begins like this: they are text, or text behind a digit.
+/// Begins a sealed value. No plain record begins like this: it is text, or a digit and text.
 const MAGIC: &[u8] = b"\x02gts1";
 /// Length of the part of a key's hash that identifies it.
 const ID: usize = 8;
@@ -47,7 +47,7 @@ pub enum SealError {
 
 /// Setting of the key that is used.
 pub(super) const KEY_SETTING: &str = "store.seal_key_file";
-/// Setting of the keys that are only read with.
+/// Setting of the keys that only unseal.
 pub(super) const OLD_SETTING: &str = "store.old_seal_key_files";
 
 /// The keys: one that seals, if one is configured, and those that were used before.
@@ -145,8 +145,8 @@ impl SealKeys {
         self.current.is_none() && self.old.is_empty()
     }
 
-    /// Reports whether the value of a record is sealed, or not, as configured; `None` if it is
-    /// sealed with an unknown key.
+    /// Reports whether the value of a record has the configured form, sealed or plain; `None` if it
+    /// is sealed with an unknown key.
     pub(super) fn is_as_configured(&self, areas: Areas, name: &str, value: &[u8]) -> Option<bool> {
         match sealed(value) {
             None => Some(self.current.is_none() || !areas.holds_keys(name)),
@@ -157,7 +157,7 @@ impl SealKeys {
         }
     }
 
-    /// Returns the value sealed, or not, as configured.
+    /// Returns the value in the configured form: sealed or plain.
     pub(super) fn convert(
         &self,
         areas: Areas,

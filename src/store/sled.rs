@@ -1,7 +1,7 @@
 //! sled behind the trait; the only file that names it.
 //!
 //! sled's `flush` ends in `sync_file_range`, which leaves data in the disk's cache: after it we
-//! call `fdatasync` on sled's own file. Large values are cut into small chunks, because sled writes
+//! call `fdatasync` on sled's own file. Large values are cut into small chunks, because sled
 //! rewrites whole pages of up to 16 entries, and puts large pages into files that it never syncs.
 
 use std::{
@@ -105,7 +105,7 @@ impl Sled {
         let length = chunk(key, 0).len();
         for pair in self.db.range(chunk(key, 0)..chunk(key, count)) {
             let (name, part) = pair.map_err(from_sled)?;
-            // Between them lie those of keys that begin with this one.
+            // The range also contains chunks of longer keys that begin with this one.
             if name.len() == length {
                 value.extend_from_slice(record::open(key, &part)?);
                 found += 1;
@@ -179,8 +179,8 @@ impl Sled {
         self.db.insert(key, entry).expect("inserted");
     }
 
-    /// Writes all changes or none. A batch costs a block of the disk for its mark, which a single
-    /// change does without.
+    /// Writes all changes or none. A batch costs one more block on the disk, for its mark; a single
+    /// change needs no mark.
     fn put(&self, mut ops: Vec<(String, Option<Vec<u8>>)>) -> ::sled::Result<()> {
         if ops.len() == 1
             && let Some((key, value)) = ops.pop()
@@ -203,8 +203,8 @@ impl Sled {
 }
 
 impl Store for Sled {
-    /// sled frees what was replaced while it is used: each 128th use looks at some of what waits.
-    /// Left alone after many commits, it keeps all of that.
+    /// sled frees replaced entries only while it is used: every 128th operation frees some of them.
+    /// If it is idle after many commits, it keeps them all.
     fn trim_memory(&self) {
         const USES: usize = 32 * 1024;
         for _ in 0..USES {
@@ -245,7 +245,7 @@ fn chunk(key: &str, number: u16) -> String {
     format!("{CHUNKS}{key}/{number:05}")
 }
 
-/// sled hands the error of its lock on as text in an error of another kind.
+/// sled reports the error of its lock as text inside an error of another kind.
 fn is_locked(error: &std::io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
@@ -254,7 +254,7 @@ fn from_sled(error: ::sled::Error) -> StoreError {
     match error {
         ::sled::Error::Io(error) => from_io(&error),
         ::sled::Error::Corruption { .. } => StoreError::Damaged("the database".to_owned()),
-        // "Unsupported" is what it calls files that it does not recognise as its own any more.
+        // sled reports "unsupported" for files that it no longer recognises as its own.
         other => StoreError::Damaged(other.to_string()),
     }
 }

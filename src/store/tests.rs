@@ -7,7 +7,7 @@ use std::{
 use super::*;
 use crate::app::start::state::AREAS;
 
-/// A directory that is gone with the test.
+/// A directory that is removed with the test.
 pub(super) struct Dir(pub(super) PathBuf);
 
 impl Dir {

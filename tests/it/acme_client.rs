@@ -311,7 +311,7 @@ async fn a_ca_that_hangs_is_given_up_in_time() {
     .expect("roots");
     let client = Client::new(http, &pebble.directory()).expect("a URL");
     let key = AccountKey::generate();
-    client.directory().await.expect("it answers");
+    client.directory().await.expect("it responds");
     pebble.freeze(true);
     let late = client
         .new_account(&key, &[], None, false)

@@ -13,8 +13,8 @@ use super::support::{Gatelet, backend, eventually, free_port, run, said};
 const HOST: &str = "backend.example.com";
 const HTTPS: &str = "nginx.ingress.kubernetes.io/backend-protocol: HTTPS";
 
-/// `openssl s_server`, which answers every request with a page about the connection. Killed with
-/// its test.
+/// `openssl s_server`, which responds to every request with a page about the connection. Killed
+/// with its test.
 struct TlsServer {
     port: u16,
     child: Child,
@@ -33,7 +33,7 @@ impl TlsServer {
                 &format!("127.0.0.1:{port}"),
             ])
             .args(arguments);
-        // As old devices are: today's defaults do not take their keys.
+        // As for old devices, whose keys today's defaults refuse.
         command.args(["-cipher", "DEFAULT@SECLEVEL=0"]);
         command.arg("-cert").arg(chain).arg("-key").arg(key);
         let child = command
@@ -57,7 +57,7 @@ impl Drop for TlsServer {
     }
 }
 
-/// A self-signed certificate: arguments for its key, and for itself.
+/// A self-signed certificate: openssl's arguments for its key, and for the certificate.
 fn certificate(gatelet: &Gatelet, name: &str, key: &[&str], more: &[&str]) -> (PathBuf, PathBuf) {
     let (chain, private) = (
         gatelet.folder.path().join(format!("{name}.crt")),
@@ -110,7 +110,7 @@ fn version_1(gatelet: &Gatelet) -> (PathBuf, PathBuf) {
     (chain, key)
 }
 
-/// A Service with an endpoint, and an Ingress that says how to speak to it.
+/// Returns a Service with an endpoint, and an Ingress that names the protocol of the backend.
 fn manifests(port: u16, annotation: &str) -> String {
     let ingress = backend::ingress("tls", HOST, "").replace(
         "metadata: {name: tls}",
@@ -177,7 +177,7 @@ fn any_certificate_is_accepted_where_none_is_verified() {
     }
 }
 
-/// A backend without TLS, which says so to clients that begin a handshake.
+/// A backend without TLS, which tells clients so when they begin a handshake.
 fn plain() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("its address").port();
@@ -198,7 +198,7 @@ fn plain() -> u16 {
     port
 }
 
-/// The output of a command, with single blanks between its cells.
+/// Returns the output of a command, with single spaces between its cells.
 fn text(gatelet: &Gatelet, arguments: &[&str]) -> String {
     let output = gatelet.command(arguments);
     assert!(output.status.success(), "{}", said(&output));
@@ -209,7 +209,7 @@ fn text(gatelet: &Gatelet, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_failed_handshake_is_told_with_its_reason_everywhere() {
+fn a_failed_handshake_is_reported_with_its_reason() {
     let gatelet = Gatelet::start();
     let port = plain();
     gatelet.apply(&manifests(port, HTTPS));
@@ -231,7 +231,7 @@ fn a_failed_handshake_is_told_with_its_reason_everywhere() {
         let events = gatelet.kubectl(&["get", "events", "-o", "jsonpath={.items[*].message}"]);
         events.contains(reason).then_some(())
     });
-    // One Event, however often it fails.
+    // There is one Event, however often the handshake fails.
     for _ in 0..5 {
         assert_eq!(gatelet.status_of(HOST, "/"), 502);
     }
@@ -248,7 +248,7 @@ fn a_failed_handshake_is_told_with_its_reason_everywhere() {
         "{log}"
     );
 
-    // It is over as soon as the backend is as it is said to be.
+    // The finding ends as soon as the backend speaks the protocol that the Ingress names.
     gatelet.apply(&manifests(port, ""));
     eventually("the finding is gone", || {
         (!text(&gatelet, &["status"]).contains(&finding)).then_some(())

@@ -30,7 +30,7 @@ fn ask(gatelet: &Gatelet, host: &str, fields: &str) -> Answer {
     connection
         .send(format!("GET /a?b=c HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n").as_bytes())
         .expect("sent");
-    connection.answer().expect("an answer")
+    connection.answer().expect("a response")
 }
 
 /// Returns the `Location` for a client that has `port` in its `Host`.
@@ -54,7 +54,7 @@ fn a_redirect_leads_to_a_port_that_its_client_can_reach() {
         sent_to(&gatelet, &http, ""),
         format!("https://HOST:{https}/a?b=c")
     );
-    // A stranger's word changes nothing.
+    // A header of an untrusted client changes nothing.
     assert_eq!(
         sent_to(&gatelet, &http, "X-Forwarded-Proto: https\r\n"),
         format!("https://HOST:{https}/a?b=c")
@@ -71,7 +71,7 @@ fn a_redirect_leads_to_a_port_that_its_client_can_reach() {
 }
 
 #[test]
-fn a_trusted_proxy_that_ends_tls_is_believed() {
+fn forwarded_fields_of_a_trusted_tls_proxy_are_used() {
     let (gatelet, _server) = served(
         "[proxy]\ntrusted_proxies = [\"127.0.0.0/8\"]\n",
         &["--https", "off"],
@@ -110,7 +110,7 @@ fn a_trusted_proxy_that_ends_tls_is_believed() {
         answer.text().contains("x-forwarded-port: 4443\r\n"),
         "{answer:?}"
     );
-    // Who came without TLS is sent to the proxy's HTTPS, whatever port is ours.
+    // A client without TLS is redirected to the proxy's HTTPS, whatever our port is.
     for port in [String::new(), format!(":{}", gatelet.http)] {
         assert_eq!(
             sent_to(&gatelet, &port, &format!("{fields} http\r\n")),
@@ -124,7 +124,7 @@ fn a_trusted_proxy_that_ends_tls_is_believed() {
 }
 
 #[test]
-fn a_backend_is_told_the_port_that_its_client_uses() {
+fn a_backend_learns_the_port_that_its_client_uses() {
     let gatelet = Gatelet::start();
     let server = Backend::start("port");
     gatelet.serve(&server.manifests("port", HOST), HOST);

@@ -1,5 +1,5 @@
-//! The chaos CA itself, with a client of a few lines: that it speaks ACME, validates for real, and
-//! does every fault.
+//! Tests of the chaos CA itself, with a client of a few lines: it speaks ACME, really validates,
+//! and makes every fault.
 
 mod client;
 mod faults;

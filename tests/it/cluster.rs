@@ -1,6 +1,6 @@
 //! A real cluster instead of the mini cluster: followed through edits, restarts, lost rights and
 //! broken objects. The API servers are another gatelet, a real control plane, and a server that
-//! says what neither would say.
+//! sends what neither would send.
 
 mod classes;
 mod real;
@@ -14,7 +14,7 @@ use gatelet::objects::Kind;
 
 use super::support::{Backend, Gatelet, backend, eventually, run};
 
-/// A Service by name, which needs no endpoints, and an Ingress for a host.
+/// Returns an ExternalName Service, which needs no endpoints, and an Ingress for a host.
 fn external(name: &str, host: &str, port: u16) -> String {
     let service = format!(
         "apiVersion: v1
@@ -27,7 +27,8 @@ spec: {{type: ExternalName, externalName: localhost}}
     service + &backend::ingress(name, host, "").replace("number: 80", &format!("number: {port}"))
 }
 
-/// A gatelet for the cluster of a kubeconfig, not started, which lets names lead to this device.
+/// Prepares a gatelet for the cluster of a kubeconfig. It accepts names that resolve to this
+/// device.
 fn following(kubeconfig: &Path) -> Gatelet {
     let mut gatelet =
         Gatelet::prepare(&["--kubeconfig", kubeconfig.to_str().expect("a plain path")]);
@@ -35,7 +36,7 @@ fn following(kubeconfig: &Path) -> Gatelet {
     gatelet
 }
 
-/// Waits for a line of its log.
+/// Waits for a line in its log.
 fn logs(gatelet: &Gatelet, line: &str) {
     eventually(line, || gatelet.log().contains(line).then_some(()));
 }
@@ -55,7 +56,7 @@ fn a_source_is_followed_across_its_restart_without_history() {
         format!("the cluster of {}", copy.display())
     );
 
-    // Each change, as it is made.
+    // Each change takes effect when it is made.
     cluster.apply(&external("two", "two.example.com", backend.port));
     eventually("a new one", || {
         (gatelet.status_of("two.example.com", "/") == 200).then_some(())
@@ -70,7 +71,8 @@ fn a_source_is_followed_across_its_restart_without_history() {
         (gatelet.status_of("new.example.com", "/") == 404).then_some(())
     });
 
-    // While the server is away, what is known is served, and the log says so once for each kind.
+    // While the server is away, gatelet serves the last known state, and the log says so once for
+    // each kind.
     cluster.kill();
     logs(
         &gatelet,
@@ -108,7 +110,8 @@ fn a_source_is_followed_across_its_restart_without_history() {
     });
     assert_eq!(counted(), (true, false));
 
-    // Changes while the source was away, at a server that no longer has their history.
+    // Changes that were made while the source was away, on a server that no longer has their
+    // history.
     gatelet.signal("STOP");
     cluster.kubectl(&["delete", "ingress", "one"]);
     cluster.apply(&external("three", "three.example.com", backend.port));
@@ -135,7 +138,7 @@ const CHANGE_HOST: &str =
     r#"[{"op": "replace", "path": "/spec/rules/0/host", "value": "new.example.com"}]"#;
 
 #[test]
-fn a_cluster_that_is_not_there_at_the_first_start_is_waited_for() {
+fn gatelet_waits_for_a_cluster_that_is_away_at_the_start() {
     let mut cluster = Gatelet::start();
     let backend = Backend::start("late");
     cluster.apply(&external("late", "late.example.com", backend.port));
@@ -153,7 +156,7 @@ fn a_cluster_that_is_not_there_at_the_first_start_is_waited_for() {
 }
 
 #[test]
-fn credentials_that_are_renewed_are_taken_without_a_restart() {
+fn renewed_credentials_are_used_without_a_restart() {
     let (cluster, backend) = (Gatelet::start(), Backend::start("renewed"));
     cluster.apply(&external("one", "one.example.com", backend.port));
     let good = fs::read_to_string(cluster.kubeconfig()).expect("a file");

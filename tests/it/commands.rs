@@ -1,4 +1,5 @@
-//! Every command of the binary against running gatelets, and what they say when something is wrong.
+//! Every command of the binary against running gatelets, and their messages when something is
+//! wrong.
 
 mod check;
 mod examples;
@@ -16,7 +17,7 @@ use super::support::{
     Backend, Folder, Gatelet, can_mount, eventually, free_port, gatelet::program, said,
 };
 
-/// Standard output of a command that went well.
+/// Returns the standard output of a command that must succeed.
 fn good(output: Output) -> String {
     assert!(output.status.success(), "{}", said(&output));
     String::from_utf8(output.stdout).expect("text")
@@ -36,19 +37,19 @@ fn yaml(output: Output) -> Value {
     serde_saphyr::from_str(&good(output)).expect("YAML")
 }
 
-/// A row of a table, with its cells one space apart.
+/// Returns a row of a table, with single spaces between its cells.
 fn row(line: &str) -> String {
     line.split_whitespace().collect::<Vec<&str>>().join(" ")
 }
 
-/// The rows of a table below a title.
+/// Returns the rows of the table below a title.
 fn rows(text: &str, title: &str) -> Vec<String> {
     let from = text.lines().skip_while(|line| *line != title).skip(2);
     from.take_while(|line| !line.is_empty()).map(row).collect()
 }
 
 #[test]
-fn version_and_help_say_what_there_is() {
+fn version_and_help_list_every_command() {
     let version = good(program().arg("version").output().expect("gatelet runs"));
     assert_eq!(version, format!("gatelet {}\n", env!("CARGO_PKG_VERSION")));
     let help = good(program().arg("--help").output().expect("gatelet runs"));

@@ -1,5 +1,5 @@
-//! No client stops a core, or stays beyond its deadline: every idle, slow, silent and unread kind,
-//! with short times. `tests/soak` does the same with the defaults.
+//! No client blocks a core or outlives its deadline: every idle, slow, silent and non-reading kind
+//! of client, with short timeouts. `tests/soak` does the same with the defaults.
 
 use std::{
     io::Read,
@@ -16,7 +16,7 @@ use super::support::{
 
 const HOST: &str = "deadlines.example.com";
 
-/// The delay that a busy machine may add.
+/// The delay that a busy machine may cause.
 const SLACK: Duration = Duration::from_secs(20);
 
 #[test]
@@ -59,7 +59,7 @@ fn every_kind_of_client_ends_with_its_deadline() {
         );
     }
 
-    // Each core still answers: connections are spread over them by chance.
+    // Every core still serves: the kernel spreads the connections over them.
     for _ in 0..40 {
         assert_eq!(gatelet.status_of(HOST, "/"), 200);
     }

@@ -29,7 +29,7 @@ fn request() -> [(&'static str, &'static str); 4] {
     ]
 }
 
-/// Sends pieces of a flood until the connection is over; the number of pieces it took.
+/// Sends pieces of a flood until the connection ends. Returns the number of accepted pieces.
 fn flood(client: &mut Client, piece: impl Fn(u32) -> Vec<u8>) -> Option<u32> {
     const PIECES: u32 = 200_000;
     (0..PIECES).find(|n| match client.send(&piece(*n)) {
@@ -162,7 +162,7 @@ fn the_same_over_tls() {
     let pings = frame(frames::PING, 0, 0, &[0; 8]).repeat(50);
     let ended = (0..10_000).any(|_| client.send(&pings).is_err());
     assert!(ended, "it goes on and on");
-    assert_eq!(other.get(HOST, "/").expect("an answer").status, 200);
+    assert_eq!(other.get(HOST, "/").expect("a response").status, 200);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_client_that_asks_for_much_and_reads_nothing_costs_little() {
     let (gatelet, backend) = served();
     gatelet.forget_peak();
     let before = gatelet.peak();
-    // Windows as large as they can be: only the transport holds the answers back.
+    // The windows have their maximum, so that only the transport holds the responses back.
     let mut client = Client::with(gatelet.http_addr(), &[(4, 0x7fff_ffff)]).expect("a connection");
     client
         .send(&frame(

@@ -8,7 +8,7 @@ use super::support::{Backend, Folder, Gatelet, eventually, gatelet::program, run
 const HOST: &str = "app.example.com";
 const AUTH: &str = "nginx.ingress.kubernetes.io/auth-type=basic";
 
-/// The outcome that `explain` shows.
+/// Returns the outcome that `explain` shows.
 fn outcome(gatelet: &Gatelet) -> String {
     let output = gatelet.command(&["explain", HOST, "-o", "json"]);
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -32,7 +32,7 @@ fn a_login_of_ingress_nginx_closes_its_paths_and_says_why() {
         (gatelet.status_of(HOST, "/") == 503).then_some(())
     });
 
-    // To the client, to the operator, and to the owner of the object.
+    // The client, the operator and the owner of the object all learn the reason.
     let reason = "access to this route is restricted in a way that is not supported";
     let answer = run(gatelet.curl(HOST, "/").arg("-i"));
     assert!(
@@ -91,7 +91,7 @@ fn a_login_of_ingress_nginx_closes_its_paths_and_says_why() {
 }
 
 #[test]
-fn a_setting_serves_all_without_their_guards() {
+fn a_setting_serves_paths_without_their_guards() {
     let backend = Backend::start("app");
     for (flags, file, expected) in [
         (&[][..], "", 503),
@@ -120,7 +120,7 @@ fn a_setting_serves_all_without_their_guards() {
 }
 
 #[test]
-fn other_classes_are_told_and_can_be_taken_over() {
+fn other_classes_are_reported_and_can_be_taken_over() {
     let backend = Backend::start("app");
     let gatelet = Gatelet::start();
     let of_nginx = |name: &str, host: &str, annotations: &str| {
@@ -157,7 +157,7 @@ fn other_classes_are_told_and_can_be_taken_over() {
     assert!(text.lines().any(|line| line == row), "{text}");
     assert_eq!(gatelet.status_of(HOST, "/"), 404);
 
-    // Without an IngressClass of ours for it.
+    // No IngressClass makes this class ours.
     let mut gatelet = gatelet;
     gatelet.signal("TERM");
     gatelet.wait();

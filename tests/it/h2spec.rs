@@ -1,5 +1,5 @@
-//! The conformance tests of h2spec: every rule of RFC 9113 and RFC 7541 that a server can be asked
-//! about.
+//! The conformance tests of h2spec: every rule of RFC 9113 and RFC 7541 that can be tested on a
+//! server.
 
 use super::support::{Backend, Gatelet, eventually, peers, said};
 
@@ -10,12 +10,12 @@ fn h2spec_finds_nothing_over_tls_or_with_prior_knowledge() {
     };
     let gatelet = Gatelet::start();
     let backend = Backend::start("h2spec");
-    // It names the address as the host.
+    // h2spec sends the address as the host.
     gatelet.apply(&backend.manifests("h2spec", ""));
     eventually("every host is served", || {
         (gatelet.status_of("127.0.0.1", "/") == 200).then_some(())
     });
-    // All but the preface, in whose place the plain port takes HTTP/1.1.
+    // All tests but that of the preface: the plain port also accepts HTTP/1.1 there.
     plain.args([
         "generic/1",
         "generic/2",

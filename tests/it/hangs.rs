@@ -1,4 +1,4 @@
-//! A core of the data plane that hangs is seen, and keeps no process from ending.
+//! A hanging core of the data plane is detected, and does not keep the process from ending.
 
 use std::{
     ffi::OsStr,
@@ -13,14 +13,15 @@ use super::support::{Backend, Gatelet, eventually, peers};
 
 const HOST: &str = "hangs.example.com";
 
-/// A thread that is held, as if it hung.
+/// A thread that is stopped, as if it hung.
 struct Held {
     holder: Child,
     said: BufReader<ChildStdout>,
 }
 
 impl Held {
-    /// Holds the threads of this name; none, said loudly, where the system does not let us.
+    /// Stops the threads of this name. Where the system forbids that, prints a note and returns
+    /// none.
     fn threads(gatelet: &Gatelet, name: &str) -> Vec<Self> {
         let tasks = format!("/proc/{}/task", gatelet.pid());
         let threads = fs::read_dir(tasks)
@@ -109,7 +110,7 @@ fn a_core_that_hangs_fails_the_health_checks() {
     );
     assert_eq!(gatelet.admin_page("/healthz").0, 503);
 
-    // What was sent before it was seen is still to be read; then nothing comes.
+    // Responses sent before the detection can still be read; nothing follows.
     systemd.set_nonblocking(true).expect("a flag");
     while fed(&systemd).is_some() {}
     systemd.set_nonblocking(false).expect("a flag");

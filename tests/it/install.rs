@@ -1,4 +1,4 @@
-//! `install.sh` and the systemd unit: what they do to a machine, and what systemd says of them.
+//! `install.sh` and the systemd unit: their effects on a machine, and systemd's opinion of them.
 
 use std::{
     collections::BTreeMap,
@@ -20,14 +20,14 @@ fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// `install.sh` for a root of the test's own.
+/// Runs `install.sh` on a root directory of the test.
 fn install(root: &Folder, arguments: &[&str]) -> Command {
     let mut command = Command::new(here().join("install.sh"));
     command.arg("--root").arg(root.path()).args(arguments);
     command
 }
 
-/// Every path below a folder with its mode and, for a file, its inode and text.
+/// Returns every path below a folder with its mode and, for a file, its inode and text.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, (u32, u64, Vec<u8>)> {
     let mut all = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -54,7 +54,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, (u32, u64, Vec<u8>)> {
     all
 }
 
-/// A stand-in for another version of the binary: the same program under another text.
+/// Makes a stand-in for another version of the binary: a script that runs the program.
 fn another_binary(folder: &Folder) -> String {
     let text = format!("#!/bin/sh\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_gatelet"));
     let path = folder.write("other", &text);
@@ -69,7 +69,7 @@ fn refused(output: &Output, code: i32, why: &str) {
 }
 
 #[test]
-fn it_installs_upgrades_and_goes_again() {
+fn it_installs_upgrades_and_uninstalls() {
     let (root, aside) = (Folder::new(), Folder::new());
     let other = another_binary(&aside);
     let mode = |name: &str| {
@@ -90,12 +90,12 @@ fn it_installs_upgrades_and_goes_again() {
     assert_eq!(text(UNIT), include_str!("../../systemd/gatelet.service"));
     assert!(run(Command::new(root.path().join(PROGRAM)).arg("version")).starts_with("gatelet "));
 
-    // The same again changes nothing.
+    // A second run changes nothing.
     let before = contents(root.path());
     run(&mut install(&root, &[&other]));
     assert!(contents(root.path()) == before);
 
-    // Another binary replaces it, and what the operator and gatelet wrote stays.
+    // Another binary replaces the first one; files of the operator and of gatelet stay.
     fs::write(root.path().join(CONFIG), "grace = \"5s\"\n").expect("it is ours");
     fs::write(root.path().join(STATE).join("ca.pem"), "kept").expect("it is ours");
     run(&mut install(&root, &[env!("CARGO_BIN_EXE_gatelet")]));
@@ -131,7 +131,7 @@ fn binary_length() -> u64 {
 }
 
 #[test]
-fn a_dry_run_says_what_it_would_do_and_changes_nothing() {
+fn a_dry_run_prints_its_steps_and_changes_nothing() {
     let (root, aside) = (Folder::new(), Folder::new());
     let other = another_binary(&aside);
     let dry = run(&mut install(&root, &["--dry-run", &other]));
@@ -158,7 +158,7 @@ fn a_dry_run_says_what_it_would_do_and_changes_nothing() {
 }
 
 #[test]
-fn what_cannot_be_done_is_refused_before_anything_changes() {
+fn an_impossible_installation_is_refused_before_any_change() {
     let (root, aside) = (Folder::new(), Folder::new());
     let other = another_binary(&aside);
     let attempt = |arguments: &[&str]| install(&root, arguments).output().expect("sh");
@@ -268,7 +268,7 @@ fn as_root_it_makes_the_user_and_enables_the_service() {
 }
 
 #[test]
-fn systemd_takes_the_unit_and_finds_it_confined() {
+fn systemd_accepts_the_unit_and_finds_it_confined() {
     let root = Folder::new();
     run(&mut install(&root, &[env!("CARGO_BIN_EXE_gatelet")]));
     let unit = fs::read_to_string(root.path().join(UNIT)).expect("text");
@@ -282,7 +282,7 @@ fn systemd_takes_the_unit_and_finds_it_confined() {
         .arg(&unit)
         .output()
         .expect("systemd");
-    // What it does not know it only tells.
+    // systemd only reports unknown settings.
     assert!(
         output.status.success() && said(&output).is_empty(),
         "{}",

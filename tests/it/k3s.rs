@@ -14,7 +14,7 @@ use super::support::{
 };
 
 const ACCOUNT: &str = "system:serviceaccount:gatelet:gatelet";
-/// An address of the test's namespace, as a pod has one.
+/// An address of the test's namespace, like that of a pod.
 const POD: &str = "10.244.0.5";
 
 fn manifest() -> &'static str {
@@ -80,7 +80,7 @@ impl Pod {
                 --inh-caps -all --no-new-privs /run/gatelet "$@""#,
             controls.collect::<String>()
         );
-        // Nothing of this machine's environment.
+        // Without the environment of this machine.
         let mut command = Command::new("env");
         command.args([
             "-i",
@@ -277,7 +277,7 @@ spec:
   defaultBackend: {{service: {{name: nowhere, port: {{number: 80}}}}}}
 "
     ));
-    // Over HTTPS with the certificate of the Secret, and redirected there to the node's port.
+    // HTTPS has the certificate of the Secret, and plain HTTP is redirected to the node's port.
     let mut curl = Command::new("curl");
     curl.args([
         "-sSL",
@@ -298,8 +298,8 @@ spec:
             (status["loadBalancer"]["ingress"][0]["ip"] == "192.0.2.10").then_some(())
         });
     }
-    // The certificate that gatelet obtained is in its Secret, and the one of another writer is
-    // as it was.
+    // The certificate that gatelet obtained is in its Secret, and the Secret of another writer is
+    // unchanged.
     let written = eventually("the Secret is written", || {
         let all =
             json(&real, &["get", "secrets", "-l", "gatelet.dev/managed=true"])["items"].take();
@@ -339,7 +339,8 @@ spec:
         pod.log()
     );
 
-    // The folder was made for it, open to everyone: what it puts there is not.
+    // The kubelet makes the folder accessible to everyone; the files that gatelet puts there are
+    // not.
     let state = format!("/proc/{}/root/var/lib/gatelet", pod.child.id());
     let open = run(Command::new("find").args([
         &state,
@@ -354,7 +355,7 @@ spec:
     ]));
     assert_eq!(open, "ca.pem");
 
-    // The next pod says that it still holds.
+    // The next pod reports that the finding still holds.
     let before = events();
     drop(pod);
     let pod = Pod::start(&real, &template);
@@ -376,7 +377,7 @@ spec:
         &with(&["secrets [] [] [create get list patch watch]"]),
     );
     refused(&real, &pod);
-    // As the manifest says for who makes all Secrets by other means.
+    // The manifest describes this for operators who create all Secrets by other means.
     real.kubectl(&[
         "delete",
         "clusterrole,clusterrolebinding",
@@ -392,13 +393,14 @@ spec:
     restricted(&real);
 }
 
-/// The whole list of what the account may do in a namespace, but for what every account may.
+/// Returns the full list of the account's rights in a namespace, without those that every account
+/// has.
 fn allowed(real: &ControlPlane, namespace: &str, expected: &[&str]) {
     let everyone = |line: &&str| {
         line.contains("selfsubject") || line.contains(" [/") || line.starts_with("Resources")
     };
-    // The server takes its time with changed rights, and has no order for verbs that come from
-    // several roles.
+    // The server applies changed rights with a delay, and returns verbs of several roles in any
+    // order.
     eventually(
         &format!("the account may do {expected:?} in {namespace}"),
         || {
@@ -414,7 +416,7 @@ fn allowed(real: &ControlPlane, namespace: &str, expected: &[&str]) {
     );
 }
 
-/// A line of the list with its verbs in order.
+/// Returns a line of the list with its verbs sorted.
 fn row(line: &str) -> String {
     let (what, verbs) = line.trim_end().rsplit_once('[').expect("verbs");
     let mut verbs: Vec<&str> = verbs.trim_end_matches(']').split_whitespace().collect();
@@ -473,7 +475,7 @@ fn refused(real: &ControlPlane, pod: &Pod) {
     }
 }
 
-/// Ports of the node are all that Pod Security has against it.
+/// Pod Security objects only to the ports of the node.
 fn restricted(real: &ControlPlane) {
     real.kubectl(&[
         "label",

@@ -49,7 +49,7 @@ fn limits_of_requests_have_their_statuses_and_spare_the_backend() {
     for (status, path, arguments) in &cases {
         for version in ["--http1.1", "--http2"] {
             if version == "--http2" && *status == "413" {
-                // curl gives up when an answer comes before it has sent everything.
+                // curl fails if a response arrives before it has sent everything.
                 let mut command = Command::new("nghttp");
                 command.args([
                     "-v",
@@ -76,7 +76,7 @@ fn limits_of_requests_have_their_statuses_and_spare_the_backend() {
                 "Expect:",
             ]);
             let output = command.output().expect("curl");
-            // Over HTTP/2 a head that is too large is 431, whatever part of it.
+            // Over HTTP/2 a head that is too large leads to 431, whichever part is large.
             let expected = if version == "--http2" && *status == "414" {
                 "431"
             } else {
@@ -91,7 +91,7 @@ fn limits_of_requests_have_their_statuses_and_spare_the_backend() {
     }
     assert_eq!(backend.count(), before);
 
-    // A body of unknown length is let through until it is too long; the backend never sees its end.
+    // A body of unknown length passes until it is too long; the backend never sees its end.
     let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
     connection
         .send(
@@ -103,7 +103,7 @@ fn limits_of_requests_have_their_statuses_and_spare_the_backend() {
     for _ in 0..17 {
         connection.send(chunk.as_bytes()).expect("sent");
     }
-    let answer = connection.answer().expect("an answer");
+    let answer = connection.answer().expect("a response");
     assert_eq!((answer.status, answer.closes()), (413, true), "{answer:?}");
     eventually("the backend learns of it", || {
         (backend.abandoned() == 1).then_some(())
@@ -127,7 +127,7 @@ fn connections_are_counted_in_all_and_per_client() {
         .map(|_| Connection::open(gatelet.http_addr()).expect("a connection"))
         .collect();
     for connection in &mut held {
-        assert_eq!(connection.get(HOST, "/").expect("an answer").status, 200);
+        assert_eq!(connection.get(HOST, "/").expect("a response").status, 200);
     }
     let mut sixth = Connection::open(gatelet.http_addr()).expect("a connection");
     assert!(
@@ -143,13 +143,13 @@ fn connections_are_counted_in_all_and_per_client() {
         "%{http_code}",
     ]));
     assert_eq!(from_another, "200");
-    assert_eq!(held[0].get(HOST, "/").expect("an answer").status, 200);
+    assert_eq!(held[0].get(HOST, "/").expect("a response").status, 200);
     held.pop();
     eventually("there is room again", || {
         let mut connection = Connection::open(gatelet.http_addr()).ok()?;
         connection.get(HOST, "/").ok()
     });
-    // In all: what is silent counts too.
+    // The total includes silent connections.
     let gatelet = Gatelet::configured("[proxy]\nmax_connections = 20\n");
     gatelet.serve(&backend.manifests("limits", HOST), HOST);
     let silent: Vec<_> = (0..30)
@@ -166,7 +166,7 @@ fn connections_are_counted_in_all_and_per_client() {
 }
 
 #[test]
-fn what_backends_fail_to_do_is_told_with_the_right_status() {
+fn failures_of_backends_have_the_right_status() {
     let gatelet = Gatelet::configured(
         "[proxy]\nresponse_header_timeout = \"700ms\"\nstream_idle_timeout = \
             \"1s\"\nconnect_timeout = \"1s\"\n",
@@ -175,7 +175,7 @@ fn what_backends_fail_to_do_is_told_with_the_right_status() {
     gatelet.serve(&backend.manifests("limits", HOST), HOST);
     assert_eq!(gatelet.status_of(HOST, "/hang"), 504);
     assert_eq!(gatelet.status_of("nobody.example.com", "/"), 404);
-    // Broken in the middle: the client sees that it is broken.
+    // The response breaks off, and the client notices.
     let cases: [(&'static [u8], u16, &str); 9] = [
         (b"", 502, "no answer"),
         (b"nonsense\r\n\r\n", 502, "no HTTP"),
@@ -262,7 +262,7 @@ fn what_backends_fail_to_do_is_told_with_the_right_status() {
                 .arg(version)
                 .output()
                 .expect("curl");
-            // 18 is a partial file, 52 no answer, 56 a failure to receive, 92 a stream error.
+            // 18 is a partial file, 52 no response, 56 a failure to receive, 92 a stream error.
             assert!(
                 matches!(output.status.code(), Some(18 | 52 | 56 | 92)),
                 "{version} {what}: {output:?}"
@@ -349,7 +349,7 @@ fn a_refusing_endpoint_is_ejected_and_another_is_tried() {
             .contains("ejected")
             .then_some(())
     });
-    // One that goes and comes back is used again.
+    // An endpoint that comes back is used again.
     gatelet.apply(&backend::slice("retry", &[late, one.port, two.port]));
     let late = Backend::on("late", late);
     eventually("the new one gets requests", || {
@@ -363,7 +363,7 @@ fn a_refusing_endpoint_is_ejected_and_another_is_tried() {
         one.count() - before_one >= 5 && two.count() - before_two >= 5,
         "they share the load"
     );
-    // A backend that closes idle connections: no client notices.
+    // When a backend closes idle connections, no client notices.
     late.stop();
     for _ in 0..20 {
         assert_eq!(gatelet.status_of(HOST, "/"), 200);
@@ -371,7 +371,7 @@ fn a_refusing_endpoint_is_ejected_and_another_is_tried() {
 }
 
 #[test]
-fn errors_are_told_in_the_form_that_was_asked_for() {
+fn errors_have_the_requested_format() {
     let gatelet = Gatelet::start();
     let ask = |arguments: &[&str]| {
         let mut command = gatelet.curl("nobody.example.com", "/");
@@ -397,7 +397,7 @@ fn errors_are_told_in_the_form_that_was_asked_for() {
     ]);
     assert!(browser.ends_with("text/plain; charset=utf-8"), "{browser}");
     let mut grpc = Command::new("curl");
-    // Without a body: curl fails where the answer comes before it has sent everything.
+    // Without a body, because curl fails if the response comes before it has sent everything.
     grpc.args([
         "-sS",
         "-D",

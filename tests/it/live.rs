@@ -54,7 +54,7 @@ fn edits_and_certificate_swaps_lose_no_request_or_connection() {
     let kept = Kept::start(4, gatelet.http_addr(), None);
     let kept_secure = Kept::start(2, gatelet.https_addr(), Some(HOST));
 
-    // Edits: this host's rules and settings, and other objects beside it.
+    // Edits of this host's rules and settings, and of other objects.
     for round in 0..3 {
         let more = format!(
             "  - host: other-{round}.example.com\n    http: {{paths: [{{path: /{round}, pathType: \
@@ -76,7 +76,7 @@ fn edits_and_certificate_swaps_lose_no_request_or_connection() {
         (gatelet.status_of("other-2.example.com", "/2") == 404).then_some(())
     });
 
-    // Certificates: new handshakes get the new one, connections go on.
+    // Certificates: new handshakes get the new one, open connections continue.
     for (file, certificate) in [("second", &second), ("first", &first), ("second", &second)] {
         gatelet.apply(&certificate.secret("live"));
         eventually(file, || {
@@ -84,7 +84,7 @@ fn edits_and_certificate_swaps_lose_no_request_or_connection() {
         });
     }
 
-    // Endpoints: one more, the old one out, and only then is it taken away.
+    // Endpoints: one is added, then the old one is removed, and only then does its process end.
     gatelet.apply(&backend::slice("live", &[old.port, new.port]));
     eventually("the new endpoint gets requests", || {
         (new.count() > 50).then_some(())
@@ -148,12 +148,12 @@ fn sigterm_under_load_fails_no_request_and_ends_with_0() {
         Connection::open(gatelet.http_addr()).is_err().then_some(())
     });
     upload.send(b"cd").expect("the connection is still there");
-    let answer = upload.answer().expect("the upload is answered");
+    let answer = upload.answer().expect("the upload has a response");
     assert!(
         answer.status == 200 && answer.text().ends_with("abcd") && answer.closes(),
         "{answer:?}"
     );
-    let answer = slow.answer().expect("the slow request is answered");
+    let answer = slow.answer().expect("the slow request has a response");
     assert!(answer.status == 200 && answer.closes(), "{answer:?}");
     assert_eq!(gatelet.wait().code(), Some(0));
     kept.finish();
@@ -164,7 +164,7 @@ fn sigterm_under_load_fails_no_request_and_ends_with_0() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    // The grace time is longer than anything here waits.
+    // The grace time is longer than every wait in this test.
     let mut gatelet = Gatelet::configured("grace = \"10m\"\n");
     let backend = Backend::start("hang");
     gatelet.apply(&backend.manifests("hang", HOST));
@@ -243,7 +243,7 @@ fn acknowledged_objects_are_served_after_sigkill() {
         );
         let host = format!("{}.example.com", name.rsplit('/').next().expect("a name"));
         assert_eq!(
-            connection.get(&host, "/").expect("an answer").status,
+            connection.get(&host, "/").expect("a response").status,
             200,
             "{host}"
         );
@@ -256,8 +256,8 @@ fn acknowledged_objects_are_served_after_sigkill() {
     );
 }
 
-/// h2load in the background on eight connections, for a few seconds again and again until it is
-/// over.
+/// Runs h2load in the background on eight connections, a few seconds at a time, until the end of
+/// the test.
 fn h2load(arguments: &[&str], scheme: &str, port: u16, over: &Arc<AtomicBool>) -> JoinHandle<()> {
     let mut command = Command::new("h2load");
     command
@@ -300,8 +300,8 @@ fn assert_lossless(output: &Output) {
         (0, 0),
         "{said}"
     );
-    // A status counts when the head is there, success at the end: when time is up they need not be
-    // the same.
+    // h2load counts a status at the head and a success at the end, so they may differ when its time
+    // is up.
     for class in ["3xx", "4xx", "5xx"] {
         assert_eq!(number("status codes:", class), 0, "{said}");
     }
@@ -315,7 +315,7 @@ fn open(addr: SocketAddr, name: Option<&str>) -> std::io::Result<Connection> {
     }
 }
 
-/// Clients that ask on one connection each, which must never close.
+/// Clients that send requests over one connection each, which must never close.
 struct Kept {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<u64>>,
@@ -354,8 +354,7 @@ impl Kept {
     }
 }
 
-/// Clients that send requests until `Connection: close` or a refused connection tells them that it
-/// is over.
+/// Clients that send requests until `Connection: close` or a refused connection ends them.
 struct Drained {
     asked: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
@@ -411,9 +410,9 @@ impl Drained {
     }
 }
 
-/// Asks over HTTP/2, four requests at a time, until GOAWAY says that it is over; counts what is
-/// answered, returns what failed. A request that the server says it never took up may be sent
-/// elsewhere and has not failed.
+/// Sends requests over HTTP/2, four at a time, until GOAWAY. Counts the responses and returns the
+/// failures. A request that the server has not processed by its own statement may be sent elsewhere
+/// and is not a failure.
 fn multiplexed(addr: SocketAddr, asked: &Arc<AtomicU64>) -> JoinHandle<Vec<String>> {
     use http_body_util::BodyExt as _;
     use hyper_util::rt::{TokioExecutor, TokioIo};

@@ -1,4 +1,5 @@
-//! Malformed HTTP over real sockets: refused with the right status, and never shown to a backend.
+//! Malformed HTTP over real sockets: it is refused with the right status and never reaches a
+//! backend.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -282,7 +283,7 @@ fn malformed_heads_are_refused_and_nothing_behind_them_is_read() {
     )
     .into_bytes();
     let own: [(u16, &[u8]); 4] = [(414, &long), (431, &large), (431, &many), (431, &unending)];
-    // What a smuggler would have read as the next request.
+    // The bytes that a smuggler would pass off as the next request.
     let smuggled = format!("GET /smuggled HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
     for secure in [false, true] {
         for (status, head) in HEADS.iter().chain(&own) {
@@ -315,7 +316,7 @@ fn malformed_heads_are_refused_and_nothing_behind_them_is_read() {
 }
 
 #[test]
-fn malformed_chunks_break_their_request_off() {
+fn malformed_chunks_abort_their_request() {
     let (gatelet, backend) = served();
     let bodies: &[&[u8]] = &[
         b"x\r\nabc\r\n0\r\n\r\n",
@@ -359,7 +360,7 @@ fn malformed_chunks_break_their_request_off() {
             b"",
             "{shown:?}: nothing more is answered"
         );
-        // The head may have been on its way already; its body must not end as if it were whole.
+        // The head may already be at the backend; its body must not seem complete.
         eventually(&format!("{shown:?} is broken off at the backend"), || {
             (backend.count() - backend.abandoned() == well).then_some(())
         });
@@ -369,7 +370,7 @@ fn malformed_chunks_break_their_request_off() {
     eventually("no request is left whole", || {
         (backend.count() - backend.abandoned() == well).then_some(())
     });
-    // And what is allowed: extensions, trailers, upper case, leading zeros.
+    // Allowed are extensions, trailers, upper case and leading zeros.
     let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
     let head = format!("PUT / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: CHUNKED\r\n\r\n");
     connection
@@ -378,7 +379,7 @@ fn malformed_chunks_break_their_request_off() {
                 .as_bytes(),
         )
         .expect("sent");
-    let answer = connection.answer().expect("an answer");
+    let answer = connection.answer().expect("a response");
     assert!(
         answer.status == 200 && answer.text().ends_with("\nabc0123456789"),
         "{answer:?}"
@@ -468,7 +469,7 @@ fn malformed_http2_requests_are_refused_each_on_its_own() {
     }
     assert_eq!(backend.count(), before, "the backend has seen none of them");
 
-    // A body that is longer or shorter than it says.
+    // A body that is longer or shorter than its declared length.
     for (said, sent) in [
         (&["3"][..], &b"abcd"[..]),
         (&["5"], b"abcd"),
@@ -508,8 +509,8 @@ fn malformed_http2_requests_are_refused_each_on_its_own() {
     );
 }
 
-/// A backend that reads an invalid length as 0, as many do, and answers every head with its
-/// first line. It answers what is no request too, as soon as more has come.
+/// A backend that reads an invalid length as 0, as many do, and responds to every head with its
+/// first line. If that is not a request, it waits for further bytes first.
 fn lenient() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("its address").port();
@@ -614,7 +615,7 @@ fn crumbs_of_a_cookie_count_as_one_field() {
         answer.contains(&format!("cookie: {}\r\n", crumbs.join("; "))),
         "{answer}"
     );
-    // Other fields are counted each.
+    // Each other field counts.
     let fields: Vec<_> = asks
         .into_iter()
         .chain((0..150).map(|_| ("x-many", "v")))
@@ -623,7 +624,7 @@ fn crumbs_of_a_cookie_count_as_one_field() {
     assert_eq!(client.outcome(3), frames::Outcome::Status(431));
 }
 
-/// Each stream of a connection is judged on its own, in whatever form its path comes.
+/// Each stream of a connection is judged on its own, however its path is encoded.
 #[test]
 fn a_fragment_over_http2_resets_its_stream_and_no_other() {
     let (gatelet, backend) = served();
@@ -639,7 +640,7 @@ fn a_fragment_over_http2_resets_its_stream_and_no_other() {
         (1, &b"\x44\x02/a"[..], frames::Outcome::Status(200)),
         (3, &coded, frames::Outcome::Reset(1)),
         (5, b"\x04\x04/?a#", frames::Outcome::Reset(1)),
-        // The entry that stream 3 has made, behind the two authorities that came after it.
+        // The entry that stream 3 added, behind the two authorities that were added later.
         (7, &[0x80 | (62 + 2)], frames::Outcome::Reset(1)),
         (9, b"\x04\x04/%23", frames::Outcome::Status(200)),
     ] {

@@ -7,7 +7,7 @@ use super::support::{
 
 const HOST: &str = "policy.example.com";
 
-/// The values of a field in what the backend was asked.
+/// Returns the values of a field in the request that the backend received.
 fn received<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
     let named = |line: &'a str| {
         line.split_once(": ")
@@ -20,7 +20,7 @@ fn received<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn backends_are_told_who_asked_and_nobody_can_pretend() {
+fn backends_learn_the_client_and_forgeries_are_removed() {
     let gatelet = Gatelet::start();
     let backend = Backend::start("policy");
     gatelet.serve(&backend.manifests("policy", HOST), HOST);
@@ -78,7 +78,7 @@ fn backends_are_told_who_asked_and_nobody_can_pretend() {
         received(&secure, "x-request-id"),
         received(&answer, "x-request-id")
     );
-    // Cookies come in crumbs over HTTP/2 and go out as one field.
+    // Cookies arrive as several fields over HTTP/2 and leave as one.
     let cookies = run(gatelet.curl_tls(HOST, "/").args([
         "--http2",
         "-H",
@@ -90,7 +90,7 @@ fn backends_are_told_who_asked_and_nobody_can_pretend() {
 }
 
 #[test]
-fn a_trusted_proxy_is_believed_and_its_chain_extended() {
+fn the_chain_of_a_trusted_proxy_is_kept_and_extended() {
     let gatelet =
         Gatelet::configured("[proxy]\ntrusted_proxies = [\"127.0.0.1/32\", \"10.0.0.0/8\"]\n");
     let backend = Backend::start("policy");
@@ -123,7 +123,7 @@ fn a_trusted_proxy_is_believed_and_its_chain_extended() {
         "the last that is no proxy: {answer}"
     );
     assert_eq!(received(&answer, "x-request-id"), ["mine"], "{answer}");
-    // Another peer is not believed: it is redirected, because it does not speak TLS.
+    // An untrusted peer is redirected, because it does not speak TLS.
     let other = gatelet
         .curl(HOST, "/")
         .args(said)
@@ -186,13 +186,13 @@ fn the_proxy_protocol_names_the_client() {
         (&v2, "192.0.2.7", "443"),
         (&v2_six, "2001:db8::7", "443"),
     ] {
-        let answer = ask(header).expect("an answer").text();
+        let answer = ask(header).expect("a response").text();
         assert_eq!(received(&answer, "x-forwarded-for"), [client], "{answer}");
         assert_eq!(received(&answer, "x-forwarded-port"), [port], "{answer}");
     }
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
     assert_eq!(
-        received(&ask(local).expect("an answer").text(), "x-forwarded-for"),
+        received(&ask(local).expect("a response").text(), "x-forwarded-for"),
         ["127.0.0.1"],
         "a health check"
     );
@@ -242,7 +242,7 @@ fn hosts_with_tls_are_redirected_and_pinned() {
             false,
         ),
     ];
-    // What else is asked of a host with TLS: its default backend, and what another object adds.
+    // Other paths of a host with TLS: its default backend, and the paths that another object adds.
     let guest = ingress("secure", "", false)
         .replace("{name: secure,", "{name: added,")
         .replace("path: /,", "path: /added,");
@@ -333,7 +333,7 @@ spec:
         !hsts(&mut gatelet.curl("free.example.com", "/")),
         "never over plain HTTP"
     );
-    // The port of the client's own Host is left out; the method stays with 308.
+    // The redirect omits the port of the client's `Host`; 308 keeps the method.
     let answer = run(gatelet.curl("secure.example.com:8080", "/x").args([
         "-d",
         "body",
@@ -410,13 +410,13 @@ fn requests_are_logged_as_text_or_json_or_not_at_all() {
     );
     assert_eq!(lines("").len(), 0);
 
-    // A share of them: 400 coins that all fall within 12 standard deviations.
+    // A share of the requests: of 400 samples, the count is within 12 standard deviations.
     let mut gatelet = Gatelet::configured("[log]\naccess = 0.25\n");
     gatelet.serve(&backend.manifests("policy", HOST), HOST);
     let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
     for _ in 0..400 {
         assert_eq!(
-            connection.get(HOST, "/sampled").expect("an answer").status,
+            connection.get(HOST, "/sampled").expect("a response").status,
             200
         );
     }
@@ -477,7 +477,7 @@ spec: {defaultBackend: {service: {name: any, port: {number: 80}}}}
     eventually("the nameless one is there", || {
         (who("example.org", "/") == "any").then_some(())
     });
-    // Paths are matched and sent on in their normal form.
+    // Paths are matched and forwarded in their normalised form.
     for (sent, arrives) in [
         ("/a/../b/./c", "/b/c"),
         ("/%61%2f", "/a%2f"),
@@ -488,7 +488,7 @@ spec: {defaultBackend: {service: {name: any, port: {number: 80}}}}
         let line = answer.lines().nth(1).expect("a line").to_owned();
         assert_eq!(line, format!("GET {arrives} HTTP/1.1"), "{sent}");
     }
-    // Absolute form, as proxies are asked.
+    // Absolute form, as clients send it to proxies.
     let mut command = std::process::Command::new("curl");
     command.args([
         "-sS",

@@ -1,4 +1,4 @@
-//! The main job: `kubectl apply` to a served request, and everything still there after SIGKILL.
+//! The main job: from `kubectl apply` to a served request. Everything survives SIGKILL.
 
 use super::support::{Backend, Gatelet, eventually};
 

@@ -9,7 +9,8 @@ use super::support::{
 
 const HOST: &str = "sockets.example.com";
 
-/// A Service whose port is of this kind, one endpoint of it, and an Ingress with an annotation.
+/// Returns a Service whose port has this `appProtocol`, an endpoint of it, and an Ingress with an
+/// annotation.
 fn manifests(port: u16, kind: &str, annotation: &str) -> String {
     let ingress = backend::ingress("sockets", HOST, "").replace(
         "metadata: {name: sockets}",
@@ -57,14 +58,14 @@ fn websockets_pass_with_and_without_tls_and_may_be_idle() {
         let count = |text: &str| said.iter().filter(|line| line.as_str() == text).count();
         (count("over /echo 4001") == 2 && count("over /abrupt 1006") == 2).then_some(())
     });
-    // None of them is left behind.
+    // None of the connections remains open.
     let metrics = run(std::process::Command::new("curl")
         .args(["-s", &format!("http://127.0.0.1:{}/metrics", gatelet.admin)]));
     assert!(metrics.contains("gatelet_upgrades_total 6\n"), "{metrics}");
 }
 
 #[test]
-fn what_is_no_upgrade_for_the_backend_stays_an_answer() {
+fn a_refused_upgrade_stays_a_plain_response() {
     let gatelet = Gatelet::start();
     let backend = super::support::Backend::start("plain");
     gatelet.serve(&backend.manifests("plain", HOST), HOST);

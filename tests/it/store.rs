@@ -1,5 +1,4 @@
-//! The state folder: served from without anything else, damaged, full, read-only, in use, left
-//! alone.
+//! The state folder: as the only source, damaged, full, read-only, in use, and idle.
 
 use std::{
     fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, thread, time::Duration,
@@ -10,7 +9,7 @@ use super::support::{Backend, Connection, Gatelet, backend, can_mount, eventuall
 const HOST: &str = "store.example.com";
 
 #[test]
-fn without_its_api_it_serves_what_it_has() {
+fn without_its_api_it_serves_the_stored_objects() {
     let mut gatelet = Gatelet::start();
     let backend = Backend::start("store");
     gatelet.serve(&backend.manifests("store", HOST), HOST);
@@ -64,7 +63,7 @@ fn is_on_disk(gatelet: &Gatelet, texts: &[&str]) -> bool {
 
 #[test]
 fn a_sealed_state_needs_its_key_and_shows_no_private_key() {
-    // A PEM key as it is and in base64, and what the Secret below holds.
+    // A PEM key as text and in base64, and the content of the Secret below.
     const KEYS: [&str; 3] = [
         "PRIVATE KEY",
         "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t",
@@ -118,7 +117,7 @@ fn a_sealed_state_needs_its_key_and_shows_no_private_key() {
 }
 
 #[test]
-fn without_its_cluster_it_serves_the_copy_it_has() {
+fn without_its_cluster_it_serves_the_local_copy() {
     const SETTINGS: &str = "[proxy]\nlocal_names = true\n";
     let cluster = Gatelet::configured(SETTINGS);
     let backend = Backend::start("copy");
@@ -209,12 +208,12 @@ fn damaged_files_are_recovered_and_everything_is_served() {
         let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
         for host in &hosts {
             assert_eq!(
-                connection.get(host, "/").expect("an answer").status,
+                connection.get(host, "/").expect("a response").status,
                 200,
                 "{file} {what}: {host}"
             );
         }
-        // What is written now is kept.
+        // New writes are kept.
         gatelet.apply(&backend.manifests("more", "more.example.com"));
         gatelet.kill();
         gatelet.spawn();
@@ -237,7 +236,7 @@ fn damaged_files_are_recovered_and_everything_is_served() {
         assert!(log.contains(text), "{text}: {log}");
     }
 
-    // Both at once: nothing is left, and gatelet starts empty.
+    // Both are damaged: nothing is left, and gatelet starts empty.
     for file in files {
         fs::write(state.join(file), "garbage ".repeat(1000)).expect("it can be written");
     }
@@ -248,7 +247,7 @@ fn damaged_files_are_recovered_and_everything_is_served() {
 }
 
 #[test]
-fn files_made_for_others_are_made_again() {
+fn files_for_other_programs_are_written_again() {
     let mut gatelet = Gatelet::start();
     let backend = Backend::start("store");
     gatelet.serve(&backend.manifests("store", HOST), HOST);
@@ -311,7 +310,7 @@ fn a_full_disk_refuses_writes_and_goes_on_serving() {
         "",
         "what was refused is not there"
     );
-    // With room again, writes are taken again, without a restart.
+    // Once there is space, writes are accepted again without a restart.
     fs::remove_file(&filler).expect("it is there");
     eventually("writes are taken again", || {
         create(&gatelet).status.success().then_some(())

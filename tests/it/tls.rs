@@ -1,5 +1,5 @@
-//! HTTPS with real clients: which certificate whom, which keys, versions and protocols, resumption,
-//! broken Secrets.
+//! HTTPS with real clients: the choice of the certificate, kinds of keys, versions and protocols,
+//! resumption, broken Secrets.
 
 use std::process::Command;
 
@@ -30,7 +30,7 @@ fn service(backend: &Backend) -> String {
     )
 }
 
-/// The output of openssl about a handshake for a server name.
+/// Returns openssl's output about a handshake for a server name.
 fn handshake(gatelet: &Gatelet, name: Option<&str>, arguments: &[&str]) -> String {
     let mut command = Command::new("openssl");
     command
@@ -52,7 +52,7 @@ fn handshake(gatelet: &Gatelet, name: Option<&str>, arguments: &[&str]) -> Strin
     )
 }
 
-/// The status that curl gets when it trusts only this certificate.
+/// Returns the status that curl gets when it trusts only this certificate.
 fn trusted(gatelet: &Gatelet, host: &str, certificate: &Certificate) -> String {
     let mut command = Command::new("curl");
     command.args(["-sS", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}"]);
@@ -89,9 +89,9 @@ fn every_host_gets_its_certificate_whatever_kind_of_key_it_has() {
         );
         made.push(certificate);
     }
-    // More names than the wildcard's own: an exact host below it goes its own way.
+    // An exact host below the wildcard has its own certificate.
     manifests += &ingress("own", "own.wild.example.com", None);
-    // One that asks for nothing gets what fits.
+    // An Ingress without `tls` is served with a certificate that fits.
     manifests += &backend::ingress("below", "below.wild.example.com", "")
         .replace("{name: below, port", "{name: tls, port");
     gatelet.apply(&manifests);
@@ -126,7 +126,7 @@ fn every_host_gets_its_certificate_whatever_kind_of_key_it_has() {
             "{host}"
         );
     }
-    // The ones without a Secret are the local CA's, whose root is printed.
+    // Hosts without a Secret get certificates of the local CA, whose root `certs ca` prints.
     let root = gatelet.command(&["certs", "ca"]);
     assert!(root.status.success(), "{root:?}");
     std::fs::write(gatelet.folder.path().join("printed.pem"), &root.stdout).expect("a file");
@@ -176,7 +176,7 @@ fn protocols_and_versions_are_agreed_on() {
     let old = handshake(&gatelet, Some("a.example.com"), &["-tls1_2"]);
     assert!(old.contains("alert protocol version"), "{old}");
     assert!(handshake(&gatelet, Some("a.example.com"), &["-tls1_3"]).contains("TLSv1.3"));
-    // What is no TLS at all ends without harm.
+    // A client that does not speak TLS does no harm.
     let mut connection = Connection::open(gatelet.https_addr()).expect("a connection");
     connection
         .send(b"GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n")
@@ -207,7 +207,7 @@ fn sessions_are_resumed_also_after_a_certificate_was_swapped() {
     eventually("it is served", || {
         (certificates::shown(gatelet.https, "a.example.com") == first.serial).then_some(())
     });
-    // Asks for a page, so that the ticket has come before the end.
+    // Requests a page, so that the ticket arrives before the connection ends.
     let session = |version: &str, arguments: &str| {
         let script = format!(
             "printf 'GET / HTTP/1.1\\r\\nHost: a.example.com\\r\\nConnection: close\\r\\n\\r\\n' | \
@@ -364,7 +364,7 @@ fn a_broken_secret_is_a_finding_and_harms_no_other_host() {
         }
         manifests += &ingress(name, &format!("{name}.example.com"), Some(name));
     }
-    // One of another type than tls.
+    // A Secret of a type other than TLS.
     manifests +=
         "apiVersion: v1\nkind: Secret\nmetadata: {name: opaque}\nstringData: {a: b}\n---\n";
     manifests += &ingress("opaque", "opaque.example.com", Some("opaque"));
@@ -385,7 +385,7 @@ fn a_broken_secret_is_a_finding_and_harms_no_other_host() {
         });
         let host = format!("{name}.example.com");
         let code = if *reason == "CertificateMismatch" {
-            // What was asked for is served all the same, as the peers do it.
+            // Other controllers serve such a certificate, and so does gatelet.
             let certificate = certificate.expect("it is there");
             assert_eq!(
                 certificates::shown(gatelet.https, &host),
@@ -418,7 +418,7 @@ fn a_broken_secret_is_a_finding_and_harms_no_other_host() {
         "never a key in a log"
     );
 
-    // Mended live, each; and a Secret that goes takes its certificate with it.
+    // Each Secret is repaired while gatelet runs; a deleted Secret takes its certificate with it.
     for (name, ..) in &broken {
         let host = format!("{name}.example.com");
         let mended = Certificate::make(
@@ -447,7 +447,7 @@ fn a_broken_secret_is_a_finding_and_harms_no_other_host() {
     });
 }
 
-/// rustls itself reads no v1, so it was taken for a key that is not the certificate's.
+/// rustls cannot read v1, so the key was once reported as not belonging to the certificate.
 #[test]
 fn a_certificate_of_x509_v1_is_served() {
     let gatelet = Gatelet::start();

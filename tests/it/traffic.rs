@@ -81,7 +81,7 @@ fn every_version_of_http_reaches_the_backend() {
 }
 
 #[test]
-fn options_of_the_server_itself_are_answered_without_a_backend() {
+fn options_of_the_server_need_no_backend() {
     let (gatelet, _backend) = served();
     for (arguments, spoken) in [
         (["--http1.1"], "HTTP/1.1"),
@@ -141,7 +141,7 @@ fn an_http_10_client_gets_what_it_understands() {
     let ask = |request: String| {
         let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
         connection.send(request.as_bytes()).expect("sent");
-        let answer = connection.answer().expect("an answer");
+        let answer = connection.answer().expect("a response");
         (answer, connection)
     };
     // A body of unknown length ends with the connection, without chunks.
@@ -152,7 +152,7 @@ fn an_http_10_client_gets_what_it_understands() {
         "{answer:?}"
     );
     assert_eq!(answer.field("transfer-encoding"), None, "{answer:?}");
-    // No interim answer, however it is asked for.
+    // There is no interim response, whatever the request asks for.
     let (answer, _) = ask(format!(
         "PUT / HTTP/1.0\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi"
     ));
@@ -160,7 +160,7 @@ fn an_http_10_client_gets_what_it_understands() {
         answer.status == 200 && answer.text().ends_with("hi"),
         "{answer:?}"
     );
-    // Keep-alive where it is asked for.
+    // The connection stays open if the client requests keep-alive.
     let (answer, mut connection) = ask(format!(
         "GET / HTTP/1.0\r\nHost: {HOST}\r\nConnection: keep-alive\r\n\r\n"
     ));
@@ -175,14 +175,14 @@ fn an_http_10_client_gets_what_it_understands() {
 }
 
 #[test]
-fn answers_without_a_body_leave_the_connection_in_order() {
+fn responses_without_a_body_keep_the_connection_usable() {
     let (gatelet, _backend) = served();
     let mut connection = Connection::open(gatelet.http_addr()).expect("a connection");
     for _ in 0..2 {
         connection
             .send(format!("HEAD /bytes/1000 HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes())
             .expect("sent");
-        let head = connection.head().expect("an answer");
+        let head = connection.head().expect("a response");
         assert!(
             head.starts_with("HTTP/1.1 200")
                 && head.to_lowercase().contains("content-length: 1000"),
@@ -191,13 +191,13 @@ fn answers_without_a_body_leave_the_connection_in_order() {
         for status in [204, 304] {
             let answer = connection
                 .get(HOST, &format!("/status/{status}"))
-                .expect("an answer");
+                .expect("a response");
             assert_eq!((answer.status, answer.body.len()), (status, 0));
         }
         assert!(
             connection
                 .get(HOST, "/")
-                .expect("an answer")
+                .expect("a response")
                 .text()
                 .starts_with("traffic\n")
         );
@@ -220,20 +220,20 @@ fn expect_continue_waits_until_the_backend_wants_the_body() {
             "PUT /e HTTP/1.1\r\nHost: {host}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
         );
         connection.send(head.as_bytes()).expect("sent");
-        let answer = connection.answer().expect("an answer");
+        let answer = connection.answer().expect("a response");
         (connection, answer)
     };
     let (mut connection, answer) = ask(HOST);
     assert_eq!(answer.status, 100, "{answer:?}");
     connection.send(b"12345").expect("sent");
-    let answer = connection.answer().expect("an answer");
+    let answer = connection.answer().expect("a response");
     assert!(
         answer.status == 200 && answer.text().ends_with("\n12345"),
         "{answer:?}"
     );
     assert!(
         !answer.text().to_lowercase().contains("expect:"),
-        "answered here, not passed on: {answer:?}"
+        "handled here, not passed on: {answer:?}"
     );
     let before = backend.count();
     let (_, answer) = ask("unknown.example.com");
@@ -293,7 +293,7 @@ fn big_bodies_stream_both_ways_in_little_memory() {
 }
 
 #[test]
-fn who_reads_slowly_is_waited_for_and_nothing_piles_up() {
+fn slow_readers_slow_the_sender_and_memory_stays_small() {
     let (gatelet, backend) = served();
     gatelet.forget_peak();
     let before = gatelet.peak();
@@ -310,7 +310,7 @@ fn who_reads_slowly_is_waited_for_and_nothing_piles_up() {
         sent < 150_000_000,
         "{sent} bytes are on the way to a client that reads nothing"
     );
-    // The same the other way: a backend that reads nothing.
+    // The other direction: a backend that reads nothing.
     let mut upload = TcpStream::connect(gatelet.http_addr()).expect("a connection");
     let head = format!("PUT /stuck HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 200000000\r\n\r\n");
     upload.write_all(head.as_bytes()).expect("sent");
@@ -332,8 +332,8 @@ fn who_reads_slowly_is_waited_for_and_nothing_piles_up() {
         200,
         "others are served meanwhile"
     );
-    // And it goes on where it stopped.
-    let head = slow.head().expect("an answer");
+    // The transfer continues where it stopped.
+    let head = slow.head().expect("a response");
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     let mut body = Vec::new();
     slow.exactly(50_000_000, &mut body).expect("the body comes");
@@ -370,7 +370,7 @@ fn a_client_that_goes_away_cancels_its_request() {
             (backend.abandoned() == cancelled).then_some(())
         });
     }
-    // One stream of a connection that goes on.
+    // One stream ends, and its connection continues.
     let mut client = frames::Client::open(gatelet.http_addr()).expect("a connection");
     let asks = |path| {
         [
@@ -398,21 +398,21 @@ fn a_client_that_goes_away_cancels_its_request() {
     });
     client.request(3, &asks("/"), true).expect("sent");
     assert_eq!(client.outcome(3), frames::Outcome::Status(200));
-    // In the middle of an answer.
+    // The client leaves in the middle of a response.
     let mut client = Connection::open(gatelet.http_addr()).expect("a connection");
     client
         .send(format!("GET /drip/1000 HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes())
         .expect("sent");
-    client.head().expect("the answer begins");
+    client.head().expect("the response begins");
     drop(client);
-    eventually("the answer is cancelled", || {
+    eventually("the response is cancelled", || {
         (backend.abandoned() == 5).then_some(())
     });
     assert_eq!(gatelet.status_of(HOST, "/"), 200);
 }
 
 #[test]
-fn slow_clients_occupy_themselves_only() {
+fn slow_clients_delay_only_themselves() {
     let gatelet = Gatelet::configured(
         "workers = 1\n[proxy]\nclient_header_timeout = \"2s\"\nhandshake_timeout = \"2s\"\n",
     );
@@ -438,7 +438,7 @@ fn slow_clients_occupy_themselves_only() {
         assert_eq!(said, "200");
     }
     for connection in &mut slow {
-        let answer = connection.answer().expect("an answer");
+        let answer = connection.answer().expect("a response");
         assert_eq!((answer.status, answer.closes()), (408, true), "{answer:?}");
         assert_eq!(connection.rest().expect("an end").len(), 0);
     }
@@ -474,7 +474,7 @@ fn pipelined_requests_are_served_in_order() {
     let all: String = (0..60).map(request).collect();
     connection.send(all.as_bytes()).expect("sent");
     for n in 0..60 {
-        let answer = connection.answer().expect("an answer");
+        let answer = connection.answer().expect("a response");
         assert!(
             answer.status == 200 && answer.text().contains(&format!("?n={n} ")),
             "{n}: {answer:?}"

@@ -1,6 +1,7 @@
-//! Six minutes with the defaults and the real times: every idle, slow, silent and unread kind of
-//! client at once. All the while every core answers, and at the end connections and memory are back
-//! and SIGTERM ends the process. Beside it, certificates of a minute are renewed (`certificates`).
+//! Six minutes with the defaults and the real times: every idle, slow, silent and non-reading kind
+//! of client at once. All the while every core serves; at the end connections and memory are
+//! released, and SIGTERM ends the process. Beside it, certificates of a minute are renewed
+//! (`certificates`).
 //!
 //! `tests/run` runs it beside the other tests; by itself: `cargo test --test soak -- --ignored`.
 #![allow(
@@ -31,24 +32,23 @@ use support::{
 };
 
 const HOST: &str = "soak.example.com";
-/// The host of a backend that only the request in flight at the end goes to.
+/// The host of the backend for the one request that is in flight at the end.
 const SLOW_HOST: &str = "slow.example.com";
 
 /// Clients of each kind at once.
 const EACH: usize = 3;
 
-/// New connections by which each core is asked: the kernel spreads them over the cores by their
-/// addresses.
+/// The new connections of one round; the kernel spreads them over the cores by their addresses.
 const PROBES: usize = 40;
 
 /// The delay that a busy machine may add to a deadline.
 const SLACK: Duration = Duration::from_secs(30);
 
-/// The memory that may remain of some hundred connections, in KiB: gatelet looks for growth of 8
-/// MiB.
+/// The memory that may remain after some hundred connections, in KiB: gatelet trims when memory has
+/// grown by 8 MiB.
 const MEMORY_LEFT: u64 = 9 * 1024;
 
-/// Memory that is the process's own, in KiB.
+/// Returns the private memory of the process, in KiB.
 fn memory(gatelet: &Gatelet) -> u64 {
     let path = format!("/proc/{}/smaps_rollup", gatelet.pid());
     let text = fs::read_to_string(path).expect("it runs");
@@ -62,7 +62,7 @@ fn memory(gatelet: &Gatelet) -> u64 {
         .expect("a number")
 }
 
-/// Connections that gatelet has with clients.
+/// Returns the number of gatelet's connections with clients.
 fn connections(gatelet: &Gatelet) -> usize {
     [gatelet.http, gatelet.https]
         .map(|port| open_connections(port).len())
@@ -70,7 +70,7 @@ fn connections(gatelet: &Gatelet) -> usize {
         .sum()
 }
 
-/// Asks over so many new connections, with TLS and without, that every core is asked.
+/// Sends requests over so many new connections, with and without TLS, that every core gets some.
 fn every_core_answers(gatelet: &Gatelet) {
     for probe in 0..PROBES {
         let connection = match probe % 4 {
@@ -83,7 +83,7 @@ fn every_core_answers(gatelet: &Gatelet) {
     assert_eq!(gatelet.admin_page("/readyz"), (200, "ok\n".to_owned()));
 }
 
-/// Uses it as ordinary clients do, so that all it keeps once is there.
+/// Uses gatelet as ordinary clients do, so that everything that it allocates once is allocated.
 fn warm_up(gatelet: &Gatelet) {
     for (scheme, port) in [("http", gatelet.http), ("https", gatelet.https)] {
         let mut load = std::process::Command::new("h2load");
@@ -161,7 +161,7 @@ fn six_minutes_with_every_kind_of_client() {
         );
     }
 
-    // What they took is given back.
+    // Their memory is released.
     every_core_answers(&gatelet);
     eventually("the connections end", || {
         (connections(&gatelet) == 0).then_some(())
@@ -178,7 +178,8 @@ fn six_minutes_with_every_kind_of_client() {
         "memory: {before} KiB before, {peak} KiB when the last client left, {after} KiB in the end"
     );
 
-    // SIGTERM while all kinds are there again: what is in flight is finished, and the process ends.
+    // SIGTERM while clients of all kinds are connected: requests in flight are finished, and the
+    // process ends.
     let clients: Vec<_> = kinds()
         .into_iter()
         .map(|kind| start(&gatelet, kind, Duration::from_secs(60)))

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{error::StrictProblem, table::push};
 
-/// Parses JSON. Of duplicate members the last one counts, and each is reported.
+/// Parses JSON. Reports each duplicate member; the last one counts.
 pub(super) fn parse(
     body: &[u8],
     problems: &mut Vec<StrictProblem>,

@@ -7,7 +7,7 @@ use crate::apiserver::protobuf::ProtobufError;
 /// A body that is not an object of the expected kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
-    /// The bytes are no object in their format.
+    /// The bytes are not an object in their format.
     #[error("the object provided is unrecognized (must be of type {kind}): {why} ({summary})")]
     Unrecognized {
         kind: &'static str,
@@ -15,7 +15,7 @@ pub(crate) enum DecodeError {
         /// The beginning of the body.
         summary: String,
     },
-    /// An Event of the other of its two groups.
+    /// An Event of the other group: Events are in two.
     #[error(
         "the API version in the data ({found}) does not match the expected API version ({expected})"
     )]
@@ -70,7 +70,7 @@ pub(crate) enum OptionsError {
     Mismatch(#[from] Box<Mismatch>),
 }
 
-/// A body that is no object in its format.
+/// A body that is not an object in its format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("couldn't get version/kind; json parse error: {0}")]
@@ -79,7 +79,7 @@ pub(crate) enum BodyError {
         "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into an object"
     )]
     NotAnObject { found: &'static str },
-    /// `apiVersion` or `kind` is no string.
+    /// `apiVersion` or `kind` is not a string.
     #[error(
         "couldn't get version/kind; json parse error: json: cannot unmarshal {found} \
          into Go struct field .{member} of type string"

@@ -44,7 +44,7 @@ pub(crate) struct Field {
     /// True for a list or map that is written even when it is empty.
     #[serde(default)]
     pub(super) kept: bool,
-    /// True for a field that is no pointer in Go: an empty value means that it is absent.
+    /// True for a field that is not a pointer in Go: an empty value means that it is absent.
     #[serde(default)]
     pub(super) plain: bool,
     /// Go's name for the type of a text, where it is not `string`: `v1.Protocol`.

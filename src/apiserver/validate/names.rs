@@ -1,5 +1,5 @@
-//! Checks of names of all sorts (k8s.io/apimachinery/pkg/util/validation). Each function returns
-//! the problems, in the words of a real API server.
+//! Checks of names, keys and addresses (k8s.io/apimachinery/pkg/util/validation). Each function
+//! returns the problems, in the words of a real API server.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -51,6 +51,7 @@ pub(super) enum ClusterKind {
     },
 }
 
+// Both kinds of cluster have a `follow`. A trait for it would bring tokio's channel into `objects`.
 /// Connects to clusters.
 pub(super) struct Connector<'a> {
     pub(super) config: &'a Config,

@@ -1,6 +1,7 @@
 //! Annotations of F5's NGINX Ingress Controller 5, with those of its App Protect.
 
 use super::{
+    ingress_nginx,
     row::{Meaning, Peer, Row, Scope, detail, guard_when, nothing, unsupported},
     values::{OTHER_PORTS, When},
 };
@@ -102,22 +103,8 @@ const ROWS: &[Row] = &[
         ],
         "bodies are streamed, not buffered",
     ),
-    unsupported(
-        &[
-            "proxy-connect-timeout",
-            "proxy-read-timeout",
-            "proxy-send-timeout",
-        ],
-        "the timeouts under [proxy] in the settings apply",
-    ),
-    unsupported(
-        &[
-            "proxy-next-upstream",
-            "proxy-next-upstream-timeout",
-            "proxy-next-upstream-tries",
-        ],
-        "the setting proxy.max_attempts limits how often a request is tried",
-    ),
+    ingress_nginx::TIMEOUTS,
+    ingress_nginx::NEXT_UPSTREAM,
     unsupported(
         &["custom-http-errors"],
         "errors of backends are passed on as they are",

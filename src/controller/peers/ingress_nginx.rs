@@ -15,6 +15,26 @@ pub(super) const PEER: Peer = Peer {
     rows: ROWS,
 };
 
+/// The timeouts, under the names that F5's controller has too.
+pub(super) const TIMEOUTS: Row = unsupported(
+    &[
+        "proxy-connect-timeout",
+        "proxy-read-timeout",
+        "proxy-send-timeout",
+    ],
+    "the timeouts under [proxy] in the settings apply",
+);
+
+/// The retries, under the names that F5's controller has too.
+pub(super) const NEXT_UPSTREAM: Row = unsupported(
+    &[
+        "proxy-next-upstream",
+        "proxy-next-upstream-timeout",
+        "proxy-next-upstream-tries",
+    ],
+    "the setting proxy.max_attempts limits how often a request is tried",
+);
+
 const ROWS: &[Row] = &[
     // === Who may come in ===
     guard(&["auth-type"], "a login by name and password"),
@@ -175,22 +195,8 @@ const ROWS: &[Row] = &[
         &["secure-backends", "grpc-backend"],
         "backend-protocol selects the protocol of backends",
     ),
-    unsupported(
-        &[
-            "proxy-connect-timeout",
-            "proxy-read-timeout",
-            "proxy-send-timeout",
-        ],
-        "the timeouts under [proxy] in the settings apply",
-    ),
-    unsupported(
-        &[
-            "proxy-next-upstream",
-            "proxy-next-upstream-timeout",
-            "proxy-next-upstream-tries",
-        ],
-        "the setting proxy.max_attempts limits how often a request is tried",
-    ),
+    TIMEOUTS,
+    NEXT_UPSTREAM,
     unsupported(
         &["upstream-max-fails", "upstream-fail-timeout"],
         "the setting proxy.eject_after decides when an endpoint is ejected",

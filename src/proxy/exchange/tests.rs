@@ -12,7 +12,7 @@ const LIMITS: Limits = Limits {
     fields: MAX_FIELDS,
 };
 
-/// All that came of one response.
+/// All parts of one response.
 #[derive(Debug, PartialEq)]
 struct Seen {
     status: u16,
@@ -41,8 +41,8 @@ fn request(method: &str) -> RequestWriter {
     )
 }
 
-/// An endpoint that says `bytes`, so many at a time, to whatever it is asked, and then closes or
-/// not.
+/// An endpoint that sends `bytes` to every request, in pieces of a given size, and then closes or
+/// stays.
 fn endpoint(bytes: &[u8], step: usize, close: bool) -> Connection {
     let (ours, mut theirs) = tokio::io::duplex(256 * 1024);
     let bytes = bytes.to_vec();

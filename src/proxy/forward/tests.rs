@@ -137,7 +137,7 @@ async fn serve(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAd
     }
 }
 
-/// A backend that treats its connections, counted from 0, as the test says.
+/// A backend that treats each connection, by its number from 0, as the test defines.
 fn backend(each: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let addr = listener.local_addr().expect("address");
@@ -187,7 +187,7 @@ fn say(stream: &mut TcpStream, text: &str) {
     stream.write_all(text.as_bytes()).expect("write");
 }
 
-/// One request on a connection of its own; everything that comes back.
+/// Sends one request on a new connection. Returns everything that comes back.
 fn ask(proxy: &Proxy, request: &str) -> String {
     let mut stream = client(proxy);
     let (line, rest) = request.split_once("\r\n").expect("a request line");
@@ -602,7 +602,7 @@ fn an_idle_connection_that_turns_readable_is_closed() {
     for _ in 0..3 {
         assert_eq!(status(&get(&proxy)), "200");
 
-        // Closed without a byte of another request (a reset is as good).
+        // Closed without a byte of another request (a reset counts too).
         assert!(matches!(
             rx.recv_timeout(Duration::from_secs(20)),
             Ok(Some(0) | None)
@@ -703,7 +703,7 @@ fn a_challenge_takes_precedence_over_the_redirect_to_https() {
     );
     assert!(response.ends_with("\r\n\r\n"), "{response}");
 
-    // The backend's: another method, no token, and hosts that are not ours.
+    // Requests for the backend: another method, no token, and hosts that are not ours.
     for request in [
         "POST /.well-known/acme-challenge/t",
         "GET /.well-known/acme-challenge/a.b",

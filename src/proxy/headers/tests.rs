@@ -166,9 +166,9 @@ fn the_client_is_the_last_that_no_trusted_proxy_is() {
         ("6.6.6.6, 198.51.100.7:4711", "198.51.100.7"),
         ("[2001:db8::1]:443, 192.0.2.77:80", "2001:db8::1"),
         ("6.6.6.6, ::ffff:192.0.2.77", "6.6.6.6"),
-        // All are trusted: the outermost.
+        // All are trusted: the outermost one is the client.
         ("192.0.2.5, 192.0.2.6", "192.0.2.5"),
-        // What is no address ends what is believed.
+        // An element that is not an address ends the trusted part.
         ("6.6.6.6, unknown, 192.0.2.6", "192.0.2.6"),
         ("6.6.6.6, unknown", "192.0.2.9"),
         ("", "192.0.2.9"),

@@ -76,7 +76,7 @@ fn the_port_of_a_balancer_is_not_ours_whatever_its_number() {
         assert_eq!((seen.https_port, seen.port), (443, 8080));
     }
 
-    // The PROXY protocol says the port itself.
+    // The PROXY protocol names the port itself.
     let seen = Outside::of(&conn(None, false), &HeaderMap::new(), None, https);
     assert_eq!(
         (seen.scheme, seen.https_port, seen.port),
@@ -91,7 +91,7 @@ fn the_port_of_a_balancer_is_not_ours_whatever_its_number() {
         (Scheme::Https, 443, 443)
     );
 
-    // One that is trusted and says nothing of a client is the client.
+    // A trusted peer that names no client is the client itself.
     let seen = Outside::of(
         &conn(Some(8080), true),
         &HeaderMap::new(),

@@ -1,5 +1,5 @@
-//! Client connections as they come: over real sockets, through the running data plane, to a backend
-//! that counts.
+//! Client connections over real sockets, through the running data plane, to a backend that counts
+//! requests.
 
 use std::{
     io::{Read, Write},
@@ -22,7 +22,7 @@ use crate::{
     util::drain,
 };
 
-/// A data plane with one route to a backend that answers each request, after `delay`, with the
+/// A data plane with one route to a backend that responds to each request, after `delay`, with the
 /// number of requests.
 struct Front {
     http: SocketAddr,
@@ -105,7 +105,7 @@ impl Front {
         stream
     }
 
-    /// Everything that comes back until the connection closes.
+    /// Returns everything that comes back until the connection closes.
     fn talk(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect();
         stream.write_all(bytes).unwrap();
@@ -363,7 +363,7 @@ fn a_drain_finishes_requests_and_closes_idle_connections() {
         "{response}"
     );
 
-    // Its client could not know: one more request is taken.
+    // Its client could not know of the drain: one more request is served.
     used.write_all(GET).unwrap();
     let response = all(used);
     assert!(

@@ -221,7 +221,7 @@ fn an_external_account_is_bound_and_a_wrong_one_reported() {
         why.contains("externalAccountRequired") && why.contains("eab"),
         "{why}"
     );
-    // The Events of the object have it, too.
+    // The Events of the object have it too.
     let events = eventually("an Event", || {
         let events = site
             .gatelet

@@ -54,7 +54,7 @@ fn a_certificate_survives_sigkill_and_is_renewed_and_revoked() {
         "{metrics}"
     );
 
-    // The Secret contains it, too, marked as ours.
+    // The Secret contains it too, with our label.
     let secret = eventually("the Secret", || {
         let output = site
             .gatelet
@@ -247,8 +247,8 @@ fn a_sigkill_mid_order_costs_no_second_certificate() {
     eventually("the certificate comes by the same order", || {
         let one = site.certificate("default/web-tls")?;
         if one["state"] == "waiting" {
-            // The CA connected while the process was down, so there is another order: don't
-            // wait for its time.
+            // The CA connected while the process was down, so there is a second order: do not wait
+            // until it is due.
             missed = true;
             site.gatelet.command(&["certs", "renew", "default/web-tls"]);
         }

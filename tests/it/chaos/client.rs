@@ -1,4 +1,4 @@
-//! The least ACME client: one request after the other, nothing repeated, every answer kept.
+//! A minimal ACME client: one request after the other, no retries, every response kept.
 
 use std::{
     io,
@@ -85,7 +85,7 @@ pub fn start(options: Options) -> (ChaosCa, Client) {
 }
 
 impl Client {
-    /// With the directory and a nonce, and no account.
+    /// Creates a client with the directory and a nonce, but without an account.
     pub fn new(ca: &ChaosCa) -> Self {
         let mut roots = RootCertStore::empty();
         roots
@@ -143,7 +143,7 @@ impl Client {
         self.send(url, "GET", "", "")
     }
 
-    /// Asks with a signature.
+    /// Sends a signed request.
     pub fn post(&mut self, url: &str, payload: &str) -> io::Result<Answer> {
         let header = self.header(url);
         let signed = self.key.sign(&header, payload);
@@ -196,7 +196,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// A connection that trusts the CA's root only.
+    /// Opens a connection that trusts only the CA's root.
     pub fn connect(&self, protocols: &[&str]) -> io::Result<Connection> {
         let mut config =
             ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -211,7 +211,7 @@ impl Client {
         Connection::tls_with(([127, 0, 0, 1], self.port).into(), "127.0.0.1", config)
     }
 
-    /// A new order for names, with more members.
+    /// Creates an order for names, with further members.
     pub fn order(&mut self, names: &[&str], more: Value) -> io::Result<Answer> {
         let identifiers: Vec<_> = names.iter().map(|name| identifier(name)).collect();
         let mut asked = json!({"identifiers": identifiers});
@@ -222,7 +222,7 @@ impl Client {
         self.post_new("newOrder", asked)
     }
 
-    /// Says that a kind of challenge is ready for every authorization of an order.
+    /// Triggers the challenge of one kind in every authorization of an order.
     pub fn respond(&mut self, order: &Value, kind: &str) -> io::Result<()> {
         for url in strings(&order["authorizations"]) {
             let authz = body(&self.post(&url, "")?);
@@ -232,7 +232,7 @@ impl Client {
         Ok(())
     }
 
-    /// The order when it is no longer pending or processing.
+    /// Returns the order once it is no longer pending or processing.
     pub fn settled(&mut self, order: &str) -> Value {
         eventually("the order is done", || {
             let order = body(&self.post(order, "").expect("the order"));
@@ -245,7 +245,8 @@ impl Client {
         self.post(&url, &json!({"csr": csr(names)}).to_string())
     }
 
-    /// From order to chain, or the first answer that is an error.
+    /// Goes from the order to the chain. Returns the first response that is an error, if there is
+    /// one.
     pub fn issue(&mut self, names: &[&str], more: Value) -> io::Result<Result<String, Answer>> {
         let answer = self.order(names, more)?;
         if answer.status != 201 {
@@ -319,7 +320,7 @@ pub fn body(answer: &Answer) -> Value {
         .unwrap_or_else(|error| panic!("{error}: {}{}", answer.head, answer.text()))
 }
 
-/// The status with the problem's type.
+/// Returns the status and the problem's type.
 pub fn refusal(answer: &Answer) -> (u16, String) {
     let kind = body(answer)["type"].as_str().unwrap_or_default().to_owned();
     (

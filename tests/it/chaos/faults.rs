@@ -1,4 +1,4 @@
-//! Every fault of the script, each seen from the client.
+//! Every fault of the script, as a client sees it.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ fn date(answer: &Answer, field: &str) -> jiff::Timestamp {
     jiff::fmt::rfc2822::parse(text).expect("a date").timestamp()
 }
 
-/// The answer to the first new order when this happens to it.
+/// Returns the response to the first new order under this fault.
 fn ordered(action: Action) -> (ChaosCa, Client, io::Result<Answer>) {
     let (ca, mut client) = start(Options::default());
     ca.set_faults(vec![Fault::once(Endpoint::NewOrder, action)]);
@@ -36,7 +36,7 @@ fn ordered(action: Action) -> (ChaosCa, Client, io::Result<Answer>) {
 }
 
 #[test]
-fn answers_of_something_in_front_of_the_ca_change_nothing() {
+fn responses_of_a_proxy_in_front_of_the_ca_change_nothing() {
     let headers = vec![("Content-Type".to_owned(), "text/html".to_owned())];
     let page = Action::Answer {
         status: 502,
@@ -106,7 +106,7 @@ fn connections_end_before_after_and_within_a_response() {
 }
 
 #[test]
-fn answers_are_late_and_connections_retire() {
+fn responses_are_late_and_connections_retire() {
     let wait = Duration::from_millis(200);
     let (ca, client) = start(Options::default());
     ca.set_faults(vec![
@@ -323,7 +323,7 @@ fn orders_become_invalid_at_every_stage() {
 }
 
 #[test]
-fn orders_are_not_what_was_asked_for() {
+fn orders_differ_from_the_request() {
     let (_, _, answer) = ordered(Action::AuthzReuse);
     assert_eq!(body(&answer.unwrap())["status"], "ready");
     let (_ca, mut client, answer) = ordered(Action::AuthzOfAnother);
@@ -367,7 +367,7 @@ fn orders_are_not_what_was_asked_for() {
 }
 
 #[test]
-fn validation_and_issuance_take_their_time() {
+fn validation_and_issuance_take_time() {
     let (ca, mut client) = start(Options::default());
     ca.set_faults(vec![
         Fault::once(Endpoint::Challenge, Action::Stall(2)),
@@ -492,7 +492,7 @@ fn the_directory_moves() {
 }
 
 #[test]
-fn the_door_is_shut_in_every_way_and_opens_again() {
+fn the_ca_is_unreachable_in_every_way_and_comes_back() {
     let (ca, client) = start(Options::default());
     let ask = || client.get(&ca.directory());
     ca.set_door(Door::Refuses);
@@ -509,7 +509,7 @@ fn the_door_is_shut_in_every_way_and_opens_again() {
         ca.set_door(Door::Open);
         waiting.join().unwrap()
     });
-    // Its connection was cut, or came only when the door was open again.
+    // The connection was cut, or accepted only after the CA was reachable again.
     assert!(silent.is_err() || silent.unwrap().status == 200);
     assert_eq!(ask().unwrap().status, 200);
 }

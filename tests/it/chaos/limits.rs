@@ -1,4 +1,4 @@
-//! The counters: what is counted, what comes back with time, and what is exempt.
+//! The counters: the requests that count, the tokens that come back with time, and the exemptions.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn failing() -> Options {
     Options {
-        validation: Validation::Fail(Problem::new("unauthorized", "wrong answer")),
+        validation: Validation::Fail(Problem::new("unauthorized", "wrong response")),
         ..Options::default()
     }
 }
 
-/// A CA whose clock stands still.
+/// Starts a CA whose clock stands still.
 fn frozen(options: Options) -> (ChaosCa, Client) {
     let (ca, client) = start(options);
     ca.freeze();
     (ca, client)
 }
 
-/// An order whose validation fails.
+/// Makes an order whose validation fails.
 fn fail(client: &mut Client, name: &str) {
     let answer = client.order(&[name], json!({})).unwrap();
     assert_eq!(answer.status, 201, "{}", answer.text());
@@ -181,7 +181,7 @@ fn too_many_failures_pause_a_name_until_the_link_is_opened() {
 }
 
 #[test]
-fn enforced_limits_answer_with_the_time_to_wait() {
+fn enforced_limits_return_the_time_to_wait() {
     let (ca, mut client) = frozen(Options {
         enforce_limits: true,
         ..failing()
@@ -197,7 +197,7 @@ fn enforced_limits_answer_with_the_time_to_wait() {
 }
 
 #[test]
-fn requests_without_measure_are_a_violation() {
+fn too_many_requests_are_a_violation() {
     let (ca, mut client) = frozen(Options::default());
     client.keeps = true;
     let mut ask = |times: usize, ask: &dyn Fn(&mut Client)| {

@@ -1,4 +1,4 @@
-//! The protocol when nothing goes wrong, and refusals of what a client does wrong.
+//! The protocol without faults, and the refusals of wrong requests.
 
 use std::{process::Command, time::Duration};
 
@@ -207,7 +207,7 @@ fn accounts_are_found_changed_and_ended() {
 }
 
 #[test]
-fn external_accounts_are_asked_for_and_checked() {
+fn external_accounts_are_required_and_checked() {
     let eab = vec![("kid-1".to_owned(), b"secret".to_vec())];
     let ca = ChaosCa::start(Options {
         eab,

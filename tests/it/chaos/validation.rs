@@ -1,4 +1,4 @@
-//! Challenges tried against real servers.
+//! Challenges that are validated against real servers.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -29,7 +29,7 @@ fn sha256(text: &str) -> Vec<u8> {
         .to_vec()
 }
 
-/// A web server that gives one answer; its port.
+/// Starts a web server that always sends the same response. Returns its port.
 fn web(status: &'static str, content: String) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("its address").port();
@@ -55,7 +55,7 @@ fn web(status: &'static str, content: String) -> u16 {
     port
 }
 
-/// A TLS server that answers the challenge for a name; its port.
+/// Starts a TLS server that responds to the challenge for a name. Returns its port.
 fn tls(name: &str, digest: &[u8]) -> u16 {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
@@ -65,8 +65,8 @@ fn tls(name: &str, digest: &[u8]) -> u16 {
     let private = provider
         .key_provider
         .load_private_key(PrivatePkcs8KeyDer::from(key.serialize_der()).into());
-    // Not checked against each other: rustls does not read a certificate with a critical extension
-    // that it does not know.
+    // Key and certificate are not compared: rustls cannot read a certificate with an unknown
+    // critical extension.
     let certified = CertifiedKey::new(vec![certificate.der().clone()], private.expect("a key"));
     let mut config = ServerConfig::builder_with_provider(provider.into())
         .with_safe_default_protocol_versions()
@@ -85,8 +85,8 @@ fn tls(name: &str, digest: &[u8]) -> u16 {
     port
 }
 
-/// Orders a name, lets `prepare` make an answer from the challenge's key authorization, and gives
-/// the order's end.
+/// Orders a name and lets `prepare` publish the challenge's key authorization. Returns the finished
+/// order.
 fn tried(client: &mut Client, name: &str, kind: &str, prepare: impl FnOnce(&str)) -> Value {
     let answer = client
         .order(&[name], json!({"profile": "shortlived"}))
@@ -247,7 +247,7 @@ fn dns_challenges_look_for_records() {
 }
 
 #[test]
-fn a_name_can_be_validated_in_a_way_of_its_own() {
+fn a_name_can_have_its_own_way_of_validation() {
     let (ca, mut client) = start(Options::default());
     ca.set_validation_of(
         "bad.test",

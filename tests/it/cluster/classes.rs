@@ -10,7 +10,7 @@ use super::{
 const REPORT: &str =
     "no IngressClass is ours, so no Ingress that names a class is served; the command creates one";
 
-/// The response to `/readyz`, with its code in the last line.
+/// Returns the response to `/readyz`, with its code in the last line.
 fn readyz(gatelet: &Gatelet) -> Command {
     let mut curl = Command::new("curl");
     curl.args(["-s", "-m", "5", "-w", "%{http_code}"])
@@ -18,7 +18,7 @@ fn readyz(gatelet: &Gatelet) -> Command {
     curl
 }
 
-/// The command of a note.
+/// Returns the command in a note.
 fn command(note: &str) -> &str {
     let (_what, command) = note.split_once("create one: ").expect("it has a command");
     command.trim()
@@ -46,14 +46,14 @@ fn shell(line: &str, kubeconfig: &std::path::Path) -> Command {
 }
 
 #[test]
-fn a_cluster_without_a_class_of_ours_says_how_to_make_one() {
+fn without_a_class_of_ours_a_note_has_the_command() {
     let cluster = Gatelet::start();
     cluster.kubectl(&["delete", "ingressclass", "gatelet"]);
     let mut gatelet = following(&cluster.kubeconfig());
     gatelet.spawn();
     gatelet.wait_ready();
 
-    // It serves nothing, which is legal: `/readyz` is good, and says so.
+    // It serves nothing, which is allowed: `/readyz` returns 200 and says so.
     logs(&gatelet, REPORT);
     let ready = run(&mut readyz(&gatelet));
     assert!(
@@ -88,7 +88,7 @@ fn a_cluster_without_a_class_of_ours_says_how_to_make_one() {
 }
 
 #[test]
-fn settings_that_take_ingresses_without_a_class_need_none() {
+fn settings_that_serve_classless_ingresses_need_no_class() {
     let cluster = Gatelet::start();
     cluster.kubectl(&["delete", "ingressclass", "gatelet"]);
     for setting in ["classless = true\n", "classes = [\"nginx\"]\n"] {

@@ -112,7 +112,7 @@ impl Beside {
     }
 }
 
-/// A kubeconfig with a token of the ServiceAccount.
+/// Writes a kubeconfig with a token of the ServiceAccount.
 fn write_kubeconfig(real: &ControlPlane, folder: &Folder) -> PathBuf {
     let token = eventually("the ServiceAccount is there", || {
         let output = real
@@ -207,7 +207,7 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
         "gatelet.dev/ssl-redirect=false",
     ]);
 
-    // Without the right to read Secrets all else is served, and the log says what to grant.
+    // Without the right to read Secrets everything else is served, and the log says what to grant.
     beside.wait_for(HOST, "200");
     logs(
         &beside.gatelet,
@@ -225,7 +225,7 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
         beside.shows(&certificate).then_some(())
     });
 
-    // Its status and its findings are written back.
+    // The status and the findings are written back.
     let wait = [
         "wait",
         "ingress/real",
@@ -236,7 +236,7 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     let lost = ingress("lost", "lost.example.com", "")
         .replace("service: {name: web", "service: {name: nowhere");
     beside.real.apply(&lost);
-    // Its count, and when it was seen last.
+    // The Event's count, and the time when it was last seen.
     let event = || {
         let path = "jsonpath={range .items[*]}{.reason} {.count},{.lastTimestamp}{end}";
         let event = beside.real.kubectl(&[
@@ -255,7 +255,7 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
         Some(event()).filter(|(event, _)| event == "UnknownService 1")
     });
 
-    // Nor were Leases allowed: it took itself for the only one, until they are.
+    // Leases were not allowed either: gatelet acted as the only replica until they are.
     logs(
         &beside.gatelet,
         "the cluster does not allow Leases: this gatelet acts as the only replica",
@@ -270,7 +270,7 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     beside.real.apply(LEASES);
     logs(&beside.gatelet, "Leases are allowed now: one replica leads");
 
-    // Its own end and start: what holds on is not counted, what comes back is.
+    // gatelet restarts: a finding that still holds is not counted again, one that returns is.
     beside.gatelet.kill();
     let again = beside.real.beside(&beside.gatelet.run_command());
     beside.gatelet.spawn_command(again);
@@ -288,7 +288,7 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
         (event().0 == "UnknownService 2").then_some(())
     });
 
-    // The API server is away, and comes back.
+    // The API server stops and comes back.
     let mut again = beside.real.kill_api_server();
     logs(
         &beside.gatelet,
@@ -314,8 +314,8 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     beside.real.kubectl(&["delete", "ingress", "more"]);
     beside.wait_for("more.example.com", "404");
 
-    // The token is no longer good: what is known is served on, and the log says why there is no
-    // more.
+    // The token is no longer valid: gatelet serves the last known state, and the log says why
+    // nothing new arrives.
     beside
         .real
         .kubectl(&["delete", "serviceaccount", "gatelet"]);
@@ -337,7 +337,7 @@ fn a_real_cluster_is_followed_through_lost_rights_and_restarts() {
     assert_eq!(beside.status_of(HOST), "200");
     assert!(beside.shows(&certificate));
 
-    // Another token in the kubeconfig: it goes on.
+    // With another token in the kubeconfig it continues.
     let resources = "[ingressclasses, services, endpointslices, ingresses, secrets]";
     beside.real.apply(&rights(resources));
     beside.renew();

@@ -52,7 +52,7 @@ impl Nodes {
             .expect("JSON")
     }
 
-    /// Null before anybody has asked to lead.
+    /// Null before the first candidate has written it.
     fn lease(&self) -> Value {
         let arguments = [
             "-n",
@@ -81,7 +81,7 @@ impl Nodes {
         });
     }
 
-    /// Waits until `status` says this of who leads.
+    /// Waits until `status` shows this leader.
     fn says(&self, gatelet: &Gatelet, leader: &str) {
         eventually(&format!("the status says {leader:?}"), || {
             let status = run(&mut self.real.beside(&gatelet.command_line(&["status"])));
@@ -108,7 +108,7 @@ impl Nodes {
         });
     }
 
-    /// The addresses of the Ingress.
+    /// Returns the addresses of the Ingress.
     fn addresses(&self) -> Vec<String> {
         let ingress = self.json(&["get", "ingress", "web"]);
         let list = ingress["status"]["loadBalancer"]["ingress"]
@@ -126,12 +126,12 @@ impl Nodes {
         });
     }
 
-    /// The Event of the finding.
+    /// Returns the Event of the finding.
     fn event(&self) -> Value {
         self.json(&["get", "events", "--field-selector=involvedObject.name=web"])["items"][0].take()
     }
 
-    /// Waits until the Event was seen again after this, and not counted.
+    /// Waits until the Event was seen again after this time, without a higher count.
     fn goes_on(&self, before: &Value) {
         let event = eventually("the Event goes on", || {
             let event = self.event();
@@ -143,7 +143,7 @@ impl Nodes {
         );
     }
 
-    /// Waits until the leader has renewed its Lease so often.
+    /// Waits until the leader has renewed its Lease this many times.
     fn renewed(&self, times: usize) {
         for _ in 0..times {
             let before = self.lease()["renewTime"].clone();
@@ -169,8 +169,8 @@ fn another_replica_takes_over_after_a_stop_and_after_a_crash() {
         (nodes.event()["count"] == 1).then_some(())
     });
 
-    // The second adds its address, and writes nothing itself; what is as it should be is not
-    // written again.
+    // The second replica adds its address and writes nothing else; a correct status is not written
+    // again.
     let mut two = nodes.prepare("node2", "192.0.2.2");
     nodes.spawn(&mut two);
     nodes.has_addresses(&["192.0.2.1", "192.0.2.2"]);
@@ -189,20 +189,20 @@ fn another_replica_takes_over_after_a_stop_and_after_a_crash() {
     nodes.says(&one, &format!("{holder} (this replica)"));
     nodes.says(&two, &holder);
 
-    // A stop: the Lease is free when the process has ended, and the address is gone.
+    // After a stop the Lease is free as soon as the process has ended, and its address is gone.
     one.signal("TERM");
     assert!(one.wait().success());
     assert!(!nodes.holder().starts_with("node1_"));
     nodes.led_by("node2");
     nodes.says(&two, &format!("{} (this replica)", nodes.holder()));
     nodes.has_addresses(&["192.0.2.2"]);
-    // The next leader reports again what still holds: it is the same Event, and not another
-    // time.
+    // The next leader reports again the findings that still hold: it is the same Event, and the
+    // count stays.
     nodes.goes_on(&event);
     let event = nodes.event();
     assert_eq!(nodes.lease()["leaseTransitions"], 1);
 
-    // A crash: the Lease has to run out.
+    // After a crash the Lease has to expire first.
     nodes.spawn(&mut one);
     nodes.has_addresses(&["192.0.2.1", "192.0.2.2"]);
     assert!(nodes.holder().starts_with("node2_"));
@@ -211,7 +211,7 @@ fn another_replica_takes_over_after_a_stop_and_after_a_crash() {
     nodes.goes_on(&event);
     assert_eq!(nodes.lease()["leaseTransitions"], 2);
 
-    // A leader that was frozen until another one took over finds that out, and writes no more.
+    // A leader that was frozen until another took over notices this and stops writing.
     nodes.spawn(&mut two);
     logs(&two, "UnknownService");
     one.signal("STOP");
@@ -253,7 +253,7 @@ fn accounts_that_replicas_write_at_once_are_all_kept() {
             .put(&format!("{:016x}", 0), b"another key")
             .await
             .expect("it is written");
-        // A late reader gets the present content; a watcher hears of each change.
+        // A late reader gets the current content; a watcher sees each change.
         let there = replica
             .offer(&format!("{:016x}", 0), b"late")
             .await

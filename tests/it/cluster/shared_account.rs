@@ -1,5 +1,5 @@
-//! Certificates of two replicas: one gets them, by an account that both have, and both answer the
-//! CA and serve them.
+//! Certificates of two replicas: one orders them with an account that both have, and both respond
+//! to the CA and serve them.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use super::{
 
 const HOST: &str = "web.gatelet.test";
 
-/// A CA beside the control plane of two nodes, and what has happened to the Secret.
+/// A CA beside the control plane of two nodes, and the writes of the Secret so far.
 struct Site {
     pebble: Pebble,
     changes: Child,
@@ -52,7 +52,7 @@ impl Site {
         })
     }
 
-    /// A node with the CA as its default issuer, not started.
+    /// Prepares a node with the CA as its default issuer.
     fn prepare(&self, node: &str, address: &str) -> Gatelet {
         let mut gatelet = self.nodes.prepare(node, address);
         gatelet.configure(&format!(
@@ -64,7 +64,7 @@ impl Site {
         gatelet
     }
 
-    /// An Ingress with a certificate.
+    /// Applies an Ingress with a certificate.
     fn ingress(&self) {
         let class = format!(
             "spec:\n  ingressClassName: gatelet\n  tls: [{{hosts: [{HOST}], secretName: \
@@ -75,7 +75,7 @@ impl Site {
             .apply(&backend::ingress("web", HOST, "").replace("spec:\n", &class));
     }
 
-    /// Serial number of the certificate that a node serves, if it serves one.
+    /// Returns the serial number of the certificate that a node serves, if it serves one.
     fn shown(&self, gatelet: &Gatelet) -> Option<String> {
         let script = format!(
             "openssl s_client -connect 127.0.0.1:{} -servername {HOST} </dev/null 2>/dev/null | \
@@ -96,7 +96,7 @@ impl Site {
         )
     }
 
-    /// Serial numbers of the certificates that the CA issued.
+    /// Returns the serial numbers of the certificates that the CA issued.
     fn issued(&self) -> Vec<String> {
         let log = self.pebble.log();
         let after = log.split("Issued certificate serial ").skip(1);
@@ -105,7 +105,7 @@ impl Site {
             .collect()
     }
 
-    /// Waits until both nodes serve the certificate of this number, counted from one.
+    /// Waits until both nodes serve the CA's certificate of this number, counted from one.
     fn served_by(&self, gatelets: &[&Gatelet], number: usize) {
         let serial = eventually("it is issued", || self.issued().get(number - 1).cloned());
         for gatelet in gatelets {
@@ -121,17 +121,17 @@ impl Site {
         said.split_whitespace().count()
     }
 
-    /// Orders that the CA was asked for.
+    /// Returns the number of orders that the CA received.
     fn orders(&self) -> usize {
         self.pebble.log().matches("Added order ").count()
     }
 
-    /// Accounts that the CA has.
+    /// Returns the number of accounts at the CA.
     fn accounts(&self) -> usize {
         self.pebble.log().matches(" accounts in memory").count()
     }
 
-    /// So many orders by one account, each written into the Secret once.
+    /// Checks that one account made this many orders, each written into the Secret once.
     fn has_seen(&self, orders: usize) {
         eventually("every write is seen", || {
             (self.writes() >= orders).then_some(())
@@ -142,7 +142,7 @@ impl Site {
         );
     }
 
-    /// `gatelet certs` of a node.
+    /// Runs `gatelet certs` on a node.
     fn certs(&self, gatelet: &Gatelet, arguments: &[&str]) -> Output {
         let command = gatelet.command_line(&[&["certs"], arguments].concat());
         self.nodes
@@ -169,7 +169,7 @@ fn replicas_share_one_account_and_one_certificate() {
     let mut one = site.prepare("node1", "192.0.2.1");
     site.nodes.spawn(&mut one);
     site.nodes.led_by("node1");
-    // The CA comes to the one that does not lead.
+    // The CA validates at the replica that does not lead.
     let mut two = site.prepare("node2", "192.0.2.2");
     (two.http, two.https) = (site.pebble.http_port, site.pebble.tls_port);
     site.nodes.spawn(&mut two);
@@ -178,13 +178,13 @@ fn replicas_share_one_account_and_one_certificate() {
     site.served_by(&[&one, &two], 1);
     site.has_seen(1);
 
-    // What is asked of the other one would never be done, and it says so.
+    // The other replica refuses commands that it could not carry out, and says so.
     let refused = site.certs(&two, &["renew", HOST]);
     assert!(
         !refused.status.success() && said(&refused).contains("the Lease `gatelet`"),
         "{refused:?}"
     );
-    // Another key, which the other one answers by too.
+    // After a change of the account's key, the other replica responds with the new key too.
     let changed = site.certs(&one, &["change-key", "pebble"]);
     assert!(changed.status.success(), "{changed:?}");
     assert!(site.certs(&one, &["renew", HOST]).status.success());
@@ -200,7 +200,7 @@ fn replicas_share_one_account_and_one_certificate() {
             .then_some(())
     });
     site.served_by(&[&two], 3);
-    // The one before comes back, and takes what it finds.
+    // The former leader comes back and adopts the existing account and certificate.
     site.nodes.spawn(&mut one);
     site.served_by(&[&one, &two], 3);
     site.has_seen(3);

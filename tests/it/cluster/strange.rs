@@ -11,16 +11,16 @@ use super::{
     following, logs,
 };
 
-/// An API server without TLS that answers lists and watches with what it was given, and refuses the
+/// An API server without TLS that responds to lists and watches with given data, and refuses the
 /// first write.
 struct Server {
     port: u16,
-    /// Method and path of each write.
+    /// The method and path of each write.
     written: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    /// `lists` holds the items of each plural, `watches` the lines that its first watch gets.
+    /// `lists` holds the items of each resource, `watches` the lines that its first watch receives.
     fn start(lists: HashMap<&'static str, String>, watches: HashMap<&'static str, String>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let port = listener.local_addr().expect("its address").port();
@@ -36,7 +36,7 @@ impl Server {
     }
 }
 
-/// Reads a request and answers it; `None` when the connection is of no more use.
+/// Reads a request and responds to it; `None` when the connection is finished.
 fn answer(
     mut stream: &TcpStream,
     lists: &HashMap<&str, String>,
@@ -69,7 +69,7 @@ fn answer(
             .unwrap_or_default();
         stream.write_all(lines.as_bytes()).ok()?;
         if lines.is_empty() {
-            // Until the other side is gone.
+            // Runs until the other side is gone.
             let _ = stream.read(&mut [0; 1]);
         }
         return None;
@@ -150,7 +150,7 @@ fn unreadable_objects_harm_no_other_and_refused_writes_repeat() {
             "services",
             [event("ADDED", UNNAMED), event("ERROR", expired)].concat(),
         ),
-        // No watch at all.
+        // It gets no watch at all.
         ("endpointslices", "<html>\n".to_owned()),
     ]);
     let server = Server::start(lists, watches);

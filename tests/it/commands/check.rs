@@ -1,4 +1,4 @@
-//! `check`: the compiler's findings over files, with no gatelet and no network.
+//! `check`: the compiler's findings about files, without a gatelet or a network.
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
@@ -267,13 +267,13 @@ fn piped(arguments: &[&str], text: &str) -> Output {
 }
 
 #[test]
-fn standard_input_is_checked_and_exit_codes_say_how_it_went() {
+fn exit_codes_follow_from_the_findings_in_standard_input() {
     let text = service("app", "") + &ingress("app", "app.example.com", "");
     assert_eq!(
         good(piped(&["-"], &text)),
         "2 objects checked, 0 warnings\n"
     );
-    // A note is no failure: a cluster may have what the text does not.
+    // A note is not a failure: a cluster may have an object that the text lacks.
     let note = good(piped(&["-"], &ingress("app", "app.example.com", "")));
     assert!(
         row(note.lines().nth(1).expect("a row"))
@@ -314,7 +314,7 @@ fn standard_input_is_checked_and_exit_codes_say_how_it_went() {
 }
 
 #[test]
-fn what_was_not_looked_at_is_said_in_lines_of_its_own() {
+fn unchecked_objects_are_listed_in_their_own_lines() {
     let folder = Folder::new();
     let other = |version: &str, kind: &str, name: &str| {
         format!("---\napiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}}}\n")
@@ -351,7 +351,7 @@ fn what_was_not_looked_at_is_said_in_lines_of_its_own() {
 }
 
 #[test]
-fn a_class_is_looked_at_as_if_it_were_ours() {
+fn a_class_is_checked_as_if_it_were_ours() {
     let nginx = ingress("app", "app.example.com", "")
         .replace("spec:\n", "spec:\n  ingressClassName: nginx\n");
     let text = service("app", "") + &nginx.replace("number: 80", "number: 81");
@@ -368,7 +368,7 @@ fn a_class_is_looked_at_as_if_it_were_ours() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said_and_hides_nothing_else() {
+fn unreadable_documents_are_reported_and_hide_no_others() {
     let folder = Folder::new();
     let broken = folder.write("a.yaml", "kind: [\n");
     folder.write(
@@ -406,7 +406,7 @@ fn what_cannot_be_read_is_said_and_hides_nothing_else() {
     assert!(bad(&output, 1).contains(&missing.display().to_string()));
 }
 
-/// Neither a state directory nor a network nor anything else of the machine is touched.
+/// The check touches no state directory, no network, and nothing else on the machine.
 #[test]
 fn checking_needs_nothing_but_the_files() {
     let folder = Folder::new();

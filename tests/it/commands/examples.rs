@@ -1,4 +1,4 @@
-//! The files in `configs/`, with which people begin.
+//! The files in `configs/`, which users start from.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ fn configs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")
 }
 
-/// Every file below a folder.
+/// Returns every file below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder)
         .expect("a folder")
@@ -27,7 +27,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_file_of_configs_is_good_alone_and_with_the_others() {
+fn every_file_of_configs_is_valid_alone_and_with_the_others() {
     for file in files(&configs()) {
         let (command, flag): (&[&str], &[&str]) =
             match file.extension().and_then(|extension| extension.to_str()) {
@@ -92,15 +92,15 @@ fn the_examples_show_every_kind_and_every_annotation() {
 }
 
 #[test]
-fn the_examples_are_taken_with_kubectl_and_served() {
+fn kubectl_applies_the_examples_and_they_are_served() {
     let gatelet = Gatelet::start();
     gatelet.kubectl(&[
         "apply",
         "-f",
         configs().join("examples").to_str().expect("a plain path"),
     ]);
-    // 503 where the backend is good and has no endpoints here; the default backend takes what
-    // nothing else takes.
+    // 503 where the backend is valid and has no endpoints here; the default backend takes all other
+    // requests.
     for (host, status) in [
         ("secure.example.com", 308),
         ("trusted.example.com", 308),
@@ -113,7 +113,7 @@ fn the_examples_are_taken_with_kubectl_and_served() {
             (gatelet.status_of(host, "/") == status).then_some(())
         });
     }
-    // They are for a cluster: here there are no Pods for a selector. Nothing else is wrong.
+    // The examples are for a cluster: here no Pods match a selector. There is no other finding.
     eventually("all is well", || {
         let status = gatelet.status();
         let findings = status["findings"].as_array().expect("a list");

@@ -30,7 +30,7 @@ fn a_process_of_this_device_is_exposed_and_moved() {
     served_by(&gatelet, "app.example.com", "/", "one");
     assert!(!expose(&["app.example.com", "--to", &to(&one)]).contains("configured"));
 
-    // Another port: the same objects, changed. kubectl and expose see the same things.
+    // Another port changes the same objects. kubectl and `expose` see the same state.
     let said = expose(&["app.example.com", "--to", &to(&two)]);
     assert_eq!(
         said,
@@ -53,17 +53,17 @@ fn a_process_of_this_device_is_exposed_and_moved() {
     served_by(&gatelet, "app.example.com", "/apix", "two");
     expose(&["*.example.org", "--to", &to(&one), "--name", "stars"]);
     served_by(&gatelet, "any.example.org", "/", "one");
-    // Under a name that was given, the host can change.
+    // With an explicit name, the host can change.
     expose(&["*.example.net", "--to", &to(&one), "--name", "stars"]);
     served_by(&gatelet, "any.example.net", "/", "one");
     assert_eq!(gatelet.status_of("any.example.org", "/"), 404);
 
-    // TLS on and off again.
+    // TLS is switched on, and off again.
     expose(&["app.example.com", "--to", &to(&two), "--tls"]);
     eventually("plain HTTP is redirected", || {
         (gatelet.status_of("app.example.com", "/") == 308).then_some(())
     });
-    // With a certificate of an issuer, and without again.
+    // A certificate of an issuer is added, and removed again.
     let issuer = || {
         let path = "jsonpath={.metadata.annotations} {.spec.tls[*].hosts}";
         gatelet
@@ -81,7 +81,7 @@ fn a_process_of_this_device_is_exposed_and_moved() {
     expose(&["app.example.com", "--to", &to(&two)]);
     served_by(&gatelet, "app.example.com", "/", "two");
 
-    // An address of another machine instead, and IPv6: the slice of the other family goes.
+    // Addresses of another machine, at last of IPv6: the slice of the other family is deleted.
     let slices = || {
         let columns = "jsonpath={range .items[*]}{.metadata.name} {.metadata.annotations} \
              {.endpoints[*].addresses}{\"\\n\"}{end}";
@@ -99,7 +99,7 @@ fn a_process_of_this_device_is_exposed_and_moved() {
 }
 
 #[test]
-fn what_is_printed_can_be_applied() {
+fn printed_objects_can_be_applied() {
     let gatelet = Gatelet::start();
     let backend = Backend::start("app");
     let to = format!("127.0.0.1:{}", backend.port);
@@ -114,7 +114,7 @@ fn what_is_printed_can_be_applied() {
         "/nowhere",
     ])
     .env("GATELET_NODE", "test");
-    // The name of the node is a setting of `run`; here it comes from a file.
+    // The node's name is a setting of `run`; here a file sets it.
     let config = gatelet.folder.write("node.toml", "node = \"test\"\n");
     let printed = good(
         dry.arg("--config")
@@ -144,7 +144,7 @@ fn what_is_printed_can_be_applied() {
     gatelet.serve(&printed, "app.example.com");
     assert!(gatelet.get("app.example.com", "/").starts_with("app\n"));
 
-    // A certificate of Let's Encrypt is asked for in print only: nothing here may call it.
+    // A certificate of Let's Encrypt is only printed, because no test may call that CA.
     for tls in [
         &["--tls", "auto"][..],
         &["--tls=auto"],
@@ -252,7 +252,7 @@ fn a_mistake_is_reported_and_nothing_is_written() {
         message.contains("metadata.name: Invalid value: \"Not_A_Name\""),
         "{message}"
     );
-    // Only the last of the objects is wrong.
+    // Only the last object is invalid.
     let message = expose(&["under_score.example.com", "--to", "10.0.0.5:1"], 1);
     assert!(
         message.contains("spec.rules[0].host: Invalid value: \"under_score.example.com\""),
@@ -263,7 +263,7 @@ fn a_mistake_is_reported_and_nothing_is_written() {
         ""
     );
 
-    // Objects of other writers are left alone, and two hosts with similar names stay apart.
+    // Objects of other writers stay unchanged, and two hosts with similar names do not collide.
     gatelet.apply(
         "apiVersion: v1\nkind: Service\nmetadata: {name: theirs}\nspec: {ports: [{port: 80}]}\n",
     );
@@ -287,7 +287,7 @@ fn a_mistake_is_reported_and_nothing_is_written() {
         "{message}"
     );
 
-    // What is not listening yet is worth a note.
+    // A port without a listener causes a note.
     let port = free_port();
     let output = gatelet.command(&[
         "expose",

@@ -132,7 +132,7 @@ fn status_shows_listeners_routes_certificates_and_findings() {
         "503: the service of this route does not exist"
     );
 
-    // The words for what else may be spoken.
+    // The names of the other protocols.
     for (protocol, word) in [
         ("GRPC", "h2c"),
         ("HTTPS", "HTTP/1.1 over TLS"),
@@ -245,8 +245,8 @@ fn explain_shows_each_rule_in_order_and_why_one_wins() {
         ))
     };
 
-    // Exact before Prefix, the longer path before the shorter, and what is answered is what is
-    // explained.
+    // Exact precedes Prefix, and the longer path the shorter; the response comes from the explained
+    // rule.
     let report = explain("http://app.example.com/api/v1");
     assert_eq!(winner(&report), rule(0, 2));
     let order: Vec<&str> = report["candidates"]
@@ -284,7 +284,7 @@ fn explain_shows_each_rule_in_order_and_why_one_wins() {
     );
     assert!(gatelet.get("app.example.com", "/apix").starts_with("web\n"));
 
-    // A wildcard takes one label; a Service without endpoints is 503.
+    // A wildcard matches one label; a Service without endpoints leads to 503.
     let report = explain("any.example.com/");
     assert_eq!(winner(&report), rule(1, 0));
     assert_eq!(report["outcome"], "503: default/wild:80 has no endpoints");

@@ -1,5 +1,5 @@
-//! Why something is not served: said in `status`, by `explain` and as Events, where it once was a
-//! silent 503 or 404.
+//! The reasons why something is not served, in `status`, `explain` and Events. It once was a silent
+//! 503 or 404.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use super::{
     *,
 };
 
-/// Waits for a finding, and returns its message; it is an Event on its object, too.
+/// Waits for a finding and for the Event on its object. Returns its message.
 fn event_message(gatelet: &Gatelet, kind: &str, name: &str, reason: &str) -> String {
     let object = format!("{kind} default/{name}");
     let message = eventually(reason, || {
@@ -39,7 +39,7 @@ fn explained(gatelet: &Gatelet, url: &str) -> Value {
 }
 
 #[test]
-fn a_service_without_endpoints_is_told_why() {
+fn a_service_without_endpoints_is_reported_with_its_reason() {
     let gatelet = Gatelet::start();
     let renamed = manifests("renamed", "renamed.example.com", 3000).replace(
         "ports: [{name: main, port: 3000",
@@ -84,7 +84,7 @@ fn a_service_without_endpoints_is_told_why() {
 }
 
 #[test]
-fn a_regular_expression_is_told_and_closes_what_it_could_match() {
+fn a_regular_expression_is_reported_and_closes_its_matches() {
     let gatelet = Gatelet::start();
     let backend = Backend::start("app");
     gatelet.serve(

@@ -1,5 +1,5 @@
-//! Flags win over variables, they win over the file, it wins over the defaults; and every wrong
-//! value is explained.
+//! Flags override variables, variables the file, and the file the defaults. Every wrong value is
+//! explained.
 
 use super::*;
 

@@ -8,7 +8,7 @@ use super::{
 };
 
 #[test]
-fn a_busy_port_says_who_has_it_and_how_to_choose_another() {
+fn the_owner_of_a_busy_port_and_the_setting_are_named() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = holder.local_addr().expect("its address").to_string();
     let own = format!("(process {}) listens there; stop it", std::process::id());
@@ -21,8 +21,7 @@ fn a_busy_port_says_who_has_it_and_how_to_choose_another() {
         for other in ["--http", "--https", "--api", "--admin"] {
             command.args([other, if other == flag { &taken } else { "off" }]);
         }
-        // A child that another test starts has our sockets too, until it is the program that it is
-        // to be.
+        // A child process of another test has our sockets too until it executes its program.
         let message = eventually("we are named", || {
             Some(bad(&command.output().expect("gatelet runs"), 1))
                 .filter(|message| message.contains(&own))
@@ -36,7 +35,7 @@ fn a_busy_port_says_who_has_it_and_how_to_choose_another() {
     }
 }
 
-/// Two gatelets share no port, although their sockets would let them.
+/// Two gatelets never share a port, although their sockets would allow it.
 #[test]
 fn a_second_gatelet_cannot_use_the_ports_or_state_of_the_first() {
     let gatelet = Gatelet::start();
@@ -122,7 +121,7 @@ fn commands_that_need_a_running_gatelet_say_that_there_is_none() {
 }
 
 #[test]
-fn a_stranger_on_the_admin_address_is_not_taken_for_a_gatelet() {
+fn another_server_on_the_admin_address_is_recognized() {
     let stranger = Backend::start("stranger");
     let output = program()
         .args(["status", "--admin", &format!("127.0.0.1:{}", stranger.port)])
@@ -149,7 +148,7 @@ fn a_stranger_on_the_admin_address_is_not_taken_for_a_gatelet() {
     closing.join().expect("it ended");
 }
 
-/// The service on a node of k3s: the kubeconfig there is for root alone.
+/// Sets up the service on a node of k3s, where only root may read the kubeconfig.
 #[test]
 fn an_unreadable_kubeconfig_of_k3s_is_reported() {
     if !can_mount() {

@@ -1,4 +1,4 @@
-//! A plain HTTP/1.1 backend that says who it is and what it was asked.
+//! A plain HTTP/1.1 backend whose responses contain its name and the request.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -13,12 +13,12 @@ use std::{
 
 use super::gatelet::NODE;
 
-/// Listens on a port of 127.0.0.1 and answers every request with its name, the request's head and
-/// its body.
+/// Listens on a port of 127.0.0.1 and responds to every request with its name, the request's head
+/// and its body.
 ///
-/// Paths make it do something else: `/slow/MS` waits before it answers, `/bytes/N` answers with N
-/// bytes, `/drip/N` sends N chunks of a byte each 50 ms, `/status/CODE` answers with that status,
-/// `/hang` never answers, `/stuck` does not even read the body. A body over 64 KiB is counted, not
+/// Some paths change that: `/slow/MS` waits before the response, `/bytes/N` returns N bytes,
+/// `/drip/N` sends N chunks of one byte, one every 50 ms, `/status/CODE` returns that status,
+/// `/hang` never responds, `/stuck` does not even read the body. A body over 64 KiB is counted, not
 /// kept.
 #[derive(Debug)]
 pub struct Backend {
@@ -32,9 +32,9 @@ struct State {
     requests: AtomicU64,
     /// Bytes of request bodies so far.
     received: AtomicU64,
-    /// Bytes of answers to `/bytes` so far.
+    /// Bytes of responses to `/bytes` so far.
     sent: AtomicU64,
-    /// Connections that ended while a request was unanswered.
+    /// Connections that ended while a request waited for its response.
     abandoned: AtomicU64,
     stopping: AtomicBool,
     idle: Mutex<Vec<(u64, Arc<TcpStream>)>>,
@@ -81,21 +81,21 @@ impl Backend {
         self.state.received.load(SeqCst)
     }
 
-    /// Bytes of answers to `/bytes` so far.
+    /// Bytes of responses to `/bytes` so far.
     pub fn sent(&self) -> u64 {
         self.state.sent.load(SeqCst)
     }
 
-    /// Requests whose connection ended before they were answered.
+    /// Returns the number of requests whose connection ended before the response.
     pub fn abandoned(&self) -> u64 {
         self.state.abandoned.load(SeqCst)
     }
 
-    /// Takes it away as a terminating pod goes: no new connections, what is in flight is answered,
-    /// what is idle is closed.
+    /// Ends like a terminating pod: accepts no new connections, finishes requests in flight, closes
+    /// idle connections.
     pub fn stop(&self) {
         self.state.stopping.store(true, SeqCst);
-        // Wakes the accept loop, which ends with its listener.
+        // Wakes the accept loop, which then drops its listener.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
         for (_, stream) in self.state.idle.lock().expect("no panic").drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
@@ -217,7 +217,7 @@ pub fn head(reader: &mut impl BufRead) -> Option<String> {
     }
 }
 
-/// The value of a field of a head.
+/// Returns the value of a field of a head.
 pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| {
         let (field, value) = line.split_once(':')?;
@@ -294,7 +294,7 @@ fn answer(
     stream.write_all(answer.as_bytes()).ok()
 }
 
-/// The body as text, or its length if it is long.
+/// Returns the body as text, or its length if it is long.
 fn body(reader: &mut impl BufRead, head: &str, state: &State) -> Option<String> {
     const KEPT: u64 = 64 * 1024;
     let mut kept = Vec::new();

@@ -1,4 +1,4 @@
-//! Certificates as people make them: with openssl.
+//! Certificates made with openssl, as users make them.
 
 use std::{path::PathBuf, process::Command};
 
@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{Folder, run};
 
-/// Kinds of keys, as `openssl req -newkey` wants them.
+/// Kinds of keys, in the notation of `openssl req -newkey`.
 pub const ECDSA: &[&str] = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 pub const RSA: &[&str] = &["rsa:2048"];
 
@@ -20,12 +20,13 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Makes a self-signed one for names (`DNS:` is put before each), in files called `file`.
+    /// Makes a self-signed certificate for names (adding `DNS:` before each) in files called
+    /// `file`.
     pub fn make(folder: &Folder, file: &str, names: &[&str], kind: &[&str]) -> Self {
         Self::create(folder, file, names, kind, &["-subj", "/CN=test"])
     }
 
-    /// Makes one that another one has signed.
+    /// Makes a certificate that is signed by another one.
     pub fn signed_by(&self, folder: &Folder, file: &str, names: &[&str]) -> Self {
         let [chain, key] =
             [&self.chain, &self.key].map(|path| path.to_str().expect("a name in ASCII"));
@@ -38,7 +39,7 @@ impl Certificate {
         )
     }
 
-    /// Makes a self-signed one of X.509 v1, which has no names.
+    /// Makes a self-signed certificate of X.509 v1, which has no names.
     pub fn old(folder: &Folder, file: &str) -> Self {
         let mut certificate = Self::make(folder, file, &["replaced.example.com"], ECDSA);
         let request = folder.path().join(format!("{file}.csr"));
@@ -110,7 +111,7 @@ impl Certificate {
         }
     }
 
-    /// A Secret of type tls with it.
+    /// Returns a Secret of type TLS with it.
     pub fn secret(&self, name: &str) -> String {
         let read = |path| STANDARD.encode(std::fs::read(path).expect("openssl wrote it"));
         format!(
@@ -129,7 +130,8 @@ data:
     }
 }
 
-/// The serial number of the certificate that a listener of 127.0.0.1 shows for a server name.
+/// Returns the serial number of the certificate that a listener on 127.0.0.1 presents for a server
+/// name.
 pub fn shown(port: u16, name: &str) -> String {
     let mut command = Command::new("sh");
     let script = format!(

@@ -1,5 +1,5 @@
-//! Clients that say nothing, too little, or do not take what they asked for: what an idle browser,
-//! a dead phone or an attacker leaves open. Each runs until gatelet ends it.
+//! Clients that send nothing or too little, or do not read the responses: the connections that an
+//! idle browser, a dead phone or an attacker leaves open. Each runs until gatelet ends it.
 
 use std::{
     io::{self, Read, Write},
@@ -18,7 +18,8 @@ use super::{
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const ACK: u8 = 1;
-/// Answers that are asked for and not taken, and the size of each: far more than sockets hold.
+/// The number of responses that are requested and not read, and the size of each: far more than
+/// sockets hold.
 const ANSWERS: u32 = 60;
 const SIZE: u32 = 4 << 20;
 
@@ -44,7 +45,7 @@ pub enum Transport {
 pub struct Kind {
     pub name: &'static str,
     pub transport: Transport,
-    /// When gatelet is to end it, or all that it has asked for.
+    /// The time at which gatelet has to end it, or all its requests.
     pub ends_after: fn(&Timeouts) -> Duration,
     act: fn(&mut Wire, &str) -> io::Result<()>,
 }
@@ -116,7 +117,7 @@ pub fn kinds() -> Vec<Kind> {
             wire.write_all(head.as_bytes())?;
             wire.drain()
         }),
-        ("takes no answer", stream, |wire, host| {
+        ("reads no response", stream, |wire, host| {
             let request = get(host, &format!("/bytes/{SIZE}"));
             wire.write_all(&request.repeat(ANSWERS as usize))?;
             wire.wait_unread()
@@ -173,7 +174,7 @@ pub fn kinds() -> Vec<Kind> {
             wire.acknowledge_until(1)
         }),
         (
-            "takes no answer and acknowledges all",
+            "reads no response and acknowledges all",
             stream,
             |wire, host| {
                 // No stream has a window.
@@ -184,7 +185,7 @@ pub fn kinds() -> Vec<Kind> {
                 wire.acknowledge_until(ANSWERS)
             },
         ),
-        ("takes no answer", stream, |wire, host| {
+        ("reads no response", stream, |wire, host| {
             wire.begin(&[(4, 1 << 24)])?;
             wire.write_all(&frame(
                 super::frames::WINDOW_UPDATE,
@@ -224,7 +225,7 @@ pub fn kinds() -> Vec<Kind> {
 }
 
 impl Kind {
-    /// Runs one until it is over; `None` if it was not ended within `patience`.
+    /// Runs a client until its connection ends; `None` if that takes longer than `patience`.
     pub fn run(
         self,
         http: SocketAddr,
@@ -240,7 +241,7 @@ impl Kind {
         let mut wire = Wire::connect(addr, self.transport, host).ok()?;
         let began = Instant::now();
         wire.gives_up = began + patience;
-        // Any end will do: a reset too is an end.
+        // Any end counts, a reset too.
         let _ = (self.act)(&mut wire, host);
         (Instant::now() < wire.gives_up).then(|| Ended {
             kind: self,
@@ -317,7 +318,7 @@ impl Wire {
         self.tcp.shutdown(Shutdown::Write)
     }
 
-    /// Reads what comes, for so long; an end is an error.
+    /// Reads for this long; the end of the stream is an error.
     fn listen(&mut self, time: Duration) -> io::Result<()> {
         let until = Instant::now() + time;
         while Instant::now() < until {
@@ -326,7 +327,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Reads and forgets what comes until the end.
+    /// Reads and discards everything until the end.
     fn drain(&mut self) -> io::Result<()> {
         loop {
             self.read_some(&mut [0; 4096])?;
@@ -353,7 +354,7 @@ impl Wire {
         self.acknowledge_until(u32::MAX)
     }
 
-    /// The same until so many streams are over.
+    /// The same until this many streams have ended.
     fn acknowledge_until(&mut self, streams: u32) -> io::Result<()> {
         let mut seen = Vec::new();
         let mut over = 0;
@@ -381,8 +382,8 @@ impl Wire {
         Ok(())
     }
 
-    /// Reads the bytes that come within a moment, perhaps none. An end is an error, and so is the
-    /// end of all patience.
+    /// Reads the bytes that arrive within a moment, perhaps none. The end of the stream is an
+    /// error, and so is the end of the time limit.
     fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if Instant::now() >= self.gives_up {
             return Err(io::ErrorKind::TimedOut.into());
@@ -417,7 +418,7 @@ impl Wire {
     }
 }
 
-/// The length of the first frame, once all of it is there.
+/// Returns the length of the first frame once it is complete.
 fn frame_length(bytes: &[u8]) -> Option<usize> {
     let [a, b, c, ..] = *bytes else { return None };
     let length = 9 + (usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c));

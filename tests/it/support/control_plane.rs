@@ -8,12 +8,12 @@ use std::{
 
 use super::{Folder, eventually, peers, run};
 
-/// etcd, kube-apiserver and kube-controller-manager, and a place beside them where nothing but `lo`
-/// is. Gone with its test.
+/// etcd, kube-apiserver and kube-controller-manager in a namespace whose only interface is `lo`.
+/// Ends with its test.
 #[derive(Debug)]
 pub struct ControlPlane {
     folder: Folder,
-    /// The process whose end takes everything down, which comes when its input is closed.
+    /// The process whose end takes everything down. It ends when its input is closed.
     up: Child,
     input: Option<ChildStdin>,
     /// The parts that were restarted.
@@ -23,7 +23,7 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts one; `None`, loudly, where that is not possible.
+    /// Starts a control plane; prints a note and returns `None` where that is not possible.
     pub fn start() -> Option<Self> {
         let cluster = peers::control_plane()?;
         let may = Command::new("unshare").args(["--net", "true"]).output();
@@ -68,12 +68,12 @@ impl ControlPlane {
         })
     }
 
-    /// The kubeconfig of its administrator.
+    /// Returns the kubeconfig of its administrator.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("cluster/admin.kubeconfig")
     }
 
-    /// The same command where the control plane is.
+    /// Returns the same command in the namespace of the control plane.
     pub fn beside(&self, command: &Command) -> Command {
         within(self.inside, command)
     }
@@ -104,7 +104,7 @@ impl ControlPlane {
         self.kubectl(&["apply", "-f", path.to_str().expect("a plain path")])
     }
 
-    /// SIGKILL for the API server; the answer starts it again as it was.
+    /// Kills the API server with SIGKILL. The returned value starts it again unchanged.
     pub fn kill_api_server(&self) -> Command {
         let file = self.folder.path().join("cluster/kube-apiserver.pid");
         let pid = self.again.last().map_or_else(
@@ -122,8 +122,8 @@ impl ControlPlane {
             .map(|word| String::from_utf8_lossy(word).into_owned())
             .collect();
         run(Command::new("kill").args(["-KILL", &pid]));
-        // Its port is free when all its threads are gone; a zombie, if its parent does not look,
-        // has no command line.
+        // Its port is free once all its threads are gone; a zombie has no command
+        // line.
         eventually("it is gone", || {
             let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -144,7 +144,7 @@ impl ControlPlane {
         self.beside(&command)
     }
 
-    /// Starts what was killed.
+    /// Starts the killed process again.
     pub fn spawn(&mut self, command: &mut Command) {
         let log = fs::File::create(self.folder.path().join("again.log")).expect("a log");
         self.again.push(

@@ -12,7 +12,7 @@ use super::{Folder, Gatelet, can_mount, eventually, free_port, run};
 /// The key that may update every zone, and its secret.
 pub const KEY: &str = "acme";
 pub const SECRET: &str = "Z2F0ZWxldC1nYXRlbGV0LWdhdGVsZXQtZ2F0ZWxldCE=";
-/// A key that the server knows, and that may update nothing. It has the same secret.
+/// A key that the server knows and that may not update anything. It has the same secret.
 pub const POWERLESS_KEY: &str = "reader";
 
 /// An authoritative server on loopback, by UDP and TCP. Killed with its test.
@@ -25,14 +25,14 @@ pub struct DnsServer {
 }
 
 impl DnsServer {
-    /// Starts one and waits until it answers. A zone is its name and further records in the format
-    /// of zone files; SOA, NS and `ns`, the server's address, are there already.
+    /// Starts a server and waits until it responds. A zone is its name and further records in the
+    /// format of zone files; SOA, NS and `ns`, the server's address, are there already.
     pub fn start(zones: &[(&str, &str)]) -> Self {
         Self::listening(SocketAddr::from(([127, 0, 0, 1], free_port())), zones)
     }
 
-    /// One that can be the system's resolver of a gatelet, see [`Self::resolves_for`]; `None`,
-    /// loudly, without root.
+    /// Starts a server that can be the system's resolver of a gatelet, see [`Self::resolves_for`].
+    /// Without root, prints a note and returns `None`.
     pub fn at_port_53(zones: &[(&str, &str)]) -> Option<Self> {
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let ip = [
@@ -52,7 +52,7 @@ impl DnsServer {
         Some(Self::listening(address, zones))
     }
 
-    /// Makes it the system's resolver of a gatelet that is not started yet.
+    /// Makes this server the system's resolver of a gatelet that is not started yet.
     pub fn resolves_for(&self, gatelet: &mut Gatelet) {
         let file = gatelet
             .folder
@@ -60,7 +60,7 @@ impl DnsServer {
         gatelet.mounts(&format!("mount --bind {} /etc/resolv.conf", file.display()));
     }
 
-    /// Adds a TXT record, as who owns the zone.
+    /// Adds a TXT record, as the owner of the zone does.
     pub fn add_txt(&self, zone: &str, name: &str, text: &str) {
         let update = format!(
             "server {} {}\nzone {zone}.\nupdate add {name}. 60 TXT \"{text}\"\nsend\n",
@@ -123,7 +123,7 @@ zone:\n"
         for (zone, _) in zones {
             eventually(
                 &format!(
-                    "knot answers for {zone}: see {}",
+                    "knot responds for {zone}: see {}",
                     server.folder.path().display()
                 ),
                 || (!server.ask(zone, "SOA").is_empty()).then_some(()),
@@ -136,7 +136,7 @@ zone:\n"
         SocketAddr::new(self.ip, self.port)
     }
 
-    /// Its records for a name, sorted, as kdig prints them.
+    /// Returns its records for a name, sorted, as kdig prints them.
     pub fn ask(&self, name: &str, kind: &str) -> Vec<String> {
         let mut command = Command::new("kdig");
         command.args([

@@ -1,4 +1,4 @@
-//! An HTTP/2 client of frames (RFC 9113), which can do everything wrong.
+//! An HTTP/2 client that sends single frames (RFC 9113), so that it can break every rule.
 
 use std::{
     io::{self, Read, Write},
@@ -94,7 +94,7 @@ impl Client {
         Ok(Self(stream))
     }
 
-    /// Lets the kernel keep little of what comes.
+    /// Lets the kernel buffer little of the received data.
     pub fn receive_little(&self) {
         socket2::SockRef::from(&self.0)
             .set_recv_buffer_size(32 * 1024)
@@ -115,7 +115,7 @@ impl Client {
         ))
     }
 
-    /// The next frame: kind, flags, stream, payload.
+    /// Returns the next frame: kind, flags, stream, payload.
     pub fn next(&mut self) -> io::Result<(u8, u8, u32, Vec<u8>)> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head)?;
@@ -147,18 +147,18 @@ impl Client {
                         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
                     ) =>
                 {
-                    panic!("no answer to stream {stream}")
+                    panic!("no response on stream {stream}")
                 }
                 Err(_) => return Outcome::Gone,
             }
         }
     }
 
-    /// The body of the answer whose status was read last, up to its end.
+    /// Returns the body of the response whose status was read last.
     pub fn body(&mut self, stream: u32) -> String {
         let mut body = Vec::new();
         loop {
-            let (kind, flags, on, payload) = self.next().expect("the rest of the answer");
+            let (kind, flags, on, payload) = self.next().expect("the rest of the response");
             if (kind, on) == (DATA, stream) {
                 body.extend(payload);
             }
@@ -169,8 +169,8 @@ impl Client {
     }
 }
 
-/// The status that begins a field block: an entry of the static table, or a literal with a name
-/// from it (RFC 7541 appendix A: entries 8 to 14).
+/// Returns the status that begins a field block: an entry of the static table, or a literal with a
+/// name from it (RFC 7541 appendix A: entries 8 to 14).
 fn status(block: &[u8]) -> u16 {
     const TABLE: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
     match *block {
@@ -188,7 +188,7 @@ fn status(block: &[u8]) -> u16 {
     }
 }
 
-/// Three digits, in Huffman's code (RFC 7541 appendix B) or not.
+/// Reads three digits, Huffman-coded (RFC 7541 appendix B) or not.
 fn digits(bytes: &[u8], huffman: bool) -> u16 {
     let text = if huffman {
         let bits = bytes

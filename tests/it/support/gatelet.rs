@@ -28,7 +28,7 @@ pub struct Gatelet {
 }
 
 impl Gatelet {
-    /// Starts one with the mini cluster and waits until it serves.
+    /// Starts a gatelet with the mini cluster and waits until it serves.
     pub fn start() -> Self {
         Self::with(&[])
     }
@@ -56,7 +56,7 @@ impl Gatelet {
         }
     }
 
-    /// Starts one with a configuration file.
+    /// Starts a gatelet with a configuration file.
     pub fn configured(text: &str) -> Self {
         let mut gatelet = Self::prepare(&[]);
         gatelet.configure(text);
@@ -71,7 +71,7 @@ impl Gatelet {
         self.environment("GATELET_CONFIG", path.to_str().expect("a plain path"));
     }
 
-    /// The next run of one that has ended, with these further arguments instead.
+    /// Prepares the next run of a gatelet that has ended, with other arguments.
     pub fn again(mut self, extra: &[&str]) -> Self {
         self.extra = extra.iter().map(|&argument| argument.to_owned()).collect();
         self.spawn();
@@ -110,7 +110,7 @@ impl Gatelet {
         self.inner_state().join("kubeconfig")
     }
 
-    /// The path of the log of all its runs.
+    /// Returns the path of the log of all its runs.
     pub fn log_path(&self) -> PathBuf {
         self.folder.path().join("log")
     }
@@ -119,7 +119,7 @@ impl Gatelet {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// The command line of `run`, not started.
+    /// Returns the command line of `run`, not started.
     pub fn run_command(&self) -> Command {
         let mut command = program();
         if let Some(script) = &self.mounts {
@@ -160,7 +160,8 @@ impl Gatelet {
         self.spawn_command(self.run_command());
     }
 
-    /// Starts another command line; its log and its end are those of this gatelet.
+    /// Starts another command line as the process of this gatelet: its output goes to the same log,
+    /// and it ends with the test.
     pub fn spawn_command(&mut self, mut command: Command) {
         let log = File::options()
             .create(true)
@@ -174,7 +175,7 @@ impl Gatelet {
         self.child = Some(command.spawn().expect("gatelet starts"));
     }
 
-    /// Waits until `/readyz` says 200.
+    /// Waits until `/readyz` returns 200.
     pub fn wait_ready(&mut self) {
         let url = format!("http://127.0.0.1:{}/readyz", self.admin);
         eventually("gatelet is ready", || {
@@ -190,7 +191,7 @@ impl Gatelet {
         });
     }
 
-    /// Status and text of a page at the admin address.
+    /// Returns status and text of a page at the admin address.
     pub fn admin_page(&self, path: &str) -> (u16, String) {
         let url = format!("http://127.0.0.1:{}{path}", self.admin);
         let said =
@@ -216,7 +217,7 @@ impl Gatelet {
         eventually("gatelet ends", || child.try_wait().expect("its status"))
     }
 
-    /// SIGKILL: nothing is written any more.
+    /// Sends SIGKILL, so that it writes nothing more.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");
         child.kill().expect("it can be killed");
@@ -252,12 +253,13 @@ impl Gatelet {
         self.kubectl(&["apply", "-f", path.to_str().expect("a plain path")])
     }
 
-    /// The body that curl gets for a host and path over HTTP; fails unless the status is below 400.
+    /// Returns the body that curl gets for a host and path over HTTP; fails unless the status is
+    /// below 400.
     pub fn get(&self, host: &str, path: &str) -> String {
         run(&mut self.curl(host, path))
     }
 
-    /// The status for a host and path over HTTP.
+    /// Returns the status for a host and path over HTTP.
     pub fn status_of(&self, host: &str, path: &str) -> u16 {
         let mut command = self.curl(host, path);
         let output = command
@@ -270,7 +272,7 @@ impl Gatelet {
             .unwrap_or(0)
     }
 
-    /// The output of `status -o json`.
+    /// Returns the output of `status -o json`.
     pub fn status(&self) -> serde_json::Value {
         let output = self.command(&["status", "-o", "json"]);
         serde_json::from_slice(&output.stdout)
@@ -310,7 +312,7 @@ impl Gatelet {
         command
     }
 
-    /// The most memory it ever had, in KiB, since [`Gatelet::forget_peak`].
+    /// Returns its peak of memory, in KiB, since [`Gatelet::forget_peak`].
     pub fn peak(&self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
@@ -324,7 +326,7 @@ impl Gatelet {
             .expect("a number")
     }
 
-    /// Lets the peak be what it has now.
+    /// Resets the peak to the current value.
     pub fn forget_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").expect("it is ours");
     }
@@ -349,7 +351,7 @@ impl Gatelet {
         self.command_line(arguments).output().expect("gatelet runs")
     }
 
-    /// The same, to be run elsewhere.
+    /// The same, for a different place.
     pub fn command_line(&self, arguments: &[&str]) -> Command {
         let mut command = program();
         command.args(arguments);
@@ -372,7 +374,7 @@ impl Drop for Gatelet {
     }
 }
 
-/// The binary, with no setting of this machine.
+/// Returns the binary as a command without settings of this machine.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatelet"));
     for (name, _) in std::env::vars() {

@@ -1,4 +1,4 @@
-//! A client that keeps its connection and sees exactly what comes over it.
+//! A client that keeps its connection and shows exactly the bytes that it receives.
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ impl<T: Read + Write + Send> Stream for T {}
 /// A connection to a listener.
 pub struct Connection(BufReader<Box<dyn Stream>>);
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -57,12 +57,13 @@ impl Connection {
         Ok(Self(BufReader::new(Box::new(tcp(addr)?))))
     }
 
-    /// Over TLS, for a server name, taking any certificate; `protocols` are offered by ALPN.
+    /// Connects over TLS, for a server name, and accepts any certificate; offers `protocols` by
+    /// ALPN.
     pub fn tls(addr: SocketAddr, name: &str, protocols: &[&str]) -> io::Result<Self> {
         Self::tls_with(addr, name, client_config(protocols))
     }
 
-    /// Over TLS with a configuration.
+    /// Connects over TLS with a configuration.
     pub fn tls_with(addr: SocketAddr, name: &str, config: ClientConfig) -> io::Result<Self> {
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
@@ -76,13 +77,14 @@ impl Connection {
         self.0.get_mut().flush()
     }
 
-    /// Asks with GET and reads the answer.
+    /// Sends a GET request and reads the response.
     pub fn get(&mut self, host: &str, path: &str) -> io::Result<Answer> {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
         self.answer()
     }
 
-    /// The next answer to a request other than HEAD. An end before its last byte is an error.
+    /// Reads the next response to a request other than HEAD. An end before its last byte is an
+    /// error.
     pub fn answer(&mut self) -> io::Result<Answer> {
         let head = self.head()?;
         let status = head
@@ -121,7 +123,7 @@ impl Connection {
         Ok(answer)
     }
 
-    /// The head of an answer.
+    /// Reads the head of a response.
     pub fn head(&mut self) -> io::Result<String> {
         let mut head = String::new();
         loop {
@@ -136,14 +138,14 @@ impl Connection {
         }
     }
 
-    /// Appends exactly so many bytes.
+    /// Appends exactly this many bytes.
     pub fn exactly(&mut self, length: usize, to: &mut Vec<u8>) -> io::Result<()> {
         let start = to.len();
         to.resize(start + length, 0);
         self.0.read_exact(&mut to[start..])
     }
 
-    /// Reads until the other side ends.
+    /// Reads until the other side closes.
     pub fn rest(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = Vec::new();
         self.0.read_to_end(&mut rest)?;
@@ -151,7 +153,7 @@ impl Connection {
     }
 }
 
-/// A configuration that takes any certificate.
+/// Returns a configuration that accepts any certificate.
 pub fn client_config(protocols: &[&str]) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider.clone())

@@ -33,7 +33,7 @@ pub use http::{Answer, Connection};
 pub use pebble::Pebble;
 pub use web_service::WebService;
 
-/// A folder that goes with its test.
+/// A folder that is removed with its test.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
@@ -72,7 +72,7 @@ impl Drop for Folder {
     }
 }
 
-/// A port of 127.0.0.1 that nothing listens on, below those that the system gives out by itself.
+/// Returns a port of 127.0.0.1 without a listener, below the range from which the system chooses.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
@@ -84,7 +84,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Asks until the answer is there, or panics with what was asked for.
+/// Repeats `ask` until it returns something. Panics with the description after a time limit.
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -99,7 +99,7 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Runs a command to its end; its standard output, or a panic with everything it said.
+/// Runs a command to its end. Returns its standard output; on failure, panics with all its output.
 pub fn run(command: &mut Command) -> String {
     let output = command
         .output()
@@ -112,7 +112,7 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Everything a command said.
+/// Returns all output of a command.
 pub fn said(output: &Output) -> String {
     format!(
         "{}{}",
@@ -121,7 +121,7 @@ pub fn said(output: &Output) -> String {
     )
 }
 
-/// Returns whether mounts can be made; if not, says loudly what is left out.
+/// Returns true if mounts can be made; if not, prints what is left out.
 pub fn can_mount() -> bool {
     let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
     let able = root

@@ -1,4 +1,4 @@
-//! Pebble, a small CA that speaks ACME, with the DNS server that it asks.
+//! Pebble, a small CA that speaks ACME, with the DNS server that it queries.
 
 use std::{
     fs::File,
@@ -19,10 +19,10 @@ pub struct Options {
     pub config: Value,
     /// Added to the environment. Without `PEBBLE_VA_NOSLEEP=1` a validation takes seconds.
     pub environment: Vec<(&'static str, &'static str)>,
-    /// The DNS server also answers HTTP-01 on the port that Pebble validates, with what
-    /// [`Pebble::tell_dns`] gave it for `/add-http01`.
+    /// The DNS server also responds to HTTP-01 on the port that Pebble validates, with the values
+    /// that [`Pebble::tell_dns`] sent to `/add-http01`.
     pub answers_http: bool,
-    /// The DNS server that it asks instead of its own.
+    /// The DNS server that it queries instead of its own.
     pub dns_server: Option<SocketAddr>,
     /// A process in whose network namespace it runs, if not in ours.
     pub inside: Option<u32>,
@@ -55,7 +55,7 @@ impl Pebble {
         Self::of("pebble".into(), options)
     }
 
-    /// 2.10, which has them; `None`, loudly, where Go was not there to build it.
+    /// 2.10, which has them. Without a build of it, prints a note and returns `None`.
     pub fn start_newest(options: Options) -> Option<Self> {
         Some(Self::of(peers::newest_pebble()?, options))
     }
@@ -161,8 +161,8 @@ impl Pebble {
         run(&mut there(self.inside, curl))
     }
 
-    /// Tells its DNS server something, such as `/set-txt` with `{"host": "_acme-challenge.a.test.",
-    /// "value": "x"}`.
+    /// Sends a command to its DNS server, such as `/set-txt` with `{"host":
+    /// "_acme-challenge.a.test.", "value": "x"}`.
     pub fn tell_dns(&self, path: &str, what: &Value) {
         let url = format!("http://127.0.0.1:{}{path}", self.dns_management);
         let mut curl = Command::new("curl");
@@ -175,7 +175,7 @@ impl Pebble {
         std::fs::read_to_string(self.folder.path().join("pebble.log")).unwrap_or_default()
     }
 
-    /// Ends it. It forgets everything, its roots too.
+    /// Stops it. It forgets everything, including its roots.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -211,11 +211,11 @@ impl Pebble {
         listens(self.inside, self.management);
     }
 
-    /// Makes it hang, with its connections open, or go on.
+    /// Makes it hang with its connections open, or continue.
     pub fn freeze(&self, frozen: bool) {
         let pid = self.child.as_ref().expect("it runs").id().to_string();
         run(Command::new("kill").args([if frozen { "-STOP" } else { "-CONT" }, &pid]));
-        // The signal is on its way; on a busy machine every thread may run on for a while.
+        // The signal takes effect later; on a busy machine every thread may run on for a while.
         let stopped = |task: std::fs::DirEntry| {
             let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
             stat.rsplit(") ")

@@ -18,28 +18,29 @@ pub fn kubectl() -> Command {
     needed("python/bin/kubectl")
 }
 
-/// The oldest kubectl that is supported; `None`, loudly, where Go was not there to build it.
+/// Returns the oldest supported kubectl. Without a build of it, prints a note and returns `None`.
 pub fn oldest_kubectl() -> Option<Command> {
     optional("bin/kubectl-1.29")
 }
 
-/// The components of a real control plane in one binary; `None`, loudly, where Go was not there to
-/// build it.
+/// Returns the components of a real control plane in one binary. Without a build of it, prints a
+/// note and returns `None`.
 pub fn control_plane() -> Option<PathBuf> {
     optional("bin/cluster").map(|_| folder().join("bin/cluster"))
 }
 
-/// Pebble 2.10; `None`, loudly, where Go was not there to build it.
+/// Returns Pebble 2.10. Without a build of it, prints a note and returns `None`.
 pub fn newest_pebble() -> Option<PathBuf> {
     optional("bin/pebble-2.10").map(|_| folder().join("bin/pebble-2.10"))
 }
 
-/// The conformance tests of HTTP/2; `None`, loudly, where Go was not there to build them.
+/// Returns the conformance tests of HTTP/2. Without a build of them, prints a note and returns
+/// `None`.
 pub fn h2spec() -> Option<Command> {
     optional("bin/h2spec")
 }
 
-/// Helm; `None`, loudly, where Go was not there to build it.
+/// Returns Helm. Without a build of it, prints a note and returns `None`.
 pub fn helm() -> Option<Command> {
     optional("bin/helm")
 }
@@ -71,7 +72,7 @@ fn optional(name: &str) -> Option<Command> {
     None
 }
 
-/// A Python script of `tests/it/peers`, not started.
+/// Returns the command of a Python script of `tests/it/peers`.
 pub fn script(name: &str) -> Command {
     let mut command = python();
     command.arg("-u").arg(
@@ -82,8 +83,7 @@ pub fn script(name: &str) -> Command {
     command
 }
 
-/// A server of `tests/it/peers`, which prints its ports and then what happens to it. Killed with
-/// its test.
+/// A server of `tests/it/peers`, which prints its ports and then its events. Killed with its test.
 #[derive(Debug)]
 pub struct Server {
     pub ports: Vec<u16>,

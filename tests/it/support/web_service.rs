@@ -1,4 +1,4 @@
-//! An HTTP/1.1 service that a test answers for.
+//! An HTTP/1.1 service whose responses a test defines.
 
 use std::{
     collections::HashMap,
@@ -18,8 +18,8 @@ pub struct Asked {
     pub body: String,
 }
 
-/// Listens on a port of 127.0.0.1 and answers each request with the status and the JSON that the
-/// test says.
+/// Listens on a port of 127.0.0.1 and responds to each request with the status and the JSON that
+/// the test returns.
 #[derive(Debug)]
 pub struct WebService {
     pub port: u16,

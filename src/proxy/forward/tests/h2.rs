@@ -40,7 +40,7 @@ pub(super) fn local<T>(test: impl Future<Output = T>) -> T {
     tokio::task::LocalSet::new().block_on(&runtime, test)
 }
 
-/// Answers with what it was sent, fields of interest and trailers.
+/// Responds with the request that it received: its body, some fields and its trailers.
 async fn mirror(request: Request<Incoming>) -> Result<Response<WithTrailers>, hyper::Error> {
     let te = request
         .headers()
@@ -72,7 +72,7 @@ async fn mirror(request: Request<Incoming>) -> Result<Response<WithTrailers>, hy
         .expect("response"))
 }
 
-/// An HTTP/2 backend without TLS, and how many connections it has had.
+/// An HTTP/2 backend without TLS, and the number of its connections so far.
 fn h2c_backend() -> (SocketAddr, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let counted = connections.clone();
@@ -467,7 +467,7 @@ fn pings_to_an_endpoint_come_at_their_own_interval() {
         assert_eq!(rx.recv_timeout(Duration::from_secs(20)), Ok(expected));
     }
 
-    // Servers of gRPC count what comes more often.
+    // gRPC servers count pings that come more often.
     assert!(Settings::default().upstream_ping_interval > Duration::from_secs(300));
 }
 

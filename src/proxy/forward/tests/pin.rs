@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http_body_util::{BodyExt, Empty};
 
-/// A backend that asks for NTLM, in three steps on one connection, and then takes every request on
-/// it for its user's. It answers with the user and the number of the connection. `/public` is for
-/// all.
+/// A backend that asks for NTLM, in three steps on one connection, and then attributes every
+/// request on it to that user. Its response names the user and the number of the connection.
+/// `/public` needs no login.
 fn ntlm() -> SocketAddr {
     backend(|index, mut stream| {
         let mut challenged = false;
@@ -114,7 +114,7 @@ fn each_client_sees_only_itself_behind_ntlm() {
 #[test]
 fn credentials_pin_their_connection_before_the_response() {
     let proxy = to(&[backend(|_, mut stream| {
-        // It asks for nothing, and knows its user all the same.
+        // It never asks for a login, and takes the user from the credentials that it gets.
         let mut user = "nobody".to_owned();
         loop {
             let head = head(&mut stream);

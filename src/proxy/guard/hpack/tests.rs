@@ -63,7 +63,7 @@ fn integer(value: usize, prefix: u32, flags: u8) -> Vec<u8> {
     all
 }
 
-/// A literal field: whether it goes into the table, the index of its name or the name, and its
+/// A literal field: true if it goes into the table, the index of its name or the name, and its
 /// value.
 fn literal(kept: bool, name: Result<usize, &str>, value: &str, huffman: bool) -> Vec<u8> {
     let (prefix, flags) = if kept { (6, 0x40) } else { (4, 0) };
@@ -152,7 +152,7 @@ fn a_fragment_is_found_in_every_form_of_a_path() {
                 }
             }
 
-            // Other fields may have it.
+            // Other fields may have a `#`.
             for name in [
                 Ok(1),
                 Ok(51),

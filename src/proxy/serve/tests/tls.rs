@@ -1,5 +1,5 @@
-//! Handshakes that are not the common one: a CA's that checks a name, and those for an address; and
-//! what follows from the certificate that is served.
+//! Unusual handshakes: those of a CA that validates a name, and those for an address; and the
+//! effects of the served certificate.
 
 use std::net::IpAddr;
 
@@ -70,7 +70,7 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// A client that trusts anybody.
+/// A client that trusts every certificate.
 fn client(name: &str, alpn: &[&str]) -> ClientConnection {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -215,7 +215,7 @@ fn only_the_ca_gets_the_challenge_certificate_and_protocol() {
             "{refused}"
         );
 
-        // The page is there all the while.
+        // The page is served all the while.
         let mut stream = shake(&front, "a.example", &["http/1.1"]).unwrap();
         stream.write_all(GET).unwrap();
         let mut response = [0; 12];

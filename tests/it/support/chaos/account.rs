@@ -24,7 +24,7 @@ pub(super) fn directory(state: &State, call: &Call) -> Reply {
             "caaIdentities": ["ca.test"],
             "profiles": {},
         },
-        // Clients must not mind what they do not know.
+        // Clients must ignore unknown members.
         "somethingNew": state.url("news"),
     });
     for profile in &state.options.profiles {

@@ -1,5 +1,5 @@
-//! The script of faults: which call goes wrong, and how. Faults that meet on one call act together,
-//! so a problem and a `Retry-After` make one answer.
+//! The script of faults: the calls that go wrong, and their faults. Faults on the same call act
+//! together, so a problem and a `Retry-After` make one response.
 
 use std::time::Duration;
 
@@ -21,17 +21,17 @@ pub enum Endpoint {
     Order,
     RenewalInfo,
     RevokeCert,
-    /// In a fault: every one of them. Never in the log.
+    /// In a fault: all endpoints. Never in the log.
     Any,
 }
 
-/// Which of the calls to an endpoint, counted from when the script was set.
+/// The calls to an endpoint that are meant, counted since the script was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nth {
     /// The first call is 1.
     Call(u32),
     Every,
-    /// So many of a hundred, the same ones in every run.
+    /// This many out of a hundred, the same ones in every run.
     Percent(u32),
 }
 
@@ -50,7 +50,7 @@ pub enum Action {
     AccountDeactivated,
     /// The CA forgets accounts, orders and certificates first.
     AccountUnknown,
-    /// An answer of a proxy in front of the CA, which itself sees nothing.
+    /// A response of a proxy in front of the CA; the CA does not see the call.
     Answer {
         status: u16,
         headers: Vec<(String, String)>,
@@ -68,21 +68,21 @@ pub enum Action {
     Chain(WrongChain),
     /// The connection ends, and nothing has changed.
     CloseBeforeCommit,
-    /// The CA does as asked, and the answer is lost.
+    /// The CA carries the request out, and the response is lost.
     CloseAfterCommit,
-    /// The answer's body ends with the connection after so many bytes.
+    /// The connection ends after this many bytes of the response's body.
     CutAfter(usize),
     /// Seconds between the `Date` field and the CA's clock.
     DateOffset(i64),
-    /// Before anything is done.
+    /// A delay before anything is done.
     Delay(Duration),
     /// Directory: the URLs for new things change, and the old ones are gone.
     DirectoryMoved,
     /// Order: the first identifier comes twice, with its authorization.
     DuplicatedIdentifier,
-    /// The CA does as asked, and the answer never comes.
+    /// The CA carries the request out, and the response never comes.
     HangAfterCommit,
-    /// The connection takes no other request after this (GOAWAY, `Connection: close`).
+    /// The connection accepts no other request after this (GOAWAY, `Connection: close`).
     GoAway,
     /// No `Replay-Nonce`.
     NoNonce,
@@ -92,16 +92,16 @@ pub enum Action {
     OrderInvalid(Problem),
     /// A refusal of the CA, which has checked the signature and done nothing else.
     Problem(Problem),
-    /// New order: the profile asked for is not used.
+    /// New order: the requested profile is not used.
     ProfileIgnored,
-    /// New order: the profile asked for is refused.
+    /// New order: the requested profile is refused.
     ProfileUnknown,
-    /// To another location.
+    /// A redirect to another location.
     Redirect(String),
     /// New order: `replaces` is accepted and not repeated.
     ReplacesNotEchoed,
     RetryAfter(RetryAfter),
-    /// Challenge, finalize: what was asked for is done only after so many looks at it.
+    /// Challenge, finalize: the work is done only after this many polls.
     Stall(u32),
     /// Challenge: the same, and until then the challenge looks untouched, as Boulder shows it.
     StallUnseen(u32),
@@ -114,7 +114,7 @@ pub enum Action {
 /// Ways to be wrong in `renewalInfo` (RFC 9773).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ari {
-    /// After the certificate's end.
+    /// After the end of the certificate.
     BeyondExpiry,
     Garbage,
     /// Not in the directory.
@@ -129,7 +129,7 @@ pub enum Ari {
 /// Ways to write `Retry-After`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
-    /// A date so many seconds from now.
+    /// A date this many seconds from now.
     Date(i64),
     Garbage,
     /// Thirty years.
@@ -141,10 +141,10 @@ pub enum RetryAfter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WrongChain {
     Expired,
-    /// One name more than was ordered.
+    /// With one name more than was ordered.
     ExtraName,
     MissingIntermediate,
-    /// Valid in a week.
+    /// Valid from next week on.
     NotYetValid,
     OneDayLife,
     OtherKey,
@@ -171,7 +171,7 @@ impl Fault {
     }
 }
 
-/// The faults with how often each was asked and acted.
+/// The faults, with the number of calls and of actions of each.
 #[derive(Default)]
 pub(super) struct Script(Vec<(Fault, u32, u32)>);
 
@@ -191,7 +191,7 @@ impl Script {
             let now = match fault.nth {
                 Nth::Call(number) => number == *asked,
                 Nth::Every => true,
-                // Fibonacci hashing: evenly spread, and no two neighbours depend on each other.
+                // Fibonacci hashing: spreads evenly, and neighbours are independent.
                 Nth::Percent(share) => (asked.wrapping_mul(2_654_435_769) >> 16) % 100 < share,
             };
             if now {

@@ -1,5 +1,5 @@
-//! Keys and certificates of the CA: two roots, one intermediate that both have signed, and what its
-//! web server shows.
+//! Keys and certificates of the CA: two roots, an intermediate that both have signed, and the
+//! certificate of its web server.
 
 use std::time::SystemTime;
 
@@ -68,7 +68,7 @@ impl Authority {
         self.roots.iter().map(|root| root.pem.clone()).collect()
     }
 
-    /// Signs what an order is for, or something wrong.
+    /// Signs the certificate of an order, or a wrong one.
     pub(super) fn sign(
         &self,
         csr: &CertificateSigningRequestParams,
@@ -78,7 +78,7 @@ impl Authority {
         now: Timestamp,
     ) -> Signed {
         let hours = SignedDuration::from_hours;
-        // Let's Encrypt dates certificates an hour back, for clocks that are slow.
+        // Let's Encrypt backdates certificates by an hour, for slow clocks.
         let mut not_before = now - hours(1);
         let mut not_after = not_before + profile.life;
         let mut names: Vec<SanType> = names.iter().map(san).collect();
@@ -200,7 +200,7 @@ pub(super) fn web_server(
     config
 }
 
-/// A CA certificate's content.
+/// Returns the content of a CA certificate.
 pub(super) fn ca(name: &str, constraints: BasicConstraints) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -210,7 +210,7 @@ pub(super) fn ca(name: &str, constraints: BasicConstraints) -> CertificateParams
     params
 }
 
-/// Public CAs say more in their certificates, which counts where bytes do.
+/// Public CAs put more into their certificates, which matters where bytes are counted.
 fn as_large_as_a_public_one(missing: usize) -> CustomExtension {
     let mut content = vec![0; missing];
     ring::rand::SystemRandom::new()

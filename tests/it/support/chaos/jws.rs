@@ -47,7 +47,7 @@ impl Key {
         Ok(key)
     }
 
-    /// The uncompressed point, as certificates hold it.
+    /// The uncompressed point, as in certificates.
     pub(super) fn point(&self) -> Option<Vec<u8>> {
         let (x, y) = (
             URL_SAFE_NO_PAD.decode(&self.x).ok()?,

@@ -34,9 +34,9 @@ const fn limit(name: &'static str, size: i64, refill: i64) -> Limit {
 /// The counters.
 #[derive(Default)]
 pub(super) struct Limits {
-    /// When each bucket will be full again.
+    /// The time at which each bucket is full again.
     full_at: HashMap<(Limit, String), Timestamp>,
-    /// Failures in a row, with when the last was counted: one is forgiven a day.
+    /// Failures in a row, with the time of the last one: one per day is forgiven.
     in_a_row: HashMap<(u64, String), (u32, Timestamp)>,
     paused: HashSet<(u64, String)>,
     /// The violations: requests that the limits would have refused.
@@ -44,7 +44,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Counts one, or refuses it uncounted.
+    /// Counts a request, or refuses it without counting.
     pub(super) fn spend(&mut self, limit: Limit, key: &str, now: Timestamp) -> Result<(), Problem> {
         self.check(limit, key, now)?;
         let full_at = self.full_at.entry((limit, key.to_owned())).or_insert(now);
@@ -56,7 +56,7 @@ impl Limits {
         self.spend(ACCOUNTS, "127.0.0.1", now)
     }
 
-    /// A new order. `renews` if there is a certificate for exactly these names.
+    /// Counts a new order. `renews` is true if there is a certificate for exactly these names.
     pub(super) fn new_order(
         &mut self,
         account: u64,
@@ -105,7 +105,7 @@ impl Limits {
         pause_after: u32,
         now: Timestamp,
     ) {
-        // Refused or not, the failure has happened: the refusal is for the next order.
+        // The failure counts even if it is refused: the refusal is for the next order.
         let _ = self.spend(FAILURES, &failures_key(account, name), now);
         let (count, last) = self
             .in_a_row
@@ -152,7 +152,7 @@ impl Limits {
     }
 }
 
-/// The link is what tells this refusal from others.
+/// The link distinguishes this refusal from others.
 fn paused(name: &str) -> String {
     format!(
         "your account may not ask for certificates for {name} for now, see \

@@ -28,7 +28,7 @@ pub use problem::Problem;
 use state::State;
 pub use state::{Identifier, Status};
 
-/// A running CA; it ends with this value.
+/// A running CA, which ends when this value is dropped.
 pub struct ChaosCa {
     shared: Arc<server::Shared>,
     doors: Option<tokio::sync::mpsc::Sender<server::DoorChange>>,
@@ -37,7 +37,7 @@ pub struct ChaosCa {
     root_pem: String,
 }
 
-/// Answers what TXT records a name has.
+/// Returns the TXT records of a name.
 pub type TxtLookup = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 
 /// The behaviour of a CA.
@@ -60,11 +60,11 @@ pub struct Options {
     pub challenges: Vec<&'static str>,
     /// The CA's clock minus the machine's.
     pub clock: SignedDuration,
-    /// The limits refuse, instead of only counting.
+    /// True if the limits refuse instead of only counting.
     pub enforce_limits: bool,
     /// Failures in a row after which a name is paused.
     pub pause_after: u32,
-    /// Open orders and valid authorizations are returned again.
+    /// True if open orders and valid authorizations are reused.
     pub reuse: bool,
 }
 
@@ -74,7 +74,7 @@ pub enum Validation {
     AlwaysValid,
     /// Every challenge fails with this.
     Fail(Problem),
-    /// Asks 127.0.0.1 on these ports for every name.
+    /// Connects to 127.0.0.1 on these ports for every name.
     Real {
         http_port: u16,
         tls_port: u16,
@@ -99,25 +99,25 @@ pub struct Profile {
 /// The treatment of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
-    /// Takes them and ends them before TLS.
+    /// Accepts them and closes them before TLS.
     EndsHandshake,
     Open,
     Refuses,
     ShowsExpiredCertificate,
-    /// Takes them and says nothing.
+    /// Accepts them and sends nothing.
     Silent,
 }
 
-/// A call that the CA got.
+/// A call that the CA received.
 #[derive(Clone, Debug)]
 pub struct LogLine {
     pub endpoint: Endpoint,
     /// The URL of the account that signed it.
     pub account: Option<String>,
     pub names: Vec<String>,
-    /// Nothing if the connection ended instead.
+    /// `None` if the connection ended instead.
     pub status: Option<u16>,
-    /// The type of the problem in the answer.
+    /// The type of the problem in the response.
     pub problem: Option<String>,
     pub at: Timestamp,
 }
@@ -290,7 +290,7 @@ impl ChaosCa {
             .insert(name.to_owned(), validation);
     }
 
-    /// Takes connections in this way from now on; those that there are end.
+    /// Treats connections in this way from now on; existing ones end.
     pub fn set_door(&self, door: Door) {
         let (done, wait) = mpsc::channel();
         let doors = self.doors.as_ref().expect("there until the value goes");
@@ -314,17 +314,17 @@ impl ChaosCa {
         self.shared.state().now()
     }
 
-    /// Forgets accounts, orders and certificates, as a CA that was set up again.
+    /// Forgets accounts, orders and certificates, like a CA that was set up again.
     pub fn forget(&self) {
         self.shared.state().forget();
     }
 
-    /// Does what the link in a "paused" answer is for.
+    /// Ends the pause, like the link in a "paused" response.
     pub fn unpause(&self, name: &str) {
         self.shared.state().limits.unpause(name);
     }
 
-    /// Requests that Let's Encrypt would have refused.
+    /// Returns the requests that Let's Encrypt would have refused.
     pub fn violations(&self) -> Vec<String> {
         self.shared.state().limits.violations.clone()
     }
@@ -368,7 +368,7 @@ impl Drop for ChaosCa {
     fn drop(&mut self) {
         self.doors = None;
         if let Some(thread) = self.thread.take() {
-            // Its panic has been printed, and the test fails by what it caused.
+            // Its panic has been printed already, and the test fails by its effects.
             let _ = thread.join();
         }
     }

@@ -130,7 +130,7 @@ pub(super) fn read(
     Ok(answer(state, id, 200))
 }
 
-/// The order that a URL names, if it is the signer's and lives.
+/// Returns the order of a URL if it belongs to the signer and exists.
 pub(super) fn mine(
     state: &mut State,
     call: &Call,
@@ -182,7 +182,7 @@ pub(super) fn answer(state: &State, id: u64, status: u16) -> Reply {
     Reply::json(status, &body).header("Location", state.url(format_args!("order/{id}")))
 }
 
-/// Does what a fault says to the order of a call.
+/// Applies a fault to the order of a call.
 pub(super) fn invalidate(state: &mut State, call: &Call, id: u64) {
     let problem = call.find(|action| {
         if let Action::OrderInvalid(problem) = action {
@@ -293,7 +293,7 @@ pub(super) fn challenge(
 /// Ends the validation of a challenge.
 pub(super) fn finish(state: &mut State, id: u64, result: Result<(), Problem>) {
     let (now, pause_after) = (state.now(), state.options.pause_after);
-    // The CA may have lost its memory since.
+    // The CA may have forgotten everything since.
     let Some(authz) = state.authzs.get_mut(&id) else {
         return;
     };
@@ -357,7 +357,7 @@ fn is_host(name: &str) -> bool {
     host.len() <= 253 && host.contains('.') && host.split('.').all(label)
 }
 
-/// The profile to use, and how the answer repeats it.
+/// Returns the profile to use, and its name in the response.
 fn profile(
     state: &State,
     call: &Call,
@@ -423,7 +423,7 @@ fn replaces(
     Ok(Some(id.to_owned()))
 }
 
-/// A new authorization, or one that can be used again.
+/// Returns a new authorization, or one that can be reused.
 fn authorization(
     state: &mut State,
     account: u64,
@@ -511,7 +511,7 @@ fn refresh(state: &mut State, id: u64) {
     }
 }
 
-/// The status that the account sees.
+/// Returns the status that the account sees.
 fn seen(authz: &Authz) -> Status {
     if authz.stall > 0 {
         Status::Processing

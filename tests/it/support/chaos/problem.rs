@@ -18,7 +18,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// With the status that Boulder uses for the type.
+    /// Makes a refusal with the status that Boulder uses for the type.
     pub fn new(kind: &str, detail: impl Into<String>) -> Self {
         let status = match kind {
             "unauthorized"

@@ -1,4 +1,5 @@
-//! The CA's web server: HTTPS with HTTP/1.1 and HTTP/2, and the faults that concern a whole answer.
+//! The CA's web server: HTTPS with HTTP/1.1 and HTTP/2, and the faults that concern a whole
+//! response.
 
 use std::{
     io,
@@ -46,7 +47,7 @@ pub(super) struct Shared {
     pub(super) expired: Arc<ServerConfig>,
 }
 
-/// A request with what goes wrong in it.
+/// A request with its faults.
 pub(super) struct Call {
     pub(super) endpoint: Endpoint,
     /// The last parts of the path.
@@ -59,7 +60,7 @@ pub(super) struct Call {
     pub(super) actions: Vec<Action>,
 }
 
-/// An answer.
+/// A response.
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
@@ -68,7 +69,7 @@ pub(super) struct Reply {
 
 type Done = Result<Response<BoxBody<Bytes, io::Error>>, io::Error>;
 
-/// A change of the door, and where to say that it is done.
+/// A change of the treatment of connections, and the channel that confirms it.
 pub(super) type DoorChange = (Door, std::sync::mpsc::Sender<()>);
 
 impl Shared {
@@ -195,7 +196,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, door: Door) {
     let enough = Arc::new(Notify::new());
     let last = enough.clone();
     let service = service_fn(move |request| answer(shared.clone(), request, last.clone()));
-    // How a connection ends is the client's to notice.
+    // The client notices how a connection ends.
     if two {
         let mut serving = pin!(
             http2::Builder::new(TokioExecutor::new())
@@ -217,7 +218,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, door: Door) {
     }
 }
 
-/// Answers one request; an error ends its connection.
+/// Responds to one request; an error ends its connection.
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>, enough: Arc<Notify>) -> Done {
     let (head, body) = request.into_parts();
     let body = Limited::new(body, 65_536)
@@ -335,7 +336,7 @@ fn route(
     })
 }
 
-/// Handles a call, gives the answer the fields that all have, and writes it down.
+/// Handles a call, adds the common fields to the response, and records it.
 fn whole(state: &mut State, call: &Call, agent: bool) -> Result<Reply, io::Error> {
     let now = state.now();
     let mut line = LogLine {
@@ -408,7 +409,7 @@ fn whole(state: &mut State, call: &Call, agent: bool) -> Result<Reply, io::Error
     }
 }
 
-/// Gives optional members an odd form; of an account, only its `Location` stays.
+/// Gives optional members an odd form; an account keeps only its `Location`.
 fn odd_members(endpoint: Endpoint, reply: &mut Reply) {
     if matches!(endpoint, Endpoint::NewAccount) {
         reply.body.clear();
@@ -444,7 +445,7 @@ fn odd_members(endpoint: Endpoint, reply: &mut Reply) {
     reply.body = body.to_string().into_bytes();
 }
 
-/// An answer of something in front of the CA.
+/// Returns the response of a proxy in front of the CA.
 fn in_front(call: &Call) -> Option<Reply> {
     call.find(|action| match action {
         Action::Answer {
@@ -578,11 +579,11 @@ fn http_date(at: Timestamp) -> String {
         .expect("a year of four digits")
 }
 
-/// A body that promises all of itself and ends in between.
+/// A body that announces its full length and ends early.
 struct Cut {
     promised: u64,
     part: Option<Bytes>,
-    /// Lets the part leave before the connection ends.
+    /// Lets the first part leave before the connection ends.
     pause: Pin<Box<Sleep>>,
 }
 

@@ -46,7 +46,7 @@ pub(super) struct Order {
     pub(super) identifiers: Vec<Identifier>,
     pub(super) authzs: Vec<u64>,
     pub(super) profile: Profile,
-    /// The profile as the answer repeats it.
+    /// The profile as the response names it.
     pub(super) profile_shown: Option<String>,
     pub(super) replaces: Option<String>,
     pub(super) replaces_shown: bool,
@@ -54,7 +54,7 @@ pub(super) struct Order {
     pub(super) expires: Timestamp,
     pub(super) certificate: Option<u64>,
     pub(super) error: Option<Problem>,
-    /// Looks that still see it processing.
+    /// Polls that still see it processing.
     pub(super) stall: u32,
     pub(super) duplicated: bool,
 }
@@ -71,9 +71,9 @@ pub(super) struct Authz {
     pub(super) reuse: SignedDuration,
     pub(super) token: String,
     pub(super) kinds: Vec<&'static str>,
-    /// The kind that was tried, with what went wrong.
+    /// The kind that was tried, with the problem.
     pub(super) tried: Option<(&'static str, Option<Problem>)>,
-    /// Looks that still see it pending.
+    /// Polls that still see it pending.
     pub(super) stall: u32,
     /// The challenge stays pending during validation, instead of processing.
     pub(super) is_stall_unseen: bool,
@@ -152,7 +152,7 @@ impl State {
         nonce
     }
 
-    /// Forgets everything but what was seen.
+    /// Forgets everything except the records for the test.
     pub(super) fn forget(&mut self) {
         self.accounts.clear();
         self.bound.clear();
@@ -174,7 +174,7 @@ impl State {
 }
 
 impl Identifier {
-    /// A name as people write it.
+    /// Returns a name as it is usually written.
     pub fn of(text: &str) -> Self {
         text.parse()
             .map_or_else(|_name| Self::Dns(text.to_ascii_lowercase()), Self::Ip)

@@ -1,5 +1,5 @@
-//! Validation of challenges, for real: what the CA asks a name's servers, and what it takes for an
-//! answer.
+//! Real validation of challenges: the CA's requests to the servers of a name, and the responses
+//! that it accepts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ pub(super) struct Job {
     pub(super) account_url: String,
 }
 
-/// Tries a challenge and writes the result down.
+/// Tries a challenge and records the result.
 pub(super) async fn run(shared: Arc<Shared>, job: Job) {
     let (validation, txt, now) = {
         let state = shared.state();
@@ -79,7 +79,7 @@ async fn attempt(
             let lookup = txt.ok_or_else(|| {
                 Problem::new("dns", format!("NXDOMAIN looking up TXT for {name}"))
             })?;
-            // The test may ask a real server for it.
+            // The test may query a real server for it.
             let asked = name.clone();
             let records = tokio::task::spawn_blocking(move || lookup(&asked))
                 .await
