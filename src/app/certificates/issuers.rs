@@ -120,13 +120,14 @@ impl Issuers {
 
     /// Returns the mistakes in the configuration file.
     pub(crate) fn problems(&self) -> Vec<IssuersError> {
-        let problem = |(name, one): (&Box<str>, &Configured)| {
+        let configured = self.configured.iter();
+        let problems = configured.filter_map(|(name, one)| {
             Some(IssuersError {
                 issuer: name.to_string(),
                 problem: one.problem.clone()?,
             })
-        };
-        self.configured.iter().filter_map(problem).collect()
+        });
+        problems.collect()
     }
 
     fn configure(&self, settings: config::Issuer) -> Configured {
