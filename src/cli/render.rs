@@ -503,32 +503,22 @@ fn text(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::acme::{
-        engine::report::{ProblemReport, Report},
-        plan::failure::Class,
-    };
 
     #[test]
     fn the_words_of_the_ca_are_shown_once() {
-        let problem = ProblemReport {
-            issuer: "one".to_owned(),
-            class: Class::Config,
-            message: "not like this".to_owned(),
-            advice: "use another name".to_owned(),
-            attempts: 1,
-            at: "2026-01-01T00:00:00Z".to_owned(),
-        };
-        let mut report = IssuanceReport {
-            issuance: Report {
-                why: format!("{}; {}", problem.message, problem.advice),
-                problem: Some(problem),
-                ..Report::default()
+        let blocked = json!({
+            "name": "default/web-tls", "hosts": [], "state": "blocked", "issuer": "one",
+            "not_before": "", "not_after": "", "why": "not like this; use another name",
+            "problem": {
+                "issuer": "one", "class": "config", "message": "not like this",
+                "advice": "use another name", "attempts": 1, "at": "",
             },
-            ingresses: Vec::new(),
-            served: String::new(),
-            fingerprint: String::new(),
-        };
+            "ingresses": [], "served": "", "fingerprint": "",
+        });
+        let mut report: IssuanceReport = serde_json::from_value(blocked).expect("a report");
         let text = certificate(&report);
         for words in ["not like this", "use another name"] {
             assert_eq!(text.matches(words).count(), 1, "{text}");
