@@ -128,13 +128,8 @@ impl Engine {
         let stored = state.certificates.get(&*spec.id);
         let pending = state.pending_orders.get(&*spec.id);
         let first = &spec.issuers[0];
-        // Failures of earlier settings are over.
-        let prints = spec.issuers.iter().map(|one| spec.attempt_fingerprint(one));
-        let prints: Vec<u64> = prints.collect();
-        let failures = state.failures.get(&*spec.id).into_iter().flatten();
-        let failure_state = failures
-            .filter(|failure_state| prints.contains(&failure_state.print))
-            .max_by_key(|failure_state| failure_state.last);
+        let failures = state.failures.get(&*spec.id);
+        let failure_state = failures.and_then(|all| last(all, spec));
 
         let (names, ordered) = (spec.names_as_text(), spec.ordered_names_as_text());
         let account = first.account_id();
@@ -157,16 +152,7 @@ impl Engine {
 
         Report {
             name: spec.id.to_string(),
-            state: match (step, stored) {
-                (Step::Obtain { .. }, _) => "obtaining",
-                (Step::Blocked { .. }, _) => "blocked",
-                (Step::ClockUnknown, _) => "clock",
-                (Step::Wait { .. }, Some(_)) if expired => "expired",
-                (Step::Wait { .. }, Some(stored)) if stored.revoked => "revoked",
-                (Step::Wait { .. }, Some(_)) => "valid",
-                (Step::Wait { .. }, None) => "waiting",
-            }
-            .to_owned(),
+            state: state_of(step, stored, expired).to_owned(),
             issuer: stored.map_or_else(|| first.name.to_string(), |stored| stored.issuer.clone()),
             not_before: validity(|stored| stored.not_before),
             not_after: validity(|stored| stored.not_after),
@@ -198,6 +184,29 @@ fn suggestion(suggestion: &Suggestion) -> SuggestionReport {
     }
 }
 
+fn state_of(step: &Step, stored: Option<&StoredCertificate>, expired: bool) -> &'static str {
+    match (step, stored) {
+        (Step::Obtain { .. }, _) => "obtaining",
+        (Step::Blocked { .. }, _) => "blocked",
+        (Step::ClockUnknown, _) => "clock",
+        (Step::Wait { .. }, Some(_)) if expired => "expired",
+        (Step::Wait { .. }, Some(stored)) if stored.revoked => "revoked",
+        (Step::Wait { .. }, Some(_)) => "valid",
+        (Step::Wait { .. }, None) => "waiting",
+    }
+}
+
+/// Returns the last failure of what a spec asks for now. Other failures are of names, issuers or
+/// settings from before.
+fn last<'a>(failures: &'a [FailureState], spec: &CertificateSpec) -> Option<&'a FailureState> {
+    let is_current = |one: &&FailureState| {
+        let mut issuers = spec.issuers.iter();
+        issuers.any(|issuer| spec.attempt_fingerprint(issuer) == one.print)
+    };
+    let current = failures.iter().filter(is_current);
+    current.max_by_key(|failure_state| failure_state.last)
+}
+
 fn problem(failure_state: &FailureState) -> ProblemReport {
     ProblemReport {
         issuer: failure_state.issuer.clone(),
@@ -219,5 +228,66 @@ fn left(budget: Option<&Budget>, names: &[String], is_limited: bool, now: i64) -
             .min()
             .unwrap_or(0),
         certificates_left: is_limited.then(|| budget.certificates_left(names, now)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        acme::{issuer::Issuer, plan::failure::Failure},
+        pki::{CertificateName, CertificateTerms},
+    };
+
+    fn spec(name: &str, issuer: &str) -> CertificateSpec {
+        CertificateSpec {
+            id: "default/web".into(),
+            names: Box::new([CertificateName::parse(name).expect("a name")]),
+            issuers: Box::new([Arc::new(Issuer::preset(issuer).expect("built in"))]),
+            terms: CertificateTerms::default(),
+        }
+    }
+
+    #[test]
+    fn problems_of_other_names_and_issuers_disappear() {
+        let before = spec("a.example", "letsencrypt-staging");
+        let failure = Failure::new(Class::Validation, "it failed");
+        let print = before.attempt_fingerprint(&before.issuers[0]);
+        let failures = [FailureState::after(
+            None,
+            &failure,
+            "letsencrypt-staging",
+            print,
+            1_800_000_000,
+            0,
+        )];
+
+        assert!(last(&failures, &before).is_some());
+        let (other_issuer, other_name) = (
+            spec("a.example", "letsencrypt"),
+            spec("b.example", "letsencrypt-staging"),
+        );
+        assert!(last(&failures, &other_issuer).is_none());
+        assert!(last(&failures, &other_name).is_none());
+    }
+
+    #[test]
+    fn a_revoked_certificate_that_waits_is_not_valid() {
+        let mut stored: StoredCertificate = serde_json::from_value(serde_json::json!({
+            "chain": "", "key": "", "names": ["a.example"], "issuer": "lab",
+            "not_before": 0, "not_after": 0, "stored": 0, "print": 0, "revoked": true,
+        }))
+        .expect("a record");
+        let wait = Step::Wait {
+            until: 0,
+            why: String::new(),
+        };
+        assert_eq!(state_of(&wait, Some(&stored), false), "revoked");
+        assert_eq!(state_of(&wait, Some(&stored), true), "expired");
+        stored.revoked = false;
+        assert_eq!(state_of(&wait, Some(&stored), false), "valid");
+        assert_eq!(state_of(&wait, None, false), "waiting");
     }
 }

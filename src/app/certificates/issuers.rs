@@ -120,14 +120,13 @@ impl Issuers {
 
     /// Returns the mistakes in the configuration file.
     pub(crate) fn problems(&self) -> Vec<IssuersError> {
-        let configured = self.configured.iter();
-        let problems = configured.filter_map(|(name, one)| {
+        let problem = |one: &Configured| {
             Some(IssuersError {
-                issuer: name.to_string(),
+                issuer: one.settings.name.clone(),
                 problem: one.problem.clone()?,
             })
-        });
-        problems.collect()
+        };
+        self.configured.values().filter_map(problem).collect()
     }
 
     fn configure(&self, settings: config::Issuer) -> Configured {
