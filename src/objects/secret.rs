@@ -211,7 +211,7 @@ mod tests {
             .as_object_mut()
             .expect("an object")
             .remove("labels");
-        assert_eq!(patch().put_into(&pruned), Some(whole.clone()));
+        assert_eq!(patch().put_into(&pruned), Some(whole));
 
         // So does a renewed certificate reach it.
         let renewed = SecretPatch {

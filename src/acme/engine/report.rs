@@ -157,16 +157,7 @@ impl Engine {
 
         Report {
             name: spec.id.to_string(),
-            state: match (step, stored) {
-                (Step::Obtain { .. }, _) => "obtaining",
-                (Step::Blocked { .. }, _) => "blocked",
-                (Step::ClockUnknown, _) => "clock",
-                (Step::Wait { .. }, Some(_)) if expired => "expired",
-                (Step::Wait { .. }, Some(stored)) if stored.revoked => "revoked",
-                (Step::Wait { .. }, Some(_)) => "valid",
-                (Step::Wait { .. }, None) => "waiting",
-            }
-            .to_owned(),
+            state: state_of(step, stored, expired).to_owned(),
             issuer: stored.map_or_else(|| first.name.to_string(), |stored| stored.issuer.clone()),
             not_before: validity(|stored| stored.not_before),
             not_after: validity(|stored| stored.not_after),
@@ -198,6 +189,18 @@ fn suggestion(suggestion: &Suggestion) -> SuggestionReport {
     }
 }
 
+fn state_of(step: &Step, stored: Option<&StoredCertificate>, expired: bool) -> &'static str {
+    match (step, stored) {
+        (Step::Obtain { .. }, _) => "obtaining",
+        (Step::Blocked { .. }, _) => "blocked",
+        (Step::ClockUnknown, _) => "clock",
+        (Step::Wait { .. }, Some(_)) if expired => "expired",
+        (Step::Wait { .. }, Some(stored)) if stored.revoked => "revoked",
+        (Step::Wait { .. }, Some(_)) => "valid",
+        (Step::Wait { .. }, None) => "waiting",
+    }
+}
+
 fn problem(failure_state: &FailureState) -> ProblemReport {
     ProblemReport {
         issuer: failure_state.issuer.clone(),
@@ -219,5 +222,28 @@ fn left(budget: Option<&Budget>, names: &[String], is_limited: bool, now: i64) -
             .min()
             .unwrap_or(0),
         certificates_left: is_limited.then(|| budget.certificates_left(names, now)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoked_certificate_that_waits_is_not_valid() {
+        let mut stored: StoredCertificate = serde_json::from_value(serde_json::json!({
+            "chain": "", "key": "", "names": ["a.example"], "issuer": "lab",
+            "not_before": 0, "not_after": 0, "stored": 0, "print": 0, "revoked": true,
+        }))
+        .expect("a record");
+        let wait = Step::Wait {
+            until: 0,
+            why: String::new(),
+        };
+        assert_eq!(state_of(&wait, Some(&stored), false), "revoked");
+        assert_eq!(state_of(&wait, Some(&stored), true), "expired");
+        stored.revoked = false;
+        assert_eq!(state_of(&wait, Some(&stored), false), "valid");
+        assert_eq!(state_of(&wait, None, false), "waiting");
     }
 }

@@ -120,13 +120,13 @@ impl Issuers {
 
     /// Returns the mistakes in the configuration file.
     pub(crate) fn problems(&self) -> Vec<IssuersError> {
-        let problem = |(name, one): (&Box<str>, &Configured)| {
+        let problem = |one: &Configured| {
             Some(IssuersError {
-                issuer: name.to_string(),
+                issuer: one.settings.name.clone(),
                 problem: one.problem.clone()?,
             })
         };
-        self.configured.iter().filter_map(problem).collect()
+        self.configured.values().filter_map(problem).collect()
     }
 
     fn configure(&self, settings: config::Issuer) -> Configured {

@@ -294,7 +294,10 @@ fn dns_advice_appears_in_certs_and_events() {
         (site.certificate("default/web-tls")?["problem"]["class"] == "validation").then_some(())
     });
     let said = "a.gatelet.test points to 127.0.0.1, which cannot be reached from the internet";
-    for arguments in [&["certs"][..], &["certs", "show", "a.gatelet.test"]] {
+    for arguments in [
+        &["certs", "-o", "wide"][..],
+        &["certs", "show", "a.gatelet.test"],
+    ] {
         let output = site.gatelet.command(arguments);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains(said), "{text}");

@@ -147,6 +147,10 @@ fn status_shows_listeners_routes_certificates_and_findings() {
 
     let listed = good(gatelet.command(&["certs", "list"]));
     assert!(
+        listed.lines().all(|line| line.chars().count() <= 160),
+        "{listed}"
+    );
+    assert!(
         listed
             .lines()
             .any(|line| row(line).starts_with("app.example.com default/app-tls 20")),

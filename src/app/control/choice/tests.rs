@@ -157,7 +157,7 @@ fn a_revoked_certificate_serves_only_if_no_other_can() {
 
     // The Secret has the same certificate as the engine.
     let read = Certificate::from_pem(gone.chain.as_bytes(), gone.key.as_bytes());
-    let same = (mine.0.clone(), Arc::new(read.expect("a pair")));
+    let same = (mine.0, Arc::new(read.expect("a pair")));
     assert_eq!(choose(&[new(&gone)], Some(&same), &[]), "lab revoked");
 
     // An expired one is served if there is nothing else.
