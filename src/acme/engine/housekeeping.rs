@@ -43,8 +43,8 @@ impl Loop {
             drop_old_attempts(batch, plan, now, state)
         };
         if !batch.is_empty() {
-            let what = "storing the unused certificates";
-            ledger.commit_or_log(batch, "unused", what).await;
+            let change = "the mark of unused certificates";
+            ledger.commit_or_log(batch, "(several)", change).await;
             ledger.publish();
         }
     }
@@ -114,8 +114,8 @@ async fn remove_orphaned_records(ledger: &Ledger, issuers: &BTreeMap<String, Arc
                 record::put(Batch::new(), &id, orphaned_records)
             }
         };
-        let what = "storing the removal of DNS records";
-        ledger.commit_or_log(batch, &id, what).await;
+        let change = "the removal of DNS records";
+        ledger.commit_or_log(batch, &id, change).await;
     }
 }
 

@@ -164,8 +164,8 @@ impl Engine {
         if now.is_some_and(|now| now > revocation.not_after) {
             ledger.state().revocations.remove(id);
             let batch = record::remove::<Revocation>(Batch::new(), id);
-            let what = "storing the end of a revocation";
-            return ledger.commit_or_log(batch, &revocation.want, what).await;
+            let change = "the end of a revocation";
+            return ledger.commit_or_log(batch, &revocation.want, change).await;
         }
 
         if let Err(error) = self.ask_to_revoke(id, revocation, issuer).await {

@@ -111,8 +111,8 @@ async fn ask(
     if let Some(now) = now.filter(|now| before.as_ref() != Some(now)) {
         // A failed write does no harm: the window is requested again.
         let batch = record::put(Batch::new(), &spec.id, &now);
-        let what = "storing the CA's renewal window";
-        context.ledger.commit_or_log(batch, &spec.id, what).await;
+        let change = "the CA's renewal window";
+        context.ledger.commit_or_log(batch, &spec.id, change).await;
 
         if before.is_some_and(|before| now.chosen < before.chosen) {
             let page = now.explanation.as_deref();

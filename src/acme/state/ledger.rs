@@ -136,10 +136,11 @@ impl Ledger {
         }
     }
 
-    /// Writes a batch whose loss does little harm: a failure is only logged. `id` is the record's.
-    pub(crate) async fn commit_or_log(&self, batch: Batch, id: &str, what: &str) {
+    /// Writes a batch whose loss does little harm: a failure is only logged. `change` names what
+    /// the batch does to the certificate.
+    pub(crate) async fn commit_or_log(&self, batch: Batch, certificate: &str, change: &str) {
         if let Err(Failure { problem, .. }) = self.commit(batch).await {
-            tracing::warn!(id, problem, "{what} failed");
+            tracing::warn!(certificate, change, problem, "a change was not stored");
         }
     }
 
@@ -286,8 +287,8 @@ impl Ledger {
     pub(crate) async fn adopt(&self, id: &str, stored: StoredCertificate) {
         let batch = record::put(Batch::new(), id, &stored);
         let batch = record::remove::<Vec<FailureState>>(batch, id);
-        let what = "storing an adopted certificate";
-        self.commit_or_log(batch, id, what).await;
+        let change = "an adopted certificate";
+        self.commit_or_log(batch, id, change).await;
 
         {
             let state = &mut *self.state();
@@ -349,8 +350,8 @@ impl Ledger {
             self.state().pending_orders.remove(id);
         }
 
-        let what = "storing a failed attempt";
-        self.commit_or_log(batch, id, what).await;
+        let change = "a failed attempt";
+        self.commit_or_log(batch, id, change).await;
         failure_state
     }
 
@@ -358,7 +359,7 @@ impl Ledger {
     pub(crate) async fn abandon_order(&self, id: &str) {
         let batch = self.without_pending_order(Batch::new(), id);
         self.state().pending_orders.remove(id);
-        let what = "removing a pending order from the store";
-        self.commit_or_log(batch, id, what).await;
+        let change = "the end of a pending order";
+        self.commit_or_log(batch, id, change).await;
     }
 }

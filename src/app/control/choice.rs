@@ -26,7 +26,7 @@ pub(super) enum Source {
     Issued(Arc<str>),
     /// Its predecessor.
     Previous(Arc<str>),
-    /// Another certificate of the engine: its id, and its issuer.
+    /// A certificate of the engine for other hosts: its id, and its issuer.
     Other(Box<str>, Arc<str>),
     /// A Secret.
     Secret(Key),

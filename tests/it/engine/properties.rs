@@ -236,18 +236,18 @@ impl Store for Keys {
         let mut keys = self.1.lock().unwrap();
         keys.extend(
             record::all::<Account>(&self.0)?
-                .into_iter()
-                .map(|(_, account)| account.key),
+                .into_values()
+                .map(|account| account.key),
         );
         keys.extend(
             record::all::<PendingOrder>(&self.0)?
-                .into_iter()
-                .map(|(_, pending)| pending.key),
+                .into_values()
+                .map(|pending| pending.key),
         );
         keys.extend(
             record::all::<StoredCertificate>(&self.0)?
-                .into_iter()
-                .map(|(_, stored)| stored.key),
+                .into_values()
+                .map(|stored| stored.key),
         );
         Ok(())
     }
