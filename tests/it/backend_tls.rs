@@ -198,9 +198,13 @@ fn plain() -> u16 {
     port
 }
 
-/// Returns the output of a command, with single spaces between its cells.
+/// Returns the output of a command, with single spaces between its uncut cells.
 fn text(gatelet: &Gatelet, arguments: &[&str]) -> String {
-    let output = gatelet.command(arguments);
+    let wide: &[&str] = match arguments[0] {
+        "status" => &["-o", "wide"],
+        _ => &[],
+    };
+    let output = gatelet.command(&[arguments, wide].concat());
     assert!(output.status.success(), "{}", said(&output));
     String::from_utf8_lossy(&output.stdout)
         .split_whitespace()

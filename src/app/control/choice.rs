@@ -3,11 +3,8 @@
 use std::{collections::HashSet, sync::Arc};
 
 use crate::{
-    acme::engine::active::{ActiveCertificates, CertificatePair},
-    controller::TlsHost,
-    objects::Key,
-    routing::HostPattern,
-    tls::Certificate,
+    acme::engine::active::ActiveCertificates, controller::TlsHost, objects::Key,
+    routing::HostPattern, tls::Certificate,
 };
 
 /// A certificate to serve, and its source.
@@ -90,7 +87,7 @@ impl<'a> Choices<'a> {
         match host.pattern {
             // Every certificate would do for it.
             HostPattern::Any => own,
-            _ => self.other(host, own.is_some()).or(own),
+            _ => self.other(host).or(own),
         }
     }
 
@@ -126,12 +123,12 @@ impl<'a> Choices<'a> {
     }
 
     /// Returns a good certificate that is not the host's own: of the engine, else of a Secret that
-    /// an Ingress of the same namespace names. One that clients do not trust does not replace a
-    /// certificate of the host's own.
+    /// an Ingress of the same namespace names. One that no client can trust, because it is
+    /// self-signed, is no better than that of the local CA.
     ///
     /// Whoever can write Secrets of one namespace must not choose the certificates of another, so
     /// across namespaces only certificates count that this process obtained by itself.
-    fn other(&self, host: &TlsHost, has_own: bool) -> Option<Choice> {
+    fn other(&self, host: &TlsHost) -> Option<Choice> {
         let namespace = &*host.ingress.key.namespace;
         let is_near = |id: &str| id.split_once('/').is_some_and(|(of, _)| of == namespace);
         let is_good = |one: &Certificate| self.quality(one, &host.pattern) == Quality::Good;
@@ -141,9 +138,8 @@ impl<'a> Choices<'a> {
             .certificates
             .iter()
             .filter(|(id, pair)| is_near(id) || !pair.adopted)
-            .filter(|(_, pair)| (pair.public || !has_own) && is_good(&pair.live));
-        let rank = |pair: &CertificatePair| (pair.public, pair.live.not_after());
-        if let Some((id, pair)) = of_engine.max_by_key(|(_, pair)| rank(pair)) {
+            .filter(|(_, pair)| pair.public && is_good(&pair.live));
+        if let Some((id, pair)) = of_engine.max_by_key(|(_, pair)| pair.live.not_after()) {
             let source = Source::Other(id.as_str().into(), pair.issuer.clone());
             return Some(self.choice(&pair.live, source));
         }
@@ -152,7 +148,7 @@ impl<'a> Choices<'a> {
             .secrets
             .iter()
             .filter(|(key, one)| *key.namespace == *namespace && is_good(one))
-            .filter(|(_, one)| !has_own || !one.is_self_signed());
+            .filter(|(_, one)| !one.is_self_signed());
         let (key, certificate) = of_secrets.max_by_key(|(_, one)| one.not_after())?;
         Some(self.choice(certificate, Source::Secret(key.clone())))
     }

@@ -3,7 +3,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 
 use super::*;
 use crate::{
@@ -23,7 +23,7 @@ fn key(kind: Kind, namespace: &str, name: &str) -> Key {
     }
 }
 
-/// Makes a pair for names that ends some days after now: chain and key, PEM.
+/// Makes a pair of a CA for names that ends some days after now: chain and key, PEM.
 fn pair(names: &[&str], days: i64) -> (String, String) {
     let at = |seconds: i64| UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs());
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -31,7 +31,11 @@ fn pair(names: &[&str], days: i64) -> (String, String) {
     params.not_before = at(NOW - 100 * DAY).into();
     params.not_after = at(NOW + days * DAY).into();
     let key = KeyPair::generate().expect("a key");
-    let certificate = params.self_signed(&key).expect("a certificate");
+
+    let mut ca = CertificateParams::default();
+    ca.distinguished_name.push(DnType::CommonName, "lab");
+    let ca = Issuer::new(ca, KeyPair::generate().expect("a key"));
+    let certificate = params.signed_by(&key, &ca).expect("a certificate");
     (certificate.pem(), key.serialize_pem())
 }
 
@@ -135,6 +139,14 @@ fn secrets_of_another_namespace_serve_nothing_here() {
     let (near, far) = (secret("web/wild", wild, 60), secret("far/wild", wild, 60));
     assert_eq!(choose(&[], None, std::slice::from_ref(&near)), "web/wild");
     assert_eq!(choose(&[], None, std::slice::from_ref(&far)), "local CA");
+
+    // No client can trust a self-signed one for hosts that its Ingress does not name.
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["*.example".to_owned()]).expect("names");
+    let chain = params.self_signed(&key).expect("a certificate").pem();
+    let read = Certificate::from_pem(chain.as_bytes(), key.serialize_pem().as_bytes());
+    let own = (near.0, Arc::new(read.expect("a pair")));
+    assert_eq!(choose(&[], None, &[own]), "local CA");
 }
 
 #[test]
