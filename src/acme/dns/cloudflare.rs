@@ -1,23 +1,21 @@
 //! Cloudflare's API, version 4.
 
-use bytes::Bytes;
-use hickory_proto::rr::Name;
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{Method, header};
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::{
     Secret,
     error::Failure,
-    record::{Action, TTL},
-    service::{Service, Working},
-    web::{by_status, place, sensitive, url},
+    record::TTL,
+    web::{Refusal, Web, is_id, unless_missing, zone_id},
+    zone::{Place, Value, ZoneApi, quoted},
 };
 use crate::acme::ca::http::Http;
 
 const BASE: &str = "https://api.cloudflare.com/client/v4";
-/// The error codes for a record that already exists.
-const EXISTS: [u64; 2] = [81057, 81058];
+/// The codes of errors about a record that already exists.
+const EXISTS: [&str; 2] = ["(81057)", "(81058)"];
 
 /// The settings for Cloudflare.
 #[derive(Clone, Debug)]
@@ -31,30 +29,15 @@ pub struct CloudflareSettings {
     pub base: Option<String>,
 }
 
-#[derive(Clone)]
 pub(super) struct Cloudflare {
-    base: String,
-    place: String,
+    web: Web,
     zone_id: Option<String>,
-    authorization: HeaderValue,
-    http: Http,
 }
 
 /// The envelope of every response.
 #[derive(Deserialize)]
 struct Envelope<T> {
-    success: Option<bool>,
-    #[serde(default = "Vec::new")]
-    errors: Vec<Problem>,
-    result: Option<T>,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    #[serde(default)]
-    code: u64,
-    #[serde(default)]
-    message: String,
+    result: T,
 }
 
 #[derive(Deserialize)]
@@ -64,197 +47,87 @@ struct Zone {
 }
 
 #[derive(Deserialize)]
-struct Found {
+struct Record {
     id: String,
     content: String,
 }
 
-/// A response that is not a success.
-struct Refusal {
-    status: StatusCode,
-    codes: Vec<u64>,
-    failure: Failure,
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Self {
-            status: StatusCode::OK,
-            codes: Vec::new(),
-            failure,
-        }
-    }
-}
-
 impl Cloudflare {
-    pub(super) fn new(settings: &CloudflareSettings, http: Http) -> Result<Self, Failure> {
-        let base = settings
-            .base
-            .as_deref()
-            .unwrap_or(BASE)
-            .trim_end_matches('/')
-            .to_owned();
-        if settings.zone_id.as_deref().is_some_and(|id| !is_id(id)) {
-            return Err(Failure::permanent(
-                "the zone ID has characters other than letters and digits",
-            ));
-        }
-
+    pub(super) fn new(settings: &CloudflareSettings, http: &Http) -> Result<Self, Failure> {
+        let web = Web::new(settings.base.as_deref(), BASE, http)?;
         Ok(Self {
-            place: place(&url(&base)?),
-            base,
-            zone_id: settings.zone_id.clone(),
-            authorization: sensitive(&format!("Bearer {}", settings.token.expose()))?,
-            http,
+            web: web.authorized(header::AUTHORIZATION, "Bearer ", &settings.token)?,
+            zone_id: zone_id(settings.zone_id.as_deref())?,
         })
     }
 
-    /// Adds or deletes one value, unless there is nothing to do. `name` has no dot at its end.
-    async fn edit(&self, action: Action, name: &str, value: &str) -> Result<(), Failure> {
-        let zone = match &self.zone_id {
-            Some(zone) => zone.clone(),
-            None => self.find_zone(name).await?,
-        };
-        let records = format!("/zones/{zone}/dns_records");
-        let list = format!("{records}?type=TXT&name={name}&per_page=100");
-        let found: Vec<Found> = self
-            .call(Method::GET, &list, None)
-            .await
-            .map_err(|refusal| refusal.failure)?;
-
-        // Older records have no quotes around the value.
-        let mut ours = found
-            .into_iter()
-            .filter(|found| found.content.trim_matches('"') == value);
-
-        match action {
-            Action::Present if ours.next().is_some() => Ok(()),
-            Action::Present => {
-                let record = json!({
-                   "type": "TXT",
-                   "name": name,
-                   "content": format!("\"{value}\""),
-                   "ttl": TTL,
-                });
-                match self
-                    .call::<Found>(Method::POST, &records, Some(record.to_string()))
-                    .await
-                {
-                    Err(refusal) if !refusal.codes.iter().any(|code| EXISTS.contains(code)) => {
-                        Err(refusal.failure)
-                    }
-                    _ => Ok(()),
-                }
-            }
-            Action::Cleanup => {
-                for Found { id, .. } in ours {
-                    if !is_id(&id) {
-                        return Err(Failure::passing(
-                            "the API returned a record with an invalid ID",
-                        ));
-                    }
-                    match self
-                        .call::<serde::de::IgnoredAny>(
-                            Method::DELETE,
-                            &format!("{records}/{id}"),
-                            None,
-                        )
-                        .await
-                    {
-                        Err(refusal) if refusal.status != StatusCode::NOT_FOUND => {
-                            return Err(refusal.failure);
-                        }
-                        _ => {}
-                    }
-                }
-                Ok(())
-            }
-        }
+    async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Refusal> {
+        let listed: Envelope<_> = self.web.call(Method::GET, path, None).await?;
+        Ok(listed.result)
     }
 
-    /// Returns the ID of the closest enclosing zone that the token can see.
-    async fn find_zone(&self, name: &str) -> Result<String, Failure> {
-        let mut at = name;
-        while at.contains('.') {
-            let path = format!("/zones?name={at}");
-            let zones: Vec<Zone> = self
-                .call(Method::GET, &path, None)
-                .await
-                .map_err(|refusal| refusal.failure)?;
-            if let Some(zone) = zones
-                .into_iter()
-                .find(|zone| zone.name.eq_ignore_ascii_case(at) && is_id(&zone.id))
-            {
-                return Ok(zone.id);
-            }
-            at = at.split_once('.').map_or("", |(_, parent)| parent);
-        }
-        Err(Failure::permanent(format!(
-            "the token gives access to no zone that contains {name}"
-        )))
-    }
-
-    async fn call<T: DeserializeOwned>(
+    async fn change(
         &self,
         method: Method,
         path: &str,
-        body: Option<String>,
-    ) -> Result<T, Refusal> {
-        let request = Request::builder()
-            .method(&method)
-            .uri(format!("{}{path}", self.base))
-            .header(header::AUTHORIZATION, &self.authorization)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Bytes::from(body.unwrap_or_default()))
-            .map_err(Failure::permanent)?;
+        body: Option<serde_json::Value>,
+    ) -> Result<(), Refusal> {
+        let _: Envelope<Map<_, _>> = self.web.call(method, path, body).await?;
+        Ok(())
+    }
+}
 
-        let reply = self.http.send(request).await.map_err(Failure::passing)?;
-        let what = format!("{method} {}", path.split('?').next().unwrap_or_default());
-        let envelope: Envelope<T> = serde_json::from_slice(&reply.body).map_err(|_| {
-            // The response may be a proxy's error page, or come from another API.
-            let text = String::from_utf8_lossy(&reply.body).into_owned();
-            Refusal {
-                status: reply.status,
-                ..by_status(&reply, &format!("{what}: {}: {text}", reply.status)).into()
-            }
-        })?;
+impl ZoneApi for Cloudflare {
+    fn web(&self) -> &Web {
+        &self.web
+    }
 
-        match envelope.result {
-            Some(result) if reply.status.is_success() && envelope.success != Some(false) => {
-                Ok(result)
-            }
-            _ => {
-                let problems: Vec<_> = envelope
-                    .errors
-                    .iter()
-                    .map(|problem| format!("{} ({})", problem.message, problem.code))
-                    .collect();
-                let reason = format!("{what}: {}: {}", reply.status, problems.join(", "));
-                let codes = envelope.errors.iter().map(|problem| problem.code).collect();
-                Err(Refusal {
-                    status: reply.status,
-                    codes,
-                    failure: by_status(&reply, &reason),
-                })
-            }
+    async fn zone(&self, name: &str) -> Result<Option<String>, Refusal> {
+        if let Some(id) = &self.zone_id {
+            return Ok(Some(id.clone()));
+        }
+        let zones: Vec<Zone> = self.list(&format!("/zones?name={name}")).await?;
+        let mut ours = zones
+            .into_iter()
+            .filter(|zone| zone.name.eq_ignore_ascii_case(name) && is_id(&zone.id));
+        Ok(ours.next().map(|zone| zone.id))
+    }
+
+    async fn values(&self, at: &Place) -> Result<Vec<Value>, Refusal> {
+        let query = format!("type=TXT&name={}&per_page=100", at.name);
+        let records: Vec<Record> = self.list(&format!("{}?{query}", records(at))).await?;
+        let values = records.into_iter();
+        Ok(values
+            .map(|record| Value::with_id(record.id, record.content))
+            .collect())
+    }
+
+    async fn add(&self, at: &Place, value: &str, _others: &[Value]) -> Result<(), Refusal> {
+        let record = json!({
+            "type": "TXT",
+            "name": at.name,
+            "content": quoted(value),
+            "ttl": TTL,
+        });
+        match self.change(Method::POST, &records(at), Some(record)).await {
+            Err(refusal) if !refusal.says(&EXISTS) => Err(refusal),
+            _ => Ok(()),
         }
     }
+
+    async fn remove(&self, at: &Place, gone: &[Value], _others: &[Value]) -> Result<(), Refusal> {
+        for Value { id, .. } in gone {
+            if !is_id(id) {
+                let reason = "the API returned a record with an invalid ID";
+                return Err(Failure::passing(reason).into());
+            }
+            let path = format!("{}/{id}", records(at));
+            unless_missing(self.change(Method::DELETE, &path, None).await)?;
+        }
+        Ok(())
+    }
 }
 
-impl Service for Cloudflare {
-    fn at(&self) -> String {
-        self.place.clone()
-    }
-
-    fn change<'a>(&'a self, action: Action, name: &'a Name, value: &'a str) -> Working<'a, ()> {
-        Box::pin(async move {
-            let name = name.to_ascii();
-            self.edit(action, name.trim_end_matches('.'), value).await
-        })
-    }
-}
-
-/// Returns true for IDs that need no escaping in a path.
-fn is_id(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+fn records(at: &Place) -> String {
+    format!("/zones/{}/dns_records", at.id)
 }

@@ -51,11 +51,10 @@ impl ZoneApi for DigitalOcean {
         let query = format!("type=TXT&name={}&per_page=200", at.name);
         let path = format!("/domains/{}/records?{query}", at.zone);
         let found: Records = self.0.call(Method::GET, &path, None).await?;
-        let values = found.domain_records.into_iter().map(|record| Value {
-            id: record.id.to_string(),
-            raw: record.data,
-        });
-        Ok(values.collect())
+        let values = found.domain_records.into_iter();
+        Ok(values
+            .map(|record| Value::with_id(record.id.to_string(), record.data))
+            .collect())
     }
 
     async fn add(&self, at: &Place, value: &str, _others: &[Value]) -> Result<(), Refusal> {

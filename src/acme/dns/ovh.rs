@@ -115,10 +115,8 @@ impl ZoneApi for Ovh {
         for id in ids.into_iter().take(RECORDS) {
             let path = format!("/domain/zone/{}/record/{id}", at.zone);
             let found = self.call::<Record>(Method::GET, &path, None).await;
-            values.extend(unless_missing(found)?.map(|record| Value {
-                id: id.to_string(),
-                raw: record.target,
-            }));
+            let found = unless_missing(found)?;
+            values.extend(found.map(|record| Value::with_id(id.to_string(), record.target)));
         }
         Ok(values)
     }

@@ -103,11 +103,10 @@ impl ZoneApi for Porkbun {
     async fn values(&self, at: &Place) -> Result<Vec<Value>, Refusal> {
         let path = format!("/dns/retrieveByNameType/{}/TXT/{}", at.zone, at.relative());
         let found: Records = self.call(&path, json!({})).await?;
-        let values = found.records.into_iter().map(|record| Value {
-            id: record.id,
-            raw: record.content,
-        });
-        Ok(values.collect())
+        let values = found.records.into_iter();
+        Ok(values
+            .map(|record| Value::with_id(record.id, record.content))
+            .collect())
     }
 
     async fn add(&self, at: &Place, value: &str, _others: &[Value]) -> Result<(), Refusal> {

@@ -210,9 +210,7 @@ fn connect(
         ProviderSettings::Rfc2136(settings) => {
             Arc::new(Rfc2136::new(settings, context.time.clone())?)
         }
-        ProviderSettings::Cloudflare(settings) => {
-            Arc::new(Cloudflare::new(settings, http.clone())?)
-        }
+        ProviderSettings::Cloudflare(settings) => Arc::new(Cloudflare::new(settings, http)?),
         ProviderSettings::Token(settings) => match settings.api {
             TokenApi::DeSec => Arc::new(DeSec::new(settings, http)?),
             TokenApi::DigitalOcean => Arc::new(DigitalOcean::new(settings, http)?),

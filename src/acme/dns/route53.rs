@@ -7,7 +7,7 @@ use super::{
     error::Failure,
     record::TTL,
     sigv4::{self, Credentials},
-    web::{Refusal, Web, elements},
+    web::{Refusal, Web, elements, is_id, zone_id},
     zone::{Place, Value, ZoneApi, quoted, with},
 };
 use crate::acme::ca::http::{Clock, Http};
@@ -45,12 +45,7 @@ impl Route53 {
         time: Clock,
     ) -> Result<Self, Failure> {
         let web = Web::new(settings.base.as_deref(), BASE, http)?;
-        let zone_id = settings.zone_id.as_deref();
-        if zone_id.is_some_and(|id| !is_id(id)) {
-            return Err(Failure::permanent(
-                "the zone ID has characters other than letters and digits",
-            ));
-        }
+        zone_id(settings.zone_id.as_deref())?;
         Ok(Self {
             web: web.hiding(&settings.secret_key),
             settings: settings.clone(),
@@ -78,7 +73,7 @@ impl Route53 {
         &self,
         at: &Place,
         action: &str,
-        ttl: &str,
+        ttl: u32,
         values: &[String],
     ) -> Result<(), Refusal> {
         let values = values.iter().map(|value| {
@@ -145,8 +140,7 @@ impl ZoneApi for Route53 {
         Ok(None)
     }
 
-    /// The list begins at the record set, or after it if it does not exist. The ID of a value is
-    /// the TTL of its set, which a deletion has to repeat.
+    /// The list begins at the record set, or after it if it does not exist.
     async fn values(&self, at: &Place) -> Result<Vec<Value>, Refusal> {
         let query = format!("maxitems=1&name={}.&type=TXT", at.name);
         let path = format!("/2013-04-01/hostedzone/{}/rrset?{query}", at.id);
@@ -165,20 +159,17 @@ impl ZoneApi for Route53 {
             return Err(Failure::permanent(reason).into());
         }
 
-        let ttl = part("TTL");
+        let ttl = part("TTL").parse().ok();
         let values = elements(set, "Value").map(|value| Value {
-            id: ttl.to_owned(),
-            raw: unescaped(value),
+            ttl,
+            ..Value::new(unescaped(value))
         });
         Ok(values.collect())
     }
 
     async fn add(&self, at: &Place, value: &str, others: &[Value]) -> Result<(), Refusal> {
-        let ttl = others
-            .first()
-            .map_or_else(|| TTL.to_string(), |other| other.id.clone());
-        self.change(at, "UPSERT", &ttl, &with(others, &quoted(value)))
-            .await
+        let values = with(others, &quoted(value));
+        self.change(at, "UPSERT", ttl(others), &values).await
     }
 
     async fn remove(&self, at: &Place, gone: &[Value], others: &[Value]) -> Result<(), Refusal> {
@@ -187,13 +178,14 @@ impl ZoneApi for Route53 {
             others => ("UPSERT", others),
         };
         let values: Vec<String> = left.iter().map(|value| value.raw.clone()).collect();
-        self.change(at, action, &gone[0].id, &values).await
+        // A deletion has to repeat the TTL.
+        self.change(at, action, ttl(gone), &values).await
     }
 }
 
-/// Returns true for IDs that need no escaping in a path.
-fn is_id(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+/// Returns the TTL of the record set with these values.
+fn ttl(values: &[Value]) -> u32 {
+    values.first().and_then(|value| value.ttl).unwrap_or(TTL)
 }
 
 fn escaped(text: &str) -> String {

@@ -194,9 +194,14 @@ impl Refusal {
         }
     }
 
+    /// Returns true if the API's words contain one of these.
+    pub(super) fn says(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.failure.says(word))
+    }
+
     /// Makes the failure one that may pass by itself, if the API's words contain one of these.
     pub(super) fn passing_if(mut self, words: &[&str]) -> Self {
-        if words.iter().any(|word| self.failure.says(word)) {
+        if self.says(words) {
             self.failure = self.failure.may_pass();
         }
         self
@@ -250,6 +255,16 @@ fn words(body: &[u8]) -> String {
             _ => text,
         };
     };
+
+    let listed = json.get("errors").and_then(Value::as_array);
+    let numbered = listed.into_iter().flatten().filter_map(|error| {
+        let (message, code) = (error.get("message")?.as_str()?, error.get("code")?);
+        Some(format!("{message} ({code})"))
+    });
+    let numbered: Vec<String> = numbered.collect();
+    if !numbered.is_empty() {
+        return numbered.join(", ");
+    }
 
     let at = json.get("error").filter(|error| error.is_object());
     let at = at.unwrap_or(&json);
@@ -306,6 +321,21 @@ pub(super) fn sensitive(value: &str) -> Result<HeaderValue, Failure> {
     Ok(value)
 }
 
+/// Returns the ID of a zone from the settings.
+pub(super) fn zone_id(id: Option<&str>) -> Result<Option<String>, Failure> {
+    match id {
+        Some(id) if !is_id(id) => Err(Failure::permanent(
+            "the zone ID has characters other than letters and digits",
+        )),
+        id => Ok(id.map(str::to_owned)),
+    }
+}
+
+/// Returns true for IDs that need no escaping in a path.
+pub(super) fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 /// Formats a URL without the parts that may be secret.
 pub(super) fn place(url: &Uri) -> String {
     format!(
@@ -332,6 +362,10 @@ mod tests {
                 "Unable to authenticate you",
             ),
             (r#"{"error":"forbidden"}"#, "forbidden"),
+            (
+                r#"{"errors":[{"code":9109,"message":"Invalid access token"}],"result":null}"#,
+                "Invalid access token (9109)",
+            ),
             (r#"[{"ttl":["too low"]}]"#, r#"[{"ttl":["too low"]}]"#),
             (
                 "<E><Code>NoSuchHostedZone</Code><Message>None here</Message></E>",

@@ -61,6 +61,8 @@ pub(super) struct Value {
     pub(super) id: String,
     /// The value as the API writes it, with or without quotes.
     pub(super) raw: String,
+    /// The TTL of its record set, for the APIs that need it for a change.
+    pub(super) ttl: Option<u32>,
 }
 
 impl Place {
@@ -82,9 +84,15 @@ impl Place {
 impl Value {
     /// Creates a value without an ID.
     pub(super) fn new(raw: impl Into<String>) -> Self {
+        Self::with_id(String::new(), raw)
+    }
+
+    /// Creates a value that has an ID.
+    pub(super) fn with_id(id: impl Into<String>, raw: impl Into<String>) -> Self {
         Self {
-            id: String::new(),
+            id: id.into(),
             raw: raw.into(),
+            ttl: None,
         }
     }
 
