@@ -51,12 +51,12 @@ pub fn caa_allows(
             return false;
         };
         value.is_of(issuer_domains)
-            && value
-                .parameter("accounturi")
-                .is_met(|uri| account_uri.is_none_or(|ours| ours == uri))
-            && value
-                .parameter("validationmethods")
-                .is_met(|list| list.split(',').any(|one| one.trim() == method))
+            && value.meets("accounturi", |uri| {
+                account_uri.is_none_or(|ours| ours == uri)
+            })
+            && value.meets("validationmethods", |list| {
+                list.split(',').any(|one| one.trim() == method)
+            })
     })
 }
 
@@ -64,26 +64,6 @@ pub fn caa_allows(
 pub(super) struct IssueValue<'a> {
     issuer: &'a str,
     parameters: Vec<(&'a str, &'a str)>,
-}
-
-/// The occurrences of one parameter in a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Parameter<'a> {
-    None,
-    One(&'a str),
-    /// More than one, which cannot be met (RFC 8657 section 3).
-    Many,
-}
-
-impl Parameter<'_> {
-    /// Returns true if the parameter is absent, or present once and accepted by `check`.
-    pub(super) fn is_met(self, check: impl FnOnce(&str) -> bool) -> bool {
-        match self {
-            Self::None => true,
-            Self::One(value) => check(value),
-            Self::Many => false,
-        }
-    }
 }
 
 impl<'a> IssueValue<'a> {
@@ -122,16 +102,21 @@ impl<'a> IssueValue<'a> {
                 .any(|name| self.issuer.eq_ignore_ascii_case(name.trim_end_matches('.')))
     }
 
-    pub(super) fn parameter(&self, tag: &str) -> Parameter<'a> {
-        let mut values = self
-            .parameters
-            .iter()
-            .filter(|(name, _)| name.eq_ignore_ascii_case(tag));
-        match (values.next(), values.next()) {
-            (None, _) => Parameter::None,
-            (Some((_, value)), None) => Parameter::One(value),
-            _ => Parameter::Many,
+    /// Returns true if a parameter is absent, or present once and accepted by `check`. More than
+    /// one cannot be met (RFC 8657 section 3).
+    pub(super) fn meets(&self, tag: &str, check: impl FnOnce(&str) -> bool) -> bool {
+        match self.values(tag)[..] {
+            [] => true,
+            [value] => check(value),
+            _ => false,
         }
+    }
+
+    /// Returns the values of a parameter.
+    pub(super) fn values(&self, tag: &str) -> Vec<&'a str> {
+        let of_tag = |(name, _): &&(&str, &str)| name.eq_ignore_ascii_case(tag);
+        let found = self.parameters.iter().filter(of_tag);
+        found.map(|(_, value)| *value).collect()
     }
 }
 

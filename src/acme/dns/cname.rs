@@ -1,7 +1,7 @@
 //! Delegation of a record by CNAMEs. Those of a wildcard are not followed: they are meant for
 //! names that do not exist, and no longer hold once the record is there.
 
-use hickory_proto::rr::Name;
+use hickory_proto::rr::{Name, RData, Record};
 
 use super::{error::Failure, record::HOPS};
 use crate::util::{hex, stamp};
@@ -80,6 +80,14 @@ pub(super) async fn follow(source: &impl Cnames, start: Name) -> Result<Chain, F
 
     Err(Failure::permanent("too many CNAMEs in a row")
         .noting("to publish at the name itself, set `follow_cname = false`"))
+}
+
+/// Returns the target of a name's CNAME in a response.
+pub(super) fn target(records: &[Record], name: &Name) -> Option<Name> {
+    records.iter().find_map(|record| match &record.data {
+        RData::CNAME(target) if record.name == *name => Some(target.0.clone()),
+        _ => None,
+    })
 }
 
 /// Returns true if a name beside this one, which does not exist, has the same CNAME.

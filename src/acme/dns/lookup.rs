@@ -18,7 +18,7 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     Caa, DnsError, TxtRecord,
-    cname::{Cnames, Found},
+    cname::{self, Cnames, Found},
     error::Failure,
     record::{HOPS, parse_name},
     wire,
@@ -111,7 +111,7 @@ impl Cnames for Lookup {
 
     async fn cname(&self, name: &Name) -> Result<Found, Failure> {
         let answers = records(&self.resolver()?, name, RecordType::CNAME).await?;
-        Ok(alias(&answers, name).map_or(Found::Nothing, Found::Target))
+        Ok(cname::target(&answers, name).map_or(Found::Nothing, Found::Target))
     }
 }
 
@@ -133,13 +133,7 @@ pub async fn visible(record: &TxtRecord, lookup: &Lookup) -> Result<bool, DnsErr
             }
         }
     };
-    let found = Box::pin(timeout(CHECK, check)).await;
-    let found = found.unwrap_or_else(|_| {
-        Err(Failure::passing(format!(
-            "no reply within {} s",
-            CHECK.as_secs()
-        )))
-    });
+    let found = Box::pin(in_time(CHECK, check)).await;
     found.map_err(|failure| lookup.error(&record.fqdn, failure))
 }
 
@@ -185,9 +179,9 @@ pub async fn advice(name: &str, lookup: &Lookup) -> Advice {
     };
     let (ipv4, ipv6, caa) = Box::pin(async {
         tokio::join!(
-            in_time(records(&resolver, &name, RecordType::A)),
-            in_time(records(&resolver, &name, RecordType::AAAA)),
-            in_time(climb(&resolver, &name)),
+            in_time(ADVICE, records(&resolver, &name, RecordType::A)),
+            in_time(ADVICE, records(&resolver, &name, RecordType::AAAA)),
+            in_time(ADVICE, climb(&resolver, &name)),
         )
     })
     .await;
@@ -217,14 +211,12 @@ pub async fn advice(name: &str, lookup: &Lookup) -> Advice {
     advice
 }
 
-async fn in_time<T>(lookup: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let answer = timeout(ADVICE, lookup).await;
-    answer.unwrap_or_else(|_| {
-        Err(Failure::passing(format!(
-            "no reply within {} s",
-            ADVICE.as_secs()
-        )))
-    })
+async fn in_time<T>(
+    limit: Duration,
+    lookup: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let late = || Failure::passing(format!("no reply within {} s", limit.as_secs()));
+    timeout(limit, lookup).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Finds the CAA records of the closest name that has any.
@@ -271,13 +263,6 @@ fn values(records: &[Record]) -> impl Iterator<Item = String> {
     })
 }
 
-fn alias(records: &[Record], name: &Name) -> Option<Name> {
-    records.iter().find_map(|record| match &record.data {
-        RData::CNAME(target) if record.name == *name => Some(target.0.clone()),
-        _ => None,
-    })
-}
-
 async fn at_servers(
     resolver: &TokioResolver,
     mut name: Name,
@@ -299,7 +284,7 @@ async fn at_servers(
         }
         if let Some(next) = answers
             .iter()
-            .find_map(|answer| alias(&answer.answers, &name))
+            .find_map(|answer| cname::target(&answer.answers, &name))
         {
             name = next;
             continue;
@@ -372,13 +357,8 @@ async fn servers(
         let mut addresses = Vec::new();
         for kind in [RecordType::A, RecordType::AAAA] {
             // One server without addresses is no error: there are usually several.
-            for record in records(resolver, &server, kind).await.unwrap_or_default() {
-                match record.data {
-                    RData::A(address) => addresses.push(IpAddr::V4(address.0)),
-                    RData::AAAA(address) => addresses.push(IpAddr::V6(address.0)),
-                    _ => {}
-                }
-            }
+            let found = records(resolver, &server, kind).await.unwrap_or_default();
+            addresses.extend(found.iter().filter_map(|record| record.data.ip_addr()));
         }
         addresses.truncate(ADDRESSES);
         servers.push(addresses);

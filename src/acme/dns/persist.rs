@@ -1,11 +1,7 @@
 //! dns-persist-01 (draft-ietf-acme-dns-persist): a permanent record that the operator creates
 //! instead of a record per challenge.
 
-use super::{
-    DnsError, Lookup, TxtRecord,
-    caa::{IssueValue, Parameter},
-    lookup,
-};
+use super::{DnsError, Lookup, TxtRecord, caa::IssueValue, lookup};
 
 /// The permissions that a record must grant to a CA.
 #[derive(Clone, Copy, Debug)]
@@ -62,15 +58,15 @@ fn suffices(value: &str, policy: &PersistPolicy<'_>, now: u64) -> bool {
         return false;
     };
     value.is_of(policy.issuer_domains)
-        && value.parameter("accounturi") == Parameter::One(policy.account_uri)
+        && value.values("accounturi") == [policy.account_uri]
         && (!policy.wildcard
             || matches!(
-                value.parameter("policy"),
-                Parameter::One(scope) if scope.eq_ignore_ascii_case("wildcard")
+                value.values("policy")[..],
+                [scope] if scope.eq_ignore_ascii_case("wildcard")
             ))
-        && value
-            .parameter("persistUntil")
-            .is_met(|until| until.parse().is_ok_and(|until: u64| now < until))
+        && value.meets("persistUntil", |until| {
+            until.parse().is_ok_and(|until: u64| now < until)
+        })
 }
 
 #[cfg(test)]

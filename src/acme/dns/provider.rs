@@ -227,7 +227,7 @@ fn connect(
             let (lookup, follow) = (&context.lookup, context.follow_cname);
             Arc::new(AcmeDns::new(settings, http, lookup, follow)?)
         }
-        ProviderSettings::Webhook(settings) => Arc::new(Webhook::new(settings, http.clone())?),
+        ProviderSettings::Webhook(settings) => Arc::new(Webhook::new(settings, http)?),
         ProviderSettings::Command(settings) => Arc::new(Command::new(settings.clone())),
     })
 }

@@ -239,10 +239,7 @@ impl Cnames for Rfc2136 {
         if !reply.authoritative {
             return Ok(Found::Unknown);
         }
-        let target = reply.answers.iter().find_map(|record| match &record.data {
-            RData::CNAME(target) if record.name == *name => Some(target.0.clone()),
-            _ => None,
-        });
+        let target = cname::target(&reply.answers, name);
         Ok(target.map_or(Found::Nothing, Found::Target))
     }
 }

@@ -84,13 +84,8 @@ impl Web {
         path: &str,
         body: Option<Value>,
     ) -> Result<T, Refusal> {
-        let mut headers = HeaderMap::new();
-        if body.is_some() {
-            let json = HeaderValue::from_static("application/json");
-            headers.insert(header::CONTENT_TYPE, json);
-        }
-        let body = body.map(|body| body.to_string()).unwrap_or_default();
-        self.call_with(method, path, headers, body).await
+        let reply = self.send_json(&method, path, body).await?;
+        self.parsed(&method, path, &reply)
     }
 
     /// Sends a request with more headers and parses the JSON as [`Self::call`] does.
@@ -102,19 +97,43 @@ impl Web {
         body: String,
     ) -> Result<T, Refusal> {
         let reply = self.send(&method, path, headers, body).await?;
+        self.parsed(&method, path, &reply)
+    }
 
+    fn parsed<T: DeserializeOwned>(
+        &self,
+        method: &Method,
+        path: &str,
+        reply: &Reply,
+    ) -> Result<T, Refusal> {
         let text: &[u8] = match &reply.body[..] {
             [] => b"null",
             body => body,
         };
         serde_json::from_slice(text).map_err(|_| {
-            let reason = self.reason(&method, path, &reply);
+            let reason = self.reason(method, path, reply);
             let failure = Failure::passing(format!("{reason} (it is not the expected JSON)"));
             Refusal {
                 status: Some(reply.status),
                 failure,
             }
         })
+    }
+
+    /// Sends JSON, if there is any, as [`Self::send`] does.
+    pub(super) async fn send_json(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Reply, Refusal> {
+        let mut headers = HeaderMap::new();
+        if body.is_some() {
+            let json = HeaderValue::from_static("application/json");
+            headers.insert(header::CONTENT_TYPE, json);
+        }
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        self.send(method, path, headers, body).await
     }
 
     /// Sends a request until the response is not one that asks to wait, a few times at most.

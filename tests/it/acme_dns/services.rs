@@ -244,7 +244,7 @@ fn a_webhook_is_called_like_legos_httpreq() {
         assert!(
             error
                 .to_string()
-                .ends_with("422 Unprocessable Entity to present: no such zone"),
+                .ends_with("POST /present: 422 Unprocessable Entity: no such zone"),
             "{error}"
         );
         assert!(error.is_permanent());
