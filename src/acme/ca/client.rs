@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{
-    Account, ClientError, Directory, RenewalInfo, Replied, Session, header,
+    Account, ClientError, Directory, ErrorKind, RenewalInfo, Replied, Session, header,
     http::{Http, HttpError, Reply},
     identifier::document,
     jws::{AccountKey, ExternalAccount, Signer},
@@ -177,10 +177,7 @@ impl Client {
             .await?;
         let id = certificate_id(id);
         let response = exchange!(anonymous.renewal_info(&id));
-        if response
-            .as_ref()
-            .is_err_and(|error| error.status() == Some(404))
-        {
+        if is_missing(&response) {
             self.forget_directory().await;
         }
         let (_, reply) = response?;
@@ -202,7 +199,7 @@ impl Client {
         let directory = self.directory().await?;
         of(&directory)
             .map(str::to_owned)
-            .ok_or_else(|| ClientError::not_offered(name))
+            .ok_or_else(|| ErrorKind::NotOffered(name).into())
     }
 
     async fn forget_directory(&self) {
@@ -325,11 +322,7 @@ impl Place<'_> {
         &mut self,
         response: &Result<T, ClientError>,
     ) -> Result<bool, ClientError> {
-        if self.has_moved
-            || !response
-                .as_ref()
-                .is_err_and(|error| error.status() == Some(404))
-        {
+        if self.has_moved || !is_missing(response) {
             return Ok(false);
         }
         self.client.forget_directory().await;
@@ -337,6 +330,10 @@ impl Place<'_> {
         self.has_moved = before != self.url;
         Ok(self.has_moved)
     }
+}
+
+fn is_missing<T>(response: &Result<T, ClientError>) -> bool {
+    matches!(response, Err(error) if error.status() == Some(404))
 }
 
 impl<T> Replied<T> {

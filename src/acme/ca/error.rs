@@ -143,14 +143,6 @@ impl ClientError {
         }
     }
 
-    pub(super) fn not_offered(what: &'static str) -> Self {
-        Self {
-            kind: ErrorKind::NotOffered(what),
-            retry_after: None,
-            date: None,
-        }
-    }
-
     pub(super) fn nonsense(reply: &Reply, why: &'static str) -> Self {
         let head = line(&String::from_utf8_lossy(&reply.body), HEAD);
         Self::with(
@@ -183,13 +175,20 @@ impl ClientError {
     }
 }
 
-impl From<HttpError> for ClientError {
-    fn from(error: HttpError) -> Self {
+/// An error without a response.
+impl From<ErrorKind> for ClientError {
+    fn from(kind: ErrorKind) -> Self {
         Self {
-            kind: ErrorKind::Transport(error),
+            kind,
             retry_after: None,
             date: None,
         }
+    }
+}
+
+impl From<HttpError> for ClientError {
+    fn from(error: HttpError) -> Self {
+        ErrorKind::Transport(error).into()
     }
 }
 

@@ -14,7 +14,6 @@ use ring::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
-use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Base64url with or without padding, because CAs hand out keys in both forms.
@@ -38,7 +37,6 @@ pub enum KeyError {
 pub struct AccountKey {
     pair: EcdsaKeyPair,
     pkcs8: Box<[u8]>,
-    random: SystemRandom,
 }
 
 impl fmt::Debug for AccountKey {
@@ -72,12 +70,10 @@ impl AccountKey {
     /// [`KeyError::Pkcs8`].
     pub fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, KeyError> {
         let random = SystemRandom::new();
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random)
-            .map_err(|_rejected| KeyError::Pkcs8)?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random);
         Ok(Self {
-            pair,
+            pair: pair.map_err(|_rejected| KeyError::Pkcs8)?,
             pkcs8: pkcs8.into(),
-            random,
         })
     }
 
@@ -106,14 +102,15 @@ impl AccountKey {
     pub fn request(&self, signer: Signer<'_>, nonce: &str, url: &str, payload: &str) -> String {
         let mut protected = self.protected(signer, url);
         protected["nonce"] = nonce.into();
-        self.sign(&protected, payload)
+        self.sign(&protected, payload).to_string()
     }
 
     /// Returns the payload that changes the account's key from `old` to this one. It is sent to
     /// `url`, signed by `old` (RFC 8555 section 7.3.5).
     pub fn takes_over(&self, old: &Self, account: &str, url: &str) -> String {
         let payload = json!({"account": account, "oldKey": old.jwk()});
-        self.sign(&self.protected(Signer::Key, url), &payload.to_string())
+        let protected = self.protected(Signer::Key, url);
+        self.sign(&protected, &payload.to_string()).to_string()
     }
 
     fn protected(&self, signer: Signer<'_>, url: &str) -> Value {
@@ -123,10 +120,10 @@ impl AccountKey {
         }
     }
 
-    fn sign(&self, protected: &Value, payload: &str) -> String {
+    fn sign(&self, protected: &Value, payload: &str) -> Value {
         flattened(protected, payload, |input| {
             self.pair
-                .sign(&self.random, input)
+                .sign(&SystemRandom::new(), input)
                 .expect("the operating system has random numbers")
         })
     }
@@ -183,34 +180,22 @@ impl ExternalAccount {
     /// section 7.3.4).
     pub fn binding(&self, account: &AccountKey, url: &str) -> Value {
         let protected = json!({"alg": "HS256", "kid": self.kid, "url": url});
-        let signed = flattened(&protected, &account.jwk().to_string(), |input| {
+        flattened(&protected, &account.jwk().to_string(), |input| {
             hmac::sign(&self.key, input)
-        });
-        serde_json::from_str(&signed).expect("made of JSON")
+        })
     }
 }
 
+/// Returns a flattened JWS (RFC 7515 section 7.2.2).
 fn flattened<S: AsRef<[u8]>>(
     protected: &Value,
     payload: &str,
     sign: impl FnOnce(&[u8]) -> S,
-) -> String {
-    #[derive(Serialize)]
-    struct Flattened {
-        protected: String,
-        payload: String,
-        signature: String,
-    }
-
+) -> Value {
     let protected = URL_SAFE_NO_PAD.encode(protected.to_string());
     let payload = URL_SAFE_NO_PAD.encode(payload);
     let signature = URL_SAFE_NO_PAD.encode(sign(format!("{protected}.{payload}").as_bytes()));
-    serde_json::to_string(&Flattened {
-        protected,
-        payload,
-        signature,
-    })
-    .expect("three strings")
+    json!({"protected": protected, "payload": payload, "signature": signature})
 }
 
 /// Hashes a JWK whose members are in alphabetical order, without white space.

@@ -137,11 +137,6 @@ impl Session {
     /// # Errors
     /// See [`Session`].
     pub async fn order(&self, url: &str) -> Result<Replied<Order>, ClientError> {
-        if let Some(mut handle) = self.take(|handle| handle.url() == url) {
-            let response = exchange!(handle.refresh()).map(|(_, reply)| reply);
-            self.keep(handle);
-            return order(&response?, url);
-        }
         let account = self.crate_account().await?;
         let (handle, reply) = exchange!(account.order(url.to_owned()))?;
         self.keep(handle);
@@ -304,10 +299,15 @@ impl Session {
         Some(orders.remove(at))
     }
 
-    /// Keeps an order, instead of the oldest one if there are many.
+    /// Keeps an order that the crate could read, instead of its earlier state, or of the oldest
+    /// order if there are many.
     fn keep(&self, order: impl Into<Option<Handle>>) {
+        let Some(order) = order.into() else {
+            return;
+        };
         let mut orders = lock(&self.orders);
-        orders.extend(order.into());
+        orders.retain(|known| known.url() != order.url());
+        orders.push(order);
         if orders.len() > MOST_ORDERS {
             orders.remove(0);
         }
@@ -366,22 +366,18 @@ async fn trigger(order: &mut Handle, url: &str) -> Result<(), Error> {
 /// not know.
 fn revocation_reason(code: u8) -> Option<RevocationReason> {
     use RevocationReason::*;
-    let known = [
+    let mut known = [
         Unspecified,
         KeyCompromise,
         CaCompromise,
         AffiliationChanged,
         Superseded,
         CessationOfOperation,
-    ];
-    let more = [
         CertificateHold,
         RemoveFromCrl,
         PrivilegeWithdrawn,
         AaCompromise,
-    ];
-    known
-        .into_iter()
-        .chain(more)
-        .find(|reason| reason.clone() as u8 == code)
+    ]
+    .into_iter();
+    known.find(|reason| reason.clone() as u8 == code)
 }

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::acme::ca::{ErrorKind, http::HttpSettings};
+use crate::acme::ca::http::HttpSettings;
 
 /// The responses to each path, in order. The last one is repeated.
 type Script = HashMap<&'static str, Vec<String>>;

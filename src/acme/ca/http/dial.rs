@@ -222,14 +222,10 @@ async fn resolve(host: &str) -> Result<Vec<IpAddr>, HttpError> {
         .map_err(|error| failed(one_line(error)))?;
 
     let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = found.iter().partition(IpAddr::is_ipv6);
-    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
     let mut addresses = Vec::new();
-    loop {
-        let pair = (v6.next(), v4.next());
-        if pair == (None, None) {
-            break;
-        }
-        addresses.extend([pair.0, pair.1].into_iter().flatten());
+    for at in 0..v6.len().max(v4.len()) {
+        addresses.extend(v6.get(at));
+        addresses.extend(v4.get(at));
     }
 
     if addresses.is_empty() {
