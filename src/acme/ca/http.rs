@@ -116,33 +116,26 @@ impl Http {
     /// # Errors
     /// [`HttpError::Roots`].
     pub fn new(settings: HttpSettings) -> Result<Self, HttpError> {
-        let HttpSettings {
-            extra_roots,
-            connect_timeout,
-            total_timeout,
-            max_body,
-            proxy,
-            time,
-        } = settings;
-
-        let mut tls =
-            ClientConfig::builder_with_details(crate::tls::provider(), Arc::new(TimeOf(time)))
-                .with_safe_default_protocol_versions()
-                .expect("ring offers suites for both versions")
-                .with_root_certificates(roots(extra_roots)?)
-                .with_no_client_auth();
+        let mut tls = ClientConfig::builder_with_details(
+            crate::tls::provider(),
+            Arc::new(TimeOf(settings.time)),
+        )
+        .with_safe_default_protocol_versions()
+        .expect("ring offers suites for both versions")
+        .with_root_certificates(roots(settings.extra_roots)?)
+        .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
 
         let dialer = Dialer {
             tls: Arc::new(tls),
-            proxy,
-            connect_timeout,
+            proxy: settings.proxy,
+            connect_timeout: settings.connect_timeout,
         };
 
         Ok(Self(Arc::new(Inner {
             dialer,
-            total_timeout,
-            max_body,
+            total_timeout: settings.total_timeout,
+            max_body: settings.max_body,
             idle: Mutex::default(),
         })))
     }

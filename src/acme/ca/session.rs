@@ -21,7 +21,7 @@ use super::{
     http::{HttpError, Reply},
     jws::{AccountKey, Signer},
     types::certificate_id,
-    wire::{Wire, exchange, was_requested},
+    wire::{Wire, exchange},
 };
 use crate::util::sync::lock;
 
@@ -155,12 +155,15 @@ impl Session {
                 .iter()
                 .any(|one| one.url == url)
         };
-        let Some(mut handle) = self.take(has) else {
-            return authorization(&self.post(url, "").await?);
+        let reply = match self.take(has) {
+            None => self.post(url, "").await?,
+            Some(mut handle) => {
+                let response = exchange!(read(&mut handle, url));
+                self.keep(handle);
+                response?.1
+            }
         };
-        let response = exchange!(read(&mut handle, url));
-        self.keep(handle);
-        authorization(&response?.1)
+        parsed(&reply, "no authorization")
     }
 
     /// Triggers the validation of a challenge (RFC 8555 section 7.5.1). Must be called only once.
@@ -177,12 +180,15 @@ impl Session {
             read.flat_map(|state| &state.challenges)
                 .any(|one| one.url == challenge_url)
         };
-        let Some(mut handle) = self.take(has) else {
-            return parsed(&self.post(challenge_url, "{}").await?, "no challenge");
+        let reply = match self.take(has) {
+            None => self.post(challenge_url, "{}").await?,
+            Some(mut handle) => {
+                let response = exchange!(trigger(&mut handle, challenge_url));
+                self.keep(handle);
+                response?.1
+            }
         };
-        let response = exchange!(trigger(&mut handle, challenge_url));
-        self.keep(handle);
-        parsed(&response?.1, "no challenge")
+        parsed(&reply, "no challenge")
     }
 
     /// Finalizes an order that is ready (RFC 8555 section 7.4). `csr` is DER.
@@ -194,18 +200,19 @@ impl Session {
         unfinished: &Order,
         csr: &[u8],
     ) -> Result<Replied<Order>, ClientError> {
-        let Some(mut handle) = self.take(|handle| handle.url() == unfinished.url) else {
-            let payload = json!({"csr": URL_SAFE_NO_PAD.encode(csr)});
-            return order(
-                &self
-                    .post(&unfinished.finalize, &payload.to_string())
-                    .await?,
-                &unfinished.url,
-            );
+        let Order { url, finalize, .. } = unfinished;
+        let reply = match self.take(|handle| handle.url() == url) {
+            None => {
+                let payload = json!({"csr": URL_SAFE_NO_PAD.encode(csr)});
+                self.post(finalize, &payload.to_string()).await?
+            }
+            Some(mut handle) => {
+                let response = exchange!(handle.finalize_csr(csr));
+                self.keep(handle);
+                response?.1
+            }
         };
-        let response = exchange!(handle.finalize_csr(csr));
-        self.keep(handle);
-        order(&response?.1, &unfinished.url)
+        order(&reply, url)
     }
 
     /// Downloads a certificate, from the URL in its order or an alternate URL.
@@ -292,7 +299,8 @@ impl Session {
         made.map_err(|_no_directory| HttpError::Url.into())
     }
 
-    /// Takes the order that is the right one, if it was read before. The caller has to put it back.
+    /// Takes the order that is the right one. The caller has to keep it again. There is none in a
+    /// new session, or if the crate cannot read it: then the session sends the request by itself.
     fn take(&self, is_it: impl FnMut(&mut Handle) -> bool) -> Option<Handle> {
         let mut orders = lock(&self.orders);
         let at = orders.iter_mut().position(is_it)?;
@@ -326,23 +334,22 @@ fn order(reply: &Reply, url: &str) -> Result<Replied<Order>, ClientError> {
     Ok(read)
 }
 
-/// Parses the body of an authorization.
-fn authorization(reply: &Reply) -> Result<Replied<Authorization>, ClientError> {
-    parsed(reply, "no authorization")
-}
-
 /// Reads one authorization of the order.
 async fn read(order: &mut Handle, url: &str) -> Result<(), Error> {
+    let known = &order.state().authorizations;
+    let at = known.iter().position(|one| one.url == url);
+    let was_read = at.is_some_and(|at| known[at].state.is_some());
+
+    // The crate reads each authorization the first time, and then keeps it.
     let mut all = order.authorizations();
-    while let Some(one) = all.next().await {
-        match one {
-            // The crate reads each authorization the first time, and then keeps it.
-            one if was_requested(url) => return one.map(drop),
-            Ok(mut one) if one.url() == url => return one.refresh().await.map(drop),
-            _of_another => {}
-        }
+    for _other in 0..at.unwrap_or_default() {
+        drop(all.next().await);
     }
-    Ok(())
+    match all.next().await {
+        Some(Ok(mut one)) if was_read => one.refresh().await.map(drop),
+        Some(one) => one.map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Triggers the validation of a challenge of the order.

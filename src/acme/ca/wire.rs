@@ -24,16 +24,11 @@ use crate::util::sync::lock;
 pub(super) const ROUNDS: usize = 7;
 
 tokio::task_local! {
-    /// The record of this task's call. The crate starts no tasks.
-    static RECORD: Arc<Mutex<Record>>;
+    /// The last response in this task's call. The crate starts no tasks.
+    static LAST: Arc<Mutex<Last>>;
 }
 
-#[derive(Default)]
-struct Record {
-    /// The URL of the last request.
-    requested: Option<Uri>,
-    answer: Option<Result<Reply, ClientError>>,
-}
+type Last = Option<Result<Reply, ClientError>>;
 
 /// Calls the crate, and repeats the call while the CA asks for another nonce: see [`round`]. It is
 /// a macro because the futures of closures that borrow are not `Send` for every lifetime.
@@ -56,22 +51,16 @@ pub(super) use exchange;
 pub(super) async fn round<T>(
     call: impl Future<Output = Result<T, Error>>,
 ) -> Result<(Option<T>, Reply), ClientError> {
-    let record = Arc::<Mutex<Record>>::default();
-    let made = RECORD.scope(record.clone(), Box::pin(call)).await.ok();
-    let answer = lock(&record).answer.take();
+    let last = Arc::<Mutex<Last>>::default();
+    let made = LAST.scope(last.clone(), Box::pin(call)).await.ok();
+    let last = lock(&last).take();
     // Without a response, the crate did not accept the URL.
-    let reply = answer.unwrap_or_else(|| Err(HttpError::Url.into()))?;
+    let reply = last.unwrap_or_else(|| Err(HttpError::Url.into()))?;
     if reply.status.is_success() {
         Ok((made, reply))
     } else {
         Err(ClientError::refused(&reply))
     }
-}
-
-/// Returns true if this URL was the last request of this task's call.
-pub(super) fn was_requested(url: &str) -> bool {
-    let url = url.parse::<Uri>().ok();
-    url.is_some() && RECORD.with(|record| lock(record).requested == url)
 }
 
 /// The HTTP client for the crate's accounts.
@@ -93,7 +82,7 @@ impl HttpClient for Wire {
             match answer(&client, head.method, head.uri, body).await {
                 Ok(response) => Ok(response.into()),
                 Err(error) => {
-                    note(|record| record.answer = Some(Err(error.clone())));
+                    record(Err(error.clone()));
                     Err(Error::Other(Box::new(error)))
                 }
             }
@@ -120,7 +109,6 @@ async fn answer(
         ));
     }
 
-    note(|record| record.requested = Some(url.clone()));
     let reply = client
         .send(method, client.checked(&url.to_string())?, body)
         .await?;
@@ -129,7 +117,7 @@ async fn answer(
     *response.headers_mut() = reply.headers.clone();
     // The client has already kept the nonce for the next request.
     response.headers_mut().remove("replay-nonce");
-    note(|record| record.answer = Some(Ok(reply)));
+    record(Ok(reply));
     Ok(response)
 }
 
@@ -145,10 +133,10 @@ fn readable(reply: &Reply) -> Bytes {
     document(&reply.body).map_or_else(|| reply.body.clone(), |body| body.to_string().into())
 }
 
-/// Changes the record. Outside of [`round`], only the directory is requested, which needs no
+/// Records a response. Outside of [`round`], only the directory is requested, which needs no
 /// record.
-fn note(change: impl FnOnce(&mut Record)) {
-    let _outside = RECORD.try_with(|record| change(&mut lock(record)));
+fn record(response: Result<Reply, ClientError>) {
+    let _outside = LAST.try_with(|last| *lock(last) = Some(response));
 }
 
 #[cfg(test)]

@@ -8,16 +8,15 @@ const LONGEST: usize = 1000;
 /// without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-   "{who} {at}{}: {reason}",
-   record.as_ref().map(|record| format!(", {record}")).unwrap_or_default()
+   "{who} {at}{}: {}",
+   record.as_ref().map(|record| format!(", {record}")).unwrap_or_default(),
+   failure.reason
 )]
 pub struct DnsError {
     who: &'static str,
     at: String,
     record: Option<String>,
-    reason: String,
-    permanent: bool,
-    retry_after: Option<u64>,
+    failure: Failure,
 }
 
 impl DnsError {
@@ -31,21 +30,19 @@ impl DnsError {
             who,
             at: at.to_owned(),
             record,
-            reason: failure.reason,
-            permanent: failure.permanent,
-            retry_after: failure.retry_after,
+            failure,
         }
     }
 
     /// Returns true if the operation fails until a setting is changed: a wrong key or token, a
     /// missing zone, or a missing program. Timeouts, overload and a wrong clock are not permanent.
     pub fn is_permanent(&self) -> bool {
-        self.permanent
+        self.failure.permanent
     }
 
     /// Returns the seconds that the service asks to wait before the next attempt, if any.
     pub fn retry_after(&self) -> Option<u64> {
-        self.retry_after
+        self.failure.retry_after
     }
 }
 
