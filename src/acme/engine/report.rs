@@ -11,7 +11,11 @@ use crate::{
         plan::{Budget, Class, FailureState, Plan, Step, StoredCertificate, Suggestion},
         spec::CertificateSpec,
     },
-    util::{clock::Trust, sync::lock, time::UnixSeconds},
+    util::{
+        clock::Trust,
+        sync::lock,
+        time::{UnixSeconds, rfc3339},
+    },
 };
 
 /// One certificate.
@@ -25,14 +29,17 @@ pub struct Report {
     pub state: String,
     /// Issuer of the stored certificate, otherwise the preferred one.
     pub issuer: String,
-    /// Start of the stored certificate's validity, RFC 3339; empty without one.
-    pub not_before: String,
+    /// Start of the stored certificate's validity.
+    #[serde(with = "rfc3339::or_empty")]
+    pub not_before: Option<UnixSeconds>,
     /// End of the stored certificate's validity.
-    pub not_after: String,
+    #[serde(with = "rfc3339::or_empty")]
+    pub not_after: Option<UnixSeconds>,
     /// The current progress.
     pub doing: Option<String>,
-    /// Time of the next attempt, RFC 3339.
-    pub next: Option<String>,
+    /// Time of the next attempt.
+    #[serde(default, with = "rfc3339::optional")]
+    pub next: Option<UnixSeconds>,
     /// The reason for that time, or what has to happen first.
     pub why: String,
     /// The last failure.
@@ -58,19 +65,23 @@ pub struct ProblemReport {
     pub advice: String,
     /// Consecutive failures of this kind.
     pub attempts: u32,
-    /// Time of the failure, RFC 3339.
-    pub at: String,
+    /// Time of the failure.
+    #[serde(with = "rfc3339")]
+    pub at: UnixSeconds,
 }
 
 /// The CA's renewal window (RFC 9773).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct SuggestionReport {
-    /// Start of the window, RFC 3339.
-    pub start: String,
+    /// Start of the window.
+    #[serde(with = "rfc3339")]
+    pub start: UnixSeconds,
     /// End of the window.
-    pub end: String,
+    #[serde(with = "rfc3339")]
+    pub end: UnixSeconds,
     /// The time within the window that was drawn.
-    pub chosen: String,
+    #[serde(with = "rfc3339")]
+    pub chosen: UnixSeconds,
     /// URL of the CA's explanation.
     pub explanation: Option<String>,
 }
@@ -136,26 +147,24 @@ impl Engine {
         let budget = account.and_then(|account| state.budgets.get(&account));
 
         let (next, why) = match step {
-            Step::Wait { until, why } => (Some(rfc3339(*until)), why.clone()),
+            Step::Wait { until, why } => (Some(UnixSeconds(*until)), why.clone()),
             Step::Blocked { why } => (None, why.clone()),
             Step::ClockUnknown => (None, "the time is not known".to_owned()),
             Step::Obtain { .. } if !self.leads() => {
                 (None, "the leading replica obtains it".to_owned())
             }
-            Step::Obtain { .. } => (now.map(rfc3339), String::new()),
+            Step::Obtain { .. } => (now.map(UnixSeconds), String::new()),
         };
 
         let is_over = |stored: &StoredCertificate| now.is_some_and(|now| stored.not_after <= now);
         let expired = stored.is_some_and(is_over);
-        let validity =
-            |of: fn(&StoredCertificate) -> i64| stored.map(of).map(rfc3339).unwrap_or_default();
 
         Report {
             name: spec.id.to_string(),
             state: state_of(step, stored, expired).to_owned(),
             issuer: stored.map_or_else(|| first.name.to_string(), |stored| stored.issuer.clone()),
-            not_before: validity(|stored| stored.not_before),
-            not_after: validity(|stored| stored.not_after),
+            not_before: stored.map(|stored| UnixSeconds(stored.not_before)),
+            not_after: stored.map(|stored| UnixSeconds(stored.not_after)),
             doing: self.context.progress.of(&spec.id),
             next,
             why,
@@ -170,16 +179,11 @@ impl Engine {
     }
 }
 
-/// Formats seconds since 1970 as RFC 3339. Returns an empty text for times out of range.
-fn rfc3339(seconds: i64) -> String {
-    UnixSeconds(seconds).to_string()
-}
-
 fn suggestion(suggestion: &Suggestion) -> SuggestionReport {
     SuggestionReport {
-        start: rfc3339(suggestion.start),
-        end: rfc3339(suggestion.end),
-        chosen: rfc3339(suggestion.chosen),
+        start: UnixSeconds(suggestion.start),
+        end: UnixSeconds(suggestion.end),
+        chosen: UnixSeconds(suggestion.chosen),
         explanation: suggestion.explanation.clone(),
     }
 }
@@ -214,7 +218,7 @@ fn problem(failure_state: &FailureState) -> ProblemReport {
         message: failure_state.problem.clone(),
         advice: failure_state.advice.clone(),
         attempts: failure_state.attempts,
-        at: rfc3339(failure_state.last),
+        at: UnixSeconds(failure_state.last),
     }
 }
 
