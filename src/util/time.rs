@@ -86,6 +86,16 @@ impl From<SystemTime> for UnixSeconds {
     }
 }
 
+/// Moments before 1970 and after the year 9999, which no certificate can contain, are moved there.
+impl From<UnixSeconds> for SystemTime {
+    fn from(time: UnixSeconds) -> Self {
+        /// The last second of the year 9999.
+        const LAST: u64 = 253_402_300_799;
+        let seconds = u64::try_from(time.0).unwrap_or(0).min(LAST);
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+}
+
 impl From<jiff::Timestamp> for UnixSeconds {
     fn from(time: jiff::Timestamp) -> Self {
         Self(time.as_second())
@@ -152,6 +162,17 @@ mod tests {
         assert_eq!(MOMENT - later, -5);
         assert_eq!(later.saturating_since(MOMENT), Duration::from_secs(5));
         assert_eq!(MOMENT.saturating_since(later), Duration::ZERO);
+    }
+
+    #[test]
+    fn system_times_stay_within_what_certificates_contain() {
+        let moved = |time: UnixSeconds| UnixSeconds::from(SystemTime::from(time));
+        assert_eq!(moved(MOMENT), MOMENT);
+        assert_eq!(moved(UnixSeconds(-1)), UnixSeconds(0));
+        assert_eq!(
+            moved(UnixSeconds(i64::MAX)).to_string(),
+            "9999-12-31T23:59:59Z"
+        );
     }
 
     #[test]

@@ -120,8 +120,8 @@ impl Engine {
         reports
     }
 
-    /// Returns the time in seconds since 1970, if it is known.
-    pub fn now(&self) -> Option<i64> {
+    /// Returns the time, if it is known.
+    pub fn now(&self) -> Option<UnixSeconds> {
         self.context.time.now()
     }
 
@@ -134,7 +134,7 @@ impl Engine {
         }
     }
 
-    fn one(&self, spec: &CertificateSpec, step: &Step, now: Option<i64>) -> Report {
+    fn one(&self, spec: &CertificateSpec, step: &Step, now: Option<UnixSeconds>) -> Report {
         let state = self.context.ledger.state();
         let stored = state.certificates.get(&*spec.id);
         let pending = state.pending_orders.get(&*spec.id);
@@ -147,13 +147,13 @@ impl Engine {
         let budget = account.and_then(|account| state.budgets.get(&account));
 
         let (next, why) = match step {
-            Step::Wait { until, why } => (Some(UnixSeconds(*until)), why.clone()),
+            Step::Wait { until, why } => (Some(*until), why.clone()),
             Step::Blocked { why } => (None, why.clone()),
             Step::ClockUnknown => (None, "the time is not known".to_owned()),
             Step::Obtain { .. } if !self.leads() => {
                 (None, "the leading replica obtains it".to_owned())
             }
-            Step::Obtain { .. } => (now.map(UnixSeconds), String::new()),
+            Step::Obtain { .. } => (now, String::new()),
         };
 
         let is_over = |stored: &StoredCertificate| now.is_some_and(|now| stored.not_after <= now);
@@ -163,8 +163,8 @@ impl Engine {
             name: spec.id.to_string(),
             state: state_of(step, stored, expired).to_owned(),
             issuer: stored.map_or_else(|| first.name.to_string(), |stored| stored.issuer.clone()),
-            not_before: stored.map(|stored| UnixSeconds(stored.not_before)),
-            not_after: stored.map(|stored| UnixSeconds(stored.not_after)),
+            not_before: stored.map(|stored| stored.not_before),
+            not_after: stored.map(|stored| stored.not_after),
             doing: self.context.progress.of(&spec.id),
             next,
             why,
@@ -181,9 +181,9 @@ impl Engine {
 
 fn suggestion(suggestion: &Suggestion) -> SuggestionReport {
     SuggestionReport {
-        start: UnixSeconds(suggestion.start),
-        end: UnixSeconds(suggestion.end),
-        chosen: UnixSeconds(suggestion.chosen),
+        start: suggestion.start,
+        end: suggestion.end,
+        chosen: suggestion.chosen,
         explanation: suggestion.explanation.clone(),
     }
 }
@@ -218,11 +218,16 @@ fn problem(failure_state: &FailureState) -> ProblemReport {
         message: failure_state.problem.clone(),
         advice: failure_state.advice.clone(),
         attempts: failure_state.attempts,
-        at: UnixSeconds(failure_state.last),
+        at: failure_state.last,
     }
 }
 
-fn left(budget: Option<&Budget>, names: &[String], is_limited: bool, now: i64) -> BudgetReport {
+fn left(
+    budget: Option<&Budget>,
+    names: &[String],
+    is_limited: bool,
+    now: UnixSeconds,
+) -> BudgetReport {
     let fresh = Budget::default();
     let budget = budget.unwrap_or(&fresh);
     BudgetReport {
@@ -264,7 +269,7 @@ mod tests {
             &failure,
             "letsencrypt-staging",
             print,
-            1_800_000_000,
+            UnixSeconds(1_800_000_000),
             0,
         )];
 
@@ -285,7 +290,7 @@ mod tests {
         }))
         .expect("a record");
         let wait = Step::Wait {
-            until: 0,
+            until: UnixSeconds(0),
             why: String::new(),
         };
         assert_eq!(state_of(&wait, Some(&stored), false), "revoked");
