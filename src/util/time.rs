@@ -169,10 +169,8 @@ mod tests {
         let moved = |time: UnixSeconds| UnixSeconds::from(SystemTime::from(time));
         assert_eq!(moved(MOMENT), MOMENT);
         assert_eq!(moved(UnixSeconds(-1)), UnixSeconds(0));
-        assert_eq!(
-            moved(UnixSeconds(i64::MAX)).to_string(),
-            "9999-12-31T23:59:59Z"
-        );
+        let last = UnixSeconds(253_402_300_799);
+        assert_eq!(moved(UnixSeconds(i64::MAX)), last);
     }
 
     #[test]
