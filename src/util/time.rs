@@ -102,7 +102,9 @@ impl From<jiff::Timestamp> for UnixSeconds {
     }
 }
 
-/// RFC 3339 in UTC; a moment outside the years -9999 to 9999 is shown as a number.
+/// Moments before 1970 and after the year 9999, which no certificate can contain, are moved to the
+/// nearest one that it can.
+/// number.
 impl fmt::Display for UnixSeconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_second(self.0) {

@@ -244,6 +244,8 @@ fn left(
 mod tests {
     use std::sync::Arc;
 
+    use serde_json::Value;
+
     use super::*;
     use crate::{
         acme::{issuer::Issuer, plan::failure::Failure},
@@ -280,6 +282,25 @@ mod tests {
         );
         assert!(last(&failures, &other_issuer).is_none());
         assert!(last(&failures, &other_name).is_none());
+    }
+
+    #[test]
+    fn times_in_the_json_of_a_report_are_rfc_3339() {
+        let json = |report: &Report| serde_json::to_value(report).expect("JSON");
+        let none = json(&Report::default());
+        assert_eq!(
+            (&none["not_after"], &none["next"]),
+            (&"".into(), &Value::Null)
+        );
+
+        let report = Report {
+            not_after: Some(UnixSeconds(1_800_000_000)),
+            next: Some(UnixSeconds(1_790_000_000)),
+            ..Report::default()
+        };
+        let some = json(&report);
+        assert_eq!(some["not_after"], "2027-01-15T08:00:00Z");
+        assert_eq!(some["next"], "2026-09-21T14:13:20Z");
     }
 
     #[test]
