@@ -102,9 +102,8 @@ impl From<jiff::Timestamp> for UnixSeconds {
     }
 }
 
-/// Moments before 1970 and after the year 9999, which no certificate can contain, are moved to the
-/// nearest one that it can.
-/// number.
+/// RFC 3339 in UTC. Moments out of its range, which ends a day before the year 9999 does, are
+/// shown as numbers.
 impl fmt::Display for UnixSeconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_second(self.0) {
