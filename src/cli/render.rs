@@ -12,6 +12,7 @@ use crate::{
         StatusReport,
     },
     app::{CheckReport, KindReport, Written},
+    util::time::UnixSeconds,
 };
 
 const CERTIFICATE_COLUMNS: &[&str] = &["HOST", "SERVED FROM", "NOT AFTER", "ISSUER", "INGRESS"];
@@ -144,7 +145,10 @@ pub(super) fn certs(report: &CertsReport, width: Option<usize>) -> String {
 
 fn issuance_row(report: &IssuanceReport) -> Row {
     let issuance = &report.issuance;
-    let next = issuance.doing.as_ref().or(issuance.next.as_ref());
+    let next = issuance
+        .doing
+        .clone()
+        .or_else(|| issuance.next.map(|next| next.to_string()));
     let problem = match &issuance.problem {
         None => issuance.why.clone(),
         Some(problem) if problem.advice.is_empty() => problem.message.clone(),
@@ -154,10 +158,15 @@ fn issuance_row(report: &IssuanceReport) -> Row {
         issuance.name.clone(),
         issuance.state.clone(),
         report.served.clone(),
-        issuance.not_after.clone(),
-        next.cloned().unwrap_or_default(),
+        moment(issuance.not_after),
+        next.unwrap_or_default(),
         problem,
     ]
+}
+
+/// Formats a moment; the text is empty if there is none.
+fn moment(time: Option<UnixSeconds>) -> String {
+    time.map(|time| time.to_string()).unwrap_or_default()
 }
 
 /// Formats the output of `certs show`.
@@ -180,9 +189,9 @@ pub(super) fn certificate(report: &IssuanceReport) -> String {
     line("Served", &report.served);
     line("Fingerprint", &report.fingerprint);
     line("Issuer", &issuance.issuer);
-    line("Valid from", &issuance.not_before);
-    line("Valid until", &issuance.not_after);
-    line("Next", &optional(&issuance.next));
+    line("Valid from", &moment(issuance.not_before));
+    line("Valid until", &moment(issuance.not_after));
+    line("Next", &moment(issuance.next));
     let is_repeated = issuance
         .problem
         .as_ref()
@@ -514,7 +523,8 @@ mod tests {
             "not_before": "", "not_after": "", "why": "not like this; use another name",
             "problem": {
                 "issuer": "one", "class": "config", "message": "not like this",
-                "advice": "use another name", "attempts": 1, "at": "",
+                "advice": "use another name", "attempts": 1,
+                "at": "2026-11-01T00:00:00Z",
             },
             "ingresses": [], "served": "", "fingerprint": "",
         });

@@ -167,8 +167,9 @@ impl LocalCa {
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = distinguished(names.first().map_or(FALLBACK, String::as_str));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let begin = UNIX_EPOCH + Duration::from_secs(u64::try_from(not_before.0).unwrap_or(0));
-        (params.not_before, params.not_after) = (begin.into(), (begin + life).into());
+        let not_after = SystemTime::from(not_before + life);
+        params.not_before = SystemTime::from(not_before).into();
+        params.not_after = not_after.into();
         self.sign(&params)
     }
 

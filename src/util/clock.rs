@@ -96,7 +96,7 @@ impl Clock {
     /// If it contradicts both the wall clock and a known time, it counts only once a second witness
     /// confirms it: one wrong response must not move the floor permanently.
     pub fn witness(&mut self, moment: UnixSeconds, reading: Reading) {
-        if moment < self.floor.plus_seconds(-DRIFT) {
+        if moment < self.floor - DRIFT {
             return;
         }
         self.observe(reading);
@@ -139,7 +139,7 @@ impl Clock {
         }
         if reading.wall < self.floor {
             Trust::Unknown
-        } else if self.jumped || reading.wall > self.floor.plus_seconds(FAR) {
+        } else if self.jumped || reading.wall > self.floor + FAR {
             Trust::Suspect
         } else {
             Trust::Trusted
@@ -166,7 +166,7 @@ impl Clock {
     /// Returns the seconds by which the wall clock is ahead of the witness.
     pub fn offset(&self, reading: Reading) -> Option<i64> {
         self.witness
-            .map(|witness| reading.wall.seconds_since(expected(witness, reading)))
+            .map(|witness| reading.wall - expected(witness, reading))
     }
 }
 
@@ -177,7 +177,7 @@ fn expected(from: Reading, at: Reading) -> UnixSeconds {
 
 /// Reports whether two times differ by no more than slewing, leap seconds and network delay.
 fn agree(one: UnixSeconds, other: UnixSeconds) -> bool {
-    one.seconds_since(other).unsigned_abs() <= DRIFT.unsigned_abs()
+    (one - other).unsigned_abs() <= DRIFT.unsigned_abs()
 }
 
 #[cfg(test)]

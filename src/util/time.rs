@@ -1,5 +1,7 @@
 //! Moments of the wall clock as a type of their own.
 
+pub mod rfc3339;
+
 use std::{
     fmt,
     ops::{Add, Sub},
@@ -23,20 +25,35 @@ impl UnixSeconds {
         SystemTime::now().into()
     }
 
-    /// Returns the seconds from `earlier` to this moment, negative if `earlier` is later.
-    pub fn seconds_since(self, earlier: Self) -> i64 {
-        self.0.saturating_sub(earlier.0)
-    }
-
     /// Returns the time from `earlier` to this moment, zero if `earlier` is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
-        Duration::from_secs(u64::try_from(self.seconds_since(earlier)).unwrap_or(0))
+        Duration::from_secs(u64::try_from(self - earlier).unwrap_or(0))
     }
+}
 
-    /// Returns the moment this many seconds later, or earlier if the number is negative.
-    #[must_use]
-    pub fn plus_seconds(self, seconds: i64) -> Self {
+/// Adds seconds; a negative number leads to an earlier moment.
+impl Add<i64> for UnixSeconds {
+    type Output = Self;
+
+    fn add(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds))
+    }
+}
+
+impl Sub<i64> for UnixSeconds {
+    type Output = Self;
+
+    fn sub(self, seconds: i64) -> Self {
+        Self(self.0.saturating_sub(seconds))
+    }
+}
+
+/// Returns the seconds from the second moment to the first, negative if the second is later.
+impl Sub for UnixSeconds {
+    type Output = i64;
+
+    fn sub(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
     }
 }
 
@@ -44,7 +61,7 @@ impl Add<Duration> for UnixSeconds {
     type Output = Self;
 
     fn add(self, time: Duration) -> Self {
-        self.plus_seconds(whole_seconds(time))
+        self + whole_seconds(time)
     }
 }
 
@@ -52,7 +69,7 @@ impl Sub<Duration> for UnixSeconds {
     type Output = Self;
 
     fn sub(self, time: Duration) -> Self {
-        self.plus_seconds(-whole_seconds(time))
+        self - whole_seconds(time)
     }
 }
 
@@ -69,13 +86,24 @@ impl From<SystemTime> for UnixSeconds {
     }
 }
 
+/// Moments before 1970 and after the year 9999, which no certificate can contain, are moved there.
+impl From<UnixSeconds> for SystemTime {
+    fn from(time: UnixSeconds) -> Self {
+        /// The last second of the year 9999.
+        const LAST: u64 = 253_402_300_799;
+        let seconds = u64::try_from(time.0).unwrap_or(0).min(LAST);
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+}
+
 impl From<jiff::Timestamp> for UnixSeconds {
     fn from(time: jiff::Timestamp) -> Self {
         Self(time.as_second())
     }
 }
 
-/// RFC 3339 in UTC; a moment outside the years -9999 to 9999 is shown as a number.
+/// RFC 3339 in UTC. Moments out of its range, which ends a day before the year 9999 does, are
+/// shown as numbers.
 impl fmt::Display for UnixSeconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_second(self.0) {
@@ -123,15 +151,27 @@ mod tests {
         assert_eq!(MOMENT + hour - hour, MOMENT);
         assert_eq!(UnixSeconds(i64::MAX) + hour, UnixSeconds(i64::MAX));
         assert_eq!(UnixSeconds(i64::MIN) - Duration::MAX, UnixSeconds(i64::MIN));
+        assert_eq!(UnixSeconds(i64::MAX) + 1, UnixSeconds(i64::MAX));
+        assert_eq!(UnixSeconds(-2) - i64::MAX, UnixSeconds(i64::MIN));
+        assert_eq!(UnixSeconds(i64::MAX) - UnixSeconds(-1), i64::MAX);
     }
 
     #[test]
     fn differences_are_signed_or_stop_at_zero() {
-        let later = MOMENT.plus_seconds(5);
-        assert_eq!(later.seconds_since(MOMENT), 5);
-        assert_eq!(MOMENT.seconds_since(later), -5);
+        let later = MOMENT + 5;
+        assert_eq!(later - MOMENT, 5);
+        assert_eq!(MOMENT - later, -5);
         assert_eq!(later.saturating_since(MOMENT), Duration::from_secs(5));
         assert_eq!(MOMENT.saturating_since(later), Duration::ZERO);
+    }
+
+    #[test]
+    fn system_times_stay_within_what_certificates_contain() {
+        let moved = |time: UnixSeconds| UnixSeconds::from(SystemTime::from(time));
+        assert_eq!(moved(MOMENT), MOMENT);
+        assert_eq!(moved(UnixSeconds(-1)), UnixSeconds(0));
+        let last = UnixSeconds(253_402_300_799);
+        assert_eq!(moved(UnixSeconds(i64::MAX)), last);
     }
 
     #[test]

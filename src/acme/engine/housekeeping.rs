@@ -22,6 +22,7 @@ use crate::{
         state::Ledger,
     },
     store::Batch,
+    util::time::UnixSeconds,
 };
 
 /// The shortest pause between two removals of orphaned DNS records.
@@ -30,7 +31,7 @@ const REMOVAL_PAUSE: Duration = Duration::from_secs(1);
 impl Loop {
     /// Marks certificates without a spec as unused, and drops those that have been unused for
     /// longer than [`GRACE`], with their pending orders and failures.
-    pub(super) async fn drop_unused(&self, plan: &Plan, now: Option<i64>) {
+    pub(super) async fn drop_unused(&self, plan: &Plan, now: Option<UnixSeconds>) {
         let ledger = &self.context().ledger;
         let is_known = self.context().assignment.is_known();
         let Some(now) = now.filter(|_| is_known) else {
@@ -120,7 +121,7 @@ async fn remove_orphaned_records(ledger: &Ledger, issuers: &BTreeMap<String, Arc
 }
 
 /// Marks and drops unused certificates as planned. Returns the batch with the changes.
-fn mark_unused(mut batch: Batch, plan: &Plan, now: i64, state: &mut State) -> Batch {
+fn mark_unused(mut batch: Batch, plan: &Plan, now: UnixSeconds, state: &mut State) -> Batch {
     for (id, is_unused) in &plan.unwanted {
         if let Some(stored) = state.certificates.get_mut(id) {
             stored.unwanted = is_unused.then_some(now);
@@ -141,7 +142,7 @@ fn mark_unused(mut batch: Batch, plan: &Plan, now: i64, state: &mut State) -> Ba
 
 /// Drops old pending orders and failures without a spec. They are kept for a while, because a spec
 /// may come back. Returns the batch with the changes.
-fn drop_old_attempts(mut batch: Batch, plan: &Plan, now: i64, state: &mut State) -> Batch {
+fn drop_old_attempts(mut batch: Batch, plan: &Plan, now: UnixSeconds, state: &mut State) -> Batch {
     let decisions = plan.decisions.iter();
     let used: HashSet<&str> = decisions.map(|decision| &*decision.spec.id).collect();
 
@@ -155,7 +156,9 @@ fn drop_old_attempts(mut batch: Batch, plan: &Plan, now: i64, state: &mut State)
         }
     }
 
-    let is_old = |id: &str, at: i64, age: i64| !used.contains(id) && (now - at).abs() > age;
+    let is_old = |id: &str, at: UnixSeconds, age: i64| {
+        !used.contains(id) && (now - at).saturating_abs() > age
+    };
     let (orders, failures) = (&mut state.pending_orders, &mut state.failures);
     for (id, _) in orders.extract_if(.., |id, pending| is_old(id, pending.created, ORDER_LIFE)) {
         batch = record::remove::<PendingOrder>(batch, &id);
@@ -168,8 +171,8 @@ fn drop_old_attempts(mut batch: Batch, plan: &Plan, now: i64, state: &mut State)
     batch
 }
 
-/// Returns the time of the last failure, in seconds since 1970; 0 if there is none.
-fn last_failure(failures: &[FailureState]) -> i64 {
+/// Returns the time of the last failure; 1970 if there is none.
+fn last_failure(failures: &[FailureState]) -> UnixSeconds {
     let times = failures.iter().map(|failure_state| failure_state.last);
-    times.max().unwrap_or(0)
+    times.max().unwrap_or_default()
 }

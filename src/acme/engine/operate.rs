@@ -62,8 +62,8 @@ pub enum RenewalTime {
     UnderWay,
     /// After other orders of the account.
     AfterOthers,
-    /// At a time, in seconds since 1970, for a reason.
-    At(i64, String),
+    /// At a time, for a reason.
+    At(UnixSeconds, String),
     /// Once the operator has acted, for a reason.
     Blocked(String),
     /// Once the time is known.
@@ -82,9 +82,7 @@ impl fmt::Display for RequestedRenewal {
             RenewalTime::AfterOthers => {
                 write!(f, "{id} is renewed after the running orders of its account")
             }
-            RenewalTime::At(time, why) => {
-                write!(f, "{id} is renewed at {}: {why}", UnixSeconds(*time))
-            }
+            RenewalTime::At(time, why) => write!(f, "{id} is renewed at {time}: {why}"),
             RenewalTime::Blocked(why) => write!(f, "{id} cannot be renewed: {why}"),
             RenewalTime::ClockUnknown => write!(f, "{id} is renewed once the time is known"),
         }
@@ -257,7 +255,7 @@ impl Engine {
         };
 
         let before = self.context.ledger.stored(&spec.id);
-        if before.is_some_and(|before| before.not_before >= certificate.not_before().0) {
+        if before.is_some_and(|before| before.not_before >= certificate.not_before()) {
             return false;
         }
 

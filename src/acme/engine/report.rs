@@ -11,7 +11,11 @@ use crate::{
         plan::{Budget, Class, FailureState, Plan, Step, StoredCertificate, Suggestion},
         spec::CertificateSpec,
     },
-    util::{clock::Trust, sync::lock, time::UnixSeconds},
+    util::{
+        clock::Trust,
+        sync::lock,
+        time::{UnixSeconds, rfc3339},
+    },
 };
 
 /// One certificate.
@@ -25,14 +29,17 @@ pub struct Report {
     pub state: String,
     /// Issuer of the stored certificate, otherwise the preferred one.
     pub issuer: String,
-    /// Start of the stored certificate's validity, RFC 3339; empty without one.
-    pub not_before: String,
+    /// Start of the stored certificate's validity.
+    #[serde(with = "rfc3339::or_empty")]
+    pub not_before: Option<UnixSeconds>,
     /// End of the stored certificate's validity.
-    pub not_after: String,
+    #[serde(with = "rfc3339::or_empty")]
+    pub not_after: Option<UnixSeconds>,
     /// The current progress.
     pub doing: Option<String>,
-    /// Time of the next attempt, RFC 3339.
-    pub next: Option<String>,
+    /// Time of the next attempt.
+    #[serde(default, with = "rfc3339::optional")]
+    pub next: Option<UnixSeconds>,
     /// The reason for that time, or what has to happen first.
     pub why: String,
     /// The last failure.
@@ -58,19 +65,23 @@ pub struct ProblemReport {
     pub advice: String,
     /// Consecutive failures of this kind.
     pub attempts: u32,
-    /// Time of the failure, RFC 3339.
-    pub at: String,
+    /// Time of the failure.
+    #[serde(with = "rfc3339")]
+    pub at: UnixSeconds,
 }
 
 /// The CA's renewal window (RFC 9773).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct SuggestionReport {
-    /// Start of the window, RFC 3339.
-    pub start: String,
+    /// Start of the window.
+    #[serde(with = "rfc3339")]
+    pub start: UnixSeconds,
     /// End of the window.
-    pub end: String,
+    #[serde(with = "rfc3339")]
+    pub end: UnixSeconds,
     /// The time within the window that was drawn.
-    pub chosen: String,
+    #[serde(with = "rfc3339")]
+    pub chosen: UnixSeconds,
     /// URL of the CA's explanation.
     pub explanation: Option<String>,
 }
@@ -109,8 +120,8 @@ impl Engine {
         reports
     }
 
-    /// Returns the time in seconds since 1970, if it is known.
-    pub fn now(&self) -> Option<i64> {
+    /// Returns the time, if it is known.
+    pub fn now(&self) -> Option<UnixSeconds> {
         self.context.time.now()
     }
 
@@ -123,7 +134,7 @@ impl Engine {
         }
     }
 
-    fn one(&self, spec: &CertificateSpec, step: &Step, now: Option<i64>) -> Report {
+    fn one(&self, spec: &CertificateSpec, step: &Step, now: Option<UnixSeconds>) -> Report {
         let state = self.context.ledger.state();
         let stored = state.certificates.get(&*spec.id);
         let pending = state.pending_orders.get(&*spec.id);
@@ -136,26 +147,24 @@ impl Engine {
         let budget = account.and_then(|account| state.budgets.get(&account));
 
         let (next, why) = match step {
-            Step::Wait { until, why } => (Some(rfc3339(*until)), why.clone()),
+            Step::Wait { until, why } => (Some(*until), why.clone()),
             Step::Blocked { why } => (None, why.clone()),
             Step::ClockUnknown => (None, "the time is not known".to_owned()),
             Step::Obtain { .. } if !self.leads() => {
                 (None, "the leading replica obtains it".to_owned())
             }
-            Step::Obtain { .. } => (now.map(rfc3339), String::new()),
+            Step::Obtain { .. } => (now, String::new()),
         };
 
         let is_over = |stored: &StoredCertificate| now.is_some_and(|now| stored.not_after <= now);
         let expired = stored.is_some_and(is_over);
-        let validity =
-            |of: fn(&StoredCertificate) -> i64| stored.map(of).map(rfc3339).unwrap_or_default();
 
         Report {
             name: spec.id.to_string(),
             state: state_of(step, stored, expired).to_owned(),
             issuer: stored.map_or_else(|| first.name.to_string(), |stored| stored.issuer.clone()),
-            not_before: validity(|stored| stored.not_before),
-            not_after: validity(|stored| stored.not_after),
+            not_before: stored.map(|stored| stored.not_before),
+            not_after: stored.map(|stored| stored.not_after),
             doing: self.context.progress.of(&spec.id),
             next,
             why,
@@ -170,16 +179,11 @@ impl Engine {
     }
 }
 
-/// Formats seconds since 1970 as RFC 3339. Returns an empty text for times out of range.
-fn rfc3339(seconds: i64) -> String {
-    UnixSeconds(seconds).to_string()
-}
-
 fn suggestion(suggestion: &Suggestion) -> SuggestionReport {
     SuggestionReport {
-        start: rfc3339(suggestion.start),
-        end: rfc3339(suggestion.end),
-        chosen: rfc3339(suggestion.chosen),
+        start: suggestion.start,
+        end: suggestion.end,
+        chosen: suggestion.chosen,
         explanation: suggestion.explanation.clone(),
     }
 }
@@ -214,11 +218,16 @@ fn problem(failure_state: &FailureState) -> ProblemReport {
         message: failure_state.problem.clone(),
         advice: failure_state.advice.clone(),
         attempts: failure_state.attempts,
-        at: rfc3339(failure_state.last),
+        at: failure_state.last,
     }
 }
 
-fn left(budget: Option<&Budget>, names: &[String], is_limited: bool, now: i64) -> BudgetReport {
+fn left(
+    budget: Option<&Budget>,
+    names: &[String],
+    is_limited: bool,
+    now: UnixSeconds,
+) -> BudgetReport {
     let fresh = Budget::default();
     let budget = budget.unwrap_or(&fresh);
     BudgetReport {
@@ -234,6 +243,8 @@ fn left(budget: Option<&Budget>, names: &[String], is_limited: bool, now: i64) -
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use serde_json::Value;
 
     use super::*;
     use crate::{
@@ -260,7 +271,7 @@ mod tests {
             &failure,
             "letsencrypt-staging",
             print,
-            1_800_000_000,
+            UnixSeconds(1_800_000_000),
             0,
         )];
 
@@ -274,6 +285,25 @@ mod tests {
     }
 
     #[test]
+    fn times_in_the_json_of_a_report_are_rfc_3339() {
+        let json = |report: &Report| serde_json::to_value(report).expect("JSON");
+        let none = json(&Report::default());
+        assert_eq!(
+            (&none["not_after"], &none["next"]),
+            (&"".into(), &Value::Null)
+        );
+
+        let report = Report {
+            not_after: Some(UnixSeconds(1_800_000_000)),
+            next: Some(UnixSeconds(1_790_000_000)),
+            ..Report::default()
+        };
+        let some = json(&report);
+        assert_eq!(some["not_after"], "2027-01-15T08:00:00Z");
+        assert_eq!(some["next"], "2026-09-21T14:13:20Z");
+    }
+
+    #[test]
     fn a_revoked_certificate_that_waits_is_not_valid() {
         let mut stored: StoredCertificate = serde_json::from_value(serde_json::json!({
             "chain": "", "key": "", "names": ["a.example"], "issuer": "lab",
@@ -281,7 +311,7 @@ mod tests {
         }))
         .expect("a record");
         let wait = Step::Wait {
-            until: 0,
+            until: UnixSeconds(0),
             why: String::new(),
         };
         assert_eq!(state_of(&wait, Some(&stored), false), "revoked");

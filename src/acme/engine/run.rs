@@ -145,11 +145,11 @@ impl Loop {
     }
 
     /// Returns the longest time to sleep. Clocks can jump, so the loop reads them regularly.
-    fn until(&self, wake: Option<i64>, now: Option<i64>) -> Duration {
+    fn until(&self, wake: Option<UnixSeconds>, now: Option<UnixSeconds>) -> Duration {
         let wait = wake
             .zip(now)
-            .map(|(wake, now)| u64::try_from(wake - now).unwrap_or(0).max(1));
-        wait.map_or(Duration::MAX, Duration::from_secs)
+            .map(|(wake, now)| wake.saturating_since(now).max(Duration::from_secs(1)));
+        wait.unwrap_or(Duration::MAX)
             .min(self.context().timing.tick)
     }
 
@@ -339,7 +339,7 @@ fn describe(issuer: &Issuer, failure_state: &FailureState) -> String {
         message.push_str(&format!("; {}", failure_state.advice));
     }
     if let Some(next) = failure_state.not_before {
-        message.push_str(&format!("; next attempt at {}", UnixSeconds(next)));
+        message.push_str(&format!("; next attempt at {next}"));
     }
 
     message

@@ -107,7 +107,13 @@ async fn ask(
         end,
         explanation_url: page,
     } = info.value;
-    let now = Suggestion::take(before.as_ref(), start, end, page, random);
+    let now = Suggestion::take(
+        before.as_ref(),
+        UnixSeconds(start),
+        UnixSeconds(end),
+        page,
+        random,
+    );
     if let Some(now) = now.filter(|now| before.as_ref() != Some(now)) {
         // A failed write does no harm: the window is requested again.
         let batch = record::put(Batch::new(), &spec.id, &now);
@@ -117,7 +123,7 @@ async fn ask(
         if before.is_some_and(|before| now.chosen < before.chosen) {
             let page = now.explanation.as_deref();
             let page = page.map(|page| format!(" ({page})")).unwrap_or_default();
-            let chosen = UnixSeconds(now.chosen);
+            let chosen = now.chosen;
             let message = format!("the CA asks for an earlier renewal, at {chosen}{page}");
             let progress = &context.progress;
             progress.notify(&spec.id, NoticeReason::RenewalMoved, message);

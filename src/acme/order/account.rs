@@ -7,11 +7,14 @@ use super::{
     attempt::Attempt,
     classify::{self, is_verdict},
 };
-use crate::acme::{
-    ca::{ClientError, Session, Status},
-    issuer::AcmeIssuer,
-    plan::{Account, Class, Failure},
-    state::{Ca, Context, NoticeReason, account_key, new_account},
+use crate::{
+    acme::{
+        ca::{ClientError, Session, Status},
+        issuer::AcmeIssuer,
+        plan::{Account, Class, Failure},
+        state::{Ca, Context, NoticeReason, account_key, new_account},
+    },
+    util::time::UnixSeconds,
 };
 
 /// The ACME error type of a CA that does not know the account.
@@ -79,7 +82,7 @@ impl Attempt<'_> {
 
         // A CA that ends every account gets one a day.
         let replaced = self.known_account().await?.replaced;
-        if replaced.is_some_and(|at| (now - at).abs() < BETWEEN_ACCOUNTS) {
+        if replaced.is_some_and(|at| (now - at).saturating_abs() < BETWEEN_ACCOUNTS) {
             let problem = format!("the CA has ended the account: {words}");
             let advice = format!("ask the CA, then run `gatelet certs new-account {issuer}`");
             return Err(Failure::new(Class::Account, problem).advise(advice));
@@ -104,7 +107,7 @@ impl Attempt<'_> {
     }
 
     /// Makes a new key and registers it. If the CA refuses, the old account stays.
-    pub(crate) async fn new_account(&self, now: i64) -> Result<(), Failure> {
+    pub(crate) async fn new_account(&self, now: UnixSeconds) -> Result<(), Failure> {
         let (accounts, id) = (&self.context.accounts, &self.ca.account);
         let before = self.known_account().await?;
         let account = new_account(self.acme, Some(now));

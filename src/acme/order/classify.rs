@@ -1,9 +1,12 @@
 //! Classifies errors of a CA for the next attempt. Only a refusal by the protocol is final, never
 //! an error of the network.
 
-use crate::acme::{
-    ca::{ClientError, ErrorKind, Problem},
-    plan::{Class, Failure},
+use crate::{
+    acme::{
+        ca::{ClientError, ErrorKind, Problem},
+        plan::{Class, Failure},
+    },
+    util::time::UnixSeconds,
 };
 
 /// Converts an error of the client into a failure.
@@ -16,7 +19,9 @@ pub(crate) fn failure(error: &ClientError) -> Failure {
             Failure::new(Class::Transport, error.to_string())
         }
         ErrorKind::NotOffered(_) => Failure::new(Class::Config, error.to_string()),
-        ErrorKind::Problem(problem) => of_problem(problem, retry_after, error.date),
+        ErrorKind::Problem(problem) => {
+            of_problem(problem, retry_after, error.date.map(UnixSeconds))
+        }
     };
     if failure.retry_after.is_none() {
         failure.retry_after = retry_after;
@@ -28,7 +33,7 @@ pub(crate) fn failure(error: &ClientError) -> Failure {
 pub(crate) fn of_problem(
     problem: &Problem,
     retry_after: Option<i64>,
-    date: Option<i64>,
+    date: Option<UnixSeconds>,
 ) -> Failure {
     let text = describe(problem);
 
@@ -119,17 +124,14 @@ fn unpause_link(problem: &Problem) -> Option<&str> {
     links.find(|link| link.contains("unpause") || problem.detail.contains("paused"))
 }
 
-/// Parses the time in `retry after 2026-11-26 12:34:56 UTC`, in seconds since 1970.
-fn date_in(detail: &str) -> Option<i64> {
+/// Parses the time in `retry after 2026-11-26 12:34:56 UTC`.
+fn date_in(detail: &str) -> Option<UnixSeconds> {
     let lower = detail.to_ascii_lowercase();
     let rest = &detail[lower.find("retry after ")? + "retry after ".len()..];
     let mut words = rest.split([' ', 'T']);
     let (day, time) = (words.next()?, words.next()?);
     let time = time.trim_end_matches(|c: char| !c.is_ascii_digit());
-    format!("{day}T{time}Z")
-        .parse::<jiff::Timestamp>()
-        .ok()
-        .map(jiff::Timestamp::as_second)
+    format!("{day}T{time}Z").parse().ok()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 mod rsa_key;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::{
@@ -20,6 +20,7 @@ use crate::{
     },
     pki::{CertificateName, KeyType},
     tls::Certificate,
+    util::time::UnixSeconds,
 };
 
 /// Allows one RSA key to be generated at a time. It keeps a core busy for seconds, and the data
@@ -75,15 +76,15 @@ pub(crate) async fn request(
 pub(crate) async fn self_signed(
     spec: &CertificateSpec,
     key_type: KeyType,
-    not_before: i64,
+    not_before: UnixSeconds,
     life: Duration,
 ) -> Result<(String, String), Failure> {
     let made = async {
         let key = generate(key_type).await?;
         let mut params = params(spec)?;
-        let begin = Duration::from_secs(u64::try_from(not_before).unwrap_or(0));
-        let begin = std::time::UNIX_EPOCH + begin;
-        (params.not_before, params.not_after) = (begin.into(), (begin + life).into());
+        let not_after = SystemTime::from(not_before + life);
+        params.not_before = SystemTime::from(not_before).into();
+        params.not_after = not_after.into();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
 
         let certificate = params.self_signed(&key)?;
@@ -101,7 +102,7 @@ pub(crate) fn check(
     spec: &CertificateSpec,
     chain: &str,
     key: &str,
-    now: i64,
+    now: UnixSeconds,
 ) -> Result<Certificate, Failure> {
     let wrong = |what: String| {
         let problem = format!("the issued certificate cannot be used: {what}");
@@ -128,13 +129,13 @@ pub(crate) fn check(
         return Err(wrong(format!("it covers {issued} instead of {ordered}")));
     }
 
-    if certificate.not_after().0 <= now {
+    if certificate.not_after() <= now {
         return Err(wrong("it has expired".to_owned()));
     }
 
     // CAs backdate by an hour for clients with slow clocks, so a start more than a day ahead is
     // wrong even if our own clock is slow.
-    if certificate.not_before().0 > now + 86_400 {
+    if certificate.not_before() > now + 86_400 {
         return Err(wrong("it is not valid yet".to_owned()));
     }
 
@@ -149,7 +150,7 @@ pub(crate) fn stored(
     issuer: &Issuer,
     certificate: &Certificate,
     (chain, key): (String, String),
-    now: i64,
+    now: UnixSeconds,
 ) -> StoredCertificate {
     let acme = issuer.acme();
     let leaf = certificate.certified().cert.first();
@@ -159,8 +160,8 @@ pub(crate) fn stored(
         names: spec.names_as_text(),
         issuer: issuer.name.to_string(),
         directory: acme.map(|acme| acme.directory.clone()).unwrap_or_default(),
-        not_before: certificate.not_before().0,
-        not_after: certificate.not_after().0,
+        not_before: certificate.not_before(),
+        not_after: certificate.not_after(),
         stored: now,
         print: spec.fingerprint(issuer),
         ari: leaf

@@ -4,14 +4,11 @@
 use std::time::Duration;
 
 use super::keys;
-use crate::{
-    acme::{
-        issuer::{Issuer, IssuerKind},
-        plan::{Class, Failure},
-        spec::CertificateSpec,
-        state::Context,
-    },
-    util::time::UnixSeconds,
+use crate::acme::{
+    issuer::{Issuer, IssuerKind},
+    plan::{Class, Failure},
+    spec::CertificateSpec,
+    state::Context,
 };
 
 /// The lifetime, unless the spec sets one.
@@ -26,12 +23,12 @@ pub(crate) async fn issue(
     issuer: &Issuer,
 ) -> Result<(), Failure> {
     let now = context.time.guess();
-    let begin = now - i64::try_from(EARLIER.as_secs()).unwrap_or(0);
+    let begin = now - EARLIER;
     let life = spec.terms.duration.unwrap_or(LIFE);
 
     let (chain, key) = match &issuer.kind {
         IssuerKind::LocalCa => {
-            let (names, begin) = (spec.names_as_text(), UnixSeconds(begin));
+            let names = spec.names_as_text();
             let issued = context.local_ca.issue_for(&names, begin, life + EARLIER);
             let issued = issued.map_err(|error| Failure::new(Class::Config, error.to_string()))?;
             (issued.chain_pem, issued.key_pem)

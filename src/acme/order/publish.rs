@@ -116,7 +116,7 @@ async fn persisted(
                 |ordered| matches!(ordered, CertificateName::Wildcard(base) if **base == *name),
             ),
         };
-    let now = u64::try_from(attempt.context.time.now_or_failure()?).unwrap_or(0);
+    let now = u64::try_from(attempt.context.time.now_or_failure()?.0).unwrap_or(0);
 
     match dns::persisted(name, &policy, now, attempt.lookup()).await {
         Ok(true) => Ok(()),

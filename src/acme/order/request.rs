@@ -23,7 +23,7 @@ impl Attempt<'_> {
             && (pending.print, &*pending.issuer) == (fingerprint, &*self.issuer.name)
             && pending.names == names
         {
-            if (now - pending.created).abs() > ORDER_LIFE {
+            if (now - pending.created).saturating_abs() > ORDER_LIFE {
                 pending.order = None;
             }
             return Ok(pending);

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::util::time::UnixSeconds;
+
 const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
 const WEEK: i64 = 7 * DAY;
@@ -25,20 +27,20 @@ pub const FAILURES_IN_A_ROW: u32 = 500;
 /// The largest number of names and of name sets that are kept. The oldest are dropped first.
 const REMEMBERED: usize = 2_000;
 
-/// The used-up limits of one account. Times are in seconds since 1970.
+/// The used-up limits of one account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     #[serde(default)]
     failures: BTreeMap<String, Failures>,
     #[serde(default)]
-    issued: BTreeMap<String, Vec<i64>>,
+    issued: BTreeMap<String, Vec<UnixSeconds>>,
     #[serde(default)]
-    orders: Vec<i64>,
+    orders: Vec<UnixSeconds>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Failures {
-    times: Vec<i64>,
+    times: Vec<UnixSeconds>,
     in_a_row: u32,
 }
 
@@ -48,7 +50,7 @@ pub struct Refusal {
     /// The exceeded limit, in one sentence.
     pub why: String,
     /// The time from which the attempt is allowed; `None` if the operator has to act.
-    pub until: Option<i64>,
+    pub until: Option<UnixSeconds>,
 }
 
 /// The purpose of an order, which decides the limits that apply. Failed validations count for
@@ -66,7 +68,12 @@ pub enum Purpose {
 
 impl Budget {
     /// Checks that an order for these names is within the budget at `now`.
-    pub fn check(&self, names: &[String], purpose: Purpose, now: i64) -> Result<(), Refusal> {
+    pub fn check(
+        &self,
+        names: &[String],
+        purpose: Purpose,
+        now: UnixSeconds,
+    ) -> Result<(), Refusal> {
         for name in names {
             let Some(failures) = self.failures.get(base(name)) else {
                 continue;
@@ -115,20 +122,20 @@ impl Budget {
     }
 
     /// Counts an order.
-    pub fn ordered(&mut self, now: i64) {
+    pub fn ordered(&mut self, now: UnixSeconds) {
         self.orders.push(now);
         forget(&mut self.orders, now, ORDERS_COUNT_FOR);
     }
 
     /// Counts an order from before the start, unless it is already counted.
-    pub fn recall(&mut self, at: i64) {
+    pub fn recall(&mut self, at: UnixSeconds) {
         if !self.orders.contains(&at) {
             self.orders.push(at);
         }
     }
 
     /// Counts a failed validation of a name.
-    pub fn failed(&mut self, name: &str, now: i64) {
+    pub fn failed(&mut self, name: &str, now: UnixSeconds) {
         let failures = self.failures.entry(base(name).to_owned()).or_default();
         failures.times.push(now);
         forget(&mut failures.times, now, HOUR);
@@ -146,7 +153,7 @@ impl Budget {
     }
 
     /// Counts a certificate for these names, and forgets their failed validations.
-    pub fn issued(&mut self, names: &[String], now: i64) {
+    pub fn issued(&mut self, names: &[String], now: UnixSeconds) {
         for name in names {
             self.failures.remove(base(name));
         }
@@ -170,7 +177,7 @@ impl Budget {
     }
 
     /// Returns the number of failed validations of a name that are left within this hour.
-    pub fn failures_left(&self, name: &str, now: i64) -> usize {
+    pub fn failures_left(&self, name: &str, now: UnixSeconds) -> usize {
         let times = self
             .failures
             .get(base(name))
@@ -179,7 +186,7 @@ impl Budget {
     }
 
     /// Returns the number of certificates for exactly these names that are left within this week.
-    pub fn certificates_left(&self, names: &[String], now: i64) -> usize {
+    pub fn certificates_left(&self, names: &[String], now: UnixSeconds) -> usize {
         let times = self.issued.get(&set(names)).map_or(&[][..], Vec::as_slice);
         CERTIFICATES_PER_WEEK.saturating_sub(recent(times, WEEK, now))
     }
@@ -207,11 +214,11 @@ fn set(names: &[String]) -> String {
 
 /// Returns true for times within the window. Times in the future were recorded by a wrong clock and
 /// count as now.
-fn is_recent(time: i64, width: i64, now: i64) -> bool {
+fn is_recent(time: UnixSeconds, width: i64, now: UnixSeconds) -> bool {
     time > now - width
 }
 
-fn recent(times: &[i64], width: i64, now: i64) -> usize {
+fn recent(times: &[UnixSeconds], width: i64, now: UnixSeconds) -> usize {
     times
         .iter()
         .filter(|time| is_recent(**time, width, now))
@@ -219,18 +226,18 @@ fn recent(times: &[i64], width: i64, now: i64) -> usize {
 }
 
 /// Returns the time from which one more is allowed, if the limit is reached now.
-fn full(times: &[i64], most: usize, width: i64, now: i64) -> Option<i64> {
-    let mut counted: Vec<i64> = times
+fn full(times: &[UnixSeconds], most: usize, width: i64, now: UnixSeconds) -> Option<UnixSeconds> {
+    let mut counted: Vec<UnixSeconds> = times
         .iter()
         .filter(|time| is_recent(**time, width, now))
         .map(|t| (*t).min(now))
         .collect();
     counted.sort_unstable();
     let index = counted.len().checked_sub(most)?;
-    counted.get(index).map(|time| time + width)
+    counted.get(index).map(|time| *time + width)
 }
 
-fn forget(times: &mut Vec<i64>, now: i64, width: i64) {
+fn forget(times: &mut Vec<UnixSeconds>, now: UnixSeconds, width: i64) {
     times.retain(|time| is_recent(*time, width, now));
     let extra = times.len().saturating_sub(1_000);
     times.drain(..extra);

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::util::time::UnixSeconds;
+
 /// The longest wait in seconds that a CA's `Retry-After` can cause.
 const LONGEST_WAIT: i64 = 8 * 86_400;
 /// The waits in seconds after the first, second and third failed validation, as Let's Encrypt
@@ -49,13 +51,13 @@ pub struct FailureState {
     pub class: Class,
     /// Consecutive failures of this kind.
     pub attempts: u32,
-    /// Time of the first of them, in seconds since 1970, moved forward by the time that the node
+    /// Time of the first of them, moved forward by the time that the node
     /// was off.
-    pub since: i64,
+    pub since: UnixSeconds,
     /// Time of the last of them.
-    pub last: i64,
+    pub last: UnixSeconds,
     /// The time of the next attempt; `None` if only a change of the spec or of a setting helps.
-    pub not_before: Option<i64>,
+    pub not_before: Option<UnixSeconds>,
     /// The problem, in the CA's words if it gave any.
     pub problem: String,
     /// Advice for the operator; may be empty.
@@ -112,7 +114,7 @@ impl FailureState {
         failure: &Failure,
         issuer: &str,
         fingerprint: u64,
-        now: i64,
+        now: UnixSeconds,
         random: u64,
     ) -> Self {
         let before = before.filter(|before| before.print == fingerprint && before.issuer == issuer);
@@ -141,7 +143,7 @@ impl FailureState {
         let not_before = if failure.has_alternative {
             Some(now)
         } else {
-            wait(failure, attempts, now - since, random).map(|wait| now.saturating_add(wait))
+            wait(failure, attempts, now - since, random).map(|wait| now + wait)
         };
 
         Self {

@@ -20,9 +20,12 @@ use self::{
     budget::Purpose,
     renewal::{Life, Why},
 };
-use crate::acme::{
-    issuer::{AcmeIssuer, Issuer},
-    spec::CertificateSpec,
+use crate::{
+    acme::{
+        issuer::{AcmeIssuer, Issuer},
+        spec::CertificateSpec,
+    },
+    util::time::UnixSeconds,
 };
 
 /// Time in seconds that an unused certificate is kept, for an Ingress that comes back.
@@ -68,8 +71,8 @@ pub enum Step {
     },
     /// Do nothing before a certain time.
     Wait {
-        /// Seconds since 1970.
-        until: i64,
+        /// The time.
+        until: UnixSeconds,
         /// The reason to wait, in a few words.
         why: String,
     },
@@ -117,12 +120,12 @@ pub struct Plan {
     pub drop: Vec<String>,
     /// Certificates to mark as unused (`true`) or as used again (`false`).
     pub unwanted: Vec<(String, bool)>,
-    /// The earliest time at which a decision may change, in seconds since 1970.
-    pub wake: Option<i64>,
+    /// The earliest time at which a decision may change.
+    pub wake: Option<UnixSeconds>,
 }
 
 /// Makes the plan. `now` is the time, if it is known.
-pub fn plan(now: Option<i64>, specs: &[Arc<CertificateSpec>], state: &State) -> Plan {
+pub fn plan(now: Option<UnixSeconds>, specs: &[Arc<CertificateSpec>], state: &State) -> Plan {
     let mut plan = Plan::default();
 
     for spec in specs {
@@ -156,7 +159,7 @@ pub fn plan(now: Option<i64>, specs: &[Arc<CertificateSpec>], state: &State) -> 
 }
 
 /// Returns the next step for one spec and its urgency.
-fn decide(now: Option<i64>, spec: &CertificateSpec, state: &State) -> (Step, i64) {
+fn decide(now: Option<UnixSeconds>, spec: &CertificateSpec, state: &State) -> (Step, i64) {
     let stored = state.certificates.get(&*spec.id);
     let life = stored.map(|stored| life(spec, stored, state.suggestions.get(&*spec.id)));
     let urgency = match (now, stored, &life) {
@@ -165,7 +168,7 @@ fn decide(now: Option<i64>, spec: &CertificateSpec, state: &State) -> (Step, i64
             if now >= life.danger() {
                 1
             } else {
-                stored.not_after
+                stored.not_after.0
             }
         }
         _ => 0,
@@ -214,7 +217,7 @@ fn life<'a>(
 
 /// Returns the reason to obtain a certificate, or the step to take instead.
 fn reason(
-    now: Option<i64>,
+    now: Option<UnixSeconds>,
     spec: &CertificateSpec,
     stored: Option<&StoredCertificate>,
     life: Option<&Life<'_>>,
@@ -262,7 +265,7 @@ fn reason(
 /// Returns the issuer to use: the one that issued the stored certificate, or the first one, unless
 /// its failures allow the next one to take its place.
 fn choose(
-    now: i64,
+    now: UnixSeconds,
     spec: &CertificateSpec,
     stored: Option<&StoredCertificate>,
     life: Option<&Life<'_>>,
@@ -280,7 +283,7 @@ fn choose(
     let order =
         std::iter::once(sticky).chain((0..spec.issuers.len()).filter(|index| *index != sticky));
 
-    let mut wait: Option<(i64, &FailureState)> = None;
+    let mut wait: Option<(UnixSeconds, &FailureState)> = None;
     let mut blocked: Option<&FailureState> = None;
     let mut unusable: Option<String> = None;
 
@@ -337,7 +340,7 @@ fn choose(
 /// Returns true if the next issuer may be used after this failure.
 fn may_switch(
     failure_state: &FailureState,
-    now: i64,
+    now: UnixSeconds,
     stored: Option<&StoredCertificate>,
     life: Option<&Life<'_>>,
 ) -> bool {
@@ -352,7 +355,7 @@ fn may_switch(
                 || failure_state.class == Class::Content
         }
         Class::RateLimited => {
-            let until = failure_state.not_before.unwrap_or(i64::MAX);
+            let until = failure_state.not_before.unwrap_or(UnixSeconds(i64::MAX));
             stored.map_or(until - now > LONG_WAIT, |stored| stored.not_after <= until)
         }
         Class::Config | Class::Paused | Class::Changed => true,
@@ -363,8 +366,9 @@ fn may_switch(
 
 /// Returns the purpose of an order at `now`. In the second half of its lifetime, a certificate is
 /// renewed regardless of how many were issued before.
-fn purpose(acme: &AcmeIssuer, stored: Option<&StoredCertificate>, now: i64) -> Purpose {
-    let half = |stored: &StoredCertificate| i64::midpoint(stored.not_before, stored.not_after);
+fn purpose(acme: &AcmeIssuer, stored: Option<&StoredCertificate>, now: UnixSeconds) -> Purpose {
+    let half =
+        |stored: &StoredCertificate| stored.not_before + (stored.not_after - stored.not_before) / 2;
     if !acme.publishes_limits {
         Purpose::Unlimited
     } else if stored.is_some_and(|stored| now >= half(stored)) {
@@ -379,7 +383,7 @@ fn over_budget(
     names: &[String],
     stored: Option<&StoredCertificate>,
     state: &State,
-    now: i64,
+    now: UnixSeconds,
 ) -> Option<Step> {
     let purpose = purpose(issuer.acme()?, stored, now);
     let budget = state.budgets.get(&issuer.account_id()?)?;

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{budget::Budget, failure::FailureState, renewal::Suggestion};
-use crate::store::{Area, Batch, Store, StoreError};
+use crate::{
+    store::{Area, Batch, Store, StoreError},
+    util::time::UnixSeconds,
+};
 
 /// The format version of the records that this program writes.
 const VERSION: u32 = 1;
@@ -26,9 +29,9 @@ pub struct Account {
     /// keys the CA uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key: Option<String>,
-    /// Time at which it replaced another account, in seconds since 1970.
+    /// Time at which it replaced another account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replaced: Option<i64>,
+    pub replaced: Option<UnixSeconds>,
     /// Specs whose challenges every replica responds to with this key, even if another issuer
     /// comes first.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -49,8 +52,8 @@ pub struct PendingOrder {
     pub csr: String,
     /// The order's URL; `None` while it is unknown whether the order exists.
     pub order: Option<String>,
-    /// Creation time of the order, in seconds since 1970.
-    pub created: i64,
+    /// Creation time of the order.
+    pub created: UnixSeconds,
     /// Fingerprint of the certificate to be issued (see `CertificateSpec::fingerprint`).
     pub print: u64,
     /// DNS records that were published and not removed yet: name and value.
@@ -59,7 +62,7 @@ pub struct PendingOrder {
     /// Orders that no stored budget contains yet: account and time. They are counted here so that
     /// only one record has to be written before each order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub counted: Vec<(String, i64)>,
+    pub counted: Vec<(String, UnixSeconds)>,
 }
 
 /// A requested revocation that the CA has not confirmed yet.
@@ -75,7 +78,7 @@ pub struct Revocation {
     #[serde(default)]
     pub reason: Option<u8>,
     /// Expiry of the certificate, after which revoking it is pointless.
-    pub not_after: i64,
+    pub not_after: UnixSeconds,
 }
 
 /// DNS records that an abandoned order left behind.
@@ -111,12 +114,12 @@ pub struct StoredCertificate {
     /// URL of the CA's directory; empty for issuers other than ACME CAs.
     #[serde(default)]
     pub directory: String,
-    /// Start of validity, in seconds since 1970.
-    pub not_before: i64,
+    /// Start of validity.
+    pub not_before: UnixSeconds,
     /// End of validity.
-    pub not_after: i64,
+    pub not_after: UnixSeconds,
     /// Time at which it was stored.
-    pub stored: i64,
+    pub stored: UnixSeconds,
     /// Fingerprint of the spec that it was issued for.
     pub print: u64,
     /// Its ID for renewal information (RFC 9773 section 4.1); empty if it has none.
@@ -130,7 +133,7 @@ pub struct StoredCertificate {
     pub adopted: bool,
     /// Time since which no spec uses it; `None` while one does.
     #[serde(default)]
-    pub unwanted: Option<i64>,
+    pub unwanted: Option<UnixSeconds>,
     /// Its predecessor, while that covers names that this one does not.
     #[serde(default)]
     pub previous: Option<Box<Previous>>,
@@ -162,8 +165,8 @@ pub struct Previous {
 /// The latest time that has certainly passed.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Floor {
-    /// Seconds since 1970.
-    pub floor: i64,
+    /// The time.
+    pub floor: UnixSeconds,
 }
 
 /// The areas of the engine's records in the store, as far as they are not plain.
@@ -304,3 +307,6 @@ macro_rules! debug_without_keys {
 }
 
 debug_without_keys!(Account, PendingOrder, StoredCertificate, Previous);
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{pki::RenewBefore, util::hash::fnv1a};
+use crate::{
+    pki::RenewBefore,
+    util::{hash::fnv1a, time::UnixSeconds},
+};
 
 /// Certificates with a shorter lifetime than this, in seconds, are renewed after half of it.
 const SHORT: i64 = 10 * 86_400;
@@ -12,12 +15,12 @@ const SHORT: i64 = 10 * 86_400;
 /// The CA's renewal window for one certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suggestion {
-    /// Start of the window, in seconds since 1970.
-    pub start: i64,
+    /// Start of the window.
+    pub start: UnixSeconds,
     /// End of the window.
-    pub end: i64,
+    pub end: UnixSeconds,
     /// The time within the window that was drawn, once.
-    pub chosen: i64,
+    pub chosen: UnixSeconds,
     /// URL of the CA's explanation.
     pub explanation: Option<String>,
 }
@@ -27,8 +30,8 @@ impl Suggestion {
     /// another one, a time is drawn. Returns `None` for a window that ends before it starts.
     pub fn take(
         before: Option<&Self>,
-        start: i64,
-        end: i64,
+        start: UnixSeconds,
+        end: UnixSeconds,
         explanation: Option<String>,
         random: u64,
     ) -> Option<Self> {
@@ -68,12 +71,12 @@ pub enum Why {
 /// The facts about a certificate that decide its renewal time.
 #[derive(Clone, Copy, Debug)]
 pub struct Life<'a> {
-    /// Start of validity, in seconds since 1970.
-    pub not_before: i64,
+    /// Start of validity.
+    pub not_before: UnixSeconds,
     /// End of validity.
-    pub not_after: i64,
+    pub not_after: UnixSeconds,
     /// Time at which it was stored.
-    pub stored: i64,
+    pub stored: UnixSeconds,
     /// The CA's suggestion.
     pub suggestion: Option<&'a Suggestion>,
     /// The spec's own rule.
@@ -84,7 +87,7 @@ pub struct Life<'a> {
 
 impl Life<'_> {
     /// Returns the time at which the certificate is due, and the rule that set it.
-    pub fn due(&self) -> (i64, Why) {
+    pub fn due(&self) -> (UnixSeconds, Why) {
         let length = self.length();
         let base = match self.renew_before {
             Some(RenewBefore::Time(time)) => {
@@ -126,7 +129,7 @@ impl Life<'_> {
     }
 
     /// Returns the time from which the certificate is renewed before all others.
-    pub fn danger(&self) -> i64 {
+    pub fn danger(&self) -> UnixSeconds {
         self.not_after - self.length() / 20
     }
 
@@ -137,7 +140,7 @@ impl Life<'_> {
     /// Returns the default renewal time: a third of the lifetime before expiry, or half of a short
     /// one. It is earlier by up to a twentieth, so that certificates of the same age are not all
     /// due within the same hour.
-    fn usual(&self, length: i64) -> i64 {
+    fn usual(&self, length: i64) -> UnixSeconds {
         let left = if length < SHORT {
             length / 2
         } else {

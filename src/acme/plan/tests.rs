@@ -10,7 +10,7 @@ use crate::{
 };
 
 const DAY: i64 = 86_400;
-const NOW: i64 = 1_800_000_000;
+const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
 fn ca(name: &str) -> Arc<Issuer> {
     let acme = AcmeIssuer {
@@ -39,7 +39,7 @@ fn spec(names: &[&str], issuers: &[Arc<Issuer>]) -> Arc<CertificateSpec> {
 fn stored(
     spec: &CertificateSpec,
     issuer: &Issuer,
-    not_before: i64,
+    not_before: UnixSeconds,
     days: i64,
 ) -> StoredCertificate {
     StoredCertificate {
@@ -65,7 +65,12 @@ fn only(plan: &Plan) -> &Step {
     &plan.decisions[0].step
 }
 
-fn failure_state(spec: &CertificateSpec, issuer: &Issuer, class: Class, now: i64) -> FailureState {
+fn failure_state(
+    spec: &CertificateSpec,
+    issuer: &Issuer,
+    class: Class,
+    now: UnixSeconds,
+) -> FailureState {
     FailureState::after(
         None,
         &Failure::new(class, "it failed"),
@@ -420,6 +425,59 @@ fn unused_certificates_are_dropped_after_the_grace_period() {
     );
 }
 
+#[test]
+fn times_at_the_limits_overflow_nowhere() {
+    let one = ca("one");
+    let spec = spec(&["a.example"], std::slice::from_ref(&one));
+    let names = ["a.example".to_owned()];
+    let times = [i64::MIN, -1, 0, NOW.0, i64::MAX].map(UnixSeconds);
+    let all = times
+        .into_iter()
+        .flat_map(|now| times.map(|begin| times.map(|end| (now, begin, end))))
+        .flatten();
+
+    for (now, begin, end) in all {
+        let id = spec.id.to_string();
+        let mut state = State::default();
+
+        let certificate = StoredCertificate {
+            not_after: end,
+            unwanted: Some(begin),
+            ..stored(&spec, &one, begin, 0)
+        };
+        state.certificates.insert(id.clone(), certificate);
+
+        let suggestion = Suggestion::take(None, begin, end, None, u64::MAX);
+        state
+            .suggestions
+            .extend(suggestion.map(|suggestion| (id.clone(), suggestion)));
+
+        let failure = FailureState {
+            since: end,
+            not_before: Some(end),
+            ..failure_state(&spec, &one, Class::RateLimited, begin)
+        };
+        let wrong = Failure::new(Class::RateLimited, "no");
+        let next = FailureState::after(Some(&failure), &wrong, "one", failure.print, now, 1);
+        assert_eq!(next.attempts, 2);
+        state.failures.insert(id, vec![failure]);
+
+        let budget = state
+            .budgets
+            .entry(one.account_id().expect("an account"))
+            .or_default();
+        budget.issued(&names, begin);
+        budget.failed(&names[0], end);
+        budget.ordered(end);
+
+        let plans = [
+            plan(Some(now), std::slice::from_ref(&spec), &state),
+            plan(Some(now), &[], &state),
+        ];
+        assert_eq!(plans.map(|plan| plan.decisions.len()), [1, 0]);
+    }
+}
+
 /// The response of the simulated CA to an order.
 #[derive(Clone, Copy, Debug)]
 enum Answer {
@@ -458,8 +516,8 @@ proptest! {
            .collect();
         let mut state = State::default();
         let (mut now, mut random) = (NOW, seed);
-        let mut failures: Vec<(String, i64)> = Vec::new();
-        let mut issued: Vec<(String, i64)> = Vec::new();
+        let mut failures: Vec<(String, UnixSeconds)> = Vec::new();
+        let mut issued: Vec<(String, UnixSeconds)> = Vec::new();
         let mut answers = answers.into_iter();
 
         for _turn in 0..3_000 {
@@ -521,9 +579,9 @@ proptest! {
             }
         }
 
-        let most = |events: &[(String, i64)], width: i64| {
-            let is_within = |then: i64, at: i64| then >= at && then < at + width;
-            let count = |(name, at): &(String, i64)| {
+        let most = |events: &[(String, UnixSeconds)], width: i64| {
+            let is_within = |then: UnixSeconds, at: UnixSeconds| then >= at && then < at + width;
+            let count = |(name, at): &(String, UnixSeconds)| {
                events
                    .iter()
                    .filter(|(other, then)| other == name && is_within(*then, *at))

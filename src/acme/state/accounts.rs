@@ -21,7 +21,7 @@ use crate::{
         spec::CertificateSpec,
     },
     store::{Batch, Store, StoreError},
-    util::sync::lock,
+    util::{sync::lock, time::UnixSeconds},
 };
 
 /// The time within which other replicas have adopted a new account.
@@ -257,7 +257,7 @@ impl Accounts {
 }
 
 /// Returns an account with a new key, which no CA knows yet. It may replace another one at a time.
-pub(crate) fn new_account(acme: &AcmeIssuer, replaced: Option<i64>) -> Account {
+pub(crate) fn new_account(acme: &AcmeIssuer, replaced: Option<UnixSeconds>) -> Account {
     Account {
         directory: acme.directory.clone(),
         key: STANDARD.encode(AccountKey::generate().pkcs8()),

@@ -26,7 +26,7 @@ use crate::{
     },
     store::{Store, StoreError},
     tls::{Challenges, LocalCa},
-    util::{clock::Reading, time::UnixSeconds},
+    util::clock::Reading,
 };
 
 /// The parts that the engine is made of.
@@ -115,7 +115,7 @@ impl Context {
             "{} issued a certificate for {}, valid until {}",
             stored.issuer,
             stored.names.join(", "),
-            UnixSeconds(stored.not_after)
+            stored.not_after
         );
         self.ledger.issued(id, stored, spent).await?;
         self.progress.notify(id, NoticeReason::Issued, message);

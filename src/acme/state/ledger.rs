@@ -19,7 +19,7 @@ use crate::{
         spec::CertificateSpec,
     },
     store::{Batch, Store, StoreError},
-    util::{stamp, sync::lock},
+    util::{stamp, sync::lock, time::UnixSeconds},
 };
 
 /// The rise in seconds after which the floor of the clock is stored again.
@@ -180,7 +180,7 @@ impl Ledger {
         id: &str,
         pending: &mut PendingOrder,
         account: &str,
-        now: i64,
+        now: UnixSeconds,
     ) -> Result<(), Failure> {
         let before = self
             .pending_order(id)
@@ -193,7 +193,7 @@ impl Ledger {
 
         pending
             .counted
-            .retain(|(_, at)| (now - at).abs() < ORDERS_COUNT_FOR);
+            .retain(|(_, at)| (now - *at).saturating_abs() < ORDERS_COUNT_FOR);
         pending.counted.push((account.to_owned(), now));
 
         self.commit(record::put(batch, id, pending)).await?;

@@ -42,14 +42,14 @@ impl TimeSource {
     }
 
     /// Returns the time, if it is known.
-    pub(crate) fn now(&self) -> Option<i64> {
+    pub(crate) fn now(&self) -> Option<UnixSeconds> {
         self.judge(|clock, reading| {
             clock.observe(reading);
-            clock.now(reading).map(|time| time.0)
+            clock.now(reading)
         })
     }
 
-    pub(crate) fn now_or_failure(&self) -> Result<i64, Failure> {
+    pub(crate) fn now_or_failure(&self) -> Result<UnixSeconds, Failure> {
         self.now().ok_or_else(|| {
             Failure::new(
                 Class::Transport,
@@ -59,8 +59,8 @@ impl TimeSource {
     }
 
     /// Returns the time, or the best guess if it is unknown.
-    pub(crate) fn guess(&self) -> i64 {
-        self.judge(|clock, reading| clock.guess(reading).0)
+    pub(crate) fn guess(&self) -> UnixSeconds {
+        self.judge(|clock, reading| clock.guess(reading))
     }
 
     /// Returns the confidence in the wall clock.
@@ -69,16 +69,16 @@ impl TimeSource {
     }
 
     /// Returns the latest time that has certainly passed.
-    pub(crate) fn floor(&self) -> i64 {
-        lock(&self.clock).floor().0
+    pub(crate) fn floor(&self) -> UnixSeconds {
+        lock(&self.clock).floor()
     }
 
     /// Records that a time has certainly passed.
-    pub(crate) fn raise_floor(&self, passed: i64) {
-        lock(&self.clock).raise_floor(UnixSeconds(passed));
+    pub(crate) fn raise_floor(&self, passed: UnixSeconds) {
+        lock(&self.clock).raise_floor(passed);
     }
 
-    /// Passes the `Date` of a CA's response on to the clock.
+    /// Passes the `Date` of a CA's response, in seconds since 1970, on to the clock.
     pub(crate) fn witness(&self, date: Option<i64>) {
         if let Some(date) = date {
             self.judge(|clock, reading| clock.witness(UnixSeconds(date), reading));

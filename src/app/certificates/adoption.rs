@@ -42,7 +42,7 @@ pub(super) fn check(
         IssuerKind::SelfSigned => Err(NotIssued::NotSelfSigned),
         IssuerKind::Acme(_) if is_written => Ok(()),
         IssuerKind::Acme(_) => {
-            let life = certificate.not_after().0 - certificate.not_before().0;
+            let life = certificate.not_after() - certificate.not_before();
             let other_than = |stored: &Certificate| {
                 let organizations = organization(stored).zip(organization(certificate));
                 organizations.is_some_and(|(stored, ours)| stored != ours)

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use crate::{
     acme::engine::active::ActiveCertificates, controller::TlsHost, objects::Key,
-    routing::HostPattern, tls::Certificate,
+    routing::HostPattern, tls::Certificate, util::time::UnixSeconds,
 };
 
 /// A certificate to serve, and its source.
@@ -47,7 +47,7 @@ pub(super) struct Choices<'a> {
     /// The Secrets that Ingresses name.
     secrets: &'a [(Key, Arc<Certificate>)],
     /// The time, if it is known.
-    now: Option<i64>,
+    now: Option<UnixSeconds>,
     /// The revoked certificates, in DER.
     revoked: HashSet<&'a [u8]>,
 }
@@ -56,7 +56,7 @@ impl<'a> Choices<'a> {
     pub(super) fn new(
         active: &'a ActiveCertificates,
         secrets: &'a [(Key, Arc<Certificate>)],
-        now: Option<i64>,
+        now: Option<UnixSeconds>,
     ) -> Self {
         let pairs = active.certificates.values();
         let revoked = pairs
@@ -157,7 +157,7 @@ impl<'a> Choices<'a> {
         // While the time is unknown, nothing counts as expired.
         if !certificate.covers(pattern) {
             Quality::OtherHost
-        } else if self.now.is_some_and(|now| certificate.not_after().0 <= now) {
+        } else if self.now.is_some_and(|now| certificate.not_after() <= now) {
             Quality::Expired
         } else if self.is_revoked(certificate) {
             Quality::Revoked

@@ -8,6 +8,7 @@ use crate::{
     controller::{CertificateSource, Finding, Reason, TlsHost},
     objects::{EventType, Key},
     tls::Certificate,
+    util::time::UnixSeconds,
 };
 
 /// The time before the end of a certificate, in seconds, in which it counts as ending.
@@ -33,7 +34,11 @@ pub(super) fn foreign(host: &TlsHost, parsed: &Parsed) -> Option<(Key, Arc<Certi
 
 /// Returns a finding for each Ingress and Secret whose certificate ends soon or has ended. `now` is
 /// the time, if it is known; without it there are no findings.
-pub(super) fn findings(hosts: &[TlsHost], parsed: &Parsed, now: Option<i64>) -> Vec<Finding> {
+pub(super) fn findings(
+    hosts: &[TlsHost],
+    parsed: &Parsed,
+    now: Option<UnixSeconds>,
+) -> Vec<Finding> {
     let Some(now) = now else {
         return Vec::new();
     };
@@ -68,18 +73,18 @@ pub(super) fn findings(hosts: &[TlsHost], parsed: &Parsed, now: Option<i64>) -> 
 
 /// Returns the reason and the verb for a certificate that ends soon: within 14 days, or within the
 /// last quarter of a shorter lifetime.
-fn state(certificate: &Certificate, now: i64) -> Option<(Reason, &'static str)> {
-    let (begin, end) = (certificate.not_before().0, certificate.not_after().0);
+fn state(certificate: &Certificate, now: UnixSeconds) -> Option<(Reason, &'static str)> {
+    let (begin, end) = (certificate.not_before(), certificate.not_after());
     if end <= now {
         return Some((Reason::CertificateExpired, "expired"));
     }
-    let soon = SOON.min(end.saturating_sub(begin) / 4);
+    let soon = SOON.min((end - begin) / 4);
     (end - now <= soon).then_some((Reason::CertificateExpiring, "expires"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::SystemTime;
 
     use rcgen::{CertificateParams, KeyPair};
 
@@ -90,15 +95,14 @@ mod tests {
         routing::HostPattern,
     };
 
-    const BEGIN: i64 = 1_800_000_000;
+    const BEGIN: UnixSeconds = UnixSeconds(1_800_000_000);
     const DAY: i64 = 86_400;
 
     /// A host whose Secret has a certificate for some days from `BEGIN` on.
     fn host(days: i64, certificate: Option<&str>) -> TlsHost {
-        let at = |seconds: i64| UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs());
         let mut params = CertificateParams::new(vec!["a.example".to_owned()]).expect("a name");
-        params.not_before = at(BEGIN).into();
-        params.not_after = at(BEGIN + days * DAY).into();
+        params.not_before = SystemTime::from(BEGIN).into();
+        params.not_after = SystemTime::from(BEGIN + days * DAY).into();
         let pair = KeyPair::generate().expect("a key");
         let made = params.self_signed(&pair).expect("a certificate");
 
@@ -124,7 +128,7 @@ mod tests {
         }
     }
 
-    fn reason(host: &TlsHost, now: Option<i64>) -> Option<Reason> {
+    fn reason(host: &TlsHost, now: Option<UnixSeconds>) -> Option<Reason> {
         // Two hosts of one Ingress with one Secret have one finding.
         let hosts = [host.clone(), host.clone()];
         let findings = findings(&hosts, &Parsed::default(), now);

@@ -16,7 +16,7 @@ use crate::{
     proxy::Shared,
     telemetry::Metrics,
     tls::{Certificate, Resolver, SniMap},
-    util::{hex, sync::lock},
+    util::{hex, sync::lock, time::UnixSeconds},
 };
 
 /// The reports of the last publication, for inspection.
@@ -76,7 +76,7 @@ impl Publisher {
         &mut self,
         output: &mut Output,
         active: &ActiveCertificates,
-        now: Option<i64>,
+        now: Option<UnixSeconds>,
     ) {
         for update in &output.endpoints {
             update.backend.set_endpoints(update.endpoints.clone());
@@ -109,7 +109,7 @@ impl Publisher {
 
     /// Publishes the certificates for the hosts of the last compile. `now` is the time, if it is
     /// known.
-    pub(crate) fn certificates(&self, active: &ActiveCertificates, now: Option<i64>) {
+    pub(crate) fn certificates(&self, active: &ActiveCertificates, now: Option<UnixSeconds>) {
         let secrets: Vec<Option<(Key, Arc<Certificate>)>> =
             self.hosts.iter().map(|host| self.secret(host)).collect();
         let all: Vec<(Key, Arc<Certificate>)> = secrets.iter().flatten().cloned().collect();
@@ -136,7 +136,11 @@ impl Publisher {
 
     /// Returns findings about certificates of Secrets that end soon. `hosts` replaces the hosts of
     /// the last compile.
-    pub(crate) fn ending(&self, hosts: Option<&[TlsHost]>, now: Option<i64>) -> Vec<Finding> {
+    pub(crate) fn ending(
+        &self,
+        hosts: Option<&[TlsHost]>,
+        now: Option<UnixSeconds>,
+    ) -> Vec<Finding> {
         expiry::findings(hosts.unwrap_or(&self.hosts), &self.parsed, now)
     }
 

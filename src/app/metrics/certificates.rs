@@ -9,7 +9,6 @@ use super::alone;
 use crate::{
     acme::{Engine, engine::report::Report},
     telemetry::families::{self, Label},
-    util::time::UnixSeconds,
 };
 
 /// Collects the state of certificates from the engine.
@@ -122,19 +121,13 @@ fn by_cert_manager(report: &Report) -> Vec<Label> {
 }
 
 fn not_before(report: &Report) -> Option<i64> {
-    unix_seconds(&report.not_before)
+    report.not_before.map(|time| time.0)
 }
 
 fn not_after(report: &Report) -> Option<i64> {
-    unix_seconds(&report.not_after)
+    report.not_after.map(|time| time.0)
 }
 
 fn next_attempt(report: &Report) -> Option<i64> {
-    unix_seconds(report.next.as_deref()?)
-}
-
-/// Parses a time of RFC 3339 into seconds since 1970. Returns `None` if the text is empty.
-fn unix_seconds(text: &str) -> Option<i64> {
-    let UnixSeconds(seconds) = text.parse().ok()?;
-    Some(seconds)
+    report.next.map(|time| time.0)
 }

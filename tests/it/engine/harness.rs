@@ -73,7 +73,7 @@ impl Time {
     /// Returns the clocks as the engine sees them.
     pub fn reading(&self) -> Reading {
         let passed = self.passed.load(Ordering::SeqCst);
-        let wall = UnixSeconds::now().plus_seconds(self.wall.load(Ordering::SeqCst) + passed);
+        let wall = UnixSeconds::now() + self.wall.load(Ordering::SeqCst) + passed;
         let monotonic =
             self.start.elapsed() + Duration::from_secs(u64::try_from(passed).unwrap_or(0));
         Reading { wall, monotonic }
@@ -253,20 +253,19 @@ impl Harness {
             let waiting = reports
                 .iter()
                 .filter(is_open)
-                .min_by_key(|report| report.next.clone());
+                .min_by_key(|report| report.next);
             let Some(waiting) = waiting else {
                 return End::Live;
             };
-            let Some(next) = &waiting.next else { continue };
-            let until: jiff::Timestamp = next.parse().unwrap();
+            let Some(next) = waiting.next else { continue };
             // Use the CA's clock, which is right.
-            let wait =
-                u64::try_from(until.as_second() - self.ca.now().as_second()).unwrap_or(0) + 1;
-            passed += Duration::from_secs(wait);
+            let now = UnixSeconds::from(self.ca.now());
+            let wait = next.saturating_since(now) + Duration::from_secs(1);
+            passed += wait;
             if passed > most {
                 return End::Waiting(waiting.why.clone());
             }
-            self.pass(Duration::from_secs(wait));
+            self.pass(wait);
         }
     }
 

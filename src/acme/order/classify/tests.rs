@@ -68,9 +68,8 @@ fn times_in_the_text_are_relative_to_the_cas_clock() {
     let text = "too many certificates (5) already issued, retry after 2026-11-26 12:00:00 UTC: \
                see https://ca.test/";
     let at_ten = "2026-11-26T10:00:00Z"
-        .parse::<jiff::Timestamp>()
-        .expect("a moment")
-        .as_second();
+        .parse::<UnixSeconds>()
+        .expect("a moment");
     let limited = problem("rateLimited", text, 429);
     assert_eq!(
         of_problem(&limited, None, Some(at_ten)).retry_after,

@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::{acme::issuer::Issuer, pki::CertificateTerms, tls::LocalCa, util::time::UnixSeconds};
+use crate::{acme::issuer::Issuer, pki::CertificateTerms, tls::LocalCa};
 
-const NOW: i64 = 1_800_000_000;
+const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
 fn spec(names: &[&str]) -> CertificateSpec {
     CertificateSpec {
@@ -17,15 +17,11 @@ fn spec(names: &[&str]) -> CertificateSpec {
     }
 }
 
-fn issued(names: &[&str], not_before: i64, days: u64) -> (String, String) {
+fn issued(names: &[&str], not_before: UnixSeconds, days: u64) -> (String, String) {
     let ca = LocalCa::generate("test").expect("a CA");
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let issued = ca
-        .issue_for(
-            &names,
-            UnixSeconds(not_before),
-            Duration::from_secs(days * 86_400),
-        )
+        .issue_for(&names, not_before, Duration::from_secs(days * 86_400))
         .expect("issued");
     (issued.chain_pem, issued.key_pem)
 }
@@ -145,8 +141,20 @@ async fn a_self_signed_certificate_has_its_names_and_validity() {
         let (chain, key) = made.expect("made");
         let certificate = check(&spec, &chain, &key, NOW).expect("right");
         assert_eq!(
-            (certificate.not_before().0, certificate.not_after().0),
+            (certificate.not_before(), certificate.not_after()),
             (NOW, NOW + 30 * 86_400)
         );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_clock_does_not_end_certificates_after_9999() {
+    let (names, last) = (&["a.example"], UnixSeconds(i64::MAX));
+    let life = Duration::from_secs(90 * 86_400);
+    let own = self_signed(&spec(names), KeyType::P256, last, life).await;
+    for (chain, key) in [own.expect("issued"), issued(names, last, 90)] {
+        let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes());
+        let end = certificate.expect("a pair").not_after();
+        assert_eq!(end, UnixSeconds(253_402_300_799));
     }
 }

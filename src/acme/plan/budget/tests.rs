@@ -1,6 +1,6 @@
 use super::*;
 
-const NOW: i64 = 1_800_000_000;
+const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()

@@ -1,8 +1,8 @@
 use super::*;
 
-const NOW: i64 = 1_800_000_000;
+const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
-fn again(before: Option<&FailureState>, failure: &Failure, now: i64) -> FailureState {
+fn again(before: Option<&FailureState>, failure: &Failure, now: UnixSeconds) -> FailureState {
     FailureState::after(before, failure, "ca", 1, now, 0)
 }
 

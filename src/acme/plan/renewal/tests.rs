@@ -6,18 +6,23 @@ use super::*;
 
 const DAY: i64 = 86_400;
 
+/// Returns the moment some days after 1970.
+fn day(days: i64) -> UnixSeconds {
+    UnixSeconds(days * DAY)
+}
+
 fn life(days: i64) -> Life<'static> {
     Life {
-        not_before: 0,
-        not_after: days * DAY,
-        stored: 0,
+        not_before: day(0),
+        not_after: day(days),
+        stored: day(0),
         suggestion: None,
         renew_before: None,
         spread_by: "default/web",
     }
 }
 
-fn suggestion(start: i64, end: i64) -> Suggestion {
+fn suggestion(start: UnixSeconds, end: UnixSeconds) -> Suggestion {
     Suggestion::take(None, start, end, None, 12_345).expect("a window")
 }
 
@@ -25,7 +30,7 @@ fn suggestion(start: i64, end: i64) -> Suggestion {
 fn a_third_or_half_of_the_lifetime_is_left() {
     for (days, left) in [(90, 30), (45, 15), (6, 3)] {
         let (due, why) = life(days).due();
-        let latest = (days - left) * DAY;
+        let latest = day(days - left);
         assert!(
             due <= latest && due >= latest - days * DAY / 20,
             "{days}: {due}"
@@ -37,20 +42,20 @@ fn a_third_or_half_of_the_lifetime_is_left() {
 #[test]
 fn a_backdated_certificate_is_not_due_at_once() {
     let backdated = Life {
-        stored: 80 * DAY,
+        stored: day(80),
         ..life(90)
     };
-    assert_eq!(backdated.due(), (81 * DAY, Why::Lifetime));
+    assert_eq!(backdated.due(), (day(81), Why::Lifetime));
 
     let ending = Life {
-        stored: 90 * DAY - 100,
+        stored: day(90) - 100,
         ..life(90)
     };
-    assert_eq!(ending.due().0, 90 * DAY - 90);
+    assert_eq!(ending.due().0, day(90) - 90);
 
     // A wrong clock stored it.
     let after = Life {
-        stored: 100 * DAY,
+        stored: day(100),
         ..life(90)
     };
     assert_eq!(after.due(), life(90).due());
@@ -58,26 +63,26 @@ fn a_backdated_certificate_is_not_due_at_once() {
 
 #[test]
 fn the_cas_window_applies_unless_expiry_is_close() {
-    let early = suggestion(10 * DAY, 11 * DAY);
+    let early = suggestion(day(10), day(11));
     let (due, why) = Life {
         suggestion: Some(&early),
         ..life(90)
     }
     .due();
-    assert!((10 * DAY..=11 * DAY).contains(&due));
+    assert!((day(10)..=day(11)).contains(&due));
     assert_eq!(why, Why::Suggested);
 
-    let past = suggestion(-10 * DAY, -9 * DAY);
+    let past = suggestion(day(-10), day(-9));
     assert!(
         Life {
             suggestion: Some(&past),
             ..life(90)
         }
         .due()
-        .0 < 0
+        .0 < day(0)
     );
 
-    let late = suggestion(89 * DAY, 120 * DAY);
+    let late = suggestion(day(89), day(120));
     let ending = Life {
         suggestion: Some(&late),
         ..life(90)
@@ -87,16 +92,19 @@ fn the_cas_window_applies_unless_expiry_is_close() {
 
 #[test]
 fn only_a_changed_window_draws_another_time() {
-    let first = suggestion(DAY, 2 * DAY);
-    let again =
-        Suggestion::take(Some(&first), DAY, 2 * DAY, Some("why".to_owned()), 99).expect("a window");
+    let first = suggestion(day(1), day(2));
+    let again = Suggestion::take(Some(&first), day(1), day(2), Some("why".to_owned()), 99)
+        .expect("a window");
     assert_eq!(
         (again.chosen, again.explanation.as_deref()),
         (first.chosen, Some("why"))
     );
-    let moved = Suggestion::take(Some(&first), 0, 10, None, 99).expect("a window");
-    assert!((0..=10).contains(&moved.chosen));
-    assert_eq!(Suggestion::take(Some(&first), 10, 0, None, 1), None);
+    let moved = Suggestion::take(Some(&first), day(0), day(0) + 10, None, 99).expect("a window");
+    assert!((day(0)..=day(0) + 10).contains(&moved.chosen));
+    assert_eq!(
+        Suggestion::take(Some(&first), day(1), day(0), None, 1),
+        None
+    );
 }
 
 #[test]
@@ -106,12 +114,12 @@ fn the_specs_rule_applies_if_it_fits_the_lifetime() {
         ..life(90)
     };
     let days = |days: u64| RenewBefore::Time(Duration::from_secs(days * 86_400));
-    assert_eq!(with(days(10)).due().0, 80 * DAY);
-    assert_eq!(with(RenewBefore::Percent(50)).due().0, 45 * DAY);
+    assert_eq!(with(days(10)).due().0, day(80));
+    assert_eq!(with(RenewBefore::Percent(50)).due().0, day(45));
     assert_eq!(with(days(90)).due(), life(90).due());
 
     // An earlier window of the CA, as before a revocation, takes precedence.
-    let early = suggestion(DAY, 2 * DAY);
+    let early = suggestion(day(1), day(2));
     assert_eq!(
         Life {
             suggestion: Some(&early),
@@ -131,6 +139,7 @@ proptest! {
         percent in 1_u8..=99,
         rule: bool,
     ) {
+        let begin = UnixSeconds(begin);
         let life = Life {
             not_before: begin,
             not_after: begin + length,

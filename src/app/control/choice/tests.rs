@@ -1,7 +1,4 @@
-use std::{
-    collections::BTreeMap,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 
@@ -12,7 +9,7 @@ use crate::{
     objects::{Kind, ObjectRef},
 };
 
-const NOW: i64 = 1_800_000_000;
+const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 const DAY: i64 = 86_400;
 
 fn key(kind: Kind, namespace: &str, name: &str) -> Key {
@@ -25,11 +22,10 @@ fn key(kind: Kind, namespace: &str, name: &str) -> Key {
 
 /// Makes a pair of a CA for names that ends some days after now: chain and key, PEM.
 fn pair(names: &[&str], days: i64) -> (String, String) {
-    let at = |seconds: i64| UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs());
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).expect("names");
-    params.not_before = at(NOW - 100 * DAY).into();
-    params.not_after = at(NOW + days * DAY).into();
+    params.not_before = SystemTime::from(NOW - 100 * DAY).into();
+    params.not_after = SystemTime::from(NOW + days * DAY).into();
     let key = KeyPair::generate().expect("a key");
 
     let mut ca = CertificateParams::default();
