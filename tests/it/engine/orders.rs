@@ -98,7 +98,9 @@ fn certificates_of_a_minute_never_run_out() {
     while harness.issued() < 60 {
         harness.pass(SECOND * 5);
         assert_eq!(harness.settle(SECOND), End::Live);
-        assert_eq!(harness.report().state, "valid", "{:?}", harness.report());
+        // A renewal may be under way, but never too late.
+        let (report, now) = (harness.report(), harness.time.reading().wall);
+        assert!(report.not_after.is_some_and(|end| end > now), "{report:?}");
     }
 
     // The operator may renew at any time, too.
