@@ -235,12 +235,25 @@ fn issuance_report(
     let newest = own.iter().find(|host| host.kind == "issued");
     let shown = newest.or_else(|| own.first());
 
+    // If another Ingress has the same hosts, theirs are served.
+    let names = issuance.hosts.iter();
+    let others = || {
+        names
+            .filter_map(|name| certificate_of(hosts, name))
+            .collect()
+    };
+    let reports = if own.is_empty() {
+        others()
+    } else {
+        own.clone()
+    };
+
     IssuanceReport {
         ingresses: owners
             .iter()
             .map(|one| format!("{}/{}", one.key.namespace, one.key.name))
             .collect(),
-        served: served(&own),
+        served: served(&issuance.name, &reports),
         fingerprint: shown
             .map(|host| host.fingerprint.clone())
             .unwrap_or_default(),
@@ -248,13 +261,20 @@ fn issuance_report(
     }
 }
 
-/// Describes the certificates that hosts are served with; names the hosts if they differ.
-fn served(hosts: &[&CertificateReport]) -> String {
+/// Describes the certificates that the hosts of the certificate `name` are served with; names the
+/// hosts if they differ.
+fn served(name: &str, hosts: &[&CertificateReport]) -> String {
     let mut all: Vec<(String, Vec<&str>)> = Vec::new();
     for host in hosts {
         let secret = if host.kind == "secret" { "Secret " } else { "" };
         let revoked = if host.revoked { " (revoked)" } else { "" };
-        let text = format!("{secret}{}{revoked}", host.source);
+        let is_issued = matches!(&*host.kind, "issued" | "previous");
+        let other = if is_issued && host.certificate != name {
+            format!(" (certificate {})", host.certificate)
+        } else {
+            String::new()
+        };
+        let text = format!("{secret}{}{revoked}{other}", host.source);
         match all.iter_mut().find(|(known, _)| *known == text) {
             Some((_, hosts)) => hosts.push(&host.host),
             None => all.push((text, vec![&host.host])),
@@ -334,4 +354,36 @@ fn concerns(finding: &FindingReport, route: &Route) -> bool {
         finding.object == format!("Service {}/{}", backend.id.namespace, backend.id.service)
     };
     of_rule || matches!(&route.action, Action::Forward(backend) if of_service(backend))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(host: &str, certificate: &str, kind: &str, source: &str) -> CertificateReport {
+        CertificateReport {
+            host: host.to_owned(),
+            certificate: certificate.to_owned(),
+            kind: kind.to_owned(),
+            source: source.to_owned(),
+            ..CertificateReport::default()
+        }
+    }
+
+    #[test]
+    fn what_is_served_is_named_with_its_owner() {
+        let a = report("a.example", "web/a", "issued", "lab");
+        let b = report("b.example", "", "secret", "web/b");
+        let local = report("c.example", "", "local-ca", "local CA");
+
+        assert_eq!(served("web/a", &[&a]), "lab");
+        assert_eq!(served("web/a2", &[&a]), "lab (certificate web/a)");
+        assert_eq!(served("web/a2", &[&b]), "Secret web/b");
+        assert_eq!(served("web/a2", &[&local]), "local CA");
+        assert_eq!(served("web/a2", &[]), "local CA");
+        assert_eq!(
+            served("web/a", &[&a, &local]),
+            "lab for a.example; local CA for c.example"
+        );
+    }
 }

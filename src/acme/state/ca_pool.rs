@@ -54,10 +54,16 @@ impl CaPool {
     }
 
     /// Returns the CA of an issuer with our account there.
+    ///
+    /// # Errors
+    /// The issuer is not an ACME CA, or a mistake in its configuration prevents its use.
     pub(crate) fn get(&self, issuer: &Issuer) -> Result<Arc<Ca>, Failure> {
         let config = |error: &dyn fmt::Display| Failure::new(Class::Config, error.to_string());
         let acme = issuer.acme();
         let acme = acme.ok_or_else(|| config(&"the issuer is not an ACME CA"))?;
+        if let Some(problem) = &acme.problem {
+            return Err(config(&format_args!("issuer {}: {problem}", issuer.name)));
+        }
         let account = issuer.account_id().unwrap_or_default();
 
         // Changed roots need a new client.

@@ -384,3 +384,17 @@ fn the_time_of_a_requested_renewal_is_known() {
     assert!(again.contains("already under way"), "{again}");
     harness.assert_good();
 }
+
+#[test]
+fn an_unusable_issuer_gets_no_new_account() {
+    let harness = Harness::new(Options::default());
+    let issuer = harness.issuer(|acme| acme.problem = Some("eab.hmac: not base64url".into()));
+    harness
+        .engine
+        .set_specs([spec(&["a.example"], std::slice::from_ref(&issuer))].into());
+
+    let refused = harness.block_on(harness.engine.new_account(&issuer));
+    let message = refused.expect_err("it cannot be used").to_string();
+    assert!(message.ends_with("eab.hmac: not base64url"), "{message}");
+    assert_eq!(harness.calls(Endpoint::NewAccount), 0);
+}
