@@ -12,7 +12,7 @@ use super::{
 use crate::{
     acme::{
         ca::jws::AccountKey,
-        issuer::Issuer,
+        issuer::{AcmeIssuer, Issuer},
         order::{Attempt, account, classify, keys},
         plan::{Failure, FailureState, Step, StoredCertificate, plan, record},
         spec::CertificateSpec,
@@ -170,9 +170,7 @@ impl Engine {
     /// The CA refuses, or the store fails.
     pub async fn change_key(&self, issuer: &Issuer) -> Result<(), OperateError> {
         self.check_lead()?;
-        let acme = issuer
-            .acme()
-            .ok_or_else(|| OperateError::Local(issuer.name.to_string()))?;
+        let acme = acme_of(issuer)?;
         let context = &self.context;
         let ca = context.cas.get(issuer)?;
         let _alone = ca.registering.lock().await;
@@ -200,9 +198,7 @@ impl Engine {
     /// The CA refuses, or the store fails. Then the old account stays.
     pub async fn new_account(&self, issuer: &Issuer) -> Result<(), OperateError> {
         self.check_lead()?;
-        let acme = issuer
-            .acme()
-            .ok_or_else(|| OperateError::Local(issuer.name.to_string()))?;
+        let acme = acme_of(issuer)?;
         let context = &self.context;
         let ca = context.cas.get(issuer)?;
         let specs = context.assignment.specs();
@@ -283,4 +279,10 @@ impl Engine {
         let found = self.context.assignment.find(name);
         found.ok_or_else(|| OperateError::Unknown(name.to_owned()))
     }
+}
+
+/// Returns the settings of an issuer that is an ACME CA.
+fn acme_of(issuer: &Issuer) -> Result<&AcmeIssuer, OperateError> {
+    let local = || OperateError::Local(issuer.name.to_string());
+    issuer.acme().ok_or_else(local)
 }

@@ -115,12 +115,8 @@ impl Engine {
         let damaged = |_bad| OperateError::Failed("the stored revocation is damaged".to_owned());
         let leaf = STANDARD.decode(&revocation.certificate).map_err(damaged)?;
 
-        let answer = match session.revoke(&leaf, revocation.reason).await {
-            // Somebody else did.
-            Err(error) if error.is("alreadyRevoked") => Ok(()),
-            other => other,
-        };
-        if let Err(error) = &answer
+        let revoked = session.revoke(&leaf, revocation.reason).await;
+        if let Err(error) = &revoked
             && !is_verdict(error)
         {
             return Err(later(classify::failure(error)));
@@ -133,7 +129,7 @@ impl Engine {
             let batch = record::remove::<Revocation>(Batch::new(), id);
             match state.certificates.get_mut(&revocation.want) {
                 Some(stored)
-                    if answer.is_ok() && self::leaf(stored).is_some_and(|now| *now == *leaf) =>
+                    if revoked.is_ok() && self::leaf(stored).is_some_and(|now| *now == *leaf) =>
                 {
                     stored.revoked = true;
                     record::put(batch, &revocation.want, stored)
@@ -143,7 +139,7 @@ impl Engine {
         };
 
         self.context.ledger.commit(batch).await?;
-        answer.map_err(|error| classify::failure(&error))?;
+        revoked.map_err(|error| classify::failure(&error))?;
 
         self.context.ledger.publish();
         let spec: Arc<str> = revocation.want.as_str().into();

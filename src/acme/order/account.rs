@@ -232,7 +232,8 @@ pub(crate) async fn settled(
     }
 }
 
-/// Keeps one of two keys: the new one if it was `changed` at the CA.
+/// Keeps one of two keys: the new one if it was `changed` at the CA. Then the other replicas have
+/// it too, because the CA may connect to any of them for the next order.
 pub(crate) async fn settle(
     context: &Context,
     ca: &Ca,
@@ -242,11 +243,17 @@ pub(crate) async fn settle(
     if let Some(next) = account.next_key.take().filter(|_| changed) {
         account.key = next;
     }
-    context.accounts.put(&ca.account, account.clone()).await?;
     if let Some(url) = &account.url {
         ca.enter(Arc::new(account_key(&account)?), url);
     }
-    context.accounts.refresh_responses();
+
+    let accounts = &context.accounts;
+    if changed {
+        accounts.replace(&ca.account, account.clone()).await?;
+    } else {
+        accounts.put(&ca.account, account.clone()).await?;
+        accounts.refresh_responses();
+    }
     context.assignment.wake();
     Ok(account)
 }
