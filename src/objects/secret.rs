@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
 use super::{Key, Kind};
-use crate::util::hex;
+use crate::util::hash::sha256;
 
 /// Label of the Secrets that are ours to write, with the value `true`. With any other value a
 /// Secret is never written; without the label, only if [`owner`] says so.
@@ -24,7 +24,7 @@ pub enum Owner {
     Gatelet,
     /// Gatelet, but the label has been removed.
     Unlabelled,
-    /// Somebody else: gatelet never writes it.
+    /// A person or another program: gatelet never writes it.
     Other,
 }
 
@@ -41,11 +41,7 @@ pub fn owner(label: Option<&str>, written: Option<&str>, chain: &[u8]) -> Owner 
 
 /// Returns true if the annotation [`WRITTEN`] is that of this `tls.crt`.
 pub fn is_written(written: &str, chain: &[u8]) -> bool {
-    written == hash(chain)
-}
-
-fn hash(chain: &[u8]) -> String {
-    hex::encode(ring::digest::digest(&ring::digest::SHA256, chain).as_ref())
+    written == sha256(chain)
 }
 
 /// A certificate to be written into a Secret of type `kubernetes.io/tls`.
@@ -106,7 +102,7 @@ impl SecretPatch {
                     "cert-manager.io/issuer-group": "cert-manager.io",
                     "cert-manager.io/issuer-kind": "ClusterIssuer",
                     ISSUER_NAME: &*self.issuer,
-                    WRITTEN: hash(self.chain.as_bytes()),
+                    WRITTEN: sha256(self.chain.as_bytes()),
                 },
             },
             "type": "kubernetes.io/tls",

@@ -1,5 +1,9 @@
-//! A hash whose output is the same in every release and on every machine, for names and values that
+//! Hashes whose output is the same in every release and on every machine, for names and values that
 //! are stored or shown. `std`'s `DefaultHasher` promises neither.
+
+use ring::digest;
+
+use super::hex;
 
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0100_0000_01b3;
@@ -21,6 +25,11 @@ fn extend(hash: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(hash, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
     })
+}
+
+/// Returns the SHA-256 of the bytes in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 #[cfg(test)]

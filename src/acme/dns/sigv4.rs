@@ -2,10 +2,10 @@
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use jiff::Timestamp;
-use ring::{digest, hmac};
+use ring::hmac;
 
 use super::{error::Failure, web::sensitive};
-use crate::util::hex;
+use crate::util::{hash::sha256, hex};
 
 /// The key that signs, and where it counts.
 pub(super) struct Credentials<'a> {
@@ -77,10 +77,6 @@ fn authorization(
 
 fn sign(key: &[u8], text: &str) -> hmac::Tag {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex::encode(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 #[cfg(test)]
