@@ -1,12 +1,12 @@
 //! Findings about certificates that end soon and that gatelet does not renew: those in Secrets of
 //! other owners.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use super::parsed::Parsed;
 use crate::{
-    controller::{CertificateSource, Finding, Reason, TlsHost},
-    objects::{EventType, Key},
+    controller::{Finding, Reason, TlsHost},
+    objects::EventType,
     tls::Certificate,
     util::time::UnixSeconds,
 };
@@ -14,22 +14,9 @@ use crate::{
 /// The time before the end of a certificate, in seconds, in which it counts as ending.
 const SOON: i64 = 14 * 86_400;
 
-/// Returns the Secret of a host with its certificate, if gatelet does not renew that.
-pub(super) fn foreign(host: &TlsHost, parsed: &Parsed) -> Option<(Key, Arc<Certificate>)> {
-    let CertificateSource::Secret {
-        key,
-        chain,
-        private_key,
-        ..
-    } = &host.source
-    else {
-        return None;
-    };
-    if host.certificate.is_some() {
-        return None;
-    }
-    let certificate = parsed.get(chain, &private_key.0).ok()?;
-    Some((key.clone(), certificate))
+/// Returns true if gatelet does not renew the certificate in the Secret of a host.
+pub(super) fn is_foreign(host: &TlsHost) -> bool {
+    host.certificate.is_none()
 }
 
 /// Returns a finding for each Ingress and Secret whose certificate ends soon or has ended. `now` is
@@ -45,8 +32,8 @@ pub(super) fn findings(
 
     let mut known = BTreeSet::new();
     let mut findings = Vec::new();
-    for host in hosts {
-        let Some((secret, certificate)) = foreign(host, parsed) else {
+    for host in hosts.iter().filter(|host| is_foreign(host)) {
+        let Some((secret, certificate)) = parsed.of_host(host) else {
             continue;
         };
         let Some((reason, verb)) = state(&certificate, now) else {
@@ -90,8 +77,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        controller::Secretive,
-        objects::{Kind, ObjectRef},
+        controller::{CertificateSource, Secretive},
+        objects::{Key, Kind, ObjectRef},
         routing::HostPattern,
     };
 

@@ -9,7 +9,8 @@ use std::{
 use ring::digest;
 
 use crate::{
-    controller::InspectError,
+    controller::{CertificateSource, InspectError, TlsHost},
+    objects::Key,
     routing::HostPattern,
     tls::{Certificate, CertificateError},
     util::sync::lock,
@@ -53,6 +54,21 @@ impl Parsed {
         });
         entry.is_used = true;
         entry.pair.clone()
+    }
+
+    /// Returns the Secret of a host with its certificate, if both can be used.
+    pub(super) fn of_host(&self, host: &TlsHost) -> Option<(Key, Arc<Certificate>)> {
+        let CertificateSource::Secret {
+            key,
+            chain,
+            private_key,
+            ..
+        } = &host.source
+        else {
+            return None;
+        };
+        let certificate = self.get(chain, &private_key.0).ok()?;
+        Some((key.clone(), certificate))
     }
 
     /// Checks a pair for a host, as [`controller::Inspect`] describes.

@@ -11,12 +11,12 @@ use crate::{
     acme::engine::active::ActiveCertificates,
     admin::{CertificateReport, FindingReport, GuardReport, OtherClassReport, Severity},
     app::certificates::IssuersError,
-    controller::{CertificateSource, Finding, OtherClass, Output, Reason, TlsHost},
+    controller::{Finding, OtherClass, Output, Reason, TlsHost},
     objects::{EventType, Key},
     proxy::Shared,
     telemetry::Metrics,
     tls::{Certificate, Resolver, SniMap},
-    util::{hex, sync::lock, time::UnixSeconds},
+    util::{hash::sha256, sync::lock, time::UnixSeconds},
 };
 
 /// The reports of the last publication, for inspection.
@@ -110,8 +110,9 @@ impl Publisher {
     /// Publishes the certificates for the hosts of the last compile. `now` is the time, if it is
     /// known.
     pub(crate) fn certificates(&self, active: &ActiveCertificates, now: Option<UnixSeconds>) {
+        let hosts = self.hosts.iter();
         let secrets: Vec<Option<(Key, Arc<Certificate>)>> =
-            self.hosts.iter().map(|host| self.secret(host)).collect();
+            hosts.map(|host| self.parsed.of_host(host)).collect();
         let all: Vec<(Key, Arc<Certificate>)> = secrets.iter().flatten().cloned().collect();
         let choices = Choices::new(active, &all, now);
 
@@ -119,10 +120,11 @@ impl Publisher {
         let mut reports = Vec::with_capacity(self.hosts.len());
         self.metrics.certificates.clear();
         self.metrics.secrets.clear();
-        for host in &self.hosts {
-            self.count_foreign(host);
-        }
         for (host, secret) in self.hosts.iter().zip(&secrets) {
+            if let Some(secret) = secret.as_ref().filter(|_| expiry::is_foreign(host)) {
+                self.count_foreign(secret);
+            }
+
             let choice = choices.choose(host, secret.as_ref());
             match &choice {
                 Some(choice) => map.insert(&host.pattern, &choice.certificate),
@@ -145,29 +147,12 @@ impl Publisher {
     }
 
     /// Shows the end of a certificate that gatelet does not renew in the metrics.
-    fn count_foreign(&self, host: &TlsHost) {
-        if let Some((key, certificate)) = expiry::foreign(host, &self.parsed) {
-            let secret = format!("{}/{}", key.namespace, key.name);
-            self.metrics
-                .secrets
-                .get_or_create(&vec![("secret".to_owned(), secret)])
-                .set(certificate.not_after().0);
-        }
-    }
-
-    /// Returns the certificate in the Secret of a host.
-    fn secret(&self, host: &TlsHost) -> Option<(Key, Arc<Certificate>)> {
-        let CertificateSource::Secret {
-            key,
-            chain,
-            private_key,
-            ..
-        } = &host.source
-        else {
-            return None;
-        };
-        let certificate = self.parsed.get(chain, &private_key.0).ok()?;
-        Some((key.clone(), certificate))
+    fn count_foreign(&self, (key, certificate): &(Key, Arc<Certificate>)) {
+        let secret = format!("{}/{}", key.namespace, key.name);
+        self.metrics
+            .secrets
+            .get_or_create(&vec![("secret".to_owned(), secret)])
+            .set(certificate.not_after().0);
     }
 
     /// Returns the report of the certificate of a host, and counts it in the metrics.
@@ -190,7 +175,7 @@ impl Publisher {
         report.issuer = certificate.issuer().to_owned();
         report.not_after = certificate.not_after().to_string();
         report.revoked = choice.is_revoked;
-        report.fingerprint = leaf.map(|leaf| fingerprint(leaf)).unwrap_or_default();
+        report.fingerprint = leaf.map(|leaf| sha256(leaf)).unwrap_or_default();
 
         let labels = vec![
             ("host".to_owned(), report.host.clone()),
@@ -223,11 +208,6 @@ fn kind(choice: &Choice) -> &'static str {
         Source::Other(..) => "other",
         Source::Secret(_) => "secret",
     }
-}
-
-/// Returns the SHA-256 of a certificate in hexadecimal.
-fn fingerprint(certificate: &[u8]) -> String {
-    hex::encode(ring::digest::digest(&ring::digest::SHA256, certificate).as_ref())
 }
 
 /// Returns the report of a finding.
