@@ -176,21 +176,22 @@ impl Certificates {
     /// Passes the desired certificates to the engine, with the issuers as they are now.
     pub(crate) async fn update_specs(&mut self) {
         let mut specs = Vec::with_capacity(self.desired.len());
-        let all = std::mem::take(&mut self.desired);
+        let mut not_adopted = Vec::new();
 
-        for desired in &all {
+        for desired in &self.desired {
             let Some(spec) = self.spec(desired) else {
                 continue;
             };
 
             // Our Secret can be newer than the store.
             if let Some(existing) = &desired.existing {
-                self.adopt(&spec, &desired.namespace, existing).await;
+                let refused = self.adopt(&spec, &desired.namespace, existing).await;
+                not_adopted.extend(refused.map(|content| (desired.id.clone(), content)));
             }
             specs.push(Arc::new(spec));
         }
-        self.desired = all;
 
+        self.not_adopted.extend(not_adopted);
         self.engine.set_specs(specs.into());
     }
 
@@ -261,18 +262,24 @@ impl Certificates {
 
     /// Offers the engine the content of our Secret: it is new to it after the loss of the store, or
     /// if another replica was the leader. Only a certificate of the issuer that the Secret names is
-    /// offered.
-    async fn adopt(&mut self, spec: &CertificateSpec, namespace: &str, existing: &ExistingSecret) {
-        let Some(issuer) = self.issuer_of(spec, namespace, existing) else {
-            return;
-        };
-        let (chain, key) = (&existing.chain, &existing.private_key.0);
-        let (Ok(chain), Ok(key)) = (std::str::from_utf8(chain), std::str::from_utf8(key)) else {
-            return;
-        };
+    /// offered. Returns a hash of another content, which is reported once.
+    async fn adopt(
+        &self,
+        spec: &CertificateSpec,
+        namespace: &str,
+        existing: &ExistingSecret,
+    ) -> Option<u64> {
+        let stored = self.engine.pem(&spec.id);
+        if stored.is_some_and(|stored| *stored.chain.as_bytes() == *existing.chain) {
+            return None;
+        }
+
+        let issuer = self.issuer_of(spec, namespace, existing)?;
+        let chain = std::str::from_utf8(&existing.chain).ok()?;
+        let key = std::str::from_utf8(&existing.private_key.0).ok()?;
         let hash = fnv1a_fields(&[chain, key, &issuer.name]);
         if self.not_adopted.get(&spec.id) == Some(&hash) {
-            return;
+            return None;
         }
 
         let active = self.active();
@@ -282,9 +289,7 @@ impl Certificates {
             .map(|stored| &*stored.live);
 
         // An invalid certificate has a finding.
-        let Ok(certificate) = Certificate::from_pem(chain.as_bytes(), key.as_bytes()) else {
-            return;
-        };
+        let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).ok()?;
         if let Err(reason) = adoption::check(
             issuer,
             &certificate,
@@ -299,8 +304,7 @@ impl Certificates {
                 %reason,
                 "the certificate of the Secret is not one of its issuer: it is replaced"
             );
-            self.not_adopted.insert(spec.id.clone(), hash);
-            return;
+            return Some(hash);
         }
 
         if self.engine.adopt(spec, issuer, chain, key).await {
@@ -309,6 +313,7 @@ impl Certificates {
                 "adopted the certificate of the Secret"
             );
         }
+        None
     }
 
     /// Returns the issuer of a spec that a Secret names, possibly by an alias.

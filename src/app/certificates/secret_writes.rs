@@ -44,8 +44,12 @@ impl SecretWrites {
             _ => FIRST,
         };
 
-        let at = now;
-        self.0.insert(id.clone(), Last { content, at, pause });
+        let last = Last {
+            content,
+            at: now,
+            pause,
+        };
+        self.0.insert(id.clone(), last);
         Ok(())
     }
 
