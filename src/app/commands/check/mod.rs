@@ -22,7 +22,7 @@ use self::{
 };
 use crate::{
     acme::ca::http::Clock,
-    admin::{FindingReport, Severity},
+    admin::Severity,
     apiserver::{
         defaults,
         schema::{self, ContentType},
@@ -298,21 +298,10 @@ impl Check {
             self.report.findings.push(finding);
         }
         for problem in self.issuers.problems() {
-            let FindingReport {
-                severity,
-                object,
-                reason: _,
-                field,
-                message,
-            } = publish::issuer_report(&problem);
-            self.report.findings.push(CheckFinding {
-                severity,
-                place: String::new(),
-                object,
-                reason: CheckReason::Compiler(Reason::InvalidIssuer),
-                field,
-                message,
-            });
+            let report = publish::issuer_report(&problem);
+            let reason = CheckReason::Compiler(Reason::InvalidIssuer);
+            let finding = CheckFinding::of(report, reason, String::new());
+            self.report.findings.push(finding);
         }
 
         let by = |one: &CheckFinding| (one.object.clone(), one.field.clone());
@@ -330,30 +319,20 @@ impl Check {
     /// Returns a finding of the compiler with its place. A missing Service (or Secret) is a note if
     /// the files hold none of its namespace: a cluster can have it.
     fn placed(&self, finding: &Finding) -> CheckFinding {
-        let FindingReport {
-            severity,
-            object,
-            reason: _,
-            field,
-            message,
-        } = publish::report(finding);
-
+        let mut report = publish::report(finding);
         let namespace = finding.about.key.namespace.to_string();
-        let (severity, message) = match &finding.message {
-            Message::Missing(missing) if !self.held.contains(&(missing.kind, namespace)) => {
-                (Severity::Normal, not_in_files(missing))
-            }
-            _ => (severity, message),
-        };
-
-        CheckFinding {
-            severity,
-            place: self.place(&object),
-            object,
-            reason: CheckReason::Compiler(finding.reason),
-            field,
-            message,
+        if let Message::Missing(missing) = &finding.message
+            && !self.held.contains(&(missing.kind, namespace))
+        {
+            report.severity = Severity::Normal;
+            report.message = not_in_files(missing);
         }
+
+        let (reason, place) = (
+            CheckReason::Compiler(finding.reason),
+            self.place(&report.object),
+        );
+        CheckFinding::of(report, reason, place)
     }
 }
 

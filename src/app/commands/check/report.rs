@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use crate::{
-    admin::{OtherClassReport, Severity},
+    admin::{FindingReport, OtherClassReport, Severity},
     controller::Reason,
 };
 
@@ -43,6 +43,20 @@ pub struct CheckFinding {
     pub message: String,
     /// File and line of the document; empty if the finding is not about a single one.
     pub place: String,
+}
+
+impl CheckFinding {
+    /// Creates a finding from the report of one.
+    pub(super) fn of(report: FindingReport, reason: CheckReason, place: String) -> Self {
+        Self {
+            severity: report.severity,
+            object: report.object,
+            reason,
+            field: report.field,
+            message: report.message,
+            place,
+        }
+    }
 }
 
 /// The reason of a finding. `docs/findings.md` lists them for users.
