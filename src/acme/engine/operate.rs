@@ -5,10 +5,7 @@ use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{
-    Engine,
-    run::{WAITING, has_room},
-};
+use super::{Engine, run::has_room};
 use crate::{
     acme::{
         ca::jws::AccountKey,
@@ -132,11 +129,7 @@ impl Engine {
 
     fn time_of_renewal(&self, spec: &Arc<CertificateSpec>) -> RenewalTime {
         let context = &self.context;
-        let is_running = |id: &str| {
-            let progress = context.progress.of(id);
-            progress.is_some_and(|progress| progress != WAITING)
-        };
-        if is_running(&spec.id) {
+        if context.progress.is_running(&spec.id) {
             return RenewalTime::UnderWay;
         }
 
@@ -152,7 +145,9 @@ impl Engine {
             Some(Step::Obtain { issuer, .. }) => {
                 let account = issuer.account_id().unwrap_or_default();
                 let specs = context.assignment.specs();
-                let running = specs.iter().filter(|other| is_running(&other.id));
+                let is_running =
+                    |other: &&Arc<CertificateSpec>| context.progress.is_running(&other.id);
+                let running = specs.iter().filter(is_running);
                 let beside: Vec<_> = running.filter(|other| other.uses(&account)).collect();
                 if has_room(context, spec, &account, &beside) {
                     RenewalTime::Now

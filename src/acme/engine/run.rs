@@ -12,17 +12,17 @@ use tokio::{
 };
 
 use super::Engine;
-use crate::acme::{
-    issuer::Issuer,
-    order::{Attempt, local},
-    plan::{Class, Decision, Failure, FailureState, Step, plan},
-    spec::CertificateSpec,
-    state::{Context, NoticeReason},
+use crate::{
+    acme::{
+        issuer::Issuer,
+        order::{Attempt, local},
+        plan::{Class, Decision, Failure, FailureState, Step, plan},
+        spec::CertificateSpec,
+        state::{Context, NoticeReason},
+    },
+    util::time::UnixSeconds,
 };
-use crate::util::time::UnixSeconds;
 
-/// The progress of a spec that waits until an attempt may start.
-pub(super) const WAITING: &str = "waiting for other orders of this account";
 /// The number of attempts at once for one account.
 const ATTEMPTS_AT_ONCE: usize = 4;
 
@@ -199,10 +199,7 @@ impl Loop {
                 let beside = running.filter(|(other, _)| *other == account);
                 let beside: Vec<_> = beside.map(|(_, spec)| spec).collect();
                 if !has_room(self.context(), spec, &account, &beside) {
-                    let progress = &self.context().progress;
-                    if progress.of(&spec.id).is_none() {
-                        progress.set(&spec.id, WAITING);
-                    }
+                    self.context().progress.wait(&spec.id);
                     return next;
                 }
                 if let Some(free) = self.not_before(&account) {

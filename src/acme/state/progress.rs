@@ -10,6 +10,9 @@ use tokio::sync::mpsc;
 use super::notice::{Notice, NoticeReason};
 use crate::util::sync::lock;
 
+/// The progress of a spec that waits until an attempt may start.
+const WAITING: &str = "waiting for other orders of this account";
+
 /// The current progress by spec, and the channel for notices.
 pub(crate) struct Progress {
     doing: Mutex<BTreeMap<String, String>>,
@@ -26,6 +29,21 @@ impl Progress {
 
     pub(crate) fn set(&self, id: &str, doing: &str) {
         lock(&self.doing).insert(id.to_owned(), doing.to_owned());
+    }
+
+    /// Records that a spec waits until an attempt may start, unless it has another progress.
+    pub(crate) fn wait(&self, id: &str) {
+        let mut doing = lock(&self.doing);
+        doing
+            .entry(id.to_owned())
+            .or_insert_with(|| WAITING.to_owned());
+    }
+
+    /// Returns true if an attempt for a spec is under way.
+    pub(crate) fn is_running(&self, id: &str) -> bool {
+        lock(&self.doing)
+            .get(id)
+            .is_some_and(|doing| doing != WAITING)
     }
 
     pub(crate) fn clear(&self, id: &str) {
