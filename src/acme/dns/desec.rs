@@ -50,9 +50,8 @@ impl ZoneApi for DeSec {
     }
 
     async fn zone(&self, name: &str) -> Result<Option<String>, Refusal> {
-        let path = format!("/domains/{name}/");
-        let found = self.0.call::<IgnoredAny>(Method::GET, &path, None).await;
-        Ok(unless_missing(found)?.map(|_| name.to_owned()))
+        let has = self.0.has(&format!("/domains/{name}/")).await?;
+        Ok(has.then(|| name.to_owned()))
     }
 
     async fn values(&self, at: &Place) -> Result<Vec<Value>, Refusal> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use super::{Secret, error::Failure};
@@ -74,6 +74,12 @@ impl Web {
     /// Returns the URL of a path.
     pub(super) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// Returns true if the API has something at a path.
+    pub(super) async fn has(&self, path: &str) -> Result<bool, Refusal> {
+        let found = self.call::<IgnoredAny>(Method::GET, path, None).await;
+        Ok(unless_missing(found)?.is_some())
     }
 
     /// Sends JSON, if there is any, and parses the JSON of a successful response. An empty response
