@@ -28,7 +28,10 @@ use gatelet::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
 
-use crate::support::chaos::{ChaosCa, Endpoint, Fault, Options};
+use crate::support::{
+    DnsServer,
+    chaos::{ChaosCa, Endpoint, Fault, Options, Validation},
+};
 
 /// The areas of a store for the engine alone.
 pub const AREAS: Areas = Areas::new(&[gatelet::acme::plan::record::AREAS]);
@@ -132,6 +135,21 @@ impl Harness {
         timing: Timing,
     ) -> Self {
         Self::made_of(ca.into(), store, time, timing, NO_RESOLVER)
+    }
+
+    /// Creates a harness with a CA that validates by this DNS server and offers these challenges.
+    pub fn with_dns(zone: &Arc<DnsServer>, challenges: &[&'static str]) -> Self {
+        let asked = zone.clone();
+        let ca = ChaosCa::start(Options {
+            validation: Validation::Real {
+                http_port: 1,
+                tls_port: 1,
+            },
+            txt: Some(Arc::new(move |name| asked.ask(name, "TXT"))),
+            challenges: challenges.to_vec(),
+            ..Options::default()
+        });
+        Self::asking(ca, zone.address())
     }
 
     /// Creates a harness with a DNS server for advice on failed names.

@@ -12,7 +12,7 @@ use rustls::pki_types::UnixTime;
 use super::harness::{End, Harness, spec};
 use crate::support::{
     DnsServer, Folder,
-    chaos::{ChaosCa, Endpoint, Options, Validation},
+    chaos::Endpoint,
     dns_server::{KEY, SECRET},
 };
 
@@ -47,17 +47,7 @@ fn replacing(folder: &Folder, zone: &DnsServer) -> Provider {
 fn a_hook_that_replaces_values_is_named_and_survived() {
     let folder = Folder::new();
     let zone = Arc::new(DnsServer::start(&[("example.test", "a A 192.0.2.1")]));
-    let asked = zone.clone();
-    let ca = ChaosCa::start(Options {
-        validation: Validation::Real {
-            http_port: 1,
-            tls_port: 1,
-        },
-        txt: Some(Arc::new(move |name| asked.ask(name, "TXT"))),
-        challenges: vec!["dns-01"],
-        ..Options::default()
-    });
-    let harness = Harness::asking(ca, zone.address());
+    let harness = Harness::with_dns(&zone, &["dns-01"]);
     let dns = replacing(&folder, &zone);
     let issuer = harness.issuer(|acme| {
         acme.challenges = vec![ChallengeType::Dns01];

@@ -59,6 +59,14 @@ fn patient() -> Harness {
     Harness::on(ca, Gate::new(), Time::new(), timing)
 }
 
+/// Returns a patient harness whose account is registered, with a first certificate.
+fn registered() -> Harness {
+    let harness = patient();
+    harness.request(&["first.example"]);
+    assert_eq!(harness.settle(HOUR), End::Live);
+    harness
+}
+
 /// Serves the responses to HTTP-01 challenges for a host, and returns the port.
 fn serve_challenges(host: &'static str, challenges: Arc<Challenges>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -139,12 +147,9 @@ fn two_issuers_validate_one_host_at_once() {
 
 #[test]
 fn a_host_that_waits_does_not_hold_up_the_others() {
-    let harness = patient();
-    harness.request(&["first.example"]);
-    assert_eq!(harness.settle(HOUR), End::Live);
-    harness
-        .ca
-        .set_faults(vec![Fault::once(Endpoint::Challenge, Action::Stall(1_000))]);
+    let harness = registered();
+    let stall = Fault::once(Endpoint::Challenge, Action::Stall(1_000));
+    harness.ca.set_faults(vec![stall]);
     let issuer = harness.issuer(|_| {});
     let specs = |count: usize| -> Vec<_> {
         let mut names = vec!["first.example".to_owned(), "slow.example".to_owned()];
@@ -169,13 +174,9 @@ fn a_host_that_waits_does_not_hold_up_the_others() {
 
 #[test]
 fn no_more_than_four_orders_are_open_at_once() {
-    let harness = patient();
-    harness.request(&["first.example"]);
-    assert_eq!(harness.settle(HOUR), End::Live);
-    let stall = Action::Stall(1_000);
-    harness
-        .ca
-        .set_faults(vec![Fault::always(Endpoint::Challenge, stall)]);
+    let harness = registered();
+    let stall = Fault::always(Endpoint::Challenge, Action::Stall(1_000));
+    harness.ca.set_faults(vec![stall]);
     let issuer = harness.issuer(|_| {});
     let names = (0..6).map(|number| format!("n{number}.example"));
     let issuers = std::slice::from_ref(&issuer);
@@ -198,13 +199,9 @@ fn no_more_than_four_orders_are_open_at_once() {
 
 #[test]
 fn certificates_for_the_same_name_are_validated_in_turn() {
-    let harness = patient();
-    harness.request(&["first.example"]);
-    assert_eq!(harness.settle(HOUR), End::Live);
-    let stall = Action::Stall(1_000);
-    harness
-        .ca
-        .set_faults(vec![Fault::always(Endpoint::Challenge, stall)]);
+    let harness = registered();
+    let stall = Fault::always(Endpoint::Challenge, Action::Stall(1_000));
+    harness.ca.set_faults(vec![stall]);
     let issuers = [harness.issuer(|_| {})];
     let specs = [
         spec(&["a.example", "shared.example"], &issuers),

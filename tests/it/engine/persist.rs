@@ -5,27 +5,14 @@ use std::{sync::Arc, time::Duration};
 use gatelet::acme::issuer::ChallengeType;
 
 use super::harness::{End, Harness, spec};
-use crate::support::{
-    DnsServer,
-    chaos::{ChaosCa, Endpoint, Options, Validation},
-};
+use crate::support::{DnsServer, chaos::Endpoint};
 
 const RECORD: &str = "_validation-persist.a.example.test";
 
 #[test]
 fn a_missing_or_expired_record_sends_nothing_to_the_ca() {
     let zone = Arc::new(DnsServer::start(&[("example.test", "a A 192.0.2.1")]));
-    let asked = zone.clone();
-    let ca = ChaosCa::start(Options {
-        validation: Validation::Real {
-            http_port: 1,
-            tls_port: 1,
-        },
-        txt: Some(Arc::new(move |name| asked.ask(name, "TXT"))),
-        challenges: vec!["http-01", "dns-01", "dns-persist-01"],
-        ..Options::default()
-    });
-    let harness = Harness::asking(ca, zone.address());
+    let harness = Harness::with_dns(&zone, &["http-01", "dns-01", "dns-persist-01"]);
     let issuer = harness.issuer(|acme| acme.challenges = vec![ChallengeType::DnsPersist01]);
     let spec = spec(&["a.example.test"], &[issuer]);
     harness.engine.set_specs([spec].into());
