@@ -236,17 +236,11 @@ fn issuance_report(
     let shown = newest.or_else(|| own.first());
 
     // If another Ingress has the same hosts, theirs are served.
-    let names = issuance.hosts.iter();
-    let others = || {
-        names
-            .filter_map(|name| certificate_of(hosts, name))
-            .collect()
-    };
-    let reports = if own.is_empty() {
-        others()
-    } else {
-        own.clone()
-    };
+    let mut reports = own.clone();
+    if own.is_empty() {
+        let names = issuance.hosts.iter();
+        reports.extend(names.filter_map(|name| certificate_of(hosts, name)));
+    }
 
     IssuanceReport {
         ingresses: owners

@@ -145,7 +145,7 @@ fn updates_follow_a_delegating_cname() {
     });
 }
 
-/// A wildcard for web servers once led challenges to a zone that nobody can change.
+/// The CNAME of a wildcard is for web servers, and leads to a zone without challenges.
 #[test]
 fn a_cname_of_a_wildcard_is_not_followed() {
     let server = DnsServer::start(&[ZONE, ("other.test", "")]);

@@ -254,6 +254,7 @@ pub(super) async fn remove_records(attempt: &Attempt<'_>, pending: &mut PendingO
         );
     }
 }
+
 /// Removes a record. Returns false if that fails, after logging it.
 pub(crate) async fn remove_record(provider: &Provider, record: &TxtRecord) -> bool {
     let removed = provider.remove(record).await;

@@ -122,10 +122,8 @@ impl Attempt<'_> {
         let now = self.context.time.now()?;
         let same =
             stored.directory == self.acme.directory && stored.not_after > now && !stored.revoked;
-        let shared = stored
-            .names
-            .iter()
-            .any(|name| self.spec.names_as_text().contains(name));
+        let names = self.spec.names_as_text();
+        let shared = stored.names.iter().any(|name| names.contains(name));
         (same && shared && !stored.ari.is_empty()).then_some(stored.ari)
     }
 

@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(check(&same, false), Ok(()));
         assert_eq!(check(&other, false), Err(NotIssued::OtherCa));
 
-        // What gatelet wrote came from the issuer, in another replica for example.
+        // A certificate that gatelet wrote is one of the issuer, perhaps from another replica.
         assert_eq!(check(&other, true), Ok(()));
         assert_eq!(check(&self_signed(3_650), true), Ok(()));
     }

@@ -636,7 +636,7 @@ fn a_secret_without_its_label_stays_ours_and_is_reported() {
         (Reason::SecretLabelRemoved, "spec.tls[0].secretName")
     );
 
-    // With another value of the label, or other content, the Secret belongs to somebody else.
+    // A Secret with another value of the label, or with other content, has another owner.
     let mut given = pruned.clone();
     given["metadata"]["labels"] = json!({"gatelet.dev/managed": "false"});
     let mut replaced = secret("cert", "b.example");
