@@ -3,12 +3,12 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use http::{
-    HeaderMap, HeaderValue, Method, Uri, Version,
-    header::{REFERER, USER_AGENT},
-};
+use http::{Method, Version};
 
-use super::conn::ConnInfo;
+use super::{
+    conn::ConnInfo,
+    request::{fields::FieldName, message::RequestHead},
+};
 
 /// The log entry of one request, written when it is dropped.
 #[derive(Debug)]
@@ -16,11 +16,11 @@ pub(crate) struct Record {
     began: Instant,
     client: SocketAddr,
     method: Method,
-    uri: Uri,
     version: Version,
-    host: Option<HeaderValue>,
-    agent: Option<HeaderValue>,
-    referer: Option<HeaderValue>,
+    host: String,
+    path: String,
+    agent: String,
+    referer: String,
     /// Log this request only if it fails: sampling did not select it.
     pub(super) errors_only: bool,
     pub(super) status: u16,
@@ -30,26 +30,41 @@ pub(crate) struct Record {
     pub(super) route: Option<String>,
     pub(super) backend: Option<String>,
     pub(super) endpoint: Option<SocketAddr>,
-    pub(super) request_id: Option<HeaderValue>,
+    pub(super) request_id: String,
 }
 
 impl Record {
-    pub(super) fn new(
-        conn: &ConnInfo,
-        method: &Method,
-        uri: &Uri,
-        version: Version,
-        headers: &HeaderMap,
-    ) -> Self {
+    pub(super) fn new(conn: &ConnInfo, head: &RequestHead) -> Self {
+        let field = |id| text(head.fields.get(id).unwrap_or_default());
+        let path = match head.query() {
+            Some(query) => format!("{}?{query}", head.path()),
+            None => head.path().to_owned(),
+        };
+        let host = head
+            .authority()
+            .or_else(|| head.fields.get(FieldName::Host));
+
+        let mut record = Self::of_refused(conn);
+        record.method = head.method.clone();
+        record.version = head.version;
+        record.host = text(host.unwrap_or_default());
+        record.path = path;
+        record.agent = field(FieldName::UserAgent);
+        record.referer = field(FieldName::Referer);
+        record
+    }
+
+    /// Creates the entry of a request whose head is refused, so that nothing is known of it.
+    pub(super) fn of_refused(conn: &ConnInfo) -> Self {
         Self {
             began: Instant::now(),
             client: conn.client,
-            method: method.clone(),
-            uri: uri.clone(),
-            version,
-            host: headers.get(http::header::HOST).cloned(),
-            agent: headers.get(USER_AGENT).cloned(),
-            referer: headers.get(REFERER).cloned(),
+            method: Method::default(),
+            version: Version::HTTP_11,
+            host: String::new(),
+            path: String::new(),
+            agent: String::new(),
+            referer: String::new(),
             errors_only: false,
             status: 0,
             bytes: 0,
@@ -58,9 +73,13 @@ impl Record {
             route: None,
             backend: None,
             endpoint: None,
-            request_id: None,
+            request_id: String::new(),
         }
     }
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).into_owned()
 }
 
 impl Drop for Record {
@@ -73,24 +92,12 @@ impl Drop for Record {
             return;
         }
 
-        let text = |value: &Option<HeaderValue>| {
-            value
-                .as_ref()
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-                .unwrap_or_default()
-        };
-
-        let host = self
-            .uri
-            .authority()
-            .map_or_else(|| text(&self.host), ToString::to_string);
-
         tracing::info!(
             target: "access",
             client = %self.client.ip(),
             method = %self.method,
-            host,
-            path = self.uri.path_and_query().map_or("", |path| path.as_str()),
+            host = self.host,
+            path = self.path,
             protocol = %version(self.version),
             status = self.status,
             bytes = self.bytes,
@@ -100,9 +107,9 @@ impl Drop for Record {
             backend = self.backend.as_deref().unwrap_or_default(),
             endpoint = self.endpoint.map(tracing::field::display),
             reason = self.reason.unwrap_or_default(),
-            request_id = text(&self.request_id),
-            agent = text(&self.agent),
-            referer = text(&self.referer),
+            request_id = self.request_id,
+            agent = self.agent,
+            referer = self.referer,
         );
     }
 }

@@ -15,7 +15,7 @@ use http::{
     HeaderMap, HeaderName,
     header::{
         AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-        CONTENT_TYPE, HOST, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+        CONTENT_TYPE, MAX_FORWARDS, SET_COOKIE, TRAILER,
     },
 };
 use http_body::{Body as _, Frame, SizeHint};
@@ -23,13 +23,13 @@ use hyper::body::Incoming;
 
 use super::{
     access_log::Record,
-    conn_state::InFlightGuard,
     counters::Counters,
     deadline::Deadline,
+    downstream::Downstream,
     error::Kind,
     exchange::{self, Connection, ResponseBody},
     pool::Lease,
-    streams::Progress,
+    request::fields::FieldName,
     worker::Worker,
 };
 
@@ -39,6 +39,12 @@ pub(crate) enum BodyError {
     /// The peer closed or reset the connection inside the body.
     #[error("the body is incomplete")]
     Broken(#[source] hyper::Error),
+    /// The client reset the stream inside the request body, or the body is malformed.
+    #[error("the request body is incomplete")]
+    Http2(#[source] h2::Error),
+    /// The client disconnected inside the request body, or its framing is invalid.
+    #[error("the request body is incomplete: {}", .0.reason())]
+    Client(Kind),
     /// The endpoint closed the connection inside the response body, or its framing is invalid.
     #[error("the response is incomplete")]
     Response(#[source] exchange::Broken),
@@ -74,7 +80,7 @@ pub(super) struct RequestBody(Option<Box<Stream>>);
 
 #[derive(Debug)]
 struct Stream {
-    incoming: Incoming,
+    from: Downstream,
     left: u64,
     idle: Duration,
     deadline: Deadline,
@@ -88,10 +94,6 @@ pub(crate) struct Body {
     source: Source,
     /// The access-log entry, written when the response is complete or abandoned.
     pub(super) record: Option<Box<Record>>,
-    /// Counts the request as in flight until the response is complete.
-    pub(super) in_flight: Option<InFlightGuard>,
-    /// The progress of its HTTP/2 stream; `None` over HTTP/1.
-    pub(super) progress: Option<Rc<Progress>>,
 }
 
 #[derive(Debug, Default)]
@@ -99,8 +101,18 @@ enum Source {
     #[default]
     Empty,
     Own(Bytes),
-    /// Boxed: hyper reserves space for a body in every connection.
+    /// Boxed: most bodies are none.
     Relay(Box<Relay>),
+    /// Not a body: the connection carries another protocol from here on.
+    Switched(Box<Switched>),
+}
+
+/// A connection to an endpoint that has switched to another protocol.
+#[derive(Debug)]
+pub(super) struct Switched {
+    pub(super) connection: Connection,
+    /// Counts as a request in flight.
+    pub(super) lease: Lease,
 }
 
 #[derive(Debug)]
@@ -139,6 +151,17 @@ impl RequestBodyState {
     }
 }
 
+impl BodyError {
+    /// Returns the cause of the failure of a request whose body this is.
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Client(kind) => *kind,
+            Self::Http2(error) if error.is_io() || error.is_remote() => Kind::ClientGone,
+            _ => Kind::BadRequest("bad request body"),
+        }
+    }
+}
+
 // === RequestBody ===
 
 impl RequestBody {
@@ -149,13 +172,13 @@ impl RequestBody {
 
     /// Wraps the body of a request, of at most `limit` bytes.
     pub(super) fn new(
-        incoming: Incoming,
+        from: Downstream,
         limit: Option<u64>,
         worker: &Worker,
     ) -> (Self, Rc<RequestBodyState>) {
         let state = Rc::new(RequestBodyState::default());
         let stream = Stream {
-            incoming,
+            from,
             left: limit.unwrap_or(u64::MAX),
             idle: worker.settings.stream_idle_timeout,
             deadline: Deadline::new(&worker.deadlines),
@@ -179,7 +202,7 @@ impl http_body::Body for RequestBody {
         };
 
         stream.state.started.set(true);
-        let polled = Pin::new(&mut stream.incoming).poll_frame(cx);
+        let polled = stream.from.poll_body(cx);
         stream.state.waiting.set(polled.is_pending());
 
         match polled {
@@ -196,19 +219,11 @@ impl http_body::Body for RequestBody {
                 stream.state.done.set(true);
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => {
-                let kind =
-                    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-                        Kind::ClientGone
-                    } else {
-                        Kind::BadRequest("bad request body")
-                    };
-                stream.fail(kind, BodyError::Broken(error))
-            }
+            Poll::Ready(Some(Err(error))) => stream.fail(error.kind(), error),
             Poll::Ready(Some(Ok(mut frame))) => {
                 stream.deadline.moved();
                 stream.state.moved.set(Some(Instant::now()));
-                stream.state.done.set(stream.incoming.is_end_stream());
+                stream.state.done.set(!stream.from.has_body());
                 if let Some(data) = frame.data_ref() {
                     stream.counters.bytes_in.add(data.len() as u64);
                     match stream.left.checked_sub(data.len() as u64) {
@@ -224,16 +239,13 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|stream| stream.incoming.is_end_stream())
+        self.0.as_ref().is_none_or(|stream| !stream.from.has_body())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(
-            || SizeHint::with_exact(0),
-            |stream| stream.incoming.size_hint(),
-        )
+        self.0
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |stream| stream.from.size_hint())
     }
 }
 
@@ -261,6 +273,38 @@ impl From<Bytes> for Body {
 }
 
 impl Body {
+    /// Creates the place of a body on a connection that switches to another protocol.
+    pub(super) fn switched(switched: Switched) -> Self {
+        Self {
+            source: Source::Switched(Box::new(switched)),
+            ..Self::default()
+        }
+    }
+
+    /// Takes the connection that switches to another protocol, if there is one.
+    pub(super) fn take_switched(&mut self) -> Option<Switched> {
+        match std::mem::take(&mut self.source) {
+            Source::Switched(switched) => Some(*switched),
+            other => {
+                self.source = other;
+                None
+            }
+        }
+    }
+
+    /// Drops what would be sent: the response has no body for its client.
+    pub(super) fn end(&mut self) {
+        self.source = Source::Empty;
+    }
+
+    /// Returns the time by which the response must be complete.
+    pub(super) fn latest(&self) -> Option<Instant> {
+        match &self.source {
+            Source::Relay(relay) => relay.latest,
+            _ => None,
+        }
+    }
+
     /// Streams the body of an upstream response, which must be complete by `latest`. The request
     /// body may still be on its way.
     pub(super) fn relay(
@@ -306,12 +350,8 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if let Some(progress) = &this.progress {
-            progress.asked();
-        }
-
         let frame = match &mut this.source {
-            Source::Empty => return Poll::Ready(None),
+            Source::Empty | Source::Switched(_) => return Poll::Ready(None),
             Source::Own(bytes) => {
                 let frame = Frame::data(std::mem::take(bytes));
                 this.source = Source::Empty;
@@ -330,15 +370,12 @@ impl http_body::Body for Body {
             }
         }
 
-        if let (Some(progress), Poll::Ready(Some(Ok(_)))) = (&this.progress, &frame) {
-            progress.given();
-        }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Empty => true,
+            Source::Empty | Source::Switched(_) => true,
             Source::Own(_) => false,
             Source::Relay(relay) => relay.from.is_end(),
         }
@@ -346,7 +383,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Empty => SizeHint::with_exact(0),
+            Source::Empty | Source::Switched(_) => SizeHint::with_exact(0),
             Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Relay(relay) => relay.from.size_hint(),
         }
@@ -462,23 +499,29 @@ impl Relay {
 
 /// Fields that are removed from trailers, because a reader may already have acted on the head (RFC
 /// 9110 section 6.5.1): framing, routing, authentication, and content metadata.
-static NOT_IN_TRAILERS: [HeaderName; 12] = [
+static NOT_IN_TRAILERS: [HeaderName; 9] = [
     AUTHORIZATION,
     CACHE_CONTROL,
     CONTENT_ENCODING,
     CONTENT_LENGTH,
     CONTENT_RANGE,
     CONTENT_TYPE,
-    HOST,
     MAX_FORWARDS,
     SET_COOKIE,
-    TE,
     TRAILER,
-    TRANSFER_ENCODING,
 ];
 
+/// Removes the fields from trailers that belong into a head, those of one connection, and those
+/// about the client.
 fn clean_trailers(trailers: &mut HeaderMap) {
-    for name in &NOT_IN_TRAILERS {
+    let unwanted = |name: &HeaderName| {
+        let id = FieldName::of(name.as_str().as_bytes());
+        id == FieldName::Host
+            || id.is_hop_by_hop()
+            || id.is_about_client()
+            || NOT_IN_TRAILERS.contains(name)
+    };
+    while let Some(name) = trailers.keys().find(|name| unwanted(name)).cloned() {
         trailers.remove(name);
     }
 }

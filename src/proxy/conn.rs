@@ -2,9 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use http::HeaderValue;
-
-use super::{conn_state::ConnState, pin::Pins};
+use super::pin::Pins;
 use crate::tls::Resolver;
 
 /// A client connection after accept, PROXY protocol and TLS.
@@ -19,15 +17,13 @@ pub struct ConnInfo {
     /// The port of our listener if the client connected to it directly; `None` if a load balancer
     /// did and sent a PROXY protocol header.
     pub listener: Option<u16>,
-    /// `client.ip()` as a header value, prepared once per connection.
-    pub client_ip: HeaderValue,
+    /// `client.ip()` as text, prepared once per connection.
+    pub client_ip: Box<str>,
     /// True if `client` is a trusted proxy. Behind the PROXY protocol `client` is the hop before
     /// the balancer.
     pub trusted: bool,
     /// The outcome of the TLS handshake; `None` on a plain connection.
     pub tls: Option<TlsInfo>,
-    /// State that the transport, the requests and the deadlines of the connection share.
-    pub(crate) state: Arc<ConnState>,
     /// Connections to endpoints that carry requests of this client connection alone.
     pub(super) pins: Pins,
 }
@@ -41,11 +37,4 @@ pub struct TlsInfo {
     pub version: &'static str,
     /// The resolver that chose the certificate.
     pub resolver: Arc<Resolver>,
-}
-
-impl ConnInfo {
-    /// Marks the connection as switched to another protocol: it carries no more HTTP.
-    pub(crate) fn switched(&self) {
-        self.state.switch();
-    }
 }

@@ -38,6 +38,19 @@ pub(super) struct Deadline {
 }
 
 impl Deadlines {
+    /// Wakes every task that waits for a deadline, so that it sees a change of its own terms.
+    pub(super) fn wake_all(&self) {
+        let slots = self.slots.borrow();
+        let waiting: Vec<Waker> = slots
+            .entries
+            .iter()
+            .flatten()
+            .map(|(_, waker)| waker.clone())
+            .collect();
+        drop(slots);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
     /// Wakes the tasks whose deadline has passed. Runs as long as the worker; sleeps while nothing
     /// waits.
     pub(super) async fn run(&self) {

@@ -4,9 +4,11 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE},
+use http::StatusCode;
+
+use super::request::{
+    fields::{FieldName, Fields},
+    message::ResponseHead,
 };
 
 /// The side that is at fault.
@@ -73,14 +75,6 @@ pub struct Error {
     pub retry: Retry,
 }
 
-/// The fields of a request that choose the format of an error response. Taken from the head before
-/// it is moved; read only when the request fails.
-#[derive(Clone, Debug, Default)]
-pub struct ErrorFormat {
-    accept: Option<HeaderValue>,
-    content_type: Option<HeaderValue>,
-}
-
 impl Kind {
     /// Returns the status of the response.
     pub fn status(self) -> StatusCode {
@@ -138,14 +132,14 @@ impl Kind {
 
     /// Returns the gRPC status: gRPC's own mapping from HTTP statuses (`http-grpc-status-mapping`),
     /// and RESOURCE_EXHAUSTED for limits.
-    fn grpc(self) -> HeaderValue {
-        HeaderValue::from_static(match self.status().as_u16() {
+    fn grpc(self) -> &'static str {
+        match self.status().as_u16() {
             413 | 431 => "8",
             400 => "13",
             404 => "12",
             429 | 502 | 503 | 504 => "14",
             _ => "2",
-        })
+        }
     }
 }
 
@@ -177,23 +171,22 @@ impl Error {
         }
     }
 
-    /// Builds the error response, in the format that the request calls for. It has `Connection:
-    /// close` (which HTTP/2 does not carry) where framing is in doubt.
-    pub fn response(&self, format: &ErrorFormat) -> Response<Bytes> {
+    /// Builds the error response, in the format that the request with these fields calls for. The
+    /// connection closes where framing is in doubt.
+    pub(crate) fn response(&self, request: &Fields) -> (ResponseHead, Bytes) {
         let status = self.kind.status();
         let reason = self.kind.reason();
-        if format.is_grpc() {
-            let mut response = Response::new(Bytes::new());
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert("grpc-status", self.kind.grpc());
-            headers.insert("grpc-message", HeaderValue::from_static(reason));
-            self.close(headers);
-            return response;
+        if is_grpc(request) {
+            let mut head = ResponseHead::new(StatusCode::OK, 0);
+            head.close = self.kind.closes();
+            head.fields.set("content-type", b"application/grpc");
+            head.fields.set("grpc-status", self.kind.grpc().as_bytes());
+            head.fields.set("grpc-message", reason.as_bytes());
+            return (head, Bytes::new());
         }
 
         let name = status.canonical_reason().unwrap_or_default();
-        let (content_type, body) = if format.is_json() {
+        let (content_type, body) = if accepts_json(request) {
             (
                 "application/json",
                 format!(
@@ -208,26 +201,37 @@ impl Error {
             )
         };
 
-        let mut response = Response::new(Bytes::from(body));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut head = ResponseHead::new(status, body.len());
+        head.close = self.kind.closes();
+        head.fields.set("content-type", content_type.as_bytes());
+        head.fields.set("cache-control", b"no-store");
         if self.kind == Kind::MethodNotAllowed {
-            headers.insert(
-                ALLOW,
-                HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"),
-            );
+            let methods = b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
+            head.fields.set("allow", methods);
         }
-        self.close(headers);
-        response
+        (head, Bytes::from(body))
     }
+}
 
-    fn close(&self, headers: &mut HeaderMap) {
-        if self.kind.closes() {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-    }
+/// Returns true if the content type of the request is gRPC's.
+fn is_grpc(request: &Fields) -> bool {
+    let starts = |prefix: &[u8]| {
+        let value = request.get(FieldName::ContentType);
+        value
+            .and_then(|value| value.get(..prefix.len()))
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    starts(b"application/grpc") && !starts(b"application/grpc-web")
+}
+
+/// Returns true if `Accept` names JSON and no web page.
+fn accepts_json(request: &Fields) -> bool {
+    let accepts = |media: &[u8]| {
+        request
+            .get(FieldName::Accept)
+            .is_some_and(|value| memchr::memmem::find(value, media).is_some())
+    };
+    accepts(b"json") && !accepts(b"text/html")
 }
 
 impl fmt::Display for Error {
@@ -245,39 +249,6 @@ impl fmt::Display for Side {
             Self::Upstream => "upstream",
             Self::Us => "us",
         })
-    }
-}
-
-impl ErrorFormat {
-    /// Reads the format from the head of a request.
-    pub fn of(headers: &HeaderMap) -> Self {
-        Self {
-            accept: headers.get(ACCEPT).cloned(),
-            content_type: headers.get(CONTENT_TYPE).cloned(),
-        }
-    }
-
-    /// Returns true if the content type of the request is gRPC's.
-    fn is_grpc(&self) -> bool {
-        let starts = |prefix: &[u8]| {
-            self.content_type.as_ref().is_some_and(|value| {
-                value
-                    .as_bytes()
-                    .get(..prefix.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-            })
-        };
-        starts(b"application/grpc") && !starts(b"application/grpc-web")
-    }
-
-    /// Returns true if `Accept` names JSON and no web page.
-    fn is_json(&self) -> bool {
-        let accepts = |media: &[u8]| {
-            self.accept
-                .as_ref()
-                .is_some_and(|value| memchr::memmem::find(value.as_bytes(), media).is_some())
-        };
-        accepts(b"json") && !accepts(b"text/html")
     }
 }
 

@@ -19,14 +19,15 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 pub(super) use self::{
-    head::{Framing, Head, MAX_FIELDS},
+    head::Head,
     request_writer::{HeadWriter, RequestWriter},
     response_body::{Broken, ResponseBody},
 };
-use super::guard::head::Limits;
+use super::{h1::Limits, request::message::ResponseHead};
 use crate::tls::refused_later;
 
 /// The size of the first read of a response: most fit.
@@ -82,12 +83,14 @@ impl Connection {
         }
     }
 
-    /// Sends a request and receives the head of its response. If the response comes before the
-    /// whole request was sent, [`ResponseBody::new`] sends the rest.
+    /// Sends a request and receives the head of its response, and calls `inform` with each
+    /// informational one before that, except 100 (Continue), which we answer. If the response comes
+    /// before the whole request was sent, [`ResponseBody::new`] sends the rest.
     pub(super) async fn exchange(
         &mut self,
         writer: &mut RequestWriter,
         limits: Limits,
+        mut inform: impl FnMut(&ResponseHead),
     ) -> Result<Head, Failed> {
         let mut informational = 0;
         std::future::poll_fn(|cx| {
@@ -100,6 +103,9 @@ impl Connection {
                         return Poll::Ready(Ok(head));
                     }
                     informational += 1;
+                    if head.passed.status != StatusCode::CONTINUE {
+                        inform(&head.passed);
+                    }
                     if informational > MAX_INFORMATIONAL {
                         return Poll::Ready(Err(Failed::Malformed(
                             "the backend sends only informational responses",
@@ -156,7 +162,7 @@ impl Connection {
     /// Takes a complete head off the received bytes; `None` if it is incomplete.
     fn take_head(
         &mut self,
-        writer: &mut RequestWriter,
+        writer: &RequestWriter,
         limits: Limits,
     ) -> Result<Option<Head>, &'static str> {
         let Some(end) = head::end(&self.received, self.searched) else {
@@ -173,12 +179,9 @@ impl Connection {
             return Err(head::TOO_LARGE);
         }
 
-        Head::parse(
-            &self.received.split_to(end).freeze(),
-            writer.is_head(),
-            writer.spare(),
-        )
-        .map(Some)
+        let head = Head::parse(&self.received[..end], writer.is_head(), limits.fields);
+        self.received.advance(end);
+        head.map(Some)
     }
 
     /// Receives up to about `room` bytes. Ready with their number; 0 at the end of the stream.

@@ -10,29 +10,31 @@ use std::{
 };
 
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, TE, UPGRADE},
-    request::Parts,
-    response,
+    HeaderValue, Request, StatusCode, Uri, Version,
+    header::{CONTENT_LENGTH, TE},
     uri::{PathAndQuery, Scheme},
 };
-use hyper::body::Incoming;
+use http_body::Body as _;
 
 use super::{
-    body::{Body, Received, RequestBody, RequestBodyState},
-    check::BodyLength,
+    body::{Body, Received, RequestBody, RequestBodyState, Switched},
     condition::ConnectFailure,
     conn::ConnInfo,
     deadline::Deadline,
+    downstream::Downstream,
     error::{Error, Kind, Retry},
-    exchange::{Connection, Failed, HeadWriter, MAX_FIELDS, RequestWriter, ResponseBody},
-    guard::head::Limits,
+    exchange::{Connection, Failed, HeadWriter, RequestWriter, ResponseBody},
+    h1::Limits,
+    handle::Response,
     headers,
     outside::Outside,
     pin::{self, Claim},
     pool::{Keeper, Lease, Upstream, UpstreamKey},
+    request::{
+        fields::{FieldName, append},
+        message::{BodyLength, RequestHead, ResponseHead},
+    },
     settings::{BalanceSetting, Settings},
-    upgrade,
     worker::Worker,
 };
 use crate::{
@@ -40,33 +42,33 @@ use crate::{
     routing::{Backend, Endpoint, EndpointSet, Protocol},
 };
 
-/// A request with the results of checking and routing it.
+/// The results of checking and routing a request.
 pub(super) struct Matched<'a> {
     pub(super) backend: &'a Arc<Backend>,
     /// Host (and port) as the client wrote them.
-    pub(super) host: HeaderValue,
+    pub(super) host: &'a [u8],
     /// The scheme and port by which the client reaches us.
     pub(super) outside: Outside,
-    /// Normalised path with the query.
-    pub(super) target: PathAndQuery,
-    /// The length of the body, decided once for all that follows.
-    pub(super) length: BodyLength,
+    /// The normalised path.
+    pub(super) path: &'a str,
+    /// The query as it came, without its `?`.
+    pub(super) query: Option<&'a str>,
     /// `Upgrade` to pass on.
-    pub(super) upgrade: Option<HeaderValue>,
-    pub(super) request_id: HeaderValue,
+    pub(super) upgrade: Option<Vec<u8>>,
+    pub(super) request_id: &'a [u8],
 }
 
-/// Forwards a request, taking its head. Returns the response with its streaming body, and the
-/// address of the endpoint.
+/// Forwards a request. Returns the response with its streaming body, and the address of the
+/// endpoint.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
     matched: Matched<'_>,
-    request: &mut Request<()>,
-    incoming: Incoming,
-) -> Result<(Response<Body>, SocketAddr), Error> {
+    head: &RequestHead,
+    downstream: Downstream,
+) -> Result<(Response, SocketAddr), Error> {
     let settings = &worker.settings;
-    let length = matched.length;
+    let length = head.length;
     if let (Some(limit), BodyLength::Known(length)) = (settings.max_body_bytes, length)
         && length > limit
     {
@@ -75,37 +77,32 @@ pub(super) async fn forward(
 
     let deadline = settings.request_timeout.map(|limit| Instant::now() + limit);
     let backend = matched.backend;
+    let asks_upgrade = matched.upgrade.is_some();
 
-    let client_upgrade = matched
-        .upgrade
-        .is_some()
-        .then(|| hyper::upgrade::on(&mut *request));
-    let client_version = request.version();
-
-    let (mut head, ()) = std::mem::take(request).into_parts();
     let (body, body_state) = if length.is_empty() {
         (RequestBody::empty(), None)
     } else {
-        let (body, body_state) = RequestBody::new(incoming, settings.max_body_bytes, worker);
+        let (body, body_state) =
+            RequestBody::new(downstream.clone(), settings.max_body_bytes, worker);
         (body, Some(body_state))
     };
 
     let mut pin = None;
     let mut request = match backend.protocol {
         Protocol::Http1 | Protocol::Https => {
-            pin = conn.pins.of(backend, &head.headers);
-            let written = head_h1(settings, conn, matched, &mut head);
+            pin = conn.pins.of(backend, &head.fields);
+            let written = head_h1(settings, conn, &matched, head);
             Sent::H1(Some(RequestWriter::new(
-                head.method,
+                &head.method,
                 written,
-                head.headers,
                 length,
                 body,
             )))
         }
         Protocol::H2c | Protocol::H2 => {
-            head_h2(settings, conn, matched, &mut head)?;
-            Sent::H2(Some(Request::from_parts(head, body)))
+            let mut request = Request::new(body);
+            head_h2(settings, conn, &matched, head, &mut request)?;
+            Sent::H2(Some(Box::new(request)))
         }
     };
 
@@ -118,20 +115,14 @@ pub(super) async fn forward(
             worker,
             conn,
             backend,
+            &downstream,
             &mut request,
             claim,
             body_state.as_ref(),
         )
         .await
     });
-    let (
-        UpstreamResponse {
-            mut parts,
-            received,
-            upgrade,
-        },
-        lease,
-    ) = match deadline {
+    let (response, lease) = match deadline {
         None => sent.await?,
         Some(at) => tokio::time::timeout_at(at.into(), sent.as_mut())
             .await
@@ -142,148 +133,126 @@ pub(super) async fn forward(
                 )
             })??,
     };
+    let UpstreamResponse {
+        mut head,
+        received,
+        upgrade,
+    } = response;
 
     let endpoint = lease.upstream().key.addr;
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        let (Some(client), Some(protocol), Some(upstream)) =
-            (client_upgrade, upgrade, received.into_stream())
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let (true, Some(protocol), Some(connection)) =
+            (asks_upgrade, upgrade, received.into_stream())
         else {
             return Err(Error::upstream(
                 Kind::BadGateway("the backend switched protocols without a request"),
                 Retry::Never,
             ));
         };
-        parts.headers.insert(UPGRADE, protocol);
-        parts
-            .headers
-            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        conn.switched();
+        head.fields.set("upgrade", &protocol);
         worker.counters.upgrades.add(1);
-        upgrade::tunnel(worker, client, upstream, lease);
-        return Ok((Response::from_parts(parts, Body::default()), endpoint));
+        let body = Body::switched(Switched { connection, lease });
+        return Ok((Response { head, body }, endpoint));
     }
 
-    // In a response to HTTP/1.0 the server writes that version itself, with the keep-alive that the
-    // client requested.
-    parts.version = if client_version == Version::HTTP_2 {
-        Version::HTTP_2
-    } else {
-        Version::HTTP_11
-    };
-
-    Ok((
-        Response::from_parts(
-            parts,
-            Body::relay(received, lease, worker, deadline, body_state.clone()),
-        ),
-        endpoint,
-    ))
+    let body = Body::relay(received, lease, worker, deadline, body_state.clone());
+    Ok((Response { head, body }, endpoint))
 }
 
-/// Writes the head for an HTTP/1.1 endpoint, without the framing of the body, directly from the
-/// received fields: changing a map of fields costs much more.
+/// Writes the head for an HTTP/1.1 endpoint, without the framing of the body.
 fn head_h1(
     settings: &Settings,
     conn: &ConnInfo,
-    matched: Matched<'_>,
-    parts: &mut Parts,
+    matched: &Matched<'_>,
+    head: &RequestHead,
 ) -> HeadWriter {
-    let Matched {
-        host,
-        outside,
-        target,
-        upgrade,
-        request_id,
-        ..
-    } = matched;
-    let mut head = HeadWriter::new(&parts.method, &target);
-    head.field(&HOST, &host);
+    let mut written = HeadWriter::new(&head.method, matched.path, matched.query);
+    written.field(b"host", matched.host);
 
-    let client = headers::Client {
-        conn,
-        trusted: &settings.trusted_proxies,
-        host: &host,
-        outside,
-    };
-    headers::write(&mut head, &mut parts.headers, client, request_id);
-    if let Some(protocol) = upgrade {
-        head.field(&UPGRADE, &protocol);
-        head.field(&CONNECTION, &HeaderValue::from_static("upgrade"));
+    let client = matched.client(settings, conn);
+    headers::write(&head.fields, client, |name, value| {
+        written.field(name, value);
+    });
+    if let Some(protocol) = &matched.upgrade {
+        written.field(b"upgrade", protocol);
+        written.field(b"connection", b"upgrade");
     }
-    head
+    written
 }
 
-/// Turns a head into that of a request to an HTTP/2 endpoint.
+/// Sets the head of a request to an HTTP/2 endpoint.
 fn head_h2(
     settings: &Settings,
     conn: &ConnInfo,
-    matched: Matched<'_>,
-    parts: &mut Parts,
+    matched: &Matched<'_>,
+    head: &RequestHead,
+    request: &mut Request<RequestBody>,
 ) -> Result<(), Error> {
-    let Matched {
-        backend,
-        host,
-        outside,
-        target,
-        length,
-        request_id,
-        ..
-    } = matched;
-
-    let trailers = headers::wants_trailers(&parts.headers);
-    let fields = &mut parts.headers;
-    headers::strip(fields);
-
-    let client = headers::Client {
-        conn,
-        trusted: &settings.trusted_proxies,
-        host: &host,
-        outside,
-    };
-    headers::forwarded(fields, client, || request_id);
-
-    fields.remove(HOST);
-    match length {
-        BodyLength::Known(length) => drop(fields.insert(CONTENT_LENGTH, length.into())),
-        BodyLength::None | BodyLength::Unknown => drop(fields.remove(CONTENT_LENGTH)),
+    let fields = request.headers_mut();
+    let client = matched.client(settings, conn);
+    headers::write(&head.fields, client, |name, value| {
+        append(fields, name, value);
+    });
+    if let BodyLength::Known(length) = head.length {
+        fields.insert(CONTENT_LENGTH, length.into());
     }
-    if trailers {
+    // gRPC requires it.
+    if head.fields.has_token(FieldName::Te, "trailers") {
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
 
-    let scheme = if backend.protocol == Protocol::H2 {
+    let scheme = if matched.backend.protocol == Protocol::H2 {
         Scheme::HTTPS
     } else {
         Scheme::HTTP
     };
-    let authority = http::uri::Authority::try_from(host.as_bytes())
+    let authority = http::uri::Authority::try_from(matched.host)
         .map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?;
 
     let mut uri = http::uri::Parts::default();
+    let target = matched.path_and_query()?;
     (uri.scheme, uri.authority, uri.path_and_query) = (Some(scheme), Some(authority), Some(target));
-    parts.uri =
+    *request.uri_mut() =
         Uri::from_parts(uri).map_err(|_bad| Error::client(Kind::BadRequest("bad target")))?;
-
-    parts.version = Version::HTTP_2;
-    parts.extensions.clear();
+    *request.method_mut() = head.method.clone();
+    *request.version_mut() = Version::HTTP_2;
 
     Ok(())
+}
+
+impl<'a> Matched<'a> {
+    fn client(&self, settings: &'a Settings, conn: &'a ConnInfo) -> headers::Client<'a> {
+        headers::Client {
+            conn,
+            trusted: &settings.trusted_proxies,
+            host: self.host,
+            outside: self.outside,
+            request_id: self.request_id,
+        }
+    }
+
+    fn path_and_query(&self) -> Result<PathAndQuery, Error> {
+        let target = match self.query {
+            Some(query) => format!("{}?{query}", self.path).parse(),
+            None => self.path.parse(),
+        };
+        target.map_err(|_bad| Error::client(Kind::BadRequest("bad path")))
+    }
 }
 
 /// A request in the form for its endpoints. `None` once it has a response.
 enum Sent {
     H1(Option<RequestWriter>),
-    /// Stays in place and moves only when it is sent: it is large, and each future that it passed
-    /// through would reserve space for it.
-    H2(Option<Request<RequestBody>>),
+    /// Boxed: it is large, and each future that it passes through would reserve space for it.
+    H2(Option<Box<Request<RequestBody>>>),
 }
 
 /// The head of a response as it goes to the client, and the source of its body.
 struct UpstreamResponse {
-    parts: response::Parts,
+    head: ResponseHead,
     received: Received,
     /// The protocol that follows on the connection, if the status is 101.
-    upgrade: Option<HeaderValue>,
+    upgrade: Option<Vec<u8>>,
 }
 
 /// Waits until no other request of the client is on its pinned connection.
@@ -303,6 +272,7 @@ async fn attempts(
     worker: &Rc<Worker>,
     conn: &ConnInfo,
     backend: &Arc<Backend>,
+    downstream: &Downstream,
     request: &mut Sent,
     claim: Option<Claim>,
     body_state: Option<&Rc<RequestBodyState>>,
@@ -321,7 +291,12 @@ async fn attempts(
         };
 
         let tried = match request {
-            Sent::H1(writer) => once_h1(worker, &upstream, kept, writer, body_state, fresh).await,
+            Sent::H1(writer) => {
+                once_h1(
+                    worker, &upstream, downstream, kept, writer, body_state, fresh,
+                )
+                .await
+            }
             Sent::H2(request) => once_h2(worker, &upstream, request, body_state).await,
         };
         let error = match tried {
@@ -365,7 +340,7 @@ fn keeper(
     if let Some(claim) = claim {
         return Some(Keeper::Client(claim));
     }
-    if !pin::is_asked_for(response.parts.status, &response.parts.headers) {
+    if !pin::is_asked_for(response.head.status, &response.head.fields) {
         return None;
     }
     // Another request of the client may have begun to authenticate at the same time.
@@ -382,6 +357,7 @@ fn keeper(
 async fn once_h1(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
+    downstream: &Downstream,
     kept: Option<Connection>,
     request: &mut Option<RequestWriter>,
     body_state: Option<&Rc<RequestBodyState>>,
@@ -400,10 +376,10 @@ async fn once_h1(
 
     let limits = Limits {
         bytes: worker.settings.max_header_bytes,
-        fields: MAX_FIELDS,
+        fields: worker.settings.max_headers,
     };
     let writer = request.as_mut().expect("a request to send");
-    let exchange = connection.exchange(writer, limits);
+    let exchange = connection.exchange(writer, limits, |head| downstream.inform(head));
 
     let failed = match in_time(
         worker,
@@ -418,11 +394,9 @@ async fn once_h1(
             upstream.succeeded();
             let writer = request.take().expect("the request that was sent");
             let received = Received::H1(ResponseBody::new(connection, &head, writer, limits));
-            let (mut parts, ()) = Response::new(()).into_parts();
-            (parts.status, parts.headers) = (head.status, head.headers);
             return Ok((
                 UpstreamResponse {
-                    parts,
+                    head: head.passed,
                     received,
                     upgrade: head.upgrade,
                 },
@@ -468,7 +442,7 @@ async fn once_h1(
 async fn once_h2(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
-    request: &mut Option<Request<RequestBody>>,
+    request: &mut Option<Box<Request<RequestBody>>>,
     body_state: Option<&Rc<RequestBodyState>>,
 ) -> Result<(UpstreamResponse, Lease), Error> {
     let acquired = upstream.stream(worker).await;
@@ -480,10 +454,10 @@ async fn once_h2(
 
     let sent = request.take().expect("a request to send");
     let again = (reused && body_state.is_none() && sent.method().is_idempotent())
-        .then(|| head_again(&sent));
+        .then(|| Box::new(head_again(&sent)));
 
     let limit = worker.settings.response_header_timeout;
-    match in_time(worker, limit, sender.try_send_request(sent), body_state).await {
+    match in_time(worker, limit, sender.try_send_request(*sent), body_state).await {
         None => {
             // The endpoint may be down: no further request may wait on this connection.
             lease.retire();
@@ -491,12 +465,16 @@ async fn once_h2(
         }
         Some(Ok(response)) => {
             upstream.succeeded();
-            let (mut parts, incoming) = response.into_parts();
-            headers::strip(&mut parts.headers);
+            let (parts, incoming) = response.into_parts();
+            let length = match incoming.size_hint().exact() {
+                _ if incoming.is_end_stream() => BodyLength::None,
+                Some(length) => BodyLength::Known(length),
+                None => BodyLength::Unknown,
+            };
 
             Ok((
                 UpstreamResponse {
-                    parts,
+                    head: ResponseHead::of_http2(parts.status, &parts.headers, length),
                     received: Received::H2(incoming),
                     upgrade: None,
                 },
@@ -512,6 +490,7 @@ async fn once_h2(
 
             let unsent = error.take_message();
             *request = unsent
+                .map(Box::new)
                 .filter(|_| body_state.is_none_or(|body_state| !body_state.started.get()))
                 .or(again);
             let retry = if request.is_some() {

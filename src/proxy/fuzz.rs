@@ -2,8 +2,11 @@
 
 use super::proxy_protocol;
 pub use super::{
+    downstream::{
+        h1::fuzz::{chunks, request_head},
+        h2::fuzz::http2_targets,
+    },
     exchange::fuzz::response_head,
-    guard::fuzz::{chunks, http2_targets, request_head},
 };
 
 /// Reads a PROXY protocol header.

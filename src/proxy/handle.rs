@@ -3,26 +3,21 @@
 use std::{rc::Rc, time::Instant};
 
 use bytes::Bytes;
-use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{
-        CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, STRICT_TRANSPORT_SECURITY,
-        X_CONTENT_TYPE_OPTIONS,
-    },
-    uri::PathAndQuery,
-};
-use http_body::Body as _;
-use hyper::body::Incoming;
+use http::{HeaderValue, Method, StatusCode};
 
 use super::{
     access_log::Record,
     body::Body,
     check,
     conn::ConnInfo,
-    error::{Error, ErrorFormat, Kind},
+    downstream::Downstream,
+    error::{Error, Kind},
     forward::{Matched, forward},
-    headers::{X_REQUEST_ID, join_cookies},
     outside::{Outside, Scheme},
+    request::{
+        fields::{FieldName, Fields},
+        message::{RequestHead, ResponseHead},
+    },
     settings::AccessLog,
     worker::Worker,
 };
@@ -32,58 +27,92 @@ use crate::routing::{Action, Route, path};
 /// respond or the backend does.
 const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 
+/// A response on its way to a client.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) head: ResponseHead,
+    pub(crate) body: Body,
+}
+
+impl Response {
+    /// Creates a response of our own.
+    fn own(status: StatusCode, body: Bytes) -> Self {
+        Self {
+            head: ResponseHead::new(status, body.len()),
+            body: body.into(),
+        }
+    }
+}
+
 /// Returns the response to one request of a client connection.
 pub(crate) async fn handle(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
-    request: Request<Incoming>,
-) -> Response<Body> {
+    head: &RequestHead,
+    downstream: Downstream,
+) -> Response {
     let began = Instant::now();
-    let format = ErrorFormat::of(request.headers());
+    let mut record = record(worker, || Record::new(conn, head));
 
-    // The head stays in place until it is sent to an endpoint: it is large, and each future that it
-    // passed through would reserve space for it.
-    let (head, incoming) = request.into_parts();
-    let mut request = Request::from_parts(head, ());
+    let guard = CancelGuard(Some(worker));
+    let routed = route_request(worker, conn, head, downstream, record.as_deref_mut()).await;
+    guard.disarm();
 
-    let mut record = match worker.settings.access_log {
+    let response =
+        routed.unwrap_or_else(|error| fail(worker, error, &head.fields, record.as_deref_mut()));
+    finish(worker, response, record, began)
+}
+
+/// Returns the response to a head that was refused before it was a request.
+pub(crate) fn refuse(worker: &Worker, conn: &ConnInfo, kind: Kind) -> Response {
+    let began = Instant::now();
+    let mut record = record(worker, || Record::of_refused(conn));
+
+    let fields = Fields::default();
+    let mut response = fail(worker, Error::client(kind), &fields, record.as_deref_mut());
+    response.head.close = true;
+    finish(worker, response, record, began)
+}
+
+/// Creates the entry of a request in the access log, if there is one.
+fn record(worker: &Worker, new: impl FnOnce() -> Record) -> Option<Box<Record>> {
+    match worker.settings.access_log {
         AccessLog::Off => None,
         AccessLog::Text(share) | AccessLog::Json(share) => {
-            let (parts, headers) = (&request, request.headers());
-            let mut record =
-                Record::new(conn, parts.method(), parts.uri(), parts.version(), headers);
+            let mut record = new();
             record.errors_only = !worker.sampled(share);
             Some(Box::new(record))
         }
-    };
+    }
+}
 
-    let guard = CancelGuard(Some(worker));
-    let routed = match conn.state.refusal(&request) {
-        Some(kind) => Err(Error::client(kind)),
-        None => route_request(worker, conn, &mut request, incoming, record.as_deref_mut()).await,
-    };
-    guard.disarm();
+/// Turns an error into the response that the request with these fields calls for.
+fn fail(worker: &Worker, error: Error, request: &Fields, record: Option<&mut Record>) -> Response {
+    worker.counters.failed(&error);
+    if let Some(record) = record {
+        record.reason = Some(error.kind.reason());
+    }
+    tracing::debug!(%error, side = %error.side, "request failed");
 
-    let mut response = match routed {
-        Ok(response) => response,
-        Err(error) => {
-            worker.counters.failed(&error);
+    let (head, body) = error.response(request);
+    Response {
+        head,
+        body: body.into(),
+    }
+}
 
-            if let Some(record) = &mut record {
-                record.reason = Some(error.kind.reason());
-            }
-            tracing::debug!(%error, side = %error.side, "request failed");
-            error.response(&format).map(Body::from)
-        }
-    };
-
-    worker
-        .counters
-        .responded(response.status(), began.elapsed());
-
+/// Counts a response, and leaves the rest of its entry in the access log to its body.
+fn finish(
+    worker: &Worker,
+    mut response: Response,
+    record: Option<Box<Record>>,
+    began: Instant,
+) -> Response {
+    let status = response.head.status;
+    worker.counters.responded(status, began.elapsed());
     if let Some(mut record) = record {
-        record.status = response.status().as_u16();
-        response.body_mut().record = Some(record);
+        record.status = status.as_u16();
+        response.body.record = Some(record);
     }
     response
 }
@@ -109,22 +138,14 @@ impl Drop for CancelGuard<'_> {
 async fn route_request(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
-    request: &mut Request<()>,
-    incoming: Incoming,
+    head: &RequestHead,
+    downstream: Downstream,
     mut record: Option<&mut Record>,
-) -> Result<Response<Body>, Error> {
-    // Over HTTP/1 the guard has counted already; the HTTP/2 server limits only the size.
-    let version = request.version();
-    join_cookies(request.headers_mut(), version);
-    if request.headers().len() > worker.settings.max_headers {
-        return Err(Error::client(Kind::HeadersTooLarge));
-    }
-
-    let target = check::check(request)?;
-    let length = check::body_length(request.headers(), incoming.is_end_stream())?;
-    let upgrade = check::upgrade(request);
+) -> Result<Response, Error> {
+    let target = check::check(head)?;
+    let upgrade = check::upgrade(head);
     if target.path == "*" {
-        return Ok(ping());
+        return Ok(Response::own(StatusCode::OK, Bytes::new()));
     }
 
     let path =
@@ -135,20 +156,22 @@ async fn route_request(
         .authority
         .as_ref()
         .and_then(|authority| authority.port);
-    let outside = Outside::of(conn, request.headers(), host_port, worker.https_ports());
+    let outside = Outside::of(conn, &head.fields, host_port, worker.https_ports());
     // Over TLS to us, or to the trusted proxy in front of us.
     let secure = conn.tls.is_some() || outside.scheme == Scheme::Https;
 
-    if let Some(response) = challenge(worker, conn, request.method(), host, &path) {
+    if let Some(response) = challenge(worker, conn, &head.method, host, &path) {
         return Ok(response);
     }
 
-    let theirs = if conn.trusted {
-        request.headers().get(X_REQUEST_ID).cloned()
-    } else {
-        None
+    let own_id;
+    let request_id = match head.fields.get(FieldName::XRequestId) {
+        Some(theirs) if conn.trusted => theirs,
+        _ => {
+            own_id = worker.request_id();
+            &own_id[..]
+        }
     };
-    let request_id = theirs.unwrap_or_else(|| worker.request_id());
 
     let table = worker.shared.table.load();
     let found = table
@@ -162,7 +185,7 @@ async fn route_request(
         if let Action::Forward(backend) = &route.action {
             record.backend = Some(backend.id.to_string());
         }
-        record.request_id = Some(request_id.clone());
+        record.request_id = String::from_utf8_lossy(request_id).into_owned();
     }
 
     if !secure
@@ -184,48 +207,25 @@ async fn route_request(
         None
     };
 
-    let host = match request.headers().get(HOST) {
-        Some(field) if field.as_bytes() == target.host => field.clone(),
-        _ => HeaderValue::from_bytes(target.host)
-            .map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?,
-    };
-
-    let unchanged = matches!(path, std::borrow::Cow::Borrowed(_));
-    let target = match request.uri().path_and_query() {
-        Some(same) if unchanged => same.clone(),
-        _ => with_query(&path, target.query)?,
-    };
-
     let matched = Matched {
         backend,
-        host,
+        host: target.host,
         outside,
-        target,
-        length,
+        path: &path,
+        query: target.query,
         upgrade,
         request_id,
     };
-    let (mut response, endpoint) = forward(worker, conn, matched, request, incoming).await?;
+    let (mut response, endpoint) = forward(worker, conn, matched, head, downstream).await?;
     if let Some(record) = record {
         record.endpoint = Some(endpoint);
     }
 
     if let Some(value) = hsts {
-        response
-            .headers_mut()
-            .insert(STRICT_TRANSPORT_SECURITY, value);
+        let fields = &mut response.head.fields;
+        fields.set("strict-transport-security", value.as_bytes());
     }
     Ok(response)
-}
-
-/// Returns the response to `OPTIONS *` (RFC 9110 section 9.3.7). The request is for the server
-/// itself; no rule of an Ingress has a path for it.
-fn ping() -> Response<Body> {
-    let mut response = Response::new(Body::default());
-    response
-        .headers_mut()
-        .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    response
 }
 
 /// Returns the response to an HTTP-01 challenge for one of our certificates. Every other request
@@ -236,7 +236,7 @@ fn challenge(
     method: &Method,
     host: Option<&str>,
     path: &str,
-) -> Option<Response<Body>> {
+) -> Option<Response> {
     let token = path.strip_prefix(ACME_CHALLENGE)?;
     if method != Method::GET && method != Method::HEAD {
         return None;
@@ -248,11 +248,11 @@ fn challenge(
             .challenges
             .http(host?, token, conn.client.ip().to_canonical())?;
 
-    let mut response = Response::new(Body::from(Bytes::from(authorization)));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let mut response = Response::own(StatusCode::OK, Bytes::from(authorization));
+    let fields = &mut response.head.fields;
+    fields.set("content-type", b"text/plain");
+    fields.set("cache-control", b"no-store");
+    fields.set("x-content-type-options", b"nosniff");
     Some(response)
 }
 
@@ -269,11 +269,7 @@ fn hsts(conn: &ConnInfo, route: &Route, host: Option<&str>, tls: bool) -> Option
 
 /// Redirects to HTTPS. If that is impossible the request is refused: it must not go on in the
 /// clear.
-fn redirect(
-    status: StatusCode,
-    target: &check::Target<'_>,
-    port: u16,
-) -> Result<Response<Body>, Error> {
+fn redirect(status: StatusCode, target: &check::Target<'_>, port: u16) -> Result<Response, Error> {
     let bad = |why| Error::client(Kind::BadRequest(why));
     let host = &target
         .authority
@@ -290,23 +286,8 @@ fn redirect(
         .map(|query| format!("?{query}"))
         .unwrap_or_default();
 
-    let location = HeaderValue::try_from(format!("https://{host}{port}{}{query}", target.path))
-        .map_err(|_bad| bad("bad path"))?;
-    let mut response = Response::new(Body::default());
-    *response.status_mut() = status;
-    response.headers_mut().insert(LOCATION, location);
+    let location = format!("https://{host}{port}{}{query}", target.path);
+    let mut response = Response::own(status, Bytes::new());
+    response.head.fields.set("location", location.as_bytes());
     Ok(response)
-}
-
-fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Error> {
-    let text = match query {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    };
-    let uri: Uri = text
-        .parse()
-        .map_err(|_bad| Error::client(Kind::BadRequest("bad path")))?;
-    uri.path_and_query()
-        .cloned()
-        .ok_or_else(|| Error::client(Kind::BadRequest("bad path")))
 }

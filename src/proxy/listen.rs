@@ -156,6 +156,9 @@ pub(super) async fn accept(
         }
     }
 
+    // Idle connections close soon.
+    acceptor.worker.deadlines.wake_all();
+
     // Closing the listener would reset the connections that wait in it, so they are accepted first.
     // The filter drops new SYNs; clients retransmit them, to a closed port or to the successor.
     let _ = SockRef::from(&listener).attach_filter(&[SockFilter::new(BPF_RET, 0, 0, 0)]);

@@ -3,25 +3,25 @@
 //!
 //! One current-thread runtime per core, each with its own listeners (SO_REUSEPORT) and its own
 //! [`worker::Worker`] (pools, endpoint state). A request crosses these files in this order:
-//! `listeners` → `listen` → `serve` (→ `guard`) → `handle` → `forward` → `exchange` (HTTP/1.1) or
-//! hyper (HTTP/2).
+//! `listeners`, `listen`, `serve`, `downstream`, `handle`, `forward`, and `exchange` (HTTP/1.1) or
+//! hyper (HTTP/2). Its response comes back the same way.
 
 mod access_log;
 mod body;
 mod check;
 mod condition;
 pub mod conn;
-mod conn_state;
 pub mod counters;
 mod deadline;
 mod deferred_write_error;
 mod dns;
+mod downstream;
 pub mod error;
 mod exchange;
 mod forward;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod guard;
+mod h1;
 mod handle;
 mod handshake;
 mod headers;
@@ -32,17 +32,17 @@ mod pin;
 mod pool;
 mod proxy_protocol;
 mod pulse;
+mod request;
 mod run;
 mod serve;
 pub mod settings;
-mod streams;
-mod upgrade;
+mod tunnel;
 mod worker;
 
 pub use condition::{ConnectFailure, EndpointKey};
 pub use counters::EndpointHealth;
-/// Bytes that may wait to be written on one HTTP/2 stream. hyper's default of 400 KiB is too much
-/// for a small board: a client that reads nothing may have a hundred streams.
+/// Bytes that may wait to be written on one HTTP/2 stream to an endpoint. hyper's default of 400
+/// KiB is too much for a small board.
 const SEND_BUFFER: usize = 64 * 1024;
 
 pub use listen::StartError;

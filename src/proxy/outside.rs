@@ -2,13 +2,10 @@
 //! may be a proxy that terminates TLS, a port mapping or a Service, so our own ports say little.
 //! The client's `Host` shows the port.
 
-use http::{HeaderMap, HeaderValue, header::HeaderName};
-
-use super::conn::ConnInfo;
-
-/// The field in which a trusted proxy reports the scheme that the client used.
-pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+use super::{
+    conn::ConnInfo,
+    request::fields::{FieldName, Fields, elements},
+};
 
 /// A URI scheme of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +38,11 @@ impl Scheme {
         }
     }
 
-    /// Returns the name as a field value.
-    pub(super) fn field(self) -> &'static HeaderValue {
-        static HTTP: HeaderValue = HeaderValue::from_static("http");
-        static HTTPS: HeaderValue = HeaderValue::from_static("https");
+    /// Returns the name.
+    pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Http => &HTTP,
-            Self::Https => &HTTPS,
+            Self::Http => "http",
+            Self::Https => "https",
         }
     }
 
@@ -81,7 +76,7 @@ impl Outside {
     /// no TLS, the balancer has terminated TLS; ingress-nginx concludes the same.
     pub(super) fn of(
         conn: &ConnInfo,
-        headers: &HeaderMap,
+        fields: &Fields,
         host_port: Option<u16>,
         https: HttpsPorts,
     ) -> Self {
@@ -91,9 +86,9 @@ impl Outside {
         } else {
             Scheme::Http
         };
-        let forwarded = if conn.trusted { scheme(headers) } else { None };
+        let forwarded = if conn.trusted { scheme(fields) } else { None };
         let proxied =
-            conn.trusted && (forwarded.is_some() || headers.contains_key(X_FORWARDED_FOR));
+            conn.trusted && (forwarded.is_some() || fields.contains(FieldName::XForwardedFor));
         let scheme = forwarded.unwrap_or(own);
 
         let listener = conn.listener.filter(|_| !proxied);
@@ -114,30 +109,33 @@ impl Outside {
         }
     }
 
-    /// Returns the port as a field value.
-    pub(super) fn port_field(self) -> HeaderValue {
-        match self.port {
-            80 => HeaderValue::from_static("80"),
-            443 => HeaderValue::from_static("443"),
-            other => other.into(),
+    /// Returns the port as text, written to the end of `buffer`.
+    pub(super) fn port_text(self, buffer: &mut [u8; 5]) -> &[u8] {
+        let mut start = buffer.len();
+        let mut left = self.port;
+        while start == buffer.len() || left > 0 {
+            start -= 1;
+            buffer[start] = b'0' + (left % 10) as u8;
+            left /= 10;
         }
+        &buffer[start..]
     }
 }
 
 /// Returns the client's scheme from `X-Forwarded-Proto`. Each proxy of a chain may add its own, so
 /// the first is that of the outermost proxy; most frameworks read it the same way.
-fn scheme(headers: &HeaderMap) -> Option<Scheme> {
-    let value = headers.get(X_FORWARDED_PROTO)?.as_bytes();
-    Scheme::parse(value.split(|byte| *byte == b',').next()?.trim_ascii())
+fn scheme(fields: &Fields) -> Option<Scheme> {
+    let first = elements(fields.get(FieldName::XForwardedProto)?).next()?;
+    Scheme::parse(first)
 }
 
 /// Returns true if `X-Forwarded-Proto` has a value that not every backend understands: anything but
 /// one scheme.
-pub(super) fn is_scheme_unclear(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(X_FORWARDED_PROTO).iter();
+pub(super) fn is_scheme_unclear(fields: &Fields) -> bool {
+    let mut values = fields.all(FieldName::XForwardedProto);
     values
         .next()
-        .is_some_and(|first| Scheme::parse(first.as_bytes()).is_none())
+        .is_some_and(|first| Scheme::parse(first).is_none())
         || values.next().is_some()
 }
 

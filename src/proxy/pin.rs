@@ -10,13 +10,14 @@ use std::{
     rc::Rc,
 };
 
-use http::{
-    HeaderMap, HeaderValue, StatusCode,
-    header::{AUTHORIZATION, WWW_AUTHENTICATE},
-};
+use http::StatusCode;
 use tokio::sync::Notify;
 
-use super::{exchange::Connection, pool::Upstream};
+use super::{
+    exchange::Connection,
+    pool::Upstream,
+    request::fields::{FieldName, Fields, elements},
+};
 use crate::routing::{Backend, BackendId, EndpointSet, Protocol};
 
 /// The most pins of one client connection; beyond that the oldest unused one is closed.
@@ -43,9 +44,9 @@ pub(super) struct Claim(Rc<Pin>);
 impl Pins {
     /// Returns the pin that a request to `backend` has to use: an existing one, or a new one if the
     /// request authenticates its connection. `None` if it needs no pin.
-    pub(super) fn of(&self, backend: &Backend, headers: &HeaderMap) -> Option<Rc<Pin>> {
+    pub(super) fn of(&self, backend: &Backend, fields: &Fields) -> Option<Rc<Pin>> {
         self.find(backend)
-            .or_else(|| is_bound(headers.get_all(AUTHORIZATION)).then(|| self.open(backend)))
+            .or_else(|| is_bound(fields.all(FieldName::Authorization)).then(|| self.open(backend)))
     }
 
     /// Returns the pin of `backend`, creating it if necessary.
@@ -124,24 +125,20 @@ impl Drop for Claim {
 }
 
 /// Returns true if a response asks for authentication that is bound to its connection.
-pub(super) fn is_asked_for(status: StatusCode, headers: &HeaderMap) -> bool {
-    status == StatusCode::UNAUTHORIZED && is_bound(headers.get_all(WWW_AUTHENTICATE))
+pub(super) fn is_asked_for(status: StatusCode, fields: &Fields) -> bool {
+    status == StatusCode::UNAUTHORIZED && is_bound(fields.all(FieldName::WwwAuthenticate))
 }
 
 /// Returns true if one of these challenges or credentials is NTLM or Negotiate. A match inside a
 /// quoted string counts too: the price is only a connection.
-fn is_bound<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
-    values
-        .into_iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|challenge| {
-            let scheme = challenge
-                .trim_ascii()
-                .split(|byte| byte.is_ascii_whitespace())
-                .next()
-                .unwrap_or_default();
-            scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
-        })
+fn is_bound<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> bool {
+    values.into_iter().flat_map(elements).any(|challenge| {
+        let scheme = challenge
+            .split(|byte| byte.is_ascii_whitespace())
+            .next()
+            .unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    })
 }
 
 #[cfg(test)]
@@ -165,11 +162,8 @@ mod tests {
             (&[""], false),
             (&[], false),
         ] {
-            let values: Vec<_> = values
-                .iter()
-                .map(|value| HeaderValue::from_static(value))
-                .collect();
-            assert_eq!(is_bound(&values), expected, "{values:?}");
+            let bytes = values.iter().map(|value| value.as_bytes());
+            assert_eq!(is_bound(bytes), expected, "{values:?}");
         }
     }
 }

@@ -156,7 +156,7 @@ async fn run(
 
     let empty = async {
         while loops.join_next().await.is_some() {}
-        while acceptor.open.get() + acceptor.worker.tunnels.get() > 0 {
+        while acceptor.open.get() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

@@ -9,12 +9,10 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU16, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
-use bytes::BytesMut;
-use http::HeaderValue;
 use ring::rand::SecureRandom;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
@@ -40,8 +38,8 @@ use crate::{
 /// The interval at which idle upstream connections are checked.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// The number of request ids that share an allocation.
-const IDS: usize = 16;
+/// The length of a date (RFC 9110 section 5.6.7).
+const DATE: usize = 29;
 
 /// State that all cores and the control side share.
 #[derive(Debug, Default)]
@@ -64,8 +62,6 @@ pub(crate) struct Worker {
     pub(super) settings: Arc<Settings>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
-    /// Open upgraded connections. The drain counts them, because their server tasks have ended.
-    pub(super) tunnels: Cell<usize>,
     pub(super) dns: Rc<DnsCache>,
     pub(super) deadlines: Rc<Deadlines>,
     upstreams: RefCell<BTreeMap<UpstreamKey, Rc<Upstream>>>,
@@ -73,8 +69,8 @@ pub(crate) struct Worker {
     /// space.
     turns: RefCell<HashMap<usize, usize>>,
     random: Cell<u64>,
-    /// Spare capacity for further request ids.
-    ids: RefCell<BytesMut>,
+    /// The second for which `Date` was formatted last, and its value.
+    date: Cell<(u64, [u8; DATE])>,
     tls: [Connector; 2],
 }
 
@@ -144,13 +140,12 @@ impl Worker {
             settings,
             shared,
             counters,
-            tunnels: Cell::new(0),
             dns: Rc::default(),
             deadlines: Rc::default(),
             upstreams: RefCell::default(),
             turns: RefCell::default(),
             random: Cell::new(seed()),
-            ids: RefCell::default(),
+            date: Cell::new((u64::MAX, [0; DATE])),
             tls,
         });
 
@@ -245,19 +240,32 @@ impl Worker {
     }
 
     /// Returns a new `X-Request-ID`: 128 random bits in hexadecimal, the format of ingress-nginx.
-    pub(super) fn request_id(&self) -> HeaderValue {
+    pub(super) fn request_id(&self) -> [u8; 32] {
         let mut id = [0; 32];
         for digits in id.chunks_exact_mut(16) {
             digits.copy_from_slice(&hex(self.random()));
         }
+        id
+    }
 
-        let mut ids = self.ids.borrow_mut();
-        if ids.capacity() < id.len() {
-            ids.reserve(IDS * id.len());
+    /// Returns the value of `Date` now.
+    pub(super) fn date(&self) -> [u8; DATE] {
+        let now = SystemTime::now();
+        let seconds = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let (known, text) = self.date.get();
+        if known == seconds {
+            return text;
         }
-        ids.extend_from_slice(&id);
-        let id = ids.split().freeze();
-        HeaderValue::from_maybe_shared(id).unwrap_or_else(|_never| HeaderValue::from_static("0"))
+
+        let mut text = [b' '; DATE];
+        let formatted = httpdate::fmt_http_date(now);
+        if let Some(room) = text.get_mut(..formatted.len()) {
+            room.copy_from_slice(formatted.as_bytes());
+        }
+        self.date.set((seconds, text));
+        text
     }
 
     /// Returns true with probability `share`: the request is written to the access log.

@@ -3,20 +3,20 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE},
-};
+use http::StatusCode;
 use memchr::memchr;
 
 use super::super::{
-    guard::head::decimal,
-    headers::{has_token, hop_by_hop, named},
+    h1::Framing,
+    headers::named,
+    request::{
+        fields::{FieldName, Fields, elements},
+        message::{BodyLength, ResponseHead, decimal},
+    },
 };
 
-/// The most fields of a response.
-pub(in crate::proxy) const MAX_FIELDS: usize = 100;
+/// The number of fields up to which no memory is allocated to parse them.
+const USUAL_FIELDS: usize = 100;
 
 pub(super) const TOO_LARGE: &str = "the head of the backend's response is too large";
 const MALFORMED: &str = "the backend's response is malformed";
@@ -25,27 +25,13 @@ const AMBIGUOUS: &str = "the framing of the backend's response is ambiguous";
 /// The parsed head of a response.
 #[derive(Debug)]
 pub(in crate::proxy) struct Head {
-    pub(in crate::proxy) status: StatusCode,
-    /// The fields that are passed on to the client.
-    pub(in crate::proxy) headers: HeaderMap,
+    /// The part that is passed on to the client.
+    pub(in crate::proxy) passed: ResponseHead,
     /// The protocol that follows, if the status is 101.
-    pub(in crate::proxy) upgrade: Option<HeaderValue>,
+    pub(in crate::proxy) upgrade: Option<Vec<u8>>,
     pub(super) framing: Framing,
     /// True if another request may follow on the connection.
     pub(super) persistent: bool,
-}
-
-/// The framing of a body (RFC 9112 section 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::proxy) enum Framing {
-    /// There is no body.
-    None,
-    /// The body has this many bytes.
-    Length(u64),
-    /// The body is chunked.
-    Chunked,
-    /// The body ends with the connection.
-    UntilClose,
 }
 
 /// Returns the length of the head that `bytes` begin with, if it is complete. The first `searched`
@@ -64,19 +50,27 @@ pub(super) fn end(bytes: &[u8], searched: usize) -> Option<usize> {
 }
 
 impl Head {
-    /// Parses a complete head into an empty map. `to_head` means that the request was HEAD.
+    /// Parses a complete head. `to_head` means that the request was HEAD.
     pub(super) fn parse(
-        bytes: &Bytes,
+        bytes: &[u8],
         to_head: bool,
-        mut headers: HeaderMap,
+        max_fields: usize,
     ) -> Result<Self, &'static str> {
-        let mut fields = [MaybeUninit::uninit(); MAX_FIELDS];
+        let mut usual = [MaybeUninit::uninit(); USUAL_FIELDS];
+        let mut many = Vec::new();
+        let lines = match usual.get_mut(..max_fields) {
+            Some(lines) => lines,
+            None => {
+                many.resize(max_fields, MaybeUninit::uninit());
+                &mut many[..]
+            }
+        };
+
         let mut parsed = httparse::Response::new(&mut []);
-        match httparse::ParserConfig::default().parse_response_with_uninit_headers(
-            &mut parsed,
-            bytes,
-            &mut fields,
-        ) {
+        let mut parser = httparse::ParserConfig::default();
+        // RFC 9112 section 5.1: a proxy removes white space before the colon.
+        parser.allow_spaces_after_header_name_in_responses(true);
+        match parser.parse_response_with_uninit_headers(&mut parsed, bytes, lines) {
             Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
             Err(httparse::Error::TooManyHeaders) => return Err(TOO_LARGE),
             Ok(_) | Err(_) => return Err(MALFORMED),
@@ -89,28 +83,39 @@ impl Head {
 
         let http_10 = parsed.version == Some(0);
         let mut connection = ConnectionFields::default();
-        headers.reserve(parsed.headers.len());
+        let mut fields = Fields::with_capacity(bytes.len(), parsed.headers.len());
         for field in &*parsed.headers {
-            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_bad| MALFORMED)?;
-            let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
-                .map_err(|_bad| MALFORMED)?;
-            if connection.note(&name, &value)? {
-                headers.append(name, value);
+            let id = FieldName::of(field.name.as_bytes());
+            if connection.note(id, field.value)? {
+                fields.push(field.name.as_bytes(), field.value);
             }
         }
+        let reason = parsed.reason.filter(|reason| !reason.is_empty());
+        let reason = reason.map(|reason| fields.note(reason.as_bytes()));
 
-        for name in &connection.named {
-            headers.remove(name);
+        if !connection.named.is_empty() {
+            let named = &connection.named;
+            fields.retain(|field| !named.iter().any(|one| field.name.eq_ignore_ascii_case(one)));
         }
 
         let framing = connection.framing(status, to_head, http_10)?;
         let persistent = framing != Framing::UntilClose
             && !connection.close
             && (!http_10 || connection.keep_alive);
+        let length = match framing {
+            Framing::None => BodyLength::None,
+            Framing::Length(length) => BodyLength::Known(length),
+            Framing::Chunked | Framing::UntilClose => BodyLength::Unknown,
+        };
 
         Ok(Self {
-            status,
-            headers,
+            passed: ResponseHead {
+                status,
+                reason,
+                fields,
+                length,
+                close: false,
+            },
             upgrade: connection.upgrade,
             framing,
             persistent,
@@ -119,7 +124,8 @@ impl Head {
 
     /// Returns true if another head follows this one (RFC 9110 section 15.2).
     pub(super) fn is_informational(&self) -> bool {
-        self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
+        let status = self.passed.status;
+        status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
     }
 }
 
@@ -130,37 +136,42 @@ struct ConnectionFields {
     length: Option<u64>,
     close: bool,
     keep_alive: bool,
-    upgrade: Option<HeaderValue>,
+    upgrade: Option<Vec<u8>>,
     /// Further fields that apply to the connection only.
-    named: Vec<HeaderName>,
+    named: Vec<Vec<u8>>,
 }
 
 impl ConnectionFields {
     /// Notes a field. Returns false if it is not passed on: it applies to the connection only, or
     /// repeats the length.
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, &'static str> {
-        if *name == CONTENT_LENGTH {
-            let length = decimal(value.as_bytes()).ok_or(AMBIGUOUS)?;
-            return match self.length.replace(length) {
-                None => Ok(true),
-                Some(first) if first == length => Ok(false),
-                Some(_) => Err(AMBIGUOUS),
-            };
-        }
-        if *name == TRANSFER_ENCODING {
-            // Readers disagree about every other value.
-            if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
-                return Err(AMBIGUOUS);
+    fn note(&mut self, id: FieldName, value: &[u8]) -> Result<bool, &'static str> {
+        match id {
+            FieldName::ContentLength => {
+                let length = decimal(value).ok_or(AMBIGUOUS)?;
+                return match self.length.replace(length) {
+                    None => Ok(true),
+                    Some(first) if first == length => Ok(false),
+                    Some(_) => Err(AMBIGUOUS),
+                };
             }
-            self.chunked = true;
-        } else if *name == CONNECTION {
-            self.close |= has_token(value, b"close");
-            self.keep_alive |= has_token(value, b"keep-alive");
-            self.named.extend(named(value));
-        } else if *name == UPGRADE {
-            self.upgrade = Some(value.clone());
+            FieldName::TransferEncoding => {
+                // Readers disagree about every other value.
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(AMBIGUOUS);
+                }
+                self.chunked = true;
+            }
+            FieldName::Connection => {
+                for token in elements(value) {
+                    self.close |= token.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+                }
+                self.named.extend(named(value).map(<[u8]>::to_vec));
+            }
+            FieldName::Upgrade => self.upgrade = Some(value.to_vec()),
+            _ => {}
         }
-        Ok(!hop_by_hop(name))
+        Ok(!id.is_hop_by_hop())
     }
 
     fn framing(

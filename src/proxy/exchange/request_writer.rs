@@ -2,111 +2,86 @@
 
 use std::{
     cell::RefCell,
-    io::{self, IoSlice, Write as _},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, uri::PathAndQuery};
-use http_body::{Body as _, Frame};
+use http::Method;
+use http_body::Body as _;
 
 use super::{
-    super::{body::RequestBody, check::BodyLength},
+    super::{
+        body::RequestBody,
+        h1::{
+            Framing,
+            writer::{MessageWriter, write_field, write_number},
+        },
+        request::message::BodyLength,
+    },
     Failed, Transport,
 };
 
 /// The initial capacity for a head; most requests fit.
 const ROOM: usize = 1024;
-const CRLF: &[u8] = b"\r\n";
 
-/// A request that is being written. Next come `before`, `data` and `after`, of which `written`
-/// bytes have been written.
+/// A request that is being written.
 #[derive(Debug)]
 pub(in crate::proxy) struct RequestWriter {
-    before: Vec<u8>,
-    data: Bytes,
-    after: &'static [u8],
-    written: usize,
+    writer: MessageWriter,
     body: RequestBody,
-    /// The remaining bytes of a body of known length; `None` if it is chunked.
-    left: Option<u64>,
-    /// True once all of the body was read from the client.
-    ended: bool,
     /// True once any of the body was read from the client.
     started: bool,
-    /// True once anything was written.
-    begun: bool,
-    flushed: bool,
-    method: Method,
-    /// The map of the request's fields, to be reused for the response.
-    spare: HeaderMap,
+    is_head: bool,
+    is_idempotent: bool,
 }
 
 impl RequestWriter {
-    /// Creates the writer of a request whose head lacks only the framing of `body`. The map
-    /// `fields` is reused for the response.
+    /// Creates the writer of a request whose head lacks only the framing of `body`.
     pub(in crate::proxy) fn new(
-        method: Method,
-        mut head: HeadWriter,
-        fields: HeaderMap,
+        method: &Method,
+        head: HeadWriter,
         length: BodyLength,
         body: RequestBody,
     ) -> Self {
-        head.end(length);
-
+        let framing = match length {
+            BodyLength::None => Framing::None,
+            BodyLength::Known(length) => Framing::Length(length),
+            BodyLength::Unknown => Framing::Chunked,
+        };
         Self {
-            before: head.0,
-            data: Bytes::new(),
-            after: b"",
-            written: 0,
+            writer: MessageWriter::new(head.end(length), framing),
             body,
-            left: if let BodyLength::Known(length) = length {
-                Some(length)
-            } else {
-                None
-            },
-            ended: length.is_empty(),
             started: false,
-            begun: false,
-            flushed: true,
-            method,
-            spare: fields,
+            is_head: method == Method::HEAD,
+            is_idempotent: method.is_idempotent(),
         }
-    }
-
-    /// Returns an empty map with room for the fields of the response.
-    pub(super) fn spare(&mut self) -> HeaderMap {
-        let mut spare = std::mem::take(&mut self.spare);
-        spare.clear();
-        spare
     }
 
     /// Returns true for a HEAD request.
     pub(super) fn is_head(&self) -> bool {
-        self.method == Method::HEAD
+        self.is_head
     }
 
     /// Returns true if the request may be sent twice (RFC 9110 section 9.2.2).
     pub(in crate::proxy) fn is_idempotent(&self) -> bool {
-        self.method.is_idempotent()
+        self.is_idempotent
     }
 
     /// Returns true once anything was written.
     pub(super) fn is_begun(&self) -> bool {
-        self.begun
+        self.writer.is_begun()
     }
 
     /// Returns true once the transport has taken all of it.
     pub(in crate::proxy) fn is_done(&self) -> bool {
-        self.ended && self.is_written() && self.flushed
+        self.writer.is_done()
     }
 
     /// Starts over, for another connection. Returns false if that is impossible because reading the
     /// body has begun.
     pub(in crate::proxy) fn rewind(&mut self) -> bool {
         if !self.started {
-            (self.written, self.begun, self.flushed) = (0, false, true);
+            self.writer.rewind();
         }
         !self.started
     }
@@ -118,126 +93,35 @@ impl RequestWriter {
         to: &RefCell<dyn Transport>,
     ) -> Poll<Result<(), Failed>> {
         loop {
-            if self.is_written() {
-                (self.data, self.after) = (Bytes::new(), b"");
-            }
             // Body data that is available at once goes out with the head.
-            if !self.ended && self.data.is_empty() && (self.written == 0 || self.is_written()) {
+            let mut waits = false;
+            if self.writer.takes_more() {
                 self.started = true;
-                match Pin::new(&mut self.body).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) => {
-                        self.take(frame)?;
-                        continue;
-                    }
+                let taken = match Pin::new(&mut self.body).poll_frame(cx) {
+                    Poll::Ready(Some(Ok(frame))) => self.writer.take(frame),
                     Poll::Ready(Some(Err(_broken))) => return Poll::Ready(Err(Failed::Body)),
-                    Poll::Ready(None) => self.end(None)?,
-                    Poll::Pending => {}
-                }
-            }
-
-            if self.is_written() {
-                if !self.flushed {
-                    ready!(Pin::new(&mut *to.borrow_mut()).poll_flush(cx))
-                        .map_err(|_broken| self.failed())?;
-                    self.flushed = true;
-                }
-                return if self.ended {
-                    Poll::Ready(Ok(()))
-                } else {
-                    Poll::Pending
+                    Poll::Ready(None) => self.writer.end(None),
+                    Poll::Pending => {
+                        waits = true;
+                        Ok(())
+                    }
                 };
+                taken.map_err(|_wrong_length| Failed::Body)?;
             }
 
-            match ready!(self.poll_write(cx, to)) {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => return Poll::Ready(Err(self.failed())),
+            let written = self.writer.poll_write(cx, Pin::new(&mut *to.borrow_mut()));
+            if ready!(written).is_err() {
+                return Poll::Ready(Err(if self.writer.is_begun() {
+                    Failed::NoResponse
+                } else {
+                    Failed::Unsent
+                }));
             }
-        }
-    }
-
-    fn is_written(&self) -> bool {
-        self.written >= self.before.len() + self.data.len() + self.after.len()
-    }
-
-    fn failed(&self) -> Failed {
-        if self.begun {
-            Failed::NoResponse
-        } else {
-            Failed::Unsent
-        }
-    }
-
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: &RefCell<dyn Transport>,
-    ) -> Poll<io::Result<usize>> {
-        let before = self.before.get(self.written..).unwrap_or_default();
-        let gone = self.written.saturating_sub(self.before.len());
-        let data = self.data.get(gone..).unwrap_or_default();
-        let after = self
-            .after
-            .get(gone.saturating_sub(self.data.len())..)
-            .unwrap_or_default();
-
-        let mut to = to.borrow_mut();
-        let to = Pin::new(&mut *to);
-        let n = if data.is_empty() && after.is_empty() {
-            ready!(to.poll_write(cx, before))?
-        } else {
-            let slices = [before, data, after].map(IoSlice::new);
-            ready!(to.poll_write_vectored(cx, &slices))?
-        };
-
-        self.written += n;
-        (self.begun, self.flushed) = (true, false);
-        Poll::Ready(Ok(n))
-    }
-
-    /// Makes room for the next piece. A head that was not written yet stays in front of it.
-    fn next(&mut self) {
-        if self.written > 0 {
-            self.before.clear();
-            self.written = 0;
-        }
-        (self.data, self.after) = (Bytes::new(), b"");
-    }
-
-    fn take(&mut self, frame: Frame<Bytes>) -> Result<(), Failed> {
-        let data = match frame.into_data() {
-            Ok(data) if data.is_empty() => return Ok(()),
-            Ok(data) => data,
-            Err(frame) => return self.end(frame.trailers_ref()),
-        };
-        self.next();
-        match &mut self.left {
-            Some(left) => {
-                *left = left.checked_sub(data.len() as u64).ok_or(Failed::Body)?;
-                self.ended = *left == 0;
+            if self.is_done() {
+                return Poll::Ready(Ok(()));
             }
-            None => {
-                let _in_memory = write!(self.before, "{:x}\r\n", data.len());
-                self.after = CRLF;
-            }
-        }
-        self.data = data;
-        Ok(())
-    }
-
-    fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), Failed> {
-        self.next();
-        self.ended = true;
-        match self.left {
-            Some(0) => Ok(()),
-            // The endpoint would wait for the missing bytes: its connection has to be closed.
-            Some(_) => Err(Failed::Body),
-            None => {
-                self.before.extend_from_slice(b"0\r\n");
-                for (name, value) in trailers.into_iter().flatten() {
-                    write_field(&mut self.before, name, value);
-                }
-                self.before.extend_from_slice(CRLF);
-                Ok(())
+            if waits {
+                return Poll::Pending;
             }
         }
     }
@@ -249,42 +133,36 @@ pub(in crate::proxy) struct HeadWriter(Vec<u8>);
 
 impl HeadWriter {
     /// Starts a head with the request line.
-    pub(in crate::proxy) fn new(method: &Method, target: &PathAndQuery) -> Self {
+    pub(in crate::proxy) fn new(method: &Method, path: &str, query: Option<&str>) -> Self {
         let mut head = Self(Vec::with_capacity(ROOM));
-        for part in [method.as_str(), " ", target.as_str(), " HTTP/1.1\r\n"] {
-            head.0.extend_from_slice(part.as_bytes());
+        head.text(method.as_str());
+        head.text(" ");
+        head.text(path);
+        if let Some(query) = query {
+            head.text("?");
+            head.text(query);
         }
+        head.text(" HTTP/1.1\r\n");
         head
     }
 
-    #[cfg(test)]
-    pub(in crate::proxy) fn text(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("text")
-    }
-
     /// Adds a field.
-    pub(in crate::proxy) fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
+    pub(in crate::proxy) fn field(&mut self, name: &[u8], value: &[u8]) {
         write_field(&mut self.0, name, value);
     }
 
+    fn text(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
     /// Adds the framing of the body and the empty line.
-    fn end(&mut self, length: BodyLength) {
+    fn end(mut self, length: BodyLength) -> Vec<u8> {
         match length {
             BodyLength::None => {}
-            BodyLength::Known(length) => {
-                let _in_memory = write!(self.0, "content-length: {length}\r\n");
-            }
-            BodyLength::Unknown => self.0.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+            BodyLength::Known(length) => write_number(&mut self.0, "content-length", length),
+            BodyLength::Unknown => self.text("transfer-encoding: chunked\r\n"),
         }
-        self.0.extend_from_slice(CRLF);
+        self.text("\r\n");
+        self.0
     }
-}
-
-fn write_field(bytes: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-    bytes.reserve(name.len() + value.len() + 4);
-    bytes.extend_from_slice(name);
-    bytes.extend_from_slice(b": ");
-    bytes.extend_from_slice(value);
-    bytes.extend_from_slice(CRLF);
 }

@@ -7,16 +7,17 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
 
 use super::{
-    super::guard::{
+    super::h1::{
+        Framing, Limits,
         chunk::{Chunks, Part},
-        head::Limits,
+        trailers,
     },
-    Connection, Framing, Head, MAX_STEP, RequestWriter,
+    Connection, Head, MAX_STEP, RequestWriter,
 };
 
 /// The body of a response, with the connection that it comes over.
@@ -240,7 +241,8 @@ impl ResponseBody {
             Part::Trailers(length) => section.extend_from_slice(&received.split_to(length)),
             Part::End(length) => {
                 section.extend_from_slice(&received.split_to(length));
-                let trailers = trailers(section).ok_or(Broken::Chunks("bad trailer"))?;
+                let trailers =
+                    trailers::parse(section, self.limits).ok_or(Broken::Chunks("bad trailer"))?;
                 self.body = if trailers.is_empty() {
                     Body::Length(0)
                 } else {
@@ -254,20 +256,4 @@ impl ResponseBody {
 
 fn take(received: &mut BytesMut, length: usize) -> Bytes {
     received.split_to(length.min(received.len())).freeze()
-}
-
-/// Parses a trailer section, with the empty line at its end.
-fn trailers(section: &[u8]) -> Option<HeaderMap> {
-    let mut fields = [httparse::EMPTY_HEADER; super::head::MAX_FIELDS];
-    let httparse::Status::Complete((_, fields)) =
-        httparse::parse_headers(section, &mut fields).ok()?
-    else {
-        return None;
-    };
-    let mut trailers = HeaderMap::with_capacity(fields.len());
-    for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
-        trailers.append(name, HeaderValue::from_bytes(field.value).ok()?);
-    }
-    Some(trailers)
 }

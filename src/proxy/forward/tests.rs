@@ -11,16 +11,18 @@ use std::{
     time::Duration,
 };
 
-use hyper::{client::conn::http2, service::service_fn};
+use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 
 use super::{
-    super::{Settings, Shared, handle::handle, pool::Local},
+    super::{Settings, Shared, pool::Local, serve::serve},
     *,
 };
 use crate::{
+    limit::Connections,
     routing::{Action, BackendId, Filter, Host, Origin, Route, RoutingTable},
     tls::{ChallengeKind, ChallengeMap},
+    util::drain,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -90,9 +92,12 @@ fn start(settings: Settings, table: RoutingTable) -> Proxy {
             listener.set_nonblocking(true).expect("non-blocking");
             let listener = tokio::net::TcpListener::from_std(listener).expect("listener");
             tokio::task::spawn_local(async move {
+                let connections = Connections::new(1000, 0);
+                let (_signal, drain) = drain::channel();
                 while let Ok((stream, peer)) = listener.accept().await {
-                    let worker = worker.clone();
-                    tokio::task::spawn_local(serve(worker, stream, peer));
+                    let (worker, drain) = (worker.clone(), drain.clone());
+                    let permit = connections.admit().expect("a place");
+                    tokio::task::spawn_local(serve(stream, peer, None, permit, worker, drain));
                 }
             });
             let _ = stopped.await;
@@ -102,38 +107,6 @@ fn start(settings: Settings, table: RoutingTable) -> Proxy {
         addr,
         shared,
         _stop: stop,
-    }
-}
-
-/// One client connection: HTTP/2 if it begins like it, else HTTP/1.1.
-async fn serve(worker: Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAddr) {
-    let mut first = [0; 3];
-    let _ = stream.peek(&mut first).await;
-    let conn = Rc::new(ConnInfo {
-        client: peer,
-        peer,
-        local: stream.local_addr().expect("address"),
-        listener: stream.local_addr().ok().map(|local| local.port()),
-        client_ip: HeaderValue::from_static("127.0.0.1"),
-        trusted: false,
-        tls: None,
-        state: crate::proxy::conn_state::ConnState::of_tests(),
-        pins: crate::proxy::pin::Pins::default(),
-    });
-    let service = service_fn(move |request| {
-        let (worker, conn) = (worker.clone(), conn.clone());
-        async move { Ok::<_, std::convert::Infallible>(handle(&worker, &conn, request).await) }
-    });
-    let io = TokioIo::new(stream);
-    if &first == b"PRI" {
-        let _ = hyper::server::conn::http2::Builder::new(Local)
-            .serve_connection(io, service)
-            .await;
-    } else {
-        let server = hyper::server::conn::http1::Builder::new()
-            .half_close(true)
-            .serve_connection(io, service);
-        let _ = server.with_upgrades().await;
     }
 }
 
@@ -844,11 +817,15 @@ fn no_client_gets_the_response_to_another_request() {
                         ask(&proxy, &format!("GET /{id} HTTP/1.1\r\n\r\n"))
                     };
                     assert!(!response.contains("evil"), "{response}");
-                    if status(&response) == "200" {
+                    let response = match response.split_once("\r\n\r\n") {
+                        Some((head, rest)) if status(head) == "103" => rest,
+                        _ => &response,
+                    };
+                    if status(response) == "200" {
                         assert!(response.contains(&format!("\r\n{id}")), "{id}: {response}");
                         responses += 1;
                     } else {
-                        assert_eq!(status(&response), "502", "{response}");
+                        assert_eq!(status(response), "502", "{response}");
                     }
                 }
                 responses
@@ -863,6 +840,7 @@ fn no_client_gets_the_response_to_another_request() {
 }
 
 mod h2;
+mod messages;
 mod pin;
 mod upgrades;
 mod uploads;

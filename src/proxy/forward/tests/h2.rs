@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full};
+use hyper::{body::Incoming, service::service_fn};
 
 use super::*;
 

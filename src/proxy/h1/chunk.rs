@@ -1,6 +1,7 @@
 //! The framing rules of a chunked body, on its bytes (RFC 9112 section 7.1).
 
-use super::{super::error::Kind, head::Limits};
+use super::Limits;
+use crate::proxy::error::Kind;
 
 /// The most bytes of chunk extensions in one body: they are useless, and a known way to keep a
 /// server busy.
@@ -48,17 +49,6 @@ pub(in crate::proxy) struct Chunks {
     trailer_fields: usize,
 }
 
-/// The result of scanning some bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// All of them belong to the body, which goes on.
-    All,
-    /// The body ends after this many.
-    End(usize),
-    /// The part after this many bytes is malformed.
-    Bad(usize, Kind),
-}
-
 /// A part of a chunked body, of so many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Part {
@@ -81,21 +71,6 @@ impl Chunks {
             trailer_bytes: 0,
             trailer_fields: 0,
         }
-    }
-
-    /// Scans the next bytes of the body.
-    pub(super) fn scan(&mut self, bytes: &[u8], limits: Limits) -> Seen {
-        let mut at = 0;
-        while at < bytes.len() {
-            match self.next(&bytes[at..], limits) {
-                Ok(Part::Data(length) | Part::Framing(length) | Part::Trailers(length)) => {
-                    at += length;
-                }
-                Ok(Part::End(length)) => return Seen::End(at + length),
-                Err(kind) => return Seen::Bad(at, kind),
-            }
-        }
-        Seen::All
     }
 
     /// Returns the part of the body that `bytes` begin with, for callers that decode the body.

@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use super::h2::{CONTINUATION, HEADERS, Heads, PREFACE};
+use super::guard::{CONTINUATION, HEADERS, Heads, PREFACE};
 
 /// The initial size of the dynamic table, which we never raise (RFC 9113 section 6.5.2).
 const TABLE_SIZE: usize = 4096;

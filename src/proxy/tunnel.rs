@@ -10,63 +10,40 @@ use std::{
     time::Duration,
 };
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
 };
 
-use super::{exchange::Connection, pool::Lease, worker::Worker};
+use super::{body::Switched, worker::Worker};
 
 /// The buffer size for each direction.
 const BUFFER: usize = 8 * 1024;
 
-/// Connects both sides in a task of its own. The lease counts as a request in flight until that
-/// ends.
-pub(super) fn tunnel(
-    worker: &Rc<Worker>,
-    client: OnUpgrade,
-    mut upstream: Connection,
-    lease: Lease,
+/// Connects both sides until that ends.
+pub(super) async fn run(
+    worker: &Worker,
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    switched: Switched,
 ) {
-    let (idle, open) = (worker.settings.stream_idle_timeout, Open::new(worker));
-    tokio::task::spawn_local(async move {
-        let _open = open;
-        let _lease = lease;
-        let Ok(client) = client.await else { return };
+    let Switched {
+        connection: mut upstream,
+        lease: _lease,
+    } = switched;
+    let idle = worker.settings.stream_idle_timeout;
 
-        let last = Rc::new(Cell::new(Instant::now()));
-        let mut client = Watched {
-            io: TokioIo::new(client),
-            last: last.clone(),
-        };
+    let last = Rc::new(Cell::new(Instant::now()));
+    let mut client = Watched {
+        io: client,
+        last: last.clone(),
+    };
+    let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER);
 
-        let copy =
-            tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER);
-
-        tokio::select! {
-                    _ended = copy => {}
-                    () = stalled(&last, idle) => {
+    tokio::select! {
+        _ended = copy => {}
+        () = stalled(&last, idle) => {
             tracing::debug!("upgraded connection closed: idle for too long");
         }
-                }
-    });
-}
-
-/// Counts an upgraded connection for as long as it lives.
-struct Open(Rc<Worker>);
-
-impl Open {
-    fn new(worker: &Rc<Worker>) -> Self {
-        worker.tunnels.set(worker.tunnels.get() + 1);
-        Self(worker.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.tunnels.set(self.0.tunnels.get() - 1);
     }
 }
 

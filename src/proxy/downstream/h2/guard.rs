@@ -9,17 +9,17 @@
 //! (CVE-2019-9518) all end there.
 
 use std::{
+    cell::Cell,
     io,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    rc::Rc,
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{hpack::Targets, note_write};
-use crate::proxy::conn_state::ConnState;
+use super::hpack::Targets;
 
 /// The connection preface of a client (RFC 9113 section 3.4).
 pub(in crate::proxy) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -40,15 +40,43 @@ pub(super) const CONTINUATION: u8 = 9;
 
 /// The transport of an HTTP/2 connection, guarded.
 #[derive(Debug)]
-pub(in crate::proxy) struct GuardH2<I, T> {
+pub(super) struct Guard<I> {
     inner: I,
-    state: Arc<ConnState>,
+    traffic: Rc<Traffic>,
     frames: Frames,
     targets: Targets,
-    sent: Heads,
     /// Bytes read before the protocol was known, and not passed on yet.
     first: Vec<u8>,
-    _token: T,
+}
+
+/// The traffic of a connection, as its driver sees it.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    flood: Cell<bool>,
+    blocked: Cell<bool>,
+    /// Counts writes.
+    written: Cell<u64>,
+}
+
+impl Traffic {
+    /// Returns true if the connection has ended because of a flood of frames.
+    pub(super) fn is_flood(&self) -> bool {
+        self.flood.get()
+    }
+
+    /// Returns a number while the client does not take what we send. It changes when the client
+    /// takes something.
+    pub(super) fn blocked(&self) -> Option<u64> {
+        self.blocked.get().then(|| self.written.get())
+    }
+
+    fn note<R>(&self, polled: Poll<R>) -> Poll<R> {
+        self.blocked.set(polled.is_pending());
+        if polled.is_ready() {
+            self.written.set(self.written.get().wrapping_add(1));
+        }
+        polled
+    }
 }
 
 /// The position of the next byte in a stream of frames.
@@ -69,18 +97,15 @@ struct Frames {
     filled: Instant,
 }
 
-impl<I, T> GuardH2<I, T> {
-    /// Guards `inner`. `first` was read from it already; `token` is kept until the connection ends.
-    pub(in crate::proxy) fn new(inner: I, first: Vec<u8>, state: Arc<ConnState>, token: T) -> Self {
-        let (frames, targets) = (Frames::new(), Targets::new());
+impl<I> Guard<I> {
+    /// Guards `inner`. `first` was read from it already.
+    pub(super) fn new(inner: I, first: Vec<u8>, traffic: Rc<Traffic>) -> Self {
         Self {
             inner,
-            state,
-            frames,
-            targets,
-            sent: Heads::new(0),
+            traffic,
+            frames: Frames::new(),
+            targets: Targets::new(),
             first,
-            _token: token,
         }
     }
 }
@@ -122,16 +147,6 @@ impl Heads {
     /// Returns the type of the frame whose payload contains the next byte.
     pub(super) fn kind(&self) -> u8 {
         self.head[3]
-    }
-
-    /// Returns true if the next bytes contain a part of a response: of its head or its content.
-    fn carry_response(&mut self, mut bytes: &[u8]) -> bool {
-        let is_response = |kind| matches!(kind, DATA | HEADERS | CONTINUATION);
-        let mut carries = self.skip > 0 && is_response(self.head[3]);
-        while let Some((kind, _flags)) = self.next(&mut bytes) {
-            carries |= is_response(kind);
-        }
-        carries
     }
 }
 
@@ -197,7 +212,7 @@ impl Frames {
     }
 }
 
-impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH2<I, T> {
+impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -206,7 +221,7 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH2<I, T> {
         let this = self.get_mut();
         let start = buf.filled().len();
         if this.first.is_empty() {
-            std::task::ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
+            ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
         } else {
             let n = this.first.len().min(buf.remaining());
             buf.put_slice(&this.first[..n]);
@@ -223,8 +238,7 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH2<I, T> {
             return Poll::Ready(Ok(()));
         }
 
-        tracing::debug!("HTTP/2 connection closed: flood of frames");
-        this.state.flooded();
+        this.traffic.flood.set(true);
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "a flood of HTTP/2 frames",
@@ -232,15 +246,15 @@ impl<I: AsyncRead + Unpin, T: Unpin> AsyncRead for GuardH2<I, T> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for Guard<I> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = note_write(&this.state, Pin::new(&mut this.inner).poll_write(cx, bytes));
-        this.wrote(polled, &[io::IoSlice::new(bytes)])
+        let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
+        this.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -249,11 +263,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = note_write(
-            &this.state,
-            Pin::new(&mut this.inner).poll_write_vectored(cx, slices),
-        );
-        this.wrote(polled, slices)
+        let written = Pin::new(&mut this.inner).poll_write_vectored(cx, slices);
+        this.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -262,11 +273,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = note_write(&this.state, Pin::new(&mut this.inner).poll_flush(cx));
-        if let Poll::Ready(Ok(())) = flushed {
-            this.state.flushed();
-        }
-        flushed
+        this.traffic.note(Pin::new(&mut this.inner).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -274,27 +281,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin, T: Unpin> AsyncWrite for GuardH2<I, T> {
     }
 }
 
-impl<I, T> GuardH2<I, T> {
-    /// Notes the bytes of `slices` that were written.
-    fn wrote(
-        &mut self,
-        polled: Poll<io::Result<usize>>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(n)) = &polled {
+impl<I> Guard<I> {
+    /// Notes a write.
+    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(n)) = &written {
             self.frames.paid(*n as u64);
-            let mut left = *n;
-            let mut carries = false;
-            for slice in slices {
-                let part = &slice[..left.min(slice.len())];
-                carries |= self.sent.carry_response(part);
-                left -= part.len();
-            }
-            if carries {
-                self.state.responded();
-            }
         }
-        polled
+        self.traffic.note(written)
     }
 }
 

@@ -1,0 +1,275 @@
+//! One stream of an HTTP/2 connection: a request and its response.
+
+use std::{
+    cell::{Cell, RefCell},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use http::{HeaderValue, Method, Request, StatusCode, Version, header::DATE};
+use http_body::{Body as _, Frame, SizeHint};
+
+use super::{super::Downstream, Streams};
+use crate::proxy::{
+    body::{Body, BodyError},
+    conn::ConnInfo,
+    deadline::Deadline,
+    handle::{self, Response},
+    request::{
+        fields::FieldName,
+        message::{BodyLength, RequestHead, ResponseHead},
+    },
+    worker::Worker,
+};
+
+/// Bytes that may wait to be sent on one stream.
+pub(super) const SEND_BUFFER: usize = 64 * 1024;
+/// Bytes that may wait to be sent on a connection with many streams, if a stream has its least.
+const CONNECTION_BUFFER: usize = 1024 * 1024;
+/// The least that a stream may have waiting.
+const LEAST_BUFFER: usize = 8 * 1024;
+
+/// A stream while its request is handled.
+#[derive(Debug)]
+pub(in crate::proxy) struct Stream {
+    respond: RefCell<SendResponse<Bytes>>,
+    body: RefCell<RecvStream>,
+    /// The first data of the body, if it came with the head.
+    first: RefCell<Option<Bytes>>,
+    /// True while the client waits for 100 (Continue) before it sends the body.
+    expects: Cell<bool>,
+}
+
+/// Handles a request and sends its response.
+pub(super) async fn serve(
+    worker: &Rc<Worker>,
+    conn: &Rc<ConnInfo>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    streams: &Streams,
+) {
+    let (parts, body) = request.into_parts();
+    let stream = Rc::new(Stream {
+        respond: RefCell::new(respond),
+        body: RefCell::new(body),
+        first: RefCell::default(),
+        expects: Cell::new(false),
+    });
+
+    let ended = std::future::poll_fn(|cx| Poll::Ready(stream.ends(cx))).await;
+    let is_head = parts.method == Method::HEAD;
+    let head = RequestHead::of_http2(&parts, ended, worker.settings.max_headers);
+    drop(parts);
+
+    let response = match &head {
+        Ok(head) => match stream.handle(worker, conn, head).await {
+            Some(response) => response,
+            // The client has reset the stream, or disconnected.
+            None => return,
+        },
+        Err(kind) => handle::refuse(worker, conn, *kind),
+    };
+    drop(head);
+    stream.send(worker, response, is_head, streams).await;
+}
+
+impl Stream {
+    /// Returns true if nothing follows the head, as far as that is known. An empty DATA frame that
+    /// came with the head ends a request without a body.
+    fn ends(&self, cx: &mut Context<'_>) -> bool {
+        let mut body = self.body.borrow_mut();
+        if !body.is_end_stream()
+            && let Poll::Ready(Some(Ok(data))) = body.poll_data(cx)
+            && !data.is_empty()
+        {
+            *self.first.borrow_mut() = Some(data);
+            return false;
+        }
+        body.is_end_stream()
+    }
+
+    /// Returns the response to the request; `None` if the client no longer waits for it.
+    async fn handle(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        conn: &Rc<ConnInfo>,
+        head: &RequestHead,
+    ) -> Option<Response> {
+        let expects = head.fields.contains(FieldName::Expect) && !head.length.is_empty();
+        self.expects.set(expects);
+
+        let downstream = Downstream::Http2(self.clone());
+        let mut handled = pin!(handle::handle(worker, conn, head, downstream));
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(response) = handled.as_mut().poll(cx) {
+                return Poll::Ready(Some(response));
+            }
+            self.respond.borrow_mut().poll_reset(cx).map(|_reset| None)
+        })
+        .await
+    }
+
+    /// Sends a response.
+    async fn send(&self, worker: &Worker, response: Response, is_head: bool, streams: &Streams) {
+        let Response { head, mut body } = response;
+        let empty = is_head
+            || matches!(head.length, BodyLength::None | BodyLength::Known(0))
+            || matches!(
+                head.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
+        if empty {
+            body.end();
+        }
+
+        let mut fields = head.to_http2();
+        if !fields.contains_key(DATE)
+            && let Ok(date) = HeaderValue::from_bytes(&worker.date())
+        {
+            fields.insert(DATE, date);
+        }
+        let mut message = http::Response::new(());
+        *message.status_mut() = head.status;
+        *message.version_mut() = Version::HTTP_2;
+        *message.headers_mut() = fields;
+        drop(head);
+
+        let sent = self.respond.borrow_mut().send_response(message, empty);
+        if let Ok(stream) = sent
+            && !empty
+        {
+            send_body(worker, stream, &mut body, streams).await;
+        }
+    }
+
+    /// Returns the next piece of the body of the request.
+    pub(in crate::proxy) fn poll_body(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.expects.take() {
+            let head = ResponseHead::new(StatusCode::CONTINUE, 0);
+            self.inform(&head);
+        }
+
+        let mut body = self.body.borrow_mut();
+        let first = self.first.borrow_mut().take();
+        let data = match first {
+            Some(first) => Some(Ok(first)),
+            None => ready!(body.poll_data(cx)),
+        };
+        Poll::Ready(match data {
+            Some(Ok(data)) => {
+                // Only as much is read as is sent on, so the client may send as much again.
+                let released = body.flow_control().release_capacity(data.len());
+                released.map_err(BodyError::Http2)?;
+                Some(Ok(Frame::data(data)))
+            }
+            Some(Err(error)) => Some(Err(BodyError::Http2(error))),
+            None => match ready!(body.poll_trailers(cx)) {
+                Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
+                Err(error) => Some(Err(BodyError::Http2(error))),
+            },
+        })
+    }
+
+    /// Returns true while a part of the body of the request is still to be read.
+    pub(in crate::proxy) fn has_body(&self) -> bool {
+        self.first.borrow().is_some() || !self.body.borrow().is_end_stream()
+    }
+
+    /// Returns what is known about the length of the rest of the body.
+    pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
+        if self.has_body() {
+            SizeHint::default()
+        } else {
+            SizeHint::with_exact(0)
+        }
+    }
+
+    /// Sends an informational response (RFC 9110 section 15.2).
+    pub(in crate::proxy) fn inform(&self, head: &ResponseHead) {
+        let mut message = http::Response::new(());
+        *message.status_mut() = head.status;
+        *message.headers_mut() = head.to_http2();
+        // A stream that is over needs none.
+        let _ = self.respond.borrow_mut().send_informational(message);
+    }
+}
+
+/// Sends the body of a response. It ends with the stream reset if the body breaks off, or if the
+/// client takes nothing for too long (RFC 9113 section 5.4.2); the connection goes on.
+async fn send_body(
+    worker: &Worker,
+    mut stream: SendStream<Bytes>,
+    body: &mut Body,
+    streams: &Streams,
+) {
+    let mut deadline = Deadline::new(&worker.deadlines);
+    let latest = body.latest();
+    let mut waiting = Bytes::new();
+
+    std::future::poll_fn(|cx| {
+        loop {
+            if waiting.is_empty() {
+                match Pin::new(&mut *body).poll_frame(cx) {
+                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => waiting = data,
+                        Err(frame) => {
+                            let trailers = frame.into_trailers().unwrap_or_default();
+                            let _ = stream.send_trailers(trailers);
+                            return Poll::Ready(());
+                        }
+                    },
+                    Poll::Ready(None) => {
+                        let _ = stream.send_data(Bytes::new(), true);
+                        return Poll::Ready(());
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        tracing::debug!(%error, "the response is incomplete");
+                        stream.send_reset(Reason::INTERNAL_ERROR);
+                        return Poll::Ready(());
+                    }
+                    Poll::Pending => return stream.poll_reset(cx).map(drop),
+                }
+                continue;
+            }
+
+            if stream.capacity() == 0 {
+                stream.reserve_capacity(waiting.len().min(streams.share()));
+                match stream.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(_))) if stream.capacity() > 0 => {}
+                    Poll::Ready(Some(Ok(_))) | Poll::Pending => {
+                        let idle = worker.settings.stream_idle_timeout;
+                        if deadline.is_over(cx, idle, latest) {
+                            tracing::debug!("stream reset: the client does not read the response");
+                            stream.send_reset(Reason::CANCEL);
+                            return Poll::Ready(());
+                        }
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                }
+            }
+
+            deadline.moved();
+            let piece = waiting.split_to(stream.capacity().min(waiting.len()));
+            let last = waiting.is_empty() && body.is_end_stream();
+            if stream.send_data(piece, last).is_err() || last {
+                return Poll::Ready(());
+            }
+        }
+    })
+    .await;
+}
+
+impl Streams {
+    /// Returns how many bytes of a response may wait on one stream.
+    fn share(&self) -> usize {
+        let share = CONNECTION_BUFFER / self.0.get().max(1);
+        share.clamp(LEAST_BUFFER, SEND_BUFFER)
+    }
+}

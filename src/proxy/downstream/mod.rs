@@ -1,0 +1,61 @@
+//! The client's side: connections from accept to end.
+
+pub(super) mod client;
+pub(super) mod h1;
+pub(super) mod h2;
+
+use std::{
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use super::{body::BodyError, request::message::ResponseHead};
+
+/// The client's side of one request.
+#[derive(Clone, Debug)]
+pub(crate) enum Downstream {
+    /// An HTTP/1 connection.
+    Http1(Rc<h1::Transport>),
+    /// A stream of an HTTP/2 connection.
+    Http2(Rc<h2::Stream>),
+}
+
+impl Downstream {
+    /// Returns the next piece of the body of the request.
+    pub(super) fn poll_body(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Http1(transport) => transport.poll_body(cx),
+            Self::Http2(stream) => stream.poll_body(cx),
+        }
+    }
+
+    /// Returns true while a part of the body of the request is still to be read.
+    pub(super) fn has_body(&self) -> bool {
+        match self {
+            Self::Http1(transport) => transport.has_body(),
+            Self::Http2(stream) => stream.has_body(),
+        }
+    }
+
+    /// Returns what is known about the length of the rest of the body.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(transport) => transport.size_hint(),
+            Self::Http2(stream) => stream.size_hint(),
+        }
+    }
+
+    /// Sends an informational response of the backend on (RFC 9110 section 15.2).
+    pub(super) fn inform(&self, head: &ResponseHead) {
+        match self {
+            Self::Http1(transport) => transport.inform(head),
+            Self::Http2(stream) => stream.inform(head),
+        }
+    }
+}
