@@ -7,7 +7,7 @@ use http::{Method, Response, request::Parts};
 use tokio::sync::Semaphore;
 
 use super::{
-    discovery, endpoints,
+    discovery,
     request::{Accept, Query, ResourceRequest, Target},
     response::{self, Body},
     status::ApiError,
@@ -51,10 +51,8 @@ impl Api {
             return Err(ApiError::no_such_path());
         }
 
-        if let ("", ["pods"] | ["namespaces", _, "pods"], &Method::GET) =
-            (group, rest, &head.method)
-        {
-            return Ok(endpoints::pods(Accept::parse(&head.headers)?));
+        if let Some(response) = self.absent(group, version, rest, head) {
+            return response;
         }
 
         let target = Target::parse(group, version, rest)?;

@@ -1,13 +1,16 @@
 //! The paths that are not resources: versions, groups, lists of resources (aggregated and plain),
 //! OpenAPI, health.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 use serde_json::{Value, json};
 
 use super::{
+    absent::{ABSENT, Absent},
     openapi,
-    registry::{self, RESOURCES, Resource},
+    registry::{READ_VERBS, RESOURCES, Resource},
     response::{self, Body},
     status::ApiError,
 };
@@ -15,11 +18,86 @@ use super::{
 /// The minor version of Kubernetes that the schemas and responses are taken from.
 const MINOR: &str = "36";
 
+/// The part of a kind that discovery shows.
+struct Entry {
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short: &'static [&'static str],
+    categories: &'static [&'static str],
+    namespaced: bool,
+    verbs: &'static [&'static str],
+    /// True if there is a `/status` subresource.
+    status: bool,
+}
+
+impl From<&'static Resource> for Entry {
+    fn from(resource: &'static Resource) -> Self {
+        Self {
+            group: resource.group,
+            version: resource.version,
+            kind: resource.kind.name(),
+            plural: resource.plural,
+            singular: resource.singular,
+            short: resource.short,
+            categories: resource.categories,
+            namespaced: resource.namespaced,
+            verbs: resource.verbs(),
+            status: resource.status,
+        }
+    }
+}
+
+impl From<&'static Absent> for Entry {
+    fn from(absent: &'static Absent) -> Self {
+        Self {
+            group: absent.group,
+            version: absent.version,
+            kind: absent.kind,
+            plural: absent.plural,
+            singular: absent.singular,
+            short: absent.short,
+            categories: absent.categories,
+            namespaced: absent.namespaced,
+            verbs: READ_VERBS,
+            status: false,
+        }
+    }
+}
+
+/// Returns the entries of all kinds.
+fn entries() -> impl Iterator<Item = Entry> {
+    let absent = ABSENT.iter().map(Entry::from);
+    RESOURCES.iter().map(Entry::from).chain(absent)
+}
+
+/// Returns the entries of a group and version, in the order of their plurals.
+fn in_version(group: &str, version: &str) -> Vec<Entry> {
+    let mut found: Vec<Entry> = entries()
+        .filter(|entry| entry.group == group && entry.version == version)
+        .collect();
+    found.sort_by_key(|entry| entry.plural);
+    found
+}
+
+/// Returns the groups other than the core group, in the order of discovery.
+fn groups() -> BTreeSet<&'static str> {
+    let groups = entries().map(|entry| entry.group);
+    groups.filter(|group| !group.is_empty()).collect()
+}
+
+/// Returns the versions of a group, the newest first: clients prefer it.
+fn versions(group: &str) -> Vec<&'static str> {
+    let in_group = entries().filter(|entry| entry.group == group);
+    let versions: BTreeSet<&str> = in_group.map(|entry| entry.version).collect();
+    versions.into_iter().rev().collect()
+}
+
 /// Returns true if a group and version are served.
 pub(crate) fn is_known(group: &str, version: &str) -> bool {
-    RESOURCES
-        .iter()
-        .any(|resource| resource.group == group && resource.version == version)
+    entries().any(|entry| entry.group == group && entry.version == version)
 }
 
 /// Handles a GET of a path that is not a resource.
@@ -29,7 +107,7 @@ pub(crate) fn get(head: &Parts, segments: &[&str]) -> Result<Response<Body>, Api
         ["version"] => version(),
         ["healthz" | "readyz" | "livez", ..] => return Ok(response::text("ok")),
         ["api"] => match aggregated {
-            Some(form) => return Ok(group_list(form, &[""])),
+            Some(form) => return Ok(group_list(form, [""])),
             None => json!({
                 "kind": "APIVersions",
                 "versions": ["v1"],
@@ -37,20 +115,22 @@ pub(crate) fn get(head: &Parts, segments: &[&str]) -> Result<Response<Body>, Api
             }),
         },
         ["apis"] => match aggregated {
-            Some(form) => return Ok(group_list(form, &registry::groups())),
+            Some(form) => return Ok(group_list(form, groups())),
             None => {
-                let groups: Vec<Value> = registry::groups().into_iter().map(group).collect();
+                let groups: Vec<Value> = groups().into_iter().map(group).collect();
                 json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
             }
         },
         ["api", "v1"] => resource_list("", "v1"),
-        ["apis", name] if is_known(name, "v1") => {
+        ["apis", name] if groups().contains(name) => {
             let mut group = group(name);
             group["kind"] = "APIGroup".into();
             group["apiVersion"] = "v1".into();
             group
         }
-        ["apis", name, "v1"] if is_known(name, "v1") => resource_list(name, "v1"),
+        ["apis", name, version] if !name.is_empty() && is_known(name, version) => {
+            resource_list(name, version)
+        }
         ["openapi", "v2"] => return Ok(empty_v2(&head.headers)),
         ["openapi", "v3"] => return Ok(response::json(StatusCode::OK, openapi::index())),
         ["openapi", "v3", path @ ..] => return document(&head.headers, &path.join("/")),
@@ -80,27 +160,26 @@ fn version() -> Value {
 }
 
 fn group(name: &str) -> Value {
-    let version = json!({ "groupVersion": format!("{name}/v1"), "version": "v1" });
-    json!({ "name": name, "versions": [version], "preferredVersion": version })
-}
-
-fn in_group<'g>(group: &'g str) -> impl Iterator<Item = &'static Resource> + 'g {
-    RESOURCES
-        .iter()
-        .filter(move |resource| resource.group == group)
+    let version = |version: &str| {
+        let group_version = format!("{name}/{version}");
+        json!({ "groupVersion": group_version, "version": version })
+    };
+    let versions: Vec<Value> = versions(name).into_iter().map(version).collect();
+    let preferred = versions.first().cloned();
+    json!({ "name": name, "versions": versions, "preferredVersion": preferred })
 }
 
 /// Returns the `APIResourceList` of a group.
 fn resource_list(group: &str, version: &str) -> Value {
     let mut resources = Vec::new();
 
-    for resource in in_group(group) {
+    for resource in in_version(group, version) {
         let mut entry = json!({
             "name": resource.plural,
             "singularName": resource.singular,
             "namespaced": resource.namespaced,
-            "kind": resource.kind.name(),
-            "verbs": resource.verbs(),
+            "kind": resource.kind,
+            "verbs": resource.verbs,
         });
         if !resource.short.is_empty() {
             entry["shortNames"] = resource.short.into();
@@ -114,7 +193,7 @@ fn resource_list(group: &str, version: &str) -> Value {
                 "name": format!("{}/status", resource.plural),
                 "singularName": "",
                 "namespaced": resource.namespaced,
-                "kind": resource.kind.name(),
+                "kind": resource.kind,
                 "verbs": ["get", "patch", "update"],
             }));
         }
@@ -153,21 +232,24 @@ fn aggregated_version(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 /// Returns the `APIGroupDiscoveryList` of these groups, in this version.
-fn group_list(form: &'static str, groups: &[&str]) -> Response<Body> {
-    let items: Vec<Value> = groups
-        .iter()
-        .map(|group| {
-            let resources: Vec<Value> = in_group(group).map(discovery_entry).collect();
-            let metadata = if group.is_empty() {
-                json!({})
-            } else {
-                json!({ "name": group })
-            };
-            let version =
-                json!({ "version": "v1", "resources": resources, "freshness": "Current" });
-            json!({ "metadata": metadata, "versions": [version] })
-        })
-        .collect();
+fn group_list(
+    form: &'static str,
+    groups: impl IntoIterator<Item = &'static str>,
+) -> Response<Body> {
+    let in_group = |group: &'static str| {
+        let version = |version| {
+            let entries = in_version(group, version);
+            let resources: Vec<Value> = entries.iter().map(discovery_entry).collect();
+            json!({ "version": version, "resources": resources, "freshness": "Current" })
+        };
+        let versions: Vec<Value> = versions(group).into_iter().map(version).collect();
+        let metadata = match group {
+            "" => json!({}),
+            name => json!({ "name": name }),
+        };
+        json!({ "metadata": metadata, "versions": versions })
+    };
+    let items: Vec<Value> = groups.into_iter().map(in_group).collect();
 
     let list = json!({
         "kind": "APIGroupDiscoveryList",
@@ -187,33 +269,33 @@ fn group_list(form: &'static str, groups: &[&str]) -> Response<Body> {
     response
 }
 
-fn discovery_entry(resource: &'static Resource) -> Value {
+fn discovery_entry(entry: &Entry) -> Value {
     let kind = json!({
-        "group": resource.group,
-        "version": resource.version,
-        "kind": resource.kind.name(),
+        "group": entry.group,
+        "version": entry.version,
+        "kind": entry.kind,
     });
 
-    let mut entry = json!({
-        "resource": resource.plural,
+    let mut shown = json!({
+        "resource": entry.plural,
         "responseKind": kind,
-        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": resource.singular,
-        "verbs": resource.verbs(),
+        "scope": if entry.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": entry.singular,
+        "verbs": entry.verbs,
     });
 
-    if !resource.short.is_empty() {
-        entry["shortNames"] = resource.short.into();
+    if !entry.short.is_empty() {
+        shown["shortNames"] = entry.short.into();
     }
-    if !resource.categories.is_empty() {
-        entry["categories"] = resource.categories.into();
+    if !entry.categories.is_empty() {
+        shown["categories"] = entry.categories.into();
     }
-    if resource.status {
+    if entry.status {
         let verbs = ["get", "patch", "update"];
-        entry["subresources"] =
+        shown["subresources"] =
             json!([{ "subresource": "status", "responseKind": kind, "verbs": verbs }]);
     }
-    entry
+    shown
 }
 
 /// Returns an OpenAPI v2 document without definitions. kubectl reads it before it sends a `List` or

@@ -1,12 +1,11 @@
-//! The requests of `kubectl describe` for objects that do not exist: the endpoints of a Service,
-//! which kubectl before 1.31 reads from an Endpoints object, and the list of Pods.
+//! The endpoints of a Service without an Endpoints object, which `kubectl describe` before 1.31 reads.
 
 use http::{HeaderMap, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
     Api,
-    request::{Accept, Target},
+    request::Target,
     response::{self, Body},
 };
 use crate::objects::{Key, Kind};
@@ -71,17 +70,6 @@ impl Api {
         });
         Some(response::json(StatusCode::OK, found.to_string()))
     }
-}
-
-/// Returns the list of Pods, which is empty.
-pub(super) fn pods(accept: Accept) -> Response<Body> {
-    let list = json!({
-        "kind": "PodList",
-        "apiVersion": "v1",
-        "metadata": { "resourceVersion": "1" },
-        "items": [],
-    });
-    response::encode(StatusCode::OK, list.to_string().into(), accept)
 }
 
 /// Converts an EndpointSlice to a subset of Endpoints.

@@ -3,6 +3,7 @@
 //! Pure functions over one object: [`schema`] (bytes to value, strict), [`merge`] (patches),
 //! [`defaults`], [`validate`], [`openapi`].
 
+mod absent;
 mod admit;
 mod api;
 mod columns;

@@ -50,7 +50,7 @@ const ALL_VERBS: &[&str] = &[
     "watch",
 ];
 
-const READ_VERBS: &[&str] = &["get", "list", "watch"];
+pub(crate) const READ_VERBS: &[&str] = &["get", "list", "watch"];
 
 impl Resource {
     /// Returns the name for error messages: `ingresses.networking.k8s.io`.
@@ -257,15 +257,4 @@ pub(crate) fn of(kind: Kind) -> &'static Resource {
         .iter()
         .find(|r| r.kind == kind && r.group == kind.group())
         .expect("every kind has an entry")
-}
-
-/// Returns the groups other than the core group, in the order of discovery.
-pub(crate) fn groups() -> Vec<&'static str> {
-    let mut groups: Vec<&str> = RESOURCES
-        .iter()
-        .map(|r| r.group)
-        .filter(|group| !group.is_empty())
-        .collect();
-    groups.dedup();
-    groups
 }

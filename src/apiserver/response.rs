@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{
+    columns::Column,
     events,
     registry::Resource,
     request::{Accept, Shape},
@@ -254,26 +255,31 @@ pub(crate) fn table<'v>(
         })
         .collect();
 
-    let columns: Value = resource
-        .columns
-        .iter()
-        .map(|column| {
-            json!({
-                "name": column.name,
-                "type": column.kind,
-                "format": column.format,
-                "description": column.name,
-                "priority": i32::from(column.wide),
-            })
-        })
-        .collect();
+    let columns = match definitions {
+        true => column_definitions(resource.columns),
+        false => Value::Null,
+    };
     json!({
         "kind": "Table",
         "apiVersion": version,
         "metadata": metadata,
-        "columnDefinitions": if definitions { columns } else { Value::Null },
+        "columnDefinitions": columns,
         "rows": rows,
     })
+}
+
+/// Returns the `columnDefinitions` of a Table.
+pub(crate) fn column_definitions(columns: &[Column]) -> Value {
+    let definition = |column: &Column| {
+        json!({
+            "name": column.name,
+            "type": column.kind,
+            "format": column.format,
+            "description": column.name,
+            "priority": i32::from(column.wide),
+        })
+    };
+    columns.iter().map(definition).collect()
 }
 
 fn partial(body: &[u8]) -> Value {

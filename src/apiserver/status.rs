@@ -86,8 +86,22 @@ impl ApiError {
     }
 
     pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
-        let message = format!("{} \"{name}\" not found", resource.qualified());
-        Self::new(StatusCode::NOT_FOUND, "NotFound", message).about(resource, name)
+        let of = (&*resource.qualified(), resource.group, resource.plural);
+        Self::missing(of, name)
+    }
+
+    /// Returns the error for an object that does not exist. `of` is the name of its resource for
+    /// messages, its group and its plural.
+    pub(crate) fn missing(of: (&str, &str, &str), name: &str) -> Self {
+        let (qualified, group, plural) = of;
+        let message = format!("{qualified} \"{name}\" not found");
+        let error = Self::new(StatusCode::NOT_FOUND, "NotFound", message).with("name", name);
+        let error = if group.is_empty() {
+            error
+        } else {
+            error.with("group", group)
+        };
+        error.with("kind", plural)
     }
 
     pub(crate) fn exists(resource: &Resource, name: &str) -> Self {
@@ -232,6 +246,11 @@ impl ApiError {
 
     pub(crate) fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+    }
+
+    /// Returns the error for a verb that this server cannot offer for a kind, with the reason.
+    pub(crate) fn unsupported_verb(message: impl Into<String>) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
 

@@ -12,6 +12,7 @@ use crate::{
     util::drain::{self, Signal},
 };
 
+mod absent;
 mod deletions;
 mod listener;
 mod reads;

@@ -18,7 +18,7 @@ use super::{
 use crate::objects::{Change, Expired, RawObject, Revision, View, Watcher};
 
 /// The time between two bookmarks.
-const BOOKMARK: Duration = Duration::from_secs(60);
+pub(super) const BOOKMARK: Duration = Duration::from_secs(60);
 
 /// The duration of a watch without `timeoutSeconds`. Clients begin a new one.
 const TIMEOUT: Duration = Duration::from_secs(3600);
@@ -69,11 +69,6 @@ impl Api {
         let selector = Selector::parse(resource, query.text("labelSelector"), &fields)?;
         let from = start(query)?;
 
-        let permit = self
-            .watches
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_full| ApiError::too_many("watches"))?;
         let send_initial = query.flag("sendInitialEvents");
 
         // A watch from a revision continues a list; others begin with the objects that exist.
@@ -112,10 +107,29 @@ impl Api {
             lines,
         };
 
+        let run = async move {
+            let _client_gone = stream.run().await;
+        };
+        self.begin_watch(query, body, run)
+    }
+
+    /// Begins the response of a watch: its lines come from `run`, which ends with the watch.
+    pub(super) fn begin_watch(
+        &self,
+        query: &Query,
+        lines: mpsc::Receiver<Bytes>,
+        run: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Response<Body>, ApiError> {
+        let permit = self
+            .watches
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_full| ApiError::too_many("watches"))?;
         let timeout = query
             .number("timeoutSeconds")
             .map_or(TIMEOUT, |s| Duration::from_secs(s.clamp(1, 86_400)));
         let mut drain = self.drain.clone();
+
         #[allow(
             clippy::disallowed_methods,
             reason = "the permits bound these tasks, and the drain ends them"
@@ -123,14 +137,14 @@ impl Api {
         tokio::spawn(async move {
             let _permit = permit;
             tokio::select! {
-                _client_gone = stream.run() => {}
+                () = run => {}
                 () = tokio::time::sleep(timeout) => {}
                 _grace = drain.draining() => {}
             }
         });
 
         let mut response = response::json(StatusCode::OK, Bytes::new());
-        *response.body_mut() = Body::Stream(body);
+        *response.body_mut() = Body::Stream(lines);
         Ok(response)
     }
 }
@@ -228,25 +242,9 @@ impl Stream {
     }
 
     async fn bookmark(&self, initial_end: bool) -> Result<(), Closed> {
-        let mut metadata = json!({ "resourceVersion": self.at.0.to_string() });
-        let object = match self.accept.shape {
-            Shape::Table(version) => response::table(self.resource, version, [], metadata, false),
-            Shape::Object | Shape::Partial => {
-                metadata["creationTimestamp"] = Value::Null;
-                if initial_end {
-                    metadata["annotations"] = json!({ INITIAL_END: "true" });
-                }
-                let (kind, version) = match self.accept.shape {
-                    Shape::Partial => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
-                    Shape::Object | Shape::Table(_) => {
-                        (self.resource.kind.name(), self.resource.api_version())
-                    }
-                };
-                json!({ "kind": kind, "apiVersion": version, "metadata": metadata })
-            }
-        };
-
-        self.send(line("BOOKMARK", object.to_string().as_bytes()))
+        let version = self.resource.api_version();
+        let of = (self.resource.kind.name(), &*version);
+        self.send(bookmark(of, self.accept.shape, self.at, initial_end))
             .await
     }
 
@@ -255,8 +253,34 @@ impl Stream {
     }
 }
 
+/// Returns the line of a bookmark at a revision. `of` is the kind and its API version.
+pub(super) fn bookmark(of: (&str, &str), shape: Shape, at: Revision, initial_end: bool) -> Bytes {
+    let mut metadata = json!({ "resourceVersion": at.0.to_string() });
+    let (kind, version) = match shape {
+        Shape::Table(version) => {
+            let table = json!({
+                "kind": "Table",
+                "apiVersion": version,
+                "metadata": metadata,
+                "columnDefinitions": null,
+                "rows": [],
+            });
+            return line("BOOKMARK", table.to_string().as_bytes());
+        }
+        Shape::Partial => ("PartialObjectMetadata", "meta.k8s.io/v1"),
+        Shape::Object => of,
+    };
+
+    metadata["creationTimestamp"] = Value::Null;
+    if initial_end {
+        metadata["annotations"] = json!({ INITIAL_END: "true" });
+    }
+    let object = json!({ "kind": kind, "apiVersion": version, "metadata": metadata });
+    line("BOOKMARK", object.to_string().as_bytes())
+}
+
 /// Returns the revision to start from; `None` starts with the objects that exist.
-fn start(query: &Query) -> Result<Option<Revision>, ApiError> {
+pub(super) fn start(query: &Query) -> Result<Option<Revision>, ApiError> {
     let (version, matching) = (
         query.text("resourceVersion"),
         query.text("resourceVersionMatch"),

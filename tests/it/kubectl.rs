@@ -17,7 +17,7 @@ fn the_newest_kubectl_applies_and_creates() {
 
 #[test]
 fn the_newest_kubectl_reads_objects() {
-    plays(&peers::kubectl(), &["read", "describe"]);
+    plays(&peers::kubectl(), &["read", "describe", "empty"]);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn the_oldest_kubectl_works_the_same() {
     let Some(kubectl) = peers::oldest_kubectl() else {
         return;
     };
-    plays(&kubectl, &["apply", "read", "change"]);
+    plays(&kubectl, &["apply", "read", "change", "empty"]);
 }
 
 /// The version of the real server is pinned, so by default one part is enough.
@@ -59,7 +59,15 @@ fn a_real_server_gives_the_same_output() {
     let parts = if mode.is_empty() {
         &["change"][..]
     } else {
-        &["apply", "change", "endpoints", "read", "refuse", "describe"]
+        &[
+            "apply",
+            "change",
+            "empty",
+            "endpoints",
+            "read",
+            "refuse",
+            "describe",
+        ]
     };
 
     let folder = Folder::new();

@@ -17,6 +17,7 @@ mod acme;
 mod acme_client;
 mod acme_dns;
 mod api;
+mod api_absent;
 mod api_endpoints;
 mod backend_tls;
 mod behind;
