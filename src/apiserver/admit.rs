@@ -179,6 +179,13 @@ pub(crate) fn change(
 
     // Status and content have paths of their own, and each leaves the other unchanged.
     match subresource {
+        Some("finalize") => {
+            let spec = new.get("spec").cloned();
+            let version = new.pointer("/metadata/resourceVersion").cloned();
+            *new = old.clone();
+            set(new, "spec", spec);
+            set(&mut new["metadata"], "resourceVersion", version);
+        }
         Some(_status) => {
             let status = new.get("status").cloned();
             let version = new.pointer("/metadata/resourceVersion").cloned();
@@ -194,7 +201,9 @@ pub(crate) fn change(
         keep_addresses(&mut new["spec"], &old["spec"]);
     }
     if resource.kind == Kind::Namespace {
-        set(new, "spec", old.get("spec").cloned());
+        if subresource != Some("finalize") {
+            set(new, "spec", old.get("spec").cloned());
+        }
         new["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
     }
 
@@ -225,7 +234,10 @@ pub(crate) fn change(
 
     check_finalizers(resource, name, new, old)?;
     let deleting = !text(new, "/metadata/deletionTimestamp").is_empty();
-    let free = finalizers(new).is_empty() && resource.kind != Kind::Namespace;
+    // The contents of a namespace are a finalizer too.
+    let contents = new.pointer("/spec/finalizers").and_then(Value::as_array);
+    let empty = resource.kind != Kind::Namespace || contents.is_none_or(Vec::is_empty);
+    let free = finalizers(new).is_empty() && empty;
     Ok(if deleting && free {
         Change::Finished
     } else {

@@ -92,11 +92,17 @@ impl Api {
             (&Method::GET | &Method::HEAD, name) if request.query.flag("watch") => {
                 self.watch(&request, name)
             }
-            (&Method::GET | &Method::HEAD, Some(name)) => self.read(&request, name),
+            (&Method::GET | &Method::HEAD, Some(name)) if target.allows("get") => {
+                self.read(&request, name)
+            }
             (&Method::GET | &Method::HEAD, None) => self.list(&request),
             (&Method::POST, None) => self.create(&request).await,
-            (&Method::PUT, Some(name)) => self.replace(&request, name).await,
-            (&Method::PATCH, Some(name)) => self.patch(&request, name).await,
+            (&Method::PUT, Some(name)) if target.allows("update") => {
+                self.replace(&request, name).await
+            }
+            (&Method::PATCH, Some(name)) if target.allows("patch") => {
+                self.patch(&request, name).await
+            }
             (&Method::DELETE, Some(name)) if target.subresource.is_none() => {
                 self.delete(&request, name).await
             }

@@ -113,6 +113,8 @@ pub(crate) const NODE: &[Column] = &[
     wide("Container-Runtime"),
 ];
 
+pub(crate) const LEASE: &[Column] = &[NAME, text("Holder"), AGE];
+
 pub(crate) fn name_age(object: &Value, now: i64) -> Vec<Value> {
     vec![name(object), age(object, now)]
 }
@@ -362,6 +364,14 @@ pub(crate) fn event(object: &Value, now: i64) -> Vec<Value> {
         time(&["/firstTimestamp", "/eventTime"]),
         count.filter(|count| *count > 0).unwrap_or(1).into(),
         name(object),
+    ]
+}
+
+pub(crate) fn lease(object: &Value, now: i64) -> Vec<Value> {
+    vec![
+        name(object),
+        string(object, "/spec/holderIdentity").into(),
+        age(object, now),
     ]
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn apply(kind: Kind, object: &mut Value) {
             }
         }
         Kind::Event => event(object),
-        Kind::Namespace | Kind::ConfigMap | Kind::Node => {}
+        Kind::Namespace | Kind::ConfigMap | Kind::Node | Kind::Lease => {}
     }
 }
 

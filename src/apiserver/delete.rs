@@ -1,4 +1,4 @@
-//! The verbs delete and deletecollection, and the removal of namespaces.
+//! The verbs delete and deletecollection.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -8,7 +8,7 @@ use super::{
     Api,
     admit::finalizers,
     options::DeleteOptions,
-    registry::{RESOURCES, Resource},
+    registry::Resource,
     request::{ResourceRequest, Target},
     response::{self, Body},
     selector::Selector,
@@ -21,10 +21,10 @@ use crate::{
 };
 
 /// Namespaces that cannot be deleted.
-const PROTECTED: [&str; 2] = ["default", "kube-system"];
+const PROTECTED: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 /// The result of a deletion, with the last state of the object.
-enum Outcome {
+pub(super) enum Outcome {
     Removed(Bytes),
     /// The object waits for its finalizers, or a namespace for its contents.
     Marked(Bytes),
@@ -74,7 +74,8 @@ impl Api {
     ) -> Result<Response<Body>, ApiError> {
         let ResourceRequest { target, accept, .. } = *request;
         let (query, resource) = (&request.query, target.resource);
-        if resource.namespaced && target.namespace.is_none() {
+        let everywhere = resource.namespaced && target.namespace.is_none();
+        if everywhere || resource.kind == Kind::Namespace {
             return Err(ApiError::method_not_allowed());
         }
 
@@ -108,7 +109,7 @@ impl Api {
     }
 
     /// Removes an object, or marks it for deletion if it has to wait.
-    async fn remove(
+    pub(super) async fn remove(
         &self,
         target: &Target,
         name: &str,
@@ -165,85 +166,6 @@ impl Api {
             }
         }
         Err(ApiError::modified(resource, name))
-    }
-
-    /// Empties the namespaces that are marked for deletion, then removes them. Runs as long as the
-    /// server does.
-    pub(crate) async fn finish_namespaces(&self) {
-        loop {
-            let snapshot = self.view.list(Kind::Namespace, None);
-            for namespace in &snapshot.items {
-                if !namespace.meta.deletion_timestamp.is_empty()
-                    && let Err(error) = self.finish_namespace(&namespace.meta.name).await
-                {
-                    tracing::warn!(
-                        namespace = &*namespace.meta.name,
-                        %error,
-                        "cannot delete the contents of the namespace yet"
-                    );
-                }
-            }
-
-            let Ok(mut changes) = self.view.watch(Kind::Namespace, snapshot.revision) else {
-                continue;
-            };
-            // The watch does not show a finalizer that is removed, or a disk that has space again:
-            // retry at intervals too.
-            tokio::select! {
-                _change = changes.next() => {}
-                () = tokio::time::sleep(std::time::Duration::from_secs(5)) => {}
-            }
-        }
-    }
-
-    /// Deletes the contents of a namespace, and the namespace once it is empty.
-    async fn finish_namespace(&self, name: &str) -> Result<(), ApiError> {
-        let mut left = 0;
-        // Two resources show the same Events: emptying one of them is enough.
-        for resource in RESOURCES
-            .iter()
-            .filter(|r| r.namespaced && r.group == r.kind.group())
-        {
-            let target = Target {
-                resource,
-                namespace: Some(name.to_owned()),
-                name: None,
-                subresource: None,
-            };
-            for object in self.view.list(resource.kind, Some(name)).items {
-                match self
-                    .remove(&target, &object.meta.name, &DeleteOptions::default())
-                    .await
-                {
-                    Ok(Outcome::Removed(_)) => {}
-                    Ok(Outcome::Marked(_)) => left += 1,
-                    Err(error) if error.code == StatusCode::NOT_FOUND => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-
-        // Marked objects keep the namespace until their finalizers are removed.
-        let resource = super::registry::of(Kind::Namespace);
-        let target = Target {
-            resource,
-            namespace: None,
-            name: None,
-            subresource: None,
-        };
-        let known = self.stored(&target, name)?;
-        let object: Value = serde_json::from_slice(&known.body).unwrap_or_default();
-        if left == 0 && finalizers(&object).is_empty() {
-            let proposal = Proposal {
-                key: known.key.clone(),
-                op: Op::Delete { expected: None },
-            };
-            self.propose
-                .propose(proposal)
-                .await
-                .map_err(|error| ApiError::propose(resource, error))?;
-        }
-        Ok(())
     }
 }
 

@@ -29,8 +29,7 @@ struct Entry {
     categories: &'static [&'static str],
     namespaced: bool,
     verbs: &'static [&'static str],
-    /// True if there is a `/status` subresource.
-    status: bool,
+    subresources: &'static [(&'static str, &'static [&'static str])],
 }
 
 impl From<&'static Resource> for Entry {
@@ -45,7 +44,7 @@ impl From<&'static Resource> for Entry {
             categories: resource.categories,
             namespaced: resource.namespaced,
             verbs: resource.verbs(),
-            status: resource.status,
+            subresources: resource.subresources(),
         }
     }
 }
@@ -62,7 +61,7 @@ impl From<&'static Absent> for Entry {
             categories: absent.categories,
             namespaced: absent.namespaced,
             verbs: READ_VERBS,
-            status: false,
+            subresources: &[],
         }
     }
 }
@@ -188,13 +187,13 @@ fn resource_list(group: &str, version: &str) -> Value {
             entry["categories"] = resource.categories.into();
         }
         resources.push(entry);
-        if resource.status {
+        for (name, verbs) in resource.subresources {
             resources.push(json!({
-                "name": format!("{}/status", resource.plural),
+                "name": format!("{}/{name}", resource.plural),
                 "singularName": "",
                 "namespaced": resource.namespaced,
                 "kind": resource.kind,
-                "verbs": ["get", "patch", "update"],
+                "verbs": verbs,
             }));
         }
     }
@@ -290,10 +289,9 @@ fn discovery_entry(entry: &Entry) -> Value {
     if !entry.categories.is_empty() {
         shown["categories"] = entry.categories.into();
     }
-    if entry.status {
-        let verbs = ["get", "patch", "update"];
-        shown["subresources"] =
-            json!([{ "subresource": "status", "responseKind": kind, "verbs": verbs }]);
+    let subresource = |(name, verbs): &(&str, &[&str])| json!({ "subresource": name, "responseKind": kind, "verbs": verbs });
+    if !entry.subresources.is_empty() {
+        shown["subresources"] = entry.subresources.iter().map(subresource).collect();
     }
     shown
 }

@@ -16,6 +16,7 @@ mod events;
 pub mod fuzz;
 mod identity;
 pub(crate) mod merge;
+mod namespaces;
 pub(crate) mod openapi;
 mod options;
 mod patch;

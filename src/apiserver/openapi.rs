@@ -8,8 +8,12 @@ use serde::Deserialize;
 
 const INDEX: &str = include_str!("data/index.json");
 
-const DOCUMENTS: [(&str, &[u8]); 4] = [
+const DOCUMENTS: [(&str, &[u8]); 5] = [
     ("api/v1", include_bytes!("data/api_v1.json.gz")),
+    (
+        "apis/coordination.k8s.io/v1",
+        include_bytes!("data/apis_coordination.k8s.io_v1.json.gz"),
+    ),
     (
         "apis/discovery.k8s.io/v1",
         include_bytes!("data/apis_discovery.k8s.io_v1.json.gz"),

@@ -25,6 +25,8 @@ pub(crate) struct Resource {
     pub(crate) generation: bool,
     /// True if the response to a deletion is the object, false if it is a `Status`.
     pub(crate) delete_returns_object: bool,
+    /// True if a PUT must name the version that it replaces.
+    pub(crate) versioned_update: bool,
     /// True if a PUT creates an object that does not exist.
     pub(crate) create_on_update: bool,
     /// The `Warning` on every response; empty for kinds that are not deprecated.
@@ -32,6 +34,8 @@ pub(crate) struct Resource {
     /// Field selectors beside `metadata.name` and `metadata.namespace`: label, and the JSON pointer
     /// of the value.
     pub(crate) fields: &'static [(&'static str, &'static str)],
+    /// The same of fields that are true or false, and false where they are absent.
+    pub(crate) flags: &'static [(&'static str, &'static str)],
     pub(crate) columns: &'static [Column],
     /// Returns the cells of a row, in the order of the columns. The number is the current Unix
     /// time.
@@ -48,6 +52,10 @@ const ALL_VERBS: &[&str] = &[
     "patch",
     "update",
     "watch",
+];
+
+const NAMESPACE_VERBS: &[&str] = &[
+    "create", "delete", "get", "list", "patch", "update", "watch",
 ];
 
 pub(crate) const READ_VERBS: &[&str] = &["get", "list", "watch"];
@@ -71,8 +79,30 @@ impl Resource {
         }
     }
 
+    /// Returns the verbs in discovery. Namespaces are deleted one by one.
     pub(crate) fn verbs(&self) -> &'static [&'static str] {
-        if self.writable { ALL_VERBS } else { READ_VERBS }
+        match (self.writable, self.kind) {
+            (false, _) => READ_VERBS,
+            (true, Kind::Namespace) => NAMESPACE_VERBS,
+            (true, _) => ALL_VERBS,
+        }
+    }
+
+    /// Returns the subresources with their verbs, in the order of discovery.
+    pub(crate) fn subresources(&self) -> &'static [(&'static str, &'static [&'static str])] {
+        const STATUS: (&str, &[&str]) = ("status", &["get", "patch", "update"]);
+        match (self.status, self.kind) {
+            (_, Kind::Namespace) => &[("finalize", &["update"]), STATUS],
+            (true, _) => &[STATUS],
+            (false, _) => &[],
+        }
+    }
+
+    /// Returns true if there is such a subresource.
+    pub(crate) fn has_subresource(&self, name: &str) -> bool {
+        self.subresources()
+            .iter()
+            .any(|(known, _verbs)| *known == name)
     }
 }
 
@@ -90,7 +120,9 @@ const BASE: Resource = Resource {
     status: false,
     generation: false,
     delete_returns_object: false,
+    versioned_update: false,
     create_on_update: false,
+    flags: &[],
     deprecated: "",
     fields: &[],
     columns: columns::NAME_AGE,
@@ -115,7 +147,7 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 ];
 
 /// Every resource, in the order of discovery. Events are served twice from one store.
-pub(crate) static RESOURCES: [Resource; 11] = [
+pub(crate) static RESOURCES: [Resource; 12] = [
     Resource {
         kind: Kind::ConfigMap,
         plural: "configmaps",
@@ -167,6 +199,7 @@ pub(crate) static RESOURCES: [Resource; 11] = [
         short: &["no"],
         namespaced: false,
         writable: false,
+        flags: &[("spec.unschedulable", "/spec/unschedulable")],
         columns: columns::NODE,
         cells: columns::node,
         ..BASE
@@ -195,6 +228,17 @@ pub(crate) static RESOURCES: [Resource; 11] = [
         ],
         columns: columns::SERVICE,
         cells: columns::service,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::Lease,
+        group: "coordination.k8s.io",
+        plural: "leases",
+        singular: "lease",
+        versioned_update: true,
+        create_on_update: true,
+        columns: columns::LEASE,
+        cells: columns::lease,
         ..BASE
     },
     Resource {

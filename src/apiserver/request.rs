@@ -44,8 +44,9 @@ impl Target {
 
         let by_name_without_namespace =
             resource.namespaced && name.is_some() && namespace.is_none();
-        let known =
-            subresource.is_none() || (subresource.as_deref() == Some("status") && resource.status);
+        let known = subresource
+            .as_deref()
+            .is_none_or(|name| resource.has_subresource(name));
         if by_name_without_namespace || (namespace.is_some() && !resource.namespaced) || !known {
             return Err(ApiError::no_such_resource());
         }
@@ -55,6 +56,18 @@ impl Target {
             name,
             subresource,
         })
+    }
+}
+
+impl Target {
+    /// Returns true if the target has a verb. Kinds without writes are refused before.
+    pub(crate) fn allows(&self, verb: &str) -> bool {
+        let Some(name) = self.subresource.as_deref() else {
+            return true;
+        };
+        let all = self.resource.subresources().iter();
+        all.filter(|(known, _verbs)| *known == name)
+            .any(|(_known, verbs)| verbs.contains(&verb))
     }
 }
 

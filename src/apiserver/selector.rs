@@ -46,6 +46,8 @@ enum Field {
     Namespace,
     /// A JSON pointer into the body.
     Body(&'static str),
+    /// A JSON pointer to a boolean.
+    Flag(&'static str),
 }
 
 impl Selector {
@@ -73,7 +75,7 @@ impl Selector {
         let needs_body = self
             .fields
             .iter()
-            .any(|required| matches!(required.field, Field::Body(_)));
+            .any(|required| matches!(required.field, Field::Body(_) | Field::Flag(_)));
         let body: Value = match needs_body {
             true => serde_json::from_slice(&object.body).unwrap_or_default(),
             false => Value::Null,
@@ -87,6 +89,10 @@ impl Selector {
                     .pointer(pointer)
                     .and_then(Value::as_str)
                     .unwrap_or_default(),
+                Field::Flag(pointer) => match body.pointer(pointer).and_then(Value::as_bool) {
+                    Some(true) => "true",
+                    Some(false) | None => "false",
+                },
             };
             (found == required.value) == required.equal
         })
@@ -126,10 +132,15 @@ fn parse_fields(resource: &Resource, text: &str) -> Result<Vec<FieldRequirement>
         let field = match label {
             "metadata.name" => Field::Name,
             "metadata.namespace" => Field::Namespace,
-            other => match resource.fields.iter().find(|(known, _)| *known == other) {
-                Some((_, pointer)) => Field::Body(pointer),
-                None => return Err(unknown_field(resource, other)),
-            },
+            other => {
+                let find = |fields: &[(&str, &'static str)]| {
+                    let found = fields.iter().find(|(known, _)| *known == other);
+                    found.map(|(_, pointer)| *pointer)
+                };
+                let text = find(resource.fields).map(Field::Body);
+                text.or_else(|| find(resource.flags).map(Field::Flag))
+                    .ok_or_else(|| unknown_field(resource, other))?
+            }
         };
         required.push(FieldRequirement {
             field,
@@ -142,7 +153,7 @@ fn parse_fields(resource: &Resource, text: &str) -> Result<Vec<FieldRequirement>
 
 fn unknown_field(resource: &Resource, field: &str) -> ApiError {
     // A real API server lists the known fields only for kinds without field selectors.
-    if resource.fields.is_empty() {
+    if resource.fields.is_empty() && resource.flags.is_empty() {
         let known = r#""metadata.name", "metadata.namespace""#;
         ApiError::bad_request(format!(
             "\"{field}\" is not a known field selector: only {known}"

@@ -180,6 +180,18 @@ impl ApiError {
         error.with("kind", resource.kind.name())
     }
 
+    /// Returns the error for a replacement that does not name the version that it replaces. In it a
+    /// real API server names the resource, in others about fields the kind.
+    pub(crate) fn unversioned(resource: &Resource, name: &str) -> Self {
+        let error = FieldError {
+            field: "metadata.resourceVersion".to_owned(),
+            reason: "FieldValueInvalid",
+            message: "Invalid value: 0x0: must be specified for an update".to_owned(),
+        };
+        let what = format!("{} \"{name}\"", resource.qualified());
+        Self::invalid_fields(&what, &[error]).about(resource, name)
+    }
+
     /// Returns the error for a patch whose result is not an object of the kind.
     pub(crate) fn invalid_patch(patch: &str, why: &str) -> Self {
         let message = format!("Invalid value: {}: {why}", Value::from(patch));

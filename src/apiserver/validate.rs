@@ -33,7 +33,12 @@ pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         Kind::Service => core::service_update(new, old, &mut problems),
         Kind::EndpointSlice => immutable(new, old, "addressType", &mut problems),
         Kind::IngressClass => immutable(&new["spec"], &old["spec"], "controller", &mut problems),
-        Kind::Namespace | Kind::Endpoints | Kind::Ingress | Kind::Node | Kind::Event => {}
+        Kind::Namespace
+        | Kind::Endpoints
+        | Kind::Ingress
+        | Kind::Node
+        | Kind::Event
+        | Kind::Lease => {}
     }
 
     metadata(kind, new, &mut problems);
@@ -82,6 +87,7 @@ fn content(kind: Kind, object: &Value, problems: &mut Problems) {
         Kind::EndpointSlice => endpoints::endpoint_slice(object, problems),
         Kind::Ingress => networking::ingress(object, problems),
         Kind::IngressClass => networking::ingress_class(object, problems),
+        Kind::Lease => core::lease(object, problems),
         Kind::Namespace | Kind::Node | Kind::Event => {}
     }
 }

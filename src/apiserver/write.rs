@@ -190,6 +190,11 @@ impl Api {
         if !uid.is_empty() && *uid != *stored.meta.uid {
             return Err(Self::other_uid(target, name, uid, &stored.meta.uid));
         }
+        if target.resource.versioned_update
+            && admit::text(&new, "/metadata/resourceVersion").is_empty()
+        {
+            return Err(ApiError::unversioned(target.resource, name));
+        }
         let edit = |_old: &Value, _warnings: &mut Vec<String>| Ok(new.clone());
         self.change(request, name, dry_run, warnings, edit).await
     }

@@ -1,5 +1,6 @@
-//! The objects of the first start: the namespaces `default` and `kube-system`, and the IngressClass
-//! `gatelet`. They are created once: those that the owner deletes stay deleted.
+//! The objects that a mini cluster begins with. The namespaces of every cluster are created at each
+//! start if they are missing. The IngressClass `gatelet` is created once: if the owner deletes it, it
+//! stays deleted.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -9,8 +10,17 @@ use crate::{
     util::stamp,
 };
 
-/// Returns the writes of the first start.
-pub(super) fn objects() -> Vec<Proposal> {
+/// The namespaces of every cluster.
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Returns the writes of a start. They fail for objects that exist.
+pub(super) fn objects(first: bool) -> Vec<Proposal> {
+    let new = |name| create(Kind::Namespace, namespace(name));
+    let namespaces = NAMESPACES.into_iter().map(new);
+    namespaces.chain(first.then(class)).collect()
+}
+
+fn class() -> Proposal {
     let class = json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "IngressClass",
@@ -21,11 +31,7 @@ pub(super) fn objects() -> Vec<Proposal> {
         },
         "spec": { "controller": "gatelet.dev/ingress-controller" },
     });
-    vec![
-        create(Kind::Namespace, namespace("default")),
-        create(Kind::Namespace, namespace("kube-system")),
-        create(Kind::IngressClass, class),
-    ]
+    create(Kind::IngressClass, class)
 }
 
 fn namespace(name: &str) -> Value {

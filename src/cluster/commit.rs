@@ -249,7 +249,7 @@ impl Committer {
 
 /// Returns whether a kind is kept in memory only.
 fn in_memory(kind: Kind) -> bool {
-    matches!(kind, Kind::Event | Kind::Node)
+    matches!(kind, Kind::Event | Kind::Node | Kind::Lease)
 }
 
 /// Returns the bytes of the object in a write.

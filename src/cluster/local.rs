@@ -60,8 +60,8 @@ impl fmt::Debug for Local {
 }
 
 impl Local {
-    /// Loads all objects of the store. At the very first start, creates the namespaces and the
-    /// IngressClass that every mini cluster begins with. Blocks on the disk.
+    /// Loads all objects of the store. Creates the namespaces that every cluster has if they are
+    /// missing, and at the very first start the IngressClass `gatelet`. Blocks on the disk.
     pub fn open(store: Arc<dyn Store>) -> Result<Self, OpenError> {
         let ceiling = store.get(CEILING)?;
 
@@ -82,18 +82,21 @@ impl Local {
             .as_deref()
             .and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
         let start = Revision(newest.max(stored).unwrap_or(0));
-        Self::start(Some(store), ceiling.is_none(), start, MAX_CHANGES, objects)
+        let begin = bootstrap::objects(ceiling.is_none());
+        Self::start(Some(store), begin, start, MAX_CHANGES, objects)
     }
 
     /// Makes a cluster without a store, as at the first start; for tests.
     pub fn in_memory() -> Result<Self, OpenError> {
-        Self::start(None, true, Revision(0), MAX_CHANGES, Vec::new())
+        let begin = bootstrap::objects(true);
+        Self::start(None, begin, Revision(0), MAX_CHANGES, Vec::new())
     }
 
-    /// Starts the committer over `objects`. `ring` is the number of changes kept for each kind.
+    /// Starts the committer over `objects`, which makes the writes of `begin` first. `ring` is the
+    /// number of changes kept for each kind.
     pub(super) fn start(
         store: Option<Arc<dyn Store>>,
-        first: bool,
+        begin: Vec<Proposal>,
         start: Revision,
         ring: usize,
         objects: Vec<RawObject>,
@@ -101,12 +104,10 @@ impl Local {
         let shared = Arc::new(Shared::new(Machine::new(start, ring, objects)));
         let mut committer = Committer::new(shared.clone(), store, start);
 
-        if first {
-            for result in committer.commit(bootstrap::objects()) {
-                match result {
-                    Ok(_) | Err(ProposeError::Exists(_)) => {}
-                    Err(error) => return Err(error.into()),
-                }
+        for result in committer.commit(begin) {
+            match result {
+                Ok(_) | Err(ProposeError::Exists(_)) => {}
+                Err(error) => return Err(error.into()),
             }
         }
 

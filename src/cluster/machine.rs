@@ -35,9 +35,9 @@ impl Machine {
         ring: usize,
         objects: impl IntoIterator<Item = RawObject>,
     ) -> Self {
-        let shelf = |_kind| Shelf {
+        let shelf = |kind| Shelf {
             objects: Names::new(),
-            ring: Ring::new(start, ring),
+            ring: Ring::new(start, ring.min(max_changes(kind))),
         };
         let mut machine = Self {
             revision: start,
@@ -114,6 +114,16 @@ impl Machine {
 
     fn shelf_mut(&mut self, kind: Kind) -> &mut Shelf {
         &mut self.shelves[kind as usize]
+    }
+}
+
+/// Returns the most changes that the history of a kind keeps. Each holder of a Lease renews it every
+/// few seconds, and watchers need the newest state only.
+fn max_changes(kind: Kind) -> usize {
+    const LEASES: usize = 256;
+    match kind {
+        Kind::Lease => LEASES,
+        _ => super::ring::MAX_CHANGES,
     }
 }
 

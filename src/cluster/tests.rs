@@ -138,11 +138,12 @@ async fn acknowledged_writes_survive_a_restart_with_their_revisions() {
 }
 
 #[tokio::test]
-async fn no_revision_is_used_twice_although_events_are_not_stored() {
+async fn no_revision_is_used_twice_although_kinds_are_not_stored() {
     let disk: std::sync::Arc<dyn Store> = std::sync::Arc::new(Disk::default());
     let first = Local::open(disk.clone()).unwrap();
     for number in 0..1500 {
-        let key = key(Kind::Event, &format!("e{number}"));
+        let kind = [Kind::Event, Kind::Lease][number % 2];
+        let key = key(kind, &format!("e{number}"));
         first
             .propose(Proposal {
                 op: Op::Create(body(&key, "x")),
@@ -157,6 +158,7 @@ async fn no_revision_is_used_twice_although_events_are_not_stored() {
     let second = Local::open(disk).unwrap();
     assert!(second.revision() >= newest);
     assert_eq!(second.list(Kind::Event, None).items.len(), 0);
+    assert_eq!(second.list(Kind::Lease, None).items.len(), 0);
 }
 
 #[tokio::test]
@@ -169,17 +171,18 @@ async fn the_first_objects_are_created_once_and_stay_deleted() {
         made.meta.annotations["ingressclass.kubernetes.io/is-default-class"].as_ref(),
         "true"
     );
-    assert_eq!(first.list(Kind::Namespace, None).items.len(), 2);
+    assert_eq!(first.list(Kind::Namespace, None).items.len(), 4);
 
-    first
-        .propose(Proposal {
-            key: class.clone(),
-            op: Op::Delete { expected: None },
-        })
-        .await
-        .unwrap();
+    let leases = key(Kind::Namespace, "kube-node-lease");
+    for key in [&class, &leases] {
+        let (key, op) = (key.clone(), Op::Delete { expected: None });
+        first.propose(Proposal { key, op }).await.unwrap();
+    }
     drop(first);
-    assert!(Local::open(disk).unwrap().get(&class).is_none());
+
+    let second = Local::open(disk).unwrap();
+    assert!(second.get(&class).is_none());
+    assert!(second.get(&leases).is_some(), "every cluster has it");
 }
 
 #[tokio::test]
@@ -287,7 +290,7 @@ fn events_are_bounded_by_number_and_by_age() {
 
 #[tokio::test]
 async fn a_watcher_that_fell_behind_expires_and_takes_no_memory() {
-    let cluster = Local::start(None, false, Revision(0), 8, Vec::new()).unwrap();
+    let cluster = Local::start(None, Vec::new(), Revision(0), 8, Vec::new()).unwrap();
     let mut slow = cluster.watch(Kind::ConfigMap, Revision(0)).unwrap();
     for number in 0..9 {
         cluster
@@ -336,7 +339,7 @@ fn watches_that_stop_and_resume_see_each_change_once() {
 
 async fn simulate(seed: u64) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let cluster = Local::start(None, false, Revision(0), 16, Vec::new()).unwrap();
+    let cluster = Local::start(None, Vec::new(), Revision(0), 16, Vec::new()).unwrap();
     let mut history: Vec<(u64, String, Option<String>)> = Vec::new();
     let mut followers: Vec<Follower> = (0..4).map(|_| Follower::default()).collect();
 

@@ -179,7 +179,12 @@ impl Objects {
                 self.secrets.insert(name.clone(), fact);
                 changes.secrets.insert(name);
             }
-            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => {}
+            Kind::Namespace
+            | Kind::ConfigMap
+            | Kind::Endpoints
+            | Kind::Node
+            | Kind::Event
+            | Kind::Lease => {}
         }
 
         Ok(())
@@ -209,7 +214,12 @@ impl Objects {
                     changes.secrets.insert(name);
                 }
             }
-            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => {}
+            Kind::Namespace
+            | Kind::ConfigMap
+            | Kind::Endpoints
+            | Kind::Node
+            | Kind::Event
+            | Kind::Lease => {}
         }
     }
 
@@ -265,9 +275,12 @@ impl Objects {
             Kind::Service => self.services.keys().map(key).collect(),
             Kind::EndpointSlice => self.slices.keys().map(key).collect(),
             Kind::Secret => self.secrets.keys().map(key).collect(),
-            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => {
-                Vec::new()
-            }
+            Kind::Namespace
+            | Kind::ConfigMap
+            | Kind::Endpoints
+            | Kind::Node
+            | Kind::Event
+            | Kind::Lease => Vec::new(),
         };
 
         names.into_iter().chain(undecodable).collect()

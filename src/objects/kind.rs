@@ -26,11 +26,13 @@ pub enum Kind {
     Node,
     /// `v1` and `events.k8s.io/v1` Event.
     Event,
+    /// `coordination.k8s.io/v1` Lease.
+    Lease,
 }
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Namespace,
         Self::IngressClass,
         Self::ConfigMap,
@@ -41,6 +43,7 @@ impl Kind {
         Self::Ingress,
         Self::Node,
         Self::Event,
+        Self::Lease,
     ];
 
     /// The kinds that are followed. Of ConfigMaps only those with [`ISSUER_LABEL`].
@@ -66,6 +69,7 @@ impl Kind {
             Self::Ingress => "Ingress",
             Self::Node => "Node",
             Self::Event => "Event",
+            Self::Lease => "Lease",
         }
     }
 
@@ -81,6 +85,7 @@ impl Kind {
             | Self::Event => "v1",
             Self::IngressClass | Self::Ingress => "networking.k8s.io/v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
+            Self::Lease => "coordination.k8s.io/v1",
         }
     }
 
@@ -104,6 +109,7 @@ impl Kind {
             Self::Ingress => "ingresses",
             Self::Node => "nodes",
             Self::Event => "events",
+            Self::Lease => "leases",
         }
     }
 

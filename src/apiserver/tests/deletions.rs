@@ -236,7 +236,7 @@ async fn a_namespace_is_removed_after_its_contents() {
     let server = Server::new();
     let api = server.api.clone();
     let cleanup = tokio::spawn(async move { api.finish_namespaces().await });
-    for name in ["default", "kube-system"] {
+    for name in ["default", "kube-system", "kube-public"] {
         assert_eq!(
             server
                 .delete(&format!("/api/v1/namespaces/{name}"))
@@ -286,6 +286,21 @@ async fn a_namespace_is_removed_after_its_contents() {
     );
     assert_eq!(changes.next().await.unwrap().0, "MODIFIED");
 
+    // The conditions name what is left.
+    let (kind, reported) = changes.next().await.unwrap();
+    assert_eq!(kind, "MODIFIED");
+    let conditions = reported["status"]["conditions"].as_array().unwrap();
+    let messages = conditions
+        .iter()
+        .map(|one| one["message"].as_str().unwrap());
+    assert_eq!(
+        messages.skip(3).collect::<Vec<_>>(),
+        [
+            "Some resources are remaining: configmaps. has 1 resource instances",
+            "Some content in the namespace has finalizers remaining: a.b/c in 1 resource instances",
+        ]
+    );
+
     server
         .merge(
             "/api/v1/namespaces/n/configmaps/held",
@@ -299,6 +314,26 @@ async fn a_namespace_is_removed_after_its_contents() {
     );
 
     cleanup.abort();
+}
+
+#[tokio::test]
+async fn a_namespace_without_finalizers_is_removed_at_once() {
+    let server = Server::new();
+    let namespace = json!({ "metadata": { "name": "n" } });
+    server.post("/api/v1/namespaces", &namespace).await;
+    let uri = "/api/v1/namespaces/n";
+    assert_eq!(server.delete("/api/v1/namespaces").await.code, 405);
+
+    let mut marked = server.delete(uri).await.body;
+    assert_eq!(marked["spec"]["finalizers"], json!(["kubernetes"]));
+    let kept = server.put(uri, &marked).await.body;
+    assert_eq!(kept["spec"]["finalizers"], json!(["kubernetes"]));
+
+    marked["spec"] = json!({});
+    assert_eq!(server.get(&format!("{uri}/finalize")).await.code, 405);
+    let done = server.put(&format!("{uri}/finalize"), &marked).await;
+    assert_eq!(done.code, StatusCode::OK);
+    assert_eq!(server.get(uri).await.code, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

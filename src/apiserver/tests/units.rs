@@ -117,6 +117,15 @@ fn field_selectors_know_the_fields_of_their_kind() {
     }
     assert!(!selects("", "metadata.name!=x", &object));
 
+    let node = |body: &'static str| {
+        RawObject::parse(Kind::Node, Bytes::from_static(body.as_bytes())).unwrap()
+    };
+    let flag = "spec.unschedulable=false";
+    let flag = Selector::parse(registry::of(Kind::Node), "", flag).unwrap();
+    assert!(flag.matches(&node(r#"{"metadata": {"name": "x"}}"#)));
+    let drained = r#"{"metadata": {"name": "x"}, "spec": {"unschedulable": true}}"#;
+    assert!(!flag.matches(&node(drained)));
+
     let error = Selector::parse(registry::of(Kind::Ingress), "", "spec.foo=1").unwrap_err();
     assert_eq!(
         error.to_value()["message"],

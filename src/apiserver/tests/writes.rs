@@ -182,6 +182,51 @@ async fn a_replaced_service_keeps_its_address() {
 }
 
 #[tokio::test]
+async fn a_lease_is_held_by_the_client_that_saw_its_last_version() {
+    let server = Server::new();
+    let uri = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/leader";
+    let lease = |holder: &str, version: &str| {
+        json!({
+            "metadata": { "name": "leader", "resourceVersion": version },
+            "spec": {
+                "holderIdentity": holder,
+                "leaseDurationSeconds": 15,
+                "renewTime": "2026-01-02T03:04:05.000006Z",
+            },
+        })
+    };
+    let made = server.put(uri, &lease("a", "")).await;
+    assert_eq!(made.code, StatusCode::CREATED);
+    assert_eq!(
+        made.body["spec"]["renewTime"],
+        "2026-01-02T03:04:05.000006Z"
+    );
+
+    let renewed = server.put(uri, &lease("a", version(&made.body))).await;
+    assert_eq!(renewed.body, made.body);
+    let taken = server.put(uri, &lease("b", version(&renewed.body))).await;
+    assert_eq!(taken.code, StatusCode::OK);
+    let late = server.put(uri, &lease("a", version(&made.body))).await;
+    assert_eq!(late.code, StatusCode::CONFLICT);
+
+    let blind = server.put(uri, &lease("a", "")).await;
+    assert_eq!(
+        blind.body["message"],
+        "leases.coordination.k8s.io \"leader\" is invalid: metadata.resourceVersion: \
+         Invalid value: 0x0: must be specified for an update"
+    );
+    let mut none = lease("b", "");
+    none["spec"]["leaseDurationSeconds"] = 0.into();
+    none["metadata"]["name"] = "other".into();
+    let refused = server.put(&uri.replace("leader", "other"), &none).await;
+    assert_eq!(
+        refused.body["message"],
+        "Lease.coordination.k8s.io \"other\" is invalid: spec.leaseDurationSeconds: \
+         Invalid value: 0: must be greater than 0"
+    );
+}
+
+#[tokio::test]
 async fn a_replacement_creates_missing_endpoints() {
     let server = Server::new();
     let uri = format!("{ENDPOINTS}/e");

@@ -349,3 +349,16 @@ pub(super) fn service_update(new: &Value, old: &Value, problems: &mut Problems) 
         );
     }
 }
+
+/// Checks a Lease (pkg/apis/coordination/validation).
+pub(super) fn lease(object: &Value, problems: &mut Problems) {
+    let number = |member: &str| object["spec"][member].as_i64();
+    if let Some(seconds) = number("leaseDurationSeconds").filter(|seconds| *seconds <= 0) {
+        let field = "spec.leaseDurationSeconds";
+        problems.invalid(field, seconds, "must be greater than 0");
+    }
+    if let Some(count) = number("leaseTransitions").filter(|count| *count < 0) {
+        let why = "must be greater than or equal to 0";
+        problems.invalid("spec.leaseTransitions", count, why);
+    }
+}
