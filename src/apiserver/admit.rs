@@ -101,8 +101,6 @@ pub(crate) fn identity(
         }
     }
 
-    // Field managers belong to server-side apply, which is not supported.
-    metadata.remove("managedFields");
     metadata.remove("selfLink");
     metadata.retain(|_name, value| !value.is_null());
     Ok(())
@@ -146,15 +144,21 @@ pub(crate) fn new(resource: &Resource, dry_run: bool, object: &mut Value) -> Res
         members.remove("status");
     }
 
-    // A real cluster sets these in its registry and its namespace controller.
     if resource.kind == Kind::Namespace {
         object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
+    }
+    defaults::apply(resource.kind, object);
+    Ok(())
+}
+
+/// Sets the fields of a new object that belong to no manager: a real API server sets them after it
+/// has recorded the managers.
+pub(crate) fn allocate(resource: &Resource, object: &mut Value) {
+    if resource.kind == Kind::Namespace {
         object["spec"] = json!({ "finalizers": ["kubernetes"] });
         object["status"] = json!({ "phase": "Active" });
     }
-
-    defaults::apply(resource.kind, object);
-    Ok(())
+    defaults::allocate(resource.kind, object);
 }
 
 /// Completes a changed object: restores the members of the old one that a change on this path
@@ -179,26 +183,20 @@ pub(crate) fn change(
 
     // Status and content have paths of their own, and each leaves the other unchanged.
     match subresource {
-        Some("finalize") => {
-            let spec = new.get("spec").cloned();
-            let version = new.pointer("/metadata/resourceVersion").cloned();
-            *new = old.clone();
-            set(new, "spec", spec);
-            set(&mut new["metadata"], "resourceVersion", version);
-        }
-        Some(_status) => {
+        Some("status") => {
             let status = new.get("status").cloned();
-            let version = new.pointer("/metadata/resourceVersion").cloned();
-            *new = old.clone();
+            let metadata = new.get("metadata").cloned();
+            new.clone_from(old);
             set(new, "status", status);
-            set(&mut new["metadata"], "resourceVersion", version);
+            set(new, "metadata", metadata);
         }
-        None if resource.status => set(new, "status", old.get("status").cloned()),
-        None => {}
+        _ if resource.status => set(new, "status", old.get("status").cloned()),
+        _ => {}
     }
 
     if resource.kind == Kind::Service {
         keep_addresses(&mut new["spec"], &old["spec"]);
+        drop_unneeded(&mut new["spec"], &old["spec"]);
     }
     if resource.kind == Kind::Namespace {
         if subresource != Some("finalize") {
@@ -220,10 +218,11 @@ pub(crate) fn change(
     }
 
     defaults::apply(resource.kind, new);
+    defaults::allocate(resource.kind, new);
     // The generation counts changes of the content, not of metadata or status.
     let generation = old["metadata"].get("generation").and_then(Value::as_i64);
     let generation = match (resource.generation, generation) {
-        (true, at) => Some(at.unwrap_or(1) + i64::from(content(new) != content(old))),
+        (true, at) => Some(at.unwrap_or(1) + i64::from(differs(resource, new, old))),
         (false, _) => None,
     };
     set(
@@ -276,6 +275,36 @@ fn keep_addresses(new: &mut Value, old: &Value) {
     for member in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
         if new[member].is_null() {
             set(new, member, old.get(member).cloned());
+        }
+    }
+}
+
+/// Drops the fields of a Service that its new type does not have, unless the change sets them
+/// (pkg/registry/core/service dropTypeDependentFields).
+fn drop_unneeded(new: &mut Value, old: &Value) {
+    if !new.is_object() {
+        return;
+    }
+    let kind = new["type"].as_str().unwrap_or("ClusterIP").to_owned();
+    let external_ips = new["externalIPs"].as_array();
+    let external = external_ips.is_some_and(|addresses| !addresses.is_empty());
+
+    let (named, balanced) = (kind == "ExternalName", kind == "LoadBalancer");
+    for (member, needed) in [
+        (
+            "externalTrafficPolicy",
+            external || balanced || kind == "NodePort",
+        ),
+        ("allocateLoadBalancerNodePorts", balanced),
+        ("loadBalancerClass", balanced),
+        ("internalTrafficPolicy", !named),
+        ("clusterIP", !named),
+        ("clusterIPs", !named),
+        ("ipFamilies", !named),
+        ("ipFamilyPolicy", !named),
+    ] {
+        if !needed && new[member] == old[member] {
+            set(new, member, None);
         }
     }
 }
@@ -336,6 +365,13 @@ pub(crate) fn refused(resource: &Resource, name: &str, mut problems: Vec<FieldEr
         });
     }
     ApiError::invalid(resource, name, &problems)
+}
+
+/// Returns true if a change counts in the generation. That of a slice counts its labels too.
+fn differs(resource: &Resource, new: &Value, old: &Value) -> bool {
+    let labels = |object: &Value| object["metadata"]["labels"].clone();
+    let relabelled = resource.kind == Kind::EndpointSlice && labels(new) != labels(old);
+    relabelled || content(new) != content(old)
 }
 
 /// Returns the members whose changes count in the generation.

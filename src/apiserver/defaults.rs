@@ -36,6 +36,17 @@ pub(crate) fn apply(kind: Kind, object: &mut Value) {
     }
 }
 
+/// Sets the fields that a real API server allocates when it stores an object.
+pub(crate) fn allocate(kind: Kind, object: &mut Value) {
+    let spec = object.get_mut("spec").filter(|spec| spec.is_object());
+    if let Some(spec) = spec
+        && kind == Kind::Service
+        && spec["type"] != "ExternalName"
+    {
+        service_addresses(spec);
+    }
+}
+
 /// Adds the fields that Go writes even when they are empty.
 fn event(object: &mut Value) {
     let Some(members) = object.as_object_mut() else {
@@ -110,7 +121,6 @@ fn service(object: &mut Value) {
     if spec["type"] == "LoadBalancer" {
         ensure(spec, "allocateLoadBalancerNodePorts", true.into());
     }
-    service_addresses(spec);
 }
 
 fn service_ports(spec: &mut Value) {

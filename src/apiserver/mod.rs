@@ -15,6 +15,7 @@ mod events;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod identity;
+mod manage;
 pub(crate) mod merge;
 mod namespaces;
 pub(crate) mod openapi;

@@ -181,6 +181,21 @@ pub(crate) fn decode_options(
     Ok(value)
 }
 
+/// Decodes an applied object, which is YAML; most clients send JSON. Its schema is not checked.
+/// `problems` receives its duplicate members.
+pub(crate) fn decode_applied(
+    body: &[u8],
+    problems: &mut Vec<StrictProblem>,
+) -> Result<Value, BodyError> {
+    match parse(ContentType::Json, body, "", problems) {
+        Ok(value) => Ok(value),
+        Err(_not_json) => {
+            problems.clear();
+            parse(ContentType::Yaml, body, "", problems)
+        }
+    }
+}
+
 /// Parses a body to a JSON object; `null` becomes an empty one. `kind` is the kind of a protobuf
 /// message that does not name its kind.
 fn parse(

@@ -24,8 +24,8 @@ use crate::{
     util::drain::Drain,
 };
 
-/// The size limit of a request body in bytes, the same as etcd's.
-const MAX_BODY: usize = 3 << 19;
+/// The size limit of a request body and of a stored object in bytes, the same as etcd's.
+pub(super) const MAX_BODY: usize = 3 << 19;
 
 /// The time limit of a TLS handshake, of a request body, and of an HTTP/2 ping, each.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -175,8 +175,12 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections:
         clippy::disallowed_methods,
         reason = "the listener ends this task with itself"
     )]
-    let cleanup =
-        tokio::spawn(async move { tokio::join!(api.finish_namespaces(), api.expire_events()) });
+    let cleanup = tokio::spawn(async move {
+        tokio::join!(
+            api.finish_namespaces(),
+            api.expire_events()
+        )
+    });
 
     let grace = loop {
         let permit = tokio::select! {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::{registry::Resource, validate::FieldError};
+use super::{manage::Conflict, registry::Resource, validate::FieldError};
 use crate::objects::ProposeError;
 
 /// A refused request.
@@ -16,7 +16,8 @@ pub(crate) struct ApiError {
     /// `reason`; empty for the few errors that have none.
     reason: &'static str,
     message: String,
-    details: Map<String, Value>,
+    /// `details`; absent for the errors that have none.
+    details: Option<Map<String, Value>>,
     /// True for plain text instead of a `Status`, which a real API server sends for unknown paths.
     plain: bool,
     /// Texts of `Warning` headers.
@@ -35,14 +36,22 @@ impl ApiError {
             code,
             reason,
             message: message.into(),
-            details: Map::new(),
+            details: None,
             plain: false,
             warnings: Vec::new(),
         }
     }
 
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.details.insert(name.to_owned(), value.into());
+        let details = self.details.get_or_insert_default();
+        details.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Returns the error with `details` that are empty, as a real API server sends for requests that
+    /// no handler takes.
+    fn with_no_details(mut self) -> Self {
+        self.details = Some(Map::new());
         self
     }
 
@@ -83,6 +92,7 @@ impl ApiError {
             "NotFound",
             "the server could not find the requested resource",
         )
+        .with_no_details()
     }
 
     pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
@@ -122,6 +132,41 @@ impl ApiError {
             resource.qualified()
         );
         Self::new(StatusCode::CONFLICT, "Conflict", message).about(resource, name)
+    }
+
+    /// Returns the error for an apply that would change fields of other managers.
+    pub(crate) fn apply_conflict(conflicts: &[Conflict]) -> Self {
+        let message = match conflicts {
+            [one] => format!("1 conflict: conflict with {}: {}", one.manager, one.field),
+            many => {
+                let mut lines = Vec::new();
+                for of_one in many.chunk_by(|a, b| a.manager == b.manager) {
+                    lines.push(format!("conflicts with {}:", of_one[0].manager));
+                    lines.extend(
+                        of_one
+                            .iter()
+                            .map(|conflict| format!("- {}", conflict.field)),
+                    );
+                }
+                format!("{} conflicts: {}", many.len(), lines.join("\n"))
+            }
+        };
+
+        let cause = |conflict: &Conflict| {
+            json!({
+                "reason": "FieldManagerConflict",
+                "message": format!("conflict with {}", conflict.manager),
+                "field": conflict.field,
+            })
+        };
+        let causes: Vec<Value> = conflicts.iter().map(cause).collect();
+        let message = format!("Apply failed with {message}");
+        Self::new(StatusCode::CONFLICT, "Conflict", message).with("causes", causes)
+    }
+
+    /// Returns true for the error that an object exists already.
+    pub(crate) fn is_exists(&self) -> bool {
+        self.reason == "AlreadyExists"
     }
 
     /// Returns the error for a precondition of a deletion that does not hold. In this conflict a
@@ -258,7 +303,7 @@ impl ApiError {
 
     pub(crate) fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).with_no_details()
     }
 
     /// Returns the error for a verb that this server cannot offer for a kind, with the reason.
@@ -289,6 +334,7 @@ impl ApiError {
             "UnsupportedMediaType",
             message,
         )
+        .with_no_details()
     }
 
     pub(crate) fn body_too_large(limit: usize) -> Self {
@@ -355,8 +401,8 @@ impl ApiError {
         if !self.reason.is_empty() {
             status["reason"] = self.reason.into();
         }
-        if !self.details.is_empty() {
-            status["details"] = self.details.clone().into();
+        if let Some(details) = &self.details {
+            status["details"] = details.clone().into();
         }
         status
     }

@@ -30,7 +30,10 @@ pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     match kind {
         Kind::Secret => core::secret_update(new, old, &mut problems),
         Kind::ConfigMap => core::immutable_data(new, old, &["data", "binaryData"], &mut problems),
-        Kind::Service => core::service_update(new, old, &mut problems),
+        Kind::Service => {
+            core::service_update(new, old, &mut problems);
+            core::service_status(new, old, &mut problems);
+        }
         Kind::EndpointSlice => immutable(new, old, "addressType", &mut problems),
         Kind::IngressClass => immutable(&new["spec"], &old["spec"], "controller", &mut problems),
         Kind::Namespace

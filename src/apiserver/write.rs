@@ -7,11 +7,13 @@ use serde_json::Value;
 use super::{
     Api,
     admit::{self, Change},
-    events,
+    defaults, events,
+    manage::{self, Origin},
     registry::{self, Resource},
     request::{Query, ResourceRequest, Target, content_type},
     response::{self, Body},
     schema::{self, Decoded},
+    server::MAX_BODY,
     status::ApiError,
     validate,
 };
@@ -81,19 +83,22 @@ impl Api {
     ) -> Result<Response<Body>, ApiError> {
         let (dry_run, mut warnings) = (request.query.dry_run("CreateOptions")?, Vec::new());
         let validation = FieldValidation::parse(&request.query, "CreateOptions")?;
+        let origin = origin(request, "CreateOptions")?;
         let object = decode(request, validation, &mut warnings)?;
-        self.create_object(request, None, object, dry_run, warnings)
+        self.create_object(request, None, object, dry_run, warnings, Some(&origin))
             .await
     }
 
-    /// Creates an object. `name` is that of the path, if the path has one.
-    async fn create_object(
+    /// Creates an object. `name` is that of the path, if the path has one. `origin` is absent if the
+    /// object names its managers already.
+    pub(crate) async fn create_object(
         &self,
         request: &ResourceRequest<'_>,
         name: Option<&str>,
         mut object: Value,
         dry_run: bool,
         mut warnings: Vec<String>,
+        origin: Option<&Origin<'_>>,
     ) -> Result<Response<Body>, ApiError> {
         let ResourceRequest { target, accept, .. } = *request;
         let resource = target.resource;
@@ -110,6 +115,10 @@ impl Api {
             if attempt == 0 {
                 self.check_namespace(target, &name)?;
                 admit::new(resource, dry_run, &mut object)?;
+                if let Some(origin) = origin {
+                    origin.update(None, &mut object);
+                }
+                admit::allocate(resource, &mut object);
                 self.default_class(resource.kind, &mut object);
             }
 
@@ -121,7 +130,9 @@ impl Api {
                 warnings.extend(validate::warnings(resource.kind, &object));
             }
 
-            match self.store_new(target, &name, &object, dry_run).await {
+            let body: Bytes = object.to_string().into();
+            check_size(&body)?;
+            match self.store_new(target, &name, body, dry_run).await {
                 Ok(stored) => {
                     let mut response =
                         response::object(StatusCode::CREATED, resource, &stored, accept);
@@ -140,11 +151,10 @@ impl Api {
         &self,
         target: &Target,
         name: &str,
-        object: &Value,
+        body: Bytes,
         dry_run: bool,
     ) -> Result<Bytes, ProposeError> {
         let key = Self::key(target, name);
-        let body: Bytes = object.to_string().into();
         if dry_run {
             return match self.view.get(&key) {
                 Some(_) => Err(ProposeError::Exists(key)),
@@ -168,6 +178,7 @@ impl Api {
         let target = request.target;
         let (dry_run, mut warnings) = (request.query.dry_run("UpdateOptions")?, Vec::new());
         let validation = FieldValidation::parse(&request.query, "UpdateOptions")?;
+        let origin = origin(request, "UpdateOptions")?;
         let mut new = decode(request, validation, &mut warnings)?;
         admit::check_name(&new, name)?;
         let uid = admit::text(&new, "/metadata/uid");
@@ -182,7 +193,7 @@ impl Api {
                 metadata.remove("resourceVersion");
             }
             return self
-                .create_object(request, Some(name), new, dry_run, warnings)
+                .create_object(request, Some(name), new, dry_run, warnings, Some(&origin))
                 .await;
         }
 
@@ -196,17 +207,20 @@ impl Api {
             return Err(ApiError::unversioned(target.resource, name));
         }
         let edit = |_old: &Value, _warnings: &mut Vec<String>| Ok(new.clone());
-        self.change(request, name, dry_run, warnings, edit).await
+        self.change(request, name, dry_run, warnings, Some(&origin), edit)
+            .await
     }
 
     /// Changes an object: `edit` makes the new object from the stored one. After a conflict with
-    /// another write it starts again, unless the client named the revision that it expects.
+    /// another write it starts again, unless the client named the revision that it expects. `origin`
+    /// is absent if the new object names its managers already.
     pub(crate) async fn change(
         &self,
         request: &ResourceRequest<'_>,
         name: &str,
         dry_run: bool,
         mut warnings: Vec<String>,
+        origin: Option<&Origin<'_>>,
         edit: impl Fn(&Value, &mut Vec<String>) -> Result<Value, ApiError>,
     ) -> Result<Response<Body>, ApiError> {
         let ResourceRequest { target, accept, .. } = *request;
@@ -218,6 +232,10 @@ impl Api {
             admit::identity(target, Some(name), &mut new)?;
             check_expected_version(resource, name, &new, &stored.meta.resource_version)?;
 
+            defaults::apply(resource.kind, &mut new);
+            if let Some(origin) = origin {
+                origin.update(Some(&old), &mut new);
+            }
             let change = admit::change(resource, target.subresource.as_deref(), &mut new, &old)?;
             let problems = validate::update(resource.kind, &new, &old);
             if !problems.is_empty() {
@@ -227,7 +245,8 @@ impl Api {
             let mut all_warnings = warnings.clone();
             all_warnings.extend(validate::warnings(resource.kind, &new));
 
-            let new = new.to_string().into();
+            let new: Bytes = new.to_string().into();
+            check_size(&new)?;
             let written = if dry_run {
                 Ok(new)
             } else {
@@ -377,6 +396,56 @@ fn check_expected_version(
         )));
     }
     Err(ApiError::modified(resource, name))
+}
+
+/// Refuses an object that is too large to store.
+fn check_size(body: &Bytes) -> Result<(), ApiError> {
+    match body.len() > MAX_BODY {
+        true => Err(ApiError::body_too_large(MAX_BODY)),
+        false => Ok(()),
+    }
+}
+
+/// Returns the origin of a write: the parameter `fieldManager`, or the user agent. `kind` is the
+/// kind of options that an error names.
+pub(crate) fn origin<'r>(
+    request: &'r ResourceRequest<'_>,
+    kind: &str,
+) -> Result<Origin<'r>, ApiError> {
+    const LIMIT: usize = 128;
+    let named = request.query.text("fieldManager");
+    let refuse = |reason, message: &str| {
+        Err(ApiError::invalid_options(
+            kind,
+            "fieldManager",
+            reason,
+            message,
+        ))
+    };
+    if named.len() > LIMIT {
+        return refuse(
+            "FieldValueTooLong",
+            "Too long: may not be more than 128 bytes",
+        );
+    }
+    if named.chars().any(char::is_control) {
+        let message = format!(
+            "Invalid value: {}: should only contain printable characters",
+            Value::from(named)
+        );
+        return refuse("FieldValueInvalid", &message);
+    }
+
+    let agent = request.headers.get(http::header::USER_AGENT);
+    let agent = agent.and_then(|agent| agent.to_str().ok());
+    Ok(Origin {
+        manager: match named {
+            "" => manage::of_user_agent(agent.unwrap_or_default()),
+            named => named.to_owned(),
+        },
+        resource: request.target.resource,
+        subresource: request.target.subresource.as_deref(),
+    })
 }
 
 fn stored_body(committed: Committed) -> Bytes {

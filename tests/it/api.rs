@@ -144,28 +144,13 @@ fn a_watch_from_before_the_history_has_to_list_again() {
 }
 
 #[test]
-fn server_side_apply_is_refused_with_a_hint() {
-    let gatelet = Gatelet::start();
-    let file = gatelet.folder.write(
-        "one.yaml",
-        "{apiVersion: v1, kind: ConfigMap, metadata: {name: one}}",
-    );
-    let file = file.to_str().expect("a plain path");
-    let output = gatelet
-        .kubectl_command(&["apply", "--server-side", "-f", file])
-        .output()
-        .expect("kubectl");
-    assert!(!output.status.success());
-
-    let hint = "server-side apply is not supported: use kubectl apply without --server-side, helm";
-    let output = said(&output);
-    assert!(output.contains(hint), "{output}");
-}
-
-#[test]
 fn every_kind_of_discovery_is_served() {
     let gatelet = Gatelet::start();
-    let names = gatelet.kubectl(&["api-resources", "-o", "name", "--sort-by=name"]);
+    // Only kinds with objects can be patched. The others are in `api_absent.rs`.
+    let kinds = ["api-resources", "-o", "name", "--sort-by=name"];
+    let all = gatelet.kubectl(&kinds);
+    let names = gatelet.kubectl(&[&kinds[..], &["--verbs=patch"]].concat()) + "nodes";
+    assert_eq!(all.lines().count() - names.lines().count(), 17);
     assert_eq!(
         names.split_whitespace().collect::<Vec<_>>(),
         [
@@ -176,18 +161,27 @@ fn every_kind_of_discovery_is_served() {
             "events.events.k8s.io",
             "ingressclasses.networking.k8s.io",
             "ingresses.networking.k8s.io",
+            "leases.coordination.k8s.io",
             "namespaces",
-            "nodes",
             "secrets",
             "services",
+            "nodes",
         ]
     );
 
     let versions = gatelet.kubectl(&["api-versions"]);
     let expected = [
+        "apps/v1",
+        "autoscaling/v1",
+        "autoscaling/v2",
+        "batch/v1",
+        "coordination.k8s.io/v1",
         "discovery.k8s.io/v1",
         "events.k8s.io/v1",
         "networking.k8s.io/v1",
+        "policy/v1",
+        "scheduling.k8s.io/v1",
+        "storage.k8s.io/v1",
         "v1",
     ];
     assert_eq!(versions.split_whitespace().collect::<Vec<_>>(), expected);

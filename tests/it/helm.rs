@@ -149,22 +149,47 @@ fn helm_installs_upgrades_rolls_back_and_uninstalls() {
 }
 
 #[test]
-fn helm_shows_the_hint_about_server_side_apply() {
+fn helm_applies_on_the_server_by_default() {
     let Some(helm) = Helm::start() else { return };
     let chart = chart();
-    let mut install = std::process::Command::new(helm.helm.get_program());
-    install
-        .arg("install")
-        .arg("web")
-        .arg(chart)
-        .env("KUBECONFIG", helm.gatelet.kubeconfig());
-    let output = install
-        .env("HOME", helm.gatelet.folder.path())
-        .output()
-        .expect("helm");
-    let text = super::support::said(&output);
-    assert!(
-        !output.status.success() && text.contains("helm with --server-side=false"),
-        "{text}"
-    );
+    let chart = chart.to_str().expect("a plain path");
+    // On a real server too, a port without a protocol cannot be applied a second time.
+    let wait = ["--wait", "--timeout=60s", "--set", "protocol=TCP"];
+    helm.run(&[&["install", "web", chart], &wait[..]].concat());
+    let managers = [
+        "get",
+        "ingress",
+        "web",
+        "--show-managed-fields",
+        "-o",
+        "jsonpath={.metadata.managedFields[*].operation}",
+    ];
+    assert!(helm.gatelet.kubectl(&managers).starts_with("Apply"));
+
+    // A field that somebody else changed is a conflict, until Helm forces it.
+    let edit = r#"{"data":{"words":"edited"}}"#;
+    let edit = ["patch", "configmap", "web", "--type=merge", "-p", edit];
+    helm.gatelet.kubectl(&edit);
+    let upgrade = [
+        "upgrade",
+        "web",
+        chart,
+        "--set",
+        "words=second,protocol=TCP",
+    ];
+    let mut refused = std::process::Command::new(helm.helm.get_program());
+    refused
+        .args(upgrade)
+        .env("HOME", helm.gatelet.folder.path());
+    let refused = refused
+        .env("KUBECONFIG", helm.gatelet.kubeconfig())
+        .output();
+    let text = super::support::said(&refused.expect("helm"));
+    assert!(text.contains("conflict with \"kubectl-patch\""), "{text}");
+
+    helm.run(&[&upgrade[..], &["--force-conflicts", "--wait"]].concat());
+    assert_eq!(helm.words(), "second");
+    helm.run(&["rollback", "web", "1", "--force-conflicts"]);
+    assert_eq!(helm.words(), "first");
+    helm.run(&["uninstall", "web", "--wait", "--timeout=60s"]);
 }

@@ -31,6 +31,11 @@ fn the_newest_kubectl_changes_objects() {
 }
 
 #[test]
+fn the_newest_kubectl_applies_on_the_server() {
+    plays(&peers::kubectl(), &["manage"]);
+}
+
+#[test]
 fn the_newest_kubectl_receives_errors() {
     plays(&peers::kubectl(), &["refuse"]);
 }

@@ -3,9 +3,11 @@ use super::*;
 /// Sets the defaults of an object and compares it with the expected one.
 fn check(kind: Kind, mut object: Value, expected: &Value) {
     apply(kind, &mut object);
+    allocate(kind, &mut object);
     assert_eq!(object, *expected);
 
     apply(kind, &mut object);
+    allocate(kind, &mut object);
     assert_eq!(object, *expected, "a second time changes nothing");
 }
 

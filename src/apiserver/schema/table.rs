@@ -25,6 +25,16 @@ pub(crate) enum Type {
     Map(Box<Self>),
 }
 
+/// The way in which server-side apply tells the items of a list apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ListType {
+    /// By keys of the items.
+    Map,
+    /// By the items, which are scalars.
+    Set,
+}
+
 /// A field of a message.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +51,19 @@ pub(crate) struct Field {
     /// `x-kubernetes-patch-strategy`
     #[serde(default)]
     pub(crate) strategy: Box<str>,
+    /// `x-kubernetes-list-type`; absent for a list that is atomic.
+    #[serde(default)]
+    pub(crate) list_type: Option<ListType>,
+    /// `x-kubernetes-list-map-keys`
+    #[serde(default)]
+    pub(crate) list_keys: Vec<Box<str>>,
+    /// `x-kubernetes-map-type: atomic` of the field, or of each item of a list.
+    #[serde(default)]
+    pub(crate) atomic: bool,
+    /// `default`: that of a scalar which is always written, or an empty object for a struct that
+    /// always exists.
+    #[serde(default)]
+    pub(crate) default: Option<serde_json::Value>,
     /// True for a list or map that is written even when it is empty.
     #[serde(default)]
     pub(super) kept: bool,

@@ -134,12 +134,11 @@ async fn wrong_requests_have_the_errors_of_a_real_server() {
         StatusCode::METHOD_NOT_ALLOWED
     );
 
-    let apply = ("content-type", "application/apply-patch+yaml");
+    let cbor = ("content-type", "application/apply-patch+cbor");
     let uri = format!("{CONFIG_MAPS}/a?fieldManager=x");
-    assert_eq!(
-        server.send("PATCH", &uri, &[apply], "{}").await.code,
-        StatusCode::UNSUPPORTED_MEDIA_TYPE
-    );
+    let refused = server.send("PATCH", &uri, &[cbor], "{}").await;
+    assert_eq!(refused.code, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(refused.body["message"], "415: Unsupported Media Type");
 
     let xml = ("content-type", "application/xml");
     assert_eq!(

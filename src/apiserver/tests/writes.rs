@@ -78,6 +78,7 @@ async fn status_changes_only_through_its_subresource() {
     let status = json!({
         "status": { "loadBalancer": { "ingress": [{ "ip": "192.0.2.9" }] } },
         "spec": null,
+        "metadata": { "labels": { "c": "d" } },
     });
     let ignored = server
         .merge(&uri, &json!({ "status": status["status"] }))
@@ -99,6 +100,19 @@ async fn status_changes_only_through_its_subresource() {
         "the status path leaves the spec alone"
     );
     assert_eq!(set.body["metadata"]["generation"], 1);
+    assert_eq!(set.body["metadata"]["labels"], json!({ "c": "d" }));
+
+    let service = json!({ "metadata": { "name": "a" }, "spec": { "ports": [{ "port": 80 }] } });
+    server
+        .post("/api/v1/namespaces/default/services", &service)
+        .await;
+    let refused = server
+        .merge("/api/v1/namespaces/default/services/a/status", &status)
+        .await;
+    assert_eq!(
+        refused.body["details"]["causes"][0]["message"],
+        "Forbidden: may only be used when `spec.type` is 'LoadBalancer'"
+    );
 
     let unlabelled = server
         .merge(&uri, &json!({ "metadata": { "labels": { "a": "b" } } }))
@@ -179,6 +193,83 @@ async fn a_replaced_service_keeps_its_address() {
     assert_eq!(replaced.code, StatusCode::OK, "{}", replaced.body);
     assert_eq!(replaced.body["spec"]["clusterIP"], "10.43.0.7");
     assert_eq!(replaced.body["spec"]["ports"][0]["port"], 81);
+}
+
+#[tokio::test]
+async fn an_apply_is_refused_with_the_errors_of_a_real_server() {
+    let server = Server::new();
+    let apply = async |query: &str, body: &str| {
+        let uri = format!("{CONFIG_MAPS}/a?{query}");
+        let form = [("content-type", "application/apply-patch+yaml")];
+        server.send("PATCH", &uri, &form, body).await
+    };
+    let named = "fieldManager=one";
+    let object = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: v}}";
+
+    let made = apply(named, object).await;
+    assert_eq!(made.code, StatusCode::CREATED);
+    let again = apply(named, object).await;
+    assert_eq!(again.code, StatusCode::OK);
+    assert_eq!(again.body, made.body, "nothing changes");
+
+    for (query, body, expected) in [
+        (
+            "",
+            object,
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: \
+             is required for apply patch",
+        ),
+        (named, "{}", "invalid object type: /, Kind="),
+        (
+            named,
+            "{apiVersion: v1, kind: Secret}",
+            "invalid object type: /v1, Kind=Secret",
+        ),
+        (
+            named,
+            "{apiVersion: v1, kind: ConfigMap, metadata: {managedFields: []}}",
+            "metadata.managedFields must be nil",
+        ),
+        (
+            named,
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: b}}",
+            "the name of the object (b) does not match the name on the URL (a)",
+        ),
+        (
+            "fieldManager=two",
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: w}}",
+            "Apply failed with 1 conflict: conflict with \"one\": .data.k",
+        ),
+    ] {
+        let refused = apply(query, body).await;
+        assert_eq!(refused.body["message"], expected, "{body}");
+    }
+    let long = format!("fieldManager={}", "x".repeat(129));
+    assert_eq!(apply(&long, object).await.code, 422);
+    let forced = format!("{CONFIG_MAPS}/a?force=true");
+    assert_eq!(server.merge(&forced, &json!({})).await.code, 422);
+}
+
+#[tokio::test]
+async fn an_object_with_its_managers_has_a_limit() {
+    let server = Server::new();
+    let uri = |manager: usize| format!("{CONFIG_MAPS}/a?fieldManager=m{manager}&force=true");
+    let data: serde_json::Map<String, Value> = (0..5000)
+        .map(|number| (format!("a-long-name-of-a-key-{number:050}"), "".into()))
+        .collect();
+    let mut object = config_map("a");
+    object["data"] = data.into();
+
+    // Each applier owns all keys.
+    let form = [("content-type", "application/apply-patch+yaml")];
+    let mut last = StatusCode::OK;
+    for manager in 0..6 {
+        let applied = server
+            .send("PATCH", &uri(manager), &form, &object.to_string())
+            .await;
+        last = applied.code;
+    }
+    assert_eq!(last, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test]

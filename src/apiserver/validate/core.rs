@@ -350,6 +350,16 @@ pub(super) fn service_update(new: &Value, old: &Value, problems: &mut Problems) 
     }
 }
 
+/// Refuses a changed status of a Service that its type cannot have.
+pub(super) fn service_status(new: &Value, old: &Value, problems: &mut Problems) {
+    let addresses = list(new, "/status/loadBalancer/ingress");
+    let balanced = text(new, "/spec/type") == "LoadBalancer";
+    if new["status"] != old["status"] && !addresses.is_empty() && !balanced {
+        let why = "may only be used when `spec.type` is 'LoadBalancer'";
+        problems.forbidden("status.loadBalancer.ingress", why);
+    }
+}
+
 /// Checks a Lease (pkg/apis/coordination/validation).
 pub(super) fn lease(object: &Value, problems: &mut Problems) {
     let number = |member: &str| object["spec"][member].as_i64();

@@ -14,6 +14,7 @@ fn problems(kind: Kind, mut object: Value) -> Vec<String> {
         object["metadata"]["name"] = "t".into();
     }
     super::super::defaults::apply(kind, &mut object);
+    super::super::defaults::allocate(kind, &mut object);
     create(kind, &object)
         .into_iter()
         .map(|error| format!("{}: {}", error.field, error.message))
