@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{
     Api,
     admit::finalizers,
-    options::DeleteOptions,
+    garbage::{FOREGROUND, ORPHAN},
+    options::{DeleteOptions, Propagation},
     registry::Resource,
     request::{ResourceRequest, Target},
     response::{self, Body},
@@ -135,9 +136,11 @@ impl Api {
 
             // Objects wait for their finalizers, namespaces for their contents.
             let mut object: Value = serde_json::from_slice(&known.body).unwrap_or_default();
+            let same = !propagate(options, &mut object);
             let waits = !finalizers(&object).is_empty() || resource.kind == Kind::Namespace;
             let (stored, key) = (known.body.clone(), known.key.clone());
-            if waits && !known.meta.deletion_timestamp.is_empty() {
+            let marked = !known.meta.deletion_timestamp.is_empty();
+            if waits && marked && same {
                 return Ok(Outcome::Marked(stored));
             }
             let outcome = if waits {
@@ -151,7 +154,9 @@ impl Api {
 
             let expected = known.meta.resource_version.parse().ok().map(Revision);
             let op = if waits {
-                mark(resource, &mut object);
+                if !marked {
+                    mark(resource, &mut object);
+                }
                 Op::Update {
                     expected,
                     body: object.to_string().into(),
@@ -181,6 +186,32 @@ fn mark(resource: &Resource, object: &mut Value) {
         let generation = object["metadata"]["generation"].as_i64().unwrap_or(1);
         object["metadata"]["generation"] = generation.saturating_add(1).into();
     }
+}
+
+/// Sets the finalizers by which an object waits for the fate of its dependents. They stay as they
+/// are if the options do not say. Returns true if it changed them.
+fn propagate(options: &DeleteOptions, object: &mut Value) -> bool {
+    let Some(policy) = options.propagation() else {
+        return false;
+    };
+    let known = finalizers(object);
+    let mut kept = known.clone();
+    kept.retain(|finalizer| ![FOREGROUND, ORPHAN].contains(finalizer));
+    match policy {
+        Propagation::Background => {}
+        Propagation::Foreground => kept.push(FOREGROUND),
+        Propagation::Orphan => kept.push(ORPHAN),
+    }
+
+    let changed = kept != known;
+    let kept: Vec<Value> = kept.into_iter().map(Value::from).collect();
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        match kept.is_empty() {
+            true => metadata.remove("finalizers"),
+            false => metadata.insert("finalizers".to_owned(), kept.into()),
+        };
+    }
+    changed
 }
 
 /// Checks the preconditions of a deletion against the identity and version of the object.

@@ -14,6 +14,7 @@ mod endpoints;
 mod events;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod garbage;
 mod identity;
 mod manage;
 pub(crate) mod merge;

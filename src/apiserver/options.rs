@@ -11,7 +11,7 @@ use super::{
 };
 
 /// `meta.k8s.io/v1` DeleteOptions. `gracePeriodSeconds` has no effect, because no served kind shuts
-/// down. The propagation policy has none either, because no controller deletes dependents.
+/// down.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct DeleteOptions {
@@ -22,6 +22,17 @@ pub(crate) struct DeleteOptions {
     pub(crate) orphan_dependents: Option<bool>,
     propagation_policy: Option<String>,
     dry_run: Vec<String>,
+}
+
+/// The fate of the dependents of a deleted object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Propagation {
+    /// They are deleted after it.
+    Background,
+    /// They are deleted before it.
+    Foreground,
+    /// They stay.
+    Orphan,
 }
 
 /// `meta.k8s.io/v1` Preconditions.
@@ -51,6 +62,33 @@ impl DeleteOptions {
 
         options.check()?;
         Ok(options)
+    }
+
+    /// Returns the options of a deletion of exactly this version.
+    pub(crate) fn exactly(uid: &str, version: &str, policy: Propagation) -> Self {
+        let policy = match policy {
+            Propagation::Background => "Background",
+            Propagation::Foreground => "Foreground",
+            Propagation::Orphan => "Orphan",
+        };
+        Self {
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: Some(version.to_owned()),
+            }),
+            propagation_policy: Some(policy.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the fate of the dependents; `None` if the options do not say.
+    pub(crate) fn propagation(&self) -> Option<Propagation> {
+        match (self.orphan_dependents, self.propagation_policy.as_deref()) {
+            (Some(true), _) | (None, Some("Orphan")) => Some(Propagation::Orphan),
+            (None, Some("Foreground")) => Some(Propagation::Foreground),
+            (Some(false), _) | (None, Some(_)) => Some(Propagation::Background),
+            (None, None) => None,
+        }
     }
 
     /// Returns true if the deletion must change nothing.

@@ -178,7 +178,8 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections:
     let cleanup = tokio::spawn(async move {
         tokio::join!(
             api.finish_namespaces(),
-            api.expire_events()
+            api.expire_events(),
+            api.collect_garbage()
         )
     });
 

@@ -14,6 +14,7 @@ use crate::{
 
 mod absent;
 mod deletions;
+mod garbage;
 mod listener;
 mod reads;
 mod units;
