@@ -14,6 +14,7 @@ use super::{
     response::{self, Body},
     status::ApiError,
 };
+use crate::util::hex;
 
 /// The minor version of Kubernetes that the schemas and responses are taken from.
 const MINOR: &str = "36";
@@ -106,7 +107,7 @@ pub(crate) fn get(head: &Parts, segments: &[&str]) -> Result<Response<Body>, Api
         ["version"] => version(),
         ["healthz" | "readyz" | "livez", ..] => return Ok(response::text("ok")),
         ["api"] => match aggregated {
-            Some(form) => return Ok(group_list(form, [""])),
+            Some(form) => return Ok(group_list(&head.headers, form, [""])),
             None => json!({
                 "kind": "APIVersions",
                 "versions": ["v1"],
@@ -114,7 +115,7 @@ pub(crate) fn get(head: &Parts, segments: &[&str]) -> Result<Response<Body>, Api
             }),
         },
         ["apis"] => match aggregated {
-            Some(form) => return Ok(group_list(form, groups())),
+            Some(form) => return Ok(group_list(&head.headers, form, groups())),
             None => {
                 let groups: Vec<Value> = groups().into_iter().map(group).collect();
                 json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
@@ -230,8 +231,10 @@ fn aggregated_version(headers: &HeaderMap) -> Option<&'static str> {
         .find(|version| accepts(&format!("v={version}")))
 }
 
-/// Returns the `APIGroupDiscoveryList` of these groups, in this version.
+/// Returns the `APIGroupDiscoveryList` of these groups, in this version. Clients keep it, and ask
+/// with its entity tag whether it has changed.
 fn group_list(
+    headers: &HeaderMap,
     form: &'static str,
     groups: impl IntoIterator<Item = &'static str>,
 ) -> Response<Body> {
@@ -261,10 +264,27 @@ fn group_list(
         "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
         _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
     };
-    let mut response = response::typed(StatusCode::OK, media_type, list.to_string());
-    response
-        .headers_mut()
-        .insert(header::VARY, HeaderValue::from_static("Accept"));
+    let body = list.to_string();
+    let hash = ring::digest::digest(&ring::digest::SHA256, body.as_bytes());
+    let tag = format!("\"{}\"", hex::encode(hash.as_ref()).to_uppercase());
+
+    let mut response = response::typed(StatusCode::OK, media_type, body);
+    let fields = response.headers_mut();
+    fields.insert(header::VARY, HeaderValue::from_static("Accept"));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    tagged(response, headers, &tag)
+}
+
+/// Returns the response with an entity tag, or 304 without a body if the client has this version.
+fn tagged(mut response: Response<Body>, headers: &HeaderMap, tag: &str) -> Response<Body> {
+    let known = headers.get(header::IF_NONE_MATCH);
+    if let Ok(tag) = HeaderValue::from_str(tag) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    if known.is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::Whole(None);
+    }
     response
 }
 
@@ -323,15 +343,6 @@ fn document(headers: &HeaderMap, path: &str) -> Result<Response<Body>, ApiError>
     let mut response = response::json(StatusCode::OK, Bytes::from_static(bytes));
     let fields = response.headers_mut();
 
-    if headers
-        .get(header::IF_NONE_MATCH)
-        .is_some_and(|known| known.as_bytes() == tag.as_bytes())
-    {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        *response.body_mut() = Body::Whole(None);
-        return Ok(response);
-    }
-
     // Clients request the document by its hash, so they may cache it without a limit; kubectl's
     // next apply fetches the index only.
     fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -340,8 +351,5 @@ fn document(headers: &HeaderMap, path: &str) -> Result<Response<Body>, ApiError>
         header::CACHE_CONTROL,
         HeaderValue::from_static("public, immutable, max-age=31536000"),
     );
-    if let Ok(tag) = HeaderValue::from_str(tag) {
-        fields.insert(header::ETAG, tag);
-    }
-    Ok(response)
+    Ok(tagged(response, headers, tag))
 }

@@ -117,8 +117,8 @@ impl Machine {
     }
 }
 
-/// Returns the most changes that the history of a kind keeps. Each holder of a Lease renews it every
-/// few seconds, and watchers need the newest state only.
+/// Returns the most changes that the history of a kind keeps. Each holder of a Lease renews it
+/// every few seconds, and watchers need the newest state only.
 fn max_changes(kind: Kind) -> usize {
     const LEASES: usize = 256;
     match kind {

@@ -15,8 +15,8 @@ const MIXED: &str = "\
 {apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80}]}}
 ";
 
-const ADVICE: &str = "this mini cluster runs no workloads; start the program on a device, and point \
-                      a Service at it with an EndpointSlice or with `gatelet expose`";
+const ADVICE: &str = "this mini cluster runs no workloads; start the program on a device, and \
+                      point a Service at it with an EndpointSlice or with `gatelet expose`";
 
 /// Returns the output of a kubectl that must fail.
 fn refused(gatelet: &Gatelet, arguments: &[&str]) -> String {

@@ -19,6 +19,7 @@ mod acme_dns;
 mod api;
 mod api_absent;
 mod api_endpoints;
+mod api_leases;
 mod api_managers;
 mod backend_tls;
 mod behind;

@@ -133,9 +133,8 @@ fn an_applier_loses_the_fields_that_it_drops() {
 #[test]
 fn an_apply_conflicts_with_the_owners_of_what_it_changes() {
     let first = config_map(&json!({ "a": "1", "b": "1" }));
-    let live = apply("one", Kind::ConfigMap, None, &first);
-    let mut live = live.clone();
-    let old = live.clone();
+    let old = apply("one", Kind::ConfigMap, None, &first);
+    let mut live = old.clone();
     live["data"]["b"] = "2".into();
     origin("edit", Kind::ConfigMap).update(Some(&old), &mut live);
 
@@ -278,14 +277,13 @@ fn a_client_that_sends_damaged_managers_changes_none() {
 
 #[test]
 fn a_status_has_managers_of_its_own() {
-    let old = json!({
+    let mut live = json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
         "metadata": { "name": "web" },
         "spec": { "ingressClassName": "a" },
         "status": { "loadBalancer": {} },
     });
-    let mut live = old.clone();
     origin("one", Kind::Ingress).update(None, &mut live);
 
     let mut new = live.clone();

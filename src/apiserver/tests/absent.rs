@@ -105,4 +105,21 @@ async fn discovery_shows_each_version_of_a_group_in_few_bytes() {
     }
     // A real API server sends 64 KiB.
     assert!(bytes < 16 << 10, "{bytes}");
+
+    // A client that has it receives nothing.
+    let accept = ("accept", aggregated);
+    let first = server.respond("GET", "/apis", &[accept], "").await;
+    let tag = first.headers()["etag"].to_str().unwrap();
+    let known = [accept, ("if-none-match", tag)];
+    let again = server.respond("GET", "/apis", &known, "").await;
+    assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+    assert!(
+        again
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes()
+            .is_empty()
+    );
 }
