@@ -309,7 +309,10 @@ fn discovery_entry(entry: &Entry) -> Value {
     if !entry.categories.is_empty() {
         shown["categories"] = entry.categories.into();
     }
-    let subresource = |(name, verbs): &(&str, &[&str])| json!({ "subresource": name, "responseKind": kind, "verbs": verbs });
+    let subresource = |(name, verbs): &(&str, &[&str])| {
+        let response_kind = &kind;
+        json!({ "subresource": name, "responseKind": response_kind, "verbs": verbs })
+    };
     if !entry.subresources.is_empty() {
         shown["subresources"] = entry.subresources.iter().map(subresource).collect();
     }

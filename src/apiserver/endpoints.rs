@@ -1,4 +1,5 @@
-//! The endpoints of a Service without an Endpoints object, which `kubectl describe` before 1.31 reads.
+//! The endpoints of a Service without an Endpoints object, which `kubectl describe` before 1.31
+//! reads.
 
 use http::{HeaderMap, Response, StatusCode, header};
 use serde_json::{Value, json};

@@ -48,8 +48,8 @@ impl ApiError {
         self
     }
 
-    /// Returns the error with `details` that are empty, as a real API server sends for requests that
-    /// no handler takes.
+    /// Returns the error with `details` that are empty, as a real API server sends for requests
+    /// that no handler takes.
     fn with_no_details(mut self) -> Self {
         self.details = Some(Map::new());
         self

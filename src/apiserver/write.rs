@@ -89,8 +89,8 @@ impl Api {
             .await
     }
 
-    /// Creates an object. `name` is that of the path, if the path has one. `origin` is absent if the
-    /// object names its managers already.
+    /// Creates an object. `name` is that of the path, if the path has one. `origin` is absent if
+    /// the object names its managers already.
     pub(crate) async fn create_object(
         &self,
         request: &ResourceRequest<'_>,
@@ -212,8 +212,8 @@ impl Api {
     }
 
     /// Changes an object: `edit` makes the new object from the stored one. After a conflict with
-    /// another write it starts again, unless the client named the revision that it expects. `origin`
-    /// is absent if the new object names its managers already.
+    /// another write it starts again, unless the client named the revision that it expects.
+    /// `origin` is absent if the new object names its managers already.
     pub(crate) async fn change(
         &self,
         request: &ResourceRequest<'_>,

@@ -1,6 +1,6 @@
 //! The objects that a mini cluster begins with. The namespaces of every cluster are created at each
-//! start if they are missing. The IngressClass `gatelet` is created once: if the owner deletes it, it
-//! stays deleted.
+//! start if they are missing. The IngressClass `gatelet` is created once: if the owner deletes it,
+//! it stays deleted.
 
 use bytes::Bytes;
 use serde_json::{Value, json};

@@ -45,7 +45,7 @@ fn the_oldest_kubectl_works_the_same() {
     let Some(kubectl) = peers::oldest_kubectl() else {
         return;
     };
-    plays(&kubectl, &["apply", "read", "change", "empty"]);
+    plays(&kubectl, &["apply", "read", "change"]);
 }
 
 /// The version of the real server is pinned, so by default one part is enough.

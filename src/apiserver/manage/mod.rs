@@ -70,8 +70,8 @@ pub(crate) fn check(resource: &Resource, applied: &Value) -> Result<(), Misfit> 
 }
 
 impl Origin<'_> {
-    /// Records an update: its manager owns the fields that it set, and nobody those that it removed.
-    /// `old` is absent for a new object. An old object without managers stays without.
+    /// Records an update: its manager owns the fields that it set, and nobody those that it
+    /// removed. `old` is absent for a new object. An old object without managers stays without.
     pub(crate) fn update(&self, old: Option<&Value>, new: &mut Value) {
         let mut entries = self.base(old, new);
         remove_entries(new);

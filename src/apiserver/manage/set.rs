@@ -170,8 +170,8 @@ impl FieldSet {
         })
     }
 
-    /// Returns the paths of all members as text: `.spec.ports[port=80,protocol="TCP"].name`. On each
-    /// level the members come before what is below them, as in messages of a real API server.
+    /// Returns the paths of all members as text: `.spec.ports[port=80,protocol="TCP"].name`. On
+    /// each level the members come before what is below them, as on a real API server.
     pub(super) fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
         self.collect_paths("", &mut paths);

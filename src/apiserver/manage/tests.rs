@@ -50,7 +50,9 @@ fn sets_of_fields_are_decoded_and_encoded() {
             "f:labels": { ".": {}, "f:a.b/c": {} },
             "f:finalizers": { "v:\"x\"": {} },
         },
-        "f:spec": { "f:ports": { "k:{\"port\":80,\"protocol\":\"TCP\"}": { ".": {}, "f:name": {} } } },
+        "f:spec": {
+            "f:ports": { "k:{\"port\":80,\"protocol\":\"TCP\"}": { ".": {}, "f:name": {} } },
+        },
         "f:x": { "i:2": {} },
     });
     let set = FieldSet::decode(&fields).unwrap();

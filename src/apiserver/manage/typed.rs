@@ -92,8 +92,8 @@ impl Shape {
         }
     }
 
-    /// Returns the parts of a value by their steps, none for an absent value; `None` if the value is
-    /// owned as a whole.
+    /// Returns the parts of a value by their steps, none for an absent value; `None` if the value
+    /// is owned as a whole.
     fn parts_of(self, value: Option<&Value>) -> Option<BTreeMap<Step, &Value>> {
         match value {
             None => Some(BTreeMap::new()),
@@ -248,8 +248,8 @@ pub(super) fn merge(shape: Shape, live: Option<&Value>, applied: &Value) -> Valu
     }
 }
 
-/// Merges the items of two lists. Applied items keep their order, and live ones that are not applied
-/// their place among the live ones, as on a real API server.
+/// Merges the items of two lists. Applied items keep their order, and live ones that are not
+/// applied their place among the live ones, as on a real API server.
 fn merge_items(shape: Shape, live: &[(Step, &Value)], applied: &[(Step, &Value)]) -> Value {
     let known: BTreeMap<&Step, &Value> = live.iter().map(|(step, value)| (step, *value)).collect();
     let claimed: BTreeSet<&Step> = applied.iter().map(|(step, _value)| step).collect();

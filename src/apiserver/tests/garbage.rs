@@ -108,7 +108,10 @@ async fn a_second_deletion_changes_the_fate_of_dependents() {
 async fn an_object_stays_if_its_owner_cannot_be_known() {
     let server = Server::new();
     let mut object = config_map("kept");
-    let owner = |api_version: &str, kind: &str| json!({ "apiVersion": api_version, "kind": kind, "name": "x", "uid": "1" });
+    let owner = |version: &str, kind: &str| {
+        let (name, uid) = ("x", "1");
+        json!({ "apiVersion": version, "kind": kind, "name": name, "uid": uid })
+    };
     for (number, (api_version, kind)) in [
         ("apps/v1", "Deployment"),
         ("v1", "Node"),
