@@ -36,6 +36,11 @@ fn the_newest_kubectl_applies_on_the_server() {
 }
 
 #[test]
+fn the_newest_kubectl_deletes_owners_and_dependents() {
+    plays(&peers::kubectl(), &["owners"]);
+}
+
+#[test]
 fn the_newest_kubectl_receives_errors() {
     plays(&peers::kubectl(), &["refuse"]);
 }
@@ -69,6 +74,8 @@ fn a_real_server_gives_the_same_output() {
             "change",
             "empty",
             "endpoints",
+            "manage",
+            "owners",
             "read",
             "refuse",
             "describe",
