@@ -7,12 +7,14 @@ use http::{Method, Response, request::Parts};
 use tokio::sync::Semaphore;
 
 use super::{
+    authorize::action,
     discovery, endpoints,
     request::{Accept, Query, ResourceRequest, Target},
     response::{self, Body},
     status::ApiError,
 };
 use crate::{
+    access::{Index, User},
     objects::{Propose, View},
     util::drain::Drain,
 };
@@ -21,22 +23,49 @@ use crate::{
 pub(crate) struct Api {
     pub(crate) propose: Arc<dyn Propose>,
     pub(crate) view: Arc<dyn View>,
+    /// The index over roles and bindings.
+    pub(crate) index: Index,
     /// The permits of running watches.
     pub(crate) watches: Arc<Semaphore>,
     pub(crate) drain: Drain,
 }
 
 impl Api {
-    /// Handles a request of an authenticated client.
-    pub(crate) async fn handle(&self, head: &Parts, body: Bytes) -> Response<Body> {
-        let response = self.route(head, body).await;
+    /// Makes the API over a cluster.
+    pub(crate) fn new(
+        propose: Arc<dyn Propose>,
+        view: Arc<dyn View>,
+        watches: Arc<Semaphore>,
+        drain: Drain,
+    ) -> Self {
+        let index = Index::new(view.clone());
+        Self {
+            propose,
+            view,
+            index,
+            watches,
+            drain,
+        }
+    }
+
+    /// Handles a request of this user, if the user may make it.
+    pub(crate) async fn handle(&self, user: User, head: &Parts, body: Bytes) -> Response<Body> {
+        let response = self.route(user, head, body).await;
         response.unwrap_or_else(|error| response::error(&error))
     }
 
-    async fn route(&self, head: &Parts, body: Bytes) -> Result<Response<Body>, ApiError> {
+    async fn route(
+        &self,
+        user: User,
+        head: &Parts,
+        body: Bytes,
+    ) -> Result<Response<Body>, ApiError> {
         let path = head.uri.path();
         let path = path.strip_suffix('/').unwrap_or(path);
         let segments: Vec<&str> = path.split('/').skip(1).collect();
+
+        let user = self.impersonate(user, head)?;
+        self.authorize(&user, &action(head, &segments))?;
 
         let (group, version, rest) = match segments.as_slice() {
             ["api", "v1", rest @ ..] if !rest.is_empty() => ("", "v1", rest),
@@ -64,7 +93,7 @@ impl Api {
             return Ok(described);
         }
 
-        let response = self.serve(&target, head, &body).await;
+        let response = self.serve(&target, &user, head, &body).await;
         let mut response = response.unwrap_or_else(|error| response::error(&error));
         response::warn_first(&mut response, target.resource.deprecated);
         Ok(response)
@@ -74,11 +103,13 @@ impl Api {
     async fn serve(
         &self,
         target: &Target,
+        user: &User,
         head: &Parts,
         body: &[u8],
     ) -> Result<Response<Body>, ApiError> {
         let request = ResourceRequest {
             target,
+            user,
             query: Query::parse(head.uri.query().unwrap_or_default()),
             accept: Accept::parse(&head.headers)?,
             headers: &head.headers,

@@ -11,13 +11,15 @@ use rustls::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::authenticate::Auth;
 use crate::{
+    access::{MASTERS, User},
     tls::{self, LocalCa},
     util::{hex, stamp},
 };
 
 /// The name of the administrator in its client certificate, and the group that may do everything.
-const ADMIN: (&str, &str) = ("gatelet-admin", "system:masters");
+const ADMIN: (&str, &str) = ("gatelet-admin", MASTERS);
 
 /// An identity that cannot be loaded, generated or used.
 #[derive(Debug, thiserror::Error)]
@@ -116,9 +118,10 @@ impl Identity {
         &self.ca
     }
 
-    /// Returns the administrator's bearer token.
-    pub fn token(&self) -> &str {
-        &self.token
+    /// Returns the bearer tokens that the server accepts: that of the administrator.
+    pub fn auth(&self) -> Auth {
+        let admin = User::known(ADMIN.0, [ADMIN.1.to_owned()]);
+        Auth::tokens([(&*self.token, admin)])
     }
 
     /// Returns the TLS configuration of the server, which accepts clients with a certificate of the

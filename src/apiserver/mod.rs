@@ -5,11 +5,14 @@
 
 mod admit;
 mod api;
+mod authenticate;
+mod authorize;
 mod columns;
 pub(crate) mod defaults;
 mod delete;
 mod discovery;
 mod endpoints;
+mod escalate;
 mod events;
 #[cfg(fuzzing)]
 pub mod fuzz;
@@ -34,5 +37,6 @@ mod watch;
 mod write;
 
 use api::Api;
+pub use authenticate::Auth;
 pub use identity::{Identity, IdentityError, kubeconfig};
-pub use server::{Auth, Running, ServeError, Settings, serve};
+pub use server::{Running, ServeError, Settings, serve};

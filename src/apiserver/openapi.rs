@@ -8,8 +8,16 @@ use serde::Deserialize;
 
 const INDEX: &str = include_str!("data/index.json");
 
-const DOCUMENTS: [(&str, &[u8]); 4] = [
+const DOCUMENTS: [(&str, &[u8]); 7] = [
     ("api/v1", include_bytes!("data/api_v1.json.gz")),
+    (
+        "apis/authentication.k8s.io/v1",
+        include_bytes!("data/apis_authentication.k8s.io_v1.json.gz"),
+    ),
+    (
+        "apis/authorization.k8s.io/v1",
+        include_bytes!("data/apis_authorization.k8s.io_v1.json.gz"),
+    ),
     (
         "apis/discovery.k8s.io/v1",
         include_bytes!("data/apis_discovery.k8s.io_v1.json.gz"),
@@ -21,6 +29,10 @@ const DOCUMENTS: [(&str, &[u8]); 4] = [
     (
         "apis/networking.k8s.io/v1",
         include_bytes!("data/apis_networking.k8s.io_v1.json.gz"),
+    ),
+    (
+        "apis/rbac.authorization.k8s.io/v1",
+        include_bytes!("data/apis_rbac.authorization.k8s.io_v1.json.gz"),
     ),
 ];
 

@@ -115,7 +115,7 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 ];
 
 /// Every resource, in the order of discovery. Events are served twice from one store.
-pub(crate) static RESOURCES: [Resource; 11] = [
+pub(crate) static RESOURCES: [Resource; 16] = [
     Resource {
         kind: Kind::ConfigMap,
         plural: "configmaps",
@@ -181,6 +181,14 @@ pub(crate) static RESOURCES: [Resource; 11] = [
         ..BASE
     },
     Resource {
+        kind: Kind::ServiceAccount,
+        plural: "serviceaccounts",
+        singular: "serviceaccount",
+        short: &["sa"],
+        delete_returns_object: true,
+        ..BASE
+    },
+    Resource {
         kind: Kind::Service,
         plural: "services",
         singular: "service",
@@ -240,6 +248,48 @@ pub(crate) static RESOURCES: [Resource; 11] = [
         generation: true,
         columns: columns::INGRESS,
         cells: columns::ingress,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::ClusterRoleBinding,
+        group: "rbac.authorization.k8s.io",
+        plural: "clusterrolebindings",
+        singular: "clusterrolebinding",
+        namespaced: false,
+        create_on_update: true,
+        columns: columns::BINDING,
+        cells: columns::binding,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::ClusterRole,
+        group: "rbac.authorization.k8s.io",
+        plural: "clusterroles",
+        singular: "clusterrole",
+        namespaced: false,
+        create_on_update: true,
+        columns: columns::ROLE,
+        cells: columns::role,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::RoleBinding,
+        group: "rbac.authorization.k8s.io",
+        plural: "rolebindings",
+        singular: "rolebinding",
+        create_on_update: true,
+        columns: columns::BINDING,
+        cells: columns::binding,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::Role,
+        group: "rbac.authorization.k8s.io",
+        plural: "roles",
+        singular: "role",
+        create_on_update: true,
+        columns: columns::ROLE,
+        cells: columns::role,
         ..BASE
     },
 ];

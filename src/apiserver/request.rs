@@ -7,7 +7,7 @@ use super::{
     schema::ContentType,
     status::ApiError,
 };
-use crate::util::percent;
+use crate::{access::User, util::percent};
 
 /// The resource or object that a path names.
 #[derive(Clone, Debug)]
@@ -62,6 +62,7 @@ impl Target {
 #[derive(Clone, Debug)]
 pub(crate) struct ResourceRequest<'r> {
     pub(crate) target: &'r Target,
+    pub(crate) user: &'r User,
     pub(crate) query: Query,
     pub(crate) accept: Accept,
     pub(crate) headers: &'r HeaderMap,

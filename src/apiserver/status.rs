@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{registry::Resource, validate::FieldError};
-use crate::objects::ProposeError;
+use crate::{access::Action, objects::ProposeError};
 
 /// A refused request.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct ApiError {
     reason: &'static str,
     message: String,
     details: Map<String, Value>,
+    /// True if the `Status` has details even though they are empty.
+    has_details: bool,
     /// True for plain text instead of a `Status`, which a real API server sends for unknown paths.
     plain: bool,
     /// Texts of `Warning` headers.
@@ -36,6 +38,7 @@ impl ApiError {
             reason,
             message: message.into(),
             details: Map::new(),
+            has_details: false,
             plain: false,
             warnings: Vec::new(),
         }
@@ -126,8 +129,46 @@ impl ApiError {
     }
 
     pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
-        let message = format!("{} \"{name}\" is forbidden: {why}", resource.qualified());
+        let message = forbidden(&resource.qualified(), name, why);
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(resource, name)
+    }
+
+    /// Returns the error for an action that no rule allows to a user.
+    pub(crate) fn denied(user: &str, action: &Action, reason: &str) -> Self {
+        let why = format!("User {} cannot {action}", Value::from(user));
+        // A real API server guards messages against being read as HTML.
+        let mut why = why
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;");
+        if !reason.is_empty() {
+            why = format!("{why}: {reason}");
+        }
+
+        let Action::Resource(action) = action else {
+            let message = format!("forbidden: {why}");
+            return Self {
+                has_details: true,
+                ..Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
+            };
+        };
+        let qualified = match &*action.group {
+            "" => action.resource.clone(),
+            group => format!("{}.{group}", action.resource),
+        };
+        let message = forbidden(&qualified, &action.name, &why);
+        let mut error = Self::new(StatusCode::FORBIDDEN, "Forbidden", message);
+        let details = [
+            ("name", &action.name),
+            ("group", &action.group),
+            ("kind", &action.resource),
+        ];
+        for (member, value) in details {
+            if !value.is_empty() {
+                error = error.with(member, value.as_str());
+            }
+        }
+        error
     }
 
     /// Returns the error for a new object in a namespace that is being deleted.
@@ -324,7 +365,7 @@ impl ApiError {
         if !self.reason.is_empty() {
             status["reason"] = self.reason.into();
         }
-        if !self.details.is_empty() {
+        if !self.details.is_empty() || self.has_details {
             status["details"] = self.details.clone().into();
         }
         status
@@ -340,5 +381,13 @@ impl ApiError {
         } else {
             ("application/json", Bytes::from(self.to_value().to_string()))
         }
+    }
+}
+
+/// Returns the message of a refusal: about an object, or about all of a resource.
+fn forbidden(qualified: &str, name: &str, why: &str) -> String {
+    match name {
+        "" => format!("{qualified} is forbidden: {why}"),
+        name => format!("{qualified} {} is forbidden: {why}", Value::from(name)),
     }
 }

@@ -16,6 +16,7 @@ use super::{
     validate,
 };
 use crate::{
+    access::{Action, ResourceAction},
     objects::{Committed, Key, Kind, Op, Proposal, ProposeError, RawObject, Revision},
     util::stamp,
 };
@@ -111,6 +112,7 @@ impl Api {
                 self.check_namespace(target, &name)?;
                 admit::new(resource, dry_run, &mut object)?;
                 self.default_class(resource.kind, &mut object);
+                self.check_escalation(request, &object, None)?;
             }
 
             let problems = validate::create(resource.kind, &object);
@@ -177,6 +179,7 @@ impl Api {
             if !uid.is_empty() {
                 return Err(Self::other_uid(target, name, uid, ""));
             }
+            self.authorize(request.user, &creation(target, name))?;
             // The version of an object that no longer exists does not matter.
             if let Some(metadata) = new["metadata"].as_object_mut() {
                 metadata.remove("resourceVersion");
@@ -214,6 +217,7 @@ impl Api {
             check_expected_version(resource, name, &new, &stored.meta.resource_version)?;
 
             let change = admit::change(resource, target.subresource.as_deref(), &mut new, &old)?;
+            self.check_escalation(request, &new, Some(&old))?;
             let problems = validate::update(resource.kind, &new, &old);
             if !problems.is_empty() {
                 return Err(admit::refused(resource, name, problems).warned(&warnings));
@@ -372,6 +376,18 @@ fn check_expected_version(
         )));
     }
     Err(ApiError::modified(resource, name))
+}
+
+/// Returns the action of a replacement that creates its object.
+fn creation(target: &Target, name: &str) -> Action {
+    Action::Resource(ResourceAction {
+        verb: "create".to_owned(),
+        group: target.resource.group.to_owned(),
+        resource: target.resource.plural.to_owned(),
+        namespace: target.namespace.clone().unwrap_or_default(),
+        name: name.to_owned(),
+        ..ResourceAction::default()
+    })
 }
 
 fn stored_body(committed: Committed) -> Bytes {

@@ -179,7 +179,8 @@ impl Objects {
                 self.secrets.insert(name.clone(), fact);
                 changes.secrets.insert(name);
             }
-            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => {}
+            // The controller compiles nothing from the other kinds.
+            _ => {}
         }
 
         Ok(())
@@ -209,7 +210,8 @@ impl Objects {
                     changes.secrets.insert(name);
                 }
             }
-            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => {}
+            // The controller compiles nothing from the other kinds.
+            _ => {}
         }
     }
 
@@ -265,9 +267,7 @@ impl Objects {
             Kind::Service => self.services.keys().map(key).collect(),
             Kind::EndpointSlice => self.slices.keys().map(key).collect(),
             Kind::Secret => self.secrets.keys().map(key).collect(),
-            Kind::Namespace | Kind::ConfigMap | Kind::Endpoints | Kind::Node | Kind::Event => {
-                Vec::new()
-            }
+            _ => Vec::new(),
         };
 
         names.into_iter().chain(undecodable).collect()

@@ -26,11 +26,21 @@ pub enum Kind {
     Node,
     /// `v1` and `events.k8s.io/v1` Event.
     Event,
+    /// `v1` ServiceAccount.
+    ServiceAccount,
+    /// `rbac.authorization.k8s.io/v1` ClusterRole.
+    ClusterRole,
+    /// `rbac.authorization.k8s.io/v1` ClusterRoleBinding.
+    ClusterRoleBinding,
+    /// `rbac.authorization.k8s.io/v1` Role.
+    Role,
+    /// `rbac.authorization.k8s.io/v1` RoleBinding.
+    RoleBinding,
 }
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::Namespace,
         Self::IngressClass,
         Self::ConfigMap,
@@ -41,6 +51,11 @@ impl Kind {
         Self::Ingress,
         Self::Node,
         Self::Event,
+        Self::ServiceAccount,
+        Self::ClusterRole,
+        Self::ClusterRoleBinding,
+        Self::Role,
+        Self::RoleBinding,
     ];
 
     /// The kinds that are followed. Of ConfigMaps only those with [`ISSUER_LABEL`].
@@ -66,6 +81,11 @@ impl Kind {
             Self::Ingress => "Ingress",
             Self::Node => "Node",
             Self::Event => "Event",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::ClusterRole => "ClusterRole",
+            Self::ClusterRoleBinding => "ClusterRoleBinding",
+            Self::Role => "Role",
+            Self::RoleBinding => "RoleBinding",
         }
     }
 
@@ -78,9 +98,13 @@ impl Kind {
             | Self::Service
             | Self::Endpoints
             | Self::Node
-            | Self::Event => "v1",
+            | Self::Event
+            | Self::ServiceAccount => "v1",
             Self::IngressClass | Self::Ingress => "networking.k8s.io/v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
+            Self::ClusterRole | Self::ClusterRoleBinding | Self::Role | Self::RoleBinding => {
+                "rbac.authorization.k8s.io/v1"
+            }
         }
     }
 
@@ -104,12 +128,24 @@ impl Kind {
             Self::Ingress => "ingresses",
             Self::Node => "nodes",
             Self::Event => "events",
+            Self::ServiceAccount => "serviceaccounts",
+            Self::ClusterRole => "clusterroles",
+            Self::ClusterRoleBinding => "clusterrolebindings",
+            Self::Role => "roles",
+            Self::RoleBinding => "rolebindings",
         }
     }
 
     /// Reports whether objects of this kind live in a namespace.
     pub fn namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::IngressClass | Self::Node)
+        !matches!(
+            self,
+            Self::Namespace
+                | Self::IngressClass
+                | Self::Node
+                | Self::ClusterRole
+                | Self::ClusterRoleBinding
+        )
     }
 
     /// The kind with these manifest fields.

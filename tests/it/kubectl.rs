@@ -36,6 +36,11 @@ fn the_newest_kubectl_receives_errors() {
 }
 
 #[test]
+fn the_newest_kubectl_sees_roles_and_refusals() {
+    plays(&peers::kubectl(), &["access"]);
+}
+
+#[test]
 fn the_oldest_kubectl_works_the_same() {
     let Some(kubectl) = peers::oldest_kubectl() else {
         return;
@@ -59,7 +64,15 @@ fn a_real_server_gives_the_same_output() {
     let parts = if mode.is_empty() {
         &["change"][..]
     } else {
-        &["apply", "change", "endpoints", "read", "refuse", "describe"]
+        &[
+            "access",
+            "apply",
+            "change",
+            "endpoints",
+            "read",
+            "refuse",
+            "describe",
+        ]
     };
 
     let folder = Folder::new();

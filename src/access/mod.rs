@@ -1,0 +1,17 @@
+//! Who may do what in the mini cluster: users, actions, the rules of roles, and the index that
+//! decides. Keeps the default roles, aggregated roles and the accounts `default` up to date.
+
+mod aggregate;
+mod defaults;
+mod index;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod user;
+mod wait;
+
+pub use aggregate::{aggregate, keep_accounts, keep_aggregated};
+pub use defaults::{ensure_defaults, role_names};
+pub use index::{Decision, Index, RoleRef};
+pub use rules::{MAX_TUPLES, Rule, TooManyTuples, missing};
+pub use user::{Action, MASTERS, ResourceAction, User};

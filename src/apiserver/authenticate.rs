@@ -1,0 +1,81 @@
+//! Says which user a request comes from: by its client certificate, or by its bearer token.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderMap, header};
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::{access::User, util::hex};
+
+/// The fact about a user that names the credential.
+const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
+
+/// The bearer tokens that are accepted beside client certificates, which TLS checks.
+#[derive(Clone, Default)]
+pub struct Auth {
+    /// The SHA-256 hashes of the tokens, and the users that they stand for.
+    tokens: Vec<([u8; 32], Arc<User>)>,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("tokens", &self.tokens.len())
+            .finish()
+    }
+}
+
+impl Auth {
+    /// Accepts these bearer tokens, except empty ones, each for a user.
+    pub fn tokens<'t>(tokens: impl IntoIterator<Item = (&'t str, User)>) -> Self {
+        Self {
+            tokens: tokens
+                .into_iter()
+                .filter(|(token, _user)| !token.is_empty())
+                .map(|(token, user)| (hash(token.as_bytes()), Arc::new(user)))
+                .collect(),
+        }
+    }
+
+    /// Returns the user of a fixed token.
+    pub(super) fn user(&self, token: &str) -> Option<Arc<User>> {
+        // Hashes are compared, so the duration reveals nothing about the tokens.
+        let hash = hash(token.as_bytes());
+        let known = self.tokens.iter().find(|(known, _user)| *known == hash);
+        known.map(|(_hash, user)| user.clone())
+    }
+}
+
+/// Returns the bearer token of a request.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Returns the user of a client certificate: the common name, and an organisation for each group
+/// (k8s.io/apiserver/pkg/authentication/request/x509). `None` if it names nobody.
+pub(super) fn certified(certificate: &CertificateDer<'_>) -> Option<User> {
+    let (_rest, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let subject = parsed.subject();
+    let name = subject.iter_common_name().next()?.as_str().ok()?;
+    if name.is_empty() {
+        return None;
+    }
+
+    let groups = subject
+        .iter_organization()
+        .filter_map(|group| group.as_str().ok().map(str::to_owned));
+    let mut user = User::known(name, groups);
+    let print = format!("X509SHA256={}", hex::encode(&hash(certificate)));
+    user.extra.insert(CREDENTIAL.to_owned(), vec![print]);
+    Some(user)
+}
+
+fn hash(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
+    out
+}
